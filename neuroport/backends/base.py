@@ -1,0 +1,105 @@
+"""The door through which every engine is asked: a graph and frames in, a trace out."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.backends.trace import Trace
+from neuroport.errors import BackendError, FramesError, StorageError
+from neuroport.graph.graph import Graph
+
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+class Backend(Protocol):
+    """An engine. ``available`` returns why it cannot run here, with the way to mend it, or None."""
+
+    name: str
+    summary: str
+
+    def available(self) -> str | None: ...
+
+    def run(
+        self, graph: Graph, frames: npt.NDArray[Any], *, progress: Progress | None = None, **options: Any
+    ) -> Trace: ...
+
+
+def backends() -> dict[str, Backend]:
+    """All engines that run graphs, by the name ``on=`` takes. Importing them imports no Lava."""
+    from neuroport.backends.lava_cpu import LavaCpu
+    from neuroport.backends.reference import Reference
+
+    return {engine.name: engine for engine in (Reference(), LavaCpu())}
+
+
+def backend(name: str) -> Backend:
+    """An engine by name, ready to run.
+
+    Raises:
+        BackendError: no such engine, or it is not installed.
+    """
+    engines = backends()
+    if name not in engines:
+        raise BackendError(f"unknown engine {name!r}; the engines are {', '.join(engines)}")
+    reason = engines[name].available()
+    if reason is not None:
+        raise BackendError(f"engine {name!r} is not available: {reason}")
+    return engines[name]
+
+
+def load_frames(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """Frames from a ``.npy`` file (no pickles).
+
+    Raises:
+        StorageError: no such file.
+        FramesError: it is not a NumPy array of numbers.
+    """
+    try:
+        frames = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise StorageError(f"{path}: no such file; give frames as a .npy array (T, N, C, H, W)") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise FramesError(f"{path}: not a .npy array ({error}); save frames with numpy.save") from error
+    if not isinstance(frames, np.ndarray):
+        raise FramesError(f"{path}: an archive, not one array; save frames with numpy.save")
+    return frames
+
+
+def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:
+    """Refuse frames that do not fit the graph's input.
+
+    Raises:
+        FramesError: wrong shape, type or range; says what was expected.
+    """
+    node = graph.input
+    expected = (graph.steps, "N", *node.shape)
+    if frames.ndim != 2 + len(node.shape) or (frames.shape[0], *frames.shape[2:]) != (
+        graph.steps,
+        *node.shape,
+    ):
+        wanted = ", ".join(str(n) for n in expected)
+        raise FramesError(f"frames are {frames.shape}, the network takes ({wanted}): steps first")
+    if frames.shape[1] < 1:
+        raise FramesError("frames hold no sample; give at least one")
+    if frames.dtype.kind not in "iub":
+        raise FramesError(f"frames are {frames.dtype}; the network takes integers: round them first")
+    facts = graph.facts(node.name)
+    low, high = int(facts.low.min()), int(facts.high.max())
+    if int(frames.min()) < low or int(frames.max()) > high:
+        raise FramesError(
+            f"frames span {frames.min()}..{frames.max()}, the input takes {low}..{high} "
+            f"({node.bits} bit)"
+        )
+
+
+def frames_hash(frames: npt.NDArray[Any]) -> str:
+    """SHA-256 of shape and values, independent of the integer type they are stored in."""
+    digest = hashlib.sha256(repr(frames.shape).encode())
+    digest.update(np.ascontiguousarray(frames.astype("<i4")).tobytes())
+    return digest.hexdigest()

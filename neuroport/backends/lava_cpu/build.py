@@ -1,0 +1,129 @@
+"""From a lowered graph to Lava processes, one per node. Imported by the worker only.
+
+Every population is flat in channel-major order, so that a raster is the graph's own. Convolutions
+become ``Sparse`` processes: bit-equal to ``Conv`` (which Lava computes channel by channel in Python)
+and many times faster on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from lava.proc.dense.process import Dense as DenseProcess
+from lava.proc.graded.process import GradedVec
+from lava.proc.lif.process import LIFReset
+from lava.proc.sparse.process import Sparse
+from lava.utils.weightutils import SignMode
+from scipy.sparse import csr_matrix
+
+from neuroport.backends.lava_cpu.processes.fixed_pt import FrameSource, Integrator, RoundingRelay
+from neuroport.graph.graph import Graph
+from neuroport.graph.integers import WEIGHT_MAX
+from neuroport.graph.node import Conv, Dense, Input, IntArray, Lif, Node, Readout, Relay, Shape
+
+MESSAGE_BITS = 24  # graded path of Lava's connections; payloads 0 and 1 are spikes
+
+
+def build(graph: Graph, frames_path: str) -> dict[str, Any]:
+    """Create and connect the Lava processes of ``graph``; returns them by node name."""
+    processes: dict[str, Any] = {}
+    for node in graph:
+        process = _process(node, graph, frames_path)
+        for name in node.inputs:
+            source = processes[name]
+            if isinstance(node, (Conv, Dense)):
+                source.s_out.connect(process.s_in)
+            else:
+                source.a_out.connect(process.a_in)
+        processes[node.name] = process
+    return processes
+
+
+def _process(node: Node, graph: Graph, frames_path: str) -> Any:
+    facts = graph.facts(node.name)
+    size = int(np.prod(facts.shape))
+    match node:
+        case Input():
+            return FrameSource(path=frames_path, size=size)
+        case Conv():
+            source = graph.facts(node.inputs[0]).shape
+            return Sparse(weights=conv_matrix(node, source, facts.shape), **_fields(node))
+        case Dense():
+            return DenseProcess(weights=np.array(node.weight, np.int32), **_fields(node))
+        case Relay(shift=0):
+            return GradedVec(shape=(size,), vth=node.threshold)
+        case Relay():
+            return RoundingRelay(size=size, shift=node.shift, threshold=node.threshold)
+        case Lif():
+            return LIFReset(
+                shape=(size,),
+                du=node.current_decay - 1,  # Lava adds the one back
+                dv=node.voltage_decay,
+                vth=node.threshold,
+                bias_mant=_per_neuron(node.bias, facts.shape),
+                bias_exp=6,
+                reset_interval=graph.steps,
+                reset_offset=facts.skew + 1,  # Lava counts steps from 1
+            )
+        case Readout():
+            return Integrator(
+                size=size,
+                bias=_per_neuron(node.bias, facts.shape),
+                interval=graph.steps,
+                offset=facts.skew + 1,
+            )
+
+
+def _fields(node: Conv | Dense) -> dict[str, Any]:
+    """Arguments that make Lava's connection take the integers as they are.
+
+    Without an explicit sign mode Lava infers one and rescales; mixed mode drops odd bits, so
+    weights of one sign use the mode that keeps all eight.
+    """
+    even = not np.any(node.weight & 1) and np.abs(node.weight).max() <= WEIGHT_MAX
+    if even:
+        mode = SignMode.MIXED
+    else:
+        mode = SignMode.EXCITATORY if node.weight.min() >= 0 else SignMode.INHIBITORY
+    return {"weight_exp": node.exponent, "num_message_bits": MESSAGE_BITS, "sign_mode": mode}
+
+
+def _per_neuron(bias: IntArray, shape: Shape) -> IntArray:
+    full = np.broadcast_to(bias.reshape(-1, *[1] * (len(shape) - 1)), shape)
+    return np.ascontiguousarray(full).reshape(-1)
+
+
+def conv_matrix(node: Conv, source: Shape, target: Shape) -> csr_matrix:
+    """The convolution as a sparse matrix (outputs, inputs), both flat in channel-major order."""
+    channels, height, width = source
+    outputs, out_height, out_width = target
+    each_in, each_out = channels // node.groups, outputs // node.groups
+    tap: Callable[[int, int, int, int, int], IntArray] = (
+        lambda count, index, stride, padding, dilation: (
+            np.arange(count) * stride - padding + index * dilation
+        )
+    )
+    rows, columns, values = [], [], []
+    out_channel, in_channel = np.arange(outputs), np.arange(each_in)
+    inputs = (out_channel // each_out * each_in)[:, None] + in_channel[None, :]
+    for ky in range(node.weight.shape[2]):
+        y = tap(out_height, ky, node.stride[0], node.padding[0], node.dilation[0])
+        for kx in range(node.weight.shape[3]):
+            x = tap(out_width, kx, node.stride[1], node.padding[1], node.dilation[1])
+            oy = np.flatnonzero((y >= 0) & (y < height))
+            ox = np.flatnonzero((x >= 0) & (x < width))
+            place_out = (oy[:, None] * out_width + ox[None, :]).reshape(-1)
+            place_in = (y[oy][:, None] * width + x[ox][None, :]).reshape(-1)
+            row = (out_channel * out_height * out_width)[:, None, None] + place_out
+            column = (inputs * height * width)[:, :, None] + place_in
+            value = np.broadcast_to(node.weight[:, :, ky, kx][:, :, None], column.shape)
+            rows.append(np.broadcast_to(row, column.shape).reshape(-1))
+            columns.append(column.reshape(-1))
+            values.append(value.reshape(-1))
+    shape = (outputs * out_height * out_width, channels * height * width)
+    triple = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
+    matrix = csr_matrix(triple, shape=shape, dtype=np.int32)
+    matrix.eliminate_zeros()
+    return matrix

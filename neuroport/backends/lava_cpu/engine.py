@@ -1,0 +1,174 @@
+"""Run a network file on Lava's fixed-point CPU simulator.
+
+The engine hands the *file* to a child process, streams all samples back to back (states reset every
+T steps), and cuts each population's window out of its raster. A failure, a hang or a killed child
+becomes a :class:`~neuroport.errors.BackendError`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.backends.base import Progress, check_frames, frames_hash
+from neuroport.backends.trace import Trace, empty_messages, versions
+from neuroport.errors import BackendError
+from neuroport.files import read_json, write_json
+from neuroport.graph.graph import Graph
+from neuroport.graph.store import save
+from neuroport.lowering.rules import check
+
+INSTALL = "use Python 3.10 and install neuroport with the extra 'lava' (pip install 'neuroport[lava]')"
+
+
+class LavaCpu:
+    """Lava's CPU simulator, tag ``fixed_pt``."""
+
+    name = "lava-cpu"
+    summary = "Lava's fixed-point CPU simulator"
+
+    def available(self) -> str | None:
+        if sys.version_info[:2] != (3, 10):
+            return f"Lava 0.10 needs Python 3.10, this is {sys.version.split()[0]}; {INSTALL}"
+        if find_spec("lava") is None or find_spec("lava.magma") is None:
+            return f"Lava is not installed; {INSTALL}"
+        return None
+
+    def run(
+        self,
+        graph: Graph,
+        frames: npt.NDArray[Any],
+        *,
+        progress: Progress | None = None,
+        path: str | os.PathLike[str] | None = None,
+        deadline: float = 600.0,
+    ) -> Trace:
+        """Run ``frames`` (T, N, *shape) through Lava and record every population.
+
+        Args:
+            path: the network file that ``graph`` was read from; without it the graph is written to
+                a temporary file, because the child reads a file and nothing else.
+            deadline: seconds after which the child is ended.
+
+        Raises:
+            FramesError: the frames do not fit.
+            IllegalError: the graph breaks a rule of this target.
+            BackendError: Lava failed or did not end in time; holds Lava's own words.
+        """
+        check_frames(graph, frames)
+        check(graph, self.name)
+        started = time.perf_counter()
+        samples, steps = frames.shape[1], frames.shape[0] * frames.shape[1] + graph.depth
+        with tempfile.TemporaryDirectory(prefix="neuroport-lava-") as name:
+            folder = Path(name)
+            net = Path(path).resolve() if path is not None else save(graph, folder / "graph.net")
+            # sample after sample on one time axis
+            stream = np.moveaxis(frames, 1, 0).reshape(frames.shape[0] * samples, -1)
+            np.save(folder / "frames.npy", stream.astype(np.int32))
+            write_json(
+                folder / "job.json",
+                {"net": str(net), "steps": steps, "chunk": max(1, 4 * graph.steps)},
+            )
+            _supervise(folder, deadline, progress)
+            messages, kinds = self._collect(graph, folder, samples)
+            seconds = read_json(folder / "done.json")["seconds"]
+        provenance = {
+            "engine": self.name,
+            "time": "chip",
+            "graph": graph.hash,
+            "frames": frames_hash(frames),
+            "seconds": time.perf_counter() - started,
+            "phases": seconds,
+            "versions": versions("lava-nc", "numpy", "scipy"),
+        }
+        return Trace(messages, kinds, provenance)
+
+    def _collect(
+        self, graph: Graph, folder: Path, samples: int
+    ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
+        shapes = {node.name: graph.facts(node.name).shape for node in graph}
+        messages, kinds = empty_messages(graph.populations, shapes, graph.steps, samples)
+        for index, node in enumerate(graph.populations):
+            rows = np.load(folder / f"{index}.npy", mmap_mode="r")
+            skew = graph.facts(node.name).skew
+            window = rows[skew : skew + graph.steps * samples]
+            window = window.reshape(samples, graph.steps, *shapes[node.name])
+            messages[node.name][:] = np.moveaxis(window, 0, 1)
+        return messages, kinds
+
+
+def _supervise(folder: Path, deadline: float, progress: Progress | None) -> None:
+    """Start the worker and wait for it; whatever happens, leave no process behind."""
+    errors = open(folder / "stderr.txt", "w+b")  # noqa: SIM115 - closed below, read on failure
+    child = subprocess.Popen(
+        [sys.executable, "-m", "neuroport.backends.lava_cpu.worker", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    reader = threading.Thread(target=_report, args=(child, progress), daemon=True)
+    reader.start()
+    late = False
+    try:
+        code = child.wait(timeout=deadline)
+    except subprocess.TimeoutExpired:
+        late, code = True, -1
+    finally:
+        _end_group(child)
+        reader.join(timeout=5)
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")[-4000:]
+        errors.close()
+    if late:
+        raise BackendError(
+            f"Lava did not finish within {deadline:g} s; run fewer samples or raise the deadline"
+        )
+    if code != 0 or not (folder / "done.json").exists():
+        raise BackendError(_failure(folder, code, said))
+
+
+def _failure(folder: Path, code: int, said: str) -> str:
+    if (folder / "error.json").exists():
+        error = read_json(folder / "error.json")
+        return f"Lava failed: {error['summary']}\n--- Lava's traceback ---\n{error['traceback']}"
+    cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    return f"Lava's child process ended without a result ({cause})" + (f"\n{said}" if said else "")
+
+
+def _report(child: subprocess.Popen[bytes], progress: Progress | None) -> None:
+    assert child.stdout is not None
+    for line in child.stdout:
+        try:
+            report = json.loads(line)
+        except ValueError:
+            continue  # Lava prints to stdout too
+        if progress is not None and isinstance(report, dict) and "done" in report:
+            progress(int(report["done"]), int(report["steps"]))
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    """End the child gently (it returns its shared memory), then everything it started."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            pass
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    child.wait()

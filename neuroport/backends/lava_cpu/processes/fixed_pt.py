@@ -1,0 +1,126 @@
+"""Processes that Lava does not have: frames in, rasters out, rounding relay, silent integrator.
+
+All models are ``fixed_pt`` and use the integers of :mod:`neuroport.graph.integers`. ``FrameSource``
+and ``RasterSink`` read and write memory-mapped files, because reading a Lava ``Var`` costs about
+20 microseconds an element.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from neuroport.graph import integers
+
+
+class FrameSource(AbstractProcess):
+    """Send row ``t`` of an array file (steps, size) at step t, zeros after its end."""
+
+    def __init__(self, *, path: str, size: int) -> None:
+        super().__init__(path=path)
+        self.s_out = OutPort(shape=(size,))
+
+
+@implements(proc=FrameSource, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class FrameSourceModel(PyLoihiProcessModel):
+    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.rows = np.load(proc_params["path"], mmap_mode="r")
+
+    def run_spk(self) -> None:
+        t = self.time_step - 1
+        row = self.rows[t] if t < len(self.rows) else np.zeros_like(self.rows[0])
+        self.s_out.send(row.astype(np.int32))
+
+
+class RasterSink(AbstractProcess):
+    """Write what arrives at step t to row ``t`` of an array file (steps, size)."""
+
+    def __init__(self, *, path: str, size: int) -> None:
+        super().__init__(path=path)
+        self.a_in = InPort(shape=(size,))
+
+
+@implements(proc=RasterSink, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class RasterSinkModel(PyLoihiProcessModel):
+    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.rows = np.load(proc_params["path"], mmap_mode="r+")
+
+    def run_spk(self) -> None:
+        self.rows[self.time_step - 1] = self.a_in.recv()
+
+
+class RoundingRelay(AbstractProcess):
+    """Stateless graded population with a rounding shift: ``m = (a + 2**(shift-1)) >> shift``."""
+
+    def __init__(self, *, size: int, shift: int, threshold: int) -> None:
+        super().__init__(shift=shift, threshold=threshold)
+        self.a_in = InPort(shape=(size,))
+        self.s_out = OutPort(shape=(size,))
+
+
+@implements(proc=RoundingRelay, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class RoundingRelayModel(PyLoihiProcessModel):
+    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+
+    def run_spk(self) -> None:
+        current = self.a_in.recv().astype(np.int64)
+        shift, threshold = self.proc_params["shift"], self.proc_params["threshold"]
+        self.s_out.send(integers.relay(current, shift, threshold).astype(np.int32))
+
+
+class Integrator(AbstractProcess):
+    """Population that integrates, never fires, and sends its potential.
+
+    Equal to ``LIFReset`` with ``du=4095, dv=0`` and an unreachable threshold; it exists because a
+    LIF does not send its voltage, and Lava reads states only element by element.
+    """
+
+    def __init__(self, *, size: int, bias: np.ndarray, interval: int, offset: int) -> None:
+        super().__init__(interval=interval, offset=offset)
+        self.a_in = InPort(shape=(size,))
+        self.s_out = OutPort(shape=(size,))
+        self.bias = Var(shape=(size,), init=bias)
+
+
+@implements(proc=Integrator, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class IntegratorModel(PyLoihiProcessModel):
+    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+    bias: Any = LavaPyType(np.ndarray, np.int32, precision=13)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.v: Any = np.int64(0)
+
+    def run_spk(self) -> None:
+        current = self.a_in.recv().astype(np.int64)
+        interval = self.proc_params["interval"]
+        if self.time_step % interval == self.proc_params["offset"] % interval:
+            self.v = np.zeros_like(current)
+        self.v = integers.readout_step(self.v, current, self.bias.astype(np.int64))
+        self.s_out.send(self.v.astype(np.int32))

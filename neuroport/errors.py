@@ -1,0 +1,73 @@
+"""Every error a user can meet, in one tree.
+
+::
+
+    NeuroportError            what, where, how to mend it; the command line prints it as one line
+    |-- RecipeError           a recipe that cannot be read or asks for something impossible
+    |-- StorageError          a file that cannot be opened or written (missing, full disk, rights)
+    |-- FormatError           a file that is not what its name promises
+    |-- FramesError           input frames of the wrong shape, type or range
+    |-- GraphError            a graph that cannot exist (shapes, wire kinds, names)
+    |-- CaptureError          a module that has no graph
+    |-- TrainingError         a checkpoint that does not fit, a loss that is not a number
+    |-- BackendError          an engine that is unknown, missing, or failed while running
+    |-- CompareError          two runs that cannot be compared at all
+    `-- IllegalError          a well-formed graph that breaks a rule of its target
+        `-- RangeError        an integer that left its proven or permitted width while running
+
+The command line ends with ``exit_code``: 2 for wrong usage, 1 for illegal networks.
+"""
+
+from __future__ import annotations
+
+
+class NeuroportError(Exception):
+    """Base of all errors that are not bugs of neuroport."""
+
+    exit_code = 2
+
+
+class RecipeError(NeuroportError):
+    """A recipe that cannot be read or asks for something impossible."""
+
+
+class StorageError(NeuroportError):
+    """A file that cannot be opened or written: missing, full disk, no permission."""
+
+
+class FormatError(NeuroportError):
+    """A file that is not what its name promises: truncated, foreign, newer or inconsistent."""
+
+
+class FramesError(NeuroportError):
+    """Input frames whose shape, type or range does not fit the network."""
+
+
+class GraphError(NeuroportError):
+    """A graph that cannot exist: unknown names, mismatched shapes, a wire of the wrong kind."""
+
+
+class CaptureError(NeuroportError):
+    """A module that cannot be turned into a graph."""
+
+
+class TrainingError(NeuroportError):
+    """A checkpoint that does not fit the recipe, or a loss that is not a number."""
+
+
+class BackendError(NeuroportError):
+    """An engine that is unknown, not installed, or failed while running."""
+
+
+class CompareError(NeuroportError):
+    """Two runs that have nothing in common to compare."""
+
+
+class IllegalError(NeuroportError):
+    """A well-formed graph that breaks a rule of its target."""
+
+    exit_code = 1
+
+
+class RangeError(IllegalError):
+    """An integer that left its permitted width while an engine ran."""

@@ -1,0 +1,300 @@
+"""A graph of integer nodes; everything derivable is computed once, when it is built.
+
+*Ideal time*: synapses take no time; this defines the network's answer. *Chip time*: each synapse
+takes one step. ``skew`` is the number of steps by which a node lags in chip time: the longest path
+counted in synapses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from neuroport.errors import GraphError
+from neuroport.graph import integers
+from neuroport.graph.node import (
+    KIND,
+    Conv,
+    Dense,
+    Input,
+    IntArray,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+    Shape,
+    is_synapse,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """What follows from a node and its inputs.
+
+    ``low`` and ``high`` bound the node's output per channel (exact worst case, every input the
+    graph permits); ``reach_low`` and ``reach_high`` bound what arrives at the node, summed.
+    ``skews`` lists the skews of the inputs: unequal ones must be balanced before a run in chip time.
+    """
+
+    shape: Shape
+    wire: str
+    skew: int
+    skews: tuple[int, ...]
+    low: IntArray
+    high: IntArray
+    reach_low: IntArray
+    reach_high: IntArray
+
+
+class Graph:
+    """Nodes in topological order, checked and annotated.
+
+    Args:
+        nodes: every node after the nodes it names as inputs.
+        steps: number of steps T a sample lasts; states reset between samples.
+
+    Raises:
+        GraphError: naming the node, the field and the fix.
+    """
+
+    __slots__ = ("_facts", "_hash", "nodes", "steps")
+
+    def __init__(self, nodes: Iterable[Node], steps: int) -> None:
+        self.nodes: tuple[Node, ...] = tuple(nodes)
+        self.steps = steps
+        if steps < 1:
+            raise GraphError(f"steps is {steps}; a sample lasts at least 1 step")
+        self._facts: dict[str, Facts] = {}
+        self._hash: str | None = None
+        for node in self.nodes:
+            if not node.name or node.name in self._facts:
+                raise GraphError(f"node name {node.name!r} is empty or used twice; rename one")
+            self._facts[node.name] = self._derive(node)
+        if not any(isinstance(node, Input) for node in self.nodes):
+            raise GraphError("the graph has no input; add an Input node")
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __getitem__(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def __str__(self) -> str:
+        from neuroport.graph.text import text
+
+        return text(self)
+
+    def facts(self, name: str) -> Facts:
+        """Shape, wire, skew and value interval of a node."""
+        return self._facts[name]
+
+    @property
+    def input(self) -> Input:
+        """The one input of the graph."""
+        found = [node for node in self.nodes if isinstance(node, Input)]
+        if len(found) != 1:
+            raise GraphError(f"{len(found)} inputs; neuroport runs graphs with exactly one")
+        return found[0]
+
+    @property
+    def populations(self) -> tuple[Node, ...]:
+        """Every node that a trace records: neurons, relays and readouts."""
+        return tuple(n for n in self.nodes if isinstance(n, (Lif, Relay, Readout)))
+
+    @property
+    def depth(self) -> int:
+        """Largest skew: steps from the first frame to the last node's answer in chip time."""
+        return max(facts.skew for facts in self._facts.values())
+
+    @property
+    def balanced(self) -> bool:
+        """Whether all inputs that meet have equal skew, so that the graph can run in chip time."""
+        return all(len(set(facts.skews)) <= 1 for facts in self._facts.values())
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over every node, field and weight: equal hashes mean the same network."""
+        if self._hash is None:
+            digest = hashlib.sha256(f"steps={self.steps}".encode())
+            for node in self.nodes:
+                digest.update(f"|{KIND[type(node)]}".encode())
+                for item in fields(node):
+                    value = getattr(node, item.name)
+                    if isinstance(value, np.ndarray):
+                        digest.update(f"|{item.name}={value.shape}".encode())
+                        digest.update(value.astype("<i8").tobytes())
+                    else:
+                        digest.update(f"|{item.name}={value!r}".encode())
+            self._hash = digest.hexdigest()
+        return self._hash
+
+    # -- derivation ------------------------------------------------------------------------
+
+    def _derive(self, node: Node) -> Facts:
+        if isinstance(node, Input):
+            return self._derive_input(node)
+        sources = [self._source(node, name) for name in node.inputs]
+        if not sources:
+            raise GraphError(f"{node.name}: inputs is empty; name at least one node")
+        wanted = "messages" if is_synapse(node) else "current"
+        for name, source in zip(node.inputs, sources, strict=True):
+            if source.wire != wanted:
+                raise GraphError(
+                    f"{node.name}: takes {wanted}, but input {name!r} gives {source.wire}; "
+                    f"put a {'relay or neuron' if wanted == 'messages' else 'synapse'} between them"
+                )
+            if source.shape != sources[0].shape:
+                raise GraphError(
+                    f"{node.name}: inputs are summed but {node.inputs[0]!r} is "
+                    f"{sources[0].shape} and {name!r} is {source.shape}; make the shapes equal"
+                )
+        reach_low = sum((s.low for s in sources), np.zeros(1, np.int64))
+        reach_high = sum((s.high for s in sources), np.zeros(1, np.int64))
+        skews = tuple(s.skew for s in sources)
+        shape, wire, low, high = self._output(node, sources[0].shape, reach_low, reach_high)
+        skew = max(skews) + (1 if is_synapse(node) else 0)
+        return Facts(shape, wire, skew, skews, low, high, reach_low, reach_high)
+
+    def _source(self, node: Node, name: str) -> Facts:
+        if name not in self._facts:
+            raise GraphError(
+                f"{node.name}: input {name!r} is not a node before it; "
+                "order nodes so that inputs come first, and do not form cycles"
+            )
+        return self._facts[name]
+
+    def _derive_input(self, node: Input) -> Facts:
+        if node.inputs:
+            raise GraphError(f"{node.name}: an Input takes no inputs; remove {node.inputs}")
+        if not node.shape or any(n < 1 for n in node.shape):
+            raise GraphError(f"{node.name}: shape {node.shape} must hold positive sizes")
+        if not 1 <= node.bits <= integers.STATE_BITS - 1:
+            raise GraphError(f"{node.name}: bits is {node.bits}; use 1 (spikes) to 23")
+        low = -(1 << (node.bits - 1)) if node.signed else 0
+        high = (1 << (node.bits - 1)) - 1 if node.signed else (1 << node.bits) - 1
+        channels = np.ones(node.shape[0], np.int64)
+        bounds = (channels * low, channels * high)
+        return Facts(node.shape, "messages", 0, (), *bounds, *bounds)
+
+    def _output(
+        self, node: Node, shape: Shape, low: IntArray, high: IntArray
+    ) -> tuple[Shape, str, IntArray, IntArray]:
+        match node:
+            case Conv():
+                return self._conv_output(node, shape, low, high)
+            case Dense():
+                count = int(np.prod(shape))
+                if node.weight.ndim != 2 or node.weight.shape[1] != count:
+                    raise GraphError(
+                        f"{node.name}: weight is {node.weight.shape}, its input {shape} needs "
+                        f"(outputs, {count})"
+                    )
+                _check_exponent(node.name, node.exponent)
+                each = count // shape[0]  # inputs per channel, channel-major when flattened
+                lo, hi = np.repeat(_spread(low, shape[0]), each), np.repeat(_spread(high, shape[0]), each)
+                lo, hi = _bounds(node.weight, lo, hi)
+                return (len(lo),), "current", lo << node.exponent, hi << node.exponent
+            case Lif():
+                _check_decay(node.name, "current_decay", node.current_decay)
+                _check_decay(node.name, "voltage_decay", node.voltage_decay)
+                _check_channels(node.name, node.bias, shape)
+                if node.threshold < 0:
+                    raise GraphError(f"{node.name}: threshold {node.threshold} is negative")
+                zeros = np.zeros(shape[0], np.int64)
+                return shape, "messages", zeros, zeros + 1
+            case Relay():
+                if not 0 <= node.shift < integers.STATE_BITS or node.threshold < 0:
+                    raise GraphError(
+                        f"{node.name}: shift {node.shift} must be 0..23, threshold "
+                        f"{node.threshold} must not be negative"
+                    )
+                lo, hi = (integers.round_shift(b, node.shift) for b in (low, high))
+                return shape, "messages", np.minimum(lo, 0), np.maximum(hi, 0)
+            case Readout():
+                _check_channels(node.name, node.bias, shape)
+                top = np.full(shape[0], integers.STATE_MAX, np.int64)
+                return shape, "potential", -top, top
+            case _:
+                raise GraphError(f"{node.name}: unknown node {type(node).__name__}")
+
+    def _conv_output(
+        self, node: Conv, shape: Shape, low: IntArray, high: IntArray
+    ) -> tuple[Shape, str, IntArray, IntArray]:
+        weight, groups = node.weight, node.groups
+        if len(shape) != 3:
+            raise GraphError(f"{node.name}: a Conv takes (C, H, W), its input is {shape}; use Dense")
+        if weight.ndim != 4 or groups < 1 or shape[0] % groups or weight.shape[0] % groups:
+            raise GraphError(
+                f"{node.name}: weight {weight.shape} in {groups} groups does not fit {shape[0]} "
+                "channels; weight is (O, I/groups, kH, kW)"
+            )
+        if weight.shape[1] != shape[0] // groups:
+            raise GraphError(
+                f"{node.name}: weight {weight.shape} takes {weight.shape[1] * groups} channels, "
+                f"its input has {shape[0]}"
+            )
+        if min(node.stride) < 1 or min(node.dilation) < 1 or min(node.padding) < 0:
+            raise GraphError(f"{node.name}: stride and dilation start at 1, padding at 0")
+        _check_exponent(node.name, node.exponent)
+        size = tuple(
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, p, d, k, s in zip(
+                shape[1:], node.padding, node.dilation, weight.shape[2:], node.stride, strict=True
+            )
+        )
+        if min(size) < 1 or min(weight.shape) < 1:
+            raise GraphError(
+                f"{node.name}: kernel {weight.shape[2:]} leaves nothing of an input {shape}; "
+                "use a smaller kernel or more padding"
+            )
+        lo, hi = _spread(low, shape[0]), _spread(high, shape[0])
+        if max(node.padding) > 0:  # a border tap reads 0
+            lo, hi = np.minimum(lo, 0), np.maximum(hi, 0)
+        taps = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+        outs = [
+            _bounds(
+                part.reshape(len(part), -1),
+                np.repeat(lo_group, part.shape[2]),
+                np.repeat(hi_group, part.shape[2]),
+            )
+            for part, lo_group, hi_group in zip(
+                taps, lo.reshape(groups, -1), hi.reshape(groups, -1), strict=True
+            )
+        ]
+        low_out = np.concatenate([o[0] for o in outs]) << node.exponent
+        high_out = np.concatenate([o[1] for o in outs]) << node.exponent
+        return (weight.shape[0], *size), "current", low_out, high_out
+
+
+def _bounds(weight: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
+    """Interval of ``weight @ x`` for low <= x <= high."""
+    positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
+    return positive @ low + negative @ high, positive @ high + negative @ low
+
+
+def _spread(bound: IntArray, channels: int) -> IntArray:
+    return np.broadcast_to(bound, (channels,)).astype(np.int64)
+
+
+def _check_exponent(name: str, exponent: int) -> None:
+    if not 0 <= exponent <= 16:
+        raise GraphError(f"{name}: exponent is {exponent}; use 0..16")
+
+
+def _check_decay(name: str, field: str, value: int) -> None:
+    if not 0 <= value <= integers.DECAY_UNITY:
+        raise GraphError(f"{name}: {field} is {value}; decays are 0..4096, in 1/4096 per step")
+
+
+def _check_channels(name: str, bias: IntArray, shape: Shape) -> None:
+    if bias.shape not in ((1,), (shape[0],)):
+        raise GraphError(f"{name}: bias is {bias.shape}; use one value or one per channel ({shape[0]},)")

@@ -1,0 +1,134 @@
+"""The nodes of a graph: neuron populations and the synapses between them.
+
+Nodes are frozen and hold integers only. ``inputs`` names the nodes whose output is summed at the
+node's input. What a node takes and gives is one of three wires:
+
+* *messages*: spikes (0/1) or graded integers, sent by populations;
+* *current*: what a synapse delivers to a dendrite;
+* *potential*: the state of a readout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+Shape: TypeAlias = tuple[int, ...]
+Pair: TypeAlias = tuple[int, int]
+
+
+def _frozen(array: npt.ArrayLike) -> IntArray:
+    raw = np.asarray(array)
+    if raw.dtype.kind not in "iu":
+        raise TypeError(f"integers expected, got {raw.dtype}")
+    copy = np.array(raw, dtype=np.int64, order="C")
+    copy.setflags(write=False)
+    return copy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Input:
+    """Frames entering the network: spikes (``bits=1``) or graded messages of ``bits`` bits."""
+
+    name: str
+    shape: Shape
+    bits: int = 8
+    signed: bool = False
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conv:
+    """``current = (weight * messages) << exponent``, cross-correlation as in torch.
+
+    ``weight`` is (O, I/groups, kH, kW); ``stride``, ``padding``, ``dilation`` are (H, W).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    weight: IntArray
+    exponent: int = 0
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", _frozen(self.weight))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dense:
+    """``current = (weight @ messages.flatten()) << exponent``; ``weight`` is (O, I)."""
+
+    name: str
+    inputs: tuple[str, ...]
+    weight: IntArray
+    exponent: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", _frozen(self.weight))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lif:
+    """Leaky integrate-and-fire population; see :func:`neuroport.graph.integers.lif_step`.
+
+    ``bias`` is one value, or one per channel (C,).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    threshold: int
+    current_decay: int = 4096
+    voltage_decay: int = 0
+    bias: IntArray = field(default_factory=lambda: np.zeros(1, np.int64))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bias", _frozen(self.bias))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relay:
+    """Stateless graded population: ``m = (current + 2**(shift-1)) >> shift``, 0 where |m| <= threshold."""
+
+    name: str
+    inputs: tuple[str, ...]
+    shift: int = 0
+    threshold: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Readout:
+    """Population that integrates and never fires: ``v = saturate24(v + ((current + bias) << 6))``."""
+
+    name: str
+    inputs: tuple[str, ...]
+    bias: IntArray = field(default_factory=lambda: np.zeros(1, np.int64))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bias", _frozen(self.bias))
+
+
+Synapse: TypeAlias = Conv | Dense
+Population: TypeAlias = Input | Lif | Relay | Readout
+Node: TypeAlias = Input | Conv | Dense | Lif | Relay | Readout
+
+NODE_TYPES: dict[str, type[Node]] = {
+    "input": Input,
+    "conv": Conv,
+    "dense": Dense,
+    "lif": Lif,
+    "relay": Relay,
+    "readout": Readout,
+}
+KIND: dict[type[Node], str] = {node: kind for kind, node in NODE_TYPES.items()}
+
+
+def is_synapse(node: Node) -> bool:
+    """Whether the node gives a current (and costs one step on Lava and Loihi)."""
+    return isinstance(node, (Conv, Dense))

@@ -1,0 +1,226 @@
+"""Graphs as HDF5: versioned, hashed, and trusted only after every field was checked.
+
+Layout (``docs/format.md`` is the specification)::
+
+    /                 attributes: format, version, producer, hash
+    /graph            attribute:  steps
+    /graph/00000 ...  attributes: kind, name, inputs (JSON list), the node's integers
+                      datasets:   weight, bias (int16 or int32, contiguous, no filters)
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+import neuroport
+from neuroport.errors import FormatError, GraphError, StorageError
+from neuroport.files import write_atomic
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import KIND, NODE_TYPES, Node
+
+FORMAT = "neuroport"
+VERSION = 1
+_ARRAYS = {"weight": np.dtype("<i2"), "bias": np.dtype("<i4")}
+_PAIRS = ("stride", "padding", "dilation")
+
+
+def file_image(fill: Any) -> bytes:
+    """Bytes of an HDF5 file that ``fill(file)`` writes, made in memory so that writing is atomic."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", track_order=False) as file:
+        fill(file)
+    return buffer.getvalue()
+
+
+@contextmanager
+def open_hdf5(path: str | os.PathLike[str], what: str) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; anything HDF5 cannot digest is a ``FormatError``."""
+    name = os.fspath(path)
+    if not Path(name).is_file():
+        raise StorageError(f"{name}: no such file; give the path of {what}")
+    try:
+        with h5py.File(name, "r") as file:
+            yield file
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise FormatError(
+            f"{name}: not {what}, or truncated ({_line(error)}); write the file again"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def check_header(file: h5py.File, path: str | os.PathLike[str], format_: str, version: int) -> None:
+    """Refuse files of another format or of a version this reader does not know."""
+    found = _text(file.attrs.get("format"))
+    if found != format_:
+        raise FormatError(f"{path}: format is {found!r}, expected {format_!r}; not a file of this kind")
+    number = file.attrs.get("version")
+    if not isinstance(number, np.integer) or int(number) < 1:
+        raise FormatError(f"{path}: version is {number!r}, expected a number; the file is damaged")
+    if int(number) > version:
+        raise FormatError(
+            f"{path}: version {int(number)} is newer than {version}, the newest this neuroport "
+            "reads; upgrade neuroport or write the file with an older one"
+        )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if isinstance(value, str) else ""
+
+
+def fill(graph: Graph, file: h5py.File) -> None:
+    """Write ``graph`` and its header into an open file."""
+    file.attrs["format"] = FORMAT
+    file.attrs["version"] = VERSION
+    file.attrs["producer"] = f"neuroport {neuroport.__version__}"
+    file.attrs["hash"] = graph.hash
+    group = file.create_group("graph")
+    group.attrs["steps"] = graph.steps
+    for index, node in enumerate(graph):
+        entry = group.create_group(f"{index:05d}")
+        entry.attrs["kind"] = KIND[type(node)]
+        for item in fields(node):
+            value = getattr(node, item.name)
+            if isinstance(value, np.ndarray):
+                entry.create_dataset(item.name, data=_narrow(node, item.name, value))
+            elif item.name == "inputs":
+                entry.attrs["inputs"] = json.dumps(value)
+            elif item.name in (*_PAIRS, "shape"):
+                entry.attrs[item.name] = np.array(value, np.int64)
+            else:
+                entry.attrs[item.name] = value
+
+
+def _narrow(node: Node, name: str, value: np.ndarray) -> np.ndarray:
+    narrow = value.astype(_ARRAYS[name])
+    if not np.array_equal(narrow, value):
+        raise GraphError(
+            f"{node.name}: {name} reaches {np.abs(value).max()}, more than a file holds "
+            f"({narrow.dtype}); quantize to smaller integers"
+        )
+    return narrow
+
+
+def save(graph: Graph, path: str | os.PathLike[str]) -> Path:
+    """Store a graph, atomically."""
+    return write_atomic(path, file_image(lambda file: fill(graph, file)))
+
+
+def load(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
+    """Read a graph (a ``.graph`` or a ``.net`` file).
+
+    Args:
+        verify: refuse a file whose content does not match the hash stored in it.
+
+    Raises:
+        StorageError: no such file.
+        FormatError: anything in it that is not as ``docs/format.md`` says.
+    """
+    with open_hdf5(path, "a neuroport network file") as file:
+        check_header(file, path, FORMAT, VERSION)
+        group = file.get("graph")
+        if not isinstance(group, h5py.Group):
+            raise FormatError(f"{path}: holds no graph; export the network again")
+        steps = _integer(group, "steps", path, "graph")
+        limit = os.path.getsize(path)
+        nodes = [_read_node(group, index, path, limit) for index in range(len(group))]
+        stored = _text(file.attrs.get("hash"))
+    try:
+        graph = Graph(nodes, steps)
+    except (GraphError, TypeError, ValueError) as error:
+        raise FormatError(f"{path}: {_line(error)}; the file is damaged, export it again") from error
+    if verify and graph.hash != stored:
+        raise FormatError(
+            f"{path}: content hash {graph.hash[:12]} does not match the stored {stored[:12]}; "
+            "the file was damaged or edited: export it again"
+        )
+    return graph
+
+
+def stored_hash(path: str | os.PathLike[str]) -> str:
+    """The content hash a file claims."""
+    with open_hdf5(path, "a neuroport network file") as file:
+        return _text(file.attrs.get("hash"))
+
+
+def _read_node(group: h5py.Group, index: int, path: str | os.PathLike[str], limit: int) -> Node:
+    key = f"{index:05d}"
+    link = group.get(key, getlink=True)
+    entry = group.get(key) if isinstance(link, h5py.HardLink) else None
+    if not isinstance(entry, h5py.Group):
+        raise FormatError(f"{path}: graph/{key} is missing or not a group; export the file again")
+    where = f"graph/{key}"
+    kind = _text(entry.attrs.get("kind"))
+    if kind not in NODE_TYPES:
+        raise FormatError(f"{path}: {where} has unknown kind {kind!r}; known: {', '.join(NODE_TYPES)}")
+    values: dict[str, Any] = {}
+    for item in fields(NODE_TYPES[kind]):
+        if item.name == "name":
+            values["name"] = _text(entry.attrs.get("name"))
+        elif item.name == "inputs":
+            values["inputs"] = _names(entry, path, where)
+        elif item.name in _ARRAYS:
+            values[item.name] = _array(entry, item.name, path, where, limit)
+        elif item.name in (*_PAIRS, "shape"):
+            values[item.name] = _sizes(entry, item.name, path, where)
+        elif item.name == "signed":
+            values["signed"] = bool(_integer(entry, "signed", path, where))
+        else:
+            values[item.name] = _integer(entry, item.name, path, where)
+    return NODE_TYPES[kind](**values)
+
+
+def _integer(entry: h5py.Group, name: str, path: Any, where: str) -> int:
+    value = entry.attrs.get(name)
+    if not isinstance(value, (np.integer, np.bool_)):
+        raise FormatError(f"{path}: {where} attribute {name} is {value!r}, expected an integer")
+    return int(value)
+
+
+def _names(entry: h5py.Group, path: Any, where: str) -> tuple[str, ...]:
+    try:
+        names = json.loads(_text(entry.attrs.get("inputs")))
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise FormatError(f"{path}: {where} attribute inputs is not a JSON list of names")
+    return tuple(names)
+
+
+def _sizes(entry: h5py.Group, name: str, path: Any, where: str) -> tuple[int, ...]:
+    value = entry.attrs.get(name)
+    wanted = "1 to 3" if name == "shape" else "2"
+    good = isinstance(value, np.ndarray) and value.dtype.kind == "i" and value.ndim == 1
+    if not good or not (1 <= len(value) <= 3 if name == "shape" else len(value) == 2):
+        raise FormatError(f"{path}: {where} attribute {name} is {value!r}, expected {wanted} integers")
+    if np.abs(value).max() > 1 << 20:
+        raise FormatError(f"{path}: {where} attribute {name} is {value!r}; sizes end at 2**20")
+    return tuple(int(n) for n in value)
+
+
+def _array(entry: h5py.Group, name: str, path: Any, where: str, limit: int) -> np.ndarray:
+    link = entry.get(name, getlink=True)
+    data = entry.get(name) if isinstance(link, h5py.HardLink) else None
+    if not isinstance(data, h5py.Dataset):
+        raise FormatError(f"{path}: {where}/{name} is missing; export the file again")
+    if data.dtype != _ARRAYS[name]:
+        raise FormatError(f"{path}: {where}/{name} is {data.dtype}, expected {_ARRAYS[name]}")
+    if data.chunks is not None or data.external is not None or data.is_virtual:
+        raise FormatError(f"{path}: {where}/{name} must be stored contiguously in the file itself")
+    if data.nbytes > limit or data.ndim > 4:
+        raise FormatError(f"{path}: {where}/{name} of shape {data.shape} does not fit in the file")
+    return np.asarray(data[()])

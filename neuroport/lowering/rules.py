@@ -1,0 +1,135 @@
+"""Legality rules: one named function each; all violations are reported at once.
+
+Sources: Lava 0.10.0, ``lava/proc/lif/models.py`` (state widths, thresholds, bias mantissa) and
+``lava/utils/weightutils.py`` (weight fields); Loihi 2 shares these widths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuroport.errors import IllegalError
+from neuroport.graph import integers
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Lif, Node, Readout, Relay, Synapse, is_synapse
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One rule broken by one node."""
+
+    rule: str
+    node: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.message} [{self.rule}]"
+
+
+Rule = Callable[[Graph, Node], str | None]
+
+
+def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
+    """Mixed-sign weights are even in [-254, 254]; weights of one sign are at most 255."""
+    if not isinstance(node, Synapse):
+        return None
+    low, high = int(node.weight.min()), int(node.weight.max())
+    if low < 0 < high:
+        if max(-low, high) > integers.WEIGHT_MAX or np.any(node.weight & 1):
+            return (
+                f"mixed-sign weights span {low}..{high} and must be even in [-254, 254]; quantize again"
+            )
+        return None
+    if max(-low, high) > 255:
+        return f"weights of one sign span {low}..{high} and must not exceed 255; quantize again"
+    return None
+
+
+def threshold_fits(graph: Graph, node: Node) -> str | None:
+    """Thresholds are unsigned 17-bit integers."""
+    if isinstance(node, Lif) and node.threshold > integers.THRESHOLD_MAX:
+        return f"threshold {node.threshold} exceeds {integers.THRESHOLD_MAX}; use a coarser LSB"
+    return None
+
+
+def bias_fits(graph: Graph, node: Node) -> str | None:
+    """Biases are 13-bit signed mantissas."""
+    if isinstance(node, (Lif, Readout)) and np.abs(node.bias).max() > integers.BIAS_MAX:
+        return f"|bias| reaches {np.abs(node.bias).max()}, more than 4095; use a coarser LSB"
+    return None
+
+
+def decays_fit(graph: Graph, node: Node) -> str | None:
+    """A LIF's current decay starts at 1 (stored minus one) and its voltage decay ends at 4095."""
+    if isinstance(node, Lif) and not (1 <= node.current_decay and node.voltage_decay <= 4095):
+        return (
+            f"decays {node.current_decay}/{node.voltage_decay}; current decay is 1..4096, "
+            "voltage decay 0..4095"
+        )
+    return None
+
+
+def currents_fit(graph: Graph, node: Node) -> str | None:
+    """The summed current into a neuron is provably below 2**17, so that its state cannot wrap."""
+    if not isinstance(node, (Lif, Readout)):
+        return None
+    facts = graph.facts(node.name)
+    worst = max(-int(facts.reach_low.min()), int(facts.reach_high.max()))
+    if worst > integers.CURRENT_MAX:
+        return f"current can reach {worst}, more than {integers.CURRENT_MAX}; use a coarser LSB"
+    return None
+
+
+def accumulators_fit(graph: Graph, node: Node) -> str | None:
+    """Every synaptic sum and graded message provably fits 24 bits."""
+    if not (is_synapse(node) or isinstance(node, Relay)):
+        return None
+    facts = graph.facts(node.name)
+    bounds = (facts.low, facts.high, facts.reach_low, facts.reach_high)
+    worst = max(int(np.abs(bound).max()) for bound in bounds)
+    if worst > integers.MESSAGE_MAX:
+        return f"a sum can reach {worst}, more than 24 bits hold; shift its source further"
+    return None
+
+
+def skews_meet(graph: Graph, node: Node) -> str | None:
+    """Inputs that meet are equally late."""
+    skews = graph.facts(node.name).skews
+    if len(set(skews)) > 1:
+        late = ", ".join(f"{n} @{s}" for n, s in zip(node.inputs, skews, strict=True))
+        return f"inputs with unequal skew meet ({late}); lower the graph"
+    return None
+
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "lava-cpu": (
+        weights_fit_eight_bits,
+        threshold_fits,
+        bias_fits,
+        decays_fit,
+        currents_fit,
+        accumulators_fit,
+        skews_meet,
+    ),
+}
+
+
+def violations(graph: Graph, target: str) -> Iterator[Violation]:
+    """Every rule of ``target`` that a node breaks, in the order of the graph."""
+    for node in graph:
+        for rule in RULES[target]:
+            message = rule(graph, node)
+            if message is not None:
+                yield Violation(rule.__name__, node.name, message)
+
+
+def check(graph: Graph, target: str = "lava-cpu") -> None:
+    """Raise :class:`IllegalError` listing every violation, or return."""
+    found = list(violations(graph, target))
+    if found:
+        listing = "; ".join(str(v) for v in found[:8])
+        more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
+        raise IllegalError(f"illegal for {target}: {listing}{more}")

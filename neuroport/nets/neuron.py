@@ -1,0 +1,197 @@
+"""The leaky integrate-and-fire neuron, in real numbers and in integers.
+
+One module serves both phases. Fed a tensor it is the real-valued neuron that is trained first;
+fed a :class:`~neuroport.nets.stream.Stream` of integer currents its forward pass *is* the integer
+semantics of :mod:`neuroport.graph.integers`, with straight-through gradients. Parameters carry the
+names SLAYER gives them (``current_decay``, ``voltage_decay``, in units of 1/4096).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroport.graph import integers
+from neuroport.nets.stream import Stream
+from neuroport.nets.surrogate import SURROGATES
+
+
+def _backward_through_time(
+    grad_spikes: Tensor,
+    distance: Tensor,
+    surrogate: str,
+    current_keep: float,
+    voltage_keep: float,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the voltage and of the input current, reset path detached.
+
+    ``distance`` is ``v - threshold`` before the reset, (T, ...) in real units.
+    """
+    fired = distance > 0
+    grad_v = grad_spikes * SURROGATES[surrogate](distance)
+    for t in range(len(grad_v) - 2, -1, -1):
+        grad_v[t].add_(grad_v[t + 1].masked_fill(fired[t], 0), alpha=voltage_keep)
+    if current_keep == 0:
+        return grad_v, grad_v
+    grad_u = grad_v.clone()
+    for t in range(len(grad_u) - 2, -1, -1):
+        grad_u[t].add_(grad_u[t + 1], alpha=current_keep)
+    return grad_v, grad_u
+
+
+class _RealLif(torch.autograd.Function):
+    """u = (1-du) u + x;  v = (1-dv) v + u;  s = v > threshold;  v = 0 where s."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        current: Tensor,
+        current_keep: float,
+        voltage_keep: float,
+        threshold: float,
+        surrogate: str,
+    ) -> Tensor:
+        v = torch.empty_like(current)
+        u = current[0]
+        v[0] = u
+        for t in range(1, len(current)):
+            u = current[t] if current_keep == 0 else torch.add(current[t], u, alpha=current_keep)
+            kept = v[t - 1].masked_fill(v[t - 1] > threshold, 0)
+            torch.add(u, kept, alpha=voltage_keep, out=v[t])
+        spikes = (v > threshold).to(current.dtype)
+        ctx.save_for_backward(v)
+        ctx.constants = (current_keep, voltage_keep, threshold, surrogate)
+        return spikes
+
+    @staticmethod
+    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (v,) = ctx.saved_tensors
+        current_keep, voltage_keep, threshold, surrogate = ctx.constants
+        _, grad = _backward_through_time(
+            grad_spikes, v - threshold, surrogate, current_keep, voltage_keep
+        )
+        return grad, None, None, None, None
+
+
+class _IntegerLif(torch.autograd.Function):
+    """The integer neuron; gradients as if currents and voltages were real multiples of ``lsb``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        current: Tensor,
+        bias: Tensor,
+        current_decay: int,
+        voltage_decay: int,
+        threshold: int,
+        lsb: float,
+        surrogate: str,
+    ) -> Tensor:
+        bias_q = bias.to(torch.int64)
+        u = v = torch.zeros_like(current[0], dtype=torch.int64)
+        spikes = torch.empty_like(current)
+        distance = torch.empty_like(current)
+        for t in range(len(current)):
+            u, v, s = integers.lif_step(
+                u, v, current[t].to(torch.int64), bias_q, current_decay, voltage_decay, threshold
+            )
+            spikes[t] = s
+            # integers below 2**24 are exact in float32, so the sign of the distance is the spike
+            distance[t] = v - (threshold << integers.STATE_SHIFT)
+            v = integers.reset(v, s)
+        ctx.save_for_backward(distance)
+        ctx.constants = (current_decay, voltage_decay, lsb, surrogate)
+        return spikes
+
+    @staticmethod
+    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (distance,) = ctx.saved_tensors
+        current_decay, voltage_decay, lsb, surrogate = ctx.constants
+        unity = integers.DECAY_UNITY
+        grad_v, grad_u = _backward_through_time(
+            grad_spikes,
+            distance * (lsb / (1 << integers.STATE_SHIFT)),
+            surrogate,
+            1 - current_decay / unity,
+            1 - voltage_decay / unity,
+        )
+        grad_bias = grad_v.sum((0, 1, 3, 4)).reshape(-1, 1, 1) * lsb
+        return grad_u * lsb, grad_bias, None, None, None, None, None
+
+
+class Lif(nn.Module):
+    """Leaky integrate-and-fire population.
+
+    Args:
+        threshold: real threshold; a spike is ``v > threshold``, strictly.
+        voltage_decay: fraction of the voltage lost per step (0.75 in MS-ResNet).
+        current_decay: fraction of the current lost per step; 1 means no synaptic memory.
+        surrogate: a name in :data:`neuroport.nets.surrogate.SURROGATES`.
+
+    Input and output are (T, N, C, H, W). In the integer phase the input is a ``Stream`` and
+    ``lsb`` (real value of one unit of current) is positive.
+    """
+
+    current_decay: Tensor
+    voltage_decay: Tensor
+    lsb: Tensor
+
+    def __init__(
+        self,
+        threshold: float = 0.5,
+        voltage_decay: float = 0.75,
+        current_decay: float = 1.0,
+        surrogate: str = "rectangular",
+    ) -> None:
+        super().__init__()
+        self.threshold = threshold
+        self.surrogate = surrogate
+        unity = float(integers.DECAY_UNITY)
+        self.current_decay = nn.Parameter(torch.tensor([unity * current_decay]), False)
+        self.voltage_decay = nn.Parameter(torch.tensor([unity * voltage_decay]), False)
+        self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
+
+    @property
+    def decays(self) -> tuple[int, int]:
+        """Current and voltage decay on the integer grid, 0..4096."""
+        return round(self.current_decay.item()), round(self.voltage_decay.item())
+
+    @property
+    def integer_threshold(self) -> int:
+        """Threshold in units of ``lsb``; exact comparison keeps ``v > threshold`` strict."""
+        return int(self.threshold / self.lsb.item() + 1e-9)
+
+    def integer_bias(self, stream: Stream) -> Tensor:
+        """Bias in units of ``lsb``, (C, 1, 1), rounded once with a straight-through gradient."""
+        real = stream.bias / self.lsb.to(stream.bias.dtype)
+        return (real + (real.round() - real).detach()).reshape(-1, 1, 1)
+
+    def forward(self, x: Tensor | Stream) -> Tensor:
+        current_decay, voltage_decay = self.decays
+        if isinstance(x, Stream):
+            spikes = _IntegerLif.apply(
+                x.value,
+                self.integer_bias(x),
+                current_decay,
+                voltage_decay,
+                self.integer_threshold,
+                self.lsb.item(),
+                self.surrogate,
+            )
+        else:
+            unity = integers.DECAY_UNITY
+            spikes = _RealLif.apply(
+                x,
+                1 - current_decay / unity,
+                1 - voltage_decay / unity,
+                self.threshold,
+                self.surrogate,
+            )
+        assert isinstance(spikes, Tensor)
+        return spikes
+
+    def extra_repr(self) -> str:
+        current_decay, voltage_decay = self.decays
+        return f"threshold={self.threshold}, decay={current_decay}/{voltage_decay}"

@@ -1,0 +1,23 @@
+"""What travels between synapses and neurons in the integer phase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A sum of integer currents and the real bias that belongs to it.
+
+    ``value`` holds integers in float32 (exact below 2**24), shape (T, N, C, H, W), in units of the
+    stream's LSB. ``bias`` is (C,) in real units: biases of a stream add up as real numbers and each
+    neuron rounds the sum once, so that depth does not accumulate rounding.
+    """
+
+    value: Tensor
+    bias: Tensor
+
+    def __add__(self, other: Stream) -> Stream:
+        return Stream(self.value + other.value, self.bias + other.bias)

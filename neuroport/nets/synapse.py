@@ -1,0 +1,265 @@
+"""Trainable synapses with their batch norm, in real numbers and in integers.
+
+``Conv`` carries spikes to a current, ``GradedConv`` carries graded values (pixels, or a membrane
+stream that passes a projection), ``Readout`` averages and classifies. Each holds ``synapse`` (the
+weights, named as SLAYER names them) and ``norm``. A positive ``lsb`` puts a layer into its integer
+phase: batch norm is folded with its running statistics,
+
+    W' = W * gamma / sqrt(var + eps),     b' = beta - mean * gamma / sqrt(var + eps),
+
+and the forward pass uses ``2 * round(W' / (2 * unit))`` in [-254, 254].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neuroport.graph import integers
+from neuroport.nets.stream import Stream
+
+
+def snap_weight(weight: Tensor, unit: float) -> Tensor:
+    """Even integers nearest to ``weight / unit``, clipped to +-254; straight-through gradient."""
+    real = weight / unit
+    clipped = real.clamp(-integers.WEIGHT_MAX, integers.WEIGHT_MAX)
+    return clipped + (2 * (clipped / 2).round() - clipped).detach()
+
+
+class _RoundShift(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, shift: int) -> Tensor:
+        ctx.scale = 2.0**-shift
+        return integers.relay(x.to(torch.int64), shift, 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad * ctx.scale, None
+
+
+class Relay(nn.Module):
+    """Stateless graded population: ``(x + 2**(shift-1)) >> shift`` in the integer phase."""
+
+    shift: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = _RoundShift.apply(x, int(self.shift))
+        assert isinstance(out, Tensor)
+        return out
+
+
+class Conv(nn.Module):
+    """Convolution of spikes and batch norm: ``current = norm(weight * spikes)``.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, groups: as ``torch.nn.Conv2d``.
+        norm_scale: initial gamma of the batch norm (0.5 in MS-ResNet, 0 at a branch's end).
+
+    Takes (T, N, C, H, W); gives a tensor in the real phase, a ``Stream`` in the integer phase.
+    """
+
+    lsb: Tensor
+    exponent: Tensor
+    message_unit = 1.0  # real value of a message of 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        padding: int = 1,
+        groups: int = 1,
+        norm_scale: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.synapse = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
+        )
+        self.norm = nn.BatchNorm2d(out_channels)
+        nn.init.constant_(self.norm.weight, norm_scale)
+        self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("exponent", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        return self.synapse.stride  # type: ignore[return-value]
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        return self.synapse.padding  # type: ignore[return-value]
+
+    @property
+    def groups(self) -> int:
+        return self.synapse.groups
+
+    def kernel(self) -> Tensor:
+        """Weights of the convolution that is executed, (O, I/groups, kH, kW)."""
+        return self.synapse.weight
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Kernel and bias with the batch norm folded in, real units."""
+        norm = self.norm
+        assert norm.running_var is not None and norm.running_mean is not None
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        return self.kernel() * scale.reshape(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
+
+    def unit(self) -> float:
+        """Real value of an integer weight of 1."""
+        return float(self.lsb) * 2.0 ** int(self.exponent) / self.message_unit
+
+    def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        steps = x.shape[0]
+        flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        out = F.conv2d(
+            flat, weight, None, self.stride, self.padding, self.synapse.dilation, self.groups
+        )
+        return out.unflatten(0, (steps, -1))
+
+    def normalized(self, current: Tensor) -> Tensor:
+        steps = current.shape[0]
+        out: Tensor = self.norm(current.flatten(0, 1))
+        return out.unflatten(0, (steps, -1))
+
+    def forward(self, x: Tensor) -> Tensor | Stream:
+        if self.lsb == 0:
+            return self.normalized(self.convolve(x, self.kernel()))
+        weight, bias = self.folded()
+        current = self.convolve(x, snap_weight(weight, self.unit()))
+        return Stream(current * 2.0 ** int(self.exponent), bias)
+
+
+class GradedConv(Conv):
+    """Convolution of graded values: pixels, or the membrane stream at a projection.
+
+    In the integer phase the product is finer than the stream it enters, so a rounding relay
+    brings it onto the stream's LSB; a stream that is *read* passes a relay first:
+
+        value = (W_q * ((x + 2**(r-1)) >> r) + 2**(p-1)) >> p
+
+    with r, p the shifts of ``relay_in`` and ``relay_out``.
+
+    Args:
+        pool: average over ``pool x pool`` before a 1x1 kernel (as one strided convolution).
+        pixels: the input is frames of unsigned 8-bit pixels, 255 meaning 1.
+    """
+
+    source_lsb: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 1,
+        stride: int = 1,
+        padding: int = 0,
+        norm_scale: float = 0.5,
+        pool: int = 1,
+        pixels: bool = False,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride * pool,
+            padding,
+            norm_scale=norm_scale,
+        )
+        self.pool = pool
+        self.pixels = pixels
+        self.relay_in = None if pixels else Relay()
+        self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
+        self.relay_out = Relay()
+        self.message_unit = 1 / 255 if pixels else 1.0
+
+    def kernel(self) -> Tensor:
+        if self.pool == 1:
+            return self.synapse.weight
+        return self.synapse.weight.expand(-1, -1, self.pool, self.pool) / self.pool**2
+
+    def unit(self) -> float:
+        shift = int(self.relay_out.shift)
+        message = self.message_unit
+        if self.relay_in is not None:
+            message = float(self.source_lsb) * 2.0 ** int(self.relay_in.shift)
+        return float(self.lsb) * 2.0**-shift / message
+
+    def forward(self, x: Tensor | Stream) -> Tensor | Stream:
+        if self.lsb == 0:
+            assert isinstance(x, Tensor)
+            return self.normalized(self.convolve(x * self.message_unit, self.kernel()))
+        weight, bias = self.folded()
+        if isinstance(x, Stream):
+            assert self.relay_in is not None
+            bias = bias + weight.sum((2, 3)) @ x.bias
+            x = self.relay_in(x.value)
+        product = self.convolve(x, snap_weight(weight, self.unit()))
+        return Stream(self.relay_out(product), bias)
+
+
+class _Integrate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, bias: Tensor) -> Tensor:
+        bias_q = bias.to(torch.int64)
+        v = torch.zeros_like(current[0], dtype=torch.int64)
+        potential = torch.empty_like(current)
+        for t in range(len(current)):
+            v = integers.readout_step(v, current[t].to(torch.int64), bias_q)
+            potential[t] = v
+        return potential
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        scale = float(1 << integers.STATE_SHIFT)
+        grad_current = grad.flip(0).cumsum(0).flip(0) * scale
+        return grad_current, grad_current.sum((0, 1))
+
+
+class Integrator(nn.Module):
+    """Potential of a population that integrates and never fires, (T, N, K)."""
+
+    def forward(self, current: Tensor, bias: Tensor) -> Tensor:
+        out = _Integrate.apply(current, bias)
+        assert isinstance(out, Tensor)
+        return out
+
+
+class Readout(nn.Module):
+    """Mean over time and space, then a linear classifier; returns logits (N, classes).
+
+    In the integer phase each class integrates ``sum(W_q * spikes) + H*W*b`` over the steps and
+    the last potential, divided by ``64 * T * H * W``, is the logit.
+    """
+
+    lsb: Tensor
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.synapse = nn.Linear(channels, classes)
+        self.potential = Integrator()
+        self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
+
+    def integer_weight(self) -> Tensor:
+        return snap_weight(self.synapse.weight, float(self.lsb))
+
+    def integer_bias(self, positions: int) -> Tensor:
+        real = self.synapse.bias * positions / self.lsb.to(self.synapse.bias.dtype)
+        return real + (real.round() - real).detach()
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps, _, _, height, width = x.shape
+        if self.lsb == 0:
+            logits: Tensor = self.synapse(x.mean((0, 3, 4)))
+            return logits
+        positions = height * width
+        current = x.sum((3, 4)) @ self.integer_weight().T
+        potential: Tensor = self.potential(current, self.integer_bias(positions))
+        scale = float(self.lsb) / (steps * positions * (1 << integers.STATE_SHIFT))
+        return potential[-1] * scale

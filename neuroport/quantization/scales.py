@@ -1,0 +1,243 @@
+"""Choose the integer grid of a network: one LSB per membrane stream, proven to fit.
+
+Synapses that meet at a dendrite add up, so they share one LSB; a *stream* is a set of synapses
+connected by such meetings (all branches of a stage, its stem or projection included). Its LSB is
+
+* a power of two below the threshold where several synapses meet, so that branches may differ by a
+  power of two (the synapse's exponent) and thresholds are exact;
+* threshold / integer where one synapse feeds one neuron.
+
+The LSB is as fine as the weights need (the branch with the smallest weights still uses 7 of the 8
+bits) but coarse enough that the *worst case* of every current, not only the observed one, stays
+below 2**17, every sum below 2**23 and every bias below 4096, with room for weights that still move.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from neuroport.capture.native import Layer, wiring
+from neuroport.errors import CaptureError, IllegalError
+from neuroport.graph import integers
+from neuroport.nets.neuron import Lif
+from neuroport.nets.synapse import Conv, GradedConv, Readout
+
+MARGIN = 1.5  # room left for weights that still change in quantization-aware training
+
+
+@dataclass
+class _Interval:
+    low: Tensor
+    high: Tensor
+
+    def __add__(self, other: _Interval) -> _Interval:
+        return _Interval(self.low + other.low, self.high + other.high)
+
+    @property
+    def worst(self) -> float:
+        return max(float(self.high.max()), -float(self.low.min()))
+
+
+@dataclass
+class _Stream:
+    """Synapses that share an LSB, and the populations that read them."""
+
+    synapses: list[Layer] = field(default_factory=list)
+    neurons: list[Layer] = field(default_factory=list)
+    reach: float = 0.0  # worst |current| at any reader, real units
+    bias: float = 0.0  # worst |bias| at any neuron, real units
+    lsb: float = 0.0
+
+
+def is_integer(net: nn.Module) -> bool:
+    """Whether the network computes with integers."""
+    return any(isinstance(m, (Conv, Readout)) and float(m.lsb) > 0 for m in net.modules())
+
+
+@torch.no_grad()
+def freeze_scales(net: nn.Module, frames: Tensor) -> None:
+    """Put ``net`` into its integer phase.
+
+    Args:
+        frames: (T, N, C, H, W); T and the image size enter the readout's range.
+
+    Raises:
+        IllegalError: a stream whose worst case cannot be brought into range.
+    """
+    layers = wiring(net)
+    streams = _streams(layers)
+    intervals, biases = _propagate(layers)
+    for stream in _unique(streams):
+        _choose_lsb(stream, intervals, biases)
+    for layer in layers:
+        module = layer.module
+        if isinstance(module, Lif):
+            module.lsb.fill_(streams[layer.inputs[0]].lsb)
+        elif isinstance(module, GradedConv):
+            source = None if module.pixels else streams[layer.inputs[0]].lsb
+            _choose_shifts(module, streams[layer.name].lsb, source, intervals[layer.name].worst)
+        elif isinstance(module, Conv):
+            lsb = streams[layer.name].lsb
+            largest = float(module.folded()[0].abs().max())
+            ratio = largest / (integers.WEIGHT_MAX * lsb)
+            module.lsb.fill_(lsb)
+            module.exponent.fill_(max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0)
+    _freeze_readouts(net, frames)
+
+
+def _streams(layers: list[Layer]) -> dict[str, _Stream]:
+    """The stream of every synapse layer, by name (union of all that meet)."""
+    by_name = {layer.name: layer for layer in layers}
+    streams: dict[str, _Stream] = {}
+    for layer in layers:
+        if isinstance(layer.module, Conv):
+            streams[layer.name] = _Stream([layer])
+    for layer in layers:
+        read = [n for n in layer.inputs if n in streams]
+        if not read:
+            continue
+        merged = streams[read[0]]
+        for name in read[1:]:
+            other = streams[name]
+            if other is not merged:
+                merged.synapses += other.synapses
+                merged.neurons += other.neurons
+                for synapse in other.synapses:
+                    streams[synapse.name] = merged
+        if isinstance(by_name[layer.name].module, Lif):
+            merged.neurons.append(layer)
+    return streams
+
+
+def _unique(streams: dict[str, _Stream]) -> list[_Stream]:
+    return list({id(stream): stream for stream in streams.values()}.values())
+
+
+def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Tensor]]:
+    """Worst-case interval and bias of every synapse's current, per channel, real units."""
+    intervals: dict[str, _Interval] = {}
+    biases: dict[str, Tensor] = {}
+    for layer in layers:
+        module = layer.module
+        if not isinstance(module, Conv):
+            continue
+        kernel, bias = module.folded()
+        channels = kernel.shape[1] * module.groups
+        if isinstance(module, GradedConv) and not module.pixels:
+            arriving = _sum([intervals[n] for n in layer.inputs])
+            bias = bias + kernel.sum((2, 3)) @ sum(biases[n] for n in layer.inputs)
+        else:
+            messages = 1 if isinstance(module, GradedConv) else len(layer.inputs)
+            arriving = _Interval(torch.zeros(channels), torch.full((channels,), float(messages)))
+        intervals[layer.name] = _through(kernel, arriving, module.groups)
+        biases[layer.name] = bias
+    return intervals, biases
+
+
+def _sum(intervals: list[_Interval]) -> _Interval:
+    total = intervals[0]
+    for interval in intervals[1:]:
+        total = total + interval
+    return total
+
+
+def _through(kernel: Tensor, arriving: _Interval, groups: int) -> _Interval:
+    positive, negative = kernel.clamp(min=0).sum((2, 3)), kernel.clamp(max=0).sum((2, 3))
+    out = len(kernel) // groups
+    low = arriving.low.clamp(max=0).reshape(groups, -1).repeat_interleave(out, 0)
+    high = arriving.high.clamp(min=0).reshape(groups, -1).repeat_interleave(out, 0)
+    return _Interval(
+        (positive * low + negative * high).sum(1), (positive * high + negative * low).sum(1)
+    )
+
+
+def _choose_lsb(
+    stream: _Stream, intervals: dict[str, _Interval], biases: dict[str, Tensor]
+) -> None:
+    names = ", ".join(layer.name for layer in stream.synapses)
+    if not stream.neurons:
+        raise CaptureError(f"no neuron reads the currents of {names}; remove the layers")
+    thresholds = {n.module.threshold for n in stream.neurons if isinstance(n.module, Lif)}
+    if len(thresholds) > 1:
+        raise CaptureError(f"neurons of one stream ({names}) have thresholds {sorted(thresholds)}")
+    threshold = thresholds.pop()
+    for neuron in stream.neurons:
+        stream.reach = max(stream.reach, _sum([intervals[n] for n in neuron.inputs]).worst)
+        total = sum(biases[n] for n in neuron.inputs)
+        assert isinstance(total, Tensor)
+        stream.bias = max(stream.bias, float(total.abs().max()))
+    coarsest = [  # the largest integer threshold that range and bias permit
+        threshold * integers.CURRENT_MAX / (MARGIN * stream.reach + 1e-12),
+        threshold * integers.BIAS_MAX / (MARGIN * stream.bias + 1e-12),
+        float(integers.THRESHOLD_MAX),
+    ]
+    weights = [
+        float(layer.module.folded()[0].abs().max())
+        for layer in stream.synapses
+        if isinstance(layer.module, Conv) and not isinstance(layer.module, GradedConv)
+    ]
+    single = len(stream.synapses) == 1 and len(weights) == 1
+    smallest = min((w for w in weights if w > 0), default=threshold)
+    wanted = threshold * integers.WEIGHT_MAX / smallest
+    limit = min(coarsest)
+    if limit < 4:
+        raise IllegalError(
+            f"the stream of {names} can reach {stream.reach / threshold:.0f} thresholds, too wide "
+            "for 17 bits with a threshold of 4 or more; use fewer blocks or smaller weights"
+        )
+    if single:
+        stream.lsb = threshold / math.floor(min(limit, wanted))
+    else:
+        stream.lsb = threshold / 2.0 ** math.floor(math.log2(min(limit, wanted)))
+
+
+def _choose_shifts(module: GradedConv, lsb: float, source: float | None, reach: float) -> None:
+    """Shifts of the relays around a graded convolution: the finest product that 24 bits hold."""
+    largest = max(float(module.folded()[0].abs().max()), 1e-12)
+    product = math.floor(math.log2(integers.MESSAGE_MAX * lsb / (MARGIN * max(reach, 1e-12))))
+    message = module.message_unit if source is None else source
+    weight = math.floor(math.log2(integers.WEIGHT_MAX * lsb / (largest * message)))
+    module.lsb.fill_(lsb)
+    if source is None:
+        module.relay_out.shift.fill_(max(0, min(product, weight)))
+        return
+    assert module.relay_in is not None
+    # weight bits beyond six buy little: leave them to the messages
+    shift = max(0, min(product, weight))
+    module.source_lsb.fill_(source)
+    module.relay_out.shift.fill_(shift)
+    module.relay_in.shift.fill_(max(0, weight - shift - 2))
+
+
+def _freeze_readouts(net: nn.Module, frames: Tensor) -> None:
+    positions: dict[str, int] = {}
+    handles = [
+        module.register_forward_pre_hook(
+            lambda _, args, name=name: positions.update({name: args[0].shape[-2:].numel()})
+        )
+        for name, module in net.named_modules()
+        if isinstance(module, Readout)
+    ]
+    training = net.training
+    net.eval()
+    net(frames[:, :1].float())
+    net.train(training)
+    for handle in handles:
+        handle.remove()
+    for name, module in net.named_modules():
+        if not isinstance(module, Readout):
+            continue
+        weight, bias = module.synapse.weight, module.synapse.bias
+        reach = float(torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min()))
+        drive = (reach + float(bias.abs().max())) * positions[name]
+        module.lsb.fill_(
+            max(
+                float(weight.abs().max()) / integers.WEIGHT_MAX,
+                MARGIN * drive * len(frames) / integers.CURRENT_MAX,
+                MARGIN * float(bias.abs().max()) * positions[name] / integers.BIAS_MAX,
+            )
+        )
