@@ -1,1 +1,89 @@
+"""Residual spiking networks from PyTorch to Lava and Loihi 2, spike for spike.
+
+The names below are the public face, in the order in which a user meets them. They are imported on
+first use, so that ``import neuroport`` needs neither torch nor Lava and takes no time.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from neuroport.analysis.compare import Comparison, compare
+    from neuroport.analysis.statistics import statistics
+    from neuroport.backends import run
+    from neuroport.backends.trace import Trace
+    from neuroport.errors import NeuroportError
+    from neuroport.graph.graph import Graph
+    from neuroport.lowering import lower
+    from neuroport.netx import export, read
+    from neuroport.quantization import quantize
+    from neuroport.recipe import Recipe, load_recipe
+    from neuroport.reporting.html import report
+    from neuroport.training.checkpoint import load
+    from neuroport.training.fit import fit
+
+_HOME = {
+    "load_recipe": "neuroport.recipe",
+    "Recipe": "neuroport.recipe",
+    "fit": "neuroport.training.fit",
+    "load": "neuroport.training.checkpoint",
+    "quantize": "neuroport.quantization",
+    "lower": "neuroport.lowering",
+    "export": "neuroport.netx",
+    "read": "neuroport.netx",
+    "run": "neuroport.backends",
+    "compare": "neuroport.analysis.compare",
+    "statistics": "neuroport.analysis.statistics",
+    "report": "neuroport.reporting.html",
+    "Graph": "neuroport.graph.graph",
+    "Trace": "neuroport.backends.trace",
+    "Comparison": "neuroport.analysis.compare",
+    "NeuroportError": "neuroport.errors",
+}
+
+__all__ = [  # noqa: RUF022 - in the order a user meets them
+    "load_recipe",
+    "Recipe",
+    "fit",
+    "load",
+    "quantize",
+    "lower",
+    "export",
+    "read",
+    "run",
+    "compare",
+    "statistics",
+    "report",
+    "Graph",
+    "Trace",
+    "Comparison",
+    "NeuroportError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'neuroport' has no attribute {name!r}")
+    module = _HOME[name]
+    try:
+        value = getattr(import_module(module), name)
+    except ImportError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing in ("torch", "safetensors", "torchvision", "tonic"):
+            from neuroport.errors import BackendError
+
+            raise BackendError(
+                f"neuroport.{name} needs {missing}, which is not installed; "
+                "pip install 'neuroport[train]'"
+            ) from error
+        raise
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

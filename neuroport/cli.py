@@ -1,1 +1,411 @@
-def main(): pass
+"""The command line: one function per verb, which parses, calls and prints.
+
+Exit codes: 0 good, 1 diverged or illegal, 2 wrong usage, 130 interrupted. A user's mistake prints
+one line; a traceback means a bug of neuroport.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import neuroport
+from neuroport.errors import CompareError, FramesError, NeuroportError
+
+if TYPE_CHECKING:
+    from neuroport.backends.trace import Trace
+    from neuroport.graph.graph import Graph
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+_path = click.Path(path_type=Path)
+
+
+class _Out:
+    """Lines for people, or one JSON object for machines."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def line(self, text: str) -> None:
+        if not self.as_json:
+            click.echo(text)
+
+    def result(self, value: dict[str, Any]) -> None:
+        if self.as_json:
+            click.echo(json.dumps(value, indent=2))
+
+
+class _InOrder(click.Group):
+    """Verbs in the order in which they are used, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(neuroport.__version__)
+def cli() -> None:
+    """Residual spiking networks from PyTorch to Lava and Loihi 2, spike for spike.
+
+    \b
+    neuroport demo           everything below, on real digits
+    train -> quantize -> lower -> export -> run -> compare -> report
+    """
+
+
+@cli.command()
+@click.option("--out", "folder", type=_path, default=Path("runs/demo"), show_default=True)
+@click.option("--recipe", default="demo", show_default=True, help="Shipped recipe or TOML file.")
+@click.option("--samples", default=100, show_default=True, help="Held-out digits run on Lava.")
+@_json_option
+def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
+    """Train, quantize, lower, export, run on Lava, compare and report, on real digits."""
+    from neuroport.demo import demo as run_demo
+
+    out = _Out(as_json)
+    results = run_demo(recipe, folder, samples, out.line)
+    out.result(results)
+    if not as_json:
+        from rich.console import Console
+
+        from neuroport.reporting.terminal import print_results
+
+        print_results(results, Console())
+        click.echo(
+            f"open {folder / 'report.html'} in a browser; figures are in {folder / 'demo.json'}"
+        )
+    sys.exit(0 if results["equal"] else 1)
+
+
+@cli.command()
+@click.argument("recipe")
+@click.option("-o", "--out", "folder", type=_path, required=True, help="Folder of the run.")
+@_json_option
+def train(recipe: str, folder: Path, as_json: bool) -> None:
+    """Train RECIPE (a TOML file, or `demo`), resuming what the folder holds."""
+    from neuroport.files import write_atomic
+    from neuroport.recipe import load_recipe, recipe_text
+    from neuroport.reporting.progress import training_report
+    from neuroport.training.checkpoint import read_checkpoint
+    from neuroport.training.fit import fit
+
+    out = _Out(as_json)
+    parsed = load_recipe(recipe)
+    with training_report(out.line) as report:
+        fit(parsed, folder, report=report)
+    write_atomic(folder / "recipe.toml", recipe_text(recipe))
+    metrics = read_checkpoint(folder).metrics
+    out.line(f"{folder}: {len(metrics)} epochs done")
+    out.result({"folder": str(folder), "metrics": metrics})
+
+
+@cli.command()
+@click.argument("folder", type=_path)
+@click.option("-o", "--out", type=_path, help="Graph file; FOLDER/quantized.graph by default.")
+@_json_option
+def quantize(folder: Path, out: Path | None, as_json: bool) -> None:
+    """Turn the trained network in FOLDER into a graph of integers."""
+    import torch
+
+    from neuroport.graph.store import save
+    from neuroport.quantization import quantize as to_graph
+    from neuroport.training.checkpoint import load, read_checkpoint
+
+    recipe = read_checkpoint(folder).recipe
+    graph = to_graph(load(folder), torch.zeros(recipe.data.steps, 1, 1, 28, 28))
+    path = save(graph, out or folder / "quantized.graph")
+    _say_graph(_Out(as_json), path, graph)
+
+
+@cli.command()
+@click.argument("graph", type=_path)
+@click.option("-o", "--out", type=_path, required=True, help="Graph file to write.")
+@click.option("--target", default="lava-cpu", show_default=True)
+@_json_option
+def lower(graph: Path, out: Path, target: str, as_json: bool) -> None:
+    """Make GRAPH run in chip time: align shortcuts, check every rule of the target."""
+    from neuroport.graph.store import load, save
+    from neuroport.lowering import lower as to_chip
+
+    lowered = to_chip(load(graph), target)
+    _say_graph(_Out(as_json), save(lowered, out), lowered)
+
+
+@cli.command()
+@click.argument("graph", type=_path)
+@click.option("-o", "--out", type=_path, required=True, help="NetX file to write (.net).")
+@_json_option
+def export(graph: Path, out: Path, as_json: bool) -> None:
+    """Write the lowered GRAPH as a .net file."""
+    from neuroport.graph.store import load
+    from neuroport.netx import export as to_file
+
+    loaded = load(graph)
+    _say_graph(_Out(as_json), to_file(loaded, out), loaded)
+
+
+@cli.command()
+@click.argument("network", type=_path)
+@click.option("--frames", type=_path, required=True, help=".npy array (T, N, C, H, W) of integers.")
+@click.option("--on", "engine", default="reference", show_default=True, help="Engine.")
+@click.option("-o", "--out", type=_path, help="Trace file to write.")
+@click.option("--samples", type=int, help="Run only the first so many samples.")
+@click.option("--labels", type=_path, help=".npy array (N,) of classes, to print the accuracy.")
+@click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava.")
+@_json_option
+def run(
+    network: Path,
+    frames: Path,
+    engine: str,
+    out: Path | None,
+    samples: int | None,
+    labels: Path | None,
+    deadline: float,
+    as_json: bool,
+) -> None:
+    """Run NETWORK (.net, .graph, or a training folder) on frames and record every population."""
+    trace = _run(network, frames, engine, samples, deadline)
+    say = _Out(as_json)
+    result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
+    spikes = {n: int(trace[n].sum()) for n, kind in trace.kinds.items() if kind == "lif"}
+    say.line(
+        f"{trace.provenance['engine']}: {trace.samples} samples, {len(trace.messages)} populations, "
+        f"{sum(spikes.values()):,} spikes, {trace.provenance['seconds']:.1f} s"
+    )
+    result["spikes"] = spikes
+    if "readout" in trace.kinds.values():
+        result["predictions"] = trace.predictions.tolist()
+        if labels is not None:
+            from neuroport.backends.base import load_frames
+
+            truth = load_frames(labels).reshape(-1)[: trace.samples]
+            if len(truth) != trace.samples:
+                raise FramesError(f"{labels}: {len(truth)} labels for {trace.samples} samples")
+            correct = int((trace.predictions == truth).sum())
+            result["accuracy"] = 100 * correct / trace.samples
+            say.line(f"accuracy {result['accuracy']:.1f} % ({correct} of {trace.samples})")
+        else:
+            say.line(f"classes {' '.join(str(p) for p in trace.predictions[:50])}")
+    if out is not None:
+        say.line(f"wrote {trace.save(out)}")
+        result["trace"] = str(out)
+    say.result(result)
+
+
+@cli.command()
+@click.argument("want", type=_path)
+@click.argument("got", type=_path)
+@click.option("--frames", type=_path, help=".npy frames, needed where a network is given.")
+@click.option("--on", "engine", default="reference", show_default=True, help="Engine for GOT.")
+@click.option("--samples", type=int, help="Run only the first so many samples.")
+@click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava.")
+@_json_option
+def compare(
+    want: Path,
+    got: Path,
+    frames: Path | None,
+    engine: str,
+    samples: int | None,
+    deadline: float,
+    as_json: bool,
+) -> None:
+    """Compare two runs position by position: exit 0 when equal, 1 with the first divergence.
+
+    WANT and GOT are traces, or networks (.net, .graph, a training folder) to be run on --frames;
+    WANT runs on the reference engine (a folder: on its own torch module), GOT on --on.
+    """
+    from neuroport.analysis.compare import compare as compare_traces
+
+    first = _trace_of(want, frames, "reference", samples, deadline)
+    second = _trace_of(got, frames, engine, samples, deadline)
+    outcome = compare_traces(first, second)
+    out = _Out(as_json)
+    out.line(str(outcome))
+    out.result(outcome.to_dict())
+    sys.exit(0 if outcome else 1)
+
+
+@cli.command()
+@click.argument("network", type=_path)
+@click.option("--trace", "trace_path", type=_path, required=True, help="Trace of that network.")
+@click.option("--results", type=_path, help="demo.json, for accuracy, comparisons and times.")
+@click.option("-o", "--out", type=_path, required=True, help="HTML page to write.")
+@_json_option
+def report(network: Path, trace_path: Path, results: Path | None, out: Path, as_json: bool) -> None:
+    """Draw NETWORK and its activity as one self-contained HTML page, and a table."""
+    from neuroport.analysis.statistics import statistics
+    from neuroport.backends.trace import Trace
+    from neuroport.files import read_json
+    from neuroport.netx import read
+    from neuroport.reporting.html import report as write_page
+
+    graph, trace = read(network), Trace.load(trace_path)
+    extra = read_json(results) if results is not None else None
+    page = write_page(graph, trace, out, results=extra)
+    say = _Out(as_json)
+    numbers = statistics(graph, trace)
+    if not as_json:
+        from rich.console import Console
+
+        from neuroport.reporting.terminal import print_statistics
+
+        print_statistics(numbers, Console())
+    say.line(f"wrote {page}")
+    say.result({"page": str(page), "statistics": numbers.to_dict()})
+
+
+@cli.command()
+@click.argument("network", type=_path)
+@_json_option
+def show(network: Path, as_json: bool) -> None:
+    """Print a graph, one line per node."""
+    from neuroport.graph.node import KIND
+    from neuroport.netx import read
+
+    graph = read(network)
+    out = _Out(as_json)
+    out.line(str(graph))
+    nodes = [
+        {
+            "name": node.name,
+            "kind": KIND[type(node)],
+            "inputs": list(node.inputs),
+            "shape": list(graph.facts(node.name).shape),
+            "skew": graph.facts(node.name).skew,
+        }
+        for node in graph
+    ]
+    out.result({"hash": graph.hash, "steps": graph.steps, "depth": graph.depth, "nodes": nodes})
+
+
+@cli.command()
+@click.argument("network", type=_path)
+@click.option("--target", default="lava-cpu", show_default=True)
+@_json_option
+def check(network: Path, target: str, as_json: bool) -> None:
+    """List every rule of the target that NETWORK breaks; exit 1 if there is one."""
+    from dataclasses import asdict
+
+    from neuroport.lowering.rules import rules_of, violations
+    from neuroport.netx import read
+
+    names = [rule.__name__ for rule in rules_of(target)]
+    found = list(violations(read(network), target))
+    out = _Out(as_json)
+    for violation in found:
+        out.line(str(violation))
+    out.line(f"{network}: {len(found)} violations of {len(names)} rules for {target}")
+    out.result({"target": target, "rules": names, "violations": [asdict(v) for v in found]})
+    sys.exit(1 if found else 0)
+
+
+@cli.command()
+@_json_option
+def backends(as_json: bool) -> None:
+    """List the engines, and why one is not available."""
+    from neuroport.backends.base import backends as engines
+
+    out = _Out(as_json)
+    rows = {name: engine.available() for name, engine in engines().items()}
+    for name, engine in engines().items():
+        reason = rows[name]
+        out.line(f"{name:10} {engine.summary}: {'available' if reason is None else reason}")
+    out.result({"backends": {n: {"available": r is None, "reason": r} for n, r in rows.items()}})
+
+
+def _say_graph(out: _Out, path: Path, graph: Any) -> None:
+    out.line(f"wrote {path}: {len(graph)} nodes, depth {graph.depth}, hash {graph.hash[:12]}")
+    out.result({"path": str(path), "nodes": len(graph), "depth": graph.depth, "hash": graph.hash})
+
+
+def _run(
+    network: Path | Graph, frames: Path, engine: str, samples: int | None, deadline: float
+) -> Trace:
+    """Run a file or a training folder; bad frames are refused before anything starts."""
+    from neuroport.backends import run as run_network
+    from neuroport.backends.base import backend, load_frames
+    from neuroport.reporting.progress import progress_bar
+
+    data = load_frames(frames)
+    if samples is not None:
+        if data.ndim < 2 or not 1 <= samples <= data.shape[1]:
+            raise FramesError(f"--samples is {samples}; {frames} holds {data.shape[1:2]} samples")
+        data = data[:, :samples]
+    if isinstance(network, Path) and network.is_dir():
+        from neuroport.training.checkpoint import load
+
+        with progress_bar("module") as progress:
+            return run_network(load(network), data, progress=progress)
+    backend(engine)
+    options = {"deadline": deadline} if engine == "lava-cpu" else {}
+    with progress_bar(engine) as progress:
+        return run_network(network, data, on=engine, progress=progress, **options)
+
+
+def _trace_of(
+    path: Path, frames: Path | None, engine: str, samples: int | None, deadline: float
+) -> Trace:
+    from neuroport.backends.trace import FORMAT, Trace
+    from neuroport.graph.store import format_of
+
+    if path.is_dir() or format_of(path) != FORMAT:
+        if frames is None:
+            raise CompareError(f"{path} is a network, not a trace; give --frames to run it on")
+        network = path if path.is_dir() else _edited(path)
+        return _run(network, frames, engine, samples, deadline)
+    return Trace.load(path)
+
+
+def _edited(path: Path) -> Path | Graph:
+    """The file; or the graph in it where it was changed since: finding out is why we compare."""
+    from neuroport.errors import HashError
+    from neuroport.netx import read
+
+    try:
+        read(path)
+    except HashError as error:
+        click.echo(f"neuroport: {error.message}; comparing what it holds", err=True)
+        return read(path, verify=False)
+    return path
+
+
+def main() -> None:
+    """Entry point: run a verb, turn errors into one line and an exit code."""
+    as_json = "--json" in sys.argv[1:]
+    try:
+        cli.main(standalone_mode=False)
+    except NeuroportError as error:
+        _fail(type(error).__name__, error.message, error.detail, as_json)
+        sys.exit(error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        usage = getattr(error, "ctx", None)
+        hint = f" (see {usage.command_path} --help)" if usage is not None else ""
+        _fail("UsageError", error.format_message() + hint, "", as_json)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        _fail(
+            "Interrupted",
+            "interrupted; the same command resumes from the last checkpoint",
+            "",
+            as_json,
+        )
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _fail(kind: str, message: str, detail: str, as_json: bool) -> None:
+    click.echo(f"neuroport: {message}", err=True)
+    if detail:
+        click.echo(detail, err=True)
+    if as_json:
+        click.echo(json.dumps({"error": {"kind": kind, "message": message}}, indent=2))

@@ -6,11 +6,13 @@
     |-- RecipeError           a recipe that cannot be read or asks for something impossible
     |-- StorageError          a file that cannot be opened or written (missing, full disk, rights)
     |-- FormatError           a file that is not what its name promises
+    |   `-- HashError         a sound file whose content was changed after it was written
     |-- FramesError           input frames of the wrong shape, type or range
     |-- GraphError            a graph that cannot exist (shapes, wire kinds, names)
     |-- CaptureError          a module that has no graph
     |-- TrainingError         a checkpoint that does not fit, a loss that is not a number
     |-- BackendError          an engine that is unknown, missing, or failed while running
+    |-- TargetError           a target that is unknown
     |-- CompareError          two runs that cannot be compared at all
     `-- IllegalError          a well-formed graph that breaks a rule of its target
         `-- RangeError        an integer that left its proven or permitted width while running
@@ -22,9 +24,17 @@ from __future__ import annotations
 
 
 class NeuroportError(Exception):
-    """Base of all errors that are not bugs of neuroport."""
+    """Base of all errors that are not bugs of neuroport.
+
+    ``message`` is one line; ``detail`` holds what somebody else said, such as Lava's traceback.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        self.message = " ".join(message.split())
+        self.detail = detail
+        super().__init__(self.message + (f"\n{detail}" if detail else ""))
 
 
 class RecipeError(NeuroportError):
@@ -37,6 +47,10 @@ class StorageError(NeuroportError):
 
 class FormatError(NeuroportError):
     """A file that is not what its name promises: truncated, foreign, newer or inconsistent."""
+
+
+class HashError(FormatError):
+    """A structurally sound file whose content does not match the hash stored in it."""
 
 
 class FramesError(NeuroportError):
@@ -57,6 +71,10 @@ class TrainingError(NeuroportError):
 
 class BackendError(NeuroportError):
     """An engine that is unknown, not installed, or failed while running."""
+
+
+class TargetError(NeuroportError):
+    """A target that is unknown."""
 
 
 class CompareError(NeuroportError):

@@ -1,4 +1,4 @@
-"""Files that are never half written: everything neuroport stores goes through :func:`write_atomic`."""
+"""Files that are never half written: all that neuroport stores goes through ``write_atomic``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,51 @@
+"""Engines: whatever runs a network returns the same :class:`~neuroport.backends.trace.Trace`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import nn
+
+    from neuroport.backends.trace import Trace
+    from neuroport.graph.graph import Graph
+
+
+def run(
+    network: Graph | nn.Module | str | os.PathLike[str],
+    frames: npt.ArrayLike,
+    on: str = "reference",
+    **options: Any,
+) -> Trace:
+    """Run a network on frames and record every population.
+
+    Args:
+        network: a graph, the path of a ``.net`` or ``.graph`` file, or a torch module after its
+            quantization (which runs itself, whatever ``on`` says).
+        frames: integers (T, N, C, H, W); states reset between the N samples.
+        on: ``reference`` or ``lava-cpu``; see :func:`neuroport.backends.base.backends`.
+        options: passed to the engine, for example ``deadline=600`` for Lava.
+
+    Raises:
+        BackendError: unknown or missing engine, or it failed.
+        FramesError, FormatError, IllegalError: bad frames, a bad file, an illegal graph.
+    """
+    from neuroport.backends.base import backend
+    from neuroport.graph.graph import Graph
+    from neuroport.netx import read
+
+    data = np.asarray(frames)
+    if isinstance(network, Graph):
+        return backend(on).run(network, data, **options)
+    if isinstance(network, (str, os.PathLike)):
+        engine = backend(on)
+        if on == "lava-cpu":
+            options["path"] = network
+        return engine.run(read(network), data, **options)
+    from neuroport.backends.module import run_module
+
+    return run_module(network, data, **options)

@@ -25,9 +25,9 @@ class Backend(Protocol):
 
     def available(self) -> str | None: ...
 
-    def run(
-        self, graph: Graph, frames: npt.NDArray[Any], *, progress: Progress | None = None, **options: Any
-    ) -> Trace: ...
+    @property
+    def run(self) -> Callable[..., Trace]:
+        """``run(graph, frames, *, progress=None, **options)``; options differ by engine."""
 
 
 def backends() -> dict[str, Backend]:
@@ -35,7 +35,8 @@ def backends() -> dict[str, Backend]:
     from neuroport.backends.lava_cpu import LavaCpu
     from neuroport.backends.reference import Reference
 
-    return {engine.name: engine for engine in (Reference(), LavaCpu())}
+    engines: tuple[Backend, ...] = (Reference(), LavaCpu())
+    return {engine.name: engine for engine in engines}
 
 
 def backend(name: str) -> Backend:
@@ -63,9 +64,13 @@ def load_frames(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     try:
         frames = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
-        raise StorageError(f"{path}: no such file; give frames as a .npy array (T, N, C, H, W)") from error
+        raise StorageError(
+            f"{path}: no such file; give frames as a .npy array (T, N, C, H, W)"
+        ) from error
     except (OSError, ValueError, EOFError) as error:
-        raise FramesError(f"{path}: not a .npy array ({error}); save frames with numpy.save") from error
+        raise FramesError(
+            f"{path}: not a .npy array ({error}); save frames with numpy.save"
+        ) from error
     if not isinstance(frames, np.ndarray):
         raise FramesError(f"{path}: an archive, not one array; save frames with numpy.save")
     return frames
@@ -88,7 +93,9 @@ def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:
     if frames.shape[1] < 1:
         raise FramesError("frames hold no sample; give at least one")
     if frames.dtype.kind not in "iub":
-        raise FramesError(f"frames are {frames.dtype}; the network takes integers: round them first")
+        raise FramesError(
+            f"frames are {frames.dtype}; the network takes integers: round them first"
+        )
     facts = graph.facts(node.name)
     low, high = int(facts.low.min()), int(facts.high.max())
     if int(frames.min()) < low or int(frames.max()) > high:

@@ -77,7 +77,9 @@ class Reference:
         return Trace(messages, kinds, provenance)
 
 
-def _run_chip(graph: Graph, frames: npt.NDArray[Any], messages: dict[str, npt.NDArray[Any]]) -> None:
+def _run_chip(
+    graph: Graph, frames: npt.NDArray[Any], messages: dict[str, npt.NDArray[Any]]
+) -> None:
     steps, samples = frames.shape[:2]
     stream = np.zeros((steps * samples + graph.depth, 1, *frames.shape[2:]), np.int64)
     # sample after sample on one time axis
@@ -154,8 +156,10 @@ def convolve(x: IntArray, node: Conv) -> IntArray:
     steps, samples, channels = x.shape[:3]
     padding = [(0, 0), (0, 0), (0, 0), *((p, p) for p in node.padding)]
     kernel = node.weight.shape[2:]
-    span = [d * (k - 1) + 1 for d, k in zip(node.dilation, kernel, strict=True)]
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, padding), span, axis=(3, 4))
+    span = tuple(d * (k - 1) + 1 for d, k in zip(node.dilation, kernel, strict=True))
+    windows = np.lib.stride_tricks.sliding_window_view(  # type: ignore[call-overload]
+        np.pad(x, padding), span, axis=(3, 4)
+    )
     windows = windows[
         :, :, :, :: node.stride[0], :: node.stride[1], :: node.dilation[0], :: node.dilation[1]
     ]

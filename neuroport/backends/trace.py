@@ -58,7 +58,8 @@ class Trace:
     @property
     def predictions(self) -> npt.NDArray[np.int64]:
         """Class of the largest potential, (N,)."""
-        return self.output.argmax(1)
+        classes: npt.NDArray[np.int64] = self.output.argmax(1)
+        return classes
 
     @property
     def samples(self) -> int:
@@ -134,5 +135,3 @@ def versions(*packages: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from neuroport.errors import CaptureError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv as ConvNode
-from neuroport.graph.node import Dense, Input, Node, Relay
+from neuroport.graph.node import Dense, Input, IntArray, Node, Relay
 from neuroport.graph.node import Lif as LifNode
 from neuroport.graph.node import Readout as ReadoutNode
 from neuroport.lowering.skew import identity
@@ -100,8 +100,8 @@ def _checked(layer: Layer, before: dict[str, Layer]) -> Layer:
             good = currents
         if not good:
             raise CaptureError(
-                f"layer {layer.name!r} ({type(module).__name__}) cannot take {name!r}: synapses take "
-                "spikes, neurons and projections take currents, the stem takes pixels"
+                f"layer {layer.name!r} ({type(module).__name__}) cannot take {name!r}: synapses "
+                "take spikes, neurons and projections take currents, the stem takes pixels"
             )
     return layer
 
@@ -146,9 +146,9 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
     return Graph(nodes, len(frames))
 
 
-def _observe(net: nn.Module, frames: Tensor) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+def _observe(net: nn.Module, frames: Tensor) -> tuple[dict[str, IntArray], dict[str, int]]:
     """Integer biases of every population, and positions H*W under every readout."""
-    biases: dict[str, np.ndarray] = {}
+    biases: dict[str, IntArray] = {}
     positions: dict[str, int] = {}
     handles = []
 
@@ -181,9 +181,9 @@ def _observe(net: nn.Module, frames: Tensor) -> tuple[dict[str, np.ndarray], dic
     return biases, positions
 
 
-def _integers(x: Tensor) -> np.ndarray:
+def _integers(x: Tensor) -> IntArray:
     rounded = x.detach().cpu().to(torch.float64).numpy()
-    out = rounded.astype(np.int64)
+    out: IntArray = rounded.astype(np.int64)
     assert np.array_equal(out, rounded), "an integer expected to be exact is not"
     return out
 

@@ -34,9 +34,9 @@ from neuroport.graph.node import (
 class Facts:
     """What follows from a node and its inputs.
 
-    ``low`` and ``high`` bound the node's output per channel (exact worst case, every input the
-    graph permits); ``reach_low`` and ``reach_high`` bound what arrives at the node, summed.
-    ``skews`` lists the skews of the inputs: unequal ones must be balanced before a run in chip time.
+    ``low`` and ``high`` bound the node's output per channel (worst case over every input the graph
+    permits); ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. ``skews``
+    lists the skews of the inputs: unequal ones must be balanced before a run in chip time.
     """
 
     shape: Shape
@@ -200,7 +200,10 @@ class Graph:
                     )
                 _check_exponent(node.name, node.exponent)
                 each = count // shape[0]  # inputs per channel, channel-major when flattened
-                lo, hi = np.repeat(_spread(low, shape[0]), each), np.repeat(_spread(high, shape[0]), each)
+                lo, hi = (
+                    np.repeat(_spread(low, shape[0]), each),
+                    np.repeat(_spread(high, shape[0]), each),
+                )
                 lo, hi = _bounds(node.weight, lo, hi)
                 return (len(lo),), "current", lo << node.exponent, hi << node.exponent
             case Lif():
@@ -231,7 +234,9 @@ class Graph:
     ) -> tuple[Shape, str, IntArray, IntArray]:
         weight, groups = node.weight, node.groups
         if len(shape) != 3:
-            raise GraphError(f"{node.name}: a Conv takes (C, H, W), its input is {shape}; use Dense")
+            raise GraphError(
+                f"{node.name}: a Conv takes (C, H, W), its input is {shape}; use Dense"
+            )
         if weight.ndim != 4 or groups < 1 or shape[0] % groups or weight.shape[0] % groups:
             raise GraphError(
                 f"{node.name}: weight {weight.shape} in {groups} groups does not fit {shape[0]} "
@@ -297,4 +302,6 @@ def _check_decay(name: str, field: str, value: int) -> None:
 
 def _check_channels(name: str, bias: IntArray, shape: Shape) -> None:
     if bias.shape not in ((1,), (shape[0],)):
-        raise GraphError(f"{name}: bias is {bias.shape}; use one value or one per channel ({shape[0]},)")
+        raise GraphError(
+            f"{name}: bias is {bias.shape}; use one value or one per channel ({shape[0]},)"
+        )

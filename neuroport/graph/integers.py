@@ -72,11 +72,11 @@ def reset(v: Any, spikes: Any) -> Any:
 
 
 def relay(current: Any, shift: int, threshold: int) -> Any:
-    """Graded message of a stateless relay: rounded shift, dropped where ``|message| <= threshold``."""
+    """Message of a stateless relay: rounded shift, dropped where ``|message| <= threshold``."""
     message = round_shift(current, shift)
     return message * (abs(message) > threshold)
 
 
 def readout_step(v: Any, current: Any, bias: Any) -> Any:
-    """One step of an integrator that never fires: ``v = saturate24(v + ((current + bias) << 6))``."""
+    """One step of an integrator: ``v = saturate24(v + wrap24(current << 6) + (bias << 6))``."""
     return saturate24(v + wrap24(current << STATE_SHIFT) + (bias << STATE_SHIFT))

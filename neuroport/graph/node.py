@@ -94,7 +94,7 @@ class Lif:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Relay:
-    """Stateless graded population: ``m = (current + 2**(shift-1)) >> shift``, 0 where |m| <= threshold."""
+    """Stateless graded relay: ``m = (a + 2**(shift-1)) >> shift``, 0 where |m| <= threshold."""
 
     name: str
     inputs: tuple[str, ...]
@@ -104,7 +104,7 @@ class Relay:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readout:
-    """Population that integrates and never fires: ``v = saturate24(v + ((current + bias) << 6))``."""
+    """Population that never fires: ``v = saturate24(v + wrap24(a << 6) + (bias << 6))``."""
 
     name: str
     inputs: tuple[str, ...]

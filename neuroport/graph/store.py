@@ -21,21 +21,22 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 import neuroport
-from neuroport.errors import FormatError, GraphError, StorageError
+from neuroport.errors import FormatError, GraphError, HashError, StorageError
 from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, NODE_TYPES, Node
 
 FORMAT = "neuroport"
 VERSION = 1
-_ARRAYS = {"weight": np.dtype("<i2"), "bias": np.dtype("<i4")}
+_ARRAYS: dict[str, np.dtype[Any]] = {"weight": np.dtype("<i2"), "bias": np.dtype("<i4")}
 _PAIRS = ("stride", "padding", "dilation")
 
 
 def file_image(fill: Any) -> bytes:
-    """Bytes of an HDF5 file that ``fill(file)`` writes, made in memory so that writing is atomic."""
+    """Bytes of the HDF5 file that ``fill(file)`` writes, in memory, for atomic writing."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", track_order=False) as file:
         fill(file)
@@ -65,7 +66,9 @@ def check_header(file: h5py.File, path: str | os.PathLike[str], format_: str, ve
     """Refuse files of another format or of a version this reader does not know."""
     found = _text(file.attrs.get("format"))
     if found != format_:
-        raise FormatError(f"{path}: format is {found!r}, expected {format_!r}; not a file of this kind")
+        raise FormatError(
+            f"{path}: format is {found!r}, expected {format_!r}; not a file of this kind"
+        )
     number = file.attrs.get("version")
     if not isinstance(number, np.integer) or int(number) < 1:
         raise FormatError(f"{path}: version is {number!r}, expected a number; the file is damaged")
@@ -105,8 +108,8 @@ def fill(graph: Graph, file: h5py.File) -> None:
                 entry.attrs[item.name] = value
 
 
-def _narrow(node: Node, name: str, value: np.ndarray) -> np.ndarray:
-    narrow = value.astype(_ARRAYS[name])
+def _narrow(node: Node, name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    narrow: npt.NDArray[Any] = value.astype(_ARRAYS[name])
     if not np.array_equal(narrow, value):
         raise GraphError(
             f"{node.name}: {name} reaches {np.abs(value).max()}, more than a file holds "
@@ -129,6 +132,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
     Raises:
         StorageError: no such file.
         FormatError: anything in it that is not as ``docs/format.md`` says.
+        HashError: everything is, but the content was changed after it was written.
     """
     with open_hdf5(path, "a neuroport network file") as file:
         check_header(file, path, FORMAT, VERSION)
@@ -142,19 +146,21 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
     try:
         graph = Graph(nodes, steps)
     except (GraphError, TypeError, ValueError) as error:
-        raise FormatError(f"{path}: {_line(error)}; the file is damaged, export it again") from error
-    if verify and graph.hash != stored:
         raise FormatError(
+            f"{path}: {_line(error)}; the file is damaged, export it again"
+        ) from error
+    if verify and graph.hash != stored:
+        raise HashError(
             f"{path}: content hash {graph.hash[:12]} does not match the stored {stored[:12]}; "
             "the file was damaged or edited: export it again"
         )
     return graph
 
 
-def stored_hash(path: str | os.PathLike[str]) -> str:
-    """The content hash a file claims."""
-    with open_hdf5(path, "a neuroport network file") as file:
-        return _text(file.attrs.get("hash"))
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The ``format`` attribute of a file, empty where there is none."""
+    with open_hdf5(path, "a neuroport network or trace") as file:
+        return _text(file.attrs.get("format"))
 
 
 def _read_node(group: h5py.Group, index: int, path: str | os.PathLike[str], limit: int) -> Node:
@@ -166,7 +172,9 @@ def _read_node(group: h5py.Group, index: int, path: str | os.PathLike[str], limi
     where = f"graph/{key}"
     kind = _text(entry.attrs.get("kind"))
     if kind not in NODE_TYPES:
-        raise FormatError(f"{path}: {where} has unknown kind {kind!r}; known: {', '.join(NODE_TYPES)}")
+        raise FormatError(
+            f"{path}: {where} has unknown kind {kind!r}; known: {', '.join(NODE_TYPES)}"
+        )
     values: dict[str, Any] = {}
     for item in fields(NODE_TYPES[kind]):
         if item.name == "name":
@@ -206,13 +214,15 @@ def _sizes(entry: h5py.Group, name: str, path: Any, where: str) -> tuple[int, ..
     wanted = "1 to 3" if name == "shape" else "2"
     good = isinstance(value, np.ndarray) and value.dtype.kind == "i" and value.ndim == 1
     if not good or not (1 <= len(value) <= 3 if name == "shape" else len(value) == 2):
-        raise FormatError(f"{path}: {where} attribute {name} is {value!r}, expected {wanted} integers")
+        raise FormatError(
+            f"{path}: {where} attribute {name} is {value!r}, expected {wanted} integers"
+        )
     if np.abs(value).max() > 1 << 20:
         raise FormatError(f"{path}: {where} attribute {name} is {value!r}; sizes end at 2**20")
     return tuple(int(n) for n in value)
 
 
-def _array(entry: h5py.Group, name: str, path: Any, where: str, limit: int) -> np.ndarray:
+def _array(entry: h5py.Group, name: str, path: Any, where: str, limit: int) -> npt.NDArray[Any]:
     link = entry.get(name, getlink=True)
     data = entry.get(name) if isinstance(link, h5py.HardLink) else None
     if not isinstance(data, h5py.Dataset):

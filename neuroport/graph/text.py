@@ -43,7 +43,9 @@ def _fields(node: Node) -> str:
             )
         case Lif():
             bias = f" bias {node.bias.min()}..{node.bias.max()}" if node.bias.any() else ""
-            return f"threshold {node.threshold} decay {node.current_decay}/{node.voltage_decay}{bias}"
+            return (
+                f"threshold {node.threshold} decay {node.current_decay}/{node.voltage_decay}{bias}"
+            )
         case Relay():
             return f">>{node.shift}" if node.shift else "graded"
         case Readout():

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.lowering.rules import RULES, check
+from neuroport.lowering.rules import check, rules_of
 from neuroport.lowering.skew import balance_skew
 
 
@@ -27,10 +26,10 @@ def lower(graph: Graph, target: str = "lava-cpu") -> Graph:
     """Lower ``graph`` for ``target`` and check it against the target's rules.
 
     Raises:
-        IllegalError: unknown target, or the rules broken, all of them.
+        TargetError: no such target.
+        IllegalError: the rules broken, all of them.
     """
-    if target not in RULES:
-        raise IllegalError(f"unknown target {target!r}; the targets are {', '.join(RULES)}")
+    rules_of(target)
     for step in PASSES:
         graph = step.apply(graph)
     check(graph, target)

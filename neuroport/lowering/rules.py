@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuroport.errors import IllegalError
+from neuroport.errors import IllegalError, TargetError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Lif, Node, Readout, Relay, Synapse, is_synapse
@@ -39,9 +39,7 @@ def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
     low, high = int(node.weight.min()), int(node.weight.max())
     if low < 0 < high:
         if max(-low, high) > integers.WEIGHT_MAX or np.any(node.weight & 1):
-            return (
-                f"mixed-sign weights span {low}..{high} and must be even in [-254, 254]; quantize again"
-            )
+            return f"mixed-sign weights span {low}..{high}, not even in [-254, 254]; quantize again"
         return None
     if max(-low, high) > 255:
         return f"weights of one sign span {low}..{high} and must not exceed 255; quantize again"
@@ -64,7 +62,7 @@ def bias_fits(graph: Graph, node: Node) -> str | None:
 
 def decays_fit(graph: Graph, node: Node) -> str | None:
     """A LIF's current decay starts at 1 (stored minus one) and its voltage decay ends at 4095."""
-    if isinstance(node, Lif) and not (1 <= node.current_decay and node.voltage_decay <= 4095):
+    if isinstance(node, Lif) and (node.current_decay < 1 or node.voltage_decay > 4095):
         return (
             f"decays {node.current_decay}/{node.voltage_decay}; current decay is 1..4096, "
             "voltage decay 0..4095"
@@ -117,10 +115,21 @@ RULES: dict[str, tuple[Rule, ...]] = {
 }
 
 
+def rules_of(target: str) -> tuple[Rule, ...]:
+    """The rules of a target.
+
+    Raises:
+        TargetError: no such target.
+    """
+    if target not in RULES:
+        raise TargetError(f"unknown target {target!r}; the targets are {', '.join(RULES)}")
+    return RULES[target]
+
+
 def violations(graph: Graph, target: str) -> Iterator[Violation]:
     """Every rule of ``target`` that a node breaks, in the order of the graph."""
     for node in graph:
-        for rule in RULES[target]:
+        for rule in rules_of(target):
             message = rule(graph, node)
             if message is not None:
                 yield Violation(rule.__name__, node.name, message)

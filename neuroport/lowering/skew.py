@@ -26,7 +26,9 @@ def balance_skew(graph: Graph) -> Graph:
     def carry(early: tuple[str, ...], consumer: str, shape: Shape) -> str:
         """Name of a current equal to the sum of ``early``, one step later."""
         if early not in carried:
-            relay = f"{consumer}.carry{sum(n.name.startswith(f'{consumer}.carry') for n in nodes) // 2}"
+            relay = (
+                f"{consumer}.carry{sum(n.name.startswith(f'{consumer}.carry') for n in nodes) // 2}"
+            )
             nodes.append(Relay(relay, early))
             nodes.append(identity(f"{relay}.identity", relay, shape))
             carried[early] = nodes[-1].name

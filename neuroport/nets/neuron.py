@@ -66,7 +66,7 @@ class _RealLif(torch.autograd.Function):
         return spikes
 
     @staticmethod
-    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (v,) = ctx.saved_tensors
         current_keep, voltage_keep, threshold, surrogate = ctx.constants
         _, grad = _backward_through_time(
@@ -106,7 +106,7 @@ class _IntegerLif(torch.autograd.Function):
         return spikes
 
     @staticmethod
-    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (distance,) = ctx.saved_tensors
         current_decay, voltage_decay, lsb, surrogate = ctx.constants
         unity = integers.DECAY_UNITY

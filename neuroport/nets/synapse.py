@@ -26,17 +26,19 @@ def snap_weight(weight: Tensor, unit: float) -> Tensor:
     """Even integers nearest to ``weight / unit``, clipped to +-254; straight-through gradient."""
     real = weight / unit
     clipped = real.clamp(-integers.WEIGHT_MAX, integers.WEIGHT_MAX)
-    return clipped + (2 * (clipped / 2).round() - clipped).detach()
+    snapped: Tensor = clipped + (2 * (clipped / 2).round() - clipped).detach()
+    return snapped
 
 
 class _RoundShift(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, shift: int) -> Tensor:
         ctx.scale = 2.0**-shift
-        return integers.relay(x.to(torch.int64), shift, 0).to(x.dtype)
+        messages: Tensor = integers.relay(x.to(torch.int64), shift, 0)
+        return messages.to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad * ctx.scale, None
 
 
@@ -107,7 +109,8 @@ class Conv(nn.Module):
     def folded(self) -> tuple[Tensor, Tensor]:
         """Kernel and bias with the batch norm folded in, real units."""
         norm = self.norm
-        assert norm.running_var is not None and norm.running_mean is not None
+        assert norm.running_var is not None
+        assert norm.running_mean is not None
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         return self.kernel() * scale.reshape(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
 
@@ -121,12 +124,14 @@ class Conv(nn.Module):
         out = F.conv2d(
             flat, weight, None, self.stride, self.padding, self.synapse.dilation, self.groups
         )
-        return out.unflatten(0, (steps, -1))
+        current: Tensor = out.unflatten(0, (steps, -1))
+        return current
 
     def normalized(self, current: Tensor) -> Tensor:
         steps = current.shape[0]
         out: Tensor = self.norm(current.flatten(0, 1))
-        return out.unflatten(0, (steps, -1))
+        normalized: Tensor = out.unflatten(0, (steps, -1))
+        return normalized
 
     def forward(self, x: Tensor) -> Tensor | Stream:
         if self.lsb == 0:
@@ -199,8 +204,10 @@ class GradedConv(Conv):
         if isinstance(x, Stream):
             assert self.relay_in is not None
             bias = bias + weight.sum((2, 3)) @ x.bias
-            x = self.relay_in(x.value)
-        product = self.convolve(x, snap_weight(weight, self.unit()))
+            messages: Tensor = self.relay_in(x.value)
+        else:
+            messages = x
+        product = self.convolve(messages, snap_weight(weight, self.unit()))
         return Stream(self.relay_out(product), bias)
 
 
@@ -216,7 +223,7 @@ class _Integrate(torch.autograd.Function):
         return potential
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         scale = float(1 << integers.STATE_SHIFT)
         grad_current = grad.flip(0).cumsum(0).flip(0) * scale
         return grad_current, grad_current.sum((0, 1))

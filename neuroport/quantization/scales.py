@@ -232,7 +232,9 @@ def _freeze_readouts(net: nn.Module, frames: Tensor) -> None:
         if not isinstance(module, Readout):
             continue
         weight, bias = module.synapse.weight, module.synapse.bias
-        reach = float(torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min()))
+        reach = float(
+            torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min())
+        )
         drive = (reach + float(bias.abs().max())) * positions[name]
         module.lsb.fill_(
             max(

@@ -1,13 +1,12 @@
 """From a lowered graph to Lava processes, one per node. Imported by the worker only.
 
 Every population is flat in channel-major order, so that a raster is the graph's own. Convolutions
-become ``Sparse`` processes: bit-equal to ``Conv`` (which Lava computes channel by channel in Python)
-and many times faster on the CPU.
+become ``Sparse`` processes: bit-equal to ``Conv``, which Lava computes channel by channel in
+Python, and many times faster on the CPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -100,18 +99,13 @@ def conv_matrix(node: Conv, source: Shape, target: Shape) -> csr_matrix:
     channels, height, width = source
     outputs, out_height, out_width = target
     each_in, each_out = channels // node.groups, outputs // node.groups
-    tap: Callable[[int, int, int, int, int], IntArray] = (
-        lambda count, index, stride, padding, dilation: (
-            np.arange(count) * stride - padding + index * dilation
-        )
-    )
     rows, columns, values = [], [], []
     out_channel, in_channel = np.arange(outputs), np.arange(each_in)
     inputs = (out_channel // each_out * each_in)[:, None] + in_channel[None, :]
     for ky in range(node.weight.shape[2]):
-        y = tap(out_height, ky, node.stride[0], node.padding[0], node.dilation[0])
+        y = np.arange(out_height) * node.stride[0] - node.padding[0] + ky * node.dilation[0]
         for kx in range(node.weight.shape[3]):
-            x = tap(out_width, kx, node.stride[1], node.padding[1], node.dilation[1])
+            x = np.arange(out_width) * node.stride[1] - node.padding[1] + kx * node.dilation[1]
             oy = np.flatnonzero((y >= 0) & (y < height))
             ox = np.flatnonzero((x >= 0) & (x < width))
             place_out = (oy[:, None] * out_width + ox[None, :]).reshape(-1)

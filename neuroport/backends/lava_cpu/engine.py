@@ -7,6 +7,7 @@ becomes a :class:`~neuroport.errors.BackendError`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -30,7 +31,9 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
 from neuroport.lowering.rules import check
 
-INSTALL = "use Python 3.10 and install neuroport with the extra 'lava' (pip install 'neuroport[lava]')"
+INSTALL = (
+    "use Python 3.10 and install neuroport with the extra 'lava' (pip install 'neuroport[lava]')"
+)
 
 
 class LavaCpu:
@@ -137,15 +140,15 @@ def _supervise(folder: Path, deadline: float, progress: Progress | None) -> None
             f"Lava did not finish within {deadline:g} s; run fewer samples or raise the deadline"
         )
     if code != 0 or not (folder / "done.json").exists():
-        raise BackendError(_failure(folder, code, said))
+        raise _failure(folder, code, said)
 
 
-def _failure(folder: Path, code: int, said: str) -> str:
+def _failure(folder: Path, code: int, said: str) -> BackendError:
     if (folder / "error.json").exists():
         error = read_json(folder / "error.json")
-        return f"Lava failed: {error['summary']}\n--- Lava's traceback ---\n{error['traceback']}"
+        return BackendError(f"Lava failed: {error['summary']}", error["traceback"])
     cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    return f"Lava's child process ended without a result ({cause})" + (f"\n{said}" if said else "")
+    return BackendError(f"Lava's child process ended without a result ({cause})", said)
 
 
 def _report(child: subprocess.Popen[bytes], progress: Progress | None) -> None:
@@ -163,12 +166,8 @@ def _end_group(child: subprocess.Popen[bytes]) -> None:
     """End the child gently (it returns its shared memory), then everything it started."""
     if child.poll() is None:
         child.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            pass
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     child.wait()

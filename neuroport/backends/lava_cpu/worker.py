@@ -1,8 +1,8 @@
 """The child process in which Lava runs: ``python -m neuroport.backends.lava_cpu.worker FOLDER``.
 
 FOLDER holds ``job.json`` (network file, steps) and ``frames.npy`` (steps, size). The worker builds
-Lava processes from the network *file*, writes one ``<index>.npy`` per population, prints a JSON line
-per progress report, and ends with ``done.json`` or ``error.json``. Lava hangs for ever when a
+Lava processes from the network *file*, writes one ``<index>.npy`` per population, prints a JSON
+line per progress report, and ends with ``done.json`` or ``error.json``. Lava hangs for ever when a
 process model fails, so the run is polled and, on failure, every actor is ended by force.
 """
 
@@ -45,7 +45,7 @@ def run(folder: Path) -> dict[str, float]:
     for index, node in enumerate(graph.populations):
         size = int(np.prod(graph.facts(node.name).shape))
         path = str(folder / f"{index}.npy")
-        np.lib.format.open_memmap(path, "w+", np.int32, (steps, size)).flush()
+        np.save(path, np.zeros((steps, size), np.int32))
         sink = RasterSink(path=path, size=size)
         processes[node.name].s_out.connect(sink.a_in)
     anchor = processes[graph.input.name]

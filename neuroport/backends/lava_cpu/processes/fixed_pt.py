@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
@@ -98,7 +99,9 @@ class Integrator(AbstractProcess):
     LIF does not send its voltage, and Lava reads states only element by element.
     """
 
-    def __init__(self, *, size: int, bias: np.ndarray, interval: int, offset: int) -> None:
+    def __init__(
+        self, *, size: int, bias: npt.NDArray[np.int64], interval: int, offset: int
+    ) -> None:
         super().__init__(interval=interval, offset=offset)
         self.a_in = InPort(shape=(size,))
         self.s_out = OutPort(shape=(size,))

@@ -1,0 +1,47 @@
+# Two commands do everything on a machine with Python and a network:
+#   make demo    train, quantize, export, run on Lava, compare, report (runs/demo)
+#   make test    the checks and tests
+# Both set up their own environment in .venv first; later runs start at once.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint unit figures clean
+
+demo: $(READY)
+	$(BIN)/neuroport demo --out runs/demo
+
+test: lint unit
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/pytest
+
+# Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
+figures: $(READY)
+	$(BIN)/python examples/make_figures.py
+
+$(READY): pyproject.toml constraints.txt Makefile
+	@set -e; \
+	for python in python3.10 python3 python; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null; then \
+	    found=$$python; break; \
+	  fi; \
+	done; \
+	if [ -n "$$found" ]; then $$found -m venv $(VENV); \
+	elif command -v uv >/dev/null; then uv venv --allow-existing --seed --python 3.10 $(VENV); \
+	else \
+	  echo "neuroport: Lava runs on Python 3.10 only; install python3.10 (with venv) or uv, then run make again" >&2; \
+	  exit 2; \
+	fi; \
+	echo "installing into $(VENV) (2.5 GB to download with torch, once)"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'; \
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) runs build dist

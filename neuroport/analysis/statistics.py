@@ -1,0 +1,249 @@
+"""What a run cost: spikes, synaptic operations and neuron updates, counted from a trace.
+
+A synaptic operation is one nonzero message through one nonzero weight. Their number is exact,
+border effects included, yet needs no convolution: a neuron's fan-out does not depend on time, so
+
+::
+
+    operations(synapse) = sum over neurons of  messages(neuron) * fan_out(neuron)
+
+A synapse whose inputs are summed counts the messages of each of them. A quantity that the trace
+cannot tell is ``None`` and named, never 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.backends.base import check_frames, frames_hash
+from neuroport.backends.trace import Trace
+from neuroport.errors import CompareError, FramesError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import KIND, Conv, Dense, Input, IntArray, Node, Relay, Shape, Synapse
+
+
+@dataclass(frozen=True, slots=True)
+class PopulationStatistics:
+    """Activity of one population.
+
+    Attributes:
+        name: the node's name.
+        kind: ``lif``, ``relay`` or ``readout``.
+        shape: one sample and step, (C, H, W) or (C,).
+        neurons: product of ``shape``.
+        spikes: nonzero messages sent over all samples and steps: spikes of a Lif, graded messages
+            of a relay, 0 for a readout, which sends nothing. None where the trace lacks it.
+        spikes_per_neuron: mean per neuron and sample.
+        rate: mean per neuron and step, 0..1.
+    """
+
+    name: str
+    kind: str
+    shape: Shape
+    neurons: int
+    spikes: int | None
+    spikes_per_neuron: float | None
+    rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SynapseStatistics:
+    """Work of one synapse.
+
+    Attributes:
+        name: the node's name.
+        kind: ``conv`` or ``dense``.
+        sources: the nodes whose messages it takes.
+        graded: whether it takes graded messages (a multiplication each), not just spikes.
+        connections: pairs of neurons joined by a nonzero weight (a shared kernel counts every use).
+        ceiling: operations per sample if every message of every step were nonzero.
+        operations: mean synaptic operations per sample; None where a source is not recorded.
+        missing: the sources that are not recorded.
+    """
+
+    name: str
+    kind: str
+    sources: tuple[str, ...]
+    graded: bool
+    connections: int
+    ceiling: int
+    operations: float | None
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Activity and work of a network on the samples of one trace.
+
+    Attributes:
+        samples: number of samples N.
+        steps: steps per sample T.
+        spikes_per_neuron: per neuron and sample over all recorded Lif populations, or None.
+        operations: synaptic operations per sample, over the synapses that could be counted.
+        ceiling: the most operations per sample those same synapses could take.
+        updates: neuron updates per sample: every neuron, relay and readout of the graph, each step.
+        not_recorded: populations that the trace lacks.
+        not_counted: synapses left out of ``operations``, because a source is not recorded.
+        populations: one entry per population, in the order of the graph.
+        synapses: one entry per synapse, in the order of the graph.
+    """
+
+    samples: int
+    steps: int
+    spikes_per_neuron: float | None
+    operations: float
+    ceiling: int
+    updates: int
+    not_recorded: tuple[str, ...]
+    not_counted: tuple[str, ...]
+    populations: tuple[PopulationStatistics, ...]
+    synapses: tuple[SynapseStatistics, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, tuples, numbers and names, ready for ``json.dumps``."""
+        return asdict(self)
+
+
+def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = None) -> Statistics:
+    """Count spikes, synaptic operations and neuron updates.
+
+    Args:
+        graph: the network; populations that only the trace has are not part of it and are ignored.
+        trace: messages (T, N, *shape) of some or all of its populations.
+        frames: (T, N, *shape), the frames of that run. A trace does not hold them, so without them
+            the synapses that the input feeds are not counted.
+
+    Raises:
+        CompareError: the trace belongs to another network, or to other frames.
+        FramesError: the frames do not fit the graph.
+    """
+    samples = _check_trace(graph, trace)
+    sent = {
+        node.name: np.count_nonzero(trace[node.name], axis=(0, 1))
+        for node in graph.populations
+        if node.name in trace.messages
+    }
+    populations = tuple(
+        _population(graph, node.name, sent.get(node.name), samples) for node in graph.populations
+    )
+    if frames is not None:
+        _check_frames(graph, trace, frames)
+        sent[graph.input.name] = np.count_nonzero(frames, axis=(0, 1))
+    synapses = tuple(
+        _synapse(graph, node, sent, samples) for node in graph if isinstance(node, Synapse)
+    )
+    lifs = [p for p in populations if p.kind == "lif" and p.spikes is not None]
+    neurons = sum(p.neurons for p in lifs)
+    counted = [s for s in synapses if s.operations is not None]
+    return Statistics(
+        samples=samples,
+        steps=graph.steps,
+        spikes_per_neuron=sum(p.spikes or 0 for p in lifs) / (neurons * samples) if lifs else None,
+        operations=sum(s.operations or 0.0 for s in counted),
+        ceiling=sum(s.ceiling for s in counted),
+        updates=sum(p.neurons for p in populations) * graph.steps,
+        not_recorded=tuple(p.name for p in populations if p.spikes is None),
+        not_counted=tuple(s.name for s in synapses if s.operations is None),
+        populations=populations,
+        synapses=synapses,
+    )
+
+
+def fan_out(graph: Graph, name: str) -> IntArray:
+    """Nonzero weights that each message into a synapse meets, in the shape of one message frame.
+
+    A tap reaches input row ``y`` from output row ``(y + padding - tap * dilation) / stride``,
+    where that is a whole number inside the output; columns alike. So the map of a convolution is
+    ``fan[c, y, x] = sum over taps of outputs(c, tap) * reaches(tap, y) * reaches(tap, x)``.
+    """
+    node = graph[name]
+    shape = graph.facts(node.inputs[0]).shape
+    match node:
+        case Conv():
+            kept = node.weight != 0
+            grouped = kept.reshape(node.groups, -1, *kept.shape[1:])
+            taps = grouped.sum(axis=1, dtype=np.int64).reshape(shape[0], *kept.shape[2:])
+            rows, columns = (_reaches(graph, node, axis) for axis in (0, 1))
+            return np.asarray(np.einsum("ckl,ky,lx->cyx", taps, rows, columns))
+        case Dense():
+            return np.asarray(np.count_nonzero(node.weight, axis=0), np.int64).reshape(shape)
+        case _:
+            raise TypeError(f"{name} is a {KIND[type(node)]}; only synapses have a fan-out")
+
+
+def _reaches(graph: Graph, node: Conv, axis: int) -> IntArray:
+    """(taps, size) of 0/1: whether a kernel tap reads an input row (``axis`` 0) or column (1)."""
+    size = graph.facts(node.inputs[0]).shape[1 + axis]
+    outputs = graph.facts(node.name).shape[1 + axis]
+    tap = np.arange(node.weight.shape[2 + axis])[:, None]
+    start = np.arange(size)[None] + node.padding[axis] - tap * node.dilation[axis]
+    position, remainder = np.divmod(start, node.stride[axis])
+    reaches = (remainder == 0) & (position >= 0) & (position < outputs)
+    return np.asarray(reaches, np.int64)
+
+
+def _population(
+    graph: Graph, name: str, sent: npt.NDArray[Any] | None, samples: int
+) -> PopulationStatistics:
+    kind, shape = KIND[type(graph[name])], graph.facts(name).shape
+    neurons = int(np.prod(shape))
+    if sent is None:
+        return PopulationStatistics(name, kind, shape, neurons, None, None, None)
+    spikes = 0 if kind == "readout" else int(sent.sum())
+    each = spikes / (neurons * samples)
+    return PopulationStatistics(name, kind, shape, neurons, spikes, each, each / graph.steps)
+
+
+def _synapse(
+    graph: Graph, node: Conv | Dense, sent: dict[str, npt.NDArray[Any]], samples: int
+) -> SynapseStatistics:
+    fan = fan_out(graph, node.name)
+    connections = int(fan.sum())
+    missing = tuple(name for name in node.inputs if name not in sent)
+    total = sum(int((sent[name] * fan).sum()) for name in node.inputs if name in sent)
+    return SynapseStatistics(
+        name=node.name,
+        kind=KIND[type(node)],
+        sources=node.inputs,
+        graded=any(_is_graded(graph[name]) for name in node.inputs),
+        connections=connections,
+        ceiling=connections * graph.steps * len(node.inputs),
+        operations=None if missing else total / samples,
+        missing=missing,
+    )
+
+
+def _is_graded(source: Node) -> bool:
+    return isinstance(source, Relay) or (isinstance(source, Input) and source.bits > 1)
+
+
+def _check_trace(graph: Graph, trace: Trace) -> int:
+    """Number of samples of a trace that fits ``graph``."""
+    shared = [node.name for node in graph.populations if node.name in trace.messages]
+    if not shared:
+        raise CompareError("the trace has no population of the graph; give the graph that was run")
+    samples = trace.samples
+    for name in shared:
+        wanted = (graph.steps, samples, *graph.facts(name).shape)
+        if trace[name].shape != wanted:
+            raise CompareError(
+                f"{name}: the trace holds {trace[name].shape}, the graph makes it {wanted}; "
+                "give the graph that was run"
+            )
+    return samples
+
+
+def _check_frames(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> None:
+    check_frames(graph, frames)
+    if frames.shape[1] != trace.samples:
+        raise FramesError(
+            f"{frames.shape[1]} samples of frames, {trace.samples} in the trace; "
+            "give the frames of that run"
+        )
+    stored = trace.provenance.get("frames")
+    if isinstance(stored, str) and stored != frames_hash(frames):
+        raise CompareError("the trace was recorded on other frames; give the frames of that run")

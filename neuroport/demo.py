@@ -1,0 +1,158 @@
+"""The whole road on real digits: train, quantize, lower, export, run, compare, report."""
+
+from __future__ import annotations
+
+import io
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import neuroport as port
+from neuroport.backends.base import backend
+from neuroport.backends.trace import Trace, versions
+from neuroport.errors import BackendError
+from neuroport.files import write_atomic, write_json
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Relay, Synapse
+from neuroport.graph.store import save
+from neuroport.recipe import load_recipe, recipe_text
+from neuroport.reporting.progress import progress_bar, training_report
+
+Line = Callable[[str], None]
+
+
+def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, Any]:
+    """Run every stage in ``folder``, resuming training from its checkpoint; returns the results.
+
+    Writes the checkpoint, ``quantized.graph``, ``lowered.graph``, ``<name>.net``, ``frames.npy``,
+    ``labels.npy``, one ``.trace`` per engine, ``report.html`` and ``demo.json``.
+
+    Raises:
+        NeuroportError: a stage refused or failed; earlier stages' files are kept.
+    """
+    backend("lava-cpu")  # refuse before minutes of training, not after
+    from neuroport.data.digits import direct_frames, load_digits
+    from neuroport.training.checkpoint import read_checkpoint
+    from neuroport.training.fit import evaluate, fit
+
+    recipe = load_recipe(recipe_path)
+    if not 1 <= samples <= recipe.data.test:
+        raise BackendError(f"--samples is {samples}; use 1 to {recipe.data.test} held-out digits")
+    seconds: dict[str, float] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+
+    line(f"train     {recipe.name}: {recipe.data.train} digits, T = {recipe.data.steps}")
+    with _timed(seconds, "train"), training_report(line) as report:
+        data = load_digits(recipe.data)
+        net = fit(recipe, folder, report=report, data=data)
+    write_atomic(folder / "recipe.toml", recipe_text(recipe_path))
+    metrics = read_checkpoint(folder).metrics
+
+    with _timed(seconds, "quantize"):
+        calibration = _tensor(direct_frames(data.test_images[:1], recipe.data.steps))
+        graph = port.quantize(net, calibration)
+        save(graph, folder / "quantized.graph")
+    line(f"quantize  {folder}/quantized.graph: {len(graph)} nodes, integers from here on")
+
+    with _timed(seconds, "evaluate"):
+        correct = evaluate(net, data.test_images, data.test_labels, recipe.data.steps)
+    with _timed(seconds, "lower"):
+        chip = port.lower(graph)
+        save(chip, folder / "lowered.graph")
+    line(
+        f"lower     {folder}/lowered.graph: {_relays(chip) - _relays(graph)} relays carry shortcuts"
+    )
+    with _timed(seconds, "export"):
+        net_path = port.export(chip, folder / f"{recipe.name}.net")
+    line(f"export    {net_path}: {net_path.stat().st_size / 1024:.0f} KiB")
+
+    frames = np.ascontiguousarray(direct_frames(data.test_images[:samples], recipe.data.steps))
+    labels = data.test_labels[:samples]
+    _save_array(folder / "frames.npy", frames)
+    _save_array(folder / "labels.npy", labels)
+    traces: dict[str, Trace] = {}
+    for engine, network in (("module", net), ("reference", net_path), ("lava-cpu", net_path)):
+        with _timed(seconds, f"run {engine}"), progress_bar(engine) as progress:
+            traces[engine] = port.run(network, frames, on=engine, progress=progress)
+            traces[engine].save(folder / f"{engine}.trace")
+        line(f"run       {engine}: {samples} held-out digits in {seconds[f'run {engine}']:.1f} s")
+
+    comparisons = [
+        port.compare(traces[want], traces["lava-cpu"]) for want in ("reference", "module")
+    ]
+    for comparison in comparisons:
+        line(f"compare   {comparison}".replace("\n", "\n          "))
+    phases = {m["phase"]: m for m in metrics}
+    lava_correct = int((traces["lava-cpu"].predictions == labels).sum())
+    total = len(data.test_labels)
+    results: dict[str, Any] = {
+        "name": recipe.name,
+        "recipe": recipe.to_dict(),
+        "accuracy": {
+            "float": _accuracy(phases["float"]["accuracy"], phases["float"]["samples"]),
+            "quantized": _accuracy(100 * correct / total, total),
+            "lava-cpu": _accuracy(100 * lava_correct / samples, samples),
+        },
+        "comparisons": [c.to_dict() for c in comparisons],
+        "equal": all(comparisons),
+        "graph": _graph_facts(chip),
+        "activity": port.statistics(chip, traces["lava-cpu"], frames).to_dict(),
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "training_seconds": round(sum(m["seconds"] for m in metrics), 1),
+        "versions": {
+            "python": platform.python_version(),
+            **versions("torch", "numpy", "h5py", "lava-nc", "lava-dl"),
+        },
+    }
+    with _timed(seconds, "report"):
+        page = port.report(chip, traces["lava-cpu"], folder / "report.html", results=results)
+    results["seconds"]["report"] = round(seconds["report"], 2)
+    write_json(folder / "demo.json", results)
+    line(f"report    {page}")
+    return results
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - started
+
+
+def _tensor(frames: npt.NDArray[Any]) -> Any:
+    import torch
+
+    return torch.from_numpy(frames.astype(np.float32))
+
+
+def _relays(graph: Graph) -> int:
+    return len([node for node in graph if isinstance(node, Relay)])
+
+
+def _save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_atomic(path, buffer.getvalue())
+
+
+def _accuracy(percent: float, samples: int) -> dict[str, float]:
+    return {"percent": round(percent, 2), "samples": samples}
+
+
+def _graph_facts(graph: Graph) -> dict[str, Any]:
+    synapses = [node for node in graph if isinstance(node, Synapse)]
+    return {
+        "hash": graph.hash,
+        "nodes": len(graph),
+        "populations": len(graph.populations),
+        "synapses": len(synapses),
+        "relays": _relays(graph),
+        "parameters": sum(int(node.weight.size) for node in synapses),
+        "depth": graph.depth,
+    }

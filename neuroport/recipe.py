@@ -1,0 +1,190 @@
+"""Recipes: what to train, as TOML; every key is known and every value is checked.
+
+A missing key takes the default written here, so the empty file is a valid recipe: MS-ResNet of 8
+layers on real digits.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from neuroport.errors import RecipeError
+from neuroport.files import read_bytes
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise RecipeError(message)
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Dataset, number of steps T, and how many samples to use (split with its own seed)."""
+
+    dataset: str = "mnist5k"
+    steps: int = 4
+    train: int = 4000
+    test: int = 1000
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.dataset == "mnist5k", f"data.dataset is {self.dataset!r}; known: 'mnist5k'")
+        _require(1 <= self.steps <= 64, f"data.steps is {self.steps}; use 1 to 64")
+        _require(self.train >= 10, f"data.train is {self.train}; use at least 10 samples")
+        _require(self.test >= 10, f"data.test is {self.test}; use at least 10 samples")
+        total = self.train + self.test
+        _require(total <= 5000, f"data.train + data.test is {total}; the dataset has 5000 samples")
+
+
+@dataclass(frozen=True)
+class NetworkRecipe:
+    """MS-ResNet of depth 6 * blocks + 2."""
+
+    family: str = "ms_resnet"
+    blocks: int = 1
+    widths: tuple[int, ...] = (16, 32, 64)
+    shortcut: str = "pool"
+
+    def __post_init__(self) -> None:
+        _require(
+            self.family == "ms_resnet", f"network.family is {self.family!r}; known: 'ms_resnet'"
+        )
+        _require(self.blocks >= 1, f"network.blocks is {self.blocks}; use 1 or more")
+        good = len(self.widths) == 3 and min(self.widths) >= 1
+        _require(good, f"network.widths is {list(self.widths)}; give three positive widths")
+        _require(
+            self.shortcut in ("pool", "stride"),
+            f"network.shortcut is {self.shortcut!r}; use 'pool' or 'stride'",
+        )
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """Real-valued phase: AdamW, warm-up in epochs, cosine to zero; random shifts in pixels."""
+
+    epochs: int = 8
+    batch: int = 50
+    learning_rate: float = 0.01
+    weight_decay: float = 0.01
+    warmup: float = 1.0
+    shift: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, f"training.epochs is {self.epochs}; use 0 or more")
+        _require(self.batch >= 2, f"training.batch is {self.batch}; batch norm needs at least 2")
+        _require(self.learning_rate > 0, "training.learning_rate must be positive")
+        _require(self.weight_decay >= 0, "training.weight_decay must not be negative")
+        _require(self.warmup >= 0, "training.warmup must not be negative")
+        _require(0 <= self.shift <= 8, f"training.shift is {self.shift}; use 0 to 8 pixels")
+
+
+@dataclass(frozen=True)
+class QuantizationRecipe:
+    """Quantization-aware phase: the forward pass is the integer network; cosine to zero."""
+
+    epochs: int = 2
+    learning_rate: float = 0.001
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, f"quantization.epochs is {self.epochs}; use 0 or more")
+        _require(self.learning_rate > 0, "quantization.learning_rate must be positive")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what a training run produces."""
+
+    name: str = "ms_resnet8_mnist"
+    seed: int = 0
+    data: DataRecipe = field(default_factory=DataRecipe)
+    network: NetworkRecipe = field(default_factory=NetworkRecipe)
+    training: TrainingRecipe = field(default_factory=TrainingRecipe)
+    quantization: QuantizationRecipe = field(default_factory=QuantizationRecipe)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of both phases."""
+        return self.training.epochs + self.quantization.epochs
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionary, as :func:`from_dict` takes it."""
+        found = asdict(self)
+        found["network"]["widths"] = list(self.network.widths)
+        return found
+
+
+def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
+    """A recipe from nested dictionaries.
+
+    Raises:
+        RecipeError: unknown key (names the nearest), wrong type, or a value out of range.
+    """
+    try:
+        recipe: Recipe = _build(Recipe, values, "")
+    except RecipeError as error:
+        raise RecipeError(f"{source}: {error.message}") from error
+    return recipe
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a recipe: a TOML file, or the name of one that neuroport ships (``demo``)."""
+    text = recipe_text(path)
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not TOML ({error}); mend the line it names") from error
+    return from_dict(values, str(path))
+
+
+def recipe_text(path: str | Path) -> str:
+    """Text of a recipe file, or of a shipped recipe by name."""
+    shipped = resources.files("neuroport") / "recipes" / f"{path}.toml"
+    if not Path(path).exists() and "/" not in str(path) and shipped.is_file():
+        return shipped.read_text()
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not text ({error.reason}); a recipe is a TOML file") from error
+
+
+def _build(cls: type[Any], values: dict[str, Any], prefix: str) -> Any:
+    known = {item.name for item in fields(cls)}
+    types = get_type_hints(cls)
+    built: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = (
+                f"did you mean {prefix + near[0]!r}?"
+                if near
+                else f"known: {', '.join(sorted(known))}"
+            )
+            raise RecipeError(f"unknown key {prefix + key!r}; {hint}")
+        built[key] = _convert(types[key], value, prefix + key)
+    return cls(**built)
+
+
+def _convert(wanted: Any, value: Any, name: str) -> Any:
+    if hasattr(wanted, "__dataclass_fields__"):
+        if not isinstance(value, dict):
+            raise RecipeError(f"{name} is {value!r}; make it a table: [{name}]")
+        return _build(wanted, value, f"{name}.")
+    if wanted is float and type(value) is int:
+        return float(value)
+    if wanted in (int, float, str):
+        if type(value) is not wanted:
+            raise RecipeError(f"{name} is {value!r}; expected {wanted.__name__}")
+        return value
+    if not isinstance(value, list) or not all(type(n) is int for n in value):
+        raise RecipeError(f"{name} is {value!r}; expected a list of integers")
+    return tuple(value)

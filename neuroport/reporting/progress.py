@@ -1,0 +1,53 @@
+"""Progress on a terminal; silence in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from neuroport.backends.base import Progress
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress | None]:
+    """A callback ``(done, total)`` that draws a bar on stderr, None where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
+
+    with RichProgress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def training_report(line: Callable[[str], None]) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A callback for :func:`neuroport.training.fit.fit`: a bar while an epoch runs, then a line."""
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
+
+    shown = sys.stderr.isatty()
+    with RichProgress(console=Console(stderr=True), transient=True, disable=not shown) as bar:
+        task = bar.add_task("training", total=None)
+
+        def report(event: dict[str, Any]) -> None:
+            if "accuracy" in event:
+                line(
+                    f"  {event['phase']:9} epoch {event['epoch']:2}/{event['epochs']}  "
+                    f"loss {event['loss']:.4f}  test accuracy {event['accuracy']:.1f} %  "
+                    f"{event['seconds']:.0f} s"
+                )
+            else:
+                bar.update(
+                    task,
+                    description=f"{event['phase']} epoch {event['epoch'] + 1}/{event['epochs']} "
+                    f"loss {event['loss']:.3f}",
+                    completed=event["batch"],
+                    total=event["batches"],
+                )
+
+        yield report
