@@ -110,14 +110,14 @@ def train(recipe: str, folder: Path, as_json: bool) -> None:
 @_json_option
 def quantize(folder: Path, out: Path | None, as_json: bool) -> None:
     """Turn the trained network in FOLDER into a graph of integers."""
-    import torch
+    import numpy as np
 
     from neuroport.graph.store import save
     from neuroport.quantization import quantize as to_graph
     from neuroport.training.checkpoint import load, read_checkpoint
 
     recipe = read_checkpoint(folder).recipe
-    graph = to_graph(load(folder), torch.zeros(recipe.data.steps, 1, 1, 28, 28))
+    graph = to_graph(load(folder), np.zeros((recipe.data.steps, 1, 1, 28, 28)))
     path = save(graph, out or folder / "quantized.graph")
     _say_graph(_Out(as_json), path, graph)
 
@@ -174,8 +174,9 @@ def run(
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
     spikes = {n: int(trace[n].sum()) for n, kind in trace.kinds.items() if kind == "lif"}
     say.line(
-        f"{trace.provenance['engine']}: {trace.samples} samples, {len(trace.messages)} populations, "
-        f"{sum(spikes.values()):,} spikes, {trace.provenance['seconds']:.1f} s"
+        f"{trace.provenance['engine']}: {trace.samples} samples, "
+        f"{len(trace.messages)} populations, {sum(spikes.values()):,} spikes, "
+        f"{trace.provenance['seconds']:.1f} s"
     )
     result["spikes"] = spikes
     if "readout" in trace.kinds.values():

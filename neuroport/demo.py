@@ -55,8 +55,7 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
     metrics = read_checkpoint(folder).metrics
 
     with _timed(seconds, "quantize"):
-        calibration = _tensor(direct_frames(data.test_images[:1], recipe.data.steps))
-        graph = port.quantize(net, calibration)
+        graph = port.quantize(net, direct_frames(data.test_images[:1], recipe.data.steps))
         save(graph, folder / "quantized.graph")
     line(f"quantize  {folder}/quantized.graph: {len(graph)} nodes, integers from here on")
 
@@ -123,12 +122,6 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     started = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - started
-
-
-def _tensor(frames: npt.NDArray[Any]) -> Any:
-    import torch
-
-    return torch.from_numpy(frames.astype(np.float32))
 
 
 def _relays(graph: Graph) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import Tensor, nn
 
     from neuroport.graph.graph import Graph
 
 
-def quantize(net: nn.Module, calibration: Tensor) -> Graph:
+def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
     """Integer graph of ``net``.
 
     A network that was trained quantization-aware keeps its grid; a real-valued one gets its grid
@@ -19,10 +20,18 @@ def quantize(net: nn.Module, calibration: Tensor) -> Graph:
     Args:
         net: a network of neuroport layers.
         calibration: frames (T, N, C, H, W).
+
+    Raises:
+        CaptureError: the network's ``forward`` has no graph.
+        IllegalError: a stream's worst case does not fit the hardware's widths.
     """
+    import numpy as np
+    import torch
+
     from neuroport.capture.native import integer_graph
     from neuroport.quantization.scales import freeze_scales, is_integer
 
+    frames = torch.as_tensor(np.asarray(calibration)[:, :1].astype(np.float32))
     if not is_integer(net):
-        freeze_scales(net, calibration)
-    return integer_graph(net, calibration)
+        freeze_scales(net, frames)
+    return integer_graph(net, frames)

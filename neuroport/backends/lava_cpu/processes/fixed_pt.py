@@ -1,8 +1,8 @@
 """Processes that Lava does not have: frames in, rasters out, rounding relay, silent integrator.
 
 All models are ``fixed_pt`` and use the integers of :mod:`neuroport.graph.integers`. ``FrameSource``
-and ``RasterSink`` read and write memory-mapped files, because reading a Lava ``Var`` costs about
-20 microseconds an element.
+and ``RasterSink`` read and write memory-mapped files, because Lava reads a ``Var`` element by
+element.
 """
 
 from __future__ import annotations

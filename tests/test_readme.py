@@ -1,0 +1,115 @@
+"""What the README says is run: its code and output, its commands, its figures."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+from neuroport.cli import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def make_figures() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("f", ROOT / "examples" / "make_figures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.lava
+def test_python_of_the_readme_prints_what_the_readme_says(tmp_path: Path) -> None:
+    (code,), (output,) = blocks("python"), blocks("text")
+    shutil.copytree(ROOT / "models", tmp_path / "models")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == output.strip()
+
+
+def test_python_of_the_readme_is_about_ten_lines() -> None:
+    (code,) = blocks("python")
+    assert 5 <= len([line for line in code.splitlines() if line.strip()]) <= 14
+
+
+def test_two_commands_of_the_readme_are_targets_of_the_makefile() -> None:
+    commands = [c for block in blocks("sh") for c in block.splitlines() if c.startswith("make ")]
+    targets = [c.split("#")[0].split()[1] for c in commands]
+    assert targets[:2] == ["demo", "test"]
+    for target in targets:
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_every_verb_that_the_readme_names_exists() -> None:
+    named = set(re.findall(r"\bneuroport ([a-z]+)\b", README))
+    assert {"demo", "train", "quantize", "lower", "export", "run", "compare"} <= named
+    for verb in named:
+        assert CliRunner().invoke(cli, [verb, "--help"]).exit_code == 0, verb
+
+
+@pytest.mark.lava
+def test_shell_commands_of_the_readme_run_on_the_shipped_model(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "models", tmp_path / "models")
+    commands = [
+        line.split("#")[0].strip()
+        for block in blocks("sh")
+        for line in block.splitlines()
+        if line.startswith("neuroport ")
+        and not line.startswith(("neuroport demo", "neuroport train"))
+    ]
+    assert len(commands) >= 5
+    script = Path(sys.executable).parent
+    for command in commands:
+        done = subprocess.run(
+            f"{script}/{command}",
+            shell=True,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def test_figures_of_the_readme_are_those_of_the_committed_results() -> None:
+    figures = make_figures()
+    results = json.loads((ROOT / "models" / "ms_resnet8_mnist" / "results.json").read_text())
+    table = README.split(figures.BEGIN)[1].split(figures.END)[0].strip()
+    assert table == figures.figures_table(results)
+
+
+def test_committed_results_meet_what_the_readme_promises() -> None:
+    results = json.loads((ROOT / "models" / "ms_resnet8_mnist" / "results.json").read_text())
+    real = results["accuracy"]["float"]["percent"]
+    assert real >= 96
+    assert abs(results["accuracy"]["quantized"]["percent"] - real) <= 0.5
+    assert results["accuracy"]["lava-cpu"]["samples"] >= 50
+    for comparison in results["comparisons"]:
+        assert comparison["differing"] == 0
+        assert comparison["same_predictions"]
+
+
+def test_picture_and_links_of_the_readme_exist() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README)
+    local = [t for t in targets if "://" not in t]
+    assert len(local) >= 3
+    for target in local:
+        assert (ROOT / target).exists(), target
