@@ -6,6 +6,7 @@ one line; a traceback means a bug of neuroport.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -47,15 +48,22 @@ class _InOrder(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_InOrder,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(neuroport.__version__)
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Residual spiking networks from PyTorch to Lava and Loihi 2, spike for spike.
 
     \b
     neuroport demo           everything below, on real digits
     train -> quantize -> lower -> export -> run -> compare -> report
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @cli.command()
@@ -402,6 +410,12 @@ def main() -> None:
         # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail("StorageError", f"{where}cannot write ({error.strerror}); free space", "", as_json)
+        sys.exit(2)
 
 
 def _fail(kind: str, message: str, detail: str, as_json: bool) -> None:

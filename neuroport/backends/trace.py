@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import neuroport
 from neuroport.errors import CompareError, FormatError
 from neuroport.files import write_atomic
 from neuroport.graph.node import KIND, Node
-from neuroport.graph.store import check_header, file_image, open_hdf5
+from neuroport.graph.store import check_header, file_image, open_hdf5, plain_array
 
 FORMAT = "neuroport-trace"
 VERSION = 1
@@ -95,13 +96,16 @@ class Trace:
         with open_hdf5(path, "a neuroport trace") as file:
             check_header(file, path, FORMAT, VERSION)
             provenance = json.loads(str(file.attrs["provenance"]))
+            limit = os.path.getsize(path)
             for index in range(len(file)):
-                entry = file[f"{index:05d}"]
+                key = f"{index:05d}"
+                data = plain_array(file, key, f"{path}: population {key}", limit)
+                entry = file[key]
                 name, kind = str(entry.attrs["name"]), str(entry.attrs["kind"])
                 shape = tuple(int(n) for n in entry.attrs["shape"])
                 if kind not in DTYPES:
                     raise FormatError(f"{path}: population {name!r} has unknown kind {kind!r}")
-                data, count = entry[()], int(np.prod(shape))
+                count = math.prod(shape)
                 if kind == "lif":
                     if data.dtype != np.uint8 or data.size != (count + 7) // 8:
                         raise FormatError(f"{path}: population {name!r} does not fill {shape}")

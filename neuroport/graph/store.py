@@ -223,14 +223,26 @@ def _sizes(entry: h5py.Group, name: str, path: Any, where: str) -> tuple[int, ..
 
 
 def _array(entry: h5py.Group, name: str, path: Any, where: str, limit: int) -> npt.NDArray[Any]:
-    link = entry.get(name, getlink=True)
-    data = entry.get(name) if isinstance(link, h5py.HardLink) else None
-    if not isinstance(data, h5py.Dataset):
-        raise FormatError(f"{path}: {where}/{name} is missing; export the file again")
+    data = plain_array(entry, name, f"{path}: {where}/{name}", limit)
     if data.dtype != _ARRAYS[name]:
         raise FormatError(f"{path}: {where}/{name} is {data.dtype}, expected {_ARRAYS[name]}")
+    return data
+
+
+def plain_array(group: h5py.Group, name: str, where: str, limit: int) -> npt.NDArray[Any]:
+    """Read an array of numbers that really lies in this file; checked before memory is taken.
+
+    Args:
+        limit: size of the file in bytes; an unfiltered array cannot be larger.
+    """
+    link = group.get(name, getlink=True)
+    data = group.get(name) if isinstance(link, h5py.HardLink) else None
+    if not isinstance(data, h5py.Dataset):
+        raise FormatError(f"{where} is missing; write the file again")
+    if data.dtype.kind not in "biu":
+        raise FormatError(f"{where} is {data.dtype}, expected integers")
     if data.chunks is not None or data.external is not None or data.is_virtual:
-        raise FormatError(f"{path}: {where}/{name} must be stored contiguously in the file itself")
-    if data.nbytes > limit or data.ndim > 4:
-        raise FormatError(f"{path}: {where}/{name} of shape {data.shape} does not fit in the file")
+        raise FormatError(f"{where} must be stored contiguously in the file itself")
+    if data.nbytes > limit or data.ndim > 5:
+        raise FormatError(f"{where} of shape {data.shape} does not fit in the file")
     return np.asarray(data[()])

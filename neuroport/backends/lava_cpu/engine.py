@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from neuroport.backends.base import Progress, check_frames, frames_hash
 from neuroport.backends.trace import Trace, empty_messages, versions
-from neuroport.errors import BackendError
+from neuroport.errors import BackendError, StorageError
 from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
@@ -72,6 +72,22 @@ class LavaCpu:
         """
         check_frames(graph, frames)
         check(graph, self.name)
+        try:
+            return self._run(graph, frames, progress, path, deadline)
+        except OSError as error:
+            raise StorageError(
+                f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}; "
+                "Lava's rasters need space for temporary files: free some, or set TMPDIR"
+            ) from error
+
+    def _run(
+        self,
+        graph: Graph,
+        frames: npt.NDArray[Any],
+        progress: Progress | None,
+        path: str | os.PathLike[str] | None,
+        deadline: float,
+    ) -> Trace:
         started = time.perf_counter()
         samples, steps = frames.shape[1], frames.shape[0] * frames.shape[1] + graph.depth
         with tempfile.TemporaryDirectory(prefix="neuroport-lava-") as name:
