@@ -50,7 +50,7 @@ def figures_table(results: dict[str, Any]) -> str:
             f"{module['positions']:,} in {module['populations']} populations: "
             f"**{module['differing']} differ**",
         ),
-        ("spikes per neuron and digit", f"{activity['spikes_per_neuron_per_sample']:.2f}"),
+        ("spikes per neuron and digit", f"{activity['spikes_per_neuron']:.2f}"),
         ("integer weights, relays for shortcuts", f"{graph['parameters']:,}, {graph['relays']}"),
         ("training, 10 epochs", f"{results['training_seconds']:.0f} s on 2 cores"),
         (

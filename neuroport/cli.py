@@ -242,12 +242,21 @@ def compare(
 @cli.command()
 @click.argument("network", type=_path)
 @click.option("--trace", "trace_path", type=_path, required=True, help="Trace of that network.")
+@click.option("--frames", type=_path, help="Frames of the trace, to count the first synapse.")
 @click.option("--results", type=_path, help="demo.json, for accuracy, comparisons and times.")
 @click.option("-o", "--out", type=_path, required=True, help="HTML page to write.")
 @_json_option
-def report(network: Path, trace_path: Path, results: Path | None, out: Path, as_json: bool) -> None:
+def report(
+    network: Path,
+    trace_path: Path,
+    frames: Path | None,
+    results: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
     """Draw NETWORK and its activity as one self-contained HTML page, and a table."""
     from neuroport.analysis.statistics import statistics
+    from neuroport.backends.base import load_frames
     from neuroport.backends.trace import Trace
     from neuroport.files import read_json
     from neuroport.netx import read
@@ -255,9 +264,10 @@ def report(network: Path, trace_path: Path, results: Path | None, out: Path, as_
 
     graph, trace = read(network), Trace.load(trace_path)
     extra = read_json(results) if results is not None else None
-    page = write_page(graph, trace, out, results=extra)
+    data = load_frames(frames) if frames is not None else None
+    numbers = statistics(graph, trace, data)
+    page = write_page(graph, trace, out, results=extra, frames=data)
     say = _Out(as_json)
-    numbers = statistics(graph, trace)
     if not as_json:
         from rich.console import Console
 

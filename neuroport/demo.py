@@ -110,7 +110,9 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
         },
     }
     with _timed(seconds, "report"):
-        page = port.report(chip, traces["lava-cpu"], folder / "report.html", results=results)
+        page = port.report(
+            chip, traces["lava-cpu"], folder / "report.html", results=results, frames=frames
+        )
     results["seconds"]["report"] = round(seconds["report"], 2)
     write_json(folder / "demo.json", results)
     line(f"report    {page}")

@@ -1,0 +1,138 @@
+"""A report as one HTML file: no script, no external resource, readable on paper and on a phone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from neuroport.analysis.statistics import statistics
+from neuroport.backends.trace import Trace
+from neuroport.files import write_atomic
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Relay, Synapse
+from neuroport.reporting.drawing import drawing
+from neuroport.reporting.raster import PANELS, ROWS, rasters
+from neuroport.reporting.summary import accuracies, seconds, verdict
+from neuroport.reporting.wording import by, kernel
+
+
+def report(
+    graph: Graph,
+    trace: Trace,
+    path: str | os.PathLike[str],
+    *,
+    results: Mapping[str, Any] | None = None,
+    frames: npt.NDArray[Any] | None = None,
+) -> Path:
+    """Write a self-contained HTML page about one run of a network, atomically.
+
+    Args:
+        graph: the network; best the lowered one, whose skews balance.
+        trace: a run of it, by any engine.
+        path: the file to write, ``.html``.
+        results: what else is known, as the demo stores it: ``name``, ``recipe``, ``accuracy``,
+            ``comparisons``, ``seconds``, ``versions``, ``graph``; every key is optional.
+        frames: the frames (T, N, *shape) of that run, so that the synapse of the input is counted.
+
+    Raises:
+        CompareError: the trace belongs to another network, or to other frames.
+        StorageError: the file cannot be written; an old one is untouched.
+    """
+    found = results or {}
+    template = _environment().get_template("page.html.j2")
+    page = template.render(
+        name=str(found.get("name") or f"Network {graph.hash[:12]}"),
+        graph=graph,
+        verdict=verdict(found),
+        accuracies=accuracies(found),
+        drawing=drawing(graph),
+        facts=_facts(graph, found),
+        rasters=rasters(trace),
+        spiking=[name for name, kind in trace.kinds.items() if kind == "lif"],
+        rows=ROWS,
+        panels=PANELS,
+        stats=statistics(graph, trace, frames),
+        synapses={node.name: kernel(node) for node in graph if isinstance(node, Synapse)},
+        seconds=seconds(found),
+        provenance=_provenance(graph, trace, found),
+        recipe=json.dumps(found["recipe"], indent=2, default=str) if found.get("recipe") else "",
+    )
+    return write_atomic(path, page)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("neuroport.reporting", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        breakable=_breakable, whole=_whole, decimal=_decimal, duration=_duration, by=by
+    )
+    return environment
+
+
+def _facts(graph: Graph, results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The network in numbers, counted from the graph; parameters as ``results`` tells them."""
+    relays = sum(isinstance(node, Relay) for node in graph)
+    weights = sum(node.weight.size for node in graph if isinstance(node, Synapse))
+    told = results.get("graph")
+    parameters = told.get("parameters") if isinstance(told, Mapping) else None
+    rows = [
+        ("Populations", _whole(len(graph.populations))),
+        ("of which relays", _whole(relays)),
+        ("Synapses", _whole(sum(isinstance(node, Synapse) for node in graph))),
+        ("Weights", _whole(weights)),
+        ("Steps per sample", _whole(graph.steps)),
+        ("Depth in steps", _whole(graph.depth)),
+    ]
+    if isinstance(parameters, int):
+        rows.insert(4, ("Trained parameters", _whole(parameters)))
+    return rows
+
+
+def _provenance(graph: Graph, trace: Trace, results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What ran where, as names and values."""
+    told = dict(trace.provenance)
+    versions: dict[str, Any] = {}
+    for source in (told.pop("versions", None), results.get("versions")):
+        versions.update(source if isinstance(source, Mapping) else {})
+    rows = [("Graph", graph.hash)]
+    if told.get("graph", graph.hash) == graph.hash:
+        told.pop("graph", None)
+    titles = {"graph": "Graph of the run", "time": "Time model", "seconds": "Run time"}
+    for key, value in told.items():
+        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        text = _duration(value) if key == "seconds" and isinstance(value, float) else text
+        rows.append((titles.get(key, key.capitalize()), text))
+    rows.append(("Samples", _whole(trace.samples)))
+    return rows + [(name, str(version)) for name, version in versions.items()]
+
+
+def _breakable(name: str) -> Markup:
+    """A dotted name that may wrap after its dots."""
+    return Markup(str(escape(name)).replace(".", ".<wbr>").replace("_", "_<wbr>"))
+
+
+def _whole(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _decimal(number: float) -> str:
+    """Three decimals, and never a zero for what is not zero."""
+    return "< 0.001" if 0 < number < 0.0005 else f"{number:.3f}"
+
+
+def _duration(number: float) -> str:
+    """Seconds with as many digits as are worth reading."""
+    digits = 2 if number < 10 else 1 if number < 100 else 0
+    return "< 0.01 s" if 0 < number < 0.005 else f"{number:,.{digits}f} s"

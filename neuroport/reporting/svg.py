@@ -1,0 +1,46 @@
+"""SVG elements, escaped by the XML writer and safe to place in a page."""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from markupsafe import Markup
+
+Value = str | int | float
+
+
+def child(parent: Element, tag: str, text: str | None = None, **attributes: Value) -> Element:
+    """Append an element; ``_`` in an attribute's name stands for ``-``, a trailing one for none."""
+    element = SubElement(parent, tag, _written(attributes))
+    element.text = text
+    return element
+
+
+def picture(width: float, height: float, label: str, class_: str) -> Element:
+    """An ``<svg>`` of a natural size in CSS pixels, announced to screen readers as ``label``."""
+    return Element(
+        "svg",
+        _written(
+            {
+                "width": width,
+                "height": height,
+                "viewBox": f"0 0 {_text(width)} {_text(height)}",
+                "role": "img",
+                "aria_label": label,
+                "class_": class_,
+            }
+        ),
+    )
+
+
+def markup(element: Element) -> Markup:
+    """The element as text for a template with autoescape on."""
+    return Markup(tostring(element, encoding="unicode"))
+
+
+def _written(attributes: dict[str, Value]) -> dict[str, str]:
+    return {k.rstrip("_").replace("_", "-"): _text(v) for k, v in attributes.items()}
+
+
+def _text(value: Value) -> str:
+    return f"{round(value, 2):g}" if isinstance(value, float) else str(value)

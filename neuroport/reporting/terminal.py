@@ -1,0 +1,85 @@
+"""Results and statistics as terminal tables; in a pipe they are plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from neuroport.analysis.statistics import Statistics
+from neuroport.reporting.summary import accuracies, seconds, verdict
+
+_TONES = {"good": "bold green", "bad": "bold red", "none": "bold"}
+
+
+def print_results(results: Mapping[str, Any], console: Console) -> None:
+    """Print the summary of a demo: accuracy and time of each stage, then the verdict.
+
+    Args:
+        results: as :func:`neuroport.reporting.html.report` takes it; every key is optional.
+    """
+    if rows := accuracies(results):
+        table = _table("Accuracy", ("percent", "samples", "95% interval"))
+        for row in rows:
+            between = f"{row.interval[0]:.1f} to {row.interval[1]:.1f}" if row.interval else ""
+            samples = "" if row.samples is None else f"{row.samples:,}"
+            table.add_row(Text(row.stage), f"{row.percent:.1f}", samples, between)
+        console.print(table)
+    if times := seconds(results):
+        table = _table("Wall time", ("seconds",))
+        for stage, value in times:
+            table.add_row(Text(stage), f"{value:,.2f}")
+        table.add_section()
+        table.add_row("Total", f"{sum(value for _, value in times):,.2f}")
+        console.print(table)
+    found = verdict(results)
+    console.print(Text(found.sentence, _TONES[found.tone]))
+    for line in found.lines:
+        console.print(Text(line))
+
+
+def print_statistics(stats: Statistics, console: Console) -> None:
+    """Print activity per population and synaptic operations per synapse."""
+    table = _table("Population", ("kind", "neurons", "spikes", "per neuron", "rate"))
+    for p in stats.populations:
+        values = ["not recorded", "", ""]
+        if p.spikes is not None and p.spikes_per_neuron is not None and p.rate is not None:
+            values = [f"{p.spikes:,}", f"{p.spikes_per_neuron:.3f}", f"{p.rate:.2%}"]
+        table.add_row(Text(p.name), p.kind, f"{p.neurons:,}", *values)
+    console.print(table)
+    table = _table("Synapse", ("takes", "connections", "operations", "active"))
+    for s in stats.synapses:
+        values = ["not counted", ""]
+        if s.operations is not None:
+            values = [f"{s.operations:,.0f}", _share(s.operations, s.ceiling)]
+        takes = "graded" if s.graded else "spikes"
+        table.add_row(Text(s.name), takes, f"{s.connections:,}", *values)
+    table.add_section()
+    total = "Total of those counted" if stats.not_counted else "Total"
+    share = _share(stats.operations, stats.ceiling)
+    connections = sum(s.connections for s in stats.synapses if s.operations is not None)
+    table.add_row(total, "", f"{connections:,}", f"{stats.operations:,.0f}", share)
+    console.print(table)
+    if stats.spikes_per_neuron is not None:
+        console.print(Text(f"{stats.spikes_per_neuron:.3f} spikes per neuron and sample"))
+    console.print(
+        Text(f"{stats.updates:,} neuron updates per sample, relays and readouts included")
+    )
+    if stats.not_counted:
+        console.print(Text(f"not counted, source not recorded: {', '.join(stats.not_counted)}"))
+
+
+def _table(subject: str, columns: tuple[str, ...]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.add_column(subject, overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _share(part: float, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else ""
