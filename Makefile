@@ -24,7 +24,7 @@ unit: $(READY)
 
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)
-	$(BIN)/python examples/make_figures.py
+	OMP_WAIT_POLICY=passive $(BIN)/python examples/make_figures.py
 
 $(READY): pyproject.toml constraints.txt Makefile
 	@set -e; \

@@ -1,7 +1,7 @@
 """Remake models/ms_resnet8_mnist and every figure of the README, from nothing (`make figures`).
 
 Trains the demo in a fresh folder, copies weights, network, results and 20 held-out digits to the
-model, photographs the report, and writes the README's table from the results.
+model, photographs the network, and writes the tables of README and model card from the results.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def figures_table(results: dict[str, Any]) -> str:
             f"**{module['differing']} differ**",
         ),
         ("spikes per neuron and digit", f"{activity['spikes_per_neuron']:.2f}"),
-        ("integer weights, relays for shortcuts", f"{graph['parameters']:,}, {graph['relays']}"),
+        ("integer weights, relays for shortcuts", f"{graph['weights']:,}, {graph['relays']}"),
         ("training, 10 epochs", f"{results['training_seconds']:.0f} s on 2 cores"),
         (
             "running 100 digits: reference, Lava CPU",
@@ -61,16 +61,16 @@ def figures_table(results: dict[str, Any]) -> str:
     return "\n".join(["| measured | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
 
 
-def write_readme_table(results: dict[str, Any]) -> None:
-    """Replace what stands between the markers of the README."""
-    readme = ROOT / "README.md"
+def write_tables(results: dict[str, Any]) -> None:
+    """Replace what stands between the markers of the README and of the model's card."""
     table = f"{BEGIN}\n{figures_table(results)}\n{END}"
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-    write_atomic(readme, pattern.sub(lambda _: table, readme.read_text()))
+    for page in (ROOT / "README.md", MODEL / "README.md"):
+        write_atomic(page, pattern.sub(lambda _: table, page.read_text()))
 
 
 def photograph(page: Path, picture: Path) -> None:
-    """The top of the report as a PNG, by headless Chromium."""
+    """The network and the spikes, as the report draws them, by headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium")
@@ -79,9 +79,9 @@ def photograph(page: Path, picture: Path) -> None:
         return
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        view = browser.new_page(viewport={"width": 1000, "height": 780})
+        view = browser.new_page(viewport={"width": 1000, "height": 900})
         view.goto(page.as_uri())
-        view.screenshot(path=str(picture))
+        view.locator("section", has=view.locator("#network")).screenshot(path=str(picture))
         browser.close()
 
 
@@ -101,8 +101,8 @@ def main() -> None:
         np.save(MODEL / "frames.npy", np.load(folder / "frames.npy")[:, :20])
         np.save(MODEL / "labels.npy", np.load(folder / "labels.npy")[:20])
         write_json(MODEL / "results.json", results)
-        photograph(folder / "report.html", ROOT / "docs" / "report.png")
-    write_readme_table(json.loads((MODEL / "results.json").read_text()))
+        photograph(folder / "report.html", ROOT / "docs" / "network.png")
+    write_tables(json.loads((MODEL / "results.json").read_text()))
 
 
 if __name__ == "__main__":

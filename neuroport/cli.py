@@ -396,6 +396,9 @@ def _edited(path: Path) -> Path | Graph:
 def main() -> None:
     """Entry point: run a verb, turn errors into one line and an exit code."""
     as_json = "--json" in sys.argv[1:]
+    # read by OpenMP when torch is imported: threads that wait by spinning make training many times
+    # slower as soon as anything else runs on the machine
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         cli.main(standalone_mode=False)
     except NeuroportError as error:

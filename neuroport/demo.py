@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from neuroport.graph.node import Relay, Synapse
 from neuroport.graph.store import save
 from neuroport.recipe import load_recipe, recipe_text
 from neuroport.reporting.progress import progress_bar, training_report
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Line = Callable[[str], None]
 
@@ -100,7 +103,7 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
         },
         "comparisons": [c.to_dict() for c in comparisons],
         "equal": all(comparisons),
-        "graph": _graph_facts(chip),
+        "graph": _graph_facts(chip) | {"parameters": _trainable(net)},
         "activity": port.statistics(chip, traces["lava-cpu"], frames).to_dict(),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "training_seconds": round(sum(m["seconds"] for m in metrics), 1),
@@ -126,6 +129,10 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = time.perf_counter() - started
 
 
+def _trainable(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
 def _relays(graph: Graph) -> int:
     return len([node for node in graph if isinstance(node, Relay)])
 
@@ -148,6 +155,6 @@ def _graph_facts(graph: Graph) -> dict[str, Any]:
         "populations": len(graph.populations),
         "synapses": len(synapses),
         "relays": _relays(graph),
-        "parameters": sum(int(node.weight.size) for node in synapses),
+        "weights": sum(int(node.weight.size) for node in synapses),
         "depth": graph.depth,
     }

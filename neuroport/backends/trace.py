@@ -76,7 +76,7 @@ class Trace:
             file.attrs["provenance"] = json.dumps(self.provenance)
             for index, (name, array) in enumerate(self.messages.items()):
                 kind = self.kinds[name]
-                data = np.packbits(array) if kind == "lif" else array
+                data = np.packbits(array) if kind == "lif" else _narrowest(array)
                 entry = file.create_dataset(f"{index:05d}", data=data)
                 entry.attrs["name"] = name
                 entry.attrs["kind"] = kind
@@ -112,8 +112,17 @@ class Trace:
                     data = np.unpackbits(data, count=count).astype(bool)
                 if data.size != count:
                     raise FormatError(f"{path}: population {name!r} does not fill {shape}")
-                messages[name], kinds[name] = data.reshape(shape), kind
+                messages[name], kinds[name] = data.astype(DTYPES[kind]).reshape(shape), kind
         return cls(messages, kinds, provenance)
+
+
+def _narrowest(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same values in the smallest signed integers that hold them."""
+    low, high = int(array.min()), int(array.max())
+    for kind in (np.int8, np.int16):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return array.astype(kind)
+    return array
 
 
 def empty_messages(

@@ -69,7 +69,7 @@ def run(folder: Path) -> dict[str, float]:
         _end(runtime or getattr(anchor, "_runtime", None))
         raise
     names = ("build", "compile", "run", "stop")
-    return {name: b - a for name, a, b in zip(names, marks[:-1], marks[1:], strict=True)}
+    return {name: round(b - a, 3) for name, a, b in zip(names, marks[:-1], marks[1:], strict=True)}
 
 
 def _wait(runtime: Any) -> None:
