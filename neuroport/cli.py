@@ -419,6 +419,13 @@ def main() -> None:
             as_json,
         )
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in ("torch", "safetensors", "mlxtend"):
+            raise
+        message = f"this needs {package}, which is not installed: pip install 'neuroport[train]'"
+        _fail("BackendError", message, "", as_json)
+        sys.exit(2)
     except BrokenPipeError:
         # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 import neuroport
+from neuroport import hdf5
 from neuroport.errors import CompareError, FormatError
 from neuroport.files import write_atomic
 from neuroport.graph.node import KIND, Node
-from neuroport.graph.store import check_header, file_image, open_hdf5, plain_array
 
 FORMAT = "neuroport-trace"
 VERSION = 1
@@ -82,7 +82,7 @@ class Trace:
                 entry.attrs["kind"] = kind
                 entry.attrs["shape"] = np.array(array.shape, np.int64)
 
-        return write_atomic(path, file_image(fill))
+        return write_atomic(path, hdf5.image(fill))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trace:
@@ -91,28 +91,31 @@ class Trace:
         Raises:
             FormatError: the file is not a trace, truncated, newer, or inconsistent.
         """
+        return hdf5.read(path, "a neuroport trace", lambda file: cls._read(file, path))
+
+    @classmethod
+    def _read(cls, file: h5py.File, path: str | os.PathLike[str]) -> Trace:
         messages: dict[str, npt.NDArray[Any]] = {}
         kinds: dict[str, str] = {}
-        with open_hdf5(path, "a neuroport trace") as file:
-            check_header(file, path, FORMAT, VERSION)
-            provenance = json.loads(str(file.attrs["provenance"]))
-            limit = os.path.getsize(path)
-            for index in range(len(file)):
-                key = f"{index:05d}"
-                data = plain_array(file, key, f"{path}: population {key}", limit)
-                entry = file[key]
-                name, kind = str(entry.attrs["name"]), str(entry.attrs["kind"])
-                shape = tuple(int(n) for n in entry.attrs["shape"])
-                if kind not in DTYPES:
-                    raise FormatError(f"{path}: population {name!r} has unknown kind {kind!r}")
-                count = math.prod(shape)
-                if kind == "lif":
-                    if data.dtype != np.uint8 or data.size != (count + 7) // 8:
-                        raise FormatError(f"{path}: population {name!r} does not fill {shape}")
-                    data = np.unpackbits(data, count=count).astype(bool)
-                if data.size != count:
+        hdf5.check_header(file, path, FORMAT, VERSION)
+        provenance = json.loads(str(file.attrs["provenance"]))
+        limit = os.path.getsize(path)
+        for index in range(len(file)):
+            key = f"{index:05d}"
+            data = hdf5.plain_array(file, key, f"{path}: population {key}", limit)
+            about = file[key].attrs
+            name, kind = str(about["name"]), str(about["kind"])
+            shape = tuple(int(n) for n in about["shape"])
+            if kind not in DTYPES or min(shape, default=-1) < 0:
+                raise FormatError(f"{path}: population {name!r} has kind {kind!r}, shape {shape}")
+            count = math.prod(shape)
+            if kind == "lif":
+                if data.dtype != np.uint8 or data.size != (count + 7) // 8:
                     raise FormatError(f"{path}: population {name!r} does not fill {shape}")
-                messages[name], kinds[name] = data.astype(DTYPES[kind]).reshape(shape), kind
+                data = np.unpackbits(data, count=count)
+            if data.size != count:
+                raise FormatError(f"{path}: population {name!r} does not fill {shape}")
+            messages[name], kinds[name] = data.astype(DTYPES[kind]).reshape(shape), kind
         return cls(messages, kinds, provenance)
 
 

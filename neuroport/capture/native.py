@@ -65,7 +65,11 @@ def wiring(net: nn.Module) -> list[Layer]:
     for node in traced.nodes:
         if node.op == "placeholder":
             sums[node] = (INPUT,)
-        elif node.op == "call_function" and node.target in (operator.add, torch.add):
+        elif node.op == "output":
+            break
+        elif node.kwargs or not all(arg in sums for arg in node.args) or not node.args:
+            raise _refusal(net, node)
+        elif node.op == "call_function" and node.target is operator.add:
             left, right = node.args
             sums[node] = (*sums[left], *sums[right])
         elif node.op == "call_module" and isinstance(modules[str(node.target)], nn.Identity):
@@ -78,12 +82,17 @@ def wiring(net: nn.Module) -> list[Layer]:
             assert isinstance(module, (Conv, Lif, Readout))
             layers[name] = _checked(Layer(name, module, sums[node.args[0]]), layers)
             sums[node] = (name,)
-        elif node.op != "output":
-            raise CaptureError(
-                f"{type(net).__name__}.forward uses {node.target!r} at {node.name!r}; "
-                "use neuroport layers and additions only"
-            )
+        else:
+            raise _refusal(net, node)
     return list(layers.values())
+
+
+def _refusal(net: nn.Module, node: fx.Node) -> CaptureError:
+    what = getattr(node.target, "__name__", None) or str(node.target)
+    return CaptureError(
+        f"{type(net).__name__}.forward uses {what!r} ({node.format_node()}); it may call neuroport "
+        "layers with one positional argument and add their outputs with +, nothing else"
+    )
 
 
 def _checked(layer: Layer, before: dict[str, Layer]) -> Layer:
@@ -113,14 +122,15 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
     Integers are read out of the module itself: the weights with the function that its forward pass
     uses, the biases while it runs ``frames`` (T, N, C, H, W), of which only shape and T matter.
     """
-    biases, positions = _observe(net, frames[:, :1])
+    layers = wiring(net)
+    biases, positions = _observe(net, layers, frames[:, :1])
     nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=8)]
     current: dict[str, str] = {}
 
     def sources(layer: Layer) -> tuple[str, ...]:
         return tuple(current.get(name, name) for name in layer.inputs)
 
-    for layer in wiring(net):
+    for layer in layers:
         name, module = layer.name, layer.module
         if isinstance(module, Lif):
             current_decay, voltage_decay = module.decays
@@ -146,7 +156,9 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
     return Graph(nodes, len(frames))
 
 
-def _observe(net: nn.Module, frames: Tensor) -> tuple[dict[str, IntArray], dict[str, int]]:
+def _observe(
+    net: nn.Module, layers: list[Layer], frames: Tensor
+) -> tuple[dict[str, IntArray], dict[str, int]]:
     """Integer biases of every population, and positions H*W under every readout."""
     biases: dict[str, IntArray] = {}
     positions: dict[str, int] = {}
@@ -167,9 +179,9 @@ def _observe(net: nn.Module, frames: Tensor) -> tuple[dict[str, IntArray], dict[
 
         return module.register_forward_pre_hook(hook)
 
-    for name, module in net.named_modules():
-        if isinstance(module, (Lif, Readout)):
-            handles.append(watch(name, module))
+    for layer in layers:
+        if isinstance(layer.module, (Lif, Readout)):
+            handles.append(watch(layer.name, layer.module))
     training = net.training
     try:
         net.eval()

@@ -64,12 +64,15 @@ class Graph:
 
     def __init__(self, nodes: Iterable[Node], steps: int) -> None:
         self.nodes: tuple[Node, ...] = tuple(nodes)
-        self.steps = steps
-        if steps < 1:
-            raise GraphError(f"steps is {steps}; a sample lasts at least 1 step")
+        if not isinstance(steps, (int, np.integer)) or steps < 1:
+            raise GraphError(
+                f"steps is {steps!r}; a sample lasts a whole number of steps, 1 or more"
+            )
+        self.steps = int(steps)
         self._facts: dict[str, Facts] = {}
         self._hash: str | None = None
         for node in self.nodes:
+            _check_types(node)
             if not node.name or node.name in self._facts:
                 raise GraphError(f"node name {node.name!r} is empty or used twice; rename one")
             self._facts[node.name] = self._derive(node)
@@ -193,7 +196,7 @@ class Graph:
                 return self._conv_output(node, shape, low, high)
             case Dense():
                 count = int(np.prod(shape))
-                if node.weight.ndim != 2 or node.weight.shape[1] != count:
+                if node.weight.ndim != 2 or node.weight.shape[1] != count or len(node.weight) < 1:
                     raise GraphError(
                         f"{node.name}: weight is {node.weight.shape}, its input {shape} needs "
                         f"(outputs, {count})"
@@ -278,6 +281,28 @@ class Graph:
         low_out = np.concatenate([o[0] for o in outs]) << node.exponent
         high_out = np.concatenate([o[1] for o in outs]) << node.exponent
         return (weight.shape[0], *size), "current", low_out, high_out
+
+
+def _check_types(node: Node) -> None:
+    """Refuse fields of the wrong type; arrays were checked when the node was made."""
+    for item in fields(node):
+        value = getattr(node, item.name)
+        if item.name in ("weight", "bias"):
+            continue
+        if item.name == "name":
+            good, wanted = isinstance(value, str), "text"
+        elif item.name == "inputs":
+            good = isinstance(value, tuple) and all(isinstance(n, str) for n in value)
+            wanted = "a tuple of names"
+        elif item.name in ("shape", "stride", "padding", "dilation"):
+            good = isinstance(value, tuple) and all(type(n) is int for n in value)
+            good = good and (item.name == "shape" or len(value) == 2)
+            wanted = "a tuple of integers" + ("" if item.name == "shape" else ", (H, W)")
+        else:
+            kind = bool if item.name == "signed" else int
+            good, wanted = type(value) is kind, f"of type {kind.__name__}"
+        if not good:
+            raise GraphError(f"{node.name}: {item.name} is {value!r}; it must be {wanted}")
 
 
 def _bounds(weight: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:

@@ -10,7 +10,7 @@ node's input. What a node takes and gives is one of three wires:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
 import numpy as np
@@ -25,9 +25,28 @@ def _frozen(array: npt.ArrayLike) -> IntArray:
     raw = np.asarray(array)
     if raw.dtype.kind not in "iu":
         raise TypeError(f"integers expected, got {raw.dtype}")
+    if raw.dtype == np.uint64 and raw.size and int(raw.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"integers up to {raw.max()} do not fit 64 bits")
     copy = np.array(raw, dtype=np.int64, order="C")
     copy.setflags(write=False)
     return copy
+
+
+def _plain(value: object) -> object:
+    """NumPy integers as Python's, lists as tuples, so that equal nodes have equal hashes."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, np.bool_):
+        return bool(value)
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def _tidy(node: object) -> None:
+    """Bring the fields of a node into their one form; what is wrong is left for Graph to name."""
+    for item in fields(node):  # type: ignore[arg-type]
+        value = getattr(node, item.name)
+        array = item.name in ("weight", "bias")
+        object.__setattr__(node, item.name, _frozen(value) if array else _plain(value))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +58,9 @@ class Input:
     bits: int = 8
     signed: bool = False
     inputs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _tidy(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +80,7 @@ class Conv:
     groups: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", _frozen(self.weight))
+        _tidy(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +93,7 @@ class Dense:
     exponent: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", _frozen(self.weight))
+        _tidy(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +111,7 @@ class Lif:
     bias: IntArray = field(default_factory=lambda: np.zeros(1, np.int64))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bias", _frozen(self.bias))
+        _tidy(self)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +123,9 @@ class Relay:
     shift: int = 0
     threshold: int = 0
 
+    def __post_init__(self) -> None:
+        _tidy(self)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readout:
@@ -111,7 +136,7 @@ class Readout:
     bias: IntArray = field(default_factory=lambda: np.zeros(1, np.int64))
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bias", _frozen(self.bias))
+        _tidy(self)
 
 
 Synapse: TypeAlias = Conv | Dense

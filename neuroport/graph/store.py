@@ -10,11 +10,8 @@ Layout (``docs/format.md`` is the specification)::
 
 from __future__ import annotations
 
-import io
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 import neuroport
-from neuroport.errors import FormatError, GraphError, HashError, StorageError
+from neuroport import hdf5
+from neuroport.errors import FormatError, GraphError, HashError
 from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, NODE_TYPES, Node
@@ -33,56 +31,6 @@ FORMAT = "neuroport"
 VERSION = 1
 _ARRAYS: dict[str, np.dtype[Any]] = {"weight": np.dtype("<i2"), "bias": np.dtype("<i4")}
 _PAIRS = ("stride", "padding", "dilation")
-
-
-def file_image(fill: Any) -> bytes:
-    """Bytes of the HDF5 file that ``fill(file)`` writes, in memory, for atomic writing."""
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", track_order=False) as file:
-        fill(file)
-    return buffer.getvalue()
-
-
-@contextmanager
-def open_hdf5(path: str | os.PathLike[str], what: str) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; anything HDF5 cannot digest is a ``FormatError``."""
-    name = os.fspath(path)
-    if not Path(name).is_file():
-        raise StorageError(f"{name}: no such file; give the path of {what}")
-    try:
-        with h5py.File(name, "r") as file:
-            yield file
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise FormatError(
-            f"{name}: not {what}, or truncated ({_line(error)}); write the file again"
-        ) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def check_header(file: h5py.File, path: str | os.PathLike[str], format_: str, version: int) -> None:
-    """Refuse files of another format or of a version this reader does not know."""
-    found = _text(file.attrs.get("format"))
-    if found != format_:
-        raise FormatError(
-            f"{path}: format is {found!r}, expected {format_!r}; not a file of this kind"
-        )
-    number = file.attrs.get("version")
-    if not isinstance(number, np.integer) or int(number) < 1:
-        raise FormatError(f"{path}: version is {number!r}, expected a number; the file is damaged")
-    if int(number) > version:
-        raise FormatError(
-            f"{path}: version {int(number)} is newer than {version}, the newest this neuroport "
-            "reads; upgrade neuroport or write the file with an older one"
-        )
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if isinstance(value, str) else ""
 
 
 def fill(graph: Graph, file: h5py.File) -> None:
@@ -120,7 +68,7 @@ def _narrow(node: Node, name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def save(graph: Graph, path: str | os.PathLike[str]) -> Path:
     """Store a graph, atomically."""
-    return write_atomic(path, file_image(lambda file: fill(graph, file)))
+    return write_atomic(path, hdf5.image(lambda file: fill(graph, file)))
 
 
 def load(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
@@ -134,21 +82,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
         FormatError: anything in it that is not as ``docs/format.md`` says.
         HashError: everything is, but the content was changed after it was written.
     """
-    with open_hdf5(path, "a neuroport network file") as file:
-        check_header(file, path, FORMAT, VERSION)
-        group = file.get("graph")
-        if not isinstance(group, h5py.Group):
-            raise FormatError(f"{path}: holds no graph; export the network again")
-        steps = _integer(group, "steps", path, "graph")
-        limit = os.path.getsize(path)
-        nodes = [_read_node(group, index, path, limit) for index in range(len(group))]
-        stored = _text(file.attrs.get("hash"))
-    try:
-        graph = Graph(nodes, steps)
-    except (GraphError, TypeError, ValueError) as error:
-        raise FormatError(
-            f"{path}: {_line(error)}; the file is damaged, export it again"
-        ) from error
+    graph, stored = hdf5.read(path, "a neuroport network file", lambda file: _read(file, path))
     if verify and graph.hash != stored:
         raise HashError(
             f"{path}: content hash {graph.hash[:12]} does not match the stored {stored[:12]}; "
@@ -159,8 +93,25 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
 
 def format_of(path: str | os.PathLike[str]) -> str:
     """The ``format`` attribute of a file, empty where there is none."""
-    with open_hdf5(path, "a neuroport network or trace") as file:
-        return _text(file.attrs.get("format"))
+    what = "a neuroport network or trace"
+    return hdf5.read(path, what, lambda file: hdf5.text(file.attrs.get("format")))
+
+
+def _read(file: h5py.File, path: str | os.PathLike[str]) -> tuple[Graph, str]:
+    """The graph in an open file and the hash stored beside it."""
+    hdf5.check_header(file, path, FORMAT, VERSION)
+    group = file.get("graph")
+    if not isinstance(group, h5py.Group):
+        raise FormatError(f"{path}: holds no graph; export the network again")
+    steps = _integer(group, "steps", path, "graph")
+    limit = os.path.getsize(path)
+    nodes = [_read_node(group, index, path, limit) for index in range(len(group))]
+    try:
+        graph = Graph(nodes, steps)
+    except (GraphError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise FormatError(f"{path}: {said}; the file is damaged, export it again") from error
+    return graph, hdf5.text(file.attrs.get("hash"))
 
 
 def _read_node(group: h5py.Group, index: int, path: str | os.PathLike[str], limit: int) -> Node:
@@ -170,7 +121,7 @@ def _read_node(group: h5py.Group, index: int, path: str | os.PathLike[str], limi
     if not isinstance(entry, h5py.Group):
         raise FormatError(f"{path}: graph/{key} is missing or not a group; export the file again")
     where = f"graph/{key}"
-    kind = _text(entry.attrs.get("kind"))
+    kind = hdf5.text(entry.attrs.get("kind"))
     if kind not in NODE_TYPES:
         raise FormatError(
             f"{path}: {where} has unknown kind {kind!r}; known: {', '.join(NODE_TYPES)}"
@@ -178,7 +129,7 @@ def _read_node(group: h5py.Group, index: int, path: str | os.PathLike[str], limi
     values: dict[str, Any] = {}
     for item in fields(NODE_TYPES[kind]):
         if item.name == "name":
-            values["name"] = _text(entry.attrs.get("name"))
+            values["name"] = hdf5.text(entry.attrs.get("name"))
         elif item.name == "inputs":
             values["inputs"] = _names(entry, path, where)
         elif item.name in _ARRAYS:
@@ -201,7 +152,7 @@ def _integer(entry: h5py.Group, name: str, path: Any, where: str) -> int:
 
 def _names(entry: h5py.Group, path: Any, where: str) -> tuple[str, ...]:
     try:
-        names = json.loads(_text(entry.attrs.get("inputs")))
+        names = json.loads(hdf5.text(entry.attrs.get("inputs")))
     except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
@@ -223,26 +174,7 @@ def _sizes(entry: h5py.Group, name: str, path: Any, where: str) -> tuple[int, ..
 
 
 def _array(entry: h5py.Group, name: str, path: Any, where: str, limit: int) -> npt.NDArray[Any]:
-    data = plain_array(entry, name, f"{path}: {where}/{name}", limit)
+    data = hdf5.plain_array(entry, name, f"{path}: {where}/{name}", limit)
     if data.dtype != _ARRAYS[name]:
         raise FormatError(f"{path}: {where}/{name} is {data.dtype}, expected {_ARRAYS[name]}")
     return data
-
-
-def plain_array(group: h5py.Group, name: str, where: str, limit: int) -> npt.NDArray[Any]:
-    """Read an array of numbers that really lies in this file; checked before memory is taken.
-
-    Args:
-        limit: size of the file in bytes; an unfiltered array cannot be larger.
-    """
-    link = group.get(name, getlink=True)
-    data = group.get(name) if isinstance(link, h5py.HardLink) else None
-    if not isinstance(data, h5py.Dataset):
-        raise FormatError(f"{where} is missing; write the file again")
-    if data.dtype.kind not in "biu":
-        raise FormatError(f"{where} is {data.dtype}, expected integers")
-    if data.chunks is not None or data.external is not None or data.is_virtual:
-        raise FormatError(f"{where} must be stored contiguously in the file itself")
-    if data.nbytes > limit or data.ndim > 5:
-        raise FormatError(f"{where} of shape {data.shape} does not fit in the file")
-    return np.asarray(data[()])

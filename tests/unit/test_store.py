@@ -1,0 +1,536 @@
+"""Stored graphs: what is written comes back, and nothing else is ever read."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from neuroport import hdf5
+from neuroport.backends.reference import Reference
+from neuroport.errors import FormatError, GraphError, HashError, StorageError
+from neuroport.graph import store
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import KIND, NODE_TYPES, Conv, Dense, Input, Lif, Node, Readout, Relay
+
+Edit = Callable[[h5py.File], None]
+
+
+def small() -> Graph:
+    """One node of every kind, none with the default value in every field."""
+    even = 2 * np.random.default_rng(0).integers(-20, 21, (4, 2, 3, 3))
+    return Graph(
+        [
+            Input("frames", (2, 6, 6), bits=4, signed=True),
+            Conv("stem", ("frames",), even, padding=(1, 1)),
+            Relay("stream", ("stem",), shift=3, threshold=1),
+            Conv("base", ("stream",), np.ones((4, 1, 1, 1), np.int64), groups=4),
+            Lif("first", ("base",), 7, current_decay=4000, voltage_decay=3072, bias=np.arange(4)),
+            Conv("second", ("first",), even[:, :2], 2, (2, 1), (0, 1), (1, 2), groups=2),
+            Lif("third", ("second",), 5),
+            Dense("classes", ("third",), np.arange(-48, 48).reshape(3, 32), 1),
+            Readout("potential", ("classes",), bias=np.array([-3, 0, 8])),
+        ],
+        steps=3,
+    )
+
+
+NAMES = {node.name: f"graph/{index:05d}" for index, node in enumerate(small())}
+
+
+def damaged(folder: Path, edit: Edit) -> Path:
+    """A stored graph, edited by somebody else's hand."""
+    path = store.save(small(), folder / "damaged.graph")
+    with h5py.File(path, "r+") as file:
+        edit(file)
+    return path
+
+
+def put(file: h5py.File, where: str, name: str, value: Any) -> None:
+    """Set an attribute, of whatever type it was; ``None`` deletes it."""
+    owner = file[where]
+    if name in owner.attrs:
+        del owner.attrs[name]
+    if value is not None:
+        owner.attrs[name] = value
+
+
+def swap(file: h5py.File, where: str, **options: Any) -> None:
+    """Replace a dataset."""
+    del file[where]
+    file.create_dataset(where, **options)
+
+
+def refuse(path: Path, kind: type[Exception] = FormatError) -> str:
+    """The message with which reading ``path`` is refused, whether or not the hash is checked."""
+    messages = []
+    for verify in (True, False):
+        with pytest.raises(kind) as caught:
+            store.load(path, verify=verify)
+        assert not isinstance(caught.value, HashError)
+        assert str(path) in str(caught.value)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    return messages[0]
+
+
+# -- round trip ------------------------------------------------------------------------------
+
+
+def test_every_kind_of_node_comes_back_with_every_field(tmp_path: Path) -> None:
+    graph = small()
+    assert {KIND[type(node)] for node in graph} == set(NODE_TYPES)
+    again = store.load(store.save(graph, tmp_path / "a.graph"))
+    assert again.hash == graph.hash
+    assert again.steps == 3
+    assert str(again) == str(graph)
+    for node, other in zip(graph, again, strict=True):
+        assert type(node) is type(other)
+        for item in fields(node):
+            mine, theirs = getattr(node, item.name), getattr(other, item.name)
+            if isinstance(mine, np.ndarray):
+                np.testing.assert_array_equal(theirs, mine)
+                assert theirs.dtype == np.int64
+                assert not theirs.flags.writeable
+            else:
+                assert type(theirs) is type(mine)
+                assert theirs == mine
+
+
+def test_graph_that_comes_back_runs_the_same(tmp_path: Path) -> None:
+    graph = small()
+    frames = np.random.default_rng(1).integers(-8, 8, (3, 4, 2, 6, 6))
+    again = store.load(store.save(graph, tmp_path / "a.graph"))
+    want, got = Reference().run(graph, frames), Reference().run(again, frames)
+    assert want["first"].any()
+    for name in want.messages:
+        np.testing.assert_array_equal(want[name], got[name])
+
+
+@pytest.mark.parametrize(
+    "name", ["blocks.0.conv1", "a/b", "..", "ein Knöchel", "零", '"quoted"', "x" * 500, " "]
+)
+def test_any_name_comes_back(tmp_path: Path, name: str) -> None:
+    graph = Graph([Input(name, (3,)), Dense("d", (name,), np.ones((2, 3), int))], 1)
+    assert store.load(store.save(graph, tmp_path / "a.graph"))["d"].inputs == (name,)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3), (1, 2, 3)])
+def test_inputs_of_one_to_three_axes_come_back(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    graph = Graph([Input("frames", shape, bits=1)], 1)
+    assert store.load(store.save(graph, tmp_path / "a.graph")).input.shape == shape
+
+
+def test_widest_integers_of_a_file_come_back(tmp_path: Path) -> None:
+    weight = np.array([[-32768, 32767]])
+    bias = np.array([-(2**31)])
+    nodes: list[Node] = [
+        Input("frames", (2,), bits=1),
+        Dense("synapse", ("frames",), weight),
+        Lif("neuron", ("synapse",), 2**62, bias=bias),
+    ]
+    again = store.load(store.save(Graph(nodes, 1), tmp_path / "a.graph"))
+    np.testing.assert_array_equal(again["synapse"].weight, weight)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(again["neuron"].bias, bias)  # type: ignore[union-attr]
+    assert again["neuron"].threshold == 2**62  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "name"),
+    [(32768, 0, "synapse"), (-32769, 0, "synapse"), (1, 2**31, "neuron")],
+)
+def test_integers_wider_than_a_file_holds_are_refused_and_the_old_file_stays(
+    tmp_path: Path, weight: int, bias: int, name: str
+) -> None:
+    path = tmp_path / "a.graph"
+    path.write_bytes(b"old")
+    nodes: list[Node] = [
+        Input("frames", (2,)),
+        Dense("synapse", ("frames",), np.array([[weight, 0]])),
+        Lif("neuron", ("synapse",), 1, bias=np.array([bias])),
+    ]
+    with pytest.raises(GraphError, match=f"{name}: .* more than a file holds"):
+        store.save(Graph(nodes, 1), path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_equal_graphs_make_equal_files(tmp_path: Path) -> None:
+    first = store.save(small(), tmp_path / "a.graph").read_bytes()
+    time.sleep(1.1)  # HDF5 would store times in whole seconds
+    assert store.save(small(), tmp_path / "b.graph").read_bytes() == first
+
+
+def test_layout_is_the_documented_one(tmp_path: Path) -> None:
+    def text(value: Any) -> str:
+        return value.decode() if isinstance(value, bytes) else value
+
+    graph = small()
+    with h5py.File(store.save(graph, tmp_path / "a.graph"), "r") as file:
+        assert text(file.attrs["format"]) == "neuroport"
+        assert file.attrs["version"] == 1
+        assert text(file.attrs["producer"]).startswith("neuroport ")
+        assert text(file.attrs["hash"]) == graph.hash
+        assert list(file) == ["graph"]
+        assert file["graph"].attrs["steps"] == 3
+        assert list(file["graph"]) == [f"{index:05d}" for index in range(len(graph))]
+        for node, entry in zip(graph, file["graph"].values(), strict=True):
+            assert text(entry.attrs["kind"]) == KIND[type(node)]
+            assert text(entry.attrs["name"]) == node.name
+            assert json.loads(text(entry.attrs["inputs"])) == list(node.inputs)
+            arrays = {f.name for f in fields(node) if f.name in ("weight", "bias")}
+            assert set(entry) == arrays
+            others = {f.name for f in fields(node)} - arrays
+            assert set(entry.attrs) == others | {"kind"}
+            for name in arrays:
+                assert entry[name].dtype == {"weight": "<i2", "bias": "<i4"}[name]
+                assert entry[name].chunks is None
+
+
+# -- files that are not what they promise ----------------------------------------------------
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    assert "no such file" in refuse(tmp_path / "missing.graph", StorageError)
+    assert "no such file" in refuse(tmp_path, StorageError)  # a folder
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"neuroport", b"\x89HDF\r\n\x1a\n", b"x" * 9999])
+def test_file_that_is_not_hdf5_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.graph"
+    path.write_bytes(content)
+    assert "not a neuroport network file, or truncated" in refuse(path)
+
+
+def test_file_truncated_anywhere_is_refused(tmp_path: Path) -> None:
+    whole = store.save(small(), tmp_path / "whole.graph").read_bytes()
+    path = tmp_path / "part.graph"
+    for size in [*range(1, len(whole), len(whole) // 150), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        refuse(path)
+
+
+HEADERS: dict[str, tuple[str, Any, str]] = {
+    "another format": ("format", "neuroport-trace", "format is 'neuroport-trace'"),
+    "no format": ("format", None, "format is ''"),
+    "format is a number": ("format", 7, "format is ''"),
+    "newer version": ("version", 2, "version 2 is newer than 1"),
+    "much newer version": ("version", 2**40, "newer"),
+    "no version": ("version", None, "version is None"),
+    "version is text": ("version", "1", "version is"),
+    "version is a fraction": ("version", 1.0, "version is"),
+    "version is an array": ("version", np.array([1]), "version is"),
+    "version of zero": ("version", 0, "version is"),
+    "negative version": ("version", -1, "version is"),
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_header_of_another_kind_is_refused(tmp_path: Path, case: str) -> None:
+    name, value, message = HEADERS[case]
+    assert message in refuse(damaged(tmp_path, lambda file: put(file, "/", name, value)))
+
+
+def test_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "netx.net"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("layer/0/type", data=np.array(["dense"], "S10"))
+    assert "format is ''" in refuse(path)
+
+
+@pytest.mark.parametrize("value", [None, 0, -4, 2.5, "3", np.array([3])])
+def test_steps_that_are_not_a_positive_integer_are_refused(tmp_path: Path, value: Any) -> None:
+    assert "steps" in refuse(damaged(tmp_path, lambda file: put(file, "graph", "steps", value)))
+
+
+ATTRIBUTES = sorted(
+    {
+        (KIND[type(node)], node.name, item.name)
+        for node in small()
+        for item in fields(node)
+        if item.name not in ("weight", "bias")
+    }
+    | {(KIND[type(node)], node.name, "kind") for node in small()}
+)
+
+
+@pytest.mark.parametrize(("kind", "node", "attribute"), ATTRIBUTES)
+def test_attribute_that_is_missing_or_of_another_type_is_refused(
+    tmp_path: Path, kind: str, node: str, attribute: str
+) -> None:
+    texts = attribute in ("name", "inputs", "kind")
+    wrong: list[Any] = [None, 0.5, np.zeros(0, int), np.zeros((2, 2), int), h5py.Empty("i8"), b""]
+    wrong += [7, np.array([1, 2])] if texts else ["7", b"7", "1"]
+    if attribute in ("shape", "stride", "padding", "dilation"):
+        wrong += [3, np.array([1.0, 1.0]), np.array([1, 1, 1, 1]), np.array([2**40, 1])]
+        wrong += [np.array([-1, 1])]
+    for value in wrong:
+        path = damaged(tmp_path, lambda file, value=value: put(file, NAMES[node], attribute, value))
+        refuse(path)
+
+
+LINKS: dict[str, Edit] = {
+    "no graph": lambda file: file.__delitem__("graph"),
+    "graph is a dataset": lambda file: swap(file, "graph", data=np.zeros(3)),
+    "graph is an empty group": lambda file: [file.__delitem__("graph"), file.create_group("graph")],
+    "a node is missing": lambda file: file.__delitem__("graph/00003"),
+    "the last node is missing": lambda file: file.__delitem__("graph/00000"),
+    "more than nodes": lambda file: file.create_group("graph/more"),
+    "a node is a dataset": lambda file: swap(file, "graph/00003", data=np.zeros(3)),
+    "a node is a soft link": lambda file: relink(file, "graph/00003", h5py.SoftLink),
+    "a node is an external link": lambda file: relink(file, "graph/00003", external),
+    "a node is a dangling link": lambda file: replace_link(
+        file, "graph/00003", h5py.SoftLink("/nowhere")
+    ),
+}
+
+
+def relink(file: h5py.File, where: str, link: Callable[[str], Any]) -> None:
+    """Move what lies at ``where`` and put a link to it there."""
+    file.move(where, "/moved")
+    file[where] = link("/moved")
+
+
+def external(target: str) -> h5py.ExternalLink:
+    return h5py.ExternalLink("other.graph", target)
+
+
+def replace_link(file: h5py.File, where: str, link: Any) -> None:
+    del file[where]
+    file[where] = link
+
+
+@pytest.mark.parametrize("case", LINKS)
+def test_nodes_that_are_not_groups_of_this_file_are_refused(tmp_path: Path, case: str) -> None:
+    store.save(small(), tmp_path / "other.graph")
+    with h5py.File(tmp_path / "other.graph", "r+") as file:
+        file.move("graph/00003", "/moved")  # the external link leads to a sound node
+    refuse(damaged(tmp_path, LINKS[case]))
+
+
+GRAPHS: dict[str, tuple[str, str, Any]] = {
+    "unknown kind": ("first", "kind", "sigma"),
+    "kind of another node": ("first", "kind", "conv"),
+    "input of itself": ("first", "inputs", '["first"]'),
+    "input that comes later": ("stem", "inputs", '["first"]'),
+    "input that does not exist": ("stem", "inputs", '["ghost"]'),
+    "no inputs": ("stem", "inputs", "[]"),
+    "inputs are no JSON": ("stem", "inputs", "frames"),
+    "inputs are a table": ("stem", "inputs", '{"frames": 1}'),
+    "inputs are numbers": ("stem", "inputs", "[0]"),
+    "inputs are a string": ("stem", "inputs", '"frames"'),
+    "inputs are nested": ("stem", "inputs", '[["frames"]]'),
+    "inputs are nested without end": ("stem", "inputs", "[" * 60_000),
+    "name used twice": ("first", "name", "stem"),
+    "empty name": ("first", "name", ""),
+    "groups": ("stem", "groups", 3),
+    "no groups": ("stem", "groups", 0),
+    "stride of zero": ("stem", "stride", np.array([0, 1])),
+    "dilation larger than the input": ("stem", "dilation", np.array([7, 1])),
+    "exponent": ("stem", "exponent", 17),
+    "large exponent": ("stem", "exponent", 2**62),
+    "shift": ("stream", "shift", 24),
+    "negative shift": ("stream", "shift", -1),
+    "negative threshold": ("first", "threshold", -1),
+    "decay": ("first", "voltage_decay", 4097),
+    "negative decay": ("first", "current_decay", -1),
+    "size of zero": ("frames", "shape", np.array([2, 0, 6])),
+    "bits": ("frames", "bits", 0),
+    "many bits": ("frames", "bits", 2**40),
+    "another shape": ("frames", "shape", np.array([3, 6, 6])),
+}
+
+
+@pytest.mark.parametrize("case", GRAPHS)
+def test_file_that_describes_no_graph_is_refused(tmp_path: Path, case: str) -> None:
+    node, attribute, value = GRAPHS[case]
+    refuse(damaged(tmp_path, lambda file: put(file, NAMES[node], attribute, value)))
+
+
+WEIGHT = f"{NAMES['stem']}/weight"
+BIAS = f"{NAMES['first']}/bias"
+STEM = np.ones((4, 2, 3, 3), "<i2")
+ARRAYS: dict[str, Edit] = {
+    "missing weight": lambda file: file.__delitem__(WEIGHT),
+    "missing bias": lambda file: file.__delitem__(BIAS),
+    "weight is a group": lambda file: [file.__delitem__(WEIGHT), file.create_group(WEIGHT)],
+    "fewer channels": lambda file: swap(file, WEIGHT, data=STEM[:, :1]),
+    "fewer axes": lambda file: swap(file, WEIGHT, data=STEM[0]),
+    "more axes": lambda file: swap(file, WEIGHT, data=STEM[None]),
+    "many axes": lambda file: swap(file, WEIGHT, data=STEM[None, None]),
+    "one number": lambda file: swap(file, WEIGHT, data=np.int16(1)),
+    "no kernel": lambda file: swap(file, WEIGHT, data=STEM[:, :, :0]),
+    "no outputs": lambda file: swap(file, WEIGHT, data=STEM[:0]),
+    "no data at all": lambda file: swap(file, WEIGHT, data=h5py.Empty("<i2")),
+    "bias of another length": lambda file: swap(file, BIAS, data=np.zeros(3, "<i4")),
+    "empty bias": lambda file: swap(file, BIAS, data=np.zeros(0, "<i4")),
+    "float weights": lambda file: swap(file, WEIGHT, data=STEM.astype("<f4")),
+    "float64 bias": lambda file: swap(file, BIAS, data=np.zeros(4)),
+    "unsigned weights": lambda file: swap(file, WEIGHT, data=STEM.astype("<u2")),
+    "wide weights": lambda file: swap(file, WEIGHT, data=STEM.astype("<i4")),
+    "big-endian weights": lambda file: swap(file, WEIGHT, data=STEM.astype(">i2")),
+    "narrow bias": lambda file: swap(file, BIAS, data=np.zeros(4, "<i2")),
+    "boolean weights": lambda file: swap(file, WEIGHT, data=STEM.astype(bool)),
+    "strings": lambda file: swap(file, WEIGHT, data=STEM.astype("S6")),
+    "variable strings": lambda file: swap(file, WEIGHT, data=["a", "b"]),
+    "references": lambda file: swap(file, WEIGHT, data=file["graph"].ref, dtype=h5py.ref_dtype),
+    "records": lambda file: swap(file, WEIGHT, data=np.zeros(3, [("a", "<i2")])),
+    "chunked": lambda file: swap(file, WEIGHT, data=STEM, chunks=(1, 2, 3, 3)),
+    "compressed": lambda file: swap(file, WEIGHT, data=STEM, compression="gzip"),
+    "scale-offset filter": lambda file: swap(file, WEIGHT, data=STEM, scaleoffset=0),
+    "stored in another file": lambda file: swap(
+        file,
+        WEIGHT,
+        shape=STEM.shape,
+        dtype="<i2",
+        external=[("weights.raw", 0, STEM.nbytes)],
+    ),
+    "virtual": lambda file: virtual(file),
+    "soft link": lambda file: relink(file, WEIGHT, h5py.SoftLink),
+    "external link": lambda file: relink(file, WEIGHT, external),
+    "larger than the file": lambda file: swap(file, WEIGHT, shape=(100_000, 2, 3, 3), dtype="<i2"),
+    "larger than memory": lambda file: swap(file, WEIGHT, shape=(2**40, 2, 3, 3), dtype="<i2"),
+}
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout(STEM.shape, "<i2")
+    layout[...] = h5py.VirtualSource(".", "/moved", STEM.shape)
+    file.move(WEIGHT, "/moved")
+    file.create_virtual_dataset(WEIGHT, layout)
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_array_that_is_not_plain_integers_of_this_file_is_refused(
+    tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.raw").write_bytes(STEM.tobytes())
+    with h5py.File(tmp_path / "other.graph", "w") as other:
+        other["moved"] = STEM
+    assert "damaged.graph" in refuse(damaged(tmp_path, ARRAYS[case]))
+
+
+EDITS: dict[str, Edit] = {
+    "weight": lambda file: file[WEIGHT].write_direct(STEM),
+    "bias": lambda file: file[BIAS].write_direct(np.arange(1, 5, dtype="<i4")),
+    "threshold": lambda file: put(file, NAMES["first"], "threshold", 8),
+    "decay": lambda file: put(file, NAMES["first"], "voltage_decay", 3071),
+    "signed": lambda file: put(file, NAMES["frames"], "signed", False),
+    "steps": lambda file: put(file, "graph", "steps", 4),
+    "name": lambda file: put(file, NAMES["potential"], "name", "logits"),
+    "order of the sum": lambda file: put(file, NAMES["third"], "inputs", '["second", "second"]'),
+    "hash": lambda file: put(file, "/", "hash", "0" * 64),
+    "no hash": lambda file: put(file, "/", "hash", None),
+}
+
+
+@pytest.mark.parametrize("case", EDITS)
+def test_edited_file_is_read_only_on_request(tmp_path: Path, case: str) -> None:
+    path = damaged(tmp_path, EDITS[case])
+    with pytest.raises(HashError) as caught:
+        store.load(path)
+    assert str(path) in str(caught.value)
+    graph = store.load(path, verify=False)
+    assert (graph.hash == small().hash) == ("hash" in case)
+    if case == "weight":
+        assert graph["stem"].weight.tolist() == STEM.tolist()  # type: ignore[union-attr]
+
+
+def test_what_else_lies_in_a_file_is_ignored(tmp_path: Path) -> None:
+    def edit(file: h5py.File) -> None:
+        file["layer/0/type"] = np.array(["concat"], "S10")
+        file.attrs["note"] = "kept"
+
+    assert store.load(damaged(tmp_path, edit)).hash == small().hash
+
+
+def test_format_of_a_file_is_told_without_reading_it(tmp_path: Path) -> None:
+    path = damaged(tmp_path, lambda file: file.__delitem__("graph"))
+    assert store.format_of(path) == "neuroport"
+    path = damaged(tmp_path, lambda file: put(file, "/", "format", None))
+    assert store.format_of(path) == ""
+
+
+# -- random damage ---------------------------------------------------------------------------
+
+# Runs in a child, since damage that the HDF5 library does not notice can crash or hang it. One
+# line per file: its seed and what became of it.
+CHILD = """\
+import signal, sys
+from pathlib import Path
+import numpy as np
+from neuroport.errors import FormatError
+from neuroport.graph import store
+
+path, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+whole = path.read_bytes()
+expected = store.load(path).hash
+busy = [i for i, byte in enumerate(whole) if byte]
+for seed in range(first, last):
+    rng = np.random.default_rng(seed)
+    content = bytearray(whole)
+    if seed % 5 == 0:
+        del content[rng.integers(len(whole)):]
+    else:
+        for _ in range([1, 1, 2, 16][rng.integers(4)]):
+            # most of a file is padding: half of the damage hits what is not
+            at = busy[rng.integers(len(busy))] if rng.integers(2) else rng.integers(len(whole))
+            content[at] ^= 1 << rng.integers(8)
+    bad = path.with_name("bad.graph")
+    bad.write_bytes(content)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(5)
+    print(seed, "started", flush=True)
+    for verify in (True, False):
+        try:
+            graph = store.load(bad, verify=verify)
+            outcome = "equal" if graph.hash == expected else "changed" if not verify else "WRONG"
+        except FormatError as error:
+            outcome = "refused" if str(bad) in str(error) else "refused without the path"
+        except BaseException as error:
+            outcome = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(seed, outcome, flush=True)
+"""
+SEEDS = 120
+
+
+def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
+    path = store.save(small(), tmp_path / "whole.graph")
+    outcomes: Counter[str] = Counter()
+    broken: list[str] = []
+    first = 0
+    while first < SEEDS and len(broken) < 5:
+        command = [sys.executable, "-c", CHILD, str(path), str(first), str(SEEDS)]
+        child = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        seed = first
+        for line in child.stdout.splitlines():
+            seed, outcome = int(line.split(" ", 1)[0]), line.split(" ", 1)[1]
+            outcomes[outcome] += 1
+            if outcome not in ("started", "equal", "changed", "refused"):
+                broken.append(line)
+        if child.returncode != 0:
+            broken.append(f"{seed} the process ended with {child.returncode} {child.stderr[-300:]}")
+        first = seed + 1
+    assert not broken, broken
+    assert outcomes["started"] == SEEDS
+    assert outcomes["refused"] > SEEDS // 2
+    assert outcomes["equal"] > 0
+
+
+def test_image_in_memory_is_the_file_on_disk(tmp_path: Path) -> None:
+    image = hdf5.image(lambda file: store.fill(small(), file))
+    assert store.save(small(), tmp_path / "a.graph").read_bytes() == image
+    with h5py.File(io.BytesIO(image), "r") as file:
+        assert list(file) == ["graph"]
