@@ -118,6 +118,8 @@ def _survive(name: str, what: str, reader: Callable[[h5py.File], Any]) -> None:
 def _report(name: str, what: str, reader: Callable[[h5py.File], Any], outgoing: int) -> None:
     """In the child: write null, or the message of the refusal, and end."""
     try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(CHILD_SECONDS) + 1)  # end alone, should the parent be gone by then
         with contextlib.suppress(Exception):  # leave no message of the HDF5 library behind
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         try:

@@ -191,7 +191,8 @@ def _choose_lsb(
     if limit < COARSEST:
         raise IllegalError(
             f"the stream of {names} can reach {stream.reach / threshold:.0f} thresholds, too wide "
-            f"for 17 bits with a threshold of {COARSEST} or more; use fewer blocks or smaller weights"
+            f"for 17 bits with a threshold of {COARSEST} or more; use fewer blocks or smaller "
+            "weights"
         )
     if single:
         stream.lsb = threshold / math.floor(min(limit, max(wanted, COARSEST)))
