@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import neuroport
-from neuroport.errors import CompareError, FramesError, NeuroportError
+from neuroport.errors import BackendError, CompareError, FormatError, FramesError, NeuroportError
 
 if TYPE_CHECKING:
     from neuroport.backends.trace import Trace
@@ -160,7 +160,7 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 @cli.command()
 @click.argument("network", type=_path)
 @click.option("--frames", type=_path, required=True, help=".npy array (T, N, C, H, W) of integers.")
-@click.option("--on", "engine", default="reference", show_default=True, help="Engine.")
+@click.option("--on", "engine", help="Engine; `reference` by default, a folder's own module.")
 @click.option("-o", "--out", type=_path, help="Trace file to write.")
 @click.option("--samples", type=int, help="Run only the first so many samples.")
 @click.option("--labels", type=_path, help=".npy array (N,) of classes, to print the accuracy.")
@@ -169,7 +169,7 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 def run(
     network: Path,
     frames: Path,
-    engine: str,
+    engine: str | None,
     out: Path | None,
     samples: int | None,
     labels: Path | None,
@@ -192,7 +192,12 @@ def run(
         if labels is not None:
             from neuroport.backends.base import load_frames
 
-            truth = load_frames(labels).reshape(-1)[: trace.samples]
+            truth = load_frames(labels)
+            if truth.ndim != 1 or truth.dtype.kind not in "iu":
+                raise FramesError(
+                    f"{labels}: {truth.dtype} {truth.shape}; labels are integers (N,), a class each"
+                )
+            truth = truth[: trace.samples]
             if len(truth) != trace.samples:
                 raise FramesError(f"{labels}: {len(truth)} labels for {trace.samples} samples")
             correct = int((trace.predictions == truth).sum())
@@ -210,7 +215,7 @@ def run(
 @click.argument("want", type=_path)
 @click.argument("got", type=_path)
 @click.option("--frames", type=_path, help=".npy frames, needed where a network is given.")
-@click.option("--on", "engine", default="reference", show_default=True, help="Engine for GOT.")
+@click.option("--on", "engine", help="Engine for GOT; `reference` by default.")
 @click.option("--samples", type=int, help="Run only the first so many samples.")
 @click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava.")
 @_json_option
@@ -218,7 +223,7 @@ def compare(
     want: Path,
     got: Path,
     frames: Path | None,
-    engine: str,
+    engine: str | None,
     samples: int | None,
     deadline: float,
     as_json: bool,
@@ -230,7 +235,7 @@ def compare(
     """
     from neuroport.analysis.compare import compare as compare_traces
 
-    first = _trace_of(want, frames, "reference", samples, deadline)
+    first = _trace_of(want, frames, None, samples, deadline)
     second = _trace_of(got, frames, engine, samples, deadline)
     outcome = compare_traces(first, second)
     out = _Out(as_json)
@@ -266,7 +271,15 @@ def report(
     extra = read_json(results) if results is not None else None
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
-    page = write_page(graph, trace, out, results=extra, frames=data)
+    try:
+        page = write_page(graph, trace, out, results=extra, frames=data)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if extra is None:
+            raise
+        raise FormatError(
+            f"{results}: not the results of a demo ({type(error).__name__}: {error}); "
+            "give demo.json as the demo wrote it"
+        ) from error
     say = _Out(as_json)
     if not as_json:
         from rich.console import Console
@@ -343,31 +356,39 @@ def _say_graph(out: _Out, path: Path, graph: Any) -> None:
 
 
 def _run(
-    network: Path | Graph, frames: Path, engine: str, samples: int | None, deadline: float
+    network: Path | Graph, frames: Path, engine: str | None, samples: int | None, deadline: float
 ) -> Trace:
     """Run a file or a training folder; bad frames are refused before anything starts."""
     from neuroport.backends import run as run_network
     from neuroport.backends.base import backend, load_frames
     from neuroport.reporting.progress import progress_bar
 
+    folder = isinstance(network, Path) and network.is_dir()
+    name = engine or ("module" if folder else "reference")
+    if name != "module" or not folder:
+        backend(name)
+    if folder and name != "module":
+        raise BackendError(
+            f"{network} is a training folder, which runs on its own torch module; "
+            f"quantize, lower and export it to run it on {name!r}"
+        )
     data = load_frames(frames)
     if samples is not None:
         if data.ndim < 2 or not 1 <= samples <= data.shape[1]:
             raise FramesError(f"--samples is {samples}; {frames} holds {data.shape[1:2]} samples")
         data = data[:, :samples]
-    if isinstance(network, Path) and network.is_dir():
-        from neuroport.training.checkpoint import load
+    with progress_bar(name) as progress:
+        if folder:
+            from neuroport.training.checkpoint import load
 
-        with progress_bar("module") as progress:
+            assert isinstance(network, Path)
             return run_network(load(network), data, progress=progress)
-    backend(engine)
-    options = {"deadline": deadline} if engine == "lava-cpu" else {}
-    with progress_bar(engine) as progress:
-        return run_network(network, data, on=engine, progress=progress, **options)
+        options = {"deadline": deadline} if name == "lava-cpu" else {}
+        return run_network(network, data, on=name, progress=progress, **options)
 
 
 def _trace_of(
-    path: Path, frames: Path | None, engine: str, samples: int | None, deadline: float
+    path: Path, frames: Path | None, engine: str | None, samples: int | None, deadline: float
 ) -> Trace:
     from neuroport.backends.trace import FORMAT, Trace
     from neuroport.graph.store import format_of
@@ -400,7 +421,9 @@ def main() -> None:
     # slower as soon as anything else runs on the machine
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        cli.main(standalone_mode=False)
+        # not cli.main(): click would turn a closed pipe into exit code 1
+        with cli.make_context("neuroport", sys.argv[1:]) as context:
+            cli.invoke(context)
     except NeuroportError as error:
         _fail(type(error).__name__, error.message, error.detail, as_json)
         sys.exit(error.exit_code)

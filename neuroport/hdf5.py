@@ -56,6 +56,8 @@ def read(path: str | os.PathLike[str], what: str, reader: Callable[[h5py.File], 
         FormatError: not HDF5, truncated, or whatever ``reader`` refuses.
     """
     name = os.fspath(path)
+    if Path(name).is_dir():
+        raise StorageError(f"{name}: is a folder; give the path of {what}")
     if not Path(name).is_file():
         raise StorageError(f"{name}: no such file; give the path of {what}")
     if not _sealed(name):

@@ -7,13 +7,15 @@ layers on real digits.
 from __future__ import annotations
 
 import difflib
+import math
+import re
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from neuroport.errors import RecipeError
+from neuroport.errors import RecipeError, StorageError
 from neuroport.files import read_bytes
 
 if sys.version_info >= (3, 11):
@@ -25,6 +27,14 @@ else:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise RecipeError(message)
+
+
+def _positive(value: float, name: str) -> None:
+    _require(0 < value < math.inf, f"{name} must be positive, not {value}")
+
+
+def _seed(value: int, name: str) -> None:
+    _require(0 <= value < 1 << 63, f"{name} is {value}; use 0 to 2**63 - 1")
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class DataRecipe:
         _require(1 <= self.steps <= 64, f"data.steps is {self.steps}; use 1 to 64")
         _require(self.train >= 10, f"data.train is {self.train}; use at least 10 samples")
         _require(self.test >= 10, f"data.test is {self.test}; use at least 10 samples")
+        _seed(self.split_seed, "data.split_seed")
         total = self.train + self.test
         _require(total <= 5000, f"data.train + data.test is {total}; the dataset has 5000 samples")
 
@@ -82,9 +93,15 @@ class TrainingRecipe:
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, f"training.epochs is {self.epochs}; use 0 or more")
         _require(self.batch >= 2, f"training.batch is {self.batch}; batch norm needs at least 2")
-        _require(self.learning_rate > 0, "training.learning_rate must be positive")
-        _require(self.weight_decay >= 0, "training.weight_decay must not be negative")
-        _require(self.warmup >= 0, "training.warmup must not be negative")
+        _positive(self.learning_rate, "training.learning_rate")
+        _require(
+            0 <= self.weight_decay < math.inf,
+            f"training.weight_decay is {self.weight_decay}; use 0 or more",
+        )
+        _require(
+            0 <= self.warmup < math.inf,
+            f"training.warmup is {self.warmup}; use 0 or more epochs",
+        )
         _require(0 <= self.shift <= 8, f"training.shift is {self.shift}; use 0 to 8 pixels")
 
 
@@ -97,7 +114,7 @@ class QuantizationRecipe:
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, f"quantization.epochs is {self.epochs}; use 0 or more")
-        _require(self.learning_rate > 0, "quantization.learning_rate must be positive")
+        _positive(self.learning_rate, "quantization.learning_rate")
 
 
 @dataclass(frozen=True)
@@ -110,6 +127,14 @@ class Recipe:
     network: NetworkRecipe = field(default_factory=NetworkRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
     quantization: QuantizationRecipe = field(default_factory=QuantizationRecipe)
+
+    def __post_init__(self) -> None:
+        _require(
+            re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.name) is not None,
+            f"name is {self.name!r}; it names files: use letters, digits, '.', '_' and '-'",
+        )
+        _seed(self.seed, "seed")
+        _require(self.epochs >= 1, "training.epochs + quantization.epochs is 0; use 1 or more")
 
     @property
     def epochs(self) -> int:
@@ -148,9 +173,15 @@ def load_recipe(path: str | Path) -> Recipe:
 
 def recipe_text(path: str | Path) -> str:
     """Text of a recipe file, or of a shipped recipe by name."""
-    shipped = resources.files("neuroport") / "recipes" / f"{path}.toml"
+    folder = resources.files("neuroport") / "recipes"
+    shipped = folder / f"{path}.toml"
     if not Path(path).exists() and "/" not in str(path) and shipped.is_file():
         return shipped.read_text()
+    if not Path(path).is_file():
+        names = sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
+        raise StorageError(
+            f"{path}: No such file; give a TOML file, or a shipped recipe: {', '.join(names)}"
+        )
     try:
         return read_bytes(path).decode()
     except UnicodeDecodeError as error:

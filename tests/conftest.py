@@ -16,6 +16,10 @@ import pytest
 # as the command line does: OpenMP threads that spin while they wait starve everything else
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# One thread does the little that tests compute; two that wait for each other take many times as
+# long beside anything else that runs.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 6
 

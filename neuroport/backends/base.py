@@ -62,7 +62,8 @@ def load_frames(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
         FramesError: it is not a NumPy array of numbers.
     """
     try:
-        frames = np.load(path, allow_pickle=False)
+        # mapped first: a header that promises more than the file holds takes no memory
+        frames = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise StorageError(
             f"{path}: no such file; give frames as a .npy array (T, N, C, H, W)"
@@ -73,7 +74,7 @@ def load_frames(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
         ) from error
     if not isinstance(frames, np.ndarray):
         raise FramesError(f"{path}: an archive, not one array; save frames with numpy.save")
-    return frames
+    return np.array(frames)
 
 
 def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:

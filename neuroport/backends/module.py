@@ -40,7 +40,13 @@ def run_module(
     started = time.perf_counter()
     if frames.ndim != 5:
         raise FramesError(f"frames are {frames.shape}; the network takes (T, N, C, H, W)")
-    graph = integer_graph(net, torch.zeros(frames.shape[0], 1, *frames.shape[2:]))
+    try:
+        graph = integer_graph(net, torch.zeros(frames.shape[0], 1, *frames.shape[2:]))
+    except RuntimeError as error:
+        said = str(error).splitlines()[0]
+        raise FramesError(
+            f"frames are {frames.shape} (T, N, C, H, W); the network cannot take them ({said})"
+        ) from error
     check_frames(graph, frames)
     parts: dict[str, list[npt.NDArray[Any]]] = {}
     kinds: dict[str, str] = {}

@@ -54,6 +54,7 @@ def fit(
     net = build_network(recipe)
     if state.epoch > 0:
         state.load_into(net)
+        _write_metrics(folder, state)  # the run may have ended between the two files
     if state.epoch >= recipe.epochs > 0:
         return net.eval()
     data = data or load_digits(recipe.data)
@@ -68,8 +69,7 @@ def fit(
         state.tensors = {f"model.{n}": t for n, t in net.state_dict().items()}
         state.tensors |= _optimizer_tensors(optimizer)
         save_checkpoint(folder, state)
-        lines = "".join(json.dumps(m) + "\n" for m in state.metrics)
-        write_atomic(folder / "metrics.jsonl", lines)
+        _write_metrics(folder, state)
         say(metrics)
     return net.eval()
 
@@ -100,6 +100,10 @@ def _resume(recipe: Recipe, folder: Path) -> State:
             "choose another folder or remove it"
         )
     return state
+
+
+def _write_metrics(folder: Path, state: State) -> None:
+    write_atomic(folder / "metrics.jsonl", "".join(json.dumps(m) + "\n" for m in state.metrics))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

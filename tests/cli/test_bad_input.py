@@ -7,6 +7,7 @@ a full disk does), or kills the process while it writes.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import resource
 import shutil
@@ -84,7 +85,8 @@ def startup(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[st
     def environment(code: str) -> dict[str, str]:
         folder = tmp_path_factory.mktemp("startup")
         (folder / "sitecustomize.py").write_text(code)
-        return {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
     return environment
 

@@ -21,7 +21,7 @@ name = "interrupted"
 
 [data]
 steps = 4
-train = 500
+train = 400
 test = 20
 
 [network]

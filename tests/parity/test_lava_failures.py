@@ -8,6 +8,7 @@ The engine runs it as it would run Lava's.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -110,7 +111,7 @@ def misbehave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Misbehave:
         folder.mkdir(parents=True)
         (folder / "process.py").write_text(PROCESS)
         (folder / "models.py").write_text(MODEL.format(start=start, step=step))
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
         return tmp_path
 
     return install
@@ -143,16 +144,20 @@ def orphaned_memory(before: set[str]) -> set[str]:
 
 
 def assert_nothing_left(folder: Path, memory: set[str]) -> None:
-    # the kernel and Lava's resource tracker may need a moment
+    # the kernel and Python's resource tracker may need a moment
     given_up = time.monotonic() + 3
     while processes_started_with(folder) or orphaned_memory(memory):
         if time.monotonic() > given_up:
             break
         time.sleep(0.05)
-    assert processes_started_with(folder) == {}
+    processes = processes_started_with(folder)
+    for pid in processes:  # a failing test must not leave behind what it found
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(0.5 if processes else 0)
     orphans = orphaned_memory(memory)
-    for name in orphans:  # a failing test must not fill the memory of the machine
+    for name in orphans:
         (SHARED_MEMORY / name).unlink(missing_ok=True)
+    assert processes == {}
     assert orphans == set()
 
 
@@ -173,7 +178,7 @@ def fail(
 def assert_lava_runs(
     graph: Graph, digits: npt.NDArray[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("PYTHONPATH")
+    monkeypatch.undo()  # Lava's own process again
     outcome = port.compare(port.run(graph, digits), port.run(graph, digits, on="lava-cpu"))
     assert outcome.equal, str(outcome)
     assert outcome.spikes > 0

@@ -225,6 +225,13 @@ def test_readout_integrates_without_leak_and_saturates(arrays: Arrays) -> None:
     assert min(reached) == -LIMIT
 
 
+def test_current_into_a_readout_wraps_before_it_is_added(arrays: Arrays) -> None:
+    zero = arrays([0])
+    for current, expected in ((2**17, LIMIT), (2**17 + 1, 64 - TOP), (-(2**17), LIMIT)):
+        same(integers.readout_step(zero, arrays([current]), 0), [expected])
+        assert readout_step(0, current, 0) == expected
+
+
 def test_channels_of_a_bias_broadcast_over_samples_and_positions(arrays: Arrays) -> None:
     shape = (2, 3, 4, 5)
     current = np.random.default_rng(0).integers(-50, 50, shape)

@@ -216,9 +216,9 @@ def test_populations_without_an_image_are_carried_by_a_dense_identity() -> None:
     prove(before, after)
 
 
-def test_an_input_that_is_summed_twice_is_carried_twice() -> None:
-    nodes = [*membrane().nodes[:-1], lif("third", "stem", "conv2", "stem")]
-    before = Graph(nodes, steps=3)
+@pytest.mark.parametrize("inputs", [("stem", "conv2", "stem"), ("conv2", "stem", "conv2")])
+def test_an_input_that_is_summed_twice_stays_summed_twice(inputs: tuple[str, ...]) -> None:
+    before = Graph([*membrane().nodes[:-1], lif("third", *inputs)], steps=3)
     prove(before, balance_skew(before))
 
 

@@ -73,16 +73,11 @@ def swap(file: h5py.File, where: str, **options: Any) -> None:
 
 
 def refuse(path: Path, kind: type[Exception] = FormatError) -> str:
-    """The message with which reading ``path`` is refused, whether or not the hash is checked."""
-    messages = []
-    for verify in (True, False):
-        with pytest.raises(kind) as caught:
-            store.load(path, verify=verify)
-        assert not isinstance(caught.value, HashError)
-        assert str(path) in str(caught.value)
-        messages.append(str(caught.value))
-    assert messages[0] == messages[1]
-    return messages[0]
+    """The message with which reading ``path`` is refused, though nobody asks for its hash."""
+    with pytest.raises(kind) as caught:
+        store.load(path, verify=False)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
 
 
 # -- round trip ------------------------------------------------------------------------------
@@ -216,7 +211,7 @@ def test_file_that_is_not_hdf5_is_refused(tmp_path: Path, content: bytes) -> Non
 def test_file_truncated_anywhere_is_refused(tmp_path: Path) -> None:
     whole = store.save(small(), tmp_path / "whole.graph").read_bytes()
     path = tmp_path / "part.graph"
-    for size in [*range(1, len(whole), len(whole) // 150), len(whole) - 1]:
+    for size in [*range(1, len(whole), len(whole) // 60), len(whole) - 1]:
         path.write_bytes(whole[:size])
         refuse(path)
 
@@ -269,12 +264,14 @@ ATTRIBUTES = sorted(
 def test_attribute_that_is_missing_or_of_another_type_is_refused(
     tmp_path: Path, kind: str, node: str, attribute: str
 ) -> None:
-    texts = attribute in ("name", "inputs", "kind")
-    wrong: list[Any] = [None, 0.5, np.zeros(0, int), np.zeros((2, 2), int), h5py.Empty("i8"), b""]
-    wrong += [7, np.array([1, 2])] if texts else ["7", b"7", "1"]
-    if attribute in ("shape", "stride", "padding", "dilation"):
-        wrong += [3, np.array([1.0, 1.0]), np.array([1, 1, 1, 1]), np.array([2**40, 1])]
-        wrong += [np.array([-1, 1])]
+    wrong: list[Any] = [None, h5py.Empty("i8")]
+    if attribute in ("name", "inputs", "kind"):
+        wrong += [7, np.array([1, 2])]
+    elif attribute in ("shape", "stride", "padding", "dilation"):
+        wrong += [3, "1", np.array([1.0, 1.0]), np.array([1, 1, 1, 1]), np.zeros((2, 2), int)]
+        wrong += [np.array([2**40, 1]), np.array([-1, 1])]
+    else:
+        wrong += ["7", 0.5, np.array([1])]
     for value in wrong:
         path = damaged(tmp_path, lambda file, value=value: put(file, NAMES[node], attribute, value))
         refuse(path)
@@ -471,9 +468,11 @@ CHILD = """\
 import signal, sys
 from pathlib import Path
 import numpy as np
+from neuroport import hdf5
 from neuroport.errors import FormatError
 from neuroport.graph import store
 
+hdf5.CHILD_SECONDS = 1.0
 path, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 whole = path.read_bytes()
 expected = store.load(path).hash
@@ -485,25 +484,25 @@ for seed in range(first, last):
         del content[rng.integers(len(whole)):]
     else:
         for _ in range([1, 1, 2, 16][rng.integers(4)]):
-            # most of a file is padding: half of the damage hits what is not
-            at = busy[rng.integers(len(busy))] if rng.integers(2) else rng.integers(len(whole))
+            # most of a file is padding: most of the damage hits what is not
+            at = busy[rng.integers(len(busy))] if rng.integers(4) else rng.integers(len(whole))
             content[at] ^= 1 << rng.integers(8)
     bad = path.with_name("bad.graph")
     bad.write_bytes(content)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(5)
+    signal.alarm(20)
+    verify = seed % 2 == 0
     print(seed, "started", flush=True)
-    for verify in (True, False):
-        try:
-            graph = store.load(bad, verify=verify)
-            outcome = "equal" if graph.hash == expected else "changed" if not verify else "WRONG"
-        except FormatError as error:
-            outcome = "refused" if str(bad) in str(error) else "refused without the path"
-        except BaseException as error:
-            outcome = f"{type(error).__name__}: {error}".splitlines()[0]
-        print(seed, outcome, flush=True)
+    try:
+        graph = store.load(bad, verify=verify)
+        outcome = "equal" if graph.hash == expected else "changed" if not verify else "WRONG"
+    except FormatError as error:
+        outcome = "refused" if str(bad) in str(error) else "refused without the path"
+    except BaseException as error:
+        outcome = f"{type(error).__name__}: {error}".splitlines()[0]
+    print(seed, outcome, flush=True)
 """
-SEEDS = 120
+SEEDS = 300
 
 
 def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
@@ -511,9 +510,9 @@ def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
     outcomes: Counter[str] = Counter()
     broken: list[str] = []
     first = 0
-    while first < SEEDS and len(broken) < 5:
+    while first < SEEDS and len(broken) < 3:
         command = [sys.executable, "-c", CHILD, str(path), str(first), str(SEEDS)]
-        child = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        child = subprocess.run(command, capture_output=True, text=True, timeout=200)
         seed = first
         for line in child.stdout.splitlines():
             seed, outcome = int(line.split(" ", 1)[0]), line.split(" ", 1)[1]
@@ -527,6 +526,7 @@ def test_random_damage_is_refused_or_harmless(tmp_path: Path) -> None:
     assert outcomes["started"] == SEEDS
     assert outcomes["refused"] > SEEDS // 2
     assert outcomes["equal"] > 0
+    assert outcomes["changed"] > 0
 
 
 def test_image_in_memory_is_the_file_on_disk(tmp_path: Path) -> None:

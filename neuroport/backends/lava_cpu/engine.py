@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -70,6 +71,8 @@ class LavaCpu:
             IllegalError: the graph breaks a rule of this target.
             BackendError: Lava failed or did not end in time; holds Lava's own words.
         """
+        if not 0 < deadline < math.inf:
+            raise BackendError(f"the deadline is {deadline:g} s; give a positive number of seconds")
         check_frames(graph, frames)
         check(graph, self.name)
         try:
@@ -184,6 +187,13 @@ def _end_group(child: subprocess.Popen[bytes]) -> None:
         child.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(timeout=5)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
+        child.kill()
     child.wait()
+    # Whatever is left ends on SIGTERM, but for Python's resource tracker: it ignores the signal,
+    # and unlinks the shared memory of the others when they are gone.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGTERM)
+        for _ in range(60):
+            time.sleep(0.05)
+            os.killpg(child.pid, 0)
+        os.killpg(child.pid, signal.SIGKILL)
