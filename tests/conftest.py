@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# as the command line does: OpenMP threads that spin while they wait starve everything else
+# OpenMP threads that spin while they wait starve everything else, and each other: they wait as the
+# command line's do, and one does the little that the tests compute.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-# One thread does the little that tests compute; two that wait for each other take many times as
-# long beside anything else that runs.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -181,6 +181,17 @@ def test_weights_snap_to_even_integers() -> None:
     assert weight.grad.tolist() == [8.0] * 6 + [0.0] * 3
 
 
+@pytest.mark.parametrize("pool", [1, 2])
+@torch.no_grad()
+def test_folded_kernel_and_bias_are_the_layer_with_its_running_statistics(pool: int) -> None:
+    layer = randomize(GradedConv(3, 4, pool=pool), 5).double()
+    layer.norm.eps = 0.1  # large enough to be missed
+    x = torch.tensor(eighths((2, 2, 3, 6, 6), 0))
+    kernel, bias = layer.folded()
+    expected = F.conv2d(x.flatten(0, 1), kernel, bias, stride=pool).unflatten(0, (2, -1))
+    torch.testing.assert_close(layer(x), expected)
+
+
 # -- the network -----------------------------------------------------------------------------
 
 

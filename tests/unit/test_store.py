@@ -198,7 +198,7 @@ def test_layout_is_the_documented_one(tmp_path: Path) -> None:
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
     assert "no such file" in refuse(tmp_path / "missing.graph", StorageError)
-    assert "no such file" in refuse(tmp_path, StorageError)  # a folder
+    assert "is a folder" in refuse(tmp_path, StorageError)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"neuroport", b"\x89HDF\r\n\x1a\n", b"x" * 9999])
