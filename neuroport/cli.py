@@ -96,14 +96,15 @@ def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
 @_json_option
 def train(recipe: str, folder: Path, as_json: bool) -> None:
     """Train RECIPE (a TOML file, or `demo`), resuming what the folder holds."""
-    from neuroport.files import write_atomic
     from neuroport.recipe import load_recipe, recipe_text
+
+    parsed = load_recipe(recipe)  # before torch is imported: a mistake is told at once
+    from neuroport.files import write_atomic
     from neuroport.reporting.progress import training_report
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import fit
 
     out = _Out(as_json)
-    parsed = load_recipe(recipe)
     with training_report(out.line) as report:
         fit(parsed, folder, report=report)
     write_atomic(folder / "recipe.toml", recipe_text(recipe))

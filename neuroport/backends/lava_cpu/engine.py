@@ -149,7 +149,7 @@ def _supervise(folder: Path, deadline: float, progress: Progress | None) -> None
     except subprocess.TimeoutExpired:
         late, code = True, -1
     finally:
-        _end_group(child)
+        _end_group(child, reader)
         reader.join(timeout=5)
         errors.seek(0)
         said = errors.read().decode(errors="replace")[-4000:]
@@ -181,7 +181,7 @@ def _report(child: subprocess.Popen[bytes], progress: Progress | None) -> None:
             progress(int(report["done"]), int(report["steps"]))
 
 
-def _end_group(child: subprocess.Popen[bytes]) -> None:
+def _end_group(child: subprocess.Popen[bytes], reader: threading.Thread) -> None:
     """End the child gently (it returns its shared memory), then everything it started."""
     if child.poll() is None:
         child.terminate()
@@ -190,10 +190,9 @@ def _end_group(child: subprocess.Popen[bytes]) -> None:
         child.kill()
     child.wait()
     # Whatever is left ends on SIGTERM, but for Python's resource tracker: it ignores the signal,
-    # and unlinks the shared memory of the others when they are gone.
+    # and unlinks the shared memory of the others when they are gone. The reader sees the end of the
+    # child's stdout when the last of them has closed it (a signal 0 would find zombies, too).
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGTERM)
-        for _ in range(60):
-            time.sleep(0.05)
-            os.killpg(child.pid, 0)
+        reader.join(timeout=3)
         os.killpg(child.pid, signal.SIGKILL)
