@@ -73,9 +73,13 @@ class Graph:
                 f"steps is {steps!r}; a sample lasts a whole number of steps, 1 or more"
             )
         self.steps = int(steps)
-        self.interval = self.steps if interval is None else int(interval)
-        if self.interval < self.steps:
-            raise GraphError(f"interval is {interval}; a sample of {steps} steps needs as many")
+        period = self.steps if interval is None else interval
+        if type(period) is bool or not isinstance(period, (int, np.integer)) or period < steps:
+            raise GraphError(
+                f"interval is {interval!r}; samples follow each other every so many whole steps, "
+                f"{steps} or more"
+            )
+        self.interval = int(period)
         self._facts: dict[str, Facts] = {}
         self._hash: str | None = None
         for node in self.nodes:
