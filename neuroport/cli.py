@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 _path = click.Path(path_type=Path)
+RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
 
 
 class _Out:
@@ -73,6 +74,9 @@ def cli(ctx: click.Context) -> None:
 @_json_option
 def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
     """Train, quantize, lower, export, run on Lava, compare and report, on real digits."""
+    from neuroport.files import check_folder
+
+    check_folder(folder)
     from neuroport.demo import demo as run_demo
 
     out = _Out(as_json)
@@ -96,10 +100,11 @@ def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
 @_json_option
 def train(recipe: str, folder: Path, as_json: bool) -> None:
     """Train RECIPE (a TOML file, or `demo`), resuming what the folder holds."""
+    from neuroport.files import check_folder, write_atomic
     from neuroport.recipe import load_recipe, recipe_text
 
     parsed = load_recipe(recipe)  # before torch is imported: a mistake is told at once
-    from neuroport.files import write_atomic
+    check_folder(folder)
     from neuroport.reporting.progress import training_report
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import fit
@@ -453,12 +458,7 @@ def main() -> None:
         _fail("UsageError", error.format_message() + hint, "", as_json)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        _fail(
-            "Interrupted",
-            "interrupted; the same command resumes from the last checkpoint",
-            "",
-            as_json,
-        )
+        _fail("Interrupted", f"interrupted; {_after_interruption()}", "", as_json)
         sys.exit(130)
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
@@ -477,6 +477,16 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         _fail("StorageError", f"{where}cannot write ({error.strerror}); free space", "", as_json)
         sys.exit(2)
+
+
+def _after_interruption() -> str:
+    """What an interrupted verb leaves; files are written as a whole or not at all."""
+    from neuroport.files import written
+
+    if sys.argv[1:2] and sys.argv[1] in RESUMING:
+        return "the same command resumes from the last checkpoint"
+    left = [str(path) for path in written if path.exists()]  # an engine's own files are gone
+    return f"{', '.join(left)} was written before" if left else "nothing was written"
 
 
 def _fail(kind: str, message: str, detail: str, as_json: bool) -> None:

@@ -39,7 +39,7 @@ def networks() -> dict[str, tuple[Graph, np.ndarray]]:
     engine = Fast()
     return {
         "MS-ResNet-20": (ms_resnet(Shape(frames, engine=engine), 3, WIDTHS), frames),
-        "DS-ResNet-20, K = 2": (ds_resnet(Shape(frames, engine=engine), 3, WIDTHS, 2), frames),
+        "DS-ResNet-20, K = 3": (ds_resnet(Shape(frames, engine=engine), 3, WIDTHS, 3), frames),
     }
 
 
