@@ -289,19 +289,12 @@ class Graph:
                 "use a smaller kernel or more padding"
             )
         lo, hi = _spread(low, shape[0]), _spread(high, shape[0])
+        # all groups at once: a loop would let a small file ask for a million turns
         taps = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-        outs = [
-            _bounds(
-                part.reshape(len(part), -1),
-                np.repeat(lo_group, part.shape[2]),
-                np.repeat(hi_group, part.shape[2]),
-            )
-            for part, lo_group, hi_group in zip(
-                taps, lo.reshape(groups, -1), hi.reshape(groups, -1), strict=True
-            )
-        ]
-        low_out = np.concatenate([o[0] for o in outs]) << node.exponent
-        high_out = np.concatenate([o[1] for o in outs]) << node.exponent
+        positive, negative = np.maximum(taps, 0).sum(3), np.minimum(taps, 0).sum(3)
+        lo, hi = lo.reshape(groups, -1, 1), hi.reshape(groups, -1, 1)
+        low_out = (positive @ lo + negative @ hi).ravel() << node.exponent
+        high_out = (positive @ hi + negative @ lo).ravel() << node.exponent
         return (weight.shape[0], *size), "current", low_out, high_out
 
 
