@@ -155,16 +155,20 @@ def lower(
 ) -> None:
     """Make GRAPH run in chip time: align shortcuts, check every rule of the target."""
     from neuroport.graph.store import load, save
-    from neuroport.lowering import lower as to_chip
+    from neuroport.lowering import cheapest, price
 
-    lowered = to_chip(
+    bills = price(
         load(graph),
         target,
         carrier=carrier,
         align=align,
         power_of_two_interval=power_of_two_interval,
     )
-    _say_graph(_Out(as_json), save(lowered, out), lowered)
+    lowered = cheapest(bills)
+    say = _Out(as_json)
+    for bill in bills:
+        say.line(f"{'*' if bill.graph is lowered else ' '} {bill}")
+    _say_graph(say, save(lowered, out), lowered, carriers=[bill.to_dict() for bill in bills])
 
 
 @cli.command()
@@ -188,6 +192,7 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 @click.option("--samples", type=int, help="Run only the first so many samples.")
 @click.option("--labels", type=_path, help=".npy array (N,) of classes, to print the accuracy.")
 @click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava.")
+@click.option("--time", "time_model", help="`ideal` or `chip`, for the built-in engines.")
 @_json_option
 def run(
     network: Path,
@@ -197,10 +202,11 @@ def run(
     samples: int | None,
     labels: Path | None,
     deadline: float,
+    time_model: str | None,
     as_json: bool,
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population."""
-    trace = _run(network, frames, engine, samples, deadline)
+    trace = _run(network, frames, engine, samples, deadline, time_model)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
     spikes = {n: int(trace[n].sum()) for n, kind in trace.kinds.items() if kind == "lif"}
@@ -373,13 +379,19 @@ def backends(as_json: bool) -> None:
     out.result({"backends": {n: {"available": r is None, "reason": r} for n, r in rows.items()}})
 
 
-def _say_graph(out: _Out, path: Path, graph: Any) -> None:
+def _say_graph(out: _Out, path: Path, graph: Graph, **more: Any) -> None:
     out.line(f"wrote {path}: {len(graph)} nodes, depth {graph.depth}, hash {graph.hash[:12]}")
-    out.result({"path": str(path), "nodes": len(graph), "depth": graph.depth, "hash": graph.hash})
+    facts = {"path": str(path), "nodes": len(graph), "depth": graph.depth, "hash": graph.hash}
+    out.result({**facts, **more})
 
 
 def _run(
-    network: Path | Graph, frames: Path, engine: str | None, samples: int | None, deadline: float
+    network: Path | Graph,
+    frames: Path,
+    engine: str | None,
+    samples: int | None,
+    deadline: float,
+    time_model: str | None = None,
 ) -> Trace:
     """Run a file or a training folder; bad frames are refused before anything starts."""
     from neuroport.backends import run as run_network
@@ -395,6 +407,8 @@ def _run(
             f"{network} is a training folder, which runs on its own torch module; "
             f"quantize, lower and export it to run it on {name!r}"
         )
+    if time_model is not None and name not in ("reference", "fast"):
+        raise BackendError(f"{name!r} has one time; leave --time out, or run on 'fast'")
     data = load_frames(frames)
     if samples is not None:
         if data.ndim < 2 or not 1 <= samples <= data.shape[1]:
@@ -406,7 +420,9 @@ def _run(
 
             assert isinstance(network, Path)
             return run_network(load(network), data, progress=progress)
-        options = {"deadline": deadline} if name == "lava-cpu" else {}
+        options: dict[str, Any] = {"deadline": deadline} if name == "lava-cpu" else {}
+        if time_model is not None:
+            options["time_model"] = time_model
         return run_network(network, data, on=name, progress=progress, **options)
 
 
