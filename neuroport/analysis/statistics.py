@@ -20,10 +20,20 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.base import check_frames, frames_hash
+from neuroport.backends.reference import delayed
 from neuroport.backends.trace import Trace
+from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError, FramesError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Conv, Dense, Input, IntArray, Node, Relay, Shape, Synapse
+from neuroport.graph.node import (
+    KIND,
+    Conv,
+    Delay,
+    Dense,
+    IntArray,
+    Shape,
+    Synapse,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,7 @@ def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = Non
     if frames is not None:
         _check_frames(graph, trace, frames)
         sent[graph.input.name] = np.count_nonzero(frames, axis=(0, 1))
+    _count_delayed(graph, trace, frames, sent)
     synapses = tuple(
         _synapse(graph, node, sent, samples) for node in graph if isinstance(node, Synapse)
     )
@@ -151,6 +162,24 @@ def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = Non
         populations=populations,
         synapses=synapses,
     )
+
+
+def _count_delayed(
+    graph: Graph,
+    trace: Trace,
+    frames: npt.NDArray[Any] | None,
+    sent: dict[str, npt.NDArray[Any]],
+) -> None:
+    """Add the messages that delays pass on: those that arrive before the sample ends."""
+    passed: dict[str, npt.NDArray[Any]] = dict(trace.messages)
+    if frames is not None:
+        passed[graph.input.name] = frames
+    for node in graph:
+        if isinstance(node, Delay) and all(name in passed for name in node.inputs):
+            arriving = sum(passed[name].astype(np.int64) for name in node.inputs)
+            late = delayed(np.asarray(arriving), node.steps, Starts(0, graph.steps))
+            passed[node.name] = late
+            sent[node.name] = np.count_nonzero(passed[node.name], axis=(0, 1))
 
 
 def fan_out(graph: Graph, name: str) -> IntArray:
@@ -209,7 +238,7 @@ def _synapse(
         name=node.name,
         kind=KIND[type(node)],
         sources=node.inputs,
-        graded=any(_is_graded(graph[name]) for name in node.inputs),
+        graded=any(_is_graded(graph, name) for name in node.inputs),
         connections=connections,
         ceiling=connections * graph.steps * len(node.inputs),
         operations=None if missing else total / samples,
@@ -217,8 +246,9 @@ def _synapse(
     )
 
 
-def _is_graded(source: Node) -> bool:
-    return isinstance(source, Relay) or (isinstance(source, Input) and source.bits > 1)
+def _is_graded(graph: Graph, name: str) -> bool:
+    facts = graph.facts(name)
+    return int(facts.low.min()) < 0 or int(facts.high.max()) > 1
 
 
 def _check_trace(graph: Graph, trace: Trace) -> int:

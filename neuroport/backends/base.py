@@ -32,10 +32,11 @@ class Backend(Protocol):
 
 def backends() -> dict[str, Backend]:
     """All engines that run graphs, by the name ``on=`` takes. Importing them imports no Lava."""
+    from neuroport.backends.fast import Fast
     from neuroport.backends.lava_cpu import LavaCpu
     from neuroport.backends.reference import Reference
 
-    engines: tuple[Backend, ...] = (Reference(), LavaCpu())
+    engines: tuple[Backend, ...] = (Reference(), Fast(), LavaCpu())
     return {engine.name: engine for engine in engines}
 
 

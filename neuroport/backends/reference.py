@@ -1,25 +1,33 @@
 """The reference engine: the network in plain NumPy, to be believed on reading.
 
-It evaluates node after node over all steps. In *ideal* time a synapse answers at once and samples
-run side by side. In *chip* time every synapse answers one step late and samples follow each other
-through one network whose states reset at step ``n * T + skew``, as on Lava and Loihi; the answer is
-read from the window ``[n*T + skew, n*T + skew + T)`` of each population.
+See :mod:`neuroport.backends.walk` for ideal and chip time; here is what each node does to what
+arrives at it.
 """
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import Progress, check_frames, frames_hash
-from neuroport.backends.trace import Trace, empty_messages, versions
-from neuroport.errors import IllegalError
+from neuroport.backends.base import Progress
+from neuroport.backends.trace import Trace, versions
+from neuroport.backends.walk import Starts, walk
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, IntArray, Lif, Node, Readout, Relay, is_synapse
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    IntArray,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+    per_neuron,
+)
 
 
 class Reference:
@@ -50,99 +58,94 @@ class Reference:
             FramesError: the frames do not fit.
             IllegalError: chip time was asked of a graph whose skews are not balanced.
         """
-        check_frames(graph, frames)
-        if time_model == "chip" and not graph.balanced:
-            raise IllegalError("inputs with unequal skew meet; lower the graph before chip time")
-        started = time.perf_counter()
-        samples = frames.shape[1]
-        shapes = {node.name: graph.facts(node.name).shape for node in graph}
-        messages, kinds = empty_messages(graph.populations, shapes, graph.steps, samples)
-        if time_model == "chip":
-            _run_chip(graph, frames, messages)
-        else:
-            for first in range(0, samples, batch):
-                part = slice(first, first + batch)
-                for node, out in _evaluate(graph, frames[:, part].astype(np.int64), chip=False):
-                    messages[node.name][:, part] = out
-                if progress is not None:
-                    progress(min(first + batch, samples), samples)
-        provenance = {
-            "engine": self.name,
-            "time": time_model,
-            "graph": graph.hash,
-            "frames": frames_hash(frames),
-            "seconds": time.perf_counter() - started,
-            "versions": versions("numpy"),
-        }
-        return Trace(messages, kinds, provenance)
+        return walk(
+            NumpyArithmetic(), graph, frames, progress=progress, time_model=time_model, batch=batch
+        )
 
 
-def _run_chip(
-    graph: Graph, frames: npt.NDArray[Any], messages: dict[str, npt.NDArray[Any]]
-) -> None:
-    steps, samples = frames.shape[:2]
-    stream = np.zeros((steps * samples + graph.depth, 1, *frames.shape[2:]), np.int64)
-    # sample after sample on one time axis
-    stream[: steps * samples, 0] = np.moveaxis(frames, 1, 0).reshape(-1, *frames.shape[2:])
-    for node, out in _evaluate(graph, stream, chip=True):
-        skew = graph.facts(node.name).skew
-        window = out[skew : skew + steps * samples, 0].reshape(samples, steps, *out.shape[2:])
-        messages[node.name][:] = np.moveaxis(window, 0, 1)
+class NumpyArithmetic:
+    """Arrays are int64."""
+
+    name = "reference"
+
+    def load(self, frames: npt.NDArray[Any]) -> IntArray:
+        return frames.astype(np.int64)
+
+    def output(self, node: Node, arriving: IntArray, starts: Starts) -> IntArray:
+        return output(node, arriving, starts)
+
+    def late(self, out: IntArray, steps: int) -> IntArray:
+        before = np.zeros((steps, *out.shape[1:]), np.int64)
+        return np.asarray(np.concatenate([before, out])[: len(out)])
+
+    def store(self, out: IntArray) -> IntArray:
+        return out
+
+    def versions(self) -> dict[str, str]:
+        return versions("numpy")
 
 
-def _evaluate(graph: Graph, frames: IntArray, *, chip: bool) -> Any:
-    """Yield (population, its output over all steps (T, N, *shape)) in the order of the graph."""
-    last_use = {name: node.name for node in graph for name in node.inputs}
-    values: dict[str, IntArray] = {}
-    for node in graph:
-        arriving = sum((values[name] for name in node.inputs), np.zeros((), np.int64))
-        reset_at = graph.facts(node.name).skew if chip else 0
-        out = step_through(node, arriving, frames, graph.steps, reset_at)
-        if chip and is_synapse(node):  # a synapse delivers on the next step
-            out = np.concatenate([np.zeros_like(out[:1]), out[:-1]])
-        values[node.name] = out
-        for name in node.inputs:
-            if last_use[name] == node.name:
-                values.pop(name, None)
-        if isinstance(node, (Lif, Relay, Readout)):
-            yield node, out
-
-
-def step_through(
-    node: Node, arriving: IntArray, frames: IntArray, interval: int, reset_at: int
-) -> IntArray:
-    """Output of one node over all steps; states reset at ``reset_at + k * interval``."""
+def output(node: Node, arriving: IntArray, starts: Starts) -> IntArray:
+    """What a node makes of what arrives (T, N, *shape); states reset at ``starts``."""
     match node:
-        case Input():
-            return frames
         case Conv():
             return convolve(arriving, node) << node.exponent
         case Dense():
-            flat = arriving.reshape(*arriving.shape[:2], -1)
-            return _product(flat, node.weight.T) << node.exponent
+            return connect(arriving, node, starts) << node.exponent
+        case Delay():
+            return delayed(arriving, node.steps, starts)
         case Relay():
             return np.asarray(integers.relay(arriving, node.shift, node.threshold))
         case Lif():
-            bias = node.bias.reshape(-1, *[1] * (arriving.ndim - 3))
-            spikes = np.zeros_like(arriving)
-            u = v = np.zeros_like(arriving[0])
-            for t in range(len(arriving)):
-                if (t - reset_at) % interval == 0:
-                    u = v = np.zeros_like(arriving[0])
-                u, v, spikes[t] = integers.lif_step(
-                    u, v, arriving[t], bias, node.current_decay, node.voltage_decay, node.threshold
-                )
-                v = integers.reset(v, spikes[t])
-            return spikes
+            return states(node, arriving, starts)["spikes"]
         case Readout():
-            bias = node.bias.reshape(-1, *[1] * (arriving.ndim - 3))
-            potential = np.zeros_like(arriving)
-            v = np.zeros_like(arriving[0])
-            for t in range(len(arriving)):
-                if (t - reset_at) % interval == 0:
-                    v = np.zeros_like(arriving[0])
-                v = potential[t] = integers.readout_step(v, arriving[t], bias)
-            return potential
+            return states(node, arriving, starts)["v"]
+        case Input():
+            return arriving
+
+
+def states(node: Lif | Readout, arriving: IntArray, starts: Starts) -> dict[str, IntArray]:
+    """Current ``u`` and voltage ``v`` before the reset, and ``spikes``, each (T, N, *shape)."""
+    shape = arriving.shape[2:]
+    bias = per_neuron(node.bias, shape)
+    u, v = np.zeros_like(arriving[0]), np.zeros_like(arriving[0])
+    found = {name: np.zeros_like(arriving) for name in ("u", "v", "spikes")}
+    for t, current in enumerate(arriving):
+        if starts.at(t):
+            u, v = np.zeros_like(current), np.zeros_like(current)
+        if isinstance(node, Readout):
+            found["v"][t] = v = integers.readout_step(v, current, bias)
+            continue
+        u, v, spikes = integers.lif_step(
+            u,
+            v,
+            current,
+            bias,
+            per_neuron(node.current_decay, shape),
+            per_neuron(node.voltage_decay, shape),
+            per_neuron(node.threshold, shape),
+        )
+        found["u"][t], found["v"][t], found["spikes"][t] = u, v, spikes
+        v = integers.reset(v, spikes)
+    return found
+
+
+def delayed(messages: IntArray, steps: int, starts: Starts) -> IntArray:
+    """``messages[t - steps]`` where that is a step of the same sample, else 0."""
+    out = np.zeros_like(messages)
+    reached = starts.reached(len(messages), steps)
+    out[reached] = messages[reached - steps]
+    return out
+
+
+def connect(messages: IntArray, node: Dense, starts: Starts) -> IntArray:
+    """Product of (T, N, *shape) with the node's weight, delay by delay, without the exponent."""
+    flat = messages.reshape(*messages.shape[:2], -1)
+    total = np.zeros((*flat.shape[:2], len(node.weight)), np.int64)
+    for steps in np.unique(node.delay):
+        part = np.where(node.delay == steps, node.weight, 0)
+        total += _product(delayed(flat, int(steps), starts), part.T)
+    return total
 
 
 def _product(a: IntArray, b: IntArray) -> IntArray:

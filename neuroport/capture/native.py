@@ -138,9 +138,9 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
                 LifNode(
                     name,
                     sources(layer),
-                    module.integer_threshold,
-                    current_decay,
-                    voltage_decay,
+                    np.full(1, module.integer_threshold),
+                    np.full(1, current_decay),
+                    np.full(1, voltage_decay),
                     biases[name],
                 )
             )

@@ -18,6 +18,7 @@ from neuroport.graph import integers
 from neuroport.graph.node import (
     KIND,
     Conv,
+    Delay,
     Dense,
     Input,
     IntArray,
@@ -26,7 +27,8 @@ from neuroport.graph.node import (
     Readout,
     Relay,
     Shape,
-    is_synapse,
+    is_array,
+    is_population,
 )
 
 
@@ -35,7 +37,8 @@ class Facts:
     """What follows from a node and its inputs.
 
     ``low`` and ``high`` bound the node's output per channel (worst case over every input the graph
-    permits); ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. ``skews``
+    permits; low <= 0 <= high, so what reads 0 at a border or before the first step is within);
+    ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. ``skews``
     lists the skews of the inputs: unequal ones must be balanced before a run in chip time.
     """
 
@@ -55,20 +58,24 @@ class Graph:
     Args:
         nodes: every node after the nodes it names as inputs.
         steps: number of steps T a sample lasts; states reset between samples.
+        interval: steps from the start of a sample to that of the next in chip time, T or more.
 
     Raises:
         GraphError: naming the node, the field and the fix.
     """
 
-    __slots__ = ("_facts", "_hash", "nodes", "steps")
+    __slots__ = ("_facts", "_hash", "interval", "nodes", "steps")
 
-    def __init__(self, nodes: Iterable[Node], steps: int) -> None:
+    def __init__(self, nodes: Iterable[Node], steps: int, interval: int | None = None) -> None:
         self.nodes: tuple[Node, ...] = tuple(nodes)
         if not isinstance(steps, (int, np.integer)) or steps < 1:
             raise GraphError(
                 f"steps is {steps!r}; a sample lasts a whole number of steps, 1 or more"
             )
         self.steps = int(steps)
+        self.interval = self.steps if interval is None else int(interval)
+        if self.interval < self.steps:
+            raise GraphError(f"interval is {interval}; a sample of {steps} steps needs as many")
         self._facts: dict[str, Facts] = {}
         self._hash: str | None = None
         for node in self.nodes:
@@ -111,7 +118,7 @@ class Graph:
     @property
     def populations(self) -> tuple[Node, ...]:
         """Every node that a trace records: neurons, relays and readouts."""
-        return tuple(n for n in self.nodes if isinstance(n, (Lif, Relay, Readout)))
+        return tuple(n for n in self.nodes if is_population(n))
 
     @property
     def depth(self) -> int:
@@ -127,7 +134,7 @@ class Graph:
     def hash(self) -> str:
         """SHA-256 over every node, field and weight: equal hashes mean the same network."""
         if self._hash is None:
-            digest = hashlib.sha256(f"steps={self.steps}".encode())
+            digest = hashlib.sha256(f"steps={self.steps}|interval={self.interval}".encode())
             for node in self.nodes:
                 digest.update(f"|{KIND[type(node)]}".encode())
                 for item in fields(node):
@@ -148,7 +155,7 @@ class Graph:
         sources = [self._source(node, name) for name in node.inputs]
         if not sources:
             raise GraphError(f"{node.name}: inputs is empty; name at least one node")
-        wanted = "messages" if is_synapse(node) else "current"
+        wanted = "current" if is_population(node) else "messages"
         for name, source in zip(node.inputs, sources, strict=True):
             if source.wire != wanted:
                 raise GraphError(
@@ -164,7 +171,7 @@ class Graph:
         reach_high = sum((s.high for s in sources), np.zeros(1, np.int64))
         skews = tuple(s.skew for s in sources)
         shape, wire, low, high = self._output(node, sources[0].shape, reach_low, reach_high)
-        skew = max(skews) + (1 if is_synapse(node) else 0)
+        skew = max(skews) + (1 + node.lag if isinstance(node, (Conv, Dense)) else 0)
         return Facts(shape, wire, skew, skews, low, high, reach_low, reach_high)
 
     def _source(self, node: Node, name: str) -> Facts:
@@ -201,7 +208,14 @@ class Graph:
                         f"{node.name}: weight is {node.weight.shape}, its input {shape} needs "
                         f"(outputs, {count})"
                     )
-                _check_exponent(node.name, node.exponent)
+                _check_synapse(node)
+                if node.delay.shape not in ((1,), node.weight.shape):
+                    raise GraphError(
+                        f"{node.name}: delay is {node.delay.shape}; use 0 or one per weight "
+                        f"{node.weight.shape}"
+                    )
+                if int(node.delay.min()) < 0:
+                    raise GraphError(f"{node.name}: a delay is {node.delay.min()}; use 0 or more")
                 each = count // shape[0]  # inputs per channel, channel-major when flattened
                 lo, hi = (
                     np.repeat(_spread(low, shape[0]), each),
@@ -209,12 +223,18 @@ class Graph:
                 )
                 lo, hi = _bounds(node.weight, lo, hi)
                 return (len(lo),), "current", lo << node.exponent, hi << node.exponent
+            case Delay():
+                if node.steps < 0:
+                    raise GraphError(f"{node.name}: steps is {node.steps}; a delay is 0 or more")
+                return shape, "messages", np.minimum(low, 0), np.maximum(high, 0)
             case Lif():
+                for item in ("threshold", "current_decay", "voltage_decay"):
+                    _check_values(node.name, item, getattr(node, item), ((1,), shape[:1]))
+                _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
                 _check_decay(node.name, "current_decay", node.current_decay)
                 _check_decay(node.name, "voltage_decay", node.voltage_decay)
-                _check_channels(node.name, node.bias, shape)
-                if node.threshold < 0:
-                    raise GraphError(f"{node.name}: threshold {node.threshold} is negative")
+                if int(node.threshold.min()) < 0:
+                    raise GraphError(f"{node.name}: threshold {node.threshold.min()} is negative")
                 zeros = np.zeros(shape[0], np.int64)
                 return shape, "messages", zeros, zeros + 1
             case Relay():
@@ -226,7 +246,7 @@ class Graph:
                 lo, hi = (integers.round_shift(b, node.shift) for b in (low, high))
                 return shape, "messages", np.minimum(lo, 0), np.maximum(hi, 0)
             case Readout():
-                _check_channels(node.name, node.bias, shape)
+                _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
                 top = np.full(shape[0], integers.STATE_MAX, np.int64)
                 return shape, "potential", -top, top
             case _:
@@ -252,7 +272,7 @@ class Graph:
             )
         if min(node.stride) < 1 or min(node.dilation) < 1 or min(node.padding) < 0:
             raise GraphError(f"{node.name}: stride and dilation start at 1, padding at 0")
-        _check_exponent(node.name, node.exponent)
+        _check_synapse(node)
         size = tuple(
             (n + 2 * p - d * (k - 1) - 1) // s + 1
             for n, p, d, k, s in zip(
@@ -265,8 +285,6 @@ class Graph:
                 "use a smaller kernel or more padding"
             )
         lo, hi = _spread(low, shape[0]), _spread(high, shape[0])
-        if max(node.padding) > 0:  # a border tap reads 0
-            lo, hi = np.minimum(lo, 0), np.maximum(hi, 0)
         taps = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
         outs = [
             _bounds(
@@ -287,7 +305,7 @@ def _check_types(node: Node) -> None:
     """Refuse fields of the wrong type; arrays were checked when the node was made."""
     for item in fields(node):
         value = getattr(node, item.name)
-        if item.name in ("weight", "bias"):
+        if is_array(item):
             continue
         if item.name == "name":
             good, wanted = isinstance(value, str), "text"
@@ -315,18 +333,20 @@ def _spread(bound: IntArray, channels: int) -> IntArray:
     return np.broadcast_to(bound, (channels,)).astype(np.int64)
 
 
-def _check_exponent(name: str, exponent: int) -> None:
-    if not 0 <= exponent <= 16:
-        raise GraphError(f"{name}: exponent is {exponent}; use 0..16")
+def _check_synapse(node: Conv | Dense) -> None:
+    if not 0 <= node.exponent <= 16:
+        raise GraphError(f"{node.name}: exponent is {node.exponent}; use 0..16")
+    if node.lag < 0:
+        raise GraphError(f"{node.name}: lag is {node.lag}; a synapse cannot answer early")
 
 
-def _check_decay(name: str, field: str, value: int) -> None:
-    if not 0 <= value <= integers.DECAY_UNITY:
-        raise GraphError(f"{name}: {field} is {value}; decays are 0..4096, in 1/4096 per step")
+def _check_decay(name: str, field: str, values: IntArray) -> None:
+    for value in (int(values.min()), int(values.max())):
+        if not 0 <= value <= integers.DECAY_UNITY:
+            raise GraphError(f"{name}: {field} is {value}; decays are 0..4096, in 1/4096 per step")
 
 
-def _check_channels(name: str, bias: IntArray, shape: Shape) -> None:
-    if bias.shape not in ((1,), (shape[0],)):
-        raise GraphError(
-            f"{name}: bias is {bias.shape}; use one value or one per channel ({shape[0]},)"
-        )
+def _check_values(name: str, field: str, values: IntArray, shapes: tuple[Shape, ...]) -> None:
+    if values.shape not in shapes:
+        allowed = " or ".join(str(shape) for shape in dict.fromkeys(shapes))
+        raise GraphError(f"{name}: {field} is {values.shape}; use {allowed}")

@@ -19,6 +19,7 @@ CURRENT_MAX = (1 << 17) - 1  # |current| beyond this wraps the 24-bit state afte
 THRESHOLD_MAX = (1 << 17) - 1
 BIAS_MAX = 4095  # 13-bit signed mantissa
 WEIGHT_MAX = 254  # even weights: the 8-bit field of a mixed-sign synapse holds bits 8..1
+DELAY_MAX = 62  # Loihi 2 counts 6 bits of delay, one step of which the synapse itself takes
 MESSAGE_MAX = (1 << 23) - 1  # 24-bit signed graded message
 
 

@@ -10,11 +10,13 @@ node's input. What a node takes and gives is one of three wires:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import TypeAlias
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from neuroport.errors import GraphError
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Shape: TypeAlias = tuple[int, ...]
@@ -22,7 +24,7 @@ Pair: TypeAlias = tuple[int, int]
 
 
 def _frozen(array: npt.ArrayLike) -> IntArray:
-    raw = np.asarray(array)
+    raw = np.atleast_1d(np.asarray(array))
     if raw.dtype.kind not in "iu":
         raise TypeError(f"integers expected, got {raw.dtype}")
     if raw.dtype == np.uint64 and raw.size and int(raw.max()) > np.iinfo(np.int64).max:
@@ -41,12 +43,31 @@ def _plain(value: object) -> object:
     return int(value) if isinstance(value, np.integer) else value
 
 
+def is_array(item: Field[Any]) -> bool:
+    """Whether a field of a node holds an array of integers."""
+    return item.type == "IntArray"
+
+
 def _tidy(node: object) -> None:
     """Bring the fields of a node into their one form; what is wrong is left for Graph to name."""
     for item in fields(node):  # type: ignore[arg-type]
         value = getattr(node, item.name)
-        array = item.name in ("weight", "bias")
-        object.__setattr__(node, item.name, _frozen(value) if array else _plain(value))
+        try:
+            tidy = _frozen(value) if is_array(item) else _plain(value)
+        except (TypeError, ValueError) as error:
+            raise GraphError(f"{getattr(node, 'name', '?')}: {item.name}: {error}") from error
+        object.__setattr__(node, item.name, tidy)
+
+
+def _zero() -> IntArray:
+    return np.zeros(1, np.int64)
+
+
+def per_neuron(values: IntArray, shape: Shape) -> IntArray:
+    """A field given once, per channel (C,) or per neuron (shape), spread over all neurons."""
+    if values.shape != shape:
+        values = values.reshape(-1, *[1] * (len(shape) - 1))
+    return np.broadcast_to(values, shape)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +88,9 @@ class Input:
 class Conv:
     """``current = (weight * messages) << exponent``, cross-correlation as in torch.
 
-    ``weight`` is (O, I/groups, kH, kW); ``stride``, ``padding``, ``dilation`` are (H, W).
+    ``weight`` is (O, I/groups, kH, kW); ``stride``, ``padding``, ``dilation`` are (H, W). ``lag``
+    is the number of steps that the synapse takes in chip time beyond its one: it aligns branches
+    and has no meaning in ideal time.
     """
 
     name: str
@@ -78,6 +101,7 @@ class Conv:
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     groups: int = 1
+    lag: int = 0
 
     def __post_init__(self) -> None:
         _tidy(self)
@@ -85,12 +109,30 @@ class Conv:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dense:
-    """``current = (weight @ messages.flatten()) << exponent``; ``weight`` is (O, I)."""
+    """``current[t] = (sum_i weight[:, i] * messages[t - delay[:, i], i]) << exponent``.
+
+    ``weight`` is (O, I), over the flattened messages. ``delay``, 0 or (O, I), is part of the
+    network: messages of before the sample's first step are 0. ``lag`` as for :class:`Conv`.
+    """
 
     name: str
     inputs: tuple[str, ...]
     weight: IntArray
     exponent: int = 0
+    delay: IntArray = field(default_factory=_zero)
+    lag: int = 0
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delay:
+    """The same messages ``steps`` later (an axonal delay), 0 at the first steps of a sample."""
+
+    name: str
+    inputs: tuple[str, ...]
+    steps: int
 
     def __post_init__(self) -> None:
         _tidy(self)
@@ -100,15 +142,15 @@ class Dense:
 class Lif:
     """Leaky integrate-and-fire population; see :func:`neuroport.graph.integers.lif_step`.
 
-    ``bias`` is one value, or one per channel (C,).
+    Threshold and decays are one value, or one per channel (C,); ``bias`` may be one per neuron.
     """
 
     name: str
     inputs: tuple[str, ...]
-    threshold: int
-    current_decay: int = 4096
-    voltage_decay: int = 0
-    bias: IntArray = field(default_factory=lambda: np.zeros(1, np.int64))
+    threshold: IntArray
+    current_decay: IntArray = field(default_factory=lambda: np.full(1, 4096, np.int64))
+    voltage_decay: IntArray = field(default_factory=_zero)
+    bias: IntArray = field(default_factory=_zero)
 
     def __post_init__(self) -> None:
         _tidy(self)
@@ -133,7 +175,7 @@ class Readout:
 
     name: str
     inputs: tuple[str, ...]
-    bias: IntArray = field(default_factory=lambda: np.zeros(1, np.int64))
+    bias: IntArray = field(default_factory=_zero)
 
     def __post_init__(self) -> None:
         _tidy(self)
@@ -141,12 +183,13 @@ class Readout:
 
 Synapse: TypeAlias = Conv | Dense
 Population: TypeAlias = Input | Lif | Relay | Readout
-Node: TypeAlias = Input | Conv | Dense | Lif | Relay | Readout
+Node: TypeAlias = Input | Conv | Dense | Delay | Lif | Relay | Readout
 
 NODE_TYPES: dict[str, type[Node]] = {
     "input": Input,
     "conv": Conv,
     "dense": Dense,
+    "delay": Delay,
     "lif": Lif,
     "relay": Relay,
     "readout": Readout,
@@ -157,3 +200,8 @@ KIND: dict[type[Node], str] = {node: kind for kind, node in NODE_TYPES.items()}
 def is_synapse(node: Node) -> bool:
     """Whether the node gives a current (and costs one step on Lava and Loihi)."""
     return isinstance(node, (Conv, Dense))
+
+
+def is_population(node: Node) -> bool:
+    """Whether the node takes a current; a trace records its output."""
+    return isinstance(node, (Lif, Relay, Readout))

@@ -3,9 +3,9 @@
 Layout (``docs/format.md`` is the specification)::
 
     /                 attributes: format, version, producer, hash
-    /graph            attribute:  steps
+    /graph            attributes: steps, interval
     /graph/00000 ...  attributes: kind, name, inputs (JSON list), the node's integers
-                      datasets:   weight, bias (int16 or int32, contiguous, no filters)
+                      datasets:   weight, bias ... (int16 or int32, contiguous, no filters)
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError, HashError
 from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, NODE_TYPES, Node
+from neuroport.graph.node import KIND, NODE_TYPES, Node, is_array
 
 FORMAT = "neuroport"
-VERSION = 1
-_ARRAYS: dict[str, np.dtype[Any]] = {"weight": np.dtype("<i2"), "bias": np.dtype("<i4")}
+VERSION = 2
+_NARROW = np.dtype("<i2")  # weights and their delays
+_WIDE = np.dtype("<i4")  # everything per channel
 _PAIRS = ("stride", "padding", "dilation")
 
 
@@ -41,6 +42,7 @@ def fill(graph: Graph, file: h5py.File) -> None:
     file.attrs["hash"] = graph.hash
     group = file.create_group("graph")
     group.attrs["steps"] = graph.steps
+    group.attrs["interval"] = graph.interval
     for index, node in enumerate(graph):
         entry = group.create_group(f"{index:05d}")
         entry.attrs["kind"] = KIND[type(node)]
@@ -57,13 +59,17 @@ def fill(graph: Graph, file: h5py.File) -> None:
 
 
 def _narrow(node: Node, name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    narrow: npt.NDArray[Any] = value.astype(_ARRAYS[name])
+    narrow: npt.NDArray[Any] = value.astype(_dtype(name))
     if not np.array_equal(narrow, value):
         raise GraphError(
             f"{node.name}: {name} reaches {np.abs(value).max()}, more than a file holds "
             f"({narrow.dtype}); quantize to smaller integers"
         )
     return narrow
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    return _NARROW if name in ("weight", "delay") else _WIDE
 
 
 def save(graph: Graph, path: str | os.PathLike[str]) -> Path:
@@ -104,10 +110,11 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> tuple[Graph, str]:
     if not isinstance(group, h5py.Group):
         raise FormatError(f"{path}: holds no graph; export the network again")
     steps = _integer(group, "steps", path, "graph")
+    interval = _integer(group, "interval", path, "graph")
     limit = os.path.getsize(path)
     nodes = [_read_node(group, index, path, limit) for index in range(len(group))]
     try:
-        graph = Graph(nodes, steps)
+        graph = Graph(nodes, steps, interval)
     except (GraphError, TypeError, ValueError) as error:
         said = " ".join(str(error).split())[:200]
         raise FormatError(f"{path}: {said}; the file is damaged, export it again") from error
@@ -132,7 +139,7 @@ def _read_node(group: h5py.Group, index: int, path: str | os.PathLike[str], limi
             values["name"] = hdf5.text(entry.attrs.get("name"))
         elif item.name == "inputs":
             values["inputs"] = _names(entry, path, where)
-        elif item.name in _ARRAYS:
+        elif is_array(item):
             values[item.name] = _array(entry, item.name, path, where, limit)
         elif item.name in (*_PAIRS, "shape"):
             values[item.name] = _sizes(entry, item.name, path, where)
@@ -175,6 +182,6 @@ def _sizes(entry: h5py.Group, name: str, path: Any, where: str) -> tuple[int, ..
 
 def _array(entry: h5py.Group, name: str, path: Any, where: str, limit: int) -> npt.NDArray[Any]:
     data = hdf5.plain_array(entry, name, f"{path}: {where}/{name}", limit)
-    if data.dtype != _ARRAYS[name]:
-        raise FormatError(f"{path}: {where}/{name} is {data.dtype}, expected {_ARRAYS[name]}")
+    if data.dtype != _dtype(name):
+        raise FormatError(f"{path}: {where}/{name} is {data.dtype}, expected {_dtype(name)}")
     return data

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Conv, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.graph.node import (
+    KIND,
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    IntArray,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+)
 
 
 def text(graph: Graph) -> str:
     """One line per node: kind, name, shape, skew, fields, inputs."""
-    lines = [f"graph {graph.hash[:12]} steps={graph.steps} nodes={len(graph)} depth={graph.depth}"]
+    interval = f" interval={graph.interval}" if graph.interval != graph.steps else ""
+    lines = [
+        f"graph {graph.hash[:12]} steps={graph.steps}{interval} nodes={len(graph)} "
+        f"depth={graph.depth}"
+    ]
     width = max(len(node.name) for node in graph)
     for node in graph:
         facts = graph.facts(node.name)
@@ -34,19 +49,30 @@ def _fields(node: Node) -> str:
                     parts.append(f"{name} {value[0]},{value[1]}")
             if node.groups != 1:
                 parts.append(f"groups {node.groups}")
-            if node.exponent:
-                parts.append(f"<<{node.exponent}")
-            return " ".join(parts)
+            return " ".join(parts) + _synapse(node)
         case Dense():
-            return f"w {node.weight.shape[0]}x{node.weight.shape[1]}" + (
-                f" <<{node.exponent}" if node.exponent else ""
-            )
+            delay = f" delay {span(node.delay)}" if node.delay.any() else ""
+            return f"w {node.weight.shape[0]}x{node.weight.shape[1]}{delay}{_synapse(node)}"
+        case Delay():
+            return f"{node.steps} steps"
         case Lif():
-            bias = f" bias {node.bias.min()}..{node.bias.max()}" if node.bias.any() else ""
+            bias = f" bias {span(node.bias)}" if node.bias.any() else ""
             return (
-                f"threshold {node.threshold} decay {node.current_decay}/{node.voltage_decay}{bias}"
+                f"threshold {span(node.threshold)} "
+                f"decay {span(node.current_decay)}/{span(node.voltage_decay)}{bias}"
             )
         case Relay():
             return f">>{node.shift}" if node.shift else "graded"
         case Readout():
-            return f"bias {node.bias.min()}..{node.bias.max()}"
+            return f"bias {span(node.bias)}"
+
+
+def _synapse(node: Conv | Dense) -> str:
+    exponent = f" <<{node.exponent}" if node.exponent else ""
+    return exponent + (f" lag {node.lag}" if node.lag else "")
+
+
+def span(values: IntArray) -> str:
+    """``5`` or ``3..7``: the values that an array spans."""
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low}..{high}"

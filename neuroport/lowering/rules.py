@@ -14,7 +14,17 @@ import numpy as np
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Lif, Node, Readout, Relay, Synapse, is_synapse
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Dense,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+    Synapse,
+    is_synapse,
+)
 
 
 @dataclass(frozen=True)
@@ -48,8 +58,9 @@ def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
 
 def threshold_fits(graph: Graph, node: Node) -> str | None:
     """Thresholds are unsigned 17-bit integers."""
-    if isinstance(node, Lif) and node.threshold > integers.THRESHOLD_MAX:
-        return f"threshold {node.threshold} exceeds {integers.THRESHOLD_MAX}; use a coarser LSB"
+    if isinstance(node, Lif) and int(node.threshold.max()) > integers.THRESHOLD_MAX:
+        top = node.threshold.max()
+        return f"threshold {top} exceeds {integers.THRESHOLD_MAX}; use a coarser LSB"
     return None
 
 
@@ -62,10 +73,13 @@ def bias_fits(graph: Graph, node: Node) -> str | None:
 
 def decays_fit(graph: Graph, node: Node) -> str | None:
     """A LIF's current decay starts at 1 (stored minus one) and its voltage decay ends at 4095."""
-    if isinstance(node, Lif) and (node.current_decay < 1 or node.voltage_decay > 4095):
+    if not isinstance(node, Lif):
+        return None
+    current, voltage = int(node.current_decay.min()), int(node.voltage_decay.max())
+    if current < 1 or voltage > 4095:
         return (
-            f"decays {node.current_decay}/{node.voltage_decay}; current decay is 1..4096, "
-            "voltage decay 0..4095"
+            f"decays {current}/{voltage}; current decay is 1..4096, voltage decay 0..4095; "
+            "train with decays inside"
         )
     return None
 
@@ -93,6 +107,22 @@ def accumulators_fit(graph: Graph, node: Node) -> str | None:
     return None
 
 
+def delays_fit(graph: Graph, node: Node) -> str | None:
+    """A synapse delays its messages by at most 62 steps, its own delays and its lag together."""
+    if isinstance(node, Delay):
+        longest = node.steps
+    elif isinstance(node, (Conv, Dense)):
+        longest = node.lag + (int(node.delay.max()) if isinstance(node, Dense) else 0)
+    else:
+        return None
+    if longest > integers.DELAY_MAX:
+        return (
+            f"a message is delayed by {longest} steps, more than {integers.DELAY_MAX}; "
+            "shorten the delay, or lower with align='relays'"
+        )
+    return None
+
+
 def skews_meet(graph: Graph, node: Node) -> str | None:
     """Inputs that meet are equally late."""
     skews = graph.facts(node.name).skews
@@ -108,6 +138,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         threshold_fits,
         bias_fits,
         decays_fit,
+        delays_fit,
         currents_fit,
         accumulators_fit,
         skews_meet,

@@ -67,7 +67,7 @@ def balance_skew(graph: Graph) -> Graph:
                 inputs = (carry(early, node.name, shape), *rest)
         late = max((skew[name] for name in inputs), default=0) + is_synapse(node)
         add(node if inputs == node.inputs else replace(node, inputs=inputs), late)
-    return Graph(nodes, graph.steps)
+    return Graph(nodes, graph.steps, graph.interval)
 
 
 def identity(name: str, source: str, shape: Shape) -> Conv | Dense:

@@ -6,6 +6,7 @@ import numpy as np
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.graph.text import span
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -38,8 +39,11 @@ def describe_population(graph: Graph, node: Node) -> str:
     place = [f"shape {by(facts.shape)}", f"skew {facts.skew}"]
     match node:
         case Lif():
-            decays = f"decay of current {node.current_decay}, of voltage {node.voltage_decay}"
-            constants = [f"threshold {node.threshold}", decays, _bias(node)]
+            decays = (
+                f"decay of current {span(node.current_decay)}, "
+                f"of voltage {span(node.voltage_decay)}"
+            )
+            constants = [f"threshold {span(node.threshold)}", decays, _bias(node)]
             lines = [node.name, "leaky integrate-and-fire", *place, *constants]
         case Relay():
             constants = [f"shift {node.shift}", f"threshold {node.threshold}"]

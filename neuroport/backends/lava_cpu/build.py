@@ -2,7 +2,9 @@
 
 Every population is flat in channel-major order, so that a raster is the graph's own. Convolutions
 become ``Sparse`` processes: bit-equal to ``Conv``, which Lava computes channel by channel in
-Python, and many times faster on the CPU.
+Python, and many times faster on the CPU. Delays within a sample and late synapses are processes of
+our own: Lava's ``DelayDense`` carries delayed messages into the next sample, and its
+``DelaySparse`` rebuilds its matrix at every step.
 """
 
 from __future__ import annotations
@@ -17,10 +19,28 @@ from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
 from scipy.sparse import csr_matrix
 
-from neuroport.backends.lava_cpu.processes.fixed_pt import FrameSource, Integrator, RoundingRelay
+from neuroport.backends.lava_cpu.processes.fixed_pt import (
+    DelayLine,
+    FrameSource,
+    Integrator,
+    LateSynapse,
+    RoundingRelay,
+)
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import WEIGHT_MAX
-from neuroport.graph.node import Conv, Dense, Input, IntArray, Lif, Node, Readout, Relay, Shape
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    IntArray,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+    Shape,
+    per_neuron,
+)
 
 MESSAGE_BITS = 24  # graded path of Lava's connections; payloads 0 and 1 are spikes
 
@@ -32,7 +52,7 @@ def build(graph: Graph, frames_path: str) -> dict[str, Any]:
         process = _process(node, graph, frames_path)
         for name in node.inputs:
             source = processes[name]
-            if isinstance(node, (Conv, Dense)):
+            if isinstance(node, (Conv, Dense, Delay)):
                 source.s_out.connect(process.s_in)
             else:
                 source.a_out.connect(process.a_in)
@@ -43,14 +63,15 @@ def build(graph: Graph, frames_path: str) -> dict[str, Any]:
 def _process(node: Node, graph: Graph, frames_path: str) -> Any:
     facts = graph.facts(node.name)
     size = int(np.prod(facts.shape))
+    # Lava counts steps from 1
+    start = {"interval": graph.interval, "offset": (facts.skews or (0,))[0] + 1}
     match node:
         case Input():
             return FrameSource(path=frames_path, size=size)
-        case Conv():
-            source = graph.facts(node.inputs[0]).shape
-            return Sparse(weights=conv_matrix(node, source, facts.shape), **_fields(node))
-        case Dense():
-            return DenseProcess(weights=np.array(node.weight, np.int32), **_fields(node))
+        case Conv() | Dense():
+            return _synapse(node, graph.facts(node.inputs[0]).shape, facts.shape, start)
+        case Delay():
+            return DelayLine(size=size, delay=node.steps, **start)
         case Relay(shift=0):
             return GradedVec(shape=(size,), vth=node.threshold)
         case Relay():
@@ -58,21 +79,31 @@ def _process(node: Node, graph: Graph, frames_path: str) -> Any:
         case Lif():
             return LIFReset(
                 shape=(size,),
-                du=node.current_decay - 1,  # Lava adds the one back
-                dv=node.voltage_decay,
-                vth=node.threshold,
-                bias_mant=_per_neuron(node.bias, facts.shape),
+                du=_uniform(node.current_decay, facts.shape) - 1,  # Lava adds the one back
+                dv=_uniform(node.voltage_decay, facts.shape),
+                vth=_uniform(node.threshold, facts.shape),
+                bias_mant=_each(node.bias, facts.shape),
                 bias_exp=6,
-                reset_interval=graph.steps,
-                reset_offset=facts.skew + 1,  # Lava counts steps from 1
+                reset_interval=start["interval"],
+                reset_offset=start["offset"],
             )
         case Readout():
-            return Integrator(
-                size=size,
-                bias=_per_neuron(node.bias, facts.shape),
-                interval=graph.steps,
-                offset=facts.skew + 1,
-            )
+            return Integrator(size=size, bias=_each(node.bias, facts.shape), **start)
+
+
+def _synapse(node: Conv | Dense, source: Shape, target: Shape, start: dict[str, int]) -> Any:
+    if node.lag or (isinstance(node, Dense) and node.delay.any()):
+        if isinstance(node, Conv):
+            parts = [(0, conv_matrix(node, source, target))]
+        else:
+            kept = [
+                (int(d), np.where(node.delay == d, node.weight, 0)) for d in np.unique(node.delay)
+            ]
+            parts = [(d, csr_matrix(weight, dtype=np.int32)) for d, weight in kept]
+        return LateSynapse(parts=parts, exponent=node.exponent, lag=node.lag, **start)
+    if isinstance(node, Conv):
+        return Sparse(weights=conv_matrix(node, source, target), **_fields(node))
+    return DenseProcess(weights=np.array(node.weight, np.int32), **_fields(node))
 
 
 def _fields(node: Conv | Dense) -> dict[str, Any]:
@@ -89,9 +120,13 @@ def _fields(node: Conv | Dense) -> dict[str, Any]:
     return {"weight_exp": node.exponent, "num_message_bits": MESSAGE_BITS, "sign_mode": mode}
 
 
-def _per_neuron(bias: IntArray, shape: Shape) -> IntArray:
-    full = np.broadcast_to(bias.reshape(-1, *[1] * (len(shape) - 1)), shape)
-    return np.ascontiguousarray(full).reshape(-1)
+def _each(values: IntArray, shape: Shape) -> IntArray:
+    return np.ascontiguousarray(per_neuron(values, shape)).reshape(-1)
+
+
+def _uniform(values: IntArray, shape: Shape) -> Any:
+    """One number where it is one, else one per neuron."""
+    return int(values[0]) if values.size == 1 else _each(values, shape)
 
 
 def conv_matrix(node: Conv, source: Shape, target: Shape) -> csr_matrix:

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from neuroport.backends.base import Progress, check_frames, frames_hash
 from neuroport.backends.trace import Trace, empty_messages, versions
+from neuroport.backends.walk import chip_stream, cut_window
 from neuroport.errors import BackendError, StorageError
 from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
@@ -92,16 +93,14 @@ class LavaCpu:
         deadline: float,
     ) -> Trace:
         started = time.perf_counter()
-        samples, steps = frames.shape[1], frames.shape[0] * frames.shape[1] + graph.depth
+        samples, stream = frames.shape[1], chip_stream(graph, frames)
         with tempfile.TemporaryDirectory(prefix="neuroport-lava-") as name:
             folder = Path(name)
             net = Path(path).resolve() if path is not None else save(graph, folder / "graph.net")
-            # sample after sample on one time axis
-            stream = np.moveaxis(frames, 1, 0).reshape(frames.shape[0] * samples, -1)
-            np.save(folder / "frames.npy", stream.astype(np.int32))
+            np.save(folder / "frames.npy", stream.reshape(len(stream), -1).astype(np.int32))
             write_json(
                 folder / "job.json",
-                {"net": str(net), "steps": steps, "chunk": max(1, 4 * graph.steps)},
+                {"net": str(net), "steps": len(stream), "chunk": max(1, 4 * graph.steps)},
             )
             _supervise(folder, deadline, progress)
             messages, kinds = self._collect(graph, folder, samples)
@@ -124,10 +123,8 @@ class LavaCpu:
         messages, kinds = empty_messages(graph.populations, shapes, graph.steps, samples)
         for index, node in enumerate(graph.populations):
             rows = np.load(folder / f"{index}.npy", mmap_mode="r")
-            skew = graph.facts(node.name).skew
-            window = rows[skew : skew + graph.steps * samples]
-            window = window.reshape(samples, graph.steps, *shapes[node.name])
-            messages[node.name][:] = np.moveaxis(window, 0, 1)
+            window = cut_window(graph, rows, graph.facts(node.name).skew, samples)
+            messages[node.name][:] = window.reshape(graph.steps, samples, *shapes[node.name])
         return messages, kinds
 
 

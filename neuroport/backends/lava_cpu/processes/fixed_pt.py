@@ -1,4 +1,4 @@
-"""Processes that Lava does not have: frames in, rasters out, rounding relay, silent integrator.
+"""Processes that Lava does not have: frames in, rasters out, relays, delays, silent integrator.
 
 All models are ``fixed_pt`` and use the integers of :mod:`neuroport.graph.integers`. ``FrameSource``
 and ``RasterSink`` read and write memory-mapped files, because Lava reads a ``Var`` element by
@@ -90,6 +90,86 @@ class RoundingRelayModel(PyLoihiProcessModel):
         current = self.a_in.recv().astype(np.int64)
         shift, threshold = self.proc_params["shift"], self.proc_params["threshold"]
         self.s_out.send(integers.relay(current, shift, threshold).astype(np.int32))
+
+
+class DelayLine(AbstractProcess):
+    """Messages ``delay`` steps later, 0 where they were sent before the sample began."""
+
+    def __init__(self, *, size: int, delay: int, interval: int, offset: int) -> None:
+        super().__init__(size=size, delay=delay, interval=interval, offset=offset)
+        self.s_in = InPort(shape=(size,))
+        self.s_out = OutPort(shape=(size,))
+
+
+@implements(proc=DelayLine, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class DelayLineModel(PyLoihiProcessModel):
+    s_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.history = _History(proc_params["size"], proc_params["delay"], proc_params)
+
+    def run_spk(self) -> None:
+        self.history.receive(self.s_in.recv(), self.time_step)
+        self.s_out.send(self.history.ago(self.proc_params["delay"]))
+
+
+class LateSynapse(AbstractProcess):
+    """Synapse with delays within the sample, answering ``1 + lag`` steps late.
+
+    ``parts`` lists (delay, sparse weights); without delays it equals Lava's ``DelaySparse`` with
+    every delay ``lag``, weights taken as they are.
+    """
+
+    def __init__(
+        self, *, parts: list[tuple[int, Any]], exponent: int, lag: int, interval: int, offset: int
+    ) -> None:
+        super().__init__(parts=parts, exponent=exponent, lag=lag, interval=interval, offset=offset)
+        outputs, inputs = parts[0][1].shape
+        self.s_in = InPort(shape=(inputs,))
+        self.a_out = OutPort(shape=(outputs,))
+
+
+@implements(proc=LateSynapse, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class LateSynapseModel(PyLoihiProcessModel):
+    s_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+    a_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        parts = proc_params["parts"]
+        outputs, inputs = parts[0][1].shape
+        self.history = _History(inputs, max(delay for delay, _ in parts), proc_params)
+        self.pending = [np.zeros(outputs, np.int32) for _ in range(1 + proc_params["lag"])]
+
+    def run_spk(self) -> None:
+        self.a_out.send(self.pending.pop(0))  # first, so that a loop of processes does not wait
+        self.history.receive(self.s_in.recv(), self.time_step)
+        current = sum(w.dot(self.history.ago(delay)) for delay, w in self.proc_params["parts"])
+        self.pending.append((current << self.proc_params["exponent"]).astype(np.int32))
+
+
+class _History:
+    """The messages of the last steps, forgotten where a sample begins."""
+
+    def __init__(self, size: int, longest: int, start: Any) -> None:
+        self.rows = np.zeros((longest + 1, size), np.int32)
+        self.interval, self.offset = start["interval"], start["offset"]
+
+    def receive(self, messages: npt.NDArray[Any], time_step: int) -> None:
+        if (time_step - self.offset) % self.interval == 0:
+            self.rows[:] = 0
+        self.step = time_step
+        self.rows[time_step % len(self.rows)] = messages
+
+    def ago(self, delay: int) -> npt.NDArray[Any]:
+        row: npt.NDArray[Any] = self.rows[(self.step - delay) % len(self.rows)]
+        return row
 
 
 class Integrator(AbstractProcess):

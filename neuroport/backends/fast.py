@@ -1,0 +1,236 @@
+"""The fast engine: the same integers in torch, batched, on CPU or CUDA.
+
+Synapses run in floating point where the graph's intervals *prove* that every partial sum is an
+integer that the type holds exactly: below 2**24 in float32, else below 2**53 in float64. Nothing is
+rounded, so the answer is the reference's, bit for bit; a graph for which neither can be proven is
+refused. On CUDA only float64 is used: float32 convolutions may there be computed in TF32 or by
+Winograd's transform, which are inexact.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.backends.base import Progress
+from neuroport.backends.trace import Trace, versions
+from neuroport.backends.walk import Starts, walk
+from neuroport.errors import BackendError, IllegalError
+from neuroport.graph import integers
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    IntArray,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+    Shape,
+    Synapse,
+    per_neuron,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+FLOAT32_EXACT = 1 << 24
+FLOAT64_EXACT = 1 << 53
+
+
+class Fast:
+    """Torch engine."""
+
+    name = "fast"
+    summary = "exact integers in torch, batched, CPU or CUDA"
+
+    def available(self) -> str | None:
+        if find_spec("torch") is None:
+            return "torch is not installed; pip install 'neuroport[train]'"
+        return None
+
+    def run(
+        self,
+        graph: Graph,
+        frames: npt.NDArray[Any],
+        *,
+        progress: Progress | None = None,
+        time_model: str = "ideal",
+        batch: int = 64,
+        device: str = "cpu",
+    ) -> Trace:
+        """Run ``frames`` (T, N, *shape) and record every population.
+
+        Args:
+            time_model: ``ideal``, or ``chip`` (the graph must be balanced).
+            batch: samples evaluated side by side in ideal time; changes memory, never results.
+            device: where torch computes, ``cpu`` or ``cuda``.
+
+        Raises:
+            FramesError: the frames do not fit.
+            IllegalError: chip time of an unbalanced graph, or sums beyond 2**53.
+            BackendError: no such device.
+        """
+        import torch
+
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise BackendError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
+        arithmetic = TorchArithmetic(graph, torch.device(device))
+        with torch.inference_mode():
+            return walk(
+                arithmetic, graph, frames, progress=progress, time_model=time_model, batch=batch
+            )
+
+
+def largest_sum(graph: Graph, node: Synapse) -> int:
+    """What no partial sum of a synapse exceeds: ``sum |weight| * max |message|`` over an output."""
+    facts = graph.facts(node.name)
+    message = int(np.maximum(np.abs(facts.reach_low), np.abs(facts.reach_high)).max())
+    weight = np.abs(node.weight).reshape(len(node.weight), -1).sum(1)
+    return max(int(weight.max()), 1) * message
+
+
+class TorchArithmetic:
+    """Arrays are int64 tensors; synapses convert to the float type that is exact for them."""
+
+    name = "fast"
+
+    def __init__(self, graph: Graph, device: torch.device) -> None:
+        import torch
+
+        self.device = device
+        # without oneDNN torch may take NNPACK's Winograd convolution, which is inexact in float32
+        self.single = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        self.weights = {
+            node.name: torch.tensor(node.weight, dtype=self.exact(graph, node), device=device)
+            for node in graph
+            if isinstance(node, Synapse)
+        }
+
+    def exact(self, graph: Graph, node: Synapse) -> torch.dtype:
+        """The float type that holds every partial sum of a synapse.
+
+        Raises:
+            IllegalError: none does.
+        """
+        import torch
+
+        worst = largest_sum(graph, node)
+        if worst < FLOAT32_EXACT and self.single:
+            return torch.float32
+        if worst < FLOAT64_EXACT:
+            return torch.float64
+        raise IllegalError(
+            f"{node.name}: a sum can reach {worst}, more than floating point holds exactly; run it "
+            "on the reference engine, or shift its source further"
+        )
+
+    def load(self, frames: npt.NDArray[Any]) -> Tensor:
+        import torch
+
+        return torch.from_numpy(frames.astype(np.int64)).to(self.device)
+
+    def output(self, node: Node, arriving: Tensor, starts: Starts) -> Tensor:
+        import torch
+
+        match node:
+            case Conv():
+                weight = self.weights[node.name]
+                flat = arriving.flatten(0, 1).to(weight.dtype)
+                out = torch.nn.functional.conv2d(
+                    flat, weight, None, node.stride, node.padding, node.dilation, node.groups
+                )
+                summed = out.reshape(*arriving.shape[:2], *out.shape[1:])
+                return summed.to(torch.int64) << node.exponent
+            case Dense():
+                return self._connect(node, arriving, starts) << node.exponent
+            case Delay():
+                return self._delayed(arriving, node.steps, starts)
+            case Relay():
+                relayed: Tensor = integers.relay(arriving, node.shift, node.threshold)
+                return relayed
+            case Lif():
+                return self._spikes(node, arriving, starts)
+            case Readout():
+                return self._potential(node, arriving, starts)
+            case Input():
+                return arriving
+
+    def _connect(self, node: Dense, messages: Tensor, starts: Starts) -> Tensor:
+        import torch
+
+        weight, flat = self.weights[node.name], messages.flatten(2)
+        if not node.delay.any():
+            return (flat.to(weight.dtype) @ weight.T).to(torch.int64)
+        total = torch.zeros((*flat.shape[:2], len(weight)), dtype=torch.int64, device=self.device)
+        for steps in np.unique(node.delay):
+            part = weight * torch.from_numpy(node.delay == steps).to(self.device)
+            late = self._delayed(flat, int(steps), starts)
+            total += (late.to(weight.dtype) @ part.T).to(torch.int64)
+        return total
+
+    def _delayed(self, messages: Tensor, steps: int, starts: Starts) -> Tensor:
+        import torch
+
+        out = torch.zeros_like(messages)
+        reached = torch.from_numpy(starts.reached(len(messages), steps)).to(self.device)
+        out[reached] = messages[reached - steps]
+        return out
+
+    def _spikes(self, node: Lif, arriving: Tensor, starts: Starts) -> Tensor:
+        import torch
+
+        shape = tuple(arriving.shape[2:])
+        bias, current_decay, voltage_decay, threshold = (
+            self._constant(values, shape)
+            for values in (node.bias, node.current_decay, node.voltage_decay, node.threshold)
+        )
+        spikes = torch.empty_like(arriving)
+        u = v = torch.zeros_like(arriving[0])
+        for t in range(len(arriving)):
+            if starts.at(t):
+                u = v = torch.zeros_like(arriving[0])
+            u, v, fired = integers.lif_step(
+                u, v, arriving[t], bias, current_decay, voltage_decay, threshold
+            )
+            spikes[t] = fired
+            v = integers.reset(v, fired)
+        return spikes
+
+    def _potential(self, node: Readout, arriving: Tensor, starts: Starts) -> Tensor:
+        import torch
+
+        bias = self._constant(node.bias, tuple(arriving.shape[2:]))
+        potential = torch.empty_like(arriving)
+        v = torch.zeros_like(arriving[0])
+        for t in range(len(arriving)):
+            if starts.at(t):
+                v = torch.zeros_like(v)
+            v = potential[t] = integers.readout_step(v, arriving[t], bias)
+        return potential
+
+    def _constant(self, values: IntArray, shape: Shape) -> Tensor:
+        import torch
+
+        if values.size == 1:
+            return torch.tensor(int(values.flat[0]), device=self.device)
+        return torch.tensor(per_neuron(values, shape), device=self.device)
+
+    def late(self, out: Tensor, steps: int) -> Tensor:
+        import torch
+
+        before = torch.zeros((steps, *out.shape[1:]), dtype=out.dtype, device=out.device)
+        return torch.cat([before, out])[: len(out)]
+
+    def store(self, out: Tensor) -> npt.NDArray[Any]:
+        array: npt.NDArray[Any] = out.cpu().numpy()
+        return array
+
+    def versions(self) -> dict[str, str]:
+        return versions("torch", "numpy")
