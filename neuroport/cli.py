@@ -178,10 +178,12 @@ def run(
     as_json: bool,
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population."""
+    from neuroport.backends.trace import is_spiking
+
     trace = _run(network, frames, engine, samples, deadline)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
-    spikes = {n: int(trace[n].sum()) for n, kind in trace.kinds.items() if kind == "lif"}
+    spikes = {n: int(trace[n].sum()) for n, kind in trace.kinds.items() if is_spiking(kind)}
     say.line(
         f"{trace.provenance['engine']}: {trace.samples} samples, "
         f"{len(trace.messages)} populations, {sum(spikes.values()):,} spikes, "

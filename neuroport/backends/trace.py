@@ -26,7 +26,18 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "lif": np.dtype("?"),
     "relay": np.dtype("<i4"),
     "readout": np.dtype("<i4"),
+    "recurrent": np.dtype("?"),
+    "delta": np.dtype("<i4"),
+    "sigmadelta": np.dtype("<i4"),
+    "sigma": np.dtype("<i4"),
+    "resonator": np.dtype("?"),
 }
+READOUTS = ("readout", "sigma")
+
+
+def is_spiking(kind: str) -> bool:
+    """Whether populations of this kind send spikes, 0 or 1."""
+    return DTYPES[kind] == np.bool_
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +47,7 @@ class Trace:
     Attributes:
         messages: name -> (T, N, *shape): spikes (bool), graded messages or potentials (int32),
             in the order in which data flows. With ``record="counts"`` only readouts keep steps.
-        kinds: name -> ``lif``, ``relay`` or ``readout``.
+        kinds: name -> kind of population, such as ``lif``, ``relay`` or ``readout``.
         provenance: graph hash, frames hash, engine, versions, seconds.
     """
 
@@ -50,7 +61,7 @@ class Trace:
     @property
     def output(self) -> npt.NDArray[Any]:
         """Potential of the readout after the last step, (N, classes)."""
-        names = [name for name, kind in self.kinds.items() if kind == "readout"]
+        names = [name for name, kind in self.kinds.items() if kind in READOUTS]
         if len(names) != 1:
             raise CompareError(f"{len(names)} readouts in the trace; read the one you mean by name")
         final: npt.NDArray[Any] = self.messages[names[0]][-1]
@@ -76,7 +87,7 @@ class Trace:
             file.attrs["provenance"] = json.dumps(self.provenance)
             for index, (name, array) in enumerate(self.messages.items()):
                 kind = self.kinds[name]
-                data = np.packbits(array) if kind == "lif" else _narrowest(array)
+                data = np.packbits(array) if is_spiking(kind) else _narrowest(array)
                 entry = file.create_dataset(f"{index:05d}", data=data)
                 entry.attrs["name"] = name
                 entry.attrs["kind"] = kind
@@ -109,7 +120,7 @@ class Trace:
             if kind not in DTYPES or min(shape, default=-1) < 0:
                 raise FormatError(f"{path}: population {name!r} has kind {kind!r}, shape {shape}")
             count = math.prod(shape)
-            if kind == "lif":
+            if is_spiking(kind):
                 if data.dtype != np.uint8 or data.size != (count + 7) // 8:
                     raise FormatError(f"{path}: population {name!r} does not fill {shape}")
                 data = np.unpackbits(data, count=count)
