@@ -6,8 +6,8 @@ NETWORK is a file that neuroport exported from a chain (or lowered with --carrie
 (T, N, C, H, W), integers. OUT holds per layer ``layer0 ...`` (steps, *shape): spikes, step 0 being
 Lava's time step 1, and ``potential``, the voltage of the last layer after each step.
 
-Nothing here is neuroport's: it shows that unmodified lava-dl 0.6 reads the file. A network that NetX
-cannot express ends with NotImplementedError.
+Nothing here is neuroport's: it shows that unmodified lava-dl 0.6 reads the file. What NetX cannot
+express ends with NotImplementedError.
 """
 
 import json
