@@ -74,6 +74,11 @@ class Trace:
         return classes
 
     @property
+    def steps(self) -> int:
+        """Steps T of a sample."""
+        return len(next(iter(self.messages.values())))
+
+    @property
     def samples(self) -> int:
         """Number of samples N."""
         return int(next(iter(self.messages.values())).shape[1])

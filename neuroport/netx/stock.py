@@ -63,12 +63,13 @@ def read(
         FormatError: not such a file, or one that a graph cannot express: names layer and field.
     """
     nodes, shapes, stored = hdf5.read(path, WHAT, lambda file: _read(file, os.fspath(path), frames))
-    if steps is None and stored is None:
+    steps = stored if steps is None else steps
+    if steps is None:
         raise FormatError(
             f"{path}: does not say how many steps a sample lasts; give steps, the T of your frames"
         )
     try:
-        graph = _with_readouts(Graph(nodes, stored if steps is None else steps))
+        graph = _with_readouts(Graph(nodes, steps))
     except GraphError as error:
         raise FormatError(f"{path}: {error.message}; the file cannot be run") from error
     for name, shape in shapes.items():
@@ -246,7 +247,7 @@ class _Chain:
         count, inputs = int(np.prod(entry.sizes("shape"))), int(np.prod(self.shape or (0,)))
         if inputs == 0 or inputs % count:
             entry.refuse("shape", f"asks for {count} groups of {inputs} neurons")
-        weight = np.kron(np.eye(count, dtype=np.int64), np.ones(inputs // count, np.int64))
+        weight = np.repeat(np.eye(count, dtype=np.int64), inputs // count, axis=1)
         delay = self._delays_of(weight)
         synapse = Dense(f"layer{index}.synapse", (self.source,), weight, delay=delay)
         self.add(synapse, (count,))
