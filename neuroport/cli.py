@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 _path = click.Path(path_type=Path)
 RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
+_steps_option = click.option(
+    "--steps", type=int, help="Steps a sample lasts, for stock NetX files, which need not say it."
+)
 
 
 class _Out:
@@ -143,6 +146,7 @@ def quantize(folder: Path, out: Path | None, as_json: bool) -> None:
 @click.option("--carrier", default="auto", help="How shortcuts go: relay, unroll, stock, or auto.")
 @click.option("--align", default="auto", help="What delays early branches: relays or delays.")
 @click.option("--power-of-two-interval", is_flag=True, help="Samples every 2**k steps (Loihi 2).")
+@_steps_option
 @_json_option
 def lower(
     graph: Path,
@@ -151,14 +155,16 @@ def lower(
     carrier: str,
     align: str,
     power_of_two_interval: bool,
+    steps: int | None,
     as_json: bool,
 ) -> None:
     """Make GRAPH run in chip time: align shortcuts, check every rule of the target."""
-    from neuroport.graph.store import load, save
+    from neuroport.graph.store import save
     from neuroport.lowering import cheapest, price
+    from neuroport.netx import read
 
     bills = price(
-        load(graph),
+        read(graph, steps=steps),
         target,
         carrier=carrier,
         align=align,
@@ -206,10 +212,12 @@ def run(
     as_json: bool,
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population."""
+    from neuroport.backends.trace import is_spiking
+
     trace = _run(network, frames, engine, samples, deadline, time_model)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
-    spikes = {n: int(trace[n].sum()) for n, kind in trace.kinds.items() if kind == "lif"}
+    spikes = {n: int(trace[n].sum()) for n, kind in trace.kinds.items() if is_spiking(kind)}
     say.line(
         f"{trace.provenance['engine']}: {trace.samples} samples, "
         f"{len(trace.messages)} populations, {sum(spikes.values()):,} spikes, "
@@ -294,9 +302,11 @@ def report(
     from neuroport.backends.trace import Trace
     from neuroport.files import read_json
     from neuroport.netx import read
+    from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
 
-    graph, trace = read(network), Trace.load(trace_path)
+    trace = Trace.load(trace_path)
+    graph = read(network, steps=trace.steps if is_stock(network) else None)
     extra = read_json(results) if results is not None else None
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
@@ -322,13 +332,14 @@ def report(
 
 @cli.command()
 @click.argument("network", type=_path)
+@_steps_option
 @_json_option
-def show(network: Path, as_json: bool) -> None:
+def show(network: Path, steps: int | None, as_json: bool) -> None:
     """Print a graph, one line per node."""
     from neuroport.graph.node import KIND
     from neuroport.netx import read
 
-    graph = read(network)
+    graph = read(network, steps=steps)
     out = _Out(as_json)
     out.line(str(graph))
     nodes = [
@@ -347,8 +358,9 @@ def show(network: Path, as_json: bool) -> None:
 @cli.command()
 @click.argument("network", type=_path)
 @click.option("--target", default="lava-cpu", show_default=True)
+@_steps_option
 @_json_option
-def check(network: Path, target: str, as_json: bool) -> None:
+def check(network: Path, target: str, steps: int | None, as_json: bool) -> None:
     """List every rule of the target that NETWORK breaks; exit 1 if there is one."""
     from dataclasses import asdict
 
@@ -356,7 +368,7 @@ def check(network: Path, target: str, as_json: bool) -> None:
     from neuroport.netx import read
 
     names = [rule.__name__ for rule in rules_of(target)]
-    found = list(violations(read(network), target))
+    found = list(violations(read(network, steps=steps), target))
     out = _Out(as_json)
     for violation in found:
         out.line(str(violation))
@@ -444,7 +456,10 @@ def _edited(path: Path) -> Path | Graph:
     """The file; or the graph in it where it was changed since: finding out is why we compare."""
     from neuroport.errors import HashError
     from neuroport.netx import read
+    from neuroport.netx.stock import is_stock
 
+    if is_stock(path):
+        return path
     try:
         read(path)
     except HashError as error:

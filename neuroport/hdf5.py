@@ -173,20 +173,38 @@ def writable(value: str, where: str) -> str:
     return value
 
 
-def plain_array(group: h5py.Group, name: str, where: str, limit: int) -> npt.NDArray[Any]:
-    """Read an array of integers that really lies in this file; checked before memory is taken.
+def plain_array(
+    group: h5py.Group, name: str, where: str, limit: int, kinds: str = "biu"
+) -> npt.NDArray[Any]:
+    """Read an array of numbers that really lies in this file; checked before memory is taken.
 
     Args:
         limit: size of the file in bytes; an unfiltered array cannot be larger.
+        kinds: NumPy's kinds of numbers that are accepted.
     """
-    link = group.get(name, getlink=True)
-    data = group.get(name) if isinstance(link, h5py.HardLink) else None
-    if not isinstance(data, h5py.Dataset):
-        raise FormatError(f"{where} is missing; write the file again")
-    if data.dtype.kind not in "biu":
-        raise FormatError(f"{where} is {data.dtype}, expected integers")
+    data = _dataset(group, name, where)
+    if data.dtype.kind not in kinds:
+        wanted = "numbers" if "f" in kinds else "integers"
+        raise FormatError(f"{where} is {data.dtype}, expected {wanted}")
     if data.chunks is not None or data.external is not None or data.is_virtual:
         raise FormatError(f"{where} must be stored contiguously in the file itself")
     if data.nbytes > limit or data.ndim > 5:
         raise FormatError(f"{where} of shape {data.shape} does not fit in the file")
     return np.asarray(data[()])
+
+
+def plain_text(group: h5py.Group, name: str, where: str) -> str:
+    """Read a dataset that holds one text, of fixed or variable length."""
+    data = _dataset(group, name, where)
+    if h5py.check_string_dtype(data.dtype) is None or data.size != 1 or data.dtype.itemsize > 1024:
+        raise FormatError(f"{where} is {data.dtype} {data.shape}, expected one text")
+    value = data[()]
+    return text(value if data.shape == () else value.flat[0])
+
+
+def _dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
+    link = group.get(name, getlink=True)
+    data = group.get(name) if isinstance(link, h5py.HardLink) else None
+    if not isinstance(data, h5py.Dataset):
+        raise FormatError(f"{where} is missing; write the file again")
+    return data

@@ -27,7 +27,18 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "lif": np.dtype("?"),
     "relay": np.dtype("<i4"),
     "readout": np.dtype("<i4"),
+    "recurrent": np.dtype("?"),
+    "delta": np.dtype("<i4"),
+    "sigmadelta": np.dtype("<i4"),
+    "sigma": np.dtype("<i4"),
+    "resonator": np.dtype("?"),
 }
+READOUTS = ("readout", "sigma")
+
+
+def is_spiking(kind: str) -> bool:
+    """Whether populations of this kind send spikes, 0 or 1."""
+    return DTYPES[kind] == np.bool_
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +48,7 @@ class Trace:
     Attributes:
         messages: name -> (T, N, *shape): spikes (bool), graded messages or potentials (int32),
             in the order in which data flows. With ``record="counts"`` only readouts keep steps.
-        kinds: name -> ``lif``, ``relay`` or ``readout``.
+        kinds: name -> kind of population, such as ``lif``, ``relay`` or ``readout``.
         provenance: graph hash, frames hash, engine, versions, seconds.
     """
 
@@ -51,7 +62,7 @@ class Trace:
     @property
     def output(self) -> npt.NDArray[Any]:
         """Potential of the readout after the last step, (N, classes)."""
-        names = [name for name, kind in self.kinds.items() if kind == "readout"]
+        names = [name for name, kind in self.kinds.items() if kind in READOUTS]
         if len(names) != 1:
             raise CompareError(f"{len(names)} readouts in the trace; read the one you mean by name")
         final: npt.NDArray[Any] = self.messages[names[0]][-1]
@@ -64,6 +75,11 @@ class Trace:
         return classes
 
     @property
+    def steps(self) -> int:
+        """Steps T of a sample."""
+        return len(next(iter(self.messages.values())))
+
+    @property
     def samples(self) -> int:
         """Number of samples N."""
         return int(next(iter(self.messages.values())).shape[1])
@@ -74,7 +90,7 @@ class Trace:
         stored: list[_Stored] = []
         for name, array in self.messages.items():
             kind = self.kinds[name]
-            data = np.packbits(array) if kind == "lif" else _narrowest(array)
+            data = np.packbits(array) if is_spiking(kind) else _narrowest(array)
             stored.append((hdf5.writable(name, "population"), kind, array.shape, data))
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
@@ -138,9 +154,9 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
         if kind not in DTYPES or min(sizes) < 1:
             raise FormatError(f"{where}: has kind {hdf5.short(kind)}, shape {sizes}")
         count = math.prod(sizes)
-        if data.dtype.str not in (("|u1",) if kind == "lif" else ("|i1", "<i2", "<i4")):
+        if data.dtype.str not in (("|u1",) if is_spiking(kind) else ("|i1", "<i2", "<i4")):
             raise FormatError(f"{where}: {data.dtype} holds no messages of kind {kind!r}")
-        if data.shape != (((count + 7) // 8,) if kind == "lif" else sizes):
+        if data.shape != (((count + 7) // 8,) if is_spiking(kind) else sizes):
             raise FormatError(f"{where}: data {data.shape} does not fill {sizes}")
         stored[name] = (name, kind, sizes, data)
     if not stored:
@@ -161,7 +177,7 @@ def _trace(content: Any, path: str | os.PathLike[str]) -> Trace:
         )
     messages: dict[str, npt.NDArray[Any]] = {}
     for name, kind, shape, data in stored:
-        values = np.unpackbits(data, count=math.prod(shape)) if kind == "lif" else data
+        values = np.unpackbits(data, count=math.prod(shape)) if is_spiking(kind) else data
         messages[name] = values.astype(DTYPES[kind]).reshape(shape)
     return Trace(messages, {name: kind for name, kind, _, _ in stored}, provenance)
 

@@ -19,14 +19,19 @@ from neuroport.graph.node import (
     KIND,
     Conv,
     Delay,
+    Delta,
     Dense,
     Input,
     IntArray,
     Lif,
     Node,
     Readout,
+    Recurrent,
     Relay,
+    ResonateFire,
     Shape,
+    Sigma,
+    SigmaDelta,
     is_array,
     is_population,
 )
@@ -231,7 +236,7 @@ class Graph:
                 if node.steps < 0:
                     raise GraphError(f"{node.name}: steps is {node.steps}; a delay is 0 or more")
                 return shape, "messages", np.minimum(low, 0), np.maximum(high, 0)
-            case Lif():
+            case Lif() | Recurrent():
                 for item in ("threshold", "current_decay", "voltage_decay"):
                     _check_values(node.name, item, getattr(node, item), ((1,), shape[:1]))
                 _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
@@ -239,8 +244,30 @@ class Graph:
                 _check_decay(node.name, "voltage_decay", node.voltage_decay)
                 if int(node.threshold.min()) < 0:
                     raise GraphError(f"{node.name}: threshold {node.threshold.min()} is negative")
+                count = int(np.prod(shape))
+                if isinstance(node, Recurrent) and node.weight.shape != (count, count):
+                    raise GraphError(
+                        f"{node.name}: weight is {node.weight.shape}, {shape} neurons need "
+                        f"({count}, {count})"
+                    )
                 zeros = np.zeros(shape[0], np.int64)
                 return shape, "messages", zeros, zeros + 1
+            case Delta():
+                _check_change(node)
+                # what is sent is at most the span of the current and what was held back before
+                span = np.maximum(high, 0) - np.minimum(low, 0) + node.threshold
+                top = _spread(span << node.spike_exponent, shape[0])
+                return shape, "messages", -top, top
+            case SigmaDelta():
+                _check_change(node)
+                _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
+                top = np.full(shape[0], integers.MESSAGE_MAX, np.int64)
+                return shape, "messages", -top, top
+            case Sigma():
+                top = np.full(shape[0], integers.STATE_MAX, np.int64)
+                return shape, "potential", -top, top
+            case ResonateFire():
+                return self._resonator_output(node, shape)
             case Relay():
                 if not 0 <= node.shift < integers.STATE_BITS or node.threshold < 0:
                     raise GraphError(
@@ -255,6 +282,25 @@ class Graph:
                 return shape, "potential", -top, top
             case _:
                 raise GraphError(f"{node.name}: unknown node {type(node).__name__}")
+
+    def _resonator_output(
+        self, node: ResonateFire, shape: Shape
+    ) -> tuple[Shape, str, IntArray, IntArray]:
+        if shape[0] % 2:
+            raise GraphError(
+                f"{node.name}: its current has {shape[0]} channels; give real and imaginary ones, "
+                "as many of each"
+            )
+        half = shape[0] // 2
+        for item in ("sin", "cos"):
+            values = getattr(node, item)
+            _check_values(node.name, item, values, ((1,), (half,)))
+            if np.abs(values).max() > integers.DECAY_UNITY:
+                raise GraphError(f"{node.name}: |{item}| exceeds 4096, which is 1")
+        if node.threshold < 0:
+            raise GraphError(f"{node.name}: threshold {node.threshold} is negative")
+        zeros = np.zeros(half, np.int64)
+        return (half, *shape[1:]), "messages", zeros, zeros + 1
 
     def _conv_output(
         self, node: Conv, shape: Shape, low: IntArray, high: IntArray
@@ -314,7 +360,7 @@ def _check_types(node: Node) -> None:
             good = good and (item.name == "shape" or len(value) == 2)
             wanted = "a tuple of integers" + ("" if item.name == "shape" else ", (H, W)")
         else:
-            kind = bool if item.name == "signed" else int
+            kind = bool if item.type == "bool" else int
             good, wanted = type(value) is kind, f"of type {kind.__name__}"
         if not good:
             raise GraphError(f"{node.name}: {item.name} is {value!r}; it must be {wanted}")
@@ -335,6 +381,14 @@ def _check_synapse(node: Conv | Dense) -> None:
         raise GraphError(f"{node.name}: exponent is {node.exponent}; use 0..16")
     if node.lag < 0:
         raise GraphError(f"{node.name}: lag is {node.lag}; a synapse cannot answer early")
+
+
+def _check_change(node: Delta | SigmaDelta) -> None:
+    if node.threshold < 0:
+        raise GraphError(f"{node.name}: threshold {node.threshold} is negative")
+    for item in ("spike_exponent", "state_exponent"):
+        if not 0 <= getattr(node, item) <= 7:
+            raise GraphError(f"{node.name}: {item} is {getattr(node, item)}; use 0..7")
 
 
 def _check_decay(name: str, field: str, values: IntArray) -> None:

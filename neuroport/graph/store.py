@@ -162,8 +162,8 @@ def _read_node(
             values[item.name] = _array(entry, item.name, path, where, limit)
         elif item.name in (*_PAIRS, "shape"):
             values[item.name] = _sizes(entry, item.name, path, where)
-        elif item.name == "signed":
-            values["signed"] = bool(_integer(entry, "signed", path, where))
+        elif item.type == "bool":
+            values[item.name] = bool(_integer(entry, item.name, path, where))
         else:
             values[item.name] = _integer(entry, item.name, path, where)
     return kind, values

@@ -20,6 +20,7 @@ from neuroport.errors import IllegalError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    KIND,
     Conv,
     Dense,
     Input,
@@ -120,6 +121,8 @@ def _places(graph: Graph, nodes: list[Node]) -> dict[str, tuple[int, int]]:
 
 
 def _check_population(graph: Graph, node: Node) -> None:
+    if not isinstance(node, (Lif, Relay, Readout)):
+        _refuse(node, f"neuroport writes no layer of NetX for a {KIND[type(node)]}")
     if isinstance(node, Relay) and not _is_spike_relay(graph, node):
         _refuse(node, "it sends graded messages, NetX's neurons send spikes")
     if isinstance(node, (Lif, Readout)) and node.bias.ndim > 1:
