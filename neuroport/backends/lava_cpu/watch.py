@@ -104,12 +104,13 @@ class Watch(threading.Thread):
 
     def _ended(self) -> str:
         """The actor that ended before its time, and how: the worst one, where several did."""
-        codes = {name: _exit_code(actor) for name, actor in self._actors()}
-        ended = {n: c for n, c in codes.items() if c or (c == 0 and not self.stopping)}
+        codes = [(name, _exit_code(actor)) for name, actor in self._actors()]
+        ended = [(n, c) for n, c in codes if c is not None and (c != 0 or not self.stopping)]
         if not ended:
             return ""
-        name = max(ended, key=lambda name: ended[name] != 0)
-        return f"Lava process {name} ended with {how_ended(ended[name] or 0)}"
+        name, code = max(ended, key=lambda one: one[1] != 0)
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        return f"Lava process {name} ended with {how}"
 
     def _actors(self) -> Iterator[tuple[str, Any]]:
         """Every actor so far with the name of its process."""
@@ -163,11 +164,6 @@ def _exit_code(actor: Any) -> int | None:
     if status is None:
         return None
     return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
-
-
-def how_ended(code: int) -> str:
-    """An exit code of a process in words."""
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def last_line(text: str) -> str:

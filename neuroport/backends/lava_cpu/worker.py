@@ -41,7 +41,7 @@ class Worker:
         self.folder = folder
         self._anchor: Any = None
         self._watch: Watch | None = None
-        self._ending = threading.Lock()  # whoever holds it ends the process
+        self._ending = threading.RLock()  # the thread that holds it ends the process
 
     def run(self) -> dict[str, float]:
         """Execute the job; returns the seconds of each phase."""
