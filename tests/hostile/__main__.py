@@ -15,10 +15,10 @@ import h5py
 import numpy as np
 
 import neuroport
-from hostile.mutations import mutation
-from hostile.probe import probe
-from hostile.samples import image
 from neuroport.files import write_json
+from tests.hostile.mutations import mutation
+from tests.hostile.probe import probe
+from tests.hostile.samples import image
 
 GOOD = ("equal", "refused", "hash")
 SECONDS, MEGABYTES = 1.0, 200.0
@@ -83,7 +83,7 @@ def run(seeds: range, progress: bool = False) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m hostile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
