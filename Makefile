@@ -7,7 +7,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+<<<<<<< HEAD
 .PHONY: demo test lint unit figures carriers clean
+=======
+.PHONY: demo test lint unit hostile figures clean
+>>>>>>> wt-h
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -21,6 +25,10 @@ lint: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest
+
+# Reads 10,000 mutated files and writes tests/hostile/results.json (a quarter of an hour).
+hostile: $(READY)
+	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.hostile --count 10000
 
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from neuroport import hdf5
+from neuroport import apart, hdf5
 from neuroport.backends.reference import Reference
 from neuroport.errors import FormatError, GraphError, HashError, StorageError
 from neuroport.graph import store
@@ -501,3 +501,23 @@ def test_image_in_memory_is_the_file_on_disk(tmp_path: Path) -> None:
     assert store.save(small(), tmp_path / "a.graph").read_bytes() == image
     with h5py.File(io.BytesIO(image), "r") as file:
         assert list(file) == ["graph"]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", "\x1b[2J", "\ud800", "x" * 70_000])
+def test_names_that_would_not_be_read_are_not_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StorageError, match="cannot be stored"):
+        store.save(Graph([Input(name, (3,))], 1), tmp_path / "a.graph")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_processes_cannot_fork_only_sealed_files_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.save(small(), tmp_path / "a.graph")
+    monkeypatch.setattr(apart, "AVAILABLE", False)
+    monkeypatch.delattr("os.fork")
+    assert store.load(path).hash == small().hash
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert "damaged or edited" in refuse(path)
