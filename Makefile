@@ -7,11 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-<<<<<<< HEAD
-.PHONY: demo test lint unit figures carriers clean
-=======
-.PHONY: demo test lint unit hostile figures clean
->>>>>>> wt-h
+.PHONY: demo test lint unit figures carriers hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -34,7 +30,7 @@ hostile: $(READY)
 figures: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python examples/make_figures.py
 
-# What each carrier of a shortcut costs on Lava (docs/carriers.md); about an hour.
+# What each carrier of a shortcut costs on Lava (docs/carriers.md and .json); some minutes.
 carriers: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.carriers
 
