@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures clean
+.PHONY: demo test lint unit figures carriers clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -25,6 +25,10 @@ unit: $(READY)
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python examples/make_figures.py
+
+# What each carrier of a shortcut costs on Lava (docs/carriers.md); about an hour.
+carriers: $(READY)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.carriers
 
 $(READY): pyproject.toml constraints.txt Makefile
 	@set -e; \

@@ -78,9 +78,13 @@ class Graph:
                 f"steps is {steps!r}; a sample lasts a whole number of steps, 1 or more"
             )
         self.steps = int(steps)
-        self.interval = self.steps if interval is None else int(interval)
-        if self.interval < self.steps:
-            raise GraphError(f"interval is {interval}; a sample of {steps} steps needs as many")
+        period = self.steps if interval is None else interval
+        if type(period) is bool or not isinstance(period, (int, np.integer)) or period < steps:
+            raise GraphError(
+                f"interval is {interval!r}; samples follow each other every so many whole steps, "
+                f"{steps} or more"
+            )
+        self.interval = int(period)
         self._facts: dict[str, Facts] = {}
         self._hash: str | None = None
         for node in self.nodes:
@@ -331,19 +335,12 @@ class Graph:
                 "use a smaller kernel or more padding"
             )
         lo, hi = _spread(low, shape[0]), _spread(high, shape[0])
+        # all groups at once: a loop would let a small file ask for a million turns
         taps = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-        outs = [
-            _bounds(
-                part.reshape(len(part), -1),
-                np.repeat(lo_group, part.shape[2]),
-                np.repeat(hi_group, part.shape[2]),
-            )
-            for part, lo_group, hi_group in zip(
-                taps, lo.reshape(groups, -1), hi.reshape(groups, -1), strict=True
-            )
-        ]
-        low_out = np.concatenate([o[0] for o in outs]) << node.exponent
-        high_out = np.concatenate([o[1] for o in outs]) << node.exponent
+        positive, negative = np.maximum(taps, 0).sum(3), np.minimum(taps, 0).sum(3)
+        lo, hi = lo.reshape(groups, -1, 1), hi.reshape(groups, -1, 1)
+        low_out = (positive @ lo + negative @ hi).ravel() << node.exponent
+        high_out = (positive @ hi + negative @ lo).ravel() << node.exponent
         return (weight.shape[0], *size), "current", low_out, high_out
 
 
