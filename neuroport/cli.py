@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 _path = click.Path(path_type=Path)
-RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
 _steps_option = click.option(
     "--steps", type=int, help="Steps a sample lasts, for stock NetX files, which need not say it."
 )
+RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
 
 
 class _Out:
@@ -212,7 +212,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population."""
-    from neuroport.backends.trace import is_spiking
+    from neuroport.backends.trace import READOUTS, is_spiking
 
     trace = _run(network, frames, engine, samples, deadline, time_model)
     say = _Out(as_json)
@@ -224,7 +224,7 @@ def run(
         f"{trace.provenance['seconds']:.1f} s"
     )
     result["spikes"] = spikes
-    if "readout" in trace.kinds.values():
+    if set(READOUTS) & set(trace.kinds.values()):
         result["predictions"] = trace.predictions.tolist()
         if labels is not None:
             from neuroport.backends.base import load_frames

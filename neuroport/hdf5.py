@@ -209,3 +209,19 @@ def _dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
     if not isinstance(data, h5py.Dataset):
         raise FormatError(f"{where} is missing; write the file again")
     return data
+
+
+def plain_tree(group: h5py.Group, where: str, limit: int, depth: int) -> dict[str, Plain]:
+    """Everything in a group: numbers as arrays, texts, and groups, ``depth`` of them nested."""
+    found: dict[str, Plain] = {}
+    for name in group:
+        here = f"{where}/{name}"
+        link = group.get(name, getlink=True)
+        member = group.get(name) if isinstance(link, h5py.HardLink) else None
+        if isinstance(member, h5py.Group) and depth > 1:
+            found[name] = plain_tree(member, here, limit, depth - 1)
+        elif isinstance(member, h5py.Dataset) and h5py.check_string_dtype(member.dtype) is not None:
+            found[name] = plain_text(group, name, here)
+        else:
+            found[name] = plain_array(group, name, here, limit, kinds="biuf")
+    return found

@@ -7,12 +7,10 @@ that is not an integer, and a field that nobody asked for, is an error that name
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import h5py
 import numpy as np
 
-from neuroport import hdf5
 from neuroport.errors import FormatError
 from neuroport.graph.node import IntArray
 
@@ -23,36 +21,34 @@ class Entry:
     """A group; each getter notes the field as read, :meth:`finish` refuses the others.
 
     Args:
+        values: what :func:`neuroport.hdf5.plain_tree` found in it.
         where: what the group is, for error messages, beginning with the path of the file.
-        limit: size of the file in bytes.
     """
 
-    def __init__(self, group: h5py.Group, where: str, limit: int) -> None:
-        self.group = group
+    def __init__(self, values: dict[str, Any], where: str) -> None:
+        self.values = values
         self.where = where
-        self.limit = limit
         self.read: set[str] = set()
 
     def has(self, name: str) -> bool:
-        return name in self.group
+        return name in self.values
+
+    def is_group(self, name: str) -> bool:
+        return isinstance(self.values.get(name), dict)
 
     def child(self, name: str) -> Entry:
         """A group in this one."""
         self.read.add(name)
-        link = self.group.get(name, getlink=True)
-        found = self.group.get(name) if isinstance(link, h5py.HardLink) else None
-        if not isinstance(found, h5py.Group):
+        if not self.is_group(name):
             self.refuse(name, "is missing or not a group; export the network again")
-        return Entry(found, f"{self.where}/{name}", self.limit)
-
-    def is_group(self, name: str) -> bool:
-        return isinstance(self.group.get(name, getclass=True), type) and issubclass(
-            self.group.get(name, getclass=True), h5py.Group
-        )
+        return Entry(self.values[name], f"{self.where}/{name}")
 
     def text(self, name: str) -> str:
         self.read.add(name)
-        return hdf5.plain_text(self.group, name, f"{self.where}/{name}")
+        found = self.values.get(name)
+        if not isinstance(found, str) or not found:
+            self.refuse(name, "is missing or no text; export the network again")
+        return found
 
     def integers(self, name: str, default: int | None = None) -> IntArray:
         """An array of integers, whatever type they are stored in; ``default`` where it is absent.
@@ -63,10 +59,9 @@ class Entry:
         self.read.add(name)
         if default is not None and not self.has(name):
             return np.array(default, np.int64)
-        where = f"{self.where}/{name}"
-        data = hdf5.plain_array(self.group, name, where, self.limit, kinds="biuf")
-        if data.size == 0:
-            self.refuse(name, "is empty; export the network again")
+        data = self.values.get(name)
+        if not isinstance(data, np.ndarray) or data.size == 0:
+            self.refuse(name, "is missing or holds no numbers; export the network again")
         if data.dtype.kind == "f":
             whole = np.isfinite(data) & (data == np.round(data))
             if not whole.all():
@@ -103,7 +98,7 @@ class Entry:
     def expect(self, name: str, values: Iterable[int], why: str) -> None:
         """Refuse a field that is there and holds another value."""
         if self.has(name) and (found := self.integer(name)) not in values:
-            self.refuse(name, f"is {found}: {why}")
+            self.refuse(name, f"is {found}; {why}")
         self.read.add(name)
 
     def pass_over(self, *names: str) -> None:
@@ -112,7 +107,7 @@ class Entry:
 
     def finish(self) -> None:
         """Refuse the fields that were not read: NetX ignores them, so they may mean anything."""
-        unread = sorted(set(self.group) - self.read)
+        unread = sorted(set(self.values) - self.read)
         if unread:
             self.refuse(unread[0], "is unknown to NetX, which would ignore it; remove it")
 

@@ -11,7 +11,7 @@ Source: ``lava/lib/dl/netx/hdf5.py`` and ``lava/lib/dl/slayer/block/base.py`` of
 from __future__ import annotations
 
 import os
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import h5py
@@ -22,8 +22,6 @@ from neuroport.errors import FormatError, GraphError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
-    KIND,
-    NODE_TYPES,
     Conv,
     Delay,
     Dense,
@@ -41,17 +39,17 @@ from neuroport.netx.entry import Entry
 from neuroport.netx.neuron import input_bits, population
 
 WHAT = "a stock NetX file"
-LARGEST_EYE = 4096
+LARGEST_EYE = 1024
+DEPTH = 4  # layer/0/weight/real
 
 
 def is_stock(path: str | os.PathLike[str]) -> bool:
     """Whether the file holds layers of NetX and no neuroport graph."""
-    return hdf5.read(
-        path,
-        WHAT,
-        lambda file: not hdf5.text(file.attrs.get("format")) and schema.LAYERS in file,
-        bool,
-    )
+
+    def stock(file: h5py.File) -> bool:
+        return not hdf5.text(file.attrs.get("format")) and schema.LAYERS in file
+
+    return hdf5.read(path, "a neuroport network file", stock, bool)
 
 
 def read(
@@ -70,30 +68,9 @@ def read(
     """
 
     def build(content: Any) -> Graph:
-        return _build(content, path, steps)
+        return _graph(content, os.fspath(path), steps, frames)
 
-    return hdf5.read(path, WHAT, lambda file: _read(file, os.fspath(path), frames), build)
-
-
-def _build(content: Any, path: str | os.PathLike[str], steps: int | None) -> Graph:
-    """The graph of what :func:`_read` returned."""
-    nodes = [NODE_TYPES[kind](**values) for kind, values in content["nodes"]]
-    steps = content["steps"] if steps is None else steps
-    if steps is None:
-        raise FormatError(
-            f"{path}: does not say how many steps a sample lasts; give steps, the T of your frames"
-        )
-    try:
-        graph = _with_readouts(Graph(nodes, steps))
-    except GraphError as error:
-        raise FormatError(f"{path}: {error.message}; the file cannot be run") from error
-    for name, shape in content["shapes"].items():
-        if graph.facts(name).shape != tuple(shape):
-            raise FormatError(
-                f"{path}: {name}: field shape is {tuple(shape)}, its weight and its input make it "
-                f"{graph.facts(name).shape}; export the network again"
-            )
-    return graph
+    return hdf5.read(path, WHAT, lambda file: _content(file, path), build)
 
 
 def transform(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -104,28 +81,35 @@ def transform(path: str | os.PathLike[str]) -> tuple[int, int]:
     input neurons.
     """
 
-    def first(file: h5py.File) -> tuple[int, int]:
-        entry = _layers(file, os.fspath(path))[0]
-        return entry.integer("weight", 64), entry.integer("bias", 0)
+    def build(content: Any) -> tuple[int, int]:
+        first = _layers(content, os.fspath(path))[0]
+        return first.integer("weight", 64), first.integer("bias", 0)
 
-    return hdf5.read(path, WHAT, first, tuple)
+    return hdf5.read(path, WHAT, lambda file: _content(file, path), build)
 
 
-def _layers(file: h5py.File, path: str) -> list[Entry]:
-    group = file.get(schema.LAYERS)
-    if not isinstance(group, h5py.Group) or len(group) == 0:
+def _content(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
+    found = {}
+    for name in (schema.LAYERS, "simulation"):
+        group = file.get(name)
+        if isinstance(group, h5py.Group):
+            found[name] = hdf5.plain_tree(group, f"{path}: {name}", os.path.getsize(path), DEPTH)
+    return found
+
+
+def _layers(content: dict[str, Any], path: str) -> list[Entry]:
+    layers = content.get(schema.LAYERS)
+    if not layers:
         raise FormatError(f"{path}: holds no group 'layer'; not {WHAT}")
-    top = Entry(group, f"{path}: {schema.LAYERS}", os.path.getsize(path))
-    entries = [top.child(str(index)) for index in range(len(group))]
+    top = Entry(layers, f"{path}: {schema.LAYERS}")
+    entries = [top.child(str(index)) for index in range(len(layers))]
     top.finish()
     return entries
 
 
-def _read(file: h5py.File, path: str, frames: Input | None) -> dict[str, Any]:
-    """Plain values of an open file: the fields of every node, shapes to check, steps if given."""
+def _graph(content: Any, path: str, steps: int | None, frames: Input | None) -> Graph:
     chain = _Chain(frames)
-    entries = _layers(file, path)
-    for index, entry in enumerate(entries):
+    for index, entry in enumerate(_layers(content, path)):
         kind = entry.text(schema.TYPE)
         entry.where += f" ({kind})"
         match kind:
@@ -142,16 +126,25 @@ def _read(file: h5py.File, path: str, frames: Input | None) -> dict[str, Any]:
             case _:
                 entry.refuse(schema.TYPE, "is no layer that neuroport knows")
         entry.finish()
-    chain.end()
-    stored = None
-    if "simulation" in file:
-        simulation = Entry(file, path, os.path.getsize(path)).child("simulation")
-        stored = simulation.integer("tSample") if simulation.has("tSample") else None
-    nodes = [
-        (KIND[type(node)], {item.name: getattr(node, item.name) for item in fields(node)})
-        for node in chain.nodes
-    ]
-    return {"nodes": nodes, "shapes": chain.shapes, "steps": stored}
+    chain.end(path)
+    simulation = Entry(content.get("simulation", {}), f"{path}: simulation")
+    if steps is None and simulation.has("tSample"):
+        steps = simulation.integer("tSample")
+    if steps is None:
+        raise FormatError(
+            f"{path}: does not say how many steps a sample lasts; give steps, the T of your frames"
+        )
+    try:
+        graph = _with_readouts(Graph(chain.nodes, steps))
+    except GraphError as error:
+        raise FormatError(f"{path}: {error.message}; the file cannot be run") from error
+    for name, shape in chain.shapes.items():
+        if graph.facts(name).shape != shape:
+            raise FormatError(
+                f"{path}: {name}: field shape is {shape}, its weight and its input make it "
+                f"{graph.facts(name).shape}; export the network again"
+            )
+    return graph
 
 
 class _Chain:
@@ -271,14 +264,14 @@ class _Chain:
         self.add(synapse, (count,))
         self.add(Relay(f"layer{index}", (synapse.name,)), (count,))
 
-    def end(self) -> None:
+    def end(self, path: str) -> None:
         """Refuse what is left over when the last layer is read."""
         if self.late is not None and self.origin is not None:
             self.origin.refuse(
                 "delay", "of the last layer delays spikes that have a bias: nothing receives them"
             )
         if len(self.nodes) < 2:
-            raise FormatError("the file holds no layer that computes")
+            raise FormatError(f"{path}: holds no layer that computes")
 
     # -- parts -----------------------------------------------------------------------------
 
