@@ -135,13 +135,30 @@ def quantize(folder: Path, out: Path | None, as_json: bool) -> None:
 @click.argument("graph", type=_path)
 @click.option("-o", "--out", type=_path, required=True, help="Graph file to write.")
 @click.option("--target", default="lava-cpu", show_default=True)
+@click.option("--carrier", default="auto", help="How shortcuts go: relay, unroll, stock, or auto.")
+@click.option("--align", default="auto", help="What delays early branches: relays or delays.")
+@click.option("--power-of-two-interval", is_flag=True, help="Samples every 2**k steps (Loihi 2).")
 @_json_option
-def lower(graph: Path, out: Path, target: str, as_json: bool) -> None:
+def lower(
+    graph: Path,
+    out: Path,
+    target: str,
+    carrier: str,
+    align: str,
+    power_of_two_interval: bool,
+    as_json: bool,
+) -> None:
     """Make GRAPH run in chip time: align shortcuts, check every rule of the target."""
     from neuroport.graph.store import load, save
     from neuroport.lowering import lower as to_chip
 
-    lowered = to_chip(load(graph), target)
+    lowered = to_chip(
+        load(graph),
+        target,
+        carrier=carrier,
+        align=align,
+        power_of_two_interval=power_of_two_interval,
+    )
     _say_graph(_Out(as_json), save(lowered, out), lowered)
 
 

@@ -24,11 +24,14 @@ Pair: TypeAlias = tuple[int, int]
 
 
 def _frozen(array: npt.ArrayLike) -> IntArray:
-    raw = np.atleast_1d(np.asarray(array))
+    raw: npt.NDArray[Any] = np.atleast_1d(np.asarray(array))
     if raw.dtype.kind not in "iu":
         raise TypeError(f"integers expected, got {raw.dtype}")
     if raw.dtype == np.uint64 and raw.size and int(raw.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"integers up to {raw.max()} do not fit 64 bits")
+    kept = raw.dtype == np.int64 and raw.flags.c_contiguous and not raw.flags.writeable
+    if kept and raw is array and raw.base is None:
+        return raw  # the array of another node
     copy = np.array(raw, dtype=np.int64, order="C")
     copy.setflags(write=False)
     return copy

@@ -1,36 +1,112 @@
-"""Lowering: an integer graph becomes one that runs in chip time, pass by pass."""
+"""Lowering: an integer graph becomes one that runs in chip time.
+
+A shortcut can be carried in several exact ways (``CARRIERS``); the cheapest is taken unless one is
+asked for. Each carrier is a pass, graph -> graph.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
-from neuroport.lowering.rules import check, rules_of
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.chain import chain
+from neuroport.lowering.cost import Cost, cost
+from neuroport.lowering.interval import pad_interval
+from neuroport.lowering.rules import check, rules_of, violations
+from neuroport.lowering.skew import ALIGNMENTS, balance_skew
+from neuroport.lowering.unroll import unroll
+
+CARRIERS = {
+    "relay": "graded relays hold the stream: dense traffic, few synapses",
+    "unroll": "every earlier synapse is repeated for every later dendrite: spikes only",
+    "stock": "unrolled with spike relays into a chain that unmodified NetX runs",
+}
 
 
-@dataclass(frozen=True)
-class Pass:
-    """A graph -> graph function and what it does to the answer."""
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """One way to lower a graph, and what it costs; ``refusal`` says why it is not possible."""
 
-    name: str
-    effect: str
-    apply: Callable[[Graph], Graph]
+    carrier: str
+    align: str
+    graph: Graph | None
+    cost: Cost | None
+    refusal: str
 
 
-PASSES: tuple[Pass, ...] = (Pass("balance-skew", "exact", balance_skew),)
-
-
-def lower(graph: Graph, target: str = "lava-cpu") -> Graph:
+def lower(
+    graph: Graph,
+    target: str = "lava-cpu",
+    *,
+    carrier: str = "auto",
+    align: str = "auto",
+    power_of_two_interval: bool = False,
+) -> Graph:
     """Lower ``graph`` for ``target`` and check it against the target's rules.
 
+    Args:
+        carrier: how shortcuts are carried, a key of ``CARRIERS``, or ``auto``.
+        align: what makes early branches late, ``relays``, ``delays`` in the synapses, or ``auto``.
+        power_of_two_interval: let samples follow each other every ``2**k`` steps, as Loihi 2's
+            reset does.
+
     Raises:
-        TargetError: no such target.
-        IllegalError: the rules broken, all of them.
+        TargetError: no such target, carrier or alignment.
+        IllegalError: the rules broken, all of them, or why the carrier cannot carry this network.
     """
     rules_of(target)
-    for step in PASSES:
-        graph = step.apply(graph)
-    check(graph, target)
-    return graph
+    for name, value, known in (("carrier", carrier, CARRIERS), ("align", align, ALIGNMENTS)):
+        if value != "auto" and value not in known:
+            raise TargetError(f"unknown {name} {value!r}; use auto, {', '.join(known)}")
+    if power_of_two_interval:
+        graph = pad_interval(graph)
+    bills = price(graph, target, carrier=carrier, align=align)
+    possible = [(bill.cost.step_seconds, bill.graph) for bill in bills if bill.cost and bill.graph]
+    if possible:
+        return min(possible, key=lambda pair: pair[0])[1]
+    raise IllegalError(bills[0].refusal)
+
+
+def price(
+    graph: Graph, target: str = "lava-cpu", *, carrier: str = "all", align: str = "all"
+) -> list[Bill]:
+    """Ways to carry the shortcuts of ``graph`` to ``target``, with their costs or refusals.
+
+    ``auto`` leaves out ``stock``, which costs what ``unroll`` with relays does.
+
+    Raises:
+        TargetError: there is no such way.
+    """
+    ways = [
+        (way, how)
+        for way in CARRIERS
+        for how in ALIGNMENTS
+        if (carrier == "all" or carrier == way or (carrier == "auto" and way != "stock"))
+        and align in ("all", "auto", how)
+        and (way, how) != ("stock", "delays")
+    ]
+    if not ways:
+        raise TargetError(f"carrier {carrier!r} cannot align with {align!r}; leave align out")
+    bills = []
+    for way, how in ways:
+        try:
+            lowered = _carry(graph, way, how)
+            check(lowered, target)
+        except IllegalError as error:
+            bills.append(Bill(way, how, None, None, error.message))
+        else:
+            bills.append(Bill(way, how, lowered, cost(lowered), ""))
+    return bills
+
+
+def _carry(graph: Graph, carrier: str, align: str) -> Graph:
+    if carrier == "relay":
+        return balance_skew(graph, align)
+    lowered = unroll(graph, align)
+    if carrier == "stock":
+        chain(lowered)
+    return lowered
+
+
+__all__ = ["ALIGNMENTS", "CARRIERS", "Bill", "Cost", "lower", "price", "violations"]

@@ -1,10 +1,13 @@
-"""Pass: make inputs that meet equally late. Effect: exact in ideal time; adds relays.
+"""Pass: carry shortcuts in graded relays. Effect: exact in ideal time; adds relays.
 
 In chip time every synapse costs one step, so a shortcut arrives before the branch it bypasses.
-This pass holds what is early in graded relays: the currents that arrive earliest at a dendrite are
-summed in a :class:`~neuroport.graph.node.Relay` and sent on through an identity synapse, one step
-later, until everything that meets is equally late. Relays are shared: a membrane stream that passes
-several blocks becomes one chain of relays, two for a block of two convolutions.
+This pass holds what is early: the currents that arrive earliest at a dendrite are summed in a
+:class:`~neuroport.graph.node.Relay` and sent on through an identity synapse until everything that
+meets is equally late. Relays are shared: a membrane stream that passes several blocks becomes one
+chain of them. Messages that meet at a synapse are held by relays of their own.
+
+An identity synapse takes one step (``align="relays"``: a chain of relays, two for a block of two
+convolutions) or, as a synapse with a lag, as many as are needed (``align="delays"``).
 """
 
 from __future__ import annotations
@@ -15,64 +18,89 @@ from itertools import chain, count
 import numpy as np
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Node, Relay, Shape, is_synapse
+from neuroport.graph.node import Conv, Dense, Node, Relay, Shape, is_population
+
+ALIGNMENTS = ("relays", "delays")
 
 
-def balance_skew(graph: Graph) -> Graph:
-    """Insert graded relays until the inputs of every node have equal skew."""
-    nodes: list[Node] = []
-    skew: dict[str, int] = {}
-    carried: dict[tuple[str, ...], str] = {}  # currents -> their sum, one step later
-    held: dict[str, str] = {}  # messages -> the same, one step later
-    names = {node.name for node in graph}
+class Schedule:
+    """Nodes of a graph being lowered, the skew of each, and messages held for later."""
 
-    def fresh(name: str) -> str:
+    def __init__(self, graph: Graph, align: str) -> None:
+        self.graph = graph
+        self.delays = align == "delays"
+        self.nodes: list[Node] = []
+        self.skew: dict[str, int] = {}
+        self._names = {node.name for node in graph}
+        self._held: dict[tuple[str, int], str] = {}
+
+    def fresh(self, name: str) -> str:
+        """``name``, or a variant of it that no node has."""
         variants = chain([name], (f"{name}~{k}" for k in count(2)))
-        free = next(variant for variant in variants if variant not in names)
-        names.add(free)
+        free = next(variant for variant in variants if variant not in self._names)
+        self._names.add(free)
         return free
 
-    def add(node: Node, late: int) -> str:
-        nodes.append(node)
-        skew[node.name] = late
+    def add(self, node: Node) -> str:
+        """Append a node whose inputs are equally late."""
+        late = max((self.skew[name] for name in node.inputs), default=0)
+        self.nodes.append(node)
+        self.skew[node.name] = late + (1 + node.lag if isinstance(node, (Conv, Dense)) else 0)
         return node.name
 
-    def carry(early: tuple[str, ...], consumer: str, shape: Shape) -> str:
-        """Name of a current equal to the sum of ``early``, one step later."""
-        if early not in carried:
-            number = sum(name.startswith(f"{consumer}.carry") for name in carried.values())
-            relay = add(Relay(fresh(f"{consumer}.carry{number}"), early), skew[early[0]])
-            delivery = identity(fresh(f"{relay}.identity"), relay, shape)
-            carried[early] = add(delivery, skew[relay] + 1)
-        return carried[early]
+    def hold(self, source: str, until: int, shape: Shape) -> str:
+        """Name of messages equal to those of ``source``, sent at skew ``until``."""
+        late = until - self.skew[source]
+        if late == 0:
+            return source
+        step = late if self.delays else 1
+        if (source, step) not in self._held:
+            relay = self.fresh(f"{source}.held")
+            self.add(identity(self.fresh(f"{relay}.identity"), source, shape, lag=step - 1))
+            self._held[source, step] = self.add(Relay(relay, (f"{relay}.identity",)))
+        return self.hold(self._held[source, step], until, shape)
 
-    def hold(source: str, shape: Shape) -> str:
-        """Name of messages equal to those of ``source``, one step later."""
-        if source not in held:
-            relay = fresh(f"{source}.held")
-            delivery = add(identity(fresh(f"{relay}.identity"), source, shape), skew[source] + 1)
-            held[source] = add(Relay(relay, (delivery,)), skew[source] + 1)
-        return held[source]
+    def finish(self) -> Graph:
+        """The lowered graph."""
+        return Graph(self.nodes, self.graph.steps, self.graph.interval)
+
+
+def balance_skew(graph: Graph, align: str = "relays") -> Graph:
+    """Insert graded relays until the inputs of every node have equal skew."""
+    plan = Schedule(graph, align)
+    carried: dict[tuple[tuple[str, ...], int], str] = {}  # currents -> their sum, later
+
+    def carry(early: tuple[str, ...], later: int, consumer: str, shape: Shape) -> str:
+        """Name of a current equal to the sum of ``early``, ``later`` steps later."""
+        if (early, later) not in carried:
+            number = sum(name.startswith(f"{consumer}.carry") for name in carried.values())
+            relay = plan.add(Relay(plan.fresh(f"{consumer}.carry{number}"), early))
+            delivery = identity(plan.fresh(f"{relay}.identity"), relay, shape, lag=later - 1)
+            carried[early, later] = plan.add(delivery)
+        return carried[early, later]
 
     for node in graph:
         inputs = node.inputs
-        while len({skew[name] for name in inputs}) > 1:
-            first = min(skew[name] for name in inputs)
-            early = tuple(name for name in inputs if skew[name] == first)
-            rest = tuple(name for name in inputs if skew[name] != first)
+        skews = {plan.skew[name] for name in inputs}
+        while len(skews) > 1:
+            first, *following = sorted(skews)
+            early = tuple(name for name in inputs if plan.skew[name] == first)
+            rest = tuple(name for name in inputs if plan.skew[name] != first)
             shape = graph.facts(node.inputs[0]).shape
-            if is_synapse(node):
-                inputs = (*(hold(name, shape) for name in early), *rest)
+            if is_population(node):
+                later = following[0] - first if plan.delays else 1
+                inputs = (carry(early, later, node.name, shape), *rest)
             else:
-                inputs = (carry(early, node.name, shape), *rest)
-        late = max((skew[name] for name in inputs), default=0) + is_synapse(node)
-        add(node if inputs == node.inputs else replace(node, inputs=inputs), late)
-    return Graph(nodes, graph.steps, graph.interval)
+                inputs = (*(plan.hold(name, max(skews), shape) for name in early), *rest)
+            skews = {plan.skew[name] for name in inputs}
+        plan.add(node if inputs == node.inputs else replace(node, inputs=inputs))
+    return plan.finish()
 
 
-def identity(name: str, source: str, shape: Shape) -> Conv | Dense:
+def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Conv | Dense:
     """Synapse that delivers each message unchanged (weight 1, one per neuron)."""
     if len(shape) == 3:
-        return Conv(name, (source,), np.ones((shape[0], 1, 1, 1), np.int64), groups=shape[0])
+        weight = np.ones((shape[0], 1, 1, 1), np.int64)
+        return Conv(name, (source,), weight, groups=shape[0], lag=lag)
     size = int(np.prod(shape))
-    return Dense(name, (source,), np.eye(size, dtype=np.int64))
+    return Dense(name, (source,), np.eye(size, dtype=np.int64), lag=lag)

@@ -6,21 +6,21 @@ import os
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from neuroport import hdf5
 from neuroport.files import write_atomic
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.lowering.rules import check
-from neuroport.netx import schema
+from neuroport.netx import layers
 
 
 def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu") -> Path:
     """Write a lowered graph as a ``.net`` file, atomically.
 
-    A network with shortcuts cannot be expressed in NetX's chain of layers; the file then makes an
-    unmodified NetX stop with ``NotImplementedError`` instead of running part of the network.
+    A network that is a chain (or was lowered to one, ``carrier="stock"``) is written in NetX's own
+    layers, too. Where it cannot be, the file makes an unmodified NetX stop with
+    ``NotImplementedError`` instead of running part of the network.
 
     Raises:
         IllegalError: the graph breaks rules of ``target`` (all are named); nothing is written.
@@ -30,8 +30,7 @@ def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu")
 
     def fill(file: h5py.File) -> None:
         store.fill(graph, file)
-        layer = file.create_group(schema.LAYERS).create_group("0")
-        layer.create_dataset(schema.TYPE, data=np.array([schema.REFUSED_TYPE], "S10"))
+        layers.fill(graph, file)
 
     return write_atomic(path, hdf5.image(fill))
 

@@ -1,0 +1,71 @@
+"""Pass: carry shortcuts by unrolling them. Effect: exact in ideal time; copies synapses.
+
+Currents add up, so a membrane stream is the sum of what its synapses delivered. Instead of holding
+that sum, every earlier synapse is repeated for every later dendrite that it reaches, late enough to
+meet what arrives there: the traffic stays what the sources send (spikes), the synapses multiply.
+
+A copy is late because its messages are held in spike relays (``align="relays"``), or because the
+synapse itself lags (``align="delays"``; Lava's and Loihi's synapses delay up to 62 steps).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Dense, is_population
+from neuroport.lowering.skew import Schedule
+
+
+def unroll(graph: Graph, align: str = "delays") -> Graph:
+    """Repeat synapses until the inputs of every node have equal skew."""
+    plan = Schedule(graph, align)
+    delivered: dict[tuple[str, int], tuple[str, ...]] = {}
+    used = {name for node in graph for name in node.inputs}
+
+    def arrival(synapse: Conv | Dense) -> int:
+        return max(plan.skew[name] for name in synapse.inputs) + 1 + synapse.lag
+
+    def deliver(synapse: Conv | Dense, at: int) -> tuple[str, ...]:
+        """Names of currents that sum to the synapse's and arrive at skew ``at``."""
+        if (synapse.name, at) not in delivered:
+            late = at - arrival(synapse)
+            name = f"{synapse.name}.late{late}" if late else synapse.name
+            delivered[synapse.name, at] = tuple(copies(synapse, name, at))
+        return delivered[synapse.name, at]
+
+    def copies(synapse: Conv | Dense, name: str, at: int) -> list[str]:
+        send = at - 1 - synapse.lag  # when the messages of a synapse with its own lag must be sent
+        sources = synapse.inputs
+        if not plan.delays:
+            shape = graph.facts(sources[0]).shape
+            held = tuple(plan.hold(source, send, shape) for source in sources)
+            return [plan.add(replace(synapse, name=named(synapse, name), inputs=held))]
+        made: list[str] = []
+        for skew in sorted({plan.skew[source] for source in sources}, reverse=True):
+            group = tuple(source for source in sources if plan.skew[source] == skew)
+            copy = named(synapse, f"{name}.from{skew}" if made else name)
+            lag = synapse.lag + send - skew
+            made.append(plan.add(replace(synapse, name=copy, inputs=group, lag=lag)))
+        return made
+
+    def named(synapse: Conv | Dense, name: str) -> str:
+        return name if name == synapse.name else plan.fresh(name)
+
+    for node in graph:
+        if isinstance(node, (Conv, Dense)):
+            if node.name not in used:
+                deliver(node, arrival(node))
+            continue
+        inputs = node.inputs
+        if is_population(node):
+            synapses = [graph[name] for name in inputs]
+            arriving = [synapse for synapse in synapses if isinstance(synapse, (Conv, Dense))]
+            at = max(arrival(synapse) for synapse in arriving)
+            inputs = tuple(name for synapse in arriving for name in deliver(synapse, at))
+        elif inputs:
+            until = max(plan.skew[name] for name in inputs)
+            shape = graph.facts(inputs[0]).shape
+            inputs = tuple(plan.hold(name, until, shape) for name in inputs)
+        plan.add(node if inputs == node.inputs else replace(node, inputs=inputs))
+    return plan.finish()
