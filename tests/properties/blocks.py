@@ -28,8 +28,8 @@ class Blocks(Builder):
             self.additive_spike,
             self.spike_projection,
             self.spike_projection,
-            self.real_projection,
-            self.real_projection,
+            *((self.spike_projection,) if self.stock else (self.real_projection,)),
+            *((self.spike_projection,) if self.stock else (self.real_projection,)),
         )
         for _ in range(self.choose.integer(1, 8)):
             self.choose.pick(blocks)()
@@ -58,7 +58,11 @@ class Blocks(Builder):
     def width(self) -> int:
         """Channels of a next stage: small, and kept if nothing speaks for a change."""
         shape = self.shape[(self.currents or self.messages)[0]]
-        return shape[0] if 1 < shape[0] <= 8 and self.choose.chance(50) else self.choose.pick((4, 2, 6, 8))
+        return (
+            shape[0]
+            if 1 < shape[0] <= 8 and self.choose.chance(50)
+            else self.choose.pick((4, 2, 6, 8))
+        )
 
     # -- blocks ----------------------------------------------------------------------------
 

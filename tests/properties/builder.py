@@ -24,8 +24,9 @@ class RedrawError(Exception):
 class Builder:
     """Nodes so far; of each its shape, the values it gives, and a bound of their size.
 
-    ``budget`` bounds what one synapse may deliver: large ones saturate voltages, small ones leave
-    room for many currents at one dendrite.
+    ``budget`` bounds what one synapse may deliver; a small one leaves room for many currents at one
+    dendrite. A ``loud`` network uses all of it: voltages saturate, slow currents wrap. A ``stock``
+    network has only what NetX's chains can hold: spikes within, no delays, biases by channel.
     """
 
     def __init__(self, choose: Choices) -> None:
@@ -38,7 +39,11 @@ class Builder:
         self.steps = choose.integer(1, 12)
         self.samples = choose.integer(1, 4)
         self.interval = self.steps + choose.pick((0, 0, 0, 1, 3, 7))
-        self.budget = choose.pick((1 << 12, 1 << 14, 1 << 16))
+        self.stock = choose.chance(20)
+        self.loud = not self.stock and choose.chance(20)
+        self.budget = CURRENT_MAX if self.loud else choose.pick((1 << 12, 1 << 14, 1 << 16))
+        if self.stock:  # a potential stays below the largest threshold of a neuron
+            self.budget = min(1 << 12, CURRENT_MAX // (2 * self.interval))
 
     # -- bookkeeping -----------------------------------------------------------------------
 
@@ -107,6 +112,8 @@ class Builder:
             if top < 2:
                 raise RedrawError("no weights fit")
         room = (self.budget // largest).bit_length() - 1
+        if self.loud:
+            return weight, room
         return weight, choose.integer(0, room) if choose.chance(60) else 0
 
     def synapse(
@@ -148,9 +155,7 @@ class Builder:
         messages = self.bound_of(inputs)
         taps = (channels, shape[0] // groups, *kernel)
         weight, exponent = self.weight(taps, messages)
-        node = Conv(
-            self.name("conv"), inputs, weight, exponent, stride, padding, dilation, groups
-        )
+        node = Conv(self.name("conv"), inputs, weight, exponent, stride, padding, dilation, groups)
         size = tuple(
             (n + 2 * p - d * (k - 1) - 1) // s + 1
             for n, p, d, k, s in zip(shape[1:], padding, dilation, kernel, stride, strict=True)
@@ -176,7 +181,7 @@ class Builder:
         messages = self.bound_of(inputs)
         weight, exponent = self.weight((outputs, count), messages)
         delay = np.zeros(1, np.int64)
-        if self.choose.chance(10):
+        if not self.stock and self.choose.chance(10):
             delay = self.choose.integers(0, self.choose.integer(1, 4), weight.shape)
         node = Dense(self.name("dense"), inputs, weight, exponent, delay)
         largest = int(np.abs(weight).sum(1).max()) * messages
@@ -189,12 +194,13 @@ class Builder:
         levels = self.choose.pick((1, 1, 1, 2, 3))
         made: list[str] = []
         for _ in range(levels):
-            lif = lively_lif(self.choose, self.name("lif"), currents, arriving)
+            name = self.name("lif")
+            lif = lively_lif(self.choose, name, currents, arriving, by_neuron=not self.stock)
             made.append(self.add(lif, shape, 1))
         return self.maybe_delayed(tuple(made))
 
     def maybe_delayed(self, messages: Names) -> Names:
-        if self.steps == 1 or not self.choose.chance(6):
+        if self.stock or self.steps == 1 or not self.choose.chance(6):
             return messages
         first, *rest = messages
         steps = self.choose.integer(0, min(3, self.steps - 1))
@@ -214,5 +220,5 @@ class Builder:
     def head(self, messages: Names) -> None:
         """A readout of classes."""
         current = self.dense(messages, self.choose.integer(2, 5))
-        bias = biases(self.choose, self.values[current])
+        bias = biases(self.choose, self.values[current], by_neuron=False)
         self.add(Readout("potential", (current,), bias), self.shape[current], 1 << 23)

@@ -17,20 +17,29 @@ RATES = (1, 7, 500, 1000, 2048, 3072, 4000, 4095, 4096)
 TRIES = 5
 
 
-def lively_lif(choose: Choices, name: str, inputs: tuple[str, ...], arriving: np.ndarray) -> Lif:
+def lively_lif(
+    choose: Choices,
+    name: str,
+    inputs: tuple[str, ...],
+    arriving: np.ndarray,
+    *,
+    by_neuron: bool = True,
+) -> Lif:
     """A population that answers ``arriving`` (T, N, *shape) with spikes and with silence.
 
     Where that fails (nothing arrives, say) the last attempt is given, silent or always firing.
     """
     shape = arriving.shape[2:]
-    bias = biases(choose, arriving)
+    bias = biases(choose, arriving, by_neuron)
     current, voltage = decays(choose, shape[0])
     exact = choose.chance(70)
     per_channel = choose.chance(40)
     share = choose.integer(55, 97)  # of the voltages, in percent, that stay below threshold
     lif = Lif(name, inputs, THRESHOLD_MAX, current, voltage, bias)
     for _ in range(TRIES):
-        free = positive(voltages(Lif(name, inputs, THRESHOLD_MAX, current, voltage, bias), arriving))
+        free = positive(
+            voltages(Lif(name, inputs, THRESHOLD_MAX, current, voltage, bias), arriving)
+        )
         threshold = quantiles(free, share, exact, per_channel)
         lif = Lif(name, inputs, np.minimum(threshold, THRESHOLD_MAX), current, voltage, bias)
         rate = spikes(lif, arriving)
@@ -47,11 +56,11 @@ def lively_lif(choose: Choices, name: str, inputs: tuple[str, ...], arriving: np
     return lif
 
 
-def biases(choose: Choices, arriving: np.ndarray) -> np.ndarray:
+def biases(choose: Choices, arriving: np.ndarray, by_neuron: bool) -> np.ndarray:
     """One for the population, one per channel or one per neuron."""
     shape = arriving.shape[2:]
-    top = min(BIAS_MAX, 1 + int(np.abs(arriving).sum()) // arriving.size)
-    kept = choose.pick(((1,), (shape[0],), shape))
+    top = min(BIAS_MAX, pull(arriving))
+    kept = choose.pick(((1,), (shape[0],), shape if by_neuron else (1,)))
     if choose.chance(35):
         return np.zeros(1, np.int64)
     return choose.integers(-(top // 2), top, kept)
