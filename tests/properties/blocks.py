@@ -16,8 +16,8 @@ class Blocks(Builder):
         self.earlier_currents: list[Names] = []
         self.earlier_messages: list[Names] = []
 
-    def grow(self) -> None:
-        """One to eight blocks and a readout."""
+    def grow(self, most: int) -> None:
+        """One to ``most`` blocks and a readout."""
         blocks = (
             self.plain,
             self.membrane,
@@ -31,7 +31,7 @@ class Blocks(Builder):
             *((self.spike_projection,) if self.stock else (self.real_projection,)),
             *((self.spike_projection,) if self.stock else (self.real_projection,)),
         )
-        for _ in range(self.choose.integer(1, 8)):
+        for _ in range(self.choose.integer(1, most)):
             self.choose.pick(blocks)()
         self.head(self.as_messages())
 
