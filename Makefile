@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures clean
+.PHONY: demo test lint unit prove figures clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -21,6 +21,10 @@ lint: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest
+
+# The long proof that all engines agree, on thousands of random networks; goes on where it was.
+prove: $(READY)
+	$(BIN)/python -m tests.prove
 
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)

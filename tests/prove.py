@@ -83,7 +83,10 @@ def done_before(ledger: Path) -> dict[int, dict[str, Any]]:
 
 
 def run(todo: list[tuple[int, bool]], jobs: int) -> Iterator[dict[str, Any]]:
-    """Rows as they come, from ``jobs`` processes."""
+    """Rows as they come, from ``jobs`` processes (1: from this one)."""
+    if jobs == 1:
+        yield from (job(*item) for item in todo)
+        return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         try:
@@ -99,8 +102,11 @@ def run(todo: list[tuple[int, bool]], jobs: int) -> Iterator[dict[str, Any]]:
 @click.option("--seed", default=0, show_default=True, help="Number of the first network.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes.")
 @click.option("--only", type=int, help="Prove one network and print what it has.")
+@click.option("--ledgers", type=click.Path(path_type=Path), default=LEDGERS, help="Notes of runs.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULT, help="Where to write.")
-def main(count: int, lava: int, seed: int, jobs: int, only: int | None, out: Path) -> None:
+def main(
+    count: int, lava: int, seed: int, jobs: int, only: int | None, ledgers: Path, out: Path
+) -> None:
     """Prove on random networks that all engines agree."""
     from neuroport.files import write_json
     from neuroport.reporting.progress import progress_bar
@@ -114,8 +120,8 @@ def main(count: int, lava: int, seed: int, jobs: int, only: int | None, out: Pat
         )
     wanted = lava_numbers(seed, count, lava) if lava else set()
     digest = sources()
-    LEDGERS.mkdir(parents=True, exist_ok=True)
-    ledger = LEDGERS / f"{digest[:16]}.jsonl"
+    ledgers.mkdir(parents=True, exist_ok=True)
+    ledger = ledgers / f"{digest[:16]}.jsonl"
     rows = done_before(ledger)
     numbers = range(seed, seed + count)
     todo = [

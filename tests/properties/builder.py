@@ -213,7 +213,7 @@ class Builder:
         seen = int(np.abs(self.arriving(currents)).max()).bit_length()
         bound = self.bound_of(currents)
         shift = max(0, seen - self.choose.integer(4, 8), bound.bit_length() - 11)
-        threshold = self.choose.pick((0, 0, 0, 1, 3))
+        threshold = self.choose.pick((0, 1, 0, 3))
         node = Relay(self.name("relay"), currents, shift, threshold)
         return self.add(node, self.shape[currents[0]], (bound >> shift) + 1)
 
