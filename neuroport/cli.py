@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 _path = click.Path(path_type=Path)
+RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
+_steps_option = click.option(
+    "--steps", type=int, help="Steps a sample lasts, for stock NetX files, which need not say it."
+)
 
 
 class _Out:
@@ -73,6 +77,9 @@ def cli(ctx: click.Context) -> None:
 @_json_option
 def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
     """Train, quantize, lower, export, run on Lava, compare and report, on real digits."""
+    from neuroport.files import check_folder
+
+    check_folder(folder)
     from neuroport.demo import demo as run_demo
 
     out = _Out(as_json)
@@ -96,10 +103,11 @@ def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
 @_json_option
 def train(recipe: str, folder: Path, as_json: bool) -> None:
     """Train RECIPE (a TOML file, or `demo`), resuming what the folder holds."""
+    from neuroport.files import check_folder, write_atomic
     from neuroport.recipe import load_recipe, recipe_text
 
     parsed = load_recipe(recipe)  # before torch is imported: a mistake is told at once
-    from neuroport.files import write_atomic
+    check_folder(folder)
     from neuroport.reporting.progress import training_report
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import fit
@@ -138,6 +146,7 @@ def quantize(folder: Path, out: Path | None, as_json: bool) -> None:
 @click.option("--carrier", default="auto", help="How shortcuts go: relay, unroll, stock, or auto.")
 @click.option("--align", default="auto", help="What delays early branches: relays or delays.")
 @click.option("--power-of-two-interval", is_flag=True, help="Samples every 2**k steps (Loihi 2).")
+@_steps_option
 @_json_option
 def lower(
     graph: Path,
@@ -146,20 +155,26 @@ def lower(
     carrier: str,
     align: str,
     power_of_two_interval: bool,
+    steps: int | None,
     as_json: bool,
 ) -> None:
     """Make GRAPH run in chip time: align shortcuts, check every rule of the target."""
-    from neuroport.graph.store import load, save
-    from neuroport.lowering import lower as to_chip
+    from neuroport.graph.store import save
+    from neuroport.lowering import cheapest, price
+    from neuroport.netx import read
 
-    lowered = to_chip(
-        load(graph),
+    bills = price(
+        read(graph, steps=steps),
         target,
         carrier=carrier,
         align=align,
         power_of_two_interval=power_of_two_interval,
     )
-    _say_graph(_Out(as_json), save(lowered, out), lowered)
+    lowered = cheapest(bills)
+    say = _Out(as_json)
+    for bill in bills:
+        say.line(f"{'*' if bill.graph is lowered else ' '} {bill}")
+    _say_graph(say, save(lowered, out), lowered, carriers=[bill.to_dict() for bill in bills])
 
 
 @cli.command()
@@ -183,6 +198,7 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 @click.option("--samples", type=int, help="Run only the first so many samples.")
 @click.option("--labels", type=_path, help=".npy array (N,) of classes, to print the accuracy.")
 @click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava.")
+@click.option("--time", "time_model", help="`ideal` or `chip`, for the built-in engines.")
 @_json_option
 def run(
     network: Path,
@@ -192,13 +208,16 @@ def run(
     samples: int | None,
     labels: Path | None,
     deadline: float,
+    time_model: str | None,
     as_json: bool,
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population."""
-    trace = _run(network, frames, engine, samples, deadline)
+    from neuroport.backends.trace import is_spiking
+
+    trace = _run(network, frames, engine, samples, deadline, time_model)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
-    spikes = {n: int(trace[n].sum()) for n, kind in trace.kinds.items() if kind == "lif"}
+    spikes = {n: int(trace[n].sum()) for n, kind in trace.kinds.items() if is_spiking(kind)}
     say.line(
         f"{trace.provenance['engine']}: {trace.samples} samples, "
         f"{len(trace.messages)} populations, {sum(spikes.values()):,} spikes, "
@@ -283,9 +302,11 @@ def report(
     from neuroport.backends.trace import Trace
     from neuroport.files import read_json
     from neuroport.netx import read
+    from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
 
-    graph, trace = read(network), Trace.load(trace_path)
+    trace = Trace.load(trace_path)
+    graph = read(network, steps=trace.steps if is_stock(network) else None)
     extra = read_json(results) if results is not None else None
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
@@ -311,13 +332,14 @@ def report(
 
 @cli.command()
 @click.argument("network", type=_path)
+@_steps_option
 @_json_option
-def show(network: Path, as_json: bool) -> None:
+def show(network: Path, steps: int | None, as_json: bool) -> None:
     """Print a graph, one line per node."""
     from neuroport.graph.node import KIND
     from neuroport.netx import read
 
-    graph = read(network)
+    graph = read(network, steps=steps)
     out = _Out(as_json)
     out.line(str(graph))
     nodes = [
@@ -336,8 +358,9 @@ def show(network: Path, as_json: bool) -> None:
 @cli.command()
 @click.argument("network", type=_path)
 @click.option("--target", default="lava-cpu", show_default=True)
+@_steps_option
 @_json_option
-def check(network: Path, target: str, as_json: bool) -> None:
+def check(network: Path, target: str, steps: int | None, as_json: bool) -> None:
     """List every rule of the target that NETWORK breaks; exit 1 if there is one."""
     from dataclasses import asdict
 
@@ -345,7 +368,7 @@ def check(network: Path, target: str, as_json: bool) -> None:
     from neuroport.netx import read
 
     names = [rule.__name__ for rule in rules_of(target)]
-    found = list(violations(read(network), target))
+    found = list(violations(read(network, steps=steps), target))
     out = _Out(as_json)
     for violation in found:
         out.line(str(violation))
@@ -368,13 +391,19 @@ def backends(as_json: bool) -> None:
     out.result({"backends": {n: {"available": r is None, "reason": r} for n, r in rows.items()}})
 
 
-def _say_graph(out: _Out, path: Path, graph: Any) -> None:
+def _say_graph(out: _Out, path: Path, graph: Graph, **more: Any) -> None:
     out.line(f"wrote {path}: {len(graph)} nodes, depth {graph.depth}, hash {graph.hash[:12]}")
-    out.result({"path": str(path), "nodes": len(graph), "depth": graph.depth, "hash": graph.hash})
+    facts = {"path": str(path), "nodes": len(graph), "depth": graph.depth, "hash": graph.hash}
+    out.result({**facts, **more})
 
 
 def _run(
-    network: Path | Graph, frames: Path, engine: str | None, samples: int | None, deadline: float
+    network: Path | Graph,
+    frames: Path,
+    engine: str | None,
+    samples: int | None,
+    deadline: float,
+    time_model: str | None = None,
 ) -> Trace:
     """Run a file or a training folder; bad frames are refused before anything starts."""
     from neuroport.backends import run as run_network
@@ -390,6 +419,8 @@ def _run(
             f"{network} is a training folder, which runs on its own torch module; "
             f"quantize, lower and export it to run it on {name!r}"
         )
+    if time_model is not None and name not in ("reference", "fast"):
+        raise BackendError(f"{name!r} has one time; leave --time out, or run on 'fast'")
     data = load_frames(frames)
     if samples is not None:
         if data.ndim < 2 or not 1 <= samples <= data.shape[1]:
@@ -401,7 +432,9 @@ def _run(
 
             assert isinstance(network, Path)
             return run_network(load(network), data, progress=progress)
-        options = {"deadline": deadline} if name == "lava-cpu" else {}
+        options: dict[str, Any] = {"deadline": deadline} if name == "lava-cpu" else {}
+        if time_model is not None:
+            options["time_model"] = time_model
         return run_network(network, data, on=name, progress=progress, **options)
 
 
@@ -423,7 +456,10 @@ def _edited(path: Path) -> Path | Graph:
     """The file; or the graph in it where it was changed since: finding out is why we compare."""
     from neuroport.errors import HashError
     from neuroport.netx import read
+    from neuroport.netx.stock import is_stock
 
+    if is_stock(path):
+        return path
     try:
         read(path)
     except HashError as error:
@@ -453,12 +489,7 @@ def main() -> None:
         _fail("UsageError", error.format_message() + hint, "", as_json)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        _fail(
-            "Interrupted",
-            "interrupted; the same command resumes from the last checkpoint",
-            "",
-            as_json,
-        )
+        _fail("Interrupted", f"interrupted; {_after_interruption()}", "", as_json)
         sys.exit(130)
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
@@ -477,6 +508,16 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         _fail("StorageError", f"{where}cannot write ({error.strerror}); free space", "", as_json)
         sys.exit(2)
+
+
+def _after_interruption() -> str:
+    """What an interrupted verb leaves; files are written as a whole or not at all."""
+    from neuroport.files import written
+
+    if sys.argv[1:2] and sys.argv[1] in RESUMING:
+        return "the same command resumes from the last checkpoint"
+    left = [str(path) for path in written if path.exists()]  # an engine's own files are gone
+    return f"{', '.join(left)} was written before" if left else "nothing was written"
 
 
 def _fail(kind: str, message: str, detail: str, as_json: bool) -> None:

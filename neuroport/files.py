@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import platform
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from neuroport.errors import FormatError, StorageError
 
+written: list[Path] = []  # by this process; what an interrupted command has to tell
+
 
 def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> Path:
     """Write a whole file or leave what was there: temporary file, fsync, rename.
+
+    What writers of the same file left behind when they were killed is removed.
 
     Raises:
         StorageError: the folder cannot be made, or the disk is full; the old file is untouched.
@@ -23,7 +29,8 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> Path:
     temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".neuroport-", dir=target.parent)
+        prefix = f"{_prefix(target.name)}{os.getpid()}-"
+        handle, temporary = tempfile.mkstemp(prefix=prefix, dir=target.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -40,7 +47,58 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> Path:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+    written.append(target)
+    _remove_left_behind(target)
     return target
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Refuse, before there is anything to write, a folder that cannot be made.
+
+    Raises:
+        StorageError: a file lies where the folder or one of its parents should be.
+    """
+    folder = Path(path)
+    for part in (folder, *folder.parents):
+        if part.is_dir():
+            return
+        if os.path.lexists(part):
+            raise StorageError(
+                f"{folder}: {part} is a file where a folder is needed; "
+                "choose another folder or move the file away"
+            )
+
+
+def _prefix(name: str) -> str:
+    """How the temporary files of ``name`` begin; a process ID follows, which counts here only.
+
+    The name itself may be as long as the file system allows, so that its hash stands for it.
+    """
+    place = platform.node()
+    with contextlib.suppress(OSError):  # containers number their processes themselves
+        place += os.readlink("/proc/self/ns/pid")
+    return f".neuroport-{hashlib.sha256(f'{place}/{name}'.encode()).hexdigest()[:16]}-"
+
+
+def _remove_left_behind(target: Path) -> None:
+    """Remove temporary files of ``target`` whose writers are gone."""
+    if os.name != "posix":  # no way to ask for a process without ending it
+        return
+    with contextlib.suppress(OSError, OverflowError):
+        for path in target.parent.glob(f"{_prefix(target.name)}*"):
+            pid = path.name.split("-")[2]
+            if pid.isdecimal() and not _lives(int(pid)):
+                path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def _umask() -> int:

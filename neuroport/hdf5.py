@@ -1,23 +1,20 @@
 """HDF5 files that are sealed when written and read without trust.
 
+The HDF5 library can crash, hang or take all memory on a file that is damaged, or made to do so.
+It therefore opens files in a child only, see :mod:`neuroport.apart`, with time and memory in
+proportion to the file, and gives back plain values; from these the caller builds what it wants.
+
 Every file starts with a 512-byte user block (which HDF5 readers skip) that holds one line of text:
-``neuroport-seal 1 <SHA-256 of everything after the block>``. A file whose seal holds is what was
-written. Any other file, damaged, edited or foreign, is first read in a forked child, because the
-HDF5 library can crash or hang on damage that it does not notice; only what the child survived is
-read here.
+``neuroport-seal 1 <SHA-256 of everything after the block>``. Anybody can write a right seal, so it
+earns no trust; where processes cannot fork it keeps damaged files from the HDF5 library.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import json
 import os
-import select
-import signal
-import sys
-import warnings
+import reprlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,13 +23,16 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.errors import FormatError, StorageError
+from neuroport import apart
+from neuroport.apart import Plain
+from neuroport.errors import FormatError, HashError, StorageError
 
 T = TypeVar("T")
 BLOCK = 512
 SEAL = b"neuroport-seal 1 "
-CHILD_SECONDS = 2.0
-_DAMAGE = (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError, MemoryError)
+TEXT = 1 << 16  # characters of an attribute
+SECONDS = (0.5, 1e-6)  # CPU time to read a file, and what each of its bytes adds
+MEMORY = (96 << 20, 32)  # bytes of memory likewise
 
 
 def image(fill: Callable[[h5py.File], None]) -> bytes:
@@ -45,94 +45,97 @@ def image(fill: Callable[[h5py.File], None]) -> bytes:
     return seal.ljust(BLOCK, b"\0") + body
 
 
-def read(path: str | os.PathLike[str], what: str, reader: Callable[[h5py.File], T]) -> T:
-    """Open ``path`` and return ``reader(file)``.
+def read(
+    path: str | os.PathLike[str],
+    what: str,
+    reader: Callable[[h5py.File], Plain],
+    build: Callable[[Plain], T] = lambda content: content,
+) -> T:
+    """Open ``path`` and return ``build(reader(file))``.
+
+    ``reader`` runs in a child, and so does ``build`` once, for what it costs is up to the file,
+    too; then ``build`` runs here, on what came out of the child: text, numbers, lists, dicts and
+    arrays (tuples arrive as lists).
 
     Args:
         what: what the file should be, for the error message.
 
     Raises:
         StorageError: no such file.
-        FormatError: not HDF5, truncated, or whatever ``reader`` refuses.
+        FormatError: not HDF5, truncated, or whatever ``reader`` or ``build`` refuses.
     """
     name = os.fspath(path)
     if Path(name).is_dir():
         raise StorageError(f"{name}: is a folder; give the path of {what}")
     if not Path(name).is_file():
         raise StorageError(f"{name}: no such file; give the path of {what}")
-    if not _sealed(name):
-        _survive(name, what, reader)
-    return _read(name, what, reader)
-
-
-def _read(name: str, what: str, reader: Callable[[h5py.File], T]) -> T:
     try:
-        with h5py.File(name, "r") as file:
-            return reader(file)
-    except _DAMAGE as error:
-        said = " ".join(str(error).split())[:200]
+        with open(name, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise StorageError(f"{name}: cannot read ({error.strerror or error})") from error
+    if not apart.AVAILABLE and not _sealed(name):
         raise FormatError(
-            f"{name}: not {what}, or truncated ({said}); write the file again"
-        ) from error
+            f"{name}: damaged or edited since it was written, and here no process of its own can "
+            "read it safely; write the file again"
+        )
+    return build(_content(name, size, what, reader, build))
+
+
+def _content(
+    name: str,
+    size: int,
+    what: str,
+    reader: Callable[[h5py.File], Plain],
+    build: Callable[[Plain], Any],
+) -> Plain:
+    """What ``reader`` returns, if ``build`` takes it."""
+
+    def work() -> Plain:
+        try:
+            with h5py.File(name, "r") as file:
+                content = reader(file)
+            build(content)
+            return {"content": content}
+        except FormatError as error:
+            return {"hash": isinstance(error, HashError), "refused": error.message}
+        except Exception as error:  # whatever it is that a reader trips over, the file is not good
+            said = f"{name}: not {what}, or truncated ({short(error)}); write the file again"
+            return {"hash": False, "refused": said}
+
+    if not apart.AVAILABLE:
+        answer = work()
+    else:
+        seconds, memory = (base + each * size for base, each in (SECONDS, MEMORY))
+        try:
+            answer = apart.call(work, seconds=seconds, memory=int(memory))
+        except apart.LostError:
+            raise FormatError(
+                f"{name}: damaged beyond what HDF5 can read, or takes more time and memory than "
+                "its size justifies; write the file again"
+            ) from None
+    if "refused" in answer:
+        raise (HashError if answer["hash"] else FormatError)(answer["refused"])
+    return answer["content"]
 
 
 def _sealed(name: str) -> bool:
-    try:
-        with open(name, "rb") as file:
-            block = file.read(BLOCK)
-            if not block.startswith(SEAL):
-                return False
-            digest = hashlib.sha256()
-            while piece := file.read(1 << 20):
-                digest.update(piece)
-    except OSError as error:
-        raise StorageError(f"{name}: cannot read ({error.strerror or error})") from error
+    digest = hashlib.sha256()
+    with open(name, "rb") as file:
+        block = file.read(BLOCK)
+        while piece := file.read(1 << 20):
+            digest.update(piece)
     return block == (SEAL + digest.hexdigest().encode() + b"\n").ljust(BLOCK, b"\0")
 
 
-def _survive(name: str, what: str, reader: Callable[[h5py.File], Any]) -> None:
-    """Read an unsealed file in a child; raise what the child raised, or that it did not survive."""
-    if not hasattr(os, "fork"):
-        return
-    incoming, outgoing = os.pipe()
-    with warnings.catch_warnings():
-        # the child only reads this file and ends: threads of the parent do not matter to it
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        _report(name, what, reader, outgoing)
-    os.close(outgoing)
-    try:
-        ready, _, _ = select.select([incoming], [], [], CHILD_SECONDS)
-        said = b"".join(iter(lambda: os.read(incoming, 1 << 16), b"")) if ready else b""
-    finally:
-        os.close(incoming)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    if not said:
-        raise FormatError(f"{name}: damaged beyond what HDF5 can read; write the file again")
-    message = json.loads(said)
-    if message is not None:
-        raise FormatError(message)
+def short(value: object) -> str:
+    """What a file holds, for a message: one line that can be printed and does not fill the screen.
 
-
-def _report(name: str, what: str, reader: Callable[[h5py.File], Any], outgoing: int) -> None:
-    """In the child: write null, or the message of the refusal, and end."""
-    try:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(int(CHILD_SECONDS) + 1)  # end alone, should the parent be gone by then
-        with contextlib.suppress(Exception):  # leave no message of the HDF5 library behind
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        try:
-            _read(name, what, reader)
-            said = "null"
-        except FormatError as error:
-            said = json.dumps(error.message)
-        os.write(outgoing, said.encode())
-    finally:
-        sys.stdout = sys.stderr = None
-        os._exit(0)
+    Exceptions give what they say, anything else its ``repr``.
+    """
+    said = str(value) if isinstance(value, Exception) else reprlib.repr(value)
+    said = "".join(c if c.isprintable() else "?" for c in " ".join(said.split()))
+    return said if len(said) <= 200 else f"{said[:200]}..."
 
 
 def check_header(file: h5py.File, path: str | os.PathLike[str], format_: str, version: int) -> None:
@@ -140,11 +143,13 @@ def check_header(file: h5py.File, path: str | os.PathLike[str], format_: str, ve
     found = text(file.attrs.get("format"))
     if found != format_:
         raise FormatError(
-            f"{path}: format is {found!r}, expected {format_!r}; not a file of this kind"
+            f"{path}: format is {short(found)}, expected {format_!r}; not a file of this kind"
         )
     number = file.attrs.get("version")
     if not isinstance(number, np.integer) or int(number) < 1:
-        raise FormatError(f"{path}: version is {number!r}, expected a number; the file is damaged")
+        raise FormatError(
+            f"{path}: version is {short(number)}, expected a number; the file is damaged"
+        )
     if int(number) > version:
         raise FormatError(
             f"{path}: version {int(number)} is newer than {version}, the newest this neuroport "
@@ -153,26 +158,54 @@ def check_header(file: h5py.File, path: str | os.PathLike[str], format_: str, ve
 
 
 def text(value: Any) -> str:
-    """An attribute as text; empty where it is none."""
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    return value if isinstance(value, str) else ""
+    """An attribute as text; empty where it is none, longer than any, or cannot be printed."""
+    found = value.decode(errors="replace") if isinstance(value, bytes) else value
+    good = isinstance(found, str) and len(found) <= TEXT and found.isprintable()
+    return str(found) if good else ""
 
 
-def plain_array(group: h5py.Group, name: str, where: str, limit: int) -> npt.NDArray[Any]:
-    """Read an array of integers that really lies in this file; checked before memory is taken.
+def writable(value: str, where: str) -> str:
+    """The text itself, if :func:`text` will give it back."""
+    if text(value) != value:
+        raise StorageError(
+            f"{where}: {short(value)} cannot be stored; texts are printable and end at {TEXT} "
+            "characters: give shorter or plainer names"
+        )
+    return value
+
+
+def plain_array(
+    group: h5py.Group, name: str, where: str, limit: int, kinds: str = "biu"
+) -> npt.NDArray[Any]:
+    """Read an array of numbers that really lies in this file; checked before memory is taken.
 
     Args:
         limit: size of the file in bytes; an unfiltered array cannot be larger.
+        kinds: NumPy's kinds of numbers that are accepted.
     """
-    link = group.get(name, getlink=True)
-    data = group.get(name) if isinstance(link, h5py.HardLink) else None
-    if not isinstance(data, h5py.Dataset):
-        raise FormatError(f"{where} is missing; write the file again")
-    if data.dtype.kind not in "biu":
-        raise FormatError(f"{where} is {data.dtype}, expected integers")
+    data = _dataset(group, name, where)
+    if data.dtype.kind not in kinds:
+        wanted = "numbers" if "f" in kinds else "integers"
+        raise FormatError(f"{where} is {data.dtype}, expected {wanted}")
     if data.chunks is not None or data.external is not None or data.is_virtual:
         raise FormatError(f"{where} must be stored contiguously in the file itself")
     if data.nbytes > limit or data.ndim > 5:
         raise FormatError(f"{where} of shape {data.shape} does not fit in the file")
     return np.asarray(data[()])
+
+
+def plain_text(group: h5py.Group, name: str, where: str) -> str:
+    """Read a dataset that holds one text, of fixed or variable length."""
+    data = _dataset(group, name, where)
+    if h5py.check_string_dtype(data.dtype) is None or data.size != 1 or data.dtype.itemsize > 1024:
+        raise FormatError(f"{where} is {data.dtype} {data.shape}, expected one text")
+    value = data[()]
+    return text(value if data.shape == () else value.flat[0])
+
+
+def _dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
+    link = group.get(name, getlink=True)
+    data = group.get(name) if isinstance(link, h5py.HardLink) else None
+    if not isinstance(data, h5py.Dataset):
+        raise FormatError(f"{where} is missing; write the file again")
+    return data

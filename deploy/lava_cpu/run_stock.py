@@ -4,14 +4,16 @@
 
 NETWORK is a file that neuroport exported from a chain (or lowered with --carrier stock). FRAMES is
 (T, N, C, H, W), integers. OUT holds per layer ``layer0 ...`` (steps, *shape): spikes, step 0 being
-Lava's time step 1, and ``potential``, the voltage of the last layer after each step.
+Lava's time step 1, ``potential``, the voltage of the last layer after each step, and ``seconds``,
+the time that the run took once everything was compiled.
 
-Nothing here is neuroport's: it shows that unmodified lava-dl 0.6 reads the file. A network that NetX
-cannot express ends with NotImplementedError.
+Nothing here is neuroport's: it shows that unmodified lava-dl 0.6 reads the file. What NetX cannot
+express ends with NotImplementedError.
 """
 
 import json
 import sys
+import time
 
 import h5py
 import numpy as np
@@ -52,13 +54,17 @@ def main(path: str, frames_path: str, out_path: str) -> None:
     monitor = Monitor()
     monitor.probe(net.out_layer.neuron.v, length)
     try:
-        net.run(condition=RunSteps(num_steps=length), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+        # the first step compiles the network
+        net.run(condition=RunSteps(num_steps=1), run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+        started = time.perf_counter()
+        net.run(condition=RunSteps(num_steps=length - 1))
+        seconds = time.perf_counter() - started
         # (W, H, C, steps) -> (steps, C, H, W)
         found = {f"layer{i}": sink.data.get().T.astype(np.int32) for i, sink in enumerate(sinks)}
         (voltages,) = next(iter(monitor.get_data().values())).values()
     finally:
         net.stop()
-    np.savez(out_path, potential=voltages.astype(np.int32), **found)
+    np.savez(out_path, potential=voltages.astype(np.int32), seconds=seconds, **found)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from neuroport.backends.base import check_frames, frames_hash
 from neuroport.backends.reference import delayed
-from neuroport.backends.trace import Trace
+from neuroport.backends.trace import READOUTS, Trace, is_spiking
 from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError, FramesError
 from neuroport.graph.connectivity import fan_out
@@ -147,7 +147,7 @@ def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = Non
     synapses = tuple(
         _synapse(graph, node, sent, samples) for node in graph if isinstance(node, Synapse)
     )
-    lifs = [p for p in populations if p.kind == "lif" and p.spikes is not None]
+    lifs = [p for p in populations if is_spiking(p.kind) and p.spikes is not None]
     neurons = sum(p.neurons for p in lifs)
     counted = [s for s in synapses if s.operations is not None]
     return Statistics(
@@ -189,7 +189,7 @@ def _population(
     neurons = int(np.prod(shape))
     if sent is None:
         return PopulationStatistics(name, kind, shape, neurons, None, None, None)
-    spikes = 0 if kind == "readout" else int(sent.sum())
+    spikes = 0 if kind in READOUTS else int(sent.sum())
     each = spikes / (neurons * samples)
     return PopulationStatistics(name, kind, shape, neurons, spikes, each, each / graph.steps)
 

@@ -24,8 +24,9 @@ def run(
     """Run a network on frames and record every population.
 
     Args:
-        network: a graph, the path of a ``.net`` or ``.graph`` file, or a torch module after its
-            quantization (which runs itself, whatever ``on`` says).
+        network: a graph, the path of a ``.net`` or ``.graph`` file (or of a stock NetX file, whose
+            samples last as long as the frames), or a torch module after its quantization (which
+            runs itself, whatever ``on`` says).
         frames: integers (T, N, C, H, W); states reset between the N samples.
         on: ``reference`` or ``lava-cpu``; see :func:`neuroport.backends.base.backends`.
         options: passed to the engine, for example ``deadline=600`` for Lava.
@@ -36,13 +37,16 @@ def run(
     """
     from neuroport.backends.base import backend
     from neuroport.graph.graph import Graph
-    from neuroport.netx import read
+    from neuroport.netx import read, stock
 
     data = np.asarray(frames)
     if isinstance(network, Graph):
         return backend(on).run(network, data, **options)
     if isinstance(network, (str, os.PathLike)):
         engine = backend(on)
+        if stock.is_stock(network):
+            steps = len(data) if data.ndim else None
+            return engine.run(stock.read(network, steps=steps), data, **options)
         if on == "lava-cpu":
             options["path"] = network
         return engine.run(read(network), data, **options)

@@ -9,6 +9,7 @@ Winograd's transform, which are inexact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.base import Progress
+from neuroport.backends.stepping import step_through
 from neuroport.backends.trace import Trace, versions
 from neuroport.backends.walk import Starts, walk
 from neuroport.errors import BackendError, IllegalError
@@ -24,14 +26,19 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
     Delay,
+    Delta,
     Dense,
     Input,
     IntArray,
     Lif,
     Node,
     Readout,
+    Recurrent,
     Relay,
+    ResonateFire,
     Shape,
+    Sigma,
+    SigmaDelta,
     Synapse,
     per_neuron,
 )
@@ -159,6 +166,9 @@ class TorchArithmetic:
                 return self._spikes(node, arriving, starts)
             case Readout():
                 return self._potential(node, arriving, starts)
+            case Recurrent() | Delta() | SigmaDelta() | Sigma() | ResonateFire():
+                given: Tensor = step_through(node, arriving, starts, self._constant, self._own)
+                return given
             case Input():
                 return arriving
 
@@ -214,6 +224,18 @@ class TorchArithmetic:
                 v = torch.zeros_like(v)
             v = potential[t] = integers.readout_step(v, arriving[t], bias)
         return potential
+
+    def _own(self, weight: IntArray) -> Callable[[Tensor], Tensor]:
+        import torch
+
+        # spikes through 16-bit weights: float64 holds every sum
+        matrix = torch.tensor(weight.T, dtype=torch.float64, device=self.device)
+
+        def hear(spikes: Tensor) -> Tensor:
+            flat = spikes.flatten(1).to(torch.float64) @ matrix
+            return flat.to(torch.int64).reshape(spikes.shape)
+
+        return hear
 
     def _constant(self, values: IntArray, shape: Shape) -> Tensor:
         import torch

@@ -6,12 +6,14 @@ arrives at it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.base import Progress
+from neuroport.backends.stepping import step_through
 from neuroport.backends.trace import Trace, versions
 from neuroport.backends.walk import Starts, walk
 from neuroport.graph import integers
@@ -19,13 +21,18 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
     Delay,
+    Delta,
     Dense,
     Input,
     IntArray,
     Lif,
     Node,
     Readout,
+    Recurrent,
     Relay,
+    ResonateFire,
+    Sigma,
+    SigmaDelta,
     per_neuron,
 )
 
@@ -100,6 +107,8 @@ def output(node: Node, arriving: IntArray, starts: Starts) -> IntArray:
             return states(node, arriving, starts)["spikes"]
         case Readout():
             return states(node, arriving, starts)["v"]
+        case Recurrent() | Delta() | SigmaDelta() | Sigma() | ResonateFire():
+            return np.asarray(step_through(node, arriving, starts, per_neuron, _own))
         case Input():
             return arriving
 
@@ -152,6 +161,10 @@ def _product(a: IntArray, b: IntArray) -> IntArray:
     # BLAS multiplies float64 only, and float64 holds every integer below 2**53 exactly: 24-bit
     # messages times 9-bit weights leave room for 2**20 terms in a sum.
     return np.asarray((a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64))
+
+
+def _own(weight: IntArray) -> Callable[[IntArray], IntArray]:
+    return lambda spikes: _product(spikes.reshape(len(spikes), -1), weight.T).reshape(spikes.shape)
 
 
 def convolve(x: IntArray, node: Conv) -> IntArray:

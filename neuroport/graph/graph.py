@@ -19,14 +19,19 @@ from neuroport.graph.node import (
     KIND,
     Conv,
     Delay,
+    Delta,
     Dense,
     Input,
     IntArray,
     Lif,
     Node,
     Readout,
+    Recurrent,
     Relay,
+    ResonateFire,
     Shape,
+    Sigma,
+    SigmaDelta,
     is_array,
     is_population,
 )
@@ -73,9 +78,13 @@ class Graph:
                 f"steps is {steps!r}; a sample lasts a whole number of steps, 1 or more"
             )
         self.steps = int(steps)
-        self.interval = self.steps if interval is None else int(interval)
-        if self.interval < self.steps:
-            raise GraphError(f"interval is {interval}; a sample of {steps} steps needs as many")
+        period = self.steps if interval is None else interval
+        if type(period) is bool or not isinstance(period, (int, np.integer)) or period < steps:
+            raise GraphError(
+                f"interval is {interval!r}; samples follow each other every so many whole steps, "
+                f"{steps} or more"
+            )
+        self.interval = int(period)
         self._facts: dict[str, Facts] = {}
         self._hash: str | None = None
         for node in self.nodes:
@@ -227,7 +236,7 @@ class Graph:
                 if node.steps < 0:
                     raise GraphError(f"{node.name}: steps is {node.steps}; a delay is 0 or more")
                 return shape, "messages", np.minimum(low, 0), np.maximum(high, 0)
-            case Lif():
+            case Lif() | Recurrent():
                 for item in ("threshold", "current_decay", "voltage_decay"):
                     _check_values(node.name, item, getattr(node, item), ((1,), shape[:1]))
                 _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
@@ -235,8 +244,30 @@ class Graph:
                 _check_decay(node.name, "voltage_decay", node.voltage_decay)
                 if int(node.threshold.min()) < 0:
                     raise GraphError(f"{node.name}: threshold {node.threshold.min()} is negative")
+                count = int(np.prod(shape))
+                if isinstance(node, Recurrent) and node.weight.shape != (count, count):
+                    raise GraphError(
+                        f"{node.name}: weight is {node.weight.shape}, {shape} neurons need "
+                        f"({count}, {count})"
+                    )
                 zeros = np.zeros(shape[0], np.int64)
                 return shape, "messages", zeros, zeros + 1
+            case Delta():
+                _check_change(node)
+                # what is sent is at most the span of the current and what was held back before
+                span = np.maximum(high, 0) - np.minimum(low, 0) + node.threshold
+                top = _spread(span << node.spike_exponent, shape[0])
+                return shape, "messages", -top, top
+            case SigmaDelta():
+                _check_change(node)
+                _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
+                top = np.full(shape[0], integers.MESSAGE_MAX, np.int64)
+                return shape, "messages", -top, top
+            case Sigma():
+                top = np.full(shape[0], integers.STATE_MAX, np.int64)
+                return shape, "potential", -top, top
+            case ResonateFire():
+                return self._resonator_output(node, shape)
             case Relay():
                 if not 0 <= node.shift < integers.STATE_BITS or node.threshold < 0:
                     raise GraphError(
@@ -251,6 +282,25 @@ class Graph:
                 return shape, "potential", -top, top
             case _:
                 raise GraphError(f"{node.name}: unknown node {type(node).__name__}")
+
+    def _resonator_output(
+        self, node: ResonateFire, shape: Shape
+    ) -> tuple[Shape, str, IntArray, IntArray]:
+        if shape[0] % 2:
+            raise GraphError(
+                f"{node.name}: its current has {shape[0]} channels; give real and imaginary ones, "
+                "as many of each"
+            )
+        half = shape[0] // 2
+        for item in ("sin", "cos"):
+            values = getattr(node, item)
+            _check_values(node.name, item, values, ((1,), (half,)))
+            if np.abs(values).max() > integers.DECAY_UNITY:
+                raise GraphError(f"{node.name}: |{item}| exceeds 4096, which is 1")
+        if node.threshold < 0:
+            raise GraphError(f"{node.name}: threshold {node.threshold} is negative")
+        zeros = np.zeros(half, np.int64)
+        return (half, *shape[1:]), "messages", zeros, zeros + 1
 
     def _conv_output(
         self, node: Conv, shape: Shape, low: IntArray, high: IntArray
@@ -285,19 +335,12 @@ class Graph:
                 "use a smaller kernel or more padding"
             )
         lo, hi = _spread(low, shape[0]), _spread(high, shape[0])
+        # all groups at once: a loop would let a small file ask for a million turns
         taps = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-        outs = [
-            _bounds(
-                part.reshape(len(part), -1),
-                np.repeat(lo_group, part.shape[2]),
-                np.repeat(hi_group, part.shape[2]),
-            )
-            for part, lo_group, hi_group in zip(
-                taps, lo.reshape(groups, -1), hi.reshape(groups, -1), strict=True
-            )
-        ]
-        low_out = np.concatenate([o[0] for o in outs]) << node.exponent
-        high_out = np.concatenate([o[1] for o in outs]) << node.exponent
+        positive, negative = np.maximum(taps, 0).sum(3), np.minimum(taps, 0).sum(3)
+        lo, hi = lo.reshape(groups, -1, 1), hi.reshape(groups, -1, 1)
+        low_out = (positive @ lo + negative @ hi).ravel() << node.exponent
+        high_out = (positive @ hi + negative @ lo).ravel() << node.exponent
         return (weight.shape[0], *size), "current", low_out, high_out
 
 
@@ -317,7 +360,7 @@ def _check_types(node: Node) -> None:
             good = good and (item.name == "shape" or len(value) == 2)
             wanted = "a tuple of integers" + ("" if item.name == "shape" else ", (H, W)")
         else:
-            kind = bool if item.name == "signed" else int
+            kind = bool if item.type == "bool" else int
             good, wanted = type(value) is kind, f"of type {kind.__name__}"
         if not good:
             raise GraphError(f"{node.name}: {item.name} is {value!r}; it must be {wanted}")
@@ -338,6 +381,14 @@ def _check_synapse(node: Conv | Dense) -> None:
         raise GraphError(f"{node.name}: exponent is {node.exponent}; use 0..16")
     if node.lag < 0:
         raise GraphError(f"{node.name}: lag is {node.lag}; a synapse cannot answer early")
+
+
+def _check_change(node: Delta | SigmaDelta) -> None:
+    if node.threshold < 0:
+        raise GraphError(f"{node.name}: threshold {node.threshold} is negative")
+    for item in ("spike_exponent", "state_exponent"):
+        if not 0 <= getattr(node, item) <= 7:
+            raise GraphError(f"{node.name}: {item} is {getattr(node, item)}; use 0..7")
 
 
 def _check_decay(name: str, field: str, values: IntArray) -> None:

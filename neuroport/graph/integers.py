@@ -81,3 +81,115 @@ def relay(current: Any, shift: int, threshold: int) -> Any:
 def readout_step(v: Any, current: Any, bias: Any) -> Any:
     """One step of an integrator: ``v = saturate24(v + wrap24(current << 6) + (bias << 6))``."""
     return saturate24(v + wrap24(current << STATE_SHIFT) + (bias << STATE_SHIFT))
+
+
+def delta_step(
+    act: Any, residue: Any, current: Any, threshold: Any, spike_exponent: int, state_exponent: int
+) -> tuple[Any, Any, Any]:
+    """One step of the delta encoder: send what changed, once the change is large enough.
+
+    ::
+
+        new   = current << (spike_exponent + state_exponent)
+        delta = new - act + residue
+        sent  = delta  where |delta| >= threshold << (spike_exponent + state_exponent), else 0
+        m     = sent >> state_exponent                     rounds down
+
+    Source: ``lava/proc/sdn/models.py``, ``PyDeltaModelFixed`` (without cumulative error, which
+    NetX never asks for). Returns ``(act, residue, m)``.
+    """
+    scale = spike_exponent + state_exponent
+    return _send_change(act, residue, current << scale, threshold << scale, state_exponent)
+
+
+def sigma_step(sigma: Any, current: Any) -> Any:
+    """One step of the decoder of deltas: ``sigma + current``.
+
+    Source: ``lava/proc/sdn/models.py``, ``PySigmaModelFixed``.
+    """
+    return sigma + current
+
+
+def sigma_delta_step(
+    sigma: Any,
+    act: Any,
+    residue: Any,
+    current: Any,
+    bias: Any,
+    threshold: Any,
+    spike_exponent: int,
+    state_exponent: int,
+) -> tuple[Any, Any, Any, Any]:
+    """One step of a rectifying unit that receives changes and sends changes.
+
+    ::
+
+        sigma = sigma + current
+        new   = max(sigma + (bias << (spike_exponent + state_exponent)), 0)
+
+    and then as :func:`delta_step`; bits below ``state_exponent`` of what is sent are lost.
+    Source: ``lava/proc/sdn/models.py``, ``PySigmaDeltaModelFixed`` with ``ActivationMode.RELU``.
+    Returns ``(sigma, act, residue, m)``.
+    """
+    scale = spike_exponent + state_exponent
+    sigma = sigma_step(sigma, current)
+    new = sigma + (bias << scale)
+    new = new * (new > 0)
+    return sigma, *_send_change(act, residue, new, threshold << scale, state_exponent)
+
+
+def _send_change(
+    act: Any, residue: Any, new: Any, threshold: Any, shift: int
+) -> tuple[Any, Any, Any]:
+    delta = new - act + residue
+    sent = delta * (abs(delta) >= threshold)
+    return new, delta - sent, sent >> shift
+
+
+def resonate_step(
+    real: Any, imag: Any, a_real: Any, a_imag: Any, sin: Any, cos: Any, threshold: Any
+) -> tuple[Any, Any, Any]:
+    """One step of the resonate-and-fire neuron, which fires as its phase passes zero.
+
+    ::
+
+        trunc(x) = sign(x) * (|x| >> 12)
+        real' = saturate24(trunc(cos * real) - trunc(sin * imag) + (a_real << 6))
+        imag' = saturate24(trunc(sin * real) + trunc(cos * imag) + (a_imag << 6))
+        s     = real' >= threshold  and  imag' >= 0  and  imag < 0
+
+    ``sin`` and ``cos`` hold decay and rotation in units of 1/4096; ``threshold`` is in units of
+    the state, 64 to one of current. Source: ``lava/proc/rf/models.py``, ``PyRFModelFixed``.
+    Returns ``(real', imag', s)``.
+    """
+    before = imag
+    real, imag = _resonate(real, imag, a_real, a_imag, sin, cos)
+    return real, imag, (real >= threshold) & (imag >= 0) & (before < 0)
+
+
+def resonate_izhikevich_step(
+    real: Any, imag: Any, a_real: Any, a_imag: Any, sin: Any, cos: Any, threshold: Any
+) -> tuple[Any, Any, Any]:
+    """One step of Izhikevich's resonate-and-fire neuron: fires at ``imag' >= threshold``.
+
+    Dynamics as :func:`resonate_step`; where it fired, ``real' = 0`` and ``imag' = threshold - 1``.
+    Source: ``lava/proc/rf_iz/models.py``, ``PyRF_IZModelFixed``. Returns ``(real', imag', s)``
+    after the reset.
+    """
+    real, imag = _resonate(real, imag, a_real, a_imag, sin, cos)
+    spikes = imag >= threshold
+    kept = ~spikes
+    return real * kept, imag * kept + (threshold - 1) * spikes, spikes
+
+
+def _resonate(
+    real: Any, imag: Any, a_real: Any, a_imag: Any, sin: Any, cos: Any
+) -> tuple[Any, Any]:
+    turned = _turn(cos, real) - _turn(sin, imag) + (a_real << STATE_SHIFT)
+    other = _turn(sin, real) + _turn(cos, imag) + (a_imag << STATE_SHIFT)
+    return saturate24(turned), saturate24(other)
+
+
+def _turn(factor: Any, x: Any) -> Any:
+    product = factor * x
+    return (abs(product) >> 12) * ((product > 0) * 2 - 1)

@@ -184,9 +184,96 @@ class Readout:
         _tidy(self)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Recurrent:
+    """A :class:`Lif` that hears itself: ``current[t] += weight @ spikes[t - 1]``.
+
+    ``weight`` is (N, N) over the flattened neurons. The loop through its synapse takes the one step
+    that every synapse takes, so ideal and chip time agree; the first step of a sample hears 0.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    weight: IntArray
+    threshold: IntArray
+    current_decay: IntArray = field(default_factory=lambda: np.full(1, 4096, np.int64))
+    voltage_decay: IntArray = field(default_factory=_zero)
+    bias: IntArray = field(default_factory=_zero)
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delta:
+    """Sends changes of its current; see :func:`neuroport.graph.integers.delta_step`."""
+
+    name: str
+    inputs: tuple[str, ...]
+    threshold: int
+    spike_exponent: int = 6
+    state_exponent: int = 6
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SigmaDelta:
+    """Receives changes, rectifies their sum plus ``bias``, and sends changes.
+
+    See :func:`neuroport.graph.integers.sigma_delta_step`. How far its states go depends on the
+    frames: no interval is proven, every engine checks while it runs that they fit 24 bits.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    threshold: int
+    bias: IntArray = field(default_factory=_zero)
+    spike_exponent: int = 6
+    state_exponent: int = 6
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sigma:
+    """Sums the changes it receives, checked to fit 24 bits: the readout of sigma-delta networks."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResonateFire:
+    """Resonate-and-fire population of C channels under a current of 2C.
+
+    The first C channels of the current are real, the others imaginary. Fires as its phase passes
+    zero, :func:`neuroport.graph.integers.resonate_step`, or, with ``izhikevich``, as its imaginary
+    part reaches the threshold, :func:`neuroport.graph.integers.resonate_izhikevich_step`. ``sin``
+    and ``cos`` are one value or one per channel; ``threshold`` counts units of the state, 64 to one
+    of current.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    threshold: int
+    sin: IntArray
+    cos: IntArray
+    izhikevich: bool = False
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
 Synapse: TypeAlias = Conv | Dense
-Population: TypeAlias = Input | Lif | Relay | Readout
-Node: TypeAlias = Input | Conv | Dense | Delay | Lif | Relay | Readout
+Neuron: TypeAlias = Lif | Relay | Readout | Recurrent | Delta | SigmaDelta | Sigma | ResonateFire
+Population: TypeAlias = Input | Neuron
+Node: TypeAlias = Population | Synapse | Delay
 
 NODE_TYPES: dict[str, type[Node]] = {
     "input": Input,
@@ -196,6 +283,11 @@ NODE_TYPES: dict[str, type[Node]] = {
     "lif": Lif,
     "relay": Relay,
     "readout": Readout,
+    "recurrent": Recurrent,
+    "delta": Delta,
+    "sigmadelta": SigmaDelta,
+    "sigma": Sigma,
+    "resonator": ResonateFire,
 }
 KIND: dict[type[Node], str] = {node: kind for kind, node in NODE_TYPES.items()}
 
@@ -207,4 +299,4 @@ def is_synapse(node: Node) -> bool:
 
 def is_population(node: Node) -> bool:
     """Whether the node takes a current; a trace records its output."""
-    return isinstance(node, (Lif, Relay, Readout))
+    return isinstance(node, Neuron)

@@ -51,9 +51,11 @@ def fill(graph: Graph, file: h5py.File) -> None:
             if isinstance(value, np.ndarray):
                 entry.create_dataset(item.name, data=_narrow(node, item.name, value))
             elif item.name == "inputs":
-                entry.attrs["inputs"] = json.dumps(value)
+                entry.attrs["inputs"] = hdf5.writable(json.dumps(value), node.name)
             elif item.name in (*_PAIRS, "shape"):
                 entry.attrs[item.name] = np.array(value, np.int64)
+            elif item.name == "name":
+                entry.attrs["name"] = hdf5.writable(value, "name of a node")
             else:
                 entry.attrs[item.name] = value
 
@@ -88,13 +90,17 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
         FormatError: anything in it that is not as ``docs/format.md`` says.
         HashError: everything is, but the content was changed after it was written.
     """
-    graph, stored = hdf5.read(path, "a neuroport network file", lambda file: _read(file, path))
-    if verify and graph.hash != stored:
-        raise HashError(
-            f"{path}: content hash {graph.hash[:12]} does not match the stored {stored[:12]}; "
-            "the file was damaged or edited: export it again"
-        )
-    return graph
+
+    def build(content: Any) -> Graph:
+        graph = _graph(content, path)
+        if verify and graph.hash != content["hash"]:
+            raise HashError(
+                f"{path}: content hash {graph.hash[:12]} does not match the stored "
+                f"{content['hash'][:12]}; the file was damaged or edited: export it again"
+            )
+        return graph
+
+    return hdf5.read(path, "a neuroport network file", lambda file: _read(file, path), build)
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -103,8 +109,8 @@ def format_of(path: str | os.PathLike[str]) -> str:
     return hdf5.read(path, what, lambda file: hdf5.text(file.attrs.get("format")))
 
 
-def _read(file: h5py.File, path: str | os.PathLike[str]) -> tuple[Graph, str]:
-    """The graph in an open file and the hash stored beside it."""
+def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Plain values of an open file: what the graph is built from, and the hash beside it."""
     hdf5.check_header(file, path, FORMAT, VERSION)
     group = file.get("graph")
     if not isinstance(group, h5py.Group):
@@ -112,16 +118,29 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> tuple[Graph, str]:
     steps = _integer(group, "steps", path, "graph")
     interval = _integer(group, "interval", path, "graph")
     limit = os.path.getsize(path)
-    nodes = [_read_node(group, index, path, limit) for index in range(len(group))]
+    nodes: dict[str, Any] = {}
+    for index in range(len(group)):
+        kind, values = _read_node(group, index, path, limit)
+        if values["name"] in nodes:  # now: a thousand links to one node must not be followed
+            raise FormatError(f"{path}: node name {hdf5.short(values['name'])} is used twice")
+        nodes[values["name"]] = (kind, values)
+    stored = hdf5.text(file.attrs.get("hash"))
+    return {"nodes": list(nodes.values()), "steps": steps, "interval": interval, "hash": stored}
+
+
+def _graph(content: Any, path: str | os.PathLike[str]) -> Graph:
     try:
-        graph = Graph(nodes, steps, interval)
+        nodes = [NODE_TYPES[kind](**values) for kind, values in content["nodes"]]
+        return Graph(nodes, content["steps"], content["interval"])
     except (GraphError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise FormatError(f"{path}: {said}; the file is damaged, export it again") from error
-    return graph, hdf5.text(file.attrs.get("hash"))
+        raise FormatError(
+            f"{path}: {hdf5.short(error)}; the file is damaged, export it again"
+        ) from error
 
 
-def _read_node(group: h5py.Group, index: int, path: str | os.PathLike[str], limit: int) -> Node:
+def _read_node(
+    group: h5py.Group, index: int, path: str | os.PathLike[str], limit: int
+) -> tuple[str, dict[str, Any]]:
     key = f"{index:05d}"
     link = group.get(key, getlink=True)
     entry = group.get(key) if isinstance(link, h5py.HardLink) else None
@@ -131,7 +150,7 @@ def _read_node(group: h5py.Group, index: int, path: str | os.PathLike[str], limi
     kind = hdf5.text(entry.attrs.get("kind"))
     if kind not in NODE_TYPES:
         raise FormatError(
-            f"{path}: {where} has unknown kind {kind!r}; known: {', '.join(NODE_TYPES)}"
+            f"{path}: {where} has unknown kind {hdf5.short(kind)}; known: {', '.join(NODE_TYPES)}"
         )
     values: dict[str, Any] = {}
     for item in fields(NODE_TYPES[kind]):
@@ -143,17 +162,19 @@ def _read_node(group: h5py.Group, index: int, path: str | os.PathLike[str], limi
             values[item.name] = _array(entry, item.name, path, where, limit)
         elif item.name in (*_PAIRS, "shape"):
             values[item.name] = _sizes(entry, item.name, path, where)
-        elif item.name == "signed":
-            values["signed"] = bool(_integer(entry, "signed", path, where))
+        elif item.type == "bool":
+            values[item.name] = bool(_integer(entry, item.name, path, where))
         else:
             values[item.name] = _integer(entry, item.name, path, where)
-    return NODE_TYPES[kind](**values)
+    return kind, values
 
 
 def _integer(entry: h5py.Group, name: str, path: Any, where: str) -> int:
     value = entry.attrs.get(name)
     if not isinstance(value, (np.integer, np.bool_)):
-        raise FormatError(f"{path}: {where} attribute {name} is {value!r}, expected an integer")
+        raise FormatError(
+            f"{path}: {where} attribute {name} is {hdf5.short(value)}, expected an integer"
+        )
     return int(value)
 
 
@@ -173,10 +194,12 @@ def _sizes(entry: h5py.Group, name: str, path: Any, where: str) -> tuple[int, ..
     good = isinstance(value, np.ndarray) and value.dtype.kind == "i" and value.ndim == 1
     if not good or not (1 <= len(value) <= 3 if name == "shape" else len(value) == 2):
         raise FormatError(
-            f"{path}: {where} attribute {name} is {value!r}, expected {wanted} integers"
+            f"{path}: {where} attribute {name} is {hdf5.short(value)}, expected {wanted} integers"
         )
     if np.abs(value).max() > 1 << 20:
-        raise FormatError(f"{path}: {where} attribute {name} is {value!r}; sizes end at 2**20")
+        raise FormatError(
+            f"{path}: {where} attribute {name} is {hdf5.short(value)}; sizes end at 2**20"
+        )
     return tuple(int(n) for n in value)
 
 

@@ -7,13 +7,18 @@ from neuroport.graph.node import (
     KIND,
     Conv,
     Delay,
+    Delta,
     Dense,
     Input,
     IntArray,
     Lif,
     Node,
     Readout,
+    Recurrent,
     Relay,
+    ResonateFire,
+    Sigma,
+    SigmaDelta,
 )
 
 
@@ -25,12 +30,13 @@ def text(graph: Graph) -> str:
         f"depth={graph.depth}"
     ]
     width = max(len(node.name) for node in graph)
+    kinds = max(8, *(len(KIND[type(node)]) + 1 for node in graph))
     for node in graph:
         facts = graph.facts(node.name)
         shape = "x".join(str(n) for n in facts.shape)
         source = f" <- {' + '.join(node.inputs)}" if node.inputs else ""
         lines.append(
-            f"{KIND[type(node)]:8}{node.name:{width}}  {shape:10} @{facts.skew:<3} "
+            f"{KIND[type(node)]:{kinds}}{node.name:{width}}  {shape:10} @{facts.skew:<3} "
             f"{_fields(node)}{source}"
         )
     return "\n".join(lines)
@@ -55,16 +61,29 @@ def _fields(node: Node) -> str:
             return f"w {node.weight.shape[0]}x{node.weight.shape[1]}{delay}{_synapse(node)}"
         case Delay():
             return f"{node.steps} steps"
-        case Lif():
-            bias = f" bias {span(node.bias)}" if node.bias.any() else ""
+        case Lif() | Recurrent():
+            own = f"own w {span(node.weight)} " if isinstance(node, Recurrent) else ""
             return (
-                f"threshold {span(node.threshold)} "
-                f"decay {span(node.current_decay)}/{span(node.voltage_decay)}{bias}"
+                f"{own}threshold {span(node.threshold)} "
+                f"decay {span(node.current_decay)}/{span(node.voltage_decay)}{_bias(node)}"
             )
         case Relay():
             return f">>{node.shift}" if node.shift else "graded"
         case Readout():
             return f"bias {span(node.bias)}"
+        case Delta() | SigmaDelta():
+            bias = _bias(node) if isinstance(node, SigmaDelta) else ""
+            exponents = f"spike <<{node.spike_exponent} state <<{node.state_exponent}"
+            return f"threshold {node.threshold} {exponents}{bias}"
+        case Sigma():
+            return "sum"
+        case ResonateFire():
+            kind = "izhikevich" if node.izhikevich else "phase"
+            return f"{kind} threshold {node.threshold} sin {span(node.sin)} cos {span(node.cos)}"
+
+
+def _bias(node: Lif | Recurrent | SigmaDelta) -> str:
+    return f" bias {span(node.bias)}" if node.bias.any() else ""
 
 
 def _synapse(node: Conv | Dense) -> str:

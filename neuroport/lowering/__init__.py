@@ -6,7 +6,8 @@ asked for. Each carrier is a pass, graph -> graph.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
@@ -34,6 +35,20 @@ class Bill:
     cost: Cost | None
     refusal: str
 
+    def __str__(self) -> str:
+        way = f"{self.carrier:6} by {self.align}"
+        if self.cost is None:
+            return f"{way}: {self.refusal}"
+        return (
+            f"{way}: {self.cost.processes} processes, {self.cost.connections:,} connections, "
+            f"{self.cost.neurons:,} neurons, about {1000 * self.cost.step_seconds:.1f} ms a step"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        found = {"carrier": self.carrier, "align": self.align, "refusal": self.refusal}
+        return {**found, **(asdict(self.cost) if self.cost else {})}
+
 
 def lower(
     graph: Graph,
@@ -55,29 +70,51 @@ def lower(
         TargetError: no such target, carrier or alignment.
         IllegalError: the rules broken, all of them, or why the carrier cannot carry this network.
     """
-    rules_of(target)
-    for name, value, known in (("carrier", carrier, CARRIERS), ("align", align, ALIGNMENTS)):
-        if value != "auto" and value not in known:
-            raise TargetError(f"unknown {name} {value!r}; use auto, {', '.join(known)}")
-    if power_of_two_interval:
-        graph = pad_interval(graph)
-    bills = price(graph, target, carrier=carrier, align=align)
+    return cheapest(
+        price(
+            graph,
+            target,
+            carrier=carrier,
+            align=align,
+            power_of_two_interval=power_of_two_interval,
+        )
+    )
+
+
+def cheapest(bills: list[Bill]) -> Graph:
+    """The graph of the bill that takes least time.
+
+    Raises:
+        IllegalError: all were refused.
+    """
     possible = [(bill.cost.step_seconds, bill.graph) for bill in bills if bill.cost and bill.graph]
-    if possible:
-        return min(possible, key=lambda pair: pair[0])[1]
-    raise IllegalError(bills[0].refusal)
+    if not possible:
+        raise IllegalError(bills[0].refusal)
+    return min(possible, key=lambda pair: pair[0])[1]
 
 
 def price(
-    graph: Graph, target: str = "lava-cpu", *, carrier: str = "all", align: str = "all"
+    graph: Graph,
+    target: str = "lava-cpu",
+    *,
+    carrier: str = "all",
+    align: str = "all",
+    power_of_two_interval: bool = False,
 ) -> list[Bill]:
     """Ways to carry the shortcuts of ``graph`` to ``target``, with their costs or refusals.
 
-    ``auto`` leaves out ``stock``, which costs what ``unroll`` with relays does.
+    Args: as for :func:`lower`; ``auto`` leaves out ``stock``, which costs what ``unroll`` with
+    relays does, and ``all`` does not.
 
     Raises:
-        TargetError: there is no such way.
+        TargetError: no such target, or no such way.
     """
+    rules_of(target)
+    for name, value, known in (("carrier", carrier, CARRIERS), ("align", align, ALIGNMENTS)):
+        if value not in ("all", "auto", *known):
+            raise TargetError(f"unknown {name} {value!r}; use auto, {', '.join(known)}")
+    if power_of_two_interval:
+        graph = pad_interval(graph)
     ways = [
         (way, how)
         for way in CARRIERS
@@ -109,4 +146,4 @@ def _carry(graph: Graph, carrier: str, align: str) -> Graph:
     return lowered
 
 
-__all__ = ["ALIGNMENTS", "CARRIERS", "Bill", "Cost", "lower", "price", "violations"]
+__all__ = ["ALIGNMENTS", "CARRIERS", "Bill", "Cost", "cheapest", "lower", "price", "violations"]

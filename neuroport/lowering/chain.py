@@ -20,6 +20,7 @@ from neuroport.errors import IllegalError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    KIND,
     Conv,
     Dense,
     Input,
@@ -120,20 +121,12 @@ def _places(graph: Graph, nodes: list[Node]) -> dict[str, tuple[int, int]]:
 
 
 def _check_population(graph: Graph, node: Node) -> None:
-    facts = graph.facts(node.name)
+    if not isinstance(node, (Lif, Relay, Readout)):
+        _refuse(node, f"neuroport writes no layer of NetX for a {KIND[type(node)]}")
     if isinstance(node, Relay) and not _is_spike_relay(graph, node):
         _refuse(node, "it sends graded messages, NetX's neurons send spikes")
     if isinstance(node, (Lif, Readout)) and node.bias.ndim > 1:
         _refuse(node, "its bias differs by position, NetX has one per channel")
-    if isinstance(node, Readout):
-        bias = int(np.abs(node.bias).max())
-        reach = max(int(facts.reach_high.max()), -int(facts.reach_low.min())) + bias
-        if reach * graph.interval > integers.THRESHOLD_MAX:
-            _refuse(
-                node,
-                f"its potential can reach {reach * graph.interval}, and would fire as the neuron "
-                f"that NetX makes of it (threshold {integers.THRESHOLD_MAX})",
-            )
 
 
 def _is_spike_relay(graph: Graph, node: Node) -> bool:
@@ -145,15 +138,22 @@ def _is_spike_relay(graph: Graph, node: Node) -> bool:
 def _value(graph: Graph, node: Node, field: str) -> IntArray:
     """Constants of the CUBA neuron that stands for a population, one per channel."""
     channels = graph.facts(node.name).shape[0]
-    relay = {"threshold": 0, "current_decay": 4096, "voltage_decay": 0, "bias": 0}
-    silent = {**relay, "threshold": integers.THRESHOLD_MAX}
-    match node:
-        case Relay():
-            return np.full(channels, relay[field])
-        case Readout() if field != "bias":
-            return np.full(channels, silent[field])
-        case _:
-            return per_neuron(getattr(node, field), (channels,))
+    passive = {"threshold": 0, "current_decay": 4096, "voltage_decay": 0, "bias": 0}
+    if isinstance(node, Readout):
+        passive["threshold"] = _unreachable(graph, node)
+    found = getattr(node, field, None)
+    return per_neuron(
+        found if isinstance(found, np.ndarray) else np.array([passive[field]]), (channels,)
+    )
+
+
+def _unreachable(graph: Graph, node: Readout) -> int:
+    """A threshold at which a potential does not fire, so that it integrates as a readout does."""
+    facts = graph.facts(node.name)
+    reach = max(int(facts.reach_high.max()), -int(facts.reach_low.min()))
+    worst = (reach + int(np.abs(node.bias).max())) * graph.interval
+    # a saturated potential exceeds what 17 bits can hold, but not one more (on the CPU only)
+    return integers.THRESHOLD_MAX + int(worst > integers.THRESHOLD_MAX)
 
 
 def _scale(node: Node) -> int:
@@ -180,8 +180,7 @@ def _convolution(
     """One kernel over all channels that holds every kernel of the layer at its place."""
     kernels = []
     for synapse, node in synapses:
-        if not isinstance(synapse, Conv):
-            _refuse(synapse, "it is dense in a layer of feature maps")
+        assert isinstance(synapse, Conv)  # nothing else gives feature maps
         kernels.append(
             (synapse, node, _dilated(synapse.weight << synapse.exponent, synapse.dilation))
         )
@@ -241,8 +240,7 @@ def _matrix(
     inputs = max(stop for _, stop in places.values()) * each
     merged = np.zeros((max(stop for _, stop in members.values()), inputs), np.int64)
     for synapse, node in synapses:
-        if not isinstance(synapse, Dense):
-            _refuse(synapse, "it is a convolution in a dense layer")
+        assert isinstance(synapse, Dense)
         start, stop = members[node.name]
         for name in synapse.inputs:
             left, right = (place * each for place in places[name])

@@ -1,7 +1,7 @@
 """Legality rules: one named function each; all violations are reported at once.
 
-Sources: Lava 0.10.0, ``lava/proc/lif/models.py`` (state widths, thresholds, bias mantissa) and
-``lava/utils/weightutils.py`` (weight fields); Loihi 2 shares these widths.
+Sources: Lava 0.10.0, ``lava/proc/{lif,sdn,rf}/models.py`` (state widths, thresholds, bias mantissa)
+and ``lava/utils/weightutils.py`` (weight fields); Loihi 2 shares these widths.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
     Delay,
+    Delta,
     Dense,
     Lif,
     Node,
     Readout,
+    Recurrent,
     Relay,
+    ResonateFire,
+    SigmaDelta,
     Synapse,
     is_synapse,
 )
@@ -44,7 +48,7 @@ Rule = Callable[[Graph, Node], str | None]
 
 def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
     """Mixed-sign weights are even in [-254, 254]; weights of one sign are at most 255."""
-    if not isinstance(node, Synapse):
+    if not isinstance(node, (Synapse, Recurrent)):
         return None
     low, high = int(node.weight.min()), int(node.weight.max())
     if low < 0 < high:
@@ -58,7 +62,7 @@ def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
 
 def threshold_fits(graph: Graph, node: Node) -> str | None:
     """Thresholds are unsigned 17-bit integers."""
-    if isinstance(node, Lif) and int(node.threshold.max()) > integers.THRESHOLD_MAX:
+    if isinstance(node, (Lif, Recurrent)) and int(node.threshold.max()) > integers.THRESHOLD_MAX:
         top = node.threshold.max()
         return f"threshold {top} exceeds {integers.THRESHOLD_MAX}; use a coarser LSB"
     return None
@@ -66,14 +70,16 @@ def threshold_fits(graph: Graph, node: Node) -> str | None:
 
 def bias_fits(graph: Graph, node: Node) -> str | None:
     """Biases are 13-bit signed mantissas."""
-    if isinstance(node, (Lif, Readout)) and np.abs(node.bias).max() > integers.BIAS_MAX:
+    if not isinstance(node, (Lif, Readout, Recurrent)):
+        return None
+    if np.abs(node.bias).max() > integers.BIAS_MAX:
         return f"|bias| reaches {np.abs(node.bias).max()}, more than 4095; use a coarser LSB"
     return None
 
 
 def decays_fit(graph: Graph, node: Node) -> str | None:
     """A LIF's current decay starts at 1 (stored minus one) and its voltage decay ends at 4095."""
-    if not isinstance(node, Lif):
+    if not isinstance(node, (Lif, Recurrent)):
         return None
     current, voltage = int(node.current_decay.min()), int(node.voltage_decay.max())
     if current < 1 or voltage > 4095:
@@ -86,24 +92,59 @@ def decays_fit(graph: Graph, node: Node) -> str | None:
 
 def currents_fit(graph: Graph, node: Node) -> str | None:
     """The summed current into a neuron is provably below 2**17, so that its state cannot wrap."""
-    if not isinstance(node, (Lif, Readout)):
+    if not isinstance(node, (Lif, Readout, Recurrent, ResonateFire)):
         return None
     facts = graph.facts(node.name)
-    worst = max(-int(facts.reach_low.min()), int(facts.reach_high.max()))
+    low, high = int(facts.reach_low.min()), int(facts.reach_high.max())
+    if isinstance(node, Recurrent):  # what it hears of itself comes on top
+        low += int(np.minimum(node.weight, 0).sum(1).min())
+        high += int(np.maximum(node.weight, 0).sum(1).max())
+    worst = max(-low, high)
     if worst > integers.CURRENT_MAX:
         return f"current can reach {worst}, more than {integers.CURRENT_MAX}; use a coarser LSB"
     return None
 
 
 def accumulators_fit(graph: Graph, node: Node) -> str | None:
-    """Every synaptic sum and graded message provably fits 24 bits."""
+    """Every synaptic sum and graded message provably fits 24 bits.
+
+    What sigma-delta populations send is exempt: its sums are checked while an engine runs.
+    """
     if not (is_synapse(node) or isinstance(node, Relay)):
+        return None
+    if is_synapse(node) and all(_sends_changes(graph, name) for name in node.inputs):
         return None
     facts = graph.facts(node.name)
     bounds = (facts.low, facts.high, facts.reach_low, facts.reach_high)
     worst = max(int(np.abs(bound).max()) for bound in bounds)
     if worst > integers.MESSAGE_MAX:
         return f"a sum can reach {worst}, more than 24 bits hold; shift its source further"
+    return None
+
+
+def _sends_changes(graph: Graph, name: str) -> bool:
+    node = graph[name]
+    if isinstance(node, Delay):
+        return all(_sends_changes(graph, source) for source in node.inputs)
+    return isinstance(node, (Delta, SigmaDelta))
+
+
+def states_fit(graph: Graph, node: Node) -> str | None:
+    """Thresholds and biases of sigma-delta and resonating neurons fit their 24-bit states."""
+    if isinstance(node, ResonateFire):
+        worst = node.threshold
+    elif isinstance(node, (Delta, SigmaDelta)):
+        worst = node.threshold
+        if isinstance(node, SigmaDelta):
+            worst = max(worst, int(np.abs(node.bias).max()))
+        else:
+            facts = graph.facts(node.name)
+            worst = max(worst, -int(facts.reach_low.min()), int(facts.reach_high.max()))
+        worst <<= node.spike_exponent + node.state_exponent
+    else:
+        return None
+    if worst > integers.STATE_MAX:
+        return f"a state or threshold reaches {worst}, more than 24 bits hold; use a coarser LSB"
     return None
 
 
@@ -139,6 +180,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         bias_fits,
         decays_fit,
         delays_fit,
+        states_fit,
         currents_fit,
         accumulators_fit,
         skews_meet,

@@ -56,8 +56,9 @@ class Schedule:
         step = late if self.delays else 1
         if (source, step) not in self._held:
             relay = self.fresh(f"{source}.held")
-            self.add(identity(self.fresh(f"{relay}.identity"), source, shape, lag=step - 1))
-            self._held[source, step] = self.add(Relay(relay, (f"{relay}.identity",)))
+            name = self.fresh(f"{relay}.identity")
+            delivery = self.add(identity(name, source, shape, lag=step - 1))
+            self._held[source, step] = self.add(Relay(relay, (delivery,)))
         return self.hold(self._held[source, step], until, shape)
 
     def finish(self) -> Graph:

@@ -19,6 +19,8 @@ from neuroport.lowering.skew import Schedule
 
 def unroll(graph: Graph, align: str = "delays") -> Graph:
     """Repeat synapses until the inputs of every node have equal skew."""
+    if graph.balanced:
+        return graph
     plan = Schedule(graph, align)
     delivered: dict[tuple[str, int], tuple[str, ...]] = {}
     used = {name for node in graph for name in node.inputs}

@@ -8,11 +8,13 @@ from pathlib import Path
 import h5py
 
 from neuroport import hdf5
+from neuroport.errors import FormatError
 from neuroport.files import write_atomic
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
+from neuroport.graph.node import Input
 from neuroport.lowering.rules import check
-from neuroport.netx import layers
+from neuroport.netx import layers, stock
 
 
 def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu") -> Path:
@@ -35,6 +37,27 @@ def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu")
     return write_atomic(path, hdf5.image(fill))
 
 
-def read(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
-    """Read a ``.net`` or ``.graph`` file; see :func:`neuroport.graph.store.load`."""
+def read(
+    path: str | os.PathLike[str],
+    *,
+    verify: bool = True,
+    steps: int | None = None,
+    frames: Input | None = None,
+) -> Graph:
+    """Read a network: neuroport's ``.net`` or ``.graph``, or a stock NetX file of lava-dl.
+
+    Args:
+        verify: refuse a neuroport file whose content does not match the hash stored in it.
+        steps: steps a sample lasts, for stock files, which need not say it.
+        frames: the input node, for stock files; see :func:`neuroport.netx.stock.read`.
+
+    Raises:
+        StorageError: no such file.
+        FormatError: not such a file, or a stock file that no graph expresses.
+        HashError: a sound neuroport file that was changed after it was written.
+    """
+    if stock.is_stock(path):
+        return stock.read(path, steps=steps, frames=frames)
+    if steps is not None or frames is not None:
+        raise FormatError(f"{path}: holds a graph, which has its steps and its input; drop yours")
     return store.load(path, verify=verify)

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from neuroport.analysis.statistics import statistics
-from neuroport.backends.trace import Trace
+from neuroport.backends.trace import Trace, is_spiking
 from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Relay, Synapse
@@ -55,7 +55,7 @@ def report(
         drawing=drawing(graph),
         facts=_facts(graph, found),
         rasters=rasters(trace),
-        spiking=[name for name, kind in trace.kinds.items() if kind == "lif"],
+        spiking=[name for name, kind in trace.kinds.items() if is_spiking(kind)],
         rows=ROWS,
         panels=PANELS,
         stats=statistics(graph, trace, frames),

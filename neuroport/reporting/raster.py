@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from neuroport.backends.trace import Trace
+from neuroport.backends.trace import Trace, is_spiking
 from neuroport.reporting.svg import child, markup, picture
 
 ROWS = 60  # neurons drawn of one population
@@ -35,7 +35,7 @@ class Panel:
 
 def rasters(trace: Trace, sample: int = 0) -> tuple[Panel, ...]:
     """Panels of the spiking populations in the order of the trace, at most ``PANELS`` of them."""
-    names = [name for name, kind in trace.kinds.items() if kind == "lif"]
+    names = [name for name, kind in trace.kinds.items() if is_spiking(kind)]
     return tuple(_panel(trace, names[i], sample) for i in _evenly(len(names), PANELS))
 
 

@@ -54,17 +54,35 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 """
 
+# Ctrl-C at the first event of a kind that concerns a name
+INTERRUPTED = """\
+import os, signal, sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # not what a shell left ignored
+pressed = []
+
+def hook(event, arguments):
+    if not pressed and event == {event!r} and {name!r} in str(arguments):
+        pressed.append(True)
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(hook)
+"""
+
 # Python ignores the signal with which the kernel ends a process that writes too large a file
 KILLED_WHILE_WRITING = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
 
 
 @pytest.fixture
-def refused(neuroport: Any, snapshot: Any, tmp_path: Path) -> Refused:
-    """The one line on stderr of a verb that refuses; the test's folder must stay as it was."""
+def refused(neuroport: Any, called: Any, snapshot: Any, tmp_path: Path) -> Refused:
+    """The one line on stderr of a verb that refuses; the test's folder must stay as it was.
+
+    A process of its own is started where ``options`` say something about the process.
+    """
 
     def call(*arguments: object, code: int = 2, says: tuple[str, ...] = (), **options: Any) -> str:
         before = snapshot(tmp_path)
-        done = neuroport(*arguments, cwd=tmp_path, **options)
+        done = (neuroport if options else called)(*arguments, cwd=tmp_path, **options)
         assert done.returncode == code, done.stdout + done.stderr
         lines = done.stderr.splitlines()
         assert len(lines) == 1, done.stderr
@@ -175,6 +193,17 @@ def test_a_recipe_whose_name_cannot_name_a_file_is_refused(
     assert text != tiny_recipe.read_text()
     (tmp_path / "mine.toml").write_text(text)
     refused("train", "mine.toml", "-o", "run", says=("mine.toml: name is", repr(name)))
+
+
+@pytest.mark.parametrize("verb", [("train", "demo", "-o"), ("demo", "--out")], ids=lambda v: v[0])
+@pytest.mark.parametrize("out", ["mine.net", "mine.net/run"])
+def test_a_file_in_place_of_the_folder_of_a_run_is_refused_before_any_work(
+    refused: Refused, without: Any, tmp_path: Path, verb: tuple[str, ...], out: str
+) -> None:
+    (tmp_path / "mine.net").write_bytes(b"precious")
+    says = (f"{out}: mine.net is a file", "choose another folder or move the file away")
+    # neither could work without torch: it is not even asked for
+    refused(*verb, out, env=without("torch"), says=says)
 
 
 def test_a_recipe_that_is_not_text_is_refused(refused: Refused, tmp_path: Path) -> None:
@@ -648,11 +677,11 @@ def test_a_report_refuses_results_that_are_no_json(refused: Refused, trace: Path
 
 @pytest.mark.parametrize("results", ["[]", '{"comparisons": 7}', '{"accuracy": 3, "seconds": "x"}'])
 def test_a_report_without_sound_results_is_drawn_or_refused_but_never_a_traceback(
-    neuroport: Any, trace: Path, results: str
+    called: Any, trace: Path, results: str
 ) -> None:
     trace.with_name("demo.json").write_text(results)
     arguments = ("report", "tiny.net", "--trace", "tiny.trace", "--results", "demo.json")
-    done = neuroport(*arguments, "-o", "page.html", cwd=trace.parent)
+    done = called(*arguments, "-o", "page.html", cwd=trace.parent)
     assert done.returncode in (0, 2), done.stderr
     if done.returncode == 2:
         (line,) = done.stderr.splitlines()
@@ -688,8 +717,6 @@ def test_a_full_disk_during_training_keeps_the_last_checkpoint(
     refused: Refused, killed_in_the_second_epoch: Path, tiny_recipe: Path, tmp_path: Path
 ) -> None:
     says = ("checkpoint.safetensors: cannot write", "File too large", "free space")
-    (tmp_path / "empty").mkdir()
-    refused("train", tiny_recipe, "-o", "empty", preexec=largest_file(4096), says=says)
     shutil.copytree(killed_in_the_second_epoch, tmp_path / "run")
     refused("train", tiny_recipe, "-o", "run", preexec=largest_file(4096), says=says)
     assert epochs_done(tmp_path / "run") == 1
@@ -703,6 +730,43 @@ def test_a_place_where_no_file_can_be_is_refused(
     (tmp_path / "folder").mkdir()
     says = (f"{out}: cannot write", "choose another")
     refused("export", "lowered.graph", "-o", out, says=says)
+
+
+# -- interrupted ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("lower", "lowered.graph", "-o", "new.graph"),
+        ("export", "lowered.graph", "-o", "tiny.net"),
+        ("run", "tiny.net", "--frames", "frames.npy", "-o", "new/tiny.trace"),
+        ("report", "tiny.net", "--trace", "tiny.trace", "-o", "page.html"),
+        ("report", "tiny.net", "--trace", "tiny.trace", "-o", "page.html", "--json"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_ctrl_c_while_a_file_is_written_leaves_nothing_and_says_so(
+    refused: Refused, startup: Any, trace: Path, network: Path, arguments: tuple[str, ...]
+) -> None:
+    shutil.copy(network.with_name("lowered.graph"), trace.with_name("lowered.graph"))
+    (trace.parent / "new").mkdir()
+    out = arguments[arguments.index("-o") + 1]
+    environment = startup(INTERRUPTED.format(event="os.rename", name=out))
+    line = refused(*arguments, code=130, env=environment)
+    assert line == "neuroport: interrupted; nothing was written"
+
+
+def test_ctrl_c_after_a_file_was_written_says_which(
+    neuroport: Any, startup: Any, trace: Path
+) -> None:
+    # the table is drawn when the page is there
+    environment = startup(INTERRUPTED.format(event="import", name="neuroport.reporting.terminal"))
+    arguments = ("report", "tiny.net", "--trace", "tiny.trace", "-o", "page.html")
+    done = neuroport(*arguments, cwd=trace.parent, env=environment)
+    assert done.returncode == 130
+    assert done.stderr == "neuroport: interrupted; page.html was written before\n"
+    assert trace.with_name("page.html").read_text().rstrip().endswith("</html>")
 
 
 # -- killed --------------------------------------------------------------------------------------
@@ -747,9 +811,10 @@ def test_export_killed_leaves_the_earlier_file_and_no_half_one(
     after = snapshot(tmp_path)
     assert len(after) == len(before) + 1  # it was killed between opening and renaming
     assert under_final_names(after) == before
-    # what is left behind is in nobody's way
+    # what is left behind is in nobody's way, and goes with the next write
     assert neuroport(*arguments, cwd=tmp_path).returncode == 0
     assert (tmp_path / out).read_bytes() == network.read_bytes()
+    assert list(tmp_path.glob(".*")) == []
 
 
 def without_seconds(path: Path) -> list[dict[str, Any]]:
@@ -780,8 +845,7 @@ def assert_resumes_to(neuroport: Any, recipe: Path, folder: Path, trained: Path)
     assert without_seconds(folder / "metrics.jsonl") == without_seconds(trained / "metrics.jsonl")
 
 
-# Epochs rename checkpoint and metrics in turn: the third rename is the second epoch's checkpoint,
-# the sixth the last epoch's metrics, when the checkpoint already says that all is done.
+# Epochs rename checkpoint and metrics in turn: the third rename is the second epoch's checkpoint.
 
 
 @pytest.fixture(scope="module")
@@ -796,21 +860,18 @@ def killed_in_the_second_epoch(
     return folder
 
 
-def test_train_killed_leaves_a_whole_checkpoint_and_resumes_to_the_same_end(
+def test_train_killed_twice_leaves_whole_files_and_resumes_to_the_same_end(
     neuroport: Any,
+    startup: Any,
     killed_in_the_second_epoch: Path,
     trained: Path,
     tiny_recipe: Path,
     tmp_path: Path,
 ) -> None:
     folder = Path(shutil.copytree(killed_in_the_second_epoch, tmp_path / "run"))
-    assert_resumes_to(neuroport, tiny_recipe, folder, trained)
-
-
-def test_train_killed_before_its_last_metrics_writes_them_when_started_again(
-    neuroport: Any, startup: Any, trained: Path, tiny_recipe: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "run"
-    epochs, _, lines = kill_at_rename(neuroport, startup, tiny_recipe, folder, 6)
+    # started again, it writes the metrics first: its fifth rename is that of the last metrics
+    epochs, _, lines = kill_at_rename(neuroport, startup, tiny_recipe, folder, 5)
     assert (epochs, lines) == (3, 2)
     assert_resumes_to(neuroport, tiny_recipe, folder, trained)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"checkpoint.safetensors", "metrics.jsonl", "recipe.toml"}

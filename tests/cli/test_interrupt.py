@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
-from collections.abc import Callable
-from functools import partial
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,81 +13,56 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-# Epochs of a second or so: long enough to be hit in the middle.
-RECIPE = """\
-name = "interrupted"
+# The command line, hit by a signal in the second batch of an epoch.
+STOPPED = """\
+import os, signal, sys
 
-[data]
-steps = 4
-train = 400
-test = 20
+signal.signal(signal.SIGINT, signal.default_int_handler)  # not what a shell left ignored
+from neuroport.cli import main
+from neuroport.training import fit
 
-[network]
-widths = [4, 6, 8]
+stop = (int(sys.argv.pop(1)) - 1, 1)
+number = int(sys.argv.pop(1))
+rate = fit._learning_rate
 
-[training]
-epochs = 2
-batch = 20
-learning_rate = 0.05
-shift = 1
+def rate_or_stop(recipe, epoch, index, batches):
+    if (epoch, index) == stop:
+        os.kill(os.getpid(), number)
+    return rate(recipe, epoch, index, batches)
 
-[quantization]
-epochs = 2
+fit._learning_rate = rate_or_stop
+main()
 """
 
 
-@pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def recipe(tiny_recipe: Path, tmp_path: Path) -> Path:
+    """The tiny recipe with a second quantized epoch, which starts from an optimizer's state."""
     pytest.importorskip("torch")
-    path = tmp_path_factory.mktemp("recipe") / "interrupted.toml"
-    path.write_text(RECIPE)
+    text = tiny_recipe.read_text()
+    changed = text.replace("[quantization]\nepochs = 1", "[quantization]\nepochs = 2")
+    assert changed != text
+    path = tmp_path / "interrupted.toml"
+    path.write_text(changed)
     return path
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(neuroport: Any, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run that nobody disturbed."""
-    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
-    done = neuroport("train", recipe, "-o", folder)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 def metrics(folder: Path) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl, none where there is no such file yet."""
-    path = folder / "metrics.jsonl"
-    return [json.loads(n) for n in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-Stop = Callable[[Path, int, signal.Signals], tuple[int, str]]
-
-
-@pytest.fixture(scope="module")
-def stop_in_epoch(entry_point: list[str], recipe: Path) -> Stop:
-    """Train, send a signal about half way through an epoch (from 1): exit code and stderr."""
-    return partial(stop, [*entry_point, "train", str(recipe), "-o"])
-
-
-def stop(start: list[str], folder: Path, epoch: int, number: signal.Signals) -> tuple[int, str]:
-    command = subprocess.Popen(
-        [*start, str(folder)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+def train_until(epoch: int, number: int, recipe: Path, folder: Path) -> tuple[int, str]:
+    """Train until a signal in an epoch (from 1): exit code and stderr."""
+    command = [sys.executable, "-c", STOPPED, str(epoch), str(int(number))]
+    done = subprocess.run(
+        [*command, "train", str(recipe), "-o", str(folder)],
+        capture_output=True,
         text=True,
-        # a shell starts background jobs with the interrupt ignored; a user's terminal does not
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+        timeout=120,
     )
-    given_up = time.monotonic() + 120
-    while len(done := metrics(folder)) < epoch - 1:
-        assert command.poll() is None, "training ended before it could be stopped"
-        assert time.monotonic() < given_up
-        time.sleep(0.01)
-    time.sleep(done[-1]["seconds"] / 2)
-    command.send_signal(number)
-    _, said = command.communicate(timeout=60)
     # the epoch before is there, the one that was stopped is not
-    assert len(metrics(folder)) == epoch - 1
-    return command.returncode, said
+    assert len(metrics(folder)) == epoch - 1, done.stderr
+    return done.returncode, done.stderr
 
 
 def assert_same_run(got: Path, want: Path) -> None:
@@ -111,31 +84,23 @@ def assert_same_run(got: Path, want: Path) -> None:
     assert [m["phase"] for m in timeless[1]] == ["float", "float", "quantized", "quantized"]
 
 
-def test_ctrl_c_in_the_second_epoch_resumes_to_the_weights_of_an_undisturbed_run(
-    stop_in_epoch: Stop, neuroport: Any, recipe: Path, uninterrupted: Path, tmp_path: Path
+def test_training_stopped_again_and_again_ends_with_the_weights_of_an_undisturbed_run(
+    neuroport: Any, called: Any, recipe: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    code, said = stop_in_epoch(folder, 2, signal.SIGINT)
+    code, said = train_until(2, signal.SIGINT, recipe, folder)
     assert code == 130
     assert said == "neuroport: interrupted; the same command resumes from the last checkpoint\n"
     # an interrupted process clears away what it was writing
     assert {path.name for path in folder.iterdir()} == {"checkpoint.safetensors", "metrics.jsonl"}
-    done = neuroport("train", recipe, "-o", folder)
-    assert done.returncode == 0, done.stderr
-    assert "epoch  1/4" not in done.stdout
-    assert "epoch  2/4" in done.stdout
-    assert_same_run(folder, uninterrupted)
-
-
-def test_kill_9_in_the_quantized_phase_resumes_to_the_weights_of_an_undisturbed_run(
-    stop_in_epoch: Stop, neuroport: Any, recipe: Path, uninterrupted: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "run"
-    # once at the first epoch of the phase, once with its optimizer under way
+    # once in the first epoch of the quantized phase, once with its optimizer under way
     for epoch in (3, 4):
-        code, _ = stop_in_epoch(folder, epoch, signal.SIGKILL)
+        code, _ = train_until(epoch, signal.SIGKILL, recipe, folder)
         assert code == -signal.SIGKILL
-        assert metrics(folder)[-1]["phase"] == ("float" if epoch == 3 else "quantized")
     done = neuroport("train", recipe, "-o", folder)
     assert done.returncode == 0, done.stderr
-    assert_same_run(folder, uninterrupted)
+    assert "epoch  3/4" not in done.stdout
+    assert "epoch  4/4" in done.stdout
+    undisturbed = called("train", recipe, "-o", tmp_path / "undisturbed", cwd=tmp_path)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    assert_same_run(folder, tmp_path / "undisturbed")

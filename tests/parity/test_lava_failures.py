@@ -31,8 +31,11 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads Linux's /proc"),
 ]
 
-DEADLINE = 60.0  # not met by what fails at once, on a busy machine either
+DEADLINE = 60.0
+SOON = 20.0  # seconds for what fails at once, importing Lava included, on a busy machine too
 SLACK = 10.0
+PATIENCE = (3.0, 10.0, 30.0)  # deadlines, until a busy machine reaches the code that sleeps
+SLEEP = "open({reached!r}, 'w').close(); time.sleep(3600)"
 SHARED_MEMORY = Path("/dev/shm")
 
 PROCESS = """\
@@ -50,6 +53,7 @@ class GradedVec(AbstractProcess):
 MODEL = """\
 import os
 import signal
+import sys
 import time
 
 import numpy as np
@@ -60,6 +64,13 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.graded.process import GradedVec
+
+
+class Unreadable(Exception):
+    # can be pickled, but not read again
+
+    def __init__(self, first, second):
+        super().__init__(first)
 
 
 @implements(proc=GradedVec, protocol=LoihiProtocol)
@@ -146,15 +157,14 @@ def orphaned_memory(before: set[str]) -> set[str]:
 def assert_nothing_left(folder: Path, memory: set[str]) -> None:
     # the kernel and Python's resource tracker may need a moment
     given_up = time.monotonic() + 3
-    while processes_started_with(folder) or orphaned_memory(memory):
-        if time.monotonic() > given_up:
-            break
+    processes, orphans = processes_started_with(folder), orphaned_memory(memory)
+    while (processes or orphans) and time.monotonic() < given_up:
         time.sleep(0.05)
-    processes = processes_started_with(folder)
+        processes = processes_started_with(folder)
+        # another program's segments come and go while we look: ours would stay
+        orphans &= orphaned_memory(memory)
     for pid in processes:  # a failing test must not leave behind what it found
         os.kill(pid, signal.SIGKILL)
-    time.sleep(0.5 if processes else 0)
-    orphans = orphaned_memory(memory)
     for name in orphans:
         (SHARED_MEMORY / name).unlink(missing_ok=True)
     assert processes == {}
@@ -169,7 +179,7 @@ def fail(
     started = time.monotonic()
     with pytest.raises(BackendError) as caught:
         port.run(graph, digits, on="lava-cpu", deadline=deadline)
-    assert time.monotonic() - started < deadline + SLACK
+    assert time.monotonic() - started < (SOON if deadline == DEADLINE else deadline + SLACK)
     assert "\n" not in caught.value.message
     assert_nothing_left(folder, memory)
     return caught.value
@@ -208,61 +218,112 @@ def test_a_model_that_raises_ends_with_lavas_own_traceback(
 
 @pytest.mark.parametrize("size", [3, 5])
 def test_a_message_of_the_wrong_shape_ends_with_lavas_own_traceback(
-    graph: Graph,
-    digits: npt.NDArray[Any],
-    misbehave: Misbehave,
-    monkeypatch: pytest.MonkeyPatch,
-    size: int,
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, size: int
 ) -> None:
     error = fail(graph, digits, misbehave(step=f"message = np.zeros({size}, np.int32)"))
     assert error.message.startswith("Lava failed: ")
     assert f"({size},)" in error.message
     assert "in run_spk" in error.detail
-    assert_lava_runs(graph, digits, monkeypatch)
 
 
-@pytest.mark.parametrize(("where", "deadline"), [("start", 3.0), ("step", 5.0)])
-def test_a_model_that_sleeps_for_ever_ends_at_the_deadline(
+@pytest.mark.parametrize(("where", "function"), [("start", "__init__"), ("step", "run_spk")])
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("np.zeros(4)[:] = np.zeros(5)", "ValueError: could not broadcast"),
+        ("raise RuntimeError(lambda: 'no pickle')", "RuntimeError: <function"),
+        ("raise Unreadable('not read', 'again')", "lava.proc.graded.models.Unreadable: not read"),
+        ("sys.exit('enough')", "SystemExit: enough"),
+    ],
+    ids=["shape", "cannot be pickled", "cannot be unpickled", "exit"],
+)
+def test_whatever_a_model_raises_comes_with_lavas_own_traceback(
+    graph: Graph,
+    digits: npt.NDArray[Any],
+    misbehave: Misbehave,
+    code: str,
+    says: str,
+    where: str,
+    function: str,
+) -> None:
+    """Lava would wait for ever, or tell of pickles."""
+    folder = misbehave(**{where: code})
+    error = fail(graph, digits, folder)
+    assert error.message.startswith(f"Lava failed: {says}")
+    assert error.detail.startswith("Traceback (most recent call last):")
+    assert f"in {function}" in error.detail
+    assert str(folder / "lava") in error.detail
+
+
+@pytest.mark.parametrize(("where", "function"), [("start", "__init__"), ("step", "run_spk")])
+def test_a_model_that_sleeps_for_ever_ends_at_the_deadline_and_is_told_where_it_was(
     graph: Graph,
     digits: npt.NDArray[Any],
     misbehave: Misbehave,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     where: str,
-    deadline: float,
+    function: str,
 ) -> None:
-    error = fail(graph, digits, misbehave(**{where: "time.sleep(3600)"}), deadline)
+    reached = tmp_path / "reached"
+    folder = misbehave(**{where: SLEEP.format(reached=str(reached))})
+    for deadline in PATIENCE:
+        error = fail(graph, digits, folder, deadline)
+        if reached.exists():
+            break
     assert error.message.startswith(f"Lava did not finish within {deadline:g} s; ")
     assert "raise the deadline" in error.message
+    # the others wait for the one that sleeps
+    assert error.detail.startswith("'relay' (Misbehaving) was here:\n")
+    assert error.detail.count("was here") == 1
+    assert f"in {function}" in error.detail.splitlines()[2]
     assert_lava_runs(graph, digits, monkeypatch)
+
+
+@pytest.mark.parametrize("where", ["start", "step"])
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("os._exit(3)", "exit code 3"),
+        ("os._exit(0)", "exit code 0"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "signal 9"),
+    ],
+)
+def test_a_lava_process_that_is_gone_is_noticed_at_once_and_named(
+    graph: Graph,
+    digits: npt.NDArray[Any],
+    misbehave: Misbehave,
+    code: str,
+    says: str,
+    where: str,
+) -> None:
+    error = fail(graph, digits, misbehave(**{where: code}))
+    assert error.message == f"Lava failed: Lava process 'relay' (Misbehaving) ended with {says}"
 
 
 @pytest.mark.parametrize(
-    ("step", "says"),
+    ("code", "says"),
     [
-        ("os._exit(3)", "exit code 3"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "exit code -9"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("os._exit(3)", "Lava process 'relay' (Misbehaving) ended with exit code 3"),
     ],
 )
-def test_a_lava_process_that_ends_in_the_middle_is_noticed_before_the_deadline(
-    graph: Graph,
-    digits: npt.NDArray[Any],
-    misbehave: Misbehave,
-    monkeypatch: pytest.MonkeyPatch,
-    step: str,
-    says: str,
+def test_a_failure_while_lava_stops_is_told_too(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, code: str, says: str
 ) -> None:
-    error = fail(graph, digits, misbehave(step=step))
-    assert error.message.startswith("Lava failed: Lava process ")
-    assert says in error.message
-    assert_lava_runs(graph, digits, monkeypatch)
+    stop = "from lava.magma.runtime.mgmt_token_enums import MGMT_COMMAND; "
+    stop += f"self._cmd_handlers[MGMT_COMMAND.STOP[0]] = lambda: {code}"
+    error = fail(graph, digits, misbehave(step=stop))
+    assert error.message == f"Lava failed: {says}"
 
 
-def test_a_lava_process_that_ends_at_start_up_ends_at_the_deadline_at_the_latest(
-    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+def test_a_crash_in_native_code_says_where(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave
 ) -> None:
-    error = fail(graph, digits, misbehave(start="os._exit(3)"), 3.0)
-    assert error.message.startswith("Lava ")
-    assert_lava_runs(graph, digits, monkeypatch)
+    error = fail(graph, digits, misbehave(step="os.kill(os.getpid(), signal.SIGSEGV)"))
+    assert error.message.endswith("'relay' (Misbehaving) ended with signal 11")
+    assert "Segmentation fault" in error.detail
+    assert "in run_spk" in error.detail
 
 
 def test_a_failure_at_start_up_ends_with_lavas_own_traceback(
@@ -271,18 +332,28 @@ def test_a_failure_at_start_up_ends_with_lavas_own_traceback(
     error = fail(graph, digits, misbehave(start="raise RuntimeError('no start')"))
     assert error.message == "Lava failed: RuntimeError: no start"
     assert error.detail.startswith("Traceback (most recent call last):")
+    assert "in __init__" in error.detail
     assert_lava_runs(graph, digits, monkeypatch)
 
 
-def test_a_model_that_lava_cannot_read_ends_with_lavas_own_traceback(
-    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("def broken(:\n", "Lava failed: "),
+        ("raise RuntimeError('no model')\n", "Lava failed: "),
+        ("import sys; sys.exit('no model')\n", "Lava failed: SystemExit: no model"),
+        ("import os; os._exit(3)\n", "Lava's child process ended without a result (exit code 3)"),
+    ],
+)
+def test_a_model_that_lava_cannot_read_ends_before_start_up(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, content: str, says: str
 ) -> None:
     folder = misbehave()
-    (folder / "lava" / "proc" / "graded" / "models.py").write_text("def broken(:\n")
+    (folder / "lava" / "proc" / "graded" / "models.py").write_text(content)
     error = fail(graph, digits, folder)
-    assert error.message.startswith("Lava failed: ")
-    assert "Traceback (most recent call last):" in error.detail
-    assert_lava_runs(graph, digits, monkeypatch)
+    assert error.message.startswith(says)
+    if error.message.startswith("Lava failed"):
+        assert "Traceback (most recent call last):" in error.detail
 
 
 def test_a_child_killed_by_the_system_is_an_error_that_says_so(
@@ -320,23 +391,34 @@ def test_the_command_line_says_one_line_and_then_lavas_own_words(
     assert json.loads(done.stdout)["error"]["kind"] == "BackendError"
 
 
-def test_the_command_line_ends_at_its_deadline(command: list[str], misbehave: Misbehave) -> None:
-    folder = misbehave(step="time.sleep(3600)")
+def test_the_command_line_ends_at_its_deadline(
+    command: list[str], misbehave: Misbehave, tmp_path: Path
+) -> None:
+    reached = tmp_path / "reached"
+    folder = misbehave(step=SLEEP.format(reached=str(reached)))
     memory = {path.name for path in SHARED_MEMORY.iterdir()}
-    started = time.monotonic()
-    done = subprocess.run([*command, "--deadline", "3"], capture_output=True, text=True, timeout=60)
-    assert time.monotonic() - started < 3 + SLACK
+    for deadline in PATIENCE:
+        started = time.monotonic()
+        line = [*command, "--deadline", str(deadline)]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        assert time.monotonic() - started < deadline + SLACK
+        if reached.exists():
+            break
     assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("neuroport: Lava did not finish within 3 s; ")
+    first, *words = done.stderr.splitlines()
+    assert first.startswith(f"neuroport: Lava did not finish within {deadline:g} s; ")
+    assert words[0] == "'relay' (Misbehaving) was here:"
+    assert any("in run_spk" in line for line in words)
+    assert "neuroport/cli.py" not in done.stderr
     assert_nothing_left(folder, memory)
 
 
-def test_ctrl_c_during_lava_ends_every_process(command: list[str], misbehave: Misbehave) -> None:
-    folder = misbehave(
-        step=f"open({str(command[4])!r} + '.reached', 'w').close(); time.sleep(3600)"
-    )
-    reached = Path(f"{command[4]}.reached")
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_during_lava_ends_every_process(
+    command: list[str], misbehave: Misbehave, tmp_path: Path, presses: int
+) -> None:
+    reached = tmp_path / "reached"
+    folder = misbehave(step=SLEEP.format(reached=str(reached)))
     memory = {path.name for path in SHARED_MEMORY.iterdir()}
     child = subprocess.Popen(
         command,
@@ -350,9 +432,10 @@ def test_ctrl_c_during_lava_ends_every_process(command: list[str], misbehave: Mi
         assert child.poll() is None
         assert time.monotonic() < given_up
         time.sleep(0.02)
-    child.send_signal(signal.SIGINT)
+    for _ in range(presses):
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.1)  # an impatient user, while the processes are being ended
     _, said = child.communicate(timeout=SLACK)
     assert child.returncode == 130
-    assert len(said.strip().splitlines()) == 1
-    assert said.strip().startswith("neuroport: interrupted")
+    assert said == "neuroport: interrupted; nothing was written\n"
     assert_nothing_left(folder, memory)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import random
 import resource
 import signal
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from neuroport.errors import FormatError, StorageError
-from neuroport.files import read_bytes, read_json, write_atomic, write_json
+from neuroport.files import check_folder, read_bytes, read_json, write_atomic, write_json
 
 OLD = b"what was there before"
 
@@ -190,7 +191,7 @@ def test_killed_writer_leaves_one_complete_version(tmp_path: Path) -> None:
     path = tmp_path / "a.net"
     rng = random.Random(0)
     seen = set()
-    for _ in range(12):
+    for _ in range(8):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(path)]) as child:
             deadline = time.monotonic() + 30
             while not path.exists() and time.monotonic() < deadline:
@@ -203,9 +204,90 @@ def test_killed_writer_leaves_one_complete_version(tmp_path: Path) -> None:
         digest = hashlib.sha256(str(version).encode()).digest()
         assert content[8:] == digest * (200_000 + 1000 * (version % 7))
         seen.add(version)
-        for left in tmp_path.glob(".*"):  # nobody can tidy up after SIGKILL
-            left.unlink()
+        # nobody can tidy up after SIGKILL but the next writer of the same file
+        assert len(list(tmp_path.glob(".*"))) <= 1
     assert len(seen) > 1, "the writers were killed before they wrote anything"
+    write_atomic(path, b"new")
+    assert os.listdir(tmp_path) == ["a.net"]
+
+
+# about to rename its first file, a writer waits for a line
+WAITING = """\
+import sys
+from neuroport.files import write_atomic
+
+def hook(event, arguments):
+    if event == "os.rename":
+        print("about to rename", flush=True)
+        sys.stdin.readline()
+
+sys.addaudithook(hook)
+write_atomic(sys.argv[1], "its own")
+"""
+
+
+def waiting_writer(path: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A process that has written ``path`` but for the rename, and its temporary file."""
+    before = set(path.parent.glob(".*"))
+    child = subprocess.Popen(
+        [sys.executable, "-c", WAITING, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "about to rename\n"
+    (temporary,) = set(path.parent.glob(".*")) - before
+    return child, temporary
+
+
+def test_temporary_file_of_a_killed_writer_goes_with_the_next_write_of_the_same_file(
+    tmp_path: Path,
+) -> None:
+    child, temporary = waiting_writer(tmp_path / "a.net")
+    child.kill()
+    child.communicate()
+    write_atomic(tmp_path / "b.net", b"another file")
+    (tmp_path / "a.net").mkdir()  # in the way: this write fails
+    with pytest.raises(StorageError):
+        write_atomic(tmp_path / "a.net", b"new")
+    assert temporary.exists()
+    (tmp_path / "a.net").rmdir()
+    write_atomic(tmp_path / "a.net", b"new")
+    assert sorted(os.listdir(tmp_path)) == ["a.net", "b.net"]
+
+
+def test_temporary_file_of_a_living_writer_is_left_alone(tmp_path: Path) -> None:
+    child, temporary = waiting_writer(tmp_path / "a.net")
+    write_atomic(tmp_path / "a.net", b"new")
+    assert temporary.exists()
+    child.communicate("go on\n", timeout=30)
+    assert child.returncode == 0
+    assert (tmp_path / "a.net").read_bytes() == b"its own"
+    assert os.listdir(tmp_path) == ["a.net"]
+
+
+def test_temporary_file_of_another_machine_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that machines share, a process ID that is unknown here may live elsewhere."""
+    child, temporary = waiting_writer(tmp_path / "a.net")
+    child.kill()
+    child.communicate()
+    monkeypatch.setattr(platform, "node", lambda: "another")
+    write_atomic(tmp_path / "a.net", b"new")
+    assert temporary.exists()
+
+
+def test_folder_that_cannot_be_made_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    check_folder(tmp_path)
+    check_folder(tmp_path / "new" / "folder")
+    (tmp_path / "file").write_bytes(OLD)
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    for path in (tmp_path / "file", tmp_path / "file" / "run" / "one", tmp_path / "nowhere"):
+        with pytest.raises(StorageError, match="choose another folder or move the file away"):
+            check_folder(path)
+    assert sorted(os.listdir(tmp_path)) == ["file", "nowhere"]
 
 
 def test_json_comes_back(tmp_path: Path) -> None:

@@ -14,7 +14,18 @@ import pytest
 from neuroport.backends.reference import convolve
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, NODE_TYPES, Conv, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.graph.node import (
+    KIND,
+    NODE_TYPES,
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+)
 
 ONES = np.ones((4, 2, 3, 3), np.int64)
 
@@ -47,7 +58,8 @@ def small() -> list[Node]:
             groups=2,
         ),
         Lif("third", ("conv2",), 5),
-        Dense("classes", ("third",), np.eye(3, 72, dtype=np.int64) * 2, 1),
+        Delay("later", ("third",), 2),
+        Dense("classes", ("later",), np.eye(3, 72, dtype=np.int64) * 2, 1),
         Readout("potential", ("classes",), bias=np.array([-3, 0, 8])),
     ]
 
@@ -227,6 +239,12 @@ def test_field_of_a_conv_of_another_type_is_refused(field: str, value: Any) -> N
         Graph([frame(), conv(**{field: value})], 1)
 
 
+@pytest.mark.parametrize("interval", [2, 2.5, "4", True])
+def test_interval_that_is_shorter_than_a_sample_or_no_integer_is_refused(interval: Any) -> None:
+    with pytest.raises(GraphError, match="interval"):
+        Graph([frame()], 3, interval)
+
+
 def test_steps_that_are_not_an_integer_are_refused() -> None:
     with pytest.raises(GraphError, match="steps"):
         Graph([frame()], 2.5)  # type: ignore[arg-type]
@@ -240,7 +258,7 @@ def test_inputs_given_as_one_string_are_refused() -> None:
 
 @pytest.mark.parametrize("array", [np.ones((4, 2, 3, 3)), np.ones((4, 2, 3, 3), bool)])
 def test_arrays_that_are_not_integers_are_refused(array: np.ndarray) -> None:
-    with pytest.raises(TypeError, match="integers expected"):
+    with pytest.raises(GraphError, match="synapse: weight: integers expected"):
         conv(array)
 
 
@@ -299,6 +317,7 @@ def test_shapes_and_wires_of_every_node() -> None:
         "second": (4, 6, 6),
         "conv2": (6, 2, 6),
         "third": (6, 2, 6),
+        "later": (6, 2, 6),
         "classes": (3,),
         "potential": (3,),
     }
@@ -307,6 +326,7 @@ def test_shapes_and_wires_of_every_node() -> None:
         "input": "messages",
         "conv": "current",
         "dense": "current",
+        "delay": "messages",
         "lif": "messages",
         "relay": "messages",
         "readout": "potential",
@@ -323,7 +343,7 @@ def test_dense_flattens_its_input() -> None:
 
 def test_skew_is_the_longest_path_counted_in_synapses() -> None:
     graph = Graph(small(), 3)
-    assert [graph.facts(node.name).skew for node in graph] == [0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert [graph.facts(node.name).skew for node in graph] == [0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 5, 5]
     assert graph.depth == 5
     assert graph.facts("second").skews == (3, 2)
     assert graph.facts("conv2").skews == (3, 2)
@@ -428,7 +448,7 @@ def test_intervals_of_convolutions_are_reached_by_some_input() -> None:
 # -- text and hash ---------------------------------------------------------------------------
 
 GOLDEN = """\
-graph {hash} steps=3 nodes=11 depth=5
+graph {hash} steps=3 nodes=12 depth=5
 input   frames     2x6x6      @0   unsigned 4 bit
 conv    stem       4x6x6      @1   w 4x2x3x3 padding 1,1 <- frames
 relay   stream     4x6x6      @1   >>3 <- stem
@@ -439,7 +459,8 @@ lif     second     4x6x6      @3   threshold 9 decay 4096/0 <- conv1 + base
 conv    conv2      6x2x6      @4   w 6x2x3x2 stride 2,1 padding 0,1 dilation 1,2 groups 2 \
 <- second + first
 lif     third      6x2x6      @4   threshold 5 decay 4096/0 <- conv2
-dense   classes    3          @5   w 3x72 <<1 <- third
+delay   later      6x2x6      @4   2 steps <- third
+dense   classes    3          @5   w 3x72 <<1 <- later
 readout potential  3          @5   bias -3..8 <- classes"""
 
 
@@ -457,7 +478,7 @@ def test_text_tells_signed_inputs_and_unshifted_relays() -> None:
 
 def test_hash_is_the_one_that_the_format_specifies() -> None:
     graph = Graph(small(), 3)
-    parts = [b"steps=3"]
+    parts = [b"steps=3|interval=3"]
     for node in graph:
         parts.append(f"|{KIND[type(node)]}".encode())
         for name in (field.name for field in fields(node)):
@@ -470,8 +491,8 @@ def test_hash_is_the_one_that_the_format_specifies() -> None:
             else:
                 parts.append(f"|{name}={value!r}".encode())
     assert graph.hash == hashlib.sha256(b"".join(parts)).hexdigest()
-    # written files hold this value: it must not change while the format's version is 1
-    assert graph.hash[:16] == "06f7a4a192611098"
+    # written files hold this value: it must not change while the format's version is 2
+    assert graph.hash[:16] == "a828a9c7e4420977"
 
 
 CHANGES: list[tuple[str, str, Any]] = [
@@ -483,17 +504,22 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("stem", "padding", (1, 2)),
     ("stem", "stride", (2, 2)),
     ("stem", "dilation", (2, 2)),
+    ("stem", "lag", 1),
     ("stream", "shift", 4),
     ("stream", "threshold", 2),
     ("stream", "inputs", ("stem", "stem")),
     ("first", "threshold", 8),
     ("first", "current_decay", 3999),
     ("first", "voltage_decay", 3071),
+    ("first", "threshold", np.array([7, 7, 7, 8])),
+    ("later", "steps", 1),
     ("first", "bias", np.array([0, 1, 2, 4])),
     ("first", "bias", np.zeros(4, int)),
     ("first", "bias", np.zeros(1, int)),
     ("classes", "weight", 2 * np.eye(3, 72, 1, dtype=np.int64)),
     ("classes", "exponent", 0),
+    ("classes", "delay", np.eye(3, 72, dtype=np.int64)),
+    ("classes", "lag", 2),
     ("potential", "bias", np.array([-3, 1, 8])),
     ("potential", "name", "logits"),
     ("conv1", "name", "conv3"),
@@ -523,7 +549,9 @@ def test_hash_changes_with_every_field_of_every_node() -> None:
         assert after.hash != before.hash, (name, field)
         hashes.add(after.hash)
     assert len(hashes) == len(CHANGES)
-    assert Graph(small(), 4).hash != Graph(small(), 3).hash
+    others = {Graph(small(), *times).hash for times in ((4, 4), (3, 4), (3, 5), (3, 3))}
+    assert len(others) == 4
+    assert Graph(small(), 3).hash == Graph(small(), 3, 3).hash
 
 
 def test_hash_tells_the_same_values_in_another_shape_apart() -> None:
@@ -579,7 +607,7 @@ def test_populations_are_neurons_relays_and_readouts_in_order() -> None:
 def test_nodes_are_found_by_name() -> None:
     graph = Graph(small(), 1)
     assert graph["conv1"].inputs == ("first",)
-    assert len(graph) == len(list(graph)) == 11
+    assert len(graph) == len(list(graph)) == 12
     assert graph.input.name == "frames"
     with pytest.raises(KeyError):
         graph["ghost"]

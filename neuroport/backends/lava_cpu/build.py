@@ -26,19 +26,32 @@ from neuroport.backends.lava_cpu.processes.fixed_pt import (
     LateSynapse,
     RoundingRelay,
 )
+from neuroport.backends.lava_cpu.processes.neurons import (
+    DeltaReset,
+    OwnSynapse,
+    ResonatorIzhikevichReset,
+    ResonatorReset,
+    SigmaDeltaReset,
+    SigmaReset,
+)
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import WEIGHT_MAX
 from neuroport.graph.node import (
     Conv,
     Delay,
+    Delta,
     Dense,
     Input,
     IntArray,
     Lif,
     Node,
     Readout,
+    Recurrent,
     Relay,
+    ResonateFire,
     Shape,
+    Sigma,
+    SigmaDelta,
     per_neuron,
 )
 
@@ -77,18 +90,46 @@ def _process(node: Node, graph: Graph, frames_path: str) -> Any:
         case Relay():
             return RoundingRelay(size=size, shift=node.shift, threshold=node.threshold)
         case Lif():
-            return LIFReset(
-                shape=(size,),
-                du=_uniform(node.current_decay, facts.shape) - 1,  # Lava adds the one back
-                dv=_uniform(node.voltage_decay, facts.shape),
-                vth=_uniform(node.threshold, facts.shape),
-                bias_mant=_each(node.bias, facts.shape),
-                bias_exp=6,
-                reset_interval=start["interval"],
-                reset_offset=start["offset"],
+            return _lif(node, facts.shape, start)
+        case Recurrent():
+            lif = _lif(node, facts.shape, start)
+            weights = np.array(node.weight, np.int32)
+            own = OwnSynapse(weights=weights, **_mode(node.weight), **start)
+            lif.s_out.connect(own.s_in)
+            own.a_out.connect(lif.a_in)
+            return lif
+        case Delta():
+            return DeltaReset(shape=(size,), vth=node.threshold, **_exponents(node), **start)
+        case SigmaDelta():
+            bias = _each(node.bias, facts.shape)
+            return SigmaDeltaReset(
+                shape=(size,), vth=node.threshold, bias=bias, **_exponents(node), **start
             )
+        case Sigma():
+            return SigmaReset(shape=(size,), **start)
+        case ResonateFire():
+            kind = ResonatorIzhikevichReset if node.izhikevich else ResonatorReset
+            sin, cos = (_each(part, facts.shape) for part in (node.sin, node.cos))
+            return kind(size=size, threshold=node.threshold, sin=sin, cos=cos, **start)
         case Readout():
             return Integrator(size=size, bias=_each(node.bias, facts.shape), **start)
+
+
+def _lif(node: Lif | Recurrent, shape: Shape, start: dict[str, int]) -> Any:
+    return LIFReset(
+        shape=(int(np.prod(shape)),),
+        du=_uniform(node.current_decay, shape) - 1,  # Lava adds the one back
+        dv=_uniform(node.voltage_decay, shape),
+        vth=_uniform(node.threshold, shape),
+        bias_mant=_each(node.bias, shape),
+        bias_exp=6,
+        reset_interval=start["interval"],
+        reset_offset=start["offset"],
+    )
+
+
+def _exponents(node: Delta | SigmaDelta) -> dict[str, int]:
+    return {"spike_exp": node.spike_exponent, "state_exp": node.state_exponent}
 
 
 def _synapse(node: Conv | Dense, source: Shape, target: Shape, start: dict[str, int]) -> Any:
@@ -102,22 +143,28 @@ def _synapse(node: Conv | Dense, source: Shape, target: Shape, start: dict[str, 
             parts = [(d, csr_matrix(weight, dtype=np.int32)) for d, weight in kept]
         return LateSynapse(parts=parts, exponent=node.exponent, lag=node.lag, **start)
     if isinstance(node, Conv):
-        return Sparse(weights=conv_matrix(node, source, target), **_fields(node))
-    return DenseProcess(weights=np.array(node.weight, np.int32), **_fields(node))
+        return Sparse(
+            weights=conv_matrix(node, source, target),
+            weight_exp=node.exponent,
+            **_mode(node.weight),
+        )
+    return DenseProcess(
+        weights=np.array(node.weight, np.int32), weight_exp=node.exponent, **_mode(node.weight)
+    )
 
 
-def _fields(node: Conv | Dense) -> dict[str, Any]:
+def _mode(weight: IntArray) -> dict[str, Any]:
     """Arguments that make Lava's connection take the integers as they are.
 
     Without an explicit sign mode Lava infers one and rescales; mixed mode drops odd bits, so
     weights of one sign use the mode that keeps all eight.
     """
-    even = not np.any(node.weight & 1) and np.abs(node.weight).max() <= WEIGHT_MAX
+    even = not np.any(weight & 1) and np.abs(weight).max() <= WEIGHT_MAX
     if even:
         mode = SignMode.MIXED
     else:
-        mode = SignMode.EXCITATORY if node.weight.min() >= 0 else SignMode.INHIBITORY
-    return {"weight_exp": node.exponent, "num_message_bits": MESSAGE_BITS, "sign_mode": mode}
+        mode = SignMode.EXCITATORY if weight.min() >= 0 else SignMode.INHIBITORY
+    return {"num_message_bits": MESSAGE_BITS, "sign_mode": mode}
 
 
 def _each(values: IntArray, shape: Shape) -> IntArray:

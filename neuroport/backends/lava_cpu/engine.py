@@ -149,20 +149,23 @@ def _supervise(folder: Path, deadline: float, progress: Progress | None) -> None
         _end_group(child, reader)
         reader.join(timeout=5)
         errors.seek(0)
-        said = errors.read().decode(errors="replace")[-4000:]
+        said = errors.read().decode(errors="replace")[-8000:]
         errors.close()
-    if late:
+    if late and not (folder / "error.json").exists():
+        stuck = folder / "stuck.txt"
         raise BackendError(
-            f"Lava did not finish within {deadline:g} s; run fewer samples or raise the deadline"
+            f"Lava did not finish within {deadline:g} s; run fewer samples or raise the deadline",
+            stuck.read_text() if stuck.exists() else "",
         )
     if code != 0 or not (folder / "done.json").exists():
         raise _failure(folder, code, said)
 
 
 def _failure(folder: Path, code: int, said: str) -> BackendError:
+    """What the worker told; what was said on stderr, where nobody lived to tell."""
     if (folder / "error.json").exists():
         error = read_json(folder / "error.json")
-        return BackendError(f"Lava failed: {error['summary']}", error["traceback"])
+        return BackendError(f"Lava failed: {error['summary']}", error["traceback"] or said)
     cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
     return BackendError(f"Lava's child process ended without a result ({cause})", said)
 
@@ -179,17 +182,25 @@ def _report(child: subprocess.Popen[bytes], progress: Progress | None) -> None:
 
 
 def _end_group(child: subprocess.Popen[bytes], reader: threading.Thread) -> None:
-    """End the child gently (it returns its shared memory), then everything it started."""
-    if child.poll() is None:
-        child.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(timeout=5)
+    """End the child gently (it returns its shared memory), then everything it started.
+
+    Impatience (another Ctrl-C) makes it less gentle and leaves no less.
+    """
+    try:
+        if child.poll() is None:
+            child.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=5)
+    finally:
         child.kill()
-    child.wait()
-    # Whatever is left ends on SIGTERM, but for Python's resource tracker: it ignores the signal,
-    # and unlinks the shared memory of the others when they are gone. The reader sees the end of the
-    # child's stdout when the last of them has closed it (a signal 0 would find zombies, too).
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGTERM)
-        reader.join(timeout=3)
-        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        # Whatever is left ends on SIGTERM, but for Python's resource tracker: it ignores the
+        # signal, and unlinks the shared memory of the others when they are gone. The reader sees
+        # the end of the child's stdout when the last of them has closed it (a signal 0 would find
+        # zombies, too).
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGTERM)
+            try:
+                reader.join(timeout=3)
+            finally:
+                os.killpg(child.pid, signal.SIGKILL)

@@ -3,119 +3,149 @@
 FOLDER holds ``job.json`` (network file, steps) and ``frames.npy`` (steps, size). The worker builds
 Lava processes from the network *file*, writes one ``<index>.npy`` per population, prints a JSON
 line per progress report, and ends with ``done.json`` or ``error.json``. Lava hangs for ever when a
-process model fails, so the run is polled and, on failure, every actor is ended by force.
+process model fails; a thread (:mod:`~neuroport.backends.lava_cpu.watch`) notices, tells the error
+and ends the worker, wherever Lava is stuck. Asked to end (SIGTERM), the worker tells in
+``stuck.txt`` what did not get on.
 """
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import json
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from neuroport.backends.lava_cpu.watch import POLL_SECONDS, Watch, last_line, tell_tracebacks
+from neuroport.errors import StorageError
 from neuroport.files import read_json, write_json
 from neuroport.graph.store import load
 
-POLL_SECONDS = 0.02
+
+class Terminated(BaseException):
+    """The engine asks the worker to end."""
 
 
-class ActorError(RuntimeError):
-    """A Lava process model failed; holds Lava's own traceback."""
+class Worker:
+    """One job: builds, runs, and ends in exactly one way."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._anchor: Any = None
+        self._watch: Watch | None = None
+        self._ending = threading.RLock()  # the thread that holds it ends the process
 
-def run(folder: Path) -> dict[str, float]:
-    """Execute the job in ``folder``; returns the seconds of each phase."""
-    from lava.magma.core.run_conditions import RunSteps
-    from lava.magma.core.run_configs import Loihi2SimCfg
+    def run(self) -> dict[str, float]:
+        """Execute the job; returns the seconds of each phase."""
+        from lava.magma.core.run_conditions import RunSteps
+        from lava.magma.core.run_configs import Loihi2SimCfg
 
-    from neuroport.backends.lava_cpu.build import build
-    from neuroport.backends.lava_cpu.processes.fixed_pt import RasterSink
+        from neuroport.backends.lava_cpu.build import build
+        from neuroport.backends.lava_cpu.processes.fixed_pt import RasterSink
 
-    job = read_json(folder / "job.json")
-    graph = load(job["net"])
-    steps = int(job["steps"])
-    marks = [time.perf_counter()]
-    processes = build(graph, str(folder / "frames.npy"))
-    for index, node in enumerate(graph.populations):
-        size = int(np.prod(graph.facts(node.name).shape))
-        path = str(folder / f"{index}.npy")
-        np.save(path, np.zeros((steps, size), np.int32))
-        sink = RasterSink(path=path, size=size)
-        processes[node.name].s_out.connect(sink.a_in)
-    anchor = processes[graph.input.name]
-    marks.append(time.perf_counter())
-    runtime = None
-    try:
+        job = read_json(self.folder / "job.json")
+        graph = load(job["net"])
+        steps = int(job["steps"])
+        marks = [time.perf_counter()]
+        processes = build(graph, str(self.folder / "frames.npy"))
+        names = {process: name for name, process in processes.items()}
+        for index, node in enumerate(graph.populations):
+            size = int(np.prod(graph.facts(node.name).shape))
+            path = str(self.folder / f"{index}.npy")
+            np.save(path, np.zeros((steps, size), np.int32))
+            sink = RasterSink(path=path, size=size)
+            names[sink] = node.name
+            processes[node.name].s_out.connect(sink.a_in)
+        self._anchor = anchor = processes[graph.input.name]
+        marks.append(time.perf_counter())
+        tell_tracebacks(self.folder)
+        self._watch = Watch(self.folder, self._runtime, names, self.fail)
+        self._watch.start()
         anchor.create_runtime(run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
-        runtime = anchor.runtime
         marks.append(time.perf_counter())
         done = 0
         while done < steps:
             count = min(int(job["chunk"]), steps - done)
             anchor.run(condition=RunSteps(num_steps=count, blocking=False))
-            _wait(runtime)
+            while not all(port.probe() for port in anchor.runtime.service_to_runtime):
+                time.sleep(POLL_SECONDS)
+            anchor.runtime.wait()
             done += count
             print(json.dumps({"done": done, "steps": steps}), flush=True)
         marks.append(time.perf_counter())
+        self._watch.stopping = True
         anchor.stop()
         marks.append(time.perf_counter())
-    except BaseException:
-        _end(runtime or getattr(anchor, "_runtime", None))
-        raise
-    names = ("build", "compile", "run", "stop")
-    return {name: round(b - a, 3) for name, a, b in zip(names, marks[:-1], marks[1:], strict=True)}
+        phases = ("build", "compile", "run", "stop")
+        return {n: round(b - a, 3) for n, a, b in zip(phases, marks[:-1], marks[1:], strict=True)}
 
+    def finish(self, seconds: dict[str, float]) -> NoReturn:
+        """Tell that all is done, and end."""
+        write_json(self.folder / "done.json", {"seconds": seconds})
+        self._ending.acquire()
+        self._exit(0)
 
-def _wait(runtime: Any) -> None:
-    """Wait for the steps just asked for; raise when an actor failed instead."""
-    while not all(port.probe() for port in runtime.service_to_runtime):
-        for actor in runtime._messaging_infrastructure.actors:
-            if actor.exception is not None:
-                raise ActorError(actor.exception[1])
-            if not actor.is_alive():
-                raise ActorError(f"Lava process {actor.name} ended with exit code {actor.exitcode}")
-        time.sleep(POLL_SECONDS)
-    runtime.wait()
+    def fail(self, summary: str, detail: str) -> NoReturn:
+        """Tell what failed, end every actor, and end."""
+        self._ending.acquire()
+        try:
+            write_json(self.folder / "error.json", {"summary": summary, "traceback": detail})
+        except StorageError as error:
+            print(detail, summary, error, sep="\n", file=sys.stderr, flush=True)
+        self._end_actors()
+        self._exit(1)
 
+    def give_up(self) -> NoReturn:
+        """Tell what is stuck, end every actor, and end."""
+        self._ending.acquire()
+        if self._watch is not None:
+            with contextlib.suppress(Exception):
+                self._watch.tell_stuck()
+        self._end_actors()
+        self._exit(143)
 
-def _end(runtime: Any) -> None:
-    """End every actor by force and return the shared memory."""
-    infrastructure = getattr(runtime, "_messaging_infrastructure", None)
-    if infrastructure is None:
-        return
-    for actor in infrastructure.actors:
-        if actor._parent_pid == os.getpid() and not actor._closed:
-            actor.kill()
-    if infrastructure.smm is not None:
-        infrastructure.smm.shutdown()
-    runtime._is_started = False
+    def _runtime(self) -> Any:
+        return getattr(self._anchor, "_runtime", None)
+
+    def _end_actors(self) -> None:
+        """End every actor by force and return the shared memory; the engine ends what is left."""
+        infrastructure = getattr(self._runtime(), "_messaging_infrastructure", None)
+        if infrastructure is None:
+            return
+        with contextlib.suppress(Exception):
+            for actor in list(infrastructure.actors):
+                if not actor._closed:
+                    actor.kill()
+        with contextlib.suppress(Exception):
+            infrastructure.smm.shutdown()
+
+    def _exit(self, code: int) -> NoReturn:
+        sys.stdout.flush()
+        os._exit(code)  # Lava's own exit handlers can hang, and the main thread be stuck in Lava
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    def terminate(*_: Any) -> NoReturn:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    faulthandler.enable(all_threads=False)  # a crash in native code shows where
+    worker = Worker(Path(sys.argv[1]))
     try:
-        write_json(folder / "done.json", {"seconds": run(folder)})
-        code = 0
-    except SystemExit:
-        code = 143
-    except BaseException as error:
-        detail = str(error) if isinstance(error, ActorError) else traceback.format_exc()
-        write_json(folder / "error.json", {"summary": _summary(detail), "traceback": detail})
-        code = 1
-    sys.stdout.flush()
-    os._exit(code)  # Lava's own exit handlers can hang
-
-
-def _summary(detail: str) -> str:
-    lines = [line for line in detail.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "unknown failure"
+        worker.finish(worker.run())
+    except Terminated:
+        worker.give_up()
+    except BaseException:
+        detail = traceback.format_exc()
+        worker.fail(last_line(detail), detail)
 
 
 if __name__ == "__main__":

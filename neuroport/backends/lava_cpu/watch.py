@@ -1,0 +1,172 @@
+"""Notice at once that one of Lava's processes failed. Imported by the worker only.
+
+Lava waits for ever when a process (an *actor*) dies before it told that it was built, or during a
+step; and it carries exceptions between processes as pickles, which not every exception survives.
+So every actor writes its traceback as text, and a thread of the worker, started before the first
+actor, looks for that text and for actors that ended without a word. The thread itself does nothing
+that another could wait for: actors are forked while it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from neuroport.errors import StorageError
+from neuroport.files import write_atomic
+
+POLL_SECONDS = 0.02
+LAST_WORDS_SECONDS = 0.5
+MOST_STUCK = 3
+TRACEBACK = "traceback.txt"
+STUCK = "stuck.txt"
+
+
+def tell_tracebacks(folder: Path) -> None:
+    """From now on every actor that Lava starts writes its traceback into ``folder``."""
+    from lava.magma.runtime import runtime
+
+    def target(*, builder: Any, exception_q: Any) -> None:
+        """In the actor: what Lava's own ``target_fn`` does, with words that outlive the process."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the worker's handler is not for actors
+        with open(folder / f"{os.getpid()}.stack", "w") as stack:
+            faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)
+            try:
+                actor = builder.build()
+                exception_q.put(None)
+                actor.start()
+            except BaseException:
+                _last_words(folder, traceback.format_exc())
+                raise
+            finally:
+                faulthandler.unregister(signal.SIGUSR1)
+
+    runtime.target_fn = target
+
+
+def _last_words(folder: Path, text: str) -> None:
+    """Keep the traceback of the first actor that failed: others fail because it did."""
+    with contextlib.suppress(OSError, StorageError):
+        (folder / "failed").mkdir()  # succeeds once
+        write_atomic(folder / TRACEBACK, text)
+
+
+class Watch(threading.Thread):
+    """Calls ``on_failure(summary, traceback)``, once, when an actor of ``runtime()`` failed.
+
+    Args:
+        folder: where actors write their tracebacks.
+        runtime: Lava's runtime, None before there is one.
+        names: what Lava's processes stand for.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        runtime: Callable[[], Any],
+        names: dict[Any, str],
+        on_failure: Callable[[str, str], None],
+    ) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._folder, self._runtime, self._names = folder, runtime, names
+        self._on_failure = on_failure
+        self.stopping = False  # actors may end, having done their work
+
+    def run(self) -> None:
+        try:
+            summary, text = self._failure()
+        except Exception:  # a thread that dies would leave the worker to its deadline
+            text = traceback.format_exc()
+            summary = last_line(text)
+        self._on_failure(summary, text)
+
+    def _failure(self) -> tuple[str, str]:
+        """Wait for a failure; its last line and traceback, which a killed process does not have."""
+        while not (text := self._words()) and not (ended := self._ended()):
+            time.sleep(POLL_SECONDS)
+        # it may have ended because another failed that is still writing why
+        given_up = time.monotonic() + LAST_WORDS_SECONDS
+        while not (text := text or self._words()) and time.monotonic() < given_up:
+            time.sleep(POLL_SECONDS)
+        return (last_line(text), text) if text else (ended, "")
+
+    def _words(self) -> str:
+        path = self._folder / TRACEBACK
+        return path.read_text() if path.exists() else ""
+
+    def _ended(self) -> str:
+        """The actor that ended before its time, and how: the worst one, where several did."""
+        codes = [(name, _exit_code(actor)) for name, actor in self._actors()]
+        ended = [(n, c) for n, c in codes if c is not None and (c != 0 or not self.stopping)]
+        if not ended:
+            return ""
+        name, code = max(ended, key=lambda one: one[1] != 0)
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        return f"Lava process {name} ended with {how}"
+
+    def _actors(self) -> Iterator[tuple[str, Any]]:
+        """Every actor so far with the name of its process."""
+        runtime = self._runtime()
+        infrastructure = getattr(runtime, "_messaging_infrastructure", None)
+        if infrastructure is None:
+            return
+        builders = list(runtime._executable.proc_builders.items())  # started in this order
+        for index, actor in enumerate(list(infrastructure.actors)):
+            if index < len(builders):
+                process, builder = builders[index]
+                yield f"{self._names.get(process)!r} ({builder.proc_model.__name__})", actor
+            else:
+                yield "'runtime service'", actor
+
+    def tell_stuck(self) -> None:
+        """Write to ``stuck.txt`` where the actors are that do not wait for another."""
+        asked = {}
+        for name, actor in self._actors():
+            if _exit_code(actor) is None and actor._popen is not None:
+                with contextlib.suppress(OSError):
+                    os.kill(actor._popen.pid, signal.SIGUSR1)
+                    asked[name] = self._folder / f"{actor._popen.pid}.stack"
+        given_up = time.monotonic() + LAST_WORDS_SECONDS
+        while time.monotonic() < given_up and not all(map(_said, asked.values())):
+            time.sleep(POLL_SECONDS)
+        stacks = {name: path.read_text() for name, path in asked.items() if _said(path)}
+        busy = [f"{n} was here:\n{stack}" for n, stack in stacks.items() if not _waits(stack)]
+        if busy:
+            write_atomic(self._folder / STUCK, "\n".join(busy[:MOST_STUCK]))
+
+
+def _said(stack: Path) -> bool:
+    return stack.exists() and stack.stat().st_size > 0
+
+
+def _waits(stack: str) -> bool:
+    """Whether a stack, innermost call first, is inside one of Lava's channels."""
+    return any("pypychannel.py" in line for line in stack.splitlines()[1:5])
+
+
+def _exit_code(actor: Any) -> int | None:
+    """How an actor ended, None while it lives; does not reap, since Lava may be waiting for it."""
+    popen = actor._popen
+    if popen is None or popen.returncode is not None:
+        return None if popen is None else int(popen.returncode)
+    try:
+        status = os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # reaped since
+        return None
+    if status is None:
+        return None
+    return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
+
+
+def last_line(text: str) -> str:
+    """The last line of a traceback: the error itself."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "unknown failure"

@@ -1,0 +1,120 @@
+"""One group of a stock NetX file, read without trust, and nothing in it passed over.
+
+Stock NetX converts what it finds (``astype(int)``) and ignores what it does not know. Here a number
+that is not an integer, and a field that nobody asked for, is an error that names layer and field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NoReturn
+
+import h5py
+import numpy as np
+
+from neuroport import hdf5
+from neuroport.errors import FormatError
+from neuroport.graph.node import IntArray
+
+LARGEST = 1 << 31
+
+
+class Entry:
+    """A group; each getter notes the field as read, :meth:`finish` refuses the others.
+
+    Args:
+        where: what the group is, for error messages, beginning with the path of the file.
+        limit: size of the file in bytes.
+    """
+
+    def __init__(self, group: h5py.Group, where: str, limit: int) -> None:
+        self.group = group
+        self.where = where
+        self.limit = limit
+        self.read: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        return name in self.group
+
+    def child(self, name: str) -> Entry:
+        """A group in this one."""
+        self.read.add(name)
+        link = self.group.get(name, getlink=True)
+        found = self.group.get(name) if isinstance(link, h5py.HardLink) else None
+        if not isinstance(found, h5py.Group):
+            self.refuse(name, "is missing or not a group; export the network again")
+        return Entry(found, f"{self.where}/{name}", self.limit)
+
+    def is_group(self, name: str) -> bool:
+        return isinstance(self.group.get(name, getclass=True), type) and issubclass(
+            self.group.get(name, getclass=True), h5py.Group
+        )
+
+    def text(self, name: str) -> str:
+        self.read.add(name)
+        return hdf5.plain_text(self.group, name, f"{self.where}/{name}")
+
+    def integers(self, name: str, default: int | None = None) -> IntArray:
+        """An array of integers, whatever type they are stored in; ``default`` where it is absent.
+
+        Raises:
+            FormatError: absent without a default, not numbers, or not whole ones.
+        """
+        self.read.add(name)
+        if default is not None and not self.has(name):
+            return np.array(default, np.int64)
+        where = f"{self.where}/{name}"
+        data = hdf5.plain_array(self.group, name, where, self.limit, kinds="biuf")
+        if data.size == 0:
+            self.refuse(name, "is empty; export the network again")
+        if data.dtype.kind == "f":
+            whole = np.isfinite(data) & (data == np.round(data))
+            if not whole.all():
+                self.refuse(
+                    name,
+                    f"holds {data[~whole].flat[0]:g}, which is no integer, and NetX would "
+                    "truncate it; export quantized integers",
+                )
+        if np.any(np.abs(data.astype(np.float64)) >= LARGEST):
+            self.refuse(name, "holds numbers beyond 32 bits; export the network again")
+        return np.asarray(data.astype(np.int64))
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """One integer, stored as a scalar or as an array of one."""
+        values = self.integers(name, default)
+        if values.size != 1:
+            self.refuse(name, f"holds {values.size} values where one is expected")
+        return int(values.flat[0])
+
+    def pair(self, name: str, default: int) -> tuple[int, int]:
+        """(H, W), or one number for both."""
+        values = self.integers(name, default).reshape(-1)
+        if len(values) not in (1, 2):
+            self.refuse(name, f"holds {len(values)} values where two are expected")
+        return int(values[0]), int(values[-1])
+
+    def sizes(self, name: str) -> tuple[int, ...]:
+        """The shape of a layer: at most three positive sizes, at most 2**24 neurons."""
+        values = tuple(int(n) for n in self.integers(name).reshape(-1))
+        if len(values) > 3 or min(values) < 1 or float(np.prod(values, dtype=float)) > 1 << 24:
+            self.refuse(name, f"is {values}; a layer has up to 3 sizes and 2**24 neurons")
+        return values
+
+    def expect(self, name: str, values: Iterable[int], why: str) -> None:
+        """Refuse a field that is there and holds another value."""
+        if self.has(name) and (found := self.integer(name)) not in values:
+            self.refuse(name, f"is {found}: {why}")
+        self.read.add(name)
+
+    def pass_over(self, *names: str) -> None:
+        """Fields that mean nothing to a network that runs."""
+        self.read.update(names)
+
+    def finish(self) -> None:
+        """Refuse the fields that were not read: NetX ignores them, so they may mean anything."""
+        unread = sorted(set(self.group) - self.read)
+        if unread:
+            self.refuse(unread[0], "is unknown to NetX, which would ignore it; remove it")
+
+    def refuse(self, name: str, why: str) -> NoReturn:
+        raise FormatError(f"{self.where}: field {name} {why}")

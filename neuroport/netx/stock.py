@@ -1,0 +1,432 @@
+"""Stock NetX files, as lava-dl 0.6 writes them, into integer graphs.
+
+The layers of such a file become synapses and populations named ``layer<i>``. What counts are the
+integers in the file: neither the losses of NetX's own reader (weights that it rescales wrongly,
+resonators that it truncates) nor its omissions are repeated. What a graph cannot express is an
+error that names layer and field.
+
+Source: ``lava/lib/dl/netx/hdf5.py`` and ``lava/lib/dl/slayer/block/base.py`` of lava-dl 0.6.0.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields, replace
+from typing import Any
+
+import h5py
+import numpy as np
+
+from neuroport import hdf5
+from neuroport.errors import FormatError, GraphError
+from neuroport.graph import integers
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import (
+    KIND,
+    NODE_TYPES,
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    IntArray,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+    Shape,
+)
+from neuroport.lowering.skew import identity
+from neuroport.netx import schema
+from neuroport.netx.entry import Entry
+from neuroport.netx.neuron import input_bits, population
+
+WHAT = "a stock NetX file"
+LARGEST_EYE = 4096
+
+
+def is_stock(path: str | os.PathLike[str]) -> bool:
+    """Whether the file holds layers of NetX and no neuroport graph."""
+    return hdf5.read(
+        path,
+        WHAT,
+        lambda file: not hdf5.text(file.attrs.get("format")) and schema.LAYERS in file,
+        bool,
+    )
+
+
+def read(
+    path: str | os.PathLike[str], *, steps: int | None = None, frames: Input | None = None
+) -> Graph:
+    """Read a stock NetX file.
+
+    Args:
+        steps: steps a sample lasts; by default what the file's ``simulation/tSample`` says.
+        frames: the input node, for files whose first layer does not say its shape, or whose input
+            is graded.
+
+    Raises:
+        StorageError: no such file.
+        FormatError: not such a file, or one that a graph cannot express: names layer and field.
+    """
+
+    def build(content: Any) -> Graph:
+        return _build(content, path, steps)
+
+    return hdf5.read(path, WHAT, lambda file: _read(file, os.fspath(path), frames), build)
+
+
+def _build(content: Any, path: str | os.PathLike[str], steps: int | None) -> Graph:
+    """The graph of what :func:`_read` returned."""
+    nodes = [NODE_TYPES[kind](**values) for kind, values in content["nodes"]]
+    steps = content["steps"] if steps is None else steps
+    if steps is None:
+        raise FormatError(
+            f"{path}: does not say how many steps a sample lasts; give steps, the T of your frames"
+        )
+    try:
+        graph = _with_readouts(Graph(nodes, steps))
+    except GraphError as error:
+        raise FormatError(f"{path}: {error.message}; the file cannot be run") from error
+    for name, shape in content["shapes"].items():
+        if graph.facts(name).shape != tuple(shape):
+            raise FormatError(
+                f"{path}: {name}: field shape is {tuple(shape)}, its weight and its input make it "
+                f"{graph.facts(name).shape}; export the network again"
+            )
+    return graph
+
+
+def transform(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """``(weight, bias)`` of the input layer.
+
+    The host computes ``frames = weight * image + bias`` from an image of real numbers and truncates
+    it to integers; NetX, too, leaves this to its caller. The frames then are the currents of the
+    input neurons.
+    """
+
+    def first(file: h5py.File) -> tuple[int, int]:
+        entry = _layers(file, os.fspath(path))[0]
+        return entry.integer("weight", 64), entry.integer("bias", 0)
+
+    return hdf5.read(path, WHAT, first, tuple)
+
+
+def _layers(file: h5py.File, path: str) -> list[Entry]:
+    group = file.get(schema.LAYERS)
+    if not isinstance(group, h5py.Group) or len(group) == 0:
+        raise FormatError(f"{path}: holds no group 'layer'; not {WHAT}")
+    top = Entry(group, f"{path}: {schema.LAYERS}", os.path.getsize(path))
+    entries = [top.child(str(index)) for index in range(len(group))]
+    top.finish()
+    return entries
+
+
+def _read(file: h5py.File, path: str, frames: Input | None) -> dict[str, Any]:
+    """Plain values of an open file: the fields of every node, shapes to check, steps if given."""
+    chain = _Chain(frames)
+    entries = _layers(file, path)
+    for index, entry in enumerate(entries):
+        kind = entry.text(schema.TYPE)
+        entry.where += f" ({kind})"
+        match kind:
+            case "input":
+                chain.input(index, entry)
+            case "flatten":
+                chain.flatten(entry)
+            case "conv":
+                chain.conv(index, entry)
+            case "dense" | "dense_rec":
+                chain.dense(index, entry, recurrent=kind == "dense_rec")
+            case "average":
+                chain.average(index, entry)
+            case _:
+                entry.refuse(schema.TYPE, "is no layer that neuroport knows")
+        entry.finish()
+    chain.end()
+    stored = None
+    if "simulation" in file:
+        simulation = Entry(file, path, os.path.getsize(path)).child("simulation")
+        stored = simulation.integer("tSample") if simulation.has("tSample") else None
+    nodes = [
+        (KIND[type(node)], {item.name: getattr(node, item.name) for item in fields(node)})
+        for node in chain.nodes
+    ]
+    return {"nodes": nodes, "shapes": chain.shapes, "steps": stored}
+
+
+class _Chain:
+    """Nodes so far, and where the next layer begins.
+
+    ``late`` holds axonal delays per channel that still have to be applied to what the next layer
+    receives; ``origin`` the layer that asked for them.
+    """
+
+    def __init__(self, frames: Input | None) -> None:
+        self.nodes: list[Node] = []
+        self.frames = frames
+        self.source = ""
+        self.shape: Shape = ()
+        self.shapes: dict[str, Shape] = {}  # as the file has them
+        self.late: IntArray | None = None
+        self.origin: Entry | None = None
+
+    def add(self, node: Node, shape: Shape) -> str:
+        self.nodes.append(node)
+        self.source, self.shape = node.name, shape
+        return node.name
+
+    def begin(self, node: Input, entry: Entry) -> None:
+        """Add the input; the caller's own comes before what the file says."""
+        given = self.frames or node
+        if given.shape != node.shape:
+            entry.refuse("shape", f"is {node.shape}, the frames that you give are {given.shape}")
+        self.add(given, given.shape)
+
+    # -- layers ----------------------------------------------------------------------------
+
+    def input(self, index: int, entry: Entry) -> None:
+        shape = entry.sizes("shape")
+        if index:
+            entry.refuse(schema.TYPE, "stands behind another layer")
+        if not entry.has(schema.NEURON):
+            self.begin(Input("input", shape, bits=1), entry)
+            return
+        entry.pass_over("weight", "bias")  # the host's transform
+        neuron = entry.child(schema.NEURON)
+        self.begin(Input("input", shape, bits=input_bits(neuron), signed=True), entry)
+        if len(shape) < 3 and int(np.prod(shape)) > LARGEST_EYE:
+            entry.refuse("shape", f"is {shape}: neurons in rows of up to {LARGEST_EYE}")
+        synapse = self.add(identity(f"layer{index}.synapse", self.source, shape), shape)
+        flat = shape if len(shape) == 3 else (int(np.prod(shape)),)
+        self.add(population(f"layer{index}", synapse, neuron, None, first=True), flat)
+
+    def flatten(self, entry: Entry) -> None:
+        sizes = entry.sizes("shape")
+        if self.shape and np.prod(sizes) != np.prod(self.shape):
+            entry.refuse("shape", f"is {sizes}, its input {self.shape}")
+
+    def conv(self, index: int, entry: Entry) -> None:
+        shape = entry.sizes("shape")
+        entry.pass_over("inChannels", "outChannels", "kernelSize")  # the weight says them
+        stride, padding = entry.pair("stride", 1), entry.pair("padding", 0)
+        dilation, groups = entry.pair("dilation", 1), entry.integer("groups", 1)
+        weight, is_complex = self._weight(entry)
+        if weight.ndim == 5 and weight.shape[4] == 1:
+            weight = weight[..., 0]
+        if weight.ndim != 4 or len(shape) != 3:
+            entry.refuse("weight", f"is {weight.shape}; it must be (O, I/groups, kH, kW)")
+        if is_complex and groups > 1:
+            entry.refuse("groups", "splits complex channels, which no graph expresses")
+        if not self.nodes:
+            self._open(entry, shape, weight, stride, padding, dilation, groups)
+        if self._settle() is not None and self.origin is not None:
+            self.origin.refuse("delay", "differs by channel before a convolution")
+        name = f"layer{index}"
+        node = Conv(
+            f"{name}.synapse",
+            (self.source,),
+            weight,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+        )
+        self.add(node, shape)
+        self._neurons(name, entry, shape, is_complex)
+        self._delay(entry, shape, None)
+
+    def dense(self, index: int, entry: Entry, *, recurrent: bool) -> None:
+        count = int(np.prod(entry.sizes("shape")))
+        entry.pass_over("inFeatures", "outFeatures")  # the weight says them
+        weight, is_complex = self._weight(entry)
+        rows = 2 * count if is_complex else count
+        if weight.ndim == 1:  # NetX stores a single row flat
+            weight = weight.reshape(rows, -1) if weight.size % rows == 0 else weight
+        if weight.ndim != 2 or len(weight) != rows:
+            entry.refuse("weight", f"is {weight.shape}; {count} neurons need as many rows")
+        if not self.nodes:
+            self.begin(Input("input", (weight.shape[1],), bits=1), entry)
+        name = f"layer{index}"
+        delay = self._delays_of(weight)
+        self.add(Dense(f"{name}.synapse", (self.source,), weight, delay=delay), (count,))
+        own = None
+        if recurrent:
+            own = entry.integers("weight_rec").reshape(-1)
+            if own.size != count * count:
+                entry.refuse("weight_rec", f"holds {own.size} weights, not {count} x {count}")
+            if entry.has("delay"):
+                entry.refuse("delay", "of a recurrent layer: NetX scales its weights wrongly")
+            own = own.reshape(count, count)
+        self._neurons(name, entry, (count,), is_complex, own)
+        self._delay(entry, (count,), weight)
+
+    def average(self, index: int, entry: Entry) -> None:
+        """Spikes of each group, as a graded message: SLAYER's mean times the size of the group."""
+        count, inputs = int(np.prod(entry.sizes("shape"))), int(np.prod(self.shape or (0,)))
+        if inputs == 0 or inputs % count:
+            entry.refuse("shape", f"asks for {count} groups of {inputs} neurons")
+        weight = np.repeat(np.eye(count, dtype=np.int64), inputs // count, axis=1)
+        delay = self._delays_of(weight)
+        synapse = Dense(f"layer{index}.synapse", (self.source,), weight, delay=delay)
+        self.add(synapse, (count,))
+        self.add(Relay(f"layer{index}", (synapse.name,)), (count,))
+
+    def end(self) -> None:
+        """Refuse what is left over when the last layer is read."""
+        if self.late is not None and self.origin is not None:
+            self.origin.refuse(
+                "delay", "of the last layer delays spikes that have a bias: nothing receives them"
+            )
+        if len(self.nodes) < 2:
+            raise FormatError("the file holds no layer that computes")
+
+    # -- parts -----------------------------------------------------------------------------
+
+    def _weight(self, entry: Entry) -> tuple[IntArray, bool]:
+        """Weights as stored; real rows above imaginary rows where they are complex."""
+        if not entry.is_group("weight"):
+            return entry.integers("weight"), False
+        parts = entry.child("weight")
+        real, imag = parts.integers("real"), parts.integers("imag")
+        parts.finish()
+        if real.shape != imag.shape:
+            entry.refuse("weight", f"has real {real.shape} and imaginary {imag.shape} parts")
+        return np.concatenate([real, imag]), True
+
+    def _neurons(
+        self,
+        name: str,
+        entry: Entry,
+        shape: Shape,
+        is_complex: bool,
+        own: IntArray | None = None,
+    ) -> None:
+        bias = entry.integers("bias") if entry.has("bias") else None
+        if entry.has(schema.NEURON):
+            neuron = entry.child(schema.NEURON)
+            node = population(name, self.source, neuron, bias, own=own, is_complex=is_complex)
+        elif bias is not None and bias.any():
+            entry.refuse("bias", "of a layer without neurons would not be integrated by NetX")
+        elif own is not None or is_complex:
+            entry.refuse(schema.NEURON, "is missing")
+        else:
+            node = Readout(name, (self.source,))
+        self.shapes[name] = shape
+        self.add(node, shape)
+
+    def _delay(self, entry: Entry, shape: Shape, weight: IntArray | None) -> None:
+        """Apply the layer's delays to its synapse, or keep them for the next layer.
+
+        SLAYER delays what a layer sends; NetX delays what a dense layer receives, which is the
+        same without a bias. So a bias (or a convolution, whose delay NetX ignores) moves the delay
+        into the next layer.
+        """
+        if not entry.has("delay"):
+            return
+        delay = entry.integers("delay")
+        if int(delay.min()) < 0:
+            entry.refuse("delay", f"is {delay.min()}; a delay is 0 or more steps")
+        if weight is not None and delay.shape == weight.shape:
+            self._into_synapse(delay)
+            return
+        late = delay.reshape(-1)
+        if late.size not in (1, shape[0]):
+            if weight is None or late.size != weight.shape[1]:
+                entry.refuse("delay", f"is {delay.shape}, neither per channel nor per input")
+            self._into_synapse(np.broadcast_to(late, weight.shape))
+            return
+        late = np.broadcast_to(late, shape[:1])
+        if not late.any():
+            return
+        if weight is not None and not self._has_bias():
+            rows = np.tile(late, len(weight) // len(late))  # real and imaginary rows alike
+            self._into_synapse(np.broadcast_to(rows[:, None], weight.shape))
+            return
+        self.late, self.origin = late, entry
+
+    def _into_synapse(self, delay: IntArray) -> None:
+        synapse = self.nodes[-2]
+        assert isinstance(synapse, Dense)
+        self.nodes[-2] = replace(synapse, delay=synapse.delay + delay)
+
+    def _has_bias(self) -> bool:
+        return bool(np.any(getattr(self.nodes[-1], "bias", 0)))
+
+    def _settle(self) -> IntArray | None:
+        """Apply the kept delays as a node, or return them, one per channel, where they differ."""
+        late = self.late
+        if late is None:
+            return None
+        if len(set(late.tolist())) > 1:
+            return late
+        self.late = None
+        self.add(Delay(f"{self.source}.delay", (self.source,), int(late[0])), self.shape)
+        return None
+
+    def _delays_of(self, weight: IntArray) -> IntArray:
+        """The kept delays as the delays of a dense synapse."""
+        late = self._settle()
+        if late is None:
+            return np.zeros(1, np.int64)
+        self.late = None
+        each = np.repeat(late, int(np.prod(self.shape)) // len(late))
+        if len(each) != weight.shape[1]:
+            return np.zeros(1, np.int64)  # the weight does not fit its input; the graph says so
+        return np.broadcast_to(each, weight.shape)
+
+    def _open(
+        self,
+        entry: Entry,
+        shape: Shape,
+        weight: IntArray,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> None:
+        """The input of a file that begins with a convolution."""
+        channels = weight.shape[1] * groups
+        if self.frames is not None:
+            self.add(self.frames, self.frames.shape)
+        elif max(stride) > 1:
+            entry.refuse(
+                "shape",
+                "leaves the size of the input open, because of the stride; give the input: "
+                f"frames=Input('input', ({channels}, H, W), bits=1)",
+            )
+        else:
+            size = tuple(
+                n - 2 * p + d * (k - 1)
+                for n, p, d, k in zip(shape[1:], padding, dilation, weight.shape[2:], strict=True)
+            )
+            self.add(Input("input", (channels, *size), bits=1), (channels, *size))
+
+
+def _with_readouts(graph: Graph) -> Graph:
+    """Neurons that integrate and provably never fire, as readouts: their potential is the answer.
+
+    Their voltage is the sum of currents and biases; it stays below the threshold if the proven
+    bounds say so, or if the threshold is beyond what a voltage can be.
+    """
+    nodes: list[Node] = []
+    for node in graph:
+        if isinstance(node, Lif) and int(node.threshold.min()) >= integers.THRESHOLD_MAX:
+            plain = not node.voltage_decay.any() and np.all(node.current_decay == 4096)
+            if plain and (never := _never_fires(graph, node)):
+                nodes.append(Readout(node.name, node.inputs, node.bias))
+                continue
+            if int(node.threshold.max()) > integers.THRESHOLD_MAX and not (plain and never):
+                raise GraphError(
+                    f"{node.name}: vThMant is {node.threshold.max()}: a neuron that leaks and "
+                    "never fires answers with its voltage, and a readout here does not leak"
+                )
+        nodes.append(node)
+    return Graph(nodes, graph.steps)
+
+
+def _never_fires(graph: Graph, node: Lif) -> bool:
+    if int(node.threshold.min()) > integers.THRESHOLD_MAX:
+        return True
+    facts = graph.facts(node.name)
+    reach = max(-int(facts.reach_low.min()), int(facts.reach_high.max()))
+    return (reach + int(np.abs(node.bias).max())) * graph.steps <= integers.THRESHOLD_MAX

@@ -1,0 +1,60 @@
+"""One seed, one file: which is mutated, how, and whether its seal was put right again."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+from tests.hostile.bombs import BOMBS, bomb, target
+from tests.hostile.flips import FLIPS
+from tests.hostile.samples import LAYOUTS, image, seal
+from tests.hostile.structures import EDITS, Edit
+
+TRACES = 8  # one file in eight is a trace
+BOMB_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A file to read.
+
+    Attributes:
+        what: ``graph`` or ``trace``.
+        kind: how it was mutated, for the table.
+        resealed: whether the seal holds nevertheless.
+    """
+
+    seed: int
+    what: str
+    kind: str
+    resealed: bool
+    content: bytes
+
+
+def mutation(seed: int) -> Mutation:
+    """The file of a seed; the same one on every machine with the same versions."""
+    rng = np.random.default_rng(seed)
+    if seed % BOMB_EVERY == BOMB_EVERY - 1:
+        name = list(BOMBS)[seed // BOMB_EVERY % len(BOMBS)]
+        return Mutation(seed, target(name), f"bomb: {name}", True, bomb(name))
+    what = "trace" if seed % TRACES == 0 else "graph"
+    resealed = bool(rng.integers(2))
+    layout = LAYOUTS[int(rng.choice(3, p=(0.6, 0.2, 0.2)))]
+    content = bytearray(image(what, layout))
+    if rng.integers(5) < 2:
+        kind, edit = list(EDITS.items())[int(rng.integers(len(EDITS)))]
+        content = bytearray(_edited(content, rng, edit, layout))
+    else:
+        kind, flip = list(FLIPS.items())[int(rng.integers(len(FLIPS)))]
+        flip(rng, content)
+    return Mutation(seed, what, kind, resealed, seal(content) if resealed else bytes(content))
+
+
+def _edited(content: bytes, rng: np.random.Generator, edit: Edit, layout: str) -> bytes:
+    buffer = io.BytesIO(content)
+    with h5py.File(buffer, "r+", libver=layout) as file:
+        edit(rng, file)
+    return buffer.getvalue()

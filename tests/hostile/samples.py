@@ -1,0 +1,67 @@
+"""The sound files that are mutated: a network and a trace, in every layout that HDF5 writes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from functools import cache
+from typing import Any
+
+import h5py
+import numpy as np
+
+from neuroport import hdf5
+from neuroport.backends.reference import Reference
+from neuroport.backends.trace import Trace
+from neuroport.graph import store
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay
+
+# neuroport writes the first, which has no checksums: whatever is flipped there reaches the parser
+LAYOUTS = ("earliest", "v108", "latest")
+
+
+@cache
+def graph() -> Graph:
+    """A network with branches, groups, delays and strings of every length."""
+    even = 2 * np.random.default_rng(0).integers(-20, 21, (4, 2, 3, 3))
+    return Graph(
+        [
+            Input("frames", (2, 6, 6), bits=4, signed=True),
+            Conv("stem", ("frames",), even, padding=(1, 1)),
+            Relay("stream", ("stem",), shift=3, threshold=1),
+            Conv("base", ("stream",), np.ones((4, 1, 1, 1), np.int64), groups=4),
+            Lif("first", ("base", "stem"), np.arange(4), voltage_decay=3072, bias=np.arange(4)),
+            Delay("later", ("first",), 1),
+            Conv("second", ("later",), even[:, :2], 2, (2, 1), (0, 1), (1, 2), groups=2),
+            Lif("ein Knöchel", ("second",), 5),
+            Dense("classes", ("ein Knöchel",), np.arange(-48, 48).reshape(3, 32), 1),
+            Readout("potential", ("classes",), bias=np.array([-3, 0, 8])),
+        ],
+        steps=3,
+    )
+
+
+@cache
+def trace() -> Trace:
+    """What the network does on two samples."""
+    frames = np.random.default_rng(1).integers(-8, 8, (3, 2, 2, 6, 6))
+    return Reference().run(graph(), frames)
+
+
+@cache
+def image(what: str, layout: str = "earliest") -> bytes:
+    """Bytes of the ``graph`` or the ``trace``, sealed."""
+    source: Any = graph() if what == "graph" else trace()
+    fill = store.fill if what == "graph" else Trace.fill
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver=layout, userblock_size=hdf5.BLOCK) as file:
+        fill(source, file)
+    return seal(buffer.getvalue())
+
+
+def seal(content: bytes) -> bytes:
+    """Write the right seal over whatever stands in the user block: anybody can."""
+    body = content[hdf5.BLOCK :]
+    line = hdf5.SEAL + hashlib.sha256(body).hexdigest().encode() + b"\n"
+    return line.ljust(hdf5.BLOCK, b"\0") + body
