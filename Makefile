@@ -22,6 +22,10 @@ lint: $(READY)
 unit: $(READY)
 	$(BIN)/pytest
 
+# The long proof that all engines agree, on thousands of random networks; goes on where it was.
+prove: $(READY)
+	$(BIN)/python -m tests.prove
+
 # Reads 10,000 mutated files and writes tests/hostile/results.json (a quarter of an hour).
 hostile: $(READY)
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.hostile --count 10000
