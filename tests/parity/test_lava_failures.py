@@ -280,6 +280,22 @@ def test_a_model_that_sleeps_for_ever_ends_at_the_deadline_and_is_told_where_it_
     assert_lava_runs(graph, digits, monkeypatch)
 
 
+def test_a_model_that_sleeps_while_lava_reads_it_is_told_where_it_was(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, tmp_path: Path
+) -> None:
+    reached = tmp_path / "reached"
+    folder = misbehave()
+    models = folder / "lava" / "proc" / "graded" / "models.py"
+    models.write_text(f"import time\n{SLEEP.format(reached=str(reached))}\n")
+    for deadline in PATIENCE:
+        error = fail(graph, digits, folder, deadline)
+        if reached.exists():
+            break
+    assert error.message.startswith(f"Lava did not finish within {deadline:g} s; ")
+    assert error.detail.startswith("the process that Lava was started in was here:\n")
+    assert str(models) in error.detail
+
+
 @pytest.mark.parametrize("where", ["start", "step"])
 @pytest.mark.parametrize(
     ("code", "says"),
