@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from neuroport.backends.trace import Trace
+from neuroport.cli import main
 from neuroport.errors import FormatError, HashError
 from neuroport.graph import store
 from tests.hostile.mutations import Mutation
@@ -107,8 +108,6 @@ def _same(got: Trace, want: Trace) -> bool:
 
 def _verbs(mutation: Mutation, path: Path, outcome: str) -> str:
     """The command line on the same file: exit code 2 and one line, or it reads it."""
-    from neuroport.cli import main
-
     good = path.with_name("good.trace")
     verbs = (
         [["compare", good, path]] if mutation.what == "trace" else [["show", path], ["check", path]]
