@@ -11,7 +11,9 @@ from neuroport.graph.node import Dense, Input, Lif, Readout
 
 
 @pytest.mark.parametrize("carrier", ["relay", "unroll"])
-@pytest.mark.parametrize("taken", ["a.held", "a.held.identity", "a.held~2", "d2.carry0", "d2.late1"])
+@pytest.mark.parametrize(
+    "taken", ["a.held", "a.held.identity", "a.held~2", "d2.carry0", "d2.late1"]
+)
 def test_a_name_that_lowering_would_give_may_be_taken(taken: str, carrier: str) -> None:
     """It used to connect the relay of a held spike to the node that had its name."""
     rng = np.random.default_rng(0)
