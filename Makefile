@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures carriers clean
+.PHONY: demo test lint unit figures carriers hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -22,11 +22,19 @@ lint: $(READY)
 unit: $(READY)
 	$(BIN)/pytest
 
+# The long proof that all engines agree, on thousands of random networks; goes on where it was.
+prove: $(READY)
+	$(BIN)/python -m tests.prove
+
+# Reads 10,000 mutated files and writes tests/hostile/results.json (a quarter of an hour).
+hostile: $(READY)
+	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.hostile --count 10000
+
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python examples/make_figures.py
 
-# What each carrier of a shortcut costs on Lava (docs/carriers.md); about an hour.
+# What each carrier of a shortcut costs on Lava (docs/carriers.md and .json); some minutes.
 carriers: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.carriers
 

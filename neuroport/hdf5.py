@@ -49,12 +49,13 @@ def read(
     path: str | os.PathLike[str],
     what: str,
     reader: Callable[[h5py.File], Plain],
-    build: Callable[[Plain], T],
+    build: Callable[[Plain], T] = lambda content: content,
 ) -> T:
     """Open ``path`` and return ``build(reader(file))``.
 
     ``reader`` runs in a child, and so does ``build`` once, for what it costs is up to the file,
-    too; then ``build`` runs here, on what came out of the child.
+    too; then ``build`` runs here, on what came out of the child: text, numbers, lists, dicts and
+    arrays (tuples arrive as lists).
 
     Args:
         what: what the file should be, for the error message.

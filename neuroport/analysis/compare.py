@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from neuroport.analysis.cause import Cause, cause
+from neuroport.analysis.difference import Difference, differences
+from neuroport.analysis.neighbourhood import Neighbourhood, neighbourhood
+from neuroport.backends.base import check_frames, frames_hash
 from neuroport.backends.trace import Trace
 from neuroport.errors import CompareError
+from neuroport.graph.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,10 @@ class Comparison:
         differing: positions that differ; ``by_population`` splits them.
         only_want, only_got: populations that one side lacks. Relays that lowering inserted are
             expected there; a neuron or readout is not, and makes the runs unequal.
+        networks: the first difference of the networks, where both are known and it changes no
+            message.
+        neighbourhood: the neuron of the first divergence, as both runs fed it.
+        cause: why the runs differ. Both need the networks and the frames.
     """
 
     want: str
@@ -54,6 +64,9 @@ class Comparison:
     only_got: tuple[str, ...]
     missing: tuple[str, ...]
     same_predictions: bool | None
+    networks: Difference | None = None
+    neighbourhood: Neighbourhood | None = None
+    cause: Cause | None = None
 
     @property
     def equal(self) -> bool:
@@ -72,6 +85,12 @@ class Comparison:
             lines.append(f"first divergence: {self.first}")
         if self.missing:
             lines.append(f"recorded on one side only: {', '.join(self.missing)}")
+        if self.networks is not None:
+            lines.append(f"the networks differ (first: {self.networks}), the spikes do not")
+        if self.cause is not None:
+            lines.append(f"cause: {self.cause}")
+        if self.neighbourhood is not None:
+            lines.append(str(self.neighbourhood))
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,15 +98,62 @@ class Comparison:
         found = asdict(self)
         found["equal"] = self.equal
         found["text"] = str(self)
+        if self.neighbourhood is not None:
+            found["neighbourhood"]["verdict"] = self.neighbourhood.verdict
         return found
 
 
-def compare(want: Trace, got: Trace) -> Comparison:
+def compare(
+    want: Trace,
+    got: Trace,
+    *,
+    graph: Graph | None = None,
+    other: Graph | None = None,
+    frames: npt.NDArray[Any] | None = None,
+) -> Comparison:
     """Compare ``got`` against ``want``, population by population.
+
+    Args:
+        graph: the network of ``want``; with the frames, the first divergence is explained.
+        other: the network of ``got``, where it is not the same.
+        frames: the frames (T, N, *shape) of both runs.
 
     Raises:
         CompareError: the runs used different frames, or share no population.
+        FramesError: the frames do not fit the network.
     """
+    outcome = _compare(want, got)
+    if graph is None:
+        return outcome
+    return explain(outcome, want, got, graph, other or graph, frames)
+
+
+def explain(
+    outcome: Comparison,
+    want: Trace,
+    got: Trace,
+    graph: Graph,
+    other: Graph,
+    frames: npt.NDArray[Any] | None,
+) -> Comparison:
+    """The outcome with what the networks and the frames tell of it."""
+    if outcome.first is None:
+        unlike = differences(graph, other) if outcome.equal else ()
+        return replace(outcome, networks=unlike[0]) if unlike else outcome
+    if frames is None:
+        return outcome
+    for network in (graph, other):
+        check_frames(network, frames)
+    if want.provenance.get("frames", frames_hash(frames)) != frames_hash(frames):
+        raise CompareError("these are not the frames of the runs; give those, all of them")
+    return replace(
+        outcome,
+        neighbourhood=neighbourhood(want, got, graph, other, frames, outcome.first),
+        cause=cause(want, got, graph, other, frames, outcome.first.population),
+    )
+
+
+def _compare(want: Trace, got: Trace) -> Comparison:
     ours, theirs = want.provenance.get("frames"), got.provenance.get("frames")
     if ours and theirs and ours != theirs:
         raise CompareError("the runs used different frames; run both on the same file")

@@ -64,6 +64,11 @@ def wiring(net: nn.Module) -> list[Layer]:
     layers: dict[str, Layer] = {}
     for node in traced.nodes:
         if node.op == "placeholder":
+            if sums:
+                raise CaptureError(
+                    f"{type(net).__name__}.forward takes {node.target!r} besides its frames; it "
+                    "may take one argument"
+                )
             sums[node] = (INPUT,)
         elif node.op == "output":
             break
@@ -80,11 +85,24 @@ def wiring(net: nn.Module) -> list[Layer]:
             if name in layers:
                 raise CaptureError(f"layer {name!r} is called twice; use two layers")
             assert isinstance(module, (Conv, Lif, Readout))
+            _check_own(name, module)
             layers[name] = _checked(Layer(name, module, sums[node.args[0]]), layers)
             sums[node] = (name,)
         else:
             raise _refusal(net, node)
     return list(layers.values())
+
+
+def _check_own(name: str, module: LayerModule) -> None:
+    """Refuse a subclass that computes otherwise: it would be captured as what it derives from."""
+    base = next(kind for kind in type(module).__mro__ if kind in (Conv, GradedConv, Lif, Readout))
+    for kind in type(module).__mro__[: type(module).__mro__.index(base)]:
+        changed = [item for item in vars(kind) if not item.startswith("__") and hasattr(base, item)]
+        if changed and changed != ["extra_repr"]:
+            raise CaptureError(
+                f"layer {name!r} is a {kind.__name__} with a {changed[0]!r} of its own, which no "
+                f"engine knows; use {base.__name__} as it is"
+            )
 
 
 def _refusal(net: nn.Module, node: fx.Node) -> CaptureError:
@@ -172,7 +190,8 @@ def _observe(
                     raise CaptureError(
                         f"neuron {name!r} is still real-valued; quantize the network first"
                     )
-                biases[name] = _integers(module.integer_bias(x).flatten())
+                bias = _integers(module.integer_bias(x))
+                biases[name] = bias.reshape(-1) if bias.shape[1:] == (1, 1) else bias
             elif isinstance(module, Readout):
                 positions[name] = x.shape[-2] * x.shape[-1]
                 biases[name] = _integers(module.integer_bias(positions[name]))
@@ -209,7 +228,8 @@ def _conv(name: str, module: Conv, inputs: tuple[str, ...], exponent: int) -> Co
         exponent,
         module.stride,
         module.padding,
-        groups=module.groups,
+        module.dilation,
+        module.groups,
     )
 
 

@@ -106,7 +106,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
 def format_of(path: str | os.PathLike[str]) -> str:
     """The ``format`` attribute of a file, empty where there is none."""
     what = "a neuroport network or trace"
-    return hdf5.read(path, what, lambda file: hdf5.text(file.attrs.get("format")), str)
+    return hdf5.read(path, what, lambda file: hdf5.text(file.attrs.get("format")))
 
 
 def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:

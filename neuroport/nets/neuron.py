@@ -8,13 +8,14 @@ names SLAYER gives them (``current_decay``, ``voltage_decay``, in units of 1/409
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from neuroport.graph import integers
-from neuroport.nets.stream import Stream
+from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.surrogate import SURROGATES
 
 
@@ -102,6 +103,7 @@ class _IntegerLif(torch.autograd.Function):
             distance[t] = v - (threshold << integers.STATE_SHIFT)
             v = integers.reset(v, s)
         ctx.save_for_backward(distance)
+        ctx.bias_shape = bias.shape
         ctx.constants = (current_decay, voltage_decay, lsb, surrogate)
         return spikes
 
@@ -117,7 +119,7 @@ class _IntegerLif(torch.autograd.Function):
             1 - current_decay / unity,
             1 - voltage_decay / unity,
         )
-        grad_bias = grad_v.sum((0, 1, 3, 4)).reshape(-1, 1, 1) * lsb
+        grad_bias = grad_v.sum((0, 1)).sum_to_size(ctx.bias_shape) * lsb
         return grad_u * lsb, grad_bias, None, None, None, None, None
 
 
@@ -164,9 +166,9 @@ class Lif(nn.Module):
         return int(self.threshold / self.lsb.item() + 1e-9)
 
     def integer_bias(self, stream: Stream) -> Tensor:
-        """Bias in units of ``lsb``, (C, 1, 1), rounded once with a straight-through gradient."""
-        real = stream.bias / self.lsb.to(stream.bias.dtype)
-        return (real + (real.round() - real).detach()).reshape(-1, 1, 1)
+        """Bias in units of ``lsb``, (C, 1, 1) or (C, H, W), rounded once; straight-through."""
+        real = per_position(stream.bias) / self.lsb.to(stream.bias.dtype)
+        return real + (real.round() - real).detach()
 
     def forward(self, x: Tensor | Stream) -> Tensor:
         current_decay, voltage_decay = self.decays
@@ -195,3 +197,29 @@ class Lif(nn.Module):
     def extra_repr(self) -> str:
         current_decay, voltage_decay = self.decays
         return f"threshold={self.threshold}, decay={current_decay}/{voltage_decay}"
+
+
+class Mlf(nn.Module):
+    """Multi-level neuron: K populations under one current, whose spikes add up to 0..K.
+
+    ``u_k = (1 - decay) u_k (1 - s_k) + x``, ``s_k = u_k > threshold_k``, ``o = sum_k s_k``. On a
+    chip it is K populations that share a dendrite. Source: MLF, official code
+    (``langfengQ/MLF-DSResNet``), whose thresholds are 0.6, 1.6 and 2.6.
+    """
+
+    def __init__(
+        self,
+        thresholds: Sequence[float] = (0.6, 1.6, 2.6),
+        voltage_decay: float = 0.75,
+        surrogate: str = "rectangular",
+    ) -> None:
+        super().__init__()
+        levels = [Lif(threshold, voltage_decay, surrogate=surrogate) for threshold in thresholds]
+        self.levels = nn.ModuleList(levels)
+
+    def forward(self, x: Tensor | Stream) -> Tensor:
+        first, *others = self.levels
+        total: Tensor = first(x)
+        for level in others:
+            total = total + level(x)
+        return total

@@ -12,6 +12,7 @@ and the forward pass uses ``2 * round(W' / (2 * unit))`` in [-254, 254].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuroport.graph import integers
-from neuroport.nets.stream import Stream
+from neuroport.nets.stream import Stream, per_position
 
 
 def snap_weight(weight: Tensor, unit: float) -> Tensor:
@@ -61,7 +62,8 @@ class Conv(nn.Module):
     """Convolution of spikes and batch norm: ``current = norm(weight * spikes)``.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, groups: as ``torch.nn.Conv2d``.
+        in_channels, out_channels, kernel_size, stride, padding, groups, dilation: as
+            ``torch.nn.Conv2d``.
         norm_scale: initial gamma of the batch norm (0.5 in MS-ResNet, 0 at a branch's end).
 
     Takes (T, N, C, H, W); gives a tensor in the real phase, a ``Stream`` in the integer phase.
@@ -80,10 +82,11 @@ class Conv(nn.Module):
         padding: int = 1,
         groups: int = 1,
         norm_scale: float = 0.5,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         self.synapse = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False
         )
         self.norm = nn.BatchNorm2d(out_channels)
         nn.init.constant_(self.norm.weight, norm_scale)
@@ -97,6 +100,10 @@ class Conv(nn.Module):
     @property
     def padding(self) -> tuple[int, int]:
         return self.synapse.padding  # type: ignore[return-value]
+
+    @property
+    def dilation(self) -> tuple[int, int]:
+        return self.synapse.dilation  # type: ignore[return-value]
 
     @property
     def groups(self) -> int:
@@ -121,9 +128,7 @@ class Conv(nn.Module):
     def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         steps = x.shape[0]
         flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        out = F.conv2d(
-            flat, weight, None, self.stride, self.padding, self.synapse.dilation, self.groups
-        )
+        out = F.conv2d(flat, weight, None, self.stride, self.padding, self.dilation, self.groups)
         current: Tensor = out.unflatten(0, (steps, -1))
         return current
 
@@ -154,9 +159,14 @@ class GradedConv(Conv):
     Args:
         pool: average over ``pool x pool`` before a 1x1 kernel (as one strided convolution).
         pixels: the input is frames of unsigned 8-bit pixels, 255 meaning 1.
+        mean, std: per channel of pixels; the input is normalized to ``(pixel / 255 - mean) / std``
+            before it is padded with zeros. Folded into the weights and a bias that differs near the
+            border, where the kernel does not see the mean.
     """
 
     source_lsb: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -168,6 +178,8 @@ class GradedConv(Conv):
         norm_scale: float = 0.5,
         pool: int = 1,
         pixels: bool = False,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
     ) -> None:
         super().__init__(
             in_channels,
@@ -177,6 +189,11 @@ class GradedConv(Conv):
             padding,
             norm_scale=norm_scale,
         )
+        if not pixels and (any(mean) or any(value != 1 for value in std)):
+            raise ValueError("mean and std normalize pixels; a membrane stream has its batch norm")
+        for name, values in (("mean", mean), ("std", std)):
+            each = torch.tensor(values, dtype=torch.float32).expand(in_channels).clone()
+            self.register_buffer(name, each, persistent=False)
         self.pool = pool
         self.pixels = pixels
         self.relay_in = None if pixels else Relay()
@@ -185,9 +202,10 @@ class GradedConv(Conv):
         self.message_unit = 1 / 255 if pixels else 1.0
 
     def kernel(self) -> Tensor:
+        weight = self.synapse.weight / self.std.reshape(-1, 1, 1)
         if self.pool == 1:
-            return self.synapse.weight
-        return self.synapse.weight.expand(-1, -1, self.pool, self.pool) / self.pool**2
+            return weight
+        return weight.expand(-1, -1, self.pool, self.pool) / self.pool**2
 
     def unit(self) -> float:
         shift = int(self.relay_out.shift)
@@ -199,16 +217,26 @@ class GradedConv(Conv):
     def forward(self, x: Tensor | Stream) -> Tensor | Stream:
         if self.lsb == 0:
             assert isinstance(x, Tensor)
-            return self.normalized(self.convolve(x * self.message_unit, self.kernel()))
+            centred = x * self.message_unit - per_position(self.mean)
+            return self.normalized(self.convolve(centred, self.kernel()))
         weight, bias = self.folded()
         if isinstance(x, Stream):
             assert self.relay_in is not None
-            bias = bias + weight.sum((2, 3)) @ x.bias
+            bias = self.carried(weight, bias, x.bias, x.value.shape[-2:])
             messages: Tensor = self.relay_in(x.value)
         else:
+            if self.mean.any():
+                bias = self.carried(weight, bias, -self.mean, x.shape[-2:])
             messages = x
         product = self.convolve(messages, snap_weight(weight, self.unit()))
         return Stream(self.relay_out(product), bias)
+
+    def carried(self, weight: Tensor, bias: Tensor, source: Tensor, size: torch.Size) -> Tensor:
+        """``bias`` and what the kernel makes of the bias of its input, which padding lacks."""
+        if source.ndim == 1 and self.padding == (0, 0):
+            return bias + weight.sum((2, 3)) @ source
+        image = per_position(source).expand(-1, *size)
+        return per_position(bias) + self.convolve(image[None, None], weight)[0, 0]
 
 
 class _Integrate(torch.autograd.Function):

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
+TALLEST = 64  # largest threshold of a stream in units of what its thresholds have in common
 MARGIN = 1.5  # room left for weights that still change in quantization-aware training
 
 
@@ -133,9 +135,12 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
         channels = kernel.shape[1] * module.groups
         if isinstance(module, GradedConv) and not module.pixels:
             arriving = _sum([intervals[n] for n in layer.inputs])
-            bias = bias + kernel.sum((2, 3)) @ sum(biases[n] for n in layer.inputs)
+            source = sum(biases[n] for n in layer.inputs)
+            bias = bias + kernel.sum((2, 3)) @ source
         else:
             messages = 1 if isinstance(module, GradedConv) else len(layer.inputs)
+            if isinstance(module, GradedConv):
+                bias = bias - kernel.sum((2, 3)) @ module.mean
             arriving = _Interval(torch.zeros(channels), torch.full((channels,), float(messages)))
         intervals[layer.name] = _through(kernel, arriving, module.groups)
         biases[layer.name] = bias
@@ -165,19 +170,24 @@ def _choose_lsb(
     names = ", ".join(layer.name for layer in stream.synapses)
     if not stream.neurons:
         raise CaptureError(f"no neuron reads the currents of {names}; remove the layers")
-    thresholds = {n.module.threshold for n in stream.neurons if isinstance(n.module, Lif)}
-    if len(thresholds) > 1:
-        raise CaptureError(f"neurons of one stream ({names}) have thresholds {sorted(thresholds)}")
-    threshold = thresholds.pop()
+    thresholds = sorted({n.module.threshold for n in stream.neurons if isinstance(n.module, Lif)})
+    threshold = _unit(thresholds)
+    if threshold is None:
+        raise CaptureError(
+            f"neurons of one stream ({names}) have thresholds {thresholds}, which are no small "
+            "multiples of one number; use such (0.6, 1.6 and 2.6 are 3, 8 and 13 times 0.2)"
+        )
+    tallest = thresholds[-1] / threshold
+    lowest = max(1, math.ceil(COARSEST * threshold / thresholds[0]))
     for neuron in stream.neurons:
         stream.reach = max(stream.reach, _sum([intervals[n] for n in neuron.inputs]).worst)
         total = sum(biases[n] for n in neuron.inputs)
         assert isinstance(total, Tensor)
         stream.bias = max(stream.bias, float(total.abs().max()))
-    coarsest = [  # the largest integer threshold that range and bias permit
+    coarsest = [  # the largest integer for that number that range and bias permit
         threshold * integers.CURRENT_MAX / (MARGIN * stream.reach + 1e-12),
         threshold * integers.BIAS_MAX / (MARGIN * stream.bias + 1e-12),
-        float(integers.THRESHOLD_MAX),
+        integers.THRESHOLD_MAX / tallest,
     ]
     weights = [
         float(layer.module.folded()[0].abs().max())
@@ -188,16 +198,30 @@ def _choose_lsb(
     smallest = min((w for w in weights if w > 0), default=threshold)
     wanted = threshold * integers.WEIGHT_MAX / smallest
     limit = min(coarsest)
-    if limit < COARSEST:
+    if limit < lowest:
         raise IllegalError(
             f"the stream of {names} can reach {stream.reach / threshold:.0f} thresholds, too wide "
-            f"for 17 bits with a threshold of {COARSEST} or more; use fewer blocks or smaller "
+            f"for 17 bits with a threshold of {lowest} or more; use fewer blocks or smaller "
             "weights"
         )
     if single:
-        stream.lsb = threshold / math.floor(min(limit, max(wanted, COARSEST)))
+        stream.lsb = threshold / math.floor(min(limit, max(wanted, lowest)))
     else:
-        stream.lsb = threshold / 2.0 ** math.floor(math.log2(min(limit, max(wanted, COARSEST))))
+        stream.lsb = threshold / 2.0 ** math.floor(math.log2(min(limit, max(wanted, lowest))))
+
+
+def _unit(thresholds: list[float]) -> float | None:
+    """The largest number of which all thresholds are multiples, if they are small ones."""
+    if len(thresholds) == 1:
+        return thresholds[0]
+    parts = [Fraction(threshold).limit_denominator(1000) for threshold in thresholds]
+    below = math.lcm(*(part.denominator for part in parts))
+    unit = Fraction(math.gcd(*(int(part * below) for part in parts)), below)
+    close = all(
+        math.isclose(part, exact, rel_tol=1e-9)
+        for part, exact in zip(parts, thresholds, strict=True)
+    )
+    return float(unit) if close and parts[-1] / unit <= TALLEST else None
 
 
 def _choose_shifts(module: GradedConv, lsb: float, source: float | None, reach: float) -> None:
@@ -237,7 +261,7 @@ def _freeze_readouts(net: nn.Module, readouts: list[Layer], frames: Tensor) -> N
         module = layer.module
         assert isinstance(module, Readout)
         weight, bias = module.synapse.weight, module.synapse.bias
-        reach = float(
+        reach = len(layer.inputs) * float(  # messages of a sum of spikes reach their number
             torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min())
         )
         largest = float(bias.abs().max())

@@ -1,5 +1,5 @@
 """Hostile files: ten thousand mutated networks and traces, each read whole or refused.
 
-``make hostile`` runs them (``cd tests && python -m hostile --count 10000``) and writes
+``make hostile`` runs them (``python -m tests.hostile --count 10000``) and writes
 ``results.json``; ``test_hostile.py`` runs a slice with every other test.
 """

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,88 +18,128 @@ import h5py
 import numpy as np
 
 import neuroport
-from hostile.mutations import mutation
-from hostile.probe import probe
-from hostile.samples import image
 from neuroport.files import write_json
+from tests.hostile.bombs import BOMBS, bomb
+from tests.hostile.mutations import Mutation, mutation
+from tests.hostile.probe import probe
+from tests.hostile.samples import image
 
 GOOD = ("equal", "refused", "hash")
 SECONDS, MEGABYTES = 1.0, 200.0
 CLI_EVERY = 20
+CHUNK = 50
+COSTS = {
+    "wall": "slowest, wall seconds",
+    "cpu": "slowest, CPU seconds",
+    "memory": "largest, MB above the process",
+}
 
 
-def run(seeds: range, progress: bool = False) -> dict[str, Any]:
-    """Counts per kind, the slowest and the largest, and every failure."""
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    failures: list[dict[str, Any]] = []
-    worst = {key: {"value": 0.0} for key in ("wall", "cpu", "memory")}
-    started, verbs = time.perf_counter(), 0
+@dataclass
+class Tally:
+    """What became of files, by kind of mutation; what failed; what cost most."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    worst: dict[str, dict[str, Any]] = field(default_factory=dict)
+    verbs: int = 0
+
+    def note(self, case: Mutation, found: dict[str, Any]) -> None:
+        outcome = found["outcome"]
+        sealed = ", sealed again" if case.resealed and not case.kind.startswith("bomb") else ""
+        good = outcome if outcome in GOOD else "failed"
+        self.counts[f"{case.what}: {case.kind}{sealed}"][good] += 1
+        self.verbs += found.get("cli", False)
+        about = {"seed": case.seed, "kind": case.kind, "outcome": outcome}
+        over = outcome != "equal" and (found["cpu"] > SECONDS or found["memory"] > MEGABYTES)
+        if good == "failed" or over:
+            self.failures.append({**found, **about})
+        self._most({key: {"value": round(found[key], 3), **about} for key in COSTS})
+
+    def add(self, other: Tally) -> None:
+        for kind, found in other.counts.items():
+            self.counts[kind] += found
+        self.failures += other.failures
+        self.verbs += other.verbs
+        self._most(other.worst)
+
+    def _most(self, found: dict[str, dict[str, Any]]) -> None:
+        for key, most in found.items():
+            if key not in self.worst or most["value"] > self.worst[key]["value"]:
+                self.worst[key] = most
+
+
+def run(seeds: range) -> Tally:
+    """Read the files of these seeds, one after the other."""
+    tally = Tally()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for what in ("graph", "trace"):  # what links into other files lead to
             (folder / f"good.{what}").write_bytes(image(what))
         (folder / "other.graph").write_bytes(image("graph"))
         (folder / "other.raw").write_bytes(b"\1\0" * (1 << 15))
-        for done, seed in enumerate(seeds):
+        for seed in seeds:
             case = mutation(seed)
-            found = probe(case, folder, cli=seed % CLI_EVERY == 0)
-            verbs += found.get("cli", False)
-            outcome = found["outcome"]
-            sealed = ", sealed again" if case.resealed and not case.kind.startswith("bomb") else ""
-            counts[f"{case.what}: {case.kind}{sealed}"][
-                outcome if outcome in GOOD else "failed"
-            ] += 1
-            about = {"seed": seed, "what": case.what, "kind": case.kind, "resealed": case.resealed}
-            over = outcome != "equal" and (found["cpu"] > SECONDS or found["memory"] > MEGABYTES)
-            if outcome not in GOOD or over:
-                failures.append({**about, **found})
-            for key, most in worst.items():
-                if found[key] > most["value"]:
-                    worst[key] = {"value": round(found[key], 3), **about, "outcome": outcome}
-            if progress and (sys.stderr.isatty() or done % 250 == 249):
-                end = "\r" if sys.stderr.isatty() else "\n"
-                line = f"{done + 1:,} of {len(seeds):,} files, {len(failures)} failures"
-                print(line, file=sys.stderr, end=end, flush=True)
-    total: Counter[str] = sum(counts.values(), Counter())
+            tally.note(case, probe(case, folder, cli=seed % CLI_EVERY == 0))
+    return tally
+
+
+def summary(tally: Tally, seeds: range, seconds: float) -> dict[str, Any]:
+    """The tally as JSON, with the versions that it holds for."""
+    total: Counter[str] = sum(tally.counts.values(), Counter())
     return {
         "files": len(seeds),
         "seeds": [seeds.start, seeds.stop - 1],
         "read equal": total["equal"],
         "refused": total["refused"] + total["hash"],
         "of these by their hash": total["hash"],
-        "failures": failures,
-        "also through the command line": verbs,
-        "seconds": round(time.perf_counter() - started, 1),
-        "slowest, wall seconds": worst["wall"],
-        "slowest, CPU seconds": worst["cpu"],
-        "largest, MB above the process": worst["memory"],
+        "failures": tally.failures,
+        "also through the command line": tally.verbs,
+        "seconds": round(seconds, 1),
+        **{name: tally.worst[key] for key, name in COSTS.items()},
         "versions": {
             "neuroport": neuroport.__version__,
             "h5py": h5py.__version__,
             "HDF5": h5py.version.hdf5_version,
             "numpy": np.__version__,
             "python": platform.python_version(),
-            "platform": platform.platform(),
+            "system": platform.system(),
         },
-        "kinds": {kind: dict(sorted(counts[kind].items())) for kind in sorted(counts)},
+        "kinds": {
+            kind: dict(sorted(found.items())) for kind, found in sorted(tally.counts.items())
+        },
     }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m hostile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
     arguments = parser.parse_args()
-    results = run(range(arguments.first, arguments.first + arguments.count), progress=True)
+    started, seeds, tally = time.perf_counter(), range(arguments.count), Tally()
+    print("making the largest files", file=sys.stderr, flush=True)
+    for name in BOMBS:  # once: the workers inherit them
+        bomb(name)
+    with get_context("fork").Pool(arguments.jobs) as pool:
+        parts = [seeds[first : first + CHUNK] for first in range(0, len(seeds), CHUNK)]
+        done = 0
+        for part in pool.imap(run, parts):
+            tally.add(part)
+            for failure in part.failures:
+                print(failure, file=sys.stderr)
+            done = min(done + CHUNK, len(seeds))
+            line = f"{done:,} of {len(seeds):,} files, {len(tally.failures)} failures"
+            print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
+    results = summary(tally, seeds, time.perf_counter() - started)
     write_json(arguments.out, results)
-    for failure in results["failures"][:20]:
+    for failure in tally.failures[:20]:
         print(failure)
     print(
         f"{results['files']:,} files: {results['read equal']:,} read equal, "
-        f"{results['refused']:,} refused, {len(results['failures'])} failures; {arguments.out}"
+        f"{results['refused']:,} refused, {len(tally.failures)} failures; {arguments.out}"
     )
-    return 1 if results["failures"] else 0
+    return 1 if tally.failures else 0
 
 
 if __name__ == "__main__":

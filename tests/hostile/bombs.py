@@ -11,8 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hostile.samples import graph, image, seal
-from neuroport.graph.node import KIND, Input
+from tests.hostile.samples import image, seal
 
 WIDE = 2**20
 
@@ -49,9 +48,6 @@ def _wide(file: h5py.File, shape: tuple[int, ...]) -> None:
     """Nothing but an input of 2**20 channels."""
     del file["graph"]
     file.create_group("graph").attrs.update({"steps": 3, "interval": 3})
-    first = graph().input
-    assert KIND[type(first)] == "input"
-    assert isinstance(first, Input)
     _node(file, 0, "input", "frames", [], shape=np.array(shape), bits=1, signed=False)
 
 
@@ -196,23 +192,24 @@ def nested_provenance(file: h5py.File) -> None:
     file.attrs["provenance"] = '{"a":' * (1 << 20)
 
 
+# those that take seconds to make come last: a slice of the first seeds does without them
 BOMBS: dict[str, tuple[str, str, Callable[[h5py.File], None]]] = {
-    "a million nodes": ("graph", "latest", million_nodes),
-    "9000 links to a node": ("graph", "earliest", many_nodes),
-    "300 links to one array": ("graph", "earliest", same_weights),
     "400 wide delays": ("graph", "earliest", delayed_for_ever),
+    "9000 links to a node": ("graph", "earliest", many_nodes),
     "9000 wide terms": ("graph", "latest", endless_sum),
     "half a million groups": ("graph", "earliest", many_groups),
+    "9000 links to a population": ("trace", "earliest", crowded_trace),
+    "300 links to one array": ("graph", "earliest", same_weights),
     "3000 sound nodes": ("graph", "latest", long_chain),
     "name of 8 MB": ("graph", "latest", long_text),
     "a million inputs": ("graph", "latest", long_inputs),
     "inputs nested 4 million deep": ("graph", "latest", nested_inputs),
     "stride of a million numbers": ("graph", "latest", wide_attribute),
-    "gzip of a gigabyte": ("graph", "earliest", zipped),
     "terabyte never written": ("graph", "earliest", never_written),
     "5000 groups deep": ("graph", "earliest", deep_groups),
     "20,000 empty nodes": ("graph", "latest", crowd),
     "trace of 2**62 neurons": ("trace", "earliest", wide_trace),
-    "9000 links to a population": ("trace", "earliest", crowded_trace),
     "provenance nested without end": ("trace", "latest", nested_provenance),
+    "gzip of a gigabyte": ("graph", "earliest", zipped),
+    "a million nodes": ("graph", "latest", million_nodes),
 }

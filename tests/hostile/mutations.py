@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from hostile.bombs import BOMBS, bomb, target
-from hostile.flips import FLIPS
-from hostile.samples import LAYOUTS, image, seal
-from hostile.structures import EDITS
+from tests.hostile.bombs import BOMBS, bomb, target
+from tests.hostile.flips import FLIPS
+from tests.hostile.samples import LAYOUTS, image, seal
+from tests.hostile.structures import EDITS, Edit
 
 TRACES = 8  # one file in eight is a trace
 BOMB_EVERY = 50
@@ -53,7 +53,7 @@ def mutation(seed: int) -> Mutation:
     return Mutation(seed, what, kind, resealed, seal(content) if resealed else bytes(content))
 
 
-def _edited(content: bytes, rng: np.random.Generator, edit, layout: str) -> bytes:  # type: ignore[no-untyped-def]
+def _edited(content: bytes, rng: np.random.Generator, edit: Edit, layout: str) -> bytes:
     buffer = io.BytesIO(content)
     with h5py.File(buffer, "r+", libver=layout) as file:
         edit(rng, file)

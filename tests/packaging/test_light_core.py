@@ -32,6 +32,7 @@ LIGHT = (
     "neuroport.backends.base",
     "neuroport.backends.lava_cpu",
     "neuroport.backends.lava_cpu.engine",
+    "neuroport.backends.lava_cpu.watch",
     "neuroport.backends.lava_cpu.worker",
     "neuroport.backends.reference",
     "neuroport.backends.trace",

@@ -34,6 +34,8 @@ pytestmark = [
 DEADLINE = 60.0
 SOON = 20.0  # seconds for what fails at once, importing Lava included, on a busy machine too
 SLACK = 10.0
+PATIENCE = (3.0, 10.0, 30.0)  # deadlines, until a busy machine reaches the code that sleeps
+SLEEP = "open({reached!r}, 'w').close(); time.sleep(3600)"
 SHARED_MEMORY = Path("/dev/shm")
 
 PROCESS = """\
@@ -253,19 +255,22 @@ def test_whatever_a_model_raises_comes_with_lavas_own_traceback(
     assert str(folder / "lava") in error.detail
 
 
-@pytest.mark.parametrize(
-    ("where", "function", "deadline"), [("start", "__init__", 3.0), ("step", "run_spk", 5.0)]
-)
+@pytest.mark.parametrize(("where", "function"), [("start", "__init__"), ("step", "run_spk")])
 def test_a_model_that_sleeps_for_ever_ends_at_the_deadline_and_is_told_where_it_was(
     graph: Graph,
     digits: npt.NDArray[Any],
     misbehave: Misbehave,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     where: str,
     function: str,
-    deadline: float,
 ) -> None:
-    error = fail(graph, digits, misbehave(**{where: "time.sleep(3600)"}), deadline)
+    reached = tmp_path / "reached"
+    folder = misbehave(**{where: SLEEP.format(reached=str(reached))})
+    for deadline in PATIENCE:
+        error = fail(graph, digits, folder, deadline)
+        if reached.exists():
+            break
     assert error.message.startswith(f"Lava did not finish within {deadline:g} s; ")
     assert "raise the deadline" in error.message
     # the others wait for the one that sleeps
@@ -273,6 +278,22 @@ def test_a_model_that_sleeps_for_ever_ends_at_the_deadline_and_is_told_where_it_
     assert error.detail.count("was here") == 1
     assert f"in {function}" in error.detail.splitlines()[2]
     assert_lava_runs(graph, digits, monkeypatch)
+
+
+def test_a_model_that_sleeps_while_lava_reads_it_is_told_where_it_was(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, tmp_path: Path
+) -> None:
+    reached = tmp_path / "reached"
+    folder = misbehave()
+    models = folder / "lava" / "proc" / "graded" / "models.py"
+    models.write_text(f"import time\n{SLEEP.format(reached=str(reached))}\n")
+    for deadline in PATIENCE:
+        error = fail(graph, digits, folder, deadline)
+        if reached.exists():
+            break
+    assert error.message.startswith(f"Lava did not finish within {deadline:g} s; ")
+    assert error.detail.startswith("the process that Lava was started in was here:\n")
+    assert str(models) in error.detail
 
 
 @pytest.mark.parametrize("where", ["start", "step"])
@@ -386,26 +407,34 @@ def test_the_command_line_says_one_line_and_then_lavas_own_words(
     assert json.loads(done.stdout)["error"]["kind"] == "BackendError"
 
 
-def test_the_command_line_ends_at_its_deadline(command: list[str], misbehave: Misbehave) -> None:
-    folder = misbehave(step="time.sleep(3600)")
+def test_the_command_line_ends_at_its_deadline(
+    command: list[str], misbehave: Misbehave, tmp_path: Path
+) -> None:
+    reached = tmp_path / "reached"
+    folder = misbehave(step=SLEEP.format(reached=str(reached)))
     memory = {path.name for path in SHARED_MEMORY.iterdir()}
-    started = time.monotonic()
-    done = subprocess.run([*command, "--deadline", "3"], capture_output=True, text=True, timeout=60)
-    assert time.monotonic() - started < 3 + SLACK
+    for deadline in PATIENCE:
+        started = time.monotonic()
+        line = [*command, "--deadline", str(deadline)]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+        assert time.monotonic() - started < deadline + SLACK
+        if reached.exists():
+            break
     assert done.returncode == 2
     first, *words = done.stderr.splitlines()
-    assert first.startswith("neuroport: Lava did not finish within 3 s; ")
+    assert first.startswith(f"neuroport: Lava did not finish within {deadline:g} s; ")
     assert words[0] == "'relay' (Misbehaving) was here:"
     assert any("in run_spk" in line for line in words)
     assert "neuroport/cli.py" not in done.stderr
     assert_nothing_left(folder, memory)
 
 
-def test_ctrl_c_during_lava_ends_every_process(command: list[str], misbehave: Misbehave) -> None:
-    folder = misbehave(
-        step=f"open({str(command[4])!r} + '.reached', 'w').close(); time.sleep(3600)"
-    )
-    reached = Path(f"{command[4]}.reached")
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_during_lava_ends_every_process(
+    command: list[str], misbehave: Misbehave, tmp_path: Path, presses: int
+) -> None:
+    reached = tmp_path / "reached"
+    folder = misbehave(step=SLEEP.format(reached=str(reached)))
     memory = {path.name for path in SHARED_MEMORY.iterdir()}
     child = subprocess.Popen(
         command,
@@ -419,7 +448,9 @@ def test_ctrl_c_during_lava_ends_every_process(command: list[str], misbehave: Mi
         assert child.poll() is None
         assert time.monotonic() < given_up
         time.sleep(0.02)
-    child.send_signal(signal.SIGINT)
+    for _ in range(presses):
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.1)  # an impatient user, while the processes are being ended
     _, said = child.communicate(timeout=SLACK)
     assert child.returncode == 130
     assert said == "neuroport: interrupted; nothing was written\n"

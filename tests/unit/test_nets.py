@@ -395,7 +395,8 @@ def test_any_decay_runs_the_same_in_module_and_graph(
     outcome = compare(run_module(net, frames), Reference().run(graph, frames))
     assert outcome, str(outcome)
     neurons = [node for node in graph if hasattr(node, "current_decay")]
-    assert {(n.current_decay, n.voltage_decay) for n in neurons} == {(current_decay, voltage_decay)}
+    found = {(int(n.current_decay[0]), int(n.voltage_decay[0])) for n in neurons}
+    assert found == {(current_decay, voltage_decay)}
 
 
 def test_quantized_network_is_close_to_the_real_one() -> None:

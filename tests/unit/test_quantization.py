@@ -17,11 +17,13 @@ from neuroport.backends.module import run_module  # noqa: E402
 from neuroport.backends.reference import Reference  # noqa: E402
 from neuroport.capture.native import integer_graph, wiring  # noqa: E402
 from neuroport.errors import CaptureError, IllegalError  # noqa: E402
+from neuroport.graph import integers  # noqa: E402
 from neuroport.graph import node as nodes  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.lowering.rules import check  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
-from neuroport.nets.neuron import Lif  # noqa: E402
+from neuroport.nets.neuron import Lif, Mlf  # noqa: E402
+from neuroport.nets.stream import Stream  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight  # noqa: E402
 from neuroport.quantization.scales import freeze_scales, is_integer  # noqa: E402
 
@@ -152,7 +154,7 @@ def test_a_stream_has_one_lsb_and_a_threshold_that_is_a_power_of_two(
     assert sum(len(synapses) for synapses, _ in streams) == 1 + 6 * blocks + 2
     for synapses, neurons in streams:
         (lsb,) = {float(module.lsb) for module in (*synapses, *neurons)}
-        (threshold,) = {graph[names[neuron]].threshold for neuron in neurons}
+        (threshold,) = {int(graph[names[neuron]].threshold[0]) for neuron in neurons}
         assert threshold * lsb == pytest.approx(0.5, rel=1e-12)
         if len(synapses) > 1:
             assert threshold & (threshold - 1) == 0
@@ -506,7 +508,13 @@ class ReadoutOnCurrent(Layers):
         return self.readout(self.stem(x))
 
 
+class TakesTwo(Layers):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x)))
+
+
 REFUSED: dict[type[Layers], str] = {
+    TakesTwo: "takes 'y' besides its frames",
     Multiplies: "mul",
     Subtracts: "sub|'stem' is called twice",
     DropsOut: "dropout",
@@ -592,8 +600,8 @@ def test_currents_that_no_neuron_reads_are_refused_by_name() -> None:
 
 def test_thresholds_that_differ_in_one_stream_are_refused_by_name() -> None:
     net = MsResNet(1, (2, 3, 4))
-    net.blocks[1].neuron1.threshold = 0.75
-    with pytest.raises(CaptureError, match=r"thresholds \[0\.5, 0\.75\]") as caught:
+    net.blocks[1].neuron1.threshold = 0.503
+    with pytest.raises(CaptureError, match=r"thresholds \[0\.5, 0\.503\]") as caught:
         port.quantize(net, np.zeros((2, 1, 1, 8, 8), int))
     assert "stem" in str(caught.value)
     assert "blocks.0.conv2" in str(caught.value)
@@ -611,5 +619,136 @@ def test_threshold_of_a_whole_stream_may_be_any_number() -> None:
     assert outcome, str(outcome)
     neuron = graph["blocks.0.neuron1"]
     assert isinstance(neuron, nodes.Lif)
-    assert math.log2(neuron.threshold).is_integer()
-    assert neuron.threshold * float(net.stem.lsb) == pytest.approx(0.3)
+    assert math.log2(neuron.threshold[0]).is_integer()
+    assert neuron.threshold[0] * float(net.stem.lsb) == pytest.approx(0.3)
+
+
+class MultiLevel(nn.Module):
+    """Spike shortcuts of multi-level neurons; a dilated convolution; normalized pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pixels = {"mean": (0.4, 0.6), "std": (0.2, 0.3)}
+        self.stem = GradedConv(2, 4, 3, padding=1, pixels=True, **pixels)
+        self.first, self.second, self.third = Mlf(), Mlf((0.6, 1.6)), Mlf()
+        self.conv1 = Conv(4, 4, padding=2, dilation=2)
+        self.conv2 = Conv(4, 4, groups=2)
+        self.readout = Readout(4, 3)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        first = self.first(self.stem(frames))
+        second = self.second(self.conv1(first))
+        out: Tensor = self.readout(self.third(self.conv2(second + first)) + second + first)
+        return out
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_multi_level_neurons_are_populations_that_share_a_dendrite(seed: int) -> None:
+    net = randomize(MultiLevel(), seed, wild=0.5)
+    frames = frames_for(net, seed, steps=4)
+    graph = port.quantize(net, frames)
+    levels = [graph[f"first.levels.{k}"] for k in range(3)]
+    assert [level.inputs for level in levels] == [("stem.identity",)] * 3
+    base = int(levels[0].threshold[0]) // 3
+    assert [int(level.threshold[0]) for level in levels] == [3 * base, 8 * base, 13 * base]
+    assert graph["conv1"].dilation == (2, 2)
+    assert graph["conv2"].inputs == (
+        *(f"second.levels.{k}" for k in range(2)),
+        *(f"first.levels.{k}" for k in range(3)),
+    )
+    want = run_module(net, frames)
+    assert compare(want, port.run(graph, frames))
+    assert compare(want, port.run(port.lower(graph), frames, time_model="chip"))
+
+
+def test_normalized_pixels_give_a_bias_that_differs_near_the_border() -> None:
+    net = randomize(MultiLevel(), 0)
+    graph = port.quantize(net, frames_for(net))
+    bias = graph["first.levels.0"].bias
+    assert bias.shape == graph.facts("first.levels.0").shape
+    inner = bias[:, 1:-1, 1:-1]
+    assert (inner == inner[:, :1, :1]).all()
+    assert (bias[:, 0, 0] != inner[:, 0, 0]).any()
+
+
+def test_normalization_is_folded_as_torch_computes_it() -> None:
+    mean, std = (0.4, 0.6), (0.2, 0.3)
+    layer = randomize(GradedConv(2, 4, 3, padding=1, pixels=True, mean=mean, std=std), 0).eval()
+    pixels = torch.randint(0, 256, (1, 2, 2, 5, 5)).float()
+    shaped = [torch.tensor(values).reshape(-1, 1, 1) for values in (mean, std)]
+    plain = GradedConv(2, 4, 3, padding=1, pixels=True).eval()
+    plain.load_state_dict(layer.state_dict())
+    with torch.no_grad():
+        real = layer(pixels)
+        torch.testing.assert_close(real, plain((pixels / 255 - shaped[0]) / shaped[1] * 255))
+        weight, bias = layer.folded()
+        bias = layer.carried(weight, bias, -layer.mean, pixels.shape[-2:])
+        folded = layer.convolve(pixels / 255, weight) + bias
+    torch.testing.assert_close(folded, real, atol=1e-5, rtol=1e-5)
+
+
+def test_a_projection_with_padding_carries_no_bias_over_the_border() -> None:
+    layer = randomize(GradedConv(3, 2, 3, padding=1), 1).eval()
+    source = torch.tensor([0.3, -0.2, 0.5])
+    with torch.no_grad():
+        weight, bias = layer.folded()
+        real = layer(source.reshape(-1, 1, 1).expand(1, 1, 3, 4, 4))
+        torch.testing.assert_close(
+            layer.carried(weight, bias, source, torch.Size((4, 4))), real[0, 0]
+        )
+
+
+def test_readout_of_summed_spikes_does_not_saturate() -> None:
+    net = randomize(MultiLevel(), 1)
+    with torch.no_grad():
+        net.readout.synapse.weight.fill_(1.0)
+        net.readout.synapse.bias.fill_(0.0)
+    graph = port.quantize(net, frames_for(net, steps=4))
+    facts = graph.facts("readout.potential")
+    assert int(facts.reach_high.max()) * graph.steps <= integers.CURRENT_MAX
+    check(port.lower(graph))
+
+
+class OwnForward(Conv):
+    def forward(self, x: Tensor) -> Tensor | Stream:
+        return super().forward(x * 0)
+
+
+class OwnWeights(GradedConv):
+    def kernel(self) -> Tensor:
+        return super().kernel() * 2
+
+
+class OwnThreshold(Lif):
+    integer_threshold = 3  # type: ignore[assignment]
+
+
+class Chain(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron2(self.conv1(self.neuron1(self.stem(x)))))
+
+
+class Named(Lif):
+    """A subclass that computes as its base does."""
+
+    def extra_repr(self) -> str:
+        return "named"
+
+
+@pytest.mark.parametrize(
+    ("field", "layer", "said"),
+    [
+        ("conv1", OwnForward(2, 2), "OwnForward with a 'forward' of its own"),
+        ("stem", OwnWeights(1, 2, 3, padding=1, pixels=True), "'kernel' of its own"),
+        ("neuron1", OwnThreshold(), "'integer_threshold' of its own"),
+    ],
+)
+def test_layer_with_a_forward_of_its_own_is_not_taken_for_its_base(
+    field: str, layer: nn.Module, said: str
+) -> None:
+    net = Chain()
+    setattr(net, field, Named() if field == "neuron1" else getattr(net, field))
+    assert len(wiring(net)) == 5
+    setattr(net, field, layer)
+    with pytest.raises(CaptureError, match=said):
+        wiring(net)

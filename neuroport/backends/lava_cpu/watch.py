@@ -25,9 +25,9 @@ from neuroport.files import write_atomic
 
 POLL_SECONDS = 0.02
 LAST_WORDS_SECONDS = 0.5
+STACK_SECONDS = 2.0  # at most; the engine waits for five
 MOST_STUCK = 3
 TRACEBACK = "traceback.txt"
-STUCK = "stuck.txt"
 
 
 def tell_tracebacks(folder: Path) -> None:
@@ -104,12 +104,13 @@ class Watch(threading.Thread):
 
     def _ended(self) -> str:
         """The actor that ended before its time, and how: the worst one, where several did."""
-        codes = {name: _exit_code(actor) for name, actor in self._actors()}
-        ended = {n: c for n, c in codes.items() if c or (c == 0 and not self.stopping)}
+        codes = [(name, _exit_code(actor)) for name, actor in self._actors()]
+        ended = [(n, c) for n, c in codes if c is not None and (c != 0 or not self.stopping)]
         if not ended:
             return ""
-        name = max(ended, key=lambda name: ended[name] != 0)
-        return f"Lava process {name} ended with {how_ended(ended[name] or 0)}"
+        name, code = max(ended, key=lambda one: one[1] != 0)
+        how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+        return f"Lava process {name} ended with {how}"
 
     def _actors(self) -> Iterator[tuple[str, Any]]:
         """Every actor so far with the name of its process."""
@@ -125,21 +126,20 @@ class Watch(threading.Thread):
             else:
                 yield "'runtime service'", actor
 
-    def tell_stuck(self) -> None:
-        """Write to ``stuck.txt`` where the actors are that do not wait for another."""
+    def stuck(self) -> str:
+        """Where the actors are that do not wait for another; empty where all do."""
         asked = {}
         for name, actor in self._actors():
             if _exit_code(actor) is None and actor._popen is not None:
                 with contextlib.suppress(OSError):
                     os.kill(actor._popen.pid, signal.SIGUSR1)
                     asked[name] = self._folder / f"{actor._popen.pid}.stack"
-        given_up = time.monotonic() + LAST_WORDS_SECONDS
+        given_up = time.monotonic() + STACK_SECONDS
         while time.monotonic() < given_up and not all(map(_said, asked.values())):
             time.sleep(POLL_SECONDS)
         stacks = {name: path.read_text() for name, path in asked.items() if _said(path)}
         busy = [f"{n} was here:\n{stack}" for n, stack in stacks.items() if not _waits(stack)]
-        if busy:
-            write_atomic(self._folder / STUCK, "\n".join(busy[:MOST_STUCK]))
+        return "\n".join(busy[:MOST_STUCK])
 
 
 def _said(stack: Path) -> bool:
@@ -163,11 +163,6 @@ def _exit_code(actor: Any) -> int | None:
     if status is None:
         return None
     return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
-
-
-def how_ended(code: int) -> str:
-    """An exit code of a process in words."""
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def last_line(text: str) -> str:

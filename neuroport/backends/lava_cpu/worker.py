@@ -5,7 +5,7 @@ Lava processes from the network *file*, writes one ``<index>.npy`` per populatio
 line per progress report, and ends with ``done.json`` or ``error.json``. Lava hangs for ever when a
 process model fails; a thread (:mod:`~neuroport.backends.lava_cpu.watch`) notices, tells the error
 and ends the worker, wherever Lava is stuck. Asked to end (SIGTERM), the worker tells in
-``stuck.txt`` what did not get on.
+``stuck.txt`` where the job was.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 
 from neuroport.backends.lava_cpu.watch import POLL_SECONDS, Watch, last_line, tell_tracebacks
 from neuroport.errors import StorageError
-from neuroport.files import read_json, write_json
+from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.store import load
 
 
@@ -41,7 +41,7 @@ class Worker:
         self.folder = folder
         self._anchor: Any = None
         self._watch: Watch | None = None
-        self._ending = threading.Lock()  # whoever holds it ends the process
+        self._ending = threading.RLock()  # the thread that holds it ends the process
 
     def run(self) -> dict[str, float]:
         """Execute the job; returns the seconds of each phase."""
@@ -103,12 +103,14 @@ class Worker:
         self._end_actors()
         self._exit(1)
 
-    def give_up(self) -> NoReturn:
-        """Tell what is stuck, end every actor, and end."""
+    def give_up(self, error: Terminated) -> NoReturn:
+        """Tell where the job was, end every actor, and end."""
         self._ending.acquire()
-        if self._watch is not None:
-            with contextlib.suppress(Exception):
-                self._watch.tell_stuck()
+        with contextlib.suppress(Exception):
+            stuck = self._watch.stuck() if self._watch is not None else ""
+            here = "".join(traceback.format_tb(error.__traceback__))
+            where = stuck or f"the process that Lava was started in was here:\n{here}"
+            write_atomic(self.folder / "stuck.txt", where)
         self._end_actors()
         self._exit(143)
 
@@ -141,8 +143,8 @@ def main() -> None:
     worker = Worker(Path(sys.argv[1]))
     try:
         worker.finish(worker.run())
-    except Terminated:
-        worker.give_up()
+    except Terminated as error:
+        worker.give_up(error)
     except BaseException:
         detail = traceback.format_exc()
         worker.fail(last_line(detail), detail)

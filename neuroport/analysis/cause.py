@@ -1,0 +1,207 @@
+"""Why two runs differ, claimed only where a rerun with that cause gives the other run exactly."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from neuroport.analysis.ddmin import ddmin
+from neuroport.analysis.difference import (
+    ABSENT,
+    Difference,
+    alike_lowered,
+    differences,
+    with_fields,
+)
+from neuroport.analysis.hypotheses import hypotheses
+from neuroport.analysis.rerun import Plan, reproduces, rerun
+from neuroport.backends.trace import Trace
+from neuroport.errors import GraphError
+from neuroport.graph.graph import Graph
+
+_SECONDS = 300.0  # hypotheses are tried for so long
+_SCALE = ("weight", "exponent", "bias", "threshold", "shift", "current_decay", "voltage_decay")
+_TIME = ("steps", "delay", "lag", "interval")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why two runs differ.
+
+    Attributes:
+        kind: ``missing edge``, ``delay``, ``reset``, ``bias gating``, ``rounding``, ``saturation``,
+            ``scale``, ``structure``, ``threshold equality`` or ``unknown``.
+        side: the run that departs from what its network says, ``want`` or ``got``; ``networks``
+            where each is as its network says and the networks differ; None where neither is known.
+        sentence: what is wrong, with the node and field where they are known.
+        also: other causes that give the same run exactly; the runs at hand cannot tell them apart.
+    """
+
+    kind: str
+    side: str | None
+    sentence: str
+    node: str | None = None
+    field: str | None = None
+    index: tuple[int, ...] | None = None
+    also: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        also = "".join(f"; or {other}" for other in self.also)
+        return f"{self.kind}: {self.sentence}{also}"
+
+
+def cause(
+    want: Trace,
+    got: Trace,
+    graph: Graph,
+    other: Graph,
+    frames: npt.NDArray[Any],
+    population: str,
+    *,
+    seconds: float = _SECONDS,
+) -> Cause:
+    """Find the cause of the difference between two runs that differ.
+
+    The networks are compared first. A run that is not what its network says is then sought among
+    the faults of :mod:`neuroport.analysis.hypotheses`.
+
+    Args:
+        graph, other: the networks of ``want`` and ``got``.
+        population: where the runs part first.
+        seconds: for how long faults are tried.
+    """
+    departures = {
+        "got": _departure(other, frames, got),
+        "want": _departure(graph, frames, want),
+    }
+    if departures["got"] is departures["want"] is None:
+        return _of_networks(got, graph, other, frames, population)
+    deadline = time.monotonic() + seconds
+    tried, complete = 0, True
+    for side, trace, network in (("got", got, other), ("want", want, graph)):
+        departure = departures[side]
+        if departure is None:
+            continue
+        found: dict[str, Cause] = {}
+        for h in hypotheses(network, departure.population, first_sample_equal=departure.sample > 0):
+            if time.monotonic() > deadline:
+                complete = False
+                break
+            if h.kind in found:
+                continue
+            tried += 1
+            few = departure.sample + 1
+            if reproduces(h.graph, frames, h.plan, trace, few) and reproduces(
+                h.graph, frames, h.plan, trace, trace.samples
+            ):
+                found[h.kind] = Cause(h.kind, side, f"in {side}, {h.sentence}", h.node, h.field)
+        if found:
+            first, *others = found.values()
+            also = tuple(f"{c.kind}: {c.sentence}" for c in others)
+            return Cause(first.kind, side, first.sentence, first.node, first.field, None, also)
+    departed = [side for side in ("got", "want") if departures[side] is not None]
+    who = " and ".join(departed)
+    more = "" if complete else f" in {seconds:g} s; more could be tried"
+    return Cause(
+        "unknown",
+        departed[0] if len(departed) == 1 else None,
+        f"{who} {'is' if len(departed) == 1 else 'are'} not what the network says, and none of "
+        f"{tried} faults that were tried gives it{more}",
+    )
+
+
+@dataclass(frozen=True)
+class _Departure:
+    """Where a run first departs from what its network says, and the first sample that does."""
+
+    population: str
+    sample: int
+
+
+def _departure(graph: Graph, frames: npt.NDArray[Any], trace: Trace) -> _Departure | None:
+    """None where the reference gives the whole trace."""
+    best: tuple[int, int, str] | None = None
+    sample = trace.samples
+    for order, (name, right) in enumerate(rerun(graph, frames, Plan())):
+        if name not in trace.messages or trace[name].shape != right.shape:
+            continue
+        differs = right != trace[name]
+        if not differs.any():
+            continue
+        axes = tuple(range(1, differs.ndim))
+        step = int(differs.any(axis=axes).argmax())
+        sample = min(sample, int(differs.any(axis=(0, *axes[1:])).argmax()))
+        best = min(best, (step, order, name)) if best else (step, order, name)
+    return None if best is None else _Departure(best[2], sample)
+
+
+def _of_networks(
+    got: Trace, graph: Graph, other: Graph, frames: npt.NDArray[Any], population: str
+) -> Cause:
+    """Both runs are as their networks say: the fewest fields that turn one into the other."""
+    graph, other = alike_lowered(graph, other)
+    found = differences(graph, other)
+    near = [d for d in found if d.node in ancestors(graph, population)] or list(found)
+    if not found:
+        return Cause("unknown", "networks", "the networks are equal, and so are their reruns")
+
+    def gives(chosen: list[Difference]) -> bool:
+        try:
+            variant = with_fields(graph, other, tuple(chosen))
+            return reproduces(variant, frames, Plan(), got, got.samples)
+        except (GraphError, KeyError, AttributeError):
+            return False  # a field that needs another field, or a node that is not there
+
+    same_nodes = [d for d in found if d.node != "graph" and d.field not in ("node", "kind")]
+    needed = _fewest(same_nodes, near, gives) if same_nodes else None
+    d = needed[0] if needed else near[0]
+    more = len(needed or found) - 1
+    others = f", and {more} other field{'s' * (more > 1)}" if more else ""
+    return Cause(_kind(d), "networks", _said(d) + others, d.node, d.field, d.index)
+
+
+def _fewest(
+    found: list[Difference],
+    near: list[Difference],
+    gives: Callable[[list[Difference]], bool],
+) -> list[Difference] | None:
+    for start in ([d for d in found if d in near], found):
+        if start and gives(start):
+            return ddmin(start, gives)
+    return None
+
+
+def _kind(d: Difference) -> str:
+    if d.field == "inputs":
+        few, many = sorted((Counter(d.want), Counter(d.got)), key=lambda c: sum(c.values()))
+        return "missing edge" if not few - many else "structure"
+    if d.field in _TIME:
+        return "delay"
+    return "scale" if d.field in _SCALE else "structure"
+
+
+def _said(d: Difference) -> str:
+    if d.field == "inputs":
+        ours, theirs = Counter(d.want), Counter(d.got)
+        lacks = [("got", n) for n in ours - theirs] + [("want", n) for n in theirs - ours]
+        told = "; ".join(f"{d.node!r} does not receive {name!r} in {side}" for side, name in lacks)
+        return told or f"{d.place}: the order of inputs differs"
+    if d.field == "node":
+        side, kind = ("want", d.got) if d.want == ABSENT else ("got", d.want)
+        return f"{kind} {d.node!r} is absent in {side}"
+    values = f" ({d.count:,} values differ)" if d.count > 1 else ""
+    return f"{d.place} is {d.want} in want and {d.got} in got{values}"
+
+
+def ancestors(graph: Graph, name: str) -> set[str]:
+    """A node and all before it on any path."""
+    found = {name}
+    for node in reversed(graph.nodes):
+        if node.name in found:
+            found.update(node.inputs)
+    return found

@@ -1,0 +1,139 @@
+"""Where two networks differ: node, field, and the first value that is not the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import KIND, Conv, Dense, Node
+from neuroport.lowering.skew import balance_skew
+
+ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field of one node that two networks do not share.
+
+    Attributes:
+        node: its name; ``graph`` for what belongs to no node.
+        field: the field, or ``node``, ``kind``, ``order`` where the nodes themselves differ.
+        index: place of the first value that differs, None where the field is not an array or the
+            shapes differ.
+        want, got: the values there.
+        count: how many values of the field differ.
+    """
+
+    node: str
+    field: str
+    index: tuple[int, ...] | None
+    want: Any
+    got: Any
+    count: int = 1
+
+    @property
+    def place(self) -> str:
+        """``node 'conv1', weight[0, 1, 2, 2]``."""
+        at = "" if self.index is None else f"[{', '.join(str(i) for i in self.index)}]"
+        return f"node {self.node!r}, {self.field}{at}"
+
+    def __str__(self) -> str:
+        more = f" ({self.count:,} values differ)" if self.count > 1 else ""
+        return f"{self.place}: {_said(self.want)} and {_said(self.got)}{more}"
+
+
+def _said(value: Any) -> str:
+    return "+".join(value) or "nothing" if isinstance(value, tuple) else str(value)
+
+
+def differences(graph: Graph, other: Graph) -> tuple[Difference, ...]:
+    """Every field in which ``other`` differs from ``graph``, in the order of the nodes.
+
+    What lowering adds is no difference; see :func:`alike_lowered`.
+    """
+    return _differences(*alike_lowered(graph, other)) if graph.hash != other.hash else ()
+
+
+def alike_lowered(graph: Graph, other: Graph) -> tuple[Graph, Graph]:
+    """The two networks without what lowering did to one of them alone.
+
+    Where one is lowered and the other is not, the other is given relays as well, or both lose the
+    lags that align branches (which mean nothing in ideal time), whichever leaves less to tell.
+    """
+    if graph.balanced == other.balanced:
+        return graph, other
+    a, b = (g if g.balanced else balance_skew(g) for g in (graph, other))
+    return min(((a, b), (_without_lags(graph), _without_lags(other))), key=_unlike)
+
+
+def _unlike(pair: tuple[Graph, Graph]) -> int:
+    return len(_differences(*pair))
+
+
+def _without_lags(graph: Graph) -> Graph:
+    nodes = [replace(n, lag=0) if isinstance(n, (Conv, Dense)) else n for n in graph]
+    return Graph(nodes, graph.steps, graph.interval)
+
+
+def _differences(graph: Graph, other: Graph) -> tuple[Difference, ...]:
+    found = [
+        Difference("graph", name, None, getattr(graph, name), getattr(other, name))
+        for name in ("steps", "interval")
+        if getattr(graph, name) != getattr(other, name)
+    ]
+    theirs = {node.name: node for node in other}
+    for node in graph:
+        if node.name not in theirs:
+            found.append(Difference(node.name, "node", None, KIND[type(node)], ABSENT))
+        else:
+            found += of_nodes(node, theirs[node.name])
+    ours = {node.name for node in graph}
+    found += [
+        Difference(node.name, "node", None, ABSENT, KIND[type(node)])
+        for node in other
+        if node.name not in ours
+    ]
+    if not found:
+        pairs = enumerate(zip(graph, other, strict=True))
+        found += [
+            Difference(a.name, "order", None, i, i + 1) for i, (a, b) in pairs if a.name != b.name
+        ][:1]
+    return tuple(found)
+
+
+def of_nodes(node: Node, other: Node) -> list[Difference]:
+    """The fields in which two nodes of one name differ."""
+    if type(node) is not type(other):
+        return [Difference(node.name, "kind", None, KIND[type(node)], KIND[type(other)])]
+    found = []
+    for item in fields(node):
+        a, b = getattr(node, item.name), getattr(other, item.name)
+        if not isinstance(a, np.ndarray):
+            if a != b:
+                found.append(Difference(node.name, item.name, None, a, b))
+        elif a.shape != b.shape and 1 not in (a.size, b.size):
+            found.append(Difference(node.name, item.name, None, str(a.shape), str(b.shape)))
+        else:
+            a, b = np.broadcast_arrays(a, b)
+            places = np.argwhere(a != b)
+            if len(places):
+                at = tuple(int(i) for i in places[0])
+                values = int(a[at]), int(b[at])
+                found.append(Difference(node.name, item.name, at, *values, len(places)))
+    return found
+
+
+def with_fields(graph: Graph, other: Graph, chosen: tuple[Difference, ...]) -> Graph:
+    """``graph`` with the chosen fields taken from ``other``.
+
+    Raises:
+        GraphError: such a graph cannot exist.
+    """
+    taken: dict[str, dict[str, Any]] = {}
+    for d in chosen:
+        taken.setdefault(d.node, {})[d.field] = getattr(other[d.node], d.field)
+    nodes = [replace(node, **taken.get(node.name, {})) for node in graph]
+    return Graph(nodes, graph.steps, graph.interval)

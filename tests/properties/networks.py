@@ -1,0 +1,87 @@
+"""Random residual spiking networks, lively and legal: for hypothesis and by number.
+
+``network(seed)`` is a function of one integer. A network that breaks a rule of the target or falls
+silent is drawn again; the attempts are numbered, so the function stays one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import reject
+from hypothesis import strategies as st
+
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Lif
+from neuroport.lowering.rules import violations
+from tests.properties.blocks import Blocks
+from tests.properties.builder import RedrawError
+from tests.properties.choices import Choices, Drawn, Seeded
+
+ATTEMPTS = 200
+TARGET = "lava-cpu"
+BLOCKS, FEW_BLOCKS = 8, 3
+LAVA_EVERY = 8  # numbers whose networks Lava may run; it starts a process for every node
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, frames for it, and what it was built of (``tags``: how often)."""
+
+    graph: Graph
+    frames: np.ndarray
+    tags: dict[str, int]
+    attempt: int = 0
+
+    def __repr__(self) -> str:
+        return f"{self.graph}\nframes {self.frames.shape}"
+
+
+def for_lava(seed: int) -> bool:
+    """Whether a number is one of those that Lava may run."""
+    return seed % LAVA_EVERY == 0
+
+
+def network(seed: int) -> Case:
+    """The network of a number, the same on every machine.
+
+    Numbers for Lava have few blocks, but for one in eight of them.
+    """
+    small = for_lava(seed) and (seed // LAVA_EVERY) % 8 != 0
+    for attempt in range(ATTEMPTS):
+        try:
+            return grow(Seeded(seed, attempt), FEW_BLOCKS if small else BLOCKS, attempt)
+        except RedrawError:
+            continue
+    raise RuntimeError(f"seed {seed}: no network in {ATTEMPTS} attempts; the builder is too strict")
+
+
+@st.composite
+def cases(draw: Any) -> Case:
+    """Networks as hypothesis draws and shrinks them."""
+    try:
+        return grow(Drawn(draw), FEW_BLOCKS)
+    except RedrawError:
+        return reject()
+
+
+def grow(choose: Choices, most: int, attempt: int = 0) -> Case:
+    """A network of these choices, of ``most`` blocks or fewer.
+
+    Raises:
+        RedrawError: it breaks a rule, or more than a third of its populations are constant.
+    """
+    blocks = Blocks(choose)
+    blocks.grow(most)
+    graph = blocks.graph()
+    broken = [v for v in violations(graph, TARGET) if v.rule != "skews_meet"]
+    if broken:
+        raise RedrawError(str(broken[0]))
+    lifs = [node.name for node in graph if isinstance(node, Lif)]
+    rates = [blocks.values[name].mean() for name in lifs]
+    constant = sum(rate in (0.0, 1.0) for rate in rates)
+    if 3 * constant > len(lifs):
+        raise RedrawError(f"{constant} of {len(lifs)} populations are constant")
+    return Case(graph, blocks.frames, dict(blocks.tags), attempt)

@@ -1,0 +1,64 @@
+"""The rows of a proof as one small JSON value."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections import Counter
+from typing import Any
+
+from neuroport.backends.trace import versions
+
+FIRST = 8  # hashes that are kept, so that a test can see whether the numbers still mean the same
+
+
+def summary(rows: list[dict[str, Any]], sources: str) -> dict[str, Any]:
+    """Counts over all networks; every comparison in ``rows`` found every position equal."""
+    compared: dict[str, Counter[str]] = {}
+    refused: dict[str, Counter[str]] = {}
+    found: Counter[str] = Counter()
+    for row in rows:
+        for name, positions in row["compared"].items():
+            compared.setdefault(name, Counter()).update(positions, networks=1)
+        for way, reason in row["refused"].items():
+            refused.setdefault(way, Counter())[reason] += 1
+        found.update(dict.fromkeys(row["features"], 1))
+    populations = sum(row["populations"] for row in rows)
+    silent = sum(row["silent"] for row in rows)
+    seeds = [row["seed"] for row in rows]
+    return {
+        "networks": len(rows),
+        "lava-cpu networks": sum(bool(row["lava"]) for row in rows),
+        "differing spikes": 0,
+        "differing messages": 0,
+        "differing potentials": 0,
+        "positions compared": sum(
+            count for c in compared.values() for kind, count in c.items() if kind != "networks"
+        ),
+        "comparisons": {
+            name: {
+                "networks": count["networks"],
+                "spikes": count["lif"],
+                "messages": count["relay"],
+                "potentials": count["readout"],
+            }
+            for name, count in compared.items()
+        },
+        "lava-cpu ran": dict(sorted(Counter(row["lava"] for row in rows if row["lava"]).items())),
+        "not applicable": {way: dict(count.most_common()) for way, count in refused.items()},
+        "networks with": dict(sorted(found.items())),
+        "populations": populations,
+        "silent populations": silent,
+        "silent fraction": round(silent / max(1, populations), 4),
+        "always firing populations": sum(row["always"] for row in rows),
+        "networks drawn again": sum(row["attempts"] for row in rows),
+        "seeds": {"first": min(seeds), "last": max(seeds)},
+        "graphs": hashlib.sha256("".join(row["graph"] for row in rows).encode()).hexdigest(),
+        "first graphs": {str(row["seed"]): row["graph"] for row in rows[:FIRST]},
+        "sources": sources,
+        "versions": {
+            "python": platform.python_version(),
+            **versions("numpy", "torch", "scipy", "hypothesis", "lava-nc", "lava-dl"),
+        },
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+    }

@@ -1,0 +1,135 @@
+"""A slice of the long proof (``make prove``), and what keeps the proof honest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neuroport.backends.reference import Reference
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Dense, Lif, Node, Readout
+from tests.properties.networks import Case, for_lava, network
+from tests.properties.proof import DivergenceError, equal, prove
+from tests.properties.summary import FIRST
+
+# numbers far from those that everyone runs while changing something
+SEEDS = range(100_000, 100_034)
+# small ones, every way to carry shortcuts among them; to the first NetX applies, too
+LAVA_SEEDS = (100_000, 100_008, 100_056, 100_080, 100_128, 100_144)
+PROOF = Path(__file__).with_name("proof.json")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_engine_and_carrier_agrees_on_a_random_network(seed: int) -> None:
+    outcome = prove(network(seed), seed)
+    assert {"reference", "fast", "relay, relays", "unroll, delays"} <= set(outcome.compared)
+    assert 3 * (outcome.silent + outcome.always) <= outcome.populations
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("seed", LAVA_SEEDS)
+def test_lava_agrees_on_a_random_network(seed: int) -> None:
+    assert for_lava(seed)
+    outcome = prove(network(seed), seed, lava=True)
+    assert outcome.lava
+    assert outcome.compared["lava-cpu"]["lif"] > 0
+
+
+def test_a_number_means_one_network() -> None:
+    one, again, other = network(5), network(5), network(6)
+    assert one.graph.hash == again.graph.hash != other.graph.hash
+    np.testing.assert_array_equal(one.frames, again.frames)
+
+
+def one_step_off(node: Node) -> Node | None:
+    """The node with the smallest possible mistake in it."""
+    match node:
+        case Lif():
+            return replace(node, threshold=node.threshold + 1)
+        case Readout():
+            return replace(node, bias=node.bias + 1)
+        case Conv() | Dense():
+            return replace(node, weight=-node.weight)
+        case _:
+            return None
+
+
+def test_mistakes_in_one_node_are_found() -> None:
+    """Thresholds lie where voltages do: most that are one too large change spikes."""
+    engine, found, tried = Reference(), Counter[type](), Counter[type]()
+    for seed in range(20):
+        case = network(seed)
+        want = engine.run(case.graph, case.frames).messages
+        for index, node in enumerate(case.graph):
+            wrong = one_step_off(node)
+            if wrong is None:
+                continue
+            nodes = [*case.graph.nodes[:index], wrong, *case.graph.nodes[index + 1 :]]
+            graph = Graph(nodes, case.graph.steps, case.graph.interval)
+            got = engine.run(graph, case.frames).messages
+            tried[type(node)] += 1
+            try:
+                equal("right", "wrong", graph, want, got)
+            except DivergenceError:
+                found[type(node)] += 1
+    assert found[Lif] > 0.5 * tried[Lif]
+    assert found[Conv] > 0.9 * tried[Conv]
+    assert found[Dense] > 0.85 * tried[Dense]
+    assert found[Readout] == tried[Readout]
+
+
+def test_the_proof_that_is_kept_is_of_these_networks() -> None:
+    if not PROOF.exists():
+        pytest.skip("no proof is kept; make prove")
+    kept = json.loads(PROOF.read_text())
+    assert kept["differing spikes"] == kept["differing potentials"] == 0
+    assert len(kept["first graphs"]) == min(FIRST, kept["networks"])
+    for seed, graph in kept["first graphs"].items():
+        assert network(int(seed)).graph.hash == graph, "the builder changed: make prove again"
+
+
+def prove_command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.prove", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def test_an_interrupted_proof_goes_on_where_it_was(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "proof.json"
+    small = ("--jobs", 1, "--lava", 0, "--seed", 777_001, "--ledgers", tmp_path, "--out", out)
+    first = prove_command("--count", 2, *small, cwd=root)
+    assert first.returncode == 0, first.stderr
+    (ledger,) = tmp_path.glob("*.jsonl")
+    rows = ledger.read_text()
+    ledger.write_text(rows[:-40])  # cut short, as by a lost power supply
+    again = prove_command("--count", 3, *small, cwd=root)
+    assert again.returncode == 0, again.stderr
+    assert "1 were done before" in again.stdout
+    kept = json.loads(out.read_text())
+    assert kept["networks"] == 3
+    assert kept["seeds"] == {"first": 777_001, "last": 777_003}
+
+
+def test_a_divergence_is_an_exit_code_and_leaves_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from neuroport.graph.store import load
+    from tests import prove as command
+    from tests.properties import proof
+
+    def wrong(case: Case, number: int, lava: bool) -> None:
+        raise DivergenceError("fast differs from interpreter in lif2")
+
+    monkeypatch.setattr(proof, "prove", wrong)
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--only", "11", "--out", str(tmp_path / "proof.json")], standalone_mode=False)
+    assert ended.value.code == 1
+    assert "seed 11" in capsys.readouterr().err
+    assert load(tmp_path / "diverged-11.graph").hash == network(11).graph.hash
+    np.testing.assert_array_equal(np.load(tmp_path / "diverged-11.npy"), network(11).frames)

@@ -1,0 +1,172 @@
+"""The long proof that all engines agree: ``python -m tests.prove`` (or ``make prove``).
+
+Thousands of random residual networks, each a function of its number, run on every engine and every
+lowering; see :mod:`tests.properties.proof`. Finished networks are kept in ``runs/proof``, in a file
+for exactly these sources, so an interrupted proof goes on where it was. The result is written to
+``tests/properties/proof.json``. A divergence writes the network and its frames beside that file and
+ends with exit code 1; ``--only NUMBER`` runs one network again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import click
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "tests" / "properties" / "proof.json"
+LEDGERS = ROOT / "runs" / "proof"
+SOURCES = ("neuroport/**/*.py", "tests/properties/*.py", "deploy/lava_cpu/*.py")
+
+
+def sources() -> str:
+    """A digest of everything that a result depends on."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in SOURCES for path in ROOT.glob(pattern)):
+        if not path.name.startswith("test_"):
+            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def job(seed: int, lava: bool) -> dict[str, Any]:
+    """Prove one network; a failure is a row with ``failure``."""
+    from tests.properties.networks import network
+    from tests.properties.proof import prove
+
+    started = time.perf_counter()
+    row: dict[str, Any] = {"seed": seed}
+    try:
+        case = network(seed)
+        row.update(vars(prove(case, seed, lava)), attempts=case.attempt)
+    except Exception as error:
+        row["failure"] = f"{type(error).__name__}: {error}"
+        row["traceback"] = traceback.format_exc()
+    row["seconds"] = round(time.perf_counter() - started, 3)
+    return row
+
+
+def lava_numbers(seed: int, count: int, lava: int) -> set[int]:
+    """``lava`` of the numbers that Lava may run, spread evenly."""
+    from tests.properties.networks import for_lava
+
+    fit = [number for number in range(seed, seed + count) if for_lava(number)]
+    if lava > len(fit):
+        raise click.UsageError(f"{lava} of {count} networks on Lava; it may run {len(fit)}")
+    return {fit[i * len(fit) // lava] for i in range(lava)}
+
+
+def done_before(ledger: Path) -> dict[int, dict[str, Any]]:
+    """Rows of networks that an earlier run finished; a line cut short by its end is not one."""
+    rows = {}
+    for line in ledger.read_text().splitlines() if ledger.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        kept = rows.get(row["seed"])
+        if kept is None or not kept["lava"]:
+            rows[row["seed"]] = row
+    return rows
+
+
+def run(todo: list[tuple[int, bool]], jobs: int) -> Iterator[dict[str, Any]]:
+    """Rows as they come, from ``jobs`` processes (1: from this one)."""
+    if jobs == 1:
+        yield from (job(*item) for item in todo)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        try:
+            for future in as_completed([pool.submit(job, *item) for item in todo]):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@click.command()
+@click.option("--count", default=3200, show_default=True, help="Networks to prove.")
+@click.option("--lava", default=320, show_default=True, help="How many of them run on Lava, too.")
+@click.option("--seed", default=0, show_default=True, help="Number of the first network.")
+@click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes.")
+@click.option("--only", type=int, help="Prove one network and print what it has.")
+@click.option("--ledgers", type=click.Path(path_type=Path), default=LEDGERS, help="Notes of runs.")
+@click.option("--out", type=click.Path(path_type=Path), default=RESULT, help="Where to write.")
+def main(
+    count: int, lava: int, seed: int, jobs: int, only: int | None, ledgers: Path, out: Path
+) -> None:
+    """Prove on random networks that all engines agree."""
+    from neuroport.files import write_json
+    from neuroport.reporting.progress import progress_bar
+    from tests.properties.networks import for_lava
+    from tests.properties.summary import summary
+
+    if only is not None:
+        row = job(only, for_lava(only) and lava > 0)
+        sys.exit(
+            fail(row, out.parent) if "failure" in row else click.echo(json.dumps(row, indent=1))
+        )
+    wanted = lava_numbers(seed, count, lava) if lava else set()
+    digest = sources()
+    ledgers.mkdir(parents=True, exist_ok=True)
+    ledger = ledgers / f"{digest[:16]}.jsonl"
+    rows = done_before(ledger)
+    numbers = range(seed, seed + count)
+    todo = [
+        (number, number in wanted)
+        for number in numbers
+        if number not in rows or (number in wanted and not rows[number]["lava"])
+    ]
+    click.echo(f"{count} networks, {len(wanted)} on Lava; {count - len(todo)} were done before")
+    with open(ledger, "a") as file, progress_bar("proving") as progress:
+        for row in run(todo, jobs):
+            if "failure" in row:
+                sys.exit(fail(row, out.parent))
+            rows[row["seed"]] = row
+            file.write("\n" + json.dumps(row))
+            file.flush()
+            if progress is not None:
+                progress(sum(number in rows for number in numbers), count)
+    result = summary([rows[number] for number in numbers], digest)
+    write_json(out, result)
+    click.echo(
+        f"{result['networks']} networks, {result['lava-cpu networks']} on Lava, "
+        f"{result['positions compared']:,} positions: 0 differ; {out}"
+    )
+
+
+def fail(row: dict[str, Any], folder: Path) -> int:
+    """Keep the network that failed, with its frames, and say how to run it again."""
+    import numpy as np
+
+    from neuroport.graph.store import save
+    from tests.properties.networks import network
+
+    click.echo(f"seed {row['seed']}: {row['failure']}", err=True)
+    if "Divergence" not in row["failure"]:
+        click.echo(row["traceback"], err=True)
+    try:
+        case = network(row["seed"])
+    except Exception:
+        return 1
+    stem = folder / f"diverged-{row['seed']}"
+    np.save(stem.with_suffix(".npy"), case.frames)
+    save(case.graph, stem.with_suffix(".graph"))
+    click.echo(f"kept {stem}.graph and .npy; again: python -m tests.prove --only {row['seed']}")
+    return 1
+
+
+if __name__ == "__main__":
+    main()

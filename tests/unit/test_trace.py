@@ -1,0 +1,142 @@
+"""Stored traces: what is written comes back, and a trace that was changed is not read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from neuroport.backends.trace import Trace
+from neuroport.errors import FormatError, HashError, StorageError
+
+Edit = Callable[[h5py.File], None]
+
+
+def small() -> Trace:
+    """One population of each kind, in integers of every width."""
+    rng = np.random.default_rng(0)
+    messages = {
+        "spikes": rng.integers(0, 2, (3, 2, 5, 1)).astype(bool),
+        "narrow": rng.integers(-128, 128, (3, 2, 4)).astype("<i4"),
+        "middle": rng.integers(-(2**15), 2**15, (3, 2, 4)).astype("<i4"),
+        "ein Knöchel": np.array([[[2**31 - 1]], [[-(2**31)]]], "<i4"),
+    }
+    kinds = {"spikes": "lif", "narrow": "relay", "middle": "relay", "ein Knöchel": "readout"}
+    return Trace(messages, kinds, {"engine": "reference", "seconds": 0.25, "frames": "é"})
+
+
+def damaged(folder: Path, edit: Edit) -> Path:
+    path = small().save(folder / "damaged.trace")
+    with h5py.File(path, "r+") as file:
+        edit(file)
+    return path
+
+
+def put(file: h5py.File, where: str, name: str, value: Any) -> None:
+    del file[where].attrs[name]
+    if value is not None:
+        file[where].attrs[name] = value
+
+
+def swap(file: h5py.File, where: str, **options: Any) -> None:
+    attributes = dict(file[where].attrs)
+    del file[where]
+    file.create_dataset(where, **options).attrs.update(attributes)
+
+
+def test_trace_comes_back_whole(tmp_path: Path) -> None:
+    want = small()
+    got = Trace.load(want.save(tmp_path / "a.trace"))
+    assert list(got.messages) == list(want.messages)
+    assert got.kinds == want.kinds
+    assert got.provenance == want.provenance
+    for name in want.messages:
+        np.testing.assert_array_equal(got[name], want[name])
+        assert got[name].dtype == want[name].dtype
+
+
+def test_integers_are_stored_in_the_narrowest_type_that_holds_them(tmp_path: Path) -> None:
+    with h5py.File(small().save(tmp_path / "a.trace"), "r") as file:
+        assert [data.dtype.str for data in file.values()] == ["|u1", "|i1", "<i2", "<i4"]
+
+
+CHANGES: dict[str, Edit] = {
+    "a spike": lambda file: file["00000"].write_direct(file["00000"][()] ^ np.uint8(1 << 7)),
+    "a message": lambda file: file["00001"].write_direct(file["00001"][()] ^ np.int8(1)),
+    "a name": lambda file: put(file, "00001", "name", "another"),
+    "a kind": lambda file: put(file, "00001", "kind", "readout"),
+    "the shape": lambda file: put(file, "00000", "shape", np.array([2, 3, 5, 1])),
+    "the provenance": lambda file: put(file, "/", "provenance", "{}"),
+    "the order": lambda file: [
+        file.move("00001", "x"),
+        file.move("00002", "00001"),
+        file.move("x", "00002"),
+    ],
+    "fewer populations": lambda file: file.__delitem__("00003"),
+    "the hash": lambda file: put(file, "/", "hash", "0" * 64),
+    "no hash": lambda file: put(file, "/", "hash", None),
+    "an older version": lambda file: [put(file, "/", "version", 1), put(file, "/", "hash", None)],
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_trace_that_was_changed_is_refused_by_its_hash(tmp_path: Path, case: str) -> None:
+    path = damaged(tmp_path, CHANGES[case])
+    with pytest.raises(HashError, match="does not match its hash") as caught:
+        Trace.load(path)
+    assert str(path) in str(caught.value)
+
+
+REFUSED: dict[str, Edit] = {
+    "newer version": lambda file: put(file, "/", "version", 3),
+    "no populations": lambda file: [file.__delitem__(name) for name in list(file)],
+    "a gap": lambda file: file.__delitem__("00001"),
+    "name used twice": lambda file: put(file, "00001", "name", "spikes"),
+    "no name": lambda file: put(file, "00001", "name", None),
+    "name with a line break": lambda file: put(file, "00001", "name", "a\nb"),
+    "unknown kind": lambda file: put(file, "00001", "kind", "conv"),
+    "no shape": lambda file: put(file, "00001", "shape", None),
+    "shape of fractions": lambda file: put(file, "00001", "shape", np.array([3.0, 2.0, 4.0])),
+    "negative shape": lambda file: put(file, "00001", "shape", np.array([3, -2, -4])),
+    "empty shape": lambda file: put(file, "00001", "shape", np.array([0, 2, 4])),
+    "one axis": lambda file: put(file, "00001", "shape", np.array([24])),
+    "shape beyond memory": lambda file: put(file, "00000", "shape", np.array([2**31, 2**31, 4])),
+    "shape of one spike more": lambda file: put(file, "00000", "shape", np.array([3, 11, 1])),
+    "integers in place of spikes": lambda file: put(file, "00001", "kind", "lif"),
+    "fractions": lambda file: swap(file, "00001", data=np.zeros((3, 2, 4))),
+    "wide integers": lambda file: swap(file, "00001", data=np.zeros((3, 2, 4), "<i8")),
+    "compressed": lambda file: swap(
+        file, "00001", data=np.zeros((3, 2, 4), "i1"), compression="gzip"
+    ),
+    "provenance that is no object": lambda file: put(file, "/", "provenance", "[]"),
+    "provenance that is no JSON": lambda file: put(file, "/", "provenance", "{"),
+    "provenance without end": lambda file: put(file, "/", "provenance", "[" * 50_000),
+    "no provenance": lambda file: put(file, "/", "provenance", None),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_file_that_is_no_trace_is_refused(tmp_path: Path, case: str) -> None:
+    path = damaged(tmp_path, REFUSED[case])
+    with pytest.raises(FormatError) as caught:
+        Trace.load(path)
+    assert str(path) in str(caught.value)
+    assert not isinstance(caught.value, HashError)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "\ud800", "x" * 70_000])
+def test_names_that_would_not_be_read_are_not_written(tmp_path: Path, name: str) -> None:
+    trace = Trace({name: np.ones((1, 1, 1), bool)}, {name: "lif"}, {})
+    with pytest.raises(StorageError, match="cannot be stored"):
+        trace.save(tmp_path / "a.trace")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_provenance_is_a_json_object_in_the_file(tmp_path: Path) -> None:
+    with h5py.File(small().save(tmp_path / "a.trace"), "r") as file:
+        assert json.loads(file.attrs["provenance"]) == small().provenance
