@@ -47,7 +47,8 @@ def is_stock(path: str | os.PathLike[str]) -> bool:
     """Whether the file holds layers of NetX and no neuroport graph."""
 
     def stock(file: h5py.File) -> bool:
-        return not hdf5.text(file.attrs.get("format")) and schema.LAYERS in file
+        ours = hdf5.text(file.attrs.get("format")) or "graph" in file
+        return not ours and schema.LAYERS in file
 
     return hdf5.read(path, "a neuroport network file", stock, bool)
 
