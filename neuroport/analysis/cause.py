@@ -24,7 +24,7 @@ from neuroport.backends.trace import Trace
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
 
-_SECONDS = 300.0  # hypotheses are tried for so long
+_SECONDS = 120.0  # hypotheses are tried for so long
 _SCALE = ("weight", "exponent", "bias", "threshold", "shift", "current_decay", "voltage_decay")
 _TIME = ("steps", "delay", "lag", "interval")
 

@@ -56,9 +56,9 @@ class Minimized:
         entries = int(np.prod(self.frames.shape[2:]))
         (nodes, weights), (few, light) = self.before, self.after
         return (
-            f"{nodes} nodes and {weights:,} weights became {few} nodes and {light:,} weights: "
-            f"{samples} sample{'s' * (samples > 1)} of {steps} step{'s' * (steps > 1)}, "
-            f"{entries:,} input{'s' * (entries > 1)} ({self.tests} runs"
+            f"{nodes} nodes and {_many(weights, 'weight')} became {few} nodes and "
+            f"{_many(light, 'weight')}: {_many(samples, 'sample')} of {_many(steps, 'step')}, "
+            f"{_many(entries, 'input')} ({self.tests} runs"
             f"{', interrupted' if self.interrupted else ''})\n{self.graph}\n"
             f"first divergence: {self.first}"
         )
@@ -90,6 +90,10 @@ class Minimized:
             "interrupted": self.interrupted,
             "first": str(self.first),
         }
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _write(graph: Graph, path: Path) -> Path:
@@ -198,8 +202,9 @@ class _Search:
                     nodes, weights = self.case.size
                     steps, samples = self.case.frames.shape[:2]
                     self.report(
-                        f"{name}: {nodes} nodes, {weights:,} weights, {samples} samples of "
-                        f"{steps} steps, {np.count_nonzero(self.case.frames):,} values in frames"
+                        f"{name}: {nodes} nodes, {_many(weights, 'weight')}, "
+                        f"{_many(samples, 'sample')} of {_many(steps, 'step')}, frames with "
+                        f"{_many(int(np.count_nonzero(self.case.frames)), 'value')}"
                     )
         except KeyboardInterrupt:
             interrupted = True
