@@ -19,6 +19,7 @@ class Blocks(Builder):
 
     def grow(self, most: int) -> None:
         """One to ``most`` blocks and a readout."""
+        self.tags["made for NetX"] += self.stock
         blocks = (
             self.plain,
             self.membrane,
@@ -32,6 +33,9 @@ class Blocks(Builder):
             *((self.spike_projection,) if self.stock else (self.real_projection,)),
             *((self.spike_projection,) if self.stock else (self.real_projection,)),
         )
+        if self.stock:
+            self.plain()
+            self.as_messages()
         for _ in range(self.choose.integer(1, most)):
             self.choose.pick(blocks)()
             if self.choose.chance(5):
@@ -143,8 +147,12 @@ class Blocks(Builder):
         """A strided branch; the shortcut is a strided 1x1 synapse of the same spikes."""
         messages = self.as_messages()
         stride, channels = self.smaller()
-        first = self.synapse(messages, channels, stride)
-        branch = self.branch(self.unit((first,)), self.choose.integer(1, 2))
+        if self.stock:  # a layer of NetX holds feature maps of one size: all shrink at once
+            inner = self.unit((self.synapse(messages),))
+            branch = self.synapse(inner, channels, stride)
+        else:
+            first = self.synapse(messages, channels, stride)
+            branch = self.branch(self.unit((first,)), self.choose.integer(1, 2))
         shortcut = self.synapse(messages, channels, stride, pointwise=True)
         self.tags["spike projection"] += 1
         self.carry_on((shortcut, branch))

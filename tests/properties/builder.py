@@ -17,6 +17,9 @@ Names = tuple[str, ...]
 Shape = tuple[int, ...]
 
 
+INPUTS = (  # bits, signed
+    (1, False), (1, False), (4, False), (8, False), (8, True), (4, True), (1, True), (12, True),
+)  # fmt: skip
 HOSTILE = (".held", ".held.identity", ".carry0", ".carry0.identity", ".late1", ".from0", "~2")
 
 
@@ -86,18 +89,7 @@ class Builder:
 
     def input(self) -> Names:
         choose = self.choose
-        bits, signed = choose.pick(
-            (
-                (1, False),
-                (1, False),
-                (4, False),
-                (8, False),
-                (8, True),
-                (4, True),
-                (1, True),
-                (12, True),
-            )
-        )
+        bits, signed = choose.pick(INPUTS[: 4 if self.stock else None])
         image = (choose.pick((2, 1, 4, 6)), choose.integer(4, 8), choose.integer(4, 8))
         shape = choose.pick((image, image, image, image, image, (9,)))
         low = -(1 << (bits - 1)) if signed else 0
@@ -130,6 +122,8 @@ class Builder:
             if top < 2:
                 raise RedrawError("no weights fit")
         room = (budget // largest).bit_length() - 1
+        if self.stock and len(shape) == 2:
+            return weight, 0  # a dense layer of NetX has eight bits
         if self.loud or wide is not None:
             return weight, room
         return weight, choose.integer(0, room) if choose.chance(60) else 0
