@@ -61,7 +61,8 @@ class Conv(nn.Module):
     """Convolution of spikes and batch norm: ``current = norm(weight * spikes)``.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, groups: as ``torch.nn.Conv2d``.
+        in_channels, out_channels, kernel_size, stride, padding, groups, dilation: as
+            ``torch.nn.Conv2d``.
         norm_scale: initial gamma of the batch norm (0.5 in MS-ResNet, 0 at a branch's end).
 
     Takes (T, N, C, H, W); gives a tensor in the real phase, a ``Stream`` in the integer phase.
@@ -80,10 +81,11 @@ class Conv(nn.Module):
         padding: int = 1,
         groups: int = 1,
         norm_scale: float = 0.5,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         self.synapse = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False
         )
         self.norm = nn.BatchNorm2d(out_channels)
         nn.init.constant_(self.norm.weight, norm_scale)
@@ -97,6 +99,10 @@ class Conv(nn.Module):
     @property
     def padding(self) -> tuple[int, int]:
         return self.synapse.padding  # type: ignore[return-value]
+
+    @property
+    def dilation(self) -> tuple[int, int]:
+        return self.synapse.dilation  # type: ignore[return-value]
 
     @property
     def groups(self) -> int:
@@ -121,9 +127,7 @@ class Conv(nn.Module):
     def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         steps = x.shape[0]
         flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        out = F.conv2d(
-            flat, weight, None, self.stride, self.padding, self.synapse.dilation, self.groups
-        )
+        out = F.conv2d(flat, weight, None, self.stride, self.padding, self.dilation, self.groups)
         current: Tensor = out.unflatten(0, (steps, -1))
         return current
 
@@ -154,6 +158,10 @@ class GradedConv(Conv):
     Args:
         pool: average over ``pool x pool`` before a 1x1 kernel (as one strided convolution).
         pixels: the input is frames of unsigned 8-bit pixels, 255 meaning 1.
+
+    Raises:
+        ValueError: padding of a stream. Its bias passes this layer as one number per channel, which
+            the taps that read padding would have to leave out: the border would be wrong.
     """
 
     source_lsb: Tensor
@@ -169,6 +177,12 @@ class GradedConv(Conv):
         pool: int = 1,
         pixels: bool = False,
     ) -> None:
+        if padding and not pixels:
+            raise ValueError(
+                f"GradedConv({in_channels}, {out_channels}) of a stream has padding={padding}; "
+                "the stream's bias would be wrong at the border: use padding=0, or pixels=True for "
+                "a layer that reads frames"
+            )
         super().__init__(
             in_channels,
             out_channels,

@@ -3,65 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from networks import frames_for, randomize  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
 from neuroport.backends.reference import Reference  # noqa: E402
-from neuroport.capture.native import integer_graph, wiring  # noqa: E402
+from neuroport.capture.native import integer_graph  # noqa: E402
 from neuroport.errors import CaptureError, IllegalError  # noqa: E402
 from neuroport.graph import node as nodes  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.lowering.rules import check  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
-from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight  # noqa: E402
+from neuroport.nets.synapse import Conv, GradedConv, Readout, Relay, snap_weight  # noqa: E402
 from neuroport.quantization.scales import freeze_scales, is_integer  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def few_threads() -> Iterator[None]:
-    """Tiny tensors gain nothing from threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def randomize(net: nn.Module, seed: int, wild: float = 0.0) -> nn.Module:
-    """Weights and norms as training may leave them; ``wild`` spreads layers over decades."""
-    rng = np.random.default_rng(seed)
-
-    def uniform(tensor: Tensor, low: float, high: float) -> None:
-        tensor.copy_(torch.from_numpy(rng.uniform(low, high, tuple(tensor.shape))))
-
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                uniform(module.weight, 0.4, 0.9)
-                uniform(module.bias, -0.1, 0.5)
-                uniform(module.running_mean, -0.3, 0.3)
-                uniform(module.running_var, 0.2, 0.9)
-                module.weight.mul_(10 ** rng.uniform(-wild, wild))
-                module.bias.mul_(10 ** rng.uniform(-wild / 2, wild / 2))
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                top = 1.7 / module.weight[0].numel() ** 0.5
-                uniform(module.weight, -top, top)
-                if module.bias is not None:
-                    uniform(module.bias, -0.3, 0.3)
-    return net.eval()
-
-
-def frames_for(net: nn.Module, seed: int = 0, steps: int = 3, samples: int = 2) -> np.ndarray:
-    channels = net.stem.synapse.in_channels
-    return np.random.default_rng(seed).integers(0, 256, (steps, samples, channels, 8, 8))
 
 
 def currents(graph: Graph) -> dict[str, nodes.Conv]:
@@ -213,6 +175,44 @@ def test_bias_of_the_readout_counts_positions() -> None:
     weight = graph["readout.synapse"].weight  # type: ignore[union-attr]
     assert weight.shape == (10, 8 * 2 * 2)
     assert (weight.reshape(10, 8, 4) == weight.reshape(10, 8, 4)[:, :, :1]).all()
+
+
+class SumsForReadout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = GradedConv(1, 2, 3, padding=1, pixels=True)
+        self.neurons = nn.ModuleList(Lif() for _ in range(4))
+        self.readout = Readout(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        first, second, third, fourth = (neuron(stream) for neuron in self.neurons)
+        out: Tensor = self.readout(first + second + third + fourth)
+        return out
+
+
+def test_readout_of_summed_spikes_does_not_saturate() -> None:
+    net = randomize(SumsForReadout(), 0)
+    with torch.no_grad():
+        net.stem.norm.bias.fill_(5)  # every neuron fires in every step
+        net.readout.synapse.weight.copy_(torch.tensor([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]]))
+        net.readout.synapse.bias.zero_()
+    frames = np.zeros((4, 1, 1, 8, 8), int)
+    port.quantize(net, frames)
+    assert all((run_module(net, frames)[f"neurons.{i}"] == 1).all() for i in range(4))
+    logits = net(torch.tensor(frames).float())
+    # four sources times two channels
+    torch.testing.assert_close(logits, torch.tensor([[8.0, -8.0, 0.0]]), rtol=0.05, atol=0.0)
+
+
+@pytest.mark.parametrize("scale", [600, 1000])
+def test_frames_that_are_summed_count_each_in_the_proof(scale: float) -> None:
+    net = randomize(FourTimesTheFrames(), 0)
+    with torch.no_grad():
+        net.stem.norm.weight.mul_(scale)
+    graph = port.quantize(net, frames_for(net))
+    check(port.lower(graph))
+    assert graph["neuron1"].threshold >= 4  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("wild", [0.5, 1.5, 2.0, 2.5, 3.0])
@@ -393,7 +393,7 @@ class Layers(nn.Module):
         self.neuron1, self.neuron2, self.neuron3 = Lif(), Lif(), Lif()
         self.conv1, self.conv2 = Conv(2, 2), Conv(2, 2)
         self.project = GradedConv(2, 2)
-        self.readout = Readout(2, 3)
+        self.readout, self.readout2 = Readout(2, 3), Readout(2, 3)
         self.dropout = nn.Dropout(0.5)
         self.pool = nn.AvgPool2d(2)
         self.scale = nn.Parameter(torch.ones(1))
@@ -444,6 +444,51 @@ class AddsScaled(Layers):
         stream = self.stem(x)
         branch = self.conv1(self.neuron1(stream))
         return self.readout(self.neuron2(torch.add(branch, stream, alpha=2)))
+
+
+class Chunks(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        top, bottom = self.stem(x).chunk(2, 3)
+        return self.readout(self.neuron1(top + bottom))
+
+
+class Concatenates(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        return self.readout(self.neuron1(torch.cat([stream, stream], 3)))
+
+
+class Slices(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x)[..., :2]))
+
+
+class Counts(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x))) if len(x) > 1 else x
+
+
+class TakesTwo(Layers):
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x)))
+
+
+class TakesAnOption(Layers):
+    def forward(self, x: Tensor, skip: bool = False) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x)))
+
+
+class ChangesSpikesUnderAnotherName(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = both = self.neuron1(self.stem(x))
+        both += self.neuron2(self.conv1(spikes))  # of tensors, `spikes` is changed as well
+        return self.readout(self.neuron3(self.conv2(spikes)))
+
+
+class ReturnsASum(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        return self.readout(spikes) + self.readout2(spikes)
 
 
 class NamesArgument(Layers):
@@ -516,6 +561,14 @@ REFUSED: dict[type[Layers], str] = {
     UsesParameter: "scale",
     AddsConstant: "AddsConstant",
     AddsScaled: "AddsScaled",
+    Chunks: "chunk",
+    Concatenates: "cat",
+    Slices: "getitem",
+    Counts: r"Counts\.forward cannot be traced",
+    TakesTwo: "takes 'labels' besides the frames",
+    TakesAnOption: "takes 'skip' besides the frames",
+    ChangesSpikesUnderAnotherName: r"write a = a \+ b instead",
+    ReturnsASum: "returns a sum",
     NamesArgument: "neuron1",
     Branches: r"Branches\.forward cannot be traced",
     CallsTwice: "layer 'conv1' is called twice",
@@ -533,34 +586,218 @@ REFUSED: dict[type[Layers], str] = {
 @pytest.mark.parametrize("kind", REFUSED, ids=lambda kind: kind.__name__)
 def test_forward_that_has_no_graph_is_refused_by_name(kind: type[Layers]) -> None:
     with pytest.raises(CaptureError, match=REFUSED[kind]):
-        wiring(kind())
-    with pytest.raises(CaptureError, match=REFUSED[kind]):
         port.quantize(kind(), np.zeros((2, 1, 1, 4, 4), int))
 
 
-class AddsWithTorch(Layers):
+class OwnConv(Conv):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + super().forward(x)
+
+
+class OwnConvolution(Conv):
+    def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        return super().convolve(x.flip(0), weight)
+
+
+class OwnProjection(GradedConv):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + x)
+
+
+class OwnLif(Lif):
+    def forward(self, x: Tensor) -> Tensor:
+        return 1 - super().forward(x)
+
+
+class OwnReadout(Readout):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[1:])
+
+
+class OwnRelay(Relay):
+    def forward(self, x: Tensor) -> Tensor:
+        return -super().forward(x)
+
+
+class OwnIdentity(nn.Identity):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x
+
+
+class Residual(Layers):
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Identity()
+
     def forward(self, x: Tensor) -> Tensor:
         stream = self.stem(x)
-        branch = self.conv1(self.neuron1(stream))
-        return self.readout(self.neuron2(torch.add(branch, stream)))
+        stream = self.conv1(self.neuron1(stream)) + self.again(stream)
+        out: Tensor = self.readout(self.neuron2(self.project(stream)))
+        return out
 
 
-def test_addition_by_torch_is_captured_or_refused() -> None:
-    net = randomize(AddsWithTorch(), 0)
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("conv1", OwnConv(2, 2)),
+        ("conv1", OwnConvolution(2, 2)),
+        ("project", OwnProjection(2, 2)),
+        ("neuron1", OwnLif()),
+        ("readout", OwnReadout(2, 3)),
+        ("project.relay_out", OwnRelay()),
+        ("again", OwnIdentity()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_layer_with_a_forward_of_its_own_is_refused_by_name(name: str, own: nn.Module) -> None:
+    net = Residual()
+    parent, _, child = name.rpartition(".")
+    setattr(net.get_submodule(parent), child, own)
+    with pytest.raises(CaptureError, match=rf"'{name}' \({type(own).__name__}\) has its own"):
+        port.quantize(net, frames_for(net))
+
+
+def test_forward_replaced_on_one_layer_is_refused_by_name() -> None:
+    net = Residual()
+    net.neuron1.forward = lambda x: x
+    with pytest.raises(CaptureError, match=r"'neuron1'.*has its own 'forward'"):
+        port.quantize(net, frames_for(net))
+
+
+@pytest.mark.parametrize("name", ["", "conv1", "neuron1", "again", "project.relay_in"])
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hook_on_what_tracing_does_not_enter_is_refused_by_name(name: str, register: str) -> None:
+    net = Residual()
+    handle = getattr(net.get_submodule(name), register)(lambda *_: None)
+    with pytest.raises(CaptureError, match=f"'{name or 'Residual'}' has forward hooks"):
+        port.quantize(net, frames_for(net))
+    handle.remove()
+    port.quantize(randomize(net, 0), frames_for(net))
+
+
+class FourTimesTheFrames(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x + x + x + x)))
+
+
+class TwiceTheCurrent(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        return self.readout(self.neuron1(stream + stream))
+
+
+class TwiceTheSpikes(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        return self.readout(self.neuron2(self.conv1(spikes + spikes)))
+
+
+class AddsInPlace(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        current = self.conv1(spikes)
+        spikes += self.neuron2(current)
+        current += self.conv2(spikes)
+        return self.readout(self.neuron3(current))
+
+
+class DependsOnTheMode(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        if self.training:
+            spikes = spikes + self.neuron2(self.conv1(spikes))
+        return self.readout(spikes)
+
+
+class HookedContainer(Layers):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(self.stem)
+        self.body.register_forward_hook(lambda _, __, out: out + out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.body(x)))
+
+
+CAPTURED = [
+    FourTimesTheFrames,
+    TwiceTheCurrent,
+    TwiceTheSpikes,
+    AddsInPlace,
+    DependsOnTheMode,
+    HookedContainer,
+]
+
+
+@pytest.mark.parametrize("kind", CAPTURED, ids=lambda kind: kind.__name__)
+def test_unusual_forward_is_captured_as_it_runs(kind: type[Layers]) -> None:
+    net = randomize(kind(), 0).train()
     frames = frames_for(net)
-    try:
-        graph = port.quantize(net, frames)
-    except CaptureError:
-        return
-    assert compare(run_module(net, frames), Reference().run(graph, frames))
+    graph = port.quantize(net, frames)
+    want = run_module(net, frames)
+    assert all((want[node.name] != 0).any() for node in graph.populations)
+    outcome = compare(want, Reference().run(graph, frames))
+    assert outcome, str(outcome)
+    outcome = compare(want, port.run(port.lower(graph), frames, time_model="chip"))
+    assert outcome, str(outcome)
+
+
+def test_every_module_keeps_its_own_mode() -> None:
+    net = Residual().train()
+    net.conv1.norm.eval()  # frozen statistics, as in fine-tuning
+    before = [module.training for module in net.modules()]
+    port.quantize(net, frames_for(net))
+    assert [module.training for module in net.modules()] == before
+
+
+class Shaped(nn.Module):
+    """Two residual additions around a convolution of any shape."""
+
+    def __init__(self, groups: int, dilation: int, stride: int) -> None:
+        super().__init__()
+        shape = {"groups": groups, "dilation": dilation, "padding": dilation}
+        self.stem = GradedConv(2, 4, 3, padding=1, pixels=True)
+        self.neuron1, self.neuron2, self.neuron3, self.neuron4 = (Lif() for _ in range(4))
+        self.conv1 = Conv(4, 4, **shape)
+        self.conv2 = Conv(4, 8, stride=stride, **shape)
+        self.conv3 = Conv(8, 8, **shape)
+        self.project = GradedConv(4, 8, stride=stride)
+        self.readout = Readout(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        stream = stream + self.conv1(self.neuron1(stream))
+        inner = self.neuron3(self.conv2(self.neuron2(stream)))
+        out: Tensor = self.readout(self.neuron4(self.conv3(inner) + self.project(stream)))
+        return out
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_convolution_of_any_shape_spikes_as_its_module(
+    groups: int, dilation: int, stride: int
+) -> None:
+    net = randomize(Shaped(groups, dilation, stride), groups + dilation + stride)
+    frames = frames_for(net)
+    graph = port.quantize(net, frames)
+    node = currents(graph)["conv2"]
+    assert node.groups == groups
+    assert node.dilation == (dilation, dilation)
+    assert node.stride == (stride, stride)
+    want = run_module(net, frames)
+    assert all((want[node.name] != 0).any() for node in graph.populations)
+    for got in (
+        Reference().run(graph, frames),
+        port.run(port.lower(graph), frames, time_model="chip"),
+    ):
+        outcome = compare(want, got)
+        assert outcome, str(outcome)
+        assert not outcome.only_want
 
 
 class LeavesLayersAside(Layers):
-    """Holds a readout and neurons that ``forward`` does not use."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.spare = Readout(2, 7)
+    """Leaves a readout and neurons unused."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.readout(self.neuron1(self.stem(x)))
