@@ -175,8 +175,15 @@ def _refusal(net: nn.Module, node: fx.Node) -> CaptureError:
 
 
 def _checked(layer: Layer, before: dict[str, Layer]) -> Layer:
-    """Refuse a layer fed with the wrong kind of signal."""
+    """Refuse a layer fed with the wrong kind of signal, or twice with the same one."""
     module = layer.module
+    for name in layer.inputs:
+        if layer.inputs.count(name) > 1:
+            # Lava connects two ports once
+            raise CaptureError(
+                f"layer {layer.name!r} adds {name!r} to itself, but two layers are connected only "
+                "once; double the weights, or feed the second addend through a layer of its own"
+            )
     for name in layer.inputs:
         source = None if name == INPUT else before[name].module
         currents = isinstance(source, Conv)

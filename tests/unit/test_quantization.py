@@ -205,16 +205,6 @@ def test_readout_of_summed_spikes_does_not_saturate() -> None:
     torch.testing.assert_close(logits, torch.tensor([[8.0, -8.0, 0.0]]), rtol=0.05, atol=0.0)
 
 
-@pytest.mark.parametrize("scale", [600, 1000])
-def test_frames_that_are_summed_count_each_in_the_proof(scale: float) -> None:
-    net = randomize(FourTimesTheFrames(), 0)
-    with torch.no_grad():
-        net.stem.norm.weight.mul_(scale)
-    graph = port.quantize(net, frames_for(net))
-    check(port.lower(graph))
-    assert graph["neuron1"].threshold >= 4  # type: ignore[union-attr]
-
-
 @pytest.mark.parametrize("wild", [0.5, 1.5, 2.0, 2.5, 3.0])
 def test_any_network_is_proven_to_fit_or_refused(wild: float) -> None:
     legal, problems = 0, []
@@ -551,6 +541,23 @@ class ReadoutOnCurrent(Layers):
         return self.readout(self.stem(x))
 
 
+class TwiceTheFrames(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x + x)))
+
+
+class TwiceTheCurrent(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        return self.readout(self.neuron1(stream + stream))
+
+
+class TwiceTheSpikes(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        return self.readout(self.neuron2(self.conv1(spikes + spikes)))
+
+
 REFUSED: dict[type[Layers], str] = {
     Multiplies: "mul",
     Subtracts: "sub|'stem' is called twice",
@@ -569,6 +576,9 @@ REFUSED: dict[type[Layers], str] = {
     TakesAnOption: "takes 'skip' besides the frames",
     ChangesSpikesUnderAnotherName: r"write a = a \+ b instead",
     ReturnsASum: "returns a sum",
+    TwiceTheFrames: "'stem' adds 'input' to itself",
+    TwiceTheCurrent: "'neuron1' adds 'stem' to itself",
+    TwiceTheSpikes: "'conv1' adds 'neuron1' to itself",
     NamesArgument: "neuron1",
     Branches: r"Branches\.forward cannot be traced",
     CallsTwice: "layer 'conv1' is called twice",
@@ -675,23 +685,6 @@ def test_hook_on_what_tracing_does_not_enter_is_refused_by_name(name: str, regis
     port.quantize(randomize(net, 0), frames_for(net))
 
 
-class FourTimesTheFrames(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron1(self.stem(x + x + x + x)))
-
-
-class TwiceTheCurrent(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        stream = self.stem(x)
-        return self.readout(self.neuron1(stream + stream))
-
-
-class TwiceTheSpikes(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        spikes = self.neuron1(self.stem(x))
-        return self.readout(self.neuron2(self.conv1(spikes + spikes)))
-
-
 class AddsInPlace(Layers):
     def forward(self, x: Tensor) -> Tensor:
         spikes = self.neuron1(self.stem(x))
@@ -713,20 +706,13 @@ class HookedContainer(Layers):
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(self.stem)
-        self.body.register_forward_hook(lambda _, __, out: out + out)
+        self.body.register_forward_hook(lambda _, __, out: out + self.conv1(self.neuron2(out)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.readout(self.neuron1(self.body(x)))
 
 
-CAPTURED = [
-    FourTimesTheFrames,
-    TwiceTheCurrent,
-    TwiceTheSpikes,
-    AddsInPlace,
-    DependsOnTheMode,
-    HookedContainer,
-]
+CAPTURED = [AddsInPlace, DependsOnTheMode, HookedContainer]
 
 
 @pytest.mark.parametrize("kind", CAPTURED, ids=lambda kind: kind.__name__)
