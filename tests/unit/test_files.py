@@ -191,7 +191,7 @@ def test_killed_writer_leaves_one_complete_version(tmp_path: Path) -> None:
     path = tmp_path / "a.net"
     rng = random.Random(0)
     seen = set()
-    for _ in range(8):
+    for _ in range(12):
         with subprocess.Popen([sys.executable, "-c", WRITER, str(path)]) as child:
             deadline = time.monotonic() + 30
             while not path.exists() and time.monotonic() < deadline:
@@ -204,9 +204,8 @@ def test_killed_writer_leaves_one_complete_version(tmp_path: Path) -> None:
         digest = hashlib.sha256(str(version).encode()).digest()
         assert content[8:] == digest * (200_000 + 1000 * (version % 7))
         seen.add(version)
-        # nobody can tidy up after SIGKILL but the next writer of the same file
-        assert len(list(tmp_path.glob(".*"))) <= 1
     assert len(seen) > 1, "the writers were killed before they wrote anything"
+    # nobody can tidy up after SIGKILL but the next writer of the same file
     write_atomic(path, b"new")
     assert os.listdir(tmp_path) == ["a.net"]
 
