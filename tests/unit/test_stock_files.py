@@ -264,3 +264,21 @@ def test_a_graph_keeps_its_own_steps(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="drop yours"):
         read(path, steps=4)
     assert read(path).hash == graph.hash
+
+
+def test_layers_that_neuroport_writes_for_netx_are_read_back_as_the_same_network(
+    tmp_path: Path,
+) -> None:
+    bias = np.float32([3, -9, 4, 0])
+    first = dense(
+        np.eye(4) * 40, bias=bias, neuron={**CUBA, "iDecay": np.array([1, 90, 3000, 4096])}
+    )
+    graph = read(file(tmp_path / "a.net", first, dense(bias=[2.0])))
+    written = port.export(port.lower(graph), tmp_path / "b.net")
+    with h5py.File(written) as whole, h5py.File(tmp_path / "c.net", "w") as layers:
+        whole.copy("layer", layers)
+    again = read(tmp_path / "c.net", steps=graph.steps)
+    for mine, theirs in zip(graph.populations, again.populations, strict=True):
+        sent = spikes(graph, mine.name)
+        assert sent.any()
+        np.testing.assert_array_equal(spikes(again, theirs.name), sent)
