@@ -47,8 +47,9 @@ def is_stock(path: str | os.PathLike[str]) -> bool:
     """Whether the file holds layers of NetX and no neuroport graph."""
 
     def stock(file: h5py.File) -> bool:
-        ours = hdf5.text(file.attrs.get("format")) or "graph" in file
-        return not ours and schema.LAYERS in file
+        # a damaged file of neuroport must not pass for the NetX layers that lie beside its graph
+        ours = "graph" in file or not {"format", "hash"}.isdisjoint(file.attrs)
+        return schema.LAYERS in file and not ours
 
     return hdf5.read(path, "a neuroport network file", stock, bool)
 

@@ -255,7 +255,7 @@ def replace_weight(path: Path, change: Callable[[Any], Any]) -> None:
 
 def change_steps(path: Path) -> None:
     with h5py.File(path, "r+") as file:
-        file["graph"].attrs["steps"] = np.int64(5)
+        file["graph"].attrs["steps"] = np.int64(3)
 
 
 def remove_a_node(path: Path) -> None:

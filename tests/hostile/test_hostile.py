@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 
+from neuroport import netx
+from neuroport.errors import FormatError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, Input, Lif
+from neuroport.netx.stock import is_stock
 from tests.hostile.__main__ import GOOD, MEGABYTES, SECONDS, run
 from tests.hostile.bombs import BOMBS
 from tests.hostile.flips import FLIPS
@@ -30,6 +38,35 @@ def test_mutated_files_are_read_equal_or_refused_at_once_and_cheaply() -> None:
     assert found["hash"] > 10, "damage to values is seen by the hash alone"
     assert found["refused"] > 100
     assert tally.verbs > 5
+
+
+def test_damaged_network_does_not_pass_for_the_netx_layers_beside_its_graph(tmp_path: Path) -> None:
+    chain = Graph(
+        [
+            Input("frames", (2,), bits=1),
+            Dense("weights", ("frames",), 2 * np.arange(6).reshape(3, 2)),
+            Lif("spikes", ("weights",), 5),
+        ],
+        steps=4,
+    )
+    path = netx.export(chain, tmp_path / "chain.net")
+    with h5py.File(path, "r+") as file:
+        assert "weight" in file["layer/1"], "the chain is written in NetX's layers, too"
+    sound = path.read_bytes()
+    damage: list[Callable[[h5py.File], None]] = [
+        lambda file: file.attrs.__delitem__("format"),
+        lambda file: file.attrs.__setitem__("format", 7),
+        lambda file: h5py.h5a.rename(file.id, b"format", b"fosmat"),
+        lambda file: file.move("graph", "grapi"),
+        lambda file: (file.move("graph", "grapi"), file.attrs.__delitem__("format"))[1],
+    ]
+    for edit in damage:
+        path.write_bytes(sound)
+        with h5py.File(path, "r+") as file:
+            edit(file)
+        assert not is_stock(path)
+        with pytest.raises(FormatError):
+            netx.read(path)
 
 
 def test_seed_makes_the_same_file_again() -> None:
