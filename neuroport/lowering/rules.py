@@ -164,14 +164,6 @@ def delays_fit(graph: Graph, node: Node) -> str | None:
     return None
 
 
-def inputs_differ(graph: Graph, node: Node) -> str | None:
-    """Two ports of Lava are connected once, so a node cannot take the same input twice."""
-    twice = sorted({name for name in node.inputs if node.inputs.count(name) > 1})
-    if twice:
-        return f"input {twice[0]!r} is summed with itself; double the weights instead"
-    return None
-
-
 def skews_meet(graph: Graph, node: Node) -> str | None:
     """Inputs that meet are equally late."""
     skews = graph.facts(node.name).skews
@@ -191,7 +183,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
         states_fit,
         currents_fit,
         accumulators_fit,
-        inputs_differ,
         skews_meet,
     ),
 }

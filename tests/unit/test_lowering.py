@@ -320,8 +320,7 @@ def two_messages(bits: int) -> list[Node]:
     return [
         *dense(1, bits=bits),
         Relay("relay", ("synapse",)),
-        Relay("other", ("synapse",)),
-        Dense("silent", ("relay", "other"), np.zeros((1, 1), int)),
+        Dense("silent", ("relay", "relay"), np.zeros((1, 1), int)),
     ]
 
 
@@ -401,7 +400,6 @@ KEPT: dict[str, tuple[str, Callable[[], list[Node]]]] = {
     "longest lag": ("delays_fit", lambda: late(lag=62)),
     "longest delay": ("delays_fit", lambda: late(delay=60, lag=2)),
     "longest axonal delay": ("delays_fit", lambda: axonal(62)),
-    "two inputs": ("inputs_differ", lambda: two_currents(2, -2, Relay("neuron", ()))),
     "equal skew": ("skews_meet", lambda: list(balance_skew(membrane()))),
 }
 BROKEN: dict[str, tuple[str, str, Callable[[], list[Node]]]] = {
@@ -458,11 +456,6 @@ BROKEN: dict[str, tuple[str, str, Callable[[], list[Node]]]] = {
     "lag": ("delays_fit", "63", lambda: late(lag=63)),
     "delay and lag": ("delays_fit", "63", lambda: late(delay=60, lag=3)),
     "axonal delay": ("delays_fit", "63", lambda: axonal(63)),
-    "current twice": (
-        "inputs_differ",
-        "'synapse' is summed with itself",
-        lambda: [*dense(2), lif("neuron", "synapse", "synapse")],
-    ),
     "unequal skew of currents": ("skews_meet", "conv2 @3, stem @1", lambda: list(membrane())),
     "unequal skew of messages": (
         "skews_meet",
