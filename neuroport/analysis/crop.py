@@ -24,10 +24,9 @@ from neuroport.graph.node import (
     Dense,
     Input,
     IntArray,
-    Lif,
     Node,
-    Readout,
-    Relay,
+    Recurrent,
+    ResonateFire,
     Shape,
     per_neuron,
 )
@@ -322,10 +321,13 @@ def _tidy_delay(delay: list[int]) -> IntArray:
 
 
 def _single(node: Node, neuron: tuple[int, ...], shape: Shape, inputs: tuple[str, ...]) -> Node:
-    """A population of one neuron, with that neuron's constants."""
-    if isinstance(node, Relay):
-        return replace(node, inputs=inputs)
-    assert isinstance(node, (Lif, Readout))
+    """A population of one neuron, with that neuron's constants.
+
+    Raises:
+        GraphError: its neurons hear each other, or take two currents.
+    """
+    if isinstance(node, (Recurrent, ResonateFire)):
+        raise GraphError(f"{node.name}: no neuron of it stands alone")
     values: dict[str, Any] = {
         item.name: per_neuron(getattr(node, item.name), shape)[neuron].reshape(1)
         for item in fields(node)

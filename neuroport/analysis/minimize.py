@@ -21,7 +21,7 @@ from neuroport.backends.trace import Trace
 from neuroport.errors import BackendError, CompareError, FramesError, GraphError, IllegalError
 from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Lif, Readout, Relay
+from neuroport.graph.node import Lif, Relay, is_population
 from neuroport.graph.store import save
 from neuroport.netx import export
 
@@ -270,7 +270,7 @@ class _Search:
     def edges(self) -> None:
         """Inputs that the difference does not need, with all that stood behind them."""
         for node in self.case.graph.nodes:
-            if isinstance(node, (Lif, Relay, Readout)):
+            if is_population(node):
                 for source in dict.fromkeys(node.inputs):
                     name = self.first.population
                     self.accept(crop.without_input, self.case, node.name, source, name)

@@ -21,7 +21,17 @@ from neuroport.backends.trace import Trace
 from neuroport.backends.walk import Starts
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Input, IntArray, Lif, Node, Readout, Relay, per_neuron
+from neuroport.graph.node import (
+    Conv,
+    Input,
+    IntArray,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+    is_population,
+    per_neuron,
+)
 
 _NEVER = 1 << 60
 _ROWS = 128  # frames that a convolution takes at a time: memory, never results
@@ -89,7 +99,7 @@ def rerun(graph: Graph, frames: npt.NDArray[Any], plan: Plan) -> Iterator[tuple[
         for name in node.inputs:
             if last_use[name] == node.name:
                 values.pop(name, None)
-        if isinstance(node, (Lif, Relay, Readout)):
+        if is_population(node):
             yield node.name, axis.cut(out, plan.window.get(node.name, 0))
 
 
@@ -186,6 +196,8 @@ def _output(graph: Graph, node: Node, arriving: IntArray, plan: Plan, axis: _Axi
         return np.asarray(message * rules.fires(abs(message), node.threshold))
     if isinstance(node, (Lif, Readout)):
         return _states(graph, node, arriving, plan, rules, plan.resets if chosen else "each", axis)
+    if is_population(node):
+        return output(node, arriving, axis.starts)
     if isinstance(node, Conv):
         rows = arriving.reshape(-1, 1, *arriving.shape[2:])
         parts = [output(node, rows[i : i + _ROWS], axis.starts) for i in range(0, len(rows), _ROWS)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.graph.node import KIND, Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.graph.text import span
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -54,7 +54,7 @@ def describe_population(graph: Graph, node: Node) -> str:
             sign = "signed" if node.signed else "unsigned"
             lines = [node.name, f"input, {sign} {node.bits} bit", *place]
         case _:
-            lines = [node.name, *place]
+            lines = [node.name, KIND[type(node)], *place]
     return "\n".join(lines)
 
 
