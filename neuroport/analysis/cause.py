@@ -75,13 +75,13 @@ def cause(
         population: where the runs part first.
         seconds: for how long faults are tried.
     """
+    deadline = time.monotonic() + seconds
     departures = {
         "got": _departure(other, frames, got),
         "want": _departure(graph, frames, want),
     }
     if departures["got"] is departures["want"] is None:
-        return _of_networks(got, graph, other, frames, population)
-    deadline = time.monotonic() + seconds
+        return _of_networks(got, graph, other, frames, population, deadline)
     tried, complete = 0, True
     for side, trace, network in (("got", got, other), ("want", want, graph)):
         departure = departures[side]
@@ -145,7 +145,12 @@ def _departure(graph: Graph, frames: npt.NDArray[Any], trace: Trace) -> _Departu
 
 
 def _of_networks(
-    got: Trace, graph: Graph, other: Graph, frames: npt.NDArray[Any], population: str
+    got: Trace,
+    graph: Graph,
+    other: Graph,
+    frames: npt.NDArray[Any],
+    population: str,
+    deadline: float,
 ) -> Cause:
     """Both runs are as their networks say: the fewest fields that turn one into the other."""
     graph, other = alike_lowered(graph, other)
@@ -155,6 +160,8 @@ def _of_networks(
         return Cause("unknown", "networks", "the networks are equal, and so are their reruns")
 
     def gives(chosen: list[Difference]) -> bool:
+        if time.monotonic() > deadline:
+            return False  # what was seen to suffice is told
         try:
             variant = with_fields(graph, other, tuple(chosen))
             return reproduces(variant, frames, Plan(), got, got.samples)
