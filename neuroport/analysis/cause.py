@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.ddmin import ddmin
@@ -19,7 +20,7 @@ from neuroport.analysis.difference import (
     with_fields,
 )
 from neuroport.analysis.hypotheses import hypotheses
-from neuroport.analysis.rerun import Plan, reproduces, rerun
+from neuroport.analysis.rerun import Plan, reproduces, unlike
 from neuroport.backends.trace import Trace
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
@@ -129,19 +130,18 @@ class _Departure:
 
 def _departure(graph: Graph, frames: npt.NDArray[Any], trace: Trace) -> _Departure | None:
     """None where the reference gives the whole trace."""
+    order = {node.name: i for i, node in enumerate(graph.populations)}
     best: tuple[int, int, str] | None = None
-    sample = trace.samples
-    for order, (name, right) in enumerate(rerun(graph, frames, Plan())):
-        if name not in trace.messages or trace[name].shape != right.shape:
+    first = trace.samples
+    for name, start, differs in unlike(graph, frames, Plan(), trace, trace.samples):
+        if differs.ndim < 3 or not differs.any():
             continue
-        differs = right != trace[name]
-        if not differs.any():
-            continue
-        axes = tuple(range(1, differs.ndim))
-        step = int(differs.any(axis=axes).argmax())
-        sample = min(sample, int(differs.any(axis=(0, *axes[1:])).argmax()))
-        best = min(best, (step, order, name)) if best else (step, order, name)
-    return None if best is None else _Departure(best[2], sample)
+        axes = tuple(range(2, differs.ndim))
+        steps, samples = np.nonzero(differs.any(axis=axes))
+        first = min(first, start + int(samples.min()))
+        here = int(steps.min()), order[name], name
+        best = here if best is None else min(best, here)
+    return None if best is None else _Departure(best[2], first)
 
 
 def _of_networks(

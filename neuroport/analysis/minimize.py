@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from neuroport.graph.node import Lif, Readout, Relay
 
 Engine = Callable[[Graph, npt.NDArray[Any]], Trace]
 Report = Callable[[str], None]
+_QUIET = 10.0  # seconds without a line while something becomes smaller
 
 
 def minimize(
@@ -72,6 +74,7 @@ class _Search:
             raise CompareError("nothing differs, so there is nothing to minimize")
         self.before = case.size
         self.best = (case, *found)
+        self.phase, self.told, self.told_at = "", case, time.monotonic()
 
     @property
     def case(self) -> Case:
@@ -101,7 +104,22 @@ class _Search:
         if found is None or found[0].population != self.first.population:
             return False
         self.best = (case, *found)  # at once: Ctrl-C finds one case or the other
+        if time.monotonic() - self.told_at > _QUIET:
+            self.tell()
         return True
+
+    def tell(self) -> None:
+        """Report what is new."""
+        if self.report is None or self.told is self.case:
+            return
+        self.told, self.told_at = self.case, time.monotonic()
+        nodes, weights = self.case.size
+        steps, samples = self.case.frames.shape[:2]
+        self.report(
+            f"{self.phase}: {nodes} nodes, {many(weights, 'weight')}, "
+            f"{many(samples, 'sample')} of {many(steps, 'step')}, frames with "
+            f"{many(int(np.count_nonzero(self.case.frames)), 'value')}"
+        )
 
     def minimize(self) -> Minimized:
         interrupted = False
@@ -117,16 +135,9 @@ class _Search:
                 ("silent inputs", self.entries),
                 ("samples and steps", self.again),
             ):
-                before = self.case
+                self.phase = name
                 phase()
-                if self.report is not None and self.case is not before:
-                    nodes, weights = self.case.size
-                    steps, samples = self.case.frames.shape[:2]
-                    self.report(
-                        f"{name}: {nodes} nodes, {many(weights, 'weight')}, "
-                        f"{many(samples, 'sample')} of {many(steps, 'step')}, frames with "
-                        f"{many(int(np.count_nonzero(self.case.frames)), 'value')}"
-                    )
+                self.tell()
         except KeyboardInterrupt:
             interrupted = True
         case = self.case
