@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from neuroport.analysis.compare import Comparison, compare
-    from neuroport.analysis.minimize import Minimized, minimize
+    from neuroport.analysis.minimize import minimize
+    from neuroport.analysis.minimized import Minimized
     from neuroport.analysis.statistics import statistics
     from neuroport.backends import run
     from neuroport.backends.trace import Trace
@@ -44,7 +45,7 @@ _HOME = {
     "Graph": "neuroport.graph.graph",
     "Trace": "neuroport.backends.trace",
     "Comparison": "neuroport.analysis.compare",
-    "Minimized": "neuroport.analysis.minimize",
+    "Minimized": "neuroport.analysis.minimized",
     "NeuroportError": "neuroport.errors",
 }
 

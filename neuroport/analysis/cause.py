@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.ddmin import ddmin
@@ -19,7 +20,7 @@ from neuroport.analysis.difference import (
     with_fields,
 )
 from neuroport.analysis.hypotheses import hypotheses
-from neuroport.analysis.rerun import Plan, reproduces, rerun
+from neuroport.analysis.rerun import Plan, reproduces, unlike
 from neuroport.backends.trace import Trace
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
@@ -75,13 +76,13 @@ def cause(
         population: where the runs part first.
         seconds: for how long faults are tried.
     """
+    deadline = time.monotonic() + seconds
     departures = {
         "got": _departure(other, frames, got),
         "want": _departure(graph, frames, want),
     }
     if departures["got"] is departures["want"] is None:
-        return _of_networks(got, graph, other, frames, population)
-    deadline = time.monotonic() + seconds
+        return _of_networks(got, graph, other, frames, population, deadline)
     tried, complete = 0, True
     for side, trace, network in (("got", got, other), ("want", want, graph)):
         departure = departures[side]
@@ -129,23 +130,27 @@ class _Departure:
 
 def _departure(graph: Graph, frames: npt.NDArray[Any], trace: Trace) -> _Departure | None:
     """None where the reference gives the whole trace."""
+    order = {node.name: i for i, node in enumerate(graph.populations)}
     best: tuple[int, int, str] | None = None
-    sample = trace.samples
-    for order, (name, right) in enumerate(rerun(graph, frames, Plan())):
-        if name not in trace.messages or trace[name].shape != right.shape:
+    first = trace.samples
+    for name, start, differs in unlike(graph, frames, Plan(), trace, trace.samples):
+        if differs.ndim < 3 or not differs.any():
             continue
-        differs = right != trace[name]
-        if not differs.any():
-            continue
-        axes = tuple(range(1, differs.ndim))
-        step = int(differs.any(axis=axes).argmax())
-        sample = min(sample, int(differs.any(axis=(0, *axes[1:])).argmax()))
-        best = min(best, (step, order, name)) if best else (step, order, name)
-    return None if best is None else _Departure(best[2], sample)
+        axes = tuple(range(2, differs.ndim))
+        steps, samples = np.nonzero(differs.any(axis=axes))
+        first = min(first, start + int(samples.min()))
+        here = int(steps.min()), order[name], name
+        best = here if best is None else min(best, here)
+    return None if best is None else _Departure(best[2], first)
 
 
 def _of_networks(
-    got: Trace, graph: Graph, other: Graph, frames: npt.NDArray[Any], population: str
+    got: Trace,
+    graph: Graph,
+    other: Graph,
+    frames: npt.NDArray[Any],
+    population: str,
+    deadline: float,
 ) -> Cause:
     """Both runs are as their networks say: the fewest fields that turn one into the other."""
     graph, other = alike_lowered(graph, other)
@@ -155,6 +160,8 @@ def _of_networks(
         return Cause("unknown", "networks", "the networks are equal, and so are their reruns")
 
     def gives(chosen: list[Difference]) -> bool:
+        if time.monotonic() > deadline:
+            return False  # what was seen to suffice is told
         try:
             variant = with_fields(graph, other, tuple(chosen))
             return reproduces(variant, frames, Plan(), got, got.samples)

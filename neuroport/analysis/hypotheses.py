@@ -35,8 +35,9 @@ def hypotheses(graph: Graph, population: str, *, first_sample_equal: bool) -> It
     Faults of every population come before those of this one alone. ``first_sample_equal`` says
     whether sample 0 is as it should be: states that are not reset show in later samples only.
     """
+    near = frozenset({population, *graph[population].inputs})
     for kind, sentence, rules in _arithmetic(graph):
-        for at in (None, frozenset({population})):
+        for at in (None, near):
             where = "" if at is None else f" in {population!r}"
             yield Hypothesis(kind, sentence + where, graph, Plan(rules, at))
     yield from _resets(graph, population, first_sample_equal)

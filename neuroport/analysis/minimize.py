@@ -2,105 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.analysis import crop
+from neuroport.analysis import crop, isolate
 from neuroport.analysis.compare import Divergence, compare
 from neuroport.analysis.crop import Case
 from neuroport.analysis.ddmin import ddmin
+from neuroport.analysis.minimized import Minimized, many
 from neuroport.backends.base import backend, check_frames
 from neuroport.backends.reference import Reference
 from neuroport.backends.trace import Trace
 from neuroport.errors import BackendError, CompareError, FramesError, GraphError, IllegalError
-from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Lif, Relay, is_population
-from neuroport.graph.store import save
-from neuroport.netx import export
 
 Engine = Callable[[Graph, npt.NDArray[Any]], Trace]
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Minimized:
-    """A small case that was seen to differ.
-
-    Attributes:
-        graph, other: networks of the two runs; the same object where only the engines differ.
-        frames: for both.
-        first: where the runs of the small case part.
-        before, after: (nodes, weights) of the larger network.
-        tests: cases that were run.
-        interrupted: ended by the user; it may not be the smallest.
-    """
-
-    graph: Graph
-    other: Graph
-    frames: npt.NDArray[Any]
-    first: Divergence
-    before: tuple[int, int]
-    after: tuple[int, int]
-    tests: int
-    interrupted: bool = False
-
-    def __str__(self) -> str:
-        steps, samples = self.frames.shape[:2]
-        entries = int(np.prod(self.frames.shape[2:]))
-        (nodes, weights), (few, light) = self.before, self.after
-        return (
-            f"{nodes} nodes and {_many(weights, 'weight')} became {few} nodes and "
-            f"{_many(light, 'weight')}: {_many(samples, 'sample')} of {_many(steps, 'step')}, "
-            f"{_many(entries, 'input')} ({self.tests} runs"
-            f"{', interrupted' if self.interrupted else ''})\n{self.graph}\n"
-            f"first divergence: {self.first}"
-        )
-
-    def save(self, path: str | os.PathLike[str]) -> tuple[Path, ...]:
-        """Write the network to ``path``, the frames beside it (``.npy``).
-
-        The network of the second run, where it is another one, becomes ``NAME.other.net``.
-        """
-        import io
-
-        target = Path(path)
-        written = [_write(self.graph, target)]
-        if self.other is not self.graph:
-            written.append(_write(self.other, target.with_suffix(f".other{target.suffix}")))
-        content = io.BytesIO()
-        np.save(content, self.frames)
-        written.append(write_atomic(target.with_suffix(".npy"), content.getvalue()))
-        return tuple(written)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "before": {"nodes": self.before[0], "weights": self.before[1]},
-            "after": {"nodes": self.after[0], "weights": self.after[1]},
-            "samples": self.frames.shape[1],
-            "steps": self.frames.shape[0],
-            "tests": self.tests,
-            "interrupted": self.interrupted,
-            "first": str(self.first),
-        }
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def _write(graph: Graph, path: Path) -> Path:
-    try:
-        return export(graph, path)
-    except IllegalError:
-        return save(graph, path)  # what cannot run on Lava can still be read and run here
+_QUIET = 10.0  # seconds without a line while something becomes smaller
 
 
 def minimize(
@@ -151,6 +74,7 @@ class _Search:
             raise CompareError("nothing differs, so there is nothing to minimize")
         self.before = case.size
         self.best = (case, *found)
+        self.phase, self.told, self.told_at = "", case, time.monotonic()
 
     @property
     def case(self) -> Case:
@@ -180,7 +104,22 @@ class _Search:
         if found is None or found[0].population != self.first.population:
             return False
         self.best = (case, *found)  # at once: Ctrl-C finds one case or the other
+        if time.monotonic() - self.told_at > _QUIET:
+            self.tell()
         return True
+
+    def tell(self) -> None:
+        """Report what is new."""
+        if self.report is None or self.told is self.case:
+            return
+        self.told, self.told_at = self.case, time.monotonic()
+        nodes, weights = self.case.size
+        steps, samples = self.case.frames.shape[:2]
+        self.report(
+            f"{self.phase}: {nodes} nodes, {many(weights, 'weight')}, "
+            f"{many(samples, 'sample')} of {many(steps, 'step')}, frames with "
+            f"{many(int(np.count_nonzero(self.case.frames)), 'value')}"
+        )
 
     def minimize(self) -> Minimized:
         interrupted = False
@@ -196,16 +135,9 @@ class _Search:
                 ("silent inputs", self.entries),
                 ("samples and steps", self.again),
             ):
-                before = self.case
+                self.phase = name
                 phase()
-                if self.report is not None and self.case is not before:
-                    nodes, weights = self.case.size
-                    steps, samples = self.case.frames.shape[:2]
-                    self.report(
-                        f"{name}: {nodes} nodes, {_many(weights, 'weight')}, "
-                        f"{_many(samples, 'sample')} of {_many(steps, 'step')}, frames with "
-                        f"{_many(int(np.count_nonzero(self.case.frames)), 'value')}"
-                    )
+                self.tell()
         except KeyboardInterrupt:
             interrupted = True
         case = self.case
@@ -255,15 +187,15 @@ class _Search:
         name = first.population
         synapses = dict.fromkeys((*case.graph[name].inputs, *case.other[name].inputs))
         for kept in ((), *((s,) for s in synapses), tuple(synapses)):
-            if self.accept(crop.one_neuron, case, want, got, name, first.neuron, kept):
+            if self.accept(isolate.one_neuron, case, want, got, name, first.neuron, kept):
                 return
-        if self.accept(crop.one_layer, case, want, got, name):
+        if self.accept(isolate.one_layer, case, want, got, name):
             return
         for node in reversed(case.graph.nodes):
             if (
                 isinstance(node, (Lif, Relay))
                 and node.name != name
-                and self.accept(crop.replayed_from, case, want, got, node.name)
+                and self.accept(isolate.replayed_from, case, want, got, node.name)
             ):
                 return
 

@@ -268,6 +268,25 @@ def test_compare_exits_1_and_names_the_first_divergence(
     }
 
 
+def test_compare_with_a_network_tells_the_neuron_at_fault_from_what_the_trace_recorded(
+    answer: Callable[..., Any], network: Path, frames: Path, tmp_path: Path
+) -> None:
+    want = port.run(port.read(network), np.load(frames))
+    got = {name: array.copy() for name, array in want.messages.items()}
+    name = "blocks.1.neuron2"
+    got[name][2, 3, 1, 5, 7] ^= True
+    port.Trace(got, want.kinds, want.provenance).save(tmp_path / "got.trace")
+    for arguments, side in (((network, "got.trace"), "got"), (("got.trace", network), "want")):
+        told = answer("compare", *arguments, "--frames", frames, code=1)
+        near = told["neighbourhood"]
+        assert (near["population"], near["sample"], near["neuron"]) == (name, 3, [1, 5, 7])
+        assert near["fault"] == told["cause"]["side"] == side
+        right = int(want[name][2, 3, 1, 5, 7])
+        assert [m["step"] for m in near[side]] == [0, 1, 2]
+        assert (near[side][-1]["should"], near[side][-1]["recorded"]) == (right, 1 - right)
+        assert f"the neuron of {side} should have given {right}" in told["text"]
+
+
 def test_report_writes_one_page_that_needs_nothing_else(
     say: Say, answer: Callable[..., Any], network: Path, frames: Path, tmp_path: Path
 ) -> None:

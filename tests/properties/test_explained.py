@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_random_graphs import Case, cases
 
-from neuroport.analysis import crop
+from neuroport.analysis import crop, isolate
 from neuroport.analysis.compare import compare
 from neuroport.analysis.minimize import minimize
 from neuroport.analysis.rerun import Plan, rerun
@@ -127,7 +127,7 @@ def test_one_neuron_alone_does_what_it_did_among_others(case: Case, data: st.Dat
     kept = tuple(data.draw(st.lists(st.sampled_from(inputs), unique=True)))
     whole = crop.Case(case.graph, case.graph, case.frames)
     try:
-        small = crop.one_neuron(whole, trace, trace, name, neuron, kept)
+        small = isolate.one_neuron(whole, trace, trace, name, neuron, kept)
     except GraphError:  # a current wider than an input can be
         assume(False)
     again = ENGINE.run(small.graph, small.frames)

@@ -156,14 +156,14 @@ def residual(scale: int = 0, bias: int = 3, seed: int = 1, lowered: bool = True)
     return balance_skew(graph) if lowered else graph
 
 
-def frames() -> np.ndarray:
-    return np.random.default_rng(2).integers(0, 2, (STEPS, SAMPLES, 2, 4, 4))
+def frames(samples: int = SAMPLES) -> np.ndarray:
+    return np.random.default_rng(2).integers(0, 2, (STEPS, samples, 2, 4, 4))
 
 
-def outcome_of(fault: Fault, graph: Graph | None = None) -> Comparison:
-    graph = graph or residual()
-    want, got = Reference().run(graph, frames()), engine(graph, frames(), fault)
-    return compare(want, got, graph=graph, frames=frames())
+def outcome_of(fault: Fault, graph: Graph | None = None, samples: int = SAMPLES) -> Comparison:
+    graph, data = graph or residual(), frames(samples)
+    want, got = Reference().run(graph, data), engine(graph, data, fault)
+    return compare(want, got, graph=graph, frames=data)
 
 
 def test_engine_without_a_fault_is_the_reference() -> None:
@@ -197,6 +197,25 @@ def test_planted_fault_is_the_cause_that_is_named(name: str) -> None:
     assert outcome.cause.side == "got"
     assert outcome.cause.also == ()
     assert f"cause: {kind}: " in str(outcome)
+
+
+@pytest.mark.parametrize("name", ["threshold equality", "reset", "bias gating", "delay of all"])
+def test_many_samples_have_the_same_cause(name: str) -> None:
+    outcome = outcome_of(FAULTS[name], samples=40)
+    assert outcome.cause is not None
+    assert (outcome.cause.kind, outcome.cause.also) == (name.split(" of ")[0], ())
+
+
+def test_fault_that_ends_is_not_the_cause() -> None:
+    """The last sample is as it should be: no fault that holds in every sample gives this."""
+    graph, data = residual(), frames(40)
+    want, got = Reference().run(graph, data), engine(graph, data, FAULTS["threshold equality"])
+    assert not np.array_equal(want["first"][:, 39], got["first"][:, 39])
+    for name, array in want.messages.items():
+        got.messages[name][:, 39] = array[:, 39]
+    outcome = compare(want, got, graph=graph, frames=data)
+    assert outcome.cause is not None
+    assert outcome.cause.kind == "unknown"
 
 
 def test_decay_that_rounds_otherwise_is_rounding() -> None:

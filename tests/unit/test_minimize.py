@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.analysis import crop
+from neuroport.analysis import crop, isolate
 from neuroport.analysis.compare import compare
 from neuroport.analysis.ddmin import ddmin
 from neuroport.analysis.hypotheses import at_or_above
-from neuroport.analysis.minimize import Minimized, minimize
+from neuroport.analysis.minimize import minimize
+from neuroport.analysis.minimized import Minimized
 from neuroport.analysis.rerun import Plan, Rules, rerun
 from neuroport.backends.reference import Reference
 from neuroport.backends.trace import Trace
@@ -268,7 +269,7 @@ def test_cropped_neuron_does_what_it_did_in_its_network() -> None:
         inputs = graph[name].inputs
         for neuron in neurons:
             for kept in ((), (inputs[0],), tuple(dict.fromkeys(inputs))):
-                small = crop.one_neuron(case, trace, trace, name, neuron, kept)
+                small = isolate.one_neuron(case, trace, trace, name, neuron, kept)
                 again = Reference().run(small.graph, small.frames)
                 want = trace[name][(slice(None), slice(None), *neuron)]
                 np.testing.assert_array_equal(again[name][:, :, 0], want)
@@ -279,7 +280,7 @@ def test_cropped_layer_does_what_it_did_in_its_network() -> None:
     trace = Reference().run(graph, frames())
     case = crop.Case(graph, graph, frames())
     for name in ("0.second", "1.first", "1.second", "2.second"):
-        small = crop.one_layer(case, trace, trace, name)
+        small = isolate.one_layer(case, trace, trace, name)
         again = Reference().run(small.graph, small.frames)
         np.testing.assert_array_equal(again[name], trace[name])
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from neuroport.analysis.compare import compare
 from neuroport.analysis.statistics import statistics
 from neuroport.backends.reference import Reference
 from neuroport.backends.trace import Trace
@@ -374,3 +375,17 @@ def test_importing_the_report_package_imports_neither_jinja2_nor_rich() -> None:
 
     code = "import sys, neuroport.reporting; sys.exit(bool({'jinja2', 'rich'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_page_says_why_runs_differ(tmp_path: Path) -> None:
+    graph, trace = run()
+    frames = np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
+    messages = {name: array.copy() for name, array in trace.messages.items()}
+    messages["second"][1, 0, 0, 0, 0] ^= True
+    outcome = compare(
+        trace, Trace(messages, trace.kinds, trace.provenance), graph=graph, frames=frames
+    )
+    shown = words(page(tmp_path, results={"comparisons": [outcome.to_dict()]}))
+    assert outcome.cause is not None
+    assert f"Cause: {outcome.cause.kind}: {outcome.cause.sentence}." in shown
+    assert "At that neuron, given what arrived, the neuron of got should have given" in shown
