@@ -6,7 +6,6 @@ and ``lava/utils/weightutils.py`` (weight fields); Loihi 2 shares these widths.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -165,14 +164,6 @@ def delays_fit(graph: Graph, node: Node) -> str | None:
     return None
 
 
-def inputs_differ(graph: Graph, node: Node) -> str | None:
-    """Nothing is added to itself: Lava connects two processes only once."""
-    twice = sorted(name for name, count in Counter(node.inputs).items() if count > 1)
-    if twice:
-        return f"takes {', '.join(twice)} more than once; double the weights instead"
-    return None
-
-
 def skews_meet(graph: Graph, node: Node) -> str | None:
     """Inputs that meet are equally late."""
     skews = graph.facts(node.name).skews
@@ -192,7 +183,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
         states_fit,
         currents_fit,
         accumulators_fit,
-        inputs_differ,
         skews_meet,
     ),
 }

@@ -60,6 +60,9 @@ class Blocks(Builder):
         return self.currents
 
     def carry_on(self, currents: Names) -> None:
+        if self.choose.chance(4):  # x + x
+            self.tags["twice the same current"] += 1
+            currents = (*currents, currents[-1])
         self.currents = self.fit(currents)
         self.remember(self.earlier_currents, self.currents)
 
@@ -107,6 +110,9 @@ class Blocks(Builder):
         stream = self.as_messages()
         branch = self.unit((self.branch(stream, self.choose.integer(1, 3)),))
         self.tags["spike shortcut"] += 1
+        if self.choose.chance(4):
+            self.tags["twice the same message"] += 1
+            stream = (*stream, stream[0])
         self.messages = (*stream[-3:], *branch)
         self.remember(self.earlier_messages, self.messages)
 

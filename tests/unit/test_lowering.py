@@ -306,14 +306,8 @@ def two_messages(bits: int) -> list[Node]:
     return [
         *dense(1, bits=bits),
         Relay("relay", ("synapse",)),
-        Relay("other", ("synapse",)),
-        Dense("silent", ("relay", "other"), np.zeros((1, 1), int)),
+        Dense("silent", ("relay", "relay"), np.zeros((1, 1), int)),
     ]
-
-
-def summed(*currents: str) -> list[Node]:
-    frame = Input("frames", (2, 4, 4), bits=1)
-    return [frame, conv("one", "frames"), conv("other", "frames"), lif("neuron", *currents)]
 
 
 def late(delay: int = 0, lag: int = 0) -> list[Node]:
@@ -355,7 +349,6 @@ KEPT: dict[str, tuple[str, Callable[[], list[Node]]]] = {
     "longest lag": ("delays_fit", lambda: late(lag=62)),
     "longest delay": ("delays_fit", lambda: late(delay=60, lag=2)),
     "longest axonal delay": ("delays_fit", lambda: axonal(62)),
-    "two currents": ("inputs_differ", lambda: summed("one", "other")),
     "equal skew": ("skews_meet", lambda: list(balance_skew(membrane()))),
 }
 BROKEN: dict[str, tuple[str, str, Callable[[], list[Node]]]] = {
@@ -393,12 +386,6 @@ BROKEN: dict[str, tuple[str, str, Callable[[], list[Node]]]] = {
     "lag": ("delays_fit", "63", lambda: late(lag=63)),
     "delay and lag": ("delays_fit", "63", lambda: late(delay=60, lag=3)),
     "axonal delay": ("delays_fit", "63", lambda: axonal(63)),
-    "a current and itself": ("inputs_differ", "one more", lambda: summed("one", "other", "one")),
-    "messages and themselves": (
-        "inputs_differ",
-        "frames more",
-        lambda: [dense(2)[0], replace(dense(2)[1], inputs=("frames", "frames"))],
-    ),
     "unequal skew of currents": ("skews_meet", "conv2 @3, stem @1", lambda: list(membrane())),
     "unequal skew of messages": (
         "skews_meet",
