@@ -113,6 +113,24 @@ def test_lava_reads_the_file_not_the_graph_in_memory(tmp_path: Path) -> None:
         LavaCpu().run(graph, frames, path=tmp_path / "missing.net")
 
 
+def test_what_is_added_to_itself_counts_twice() -> None:
+    rng = np.random.default_rng(0)
+    graph = Graph(
+        [
+            Input("input", (4,), 1),
+            Dense("first", ("input",), even(rng, (4, 4), 8)),
+            Lif("a", ("first", "first"), 6),
+            Dense("second", ("a", "a", "a"), even(rng, (4, 4), 8)),
+            Readout("potential", ("second",)),
+        ],
+        4,
+    )
+    frames = rng.integers(0, 2, (4, 3, 4))
+    want = port.run(graph, frames)
+    assert 0 < want["a"].mean() < 1
+    assert port.compare(want, port.run(graph, frames, on="lava-cpu"))
+
+
 def test_sparse_matrix_is_lavas_own_convolution() -> None:
     from lava.proc.conv import utils
 

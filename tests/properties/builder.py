@@ -121,7 +121,7 @@ class Builder:
             top //= 2
             if top < 2:
                 raise RedrawError("no weights fit")
-        room = (budget // largest).bit_length() - 1
+        room = min(16, (budget // largest).bit_length() - 1)
         if self.stock and len(shape) == 2:
             return weight, 0  # a dense layer of NetX has eight bits
         if self.loud or wide is not None:

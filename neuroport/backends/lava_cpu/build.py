@@ -63,12 +63,18 @@ def build(graph: Graph, frames_path: str) -> dict[str, Any]:
     processes: dict[str, Any] = {}
     for node in graph:
         process = _process(node, graph, frames_path)
-        for name in node.inputs:
-            source = processes[name]
+        for number, name in enumerate(node.inputs):
             if isinstance(node, (Conv, Dense, Delay)):
-                source.s_out.connect(process.s_in)
+                outlet, inlet = processes[name].s_out, process.s_in
             else:
-                source.a_out.connect(process.a_in)
+                outlet, inlet = processes[name].a_out, process.a_in
+            if name in node.inputs[:number]:
+                # Lava connects two ports only once: what is added to itself passes a process that
+                # sends it on in the same step (through a virtual port Lava would drop it)
+                echo = RoundingRelay(size=int(np.prod(outlet.shape)), shift=0, threshold=0)
+                outlet.connect(echo.a_in)
+                outlet = echo.s_out
+            outlet.connect(inlet)
         processes[node.name] = process
     return processes
 
