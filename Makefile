@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures carriers clean
+.PHONY: demo test lint unit figures carriers mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -29,6 +29,12 @@ figures: $(READY)
 # What each carrier of a shortcut costs on Lava (docs/carriers.md); about an hour.
 carriers: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.carriers
+
+# Changes every line of the integer arithmetic, the engines and the passes, and sees whether a test
+# fails (tests/mutation/results.json); half an hour.
+mutate: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,mutation]'
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
 $(READY): pyproject.toml constraints.txt Makefile
 	@set -e; \
