@@ -25,7 +25,7 @@ RESULTS = FOLDER / "results.json"
 
 
 def main() -> int:
-    """Mutate the modules named, or all; others keep their results. Exit 1 when a mutant survives."""
+    """Mutate the modules named, or all; the others keep their results. 1 when a mutant survives."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("modules", nargs="*", help="files to mutate; all, without any")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants side by side")

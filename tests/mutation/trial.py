@@ -1,7 +1,7 @@
 """Run tests on a mutant: in a fork of this process, with the mutant's source imported instead.
 
-A fork has pytest, NumPy and torch loaded already, so that a mutant costs fractions of a second. Only
-processor time is limited: a loaded machine kills no mutant.
+A fork has pytest, NumPy and torch loaded already, so that a mutant costs fractions of a second.
+Only processor time is limited: a loaded machine kills no mutant.
 """
 
 from __future__ import annotations
