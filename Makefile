@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures carriers hostile prove mutate clean
+.PHONY: demo test lint unit figures carriers goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -26,6 +26,10 @@ unit: $(READY)
 prove: $(READY)
 	$(BIN)/python -m tests.prove
 
+# The networks that lava-dl ships, whole, against their ground truth (tests/golden/results.json).
+goldens: $(READY)
+	$(BIN)/python -m tests.golden.measure
+
 # Reads 10,000 mutated files and writes tests/hostile/results.json (a quarter of an hour).
 hostile: $(READY)
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.hostile --count 10000
@@ -37,6 +41,12 @@ figures: $(READY)
 # What each carrier of a shortcut costs on Lava (docs/carriers.md and .json); some minutes.
 carriers: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.carriers
+
+# Changes every line of the integer arithmetic, the engines and the passes, and sees whether a test
+# fails (tests/mutation/results.json); half an hour.
+mutate: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,mutation]'
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
 $(READY): pyproject.toml constraints.txt Makefile
 	@set -e; \

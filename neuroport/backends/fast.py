@@ -86,7 +86,11 @@ class Fast:
         """
         import torch
 
-        if device.startswith("cuda") and not torch.cuda.is_available():
+        usable = {"cpu": True, "cuda": torch.cuda.is_available()}
+        kind = device.partition(":")[0]
+        if kind not in usable:
+            raise BackendError(f"unknown device {device!r}; use 'cpu' or 'cuda'")
+        if not usable[kind]:
             raise BackendError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
         arithmetic = TorchArithmetic(graph, torch.device(device))
         with torch.inference_mode():

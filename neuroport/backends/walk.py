@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from neuroport.backends.base import Progress, check_frames, frames_hash
 from neuroport.backends.trace import Trace, empty_messages
-from neuroport.errors import IllegalError
+from neuroport.errors import BackendError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Node
 
@@ -82,8 +82,11 @@ def walk(
     Raises:
         FramesError: the frames do not fit.
         IllegalError: chip time was asked of a graph whose skews are not balanced.
+        BackendError: a batch holds no sample.
     """
     check_frames(graph, frames)
+    if batch < 1:
+        raise BackendError(f"batch is {batch}; use 1 or more samples at a time")
     if time_model not in TIME_MODELS:
         raise IllegalError(f"time model is {time_model!r}; use {' or '.join(TIME_MODELS)}")
     if time_model == "chip" and not graph.balanced:

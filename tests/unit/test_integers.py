@@ -249,4 +249,5 @@ def test_widths_are_those_of_the_hardware() -> None:
     assert integers.CURRENT_MAX == integers.THRESHOLD_MAX == 131071
     assert integers.BIAS_MAX == 4095
     assert integers.WEIGHT_MAX == 254
+    assert integers.DELAY_MAX == 62
     assert integers.MESSAGE_MAX == 8388607

@@ -29,6 +29,7 @@ from neuroport.graph.node import (
 from neuroport.lowering import lower
 from neuroport.lowering.rules import RULES, check, rules_of, violations
 from neuroport.lowering.skew import balance_skew, identity
+from neuroport.lowering.unroll import unroll
 
 
 def conv(name: str, *inputs: str, kernel: int = 3) -> Conv:
@@ -255,7 +256,10 @@ def test_names_of_inserted_nodes_do_not_collide_with_names_in_use(taken: str) ->
         lif("last", "sum"),
     ]
     before = Graph(nodes, steps=3)
-    prove(before, balance_skew(before))
+    after = balance_skew(before)
+    prove(before, after)
+    second = {"third.carry0": "third.carry0~2", "first.held": "first.held~2"}
+    assert second.get(taken, "first.held.identity~2") in [node.name for node in after]
 
 
 def test_population_that_is_named_like_a_relay_is_not_taken_for_it() -> None:
@@ -275,8 +279,31 @@ def test_identity_delivers_every_message_unchanged(shape: tuple[int, ...]) -> No
     frames = np.random.default_rng(0).integers(-128, 128, (2, 3, *shape))
     frame = Input("frames", shape, signed=True)
     graph = Graph([frame, identity("same", "frames", shape), Relay("out", ("same",))], 2)
+    assert graph.facts("out").skew == 1
     got = Reference().run(graph, frames)["out"]
     np.testing.assert_array_equal(got.reshape(frames.shape), frames)
+
+
+@pytest.mark.parametrize("carry", [balance_skew, unroll])
+def test_branches_that_are_hundreds_of_steps_late_are_aligned(
+    carry: Callable[[Graph, str], Graph],
+) -> None:
+    nodes: list[Node] = [
+        Input("frames", (2,), bits=1),
+        Dense("late", ("frames",), 2 * np.eye(2, dtype=int), lag=300),
+        Dense("also", ("frames",), 3 * np.eye(2, dtype=int), lag=300),
+        Lif("first", ("late",), 1),
+        Lif("second", ("also",), 1),
+        Dense("deep", ("first",), [[4, 1], [1, -4]]),
+        Lif("third", ("deep", "late", "also"), 6),
+        Dense("sum", ("third", "first", "second"), [[1, 3], [-3, 4]]),
+        Lif("last", ("sum",), 3),
+    ]
+    before = Graph(nodes, steps=3)
+    after = carry(before, "delays")
+    assert after.balanced
+    assert after.depth == before.depth == 303
+    prove(before, after)
 
 
 # -- rules -----------------------------------------------------------------------------------
