@@ -13,11 +13,11 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "tests" / "properties" / "proof.json"
 LEDGERS = ROOT / "runs" / "proof"
+PATIENCE = 1800.0  # seconds without any result, after which a process must have been killed
 SOURCES = ("neuroport/**/*.py", "tests/properties/*.py", "deploy/lava_cpu/*.py")
 
 
@@ -82,18 +83,29 @@ def done_before(ledger: Path) -> dict[int, dict[str, Any]]:
     return rows
 
 
+def named_job(item: tuple[int, bool]) -> dict[str, Any]:
+    return job(*item)
+
+
+def ended_by_parent() -> None:
+    """A terminal's Ctrl-C reaches all processes: the parent alone answers, and ends the others.
+
+    They end by an exception, so that what Lava started ends with them.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 def run(todo: list[tuple[int, bool]], jobs: int) -> Iterator[dict[str, Any]]:
     """Rows as they come, from ``jobs`` processes (1: from this one)."""
     if jobs == 1:
         yield from (job(*item) for item in todo)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        try:
-            for future in as_completed([pool.submit(job, *item) for item in todo]):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    # not concurrent.futures: its workers cannot be ended while they work
+    with multiprocessing.get_context("spawn").Pool(jobs, ended_by_parent) as pool:
+        rows = pool.imap_unordered(named_job, todo)
+        for _ in todo:
+            yield rows.next(timeout=PATIENCE)
 
 
 @click.command()
@@ -131,14 +143,18 @@ def main(
     ]
     click.echo(f"{count} networks, {len(wanted)} on Lava; {count - len(todo)} were done before")
     with open(ledger, "a") as file, progress_bar("proving") as progress:
-        for row in run(todo, jobs):
-            if "failure" in row:
-                sys.exit(fail(row, out.parent))
-            rows[row["seed"]] = row
-            file.write("\n" + json.dumps(row))
-            file.flush()
-            if progress is not None:
-                progress(sum(number in rows for number in numbers), count)
+        try:
+            for row in run(todo, jobs):
+                if "failure" in row:
+                    sys.exit(fail(row, out.parent))
+                rows[row["seed"]] = row
+                file.write("\n" + json.dumps(row))
+                file.flush()
+                if progress is not None:
+                    progress(sum(number in rows for number in numbers), count)
+        except KeyboardInterrupt:
+            click.echo("interrupted; the same command goes on from here", err=True)
+            sys.exit(130)
     result = summary([rows[number] for number in numbers], digest)
     write_json(out, result)
     click.echo(

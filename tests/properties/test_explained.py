@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_random_graphs import Case, cases
 
 from neuroport.analysis import crop, isolate
 from neuroport.analysis.compare import compare
@@ -20,6 +19,7 @@ from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Lif, Readout, Relay
 from neuroport.lowering.skew import balance_skew
+from tests.properties.networks import Case, cases
 
 ENGINE = Reference()
 few = settings(max_examples=30, deadline=None)
