@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from neuroport.analysis.compare import Comparison, compare
+    from neuroport.analysis.minimize import Minimized, minimize
     from neuroport.analysis.statistics import statistics
     from neuroport.backends import run
     from neuroport.backends.trace import Trace
@@ -37,11 +38,13 @@ _HOME = {
     "read": "neuroport.netx",
     "run": "neuroport.backends",
     "compare": "neuroport.analysis.compare",
+    "minimize": "neuroport.analysis.minimize",
     "statistics": "neuroport.analysis.statistics",
     "report": "neuroport.reporting.html",
     "Graph": "neuroport.graph.graph",
     "Trace": "neuroport.backends.trace",
     "Comparison": "neuroport.analysis.compare",
+    "Minimized": "neuroport.analysis.minimize",
     "NeuroportError": "neuroport.errors",
 }
 
@@ -56,11 +59,13 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "read",
     "run",
     "compare",
+    "minimize",
     "statistics",
     "report",
     "Graph",
     "Trace",
     "Comparison",
+    "Minimized",
     "NeuroportError",
 ]
 

@@ -19,6 +19,8 @@ import neuroport
 from neuroport.errors import BackendError, CompareError, FormatError, FramesError, NeuroportError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
 
@@ -255,6 +257,8 @@ def run(
 @click.option("--on", "engine", help="Engine for GOT; `reference` by default.")
 @click.option("--samples", type=int, help="Run only the first so many samples.")
 @click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava.")
+@click.option("--minimize", is_flag=True, help="Find the smallest network that still differs.")
+@click.option("-o", "--out", type=_path, help="File for that network; its frames lie beside it.")
 @_json_option
 def compare(
     want: Path,
@@ -263,22 +267,80 @@ def compare(
     engine: str | None,
     samples: int | None,
     deadline: float,
+    minimize: bool,
+    out: Path | None,
     as_json: bool,
 ) -> None:
     """Compare two runs position by position: exit 0 when equal, 1 with the first divergence.
 
     WANT and GOT are traces, or networks (.net, .graph, a training folder) to be run on --frames;
-    WANT runs on the reference engine (a folder: on its own torch module), GOT on --on.
+    WANT runs on the reference engine (a folder: on its own torch module), GOT on --on. With a
+    network at hand the divergence is explained; --minimize makes it small (Ctrl-C keeps the best).
     """
+    if minimize != (out is not None):
+        raise click.UsageError("--minimize and -o go together: give both, or neither")
+    if minimize:
+        _only_networks(want, got)
     from neuroport.analysis.compare import compare as compare_traces
+    from neuroport.analysis.compare import explain
 
     first = _trace_of(want, frames, None, samples, deadline)
     second = _trace_of(got, frames, engine, samples, deadline)
     outcome = compare_traces(first, second)
-    out = _Out(as_json)
-    out.line(str(outcome))
-    out.result(outcome.to_dict())
-    sys.exit(0 if outcome else 1)
+    graph = other = None
+    if frames is not None:
+        data = _frames(frames, samples)
+        graph, other = (_graph_of(path, data, outcome.equal) for path in (want, got))
+        graph, other = graph or other, other or graph
+        if graph is not None and other is not None:
+            outcome = explain(outcome, first, second, graph, other, data)
+    say = _Out(as_json)
+    say.line(str(outcome))
+    result, interrupted = outcome.to_dict(), False
+    if minimize and outcome.first is None:
+        say.line("nothing differs, so there is nothing to minimize")
+    elif out is not None:
+        assert graph is not None
+        assert other is not None
+        result["minimized"], interrupted = _minimize(graph, other, data, engine, deadline, out, say)
+    say.result(result)
+    sys.exit(130 if interrupted else 0 if outcome else 1)
+
+
+def _only_networks(*paths: Path) -> None:
+    from neuroport.backends.trace import FORMAT
+    from neuroport.graph.store import format_of
+
+    for path in paths:
+        if path.is_dir() or format_of(path) == FORMAT:
+            what = "a training folder" if path.is_dir() else "a trace"
+            raise CompareError(f"{path} is {what}; --minimize takes networks (.net or .graph)")
+
+
+def _minimize(
+    graph: Graph,
+    other: Graph,
+    frames: npt.NDArray[Any],
+    engine: str | None,
+    deadline: float,
+    out: Path,
+    say: _Out,
+) -> tuple[dict[str, Any], bool]:
+    """Minimize, write, tell; and whether the user ended it."""
+    from functools import partial
+
+    from neuroport.analysis.minimize import minimize
+    from neuroport.backends.base import backend
+
+    name = engine or "reference"
+    options = {"deadline": deadline} if name == "lava-cpu" else {}
+    on = partial(backend(name).run, **options)
+    same = graph.hash == other.hash
+    small = minimize(graph, graph if same else other, frames, on=on, report=say.line)
+    say.line(str(small))
+    files = small.save(out)
+    say.line(f"wrote {', '.join(map(str, files))}")
+    return {**small.to_dict(), "files": [str(path) for path in files]}, small.interrupted
 
 
 @cli.command()
@@ -407,7 +469,7 @@ def _run(
 ) -> Trace:
     """Run a file or a training folder; bad frames are refused before anything starts."""
     from neuroport.backends import run as run_network
-    from neuroport.backends.base import backend, load_frames
+    from neuroport.backends.base import backend
     from neuroport.reporting.progress import progress_bar
 
     folder = isinstance(network, Path) and network.is_dir()
@@ -421,11 +483,7 @@ def _run(
         )
     if time_model is not None and name not in ("reference", "fast"):
         raise BackendError(f"{name!r} has one time; leave --time out, or run on 'fast'")
-    data = load_frames(frames)
-    if samples is not None:
-        if data.ndim < 2 or not 1 <= samples <= data.shape[1]:
-            raise FramesError(f"--samples is {samples}; {frames} holds {data.shape[1:2]} samples")
-        data = data[:, :samples]
+    data = _frames(frames, samples)
     with progress_bar(name) as progress:
         if folder:
             from neuroport.training.checkpoint import load
@@ -436,6 +494,34 @@ def _run(
         if time_model is not None:
             options["time_model"] = time_model
         return run_network(network, data, on=name, progress=progress, **options)
+
+
+def _frames(path: Path, samples: int | None) -> npt.NDArray[Any]:
+    """The frames in a file, or the first so many samples of them."""
+    from neuroport.backends.base import load_frames
+
+    data = load_frames(path)
+    if samples is None:
+        return data
+    if data.ndim < 2 or not 1 <= samples <= data.shape[1]:
+        raise FramesError(f"--samples is {samples}; {path} holds {data.shape[1:2]} samples")
+    return data[:, :samples]
+
+
+def _graph_of(path: Path, frames: npt.NDArray[Any], equal: bool) -> Graph | None:
+    """The network behind a run, None for a trace; a folder's only where there is need of it."""
+    from neuroport.backends.trace import FORMAT
+    from neuroport.graph.store import format_of
+    from neuroport.netx import read
+
+    if path.is_dir():
+        if equal:
+            return None
+        from neuroport.quantization import quantize as to_graph
+        from neuroport.training.checkpoint import load
+
+        return to_graph(load(path), frames)
+    return None if format_of(path) == FORMAT else read(path, verify=False)
 
 
 def _trace_of(

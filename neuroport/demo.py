@@ -86,7 +86,8 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
         line(f"run       {engine}: {samples} held-out digits in {seconds[f'run {engine}']:.1f} s")
 
     comparisons = [
-        port.compare(traces[want], traces["lava-cpu"]) for want in ("reference", "module")
+        port.compare(traces[want], traces["lava-cpu"], graph=chip, frames=frames)
+        for want in ("reference", "module")
     ]
     for comparison in comparisons:
         line(f"compare   {comparison}".replace("\n", "\n          "))

@@ -24,7 +24,7 @@ from neuroport.backends.trace import Trace
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
 
-_SECONDS = 300.0  # hypotheses are tried for so long
+_SECONDS = 120.0  # hypotheses are tried for so long
 _SCALE = ("weight", "exponent", "bias", "threshold", "shift", "current_decay", "voltage_decay")
 _TIME = ("steps", "delay", "lag", "interval")
 
@@ -107,6 +107,10 @@ def cause(
     departed = [side for side in ("got", "want") if departures[side] is not None]
     who = " and ".join(departed)
     more = "" if complete else f" in {seconds:g} s; more could be tried"
+    for side, trace, network in (("got", got, other), ("want", want, graph)):
+        made_by = str(trace.provenance.get("graph", network.hash))
+        if side in departed and made_by != network.hash:
+            more += f"; {side} was made by another network ({made_by[:12]}), give that"
     return Cause(
         "unknown",
         departed[0] if len(departed) == 1 else None,

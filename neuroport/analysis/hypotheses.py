@@ -40,7 +40,7 @@ def hypotheses(graph: Graph, population: str, *, first_sample_equal: bool) -> It
             where = "" if at is None else f" in {population!r}"
             yield Hypothesis(kind, sentence + where, graph, Plan(rules, at))
     yield from _resets(graph, population, first_sample_equal)
-    yield from _lead_ins(graph, population)
+    yield from _lead_ins(graph, population, first_sample_equal)
     yield from _delays(graph, population)
     yield from _missing_edges(graph, population)
     yield from _ignored_fields(graph, population)
@@ -123,20 +123,23 @@ def _resets(graph: Graph, population: str, first_sample_equal: bool) -> Iterator
             yield Hypothesis("reset", sentence, graph, plan)
 
 
-def _lead_ins(graph: Graph, population: str) -> Iterator[Hypothesis]:
-    """A state that is reset too early holds some steps of bias when its sample begins."""
+def _lead_ins(graph: Graph, population: str, first_sample_equal: bool) -> Iterator[Hypothesis]:
+    """A state that is reset too early holds some steps of bias when its sample begins.
+
+    It also holds the end of the sample before, if there is one, and loses its own sample's end:
+    without a bias, or where sample 0 is as it should be, it is the reset that is wrong.
+    """
     names = [node.name for node in graph if isinstance(node, (Lif, Readout))]
     skews = {name: graph.facts(name).skew for name in names}
-    kind = "bias gating"
-    said = "bias is integrated before the sample begins: states are reset"
+    kind, said = "bias gating", "bias is integrated before the sample begins: states are reset"
+    biased = any(node.bias.any() for node in graph if isinstance(node, (Lif, Readout)))
+    if first_sample_equal or not biased:
+        kind, said = "reset", "states are reset"
     sentence = f"{said} with the frames, each by its skew too early"
     yield Hypothesis(kind, sentence, graph, Plan(stream=True, lead=skews))
-    yield Hypothesis(
-        kind,
-        "bias is integrated before the first sample begins, and states are never reset",
-        graph,
-        Plan(stream=True, resets="never"),
-    )
+    if biased and not first_sample_equal:
+        sentence = "bias is integrated before the first sample begins, and states are never reset"
+        yield Hypothesis(kind, sentence, graph, Plan(stream=True, resets="never"))
     for chosen, where in ((names, ""), ([population], f" in {population!r}")):
         for k in range(1, min(max(graph.depth, graph.steps), MOST_STEPS) + 1):
             lead = dict.fromkeys(chosen, k)
@@ -144,7 +147,7 @@ def _lead_ins(graph: Graph, population: str) -> Iterator[Hypothesis]:
             sentence = f"{said} {steps} too early{where}"
             yield Hypothesis(kind, sentence, graph, Plan(stream=True, lead=lead))
             sentence = f"bias is integrated {steps} before the sample begins{where}"
-            yield Hypothesis(kind, sentence, graph, Plan(lead=lead))
+            yield Hypothesis("bias gating", sentence, graph, Plan(lead=lead))
 
 
 def _delays(graph: Graph, population: str) -> Iterator[Hypothesis]:

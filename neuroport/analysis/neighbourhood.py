@@ -7,6 +7,7 @@ itself; one that did as it should was told something else by its inputs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -224,14 +225,23 @@ def _moments(
 def received(
     graph: Graph, trace: Trace, frames: npt.NDArray[Any], name: str, sample: int
 ) -> dict[str, IntArray]:
-    """What each input of a node delivered in one sample, (T, 1, *shape), as the trace tells it.
-
-    Populations that the trace lacks are recomputed from those before them.
-    """
+    """What each input of a node delivered in one sample, (T, 1, *shape), as the trace tells it."""
     part = slice(sample, sample + 1)
+    return told(graph, trace, frames, graph[name].inputs, part)
+
+
+def told(
+    graph: Graph,
+    trace: Trace,
+    frames: npt.NDArray[Any],
+    names: Iterable[str],
+    samples: slice = slice(None),
+) -> dict[str, IntArray]:
+    """What nodes gave, (T, N, *shape): as recorded, or recomputed from what is recorded before."""
     starts = Starts(0, graph.steps)
     values: dict[str, IntArray] = {}
-    pending = list(graph[name].inputs)
+    wanted = list(names)
+    pending = list(wanted)
     while pending:  # depth first, without recursion: networks may be deeper than Python's stack
         node = graph[pending[-1]]
         known = frames if isinstance(node, Input) else recorded_messages(graph, trace, node.name)
@@ -243,10 +253,10 @@ def received(
         if node.name in values:
             continue
         if known is not None:
-            values[node.name] = np.asarray(known[:, part]).astype(np.int64)
+            values[node.name] = np.asarray(known[:, samples]).astype(np.int64)
         else:
             values[node.name] = output(node, arriving_at(node, values), starts)
-    return {n: values[n] for n in graph[name].inputs}
+    return {n: values[n] for n in wanted}
 
 
 def recorded_messages(graph: Graph, trace: Trace, name: str) -> npt.NDArray[Any] | None:

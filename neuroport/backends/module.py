@@ -13,6 +13,7 @@ from torch import nn
 from neuroport.backends.base import Progress, check_frames, frames_hash
 from neuroport.backends.trace import DTYPES, Trace, versions
 from neuroport.capture.native import integer_graph
+from neuroport.capture.wiring import evaluating
 from neuroport.errors import CaptureError, FramesError
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Integrator, Relay
@@ -52,20 +53,18 @@ def run_module(
     kinds: dict[str, str] = {}
     handles = []
     for name, module in net.named_modules():
-        kind = _KINDS.get(type(module))
+        kind = next((kind for base, kind in _KINDS.items() if isinstance(module, base)), None)
         if kind is not None:
             kinds[name], parts[name] = kind, []
             handles.append(module.register_forward_hook(_recorder(parts[name], DTYPES[kind])))
-    training = net.training
     try:
-        net.eval()
         samples = frames.shape[1]
-        for first in range(0, samples, batch):
-            net(torch.from_numpy(frames[:, first : first + batch].astype(np.float32)))
-            if progress is not None:
-                progress(min(first + batch, samples), samples)
+        with evaluating(net):
+            for first in range(0, samples, batch):
+                net(torch.from_numpy(frames[:, first : first + batch].astype(np.float32)))
+                if progress is not None:
+                    progress(min(first + batch, samples), samples)
     finally:
-        net.train(training)
         for handle in handles:
             handle.remove()
     # in the order of the graph, which is the order in which data flows

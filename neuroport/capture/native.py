@@ -1,21 +1,15 @@
-"""From a trained network of neuroport's own layers to its wiring, and to the integer graph.
-
-The wiring is read from the network's ``forward`` with ``torch.fx``: layers are leaves, ``+`` joins
-currents (or messages), ``nn.Identity`` passes through, and anything else is refused by name. So a
-free-form ``forward`` with shortcuts of any span is captured as it is written.
-"""
+"""From a trained network of neuroport's own layers in its integer phase to the integer graph."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
+from neuroport.capture.wiring import INPUT, Layer, evaluating, wiring
 from neuroport.errors import CaptureError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv as ConvNode
@@ -26,111 +20,6 @@ from neuroport.lowering.skew import identity
 from neuroport.nets.neuron import Lif
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight
-
-LayerModule: TypeAlias = Conv | GradedConv | Lif | Readout
-INPUT = "input"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer of the network and the layers whose outputs are summed at its input."""
-
-    name: str
-    module: LayerModule
-    inputs: tuple[str, ...]
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (Conv, Lif, Readout, nn.Identity))
-
-
-def wiring(net: nn.Module) -> list[Layer]:
-    """Layers of ``net`` in the order of execution.
-
-    Raises:
-        CaptureError: an operation other than layers and additions, a layer called twice, or a layer
-            fed with what it cannot take; the message names the line of ``forward``.
-    """
-    try:
-        traced = _Tracer().trace(net)
-    except (fx.proxy.TraceError, TypeError, AttributeError) as error:
-        raise CaptureError(
-            f"{type(net).__name__}.forward cannot be traced ({error}); "
-            "use neuroport layers and additions only, without branches on values"
-        ) from error
-    modules = dict(net.named_modules())
-    sums: dict[fx.Node, tuple[str, ...]] = {}
-    layers: dict[str, Layer] = {}
-    for node in traced.nodes:
-        if node.op == "placeholder":
-            if sums:
-                raise CaptureError(
-                    f"{type(net).__name__}.forward takes {node.target!r} besides its frames; it "
-                    "may take one argument"
-                )
-            sums[node] = (INPUT,)
-        elif node.op == "output":
-            break
-        elif node.kwargs or not all(arg in sums for arg in node.args) or not node.args:
-            raise _refusal(net, node)
-        elif node.op == "call_function" and node.target is operator.add:
-            left, right = node.args
-            sums[node] = (*sums[left], *sums[right])
-        elif node.op == "call_module" and isinstance(modules[str(node.target)], nn.Identity):
-            sums[node] = sums[node.args[0]]
-        elif node.op == "call_module":
-            name = str(node.target)
-            module = modules[name]
-            if name in layers:
-                raise CaptureError(f"layer {name!r} is called twice; use two layers")
-            assert isinstance(module, (Conv, Lif, Readout))
-            _check_own(name, module)
-            layers[name] = _checked(Layer(name, module, sums[node.args[0]]), layers)
-            sums[node] = (name,)
-        else:
-            raise _refusal(net, node)
-    return list(layers.values())
-
-
-def _check_own(name: str, module: LayerModule) -> None:
-    """Refuse a subclass that computes otherwise: it would be captured as what it derives from."""
-    base = next(kind for kind in type(module).__mro__ if kind in (Conv, GradedConv, Lif, Readout))
-    for kind in type(module).__mro__[: type(module).__mro__.index(base)]:
-        changed = [item for item in vars(kind) if not item.startswith("__") and hasattr(base, item)]
-        if changed and changed != ["extra_repr"]:
-            raise CaptureError(
-                f"layer {name!r} is a {kind.__name__} with a {changed[0]!r} of its own, which no "
-                f"engine knows; use {base.__name__} as it is"
-            )
-
-
-def _refusal(net: nn.Module, node: fx.Node) -> CaptureError:
-    what = getattr(node.target, "__name__", None) or str(node.target)
-    return CaptureError(
-        f"{type(net).__name__}.forward uses {what!r} ({node.format_node()}); it may call neuroport "
-        "layers with one positional argument and add their outputs with +, nothing else"
-    )
-
-
-def _checked(layer: Layer, before: dict[str, Layer]) -> Layer:
-    """Refuse a layer fed with the wrong kind of signal."""
-    module = layer.module
-    for name in layer.inputs:
-        source = None if name == INPUT else before[name].module
-        currents = isinstance(source, Conv)
-        if isinstance(module, GradedConv):
-            good = source is None if module.pixels else currents
-        elif isinstance(module, (Conv, Readout)):
-            good = isinstance(source, Lif)
-        else:
-            good = currents
-        if not good:
-            raise CaptureError(
-                f"layer {layer.name!r} ({type(module).__name__}) cannot take {name!r}: synapses "
-                "take spikes, neurons and projections take currents, the stem takes pixels"
-            )
-    return layer
 
 
 @torch.no_grad()
@@ -201,12 +90,10 @@ def _observe(
     for layer in layers:
         if isinstance(layer.module, (Lif, Readout)):
             handles.append(watch(layer.name, layer.module))
-    training = net.training
     try:
-        net.eval()
-        net(frames.float())
+        with evaluating(net):
+            net(frames.float())
     finally:
-        net.train(training)
         for handle in handles:
             handle.remove()
     return biases, positions

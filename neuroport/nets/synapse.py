@@ -162,6 +162,9 @@ class GradedConv(Conv):
         mean, std: per channel of pixels; the input is normalized to ``(pixel / 255 - mean) / std``
             before it is padded with zeros. Folded into the weights and a bias that differs near the
             border, where the kernel does not see the mean.
+
+    Raises:
+        ValueError: ``mean`` or ``std`` for a stream, which has its batch norm.
     """
 
     source_lsb: Tensor

@@ -21,7 +21,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.native import Layer, wiring
+from neuroport.capture.wiring import Layer, evaluating, wiring
 from neuroport.errors import CaptureError, IllegalError
 from neuroport.graph import integers
 from neuroport.nets.neuron import Lif
@@ -138,10 +138,11 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
             source = sum(biases[n] for n in layer.inputs)
             bias = bias + kernel.sum((2, 3)) @ source
         else:
-            messages = 1 if isinstance(module, GradedConv) else len(layer.inputs)
             if isinstance(module, GradedConv):
                 bias = bias - kernel.sum((2, 3)) @ module.mean
-            arriving = _Interval(torch.zeros(channels), torch.full((channels,), float(messages)))
+            # spikes, or pixels with 255 as one: k sources that are summed send 0..k
+            messages = torch.full((channels,), float(len(layer.inputs)))
+            arriving = _Interval(torch.zeros(channels), messages)
         intervals[layer.name] = _through(kernel, arriving, module.groups)
         biases[layer.name] = bias
     return intervals, biases
@@ -251,21 +252,22 @@ def _freeze_readouts(net: nn.Module, readouts: list[Layer], frames: Tensor) -> N
         )
         for layer in readouts
     ]
-    training = net.training
-    net.eval()
-    net(frames[:, :1].float())
-    net.train(training)
-    for handle in handles:
-        handle.remove()
+    try:
+        with evaluating(net):
+            net(frames[:, :1].float())
+    finally:
+        for handle in handles:
+            handle.remove()
     for layer in readouts:
         module = layer.module
         assert isinstance(module, Readout)
         weight, bias = module.synapse.weight, module.synapse.bias
-        reach = len(layer.inputs) * float(  # messages of a sum of spikes reach their number
+        reach = float(
             torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min())
         )
         largest = float(bias.abs().max())
-        drive = (reach + largest) * positions[layer.name]
+        # k populations that are summed send 0..k
+        drive = (reach * len(layer.inputs) + largest) * positions[layer.name]
         lsb = max(
             float(weight.abs().max()) / integers.WEIGHT_MAX,
             MARGIN * drive * len(frames) / integers.CURRENT_MAX,

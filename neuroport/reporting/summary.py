@@ -124,6 +124,11 @@ def _details(comparison: Mapping[str, Any], *, paired: bool = False) -> list[str
         lines.append(f"{', '.join(about)}.")
     if first := comparison.get("first"):
         lines.append(f"First divergence: {_first(first)}.")
+    cause, near = _table(comparison, "cause"), _table(comparison, "neighbourhood")
+    if "kind" in cause:
+        lines.append(f"Cause: {cause['kind']}: {cause.get('sentence', 'not told')}.")
+    if "verdict" in near:
+        lines.append(f"At that neuron, {near['verdict']}.")
     if missing := comparison.get("missing"):
         lines.append(f"Recorded on one side only: {', '.join(map(str, missing))}.")
     return lines

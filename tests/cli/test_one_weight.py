@@ -103,12 +103,22 @@ def test_an_edited_network_written_by_the_library_differs_from_the_named_spike_o
     done = neuroport(*arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == ""
-    summary, divergence = done.stdout.splitlines()
+    summary, divergence, cause, *table = done.stdout.splitlines()
     assert divergence == sentence(edit.first)
+    # and why: the weight, where it lies in its array, and the neuron that it made differ
+    at = f"weight[{', '.join(map(str, edit.place))}]"
+    values = f"is {edit.value - STEP} in want and {edit.value} in got"
+    assert cause == f"cause: scale: node {edit.node!r}, {at} {values}"
+    assert "threshold<<6" in table[0]
+    assert f"{edit.node} gives" in table[-1]
     assert {edit.first["expected"], edit.first["got"]} == {0, 1}
     told = json.loads(neuroport(*arguments, "--json", cwd=tmp_path).stdout)
     assert told["equal"] is False
     assert told["first"] == edit.first
+    cause = told["cause"]
+    assert (cause["kind"], cause["node"], cause["field"]) == ("scale", edit.node, "weight")
+    assert cause["index"] == list(edit.place)
+    assert told["neighbourhood"]["fault"] == "inputs"
     assert told["differing"] == sum(told["by_population"].values()) > 0
     assert re.search(r", ([\d,]+) differ$", summary) is not None
     assert f", {told['differing']:,} differ" in summary

@@ -31,6 +31,7 @@ LIGHT = (
     "neuroport.apart",
     "neuroport.backends",
     "neuroport.backends.base",
+    "neuroport.backends.fast",
     "neuroport.backends.lava_cpu",
     "neuroport.backends.lava_cpu.engine",
     "neuroport.backends.lava_cpu.watch",

@@ -188,3 +188,18 @@ def test_graph_of_a_sigma_delta_file_sends_what_slayer_sent(tmp_path: Path) -> N
         found = np.moveaxis(trace[f"layer{index}"], 0, -1)
         assert np.count_nonzero(found) > 20
         np.testing.assert_array_equal(found, changes.numpy() * 4096)
+
+
+def test_netx_truncates_resonators_that_a_graph_takes_as_they_are() -> None:
+    """NetX goes through period and decay in floating point, and back by truncation."""
+    from lava.lib.dl.slayer.neuron.rf import neuron_params
+
+    sin, cos = np.meshgrid(np.arange(1, 4096, 37), np.arange(0, 4096, 37))
+    inside = sin**2 + cos**2 < 4096**2
+    file = {"sinDecay": sin[inside], "cosDecay": cos[inside], "vThMant": 1}
+    params = neuron_params(file)
+    turn, length = 2 * np.pi / params["period"], 1 - params["decay"]
+    taken = [(length * part(turn) * 4096).astype(np.int32) for part in (np.sin, np.cos)]
+    lost = (taken[0] != file["sinDecay"]) | (taken[1] != file["cosDecay"])
+    assert 0.3 < lost.mean() < 0.5
+    assert np.abs(taken[0] - file["sinDecay"]).max() == 1

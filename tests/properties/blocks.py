@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from neuroport.graph.integers import MESSAGE_MAX
 from tests.properties.builder import Builder, Names
 from tests.properties.choices import Choices
 
@@ -18,6 +19,7 @@ class Blocks(Builder):
 
     def grow(self, most: int) -> None:
         """One to ``most`` blocks and a readout."""
+        self.tags["made for NetX"] += self.stock
         blocks = (
             self.plain,
             self.membrane,
@@ -31,9 +33,18 @@ class Blocks(Builder):
             *((self.spike_projection,) if self.stock else (self.real_projection,)),
             *((self.spike_projection,) if self.stock else (self.real_projection,)),
         )
+        if self.stock:
+            self.plain()
+            self.as_messages()
         for _ in range(self.choose.integer(1, most)):
             self.choose.pick(blocks)()
-        self.head(self.as_messages())
+            if self.choose.chance(5):
+                self.dead_end()
+        if self.currents and self.choose.chance(15):  # the membrane stream itself
+            self.tags["readout of a stream"] += 1
+            self.head(self.currents)
+        else:
+            self.head((self.dense(self.as_messages(), self.choose.integer(2, 5)),))
 
     def as_messages(self) -> Names:
         """The stream as messages: a population turns currents into spikes."""
@@ -49,6 +60,9 @@ class Blocks(Builder):
         return self.currents
 
     def carry_on(self, currents: Names) -> None:
+        if self.choose.chance(4):  # x + x
+            self.tags["twice the same current"] += 1
+            currents = (*currents, currents[-1])
         self.currents = self.fit(currents)
         self.remember(self.earlier_currents, self.currents)
 
@@ -96,6 +110,9 @@ class Blocks(Builder):
         stream = self.as_messages()
         branch = self.unit((self.branch(stream, self.choose.integer(1, 3)),))
         self.tags["spike shortcut"] += 1
+        if self.choose.chance(4):
+            self.tags["twice the same message"] += 1
+            stream = (*stream, stream[0])
         self.messages = (*stream[-3:], *branch)
         self.remember(self.earlier_messages, self.messages)
 
@@ -130,8 +147,12 @@ class Blocks(Builder):
         """A strided branch; the shortcut is a strided 1x1 synapse of the same spikes."""
         messages = self.as_messages()
         stride, channels = self.smaller()
-        first = self.synapse(messages, channels, stride)
-        branch = self.branch(self.unit((first,)), self.choose.integer(1, 2))
+        if self.stock:  # a layer of NetX holds feature maps of one size: all shrink at once
+            inner = self.unit((self.synapse(messages),))
+            branch = self.synapse(inner, channels, stride)
+        else:
+            first = self.synapse(messages, channels, stride)
+            branch = self.branch(self.unit((first,)), self.choose.integer(1, 2))
         shortcut = self.synapse(messages, channels, stride, pointwise=True)
         self.tags["spike projection"] += 1
         self.carry_on((shortcut, branch))
@@ -142,8 +163,15 @@ class Blocks(Builder):
         stride, channels = self.smaller()
         first = self.synapse(self.unit(stream), channels, stride)
         branch = self.branch(self.unit((first,)), 1) if self.choose.chance(60) else first
-        shortcut = self.synapse((self.relay(stream),), channels, stride, pointwise=True)
-        if self.choose.chance(40):  # rounded once more, onto the LSB of the next stream
+        again = self.choose.chance(40)  # rounded once more, onto the LSB of the next stream
+        shortcut = self.synapse(
+            (self.relay(stream),),
+            channels,
+            stride,
+            pointwise=True,
+            wide=MESSAGE_MAX if again else None,
+        )
+        if again:
             shortcut = self.synapse((self.relay((shortcut,)),), pointwise=True)
         self.tags["real projection"] += 1
         self.carry_on((shortcut, branch))

@@ -17,6 +17,12 @@ Names = tuple[str, ...]
 Shape = tuple[int, ...]
 
 
+INPUTS = (  # bits, signed
+    (1, False), (1, False), (4, False), (8, False), (8, True), (4, True), (1, True), (12, True),
+)  # fmt: skip
+HOSTILE = (".held", ".held.identity", ".carry0", ".carry0.identity", ".late1", ".from0", "~2")
+
+
 class RedrawError(Exception):
     """The choices made so far lead to no network worth running."""
 
@@ -57,7 +63,12 @@ class Builder:
         return node.name
 
     def name(self, kind: str) -> str:
-        return f"{kind}{len(self.nodes)}"
+        """A name that no node has; now and then one that lowering would give."""
+        name = f"{kind}{len(self.nodes)}"
+        if self.choose.chance(3):
+            hostile = f"{self.nodes[-1].name}{self.choose.pick(HOSTILE)}"
+            return name if hostile in self.shape else hostile
+        return name
 
     def arriving(self, inputs: Names) -> np.ndarray:
         return np.sum([self.values[name] for name in inputs], axis=0)
@@ -78,9 +89,7 @@ class Builder:
 
     def input(self) -> Names:
         choose = self.choose
-        bits, signed = choose.pick(
-            ((1, False), (1, False), (4, False), (8, False), (8, True), (4, True), (1, True))
-        )
+        bits, signed = choose.pick(INPUTS[: 4 if self.stock else None])
         image = (choose.pick((2, 1, 4, 6)), choose.integer(4, 8), choose.integer(4, 8))
         shape = choose.pick((image, image, image, image, image, (9,)))
         low = -(1 << (bits - 1)) if signed else 0
@@ -91,28 +100,31 @@ class Builder:
         self.add(Input("frames", shape, bits, signed), shape, max(-low, high))
         return ("frames",)
 
-    def weight(self, shape: Shape, messages: int) -> tuple[np.ndarray, int]:
-        """Weights and an exponent whose worst case stays within the budget.
+    def weight(self, shape: Shape, messages: int, wide: int | None) -> tuple[np.ndarray, int]:
+        """Weights and an exponent whose worst case stays within the budget, or within ``wide``.
 
         Even integers of both signs, or of one sign with odd ones among them.
         """
         choose = self.choose
         top = choose.pick((4, 8, 20, 60, 254))
+        budget = self.budget if wide is None else wide
         one_sign = choose.chance(15)
         while True:
             if one_sign:
-                weight = choose.integers(0, top, shape) * choose.pick((1, 1, -1))
+                weight = choose.integers(0, top + 1, shape) * choose.pick((1, 1, -1))
             else:
                 weight = 2 * choose.integers(-(top // 2) + top // 8, top // 2, shape)
             weight = weight * (choose.integers(0, 99, shape) >= choose.pick((0, 0, 30, 70)))
             largest = int(np.abs(weight).reshape(shape[0], -1).sum(1).max()) * messages
-            if 0 < largest <= self.budget:
+            if 0 < largest <= budget:
                 break
             top //= 2
             if top < 2:
                 raise RedrawError("no weights fit")
-        room = (self.budget // largest).bit_length() - 1
-        if self.loud:
+        room = (budget // largest).bit_length() - 1
+        if self.stock and len(shape) == 2:
+            return weight, 0  # a dense layer of NetX has eight bits
+        if self.loud or wide is not None:
             return weight, room
         return weight, choose.integer(0, room) if choose.chance(60) else 0
 
@@ -123,11 +135,12 @@ class Builder:
         stride: tuple[int, int] = (1, 1),
         *,
         pointwise: bool = False,
+        wide: int | None = None,
     ) -> str:
         """A synapse whose output has ``stride`` times fewer rows and columns, ``channels`` deep."""
         choose, shape = self.choose, self.shape[inputs[0]]
         if len(shape) == 1:
-            return self.dense(inputs, channels or shape[0])
+            return self.dense(inputs, channels or shape[0], wide)
         channels = channels or shape[0]
         reach = [0, 0] if pointwise else [choose.pick((1, 1, 0, 2)) for _ in range(2)]
         dilation = tuple(
@@ -136,7 +149,7 @@ class Builder:
         )
         padding = tuple(r * d for r, d in zip(reach, dilation, strict=True))
         kernel = tuple(2 * r + 1 for r in reach)
-        return self.conv(inputs, channels, kernel, stride, padding, dilation)
+        return self.conv(inputs, channels, kernel, stride, padding, dilation, wide)
 
     def conv(
         self,
@@ -146,6 +159,7 @@ class Builder:
         stride: Shape,
         padding: Shape,
         dilation: Shape,
+        wide: int | None = None,
     ) -> str:
         shape = self.shape[inputs[0]]
         sizes = (1, 2, 3, 4, 6, 8)
@@ -154,7 +168,7 @@ class Builder:
             groups = 1
         messages = self.bound_of(inputs)
         taps = (channels, shape[0] // groups, *kernel)
-        weight, exponent = self.weight(taps, messages)
+        weight, exponent = self.weight(taps, messages, wide)
         node = Conv(self.name("conv"), inputs, weight, exponent, stride, padding, dilation, groups)
         size = tuple(
             (n + 2 * p - d * (k - 1) - 1) // s + 1
@@ -176,10 +190,10 @@ class Builder:
             kernel, stride, padding, dilation = (1, 1), (1, 1), (0, 0), (1, 1)
         return self.conv(inputs, choose.pick((2, 4, 6)), kernel, stride, padding, dilation)
 
-    def dense(self, inputs: Names, outputs: int) -> str:
+    def dense(self, inputs: Names, outputs: int, wide: int | None = None) -> str:
         count = int(np.prod(self.shape[inputs[0]]))
         messages = self.bound_of(inputs)
-        weight, exponent = self.weight((outputs, count), messages)
+        weight, exponent = self.weight((outputs, count), messages, wide)
         delay = np.zeros(1, np.int64)
         if not self.stock and self.choose.chance(10):
             delay = self.choose.integers(0, self.choose.integer(1, 4), weight.shape)
@@ -209,16 +223,27 @@ class Builder:
 
     def relay(self, currents: Names) -> str:
         """Currents as real-valued messages of about eight bits."""
-        currents = self.fit(currents)
         seen = int(np.abs(self.arriving(currents)).max()).bit_length()
         bound = self.bound_of(currents)
+        # about eight bits of what is seen, eleven of what could be
         shift = max(0, seen - self.choose.integer(4, 8), bound.bit_length() - 11)
         threshold = self.choose.pick((0, 1, 0, 3))
         node = Relay(self.name("relay"), currents, shift, threshold)
         return self.add(node, self.shape[currents[0]], (bound >> shift) + 1)
 
-    def head(self, messages: Names) -> None:
-        """A readout of classes."""
-        current = self.dense(messages, self.choose.integer(2, 5))
-        bias = biases(self.choose, self.values[current], by_neuron=False)
-        self.add(Readout("potential", (current,), bias), self.shape[current], 1 << 23)
+    def head(self, currents: Names) -> None:
+        """A readout."""
+        currents = self.fit(currents)
+        bias = biases(self.choose, self.arriving(currents), by_neuron=not self.stock)
+        self.add(Readout("potential", currents, bias), self.shape[currents[0]], 1 << 23)
+
+    def dead_end(self) -> None:
+        """A synapse, or a population, that nobody listens to."""
+        messages = tuple(n for n in self.shape if self.is_messages(n))
+        current = self.synapse((self.choose.pick(messages),))
+        if self.choose.chance(50):
+            self.unit((current,))
+        self.tags["dead end"] += 1
+
+    def is_messages(self, name: str) -> bool:
+        return not any(n.name == name and isinstance(n, (Conv, Dense)) for n in self.nodes)

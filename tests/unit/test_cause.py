@@ -17,6 +17,7 @@ import pytest
 from neuroport.analysis.compare import Comparison, compare
 from neuroport.backends.reference import Reference, convolve
 from neuroport.backends.trace import Trace, empty_messages
+from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay
 from neuroport.lowering.skew import balance_skew
@@ -134,7 +135,7 @@ def residual(scale: int = 0, bias: int = 3, seed: int = 1, lowered: bool = True)
         return Conv(name, inputs, weight, scale, padding=(1, 1))
 
     def lif(name: str, *inputs: str, decays: tuple[int, int] = (4096, 0)) -> Lif:
-        return Lif(name, inputs, 8 << scale, *decays, bias=[bias, bias - 1])
+        return Lif(name, inputs, 8 << scale, *decays, bias=[bias, bias - (bias > 0)])
 
     graph = Graph(
         [
@@ -148,7 +149,7 @@ def residual(scale: int = 0, bias: int = 3, seed: int = 1, lowered: bool = True)
             conv("conv3", "second"),
             lif("third", "conv3", "conv1"),
             Dense("classes", ("third",), 2 * rng.integers(-4, 5, (3, 32)), scale),
-            Readout("potential", ("classes",), [1, 2, 3]),
+            Readout("potential", ("classes",), [1, 2, 3] if bias else 0),
         ],
         steps=STEPS,
     )
@@ -266,7 +267,26 @@ def test_missing_reset_is_not_claimed_where_the_first_sample_differs() -> None:
     # without a bias nothing precedes the first sample
     outcome = outcome_of(Fault(resets="never"), residual(bias=0))
     assert outcome.cause is not None
-    assert outcome.cause.kind in ("reset", "bias gating")
+    assert (outcome.cause.kind, outcome.cause.also) == ("reset", ())
+
+
+def test_reset_that_comes_early_is_no_matter_of_bias_where_there_is_none() -> None:
+    outcome = outcome_of(Fault(reset_with_frames=True), residual(bias=0))
+    assert outcome.cause is not None
+    assert (outcome.cause.kind, outcome.cause.also) == ("reset", ())
+    assert "by its skew too early" in outcome.cause.sentence
+
+
+def test_run_of_a_network_that_was_not_given_is_told() -> None:
+    graph = residual()
+    other = changed(graph, "conv2", weight=weight_of(graph, "conv2", (1, 0, 2, 1), 8))
+    want, got = Reference().run(graph, frames()), Reference().run(other, frames())
+    outcome = compare(want, got, graph=graph, frames=frames())
+    assert outcome.cause is not None
+    assert outcome.cause.kind == "unknown"
+    assert f"got was made by another network ({other.hash[:12]})" in outcome.cause.sentence
+    with pytest.raises(CompareError, match="not the frames of the runs"):
+        compare(want, got, graph=graph, frames=1 - frames())
 
 
 # -- networks that differ ----------------------------------------------------------------------

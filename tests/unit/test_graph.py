@@ -26,6 +26,7 @@ from neuroport.graph.node import (
     Readout,
     Relay,
 )
+from tests.neurons import neurons
 
 ONES = np.ones((4, 2, 3, 3), np.int64)
 
@@ -523,13 +524,34 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("potential", "bias", np.array([-3, 1, 8])),
     ("potential", "name", "logits"),
     ("conv1", "name", "conv3"),
+    ("heard", "weight", np.zeros((4, 4), int)),
+    ("heard", "threshold", 10),
+    ("heard", "current_decay", 3001),
+    ("heard", "voltage_decay", 201),
+    ("heard", "bias", np.array([0, 1, 2, 4])),
+    ("changes", "threshold", 3),
+    ("changes", "spike_exponent", 4),
+    ("changes", "state_exponent", 5),
+    ("units", "threshold", 4),
+    ("units", "bias", np.array([1, -2, 4])),
+    ("units", "spike_exponent", 4),
+    ("units", "state_exponent", 5),
+    ("sum", "name", "total"),
+    ("phase", "threshold", 641),
+    ("phase", "sin", np.array([900, 800, 701])),
+    ("phase", "cos", np.array([-30, 1, 8])),
+    ("phase", "izhikevich", True),
 ]
 
 
+def every() -> list[Node]:
+    return [*small(), *neurons("third", (6, 3, 4))]
+
+
 def changed(name: str, field: str, value: Any) -> Graph:
-    """``small()`` up to node ``name``, which is changed."""
+    """``every()`` up to node ``name``, which is changed."""
     nodes: list[Node] = []
-    for node in small():
+    for node in every():
         if node.name == name:
             return Graph([*nodes, replace(node, **{field: value})], 3)
         nodes.append(node)
@@ -537,7 +559,7 @@ def changed(name: str, field: str, value: Any) -> Graph:
 
 
 def test_hash_changes_with_every_field_of_every_node() -> None:
-    covered = {(KIND[type(Graph(small(), 3)[name])], field) for name, field, _ in CHANGES}
+    covered = {(KIND[type(Graph(every(), 3)[name])], field) for name, field, _ in CHANGES}
     for kind, node_type in NODE_TYPES.items():
         # the groups of a convolution follow from the shapes of its weight and its input
         named = {field.name for field in fields(node_type)} - {"name", "inputs", "groups"}

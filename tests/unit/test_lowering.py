@@ -11,7 +11,21 @@ import pytest
 from neuroport.backends.reference import Reference
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Delta,
+    Dense,
+    Input,
+    Lif,
+    Node,
+    Readout,
+    Recurrent,
+    Relay,
+    ResonateFire,
+    Sigma,
+    SigmaDelta,
+)
 from neuroport.lowering import lower
 from neuroport.lowering.rules import RULES, check, rules_of, violations
 from neuroport.lowering.skew import balance_skew, identity
@@ -319,6 +333,35 @@ def axonal(steps: int) -> list[Node]:
     return [Input("frames", (2,), bits=1), Delay("later", ("frames",), steps)]
 
 
+def recurrent(*weights: int, own: int = 0, **constants: int) -> list[Node]:
+    return driven(
+        *weights, reads=lambda name: Recurrent("neuron", (name,), [[own]], 9, **constants)
+    )
+
+
+def resonator(*weights: int, threshold: int = 64) -> list[Node]:
+    frames, synapse = dense(*weights)
+    both = replace(synapse, weight=np.concatenate([synapse.weight, synapse.weight]))
+    return [frames, both, ResonateFire("neuron", ("synapse",), threshold, 100, 4000)]
+
+
+def changes(bits: int, threshold: int = 0, *, spike: int = 6, state: int = 6) -> list[Node]:
+    frames = Input("frames", (1,), bits=bits)
+    synapse = Dense("synapse", ("frames",), np.array([[1]]))
+    return [frames, synapse, Delta("neuron", ("synapse",), threshold, spike, state)]
+
+
+def units(threshold: int, bias: int = 0) -> list[Node]:
+    """Sums of what sigma-delta neurons send are unproven, and left to the run."""
+    unit = SigmaDelta("neuron", ("wide",), threshold, [bias])
+    wide = Dense("wide", ("changes",), np.array([[254]]), 16)
+    last = Dense("last", ("neuron",), np.array([[254]]), 16)
+    before = [
+        replace(node, name="changes") if node.name == "neuron" else node for node in changes(8)
+    ]
+    return [*before, wide, unit, last, Sigma("sum", ("last",))]
+
+
 EXACT = (255,) * 514 + (1,)  # 131071 = 2**17 - 1
 KEPT: dict[str, tuple[str, Callable[[], list[Node]]]] = {
     "mixed 254": ("weights_fit_eight_bits", lambda: dense(254, -254, 2, 0)),
@@ -343,6 +386,14 @@ KEPT: dict[str, tuple[str, Callable[[], list[Node]]]] = {
         "currents_fit",
         lambda: two_currents(2, 2, Relay("neuron", ())),
     ),
+    "current of a recurrent neuron": ("currents_fit", lambda: recurrent(*EXACT[1:], own=255)),
+    "current of a resonator": ("currents_fit", lambda: resonator(*EXACT)),
+    "bias of a recurrent neuron": ("bias_fits", lambda: recurrent(2, bias=-4095)),
+    "own weights": ("weights_fit_eight_bits", lambda: recurrent(2, own=-255)),
+    "threshold of a resonator": ("states_fit", lambda: resonator(2, threshold=2**23 - 1)),
+    "change": ("states_fit", lambda: changes(11)),
+    "threshold of changes": ("states_fit", lambda: changes(1, 2047)),
+    "threshold of units": ("states_fit", lambda: units(2047, -2047)),
     "sum of a synapse": ("accumulators_fit", lambda: dense(1, bits=23)),
     "sum of a relay": ("accumulators_fit", lambda: two_currents(64, 63, Relay("neuron", ()))),
     "sum of messages": ("accumulators_fit", lambda: two_messages(22)),
@@ -370,6 +421,25 @@ BROKEN: dict[str, tuple[str, str, Callable[[], list[Node]]]] = {
         "131072",
         lambda: driven(*EXACT, 1, reads=lambda name: Readout("neuron", (name,))),
     ),
+    "current of a recurrent neuron": (
+        "currents_fit",
+        "131072",
+        lambda: recurrent(*EXACT[1:], 1, own=255),
+    ),
+    "current of a resonator": ("currents_fit", "131072", lambda: resonator(*EXACT, 1)),
+    "bias of a recurrent neuron": ("bias_fits", "4096", lambda: recurrent(2, bias=4096)),
+    "threshold of a recurrent neuron": (
+        "threshold_fits",
+        "131072",
+        lambda: driven(2, reads=lambda name: Recurrent("neuron", (name,), [[0]], 131072)),
+    ),
+    "decay of a recurrent neuron": ("decays_fit", "0/0", lambda: recurrent(2, current_decay=0)),
+    "own weights": ("weights_fit_eight_bits", "-256..-256", lambda: recurrent(2, own=-256)),
+    "threshold of a resonator": ("states_fit", "8388608", lambda: resonator(2, threshold=2**23)),
+    "change": ("states_fit", "16773120", lambda: changes(12)),
+    "threshold of changes": ("states_fit", "8388608", lambda: changes(1, 2048)),
+    "threshold of units": ("states_fit", "8388608", lambda: units(2048)),
+    "bias of units": ("states_fit", "8388608", lambda: units(0, -2048)),
     "sum of currents": ("currents_fit", "262144", lambda: two_currents(2, 2, lif("neuron"))),
     "sum of a synapse": ("accumulators_fit", "8388608", lambda: dense(128, exponent=16)),
     "negative sum of a synapse": (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
@@ -22,16 +20,7 @@ from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.stream import Stream  # noqa: E402
 from neuroport.nets.surrogate import rectangular, triangular  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def few_threads() -> Iterator[None]:
-    """Tiny tensors gain nothing from threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
+from tests.modules import frames_for, randomize  # noqa: E402
 
 # -- the neuron ------------------------------------------------------------------------------
 
@@ -82,11 +71,6 @@ def test_neuron_fires_strictly_above_its_threshold() -> None:
     above = np.nextafter(np.float32(0.5), np.float32(1))
     x = torch.tensor([0.5, above, 0.49]).reshape(1, 3, 1, 1, 1)
     assert Lif()(x).flatten().tolist() == [0, 1, 0]
-    # 0.25 * 0.5 + 0.375 is exactly the threshold again
-    x = torch.tensor([0.5, 0.375, 0.375]).reshape(3, 1, 1, 1, 1)
-    assert Lif()(x).flatten().tolist() == [0, 0, 0]
-    x = torch.tensor([0.5, 0.375, 0.4375]).reshape(3, 1, 1, 1, 1)
-    assert Lif()(x).flatten().tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -236,28 +220,6 @@ def test_ms_resnet_20_has_the_parameters_counted_by_hand() -> None:
     assert expected == 272_474
 
 
-def randomize(net: nn.Module, seed: int, spread: float = 0.5) -> nn.Module:
-    """Weights, norms and running statistics as training may leave them; every branch is active."""
-    rng = torch.Generator().manual_seed(seed)
-
-    def uniform(tensor: Tensor, low: float, high: float) -> None:
-        tensor.copy_(torch.rand(tensor.shape, generator=rng) * (high - low) + low)
-
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                uniform(module.weight, 0.4, 0.4 + spread)
-                uniform(module.bias, -0.1, 0.5)
-                uniform(module.running_mean, -0.3, 0.3)
-                uniform(module.running_var, 0.2, 0.9)
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                top = 1.7 / (module.weight[0].numel() ** 0.5)
-                uniform(module.weight, -top, top)
-                if module.bias is not None:
-                    uniform(module.bias, -0.3, 0.3)
-    return net.eval()
-
-
 def spikes_of(x: Tensor) -> Tensor:
     return torch.from_numpy(ms_resnet_neuron(x.detach().numpy())[0])
 
@@ -332,10 +294,6 @@ def test_shape_halves_at_every_stage_but_the_first(shortcut: str) -> None:
 # -- the network and its graph ---------------------------------------------------------------
 
 
-def frames_for(seed: int, channels: int, steps: int = 3, samples: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (steps, samples, channels, 8, 8))
-
-
 def assert_lively(graph: Graph, messages: dict[str, np.ndarray]) -> None:
     for node in graph.populations:
         active = (messages[node.name] != 0).mean()
@@ -348,7 +306,7 @@ def assert_lively(graph: Graph, messages: dict[str, np.ndarray]) -> None:
 def test_integer_forward_is_the_reference_engine(seed: int, shortcut: str) -> None:
     channels = 1 + seed % 2
     net = randomize(MsResNet(1 + seed % 2, (4, 6, 8), channels, 5, shortcut), seed)
-    frames = frames_for(seed, channels)
+    frames = frames_for(net, seed)
     graph = port.quantize(net, frames)
     want = Reference().run(graph, frames)
     assert_lively(graph, want.messages)
@@ -390,7 +348,7 @@ def test_any_decay_runs_the_same_in_module_and_graph(
             if isinstance(module, Lif):
                 module.current_decay.fill_(current_decay)
                 module.voltage_decay.fill_(voltage_decay)
-    frames = frames_for(5, 1, steps=4)
+    frames = frames_for(net, 5, steps=4)
     graph = port.quantize(net, frames)
     outcome = compare(run_module(net, frames), Reference().run(graph, frames))
     assert outcome, str(outcome)
@@ -401,7 +359,7 @@ def test_any_decay_runs_the_same_in_module_and_graph(
 
 def test_quantized_network_is_close_to_the_real_one() -> None:
     net = randomize(MsResNet(1, (8, 8, 8)), 3)
-    frames = frames_for(0, 1, samples=16)
+    frames = frames_for(net, samples=16)
     with torch.no_grad():
         real = net(torch.tensor(frames, dtype=torch.float32))
         port.quantize(net, frames)
@@ -412,7 +370,7 @@ def test_quantized_network_is_close_to_the_real_one() -> None:
 
 def test_hooks_and_training_mode_are_left_as_they_were() -> None:
     net = randomize(MsResNet(1, (2, 3, 4)), 0)
-    frames = frames_for(0, 1)
+    frames = frames_for(net)
     port.quantize(net, frames)
     for training in (True, False):
         net.train(training)
@@ -423,7 +381,7 @@ def test_hooks_and_training_mode_are_left_as_they_were() -> None:
 
 def test_frames_that_do_not_fit_the_module_are_refused() -> None:
     net = randomize(MsResNet(1, (2, 3, 4)), 0)
-    frames = frames_for(0, 1)
+    frames = frames_for(net)
     with pytest.raises(CaptureError, match="real-valued"):
         run_module(net, frames)
     port.quantize(net, frames)
@@ -437,7 +395,7 @@ def test_frames_that_do_not_fit_the_module_are_refused() -> None:
 
 def test_progress_counts_samples() -> None:
     net = randomize(MsResNet(1, (2, 3, 4)), 0)
-    frames = frames_for(0, 1, samples=5)
+    frames = frames_for(net, samples=5)
     port.quantize(net, frames)
     seen: list[tuple[int, int]] = []
     run_module(net, frames, batch=2, progress=lambda done, total: seen.append((done, total)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,89 +14,19 @@ import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
 from neuroport.backends.reference import Reference  # noqa: E402
-from neuroport.capture.native import integer_graph, wiring  # noqa: E402
 from neuroport.errors import CaptureError, IllegalError  # noqa: E402
-from neuroport.graph import integers  # noqa: E402
 from neuroport.graph import node as nodes  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.lowering.rules import check  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif, Mlf  # noqa: E402
-from neuroport.nets.stream import Stream  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight  # noqa: E402
 from neuroport.quantization.scales import freeze_scales, is_integer  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def few_threads() -> Iterator[None]:
-    """Tiny tensors gain nothing from threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def randomize(net: nn.Module, seed: int, wild: float = 0.0) -> nn.Module:
-    """Weights and norms as training may leave them; ``wild`` spreads layers over decades."""
-    rng = np.random.default_rng(seed)
-
-    def uniform(tensor: Tensor, low: float, high: float) -> None:
-        tensor.copy_(torch.from_numpy(rng.uniform(low, high, tuple(tensor.shape))))
-
-    with torch.no_grad():
-        for module in net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                uniform(module.weight, 0.4, 0.9)
-                uniform(module.bias, -0.1, 0.5)
-                uniform(module.running_mean, -0.3, 0.3)
-                uniform(module.running_var, 0.2, 0.9)
-                module.weight.mul_(10 ** rng.uniform(-wild, wild))
-                module.bias.mul_(10 ** rng.uniform(-wild / 2, wild / 2))
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                top = 1.7 / module.weight[0].numel() ** 0.5
-                uniform(module.weight, -top, top)
-                if module.bias is not None:
-                    uniform(module.bias, -0.3, 0.3)
-    return net.eval()
-
-
-def frames_for(net: nn.Module, seed: int = 0, steps: int = 3, samples: int = 2) -> np.ndarray:
-    channels = net.stem.synapse.in_channels
-    return np.random.default_rng(seed).integers(0, 256, (steps, samples, channels, 8, 8))
+from tests.modules import frames_for, randomize  # noqa: E402
 
 
 def currents(graph: Graph) -> dict[str, nodes.Conv]:
     return {node.name: node for node in graph if isinstance(node, nodes.Conv)}
-
-
-class FreeForm(nn.Module):
-    """Shortcuts of several spans, in membrane and spike domain, written as one likes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = GradedConv(2, 4, 3, padding=1, pixels=True)
-        self.conv1 = Conv(4, 4, groups=2)
-        self.conv2 = Conv(4, 4)
-        self.conv3 = Conv(4, 4)
-        self.conv4 = Conv(4, 6, stride=2)
-        self.project = GradedConv(4, 6, stride=2)
-        self.again = nn.Identity()
-        for index in range(1, 6):
-            setattr(self, f"neuron{index}", Lif())
-        self.readout = Readout(6, 5)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        stream = self.stem(frames)
-        first = self.neuron1(stream)
-        second = self.neuron2(self.conv1(first))
-        inner = self.conv2(second + first)
-        third = self.neuron3(inner + stream)
-        stream = self.conv3(third + second + first) + self.again(stream)
-        stream += inner
-        fourth = self.neuron4(stream)
-        last = self.conv4(fourth) + self.project(stream)
-        out: Tensor = self.readout(self.neuron5(last))
-        return out
 
 
 # -- the grid --------------------------------------------------------------------------------
@@ -215,6 +144,34 @@ def test_bias_of_the_readout_counts_positions() -> None:
     weight = graph["readout.synapse"].weight  # type: ignore[union-attr]
     assert weight.shape == (10, 8 * 2 * 2)
     assert (weight.reshape(10, 8, 4) == weight.reshape(10, 8, 4)[:, :, :1]).all()
+
+
+class SumsForReadout(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = GradedConv(1, 2, 3, padding=1, pixels=True)
+        self.neurons = nn.ModuleList(Lif() for _ in range(4))
+        self.readout = Readout(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        first, second, third, fourth = (neuron(stream) for neuron in self.neurons)
+        out: Tensor = self.readout(first + second + third + fourth)
+        return out
+
+
+def test_readout_of_summed_spikes_does_not_saturate() -> None:
+    net = randomize(SumsForReadout(), 0)
+    with torch.no_grad():
+        net.stem.norm.bias.fill_(5)  # every neuron fires in every step
+        net.readout.synapse.weight.copy_(torch.tensor([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]]))
+        net.readout.synapse.bias.zero_()
+    frames = np.zeros((4, 1, 1, 8, 8), int)
+    port.quantize(net, frames)
+    assert all((run_module(net, frames)[f"neurons.{i}"] == 1).all() for i in range(4))
+    logits = net(torch.tensor(frames).float())
+    # four sources times two channels
+    torch.testing.assert_close(logits, torch.tensor([[8.0, -8.0, 0.0]]), rtol=0.05, atol=0.0)
 
 
 @pytest.mark.parametrize("wild", [0.5, 1.5, 2.0, 2.5, 3.0])
@@ -355,249 +312,6 @@ def test_a_step_of_training_changes_the_integers_and_keeps_them_equal() -> None:
     assert outcome, str(outcome)
 
 
-# -- capture ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_free_form_network_is_captured_as_it_is_written(seed: int) -> None:
-    net = randomize(FreeForm(), seed)
-    frames = frames_for(net, seed, steps=4)
-    graph = port.quantize(net, frames)
-    assert graph["conv3"].inputs == ("neuron3", "neuron2", "neuron1")
-    assert graph["neuron4"].inputs == ("conv3", "stem.identity", "conv2")
-    assert graph["project.relay_in"].inputs == ("conv3", "stem.identity", "conv2")
-    want = run_module(net, frames)
-    assert all((want[node.name] != 0).any() for node in graph.populations)
-    lowered = port.lower(graph)
-    for got in (
-        port.run(graph, frames),
-        port.run(lowered, frames),
-        port.run(lowered, frames, time_model="chip"),
-    ):
-        outcome = compare(want, got)
-        assert outcome, str(outcome)
-        assert not outcome.only_want
-
-
-def test_real_valued_network_has_no_integer_graph() -> None:
-    net = randomize(MsResNet(1, (2, 3, 4)), 0)
-    with pytest.raises(CaptureError, match=r"blocks\.0\.neuron1.*real-valued"):
-        integer_graph(net, torch.zeros(3, 1, 1, 8, 8))
-    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
-
-
-class Layers(nn.Module):
-    """Layers for the forwards below."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = GradedConv(1, 2, 3, padding=1, pixels=True)
-        self.neuron1, self.neuron2, self.neuron3 = Lif(), Lif(), Lif()
-        self.conv1, self.conv2 = Conv(2, 2), Conv(2, 2)
-        self.project = GradedConv(2, 2)
-        self.readout = Readout(2, 3)
-        self.dropout = nn.Dropout(0.5)
-        self.pool = nn.AvgPool2d(2)
-        self.scale = nn.Parameter(torch.ones(1))
-
-
-class Multiplies(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron1(self.stem(x) * 2))
-
-
-class Subtracts(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron1(self.stem(x) - self.project(self.stem(x))))
-
-
-class DropsOut(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.dropout(self.neuron1(self.stem(x))))
-
-
-class Pools(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.pool(self.neuron1(self.stem(x))))
-
-
-class AppliesFunction(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron1(torch.relu(self.stem(x))))
-
-
-class AppliesMethod(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron1(self.stem(x).abs()))
-
-
-class UsesParameter(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron1(self.stem(x) + self.scale))
-
-
-class AddsConstant(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron1(self.stem(x) + 1.0))
-
-
-class AddsScaled(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        stream = self.stem(x)
-        branch = self.conv1(self.neuron1(stream))
-        return self.readout(self.neuron2(torch.add(branch, stream, alpha=2)))
-
-
-class NamesArgument(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron1(x=self.stem(x)))
-
-
-class Branches(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        if x.sum() > 0:
-            return self.readout(self.neuron1(self.stem(x)))
-        return self.readout(self.neuron2(self.stem(x)))
-
-
-class CallsTwice(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        stream = self.stem(x)
-        once = self.conv1(self.neuron1(stream))
-        return self.readout(self.neuron2(once + self.conv1(self.neuron3(stream))))
-
-
-class NeuronOnFrames(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron2(x))
-
-
-class NeuronOnSpikes(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron2(self.neuron1(self.stem(x))))
-
-
-class NeuronOnBoth(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        spikes = self.neuron1(self.stem(x))
-        return self.readout(self.neuron2(self.conv1(spikes) + spikes))
-
-
-class ConvOnFrames(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron1(self.conv1(x)))
-
-
-class ConvOnCurrent(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron1(self.conv1(self.stem(x))))
-
-
-class ProjectionOnSpikes(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron2(self.project(self.neuron1(self.stem(x)))))
-
-
-class StemOnSpikes(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron2(self.stem(self.neuron1(self.project(x)))))
-
-
-class ReadoutOnCurrent(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.stem(x))
-
-
-class TakesTwo(Layers):
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.readout(self.neuron1(self.stem(x)))
-
-
-REFUSED: dict[type[Layers], str] = {
-    TakesTwo: "takes 'y' besides its frames",
-    Multiplies: "mul",
-    Subtracts: "sub|'stem' is called twice",
-    DropsOut: "dropout",
-    Pools: "pool",
-    AppliesFunction: "relu",
-    AppliesMethod: "abs",
-    UsesParameter: "scale",
-    AddsConstant: "AddsConstant",
-    AddsScaled: "AddsScaled",
-    NamesArgument: "neuron1",
-    Branches: r"Branches\.forward cannot be traced",
-    CallsTwice: "layer 'conv1' is called twice",
-    NeuronOnFrames: r"'neuron2' \(Lif\) cannot take 'input'",
-    NeuronOnSpikes: r"'neuron2' \(Lif\) cannot take 'neuron1'",
-    NeuronOnBoth: r"'neuron2' \(Lif\) cannot take 'neuron1'",
-    ConvOnFrames: r"'conv1' \(Conv\) cannot take 'input'",
-    ConvOnCurrent: r"'conv1' \(Conv\) cannot take 'stem'",
-    ProjectionOnSpikes: r"'project' \(GradedConv\) cannot take 'neuron1'",
-    StemOnSpikes: r"'project' \(GradedConv\) cannot take 'input'",
-    ReadoutOnCurrent: r"'readout' \(Readout\) cannot take 'stem'",
-}
-
-
-@pytest.mark.parametrize("kind", REFUSED, ids=lambda kind: kind.__name__)
-def test_forward_that_has_no_graph_is_refused_by_name(kind: type[Layers]) -> None:
-    with pytest.raises(CaptureError, match=REFUSED[kind]):
-        wiring(kind())
-    with pytest.raises(CaptureError, match=REFUSED[kind]):
-        port.quantize(kind(), np.zeros((2, 1, 1, 4, 4), int))
-
-
-class AddsWithTorch(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        stream = self.stem(x)
-        branch = self.conv1(self.neuron1(stream))
-        return self.readout(self.neuron2(torch.add(branch, stream)))
-
-
-def test_addition_by_torch_is_captured_or_refused() -> None:
-    net = randomize(AddsWithTorch(), 0)
-    frames = frames_for(net)
-    try:
-        graph = port.quantize(net, frames)
-    except CaptureError:
-        return
-    assert compare(run_module(net, frames), Reference().run(graph, frames))
-
-
-class LeavesLayersAside(Layers):
-    """Holds a readout and neurons that ``forward`` does not use."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.spare = Readout(2, 7)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron1(self.stem(x)))
-
-
-def test_layers_that_are_not_used_are_left_out() -> None:
-    net = randomize(LeavesLayersAside(), 0)
-    frames = frames_for(net)
-    graph = port.quantize(net, frames)
-    assert [node.name for node in graph.populations] == [
-        "stem.relay_out",
-        "neuron1",
-        "readout.potential",
-    ]
-    assert compare(run_module(net, frames), Reference().run(graph, frames))
-
-
-class DeadEnd(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        stream = self.stem(x)
-        self.conv1(self.neuron2(stream))
-        return self.readout(self.neuron1(stream))
-
-
-def test_currents_that_no_neuron_reads_are_refused_by_name() -> None:
-    with pytest.raises(CaptureError, match="conv1"):
-        port.quantize(DeadEnd(), np.zeros((2, 1, 1, 4, 4), int))
-
-
 def test_thresholds_that_differ_in_one_stream_are_refused_by_name() -> None:
     net = MsResNet(1, (2, 3, 4))
     net.blocks[1].neuron1.threshold = 0.503
@@ -696,59 +410,3 @@ def test_a_projection_with_padding_carries_no_bias_over_the_border() -> None:
         torch.testing.assert_close(
             layer.carried(weight, bias, source, torch.Size((4, 4))), real[0, 0]
         )
-
-
-def test_readout_of_summed_spikes_does_not_saturate() -> None:
-    net = randomize(MultiLevel(), 1)
-    with torch.no_grad():
-        net.readout.synapse.weight.fill_(1.0)
-        net.readout.synapse.bias.fill_(0.0)
-    graph = port.quantize(net, frames_for(net, steps=4))
-    facts = graph.facts("readout.potential")
-    assert int(facts.reach_high.max()) * graph.steps <= integers.CURRENT_MAX
-    check(port.lower(graph))
-
-
-class OwnForward(Conv):
-    def forward(self, x: Tensor) -> Tensor | Stream:
-        return super().forward(x * 0)
-
-
-class OwnWeights(GradedConv):
-    def kernel(self) -> Tensor:
-        return super().kernel() * 2
-
-
-class OwnThreshold(Lif):
-    integer_threshold = 3  # type: ignore[assignment]
-
-
-class Chain(Layers):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.neuron2(self.conv1(self.neuron1(self.stem(x)))))
-
-
-class Named(Lif):
-    """A subclass that computes as its base does."""
-
-    def extra_repr(self) -> str:
-        return "named"
-
-
-@pytest.mark.parametrize(
-    ("field", "layer", "said"),
-    [
-        ("conv1", OwnForward(2, 2), "OwnForward with a 'forward' of its own"),
-        ("stem", OwnWeights(1, 2, 3, padding=1, pixels=True), "'kernel' of its own"),
-        ("neuron1", OwnThreshold(), "'integer_threshold' of its own"),
-    ],
-)
-def test_layer_with_a_forward_of_its_own_is_not_taken_for_its_base(
-    field: str, layer: nn.Module, said: str
-) -> None:
-    net = Chain()
-    setattr(net, field, Named() if field == "neuron1" else getattr(net, field))
-    assert len(wiring(net)) == 5
-    setattr(net, field, layer)
-    with pytest.raises(CaptureError, match=said):
-        wiring(net)

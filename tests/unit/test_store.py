@@ -33,6 +33,7 @@ from neuroport.graph.node import (
     Relay,
     is_array,
 )
+from tests.neurons import neurons
 
 Edit = Callable[[h5py.File], None]
 
@@ -52,6 +53,7 @@ def small() -> Graph:
             Lif("third", ("second",), 5),
             Dense("classes", ("third",), np.arange(-48, 48).reshape(3, 32), 1),
             Readout("potential", ("classes",), bias=np.array([-3, 0, 8])),
+            *neurons("third", (4, 2, 4)),
         ],
         steps=3,
         interval=5,

@@ -1,0 +1,384 @@
+"""Cut a piece out of a network, its surroundings replaced by frames that replay what they sent.
+
+A :class:`Case` is two networks (often the same one) and frames; every cut is made in both, so that
+one file of frames feeds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.analysis.cause import ancestors
+from neuroport.analysis.neighbourhood import told
+from neuroport.backends.trace import Trace
+from neuroport.errors import GraphError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    IntArray,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+    Shape,
+    per_neuron,
+)
+
+REST = "replayed"  # the synapse that delivers recorded currents
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """The networks of two runs, and frames (T, N, *shape) for both."""
+
+    graph: Graph
+    other: Graph
+    frames: npt.NDArray[Any]
+
+    @property
+    def one(self) -> bool:
+        """Whether both runs are of the same network."""
+        return self.other is self.graph
+
+    def of(self, graph: Graph, other: Graph | None, frames: npt.NDArray[Any]) -> Case:
+        return Case(graph, graph if self.one or other is None else other, frames)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Nodes and weights of the larger network."""
+        return max(_size(self.graph), _size(self.other))
+
+
+def _size(graph: Graph) -> tuple[int, int]:
+    return len(graph), sum(n.weight.size for n in graph if isinstance(n, (Conv, Dense)))
+
+
+def with_samples(case: Case, kept: list[int]) -> Case:
+    """Only some samples."""
+    return replace(case, frames=case.frames[:, kept])
+
+
+def with_frames(case: Case, frames: npt.NDArray[Any]) -> Case:
+    """Other frames."""
+    return replace(case, frames=frames)
+
+
+def with_steps(case: Case, kept: list[int]) -> Case:
+    """Only some steps of every sample, on a network that runs so many."""
+    count = len(kept)
+
+    def cut(graph: Graph) -> Graph:
+        return Graph(graph, count, graph.interval - graph.steps + count)
+
+    return case.of(cut(case.graph), cut(case.other), case.frames[kept])
+
+
+def upstream(case: Case, population: str) -> Case:
+    """Nothing but a population and what is before it."""
+
+    def cut(graph: Graph) -> Graph:
+        kept = ancestors(graph, population)
+        return Graph([n for n in graph if n.name in kept], graph.steps, graph.interval)
+
+    return case.of(cut(case.graph), cut(case.other), case.frames)
+
+
+def without_input(case: Case, node: str, name: str, population: str) -> Case:
+    """A node before ``population`` does without one of its inputs, and whatever stood behind it.
+
+    Raises:
+        GraphError: it would be left without any, or there is no such input.
+    """
+    if all(n.name != node or name not in n.inputs for n in case.graph):
+        raise GraphError(f"{node}: does not take {name!r}")
+
+    def cut(graph: Graph) -> Graph:
+        nodes = [
+            replace(n, inputs=tuple(i for i in n.inputs if i != name)) if n.name == node else n
+            for n in graph
+        ]
+        return Graph(nodes, graph.steps, graph.interval)
+
+    return upstream(case.of(cut(case.graph), cut(case.other), case.frames), population)
+
+
+def replayed_from(case: Case, want: Trace, got: Trace, source: str) -> Case:
+    """The frames are what one population sent; what was before it is gone.
+
+    Raises:
+        GraphError: more than that population reaches the rest, or the runs saw it differ.
+    """
+    sent = _sent(case, want, got, [source])[source]
+    entry = _entry(source, sent)
+
+    def cut(graph: Graph) -> Graph:
+        nodes = [entry if n.name == source else n for n in graph]
+        last = graph.nodes[-1].name
+        kept = ancestors(Graph(nodes, graph.steps, graph.interval), last)
+        return Graph([n for n in nodes if n.name in kept], graph.steps, graph.interval)
+
+    result = case.of(cut(case.graph), cut(case.other), sent)
+    _ = (result.graph.input, result.other.input)
+    return result
+
+
+def one_neuron(
+    case: Case,
+    want: Trace,
+    got: Trace,
+    population: str,
+    neuron: tuple[int, ...],
+    kept: tuple[str, ...],
+) -> Case:
+    """One neuron, fed with what it received: messages through the synapses ``kept``.
+
+    The currents of all other synapses are summed and replayed through one of weight 1. The synapses
+    become ``Dense`` of one row; delays before them become theirs.
+
+    Raises:
+        GraphError: the runs saw different messages, so that no frames are common to both.
+    """
+    graphs = (case.graph,) if case.one else (case.graph, case.other)
+    traces = (want, got)
+    rows: list[dict[str, _Row]] = []
+    rest: list[IntArray] = []
+    for graph, trace in zip(graphs, traces, strict=False):
+        inputs = graph[population].inputs
+        rows.append({n: _row(graph, n, neuron) for n in dict.fromkeys(inputs) if n in kept})
+        others = [n for n in inputs if n not in kept]
+        currents = told(graph, trace, case.frames, others)
+        total = np.zeros(case.frames.shape[:2], np.int64)
+        for name in others:
+            at = int(np.ravel_multi_index(neuron, currents[name].shape[2:]))
+            total = total + currents[name].reshape(*total.shape, -1)[:, :, at]
+        rest.append(total)
+    if not np.array_equal(rest[0], rest[-1]):
+        raise GraphError("the currents to replay differ between the runs")
+    places = sorted({place for side in rows for row in side.values() for place in row.weight})
+    sent = _sent(case, want, got, {source for source, _ in places})
+    columns = [sent[source].reshape(*case.frames.shape[:2], -1)[:, :, i] for source, i in places]
+    silent = not rest[0].any() and bool(columns)
+    if not silent:
+        columns.append(rest[0])
+    messages = np.stack(columns, axis=2)
+    entry = _entry(case.graph.input.name, messages)
+    result = []
+    for graph, side in zip(graphs, rows, strict=True):
+        nodes: list[Node] = [entry]
+        for name, row in side.items():
+            weight = [row.weight.get(place, 0) for place in places] + [0] * (not silent)
+            delay = [row.delay.get(place, 0) for place in places] + [0] * (not silent)
+            nodes.append(
+                Dense(name, (entry.name,), np.array([weight]), row.exponent, _tidy_delay(delay))
+            )
+        inputs = tuple(n for n in graph[population].inputs if n in side)
+        if not silent or not inputs:
+            weight = [0] * (len(columns) - 1) + [1]
+            free = REST if REST not in (*side, entry.name, population) else f"{REST}~"
+            nodes.append(Dense(free, (entry.name,), np.array([weight])))
+            inputs = (*inputs, free)
+        shape = graph.facts(population).shape
+        nodes.append(_single(graph[population], neuron, shape, inputs))
+        result.append(Graph(nodes, graph.steps, graph.interval))
+    return case.of(result[0], result[-1], messages)
+
+
+def one_layer(case: Case, want: Trace, got: Trace, population: str) -> Case:
+    """One population with its synapses, fed with what the populations before it sent.
+
+    Several sources become one input, channel after channel.
+
+    Raises:
+        GraphError: their shapes do not allow it, or the runs saw different messages.
+    """
+    graphs = (case.graph,) if case.one else (case.graph, case.other)
+    sources: dict[str, int] = {}  # source -> first channel
+    shapes = []
+    for graph in graphs:
+        for name in dict.fromkeys(graph[population].inputs):
+            for source in graph[name].inputs:
+                if isinstance(graph[source], Delay):
+                    raise GraphError(f"{source}: a delay stands before the layer")
+                if source not in sources:
+                    shapes.append(graph.facts(source).shape)
+                    sources[source] = sum(shape[0] for shape in shapes[:-1])
+    if len({shape[1:] for shape in shapes}) != 1:
+        raise GraphError("the sources of the layer have different sizes")
+    sent = _sent(case, want, got, sources)
+    messages = np.concatenate([sent[source] for source in sources], axis=2)
+    entry = _entry(case.graph.input.name, messages)
+    channels = messages.shape[2]
+    result = []
+    for graph in graphs:
+        nodes: list[Node] = [entry]
+        for name in dict.fromkeys(graph[population].inputs):
+            synapse = graph[name]
+            assert isinstance(synapse, (Conv, Dense))
+            if len(sources) > 1:
+                synapse = _widened(graph, synapse, sources, channels)
+            nodes.append(replace(synapse, inputs=(entry.name,), lag=0))
+        nodes.append(graph[population])
+        result.append(Graph(nodes, graph.steps, graph.interval))
+    return case.of(result[0], result[-1], messages)
+
+
+def without_silent_entries(case: Case) -> Case:
+    """Entries (of a flat input) or channels that no frame uses are gone, and their weights.
+
+    Raises:
+        GraphError: a synapse takes them in groups.
+    """
+    axes = tuple(i for i in range(case.frames.ndim) if i != 2)
+    used = np.flatnonzero(case.frames.any(axis=axes))
+    used = used if len(used) else np.arange(1)
+    each = int(np.prod(case.frames.shape[3:]))
+    columns = (used[:, None] * each + np.arange(each)).reshape(-1)
+    entry = replace(case.graph.input, shape=(len(used), *case.frames.shape[3:]))
+
+    def cut(graph: Graph) -> Graph:
+        nodes: list[Node] = []
+        for node in graph:
+            if isinstance(node, Input):
+                node = entry
+            elif entry.name in node.inputs:
+                if isinstance(node, Dense):
+                    delay = node.delay if node.delay.size == 1 else node.delay[:, columns]
+                    node = replace(node, weight=node.weight[:, columns], delay=delay)
+                elif isinstance(node, Conv) and node.groups == 1:
+                    node = replace(node, weight=node.weight[:, used])
+                else:
+                    raise GraphError(f"{node.name}: takes the input's channels in groups")
+            nodes.append(node)
+        return Graph(nodes, graph.steps, graph.interval)
+
+    return case.of(cut(case.graph), cut(case.other), case.frames[:, :, used])
+
+
+# -- parts -------------------------------------------------------------------------------------
+
+_Place = tuple[str, int]  # population, position when flat
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Weights and delays of one output of a synapse, by the place that its messages come from."""
+
+    weight: dict[_Place, int]
+    delay: dict[_Place, int]
+    exponent: int
+
+
+def _row(graph: Graph, name: str, neuron: tuple[int, ...]) -> _Row:
+    synapse = graph[name]
+    assert isinstance(synapse, (Conv, Dense))
+    shape = graph.facts(synapse.inputs[0]).shape
+    if isinstance(synapse, Dense):
+        taps = dict(enumerate(synapse.weight[neuron[0]].tolist()))
+        delays = np.broadcast_to(synapse.delay, synapse.weight.shape)[neuron[0]].tolist()
+    else:
+        taps, delays = _taps(synapse, shape, neuron), None
+    weight: dict[_Place, int] = {}
+    delay: dict[_Place, int] = {}
+    for source in synapse.inputs:
+        late = 0
+        while isinstance(node := graph[source], Delay):  # delays add up
+            late, source = late + node.steps, node.inputs[0]
+            if len(node.inputs) > 1:
+                raise GraphError(f"{node.name}: a delay of several inputs")
+        for i, value in taps.items():
+            if value:
+                steps = late + (delays[i] if delays else 0)
+                if delay.get((source, i), steps) != steps:
+                    raise GraphError(f"{name}: takes {source} with two delays")
+                weight[source, i] = weight.get((source, i), 0) + value
+                delay[source, i] = steps
+    return _Row(weight, delay, synapse.exponent)
+
+
+def _taps(node: Conv, source: Shape, neuron: tuple[int, ...]) -> dict[int, int]:
+    """Flat input position -> weight, for one output (channel, y, x) of a convolution."""
+    channel, y, x = neuron
+    each = node.weight.shape[1]
+    first = channel // (len(node.weight) // node.groups) * each
+    found = {}
+    for (c, ky, kx), value in np.ndenumerate(node.weight[channel]):
+        row = y * node.stride[0] - node.padding[0] + ky * node.dilation[0]
+        column = x * node.stride[1] - node.padding[1] + kx * node.dilation[1]
+        if 0 <= row < source[1] and 0 <= column < source[2]:
+            found[((first + c) * source[1] + row) * source[2] + column] = int(value)
+    return found
+
+
+def _tidy_delay(delay: list[int]) -> IntArray:
+    return np.array([delay]) if any(delay) else np.zeros(1, np.int64)
+
+
+def _single(node: Node, neuron: tuple[int, ...], shape: Shape, inputs: tuple[str, ...]) -> Node:
+    """A population of one neuron, with that neuron's constants."""
+    if isinstance(node, Relay):
+        return replace(node, inputs=inputs)
+    assert isinstance(node, (Lif, Readout))
+    values: dict[str, Any] = {
+        item.name: per_neuron(getattr(node, item.name), shape)[neuron].reshape(1)
+        for item in fields(node)
+        if isinstance(getattr(node, item.name), np.ndarray)
+    }
+    return replace(node, inputs=inputs, **values)
+
+
+def _widened(
+    graph: Graph, synapse: Conv | Dense, sources: dict[str, int], channels: int
+) -> Conv | Dense:
+    """A synapse that takes its sources out of all channels side by side."""
+    shape = graph.facts(synapse.inputs[0]).shape
+    if isinstance(synapse, Conv):
+        if synapse.groups != 1:
+            synapse = _ungrouped(synapse)
+        weight = np.zeros((len(synapse.weight), channels, *synapse.weight.shape[2:]), np.int64)
+        for source in synapse.inputs:
+            weight[:, sources[source] : sources[source] + shape[0]] += synapse.weight
+        return replace(synapse, weight=weight)
+    if synapse.delay.size > 1:
+        raise GraphError(f"{synapse.name}: has delays")
+    each = int(np.prod(shape[1:]))
+    weight = np.zeros((len(synapse.weight), channels * each), np.int64)
+    for source in synapse.inputs:
+        first = sources[source] * each
+        weight[:, first : first + shape[0] * each] += synapse.weight
+    return replace(synapse, weight=weight)
+
+
+def _ungrouped(synapse: Conv) -> Conv:
+    outputs, each = len(synapse.weight), synapse.weight.shape[1]
+    weight = np.zeros((outputs, each * synapse.groups, *synapse.weight.shape[2:]), np.int64)
+    for o in range(outputs):
+        first = o // (outputs // synapse.groups) * each
+        weight[o, first : first + each] = synapse.weight[o]
+    return replace(synapse, weight=weight, groups=1)
+
+
+def _sent(case: Case, want: Trace, got: Trace, sources: Iterable[str]) -> dict[str, IntArray]:
+    """What populations sent, the same in both runs."""
+    found: dict[str, IntArray] = {}
+    for graph, trace in ((case.graph, want), (case.other, got)):
+        there = [n for n in sources if any(node.name == n for node in graph)]
+        for name, sent in told(graph, trace, case.frames, there).items():
+            if name in found and not np.array_equal(found[name], sent):
+                raise GraphError(f"{name}: sent different messages in the two runs")
+            found[name] = sent
+    return found
+
+
+def _entry(name: str, messages: IntArray) -> Input:
+    """An input as wide as the messages need."""
+    low, high = int(messages.min()), int(messages.max())
+    bits = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + (low < 0)
+    return Input(name, messages.shape[2:], max(1, bits), signed=low < 0)

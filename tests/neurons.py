@@ -1,0 +1,40 @@
+"""One population of each kind that NetX files hold besides LIF, for tests that want every kind."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neuroport.graph.node import (
+    Delta,
+    Dense,
+    Node,
+    Recurrent,
+    ResonateFire,
+    Shape,
+    Sigma,
+    SigmaDelta,
+)
+
+
+def even(rng: np.random.Generator, rows: int, columns: int, top: int = 40) -> np.ndarray:
+    return 2 * rng.integers(-top // 2, top // 2 + 1, (rows, columns))
+
+
+def neurons(source: str, shape: Shape) -> list[Node]:
+    """Populations behind ``source``, which sends messages of ``shape``, without default values."""
+    rng = np.random.default_rng(5)
+    size = int(np.prod(shape))
+    return [
+        Dense("to heard", (source,), even(rng, 4, size)),
+        Recurrent("heard", ("to heard",), even(rng, 4, 4), 9, 3000, 200, np.arange(4)),
+        Dense("to changes", (source,), even(rng, 4, size)),
+        Delta("changes", ("to changes",), 2, spike_exponent=5, state_exponent=4),
+        Dense("to units", ("changes",), even(rng, 3, 4)),
+        SigmaDelta("units", ("to units",), 3, np.array([1, -2, 3]), 5, 4),
+        Dense("to sum", ("units",), even(rng, 2, 3)),
+        Sigma("sum", ("to sum",)),
+        Dense("to phase", (source,), even(rng, 6, size)),
+        ResonateFire("phase", ("to phase",), 640, np.array([900, 800, 700]), np.array([-30, 1, 9])),
+        Dense("to izhikevich", ("phase",), even(rng, 4, 3)),
+        ResonateFire("izhikevich", ("to izhikevich",), 650, 2103, 3273, izhikevich=True),
+    ]
