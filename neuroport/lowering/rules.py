@@ -91,7 +91,10 @@ def decays_fit(graph: Graph, node: Node) -> str | None:
 
 
 def currents_fit(graph: Graph, node: Node) -> str | None:
-    """The summed current into a neuron is provably below 2**17, so that its state cannot wrap."""
+    """The summed current of a step is provably below 2**17, so that it cannot wrap the state alone.
+
+    A current that decays slowly still adds up over steps and may wrap; every engine wraps alike.
+    """
     if not isinstance(node, (Lif, Readout, Recurrent, ResonateFire)):
         return None
     facts = graph.facts(node.name)
