@@ -102,7 +102,7 @@ def _content(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
 def _layers(content: dict[str, Any], path: str) -> list[Entry]:
     layers = content.get(schema.LAYERS)
     if not layers:
-        raise FormatError(f"{path}: holds no group 'layer'; not {WHAT}")
+        raise FormatError(f"{path}: its group 'layer' is empty; not {WHAT}")
     top = Entry(layers, f"{path}: {schema.LAYERS}")
     entries = [top.child(str(index)) for index in range(len(layers))]
     top.finish()

@@ -237,6 +237,11 @@ def make_newer(path: Path) -> None:
 
 def make_foreign(path: Path) -> None:
     with h5py.File(path, "w") as file:
+        file.create_group("weights")
+
+
+def make_empty_stock(path: Path) -> None:
+    with h5py.File(path, "w") as file:
         file.create_group("layer")
 
 
@@ -270,6 +275,7 @@ DAMAGES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "not HDF5": (lambda path: path.write_text("name = 'tiny'"), ("not a neuroport network file",)),
     "newer": (make_newer, ("version 99 is newer than", "upgrade neuroport")),
     "foreign": (make_foreign, ("format is ''", "expected 'neuroport'", "not a file of this kind")),
+    "stock without layers": (make_empty_stock, ("group 'layer' is empty", "not a stock NetX file")),
     "a trace": (make_trace, ("format is 'neuroport-trace'", "expected 'neuroport'")),
     "a weight of another shape": (
         partial(replace_weight, change=lambda w: w[:, :, :, :2]),
