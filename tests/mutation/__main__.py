@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import platform
@@ -128,7 +129,7 @@ def _outcomes(
 
 def _compiles(source: str) -> bool:
     try:
-        compile(source, "mutant", "exec", dont_inherit=True)
+        ast.parse(source)
     except SyntaxError:
         return False
     return True

@@ -59,8 +59,8 @@ def mutants(module: str, session: Path) -> Iterator[Mutant]:
 
 def _changed(original: str, source: str) -> tuple[str, str]:
     """The lines that a change removes and those that it adds, without their indent."""
-    lines = list(difflib.ndiff(original.splitlines(), source.splitlines()))
-    parts = [[line[2:].strip() for line in lines if line.startswith(sign)] for sign in ("- ", "+ ")]
+    lines = list(difflib.unified_diff(original.splitlines(), source.splitlines(), n=0))[2:]
+    parts = [[line[1:].strip() for line in lines if line.startswith(sign)] for sign in "-+"]
     return "\n".join(parts[0]), "\n".join(parts[1])
 
 

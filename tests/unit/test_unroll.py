@@ -1,0 +1,96 @@
+"""Unrolling synapses that have delays of their own, listeners at several depths, or none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import neuroport as port
+from neuroport.backends.reference import Reference
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Relay
+from neuroport.lowering.unroll import unroll
+
+RNG = np.random.default_rng(7)
+FRAMES = RNG.integers(0, 2, (3, 4, 3))
+
+
+def dense(name: str, *inputs: str, lag: int = 0) -> Dense:
+    weight = 2 * np.random.default_rng(sum(name.encode())).integers(-3, 5, (3, 3))
+    return Dense(name, inputs, weight, lag=lag)
+
+
+def lagging() -> Graph:
+    """A late stem joins three later dendrites; an axonal delay; synapses that nobody reads."""
+    return Graph(
+        [
+            Input("frames", (3,), bits=1),
+            dense("stem", "frames", lag=1),
+            Lif("a", ("stem",), 3),
+            dense("d1", "a"),
+            Lif("b", ("d1", "stem"), 5),
+            dense("d2", "b"),
+            Lif("c", ("d2", "d1", "stem"), 6),
+            Delay("axon", ("a",), 1),
+            dense("slow", "axon", "b", lag=2),
+            dense("dead", "c", "frames"),
+            dense("d3", "c"),
+            Lif("d", ("d3", "slow", "stem"), 6),
+        ],
+        3,
+    )
+
+
+def lags(graph: Graph) -> dict[str, int]:
+    return {node.name: node.lag for node in graph if isinstance(node, (Conv, Dense))}
+
+
+@pytest.mark.parametrize("align", ["relays", "delays"])
+def test_unrolling_keeps_every_answer_and_makes_no_node_later(align: str) -> None:
+    before = lagging()
+    after = unroll(before, align)
+    want = Reference().run(before, FRAMES)
+    for node in before.populations:
+        assert 0.1 < want[node.name].mean() < 0.9, "constant spikes prove nothing"
+        assert after.facts(node.name).skew == before.facts(node.name).skew
+    assert after.balanced
+    assert after.depth == before.depth == 6
+    for time_model in ("ideal", "chip"):
+        assert port.compare(want, Reference().run(after, FRAMES, time_model=time_model))
+
+
+def test_copies_lag_by_what_is_missing_and_by_their_own() -> None:
+    assert lags(unroll(lagging(), "delays")) == {
+        "stem": 1,  # frames @0 to a @2
+        "d1": 0,  # a @2 to b @3
+        "stem.late1": 2,  # frames @0 to b @3
+        "d2": 0,  # b @3 to c @4
+        "d1.late1": 1,  # a @2 to c @4
+        "stem.late2": 3,  # frames @0 to c @4
+        "dead": 0,  # c @4 and
+        "dead.from0": 4,  # frames @0 to @5
+        "d3.late1": 1,  # c @4 to d @6
+        "slow": 2,  # b @3 and
+        "slow.from2": 3,  # a @2 to d @6
+        "stem.late4": 5,  # frames @0 to d @6
+    }
+
+
+def test_copies_whose_messages_are_held_keep_their_own_lag() -> None:
+    found = lags(unroll(lagging(), "relays"))
+    assert {name: lag for name, lag in found.items() if lag} == {
+        "stem": 1,
+        "stem.late1": 1,
+        "stem.late2": 1,
+        "stem.late4": 1,
+        "slow": 2,
+    }
+
+
+def test_names_of_copies_do_not_collide_with_names_in_use() -> None:
+    nodes: list[Node] = [*lagging(), dense("stem.late1", "d"), Relay("last", ("stem.late1",))]
+    before = Graph(nodes, 3)
+    after = unroll(before)
+    assert "stem.late1~2" in [node.name for node in after]
+    want = Reference().run(before, FRAMES)
+    assert port.compare(want, Reference().run(after, FRAMES, time_model="chip"))
