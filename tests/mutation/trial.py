@@ -6,6 +6,7 @@ Only processor time is limited: a loaded machine kills no mutant.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import resource
@@ -15,7 +16,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType
 
-QUIET = ("-x", "-q", "--tb=no", "--assert=plain", "-p", "no:cacheprovider")
+QUIET = ("-x", "-q", "--tb=no", "--assert=plain", "--noconftest", "-p", "no:cacheprovider")
 MEMORY = 8 << 30
 HUNG = 1800  # seconds of wall time after which even a process that waits is ended
 
@@ -39,6 +40,7 @@ def load() -> None:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     for name in ("h5py", "hypothesis", "numpy", "pytest", "torch"):
         importlib.import_module(name)
+    gc.freeze()  # a fork would look through, and so copy, all that was imported
     assert not [name for name in sys.modules if name.partition(".")[0] == "neuroport"]
 
 
