@@ -15,14 +15,15 @@ import pytest
 from neuroport.backends.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Lif, Node, Readout
-from tests.properties.networks import Case, for_lava, network
-from tests.properties.proof import DivergenceError, equal, prove
+from tests.properties.networks import LAVA_EVERY, Case, for_lava, network
+from tests.properties.proof import ROTATED, WAYS, DivergenceError, equal, prove
 from tests.properties.summary import FIRST
 
 # numbers far from those that everyone runs while changing something
 SEEDS = range(100_000, 100_034)
-# small ones, every way to carry shortcuts among them; to the first NetX applies, too
-LAVA_SEEDS = (100_000, 100_008, 100_056, 100_080, 100_128, 100_144)
+# small ones, every way to carry shortcuts among them
+LAVA_SEEDS = (100_008, 100_064, 100_080, 100_104, 100_152, 100_184)
+NETX_SEEDS = (100_104, 100_184)  # chains, which unmodified NetX runs, too
 PROOF = Path(__file__).with_name("proof.json")
 
 
@@ -40,6 +41,13 @@ def test_lava_agrees_on_a_random_network(seed: int) -> None:
     outcome = prove(network(seed), seed, lava=True)
     assert outcome.lava
     assert outcome.compared["lava-cpu"]["lif"] > 0
+    assert ("stock file, NetX" in outcome.compared) == (seed in NETX_SEEDS)
+
+
+@pytest.mark.lava
+def test_the_slice_on_lava_has_every_way_to_carry_shortcuts() -> None:
+    ways = {WAYS[seed // LAVA_EVERY % ROTATED] for seed in LAVA_SEEDS}
+    assert ways == set(WAYS[:ROTATED])
 
 
 def test_a_number_means_one_network() -> None:
