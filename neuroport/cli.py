@@ -513,6 +513,7 @@ def _graph_of(path: Path, frames: npt.NDArray[Any], equal: bool) -> Graph | None
     from neuroport.backends.trace import FORMAT
     from neuroport.graph.store import format_of
     from neuroport.netx import read
+    from neuroport.netx.stock import is_stock
 
     if path.is_dir():
         if equal:
@@ -521,7 +522,9 @@ def _graph_of(path: Path, frames: npt.NDArray[Any], equal: bool) -> Graph | None
         from neuroport.training.checkpoint import load
 
         return to_graph(load(path), frames)
-    return None if format_of(path) == FORMAT else read(path, verify=False)
+    if format_of(path) == FORMAT:
+        return None
+    return read(path, verify=False, steps=len(frames) if is_stock(path) else None)
 
 
 def _trace_of(

@@ -28,7 +28,7 @@ def run(
             samples last as long as the frames), or a torch module after its quantization (which
             runs itself, whatever ``on`` says).
         frames: integers (T, N, C, H, W); states reset between the N samples.
-        on: ``reference`` or ``lava-cpu``; see :func:`neuroport.backends.base.backends`.
+        on: ``reference``, ``fast`` or ``lava-cpu``; see :func:`neuroport.backends.base.backends`.
         options: passed to the engine, for example ``deadline=600`` for Lava.
 
     Raises:

@@ -465,7 +465,7 @@ def test_a_deadline_that_is_no_time_is_refused(
 def test_an_unknown_engine_is_answered_with_those_there_are(
     refused: Refused, net: Path, digits: Path
 ) -> None:
-    says = ("unknown engine 'loihi3'", "reference, lava-cpu")
+    says = ("unknown engine 'loihi3'", "reference, fast, lava-cpu")
     refused("run", "tiny.net", "--frames", "frames.npy", "--on", "loihi3", says=says)
     refused("compare", "tiny.net", "tiny.net", "--frames", "frames.npy", "--on", "x", says=("'x'",))
 

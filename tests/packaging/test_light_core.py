@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 # These import with NumPy and h5py alone; a name that ends in a dot stands for all below it.
 LIGHT = (
     "neuroport",
+    "neuroport.__main__",
     "neuroport.analysis",
     "neuroport.analysis.",
     "neuroport.apart",
@@ -36,7 +37,6 @@ LIGHT = (
     "neuroport.backends.lava_cpu.engine",
     "neuroport.backends.lava_cpu.watch",
     "neuroport.backends.lava_cpu.worker",
-    "neuroport.backends.fast",
     "neuroport.backends.reference",
     "neuroport.backends.stepping",
     "neuroport.backends.trace",
