@@ -28,10 +28,12 @@ LAST_WORDS_SECONDS = 0.5
 STACK_SECONDS = 2.0  # at most; the engine waits for five
 MOST_STUCK = 3
 TRACEBACK = "traceback.txt"
+SERVICE_TRACEBACK = "service.txt"  # Lava's own actor, which fails when it is told of a failure
 
 
 def tell_tracebacks(folder: Path) -> None:
     """From now on every actor that Lava starts writes its traceback into ``folder``."""
+    from lava.magma.compiler.builders.runtimeservice_builder import RuntimeServiceBuilder
     from lava.magma.runtime import runtime
 
     def target(*, builder: Any, exception_q: Any) -> None:
@@ -44,7 +46,9 @@ def tell_tracebacks(folder: Path) -> None:
                 exception_q.put(None)
                 actor.start()
             except BaseException:
-                _last_words(folder, traceback.format_exc())
+                service = isinstance(builder, RuntimeServiceBuilder)
+                name = SERVICE_TRACEBACK if service else TRACEBACK
+                _last_words(folder / name, traceback.format_exc())
                 raise
             finally:
                 faulthandler.unregister(signal.SIGUSR1)
@@ -52,11 +56,11 @@ def tell_tracebacks(folder: Path) -> None:
     runtime.target_fn = target
 
 
-def _last_words(folder: Path, text: str) -> None:
+def _last_words(path: Path, text: str) -> None:
     """Keep the traceback of the first actor that failed: others fail because it did."""
     with contextlib.suppress(OSError, StorageError):
-        (folder / "failed").mkdir()  # succeeds once
-        write_atomic(folder / TRACEBACK, text)
+        path.with_suffix(".first").mkdir()  # succeeds once
+        write_atomic(path, text)
 
 
 class Watch(threading.Thread):
@@ -90,16 +94,20 @@ class Watch(threading.Thread):
 
     def _failure(self) -> tuple[str, str]:
         """Wait for a failure; its last line and traceback, which a killed process does not have."""
-        while not (text := self._words()) and not (ended := self._ended()):
+        ended = ""
+        while not (text := self._words(TRACEBACK)) and not self._words(SERVICE_TRACEBACK):
+            if ended := self._ended():
+                break
             time.sleep(POLL_SECONDS)
         # it may have ended because another failed that is still writing why
         given_up = time.monotonic() + LAST_WORDS_SECONDS
-        while not (text := text or self._words()) and time.monotonic() < given_up:
+        while not (text := text or self._words(TRACEBACK)) and time.monotonic() < given_up:
             time.sleep(POLL_SECONDS)
-        return (last_line(text), text) if text else (ended, "")
+        text = text or self._words(SERVICE_TRACEBACK)
+        return (last_line(text), text) if text else (ended or self._ended(), "")
 
-    def _words(self) -> str:
-        path = self._folder / TRACEBACK
+    def _words(self, name: str) -> str:
+        path = self._folder / name
         return path.read_text() if path.exists() else ""
 
     def _ended(self) -> str:

@@ -24,7 +24,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from neuroport.backends.lava_cpu.watch import POLL_SECONDS, Watch, last_line, tell_tracebacks
+from neuroport.backends.lava_cpu.watch import (
+    LAST_WORDS_SECONDS,
+    POLL_SECONDS,
+    Watch,
+    last_line,
+    tell_tracebacks,
+)
 from neuroport.errors import StorageError
 from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.store import load
@@ -103,6 +109,11 @@ class Worker:
         self._end_actors()
         self._exit(1)
 
+    def listen(self) -> None:
+        """Let the watch speak first: Lava fails here, too, when one of its actors did."""
+        if self._watch is not None:
+            self._watch.join(2 * LAST_WORDS_SECONDS)
+
     def give_up(self, error: Terminated) -> NoReturn:
         """Tell where the job was, end every actor, and end."""
         self._ending.acquire()
@@ -147,6 +158,7 @@ def main() -> None:
         worker.give_up(error)
     except BaseException:
         detail = traceback.format_exc()
+        worker.listen()
         worker.fail(last_line(detail), detail)
 
 
