@@ -62,6 +62,9 @@ def main(path: str, frames_path: str, out_path: str) -> None:
         # (W, H, C, steps) -> (steps, C, H, W)
         found = {f"layer{i}": sink.data.get().T.astype(np.int32) for i, sink in enumerate(sinks)}
         (voltages,) = next(iter(monitor.get_data().values())).values()
+        # (steps, W, H, C) -> (steps, C, H, W)
+        voltages = voltages.reshape(length, *net.out_layer.neuron.v.shape)
+        voltages = voltages.transpose(0, *range(voltages.ndim - 1, 0, -1))
     finally:
         net.stop()
     np.savez(out_path, potential=voltages.astype(np.int32), seconds=seconds, **found)

@@ -13,6 +13,7 @@ import numpy as np
 
 from neuroport.errors import FormatError
 from neuroport.graph.node import IntArray
+from neuroport.hdf5 import short
 
 LARGEST = 1 << 31
 
@@ -46,8 +47,8 @@ class Entry:
     def text(self, name: str) -> str:
         self.read.add(name)
         found = self.values.get(name)
-        if not isinstance(found, str) or not found:
-            self.refuse(name, "is missing or no text; export the network again")
+        if not isinstance(found, str) or not found.isprintable() or not 0 < len(found) < 40:
+            self.refuse(name, "is missing or no word; export the network again")
         return found
 
     def integers(self, name: str, default: int | None = None) -> IntArray:
@@ -109,7 +110,8 @@ class Entry:
         """Refuse the fields that were not read: NetX ignores them, so they may mean anything."""
         unread = sorted(set(self.values) - self.read)
         if unread:
-            self.refuse(unread[0], "is unknown to NetX, which would ignore it; remove it")
+            name = unread[0] if unread[0].isidentifier() else short(unread[0])
+            self.refuse(name[:100], "is unknown to NetX, which would ignore it; remove it")
 
     def refuse(self, name: str, why: str) -> NoReturn:
         raise FormatError(f"{self.where}: field {name} {why}")

@@ -10,8 +10,8 @@ import numpy as np
 
 from tests.hostile.bombs import BOMBS, bomb, target
 from tests.hostile.flips import FLIPS
-from tests.hostile.samples import LAYOUTS, image, seal
-from tests.hostile.structures import EDITS, Edit
+from tests.hostile.samples import LAYOUTS, image, seal, stock
+from tests.hostile.structures import EDITS, Edit, other_field
 
 TRACES = 8  # one file in eight is a trace
 BOMB_EVERY = 50
@@ -43,14 +43,27 @@ def mutation(seed: int) -> Mutation:
     what = "trace" if seed % TRACES == 0 else "graph"
     resealed = bool(rng.integers(2))
     layout = LAYOUTS[int(rng.choice(3, p=(0.6, 0.2, 0.2)))]
-    content = bytearray(image(what, layout))
+    kind, content = _mutated(image(what, layout), rng, layout, EDITS)
+    return Mutation(seed, what, kind, resealed, seal(content) if resealed else content)
+
+
+def stock_mutation(seed: int) -> Mutation:
+    """A file of lava-dl, mutated: it has neither seal nor hash."""
+    edits = {"another field": other_field}
+    kind, content = _mutated(stock(), np.random.default_rng(seed), "earliest", edits)
+    return Mutation(seed, "stock", kind, False, content)
+
+
+def _mutated(
+    sound: bytes, rng: np.random.Generator, layout: str, edits: dict[str, Edit]
+) -> tuple[str, bytes]:
     if rng.integers(5) < 2:
-        kind, edit = list(EDITS.items())[int(rng.integers(len(EDITS)))]
-        content = bytearray(_edited(content, rng, edit, layout))
-    else:
-        kind, flip = list(FLIPS.items())[int(rng.integers(len(FLIPS)))]
-        flip(rng, content)
-    return Mutation(seed, what, kind, resealed, seal(content) if resealed else bytes(content))
+        kind, edit = list(edits.items())[int(rng.integers(len(edits)))]
+        return kind, _edited(sound, rng, edit, layout)
+    kind, flip = list(FLIPS.items())[int(rng.integers(len(FLIPS)))]
+    content = bytearray(sound)
+    flip(rng, content)
+    return kind, bytes(content)
 
 
 def _edited(content: bytes, rng: np.random.Generator, edit: Edit, layout: str) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroport import netx
 from neuroport.backends.trace import Trace
 from neuroport.cli import main
 from neuroport.errors import FormatError, HashError
@@ -28,7 +29,8 @@ HANG = 30  # seconds
 def probe(mutation: Mutation, folder: Path, cli: bool = False) -> dict[str, Any]:
     """What became of the file: ``outcome``, ``wall`` and ``cpu`` in seconds, ``memory`` in MB.
 
-    ``outcome`` is *equal*, *refused*, *hash* (refused by its hash), or says what went wrong.
+    ``outcome`` is *equal*, *refused*, *hash* (refused by its hash), *read* (a stock file, which has
+    no hash that would tell of a changed value), or says what went wrong.
     """
     path = folder / f"mutated.{mutation.what}"
     path.write_bytes(mutation.content)
@@ -81,6 +83,9 @@ def _outcome(mutation: Mutation, path: Path) -> str:
     try:
         if mutation.what == "trace":
             return "equal" if _same(Trace.load(path), trace()) else "read as another trace"
+        if mutation.what == "stock":
+            netx.read(path)
+            return "read"
         found = store.load(path)
         same = found.hash == graph().hash and str(found) == str(graph())
         return "equal" if same else "read as another graph"

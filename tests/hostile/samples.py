@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -16,6 +18,8 @@ from neuroport.backends.trace import Trace
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay
+from tests.neurons import neurons
+from tests.stockfile import conv, dense, file
 
 # neuroport writes the first, which has no checksums: whatever is flipped there reaches the parser
 LAYOUTS = ("earliest", "v108", "latest")
@@ -23,7 +27,8 @@ LAYOUTS = ("earliest", "v108", "latest")
 
 @cache
 def graph() -> Graph:
-    """A network with branches, groups, delays and strings of every length."""
+    """Every kind of node, branches, groups, delays, lags and strings of every length."""
+    delays = np.arange(288).reshape(2, 144) % 3
     even = 2 * np.random.default_rng(0).integers(-20, 21, (4, 2, 3, 3))
     return Graph(
         [
@@ -37,8 +42,12 @@ def graph() -> Graph:
             Lif("ein Knöchel", ("second",), 5),
             Dense("classes", ("ein Knöchel",), np.arange(-48, 48).reshape(3, 32), 1),
             Readout("potential", ("classes",), bias=np.array([-3, 0, 8])),
+            Dense("late", ("later",), np.tile(even.reshape(72), (2, 2)), delay=delays, lag=2),
+            Relay("held", ("late",), 2),
+            *neurons("held", (2,)),
         ],
         steps=3,
+        interval=4,
     )
 
 
@@ -47,6 +56,13 @@ def trace() -> Trace:
     """What the network does on two samples."""
     frames = np.random.default_rng(1).integers(-8, 8, (3, 2, 2, 6, 6))
     return Reference().run(graph(), frames)
+
+
+@cache
+def stock() -> bytes:
+    """A file of lava-dl itself, which has no hash: what was changed in it may be read."""
+    with tempfile.TemporaryDirectory() as folder:
+        return file(Path(folder) / "stock.net", conv(), dense(np.ones((3, 40)))).read_bytes()
 
 
 @cache

@@ -267,3 +267,12 @@ EDITS: dict[str, Edit] = {
     "entries": more_or_less,
     "another value": other_values,
 }
+
+
+def other_field(rng: Rng, file: h5py.File) -> None:
+    """Any field of a stock file holds something else, or is gone."""
+    name = _pick(rng, _arrays(file))
+    del file[name]
+    value = _pick(rng, [*NUMBERS, *TEXTS])
+    if value is not None:
+        file[name] = value

@@ -20,7 +20,8 @@ from neuroport.netx.stock import is_stock
 from tests.hostile.__main__ import GOOD, MEGABYTES, SECONDS, run
 from tests.hostile.bombs import BOMBS
 from tests.hostile.flips import FLIPS
-from tests.hostile.mutations import mutation
+from tests.hostile.mutations import mutation, stock_mutation
+from tests.hostile.probe import probe
 from tests.hostile.structures import EDITS
 
 
@@ -38,6 +39,17 @@ def test_mutated_files_are_read_equal_or_refused_at_once_and_cheaply() -> None:
     assert found["hash"] > 10, "damage to values is seen by the hash alone"
     assert found["refused"] > 100
     assert tally.verbs > 5
+
+
+def test_mutated_stock_files_are_read_or_refused_at_once_and_cheaply(tmp_path: Path) -> None:
+    outcomes = Counter[str]()
+    for seed in range(120):
+        found = probe(stock_mutation(seed), tmp_path)
+        outcomes[found["outcome"]] += 1
+        assert found["outcome"] in ("read", "refused"), (seed, found)
+        assert found["cpu"] <= SECONDS, (seed, found)
+        assert found["memory"] <= MEGABYTES, (seed, found)
+    assert min(outcomes["read"], outcomes["refused"]) > 10, outcomes
 
 
 def test_damaged_network_does_not_pass_for_the_netx_layers_beside_its_graph(tmp_path: Path) -> None:
