@@ -163,8 +163,30 @@ def test_provenance_says_what_ran_and_how_long(
 def test_chip_time_of_an_unbalanced_graph_is_refused(engine: Backend) -> None:
     graph = unbalanced()
     engine.run(graph, FRAMES)
-    with pytest.raises(IllegalError, match=r"unequal skew meet; lower the graph"):
-        engine.run(graph, FRAMES, time_model="chip")
+    for chip in ("chip", "".join(("ch", "ip"))):  # equal, and another object
+        with pytest.raises(IllegalError, match=r"unequal skew meet; lower the graph"):
+            engine.run(graph, FRAMES, time_model=chip)
+
+
+class Noting(NumpyArithmetic):
+    """Notes what its synapses give late: by how many steps, (steps, samples) of the array."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[int, tuple[int, ...]]] = []
+
+    def late(self, out: Any, steps: int) -> Any:
+        self.noted.append((steps, out.shape[:2]))
+        return super().late(out, steps)
+
+
+def test_chip_time_sends_all_samples_one_after_the_other_through_late_synapses() -> None:
+    noted = {}
+    for time_model in ("ideal", "".join(("ch", "ip"))):
+        noting = Noting()
+        walk.walk(noting, Graph(nodes(), 3), FRAMES, progress=None, time_model=time_model, batch=2)
+        noted[time_model] = noting.noted
+    assert noted == {"ideal": [], "chip": [(1, (5 * 3 + 2, 1))] * 2}
 
 
 def test_unknown_time_model_is_refused_with_the_known_ones(engine: Backend) -> None:
