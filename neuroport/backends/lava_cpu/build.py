@@ -184,12 +184,10 @@ def _uniform(values: IntArray, shape: Shape) -> Any:
 
 def conv_matrix(node: Conv, source: Shape, target: Shape) -> csr_matrix:
     """The convolution as a sparse matrix (outputs, inputs), both flat in channel-major order."""
-    channels, height, width = source
+    _, height, width = source
     outputs, out_height, out_width = target
-    each_in, each_out = channels // node.groups, outputs // node.groups
+    each_in, each_out = node.weight.shape[1], outputs // node.groups
     rows, columns, values = [], [], []
-    out_channel, in_channel = np.arange(outputs), np.arange(each_in)
-    inputs = (out_channel // each_out * each_in)[:, None] + in_channel[None, :]
     for ky in range(node.weight.shape[2]):
         y = np.arange(out_height) * node.stride[0] - node.padding[0] + ky * node.dilation[0]
         for kx in range(node.weight.shape[3]):
@@ -198,14 +196,14 @@ def conv_matrix(node: Conv, source: Shape, target: Shape) -> csr_matrix:
             ox = np.flatnonzero((x >= 0) & (x < width))
             place_out = (oy[:, None] * out_width + ox[None, :]).reshape(-1)
             place_in = (y[oy][:, None] * width + x[ox][None, :]).reshape(-1)
-            row = (out_channel * out_height * out_width)[:, None, None] + place_out
-            column = (inputs * height * width)[:, :, None] + place_in
-            value = np.broadcast_to(node.weight[:, :, ky, kx][:, :, None], column.shape)
-            rows.append(np.broadcast_to(row, column.shape).reshape(-1))
+            tap = node.weight[:, :, ky, kx]
+            out_channel, in_channel = np.nonzero(tap)
+            row = (out_channel * out_height * out_width)[:, None] + place_out
+            in_channel = in_channel + out_channel // each_out * each_in
+            column = (in_channel * height * width)[:, None] + place_in
+            rows.append(row.reshape(-1))
             columns.append(column.reshape(-1))
-            values.append(value.reshape(-1))
-    shape = (outputs * out_height * out_width, channels * height * width)
+            values.append(np.repeat(tap[tap != 0], len(place_out)))
+    shape = (outputs * out_height * out_width, int(np.prod(source)))
     triple = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    matrix = csr_matrix(triple, shape=shape, dtype=np.int32)
-    matrix.eliminate_zeros()
-    return matrix
+    return csr_matrix(triple, shape=shape, dtype=np.int32)
