@@ -109,6 +109,16 @@ def test_committed_results_meet_what_the_readme_promises() -> None:
         assert comparison["same_predictions"]
 
 
+def test_proof_of_the_readme_is_the_committed_one() -> None:
+    proof = json.loads((ROOT / "tests" / "properties" / "proof.json").read_text())
+    said = " ".join(README.split())
+    assert f"`make prove` draws {proof['networks']:,} random residual networks" in said
+    assert f"{proof['lava-cpu networks']} of them on real Lava" in said
+    assert f"{proof['positions compared']:,} positions compared, 0 differ" in said
+    differing = [count for name, count in proof.items() if name.startswith("differing")]
+    assert differing == [0, 0, 0]
+
+
 def test_picture_and_links_of_the_readme_exist() -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README)
     local = [t for t in targets if "://" not in t]
