@@ -165,8 +165,9 @@ def never_written(file: h5py.File) -> None:
 def deep_groups(file: h5py.File) -> None:
     """Five thousand groups in one another."""
     group = file["graph"]
+    name = f"{len(group):05d}"  # the next node
     for _ in range(5000):
-        group = group.create_group("00010")
+        group = group.create_group(name)
 
 
 def crowd(file: h5py.File) -> None:

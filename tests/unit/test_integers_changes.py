@@ -31,7 +31,9 @@ def states(seed: int, top: int = TOP) -> list[int]:
 
 
 def columns(results: tuple[Any, ...]) -> list[tuple[int, ...]]:
-    return list(zip(*(np.asarray(r).astype(int).tolist() for r in results), strict=True))
+    found = [np.asarray(result) for result in results]
+    assert all(result.dtype.kind in "ib" for result in found), "integers stay integers"
+    return list(zip(*(result.astype(int).tolist() for result in found), strict=True))
 
 
 def change(act: int, residue: int, new: int, threshold: int, shift: int) -> tuple[int, int, int]:
@@ -104,3 +106,24 @@ def test_resonators_turn_saturate_and_fire(arrays: Arrays, sin: int, cos: int) -
     izhikevich = [(0, threshold - 1, 1) if i >= threshold else (r, i, 0) for r, i in turned]
     assert columns(integers.resonate_izhikevich_step(*given, sin, cos, threshold)) == izhikevich
     assert 0 < sum(s for *_, s in phase) < len(phase)
+
+
+def test_rectified_sum_of_one_is_one(arrays: Arrays) -> None:
+    zeros = arrays([0, 0, 0])
+    found = integers.sigma_delta_step(zeros, zeros, zeros, arrays([-1, 0, 1]), zeros, 1, 0, 0)
+    assert columns(found) == [(-1, 0, 0, 0), (0, 0, 0, 0), (1, 1, 0, 1)]
+
+
+def test_resonator_fires_from_the_threshold_on_as_its_phase_passes_zero(arrays: Arrays) -> None:
+    # no turn and no decay: real' = real, imag' = imag + 64
+    real, imag = [70, 69, 70, 70, 70], [-64, -64, -65, -1, 0]
+    ones, zeros = arrays([1] * 5), arrays([0] * 5)
+    phase = integers.resonate_step(arrays(real), arrays(imag), zeros, ones, 0, 4096, 70)
+    assert [s for *_, s in columns(phase)] == [1, 0, 0, 1, 0]
+    # at zero before and after: the phase does not pass it
+    still = integers.resonate_step(arrays([70]), arrays([0]), arrays([0]), arrays([0]), 0, 4096, 70)
+    assert columns(still) == [(70, 0, 0)]
+    other = integers.resonate_izhikevich_step(
+        zeros, arrays([5, 6, 7, -70, -64]), zeros, ones, 0, 4096, 70
+    )
+    assert columns(other) == [(0, 69, 0), (0, 69, 1), (0, 69, 1), (0, -6, 0), (0, 0, 0)]
