@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neuroport.data.digits import Split, direct_frames, load_digits
+from neuroport.data.loading import load_data
+from neuroport.data.samples import Frames, Samples, Split, frames_of, over_time
 from neuroport.errors import TrainingError
 from neuroport.files import write_atomic
 from neuroport.quantization.scales import freeze_scales, is_integer
@@ -57,11 +57,12 @@ def fit(
         _write_metrics(folder, state)  # the run may have ended between the two files
     if state.epoch >= recipe.epochs > 0:
         return net.eval()
-    data = data or load_digits(recipe.data)
+    data = data or load_data(recipe.data)
     while state.epoch < recipe.epochs:
         quantized = state.epoch >= recipe.training.epochs
         if quantized and not is_integer(net):
-            freeze_scales(net, _frames(data.test_images[:1], recipe))
+            first = frames_of(data.test, slice(1), recipe.data.steps)
+            freeze_scales(net, _tensor(first))
         optimizer = _optimizer(net, recipe, state, quantized)
         metrics = _epoch(net, optimizer, data, recipe, state.epoch, say)
         state.metrics.append(metrics)
@@ -75,16 +76,14 @@ def fit(
 
 
 @torch.no_grad()
-def evaluate(
-    net: nn.Module, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], steps: int
-) -> int:
-    """Number of correctly classified images."""
+def evaluate(net: nn.Module, samples: Samples, steps: int) -> int:
+    """Number of correctly classified samples."""
     net.eval()
     correct = 0
-    for first in range(0, len(images), 100):
+    for first in range(0, len(samples.labels), 100):
         part = slice(first, first + 100)
-        frames = torch.from_numpy(direct_frames(images[part], steps).astype(np.float32))
-        correct += int((net(frames).argmax(1).numpy() == labels[part]).sum())
+        classes = net(_tensor(frames_of(samples, part, steps))).argmax(1).numpy()
+        correct += int((classes == samples.labels[part]).sum())
     return correct
 
 
@@ -116,8 +115,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _frames(images: npt.NDArray[np.uint8], recipe: Recipe) -> Tensor:
-    return torch.from_numpy(direct_frames(images, recipe.data.steps).astype(np.float32))
+def _tensor(frames: Frames) -> Tensor:
+    return torch.from_numpy(frames.astype(np.float32))
 
 
 def _epoch(
@@ -132,7 +131,7 @@ def _epoch(
     phase = "quantized" if quantized else "float"
     started = time.perf_counter()
     rng = np.random.default_rng((recipe.seed, epoch))
-    order = rng.permutation(len(data.train_labels))
+    order = rng.permutation(len(data.train.labels))
     batch = recipe.training.batch
     batches = len(order) // batch
     if batches == 0:
@@ -144,12 +143,12 @@ def _epoch(
     total = 0.0
     for index in range(batches):
         chosen = order[index * batch : (index + 1) * batch]
-        images = _shifted(data.train_images[chosen], recipe.training.shift, rng)
+        views = _shifted(data.train.views(chosen), recipe.training.shift, rng)
         rate = _learning_rate(recipe, epoch, index, batches)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        logits = net(_frames(images, recipe))
-        loss = F.cross_entropy(logits, torch.from_numpy(data.train_labels[chosen]))
+        logits = net(_tensor(over_time(views, recipe.data.steps)))
+        loss = F.cross_entropy(logits, torch.from_numpy(data.train.labels[chosen]))
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(
@@ -170,14 +169,14 @@ def _epoch(
                 "loss": total / (index + 1),
             }
         )
-    correct = evaluate(net, data.test_images, data.test_labels, recipe.data.steps)
+    correct = evaluate(net, data.test, recipe.data.steps)
     return {
         "phase": phase,
         "epoch": epoch + 1,
         "epochs": recipe.epochs,
         "loss": total / batches,
-        "accuracy": 100 * correct / len(data.test_labels),
-        "samples": len(data.test_labels),
+        "accuracy": 100 * correct / len(data.test.labels),
+        "samples": len(data.test.labels),
         "seconds": time.perf_counter() - started,
     }
 
@@ -198,17 +197,16 @@ def _learning_rate(recipe: Recipe, epoch: int, index: int, batches: int) -> floa
     return peak * 0.5 * (1 + math.cos(math.pi * (done - warmup) / max(total - warmup, 1e-9)))
 
 
-def _shifted(
-    images: npt.NDArray[np.uint8], most: int, rng: np.random.Generator
-) -> npt.NDArray[np.uint8]:
-    """Each image moved by up to ``most`` pixels in each direction, zeros moving in."""
+def _shifted(views: Frames, most: int, rng: np.random.Generator) -> Frames:
+    """Each sample (S, N, C, H, W) moved by up to ``most`` pixels each way, zeros moving in."""
     if most == 0:
-        return images
-    padded = np.pad(images, ((0, 0), (0, 0), (most, most), (most, most)))
-    offsets = rng.integers(0, 2 * most + 1, (len(images), 2))
-    height, width = images.shape[2:]
+        return views
+    height, width = views.shape[3:]
+    padded = np.pad(views, ((0, 0), (0, 0), (0, 0), (most, most), (most, most)))
+    offsets = rng.integers(0, 2 * most + 1, (views.shape[1], 2))
     return np.stack(
-        [p[:, y : y + height, x : x + width] for p, (y, x) in zip(padded, offsets, strict=True)]
+        [padded[:, n, :, y : y + height, x : x + width] for n, (y, x) in enumerate(offsets)],
+        axis=1,
     )
 
 
