@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 import neuroport as port
 from neuroport.backends.base import backend
@@ -41,7 +39,7 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
     """
     backend("lava-cpu")  # refuse before minutes of training, not after
     from neuroport.data.loading import load_data
-    from neuroport.data.samples import frames_of
+    from neuroport.data.samples import frames_of, save_array
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import evaluate, fit
 
@@ -77,8 +75,8 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
 
     frames = np.ascontiguousarray(frames_of(data.test, slice(samples), recipe.data.steps))
     labels = data.test.labels[:samples]
-    _save_array(folder / "frames.npy", frames)
-    _save_array(folder / "labels.npy", labels)
+    save_array(folder / "frames.npy", frames)
+    save_array(folder / "labels.npy", labels)
     traces: dict[str, Trace] = {}
     for engine, network in (("module", net), ("reference", net_path), ("lava-cpu", net_path)):
         with _timed(seconds, f"run {engine}"), progress_bar(engine) as progress:
@@ -137,12 +135,6 @@ def _trainable(net: nn.Module) -> int:
 
 def _relays(graph: Graph) -> int:
     return len([node for node in graph if isinstance(node, Relay)])
-
-
-def _save_array(path: Path, array: npt.NDArray[Any]) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    write_atomic(path, buffer.getvalue())
 
 
 def _accuracy(percent: float, samples: int) -> dict[str, float]:

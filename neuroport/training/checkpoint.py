@@ -51,8 +51,9 @@ def build_network(recipe: Recipe) -> nn.Module:
     """The untrained network of a recipe; weights depend on the recipe's seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        net = recipe.network
-        return MsResNet(net.blocks, net.widths, shortcut=net.shortcut)
+        net, data = recipe.network, recipe.data
+        channels = data.shape[0]
+        return MsResNet(net.blocks, net.widths, channels, data.classes, shortcut=net.shortcut)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:

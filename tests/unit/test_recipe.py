@@ -155,7 +155,15 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[data]\ndataset = "cifar10"', "data.dataset is 'cifar10'; known: 'mnist5k'"),
+        ('[data]\ndataset = "mnist"', "data.dataset is 'mnist'; known: 'mnist5k', 'saccades'"),
+        ('[data]\ndataset = "saccades"\nbinning = "events"', "data.binning is 'events'"),
+        ('[data]\ndataset = "saccades"\nwindow = -1', "data.window is -1"),
+        ('[data]\ndataset = "saccades"\nbinning = "count"\nwindow = 9', "binned by count"),
+        ("[data]\nwindow = 9", "mnist5k has pictures"),
+        ('[data]\nbinning = "count"', "mnist5k has pictures"),
+        ("[data]\nsize = 27", "data.size is 27; the pictures of mnist5k have 28"),
+        ('[data]\ndataset = "saccades"\nsize = 1025', "data.size is 1025"),
+        ("[data]\ntrain = 0", "data.train is 0; use at least 10 samples"),
         ("[data]\nsteps = 0", "data.steps is 0"),
         ("[data]\nsteps = 65", "data.steps is 65"),
         ("[data]\ntrain = 9", "data.train is 9"),
