@@ -45,8 +45,8 @@ class DataRecipe:
     ``train`` and ``test`` may be 0, all samples, where the dataset comes with its own split.
     ``root`` is the folder that holds it; for ``saccades``, which are simulated, where they are kept
     (the user's cache folder if empty). Events are binned by ``time`` or by ``count``; ``window`` is
-    a step in microseconds, 0 the recording's length / T. ``size`` is a frame's side, 0 the
-    sensor's.
+    a step in microseconds, 0 the recording's length / T. ``size`` is a frame's side and
+    ``classes`` the number of classes, 0 the dataset's own.
     """
 
     dataset: str = "mnist5k"
@@ -58,6 +58,7 @@ class DataRecipe:
     binning: str = "time"
     window: int = 0
     size: int = 0
+    classes: int = 0
 
     def __post_init__(self) -> None:
         names = ", ".join(repr(name) for name in KNOWN)
@@ -81,12 +82,17 @@ class DataRecipe:
         )
         _require(0 <= self.size <= 1024, f"data.size is {self.size}; use 0 to 1024 pixels")
         _require(
-            known.events or self.size in (0, known.height),
+            known.resized or self.size in (0, known.height),
             f"data.size is {self.size}; the pictures of {self.dataset} have {known.height}",
         )
         _require(
-            self.root != "" or not known.root,
-            f"data.root is missing; name the folder that holds {self.dataset}",
+            self.classes in (0, known.classes) or (self.dataset == "imagenet" and self.classes > 1),
+            f"data.classes is {self.classes}; {self.dataset} has {known.classes}",
+        )
+        _require(
+            self.root != "" or not known.layout,
+            f"data.root is missing; name the folder that holds {known.layout} "
+            f"(published at {known.published})",
         )
 
     def _check_samples(self, known: Dataset) -> None:
@@ -114,9 +120,9 @@ class DataRecipe:
         return known.channels, self.size or known.height, self.size or known.width
 
     @property
-    def classes(self) -> int:
+    def class_count(self) -> int:
         """Number of classes."""
-        return self.known.classes
+        return self.classes or self.known.classes
 
 
 @dataclass(frozen=True)

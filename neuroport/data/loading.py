@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.data import cache, nmnist
+from neuroport.data import cache, nmnist, pictures, tonics
 from neuroport.data.digits import load_digits
 from neuroport.data.events import Binning, Events, Recordings
-from neuroport.data.samples import Labels, Split, taking_turns
+from neuroport.data.places import located
+from neuroport.data.samples import Frames, Labels, Samples, Split, taking_turns
 from neuroport.errors import RecipeError
 from neuroport.recipe import DataRecipe
 
@@ -24,6 +26,21 @@ class Source(Protocol):
     def read(self, number: int) -> Events: ...
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """Some samples of a set, renumbered."""
+
+    whole: Samples
+    numbers: npt.NDArray[np.int64]
+
+    @property
+    def labels(self) -> Labels:
+        return self.whole.labels[self.numbers]
+
+    def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
+        return self.whole.views(self.numbers[chosen])
+
+
 def load_data(recipe: DataRecipe) -> Split:
     """The samples that a recipe names; any prefix of either set is balanced over the classes.
 
@@ -35,29 +52,41 @@ def load_data(recipe: DataRecipe) -> Split:
     """
     if recipe.dataset == "mnist5k":
         return load_digits(recipe)
-    folder = cache.saccades(recipe)
-    train, test = (nmnist.Folder(folder, train) for train in (True, False))
-    return Split(_recordings(train, recipe, "train"), _recordings(test, recipe, "test"))
+    train, test = (
+        Chosen(whole, _chosen(whole.labels, recipe, half))
+        for half, whole in (("train", _whole(recipe, True)), ("test", _whole(recipe, False)))
+    )
+    return Split(train, test)
 
 
-def _recordings(source: Source, recipe: DataRecipe, half: str) -> Recordings:
-    chosen = _chosen(source.labels, recipe, half)
-    known = recipe.known
-    binning = Binning(
-        recipe.steps,
-        recipe.binning,
-        recipe.window,
-        (known.height, known.width),
-        recipe.shape[1:],
-    )
-    return Recordings(
-        lambda number: source.read(int(chosen[number])), source.labels[chosen], binning
-    )
+def _whole(recipe: DataRecipe, train: bool) -> Samples:
+    if recipe.known.events:
+        return _recordings(_source(recipe, train), recipe)
+    if recipe.dataset == "imagenet":
+        return pictures.folders(recipe, train)
+    return pictures.cifar(recipe, train)
+
+
+def _source(recipe: DataRecipe, train: bool) -> Source:
+    if recipe.dataset == "saccades":
+        return nmnist.Folder(cache.saccades(recipe), train)
+    if recipe.dataset == "nmnist":
+        return nmnist.Folder(located(recipe, "NMNIST", ("Train", "Test")), train)
+    if recipe.dataset == "dvsgesture":
+        needed = ("ibmGestureTrain", "ibmGestureTest")
+        return tonics.Gesture(located(recipe, "DVSGesture", needed), train)
+    return tonics.Cifar10Dvs(located(recipe, "CIFAR10DVS", ("airplane", "truck")), train)
+
+
+def _recordings(source: Source, recipe: DataRecipe) -> Recordings:
+    sensor = (recipe.known.height, recipe.known.width)
+    binning = Binning(recipe.steps, recipe.binning, recipe.window, sensor, recipe.shape[1:])
+    return Recordings(source.read, source.labels, binning)
 
 
 def _chosen(labels: Labels, recipe: DataRecipe, half: str) -> npt.NDArray[np.int64]:
     wanted = getattr(recipe, half) or len(labels)
-    if wanted > len(labels):
+    if wanted > len(labels) or wanted == 0:
         raise RecipeError(
             f"data.{half} is {wanted}; {recipe.dataset} has {len(labels)} such samples: "
             "use at most as many, or 0 for all"

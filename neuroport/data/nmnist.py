@@ -42,7 +42,7 @@ class Folder:
             from tonic.datasets import NMNIST
         except ImportError as error:
             raise BackendError(
-                "events are read with the package tonic, which is not installed; "
+                "recordings are read with the package tonic, which is not installed; "
                 "pip install 'neuroport[train]'"
             ) from error
 

@@ -53,7 +53,7 @@ def build_network(recipe: Recipe) -> nn.Module:
         torch.manual_seed(recipe.seed)
         net, data = recipe.network, recipe.data
         channels = data.shape[0]
-        return MsResNet(net.blocks, net.widths, channels, data.classes, shortcut=net.shortcut)
+        return MsResNet(net.blocks, net.widths, channels, data.class_count, shortcut=net.shortcut)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:
