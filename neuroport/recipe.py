@@ -34,6 +34,14 @@ def _positive(value: float, name: str) -> None:
     _require(0 < value < math.inf, f"{name} must be positive, not {value}")
 
 
+def _fraction(value: float, name: str) -> None:
+    _require(0 <= value < 1, f"{name} is {value}; use 0 to less than 1")
+
+
+def _one_of(value: str, known: tuple[str, ...], name: str) -> None:
+    _require(value in known, f"{name} is {value!r}; use {', '.join(map(repr, known))}")
+
+
 def _seed(value: int, name: str) -> None:
     _require(0 <= value < 1 << 63, f"{name} is {value}; use 0 to 2**63 - 1")
 
@@ -67,10 +75,7 @@ class DataRecipe:
         _require(1 <= self.steps <= 64, f"data.steps is {self.steps}; use 1 to 64")
         self._check_samples(known)
         _seed(self.split_seed, "data.split_seed")
-        _require(
-            self.binning in ("time", "count"),
-            f"data.binning is {self.binning!r}; use 'time' or 'count'",
-        )
+        _one_of(self.binning, ("time", "count"), "data.binning")
         _require(self.window >= 0, f"data.window is {self.window}; use 0 or more microseconds")
         _require(
             self.window == 0 or self.binning == "time",
@@ -149,7 +154,15 @@ class NetworkRecipe:
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """Real-valued phase: AdamW, warm-up in epochs, cosine to zero; random shifts in pixels."""
+    """Real-valued phase: optimizer, schedule of its rate, augmentation, checkpoints.
+
+    ``optimizer`` is ``adamw`` or ``sgd`` (with ``momentum``, ``nesterov``), in both phases.
+    ``schedule`` comes after a warm-up in epochs: ``cosine`` (to zero), ``step`` (times ``decay``
+    after every ``decay_epochs``) or ``constant``. ``clip`` bounds the norm of the gradient, 0 does
+    not. Random shifts are in pixels, ``rotate`` in degrees, ``scale`` as a fraction, ``flip`` left
+    to right. A checkpoint is written after each epoch, and within one after every
+    ``checkpoint_steps`` batches (0: not).
+    """
 
     epochs: int = 8
     batch: int = 50
@@ -157,6 +170,18 @@ class TrainingRecipe:
     weight_decay: float = 0.01
     warmup: float = 1.0
     shift: int = 1
+    optimizer: str = "adamw"
+    momentum: float = 0.9
+    nesterov: bool = False
+    schedule: str = "cosine"
+    decay: float = 0.1
+    decay_epochs: int = 40
+    label_smoothing: float = 0.0
+    clip: float = 0.0
+    flip: bool = False
+    rotate: float = 0.0
+    scale: float = 0.0
+    checkpoint_steps: int = 0
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, f"training.epochs is {self.epochs}; use 0 or more")
@@ -171,11 +196,33 @@ class TrainingRecipe:
             f"training.warmup is {self.warmup}; use 0 or more epochs",
         )
         _require(0 <= self.shift <= 8, f"training.shift is {self.shift}; use 0 to 8 pixels")
+        _one_of(self.optimizer, ("adamw", "sgd"), "training.optimizer")
+        _fraction(self.momentum, "training.momentum")
+        _require(
+            self.momentum > 0 or not self.nesterov,
+            "training.nesterov is true, but training.momentum is 0; give it a momentum",
+        )
+        _one_of(self.schedule, ("cosine", "step", "constant"), "training.schedule")
+        _require(0 < self.decay <= 1, f"training.decay is {self.decay}; use more than 0, up to 1")
+        _require(
+            self.decay_epochs >= 1, f"training.decay_epochs is {self.decay_epochs}; use 1 or more"
+        )
+        _fraction(self.label_smoothing, "training.label_smoothing")
+        _require(0 <= self.clip < math.inf, f"training.clip is {self.clip}; use 0 or more")
+        _require(0 <= self.rotate <= 180, f"training.rotate is {self.rotate}; use 0 to 180 degrees")
+        _fraction(self.scale, "training.scale")
+        _require(
+            self.checkpoint_steps >= 0,
+            f"training.checkpoint_steps is {self.checkpoint_steps}; use 0 or more batches",
+        )
 
 
 @dataclass(frozen=True)
 class QuantizationRecipe:
-    """Quantization-aware phase: the forward pass is the integer network; cosine to zero."""
+    """Quantization-aware phase: the forward pass is the integer network; cosine to zero.
+
+    Optimizer, batch, augmentation and the like are those of ``[training]``.
+    """
 
     epochs: int = 2
     learning_rate: float = 0.001
@@ -280,7 +327,7 @@ def _convert(wanted: Any, value: Any, name: str) -> Any:
         return _build(wanted, value, f"{name}.")
     if wanted is float and type(value) is int:
         return float(value)
-    if wanted in (int, float, str):
+    if wanted in (bool, int, float, str):
         if type(value) is not wanted:
             raise RecipeError(f"{name} is {value!r}; expected {wanted.__name__}")
         return value
