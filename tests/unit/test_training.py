@@ -28,13 +28,13 @@ from neuroport.training.fit import fit  # noqa: E402
 from neuroport.training.optimizing import learning_rate  # noqa: E402
 
 
-def recipe_of(**training: Any) -> Recipe:
+def recipe_of(quantized: int = 1, **training: Any) -> Recipe:
     return from_dict(
         {
             "data": {"steps": 2, "train": 20, "test": 10},
             "network": {"widths": [3, 4, 5]},
             "training": {"epochs": 2, "batch": 5, **training},
-            "quantization": {"epochs": 1},
+            "quantization": {"epochs": quantized},
         }
     )
 
@@ -217,10 +217,21 @@ class StoppedError(Exception):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("dropout", [False, True])
 def test_training_goes_on_from_the_middle_of_an_epoch(
-    optimizer: str, data: Split, tmp_path: Path
+    optimizer: str, dropout: bool, data: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = recipe_of(optimizer=optimizer, flip=True, checkpoint_steps=3)
+    choice = {"optimizer": optimizer, "flip": True}
+    if dropout:  # a network that draws random numbers itself, in its real-valued phase
+        choice |= {"quantized": 0, "epochs": 3}
+
+        def dropping(recipe: Recipe) -> Any:
+            net = build_network(recipe)
+            net.register_forward_pre_hook(lambda m, x: F.dropout(x[0], 0.2, m.training))
+            return net
+
+        monkeypatch.setattr("neuroport.training.fit.build_network", dropping)
+    recipe = recipe_of(**choice, checkpoint_steps=3)
     seen: list[tuple[int, int]] = []
     for epoch, batch in ((0, 4), (2, 4)):
 
@@ -236,7 +247,7 @@ def test_training_goes_on_from_the_middle_of_an_epoch(
     got = trained(recipe, tmp_path / "run", data)
     assert seen.count((0, 3)) == 1  # not done again
     assert seen.count((0, 4)) == 2
-    plain = recipe_of(optimizer=optimizer, flip=True)
+    plain = recipe_of(**choice)
     assert_equal(got, trained(plain, tmp_path / "plain", data))
     losses = [
         [m["loss"] for m in read_checkpoint(tmp_path / name).metrics] for name in ("run", "plain")
