@@ -125,6 +125,30 @@ def train(recipe: str, folder: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("folder", type=_path)
+@click.option("-o", "--out", type=_path, required=True, help=".npy file of frames to write.")
+@click.option("--labels", type=_path, help=".npy file of their classes to write.")
+@click.option("--samples", default=100, show_default=True, help="How many held-out samples.")
+@_json_option
+def frames(folder: Path, out: Path, labels: Path | None, samples: int, as_json: bool) -> None:
+    """Write held-out samples of the training in FOLDER as frames (T, N, C, H, W)."""
+    from neuroport.data.loading import load_data
+    from neuroport.data.samples import frames_of, save_array
+    from neuroport.training.checkpoint import read_checkpoint
+
+    recipe = read_checkpoint(folder).recipe
+    test = load_data(recipe.data).test
+    if not 1 <= samples <= len(test.labels):
+        raise FramesError(f"--samples is {samples}; use 1 to {len(test.labels)} held-out samples")
+    found = frames_of(test, slice(samples), recipe.data.steps)
+    say = _Out(as_json)
+    say.line(f"wrote {save_array(out, found)}: {found.dtype} {found.shape}")
+    if labels is not None:
+        say.line(f"wrote {save_array(labels, test.labels[:samples])}")
+    say.result({"frames": str(out), "labels": str(labels or ""), "shape": list(found.shape)})
+
+
+@cli.command()
+@click.argument("folder", type=_path)
 @click.option("-o", "--out", type=_path, help="Graph file; FOLDER/quantized.graph by default.")
 @_json_option
 def quantize(folder: Path, out: Path | None, as_json: bool) -> None:
@@ -136,7 +160,7 @@ def quantize(folder: Path, out: Path | None, as_json: bool) -> None:
     from neuroport.training.checkpoint import load, read_checkpoint
 
     recipe = read_checkpoint(folder).recipe
-    graph = to_graph(load(folder), np.zeros((recipe.data.steps, 1, 1, 28, 28)))
+    graph = to_graph(load(folder), np.zeros((recipe.data.steps, 1, *recipe.data.shape)))
     path = save(graph, out or folder / "quantized.graph")
     _say_graph(_Out(as_json), path, graph)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 import neuroport as port
 from neuroport.backends.base import backend
@@ -40,7 +38,8 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
         NeuroportError: a stage refused or failed; earlier stages' files are kept.
     """
     backend("lava-cpu")  # refuse before minutes of training, not after
-    from neuroport.data.digits import direct_frames, load_digits
+    from neuroport.data.loading import load_data
+    from neuroport.data.samples import frames_of, save_array
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import evaluate, fit
 
@@ -52,18 +51,18 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
 
     line(f"train     {recipe.name}: {recipe.data.train} digits, T = {recipe.data.steps}")
     with _timed(seconds, "train"), training_report(line) as report:
-        data = load_digits(recipe.data)
+        data = load_data(recipe.data)
         net = fit(recipe, folder, report=report, data=data)
     write_atomic(folder / "recipe.toml", recipe_text(recipe_path))
     metrics = read_checkpoint(folder).metrics
 
     with _timed(seconds, "quantize"):
-        graph = port.quantize(net, direct_frames(data.test_images[:1], recipe.data.steps))
+        graph = port.quantize(net, frames_of(data.test, slice(1), recipe.data.steps))
         save(graph, folder / "quantized.graph")
     line(f"quantize  {folder}/quantized.graph: {len(graph)} nodes, integers from here on")
 
     with _timed(seconds, "evaluate"):
-        correct = evaluate(net, data.test_images, data.test_labels, recipe.data.steps)
+        correct = evaluate(net, data.test, recipe.data.steps)
     with _timed(seconds, "lower"):
         chip = port.lower(graph)
         save(chip, folder / "lowered.graph")
@@ -74,10 +73,10 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
         net_path = port.export(chip, folder / f"{recipe.name}.net")
     line(f"export    {net_path}: {net_path.stat().st_size / 1024:.0f} KiB")
 
-    frames = np.ascontiguousarray(direct_frames(data.test_images[:samples], recipe.data.steps))
-    labels = data.test_labels[:samples]
-    _save_array(folder / "frames.npy", frames)
-    _save_array(folder / "labels.npy", labels)
+    frames = np.ascontiguousarray(frames_of(data.test, slice(samples), recipe.data.steps))
+    labels = data.test.labels[:samples]
+    save_array(folder / "frames.npy", frames)
+    save_array(folder / "labels.npy", labels)
     traces: dict[str, Trace] = {}
     for engine, network in (("module", net), ("reference", net_path), ("lava-cpu", net_path)):
         with _timed(seconds, f"run {engine}"), progress_bar(engine) as progress:
@@ -93,7 +92,7 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
         line(f"compare   {comparison}".replace("\n", "\n          "))
     phases = {m["phase"]: m for m in metrics}
     lava_correct = int((traces["lava-cpu"].predictions == labels).sum())
-    total = len(data.test_labels)
+    total = len(data.test.labels)
     results: dict[str, Any] = {
         "name": recipe.name,
         "recipe": recipe.to_dict(),
@@ -136,12 +135,6 @@ def _trainable(net: nn.Module) -> int:
 
 def _relays(graph: Graph) -> int:
     return len([node for node in graph if isinstance(node, Relay)])
-
-
-def _save_array(path: Path, array: npt.NDArray[Any]) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    write_atomic(path, buffer.getvalue())
 
 
 def _accuracy(percent: float, samples: int) -> dict[str, float]:

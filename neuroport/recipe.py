@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from neuroport.data.known import KNOWN, Dataset
 from neuroport.errors import RecipeError, StorageError
 from neuroport.files import read_bytes
 
@@ -33,28 +34,100 @@ def _positive(value: float, name: str) -> None:
     _require(0 < value < math.inf, f"{name} must be positive, not {value}")
 
 
+def _fraction(value: float, name: str) -> None:
+    _require(0 <= value < 1, f"{name} is {value}; use 0 to less than 1")
+
+
+def _one_of(value: str, known: tuple[str, ...], name: str) -> None:
+    _require(value in known, f"{name} is {value!r}; use {', '.join(map(repr, known))}")
+
+
 def _seed(value: int, name: str) -> None:
     _require(0 <= value < 1 << 63, f"{name} is {value}; use 0 to 2**63 - 1")
 
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """Dataset, number of steps T, and how many samples to use (split with its own seed)."""
+    """Dataset, number of steps T, and how many samples to use (chosen with their own seed).
+
+    ``train`` and ``test`` may be 0, all samples, where the dataset comes with its own split.
+    ``root`` is the folder that holds it; for ``saccades``, which are simulated, where they are kept
+    (the user's cache folder if empty). Events are binned by ``time`` or by ``count``; ``window`` is
+    a step in microseconds, 0 the recording's length / T. ``size`` is a frame's side and
+    ``classes`` the number of classes, 0 the dataset's own.
+    """
 
     dataset: str = "mnist5k"
     steps: int = 4
     train: int = 4000
     test: int = 1000
     split_seed: int = 0
+    root: str = ""
+    binning: str = "time"
+    window: int = 0
+    size: int = 0
+    classes: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.dataset == "mnist5k", f"data.dataset is {self.dataset!r}; known: 'mnist5k'")
+        names = ", ".join(repr(name) for name in KNOWN)
+        _require(self.dataset in KNOWN, f"data.dataset is {self.dataset!r}; known: {names}")
+        known = self.known
         _require(1 <= self.steps <= 64, f"data.steps is {self.steps}; use 1 to 64")
-        _require(self.train >= 10, f"data.train is {self.train}; use at least 10 samples")
-        _require(self.test >= 10, f"data.test is {self.test}; use at least 10 samples")
+        self._check_samples(known)
         _seed(self.split_seed, "data.split_seed")
+        _one_of(self.binning, ("time", "count"), "data.binning")
+        _require(self.window >= 0, f"data.window is {self.window}; use 0 or more microseconds")
+        _require(
+            self.window == 0 or self.binning == "time",
+            f"data.window is {self.window}, but samples are binned by count; leave it out",
+        )
+        _require(
+            known.events or (self.binning == "time" and self.window == 0),
+            f"data.binning and data.window are for events; {self.dataset} has pictures",
+        )
+        _require(0 <= self.size <= 1024, f"data.size is {self.size}; use 0 to 1024 pixels")
+        _require(
+            known.resized or self.size in (0, known.height),
+            f"data.size is {self.size}; the pictures of {self.dataset} have {known.height}",
+        )
+        _require(
+            self.classes in (0, known.classes) or (self.dataset == "imagenet" and self.classes > 1),
+            f"data.classes is {self.classes}; {self.dataset} has {known.classes}",
+        )
+        _require(
+            self.root != "" or not known.layout,
+            f"data.root is missing; name the folder that holds {known.layout} "
+            f"(published at {known.published})",
+        )
+
+    def _check_samples(self, known: Dataset) -> None:
+        for name, value in (("train", self.train), ("test", self.test)):
+            whole = "" if known.samples else ", or 0 for all"
+            _require(
+                value >= 10 or (value == 0 and not known.samples),
+                f"data.{name} is {value}; use at least 10 samples{whole}",
+            )
         total = self.train + self.test
-        _require(total <= 5000, f"data.train + data.test is {total}; the dataset has 5000 samples")
+        _require(
+            not known.samples or total <= known.samples,
+            f"data.train + data.test is {total}; the dataset has {known.samples} samples",
+        )
+
+    @property
+    def known(self) -> Dataset:
+        """Facts of the dataset."""
+        return KNOWN[self.dataset]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of a frame."""
+        known = self.known
+        return known.channels, self.size or known.height, self.size or known.width
+
+    @property
+    def class_count(self) -> int:
+        """Number of classes."""
+        return self.classes or self.known.classes
 
 
 @dataclass(frozen=True)
@@ -81,7 +154,15 @@ class NetworkRecipe:
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """Real-valued phase: AdamW, warm-up in epochs, cosine to zero; random shifts in pixels."""
+    """Real-valued phase: optimizer, schedule of its rate, augmentation, checkpoints.
+
+    ``optimizer`` is ``adamw`` or ``sgd`` (with ``momentum``, ``nesterov``), in both phases.
+    ``schedule`` comes after a warm-up in epochs: ``cosine`` (to zero), ``step`` (times ``decay``
+    after every ``decay_epochs``) or ``constant``. ``clip`` bounds the norm of the gradient, 0 does
+    not. Random shifts are in pixels, ``rotate`` in degrees, ``scale`` as a fraction, ``flip`` left
+    to right. A checkpoint is written after each epoch, and within one after every
+    ``checkpoint_steps`` batches (0: not).
+    """
 
     epochs: int = 8
     batch: int = 50
@@ -89,6 +170,18 @@ class TrainingRecipe:
     weight_decay: float = 0.01
     warmup: float = 1.0
     shift: int = 1
+    optimizer: str = "adamw"
+    momentum: float = 0.9
+    nesterov: bool = False
+    schedule: str = "cosine"
+    decay: float = 0.1
+    decay_epochs: int = 40
+    label_smoothing: float = 0.0
+    clip: float = 0.0
+    flip: bool = False
+    rotate: float = 0.0
+    scale: float = 0.0
+    checkpoint_steps: int = 0
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, f"training.epochs is {self.epochs}; use 0 or more")
@@ -103,11 +196,33 @@ class TrainingRecipe:
             f"training.warmup is {self.warmup}; use 0 or more epochs",
         )
         _require(0 <= self.shift <= 8, f"training.shift is {self.shift}; use 0 to 8 pixels")
+        _one_of(self.optimizer, ("adamw", "sgd"), "training.optimizer")
+        _fraction(self.momentum, "training.momentum")
+        _require(
+            self.momentum > 0 or not self.nesterov,
+            "training.nesterov is true, but training.momentum is 0; give it a momentum",
+        )
+        _one_of(self.schedule, ("cosine", "step", "constant"), "training.schedule")
+        _require(0 < self.decay <= 1, f"training.decay is {self.decay}; use more than 0, up to 1")
+        _require(
+            self.decay_epochs >= 1, f"training.decay_epochs is {self.decay_epochs}; use 1 or more"
+        )
+        _fraction(self.label_smoothing, "training.label_smoothing")
+        _require(0 <= self.clip < math.inf, f"training.clip is {self.clip}; use 0 or more")
+        _require(0 <= self.rotate <= 180, f"training.rotate is {self.rotate}; use 0 to 180 degrees")
+        _fraction(self.scale, "training.scale")
+        _require(
+            self.checkpoint_steps >= 0,
+            f"training.checkpoint_steps is {self.checkpoint_steps}; use 0 or more batches",
+        )
 
 
 @dataclass(frozen=True)
 class QuantizationRecipe:
-    """Quantization-aware phase: the forward pass is the integer network; cosine to zero."""
+    """Quantization-aware phase: the forward pass is the integer network; cosine to zero.
+
+    Optimizer, batch, augmentation and the like are those of ``[training]``.
+    """
 
     epochs: int = 2
     learning_rate: float = 0.001
@@ -212,7 +327,7 @@ def _convert(wanted: Any, value: Any, name: str) -> Any:
         return _build(wanted, value, f"{name}.")
     if wanted is float and type(value) is int:
         return float(value)
-    if wanted in (int, float, str):
+    if wanted in (bool, int, float, str):
         if type(value) is not wanted:
             raise RecipeError(f"{name} is {value!r}; expected {wanted.__name__}")
         return value

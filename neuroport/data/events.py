@@ -1,0 +1,90 @@
+"""Events become frames: counts per step, polarity and pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.data.samples import Frames, Labels
+
+EVENT = np.dtype([("x", np.int32), ("y", np.int32), ("t", np.int64), ("p", np.int8)])
+MOST = 255  # a frame's element is 8 bit; more events than that in one place and step count as 255
+KEPT = 2 << 30  # frames of a set that need no more bytes than this are binned once and kept
+
+Events = npt.NDArray[Any]  # of EVENT: column, row, microseconds, polarity (0 OFF, 1 ON)
+
+
+@dataclass(frozen=True)
+class Binning:
+    """How events become T frames.
+
+    Args:
+        steps: T.
+        by: ``time`` (windows of equal length) or ``count`` (groups of equally many events).
+        window: microseconds of a window, counted from a recording's first event, later events being
+            left out; 0 divides the recording's own length by T.
+        sensor: rows and columns of the sensor.
+        size: rows and columns of a frame; a pixel takes the events of the sensor's pixels above it.
+    """
+
+    steps: int
+    by: str
+    window: int
+    sensor: tuple[int, int]
+    size: tuple[int, int]
+
+    def frames(self, events: Events) -> Frames:
+        """Counts (T, 2, H, W), OFF then ON, at most 255."""
+        height, width = self.size
+        shape = (self.steps, 2, height, width)
+        if len(events) == 0:
+            return np.zeros(shape, np.uint8)
+        step = self._steps_of(events["t"])
+        row = events["y"].astype(np.int64) * height // self.sensor[0]
+        column = events["x"].astype(np.int64) * width // self.sensor[1]
+        place = ((step * 2 + events["p"]) * height + row) * width + column
+        inside = (step < self.steps) & (row >= 0) & (row < height)
+        inside &= (column >= 0) & (column < width)
+        counts = np.bincount(place[inside], minlength=int(np.prod(shape)))
+        return np.minimum(counts, MOST).astype(np.uint8).reshape(shape)
+
+    def _steps_of(self, t: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        if self.by == "count":
+            rank = np.empty(len(t), np.int64)
+            rank[np.argsort(t, kind="stable")] = np.arange(len(t))
+            return rank * self.steps // len(t)
+        since = t.astype(np.int64) - int(t.min())
+        if self.window:
+            return since // self.window
+        return since * self.steps // (int(since.max()) + 1)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Samples that are recordings of events, read when they are needed.
+
+    Args:
+        read: the events of the recording of a number.
+        labels: class of each.
+    """
+
+    read: Callable[[int], Events]
+    labels: Labels
+    binning: Binning
+    _kept: dict[int, Frames] = field(default_factory=dict, repr=False)
+
+    def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
+        numbers = np.arange(len(self.labels))[chosen]
+        return np.stack([self._frames(int(number)) for number in numbers], axis=1)
+
+    def _frames(self, number: int) -> Frames:
+        if number in self._kept:
+            return self._kept[number]
+        frames = self.binning.frames(self.read(number))
+        if frames.nbytes * len(self.labels) <= KEPT:
+            self._kept[number] = frames
+        return frames

@@ -1,0 +1,94 @@
+"""From the [data] table of a recipe to samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.data import cache, nmnist, pictures, tonics
+from neuroport.data.digits import load_digits
+from neuroport.data.events import Binning, Events, Recordings
+from neuroport.data.places import located
+from neuroport.data.samples import Frames, Labels, Samples, Split, taking_turns
+from neuroport.errors import RecipeError
+from neuroport.recipe import DataRecipe
+
+
+class Source(Protocol):
+    """Recordings in a fixed order."""
+
+    @property
+    def labels(self) -> Labels: ...
+
+    def read(self, number: int) -> Events: ...
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some samples of a set, renumbered."""
+
+    whole: Samples
+    numbers: npt.NDArray[np.int64]
+
+    @property
+    def labels(self) -> Labels:
+        return self.whole.labels[self.numbers]
+
+    def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
+        return self.whole.views(self.numbers[chosen])
+
+
+def load_data(recipe: DataRecipe) -> Split:
+    """The samples that a recipe names; any prefix of either set is balanced over the classes.
+
+    Raises:
+        BackendError: a package that reads them is not installed.
+        StorageError: they are not where the recipe says.
+        RecipeError: the recipe asks for more samples than there are.
+        FormatError: a file is not what its name promises.
+    """
+    if recipe.dataset == "mnist5k":
+        return load_digits(recipe)
+    train, test = (
+        Chosen(whole, _chosen(whole.labels, recipe, half))
+        for half, whole in (("train", _whole(recipe, True)), ("test", _whole(recipe, False)))
+    )
+    return Split(train, test)
+
+
+def _whole(recipe: DataRecipe, train: bool) -> Samples:
+    if recipe.known.events:
+        return _recordings(_source(recipe, train), recipe)
+    if recipe.dataset == "imagenet":
+        return pictures.folders(recipe, train)
+    return pictures.cifar(recipe, train)
+
+
+def _source(recipe: DataRecipe, train: bool) -> Source:
+    if recipe.dataset == "saccades":
+        return nmnist.Folder(cache.saccades(recipe), train)
+    if recipe.dataset == "nmnist":
+        return nmnist.Folder(located(recipe, "NMNIST", ("Train", "Test")), train)
+    if recipe.dataset == "dvsgesture":
+        needed = ("ibmGestureTrain", "ibmGestureTest")
+        return tonics.Gesture(located(recipe, "DVSGesture", needed), train)
+    return tonics.Cifar10Dvs(located(recipe, "CIFAR10DVS", ("airplane", "truck")), train)
+
+
+def _recordings(source: Source, recipe: DataRecipe) -> Recordings:
+    sensor = (recipe.known.height, recipe.known.width)
+    binning = Binning(recipe.steps, recipe.binning, recipe.window, sensor, recipe.shape[1:])
+    return Recordings(source.read, source.labels, binning)
+
+
+def _chosen(labels: Labels, recipe: DataRecipe, half: str) -> npt.NDArray[np.int64]:
+    wanted = getattr(recipe, half) or len(labels)
+    if wanted > len(labels) or wanted == 0:
+        raise RecipeError(
+            f"data.{half} is {wanted}; {recipe.dataset} has {len(labels)} such samples: "
+            "use at most as many, or 0 for all"
+        )
+    return taking_turns(labels, recipe.split_seed)[:wanted]

@@ -1,0 +1,108 @@
+"""CIFAR-10 and CIFAR-100 in their binary version, and folders of pictures as ImageNet's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.data.places import located
+from neuroport.data.samples import Frames, Labels, Pictures, Samples
+from neuroport.errors import BackendError, FormatError, StorageError
+from neuroport.files import read_bytes
+from neuroport.recipe import DataRecipe
+
+PIXELS = 3 * 32 * 32
+SUFFIXES = (".jpeg", ".jpg", ".png")
+MARGIN = 256 / 224  # ImageNet is tested on the middle 224 pixels of 256
+
+
+def cifar(recipe: DataRecipe, train: bool) -> Pictures:
+    """CIFAR: records of one label (two for CIFAR-100: coarse, fine) and 3,072 pixels.
+
+    Raises:
+        StorageError: a file is missing.
+        FormatError: a file is not a whole number of records, or a label is none.
+    """
+    if recipe.dataset == "cifar10":
+        names = [f"data_batch_{n}.bin" for n in range(1, 6)] if train else ["test_batch.bin"]
+        folder, labels = "cifar-10-batches-bin", 1
+    else:
+        names = ["train.bin"] if train else ["test.bin"]
+        folder, labels = "cifar-100-binary", 2
+    place = located(recipe, folder, tuple(names))
+    parts = []
+    for name in names:
+        content = np.frombuffer(read_bytes(place / name), np.uint8)
+        if len(content) == 0 or len(content) % (labels + PIXELS):
+            raise FormatError(
+                f"{place / name}: {len(content)} bytes, not records of {labels + PIXELS}; "
+                "unpack the binary version again"
+            )
+        records = content.reshape(-1, labels + PIXELS)
+        if records[:, labels - 1].max() >= recipe.known.classes:
+            raise FormatError(f"{place / name}: class {records[:, labels - 1].max()}")
+        parts.append(records)
+    records = np.concatenate(parts)
+    images = records[:, labels:].reshape(-1, 3, 32, 32)
+    return Pictures(images, records[:, labels - 1].astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Files:
+    """Picture files, read when they are needed: shorter side resized, the middle cut out."""
+
+    paths: tuple[Path, ...]
+    labels: Labels
+    size: int
+
+    def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
+        numbers = np.arange(len(self.paths))[chosen]
+        return np.stack([self._picture(self.paths[int(n)]) for n in numbers])[None]
+
+    def _picture(self, path: Path) -> Frames:
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(path) as file:
+                image = file.convert("RGB")
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+            raise FormatError(f"{path}: not a picture, or truncated ({error})") from error
+        scale = round(self.size * MARGIN) / min(image.size)
+        wide, high = (max(self.size, round(side * scale)) for side in image.size)
+        image = image.resize((wide, high), Image.Resampling.BILINEAR)
+        left, top = (wide - self.size) // 2, (high - self.size) // 2
+        image = image.crop((left, top, left + self.size, top + self.size))
+        return np.asarray(image, np.uint8).transpose(2, 0, 1)
+
+
+def folders(recipe: DataRecipe, train: bool) -> Samples:
+    """Pictures in a folder per class; classes are numbered in the order of the folders' names.
+
+    Raises:
+        BackendError: Pillow is not installed.
+        StorageError: the folders are missing, or are not as many as the recipe's classes.
+    """
+    try:
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise BackendError(
+            "pictures are read with Pillow, which is not installed; pip install 'neuroport[train]'"
+        ) from error
+    place = located(recipe, ".", ("train", "val")) / ("train" if train else "val")
+    classes = sorted(folder.name for folder in place.iterdir() if folder.is_dir())
+    if len(classes) != recipe.class_count:
+        raise StorageError(
+            f"{place}: {len(classes)} folders for {recipe.class_count} classes; "
+            "set data.classes, or complete the dataset"
+        )
+    paths, labels = [], []
+    for label, name in enumerate(classes):
+        for path in sorted((place / name).iterdir()):
+            if path.suffix.lower() in SUFFIXES:
+                paths.append(path)
+                labels.append(label)
+    return Files(tuple(paths), np.array(labels, np.int64), recipe.shape[1])

@@ -1,0 +1,77 @@
+"""What every dataset is to training: two sets of samples, read by number, in a fixed order."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.files import write_atomic
+
+Frames = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+class Samples(Protocol):
+    """Labelled samples; the same number is the same sample in every run."""
+
+    @property
+    def labels(self) -> Labels:
+        """Class of each sample, (N,)."""
+        ...
+
+    def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
+        """The chosen samples, (S, N, C, H, W): S is T, or 1 for pictures that stand still."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures held in memory, (N, C, H, W)."""
+
+    images: Frames
+    labels: Labels
+
+    def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
+        return self.images[chosen][None]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The samples to train on, and those that training never sees."""
+
+    train: Samples
+    test: Samples
+
+
+def over_time(views: Frames, steps: int) -> Frames:
+    """Frames (T, N, C, H, W) without copying; direct coding: a picture at each of T steps."""
+    return np.broadcast_to(views, (steps, *views.shape[1:])) if len(views) == 1 else views
+
+
+def frames_of(samples: Samples, chosen: npt.NDArray[Any] | slice, steps: int) -> Frames:
+    """Frames (T, N, C, H, W) of the chosen samples."""
+    return over_time(samples.views(chosen), steps)
+
+
+def taking_turns(labels: Labels, seed: int) -> npt.NDArray[np.int64]:
+    """A shuffled order in which classes take turns, so that every prefix is balanced."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(labels))
+    # position of a sample within its class, in the shuffled order
+    rank = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        of_class = order[labels[order] == label]
+        rank[of_class] = np.arange(len(of_class))
+    return order[np.argsort(rank[order], kind="stable")]
+
+
+def save_array(path: Path, array: npt.NDArray[Any]) -> Path:
+    """Write an array as ``.npy``, atomically."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array))
+    return write_atomic(path, buffer.getvalue())

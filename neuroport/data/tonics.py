@@ -1,0 +1,113 @@
+"""DVS128 Gesture and CIFAR10-DVS, read through the package tonic from folders that are there."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.lib.recfunctions  # tonic uses it without importing it
+
+from neuroport.data.events import Events
+from neuroport.data.nmnist import as_events
+from neuroport.data.samples import Labels
+from neuroport.errors import BackendError, FormatError
+
+TRAIN_USERS = 23  # of the 29 of DVS128 Gesture; the others are held out
+TRAIN_OF_CLASS = 0.9  # of CIFAR10-DVS: the first 900 of 1,000, by number
+
+
+class Gesture:
+    """DVS128 Gesture: users 1 to 23, or 24 to 29, whichever folder they lie in; sorted by path."""
+
+    def __init__(self, root: Path, train: bool) -> None:
+        rows: list[tuple[Path, int, Any, int]] = []
+        for half in (True, False):
+            dataset = _reader("DVSGesture", root, train=half)
+            for number, (path, label, user) in enumerate(
+                zip(dataset.data, dataset.targets, dataset.users, strict=True)
+            ):
+                if (user <= TRAIN_USERS) == train:
+                    rows.append((Path(path), label, dataset, number))
+        self._rows = sorted(rows, key=lambda row: (row[0].parent.name, row[1], row[0]))
+
+    @property
+    def labels(self) -> Labels:
+        return np.array([row[1] for row in self._rows], np.int64)
+
+    def read(self, number: int) -> Events:
+        path, _, dataset, own = self._rows[number]
+        return _read(dataset, own, path)
+
+
+class Cifar10Dvs:
+    """CIFAR10-DVS: the first 900 recordings of each class by number, or the other 100.
+
+    Raises:
+        BackendError: aedat, with which tonic reads these files, is not installed.
+    """
+
+    def __init__(self, root: Path, train: bool) -> None:
+        if find_spec("aedat") is None:
+            raise BackendError(
+                "CIFAR10-DVS is read with the package aedat, which is not installed; "
+                "pip install aedat"
+            )
+        self._dataset = _reader("CIFAR10DVS", root)
+        rows = [
+            (label, _number(Path(path)), own)
+            for own, (path, label) in enumerate(
+                zip(self._dataset.data, self._dataset.targets, strict=True)
+            )
+        ]
+        self._rows: list[tuple[int, int]] = []
+        for label in sorted({row[0] for row in rows}):
+            of_class = sorted(row for row in rows if row[0] == label)
+            first = round(TRAIN_OF_CLASS * len(of_class))
+            chosen = of_class[:first] if train else of_class[first:]
+            self._rows += [(label, own) for _, _, own in chosen]
+
+    @property
+    def labels(self) -> Labels:
+        return np.array([label for label, _ in self._rows], np.int64)
+
+    def read(self, number: int) -> Events:
+        own = self._rows[number][1]
+        return _read(self._dataset, own, Path(self._dataset.data[own]))
+
+
+def _number(path: Path) -> int:
+    """Number of a recording: ``cifar10_airplane_17`` or ``17``, so that 2 comes before 10."""
+    digits = path.stem.rpartition("_")[2]
+    if not digits.isdecimal():
+        raise FormatError(f"{path}: the name of a recording ends with its number")
+    return int(digits)
+
+
+def _reader(name: str, root: Path, **options: Any) -> Any:
+    """tonic's dataset on a folder that is there: it never downloads."""
+    try:
+        from tonic import datasets
+    except ImportError as error:
+        raise BackendError(
+            "recordings are read with the package tonic, which is not installed; "
+            "pip install 'neuroport[train]'"
+        ) from error
+
+    class Here(getattr(datasets, name)):  # type: ignore[misc]
+        def _check_exists(self) -> bool:
+            self.location_on_system = str(root)
+            return True
+
+    return Here(str(root.parent), **options)
+
+
+def _read(dataset: Any, number: int, path: Path) -> Events:
+    try:
+        found = dataset[number][0]
+    except Exception as error:  # tonic's readers promise nothing about theirs
+        raise FormatError(
+            f"{path}: not a recording, or truncated ({type(error).__name__}: {error})"
+        ) from error
+    return as_events(found, path)

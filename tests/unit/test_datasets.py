@@ -1,0 +1,248 @@
+"""Published datasets, read from files that are written here in each one's own format."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neuroport.data.events import EVENT
+from neuroport.data.loading import load_data
+from neuroport.data.nmnist import to_bytes
+from neuroport.data.samples import Samples
+from neuroport.errors import FormatError, NeuroportError, RecipeError, StorageError
+from neuroport.recipe import DataRecipe
+
+
+def recipe(dataset: str, root: Path, **values: Any) -> DataRecipe:
+    return DataRecipe(**{"dataset": dataset, "root": str(root), "train": 0, "test": 0, **values})
+
+
+def everything(samples: Samples) -> np.ndarray:
+    return samples.views(slice(None))
+
+
+def event_at(x: int, y: int = 0, t: int = 5, p: int = 1) -> np.ndarray:
+    return np.array([(x, y, t, p)], EVENT)
+
+
+# -- where they lie ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dataset", "layout", "published"),
+    [
+        ("nmnist", "NMNIST/Train/0", "garrickorchard.com"),
+        ("dvsgesture", "ibmGestureTrain/user01_fluorescent/0.npy", "ibm.com"),
+        ("cifar10dvs", "airplane/0.aedat4", "figshare.com"),
+        ("cifar10", "cifar-10-batches-bin/data_batch_1.bin", "cs.toronto.edu"),
+        ("cifar100", "cifar-100-binary/train.bin", "cs.toronto.edu"),
+        ("imagenet", "train/<class>/*.JPEG", "image-net.org"),
+    ],
+)
+def test_missing_dataset_says_its_layout_and_its_publisher_and_downloads_nothing(
+    dataset: str, layout: str, published: str, tmp_path: Path
+) -> None:
+    if dataset == "cifar10dvs":
+        pytest.importorskip("tonic")
+    with pytest.raises(StorageError) as caught:
+        load_data(recipe(dataset, tmp_path / "nowhere"))
+    for words in (str(tmp_path / "nowhere"), layout, published, "nothing is downloaded"):
+        assert words in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RecipeError, match=r"data\.root is missing") as missing:
+        DataRecipe(dataset=dataset)
+    assert layout in str(missing.value)
+
+
+# -- N-MNIST -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("below", [".", "NMNIST"])
+def test_nmnist_is_read_in_the_order_of_its_paths(below: str, tmp_path: Path) -> None:
+    pytest.importorskip("tonic")
+    for half, digits in (("Train", range(10)), ("Test", range(9, -1, -1))):
+        for label in digits:
+            path = tmp_path / below / half / str(label) / f"0000{label}.bin"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(to_bytes(event_at(label, 33 - label)))
+    split = load_data(recipe("nmnist", tmp_path, steps=1))
+    for samples in (split.train, split.test):
+        assert sorted(samples.labels) == list(range(10))
+        frames = everything(samples)
+        assert frames.shape == (1, 10, 2, 34, 34)
+        for n, label in enumerate(samples.labels):
+            assert frames[0, n, 1, 33 - label, label] == 1
+        assert frames.sum() == 10
+    assert np.array_equal(split.train.labels, split.test.labels)
+    with pytest.raises(RecipeError, match=r"data\.train is 11; nmnist has 10 such samples"):
+        load_data(recipe("nmnist", tmp_path, train=11))
+
+
+# -- DVS128 Gesture ------------------------------------------------------------------------------
+
+
+def test_gesture_is_split_by_user_whichever_folder_they_lie_in(tmp_path: Path) -> None:
+    pytest.importorskip("tonic")
+    users = {"ibmGestureTrain": (1, 23, 24), "ibmGestureTest": (2, 29)}
+    for half, numbers in users.items():
+        for user in numbers:
+            folder = tmp_path / "DVSGesture" / half / f"user{user:02d}_lab"
+            folder.mkdir(parents=True)
+            for label in (10, 2):  # x, y, polarity, milliseconds
+                rows = [[user * 4, label, 1, 7], [user * 4, label, 0, 37]]
+                np.save(folder / f"{label}.npy", np.array(rows, np.int64))
+    split = load_data(recipe("dvsgesture", tmp_path, steps=2, window=30_000, size=32))
+    for samples, expected in ((split.train, (1, 2, 23)), (split.test, (24, 29))):
+        frames = everything(samples)
+        assert frames.shape == (2, 2 * len(expected), 2, 32, 32)
+        found = set()
+        for n, label in enumerate(samples.labels):
+            (row,), (column,) = np.nonzero(frames[0, n, 1])
+            assert row == label // 4
+            assert np.argwhere(frames[1, n]).tolist() == [[0, row, column]]
+            found.add((int(column), int(label)))
+        assert found == {(user, label) for user in expected for label in (2, 10)}
+    (tmp_path / "DVSGesture" / "ibmGestureTest" / "user29_lab" / "2.npy").write_bytes(b"no")
+    test = load_data(recipe("dvsgesture", tmp_path)).test
+    with pytest.raises(FormatError, match=r"2\.npy: not a recording"):
+        everything(test)
+
+
+# -- CIFAR10-DVS ---------------------------------------------------------------------------------
+
+
+def aedat4(events: np.ndarray) -> bytes:
+    """A file of version 4: header and one packet as flatbuffers, uncompressed."""
+    info = (
+        b'<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/">'
+        b'<node name="0" path="/mainloop/Recorder/outInfo/0/">'
+        b'<attr key="compression" type="string">NONE</attr>'
+        b'<attr key="originalModuleName" type="string">capture</attr>'
+        b'<attr key="originalOutputName" type="string">events</attr>'
+        b'<attr key="typeDescription" type="string">events</attr>'
+        b'<attr key="typeIdentifier" type="string">EVTS</attr>'
+        b'<node name="info" path="/mainloop/Recorder/outInfo/0/info/">'
+        b'<attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr>'
+        b'<attr key="source" type="string">DVS128</attr></node></node></node></dv>'
+    )
+    # IOHeader {compression: int, dataTablePosition: long, infoNode: string}; offsets from the root
+    vtable = struct.pack("<5H", 10, 24, 4, 8, 16)
+    body = struct.pack("<I4s", 20, b"IOHE") + b"\0\0" + vtable
+    body += struct.pack("<iiqI4x", 10, 0, -1, 8) + struct.pack("<I", len(info)) + info + b"\0"
+    body += b"\0" * (-len(body) % 4)
+    header = struct.pack("<I", len(body)) + body
+    # EventPacket {elements: [Event]}, Event {t: long, x: short, y: short, on: bool}
+    rows = b"".join(struct.pack("<qhh?3x", e["t"], e["x"], e["y"], bool(e["p"])) for e in events)
+    packet = struct.pack("<I4s", 16, b"EVTS") + b"\0\0" + struct.pack("<3H", 6, 8, 4)
+    packet += struct.pack("<iI", 6, 8) + struct.pack("<4xI", len(events)) + rows
+    packet = struct.pack("<I", len(packet)) + packet
+    return b"#!AER-DAT4.0\r\n" + header + struct.pack("<ii", 0, len(packet)) + packet
+
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+
+
+def test_last_tenth_of_each_class_of_cifar10dvs_by_number_is_held_out(tmp_path: Path) -> None:
+    pytest.importorskip("tonic")
+    pytest.importorskip("aedat", reason="tonic reads version 4 with the package aedat")
+    for label, name in enumerate(CLASSES):
+        folder = tmp_path / "CIFAR10DVS" / name
+        folder.mkdir(parents=True)
+        for number in range(20):
+            path = folder / f"cifar10_{name}_{number}.aedat4"
+            path.write_bytes(aedat4(event_at(number, label, 1000 + number)))
+    split = load_data(recipe("cifar10dvs", tmp_path, steps=1))
+    for samples, expected in ((split.train, range(18)), (split.test, range(18, 20))):
+        frames = everything(samples)
+        found = {tuple(place) for place in np.argwhere(frames[0, :, 1])[:, 1:].tolist()}
+        assert found == {(label, number) for label in range(10) for number in expected}
+        for n, label in enumerate(samples.labels):
+            assert frames[0, n, 1, label].sum() == 1
+
+
+# -- CIFAR ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder", "train", "test", "head"),
+    [
+        ("cifar10", "cifar-10-batches-bin", [f"data_batch_{n}" for n in range(1, 6)],
+         "test_batch", 1),
+        ("cifar100", "cifar-100-binary", ["train"], "test", 2),
+    ],
+)  # fmt: skip
+def test_cifar_is_read_from_its_binary_version(
+    dataset: str, folder: str, train: list[str], test: str, head: int, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    place = tmp_path / folder
+    place.mkdir()
+    written: dict[bytes, int] = {}
+    for name in [*train, test]:
+        records = rng.integers(0, 10, (10, head + 3072), np.uint8)
+        records[:, head:] = rng.integers(0, 256, (10, 3072))
+        (place / f"{name}.bin").write_bytes(records.tobytes())
+        written |= {record[head:].tobytes(): int(record[head - 1]) for record in records}
+    split = load_data(recipe(dataset, tmp_path, steps=3))
+    assert len(split.train.labels) == 10 * len(train)
+    for samples in (split.train, split.test):
+        pictures = everything(samples)
+        assert pictures.shape == (1, len(samples.labels), 3, 32, 32)
+        for picture, label in zip(pictures[0], samples.labels, strict=True):
+            assert written[picture.tobytes()] == label
+    with (place / f"{test}.bin").open("ab") as file:
+        file.write(b"1")
+    with pytest.raises(FormatError, match=rf"{test}\.bin: .* bytes, not records of {head + 3072}"):
+        load_data(recipe(dataset, tmp_path))
+    (place / f"{test}.bin").write_bytes(bytes([255] * (head + 3072)))
+    with pytest.raises(FormatError, match="class 255"):
+        load_data(recipe(dataset, tmp_path))
+
+
+# -- folders of pictures -------------------------------------------------------------------------
+
+
+def test_pictures_are_read_from_a_folder_per_class(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for half in ("train", "val"):
+        for label, name in enumerate(("n01", "n02")):
+            (tmp_path / half / name).mkdir(parents=True)
+            for number in range(2):
+                colour = (200 * label, 100 * number, 50)
+                path = tmp_path / half / name / f"{number}.{'JPEG' if number else 'png'}"
+                image.new("RGB", (60 + 30 * number, 40), colour).save(path)
+        (tmp_path / half / "n01" / "notes.txt").write_text("not a picture")
+    values = recipe("imagenet", tmp_path, size=32, classes=2, steps=2)
+    samples = load_data(values).test
+    pictures = everything(samples)
+    assert pictures.shape == (1, 4, 3, 32, 32)
+    assert np.array_equal(samples.labels, pictures[0, :, 0, 16, 16] > 100)
+    assert sorted(pictures[0, :, 1, 16, 16].tolist())[:2] == [0, 0]
+    with pytest.raises(StorageError, match="2 folders for 1000 classes"):
+        load_data(recipe("imagenet", tmp_path))
+    (tmp_path / "val" / "n01" / "0.png").write_bytes(b"no")
+    with pytest.raises(FormatError, match=r"0\.png: not a picture"):
+        everything(load_data(values).test)
+
+
+def test_picture_is_the_middle_of_the_file(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    wide = np.zeros((64, 192, 3), np.uint8)
+    wide[:, 64:128] = 255  # the middle third
+    for half in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / half / name).mkdir(parents=True)
+            image.fromarray(wide).save(tmp_path / half / name / "wide.png")
+    samples = load_data(recipe("imagenet", tmp_path, size=56, classes=2)).train
+    assert everything(samples).min() == 255
+
+
+def test_every_mistake_is_an_error_of_neuroport(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "val").mkdir()
+    with pytest.raises(NeuroportError):
+        load_data(recipe("imagenet", tmp_path))

@@ -1,0 +1,26 @@
+"""The page on recipes says every key, and the default that it has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from neuroport.data.known import KNOWN
+from neuroport.recipe import Recipe, from_dict, tomllib
+
+PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+
+
+def test_page_on_recipes_holds_every_key_and_its_default() -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    values = tomllib.loads(block)
+    assert from_dict(values) == Recipe()
+    defaults = Recipe().to_dict()
+    for table in ("data", "training", "quantization"):
+        assert values[table] == defaults[table]
+        assert list(values[table]) == list(defaults[table])
+
+
+def test_page_on_recipes_names_every_dataset() -> None:
+    listed = re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE)[1:]
+    assert re.findall(r"`(\w+)`", " ".join(listed)) == list(KNOWN)

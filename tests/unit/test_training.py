@@ -1,0 +1,268 @@
+"""Training: what a recipe asks for is what happens, and the defaults never change."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch.nn import functional as F  # noqa: E402
+
+from neuroport.data.samples import Pictures, Split, frames_of  # noqa: E402
+from neuroport.errors import FormatError  # noqa: E402
+from neuroport.quantization.scales import freeze_scales  # noqa: E402
+from neuroport.recipe import Recipe, from_dict  # noqa: E402
+from neuroport.training.augmenting import augmented  # noqa: E402
+from neuroport.training.checkpoint import (  # noqa: E402
+    State,
+    build_network,
+    read_checkpoint,
+    save_checkpoint,
+)
+from neuroport.training.fit import fit  # noqa: E402
+from neuroport.training.optimizing import learning_rate  # noqa: E402
+
+
+def recipe_of(quantized: int = 1, **training: Any) -> Recipe:
+    return from_dict(
+        {
+            "data": {"steps": 2, "train": 20, "test": 10},
+            "network": {"widths": [3, 4, 5]},
+            "training": {"epochs": 2, "batch": 5, **training},
+            "quantization": {"epochs": quantized},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def data() -> Split:
+    """Pictures of 12 x 12 in ten classes; each class has a bright row of its own."""
+    rng = np.random.default_rng(0)
+
+    def pictures(count: int) -> Pictures:
+        labels = np.arange(count) % 10
+        images = rng.integers(0, 60, (count, 1, 12, 12)).astype(np.uint8)
+        images[np.arange(count), 0, labels + 1] = 255
+        return Pictures(images, labels.astype(np.int64))
+
+    return Split(pictures(20), pictures(10))
+
+
+def trained(recipe: Recipe, folder: Path, data: Split) -> dict[str, Any]:
+    fit(recipe, folder, data=data)
+    return read_checkpoint(folder).tensors
+
+
+def assert_equal(got: dict[str, Any], want: dict[str, Any]) -> None:
+    assert got.keys() == want.keys()
+    for name, tensor in want.items():
+        assert torch.equal(got[name], tensor), name
+
+
+# -- the defaults ------------------------------------------------------------------------------
+
+
+def as_version_1(recipe: Recipe, data: Split) -> dict[str, Any]:
+    """The training loop as it was before there was anything to choose, on its own."""
+    net = build_network(recipe)
+    epochs, batch, steps = recipe.training.epochs, recipe.training.batch, recipe.data.steps
+    images, labels = data.train.views(slice(None))[0], data.train.labels
+    batches = len(labels) // batch
+    for epoch in range(recipe.epochs):
+        if epoch == epochs:
+            net.eval()
+            freeze_scales(net, torch.tensor(frames_of(data.test, slice(1), steps)).float())
+        if epoch in (0, epochs):
+            parameters = [p for p in net.parameters() if p.requires_grad]
+            optimizer = torch.optim.AdamW(parameters, weight_decay=recipe.training.weight_decay)
+        rng = np.random.default_rng((recipe.seed, epoch))
+        order = rng.permutation(len(labels))
+        net.train()
+        for index in range(batches):
+            chosen = order[index * batch : (index + 1) * batch]
+            padded = np.pad(images[chosen], ((0, 0), (0, 0), (1, 1), (1, 1)))
+            offsets = rng.integers(0, 3, (batch, 2))
+            moved = [
+                p[:, y : y + 12, x : x + 12] for p, (y, x) in zip(padded, offsets, strict=True)
+            ]
+            first = 0 if epoch < epochs else epochs
+            peak = (recipe.training if epoch < epochs else recipe.quantization).learning_rate
+            total = epochs if epoch < epochs else recipe.epochs - epochs
+            warmup = recipe.training.warmup if epoch < epochs else 0
+            done = epoch - first + index / batches
+            if done < warmup:
+                rate = peak * (done + 1 / batches) / (warmup + 1 / batches)
+            else:
+                rate = peak * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (total - warmup)))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            frames = np.broadcast_to(np.stack(moved), (steps, batch, 1, 12, 12))
+            logits = net(torch.from_numpy(frames.astype(np.float32)))
+            optimizer.zero_grad()
+            F.cross_entropy(logits, torch.from_numpy(labels[chosen])).backward()
+            optimizer.step()
+        net.eval()
+    found = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
+    for index, parameter in enumerate(parameters):
+        for name, tensor in optimizer.state[parameter].items():
+            found[f"optimizer.{index}.{name}"] = tensor
+    return found
+
+
+def test_defaults_train_what_they_always_trained(data: Split, tmp_path: Path) -> None:
+    recipe = recipe_of()
+    assert_equal(trained(recipe, tmp_path, data), as_version_1(recipe, data))
+
+
+def test_recipe_of_an_older_neuroport_takes_the_defaults() -> None:
+    values = Recipe().to_dict()
+    old = {
+        "training": ("epochs", "batch", "learning_rate", "weight_decay", "warmup", "shift"),
+        "data": ("dataset", "steps", "train", "test", "split_seed"),
+    }
+    for table, names in old.items():
+        values[table] = {name: values[table][name] for name in names}
+    assert from_dict(values) == Recipe()
+
+
+# -- what can be chosen ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "sgd", "nesterov": True},
+        {"optimizer": "sgd", "momentum": 0.0},
+        {"schedule": "step", "decay_epochs": 1},
+        {"schedule": "constant"},
+        {"label_smoothing": 0.1},
+        {"clip": 0.01},
+        {"flip": True},
+        {"rotate": 20.0},
+        {"scale": 0.2},
+    ],
+)
+def test_every_choice_changes_the_training_and_is_repeatable(
+    choice: dict[str, Any], data: Split, tmp_path: Path
+) -> None:
+    if {"rotate", "scale"} & choice.keys():
+        pytest.importorskip("torchvision")
+    plain = recipe_of(optimizer=choice.get("optimizer", "adamw"), momentum=0.5)
+    got = trained(recipe_of(**choice), tmp_path / "a", data)
+    assert_equal(trained(recipe_of(**choice), tmp_path / "b", data), got)
+    other = trained(plain, tmp_path / "c", data)
+    assert not torch.equal(other["model.readout.synapse.weight"], got[
+        "model.readout.synapse.weight"
+    ])  # fmt: skip
+
+
+def test_rate_warms_up_and_follows_its_schedule() -> None:
+    def rates(**choice: Any) -> list[float]:
+        recipe = recipe_of(learning_rate=0.4, **choice)
+        recipe = dataclasses.replace(
+            recipe, training=dataclasses.replace(recipe.training, epochs=4)
+        )
+        return [learning_rate(recipe, epoch, 0, 2) for epoch in range(4)]
+
+    assert rates(schedule="constant", warmup=0) == [0.4] * 4
+    steps = rates(schedule="step", warmup=0, decay=0.5, decay_epochs=2)
+    assert steps == pytest.approx([0.4, 0.4, 0.2, 0.2])
+    cosine = [0.2 * (1 + math.cos(math.pi * n / 4)) for n in range(4)]
+    assert rates(schedule="cosine", warmup=0) == pytest.approx(cosine)
+    for schedule in ("constant", "step", "cosine"):
+        warm = rates(schedule=schedule, warmup=1)
+        assert warm[0] == pytest.approx(0.4 * (1 / 2) / (1 + 1 / 2))
+        assert warm[1] == pytest.approx(0.4)
+
+
+def test_sample_is_changed_alike_at_every_step_and_unlike_its_neighbours() -> None:
+    pytest.importorskip("torchvision")
+    picture = np.random.default_rng(0).integers(0, 256, (1, 1, 2, 16, 16)).astype(np.uint8)
+    views = np.tile(picture, (3, 8, 1, 1, 1))
+    recipe = recipe_of(shift=2, flip=True, rotate=10.0, scale=0.1).training
+    found = augmented(views, recipe, np.random.default_rng(1))
+    assert found.shape == views.shape
+    assert found.dtype == np.uint8
+    assert (found == found[:1]).all()
+    assert len({found[0, n].tobytes() for n in range(8)}) == 8
+
+
+def test_flip_mirrors_left_to_right_about_half_of_the_samples() -> None:
+    views = np.arange(2 * 40 * 6, dtype=np.uint8).reshape(2, 40, 1, 2, 3)
+    recipe = recipe_of(shift=0, flip=True).training
+    found = augmented(views, recipe, np.random.default_rng(0))
+    mirrored = [np.array_equal(found[:, n], views[:, n, :, :, ::-1]) for n in range(40)]
+    same = [np.array_equal(found[:, n], views[:, n]) for n in range(40)]
+    assert 10 < sum(mirrored) < 30
+    assert sum(mirrored) + sum(same) == 40
+
+
+def test_turn_of_nothing_changes_nothing() -> None:
+    views = np.arange(32, dtype=np.uint8).reshape(2, 1, 1, 4, 4)
+    recipe = recipe_of(shift=0).training
+    assert augmented(views, recipe, np.random.default_rng(0)) is views
+
+
+# -- checkpoints within an epoch ------------------------------------------------------------------
+
+
+class StoppedError(Exception):
+    """Raised by a report, as an interruption would be."""
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("dropout", [False, True])
+def test_training_goes_on_from_the_middle_of_an_epoch(
+    optimizer: str, dropout: bool, data: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = {"optimizer": optimizer, "flip": True}
+    if dropout:  # a network that draws random numbers itself, in its real-valued phase
+        choice |= {"quantized": 0, "epochs": 3}
+
+        def dropping(recipe: Recipe) -> Any:
+            net = build_network(recipe)
+            net.register_forward_pre_hook(lambda m, x: F.dropout(x[0], 0.2, m.training))
+            return net
+
+        monkeypatch.setattr("neuroport.training.fit.build_network", dropping)
+    recipe = recipe_of(**choice, checkpoint_steps=3)
+    seen: list[tuple[int, int]] = []
+    for epoch, batch in ((0, 4), (2, 4)):
+
+        def report(told: dict[str, Any], stop: tuple[int, int] = (epoch, batch)) -> None:
+            if "batch" in told:
+                seen.append((told["epoch"], told["batch"]))
+                if seen[-1] == stop:
+                    raise StoppedError
+
+        with pytest.raises(StoppedError):
+            fit(recipe, tmp_path / "run", report=report, data=data)
+        assert read_checkpoint(tmp_path / "run").within["batch"] == 3
+    got = trained(recipe, tmp_path / "run", data)
+    assert seen.count((0, 3)) == 1  # not done again
+    assert seen.count((0, 4)) == 2
+    plain = recipe_of(**choice)
+    assert_equal(got, trained(plain, tmp_path / "plain", data))
+    losses = [
+        [m["loss"] for m in read_checkpoint(tmp_path / name).metrics] for name in ("run", "plain")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_checkpoint_within_an_epoch_is_not_for_an_older_neuroport(tmp_path: Path) -> None:
+    within = {"batch": 1, "total": 0.5, "seconds": 1.0, "rng": {}}
+    save_checkpoint(tmp_path, State(Recipe(), 0, within=within, tensors={"a": torch.zeros(1)}))
+    assert b'\\"version\\": 2' in (tmp_path / "checkpoint.safetensors").read_bytes()
+    assert read_checkpoint(tmp_path).within == within
+    save_checkpoint(tmp_path, State(Recipe(), 0, tensors={"a": torch.zeros(1)}))
+    assert b'\\"version\\": 1' in (tmp_path / "checkpoint.safetensors").read_bytes()
+    broken = State(Recipe(), 0, within={"batch": 1}, tensors={"a": torch.zeros(1)})
+    save_checkpoint(tmp_path, broken)
+    with pytest.raises(FormatError, match="not a neuroport checkpoint"):
+        read_checkpoint(tmp_path)
