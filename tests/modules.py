@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neuroport.nets.norm import BiasNorm
+
 
 def randomize(net: nn.Module, seed: int, wild: float = 0.0) -> nn.Module:
     """Weights, norms and running statistics as training may leave them; every branch is active.
@@ -19,11 +21,15 @@ def randomize(net: nn.Module, seed: int, wild: float = 0.0) -> nn.Module:
 
     with torch.no_grad():
         for module in net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                uniform(module.weight, 0.4, 0.9)
+            if isinstance(module, BiasNorm):
                 uniform(module.bias, -0.1, 0.5)
+            if isinstance(module, nn.BatchNorm2d):
+                if module.affine:
+                    uniform(module.weight, 0.4, 0.9)
+                    uniform(module.bias, -0.1, 0.5)
                 uniform(module.running_mean, -0.3, 0.3)
                 uniform(module.running_var, 0.2, 0.9)
+            if isinstance(module, nn.BatchNorm2d) and module.affine:
                 module.weight.mul_(10 ** rng.uniform(-wild, wild))
                 module.bias.mul_(10 ** rng.uniform(-wild / 2, wild / 2))
             if isinstance(module, (nn.Conv2d, nn.Linear)):

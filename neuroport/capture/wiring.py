@@ -18,6 +18,7 @@ from torch import fx, nn
 
 from neuroport.errors import CaptureError
 from neuroport.nets.neuron import Lif
+from neuroport.nets.norm import BiasNorm, TdBatchNorm
 from neuroport.nets.synapse import Conv, GradedConv, Integrator, Readout, Relay
 
 LayerModule: TypeAlias = Conv | GradedConv | Lif | Readout
@@ -31,6 +32,9 @@ WRITTEN: tuple[type[nn.Module], ...] = (
     Readout,
     Relay,
     Integrator,
+    TdBatchNorm,
+    nn.BatchNorm2d,
+    BiasNorm,
     nn.Identity,
 )
 

@@ -3,16 +3,16 @@
 ``Conv`` carries spikes to a current, ``GradedConv`` carries graded values (pixels, or a membrane
 stream that passes a projection), ``Readout`` averages and classifies. Each holds ``synapse`` (the
 weights, named as SLAYER names them) and ``norm``. A positive ``lsb`` puts a layer into its integer
-phase: batch norm is folded with its running statistics,
+phase: batch norm, ``y = scale * x + shift`` with its running statistics, is folded,
 
-    W' = W * gamma / sqrt(var + eps),     b' = beta - mean * gamma / sqrt(var + eps),
+    W' = W * scale,     b' = shift,
 
 and the forward pass uses ``2 * round(W' / (2 * unit))`` in [-254, 254].
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuroport.graph import integers
+from neuroport.nets.norm import folding
 from neuroport.nets.stream import Stream, per_position
 
 
@@ -65,6 +66,7 @@ class Conv(nn.Module):
         in_channels, out_channels, kernel_size, stride, padding, groups, dilation: as
             ``torch.nn.Conv2d``.
         norm_scale: initial gamma of the batch norm (0.5 in MS-ResNet, 0 at a branch's end).
+        norm: makes the norm of a number of channels, one of :mod:`neuroport.nets.norm` or torch's.
 
     Takes (T, N, C, H, W); gives a tensor in the real phase, a ``Stream`` in the integer phase.
     """
@@ -83,13 +85,15 @@ class Conv(nn.Module):
         groups: int = 1,
         norm_scale: float = 0.5,
         dilation: int = 1,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
         self.synapse = nn.Conv2d(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False
         )
-        self.norm = nn.BatchNorm2d(out_channels)
-        nn.init.constant_(self.norm.weight, norm_scale)
+        self.norm = norm(out_channels)
+        if isinstance(self.norm, nn.BatchNorm2d):
+            nn.init.constant_(self.norm.weight, norm_scale)
         self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
         self.register_buffer("exponent", torch.zeros((), dtype=torch.int64))
 
@@ -115,11 +119,8 @@ class Conv(nn.Module):
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Kernel and bias with the batch norm folded in, real units."""
-        norm = self.norm
-        assert norm.running_var is not None
-        assert norm.running_mean is not None
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        return self.kernel() * scale.reshape(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
+        scale, shift = folding(self.norm)
+        return self.kernel() * scale.reshape(-1, 1, 1, 1), shift
 
     def unit(self) -> float:
         """Real value of an integer weight of 1."""
@@ -183,6 +184,7 @@ class GradedConv(Conv):
         pixels: bool = False,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     ) -> None:
         super().__init__(
             in_channels,
@@ -191,6 +193,7 @@ class GradedConv(Conv):
             stride * pool,
             padding,
             norm_scale=norm_scale,
+            norm=norm,
         )
         if not pixels and (any(mean) or any(value != 1 for value in std)):
             raise ValueError("mean and std normalize pixels; a membrane stream has its batch norm")
