@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.nets.norm import BiasNorm
+from neuroport.nets.norm import BiasNorm, TdBatchNorm
 
 
 def randomize(net: nn.Module, seed: int, wild: float = 0.0) -> nn.Module:
@@ -37,6 +37,20 @@ def randomize(net: nn.Module, seed: int, wild: float = 0.0) -> nn.Module:
                 uniform(module.weight, -top, top)
                 if module.bias is not None:
                     uniform(module.bias, -0.3, 0.3)
+    return net.eval()
+
+
+def enliven(net: nn.Module, seed: int, frames: np.ndarray) -> nn.Module:
+    """:func:`randomize`, with the statistics of ``frames``: every population has work to do."""
+    rng = np.random.default_rng(seed)
+    norms = [m for m in randomize(net, seed).modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.momentum = 1.0
+            if norm.affine:
+                spread = (3.0, 6.0) if isinstance(norm, TdBatchNorm) else (0.5, 1.5)
+                norm.weight.copy_(torch.from_numpy(rng.uniform(*spread, norm.num_features)))
+        net.train()(torch.from_numpy(frames.astype(np.float32)))
     return net.eval()
 
 

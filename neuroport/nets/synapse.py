@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuroport.graph import integers
-from neuroport.nets.norm import folding
+from neuroport.nets.norm import BiasNorm, folding
 from neuroport.nets.stream import Stream, per_position
 
 
@@ -147,6 +147,18 @@ class Conv(nn.Module):
         return Stream(current * 2.0 ** int(self.exponent), bias)
 
 
+class Direct(Conv):
+    """Spikes become currents one to one: a spike shortcut that enters a neuron.
+
+    A depthwise 1x1 convolution whose weight is 1 and is not trained.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 1, 1, 0, channels, norm=BiasNorm)
+        nn.init.ones_(self.synapse.weight)
+        self.requires_grad_(False)
+
+
 class GradedConv(Conv):
     """Convolution of graded values: pixels, or the membrane stream at a projection.
 
@@ -163,9 +175,12 @@ class GradedConv(Conv):
         mean, std: per channel of pixels; the input is normalized to ``(pixel / 255 - mean) / std``
             before it is padded with zeros. Folded into the weights and a bias that differs near the
             border, where the kernel does not see the mean.
+        frame_norm: a norm of the frames as they come (counts, not divided by 255) in place of
+            ``mean`` and ``std``; folded alike.
+        bits: width of the pixels; frames of few counts leave room for heavier weights.
 
     Raises:
-        ValueError: ``mean`` or ``std`` for a stream, which has its batch norm.
+        ValueError: normalization for a stream, which has its batch norm.
     """
 
     source_lsb: Tensor
@@ -185,6 +200,8 @@ class GradedConv(Conv):
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        frame_norm: nn.BatchNorm2d | None = None,
+        bits: int = 8,
     ) -> None:
         super().__init__(
             in_channels,
@@ -195,11 +212,16 @@ class GradedConv(Conv):
             norm_scale=norm_scale,
             norm=norm,
         )
-        if not pixels and (any(mean) or any(value != 1 for value in std)):
-            raise ValueError("mean and std normalize pixels; a membrane stream has its batch norm")
+        given = any(mean) or any(value != 1 for value in std) or frame_norm is not None
+        if not pixels and given:
+            raise ValueError(
+                "mean, std and frame_norm normalize pixels; a membrane stream has its batch norm"
+            )
         for name, values in (("mean", mean), ("std", std)):
             each = torch.tensor(values, dtype=torch.float32).expand(in_channels).clone()
             self.register_buffer(name, each, persistent=False)
+        self.frame_norm = frame_norm
+        self.bits = bits
         self.pool = pool
         self.pixels = pixels
         self.relay_in = None if pixels else Relay()
@@ -207,8 +229,23 @@ class GradedConv(Conv):
         self.relay_out = Relay()
         self.message_unit = 1 / 255 if pixels else 1.0
 
+    @property
+    def peak(self) -> float:
+        """Real value of the largest pixel."""
+        return ((1 << self.bits) - 1) * self.message_unit
+
+    def normalization(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of pixels, per channel, in evaluation."""
+        if self.frame_norm is None:
+            return self.mean, self.std
+        scale, shift = folding(self.frame_norm)
+        return -shift / scale * self.message_unit, self.message_unit / scale
+
     def kernel(self) -> Tensor:
-        weight = self.synapse.weight / self.std.reshape(-1, 1, 1)
+        return self.pooled(self.synapse.weight / self.normalization()[1].reshape(-1, 1, 1))
+
+    def pooled(self, weight: Tensor) -> Tensor:
+        """A 1x1 kernel as the strided one that averages first."""
         if self.pool == 1:
             return weight
         return weight.expand(-1, -1, self.pool, self.pool) / self.pool**2
@@ -223,6 +260,9 @@ class GradedConv(Conv):
     def forward(self, x: Tensor | Stream) -> Tensor | Stream:
         if self.lsb == 0:
             assert isinstance(x, Tensor)
+            if self.frame_norm is not None:
+                frames = self.frame_norm(x.flatten(0, 1)).unflatten(0, (len(x), -1))
+                return self.normalized(self.convolve(frames, self.pooled(self.synapse.weight)))
             centred = x * self.message_unit - per_position(self.mean)
             return self.normalized(self.convolve(centred, self.kernel()))
         weight, bias = self.folded()
@@ -231,8 +271,9 @@ class GradedConv(Conv):
             bias = self.carried(weight, bias, x.bias, x.value.shape[-2:])
             messages: Tensor = self.relay_in(x.value)
         else:
-            if self.mean.any():
-                bias = self.carried(weight, bias, -self.mean, x.shape[-2:])
+            mean = self.normalization()[0]
+            if mean.any():
+                bias = self.carried(weight, bias, -mean, x.shape[-2:])
             messages = x
         product = self.convolve(messages, snap_weight(weight, self.unit()))
         return Stream(self.relay_out(product), bias)
@@ -277,13 +318,17 @@ class Readout(nn.Module):
 
     In the integer phase each class integrates ``sum(W_q * spikes) + H*W*b`` over the steps and
     the last potential, divided by ``64 * T * H * W``, is the logit.
+
+    Args:
+        dropout: fraction of the averaged channels dropped while real numbers are trained.
     """
 
     lsb: Tensor
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.synapse = nn.Linear(channels, classes)
+        self.dropout = dropout
         self.potential = Integrator()
         self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
 
@@ -297,7 +342,8 @@ class Readout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         steps, _, _, height, width = x.shape
         if self.lsb == 0:
-            logits: Tensor = self.synapse(x.mean((0, 3, 4)))
+            mean = F.dropout(x.mean((0, 3, 4)), self.dropout, self.training)
+            logits: Tensor = self.synapse(mean)
             return logits
         positions = height * width
         current = x.sum((3, 4)) @ self.integer_weight().T
