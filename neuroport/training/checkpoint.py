@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from neuroport.errors import FormatError, StorageError, TrainingError
 from neuroport.files import write_atomic
-from neuroport.nets.ms_resnet import MsResNet
+from neuroport.nets.families import build
 from neuroport.recipe import Recipe, from_dict
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -51,8 +51,7 @@ def build_network(recipe: Recipe) -> nn.Module:
     """The untrained network of a recipe; weights depend on the recipe's seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        net = recipe.network
-        return MsResNet(net.blocks, net.widths, shortcut=net.shortcut)
+        return build(recipe.network)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +15,18 @@ from torch import nn  # noqa: E402
 import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
-from neuroport.errors import IllegalError  # noqa: E402
+from neuroport.errors import CaptureError, IllegalError  # noqa: E402
 from neuroport.lowering import CARRIERS  # noqa: E402
+from neuroport.nets import baselines, danet, ds_resnet, ms_resnet  # noqa: E402
 from neuroport.nets.baselines import SpikingResNet  # noqa: E402
 from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
+from neuroport.nets.families import BUILDERS  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
+from neuroport.nets.neuron import Lif  # noqa: E402
+from neuroport.nets.surrogate import SURROGATES  # noqa: E402
+from neuroport.recipe import CHOICES, DEPTHS, FAMILIES, NetworkRecipe, Recipe  # noqa: E402
+from neuroport.training.checkpoint import build_network, read_checkpoint  # noqa: E402
 from tests.modules import enliven  # noqa: E402
 
 WIDTHS = (4, 6, 8)
@@ -78,3 +86,84 @@ def test_family_is_one_network_from_the_module_to_chip_time(name: str) -> None:
             assert outcome, f"{carrier}, {time}: {outcome}"
             assert not outcome.only_want
     assert carried[:2] == ["relay", "unroll"]
+
+
+@pytest.mark.parametrize("connect", ["and", "iand"])
+def test_products_of_spikes_train_and_are_refused_with_what_to_use_instead(connect: str) -> None:
+    frames = pixels()
+    net = enliven(SpikingResNet(1, **SHAPE, block="sew", connect=connect), 0, frames).train()
+    net(torch.from_numpy(frames).float()).square().sum().backward()
+    gradients = [p.grad for p in net.parameters() if p.requires_grad]
+    assert all(g is not None and g.isfinite().all() for g in gradients)
+    with pytest.raises(CaptureError, match=r"'and', 'iand'.*connect = \"add\""):
+        port.quantize(net, frames)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_weight_of_a_family_learns_in_both_phases(name: str) -> None:
+    frames = pixels(1)
+    net = enliven(TINY[name](), 3, frames)
+    labels = torch.tensor([1, 4])
+    for integer in (False, True):
+        if integer:
+            port.quantize(net, frames)
+        net.zero_grad()
+        loss = nn.functional.cross_entropy(net.train()(torch.from_numpy(frames).float()), labels)
+        loss.backward()
+        dead = [
+            key
+            for key, parameter in net.named_parameters()
+            if parameter.requires_grad
+            and (parameter.grad is None or not parameter.grad.isfinite().all())
+        ]
+        assert not dead
+        moved = sum(float(p.grad.abs().max()) > 0 for p in net.parameters() if p.grad is not None)
+        assert moved > 0.6 * sum(p.requires_grad for p in net.parameters())
+
+
+# -- names -----------------------------------------------------------------------------------
+
+
+def test_names_of_the_recipe_are_those_of_the_networks() -> None:
+    assert set(FAMILIES) == set(BUILDERS)
+    assert set(CHOICES["surrogate"]) == set(SURROGATES)
+    assert set(CHOICES["connect"]) == set(baselines.CONNECTIONS)
+    assert set(CHOICES["block"]) == set(ds_resnet.BLOCKS)
+    assert set(CHOICES["domain"]) == set(danet.DOMAINS)
+    assert set(CHOICES["reach"]) == set(danet.REACHES)
+    assert {"ms_resnet": tuple(ms_resnet.IMAGENET), "danet": tuple(danet.IMAGENET)} == DEPTHS
+
+
+TABLES: list[dict[str, Any]] = [
+    *({"family": family} for family in FAMILIES),
+    {"family": "ms_resnet", "stem_stride": 2, "shortcut": "stride"},
+    {"family": "ms_resnet", "depth": 34, "widths": (2, 3, 4, 5)},
+    {"family": "ms_resnet", "depth": 104, "widths": (2, 3, 4, 5)},
+    {"family": "danet", "depth": 50, "widths": (2, 3, 4, 5), "domain": "spike"},
+    {"family": "danet", "domain": "spike", "reach": "network"},
+    {"family": "ds_resnet", "levels": 2, "block": "vanilla", "normalize": True},
+    {"family": "sew_resnet", "connect": "iand"},
+]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+@torch.no_grad()
+def test_recipe_builds_the_network_it_names(table: dict[str, Any]) -> None:
+    given = {"in_channels": 2, "classes": 5, "widths": WIDTHS, "surrogate": "arctan", **table}
+    net = build_network(Recipe(network=NetworkRecipe(**given))).eval()
+    assert net(torch.zeros(2, 3, 2, 32, 32)).shape == (3, 5)
+    assert {m.surrogate for m in net.modules() if isinstance(m, Lif)} == {"arctan"}
+    again = build_network(Recipe(network=NetworkRecipe(**given)))
+    for one, other in zip(net.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_checkpoint_of_before_the_families_loads_and_has_the_recipe_of_now() -> None:
+    folder = Path(__file__).parents[2] / "models" / "ms_resnet8_mnist"
+    state = read_checkpoint(folder)
+    state.load_into(build_network(state.recipe))
+    assert state.recipe.network == NetworkRecipe(
+        blocks=state.recipe.network.blocks,
+        widths=state.recipe.network.widths,
+        shortcut=state.recipe.network.shortcut,
+    )
