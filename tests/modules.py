@@ -21,7 +21,7 @@ def randomize(net: nn.Module, seed: int, wild: float = 0.0) -> nn.Module:
 
     with torch.no_grad():
         for module in net.modules():
-            if isinstance(module, BiasNorm):
+            if isinstance(module, BiasNorm) and module.bias.requires_grad:
                 uniform(module.bias, -0.1, 0.5)
             if isinstance(module, nn.BatchNorm2d):
                 if module.affine:
@@ -32,7 +32,7 @@ def randomize(net: nn.Module, seed: int, wild: float = 0.0) -> nn.Module:
             if isinstance(module, nn.BatchNorm2d) and module.affine:
                 module.weight.mul_(10 ** rng.uniform(-wild, wild))
                 module.bias.mul_(10 ** rng.uniform(-wild / 2, wild / 2))
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
+            if isinstance(module, (nn.Conv2d, nn.Linear)) and module.weight.requires_grad:
                 top = 1.7 / module.weight[0].numel() ** 0.5
                 uniform(module.weight, -top, top)
                 if module.bias is not None:
