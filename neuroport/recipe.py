@@ -10,6 +10,7 @@ import difflib
 import math
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -130,26 +131,96 @@ class DataRecipe:
         return self.classes or self.known.classes
 
 
+# family -> the keys of [network] that it alone, or with others, knows
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "ms_resnet": ("depth", "shortcut", "stem_stride", "first_stride"),
+    "ds_resnet": ("levels", "block", "normalize"),
+    "danet": ("depth", "domain", "reach"),
+    "plain_resnet": (),
+    "tdbn_resnet": (),
+    "sew_resnet": ("connect",),
+}
+DEPTHS = {"ms_resnet": (18, 34, 104), "danet": (18, 34, 50, 101, 152)}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "shortcut": ("pool", "stride"),
+    "block": ("ds", "vanilla"),
+    "domain": ("membrane", "spike"),
+    "reach": ("stage", "network"),
+    "connect": ("add", "and", "iand"),
+    "surrogate": ("rectangular", "triangular", "sigmoid", "arctan", "slayer"),
+}
+
+
 @dataclass(frozen=True)
 class NetworkRecipe:
-    """MS-ResNet of depth 6 * blocks + 2."""
+    """A network of a family: 6 * blocks + 2 layers, or ``depth`` layers for ImageNet.
+
+    ``blocks`` is their number in each of three stages; ``depth`` chooses a network of four stages,
+    all of stride 2, instead. ``in_channels`` and ``classes`` are the dataset's; 0 leaves them to
+    it. ``recompute`` trades time for memory in training. The keys below it belong to some families
+    only (``FAMILIES``).
+    """
 
     family: str = "ms_resnet"
     blocks: int = 1
     widths: tuple[int, ...] = (16, 32, 64)
+    in_channels: int = 0
+    classes: int = 0
+    surrogate: str = "rectangular"
+    recompute: bool = False
+    depth: int = 0
     shortcut: str = "pool"
+    stem_stride: int = 1
+    first_stride: int = 1
+    levels: int = 3
+    block: str = "ds"
+    normalize: bool = False
+    domain: str = "membrane"
+    reach: str = "stage"
+    connect: str = "add"
 
     def __post_init__(self) -> None:
         _require(
-            self.family == "ms_resnet", f"network.family is {self.family!r}; known: 'ms_resnet'"
+            self.family in FAMILIES,
+            f"network.family is {self.family!r}; known: {', '.join(map(repr, FAMILIES))}",
         )
+        others = {key for keys in FAMILIES.values() for key in keys} - set(FAMILIES[self.family])
+        self._unset(sorted(others), f"in family {self.family!r}")
         _require(self.blocks >= 1, f"network.blocks is {self.blocks}; use 1 or more")
-        good = len(self.widths) == 3 and min(self.widths) >= 1
-        _require(good, f"network.widths is {list(self.widths)}; give three positive widths")
-        _require(
-            self.shortcut in ("pool", "stride"),
-            f"network.shortcut is {self.shortcut!r}; use 'pool' or 'stride'",
-        )
+        if self.depth and self.family in DEPTHS:
+            depths = DEPTHS[self.family]
+            _require(
+                self.depth in depths,
+                f"network.depth is {self.depth}; for ImageNet {self.family} has "
+                f"{', '.join(map(str, depths))}; for 6 n + 2 layers leave it out and set blocks",
+            )
+            taken = ("blocks", "shortcut", "stem_stride", "first_stride")
+            self._unset(taken, f"with network.depth = {self.depth}, which decides it")
+        four = self.depth != 0
+        good = len(self.widths) == (4 if four else 3) and min(self.widths) >= 1
+        advice = "four positive widths ([64, 128, 256, 512])" if four else "three positive widths"
+        _require(good, f"network.widths is {list(self.widths)}; give {advice}")
+        for key in ("stem_stride", "first_stride"):
+            value = getattr(self, key)
+            _require(value >= 1, f"network.{key} is {value}; use 1 or more")
+        for key in ("in_channels", "classes"):
+            value = getattr(self, key)
+            _require(value >= 0, f"network.{key} is {value}; leave it out: the dataset decides")
+        _require(1 <= self.levels <= 4, f"network.levels is {self.levels}; use 1 to 4")
+        for key, names in CHOICES.items():
+            value = getattr(self, key)
+            known = " or ".join(map(repr, names)) if len(names) == 2 else ", ".join(names)
+            _require(value in names, f"network.{key} is {value!r}; use {known}")
+
+    def _unset(self, keys: Iterable[str], where: str) -> None:
+        """Refuse a key that would have no effect, before someone relies on it."""
+        defaults = {item.name: item.default for item in fields(self)}
+        for key in keys:
+            value = getattr(self, key)
+            _require(
+                value == defaults[key],
+                f"network.{key} is {value!r}, which has no effect {where}; leave it out",
+            )
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
 from torch import fx, nn
 
 from neuroport.errors import CaptureError
 from neuroport.nets.neuron import Lif
-from neuroport.nets.synapse import Conv, GradedConv, Integrator, Readout, Relay
+from neuroport.nets.norm import BiasNorm, TdBatchNorm
+from neuroport.nets.synapse import Conv, Direct, GradedConv, Integrator, Readout, Relay
 
 LayerModule: TypeAlias = Conv | GradedConv | Lif | Readout
 INPUT = "input"
@@ -26,11 +28,15 @@ LAYERS = (Conv, Lif, Readout)
 # classes whose forward pass the graph holds, the most specific first
 WRITTEN: tuple[type[nn.Module], ...] = (
     GradedConv,
+    Direct,
     Conv,
     Lif,
     Readout,
     Relay,
     Integrator,
+    TdBatchNorm,
+    nn.BatchNorm2d,
+    BiasNorm,
     nn.Identity,
 )
 
@@ -168,6 +174,13 @@ def _no_hooks(name: str, module: nn.Module) -> None:
 
 def _refusal(net: nn.Module, node: fx.Node) -> CaptureError:
     what = getattr(node.target, "__name__", None) or str(node.target)
+    if node.target in (operator.mul, operator.imul, torch.mul):
+        return CaptureError(
+            f"{type(net).__name__}.forward multiplies with {what!r} ({node.format_node()}), but a "
+            "dendrite on a chip sums; a network whose shortcuts multiply spikes ('and', 'iand') "
+            'can be trained, not captured: add them instead (connect = "add"), and put factors '
+            "into weights"
+        )
     return CaptureError(
         f"{type(net).__name__}.forward uses {what!r} ({node.format_node()}); it may call neuroport "
         "layers with one positional argument and add their outputs with +, nothing else"

@@ -25,15 +25,22 @@ def _backward_through_time(
     surrogate: str,
     current_keep: float,
     voltage_keep: float,
+    threshold: float | None,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the voltage and of the input current, reset path detached.
+    """Gradients of the voltage and of the input current.
 
-    ``distance`` is ``v - threshold`` before the reset, (T, ...) in real units.
+    ``distance`` is ``v - threshold`` before the reset, (T, ...) in real units. ``v (1 - s)`` is
+    what a step leaves to the next; with ``threshold`` its gradient passes ``s`` too, without
+    (``None``) that path is detached.
     """
     fired = distance > 0
-    grad_v = grad_spikes * SURROGATES[surrogate](distance)
+    slope = SURROGATES[surrogate](distance)
+    grad_v = grad_spikes * slope
     for t in range(len(grad_v) - 2, -1, -1):
-        grad_v[t].add_(grad_v[t + 1].masked_fill(fired[t], 0), alpha=voltage_keep)
+        later = grad_v[t + 1]
+        grad_v[t].add_(later.masked_fill(fired[t], 0), alpha=voltage_keep)
+        if threshold is not None:
+            grad_v[t].sub_(slope[t] * (distance[t] + threshold) * later, alpha=voltage_keep)
     if current_keep == 0:
         return grad_v, grad_v
     grad_u = grad_v.clone()
@@ -53,6 +60,7 @@ class _RealLif(torch.autograd.Function):
         voltage_keep: float,
         threshold: float,
         surrogate: str,
+        detach_reset: bool,
     ) -> Tensor:
         v = torch.empty_like(current)
         u = current[0]
@@ -63,17 +71,22 @@ class _RealLif(torch.autograd.Function):
             torch.add(u, kept, alpha=voltage_keep, out=v[t])
         spikes = (v > threshold).to(current.dtype)
         ctx.save_for_backward(v)
-        ctx.constants = (current_keep, voltage_keep, threshold, surrogate)
+        ctx.constants = (current_keep, voltage_keep, threshold, surrogate, detach_reset)
         return spikes
 
     @staticmethod
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (v,) = ctx.saved_tensors
-        current_keep, voltage_keep, threshold, surrogate = ctx.constants
+        current_keep, voltage_keep, threshold, surrogate, detach_reset = ctx.constants
         _, grad = _backward_through_time(
-            grad_spikes, v - threshold, surrogate, current_keep, voltage_keep
+            grad_spikes,
+            v - threshold,
+            surrogate,
+            current_keep,
+            voltage_keep,
+            None if detach_reset else threshold,
         )
-        return grad, None, None, None, None
+        return grad, None, None, None, None, None
 
 
 class _IntegerLif(torch.autograd.Function):
@@ -89,6 +102,7 @@ class _IntegerLif(torch.autograd.Function):
         threshold: int,
         lsb: float,
         surrogate: str,
+        detach_reset: bool,
     ) -> Tensor:
         bias_q = bias.to(torch.int64)
         u = v = torch.zeros_like(current[0], dtype=torch.int64)
@@ -104,13 +118,14 @@ class _IntegerLif(torch.autograd.Function):
             v = integers.reset(v, s)
         ctx.save_for_backward(distance)
         ctx.bias_shape = bias.shape
-        ctx.constants = (current_decay, voltage_decay, lsb, surrogate)
+        reset_at = None if detach_reset else threshold * lsb
+        ctx.constants = (current_decay, voltage_decay, lsb, surrogate, reset_at)
         return spikes
 
     @staticmethod
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (distance,) = ctx.saved_tensors
-        current_decay, voltage_decay, lsb, surrogate = ctx.constants
+        current_decay, voltage_decay, lsb, surrogate, reset_at = ctx.constants
         unity = integers.DECAY_UNITY
         grad_v, grad_u = _backward_through_time(
             grad_spikes,
@@ -118,9 +133,10 @@ class _IntegerLif(torch.autograd.Function):
             surrogate,
             1 - current_decay / unity,
             1 - voltage_decay / unity,
+            reset_at,
         )
         grad_bias = grad_v.sum((0, 1)).sum_to_size(ctx.bias_shape) * lsb
-        return grad_u * lsb, grad_bias, None, None, None, None, None
+        return grad_u * lsb, grad_bias, None, None, None, None, None, None
 
 
 class Lif(nn.Module):
@@ -131,6 +147,7 @@ class Lif(nn.Module):
         voltage_decay: fraction of the voltage lost per step (0.75 in MS-ResNet).
         current_decay: fraction of the current lost per step; 1 means no synaptic memory.
         surrogate: a name in :data:`neuroport.nets.surrogate.SURROGATES`.
+        detach_reset: whether the gradient stops at the reset (as in MS-ResNet's code).
 
     Input and output are (T, N, C, H, W). In the integer phase the input is a ``Stream`` and
     ``lsb`` (real value of one unit of current) is positive.
@@ -146,10 +163,12 @@ class Lif(nn.Module):
         voltage_decay: float = 0.75,
         current_decay: float = 1.0,
         surrogate: str = "rectangular",
+        detach_reset: bool = True,
     ) -> None:
         super().__init__()
         self.threshold = threshold
         self.surrogate = surrogate
+        self.detach_reset = detach_reset
         unity = float(integers.DECAY_UNITY)
         self.current_decay = nn.Parameter(torch.tensor([unity * current_decay]), False)
         self.voltage_decay = nn.Parameter(torch.tensor([unity * voltage_decay]), False)
@@ -181,6 +200,7 @@ class Lif(nn.Module):
                 self.integer_threshold,
                 self.lsb.item(),
                 self.surrogate,
+                self.detach_reset,
             )
         else:
             unity = integers.DECAY_UNITY
@@ -190,6 +210,7 @@ class Lif(nn.Module):
                 1 - voltage_decay / unity,
                 self.threshold,
                 self.surrogate,
+                self.detach_reset,
             )
         assert isinstance(spikes, Tensor)
         return spikes
@@ -204,7 +225,8 @@ class Mlf(nn.Module):
 
     ``u_k = (1 - decay) u_k (1 - s_k) + x``, ``s_k = u_k > threshold_k``, ``o = sum_k s_k``. On a
     chip it is K populations that share a dendrite. Source: MLF, official code
-    (``langfengQ/MLF-DSResNet``), whose thresholds are 0.6, 1.6 and 2.6.
+    (``langfengQ/MLF-DSResNet``), whose thresholds are 0.6, 1.6 and 2.6 and whose gradient passes
+    the resets. Up to four such levels are nested: a level that fires has all lower ones fire.
     """
 
     def __init__(
@@ -212,9 +234,13 @@ class Mlf(nn.Module):
         thresholds: Sequence[float] = (0.6, 1.6, 2.6),
         voltage_decay: float = 0.75,
         surrogate: str = "rectangular",
+        detach_reset: bool = False,
     ) -> None:
         super().__init__()
-        levels = [Lif(threshold, voltage_decay, surrogate=surrogate) for threshold in thresholds]
+        levels = [
+            Lif(threshold, voltage_decay, surrogate=surrogate, detach_reset=detach_reset)
+            for threshold in thresholds
+        ]
         self.levels = nn.ModuleList(levels)
 
     def forward(self, x: Tensor | Stream) -> Tensor:

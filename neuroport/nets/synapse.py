@@ -3,16 +3,16 @@
 ``Conv`` carries spikes to a current, ``GradedConv`` carries graded values (pixels, or a membrane
 stream that passes a projection), ``Readout`` averages and classifies. Each holds ``synapse`` (the
 weights, named as SLAYER names them) and ``norm``. A positive ``lsb`` puts a layer into its integer
-phase: batch norm is folded with its running statistics,
+phase: batch norm, ``y = scale * x + shift`` with its running statistics, is folded,
 
-    W' = W * gamma / sqrt(var + eps),     b' = beta - mean * gamma / sqrt(var + eps),
+    W' = W * scale,     b' = shift,
 
 and the forward pass uses ``2 * round(W' / (2 * unit))`` in [-254, 254].
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuroport.graph import integers
+from neuroport.nets.norm import BiasNorm, folding
 from neuroport.nets.stream import Stream, per_position
 
 
@@ -65,6 +66,7 @@ class Conv(nn.Module):
         in_channels, out_channels, kernel_size, stride, padding, groups, dilation: as
             ``torch.nn.Conv2d``.
         norm_scale: initial gamma of the batch norm (0.5 in MS-ResNet, 0 at a branch's end).
+        norm: makes the norm of a number of channels, one of :mod:`neuroport.nets.norm` or torch's.
 
     Takes (T, N, C, H, W); gives a tensor in the real phase, a ``Stream`` in the integer phase.
     """
@@ -83,13 +85,15 @@ class Conv(nn.Module):
         groups: int = 1,
         norm_scale: float = 0.5,
         dilation: int = 1,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
         self.synapse = nn.Conv2d(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False
         )
-        self.norm = nn.BatchNorm2d(out_channels)
-        nn.init.constant_(self.norm.weight, norm_scale)
+        self.norm = norm(out_channels)
+        if isinstance(self.norm, nn.BatchNorm2d):
+            nn.init.constant_(self.norm.weight, norm_scale)
         self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
         self.register_buffer("exponent", torch.zeros((), dtype=torch.int64))
 
@@ -115,11 +119,8 @@ class Conv(nn.Module):
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Kernel and bias with the batch norm folded in, real units."""
-        norm = self.norm
-        assert norm.running_var is not None
-        assert norm.running_mean is not None
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        return self.kernel() * scale.reshape(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
+        scale, shift = folding(self.norm)
+        return self.kernel() * scale.reshape(-1, 1, 1, 1), shift
 
     def unit(self) -> float:
         """Real value of an integer weight of 1."""
@@ -146,6 +147,18 @@ class Conv(nn.Module):
         return Stream(current * 2.0 ** int(self.exponent), bias)
 
 
+class Direct(Conv):
+    """Spikes become currents one to one: a spike shortcut that enters a neuron.
+
+    A depthwise 1x1 convolution whose weight is 1 and is not trained.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 1, 1, 0, channels, norm=BiasNorm)
+        nn.init.ones_(self.synapse.weight)
+        self.requires_grad_(False)
+
+
 class GradedConv(Conv):
     """Convolution of graded values: pixels, or the membrane stream at a projection.
 
@@ -162,9 +175,11 @@ class GradedConv(Conv):
         mean, std: per channel of pixels; the input is normalized to ``(pixel / 255 - mean) / std``
             before it is padded with zeros. Folded into the weights and a bias that differs near the
             border, where the kernel does not see the mean.
+        frame_norm: a norm of the frames as they come (counts, not divided by 255) in place of
+            ``mean`` and ``std``; folded alike.
 
     Raises:
-        ValueError: ``mean`` or ``std`` for a stream, which has its batch norm.
+        ValueError: normalization for a stream, which has its batch norm.
     """
 
     source_lsb: Tensor
@@ -183,6 +198,8 @@ class GradedConv(Conv):
         pixels: bool = False,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        frame_norm: nn.BatchNorm2d | None = None,
     ) -> None:
         super().__init__(
             in_channels,
@@ -191,12 +208,17 @@ class GradedConv(Conv):
             stride * pool,
             padding,
             norm_scale=norm_scale,
+            norm=norm,
         )
-        if not pixels and (any(mean) or any(value != 1 for value in std)):
-            raise ValueError("mean and std normalize pixels; a membrane stream has its batch norm")
+        given = any(mean) or any(value != 1 for value in std) or frame_norm is not None
+        if not pixels and given:
+            raise ValueError(
+                "mean, std and frame_norm normalize pixels; a membrane stream has its batch norm"
+            )
         for name, values in (("mean", mean), ("std", std)):
             each = torch.tensor(values, dtype=torch.float32).expand(in_channels).clone()
             self.register_buffer(name, each, persistent=False)
+        self.frame_norm = frame_norm
         self.pool = pool
         self.pixels = pixels
         self.relay_in = None if pixels else Relay()
@@ -204,8 +226,18 @@ class GradedConv(Conv):
         self.relay_out = Relay()
         self.message_unit = 1 / 255 if pixels else 1.0
 
+    def normalization(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of pixels, per channel, in evaluation."""
+        if self.frame_norm is None:
+            return self.mean, self.std
+        scale, shift = folding(self.frame_norm)
+        return -shift / scale * self.message_unit, self.message_unit / scale
+
     def kernel(self) -> Tensor:
-        weight = self.synapse.weight / self.std.reshape(-1, 1, 1)
+        return self.pooled(self.synapse.weight / self.normalization()[1].reshape(-1, 1, 1))
+
+    def pooled(self, weight: Tensor) -> Tensor:
+        """A 1x1 kernel as the strided one that averages first."""
         if self.pool == 1:
             return weight
         return weight.expand(-1, -1, self.pool, self.pool) / self.pool**2
@@ -220,6 +252,9 @@ class GradedConv(Conv):
     def forward(self, x: Tensor | Stream) -> Tensor | Stream:
         if self.lsb == 0:
             assert isinstance(x, Tensor)
+            if self.frame_norm is not None:
+                frames = self.frame_norm(x.flatten(0, 1)).unflatten(0, (len(x), -1))
+                return self.normalized(self.convolve(frames, self.pooled(self.synapse.weight)))
             centred = x * self.message_unit - per_position(self.mean)
             return self.normalized(self.convolve(centred, self.kernel()))
         weight, bias = self.folded()
@@ -228,8 +263,9 @@ class GradedConv(Conv):
             bias = self.carried(weight, bias, x.bias, x.value.shape[-2:])
             messages: Tensor = self.relay_in(x.value)
         else:
-            if self.mean.any():
-                bias = self.carried(weight, bias, -self.mean, x.shape[-2:])
+            mean = self.normalization()[0]
+            if mean.any():
+                bias = self.carried(weight, bias, -mean, x.shape[-2:])
             messages = x
         product = self.convolve(messages, snap_weight(weight, self.unit()))
         return Stream(self.relay_out(product), bias)
@@ -274,13 +310,17 @@ class Readout(nn.Module):
 
     In the integer phase each class integrates ``sum(W_q * spikes) + H*W*b`` over the steps and
     the last potential, divided by ``64 * T * H * W``, is the logit.
+
+    Args:
+        dropout: fraction of the averaged channels dropped while real numbers are trained.
     """
 
     lsb: Tensor
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.synapse = nn.Linear(channels, classes)
+        self.dropout = dropout
         self.potential = Integrator()
         self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
 
@@ -294,7 +334,8 @@ class Readout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         steps, _, _, height, width = x.shape
         if self.lsb == 0:
-            logits: Tensor = self.synapse(x.mean((0, 3, 4)))
+            mean = F.dropout(x.mean((0, 3, 4)), self.dropout, self.training)
+            logits: Tensor = self.synapse(mean)
             return logits
         positions = height * width
         current = x.sum((3, 4)) @ self.integer_weight().T

@@ -47,10 +47,11 @@ class _Interval:
 
 @dataclass
 class _Stream:
-    """Synapses that share an LSB, and the populations that read them."""
+    """Synapses that share an LSB, and what reads them: populations and projections."""
 
     synapses: list[Layer] = field(default_factory=list)
     neurons: list[Layer] = field(default_factory=list)
+    projections: list[Layer] = field(default_factory=list)
     reach: float = 0.0  # worst |current| at any reader, real units
     bias: float = 0.0  # worst |bias| at any neuron, real units
     lsb: float = 0.0
@@ -94,7 +95,6 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
 
 def _streams(layers: list[Layer]) -> dict[str, _Stream]:
     """The stream of every synapse layer, by name (union of all that meet)."""
-    by_name = {layer.name: layer for layer in layers}
     streams: dict[str, _Stream] = {}
     for layer in layers:
         if isinstance(layer.module, Conv):
@@ -109,10 +109,11 @@ def _streams(layers: list[Layer]) -> dict[str, _Stream]:
             if other is not merged:
                 merged.synapses += other.synapses
                 merged.neurons += other.neurons
+                merged.projections += other.projections
                 for synapse in other.synapses:
                     streams[synapse.name] = merged
-        if isinstance(by_name[layer.name].module, Lif):
-            merged.neurons.append(layer)
+        readers = merged.neurons if isinstance(layer.module, Lif) else merged.projections
+        readers.append(layer)
     order = {layer.name: index for index, layer in enumerate(layers)}
     for stream in _unique(streams):
         stream.synapses.sort(key=lambda layer: order[layer.name])
@@ -139,7 +140,7 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
             bias = bias + kernel.sum((2, 3)) @ source
         else:
             if isinstance(module, GradedConv):
-                bias = bias - kernel.sum((2, 3)) @ module.mean
+                bias = bias - kernel.sum((2, 3)) @ module.normalization()[0]
             # spikes, or pixels with 255 as one: k sources that are summed send 0..k
             messages = torch.full((channels,), float(len(layer.inputs)))
             arriving = _Interval(torch.zeros(channels), messages)
@@ -169,8 +170,16 @@ def _choose_lsb(
     stream: _Stream, intervals: dict[str, _Interval], biases: dict[str, Tensor]
 ) -> None:
     names = ", ".join(layer.name for layer in stream.synapses)
-    if not stream.neurons:
+    if not stream.neurons and not stream.projections:
         raise CaptureError(f"no neuron reads the currents of {names}; remove the layers")
+    for reader in (*stream.neurons, *stream.projections):
+        stream.reach = max(stream.reach, _sum([intervals[n] for n in reader.inputs]).worst)
+        total = sum(biases[n] for n in reader.inputs)
+        assert isinstance(total, Tensor)
+        stream.bias = max(stream.bias, float(total.abs().max()))
+    if not stream.neurons:  # only its range matters: nothing is compared with a threshold
+        stream.lsb = MARGIN * max(stream.reach, 1e-12) / integers.CURRENT_MAX
+        return
     thresholds = sorted({n.module.threshold for n in stream.neurons if isinstance(n.module, Lif)})
     threshold = _unit(thresholds)
     if threshold is None:
@@ -180,16 +189,16 @@ def _choose_lsb(
         )
     tallest = thresholds[-1] / threshold
     lowest = max(1, math.ceil(COARSEST * threshold / thresholds[0]))
-    for neuron in stream.neurons:
-        stream.reach = max(stream.reach, _sum([intervals[n] for n in neuron.inputs]).worst)
-        total = sum(biases[n] for n in neuron.inputs)
-        assert isinstance(total, Tensor)
-        stream.bias = max(stream.bias, float(total.abs().max()))
     coarsest = [  # the largest integer for that number that range and bias permit
         threshold * integers.CURRENT_MAX / (MARGIN * stream.reach + 1e-12),
         threshold * integers.BIAS_MAX / (MARGIN * stream.bias + 1e-12),
         integers.THRESHOLD_MAX / tallest,
     ]
+    for layer in stream.synapses:  # a pixel of 1 has no exponent to carry heavy weights
+        module = layer.module
+        if isinstance(module, GradedConv) and module.pixels:
+            heaviest = float(module.folded()[0].abs().max()) * module.message_unit
+            coarsest.append(threshold * integers.WEIGHT_MAX / (heaviest + 1e-12))
     weights = [
         float(layer.module.folded()[0].abs().max())
         for layer in stream.synapses

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from neuroport.errors import FormatError, StorageError, TrainingError
 from neuroport.files import write_atomic
-from neuroport.nets.ms_resnet import MsResNet
+from neuroport.nets.families import build
 from neuroport.recipe import Recipe, from_dict
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -57,9 +57,8 @@ def build_network(recipe: Recipe) -> nn.Module:
     """The untrained network of a recipe; weights depend on the recipe's seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        net, data = recipe.network, recipe.data
-        channels = data.shape[0]
-        return MsResNet(net.blocks, net.widths, channels, data.class_count, shortcut=net.shortcut)
+        data = recipe.data
+        return build(recipe.network, in_channels=data.shape[0], classes=data.class_count)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:

@@ -101,6 +101,13 @@ def test_dictionary_comes_back(recipe: Recipe) -> None:
     assert from_dict(load_recipe("demo").to_dict()) == load_recipe("demo")
 
 
+def test_recipe_of_before_the_families_is_what_it_was() -> None:
+    network = {"family": "ms_resnet", "blocks": 2, "widths": [4, 5, 6], "shortcut": "stride"}
+    recipe = from_dict({"network": network})
+    assert recipe.network == NetworkRecipe(blocks=2, widths=(4, 5, 6), shortcut="stride")
+    assert recipe == from_dict(recipe.to_dict())
+
+
 def test_recipe_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Recipe().seed = 2  # type: ignore[misc]
@@ -125,7 +132,7 @@ def test_unknown_key_names_the_nearest(tmp_path: Path, text: str, key: str, near
 
 def test_unknown_key_that_is_near_to_none_lists_the_known(tmp_path: Path) -> None:
     message = refused(tmp_path, "[network]\nxyzzy = 1")
-    assert "unknown key 'network.xyzzy'; known: blocks, family, shortcut, widths" in message
+    assert "unknown key 'network.xyzzy'; known: block, blocks, classes, connect, depth" in message
 
 
 @pytest.mark.parametrize(
@@ -170,12 +177,33 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
         ("[data]\ntrain = 9", "data.train is 9"),
         ("[data]\ntest = 9", "data.test is 9"),
         ("[data]\ntrain = 4001", "data.train + data.test is 5001"),
-        ('[network]\nfamily = "vgg"', "network.family is 'vgg'"),
+        (
+            '[network]\nfamily = "vgg"',
+            "network.family is 'vgg'; known: 'ms_resnet', 'ds_resnet', 'danet', 'plain_resnet', "
+            "'tdbn_resnet', 'sew_resnet'",
+        ),
         ("[network]\nblocks = 0", "network.blocks is 0"),
         ("[network]\nwidths = [16, 32]", "network.widths is [16, 32]"),
         ("[network]\nwidths = [16, 32, 0]", "network.widths is [16, 32, 0]"),
         ("[network]\nwidths = []", "network.widths is []"),
-        ('[network]\nshortcut = "max"', "network.shortcut is 'max'"),
+        ('[network]\nshortcut = "max"', "network.shortcut is 'max'; use 'pool' or 'stride'"),
+        ("[network]\nin_channels = -1", "network.in_channels is -1"),
+        ("[network]\nclasses = -1", "network.classes is -1"),
+        ("[network]\nstem_stride = 0", "network.stem_stride is 0"),
+        ('[network]\nfamily = "ds_resnet"\nlevels = 5', "network.levels is 5; use 1 to 4"),
+        ('[network]\nfamily = "ds_resnet"\nblock = "new"', "network.block is 'new'"),
+        ('[network]\nfamily = "ds_resnet"\nnormalize = 1', "normalize is 1; expected bool"),
+        ('[network]\nfamily = "danet"\ndomain = "x"', "use 'membrane' or 'spike'"),
+        ('[network]\nfamily = "sew_resnet"\nconnect = "or"', "use add, and, iand"),
+        ('[network]\nsurrogate = "step"', "network.surrogate is 'step'; use rectangular"),
+        ("[network]\nlevels = 2", "network.levels is 2, which has no effect in family 'ms_resnet'"),
+        ('[network]\nfamily = "sew_resnet"\ndepth = 18', "no effect in family 'sew_resnet'"),
+        ("[network]\ndepth = 20", "ms_resnet has 18, 34, 104; for 6 n + 2 layers leave it out"),
+        ("[network]\ndepth = 18", "give four positive widths"),
+        (
+            "[network]\ndepth = 18\nblocks = 2\nwidths = [4, 4, 4, 4]",
+            "network.blocks is 2, which has no effect with network.depth = 18",
+        ),
         ("[training]\nepochs = -1", "training.epochs is -1"),
         ("[training]\nbatch = 1", "training.batch is 1"),
         ("[training]\nlearning_rate = 0", "training.learning_rate must be positive"),

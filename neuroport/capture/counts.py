@@ -1,0 +1,83 @@
+"""What a network of neuroport layers consists of: parameters, neurons, multiply-accumulates.
+
+Counted from its wiring, without running it, so a network on torch's ``meta`` device will do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from neuroport.capture.wiring import INPUT, wiring
+from neuroport.nets.neuron import Lif, Mlf
+from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Trainable parameters; neurons; and multiply-accumulates of one step.
+
+    ``populations`` counts each level of a multi-level neuron as a neuron, ``neurons`` counts it
+    once. ``macs`` are those of every convolution and the classifier as if nothing were sparse;
+    ``projection_macs`` are the part of them at 1x1 projections of membrane streams, which multiply
+    real values where all other layers behind the stem multiply spikes.
+    """
+
+    parameters: int
+    neurons: int
+    populations: int
+    macs: int
+    projection_macs: int
+
+
+def count(net: nn.Module, size: tuple[int, int]) -> Counts:
+    """Count ``net`` on frames of ``size`` (height, width).
+
+    Raises:
+        CaptureError: the network's ``forward`` has no graph.
+    """
+    shapes: dict[str, tuple[int, int]] = {INPUT: size}
+    channels: dict[str, int] = {}
+    repeats = {
+        f"{name}.levels.{level}"
+        for name, module in net.named_modules()
+        if isinstance(module, Mlf)
+        for level in range(1, len(module.levels))
+    }
+    neurons = populations = macs = projected = 0
+    for layer in wiring(net):
+        module, (height, width) = layer.module, shapes[layer.inputs[0]]
+        if isinstance(module, Lif):
+            channels[layer.name] = channels[layer.inputs[0]]
+            here = channels[layer.name] * height * width
+            populations += here
+            neurons += 0 if layer.name in repeats else here
+        elif isinstance(module, Readout):
+            macs += module.synapse.weight.numel()
+        elif isinstance(module, Conv):
+            synapse = module.synapse
+            # a pooled projection averages first, and multiplies after
+            kernel = [
+                module.stride[0] if isinstance(module, GradedConv) and module.pool > 1 else k
+                for k in synapse.kernel_size
+            ]
+            height, width = (
+                (n + 2 * pad - dilation * (k - 1) - 1) // stride + 1
+                for n, k, pad, stride, dilation in zip(
+                    (height, width),
+                    kernel,
+                    module.padding,
+                    module.stride,
+                    module.dilation,
+                    strict=True,
+                )
+            )
+            channels[layer.name] = synapse.out_channels
+            here = 0 if isinstance(module, Direct) else synapse.weight.numel() * height * width
+            macs += here
+            if isinstance(module, GradedConv) and not module.pixels:
+                projected += here if synapse.kernel_size == (1, 1) else 0
+        shapes[layer.name] = (height, width)
+    parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    return Counts(parameters, neurons, populations, macs, projected)

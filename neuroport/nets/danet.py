@@ -1,0 +1,194 @@
+"""DANet: densely additive connections, in four architectures.
+
+**This is neuroport's reading of the abstract** of DANet (arXiv 2311.05171; Neurocomputing 616,
+128950): no code is published, and the paper's neuron, norms and names of its architectures are not
+used here. Results of these networks are not results of the paper.
+
+A block's input is the *sum* of all earlier outputs in its reach: DenseNet with + in place of
+concatenation,
+
+    z = F_0(x) + sum_r projection_r(x_r),      z <- z + F_i(z)  for every later block of the stage.
+
+Two axes give four architectures. What is summed is *spikes* (each branch is conv-norm-lif, sums are
+messages 0..k) or *membrane* currents (each branch is lif-conv-norm). The reach is the *stage*,
+whose only source x_r is the stage before, or the *network*, where every earlier stage is one. A
+source passes one projection to the new shape, itself driven by spikes: no real value is multiplied,
+so that every carrier of shortcuts applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from neuroport.nets.neuron import Lif
+from neuroport.nets.recompute import Recomputing
+from neuroport.nets.stream import Stream
+from neuroport.nets.synapse import Conv, GradedConv, Readout
+
+DOMAINS = ("spike", "membrane")
+REACHES = ("stage", "network")
+EXPANSION = 4
+# depth -> (blocks of the four stages, bottleneck)
+IMAGENET: dict[int, tuple[tuple[int, ...], bool]] = {
+    18: ((2, 2, 2, 2), False),
+    34: ((3, 4, 6, 3), False),
+    50: ((3, 4, 6, 3), True),
+    101: ((3, 4, 23, 3), True),
+    152: ((3, 8, 36, 3), True),
+}
+
+Signal = Tensor | Stream
+
+
+def _branch(
+    domain: str, layers: Sequence[tuple[int, int, int, int]], end: float, surrogate: str
+) -> nn.Sequential:
+    """Convolutions (in, out, kernel, stride) with a neuron after (spike) or before (membrane)."""
+    parts: list[nn.Module] = []
+    for index, (inner, outer, kernel, stride) in enumerate(layers):
+        scale = end if index == len(layers) - 1 else 0.5
+        conv = Conv(inner, outer, kernel, stride, kernel // 2, norm_scale=scale)
+        neuron = Lif(surrogate=surrogate)
+        parts += [conv, neuron] if domain == "spike" else [neuron, conv]
+    return nn.Sequential(*parts)
+
+
+class Stage(Recomputing):
+    """Blocks of one shape, each fed with the sum of all outputs before it in its reach.
+
+    Args:
+        sources: channels and stride of everything that enters, the stage before first.
+    """
+
+    def __init__(
+        self,
+        domain: str,
+        sources: Sequence[tuple[int, int]],
+        width: int,
+        blocks: int,
+        bottleneck: bool,
+        surrogate: str,
+    ) -> None:
+        super().__init__()
+        out = width * EXPANSION if bottleneck else width
+        # a branch of currents may start at nothing; one of spikes would never fire again
+        end = 0.0 if domain == "membrane" else 0.5
+
+        def block(channels: int, stride: int) -> nn.Sequential:
+            layers = [(channels, width, 3, stride), (width, width, 3, 1)]
+            if bottleneck:
+                layers = [(channels, width, 1, 1), (width, width, 3, stride), (width, out, 1, 1)]
+            return _branch(domain, layers, end, surrogate)
+
+        self.projections = nn.ModuleList(
+            nn.Identity()
+            if (channels, stride) == (out, 1)
+            else _branch(domain, [(channels, out, 1, stride)], 0.5, surrogate)
+            for channels, stride in sources
+        )
+        channels, stride = sources[0]
+        self.blocks = nn.ModuleList(
+            block(channels if index == 0 else out, stride if index == 0 else 1)
+            for index in range(blocks)
+        )
+
+    def forward(self, sources: Sequence[Signal]) -> Signal:
+        first, *later = self.blocks
+        total = self.run(first, sources[0])
+        for projection, source in zip(self.projections, sources, strict=True):
+            total = total + projection(source)
+        for block in later:
+            total = total + self.run(block, total)
+        return total  # type: ignore[no-any-return]
+
+
+class DaNet(nn.Module):
+    """A densely additive network; of depth 6n + 2 for small images unless told otherwise.
+
+    Args:
+        blocks: number of blocks in each stage: one number for all, or one for each.
+        widths: channels of the stages (a quarter of them, with bottlenecks).
+        in_channels, classes: channels of the frames (unsigned 8-bit pixels); classes.
+        domain: ``spike`` or ``membrane``: what is summed.
+        reach: ``stage`` or ``network``: how far back a sum reaches.
+        bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions instead of two 3x3.
+        stem: size of the stem's kernel, 3 or 7.
+        stem_stride, first_stride: strides of the stem and of the first stage (2 for ImageNet).
+        surrogate: of every neuron.
+
+    Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes).
+    """
+
+    def __init__(
+        self,
+        blocks: int | Sequence[int] = 1,
+        widths: Sequence[int] = (16, 32, 64),
+        in_channels: int = 1,
+        classes: int = 10,
+        domain: str = "membrane",
+        reach: str = "stage",
+        bottleneck: bool = False,
+        stem: int = 3,
+        stem_stride: int = 1,
+        first_stride: int = 1,
+        surrogate: str = "rectangular",
+    ) -> None:
+        super().__init__()
+        numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        self.stem = GradedConv(in_channels, widths[0], stem, stem_stride, stem // 2, pixels=True)
+        # the neuron between the stem and sums of spikes, or between currents and the readout
+        self.neuron = Lif(surrogate=surrogate)
+        self.domain = domain
+        self.reach = reach
+        stages: list[Stage] = []
+        sources = [(widths[0], first_stride)]
+        for width, number in zip(widths, numbers, strict=True):
+            stages.append(Stage(domain, sources, width, number, bottleneck, surrogate))
+            out = width * EXPANSION if bottleneck else width
+            # from the next stage, everything before is twice as far
+            earlier = [(channels, 2 * stride) for channels, stride in sources]
+            kept = earlier if reach == "network" and len(stages) > 1 else []
+            sources = [(out, 2), *kept]
+        self.stages = nn.ModuleList(stages)
+        self.readout = Readout(out, classes)
+
+    @classmethod
+    def imagenet(
+        cls,
+        depth: int,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        in_channels: int = 3,
+        classes: int = 1000,
+        domain: str = "membrane",
+        reach: str = "stage",
+        surrogate: str = "rectangular",
+    ) -> DaNet:
+        """Depth 18 or 34 of basic blocks, 50, 101 or 152 of bottlenecks; every stage halves."""
+        blocks, bottleneck = IMAGENET[depth]
+        return cls(
+            blocks,
+            widths,
+            in_channels,
+            classes,
+            domain,
+            reach,
+            bottleneck,
+            stem=7,
+            stem_stride=2,
+            first_stride=2,
+            surrogate=surrogate,
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        current = self.stem(frames)
+        total = self.neuron(current) if self.domain == "spike" else current
+        sources: list[Signal] = [total]
+        for index, stage in enumerate(self.stages):
+            total = stage(sources)
+            # the stem is no stage: what it sends is part of the first stage's output
+            kept = sources if self.reach == "network" and index > 0 else []
+            sources = [total, *kept]
+        logits: Tensor = self.readout(total if self.domain == "spike" else self.neuron(total))
+        return logits

@@ -1,0 +1,97 @@
+"""The families of networks by name: from the ``[network]`` table of a recipe to a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from torch import nn
+
+from neuroport.errors import RecipeError
+from neuroport.nets.baselines import SpikingResNet
+from neuroport.nets.danet import DaNet
+from neuroport.nets.ds_resnet import DsResNet
+from neuroport.nets.ms_resnet import MsResNet
+from neuroport.nets.recompute import recompute
+from neuroport.recipe import NetworkRecipe
+
+
+def _ms_resnet(net: NetworkRecipe) -> nn.Module:
+    if net.depth:
+        return MsResNet.imagenet(net.depth, net.widths, net.in_channels, net.classes, net.surrogate)
+    return MsResNet(
+        net.blocks,
+        net.widths,
+        net.in_channels,
+        net.classes,
+        net.shortcut,
+        stem_stride=net.stem_stride,
+        first_stride=net.first_stride,
+        surrogate=net.surrogate,
+    )
+
+
+def _ds_resnet(net: NetworkRecipe) -> nn.Module:
+    return DsResNet(
+        net.blocks,
+        net.widths,
+        net.in_channels,
+        net.classes,
+        net.levels,
+        net.block,
+        net.surrogate,
+        net.normalize,
+    )
+
+
+def _danet(net: NetworkRecipe) -> nn.Module:
+    if net.depth:
+        return DaNet.imagenet(
+            net.depth,
+            net.widths,
+            net.in_channels,
+            net.classes,
+            net.domain,
+            net.reach,
+            net.surrogate,
+        )
+    return DaNet(
+        net.blocks,
+        net.widths,
+        net.in_channels,
+        net.classes,
+        net.domain,
+        net.reach,
+        surrogate=net.surrogate,
+    )
+
+
+def _baseline(net: NetworkRecipe, block: str) -> nn.Module:
+    return SpikingResNet(
+        net.blocks, net.widths, net.in_channels, net.classes, block, net.connect, net.surrogate
+    )
+
+
+BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
+    "ms_resnet": _ms_resnet,
+    "ds_resnet": _ds_resnet,
+    "danet": _danet,
+    "plain_resnet": partial(_baseline, block="plain"),
+    "tdbn_resnet": partial(_baseline, block="tdbn"),
+    "sew_resnet": partial(_baseline, block="sew"),
+}
+
+
+def build(net: NetworkRecipe, in_channels: int, classes: int) -> nn.Module:
+    """The untrained network that ``net`` describes, for frames of ``in_channels`` and ``classes``.
+
+    Raises:
+        RecipeError: ``net`` says other numbers than the dataset has.
+    """
+    for key, has in (("in_channels", in_channels), ("classes", classes)):
+        said = getattr(net, key)
+        if said not in (0, has):
+            raise RecipeError(f"network.{key} is {said}, but the dataset has {has}; leave it out")
+    built = BUILDERS[net.family](replace(net, in_channels=in_channels, classes=classes))
+    return recompute(built) if net.recompute else built
