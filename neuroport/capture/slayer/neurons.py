@@ -190,6 +190,12 @@ def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None
         )
     if shift < 0:
         refuse(name, "multiplies its own spikes (WgtScaleBatchNorm); use MeanOnlyBatchNorm")
+    if (bias.any() or shift) and not np.all(current == DECAY_UNITY):
+        refuse(
+            name,
+            "is recurrent and has a norm: SLAYER, step by step, keeps the current after the norm "
+            "for the next step; use current_decay=1, or no norm",
+        )
     mixed = own.min() < 0 < own.max()
     if np.abs(own).max() > WEIGHT_MAX or (mixed and np.any(own & 1)):
         refuse(

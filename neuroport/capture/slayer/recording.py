@@ -94,7 +94,9 @@ def _messages(probe: Probe, outputs: list[Tensor], steps: int) -> npt.NDArray[An
 
 def _recorder(parts: list[Tensor]) -> Any:
     def hook(_: nn.Module, __: Any, output: Any) -> None:
-        parts.append((output[0] if isinstance(output, tuple) else output).detach())
+        parts.append(
+            (output[0] if isinstance(output, tuple) else output).clone()
+        )  # += may change it
 
     return hook
 

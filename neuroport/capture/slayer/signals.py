@@ -1,10 +1,11 @@
 """Which block feeds which, read from a network's own ``forward``.
 
 The forward pass runs once, on a signal that knows where it comes from, while every block is
-replaced by one that notes its call. Blocks and ``+`` pass the origin on; so do ``clone``, ``detach`` and
-flattening. Anything else gives a signal of no origin: the spike counts and rates that lava-dl's
-networks collect on the way may be computed and returned, but no block may read them. (``torch.fx``
-cannot trace such networks: they call ``item()`` and build tensors of what it gives.)
+replaced by one that notes its call. Blocks and ``+`` pass the origin on; so do ``clone``,
+``detach`` and flattening. Anything else gives a signal of no origin: the spike counts and rates
+that lava-dl's networks collect on the way may be computed and returned, but no block may read
+them. (``torch.fx`` cannot trace such networks: they call ``item()`` and build tensors of what it
+gives.)
 
 A forward pass that asks for values is refused: the signal has none, so what the answer would have
 been is not known.
