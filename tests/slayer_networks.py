@@ -349,10 +349,5 @@ def ready(net: nn.Module, x: Tensor) -> nn.Module:
         if isinstance(module, slayer.axon.Delay):
             module.delay.data = 6 * torch.rand(module.delay.shape)
         if hasattr(module, "running_mean"):
-            channels = next(
-                block.neuron.shape[0]
-                for block in net.modules()
-                if getattr(getattr(block, "neuron", None), "norm", None) is module
-            )
-            module.running_mean = 0.4 * torch.randn(channels)
+            module.running_mean = 0.4 * torch.randn(module.num_features)
     return net

@@ -85,6 +85,9 @@ def population(
     Raises:
         CaptureError: no population is equal.
     """
+    kind = type(neuron).__module__.rsplit(".", 1)[-1]
+    if not isinstance(neuron, (cuba.Neuron, rf.Neuron, rf_iz.Neuron, sigma_delta.Neuron)):
+        refuse(name, f"has {HINTS.get(kind, f'neurons of an unknown kind ({kind}); use cuba')}")
     _common(name, neuron, recurrent=own is not None)
     if isinstance(neuron, sigma_delta.Neuron):
         return _sigma_delta(name, neuron, shape, flat, unit)
@@ -92,10 +95,7 @@ def population(
         refuse(name, "reads the changes that a sigma-delta block sends; feed it with spikes")
     if isinstance(neuron, cuba.Neuron):
         return _cuba(name, neuron, shape, flat, own)
-    if isinstance(neuron, (rf.Neuron, rf_iz.Neuron)):
-        return _resonator(name, neuron, shape, flat)
-    kind = type(neuron).__module__.rsplit(".", 1)[-1]
-    refuse(name, f"has {HINTS.get(kind, f'neurons of an unknown type ({kind}); use block.cuba')}")
+    return _resonator(name, neuron, shape, flat)
 
 
 def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> Population:
@@ -282,8 +282,6 @@ def _refuse_scale(name: str, shift: int, works: str) -> NoReturn:
 
 
 def _common(name: str, neuron: Any, *, recurrent: bool, shape: Any = None) -> None:
-    if neuron.shape is None and shape is None:
-        refuse(name, "was never run: its sizes, delays and decays are drawn in its first pass")
     if neuron.persistent_state and not recurrent:
         refuse(
             name,
@@ -296,6 +294,10 @@ def _common(name: str, neuron: Any, *, recurrent: bool, shape: Any = None) -> No
         )
     if getattr(neuron, "graded_spike", False) and not isinstance(neuron, sigma_delta.Neuron):
         refuse(name, "sends its voltage (graded_spike), and Lava spikes; use graded_spike=False")
+    if isinstance(neuron, sigma_delta.Neuron) and neuron.delta.cum_error:
+        refuse(name, "adds errors up before it sends (cum_error), which Lava has not; use False")
+    if neuron.shape is None and shape is None:
+        refuse(name, "was never run: its sizes, delays and decays are drawn in its first pass")
     norms = [neuron.norm] if not neuron.complex else [neuron.real_norm, neuron.imag_norm]
     for part in (neuron.drop, *norms):
         if isinstance(part, nn.Module) and part.training:
@@ -319,8 +321,6 @@ def _threshold(name: str, neuron: Any) -> int:
 
 
 def _change_threshold(name: str, neuron: Any) -> int:
-    if neuron.delta.cum_error:
-        refuse(name, "adds errors up before it sends (cum_error), which Lava has not; use False")
     scale = _scale(name, neuron)
     values = neuron.delta.threshold.detach().clamp(1 / neuron.delta.scale).reshape(-1)
     if not torch.all(values == values[0]):
