@@ -205,12 +205,14 @@ def _sigma_delta(**options: Any) -> Chain:
 def _sigma_delta_biased() -> Chain:
     norm = dict(MEAN)
     block = slayer.block.sigma_delta
-    return Chain(
+    net = Chain(
         block.Input(dict(CHANGES), weight=1.3, bias=0.2),
         block.Dense({**CHANGES, **norm}, 20, 30, weight_scale=2),
         block.Dense({**CHANGES, **norm}, 30, 12, weight_scale=2, delay_shift=True),
         block.Dense({**CHANGES, **SCALE}, 12, 12, weight_scale=2),
     )
+    net.blocks[2].neuron.set_bias(torch.randint(-8, 9, (12,)) / 32)
+    return net
 
 
 def _recurrent(neuron: dict[str, Any]) -> Chain:
@@ -225,6 +227,7 @@ def _masked() -> Chain:
     return Chain(
         cuba("Dense", 20, 30, mask=half, weight_scale=4),
         cuba("Dense", 30, 10, weight_norm=True, weight_scale=2),
+        cuba("Dense", 10, 10, weight_norm=True, weight_scale=4, mask=torch.rand(10, 10) < 0.5),
     )
 
 
@@ -302,6 +305,14 @@ CASES: dict[str, Case] = {
         lambda: Chain(
             slayer.block.cuba.Input({**CUBA, "threshold": 0.8}, weight=0.5, bias=0.2),
             cuba("Dense", 20, 12, weight_scale=3),
+        ),
+        lambda: steady(ROW),
+    ),
+    "input on the host": Case(
+        lambda: Chain(
+            slayer.block.cuba.Input({**CUBA, **MEAN}, weight=1.3, bias=0.2),
+            cuba("Dense", 20, 12, weight_scale=3),
+            cuba("Dense", 12, 12, weight_scale=3, neuron=MEAN),
         ),
         lambda: steady(ROW),
     ),

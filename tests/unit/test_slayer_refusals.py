@@ -204,11 +204,6 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
         ROW,
         ("blocks.1", "changes", "spikes"),
     ),
-    "a fine input": (
-        lambda: Chain(block.cuba.Input(dict(CUBA), weight=1.3), cuba("Dense", 20, 10)),
-        ROW,
-        ("blocks.0", "finer than integers", "on the host"),
-    ),
     "pooling over channels": (
         lambda: Chain(cuba("Pool", 3, stride=1)),
         IMAGE,

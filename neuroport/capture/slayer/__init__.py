@@ -14,7 +14,9 @@ mere shift: they become delays of the graph, and its answers stay SLAYER's. ``ke
 makes every one a delay, so that step t is SLAYER's step t everywhere.
 
 *Frames.* :func:`frames` makes of what the module takes, (N, *shape, T), what its graph takes,
-integers (T, N, *shape). For a network without an ``Input`` block these are the same numbers.
+integers (T, N, *shape). For a network without an ``Input`` block these are the same numbers. An
+``Input`` block's weight and bias are the host's, its neurons the graph's, unless its weight makes
+currents finer than integers (it is no multiple of 0.5): then the block's spikes are the frames.
 """
 
 from __future__ import annotations

@@ -90,6 +90,7 @@ class Reader:
         self.assembly = Assembly(shape)
         self.keep_shift = keep_shift
         self.encoder: Any = None  # the Input block that makes currents of frames
+        self.hosted = False  # or spikes, on the host
         self.sent: dict[str, tuple[Value, nn.Module]] = {}
         self.reads_frames: list[str] = []
 
@@ -97,8 +98,7 @@ class Reader:
         """Add the nodes of ``block``, which reads ``value``; what it sends, and with a count."""
         if value.unit == 0:
             refuse(name, "reads what only the host can: an Average or Affine must be the last")
-        frames = any(term.node == INPUT for term in value.terms)
-        if frames and not isinstance(block, base.AbstractFlatten):
+        if value.raw and not isinstance(block, base.AbstractFlatten):
             self.reads_frames.append(name)
             if self.encoder is not None:
                 refuse(name, "reads the frames beside an Input block; let it read the Input block")
@@ -190,11 +190,12 @@ class Reader:
             if block.delay_shift is True:
                 refuse(name, "has no neurons, where SLAYER fails to shift; use delay_shift=False")
             return value
-        if len(value.terms) != 1 or value.terms[0].node != INPUT or len(self.reads_frames) > 1:
+        if len(value.terms) != 1 or not value.raw or len(self.reads_frames) > 1:
             refuse(name, "does not read the frames alone; an Input block comes first")
         neuron = block.neuron
         changes = isinstance(neuron, sigma_delta.Neuron)
         fine = changes and block.weight is not None
+        hosted = False
         if changes:
             made = neurons.first_delta(name, neuron, fine)
         else:
@@ -205,18 +206,15 @@ class Reader:
                 scaled = whole(
                     f"block {name!r}: its weight", block.pre_hook_fx(block.weight), neuron.w_scale
                 )
-                if scaled[0] * 2 % neuron.w_scale:
-                    refuse(
-                        name,
-                        f"weighs frames by {scaled[0] / neuron.w_scale:g}, which gives currents "
-                        "finer than integers; use a multiple of 0.5, or run it on the host and "
-                        "quantize the other blocks with its spikes as frames",
-                    )
+                hosted = bool(scaled[0] * 2 % neuron.w_scale)
         if tuple(neuron.shape) != value.shape:
             refuse(
                 name, f"was run with {tuple(neuron.shape)} neurons; the frames are {value.shape}"
             )
-        self.encoder = block
+        self.encoder, self.hosted = block, hosted
+        if hosted:  # its currents are finer than integers: its spikes are the frames
+            sent = replace(value, raw=False)
+            return self._shifted(sent) if block.delay_shift is True else sent
         current = self.assembly.unity(name, INPUT)
         self.assembly.used.add((INPUT, b""))
         probe = neuron.delta if changes else neuron

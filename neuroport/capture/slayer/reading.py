@@ -21,16 +21,20 @@ from neuroport.graph.node import Input
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """A graph, where to hear its populations in SLAYER, and the block that encodes frames."""
+    """A graph, where to hear its populations in SLAYER, and the block that encodes frames.
+
+    ``hosted``: that block's neurons are no part of the graph, which takes their spikes.
+    """
 
     graph: Graph
     probes: tuple[Probe, ...]
     encoder: Any
+    hosted: bool
 
     @property
     def unit(self) -> int:
         """What 1.0 of the encoded frames is in the graph."""
-        return _unit(self.encoder)
+        return 1 if self.hosted else _unit(self.encoder)
 
 
 def capture(net: nn.Module, frames: npt.ArrayLike, *, keep_shift: bool) -> Captured:
@@ -42,13 +46,13 @@ def capture(net: nn.Module, frames: npt.ArrayLike, *, keep_shift: bool) -> Captu
         )
     shape = tuple(data.shape[2:])
     reader = Reader(shape, keep_shift=keep_shift)
-    follow(net, blocks_of(net), Value((Term(INPUT),), shape), len(data), reader.read)
+    follow(net, blocks_of(net), Value((Term(INPUT),), shape, raw=True), len(data), reader.read)
     reader.finish()
     if not reader.assembly.probes:
         raise CaptureError(f"{type(net).__name__} has no block with neurons")
-    node = _input(shape, data, reader.encoder)
+    node = Input(INPUT, shape, 1) if reader.hosted else _input(shape, data, reader.encoder)
     graph = Graph([node, *reader.assembly.nodes], len(data))
-    return Captured(graph, tuple(reader.assembly.probes), reader.encoder)
+    return Captured(graph, tuple(reader.assembly.probes), reader.encoder, reader.hosted)
 
 
 def _input(shape: tuple[int, ...], data: npt.NDArray[Any], encoder: Any) -> Input:

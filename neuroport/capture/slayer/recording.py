@@ -79,6 +79,9 @@ def _frames(captured: Captured, x: Tensor) -> npt.NDArray[np.int64]:
             z = z * encoder.pre_hook_fx(encoder.weight.detach())
         if encoder.bias is not None:
             z = z + encoder.pre_hook_fx(encoder.bias.detach())
+        if captured.hosted:
+            with evaluating(encoder), torch.no_grad():
+                z = encoder.neuron(z)
     scaled = z.to(torch.float64).numpy() * captured.unit
     found = np.rint(scaled).astype(np.int64)
     if not np.array_equal(found, scaled):

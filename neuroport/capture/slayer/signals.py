@@ -54,12 +54,14 @@ class Value:
         shape: without samples and steps, as SLAYER has it.
         shift: steps by which SLAYER has it later than the graph.
         unit: what SLAYER's 1.0 is in the graph, 0 for what only the host may read.
+        raw: whether the module's own frames are among it, which an Input block may encode.
     """
 
     terms: tuple[Term, ...]
     shape: Shape
     shift: int = 0
     unit: int = 1
+    raw: bool = False
 
     @property
     def size(self) -> int:
@@ -78,8 +80,9 @@ class Value:
                 "forward adds spikes to the changes of a sigma-delta block; add like to like"
             )
         shift = min(self.shift, other.shift)
+        raw = self.raw or other.raw
         mine, theirs = self.later(self.shift - shift), other.later(other.shift - shift)
-        return replace(self, terms=mine.terms + theirs.terms, shift=shift)
+        return replace(self, terms=mine.terms + theirs.terms, shift=shift, raw=raw)
 
 
 class Signal(Tensor):
