@@ -222,6 +222,19 @@ def _recurrent(neuron: dict[str, Any]) -> Chain:
     )
 
 
+def _sigma_delta_growing() -> Chain:
+    block = slayer.block.sigma_delta
+    net = Chain(
+        changes("Input"),
+        block.ConvT({**CHANGES, **MEAN}, 2, 3, 2, stride=2, weight_scale=2, delay=True),
+        block.Conv({**CHANGES, **SCALE}, 3, 2, 3, weight_scale=5, delay_shift=True),
+        block.Conv({**CHANGES, **MEAN}, 2, 2, 3, weight_scale=2),
+    )
+    net.blocks[1].neuron.set_bias(torch.randint(-8, 9, (3, 10, 10)) / 32)
+    _prepared(net, variance=4)
+    return net
+
+
 def _masked() -> Chain:
     half = torch.rand(30, 20) < 0.5
     return Chain(
@@ -280,6 +293,7 @@ CASES: dict[str, Case] = {
     ),
     "resonating maps": Case(_resonating_maps, lambda: spikes(IMAGE)),
     "sigma-delta": Case(_sigma_delta, lambda: steady((2, 11, 11)), high=1),
+    "sigma-delta that grows": Case(_sigma_delta_growing, lambda: steady((2, 5, 5)), high=1),
     "sigma-delta with biases": Case(_sigma_delta_biased, lambda: steady(ROW), high=1),
     "pooling": Case(lambda: _pools(2), lambda: spikes((2, 8, 8))),
     "pooling of odd sizes": Case(lambda: _pools(2), lambda: spikes((2, 7, 9))),

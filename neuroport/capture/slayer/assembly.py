@@ -47,7 +47,7 @@ class Assembly:
         self.nodes: list[Node] = []
         self.shapes: dict[str, Shape] = {INPUT: shape}  # as the graph has them
         self.probes: list[Probe] = []
-        self.used: set[tuple[str, bytes]] = set()
+        self.read: set[str] = set()  # nodes that a synapse reads
         self._delays: set[str] = set()
 
     def is_flat(self, value: Value, linear: Linear | None = None) -> bool:
@@ -136,7 +136,7 @@ class Assembly:
         groups: dict[tuple[Shape, bytes], list[Term]] = {}
         for term in value.terms:
             delay = b"" if term.delay is None or not term.delay.any() else term.delay.tobytes()
-            self.used.add((term.node, delay))
+            self.read.add(term.node)
             kept = term if delay else Term(term.node)
             groups.setdefault((self.shapes[term.node], delay), []).append(kept)
         return list(groups.values())

@@ -125,7 +125,7 @@ class Reader:
             term = value.terms[0]
             if term.delay is None or not term.delay.any():
                 continue
-            if (term.node, term.delay.tobytes()) not in self.assembly.used:
+            if term.node not in self.assembly.read:
                 self.assembly.relay(f"{name}.delayed", value, block)
 
     # -- blocks --------------------------------------------------------------------------------
@@ -216,7 +216,6 @@ class Reader:
             sent = replace(value, raw=False)
             return self._shifted(sent) if block.delay_shift is True else sent
         current = self.assembly.unity(name, INPUT)
-        self.assembly.used.add((INPUT, b""))
         probe = neuron.delta if changes else neuron
         sent = self.assembly.populate(name, [current], value.shape, made, probe, 0)
         if changes:  # its forward pass shifts and delays nothing

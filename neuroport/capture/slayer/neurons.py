@@ -42,6 +42,7 @@ from neuroport.graph.node import (
     Shape,
     Sigma,
     SigmaDelta,
+    per_neuron,
 )
 
 CHANGE = 1 << 12  # a change of 1.0, as sigma-delta blocks send it
@@ -95,7 +96,7 @@ def population(
         refuse(name, "reads the changes that a sigma-delta block sends; feed it with spikes")
     if isinstance(neuron, cuba.Neuron):
         return _cuba(name, neuron, shape, flat, own)
-    return _resonator(name, neuron, shape, flat)
+    return _resonator(name, neuron, shape)
 
 
 def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> Population:
@@ -107,7 +108,7 @@ def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> Population:
             lambda node, inputs: Relay(node, inputs), "relay", unit=_scale(name, neuron)
         )
     _common(name, neuron, recurrent=False)
-    current, voltage = (_decay(name, neuron, item, shape, False) for item in ("current", "voltage"))
+    current, voltage = (_decay(name, neuron, item, shape) for item in ("current", "voltage"))
     rests = (np.all(current == DECAY_UNITY) and not voltage.any()) or (
         not current.any() and np.all(voltage == DECAY_UNITY)
     )
@@ -118,7 +119,7 @@ def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> Population:
             "readout here does not leak; use current_decay=1 and voltage_decay=0, or "
             "dynamics=False",
         )
-    bias, scale = _norm(name, neuron, neuron.norm, shape, False)
+    bias, scale = _norm(name, neuron, neuron.norm)
     if scale or (bias.any() and not current.any()):
         refuse(name, "normalizes a voltage; use no norm before a readout")
     return Population(
@@ -162,9 +163,10 @@ def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None
             f"from passing it; keep it below {4096 / neuron.w_scale:g}: divide weights and "
             "threshold by two, as often as needed",
         )
-    current = _decay(name, neuron, "current", shape, flat)
-    voltage = _decay(name, neuron, "voltage", shape, flat)
-    bias, shift = _norm(name, neuron, neuron.norm, shape, flat)
+    current = _decay(name, neuron, "current", shape)
+    voltage = _decay(name, neuron, "voltage", shape)
+    bias, shift = _norm(name, neuron, neuron.norm)
+    bias = _spread(bias, shape, flat)
     forgets = np.all((current == DECAY_UNITY) | (current == 0))
     if shift > 0 and not (forgets and np.all((voltage == DECAY_UNITY) | (voltage == 0))):
         _refuse_scale(name, shift, "current_decay=1 and voltage_decay=0")
@@ -208,7 +210,7 @@ def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None
     )
 
 
-def _resonator(name: str, neuron: Any, shape: Shape, flat: bool) -> Population:
+def _resonator(name: str, neuron: Any, shape: Shape) -> Population:
     threshold = _threshold(name, neuron) << STATE_SHIFT
     izhikevich = isinstance(neuron, rf_iz.Neuron)
     params = SimpleNamespace(
@@ -218,11 +220,11 @@ def _resonator(name: str, neuron: Any, shape: Shape, flat: bool) -> Population:
     )
     if neuron.requires_grad:
         type(neuron).clamp(params)
-    sin = _per_channel(name, params.sin_decay, shape, flat)
-    cos = _per_channel(name, params.cos_decay, shape, flat)
+    sin = _per_channel(name, params.sin_decay, shape)
+    cos = _per_channel(name, params.cos_decay, shape)
     shifts = []
     for part in (neuron.real_norm, neuron.imag_norm):
-        bias, shift = _norm(name, neuron, part, shape, False)
+        bias, shift = _norm(name, neuron, part)
         if bias.any():
             refuse(name, "has a norm with a mean, and resonators have no bias; use no norm")
         shifts.append(shift)
@@ -243,14 +245,14 @@ def _sigma_delta(name: str, neuron: Any, shape: Shape, flat: bool, unit: int) ->
     if not (activation in (torch.nn.functional.relu, torch.relu) or type(activation) is nn.ReLU):
         said = getattr(activation, "__name__", type(activation).__name__)
         refuse(name, f"has the activation {said}, and Lava's sigma-delta rectifies; use relu")
-    bias, shift = _norm(name, neuron, neuron.norm, shape, flat)
+    bias, shift = _norm(name, neuron, neuron.norm)
     if neuron.bias_is_set:
         own = whole(f"block {name!r}: its bias", neuron.bias, neuron.w_scale)
         each = np.broadcast_to(own[None], (1, *shape)).reshape(shape)
-        bias = bias.reshape(-1, *[1] * (len(bias) > 1 and len(shape) - 1)) + each
-        bias = bias.reshape(-1) if flat else bias
+        bias = per_neuron(bias, shape) + each
     if shift > 1:
         refuse(name, f"divides sums by {1 << shift} (WgtScaleBatchNorm), more than 2; use no norm")
+    bias = _spread(bias, shape, flat)
     if shift == 1:
         threshold <<= 1
     else:
@@ -328,14 +330,14 @@ def _change_threshold(name: str, neuron: Any) -> int:
     return int(whole(f"block {name!r}: its threshold", values[:1], scale)[0])
 
 
-def _decay(name: str, neuron: Any, item: str, shape: Shape, flat: bool) -> IntArray:
+def _decay(name: str, neuron: Any, item: str, shape: Shape) -> IntArray:
     values = getattr(neuron, f"{item}_decay").detach()
     if neuron.requires_grad:
         values = values.clamp(0, neuron.p_scale)
-    return _per_channel(name, values, shape, flat)
+    return _per_channel(name, values, shape)
 
 
-def _per_channel(name: str, values: Tensor, shape: Shape, flat: bool) -> IntArray:
+def _per_channel(name: str, values: Tensor, shape: Shape) -> IntArray:
     """Rounded, one value or one per neuron of a row."""
     found = whole(f"block {name!r}: its decays", torch.round(values), 1).reshape(-1)
     if len(found) > 1 and len(shape) > 1:
@@ -350,8 +352,8 @@ def _per_channel(name: str, values: Tensor, shape: Shape, flat: bool) -> IntArra
     return found
 
 
-def _norm(name: str, neuron: Any, part: Any, shape: Shape, flat: bool) -> tuple[IntArray, int]:
-    """Bias per channel (per neuron where ``flat``) and the power of two that divides."""
+def _norm(name: str, neuron: Any, part: Any) -> tuple[IntArray, int]:
+    """Bias per channel, and the power of two that divides."""
     if part is None:
         return np.zeros(1, np.int64), 0
     shift = 0
@@ -362,6 +364,11 @@ def _norm(name: str, neuron: Any, part: Any, shape: Shape, flat: bool) -> tuple[
         refuse(name, f"has the norm {type(part).__name__}; use MeanOnlyBatchNorm")
     mean = part.pre_hook_fx(part.running_mean.detach())
     bias = -whole(f"block {name!r}: the mean of its norm", mean, _scale(name, neuron))
-    if flat and len(shape) > 1 and len(bias) > 1:
-        bias = np.repeat(bias, int(np.prod(shape[1:])))
     return bias, shift
+
+
+def _spread(bias: IntArray, shape: Shape, flat: bool) -> IntArray:
+    """Per channel or per neuron, as the graph has the neurons."""
+    if flat and len(shape) > 1 and bias.size > 1:
+        return np.ascontiguousarray(per_neuron(bias, shape)).reshape(-1)
+    return bias
