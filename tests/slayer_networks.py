@@ -69,14 +69,29 @@ class Residual(nn.Module):
 
 
 class Membrane(nn.Module):
-    """A block's own synapse and neuron are no blocks."""
+    """Membrane shortcuts: the currents of the stem, and of a shifted block, reach later neurons."""
 
-    def __init__(self) -> None:
+    def __init__(self, grows: bool = False) -> None:
         super().__init__()
-        self.block = cuba("Dense", 20, 10)
+        params = {**CUBA, "norm": slayer.neuron.norm.MeanOnlyBatchNorm}
+        self.neurons = nn.ModuleList(slayer.neuron.cuba.Neuron(**params) for _ in range(3))
+        hook = self.neurons[0].quantize_8bit
+        if grows:
+            self.stem = slayer.synapse.ConvTranspose(2, 4, 2, 2, 0, 1, 1, 3, pre_hook_fx=hook)
+        else:
+            self.stem = slayer.synapse.Conv(2, 4, 3, 1, 1, weight_scale=5, pre_hook_fx=hook)
+        self.one = slayer.synapse.Conv(4, 4, 3, 1, 1, weight_scale=3, pre_hook_fx=hook)
+        self.two = slayer.synapse.Conv(4, 4, 3, 1, 1, weight_scale=3, pre_hook_fx=hook)
+        self.shortcut = slayer.synapse.Conv(4, 4, 1, weight_scale=3, pre_hook_fx=hook)
+        self.delay = slayer.axon.Delay(max_delay=4)
+        self.block = cuba("Conv", 4, 4, 3, padding=1, weight_scale=3)
 
     def forward(self, x: Any) -> Any:
-        return self.block.neuron(self.block.synapse(x))
+        current = self.stem(x)
+        current = current + self.one(self.delay(self.neurons[0](current)))
+        second = self.neurons[1](current)
+        current += self.two(second)
+        return self.neurons[2](self.shortcut(self.block(second)) + current)
 
 
 def cuba(kind: str, *sizes: Any, neuron: dict[str, Any] | None = None, **options: Any) -> Any:
@@ -349,6 +364,8 @@ CASES: dict[str, Case] = {
     ),
     "event rates": Case(lambda: Counting(*_dense().blocks), lambda: spikes(ROW)),
     "sequential": Case(lambda: nn.Sequential(*_conv().blocks), lambda: spikes(IMAGE)),
+    "membrane shortcuts": Case(Membrane, lambda: spikes(IMAGE)),
+    "membrane shortcuts that grow": Case(lambda: Membrane(True), lambda: spikes((2, 4, 4))),
     "residual": Case(Residual, lambda: spikes(IMAGE)),
     "residual without shift": Case(lambda: Residual(**UNSHIFTED), lambda: spikes(IMAGE)),
     "residual with norm and delays": Case(

@@ -24,7 +24,6 @@ from tests.slayer_networks import (  # noqa: E402
     ROW,
     SCALE,
     Chain,
-    Membrane,
     changes,
     cuba,
     ready,
@@ -281,7 +280,34 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
         ROW,
         ("branches on a number", "item"),
     ),
-    "no block at all": (lambda: Membrane(), ROW, ("calls no block",)),
+    "no block at all": (
+        lambda: Free(lambda blocks, x: x + x, *two()),
+        ROW,
+        ("calls no block",),
+    ),
+    "a current that a block reads": (
+        lambda: Free(lambda blocks, x: blocks[1](blocks[0].synapse(x)), *two()),
+        ROW,
+        ("blocks.1", "current", "only a neuron"),
+    ),
+    "messages that a neuron reads": (
+        lambda: Free(lambda blocks, x: blocks[0].neuron(x), *two()),
+        ROW,
+        ("blocks.0.neuron", "synapses"),
+    ),
+    "a scaled current": (
+        lambda: Free(lambda blocks, x: blocks[0].neuron(2 * blocks[0].synapse(x)), *two()),
+        ROW,
+        ("blocks.0.neuron", "mul"),
+    ),
+    "a resonator alone": (
+        lambda: Free(
+            lambda blocks, x: blocks[0].neuron(blocks[0].synapse(x)),
+            block.rf.Dense(dict(RESONATOR), 20, 10),
+        ),
+        ROW,
+        ("blocks.0.synapse", "complex", "call the block"),
+    ),
     "an unknown neuron": (
         lambda: altered(Chain(dense()), _set("blocks.0.neuron", slayer.neuron.base.Neuron(1))),
         ROW,

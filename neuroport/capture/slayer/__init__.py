@@ -5,6 +5,9 @@
 its own weights, so nothing is chosen here: the graph computes what SLAYER computes on the CPU in
 evaluation mode, to the last bit, as long as SLAYER's states fit 24 bits.
 
+The synapses and neurons of blocks may be called alone, ``neuron(synapse(x) + shortcut)``: sums of
+what synapses give are membrane shortcuts.
+
 *Time.* With ``delay_shift``, SLAYER lets every block answer one step late: at a block behind n
 others all comes n steps late, and the last n steps are cut off. A graph's own time has no such
 step: by default it is removed, and a population's step t is SLAYER's step ``t + shift``, ``shift``

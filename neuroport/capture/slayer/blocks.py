@@ -10,73 +10,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from lava.lib.dl.slayer.axon import Delay
 from lava.lib.dl.slayer.block import base
 from lava.lib.dl.slayer.block.sigma_delta import Output
 from lava.lib.dl.slayer.neuron import sigma_delta
+from lava.lib.dl.slayer.neuron.base import Neuron
+from lava.lib.dl.slayer.synapse import layer
+from lava.lib.dl.slayer.synapse.complex import ComplexLayer
 from torch import nn
-from torch.nn.utils.weight_norm import WeightNorm
 
 from neuroport.capture.slayer import neurons, weights
 from neuroport.capture.slayer.assembly import INPUT, Assembly
+from neuroport.capture.slayer.modules import REFUSED, linear_of, silent
 from neuroport.capture.slayer.neurons import refuse
-from neuroport.capture.slayer.signals import Term, Value
+from neuroport.capture.slayer.signals import Current, Term, Value
 from neuroport.capture.slayer.weights import Linear, integers_of, whole
-from neuroport.errors import CaptureError
-from neuroport.graph.node import IntArray, Pair, Relay, Shape
-
-LIBRARY = "lava.lib.dl.slayer."
-SYNAPTIC = (
-    base.AbstractDense,
-    base.AbstractConv,
-    base.AbstractPool,
-    base.AbstractConvT,
-    base.AbstractUnpool,
-)
-REFUSED: dict[type[nn.Module], str] = {
-    base.AbstractTimeDecimation: "averages over steps, and the graph keeps one time; average on "
-    "the host, or give fewer steps",
-    base.AbstractKWTA: "is a winner-take-all layer, whose bias enters the current; use "
-    "block.cuba.Recurrent with recurrent weights of -1 between neurons",
-    base.AbstractResidual: "is empty in lava-dl; add what blocks send in forward",
-}
-BLOCKS = (
-    *SYNAPTIC,
-    *REFUSED,
-    base.AbstractInput,
-    base.AbstractFlatten,
-    base.AbstractAverage,
-    base.AbstractAffine,
-    base.AbstractRecurrent,
-    Output,
-)
-
-
-def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
-    """Blocks of SLAYER by name.
-
-    Raises:
-        CaptureError: hooks, or a part whose forward pass is not the library's, or not on the CPU.
-    """
-    found: dict[str, nn.Module] = {}
-    for name, module in net.named_modules():
-        allowed = [h for h in module._forward_pre_hooks.values() if not _is_weight_norm(h)]
-        if module._forward_hooks or allowed:
-            raise CaptureError(
-                f"{name or type(net).__name__!r} has forward hooks, which may change what it "
-                "computes and are no part of the graph; remove them first (handle.remove())"
-            )
-        if isinstance(module, BLOCKS):
-            own = name or type(module).__name__.lower()
-            found["input_block" if own == INPUT else own] = module
-        if _of_slayer(type(module)):
-            _as_written(name or type(module).__name__.lower(), module)
-    for name, values in (*net.named_parameters(), *net.named_buffers()):
-        if values.device.type != "cpu":
-            raise CaptureError(
-                f"{name!r} is on {values.device}, where SLAYER resets neurons at their threshold "
-                "and on a CPU above it; move the network: net.cpu()"
-            )
-    return found
+from neuroport.graph.node import Relay, Shape
 
 
 class Reader:
@@ -93,15 +42,27 @@ class Reader:
         self.hosted = False  # or spikes, on the host
         self.sent: dict[str, tuple[Value, nn.Module]] = {}
         self.reads_frames: list[str] = []
+        self._currents: dict[tuple[str, int, int, int, bool], list[str]] = {}
 
-    def read(self, name: str, block: Any, value: Value) -> tuple[Value, bool]:
+    def read(self, name: str, block: Any, value: Value | Current) -> tuple[Value | Current, bool]:
         """Add the nodes of ``block``, which reads ``value``; what it sends, and with a count."""
+        if isinstance(block, Neuron):
+            return self._neurons(name, block, value), False
+        if isinstance(value, Current):
+            refuse(name, "reads the current of a synapse; only a neuron does")
         if value.unit == 0:
             refuse(name, "reads what only the host can: an Average or Affine must be the last")
         if value.raw and not isinstance(block, base.AbstractFlatten):
             self.reads_frames.append(name)
             if self.encoder is not None:
                 refuse(name, "reads the frames beside an Input block; let it read the Input block")
+        if isinstance(block, (layer.GenericLayer, ComplexLayer)):
+            return self._synapse(name, block, value), False
+        if isinstance(block, Delay):
+            late = self._delayed(name, block, value)
+            if len(late.terms) == 1:
+                self.sent[name] = late, block
+            return late, False
         for kind, why in REFUSED.items():
             if isinstance(block, kind):
                 refuse(name, why)
@@ -144,7 +105,7 @@ class Reader:
         mask = getattr(block, "mask", None)
 
         def one(part: Any) -> Linear:
-            return _linear(name, block, part, integers_of(name, part, neuron.w_scale, mask), value)
+            return linear_of(name, part, integers_of(name, part, neuron.w_scale, mask), value)
 
         # neurons without an equal are named before their weights are
         flat = self.assembly.is_flat(value)
@@ -171,16 +132,63 @@ class Reader:
             sent = self._shifted(sent)
         delay = getattr(block, "delay", None)
         if delay is not None:
-            if not delay.init:
-                refuse(name, "was never run with its delays; run it once, then load its weights")
-            steps = delay.delay.detach().clamp(0, delay.max_delay).reshape(-1)
-            floored = whole(f"block {name!r}: its delays", torch.floor(steps), 1)
-            each = np.repeat(floored, sent.size // len(floored))
-            (term,) = sent.terms
-            before = 0 if term.delay is None else term.delay
-            sent = replace(sent, terms=(Term(term.node, before + each),))
+            sent = self._delayed(name, delay, sent)
         self.sent[name] = sent, block
         return sent
+
+    def _delayed(self, name: str, delay: Any, sent: Value) -> Value:
+        if not delay.init:
+            refuse(name, "was never run with its delays; run it once, then load its weights")
+        steps = delay.delay.detach().clamp(0, delay.max_delay).reshape(-1) / delay.sampling_time
+        floored = whole(f"block {name!r}: its delays", torch.floor(steps), 1)
+        if sent.size % len(floored):
+            refuse(name, f"has {len(floored)} delays for {sent.shape} neurons; run it once again")
+        each = np.repeat(floored, sent.size // len(floored))
+        terms = (
+            Term(term.node, each if term.delay is None else term.delay + each)
+            for term in sent.terms
+        )
+        return replace(sent, terms=tuple(terms))
+
+    # -- parts of blocks, called alone ---------------------------------------------------------
+
+    def _synapse(self, name: str, synapse: Any, value: Value) -> Current:
+        if isinstance(synapse, ComplexLayer):
+            refuse(name, "is a complex synapse alone; call the block that it belongs to")
+        shape = linear_of(name, synapse, silent(synapse), value).target
+        return Current(((name, synapse, value),), shape)
+
+    def _neurons(self, name: str, neuron: Any, current: Value | Current) -> Value:
+        if not isinstance(current, Current):
+            refuse(name, "reads messages; neurons read what synapses make of them")
+        units = {value.unit for _, _, value in current.parts}
+        unit = units.pop()
+        if units:
+            refuse(name, "reads spikes beside the changes of sigma-delta neurons; use like")
+        flat = any(
+            self.assembly.is_flat(value, linear_of(part, synapse, silent(synapse), value))
+            for part, synapse, value in current.parts
+        )
+        made = neurons.population(name, neuron, current.shape, flat=flat, unit=unit)
+        if made.is_complex:
+            refuse(name, "are resonators alone; call the block that they belong to")
+        if tuple(neuron.shape) != current.shape:
+            refuse(name, f"was run with {tuple(neuron.shape)} neurons, not {current.shape}")
+        shift = 0 if made.restless else min(value.shift for _, _, value in current.parts)
+        inputs: list[str] = []
+        for part, synapse, value in current.parts:
+            late = value.shift - shift
+            key = (part, late, made.exponent, int(neuron.w_scale), flat)
+            if key not in self._currents:
+                linear = linear_of(part, synapse, integers_of(part, synapse, neuron.w_scale), value)
+                if flat:
+                    linear = weights.as_matrix(part, linear)
+                own = f"{part}.for.{name}" if any(k[0] == part for k in self._currents) else part
+                self._currents[key] = self.assembly.connect(
+                    own, value.later(late), linear, made.exponent
+                )
+            inputs += self._currents[key]
+        return self.assembly.populate(name, inputs, current.shape, made, neuron, shift)
 
     def _shifted(self, sent: Value) -> Value:
         return sent.later(1) if self.keep_shift else replace(sent, shift=sent.shift + 1)
@@ -267,47 +275,3 @@ def _awake(value: Value, made: neurons.Population) -> Value:
     if not made.restless or value.shift == 0:
         return value
     return replace(value.later(value.shift), shift=0)
-
-
-def _linear(name: str, block: Any, synapse: Any, weight: IntArray, value: Value) -> Linear:
-    if isinstance(block, (base.AbstractDense, base.AbstractRecurrent)):
-        return weights.dense(name, weight, value.shape)
-    stride, padding, dilation = (
-        _pair(getattr(synapse, item)) for item in ("stride", "padding", "dilation")
-    )
-    if isinstance(block, base.AbstractPool):
-        return weights.pool(name, weight, value.shape, stride, padding, dilation)
-    if isinstance(block, base.AbstractUnpool):
-        return weights.unpool(name, weight, value.shape, stride, padding, dilation)
-    geometry = (stride, padding, dilation, int(synapse.groups))
-    if isinstance(block, base.AbstractConvT):
-        return weights.transposed(name, weight, value.shape, *geometry)
-    return weights.conv(name, weight, value.shape, *geometry)
-
-
-def _pair(values: Any) -> Pair:
-    return int(values[0]), int(values[1])
-
-
-def _of_slayer(kind: type) -> bool:
-    return any(base.__module__.startswith(LIBRARY) for base in kind.__mro__)
-
-
-def _is_weight_norm(hook: Any) -> bool:
-    return isinstance(hook, WeightNorm)
-
-
-def _as_written(name: str, module: nn.Module) -> None:
-    """Refuse a part whose forward pass is not SLAYER's: the graph would hold another one."""
-    for method in ("forward", "dynamics", "spike", "quantize_8bit"):
-        found = next((kind for kind in type(module).__mro__ if method in vars(kind)), None)
-        if method in vars(module) or (
-            found is not None and not found.__module__.startswith((LIBRARY, "torch."))
-        ):
-            # ``dynamics`` of an Affine is an option
-            if isinstance(vars(module).get(method), bool):
-                continue
-            raise CaptureError(
-                f"{name!r} ({type(module).__name__}) has its own {method!r}, which the graph "
-                "cannot hold; use SLAYER's as it is"
-            )

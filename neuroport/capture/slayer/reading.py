@@ -11,7 +11,8 @@ from lava.lib.dl.slayer.neuron import sigma_delta
 from torch import nn
 
 from neuroport.capture.slayer.assembly import INPUT, Probe
-from neuroport.capture.slayer.blocks import Reader, blocks_of
+from neuroport.capture.slayer.blocks import Reader
+from neuroport.capture.slayer.modules import blocks_of
 from neuroport.capture.slayer.neurons import CHANGE
 from neuroport.capture.slayer.signals import Term, Value, follow
 from neuroport.errors import CaptureError, FramesError

@@ -85,14 +85,29 @@ class Value:
         return replace(self, terms=mine.terms + theirs.terms, shift=shift, raw=raw)
 
 
+@dataclass(frozen=True, eq=False)
+class Current:
+    """A sum of what synapses make of values: (name, synapse, value) each."""
+
+    parts: tuple[tuple[str, Any, Value], ...]
+    shape: Shape
+
+    def __add__(self, other: Current) -> Current:
+        if self.shape != other.shape:
+            raise CaptureError(
+                f"forward adds currents {self.shape} to {other.shape}; make the shapes equal"
+            )
+        return Current(self.parts + other.parts, self.shape)
+
+
 class Signal(Tensor):
     """A tensor (1, *shape, T) of zeros that knows the value it stands for, if it is one."""
 
-    value: Value | None = None
+    value: Value | Current | None = None
     made_by = ""
 
     @classmethod
-    def of(cls, value: Value, steps: int) -> Signal:
+    def of(cls, value: Value | Current, steps: int) -> Signal:
         signal: Signal = torch.zeros(1, *value.shape, steps).as_subclass(cls)
         signal.value = value
         return signal
@@ -138,14 +153,16 @@ class Statistic(float):
     __hash__ = float.__hash__
 
 
-def _sum(args: tuple[Any, ...], kwargs: Any) -> Value | None:
+def _sum(args: tuple[Any, ...], kwargs: Any) -> Value | Current | None:
     if kwargs or len(args) != 2:
         return None
     left, right = (a.value if isinstance(a, Signal) else a for a in args)
     if isinstance(left, Value) and isinstance(right, Value):
         return left + right
+    if isinstance(left, Current) and isinstance(right, Current):
+        return left + right
     for value, other in ((left, right), (right, left)):
-        if isinstance(value, Value) and isinstance(other, (int, float)) and other == 0:
+        if isinstance(value, (Value, Current)) and isinstance(other, (int, float)) and other == 0:
             return value  # sum() of Python begins with 0
     return None
 
@@ -153,14 +170,14 @@ def _sum(args: tuple[Any, ...], kwargs: Any) -> Value | None:
 def _reshaped(source: Signal, shape: tuple[int, ...]) -> Value | None:
     """Rows and columns flattened, samples and steps kept."""
     value = source.value
-    if value is None or shape[0] != 1 or shape[-1] != source.shape[-1]:
+    if not isinstance(value, Value) or shape[0] != 1 or shape[-1] != source.shape[-1]:
         return None
     if shape[1:-1] == value.shape or shape[1:-1] == (value.size,):
         return replace(value, shape=shape[1:-1])
     return None
 
 
-Perform = Callable[[str, nn.Module, Value], tuple[Value, bool]]
+Perform = Callable[[str, nn.Module, Any], tuple[Value | Current, bool]]
 
 
 def follow(
