@@ -237,6 +237,20 @@ def _recurrent(neuron: dict[str, Any]) -> Chain:
     )
 
 
+def _sigma_delta_learned() -> Chain:
+    """Thresholds off the grid of weights; that of the input may be any number."""
+    params = {**CHANGES, "requires_grad": True}
+    block = slayer.block.sigma_delta
+    net = Chain(
+        block.Input(dict(params)),
+        block.Dense({**params, **MEAN}, 20, 30, weight_scale=2),
+        block.Dense(dict(params), 30, 12, weight_scale=2),
+    )
+    for module, value in zip(net.blocks, (0.0777, 333 / 4096, 401 / 4096), strict=True):
+        module.neuron.delta.threshold.data.fill_(value)
+    return net
+
+
 def _sigma_delta_growing() -> Chain:
     block = slayer.block.sigma_delta
     net = Chain(
@@ -308,6 +322,7 @@ CASES: dict[str, Case] = {
     ),
     "resonating maps": Case(_resonating_maps, lambda: spikes(IMAGE)),
     "sigma-delta": Case(_sigma_delta, lambda: steady((2, 11, 11)), high=1),
+    "sigma-delta that learned": Case(_sigma_delta_learned, lambda: steady(ROW), high=1),
     "sigma-delta that grows": Case(_sigma_delta_growing, lambda: steady((2, 5, 5)), high=1),
     "sigma-delta with biases": Case(_sigma_delta_biased, lambda: steady(ROW), high=1),
     "pooling": Case(lambda: _pools(2), lambda: spikes((2, 8, 8))),

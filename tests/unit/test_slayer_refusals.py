@@ -196,7 +196,12 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
             lambda net: net.blocks[0].neuron.delta.threshold.data.fill_(0.123),
         ),
         ROW,
-        ("blocks.0", "threshold", "no multiple of 1/64"),
+        ("blocks.0", "learned the threshold 0.123", "1/4096", "round_()"),
+    ),
+    "another scale of changes": (
+        lambda: Chain(block.sigma_delta.Dense({**CHANGES, "scale": 32}, 20, 10)),
+        ROW,
+        ("blocks.0", "scale 32", "use 64"),
     ),
     "changes as spikes": (
         lambda: Chain(changes("Input"), cuba("Dense", 20, 10)),

@@ -16,6 +16,7 @@ Source: ``lava/lib/dl/slayer/neuron`` of lava-dl 0.6.0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -133,14 +134,12 @@ def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> Population:
 def first_delta(name: str, neuron: Any, fine: bool) -> Population:
     """The encoder of ``block.sigma_delta.Input``; frames count 1/64, or 1/4096 where ``fine``."""
     _common(name, neuron, recurrent=False)
-    threshold = _change_threshold(name, neuron)
-    if fine:
-        return Population(
-            lambda node, inputs: Delta(node, inputs, threshold << STATE_SHIFT, spike_exponent=0),
-            "delta",
-            unit=CHANGE,
-        )
-    return Population(lambda node, inputs: Delta(node, inputs, threshold), "delta", unit=CHANGE)
+    spike_exponent = 0 if fine else STATE_SHIFT
+    # changes are whole numbers of these units: they reach the next of them when the threshold
+    threshold = math.ceil(_change_threshold(name, neuron) * (CHANGE >> spike_exponent))
+    return Population(
+        lambda node, inputs: Delta(node, inputs, threshold, spike_exponent), "delta", unit=CHANGE
+    )
 
 
 def sigma(name: str, neuron: Any, unit: int) -> Population:
@@ -240,7 +239,7 @@ def _resonator(name: str, neuron: Any, shape: Shape) -> Population:
 
 
 def _sigma_delta(name: str, neuron: Any, shape: Shape, flat: bool, unit: int) -> Population:
-    threshold = _change_threshold(name, neuron)
+    learned = _change_threshold(name, neuron)
     activation = neuron.activation
     if not (activation in (torch.nn.functional.relu, torch.relu) or type(activation) is nn.ReLU):
         said = getattr(activation, "__name__", type(activation).__name__)
@@ -253,13 +252,22 @@ def _sigma_delta(name: str, neuron: Any, shape: Shape, flat: bool, unit: int) ->
     if shift > 1:
         refuse(name, f"divides sums by {1 << shift} (WgtScaleBatchNorm), more than 2; use no norm")
     bias = _spread(bias, shape, flat)
-    if shift == 1:
-        threshold <<= 1
-    else:
-        bias = bias << -shift
     late = max(shift, 0)  # sums stay as they are, what is sent is divided
+    exponent = STATE_SHIFT - late
+    if not (learned * neuron.w_scale).is_integer() and not late:
+        exponent, bias = 0, bias << STATE_SHIFT  # threshold and bias count 1/4096
+    scaled = learned * (CHANGE >> (exponent + late)) * (1 << late)
+    if not scaled.is_integer():
+        refuse(
+            name,
+            f"has learned the threshold {learned:g}, and Lava's are multiples of 1/{CHANGE}; round "
+            f"it (neuron.delta.threshold.data.mul_({CHANGE}).round_().div_({CHANGE})) and "
+            "evaluate the network again",
+        )
+    threshold = int(scaled)
+    bias = bias << max(0, -shift)
     return Population(
-        lambda node, inputs: SigmaDelta(node, inputs, threshold, bias, 6 - late, 6 + late),
+        lambda node, inputs: SigmaDelta(node, inputs, threshold, bias, exponent, 6 + late),
         "sigmadelta",
         exponent=max(0, -shift) + (CHANGE // unit).bit_length() - 1,
         restless=bool((bias > 0).any()),
@@ -322,12 +330,13 @@ def _threshold(name: str, neuron: Any) -> int:
     return threshold
 
 
-def _change_threshold(name: str, neuron: Any) -> int:
-    scale = _scale(name, neuron)
+def _change_threshold(name: str, neuron: Any) -> float:
+    if neuron.w_scale != 1 << STATE_SHIFT:
+        refuse(name, f"has scale {neuron.w_scale}, and changes are sent in 1/{CHANGE}; use 64")
     values = neuron.delta.threshold.detach().clamp(1 / neuron.delta.scale).reshape(-1)
     if not torch.all(values == values[0]):
         refuse(name, "has a threshold per channel, and sigma-delta has one; use shared_param=True")
-    return int(whole(f"block {name!r}: its threshold", values[:1], scale)[0])
+    return float(values[0])
 
 
 def _decay(name: str, neuron: Any, item: str, shape: Shape) -> IntArray:
