@@ -18,7 +18,8 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
     chosen now (in place), from its folded weights.
 
     Args:
-        net: a network of neuroport layers.
+        net: a network of neuroport layers, or of lava-dl SLAYER blocks (which has a grid of its
+            own, see :mod:`neuroport.capture.slayer`).
         calibration: frames (T, N, C, H, W).
 
     Raises:
@@ -28,9 +29,12 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
     import numpy as np
     import torch
 
+    from neuroport.capture import slayer
     from neuroport.capture.native import integer_graph
     from neuroport.quantization.scales import freeze_scales, is_integer
 
+    if slayer.is_slayer(net):
+        return slayer.integer_graph(net, calibration)
     frames = torch.as_tensor(np.asarray(calibration)[:, :1].astype(np.float32))
     if not is_integer(net):
         freeze_scales(net, frames)

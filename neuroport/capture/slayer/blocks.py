@@ -1,0 +1,277 @@
+"""SLAYER's blocks, one after the other, as nodes.
+
+Source: ``lava/lib/dl/slayer/block`` of lava-dl 0.6.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from lava.lib.dl.slayer.axon import Delay
+from lava.lib.dl.slayer.block import base
+from lava.lib.dl.slayer.block.sigma_delta import Output
+from lava.lib.dl.slayer.neuron import sigma_delta
+from lava.lib.dl.slayer.neuron.base import Neuron
+from lava.lib.dl.slayer.synapse import layer
+from lava.lib.dl.slayer.synapse.complex import ComplexLayer
+from torch import nn
+
+from neuroport.capture.slayer import neurons, weights
+from neuroport.capture.slayer.assembly import INPUT, Assembly
+from neuroport.capture.slayer.modules import REFUSED, linear_of, silent
+from neuroport.capture.slayer.neurons import refuse
+from neuroport.capture.slayer.signals import Current, Term, Value
+from neuroport.capture.slayer.weights import Linear, integers_of, whole
+from neuroport.graph.node import Relay, Shape
+
+
+class Reader:
+    """Reads blocks in the order of their calls.
+
+    Args:
+        keep_shift: make the step of ``delay_shift`` a delay of the graph.
+    """
+
+    def __init__(self, shape: Shape, *, keep_shift: bool) -> None:
+        self.assembly = Assembly(shape)
+        self.keep_shift = keep_shift
+        self.encoder: Any = None  # the Input block that makes currents of frames
+        self.hosted = False  # or spikes, on the host
+        self.sent: dict[str, tuple[Value, nn.Module]] = {}
+        self.reads_frames: list[str] = []
+        self._currents: dict[tuple[str, int, int, int, bool], list[str]] = {}
+
+    def read(self, name: str, block: Any, value: Value | Current) -> tuple[Value | Current, bool]:
+        """Add the nodes of ``block``, which reads ``value``; what it sends, and with a count."""
+        if isinstance(block, Neuron):
+            return self._neurons(name, block, value), False
+        if isinstance(value, Current):
+            refuse(name, "reads the current of a synapse; only a neuron does")
+        if value.unit == 0:
+            refuse(name, "reads what only the host can: an Average or Affine must be the last")
+        if value.raw and not isinstance(block, base.AbstractFlatten):
+            self.reads_frames.append(name)
+            if self.encoder is not None:
+                refuse(name, "reads the frames beside an Input block; let it read the Input block")
+        if isinstance(block, (layer.GenericLayer, ComplexLayer)):
+            return self._synapse(name, block, value), False
+        if isinstance(block, Delay):
+            late = self._delayed(name, block, value)
+            if len(late.terms) == 1:
+                self.sent[name] = late, block
+            return late, False
+        for kind, why in REFUSED.items():
+            if isinstance(block, kind):
+                refuse(name, why)
+        if isinstance(block, base.AbstractFlatten):
+            if len(value.shape) != 3:
+                refuse(name, f"flattens {value.shape}, where SLAYER takes (C, H, W); leave it out")
+            sent = replace(value, shape=(value.size,))
+        elif isinstance(block, base.AbstractInput):
+            sent = self._input(name, block, value)
+        elif isinstance(block, base.AbstractAverage):
+            sent = self._average(name, block, value)
+        elif isinstance(block, (base.AbstractAffine, Output)):
+            sent = self._last(name, block, value)
+        else:
+            sent = self._layer(name, block, value)
+        return sent, block.count_log
+
+    def finish(self) -> None:
+        """Let delays that no block reads be seen."""
+        for name, (value, block) in self.sent.items():
+            term = value.terms[0]
+            if term.delay is None or not term.delay.any():
+                continue
+            if term.node not in self.assembly.read:
+                self.assembly.relay(f"{name}.delayed", value, block)
+
+    # -- blocks --------------------------------------------------------------------------------
+
+    def _layer(self, name: str, block: Any, value: Value) -> Value:
+        neuron = block.neuron
+        own = None
+        if isinstance(block, base.AbstractRecurrent):
+            synapse = block.input_synapse
+            if getattr(synapse, "complex", False):
+                refuse(name, "is a Recurrent of resonators, which SLAYER cannot run; use cuba")
+            weight = integers_of(name, block.recurrent_synapse, neuron.w_scale)
+            own = weight.reshape(weight.shape[:2])
+        else:
+            synapse = block.synapse
+        mask = getattr(block, "mask", None)
+
+        def one(part: Any) -> Linear:
+            return linear_of(name, part, integers_of(name, part, neuron.w_scale, mask), value)
+
+        # neurons without an equal are named before their weights are
+        flat = self.assembly.is_flat(value)
+        neurons.population(
+            name, neuron, tuple(neuron.shape or value.shape), flat=flat, unit=value.unit, own=own
+        )
+        is_complex = getattr(synapse, "complex", False)
+        linear = one(synapse.real) if is_complex else one(synapse)
+        shape = linear.target
+        if tuple(neuron.shape) != shape:
+            refuse(name, f"was run with {tuple(neuron.shape)} neurons; these frames give {shape}")
+        flat = flat or self.assembly.is_flat(value, linear)
+        made = neurons.population(name, neuron, shape, flat=flat, unit=value.unit, own=own)
+        if is_complex:
+            linear = weights.complex_pair(name, linear, one(synapse.imag))
+        value = _awake(value, made)
+        currents = self.assembly.connect(name, value, linear, made.exponent)
+        sent = self.assembly.populate(name, currents, shape, made, neuron, value.shift)
+        return self._axon(name, block, sent)
+
+    def _axon(self, name: str, block: Any, sent: Value) -> Value:
+        """The step of ``delay_shift``, and axonal delays, rounded down."""
+        if block.delay_shift is True:
+            sent = self._shifted(sent)
+        delay = getattr(block, "delay", None)
+        if delay is not None:
+            sent = self._delayed(name, delay, sent)
+        self.sent[name] = sent, block
+        return sent
+
+    def _delayed(self, name: str, delay: Any, sent: Value) -> Value:
+        if not delay.init:
+            refuse(name, "was never run with its delays; run it once, then load its weights")
+        steps = delay.delay.detach().clamp(0, delay.max_delay).reshape(-1) / delay.sampling_time
+        floored = whole(f"block {name!r}: its delays", torch.floor(steps), 1)
+        if sent.size % len(floored):
+            refuse(name, f"has {len(floored)} delays for {sent.shape} neurons; run it once again")
+        each = np.repeat(floored, sent.size // len(floored))
+        terms = (
+            Term(term.node, each if term.delay is None else term.delay + each)
+            for term in sent.terms
+        )
+        return replace(sent, terms=tuple(terms))
+
+    # -- parts of blocks, called alone ---------------------------------------------------------
+
+    def _synapse(self, name: str, synapse: Any, value: Value) -> Current:
+        if isinstance(synapse, ComplexLayer):
+            refuse(name, "is a complex synapse alone; call the block that it belongs to")
+        shape = linear_of(name, synapse, silent(synapse), value).target
+        return Current(((name, synapse, value),), shape)
+
+    def _neurons(self, name: str, neuron: Any, current: Value | Current) -> Value:
+        if not isinstance(current, Current):
+            refuse(name, "reads messages; neurons read what synapses make of them")
+        units = {value.unit for _, _, value in current.parts}
+        unit = units.pop()
+        if units:
+            refuse(name, "reads spikes beside the changes of sigma-delta neurons; use like")
+        flat = any(
+            self.assembly.is_flat(value, linear_of(part, synapse, silent(synapse), value))
+            for part, synapse, value in current.parts
+        )
+        made = neurons.population(name, neuron, current.shape, flat=flat, unit=unit)
+        if made.is_complex:
+            refuse(name, "are resonators alone; call the block that they belong to")
+        if tuple(neuron.shape) != current.shape:
+            refuse(name, f"was run with {tuple(neuron.shape)} neurons, not {current.shape}")
+        shift = 0 if made.restless else min(value.shift for _, _, value in current.parts)
+        inputs: list[str] = []
+        for part, synapse, value in current.parts:
+            late = value.shift - shift
+            key = (part, late, made.exponent, int(neuron.w_scale), flat)
+            if key not in self._currents:
+                linear = linear_of(part, synapse, integers_of(part, synapse, neuron.w_scale), value)
+                if flat:
+                    linear = weights.as_matrix(part, linear)
+                own = f"{part}.for.{name}" if any(k[0] == part for k in self._currents) else part
+                self._currents[key] = self.assembly.connect(
+                    own, value.later(late), linear, made.exponent
+                )
+            inputs += self._currents[key]
+        return self.assembly.populate(name, inputs, current.shape, made, neuron, shift)
+
+    def _shifted(self, sent: Value) -> Value:
+        return sent.later(1) if self.keep_shift else replace(sent, shift=sent.shift + 1)
+
+    def _input(self, name: str, block: Any, value: Value) -> Value:
+        if block.neuron is None:
+            if block.delay_shift is True:
+                refuse(name, "has no neurons, where SLAYER fails to shift; use delay_shift=False")
+            return value
+        if len(value.terms) != 1 or not value.raw or len(self.reads_frames) > 1:
+            refuse(name, "does not read the frames alone; an Input block comes first")
+        neuron = block.neuron
+        changes = isinstance(neuron, sigma_delta.Neuron)
+        fine = changes and block.weight is not None
+        hosted = False
+        if changes:
+            made = neurons.first_delta(name, neuron, fine)
+        else:
+            made = neurons.population(name, neuron, value.shape, flat=False, unit=1)
+            if made.is_complex:
+                refuse(name, "is an Input of resonators, which SLAYER cannot run; use block.cuba")
+            if block.weight is not None:
+                scaled = whole(
+                    f"block {name!r}: its weight", block.pre_hook_fx(block.weight), neuron.w_scale
+                )
+                hosted = bool(scaled[0] * 2 % neuron.w_scale)
+        if tuple(neuron.shape) != value.shape:
+            refuse(
+                name, f"was run with {tuple(neuron.shape)} neurons; the frames are {value.shape}"
+            )
+        self.encoder, self.hosted = block, hosted
+        if hosted:  # its currents are finer than integers: its spikes are the frames
+            sent = replace(value, raw=False)
+            return self._shifted(sent) if block.delay_shift is True else sent
+        current = self.assembly.unity(name, INPUT)
+        probe = neuron.delta if changes else neuron
+        sent = self.assembly.populate(name, [current], value.shape, made, probe, 0)
+        if changes:  # its forward pass shifts and delays nothing
+            return sent
+        if block.delay_shift is True:
+            sent = self._shifted(sent)
+        return sent
+
+    def _average(self, name: str, block: Any, value: Value) -> Value:
+        """Counts of each group: SLAYER's mean times the size of the group."""
+        count = block.num_outputs
+        if value.size % count:
+            refuse(name, f"makes {count} groups of {value.size} neurons; use a divisor")
+        each = value.size // count
+        weight = np.repeat(np.eye(count, dtype=np.int64), each, axis=1)
+        flat = replace(value, shape=(value.size,))
+        currents = self.assembly.connect(name, flat, Linear(weight, flat.shape, (count,)), 0)
+        made = neurons.Population(
+            lambda node, inputs: Relay(node, inputs), "relay", unit=each * value.unit
+        )
+        sent = self.assembly.populate(name, currents, (count,), made, block, value.shift)
+        return replace(sent, unit=0)
+
+    def _last(self, name: str, block: Any, value: Value) -> Value:
+        neuron = block.neuron
+        synapse = block.synapse
+        mask = getattr(block, "mask", None)
+        if isinstance(block, Output):
+            made = neurons.sigma(name, neuron, value.unit)
+            probe = neuron.sigma
+        else:
+            if value.unit != 1:
+                refuse(name, "reads the changes of a sigma-delta block; use sigma_delta.Output")
+            shape = (synapse.out_channels,)
+            made = neurons.affine(name, neuron, shape, block.dynamics)
+            probe = block
+        weight = integers_of(name, synapse, neuron.w_scale, mask)
+        linear = weights.dense(name, weight, value.shape)
+        if len(linear.target) != 1:
+            refuse(name, f"reads feature maps {value.shape}; put a Flatten before it")
+        value = _awake(value, made)
+        currents = self.assembly.connect(name, value, linear, made.exponent)
+        sent = self.assembly.populate(name, currents, linear.target, made, probe, value.shift)
+        return replace(sent, unit=0)
+
+
+def _awake(value: Value, made: neurons.Population) -> Value:
+    """What a population reads; one that acts without input begins when SLAYER's does."""
+    if not made.restless or value.shift == 0:
+        return value
+    return replace(value.later(value.shift), shift=0)

@@ -1,0 +1,128 @@
+"""Which modules of a network are SLAYER's, and that they are as SLAYER wrote them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.lib.dl.slayer.axon import Delay
+from lava.lib.dl.slayer.block import base
+from lava.lib.dl.slayer.block.sigma_delta import Output
+from lava.lib.dl.slayer.neuron.base import Neuron
+from lava.lib.dl.slayer.synapse import layer
+from lava.lib.dl.slayer.synapse.complex import ComplexLayer
+from torch import nn
+from torch.nn.utils.weight_norm import WeightNorm
+
+from neuroport.capture.slayer import weights
+from neuroport.capture.slayer.assembly import INPUT
+from neuroport.capture.slayer.signals import Value
+from neuroport.capture.slayer.weights import Linear
+from neuroport.errors import CaptureError
+from neuroport.graph.node import IntArray, Pair
+
+LIBRARY = "lava.lib.dl.slayer."
+SYNAPTIC = (
+    base.AbstractDense,
+    base.AbstractConv,
+    base.AbstractPool,
+    base.AbstractConvT,
+    base.AbstractUnpool,
+)
+REFUSED: dict[type[nn.Module], str] = {
+    base.AbstractTimeDecimation: "averages over steps, and the graph keeps one time; average on "
+    "the host, or give fewer steps",
+    base.AbstractKWTA: "is a winner-take-all layer, whose bias enters the current; use "
+    "block.cuba.Recurrent with recurrent weights of -1 between neurons",
+    base.AbstractResidual: "is empty in lava-dl; add what blocks send in forward",
+}
+PARTS = (layer.GenericLayer, ComplexLayer, Neuron, Delay)  # of blocks, also called alone
+BLOCKS = (
+    *SYNAPTIC,
+    *REFUSED,
+    base.AbstractInput,
+    base.AbstractFlatten,
+    base.AbstractAverage,
+    base.AbstractAffine,
+    base.AbstractRecurrent,
+    Output,
+    *PARTS,
+)
+
+
+def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
+    """Blocks of SLAYER by name.
+
+    Raises:
+        CaptureError: hooks, or a part whose forward pass is not the library's, or not on the CPU.
+    """
+    found: dict[str, nn.Module] = {}
+    for name, module in net.named_modules():
+        allowed = [h for h in module._forward_pre_hooks.values() if not _is_weight_norm(h)]
+        if module._forward_hooks or allowed:
+            raise CaptureError(
+                f"{name or type(net).__name__!r} has forward hooks, which may change what it "
+                "computes and are no part of the graph; remove them first (handle.remove())"
+            )
+        if isinstance(module, BLOCKS):
+            own = name or type(module).__name__.lower()
+            found["input_block" if own == INPUT else own] = module
+        if _of_slayer(type(module)):
+            _as_written(name or type(module).__name__.lower(), module)
+    for name, values in (*net.named_parameters(), *net.named_buffers()):
+        if values.device.type != "cpu":
+            raise CaptureError(
+                f"{name!r} is on {values.device}, where SLAYER resets neurons at their threshold "
+                "and on a CPU above it; move the network: net.cpu()"
+            )
+    return found
+
+
+def linear_of(name: str, synapse: Any, weight: IntArray, value: Value) -> Linear:
+    """What a synapse computes of ``value``, with ``weight`` for its own."""
+    if isinstance(synapse, layer.Dense):
+        return weights.dense(name, weight, value.shape)
+    stride, padding, dilation = (
+        _pair(getattr(synapse, item)) for item in ("stride", "padding", "dilation")
+    )
+    if isinstance(synapse, layer.Pool):
+        return weights.pool(name, weight, value.shape, stride, padding, dilation)
+    if isinstance(synapse, layer.Unpool):
+        return weights.unpool(name, weight, value.shape, stride, padding, dilation)
+    geometry = (stride, padding, dilation, int(synapse.groups))
+    if isinstance(synapse, layer.ConvTranspose):
+        return weights.transposed(name, weight, value.shape, *geometry)
+    return weights.conv(name, weight, value.shape, *geometry)
+
+
+def silent(synapse: Any) -> IntArray:
+    """Weights of its shape: its scale is that of the neurons which it feeds."""
+    return np.zeros(synapse.weight.shape[:-1], np.int64)
+
+
+def _pair(values: Any) -> Pair:
+    return int(values[0]), int(values[1])
+
+
+def _of_slayer(kind: type) -> bool:
+    return any(base.__module__.startswith(LIBRARY) for base in kind.__mro__)
+
+
+def _is_weight_norm(hook: Any) -> bool:
+    return isinstance(hook, WeightNorm)
+
+
+def _as_written(name: str, module: nn.Module) -> None:
+    """Refuse a part whose forward pass is not SLAYER's: the graph would hold another one."""
+    for method in ("forward", "dynamics", "spike", "quantize_8bit"):
+        found = next((kind for kind in type(module).__mro__ if method in vars(kind)), None)
+        if method in vars(module) or (
+            found is not None and not found.__module__.startswith((LIBRARY, "torch."))
+        ):
+            # ``dynamics`` of an Affine is an option
+            if isinstance(vars(module).get(method), bool):
+                continue
+            raise CaptureError(
+                f"{name!r} ({type(module).__name__}) has its own {method!r}, which the graph "
+                "cannot hold; use SLAYER's as it is"
+            )

@@ -1,0 +1,383 @@
+"""SLAYER's neurons as populations of the graph.
+
+Units: a state of SLAYER is that of the graph times ``1 / (64 * scale)``, a current, weight, bias or
+threshold times ``1 / scale``; ``scale`` is 64 unless a neuron says otherwise.
+
+SLAYER computes states in integers without a width and compares them in float32, which holds 24
+bits: where a state of the graph fits its 24 bits, SLAYER's is the same. Three things are refused:
+
+* thresholds of 4096 / scale and more. SLAYER adds 0.01 units of the state so that ``>=`` means
+  ``>``; float32 loses it there, and a neuron exactly at its threshold sends a spike without reset.
+* ``WgtScaleBatchNorm`` that scales a current which SLAYER then truncates or decays on another grid.
+* what the graph has no neuron for; see :data:`HINTS`.
+
+Source: ``lava/lib/dl/slayer/neuron`` of lava-dl 0.6.0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from lava.lib.dl.slayer.neuron import cuba, norm, rf, rf_iz, sigma_delta
+from lava.lib.dl.slayer.neuron.dropout import Dropout
+from torch import Tensor, nn
+
+from neuroport.capture.slayer.weights import whole
+from neuroport.errors import CaptureError
+from neuroport.graph.integers import DECAY_UNITY, STATE_SHIFT, WEIGHT_MAX
+from neuroport.graph.node import (
+    Delta,
+    IntArray,
+    Lif,
+    Neuron,
+    Readout,
+    Recurrent,
+    Relay,
+    ResonateFire,
+    Shape,
+    Sigma,
+    SigmaDelta,
+    per_neuron,
+)
+
+CHANGE = 1 << 12  # a change of 1.0, as sigma-delta blocks send it
+HINTS = {
+    "alif": "an adaptive threshold, which no neuron here has; use block.cuba with a fixed one",
+    "adrf": "an adaptive threshold, which no resonator here has; use block.rf",
+    "adrf_iz": "an adaptive threshold, which no resonator here has; use block.rf_iz",
+}
+Make = Callable[[str, tuple[str, ...]], Neuron]
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """How to make the node, and what it means for what it reads and sends.
+
+    Attributes:
+        exponent: of the synapses before it.
+        restless: whether it acts without input, so that it matters when it begins.
+        is_complex: whether it reads real and imaginary currents.
+        unit: what SLAYER's 1.0 at its output is in the graph.
+    """
+
+    make: Make
+    kind: str
+    exponent: int = 0
+    restless: bool = False
+    is_complex: bool = False
+    unit: int = 1
+
+
+def population(
+    name: str, neuron: Any, shape: Shape, *, flat: bool, unit: int, own: IntArray | None = None
+) -> Population:
+    """The neurons of block ``name``.
+
+    Args:
+        shape: of the neurons; ``flat`` if the graph has them in a row.
+        unit: of the messages that reach it.
+        own: weights of the neurons onto themselves.
+
+    Raises:
+        CaptureError: no population is equal.
+    """
+    kind = type(neuron).__module__.rsplit(".", 1)[-1]
+    if not isinstance(neuron, (cuba.Neuron, rf.Neuron, rf_iz.Neuron, sigma_delta.Neuron)):
+        refuse(name, f"has {HINTS.get(kind, f'neurons of an unknown kind ({kind}); use cuba')}")
+    _common(name, neuron, recurrent=own is not None)
+    if isinstance(neuron, sigma_delta.Neuron):
+        return _sigma_delta(name, neuron, shape, flat, unit)
+    if unit != 1:
+        refuse(name, "reads the changes that a sigma-delta block sends; feed it with spikes")
+    if isinstance(neuron, cuba.Neuron):
+        return _cuba(name, neuron, shape, flat, own)
+    return _resonator(name, neuron, shape)
+
+
+def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> Population:
+    """``block.Affine``: the voltage of neurons that never fire, or their current alone."""
+    if not isinstance(neuron, cuba.Neuron):
+        refuse(name, "is an Affine of resonators, which SLAYER cannot run; use block.cuba.Affine")
+    if not dynamics:
+        return Population(
+            lambda node, inputs: Relay(node, inputs), "relay", unit=_scale(name, neuron)
+        )
+    _common(name, neuron, recurrent=False)
+    current, voltage = (_decay(name, neuron, item, shape) for item in ("current", "voltage"))
+    rests = (np.all(current == DECAY_UNITY) and not voltage.any()) or (
+        not current.any() and np.all(voltage == DECAY_UNITY)
+    )
+    if not rests:
+        refuse(
+            name,
+            f"answers with a voltage that leaks (decays {current[0]}/{voltage[0]} of 4096), and a "
+            "readout here does not leak; use current_decay=1 and voltage_decay=0, or "
+            "dynamics=False",
+        )
+    bias, scale = _norm(name, neuron, neuron.norm)
+    if scale or (bias.any() and not current.any()):
+        refuse(name, "normalizes a voltage; use no norm before a readout")
+    return Population(
+        lambda node, inputs: Readout(node, inputs, bias),
+        "readout",
+        restless=bool(bias.any()),
+        unit=_scale(name, neuron) << STATE_SHIFT,
+    )
+
+
+def first_delta(name: str, neuron: Any, fine: bool) -> Population:
+    """The encoder of ``block.sigma_delta.Input``; frames count 1/64, or 1/4096 where ``fine``."""
+    _common(name, neuron, recurrent=False)
+    spike_exponent = 0 if fine else STATE_SHIFT
+    # changes are whole numbers of these units: they reach the next of them when the threshold
+    threshold = math.ceil(_change_threshold(name, neuron) * (CHANGE >> spike_exponent))
+    return Population(
+        lambda node, inputs: Delta(node, inputs, threshold, spike_exponent), "delta", unit=CHANGE
+    )
+
+
+def sigma(name: str, neuron: Any, unit: int) -> Population:
+    """The sums of ``block.sigma_delta.Output``."""
+    _common(name, neuron, recurrent=False, shape=neuron.sigma.shape)
+    scale = _scale(name, neuron)
+    return Population(lambda node, inputs: Sigma(node, inputs), "sigma", unit=scale * unit)
+
+
+# -- kinds ---------------------------------------------------------------------------------------
+
+
+def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None) -> Population:
+    threshold = _threshold(name, neuron)
+    level = neuron.threshold + neuron.threshold_eps
+    if np.float32(level) == np.float32(neuron.threshold):
+        refuse(
+            name,
+            f"has threshold {neuron.threshold:g}, where SLAYER's float32 cannot tell reaching it "
+            f"from passing it; keep it below {4096 / neuron.w_scale:g}: divide weights and "
+            "threshold by two, as often as needed",
+        )
+    current = _decay(name, neuron, "current", shape)
+    voltage = _decay(name, neuron, "voltage", shape)
+    bias, shift = _norm(name, neuron, neuron.norm)
+    bias = _spread(bias, shape, flat)
+    forgets = np.all((current == DECAY_UNITY) | (current == 0))
+    if shift > 0 and not (forgets and np.all((voltage == DECAY_UNITY) | (voltage == 0))):
+        _refuse_scale(name, shift, "current_decay=1 and voltage_decay=0")
+    if shift < 0 and not forgets:
+        _refuse_scale(name, shift, "current_decay=1")
+    if shift > 0:
+        threshold <<= shift  # currents divided are thresholds multiplied
+    else:
+        bias = bias << -shift
+    fields = {
+        "threshold": np.full(1, threshold),
+        "current_decay": current,
+        "voltage_decay": voltage,
+        "bias": bias,
+    }
+    restless = bool(bias.any())
+    if own is None:
+        return Population(
+            lambda node, inputs: Lif(node, inputs, **fields),
+            "lif",
+            exponent=max(0, -shift),
+            restless=restless,
+        )
+    if shift < 0:
+        refuse(name, "multiplies its own spikes (WgtScaleBatchNorm); use MeanOnlyBatchNorm")
+    if (bias.any() or shift) and not np.all(current == DECAY_UNITY):
+        refuse(
+            name,
+            "is recurrent and has a norm: SLAYER, step by step, keeps the current after the norm "
+            "for the next step; use current_decay=1, or no norm",
+        )
+    mixed = own.min() < 0 < own.max()
+    if np.abs(own).max() > WEIGHT_MAX or (mixed and np.any(own & 1)):
+        refuse(
+            name,
+            f"has recurrent weights {own.min()}..{own.max()}, and those of mixed sign are even in "
+            f"[-254, 254]; clamp them to {-WEIGHT_MAX / neuron.w_scale:g}",
+        )
+    return Population(
+        lambda node, inputs: Recurrent(node, inputs, own, **fields), "recurrent", restless=restless
+    )
+
+
+def _resonator(name: str, neuron: Any, shape: Shape) -> Population:
+    threshold = _threshold(name, neuron) << STATE_SHIFT
+    izhikevich = isinstance(neuron, rf_iz.Neuron)
+    params = SimpleNamespace(
+        p_scale=neuron.p_scale,
+        sin_decay=neuron.sin_decay.detach().clone(),
+        cos_decay=neuron.cos_decay.detach().clone(),
+    )
+    if neuron.requires_grad:
+        type(neuron).clamp(params)
+    sin = _per_channel(name, params.sin_decay, shape)
+    cos = _per_channel(name, params.cos_decay, shape)
+    shifts = []
+    for part in (neuron.real_norm, neuron.imag_norm):
+        bias, shift = _norm(name, neuron, part)
+        if bias.any():
+            refuse(name, "has a norm with a mean, and resonators have no bias; use no norm")
+        shifts.append(shift)
+    if shifts[0] != shifts[1] or shifts[0] > 0:
+        refuse(name, "divides currents (WgtScaleBatchNorm); resonators keep them: use no norm")
+    return Population(
+        lambda node, inputs: ResonateFire(node, inputs, threshold, sin, cos, izhikevich),
+        "resonator",
+        exponent=-shifts[0],
+        restless=izhikevich and threshold == 0,
+        is_complex=True,
+    )
+
+
+def _sigma_delta(name: str, neuron: Any, shape: Shape, flat: bool, unit: int) -> Population:
+    learned = _change_threshold(name, neuron)
+    activation = neuron.activation
+    if not (activation in (torch.nn.functional.relu, torch.relu) or type(activation) is nn.ReLU):
+        said = getattr(activation, "__name__", type(activation).__name__)
+        refuse(name, f"has the activation {said}, and Lava's sigma-delta rectifies; use relu")
+    bias, shift = _norm(name, neuron, neuron.norm)
+    if neuron.bias_is_set:
+        own = whole(f"block {name!r}: its bias", neuron.bias, neuron.w_scale)
+        each = np.broadcast_to(own[None], (1, *shape)).reshape(shape)
+        bias = per_neuron(bias, shape) + each
+    if shift > 1:
+        refuse(name, f"divides sums by {1 << shift} (WgtScaleBatchNorm), more than 2; use no norm")
+    bias = _spread(bias, shape, flat)
+    late = max(shift, 0)  # sums stay as they are, what is sent is divided
+    exponent = STATE_SHIFT - late
+    if not (learned * neuron.w_scale).is_integer() and not late:
+        exponent, bias = 0, bias << STATE_SHIFT  # threshold and bias count 1/4096
+    scaled = learned * (CHANGE >> (exponent + late)) * (1 << late)
+    if not scaled.is_integer():
+        refuse(
+            name,
+            f"has learned the threshold {learned:g}, and Lava's are multiples of 1/{CHANGE}; round "
+            f"it (neuron.delta.threshold.data.mul_({CHANGE}).round_().div_({CHANGE})) and "
+            "evaluate the network again",
+        )
+    threshold = int(scaled)
+    bias = bias << max(0, -shift)
+    return Population(
+        lambda node, inputs: SigmaDelta(node, inputs, threshold, bias, exponent, 6 + late),
+        "sigmadelta",
+        exponent=max(0, -shift) + (CHANGE // unit).bit_length() - 1,
+        restless=bool((bias > 0).any()),
+        unit=CHANGE,
+    )
+
+
+# -- parts ---------------------------------------------------------------------------------------
+
+
+def refuse(name: str, why: str) -> NoReturn:
+    raise CaptureError(f"block {name!r} {why}")
+
+
+def _refuse_scale(name: str, shift: int, works: str) -> NoReturn:
+    what = f"divides currents by {1 << shift}" if shift > 0 else f"multiplies by {1 << -shift}"
+    refuse(
+        name,
+        f"{what} after they decayed (WgtScaleBatchNorm), where SLAYER truncates on a grid that no "
+        f"neuron has; use {works}, or MeanOnlyBatchNorm",
+    )
+
+
+def _common(name: str, neuron: Any, *, recurrent: bool, shape: Any = None) -> None:
+    if neuron.persistent_state and not recurrent:
+        refuse(
+            name,
+            "keeps its state from one call to the next (persistent_state), and samples begin at "
+            "rest here; set it to False and give frames as long as the recording",
+        )
+    if neuron.drop is not None and not isinstance(neuron.drop, (Dropout, nn.Dropout, nn.Dropout3d)):
+        refuse(
+            name, f"has the dropout {type(neuron.drop).__name__}, which is unknown; leave it out"
+        )
+    if getattr(neuron, "graded_spike", False) and not isinstance(neuron, sigma_delta.Neuron):
+        refuse(name, "sends its voltage (graded_spike), and Lava spikes; use graded_spike=False")
+    if isinstance(neuron, sigma_delta.Neuron) and neuron.delta.cum_error:
+        refuse(name, "adds errors up before it sends (cum_error), which Lava has not; use False")
+    if neuron.shape is None and shape is None:
+        refuse(name, "was never run: its sizes, delays and decays are drawn in its first pass")
+    norms = [neuron.norm] if not neuron.complex else [neuron.real_norm, neuron.imag_norm]
+    for part in (neuron.drop, *norms):
+        if isinstance(part, nn.Module) and part.training:
+            refuse(
+                name, "is in training mode, where its norm or dropout is random; call net.eval()"
+            )
+
+
+def _scale(name: str, neuron: Any) -> int:
+    scale = int(neuron.w_scale)
+    if scale < 1 or scale & (scale - 1) or neuron.s_scale != scale << STATE_SHIFT:
+        refuse(name, f"has scale {scale}, no power of two, which SLAYER's float32 needs; use 64")
+    return scale
+
+
+def _threshold(name: str, neuron: Any) -> int:
+    threshold = int(neuron.threshold * _scale(name, neuron))
+    if threshold < 0:
+        refuse(name, f"has threshold {neuron.threshold:g}, below 0; use a positive one")
+    return threshold
+
+
+def _change_threshold(name: str, neuron: Any) -> float:
+    if neuron.w_scale != 1 << STATE_SHIFT:
+        refuse(name, f"has scale {neuron.w_scale}, and changes are sent in 1/{CHANGE}; use 64")
+    values = neuron.delta.threshold.detach().clamp(1 / neuron.delta.scale).reshape(-1)
+    if not torch.all(values == values[0]):
+        refuse(name, "has a threshold per channel, and sigma-delta has one; use shared_param=True")
+    return float(values[0])
+
+
+def _decay(name: str, neuron: Any, item: str, shape: Shape) -> IntArray:
+    values = getattr(neuron, f"{item}_decay").detach()
+    if neuron.requires_grad:
+        values = values.clamp(0, neuron.p_scale)
+    return _per_channel(name, values, shape)
+
+
+def _per_channel(name: str, values: Tensor, shape: Shape) -> IntArray:
+    """Rounded, one value or one per neuron of a row."""
+    found = whole(f"block {name!r}: its decays", torch.round(values), 1).reshape(-1)
+    if len(found) > 1 and len(shape) > 1:
+        refuse(
+            name,
+            f"has decays per channel (shared_param=False) of {shape} neurons: SLAYER spreads them "
+            "along the width on a CPU and along the channels on a GPU; use shared_param=True, or "
+            "Flatten and a Dense",
+        )
+    if len(found) not in (1, shape[0]):
+        refuse(name, f"has {len(found)} decays for {shape[0]} neurons; run it once again")
+    return found
+
+
+def _norm(name: str, neuron: Any, part: Any) -> tuple[IntArray, int]:
+    """Bias per channel, and the power of two that divides."""
+    if part is None:
+        return np.zeros(1, np.int64), 0
+    shift = 0
+    if isinstance(part, norm.WgtScaleBatchNorm):
+        std = part.std(part.running_var.detach())
+        shift = int(whole(f"block {name!r}: its norm", torch.log2(std), 1).reshape(-1)[0])
+    elif not isinstance(part, norm.MeanOnlyBatchNorm):
+        refuse(name, f"has the norm {type(part).__name__}; use MeanOnlyBatchNorm")
+    mean = part.pre_hook_fx(part.running_mean.detach())
+    bias = -whole(f"block {name!r}: the mean of its norm", mean, _scale(name, neuron))
+    return bias, shift
+
+
+def _spread(bias: IntArray, shape: Shape, flat: bool) -> IntArray:
+    """Per channel or per neuron, as the graph has the neurons."""
+    if flat and len(shape) > 1 and bias.size > 1:
+        return np.ascontiguousarray(per_neuron(bias, shape)).reshape(-1)
+    return bias

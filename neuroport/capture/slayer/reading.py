@@ -1,0 +1,83 @@
+"""From a network of SLAYER blocks to its graph, and to where SLAYER's populations are heard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from lava.lib.dl.slayer.neuron import sigma_delta
+from torch import nn
+
+from neuroport.capture.slayer.assembly import INPUT, Probe
+from neuroport.capture.slayer.blocks import Reader
+from neuroport.capture.slayer.modules import blocks_of
+from neuroport.capture.slayer.neurons import CHANGE
+from neuroport.capture.slayer.signals import Term, Value, follow
+from neuroport.errors import CaptureError, FramesError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Input
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """A graph, where to hear its populations in SLAYER, and the block that encodes frames.
+
+    ``hosted``: that block's neurons are no part of the graph, which takes their spikes.
+    """
+
+    graph: Graph
+    probes: tuple[Probe, ...]
+    encoder: Any
+    hosted: bool
+
+    @property
+    def unit(self) -> int:
+        """What 1.0 of the encoded frames is in the graph."""
+        return 1 if self.hosted else _unit(self.encoder)
+
+
+def capture(net: nn.Module, frames: npt.ArrayLike, *, keep_shift: bool) -> Captured:
+    """See :func:`neuroport.capture.slayer.integer_graph`."""
+    data = np.asarray(frames)
+    if data.ndim not in (3, 5):
+        raise FramesError(
+            f"frames are {data.shape}; SLAYER's blocks take (T, N, C) or (T, N, C, H, W)"
+        )
+    shape = tuple(data.shape[2:])
+    reader = Reader(shape, keep_shift=keep_shift)
+    follow(net, blocks_of(net), Value((Term(INPUT),), shape, raw=True), len(data), reader.read)
+    reader.finish()
+    if not reader.assembly.probes:
+        raise CaptureError(f"{type(net).__name__} has no block with neurons")
+    node = Input(INPUT, shape, 1) if reader.hosted else _input(shape, data, reader.encoder)
+    graph = Graph([node, *reader.assembly.nodes], len(data))
+    return Captured(graph, tuple(reader.assembly.probes), reader.encoder, reader.hosted)
+
+
+def _input(shape: tuple[int, ...], data: npt.NDArray[Any], encoder: Any) -> Input:
+    if encoder is not None:
+        weight, bias = (
+            0.0 if part is None else float(encoder.pre_hook_fx(part.detach()).abs().max())
+            for part in (encoder.weight, encoder.bias)
+        )
+        largest = 4.0 * (weight if encoder.weight is not None else 1.0) + bias
+        return Input(INPUT, shape, max(2, int(largest * _unit(encoder)).bit_length() + 1), True)
+    if not np.all(np.isfinite(data) & (data == np.round(data))):
+        raise FramesError(
+            "frames are no integers, and no Input block makes currents of them; round them, or "
+            "begin the network with block.cuba.Input or block.sigma_delta.Input"
+        )
+    low, high = int(data.min()), int(data.max())
+    if low >= 0 and high <= 1:
+        return Input(INPUT, shape, 1)
+    bits = max(8, high.bit_length(), (-low - 1 if low < 0 else 0).bit_length())
+    return Input(INPUT, shape, bits + (low < 0), low < 0)
+
+
+def _unit(encoder: Any) -> int:
+    if encoder is None:
+        return 1
+    changes = isinstance(encoder.neuron, sigma_delta.Neuron)
+    return CHANGE if changes and encoder.weight is not None else int(encoder.neuron.w_scale)

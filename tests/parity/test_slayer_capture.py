@@ -1,0 +1,50 @@
+"""SLAYER on the CPU, the reference engine and Lava: one row of docs/slayer.md after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neuroport as port
+from neuroport.capture import slayer as capture
+
+torch = pytest.importorskip("torch")
+slayer = pytest.importorskip("lava.lib.dl.slayer")
+
+from tests import slayer_networks as networks  # noqa: E402
+
+
+@pytest.mark.parametrize("case", networks.CASES)
+def test_graph_sends_what_slayer_sends(case: str) -> None:
+    net, x = networks.build(case)
+    frames = capture.frames(net, x)
+    graph = port.quantize(net, frames)
+    want = capture.record(net, x)
+    got = port.run(graph, frames)
+    active(want, networks.CASES[case])
+    outcome = port.compare(want, got)
+    assert outcome.differing == 0, str(outcome)
+    assert not outcome.only_want
+    assert not outcome.only_got
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("case", networks.CASES)
+def test_lava_sends_what_slayer_sends(case: str) -> None:
+    net, x = networks.build(case)
+    frames = capture.frames(net, x)
+    chip = port.lower(port.quantize(net, frames))
+    outcome = port.compare(capture.record(net, x), port.run(chip, frames, on="lava-cpu"))
+    assert outcome.differing == 0, str(outcome)
+    assert not outcome.only_want
+
+
+def active(trace: Any, case: networks.Case) -> None:
+    for name, messages in trace.messages.items():
+        rate = np.count_nonzero(messages) / messages.size
+        if trace.kinds[name] in ("lif", "recurrent", "resonator", "delta", "sigmadelta"):
+            assert case.low < rate < case.high, f"{name}: {rate:.3f} fire"
+        else:
+            assert rate > 0

@@ -1,0 +1,128 @@
+"""What lava-dl's own road, ``export_hdf5`` and NetX, makes of the networks that neuroport captures.
+
+One sample from rest, with lava-dl's defaults: its exporter, its loader, Lava's processes. What the
+last layer sends is compared with what SLAYER sent, step by step (``delay_shift`` is the step
+that Lava takes).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import neuroport as port
+
+torch = pytest.importorskip("torch")
+slayer = pytest.importorskip("lava.lib.dl.slayer")
+
+from tests import slayer_networks as networks  # noqa: E402
+
+pytestmark = pytest.mark.lava
+
+RIGHT = [
+    "phase resonators",
+    "Izhikevich resonators",
+    "dense",
+    "convolutions",
+    "axonal delays",
+    "mask and weight norm",
+    "decays of their own",
+]
+ADAPTIVE = {"threshold": 1, "threshold_step": 1, "threshold_decay": 0.1, "refractory_decay": 0.1}
+WRONG = [
+    "delayed convolutions",
+    "mean-only norm",
+    "mean-only norm of maps",
+    "norm and delays",
+    "scaling norm of 4",
+    "scaling norm of 1/2",
+]
+FAILS = {
+    "pooling": NotImplementedError,
+    "growing": NotImplementedError,
+    "average": AttributeError,
+    "recurrent": ValueError,  # with delays, unless the weight is square
+}
+
+
+def differing(net: Any, x: Any, path: Path) -> int:
+    """Differing spikes of the last layer, first sample."""
+    from lava.lib.dl.netx import hdf5
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.proc.io.sink import RingBuffer as Sink
+    from lava.proc.io.source import RingBuffer as Source
+
+    with torch.no_grad():
+        want = net(x[:1])[0].numpy()
+    with h5py.File(path, "w") as file:
+        for index, block in enumerate(net.blocks):
+            block.export_hdf5(file.create_group(f"layer/{index}"))
+    sample = x[0].numpy().astype(np.int32)
+    if sample.ndim == 4:
+        sample = sample.transpose(2, 1, 0, 3)  # Lava's (W, H, C, T)
+    network = hdf5.Network(net_config=str(path), input_shape=sample.shape[:-1])
+    source = Source(data=sample)
+    sink = Sink(shape=network.out.shape, buffer=sample.shape[-1])
+    source.s_out.connect(network.inp)
+    network.out.connect(sink.a_in)
+    try:
+        network.run(RunSteps(sample.shape[-1]), Loihi2SimCfg(select_tag="fixed_pt"))
+        got = sink.data.get()
+    finally:
+        network.stop()
+    assert want.any()
+    return int(np.count_nonzero(got != want.reshape(got.shape)))
+
+
+@pytest.mark.parametrize("case", RIGHT)
+def test_stock_road_is_right(case: str, tmp_path: Path) -> None:
+    net, x = networks.build(case)
+    assert differing(net, x, tmp_path / "net.net") == 0
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_stock_road_is_wrong_where_ours_is_right(case: str, tmp_path: Path) -> None:
+    net, x = networks.build(case)
+    count = differing(net, x, tmp_path / "net.net")
+    assert count > 0
+
+
+def adaptive(kind: str) -> tuple[Any, Any]:
+    """A network with adaptive thresholds, which neuroport refuses."""
+    torch.manual_seed(3)
+    own = {"period": 8, "decay": 0.1, "threshold": 0.1}
+    if kind == "alif":
+        own = {"current_decay": 0.25, "voltage_decay": 0.03, "threshold": 0.1}
+    block = getattr(slayer.block, kind)
+    net = networks.Chain(block.Dense({**ADAPTIVE, **own}, 20, 12, weight_scale=4))
+    x = networks.spikes(networks.ROW)
+    networks.ready(net, x)
+    with pytest.raises(port.NeuroportError, match="adaptive threshold"):
+        port.quantize(net, np.moveaxis(x.numpy(), -1, 0))
+    return net, x
+
+
+def test_stock_road_runs_adaptive_resonators_without_their_adaptation(tmp_path: Path) -> None:
+    net, x = adaptive("adrf")
+    assert differing(net, x, tmp_path / "net.net") > 0
+
+
+def test_stock_road_ends_at_adaptive_neurons_and_at_winner_take_all(tmp_path: Path) -> None:
+    net, x = adaptive("alif")
+    with pytest.raises(AttributeError, match="pop"):
+        differing(net, x, tmp_path / "alif.net")
+    net = networks.Chain(networks.cuba("KWTA", 20, 12, 3, weight_scale=4))
+    with pytest.raises(KeyError):
+        differing(networks.ready(net, x), x, tmp_path / "kwta.net")
+
+
+@pytest.mark.parametrize("case", FAILS)
+def test_stock_road_ends(case: str, tmp_path: Path) -> None:
+    net, x = networks.build(case)
+    with pytest.raises(FAILS[case]):
+        differing(net, x, tmp_path / "net.net")
