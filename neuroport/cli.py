@@ -113,10 +113,13 @@ def train(recipe: str, folder: Path, as_json: bool) -> None:
     from neuroport.reporting.progress import training_report
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import fit
+    from neuroport.training.parallel import is_first
 
-    out = _Out(as_json)
+    out = _Out(as_json and is_first())
     with training_report(out.line) as report:
         fit(parsed, folder, report=report)
+    if not is_first():  # torchrun's other processes
+        return
     write_atomic(folder / "recipe.toml", recipe_text(recipe))
     metrics = read_checkpoint(folder).metrics
     out.line(f"{folder}: {len(metrics)} epochs done")

@@ -54,7 +54,8 @@ class DataRecipe:
     ``train`` and ``test`` may be 0, all samples, where the dataset comes with its own split.
     ``root`` is the folder that holds it; for ``saccades``, which are simulated, where they are kept
     (the user's cache folder if empty). Events are binned by ``time`` or by ``count``; ``window`` is
-    a step in microseconds, 0 the recording's length / T. ``size`` is a frame's side and
+    a step in microseconds, 0 the recording's length / T; a frame holds ``gain`` times the count, at
+    most 255. ``size`` is a frame's side and
     ``classes`` the number of classes, 0 the dataset's own.
     """
 
@@ -66,6 +67,7 @@ class DataRecipe:
     root: str = ""
     binning: str = "time"
     window: int = 0
+    gain: int = 1
     size: int = 0
     classes: int = 0
 
@@ -82,9 +84,10 @@ class DataRecipe:
             self.window == 0 or self.binning == "time",
             f"data.window is {self.window}, but samples are binned by count; leave it out",
         )
+        _require(1 <= self.gain <= 255, f"data.gain is {self.gain}; use 1 to 255")
         _require(
-            known.events or (self.binning == "time" and self.window == 0),
-            f"data.binning and data.window are for events; {self.dataset} has pictures",
+            known.events or (self.binning, self.window, self.gain) == ("time", 0, 1),
+            f"data.binning, window and gain are for events; {self.dataset} has pictures",
         )
         _require(0 <= self.size <= 1024, f"data.size is {self.size}; use 0 to 1024 pixels")
         _require(

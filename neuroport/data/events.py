@@ -12,7 +12,7 @@ import numpy.typing as npt
 from neuroport.data.samples import Frames, Labels
 
 EVENT = np.dtype([("x", np.int32), ("y", np.int32), ("t", np.int64), ("p", np.int8)])
-MOST = 255  # a frame's element is 8 bit; more events than that in one place and step count as 255
+MOST = 255  # a frame's element is 8 bit; what is more, in one place and step, is 255
 KEPT = 2 << 30  # frames of a set that need no more bytes than this are binned once and kept
 
 Events = npt.NDArray[Any]  # of EVENT: column, row, microseconds, polarity (0 OFF, 1 ON)
@@ -29,6 +29,7 @@ class Binning:
             left out; 0 divides the recording's own length by T.
         sensor: rows and columns of the sensor.
         size: rows and columns of a frame; a pixel takes the events of the sensor's pixels above it.
+        gain: what an event adds to a frame.
     """
 
     steps: int
@@ -36,9 +37,10 @@ class Binning:
     window: int
     sensor: tuple[int, int]
     size: tuple[int, int]
+    gain: int = 1
 
     def frames(self, events: Events) -> Frames:
-        """Counts (T, 2, H, W), OFF then ON, at most 255."""
+        """Gain times counts (T, 2, H, W), OFF then ON, at most 255."""
         height, width = self.size
         shape = (self.steps, 2, height, width)
         if len(events) == 0:
@@ -50,7 +52,7 @@ class Binning:
         inside = (step < self.steps) & (row >= 0) & (row < height)
         inside &= (column >= 0) & (column < width)
         counts = np.bincount(place[inside], minlength=int(np.prod(shape)))
-        return np.minimum(counts, MOST).astype(np.uint8).reshape(shape)
+        return np.minimum(counts * self.gain, MOST).astype(np.uint8).reshape(shape)
 
     def _steps_of(self, t: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         if self.by == "count":

@@ -80,7 +80,9 @@ def _source(recipe: DataRecipe, train: bool) -> Source:
 
 def _recordings(source: Source, recipe: DataRecipe) -> Recordings:
     sensor = (recipe.known.height, recipe.known.width)
-    binning = Binning(recipe.steps, recipe.binning, recipe.window, sensor, recipe.shape[1:])
+    binning = Binning(
+        recipe.steps, recipe.binning, recipe.window, sensor, recipe.shape[1:], recipe.gain
+    )
     return Recordings(source.read, source.labels, binning)
 
 

@@ -28,13 +28,14 @@ class State:
 
     ``within`` says, where batches of an unfinished epoch are done: ``batch`` (how many), ``total``
     (sum of their losses), ``seconds``, and ``rng``, the state of NumPy's generator. The order of
-    the samples follows from seed and epoch; torch's generator is the tensor ``rng.torch``.
+    the samples follows from seed and epoch; torch's generators are the tensors ``rng.torch.*``, one
+    per process.
     """
 
     recipe: Recipe
     epoch: int  # epochs done, both phases
     metrics: list[dict[str, Any]] = field(default_factory=list)
-    tensors: dict[str, Tensor] = field(default_factory=dict)  # model.*, optimizer.*, rng.torch
+    tensors: dict[str, Tensor] = field(default_factory=dict)  # model.*, optimizer.*, rng.*
     within: dict[str, Any] = field(default_factory=dict)
 
     def load_into(self, net: nn.Module) -> None:

@@ -36,6 +36,7 @@ from neuroport.training.checkpoint import (
     save_checkpoint,
 )
 from neuroport.training.optimizing import learning_rate, optimizer_of, restore, tensors_of
+from neuroport.training.parallel import Group, group
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -50,19 +51,30 @@ def fit(
             and with the metrics of each finished epoch.
         data: the split to use instead of loading the recipe's dataset.
 
+    Started by torchrun, the processes share every batch; the first one writes and reports.
+
     Raises:
         TrainingError: ``folder`` holds a run of another recipe, or the loss is not a number.
     """
-    folder = Path(folder)
-    say = report or (lambda _: None)
+    with group() as together:
+        return _fit(recipe, Path(folder), report or (lambda _: None), data, together)
+
+
+def _fit(
+    recipe: Recipe, folder: Path, say: Report, data: Split | None, together: Group
+) -> nn.Module:
+    together.part(recipe.training.batch)
+    if not together.first:
+        say = lambda _: None  # noqa: E731
     state = _resume(recipe, folder)
     net = build_network(recipe)
     if state.tensors:
         state.load_into(net)
-        _write_metrics(folder, state)  # the run may have ended between the two files
+        if together.first:
+            _write_metrics(folder, state)  # the run may have ended between the two files
     if state.epoch >= recipe.epochs > 0:
         return net.eval()
-    data = data or load_data(recipe.data)
+    data = data or _load(recipe, together)
     while state.epoch < recipe.epochs:
         quantized = state.epoch >= recipe.training.epochs
         if quantized and not is_integer(net):
@@ -72,15 +84,26 @@ def fit(
         if state.within or state.epoch not in (0, recipe.training.epochs):  # a phase starts afresh
             restore(optimizer, state.tensors)
         with torch.random.fork_rng(devices=[]):
-            metrics = _Epoch(net, optimizer, data, state, folder, say).run()
+            metrics = _Epoch(net, optimizer, data, state, folder, say, together).run()
         state.metrics.append(metrics)
         state.epoch += 1
         state.within = {}
         state.tensors = _tensors(net, optimizer)
-        save_checkpoint(folder, state)
-        _write_metrics(folder, state)
+        if together.first:
+            save_checkpoint(folder, state)
+            _write_metrics(folder, state)
         say(metrics)
     return net.eval()
+
+
+def _load(recipe: Recipe, together: Group) -> Split:
+    """The samples; what has to be made first is made by one process."""
+    if not together.first:
+        together.wait()
+    data = load_data(recipe.data)
+    if together.first:
+        together.wait()
+    return data
 
 
 @torch.no_grad()
@@ -144,6 +167,7 @@ class _Epoch:
     state: State
     folder: Path
     say: Report
+    together: Group
 
     def run(self) -> dict[str, Any]:
         """Train on every batch that is left, then evaluate; the epoch's metrics."""
@@ -158,12 +182,15 @@ class _Epoch:
                 f"training.batch is {recipe.training.batch}, more than the {len(order)} training "
                 "samples; use a smaller one"
             )
-        torch.manual_seed(int(np.random.default_rng((recipe.seed, epoch, 1)).integers(1 << 62)))
+        own = np.random.default_rng((recipe.seed, epoch, 1 + self.together.rank))
+        torch.manual_seed(int(own.integers(1 << 62)))
         done, total = 0, 0.0
         if state.within:
             done, total = int(state.within["batch"]), float(state.within["total"])
             rng.bit_generator.state = state.within["rng"]
-            torch.set_rng_state(state.tensors["rng.torch"])
+            generator = state.tensors.get(f"rng.torch.{self.together.rank}")
+            if generator is not None:  # there were as many processes
+                torch.set_rng_state(generator)
         self.net.train()
         progress = {"phase": phase, "epoch": epoch, "epochs": recipe.epochs, "batches": batches}
         for index in range(done, batches):
@@ -173,10 +200,7 @@ class _Epoch:
             every = recipe.training.checkpoint_steps
             if every and (index + 1) % every == 0 and index + 1 < batches:
                 within = {"batch": index + 1, "total": total, "rng": rng.bit_generator.state}
-                within["seconds"] = time.perf_counter() - started
-                tensors = _tensors(self.net, self.optimizer)
-                tensors["rng.torch"] = torch.get_rng_state()
-                save_checkpoint(self.folder, replace(state, tensors=tensors, within=within))
+                self._save(within | {"seconds": time.perf_counter() - started})
         correct = evaluate(self.net, self.data.test, recipe.data.steps)
         return {
             "phase": phase,
@@ -188,6 +212,14 @@ class _Epoch:
             "seconds": time.perf_counter() - started,
         }
 
+    def _save(self, within: dict[str, Any]) -> None:
+        """Write a checkpoint in the middle of the epoch."""
+        tensors = _tensors(self.net, self.optimizer)
+        for rank, generator in enumerate(self.together.gather(torch.get_rng_state())):
+            tensors[f"rng.torch.{rank}"] = generator
+        if self.together.first:
+            save_checkpoint(self.folder, replace(self.state, tensors=tensors, within=within))
+
     def _step(
         self, chosen: npt.NDArray[np.int64], index: int, batches: int, rng: np.random.Generator
     ) -> float:
@@ -196,19 +228,25 @@ class _Epoch:
         training = recipe.training
         views = augmented(self.data.train.views(chosen), training, rng)
         rate = learning_rate(recipe, epoch, index, batches)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        logits = self.net(_tensor(over_time(views, recipe.data.steps)))
-        labels = torch.from_numpy(self.data.train.labels[chosen])
-        loss = F.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
-        value = float(loss.detach())
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
+        own = self.together.part(len(chosen))
+        frames = _tensor(over_time(views[:, own], recipe.data.steps))
+        labels = torch.from_numpy(self.data.train.labels[chosen[own]])
+        self.optimizer.zero_grad()
+        with self.together.joint():
+            loss = F.cross_entropy(
+                self.net(frames), labels, label_smoothing=training.label_smoothing
+            )
+            value = float(self.together.average(loss.detach().clone()))
+            if math.isfinite(value):
+                loss.backward()  # type: ignore[no-untyped-call]
         if not math.isfinite(value):
             raise TrainingError(
                 f"the loss is {value} in epoch {epoch + 1}, batch {index + 1}; the checkpoint "
                 "before it is kept: lower the learning rate and use a new folder"
             )
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.together.average_gradients(self.net)
         if training.clip:
             nn.utils.clip_grad_norm_(self.net.parameters(), training.clip)
         self.optimizer.step()

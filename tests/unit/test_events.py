@@ -62,6 +62,12 @@ def test_counts_above_255_are_255() -> None:
     assert frames.sum() == 255
 
 
+def test_gain_multiplies_before_the_limit() -> None:
+    louder = Binning(1, "time", 0, (4, 4), (4, 4), gain=100)
+    frames = louder.frames(events_of([(0, 0, 0, 0), *[(1, 1, 0, 1)] * 2, *[(2, 2, 0, 1)] * 3]))
+    assert sorted(frames[frames > 0]) == [100, 200, 255]
+
+
 def test_smaller_frame_adds_up_the_pixels_above_it() -> None:
     frames = binning(1, size=2).frames(events_of(ROWS))
     assert frames[0].tolist() == [[[1, 0], [0, 1]], [[1, 0], [0, 2]]]

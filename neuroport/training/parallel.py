@@ -1,0 +1,174 @@
+"""Several processes train one network: each takes a part of every batch (``torchrun``).
+
+The result is that of one process with the whole batch, within float error: gradients are averaged,
+and batch norm takes its statistics over all parts,
+
+    mean = sum(x) / N,     var = sum((x - mean)**2) / N     over the elements of all processes,
+
+through which gradients flow as well. Every process draws the same order and augmentation and holds
+the same weights; the first one alone writes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from neuroport.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that train together; ``Group(0, 1)`` is this one alone."""
+
+    rank: int
+    size: int
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and tells."""
+        return self.rank == 0
+
+    def part(self, batch: int) -> slice:
+        """The samples of a batch that this process takes.
+
+        Raises:
+            TrainingError: the batch cannot be divided evenly.
+        """
+        if batch % self.size:
+            raise TrainingError(
+                f"training.batch is {batch}, which {self.size} processes cannot share evenly; "
+                "use a multiple"
+            )
+        each = batch // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def average(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(value)
+            value /= self.size
+        return value
+
+    def average_gradients(self, net: nn.Module) -> None:
+        """Give each parameter the gradient of the whole batch."""
+        if self.size > 1:
+            for parameter in net.parameters():
+                if parameter.grad is not None:
+                    self.average(parameter.grad)
+
+    def gather(self, value: Tensor) -> list[Tensor]:
+        """The tensor of every process."""
+        if self.size == 1:
+            return [value]
+        found = [torch.empty_like(value) for _ in range(self.size)]
+        dist.all_gather(found, value)
+        return found
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        if self.size > 1:
+            dist.barrier()
+
+    @contextmanager
+    def joint(self) -> Iterator[None]:
+        """Within it, batch norm in training takes the statistics of all parts of the batch."""
+        if self.size == 1:
+            yield
+        else:
+            with _JointStatistics():  # type: ignore[no-untyped-call]
+                yield
+
+
+def is_first() -> bool:
+    """Whether this process writes and tells, before there is a group."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def group() -> Iterator[Group]:
+    """The processes that torchrun started, or this one alone."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 or dist.is_initialized():
+        yield Group(dist.get_rank(), dist.get_world_size()) if size > 1 else Group(0, 1)
+        return
+    dist.init_process_group("gloo")
+    try:
+        together = Group(dist.get_rank(), dist.get_world_size())
+        yield together
+        together.wait()  # what the first one writes is there when any of them goes on
+    finally:
+        dist.destroy_process_group()
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.clone()
+        dist.all_reduce(total)
+        return total
+
+
+class _JointStatistics(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is F.batch_norm:
+            return _joint_norm(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _joint_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """``F.batch_norm`` whose statistics in training are those of all processes' batches."""
+    if not training:
+        return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+    others = [axis for axis in range(x.ndim) if axis != 1]
+    shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
+    count = x.numel() // x.shape[1] * dist.get_world_size()  # parts are equal
+    mean = _total(x.sum(others)) / count
+    centred = x - mean.reshape(shape)
+    var = _total((centred * centred).sum(others)) / count
+    if running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            running_mean.lerp_(mean, momentum)
+            running_var.lerp_(var * (count / (count - 1)), momentum)
+    y = centred * torch.rsqrt(var + eps).reshape(shape)
+    if weight is not None:
+        y = y * weight.reshape(shape)
+    return y if bias is None else y + bias.reshape(shape)
+
+
+def _total(value: Tensor) -> Tensor:
+    total = _Sum.apply(value)  # type: ignore[no-untyped-call]
+    assert isinstance(total, Tensor)
+    return total

@@ -1,0 +1,99 @@
+"""Two processes that share every batch train what one process trains with the whole of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+RECIPE = """\
+name = "shared"
+[data]
+steps = 3
+train = 40
+test = 10
+[network]
+widths = [4, 6, 8]
+[training]
+epochs = 1
+batch = 20
+optimizer = "sgd"
+clip = 1.0
+rotate = 5.0
+checkpoint_steps = 1
+[quantization]
+epochs = 1
+"""
+
+
+def train(processes: int, recipe: Path, folder: Path) -> str:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*torchrun, "--nproc-per-node", str(processes), "-m", "neuroport"]
+    if processes == 1:
+        command = [sys.executable, "-m", "neuroport"]
+    done = subprocess.run(
+        [*command, "train", str(recipe), "-o", str(folder), "--json"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
+    for package in ("torch", "torchvision", "mlxtend"):
+        pytest.importorskip(package)
+    import torch
+    from safetensors.torch import load_file
+
+    recipe = tmp_path / "shared.toml"
+    recipe.write_text(RECIPE)
+    alone = train(1, recipe, tmp_path / "alone")
+    shared = train(2, recipe, tmp_path / "shared")
+    told: list[dict[str, Any]] = [json.loads(said)["metrics"] for said in (alone, shared)]  # once
+    for ours, theirs in zip(*told, strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+    got, want = (
+        load_file(tmp_path / name / "checkpoint.safetensors") for name in ("shared", "alone")
+    )
+    assert got.keys() == want.keys()
+    fresh = load_file(_untrained(recipe, tmp_path))
+    moved = 0
+    for name, tensor in want.items():
+        torch.testing.assert_close(got[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+        if name in fresh and tensor.is_floating_point():
+            moved += not torch.allclose(fresh[name], tensor, rtol=1e-3, atol=1e-4)
+    assert moved > 20  # far more than what is tolerated
+    assert {path.name for path in (tmp_path / "shared").iterdir()} == {
+        "checkpoint.safetensors",
+        "metrics.jsonl",
+        "recipe.toml",
+    }
+
+
+def _untrained(recipe: Path, folder: Path) -> Path:
+    from neuroport.recipe import load_recipe
+    from neuroport.training.checkpoint import State, build_network, save_checkpoint
+
+    loaded = load_recipe(recipe)
+    tensors = {f"model.{name}": t for name, t in build_network(loaded).state_dict().items()}
+    return save_checkpoint(folder / "fresh", State(loaded, 0, tensors=tensors))
+
+
+def test_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from neuroport.errors import TrainingError
+    from neuroport.training.parallel import Group
+
+    assert Group(2, 3).part(12) == slice(8, 12)
+    with pytest.raises(TrainingError, match="10, which 3 processes cannot share evenly"):
+        Group(0, 3).part(10)
