@@ -83,15 +83,18 @@ class NetworkRecipe:
     """A network of a family: 6 * blocks + 2 layers, or ``depth`` layers for ImageNet.
 
     ``blocks`` is their number in each of three stages; ``depth`` chooses a network of four stages,
-    all of stride 2, instead. The keys below ``surrogate`` belong to some families (``FAMILIES``).
+    all of stride 2, instead. ``in_channels`` and ``classes`` are the dataset's; 0 leaves them to
+    it. ``recompute`` trades time for memory in training. The keys below it belong to some families
+    only (``FAMILIES``).
     """
 
     family: str = "ms_resnet"
     blocks: int = 1
     widths: tuple[int, ...] = (16, 32, 64)
-    in_channels: int = 1
-    classes: int = 10
+    in_channels: int = 0
+    classes: int = 0
     surrogate: str = "rectangular"
+    recompute: bool = False
     depth: int = 0
     shortcut: str = "pool"
     stem_stride: int = 1
@@ -124,9 +127,12 @@ class NetworkRecipe:
         good = len(self.widths) == (4 if four else 3) and min(self.widths) >= 1
         advice = "four positive widths ([64, 128, 256, 512])" if four else "three positive widths"
         _require(good, f"network.widths is {list(self.widths)}; give {advice}")
-        for key in ("in_channels", "classes", "stem_stride", "first_stride"):
+        for key in ("stem_stride", "first_stride"):
             value = getattr(self, key)
             _require(value >= 1, f"network.{key} is {value}; use 1 or more")
+        for key in ("in_channels", "classes"):
+            value = getattr(self, key)
+            _require(value >= 0, f"network.{key} is {value}; leave it out: the dataset decides")
         _require(1 <= self.levels <= 4, f"network.levels is {self.levels}; use 1 to 4")
         for key, names in CHOICES.items():
             value = getattr(self, key)

@@ -31,9 +31,7 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
     """
     layers = wiring(net)
     biases, positions = _observe(net, layers, frames[:, :1])
-    stems = [m for m in net.modules() if isinstance(m, GradedConv) and m.pixels]
-    bits = min((stem.bits for stem in stems), default=8)
-    nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=bits)]
+    nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=8)]
     current: dict[str, str] = {}
 
     def sources(layer: Layer) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from neuroport.nets.neuron import Lif
 from neuroport.nets.norm import TdBatchNorm
+from neuroport.nets.recompute import Chain
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 CONNECTIONS = ("add", "and", "iand")
@@ -125,7 +126,7 @@ class SpikingResNet(nn.Module):
                     else PlainBlock(channels, width, stride, block, surrogate)
                 )
                 channels = width
-        self.blocks = nn.Sequential(*stages)
+        self.blocks = Chain(*stages)
         self.readout = Readout(channels, classes)
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from neuroport.nets.neuron import Lif
+from neuroport.nets.recompute import Recomputing
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
@@ -54,7 +55,7 @@ def _branch(
     return nn.Sequential(*parts)
 
 
-class Stage(nn.Module):
+class Stage(Recomputing):
     """Blocks of one shape, each fed with the sum of all outputs before it in its reach.
 
     Args:
@@ -95,11 +96,11 @@ class Stage(nn.Module):
 
     def forward(self, sources: Sequence[Signal]) -> Signal:
         first, *later = self.blocks
-        total = first(sources[0])
+        total = self.run(first, sources[0])
         for projection, source in zip(self.projections, sources, strict=True):
             total = total + projection(source)
         for block in later:
-            total = total + block(total)
+            total = total + self.run(block, total)
         return total  # type: ignore[no-any-return]
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from neuroport.nets.neuron import Mlf
 from neuroport.nets.norm import TdBatchNorm
+from neuroport.nets.recompute import Chain
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 THRESHOLDS = (0.6, 1.6, 2.6, 3.6)  # levels up to the fourth are nested, see Mlf
@@ -99,7 +100,7 @@ class DsResNet(nn.Module):
                 stride = 2 if stage > 0 and index == 0 else 1
                 stages.append(MlfBlock(channels, width, stride, block, levels, surrogate))
                 channels = width
-        self.blocks = nn.Sequential(*stages)
+        self.blocks = Chain(*stages)
         self.readout = Readout(channels, classes)
         for module in self.modules():
             if isinstance(module, Conv) and not isinstance(module, Direct):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from torch import nn
 
+from neuroport.errors import RecipeError
 from neuroport.nets.baselines import SpikingResNet
 from neuroport.nets.danet import DaNet
 from neuroport.nets.ds_resnet import DsResNet
 from neuroport.nets.ms_resnet import MsResNet
+from neuroport.nets.recompute import recompute
 from neuroport.recipe import NetworkRecipe
 
 
@@ -80,6 +83,15 @@ BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
 }
 
 
-def build(net: NetworkRecipe) -> nn.Module:
-    """The untrained network that ``net`` describes."""
-    return BUILDERS[net.family](net)
+def build(net: NetworkRecipe, in_channels: int, classes: int) -> nn.Module:
+    """The untrained network that ``net`` describes, for frames of ``in_channels`` and ``classes``.
+
+    Raises:
+        RecipeError: ``net`` says other numbers than the dataset has.
+    """
+    for key, has in (("in_channels", in_channels), ("classes", classes)):
+        said = getattr(net, key)
+        if said not in (0, has):
+            raise RecipeError(f"network.{key} is {said}, but the dataset has {has}; leave it out")
+    built = BUILDERS[net.family](replace(net, in_channels=in_channels, classes=classes))
+    return recompute(built) if net.recompute else built

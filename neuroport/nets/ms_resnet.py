@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from neuroport.nets.neuron import Lif
 from neuroport.nets.norm import BiasNorm
+from neuroport.nets.recompute import Chain
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
@@ -103,7 +104,7 @@ class MsResNet(nn.Module):
                 stride = (2 if stage > 0 else first_stride) if block == 0 else 1
                 stages.append(MembraneBlock(channels, width, stride, shortcut, surrogate))
                 channels = width
-        self.blocks = nn.Sequential(*stages)
+        self.blocks = Chain(*stages)
         self.neuron = Lif(surrogate=surrogate)
         self.readout = Readout(channels, classes, dropout)
 

@@ -177,7 +177,6 @@ class GradedConv(Conv):
             border, where the kernel does not see the mean.
         frame_norm: a norm of the frames as they come (counts, not divided by 255) in place of
             ``mean`` and ``std``; folded alike.
-        bits: width of the pixels; frames of few counts leave room for heavier weights.
 
     Raises:
         ValueError: normalization for a stream, which has its batch norm.
@@ -201,7 +200,6 @@ class GradedConv(Conv):
         std: Sequence[float] = (1.0,),
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
         frame_norm: nn.BatchNorm2d | None = None,
-        bits: int = 8,
     ) -> None:
         super().__init__(
             in_channels,
@@ -221,18 +219,12 @@ class GradedConv(Conv):
             each = torch.tensor(values, dtype=torch.float32).expand(in_channels).clone()
             self.register_buffer(name, each, persistent=False)
         self.frame_norm = frame_norm
-        self.bits = bits
         self.pool = pool
         self.pixels = pixels
         self.relay_in = None if pixels else Relay()
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
         self.relay_out = Relay()
         self.message_unit = 1 / 255 if pixels else 1.0
-
-    @property
-    def peak(self) -> float:
-        """Real value of the largest pixel."""
-        return ((1 << self.bits) - 1) * self.message_unit
 
     def normalization(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of pixels, per channel, in evaluation."""

@@ -141,9 +141,8 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
         else:
             if isinstance(module, GradedConv):
                 bias = bias - kernel.sum((2, 3)) @ module.normalization()[0]
-            # spikes, or pixels: k sources that are summed send 0..k
-            peak = module.peak if isinstance(module, GradedConv) else 1.0
-            messages = torch.full((channels,), peak * len(layer.inputs))
+            # spikes, or pixels with 255 as one: k sources that are summed send 0..k
+            messages = torch.full((channels,), float(len(layer.inputs)))
             arriving = _Interval(torch.zeros(channels), messages)
         intervals[layer.name] = _through(kernel, arriving, module.groups)
         biases[layer.name] = bias

@@ -51,7 +51,7 @@ def build_network(recipe: Recipe) -> nn.Module:
     """The untrained network of a recipe; weights depend on the recipe's seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        return build(recipe.network)
+        return build(recipe.network, in_channels=1, classes=10)  # as mnist5k has
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,16 @@ from torch import nn  # noqa: E402
 import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
-from neuroport.errors import CaptureError, IllegalError  # noqa: E402
+from neuroport.errors import CaptureError, IllegalError, RecipeError  # noqa: E402
 from neuroport.lowering import CARRIERS  # noqa: E402
 from neuroport.nets import baselines, danet, ds_resnet, ms_resnet  # noqa: E402
 from neuroport.nets.baselines import SpikingResNet  # noqa: E402
 from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
-from neuroport.nets.families import BUILDERS  # noqa: E402
+from neuroport.nets.families import BUILDERS, build  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
+from neuroport.nets.recompute import Recomputing, recompute  # noqa: E402
 from neuroport.nets.surrogate import SURROGATES  # noqa: E402
 from neuroport.recipe import CHOICES, DEPTHS, FAMILIES, NetworkRecipe, Recipe  # noqa: E402
 from neuroport.training.checkpoint import build_network, read_checkpoint  # noqa: E402
@@ -121,6 +124,50 @@ def test_every_weight_of_a_family_learns_in_both_phases(name: str) -> None:
         assert moved > 0.6 * sum(p.requires_grad for p in net.parameters())
 
 
+@pytest.mark.parametrize("name", TINY)
+def test_recomputed_blocks_give_equal_gradients_and_statistics(name: str) -> None:
+    frames = torch.from_numpy(pixels(2)).float()
+    first = enliven(TINY[name](), 5, pixels(2))
+    second = recompute(copy.deepcopy(first))
+    for integer in (False, True):
+        runs = []
+        for net in (first, second):
+            if integer:
+                port.quantize(net, pixels(2))
+            net.train().zero_grad()
+            for _ in range(2):  # statistics move twice, gradients add up
+                nn.functional.cross_entropy(net(frames), torch.tensor([1, 4])).backward()
+            runs.append(
+                {key: p.grad for key, p in net.named_parameters() if p.grad is not None}
+                | dict(net.named_buffers())
+            )
+        assert runs[0].keys() == runs[1].keys()
+        for key, value in runs[0].items():
+            assert torch.equal(value, runs[1][key]), key
+
+
+def test_recomputing_holds_fewer_activations() -> None:
+    held = []
+    for again in (False, True):
+        net = MsResNet(3, **SHAPE).train()
+        net = recompute(net) if again else net
+        sizes: dict[int, int] = {}
+
+        def keep(x: torch.Tensor, sizes: dict[int, int] = sizes) -> torch.Tensor:
+            sizes[x.data_ptr()] = x.numel()
+            return x
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            net(torch.from_numpy(pixels()).float())
+        held.append(sum(sizes.values()))
+    assert held[1] < held[0] / 2
+
+
+def test_network_without_blocks_is_refused_by_what_to_use() -> None:
+    with pytest.raises(ValueError, match="Chain instead of"):
+        recompute(nn.Sequential(nn.Linear(1, 1)))
+
+
 # -- names -----------------------------------------------------------------------------------
 
 
@@ -142,20 +189,38 @@ TABLES: list[dict[str, Any]] = [
     {"family": "danet", "depth": 50, "widths": (2, 3, 4, 5), "domain": "spike"},
     {"family": "danet", "domain": "spike", "reach": "network"},
     {"family": "ds_resnet", "levels": 2, "block": "vanilla", "normalize": True},
-    {"family": "sew_resnet", "connect": "iand"},
+    {"family": "sew_resnet", "connect": "iand", "recompute": True},
 ]
 
 
 @pytest.mark.parametrize("table", TABLES, ids=str)
 @torch.no_grad()
 def test_recipe_builds_the_network_it_names(table: dict[str, Any]) -> None:
-    given = {"in_channels": 2, "classes": 5, "widths": WIDTHS, "surrogate": "arctan", **table}
-    net = build_network(Recipe(network=NetworkRecipe(**given))).eval()
+    recipe = NetworkRecipe(**{"widths": WIDTHS, "surrogate": "arctan", **table})
+    net = build(recipe, in_channels=2, classes=5).eval()
     assert net(torch.zeros(2, 3, 2, 32, 32)).shape == (3, 5)
     assert {m.surrogate for m in net.modules() if isinstance(m, Lif)} == {"arctan"}
-    again = build_network(Recipe(network=NetworkRecipe(**given)))
-    for one, other in zip(net.parameters(), again.parameters(), strict=True):
-        assert torch.equal(one, other)
+    again = {m.recompute for m in net.modules() if isinstance(m, Recomputing)}
+    assert again == {recipe.recompute}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_of_a_recipe_depend_on_its_seed_alone(family: str) -> None:
+    nets = [
+        build_network(Recipe(seed=seed, network=NetworkRecipe(family, widths=WIDTHS)))
+        for seed in (1, 1, 2)
+    ]
+    one, again, other = ([p for p in net.parameters() if p.requires_grad] for net in nets)
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(("key", "said"), [("in_channels", 3), ("classes", 11)])
+def test_numbers_that_are_not_those_of_the_dataset_are_refused(key: str, said: int) -> None:
+    recipe = NetworkRecipe(**{key: said})
+    with pytest.raises(RecipeError, match=f"network.{key} is {said}, but the dataset has"):
+        build(recipe, 1, 10)
+    assert build(replace(recipe, **{key: 0}), 1, 10)
 
 
 def test_checkpoint_of_before_the_families_loads_and_has_the_recipe_of_now() -> None:

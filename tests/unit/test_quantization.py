@@ -410,3 +410,26 @@ def test_a_projection_with_padding_carries_no_bias_over_the_border() -> None:
         torch.testing.assert_close(
             layer.carried(weight, bias, source, torch.Size((4, 4))), real[0, 0]
         )
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = GradedConv(2, 4, 3, padding=1, pixels=True)
+        self.neuron = Lif()
+        self.readout = Readout(4, 3)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        out: Tensor = self.readout(self.neuron(self.stem(frames)))
+        return out
+
+
+def test_weights_of_single_events_are_not_clipped() -> None:
+    net = randomize(Counting(), 0)
+    with torch.no_grad():
+        net.stem.norm.weight.mul_(255)  # an event drives its neurons as a spike does
+    frames = np.random.default_rng(0).integers(0, 2, (3, 2, 2, 8, 8))
+    graph = port.quantize(net, frames)
+    assert compare(run_module(net, frames), port.run(port.lower(graph), frames))
+    real = (net.stem.folded()[0] / net.stem.unit()).detach()
+    assert 100 < float(real.abs().max()) <= 254
