@@ -347,6 +347,14 @@ def test_network_that_was_never_run_is_refused() -> None:
         port.quantize(Chain(dense()).eval(), np.zeros((4, 1, 20)))
 
 
+def test_network_elsewhere_or_of_another_type_is_refused() -> None:
+    net = ready(Chain(dense()), spikes(ROW))
+    with pytest.raises(port.NeuroportError, match=r"float64.*net.float\(\)"):
+        port.quantize(net.double(), np.zeros((4, 1, 20)))
+    with pytest.raises(port.NeuroportError, match=r"is on meta.*net.cpu\(\)"):
+        port.quantize(net.to("meta"), np.zeros((4, 1, 20)))
+
+
 def test_frames_of_another_size_than_the_network_was_run_with_are_refused() -> None:
     net = ready(Chain(cuba("Conv", 2, 3, 3)), spikes(IMAGE))
     with pytest.raises(port.NeuroportError, match=r"run with \(3, 7, 7\).*give \(3, 8, 8\)"):
