@@ -258,6 +258,13 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
         ROW,
         ("blocks.0", "called twice"),
     ),
+    "shared neurons": (
+        lambda: altered(
+            Chain(*two()), lambda net: _set("blocks.1.neuron", net.blocks[0].neuron)(net)
+        ),
+        ROW,
+        ("blocks.1", "shares its neurons with 'blocks.0'"),
+    ),
     "a product between blocks": (
         lambda: Free(lambda blocks, x: blocks[1](blocks[0](x) * 2), *two()),
         ROW,
