@@ -312,6 +312,16 @@ def _masked() -> Chain:
     )
 
 
+def _high_thresholds() -> Chain:
+    """Weights of whole numbers, so that many neurons reach their threshold exactly."""
+    net = Chain(
+        cuba("Dense", 20, 30, weight_scale=12, neuron={**PLAIN, "threshold": 64}),
+        cuba("Dense", 30, 10, weight_scale=6, neuron={**PLAIN, "threshold": 0.5}),
+    )
+    net.blocks[0].synapse.weight.data.abs_().round_()
+    return net
+
+
 def _extreme() -> Chain:
     """Weights that reach SLAYER's lowest, -256."""
     net = _dense()
@@ -372,6 +382,7 @@ CASES: dict[str, Case] = {
     "decays of their own": Case(
         lambda: _dense(neuron={"shared_param": False, "requires_grad": True}), lambda: spikes(ROW)
     ),
+    "thresholds of 64": Case(_high_thresholds, lambda: spikes(ROW)),
     "other scale": Case(
         lambda: Chain(
             cuba("Dense", 20, 30, weight_scale=2, neuron={"scale": 32}),

@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 import neuroport as port
+from neuroport.capture import slayer as capture
 
 torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
 
 from tests import slayer_networks as networks  # noqa: E402
+from tests.carriers import run_stock  # noqa: E402
 
 pytestmark = pytest.mark.lava
 
@@ -126,3 +128,37 @@ def test_stock_road_ends(case: str, tmp_path: Path) -> None:
     net, x = networks.build(case)
     with pytest.raises(FAILS[case]):
         differing(net, x, tmp_path / "net.net")
+
+
+ATONCE = {"delay_shift": False}
+SCALED = {**networks.PLAIN, **networks.SCALE, "threshold": 0.6}
+STOCK = {
+    "pooling and norm": lambda: networks.Chain(
+        networks.cuba("Conv", 2, 4, 3, padding=1, weight_scale=3, neuron=networks.MEAN, **ATONCE),
+        networks.cuba("Pool", 2, weight_scale=0.7, **ATONCE),
+        slayer.block.cuba.Flatten(),
+        networks.cuba("Dense", 64, 10, weight_scale=3, neuron=networks.MEAN, **ATONCE),
+    ),
+    "scaling norm": lambda: networks.Chain(
+        networks.cuba("Conv", 2, 4, 3, weight_scale=4, neuron=SCALED, **ATONCE),
+        networks.cuba("Conv", 4, 4, 3, weight_scale=4, neuron=SCALED, **ATONCE),
+    ),
+    "residual": lambda: networks.Residual(**ATONCE),
+}
+
+
+@pytest.mark.parametrize("case", STOCK)
+def test_stock_file_of_a_captured_network_is_right_in_unmodified_netx(case: str) -> None:
+    torch.manual_seed(7)
+    net, x = STOCK[case](), networks.spikes((2, 8, 8) if case == "pooling and norm" else (2, 9, 9))
+    networks.ready(net, x)
+    for module in net.modules():
+        if isinstance(module, slayer.neuron.norm.WgtScaleBatchNorm):
+            module.running_var.fill_(3.9)
+    frames = capture.frames(net, x)
+    want = capture.record(net, x)
+    row = run_stock(port.lower(port.quantize(net, frames), carrier="stock"), want, frames)
+    assert row["samples"] == networks.SAMPLES
+    assert row["compared"] == sum(messages.size for messages in want.messages.values())
+    assert row["differing"] == 0
+    assert all(messages.any() and not messages.all() for messages in want.messages.values())

@@ -161,3 +161,15 @@ def test_single_block_is_a_network() -> None:
     block = slayer.block.cuba.Dense(dict(CUBA), 20, 10)
     graph = port.quantize(ready(block, spikes(ROW)), np.zeros((STEPS, 1, 20)))
     assert [node.name for node in graph.populations] == ["dense"]
+
+
+def test_slayer_takes_reaching_a_threshold_of_64_for_passing_it() -> None:
+    """Lava does not, whatever the threshold: leaking neurons with such thresholds are refused."""
+
+    def fired(threshold: float) -> list[int]:
+        neuron = slayer.neuron.cuba.Neuron(threshold, current_decay=1, voltage_decay=0)
+        with torch.no_grad():
+            return [int(t) for t in neuron(torch.ones(1, 1, 70))[0, 0].nonzero()]
+
+    assert fired(63) == [63], "64 steps of 1 pass 63, and reset"
+    assert fired(64) == [63], "64 steps reach 64"

@@ -258,6 +258,13 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
         ROW,
         ("blocks.0", "called twice"),
     ),
+    "shared neurons": (
+        lambda: altered(
+            Chain(*two()), lambda net: _set("blocks.1.neuron", net.blocks[0].neuron)(net)
+        ),
+        ROW,
+        ("blocks.1", "shares its neurons with 'blocks.0'"),
+    ),
     "a product between blocks": (
         lambda: Free(lambda blocks, x: blocks[1](blocks[0](x) * 2), *two()),
         ROW,
@@ -345,6 +352,14 @@ def test_what_no_graph_expresses_is_refused(case: str) -> None:
 def test_network_that_was_never_run_is_refused() -> None:
     with pytest.raises(port.NeuroportError, match=r"'blocks.0' was never run.*first pass"):
         port.quantize(Chain(dense()).eval(), np.zeros((4, 1, 20)))
+
+
+def test_network_elsewhere_or_of_another_type_is_refused() -> None:
+    net = ready(Chain(dense()), spikes(ROW))
+    with pytest.raises(port.NeuroportError, match=r"float64.*net.float\(\)"):
+        port.quantize(net.double(), np.zeros((4, 1, 20)))
+    with pytest.raises(port.NeuroportError, match=r"is on meta.*net.cpu\(\)"):
+        port.quantize(net.to("meta"), np.zeros((4, 1, 20)))
 
 
 def test_frames_of_another_size_than_the_network_was_run_with_are_refused() -> None:

@@ -88,6 +88,12 @@ class Assembly:
         shift: int,
     ) -> Value:
         """Add the population and give what it sends."""
+        twin = next((heard.name for heard in self.probes if heard.module is probe), None)
+        if twin is not None:
+            raise CaptureError(
+                f"block {name!r} shares its neurons with {twin!r}; a population exists once: give "
+                "each block its own"
+            )
         node = made.make(name, tuple(inputs))
         self.nodes.append(node)
         self.shapes[name] = self._shape_of(inputs[0], made.is_complex)

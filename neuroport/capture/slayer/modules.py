@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from lava.lib.dl.slayer.axon import Delay
 from lava.lib.dl.slayer.block import base
 from lava.lib.dl.slayer.block.sigma_delta import Output
@@ -74,6 +75,11 @@ def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
             raise CaptureError(
                 f"{name!r} is on {values.device}, where SLAYER resets neurons at their threshold "
                 "and on a CPU above it; move the network: net.cpu()"
+            )
+        if values.is_floating_point() and values.dtype != torch.float32:
+            raise CaptureError(
+                f"{name!r} is {values.dtype}, and SLAYER compares its states in float32 here; "
+                "convert the network: net.float()"
             )
     return found
 

@@ -7,7 +7,8 @@ SLAYER computes states in integers without a width and compares them in float32,
 bits: where a state of the graph fits its 24 bits, SLAYER's is the same. Three things are refused:
 
 * thresholds of 4096 / scale and more. SLAYER adds 0.01 units of the state so that ``>=`` means
-  ``>``; float32 loses it there, and a neuron exactly at its threshold sends a spike without reset.
+  ``>``; float32 loses it there, and a neuron fires as it reaches its threshold. A neuron without
+  leaks counts in whole numbers, and gets a threshold of one less; others are refused.
 * ``WgtScaleBatchNorm`` that scales a current which SLAYER then truncates or decays on another grid.
 * what the graph has no neuron for; see :data:`HINTS`.
 
@@ -154,20 +155,12 @@ def sigma(name: str, neuron: Any, unit: int) -> Population:
 
 def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None) -> Population:
     threshold = _threshold(name, neuron)
-    level = neuron.threshold + neuron.threshold_eps
-    if np.float32(level) == np.float32(neuron.threshold):
-        refuse(
-            name,
-            f"has threshold {neuron.threshold:g}, where SLAYER's float32 cannot tell reaching it "
-            f"from passing it; keep it below {4096 / neuron.w_scale:g}: divide weights and "
-            "threshold by two, as often as needed",
-        )
     current = _decay(name, neuron, "current", shape)
     voltage = _decay(name, neuron, "voltage", shape)
     bias, shift = _norm(name, neuron, neuron.norm)
     bias = _spread(bias, shape, flat)
     forgets = np.all((current == DECAY_UNITY) | (current == 0))
-    if shift > 0 and not (forgets and np.all((voltage == DECAY_UNITY) | (voltage == 0))):
+    if shift > 0 and not _counts(current, voltage):
         _refuse_scale(name, shift, "current_decay=1 and voltage_decay=0")
     if shift < 0 and not forgets:
         _refuse_scale(name, shift, "current_decay=1")
@@ -175,6 +168,15 @@ def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None
         threshold <<= shift  # currents divided are thresholds multiplied
     else:
         bias = bias << -shift
+    if np.float32(neuron.threshold + neuron.threshold_eps) == np.float32(neuron.threshold):
+        if not _counts(current, voltage):
+            refuse(
+                name,
+                f"has threshold {neuron.threshold:g}, where SLAYER's float32 takes reaching it for "
+                f"passing it; keep it below {4096 / neuron.w_scale:g}: divide weights and "
+                "threshold by two, as often as needed",
+            )
+        threshold -= 1  # states are whole: reaching one is passing the one before
     fields = {
         "threshold": np.full(1, threshold),
         "current_decay": current,
@@ -374,6 +376,12 @@ def _norm(name: str, neuron: Any, part: Any) -> tuple[IntArray, int]:
     mean = part.pre_hook_fx(part.running_mean.detach())
     bias = -whole(f"block {name!r}: the mean of its norm", mean, _scale(name, neuron))
     return bias, shift
+
+
+def _counts(current: IntArray, voltage: IntArray) -> bool:
+    """Whether states are sums of what arrives, without fractions that a decay leaves."""
+    decays = np.concatenate([current, voltage])
+    return bool(np.all((decays == 0) | (decays == DECAY_UNITY)))
 
 
 def _spread(bias: IntArray, shape: Shape, flat: bool) -> IntArray:

@@ -72,7 +72,7 @@ class Value:
         return replace(self, terms=tuple(term.later(steps, self.size) for term in self.terms))
 
     def __add__(self, other: Value) -> Value:
-        """Both, those that SLAYER has earlier delayed by... what the others are late."""
+        """Both; what SLAYER has later stays so much later: it is delayed in the graph."""
         if self.shape != other.shape:
             raise CaptureError(f"forward adds {self.shape} to {other.shape}; make the shapes equal")
         if self.unit != other.unit:
