@@ -68,6 +68,7 @@ def _fit(
         say = lambda _: None  # noqa: E731
     state = _resume(recipe, folder)
     net = build_network(recipe)
+    together.check(net)
     if state.tensors:
         state.load_into(net)
         if together.first:

@@ -52,6 +52,21 @@ class Group:
         each = batch // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
+    def check(self, net: nn.Module) -> None:
+        """Refuse norms whose statistics cannot be joined.
+
+        Raises:
+            TrainingError: a norm computes its statistics itself, of its own part alone.
+        """
+        for name, norm in net.named_modules():
+            known = nn.BatchNorm2d.forward
+            own = isinstance(norm, nn.BatchNorm2d) and type(norm).forward is not known
+            if own and self.size > 1:
+                raise TrainingError(
+                    f"{name}: {type(norm).__name__} takes statistics of its own, which "
+                    f"{self.size} processes cannot join; train in one process"
+                )
+
     def average(self, value: Tensor) -> Tensor:
         """The mean of a tensor over all processes, in place."""
         if self.size > 1:

@@ -89,6 +89,22 @@ def _untrained(recipe: Path, folder: Path) -> Path:
     return save_checkpoint(folder / "fresh", State(loaded, 0, tensors=tensors))
 
 
+def test_norm_that_takes_its_own_statistics_is_refused() -> None:
+    torch = pytest.importorskip("torch")
+    from neuroport.errors import TrainingError
+    from neuroport.training.parallel import Group
+
+    class OwnNorm(torch.nn.BatchNorm2d):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return x - x.mean((0, 2, 3), keepdim=True)
+
+    net = torch.nn.Sequential(torch.nn.BatchNorm2d(2), OwnNorm(2))
+    Group(0, 1).check(net)
+    Group(0, 2).check(net[:1])
+    with pytest.raises(TrainingError, match="1: OwnNorm takes statistics of its own"):
+        Group(0, 2).check(net)
+
+
 def test_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from neuroport.errors import TrainingError
