@@ -194,11 +194,6 @@ def _choose_lsb(
         threshold * integers.BIAS_MAX / (MARGIN * stream.bias + 1e-12),
         integers.THRESHOLD_MAX / tallest,
     ]
-    for layer in stream.synapses:  # a pixel of 1 has no exponent to carry heavy weights
-        module = layer.module
-        if isinstance(module, GradedConv) and module.pixels:
-            heaviest = float(module.folded()[0].abs().max()) * module.message_unit
-            coarsest.append(threshold * integers.WEIGHT_MAX / (heaviest + 1e-12))
     weights = [
         float(layer.module.folded()[0].abs().max())
         for layer in stream.synapses

@@ -167,6 +167,14 @@ def test_input_of_a_block_is_the_sum_of_all_outputs_in_its_reach(domain: str, re
     )
 
 
+def test_a_branch_of_currents_starts_at_nothing_and_one_of_spikes_does_not() -> None:
+    for domain, scale in (("spike", 0.5), ("membrane", 0.0)):
+        for stage in DaNet(2, domain=domain).stages:
+            for block in stage.blocks:
+                norms = [part.norm for part in block if isinstance(part, Conv)]
+                assert [float(norm.weight[0]) for norm in norms] == [0.5, scale]
+
+
 @torch.no_grad()
 def test_bottleneck_is_1x1_3x3_1x1_with_four_times_the_channels() -> None:
     net = DaNet.imagenet(50, (2, 3, 4, 5), 2, 4, "spike")

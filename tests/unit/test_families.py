@@ -181,27 +181,48 @@ def test_names_of_the_recipe_are_those_of_the_networks() -> None:
     assert {"ms_resnet": tuple(ms_resnet.IMAGENET), "danet": tuple(danet.IMAGENET)} == DEPTHS
 
 
-TABLES: list[dict[str, Any]] = [
-    *({"family": family} for family in FAMILIES),
-    {"family": "ms_resnet", "stem_stride": 2, "shortcut": "stride"},
-    {"family": "ms_resnet", "depth": 34, "widths": (2, 3, 4, 5)},
-    {"family": "ms_resnet", "depth": 104, "widths": (2, 3, 4, 5)},
-    {"family": "danet", "depth": 50, "widths": (2, 3, 4, 5), "domain": "spike"},
-    {"family": "danet", "domain": "spike", "reach": "network"},
-    {"family": "ds_resnet", "levels": 2, "block": "vanilla", "normalize": True},
-    {"family": "sew_resnet", "connect": "iand", "recompute": True},
+FOUR = (2, 3, 4, 5)
+NAMED: list[tuple[dict[str, Any], Callable[[], nn.Module]]] = [
+    ({"family": "ms_resnet", "blocks": 2}, lambda: MsResNet(2, **SHAPE)),
+    ({"stem_stride": 2}, lambda: MsResNet(1, **SHAPE, stem_stride=2)),
+    ({"first_stride": 2}, lambda: MsResNet(1, **SHAPE, first_stride=2)),
+    ({"shortcut": "stride"}, lambda: MsResNet(1, **SHAPE, shortcut="stride")),
+    ({"depth": 34, "widths": FOUR}, lambda: MsResNet.imagenet(34, FOUR, 2, 5)),
+    ({"depth": 104, "widths": FOUR}, lambda: MsResNet.imagenet(104, FOUR, 2, 5)),
+    ({"family": "ds_resnet"}, lambda: DsResNet(1, **SHAPE)),
+    ({"family": "ds_resnet", "levels": 2}, lambda: DsResNet(1, **SHAPE, levels=2)),
+    ({"family": "ds_resnet", "block": "vanilla"}, lambda: DsResNet(1, **SHAPE, block="vanilla")),
+    ({"family": "ds_resnet", "normalize": True}, lambda: DsResNet(1, **SHAPE, normalize=True)),
+    ({"family": "danet"}, lambda: DaNet(1, **SHAPE)),
+    ({"family": "danet", "domain": "spike"}, lambda: DaNet(1, **SHAPE, domain="spike")),
+    ({"family": "danet", "reach": "network"}, lambda: DaNet(1, **SHAPE, reach="network")),
+    (
+        {"family": "danet", "depth": 50, "widths": FOUR, "domain": "spike", "reach": "network"},
+        lambda: DaNet.imagenet(50, FOUR, 2, 5, "spike", "network"),
+    ),
+    ({"family": "plain_resnet"}, lambda: SpikingResNet(1, **SHAPE)),
+    ({"family": "tdbn_resnet"}, lambda: SpikingResNet(1, **SHAPE, block="tdbn")),
+    (
+        {"family": "sew_resnet", "connect": "iand", "recompute": True},
+        lambda: SpikingResNet(1, **SHAPE, block="sew", connect="iand"),
+    ),
 ]
 
 
-@pytest.mark.parametrize("table", TABLES, ids=str)
+@pytest.mark.parametrize(("table", "direct"), NAMED, ids=[str(table) for table, _ in NAMED])
 @torch.no_grad()
-def test_recipe_builds_the_network_it_names(table: dict[str, Any]) -> None:
+def test_recipe_builds_the_network_it_names(
+    table: dict[str, Any], direct: Callable[[], nn.Module]
+) -> None:
     recipe = NetworkRecipe(**{"widths": WIDTHS, "surrogate": "arctan", **table})
     net = build(recipe, in_channels=2, classes=5).eval()
+    assert str(net) == str(direct())
     assert net(torch.zeros(2, 3, 2, 32, 32)).shape == (3, 5)
     assert {m.surrogate for m in net.modules() if isinstance(m, Lif)} == {"arctan"}
     again = {m.recompute for m in net.modules() if isinstance(m, Recomputing)}
     assert again == {recipe.recompute}
+    connections = {m.connect for m in net.modules() if isinstance(m, baselines.SewBlock)}
+    assert connections <= {recipe.connect}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

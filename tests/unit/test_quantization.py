@@ -20,9 +20,10 @@ from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.lowering.rules import check  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif, Mlf  # noqa: E402
+from neuroport.nets.stream import per_position  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight  # noqa: E402
 from neuroport.quantization.scales import freeze_scales, is_integer  # noqa: E402
-from tests.modules import frames_for, randomize  # noqa: E402
+from tests.modules import enliven, frames_for, randomize  # noqa: E402
 
 
 def currents(graph: Graph) -> dict[str, nodes.Conv]:
@@ -422,6 +423,20 @@ class Counting(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         out: Tensor = self.readout(self.neuron(self.stem(frames)))
         return out
+
+
+@torch.no_grad()
+def test_a_stream_that_projections_alone_read_keeps_its_precision() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 2, 2, 8, 8))
+    net = enliven(MsResNet(1, (4, 6, 8), 2, stem="deep"), 1, frames)
+    pixels = torch.from_numpy(frames).float()
+    real = net.stem(pixels)
+    port.quantize(net, frames)
+    stream = net.stem(pixels)
+    found = stream.value * float(net.stem[2].lsb) + per_position(stream.bias)
+    assert float((found - real).std()) < 0.05 * float(real.std())
+    for layer in net.stem:
+        assert float((layer.folded()[0] / layer.unit()).abs().max()) <= 254
 
 
 def test_weights_of_single_events_are_not_clipped() -> None:
