@@ -148,7 +148,9 @@ STOCK = {
 
 
 @pytest.mark.parametrize("case", STOCK)
-def test_stock_file_of_a_captured_network_is_right_in_unmodified_netx(case: str) -> None:
+def test_stock_file_of_a_captured_network_is_right_in_unmodified_netx(
+    case: str, tmp_path: Path
+) -> None:
     torch.manual_seed(7)
     net, x = STOCK[case](), networks.spikes((2, 8, 8) if case == "pooling and norm" else (2, 9, 9))
     networks.ready(net, x)
@@ -157,7 +159,8 @@ def test_stock_file_of_a_captured_network_is_right_in_unmodified_netx(case: str)
             module.running_var.fill_(3.9)
     frames = capture.frames(net, x)
     want = capture.record(net, x)
-    row = run_stock(port.lower(port.quantize(net, frames), carrier="stock"), want, frames)
+    chip = port.lower(port.quantize(net, frames), carrier="stock")
+    row = run_stock(chip, port.export(chip, tmp_path / "stock.net"), want, frames)
     assert row["samples"] == networks.SAMPLES
     assert row["compared"] == sum(messages.size for messages in want.messages.values())
     assert row["differing"] == 0
