@@ -14,7 +14,7 @@ import pytest
 from neuroport.backends.base import Backend, backend
 from neuroport.backends.trace import Trace
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Recurrent, Relay
 
 TOP = 2**23
 
@@ -356,3 +356,20 @@ def test_one_step_and_one_sample_are_enough(engine: Backend) -> None:
     assert listed(trace, "spikes") == [[True]]
     assert listed(trace) == [[128]]
     assert listed(trace, "relay") == [[2]]
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1, 1)])
+def test_recurrent_population_hears_what_it_sent_a_step_before_in_its_sample(
+    engine: Backend, shape: tuple[int, ...]
+) -> None:
+    ring = 10 * np.roll(np.eye(3, dtype=int), 1, axis=0)  # each neuron excites the next
+    wire: Node = Dense("wire", ("frames",), np.eye(3, dtype=int))
+    if len(shape) == 3:
+        wire = Conv("wire", ("frames",), np.ones((3, 1, 1, 1), int), groups=3)
+    nodes = [Input("frames", shape, 4), wire, Recurrent("out", ("wire",), ring, np.array([5]))]
+    frames = np.zeros((4, 2, 3), int)
+    frames[0, 0, 0] = frames[1, 1, 1] = 9
+    spikes = run(engine, nodes, frames.reshape(4, 2, *shape))["out"].reshape(4, 2, 3)
+    assert np.argwhere(spikes[:, 0]).tolist() == [[0, 0], [1, 1], [2, 2], [3, 0]]
+    # the last spike of the first sample is not heard in the second
+    assert np.argwhere(spikes[:, 1]).tolist() == [[1, 1], [2, 2], [3, 0]]

@@ -63,9 +63,13 @@ def test_synapse_runs_in_the_type_that_holds_its_largest_sum(
 
 
 @pytest.mark.parametrize("build", [dense, conv])
-def test_sums_beyond_floating_point_are_refused_with_the_node(build: Callable[..., Graph]) -> None:
-    graph = build(2**52, -(2**52))
-    with pytest.raises(IllegalError, match=f"^wide: a sum can reach {2**53}, more than") as caught:
+@pytest.mark.parametrize("more", [0, 2])
+def test_sums_beyond_floating_point_are_refused_with_the_node(
+    build: Callable[..., Graph], more: int
+) -> None:
+    graph = build(2**52, -(2**52), more)
+    worst = 2**53 + more
+    with pytest.raises(IllegalError, match=f"^wide: a sum can reach {worst}, more than") as caught:
         Fast().run(graph, np.zeros((3, 1, *graph.input.shape), int))
     assert "reference engine" in caught.value.message
 

@@ -9,6 +9,7 @@ import neuroport as port
 from neuroport.backends.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Relay
+from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
 
 RNG = np.random.default_rng(7)
@@ -94,3 +95,75 @@ def test_names_of_copies_do_not_collide_with_names_in_use() -> None:
     assert "stem.late1~2" in [node.name for node in after]
     want = Reference().run(before, FRAMES)
     assert port.compare(want, Reference().run(after, FRAMES, time_model="chip"))
+
+
+def hops(first: str, *names: str) -> list[Node]:
+    """Neurons behind each other, each a step later than the one before."""
+    nodes: list[Node] = []
+    for source, name in zip((first, *names), names, strict=False):
+        nodes += [dense(f"to {name}", source), Lif(name, (f"to {name}",), 2)]
+    return nodes
+
+
+DELAYS = "".join(("de", "lays"))  # equal to the name of the alignment, and another object
+
+
+def test_relays_with_delays_pass_currents_from_one_meeting_to_the_next() -> None:
+    """Three currents of different lateness: what is early joins the next before it goes on."""
+    before = Graph(
+        [
+            Input("frames", (3,), bits=1),
+            *hops("frames", "a", "b", "c", "d", "e"),
+            dense("early", "frames"),
+            dense("middle", "a"),
+            dense("late", "e"),
+            Lif("out", ("late", "early", "middle"), 6),
+        ],
+        3,
+    )
+    after = balance_skew(before, DELAYS)
+    found = {name: lag for name, lag in lags(after).items() if "carry" in name}
+    assert found == {"out.carry0.identity": 0, "out.carry1.identity": 3}
+    assert after["out.carry1"].inputs == ("out.carry0.identity", "middle")
+    for time_model in ("ideal", "chip"):
+        want, got = (
+            Reference().run(before, FRAMES),
+            Reference().run(after, FRAMES, time_model=time_model),
+        )
+        assert port.compare(want, got)
+
+
+def test_messages_are_held_with_delays_by_one_relay_whatever_the_span() -> None:
+    before = Graph(
+        [
+            Input("frames", (3,), bits=1),
+            *hops("frames", "a", "b", "c"),
+            dense("joint", "frames", "c"),
+            Lif("out", ("joint",), 6),
+        ],
+        3,
+    )
+    after = balance_skew(before, DELAYS)
+    assert {n: lag for n, lag in lags(after).items() if "held" in n} == {"frames.held.identity": 2}
+    got = Reference().run(after, FRAMES, time_model="chip")
+    assert port.compare(Reference().run(before, FRAMES), got)
+
+
+def test_sources_that_are_equally_late_stay_together_however_late() -> None:
+    """Skews beyond the small numbers that Python keeps one object of."""
+    before = Graph(
+        [
+            Input("frames", (3,), bits=1),
+            dense("slow a", "frames", lag=299),
+            Lif("a", ("slow a",), 2),
+            dense("slow b", "frames", lag=299),
+            Lif("b", ("slow b",), 2),
+            dense("joint", "a", "b"),
+            dense("direct", "frames"),
+            Lif("out", ("joint", "direct"), 6),
+        ],
+        3,
+    )
+    after = unroll(before)
+    assert after["joint"].inputs == ("a", "b")
+    assert port.compare(Reference().run(before, FRAMES), Reference().run(after, FRAMES))
