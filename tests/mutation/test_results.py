@@ -1,4 +1,4 @@
-"""What ``make mutate`` wrote last: every change of every line is noticed, or listed with a reason."""
+"""What ``make mutate`` wrote last: every change of a line is noticed, or listed with a reason."""
 
 from __future__ import annotations
 
