@@ -253,7 +253,13 @@ def run(
         f"{trace.provenance['seconds']:.1f} s"
     )
     result["spikes"] = spikes
-    if set(READOUTS) & set(trace.kinds.values()):
+    if out is not None:
+        say.line(f"wrote {trace.save(out)}")
+        result["trace"] = str(out)
+    readouts = [name for name, kind in trace.kinds.items() if kind in READOUTS]
+    if labels is not None and len(readouts) != 1:
+        raise FramesError(f"{labels}: labels need one readout; the network has {len(readouts)}")
+    if len(readouts) == 1:
         result["predictions"] = trace.predictions.tolist()
         if labels is not None:
             from neuroport.backends.base import load_frames
@@ -271,9 +277,6 @@ def run(
             say.line(f"accuracy {result['accuracy']:.1f} % ({correct} of {trace.samples})")
         else:
             say.line(f"classes {' '.join(str(p) for p in trace.predictions[:50])}")
-    if out is not None:
-        say.line(f"wrote {trace.save(out)}")
-        result["trace"] = str(out)
     say.result(result)
 
 

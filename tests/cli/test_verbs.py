@@ -20,6 +20,9 @@ import numpy as np
 import pytest
 
 import neuroport as port
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, Input, Readout
+from tests.conftest import Neuroport
 
 VERBS = (
     "demo",
@@ -431,3 +434,24 @@ def test_import_and_help_load_neither_torch_nor_lava_nor_hdf5(code: str) -> None
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip() == "[]"
+
+
+def test_a_network_of_two_readouts_runs_and_is_compared_without_classes(
+    say: Say, answer: Callable[..., Any], neuroport: Neuroport, tmp_path: Path
+) -> None:
+    nodes = [
+        Input("frames", (2,), bits=2),
+        Dense("in", ("frames",), 2 * np.eye(2, dtype=int)),
+        Readout("one", ("in",)),
+        Readout("other", ("in",)),
+    ]
+    port.export(Graph(nodes, 3), tmp_path / "two.net")
+    np.save(tmp_path / "x.npy", np.ones((3, 4, 2), int))
+    np.save(tmp_path / "y.npy", np.zeros(4, int))
+    assert "classes" not in say("run", "two.net", "--frames", "x.npy", "-o", "two.trace")
+    assert (
+        answer("compare", "two.net", "two.trace", "--frames", "x.npy")["same_predictions"] is None
+    )
+    told = neuroport("run", "two.net", "--frames", "x.npy", "--labels", "y.npy", cwd=tmp_path)
+    assert told.returncode == 2
+    assert "labels need one readout; the network has 2" in told.stderr

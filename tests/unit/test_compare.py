@@ -242,6 +242,16 @@ def test_predictions_are_unknown_without_a_readout() -> None:
         _ = neurons.predictions
 
 
+def test_runs_with_several_readouts_are_compared_and_predict_no_class() -> None:
+    want = run()
+    messages = {**want.messages, "other": want["potential"]}
+    more = Trace(messages, {**want.kinds, "other": "sigma"}, want.provenance)
+    outcome = compare(more, more)
+    assert outcome.equal
+    assert outcome.same_predictions is None
+    assert compare(flip(more, ("other", 0, 0, 0)), more).differing == 1
+
+
 def test_engines_are_named() -> None:
     want = run()
     outcome = compare(want, only(want, *ORDER, engine="lava-cpu"))
