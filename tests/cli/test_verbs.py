@@ -452,6 +452,6 @@ def test_a_network_of_two_readouts_runs_and_is_compared_without_classes(
     assert (
         answer("compare", "two.net", "two.trace", "--frames", "x.npy")["same_predictions"] is None
     )
-    told = neuroport("run", "two.net", "--frames", "x.npy", "--labels", "y.npy", cwd=tmp_path)
-    assert told.returncode == 2
-    assert "labels need one readout; the network has 2" in told.stderr
+    done = neuroport("run", "two.net", "--frames", "x.npy", "--labels", "y.npy", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "labels need one readout; the network has 2" in done.stderr
