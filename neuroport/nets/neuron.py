@@ -15,24 +15,68 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.graph import integers
+from neuroport.kernels import fused
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.surrogate import SURROGATES
 
 
+def _real_forward(
+    current: Tensor, current_keep: float, voltage_keep: float, threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Voltages before their reset, and spikes."""
+    v = torch.empty_like(current)
+    u = current[0]
+    v[0] = u
+    for t in range(1, len(current)):
+        u = current[t] if current_keep == 0 else torch.add(current[t], u, alpha=current_keep)
+        kept = v[t - 1].masked_fill(v[t - 1] > threshold, 0)
+        torch.add(u, kept, alpha=voltage_keep, out=v[t])
+    return v, (v > threshold).to(current.dtype)
+
+
+def _integer_forward(
+    current: Tensor, bias: Tensor, current_decay: int, voltage_decay: int, threshold: int
+) -> tuple[Tensor, Tensor]:
+    """Distances of the voltage from the threshold before the reset, in states, and spikes."""
+    u = v = torch.zeros_like(current[0], dtype=torch.int64)
+    spikes = torch.empty_like(current)
+    distance = torch.empty_like(current)
+    for t in range(len(current)):
+        u, v, s = integers.lif_step(
+            u, v, current[t].to(torch.int64), bias, current_decay, voltage_decay, threshold
+        )
+        spikes[t] = s
+        # integers below 2**24 are exact in float32, so the sign of the distance is the spike
+        distance[t] = v - (threshold << integers.STATE_SHIFT)
+        v = integers.reset(v, s)
+    return distance, spikes
+
+
 def _backward_through_time(
     grad_spikes: Tensor,
-    distance: Tensor,
+    v: Tensor,
+    unit: float,
+    offset: float,
     surrogate: str,
     current_keep: float,
     voltage_keep: float,
     threshold: float | None,
+    scale: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the voltage and of the input current.
+    """Gradients of the voltage and of the input current, times ``scale``.
 
-    ``distance`` is ``v - threshold`` before the reset, (T, ...) in real units. ``v (1 - s)`` is
-    what a step leaves to the next; with ``threshold`` its gradient passes ``s`` too, without
-    (``None``) that path is detached.
+    ``v * unit - offset`` is the distance to the threshold before the reset, (T, ...) in real
+    units. ``v (1 - s)`` is what a step leaves to the next; with ``threshold`` its gradient passes
+    ``s`` too, without (``None``) that path is detached.
     """
+    if grad_spikes.stride() != v.stride():
+        grad_spikes = torch.empty_like(v).copy_(grad_spikes)
+    found = fused.backward(
+        grad_spikes, v, unit, offset, surrogate, current_keep, voltage_keep, threshold, scale
+    )
+    if found:
+        return found
+    distance = v * unit - offset
     fired = distance > 0
     slope = SURROGATES[surrogate](distance)
     grad_v = grad_spikes * slope
@@ -42,11 +86,12 @@ def _backward_through_time(
         if threshold is not None:
             grad_v[t].sub_(slope[t] * (distance[t] + threshold) * later, alpha=voltage_keep)
     if current_keep == 0:
+        grad_v = grad_v * scale
         return grad_v, grad_v
     grad_u = grad_v.clone()
     for t in range(len(grad_u) - 2, -1, -1):
         grad_u[t].add_(grad_u[t + 1], alpha=current_keep)
-    return grad_v, grad_u
+    return grad_v * scale, grad_u * scale
 
 
 class _RealLif(torch.autograd.Function):
@@ -62,14 +107,9 @@ class _RealLif(torch.autograd.Function):
         surrogate: str,
         detach_reset: bool,
     ) -> Tensor:
-        v = torch.empty_like(current)
-        u = current[0]
-        v[0] = u
-        for t in range(1, len(current)):
-            u = current[t] if current_keep == 0 else torch.add(current[t], u, alpha=current_keep)
-            kept = v[t - 1].masked_fill(v[t - 1] > threshold, 0)
-            torch.add(u, kept, alpha=voltage_keep, out=v[t])
-        spikes = (v > threshold).to(current.dtype)
+        current = fused.dense(current)
+        found = fused.real_forward(current, current_keep, voltage_keep, threshold)
+        v, spikes = found or _real_forward(current, current_keep, voltage_keep, threshold)
         ctx.save_for_backward(v)
         ctx.constants = (current_keep, voltage_keep, threshold, surrogate, detach_reset)
         return spikes
@@ -80,7 +120,9 @@ class _RealLif(torch.autograd.Function):
         current_keep, voltage_keep, threshold, surrogate, detach_reset = ctx.constants
         _, grad = _backward_through_time(
             grad_spikes,
-            v - threshold,
+            v,
+            1.0,
+            threshold,
             surrogate,
             current_keep,
             voltage_keep,
@@ -104,18 +146,10 @@ class _IntegerLif(torch.autograd.Function):
         surrogate: str,
         detach_reset: bool,
     ) -> Tensor:
-        bias_q = bias.to(torch.int64)
-        u = v = torch.zeros_like(current[0], dtype=torch.int64)
-        spikes = torch.empty_like(current)
-        distance = torch.empty_like(current)
-        for t in range(len(current)):
-            u, v, s = integers.lif_step(
-                u, v, current[t].to(torch.int64), bias_q, current_decay, voltage_decay, threshold
-            )
-            spikes[t] = s
-            # integers below 2**24 are exact in float32, so the sign of the distance is the spike
-            distance[t] = v - (threshold << integers.STATE_SHIFT)
-            v = integers.reset(v, s)
+        current, bias_q = fused.dense(current), bias.to(torch.int64)
+        constants = (current_decay, voltage_decay, threshold)
+        found = fused.integer_forward(current, bias_q, *constants)
+        distance, spikes = found or _integer_forward(current, bias_q, *constants)
         ctx.save_for_backward(distance)
         ctx.bias_shape = bias.shape
         reset_at = None if detach_reset else threshold * lsb
@@ -129,14 +163,17 @@ class _IntegerLif(torch.autograd.Function):
         unity = integers.DECAY_UNITY
         grad_v, grad_u = _backward_through_time(
             grad_spikes,
-            distance * (lsb / (1 << integers.STATE_SHIFT)),
+            distance,
+            lsb / (1 << integers.STATE_SHIFT),
+            0.0,
             surrogate,
             1 - current_decay / unity,
             1 - voltage_decay / unity,
             reset_at,
+            lsb,
         )
-        grad_bias = grad_v.sum((0, 1)).sum_to_size(ctx.bias_shape) * lsb
-        return grad_u * lsb, grad_bias, None, None, None, None, None, None
+        grad_bias = grad_v.sum((0, 1)).sum_to_size(ctx.bias_shape)
+        return grad_u, grad_bias, None, None, None, None, None, None
 
 
 class Lif(nn.Module):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuroport.graph import integers
+from neuroport.kernels import fused
 from neuroport.nets.norm import BiasNorm, folding
 from neuroport.nets.stream import Stream, per_position
 
@@ -36,8 +37,10 @@ class _RoundShift(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, shift: int) -> Tensor:
         ctx.scale = 2.0**-shift
-        messages: Tensor = integers.relay(x.to(torch.int64), shift, 0)
-        return messages.to(x.dtype)
+        found = fused.round_shift(x, shift)
+        if found is None:
+            found = integers.relay(x.to(torch.int64), shift, 0).to(x.dtype)
+        return found
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -144,7 +147,8 @@ class Conv(nn.Module):
             return self.normalized(self.convolve(x, self.kernel()))
         weight, bias = self.folded()
         current = self.convolve(x, snap_weight(weight, self.unit()))
-        return Stream(current * 2.0 ** int(self.exponent), bias)
+        exponent = int(self.exponent)
+        return Stream(current * 2.0**exponent if exponent else current, bias)
 
 
 class Direct(Conv):

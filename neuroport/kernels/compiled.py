@@ -1,0 +1,113 @@
+"""Compiles ``neuron.c`` once per compiler, processor and source, and keeps it in a cache folder."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("neuron.c")
+# no contraction: a multiply-add is fused where torch fuses it and nowhere else
+FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fPIC")
+SECONDS = 60
+
+_POINTER, _LONG, _FLOAT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
+SIGNATURES = {
+    "real_forward": [_POINTER] * 3 + [_LONG] * 2 + [_FLOAT] * 3,
+    "integer_forward": [_POINTER] * 4 + [_LONG] * 5 + [_INT],
+    "backward": [_POINTER] * 5 + [_LONG] * 2 + [_FLOAT] * 4 + [_INT] + [_FLOAT] * 2 + [_INT],
+    "round_shift": [_POINTER] * 2 + [_LONG, _INT],
+}
+
+_plain = False
+
+
+@contextlib.contextmanager
+def plain() -> Iterator[None]:
+    """Within, every neuron takes the plain path."""
+    global _plain
+    before, _plain = _plain, True
+    try:
+        yield
+    finally:
+        _plain = before
+
+
+def kernels() -> ctypes.CDLL | None:
+    """The compiled kernels, or ``None`` where the plain path has to run (:func:`why_plain`)."""
+    found = None if _plain else _load()
+    return None if isinstance(found, str) else found
+
+
+def why_plain() -> str | None:
+    """Why there are no compiled kernels here, and how to have them; ``None`` if there are."""
+    found = "switched off for this call" if _plain else _load()
+    return found if isinstance(found, str) else None
+
+
+@cache
+def _load() -> ctypes.CDLL | str:
+    if os.environ.get("NEUROPORT_KERNELS", "").lower() in ("off", "0"):
+        return "NEUROPORT_KERNELS is off; unset it"
+    import torch  # noqa: F401  torch's OpenMP has to be there before a library that uses it
+
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        return "no C compiler was found; install gcc, or name one in CC"
+    try:
+        library = ctypes.CDLL(str(_compiled(compiler.split())))
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{compiler} did not compile {SOURCE.name} ({_told(error)})"
+    for name, types in SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = types, None
+    return library
+
+
+def _compiled(compiler: list[str]) -> Path:
+    """The shared library, from the cache or compiled into it."""
+    version = subprocess.run(
+        [*compiler, "--version"], capture_output=True, check=True, timeout=SECONDS
+    ).stdout
+    about = (SOURCE.read_bytes(), version, repr(FLAGS).encode(), _processor())
+    key = hashlib.sha256(b"\0".join(about)).hexdigest()[:32]
+    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    target = cached / "neuroport" / "kernels" / f"neuron-{key}.so"
+    if target.is_file():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
+        made = Path(folder) / "neuron.so"
+        # linked without an OpenMP runtime of its own: it shares the one that torch has loaded
+        steps = (
+            [*compiler, *FLAGS, "-fopenmp", "-c", str(SOURCE), "-o", f"{folder}/neuron.o"],
+            [*compiler, "-shared", f"{folder}/neuron.o", "-o", str(made), "-lm"],
+        )
+        for command in steps:
+            subprocess.run(command, capture_output=True, check=True, timeout=SECONDS)
+        ctypes.CDLL(str(made))  # what cannot be loaded is not kept
+        os.replace(made, target)
+    return target
+
+
+def _processor() -> bytes:
+    """What ``-march=native`` depends on."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return line.encode()
+    return f"{platform.machine()} {platform.processor()} {platform.node()}".encode()
+
+
+def _told(error: Exception) -> str:
+    said = getattr(error, "stderr", None)
+    lines = said.decode(errors="replace").strip().splitlines() if said else [str(error)]
+    return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,140 @@
+"""The kernels on tensors; ``None`` tells the caller to take its plain path."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neuroport.graph import integers
+from neuroport.kernels.compiled import kernels
+from neuroport.nets.surrogate import SURROGATES
+
+_KINDS = {"rectangular": 1, "triangular": 2, "arctan": 3}  # others are computed by torch
+_INT32 = 1 << 24  # biases and thresholds beyond it would leave 32 bits
+
+
+def real_forward(
+    current: Tensor, current_keep: float, voltage_keep: float, threshold: float
+) -> tuple[Tensor, Tensor] | None:
+    """Voltages before their reset, and spikes, both as ``current`` lies in memory."""
+    library = kernels() if _fits(current) else None
+    if library is None:
+        return None
+    v, spikes = torch.empty_like(current), torch.empty_like(current)
+    library.real_forward(
+        current.data_ptr(),
+        v.data_ptr(),
+        spikes.data_ptr(),
+        len(current),
+        current[0].numel(),
+        current_keep,
+        voltage_keep,
+        threshold,
+    )
+    return v, spikes
+
+
+def integer_forward(
+    current: Tensor, bias: Tensor, current_decay: int, voltage_decay: int, threshold: int
+) -> tuple[Tensor, Tensor] | None:
+    """Distances to the threshold before the reset, in states, and spikes.
+
+    ``bias`` is int64 and broadcasts over ``current`` (T, N, ...) from the third dimension on.
+    """
+    library = kernels() if _fits(current) and current.ndim > 2 else None
+    if library is None or threshold >= _INT32 or int(bias.abs().max()) >= _INT32:
+        return None
+    sample = current[0, 0]
+    # every position's bias, in the order in which positions lie in memory
+    shifted = torch.empty_like(sample, dtype=torch.int32)
+    shifted.copy_(bias << integers.STATE_SHIFT)
+    distance, spikes = torch.empty_like(current), torch.empty_like(current)
+    library.integer_forward(
+        current.data_ptr(),
+        shifted.data_ptr(),
+        distance.data_ptr(),
+        spikes.data_ptr(),
+        len(current),
+        current.shape[1],
+        sample.numel(),
+        integers.DECAY_UNITY - current_decay,
+        integers.DECAY_UNITY - voltage_decay,
+        threshold << integers.STATE_SHIFT,
+    )
+    return distance, spikes
+
+
+def backward(
+    grad_spikes: Tensor,
+    v: Tensor,
+    unit: float,
+    offset: float,
+    surrogate: str,
+    current_keep: float,
+    voltage_keep: float,
+    threshold: float | None,
+    scale: float,
+) -> tuple[Tensor, Tensor] | None:
+    """``scale`` times the gradients of the voltage and of the current."""
+    library = kernels() if _fits(v) and grad_spikes.dtype == v.dtype else None
+    if library is None:
+        return None
+    kind = _KINDS.get(surrogate, 0)
+    slope = v if kind else SURROGATES[surrogate](v * unit - offset)
+    grad_u = torch.empty_like(v)
+    grad_v = grad_u if current_keep == 0 else torch.empty_like(v)
+    library.backward(
+        grad_spikes.data_ptr(),
+        v.data_ptr(),
+        slope.data_ptr(),
+        None if grad_v is grad_u else grad_v.data_ptr(),
+        grad_u.data_ptr(),
+        len(v),
+        v[0].numel(),
+        unit,
+        offset,
+        current_keep,
+        voltage_keep,
+        threshold is not None,
+        threshold or 0.0,
+        scale,
+        kind,
+    )
+    return grad_v, grad_u
+
+
+def round_shift(x: Tensor, shift: int) -> Tensor | None:
+    """``x / 2**shift`` rounded half up; ``x`` holds integers below 2**24."""
+    library = kernels() if _fits(x) and shift < 24 else None
+    if library is None or not _without_gaps(x):
+        return None
+    out = torch.empty_like(x)
+    library.round_shift(x.data_ptr(), out.data_ptr(), x.numel(), shift)
+    return out
+
+
+def dense(x: Tensor) -> Tensor:
+    """``x`` with steps, then samples outermost in memory, and the rest without gaps.
+
+    What the functions here take; the plain path takes it too, so that sums over what either gives
+    run in the same order.
+    """
+    inner = x[0, 0] if x.ndim > 2 else x[0]
+    outer = (x.shape[1] * inner.numel(), inner.numel())[: min(x.ndim - 1, 2)]
+    if x.stride()[: len(outer)] == outer and _without_gaps(inner):
+        return x
+    return x.contiguous()
+
+
+def _fits(x: Tensor) -> bool:
+    return x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
+
+
+def _without_gaps(x: Tensor) -> bool:
+    pairs = sorted(zip(x.stride(), x.shape, strict=True))
+    expected = 1
+    for stride, size in pairs:
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True

@@ -1,0 +1,187 @@
+/* The leaky integrate-and-fire neuron over all time steps, forward and backward.
+ *
+ * Equal, bit for bit, to the plain torch of neuroport/nets/neuron.py and so, in integers, to
+ * neuroport/graph/integers.py; tests/kernels holds them to it. Arrays are (steps, samples,
+ * positions), dense, in any order of positions. Nothing here may be reassociated or contracted:
+ * a multiply-add is written fmaf where torch has one.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define CHUNK 512 /* positions whose state stays in the first cache */
+#define STATE_SHIFT 6
+#define STATE_MAX 8388607
+#define STATE_TOP 8388608u
+#define STATE_MASK 16777215u
+
+static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* u = keep_u u + x;  v = keep_v v + u;  s = v > threshold;  v is stored before its reset */
+void real_forward(const float *x, float *v, float *s, int64_t steps, int64_t size,
+                  float keep_u, float keep_v, float threshold)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t first = 0; first < size; first += CHUNK) {
+        int64_t n = least(CHUNK, size - first);
+        float kept[CHUNK], u[CHUNK];
+        memset(kept, 0, sizeof kept);
+        memset(u, 0, sizeof u);
+        for (int64_t t = 0; t < steps; t++) {
+            const float *xt = x + t * size + first;
+            float *vt = v + t * size + first, *st = s + t * size + first;
+#pragma omp simd
+            for (int64_t i = 0; i < n; i++) {
+                float now = keep_u == 0 ? xt[i] : fmaf(u[i], keep_u, xt[i]);
+                float volt = t == 0 ? now : fmaf(kept[i], keep_v, now);
+                u[i] = now;
+                vt[i] = volt;
+                st[i] = volt > threshold ? 1.0f : 0.0f;
+                kept[i] = volt > threshold ? 0.0f : volt;
+            }
+        }
+    }
+}
+
+/* trunc(x keep / 4096): keep is 0, a power of two (shift >= 0) or neither */
+static inline int32_t decayed(int32_t x, int64_t keep, int shift)
+{
+    if (keep == 0)
+        return 0;
+    if (shift >= 0)
+        return x < 0 ? -(-x >> shift) : x >> shift;
+    return (int32_t)((int64_t)x * keep / 4096);
+}
+
+static inline void integer_chunk(const float *x, const int32_t *bias, float *distance, float *s,
+                                 int64_t steps, int64_t size, int64_t n, int64_t keep_u,
+                                 int shift_u, int64_t keep_v, int shift_v, int32_t threshold)
+{
+    int32_t u[CHUNK], v[CHUNK];
+    memset(u, 0, sizeof u);
+    memset(v, 0, sizeof v);
+    for (int64_t t = 0; t < steps; t++) {
+        const float *xt = x + t * size;
+        float *dt = distance + t * size, *st = s + t * size;
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t sum = (uint32_t)decayed(u[i], keep_u, shift_u)
+                           + ((uint32_t)(int32_t)xt[i] << STATE_SHIFT);
+            int32_t now = (int32_t)(STATE_TOP - ((STATE_TOP - sum) & STATE_MASK));
+            int32_t volt = decayed(v[i], keep_v, shift_v) + now + bias[i];
+            volt = volt > STATE_MAX ? STATE_MAX : volt < -STATE_MAX ? -STATE_MAX : volt;
+            u[i] = now;
+            dt[i] = (float)(volt - threshold);
+            st[i] = volt > threshold ? 1.0f : 0.0f;
+            v[i] = volt > threshold ? 0 : volt;
+        }
+    }
+}
+
+static int power_of_two(int64_t keep)
+{
+    for (int shift = 0; shift <= 12; shift++)
+        if (keep == 4096 >> shift)
+            return shift;
+    return -1;
+}
+
+/* lif_step and reset of integers.py; bias and threshold come shifted by STATE_SHIFT, distance is
+ * v - threshold before the reset */
+void integer_forward(const float *x, const int32_t *bias, float *distance, float *s, int64_t steps,
+                     int64_t samples, int64_t positions, int64_t keep_u, int64_t keep_v,
+                     int32_t threshold)
+{
+    int64_t size = samples * positions, chunks = (positions + CHUNK - 1) / CHUNK;
+    int shift_u = power_of_two(keep_u), shift_v = power_of_two(keep_v);
+#pragma omp parallel for schedule(static)
+    for (int64_t job = 0; job < samples * chunks; job++) {
+        int64_t from = job % chunks * CHUNK, at = job / chunks * positions + from;
+        int64_t n = least(CHUNK, positions - from);
+        if (keep_u == 0 && shift_v >= 0)
+            integer_chunk(x + at, bias + from, distance + at, s + at, steps, size, n, 0, 0, 1,
+                          shift_v, threshold);
+        else
+            integer_chunk(x + at, bias + from, distance + at, s + at, steps, size, n, keep_u,
+                          shift_u, keep_v, shift_v, threshold);
+    }
+}
+
+enum { GIVEN, RECTANGULAR, TRIANGULAR, ARCTAN };
+
+static inline float slope_at(float d, int kind)
+{
+    float scaled;
+    switch (kind) {
+    case RECTANGULAR:
+        return fabsf(d) < 0.5f ? 1.0f : 0.0f;
+    case TRIANGULAR:
+        return 1 - fabsf(d) > 0 ? 1 - fabsf(d) : 0.0f;
+    default:
+        scaled = 3.14159265358979323846f * d;
+        return 1 / (1 + scaled * scaled);
+    }
+}
+
+static inline void backward_chunk(const float *grad, const float *v, const float *slope,
+                                  float *grad_v, float *grad_u, int64_t steps, int64_t size,
+                                  int64_t n, float unit, float offset, float keep_u, float keep_v,
+                                  int reset, float threshold, float scale, int kind)
+{
+    float later[CHUNK], later_u[CHUNK];
+    memset(later, 0, sizeof later);
+    memset(later_u, 0, sizeof later_u);
+    for (int64_t t = steps - 1; t >= 0; t--) {
+        const float *gt = grad + t * size, *vt = v + t * size;
+        const float *given = kind == GIVEN ? slope + t * size : 0;
+        float *out_v = grad_v ? grad_v + t * size : 0, *out_u = grad_u + t * size;
+        int last = t == steps - 1;
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            float d = vt[i] * unit - offset;
+            float k = kind == GIVEN ? given[i] : slope_at(d, kind);
+            float g = gt[i] * k;
+            if (!last) {
+                g = fmaf(d > 0 ? 0.0f : later[i], keep_v, g);
+                if (reset)
+                    g = fmaf(k * (d + threshold) * later[i], -keep_v, g);
+            }
+            later[i] = g;
+            if (out_v)
+                out_v[i] = g * scale;
+            if (keep_u != 0 && !last)
+                g = fmaf(later_u[i], keep_u, g);
+            later_u[i] = g;
+            out_u[i] = g * scale;
+        }
+    }
+}
+
+/* Gradients of v (where grad_v is given) and of x, times scale; distance = v unit - offset. With reset the
+ * gradient passes v (1 - s) through s too. slope is read for the kind GIVEN alone. */
+void backward(const float *grad, const float *v, const float *slope, float *grad_v, float *grad_u,
+              int64_t steps, int64_t size, float unit, float offset, float keep_u, float keep_v,
+              int reset, float threshold, float scale, int kind)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t at = 0; at < size; at += CHUNK) {
+        const float *given = kind == GIVEN ? slope + at : 0;
+        float *out_v = grad_v ? grad_v + at : 0;
+        int64_t n = least(CHUNK, size - at);
+        if (kind == RECTANGULAR && !reset && keep_u == 0)
+            backward_chunk(grad + at, v + at, 0, out_v, grad_u + at, steps, size, n, unit, offset,
+                           0, keep_v, 0, threshold, scale, RECTANGULAR);
+        else
+            backward_chunk(grad + at, v + at, given, out_v, grad_u + at, steps, size, n, unit,
+                           offset, keep_u, keep_v, reset, threshold, scale, kind);
+    }
+}
+
+/* relay of integers.py with threshold 0: x / 2^shift, rounded half up */
+void round_shift(const float *x, float *out, int64_t size, int shift)
+{
+    int32_t half = shift ? 1 << (shift - 1) : 0;
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < size; i++)
+        out[i] = (float)(((int32_t)x[i] + half) >> shift);
+}

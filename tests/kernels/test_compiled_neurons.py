@@ -1,0 +1,208 @@
+"""The compiled kernels give the bits of the plain path, whatever the shape and the constants."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from neuroport.graph import integers
+from neuroport.kernels import kernels, plain, why_plain
+from neuroport.nets.families import build
+from neuroport.nets.neuron import Lif
+from neuroport.nets.stream import Stream
+from neuroport.nets.surrogate import SURROGATES
+from neuroport.nets.synapse import Relay
+from neuroport.quantization.scales import freeze_scales
+from neuroport.recipe import NetworkRecipe
+
+SHAPES = [
+    (1, 1, 1, 1, 1),
+    (4, 2, 3, 5, 7),
+    (3, 1, 16, 14, 14),
+    (6, 5, 2, 1, 600),
+    (2, 3, 1, 23, 23),
+]
+
+
+@pytest.fixture(autouse=True)
+def compiled() -> None:
+    reason = why_plain()
+    if reason:
+        pytest.skip(f"the plain path alone runs here: {reason}")
+
+
+def laid_out(x: Tensor, layout: str) -> Tensor:
+    """``x`` in the memory that a convolution, or something odd, would leave it in."""
+    if layout == "channels_last":
+        flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return flat.unflatten(0, x.shape[:2])
+    if layout == "transposed":
+        return x.transpose(0, 1).contiguous().transpose(0, 1)
+    return x
+
+
+def bits(run: Callable[[], list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    with plain():
+        assert kernels() is None
+        want = run()
+    assert kernels() is not None
+    return want, run()
+
+
+def assert_same(run: Callable[[], list[Tensor]]) -> list[Tensor]:
+    want, got = bits(run)
+    for one, other in zip(want, got, strict=True):
+        assert torch.equal(one, other)
+    return got
+
+
+layouts = st.sampled_from(["contiguous", "channels_last", "transposed"])
+constants = st.tuples(
+    st.sampled_from([0.0, 0.25, 0.3, 0.75, 1.0]),  # voltage decay
+    st.sampled_from([1.0, 0.5, 0.123]),  # current decay
+    st.sampled_from(sorted(SURROGATES)),
+    st.booleans(),
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.sampled_from(SHAPES), layouts, constants, st.integers(0, 99))
+def test_real_neurons_and_their_gradients_have_the_same_bits(
+    shape: tuple[int, ...], layout: str, drawn: tuple[float, float, str, bool], seed: int
+) -> None:
+    voltage_decay, current_decay, surrogate, detach = drawn
+    neuron = Lif(0.6, voltage_decay, current_decay, surrogate, detach)
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(shape, generator=generator)
+    values[values.abs() < 0.1] = 0.6  # on the threshold
+
+    def run() -> list[Tensor]:
+        x = laid_out(values, layout).requires_grad_()
+        spikes = neuron(x)
+        weights = laid_out(torch.linspace(-1, 1, spikes.numel()).reshape(shape), layout)
+        (grad,) = torch.autograd.grad((spikes * weights).sum(), x)
+        return [spikes, grad]
+
+    assert_same(run)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    st.sampled_from(SHAPES),
+    layouts,
+    constants,
+    st.sampled_from(["channel", "position"]),
+    st.sampled_from([3, 200, 1 << 16]),
+    st.integers(0, 99),
+)
+def test_integer_neurons_and_their_gradients_have_the_same_bits(
+    shape: tuple[int, ...],
+    layout: str,
+    drawn: tuple[float, float, str, bool],
+    bias_of: str,
+    size: int,
+    seed: int,
+) -> None:
+    voltage_decay, current_decay, surrogate, detach = drawn
+    neuron = Lif(0.5, voltage_decay, current_decay, surrogate, detach)
+    neuron.lsb.fill_(0.5 / size)
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(-2 * size, 2 * size + 1, shape, generator=generator).float()
+    bias = torch.randn(shape[2:] if bias_of == "position" else shape[2:3], generator=generator)
+
+    def run() -> list[Tensor]:
+        x = laid_out(values, layout).requires_grad_()
+        real = bias.clone().requires_grad_()
+        spikes = neuron(Stream(x, real))
+        weights = torch.linspace(-1, 1, spikes.numel()).reshape(shape)
+        grads = torch.autograd.grad((spikes * weights).sum(), (x, real))
+        return [spikes, *grads]
+
+    assert_same(run)
+
+
+def test_currents_that_wrap_and_voltages_that_saturate_have_the_same_bits() -> None:
+    top = integers.STATE_MAX
+    values = torch.tensor([top, -top, 1 << 17, -(1 << 17), (1 << 17) - 1, 5, -5, 0]).float()
+    x = values[torch.randperm(8 * 64, generator=torch.Generator().manual_seed(0)) % 8]
+    x = x.reshape(8, 1, 4, 4, 4)
+    for decays in ((4096, 0), (0, 0), (1, 1), (2048, 4095), (4095, 3072)):
+        neuron = Lif(100.0)
+        neuron.current_decay.fill_(decays[0])
+        neuron.voltage_decay.fill_(decays[1])
+        neuron.lsb.fill_(1.0)
+        (spikes,) = assert_same(lambda neuron=neuron: [neuron(Stream(x, torch.full((4,), -7.0)))])
+        assert 0 < spikes.mean() < 1
+
+
+@pytest.mark.parametrize("shift", [0, 1, 5, 20])
+def test_relays_round_alike(shift: int) -> None:
+    x = torch.randint(-(1 << 23), 1 << 23, (4, 2, 3, 8, 8)).float()
+    relay = Relay()
+    relay.shift.fill_(shift)
+    for layout in ("contiguous", "channels_last", "transposed"):
+        assert_same(lambda layout=layout: [relay(laid_out(x, layout))])
+
+
+def test_weights_after_training_steps_have_the_same_bits_in_both_phases() -> None:
+    torch.manual_seed(0)
+    frames = torch.randint(0, 256, (1, 4, 1, 16, 16)).float().expand(4, -1, -1, -1, -1)
+    state = build(NetworkRecipe("ds_resnet", widths=(4, 8, 8)), 1, 10).state_dict()
+
+    def run() -> list[Tensor]:
+        net = build(NetworkRecipe("ds_resnet", widths=(4, 8, 8)), 1, 10)
+        net.load_state_dict(state)
+        optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], 0.1)
+        for step in range(4):
+            if step == 2:
+                freeze_scales(net.eval(), frames[:, :1])
+                net.train()
+            optimizer.zero_grad()
+            net(frames).logsumexp(1).sum().backward()
+            optimizer.step()
+        return [p.detach().clone() for p in net.parameters()]
+
+    assert_same(run)
+
+
+def test_import_compiles_nothing_and_a_cold_cache_is_filled_once(tmp_path: Path) -> None:
+    script = (
+        "import sys, neuroport.nets.neuron, pathlib, torch\n"
+        f"cache = pathlib.Path({str(tmp_path)!r}) / 'neuroport'\n"
+        "assert not cache.exists()\n"
+        "spikes = neuroport.nets.neuron.Lif()(torch.ones(2, 3, 4, 5, 6))\n"
+        "found = list((cache / 'kernels').iterdir())\n"
+        "assert len(found) == 1 and found[0].suffix == '.so', found\n"
+    )
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [("NEUROPORT_KERNELS", "off", "unset it"), ("CC", "/no/such/compiler", "did not compile")],
+)
+def test_without_a_compiler_the_plain_path_runs_and_the_reason_is_told(
+    variable: str, value: str, told: str, tmp_path: Path
+) -> None:
+    script = (
+        "import torch, neuroport.kernels as k\n"
+        "from neuroport.nets.neuron import Lif\n"
+        "assert Lif()(torch.ones(2, 3, 4)).sum() == 24\n"
+        "assert k.kernels() is None\n"
+        "print(k.why_plain())\n"
+    )
+    environment = os.environ | {variable: value, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, env=environment, capture_output=True, text=True
+    )
+    assert told in done.stdout
