@@ -103,7 +103,7 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
         },
         "comparisons": [c.to_dict() for c in comparisons],
         "equal": all(comparisons),
-        "graph": _graph_facts(chip) | {"parameters": _trainable(net)},
+        "graph": graph_facts(chip) | {"parameters": trainable(net)},
         "activity": port.statistics(chip, traces["lava-cpu"], frames).to_dict(),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "training_seconds": round(sum(m["seconds"] for m in metrics), 1),
@@ -129,7 +129,8 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = time.perf_counter() - started
 
 
-def _trainable(net: nn.Module) -> int:
+def trainable(net: nn.Module) -> int:
+    """Number of trained parameters."""
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
@@ -141,7 +142,8 @@ def _accuracy(percent: float, samples: int) -> dict[str, float]:
     return {"percent": round(percent, 2), "samples": samples}
 
 
-def _graph_facts(graph: Graph) -> dict[str, Any]:
+def graph_facts(graph: Graph) -> dict[str, Any]:
+    """Sizes of a network, for its results."""
     synapses = [node for node in graph if isinstance(node, Synapse)]
     return {
         "hash": graph.hash,

@@ -53,7 +53,7 @@ static inline int32_t decayed(int32_t x, int64_t keep, int shift)
     return (int32_t)((int64_t)x * keep / 4096);
 }
 
-static inline void integer_chunk(const float *x, const int32_t *bias, float *distance, float *s,
+static inline __attribute__((always_inline)) void integer_chunk(const float *x, const int32_t *bias, float *distance, float *s,
                                  int64_t steps, int64_t size, int64_t n, int64_t keep_u,
                                  int shift_u, int64_t keep_v, int shift_v, int32_t threshold)
 {
@@ -123,7 +123,7 @@ static inline float slope_at(float d, int kind)
     }
 }
 
-static inline void backward_chunk(const float *grad, const float *v, const float *slope,
+static inline __attribute__((always_inline)) void backward_chunk(const float *grad, const float *v, const float *slope,
                                   float *grad_v, float *grad_u, int64_t steps, int64_t size,
                                   int64_t n, float unit, float offset, float keep_u, float keep_v,
                                   int reset, float threshold, float scale, int kind)
@@ -157,23 +157,31 @@ static inline void backward_chunk(const float *grad, const float *v, const float
     }
 }
 
-/* Gradients of v (where grad_v is given) and of x, times scale; distance = v unit - offset. With reset the
- * gradient passes v (1 - s) through s too. slope is read for the kind GIVEN alone. */
+#define JOB(KIND, RESET, KEEP_U)                                                              \
+    backward_chunk(grad + at, v + at, (KIND) == GIVEN ? slope + at : 0, grad_v ? grad_v + at : 0, \
+                   grad_u + at, steps, size, least(CHUNK, size - at), unit, offset, KEEP_U, keep_v, \
+                   RESET, threshold, scale, KIND)
+#define CASES(FROM, RESET, KEEP_U)                                  \
+    case FROM + GIVEN: JOB(GIVEN, RESET, KEEP_U); break;             \
+    case FROM + RECTANGULAR: JOB(RECTANGULAR, RESET, KEEP_U); break; \
+    case FROM + TRIANGULAR: JOB(TRIANGULAR, RESET, KEEP_U); break;   \
+    case FROM + ARCTAN: JOB(ARCTAN, RESET, KEEP_U); break;
+
+/* Gradients of v (where grad_v is given) and of x, times scale; distance = v unit - offset. With
+ * reset the gradient passes v (1 - s) through s too. slope is read for the kind GIVEN alone. */
 void backward(const float *grad, const float *v, const float *slope, float *grad_v, float *grad_u,
               int64_t steps, int64_t size, float unit, float offset, float keep_u, float keep_v,
               int reset, float threshold, float scale, int kind)
 {
 #pragma omp parallel for schedule(static)
     for (int64_t at = 0; at < size; at += CHUNK) {
-        const float *given = kind == GIVEN ? slope + at : 0;
-        float *out_v = grad_v ? grad_v + at : 0;
-        int64_t n = least(CHUNK, size - at);
-        if (kind == RECTANGULAR && !reset && keep_u == 0)
-            backward_chunk(grad + at, v + at, 0, out_v, grad_u + at, steps, size, n, unit, offset,
-                           0, keep_v, 0, threshold, scale, RECTANGULAR);
-        else
-            backward_chunk(grad + at, v + at, given, out_v, grad_u + at, steps, size, n, unit,
-                           offset, keep_u, keep_v, reset, threshold, scale, kind);
+        /* constants let the compiler drop what a neuron does not have from the innermost loop */
+        switch (kind + 4 * (reset != 0) + 8 * (keep_u != 0)) {
+            CASES(0, 0, 0)
+            CASES(4, 1, 0)
+            CASES(8, 0, keep_u)
+            CASES(12, 1, keep_u)
+        }
     }
 }
 

@@ -5,8 +5,11 @@ In evaluation every norm is ``y = scale * x + shift`` per channel; :func:`foldin
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class TdBatchNorm(nn.BatchNorm2d):
@@ -45,27 +48,66 @@ class TdBatchNorm(nn.BatchNorm2d):
         return factor if self.weight is None else factor * self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        if self.training:
-            var, mean = torch.var_mean(x, (0, 2, 3), unbiased=False)
-            count = x.numel() // x.shape[1]
-            if count < 2:
-                raise ValueError("batch norm needs more than one value per channel when training")
-            with torch.no_grad():
-                momentum = self.momentum or 0.0
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-                unbiased = var * (count / (count - 1))
-                self.running_var.lerp_(unbiased.to(self.running_var.dtype), momentum)
-                assert self.num_batches_tracked is not None
-                self.num_batches_tracked.add_(1)
-        else:
-            mean, var = self.running_mean, self.running_var
-        factor = self.factor(var)
-        shift = -mean * factor
-        if self.bias is not None:
-            shift = shift + self.bias
-        return x * factor.reshape(-1, 1, 1) + shift.reshape(-1, 1, 1)
+        mean, var = self.running_mean, self.running_var
+        assert mean is not None
+        assert var is not None
+        if not self.training:
+            factor = self.factor(var)
+            shift = -mean * factor if self.bias is None else self.bias - mean * factor
+            return x * factor.reshape(-1, 1, 1) + shift.reshape(-1, 1, 1)
+        if x.numel() // x.shape[1] < 2:
+            raise ValueError("batch norm needs more than one value per channel when training")
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        scale = x.new_full((x.shape[1],), self.alpha * self.threshold)
+        weight = scale if self.weight is None else scale * self.weight
+        momentum = self.momentum or 0.0
+        if self.inside:
+            return F.batch_norm(x, mean, var, weight, self.bias, True, momentum, self.eps)
+        out = _NormOutsideRoot.apply(x, weight, self.bias, mean, var, momentum, self.eps)
+        assert isinstance(out, Tensor)
+        return out
+
+
+class _NormOutsideRoot(torch.autograd.Function):
+    """``y = weight * q * (x - mean) + bias`` with ``q = 1 / (sqrt(var) + eps)``, by torch's norms.
+
+    With ``r = sqrt(var)``, g the gradient of y and n values per channel,
+
+        dx = weight * q * (g - mean(g) - (x - mean) * sum(g * (x - mean)) * q / (r * n)),
+
+    which is the gradient of torch's norm for a deviation ``1 / s``, ``s * s = q / r``, and a weight
+    of ``weight * q / s``.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        running_mean: Tensor,
+        running_var: Tensor,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        mean, var = torch.batch_norm_update_stats(x, running_mean, running_var, momentum)
+        root = var.sqrt()
+        q = 1 / (root + eps)
+        # a channel that never fires has variance 0, where the root has no finite slope
+        s = torch.where(var < torch.finfo(var.dtype).tiny, q, (q / root).sqrt())
+        ctx.save_for_backward(x, weight, mean, q, s)
+        ctx.has_bias = bias is not None
+        return F.batch_norm(x, mean, torch.ones_like(var), weight * q, bias, eps=0.0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, q, s = ctx.saved_tensors
+        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            grad, x, weight * q / s, None, None, mean, s, True, 0.0, [True, True, True]
+        )
+        grad_weight = grad_weight * q / s
+        return grad_x, grad_weight, grad_bias if ctx.has_bias else None, None, None, None, None
 
 
 class BiasNorm(nn.Module):

@@ -63,6 +63,26 @@ def test_running_statistics_move_as_those_of_torch() -> None:
         torch.testing.assert_close(getattr(own, name), getattr(torchs, name))
 
 
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("inside", [True, False])
+def test_gradients_of_td_batch_norm_are_those_of_its_equation(inside: bool, affine: bool) -> None:
+    norm = filled(TdBatchNorm(3, 0.6, 0.7, inside, affine)).train()
+    norm.eps = 0.1  # type: ignore[assignment]
+    x = feature_maps().requires_grad_()
+    wanted = torch.linspace(-1, 1, x.numel(), dtype=x.dtype).reshape(x.shape).square()
+    mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+    root = torch.sqrt(var + norm.eps) if inside else torch.sqrt(var) + norm.eps
+    unit = 0.7 * 0.6 * (x - mean.reshape(-1, 1, 1)) / root.reshape(-1, 1, 1)
+    by_hand = unit
+    if affine:
+        by_hand = unit * norm.weight.reshape(-1, 1, 1) + norm.bias.reshape(-1, 1, 1)
+    leaves = [x, *norm.parameters()]
+    want = torch.autograd.grad((by_hand * wanted).sum(), leaves)
+    got = torch.autograd.grad((norm(x) * wanted).sum(), leaves)
+    for one, other in zip(want, got, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-12)
+
+
 def test_a_silent_channel_has_a_finite_gradient() -> None:
     norm = TdBatchNorm(2).train()
     x = torch.zeros(4, 2, 3, 3)

@@ -1,0 +1,217 @@
+"""Remake models of the zoo from their recipes: `python models/remake.py NAME`; `make zoo`: all.
+
+Trains in ``runs/zoo/NAME``, resuming what is there, quantizes, lowers and exports. Then runs every
+held-out sample on the torch module and on the fast engine, the first ones on Lava CPU too, and
+compares every population with the reference engine's. Nothing is stored unless all are equal. Then
+weights, network, samples, results and the figures of the card go to ``models/NAME``.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+import neuroport as port
+from neuroport.backends.trace import Trace, versions
+from neuroport.data.loading import load_data
+from neuroport.data.samples import frames_of, save_array
+from neuroport.demo import graph_facts, trainable
+from neuroport.files import write_atomic, write_json
+from neuroport.recipe import load_recipe
+from neuroport.reporting.progress import training_report
+from neuroport.training.checkpoint import State, read_checkpoint, save_checkpoint
+from neuroport.training.fit import fit
+
+MODELS = Path(__file__).resolve().parent
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+TOGETHER = 50  # samples whose every population is held at once
+SHOWN = 20  # samples that are stored with a model
+MOST = 2_000_000  # bytes of weights that are stored; larger ones are remade
+DEMO = "ms_resnet8_mnist"  # what the demo trains; `make figures` remakes it
+WORDS = {"module": "the torch module", "fast": "the fast engine", "lava-cpu": "Lava CPU"}
+
+
+@dataclass
+class Engine:
+    """What an engine did with the samples it was given."""
+
+    network: Any
+    samples: int = 0
+    correct: int = 0
+    seconds: float = 0.0
+    populations: int = 0
+    positions: int = 0
+    differing: int = 0
+
+    def run(self, on: str, frames: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Trace:
+        """Run ``frames`` (T, N, *shape) and count."""
+        started = time.perf_counter()
+        trace = port.run(self.network, frames, on=on)
+        self.seconds += time.perf_counter() - started
+        self.samples += len(labels)
+        self.correct += int((trace.predictions == labels).sum())
+        return trace
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts, and seconds per sample."""
+        counts = {k: v for k, v in asdict(self).items() if k not in ("network", "seconds")}
+        return counts | {"seconds_per_sample": round(self.seconds / max(self.samples, 1), 4)}
+
+
+def remake(home: Path, runs: Path, lava: int) -> None:
+    """Train, deploy, compare and store the model in ``home``; ``lava`` samples run on Lava."""
+    name = home.name
+    recipe = load_recipe(home / "recipe.toml")
+    click.echo(name)
+    data = load_data(recipe.data)
+    with training_report(click.echo) as report:
+        net = fit(recipe, runs / name, report=report, data=data)
+    held = data.test
+    first = np.ascontiguousarray(frames_of(held, slice(1), recipe.data.steps))
+    chip = port.lower(port.quantize(net, first))
+    net_path = port.export(chip, runs / name / f"{name}.net")
+    reference = Engine(net_path)
+    others = {"module": Engine(net), "fast": Engine(net_path), "lava-cpu": Engine(net_path)}
+    spikes = 0.0
+    for at in range(0, len(held.labels), TOGETHER):
+        labels = held.labels[at : at + TOGETHER]
+        frames = frames_of(held, slice(at, at + TOGETHER), recipe.data.steps)
+        frames = np.ascontiguousarray(frames)
+        want = reference.run("reference", frames, labels)
+        spikes += len(labels) * (port.statistics(chip, want, frames).spikes_per_neuron or 0.0)
+        for on, engine in others.items():
+            count = min(len(labels), max(0, lava - at)) if on == "lava-cpu" else len(labels)
+            if count:
+                _check(engine, on, want, chip, frames[:, :count], labels[:count])
+        if at == 0:
+            _store_samples(home, frames, labels)
+        click.echo(f"  {at + len(labels)} samples compared: 0 differ")
+    state = read_checkpoint(runs / name)
+    results = {
+        "name": name,
+        "recipe": recipe.to_dict(),
+        "float": [m for m in state.metrics if m["phase"] == "float"][-1]["accuracy"],
+        "spikes_per_neuron": round(spikes / len(held.labels), 4),
+        "engines": {on: e.to_dict() for on, e in {"reference": reference, **others}.items()},
+        "graph": graph_facts(chip) | {"parameters": trainable(net)},
+        "bytes": net_path.stat().st_size,
+        "training": {
+            "seconds": round(sum(m["seconds"] for m in state.metrics), 1),
+            "threads": torch.get_num_threads(),
+            "epochs": [
+                {k: m[k] for k in ("phase", "loss", "accuracy", "seconds")} for m in state.metrics
+            ],
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **versions("torch", "numpy", "h5py", "lava-nc", "lava-dl"),
+        },
+    }
+    _store(home, state, net, net_path, results)
+
+
+def _check(
+    engine: Engine,
+    on: str,
+    want: Trace,
+    chip: Any,
+    frames: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+) -> None:
+    if len(labels) < want.samples:
+        want = port.run(chip, frames)
+    got = engine.run(on, frames, labels)
+    found = port.compare(want, got, graph=chip, frames=frames)
+    if not found:
+        raise click.ClickException(f"{found}\nnothing was stored")
+    engine.populations = found.populations
+    engine.positions += found.positions
+    engine.differing += found.differing
+
+
+def _store_samples(home: Path, frames: npt.NDArray[Any], labels: npt.NDArray[Any]) -> None:
+    save_array(home / "frames.npy", np.ascontiguousarray(frames[:, :SHOWN]))
+    save_array(home / "labels.npy", labels[:SHOWN])
+
+
+def _store(home: Path, state: State, net: nn.Module, net_path: Path, results: Any) -> None:
+    state.tensors = {n: t for n, t in state.tensors.items() if n.startswith("model.")}
+    if 4 * sum(t.numel() for t in net.state_dict().values()) <= MOST:
+        save_checkpoint(home, state)
+    write_atomic(home / "network.net", net_path.read_bytes())
+    write_json(home / "results.json", results)
+    write_card(home, results)
+
+
+def write_card(home: Path, results: dict[str, Any]) -> None:
+    """Replace what stands between the markers of the model's card."""
+    page = (home / "README.md").read_text()
+    table = f"{BEGIN}\n{figures(results)}\n{END}"
+    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
+    write_atomic(home / "README.md", pattern.sub(lambda _: table, page))
+
+
+def figures(results: dict[str, Any]) -> str:
+    """The card's table."""
+    engines, graph, training = results["engines"], results["graph"], results["training"]
+    total = engines["reference"]["samples"]
+    rows = [
+        ("test accuracy, real numbers", f"{results['float']:.1f} % of {total:,}"),
+        (
+            "test accuracy, integers",
+            f"{100 * engines['reference']['correct'] / total:.1f} % of {total:,}",
+        ),
+    ]
+    rows += [
+        (
+            f"positions compared, {words} against the reference",
+            f"{engines[on]['positions']:,} in {engines[on]['populations']} populations, "
+            f"{engines[on]['samples']:,} samples: **{engines[on]['differing']} differ**",
+        )
+        for on, words in WORDS.items()
+    ]
+    each = ", ".join(f"{engines[on]['seconds_per_sample']:.3f}" for on in ("fast", "reference"))
+    rows += [
+        ("spikes per neuron and sample", f"{results['spikes_per_neuron']:.2f}"),
+        (
+            "parameters, integer weights, relays",
+            f"{graph['parameters']:,}, {graph['weights']:,}, {graph['relays']}",
+        ),
+        (
+            f"training, {len(training['epochs'])} epochs",
+            f"{training['seconds'] / 60:.0f} min, {training['threads']} threads",
+        ),
+        (
+            "seconds per sample: fast, reference, Lava CPU",
+            f"{each}, {engines['lava-cpu']['seconds_per_sample']:.2f}",
+        ),
+    ]
+    return "\n".join(["| measured | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)])
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/zoo"))
+@click.option("--lava", default=20, show_default=True, help="Samples that run on Lava CPU.")
+def main(names: tuple[str, ...], runs: Path, lava: int) -> None:
+    """Remake the models NAMES, or all of them."""
+    known = sorted(p.parent.name for p in MODELS.glob("*/recipe.toml"))
+    known.remove(DEMO)
+    for name in names or known:
+        if name not in known:
+            raise click.UsageError(f"no model {name!r}; known: {', '.join(known)}")
+        remake(MODELS / name, runs, lava)
+
+
+if __name__ == "__main__":
+    main()
