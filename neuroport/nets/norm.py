@@ -103,7 +103,7 @@ class _NormOutsideRoot(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, q, s = ctx.saved_tensors
-        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(  # type: ignore[attr-defined]
             grad, x, weight * q / s, None, None, mean, s, True, 0.0, [True, True, True]
         )
         grad_weight = grad_weight * q / s
