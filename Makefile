@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures carriers goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures zoo carriers goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -37,6 +37,10 @@ hostile: $(READY)
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python examples/make_figures.py
+
+# Trains every other model of models/ again and compares every engine on it; hours on two cores.
+zoo: $(READY)
+	OMP_WAIT_POLICY=passive $(BIN)/python models/remake.py
 
 # What each carrier of a shortcut costs on Lava (docs/carriers.md and .json); some minutes.
 carriers: $(READY)

@@ -1,0 +1,102 @@
+"""The zoo: every model's card, weights and network agree, and a model can be remade."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import neuroport as port
+from neuroport.recipe import load_recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = "ms_resnet8_mnist"
+NAMES = sorted(p.parent.name for p in (ROOT / "models").glob("*/recipe.toml"))
+ZOO = [name for name in NAMES if (ROOT / "models" / name / "results.json").exists()]
+ZOO.remove(DEMO)
+
+
+@pytest.fixture(scope="module")
+def remaking() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("remake", ROOT / "models" / "remake.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["remake"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_figures_of_a_card_are_those_of_its_results(name: str, remaking: ModuleType) -> None:
+    home = ROOT / "models" / name
+    results = json.loads((home / "results.json").read_text())
+    page = (home / "README.md").read_text()
+    found = re.search(f"{remaking.BEGIN}\n(.*?)\n{remaking.END}", page, re.DOTALL)
+    assert found is not None
+    assert found[1] == remaking.figures(results)
+    assert results["recipe"] == load_recipe(home / "recipe.toml").to_dict()
+    for engine in ("module", "fast"):
+        assert results["engines"][engine]["samples"] == results["recipe"]["data"]["test"]
+        assert results["engines"][engine]["differing"] == 0
+    assert results["engines"]["lava-cpu"]["samples"] >= 20
+    assert results["engines"]["lava-cpu"]["differing"] == 0
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_stored_weights_and_stored_network_give_the_same_spikes(name: str) -> None:
+    home = ROOT / "models" / name
+    if not (home / "checkpoint.safetensors").exists():
+        assert json.loads((home / "results.json").read_text())["graph"]["parameters"] > 500_000
+        return
+    frames = np.load(home / "frames.npy")[:, :4]
+    want = port.run(port.load(home), frames, on="module")
+    chip = port.read(home / "network.net")
+    for engine in ("reference", "fast"):
+        assert port.compare(want, port.run(chip, frames, on=engine), graph=chip, frames=frames)
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("name", ZOO)
+def test_stored_network_gives_the_same_spikes_on_lava(name: str) -> None:
+    home = ROOT / "models" / name
+    frames = np.load(home / "frames.npy")[:, :1]
+    want = port.run(home / "network.net", frames)
+    got = port.run(home / "network.net", frames, on="lava-cpu")
+    assert port.compare(want, got)
+    assert want.messages.keys() == got.messages.keys()
+
+
+@pytest.mark.lava
+def test_a_model_is_remade_from_its_recipe(tmp_path: Path, remaking: ModuleType) -> None:
+    home = tmp_path / "small"
+    home.mkdir()
+    (home / "recipe.toml").write_text(
+        'name = "small"\n[data]\ntrain = 100\ntest = 60\nsteps = 2\n'
+        "[network]\nwidths = [2, 3, 4]\n"
+        "[training]\nepochs = 1\nbatch = 50\n[quantization]\nepochs = 1\n"
+    )
+    (home / "README.md").write_text(f"# small\n\n{remaking.BEGIN}\n{remaking.END}\n\nwords\n")
+    remaking.remake(home, tmp_path / "runs", lava=52)
+    results = json.loads((home / "results.json").read_text())
+    assert {e: r["samples"] for e, r in results["engines"].items()} == {
+        "reference": 60,
+        "module": 60,
+        "fast": 60,
+        "lava-cpu": 52,
+    }
+    assert results["engines"]["reference"]["correct"] == results["engines"]["fast"]["correct"]
+    assert results["engines"]["fast"]["positions"] > results["engines"]["lava-cpu"]["positions"]
+    page = (home / "README.md").read_text()
+    assert page.endswith("words\n")
+    assert remaking.figures(results) in page
+    frames = np.load(home / "frames.npy")
+    assert frames.shape == (2, 20, 1, 28, 28)
+    want = port.run(port.load(home), frames, on="module")
+    assert port.compare(want, port.run(home / "network.net", frames))
