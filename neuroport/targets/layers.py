@@ -38,6 +38,7 @@ class Arriving:
         bits: of a weight, :func:`weight_bits`.
         copies: populations whose messages it takes; each has its own axons.
         spread: sums of a neuron that it reaches, 2 where a neuron has a real and an imaginary one.
+        outside: whether it takes the frames, whose size is given.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Arriving:
     bits: int
     copies: int = 1
     spread: int = 1
+    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ def weight_bits(weight: IntArray) -> int:
 
 def layers(graph: Graph) -> tuple[Layer, ...]:
     """The populations of ``graph``, in its order."""
-    readers: dict[str, list[tuple[str, str]]] = {node.name: [] for node in graph}
+    nodes = {node.name: node for node in graph}
+    readers: dict[str, list[tuple[str, str]]] = {name: [] for name in nodes}
     dendrites = Counter(
         node.inputs for node in graph if is_population(node) and not isinstance(node, Relay)
     )
@@ -91,12 +94,14 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
             continue
         arriving = []
         for name in node.inputs:
-            synapse = graph[name]
+            synapse = nodes[name]
             assert isinstance(synapse, (Conv, Dense))
-            sources = [_source(graph, source) for source in synapse.inputs]
+            sources = [found for source in synapse.inputs for found in _sources(nodes, source)]
             for source in sources:
-                readers[source].append((node.name, KIND[type(synapse)]))
-            arriving.append(_arriving(synapse, len(sources), 1 + isinstance(node, ResonateFire)))
+                readers[source.name].append((node.name, KIND[type(synapse)]))
+            outside = any(isinstance(source, Input) for source in sources)
+            spread = 1 + isinstance(node, ResonateFire)
+            arriving.append(_arriving(synapse, len(sources), spread, outside))
         if isinstance(node, Recurrent):
             readers[node.name].append((node.name, "dense"))
             arriving.append(Arriving("dense", len(node.weight), weight_bits(node.weight)))
@@ -114,20 +119,20 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
     )
 
 
-def _source(graph: Graph, name: str) -> str:
-    """The population or input behind a chain of delays."""
-    node: Node = graph[name]
-    while isinstance(node, Delay):
-        node = graph[node.inputs[0]]
-    assert isinstance(node, Input) or is_population(node)
-    return node.name
+def _sources(nodes: dict[str, Node], name: str) -> list[Node]:
+    """The populations or inputs behind a delay, which is part of a synapse on a chip."""
+    node = nodes[name]
+    if not isinstance(node, Delay):
+        return [node]
+    return [found for source in node.inputs for found in _sources(nodes, source)]
 
 
-def _arriving(synapse: Conv | Dense, copies: int, spread: int) -> Arriving:
+def _arriving(synapse: Conv | Dense, copies: int, spread: int, outside: bool) -> Arriving:
     weight = synapse.weight
     bits = weight_bits(weight)
     if isinstance(synapse, Dense):
-        return Arriving("dense", weight.shape[1], bits, copies, spread)
+        return Arriving("dense", weight.shape[1], bits, copies, spread, outside)
     # groups are written out: whether hardware has grouped convolutions is not documented
     channels = weight.shape[1] * synapse.groups
-    return Arriving("conv", channels * int(np.prod(weight.shape[2:])), bits, copies, spread)
+    taps = int(np.prod(weight.shape[2:]))
+    return Arriving("conv", channels * taps, bits, copies, spread, outside)

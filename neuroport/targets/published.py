@@ -100,6 +100,17 @@ class Table:
             sum(row.placed.cores for row in self.rows),
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        said, got = self.cores
+        return {
+            "network": self.network,
+            "source": self.source,
+            "bits": self.bits,
+            "cores": {"published": said, "formula": got},
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
     def lines(self) -> Iterator[str]:
         """The table for a terminal, published against formula."""
         said, got = self.cores
@@ -126,6 +137,17 @@ def tables() -> tuple[Table, ...]:
     folder = packaged.files(__package__) / "tables"
     files = sorted((p for p in folder.iterdir() if p.name.endswith(".toml")), key=lambda p: p.name)
     return tuple(_table(tomllib.loads(file.read_text())) for file in files)
+
+
+def summary(found: tuple[Table, ...]) -> str:
+    """How well the formulas do, over all rows."""
+    rows = [row for table in found for row in table.rows]
+    words = sum(row.reproduced for row in rows)
+    cores = sum(row.same_cores for row in rows)
+    return (
+        f"{words} of {len(rows)} tiles have the published synapse words within 1 %, {cores} of "
+        f"{len(rows)} layers the published cores; fitted after the fact, not run on hardware"
+    )
 
 
 def layers_of(table: dict[str, Any]) -> tuple[Layer, ...]:

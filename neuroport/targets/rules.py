@@ -142,7 +142,9 @@ def delays_exist(graph: Graph, node: Node, target: Target) -> Found:
 
 def _held(graph: Graph, name: str) -> int:
     node = graph[name]
-    return node.steps + _held(graph, node.inputs[0]) if isinstance(node, Delay) else 0
+    if not isinstance(node, Delay):
+        return 0
+    return node.steps + max(_held(graph, source) for source in node.inputs)
 
 
 def geometry_fits(graph: Graph, node: Node, target: Target) -> Found:
