@@ -170,11 +170,17 @@ def _place(layer: Layer, limits: Limits, parts: dict[str, int]) -> Placed:
     if best.exceeded:
         binding = max(best.exceeded, key=lambda name: used[name])
     elif best.cores > 1:
-        free = {n: tile(layer, {**limits, n: None}, parts).cores for n in used}
+        free = {name: tile(layer, _without(name, limits), parts).cores for name in used}
         least = min(free.values())
         if least < best.cores:
             binding = max((n for n in free if free[n] == least), key=lambda name: used[name])
     return Placed(layer, best, binding, used[fullest])
+
+
+def _without(name: str, limits: Limits) -> dict[str, int | None]:
+    """Limits without one; what is counted twice, by itself and in all words, is freed in both."""
+    also = "memory_words" if name.endswith("_words") else name
+    return {**limits, name: None, also: None}
 
 
 def _fractions(full: Fill, limits: Limits) -> dict[str, float]:
