@@ -386,6 +386,7 @@ def _minimize(
 @click.option("--trace", "trace_path", type=_path, required=True, help="Trace of that network.")
 @click.option("--frames", type=_path, help="Frames of the trace, to count the first synapse.")
 @click.option("--results", type=_path, help="demo.json, for accuracy, comparisons and times.")
+@click.option("--target", help="A chip or board (or its TOML) whose cores the page shows.")
 @click.option("-o", "--out", type=_path, required=True, help="HTML page to write.")
 @_json_option
 def report(
@@ -393,6 +394,7 @@ def report(
     trace_path: Path,
     frames: Path | None,
     results: Path | None,
+    target: str | None,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -404,14 +406,16 @@ def report(
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
+    from neuroport.targets.target import load_target
 
+    board = load_target(target) if target is not None else None
     trace = Trace.load(trace_path)
     graph = read(network, steps=trace.steps if is_stock(network) else None)
     extra = read_json(results) if results is not None else None
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
     try:
-        page = write_page(graph, trace, out, results=extra, frames=data)
+        page = write_page(graph, trace, out, results=extra, frames=data, target=board)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if extra is None:
             raise

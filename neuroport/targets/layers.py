@@ -53,7 +53,8 @@ class Arriving:
 class Layer:
     """One population; ``readers`` are the names of those it sends to, and by what kind of synapse.
 
-    ``levels`` counts the populations that share its dendrite, itself included: K of a K-level unit.
+    ``levels`` counts the populations with its dendrite and its readers, itself included: the K of a
+    K-level unit.
     """
 
     name: str
@@ -85,9 +86,6 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
     """The populations of ``graph``, in its order."""
     nodes = {node.name: node for node in graph}
     readers: dict[str, list[tuple[str, str]]] = {name: [] for name in nodes}
-    dendrites = Counter(
-        node.inputs for node in graph if is_population(node) and not isinstance(node, Relay)
-    )
     found = []
     for node in graph:
         if not is_population(node):
@@ -106,6 +104,7 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
             readers[node.name].append((node.name, "dense"))
             arriving.append(Arriving("dense", len(node.weight), weight_bits(node.weight)))
         found.append((node, tuple(arriving)))
+    units = _units([node for node, _ in found], readers)
     return tuple(
         Layer(
             node.name,
@@ -113,10 +112,23 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
             graph.facts(node.name).shape,
             arriving,
             tuple(readers[node.name]),
-            1 if isinstance(node, Relay) else dendrites[node.inputs],
+            units[node.name],
         )
         for node, arriving in found
     )
+
+
+def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -> dict[str, int]:
+    """How many populations share a dendrite and, past their relays, those who read them."""
+    relays = {node.name for node in populations if isinstance(node, Relay)}
+    ends: dict[str, frozenset[str]] = {}
+    for node in reversed(populations):  # readers come later, a population itself excepted
+        named = {name for name, _ in readers[node.name]}
+        past = [ends[name] for name in named & relays if name in ends]
+        ends[node.name] = frozenset(named - relays).union(*past)
+    keys = {node.name: (node.inputs, ends[node.name]) for node in populations}
+    number = Counter(key for name, key in keys.items() if name not in relays)
+    return {name: 1 if name in relays else number[key] for name, key in keys.items()}
 
 
 def _sources(nodes: dict[str, Node], name: str) -> list[Node]:

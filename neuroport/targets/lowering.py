@@ -39,7 +39,10 @@ class ChipBill:
     def __str__(self) -> str:
         if self.resources is None:
             return str(self.bill)
-        fits = "" if self.resources.fits else ", more than there are"
+        found = self.resources
+        fits = "" if found.fits else ", more than there are"
+        if found.impossible:
+            fits = f", but {found.impossible[0].layer.name} does not fit a core"
         line = f"{self.bill}; {self.resources.cores:,} cores, {self.resources.chips} chips{fits}"
         return f"{line}; {self.refusal}" if self.refusal else line
 
@@ -89,6 +92,8 @@ def _on_chip(bill: Bill, target: Target) -> ChipBill:
 def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
     """The graph of the possible bill with the fewest cores, or with the least time.
 
+    One of which a population does not fit a core is taken only where there is no other.
+
     Raises:
         IllegalError: all were refused.
     """
@@ -97,8 +102,8 @@ def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
         if bill.graph is not None and bill.resources is not None and bill.bill.cost is not None:
             seconds = bill.bill.cost.step_seconds
             cores = bill.resources.cores
-            key = (cores, seconds) if minimize == "cores" else (seconds, cores)
-            possible.append((key, bill.graph))
+            order = (cores, seconds) if minimize == "cores" else (seconds, cores)
+            possible.append(((len(bill.resources.impossible), *order), bill.graph))
     if not possible:
         raise IllegalError(next((b.refusal for b in bills if b.resources), bills[0].refusal))
     return min(possible, key=lambda pair: pair[0])[1]

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from math import ceil
 from typing import Any
 
 from neuroport.graph.graph import Graph
-from neuroport.targets.layers import Layer, layers
+from neuroport.targets.layers import Arriving, Layer, layers
 from neuroport.targets.target import Target
 from neuroport.targets.tiling import (
     LIMITS,
@@ -163,6 +164,22 @@ def resources(network: Graph | Sequence[Layer], target: Target) -> Resources:
 
 
 def _place(layer: Layer, limits: Limits, parts: dict[str, int]) -> Placed:
+    readers = tuple(sorted((kind, parts.get(reader, 1)) for reader, kind in layer.readers))
+    found = _fit(layer.shape, layer.arriving, readers, tuple(limits.items()))
+    return Placed(layer, *found)
+
+
+@lru_cache(maxsize=4096)  # deep networks repeat few shapes
+def _fit(
+    shape: tuple[int, ...],
+    arriving: tuple[Arriving, ...],
+    readers: tuple[tuple[str, int], ...],
+    given: tuple[tuple[str, int | None], ...],
+) -> tuple[Tiling, str, float]:
+    """Tiling, binding limit and fraction; a reader is its kind and the parts it is split into."""
+    limits = dict(given)
+    parts = {str(number): number for _, number in readers}
+    layer = Layer("", "", shape, arriving, tuple((str(number), kind) for kind, number in readers))
     best = tile(layer, limits, parts)
     used = _fractions(best.full, limits)
     fullest = max(used, key=lambda name: used[name])
@@ -174,7 +191,7 @@ def _place(layer: Layer, limits: Limits, parts: dict[str, int]) -> Placed:
         least = min(free.values())
         if least < best.cores:
             binding = max((n for n in free if free[n] == least), key=lambda name: used[name])
-    return Placed(layer, best, binding, used[fullest])
+    return best, binding, used[fullest]
 
 
 def _without(name: str, limits: Limits) -> dict[str, int | None]:

@@ -134,3 +134,14 @@ def test_a_network_that_needs_more_chips_is_lowered_and_its_bill_says_so() -> No
     assert lowered in [b.graph for b in found]
     assert "more than" not in str(found[0])
     assert found[0].to_dict()["cores"] == resources(lowered, LOIHI2).cores
+
+
+def test_a_way_on_which_every_population_fits_a_core_is_preferred() -> None:
+    graph = SHAPES["danet, membrane, network"](Shape(frames_for((2, 8, 8), 3, 2)))
+    tight = replace(FREE, values={**FREE.values, "synapse_words": Value(160, "test", "seen")})
+    found = price_on(graph, tight)
+    best = cheapest_on(found)
+    (taken,) = [bill for bill in found if bill.graph is best]
+    fitting = [b for b in found if b.resources is not None and not b.resources.impossible]
+    assert 0 < len(fitting) < len(found)
+    assert taken in fitting

@@ -89,6 +89,31 @@ def test_layers_are_the_populations_with_their_synapses_readers_and_levels() -> 
     assert potential.readers == ()
 
 
+def test_levels_are_told_from_populations_that_only_share_a_dendrite() -> None:
+    nodes = list(graph().nodes)
+    parted = [*nodes[:6], replace(nodes[6], inputs=("high",)), replace(nodes[7], inputs=("held",))]
+    parted += [replace(nodes[8], inputs=("sum",)), Readout("rest", ("other",))]
+    assert {layer.name: layer.levels for layer in layers(Graph(parted, 4))}["low"] == 1
+
+
+def test_levels_that_wait_in_relays_are_still_levels() -> None:
+    weight = np.full((1, 3, 1, 1), 2)
+    nodes = [
+        *graph().nodes[:4],
+        *(
+            part
+            for name in ("low", "high")
+            for part in (
+                Conv(f"{name}.same", (name,), weight),
+                Relay(f"{name}.held", (f"{name}.same",)),
+            )
+        ),
+    ]
+    nodes.append(Dense("sum", ("low.held", "high.held"), np.full((1, 16), 2)))
+    found = layers(Graph([*nodes, Readout("potential", ("sum",))], 4))
+    assert [layer.levels for layer in found] == [2, 2, 1, 1, 1]
+
+
 def test_a_recurrent_population_hears_itself_and_a_resonator_has_two_sums() -> None:
     nodes = [
         Input("frames", (6,), bits=1),
