@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo carriers goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures zoo carriers resources goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -45,6 +45,10 @@ zoo: $(READY)
 # What each carrier of a shortcut costs on Lava (docs/carriers.md and .json); some minutes.
 carriers: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.carriers
+
+# Cores of each carrier on Loihi 2, by the fitted formulas (docs/resources.md and .json).
+resources: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.resources
 
 # Changes every line of the integer arithmetic, the engines and the passes, and sees whether a test
 # fails (tests/mutation/results.json); half an hour.

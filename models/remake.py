@@ -189,7 +189,7 @@ def figures(results: dict[str, Any]) -> str:
         ),
         (
             f"training, {len(training['epochs'])} epochs",
-            f"{training['seconds'] / 60:.0f} min, {training['threads']} threads",
+            f"{training['seconds'] / 60:.0f} min, {training['threads']} of 2 cores",
         ),
         (
             "seconds per sample: fast, reference, Lava CPU",

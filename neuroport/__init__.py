@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from neuroport.backends.trace import Trace
     from neuroport.errors import NeuroportError
     from neuroport.graph.graph import Graph
-    from neuroport.lowering import lower
     from neuroport.netx import export, read
     from neuroport.quantization import quantize
     from neuroport.recipe import Recipe, load_recipe
     from neuroport.reporting.html import report
+    from neuroport.targets.lowering import lower
     from neuroport.training.checkpoint import load
     from neuroport.training.fit import fit
 
@@ -34,7 +34,7 @@ _HOME = {
     "fit": "neuroport.training.fit",
     "load": "neuroport.training.checkpoint",
     "quantize": "neuroport.quantization",
-    "lower": "neuroport.lowering",
+    "lower": "neuroport.targets.lowering",
     "export": "neuroport.netx",
     "read": "neuroport.netx",
     "run": "neuroport.backends",

@@ -29,6 +29,12 @@ _path = click.Path(path_type=Path)
 _steps_option = click.option(
     "--steps", type=int, help="Steps a sample lasts, for stock NetX files, which need not say it."
 )
+_target_option = click.option(
+    "--target",
+    default="lava-cpu",
+    show_default=True,
+    help="lava-cpu, a chip or board, or its TOML.",
+)
 RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
 
 
@@ -171,9 +177,10 @@ def quantize(folder: Path, out: Path | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("graph", type=_path)
 @click.option("-o", "--out", type=_path, required=True, help="Graph file to write.")
-@click.option("--target", default="lava-cpu", show_default=True)
+@_target_option
 @click.option("--carrier", default="auto", help="How shortcuts go: relay, unroll, stock, or auto.")
 @click.option("--align", default="auto", help="What delays early branches: relays or delays.")
+@click.option("--minimize", default="auto", help="time (Lava's CPU) or cores (of a chip), or auto.")
 @click.option("--power-of-two-interval", is_flag=True, help="Samples every 2**k steps (Loihi 2).")
 @_steps_option
 @_json_option
@@ -183,23 +190,24 @@ def lower(
     target: str,
     carrier: str,
     align: str,
+    minimize: str,
     power_of_two_interval: bool,
     steps: int | None,
     as_json: bool,
 ) -> None:
     """Make GRAPH run in chip time: align shortcuts, check every rule of the target."""
     from neuroport.graph.store import save
-    from neuroport.lowering import cheapest, price
     from neuroport.netx import read
+    from neuroport.targets.lowering import bills as price
 
-    bills = price(
+    bills, lowered = price(
         read(graph, steps=steps),
         target,
         carrier=carrier,
         align=align,
         power_of_two_interval=power_of_two_interval,
+        minimize=minimize,
     )
-    lowered = cheapest(bills)
     say = _Out(as_json)
     for bill in bills:
         say.line(f"{'*' if bill.graph is lowered else ' '} {bill}")
@@ -378,6 +386,7 @@ def _minimize(
 @click.option("--trace", "trace_path", type=_path, required=True, help="Trace of that network.")
 @click.option("--frames", type=_path, help="Frames of the trace, to count the first synapse.")
 @click.option("--results", type=_path, help="demo.json, for accuracy, comparisons and times.")
+@click.option("--target", help="A chip or board (or its TOML) whose cores the page shows.")
 @click.option("-o", "--out", type=_path, required=True, help="HTML page to write.")
 @_json_option
 def report(
@@ -385,6 +394,7 @@ def report(
     trace_path: Path,
     frames: Path | None,
     results: Path | None,
+    target: str | None,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -396,14 +406,16 @@ def report(
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
+    from neuroport.targets.target import load_target
 
+    board = load_target(target) if target is not None else None
     trace = Trace.load(trace_path)
     graph = read(network, steps=trace.steps if is_stock(network) else None)
     extra = read_json(results) if results is not None else None
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
     try:
-        page = write_page(graph, trace, out, results=extra, frames=data)
+        page = write_page(graph, trace, out, results=extra, frames=data, target=board)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if extra is None:
             raise
@@ -449,24 +461,72 @@ def show(network: Path, steps: int | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("network", type=_path)
-@click.option("--target", default="lava-cpu", show_default=True)
+@_target_option
 @_steps_option
 @_json_option
 def check(network: Path, target: str, steps: int | None, as_json: bool) -> None:
-    """List every rule of the target that NETWORK breaks; exit 1 if there is one."""
+    """List every rule of the target that NETWORK breaks, and on a chip what does not fit.
+
+    Exit 1 if a rule is broken or the network does not fit.
+    """
     from dataclasses import asdict
 
     from neuroport.lowering.rules import rules_of, violations
     from neuroport.netx import read
+    from neuroport.targets.checking import check as check_on_chip
+    from neuroport.targets.lowering import is_chip
+    from neuroport.targets.target import load_target
 
+    out = _Out(as_json)
+    if is_chip(target):
+        board = load_target(target)
+        verdict = check_on_chip(read(network, steps=steps), board)
+        for line in verdict.lines():
+            out.line(line)
+        out.result(verdict.to_dict())
+        sys.exit(0 if verdict else 1)
     names = [rule.__name__ for rule in rules_of(target)]
     found = list(violations(read(network, steps=steps), target))
-    out = _Out(as_json)
     for violation in found:
         out.line(str(violation))
     out.line(f"{network}: {len(found)} violations of {len(names)} rules for {target}")
     out.result({"target": target, "rules": names, "violations": [asdict(v) for v in found]})
     sys.exit(1 if found else 0)
+
+
+@cli.command()
+@click.argument("name", required=False)
+@click.option("--fit", is_flag=True, help="Published tables against the resource formulas.")
+@_json_option
+def targets(name: str | None, fit: bool, as_json: bool) -> None:
+    """List chips and boards; of NAME (or a TOML file) every value with its source."""
+    from dataclasses import asdict
+
+    from neuroport.targets.published import summary, tables
+    from neuroport.targets.target import KEYS, load_target
+    from neuroport.targets.target import names as shipped
+
+    out = _Out(as_json)
+    if fit:
+        found = tables()
+        for table in found:
+            for line in (*table.lines(), ""):
+                out.line(line)
+        out.line(summary(found))
+        out.result({"tables": [table.to_dict() for table in found]})
+    elif name is None:
+        boards = [load_target(board) for board in shipped()]
+        for board in boards:
+            out.line(f"{board.name:14} {board.capacity:>8,} cores  {board.summary}")
+        out.result({"targets": {board.name: board.capacity for board in boards}})
+    else:
+        board = load_target(name)
+        out.line(f"{board.name}: {board.summary}; nothing here was measured on hardware")
+        for key, value in board.values.items():
+            shown = "no limit known" if value.value is None else str(value.value).lower()
+            out.line(f"{key:20} {shown:>14}  {KEYS[key][1]} ({value.confidence}: {value.source})")
+        values = {key: asdict(value) for key, value in board.values.items()}
+        out.result({"name": board.name, "summary": board.summary, "values": values})
 
 
 @cli.command()

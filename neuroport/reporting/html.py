@@ -17,10 +17,13 @@ from neuroport.backends.trace import Trace, is_spiking
 from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Relay, Synapse
+from neuroport.reporting.cores import cores
 from neuroport.reporting.drawing import drawing
 from neuroport.reporting.raster import PANELS, ROWS, rasters
 from neuroport.reporting.summary import accuracies, seconds, verdict
 from neuroport.reporting.wording import by, kernel
+from neuroport.targets.checking import check
+from neuroport.targets.target import Target
 
 
 def report(
@@ -30,6 +33,7 @@ def report(
     *,
     results: Mapping[str, Any] | None = None,
     frames: npt.NDArray[Any] | None = None,
+    target: Target | None = None,
 ) -> Path:
     """Write a self-contained HTML page about one run of a network, atomically.
 
@@ -40,6 +44,7 @@ def report(
         results: what else is known, as the demo stores it: ``name``, ``recipe``, ``accuracy``,
             ``comparisons``, ``seconds``, ``versions``, ``graph``; every key is optional.
         frames: the frames (T, N, *shape) of that run, so that the synapse of the input is counted.
+        target: a chip or board whose cores the page shows, by how full they would be.
 
     Raises:
         CompareError: the trace belongs to another network, or to other frames.
@@ -53,6 +58,8 @@ def report(
         verdict=verdict(found),
         accuracies=accuracies(found),
         drawing=drawing(graph),
+        chip=check(graph, target) if target is not None else None,
+        cores=cores,
         facts=_facts(graph, found),
         rasters=rasters(trace),
         spiking=[name for name, kind in trace.kinds.items() if is_spiking(kind)],

@@ -36,6 +36,7 @@ VERBS = (
     "report",
     "show",
     "check",
+    "targets",
     "backends",
 )
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")  # escape codes, carriage returns: all but lines

@@ -59,6 +59,8 @@ LIGHT = (
     "neuroport.recipe",
     "neuroport.reporting",
     "neuroport.reporting.",
+    "neuroport.targets",
+    "neuroport.targets.",
     "neuroport.training",
 )
 # These are for torch or Lava, and for nobody else.

@@ -389,3 +389,39 @@ def test_the_page_says_why_runs_differ(tmp_path: Path) -> None:
     assert outcome.cause is not None
     assert f"Cause: {outcome.cause.kind}: {outcome.cause.sentence}." in shown
     assert "At that neuron, given what arrived, the neuron of got should have given" in shown
+
+
+def test_cores_are_drawn_by_fill_only_where_a_chip_is_named(tmp_path: Path) -> None:
+    from neuroport.targets.resources import resources
+    from neuroport.targets.target import load_target
+
+    assert "Cores on" not in page(tmp_path)
+    chip = load_target("oheo-gulch")
+    shown = page(tmp_path, target=chip)
+    assert "not run on hardware" in words(shown)
+    found = resources(run()[0], chip)
+    assert str(found) in words(shown)
+    start = shown.index("<svg", shown.index('aria-labelledby="cores"'))
+    svg = ElementTree.fromstring(shown[start : shown.index("</svg>", start) + 6])
+    filled = svg.findall("g/rect")
+    assert len(filled) == found.cores
+    assert len(svg.findall("rect")) == 120
+    titles = [title.text or "" for title in svg.findall("g/title")]
+    assert [title.split(":")[0] for title in titles] == [p.layer.name for p in found.placed]
+    shades = [float(rect.get("fill-opacity", "nan")) for rect in filled]
+    wanted = [max(0.12, p.fraction) for p in found.placed for _ in range(p.cores)]
+    assert shades == pytest.approx(wanted, abs=0.006)
+
+
+def test_cores_of_many_chips_are_drawn_up_to_sixteen_chips() -> None:
+    from dataclasses import replace
+
+    from neuroport.reporting.cores import cores
+    from neuroport.targets.resources import resources
+    from neuroport.targets.target import Value, load_target
+
+    chip = load_target("loihi2")
+    tiny = replace(chip, values={**chip.values, "cores": Value(1, "test", "seen")})
+    found = resources(run()[0], tiny)
+    svg = ElementTree.fromstring(cores(replace(found, placed=found.placed * 20)))
+    assert len(svg.findall("rect")) == len(svg.findall("g/rect")) == 16

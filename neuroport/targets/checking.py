@@ -1,0 +1,102 @@
+"""Whether a network runs on a chip: rules, room, and what would mend it, in words and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from neuroport.graph.graph import Graph
+from neuroport.targets.changes import Change, changes, shortfall
+from neuroport.targets.layers import layers
+from neuroport.targets.resources import TITLES, Resources, resources
+from neuroport.targets.rules import REFUSED, Finding, findings, rule_names
+from neuroport.targets.target import Target
+
+CAVEAT = "estimated by formulas fitted to public tables (targets --fit); not run on hardware"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What stands between a network and a target; ``changes`` is empty where it fits."""
+
+    findings: tuple[Finding, ...]
+    resources: Resources
+    shortfall: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def refused(self) -> int:
+        """Number of broken rules."""
+        return sum(finding.severity == REFUSED for finding in self.findings)
+
+    def __bool__(self) -> bool:
+        return self.resources.fits and not self.refused
+
+    def lines(self) -> Iterator[str]:
+        """For a terminal: findings, a line per population, the sum, and what to change."""
+        yield from (str(finding) for finding in self.findings if finding.severity == REFUSED)
+        yield from self._unproven()
+        yield from _table(self.resources)
+        yield str(self.resources)
+        for line in self.shortfall:
+            yield f"does not fit: {line}"
+        if self.shortfall and not self.changes:
+            yield "no change of weight bits, of channels or of the board alone makes it fit"
+        for change, name in zip(self.changes, ("cheapest change", *["or"] * 9), strict=False):
+            yield f"{name}: {change}"
+        unproven = len(self.findings) - self.refused
+        yield (
+            f"{'fits' if self.resources.fits else 'does not fit'} {self.resources.target.name}, "
+            f"{self.refused} violations of {len(rule_names())} rules, {unproven} unproven on "
+            f"hardware; {CAVEAT}"
+        )
+
+    def _unproven(self) -> Iterator[str]:
+        """One line per rule: the first node in words, how many more there are."""
+        by_rule: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            if finding.severity != REFUSED:
+                by_rule.setdefault(finding.rule, []).append(finding)
+        for first, *rest in by_rule.values():
+            yield f"{first}{f' and {len(rest)} more such nodes' if rest else ''}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "target": self.resources.target.name,
+            "fits": self.resources.fits,
+            "rules": rule_names(),
+            "violations": [asdict(f) for f in self.findings if f.severity == REFUSED],
+            "unproven": [asdict(f) for f in self.findings if f.severity != REFUSED],
+            "resources": self.resources.to_dict(),
+            "shortfall": list(self.shortfall),
+            "changes": [asdict(change) for change in self.changes],
+            "caveat": CAVEAT,
+        }
+
+
+def check(graph: Graph, target: Target) -> Verdict:
+    """Check ``graph`` against the rules of ``target`` and place it on its cores."""
+    shapes = layers(graph)
+    found = resources(shapes, target)
+    missing = tuple(shortfall(found))
+    tried = tuple(changes(shapes, found)) if missing else ()
+    return Verdict(tuple(findings(graph, target)), found, missing, tried)
+
+
+def _table(found: Resources) -> Iterator[str]:
+    width = max([10, *(len(p.layer.name) for p in found.placed)])
+    yield (
+        f"{'population':{width}} {'shape':>12} {'tile x,y,c':>12} {'cores':>6} {'neurons':>8} "
+        f"{'synapses':>9} {'axons':>7} {'full':>5}  bound by"
+    )
+    for p in found.placed:
+        full = p.tiling.full
+        shape = "x".join(map(str, p.layer.shape))
+        tile = ",".join(map(str, p.tiling.tile))
+        axons = full.axon_map_words + full.axon_memory_words
+        yield (
+            f"{p.layer.name:{width}} {shape:>12} {tile:>12} {p.cores:>6,} {full.neurons:>8,} "
+            f"{full.synapse_words:>9,} {axons:>7,} {p.fraction:>5.0%}  {TITLES[p.binding]}"
+        )

@@ -1,0 +1,150 @@
+"""What a core must hold of each population: shapes, synapses, readers; no weights.
+
+A population stands for itself: a neuron of K levels is K populations, each with its own copy of
+the synapses, and a relay is a population like any other. The frames come from outside and take no
+cores.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import (
+    KIND,
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    IntArray,
+    Node,
+    Recurrent,
+    Relay,
+    ResonateFire,
+    is_population,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """One synapse of a population.
+
+    Attributes:
+        kind: ``conv`` or ``dense``.
+        axons: input channels times kernel taps, or inputs of a dense synapse.
+        bits: of a weight, :func:`weight_bits`.
+        copies: populations whose messages it takes; each has its own axons.
+        spread: sums of a neuron that it reaches, 2 where a neuron has a real and an imaginary one.
+        outside: whether it takes the frames, whose size is given.
+    """
+
+    kind: str
+    axons: int
+    bits: int
+    copies: int = 1
+    spread: int = 1
+    outside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One population; ``readers`` are the names of those it sends to, and by what kind of synapse.
+
+    ``levels`` counts the populations with its dendrite and its readers, itself included: the K of a
+    K-level unit.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    arriving: tuple[Arriving, ...]
+    readers: tuple[tuple[str, str], ...] = ()
+    levels: int = 1
+
+    @property
+    def neurons(self) -> int:
+        """Neurons of the population."""
+        return int(np.prod(self.shape))
+
+
+def weight_bits(weight: IntArray) -> int:
+    """Bits that lava-dl stores of each weight: without common low zeros, with a sign if needed."""
+    together = int(np.bitwise_or.reduce(np.abs(weight).ravel()))
+    if together == 0:
+        return 1
+    zeros = (together & -together).bit_length() - 1
+    low, high = int(weight.min()) >> zeros, int(weight.max()) >> zeros
+    if low < 0 < high:
+        return 1 + max((-low - 1).bit_length(), high.bit_length())
+    return max(-low, high).bit_length()
+
+
+def layers(graph: Graph) -> tuple[Layer, ...]:
+    """The populations of ``graph``, in its order."""
+    nodes = {node.name: node for node in graph}
+    readers: dict[str, list[tuple[str, str]]] = {name: [] for name in nodes}
+    found = []
+    for node in graph:
+        if not is_population(node):
+            continue
+        arriving = []
+        for name in node.inputs:
+            synapse = nodes[name]
+            assert isinstance(synapse, (Conv, Dense))
+            sources = [found for source in synapse.inputs for found in _sources(nodes, source)]
+            for source in sources:
+                readers[source.name].append((node.name, KIND[type(synapse)]))
+            outside = any(isinstance(source, Input) for source in sources)
+            spread = 1 + isinstance(node, ResonateFire)
+            arriving.append(_arriving(synapse, len(sources), spread, outside))
+        if isinstance(node, Recurrent):
+            readers[node.name].append((node.name, "dense"))
+            arriving.append(Arriving("dense", len(node.weight), weight_bits(node.weight)))
+        found.append((node, tuple(arriving)))
+    units = _units([node for node, _ in found], readers)
+    return tuple(
+        Layer(
+            node.name,
+            KIND[type(node)],
+            graph.facts(node.name).shape,
+            arriving,
+            tuple(readers[node.name]),
+            units[node.name],
+        )
+        for node, arriving in found
+    )
+
+
+def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -> dict[str, int]:
+    """How many populations share a dendrite and, past their relays, those who read them."""
+    relays = {node.name for node in populations if isinstance(node, Relay)}
+    ends: dict[str, frozenset[str]] = {}
+    for node in reversed(populations):  # readers come later, a population itself excepted
+        named = {name for name, _ in readers[node.name]}
+        past = [ends[name] for name in named & relays if name in ends]
+        ends[node.name] = frozenset(named - relays).union(*past)
+    keys = {node.name: (node.inputs, ends[node.name]) for node in populations}
+    number = Counter(key for name, key in keys.items() if name not in relays)
+    return {name: 1 if name in relays else number[key] for name, key in keys.items()}
+
+
+def _sources(nodes: dict[str, Node], name: str) -> list[Node]:
+    """The populations or inputs behind a delay, which is part of a synapse on a chip."""
+    node = nodes[name]
+    if not isinstance(node, Delay):
+        return [node]
+    return [found for source in node.inputs for found in _sources(nodes, source)]
+
+
+def _arriving(synapse: Conv | Dense, copies: int, spread: int, outside: bool) -> Arriving:
+    weight = synapse.weight
+    bits = weight_bits(weight)
+    if isinstance(synapse, Dense):
+        return Arriving("dense", weight.shape[1], bits, copies, spread, outside)
+    # groups are written out: whether hardware has grouped convolutions is not documented
+    channels = weight.shape[1] * synapse.groups
+    taps = int(np.prod(weight.shape[2:]))
+    return Arriving("conv", channels * taps, bits, copies, spread, outside)

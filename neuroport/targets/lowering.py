@@ -1,0 +1,178 @@
+"""Lowering for a chip: the same passes, priced in cores.
+
+:mod:`neuroport.lowering` carries the shortcuts in every way; here each result is checked against
+the chip's rules and placed on its cores, and the one with the fewest cores is taken (of those, the
+one that takes least time on Lava's CPU simulator). A graph that needs more chips than the target
+has is lowered all the same: ``check`` says what would make it fit. Not run on hardware.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuroport.errors import IllegalError, TargetError
+from neuroport.graph.graph import Graph
+from neuroport.lowering import Bill, cheapest, price
+from neuroport.lowering.rules import RULES
+from neuroport.targets.resources import Resources, resources
+from neuroport.targets.rules import WIDTHS, refusals
+from neuroport.targets.target import Target, load_target
+
+MINIMIZE = ("time", "cores")
+
+
+@dataclass(frozen=True, slots=True)
+class ChipBill:
+    """One way to lower a graph for a chip; ``resources`` also where the chip's rules refuse it."""
+
+    bill: Bill
+    resources: Resources | None
+    refusal: str
+
+    @property
+    def graph(self) -> Graph | None:
+        """The lowered graph, None where it is refused."""
+        return None if self.refusal else self.bill.graph
+
+    def __str__(self) -> str:
+        if self.resources is None:
+            return str(self.bill)
+        found = self.resources
+        fits = "" if found.fits else ", more than there are"
+        if found.impossible:
+            fits = f", but {found.impossible[0].layer.name} does not fit a core"
+        line = f"{self.bill}; {self.resources.cores:,} cores, {self.resources.chips} chips{fits}"
+        return f"{line}; {self.refusal}" if self.refusal else line
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        found = {**self.bill.to_dict(), "refusal": self.refusal}
+        if self.resources is not None:
+            found |= {"cores": self.resources.cores, "chips": self.resources.chips}
+        return found
+
+
+def is_chip(target: str) -> bool:
+    """Whether a target's name means a chip or board, not the simulator."""
+    return target not in RULES
+
+
+def price_on(
+    graph: Graph,
+    target: Target,
+    *,
+    carrier: str = "all",
+    align: str = "all",
+    power_of_two_interval: bool = False,
+) -> list[ChipBill]:
+    """Ways to carry the shortcuts of ``graph``, each with its cores on ``target`` or its refusal.
+
+    Args: as for :func:`neuroport.lowering.price`; the interval between samples is made a power of
+    two wherever the chip's reset asks for it.
+    """
+    padded = power_of_two_interval or bool(target["power_of_two_reset"])
+    bills = price(graph, WIDTHS, carrier=carrier, align=align, power_of_two_interval=padded)
+    return [_on_chip(bill, target) for bill in bills]
+
+
+def _on_chip(bill: Bill, target: Target) -> ChipBill:
+    if bill.graph is None:
+        return ChipBill(bill, None, bill.refusal)
+    found = resources(bill.graph, target)
+    broken = refusals(bill.graph, target)
+    refusal = ""
+    if broken:
+        more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
+        refusal = f"illegal for {target.name}: {broken[0]}{more}"
+    return ChipBill(bill, found, refusal)
+
+
+def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
+    """The graph of the possible bill with the fewest cores, or with the least time.
+
+    One of which a population does not fit a core is taken only where there is no other.
+
+    Raises:
+        IllegalError: all were refused.
+    """
+    possible = []
+    for bill in bills:
+        if bill.graph is not None and bill.resources is not None and bill.bill.cost is not None:
+            seconds = bill.bill.cost.step_seconds
+            cores = bill.resources.cores
+            order = (cores, seconds) if minimize == "cores" else (seconds, cores)
+            possible.append(((len(bill.resources.impossible), *order), bill.graph))
+    if not possible:
+        raise IllegalError(next((b.refusal for b in bills if b.resources), bills[0].refusal))
+    return min(possible, key=lambda pair: pair[0])[1]
+
+
+def lower(
+    graph: Graph,
+    target: str | Path = "lava-cpu",
+    *,
+    carrier: str = "auto",
+    align: str = "auto",
+    power_of_two_interval: bool = False,
+    minimize: str = "auto",
+) -> Graph:
+    """Lower ``graph`` for ``target`` and check it against the target's rules.
+
+    Args:
+        target: ``lava-cpu``, a chip or board by name, or a TOML file of one.
+        carrier: how shortcuts are carried, a key of ``neuroport.lowering.CARRIERS``, or ``auto``.
+        align: what makes early branches late, ``relays``, ``delays`` in the synapses, or ``auto``.
+        power_of_two_interval: let samples follow each other every ``2**k`` steps; always so where
+            the chip's reset asks for it.
+        minimize: ``time`` on Lava's CPU simulator, ``cores`` of a chip, or ``auto``: cores where
+            there are some.
+
+    Raises:
+        TargetError: no such target, carrier, alignment or thing to minimize.
+        IllegalError: the rules broken, or why the carrier cannot carry this network.
+    """
+    return bills(
+        graph,
+        target,
+        carrier=carrier,
+        align=align,
+        power_of_two_interval=power_of_two_interval,
+        minimize=minimize,
+    )[1]
+
+
+def bills(
+    graph: Graph,
+    target: str | Path,
+    *,
+    carrier: str = "auto",
+    align: str = "auto",
+    power_of_two_interval: bool = False,
+    minimize: str = "auto",
+) -> tuple[list[Bill] | list[ChipBill], Graph]:
+    """Every way that :func:`lower` considers, and the graph that it takes; args as there."""
+    if minimize not in ("auto", *MINIMIZE):
+        raise TargetError(f"cannot minimize {minimize!r}; use auto, {' or '.join(MINIMIZE)}")
+    if is_chip(str(target)):
+        chip = load_target(target)
+        way = "cores" if minimize == "auto" else minimize
+        on_chip = price_on(
+            graph,
+            chip,
+            carrier=carrier,
+            align=align,
+            power_of_two_interval=power_of_two_interval,
+        )
+        return on_chip, cheapest_on(on_chip, way)
+    if minimize == "cores":
+        raise TargetError(f"{target} has no cores to minimize; name a chip such as 'loihi2'")
+    found = price(
+        graph,
+        str(target),
+        carrier=carrier,
+        align=align,
+        power_of_two_interval=power_of_two_interval,
+    )
+    return found, cheapest(found)

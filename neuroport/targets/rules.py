@@ -1,0 +1,279 @@
+"""Rules of a chip: what the integers alone do not say. One named function each.
+
+The widths of weights, thresholds, biases, decays and sums are those of Lava's fixed-point models,
+which Loihi 2 shares (:mod:`neuroport.lowering.rules`). A finding is *refused*, or *unproven* where
+no public source shows the construct running on hardware. Sources: docstrings, and the target's
+file. Not checked on hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from neuroport.graph import integers
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import (
+    KIND,
+    Conv,
+    Delay,
+    Delta,
+    Dense,
+    Input,
+    Lif,
+    Node,
+    Readout,
+    Recurrent,
+    Relay,
+    ResonateFire,
+    SigmaDelta,
+    is_population,
+)
+from neuroport.lowering import rules as widths
+from neuroport.targets.target import Target
+
+REFUSED, UNPROVEN = "refused", "unproven on hardware"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that a node breaks (``refused``), or cannot be known to keep (``unproven``)."""
+
+    rule: str
+    node: str
+    message: str
+    severity: str = REFUSED
+
+    def __str__(self) -> str:
+        mark = "" if self.severity == REFUSED else f"{self.severity}: "
+        return f"{self.node}: {mark}{self.message} [{self.rule}]"
+
+
+Found = tuple[str, str] | None  # severity and message
+Rule = Callable[[Graph, Node, Target], Found]
+
+
+def interval_is_a_power_of_two(graph: Graph, node: Node, target: Target) -> Found:
+    """On Loihi 2 states reset every 2**k steps (NeuroBench's and mlGeNN's scripts)."""
+    spaced = graph.interval & (graph.interval - 1)
+    if not isinstance(node, Input) or not target["power_of_two_reset"] or not spaced:
+        return None
+    return REFUSED, (
+        f"samples follow each other every {graph.interval} steps, and states reset every 2**k; "
+        "lower with --power-of-two-interval"
+    )
+
+
+def messages_fit(graph: Graph, node: Node, target: Target) -> Found:
+    """Graded messages, the sign included, have at most the payload's bits."""
+    facts = graph.facts(node.name)
+    if facts.wire != "messages" or isinstance(node, Delay):
+        return None
+    bits = target["message_bits"]
+    low, high = int(facts.low.min()), int(facts.high.max())
+    if bits == 1:
+        return (
+            None
+            if (low, high) in ((0, 0), (0, 1))
+            else (
+                REFUSED,
+                f"messages {low}..{high} are graded and the chip sends spikes only; "
+                "lower with --carrier unroll, or encode the frames as spikes",
+            )
+        )
+    if isinstance(node, SigmaDelta):  # checked while an engine runs
+        return None
+    if not -(1 << (bits - 1)) <= low <= high < 1 << (bits - 1):
+        return REFUSED, f"messages {low}..{high} need more than {bits} bits; shift them right"
+    return None
+
+
+def neuron_exists(graph: Graph, node: Node, target: Target) -> Found:
+    """The chip, or a public library for it, has the neuron.
+
+    Evidence: LIF, LIFReset, Sigma, Delta, SigmaDelta and GradedVec ran on Loihi 2 (notebooks of
+    lava-dl, lava_va). Rounding, and Izhikevich's resonator, exist in Python only; Lava's other
+    resonator has no published run.
+    """
+    if not is_population(node) or isinstance(node, (Lif, Recurrent, Readout)):
+        return None
+    kind = KIND[type(node)]
+    if not target["programmable"]:
+        spikes = isinstance(node, Relay) and int(graph.facts(node.name).high.max()) <= 1
+        return (
+            None
+            if spikes
+            else (
+                REFUSED,
+                f"a {kind} needs programmable neurons; the chip has leaky integrate-and-fire only",
+            )
+        )
+    if target["custom_neurons"]:
+        return None
+    if isinstance(node, Relay) and node.shift:
+        return REFUSED, (
+            f"it rounds (>> {node.shift}), which runs on the CPU only: no neuron of Lava does it; "
+            "train a network that projects spikes, or bring microcode (custom_neurons in a "
+            "target file)"
+        )
+    if isinstance(node, ResonateFire):
+        if node.izhikevich:
+            return REFUSED, (
+                "Izhikevich's resonator runs on the CPU only; use the resonator that fires by "
+                "phase, or bring microcode (custom_neurons in a target file)"
+            )
+        return UNPROVEN, "no run of Lava's resonator on a chip is published; try it alone first"
+    return None
+
+
+def delays_exist(graph: Graph, node: Node, target: Target) -> Found:
+    """Convolutions cannot delay messages; dense synapses can, up to the target's limit."""
+    if isinstance(node, Conv) and not target["convolution_delay"]:
+        held = [name for name in node.inputs if isinstance(graph[name], Delay)]
+        if node.lag or held:
+            cure = "lower with --align relays" if node.lag else "train without axonal delays"
+            return REFUSED, f"a convolution cannot delay messages; {cure}"
+    if isinstance(node, Dense):
+        longest = node.lag + int(node.delay.max()) + max(_held(graph, n) for n in node.inputs)
+        if longest > target["delay"]:
+            return REFUSED, f"it delays by {longest} steps, more than {target['delay']}; shorten it"
+    return None
+
+
+def _held(graph: Graph, name: str) -> int:
+    node = graph[name]
+    if not isinstance(node, Delay):
+        return 0
+    return node.steps + max(_held(graph, source) for source in node.inputs)
+
+
+def geometry_fits(graph: Graph, node: Node, target: Target) -> Found:
+    """Kernel, stride, padding and dilation fit their fields (8-bit signed in Lava)."""
+    if not isinstance(node, Conv):
+        return None
+    sizes = (*node.weight.shape[2:], *node.stride, *node.padding, *node.dilation)
+    if max(sizes) > target["kernel"]:
+        return REFUSED, (
+            f"kernel, stride, padding or dilation reaches {max(sizes)}, more than "
+            f"{target['kernel']}; use a smaller one"
+        )
+    return None
+
+
+def exponent_fits(graph: Graph, node: Node, target: Target) -> Found:
+    """The exponent of the weights fits its field, as far as the field is known."""
+    if not isinstance(node, (Conv, Dense)) or node.exponent <= target["weight_exponent"]:
+        return None
+    return UNPROVEN, (
+        f"its weights have exponent {node.exponent}; more than {target['weight_exponent']} was "
+        "not seen on a chip, use a coarser LSB for its stream"
+    )
+
+
+def constants_are_shared(graph: Graph, node: Node, target: Target) -> Found:
+    """A LIF process of Lava has one threshold and one pair of decays for all of its neurons."""
+    if not isinstance(node, (Lif, Recurrent)):
+        return None
+    for field in ("threshold", "current_decay", "voltage_decay"):
+        values = getattr(node, field)
+        if int(values.min()) != int(values.max()):
+            return REFUSED, (
+                f"{field} differs between channels, a population on the chip has one; fold the "
+                "difference into weights, or make a population of each value"
+            )
+    return None
+
+
+def readout_does_not_fire(graph: Graph, node: Node, target: Target) -> Found:
+    """A readout is a LIF on the chip; its potential must stay below the largest threshold."""
+    if not isinstance(node, Readout):
+        return None
+    facts = graph.facts(node.name)
+    top = int(facts.reach_high.max()) + max(0, int(node.bias.max()))
+    worst = top * graph.interval
+    if worst <= integers.THRESHOLD_MAX:
+        return None
+    return UNPROVEN, (
+        f"its potential can reach {worst:,} in the worst case and would fire beyond "
+        f"{integers.THRESHOLD_MAX:,}, the largest threshold; compare with the reference's maximum"
+    )
+
+
+def dendrite_is_known(graph: Graph, node: Node, target: Target) -> Found:
+    """Several convolutions into one population, and grouped ones, have no published run."""
+    if isinstance(node, Conv) and node.groups > 1:
+        return UNPROVEN, (
+            f"{node.groups} groups: grouped convolutions on a chip are not documented; write the "
+            "kernel in full"
+        )
+    if not is_population(node):
+        return None
+    synapses = [graph[name] for name in node.inputs]
+    merged = sum(len(synapse.inputs) for synapse in synapses if isinstance(synapse, Conv))
+    if merged > 1:
+        return UNPROVEN, (
+            f"{merged} convolutions meet here; exact on Lava's CPU simulator, no run on a chip is "
+            "published: try it on two layers first"
+        )
+    return None
+
+
+def reset_exists(graph: Graph, node: Node, target: Target) -> Found:
+    """Sigma-delta populations have no reset in Lava; neuroport's is the CPU simulator's."""
+    if not isinstance(node, (Delta, SigmaDelta)) or target["custom_neurons"]:
+        return None
+    return UNPROVEN, "it has no reset in Lava; run one sample after each boot, or compare a stream"
+
+
+def width_is_exact(graph: Graph, node: Node, target: Target) -> Found:
+    """Wide feature maps lose spikes in lava-dl's compiler (its own warning)."""
+    limit = target.limit("exact_width")
+    if not isinstance(node, Conv) or limit is None:
+        return None
+    width = max(graph.facts(name).shape[-1] for name in (node.name, *node.inputs))
+    if width <= limit:
+        return None
+    return UNPROVEN, (
+        f"a feature map of {width} columns, more than {limit}: the compiler warns that spikes of "
+        "some columns may get lost; use smaller frames"
+    )
+
+
+RULES: tuple[Rule, ...] = (
+    interval_is_a_power_of_two,
+    messages_fit,
+    neuron_exists,
+    delays_exist,
+    geometry_fits,
+    exponent_fits,
+    constants_are_shared,
+    readout_does_not_fire,
+    dendrite_is_known,
+    reset_exists,
+    width_is_exact,
+)
+WIDTHS = "lava-cpu"  # whose rules hold on the chips, too
+
+
+def rule_names() -> list[str]:
+    """Every rule that is checked on a chip."""
+    return [rule.__name__ for rule in (*widths.rules_of(WIDTHS), *RULES)]
+
+
+def findings(graph: Graph, target: Target) -> Iterator[Finding]:
+    """Everything that stands between ``graph`` and ``target``, in the order of the graph."""
+    for node in graph:
+        for check in widths.rules_of(WIDTHS):
+            message = check(graph, node)
+            if message is not None:
+                yield Finding(check.__name__, node.name, message)
+        for rule in RULES:
+            found = rule(graph, node, target)
+            if found is not None:
+                severity, message = found
+                yield Finding(rule.__name__, node.name, message, severity)
+
+
+def refusals(graph: Graph, target: Target) -> list[Finding]:
+    """The findings that forbid a run."""
+    return [finding for finding in findings(graph, target) if finding.severity == REFUSED]

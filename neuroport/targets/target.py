@@ -1,0 +1,192 @@
+"""Chips and boards as data: what a network may ask of a target, each value with its source.
+
+A target is a TOML file: ``summary``, a table for each key of ``KEYS`` with ``value``, ``source``
+and ``confidence``, and ``base``, the target (a shipped name, or a file beside it) whose values it
+takes where it gives none. So a board is a chip's name and a number of chips, and needs no code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from neuroport.errors import StorageError, TargetError
+from neuroport.files import read_bytes
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+CONFIDENCE = {
+    "seen": "read in a primary source: code, notebook, repository",
+    "tested": "measured on Lava's CPU simulator",
+    "second-hand": "read in another's account of the primary source",
+    "derived": "computed from published numbers",
+    "recalled": "known, without a source at hand",
+}
+NONE = "none"  # a limit that does not exist, or that nobody published
+
+_COUNT, _LIMIT, _TRUTH = "whole number", "whole number or none", "true or false"
+# key -> (what it holds, what it means)
+KEYS: dict[str, tuple[str, str]] = {
+    "chips": (_COUNT, "chips of the board"),
+    "cores": (_COUNT, "neuron cores of a chip that a network can have"),
+    "neurons": (_COUNT, "neurons of a core"),
+    "memory_words": (_LIMIT, "64-bit words of a core, all together"),
+    "synapse_words": (_LIMIT, "64-bit words of a core for synapses"),
+    "axon_map_words": (_LIMIT, "64-bit words of a core for the map of its axons"),
+    "axon_memory_words": (_LIMIT, "64-bit words of a core for the lists of its axons"),
+    "axons_in": (_LIMIT, "axons that end in a core"),
+    "message_bits": (_COUNT, "bits of a message, the sign included; 1: spikes only"),
+    "delay": (_COUNT, "steps by which a dense synapse can delay a message"),
+    "convolution_delay": (_TRUTH, "whether a convolution can delay a message"),
+    "kernel": (_COUNT, "largest kernel, stride, padding or dilation of a convolution"),
+    "weight_exponent": (_COUNT, "largest exponent of a synapse's weights"),
+    "exact_width": (_LIMIT, "widest feature map from which no spike is known to be dropped"),
+    "power_of_two_reset": (_TRUTH, "whether states reset every 2**k steps only"),
+    "programmable": (_TRUTH, "whether neurons other than leaky integrate-and-fire exist"),
+    "custom_neurons": (_TRUTH, "whether neurons that no public library has can be added"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One fact about a target; ``value`` is None where there is no limit."""
+
+    value: int | bool | None
+    source: str
+    confidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A chip or a board; ``values`` holds every key of ``KEYS``."""
+
+    name: str
+    summary: str
+    values: dict[str, Value]
+
+    def __getitem__(self, key: str) -> int:
+        """A count or a truth."""
+        found = self.values[key].value
+        assert found is not None
+        return found
+
+    def limit(self, key: str) -> int | None:
+        """A limit, None where there is none."""
+        return self.values[key].value
+
+    @property
+    def capacity(self) -> int:
+        """Cores of the whole board."""
+        return self["chips"] * self["cores"]
+
+
+def names() -> list[str]:
+    """The shipped targets, smallest first."""
+    folder = resources.files(__package__)
+    found = [p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml")]
+    return sorted(found, key=lambda name: (load_target(name).capacity, name))
+
+
+def load_target(name: str | Path) -> Target:
+    """A shipped target by name, or the TOML file at a path.
+
+    Raises:
+        TargetError: no such target; or the file misses a value, a source or a confidence, or
+            has one that it must not have.
+    """
+    return _load(str(name), Path(), ())
+
+
+def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
+    if name in trail:
+        raise TargetError(f"{trail[-1]}: base {name!r} leads back to itself; name a chip")
+    text, where, title = _text(name, folder)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TargetError(f"{title}: not TOML ({error}); mend the line it names") from error
+    summary, base = table.pop("summary", None), table.pop("base", None)
+    if not isinstance(summary, str) or not summary:
+        raise TargetError(f"{title}: summary is missing; say in a line what the target is")
+    if base is not None and not isinstance(base, str):
+        raise TargetError(f"{title}: base is {base!r}; name a target or its file")
+    values = dict(_load(base, where, (*trail, name)).values) if base is not None else {}
+    for key, entry in table.items():
+        values[key] = _value(title, key, entry)
+    missing = [key for key in KEYS if key not in values]
+    if missing:
+        key = missing[0]
+        more = f", and {', '.join(missing[1:])}" if missing[1:] else ""
+        raise TargetError(
+            f"{title}: {key} is missing ({KEYS[key][1]}){more}; give each a value, a source and a "
+            f"confidence, or name a base such as {'loihi2'!r}"
+        )
+    return Target(title, summary, values)
+
+
+def _text(name: str, folder: Path) -> tuple[str, Path, str]:
+    """Text of a target's file, the folder it lies in, and its name."""
+    shipped = resources.files(__package__) / f"{name}.toml"
+    path = folder / name
+    if not name.endswith(".toml") and "/" not in name and shipped.is_file():
+        return shipped.read_text(), folder, name
+    if not name.endswith(".toml") and not path.is_file():
+        known = sorted(p.name[:-5] for p in resources.files(__package__).iterdir())
+        known = [n for n in known if (resources.files(__package__) / f"{n}.toml").is_file()]
+        raise TargetError(
+            f"unknown target {name!r}; the targets are lava-cpu, {', '.join(known)}, "
+            "or a TOML file of your own"
+        )
+    try:
+        return read_bytes(path).decode(), path.parent, str(path)
+    except StorageError as error:
+        raise TargetError(error.message) from error
+    except UnicodeDecodeError as error:
+        raise TargetError(f"{path}: not text ({error.reason}); a target is a TOML file") from error
+
+
+def _value(title: str, key: str, entry: Any) -> Value:
+    if key not in KEYS:
+        near = difflib.get_close_matches(key, KEYS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(KEYS)}"
+        raise TargetError(f"{title}: unknown key {key!r}; {hint}")
+    if not isinstance(entry, dict):
+        raise TargetError(
+            f"{title}: {key} is {entry!r}; make it a table [{key}] with value, source, confidence"
+        )
+    for part in ("value", "source", "confidence"):
+        if part not in entry:
+            raise TargetError(f"{title}: {key} has no {part}; say {_wanted(key, part)}")
+    unknown = set(entry) - {"value", "source", "confidence"}
+    if unknown:
+        raise TargetError(f"{title}: {key} has an unknown part {min(unknown)!r}; remove it")
+    value, source, confidence = entry["value"], entry["source"], entry["confidence"]
+    if not isinstance(source, str) or not source.strip():
+        raise TargetError(f"{title}: {key} has no source; say {_wanted(key, 'source')}")
+    if confidence not in CONFIDENCE:
+        raise TargetError(
+            f"{title}: confidence of {key} is {confidence!r}; use {', '.join(CONFIDENCE)}"
+        )
+    kind = KEYS[key][0]
+    good = type(value) is bool if kind == _TRUTH else type(value) is int and 1 <= value < 1 << 31
+    if kind == _LIMIT and value == NONE:
+        value, good = None, True
+    if not good:
+        raise TargetError(f"{title}: {key} is {value!r}; it must be {_wanted(key, 'value')}")
+    return Value(value, source, confidence)
+
+
+def _wanted(key: str, part: str) -> str:
+    kind, meaning = KEYS[key]
+    return {
+        "value": f"a {kind} ({meaning})" if kind != _TRUTH else f"{kind} ({meaning})",
+        "source": "where the value is from",
+        "confidence": f"how well it is known: {', '.join(CONFIDENCE)}",
+    }[part]

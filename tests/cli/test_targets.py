@@ -1,0 +1,150 @@
+"""Chips on the command line: listed, checked against, lowered for; what does not fit is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Dense, Input, Lif, Readout
+from neuroport.graph.store import load, save
+from tests.cli.conftest import Neuroport
+
+SMALL = """\
+summary = "a chip of two cores"
+base = "loihi2"
+[cores]
+value = 2
+source = "test"
+confidence = "seen"
+"""
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A stem, a neuron, a skipped convolution, and classes: the shortcut is not yet aligned."""
+    weight = 2 * np.arange(-9, 9).reshape(1, 2, 3, 3).repeat(2, 0)
+    nodes = [
+        Input("frames", (2, 6, 6), bits=1),
+        Conv("stem", ("frames",), weight, padding=(1, 1)),
+        Lif("first", ("stem",), 9),
+        Conv("conv", ("first",), weight, padding=(1, 1)),
+        Lif("second", ("conv",), 9),
+        Dense("classes", ("first", "second"), np.full((3, 72), 2)),
+        Readout("potential", ("classes",)),
+    ]
+    return save(Graph(nodes, 3), tmp_path / "ideal.graph")
+
+
+@pytest.fixture
+def lowered(called: Neuroport, network: Path, tmp_path: Path) -> Path:
+    done = called("lower", network, "-o", "chip.graph", "--target", "loihi2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "chip.graph"
+
+
+def told(done: Any) -> Any:
+    return json.loads(done.stdout)
+
+
+def test_targets_lists_every_board_smallest_first(called: Neuroport, tmp_path: Path) -> None:
+    done = called("targets", cwd=tmp_path)
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        *("loihi2", "oheo-gulch", "loihi1", "kapoho-point", "vpx", "alia-point", "hala-point")
+    ]
+    assert told(called("targets", "--json", cwd=tmp_path))["targets"]["vpx"] == 1920
+
+
+def test_a_target_is_shown_with_the_source_of_every_value(
+    called: Neuroport, tmp_path: Path
+) -> None:
+    done = called("targets", "kapoho-point", cwd=tmp_path)
+    (chips,) = [line for line in done.stdout.splitlines() if line.startswith("chips ")]
+    assert chips.split()[1] == "8"
+    assert "(seen: lava-dl 0.6.0, benchmark.ipynb of PilotNet counts 8" in chips
+    values = told(called("targets", "kapoho-point", "--json", cwd=tmp_path))["values"]
+    assert values["chips"]["value"] == 8
+    assert all(value["source"] for value in values.values())
+
+
+def test_the_fit_is_printed_with_its_residuals(called: Neuroport, tmp_path: Path) -> None:
+    lines = called("targets", "--fit", cwd=tmp_path).stdout.splitlines()
+    assert lines[-1].startswith(
+        "30 of 34 tiles have the published synapse words within 1 %, "
+        "33 of 34 layers the published cores;"
+    )
+    assert any(line.startswith("PilotNet SDNN: 61 cores published, 61") for line in lines)
+    found = told(called("targets", "--fit", "--json", cwd=tmp_path))["tables"]
+    conv3 = found[2]["rows"][3]
+    assert (conv3["layer"], round(conv3["residual"], 3)) == ("conv3", -0.2)
+
+
+def test_a_lowered_network_that_fits_ends_with_0(
+    called: Neuroport, lowered: Path, tmp_path: Path
+) -> None:
+    done = called("check", lowered, "--target", "oheo-gulch", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1].startswith("fits oheo-gulch, 0 violations of 20 rules")
+    assert "not run on hardware" in done.stdout
+    data = told(called("check", lowered, "--target", "oheo-gulch", "--json", cwd=tmp_path))
+    assert data["fits"]
+    assert data["resources"]["cores"] == len(data["resources"]["populations"])
+
+
+def test_a_network_that_was_not_lowered_breaks_rules_and_ends_with_1(
+    called: Neuroport, network: Path, tmp_path: Path
+) -> None:
+    done = called("check", network, "--target", "loihi2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "[skews_meet]" in done.stdout
+    assert "[interval_is_a_power_of_two]" in done.stdout
+
+
+def test_what_does_not_fit_is_told_with_the_cheapest_change(
+    called: Neuroport, lowered: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "small.toml").write_text(SMALL)
+    done = called("check", lowered, "--target", "small.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    cores = told(called("check", lowered, "--target", "loihi2", "--json", cwd=tmp_path))
+    need = cores["resources"]["cores"]
+    assert f"does not fit: {need} cores are needed, {need - 2} more than the 2 of" in done.stdout
+    assert "no change of weight bits, of channels or of the board alone" in done.stdout
+
+
+def test_lower_takes_the_fewest_cores_and_prints_what_each_way_takes(
+    called: Neuroport, network: Path, tmp_path: Path
+) -> None:
+    arguments = ("lower", network, "-o", "a.graph", "--target", "loihi2", "--minimize", "cores")
+    lines = called(*arguments, cwd=tmp_path).stdout.splitlines()
+    assert [line[0] for line in lines[:-1]].count("*") == 1
+    assert all("cores" in line for line in lines[:-1])
+    found = told(called(*arguments, "--json", cwd=tmp_path))
+    legal = [way["cores"] for way in found["carriers"] if not way["refusal"]]
+    check = told(called("check", "a.graph", "--target", "loihi2", "--json", cwd=tmp_path))
+    assert check["resources"]["cores"] == min(legal)
+    assert load(tmp_path / "a.graph").interval == 4
+
+
+def test_a_target_file_without_a_source_is_refused_in_one_line(
+    called: Neuroport, lowered: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.toml").write_text(SMALL.replace('source = "test"\n', ""))
+    for verb in (("check", lowered), ("lower", lowered, "-o", "x.graph")):
+        done = called(*verb, "--target", "bad.toml", cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith("neuroport: bad.toml: cores has no source; say where")
+        assert done.stderr.count("\n") == 1
+
+
+def test_cores_are_minimized_on_a_chip_only(
+    called: Neuroport, network: Path, tmp_path: Path
+) -> None:
+    done = called("lower", network, "-o", "a.graph", "--minimize", "cores", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "lava-cpu has no cores to minimize; name a chip such as 'loihi2'" in done.stderr

@@ -1,0 +1,199 @@
+"""``python -m tests.resources``: cores of each carrier of shortcuts, on Loihi 2, for the families.
+
+Networks in the shapes of the published families with made-up weights of 8 bits (few are not zero,
+so that the widths of the deepest are provable; zeros are stored all the same), T = 4. Every row is
+an estimate by the fitted formulas; nothing is run on hardware. The chip is Loihi 2 on which neurons
+of one's own microcode and delays in convolutions are allowed, so that every way has its cores; what
+Loihi 2 as it is refuses is told beside it. Writes ``resources.json`` and ``resources.md`` in docs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuroport.files import write_atomic, write_json
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Lif
+from neuroport.targets.changes import shortfall
+from neuroport.targets.lowering import cheapest_on, price_on
+from neuroport.targets.resources import resources
+from neuroport.targets.rules import refusals
+from neuroport.targets.target import Target, Value, load_target
+from tests.shapes import STREAM_BITS, Shape, danet, ds_resnet, ms_resnet
+
+ROOT = Path(__file__).resolve().parents[1]
+STEPS = 4
+WIDTHS = (16, 32, 64)
+CHIP = load_target("loihi2")
+
+
+def free(chip: Target) -> Target:
+    """``chip`` with neurons of one's own and convolutions that delay."""
+    able = Value(True, "assumed, to compare the carriers", "derived")
+    return replace(chip, values={**chip.values, "custom_neurons": able, "convolution_delay": able})
+
+
+class Still(Shape):
+    """A network whose thresholds are given, not tuned on frames; sizes are kept as it grows."""
+
+    def __init__(self, *frame: int) -> None:
+        super().__init__(np.zeros((STEPS, 1, *frame), np.int64))
+        self.sizes: dict[str, tuple[int, ...]] = {"frames": frame}
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        if name not in self.sizes:  # a relay, which is as large as what it sums
+            self.sizes[name] = self.sizes[self.nodes[-1].inputs[0]]
+        return self.sizes[name]
+
+    def conv(
+        self, name: str, inputs: tuple[str, ...], channels: int, kernel: int = 3, stride: int = 1
+    ) -> str:
+        taken, *size = self.shape(inputs[0])
+        weight = np.zeros((channels, taken, kernel, kernel), np.int64)
+        for row in weight:
+            row.flat[self.rng.choice(row.size, 2, replace=False)] = 254, -252
+        pad = kernel // 2
+        self.nodes.append(Conv(name, inputs, weight, stride=(stride, stride), padding=(pad, pad)))
+        height, width = ((n + 2 * pad - kernel) // stride + 1 for n in size)
+        self.sizes[name] = (channels, height, width)
+        return name
+
+    def lif(self, name: str, inputs: tuple[str, ...], rate: float = 0.0) -> str:
+        self.nodes.append(Lif(name, inputs, 254, 4096, 3072))
+        self.sizes[name] = self.sizes[inputs[0]]
+        return name
+
+
+def ms_imagenet() -> Graph:
+    """MS-ResNet-18 for frames of 224x224: every stage starts with stride 2 and a projection."""
+    from neuroport.graph.node import Relay
+
+    net = Still(3, 224, 224)
+    stream = [net.conv("stem", ("frames",), 64, 7, 2)]
+    for stage, width in enumerate((64, 128, 256, 512)):
+        for block in range(2):
+            here = f"s{stage}b{block}"
+            stride = 1 if block else 2
+            inner = net.conv(
+                f"{here}.conv1", (net.lif(f"{here}.lif1", tuple(stream)),), width, 3, stride
+            )
+            outer = net.conv(f"{here}.conv2", (net.lif(f"{here}.lif2", (inner,)),), width)
+            if stride == 2:
+                facts = Graph([*net.nodes, Relay("probe", tuple(stream))], STEPS).facts("probe")
+                shift = max(
+                    0, int(max(facts.high.max(), -facts.low.min())).bit_length() - STREAM_BITS
+                )
+                net.nodes.append(Relay(f"{here}.stream", tuple(stream), shift))
+                stream = [net.conv(f"{here}.projection", (f"{here}.stream",), width, 1, 2)]
+            stream.append(outer)
+    return net.classes((net.lif("last", tuple(stream)),))
+
+
+NETWORKS: dict[str, Callable[[], Graph]] = {
+    "MS-ResNet-20, 28x28": lambda: ms_resnet(Still(1, 28, 28), 3, WIDTHS),
+    "DS-ResNet-20, K = 3, 28x28": lambda: ds_resnet(Still(1, 28, 28), 3, WIDTHS, 3),
+    **{
+        f"DANet-20, {domain}, {reach}, 28x28": (
+            lambda domain=domain, reach=reach: danet(Still(1, 28, 28), 6, WIDTHS, domain, reach)
+        )
+        for domain in ("spike", "membrane")
+        for reach in ("stage", "network")
+    },
+    "MS-ResNet-18, 224x224": ms_imagenet,
+    "MS-ResNet-482, 28x28": lambda: ms_resnet(Still(1, 28, 28), 80, WIDTHS),
+}
+
+
+def measure(graph: Graph) -> dict[str, Any]:
+    """A row per carrier; the cheapest that the chip permits, and what the chip as it is refuses."""
+    chip = free(CHIP)
+    bills = price_on(graph, chip)
+    rows = []
+    for bill in bills:
+        row: dict[str, Any] = {"carrier": bill.bill.carrier, "align": bill.bill.align}
+        found = bill.resources
+        if found is None or bill.bill.graph is None:
+            rows.append({**row, "refused": bill.refusal})
+            continue
+        if found.impossible:
+            rows.append({**row, "refused": shortfall(found)[0]})
+            continue
+        as_it_is = refusals(bill.bill.graph, CHIP)
+        rows.append(
+            {
+                **row,
+                "cores": found.cores,
+                "chips": found.chips,
+                "neurons": found.neurons,
+                "relay_neurons": found.relays[0],
+                "relay_cores": found.relays[1],
+                "units": found.units,
+                "binding": found.binding,
+                "refused_as_it_is": sorted({finding.rule for finding in as_it_is}),
+            }
+        )
+    best = resources(cheapest_on(bills), chip)
+    return {"rows": rows, "cheapest": best.cores}
+
+
+def table(results: dict[str, Any]) -> str:
+    lines = [
+        "# Cores of each carrier on Loihi 2",
+        "",
+        "Estimates by formulas fitted to public tables (`neuroport targets --fit`); **nothing was",
+        "run on hardware**. Made-up weights of 8 bits in the shapes of the families, T = 4. The",
+        "chip is Loihi 2 (120 cores) on which rounding relays and delays in convolutions are",
+        "allowed; the last column says what the chip as it is refuses. A star marks the way that",
+        "`lower --minimize cores` takes. Remade by `make resources`; the numbers are those of",
+        "[resources.json](resources.json).",
+    ]
+    for name, found in results["networks"].items():
+        lines += ["", f"## {name}", ""]
+        lines += ["| carrier | aligned by | cores | chips | neurons | in relays | bound by "]
+        lines[-1] += "| refused without microcode |"
+        lines += ["|---|---|--:|--:|--:|--:|---|---|"]
+        refused, starred = [], False
+        for row in found["rows"]:
+            if "refused" in row:
+                refused.append(f"`{row['carrier']}` with {row['align']}: {row['refused']}.")
+                continue
+            star = " *" if not starred and row["cores"] == found["cheapest"] else ""
+            starred = starred or bool(star)
+            why = ", ".join(rule.replace("_", " ") for rule in row["refused_as_it_is"]) or "nothing"
+            lines.append(
+                f"| {row['carrier']}{star} | {row['align']} | {row['cores']:,} | {row['chips']:,} "
+                f"| {row['neurons']:,} | {row['relay_neurons']:,} | {row['binding']} | {why} |"
+            )
+        lines += ["", *refused] if refused else []
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs")
+    parser.add_argument("--only", help="Networks whose name holds this; prints, writes nothing.")
+    options = parser.parse_args()
+    found: dict[str, Any] = {}
+    for name, build in NETWORKS.items():
+        if options.only and options.only not in name:
+            continue
+        started = time.perf_counter()
+        found[name] = measure(build())
+        print(name, f"{time.perf_counter() - started:.0f} s", found[name], flush=True)
+    if not options.only:
+        results = {"target": CHIP.name, "networks": found}
+        write_json(options.out / "resources.json", results)
+        write_atomic(options.out / "resources.md", table(results).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""Lowering for a chip: the way with the fewest cores, legal on that chip."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import neuroport as port
+from neuroport.errors import IllegalError, TargetError
+from neuroport.graph.graph import Graph
+from neuroport.lowering import CARRIERS
+from neuroport.lowering import lower as lower_for_simulator
+from neuroport.targets.lowering import bills, cheapest_on, price_on
+from neuroport.targets.resources import resources
+from neuroport.targets.rules import refusals
+from neuroport.targets.target import Target, Value, load_target
+from tests.shapes import SHAPES, Shape, ds_resnet, frames_for, ms_resnet
+
+LOIHI2 = load_target("loihi2")
+FREE = replace(  # a chip on which every way is legal, so that all are compared
+    LOIHI2,
+    values={
+        **LOIHI2.values,
+        **{key: Value(True, "test", "seen") for key in ("custom_neurons", "convolution_delay")},
+    },
+)
+WAYS = [(way, how) for way in CARRIERS for how in ("relays", "delays")][:-1]
+
+
+def network(name: str) -> Graph:
+    return SHAPES[name](Shape(frames_for((2, 8, 8), 3, 2)))
+
+
+def test_every_way_is_compared() -> None:
+    assert len(WAYS) == 5
+    found = price_on(network("ds-resnet, K = 2"), FREE)
+    assert [(bill.bill.carrier, bill.bill.align) for bill in found] == WAYS
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_fewest_cores_are_never_more_than_those_of_a_forced_way(name: str) -> None:
+    graph = network(name)
+    best = resources(cheapest_on(price_on(graph, FREE)), FREE).cores
+    forced = []
+    for way, how in WAYS:
+        try:
+            lowered = cheapest_on(price_on(graph, FREE, carrier=way, align=how))
+        except IllegalError:
+            continue
+        forced.append(resources(lowered, FREE).cores)
+    assert len(forced) >= 4
+    assert best == min(forced)
+
+
+def test_what_is_lowered_for_a_chip_breaks_none_of_its_rules_and_gives_the_same_answer() -> None:
+    frames = frames_for((2, 8, 8), 3, 2)
+    graph = SHAPES["ds-resnet, K = 3"](Shape(frames))
+    lowered = port.lower(graph, "loihi2")
+    assert lowered.interval == 4
+    assert refusals(lowered, LOIHI2) == []
+    chip = port.run(lowered, frames, on="reference", time_model="chip")
+    assert port.compare(port.run(graph, frames), chip)
+
+
+def test_rounding_relays_are_refused_on_the_chip_and_not_where_there_is_microcode() -> None:
+    graph = ms_resnet(Shape(frames_for((2, 8, 8), 4, 2)), 1, (4, 6))
+    found = price_on(graph, LOIHI2, carrier="relay", align="relays")
+    assert found[0].resources is not None
+    assert found[0].graph is None
+    assert "it rounds" in found[0].refusal
+    with pytest.raises(IllegalError, match=r"illegal for loihi2: .* it rounds"):
+        port.lower(graph, "loihi2")
+    assert cheapest_on(price_on(graph, FREE))
+
+
+def test_a_way_that_the_simulator_refuses_has_no_cores() -> None:
+    graph = ms_resnet(Shape(frames_for((2, 8, 8), 4, 2)), 1, (4, 6))
+    (bill,) = price_on(graph, FREE, carrier="stock")
+    assert (bill.resources, bill.graph) == (None, None)
+    assert "stock NetX file cannot hold" in str(bill)
+
+
+def test_time_and_cores_can_both_be_minimized() -> None:
+    graph = ds_resnet(Shape(frames_for((2, 8, 8), 4, 2)), 2, (4,), 2)
+    found = price_on(graph, FREE, carrier="all")
+    for minimize in ("time", "cores"):
+        best = cheapest_on(found, minimize)
+        (bill,) = [b for b in found if b.graph is best]
+        assert bill.bill.cost is not None
+        for other in found:
+            assert other.bill.cost is not None
+            assert other.resources is not None
+            assert bill.resources is not None
+            if minimize == "time":
+                assert bill.bill.cost.step_seconds <= other.bill.cost.step_seconds
+            else:
+                assert bill.resources.cores <= other.resources.cores
+
+
+def test_the_simulator_is_lowered_for_as_before() -> None:
+    graph = network("danet, spike, stage")
+    for way in ("auto", "relay", "unroll"):
+        want = lower_for_simulator(graph, "lava-cpu", carrier=way)
+        assert port.lower(graph, carrier=way).hash == want.hash
+
+
+def test_cores_of_the_simulator_cannot_be_minimized() -> None:
+    graph = network("plain")
+    with pytest.raises(TargetError, match="lava-cpu has no cores to minimize"):
+        port.lower(graph, minimize="cores")
+    with pytest.raises(TargetError, match="cannot minimize 'chips'; use auto, time or cores"):
+        port.lower(graph, "loihi2", minimize="chips")
+    with pytest.raises(TargetError, match="unknown target 'loihi9'"):
+        port.lower(graph, "loihi9")
+
+
+def test_a_users_chip_is_lowered_for_by_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'summary = "mine"\nbase = "loihi2"\n[power_of_two_reset]\nvalue = false\n'
+        'source = "mine"\nconfidence = "seen"\n'
+    )
+    assert port.lower(network("plain"), path).interval == 3
+
+
+def test_a_network_that_needs_more_chips_is_lowered_and_its_bill_says_so() -> None:
+    small: Target = replace(LOIHI2, values={**LOIHI2.values, "cores": Value(2, "test", "seen")})
+    (bill,) = price_on(network("plain"), small, carrier="relay", align="relays")
+    assert bill.graph is not None
+    assert ", more than there are" in str(bill)
+    found, lowered = bills(network("plain"), "loihi2")
+    assert lowered in [b.graph for b in found]
+    assert "more than" not in str(found[0])
+    assert found[0].to_dict()["cores"] == resources(lowered, LOIHI2).cores
+
+
+def test_a_way_on_which_every_population_fits_a_core_is_preferred() -> None:
+    graph = SHAPES["danet, membrane, network"](Shape(frames_for((2, 8, 8), 3, 2)))
+    tight = replace(FREE, values={**FREE.values, "synapse_words": Value(160, "test", "seen")})
+    found = price_on(graph, tight)
+    best = cheapest_on(found)
+    (taken,) = [bill for bill in found if bill.graph is best]
+    fitting = [b for b in found if b.resources is not None and not b.resources.impossible]
+    assert 0 < len(fitting) < len(found)
+    assert taken in fitting

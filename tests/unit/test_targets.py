@@ -1,0 +1,125 @@
+"""Chips and boards as TOML: every value has a source, and a file that lacks one is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neuroport.errors import TargetError
+from neuroport.targets.target import CONFIDENCE, KEYS, load_target, names
+
+MINE = """\
+summary = "a chip of mine"
+base = "loihi2"
+
+[cores]
+value = 3
+source = "my data sheet"
+confidence = "seen"
+"""
+
+
+def written(folder: Path, text: str, name: str = "mine.toml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def refusal(folder: Path, text: str) -> str:
+    with pytest.raises(TargetError) as caught:
+        load_target(written(folder, text))
+    return caught.value.message
+
+
+def test_every_value_of_every_shipped_target_has_a_source_and_a_confidence() -> None:
+    assert set(names()) == {
+        *("loihi1", "loihi2", "oheo-gulch", "kapoho-point", "vpx", "alia-point", "hala-point")
+    }
+    for name in names():
+        target = load_target(name)
+        assert set(target.values) == set(KEYS)
+        assert all(
+            value.source and value.confidence in CONFIDENCE for value in target.values.values()
+        )
+
+
+def test_boards_are_their_chip_times_a_number() -> None:
+    sizes = {name: load_target(name)["chips"] for name in names()}
+    assert sizes == {
+        "loihi1": 1,
+        "loihi2": 1,
+        "oheo-gulch": 1,
+        "kapoho-point": 8,
+        "vpx": 16,
+        "alia-point": 32,
+        "hala-point": 1152,
+    }
+    assert load_target("vpx").capacity == 16 * 120
+    assert load_target("vpx")["neurons"] == load_target("loihi2")["neurons"]
+
+
+def test_a_users_file_overrides_what_it_names_and_keeps_the_rest(tmp_path: Path) -> None:
+    target = load_target(written(tmp_path, MINE))
+    assert target["cores"] == 3
+    assert target.values["cores"].source == "my data sheet"
+    assert target["neurons"] == load_target("loihi2")["neurons"]
+
+
+def test_a_base_may_be_a_file_beside_the_users(tmp_path: Path) -> None:
+    written(tmp_path, MINE, "chip.toml")
+    board = 'summary = "four of them"\nbase = "chip.toml"\n[chips]\nvalue = 4\n'
+    path = written(tmp_path, board + 'source = "mine"\nconfidence = "seen"\n', "board.toml")
+    assert load_target(path).capacity == 12
+
+
+def test_none_is_a_limit_that_nobody_published() -> None:
+    assert load_target("loihi1").limit("memory_words") is None
+
+
+@pytest.mark.parametrize("part", ["value", "source", "confidence"])
+def test_a_value_without_one_of_its_parts_is_refused_by_name(tmp_path: Path, part: str) -> None:
+    lines = [line for line in MINE.splitlines() if not line.startswith(part)]
+    message = refusal(tmp_path, "\n".join(lines))
+    assert message.startswith(f"{tmp_path / 'mine.toml'}: cores has no {part}; say ")
+
+
+def test_without_a_base_every_missing_key_is_named(tmp_path: Path) -> None:
+    message = refusal(tmp_path, MINE.replace('base = "loihi2"\n', ""))
+    assert "chips is missing" in message
+    assert all(key in message for key in KEYS if key != "cores")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"my data sheet"', '" "', "cores has no source"),
+        ('"seen"', '"sure"', "confidence of cores is 'sure'; use seen,"),
+        ("value = 3", "value = 0", "cores is 0; it must be a whole number"),
+        ("value = 3", "value = true", "cores is True; it must be a whole number"),
+        ("value = 3", 'value = "none"', "cores is 'none'; it must be a whole number"),
+        ("[cores]", "[corse]", "unknown key 'corse'; did you mean 'cores'?"),
+        ("value = 3", "value = 3\nunit = 1", "cores has an unknown part 'unit'"),
+        ("value = 3", "value == 3", "not TOML"),
+        ('"loihi2"', '"loihi9"', "unknown target 'loihi9'; the targets are lava-cpu, "),
+        ('"loihi2"', '"mine.toml"', "leads back to itself"),
+        ('"loihi2"', "2", "base is 2"),
+        ('summary = "a chip of mine"\n', "", "summary is missing"),
+        ("[cores]\nvalue = 3\nsource", "cores = 3\n[x]\nsource", "cores is 3; make it a table"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_one_sentence(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    assert old in MINE
+    message = refusal(tmp_path, MINE.replace(old, new))
+    assert said in message
+    assert "\n" not in message
+
+
+def test_a_missing_file_and_bytes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"absent\.toml"):
+        load_target(tmp_path / "absent.toml")
+    (tmp_path / "raw.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(TargetError, match="not text"):
+        load_target(tmp_path / "raw.toml")
