@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import handle_torch_function, has_torch_function
 
 
 class TdBatchNorm(nn.BatchNorm2d):
@@ -62,11 +63,31 @@ class TdBatchNorm(nn.BatchNorm2d):
         scale = x.new_full((x.shape[1],), self.alpha * self.threshold)
         weight = scale if self.weight is None else scale * self.weight
         momentum = self.momentum or 0.0
-        if self.inside:
-            return F.batch_norm(x, mean, var, weight, self.bias, True, momentum, self.eps)
-        out = _NormOutsideRoot.apply(x, weight, self.bias, mean, var, momentum, self.eps)
-        assert isinstance(out, Tensor)
-        return out
+        norm = F.batch_norm if self.inside else norm_outside_root
+        return norm(x, mean, var, weight, self.bias, True, momentum, self.eps)
+
+
+def norm_outside_root(
+    x: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """``F.batch_norm``, in training, with ``eps`` outside the root.
+
+    As a function of torch's it can be replaced by one that knows the batches of other processes.
+    """
+    given = (x, running_mean, running_var, weight, bias, training, momentum, eps)
+    if has_torch_function(given[:4]):
+        replaced: Tensor = handle_torch_function(norm_outside_root, given[:4], *given)
+        return replaced
+    out = _NormOutsideRoot.apply(x, weight, bias, running_mean, running_var, momentum, eps)
+    assert isinstance(out, Tensor)
+    return out
 
 
 class _NormOutsideRoot(torch.autograd.Function):

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from neuroport.errors import TrainingError
+from neuroport.nets.norm import TdBatchNorm, norm_outside_root
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ class Group:
             TrainingError: a norm computes its statistics itself, of its own part alone.
         """
         for name, norm in net.named_modules():
-            known = nn.BatchNorm2d.forward
-            own = isinstance(norm, nn.BatchNorm2d) and type(norm).forward is not known
+            known = (nn.BatchNorm2d.forward, TdBatchNorm.forward)
+            own = isinstance(norm, nn.BatchNorm2d) and type(norm).forward not in known
             if own and self.size > 1:
                 raise TrainingError(
                     f"{name}: {type(norm).__name__} takes statistics of its own, which "
@@ -151,6 +152,8 @@ class _JointStatistics(TorchFunctionMode):
     ) -> Any:
         if func is F.batch_norm:
             return _joint_norm(*args, **(kwargs or {}))
+        if func is norm_outside_root:
+            return _joint_norm(*args, outside=True)
         return func(*args, **(kwargs or {}))
 
 
@@ -163,8 +166,12 @@ def _joint_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    outside: bool = False,
 ) -> Tensor:
-    """``F.batch_norm`` whose statistics in training are those of all processes' batches."""
+    """``F.batch_norm`` whose statistics in training are those of all processes' batches.
+
+    With ``outside`` it is ``norm_outside_root``.
+    """
     if not training:
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     others = [axis for axis in range(x.ndim) if axis != 1]
@@ -177,7 +184,11 @@ def _joint_norm(
         with torch.no_grad():
             running_mean.lerp_(mean, momentum)
             running_var.lerp_(var * (count / (count - 1)), momentum)
-    y = centred * torch.rsqrt(var + eps).reshape(shape)
+    if outside:  # the root of a silent channel, whose variance is 0, has no finite slope
+        root = torch.sqrt(var.clamp_min(torch.finfo(var.dtype).tiny)) + eps
+    else:
+        root = torch.sqrt(var + eps)
+    y = centred / root.reshape(shape)
     if weight is not None:
         y = y * weight.reshape(shape)
     return y if bias is None else y + bias.reshape(shape)

@@ -80,6 +80,54 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     }
 
 
+NORMS = """\
+import torch
+from torch import nn
+from neuroport.nets.norm import TdBatchNorm
+from neuroport.training.parallel import group
+
+torch.manual_seed(0)
+x = torch.randn(8, 3, 4, 5, dtype=torch.float64)
+x[:, 2] = 0.0  # silent
+wanted = torch.randn_like(x)
+for make in (nn.BatchNorm2d, TdBatchNorm, lambda c: TdBatchNorm(c, inside=True, alpha=0.7)):
+    whole, shared = make(3).double(), make(3).double()
+    with group() as together:
+        part = together.part(8)
+        whole_x, own_x = x.clone().requires_grad_(), x[part].clone().requires_grad_()
+        want = whole(whole_x)
+        (want * wanted).sum().backward()
+        with together.joint():
+            got = shared(own_x)
+        (got * wanted[part]).sum().backward()
+        for ours, theirs in (
+            (got, want[part]),
+            (own_x.grad, whole_x.grad[part]),
+            (2 * together.average(shared.weight.grad), whole.weight.grad),
+            (shared.running_mean, whole.running_mean),
+            (shared.running_var, whole.running_var),
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+print("joined")
+"""
+
+
+def test_norms_of_two_processes_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    script = tmp_path / "norms.py"
+    script.write_text(NORMS)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*torchrun, "--nproc-per-node", "2", str(script)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("joined") == 2
+
+
 def _untrained(recipe: Path, folder: Path) -> Path:
     from neuroport.recipe import load_recipe
     from neuroport.training.checkpoint import State, build_network, save_checkpoint
