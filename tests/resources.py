@@ -123,9 +123,6 @@ def measure(graph: Graph) -> dict[str, Any]:
         if found is None or bill.bill.graph is None:
             rows.append({**row, "refused": bill.refusal})
             continue
-        if found.impossible:
-            rows.append({**row, "refused": shortfall(found)[0]})
-            continue
         as_it_is = refusals(bill.bill.graph, CHIP)
         rows.append(
             {
@@ -137,11 +134,13 @@ def measure(graph: Graph) -> dict[str, Any]:
                 "relay_cores": found.relays[1],
                 "units": found.units,
                 "binding": found.binding,
+                "unfit": len(found.impossible),
+                "why_unfit": shortfall(found)[0] if found.impossible else "",
                 "refused_as_it_is": sorted({finding.rule for finding in as_it_is}),
             }
         )
     best = resources(cheapest_on(bills), chip)
-    return {"rows": rows, "cheapest": best.cores}
+    return {"rows": rows, "cheapest": {"cores": best.cores, "unfit": len(best.impossible)}}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -152,7 +151,8 @@ def table(results: dict[str, Any]) -> str:
         "run on hardware**. Made-up weights of 8 bits in the shapes of the families, T = 4. The",
         "chip is Loihi 2 (120 cores) on which rounding relays and delays in convolutions are",
         "allowed; the last column says what the chip as it is refuses. A star marks the way that",
-        "`lower --minimize cores` takes. Remade by `make resources`; the numbers are those of",
+        "`lower --minimize cores` takes. Where a population does not fit a core, its neurons take",
+        "one each, and the cores are a lower bound (>=). Remade by `make resources` from",
         "[resources.json](resources.json).",
     ]
     for name, found in results["networks"].items():
@@ -165,14 +165,20 @@ def table(results: dict[str, Any]) -> str:
             if "refused" in row:
                 refused.append(f"`{row['carrier']}` with {row['align']}: {row['refused']}.")
                 continue
-            star = " *" if not starred and row["cores"] == found["cheapest"] else ""
-            starred = starred or bool(star)
+            cheapest = (row["cores"], row["unfit"]) == tuple(found["cheapest"].values())
+            star = " *" if not starred and cheapest else ""
+            starred = starred or cheapest
             why = ", ".join(rule.replace("_", " ") for rule in row["refused_as_it_is"]) or "nothing"
+            least = ">= " if row["unfit"] else ""
+            if row["unfit"]:
+                way = f"`{row['carrier']}` with {row['align']}"
+                refused.append(f"{way}: {row['unfit']} populations do not fit; {row['why_unfit']}.")
             lines.append(
-                f"| {row['carrier']}{star} | {row['align']} | {row['cores']:,} | {row['chips']:,} "
-                f"| {row['neurons']:,} | {row['relay_neurons']:,} | {row['binding']} | {why} |"
+                f"| {row['carrier']}{star} | {row['align']} | {least}{row['cores']:,} "
+                f"| {row['chips']:,} | {row['neurons']:,} | {row['relay_neurons']:,} "
+                f"| {row['binding']} | {why} |"
             )
-        lines += ["", *refused] if refused else []
+        lines += [line for reason in refused for line in ("", reason)]
     return "\n".join(lines) + "\n"
 
 

@@ -34,9 +34,13 @@ def shortfall(found: Resources) -> list[str]:
     for placed in found.impossible:
         for name in placed.tiling.exceeded:
             need, limit = getattr(placed.tiling.full, name), found.target.limit(name)
+            sources = sum(synapse.copies for synapse in placed.layer.arriving)
+            cure = (
+                f"sum its {sources} sources in a relay first" if sources > 1 else "pool before it"
+            )
             lines.append(
                 f"{placed.layer.name}: one neuron needs {need:,} {TITLES[name]}, a core has "
-                f"{limit:,}; give it fewer inputs"
+                f"{limit:,}; {cure}"
             )
     over = found.cores - found.target.capacity
     if over > 0:

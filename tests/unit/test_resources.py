@@ -222,8 +222,10 @@ def test_what_not_one_neuron_of_fits_is_named_with_need_and_limit() -> None:
     assert not found.fits
     assert [p.layer.name for p in found.impossible] == ["huge"]
     lines = shortfall(found)
+    several = replace(layer, arriving=(Arriving("dense", 9_000, 8, copies=2),))
+    assert "; sum its 2 sources in a relay first" in shortfall(resources([several], LOIHI2))[0]
     assert lines[0] == (
-        "huge: one neuron needs 20,000 synapse words, a core has 16,000; give it fewer inputs"
+        "huge: one neuron needs 20,000 synapse words, a core has 16,000; pool before it"
     )
 
 
