@@ -35,6 +35,13 @@ WIDTHS = (16, 32, 64)
 CHIP = load_target("loihi2")
 
 
+DEEP = "MS-ResNet-482, 28x28"
+LEFT_OUT = (
+    "not lowered for this table: 10,687 nodes by delays, 49,563 by relays, and at the end of a "
+    "stage 80 synapses meet at a dendrite, 92,160 words for one channel where a core has 16,000"
+)
+
+
 def free(chip: Target) -> Target:
     """``chip`` with neurons of one's own and convolutions that delay."""
     able = Value(True, "assumed, to compare the carriers", "derived")
@@ -108,14 +115,14 @@ NETWORKS: dict[str, Callable[[], Graph]] = {
         for reach in ("stage", "network")
     },
     "MS-ResNet-18, 224x224": ms_imagenet,
-    "MS-ResNet-482, 28x28": lambda: ms_resnet(Still(1, 28, 28), 80, WIDTHS),
+    DEEP: lambda: ms_resnet(Still(1, 28, 28), 80, WIDTHS),
 }
 
 
-def measure(graph: Graph) -> dict[str, Any]:
+def measure(graph: Graph, carrier: str = "all") -> dict[str, Any]:
     """A row per carrier; the cheapest that the chip permits, and what the chip as it is refuses."""
     chip = free(CHIP)
-    bills = price_on(graph, chip)
+    bills = price_on(graph, chip, carrier=carrier)
     rows = []
     for bill in bills:
         row: dict[str, Any] = {"carrier": bill.bill.carrier, "align": bill.bill.align}
@@ -158,7 +165,7 @@ def table(results: dict[str, Any]) -> str:
     for name, found in results["networks"].items():
         lines += ["", f"## {name}", ""]
         lines += ["| carrier | aligned by | cores | chips | neurons | in relays | bound by "]
-        lines[-1] += "| refused without microcode |"
+        lines[-1] += "| rules broken on the chip as it is |"
         lines += ["|---|---|--:|--:|--:|--:|---|---|"]
         refused, starred = [], False
         for row in found["rows"]:
@@ -192,7 +199,11 @@ def main() -> int:
         if options.only and options.only not in name:
             continue
         started = time.perf_counter()
-        found[name] = measure(build())
+        found[name] = measure(build(), "relay" if name == DEEP else "all")
+        if name == DEEP:
+            for how in ("relays", "delays"):
+                row = {"carrier": "unroll", "align": how, "refused": LEFT_OUT}
+                found[name]["rows"].append(row)
         print(name, f"{time.perf_counter() - started:.0f} s", found[name], flush=True)
     if not options.only:
         results = {"target": CHIP.name, "networks": found}
