@@ -32,17 +32,19 @@ def shortfall(found: Resources) -> list[str]:
     """What does not fit, and by how much; empty where everything does."""
     lines = []
     for placed in found.impossible:
-        for name in placed.tiling.exceeded:
-            need, limit = getattr(placed.tiling.full, name), found.target.limit(name)
-            lines.append(
-                f"{placed.layer.name}: one neuron needs {need:,} {TITLES[name]}, a core has "
-                f"{limit:,}; give it fewer inputs"
-            )
+        name = placed.binding  # the limit that is exceeded by most
+        need, limit = getattr(placed.tiling.full, name), found.target.limit(name)
+        sources = sum(synapse.copies for synapse in placed.layer.arriving)
+        cure = f"sum its {sources} sources in a relay first" if sources > 1 else "pool before it"
+        lines.append(
+            f"{placed.layer.name}: one neuron needs {need:,} {TITLES[name]}, a core has "
+            f"{limit:,}; {cure}"
+        )
     over = found.cores - found.target.capacity
     if over > 0:
         lines.append(
             f"{found.cores:,} cores are needed, {over:,} more than the {found.target.capacity:,} "
-            f"of {found.target.name}: {found.chips} chips for {found.target['chips']}"
+            f"of {found.target.name}; {found.chips} chips, where there are {found.target['chips']}"
         )
     return lines
 

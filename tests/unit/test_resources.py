@@ -222,15 +222,18 @@ def test_what_not_one_neuron_of_fits_is_named_with_need_and_limit() -> None:
     assert not found.fits
     assert [p.layer.name for p in found.impossible] == ["huge"]
     lines = shortfall(found)
+    several = replace(layer, arriving=(Arriving("dense", 9_000, 8, copies=2),))
+    assert "; sum its 2 sources in a relay first" in shortfall(resources([several], LOIHI2))[0]
+    assert len(lines) == 1  # its axons exceed the core by no more
     assert lines[0] == (
-        "huge: one neuron needs 20,000 synapse words, a core has 16,000; give it fewer inputs"
+        "huge: one neuron needs 20,000 synapse words, a core has 16,000; pool before it"
     )
 
 
 def test_what_does_not_fit_is_told_by_how_much() -> None:
     found = resources([dense(f"n{k}", 10, 10) for k in range(125)], LOIHI2)
     assert shortfall(found) == [
-        "125 cores are needed, 5 more than the 120 of loihi2: 2 chips for 1"
+        "125 cores are needed, 5 more than the 120 of loihi2; 2 chips, where there are 1"
     ]
     assert shortfall(resources([dense("n", 10, 10)], LOIHI2)) == []
 

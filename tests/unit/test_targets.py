@@ -123,3 +123,17 @@ def test_a_missing_file_and_bytes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "raw.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(TargetError, match="not text"):
         load_target(tmp_path / "raw.toml")
+
+
+def test_the_page_lists_every_key_every_target_and_an_example_that_loads(
+    tmp_path: Path, root: Path
+) -> None:
+    page = (root / "docs" / "targets.md").read_text()
+    for key, (kind, meaning) in KEYS.items():
+        assert f"| `{key}` | {kind} | {meaning} |" in page
+    for name in names():
+        assert f"| `{name}` | {load_target(name).summary} |" in page
+    for confidence, meaning in CONFIDENCE.items():
+        assert f"* `{confidence}`: {meaning}" in page
+    example = page.split("```toml\n")[1].split("```")[0]
+    assert load_target(written(tmp_path, example)).capacity == 3 * 120
