@@ -153,7 +153,7 @@ class _JointStatistics(TorchFunctionMode):
         if func is F.batch_norm:
             return _joint_norm(*args, **(kwargs or {}))
         if func is norm_outside_root:
-            return _joint_norm(*args, outside=True)
+            return _joint_norm(*args, **{"outside": True})
         return func(*args, **(kwargs or {}))
 
 
