@@ -18,12 +18,14 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from neuroport.capture.wiring import Layer, evaluating, wiring
 from neuroport.errors import CaptureError, IllegalError
 from neuroport.graph import integers
+from neuroport.graph.linear import Box, Budget, Current, Sum, reach
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
@@ -125,26 +127,34 @@ def _unique(streams: dict[str, _Stream]) -> list[_Stream]:
 
 
 def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Tensor]]:
-    """Worst-case interval and bias of every synapse's current, per channel, real units."""
+    """Worst-case interval and bias of every synapse's current, per channel, real units.
+
+    A projection is bounded as the linear map that leads to it, :mod:`neuroport.graph.linear`; what
+    its relays will round is left to the margin, and the rules check the integers.
+    """
     intervals: dict[str, _Interval] = {}
     biases: dict[str, Tensor] = {}
+    currents: dict[str, Current] = {}
+    budget = Budget(math.inf)
     for layer in layers:
         module = layer.module
         if not isinstance(module, Conv):
             continue
         kernel, bias = module.folded()
-        channels = kernel.shape[1] * module.groups
         if isinstance(module, GradedConv) and not module.pixels:
             arriving = _sum([intervals[n] for n in layer.inputs])
             source = sum(biases[n] for n in layer.inputs)
             bias = bias + kernel.sum((2, 3)) @ source
+            read = tuple(currents[n] for n in layer.inputs)
+            messages: Box = Sum(arriving.low.numpy(), arriving.high.numpy(), read)
         else:
             if isinstance(module, GradedConv):
                 bias = bias - kernel.sum((2, 3)) @ module.normalization()[0]
             # spikes, or pixels with 255 as one: k sources that are summed send 0..k
-            messages = torch.full((channels,), float(len(layer.inputs)))
-            arriving = _Interval(torch.zeros(channels), messages)
-        intervals[layer.name] = _through(kernel, arriving, module.groups)
+            messages = Box(np.zeros(1), np.full(1, float(len(layer.inputs))))
+        current = Current(kernel.cpu().numpy(), (messages,), module.groups)
+        low, high = (torch.from_numpy(bound) for bound in reach(current, budget))
+        currents[layer.name], intervals[layer.name] = current, _Interval(low, high)
         biases[layer.name] = bias
     return intervals, biases
 
@@ -154,16 +164,6 @@ def _sum(intervals: list[_Interval]) -> _Interval:
     for interval in intervals[1:]:
         total = total + interval
     return total
-
-
-def _through(kernel: Tensor, arriving: _Interval, groups: int) -> _Interval:
-    positive, negative = kernel.clamp(min=0).sum((2, 3)), kernel.clamp(max=0).sum((2, 3))
-    out = len(kernel) // groups
-    low = arriving.low.clamp(max=0).reshape(groups, -1).repeat_interleave(out, 0)
-    high = arriving.high.clamp(min=0).reshape(groups, -1).repeat_interleave(out, 0)
-    return _Interval(
-        (positive * low + negative * high).sum(1), (positive * high + negative * low).sum(1)
-    )
 
 
 def _choose_lsb(
