@@ -30,7 +30,7 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
     uses, the biases while it runs ``frames`` (T, N, C, H, W), of which only shape and T matter.
     """
     layers = wiring(net)
-    biases, positions = _observe(net, layers, frames[:, :1])
+    biases, positions = _observe(net, layers, frames[:1, :1])
     nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=8)]
     current: dict[str, str] = {}
 

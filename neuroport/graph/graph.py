@@ -71,7 +71,7 @@ class Graph:
         GraphError: naming the node, the field and the fix.
     """
 
-    __slots__ = ("_facts", "_hash", "interval", "nodes", "steps")
+    __slots__ = ("_facts", "_hash", "_named", "interval", "nodes", "steps")
 
     def __init__(self, nodes: Iterable[Node], steps: int, interval: int | None = None) -> None:
         self.nodes: tuple[Node, ...] = tuple(nodes)
@@ -95,6 +95,7 @@ class Graph:
             if not node.name or node.name in self._facts:
                 raise GraphError(f"node name {node.name!r} is empty or used twice; rename one")
             self._facts[node.name] = linear.narrowed(node, self._derive(node))
+        self._named = {node.name: node for node in self.nodes}
         if not any(isinstance(node, Input) for node in self.nodes):
             raise GraphError("the graph has no input; add an Input node")
 
@@ -105,10 +106,7 @@ class Graph:
         return len(self.nodes)
 
     def __getitem__(self, name: str) -> Node:
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise KeyError(name)
+        return self._named[name]
 
     def __str__(self) -> str:
         from neuroport.graph.text import text
@@ -153,7 +151,7 @@ class Graph:
                     value = getattr(node, item.name)
                     if isinstance(value, np.ndarray):
                         digest.update(f"|{item.name}={value.shape}".encode())
-                        digest.update(value.astype("<i8").tobytes())
+                        digest.update(np.ascontiguousarray(value, "<i8").data)
                     else:
                         digest.update(f"|{item.name}={value!r}".encode())
             self._hash = digest.hexdigest()
@@ -339,11 +337,10 @@ class Graph:
             )
         lo, hi = _spread(low, shape[0]), _spread(high, shape[0])
         # all groups at once: a loop would let a small file ask for a million turns
-        taps = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-        positive, negative = np.maximum(taps, 0).sum(3), np.minimum(taps, 0).sum(3)
-        lo, hi = lo.reshape(groups, -1, 1), hi.reshape(groups, -1, 1)
-        low_out = (positive @ lo + negative @ hi).ravel() << node.exponent
-        high_out = (positive @ hi + negative @ lo).ravel() << node.exponent
+        taps = weight.reshape(groups, weight.shape[0] // groups, -1)
+        number = weight.shape[2] * weight.shape[3]
+        lo, hi = (np.repeat(bound, number).reshape(groups, -1, 1) for bound in (lo, hi))
+        low_out, high_out = (b.ravel() << node.exponent for b in _bounds(taps, lo, hi))
         return (weight.shape[0], *size), "current", low_out, high_out
 
 
@@ -406,8 +403,9 @@ def _check_types(node: Node) -> None:
 
 def _bounds(weight: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
     """Interval of ``weight @ x`` for low <= x <= high."""
-    positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
-    return positive @ low + negative @ high, positive @ high + negative @ low
+    span = np.abs(weight) @ (high - low)
+    middle = weight @ (high + low)
+    return (middle - span) >> 1, (middle + span) >> 1
 
 
 def _spread(bound: IntArray, channels: int) -> IntArray:

@@ -93,19 +93,21 @@ class _Seen:
 
     def total(self) -> Array:
         """``sum |matrix|`` of each output, at most."""
-        bound: Array = np.abs(self.matrix).sum((1, 2)) + self.off * self.matrix[0].size
+        flat = np.abs(self.matrix).reshape(len(self.matrix), -1)
+        bound: Array = flat.sum(1) + self.off * flat.shape[1]
         return bound * SLACK
 
     def range(self) -> tuple[Array, Array]:
         """Range of ``matrix @ messages``, whichever taps read nothing."""
-        channels = self.matrix.shape[1]
+        outputs, channels, taps = self.matrix.shape
         low, high = (
-            np.broadcast_to(bound, (channels,)).astype(np.float64)
+            np.repeat(np.broadcast_to(bound, (channels,)).astype(np.float64), taps)
             for bound in (self.messages.low, self.messages.high)
         )
-        positive = np.maximum(self.matrix, 0).sum(2)
-        negative = np.minimum(self.matrix, 0).sum(2)
-        off = self.off * self.matrix.shape[2] * np.maximum(high, -low).sum()
+        flat = self.matrix.reshape(outputs, -1)
+        positive = np.maximum(flat, 0)
+        negative = flat - positive
+        off = self.off * np.maximum(high, -low).sum()
         return positive @ low + negative @ high - off, positive @ high + negative @ low + off
 
     def behind(self, budget: Budget) -> list[_Seen] | None:

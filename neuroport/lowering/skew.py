@@ -12,6 +12,7 @@ convolutions) or, as a synapse with a lag, as many as are needed (``align="delay
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import chain, count
 
@@ -70,12 +71,13 @@ def balance_skew(graph: Graph, align: str = "relays") -> Graph:
     """Insert graded relays until the inputs of every node have equal skew."""
     plan = Schedule(graph, align)
     carried: dict[tuple[tuple[str, ...], int], str] = {}  # currents -> their sum, later
+    numbers: Counter[str] = Counter()  # consumer -> relays made for it
 
     def carry(early: tuple[str, ...], later: int, consumer: str, shape: Shape) -> str:
         """Name of a current equal to the sum of ``early``, ``later`` steps later."""
         if (early, later) not in carried:
-            number = sum(name.startswith(f"{consumer}.carry") for name in carried.values())
-            relay = plan.add(Relay(plan.fresh(f"{consumer}.carry{number}"), early))
+            relay = plan.add(Relay(plan.fresh(f"{consumer}.carry{numbers[consumer]}"), early))
+            numbers[consumer] += 1
             delivery = identity(plan.fresh(f"{relay}.identity"), relay, shape, lag=later - 1)
             carried[early, later] = plan.add(delivery)
         return carried[early, later]

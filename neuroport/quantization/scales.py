@@ -258,7 +258,7 @@ def _freeze_readouts(net: nn.Module, readouts: list[Layer], frames: Tensor) -> N
     ]
     try:
         with evaluating(net):
-            net(frames[:, :1].float())
+            net(frames[:1, :1].float())  # sizes do not depend on the number of steps
     finally:
         for handle in handles:
             handle.remove()
