@@ -18,6 +18,7 @@ from itertools import chain, count
 
 import numpy as np
 
+from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Node, Relay, Shape, is_population
 
@@ -25,10 +26,18 @@ ALIGNMENTS = ("relays", "delays")
 
 
 class Schedule:
-    """Nodes of a graph being lowered, the skew of each, and messages held for later."""
+    """Nodes of a graph being lowered, the skew of each, and messages held for later.
 
-    def __init__(self, graph: Graph, align: str) -> None:
+    Args:
+        most: number of nodes at which to give up.
+
+    Raises:
+        IllegalError: there would be more.
+    """
+
+    def __init__(self, graph: Graph, align: str, most: int | None = None) -> None:
         self.graph = graph
+        self.most = most
         self.delays = align == "delays"
         self.nodes: list[Node] = []
         self.skew: dict[str, int] = {}
@@ -45,6 +54,11 @@ class Schedule:
     def add(self, node: Node) -> str:
         """Append a node whose inputs are equally late."""
         late = max((self.skew[name] for name in node.inputs), default=0)
+        if self.most is not None and len(self.nodes) >= self.most:
+            raise IllegalError(
+                f"takes more than {self.most:,} processes, several times those of another way; "
+                "ask for this carrier and alignment by name to have it"
+            )
         self.nodes.append(node)
         self.skew[node.name] = late + (1 + node.lag if isinstance(node, (Conv, Dense)) else 0)
         return node.name
