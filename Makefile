@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures carriers goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures carriers depth goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -41,6 +41,11 @@ figures: $(READY)
 # What each carrier of a shortcut costs on Lava (docs/carriers.md and .json); some minutes.
 carriers: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.carriers
+
+# The published depths at their published widths, from torch to a file (docs/depth.json); an hour.
+# Goes on where it was; needs 12 GB of memory.
+depth: $(READY)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.depth
 
 # Changes every line of the integer arithmetic, the engines and the passes, and sees whether a test
 # fails (tests/mutation/results.json); half an hour.

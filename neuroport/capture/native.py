@@ -57,8 +57,9 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
         elif isinstance(module, Conv):
             nodes.append(_conv(name, module, sources(layer), int(module.exponent)))
         else:
-            weight = module.integer_weight().repeat_interleave(positions[name], dim=1)
-            nodes.append(Dense(f"{name}.synapse", sources(layer), _integers(weight)))
+            weight = np.repeat(_integers(module.integer_weight()), positions[name], axis=1)
+            weight.setflags(write=False)  # the graph need not copy it
+            nodes.append(Dense(f"{name}.synapse", sources(layer), weight))
             nodes.append(ReadoutNode(f"{name}.potential", (nodes[-1].name,), biases[name]))
     return Graph(nodes, len(frames))
 
@@ -100,9 +101,10 @@ def _observe(
 
 
 def _integers(x: Tensor) -> IntArray:
-    rounded = x.detach().cpu().to(torch.float64).numpy()
-    out: IntArray = rounded.astype(np.int64)
+    rounded = x.detach().cpu().numpy()
+    out: IntArray = rounded.astype(np.int64, order="C")
     assert np.array_equal(out, rounded), "an integer expected to be exact is not"
+    out.setflags(write=False)  # the graph need not copy it
     return out
 
 

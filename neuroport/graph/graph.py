@@ -403,8 +403,12 @@ def _check_types(node: Node) -> None:
 
 def _bounds(weight: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
     """Interval of ``weight @ x`` for low <= x <= high."""
-    span = np.abs(weight) @ (high - low)
-    middle = weight @ (high + low)
+    low, high = high + low, high - low
+    if weight.ndim == 2:  # by rows: the absolute values of a large matrix are another one
+        span = np.array([np.abs(row) @ high for row in weight])
+    else:
+        span = np.abs(weight) @ high
+    middle = weight @ low
     return (middle - span) >> 1, (middle + span) >> 1
 
 
