@@ -18,6 +18,7 @@ from neuroport.graph.node import Lif as LifNode
 from neuroport.graph.node import Readout as ReadoutNode
 from neuroport.lowering.skew import identity
 from neuroport.nets.neuron import Lif
+from neuroport.nets.normed import NormLif
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight
 
@@ -45,7 +46,7 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
                 LifNode(
                     name,
                     sources(layer),
-                    np.full(1, module.integer_threshold),
+                    _thresholds(module),
                     np.full(1, current_decay),
                     np.full(1, voltage_decay),
                     biases[name],
@@ -98,6 +99,12 @@ def _observe(
         for handle in handles:
             handle.remove()
     return biases, positions
+
+
+def _thresholds(module: Lif) -> IntArray:
+    if isinstance(module, NormLif):
+        return _integers(module.integer_thresholds())
+    return np.full(1, module.integer_threshold)
 
 
 def _integers(x: Tensor) -> IntArray:

@@ -25,16 +25,20 @@ def _backward_through_time(
     surrogate: str,
     current_keep: float,
     voltage_keep: float,
-    threshold: float | None,
+    threshold: float | Tensor | None,
+    gain: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the voltage and of the input current.
 
     ``distance`` is ``v - threshold`` before the reset, (T, ...) in real units. ``v (1 - s)`` is
     what a step leaves to the next; with ``threshold`` its gradient passes ``s`` too, without
-    (``None``) that path is detached.
+    (``None``) that path is detached. The surrogate sees ``gain`` times the distance.
     """
     fired = distance > 0
-    slope = SURROGATES[surrogate](distance)
+    if gain is None:
+        slope = SURROGATES[surrogate](distance)
+    else:
+        slope = SURROGATES[surrogate](distance * gain) * gain
     grad_v = grad_spikes * slope
     for t in range(len(grad_v) - 2, -1, -1):
         later = grad_v[t + 1]
@@ -89,8 +93,12 @@ class _RealLif(torch.autograd.Function):
         return grad, None, None, None, None, None
 
 
-class _IntegerLif(torch.autograd.Function):
-    """The integer neuron; gradients as if currents and voltages were real multiples of ``lsb``."""
+class IntegerLif(torch.autograd.Function):
+    """The integer neuron; gradients as if currents and voltages were real multiples of ``lsb``.
+
+    ``threshold`` is one integer or, with a ``gain`` that turns the current's units into those of
+    the surrogate, one per channel, (C, 1, 1).
+    """
 
     @staticmethod
     def forward(
@@ -99,11 +107,14 @@ class _IntegerLif(torch.autograd.Function):
         bias: Tensor,
         current_decay: int,
         voltage_decay: int,
-        threshold: int,
+        threshold: int | Tensor,
         lsb: float,
         surrogate: str,
         detach_reset: bool,
+        gain: Tensor | None = None,
     ) -> Tensor:
+        if isinstance(threshold, Tensor):
+            threshold = threshold.to(torch.int64)
         bias_q = bias.to(torch.int64)
         u = v = torch.zeros_like(current[0], dtype=torch.int64)
         spikes = torch.empty_like(current)
@@ -119,13 +130,14 @@ class _IntegerLif(torch.autograd.Function):
         ctx.save_for_backward(distance)
         ctx.bias_shape = bias.shape
         reset_at = None if detach_reset else threshold * lsb
-        ctx.constants = (current_decay, voltage_decay, lsb, surrogate, reset_at)
+        ctx.constants = (current_decay, voltage_decay, lsb, surrogate, reset_at, gain)
+        ctx.threshold = threshold
         return spikes
 
     @staticmethod
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (distance,) = ctx.saved_tensors
-        current_decay, voltage_decay, lsb, surrogate, reset_at = ctx.constants
+        current_decay, voltage_decay, lsb, surrogate, reset_at, gain = ctx.constants
         unity = integers.DECAY_UNITY
         grad_v, grad_u = _backward_through_time(
             grad_spikes,
@@ -134,9 +146,17 @@ class _IntegerLif(torch.autograd.Function):
             1 - current_decay / unity,
             1 - voltage_decay / unity,
             reset_at,
+            gain,
         )
         grad_bias = grad_v.sum((0, 1)).sum_to_size(ctx.bias_shape) * lsb
-        return grad_u * lsb, grad_bias, None, None, None, None, None, None
+        grad_threshold = None
+        if gain is not None:
+            # as if v scaled with the gain and the threshold behind it stood still: v / threshold
+            ratio = 1 + distance / (ctx.threshold.clamp(min=1) << integers.STATE_SHIFT)
+            distance = distance * (gain * (lsb / (1 << integers.STATE_SHIFT)))
+            direct = grad_spikes * SURROGATES[surrogate](distance) * gain * ratio
+            grad_threshold = -direct.sum((0, 1)).sum_to_size(gain.shape) * lsb
+        return grad_u * lsb, grad_bias, None, None, grad_threshold, None, None, None, None
 
 
 class Lif(nn.Module):
@@ -192,7 +212,7 @@ class Lif(nn.Module):
     def forward(self, x: Tensor | Stream) -> Tensor:
         current_decay, voltage_decay = self.decays
         if isinstance(x, Stream):
-            spikes = _IntegerLif.apply(
+            spikes = IntegerLif.apply(
                 x.value,
                 self.integer_bias(x),
                 current_decay,

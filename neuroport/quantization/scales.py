@@ -27,9 +27,11 @@ from neuroport.errors import CaptureError, IllegalError
 from neuroport.graph import integers
 from neuroport.graph.linear import Box, Budget, Current, Sum, reach
 from neuroport.nets.neuron import Lif
+from neuroport.nets.normed import NormLif
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
+FINEST = 8  # smallest integer threshold of a channel whose norm is part of its neuron
 TALLEST = 64  # largest threshold of a stream in units of what its thresholds have in common
 MARGIN = 1.5  # room left for weights that still change in quantization-aware training
 
@@ -176,19 +178,26 @@ def _choose_lsb(
         stream.reach = max(stream.reach, _sum([intervals[n] for n in reader.inputs]).worst)
         total = sum(biases[n] for n in reader.inputs)
         assert isinstance(total, Tensor)
+        if isinstance(reader.module, NormLif):
+            total = total + reader.module.absorbed()[2]
         stream.bias = max(stream.bias, float(total.abs().max()))
     if not stream.neurons:  # only its range matters: nothing is compared with a threshold
         stream.lsb = MARGIN * max(stream.reach, 1e-12) / integers.CURRENT_MAX
         return
-    thresholds = sorted({n.module.threshold for n in stream.neurons if isinstance(n.module, Lif)})
-    threshold = _unit(thresholds)
+    neurons = [n.module for n in stream.neurons if isinstance(n.module, Lif)]
+    absorbed = [n.absorbed()[1] for n in neurons if isinstance(n, NormLif)]
+    thresholds = sorted({n.threshold for n in neurons if not isinstance(n, NormLif)})
+    # what norms make of a threshold is no multiple of anything: it is rounded down
+    smallest = min((float(t.min()) for t in absorbed), default=math.inf)
+    threshold = _unit(thresholds) if thresholds else smallest
     if threshold is None:
         raise CaptureError(
             f"neurons of one stream ({names}) have thresholds {thresholds}, which are no small "
             "multiples of one number; use such (0.6, 1.6 and 2.6 are 3, 8 and 13 times 0.2)"
         )
-    tallest = thresholds[-1] / threshold
-    lowest = max(1, math.ceil(COARSEST * threshold / thresholds[0]))
+    tallest = max(thresholds, default=threshold) / threshold
+    lowest = max(1, math.ceil(COARSEST * threshold / min(thresholds, default=smallest)))
+    lowest = max(lowest, math.ceil(FINEST * threshold / smallest))
     coarsest = [  # the largest integer for that number that range and bias permit
         threshold * integers.CURRENT_MAX / (MARGIN * stream.reach + 1e-12),
         threshold * integers.BIAS_MAX / (MARGIN * stream.bias + 1e-12),
@@ -200,8 +209,8 @@ def _choose_lsb(
         if isinstance(layer.module, Conv) and not isinstance(layer.module, GradedConv)
     ]
     single = len(stream.synapses) == 1 and len(weights) == 1
-    smallest = min((w for w in weights if w > 0), default=threshold)
-    wanted = threshold * integers.WEIGHT_MAX / smallest
+    lightest = min((w for w in weights if w > 0), default=threshold)
+    wanted = threshold * integers.WEIGHT_MAX / lightest
     limit = min(coarsest)
     if limit < lowest:
         raise IllegalError(
