@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo carriers resources goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures zoo carriers depth resources goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -49,6 +49,11 @@ carriers: $(READY)
 # Cores of each carrier on Loihi 2, by the fitted formulas (docs/resources.md and .json).
 resources: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.resources
+
+# The published depths at their published widths, from torch to a file (docs/depth.json); an hour.
+# Goes on where it was; needs 12 GB of memory.
+depth: $(READY)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.depth
 
 # Changes every line of the integer arithmetic, the engines and the passes, and sees whether a test
 # fails (tests/mutation/results.json); half an hour.

@@ -138,7 +138,7 @@ class DataRecipe:
 FAMILIES: dict[str, tuple[str, ...]] = {
     "ms_resnet": ("depth", "shortcut", "stem_stride", "first_stride"),
     "ds_resnet": ("levels", "block", "normalize"),
-    "danet": ("depth", "domain", "reach"),
+    "danet": ("depth", "domain", "reach", "order"),
     "plain_resnet": (),
     "tdbn_resnet": (),
     "sew_resnet": ("connect",),
@@ -149,6 +149,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "block": ("ds", "vanilla"),
     "domain": ("membrane", "spike"),
     "reach": ("stage", "network"),
+    "order": ("lif-conv-bn", "bn-lif-conv"),
     "connect": ("add", "and", "iand"),
     "surrogate": ("rectangular", "triangular", "sigmoid", "arctan", "slayer"),
 }
@@ -180,6 +181,7 @@ class NetworkRecipe:
     normalize: bool = False
     domain: str = "membrane"
     reach: str = "stage"
+    order: str = "lif-conv-bn"
     connect: str = "add"
 
     def __post_init__(self) -> None:
@@ -214,6 +216,8 @@ class NetworkRecipe:
             value = getattr(self, key)
             known = " or ".join(map(repr, names)) if len(names) == 2 else ", ".join(names)
             _require(value in names, f"network.{key} is {value!r}; use {known}")
+        if self.domain == "spike":
+            self._unset(("order",), "with network.domain = 'spike', whose norms follow synapses")
 
     def _unset(self, keys: Iterable[str], where: str) -> None:
         """Refuse a key that would have no effect, before someone relies on it."""

@@ -18,6 +18,7 @@ from neuroport.graph.node import Lif as LifNode
 from neuroport.graph.node import Readout as ReadoutNode
 from neuroport.lowering.skew import identity
 from neuroport.nets.neuron import Lif
+from neuroport.nets.normed import NormLif
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight
 
@@ -30,7 +31,7 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
     uses, the biases while it runs ``frames`` (T, N, C, H, W), of which only shape and T matter.
     """
     layers = wiring(net)
-    biases, positions = _observe(net, layers, frames[:, :1])
+    biases, positions = _observe(net, layers, frames[:1, :1])
     nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=8)]
     current: dict[str, str] = {}
 
@@ -45,7 +46,7 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
                 LifNode(
                     name,
                     sources(layer),
-                    np.full(1, module.integer_threshold),
+                    _thresholds(module),
                     np.full(1, current_decay),
                     np.full(1, voltage_decay),
                     biases[name],
@@ -57,8 +58,9 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
         elif isinstance(module, Conv):
             nodes.append(_conv(name, module, sources(layer), int(module.exponent)))
         else:
-            weight = module.integer_weight().repeat_interleave(positions[name], dim=1)
-            nodes.append(Dense(f"{name}.synapse", sources(layer), _integers(weight)))
+            weight = np.repeat(_integers(module.integer_weight()), positions[name], axis=1)
+            weight.setflags(write=False)  # the graph need not copy it
+            nodes.append(Dense(f"{name}.synapse", sources(layer), weight))
             nodes.append(ReadoutNode(f"{name}.potential", (nodes[-1].name,), biases[name]))
     return Graph(nodes, len(frames))
 
@@ -99,10 +101,17 @@ def _observe(
     return biases, positions
 
 
+def _thresholds(module: Lif) -> IntArray:
+    if isinstance(module, NormLif):
+        return _integers(module.integer_thresholds())
+    return np.full(1, module.integer_threshold)
+
+
 def _integers(x: Tensor) -> IntArray:
-    rounded = x.detach().cpu().to(torch.float64).numpy()
-    out: IntArray = rounded.astype(np.int64)
+    rounded = x.detach().cpu().numpy()
+    out: IntArray = rounded.astype(np.int64, order="C")
     assert np.array_equal(out, rounded), "an integer expected to be exact is not"
+    out.setflags(write=False)  # the graph need not copy it
     return out
 
 

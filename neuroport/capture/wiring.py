@@ -20,6 +20,7 @@ from torch import fx, nn
 from neuroport.errors import CaptureError
 from neuroport.nets.neuron import Lif
 from neuroport.nets.norm import BiasNorm, TdBatchNorm
+from neuroport.nets.normed import NormLif, PositiveNorm
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Integrator, Readout, Relay
 
 LayerModule: TypeAlias = Conv | GradedConv | Lif | Readout
@@ -30,11 +31,13 @@ WRITTEN: tuple[type[nn.Module], ...] = (
     GradedConv,
     Direct,
     Conv,
+    NormLif,
     Lif,
     Readout,
     Relay,
     Integrator,
     TdBatchNorm,
+    PositiveNorm,
     nn.BatchNorm2d,
     BiasNorm,
     nn.Identity,

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from neuroport.errors import GraphError
 from neuroport.graph import integers
+from neuroport.graph.linear import Box, Budget, Current, Sum, reach
 from neuroport.graph.node import (
     KIND,
     Conv,
@@ -43,7 +44,8 @@ class Facts:
 
     ``low`` and ``high`` bound the node's output per channel (worst case over every input the graph
     permits; low <= 0 <= high, so what reads 0 at a border or before the first step is within);
-    ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. ``skews``
+    ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. Convolutions of what
+    relays pass on are bounded as one linear map (:mod:`neuroport.graph.linear`). ``skews``
     lists the skews of the inputs: unequal ones must be balanced before a run in chip time.
     """
 
@@ -69,7 +71,7 @@ class Graph:
         GraphError: naming the node, the field and the fix.
     """
 
-    __slots__ = ("_facts", "_hash", "interval", "nodes", "steps")
+    __slots__ = ("_facts", "_hash", "_named", "interval", "nodes", "steps")
 
     def __init__(self, nodes: Iterable[Node], steps: int, interval: int | None = None) -> None:
         self.nodes: tuple[Node, ...] = tuple(nodes)
@@ -87,11 +89,13 @@ class Graph:
         self.interval = int(period)
         self._facts: dict[str, Facts] = {}
         self._hash: str | None = None
+        linear = _Linear()
         for node in self.nodes:
             _check_types(node)
             if not node.name or node.name in self._facts:
                 raise GraphError(f"node name {node.name!r} is empty or used twice; rename one")
-            self._facts[node.name] = self._derive(node)
+            self._facts[node.name] = linear.narrowed(node, self._derive(node))
+        self._named = {node.name: node for node in self.nodes}
         if not any(isinstance(node, Input) for node in self.nodes):
             raise GraphError("the graph has no input; add an Input node")
 
@@ -102,10 +106,7 @@ class Graph:
         return len(self.nodes)
 
     def __getitem__(self, name: str) -> Node:
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise KeyError(name)
+        return self._named[name]
 
     def __str__(self) -> str:
         from neuroport.graph.text import text
@@ -150,7 +151,7 @@ class Graph:
                     value = getattr(node, item.name)
                     if isinstance(value, np.ndarray):
                         digest.update(f"|{item.name}={value.shape}".encode())
-                        digest.update(value.astype("<i8").tobytes())
+                        digest.update(np.ascontiguousarray(value, "<i8").data)
                     else:
                         digest.update(f"|{item.name}={value!r}".encode())
             self._hash = digest.hexdigest()
@@ -336,12 +337,46 @@ class Graph:
             )
         lo, hi = _spread(low, shape[0]), _spread(high, shape[0])
         # all groups at once: a loop would let a small file ask for a million turns
-        taps = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
-        positive, negative = np.maximum(taps, 0).sum(3), np.minimum(taps, 0).sum(3)
-        lo, hi = lo.reshape(groups, -1, 1), hi.reshape(groups, -1, 1)
-        low_out = (positive @ lo + negative @ hi).ravel() << node.exponent
-        high_out = (positive @ hi + negative @ lo).ravel() << node.exponent
+        taps = weight.reshape(groups, weight.shape[0] // groups, -1)
+        number = weight.shape[2] * weight.shape[3]
+        lo, hi = (np.repeat(bound, number).reshape(groups, -1, 1) for bound in (lo, hi))
+        low_out, high_out = (b.ravel() << node.exponent for b in _bounds(taps, lo, hi))
         return (weight.shape[0], *size), "current", low_out, high_out
+
+
+class _Linear:
+    """What the nodes of a graph are as linear maps, while it is derived."""
+
+    def __init__(self) -> None:
+        self.currents: dict[str, Current] = {}
+        self.messages: dict[str, Box] = {}
+        self.budget = Budget()
+
+    def narrowed(self, node: Node, facts: Facts) -> Facts:
+        """The facts with the range that follows from the linear map that leads to the node."""
+        if isinstance(node, Conv):
+            messages = tuple(self.messages[name] for name in node.inputs)
+            current = Current(node.weight, messages, node.groups, 2.0**node.exponent)
+            self.currents[node.name] = current
+            self.budget.earn(node.weight.size)
+            if node.groups == 1 and any(isinstance(message, Sum) for message in messages):
+                low, high = reach(current, self.budget)  # currents are whole numbers within
+                low, high = (
+                    np.maximum(np.ceil(low), facts.low),
+                    np.minimum(np.floor(high), facts.high),
+                )
+                return replace(facts, low=low.astype(np.int64), high=high.astype(np.int64))
+        elif facts.wire == "messages":
+            self.messages[node.name] = self._sent(node, facts)
+        return facts
+
+    def _sent(self, node: Node, facts: Facts) -> Box:
+        if isinstance(node, Relay) and all(name in self.currents for name in node.inputs):
+            currents = tuple(self.currents[name] for name in node.inputs)
+            if any(current.mixes for current in currents):
+                error = node.threshold + (0.5 if node.shift else 0.0)
+                return Sum(facts.low, facts.high, currents, 2.0**-node.shift, error)
+        return Box(facts.low, facts.high)
 
 
 def _check_types(node: Node) -> None:
@@ -368,8 +403,13 @@ def _check_types(node: Node) -> None:
 
 def _bounds(weight: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
     """Interval of ``weight @ x`` for low <= x <= high."""
-    positive, negative = np.maximum(weight, 0), np.minimum(weight, 0)
-    return positive @ low + negative @ high, positive @ high + negative @ low
+    low, high = high + low, high - low
+    if weight.ndim == 2:  # by rows: the absolute values of a large matrix are another one
+        span = np.array([np.abs(row) @ high for row in weight])
+    else:
+        span = np.abs(weight) @ high
+    middle = weight @ low
+    return (middle - span) >> 1, (middle + span) >> 1
 
 
 def _spread(bound: IntArray, channels: int) -> IntArray:

@@ -24,6 +24,8 @@ CARRIERS = {
     "stock": "unrolled with spike relays into a chain that unmodified NetX runs",
 }
 
+DEARER = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Bill:
@@ -104,7 +106,8 @@ def price(
     """Ways to carry the shortcuts of ``graph`` to ``target``, with their costs or refusals.
 
     Args: as for :func:`lower`; ``auto`` leaves out ``stock``, which costs what ``unroll`` with
-    relays does, and ``all`` does not.
+    relays does, and gives up a way that takes ``DEARER`` times the processes of one before: in a
+    deep network synapses unroll to the square of its depth. ``all`` does neither.
 
     Raises:
         TargetError: no such target, or no such way.
@@ -125,10 +128,12 @@ def price(
     ]
     if not ways:
         raise TargetError(f"carrier {carrier!r} cannot align with {align!r}; leave align out")
-    bills = []
+    bills: list[Bill] = []
     for way, how in ways:
+        found = [bill.cost.processes for bill in bills if bill.cost]
+        most = DEARER * min(found) if carrier == "auto" and found else None
         try:
-            lowered = _carry(graph, way, how)
+            lowered = _carry(graph, way, how, most)
             check(lowered, target)
         except IllegalError as error:
             bills.append(Bill(way, how, None, None, error.message))
@@ -137,10 +142,10 @@ def price(
     return bills
 
 
-def _carry(graph: Graph, carrier: str, align: str) -> Graph:
+def _carry(graph: Graph, carrier: str, align: str, most: int | None) -> Graph:
     if carrier == "relay":
         return balance_skew(graph, align)
-    lowered = unroll(graph, align)
+    lowered = unroll(graph, align, most)
     if carrier == "stock":
         chain(lowered)
     return lowered

@@ -12,11 +12,13 @@ convolutions) or, as a synapse with a lag, as many as are needed (``align="delay
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import chain, count
 
 import numpy as np
 
+from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Node, Relay, Shape, is_population
 
@@ -24,10 +26,18 @@ ALIGNMENTS = ("relays", "delays")
 
 
 class Schedule:
-    """Nodes of a graph being lowered, the skew of each, and messages held for later."""
+    """Nodes of a graph being lowered, the skew of each, and messages held for later.
 
-    def __init__(self, graph: Graph, align: str) -> None:
+    Args:
+        most: number of nodes at which to give up.
+
+    Raises:
+        IllegalError: there would be more.
+    """
+
+    def __init__(self, graph: Graph, align: str, most: int | None = None) -> None:
         self.graph = graph
+        self.most = most
         self.delays = align == "delays"
         self.nodes: list[Node] = []
         self.skew: dict[str, int] = {}
@@ -44,6 +54,11 @@ class Schedule:
     def add(self, node: Node) -> str:
         """Append a node whose inputs are equally late."""
         late = max((self.skew[name] for name in node.inputs), default=0)
+        if self.most is not None and len(self.nodes) >= self.most:
+            raise IllegalError(
+                f"takes more than {self.most:,} processes, several times those of another way; "
+                "ask for this carrier and alignment by name to have it"
+            )
         self.nodes.append(node)
         self.skew[node.name] = late + (1 + node.lag if isinstance(node, (Conv, Dense)) else 0)
         return node.name
@@ -70,12 +85,13 @@ def balance_skew(graph: Graph, align: str = "relays") -> Graph:
     """Insert graded relays until the inputs of every node have equal skew."""
     plan = Schedule(graph, align)
     carried: dict[tuple[tuple[str, ...], int], str] = {}  # currents -> their sum, later
+    numbers: Counter[str] = Counter()  # consumer -> relays made for it
 
     def carry(early: tuple[str, ...], later: int, consumer: str, shape: Shape) -> str:
         """Name of a current equal to the sum of ``early``, ``later`` steps later."""
         if (early, later) not in carried:
-            number = sum(name.startswith(f"{consumer}.carry") for name in carried.values())
-            relay = plan.add(Relay(plan.fresh(f"{consumer}.carry{number}"), early))
+            relay = plan.add(Relay(plan.fresh(f"{consumer}.carry{numbers[consumer]}"), early))
+            numbers[consumer] += 1
             delivery = identity(plan.fresh(f"{relay}.identity"), relay, shape, lag=later - 1)
             carried[early, later] = plan.add(delivery)
         return carried[early, later]

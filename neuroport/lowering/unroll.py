@@ -17,11 +17,15 @@ from neuroport.graph.node import Conv, Dense, is_population
 from neuroport.lowering.skew import Schedule
 
 
-def unroll(graph: Graph, align: str = "delays") -> Graph:
-    """Repeat synapses until the inputs of every node have equal skew."""
+def unroll(graph: Graph, align: str = "delays", most: int | None = None) -> Graph:
+    """Repeat synapses until the inputs of every node have equal skew.
+
+    Raises:
+        IllegalError: that takes more than ``most`` nodes.
+    """
     if graph.balanced:
         return graph
-    plan = Schedule(graph, align)
+    plan = Schedule(graph, align, most)
     delivered: dict[tuple[str, int], tuple[str, ...]] = {}
     used = {name for node in graph for name in node.inputs}
 

@@ -14,6 +14,10 @@ messages 0..k) or *membrane* currents (each branch is lif-conv-norm). The reach 
 whose only source x_r is the stage before, or the *network*, where every earlier stage is one. A
 source passes one projection to the new shape, itself driven by spikes: no real value is multiplied,
 so that every carrier of shortcuts applies.
+
+The order of a branch of currents is a switch: lif-conv-bn, or bn-lif-conv, where every branch
+normalizes the sum that it reads and nothing normalizes what is added
+(:mod:`neuroport.nets.normed`).
 """
 
 from __future__ import annotations
@@ -23,12 +27,15 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from neuroport.nets.neuron import Lif
+from neuroport.nets.norm import BiasNorm
+from neuroport.nets.normed import NormLif
 from neuroport.nets.recompute import Recomputing
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
 DOMAINS = ("spike", "membrane")
 REACHES = ("stage", "network")
+ORDERS = ("lif-conv-bn", "bn-lif-conv")
 EXPANSION = 4
 # depth -> (blocks of the four stages, bottleneck)
 IMAGENET: dict[int, tuple[tuple[int, ...], bool]] = {
@@ -43,11 +50,19 @@ Signal = Tensor | Stream
 
 
 def _branch(
-    domain: str, layers: Sequence[tuple[int, int, int, int]], end: float, surrogate: str
+    domain: str,
+    layers: Sequence[tuple[int, int, int, int]],
+    end: float,
+    surrogate: str,
+    order: str,
 ) -> nn.Sequential:
     """Convolutions (in, out, kernel, stride) with a neuron after (spike) or before (membrane)."""
     parts: list[nn.Module] = []
     for index, (inner, outer, kernel, stride) in enumerate(layers):
+        if order == "bn-lif-conv":
+            bare = Conv(inner, outer, kernel, stride, kernel // 2, norm=BiasNorm)
+            parts += [NormLif(inner, surrogate=surrogate), bare]
+            continue
         scale = end if index == len(layers) - 1 else 0.5
         conv = Conv(inner, outer, kernel, stride, kernel // 2, norm_scale=scale)
         neuron = Lif(surrogate=surrogate)
@@ -70,6 +85,7 @@ class Stage(Recomputing):
         blocks: int,
         bottleneck: bool,
         surrogate: str,
+        order: str,
     ) -> None:
         super().__init__()
         out = width * EXPANSION if bottleneck else width
@@ -80,12 +96,12 @@ class Stage(Recomputing):
             layers = [(channels, width, 3, stride), (width, width, 3, 1)]
             if bottleneck:
                 layers = [(channels, width, 1, 1), (width, width, 3, stride), (width, out, 1, 1)]
-            return _branch(domain, layers, end, surrogate)
+            return _branch(domain, layers, end, surrogate, order)
 
         self.projections = nn.ModuleList(
             nn.Identity()
             if (channels, stride) == (out, 1)
-            else _branch(domain, [(channels, out, 1, stride)], 0.5, surrogate)
+            else _branch(domain, [(channels, out, 1, stride)], 0.5, surrogate, order)
             for channels, stride in sources
         )
         channels, stride = sources[0]
@@ -117,6 +133,7 @@ class DaNet(nn.Module):
         stem: size of the stem's kernel, 3 or 7.
         stem_stride, first_stride: strides of the stem and of the first stage (2 for ImageNet).
         surrogate: of every neuron.
+        order: ``lif-conv-bn`` or, for currents only, ``bn-lif-conv``.
 
     Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes).
     """
@@ -134,23 +151,30 @@ class DaNet(nn.Module):
         stem_stride: int = 1,
         first_stride: int = 1,
         surrogate: str = "rectangular",
+        order: str = "lif-conv-bn",
     ) -> None:
         super().__init__()
+        if order == "bn-lif-conv" and domain == "spike":
+            raise ValueError(
+                "order 'bn-lif-conv' normalizes sums of currents; domain 'spike' sums spikes: "
+                "use domain='membrane'"
+            )
         numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
         self.stem = GradedConv(in_channels, widths[0], stem, stem_stride, stem // 2, pixels=True)
-        # the neuron between the stem and sums of spikes, or between currents and the readout
-        self.neuron = Lif(surrogate=surrogate)
         self.domain = domain
         self.reach = reach
         stages: list[Stage] = []
         sources = [(widths[0], first_stride)]
         for width, number in zip(widths, numbers, strict=True):
-            stages.append(Stage(domain, sources, width, number, bottleneck, surrogate))
+            stages.append(Stage(domain, sources, width, number, bottleneck, surrogate, order))
             out = width * EXPANSION if bottleneck else width
             # from the next stage, everything before is twice as far
             earlier = [(channels, 2 * stride) for channels, stride in sources]
             kept = earlier if reach == "network" and len(stages) > 1 else []
             sources = [(out, 2), *kept]
+        # the neuron between the stem and sums of spikes, or between currents and the readout
+        normed = order == "bn-lif-conv"
+        self.neuron = NormLif(out, surrogate=surrogate) if normed else Lif(surrogate=surrogate)
         self.stages = nn.ModuleList(stages)
         self.readout = Readout(out, classes)
 
@@ -164,6 +188,7 @@ class DaNet(nn.Module):
         domain: str = "membrane",
         reach: str = "stage",
         surrogate: str = "rectangular",
+        order: str = "lif-conv-bn",
     ) -> DaNet:
         """Depth 18 or 34 of basic blocks, 50, 101 or 152 of bottlenecks; every stage halves."""
         blocks, bottleneck = IMAGENET[depth]
@@ -179,6 +204,7 @@ class DaNet(nn.Module):
             stem_stride=2,
             first_stride=2,
             surrogate=surrogate,
+            order=order,
         )
 
     def forward(self, frames: Tensor) -> Tensor:

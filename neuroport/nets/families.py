@@ -55,6 +55,7 @@ def _danet(net: NetworkRecipe) -> nn.Module:
             net.domain,
             net.reach,
             net.surrogate,
+            net.order,
         )
     return DaNet(
         net.blocks,
@@ -64,6 +65,7 @@ def _danet(net: NetworkRecipe) -> nn.Module:
         net.domain,
         net.reach,
         surrogate=net.surrogate,
+        order=net.order,
     )
 
 

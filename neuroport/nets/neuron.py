@@ -35,7 +35,7 @@ def _real_forward(
 
 
 def _integer_forward(
-    current: Tensor, bias: Tensor, current_decay: int, voltage_decay: int, threshold: int
+    current: Tensor, bias: Tensor, current_decay: int, voltage_decay: int, threshold: int | Tensor
 ) -> tuple[Tensor, Tensor]:
     """Distances of the voltage from the threshold before the reset, in states, and spikes."""
     u = v = torch.zeros_like(current[0], dtype=torch.int64)
@@ -60,25 +60,32 @@ def _backward_through_time(
     surrogate: str,
     current_keep: float,
     voltage_keep: float,
-    threshold: float | None,
+    threshold: float | Tensor | None,
     scale: float = 1.0,
+    gain: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the voltage and of the input current, times ``scale``.
 
     ``v * unit - offset`` is the distance to the threshold before the reset, (T, ...) in real
     units. ``v (1 - s)`` is what a step leaves to the next; with ``threshold`` its gradient passes
-    ``s`` too, without (``None``) that path is detached.
+    ``s`` too, without (``None``) that path is detached. The surrogate sees ``gain`` times the
+    distance.
     """
     if grad_spikes.stride() != v.stride():
         grad_spikes = torch.empty_like(v).copy_(grad_spikes)
-    found = fused.backward(
-        grad_spikes, v, unit, offset, surrogate, current_keep, voltage_keep, threshold, scale
-    )
-    if found:
+    found = None
+    if gain is None and not isinstance(threshold, Tensor):
+        found = fused.backward(
+            grad_spikes, v, unit, offset, surrogate, current_keep, voltage_keep, threshold, scale
+        )
+    if found is not None:
         return found
     distance = v * unit - offset
     fired = distance > 0
-    slope = SURROGATES[surrogate](distance)
+    if gain is None:
+        slope = SURROGATES[surrogate](distance)
+    else:
+        slope = SURROGATES[surrogate](distance * gain) * gain
     grad_v = grad_spikes * slope
     for t in range(len(grad_v) - 2, -1, -1):
         later = grad_v[t + 1]
@@ -131,8 +138,12 @@ class _RealLif(torch.autograd.Function):
         return grad, None, None, None, None, None
 
 
-class _IntegerLif(torch.autograd.Function):
-    """The integer neuron; gradients as if currents and voltages were real multiples of ``lsb``."""
+class IntegerLif(torch.autograd.Function):
+    """The integer neuron; gradients as if currents and voltages were real multiples of ``lsb``.
+
+    ``threshold`` is one integer or, with a ``gain`` that turns the current's units into those of
+    the surrogate, one per channel, (C, 1, 1).
+    """
 
     @staticmethod
     def forward(
@@ -141,25 +152,32 @@ class _IntegerLif(torch.autograd.Function):
         bias: Tensor,
         current_decay: int,
         voltage_decay: int,
-        threshold: int,
+        threshold: int | Tensor,
         lsb: float,
         surrogate: str,
         detach_reset: bool,
+        gain: Tensor | None = None,
     ) -> Tensor:
         current, bias_q = fused.dense(current), bias.to(torch.int64)
-        constants = (current_decay, voltage_decay, threshold)
-        found = fused.integer_forward(current, bias_q, *constants)
-        distance, spikes = found or _integer_forward(current, bias_q, *constants)
+        found = None
+        if isinstance(threshold, Tensor):
+            threshold = threshold.to(torch.int64)
+        else:
+            found = fused.integer_forward(current, bias_q, current_decay, voltage_decay, threshold)
+        distance, spikes = found or _integer_forward(
+            current, bias_q, current_decay, voltage_decay, threshold
+        )
         ctx.save_for_backward(distance)
         ctx.bias_shape = bias.shape
         reset_at = None if detach_reset else threshold * lsb
-        ctx.constants = (current_decay, voltage_decay, lsb, surrogate, reset_at)
+        ctx.constants = (current_decay, voltage_decay, lsb, surrogate, reset_at, gain)
+        ctx.threshold = threshold
         return spikes
 
     @staticmethod
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (distance,) = ctx.saved_tensors
-        current_decay, voltage_decay, lsb, surrogate, reset_at = ctx.constants
+        current_decay, voltage_decay, lsb, surrogate, reset_at, gain = ctx.constants
         unity = integers.DECAY_UNITY
         grad_v, grad_u = _backward_through_time(
             grad_spikes,
@@ -171,9 +189,17 @@ class _IntegerLif(torch.autograd.Function):
             1 - voltage_decay / unity,
             reset_at,
             lsb,
+            gain,
         )
         grad_bias = grad_v.sum((0, 1)).sum_to_size(ctx.bias_shape)
-        return grad_u, grad_bias, None, None, None, None, None, None
+        grad_threshold = None
+        if gain is not None:
+            # as if v scaled with the gain and the threshold behind it stood still: v / threshold
+            ratio = 1 + distance / (ctx.threshold.clamp(min=1) << integers.STATE_SHIFT)
+            distance = distance * (gain * (lsb / (1 << integers.STATE_SHIFT)))
+            direct = grad_spikes * SURROGATES[surrogate](distance) * gain * ratio
+            grad_threshold = -direct.sum((0, 1)).sum_to_size(gain.shape) * lsb
+        return grad_u, grad_bias, None, None, grad_threshold, None, None, None, None
 
 
 class Lif(nn.Module):
@@ -229,7 +255,7 @@ class Lif(nn.Module):
     def forward(self, x: Tensor | Stream) -> Tensor:
         current_decay, voltage_decay = self.decays
         if isinstance(x, Stream):
-            spikes = _IntegerLif.apply(
+            spikes = IntegerLif.apply(
                 x.value,
                 self.integer_bias(x),
                 current_decay,

@@ -271,8 +271,12 @@ class GradedConv(Conv):
             if mean.any():
                 bias = self.carried(weight, bias, -mean, x.shape[-2:])
             messages = x
-        product = self.convolve(messages, snap_weight(weight, self.unit()))
-        return Stream(self.relay_out(product), bias)
+        snapped = snap_weight(weight, self.unit())
+        if self.relay_in is None:
+            return Stream(self.relay_out(self.convolve(messages, snapped)), bias)
+        # the sum is proven to fit 24 bits, its parts are not: float64 holds them
+        product = self.convolve(messages.double(), snapped.double())
+        return Stream(self.relay_out(product).to(messages.dtype), bias)
 
     def carried(self, weight: Tensor, bias: Tensor, source: Tensor, size: torch.Size) -> Tensor:
         """``bias`` and what the kernel makes of the bias of its input, which padding lacks."""

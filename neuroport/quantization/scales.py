@@ -18,16 +18,20 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from neuroport.capture.wiring import Layer, evaluating, wiring
 from neuroport.errors import CaptureError, IllegalError
 from neuroport.graph import integers
+from neuroport.graph.linear import Box, Budget, Current, Sum, reach
 from neuroport.nets.neuron import Lif
+from neuroport.nets.normed import NormLif
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
+FINEST = 8  # smallest integer threshold of a channel whose norm is part of its neuron
 TALLEST = 64  # largest threshold of a stream in units of what its thresholds have in common
 MARGIN = 1.5  # room left for weights that still change in quantization-aware training
 
@@ -125,26 +129,34 @@ def _unique(streams: dict[str, _Stream]) -> list[_Stream]:
 
 
 def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Tensor]]:
-    """Worst-case interval and bias of every synapse's current, per channel, real units."""
+    """Worst-case interval and bias of every synapse's current, per channel, real units.
+
+    A projection is bounded as the linear map that leads to it, :mod:`neuroport.graph.linear`; what
+    its relays will round is left to the margin, and the rules check the integers.
+    """
     intervals: dict[str, _Interval] = {}
     biases: dict[str, Tensor] = {}
+    currents: dict[str, Current] = {}
+    budget = Budget(math.inf)
     for layer in layers:
         module = layer.module
         if not isinstance(module, Conv):
             continue
         kernel, bias = module.folded()
-        channels = kernel.shape[1] * module.groups
         if isinstance(module, GradedConv) and not module.pixels:
             arriving = _sum([intervals[n] for n in layer.inputs])
             source = sum(biases[n] for n in layer.inputs)
             bias = bias + kernel.sum((2, 3)) @ source
+            read = tuple(currents[n] for n in layer.inputs)
+            messages: Box = Sum(arriving.low.numpy(), arriving.high.numpy(), read)
         else:
             if isinstance(module, GradedConv):
                 bias = bias - kernel.sum((2, 3)) @ module.normalization()[0]
             # spikes, or pixels with 255 as one: k sources that are summed send 0..k
-            messages = torch.full((channels,), float(len(layer.inputs)))
-            arriving = _Interval(torch.zeros(channels), messages)
-        intervals[layer.name] = _through(kernel, arriving, module.groups)
+            messages = Box(np.zeros(1), np.full(1, float(len(layer.inputs))))
+        current = Current(kernel.cpu().numpy(), (messages,), module.groups)
+        low, high = (torch.from_numpy(bound) for bound in reach(current, budget))
+        currents[layer.name], intervals[layer.name] = current, _Interval(low, high)
         biases[layer.name] = bias
     return intervals, biases
 
@@ -154,16 +166,6 @@ def _sum(intervals: list[_Interval]) -> _Interval:
     for interval in intervals[1:]:
         total = total + interval
     return total
-
-
-def _through(kernel: Tensor, arriving: _Interval, groups: int) -> _Interval:
-    positive, negative = kernel.clamp(min=0).sum((2, 3)), kernel.clamp(max=0).sum((2, 3))
-    out = len(kernel) // groups
-    low = arriving.low.clamp(max=0).reshape(groups, -1).repeat_interleave(out, 0)
-    high = arriving.high.clamp(min=0).reshape(groups, -1).repeat_interleave(out, 0)
-    return _Interval(
-        (positive * low + negative * high).sum(1), (positive * high + negative * low).sum(1)
-    )
 
 
 def _choose_lsb(
@@ -176,19 +178,26 @@ def _choose_lsb(
         stream.reach = max(stream.reach, _sum([intervals[n] for n in reader.inputs]).worst)
         total = sum(biases[n] for n in reader.inputs)
         assert isinstance(total, Tensor)
+        if isinstance(reader.module, NormLif):
+            total = total + reader.module.absorbed()[2]
         stream.bias = max(stream.bias, float(total.abs().max()))
     if not stream.neurons:  # only its range matters: nothing is compared with a threshold
         stream.lsb = MARGIN * max(stream.reach, 1e-12) / integers.CURRENT_MAX
         return
-    thresholds = sorted({n.module.threshold for n in stream.neurons if isinstance(n.module, Lif)})
-    threshold = _unit(thresholds)
+    neurons = [n.module for n in stream.neurons if isinstance(n.module, Lif)]
+    absorbed = [n.absorbed()[1] for n in neurons if isinstance(n, NormLif)]
+    thresholds = sorted({n.threshold for n in neurons if not isinstance(n, NormLif)})
+    # what norms make of a threshold is no multiple of anything: it is rounded down
+    smallest = min((float(t.min()) for t in absorbed), default=math.inf)
+    threshold = _unit(thresholds) if thresholds else smallest
     if threshold is None:
         raise CaptureError(
             f"neurons of one stream ({names}) have thresholds {thresholds}, which are no small "
             "multiples of one number; use such (0.6, 1.6 and 2.6 are 3, 8 and 13 times 0.2)"
         )
-    tallest = thresholds[-1] / threshold
-    lowest = max(1, math.ceil(COARSEST * threshold / thresholds[0]))
+    tallest = max(thresholds, default=threshold) / threshold
+    lowest = max(1, math.ceil(COARSEST * threshold / min(thresholds, default=smallest)))
+    lowest = max(lowest, math.ceil(FINEST * threshold / smallest))
     coarsest = [  # the largest integer for that number that range and bias permit
         threshold * integers.CURRENT_MAX / (MARGIN * stream.reach + 1e-12),
         threshold * integers.BIAS_MAX / (MARGIN * stream.bias + 1e-12),
@@ -200,8 +209,8 @@ def _choose_lsb(
         if isinstance(layer.module, Conv) and not isinstance(layer.module, GradedConv)
     ]
     single = len(stream.synapses) == 1 and len(weights) == 1
-    smallest = min((w for w in weights if w > 0), default=threshold)
-    wanted = threshold * integers.WEIGHT_MAX / smallest
+    lightest = min((w for w in weights if w > 0), default=threshold)
+    wanted = threshold * integers.WEIGHT_MAX / lightest
     limit = min(coarsest)
     if limit < lowest:
         raise IllegalError(
@@ -258,7 +267,7 @@ def _freeze_readouts(net: nn.Module, readouts: list[Layer], frames: Tensor) -> N
     ]
     try:
         with evaluating(net):
-            net(frames[:, :1].float())
+            net(frames[:1, :1].float())  # sizes do not depend on the number of steps
     finally:
         for handle in handles:
             handle.remove()

@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -153,7 +154,7 @@ class _JointStatistics(TorchFunctionMode):
         if func is F.batch_norm:
             return _joint_norm(*args, **(kwargs or {}))
         if func is norm_outside_root:
-            return _joint_norm(*args, **{"outside": True})
+            return partial(_joint_norm, outside=True)(*args)
         return func(*args, **(kwargs or {}))
 
 

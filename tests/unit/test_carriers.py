@@ -12,7 +12,7 @@ from neuroport.backends.reference import Reference
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
-from neuroport.lowering import lower, price
+from neuroport.lowering import DEARER, lower, price
 from neuroport.lowering.chain import chain
 from neuroport.lowering.cost import cost
 from neuroport.lowering.interval import pad_interval
@@ -338,3 +338,25 @@ def test_a_readout_becomes_a_neuron_that_cannot_fire(bias: int, threshold: int) 
 def test_identity_with_a_lag_is_late() -> None:
     graph = Graph([Input("frames", (3,)), identity("same", "frames", (3,), lag=4)], 1)
     assert graph.facts("same").skew == 5
+
+
+def test_deep_network_is_lowered_without_unrolling_it_to_the_end() -> None:
+    nodes: list[Node] = [
+        Input("frames", (1, 2, 2), bits=1),
+        Conv("stem", ("frames",), np.full((1, 1, 1, 1), 2)),
+    ]
+    stream = ["stem"]
+    for block in range(40):
+        nodes += [
+            Lif(f"neuron{block}", tuple(stream), 3),
+            Conv(f"conv{block}", (f"neuron{block}",), np.full((1, 1, 1, 1), 2)),
+        ]
+        stream.append(f"conv{block}")
+    graph = Graph([*nodes, Lif("last", tuple(stream), 3)], 2)
+    bills = {(bill.carrier, bill.align): bill for bill in price(graph, carrier="auto")}
+    given_up = bills["unroll", "relays"]
+    assert given_up.graph is None
+    assert "several times those of another way" in given_up.refusal
+    whole = price(graph, carrier="unroll", align="relays")[0].cost
+    assert whole is not None
+    assert whole.processes > DEARER * len(port.lower(graph))

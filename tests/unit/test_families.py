@@ -55,6 +55,10 @@ TINY: dict[str, Callable[[], nn.Module]] = {
     "da-spike-network": lambda: DaNet(1, **SHAPE, domain="spike", reach="network"),
     "da-membrane-stage": lambda: DaNet(2, **SHAPE, domain="membrane", reach="stage"),
     "da-membrane-network": lambda: DaNet(1, **SHAPE, domain="membrane", reach="network"),
+    "da-membrane-stage, bn-lif-conv": lambda: DaNet(2, **SHAPE, order="bn-lif-conv"),
+    "da-membrane bottleneck, bn-lif-conv": lambda: DaNet(
+        1, (2, 2, 2), 2, 5, "membrane", "network", True, order="bn-lif-conv"
+    ),
     "da-spike bottleneck": lambda: DaNet(1, (2, 2, 2), 2, 5, "spike", "network", True),
     "da-membrane bottleneck": lambda: DaNet(1, (2, 2, 2), 2, 5, "membrane", "network", True),
 }
@@ -178,6 +182,7 @@ def test_names_of_the_recipe_are_those_of_the_networks() -> None:
     assert set(CHOICES["block"]) == set(ds_resnet.BLOCKS)
     assert set(CHOICES["domain"]) == set(danet.DOMAINS)
     assert set(CHOICES["reach"]) == set(danet.REACHES)
+    assert set(CHOICES["order"]) == set(danet.ORDERS)
     assert {"ms_resnet": tuple(ms_resnet.IMAGENET), "danet": tuple(danet.IMAGENET)} == DEPTHS
 
 
@@ -196,6 +201,7 @@ NAMED: list[tuple[dict[str, Any], Callable[[], nn.Module]]] = [
     ({"family": "danet"}, lambda: DaNet(1, **SHAPE)),
     ({"family": "danet", "domain": "spike"}, lambda: DaNet(1, **SHAPE, domain="spike")),
     ({"family": "danet", "reach": "network"}, lambda: DaNet(1, **SHAPE, reach="network")),
+    ({"family": "danet", "order": "bn-lif-conv"}, lambda: DaNet(1, **SHAPE, order="bn-lif-conv")),
     (
         {"family": "danet", "depth": 50, "widths": FOUR, "domain": "spike", "reach": "network"},
         lambda: DaNet.imagenet(50, FOUR, 2, 5, "spike", "network"),

@@ -413,6 +413,22 @@ def test_a_projection_with_padding_carries_no_bias_over_the_border() -> None:
         )
 
 
+@pytest.mark.parametrize(("depth", "widths"), [(18, (64, 128, 256, 512)), (104, (16, 32, 48, 64))])
+def test_imagenet_networks_that_project_thrice_fit_the_widths_and_are_one_network(
+    depth: int, widths: tuple[int, ...]
+) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 1, 3, 64, 64))
+    net = enliven(MsResNet.imagenet(depth, widths), 1, frames)
+    graph = port.quantize(net, frames)
+    want = run_module(net, frames)
+    for found in (port.run(graph, frames, on="fast"), port.run(port.lower(graph), frames)):
+        outcome = compare(want, found)
+        assert outcome, str(outcome)
+        assert not outcome.only_want
+    for node in graph.populations:
+        assert (want.messages[node.name] != 0).any(), f"{node.name} is silent"
+
+
 class Counting(nn.Module):
     def __init__(self) -> None:
         super().__init__()

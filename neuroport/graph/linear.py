@@ -1,0 +1,170 @@
+"""How far a projection of a real-valued stream can go: kernels composed, not ranges multiplied.
+
+Between two populations that fire everything is linear: a projection ``P`` of a stream reads the
+sum of currents ``W_j * x_j``, so its current is ``sum_j (P W_j) * x_j`` and at most
+``sum_j sum |P W_j| |x_j|``. To multiply ranges instead, ``sum |P| sum_j |W_j| |x_j|``, loses a
+factor of about the root of the channels at every projection on the way.
+
+Kernels are composed tap by tap: a tap of ``P`` sees ``P_tap @ W_j`` of each source, and the bounds
+of the taps add up. That also holds at borders, where some taps read nothing, whatever the padding,
+strides and dilations are. What a relay rounds away is an error of at most half a message each.
+
+Everything is computed in float64 with a bound on its rounding errors, which widens the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+
+EPSILON = 2.0**-52  # twice the relative error of one operation in float64
+SLACK = 1 + 2.0**-30  # covers the sums of up to 2**20 terms of one sign
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Box:
+    """Messages of which only the range is known, per channel; ``low <= 0 <= high``."""
+
+    low: Array
+    high: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sum(Box):
+    """Messages that are a sum of currents: ``|message - scale * sum| <= error``."""
+
+    currents: tuple[Current, ...]
+    scale: float = 1.0
+    error: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Current:
+    """``factor * (weight * sum of messages)``, a convolution with ``weight`` (O, I/groups, ...)."""
+
+    weight: Array
+    messages: tuple[Box, ...]
+    groups: int = 1
+    factor: float = 1.0
+
+    @property
+    def mixes(self) -> bool:
+        """Whether channels are mixed on the way, so that composing gains anything."""
+        return self.weight.shape[1] > 1 or any(isinstance(m, Sum) for m in self.messages)
+
+    def taps(self) -> tuple[Array, int]:
+        """Weight as (O, I/groups, taps), equal taps (a pooled projection's) once; their number."""
+        flat = self.weight.reshape(*self.weight.shape[:2], -1)
+        alike = flat.shape[2] > 1 and bool(np.all(flat == flat[:, :, :1]))
+        return (flat[:, :, :1], flat.shape[2]) if alike else (flat, 1)
+
+
+@dataclass(slots=True)
+class Budget:
+    """Multiplications that may still be spent; where they end, ranges are multiplied instead."""
+
+    left: float = float(1 << 28)
+
+    def earn(self, weights: int) -> None:
+        """A network may take time in proportion to its weights."""
+        self.left += float(weights << 12)
+
+    def spend(self, multiplications: int) -> bool:
+        cost = multiplications + (1 << 14)  # a product of small matrices costs time, too
+        if cost > self.left:
+            return False
+        self.left -= cost
+        return True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """``messages`` through a matrix (O, C, taps), each entry wrong by up to ``off`` (O,)."""
+
+    matrix: Array
+    off: Array
+    messages: Box
+    count: int = 1  # times that it is seen
+
+    def total(self) -> Array:
+        """``sum |matrix|`` of each output, at most."""
+        flat = np.abs(self.matrix).reshape(len(self.matrix), -1)
+        bound: Array = flat.sum(1) + self.off * flat.shape[1]
+        return bound * SLACK
+
+    def range(self) -> tuple[Array, Array]:
+        """Range of ``matrix @ messages``, whichever taps read nothing."""
+        outputs, channels, taps = self.matrix.shape
+        low, high = (
+            np.repeat(np.broadcast_to(bound, (channels,)).astype(np.float64), taps)
+            for bound in (self.messages.low, self.messages.high)
+        )
+        flat = self.matrix.reshape(outputs, -1)
+        positive = np.maximum(flat, 0)
+        negative = flat - positive
+        off = self.off * np.maximum(high, -low).sum()
+        return positive @ low + negative @ high - off, positive @ high + negative @ low + off
+
+    def behind(self, budget: Budget) -> list[_Seen] | None:
+        """What is seen through the currents whose sum the messages are, if the budget allows."""
+        found: list[_Seen] = []
+        assert isinstance(self.messages, Sum)
+        for current in self.messages.currents:
+            taps, alike = current.taps()
+            each_out, each_in, number = len(taps) // current.groups, *taps.shape[1:]
+            if not budget.spend(len(self.matrix) * self.matrix.shape[2] * taps.size):
+                return None
+            inner = taps.reshape(current.groups, each_out, -1).astype(np.float64)
+            scale = self.messages.scale * current.factor
+            off = (EPSILON * (each_out + 1) * self.total() + self.off * each_out) * SLACK
+            off = off * (np.abs(inner).max() * scale)
+            for tap in range(self.matrix.shape[2]):
+                outer = self.matrix[:, :, tap].reshape(-1, current.groups, each_out)
+                product = (outer.transpose(1, 0, 2) @ inner) * scale
+                matrix = product.reshape(current.groups, -1, each_in, number)
+                matrix = matrix.transpose(1, 0, 2, 3).reshape(len(outer), -1, number)
+                found += [_Seen(matrix, off, m, self.count * alike) for m in current.messages]
+        return found
+
+
+def reach(current: Current, budget: Budget) -> tuple[Array, Array]:
+    """Proven range of a convolution's current, per output channel; ``low <= 0 <= high``.
+
+    Args:
+        current: a convolution; factors and scales are powers of two.
+        budget: shared by the calls of one network, so that none takes for ever.
+    """
+    taps, alike = current.taps()
+    matrix = _ungrouped(taps.astype(np.float64), current.groups)
+    low = high = off = np.zeros(len(taps))
+    todo = [_Seen(matrix, off, messages, alike) for messages in current.messages]
+    with np.errstate(over="ignore", invalid="ignore"):
+        while todo:
+            seen = todo.pop()
+            inner = seen.behind(budget) if isinstance(seen.messages, Sum) else None
+            if inner is None:
+                below, above = seen.range()
+            else:
+                todo += inner
+                assert isinstance(seen.messages, Sum)
+                above = seen.messages.error * seen.total()
+                below = -above
+            low, high = low + seen.count * below, high + seen.count * above
+        low, high = (bound * (current.factor * SLACK) for bound in (low, high))
+    return np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
+
+
+def _ungrouped(taps: Array, groups: int) -> Array:
+    """Weights (O, I/groups, taps) of all channels (O, I, taps), zero outside the group."""
+    if groups == 1:
+        return taps
+    each_out, each_in = len(taps) // groups, taps.shape[1]
+    full = np.zeros((groups, each_out, groups, each_in, taps.shape[2]))
+    own = np.arange(groups)
+    full[own, :, own] = taps.reshape(groups, each_out, each_in, -1)
+    return full.reshape(len(taps), groups * each_in, -1)

@@ -1,0 +1,103 @@
+"""Batch norm directly before a neuron, absorbed into it: one threshold and bias per channel.
+
+Several neurons may read one membrane stream through norms of their own, so that no norm can fold
+into the stream's synapses. A leaky neuron is homogeneous: with ``y = a (x - mean) + beta``,
+``a = gamma / sqrt(var + eps) > 0``, it fires under ``y`` and threshold ``V`` exactly as it does
+under
+
+    x + beta / a - mean     and threshold     V / a.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neuroport.graph import integers
+from neuroport.nets.neuron import IntegerLif, Lif
+from neuroport.nets.stream import Stream, per_position
+
+# a channel of less gain would need a threshold and a bias that leave no room for the others
+SMALLEST = 0.05
+
+
+class PositiveNorm(nn.BatchNorm2d):
+    """Batch norm whose gain is ``max(|weight|, 0.05)``.
+
+    A negative gain would have the neuron fire *below* a threshold, which no neuron on a chip does.
+    The absolute value loses nothing (the synapses behind may change sign) and keeps a gradient
+    everywhere but below the floor.
+    """
+
+    def gain(self) -> Tensor:
+        """What the normalized input is multiplied with, per channel."""
+        return self.weight.abs().clamp_min(SMALLEST)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.gain(),
+            self.bias,
+            self.training,
+            self.momentum or 0.0,
+            self.eps,
+        )
+
+
+class NormLif(Lif):
+    """``Lif`` behind a batch norm of its current.
+
+    Args:
+        channels: of the current.
+        threshold, voltage_decay, current_decay, surrogate, detach_reset: as for :class:`Lif`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        threshold: float = 0.5,
+        voltage_decay: float = 0.75,
+        current_decay: float = 1.0,
+        surrogate: str = "rectangular",
+        detach_reset: bool = True,
+    ) -> None:
+        super().__init__(threshold, voltage_decay, current_decay, surrogate, detach_reset)
+        self.norm = PositiveNorm(channels)
+
+    def absorbed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Gain, threshold and bias per channel in the units of the stream that the norm reads."""
+        assert self.norm.running_mean is not None
+        assert self.norm.running_var is not None
+        gain = self.norm.gain() / torch.sqrt(self.norm.running_var + self.norm.eps)
+        return gain, self.threshold / gain, self.norm.bias / gain - self.norm.running_mean
+
+    def integer_thresholds(self) -> Tensor:
+        """Thresholds in units of ``lsb``, (C,), rounded down; straight-through gradient."""
+        real = self.absorbed()[1] / self.lsb.to(self.norm.bias.dtype)
+        lowered = (real.detach() + 1e-9).floor().clamp(max=integers.THRESHOLD_MAX)
+        return real + (lowered - real).detach()
+
+    def integer_bias(self, stream: Stream) -> Tensor:
+        bias = per_position(stream.bias) + per_position(self.absorbed()[2])
+        return super().integer_bias(Stream(stream.value, bias))
+
+    def forward(self, x: Tensor | Stream) -> Tensor:
+        if not isinstance(x, Stream):
+            return super().forward(self.norm(x.flatten(0, 1)).unflatten(0, (len(x), -1)))
+        current_decay, voltage_decay = self.decays
+        spikes = IntegerLif.apply(
+            x.value,
+            self.integer_bias(x),
+            current_decay,
+            voltage_decay,
+            per_position(self.integer_thresholds()),
+            self.lsb.item(),
+            self.surrogate,
+            self.detach_reset,
+            per_position(self.absorbed()[0].detach()),
+        )
+        assert isinstance(spikes, Tensor)
+        return spikes
