@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from neuroport.analysis.minimize import minimize
     from neuroport.analysis.minimized import Minimized
     from neuroport.analysis.statistics import statistics
+    from neuroport.analysis.verify import verify
     from neuroport.backends import run
     from neuroport.backends.trace import Trace
     from neuroport.errors import NeuroportError
@@ -39,6 +40,7 @@ _HOME = {
     "read": "neuroport.netx",
     "run": "neuroport.backends",
     "compare": "neuroport.analysis.compare",
+    "verify": "neuroport.analysis.verify",
     "minimize": "neuroport.analysis.minimize",
     "statistics": "neuroport.analysis.statistics",
     "report": "neuroport.reporting.html",
@@ -60,6 +62,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "read",
     "run",
     "compare",
+    "verify",
     "minimize",
     "statistics",
     "report",

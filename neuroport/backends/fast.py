@@ -1,5 +1,7 @@
 """The fast engine: the same integers in torch, batched, on CPU or CUDA.
 
+On the CPU with a C compiler :mod:`neuroport.backends.quick` computes, everywhere else what is here.
+
 Synapses run in floating point where the graph's intervals *prove* that every partial sum is an
 integer that the type holds exactly: below 2**24 in float32, else below 2**53 in float64. Nothing is
 rounded, so the answer is the reference's, bit for bit; a graph for which neither can be proven is
@@ -9,7 +11,7 @@ Winograd's transform, which are inexact.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ import numpy.typing as npt
 from neuroport.backends.base import Progress
 from neuroport.backends.stepping import step_through
 from neuroport.backends.trace import Trace, versions
-from neuroport.backends.walk import Starts, walk
+from neuroport.backends.walk import Starts, plain_sum, walk
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
@@ -92,11 +94,22 @@ class Fast:
             raise BackendError(f"unknown device {device!r}; use 'cpu' or 'cuda'")
         if not usable[kind]:
             raise BackendError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
-        arithmetic = TorchArithmetic(graph, torch.device(device))
+        arithmetic = arithmetic_for(graph, torch.device(device))
         with torch.inference_mode():
             return walk(
                 arithmetic, graph, frames, progress=progress, time_model=time_model, batch=batch
             )
+
+
+def arithmetic_for(graph: Graph, device: torch.device) -> TorchArithmetic:
+    """Compiled neurons and 8-bit convolutions where they can be had, int64 tensors elsewhere."""
+    from neuroport.kernels import kernels
+
+    if device.type == "cpu" and kernels() is not None:
+        from neuroport.backends.quick import QuickArithmetic
+
+        return QuickArithmetic(graph, device)
+    return TorchArithmetic(graph, device)
 
 
 def largest_sum(graph: Graph, node: Synapse) -> int:
@@ -146,6 +159,10 @@ class TorchArithmetic:
         import torch
 
         return torch.from_numpy(frames.astype(np.int64)).to(self.device)
+
+    def total(self, node: Node, values: Sequence[Tensor]) -> Tensor:
+        added: Tensor = plain_sum(values)
+        return added
 
     def output(self, node: Node, arriving: Tensor, starts: Starts) -> Tensor:
         import torch
@@ -254,9 +271,8 @@ class TorchArithmetic:
         before = torch.zeros((steps, *out.shape[1:]), dtype=out.dtype, device=out.device)
         return torch.cat([before, out])[: len(out)]
 
-    def store(self, out: Tensor) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = out.cpu().numpy()
-        return array
+    def store(self, out: Tensor, messages: npt.NDArray[Any]) -> None:
+        messages[:] = out.cpu().numpy()
 
     def versions(self) -> dict[str, str]:
         return versions("torch", "numpy")

@@ -6,7 +6,7 @@ arrives at it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from neuroport.backends.base import Progress
 from neuroport.backends.stepping import step_through
 from neuroport.backends.trace import Trace, versions
-from neuroport.backends.walk import Starts, walk
+from neuroport.backends.walk import Starts, plain_sum, walk
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -78,6 +78,9 @@ class NumpyArithmetic:
     def load(self, frames: npt.NDArray[Any]) -> IntArray:
         return frames.astype(np.int64)
 
+    def total(self, node: Node, values: Sequence[IntArray]) -> IntArray:
+        return np.asarray(plain_sum(values))
+
     def output(self, node: Node, arriving: IntArray, starts: Starts) -> IntArray:
         return output(node, arriving, starts)
 
@@ -85,8 +88,8 @@ class NumpyArithmetic:
         before = np.zeros((steps, *out.shape[1:]), np.int64)
         return np.asarray(np.concatenate([before, out])[: len(out)])
 
-    def store(self, out: IntArray) -> IntArray:
-        return out
+    def store(self, out: IntArray, messages: npt.NDArray[Any]) -> None:
+        messages[:] = out
 
     def versions(self) -> dict[str, str]:
         return versions("numpy")

@@ -10,7 +10,7 @@ answer is read from the T steps that follow.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,14 +33,17 @@ class Arithmetic(Protocol):
     def load(self, frames: npt.NDArray[Any]) -> Any:
         """Frames as the engine's integers."""
 
+    def total(self, node: Node, values: Sequence[Any]) -> Any:
+        """The sum of what the node's inputs gave."""
+
     def output(self, node: Node, arriving: Any, starts: Starts) -> Any:
         """What the node gives, synapses without their latency."""
 
     def late(self, out: Any, steps: int) -> Any:
         """The same values ``steps`` later, zeros first."""
 
-    def store(self, out: Any) -> npt.NDArray[Any]:
-        """The output as a NumPy array."""
+    def store(self, out: Any, messages: npt.NDArray[Any]) -> None:
+        """Copy the output into an array of its shape."""
 
     def versions(self) -> dict[str, str]:
         """What to note in the trace."""
@@ -99,15 +102,16 @@ def walk(
         stream = chip_stream(graph, frames)
         for node, out in evaluate(arithmetic, graph, stream[:, None], chip=True):
             if node.name in messages:
+                rows = np.empty(tuple(out.shape), messages[node.name].dtype)
+                arithmetic.store(out, rows)
                 skew = graph.facts(node.name).skew
-                window = cut_window(graph, arithmetic.store(out)[:, 0], skew, samples)
-                messages[node.name][:] = window
+                messages[node.name][:] = cut_window(graph, rows[:, 0], skew, samples)
     else:
         for first in range(0, samples, batch):
             part = slice(first, first + batch)
             for node, out in evaluate(arithmetic, graph, frames[:, part], chip=False):
                 if node.name in messages:
-                    messages[node.name][:, part] = arithmetic.store(out)
+                    arithmetic.store(out, messages[node.name][:, part])
             if progress is not None:
                 progress(min(first + batch, samples), samples)
     provenance = {
@@ -152,7 +156,9 @@ def evaluate(
         else:
             facts = graph.facts(node.name)
             starts = Starts(facts.skews[0] if chip else 0, graph.interval if chip else graph.steps)
-            out = arithmetic.output(node, arriving_at(node, values), starts)
+            given = [values[name] for name in node.inputs]
+            out = arithmetic.output(node, arithmetic.total(node, given), starts)
+            del given  # values are let go after their last use
             if chip and isinstance(node, (Conv, Dense)):
                 out = arithmetic.late(out, 1 + node.lag)
         values[node.name] = out
@@ -164,7 +170,12 @@ def evaluate(
 
 def arriving_at(node: Node, values: dict[str, Any]) -> Any:
     """The sum of what a node's inputs gave."""
-    first, *others = (values[name] for name in node.inputs)
+    return plain_sum([values[name] for name in node.inputs])
+
+
+def plain_sum(values: Sequence[Any]) -> Any:
+    """The sum of arrays of one type."""
+    first, *others = values
     for other in others:
         first = first + other
     return first

@@ -24,7 +24,8 @@ SIGNATURES = {
     "real_forward": [_POINTER] * 3 + [_LONG] * 2 + [_FLOAT] * 3,
     "integer_forward": [_POINTER] * 4 + [_LONG] * 5 + [_INT],
     "backward": [_POINTER] * 5 + [_LONG] * 2 + [_FLOAT] * 4 + [_INT] + [_FLOAT] * 2 + [_INT],
-    "round_shift": [_POINTER] * 2 + [_LONG, _INT],
+    "spikes": [_POINTER] * 4 + [_LONG] * 7,
+    "relay": [_POINTER] * 2 + [_LONG] + [_INT] * 2,
 }
 
 _plain = False

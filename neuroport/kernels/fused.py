@@ -103,13 +103,47 @@ def backward(
     return grad_v, grad_u
 
 
-def round_shift(x: Tensor, shift: int) -> Tensor | None:
-    """``x / 2**shift`` rounded half up; ``x`` holds integers below 2**24."""
-    library = kernels() if _fits(x) and shift < 24 else None
+def spikes(
+    current: Tensor,
+    bias: Tensor,
+    threshold: Tensor,
+    current_decay: int,
+    voltage_decay: int,
+    first: int,
+    interval: int,
+) -> Tensor | None:
+    """Spikes, uint8, of currents (T, N, ...) that hold integers below 2**24.
+
+    ``bias`` and ``threshold`` are int32 in states, shaped and laid out as one sample; states start
+    afresh where ``(t - first) % interval`` is 0.
+    """
+    library = kernels() if _fits(current) else None
+    if library is None:
+        return None
+    out = torch.empty_like(current, dtype=torch.uint8)
+    library.spikes(
+        current.data_ptr(),
+        bias.data_ptr(),
+        threshold.data_ptr(),
+        out.data_ptr(),
+        len(current),
+        current.shape[1],
+        bias.numel(),
+        first,
+        interval,
+        integers.DECAY_UNITY - current_decay,
+        integers.DECAY_UNITY - voltage_decay,
+    )
+    return out
+
+
+def relay(x: Tensor, shift: int, threshold: int = 0) -> Tensor | None:
+    """Messages of a relay whose current ``x`` holds integers below 2**24."""
+    library = kernels() if _fits(x) and shift < 24 and threshold < _INT32 else None
     if library is None or not _without_gaps(x):
         return None
     out = torch.empty_like(x)
-    library.round_shift(x.data_ptr(), out.data_ptr(), x.numel(), shift)
+    library.relay(x.data_ptr(), out.data_ptr(), x.numel(), shift, threshold)
     return out
 
 

@@ -107,6 +107,56 @@ void integer_forward(const float *x, const int32_t *bias, float *distance, float
     }
 }
 
+/* The same neuron for running a network: threshold per position too, states start afresh where
+ * (t - first) % interval is 0, spikes are bytes. */
+static inline __attribute__((always_inline)) void spikes_chunk(
+    const float *x, const int32_t *bias, const int32_t *threshold, uint8_t *s, int64_t steps,
+    int64_t size, int64_t n, int64_t first, int64_t interval, int64_t keep_u, int shift_u,
+    int64_t keep_v, int shift_v)
+{
+    int32_t u[CHUNK], v[CHUNK];
+    memset(u, 0, sizeof u);
+    memset(v, 0, sizeof v);
+    for (int64_t t = 0; t < steps; t++) {
+        const float *xt = x + t * size;
+        uint8_t *st = s + t * size;
+        if ((t - first) % interval == 0) {
+            memset(u, 0, sizeof u);
+            memset(v, 0, sizeof v);
+        }
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            uint32_t sum = (uint32_t)decayed(u[i], keep_u, shift_u)
+                           + ((uint32_t)(int32_t)xt[i] << STATE_SHIFT);
+            int32_t now = (int32_t)(STATE_TOP - ((STATE_TOP - sum) & STATE_MASK));
+            int32_t volt = decayed(v[i], keep_v, shift_v) + now + bias[i];
+            volt = volt > STATE_MAX ? STATE_MAX : volt < -STATE_MAX ? -STATE_MAX : volt;
+            u[i] = now;
+            st[i] = volt > threshold[i];
+            v[i] = volt > threshold[i] ? 0 : volt;
+        }
+    }
+}
+
+void spikes(const float *x, const int32_t *bias, const int32_t *threshold, uint8_t *s,
+            int64_t steps, int64_t samples, int64_t positions, int64_t first, int64_t interval,
+            int64_t keep_u, int64_t keep_v)
+{
+    int64_t size = samples * positions, chunks = (positions + CHUNK - 1) / CHUNK;
+    int shift_u = power_of_two(keep_u), shift_v = power_of_two(keep_v);
+#pragma omp parallel for schedule(static)
+    for (int64_t job = 0; job < samples * chunks; job++) {
+        int64_t from = job % chunks * CHUNK, at = job / chunks * positions + from;
+        int64_t n = least(CHUNK, positions - from);
+        if (keep_u == 0 && shift_v >= 0)
+            spikes_chunk(x + at, bias + from, threshold + from, s + at, steps, size, n, first,
+                         interval, 0, 0, 1, shift_v);
+        else
+            spikes_chunk(x + at, bias + from, threshold + from, s + at, steps, size, n, first,
+                         interval, keep_u, shift_u, keep_v, shift_v);
+    }
+}
+
 enum { GIVEN, RECTANGULAR, TRIANGULAR, ARCTAN };
 
 static inline float slope_at(float d, int kind)
@@ -185,11 +235,13 @@ void backward(const float *grad, const float *v, const float *slope, float *grad
     }
 }
 
-/* relay of integers.py with threshold 0: x / 2^shift, rounded half up */
-void round_shift(const float *x, float *out, int64_t size, int shift)
+/* relay of integers.py: x / 2^shift, rounded half up; nothing where it is not above threshold */
+void relay(const float *x, float *out, int64_t size, int shift, int32_t threshold)
 {
     int32_t half = shift ? 1 << (shift - 1) : 0;
 #pragma omp parallel for simd schedule(static)
-    for (int64_t i = 0; i < size; i++)
-        out[i] = (float)(((int32_t)x[i] + half) >> shift);
+    for (int64_t i = 0; i < size; i++) {
+        int32_t message = ((int32_t)x[i] + half) >> shift;
+        out[i] = message > threshold || -message > threshold ? (float)message : 0.0f;
+    }
 }

@@ -71,6 +71,7 @@ HEAVY = (
     "neuroport.backends.lava_cpu.processes",
     "neuroport.backends.lava_cpu.processes.",
     "neuroport.backends.module",
+    "neuroport.backends.quick",
     "neuroport.capture.",
     "neuroport.demo",
     "neuroport.kernels.fused",

@@ -1,0 +1,88 @@
+"""Run two engines on a test set of any size and compare every population, in constant memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.analysis.compare import Comparison, compare
+from neuroport.backends.base import Progress
+from neuroport.errors import FramesError
+from neuroport.graph.graph import Graph
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    Network: TypeAlias = Graph | nn.Module | str
+
+
+def verify(
+    want: Network,
+    got: Network | None,
+    frames: npt.NDArray[Any],
+    *,
+    on: tuple[str, str] = ("reference", "fast"),
+    together: int = 64,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare two runs part by part, and stop at the first part that differs.
+
+    Args:
+        want: the network of the first run: a graph, a file, or a torch module.
+        got: that of the second run; ``None``: the same.
+        frames: (T, N, *shape), in memory or mapped from a file; read part by part.
+        on: the engine of each run (a torch module runs itself).
+        together: samples of a part: the messages of so many are held at once.
+        progress: called with the samples done and N.
+
+    Returns the comparison of all samples; where runs differ, the counts are those of the parts up
+    to there, the first divergence counts samples from the first of ``frames``, and it is explained
+    where both networks are graphs.
+
+    Raises:
+        FramesError: there is no sample, or the frames do not fit.
+        BackendError: an engine is missing or failed.
+    """
+    from neuroport.backends import run
+
+    if frames.ndim < 3 or frames.shape[1] < 1 or together < 1:
+        raise FramesError(
+            f"frames are {frames.shape}, {together} samples at a time; give (T, N, ...) with at "
+            "least one sample, and take at least one at a time"
+        )
+    other = want if got is None else got
+    known = isinstance(want, Graph) and isinstance(other, Graph)
+    total: Comparison | None = None
+    samples = frames.shape[1]
+    for at in range(0, samples, together):
+        part = np.ascontiguousarray(frames[:, at : at + together])
+        runs = run(want, part, on=on[0]), run(other, part, on=on[1])
+        found = (
+            compare(*runs, graph=want, other=other, frames=part) if known else compare(*runs)  # type: ignore[arg-type]
+        )
+        total = found if total is None else _joined(total, found)
+        if not found:
+            break
+        if progress is not None:
+            progress(min(at + together, samples), samples)
+    assert total is not None
+    return total
+
+
+def _joined(before: Comparison, part: Comparison) -> Comparison:
+    """Counts of both; everything else is what the later part tells."""
+    first = part.first
+    if first is not None:
+        first = replace(first, sample=first.sample + before.samples)
+    same = (before.same_predictions, part.same_predictions)
+    return replace(
+        part,
+        samples=before.samples + part.samples,
+        positions=before.positions + part.positions,
+        spikes=before.spikes + part.spikes,
+        first=first,
+        same_predictions=None if None in same else all(same),
+    )

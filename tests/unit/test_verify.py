@@ -1,0 +1,74 @@
+"""A test set is compared part by part: counts as in one piece, stopped where runs differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from neuroport.analysis.compare import compare
+from neuroport.analysis.verify import verify
+from neuroport.backends import run
+from neuroport.errors import FramesError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, Input, Lif, Node, Readout
+
+STEPS = 3
+
+
+def network(threshold: int = 20) -> Graph:
+    weight = np.random.default_rng(1).integers(-10, 20, (6, 4))
+    nodes: list[Node] = [
+        Input("frames", (4,), 4),
+        Dense("in", ("frames",), weight),
+        Lif("neurons", ("in",), threshold=threshold, voltage_decay=1000),
+        Dense("out", ("neurons",), weight.T),
+        Readout("classes", ("out",)),
+    ]
+    return Graph(nodes, STEPS)
+
+
+def frames(samples: int = 23) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 16, (STEPS, samples, 4))
+
+
+@pytest.mark.parametrize("together", [1, 7, 23, 100])
+def test_parts_count_what_the_whole_counts(together: int) -> None:
+    graph, given = network(), frames()
+    seen: list[tuple[int, int]] = []
+    found = verify(graph, None, given, together=together, progress=lambda *done: seen.append(done))
+    whole = compare(run(graph, given), run(graph, given, on="fast"))
+    assert found.equal
+    assert found == replace(whole, networks=found.networks)
+    assert seen[-1] == (23, 23)
+    assert len(seen) == -(-23 // together)
+
+
+def test_the_first_part_that_differs_ends_it_and_is_explained() -> None:
+    graph, given = network(), frames()
+    given[:, :10] = 0  # silent: any threshold gives the same
+    found = verify(graph, network(90), given, on=("reference", "reference"), together=5)
+    assert not found.equal
+    assert found.samples in (15, 20)
+    assert found.first is not None
+    assert found.first.sample >= 10
+    assert found.cause is not None
+    assert "threshold" in str(found.cause)
+    whole = compare(run(graph, given), run(network(90), given)).first
+    assert whole is not None
+    sent = run(graph, given)["neurons"] != run(network(90), given)["neurons"]
+    assert sent[found.first.step, found.first.sample].any()
+
+
+def test_mapped_frames_are_read_part_by_part(tmp_path: object) -> None:
+    path = f"{tmp_path}/frames.npy"
+    np.save(path, frames())
+    mapped = np.load(path, mmap_mode="r")
+    assert verify(network(), None, mapped, together=6).samples == 23
+
+
+@pytest.mark.parametrize(("given", "together"), [(frames(0), 5), (frames()[0], 5), (frames(), 0)])
+def test_nothing_to_compare_is_refused(given: np.ndarray, together: int) -> None:
+    with pytest.raises(FramesError, match="at least one"):
+        verify(network(), None, given, together=together)
