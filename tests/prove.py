@@ -31,10 +31,11 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "tests" / "properties" / "proof.json"
 LEDGERS = ROOT / "runs" / "proof"
 PATIENCE = 1800.0  # seconds without any result, after which a process must have been killed
-ROOMS = ("graph", "lowering", "netx", "backends")
+ROOMS = ("graph", "lowering", "netx", "backends", "kernels")
 SOURCES = (
     *(f"neuroport/{room}/**/*.py" for room in ROOMS),
     *(f"neuroport/{file}.py" for file in ("apart", "errors", "files", "hdf5")),
+    "neuroport/kernels/*.c",
     "tests/properties/*.py",
     "deploy/lava_cpu/*.py",
 )
@@ -45,7 +46,8 @@ def sources() -> str:
     digest = hashlib.sha256()
     for path in sorted(path for pattern in SOURCES for path in ROOT.glob(pattern)):
         if not path.name.startswith("test_"):
-            code = ast.dump(ast.parse(path.read_text()))
+            text = path.read_text()
+            code = ast.dump(ast.parse(text)) if path.suffix == ".py" else text
             digest.update(f"{path.relative_to(ROOT)}\0{code}".encode())
     return digest.hexdigest()
 
@@ -117,8 +119,8 @@ def run(todo: list[tuple[int, bool]], jobs: int) -> Iterator[dict[str, Any]]:
 
 
 @click.command()
-@click.option("--count", default=3200, show_default=True, help="Networks to prove.")
-@click.option("--lava", default=320, show_default=True, help="How many of them run on Lava, too.")
+@click.option("--count", default=3300, show_default=True, help="Networks to prove.")
+@click.option("--lava", default=330, show_default=True, help="How many of them run on Lava, too.")
 @click.option("--seed", default=0, show_default=True, help="Number of the first network.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes.")
 @click.option("--only", type=int, help="Prove one network and print what it has.")
