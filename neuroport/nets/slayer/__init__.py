@@ -19,11 +19,20 @@ It trains with SLAYER's neurons, losses and ``Assistant``. A shortcut waits as m
 ``delay_shift`` makes its branch late. NetX's files hold chains alone, so ``export_hdf5`` refuses;
 :func:`neuroport.quantize`, :func:`neuroport.lower` and :func:`neuroport.export` write the network.
 
-Needs lava-dl, which only these modules import.
+:func:`from_slayer` and :func:`to_slayer` move weights between SLAYER's blocks and neuroport's own
+layers. Needs lava-dl, which only these modules import.
 """
 
+from neuroport.nets.slayer.exchange import from_slayer, to_slayer
 from neuroport.nets.slayer.levels import MultiLevel
 from neuroport.nets.slayer.membrane import MembraneShortcut
 from neuroport.nets.slayer.spike import DenselyAdditive, SpikeShortcut
 
-__all__ = ["DenselyAdditive", "MembraneShortcut", "MultiLevel", "SpikeShortcut"]
+__all__ = [
+    "DenselyAdditive",
+    "MembraneShortcut",
+    "MultiLevel",
+    "SpikeShortcut",
+    "from_slayer",
+    "to_slayer",
+]
