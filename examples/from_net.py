@@ -21,7 +21,6 @@ import numpy as np
 
 import neuroport as port
 from neuroport.analysis import stock_road
-from neuroport.graph.node import Input
 
 STEPS, SAMPLES = 24, 4
 
@@ -62,9 +61,7 @@ def main(*arguments: str) -> int:
     folder = Path(arguments[-1] if len(arguments) % 2 else ".")
     old, data = map(Path, arguments[:2]) if len(arguments) > 1 else write(folder)
     frames = np.load(data)
-    # a file that begins with a convolution need not say what it takes
-    entry = Input("input", frames.shape[2:], bits=1) if frames.max() <= 1 else None
-    report = stock_road.inspect(old, frames=frames, input=entry)
+    report = stock_road.inspect(old, frames=frames)
     for finding in report.findings:
         print(finding)
     if report.graph is None:

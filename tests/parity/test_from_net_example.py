@@ -35,4 +35,5 @@ def test_example_tells_what_netx_gets_wrong_and_runs_right(root: Path, tmp_path:
             assert int(line.split(": ")[-1].split()[0].replace(",", "")) > 0
     assert ", 0 differ" in said
     again = example(tmp_path / "old.net", tmp_path / "frames.npy", tmp_path)
-    assert again == said
+    assert said.endswith(again), "with a file of one's own it says the same"
+    assert again.count("\n") >= 5

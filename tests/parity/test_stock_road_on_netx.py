@@ -24,7 +24,8 @@ rng = np.random.default_rng(4)
 EVEN = np.float32(2 * rng.integers(-20, 21, (6, 8)))
 FIRST = dense(np.float32(2 * rng.integers(-10, 25, (8, 4))), neuron=CUBA)
 IF = {**CUBA, "iDecay": 4096, "vDecay": 0}
-RF = {"type": "RF_PHASE", "vThMant": 1, "sinDecay": 2751, "cosDecay": 2571}
+RF = {"type": "RF_PHASE", "vThMant": 1, "sinDecay": 3000, "cosDecay": 2780}
+COMPLEX = np.float32(2 * np.random.default_rng(6).integers(-60, 61, (2, 200, 8)))
 MAPS = np.float32(2 * rng.integers(-3, 9, (3, 2, 3, 3)))
 
 
@@ -42,7 +43,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "scaling norm": ([FIRST, last(neuron={**IF, "weight_exp": np.float32([2])})], "never read"),
     "resonators": (
-        [FIRST, last({"real": EVEN, "imag": EVEN[::-1].copy()}, neuron=RF)],
+        [FIRST, dense({"real": COMPLEX[0], "imag": COMPLEX[1]}, shape=[200], neuron=RF)],
         "are truncated",
     ),
     "delayed maps": (

@@ -260,3 +260,5 @@ def test_the_callers_input_is_used(tmp_path: Path) -> None:
         repaired(path, steps=STEPS)
     graph = repaired(path, steps=STEPS, frames=Input("input", (2, 6, 7), bits=1))
     assert port.run(graph, MAPS)["layer0"].any()
+    assert inspect(path, steps=STEPS).graph is None
+    assert report(path, MAPS).graph is not None, "frames say what a convolution takes"

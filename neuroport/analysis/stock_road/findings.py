@@ -88,7 +88,8 @@ def inspect(
     Args:
         steps: steps a sample lasts, where the file does not say it.
         frames: (T, N, *shape), on which the spikes that differ are counted.
-        input: the input node, see :func:`neuroport.netx.stock.read`.
+        input: the input node, see :func:`neuroport.netx.stock.read`; by default, where frames are
+            given to a file that begins with a convolution, that of spikes of their shape.
 
     Raises:
         StorageError, FormatError: no such file, or none of NetX.
@@ -98,6 +99,9 @@ def inspect(
         raise FormatError(f"{path}: its group 'layer' is empty; not a stock NetX file")
     if frames is not None:
         steps = len(frames)
+        begins = content.layers.get(0, {}).get(schema.TYPE)
+        if input is None and begins == "conv" and frames.ndim == 5 and frames.max(initial=0) <= 1:
+            input = Input("input", frames.shape[2:], bits=1)
     graph, refusal = None, ""
     try:
         graph = content.graph(steps, input)
