@@ -191,7 +191,7 @@ def test_matrices_that_netx_rescales_wrongly_are_told(
 
 FAULTS: dict[str, tuple[Any, str, bool]] = {
     "pool": ({"type": "pool", "shape": [1]}, "no layer that NetX builds", True),
-    "unknown": ({"type": "kwta", "shape": [1]}, "leaves the layer out", False),
+    "unknown": ({"type": "kwta", "shape": [1]}, "which leaves it out", False),
     "field": (dense(mask=[1.0]), "field mask is ignored", False),
     "neuron field": (dense(neuron={**CUBA, "noise": 1}), "neuron/noise is ignored", False),
     "fractions": (dense(WEIGHT + np.float32(0.5)), "12 fractions", False),

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from neuroport.analysis.stock_road import faults
 from neuroport.analysis.stock_road.faults import Fault
-from neuroport.analysis.stock_road.repair import Content, Path, delay_per_channel
+from neuroport.analysis.stock_road.repair import Content, Path, delay_per_channel, opened, plain
 from neuroport.errors import FormatError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
+from neuroport.hdf5 import short
 from neuroport.netx import schema
 
 REFUSED = ("pool", "convT", "unpool", "average", "concat")
@@ -94,19 +95,7 @@ def inspect(
     Raises:
         StorageError, FormatError: no such file, or none of NetX.
     """
-    content = Content.of(path)
-    if not content.layers:
-        raise FormatError(f"{path}: its group 'layer' is empty; not a stock NetX file")
-    if frames is not None:
-        steps = len(frames)
-        begins = content.layers.get(0, {}).get(schema.TYPE)
-        if input is None and begins == "conv" and frames.ndim == 5 and frames.max(initial=0) <= 1:
-            input = Input("input", frames.shape[2:], bits=1)
-    graph, refusal = None, ""
-    try:
-        graph = content.graph(steps, input)
-    except FormatError as error:
-        refusal = error.message
+    content, graph, refusal = opened(path, lambda held: _graph(held, steps, frames, input))
     known = list(_known(content, graph))
     if graph is None or frames is None:
         return Report(tuple(found for found, _ in known), graph, refusal)
@@ -119,21 +108,39 @@ def inspect(
     return Report(tuple(findings), graph, refusal, positions)
 
 
+def _graph(
+    content: Content, steps: int | None, frames: npt.NDArray[Any] | None, input: Input | None
+) -> tuple[Content, Graph | None, str]:
+    """The content, and its network or why it has none."""
+    first = content.layers[0]
+    if frames is not None:
+        steps = len(frames)
+        spikes = frames.ndim == 5 and frames.max(initial=0) <= 1
+        if input is None and _word(first) == "conv" and spikes:
+            input = Input("input", frames.shape[2:], bits=1)
+    try:
+        return content, content.graph(steps, input), ""
+    except FormatError as error:
+        return content, None, error.message
+
+
 def _known(content: Content, graph: Graph | None) -> Iterator[tuple[Finding, Fault | None]]:
-    first = content.layers.get(0, {})
-    hosted = first.get(schema.TYPE) == "input" and schema.NEURON in first
+    first = plain(content.layers[0])
+    hosted = _word(first) == "input" and schema.NEURON in first
     skew, spiking = 0, False
-    for index, layer in content.layers.items():
-        kind = layer.get(schema.TYPE)
+    for index, fields in content.layers.items():
+        layer = plain(fields)
+        kind = _word(layer)
         where = f"layer/{index} ({kind})"
-        yield from ((Finding(where, what, stops=stops), None) for what, stops in _unread(layer))
+        for what, stops in _unread(fields, layer):
+            yield Finding(where, what, stops=stops), None
         if kind not in ("conv", "dense", "dense_rec"):
             continue
         skew += 1
         for what, fault in _wrong(content, index, layer):
             yield Finding(where, what, stops=fault is None), fault
         neuron = layer.get(schema.NEURON)
-        spiking |= isinstance(neuron, dict) and neuron.get(schema.TYPE) in SPIKING
+        spiking |= isinstance(neuron, dict) and _word(neuron) in SPIKING
         bias = layer.get("bias")
         if isinstance(bias, np.ndarray) and bias.any() and schema.NEURON in layer:
             early = f"{skew} step{'s' if skew > 1 else ''}"
@@ -171,21 +178,32 @@ def _wrong(
         )
     if layer[schema.TYPE] != "conv":
         yield from faults.weights(index, layer)
-    if str(neuron.get("type", "")) in ("RF_PHASE", "RF_IZHIKEVICH"):
+    if _word(neuron) in ("RF_PHASE", "RF_IZHIKEVICH"):
         yield from faults.resonators(index, neuron)
 
 
-def _unread(layer: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    """What NetX passes over, or stops at, in one layer: (what, stops)."""
-    kind = layer.get(schema.TYPE)
+def _word(fields: dict[str, Any]) -> str:
+    """The type that a layer, or its neurons, say they have."""
+    found = fields.get(schema.TYPE)
+    return _name(found) if isinstance(found, str) else "of no type"
+
+
+def _name(said: str) -> str:
+    """A name that a file holds, for a message."""
+    return said if said.isidentifier() and len(said) < 40 else short(said)
+
+
+def _unread(fields: dict[str, Any], layer: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """What NetX passes over, or stops at, in one layer, of which ``layer`` is the plain part."""
+    kind = _word(layer)
     if kind in REFUSED:
         yield f"{kind} is no layer that NetX builds", True
         return
     if kind not in READ:
-        yield f"{kind!r} is unknown to NetX, which leaves the layer out", False
+        yield f"a layer {kind} is unknown to NetX, which leaves it out", False
         return
-    for name in sorted(set(layer) - set(FIELDS[str(kind)].split())):
-        yield f"field {name} is ignored", False
+    for name in sorted(set(fields) - set(FIELDS[kind].split())):
+        yield f"field {_name(name)} is ignored", False
     for name in ("weight", "weight_rec", "bias"):
         values = layer.get(name)
         if isinstance(values, np.ndarray) and values.dtype.kind == "f":
@@ -206,14 +224,14 @@ def _unread(layer: dict[str, Any]) -> Iterator[tuple[str, bool]]:
 
 
 def _unread_of_neurons(layer: dict[str, Any], neuron: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    kind = str(neuron.get("type"))
+    kind = _word(neuron)
     if kind not in NEURONS:
         if "RF" in kind:
             yield f"neurons {kind} run as plain resonators, without their adaptation", False
         else:
             yield f"neurons {kind} are unknown", True
     for name in sorted(set(neuron) - set(NEURON_FIELDS.split())):
-        yield f"field neuron/{name} is ignored", False
+        yield f"field neuron/{_name(name)} is ignored", False
     for name, rest, why in (
         ("gradedSpike", (0,), "is ignored: it sends spikes"),
         ("refDelay", (0, 1), "is ignored: it may fire at every step"),
@@ -234,7 +252,7 @@ def _unread_of_neurons(layer: dict[str, Any], neuron: dict[str, Any]) -> Iterato
         if isinstance(sigma, np.ndarray) and not sigma.any():
             yield "neuron/sigma_output says no, and NetX takes any such field for yes", False
         if neuron.get("activation", "relu") != "relu" and layer.get(schema.TYPE) != "input":
-            yield f"activation {neuron['activation']} is ignored: it rectifies", False
+            yield f"activation {_name(str(neuron['activation']))} is ignored: it rectifies", False
     bias = layer.get("bias")
     if "RF" in kind and isinstance(bias, np.ndarray) and bias.any():
         yield "its bias is ignored: resonators have none", False

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,8 +21,10 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Lif, Node, Relay, Shape
 from neuroport.lowering.skew import identity
 from neuroport.netx import schema, stock
+from neuroport.netx.entry import LARGEST
 
 LARGEST_POWER = 3  # SLAYER's WgtScaleBatchNorm clamps there, and exports the unclamped power
+T = TypeVar("T")
 Layers = dict[int, dict[str, Any]]
 Path = str | os.PathLike[str]
 
@@ -36,7 +38,18 @@ def repaired(path: Path, *, steps: int | None = None, frames: Input | None = Non
     Raises:
         StorageError, FormatError: as that, and for a ``weight_exp`` that no graph expresses.
     """
-    return Content.of(path).graph(steps, frames)
+    return opened(path, lambda content: content.graph(steps, frames))
+
+
+def opened(path: Path, build: Callable[[Content], T]) -> T:
+    """``build`` of what the file holds, which is tried in a child first: files are not trusted."""
+    name = os.fspath(path)
+    return hdf5.read(
+        path,
+        stock.WHAT,
+        lambda file: stock._content(file, path),
+        lambda groups: build(Content(name, groups)),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,15 +59,11 @@ class Content:
     path: str
     groups: dict[str, Any]
 
-    @classmethod
-    def of(cls, path: Path) -> Content:
-        groups = hdf5.read(path, stock.WHAT, lambda file: stock._content(file, path), dict)
-        return cls(os.fspath(path), groups)
-
     @property
     def layers(self) -> Layers:
-        found = self.groups.get(schema.LAYERS) or {}
-        return {int(index): found[index] for index in sorted(found, key=_number)}
+        return {
+            index: each.values for index, each in enumerate(stock._layers(self.groups, self.path))
+        }
 
     def graph(
         self,
@@ -85,21 +94,37 @@ class Content:
 
 def delay_per_channel(layer: dict[str, Any]) -> IntArray | None:
     """Delays of a convolution, or of a dense layer with a bias: those that NetX has wrong."""
-    delay, kind = layer.get("delay"), layer.get(schema.TYPE)
-    if not isinstance(delay, np.ndarray) or kind not in ("conv", "dense"):
+    layer = plain(layer)
+    kind = layer.get(schema.TYPE)
+    delay: Any = layer.get("delay")
+    bias: Any = layer.get("bias")
+    shape: Any = layer.get("shape")
+    if kind not in ("conv", "dense") or not _numbers(delay) or not _numbers(shape):
         return None
-    bias, shape = layer.get("bias"), layer.get("shape")
-    plain = kind == "dense" and not (isinstance(bias, np.ndarray) and bias.any())
-    if plain or not isinstance(shape, np.ndarray) or delay.dtype.kind not in "iuf":
+    if kind == "dense" and not (_numbers(bias) and bias.any()):
         return None
-    channels = int(shape[0] if kind == "conv" else np.prod(shape))
+    sizes = shape.reshape(-1)
+    channels = int(sizes[0] if kind == "conv" else np.prod(sizes))
     late = delay.reshape(-1)
     sound = late.size in (1, channels) and np.all((late >= 0) & (late == np.round(late)))
     return np.broadcast_to(late.astype(np.int64), (channels,)) if sound else None
 
 
-def _number(name: str) -> int:
-    return int(name) if name.isdecimal() else -1
+def plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a layer that are words, numbers within 32 bits, or groups of these."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found[name] = plain(value)
+        elif isinstance(value, str) or _numbers(value):
+            found[name] = value
+    return found
+
+
+def _numbers(value: Any) -> bool:
+    if not isinstance(value, np.ndarray) or value.size == 0 or value.dtype.kind not in "iufb":
+        return False
+    return bool(np.all(np.abs(value.astype(np.float64)) < LARGEST))
 
 
 def _power(path: str, index: int, layer: dict[str, Any]) -> int:
@@ -107,8 +132,8 @@ def _power(path: str, index: int, layer: dict[str, Any]) -> int:
     neuron = layer.get(schema.NEURON)
     if not isinstance(neuron, dict):
         return 0
-    found = neuron.get("weight_exp")
-    if not isinstance(found, np.ndarray) or found.size != 1 or found.flat[0] != found.flat[0] // 1:
+    found: Any = neuron.get("weight_exp")
+    if not _numbers(found) or found.size != 1 or found.flat[0] != np.round(found.flat[0]):
         return 0
     power = int(found.flat[0])
     if abs(power) > LARGEST_POWER:
