@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -176,7 +176,7 @@ def quantize(folder: Path, out: Path | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("graph", type=_path)
-@click.option("-o", "--out", type=_path, required=True, help="Graph file to write.")
+@click.option("-o", "--out", type=_path, required=True, help="Graph (or .net) file to write.")
 @_target_option
 @click.option("--carrier", default="auto", help="How shortcuts go: relay, unroll, stock, or auto.")
 @click.option("--align", default="auto", help="What delays early branches: relays or delays.")
@@ -196,12 +196,16 @@ def lower(
     as_json: bool,
 ) -> None:
     """Make GRAPH run in chip time: align shortcuts, check every rule of the target."""
+    from neuroport.analysis.stock_road import repaired
     from neuroport.graph.store import save
+    from neuroport.netx import export as to_file
     from neuroport.netx import read
+    from neuroport.netx.stock import is_stock
     from neuroport.targets.lowering import bills as price
+    from neuroport.targets.lowering import is_chip
 
     bills, lowered = price(
-        read(graph, steps=steps),
+        repaired(graph, steps=steps) if is_stock(graph) else read(graph, steps=steps),
         target,
         carrier=carrier,
         align=align,
@@ -211,7 +215,11 @@ def lower(
     say = _Out(as_json)
     for bill in bills:
         say.line(f"{'*' if bill.graph is lowered else ' '} {bill}")
-    _say_graph(say, save(lowered, out), lowered, carriers=[bill.to_dict() for bill in bills])
+    if out.suffix == ".net":
+        path = to_file(lowered, out, "lava-cpu" if is_chip(target) else target)
+    else:
+        path = save(lowered, out)
+    _say_graph(say, path, lowered, carriers=[bill.to_dict() for bill in bills])
 
 
 @cli.command()
@@ -462,17 +470,23 @@ def show(network: Path, steps: int | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("network", type=_path)
 @_target_option
+@click.option("--frames", type=_path, help="Frames on which to count what stock NetX changes.")
 @_steps_option
 @_json_option
-def check(network: Path, target: str, steps: int | None, as_json: bool) -> None:
+def check(
+    network: Path, target: str, frames: Path | None, steps: int | None, as_json: bool
+) -> None:
     """List every rule of the target that NETWORK breaks, and on a chip what does not fit.
 
-    Exit 1 if a rule is broken or the network does not fit.
+    Exit 1 if a rule is broken or the network does not fit. Of a stock NetX file also what lava-dl's
+    own reader would do wrong with it, and, with --frames, how many spikes that changes; `neuroport
+    lower` writes a network that is right.
     """
     from dataclasses import asdict
 
     from neuroport.lowering.rules import rules_of, violations
     from neuroport.netx import read
+    from neuroport.netx.stock import is_stock
     from neuroport.targets.checking import check as check_on_chip
     from neuroport.targets.lowering import is_chip
     from neuroport.targets.target import load_target
@@ -486,12 +500,53 @@ def check(network: Path, target: str, steps: int | None, as_json: bool) -> None:
         out.result(verdict.to_dict())
         sys.exit(0 if verdict else 1)
     names = [rule.__name__ for rule in rules_of(target)]
+    if is_stock(network):
+        _check_stock(network, target, names, frames, steps, _Out(as_json))
     found = list(violations(read(network, steps=steps), target))
     for violation in found:
         out.line(str(violation))
     out.line(f"{network}: {len(found)} violations of {len(names)} rules for {target}")
     out.result({"target": target, "rules": names, "violations": [asdict(v) for v in found]})
     sys.exit(1 if found else 0)
+
+
+def _check_stock(
+    network: Path,
+    target: str,
+    names: list[str],
+    frames: Path | None,
+    steps: int | None,
+    out: _Out,
+) -> NoReturn:
+    """What stock NetX would do wrong with a file, and the rules that the network breaks."""
+    from dataclasses import asdict
+
+    from neuroport.analysis.stock_road import inspect
+    from neuroport.lowering.rules import violations
+
+    report = inspect(network, steps=steps, frames=_frames(frames, None) if frames else None)
+    for finding in report.findings:
+        out.line(str(finding))
+    counted = f", of {report.positions:,} positions" if report.positions else ""
+    out.line(f"{network}: stock NetX would do {len(report.findings)} things wrong{counted}")
+    found = list(violations(report.graph, target)) if report.graph is not None else []
+    for violation in found:
+        out.line(str(violation))
+    if report.graph is None:
+        out.line(f"neuroport cannot run it, either: {report.refusal}")
+    else:
+        out.line(f"{network}: {len(found)} violations of {len(names)} rules for {target}")
+    out.result(
+        {
+            "target": target,
+            "rules": names,
+            "violations": [asdict(v) for v in found],
+            "netx": [finding.to_dict() for finding in report.findings],
+            "positions": report.positions,
+            "refusal": report.refusal,
+        }
+    )
+    sys.exit(1 if found or report.findings or report.graph is None else 0)
 
 
 @cli.command()

@@ -10,6 +10,8 @@ import lava.lib.dl.slayer as slayer
 import torch
 from torch import Tensor, nn
 
+from neuroport.nets.slayer import DenselyAdditive, MembraneShortcut, MultiLevel, SpikeShortcut
+
 STEPS, SAMPLES = 20, 3
 ROW, IMAGE = (20,), (2, 9, 9)
 CUBA = {"threshold": 1.25, "current_decay": 0.25, "voltage_decay": 0.03}
@@ -330,6 +332,71 @@ def _extreme() -> Chain:
     return net
 
 
+def _conv3(inner: int, outer: int, scale: float = 3, **options: Any) -> Any:
+    return cuba("Conv", inner, outer, 3, padding=1, weight_scale=scale, **options)
+
+
+def _membrane_container(**options: Any) -> Chain:
+    """A stream that runs on over two branches, and one that a projection continues."""
+    stage = MembraneShortcut(
+        _conv3(2, 4, 5, **options), _conv3(4, 4, **options), _conv3(4, 4, 2, **options)
+    )
+    stage = MembraneShortcut(stage, _conv3(4, 4, 2, **options))
+    narrow = MembraneShortcut(
+        _conv3(4, 4, 2, **options),
+        cuba("Conv", 4, 6, 3, stride=2, padding=1, weight_scale=3, **options),
+        shortcut=slayer.synapse.Conv(4, 6, 1, stride=2, weight_scale=3),
+    )
+    flat = slayer.block.cuba.Flatten()
+    return Chain(stage, narrow, flat, cuba("Dense", 6 * 25, 10, weight_scale=2, **options))
+
+
+def _spike_container(**options: Any) -> Chain:
+    """Spikes 0, 1, 2, with a projection, and sums of three branches, the last a shortcut itself."""
+    return Chain(
+        SpikeShortcut(_conv3(2, 4, 4, **options), shortcut=_conv3(2, 4, 4, **options)),
+        SpikeShortcut(_conv3(4, 4, 2, **options), _conv3(4, 4, 2, **options)),
+        DenselyAdditive(
+            [_conv3(4, 4, 1, **options), _conv3(4, 4, 2, **options)],
+            _conv3(4, 4, 1, **options),
+            SpikeShortcut(_conv3(4, 4, 1, **options)),
+        ),
+        slayer.block.cuba.Flatten(),
+        cuba("Dense", 4 * 81, 10, weight_scale=0.7, **options),
+    )
+
+
+def _levels(neuron: dict[str, Any] | None = None, **options: Any) -> Chain:
+    """Multi-level neurons alone, and at both ends of a membrane shortcut."""
+    params = {**CUBA, "current_decay": 1, **(neuron or {})}
+
+    def level(block: Any) -> MultiLevel:
+        above = [slayer.neuron.cuba.Neuron(**{**params, "threshold": t}) for t in (2.5, 3.75)]
+        return MultiLevel(block, *above)
+
+    def conv(inner: int, outer: int, scale: float) -> Any:
+        return _conv3(inner, outer, scale, neuron=params, **options)
+
+    return Chain(
+        level(conv(2, 4, 8)),
+        MembraneShortcut(level(conv(4, 4, 2)), conv(4, 4, 2), level(conv(4, 4, 2))),
+        slayer.block.cuba.Flatten(),
+        cuba("Dense", 4 * 81, 10, weight_scale=1, **options),
+    )
+
+
+def _sigma_delta_membrane() -> Chain:
+    return Chain(
+        changes("Input"),
+        MembraneShortcut(
+            changes("Dense", 20, 16, weight_scale=2),
+            changes("Dense", 16, 16, weight_scale=2),
+            changes("Dense", 16, 16, weight_scale=2),
+        ),
+        changes("Dense", 16, 12, weight_scale=2),
+    )
+
+
 CASES: dict[str, Case] = {
     "dense": Case(_dense, lambda: spikes(ROW)),
     "dense without shift": Case(lambda: _dense(**UNSHIFTED), lambda: spikes(ROW)),
@@ -436,6 +503,25 @@ CASES: dict[str, Case] = {
     ),
     "membrane shortcuts": Case(Membrane, lambda: spikes(IMAGE)),
     "membrane shortcuts that grow": Case(lambda: Membrane(True), lambda: spikes((2, 4, 4))),
+    "membrane container": Case(_membrane_container, lambda: spikes(IMAGE)),
+    "membrane container without shift": Case(
+        lambda: _membrane_container(**UNSHIFTED), lambda: spikes(IMAGE)
+    ),
+    "membrane container with norm and delays": Case(
+        lambda: _membrane_container(neuron=MEAN, delay=True), lambda: spikes(IMAGE)
+    ),
+    "spike containers": Case(_spike_container, lambda: spikes(IMAGE)),
+    "spike containers without shift": Case(
+        lambda: _spike_container(**UNSHIFTED), lambda: spikes(IMAGE)
+    ),
+    "spike containers with delays": Case(
+        lambda: _spike_container(delay=True), lambda: spikes(IMAGE)
+    ),
+    "multi-level neurons": Case(_levels, lambda: spikes(IMAGE), low=0.02),
+    "multi-level neurons with norm": Case(
+        lambda: _levels({**MEAN, "threshold": 0.7}, delay=True), lambda: spikes(IMAGE), low=0.005
+    ),
+    "sigma-delta membrane container": Case(_sigma_delta_membrane, lambda: steady(ROW), high=1),
     "residual": Case(Residual, lambda: spikes(IMAGE)),
     "residual without shift": Case(lambda: Residual(**UNSHIFTED), lambda: spikes(IMAGE)),
     "residual with norm and delays": Case(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Neuroport
-from tests.stockfile import dense, file
+from tests.stockfile import conv, dense, file
 
 
 @pytest.fixture
@@ -28,7 +28,48 @@ def test_a_stock_file_is_shown_and_checked_once_its_steps_are_known(
     assert "lif" in shown.stdout
     assert "layer1" in shown.stdout
     checked = neuroport("check", stock_file, "--steps", 5)
-    assert checked.returncode == 0, checked.stdout
+    assert checked.returncode == 1, checked.stderr
+    assert "layer/0 (dense): its bias acts 1 step before" in checked.stdout
+    assert "0 violations of" in checked.stdout
+
+
+def test_check_counts_what_stock_netx_would_change(neuroport: Neuroport, tmp_path: Path) -> None:
+    frames = tmp_path / "frames.npy"
+    np.save(frames, np.random.default_rng(0).integers(0, 2, (9, 1, 4)))
+    # non-positive weights, which NetX halves
+    weight = np.float32([[-2, 0, 0, -2], [0, -2, 0, -2], [0, 0, -2, -2]])
+    path = file(tmp_path / "old.net", dense(weight, bias=[13.0]), steps=None)
+    done = neuroport("check", path, "--frames", frames, "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert found["violations"] == []
+    assert found["positions"] == 9 * 3
+    wrong = {each["what"].split(";")[0]: each["changes"] for each in found["netx"]}
+    assert wrong["6 of 12 weights change when NetX rescales them: -2 becomes -1"] > 0
+    lines = neuroport("check", path, "--frames", frames).stdout.splitlines()
+    assert any(line.startswith("layer/0 (dense): 6 of 12") and "differ" in line for line in lines)
+
+
+def test_lower_writes_what_netx_passes_over(neuroport: Neuroport, tmp_path: Path) -> None:
+    old, new, frames = (tmp_path / name for name in ("old.net", "new.net", "frames.npy"))
+    np.save(frames, np.random.default_rng(0).integers(0, 2, (9, 2, 2, 6, 7)))
+    file(old, conv(delay=[0.0, 2.0]), conv(shape=[2, 2, 3]), steps=None)
+    refused = neuroport("run", old, "--frames", frames)
+    assert "differs by channel" in refused.stderr
+    lowered = neuroport("lower", old, "--steps", 9, "-o", new)
+    assert lowered.returncode == 0, lowered.stderr
+    ran = neuroport("run", new, "--frames", frames, "--json")
+    assert json.loads(ran.stdout)["spikes"]["layer1"] > 0
+    assert neuroport("check", new).returncode == 0
+
+
+def test_check_of_a_file_without_a_network_tells_both(neuroport: Neuroport, tmp_path: Path) -> None:
+    path = file(tmp_path / "old.net", dense(), {"type": "pool", "shape": [1]})
+    done = neuroport("check", path)
+    assert done.returncode == 1
+    assert "layer/1 (pool): pool is no layer that NetX builds (NetX stops)" in done.stdout
+    assert "neuroport cannot run it, either" in done.stdout
+    assert neuroport("lower", path, "-o", tmp_path / "new.net").returncode == 2
 
 
 def test_a_stock_file_runs_reports_and_becomes_a_graph(

@@ -20,6 +20,7 @@ from neuroport.capture import slayer as capture
 torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
 
+from neuroport.nets.slayer import MembraneShortcut, SpikeShortcut  # noqa: E402
 from tests import slayer_networks as networks  # noqa: E402
 from tests.carriers import run_stock  # noqa: E402
 
@@ -144,6 +145,14 @@ STOCK = {
         networks.cuba("Conv", 4, 4, 3, weight_scale=4, neuron=SCALED, **ATONCE),
     ),
     "residual": lambda: networks.Residual(**ATONCE),
+    "containers": lambda: networks.Chain(
+        MembraneShortcut(
+            networks.cuba("Conv", 2, 4, 3, padding=1, weight_scale=5, **ATONCE),
+            networks.cuba("Conv", 4, 4, 3, padding=1, weight_scale=3, **ATONCE),
+        ),
+        SpikeShortcut(networks.cuba("Conv", 4, 4, 3, padding=1, weight_scale=3, **ATONCE)),
+        networks.cuba("Conv", 4, 4, 3, padding=1, weight_scale=1, **ATONCE),
+    ),
 }
 
 

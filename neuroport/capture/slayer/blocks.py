@@ -26,6 +26,7 @@ from neuroport.capture.slayer.neurons import refuse
 from neuroport.capture.slayer.signals import Current, Term, Value
 from neuroport.capture.slayer.weights import Linear, integers_of, whole
 from neuroport.graph.node import Relay, Shape
+from neuroport.nets.slayer.residual import Aside
 
 
 class Reader:
@@ -42,12 +43,14 @@ class Reader:
         self.hosted = False  # or spikes, on the host
         self.sent: dict[str, tuple[Value, nn.Module]] = {}
         self.reads_frames: list[str] = []
-        self._currents: dict[tuple[str, int, int, int, bool], list[str]] = {}
+        self._currents: dict[tuple[str, tuple[bytes, ...], int, int, bool], list[str]] = {}
 
     def read(self, name: str, block: Any, value: Value | Current) -> tuple[Value | Current, bool]:
         """Add the nodes of ``block``, which reads ``value``; what it sends, and with a count."""
         if isinstance(block, Neuron):
             return self._neurons(name, block, value), False
+        if isinstance(block, Aside):
+            return self._aside(block.steps, value), False
         if isinstance(value, Current):
             refuse(name, "reads the current of a synapse; only a neuron does")
         if value.unit == 0:
@@ -178,20 +181,26 @@ class Reader:
         inputs: list[str] = []
         for part, synapse, value in current.parts:
             late = value.shift - shift
-            key = (part, late, made.exponent, int(neuron.w_scale), flat)
+            read = value.later(late)
+            key = (part, read.delays, made.exponent, int(neuron.w_scale), flat)
             if key not in self._currents:
                 linear = linear_of(part, synapse, integers_of(part, synapse, neuron.w_scale), value)
                 if flat:
                     linear = weights.as_matrix(part, linear)
                 own = f"{part}.for.{name}" if any(k[0] == part for k in self._currents) else part
-                self._currents[key] = self.assembly.connect(
-                    own, value.later(late), linear, made.exponent
-                )
+                self._currents[key] = self.assembly.connect(own, read, linear, made.exponent)
             inputs += self._currents[key]
         return self.assembly.populate(name, inputs, current.shape, made, neuron, shift)
 
-    def _shifted(self, sent: Value) -> Value:
-        return sent.later(1) if self.keep_shift else replace(sent, shift=sent.shift + 1)
+    def _shifted(self, sent: Value, steps: int = 1) -> Value:
+        return sent.later(steps) if self.keep_shift else replace(sent, shift=sent.shift + steps)
+
+    def _aside(self, steps: int, value: Value | Current) -> Value | Current:
+        """What waits for the shifts of blocks beside it; a late current is that of late spikes."""
+        if isinstance(value, Value):
+            return self._shifted(value, steps)
+        parts = ((name, part, self._shifted(read, steps)) for name, part, read in value.parts)
+        return replace(value, parts=tuple(parts))
 
     def _input(self, name: str, block: Any, value: Value) -> Value:
         if block.neuron is None:

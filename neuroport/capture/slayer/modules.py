@@ -21,6 +21,7 @@ from neuroport.capture.slayer.signals import Value
 from neuroport.capture.slayer.weights import Linear
 from neuroport.errors import CaptureError
 from neuroport.graph.node import IntArray, Pair
+from neuroport.nets.slayer.residual import Aside
 
 LIBRARY = "lava.lib.dl.slayer."
 SYNAPTIC = (
@@ -35,9 +36,8 @@ REFUSED: dict[type[nn.Module], str] = {
     "the host, or give fewer steps",
     base.AbstractKWTA: "is a winner-take-all layer, whose bias enters the current; use "
     "block.cuba.Recurrent with recurrent weights of -1 between neurons",
-    base.AbstractResidual: "is empty in lava-dl; add what blocks send in forward",
 }
-PARTS = (layer.GenericLayer, ComplexLayer, Neuron, Delay)  # of blocks, also called alone
+PARTS = (layer.GenericLayer, ComplexLayer, Neuron, Delay, Aside)  # of blocks, also called alone
 BLOCKS = (
     *SYNAPTIC,
     *REFUSED,
@@ -68,7 +68,8 @@ def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
         if isinstance(module, BLOCKS):
             own = name or type(module).__name__.lower()
             found["input_block" if own == INPUT else own] = module
-        if _of_slayer(type(module)):
+        # a residual container has the forward that its class gives it, which is followed
+        if _of_slayer(type(module)) and not isinstance(module, base.AbstractResidual):
             _as_written(name or type(module).__name__.lower(), module)
     for name, values in (*net.named_parameters(), *net.named_buffers()):
         if values.device.type != "cpu":

@@ -67,6 +67,12 @@ class Value:
     def size(self) -> int:
         return int(np.prod(self.shape))
 
+    @property
+    def delays(self) -> tuple[bytes, ...]:
+        """The delays of its terms, to be told from others."""
+        each = (term.delay for term in self.terms)
+        return tuple(b"" if delay is None else delay.tobytes() for delay in each)
+
     def later(self, steps: int) -> Value:
         """The same, delayed in the graph."""
         return replace(self, terms=tuple(term.later(steps, self.size) for term in self.terms))

@@ -1,0 +1,167 @@
+"""Weights from SLAYER's blocks to neuroport's own layers, and back.
+
+Both sides count alike: SLAYER's quantized weights, thresholds and biases are integers over
+``scale`` (64), its decays integers over 4096. A pair of neuroport layers in its integer phase with
+``lsb = 1 / scale`` therefore sends SLAYER's spikes, and a SLAYER block with neuroport's integers
+over 64 sends neuroport's.
+
+Spikes are equal on the CPU, in evaluation, of blocks without ``delay_shift`` (with it they are a
+step later), except:
+
+* where a threshold is 4096 or more as an integer (64 as SLAYER writes it): SLAYER compares in
+  float32, which no longer tells reaching it from passing it. Both functions refuse that;
+* where a state leaves 24 bits: neuroport wraps and saturates as the hardware does, SLAYER goes on;
+* on a GPU, where SLAYER's kernel resets a neuron that reaches its threshold without a spike.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NoReturn
+
+import lava.lib.dl.slayer as slayer
+import numpy as np
+import torch
+from lava.lib.dl.slayer.block import base
+from lava.lib.dl.slayer.neuron.norm import MeanOnlyBatchNorm
+from torch import Tensor, nn
+
+from neuroport.capture.slayer.weights import integers_of
+from neuroport.errors import CaptureError
+from neuroport.graph.integers import DECAY_UNITY, WEIGHT_MAX
+from neuroport.nets.neuron import Lif
+from neuroport.nets.norm import BiasNorm
+from neuroport.nets.stream import per_position
+from neuroport.nets.synapse import Conv, GradedConv, snap_weight
+
+SCALE = 64
+HIGHEST = SCALE << 6  # the first threshold that float32 no longer tells from what it adds
+
+
+@torch.no_grad()
+def from_slayer(block: Any) -> nn.Sequential:
+    """neuroport's ``nn.Sequential(Conv, Lif)`` with the weights of ``block``, in its integer phase.
+
+    It takes (T, N, C, H, W) where the block takes (N, C, H, W, T); a Dense on rows of C numbers
+    becomes a 1x1 convolution of (T, N, C, 1, 1). Real weights come along, so that training goes on.
+
+    Raises:
+        CaptureError: a block that is no Dense or Conv of ``slayer.block.cuba``, or has what the
+            layers lack: says what, and what works.
+    """
+    name = type(block).__name__
+    own: Any = getattr(block, "neuron", None)
+    kinds = (base.AbstractDense, base.AbstractConv)
+    if not isinstance(block, kinds) or not isinstance(own, slayer.neuron.cuba.Neuron):
+        _refuse(name, "is no Dense or Conv of slayer.block.cuba; capture the network instead")
+    if block.delay is not None:
+        _refuse(name, "has axonal delays, which the layers lack; capture the network instead")
+    if not own.shared_param or own.persistent_state or own.graded_spike:
+        _refuse(name, "has neurons of their own (shared_param, persistent_state, graded_spike)")
+    if own.norm is not None and not isinstance(own.norm, MeanOnlyBatchNorm):
+        _refuse(name, f"has a {type(own.norm).__name__}; use MeanOnlyBatchNorm or no norm")
+    scale, synapse = int(own.w_scale), block.synapse
+    _below(name, int(own.threshold * scale))
+    used = integers_of(name, synapse, scale, getattr(block, "mask", None))
+    if np.abs(used).max() > WEIGHT_MAX or np.any(used & 1):
+        _refuse(name, f"has weights {used.min()}..{used.max()}, not even in [-254, 254]")
+
+    outputs, inputs, *kernel = used.shape
+    stride, padding, dilation = (
+        tuple(map(int, getattr(synapse, item)[:2])) for item in ("stride", "padding", "dilation")
+    )
+    conv = Conv(inputs * synapse.groups, outputs, 1, groups=synapse.groups, norm=BiasNorm)
+    conv.synapse = nn.Conv2d(
+        inputs * synapse.groups,
+        outputs,
+        tuple(kernel),  # type: ignore[arg-type]
+        stride,  # type: ignore[arg-type]
+        padding,  # type: ignore[arg-type]
+        dilation,  # type: ignore[arg-type]
+        synapse.groups,
+        bias=False,
+    )
+    real = synapse.weight.detach()[..., 0]
+    same = torch.equal(snap_weight(real, 1 / scale), torch.from_numpy(used).to(real.dtype))
+    conv.synapse.weight.copy_(real if same else torch.from_numpy(used) / scale)
+    if own.norm is not None:
+        mean = own.norm.pre_hook_fx(own.norm.running_mean)
+        conv.norm.bias.copy_(-mean)
+    lif = Lif(own.threshold)
+    lif.current_decay.copy_(own.current_decay.clamp(0, DECAY_UNITY))
+    lif.voltage_decay.copy_(own.voltage_decay.clamp(0, DECAY_UNITY))
+    for layer in (conv, lif):
+        layer.lsb.fill_(1 / scale)
+    return nn.Sequential(conv, lif)
+
+
+@torch.no_grad()
+def to_slayer(conv: Conv, lif: Lif, *, delay_shift: bool = True) -> Any:
+    """A ``slayer.block.cuba.Conv`` with the weights, the folded norm and the neuron of two layers.
+
+    In the integer phase its integers are theirs, whatever their ``lsb``. In the real phase its
+    numbers are theirs, and SLAYER quantizes them: spikes then differ as far as that does.
+
+    Raises:
+        CaptureError: weights or a threshold that SLAYER's 8 bits, or its float32, do not hold.
+    """
+    if isinstance(conv, GradedConv):
+        _refuse(type(conv).__name__, "reads graded values; a SLAYER block reads spikes")
+    unit = float(conv.lsb) or 1 / SCALE
+    weight, bias = conv.folded()
+    if float(conv.lsb):
+        weight = snap_weight(weight, conv.unit()) * 2.0 ** int(conv.exponent) / SCALE
+        bias = (per_position(bias) / unit).round() / SCALE
+        threshold = lif.integer_threshold
+    else:
+        threshold = int(lif.threshold * SCALE)
+    largest = float(weight.abs().max()) * SCALE
+    if largest > WEIGHT_MAX:
+        _refuse("the convolution", f"has weights up to {largest:.0f}/{SCALE}, SLAYER's end at 254")
+    if bias.squeeze().ndim > 1:
+        _refuse("the convolution", "has a bias that differs by position; SLAYER's is per channel")
+    _below("the neuron", threshold)
+    current, voltage = lif.decays
+    neuron = {
+        "threshold": threshold / SCALE,
+        "current_decay": current / DECAY_UNITY,
+        "voltage_decay": voltage / DECAY_UNITY,
+        "norm": partial(MeanOnlyBatchNorm, len(weight)) if bias.any() else None,
+    }
+    block = slayer.block.cuba.Conv(
+        neuron,
+        conv.synapse.in_channels,
+        len(weight),
+        tuple(weight.shape[2:]),
+        stride=conv.stride,
+        padding=conv.padding,
+        dilation=conv.dilation,
+        groups=conv.groups,
+        delay_shift=delay_shift,
+    )
+    block.synapse.weight.copy_(weight[..., None])
+    if bias.any():
+        block.neuron.norm.running_mean.copy_(-bias.reshape(-1))
+        # SLAYER's own quantizer keeps even biases up to 254 alone
+        block.neuron.norm.pre_hook_fx = whole_bias
+    return block
+
+
+def whole_bias(mean: Tensor, descale: bool = False) -> Tensor:
+    """SLAYER's hook of a norm's mean: rounded to integers over 64, not to even ones of 8 bits."""
+    rounded = (mean * SCALE).round()
+    steps = mean * SCALE + (rounded - mean * SCALE).detach()
+    return steps if descale else steps / SCALE
+
+
+def _below(name: str, threshold: int) -> None:
+    if threshold >= HIGHEST:
+        _refuse(
+            name,
+            f"has the threshold {threshold}, where SLAYER's float32 takes reaching it for passing "
+            f"it; keep it below {HIGHEST} (64 in SLAYER's units)",
+        )
+
+
+def _refuse(name: str, why: str) -> NoReturn:
+    raise CaptureError(f"{name} {why}")

@@ -1,0 +1,97 @@
+"""The membrane shortcut: what reaches one block's neurons also reaches a later block's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from neuroport.nets.slayer.residual import Aside, Residual, axon, checked, dendrite, latency
+
+
+class MembraneShortcut(Residual):
+    """A shortcut from the dendrites of the first block to the dendrites of the last.
+
+    ::
+
+        c = first.synapse(x)                          the current of the first block
+        z = last.synapse(between(first.neuron(c)))
+        y = last.neuron(z + c)                        with delay_shift, c waits for z
+
+    Real values add up along the shortcut, and no spike stands in their way (MS-ResNet). To let a
+    current run on over more blocks, let the first block be a ``MembraneShortcut``: what its
+    neurons receive, sum and all, is c::
+
+        stage = MembraneShortcut(MembraneShortcut(a, b, c), d, e)
+
+    Args:
+        first: a block with one synapse, or a ``MembraneShortcut``.
+        rest: the blocks that follow it; the last one receives the shortcut.
+        shortcut: a synapse (``slayer.synapse.Conv(16, 32, 1, stride=2)``) for a last block of
+            another shape: a current cannot pass a synapse, so it carries the spikes of ``first``.
+            It is quantized as the last block's synapse if it has no ``pre_hook_fx``.
+
+    Raises:
+        ValueError: blocks that have no dendrite, or that a container cannot hold.
+    """
+
+    def __init__(
+        self, first: nn.Module, *rest: nn.Module, shortcut: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        if not rest:
+            raise ValueError("a MembraneShortcut needs two blocks or more; give the ones it spans")
+        if isinstance(first, Residual) and not isinstance(first, MembraneShortcut):
+            raise ValueError(f"{type(first).__name__} has spikes to add, no current; put it before")
+        if isinstance(rest[-1], Residual):
+            raise ValueError(f"{type(rest[-1]).__name__} cannot be the last block; nest the first")
+        self.first: Any = checked(first, opened=True)
+        self.between = nn.ModuleList(checked(block) for block in rest[:-1])
+        self.last: Any = checked(rest[-1], opened=True)
+        if shortcut is not None and shortcut.pre_hook_fx is None:
+            shortcut.pre_hook_fx = self.last.neuron.quantize_8bit
+        self.shortcut = shortcut
+        # one after the other: from the first neurons to their axons, and from there on
+        self.first_step = Aside([] if isinstance(first, MembraneShortcut) else [first])
+        self.last_step = Aside([self.last])
+        opening = [self._tail] if shortcut is None else []
+        self.aside = Aside([*opening, *self.between])
+
+    @property
+    def _tail(self) -> Any:
+        """The block whose neurons read what the first block's dendrites receive."""
+        return self.first.last if isinstance(self.first, MembraneShortcut) else self.first
+
+    @property
+    def shape(self) -> Any:
+        return self.last.neuron.shape
+
+    @property
+    def latency(self) -> int:
+        return latency(self.first) + sum(map(latency, self.between)) + latency(self.last)
+
+    @property
+    def neuron(self) -> Any:
+        """The neurons that send what the container sends."""
+        return self.last.neuron
+
+    def dendrite(self, x: Tensor) -> Tensor:
+        """The current of the last block's neurons, shortcut and all."""
+        if isinstance(self.first, MembraneShortcut):
+            current = self.first.dendrite(x)
+            spikes = self.first.fire(current)
+        else:
+            current = dendrite(self.first, x)
+            spikes = axon(self.first, self.first_step, self.first.neuron(current))
+        y = spikes
+        for block in self.between:
+            y = block(y)
+        aside: Tensor = self.aside(current if self.shortcut is None else self.shortcut(spikes))
+        return dendrite(self.last, y) + aside
+
+    def fire(self, current: Tensor) -> Tensor:
+        """What is sent when ``current`` reaches the last block's neurons."""
+        return axon(self.last, self.last_step, self.last.neuron(current))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fire(self.dendrite(x))

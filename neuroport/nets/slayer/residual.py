@@ -1,0 +1,143 @@
+"""What SLAYER's residual containers share.
+
+A *block* here is whatever a SLAYER model calls: a block of ``lava.lib.dl.slayer.block``, a
+container, or an ``nn.Sequential`` of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import torch
+from lava.lib.dl.slayer.axon import delay
+from lava.lib.dl.slayer.block import base
+from torch import Tensor, nn
+
+from neuroport.errors import IllegalError
+
+
+class Residual(base.AbstractResidual):
+    """A container of blocks that is used as a block; its blocks decide whether they shift."""
+
+    @property
+    def shape(self) -> Any:
+        """Shape of what it sends, without samples and steps; None before it has run."""
+        raise NotImplementedError
+
+    @property
+    def latency(self) -> int:
+        """Steps by which ``delay_shift`` makes it answer late."""
+        raise NotImplementedError
+
+    @property
+    def delay_shift(self) -> bool:
+        """Whether blocks in it take a step; set it, and all or none do."""
+        return self.latency > 0
+
+    @delay_shift.setter
+    def delay_shift(self, shifts: bool) -> None:
+        for module in self.modules():
+            if isinstance(vars(module).get("delay_shift"), bool):
+                module.delay_shift = shifts
+
+    def export_hdf5(self, handle: Any) -> NoReturn:
+        """Refuse: see :func:`refuse_export`."""
+        refuse_export(self)
+
+
+def refuse_export(block: nn.Module) -> NoReturn:
+    """A layer of NetX reads the layer before it, and nothing else.
+
+    Raises:
+        IllegalError: always, before anything is written.
+    """
+    raise IllegalError(
+        f"{type(block).__name__} is nothing that NetX's file can hold: its layers are a chain of "
+        "neurons with one threshold, and NetX would run it without what makes it what it is; "
+        "write the whole network with "
+        "neuroport.export(neuroport.lower(neuroport.quantize(net, frames)), 'network.net'), "
+        "or give lower carrier='stock' for a file that unmodified NetX runs"
+    )
+
+
+class Aside(nn.Module):
+    """Makes a shortcut wait as long as the blocks ``along`` it take, less its own blocks, ``less``.
+
+    The blocks are told apart when it runs, so that ``delay_shift`` may be changed at any time.
+    """
+
+    def __init__(self, along: Sequence[nn.Module], less: Sequence[nn.Module] = ()) -> None:
+        super().__init__()
+        self._along, self._less = tuple(along), tuple(less)  # no submodules: they have their place
+
+    @property
+    def steps(self) -> int:
+        found = sum(map(latency, self._along)) - sum(map(latency, self._less))
+        if found < 0:
+            raise ValueError(
+                f"a shortcut is {-found} steps later than the branch that it bypasses; let its "
+                "block not shift (delay_shift=False)"
+            )
+        return found
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = self.steps
+        return delay(x, steps) if steps else x
+
+
+def latency(block: nn.Module) -> int:
+    """Steps by which ``delay_shift`` makes what a block sends late."""
+    if isinstance(block, Residual):
+        return block.latency
+    if isinstance(block, nn.Sequential):
+        return sum(map(latency, block))
+    return int(getattr(block, "delay_shift", False) is True)
+
+
+def checked(block: nn.Module, opened: bool = False) -> nn.Module:
+    """``block``, if a container can hold it.
+
+    Args:
+        opened: whether its synapse and its neurons are called one by one.
+
+    Raises:
+        ValueError: it cannot; says why, and what can.
+    """
+    kind = type(block).__name__
+    if not isinstance(block, nn.Module):
+        raise ValueError(f"{block!r} is no block; give SLAYER's blocks, one after the other")
+    if getattr(block, "count_log", False):
+        raise ValueError(f"{kind} logs counts, which end here; give it count_log=False")
+    if not opened or isinstance(block, Residual):
+        return block
+    neuron, synapse = getattr(block, "neuron", None), getattr(block, "synapse", None)
+    if neuron is None or synapse is None:
+        raise ValueError(
+            f"{kind} has no synapse and neurons between which a current could be added; let the "
+            "first and the last block be a Dense, Conv, Pool, ConvT or Unpool"
+        )
+    if neuron.complex:
+        raise ValueError(
+            f"{kind} has resonators, whose currents are pairs; use a SpikeShortcut for them"
+        )
+    if neuron.persistent_state:
+        raise ValueError(
+            f"{kind} keeps its state from one call to the next (persistent_state), and a shortcut "
+            "does not; set it to False and give whole recordings"
+        )
+    return block
+
+
+def dendrite(block: Any, x: Tensor) -> Tensor:
+    """The current that the neurons of ``block`` receive: what its own forward pass begins with."""
+    if getattr(block, "mask", None) is not None:
+        with torch.no_grad():
+            block.synapse.weight.data *= block.mask
+    return block.synapse(x)  # type: ignore[no-any-return]
+
+
+def axon(block: Any, step: Aside, spikes: Tensor) -> Tensor:
+    """``spikes`` as ``block`` sends them: what its own forward pass ends with."""
+    sent = step(spikes)
+    return sent if block.delay is None else block.delay(sent)  # type: ignore[no-any-return]

@@ -1,0 +1,94 @@
+"""What is said that stock NetX does wrong with a file is what it does, spike for spike.
+
+The fault is in the last layer, so that all that differs is what that layer sends.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neuroport as port
+from neuroport.analysis.stock_road import inspect
+from neuroport.graph.node import Input
+from tests.stockfile import CUBA, conv, dense, file
+
+pytest.importorskip("lava.lib.dl.netx")
+pytestmark = pytest.mark.lava
+
+STEPS = 30
+rng = np.random.default_rng(4)
+EVEN = np.float32(2 * rng.integers(-20, 21, (6, 8)))
+FIRST = dense(np.float32(2 * rng.integers(-10, 25, (8, 4))), neuron=CUBA)
+IF = {**CUBA, "iDecay": 4096, "vDecay": 0}
+RF = {"type": "RF_PHASE", "vThMant": 1, "sinDecay": 3000, "cosDecay": 2780}
+COMPLEX = np.float32(2 * np.random.default_rng(6).integers(-60, 61, (2, 200, 8)))
+MAPS = np.float32(2 * rng.integers(-3, 9, (3, 2, 3, 3)))
+
+
+def last(weight: Any = EVEN, **changes: Any) -> dict[str, Any]:
+    return dense(weight, shape=[6], **changes)
+
+
+CASES: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "bias": ([FIRST, last(bias=np.float32([5, 9, -9, 13, 0, 2]))], "bias acts 2 steps"),
+    "negative weights": ([FIRST, last(-np.ones((6, 8)), bias=[30.0])], "weights change"),
+    "weights beyond": ([FIRST, last(np.abs(EVEN) + 230)], "weights change"),
+    "rounded": (
+        [FIRST, last(np.float32([[-4, -1, -1, 0] * 2] * 6), bias=[60.0])],
+        "weights change",
+    ),
+    "scaling norm": ([FIRST, last(neuron={**IF, "weight_exp": np.float32([2])})], "never read"),
+    "resonators": (
+        [FIRST, dense({"real": COMPLEX[0], "imag": COMPLEX[1]}, shape=[200], neuron=RF)],
+        "are truncated",
+    ),
+    "delayed maps": (
+        [conv(), conv(shape=[3, 2, 3], outChannels=3, weight=MAPS, delay=[0.0, 3.0, 5.0])],
+        "are ignored",
+    ),
+}
+
+
+def netx(path: Path, frames: Any, depth: int, **arguments: int) -> Any:
+    """What the last layer of unmodified NetX sends for one sample, (T, *shape)."""
+    from lava.lib.dl.netx import hdf5
+    from lava.magma.core.run_conditions import RunSteps
+    from lava.magma.core.run_configs import Loihi2SimCfg
+    from lava.proc.io.sink import RingBuffer as Sink
+    from lava.proc.io.source import RingBuffer as Source
+
+    stream = np.zeros((STEPS + depth, *frames.shape[2:]), np.int32)
+    stream[:STEPS] = frames[:, 0]
+    data = stream.transpose(*range(stream.ndim - 1, 0, -1), 0)  # Lava's (W, H, C, T)
+    network = hdf5.Network(net_config=str(path), input_shape=data.shape[:-1], **arguments)
+    source, sink = Source(data=data), Sink(shape=network.out.shape, buffer=len(stream))
+    source.s_out.connect(network.inp)
+    network.out.connect(sink.a_in)
+    try:
+        network.run(RunSteps(len(stream)), Loihi2SimCfg(select_tag="fixed_pt"))
+        return sink.data.get().T[depth:]  # (T, C, H, W)
+    finally:
+        network.stop()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_count_of_a_fault_is_what_netx_does(case: str, tmp_path: Path) -> None:
+    layers, what = CASES[case]
+    shape = (2, 6, 7) if layers[0]["type"] == "conv" else (4,)
+    frames = np.random.default_rng(5).integers(0, 2, (STEPS, 1, *shape))
+    path = file(tmp_path / "old.net", *layers)
+    bits = Input("input", shape, bits=1)
+    found = inspect(path, frames=frames, input=bits)
+    (finding,) = (f for f in found.findings if what in f.what)
+    assert found.graph is not None
+    want = port.run(found.graph, frames)
+    right = next(reversed(want.messages.values()))[:, 0]
+    # the reset that mends a bias leaves the other fault alone
+    mended = {} if "bias" in case else {"reset_interval": STEPS, "reset_offset": 1}
+    got = netx(path, frames, len(layers), **mended)
+    assert right.any()
+    assert finding.changes == np.count_nonzero(got != right) > 0
