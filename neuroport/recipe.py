@@ -215,6 +215,24 @@ class NetworkRecipe:
             known = " or ".join(map(repr, names)) if len(names) == 2 else ", ".join(names)
             _require(value in names, f"network.{key} is {value!r}; use {known}")
 
+    @property
+    def captured(self) -> bool:
+        """Whether the network has an integer phase: a dendrite sums, it does not multiply."""
+        return self.family != "sew_resnet" or self.connect == "add"
+
+    @property
+    def pooled(self) -> bool:
+        """Whether shortcuts average over squares where the shape changes."""
+        if self.family != "ms_resnet":
+            return False
+        return self.depth == 104 if self.depth else self.shortcut == "pool"
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the stem and of every stage."""
+        stem, first = (2, 2) if self.depth else (self.stem_stride, self.first_stride)
+        return stem, first, *[2] * (len(self.widths) - 1)
+
     def _unset(self, keys: Iterable[str], where: str) -> None:
         """Refuse a key that would have no effect, before someone relies on it."""
         defaults = {item.name: item.default for item in fields(self)}
@@ -324,6 +342,34 @@ class Recipe:
         )
         _seed(self.seed, "seed")
         _require(self.epochs >= 1, "training.epochs + quantization.epochs is 0; use 1 or more")
+        _require(
+            self.quantization.epochs == 0 or self.network.captured,
+            f"quantization.epochs is {self.quantization.epochs}, but network.connect = "
+            f"{self.network.connect!r} multiplies spikes, which no integer network does: set "
+            'quantization.epochs = 0 to train real numbers alone, or network.connect = "add"',
+        )
+        self._check_pooling()
+
+    def _check_pooling(self) -> None:
+        """Refuse sides that do not divide where a pooled shortcut meets its branch.
+
+        A strided convolution leaves ``ceil(side / stride)``, average pooling ``floor``.
+        """
+        if not self.network.pooled:
+            return
+        stem, *stages = strides = self.network.strides
+        sides = tuple(-(-side // stem) for side in self.data.shape[1:])
+        for number, stride in enumerate(stages, 1):
+            for side in sides:
+                _require(
+                    side % stride == 0,
+                    f"frames of {' x '.join(map(str, self.data.shape[1:]))} reach stage {number} "
+                    f"with a side of {side}, which its average-pooled shortcut cannot divide by "
+                    f"{stride}: use sides that are multiples of {math.prod(strides)}"
+                    + (" (data.size)" if self.data.known.resized else "")
+                    + ("" if self.network.depth else ', or network.shortcut = "stride"'),
+                )
+            sides = tuple(side // stride for side in sides)
 
     @property
     def epochs(self) -> int:
