@@ -150,6 +150,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "domain": ("membrane", "spike"),
     "reach": ("stage", "network"),
     "connect": ("add", "and", "iand"),
+    "learn": ("none", "decay", "threshold", "both"),
     "surrogate": ("rectangular", "triangular", "sigmoid", "arctan", "slayer"),
 }
 
@@ -160,8 +161,9 @@ class NetworkRecipe:
 
     ``blocks`` is their number in each of three stages; ``depth`` chooses a network of four stages,
     all of stride 2, instead. ``in_channels`` and ``classes`` are the dataset's; 0 leaves them to
-    it. ``recompute`` trades time for memory in training. The keys below it belong to some families
-    only (``FAMILIES``).
+    it. ``recompute`` trades time for memory in training. ``learn`` makes the neurons' ``decay``,
+    ``threshold`` or ``both`` parameters of the real-valued phase. The keys below belong to some
+    families only (``FAMILIES``).
     """
 
     family: str = "ms_resnet"
@@ -171,6 +173,7 @@ class NetworkRecipe:
     classes: int = 0
     surrogate: str = "rectangular"
     recompute: bool = False
+    learn: str = "none"
     depth: int = 0
     shortcut: str = "pool"
     stem_stride: int = 1
@@ -214,6 +217,12 @@ class NetworkRecipe:
             value = getattr(self, key)
             known = " or ".join(map(repr, names)) if len(names) == 2 else ", ".join(names)
             _require(value in names, f"network.{key} is {value!r}; use {known}")
+        several = self.family == "ds_resnet" and self.levels > 1
+        _require(
+            not several or self.learn not in ("threshold", "both"),
+            f"network.learn is {self.learn!r}, but the {self.levels} levels of a neuron share a "
+            "grid, on which the distances of their thresholds are exact; use 'decay' or 1 level",
+        )
 
     @property
     def captured(self) -> bool:

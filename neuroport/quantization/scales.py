@@ -66,6 +66,8 @@ def is_integer(net: nn.Module) -> bool:
 def freeze_scales(net: nn.Module, frames: Tensor) -> None:
     """Put ``net`` into its integer phase.
 
+    What neurons have learned is snapped onto the grid and stays there.
+
     Args:
         frames: (T, N, C, H, W); T and the image size enter the readout's range.
 
@@ -81,6 +83,7 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
         module = layer.module
         if isinstance(module, Lif):
             module.lsb.fill_(streams[layer.inputs[0]].lsb)
+            module.fix()
         elif isinstance(module, GradedConv):
             source = None if module.pixels else streams[layer.inputs[0]].lsb
             _choose_shifts(module, streams[layer.name].lsb, source, intervals[layer.name].worst)
@@ -180,8 +183,11 @@ def _choose_lsb(
     if not stream.neurons:  # only its range matters: nothing is compared with a threshold
         stream.lsb = MARGIN * max(stream.reach, 1e-12) / integers.CURRENT_MAX
         return
-    thresholds = sorted({n.module.threshold for n in stream.neurons if isinstance(n.module, Lif)})
-    threshold = _unit(thresholds)
+    neurons = [n.module for n in stream.neurons if isinstance(n.module, Lif)]
+    thresholds = sorted({neuron.threshold for neuron in neurons})
+    # thresholds that were learned are snapped onto the grid, those that were given lie on it
+    learned = any(neuron.trained_threshold is not None for neuron in neurons)
+    threshold = thresholds[0] if learned else _unit(thresholds)
     if threshold is None:
         raise CaptureError(
             f"neurons of one stream ({names}) have thresholds {thresholds}, which are no small "

@@ -25,6 +25,7 @@ from neuroport.data.loading import load_data
 from neuroport.data.samples import Frames, Samples, Split, frames_of, over_time
 from neuroport.errors import TrainingError
 from neuroport.files import write_atomic
+from neuroport.nets.neuron import bound
 from neuroport.quantization.scales import freeze_scales, is_integer
 from neuroport.recipe import Recipe
 from neuroport.training.augmenting import augmented
@@ -35,7 +36,13 @@ from neuroport.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from neuroport.training.optimizing import learning_rate, optimizer_of, restore, tensors_of
+from neuroport.training.optimizing import (
+    learning_rate,
+    optimizer_of,
+    restore,
+    set_rate,
+    tensors_of,
+)
 from neuroport.training.parallel import Group, group
 
 Report = Callable[[dict[str, Any]], None]
@@ -228,9 +235,7 @@ class _Epoch:
         recipe, epoch = self.state.recipe, self.state.epoch
         training = recipe.training
         views = augmented(self.data.train.views(chosen), training, rng)
-        rate = learning_rate(recipe, epoch, index, batches)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
+        set_rate(self.optimizer, learning_rate(recipe, epoch, index, batches))
         own = self.together.part(len(chosen))
         frames = _tensor(over_time(views[:, own], recipe.data.steps))
         labels = torch.from_numpy(self.data.train.labels[chosen[own]])
@@ -251,4 +256,5 @@ class _Epoch:
         if training.clip:
             nn.utils.clip_grad_norm_(self.net.parameters(), training.clip)
         self.optimizer.step()
+        bound(self.net)
         return value
