@@ -261,8 +261,8 @@ class TrainingRecipe:
     ``schedule`` comes after a warm-up in epochs: ``cosine`` (to zero), ``step`` (times ``decay``
     after every ``decay_epochs``) or ``constant``. ``clip`` bounds the norm of the gradient, 0 does
     not. Random shifts are in pixels, ``rotate`` in degrees, ``scale`` as a fraction, ``flip`` left
-    to right. A checkpoint is written after each epoch, and within one after every
-    ``checkpoint_steps`` batches (0: not).
+    to right. ``precision`` is that of the convolutions. A checkpoint is written after each epoch,
+    and within one after every ``checkpoint_steps`` batches (0: not).
     """
 
     epochs: int = 8
@@ -282,6 +282,7 @@ class TrainingRecipe:
     flip: bool = False
     rotate: float = 0.0
     scale: float = 0.0
+    precision: str = "float32"
     checkpoint_steps: int = 0
 
     def __post_init__(self) -> None:
@@ -312,6 +313,7 @@ class TrainingRecipe:
         _require(0 <= self.clip < math.inf, f"training.clip is {self.clip}; use 0 or more")
         _require(0 <= self.rotate <= 180, f"training.rotate is {self.rotate}; use 0 to 180 degrees")
         _fraction(self.scale, "training.scale")
+        _one_of(self.precision, ("float32", "bfloat16"), "training.precision")
         _require(
             self.checkpoint_steps >= 0,
             f"training.checkpoint_steps is {self.checkpoint_steps}; use 0 or more batches",

@@ -26,6 +26,7 @@ from neuroport.data.samples import Frames, Samples, Split, frames_of, over_time
 from neuroport.errors import TrainingError
 from neuroport.files import write_atomic
 from neuroport.nets.neuron import bound
+from neuroport.nets.synapse import convolve_in
 from neuroport.quantization.scales import freeze_scales, is_integer
 from neuroport.recipe import Recipe
 from neuroport.training.augmenting import augmented
@@ -74,7 +75,7 @@ def _fit(
     if not together.first:
         say = lambda _: None  # noqa: E731
     state = _resume(recipe, folder)
-    net = build_network(recipe)
+    net = convolve_in(build_network(recipe), getattr(torch, recipe.training.precision))
     together.check(net)
     if state.tensors:
         state.load_into(net)

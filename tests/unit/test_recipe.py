@@ -231,6 +231,7 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
         ("[training]\nclip = nan", "training.clip is nan"),
         ("[training]\nrotate = 181", "training.rotate is 181"),
         ("[training]\nscale = 1", "training.scale is 1.0"),
+        ('[training]\nprecision = "float16"', "training.precision is 'float16'; use 'float32',"),
         ("[training]\ncheckpoint_steps = -1", "training.checkpoint_steps is -1"),
         ("[data]\nclasses = 11", "data.classes is 11; mnist5k has 10"),
         ("[quantization]\nepochs = -1", "quantization.epochs is -1"),
