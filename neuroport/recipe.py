@@ -261,8 +261,10 @@ class TrainingRecipe:
     ``schedule`` comes after a warm-up in epochs: ``cosine`` (to zero), ``step`` (times ``decay``
     after every ``decay_epochs``) or ``constant``. ``clip`` bounds the norm of the gradient, 0 does
     not. Random shifts are in pixels, ``rotate`` in degrees, ``scale`` as a fraction, ``flip`` left
-    to right. ``precision`` is that of the convolutions. A checkpoint is written after each epoch,
-    and within one after every ``checkpoint_steps`` batches (0: not).
+    to right; ``crop`` is the ``middle`` of a picture file or a random part ``resized``, and
+    ``auto_augment`` torchvision's AutoAugment. ``precision`` is that of the convolutions. A
+    checkpoint is written after each epoch, and within one after every ``checkpoint_steps`` batches
+    (0: not).
     """
 
     epochs: int = 8
@@ -282,6 +284,8 @@ class TrainingRecipe:
     flip: bool = False
     rotate: float = 0.0
     scale: float = 0.0
+    crop: str = "middle"
+    auto_augment: bool = False
     precision: str = "float32"
     checkpoint_steps: int = 0
 
@@ -313,6 +317,7 @@ class TrainingRecipe:
         _require(0 <= self.clip < math.inf, f"training.clip is {self.clip}; use 0 or more")
         _require(0 <= self.rotate <= 180, f"training.rotate is {self.rotate}; use 0 to 180 degrees")
         _fraction(self.scale, "training.scale")
+        _one_of(self.crop, ("middle", "resized"), "training.crop")
         _one_of(self.precision, ("float32", "bfloat16"), "training.precision")
         _require(
             self.checkpoint_steps >= 0,
@@ -358,6 +363,17 @@ class Recipe:
             f"quantization.epochs is {self.quantization.epochs}, but network.connect = "
             f"{self.network.connect!r} multiplies spikes, which no integer network does: set "
             'quantization.epochs = 0 to train real numbers alone, or network.connect = "add"',
+        )
+        dataset = self.data.dataset
+        _require(
+            self.training.crop == "middle" or dataset == "imagenet",
+            f"training.crop is {self.training.crop!r}, which is for the picture files of imagenet; "
+            f"{dataset} has none: leave it out (training.shift moves pictures)",
+        )
+        _require(
+            not self.training.auto_augment or dataset in ("imagenet", "cifar10", "cifar100"),
+            f"training.auto_augment is for colour pictures (imagenet, cifar10, cifar100), "
+            f"not for {dataset}; leave it out",
         )
         self._check_pooling()
 

@@ -12,7 +12,15 @@ from neuroport.data import cache, nmnist, pictures, tonics
 from neuroport.data.digits import load_digits
 from neuroport.data.events import Binning, Events, Recordings
 from neuroport.data.places import located
-from neuroport.data.samples import Frames, Labels, Samples, Split, taking_turns
+from neuroport.data.samples import (
+    Croppable,
+    Frames,
+    Labels,
+    Samples,
+    Seeds,
+    Split,
+    taking_turns,
+)
 from neuroport.errors import RecipeError
 from neuroport.recipe import DataRecipe
 
@@ -41,6 +49,15 @@ class Chosen:
         return self.whole.views(self.numbers[chosen])
 
 
+class ChosenFiles(Chosen):
+    """Some of a set of picture files."""
+
+    whole: Croppable
+
+    def crops(self, chosen: npt.NDArray[Any] | slice, seeds: Seeds) -> Frames:
+        return self.whole.crops(self.numbers[chosen], seeds)
+
+
 def load_data(recipe: DataRecipe) -> Split:
     """The samples that a recipe names; any prefix of either set is balanced over the classes.
 
@@ -52,8 +69,9 @@ def load_data(recipe: DataRecipe) -> Split:
     """
     if recipe.dataset == "mnist5k":
         return load_digits(recipe)
+    kind = ChosenFiles if recipe.dataset == "imagenet" else Chosen
     train, test = (
-        Chosen(whole, _chosen(whole.labels, recipe, half))
+        kind(whole, _chosen(whole.labels, recipe, half))
         for half, whole in (("train", _whole(recipe, True)), ("test", _whole(recipe, False)))
     )
     return Split(train, test)

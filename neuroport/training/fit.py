@@ -29,7 +29,7 @@ from neuroport.nets.neuron import bound
 from neuroport.nets.synapse import convolve_in
 from neuroport.quantization.scales import freeze_scales, is_integer
 from neuroport.recipe import Recipe
-from neuroport.training.augmenting import augmented
+from neuroport.training.augmenting import training_views
 from neuroport.training.checkpoint import (
     CHECKPOINT,
     State,
@@ -235,7 +235,7 @@ class _Epoch:
         """One step of the optimizer; the batch's loss."""
         recipe, epoch = self.state.recipe, self.state.epoch
         training = recipe.training
-        views = augmented(self.data.train.views(chosen), training, rng)
+        views = training_views(self.data.train, chosen, recipe, rng)
         set_rate(self.optimizer, learning_rate(recipe, epoch, index, batches))
         own = self.together.part(len(chosen))
         frames = _tensor(over_time(views[:, own], recipe.data.steps))
