@@ -55,8 +55,8 @@ class DataRecipe:
     ``root`` is the folder that holds it; for ``saccades``, which are simulated, where they are kept
     (the user's cache folder if empty). Events are binned by ``time`` or by ``count``; ``window`` is
     a step in microseconds, 0 the recording's length / T; a frame holds ``gain`` times the count, at
-    most 255. ``size`` is a frame's side and
-    ``classes`` the number of classes, 0 the dataset's own.
+    most 255. ``size`` is a frame's side (its columns where the sensor is one row) and ``classes``
+    the number of classes, 0 the dataset's own.
     """
 
     dataset: str = "mnist5k"
@@ -126,7 +126,8 @@ class DataRecipe:
     def shape(self) -> tuple[int, int, int]:
         """Channels, rows and columns of a frame."""
         known = self.known
-        return known.channels, self.size or known.height, self.size or known.width
+        rows = self.size if self.size and known.height > 1 else known.height
+        return known.channels, rows, self.size or known.width
 
     @property
     def class_count(self) -> int:

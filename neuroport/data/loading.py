@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.data import cache, nmnist, pictures, tonics
+from neuroport.data import cache, nmnist, pictures, shd, tonics
 from neuroport.data.digits import load_digits
 from neuroport.data.events import Binning, Events, Recordings
 from neuroport.data.places import located
@@ -93,13 +93,22 @@ def _source(recipe: DataRecipe, train: bool) -> Source:
     if recipe.dataset == "dvsgesture":
         needed = ("ibmGestureTrain", "ibmGestureTest")
         return tonics.Gesture(located(recipe, "DVSGesture", needed), train)
+    if recipe.dataset == "shd":
+        return shd.Shd(located(recipe, "SHD", shd.FILES) / shd.FILES[0 if train else 1])
     return tonics.Cifar10Dvs(located(recipe, "CIFAR10DVS", ("airplane", "truck")), train)
 
 
 def _recordings(source: Source, recipe: DataRecipe) -> Recordings:
     sensor = (recipe.known.height, recipe.known.width)
+    channels, *size = recipe.shape
     binning = Binning(
-        recipe.steps, recipe.binning, recipe.window, sensor, recipe.shape[1:], recipe.gain
+        recipe.steps,
+        recipe.binning,
+        recipe.window,
+        sensor,
+        (size[0], size[1]),
+        recipe.gain,
+        channels,
     )
     return Recordings(source.read, source.labels, binning)
 

@@ -69,12 +69,14 @@ def augmented(views: Frames, recipe: TrainingRecipe, rng: np.random.Generator) -
 
 
 def shifted(views: Frames, most: int, rng: np.random.Generator) -> Frames:
-    """Each sample moved by up to ``most`` pixels each way, zeros moving in."""
+    """Each sample moved by up to ``most`` pixels each way (one row: sideways), zeros moving in."""
     if most == 0:
         return views
     height, width = views.shape[3:]
     padded = np.pad(views, ((0, 0), (0, 0), (0, 0), (most, most), (most, most)))
     offsets = rng.integers(0, 2 * most + 1, (views.shape[1], 2))
+    if height == 1:
+        offsets[:, 0] = most
     return np.stack(
         [padded[:, n, :, y : y + height, x : x + width] for n, (y, x) in enumerate(offsets)],
         axis=1,
