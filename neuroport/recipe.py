@@ -259,13 +259,13 @@ class TrainingRecipe:
     """Real-valued phase: optimizer, schedule of its rate, augmentation, checkpoints.
 
     ``optimizer`` is ``adamw`` or ``sgd`` (with ``momentum``, ``nesterov``), in both phases.
-    ``schedule`` comes after a warm-up in epochs: ``cosine`` (to zero), ``step`` (times ``decay``
-    after every ``decay_epochs``) or ``constant``. ``clip`` bounds the norm of the gradient, 0 does
-    not. Random shifts are in pixels, ``rotate`` in degrees, ``scale`` as a fraction, ``flip`` left
-    to right; ``crop`` is the ``middle`` of a picture file or a random part ``resized``, and
-    ``auto_augment`` torchvision's AutoAugment. ``precision`` is that of the convolutions. A
-    checkpoint is written after each epoch, and within one after every ``checkpoint_steps`` batches
-    (0: not).
+    ``schedule`` comes after a warm-up in epochs: ``cosine`` (to zero, in ``cosine_epochs`` if that
+    is not 0, and up again), ``step`` (times ``decay`` after every ``decay_epochs``) or
+    ``constant``. ``clip`` bounds the norm of the gradient, 0 does not. Random shifts are in pixels,
+    ``rotate`` in degrees, ``scale`` as a fraction, ``flip`` left to right; ``crop`` is the
+    ``middle`` of a picture file or a random part ``resized``, and ``auto_augment`` torchvision's
+    AutoAugment. ``precision`` is that of the convolutions. A checkpoint is written after each
+    epoch, and within one after every ``checkpoint_steps`` batches (0: not).
     """
 
     epochs: int = 8
@@ -280,6 +280,7 @@ class TrainingRecipe:
     schedule: str = "cosine"
     decay: float = 0.1
     decay_epochs: int = 40
+    cosine_epochs: int = 0
     label_smoothing: float = 0.0
     clip: float = 0.0
     flip: bool = False
@@ -313,6 +314,16 @@ class TrainingRecipe:
         _require(0 < self.decay <= 1, f"training.decay is {self.decay}; use more than 0, up to 1")
         _require(
             self.decay_epochs >= 1, f"training.decay_epochs is {self.decay_epochs}; use 1 or more"
+        )
+        _require(
+            self.cosine_epochs == 0 or self.cosine_epochs > self.warmup,
+            f"training.cosine_epochs is {self.cosine_epochs}; use more than the warm-up, or 0 for "
+            "all epochs",
+        )
+        _require(
+            self.cosine_epochs == 0 or self.schedule == "cosine",
+            f"training.cosine_epochs is {self.cosine_epochs}, which has no effect on schedule "
+            f"{self.schedule!r}; leave it out",
         )
         _fraction(self.label_smoothing, "training.label_smoothing")
         _require(0 <= self.clip < math.inf, f"training.clip is {self.clip}; use 0 or more")

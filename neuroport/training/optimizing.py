@@ -26,7 +26,7 @@ def learning_rate(recipe: Recipe, epoch: int, index: int, batches: int) -> float
     training = recipe.training
     if epoch < training.epochs:
         peak, warmup, schedule = training.learning_rate, training.warmup, training.schedule
-        done, total = epoch + index / batches, float(training.epochs)
+        done, total = epoch + index / batches, float(training.cosine_epochs or training.epochs)
     else:
         peak, warmup, schedule = recipe.quantization.learning_rate, 0.0, "cosine"
         done, total = epoch - training.epochs + index / batches, float(recipe.quantization.epochs)

@@ -226,6 +226,12 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
         ("[training]\ndecay = 0", "training.decay is 0"),
         ("[training]\ndecay = 1.1", "training.decay is 1.1"),
         ("[training]\ndecay_epochs = 0", "training.decay_epochs is 0"),
+        ("[training]\ncosine_epochs = -1", "training.cosine_epochs is -1"),
+        ("[training]\ncosine_epochs = 1", "training.cosine_epochs is 1; use more than the warm-up"),
+        (
+            '[training]\nschedule = "step"\ncosine_epochs = 2',
+            "training.cosine_epochs is 2, which has no effect on schedule 'step'",
+        ),
         ("[training]\nlabel_smoothing = 1", "training.label_smoothing is 1.0"),
         ("[training]\nclip = -1", "training.clip is -1"),
         ("[training]\nclip = nan", "training.clip is nan"),
