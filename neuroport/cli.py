@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -108,8 +109,9 @@ def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
 @cli.command()
 @click.argument("recipe")
 @click.option("-o", "--out", "folder", type=_path, required=True, help="Folder of the run.")
+@click.option("--tensorboard", is_flag=True, help="Write metrics as TensorBoard events, too.")
 @_json_option
-def train(recipe: str, folder: Path, as_json: bool) -> None:
+def train(recipe: str, folder: Path, tensorboard: bool, as_json: bool) -> None:
     """Train RECIPE (a TOML file, or `demo`), resuming what the folder holds."""
     from neuroport.files import check_folder, write_atomic
     from neuroport.recipe import load_recipe, recipe_text
@@ -117,13 +119,22 @@ def train(recipe: str, folder: Path, as_json: bool) -> None:
     parsed = load_recipe(recipe)  # before torch is imported: a mistake is told at once
     check_folder(folder)
     from neuroport.reporting.progress import training_report
+    from neuroport.training.board import board
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import fit
     from neuroport.training.parallel import is_first
 
     out = _Out(as_json and is_first())
-    with training_report(out.line) as report:
-        fit(parsed, folder, report=report)
+    with ExitStack() as stack:
+        reports = [stack.enter_context(training_report(out.line))]
+        if tensorboard and is_first():
+            reports.append(stack.enter_context(board(folder)))
+
+        def told(event: dict[str, Any]) -> None:
+            for report in reports:
+                report(event)
+
+        fit(parsed, folder, report=told)
     if not is_first():  # torchrun's other processes
         return
     write_atomic(folder / "recipe.toml", recipe_text(recipe))

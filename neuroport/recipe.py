@@ -55,8 +55,8 @@ class DataRecipe:
     ``root`` is the folder that holds it; for ``saccades``, which are simulated, where they are kept
     (the user's cache folder if empty). Events are binned by ``time`` or by ``count``; ``window`` is
     a step in microseconds, 0 the recording's length / T; a frame holds ``gain`` times the count, at
-    most 255. ``size`` is a frame's side and
-    ``classes`` the number of classes, 0 the dataset's own.
+    most 255. ``size`` is a frame's side (its columns where the sensor is one row) and ``classes``
+    the number of classes, 0 the dataset's own.
     """
 
     dataset: str = "mnist5k"
@@ -126,7 +126,8 @@ class DataRecipe:
     def shape(self) -> tuple[int, int, int]:
         """Channels, rows and columns of a frame."""
         known = self.known
-        return known.channels, self.size or known.height, self.size or known.width
+        rows = self.size if self.size and known.height > 1 else known.height
+        return known.channels, rows, self.size or known.width
 
     @property
     def class_count(self) -> int:
@@ -151,6 +152,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reach": ("stage", "network"),
     "order": ("lif-conv-bn", "bn-lif-conv"),
     "connect": ("add", "and", "iand"),
+    "learn": ("none", "decay", "threshold", "both"),
     "surrogate": ("rectangular", "triangular", "sigmoid", "arctan", "slayer"),
 }
 
@@ -161,8 +163,9 @@ class NetworkRecipe:
 
     ``blocks`` is their number in each of three stages; ``depth`` chooses a network of four stages,
     all of stride 2, instead. ``in_channels`` and ``classes`` are the dataset's; 0 leaves them to
-    it. ``recompute`` trades time for memory in training. The keys below it belong to some families
-    only (``FAMILIES``).
+    it. ``recompute`` trades time for memory in training. ``learn`` makes the neurons' ``decay``,
+    ``threshold`` or ``both`` parameters of the real-valued phase. The keys below belong to some
+    families only (``FAMILIES``).
     """
 
     family: str = "ms_resnet"
@@ -172,6 +175,7 @@ class NetworkRecipe:
     classes: int = 0
     surrogate: str = "rectangular"
     recompute: bool = False
+    learn: str = "none"
     depth: int = 0
     shortcut: str = "pool"
     stem_stride: int = 1
@@ -218,6 +222,35 @@ class NetworkRecipe:
             _require(value in names, f"network.{key} is {value!r}; use {known}")
         if self.domain == "spike":
             self._unset(("order",), "with network.domain = 'spike', whose norms follow synapses")
+        several = self.family == "ds_resnet" and self.levels > 1
+        _require(
+            not several or self.learn not in ("threshold", "both"),
+            f"network.learn is {self.learn!r}, but the {self.levels} levels of a neuron share a "
+            "grid, on which the distances of their thresholds are exact; use 'decay' or 1 level",
+        )
+        _require(
+            self.order == "lif-conv-bn" or self.learn not in ("threshold", "both"),
+            f"network.learn is {self.learn!r}, but with network.order = {self.order!r} the norm "
+            "before each neuron learns its threshold already; use 'decay' or 'none'",
+        )
+
+    @property
+    def captured(self) -> bool:
+        """Whether the network has an integer phase: a dendrite sums, it does not multiply."""
+        return self.family != "sew_resnet" or self.connect == "add"
+
+    @property
+    def pooled(self) -> bool:
+        """Whether shortcuts average over squares where the shape changes."""
+        if self.family != "ms_resnet":
+            return False
+        return self.depth == 104 if self.depth else self.shortcut == "pool"
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the stem and of every stage."""
+        stem, first = (2, 2) if self.depth else (self.stem_stride, self.first_stride)
+        return stem, first, *[2] * (len(self.widths) - 1)
 
     def _unset(self, keys: Iterable[str], where: str) -> None:
         """Refuse a key that would have no effect, before someone relies on it."""
@@ -235,11 +268,13 @@ class TrainingRecipe:
     """Real-valued phase: optimizer, schedule of its rate, augmentation, checkpoints.
 
     ``optimizer`` is ``adamw`` or ``sgd`` (with ``momentum``, ``nesterov``), in both phases.
-    ``schedule`` comes after a warm-up in epochs: ``cosine`` (to zero), ``step`` (times ``decay``
-    after every ``decay_epochs``) or ``constant``. ``clip`` bounds the norm of the gradient, 0 does
-    not. Random shifts are in pixels, ``rotate`` in degrees, ``scale`` as a fraction, ``flip`` left
-    to right. A checkpoint is written after each epoch, and within one after every
-    ``checkpoint_steps`` batches (0: not).
+    ``schedule`` comes after a warm-up in epochs: ``cosine`` (to zero, in ``cosine_epochs`` if that
+    is not 0, and up again), ``step`` (times ``decay`` after every ``decay_epochs``) or
+    ``constant``. ``clip`` bounds the norm of the gradient, 0 does not. Random shifts are in pixels,
+    ``rotate`` in degrees, ``scale`` as a fraction, ``flip`` left to right; ``crop`` is the
+    ``middle`` of a picture file or a random part ``resized``, and ``auto_augment`` torchvision's
+    AutoAugment. ``precision`` is that of the convolutions. A checkpoint is written after each
+    epoch, and within one after every ``checkpoint_steps`` batches (0: not).
     """
 
     epochs: int = 8
@@ -254,11 +289,15 @@ class TrainingRecipe:
     schedule: str = "cosine"
     decay: float = 0.1
     decay_epochs: int = 40
+    cosine_epochs: int = 0
     label_smoothing: float = 0.0
     clip: float = 0.0
     flip: bool = False
     rotate: float = 0.0
     scale: float = 0.0
+    crop: str = "middle"
+    auto_augment: bool = False
+    precision: str = "float32"
     checkpoint_steps: int = 0
 
     def __post_init__(self) -> None:
@@ -285,10 +324,22 @@ class TrainingRecipe:
         _require(
             self.decay_epochs >= 1, f"training.decay_epochs is {self.decay_epochs}; use 1 or more"
         )
+        _require(
+            self.cosine_epochs == 0 or self.cosine_epochs > self.warmup,
+            f"training.cosine_epochs is {self.cosine_epochs}; use more than the warm-up, or 0 for "
+            "all epochs",
+        )
+        _require(
+            self.cosine_epochs == 0 or self.schedule == "cosine",
+            f"training.cosine_epochs is {self.cosine_epochs}, which has no effect on schedule "
+            f"{self.schedule!r}; leave it out",
+        )
         _fraction(self.label_smoothing, "training.label_smoothing")
         _require(0 <= self.clip < math.inf, f"training.clip is {self.clip}; use 0 or more")
         _require(0 <= self.rotate <= 180, f"training.rotate is {self.rotate}; use 0 to 180 degrees")
         _fraction(self.scale, "training.scale")
+        _one_of(self.crop, ("middle", "resized"), "training.crop")
+        _one_of(self.precision, ("float32", "bfloat16"), "training.precision")
         _require(
             self.checkpoint_steps >= 0,
             f"training.checkpoint_steps is {self.checkpoint_steps}; use 0 or more batches",
@@ -328,6 +379,45 @@ class Recipe:
         )
         _seed(self.seed, "seed")
         _require(self.epochs >= 1, "training.epochs + quantization.epochs is 0; use 1 or more")
+        _require(
+            self.quantization.epochs == 0 or self.network.captured,
+            f"quantization.epochs is {self.quantization.epochs}, but network.connect = "
+            f"{self.network.connect!r} multiplies spikes, which no integer network does: set "
+            'quantization.epochs = 0 to train real numbers alone, or network.connect = "add"',
+        )
+        dataset = self.data.dataset
+        _require(
+            self.training.crop == "middle" or dataset == "imagenet",
+            f"training.crop is {self.training.crop!r}, which is for the picture files of imagenet; "
+            f"{dataset} has none: leave it out (training.shift moves pictures)",
+        )
+        _require(
+            not self.training.auto_augment or dataset in ("imagenet", "cifar10", "cifar100"),
+            f"training.auto_augment is for colour pictures (imagenet, cifar10, cifar100), "
+            f"not for {dataset}; leave it out",
+        )
+        self._check_pooling()
+
+    def _check_pooling(self) -> None:
+        """Refuse sides that do not divide where a pooled shortcut meets its branch.
+
+        A strided convolution leaves ``ceil(side / stride)``, average pooling ``floor``.
+        """
+        if not self.network.pooled:
+            return
+        stem, *stages = strides = self.network.strides
+        sides = tuple(-(-side // stem) for side in self.data.shape[1:])
+        for number, stride in enumerate(stages, 1):
+            for side in sides:
+                _require(
+                    side % stride == 0,
+                    f"frames of {' x '.join(map(str, self.data.shape[1:]))} reach stage {number} "
+                    f"with a side of {side}, which its average-pooled shortcut cannot divide by "
+                    f"{stride}: use sides that are multiples of {math.prod(strides)}"
+                    + (" (data.size)" if self.data.known.resized else "")
+                    + ("" if self.network.depth else ', or network.shortcut = "stride"'),
+                )
+            sides = tuple(side // stride for side in sides)
 
     @property
     def epochs(self) -> int:

@@ -30,6 +30,7 @@ class Binning:
         sensor: rows and columns of the sensor.
         size: rows and columns of a frame; a pixel takes the events of the sensor's pixels above it.
         gain: what an event adds to a frame.
+        channels: 2 for both polarities, 1 where events have none.
     """
 
     steps: int
@@ -38,17 +39,19 @@ class Binning:
     sensor: tuple[int, int]
     size: tuple[int, int]
     gain: int = 1
+    channels: int = 2
 
     def frames(self, events: Events) -> Frames:
-        """Gain times counts (T, 2, H, W), OFF then ON, at most 255."""
+        """Gain times counts (T, channels, H, W), OFF then ON, at most 255."""
         height, width = self.size
-        shape = (self.steps, 2, height, width)
+        shape = (self.steps, self.channels, height, width)
         if len(events) == 0:
             return np.zeros(shape, np.uint8)
         step = self._steps_of(events["t"])
         row = events["y"].astype(np.int64) * height // self.sensor[0]
         column = events["x"].astype(np.int64) * width // self.sensor[1]
-        place = ((step * 2 + events["p"]) * height + row) * width + column
+        channel = events["p"] if self.channels == 2 else 0
+        place = ((step * self.channels + channel) * height + row) * width + column
         inside = (step < self.steps) & (row >= 0) & (row < height)
         inside &= (column >= 0) & (column < width)
         counts = np.bincount(place[inside], minlength=int(np.prod(shape)))

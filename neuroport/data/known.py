@@ -10,7 +10,7 @@ class Dataset:
     """Facts of a dataset.
 
     Args:
-        channels: channels of a frame (2 for events: OFF, then ON).
+        channels: channels of a frame (2 for events of a camera: OFF, then ON).
         height, width: of the sensor or picture.
         classes: number of classes.
         events: whether samples are events to be binned; a picture is shown at every step.
@@ -58,6 +58,16 @@ KNOWN = {
         "CIFAR10DVS/airplane/0.aedat4, 1,000 in a folder per class, as the package tonic unpacks "
         "them",
         "https://figshare.com/articles/dataset/CIFAR10-DVS_New/4724671",
+    ),
+    "shd": Dataset(
+        1,
+        1,
+        700,
+        20,
+        events=True,
+        resized=True,
+        layout="SHD/shd_train.h5 and SHD/shd_test.h5, unpacked",
+        published="https://zenkelab.org/resources/spiking-heidelberg-datasets-shd",
     ),
     "cifar10": Dataset(
         3,

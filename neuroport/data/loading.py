@@ -8,11 +8,19 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.data import cache, nmnist, pictures, tonics
+from neuroport.data import cache, nmnist, pictures, shd, tonics
 from neuroport.data.digits import load_digits
 from neuroport.data.events import Binning, Events, Recordings
 from neuroport.data.places import located
-from neuroport.data.samples import Frames, Labels, Samples, Split, taking_turns
+from neuroport.data.samples import (
+    Croppable,
+    Frames,
+    Labels,
+    Samples,
+    Seeds,
+    Split,
+    taking_turns,
+)
 from neuroport.errors import RecipeError
 from neuroport.recipe import DataRecipe
 
@@ -41,6 +49,15 @@ class Chosen:
         return self.whole.views(self.numbers[chosen])
 
 
+class ChosenFiles(Chosen):
+    """Some of a set of picture files."""
+
+    whole: Croppable
+
+    def crops(self, chosen: npt.NDArray[Any] | slice, seeds: Seeds) -> Frames:
+        return self.whole.crops(self.numbers[chosen], seeds)
+
+
 def load_data(recipe: DataRecipe) -> Split:
     """The samples that a recipe names; any prefix of either set is balanced over the classes.
 
@@ -52,8 +69,9 @@ def load_data(recipe: DataRecipe) -> Split:
     """
     if recipe.dataset == "mnist5k":
         return load_digits(recipe)
+    kind = ChosenFiles if recipe.dataset == "imagenet" else Chosen
     train, test = (
-        Chosen(whole, _chosen(whole.labels, recipe, half))
+        kind(whole, _chosen(whole.labels, recipe, half))
         for half, whole in (("train", _whole(recipe, True)), ("test", _whole(recipe, False)))
     )
     return Split(train, test)
@@ -75,13 +93,22 @@ def _source(recipe: DataRecipe, train: bool) -> Source:
     if recipe.dataset == "dvsgesture":
         needed = ("ibmGestureTrain", "ibmGestureTest")
         return tonics.Gesture(located(recipe, "DVSGesture", needed), train)
+    if recipe.dataset == "shd":
+        return shd.Shd(located(recipe, "SHD", shd.FILES) / shd.FILES[0 if train else 1])
     return tonics.Cifar10Dvs(located(recipe, "CIFAR10DVS", ("airplane", "truck")), train)
 
 
 def _recordings(source: Source, recipe: DataRecipe) -> Recordings:
     sensor = (recipe.known.height, recipe.known.width)
+    channels, *size = recipe.shape
     binning = Binning(
-        recipe.steps, recipe.binning, recipe.window, sensor, recipe.shape[1:], recipe.gain
+        recipe.steps,
+        recipe.binning,
+        recipe.window,
+        sensor,
+        (size[0], size[1]),
+        recipe.gain,
+        channels,
     )
     return Recordings(source.read, source.labels, binning)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,31 @@ class Samples(Protocol):
     def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
         """The chosen samples, (S, N, C, H, W): S is T, or 1 for pictures that stand still."""
         ...
+
+
+Seeds = npt.NDArray[np.int64]  # of what is drawn for each sample, (N,)
+
+
+@runtime_checkable
+class Croppable(Samples, Protocol):
+    """Pictures that are larger than what is shown of them."""
+
+    def crops(self, chosen: npt.NDArray[Any] | slice, seeds: Seeds) -> Frames:
+        """Random parts of the chosen samples, resized, (1, N, C, H, W); same seed, same part."""
+        ...
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within it, torch (and torchvision, which has no generator of its own) draws from ``seed``."""
+    import torch
+
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from neuroport.nets.baselines import SpikingResNet
 from neuroport.nets.danet import DaNet
 from neuroport.nets.ds_resnet import DsResNet
 from neuroport.nets.ms_resnet import MsResNet
+from neuroport.nets.neuron import learn
 from neuroport.nets.recompute import recompute
 from neuroport.recipe import NetworkRecipe
 
@@ -96,4 +97,5 @@ def build(net: NetworkRecipe, in_channels: int, classes: int) -> nn.Module:
         if said not in (0, has):
             raise RecipeError(f"network.{key} is {said}, but the dataset has {has}; leave it out")
     built = BUILDERS[net.family](replace(net, in_channels=in_channels, classes=classes))
+    learn(built, net.learn)
     return recompute(built) if net.recompute else built

@@ -101,13 +101,43 @@ def _backward_through_time(
     return grad_v * scale, grad_u * scale
 
 
+def _constants_backward(
+    v: Tensor, grad_v: Tensor, grad_u: Tensor, voltage_keep: float, threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of both decays, in units of 1/4096, and of the threshold.
+
+    With ``k[t] = v[t] (1 - s[t])``, what a step leaves to the next, and
+    ``u[t] = v[t] - keep k[t-1]``,
+
+        du: -sum_t grad_u[t] u[t-1],   dv: -sum_t grad_v[t] k[t-1],
+        threshold: -sum_t (grad_v[t] - keep (1 - s[t]) grad_v[t+1]),
+
+    whose bracket is what reaches v through the spike alone.
+    """
+    fired = v[:-1] > threshold
+    kept = v[:-1].masked_fill(fired, 0)
+    u = v[:-1].clone()
+    u[1:].sub_(kept[:-1], alpha=voltage_keep)
+    through_spike = grad_v.clone()
+    through_spike[:-1].sub_(grad_v[1:].masked_fill(fired, 0), alpha=voltage_keep)
+    unity = -integers.DECAY_UNITY
+    return (grad_u[1:] * u).sum() / unity, (grad_v[1:] * kept).sum() / unity, -through_spike.sum()
+
+
 class _RealLif(torch.autograd.Function):
-    """u = (1-du) u + x;  v = (1-dv) v + u;  s = v > threshold;  v = 0 where s."""
+    """u = (1-du) u + x;  v = (1-dv) v + u;  s = v > threshold;  v = 0 where s.
+
+    Decays and threshold come twice: as the numbers to compute with, and as the tensors that the
+    gradient reaches where they are trained.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         current: Tensor,
+        current_decay: Tensor,
+        voltage_decay: Tensor,
+        trained_threshold: Tensor | None,
         current_keep: float,
         voltage_keep: float,
         threshold: float,
@@ -118,6 +148,7 @@ class _RealLif(torch.autograd.Function):
         found = fused.real_forward(current, current_keep, voltage_keep, threshold)
         v, spikes = found or _real_forward(current, current_keep, voltage_keep, threshold)
         ctx.save_for_backward(v)
+        ctx.learned = (current_decay, voltage_decay, trained_threshold)
         ctx.constants = (current_keep, voltage_keep, threshold, surrogate, detach_reset)
         return spikes
 
@@ -125,7 +156,7 @@ class _RealLif(torch.autograd.Function):
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         (v,) = ctx.saved_tensors
         current_keep, voltage_keep, threshold, surrogate, detach_reset = ctx.constants
-        _, grad = _backward_through_time(
+        grad_v, grad = _backward_through_time(
             grad_spikes,
             v,
             1.0,
@@ -135,7 +166,16 @@ class _RealLif(torch.autograd.Function):
             voltage_keep,
             None if detach_reset else threshold,
         )
-        return grad, None, None, None, None, None
+        learned: list[Tensor | None] = [None] * 3
+        if any(ctx.needs_input_grad[1:4]):
+            found = _constants_backward(v, grad_v, grad, voltage_keep, threshold)
+            learned = [
+                each.to(like.dtype).reshape(like.shape) if asked else None
+                for each, like, asked in zip(
+                    found, ctx.learned, ctx.needs_input_grad[1:4], strict=True
+                )
+            ]
+        return grad, *learned, None, None, None, None, None
 
 
 class IntegerLif(torch.autograd.Function):
@@ -202,6 +242,9 @@ class IntegerLif(torch.autograd.Function):
         return grad_u, grad_bias, None, None, grad_threshold, None, None, None, None
 
 
+LEAST_THRESHOLD = 2.0**-6  # of one that is learned
+
+
 class Lif(nn.Module):
     """Leaky integrate-and-fire population.
 
@@ -213,11 +256,13 @@ class Lif(nn.Module):
         detach_reset: whether the gradient stops at the reset (as in MS-ResNet's code).
 
     Input and output are (T, N, C, H, W). In the integer phase the input is a ``Stream`` and
-    ``lsb`` (real value of one unit of current) is positive.
+    ``lsb`` (real value of one unit of current) is positive. Decays and threshold are constants
+    unless :func:`learn` makes them parameters of the real phase, which :meth:`fix` ends.
     """
 
     current_decay: Tensor
     voltage_decay: Tensor
+    trained_threshold: nn.Parameter | None
     lsb: Tensor
 
     def __init__(
@@ -229,23 +274,75 @@ class Lif(nn.Module):
         detach_reset: bool = True,
     ) -> None:
         super().__init__()
-        self.threshold = threshold
+        self._threshold = threshold
         self.surrogate = surrogate
         self.detach_reset = detach_reset
         unity = float(integers.DECAY_UNITY)
         self.current_decay = nn.Parameter(torch.tensor([unity * current_decay]), False)
         self.voltage_decay = nn.Parameter(torch.tensor([unity * voltage_decay]), False)
+        self.register_parameter("trained_threshold", None)
         self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
 
     @property
+    def threshold(self) -> float:
+        """Real threshold, learned or not."""
+        return self._threshold if self.trained_threshold is None else self.trained_threshold.item()
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self._threshold = value
+        if self.trained_threshold is not None:
+            self.trained_threshold.data.fill_(value)
+
+    @property
     def decays(self) -> tuple[int, int]:
-        """Current and voltage decay on the integer grid, 0..4096."""
+        """Current and voltage decay on the integer grid, 0..4096, in both phases."""
         return round(self.current_decay.item()), round(self.voltage_decay.item())
 
     @property
     def integer_threshold(self) -> int:
         """Threshold in units of ``lsb``; exact comparison keeps ``v > threshold`` strict."""
-        return int(self.threshold / self.lsb.item() + 1e-9)
+        units = self.threshold / self.lsb.item()
+        # one that was learned is a multiple of lsb, but for the rounding of float32
+        return int(units + 1e-9) if self.trained_threshold is None else round(units)
+
+    def learn(self, decays: bool, threshold: bool) -> None:
+        """Make decays (the current's where it has memory) and threshold parameters."""
+        self.voltage_decay.requires_grad_(decays)
+        self.current_decay.requires_grad_(decays and self.decays[0] < integers.DECAY_UNITY)
+        if threshold and self.trained_threshold is None:
+            self.trained_threshold = nn.Parameter(torch.tensor([self._threshold]))
+
+    @torch.no_grad()
+    def bound(self) -> None:
+        """Bring what was learned back into its range: decays 0 to 4096, a positive threshold."""
+        for decay in (self.current_decay, self.voltage_decay):
+            if decay.requires_grad:
+                decay.clamp_(0, integers.DECAY_UNITY)
+        if self.trained_threshold is not None and self.trained_threshold.requires_grad:
+            self.trained_threshold.clamp_(min=LEAST_THRESHOLD)
+
+    @torch.no_grad()
+    def fix(self) -> None:
+        """Snap what was learned onto the grid, a threshold to multiples of ``lsb``, for good."""
+        self.bound()
+        for decay in (self.current_decay, self.voltage_decay):
+            if decay.requires_grad:
+                decay.round_()
+        if self.trained_threshold is not None:
+            lsb = self.lsb.item()
+            self.trained_threshold.fill_(max(1, round(self.threshold / lsb)) * lsb)
+        self._hold()
+
+    def _hold(self) -> None:
+        for parameter in (self.current_decay, self.voltage_decay, self.trained_threshold):
+            if parameter is not None:
+                parameter.requires_grad_(False)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if self.lsb > 0:  # what a network in its integer phase has learned is fixed
+            self._hold()
 
     def integer_bias(self, stream: Stream) -> Tensor:
         """Bias in units of ``lsb``, (C, 1, 1) or (C, H, W), rounded once; straight-through."""
@@ -269,6 +366,9 @@ class Lif(nn.Module):
             unity = integers.DECAY_UNITY
             spikes = _RealLif.apply(
                 x,
+                self.current_decay,
+                self.voltage_decay,
+                self.trained_threshold,
                 1 - current_decay / unity,
                 1 - voltage_decay / unity,
                 self.threshold,
@@ -312,3 +412,30 @@ class Mlf(nn.Module):
         for level in others:
             total = total + level(x)
         return total
+
+
+def learn(net: nn.Module, what: str) -> nn.Module:
+    """Train ``decay``, ``threshold`` or ``both`` of every neuron of ``net`` (or ``none``).
+
+    Decays are rounded to 1/4096 in the real phase, too; the gradient passes the rounding.
+
+    Raises:
+        ValueError: thresholds of neurons of several levels, whose distances are fixed.
+    """
+    decays, threshold = what in ("decay", "both"), what in ("threshold", "both")
+    for module in net.modules():
+        if threshold and isinstance(module, Mlf) and len(module.levels) > 1:
+            raise ValueError(
+                f"thresholds of {len(module.levels)} levels cannot be learned: the levels share "
+                "one grid, on which their distances are exact; learn the decays alone"
+            )
+        if isinstance(module, Lif):
+            module.learn(decays, threshold)
+    return net
+
+
+def bound(net: nn.Module) -> None:
+    """After a step of an optimizer: bring what the neurons learned back into its range."""
+    for module in net.modules():
+        if isinstance(module, Lif):
+            module.bound()

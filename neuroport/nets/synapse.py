@@ -77,6 +77,7 @@ class Conv(nn.Module):
     lsb: Tensor
     exponent: Tensor
     message_unit = 1.0  # real value of a message of 1
+    precision = torch.float32  # of the convolution while real numbers are trained, see convolve_in
 
     def __init__(
         self,
@@ -136,6 +137,13 @@ class Conv(nn.Module):
         current: Tensor = out.unflatten(0, (steps, -1))
         return current
 
+    def convolve_real(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The convolution of the real phase: what comes out has the precision of what comes in."""
+        if not self.training or self.precision == torch.float32:
+            return self.convolve(x, weight)
+        with torch.autocast(x.device.type, self.precision):
+            return self.convolve(x, weight).to(x.dtype)
+
     def normalized(self, current: Tensor) -> Tensor:
         steps = current.shape[0]
         out: Tensor = self.norm(current.flatten(0, 1))
@@ -144,7 +152,7 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | Stream:
         if self.lsb == 0:
-            return self.normalized(self.convolve(x, self.kernel()))
+            return self.normalized(self.convolve_real(x, self.kernel()))
         weight, bias = self.folded()
         current = self.convolve(x, snap_weight(weight, self.unit()))
         exponent = int(self.exponent)
@@ -258,9 +266,9 @@ class GradedConv(Conv):
             assert isinstance(x, Tensor)
             if self.frame_norm is not None:
                 frames = self.frame_norm(x.flatten(0, 1)).unflatten(0, (len(x), -1))
-                return self.normalized(self.convolve(frames, self.pooled(self.synapse.weight)))
+                return self.normalized(self.convolve_real(frames, self.pooled(self.synapse.weight)))
             centred = x * self.message_unit - per_position(self.mean)
-            return self.normalized(self.convolve(centred, self.kernel()))
+            return self.normalized(self.convolve_real(centred, self.kernel()))
         weight, bias = self.folded()
         if isinstance(x, Stream):
             assert self.relay_in is not None
@@ -350,3 +358,15 @@ class Readout(nn.Module):
         potential: Tensor = self.potential(current, self.integer_bias(positions))
         scale = float(self.lsb) / (steps * positions * (1 << integers.STATE_SHIFT))
         return potential[-1] * scale
+
+
+def convolve_in(net: nn.Module, precision: torch.dtype) -> nn.Module:
+    """Compute the convolutions of ``net`` in ``precision`` while real numbers are trained.
+
+    By torch's autocast, on the CPU or CUDA. Norms, neurons, classifier and weights stay in float32,
+    and so does everything in evaluation and in the integer phase, which is exact.
+    """
+    for module in net.modules():
+        if isinstance(module, Conv):
+            module.precision = precision
+    return net

@@ -70,6 +70,8 @@ def is_integer(net: nn.Module) -> bool:
 def freeze_scales(net: nn.Module, frames: Tensor) -> None:
     """Put ``net`` into its integer phase.
 
+    What neurons have learned is snapped onto the grid and stays there.
+
     Args:
         frames: (T, N, C, H, W); T and the image size enter the readout's range.
 
@@ -85,6 +87,7 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
         module = layer.module
         if isinstance(module, Lif):
             module.lsb.fill_(streams[layer.inputs[0]].lsb)
+            module.fix()
         elif isinstance(module, GradedConv):
             source = None if module.pixels else streams[layer.inputs[0]].lsb
             _choose_shifts(module, streams[layer.name].lsb, source, intervals[layer.name].worst)
@@ -185,11 +188,15 @@ def _choose_lsb(
         stream.lsb = MARGIN * max(stream.reach, 1e-12) / integers.CURRENT_MAX
         return
     neurons = [n.module for n in stream.neurons if isinstance(n.module, Lif)]
+    plain = [n for n in neurons if not isinstance(n, NormLif)]
     absorbed = [n.absorbed()[1] for n in neurons if isinstance(n, NormLif)]
-    thresholds = sorted({n.threshold for n in neurons if not isinstance(n, NormLif)})
+    thresholds = sorted({n.threshold for n in plain})
     # what norms make of a threshold is no multiple of anything: it is rounded down
     smallest = min((float(t.min()) for t in absorbed), default=math.inf)
-    threshold = _unit(thresholds) if thresholds else smallest
+    # thresholds that were learned are snapped onto the grid, those that were given lie on it
+    learned = any(n.trained_threshold is not None for n in plain)
+    unit = thresholds[0] if learned else _unit(thresholds) if thresholds else smallest
+    threshold: float | None = unit
     if threshold is None:
         raise CaptureError(
             f"neurons of one stream ({names}) have thresholds {thresholds}, which are no small "

@@ -1,4 +1,6 @@
-"""Augmentation: every sample of a batch moved, mirrored, turned and scaled, the same at each step.
+"""Augmentation: every sample of a batch cut out, recoloured, moved, mirrored, turned and scaled.
+
+What happens to a sample is the same at each of its steps.
 
 Random numbers are drawn only for what the recipe asks for, in a fixed order.
 """
@@ -8,12 +10,55 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from neuroport.data.samples import Frames
-from neuroport.recipe import TrainingRecipe
+from neuroport.data.samples import Croppable, Frames, Labels, Samples, Seeds, seeded
+from neuroport.errors import RecipeError
+from neuroport.recipe import Recipe, TrainingRecipe
+
+
+def training_views(
+    samples: Samples, chosen: Labels, recipe: Recipe, rng: np.random.Generator
+) -> Frames:
+    """The chosen samples (S, N, C, H, W) to train on.
+
+    Raises:
+        RecipeError: parts are to be cut out of samples that are not larger than what is shown.
+    """
+    training = recipe.training
+    if training.crop == "resized":
+        if not isinstance(samples, Croppable):
+            raise RecipeError(
+                f"training.crop is 'resized', but {type(samples).__name__} holds no picture files "
+                "to cut parts out of; leave it out"
+            )
+        views = samples.crops(chosen, _seeds(rng, len(chosen)))
+    else:
+        views = samples.views(chosen)
+    if training.auto_augment:
+        views = _recoloured(views, recipe.data.dataset, _seeds(rng, len(chosen)))
+    return augmented(views, training, rng)
+
+
+def _seeds(rng: np.random.Generator, count: int) -> Seeds:
+    return rng.integers(0, 1 << 62, count)
+
+
+def _recoloured(views: Frames, dataset: str, seeds: Seeds) -> Frames:
+    """torchvision's AutoAugment of pictures (1, N, 3, H, W), its policy that of the dataset."""
+    from PIL import Image
+    from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+
+    policy = AutoAugmentPolicy.IMAGENET if dataset == "imagenet" else AutoAugmentPolicy.CIFAR10
+    change = AutoAugment(policy)
+    changed = []
+    for picture, seed in zip(views[0].transpose(0, 2, 3, 1), seeds, strict=True):
+        with seeded(int(seed)):
+            image = change(Image.fromarray(np.ascontiguousarray(picture)))
+        changed.append(np.asarray(image, np.uint8).transpose(2, 0, 1))
+    return np.stack(changed)[None]
 
 
 def augmented(views: Frames, recipe: TrainingRecipe, rng: np.random.Generator) -> Frames:
-    """Samples (S, N, C, H, W) as the recipe changes them."""
+    """Samples (S, N, C, H, W) moved, mirrored, turned and scaled as the recipe says."""
     views = shifted(views, recipe.shift, rng)
     if recipe.flip:
         mirrored = rng.random(views.shape[1]) < 0.5
@@ -24,12 +69,14 @@ def augmented(views: Frames, recipe: TrainingRecipe, rng: np.random.Generator) -
 
 
 def shifted(views: Frames, most: int, rng: np.random.Generator) -> Frames:
-    """Each sample moved by up to ``most`` pixels each way, zeros moving in."""
+    """Each sample moved by up to ``most`` pixels each way (one row: sideways), zeros moving in."""
     if most == 0:
         return views
     height, width = views.shape[3:]
     padded = np.pad(views, ((0, 0), (0, 0), (0, 0), (most, most), (most, most)))
     offsets = rng.integers(0, 2 * most + 1, (views.shape[1], 2))
+    if height == 1:
+        offsets[:, 0] = most
     return np.stack(
         [padded[:, n, :, y : y + height, x : x + width] for n, (y, x) in enumerate(offsets)],
         axis=1,

@@ -25,9 +25,11 @@ from neuroport.data.loading import load_data
 from neuroport.data.samples import Frames, Samples, Split, frames_of, over_time
 from neuroport.errors import TrainingError
 from neuroport.files import write_atomic
+from neuroport.nets.neuron import bound
+from neuroport.nets.synapse import convolve_in
 from neuroport.quantization.scales import freeze_scales, is_integer
 from neuroport.recipe import Recipe
-from neuroport.training.augmenting import augmented
+from neuroport.training.augmenting import training_views
 from neuroport.training.checkpoint import (
     CHECKPOINT,
     State,
@@ -35,7 +37,13 @@ from neuroport.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from neuroport.training.optimizing import learning_rate, optimizer_of, restore, tensors_of
+from neuroport.training.optimizing import (
+    learning_rate,
+    optimizer_of,
+    restore,
+    set_rate,
+    tensors_of,
+)
 from neuroport.training.parallel import Group, group
 
 Report = Callable[[dict[str, Any]], None]
@@ -67,7 +75,7 @@ def _fit(
     if not together.first:
         say = lambda _: None  # noqa: E731
     state = _resume(recipe, folder)
-    net = build_network(recipe)
+    net = convolve_in(build_network(recipe), getattr(torch, recipe.training.precision))
     together.check(net)
     if state.tensors:
         state.load_into(net)
@@ -227,10 +235,8 @@ class _Epoch:
         """One step of the optimizer; the batch's loss."""
         recipe, epoch = self.state.recipe, self.state.epoch
         training = recipe.training
-        views = augmented(self.data.train.views(chosen), training, rng)
-        rate = learning_rate(recipe, epoch, index, batches)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
+        views = training_views(self.data.train, chosen, recipe, rng)
+        set_rate(self.optimizer, learning_rate(recipe, epoch, index, batches))
         own = self.together.part(len(chosen))
         frames = _tensor(over_time(views[:, own], recipe.data.steps))
         labels = torch.from_numpy(self.data.train.labels[chosen[own]])
@@ -251,4 +257,5 @@ class _Epoch:
         if training.clip:
             nn.utils.clip_grad_norm_(self.net.parameters(), training.clip)
         self.optimizer.step()
+        bound(self.net)
         return value

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from neuroport.graph.integers import DECAY_UNITY
+from neuroport.nets.neuron import Lif
 from neuroport.recipe import Recipe
 
 
@@ -23,7 +26,7 @@ def learning_rate(recipe: Recipe, epoch: int, index: int, batches: int) -> float
     training = recipe.training
     if epoch < training.epochs:
         peak, warmup, schedule = training.learning_rate, training.warmup, training.schedule
-        done, total = epoch + index / batches, float(training.epochs)
+        done, total = epoch + index / batches, float(training.cosine_epochs or training.epochs)
     else:
         peak, warmup, schedule = recipe.quantization.learning_rate, 0.0, "cosine"
         done, total = epoch - training.epochs + index / batches, float(recipe.quantization.epochs)
@@ -37,23 +40,47 @@ def learning_rate(recipe: Recipe, epoch: int, index: int, batches: int) -> float
 
 
 def optimizer_of(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer, fresh; its rate is set before every step."""
+    """The recipe's optimizer, fresh; :func:`set_rate` sets its rate before every step.
+
+    Decays and thresholds that neurons learn do not decay, and decays, which count in 1/4096, move
+    as if they counted in ones.
+    """
     training = recipe.training
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    if training.optimizer == "sgd":
+    sgd = training.optimizer == "sgd"
+    unity = float(DECAY_UNITY)
+    neurons = [module for module in net.modules() if isinstance(module, Lif)]
+    decays = [p for n in neurons for p in (n.current_decay, n.voltage_decay) if p.requires_grad]
+    thresholds = [p for n in neurons for p in n.parameters() if p is n.trained_threshold]
+    thresholds = [p for p in thresholds if p.requires_grad]
+    special = {id(p) for p in (*decays, *thresholds)}
+    weights = [p for p in net.parameters() if p.requires_grad and id(p) not in special]
+    groups: list[dict[str, Any]] = [{"params": weights}]
+    if thresholds:
+        groups.append({"params": thresholds, "weight_decay": 0.0})
+    if decays:
+        # a gradient in 1/4096 is that much smaller; the steps of Adam do not depend on its size
+        own = {"scale": unity * unity} if sgd else {"scale": unity, "eps": 1e-8 / unity}
+        groups.append({"params": decays, "weight_decay": 0.0, **own})
+    if sgd:
         return torch.optim.SGD(
-            parameters,
+            groups,
             lr=1.0,
             momentum=training.momentum,
             nesterov=training.nesterov,
             weight_decay=training.weight_decay,
         )
-    return torch.optim.AdamW(parameters, lr=1.0, weight_decay=training.weight_decay)
+    return torch.optim.AdamW(groups, lr=1.0, weight_decay=training.weight_decay)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("scale", 1.0)
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Give the optimizer the state that :func:`tensors_of` found."""
-    for index, parameter in enumerate(optimizer.param_groups[0]["params"]):
+    for index, parameter in enumerate(_parameters(optimizer)):
         prefix = f"optimizer.{index}."
         optimizer.state[parameter] = {
             name[len(prefix) :]: tensor.clone()
@@ -64,10 +91,13 @@ def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> 
 
 def tensors_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """State of the optimizer, by the number of the parameter and the name."""
-    parameters = optimizer.param_groups[0]["params"]
     return {
         f"optimizer.{index}.{name}": value
-        for index, parameter in enumerate(parameters)
+        for index, parameter in enumerate(_parameters(optimizer))
         for name, value in optimizer.state[parameter].items()
         if isinstance(value, Tensor)
     }
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

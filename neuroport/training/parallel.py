@@ -26,6 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from neuroport.errors import TrainingError
 from neuroport.nets.norm import TdBatchNorm, norm_outside_root
+from neuroport.nets.normed import PositiveNorm
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Group:
             TrainingError: a norm computes its statistics itself, of its own part alone.
         """
         for name, norm in net.named_modules():
-            known = (nn.BatchNorm2d.forward, TdBatchNorm.forward)
+            known = (nn.BatchNorm2d.forward, TdBatchNorm.forward, PositiveNorm.forward)
             own = isinstance(norm, nn.BatchNorm2d) and type(norm).forward not in known
             if own and self.size > 1:
                 raise TrainingError(

@@ -514,6 +514,11 @@ def without(startup: Any) -> Callable[[str], dict[str, str]]:
     return lambda package: startup(WITHOUT.format(package=package))
 
 
+def test_tensorboard_missing_is_said_before_training(refused: Refused, without: Any) -> None:
+    says = ("package tensorboard", "not installed", "pip install 'neuroport[tensorboard]'")
+    refused("train", "demo", "-o", "run", "--tensorboard", env=without("tensorboard"), says=says)
+
+
 def test_lava_missing_is_said_with_how_to_get_it(
     refused: Refused, neuroport: Any, without: Any, net: Path, digits: Path
 ) -> None:

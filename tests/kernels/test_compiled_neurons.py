@@ -17,7 +17,7 @@ from torch import Tensor
 from neuroport.graph import integers
 from neuroport.kernels import kernels, plain, why_plain
 from neuroport.nets.families import build
-from neuroport.nets.neuron import Lif
+from neuroport.nets.neuron import Lif, learn
 from neuroport.nets.stream import Stream
 from neuroport.nets.surrogate import SURROGATES
 from neuroport.nets.synapse import Relay
@@ -81,6 +81,8 @@ def test_real_neurons_and_their_gradients_have_the_same_bits(
 ) -> None:
     voltage_decay, current_decay, surrogate, detach = drawn
     neuron = Lif(0.6, voltage_decay, current_decay, surrogate, detach)
+    learn(neuron, "both")
+    learned = [p for p in neuron.parameters() if p.requires_grad]
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(shape, generator=generator)
     values[values.abs() < 0.1] = 0.6  # on the threshold
@@ -89,8 +91,8 @@ def test_real_neurons_and_their_gradients_have_the_same_bits(
         x = laid_out(values, layout).requires_grad_()
         spikes = neuron(x)
         weights = laid_out(torch.linspace(-1, 1, spikes.numel()).reshape(shape), layout)
-        (grad,) = torch.autograd.grad((spikes * weights).sum(), x)
-        return [spikes, grad]
+        grads = torch.autograd.grad((spikes * weights).sum(), (x, *learned))
+        return [spikes, *grads]
 
     assert_same(run)
 

@@ -49,11 +49,11 @@ def test_types_recipes_and_the_page_are_shipped_and_no_test_is(names: set[str]) 
     assert [name for name in names if name.endswith(".html.j2")] != []
     assert [name for name in names if "test" in PurePosixPath(name).name.lower()] == []
     kinds = {PurePosixPath(name).suffix for name in names if name.startswith("neuroport/")}
-    assert kinds <= {".py", ".typed", ".toml", ".j2", ".css", ".c"}
+    assert kinds <= {".py", ".c", ".typed", ".toml", ".j2", ".css"}
 
 
 def test_extras_split_training_from_lava(metadata: Message) -> None:
-    extras = {"train", "lava", "all", "dev", "mutation"}
+    extras = {"train", "lava", "tensorboard", "all", "dev", "mutation"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
     required = metadata.get_all("Requires-Dist", [])
     core = {line.split(">")[0] for line in required if "extra ==" not in line}

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -13,8 +14,9 @@ from neuroport.data.events import EVENT
 from neuroport.data.loading import load_data
 from neuroport.data.nmnist import to_bytes
 from neuroport.data.samples import Samples
+from neuroport.data.shd import Shd
 from neuroport.errors import FormatError, NeuroportError, RecipeError, StorageError
-from neuroport.recipe import DataRecipe
+from neuroport.recipe import DataRecipe, from_dict
 
 
 def recipe(dataset: str, root: Path, **values: Any) -> DataRecipe:
@@ -38,6 +40,7 @@ def event_at(x: int, y: int = 0, t: int = 5, p: int = 1) -> np.ndarray:
         ("nmnist", "NMNIST/Train/0", "garrickorchard.com"),
         ("dvsgesture", "ibmGestureTrain/user01_fluorescent/0.npy", "ibm.com"),
         ("cifar10dvs", "airplane/0.aedat4", "figshare.com"),
+        ("shd", "SHD/shd_train.h5", "zenkelab.org"),
         ("cifar10", "cifar-10-batches-bin/data_batch_1.bin", "cs.toronto.edu"),
         ("cifar100", "cifar-100-binary/train.bin", "cs.toronto.edu"),
         ("imagenet", "train/<class>/*.JPEG", "image-net.org"),
@@ -162,6 +165,153 @@ def test_last_tenth_of_each_class_of_cifar10dvs_by_number_is_held_out(tmp_path: 
         assert found == {(label, number) for label in range(10) for number in expected}
         for n, label in enumerate(samples.labels):
             assert frames[0, n, 1, label].sum() == 1
+
+
+# -- Spiking Heidelberg Digits -------------------------------------------------------------------
+
+
+def shd_file(path: Path, rows: list[tuple[int, list[float], list[int]]], **other: Any) -> None:
+    """A file as published: rows of float16 and uint16, classes, their names, and speakers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        times = file.create_dataset("spikes/times", (len(rows),), h5py.vlen_dtype(np.float16))
+        units = file.create_dataset("spikes/units", (len(rows),), h5py.vlen_dtype(np.uint16))
+        for n, (_, seconds, channels) in enumerate(rows):
+            times[n], units[n] = np.array(seconds, np.float16), np.array(channels, np.uint16)
+        file["labels"] = np.array([row[0] for row in rows], np.uint16)
+        file["extra/keys"] = np.array([f"digit {n}" for n in range(20)], "S")
+        file["extra/speaker"] = np.zeros(len(rows), np.uint16)
+        for name, value in other.items():
+            del file[name.replace("_", "/")]
+            file[name.replace("_", "/")] = value
+
+
+def spoken(label: int) -> tuple[int, list[float], list[int]]:
+    return label, [0.0, 0.25, 0.5, 0.5, 0.999], [label, 350, 350, 350, 699 - label]
+
+
+@pytest.mark.parametrize("below", [".", "SHD"])
+def test_shd_is_counted_by_channel_and_step(below: str, tmp_path: Path) -> None:
+    for name, labels in (("shd_train.h5", range(20)), ("shd_test.h5", range(19, 4, -1))):
+        shd_file(tmp_path / below / name, [spoken(label) for label in labels])
+    split = load_data(recipe("shd", tmp_path, steps=4, window=250_000))
+    for samples, count in ((split.train, 20), (split.test, 15)):
+        frames = everything(samples)
+        assert frames.shape == (4, count, 1, 1, 700)
+        for n, label in enumerate(samples.labels):
+            found = [tuple(place) for place in np.argwhere(frames[:, n, 0, 0])]
+            assert found == [(0, label), (1, 350), (2, 350), (3, 699 - label)]
+            assert frames[2, n, 0, 0, 350] == 2
+    assert sorted(split.test.labels) == list(range(5, 20))
+    coarse = load_data(recipe("shd", tmp_path, steps=1, size=140, gain=8)).train
+    assert everything(coarse).shape == (1, 20, 1, 1, 140)
+    assert everything(coarse)[0, 0, 0, 0, 70] == 3 * 8
+    with pytest.raises(RecipeError, match=r"data\.test is 16; shd has 15"):
+        load_data(recipe("shd", tmp_path, test=16))
+
+
+def test_events_of_shd_are_those_that_tonic_reads(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("tonic.datasets")
+    rng = np.random.default_rng(0)
+    rows = []
+    for label in (3, 19, 0):
+        count = 20 * label
+        rows.append((label, sorted(rng.uniform(0, 1.2, count)), rng.integers(0, 700, count)))
+    for half in ("train", "test"):
+        shd_file(tmp_path / "SHD" / f"shd_{half}.h5", rows)
+
+    class Here(datasets.SHD):  # type: ignore[misc,name-defined]
+        def _check_exists(self) -> bool:
+            self.location_on_system = str(tmp_path / "SHD")
+            return True
+
+    wanted = Here(str(tmp_path), train=False)
+    found = Shd(tmp_path / "SHD" / "shd_test.h5")
+    assert len(wanted) == len(found.labels) == len(rows)
+    for n in range(len(rows)):
+        events, label = wanted[n]
+        assert found.labels[n] == label == rows[n][0]
+        got = found.read(n)
+        assert len(got) == len(events) == 20 * label
+        for name in ("t", "x", "p"):
+            assert np.array_equal(got[name], events[name])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": np.array([1.0, 2.0])}, "labels are float64 (2,) for 2 rows"),
+        ({"labels": np.array([1])}, "labels are int64 (1,) for 2 rows"),
+        ({"labels": np.array([1, 20])}, "labels reach from 1 to 20"),
+        ({"spikes_times": np.zeros((2, 5))}, "spikes/times is float64 (2, 5), not rows of numbers"),
+        ({"rows": [(0, [0.1], [700])]}, "channels reach from 700 to 700"),
+        ({"rows": [(0, [0.1, 0.2], [7])]}, "differ in length"),
+        ({"rows": [(0, [float("nan")], [7])]}, "not all finite"),
+        ({"rows": [(0, [-1.0], [7])]}, "not all finite and positive"),
+        ({"rows": []}, "labels are uint16 (0,) for 0 rows"),
+    ],
+)
+def test_file_that_is_not_shd_is_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    path = tmp_path / "shd_test.h5"
+    shd_file(path, **{"rows": [spoken(1), spoken(2)], **change})
+    with pytest.raises(FormatError) as caught:
+        Shd(path)
+    assert str(path) in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_truncated_or_foreign_file_of_shd_is_refused(tmp_path: Path) -> None:
+    for half in ("train", "test"):
+        shd_file(tmp_path / f"shd_{half}.h5", [spoken(label) for label in range(20)])
+    path = tmp_path / "shd_test.h5"
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"no", whole[:2000] + bytes(len(whole) - 2000)):
+        path.write_bytes(content)
+        with pytest.raises(FormatError, match=r"shd_test\.h5: .*"):
+            load_data(recipe("shd", tmp_path))
+    with h5py.File(path, "w") as file:
+        file["weights"] = np.zeros(3)
+    with pytest.raises(FormatError, match="Spiking Heidelberg Digits"):
+        load_data(recipe("shd", tmp_path))
+    path.unlink()
+    with pytest.raises(StorageError, match="nothing is downloaded"):
+        load_data(recipe("shd", tmp_path))
+
+
+def test_frames_of_one_row_train_and_are_one_network_on_every_engine(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    import neuroport as port
+    from neuroport.analysis.compare import compare
+    from neuroport.backends.module import run_module
+    from neuroport.training.checkpoint import load
+    from neuroport.training.fit import fit
+
+    for half in ("train", "test"):
+        shd_file(tmp_path / f"shd_{half}.h5", [spoken(label) for label in range(20)])
+    values = from_dict(
+        {
+            "data": {
+                "dataset": "shd", "root": str(tmp_path), "steps": 3, "size": 35, "gain": 50,
+                "train": 0, "test": 0,
+            },
+            "network": {"widths": [3, 4, 5], "shortcut": "stride"},
+            "training": {"epochs": 1, "batch": 10},
+            "quantization": {"epochs": 1},
+        }
+    )  # fmt: skip
+    fit(values, tmp_path / "run")
+    frames = load_data(values.data).test.views(slice(4))
+    net = load(tmp_path / "run")
+    assert compare(run_module(net, frames), port.run(port.quantize(net, frames), frames))
+
+
+def test_row_is_moved_sideways_alone() -> None:
+    pytest.importorskip("torch")
+    from neuroport.training.augmenting import shifted
+
+    views = np.ones((1, 50, 1, 1, 9), np.uint8)
+    moved = shifted(views, 2, np.random.default_rng(0))
+    assert set(moved.sum((0, 2, 3, 4))) == {7, 8, 9}
 
 
 # -- CIFAR ---------------------------------------------------------------------------------------

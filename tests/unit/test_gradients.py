@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import Tensor  # noqa: E402
 
-from neuroport.nets.neuron import Lif, Mlf  # noqa: E402
+from neuroport.nets.neuron import Lif, Mlf, learn  # noqa: E402
 from neuroport.nets.stream import Stream  # noqa: E402
 from neuroport.nets.surrogate import SURROGATES  # noqa: E402
 
@@ -55,7 +55,7 @@ class _Spike(torch.autograd.Function):
 
 
 def stepwise(
-    x: Tensor, threshold: float, keep_u: float, keep_v: float, surrogate: str, detach: bool
+    x: Tensor, threshold: Any, keep_u: Any, keep_v: Any, surrogate: str, detach: bool
 ) -> Tensor:
     """The neuron as plain autograd sees it; only the spike has a gradient of its own."""
     u = v = s = torch.zeros_like(x[0])
@@ -87,6 +87,54 @@ def test_gradient_is_that_of_plain_autograd_step_by_step(
     found.backward(grad)
     expected.backward(grad)
     torch.testing.assert_close(x.grad, want.grad, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("surrogate", ["rectangular", "sigmoid"])
+@pytest.mark.parametrize(("current_decay", "voltage_decay"), [(1.0, 0.75), (0.5, 0.25)])
+def test_gradients_of_decays_and_threshold_are_those_of_plain_autograd(
+    current_decay: float, voltage_decay: float, surrogate: str, detach: bool
+) -> None:
+    grad = torch.tensor(np.random.default_rng(3).normal(size=(5, 2, 2, 3, 3)))
+    neuron = Lif(0.75, voltage_decay, current_decay, surrogate, detach)
+    learn(neuron, "both")
+    found = neuron.double()(currents(4))
+    decays = [
+        torch.tensor([4096 * decay], dtype=torch.float64, requires_grad=True)
+        for decay in (current_decay, voltage_decay)
+    ]
+    threshold = torch.tensor([0.75], dtype=torch.float64, requires_grad=True)
+    keep_u, keep_v = (1 - decay / 4096 for decay in decays)
+    expected = stepwise(currents(4), threshold, keep_u, keep_v, surrogate, detach)
+    assert torch.equal(found, expected)
+    found.backward(grad)
+    expected.backward(grad)
+    assert neuron.trained_threshold is not None
+    for got, want in (
+        (neuron.voltage_decay, decays[1]),
+        (neuron.trained_threshold, threshold),
+        *([(neuron.current_decay, decays[0])] if current_decay < 1 else []),
+    ):
+        assert float(want.grad.abs()) > 1e-6
+        torch.testing.assert_close(got.grad, want.grad, rtol=1e-10, atol=1e-14)
+    # a current without memory has none to learn
+    assert neuron.current_decay.requires_grad == (current_decay < 1)
+
+
+def test_only_what_is_to_be_learned_gets_a_gradient() -> None:
+    wanted = {
+        "none": set(),
+        "decay": {"current_decay", "voltage_decay"},
+        "threshold": {"trained_threshold"},
+        "both": {"current_decay", "voltage_decay", "trained_threshold"},
+    }
+    for what, names in wanted.items():
+        neuron = learn(Lif(0.75, 0.25, 0.5), what)
+        neuron(currents(4).float().requires_grad_()).sum().backward()
+        assert {name for name, p in neuron.named_parameters() if p.grad is not None} == names
+        assert neuron.state_dict().keys() - Lif().state_dict().keys() == names & {
+            "trained_threshold"
+        }
 
 
 @pytest.mark.parametrize("detach", [True, False])

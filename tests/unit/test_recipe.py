@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -225,15 +226,45 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
         ("[training]\ndecay = 0", "training.decay is 0"),
         ("[training]\ndecay = 1.1", "training.decay is 1.1"),
         ("[training]\ndecay_epochs = 0", "training.decay_epochs is 0"),
+        ("[training]\ncosine_epochs = -1", "training.cosine_epochs is -1"),
+        ("[training]\ncosine_epochs = 1", "training.cosine_epochs is 1; use more than the warm-up"),
+        (
+            '[training]\nschedule = "step"\ncosine_epochs = 2',
+            "training.cosine_epochs is 2, which has no effect on schedule 'step'",
+        ),
         ("[training]\nlabel_smoothing = 1", "training.label_smoothing is 1.0"),
         ("[training]\nclip = -1", "training.clip is -1"),
         ("[training]\nclip = nan", "training.clip is nan"),
         ("[training]\nrotate = 181", "training.rotate is 181"),
         ("[training]\nscale = 1", "training.scale is 1.0"),
+        ('[training]\ncrop = "random"', "training.crop is 'random'; use 'middle', 'resized'"),
+        ('[training]\ncrop = "resized"', "for the picture files of imagenet; mnist5k has none"),
+        ("[training]\nauto_augment = true", "training.auto_augment is for colour pictures"),
+        ('[training]\nprecision = "float16"', "training.precision is 'float16'; use 'float32',"),
         ("[training]\ncheckpoint_steps = -1", "training.checkpoint_steps is -1"),
         ("[data]\nclasses = 11", "data.classes is 11; mnist5k has 10"),
         ("[quantization]\nepochs = -1", "quantization.epochs is -1"),
         ("[quantization]\nlearning_rate = -1", "quantization.learning_rate must be positive"),
+        (
+            '[network]\nfamily = "sew_resnet"\nconnect = "and"',
+            "quantization.epochs is 2, but network.connect = 'and' multiplies spikes, which no "
+            "integer network does: set quantization.epochs = 0 to train real numbers alone, or "
+            'network.connect = "add"',
+        ),
+        ('[network]\nfamily = "sew_resnet"\nconnect = "iand"', "network.connect = 'iand'"),
+        (
+            '[data]\ndataset = "saccades"',
+            "frames of 34 x 34 reach stage 3 with a side of 17, which its average-pooled shortcut "
+            "cannot divide by 2: use sides that are multiples of 4 (data.size), or "
+            'network.shortcut = "stride"',
+        ),
+        ("[network]\nstem_stride = 2\nfirst_stride = 3", "stage 1 with a side of 14"),
+        (
+            '[data]\ndataset = "imagenet"\nroot = "x"\nsize = 112\n'
+            "[network]\ndepth = 104\nwidths = [4, 4, 4, 4]",
+            "stage 4 with a side of 7, which its average-pooled shortcut cannot divide by 2: use "
+            "sides that are multiples of 32 (data.size)",
+        ),
         ("seed = -1", "seed is -1"),
         ("seed = 99999999999999999999", "seed is 99999999999999999999"),
         ("[data]\nsplit_seed = -1", "data.split_seed is -1"),
@@ -256,10 +287,53 @@ def test_value_out_of_range_is_refused(tmp_path: Path, text: str, message: str) 
         "[training]\nmomentum = 0\ndecay = 1\ndecay_epochs = 1\nrotate = 180\nscale = 0.99",
         '[training]\noptimizer = "sgd"\nnesterov = true\nschedule = "constant"\nflip = true',
         "[quantization]\nepochs = 0",
+        '[network]\nfamily = "sew_resnet"\nconnect = "iand"\n[quantization]\nepochs = 0',
+        '[data]\ndataset = "saccades"\nsize = 36',
+        '[data]\ndataset = "saccades"\n[network]\nshortcut = "stride"',
+        '[data]\ndataset = "saccades"\n[network]\nfamily = "danet"',
+        '[data]\ndataset = "imagenet"\nroot = "x"\n[network]\ndepth = 104\nwidths = [4, 4, 4, 4]',
     ],
 )
 def test_value_at_the_edge_of_its_range_is_taken(tmp_path: Path, text: str) -> None:
     assert load_recipe(written(tmp_path, text)) != Recipe()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {},
+        {"stem_stride": 2},
+        {"first_stride": 3},
+        {"shortcut": "stride"},
+        {"depth": 104, "widths": (1, 1, 1, 1)},
+        {"depth": 18, "widths": (1, 1, 1, 1)},
+    ],
+)
+def test_frames_are_refused_that_the_network_cannot_take_and_no_others(
+    table: dict[str, Any],
+) -> None:
+    torch = pytest.importorskip("torch")
+    from neuroport.nets.families import build
+    from neuroport.nets.ms_resnet import MembraneBlock
+
+    network = NetworkRecipe(**{"widths": (1, 1, 1), **table})
+    net = build(network, 3, 2).eval()
+    shapes: list[Any] = []
+    for block in net.modules():
+        if isinstance(block, MembraneBlock):
+            for part in (block.conv2, block.shortcut):
+                part.register_forward_hook(lambda m, x, out: shapes.append(out.shape))
+    for size in (8, 12, 17, 24, 32):
+        data = DataRecipe(dataset="imagenet", root="x", size=size, steps=1)
+        shapes.clear()
+        with torch.no_grad(), contextlib.suppress(RuntimeError):
+            net(torch.zeros(1, 1, 3, size, size))
+        # a side of 1 would be stretched without a word
+        if shapes[0::2] != shapes[1::2]:
+            with pytest.raises(RecipeError, match="average-pooled shortcut"):
+                Recipe(data=data, network=network)
+        else:
+            assert Recipe(data=data, network=network).data.size == size
 
 
 @pytest.mark.parametrize("text", ["seed =", "[data", "seed = 1\nseed = 2", "= 1", "seed: 1"])

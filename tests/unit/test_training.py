@@ -175,6 +175,8 @@ def test_rate_warms_up_and_follows_its_schedule() -> None:
     assert steps == pytest.approx([0.4, 0.4, 0.2, 0.2])
     cosine = [0.2 * (1 + math.cos(math.pi * n / 4)) for n in range(4)]
     assert rates(schedule="cosine", warmup=0) == pytest.approx(cosine)
+    wave = rates(schedule="cosine", warmup=0, cosine_epochs=2)
+    assert wave == pytest.approx([0.4, 0.2, 0, 0.2])
     for schedule in ("constant", "step", "cosine"):
         warm = rates(schedule=schedule, warmup=1)
         assert warm[0] == pytest.approx(0.4 * (1 / 2) / (1 + 1 / 2))

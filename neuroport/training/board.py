@@ -1,0 +1,69 @@
+"""Metrics as TensorBoard events, beside the JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from neuroport.errors import BackendError, StorageError
+from neuroport.training.checkpoint import CHECKPOINT, read_checkpoint
+from neuroport.training.fit import Report
+
+FOLDER = "tensorboard"
+KEYS = ("loss", "accuracy", "seconds")
+
+
+@contextmanager
+def board(folder: Path) -> Iterator[Report]:
+    """A report for :func:`~neuroport.training.fit.fit` that writes to ``folder/tensorboard``.
+
+    Every epoch of the run is there once, as ``loss/float``, ``accuracy/quantized`` and so on,
+    those of earlier sittings included: when the training starts, or has nothing left to do, older
+    events are replaced by what the checkpoint holds.
+
+    Raises:
+        BackendError: the package tensorboard is not installed.
+        StorageError: the events cannot be written.
+    """
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError as error:
+        raise BackendError(
+            "events are written with the package tensorboard, which is not installed; "
+            "pip install 'neuroport[tensorboard]'"
+        ) from error
+    place = folder / FOLDER
+    writer: Any = None
+
+    def report(told: dict[str, Any]) -> None:
+        nonlocal writer
+        try:
+            if writer is None:
+                for old in place.glob("events.out.tfevents.*"):
+                    old.unlink()
+                writer = SummaryWriter(str(place))  # type: ignore[no-untyped-call]
+                there = (folder / CHECKPOINT).is_file()
+                add(*(read_checkpoint(folder).metrics if there else ()))
+            elif "accuracy" in told:
+                add(told)
+        except OSError as error:
+            raise StorageError(
+                f"{place}: cannot write ({error.strerror or error}); free space, or train without "
+                "--tensorboard"
+            ) from error
+
+    def add(*metrics: dict[str, Any]) -> None:
+        for each in metrics:
+            for key in KEYS:
+                writer.add_scalar(f"{key}/{each['phase']}", each[key], each["epoch"])
+        writer.flush()
+
+    try:
+        yield report
+        if writer is None:  # nothing was left to train
+            report({})
+    finally:
+        if writer is not None:
+            writer.close()
