@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures carriers goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures studies carriers goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -37,6 +37,10 @@ hostile: $(READY)
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python examples/make_figures.py
+
+# Five studies of the families (docs/studies.md and docs/studies/); an hour of one core.
+studies: $(READY)
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m examples.studies all
 
 # What each carrier of a shortcut costs on Lava (docs/carriers.md and .json); some minutes.
 carriers: $(READY)
