@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from neuroport.lowering import lower
     from neuroport.netx import export, read
     from neuroport.quantization import quantize
+    from neuroport.quantization.cost import quantization_cost
     from neuroport.recipe import Recipe, load_recipe
     from neuroport.reporting.html import report
     from neuroport.training.checkpoint import load
@@ -34,6 +35,7 @@ _HOME = {
     "fit": "neuroport.training.fit",
     "load": "neuroport.training.checkpoint",
     "quantize": "neuroport.quantization",
+    "quantization_cost": "neuroport.quantization.cost",
     "lower": "neuroport.lowering",
     "export": "neuroport.netx",
     "read": "neuroport.netx",
@@ -55,6 +57,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "fit",
     "load",
     "quantize",
+    "quantization_cost",
     "lower",
     "export",
     "read",
