@@ -27,7 +27,11 @@ LABELS = {
     "da-spike-stage": "DA spike, stage",
     "da-spike-network": "DA spike, network",
 }
-COLOURS = {name: f"C{index % 10}" for index, name in enumerate(LABELS)}
+PALETTE = (
+    *("black", "tab:orange", "tab:green", "tab:red", "tab:pink", "tab:cyan", "deepskyblue"),
+    *("tab:blue", "tab:purple", "mediumorchid", "tab:brown", "tab:olive"),
+)
+COLOURS = dict(zip(LABELS, PALETTE, strict=True))
 PLAIN = {"svg.hashsalt": "studies", "font.size": 10, "axes.grid": True, "grid.alpha": 0.3}
 
 
@@ -124,9 +128,10 @@ def _equal(found: dict[str, Any]) -> Any:
 def _gradients(found: dict[str, Any]) -> Any:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6))
     deepest = max(run["depth"] for run in found["runs"])
-    for run in found["runs"]:
-        if run["depth"] == deepest and run["seed"] == 0:
-            name, signal = run["network"], run["signal"]
+    runs = {run["network"]: run for run in found["runs"] if run["depth"] == deepest}
+    for name in LABELS:
+        if name in runs:
+            signal = runs[name]["signal"]
             relative = [norm / signal[-1] if norm else float("nan") for norm in signal]
             style = {"color": COLOURS[name], "linestyle": "--" if name == "ms-opened" else "-"}
             left.plot(range(1, len(signal) + 1), relative, linewidth=1.2, **style)

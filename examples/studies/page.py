@@ -1,4 +1,4 @@
-"""The tables of docs/studies.md, each written between its markers from a study's JSON."""
+"""Figure and table of each study in docs/studies.md, between its markers, from its JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def with_tables(text: str, folder: Path) -> str:
         path = folder / f"{study}.json"
         if path.exists():
             begin, end = f"<!-- {study}: begin -->", f"<!-- {study}: end -->"
-            table = f"{begin}\n{TABLES[study](read_json(path))}\n{end}"
+            picture = f"![{PICTURES[study]}]({folder.name}/{study}.svg)"
+            table = f"{begin}\n{picture}\n\n{TABLES[study](read_json(path))}\n{end}"
             pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
             text = pattern.sub(lambda _, table=table: table, text)  # type: ignore[misc]
     return text
@@ -49,19 +50,21 @@ def _markdown(lines: list[list[str]]) -> str:
 
 def _seeds(found: dict[str, Any]) -> str:
     numbers = sorted({row["seeds"] for row in found["summary"].values()})
+    if numbers == [1]:
+        return "One seed."
     if len(numbers) == 1:
-        return f"Mean ± standard deviation of {numbers[0]} seed{'s' * (numbers[0] > 1)}."
+        return f"Mean ± standard deviation of {numbers[0]} seeds."
     return (
         f"Mean ± standard deviation of {numbers[0]} to {numbers[-1]} seeds (in brackets where "
         f"fewer than {numbers[-1]})."
     )
 
 
-def _spread(row: Row, key: str, digits: int, factor: float = 1.0, unit: str = "") -> str:
+def _spread(row: Row, key: str, digits: int, factor: float = 1.0) -> str:
     if key not in row:
         return "0 in float32"
-    mean, deviation = factor * row[key]["mean"], factor * row[key]["deviation"]
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}{unit}"
+    mean, deviation = (f"{factor * row[key][k]:.{digits}f}" for k in ("mean", "deviation"))
+    return mean if row["seeds"] == 1 else f"{mean} ± {deviation}"
 
 
 def _few(found: dict[str, Any], cell: Callable[[Row], str]) -> Callable[[Row], str]:
@@ -90,6 +93,13 @@ def _equal(found: dict[str, Any]) -> str:
     return f"{_markdown(lines)}\n\n{_seeds(found)}"
 
 
+PICTURES = {
+    "gradients": "Gradient norm along the blocks, and first over last block at every depth",
+    "depth": "Accuracy at every depth",
+    "dormant": "Dormant and blocked neurons with one, two and three levels",
+    "spikes": "Spikes per neuron and sample at every depth",
+    "equal": "Accuracy of six equally large networks",
+}
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "gradients": _table("decades", 2),
     "depth": _table("accuracy", 1),
