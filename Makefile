@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo carriers depth resources goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures zoo studies carriers depth resources goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -41,6 +41,10 @@ figures: $(READY)
 # Trains every other model of models/ again and compares every engine on it; hours on two cores.
 zoo: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python models/remake.py
+
+# Five studies of the families (docs/studies.md and docs/studies/); an hour of one core.
+studies: $(READY)
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m examples.studies all
 
 # What each carrier of a shortcut costs on Lava (docs/carriers.md and .json); some minutes.
 carriers: $(READY)

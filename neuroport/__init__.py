@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from neuroport.graph.graph import Graph
     from neuroport.netx import export, read
     from neuroport.quantization import quantize
+    from neuroport.quantization.cost import quantization_cost
     from neuroport.recipe import Recipe, load_recipe
     from neuroport.reporting.html import report
     from neuroport.targets.lowering import lower
@@ -35,6 +36,7 @@ _HOME = {
     "fit": "neuroport.training.fit",
     "load": "neuroport.training.checkpoint",
     "quantize": "neuroport.quantization",
+    "quantization_cost": "neuroport.quantization.cost",
     "lower": "neuroport.targets.lowering",
     "export": "neuroport.netx",
     "read": "neuroport.netx",
@@ -57,6 +59,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "fit",
     "load",
     "quantize",
+    "quantization_cost",
     "lower",
     "export",
     "read",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
+    from neuroport.recipe import Recipe
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 _path = click.Path(path_type=Path)
@@ -151,28 +152,27 @@ def train(recipe: str, folder: Path, tensorboard: bool, as_json: bool) -> None:
 @_json_option
 def frames(folder: Path, out: Path, labels: Path | None, samples: int, as_json: bool) -> None:
     """Write held-out samples of the training in FOLDER as frames (T, N, C, H, W)."""
-    from neuroport.data.loading import load_data
-    from neuroport.data.samples import frames_of, save_array
+    from neuroport.data.samples import save_array
     from neuroport.training.checkpoint import read_checkpoint
 
-    recipe = read_checkpoint(folder).recipe
-    test = load_data(recipe.data).test
-    if not 1 <= samples <= len(test.labels):
-        raise FramesError(f"--samples is {samples}; use 1 to {len(test.labels)} held-out samples")
-    found = frames_of(test, slice(samples), recipe.data.steps)
+    found, classes = _held_out(read_checkpoint(folder).recipe, samples, "--samples")
     say = _Out(as_json)
     say.line(f"wrote {save_array(out, found)}: {found.dtype} {found.shape}")
     if labels is not None:
-        say.line(f"wrote {save_array(labels, test.labels[:samples])}")
+        say.line(f"wrote {save_array(labels, classes)}")
     say.result({"frames": str(out), "labels": str(labels or ""), "shape": list(found.shape)})
 
 
 @cli.command()
 @click.argument("folder", type=_path)
 @click.option("-o", "--out", type=_path, help="Graph file; FOLDER/quantized.graph by default.")
+@click.option("--cost", type=int, help="Held-out samples on which to say what each layer cost.")
 @_json_option
-def quantize(folder: Path, out: Path | None, as_json: bool) -> None:
-    """Turn the trained network in FOLDER into a graph of integers."""
+def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) -> None:
+    """Turn the trained network in FOLDER into a graph of integers.
+
+    With --cost, held-out samples run in real numbers and in integers, and every layer is compared.
+    """
     import numpy as np
 
     from neuroport.graph.store import save
@@ -180,9 +180,17 @@ def quantize(folder: Path, out: Path | None, as_json: bool) -> None:
     from neuroport.training.checkpoint import load, read_checkpoint
 
     recipe = read_checkpoint(folder).recipe
+    say, more = _Out(as_json), {}
+    if cost is not None:
+        from neuroport.quantization.cost import quantization_cost
+
+        found, labels = _held_out(recipe, cost, "--cost")
+        costs = quantization_cost(load(folder), found, labels)
+        say.line(str(costs))
+        more["cost"] = costs.to_dict()
     graph = to_graph(load(folder), np.zeros((recipe.data.steps, 1, *recipe.data.shape)))
     path = save(graph, out or folder / "quantized.graph")
-    _say_graph(_Out(as_json), path, graph)
+    _say_graph(say, path, graph, **more)
 
 
 @cli.command()
@@ -607,6 +615,19 @@ def backends(as_json: bool) -> None:
         reason = rows[name]
         out.line(f"{name:10} {engine.summary}: {'available' if reason is None else reason}")
     out.result({"backends": {n: {"available": r is None, "reason": r} for n, r in rows.items()}})
+
+
+def _held_out(
+    recipe: Recipe, samples: int, option: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The first held-out samples of a recipe: frames (T, N, C, H, W) and classes."""
+    from neuroport.data.loading import load_data
+    from neuroport.data.samples import frames_of
+
+    test = load_data(recipe.data).test
+    if not 1 <= samples <= len(test.labels):
+        raise FramesError(f"{option} is {samples}; use 1 to {len(test.labels)} held-out samples")
+    return frames_of(test, slice(samples), recipe.data.steps), test.labels[:samples]
 
 
 def _say_graph(out: _Out, path: Path, graph: Graph, **more: Any) -> None:

@@ -55,8 +55,9 @@ class DataRecipe:
     ``root`` is the folder that holds it; for ``saccades``, which are simulated, where they are kept
     (the user's cache folder if empty). Events are binned by ``time`` or by ``count``; ``window`` is
     a step in microseconds, 0 the recording's length / T; a frame holds ``gain`` times the count, at
-    most 255. ``size`` is a frame's side (its columns where the sensor is one row) and ``classes``
-    the number of classes, 0 the dataset's own.
+    most 255. ``size`` is a frame's side (its columns where the sensor is one row; pictures held in
+    memory are averaged down to a divisor of theirs) and ``classes`` the number of classes, 0 the
+    dataset's own.
     """
 
     dataset: str = "mnist5k"
@@ -91,8 +92,9 @@ class DataRecipe:
         )
         _require(0 <= self.size <= 1024, f"data.size is {self.size}; use 0 to 1024 pixels")
         _require(
-            known.resized or self.size in (0, known.height),
-            f"data.size is {self.size}; the pictures of {self.dataset} have {known.height}",
+            known.resized or self.size == 0 or known.height % self.size == 0,
+            f"data.size is {self.size}; the pictures of {self.dataset} have {known.height}: use a "
+            "number that divides it, so that every pixel averages as many",
         )
         _require(
             self.classes in (0, known.classes) or (self.dataset == "imagenet" and self.classes > 1),

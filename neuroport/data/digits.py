@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from neuroport.data.samples import Frames, Labels, Pictures, Split, taking_turns
+from neuroport.data.samples import Frames, Labels, Pictures, Split, averaged, taking_turns
 from neuroport.errors import BackendError
 from neuroport.recipe import DataRecipe
 
@@ -20,7 +20,8 @@ def load_digits(recipe: DataRecipe) -> Split:
     images, labels = all_digits()
     turns = taking_turns(labels, recipe.split_seed)
     test, train = turns[: recipe.test], turns[recipe.test : recipe.test + recipe.train]
-    return Split(Pictures(images[train], labels[train]), Pictures(images[test], labels[test]))
+    parts = (Pictures(averaged(images[n], recipe.size), labels[n]) for n in (train, test))
+    return Split(*parts)
 
 
 @cache  # parsing takes seconds

@@ -14,7 +14,7 @@ class Dataset:
         height, width: of the sensor or picture.
         classes: number of classes.
         events: whether samples are events to be binned; a picture is shown at every step.
-        resized: whether the recipe's ``size`` may differ from the dataset's own.
+        resized: whether the recipe's ``size`` may be any; else it divides the dataset's own.
         samples: how many there are, where neuroport splits them itself; 0 for a split that is part
             of the dataset.
         layout: files below the recipe's ``root``; empty where no root is needed.

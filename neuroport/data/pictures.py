@@ -10,7 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.data.places import located
-from neuroport.data.samples import Frames, Labels, Pictures, Samples, Seeds, seeded
+from neuroport.data.samples import (
+    Frames,
+    Labels,
+    Pictures,
+    Samples,
+    Seeds,
+    averaged,
+    seeded,
+)
 from neuroport.errors import BackendError, FormatError, StorageError
 from neuroport.files import read_bytes
 from neuroport.recipe import DataRecipe
@@ -48,7 +56,7 @@ def cifar(recipe: DataRecipe, train: bool) -> Pictures:
         parts.append(records)
     records = np.concatenate(parts)
     images = records[:, labels:].reshape(-1, 3, 32, 32)
-    return Pictures(images, records[:, labels - 1].astype(np.int64))
+    return Pictures(averaged(images, recipe.size), records[:, labels - 1].astype(np.int64))
 
 
 @dataclass(frozen=True)

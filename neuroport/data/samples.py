@@ -67,6 +67,21 @@ class Pictures:
         return self.images[chosen][None]
 
 
+def averaged(images: Frames, size: int) -> Frames:
+    """Pictures (N, C, H, W) of side ``size``: means of squares of pixels, rounded half up.
+
+    ``size`` divides their side; 0 leaves them as they are.
+    """
+    side = images.shape[-1]
+    if size in (0, side):
+        return images
+    n, channels = images.shape[:2]
+    each = side // size
+    squares = images.reshape(n, channels, size, each, size, each).sum((3, 5), dtype=np.int64)
+    small: Frames = ((squares + each * each // 2) // (each * each)).astype(np.uint8)
+    return small
+
+
 @dataclass(frozen=True)
 class Split:
     """The samples to train on, and those that training never sees."""

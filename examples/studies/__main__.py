@@ -1,0 +1,103 @@
+"""One command per study, see the package."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from examples.studies import gradients
+from examples.studies.figures import draw
+from examples.studies.page import write_page
+from examples.studies.plan import SEEDS, TRAINED, Budget, Run, runs
+from examples.studies.store import Store
+from examples.studies.training import result, shared
+from neuroport.data.loading import load_data
+from neuroport.data.samples import Split
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = ("gradients", *TRAINED)
+
+
+class Studies:
+    """Makes what a study lacks, in ``out``; trains in ``work``, on ``data`` or the digits."""
+
+    def __init__(self, out: Path, work: Path, budget: Budget, data: Split | None = None) -> None:
+        self.out, self.work, self.budget = out, work, budget
+        self._data = data
+
+    @property
+    def data(self) -> Split:
+        if self._data is None:
+            self._data = load_data(Run("ms", 8, 0).recipe(self.budget).data)
+        return self._data
+
+    def make(self, study: str, seed: int) -> None:
+        """All runs of a study with one seed, then its figure and the page's tables."""
+        if study == "gradients":
+            self._gradients(seed)
+        else:
+            self._trained(study, seed)
+        self.show(study)
+
+    def show(self, study: str) -> None:
+        """Draw the study, and write its tables into ``studies.md`` beside the folder, if there."""
+        draw(self.out, study)
+        page = self.out.parent / "studies.md"
+        if page.exists():
+            write_page(page, self.out)
+
+    def _trained(self, study: str, seed: int) -> None:
+        store = Store(self.out, study, self.budget.to_dict())
+        for run in runs(study, seed):
+            if run.name in store.runs:
+                continue
+            found = shared(self.out, self.budget, run.name)
+            made = found or result(run, self.budget, self.data, self.work)
+            store.add(made)
+            again = " (of another study)" if found else ""
+            click.echo(f"{study}: {run.name} {made['accuracy']:.1f} %{again}")
+
+    def _gradients(self, seed: int) -> None:
+        settings = self.budget.to_dict() | {"gradient_batch": gradients.BATCH}
+        store = Store(self.out, "gradients", settings)
+        for depth in gradients.DEPTHS:
+            for network in gradients.NETWORKS:
+                run = Run(network, depth, seed)
+                if run.name not in store.runs:
+                    norms = gradients.gradient_norms(run, self.budget, self.data)
+                    store.add(gradient_run(run, norms))
+                    click.echo(f"gradients: {run.name}")
+
+
+def gradient_run(run: Run, norms: dict[str, list[float]]) -> dict[str, Any]:
+    """The entry of the JSON: ``decades`` is log10 of first / last block, by which norms change.
+
+    It is None where the first is 0, that is below what float32 holds.
+    """
+    about: dict[str, Any] = {f: getattr(run, f) for f in ("name", "network", "depth", "seed")}
+    for key, name in (("signal", "decades"), ("parameters", "decades_of_parameters")):
+        first, last = norms[key][0], norms[key][-1]
+        about[name] = round(math.log10(first / last), 3) if first > 0 < last else None
+    return about | norms
+
+
+@click.command()
+@click.argument("study", type=click.Choice([*STUDIES, "all"]))
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs" / "studies")
+@click.option("--runs", "work", type=click.Path(path_type=Path), default=ROOT / "runs" / "studies")
+@click.option("--seeds", default=len(SEEDS), show_default=True, help="How many.")
+def main(study: str, out: Path, work: Path, seeds: int) -> None:
+    """Make STUDY, or `all`, from the runs that --out lacks."""
+    torch.set_num_threads(1)  # sums in one order, whatever the machine
+    studies = Studies(out, work, Budget())
+    for seed in range(seeds):
+        for name in STUDIES if study == "all" else (study,):
+            studies.make(name, seed)
+
+
+if __name__ == "__main__":
+    main()

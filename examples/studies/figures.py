@@ -1,0 +1,169 @@
+"""A figure of each study, from its JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+
+from examples.studies.plan import DEEP, LEVELS
+from neuroport.files import read_json
+
+LABELS = {
+    "plain": "plain",
+    "tdbn": "STBP-tdBN",
+    "sew": "SEW-ADD",
+    "ms": "MS-ResNet",
+    "ms-opened": "MS, last norms at 0.5",
+    "ds1": "DS-ResNet, K = 1",
+    "ds2": "DS-ResNet, K = 2",
+    "ds3": "DS-ResNet, K = 3",
+    "da-membrane-stage": "DA membrane, stage",
+    "da-membrane-network": "DA membrane, network",
+    "da-spike-stage": "DA spike, stage",
+    "da-spike-network": "DA spike, network",
+}
+PALETTE = (
+    *("black", "tab:orange", "tab:green", "tab:red", "tab:pink", "tab:cyan", "deepskyblue"),
+    *("tab:blue", "tab:purple", "mediumorchid", "tab:brown", "tab:olive"),
+)
+COLOURS = dict(zip(LABELS, PALETTE, strict=True))
+PLAIN = {"svg.hashsalt": "studies", "font.size": 10, "axes.grid": True, "grid.alpha": 0.3}
+
+
+def draw(folder: Path, study: str) -> Path:
+    """Write ``<study>.svg`` beside the JSON; the same JSON gives the same picture."""
+    found = read_json(folder / f"{study}.json")
+    path = folder / f"{study}.svg"
+    with plt.rc_context(PLAIN):
+        figure = FIGURES[study](found)
+        figure.tight_layout()
+        figure.savefig(path, metadata={"Date": None})
+        plt.close(figure)
+    return path
+
+
+def _along_depth(found: dict[str, Any], key: str, label: str) -> tuple[Any, Any]:
+    figure, axes = plt.subplots(figsize=(7, 4.2))
+    for network in DEEP:
+        rows = [s for s in found["summary"].values() if s["network"] == network]
+        rows.sort(key=lambda row: row["depth"])
+        axes.errorbar(
+            [row["depth"] for row in rows],
+            [row[key]["mean"] for row in rows],
+            [row[key]["deviation"] for row in rows],
+            marker="o",
+            capsize=3,
+            label=LABELS[network],
+            color=COLOURS[network],
+        )
+    axes.set_xscale("log")
+    depths = sorted({s["depth"] for s in found["summary"].values()})
+    axes.set_xticks(depths, [str(d) for d in depths])
+    axes.minorticks_off()
+    axes.set_xlabel("layers")
+    axes.set_ylabel(label)
+    return figure, axes
+
+
+def _depth(found: dict[str, Any]) -> Any:
+    figure, axes = _along_depth(found, "accuracy", "held-out digits right, %")
+    axes.set_ylim(0, 100)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _spikes(found: dict[str, Any]) -> Any:
+    figure, axes = _along_depth(found, "spikes_per_neuron", "spikes per neuron and sample")
+    axes.axhline(1, color="grey", linestyle="--", linewidth=1)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _dormant(found: dict[str, Any]) -> Any:
+    depths = sorted({s["depth"] for s in found["summary"].values()})
+    figure, pair = plt.subplots(1, 2, figsize=(8, 3.6))
+    for axes, key, title in zip(
+        pair,
+        ("dormant", "blocked"),
+        ("never fire on the held-out digits", "outside of every surrogate's window"),
+        strict=True,
+    ):
+        for index, network in enumerate(LEVELS):
+            rows = [found["summary"].get(f"{network}-{depth}") for depth in depths]
+            axes.bar(
+                [at + 0.27 * (index - 1) for at, row in enumerate(rows) if row],
+                [100 * row[key]["mean"] for row in rows if row],
+                0.25,
+                yerr=[100 * row[key]["deviation"] for row in rows if row],
+                capsize=3,
+                color=COLOURS[network],
+                label=LABELS[network],
+            )
+        axes.set_xticks(range(len(depths)), [f"{depth} layers" for depth in depths])
+        axes.set_title(title, fontsize=10)
+        axes.set_ylabel("% of the neurons" if key == "dormant" else "% of the neurons' steps")
+    pair[0].legend(fontsize=8)
+    return figure
+
+
+def _equal(found: dict[str, Any]) -> Any:
+    figure, axes = plt.subplots(figsize=(7, 3.2))
+    rows = sorted(found["summary"].values(), key=lambda row: row["accuracy"]["mean"])
+    for at, row in enumerate(rows):
+        name = row["network"]
+        each = [run["accuracy"] for run in found["runs"] if run["network"] == name]
+        axes.plot(each, [at] * len(each), "o", color=COLOURS[name], alpha=0.6)
+        axes.plot([row["accuracy"]["mean"]], [at], "|", color="black", markersize=16)
+    axes.set_yticks(range(len(rows)), [LABELS[row["network"]] for row in rows])
+    axes.set_xlabel("held-out digits right, % (a dot per seed, a line at the mean)")
+    return figure
+
+
+def _gradients(found: dict[str, Any]) -> Any:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.6))
+    deepest = max(run["depth"] for run in found["runs"])
+    runs = {run["network"]: run for run in found["runs"] if run["depth"] == deepest}
+    for name in LABELS:
+        if name in runs:
+            signal = runs[name]["signal"]
+            relative = [norm / signal[-1] if norm else float("nan") for norm in signal]
+            style = {"color": COLOURS[name], "linestyle": "--" if name == "ms-opened" else "-"}
+            left.plot(range(1, len(signal) + 1), relative, linewidth=1.2, **style)
+            rows = [s for s in found["summary"].values() if s["network"] == name]
+            rows = sorted((r for r in rows if "decades" in r), key=lambda row: row["depth"])
+            right.errorbar(
+                [row["depth"] for row in rows],
+                [row["decades"]["mean"] for row in rows],
+                [row["decades"]["deviation"] for row in rows],
+                marker="o",
+                markersize=4,
+                capsize=2,
+                label=LABELS[name],
+                **style,
+            )
+    left.set_yscale("log")
+    left.set_xlabel(f"block of {deepest} layers, first to last")
+    left.set_ylabel("gradient norm / that of the last block")
+    right.set_xscale("log")
+    depths = sorted({run["depth"] for run in found["runs"]})
+    right.set_xticks(depths, [str(d) for d in depths])
+    right.minorticks_off()
+    right.set_xlabel("layers")
+    right.set_ylabel("log10 of first / last block")
+    right.legend(fontsize=7)
+    return figure
+
+
+FIGURES = {
+    "depth": _depth,
+    "spikes": _spikes,
+    "dormant": _dormant,
+    "equal": _equal,
+    "gradients": _gradients,
+}

