@@ -19,7 +19,7 @@ def test_example_tells_what_netx_gets_wrong_and_runs_right(root: Path, tmp_path:
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -23,7 +23,7 @@ def test_example_trains_a_little_and_runs_equal_on_lava(root: Path, tmp_path: Pa
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "slayer_shortcut.json").read_text())
