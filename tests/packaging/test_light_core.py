@@ -69,6 +69,8 @@ HEAVY = (
     "neuroport.backends.module",
     "neuroport.capture.",
     "neuroport.demo",
+    "neuroport.kernels",
+    "neuroport.kernels.",
     "neuroport.nets.",
     "neuroport.quantization.",
     "neuroport.training.",
