@@ -141,7 +141,7 @@ def largest_file(size: int) -> Callable[[], None]:
         ("[network]\nwidhts = [4, 6, 8]", ("network.widhts", "did you mean 'network.widths'?")),
         ("[quantisation]\nepochs = 1", ("'quantisation'", "did you mean 'quantization'?")),
         ("sed = 1", ("'sed'", "did you mean 'seed'?")),
-        ("[training]\nzzz = 1", ("'training.zzz'", "known: batch, checkpoint_steps, clip")),
+        ("[training]\nzzz = 1", ("'training.zzz'", "known: auto_augment, batch, checkpoint_steps")),
         ('[training]\nepochs = "two"', ("training.epochs is 'two'", "expected int")),
         ("[training]\nepochs = 2.5", ("training.epochs is 2.5", "expected int")),
         ("[training]\nepochs = true", ("training.epochs is True", "expected int")),
