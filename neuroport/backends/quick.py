@@ -30,6 +30,7 @@ from neuroport.graph.node import (
     Lif,
     Node,
     Relay,
+    Shape,
     Synapse,
     per_neuron,
 )
@@ -46,10 +47,15 @@ class QuickArithmetic(TorchArithmetic):
         super().__init__(graph, device)
         self.graph = graph
         self.fields: dict[str, tuple[Tensor, Tensor]] = {}
-        self.bytes = {
-            node.name: packed
+        self.ordinary = {
+            node.name: node
             for node in graph
-            if isinstance(node, Conv) and (packed := self._packed(node)) is not None
+            if isinstance(node, Conv) and _ordinary(node, *self._shapes(node))
+        }
+        self.bytes = {
+            name: packed
+            for name, node in self.ordinary.items()
+            if (packed := self._packed(node)) is not None
         }
 
     def load(self, frames: npt.NDArray[Any]) -> Tensor:
@@ -77,7 +83,11 @@ class QuickArithmetic(TorchArithmetic):
 
     def output(self, node: Node, arriving: Tensor, starts: Starts) -> Tensor:
         match node:
-            case Conv() if arriving.dtype != torch.int64 and self.exact_in_single(node):
+            case Conv() if (
+                arriving.dtype != torch.int64
+                and node.name in self.ordinary
+                and self.exact_in_single(node)
+            ):
                 return self._convolved(node, arriving)
             case Dense() if (
                 arriving.dtype != torch.int64
@@ -97,11 +107,15 @@ class QuickArithmetic(TorchArithmetic):
                     return self._narrow(node, message)
             case Input():
                 return arriving
-        return self._narrow(node, super().output(node, arriving.to(torch.int64), starts))
+        plain = arriving.to(torch.int64).contiguous()  # see _ordinary
+        return self._narrow(node, super().output(node, plain, starts))
 
     def store(self, out: Tensor, messages: npt.NDArray[Any]) -> None:
         bits = messages.view(np.uint8) if messages.dtype == np.bool_ else messages
         torch.from_numpy(bits).copy_(out)
+
+    def _shapes(self, node: Node) -> tuple[Shape, Shape]:
+        return self.graph.facts(node.inputs[0]).shape, self.graph.facts(node.name).shape
 
     def exact_in_single(self, node: Conv | Dense) -> bool:
         """Whether float32 holds every partial sum of a synapse, and its current."""
@@ -124,19 +138,14 @@ class QuickArithmetic(TorchArithmetic):
         elif packed is not None:
             out = packed(flat)
         else:
-            weight = self.weights[node.name]
-            out = torch.nn.functional.conv2d(
-                flat.to(weight.dtype),
-                weight,
-                None,
-                node.stride,
-                node.padding,
-                node.dilation,
-                node.groups,
-            )
-            if node.exponent:
-                out *= 2.0**node.exponent
+            out = self._single(node, flat)
         return self._narrow(node, out.reshape(*messages.shape[:2], *out.shape[1:]))
+
+    def _single(self, node: Conv, flat: Tensor) -> Tensor:
+        weight = self.weights[node.name]
+        window = (node.stride, node.padding, node.dilation, node.groups)
+        out = torch.nn.functional.conv2d(flat.to(weight.dtype), weight, None, *window)
+        return out * 2.0**node.exponent if node.exponent else out
 
     def _packed(self, node: Conv) -> _ByteConvolution | None:
         """The convolution of bytes, where messages and weights are proven to be 8 bits wide."""
@@ -150,7 +159,16 @@ class QuickArithmetic(TorchArithmetic):
         weight = node.weight >> 1 if even else node.weight
         if abs(weight).max() > 127:
             return None
-        return _ByteConvolution(node, weight, 2.0 ** (node.exponent + int(even)))
+        packed = _ByteConvolution(node, weight, 2.0 ** (node.exponent + int(even)))
+        return packed if self._tried(node, packed, high) else None
+
+    def _tried(self, node: Conv, packed: _ByteConvolution, high: int) -> bool:
+        """Whether it gives what float32 gives, once, on its own window and size."""
+        random = torch.Generator().manual_seed(0)
+        source, _ = self._shapes(node)
+        messages = torch.randint(0, high + 1, (1, *source), generator=random, dtype=torch.uint8)
+        messages = messages.contiguous(memory_format=torch.channels_last)
+        return torch.equal(packed(messages), self._single(node, messages))
 
     def _fired(self, node: Lif, current: Tensor, starts: Starts) -> Tensor | None:
         current = fused.dense(current)
@@ -193,6 +211,23 @@ class _ByteConvolution:
             "",
         )
         return found
+
+
+def _ordinary(node: Conv, source: Shape, target: Shape) -> bool:
+    """Whether the window moves alike in both directions, has no holes and always meets the input.
+
+    oneDNN's convolutions of channels that lie last (torch 2.3) crash where a window lies in the
+    padding altogether, and with 8 bits, one channel to a group, a vertical stride of 1 and a larger
+    horizontal one they give wrong sums.
+    """
+    if node.stride[0] != node.stride[1] or tuple(node.dilation) != (1, 1):
+        return False
+    for axis in (0, 1):
+        first = np.arange(target[1 + axis]) * node.stride[axis] - node.padding[axis]
+        last = first + node.weight.shape[2 + axis] - 1
+        if not ((last >= 0) & (first < source[1 + axis])).all():
+            return False
+    return True
 
 
 @cache

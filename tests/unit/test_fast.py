@@ -168,3 +168,53 @@ def test_no_gradient_is_kept() -> None:
     frames = np.zeros((3, 1, 1), int)
     Fast().run(graph, frames, progress=lambda *_: seen.append(torch.is_inference_mode_enabled()))
     assert seen == [True]
+
+
+WINDOWS = [  # on which oneDNN's 8-bit convolution crashes, or gives wrong sums
+    ((4, 3, 2), (4, 4, 2, 1), (1, 3), (0, 1), 1),
+    ((8, 3, 2), (6, 4, 4, 1), (1, 3), (2, 1), 2),
+    ((1, 6, 4), (5, 1, 2, 3), (1, 2), (0, 0), 1),
+    ((2, 12, 5), (6, 1, 4, 5), (1, 3), (1, 0), 2),
+]
+
+
+@pytest.mark.parametrize(("shape", "kernel", "stride", "padding", "groups"), WINDOWS)
+@pytest.mark.parametrize("bits", [1, 8])
+def test_windows_on_which_8_bit_convolutions_fail_are_computed_otherwise(
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    groups: int,
+    bits: int,
+) -> None:
+    random = np.random.default_rng(0)
+    weight = 2 * random.integers(-127, 128, kernel)
+    nodes: list[Node] = [
+        Input("frames", shape, bits),
+        Conv("wide", ("frames",), weight, 1, stride, padding, groups=groups),
+        Relay("out", ("wide",)),
+    ]
+    graph = Graph(nodes, 3)
+    frames = random.integers(0, 1 << bits, (3, 5, *shape))
+    want = Reference().run(graph, frames)
+    assert np.array_equal(Fast().run(graph, frames)["out"], want["out"])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ordinary_8_bit_convolutions_are_exact(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    for _ in range(15):
+        size, stride = int(random.integers(1, 6)), int(random.integers(1, 4))
+        padding, channels = int(random.integers(0, size)), int(random.integers(1, 18))
+        shape = (channels, *(int(n) for n in random.integers(size, 20, 2)))
+        weight = 2 * random.integers(-127, 128, (int(random.integers(1, 18)), channels, size, size))
+        nodes: list[Node] = [
+            Input("frames", shape, int(random.integers(1, 9))),
+            Conv("wide", ("frames",), weight, 0, (stride, stride), (padding, padding)),
+            Relay("out", ("wide",)),
+        ]
+        graph = Graph(nodes, 2)
+        frames = random.integers(0, 1 << graph.input.bits, (2, 3, *shape))
+        want = Reference().run(graph, frames)
+        assert np.array_equal(Fast().run(graph, frames)["out"], want["out"])
