@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.recipe import load_recipe
+from neuroport.recipe import from_dict, load_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = "ms_resnet8_mnist"
@@ -41,7 +41,7 @@ def test_figures_of_a_card_are_those_of_its_results(name: str, remaking: ModuleT
     found = re.search(f"{remaking.BEGIN}\n(.*?)\n{remaking.END}", page, re.DOTALL)
     assert found is not None
     assert found[1] == remaking.figures(results)
-    assert results["recipe"] == load_recipe(home / "recipe.toml").to_dict()
+    assert from_dict(results["recipe"]) == load_recipe(home / "recipe.toml")
     for engine in ("module", "fast"):
         assert results["engines"][engine]["samples"] == results["recipe"]["data"]["test"]
         assert results["engines"][engine]["differing"] == 0

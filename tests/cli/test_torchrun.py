@@ -90,10 +90,10 @@ torch.manual_seed(0)
 x = torch.randn(8, 3, 4, 5, dtype=torch.float64)
 x[:, 2] = 0.0  # silent
 wanted = torch.randn_like(x)
-for make in (nn.BatchNorm2d, TdBatchNorm, lambda c: TdBatchNorm(c, inside=True, alpha=0.7)):
-    whole, shared = make(3).double(), make(3).double()
-    with group() as together:
-        part = together.part(8)
+with group() as together:
+    part = together.part(8)
+    for make in (nn.BatchNorm2d, TdBatchNorm, lambda c: TdBatchNorm(c, inside=True, alpha=0.7)):
+        whole, shared = make(3).double(), make(3).double()
         whole_x, own_x = x.clone().requires_grad_(), x[part].clone().requires_grad_()
         want = whole(whole_x)
         (want * wanted).sum().backward()
