@@ -20,7 +20,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --durations 25
 
 # The long proof that all engines agree, on thousands of random networks; goes on where it was.
 prove: $(READY)

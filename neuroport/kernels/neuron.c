@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define CHUNK 512 /* positions whose state stays in the first cache */
+#define FEW 32768 /* positions of all samples that one thread has done before others wake up */
 #define STATE_SHIFT 6
 #define STATE_MAX 8388607
 #define STATE_TOP 8388608u
@@ -21,7 +22,7 @@ static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 void real_forward(const float *x, float *v, float *s, int64_t steps, int64_t size,
                   float keep_u, float keep_v, float threshold)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (parallel : size > FEW)
     for (int64_t first = 0; first < size; first += CHUNK) {
         int64_t n = least(CHUNK, size - first);
         float kept[CHUNK], u[CHUNK];
@@ -94,7 +95,7 @@ void integer_forward(const float *x, const int32_t *bias, float *distance, float
 {
     int64_t size = samples * positions, chunks = (positions + CHUNK - 1) / CHUNK;
     int shift_u = power_of_two(keep_u), shift_v = power_of_two(keep_v);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (parallel : size > FEW)
     for (int64_t job = 0; job < samples * chunks; job++) {
         int64_t from = job % chunks * CHUNK, at = job / chunks * positions + from;
         int64_t n = least(CHUNK, positions - from);
@@ -144,7 +145,7 @@ void spikes(const float *x, const int32_t *bias, const int32_t *threshold, uint8
 {
     int64_t size = samples * positions, chunks = (positions + CHUNK - 1) / CHUNK;
     int shift_u = power_of_two(keep_u), shift_v = power_of_two(keep_v);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (parallel : size > FEW)
     for (int64_t job = 0; job < samples * chunks; job++) {
         int64_t from = job % chunks * CHUNK, at = job / chunks * positions + from;
         int64_t n = least(CHUNK, positions - from);
@@ -223,7 +224,7 @@ void backward(const float *grad, const float *v, const float *slope, float *grad
               int64_t steps, int64_t size, float unit, float offset, float keep_u, float keep_v,
               int reset, float threshold, float scale, int kind)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (parallel : size > FEW)
     for (int64_t at = 0; at < size; at += CHUNK) {
         /* constants let the compiler drop what a neuron does not have from the innermost loop */
         switch (kind + 4 * (reset != 0) + 8 * (keep_u != 0)) {
@@ -239,7 +240,7 @@ void backward(const float *grad, const float *v, const float *slope, float *grad
 void relay(const float *x, float *out, int64_t size, int shift, int32_t threshold)
 {
     int32_t half = shift ? 1 << (shift - 1) : 0;
-#pragma omp parallel for simd schedule(static)
+#pragma omp parallel for simd schedule(static) if (parallel : size > FEW)
     for (int64_t i = 0; i < size; i++) {
         int32_t message = ((int32_t)x[i] + half) >> shift;
         out[i] = message > threshold || -message > threshold ? (float)message : 0.0f;
