@@ -38,11 +38,11 @@ hostile: $(READY)
 figures: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python examples/make_figures.py
 
-# Trains every other model of models/ again and compares every engine on it; hours on two cores.
+# Trains every other model of models/ again and compares every engine on it.
 zoo: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python models/remake.py
 
-# Five studies of the families (docs/studies.md and docs/studies/); an hour of one core.
+# Five studies of the families (docs/studies.md and docs/studies/); goes on where it was.
 studies: $(READY)
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m examples.studies all
 
@@ -54,8 +54,8 @@ carriers: $(READY)
 resources: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.resources
 
-# The published depths at their published widths, from torch to a file (docs/depth.json); an hour.
-# Goes on where it was; needs 12 GB of memory.
+# The published depths at their published widths, from torch to a file (docs/depth.json).
+# Goes on where it was; not run at full size yet.
 depth: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.depth
 

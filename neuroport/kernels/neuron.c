@@ -54,6 +54,18 @@ static inline int32_t decayed(int32_t x, int64_t keep, int shift)
     return (int32_t)((int64_t)x * keep / 4096);
 }
 
+/* wrap24(u + (x << STATE_SHIFT)), in arithmetic that wraps anyway */
+static inline int32_t wrapped(int32_t u, float x)
+{
+    uint32_t sum = (uint32_t)u + ((uint32_t)(int32_t)x << STATE_SHIFT);
+    return (int32_t)(STATE_TOP - ((STATE_TOP - sum) & STATE_MASK));
+}
+
+static inline int32_t saturated(int32_t v)
+{
+    return v > STATE_MAX ? STATE_MAX : v < -STATE_MAX ? -STATE_MAX : v;
+}
+
 static inline __attribute__((always_inline)) void integer_chunk(const float *x, const int32_t *bias, float *distance, float *s,
                                  int64_t steps, int64_t size, int64_t n, int64_t keep_u,
                                  int shift_u, int64_t keep_v, int shift_v, int32_t threshold)
@@ -66,12 +78,8 @@ static inline __attribute__((always_inline)) void integer_chunk(const float *x, 
         float *dt = distance + t * size, *st = s + t * size;
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) {
-            uint32_t sum = (uint32_t)decayed(u[i], keep_u, shift_u)
-                           + ((uint32_t)(int32_t)xt[i] << STATE_SHIFT);
-            int32_t now = (int32_t)(STATE_TOP - ((STATE_TOP - sum) & STATE_MASK));
-            int32_t volt = decayed(v[i], keep_v, shift_v) + now + bias[i];
-            volt = volt > STATE_MAX ? STATE_MAX : volt < -STATE_MAX ? -STATE_MAX : volt;
-            u[i] = now;
+            u[i] = wrapped(decayed(u[i], keep_u, shift_u), xt[i]);
+            int32_t volt = saturated(decayed(v[i], keep_v, shift_v) + u[i] + bias[i]);
             dt[i] = (float)(volt - threshold);
             st[i] = volt > threshold ? 1.0f : 0.0f;
             v[i] = volt > threshold ? 0 : volt;
@@ -127,12 +135,8 @@ static inline __attribute__((always_inline)) void spikes_chunk(
         }
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) {
-            uint32_t sum = (uint32_t)decayed(u[i], keep_u, shift_u)
-                           + ((uint32_t)(int32_t)xt[i] << STATE_SHIFT);
-            int32_t now = (int32_t)(STATE_TOP - ((STATE_TOP - sum) & STATE_MASK));
-            int32_t volt = decayed(v[i], keep_v, shift_v) + now + bias[i];
-            volt = volt > STATE_MAX ? STATE_MAX : volt < -STATE_MAX ? -STATE_MAX : volt;
-            u[i] = now;
+            u[i] = wrapped(decayed(u[i], keep_u, shift_u), xt[i]);
+            int32_t volt = saturated(decayed(v[i], keep_v, shift_v) + u[i] + bias[i]);
             st[i] = volt > threshold[i];
             v[i] = volt > threshold[i] ? 0 : volt;
         }
