@@ -52,6 +52,11 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> Path:
     return target
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept between runs: ``$XDG_CACHE_HOME/neuroport``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neuroport"
+
+
 def check_folder(path: str | os.PathLike[str]) -> None:
     """Refuse, before there is anything to write, a folder that cannot be made.
 

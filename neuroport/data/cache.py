@@ -18,6 +18,7 @@ from neuroport.data.nmnist import to_bytes
 from neuroport.data.saccades import simulate
 from neuroport.data.samples import taking_turns
 from neuroport.errors import StorageError
+from neuroport.files import cache_folder
 from neuroport.recipe import DataRecipe
 
 ABOUT = "SIMULATED.json"
@@ -34,7 +35,7 @@ def home(recipe: DataRecipe) -> Path:
     """The recipe's root, or the user's cache folder."""
     if recipe.root:
         return Path(recipe.root).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neuroport"
+    return cache_folder()
 
 
 def saccades(recipe: DataRecipe) -> Path:

@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from neuroport.files import cache_folder
+
 SOURCE = Path(__file__).with_name("neuron.c")
 # no contraction: a multiply-add is fused where torch fuses it and nowhere else
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fPIC")
-SECONDS = 60
+SECONDS = 300  # it takes two on an idle core; a busy machine is no reason to do without
 
 _POINTER, _LONG, _FLOAT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
 SIGNATURES = {
@@ -80,8 +82,7 @@ def _compiled(compiler: list[str]) -> Path:
     ).stdout
     about = (SOURCE.read_bytes(), version, repr(FLAGS).encode(), _processor())
     key = hashlib.sha256(b"\0".join(about)).hexdigest()[:32]
-    cached = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    target = cached / "neuroport" / "kernels" / f"neuron-{key}.so"
+    target = cache_folder() / "kernels" / f"neuron-{key}.so"
     if target.is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -71,6 +71,11 @@ class Conv(nn.Module):
         norm_scale: initial gamma of the batch norm (0.5 in MS-ResNet, 0 at a branch's end).
         norm: makes the norm of a number of channels, one of :mod:`neuroport.nets.norm` or torch's.
 
+    Raises:
+        ValueError: padding as wide as the kernel: a window would lie in the padding altogether,
+            where its output is the bias alone, and where torch's convolution of channels that lie
+            last crashes (oneDNN of torch 2.3).
+
     Takes (T, N, C, H, W); gives a tensor in the real phase, a ``Stream`` in the integer phase.
     """
 
@@ -92,6 +97,12 @@ class Conv(nn.Module):
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
+        reach = dilation * (kernel_size - 1)
+        if padding > reach:
+            raise ValueError(
+                f"padding {padding} is as wide as the kernel ({reach + 1} with its dilation): "
+                f"windows would see padding only; pad by {reach} at most"
+            )
         self.synapse = nn.Conv2d(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False
         )

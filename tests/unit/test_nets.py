@@ -179,6 +179,16 @@ def test_folded_kernel_and_bias_are_the_layer_with_its_running_statistics(pool: 
     torch.testing.assert_close(layer(x), expected)
 
 
+@torch.no_grad()
+def test_padding_as_wide_as_the_kernel_is_refused_and_one_less_is_exact() -> None:
+    with pytest.raises(ValueError, match=r"padding 5 is as wide as the kernel .5 with.* 4 at most"):
+        Conv(16, 16, padding=5, dilation=2)
+    layer = Conv(16, 16, padding=4, dilation=2, norm=lambda _: nn.Identity())
+    x = torch.tensor(eighths((2, 1, 16, 3, 3), 0)).float()
+    wanted = F.conv2d(x.flatten(0, 1), layer.kernel(), padding=4, dilation=2)
+    torch.testing.assert_close(layer(x).flatten(0, 1), wanted)
+
+
 # -- the network -----------------------------------------------------------------------------
 
 
