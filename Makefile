@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers depth resources goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures zoo studies carriers depth resources bench goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -58,6 +58,18 @@ resources: $(READY)
 # Goes on where it was; not run at full size yet.
 depth: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.depth
+
+# Every figure of docs/performance.md, side by side; wants an idle machine and half an hour.
+# SpikingJelly is compared where there is a Python that it runs on, newer than Lava's.
+JELLY := runs/spikingjelly
+bench: $(READY)
+	@for python in python3.11 python3.12 python3.13; do \
+	  if [ ! -e $(JELLY)/bin/python ] && $$python -c '' 2>/dev/null; then \
+	    $$python -m venv $(JELLY) && $(JELLY)/bin/python -m pip install --quiet \
+	      --disable-pip-version-check spikingjelly==2.0.0 torch==2.13.0; \
+	  fi; \
+	done
+	$(BIN)/python -m tests.benchmarks $$(ls $(JELLY)/bin/python 2>/dev/null | sed 's/^/--spikingjelly /')
 
 # Changes every line of the integer arithmetic, the engines and the passes, and sees whether a test
 # fails (tests/mutation/results.json); half an hour.
