@@ -15,6 +15,7 @@ from neuroport.backends.trace import DTYPES, Trace, versions
 from neuroport.capture.native import integer_graph
 from neuroport.capture.wiring import evaluating
 from neuroport.errors import CaptureError, FramesError
+from neuroport.kernels.memory import keep_freed
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Integrator, Relay
 from neuroport.quantization.scales import is_integer
@@ -38,6 +39,7 @@ def run_module(
     """
     if not is_integer(net):
         raise CaptureError("the network is still real-valued; quantize it before running it")
+    keep_freed()
     started = time.perf_counter()
     if frames.ndim != 5:
         raise FramesError(f"frames are {frames.shape}; the network takes (T, N, C, H, W)")

@@ -21,6 +21,7 @@ from neuroport.backends.trace import Trace, empty_messages
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Node
+from neuroport.kernels.memory import keep_freed
 
 TIME_MODELS = ("ideal", "chip")
 
@@ -94,6 +95,7 @@ def walk(
         raise IllegalError(f"time model is {time_model!r}; use {' or '.join(TIME_MODELS)}")
     if time_model == "chip" and not graph.balanced:
         raise IllegalError("inputs with unequal skew meet; lower the graph before chip time")
+    keep_freed()
     started = time.perf_counter()
     steps, samples = frames.shape[:2]
     shapes = {node.name: graph.facts(node.name).shape for node in graph}

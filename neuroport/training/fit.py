@@ -25,6 +25,7 @@ from neuroport.data.loading import load_data
 from neuroport.data.samples import Frames, Samples, Split, frames_of, over_time
 from neuroport.errors import TrainingError
 from neuroport.files import write_atomic
+from neuroport.kernels.memory import keep_freed
 from neuroport.nets.neuron import bound
 from neuroport.nets.synapse import convolve_in
 from neuroport.quantization.scales import freeze_scales, is_integer
@@ -64,6 +65,7 @@ def fit(
     Raises:
         TrainingError: ``folder`` holds a run of another recipe, or the loss is not a number.
     """
+    keep_freed()
     with group() as together:
         return _fit(recipe, Path(folder), report or (lambda _: None), data, together)
 

@@ -1,0 +1,33 @@
+"""Memory that is freed stays with the process.
+
+A training step frees and allocates the same arrays again and again. The C library returns large
+ones to the system at once, which then clears every page of the next: on some machines a third of a
+step. What is kept instead is what the next step takes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from functools import cache
+
+# of glibc's malloc.h
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+KEPT = (1 << 31) - 1
+MINE = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "LD_PRELOAD")
+
+
+@cache
+def keep_freed() -> bool:
+    """Keep freed memory from now on; whether this was done.
+
+    Only with glibc, and not where the user has set its thresholds or loads another allocator.
+    """
+    if sys.platform != "linux" or any(os.environ.get(name) for name in MINE):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(MMAP_THRESHOLD, KEPT)) and bool(mallopt(TRIM_THRESHOLD, KEPT))
