@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from neuroport.analysis.compare import Comparison, compare
+    from neuroport.analysis.energy import energy
     from neuroport.analysis.minimize import minimize
     from neuroport.analysis.minimized import Minimized
     from neuroport.analysis.statistics import statistics
@@ -45,6 +46,7 @@ _HOME = {
     "verify": "neuroport.analysis.verify",
     "minimize": "neuroport.analysis.minimize",
     "statistics": "neuroport.analysis.statistics",
+    "energy": "neuroport.analysis.energy",
     "report": "neuroport.reporting.html",
     "Graph": "neuroport.graph.graph",
     "Trace": "neuroport.backends.trace",
@@ -68,6 +70,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "verify",
     "minimize",
     "statistics",
+    "energy",
     "report",
     "Graph",
     "Trace",

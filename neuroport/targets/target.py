@@ -126,17 +126,14 @@ def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
     if name in trail:
         raise TargetError(f"{trail[-1]}: base {name!r} leads back to itself; name a chip")
     text, where, title = _text(name, folder)
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise TargetError(f"{title}: not TOML ({error}); mend the line it names") from error
+    table = _parsed(text, title)
     summary, base = table.pop("summary", None), table.pop("base", None)
     if not isinstance(summary, str) or not summary:
         raise TargetError(f"{title}: summary is missing; say in a line what the target is")
     if base is not None and not isinstance(base, str):
         raise TargetError(f"{title}: base is {base!r}; name a target or its file")
     values = dict(_load(base, where, (*trail, name)).values) if base is not None else {}
-    values |= read_values(table, title, KEYS)
+    values |= {key: _value(title, key, entry, KEYS) for key, entry in table.items()}
     missing = [key for key in KEYS if key not in values]
     if missing:
         key = missing[0]
@@ -148,15 +145,20 @@ def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
     return Target(title, summary, values)
 
 
-def read_values(
-    table: Mapping[str, Any], title: str, keys: Mapping[str, tuple[str, str]]
-) -> dict[str, Value]:
-    """The values of a table, each with its source, as ``keys`` permit them.
+def read_toml(text: str, title: str, keys: Mapping[str, tuple[str, str]]) -> dict[str, Value]:
+    """The values of a TOML text, each with its source, as ``keys`` permit them.
 
     Raises:
         TargetError: names the key and what is wrong with it; ``title`` is the file.
     """
-    return {key: _value(title, key, entry, keys) for key, entry in table.items()}
+    return {k: _value(title, k, entry, keys) for k, entry in _parsed(text, title).items()}
+
+
+def _parsed(text: str, title: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TargetError(f"{title}: not TOML ({error}); mend the line it names") from error
 
 
 def _text(name: str, folder: Path) -> tuple[str, Path, str]:
