@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from neuroport.analysis.energy import energy
     from neuroport.analysis.minimize import minimize
     from neuroport.analysis.minimized import Minimized
+    from neuroport.analysis.neurobench import neurobench
     from neuroport.analysis.statistics import statistics
     from neuroport.analysis.verify import verify
     from neuroport.backends import run
@@ -47,6 +48,7 @@ _HOME = {
     "minimize": "neuroport.analysis.minimize",
     "statistics": "neuroport.analysis.statistics",
     "energy": "neuroport.analysis.energy",
+    "neurobench": "neuroport.analysis.neurobench",
     "report": "neuroport.reporting.html",
     "Graph": "neuroport.graph.graph",
     "Trace": "neuroport.backends.trace",
@@ -71,6 +73,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "minimize",
     "statistics",
     "energy",
+    "neurobench",
     "report",
     "Graph",
     "Trace",
