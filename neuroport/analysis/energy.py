@@ -45,7 +45,7 @@ class Energy:
         yield (
             "multiply-accumulates of membrane shortcuts",
             _whole(w.shortcut_multiplies),
-            "what graded relays send; published estimates leave them out",
+            "what graded relays send, roundings included; published estimates leave them out",
         )
         yield (
             "other multiply-accumulates",

@@ -4,7 +4,8 @@ A synaptic operation is one nonzero message through one nonzero weight that reac
 the sample ends. It is an *accumulate* where the sender can only send 0 and 1, and a
 *multiply-accumulate* where its messages are graded. Published estimates for residual spiking
 networks leave out the multiply-accumulates of membrane shortcuts; here these are a count of their
-own: what graded relays send, through identities and projections alike.
+own: what graded relays send, through identities and projections alike, those relays included that
+only round a stream onto the next one's grid.
 
 All counts are exact; none is scaled.
 """
@@ -36,7 +37,8 @@ class Work:
         samples, steps, depth: N and T of the run; skew of the last node, in steps.
         accumulates: operations of binary messages.
         frame_multiplies: operations of graded frames.
-        shortcut_multiplies: operations of what graded relays send: membrane shortcuts.
+        shortcut_multiplies: operations of what graded relays send: membrane shortcuts, and streams
+            that are rounded.
         other_multiplies: operations of other graded messages, of sigma-delta neurons.
         chip_operations: operations on a chip, where every population has a copy of its synapses:
             a current that several populations share is computed for each of them.
