@@ -74,8 +74,10 @@ class Energy:
             yield "messages between cores", _whole(c.between), "one per core that is reached"
             yield "messages inside cores", _whole(c.inside), "recurrent populations"
             yield "messages from the frames to cores", _whole(c.outside), ""
-        between = UNPLACED if self.routes is None else _whole(self.routes.inter_chip)
-        yield "messages between chips", between, ""
+        if self.routes is None:
+            yield "messages between chips", "", UNPLACED
+        else:
+            yield "messages between chips", _whole(self.routes.inter_chip), ""
 
     def lines(self) -> Iterator[str]:
         """For a terminal."""

@@ -98,7 +98,7 @@ def _arithmetic(counted: Work, multiplies: float, which: str) -> Estimate:
     energy_pj = (
         each["multiply_accumulate_pj"] * multiplies + each["accumulate_pj"] * counted.accumulates
     )
-    return Estimate(f"arithmetic, 45 nm{which}", energy_pj * _NJ, "nJ", ARITHMETIC)
+    return Estimate(f"Arithmetic, 45 nm{which}", energy_pj * _NJ, "nJ", ARITHMETIC)
 
 
 def _loihi1(counted: Work, routes: Routes | None) -> Estimate:
@@ -125,7 +125,7 @@ def _loihi1(counted: Work, routes: Routes | None) -> Estimate:
 
 
 def _step_time(cores: CoreWork | None) -> Estimate:
-    title = "time of a sample alone, at least"
+    title = "Time of a sample alone, at least"
     if cores is None:
         return Estimate(title, None, "us", "needs a target")
     title = f"{title}, on {cores.target}"
@@ -134,7 +134,7 @@ def _step_time(cores: CoreWork | None) -> Estimate:
         return Estimate(title, None, "us", label)
     time = cores.time
     parts = [
-        f"{steps:,.0f} by {name}"
+        f"{steps:,.0f} bound by {name}"
         for name, steps in zip(
             ("operations", "neurons", "the least time of a step"),
             time.bound_by.values(),
@@ -142,7 +142,7 @@ def _step_time(cores: CoreWork | None) -> Estimate:
         )
         if steps
     ]
-    remark = f"{time.steps} steps, decided {', '.join(parts)}; at worst {time.worst_us:,.1f} us"
+    remark = f"{time.steps} steps: {', '.join(parts)}; at worst {time.worst_us:,.1f} us"
     if time.unknown:
         remark += f"; nobody published {', '.join(time.unknown)}"
     return Estimate(title, time.latency_us, "us", BOUND, remark)

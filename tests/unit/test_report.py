@@ -422,7 +422,7 @@ def test_a_target_adds_energy_and_time_with_what_they_are_and_are_not(tmp_path: 
     wanted = energy(graph, trace, frames, target=chip)
     shown = words(page(tmp_path, target=chip, frames=frames))
     for name, number, _ in wanted.counts():
-        assert f"{name.capitalize()} {number}" in shown
+        assert f"{name.capitalize()} {number}".rstrip() in shown
     for estimate in wanted.estimates.values():
         assert estimate.label in shown
         assert f"{estimate.title} {estimate.amount or 'none'}" in shown
