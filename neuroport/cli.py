@@ -602,7 +602,7 @@ def targets(name: str | None, fit: bool, as_json: bool) -> None:
         board = load_target(name)
         out.line(f"{board.name}: {board.summary}; nothing here was measured on hardware")
         for key, value in board.values.items():
-            shown = "no limit known" if value.value is None else str(value.value).lower()
+            shown = "none known" if value.value is None else str(value.value).lower()
             out.line(f"{key:20} {shown:>14}  {KEYS[key][1]} ({value.confidence}: {value.source})")
         values = {key: asdict(value) for key, value in board.values.items()}
         out.result({"name": board.name, "summary": board.summary, "values": values})
