@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers depth resources bench goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures zoo studies carriers depth resources energy bench goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -53,6 +53,10 @@ carriers: $(READY)
 # Cores of each carrier on Loihi 2, by the fitted formulas (docs/resources.md and .json).
 resources: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.resources
+
+# Work, energy and time of the trained networks, counted on their frames (docs/energy.md and .json).
+energy: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.energy
 
 # The published depths at their published widths, from torch to a file (docs/depth.json).
 # Goes on where it was; not run at full size yet.

@@ -13,8 +13,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from neuroport.analysis.compare import Comparison, compare
+    from neuroport.analysis.energy import energy
     from neuroport.analysis.minimize import minimize
     from neuroport.analysis.minimized import Minimized
+    from neuroport.analysis.neurobench import neurobench
     from neuroport.analysis.statistics import statistics
     from neuroport.analysis.verify import verify
     from neuroport.backends import run
@@ -45,6 +47,8 @@ _HOME = {
     "verify": "neuroport.analysis.verify",
     "minimize": "neuroport.analysis.minimize",
     "statistics": "neuroport.analysis.statistics",
+    "energy": "neuroport.analysis.energy",
+    "neurobench": "neuroport.analysis.neurobench",
     "report": "neuroport.reporting.html",
     "Graph": "neuroport.graph.graph",
     "Trace": "neuroport.backends.trace",
@@ -68,6 +72,8 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "verify",
     "minimize",
     "statistics",
+    "energy",
+    "neurobench",
     "report",
     "Graph",
     "Trace",

@@ -413,7 +413,7 @@ def _minimize(
 @click.option("--trace", "trace_path", type=_path, required=True, help="Trace of that network.")
 @click.option("--frames", type=_path, help="Frames of the trace, to count the first synapse.")
 @click.option("--results", type=_path, help="demo.json, for accuracy, comparisons and times.")
-@click.option("--target", help="A chip or board (or its TOML) whose cores the page shows.")
+@click.option("--target", help="A chip or board (or its TOML): its cores, and energy and time.")
 @click.option("-o", "--out", type=_path, required=True, help="HTML page to write.")
 @_json_option
 def report(
@@ -426,6 +426,7 @@ def report(
     as_json: bool,
 ) -> None:
     """Draw NETWORK and its activity as one self-contained HTML page, and a table."""
+    from neuroport.analysis.energy import energy_or_why
     from neuroport.analysis.statistics import statistics
     from neuroport.backends.base import load_frames
     from neuroport.backends.trace import Trace
@@ -441,8 +442,9 @@ def report(
     extra = read_json(results) if results is not None else None
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
+    cost = energy_or_why(graph, trace, data, board) if board is not None else None
     try:
-        page = write_page(graph, trace, out, results=extra, frames=data, target=board)
+        page = write_page(graph, trace, out, results=extra, frames=data, target=board, energy=cost)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if extra is None:
             raise
@@ -457,8 +459,11 @@ def report(
         from neuroport.reporting.terminal import print_statistics
 
         print_statistics(numbers, Console())
+    if cost is not None:
+        say.line(f"energy and time: {cost}" if isinstance(cost, str) else str(cost))
     say.line(f"wrote {page}")
-    say.result({"page": str(page), "statistics": numbers.to_dict()})
+    told = cost if cost is None or isinstance(cost, str) else cost.to_dict()
+    say.result({"page": str(page), "statistics": numbers.to_dict(), "energy": told})
 
 
 @cli.command()
@@ -597,7 +602,7 @@ def targets(name: str | None, fit: bool, as_json: bool) -> None:
         board = load_target(name)
         out.line(f"{board.name}: {board.summary}; nothing here was measured on hardware")
         for key, value in board.values.items():
-            shown = "no limit known" if value.value is None else str(value.value).lower()
+            shown = "none known" if value.value is None else str(value.value).lower()
             out.line(f"{key:20} {shown:>14}  {KEYS[key][1]} ({value.confidence}: {value.source})")
         values = {key: asdict(value) for key, value in board.values.items()}
         out.result({"name": board.name, "summary": board.summary, "values": values})

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from neuroport.analysis.energy import Energy, energy_or_why
 from neuroport.analysis.statistics import statistics
 from neuroport.backends.trace import Trace, is_spiking
 from neuroport.files import write_atomic
@@ -34,6 +35,7 @@ def report(
     results: Mapping[str, Any] | None = None,
     frames: npt.NDArray[Any] | None = None,
     target: Target | None = None,
+    energy: Energy | str | None = None,
 ) -> Path:
     """Write a self-contained HTML page about one run of a network, atomically.
 
@@ -44,13 +46,18 @@ def report(
         results: what else is known, as the demo stores it: ``name``, ``recipe``, ``accuracy``,
             ``comparisons``, ``seconds``, ``versions``, ``graph``; every key is optional.
         frames: the frames (T, N, *shape) of that run, so that the synapse of the input is counted.
-        target: a chip or board whose cores the page shows, by how full they would be.
+        target: a chip or board whose cores the page shows, by how full they would be, and for
+            which energy and time are estimated.
+        energy: what was estimated, or why nothing could be, where the caller knows already.
 
     Raises:
         CompareError: the trace belongs to another network, or to other frames.
+        TargetError: the target gives no time of a step or an operation.
         StorageError: the file cannot be written; an old one is untouched.
     """
     found = results or {}
+    if target is not None and energy is None:
+        energy = energy_or_why(graph, trace, frames, target)
     template = _environment().get_template("page.html.j2")
     page = template.render(
         name=str(found.get("name") or f"Network {graph.hash[:12]}"),
@@ -60,6 +67,7 @@ def report(
         drawing=drawing(graph),
         chip=check(graph, target) if target is not None else None,
         cores=cores,
+        energy=energy,
         facts=_facts(graph, found),
         rasters=rasters(trace),
         spiking=[name for name, kind in trace.kinds.items() if is_spiking(kind)],

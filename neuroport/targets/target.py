@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -32,6 +33,7 @@ CONFIDENCE = {
 NONE = "none"  # a limit that does not exist, or that nobody published
 
 _COUNT, _LIMIT, _TRUTH = "whole number", "whole number or none", "true or false"
+_COST = "number or none"
 # key -> (what it holds, what it means)
 KEYS: dict[str, tuple[str, str]] = {
     "chips": (_COUNT, "chips of the board"),
@@ -48,6 +50,16 @@ KEYS: dict[str, tuple[str, str]] = {
     "kernel": (_COUNT, "largest kernel, stride, padding or dilation of a convolution"),
     "weight_exponent": (_COUNT, "largest exponent of a synapse's weights"),
     "exact_width": (_LIMIT, "widest feature map from which no spike is known to be dropped"),
+    "synop_ns": (_COST, "least time of a core for a synaptic operation, ns"),
+    "neuron_ns": (_COST, "least time of a core for a pass of a neuron's update, ns"),
+    "sigma_delta_passes": (_COST, "passes that the update of a sigma-delta neuron takes"),
+    "step_us": (_COST, "least time of a step, us"),
+    "synop_pj": (_COST, "energy of a synaptic operation, pJ"),
+    "active_update_pj": (_COST, "energy of the update of a neuron that fires, pJ"),
+    "inactive_update_pj": (_COST, "energy of the update of a neuron that does not, pJ"),
+    "spike_pj": (_COST, "energy of a spike that is sent, without its way, pJ"),
+    "hop_east_west_pj": (_COST, "energy of a spike's step to the next tile in its row, pJ"),
+    "hop_north_south_pj": (_COST, "energy of a spike's step to the next tile in its column, pJ"),
     "power_of_two_reset": (_TRUTH, "whether states reset every 2**k steps only"),
     "programmable": (_TRUTH, "whether neurons other than leaky integrate-and-fire exist"),
     "custom_neurons": (_TRUTH, "whether neurons that no public library has can be added"),
@@ -56,9 +68,9 @@ KEYS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One fact about a target; ``value`` is None where there is no limit."""
+    """One fact about a target; ``value`` is None where there is none, or none is published."""
 
-    value: int | bool | None
+    value: float | bool | None
     source: str
     confidence: str
 
@@ -74,11 +86,17 @@ class Target:
     def __getitem__(self, key: str) -> int:
         """A count or a truth."""
         found = self.values[key].value
-        assert found is not None
+        assert isinstance(found, int)
         return found
 
     def limit(self, key: str) -> int | None:
         """A limit, None where there is none."""
+        found = self.values[key].value
+        assert found is None or isinstance(found, int)
+        return found
+
+    def cost(self, key: str) -> float | None:
+        """A time or an energy in the unit that the key ends with, None where none is published."""
         return self.values[key].value
 
     @property
@@ -108,18 +126,14 @@ def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
     if name in trail:
         raise TargetError(f"{trail[-1]}: base {name!r} leads back to itself; name a chip")
     text, where, title = _text(name, folder)
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise TargetError(f"{title}: not TOML ({error}); mend the line it names") from error
+    table = _parsed(text, title)
     summary, base = table.pop("summary", None), table.pop("base", None)
     if not isinstance(summary, str) or not summary:
         raise TargetError(f"{title}: summary is missing; say in a line what the target is")
     if base is not None and not isinstance(base, str):
         raise TargetError(f"{title}: base is {base!r}; name a target or its file")
     values = dict(_load(base, where, (*trail, name)).values) if base is not None else {}
-    for key, entry in table.items():
-        values[key] = _value(title, key, entry)
+    values |= {key: _value(title, key, entry, KEYS) for key, entry in table.items()}
     missing = [key for key in KEYS if key not in values]
     if missing:
         key = missing[0]
@@ -129,6 +143,22 @@ def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
             f"confidence, or name a base such as {'loihi2'!r}"
         )
     return Target(title, summary, values)
+
+
+def read_toml(text: str, title: str, keys: Mapping[str, tuple[str, str]]) -> dict[str, Value]:
+    """The values of a TOML text, each with its source, as ``keys`` permit them.
+
+    Raises:
+        TargetError: names the key and what is wrong with it; ``title`` is the file.
+    """
+    return {k: _value(title, k, entry, keys) for k, entry in _parsed(text, title).items()}
+
+
+def _parsed(text: str, title: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TargetError(f"{title}: not TOML ({error}); mend the line it names") from error
 
 
 def _text(name: str, folder: Path) -> tuple[str, Path, str]:
@@ -152,10 +182,10 @@ def _text(name: str, folder: Path) -> tuple[str, Path, str]:
         raise TargetError(f"{path}: not text ({error.reason}); a target is a TOML file") from error
 
 
-def _value(title: str, key: str, entry: Any) -> Value:
-    if key not in KEYS:
-        near = difflib.get_close_matches(key, KEYS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(KEYS)}"
+def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]) -> Value:
+    if key not in keys:
+        near = difflib.get_close_matches(key, keys, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(keys)}"
         raise TargetError(f"{title}: unknown key {key!r}; {hint}")
     if not isinstance(entry, dict):
         raise TargetError(
@@ -163,28 +193,33 @@ def _value(title: str, key: str, entry: Any) -> Value:
         )
     for part in ("value", "source", "confidence"):
         if part not in entry:
-            raise TargetError(f"{title}: {key} has no {part}; say {_wanted(key, part)}")
+            raise TargetError(f"{title}: {key} has no {part}; say {_wanted(keys[key], part)}")
     unknown = set(entry) - {"value", "source", "confidence"}
     if unknown:
         raise TargetError(f"{title}: {key} has an unknown part {min(unknown)!r}; remove it")
     value, source, confidence = entry["value"], entry["source"], entry["confidence"]
     if not isinstance(source, str) or not source.strip():
-        raise TargetError(f"{title}: {key} has no source; say {_wanted(key, 'source')}")
+        raise TargetError(f"{title}: {key} has no source; say {_wanted(keys[key], 'source')}")
     if confidence not in CONFIDENCE:
         raise TargetError(
             f"{title}: confidence of {key} is {confidence!r}; use {', '.join(CONFIDENCE)}"
         )
-    kind = KEYS[key][0]
-    good = type(value) is bool if kind == _TRUTH else type(value) is int and 1 <= value < 1 << 31
-    if kind == _LIMIT and value == NONE:
+    kind = keys[key][0]
+    if kind == _TRUTH:
+        good = type(value) is bool
+    elif kind == _COST:
+        good = type(value) in (int, float) and 0 < value < 1 << 31
+    else:
+        good = type(value) is int and 1 <= value < 1 << 31
+    if kind in (_LIMIT, _COST) and value == NONE:
         value, good = None, True
     if not good:
-        raise TargetError(f"{title}: {key} is {value!r}; it must be {_wanted(key, 'value')}")
+        raise TargetError(f"{title}: {key} is {value!r}; it must be {_wanted(keys[key], 'value')}")
     return Value(value, source, confidence)
 
 
-def _wanted(key: str, part: str) -> str:
-    kind, meaning = KEYS[key]
+def _wanted(what: tuple[str, str], part: str) -> str:
+    kind, meaning = what
     return {
         "value": f"a {kind} ({meaning})" if kind != _TRUTH else f"{kind} ({meaning})",
         "source": "where the value is from",

@@ -148,3 +148,29 @@ def test_cores_are_minimized_on_a_chip_only(
     done = called("lower", network, "-o", "a.graph", "--minimize", "cores", cwd=tmp_path)
     assert done.returncode == 2
     assert "lava-cpu has no cores to minimize; name a chip such as 'loihi2'" in done.stderr
+
+
+def test_a_report_for_a_target_tells_energy_and_time_with_labels(
+    called: Neuroport, lowered: Path, tmp_path: Path
+) -> None:
+    frames = np.random.default_rng(2).integers(0, 2, (3, 2, 2, 6, 6))
+    np.save(tmp_path / "frames.npy", frames)
+    given = ("--frames", "frames.npy")
+    assert called("run", lowered, *given, "-o", "a.trace", cwd=tmp_path).returncode == 0
+    asked = ("report", lowered, "--trace", "a.trace", "--target", "loihi2", "-o", "page.html")
+    done = called(*asked, *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Loihi 2 energy: not available without a measurement" in done.stdout
+    assert "not Loihi" in done.stdout
+    assert "unpublished-grade constants" in done.stdout
+    found = told(called(*asked, *given, "--json", cwd=tmp_path))
+    estimates = found["energy"]["estimates"]
+    assert estimates["loihi1_nj"]["unit"] == "nJ"
+    assert estimates["loihi1_nj"]["value"] > 0
+    assert estimates["loihi2_uj"]["value"] is None
+    work = found["energy"]["work"]
+    counted = work["accumulates"] + sum(work[f"{k}_multiplies"] for k in ("frame", "shortcut"))
+    assert counted == pytest.approx(found["statistics"]["operations"])
+    without = called(*asked, cwd=tmp_path)
+    assert without.returncode == 0, without.stderr
+    assert "energy and time: the frames of the run are needed" in without.stdout

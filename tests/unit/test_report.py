@@ -413,6 +413,25 @@ def test_cores_are_drawn_by_fill_only_where_a_chip_is_named(tmp_path: Path) -> N
     assert shades == pytest.approx(wanted, abs=0.006)
 
 
+def test_a_target_adds_energy_and_time_with_what_they_are_and_are_not(tmp_path: Path) -> None:
+    from neuroport.analysis.energy import energy
+    from neuroport.targets.target import load_target
+
+    chip, frames = load_target("loihi2"), np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
+    graph, trace = run()
+    wanted = energy(graph, trace, frames, target=chip)
+    shown = words(page(tmp_path, target=chip, frames=frames))
+    for name, number, _ in wanted.counts():
+        assert f"{name.capitalize()} {number}".rstrip() in shown
+    for estimate in wanted.estimates.values():
+        assert estimate.label in shown
+        assert f"{estimate.title} {estimate.amount or 'none'}" in shown
+    assert "none was measured" in shown
+    assert "Energy and time" not in words(page(tmp_path))
+    bare = words(page(tmp_path, target=chip))
+    assert "Not told: the frames of the run are needed" in bare
+
+
 def test_cores_of_many_chips_are_drawn_up_to_sixteen_chips() -> None:
     from dataclasses import replace
 

@@ -15,6 +15,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout
 from neuroport.lowering.skew import balance_skew
 from neuroport.reporting.html import report
+from neuroport.targets.target import load_target
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -62,7 +63,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     frames = random.integers(0, 2, (6, 3, 1, 8, 8))
     trace, folder = Reference().run(graph, frames), tmp_path_factory.mktemp("report")
     return {
-        "full": report(graph, trace, folder / "full.html", results=RESULTS, frames=frames),
+        "full": report(
+            graph,
+            trace,
+            folder / "full.html",
+            results=RESULTS,
+            frames=frames,
+            target=load_target("loihi2"),
+        ),
         "bare": report(graph, trace, folder / "bare.html"),
     }
 

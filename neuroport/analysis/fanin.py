@@ -1,0 +1,161 @@
+"""Where the messages of a synapse go: operations and deliveries per core, step by step.
+
+A population is cut into tiles of (x, y, c) neurons, a core each (:mod:`neuroport.targets.tiling`).
+One tile that holds the whole population counts what the synapse takes in all. A convolution needs
+no matrix: the weight of a tap, the rows and the columns that it reaches are counted apart,
+
+::
+
+    operations(core) = sum over c, y, x, tap of
+        sent(c, y, x) * taps(core's channels, c, tap) * rows(tap, y, core) * columns(tap, x, core)
+
+A dense synapse is the same with one position. Borders, strides, groups and zero weights are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Delay, Dense, IntArray, Recurrent, Shape
+
+Tile = tuple[int, int, int]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FanIn:
+    """A synapse, or the part of one that has one delay, into the cores of one population.
+
+    Attributes:
+        delay: steps after which a message arrives.
+        taps: nonzero weights (channel parts, C, kH, kW) of a source's channel.
+        rows: 0/1 (kH, H, row parts), whether a tap carries a row into a part's rows.
+        columns: 0/1 (kW, W, column parts).
+    """
+
+    delay: int
+    taps: Floats
+    rows: Floats
+    columns: Floats
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) in which messages are read."""
+        return self.taps.shape[1], self.rows.shape[1], self.columns.shape[1]
+
+    def operations(self, sent: npt.NDArray[Any]) -> Floats:
+        """(M, cores) of messages (M, *shape), 1 where one is sent; exact below 2**53."""
+        plain = sent.reshape(-1, *self.shape).astype(np.float64)
+        along = np.tensordot(plain, self.columns, axes=([3], [1]))  # (M, C, H, kW, X)
+        along = np.tensordot(along, self.rows, axes=([2], [1]))  # (M, C, kW, X, kH, Y)
+        found = np.tensordot(along, self.taps, axes=([1, 2, 4], [1, 3, 2]))  # (M, X, Y, parts)
+        return np.asarray(found.transpose(0, 3, 2, 1).reshape(len(plain), -1))
+
+
+def reached(fans: Sequence[FanIn]) -> IntArray:
+    """Cores that a message of each neuron reaches through any of ``fans``, flattened.
+
+    All are of one source and one population; what several delays hold back is sent once.
+    """
+    first = fans[0]
+    count = np.zeros(first.shape, np.int64)
+    for part in range(len(first.taps)):
+        for channel in range(first.shape[0]):
+            into = sum(_into(fan, part, channel) for fan in fans)
+            count[channel] += np.count_nonzero(into, axis=(1, 3))
+    return count.ravel()
+
+
+def _into(fan: FanIn, part: int, channel: int) -> Floats:
+    """Weights from a channel into the cores of a channel part, (H, row parts, W, column parts)."""
+    across = np.tensordot(fan.taps[part, channel], fan.rows, axes=([0], [0]))  # (kW, H, Y)
+    return np.tensordot(across, fan.columns, axes=([0], [0]))
+
+
+def fan_ins(
+    graph: Graph, synapse: Conv | Dense, shape: Shape, tile: Tile, *, dense: bool = False
+) -> list[FanIn]:
+    """What ``synapse`` carries into a population of ``shape``, cut into tiles.
+
+    A neuron may take several channels of the current (the real and the imaginary one of a
+    resonator). With ``dense`` zero weights count, too.
+    """
+    if isinstance(synapse, Conv):
+        return [_of_convolution(graph, synapse, shape, tile, dense)]
+    cores = core_of(shape, tile)
+    found = []
+    for delay in np.unique(synapse.delay):
+        kept = (synapse.weight != 0) | dense
+        found.append(_of_matrix(kept & (synapse.delay == delay), cores, int(delay)))
+    return found
+
+
+def own_fan_in(node: Recurrent, shape: Shape, tile: Tile) -> FanIn:
+    """What a recurrent population carries to itself, a step later."""
+    return _of_matrix(node.weight != 0, core_of(shape, tile), 1)
+
+
+def whole(shape: Shape) -> Tile:
+    """The tile (x, y, c) that holds a whole population."""
+    return (shape[2], shape[1], shape[0]) if len(shape) == 3 else (1, 1, int(np.prod(shape)))
+
+
+def core_of(shape: Shape, tile: Tile) -> IntArray:
+    """Number of the core of every neuron, flattened; channels first, then rows, then columns."""
+    x, y, c = tile
+    if len(shape) != 3:
+        return np.arange(int(np.prod(shape))) // c
+    rows, columns = ceil(shape[1] / y), ceil(shape[2] / x)
+    channel, row, column = np.indices(shape)
+    core = (channel // c * rows + row // y) * columns + column // x
+    return np.asarray(core.ravel(), np.int64)
+
+
+def sources(graph: Graph, name: str, delay: int = 0) -> Iterator[tuple[str, int]]:
+    """Populations and inputs that send into a node, each with the steps that delays take."""
+    for source in graph[name].inputs:
+        node = graph[source]
+        if isinstance(node, Delay):
+            yield from sources(graph, source, delay + node.steps)
+        else:
+            yield source, delay
+
+
+def _of_matrix(kept: npt.NDArray[np.bool_], cores: IntArray, delay: int) -> FanIn:
+    """``kept`` is (outputs, inputs), of ``k * len(cores)`` outputs."""
+    taps = np.zeros((int(cores.max()) + 1, kept.shape[1]))
+    np.add.at(taps, np.resize(cores, len(kept)), kept)
+    one = np.ones((1, 1, 1))
+    return FanIn(delay, taps[:, :, None, None], one, one)
+
+
+def _of_convolution(graph: Graph, node: Conv, shape: Shape, tile: Tile, dense: bool) -> FanIn:
+    kept = (node.weight != 0) | dense
+    outputs, inputs = len(kept) // node.groups, kept.shape[1]
+    parts = np.arange(len(kept)) % shape[0] // tile[2]
+    taps = np.zeros((int(parts.max()) + 1, inputs * node.groups, *kept.shape[2:]))
+    for output, part in enumerate(parts):
+        first = output // outputs * inputs
+        taps[part, first : first + inputs] += kept[output]
+    return FanIn(0, taps, _along(graph, node, 0, tile[1]), _along(graph, node, 1, tile[0]))
+
+
+def _along(graph: Graph, node: Conv, axis: int, size: int) -> Floats:
+    """(taps, rows, parts) of 0/1 for rows (``axis`` 0) or columns (1)."""
+    rows = graph.facts(node.inputs[0]).shape[1 + axis]
+    outputs = graph.facts(node.name).shape[1 + axis]
+    tap = np.arange(node.weight.shape[2 + axis])[:, None]
+    start = np.arange(rows)[None] + node.padding[axis] - tap * node.dilation[axis]
+    position, remainder = np.divmod(start, node.stride[axis])
+    found = np.zeros((*start.shape, ceil(outputs / size)))
+    inside = (remainder == 0) & (position >= 0) & (position < outputs)
+    taps, reached = np.nonzero(inside)
+    found[taps, reached, position[inside] // size] = 1
+    return found

@@ -1,0 +1,220 @@
+"""NeuroBench's metrics of a run under NeuroBench's names, from a graph, its trace and its frames.
+
+Definitions are those of the package ``neurobench`` 2.3.0 and give its numbers on the same network
+(tests/unit/test_neurobench.py). Where they differ from the exact counts of
+:mod:`neuroport.analysis.work`:
+
+* A layer's input is *binary* if it holds nothing but -1, 0 and 1, decided anew in every call, that
+  is for every step and batch: a graded stream that is sparse or small there counts as accumulates,
+  and the split depends on the size of a batch. ``work`` asks what a sender can send at all.
+* Inputs that meet in a synapse are added before they are counted: two spikes at once are one
+  multiply-accumulate, not two accumulates.
+* Pooling and normalisation are layers of their own and not counted, and what average pooling gives
+  is graded. Here both were folded into weights when the network was captured: the convolution
+  behind an average of 2x2 takes spikes, through larger kernels.
+* Relays and the copies of synapses that ``lower`` adds are counted like any synapse. For numbers to
+  be compared with those of other networks give the graph that ``quantize`` returns, without them.
+* The package adds up a layer in its weights' type: in float32 sums above 2**24 are rounded.
+
+Borders of convolutions are exact in both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.analysis.fanin import FanIn, fan_ins, own_fan_in, whole
+from neuroport.analysis.work import Sent, messages
+from neuroport.backends.reference import delayed, output, states
+from neuroport.backends.trace import Trace, is_spiking
+from neuroport.backends.walk import Starts
+from neuroport.errors import CompareError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import (
+    KIND,
+    Conv,
+    Delay,
+    Dense,
+    IntArray,
+    Lif,
+    Recurrent,
+    is_array,
+)
+
+# Bytes that hold a value on a chip: weights of 8 bits, biases of 13 and 3, thresholds of 17, decays
+# and rotations of 12, delays of 6.
+BYTES = {
+    "weight": 1,
+    "delay": 1,
+    "bias": 2,
+    "threshold": 4,
+    "current_decay": 2,
+    "voltage_decay": 2,
+    "sin": 2,
+    "cos": 2,
+}
+_BATCH = 32  # samples whose membranes are computed side by side: memory, never results
+
+
+@dataclass(frozen=True, slots=True)
+class NeuroBench:
+    """NeuroBench's complexity metrics; operations and updates are means per sample.
+
+    Attributes:
+        footprint: bytes of all weights, zeros included, and of the neurons' constants, as a chip
+            holds them (``BYTES``). The package multiplies each parameter and buffer of a torch
+            module with its element's size, 4 for float32, and leaves out states, too.
+        connection_sparsity: zero weights over all weights; a kernel counts once. The package rounds
+            to four decimals.
+        activation_sparsity: zeros over all outputs of neurons that fire, all steps and samples.
+        synaptic_operations: ``Effective_ACs`` and ``Effective_MACs``, nonzero weights that meet
+            nonzero inputs, by whether a layer's input is binary, and ``Dense``, those if no weight
+            and no input were zero.
+        membrane_updates: of leaky neurons: all at a sample's first step, then those whose membrane
+            potential changed, after resets.
+    """
+
+    footprint: int
+    connection_sparsity: float
+    activation_sparsity: float
+    synaptic_operations: dict[str, float]
+    membrane_updates: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def neurobench(
+    graph: Graph, trace: Trace, frames: npt.NDArray[Any], *, batch: int | None = None
+) -> NeuroBench:
+    """Compute NeuroBench's metrics.
+
+    Args:
+        graph: the network that was run.
+        trace: messages (T, N, *shape) of all its populations.
+        frames: (T, N, *shape), the frames of that run.
+        batch: samples that the package would be given at once; all by default.
+
+    Raises:
+        CompareError: the trace belongs to another network or to other frames, lacks messages, or is
+            not what the graph does.
+        FramesError: the frames do not fit.
+    """
+    sent = messages(graph, trace, frames)
+    samples = frames.shape[1]
+    weights = [n.weight for n in graph if isinstance(n, (Conv, Dense, Recurrent))]
+    firing = [trace[n.name] for n in graph.populations if is_spiking(KIND[type(n)])]
+    outputs = sum(array.size for array in firing)
+    return NeuroBench(
+        footprint=footprint(graph),
+        connection_sparsity=_sparsity(weights),
+        activation_sparsity=_sparsity(firing) if outputs else 0.0,
+        synaptic_operations=_operations(graph, sent, batch or samples),
+        membrane_updates=_membrane_updates(graph, sent, trace) / samples,
+    )
+
+
+def footprint(graph: Graph) -> int:
+    """Bytes of every array of the graph, zeros included."""
+    return sum(
+        BYTES[item.name] * getattr(node, item.name).size
+        for node in graph
+        for item in fields(node)
+        if is_array(item)
+    )
+
+
+def _sparsity(arrays: list[Any]) -> float:
+    nonzero = sum(int(np.count_nonzero(array)) for array in arrays)
+    return 1 - nonzero / sum(int(array.size) for array in arrays)
+
+
+def _operations(graph: Graph, sent: Sent, batch: int) -> dict[str, float]:
+    found = {"Effective_ACs": 0, "Effective_MACs": 0, "Dense": 0}
+    samples = sent[graph.input.name].shape[1]
+    for node in graph:
+        if isinstance(node, (Conv, Dense)):
+            shape = graph.facts(node.name).shape
+            fans = fan_ins(graph, node, shape, whole(shape))
+            dense = fan_ins(graph, node, shape, whole(shape), dense=True)
+            every = sum(fan.operations(np.ones((1, *fan.shape))).item() for fan in dense)
+        elif isinstance(node, Recurrent):
+            shape = graph.facts(node.name).shape
+            fans, every = [own_fan_in(node, shape, whole(shape))], node.weight.size
+        else:
+            continue
+        found["Dense"] += int(every) * graph.steps * samples
+        for first in range(0, samples, batch):
+            part = slice(first, first + batch)
+            if isinstance(node, Recurrent):
+                heard = sent[node.name][:, part].astype(np.int64)
+            else:
+                heard = _arriving(graph, sent, node.name, part)
+            for fan in fans:
+                accumulates, multiplies = _split(fan, heard)
+                found["Effective_ACs"] += accumulates
+                found["Effective_MACs"] += multiplies
+    return {name: count / samples for name, count in found.items()}
+
+
+def _split(fan: FanIn, heard: IntArray) -> tuple[int, int]:
+    """Accumulates and multiply-accumulates of one batch (T, N, *shape)."""
+    heard = delayed(heard, fan.delay, Starts(0, len(heard)))
+    binary = (np.abs(heard) <= 1).reshape(len(heard), -1).all(axis=1)
+    each = fan.operations(np.count_nonzero(heard, axis=1)).sum(axis=1)
+    return int(each[binary].sum()), int(each[~binary].sum())
+
+
+def _arriving(graph: Graph, sent: Sent, name: str, part: slice) -> IntArray:
+    """The sum of the messages into a node, (T, N, *shape), those of delays when they arrive."""
+    total: Any = 0
+    for source in graph[name].inputs:
+        node = graph[source]
+        if isinstance(node, Delay):
+            held = _arriving(graph, sent, source, part)
+            total = total + delayed(held, node.steps, Starts(0, graph.steps))
+        else:
+            total = total + sent[source][:, part].astype(np.int64)
+    return np.asarray(total)
+
+
+def _membrane_updates(graph: Graph, sent: Sent, trace: Trace) -> int:
+    """Updates over all samples, the membranes computed anew from what the trace holds."""
+    total = 0
+    starts = Starts(0, graph.steps)
+    for node in graph:
+        if not isinstance(node, (Lif, Recurrent)):
+            continue
+        for first in range(0, trace.samples, _BATCH):
+            part = slice(first, first + _BATCH)
+            current = sum(
+                output(graph[name], _arriving(graph, sent, name, part), starts)
+                for name in node.inputs
+            )
+            spikes = trace[node.name][:, part]
+            if isinstance(node, Recurrent):
+                heard = delayed(spikes.astype(np.int64), 1, starts)
+                own = Dense("own", (node.name,), node.weight)
+                current = current + output(own, heard, starts).reshape(spikes.shape)
+            lif = Lif(
+                node.name,
+                node.inputs,
+                node.threshold,
+                node.current_decay,
+                node.voltage_decay,
+                node.bias,
+            )
+            found = states(lif, np.asarray(current), starts)
+            if not np.array_equal(found["spikes"] != 0, spikes):
+                raise CompareError(
+                    f"{node.name}: the trace is not what the graph does on these messages; compare "
+                    "it with a run of the reference first"
+                )
+            after = np.where(spikes, 0, found["v"])
+            total += after[0].size + int(np.count_nonzero(after[1:] != after[:-1]))
+    return total
