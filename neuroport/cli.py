@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
     from neuroport.recipe import Recipe
+    from neuroport.targets.mapping import Mapping
+    from neuroport.targets.target import Target
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 _path = click.Path(path_type=Path)
@@ -489,15 +491,22 @@ def show(network: Path, steps: int | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("network", type=_path)
 @_target_option
-@click.option("--frames", type=_path, help="Frames on which to count what stock NetX changes.")
+@click.option("--map", "trace", type=_path, help="Trace whose messages between chips to make few.")
+@click.option("--frames", type=_path, help="Frames of that trace, or to count what NetX changes.")
 @_steps_option
 @_json_option
 def check(
-    network: Path, target: str, frames: Path | None, steps: int | None, as_json: bool
+    network: Path,
+    target: str,
+    trace: Path | None,
+    frames: Path | None,
+    steps: int | None,
+    as_json: bool,
 ) -> None:
     """List every rule of the target that NETWORK breaks, and on a chip what does not fit.
 
-    Exit 1 if a rule is broken or the network does not fit. Of a stock NetX file also what lava-dl's
+    Exit 1 if a rule is broken or the network does not fit. With --map, which chip each core's part
+    of the network goes to, and the messages between chips. Of a stock NetX file also what lava-dl's
     own reader would do wrong with it, and, with --frames, how many spikes that changes; `neuroport
     lower` writes a network that is right.
     """
@@ -512,12 +521,20 @@ def check(
 
     out = _Out(as_json)
     if is_chip(target):
-        board = load_target(target)
-        verdict = check_on_chip(read(network, steps=steps), board)
+        graph, board = read(network, steps=steps), load_target(target)
+        verdict = check_on_chip(graph, board)
+        fits = verdict.resources.fits
+        mapping = _mapped(graph, board, trace, frames) if trace is not None and fits else None
         for line in verdict.lines():
             out.line(line)
-        out.result(verdict.to_dict())
+        if trace is not None:
+            for line in mapping.lines() if mapping else ("not mapped: it does not fit",):
+                out.line(line)
+        placed = {"mapping": mapping.to_dict() if mapping else None} if trace is not None else {}
+        out.result({**verdict.to_dict(), **placed})
         sys.exit(0 if verdict else 1)
+    if trace is not None:
+        raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
     names = [rule.__name__ for rule in rules_of(target)]
     if is_stock(network):
         _check_stock(network, target, names, frames, steps, _Out(as_json))
@@ -527,6 +544,14 @@ def check(
     out.line(f"{network}: {len(found)} violations of {len(names)} rules for {target}")
     out.result({"target": target, "rules": names, "violations": [asdict(v) for v in found]})
     sys.exit(1 if found else 0)
+
+
+def _mapped(graph: Graph, board: Target, trace: Path, frames: Path | None) -> Mapping:
+    from neuroport.backends.trace import Trace
+    from neuroport.targets.mapping import map_network
+
+    data = _frames(frames, None) if frames is not None else None
+    return map_network(graph, board, Trace.load(trace), data)
 
 
 def _check_stock(
