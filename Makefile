@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers depth resources goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures zoo studies carriers depth resources mapping goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -53,6 +53,10 @@ carriers: $(READY)
 # Cores of each carrier on Loihi 2, by the fitted formulas (docs/resources.md and .json).
 resources: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.resources
+
+# Messages between chips of trained networks, mapped and in order (docs/mapping.md and .json).
+mapping: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mapping
 
 # The published depths at their published widths, from torch to a file (docs/depth.json).
 # Goes on where it was; not run at full size yet.

@@ -165,7 +165,8 @@ def map_network(
         IllegalError: the network does not fit the target: by how much, and what would mend it.
         CompareError: the trace belongs to another network or other frames, or lacks a population.
         FramesError: the frames do not fit the graph.
-        TargetError: no such target; or Mt-KaHyPar, which partitions, is not installed.
+        TargetError: no such target.
+        BackendError: Mt-KaHyPar, which partitions, is not installed.
     """
     board = target if isinstance(target, Target) else load_target(target)
     shapes = layers(graph)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.errors import TargetError
+from neuroport.errors import BackendError
 from neuroport.targets.traffic import Flow
 
 SWAPPED = 300  # tiles up to which swaps are tried, whose price grows with their square
@@ -47,7 +47,7 @@ def partition(count: int, flows: Sequence[Flow], chips: int, cores: int) -> tupl
     ``STARTS`` partitions, each improved by moves and swaps of tiles.
 
     Raises:
-        TargetError: Mt-KaHyPar is not installed.
+        BackendError: Mt-KaHyPar is not installed.
     """
     joined = _joined(flows)
     if not joined or chips < 2:
@@ -82,7 +82,7 @@ def _mtkahypar() -> tuple[Any, Any]:
     try:
         import mtkahypar
     except ImportError as error:
-        raise TargetError(
+        raise BackendError(
             "mapping a network onto chips needs mtkahypar, which is not installed; "
             "pip install 'neuroport[map]'"
         ) from error

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroport.errors import TargetError
+from neuroport.errors import BackendError
 from neuroport.targets import partition as module
 from neuroport.targets.partition import crossings, naive, partition
 from neuroport.targets.traffic import Flow
@@ -147,7 +147,7 @@ def test_without_the_partitioner_one_sentence_says_what_to_install(
 ) -> None:
     module._mtkahypar.cache_clear()
     monkeypatch.setitem(sys.modules, "mtkahypar", None)
-    with pytest.raises(TargetError, match=r"pip install 'neuroport\[map\]'"):
+    with pytest.raises(BackendError, match=r"pip install 'neuroport\[map\]'"):
         partition(4, [Flow(0, (3,), 1)], 2, 2)
     assert partition(4, [Flow(0, (3,), 1)], 1, 4) == (0, 0, 0, 0)  # one chip asks nobody
     module._mtkahypar.cache_clear()
