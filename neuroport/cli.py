@@ -416,6 +416,7 @@ def _minimize(
 @click.option("--frames", type=_path, help="Frames of the trace, to count the first synapse.")
 @click.option("--results", type=_path, help="demo.json, for accuracy, comparisons and times.")
 @click.option("--target", help="A chip or board (or its TOML) whose cores the page shows.")
+@click.option("--map", "mapped", is_flag=True, help="Show what lies on which chip, too.")
 @click.option("-o", "--out", type=_path, required=True, help="HTML page to write.")
 @_json_option
 def report(
@@ -424,6 +425,7 @@ def report(
     frames: Path | None,
     results: Path | None,
     target: str | None,
+    mapped: bool,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -435,16 +437,22 @@ def report(
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
+    from neuroport.targets.mapping import map_network
     from neuroport.targets.target import load_target
 
     board = load_target(target) if target is not None else None
+    if mapped and board is None:
+        raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
     trace = Trace.load(trace_path)
     graph = read(network, steps=trace.steps if is_stock(network) else None)
     extra = read_json(results) if results is not None else None
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
+    chips = map_network(graph, board, trace, data) if mapped and board is not None else None
     try:
-        page = write_page(graph, trace, out, results=extra, frames=data, target=board)
+        page = write_page(
+            graph, trace, out, results=extra, frames=data, target=board, mapping=chips
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if extra is None:
             raise

@@ -23,6 +23,7 @@ from neuroport.reporting.raster import PANELS, ROWS, rasters
 from neuroport.reporting.summary import accuracies, seconds, verdict
 from neuroport.reporting.wording import by, kernel
 from neuroport.targets.checking import check
+from neuroport.targets.mapping import Mapping as OnChips
 from neuroport.targets.target import Target
 
 
@@ -34,6 +35,7 @@ def report(
     results: Mapping[str, Any] | None = None,
     frames: npt.NDArray[Any] | None = None,
     target: Target | None = None,
+    mapping: OnChips | None = None,
 ) -> Path:
     """Write a self-contained HTML page about one run of a network, atomically.
 
@@ -45,6 +47,7 @@ def report(
             ``comparisons``, ``seconds``, ``versions``, ``graph``; every key is optional.
         frames: the frames (T, N, *shape) of that run, so that the synapse of the input is counted.
         target: a chip or board whose cores the page shows, by how full they would be.
+        mapping: of that target: which chip holds which core, and the messages between chips.
 
     Raises:
         CompareError: the trace belongs to another network, or to other frames.
@@ -60,6 +63,7 @@ def report(
         drawing=drawing(graph),
         chip=check(graph, target) if target is not None else None,
         cores=cores,
+        mapping=mapping,
         facts=_facts(graph, found),
         rasters=rasters(trace),
         spiking=[name for name, kind in trace.kinds.items() if is_spiking(kind)],

@@ -80,9 +80,18 @@ class Mapping:
         return sum(self.links.values())
 
     @property
-    def busiest(self) -> tuple[Link, float] | None:
-        """The link with the most messages, None where no message leaves its chip."""
-        return max(self.links.items(), key=lambda item: item[1], default=None)
+    def busiest_links(self) -> list[tuple[Link, float]]:
+        """All links that carry a message, the busiest first."""
+        return sorted(self.links.items(), key=lambda item: -item[1])
+
+    @property
+    def summary(self) -> str:
+        """One line: cores, chips, messages between them, and what chips filled in order have."""
+        share = f" ({self.messages / self.naive:.0%})" if self.naive else ""
+        return (
+            f"{len(self.tiles):,} cores on {self.used} chips of {self.cores}: {self.messages:,.1f} "
+            f"messages between chips per sample; {self.naive:,.1f} if filled in order{share}"
+        )
 
     @property
     def used(self) -> int:
@@ -91,17 +100,13 @@ class Mapping:
 
     def lines(self) -> Iterator[str]:
         """For a terminal: the sums, each link, the host, what each chip holds."""
-        share = f" ({self.messages / self.naive:.0%})" if self.naive else ""
-        yield (
-            f"{len(self.tiles):,} cores on {self.used} chips of {self.cores}: {self.messages:,.1f} "
-            f"messages between chips per sample; {self.naive:,.1f} if filled in order{share}"
-        )
+        yield self.summary
         yield (
             f"{self.copies:,.1f} if every destination core needs its own; "
             f"{self.between_cores:,.1f} between cores in all; the busiest cores send "
             f"{max(self.sent):,.1f} and receive {max(self.received):,.1f}"
         )
-        for (here, there), count in sorted(self.links.items(), key=lambda item: -item[1]):
+        for (here, there), count in self.busiest_links:
             yield f"chip {here} -> chip {there}: {count:,.1f}"
         if self.host is None:
             yield "host: not counted, for want of the frames"

@@ -172,6 +172,13 @@ def test_check_maps_a_network_on_the_chips_of_a_board(
     assert found["messages"] == sum(link["messages"] for link in found["links"])
     assert found["host"] is None
     assert "mapping" not in told(called(*command[:4], "--json", cwd=tmp_path))
+    command = ("report", lowered, "--trace", "run.trace", "--map", "-o", "page.html")
+    done = called(*command, "--target", "pair.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "messages between chips per sample" in (tmp_path / "page.html").read_text()
+    done = called(*command, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--map needs the chips of a --target" in done.stderr
 
 
 def test_a_map_is_refused_without_chips_or_with_another_trace(

@@ -51,7 +51,7 @@ def test_links_count_a_message_once_per_chip_and_copies_once_per_core() -> None:
     # 0 -> 1, 2, 3: one message to chip 1, three copies; 2 -> 0; 4 -> 3; 0 -> 4 stays on its chip
     assert found.links == {(0, 1): (8 + 20) / 2, (1, 0): 6 / 2}
     assert found.messages == 17
-    assert found.busiest == ((0, 1), 14)
+    assert found.busiest_links[0] == ((0, 1), 14)
     assert found.copies == (3 * 8 + 6 + 20) / 2
     assert found.between_cores == (3 * 8 + 2 + 6 + 20) / 2
     assert found.sent == ((3 * 8 + 2) / 2, 0, 6 / 2, 0, 20 / 2)
@@ -64,7 +64,7 @@ def test_links_count_a_message_once_per_chip_and_copies_once_per_core() -> None:
 
 def test_one_chip_has_no_links_and_frames_that_are_not_given_are_not_zero() -> None:
     found = mapping_of(by_hand(frames=False), (0,) * 5, board(1, 5))
-    assert (found.links, found.messages, found.copies, found.busiest) == ({}, 0, 0, None)
+    assert (found.links, found.messages, found.copies, found.busiest_links) == ({}, 0, 0, [])
     assert found.between_cores == 26
     assert found.host is None
     told = list(found.lines())
