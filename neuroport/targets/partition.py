@@ -8,23 +8,22 @@ The partitioner balances; that no chip holds more cores than it has is made cert
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from neuroport import apart
 from neuroport.errors import BackendError
+from neuroport.targets.polish import Chips, Edge, Search
 from neuroport.targets.traffic import Flow
 
-SWAPPED = 300  # tiles up to which swaps are tried, whose price grows with their square
-UPHILL = 20  # steps that a walk goes on without a better placement
 HEAVIEST = 1 << 29  # Mt-KaHyPar's sums of weights are integers of 32 bits
 STARTS = 4  # orders of the tiles in which the partitioner sees them
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Chips = npt.NDArray[np.int64]
+SECONDS, MEMORY = 600.0, 8 << 30  # of the partitioner's child: CPU time and bytes
 
 
 def naive(count: int, cores: int) -> Chips:
@@ -49,17 +48,17 @@ def partition(count: int, flows: Sequence[Flow], chips: int, cores: int) -> tupl
     Raises:
         BackendError: Mt-KaHyPar is not installed.
     """
-    joined = _joined(flows)
-    if not joined or chips < 2:
+    joint = edges(flows)
+    if not joint or chips < 2:
         return tuple(naive(count, cores).tolist())
-    search = _Search(count, joined, chips, cores)
-    starts = [naive(count, cores), *(_solve(count, joined, chips, cores, s) for s in range(STARTS))]
+    search = Search(count, joint, chips, cores)
+    starts = [naive(count, cores), *_solved(count, joint, chips, cores)]
     found = [search.polish(search.repair(start)) for start in starts]
     best = min(found, key=lambda each: crossings(flows, each))
     return tuple(_renumbered(best).tolist())
 
 
-def _joined(flows: Sequence[Flow]) -> list[tuple[tuple[int, ...], int]]:
+def edges(flows: Sequence[Flow]) -> list[Edge]:
     """Sets of two tiles or more that messages join, and how many."""
     found: dict[tuple[int, ...], int] = {}
     for flow in flows:
@@ -76,22 +75,39 @@ def _renumbered(chips: Chips) -> Chips:
     return np.array([numbers[int(chip)] for chip in chips])
 
 
-@lru_cache(maxsize=1)
-def _mtkahypar() -> tuple[Any, Any]:
-    """The module and its one initializer; one thread, so that a result does not depend on them."""
-    try:
-        import mtkahypar
-    except ImportError as error:
+def _solved(count: int, joint: Sequence[Edge], chips: int, cores: int) -> list[Chips]:
+    """``STARTS`` partitions, from a child: a crash of the partitioner must not be ours."""
+    if find_spec("mtkahypar") is None:
         raise BackendError(
             "mapping a network onto chips needs mtkahypar, which is not installed; "
             "pip install 'neuroport[map]'"
-        ) from error
+        )
+
+    def work() -> list[Chips]:
+        return [_solve(count, joint, chips, cores, seed) for seed in range(STARTS)]
+
+    if not apart.AVAILABLE:
+        return work()
+    try:
+        return list(apart.call(work, seconds=SECONDS, memory=MEMORY))
+    except apart.LostError:
+        warnings.warn(
+            "Mt-KaHyPar crashed or took too long; chips filled in order are improved instead",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return []
+
+
+@lru_cache(maxsize=1)
+def _mtkahypar() -> tuple[Any, Any]:
+    """The module and its one initializer; one thread, so that a result does not depend on them."""
+    import mtkahypar
+
     return mtkahypar, mtkahypar.initialize(1)
 
 
-def _solve(
-    count: int, joined: Sequence[tuple[tuple[int, ...], int]], chips: int, cores: int, seed: int
-) -> Chips:
+def _solve(count: int, joint: Sequence[Edge], chips: int, cores: int, seed: int) -> Chips:
     """One partition; the deterministic presets know no seed, so the order of the tiles varies."""
     module, make = _mtkahypar()
     order = np.random.default_rng(seed).permutation(count) if seed else np.arange(count)
@@ -100,97 +116,9 @@ def _solve(
     imbalance = (cores + 0.5) / -(-count // chips) - 1
     context.set_partitioning_parameters(chips, imbalance, module.Objective.KM1)
     context.logging = False
-    edges = [order[list(pins)].tolist() for pins, _ in joined]
-    scale = -(-chips * sum(weight for _, weight in joined) // HEAVIEST)
-    weights = [-(-weight // scale) for _, weight in joined]
-    graph = make.create_hypergraph(context, count, len(edges), edges, [1] * count, weights)
+    pins = [order[list(tiles)].tolist() for tiles, _ in joint]
+    scale = -(-chips * sum(weight for _, weight in joint) // HEAVIEST)
+    weights = [-(-weight // scale) for _, weight in joint]
+    graph = make.create_hypergraph(context, count, len(pins), pins, [1] * count, weights)
     blocks: Chips = np.array(graph.partition(context).get_partition(), np.int64)
     return np.asarray(blocks[order])
-
-
-class _Search:
-    """Moves and swaps of tiles, priced exactly.
-
-    ``member`` is (tiles, edges) 0/1. What a move costs: the weight of the tile's edges that are not
-    on the new chip yet, less that of those that have no other tile on the old one.
-    """
-
-    def __init__(
-        self, count: int, joined: Sequence[tuple[tuple[int, ...], int]], chips: int, cores: int
-    ) -> None:
-        self.chips, self.cores = chips, cores
-        self.weight = np.array([weight for _, weight in joined], np.float64)
-        self.member = np.zeros((count, len(joined)))
-        for edge, (pins, _) in enumerate(joined):
-            self.member[list(pins), edge] = 1
-
-    def repair(self, placed: Chips) -> Chips:
-        """No chip holds more than it can: the cheapest moves from chips that do."""
-        placed = placed.copy()
-        while True:
-            fill = np.bincount(placed, minlength=self.chips)
-            over = fill[placed] > self.cores
-            if not over.any():
-                return placed
-            cost, _ = self._moves(placed)
-            cost[~over] = np.inf
-            cost[:, fill >= self.cores] = np.inf
-            tile, chip = np.unravel_index(int(cost.argmin()), cost.shape)
-            placed[tile] = chip
-
-    def polish(self, placed: Chips) -> Chips:
-        """Passes of moves and swaps, as long as a pass helps."""
-        while True:
-            better = self._passed(placed)
-            if better is None:
-                return placed
-            placed = better
-
-    def _passed(self, placed: Chips) -> Chips | None:
-        """The best placement on a walk of best moves and swaps, each tile once; None: none helps.
-
-        The walk goes uphill, too, ``UPHILL`` steps at most (Kernighan and Lin's method).
-        """
-        placed, best = placed.copy(), None
-        free = np.ones(len(placed), np.bool_)
-        total = least = 0.0
-        uphill = 0
-        while uphill < UPHILL:
-            cost, alone = self._moves(placed)
-            swaps = self._swaps(placed, cost, alone, free)
-            cost[:, np.bincount(placed, minlength=self.chips) >= self.cores] = np.inf
-            cost[np.arange(len(placed)), placed] = np.inf
-            cost[~free] = np.inf
-            tile, chip = np.unravel_index(int(cost.argmin()), cost.shape)
-            one, other = np.unravel_index(int(swaps.argmin()), swaps.shape)
-            step = min(cost[tile, chip], swaps[one, other])
-            if np.isinf(step):
-                break
-            if step == cost[tile, chip]:
-                placed[tile] = chip
-                free[tile] = False
-            else:
-                placed[[one, other]] = placed[[other, one]]
-                free[[one, other]] = False
-            total, uphill = total + step, uphill + 1
-            if total < least:
-                least, best, uphill = total, placed.copy(), 0
-        return best
-
-    def _swaps(self, placed: Chips, cost: Floats, alone: Floats, free: Bools) -> Floats:
-        """Cost (tiles, tiles) of each swap of tiles that are free."""
-        if len(placed) > SWAPPED:
-            return np.full((1, 1), np.inf)
-        to = cost[:, placed]  # (tile, other): the tile goes where the other one is
-        both = alone @ self.member.T  # an edge that holds both leaves neither chip
-        swaps = to + to.T + both + both.T
-        swaps[(placed[:, None] == placed) | ~free | ~free[:, None]] = np.inf
-        return np.asarray(swaps)
-
-    def _moves(self, placed: Chips) -> tuple[Floats, Floats]:
-        """Cost (tiles, chips) of each move, and the weight (tiles, edges) that leaves a chip."""
-        pins = np.zeros((self.chips, self.member.shape[1]))
-        np.add.at(pins, placed, self.member)
-        alone = self.member * (pins[placed] == 1) * self.weight
-        new = self.member @ ((pins == 0) * self.weight).T
-        return new - alone.sum(axis=1)[:, None], alone

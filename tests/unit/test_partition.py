@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from neuroport.errors import BackendError
 from neuroport.targets import partition as module
-from neuroport.targets.partition import crossings, naive, partition
+from neuroport.targets.partition import crossings, edges, naive, partition
+from neuroport.targets.polish import Search
 from neuroport.targets.traffic import Flow
 
 needs_solver = pytest.mark.skipif(
@@ -98,8 +99,8 @@ def test_it_is_never_worse_than_in_order_and_no_chip_is_too_small(
 def test_polishing_ends_where_no_move_and_no_swap_helps(seed: int, count: int, cores: int) -> None:
     flows = random_flows(seed, count)
     chips = -(-count // cores)
-    joined = module._joined(flows)
-    placed = module._Search(count, joined, chips, cores).polish(naive(count, cores)).tolist()
+    joint = edges(flows)
+    placed = Search(count, joint, chips, cores).polish(naive(count, cores)).tolist()
     least = crossings(flows, placed)
     assert least <= crossings(flows, naive(count, cores))
     for tile, chip in itertools.product(range(count), range(chips)):
@@ -122,8 +123,8 @@ def test_more_messages_than_32_bits_count_are_partitioned_like_few() -> None:
 
 def test_a_chip_that_holds_too_much_gives_away_the_tile_that_costs_least() -> None:
     # all on chip 0 but the last; 2 is tied to 3, which has moved already
-    joined = module._joined([Flow(0, (1,), 9), Flow(2, (3,), 5)])
-    repaired = module._Search(4, joined, 2, 2).repair(np.array([0, 0, 0, 1]))
+    joint = edges([Flow(0, (1,), 9), Flow(2, (3,), 5)])
+    repaired = Search(4, joint, 2, 2).repair(np.array([0, 0, 0, 1]))
     assert repaired.tolist() == [0, 0, 1, 1]
 
 
@@ -145,9 +146,17 @@ def test_the_same_network_is_placed_alike_in_every_process() -> None:
 def test_without_the_partitioner_one_sentence_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module._mtkahypar.cache_clear()
     monkeypatch.setitem(sys.modules, "mtkahypar", None)
     with pytest.raises(BackendError, match=r"pip install 'neuroport\[map\]'"):
         partition(4, [Flow(0, (3,), 1)], 2, 2)
     assert partition(4, [Flow(0, (3,), 1)], 1, 4) == (0, 0, 0, 0)  # one chip asks nobody
-    module._mtkahypar.cache_clear()
+
+
+def test_a_partitioner_that_crashes_is_told_and_the_result_is_still_no_worse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("mtkahypar", reason="pip install 'neuroport[map]'")
+    flows = [Flow(0, (2,), 10), Flow(1, (3,), 10), Flow(1, (2, 3), 1)]
+    monkeypatch.setattr(module, "_solve", lambda *_: os.abort())
+    with pytest.warns(RuntimeWarning, match="Mt-KaHyPar crashed"):
+        assert partition(4, flows, 2, 2) == (0, 1, 0, 1)
