@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers depth resources energy bench goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures zoo studies carriers depth resources mapping energy bench goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -57,6 +57,10 @@ resources: $(READY)
 # Work, energy and time of the trained networks, counted on their frames (docs/energy.md and .json).
 energy: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.energy
+
+# Messages between chips of trained networks, mapped and in order (docs/mapping.md and .json).
+mapping: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mapping
 
 # The published depths at their published widths, from torch to a file (docs/depth.json).
 # Goes on where it was; not run at full size yet.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from neuroport.recipe import Recipe, load_recipe
     from neuroport.reporting.html import report
     from neuroport.targets.lowering import lower
+    from neuroport.targets.mapping import Mapping, map_network
     from neuroport.training.checkpoint import load
     from neuroport.training.fit import fit
 
@@ -49,11 +50,13 @@ _HOME = {
     "statistics": "neuroport.analysis.statistics",
     "energy": "neuroport.analysis.energy",
     "neurobench": "neuroport.analysis.neurobench",
+    "map_network": "neuroport.targets.mapping",
     "report": "neuroport.reporting.html",
     "Graph": "neuroport.graph.graph",
     "Trace": "neuroport.backends.trace",
     "Comparison": "neuroport.analysis.compare",
     "Minimized": "neuroport.analysis.minimized",
+    "Mapping": "neuroport.targets.mapping",
     "NeuroportError": "neuroport.errors",
 }
 
@@ -74,11 +77,13 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "statistics",
     "energy",
     "neurobench",
+    "map_network",
     "report",
     "Graph",
     "Trace",
     "Comparison",
     "Minimized",
+    "Mapping",
     "NeuroportError",
 ]
 

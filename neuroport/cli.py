@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
     from neuroport.recipe import Recipe
+    from neuroport.targets.mapping import Mapping
+    from neuroport.targets.target import Target
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 _path = click.Path(path_type=Path)
@@ -414,6 +416,7 @@ def _minimize(
 @click.option("--frames", type=_path, help="Frames of the trace, to count the first synapse.")
 @click.option("--results", type=_path, help="demo.json, for accuracy, comparisons and times.")
 @click.option("--target", help="A chip or board (or its TOML): its cores, and energy and time.")
+@click.option("--map", "mapped", is_flag=True, help="Show what lies on which chip, too.")
 @click.option("-o", "--out", type=_path, required=True, help="HTML page to write.")
 @_json_option
 def report(
@@ -422,11 +425,13 @@ def report(
     frames: Path | None,
     results: Path | None,
     target: str | None,
+    mapped: bool,
     out: Path,
     as_json: bool,
 ) -> None:
     """Draw NETWORK and its activity as one self-contained HTML page, and a table."""
     from neuroport.analysis.energy import energy_or_why
+    from neuroport.analysis.estimates import Routes
     from neuroport.analysis.statistics import statistics
     from neuroport.backends.base import load_frames
     from neuroport.backends.trace import Trace
@@ -434,17 +439,31 @@ def report(
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
+    from neuroport.targets.mapping import map_network
     from neuroport.targets.target import load_target
 
     board = load_target(target) if target is not None else None
+    if mapped and board is None:
+        raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
     trace = Trace.load(trace_path)
     graph = read(network, steps=trace.steps if is_stock(network) else None)
     extra = read_json(results) if results is not None else None
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
-    cost = energy_or_why(graph, trace, data, board) if board is not None else None
+    chips = map_network(graph, board, trace, data) if mapped and board is not None else None
+    routes = Routes(inter_chip=chips.messages) if chips is not None else None
+    cost = energy_or_why(graph, trace, data, board, routes) if board is not None else None
     try:
-        page = write_page(graph, trace, out, results=extra, frames=data, target=board, energy=cost)
+        page = write_page(
+            graph,
+            trace,
+            out,
+            results=extra,
+            frames=data,
+            target=board,
+            energy=cost,
+            mapping=chips,
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if extra is None:
             raise
@@ -494,15 +513,22 @@ def show(network: Path, steps: int | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("network", type=_path)
 @_target_option
-@click.option("--frames", type=_path, help="Frames on which to count what stock NetX changes.")
+@click.option("--map", "trace", type=_path, help="Trace whose messages between chips to make few.")
+@click.option("--frames", type=_path, help="Frames of that trace, or to count what NetX changes.")
 @_steps_option
 @_json_option
 def check(
-    network: Path, target: str, frames: Path | None, steps: int | None, as_json: bool
+    network: Path,
+    target: str,
+    trace: Path | None,
+    frames: Path | None,
+    steps: int | None,
+    as_json: bool,
 ) -> None:
     """List every rule of the target that NETWORK breaks, and on a chip what does not fit.
 
-    Exit 1 if a rule is broken or the network does not fit. Of a stock NetX file also what lava-dl's
+    Exit 1 if a rule is broken or the network does not fit. With --map, which chip each core's part
+    of the network goes to, and the messages between chips. Of a stock NetX file also what lava-dl's
     own reader would do wrong with it, and, with --frames, how many spikes that changes; `neuroport
     lower` writes a network that is right.
     """
@@ -517,12 +543,20 @@ def check(
 
     out = _Out(as_json)
     if is_chip(target):
-        board = load_target(target)
-        verdict = check_on_chip(read(network, steps=steps), board)
+        graph, board = read(network, steps=steps), load_target(target)
+        verdict = check_on_chip(graph, board)
+        fits = verdict.resources.fits
+        mapping = _mapped(graph, board, trace, frames) if trace is not None and fits else None
         for line in verdict.lines():
             out.line(line)
-        out.result(verdict.to_dict())
+        if trace is not None:
+            for line in mapping.lines() if mapping else ("not mapped: it does not fit",):
+                out.line(line)
+        placed = {"mapping": mapping.to_dict() if mapping else None} if trace is not None else {}
+        out.result({**verdict.to_dict(), **placed})
         sys.exit(0 if verdict else 1)
+    if trace is not None:
+        raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
     names = [rule.__name__ for rule in rules_of(target)]
     if is_stock(network):
         _check_stock(network, target, names, frames, steps, _Out(as_json))
@@ -532,6 +566,14 @@ def check(
     out.line(f"{network}: {len(found)} violations of {len(names)} rules for {target}")
     out.result({"target": target, "rules": names, "violations": [asdict(v) for v in found]})
     sys.exit(1 if found else 0)
+
+
+def _mapped(graph: Graph, board: Target, trace: Path, frames: Path | None) -> Mapping:
+    from neuroport.backends.trace import Trace
+    from neuroport.targets.mapping import map_network
+
+    data = _frames(frames, None) if frames is not None else None
+    return map_network(graph, board, Trace.load(trace), data)
 
 
 def _check_stock(

@@ -140,7 +140,11 @@ def energy(
 
 
 def energy_or_why(
-    graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None, target: Target
+    graph: Graph,
+    trace: Trace,
+    frames: npt.NDArray[Any] | None,
+    target: Target,
+    routes: Routes | None = None,
 ) -> Energy | str:
     """:func:`energy` for a report, or a sentence why the run does not tell it.
 
@@ -150,7 +154,7 @@ def energy_or_why(
     if frames is None:
         return "the frames of the run are needed to count its work; give them (--frames)"
     try:
-        return energy(graph, trace, frames, target=target)
+        return energy(graph, trace, frames, target=target, routes=routes)
     except CompareError as error:
         return error.message
 

@@ -37,11 +37,13 @@ _NJ = 1e-3  # of a picojoule
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """What a placement adds, means per sample: hops between tiles, messages between chips."""
+    """What a placement adds, means per sample: messages between chips, as
+    :attr:`neuroport.targets.mapping.Mapping.messages` counts them, and hops, where they are known.
+    """
 
-    east_west: float
-    north_south: float
     inter_chip: float
+    east_west: float | None = None
+    north_south: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ def _loihi1(counted: Work, routes: Routes | None) -> Estimate:
     remarks = []
     if routes is None:
         remarks.append(f"hops: {UNPLACED}")
+    elif routes.east_west is None or routes.north_south is None:
+        remarks.append("hops: unknown, and not counted")
     else:
         energy_pj += cost("hop_east_west_pj") * routes.east_west
         energy_pj += cost("hop_north_south_pj") * routes.north_south

@@ -1,16 +1,18 @@
 """The cores of a network on a chip as an inline SVG, coloured by how full they are.
 
-Populations fill the chips in the order of the network; which core is which is not a placement, and
-nothing was run on hardware.
+Without a mapping, populations fill the chips in the order of the network. Which core of a chip is
+which is no placement either way, and nothing was run on hardware.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from math import ceil
 
 from markupsafe import Markup
 
 from neuroport.reporting.svg import child, markup, picture
+from neuroport.targets.mapping import Mapping
 from neuroport.targets.resources import TITLES, Resources
 
 SIDE, GAP, TOP = 13, 3, 20  # CSS pixels
@@ -18,7 +20,7 @@ ACROSS = 4  # chips in a row
 CHIPS = 16  # drawn; the rest is counted
 
 
-def cores(found: Resources) -> Markup:
+def cores(found: Resources, mapping: Mapping | None = None) -> Markup:
     """``<svg>`` of the chips: a square per core, dark where it is full; relays in their colour."""
     per_chip = found.target["cores"]
     columns = ceil(per_chip**0.5)
@@ -40,6 +42,7 @@ def cores(found: Resources) -> Markup:
         for core in range(per_chip):
             x, y = corner(chip, core)
             child(svg, "rect", x=x, y=y, width=SIDE, height=SIDE, class_="field")
+    places = _places(found, mapping)
     index = 0
     for placed in found.placed:
         group = child(svg, "g", class_="relay-core" if placed.layer.kind == "relay" else "core")
@@ -51,8 +54,22 @@ def cores(found: Resources) -> Markup:
             f"full, bound by {TITLES[placed.binding]}",
         )
         shade = max(0.12, min(1.0, placed.fraction))
-        for core in range(index, min(index + placed.cores, chips * per_chip)):
-            x, y = corner(core // per_chip, core % per_chip)
-            child(group, "rect", x=x, y=y, width=SIDE, height=SIDE, fill_opacity=shade)
+        for chip, core in places[index : index + placed.cores]:
+            if chip < chips:
+                x, y = corner(chip, core)
+                child(group, "rect", x=x, y=y, width=SIDE, height=SIDE, fill_opacity=shade)
         index += placed.cores
     return markup(svg)
+
+
+def _places(found: Resources, mapping: Mapping | None) -> list[tuple[int, int]]:
+    """Chip of each core in use, and its number there."""
+    per_chip = found.target["cores"]
+    if mapping is None:
+        return [divmod(index, per_chip) for index in range(found.cores)]
+    filled: Counter[int] = Counter()
+    places = []
+    for chip in mapping.chips:
+        places.append((chip, filled[chip]))
+        filled[chip] += 1
+    return places

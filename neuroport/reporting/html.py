@@ -24,6 +24,7 @@ from neuroport.reporting.raster import PANELS, ROWS, rasters
 from neuroport.reporting.summary import accuracies, seconds, verdict
 from neuroport.reporting.wording import by, kernel
 from neuroport.targets.checking import check
+from neuroport.targets.mapping import Mapping as OnChips
 from neuroport.targets.target import Target
 
 
@@ -36,6 +37,7 @@ def report(
     frames: npt.NDArray[Any] | None = None,
     target: Target | None = None,
     energy: Energy | str | None = None,
+    mapping: OnChips | None = None,
 ) -> Path:
     """Write a self-contained HTML page about one run of a network, atomically.
 
@@ -49,6 +51,7 @@ def report(
         target: a chip or board whose cores the page shows, by how full they would be, and for
             which energy and time are estimated.
         energy: what was estimated, or why nothing could be, where the caller knows already.
+        mapping: of that target: which chip holds which core, and the messages between chips.
 
     Raises:
         CompareError: the trace belongs to another network, or to other frames.
@@ -68,6 +71,7 @@ def report(
         chip=check(graph, target) if target is not None else None,
         cores=cores,
         energy=energy,
+        mapping=mapping,
         facts=_facts(graph, found),
         rasters=rasters(trace),
         spiking=[name for name, kind in trace.kinds.items() if is_spiking(kind)],

@@ -94,7 +94,7 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
         for name in node.inputs:
             synapse = nodes[name]
             assert isinstance(synapse, (Conv, Dense))
-            sources = [found for source in synapse.inputs for found in _sources(nodes, source)]
+            sources = [found for source in synapse.inputs for found in sources_of(nodes, source)]
             for source in sources:
                 readers[source.name].append((node.name, KIND[type(synapse)]))
             outside = any(isinstance(source, Input) for source in sources)
@@ -131,12 +131,12 @@ def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -
     return {name: 1 if name in relays else number[key] for name, key in keys.items()}
 
 
-def _sources(nodes: dict[str, Node], name: str) -> list[Node]:
+def sources_of(nodes: dict[str, Node], name: str) -> list[Node]:
     """The populations or inputs behind a delay, which is part of a synapse on a chip."""
     node = nodes[name]
     if not isinstance(node, Delay):
         return [node]
-    return [found for source in node.inputs for found in _sources(nodes, source)]
+    return [found for source in node.inputs for found in sources_of(nodes, source)]
 
 
 def _arriving(synapse: Conv | Dense, copies: int, spread: int, outside: bool) -> Arriving:

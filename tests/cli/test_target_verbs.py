@@ -174,3 +174,54 @@ def test_a_report_for_a_target_tells_energy_and_time_with_labels(
     without = called(*asked, cwd=tmp_path)
     assert without.returncode == 0, without.stderr
     assert "energy and time: the frames of the run are needed" in without.stdout
+
+
+def test_check_maps_a_network_on_the_chips_of_a_board(
+    called: Neuroport, lowered: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("mtkahypar", reason="pip install 'neuroport[map]'")
+    frames = np.ones((3, 2, 2, 6, 6), np.int64)
+    np.save(tmp_path / "frames.npy", frames)
+    done = called("run", lowered, "--frames", "frames.npy", "-o", "run.trace", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "pair.toml").write_text(
+        SMALL + '[chips]\nvalue = 4\nsource = "t"\nconfidence = "seen"\n'
+    )
+    command = ("check", lowered, "--target", "pair.toml", "--map", "run.trace")
+    done = called(*command, "--frames", "frames.npy", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "messages between chips per sample" in done.stdout
+    assert "hops are unknown" in done.stdout
+    found = told(called(*command, "--json", cwd=tmp_path))["mapping"]
+    assert found["chips"] == 2
+    assert found["messages"] <= found["naive"]
+    assert found["messages"] == sum(link["messages"] for link in found["links"])
+    assert found["host"] is None
+    assert "mapping" not in told(called(*command[:4], "--json", cwd=tmp_path))
+    command = ("report", lowered, "--trace", "run.trace", "--map", "-o", "page.html")
+    done = called(*command, "--target", "pair.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "messages between chips per sample" in (tmp_path / "page.html").read_text()
+    done = called(*command, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--map needs the chips of a --target" in done.stderr
+
+
+def test_a_map_is_refused_without_chips_or_with_another_trace(
+    called: Neuroport, lowered: Path, network: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "frames.npy", np.ones((3, 1, 2, 6, 6), np.int64))
+    called("run", network, "--frames", "frames.npy", "-o", "other.trace", cwd=tmp_path)
+    done = called("check", lowered, "--map", "other.trace", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--map needs the chips of a --target" in done.stderr
+    arguments = ("--target", "loihi2", "--map", "other.trace")
+    done = called("check", lowered, *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "run this one" in done.stderr
+    assert done.stdout == ""
+    (tmp_path / "small.toml").write_text(SMALL)
+    arguments = ("--target", "small.toml", "--map", "other.trace")
+    done = called("check", lowered, *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "not mapped: it does not fit" in done.stdout

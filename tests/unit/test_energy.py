@@ -38,7 +38,10 @@ from neuroport.graph.node import (
     Relay,
     SigmaDelta,
 )
+from neuroport.targets.mapping import mapping_of
+from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, Value, load_target
+from neuroport.targets.traffic import measure
 from tests.unit.test_statistics import frames as residual_frames
 from tests.unit.test_statistics import residual, sparse, without
 
@@ -92,13 +95,32 @@ def test_estimates_of_the_dense_network_are_those_sums() -> None:
 
 def test_a_placement_adds_its_hops_to_loihi_1_and_tells_messages_between_chips() -> None:
     graph, given = two_to_three()
-    bare, placed = ran(graph, given), ran(graph, given, routes=Routes(5, 7, 2))
+    bare, placed = ran(graph, given), ran(graph, given, routes=Routes(2, 5, 7))
     added = placed.estimates["loihi1_nj"].value - bare.estimates["loihi1_nj"].value
     assert added == pytest.approx((3.0 * 5 + 4.0 * 7) / 1000)
     assert ("messages between chips", "2", "") in list(placed.counts())
     assert ("messages between chips", "", UNPLACED) in list(bare.counts())
     assert UNPLACED in str(bare.estimates["loihi1_nj"])
     assert UNPLACED not in str(placed)
+
+
+def test_messages_between_chips_alone_leave_the_hops_unknown() -> None:
+    graph, given = two_to_three()
+    bare, placed = ran(graph, given), ran(graph, given, routes=Routes(2))
+    assert placed.estimates["loihi1_nj"].value == bare.estimates["loihi1_nj"].value
+    assert "hops: unknown, and not counted" in str(placed)
+
+
+def test_messages_between_cores_are_those_that_a_mapping_counts() -> None:
+    graph = port.read("models/ms_resnet8_mnist/network.net")
+    frames = np.load("models/ms_resnet8_mnist/frames.npy")[:, :2]
+    trace = port.run(graph, frames)
+    board = load_target("loihi2")
+    counted = energy(graph, trace, frames, target=board).cores
+    traffic = measure(graph, resources(graph, board), trace, frames)
+    mapping = mapping_of(traffic, [0] * len(traffic.tiles), board)
+    assert counted is not None
+    assert counted.between == mapping.between_cores > 1000
 
 
 def bordered(bits: int) -> tuple[Graph, np.ndarray]:
@@ -339,7 +361,7 @@ def test_no_energy_of_loihi_2_is_made_from_that_of_loihi_1() -> None:
 
 
 def test_the_whole_becomes_json() -> None:
-    found = ran(*shortcut(), target="oheo-gulch", routes=Routes(1, 1, 0))
+    found = ran(*shortcut(), target="oheo-gulch", routes=Routes(0, 1, 1))
     stored = json.loads(json.dumps(found.to_dict()))
     assert stored["work"]["shortcut_multiplies"] == 3
     assert stored["cores"]["target"] == "oheo-gulch"

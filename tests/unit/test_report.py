@@ -432,6 +432,35 @@ def test_a_target_adds_energy_and_time_with_what_they_are_and_are_not(tmp_path: 
     assert "Not told: the frames of the run are needed" in bare
 
 
+def test_a_mapping_puts_cores_on_their_chips_and_lists_the_busiest_links(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from neuroport.reporting.cores import cores
+    from neuroport.targets.mapping import mapping_of
+    from neuroport.targets.resources import resources
+    from neuroport.targets.target import Value, load_target
+    from neuroport.targets.traffic import measure
+
+    chip = load_target("loihi2")
+    few = {"cores": Value(4, "test", "seen"), "chips": Value(9, "test", "seen")}
+    board = replace(chip, values={**chip.values, **few})
+    graph, trace = run()
+    found = resources(graph, board)
+    chips = [n % 2 for n in range(found.cores)]  # a population on chip 0, the next on chip 1
+    assert found.chips == 2
+    mapping = mapping_of(measure(graph, found, trace), chips, board)
+    svg = ElementTree.fromstring(cores(found, mapping))
+    across = [float(rect.get("x", "nan")) for rect in svg.findall("g/rect")]
+    border = float(svg.findall("rect")[4].get("x", "nan"))  # of the second chip's cores
+    assert [x >= border for x in across] == [bool(n) for n in chips]
+    assert len({(r.get("x"), r.get("y")) for r in svg.findall("g/rect")}) == found.cores
+    shown = words(page(tmp_path, target=board, mapping=mapping))
+    assert mapping.summary in shown
+    (here, there), count = mapping.busiest_links[0]
+    assert f"chip {here} to chip {there} {count:,.1f}" in shown
+    assert "hops are unknown" in shown
+
+
 def test_cores_of_many_chips_are_drawn_up_to_sixteen_chips() -> None:
     from dataclasses import replace
 

@@ -1,0 +1,230 @@
+"""A network on the chips of a target, with the fewest messages between chips on a real run.
+
+Two counts of what passes between chips, and why:
+
+* ``messages``: once per destination *chip*. What is minimized. Loihi 2 is described as able to
+  spread a message among the cores of the chip at which it arrives (Intel's technology brief,
+  recalled, not read again for this).
+* ``copies``: once per destination *core* on another chip, as a network that knows unicast only
+  sends them; Loihi 1's is described so.
+
+Where on a chip a core lies, and where on a board a chip, is decided by the compiler and unknown
+here: so are hops. Nothing was run on hardware.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+
+from neuroport.backends.trace import Trace
+from neuroport.errors import IllegalError
+from neuroport.graph.graph import Graph
+from neuroport.targets.changes import changes, shortfall
+from neuroport.targets.layers import layers
+from neuroport.targets.partition import crossings, naive, partition
+from neuroport.targets.resources import resources
+from neuroport.targets.target import Target, load_target
+from neuroport.targets.tiles import Tile
+from neuroport.targets.traffic import Flow, Traffic, measure
+
+CAVEAT = (
+    "hops are unknown: which cores and chips are neighbours is not decided here; "
+    "not run on hardware"
+)
+Link: TypeAlias = tuple[int, int]  # from chip, to chip
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Tiles on chips, and the messages that follow. All numbers are per sample, over a run's mean.
+
+    Attributes:
+        target: its name.
+        cores: cores of a chip.
+        samples: how many samples were counted.
+        tiles: one per core in use, in the order of the network.
+        chips: the chip of each tile.
+        links: (from chip, to chip) -> messages, one per destination chip; links without are left
+            out.
+        copies: messages between chips, one per destination core.
+        between_cores: messages between cores, one per destination core, on one chip or not.
+        sent: of each core to other cores, one per destination core.
+        received: by each core from other cores; those of the host are not among them.
+        host: chip -> messages that the frames bring to it, one per chip; None where the frames
+            were not given.
+        naive: messages between chips where chips are filled in the order of the network.
+    """
+
+    target: str
+    cores: int
+    samples: int
+    tiles: tuple[Tile, ...]
+    chips: tuple[int, ...]
+    links: dict[Link, float]
+    copies: float
+    between_cores: float
+    sent: tuple[float, ...]
+    received: tuple[float, ...]
+    host: dict[int, float] | None
+    naive: float
+
+    @property
+    def messages(self) -> float:
+        """Messages between chips, one per destination chip."""
+        return sum(self.links.values())
+
+    @property
+    def busiest_links(self) -> list[tuple[Link, float]]:
+        """All links that carry a message, the busiest first."""
+        return sorted(self.links.items(), key=lambda item: -item[1])
+
+    @property
+    def summary(self) -> str:
+        """One line: cores, chips, messages between them, and what chips filled in order have."""
+        share = f" ({self.messages / self.naive:.0%})" if self.naive else ""
+        return (
+            f"{len(self.tiles):,} cores on {self.used} chips of {self.cores}: {self.messages:,.1f} "
+            f"messages between chips per sample; {self.naive:,.1f} if filled in order{share}"
+        )
+
+    @property
+    def used(self) -> int:
+        """Chips that hold a tile."""
+        return len(set(self.chips))
+
+    def lines(self) -> Iterator[str]:
+        """For a terminal: the sums, each link, the host, what each chip holds."""
+        yield self.summary
+        yield (
+            f"{self.copies:,.1f} if every destination core needs its own; "
+            f"{self.between_cores:,.1f} between cores in all; the busiest cores send "
+            f"{max(self.sent):,.1f} and receive {max(self.received):,.1f}"
+        )
+        for (here, there), count in self.busiest_links:
+            yield f"chip {here} -> chip {there}: {count:,.1f}"
+        if self.host is None:
+            yield "host: not counted, for want of the frames"
+        for chip, count in (self.host or {}).items():
+            yield f"host -> chip {chip}: {count:,.1f}"
+        whole = Counter(tile.population for tile in self.tiles)
+        for chip in range(self.used):
+            mine = Counter(
+                t.population for t, on in zip(self.tiles, self.chips, strict=True) if on == chip
+            )
+            held = (
+                f"{n}{'' if k == whole[n] else f' ({k} of {whole[n]})'}" for n, k in mine.items()
+            )
+            yield f"chip {chip}, {mine.total()} cores: {', '.join(held)}"
+        yield CAVEAT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "target": self.target,
+            "chips": self.used,
+            "cores": self.cores,
+            "samples": self.samples,
+            "messages": self.messages,
+            "naive": self.naive,
+            "copies": self.copies,
+            "between_cores": self.between_cores,
+            "busiest_core": {"sent": max(self.sent), "received": max(self.received)},
+            "links": [
+                {"from": here, "to": there, "messages": count}
+                for (here, there), count in self.links.items()
+            ],
+            "host": None if self.host is None else list(map(list, self.host.items())),
+            "tiles": [
+                {**asdict(tile), "chip": chip, "sent": sent, "received": received}
+                for tile, chip, sent, received in zip(
+                    self.tiles, self.chips, self.sent, self.received, strict=True
+                )
+            ],
+            "caveat": CAVEAT,
+        }
+
+
+def map_network(
+    graph: Graph,
+    target: Target | str | Path,
+    trace: Trace,
+    frames: npt.NDArray[Any] | None = None,
+) -> Mapping:
+    """Place ``graph`` on as few chips of ``target`` as hold it, with few messages between them.
+
+    The messages are those of ``trace``, counted exactly. The result is never worse than filling the
+    chips in the order of the network; that nothing is better is not claimed.
+
+    Args:
+        target: a chip or board, by name or as a TOML file.
+        trace: every population of a run of this graph.
+        frames: (T, N, *shape) of that run, to count what comes from the host.
+
+    Raises:
+        IllegalError: the network does not fit the target: by how much, and what would mend it.
+        CompareError: the trace belongs to another network or other frames, or lacks a population.
+        FramesError: the frames do not fit the graph.
+        TargetError: no such target.
+        BackendError: Mt-KaHyPar, which partitions, is not installed.
+    """
+    board = target if isinstance(target, Target) else load_target(target)
+    shapes = layers(graph)
+    found = resources(shapes, board)
+    if not found.fits:
+        cures = "; or ".join(str(change) for change in changes(shapes, found))
+        raise IllegalError(
+            f"{'; '.join(shortfall(found))}; "
+            + (f"what would mend it: {cures}" if cures else "no single change mends it")
+        )
+    traffic = measure(graph, found, trace, frames)
+    chips = partition(len(traffic.tiles), traffic.flows, found.chips, board["cores"])
+    return mapping_of(traffic, chips, board)
+
+
+def mapping_of(traffic: Traffic, chips: Sequence[int], target: Target) -> Mapping:
+    """Every count of tiles on given chips."""
+    sent, received = [0] * len(chips), [0] * len(chips)
+    copies = 0
+    for flow in traffic.flows:
+        for core in flow.targets:
+            if core != flow.source:
+                sent[flow.source] += flow.messages
+                received[core] += flow.messages
+                copies += flow.messages * (chips[core] != chips[flow.source])
+    links: Counter[Link] = Counter()
+    for flow in traffic.flows:
+        here = chips[flow.source]
+        for there in _reached(flow, chips) - {here}:
+            links[here, there] += flow.messages
+    host: Counter[int] = Counter()
+    for flow in traffic.frames or ():
+        for chip in _reached(flow, chips):
+            host[chip] += flow.messages
+    each = traffic.samples
+    in_order = crossings(traffic.flows, naive(len(chips), target["cores"]))
+    return Mapping(
+        target=target.name,
+        cores=target["cores"],
+        samples=each,
+        tiles=traffic.tiles,
+        chips=tuple(chips),
+        links={link: count / each for link, count in sorted(links.items())},
+        copies=copies / each,
+        between_cores=sum(sent) / each,
+        sent=tuple(count / each for count in sent),
+        received=tuple(count / each for count in received),
+        host=None
+        if traffic.frames is None
+        else {chip: count / each for chip, count in sorted(host.items())},
+        naive=in_order / each,
+    )
+
+
+def _reached(flow: Flow, chips: Sequence[int]) -> set[int]:
+    return {chips[core] for core in flow.targets}

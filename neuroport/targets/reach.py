@@ -1,0 +1,78 @@
+"""Which neurons send to a tile: the receptive field of a tile, weight by weight.
+
+A neuron sends to a tile if at least one weight between it and a neuron of the tile is not zero.
+Through a convolution that is, over the taps ``k, l`` of the kernel,
+
+::
+
+    reaches[c, y, x] = or over k, l of
+        any weight[o, c, k, l] != 0, o in the tile   and   y = o_y * stride + k * dilation - padding
+        for a row o_y of the tile                    and   the same for the columns
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.graph.node import Conv, Dense, IntArray, Recurrent
+from neuroport.targets.tiles import Box, Span, Tile
+
+Bools: TypeAlias = npt.NDArray[np.bool_]
+Patch: TypeAlias = tuple[tuple[slice, slice, slice], Bools]
+
+
+def reaching(
+    synapse: Conv | Dense | Recurrent, source: Box, tile: Tile, parts: tuple[int, ...] = (0,)
+) -> Patch:
+    """The neurons of ``source`` that reach ``tile``: where they lie, and which of those they are.
+
+    ``parts`` are the first channels of the currents that a neuron takes: a resonator of C channels
+    takes 2C, ``(0, C)``. Of a recurrent population it is the synapse to itself.
+    """
+    outputs: npt.NDArray[Any] = np.concatenate([np.arange(*tile.channels) + part for part in parts])
+    if not isinstance(synapse, Conv):
+        if isinstance(synapse, Recurrent):  # its weight is over the flattened neurons
+            outputs = np.arange(np.prod(source)).reshape(source)[tile.slices].ravel()
+        kept: Bools = (synapse.weight[outputs] != 0).any(axis=0)
+        return (slice(None), slice(None), slice(None)), kept.reshape(source)
+    taps = _taps(synapse, outputs, source[0])
+    rows = _touched(synapse, 0, source[1], tile.rows)
+    columns = _touched(synapse, 1, source[2], tile.columns)
+    y, x = _around(rows.any(axis=0)), _around(columns.any(axis=0))
+    rows, columns = rows[:, y], columns[:, x]
+    patch = np.zeros((source[0], rows.shape[1], columns.shape[1]), np.bool_)
+    for k, row in enumerate(rows):
+        for each, column in enumerate(columns):
+            patch |= taps[:, k, each, None, None] & row[:, None] & column
+    return (slice(None), y, x), patch
+
+
+def _taps(synapse: Conv, outputs: IntArray, channels: int) -> Bools:
+    """(C, kH, kW): whether a tap of an input channel has a weight to one of the outputs."""
+    kept = synapse.weight != 0
+    into, out_of = channels // synapse.groups, len(kept) // synapse.groups
+    found = np.zeros((channels, *kept.shape[2:]), np.bool_)
+    for group in range(synapse.groups):
+        mine = outputs[outputs // out_of == group]
+        found[group * into : (group + 1) * into] = kept[mine].any(axis=0)
+    return found
+
+
+def _touched(synapse: Conv, axis: int, size: int, span: Span) -> Bools:
+    """(taps, size): whether a tap reads an input row (``axis`` 0) or column for outputs in span."""
+    tap = np.arange(synapse.weight.shape[2 + axis])[:, None]
+    read = np.arange(*span) * synapse.stride[axis] + tap * synapse.dilation[axis]
+    read = read - synapse.padding[axis]
+    inside = (read >= 0) & (read < size)
+    found = np.zeros((len(tap), size), np.bool_)
+    found[np.nonzero(inside)[0], read[inside]] = True
+    return found
+
+
+def _around(touched: Bools) -> slice:
+    """The smallest slice that holds every place that is touched."""
+    places = np.flatnonzero(touched)
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)

@@ -1,0 +1,190 @@
+"""The messages between the cores of a network, counted exactly on a run.
+
+A message of a neuron goes to every core that holds a neuron to which it has a nonzero weight,
+through whichever of its synapses. Neurons of a core that reach the same cores send one *flow*; all
+counts of a placement follow from the flows. What a delay holds back is sent all the same, once. A
+trace holds what is sent during samples; what neurons may send between them, where the interval is
+longer than a sample, is in no trace and not counted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.backends.base import check_frames, frames_hash
+from neuroport.backends.trace import Trace
+from neuroport.errors import CompareError, FramesError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import (
+    Conv,
+    Dense,
+    IntArray,
+    Recurrent,
+    ResonateFire,
+    is_population,
+)
+from neuroport.targets.layers import sources_of
+from neuroport.targets.reach import Bools, reaching
+from neuroport.targets.resources import Resources
+from neuroport.targets.tiles import Tile, box, tiles
+
+HOST = -1  # where the frames come from: no core
+Reader: TypeAlias = tuple[Conv | Dense | Recurrent, str]  # a synapse and the population behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """``messages`` of one core, over all samples, each of which goes to every core of ``targets``.
+
+    Cores are numbers of tiles; ``targets`` may name the source itself, whose neurons hear each
+    other.
+    """
+
+    source: int
+    targets: tuple[int, ...]
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """All messages of a run; ``frames`` are those from the host, None where they were not given."""
+
+    tiles: tuple[Tile, ...]
+    flows: tuple[Flow, ...]
+    frames: tuple[Flow, ...] | None
+    samples: int
+
+
+def measure(
+    graph: Graph, found: Resources, trace: Trace, frames: npt.NDArray[Any] | None = None
+) -> Traffic:
+    """Count the messages between the cores of ``found`` on the samples of ``trace``.
+
+    Args:
+        found: ``graph`` on its cores.
+        trace: messages (T, N, *shape) of every population that others read.
+        frames: (T, N, *shape), the frames of that run, to count those from the host.
+
+    Raises:
+        CompareError: the trace belongs to another network or to other frames, or lacks a
+            population that sends messages.
+        FramesError: the frames do not fit the graph.
+    """
+    readers = _readers(graph)
+    samples = _check(graph, trace, [name for name in readers if name != graph.input.name])
+    if frames is not None:
+        _check_frames(graph, trace, frames)
+    placed = tiles(found)
+    on: dict[str, list[int]] = defaultdict(list)
+    for number, tile in enumerate(placed):
+        on[tile.population].append(number)
+
+    def flows_of(name: str, run: npt.NDArray[Any]) -> list[Flow]:
+        shape = box(graph.facts(name).shape)
+        sent = np.count_nonzero(run, axis=(0, 1)).reshape(shape)
+        home = np.full(shape, HOST, np.int64)
+        for number in on[name]:
+            home[placed[number].slices] = number
+        reached = []
+        for synapse, reader in readers[name]:
+            parts = _parts(graph, reader)
+            for number in on[reader]:
+                where, which = reaching(synapse, shape, placed[number], parts)
+                reached.append((number, where, which))
+        return _flows(sent, home, reached)
+
+    inner = [f for name in readers if name in on for f in flows_of(name, trace[name])]
+    outer = flows_of(graph.input.name, frames) if frames is not None else None
+    return Traffic(placed, tuple(inner), None if outer is None else tuple(outer), samples)
+
+
+def _readers(graph: Graph) -> dict[str, list[Reader]]:
+    """What reads each population, and the input, in the order of the graph."""
+    nodes = {node.name: node for node in graph}
+    found: dict[str, list[Reader]] = {}
+    for node in graph:
+        if not is_population(node):
+            continue
+        for name in node.inputs:
+            synapse = nodes[name]
+            assert isinstance(synapse, (Conv, Dense))
+            for inner in synapse.inputs:
+                for source in sources_of(nodes, inner):
+                    found.setdefault(source.name, []).append((synapse, node.name))
+        if isinstance(node, Recurrent):
+            found.setdefault(node.name, []).append((node, node.name))
+    order = {name: place for place, name in enumerate(nodes)}
+    return dict(sorted(found.items(), key=lambda item: order[item[0]]))
+
+
+def _parts(graph: Graph, name: str) -> tuple[int, ...]:
+    resonates = isinstance(graph[name], ResonateFire)
+    return (0, box(graph.facts(name).shape)[0]) if resonates else (0,)
+
+
+def _flows(
+    sent: IntArray,
+    home: IntArray,
+    reached: Iterable[tuple[int, tuple[slice, slice, slice], Bools]],
+) -> list[Flow]:
+    """Group the neurons of one population by the core they are on and the cores that they reach.
+
+    Every neuron starts in the group of its core; each tile splits the groups into those neurons
+    that reach it and those that do not.
+    """
+    cores, inverse = np.unique(home, return_inverse=True)
+    group = inverse.reshape(home.shape)
+    meaning: list[tuple[int, frozenset[int]]] = [(int(core), frozenset()) for core in cores]
+    for number, where, which in reached:
+        view = group[where]
+        old, inverse = np.unique(view[which], return_inverse=True)
+        view[which] = len(meaning) + inverse.ravel()
+        meaning += [(meaning[one][0], meaning[one][1] | {number}) for one in old]
+    counts = np.zeros(len(meaning), np.int64)
+    np.add.at(counts, group.ravel(), sent.ravel())
+    total: dict[tuple[int, tuple[int, ...]], int] = defaultdict(int)
+    for (source, targets), count in zip(meaning, counts.tolist(), strict=True):
+        if count and targets:
+            total[source, tuple(sorted(targets))] += count
+    return [Flow(*key, count) for key, count in sorted(total.items())]
+
+
+def _check(graph: Graph, trace: Trace, senders: Sequence[str]) -> int:
+    """Number of samples of a trace of ``graph`` that holds every population of ``senders``."""
+    made_by = trace.provenance.get("graph", graph.hash)
+    if made_by != graph.hash:
+        raise CompareError(
+            f"the trace is of network {str(made_by)[:12]}, not of {graph.hash[:12]}, which is to "
+            "be mapped; run this one (neuroport run) and give its trace"
+        )
+    for name in senders:
+        wanted = (graph.steps, trace.samples, *graph.facts(name).shape)
+        if name not in trace.messages:
+            raise CompareError(
+                f"{name}: the trace lacks it, so its messages cannot be counted; give a trace "
+                "of every population (neuroport run NET --frames FRAMES -o TRACE)"
+            )
+        if trace[name].shape != wanted:
+            raise CompareError(
+                f"{name}: the trace holds {trace[name].shape}, the graph makes it {wanted}; "
+                "give a trace of the network that is to be mapped"
+            )
+    return trace.samples
+
+
+def _check_frames(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> None:
+    check_frames(graph, frames)
+    if frames.shape[1] != trace.samples:
+        raise FramesError(
+            f"{frames.shape[1]} samples of frames, {trace.samples} in the trace; "
+            "give the frames of that run"
+        )
+    stored = trace.provenance.get("frames")
+    if isinstance(stored, str) and stored != frames_hash(frames):
+        raise CompareError("the trace was recorded on other frames; give the frames of that run")
