@@ -523,10 +523,16 @@ def show(network: Path, steps: int | None, as_json: bool) -> None:
 @click.argument("network", type=_path)
 @_target_option
 @click.option("--frames", type=_path, help="Frames on which to count what stock NetX changes.")
+@click.option("--counters", help="On a chip, count spikes per neuron, channel or layer, too.")
 @_steps_option
 @_json_option
 def check(
-    network: Path, target: str, frames: Path | None, steps: int | None, as_json: bool
+    network: Path,
+    target: str,
+    frames: Path | None,
+    counters: str | None,
+    steps: int | None,
+    as_json: bool,
 ) -> None:
     """List every rule of the target that NETWORK breaks, and on a chip what does not fit.
 
@@ -546,11 +552,13 @@ def check(
     out = _Out(as_json)
     if is_chip(target):
         board = load_target(target)
-        verdict = check_on_chip(read(network, steps=steps), board)
+        verdict = check_on_chip(read(network, steps=steps), board, counters)
         for line in verdict.lines():
             out.line(line)
         out.result(verdict.to_dict())
         sys.exit(0 if verdict else 1)
+    if counters is not None:
+        raise click.UsageError(f"--counters takes the cores of a chip; {target} has none")
     names = [rule.__name__ for rule in rules_of(target)]
     if is_stock(network):
         _check_stock(network, target, names, frames, steps, _Out(as_json))
