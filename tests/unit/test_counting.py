@@ -378,3 +378,22 @@ def test_statistics_refuse_counts_of_another_network() -> None:
         statistics(Graph(network().nodes, 4), counts)
     with pytest.raises(CompareError, match="the trace holds"):
         statistics(network(), replace(counts, granularity="layer"))
+
+
+# -- the torch module --------------------------------------------------------------------------
+
+
+def test_the_module_itself_counts() -> None:
+    torch = pytest.importorskip("torch")
+    folder = Path(__file__).resolve().parents[2] / "models" / "ms_resnet8_mnist"
+    net = port.load(folder)
+    given = np.load(folder / "frames.npy")[:, :3]
+    with torch.inference_mode():
+        want = port.run(net, given)
+        got = port.run(net, given, record="counts", granularity="channel", batch=2)
+    assert list(got.kinds) == list(want.kinds)
+    assert set(got.messages) == {name for name, kind in want.kinds.items() if kind == "readout"}
+    assert compare(want, got)
+    assert got.sent("neuron") == want.sent("neuron") > 0
+    with pytest.raises(BackendError, match="record is 'none'"):
+        port.run(net, given, record="none")
