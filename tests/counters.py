@@ -90,17 +90,18 @@ def main() -> int:
     parser.add_argument("--no-steps", action="store_true", help="leave out the numbers of steps")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "counters.json")
     options = parser.parse_args()
-    results: dict[str, Any] = {"networks": {}}
+    found = versions("lava-nc", "numpy", "scipy")
+    results: dict[str, Any] = {"versions": found, "networks": {}}
     for name in options.networks or NETWORKS:
         print(name, file=sys.stderr, flush=True)
         frames = np.load(MODELS / name / "frames.npy")[:, : options.samples]
         row = measure(str(MODELS / name / "network.net"), frames, options.deadline)
         results["networks"][name] = row
+        write_json(options.out, results)
         print(f"  {row['counts_over_messages']}", file=sys.stderr, flush=True)
     if not options.no_steps:
         results["steps"] = by_steps(options.deadline)
-    results["versions"] = versions("lava-nc", "numpy", "scipy")
-    write_json(options.out, results)
+        write_json(options.out, results)
     rows = [*results["networks"].values(), *results.get("steps", {}).get("by_steps", {}).values()]
     differing = sum(row["counts_differing"] for row in rows)
     compared = sum(row["counts_compared"] for row in rows)
