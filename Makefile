@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers depth resources mapping energy bench goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures zoo studies carriers counters depth resources mapping energy bench goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -49,6 +49,10 @@ studies: $(READY)
 # What each carrier of a shortcut costs on Lava (docs/carriers.md and .json); some minutes.
 carriers: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.carriers
+
+# Counters in the process graph against full rasters on Lava (docs/counters.json); some minutes.
+counters: $(READY)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.counters
 
 # Cores of each carrier on Loihi 2, by the fitted formulas (docs/resources.md and .json).
 resources: $(READY)

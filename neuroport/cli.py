@@ -265,6 +265,9 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 @click.option("--labels", type=_path, help=".npy array (N,) of classes, to print the accuracy.")
 @click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava.")
 @click.option("--time", "time_model", help="`ideal` or `chip`, for the built-in engines.")
+@click.option("--record", default="messages", show_default=True, help="messages, or their counts.")
+@click.option("--count", multiple=True, help="A population to count (may be repeated); else all.")
+@click.option("--granularity", help="A counter per neuron (default), channel or layer.")
 @_json_option
 def run(
     network: Path,
@@ -275,21 +278,30 @@ def run(
     labels: Path | None,
     deadline: float,
     time_model: str | None,
+    record: str,
+    count: tuple[str, ...],
+    granularity: str | None,
     as_json: bool,
 ) -> None:
-    """Run NETWORK (.net, .graph, or a training folder) on frames and record every population."""
+    """Run NETWORK (.net, .graph, or a training folder) on frames and record every population.
+
+    With --record counts only the number of messages per sample is kept, and every step of readouts.
+    """
     from neuroport.backends.trace import READOUTS, is_spiking
 
-    trace = _run(network, frames, engine, samples, deadline, time_model)
+    options = {"record": record, "count": count or None, "granularity": granularity}
+    trace = _run(network, frames, engine, samples, deadline, time_model, **options)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
-    spikes = {n: int(trace[n].sum()) for n, kind in trace.kinds.items() if is_spiking(kind)}
+    spikes = {n: trace.sent(n) for n, kind in trace.kinds.items() if is_spiking(kind)}
     say.line(
         f"{trace.provenance['engine']}: {trace.samples} samples, "
-        f"{len(trace.messages)} populations, {sum(spikes.values()):,} spikes, "
+        f"{len(trace.kinds)} populations, {sum(spikes.values()):,} spikes, "
         f"{trace.provenance['seconds']:.1f} s"
     )
     result["spikes"] = spikes
+    if trace.counts:
+        result["counts"] = _say_counts(say, trace)
     if out is not None:
         say.line(f"wrote {trace.save(out)}")
         result["trace"] = str(out)
@@ -315,6 +327,27 @@ def run(
         else:
             say.line(f"classes {' '.join(str(p) for p in trace.predictions[:50])}")
     say.result(result)
+
+
+def _say_counts(out: _Out, trace: Trace) -> dict[str, Any]:
+    """A line for each population that was counted, and the same as data."""
+    found = {
+        name: {
+            "counters": int(counts[0].size),
+            "messages": trace.sent(name),
+            "most": int(counts.max()),
+            "per_sample": trace.sent(name) / trace.samples,
+        }
+        for name, counts in trace.counts.items()
+    }
+    width = max(map(len, found))
+    for name, row in found.items():
+        out.line(
+            f"{name:{width}} {trace.kinds[name]:10} {row['messages']:>12,} messages, "
+            f"{row['per_sample']:,.1f} per sample, at most {row['most']:,} at one of "
+            f"{row['counters']:,} counters (a counter per {trace.granularity})"
+        )
+    return found
 
 
 @cli.command()
@@ -515,6 +548,7 @@ def show(network: Path, steps: int | None, as_json: bool) -> None:
 @_target_option
 @click.option("--map", "trace", type=_path, help="Trace whose messages between chips to make few.")
 @click.option("--frames", type=_path, help="Frames of that trace, or to count what NetX changes.")
+@click.option("--counters", help="On a chip, count spikes per neuron, channel or layer, too.")
 @_steps_option
 @_json_option
 def check(
@@ -522,6 +556,7 @@ def check(
     target: str,
     trace: Path | None,
     frames: Path | None,
+    counters: str | None,
     steps: int | None,
     as_json: bool,
 ) -> None:
@@ -544,7 +579,7 @@ def check(
     out = _Out(as_json)
     if is_chip(target):
         graph, board = read(network, steps=steps), load_target(target)
-        verdict = check_on_chip(graph, board)
+        verdict = check_on_chip(graph, board, counters)
         fits = verdict.resources.fits
         mapping = _mapped(graph, board, trace, frames) if trace is not None and fits else None
         for line in verdict.lines():
@@ -557,6 +592,8 @@ def check(
         sys.exit(0 if verdict else 1)
     if trace is not None:
         raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
+    if counters is not None:
+        raise click.UsageError(f"--counters takes the cores of a chip; {target} has none")
     names = [rule.__name__ for rule in rules_of(target)]
     if is_stock(network):
         _check_stock(network, target, names, frames, steps, _Out(as_json))
@@ -690,6 +727,7 @@ def _run(
     samples: int | None,
     deadline: float,
     time_model: str | None = None,
+    **recording: Any,
 ) -> Trace:
     """Run a file or a training folder; bad frames are refused before anything starts."""
     from neuroport.backends import run as run_network
@@ -713,8 +751,8 @@ def _run(
             from neuroport.training.checkpoint import load
 
             assert isinstance(network, Path)
-            return run_network(load(network), data, progress=progress)
-        options: dict[str, Any] = {"deadline": deadline} if name == "lava-cpu" else {}
+            return run_network(load(network), data, progress=progress, **recording)
+        options = {**recording, "deadline": deadline} if name == "lava-cpu" else recording
         if time_model is not None:
             options["time_model"] = time_model
         return run_network(network, data, on=name, progress=progress, **options)

@@ -1,4 +1,8 @@
-"""Compare two runs position by position; equality has no tolerance."""
+"""Compare two runs position by position; equality has no tolerance.
+
+Where one of two traces holds counts, the other's messages are counted, and what shares a counter in
+one of them is added up in the other: counts are compared, exactly, and no step can be told.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from neuroport.analysis.cause import Cause, cause
 from neuroport.analysis.difference import Difference, differences
 from neuroport.analysis.neighbourhood import Neighbourhood, neighbourhood
 from neuroport.backends.base import check_frames, frames_hash
+from neuroport.backends.counting import GRANULARITIES, Counts, counted, pool
 from neuroport.backends.trace import READOUTS, Trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
@@ -36,13 +41,32 @@ class Divergence:
 
 
 @dataclass(frozen=True)
+class CountDivergence:
+    """The first count that differs: the population nearest the input; no step can be told."""
+
+    population: str
+    sample: int
+    counter: tuple[int, ...]
+    expected: int
+    got: int
+
+    def __str__(self) -> str:
+        return (
+            f"population {self.population!r}, sample {self.sample}, counter {self.counter}: "
+            f"expected {self.expected} messages, got {self.got}"
+        )
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Outcome of comparing ``got`` against ``want``.
 
     Attributes:
         positions: (step, sample, neuron) positions compared, over all common populations.
-        spikes: nonzero messages among them in ``want``.
-        differing: positions that differ; ``by_population`` splits them.
+        first: the first position that differs; first_count: the first count that does.
+        counts: counters compared, each once per sample, where a trace holds no more than counts.
+        spikes: nonzero messages among them in ``want``, counted ones included.
+        differing: positions and counts that differ; ``by_population`` splits them.
         only_want, only_got: populations that one side lacks. Relays that lowering inserted are
             expected there; a neuron or readout is not, and makes the runs unequal.
         networks: the first difference of the networks, where both are known and it changes no
@@ -67,6 +91,8 @@ class Comparison:
     networks: Difference | None = None
     neighbourhood: Neighbourhood | None = None
     cause: Cause | None = None
+    counts: int = 0
+    first_count: CountDivergence | None = None
 
     @property
     def equal(self) -> bool:
@@ -77,10 +103,15 @@ class Comparison:
         return self.equal
 
     def __str__(self) -> str:
+        compared = f"{self.positions:,} spikes' worth of positions"
+        if self.counts:
+            compared = f"{self.counts:,} counts of messages and {compared}"
         lines = [
-            f"{self.got} against {self.want}: compared {self.positions:,} spikes' worth of "
-            f"positions in {self.populations} populations, {self.differing:,} differ"
+            f"{self.got} against {self.want}: compared {compared} in {self.populations} "
+            f"populations, {self.differing:,} differ"
         ]
+        if self.first_count is not None:
+            lines.append(f"first count that differs: {self.first_count}")
         if self.first is not None:
             lines.append(f"first divergence: {self.first}")
         if self.missing:
@@ -116,7 +147,7 @@ def compare(
     Args:
         graph: the network of ``want``; with the frames, the first divergence is explained.
         other: the network of ``got``, where it is not the same.
-        frames: the frames (T, N, *shape) of both runs.
+        frames: the frames (T, N, *shape) of both runs. Counts are not explained: no step is known.
 
     Raises:
         CompareError: the runs used different frames, or share no population.
@@ -142,7 +173,7 @@ def explain(
         edited = outcome.equal and {node.name for node in graph} == {node.name for node in other}
         unlike = differences(graph, other) if edited else ()
         return replace(outcome, networks=unlike[0]) if unlike else outcome
-    if frames is None:
+    if frames is None or want.counts or got.counts:
         return outcome
     for network in (graph, other):
         check_frames(network, frames)
@@ -159,30 +190,40 @@ def _compare(want: Trace, got: Trace) -> Comparison:
     ours, theirs = want.provenance.get("frames"), got.provenance.get("frames")
     if ours and theirs and ours != theirs:
         raise CompareError("the runs used different frames; run both on the same file")
-    common = [name for name in want.messages if name in got.messages]
+    common = [name for name in want.kinds if _has(want, name) and _has(got, name)]
     if not common:
         raise CompareError("the runs have no population in common; they are different networks")
-    positions = spikes = 0
+    if (want.counts or got.counts) and want.steps != got.steps:
+        raise CompareError(f"the runs last {want.steps} and {got.steps} steps; run both alike")
+    positions = counts = spikes = 0
     by_population: dict[str, int] = {}
     candidates: list[tuple[int, int, Divergence]] = []
+    first_count: CountDivergence | None = None
     for order, name in enumerate(common):
-        a, b = want[name], got[name]
+        whole = name not in want.counts and name not in got.counts
+        a, b = (want[name], got[name]) if whole else _counts(want, got, name)
         if a.shape != b.shape:
+            what = "(T, N, neurons)" if whole else "(N, counters)"
             raise CompareError(
-                f"population {name!r} is {a.shape} here and {b.shape} there (T, N, neurons); "
+                f"population {name!r} is {a.shape} here and {b.shape} there {what}; "
                 "run the same network on the same frames"
             )
         differs = a != b
-        positions += a.size
-        spikes += int(np.count_nonzero(a))
+        positions += a.size if whole else 0
+        counts += 0 if whole else a.size
+        spikes += int(np.count_nonzero(a) if whole else a.sum(dtype=np.int64))
         count = int(np.count_nonzero(differs))
-        if count:
-            by_population[name] = count
-            at = tuple(int(i) for i in np.unravel_index(int(differs.argmax()), differs.shape))
-            first = Divergence(name, at[0], at[1], at[2:], int(a[at]), int(b[at]))
-            candidates.append((at[0], order, first))
-    only_want = tuple(n for n in want.messages if n not in got.messages)
-    only_got = tuple(n for n in got.messages if n not in want.messages)
+        if not count:
+            continue
+        by_population[name] = count
+        at = tuple(int(i) for i in np.unravel_index(int(differs.argmax()), differs.shape))
+        values = int(a[at]), int(b[at])
+        if whole:
+            candidates.append((at[0], order, Divergence(name, at[0], at[1], at[2:], *values)))
+        elif first_count is None:
+            first_count = CountDivergence(name, at[0], at[1:], *values)
+    only_want = tuple(n for n in want.kinds if _has(want, n) and not _has(got, n))
+    only_got = tuple(n for n in got.kinds if _has(got, n) and not _has(want, n))
     kinds = {**got.kinds, **want.kinds}
     return Comparison(
         want=str(want.provenance.get("engine", "want")),
@@ -198,7 +239,27 @@ def _compare(want: Trace, got: Trace) -> Comparison:
         only_got=only_got,
         missing=tuple(n for n in (*only_want, *only_got) if kinds[n] != "relay"),
         same_predictions=_same_predictions(want, got),
+        counts=counts,
+        first_count=first_count,
     )
+
+
+def _has(trace: Trace, name: str) -> bool:
+    return name in trace.messages or name in trace.counts
+
+
+def _counts(want: Trace, got: Trace, name: str) -> tuple[Counts, Counts]:
+    """Counts of a population in both traces, at the coarser of their granularities."""
+    used = [trace.granularity for trace in (want, got) if name in trace.counts]
+    coarsest = max(used, key=GRANULARITIES.index)
+    return _counted(want, name, coarsest), _counted(got, name, coarsest)
+
+
+def _counted(trace: Trace, name: str, granularity: str) -> Counts:
+    if name not in trace.counts:
+        return counted(trace[name], granularity)
+    counts = trace.counts[name]
+    return counts if trace.granularity == granularity else pool(counts, granularity)
 
 
 def _same_predictions(want: Trace, got: Trace) -> bool | None:

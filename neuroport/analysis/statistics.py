@@ -8,7 +8,9 @@ border effects included, yet needs no convolution: a neuron's fan-out does not d
     operations(synapse) = sum over neurons of  messages(neuron) * fan_out(neuron)
 
 A synapse whose inputs are summed counts the messages of each of them. A quantity that the trace
-cannot tell is ``None`` and named, never 0.
+cannot tell is ``None`` and named, never 0. A trace of counts tells the same numbers, but for what
+passes a ``Delay`` (how many messages it still sends on within the sample depends on their steps)
+and, where neurons share a counter, for synapses that give them unequal fan-outs.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.base import check_frames, frames_hash
+from neuroport.backends.counting import counters
 from neuroport.backends.reference import delayed
 from neuroport.backends.trace import READOUTS, Trace, is_spiking
 from neuroport.backends.walk import Starts
@@ -31,6 +34,7 @@ from neuroport.graph.node import (
     Conv,
     Delay,
     Dense,
+    IntArray,
     Shape,
     Synapse,
 )
@@ -71,8 +75,8 @@ class SynapseStatistics:
         graded: whether it takes graded messages (a multiplication each), not just spikes.
         connections: pairs of neurons joined by a nonzero weight (a shared kernel counts every use).
         ceiling: operations per sample if every message of every step were nonzero.
-        operations: mean synaptic operations per sample; None where a source is not recorded.
-        missing: the sources that are not recorded.
+        operations: mean synaptic operations per sample; None where a source is ``missing``.
+        missing: the sources that are not recorded, or not well enough to count.
     """
 
     name: str
@@ -123,7 +127,7 @@ def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = Non
 
     Args:
         graph: the network; populations that only the trace has are not part of it and are ignored.
-        trace: messages (T, N, *shape) of some or all of its populations.
+        trace: messages (T, N, *shape) or counts of some or all of its populations.
         frames: (T, N, *shape), the frames of that run. A trace does not hold them, so without them
             the synapses that the input feeds are not counted.
 
@@ -137,6 +141,8 @@ def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = Non
         for node in graph.populations
         if node.name in trace.messages
     }
+    for name, counts in trace.counts.items():
+        sent[name] = counts.sum(axis=0, dtype=np.int64)
     populations = tuple(
         _population(graph, node.name, sent.get(node.name), samples) for node in graph.populations
     )
@@ -199,8 +205,9 @@ def _synapse(
 ) -> SynapseStatistics:
     fan = fan_out(graph, node.name)
     connections = int(fan.sum())
-    missing = tuple(name for name in node.inputs if name not in sent)
-    total = sum(int((sent[name] * fan).sum()) for name in node.inputs if name in sent)
+    found = {name: _operations(sent[name], fan) for name in node.inputs if name in sent}
+    missing = tuple(name for name in node.inputs if found.get(name) is None)
+    total = sum(found[name] or 0 for name in node.inputs if name in found)
     return SynapseStatistics(
         name=node.name,
         kind=KIND[type(node)],
@@ -213,6 +220,14 @@ def _synapse(
     )
 
 
+def _operations(sent: npt.NDArray[Any], fan: IntArray) -> int | None:
+    """Messages times fan-outs; None where neurons of unequal fan-out share a counter."""
+    pools = fan.reshape(sent.size, -1)
+    if (pools != pools[:, :1]).any():
+        return None
+    return int((sent.reshape(-1) * pools[:, 0]).sum())
+
+
 def _is_graded(graph: Graph, name: str) -> bool:
     facts = graph.facts(name)
     return int(facts.low.min()) < 0 or int(facts.high.max()) > 1
@@ -220,15 +235,28 @@ def _is_graded(graph: Graph, name: str) -> bool:
 
 def _check_trace(graph: Graph, trace: Trace) -> int:
     """Number of samples of a trace that fits ``graph``."""
-    shared = [node.name for node in graph.populations if node.name in trace.messages]
+    shared = [
+        node.name
+        for node in graph.populations
+        if node.name in trace.messages or node.name in trace.counts
+    ]
     if not shared:
         raise CompareError("the trace has no population of the graph; give the graph that was run")
     samples = trace.samples
+    if trace.counts and trace.counted_steps != graph.steps:
+        raise CompareError(
+            f"the trace counted {trace.counted_steps} steps, the graph has {graph.steps}; "
+            "give the graph that was run"
+        )
     for name in shared:
-        wanted = (graph.steps, samples, *graph.facts(name).shape)
-        if trace[name].shape != wanted:
+        shape = graph.facts(name).shape
+        if name in trace.counts:
+            held, wanted = trace.counts[name].shape, (samples, *counters(shape, trace.granularity))
+        else:
+            held, wanted = trace[name].shape, (graph.steps, samples, *shape)
+        if held != wanted:
             raise CompareError(
-                f"{name}: the trace holds {trace[name].shape}, the graph makes it {wanted}; "
+                f"{name}: the trace holds {held}, the graph makes it {wanted}; "
                 "give the graph that was run"
             )
     return samples

@@ -29,7 +29,9 @@ def run(
             runs itself, whatever ``on`` says).
         frames: integers (T, N, C, H, W); states reset between the N samples.
         on: ``reference``, ``fast`` or ``lava-cpu``; see :func:`neuroport.backends.base.backends`.
-        options: passed to the engine, for example ``deadline=600`` for Lava.
+        options: passed to the engine: ``record="counts"`` keeps how many messages there were and
+            not the messages (:func:`neuroport.backends.counting.recording`); ``deadline=600`` is
+            for Lava.
 
     Raises:
         BackendError: unknown or missing engine, or it failed.

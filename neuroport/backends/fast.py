@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.base import Progress
+from neuroport.backends.counting import recording
 from neuroport.backends.stepping import step_through
 from neuroport.backends.trace import Trace, versions
 from neuroport.backends.walk import Starts, plain_sum, walk
@@ -73,6 +74,9 @@ class Fast:
         time_model: str = "ideal",
         batch: int = 64,
         device: str = "cpu",
+        record: str = "messages",
+        count: str | Sequence[str] | None = None,
+        granularity: str | None = None,
     ) -> Trace:
         """Run ``frames`` (T, N, *shape) and record every population.
 
@@ -80,11 +84,12 @@ class Fast:
             time_model: ``ideal``, or ``chip`` (the graph must be balanced).
             batch: samples evaluated side by side in ideal time; changes memory, never results.
             device: where torch computes, ``cpu`` or ``cuda``.
+            record, count, granularity: :func:`neuroport.backends.counting.recording`.
 
         Raises:
             FramesError: the frames do not fit.
             IllegalError: chip time of an unbalanced graph, or sums beyond 2**53.
-            BackendError: no such device.
+            BackendError: no such device, or an option that does not exist.
         """
         import torch
 
@@ -94,10 +99,17 @@ class Fast:
             raise BackendError(f"unknown device {device!r}; use 'cpu' or 'cuda'")
         if not usable[kind]:
             raise BackendError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
+        plan = recording(graph, record, count, granularity)
         arithmetic = arithmetic_for(graph, torch.device(device))
         with torch.inference_mode():
             return walk(
-                arithmetic, graph, frames, progress=progress, time_model=time_model, batch=batch
+                arithmetic,
+                graph,
+                frames,
+                progress=progress,
+                time_model=time_model,
+                batch=batch,
+                plan=plan,
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from neuroport.backends.base import Progress, check_frames, frames_hash
+from neuroport.backends.counting import Recorder, recording
 from neuroport.backends.trace import DTYPES, Trace, versions
 from neuroport.capture.native import integer_graph
 from neuroport.capture.wiring import evaluating
@@ -20,7 +22,7 @@ from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Integrator, Relay
 from neuroport.quantization.scales import is_integer
 
-_KINDS: dict[type[nn.Module], str] = {Lif: "lif", Relay: "relay", Integrator: "readout"}
+_POPULATIONS = (Lif, Relay, Integrator)
 
 
 @torch.no_grad()
@@ -30,10 +32,18 @@ def run_module(
     *,
     progress: Progress | None = None,
     batch: int = 50,
+    record: str = "messages",
+    count: str | Sequence[str] | None = None,
+    granularity: str | None = None,
 ) -> Trace:
     """Evaluate an integer network on ``frames`` (T, N, C, H, W) and record every population.
 
+    Args:
+        batch: samples evaluated side by side; changes memory, never results.
+        record, count, granularity: :func:`neuroport.backends.counting.recording`.
+
     Raises:
+        BackendError: an option that does not exist.
         CaptureError: the network is still real-valued; its spikes are not comparable.
         FramesError: the frames do not fit.
     """
@@ -51,26 +61,32 @@ def run_module(
             f"frames are {frames.shape} (T, N, C, H, W); the network cannot take them ({said})"
         ) from error
     check_frames(graph, frames)
-    parts: dict[str, list[npt.NDArray[Any]]] = {}
-    kinds: dict[str, str] = {}
-    handles = []
-    for name, module in net.named_modules():
-        kind = next((kind for base, kind in _KINDS.items() if isinstance(module, base)), None)
-        if kind is not None:
-            kinds[name], parts[name] = kind, []
-            handles.append(module.register_forward_hook(_recorder(parts[name], DTYPES[kind])))
+    samples = frames.shape[1]
+    recorder = Recorder(graph, samples, recording(graph, record, count, granularity))
+    now = slice(0, 0)  # the samples that the network is given
+
+    def hook(name: str) -> Any:
+        def keep(_: nn.Module, __: Any, output: torch.Tensor) -> None:
+            messages = output.cpu().numpy().astype(DTYPES[recorder.kinds[name]])
+            recorder.keep(name, now, messages)
+
+        return keep
+
+    handles = [
+        module.register_forward_hook(hook(name))
+        for name, module in net.named_modules()
+        if isinstance(module, _POPULATIONS) and name in recorder
+    ]
     try:
-        samples = frames.shape[1]
         with evaluating(net):
             for first in range(0, samples, batch):
-                net(torch.from_numpy(frames[:, first : first + batch].astype(np.float32)))
+                now = slice(first, first + batch)
+                net(torch.from_numpy(frames[:, now].astype(np.float32)))
                 if progress is not None:
                     progress(min(first + batch, samples), samples)
     finally:
         for handle in handles:
             handle.remove()
-    # in the order of the graph, which is the order in which data flows
-    order = [node.name for node in graph.populations]
     provenance = {
         "engine": "module",
         "time": "ideal",
@@ -79,12 +95,4 @@ def run_module(
         "seconds": time.perf_counter() - started,
         "versions": versions("torch", "numpy"),
     }
-    messages = {name: np.concatenate(parts[name], axis=1) for name in order}
-    return Trace(messages, {name: kinds[name] for name in order}, provenance)
-
-
-def _recorder(parts: list[npt.NDArray[Any]], dtype: np.dtype[Any]) -> Any:
-    def hook(_: nn.Module, __: Any, output: torch.Tensor) -> None:
-        parts.append(output.cpu().numpy().astype(dtype))
-
-    return hook
+    return recorder.trace(provenance)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.base import Progress
+from neuroport.backends.counting import recording
 from neuroport.backends.stepping import step_through
 from neuroport.backends.trace import Trace, versions
 from neuroport.backends.walk import Starts, plain_sum, walk
@@ -54,19 +55,30 @@ class Reference:
         progress: Progress | None = None,
         time_model: str = "ideal",
         batch: int = 32,
+        record: str = "messages",
+        count: str | Sequence[str] | None = None,
+        granularity: str | None = None,
     ) -> Trace:
         """Run ``frames`` (T, N, *shape) and record every population.
 
         Args:
             time_model: ``ideal``, or ``chip`` (the graph must be balanced).
             batch: samples evaluated side by side in ideal time; changes memory, never results.
+            record, count, granularity: :func:`neuroport.backends.counting.recording`.
 
         Raises:
+            BackendError: an option that does not exist.
             FramesError: the frames do not fit.
             IllegalError: chip time was asked of a graph whose skews are not balanced.
         """
         return walk(
-            NumpyArithmetic(), graph, frames, progress=progress, time_model=time_model, batch=batch
+            NumpyArithmetic(),
+            graph,
+            frames,
+            progress=progress,
+            time_model=time_model,
+            batch=batch,
+            plan=recording(graph, record, count, granularity),
         )
 
 

@@ -1,4 +1,7 @@
-"""What an engine returns: the messages of every population, and where they came from."""
+"""What an engine returns: the messages of every population or their number, and where from.
+
+On disk a trace of messages has version 2; one that holds counts has version 3.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ from neuroport.files import write_atomic
 from neuroport.graph.node import KIND, Node
 
 FORMAT = "neuroport-trace"
-VERSION = 2
+VERSION = 3
+WITHOUT_COUNTS = 2
 DTYPES: dict[str, np.dtype[Any]] = {
     "lif": np.dtype("?"),
     "relay": np.dtype("<i4"),
@@ -50,14 +54,31 @@ class Trace:
             in the order in which data flows. With ``record="counts"`` only readouts keep steps.
         kinds: name -> kind of population, such as ``lif``, ``relay`` or ``readout``.
         provenance: graph hash, frames hash, engine, versions, seconds.
+        counts: name -> nonzero messages of each sample, int32: per neuron (N, *shape), per
+            channel (N, C) or per layer (N, 1), as ``granularity`` says.
+        granularity: ``neuron``, ``channel`` or ``layer``: what shares a counter.
+        counted_steps: steps T over which was counted; 0 without counts.
     """
 
     messages: dict[str, npt.NDArray[Any]]
     kinds: dict[str, str]
     provenance: dict[str, Any] = field(default_factory=dict)
+    counts: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict)
+    granularity: str = "neuron"
+    counted_steps: int = 0
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name in self.counts:
+            raise CompareError(
+                f"{name}: the trace holds only how many messages there were; read them in .counts, "
+                "or run with record='messages'"
+            )
         return self.messages[name]
+
+    def sent(self, name: str) -> int:
+        """Nonzero messages of a population, over all samples."""
+        counts = self.counts.get(name)
+        return int(np.count_nonzero(self[name]) if counts is None else counts.sum(dtype=np.int64))
 
     @property
     def output(self) -> npt.NDArray[Any]:
@@ -77,25 +98,32 @@ class Trace:
     @property
     def steps(self) -> int:
         """Steps T of a sample."""
-        return len(next(iter(self.messages.values())))
+        return self.counted_steps or len(next(iter(self.messages.values())))
 
     @property
     def samples(self) -> int:
         """Number of samples N."""
+        for counts in self.counts.values():
+            return len(counts)
         return int(next(iter(self.messages.values())).shape[1])
 
     def fill(self, file: h5py.File) -> None:
         """Write everything into an open file, spikes as bits."""
         provenance = hdf5.writable(json.dumps(self.provenance), "provenance")
         stored: list[_Stored] = []
-        for name, array in self.messages.items():
+        for name in self.kinds if self.counts else self.messages:
             kind = self.kinds[name]
-            data = np.packbits(array) if is_spiking(kind) else _narrowest(array)
+            array = self.counts[name] if name in self.counts else self.messages[name]
+            spikes = is_spiking(kind) and name not in self.counts
+            data = np.packbits(array) if spikes else _narrowest(array)
             stored.append((hdf5.writable(name, "population"), kind, array.shape, data))
+        about = f"{self.counted_steps} {self.granularity}" if self.counts else ""
         file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
+        file.attrs["version"] = VERSION if self.counts else WITHOUT_COUNTS
         file.attrs["provenance"] = provenance
-        file.attrs["hash"] = _digest(provenance, stored)
+        if self.counts:
+            file.attrs["counted"] = about
+        file.attrs["hash"] = _digest(provenance, stored, about)
         for index, (name, kind, shape, data) in enumerate(stored):
             entry = file.create_dataset(f"{index:05d}", data=data)
             entry.attrs["name"] = name
@@ -125,9 +153,9 @@ class Trace:
 _Stored: TypeAlias = tuple[str, str, tuple[int, ...], npt.NDArray[Any]]  # name, kind, shape, data
 
 
-def _digest(provenance: str, stored: Sequence[_Stored]) -> str:
-    """SHA-256 over everything in a trace, as it is stored."""
-    digest = hashlib.sha256(repr(provenance).encode())
+def _digest(provenance: str, stored: Sequence[_Stored], about: str) -> str:
+    """SHA-256 over everything in a trace, as it is stored; ``about`` is empty without counts."""
+    digest = hashlib.sha256((repr(provenance) + about).encode())
     for name, kind, shape, data in stored:
         digest.update(f"|{name!r}|{kind}|{tuple(shape)}|{data.dtype.str}{data.shape}=".encode())
         digest.update(data.tobytes())
@@ -138,31 +166,62 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
     """Plain values of an open file, checked one by one."""
     hdf5.check_header(file, path, FORMAT, VERSION)
     limit = os.path.getsize(path)
+    about = hdf5.text(file.attrs.get("counted")) if file.attrs["version"] == VERSION else ""
+    steps, granularity = _counted(about, path) if file.attrs["version"] == VERSION else (0, "")
     stored: dict[str, _Stored] = {}
     for index in range(len(file)):
         key = f"{index:05d}"
         where = f"{path}: population {key}"
         data = hdf5.plain_array(file, key, where, limit)
-        about = file[key].attrs
-        name, kind = hdf5.text(about.get("name")), hdf5.text(about.get("kind"))
+        told = file[key].attrs
+        name, kind = hdf5.text(told.get("name")), hdf5.text(told.get("kind"))
         if not name or name in stored:
             raise FormatError(f"{where}: its name {hdf5.short(name)} is empty or used twice")
-        shape = about.get("shape")
+        shape = told.get("shape")
         if not isinstance(shape, np.ndarray) or shape.dtype.kind != "i" or not 2 <= shape.size <= 8:
             raise FormatError(f"{where}: shape is {hdf5.short(shape)}, expected (T, N, neurons...)")
         sizes = tuple(int(n) for n in shape.ravel())
         if kind not in DTYPES or min(sizes) < 1:
             raise FormatError(f"{where}: has kind {hdf5.short(kind)}, shape {sizes}")
-        count = math.prod(sizes)
-        if data.dtype.str not in (("|u1",) if is_spiking(kind) else ("|i1", "<i2", "<i4")):
-            raise FormatError(f"{where}: {data.dtype} holds no messages of kind {kind!r}")
-        if data.shape != (((count + 7) // 8,) if is_spiking(kind) else sizes):
+        counted = steps > 0 and kind not in READOUTS
+        bits = is_spiking(kind) and not counted
+        if data.dtype.str not in (("|u1",) if bits else ("|i1", "<i2", "<i4")):
+            what = "counts" if counted else "messages"
+            raise FormatError(f"{where}: {data.dtype} holds no {what} of kind {kind!r}")
+        if data.shape != (((math.prod(sizes) + 7) // 8,) if bits else sizes):
             raise FormatError(f"{where}: data {data.shape} does not fill {sizes}")
+        if steps and not counted and sizes[0] != steps:
+            raise FormatError(f"{where}: {sizes[0]} steps, where {steps} were counted")
+        if counted:
+            _check_counts(data, steps, granularity, where)
         stored[name] = (name, kind, sizes, data)
     if not stored:
         raise FormatError(f"{path}: a trace without populations; write the file again")
+    if steps and len({sizes[kind in READOUTS] for _, kind, sizes, _ in stored.values()}) != 1:
+        raise FormatError(f"{path}: its populations have unequal numbers of samples")
     texts = {name: hdf5.text(file.attrs.get(name)) for name in ("provenance", "hash")}
-    return {**texts, "stored": list(stored.values())}
+    return {**texts, "about": about, "stored": list(stored.values())}
+
+
+def _counted(about: str, path: str | os.PathLike[str]) -> tuple[int, str]:
+    """Steps and granularity of a trace that holds counts."""
+    steps, _, granularity = about.partition(" ")
+    good = len(steps) < 10 and steps.isascii() and steps.isdigit() and int(steps) > 0
+    if not good or granularity not in ("neuron", "channel", "layer"):
+        raise FormatError(f"{path}: counted {hdf5.short(about)}, expected steps and granularity")
+    return int(steps), granularity
+
+
+def _check_counts(
+    data: npt.NDArray[np.integer[Any]], steps: int, granularity: str, where: str
+) -> None:
+    """Refuse counts of a shape that their granularity has not, or that cannot have happened."""
+    flat = granularity == "neuron" or data.ndim == 2
+    if not flat or (granularity == "layer" and data.shape[1] != 1):
+        raise FormatError(f"{where}: {data.shape} is not the shape of counts per {granularity}")
+    most = steps if granularity == "neuron" else np.iinfo(np.int32).max
+    if int(data.min()) < 0 or int(data.max()) > most:
+        raise FormatError(f"{where}: counts span {data.min()}..{data.max()}, not 0..{most}")
 
 
 def _trace(content: Any, path: str | os.PathLike[str]) -> Trace:
@@ -170,16 +229,23 @@ def _trace(content: Any, path: str | os.PathLike[str]) -> Trace:
     stored, provenance = content["stored"], json.loads(content["provenance"])
     if not isinstance(provenance, dict):
         raise FormatError(f"{path}: its provenance is no JSON object; write the file again")
-    if _digest(content["provenance"], stored) != content["hash"]:
+    about = content["about"]
+    if _digest(content["provenance"], stored, about) != content["hash"]:
         raise HashError(
             f"{path}: the content does not match its hash; the file was damaged or edited, or is "
             "of an older neuroport: run the network again"
         )
+    steps, granularity = _counted(about, path) if about else (0, "neuron")
     messages: dict[str, npt.NDArray[Any]] = {}
+    counts: dict[str, npt.NDArray[np.int32]] = {}
     for name, kind, shape, data in stored:
+        if steps and kind not in READOUTS:
+            counts[name] = data.astype("<i4")
+            continue
         values = np.unpackbits(data, count=math.prod(shape)) if is_spiking(kind) else data
         messages[name] = values.astype(DTYPES[kind]).reshape(shape)
-    return Trace(messages, {name: kind for name, kind, _, _ in stored}, provenance)
+    kinds = {name: kind for name, kind, _, _ in stored}
+    return Trace(messages, kinds, provenance, counts, granularity, steps)
 
 
 def _narrowest(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.base import Progress, check_frames, frames_hash
-from neuroport.backends.trace import Trace, empty_messages
+from neuroport.backends.counting import Recorder, Recording, recording
+from neuroport.backends.trace import DTYPES, Trace
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Node
+from neuroport.graph.node import KIND, Conv, Dense, Input, Node
 from neuroport.kernels.memory import keep_freed
 
 TIME_MODELS = ("ideal", "chip")
@@ -80,8 +81,9 @@ def walk(
     progress: Progress | None,
     time_model: str,
     batch: int,
+    plan: Recording | None = None,
 ) -> Trace:
-    """Run ``frames`` (T, N, *shape) through ``graph`` and record every population.
+    """Run ``frames`` (T, N, *shape) through ``graph`` and record what ``plan`` says, or all.
 
     Raises:
         FramesError: the frames do not fit.
@@ -97,23 +99,24 @@ def walk(
         raise IllegalError("inputs with unequal skew meet; lower the graph before chip time")
     keep_freed()
     started = time.perf_counter()
-    steps, samples = frames.shape[:2]
-    shapes = {node.name: graph.facts(node.name).shape for node in graph}
-    messages, kinds = empty_messages(graph.populations, shapes, steps, samples)
+    samples = frames.shape[1]
+    recorder = Recorder(graph, samples, plan or recording(graph))
     if time_model == "chip":
         stream = chip_stream(graph, frames)
         for node, out in evaluate(arithmetic, graph, stream[:, None], chip=True):
-            if node.name in messages:
-                rows = np.empty(tuple(out.shape), messages[node.name].dtype)
-                arithmetic.store(out, rows)
+            if node.name in recorder:
+                rows = _stored(arithmetic, node, out)
                 skew = graph.facts(node.name).skew
-                messages[node.name][:] = cut_window(graph, rows[:, 0], skew, samples)
+                window = cut_window(graph, rows[:, 0], skew, samples)
+                recorder.keep(node.name, slice(samples), window)
     else:
         for first in range(0, samples, batch):
             part = slice(first, first + batch)
             for node, out in evaluate(arithmetic, graph, frames[:, part], chip=False):
-                if node.name in messages:
-                    arithmetic.store(out, messages[node.name][:, part])
+                if node.name in recorder.messages:  # without a copy in between
+                    arithmetic.store(out, recorder.messages[node.name][:, part])
+                elif node.name in recorder:
+                    recorder.keep(node.name, part, _stored(arithmetic, node, out))
             if progress is not None:
                 progress(min(first + batch, samples), samples)
     provenance = {
@@ -124,7 +127,13 @@ def walk(
         "seconds": time.perf_counter() - started,
         "versions": arithmetic.versions(),
     }
-    return Trace(messages, kinds, provenance)
+    return recorder.trace(provenance)
+
+
+def _stored(arithmetic: Arithmetic, node: Node, out: Any) -> npt.NDArray[Any]:
+    rows = np.empty(tuple(out.shape), DTYPES[KIND[type(node)]])
+    arithmetic.store(out, rows)
+    return rows
 
 
 def chip_stream(graph: Graph, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:

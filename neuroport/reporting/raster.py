@@ -34,8 +34,11 @@ class Panel:
 
 
 def rasters(trace: Trace, sample: int = 0) -> tuple[Panel, ...]:
-    """Panels of the spiking populations in the order of the trace, at most ``PANELS`` of them."""
-    names = [name for name, kind in trace.kinds.items() if is_spiking(kind)]
+    """Panels of the spiking populations in the order of the trace, at most ``PANELS`` of them.
+
+    Counts have no steps to draw.
+    """
+    names = [n for n, kind in trace.kinds.items() if is_spiking(kind) and n in trace.messages]
     return tuple(_panel(trace, names[i], sample) for i in _evenly(len(names), PANELS))
 
 

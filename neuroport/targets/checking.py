@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from neuroport.backends.counting import LIF_COUNT_MAX, recording, refuse_beyond, spiking
 from neuroport.graph.graph import Graph
 from neuroport.targets.changes import Change, changes, shortfall
-from neuroport.targets.layers import layers
+from neuroport.targets.counters import CounterCost, cost, with_counters
+from neuroport.targets.layers import Layer, layers
 from neuroport.targets.resources import TITLES, Resources, resources
 from neuroport.targets.rules import REFUSED, Finding, findings, rule_names
 from neuroport.targets.target import Target
@@ -18,12 +20,16 @@ CAVEAT = "estimated by formulas fitted to public tables (targets --fit); not run
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What stands between a network and a target; ``changes`` is empty where it fits."""
+    """What stands between a network and a target; ``changes`` is empty where it fits.
+
+    Where counters were asked for, ``resources`` holds them, and ``counters`` what they cost.
+    """
 
     findings: tuple[Finding, ...]
     resources: Resources
     shortfall: tuple[str, ...]
     changes: tuple[Change, ...]
+    counters: CounterCost | None = None
 
     @property
     def refused(self) -> int:
@@ -39,6 +45,8 @@ class Verdict:
         yield from self._unproven()
         yield from _table(self.resources)
         yield str(self.resources)
+        if self.counters is not None:
+            yield str(self.counters)
         for line in self.shortfall:
             yield f"does not fit: {line}"
         if self.shortfall and not self.changes:
@@ -70,19 +78,33 @@ class Verdict:
             "violations": [asdict(f) for f in self.findings if f.severity == REFUSED],
             "unproven": [asdict(f) for f in self.findings if f.severity != REFUSED],
             "resources": self.resources.to_dict(),
+            "counters": self.counters.to_dict() if self.counters is not None else None,
             "shortfall": list(self.shortfall),
             "changes": [asdict(change) for change in self.changes],
             "caveat": CAVEAT,
         }
 
 
-def check(graph: Graph, target: Target) -> Verdict:
-    """Check ``graph`` against the rules of ``target`` and place it on its cores."""
-    shapes = layers(graph)
+def check(graph: Graph, target: Target, granularity: str | None = None) -> Verdict:
+    """Check ``graph`` against the rules of ``target`` and place it on its cores.
+
+    Args:
+        granularity: ``neuron``, ``channel`` or ``layer``: with counters of all spikes.
+
+    Raises:
+        BackendError: no such granularity, or a counter could exceed what it holds.
+    """
+    shapes: Sequence[Layer] = layers(graph)
+    counted = None
+    if granularity is not None:
+        plan = recording(graph, "counts", granularity=granularity)
+        refuse_beyond(graph, spiking(graph, plan.counted), granularity, LIF_COUNT_MAX)
+        alone, shapes = resources(shapes, target), with_counters(shapes, granularity)
+        counted = cost(granularity, resources(shapes, target), alone)
     found = resources(shapes, target)
     missing = tuple(shortfall(found))
     tried = tuple(changes(shapes, found)) if missing else ()
-    return Verdict(tuple(findings(graph, target)), found, missing, tried)
+    return Verdict(tuple(findings(graph, target)), found, missing, tried, counted)
 
 
 def _table(found: Resources) -> Iterator[str]:

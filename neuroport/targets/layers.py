@@ -33,8 +33,9 @@ class Arriving:
     """One synapse of a population.
 
     Attributes:
-        kind: ``conv`` or ``dense``.
-        axons: input channels times kernel taps, or inputs of a dense synapse.
+        kind: ``conv`` or ``dense``; ``pool`` where an axon reaches one neuron.
+        axons: input channels times kernel taps, or inputs of a dense synapse; of each neuron
+            that pools.
         bits: of a weight, :func:`weight_bits`.
         copies: populations whose messages it takes; each has its own axons.
         spread: sums of a neuron that it reaches, 2 where a neuron has a real and an imaginary one.

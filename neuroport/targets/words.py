@@ -5,6 +5,7 @@ Not Intel's formulas: fitted to the tables of ``neuroport/targets/tables``; ``ne
 
 * convolution: ``axons * (1 + ceil(channels * bits / 64))``, stored once for all positions;
 * dense: ``axons * ceil((neurons * (bits + 12) + 4) / 64)``;
+* pooling, a weight per axon: the slot of a dense synapse that reaches one neuron, a word each;
 * axon map: a word per position for each convolution that reads the population, a word per neuron
   for each dense synapse, and a word per neuron where nothing reads it;
 * axon memory: for each convolution a word per position and per part that its reader's channels are
@@ -50,6 +51,8 @@ def synapse_words(layer: Layer, channels: int) -> int:
         reached = channels * synapse.spread
         if synapse.kind == "conv":
             slot = 1 + ceil(reached * synapse.bits / WORD)
+        elif synapse.kind == "pool":
+            slot = channels * ceil((synapse.bits + INDEX_BITS + SLOT_BITS) / WORD)
         else:
             slot = ceil((reached * (synapse.bits + INDEX_BITS) + SLOT_BITS) / WORD)
         words += synapse.copies * synapse.axons * slot
@@ -70,5 +73,6 @@ def fill(
         listed += positions * parts.get(reader, 1) if kind == "conv" else 0
     if not layer.readers:
         mapped = positions * channels
-    arriving = sum(s.copies * (1 if s.kind == "conv" else s.axons) for s in layer.arriving)
+    each = {"conv": 0, "pool": channels, "dense": 1}
+    arriving = sum(s.copies * max(1, each[s.kind] * s.axons) for s in layer.arriving)
     return Fill(neurons, synapse_words(layer, channels), mapped, listed, arriving)

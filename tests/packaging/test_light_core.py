@@ -32,6 +32,7 @@ LIGHT = (
     "neuroport.apart",
     "neuroport.backends",
     "neuroport.backends.base",
+    "neuroport.backends.counting",
     "neuroport.backends.fast",
     "neuroport.backends.lava_cpu",
     "neuroport.backends.lava_cpu.engine",
@@ -68,6 +69,7 @@ LIGHT = (
 # These are for torch or Lava, and for nobody else.
 HEAVY = (
     "neuroport.backends.lava_cpu.build",
+    "neuroport.backends.lava_cpu.counters",
     "neuroport.backends.lava_cpu.processes",
     "neuroport.backends.lava_cpu.processes.",
     "neuroport.backends.module",

@@ -21,6 +21,7 @@ from neuroport.graph.node import (
 )
 from neuroport.targets.changes import changes, shortfall
 from neuroport.targets.checking import check
+from neuroport.targets.counters import cost, with_counters
 from neuroport.targets.layers import Arriving, Layer, layers, weight_bits
 from neuroport.targets.resources import Resources, resources
 from neuroport.targets.target import Target, Value, load_target
@@ -326,3 +327,48 @@ def test_resources_stay_within_every_limit_of_the_chip(name: str) -> None:
         assert placed.tiling.full.neurons <= target["neurons"]
         tile = placed.tiling.tile
         assert placed.cores * int(np.prod(tile)) >= placed.layer.neurons
+
+
+# -- counters ----------------------------------------------------------------------------------
+
+
+def placed_counter(granularity: str, layer: Layer) -> tuple[tuple[int, int, int], int, int]:
+    """Tile, cores and synapse words of the counters of one population."""
+    _, counter = with_counters([layer], granularity)
+    assert counter.name == f"{layer.name}.counter"
+    (placed,) = resources([counter], LOIHI2).placed
+    return placed.tiling.tile, placed.cores, placed.tiling.full.synapse_words
+
+
+def test_counters_take_a_word_per_neuron_that_they_count() -> None:
+    counted = feature_map("a", 16, 28, 28)
+    assert placed_counter("neuron", counted) == ((1, 1, 3136), 4, 3136)
+    assert placed_counter("channel", counted) == ((1, 1, 16), 1, 12_544)
+    assert placed_counter("layer", counted) == ((1, 1, 1), 1, 12_544)
+
+
+def test_counters_that_do_not_fit_a_core_are_split_and_one_counter_is_not() -> None:
+    large = feature_map("a", 8, 50, 50)  # 20,000 neurons, 16,000 words
+    assert placed_counter("channel", large) == ((1, 1, 4), 2, 10_000)
+    _, counter = with_counters([large], "layer")
+    found = resources([counter], LOIHI2)
+    assert not found.fits
+    assert "a.counter: one neuron needs 20,000 synapse words" in shortfall(found)[0]
+
+
+def test_counted_neurons_have_an_axon_more_and_graded_ones_no_counter() -> None:
+    network = [
+        dense("a", 100, 10, readers=(("b", "dense"),)),
+        replace(dense("b", 100, 100), kind="relay"),
+        replace(dense("c", 10, 100), kind="readout"),
+    ]
+    counted = with_counters(network, "neuron")
+    assert [layer.name for layer in counted] == ["a", "a.counter", "b", "c"]
+    alone, found = resources(network, LOIHI2), resources(counted, LOIHI2)
+    axons = [r.placed[0].tiling.full.axon_map_words for r in (alone, found)]
+    assert axons == [100, 200]
+    assert found.placed[1].tiling.full.axons_in == 100
+    priced = cost("neuron", found, alone)
+    assert (priced.counters, priced.cores, priced.more_cores) == (100, 1, 1)
+    assert priced.not_counted == ("b",)
+    assert str(priced).endswith("graded, not counted: b")

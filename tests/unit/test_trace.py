@@ -93,7 +93,7 @@ def test_trace_that_was_changed_is_refused_by_its_hash(tmp_path: Path, case: str
 
 
 REFUSED: dict[str, Edit] = {
-    "newer version": lambda file: put(file, "/", "version", 3),
+    "newer version": lambda file: put(file, "/", "version", 4),
     "no populations": lambda file: [file.__delitem__(name) for name in list(file)],
     "a gap": lambda file: file.__delitem__("00001"),
     "name used twice": lambda file: put(file, "00001", "name", "spikes"),

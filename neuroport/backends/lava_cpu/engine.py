@@ -17,6 +17,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,15 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.base import Progress, check_frames, frames_hash
-from neuroport.backends.trace import Trace, empty_messages, versions
+from neuroport.backends.counting import (
+    LIF_COUNT_MAX,
+    Recorder,
+    Recording,
+    recording,
+    refuse_beyond,
+    spiking,
+)
+from neuroport.backends.trace import Trace, versions
 from neuroport.backends.walk import chip_stream, cut_window
 from neuroport.errors import BackendError, StorageError
 from neuroport.files import read_json, write_json
@@ -59,6 +69,9 @@ class LavaCpu:
         progress: Progress | None = None,
         path: str | os.PathLike[str] | None = None,
         deadline: float = 600.0,
+        record: str = "messages",
+        count: str | Sequence[str] | None = None,
+        granularity: str | None = None,
     ) -> Trace:
         """Run ``frames`` (T, N, *shape) through Lava and record every population.
 
@@ -66,18 +79,24 @@ class LavaCpu:
             path: the network file that ``graph`` was read from; without it the graph is written to
                 a temporary file, because the child reads a file and nothing else.
             deadline: seconds after which the child is ended.
+            record, count, granularity: :func:`neuroport.backends.counting.recording`. Counters are
+                populations of the process graph; those of spikes are made of stock processes.
 
         Raises:
             FramesError: the frames do not fit.
             IllegalError: the graph breaks a rule of this target.
-            BackendError: Lava failed or did not end in time; holds Lava's own words.
+            BackendError: Lava failed or did not end in time, with Lava's own words; or an option
+                does not exist, or a counter could exceed what a LIF's threshold holds.
         """
         if not 0 < deadline < math.inf:
             raise BackendError(f"the deadline is {deadline:g} s; give a positive number of seconds")
         check_frames(graph, frames)
+        plan = recording(graph, record, count, granularity)
+        spikes = spiking(graph, plan.counted)
+        refuse_beyond(graph, spikes, plan.granularity, LIF_COUNT_MAX)
         check(graph, self.name)
         try:
-            return self._run(graph, frames, progress, path, deadline)
+            return self._run(graph, frames, progress, path, deadline, plan)
         except OSError as error:
             raise StorageError(
                 f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}; "
@@ -91,6 +110,7 @@ class LavaCpu:
         progress: Progress | None,
         path: str | os.PathLike[str] | None,
         deadline: float,
+        plan: Recording,
     ) -> Trace:
         started = time.perf_counter()
         samples, stream = frames.shape[1], chip_stream(graph, frames)
@@ -98,12 +118,21 @@ class LavaCpu:
             folder = Path(name)
             net = Path(path).resolve() if path is not None else save(graph, folder / "graph.net")
             np.save(folder / "frames.npy", stream.reshape(len(stream), -1).astype(np.int32))
+            late = 1 if plan.counted else 0  # the synapse of the deepest counter
             write_json(
                 folder / "job.json",
-                {"net": str(net), "steps": len(stream), "chunk": max(1, 4 * graph.steps)},
+                {
+                    "net": str(net),
+                    "steps": len(stream) + late,
+                    "samples": samples,
+                    "chunk": max(1, 4 * graph.steps),
+                    **asdict(plan),
+                },
             )
             _supervise(folder, deadline, progress)
-            messages, kinds = self._collect(graph, folder, samples)
+            recorder = Recorder(graph, samples, plan)
+            self._collect(graph, folder, recorder)
+            recorded = sum(path.stat().st_size for path in folder.glob("[0-9]*.npy"))
             seconds = read_json(folder / "done.json")["seconds"]
         provenance = {
             "engine": self.name,
@@ -112,20 +141,23 @@ class LavaCpu:
             "frames": frames_hash(frames),
             "seconds": time.perf_counter() - started,
             "phases": seconds,
+            "recorded_bytes": recorded,
             "versions": versions("lava-nc", "numpy", "scipy"),
         }
-        return Trace(messages, kinds, provenance)
+        return recorder.trace(provenance)
 
-    def _collect(
-        self, graph: Graph, folder: Path, samples: int
-    ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-        shapes = {node.name: graph.facts(node.name).shape for node in graph}
-        messages, kinds = empty_messages(graph.populations, shapes, graph.steps, samples)
+    def _collect(self, graph: Graph, folder: Path, recorder: Recorder) -> None:
         for index, node in enumerate(graph.populations):
+            if node.name not in recorder:
+                continue
             rows = np.load(folder / f"{index}.npy", mmap_mode="r")
-            window = cut_window(graph, rows, graph.facts(node.name).skew, samples)
-            messages[node.name][:] = window.reshape(graph.steps, samples, *shapes[node.name])
-        return messages, kinds
+            into = recorder.counts.get(node.name)
+            if into is not None:
+                into[:] = rows.reshape(into.shape)
+                continue
+            messages = recorder.messages[node.name]
+            window = cut_window(graph, rows, graph.facts(node.name).skew, messages.shape[1])
+            messages[:] = window.reshape(messages.shape)
 
 
 def _supervise(folder: Path, deadline: float, progress: Progress | None) -> None:

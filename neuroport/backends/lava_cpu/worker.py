@@ -1,11 +1,12 @@
 """The child process in which Lava runs: ``python -m neuroport.backends.lava_cpu.worker FOLDER``.
 
-FOLDER holds ``job.json`` (network file, steps) and ``frames.npy`` (steps, size). The worker builds
-Lava processes from the network *file*, writes one ``<index>.npy`` per population, prints a JSON
-line per progress report, and ends with ``done.json`` or ``error.json``. Lava hangs for ever when a
-process model fails; a thread (:mod:`~neuroport.backends.lava_cpu.watch`) notices, tells the error
-and ends the worker, wherever Lava is stuck. Asked to end (SIGTERM), the worker tells in
-``stuck.txt`` where the job was.
+FOLDER holds ``job.json`` (network file, steps, what to keep and what to count) and ``frames.npy``
+(steps, size). The worker builds Lava processes from the network *file*, writes one ``<index>.npy``
+per recorded population, a row per step or, where it is counted, per sample, prints a JSON line per
+progress report, and ends with ``done.json`` or ``error.json``. Lava hangs for ever when a process
+model fails; a thread (:mod:`~neuroport.backends.lava_cpu.watch`) notices, tells the error and ends
+the worker, wherever Lava is stuck. Asked to end (SIGTERM), the worker tells in ``stuck.txt`` where
+the job was.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from neuroport.backends.lava_cpu.watch import (
 )
 from neuroport.errors import StorageError
 from neuroport.files import read_json, write_atomic, write_json
+from neuroport.graph.graph import Graph
 from neuroport.graph.store import load
 
 
@@ -55,7 +57,6 @@ class Worker:
         from lava.magma.core.run_configs import Loihi2SimCfg
 
         from neuroport.backends.lava_cpu.build import build
-        from neuroport.backends.lava_cpu.processes.fixed_pt import RasterSink
 
         job = read_json(self.folder / "job.json")
         graph = load(job["net"])
@@ -64,12 +65,11 @@ class Worker:
         processes = build(graph, str(self.folder / "frames.npy"))
         names = {process: name for name, process in processes.items()}
         for index, node in enumerate(graph.populations):
-            size = int(np.prod(graph.facts(node.name).shape))
-            path = str(self.folder / f"{index}.npy")
-            np.save(path, np.zeros((steps, size), np.int32))
-            sink = RasterSink(path=path, size=size)
-            names[sink] = node.name
-            processes[node.name].s_out.connect(sink.a_in)
+            path = self.folder / f"{index}.npy"
+            if node.name in job["kept"]:
+                names[self._sink(graph, node.name, processes[node.name], path, steps)] = node.name
+            elif node.name in job["counted"]:
+                names |= self._counter(graph, node.name, processes[node.name], path, job)
         self._anchor = anchor = processes[graph.input.name]
         marks.append(time.perf_counter())
         tell_tracebacks(self.folder)
@@ -92,6 +92,27 @@ class Worker:
         marks.append(time.perf_counter())
         phases = ("build", "compile", "run", "stop")
         return {n: round(b - a, 3) for n, a, b in zip(phases, marks[:-1], marks[1:], strict=True)}
+
+    def _sink(self, graph: Graph, name: str, process: Any, path: Path, steps: int) -> Any:
+        """A process that writes what a population sends at every step."""
+        from neuroport.backends.lava_cpu.processes.fixed_pt import RasterSink
+
+        size = int(np.prod(graph.facts(name).shape))
+        np.save(path, np.zeros((steps, size), np.int32))
+        sink = RasterSink(path=str(path), size=size)
+        process.s_out.connect(sink.a_in)
+        return sink
+
+    def _counter(
+        self, graph: Graph, name: str, process: Any, path: Path, job: dict[str, Any]
+    ) -> dict[Any, str]:
+        """Processes that count what a population sends, and write a row per sample."""
+        from neuroport.backends.lava_cpu.counters import count, reader
+
+        counter = count(graph, name, process, job["granularity"])
+        np.save(path, np.zeros((int(job["samples"]), counter.size), np.int32))
+        reading = reader(counter, str(path), graph.interval)
+        return {counter.process: f"counter of {name}", reading: f"reader of {name}"}
 
     def finish(self, seconds: dict[str, float]) -> NoReturn:
         """Tell that all is done, and end."""
