@@ -26,7 +26,7 @@ from neuroport.backends.trace import Trace, versions
 from neuroport.data.loading import load_data
 from neuroport.data.samples import frames_of, save_array
 from neuroport.demo import graph_facts, trainable
-from neuroport.files import write_atomic, write_json
+from neuroport.files import read_json, write_atomic, write_json
 from neuroport.recipe import load_recipe
 from neuroport.reporting.progress import training_report
 from neuroport.training.checkpoint import State, read_checkpoint, save_checkpoint
@@ -150,15 +150,39 @@ def _store(home: Path, state: State, net: nn.Module, net_path: Path, results: An
         save_checkpoint(home, state)
     write_atomic(home / "network.net", net_path.read_bytes())
     write_json(home / "results.json", results)
-    write_card(home, results)
+    write_table(home / "README.md", figures(results))
 
 
-def write_card(home: Path, results: dict[str, Any]) -> None:
-    """Replace what stands between the markers of the model's card."""
-    page = (home / "README.md").read_text()
-    table = f"{BEGIN}\n{figures(results)}\n{END}"
+def write_table(path: Path, table: str) -> None:
+    """Replace what stands between the markers of a card, or of the list of all models."""
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-    write_atomic(home / "README.md", pattern.sub(lambda _: table, page))
+    page = pattern.sub(lambda _: f"{BEGIN}\n{table}\n{END}", path.read_text())
+    write_atomic(path, page)
+
+
+def listing(models: Path) -> str:
+    """One row per model that is made, for the list of all models."""
+    rows = [
+        "| model | real numbers | integers | differ on 1,000, every engine | differ on Lava CPU "
+        "| spikes per neuron |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for path in sorted(models.glob("*/results.json")):
+        found = read_json(path)
+        if path.parent.name == DEMO:
+            continue
+        engines = found["engines"]
+        samples = engines["reference"]["samples"]
+        here = sum(engines[on]["differing"] for on in ("module", "fast"))
+        compared = sum(engines[on]["positions"] for on in ("module", "fast"))
+        lava = engines["lava-cpu"]
+        rows.append(
+            f"| [{path.parent.name}]({path.parent.name}) | {found['float']:.1f} % "
+            f"| {100 * engines['reference']['correct'] / samples:.1f} % "
+            f"| {here} of {compared:,} | {lava['differing']} of {lava['positions']:,} "
+            f"| {found['spikes_per_neuron']:.2f} |"
+        )
+    return "\n".join(rows)
 
 
 def figures(results: dict[str, Any]) -> str:
@@ -211,6 +235,7 @@ def main(names: tuple[str, ...], runs: Path, lava: int) -> None:
         if name not in known:
             raise click.UsageError(f"no model {name!r}; known: {', '.join(known)}")
         remake(MODELS / name, runs, lava)
+        write_table(MODELS / "README.md", listing(MODELS))
 
 
 if __name__ == "__main__":

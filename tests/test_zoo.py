@@ -49,6 +49,12 @@ def test_figures_of_a_card_are_those_of_its_results(name: str, remaking: ModuleT
     assert results["engines"]["lava-cpu"]["differing"] == 0
 
 
+def test_list_of_models_has_all_that_are_made_with_their_figures(remaking: ModuleType) -> None:
+    page = (ROOT / "models" / "README.md").read_text()
+    assert remaking.listing(ROOT / "models") in page
+    assert all(f"[{name}]({name})" in page for name in (*ZOO, DEMO))
+
+
 @pytest.mark.parametrize("name", ZOO)
 def test_stored_weights_and_stored_network_give_the_same_spikes(name: str) -> None:
     home = ROOT / "models" / name
