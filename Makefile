@@ -67,7 +67,7 @@ mapping: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mapping
 
 # The published depths at their published widths, from torch to a file (docs/depth.json).
-# Goes on where it was; not run at full size yet.
+# Goes on where it was.
 depth: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.depth
 
