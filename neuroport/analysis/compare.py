@@ -219,7 +219,9 @@ def _compare(want: Trace, got: Trace) -> Comparison:
         at = tuple(int(i) for i in np.unravel_index(int(differs.argmax()), differs.shape))
         values = int(a[at]), int(b[at])
         if whole:
-            candidates.append((at[0], order, Divergence(name, at[0], at[1], at[2:], *values)))
+            # beside counts a readout may have been kept after the last step only
+            step = at[0] + (want.steps - len(a) if want.counts or got.counts else 0)
+            candidates.append((step, order, Divergence(name, step, at[1], at[2:], *values)))
         elif first_count is None:
             first_count = CountDivergence(name, at[0], at[1:], *values)
     only_want = tuple(n for n in want.kinds if _has(want, n) and not _has(got, n))

@@ -15,7 +15,7 @@ from neuroport.analysis.measurement import Measurement
 from neuroport.backends.loihi2.site import Site
 from neuroport.errors import BackendError
 
-STATUS = "not verified on hardware: compare with the reference before you believe it"
+STATUS = "this engine was not run on hardware by its authors: compare before you believe it"
 
 
 def measurement(
