@@ -83,6 +83,7 @@ HEAVY = (
     "neuroport.backends.loihi2.build",
     "neuroport.backends.loihi2.processes",
     "neuroport.backends.loihi2.processes.",
+    "neuroport.backends.loihi2.reaching",
     "neuroport.backends.loihi2.running",
     "neuroport.backends.module",
     "neuroport.backends.quick",

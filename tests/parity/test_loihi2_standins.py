@@ -65,13 +65,14 @@ class Board:
         *options: str,
         input_delay: int = 0,
         output_delay: int = 0,
+        read_delay: int = 1,
         code: int = 0,
     ) -> Any:
         """The trace of ``neuroport run --on loihi2``, or what it said where it is to fail."""
         net, given, trace = (self.folder / name for name in ("n.net", "f.npy", "t.trace"))
         save(graph, net)
         np.save(given, frames)
-        environment = self.at(input_delay, output_delay)
+        environment = self.at(input_delay, output_delay, read_delay)
         done = self.neuroport(
             *("run", net, "--on", "loihi2", "--site", self.site, "--frames", given, "-o", trace),
             *options,
@@ -84,11 +85,14 @@ class Board:
         self.said = done.stdout + done.stderr
         return self.said if code else Trace.load(trace)
 
-    def at(self, input_delay: int = 0, output_delay: int = 0) -> dict[str, str]:
+    def at(
+        self, input_delay: int = 0, output_delay: int = 0, read_delay: int = 1
+    ) -> dict[str, str]:
         """Write the site; the environment in which its board is there."""
         self.site.write_text(
             f'chips = 8\n[slurm]\npartition = "kp"\n[measuring]\nsteps = 20\n[timing]\n'
             f"input_delay = {input_delay}\noutput_delay = {output_delay}\n"
+            f"read_delay = {read_delay}\n"
         )
         paths = [self.standins, Path(port.__file__).resolve().parents[1]]
         chosen = {"input_delay": input_delay, "output_delay": output_delay, **FIGURES}
@@ -140,6 +144,18 @@ def chain() -> tuple[Graph, np.ndarray]:
         Readout("potential", ("classes",), np.array([5, -7, 0])),
     ]
     return Graph(nodes, 6, 8), frames_for((2, 6, 5), 6, 3, bits=4)
+
+
+def dense() -> list[Node]:
+    """The smallest network with a counter."""
+    eye = 2 * np.eye(2, dtype=np.int64)
+    return [
+        Input("frames", (2,), 1),
+        Dense("in", ("frames",), eye),
+        Lif("first", ("in",), 1),
+        Dense("classes", ("first",), eye),
+        Readout("potential", ("classes",)),
+    ]
 
 
 def equal(got: Trace, want: Trace) -> None:
@@ -227,6 +243,13 @@ def test_a_logger_without_a_needed_figure_is_an_error_that_names_it(
     graph, frames = residual()
     said = board.run(graph, frames, "--measure", code=2)
     assert "Loihi2Power tells no static_total_power after the run; it tells" in said
+
+
+def test_a_wrong_read_delay_ends_at_the_deadline_with_the_key_to_change(board: Board) -> None:
+    graph = Graph(dense(), 4)
+    said = board.run(graph, np.ones((4, 2, 2), np.int64), "--deadline", "45", code=2, read_delay=0)
+    assert "Lava did not finish within 45 s" in said
+    assert "timing.read_delay" in said
 
 
 def test_what_a_chip_does_not_do_is_refused_before_a_process_is_built(board: Board) -> None:

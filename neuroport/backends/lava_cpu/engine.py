@@ -162,12 +162,16 @@ class LavaCpu:
 
 
 def supervise(
-    folder: Path, deadline: float, progress: Progress | None, worker: str = WORKER
+    folder: Path,
+    deadline: float,
+    progress: Progress | None,
+    worker: str = WORKER,
+    cure: str = "run fewer samples or raise the deadline",
 ) -> None:
     """Start the worker and wait for it; whatever happens, leave no process behind.
 
     Raises:
-        BackendError: it failed, or did not end in time.
+        BackendError: it failed, or did not end in time: then ``cure`` is told.
     """
     errors = open(folder / "stderr.txt", "w+b")  # noqa: SIM115 - closed below, read on failure
     child = subprocess.Popen(
@@ -193,7 +197,7 @@ def supervise(
     if late and not (folder / "error.json").exists():
         stuck = folder / "stuck.txt"
         raise BackendError(
-            f"Lava did not finish within {deadline:g} s; run fewer samples or raise the deadline",
+            f"Lava did not finish within {deadline:g} s; {cure}",
             stuck.read_text() if stuck.exists() else "",
         )
     if code != 0 or not (folder / "done.json").exists():

@@ -48,6 +48,10 @@ from neuroport.graph.store import save
 from neuroport.targets.target import load_target
 
 WORKER = "neuroport.backends.loihi2.worker"
+LATE = (
+    "raise the deadline, run fewer samples or, if the run itself had begun, change "
+    "timing.read_delay of the site: the host may wait for a state in the wrong step"
+)
 FED = ("messages", "bias")
 
 
@@ -238,7 +242,7 @@ class _Job:
             **asdict(plan),
         }
         write_json(folder / "job.json", job)
-        supervise(folder, deadline, None, WORKER)
+        supervise(folder, deadline, None, WORKER, LATE)
         return read_json(folder / "done.json")["seconds"]
 
     def _collect(self, folder: Path) -> Recorder:

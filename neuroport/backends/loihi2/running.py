@@ -1,8 +1,7 @@
-"""Lava's run configuration for a board, and who must run where. Imported by the worker."""
+"""Lava's run configuration for a board: who must run where. Imported by the worker."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +12,6 @@ from lava.proc.dense.process import Dense
 from lava.proc.graded.process import GradedVec
 from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
-from lava.utils import loihi
-
-from neuroport.backends.loihi2.site import Site
 
 ON_CHIP = (LIFReset, GradedVec, Conv, Dense, Sparse)
 
@@ -41,23 +37,3 @@ class HardwareOnly(Loihi2HwCfg):  # type: ignore[misc]
 
 def _on_core(model: Any) -> bool:
     return issubclass(model, AbstractNcProcessModel)
-
-
-def reach(site: Site) -> None:
-    """Tell Lava which board to use; the first thing that a worker does.
-
-    Partition and node are set as the variables that Lava's runtime reads: the functions that Lava
-    0.10 has for them take the last, empty line of ``sinfo`` for a partition and fail.
-
-    Raises:
-        ValueError: Lava's own words where Slurm or the host does not answer.
-    """
-    os.environ.update(site.environment)
-    generation = loihi.ChipGeneration[site.generation]
-    if site.host == "slurm":
-        loihi.use_slurm_host(loihi_gen=generation)
-        for variable, value in (("PARTITION", site.partition), ("BOARD", site.node)):
-            if value:
-                os.environ[variable] = value
-    else:
-        loihi.use_ethernet_host(site.address, site.binary, generation)

@@ -32,12 +32,13 @@ class BoardWorker(Worker):
         """Execute the job; returns the seconds of each phase."""
         job = read_json(self.folder / "job.json")
         self.job, self.site = job, Site(**job["site"])
-        from neuroport.backends.loihi2.running import HardwareOnly, reach
+        from neuroport.backends.loihi2.reaching import reach
 
         reach(self.site)
         from lava.magma.core.run_conditions import RunSteps
 
         from neuroport.backends.loihi2.build import build
+        from neuroport.backends.loihi2.running import HardwareOnly
 
         marks = [time.perf_counter()]
         graph = load(job["net"])
