@@ -42,8 +42,8 @@ LIGHT = (
     *(
         f"neuroport.backends.loihi2.{name}"
         for name in (
-            *("constant", "constructs", "engine", "layout", "measuring", "missing", "profile"),
-            *("site", "worker"),
+            *("constant", "constructs", "engine", "hosted", "layout", "measuring", "missing"),
+            *("profile", "site", "worker"),
         )
     ),
     "neuroport.backends.reference",
