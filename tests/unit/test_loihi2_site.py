@@ -7,13 +7,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from neuroport.backends.base import backend
 from neuroport.backends.lava_cpu import LavaCpu
 from neuroport.backends.loihi2.missing import EXTENSION, is_installed, unreachable
 from neuroport.backends.loihi2.site import Site, load_site
-from neuroport.errors import TargetError
+from neuroport.errors import BackendError, TargetError
 
 STANDINS = Path(__file__).resolve().parents[1] / "standins"
 SLURM = 'chips = 8\n[slurm]\npartition = "kp"\n'
@@ -147,3 +149,17 @@ def test_without_lava_that_is_told_before_everything_else(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(LavaCpu, "available", lambda self: "Lava needs Python 3.10")
     assert Loihi2().available("nowhere.toml") == "Lava needs Python 3.10"
+
+
+def test_a_site_is_for_the_engine_of_a_board_alone() -> None:
+    with pytest.raises(BackendError, match="'reference' needs no site"):
+        backend("reference", "site.toml")
+
+
+@pytest.mark.parametrize("option", [("--measure",), ("--frames-by", "bias")])
+def test_options_of_a_board_are_refused_on_other_engines(
+    neuroport: Any, tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    done = neuroport("run", "a.net", "--frames", "a.npy", *option, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"neuroport: {option[0]} is for loihi2; leave it out on 'reference'\n"
