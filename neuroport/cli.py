@@ -265,9 +265,12 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 @click.option("--labels", type=_path, help=".npy array (N,) of classes, to print the accuracy.")
 @click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava.")
 @click.option("--time", "time_model", help="`ideal` or `chip`, for the built-in engines.")
-@click.option("--record", default="messages", show_default=True, help="messages, or their counts.")
+@click.option("--record", help="messages (default), or their counts (default on loihi2).")
 @click.option("--count", multiple=True, help="A population to count (may be repeated); else all.")
 @click.option("--granularity", help="A counter per neuron (default), channel or layer.")
+@click.option("--site", type=_path, help="TOML file of a board's site, for loihi2.")
+@click.option("--frames-by", help="On loihi2: messages (default), or bias for a constant frame.")
+@click.option("--measure", is_flag=True, help="On loihi2: power, time, activity, memory, too.")
 @_json_option
 def run(
     network: Path,
@@ -278,9 +281,12 @@ def run(
     labels: Path | None,
     deadline: float,
     time_model: str | None,
-    record: str,
+    record: str | None,
     count: tuple[str, ...],
     granularity: str | None,
+    site: Path | None,
+    frames_by: str | None,
+    measure: bool,
     as_json: bool,
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population.
@@ -289,7 +295,11 @@ def run(
     """
     from neuroport.backends.trace import READOUTS, is_spiking
 
-    options = {"record": record, "count": count or None, "granularity": granularity}
+    options: dict[str, Any] = {"count": count or None, "granularity": granularity}
+    if record is not None:
+        options["record"] = record
+    board = {"site": site, "frames_by": frames_by, "measure": measure or None}
+    options |= {name: value for name, value in board.items() if value is not None}
     trace = _run(network, frames, engine, samples, deadline, time_model, **options)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
@@ -300,6 +310,8 @@ def run(
         f"{trace.provenance['seconds']:.1f} s"
     )
     result["spikes"] = spikes
+    if "hardware" in trace.provenance:
+        _say_hardware(say, trace.provenance["hardware"])
     if trace.counts:
         result["counts"] = _say_counts(say, trace)
     if out is not None:
@@ -327,6 +339,20 @@ def run(
         else:
             say.line(f"classes {' '.join(str(p) for p in trace.predictions[:50])}")
     say.result(result)
+
+
+def _say_hardware(out: _Out, told: dict[str, Any]) -> None:
+    """What was measured, and what speaks against it."""
+    out.line(told["status"])
+    if "measurement" in told:
+        found = told["measurement"]
+        out.line(
+            f"{found['label']}: {found['total_w']:.3g} W (static {found['static_w']:.3g}, dynamic "
+            f"{found['dynamic_w']:.3g}), {1e6 * found['sample_s']:,.1f} us and "
+            f"{found['total_uj']:,.1f} uJ a sample (dynamic {found['dynamic_uj']:,.1f})"
+        )
+        for doubt in found["doubts"]:
+            out.line(f"doubt: {doubt}")
 
 
 def _say_counts(out: _Out, trace: Trace) -> dict[str, Any]:
@@ -737,7 +763,10 @@ def _run(
     folder = isinstance(network, Path) and network.is_dir()
     name = engine or ("module" if folder else "reference")
     if name != "module" or not folder:
-        backend(name)
+        backend(name, recording.get("site"))
+    odd = [option for option in ("site", "frames_by", "measure") if option in recording]
+    if odd and name != "loihi2":
+        raise BackendError(f"--{odd[0].replace('_', '-')} is for loihi2; leave it out on {name!r}")
     if folder and name != "module":
         raise BackendError(
             f"{network} is a training folder, which runs on its own torch module; "
@@ -752,7 +781,8 @@ def _run(
 
             assert isinstance(network, Path)
             return run_network(load(network), data, progress=progress, **recording)
-        options = {**recording, "deadline": deadline} if name == "lava-cpu" else recording
+        lava = name in ("lava-cpu", "loihi2")
+        options = {**recording, "deadline": deadline} if lava else recording
         if time_model is not None:
             options["time_model"] = time_model
         return run_network(network, data, on=name, progress=progress, **options)

@@ -201,7 +201,7 @@ def _compare(want: Trace, got: Trace) -> Comparison:
     first_count: CountDivergence | None = None
     for order, name in enumerate(common):
         whole = name not in want.counts and name not in got.counts
-        a, b = (want[name], got[name]) if whole else _counts(want, got, name)
+        a, b = _whole(want, got, name) if whole else _counts(want, got, name)
         if a.shape != b.shape:
             what = "(T, N, neurons)" if whole else "(N, counters)"
             raise CompareError(
@@ -219,7 +219,9 @@ def _compare(want: Trace, got: Trace) -> Comparison:
         at = tuple(int(i) for i in np.unravel_index(int(differs.argmax()), differs.shape))
         values = int(a[at]), int(b[at])
         if whole:
-            candidates.append((at[0], order, Divergence(name, at[0], at[1], at[2:], *values)))
+            # beside counts a readout may have been kept after the last step only
+            step = at[0] + (want.steps - len(a) if want.counts or got.counts else 0)
+            candidates.append((step, order, Divergence(name, step, at[1], at[2:], *values)))
         elif first_count is None:
             first_count = CountDivergence(name, at[0], at[1:], *values)
     only_want = tuple(n for n in want.kinds if _has(want, n) and not _has(got, n))
@@ -246,6 +248,14 @@ def _compare(want: Trace, got: Trace) -> Comparison:
 
 def _has(trace: Trace, name: str) -> bool:
     return name in trace.messages or name in trace.counts
+
+
+def _whole(want: Trace, got: Trace, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Messages in both traces; of a readout that one keeps after the last step only, those."""
+    a, b = want[name], got[name]
+    if want.kinds[name] in READOUTS and (want.counts or got.counts) and 1 in (len(a), len(b)):
+        return a[-1:], b[-1:]
+    return a, b
 
 
 def _counts(want: Trace, got: Trace, name: str) -> tuple[Counts, Counts]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any
 
@@ -99,6 +99,11 @@ class Measurement:
         missed = self.total_w - self.static_w - self.dynamic_w
         if abs(missed) > TOLERANCE * self.total_w:
             yield f"static and dynamic power miss the total by {missed:g} W"
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Measurement:
+        """The measurement that :meth:`to_dict` told, such as one in a trace's provenance."""
+        return cls(**{part.name: found[part.name] for part in fields(cls)})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON: what was measured and what follows."""

@@ -31,7 +31,7 @@ def run(
         on: ``reference``, ``fast`` or ``lava-cpu``; see :func:`neuroport.backends.base.backends`.
         options: passed to the engine: ``record="counts"`` keeps how many messages there were and
             not the messages (:func:`neuroport.backends.counting.recording`); ``deadline=600`` is
-            for Lava.
+            for Lava; ``site="site.toml"`` says where a board is, for ``loihi2``.
 
     Raises:
         BackendError: unknown or missing engine, or it failed.
@@ -43,9 +43,9 @@ def run(
 
     data = np.asarray(frames)
     if isinstance(network, Graph):
-        return backend(on).run(network, data, **options)
+        return backend(on, options.get("site")).run(network, data, **options)
     if isinstance(network, (str, os.PathLike)):
-        engine = backend(on)
+        engine = backend(on, options.get("site"))
         if stock.is_stock(network):
             steps = len(data) if data.ndim else None
             return engine.run(stock.read(network, steps=steps), data, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -30,18 +30,28 @@ class Backend(Protocol):
         """``run(graph, frames, *, progress=None, **options)``; options differ by engine."""
 
 
+@runtime_checkable
+class AtSite(Protocol):
+    """An engine that also needs to know where its board is."""
+
+    sited: bool
+
+    def available(self, site: str | os.PathLike[str] | None = None) -> str | None: ...
+
+
 def backends() -> dict[str, Backend]:
     """All engines that run graphs, by the name ``on=`` takes. Importing them imports no Lava."""
     from neuroport.backends.fast import Fast
     from neuroport.backends.lava_cpu import LavaCpu
+    from neuroport.backends.loihi2 import Loihi2
     from neuroport.backends.reference import Reference
 
-    engines: tuple[Backend, ...] = (Reference(), Fast(), LavaCpu())
+    engines: tuple[Backend, ...] = (Reference(), Fast(), LavaCpu(), Loihi2())
     return {engine.name: engine for engine in engines}
 
 
-def backend(name: str) -> Backend:
-    """An engine by name, ready to run.
+def backend(name: str, site: str | os.PathLike[str] | None = None) -> Backend:
+    """An engine by name, ready to run; ``site`` is the file of a board's site, for ``loihi2``.
 
     Raises:
         BackendError: no such engine, or it is not installed.
@@ -49,10 +59,16 @@ def backend(name: str) -> Backend:
     engines = backends()
     if name not in engines:
         raise BackendError(f"unknown engine {name!r}; the engines are {', '.join(engines)}")
-    reason = engines[name].available()
+    engine = engines[name]
+    if isinstance(engine, AtSite):
+        reason = engine.available(site)
+    elif site is not None:
+        raise BackendError(f"engine {name!r} needs no site; leave it out, or run on 'loihi2'")
+    else:
+        reason = engine.available()
     if reason is not None:
         raise BackendError(f"engine {name!r} is not available: {reason}")
-    return engines[name]
+    return engine
 
 
 def load_frames(path: str | os.PathLike[str]) -> npt.NDArray[Any]:

@@ -51,7 +51,8 @@ class Trace:
 
     Attributes:
         messages: name -> (T, N, *shape): spikes (bool), graded messages or potentials (int32),
-            in the order in which data flows. With ``record="counts"`` only readouts keep steps.
+            in the order in which data flows. With ``record="counts"`` only readouts keep steps, or,
+            from a chip, nothing but the potential after a sample's last step: (1, N, *shape).
         kinds: name -> kind of population, such as ``lif``, ``relay`` or ``readout``.
         provenance: graph hash, frames hash, engine, versions, seconds.
         counts: name -> nonzero messages of each sample, int32: per neuron (N, *shape), per
@@ -190,7 +191,7 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
             raise FormatError(f"{where}: {data.dtype} holds no {what} of kind {kind!r}")
         if data.shape != (((math.prod(sizes) + 7) // 8,) if bits else sizes):
             raise FormatError(f"{where}: data {data.shape} does not fill {sizes}")
-        if steps and not counted and sizes[0] != steps:
+        if steps and not counted and sizes[0] not in (steps, 1):  # 1: after the last step
             raise FormatError(f"{where}: {sizes[0]} steps, where {steps} were counted")
         if counted:
             _check_counts(data, steps, granularity, where)

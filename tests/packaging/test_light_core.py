@@ -38,6 +38,14 @@ LIGHT = (
     "neuroport.backends.lava_cpu.engine",
     "neuroport.backends.lava_cpu.watch",
     "neuroport.backends.lava_cpu.worker",
+    "neuroport.backends.loihi2",
+    *(
+        f"neuroport.backends.loihi2.{name}"
+        for name in (
+            *("constant", "constructs", "engine", "hosted", "layout", "measuring", "missing"),
+            *("profile", "site", "worker"),
+        )
+    ),
     "neuroport.backends.reference",
     "neuroport.backends.stepping",
     "neuroport.backends.trace",
@@ -72,6 +80,11 @@ HEAVY = (
     "neuroport.backends.lava_cpu.counters",
     "neuroport.backends.lava_cpu.processes",
     "neuroport.backends.lava_cpu.processes.",
+    "neuroport.backends.loihi2.build",
+    "neuroport.backends.loihi2.processes",
+    "neuroport.backends.loihi2.processes.",
+    "neuroport.backends.loihi2.reaching",
+    "neuroport.backends.loihi2.running",
     "neuroport.backends.module",
     "neuroport.backends.quick",
     "neuroport.capture.",

@@ -318,6 +318,31 @@ def test_counts_over_unequal_steps_are_not_compared() -> None:
 # -- statistics ------------------------------------------------------------------------------
 
 
+def at_the_end(trace: Trace) -> Trace:
+    """The trace with its readout as a chip reads it: after a sample's last step."""
+    return replace(trace, messages={name: rows[-1:] for name, rows in trace.messages.items()})
+
+
+def test_a_readout_that_was_read_once_per_sample_is_stored_compared_and_counted(
+    tmp_path: Path,
+) -> None:
+    full = port.run(network(), frames())
+    chip = at_the_end(port.run(network(), frames(), record="counts"))
+    chip = Trace.load(chip.save(tmp_path / "chip.trace"))
+    assert chip["potential"].shape == (1, *full["potential"].shape[1:])
+    np.testing.assert_array_equal(chip.predictions, full.predictions)
+    for want, got in ((full, chip), (chip, full), (chip, chip)):
+        outcome = compare(want, got)
+        assert outcome
+        assert outcome.positions == full["potential"][-1].size
+    assert statistics(network(), chip, frames()) == statistics(network(), full, frames())
+    other = replace(chip, messages={"potential": chip["potential"] + 1})
+    outcome = compare(full, other)
+    assert not outcome
+    assert outcome.first is not None
+    assert outcome.first.step == full.steps - 1
+
+
 def test_statistics_of_counts_are_those_of_the_raster() -> None:
     graph, given = network(), frames()
     want = statistics(graph, port.run(graph, given), given)

@@ -160,17 +160,19 @@ def _synapse(node: Conv | Dense, source: Shape, target: Shape, start: dict[str, 
 
 
 def _mode(weight: IntArray) -> dict[str, Any]:
-    """Arguments that make Lava's connection take the integers as they are.
+    """Arguments that make Lava's connection take the integers as they are."""
+    return {"num_message_bits": MESSAGE_BITS, "sign_mode": sign_mode(weight)}
 
-    Without an explicit sign mode Lava infers one and rescales; mixed mode drops odd bits, so
-    weights of one sign use the mode that keeps all eight.
+
+def sign_mode(weight: IntArray) -> SignMode:
+    """The sign mode with which Lava's connection takes the weights as they are.
+
+    Without an explicit one Lava infers it and rescales; mixed mode drops odd bits, so weights of
+    one sign use the mode that keeps all eight.
     """
-    even = not np.any(weight & 1) and np.abs(weight).max() <= WEIGHT_MAX
-    if even:
-        mode = SignMode.MIXED
-    else:
-        mode = SignMode.EXCITATORY if weight.min() >= 0 else SignMode.INHIBITORY
-    return {"num_message_bits": MESSAGE_BITS, "sign_mode": mode}
+    if not np.any(weight & 1) and np.abs(weight).max() <= WEIGHT_MAX:
+        return SignMode.MIXED
+    return SignMode.EXCITATORY if weight.min() >= 0 else SignMode.INHIBITORY
 
 
 def _each(values: IntArray, shape: Shape) -> IntArray:

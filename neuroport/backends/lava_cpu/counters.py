@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
@@ -46,18 +47,31 @@ class Counter:
     read_at: int
 
 
-def count_spikes(graph: Graph, name: str, process: Any, granularity: str) -> Counter:
-    """Count the spikes that ``process`` sends for a population, with stock Lava processes alone."""
+def count_spikes(
+    graph: Graph,
+    name: str,
+    outlet: Any,
+    granularity: str,
+    *,
+    columns: npt.NDArray[np.int64] | None = None,
+    late: int = 0,
+) -> Counter:
+    """Count the spikes that leave ``outlet``, flat, with stock Lava processes alone.
+
+    ``columns`` says which neuron, in channel-major order, sends at each place of the outlet, where
+    that is not the same; ``late`` how many steps the whole network runs behind.
+    """
     facts = graph.facts(name)
     size = int(np.prod(facts.shape))
     number = int(np.prod(counters(facts.shape, granularity)))
-    first = facts.skew + 2  # Lava counts steps from 1, and the synapse takes one
+    first = facts.skew + 2 + late  # Lava counts steps from 1, and the synapse takes one
+    weights = pooling(size, number)
     synapse = Sparse(
-        weights=pooling(size, number),
+        weights=weights if columns is None else weights[:, columns],
         sign_mode=SignMode.EXCITATORY,  # mixed signs would drop the odd bit
     )
     lif = accumulator(number, graph.interval, first)
-    process.s_out.connect(synapse.s_in)
+    outlet.connect(synapse.s_in)
     synapse.a_out.connect(lif.a_in)
     return Counter(lif, lif.v, number, STATE_SHIFT, first + graph.steps - 1)
 
@@ -88,8 +102,9 @@ def count_messages(graph: Graph, name: str, process: Any, granularity: str) -> C
 
 def count(graph: Graph, name: str, process: Any, granularity: str) -> Counter:
     """Count whatever a population sends."""
-    way = count_spikes if is_spiking(KIND[type(graph[name])]) else count_messages
-    return way(graph, name, process, granularity)
+    if is_spiking(KIND[type(graph[name])]):
+        return count_spikes(graph, name, process.s_out, granularity)
+    return count_messages(graph, name, process, granularity)
 
 
 def reader(counter: Counter, path: str, interval: int) -> Any:

@@ -43,6 +43,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
 from neuroport.lowering.rules import check
 
+WORKER = "neuroport.backends.lava_cpu.worker"
 INSTALL = (
     "use Python 3.10 and install neuroport with the extra 'lava' (pip install 'neuroport[lava]')"
 )
@@ -129,7 +130,7 @@ class LavaCpu:
                     **asdict(plan),
                 },
             )
-            _supervise(folder, deadline, progress)
+            supervise(folder, deadline, progress)
             recorder = Recorder(graph, samples, plan)
             self._collect(graph, folder, recorder)
             recorded = sum(path.stat().st_size for path in folder.glob("[0-9]*.npy"))
@@ -160,11 +161,21 @@ class LavaCpu:
             messages[:] = window.reshape(messages.shape)
 
 
-def _supervise(folder: Path, deadline: float, progress: Progress | None) -> None:
-    """Start the worker and wait for it; whatever happens, leave no process behind."""
+def supervise(
+    folder: Path,
+    deadline: float,
+    progress: Progress | None,
+    worker: str = WORKER,
+    cure: str = "run fewer samples or raise the deadline",
+) -> None:
+    """Start the worker and wait for it; whatever happens, leave no process behind.
+
+    Raises:
+        BackendError: it failed, or did not end in time: then ``cure`` is told.
+    """
     errors = open(folder / "stderr.txt", "w+b")  # noqa: SIM115 - closed below, read on failure
     child = subprocess.Popen(
-        [sys.executable, "-m", "neuroport.backends.lava_cpu.worker", str(folder)],
+        [sys.executable, "-m", worker, str(folder)],
         stdout=subprocess.PIPE,
         stderr=errors,
         start_new_session=True,
@@ -186,7 +197,7 @@ def _supervise(folder: Path, deadline: float, progress: Progress | None) -> None
     if late and not (folder / "error.json").exists():
         stuck = folder / "stuck.txt"
         raise BackendError(
-            f"Lava did not finish within {deadline:g} s; run fewer samples or raise the deadline",
+            f"Lava did not finish within {deadline:g} s; {cure}",
             stuck.read_text() if stuck.exists() else "",
         )
     if code != 0 or not (folder / "done.json").exists():

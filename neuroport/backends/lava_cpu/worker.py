@@ -72,9 +72,7 @@ class Worker:
                 names |= self._counter(graph, node.name, processes[node.name], path, job)
         self._anchor = anchor = processes[graph.input.name]
         marks.append(time.perf_counter())
-        tell_tracebacks(self.folder)
-        self._watch = Watch(self.folder, self._runtime, names, self.fail)
-        self._watch.start()
+        self.watch_over(names)
         anchor.create_runtime(run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
         marks.append(time.perf_counter())
         done = 0
@@ -87,11 +85,22 @@ class Worker:
             done += count
             print(json.dumps({"done": done, "steps": steps}), flush=True)
         marks.append(time.perf_counter())
-        self._watch.stopping = True
-        anchor.stop()
+        self.stop()
         marks.append(time.perf_counter())
         phases = ("build", "compile", "run", "stop")
         return {n: round(b - a, 3) for n, a, b in zip(phases, marks[:-1], marks[1:], strict=True)}
+
+    def watch_over(self, names: dict[Any, str]) -> None:
+        """From now on notice failures of Lava's processes; ``names`` is what each stands for."""
+        tell_tracebacks(self.folder)
+        self._watch = Watch(self.folder, self._runtime, names, self.fail)
+        self._watch.start()
+
+    def stop(self) -> None:
+        """Let Lava's processes end: their work is done."""
+        assert self._watch is not None
+        self._watch.stopping = True
+        self._anchor.stop()
 
     def _sink(self, graph: Graph, name: str, process: Any, path: Path, steps: int) -> Any:
         """A process that writes what a population sends at every step."""
@@ -166,13 +175,13 @@ class Worker:
         os._exit(code)  # Lava's own exit handlers can hang, and the main thread be stuck in Lava
 
 
-def main() -> None:
+def main(kind: type[Worker] = Worker) -> None:
     def terminate(*_: Any) -> NoReturn:
         raise Terminated
 
     signal.signal(signal.SIGTERM, terminate)
     faulthandler.enable(all_threads=False)  # a crash in native code shows where
-    worker = Worker(Path(sys.argv[1]))
+    worker = kind(Path(sys.argv[1]))
     try:
         worker.finish(worker.run())
     except Terminated as error:

@@ -1,0 +1,33 @@
+"""Leave a network's stem to the host: write the network behind it, and the frames that it sends.
+
+    python host_stem.py INTEGERS.graph FRAMES.npy OUT.graph OUT.npy
+
+INTEGERS is what `neuroport quantize` wrote, not lowered yet. OUT.graph is to be lowered for the
+board (`neuroport lower OUT.graph --target kapoho-point -o chip.graph`) and run on OUT.npy: every
+population in it sends what it sends in the whole network. Not run on hardware.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import neuroport as port
+from neuroport.backends.base import load_frames
+from neuroport.backends.loihi2.hosted import hosted
+from neuroport.errors import NeuroportError
+from neuroport.graph.store import save
+
+
+def main(graph: str, frames: str, out: str, out_frames: str) -> None:
+    found, sent = hosted(port.read(graph), load_frames(frames))
+    np.save(out_frames, sent)
+    print(f"wrote {save(found, Path(out))}: {len(found)} nodes; {out_frames}: {sent.shape}")
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except NeuroportError as error:
+        print(f"host_stem.py: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

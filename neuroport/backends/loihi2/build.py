@@ -1,0 +1,175 @@
+"""From a lowered graph to stock Lava processes that have hardware models. Imported by the worker.
+
+Unlike the CPU engine's builder: convolutions are ``Conv``, whose kernels the chip stores once per
+core; feature maps are (W, H, C) (:mod:`~neuroport.backends.loihi2.layout`); and every population
+has its own copy of each synapse and source that reaches it, because what has run on chips is
+several synapses into one ``a_in`` and one ``s_out`` into several synapses.
+
+Frames enter through an adapter of the embedded processors, or as biases: as ``bias_mant``, Lava's
+variable, given to the constructor. (``neuron.bias = image``, as a published benchmark has it, makes
+a Python attribute that nothing reads, and measures a network without its image.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from lava.proc.conv.process import Conv as ConvProcess
+from lava.proc.dense.process import Dense as DenseProcess
+from lava.proc.graded.process import GradedVec
+from lava.proc.lif.process import LIFReset
+
+from neuroport.backends.counting import LIF_COUNT_MAX
+from neuroport.backends.lava_cpu.build import sign_mode
+from neuroport.backends.loihi2.constructs import shifted
+from neuroport.backends.loihi2.layout import conv_arguments, dense_columns, lava_shape, to_lava
+from neuroport.backends.loihi2.processes.host import FrameFeed
+from neuroport.backends.trace import is_spiking
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import (
+    KIND,
+    Conv,
+    Dense,
+    Input,
+    IntArray,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+    Shape,
+    per_neuron,
+)
+
+GRADED_BITS = 24  # of a relay's messages
+
+
+@dataclass
+class Network:
+    """Lava processes of populations, and what every process stands for."""
+
+    graph: Graph
+    late: int
+    populations: dict[str, Any] = field(default_factory=dict)
+    names: dict[Any, str] = field(default_factory=dict)
+
+    def flat(self, name: str) -> Any:
+        """Where a population sends, flat."""
+        outlet = self.populations[name].s_out
+        return outlet if len(outlet.shape) == 1 else outlet.flatten()
+
+    @property
+    def anchor(self) -> Any:
+        """A process through which the network is run."""
+        return self.populations[self.graph.populations[-1].name]
+
+
+def build(
+    graph: Graph, frames: tuple[str, str], late: int, biases: dict[str, IntArray], again: bool
+) -> Network:
+    """Create and connect the processes of ``graph``.
+
+    Args:
+        frames: array files (steps, ...) of the frames, as feature maps (W, H, C) and flat.
+        late: steps that the input's adapter takes.
+        biases: of populations that the frames reach, where these are no messages.
+        again: whether the frames begin anew at their end.
+    """
+    network = Network(graph, late)
+    feeds: dict[bool, Any] = {}
+    for node in graph.populations:
+        shape = graph.facts(node.name).shape
+        process = _population(graph, node, shape, late, biases.get(node.name))
+        network.populations[node.name] = process
+        network.names[process] = node.name
+        for name in node.inputs:
+            synapse = graph[name]
+            assert isinstance(synapse, (Conv, Dense))
+            for source in synapse.inputs:
+                if source == graph.input.name:
+                    if node.name in biases:
+                        continue
+                    mapped = isinstance(synapse, Conv)
+                    if mapped not in feeds:
+                        feeds[mapped] = _feed(network, frames[not mapped], mapped, again)
+                    outlet = feeds[mapped]
+                elif isinstance(synapse, Conv):
+                    outlet = network.populations[source].s_out
+                else:
+                    outlet = network.flat(source)
+                source_shape = graph.facts(source).shape
+                made = _synapse(graph, synapse, graph[source], source_shape)
+                network.names[made] = f"{name} from {source} to {node.name}"
+                outlet.connect(made.s_in)
+                made.a_out.connect(process.a_in)
+    return network
+
+
+def message_bits(graph: Graph, source: Node) -> int:
+    """Bits of a sender's messages as Lava counts them: 0 for spikes, else 8, 16 or 24, signed."""
+    if not isinstance(source, Input):
+        return 0 if is_spiking(KIND[type(source)]) else GRADED_BITS
+    facts = graph.facts(source.name)
+    low, high = int(facts.low.min()), int(facts.high.max())
+    if (low, high) == (0, 1):
+        return 0
+    needed = 1 + max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0)
+    return next(bits for bits in (8, 16, 24) if needed <= bits)
+
+
+def _feed(network: Network, path: str, mapped: bool, again: bool) -> Any:
+    """The out-port of the adapter through which frames enter, for convolutions or flat."""
+    from lava.proc.embedded_io.spike import PyToN3ConvAdapter, PyToNxAdapter
+    from lava.proc.io.encoder import Compression
+
+    source = network.graph.input
+    shape = lava_shape(source.shape) if mapped else (int(np.prod(source.shape)),)
+    bits = message_bits(network.graph, source)
+    feed = FrameFeed(path=path, shape=shape, again=again)
+    if mapped:
+        adapter = PyToN3ConvAdapter(
+            shape=shape, num_message_bits=bits, spike_exp=0, compression=Compression.DENSE
+        )
+    else:
+        adapter = PyToNxAdapter(shape=shape, num_message_bits=bits)
+    feed.s_out.connect(adapter.inp)
+    network.names |= {feed: source.name, adapter: f"adapter of {source.name}"}
+    return adapter.out
+
+
+def _population(graph: Graph, node: Node, shape: Shape, late: int, bias: IntArray | None) -> Any:
+    if isinstance(node, Relay):
+        return GradedVec(shape=lava_shape(shape), vth=node.threshold)
+    assert isinstance(node, (Lif, Readout))
+    constants = {"du": 4095, "dv": 0, "vth": LIF_COUNT_MAX}  # a readout integrates, never fires
+    if isinstance(node, Lif):
+        constants = {
+            "du": int(node.current_decay.max()) - 1,  # Lava adds the one back
+            "dv": int(node.voltage_decay.max()),
+            "vth": int(node.threshold.max()),
+        }
+    own = np.array(per_neuron(node.bias, shape)) if bias is None else bias
+    return LIFReset(
+        shape=lava_shape(shape),
+        bias_mant=to_lava(own, shape).astype(np.int32),
+        bias_exp=6,
+        reset_interval=graph.interval,
+        reset_offset=graph.facts(node.name).skews[0] + 1 + late,  # Lava counts steps from 1
+        **constants,
+    )
+
+
+def _synapse(graph: Graph, node: Conv | Dense, source: Node, shape: Shape) -> Any:
+    bits = message_bits(graph, source)
+    if isinstance(node, Conv):
+        return ConvProcess(num_message_bits=bits, **conv_arguments(node, shifted(node), shape))
+    weight: IntArray = np.array(node.weight, np.int32)
+    if not isinstance(source, Input):  # frames arrive flat in the graph's own order
+        weight = dense_columns(weight, shape)
+    return DenseProcess(
+        weights=weight,
+        weight_exp=node.exponent,
+        num_message_bits=bits,
+        sign_mode=sign_mode(node.weight),
+    )

@@ -1,0 +1,80 @@
+"""What this engine refuses before anything is built: what a chip, or Lava on it, does not do."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neuroport.errors import IllegalError
+from neuroport.graph import integers
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import (
+    KIND,
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    IntArray,
+    Lif,
+    Node,
+    Readout,
+    Recurrent,
+    Relay,
+)
+from neuroport.targets.rules import refusals
+from neuroport.targets.target import Target
+
+
+def refuse(graph: Graph, target: Target) -> None:
+    """Raise where the chip's rules or this engine refuse a node.
+
+    Raises:
+        IllegalError: names the nodes, the reasons and the cures.
+    """
+    found = [str(finding) for finding in refusals(graph, target)]
+    reasons = ((node.name, _refused(graph, node)) for node in graph)
+    found += [f"{name}: {why}" for name, why in reasons if why is not None]
+    if found:
+        more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
+        raise IllegalError(f"illegal for loihi2: {'; '.join(found[:4])}{more}")
+
+
+def _refused(graph: Graph, node: Node) -> str | None:
+    if isinstance(node, (Input, Lif, Readout)):
+        return None
+    if isinstance(node, Relay):
+        return None if not node.shift else "it rounds, which runs on Lava's CPU simulator only"
+    if isinstance(node, (Conv, Dense)):
+        return _synapse(graph, node)
+    if isinstance(node, Delay):
+        return (
+            "Lava's delays carry messages of a sample into the next one; train without axonal "
+            "delays"
+        )
+    if isinstance(node, Recurrent):
+        return (
+            "its last spikes would reach into the next sample: the synapse onto itself has no "
+            "reset in Lava; train without recurrence"
+        )
+    return f"a {KIND[type(node)]} population has no reset in Lava; use leaky integrate-and-fire"
+
+
+def _synapse(graph: Graph, node: Conv | Dense) -> str | None:
+    if node.lag or (isinstance(node, Dense) and node.delay.any()):
+        return "it delays messages, which Lava carries into the next sample; lower --align relays"
+    if isinstance(node, Conv):
+        if len(graph.facts(node.name).shape) != 3:
+            return "a convolution whose map has no three axes; use (C, H, W)"
+        weight = shifted(node)
+        most = integers.WEIGHT_MAX if weight.min() < 0 < weight.max() else 255
+        if np.abs(weight).max() > most:
+            return (
+                f"Lava's Conv ignores weight exponents, and with exponent {node.exponent} weights "
+                f"reach {np.abs(weight).max()}, more than {most}; use one LSB for its stream"
+            )
+    return None
+
+
+def shifted(node: Conv) -> IntArray:
+    """The weights of a convolution with its exponent in them."""
+    found: IntArray = node.weight << node.exponent
+    return found

@@ -1,0 +1,272 @@
+"""Run a network on a board through Lava: the engine ``loihi2``. Not run on hardware.
+
+The parent refuses what cannot run, writes a job, and supervises a child, as for the CPU simulator.
+Recording and measuring are different runs: counters take cores and readers take time, and a logger
+belongs to one ``run()``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.backends.base import Progress, check_frames, frames_hash
+from neuroport.backends.counting import (
+    LIF_COUNT_MAX,
+    Recorder,
+    Recording,
+    recording,
+    refuse_beyond,
+    spiking,
+)
+from neuroport.backends.lava_cpu.engine import supervise
+from neuroport.backends.loihi2.constant import biases
+from neuroport.backends.loihi2.constructs import refuse
+from neuroport.backends.loihi2.layout import from_lava, to_lava
+from neuroport.backends.loihi2.measuring import STATUS, measurement
+from neuroport.backends.loihi2.missing import missing, ready_site
+from neuroport.backends.loihi2.profile import LOGGERS
+from neuroport.backends.loihi2.site import Site
+from neuroport.backends.trace import READOUTS, Trace, versions
+from neuroport.backends.walk import chip_stream, cut_window
+from neuroport.errors import BackendError, StorageError
+from neuroport.files import read_json, write_json
+from neuroport.graph.graph import Graph
+from neuroport.graph.integers import STATE_SHIFT
+from neuroport.graph.node import KIND, Relay
+from neuroport.graph.store import save
+from neuroport.targets.target import load_target
+
+WORKER = "neuroport.backends.loihi2.worker"
+LATE = (
+    "raise the deadline, run fewer samples or, if the run itself had begun, change "
+    "timing.read_delay of the site: the host may wait for a state in the wrong step"
+)
+FED = ("messages", "bias")
+
+
+class Loihi2:
+    """A board that a site file describes."""
+
+    name = "loihi2"
+    summary = "Loihi 2 through Lava's hardware extension; not run on hardware"
+    sited = True
+
+    def available(self, site: str | os.PathLike[str] | None = None) -> str | None:
+        return missing(site)
+
+    def run(
+        self,
+        graph: Graph,
+        frames: npt.NDArray[Any],
+        *,
+        progress: Progress | None = None,
+        site: str | os.PathLike[str] | None = None,
+        deadline: float = 600.0,
+        record: str = "counts",
+        count: str | Sequence[str] | None = None,
+        granularity: str | None = None,
+        frames_by: str = "messages",
+        measure: bool = False,
+    ) -> Trace:
+        """Run ``frames`` (T, N, *shape) on the board.
+
+        Args:
+            site: the site's TOML file; else the one that NEUROPORT_SITE names.
+            deadline: seconds for each run; compiling for a board is part of it.
+            record: ``counts`` keeps spikes per sample of spiking populations, and the potentials of
+                readouts after a sample's last step; ``messages`` streams all of them to the host.
+            count, granularity: :func:`neuroport.backends.counting.recording`.
+            frames_by: ``messages`` through an adapter, or ``bias`` for one constant frame, which
+                leaves the host out (:mod:`neuroport.backends.loihi2.constant`).
+            measure: power, time, activity and memory, too, each in a run of its own.
+
+        Raises:
+            FramesError: the frames do not fit, or change where they must not.
+            IllegalError: the chip's rules, or this engine, refuse the graph.
+            BackendError: something is missing, an option does not exist, or Lava failed.
+            TargetError: the site's board is unknown, or a figure that no measurement can give.
+        """
+        if not 0 < deadline < math.inf:
+            raise BackendError(f"the deadline is {deadline:g} s; give a positive number of seconds")
+        if frames_by not in FED:
+            raise BackendError(f"frames_by is {frames_by!r}; use {' or '.join(map(repr, FED))}")
+        place = ready_site(site)
+        check_frames(graph, frames)
+        plan = _plan(graph, record, count, granularity)
+        refuse(graph, load_target(place.board))
+        if frames_by == "bias":
+            biases(graph, frames)
+        try:
+            return _Job(graph, frames, place, plan, frames_by == "bias", record).trace(
+                deadline, measure, progress
+            )
+        except OSError as error:
+            raise StorageError(
+                f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}; "
+                "a run needs space for temporary files: free some, or set TMPDIR"
+            ) from error
+
+
+def _plan(
+    graph: Graph, record: str, count: str | Sequence[str] | None, granularity: str | None
+) -> Recording:
+    if record != "counts":
+        return recording(graph, record, count, granularity)
+    names = [node.name for node in graph.populations]
+    graded = {node.name for node in graph.populations if isinstance(node, Relay)}
+    spikes = spiking(graph, [name for name in names if name not in graded])
+    asked = (count,) if isinstance(count, str) else count
+    for name in asked or ():
+        if name in graded:
+            raise BackendError(
+                f"count names {name!r}, which sends graded messages; a counter on the chip would "
+                "add up their values: count spiking populations"
+            )
+    if asked is None and not spikes:  # readouts alone
+        return Recording(tuple(names))
+    plan = recording(graph, record, spikes if asked is None else asked, granularity)
+    refuse_beyond(graph, plan.counted, plan.granularity, LIF_COUNT_MAX)
+    return plan
+
+
+class _Job:
+    """The runs that a trace takes, one child process each."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        frames: npt.NDArray[Any],
+        site: Site,
+        plan: Recording,
+        by_bias: bool,
+        record: str,
+    ) -> None:
+        self.graph, self.frames, self.site, self.plan = graph, frames, site, plan
+        self.by_bias, self.every_step = by_bias, record == "messages"
+        self.late = 0 if by_bias else site.input_delay
+
+    def trace(self, deadline: float, measure: bool, progress: Progress | None) -> Trace:
+        started = time.perf_counter()
+        stream = chip_stream(self.graph, self.frames)
+        after = self.late + max(self.site.output_delay, self.site.read_delay)
+        runs = 1 + (len(LOGGERS) if measure else 0)
+        with tempfile.TemporaryDirectory(prefix="neuroport-loihi2-") as name:
+            folder = self._folder(Path(name) / "run", stream)
+            # one step more for the synapse of the deepest counter
+            phases = self._child(folder, "", len(stream) + after + 1, deadline)
+            if progress is not None:
+                progress(1, runs)
+            recorder = self._collect(folder)
+            told: dict[str, dict[str, Any]] = {}
+            for index, logger in enumerate(LOGGERS if measure else ()):
+                folder = self._folder(Path(name) / logger, self._again(stream))
+                self._child(folder, logger, self._measured_steps(), deadline)
+                told[logger] = read_json(folder / "figures.json")
+                if progress is not None:
+                    progress(2 + index, runs)
+        provenance = {
+            "engine": Loihi2.name,
+            "time": "chip",
+            "graph": self.graph.hash,
+            "frames": frames_hash(self.frames),
+            "seconds": time.perf_counter() - started,
+            "phases": phases,
+            "versions": versions("lava-nc", "numpy", "scipy"),
+            "hardware": self._hardware(told),
+        }
+        return recorder.trace(provenance)
+
+    def _hardware(self, told: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        today = date.today().isoformat()
+        found: dict[str, Any] = {
+            "status": STATUS,
+            "site": self.site.to_dict(),
+            "date": today,
+            "frames_by": "bias" if self.by_bias else "messages",
+        }
+        if told:
+            steps, io = self.graph.interval, not self.by_bias
+            measured = measurement(self.site, told, steps, io, today)
+            found |= {
+                **told,
+                "measured_steps": self._measured_steps(),
+                "measurement": measured.to_dict(),
+            }
+        return found
+
+    def _measured_steps(self) -> int:
+        """Whole rounds of all samples, at least as many steps as the site asks for."""
+        round_ = self.graph.interval * self.frames.shape[1]
+        return round_ * math.ceil(self.site.measured_steps / round_)
+
+    def _again(self, stream: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """One round of all samples, to be shown over and over."""
+        length = self.graph.interval * self.frames.shape[1]
+        found = np.zeros((length, *stream.shape[1:]), stream.dtype)
+        found[: len(stream)] = stream[:length]
+        return found
+
+    def _folder(self, folder: Path, stream: npt.NDArray[Any]) -> Path:
+        """A run's folder: the network, and the frames as the processes take them."""
+        folder.mkdir()
+        save(self.graph, folder / "graph.net")
+        rows = stream.astype(np.int32)
+        np.save(folder / "map.npy", to_lava(rows, self.graph.input.shape))
+        np.save(folder / "flat.npy", rows.reshape(len(rows), -1))
+        np.save(folder / "frames.npy", self.frames)
+        return folder
+
+    def _child(self, folder: Path, logger: str, steps: int, deadline: float) -> Any:
+        """Run the child; seconds of its phases. A run that is measured records nothing."""
+        plan = Recording(()) if logger else self.plan
+        job = {
+            "net": str(folder / "graph.net"),
+            "site": self.site.to_dict(),
+            "steps": steps,
+            "samples": self.frames.shape[1],
+            "late": self.late,
+            "by_bias": self.by_bias,
+            "every_step": self.every_step,
+            "logger": logger,
+            **asdict(plan),
+        }
+        write_json(folder / "job.json", job)
+        supervise(folder, deadline, None, WORKER, LATE)
+        return read_json(folder / "done.json")["seconds"]
+
+    def _collect(self, folder: Path) -> Recorder:
+        recorder = Recorder(self.graph, self.frames.shape[1], self.plan)
+        for name, shape, kind, path in self._recorded(folder, recorder):
+            rows = np.load(path, mmap_mode="r")
+            if name in recorder.counts:  # already in channel-major order
+                recorder.counts[name][:] = (rows >> STATE_SHIFT).reshape(
+                    recorder.counts[name].shape
+                )
+                continue
+            values = from_lava(rows, shape)
+            if kind in READOUTS and not self.every_step:
+                recorder.messages[name] = values[None]  # after the last step
+                continue
+            delay = self.late + (0 if kind in READOUTS else self.site.output_delay)
+            skew = self.graph.facts(name).skew + delay
+            recorder.messages[name][:] = cut_window(self.graph, values, skew, self.frames.shape[1])
+        return recorder
+
+    def _recorded(
+        self, folder: Path, recorder: Recorder
+    ) -> Iterator[tuple[str, tuple[int, ...], str, Path]]:
+        for index, node in enumerate(self.graph.populations):
+            if node.name in recorder:
+                shape = self.graph.facts(node.name).shape
+                yield node.name, shape, KIND[type(node)], folder / f"{index}.npy"

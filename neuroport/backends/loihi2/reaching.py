@@ -1,0 +1,29 @@
+"""Tell Lava which board to use. Imported by the worker, before anything else of Lava."""
+
+from __future__ import annotations
+
+import os
+
+from lava.utils import loihi  # nothing but the standard library behind it
+
+from neuroport.backends.loihi2.site import Site
+
+
+def reach(site: Site) -> None:
+    """Set what Lava's closed modules read, some of them when they are imported.
+
+    Partition and node are set as the variables that Lava's runtime reads: the functions that Lava
+    0.10 has for them take the last, empty line of ``sinfo`` for a partition and fail.
+
+    Raises:
+        ValueError: Lava's own words where Slurm or the host does not answer.
+    """
+    os.environ.update(site.environment)
+    generation = loihi.ChipGeneration[site.generation]
+    if site.host == "slurm":
+        loihi.use_slurm_host(loihi_gen=generation)
+        for variable, value in (("PARTITION", site.partition), ("BOARD", site.node)):
+            if value:
+                os.environ[variable] = value
+    else:
+        loihi.use_ethernet_host(site.address, site.binary, generation)

@@ -1,0 +1,39 @@
+"""Lava's run configuration for a board: who must run where. Imported by the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lava.magma.core.model.py.model import AbstractPyProcessModel
+from lava.magma.core.run_configs import AbstractNcProcessModel, Loihi2HwCfg
+from lava.proc.conv.process import Conv
+from lava.proc.dense.process import Dense
+from lava.proc.graded.process import GradedVec
+from lava.proc.lif.process import LIFReset
+from lava.proc.sparse.process import Sparse
+
+ON_CHIP = (LIFReset, GradedVec, Conv, Dense, Sparse)
+
+
+class HardwareOnly(Loihi2HwCfg):  # type: ignore[misc]
+    """``Loihi2HwCfg`` that runs no neuron and no synapse on the host.
+
+    Lava falls back to its CPU simulator, without a word, for a process without hardware model, and
+    for all of them where a ``select_tag`` such as ``fixed_pt`` is given that hardware models lack:
+    what came back would be called measured. So no tag is given, and the fallback is an error.
+    """
+
+    def select(self, process: Any, proc_models: Sequence[Any]) -> Any:
+        model = super().select(process, proc_models)
+        simulated = issubclass(model, AbstractPyProcessModel)
+        if isinstance(process, ON_CHIP) and simulated and not _on_core(model):
+            raise RuntimeError(
+                f"Lava's extension has no model of {type(process).__name__} for a neuron core; it "
+                f"would run {model.__name__} on the host"
+            )
+        return model
+
+
+def _on_core(model: Any) -> bool:
+    return issubclass(model, AbstractNcProcessModel)

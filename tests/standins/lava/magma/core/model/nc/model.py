@@ -1,0 +1,5 @@
+"""Stand-in: the base class of models for a neuron core."""
+
+
+class AbstractNcProcessModel:
+    pass
