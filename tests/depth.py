@@ -37,6 +37,7 @@ from neuroport.nets.recompute import recompute
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 4
+BOARDS = ("oheo-gulch", "kapoho-point", "hala-point")
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,8 @@ def measure(name: str, size: int | None, batches: int | None) -> dict[str, Any]:
             port.export(chip, path)
         with clock.stage("read"):
             back = port.read(path)
+        with clock.stage("check"):
+            boards = told(path)
         stored = path.stat().st_size
     if back.hash != chip.hash:
         raise AssertionError("what was read is not what was exported")
@@ -172,11 +175,34 @@ def measure(name: str, size: int | None, batches: int | None) -> dict[str, Any]:
         "loss": loss,
         "nodes": len(chip),
         **proven(chip),
+        "boards": boards,
         "seconds": clock.seconds,
         "peak_bytes_of_training": trained,
         "peak_bytes": _memory(),
         "file_bytes": stored,
     }
+
+
+def told(path: Path) -> dict[str, Any]:
+    """What ``neuroport check`` says of a file on each board: what does not fit, and how much."""
+    found = {}
+    for board in BOARDS:
+        asked = ["check", str(path), "--target", board, "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "neuroport", *asked], stdout=subprocess.PIPE, check=False
+        )
+        if done.returncode not in (0, 1):
+            raise AssertionError(f"neuroport check ended with {done.returncode} on {board}")
+        said = json.loads(done.stdout)
+        found[board] = {
+            "fits": said["fits"],
+            "cores": said["resources"]["cores"],
+            "chips": said["resources"]["chips"],
+            "rules_broken": sorted({each["rule"] for each in said["violations"]}),
+            "does_not_fit": said["shortfall"],
+            "cheapest_change": said["changes"][0]["what"] if said["changes"] else None,
+        }
+    return found
 
 
 def ratios(networks: dict[str, Any]) -> dict[str, float]:
