@@ -4,7 +4,7 @@ Each network is built, trained for some batches (T = 4), quantized, lowered, exp
 in a process of its own, so that its peak of memory is its own. Networks for ImageNet are quantized
 with norms at full strength, the last one of every branch included, where training begins with
 zeros: the widths have to hold for all branches. Writes ``docs/depth.json`` after every
-network and leaves out those that it has, unless told ``--again``.
+network, then ``docs/depth.md``, and leaves out those that it has, unless told ``--again``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from torch import nn
 
 import neuroport as port
 from neuroport.backends.trace import versions
-from neuroport.files import read_json, write_json
+from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Lif
 from neuroport.nets.danet import DaNet
@@ -218,6 +218,43 @@ def ratios(networks: dict[str, Any]) -> dict[str, float]:
     return {what: round(value, 2) for what, value in found.items()}
 
 
+def page(results: dict[str, Any]) -> str:
+    """``docs/depth.md``: what is in the JSON, to be read."""
+    lines = [
+        "# How deep",
+        "",
+        "The published depths at their published widths, from torch to a file and back, with",
+        "random weights: frames of 224x224 pixels and one batch of 2 for ImageNet's networks,",
+        "32x32 and 50 batches of 32 for MS-ResNet-110 and -482, T = 4, blocks computed again in",
+        "the backward pass. Every gradient was finite, and what was read is what was written.",
+        f"Remade by `make depth` from [depth.json](depth.json), here on {results['threads']} thread;",
+        "nothing was run on hardware.",
+        "",
+        "| network | parameters | s per batch | peak, training | quantize, lower, export, read: s "
+        "| peak in all | file |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, row in results["networks"].items():
+        took = {stage: seconds["wall"] for stage, seconds in row["seconds"].items()}
+        compiled = ", ".join(f"{took[s]:.1f}" for s in ("quantize", "lower", "export", "read"))
+        lines.append(
+            f"| {name} | {row['parameters']:,} | {took['train'] / row['batches']:.1f} "
+            f"| {row['peak_bytes_of_training'] / 2**30:.1f} GiB | {compiled} "
+            f"| {row['peak_bytes'] / 2**30:.1f} GiB | {row['file_bytes'] / 1e6:.0f} MB |"
+        )
+    lines += ["", "What `neuroport check` says does not fit, and where:", ""]
+    for name, row in results["networks"].items():
+        lines += [f"* **{name}**"]
+        for board, said in row["boards"].items():
+            broken = ", ".join(said["rules_broken"]).replace("_", " ")
+            words = "; ".join(said["does_not_fit"]) or "fits"
+            lines.append(f"  * {board}: {words}. Rules broken: {broken or 'none'}.")
+    if results["482 over 110"]:
+        pairs = [f"{what} {ratio:.2f}" for what, ratio in results["482 over 110"].items()]
+        lines += ["", f"MS-ResNet-482 over MS-ResNet-110: {'; '.join(pairs)}."]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("networks", nargs="*", help=f"some of {', '.join(CASES)}; all if none")
@@ -248,6 +285,7 @@ def main() -> int:
         results["threads"] = torch.get_num_threads()
         results["versions"] = versions("torch", "numpy", "h5py")
         write_json(options.out, results)
+    write_atomic(options.out.with_suffix(".md"), page(results))
     return 0
 
 

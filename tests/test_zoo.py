@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,8 +69,14 @@ def test_stored_weights_and_stored_network_give_the_same_spikes(name: str) -> No
         assert port.compare(want, port.run(chip, frames, on=engine), graph=chip, frames=frames)
 
 
+def some(name: str) -> Any:
+    """Two models by default, the others with -m long: 20 samples of each ran when it was made."""
+    few = ("ms_resnet20_mnist", "danet20_spike_stage_mnist")
+    return pytest.param(name, marks=() if name in few else pytest.mark.long)
+
+
 @pytest.mark.lava
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", map(some, ZOO))
 def test_stored_network_gives_the_same_spikes_on_lava(name: str) -> None:
     home = ROOT / "models" / name
     frames = np.load(home / "frames.npy")[:, :1]

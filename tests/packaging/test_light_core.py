@@ -61,6 +61,7 @@ LIGHT = (
     "neuroport.hdf5",
     "neuroport.kernels",
     "neuroport.kernels.compiled",
+    "neuroport.kernels.memory",
     "neuroport.lowering",
     "neuroport.lowering.",
     "neuroport.nets",

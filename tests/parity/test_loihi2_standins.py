@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,10 @@ class Board:
 
 
 @pytest.fixture
-def board(tmp_path: Path, neuroport: Call) -> Board:
-    return Board(tmp_path, neuroport)
+def board(neuroport: Call) -> Iterator[Board]:
+    # not tmp_path: Lava's sockets lie in the folder for temporary files, whose path must be short
+    with tempfile.TemporaryDirectory(prefix="board-") as folder:
+        yield Board(Path(folder), neuroport)
 
 
 def residual() -> tuple[Graph, np.ndarray]:

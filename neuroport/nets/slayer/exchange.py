@@ -70,7 +70,9 @@ def from_slayer(block: Any) -> nn.Sequential:
     stride, padding, dilation = (
         tuple(map(int, getattr(synapse, item)[:2])) for item in ("stride", "padding", "dilation")
     )
-    conv = Conv(inputs * synapse.groups, outputs, 1, groups=synapse.groups, norm=BiasNorm)
+    conv = Conv(
+        inputs * synapse.groups, outputs, 1, padding=0, groups=synapse.groups, norm=BiasNorm
+    )
     conv.synapse = nn.Conv2d(
         inputs * synapse.groups,
         outputs,
