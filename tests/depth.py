@@ -227,8 +227,8 @@ def page(results: dict[str, Any]) -> str:
         "random weights: frames of 224x224 pixels and one batch of 2 for ImageNet's networks,",
         "32x32 and 50 batches of 32 for MS-ResNet-110 and -482, T = 4, blocks computed again in",
         "the backward pass. Every gradient was finite, and what was read is what was written.",
-        f"Remade by `make depth` from [depth.json](depth.json), here on {results['threads']} thread;",
-        "nothing was run on hardware.",
+        "Remade by `make depth` from [depth.json](depth.json), here on "
+        f"{results['threads']} thread; nothing was run on hardware.",
         "",
         "| network | parameters | s per batch | peak, training | quantize, lower, export, read: s "
         "| peak in all | file |",
