@@ -74,7 +74,7 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "of which active", _whole(work["active"])
     yield "spikes", _whole(work["spikes"])
     yield "graded messages", _whole(work["graded"])
-    yield f"cores on {TARGET}", f"{cores['cores']}"
+    yield f"cores on {TARGET}", f"{cores['cores']}" + ("" if cores["fits"] else ", does not fit")
     yield "operations of one core in one step, at most", _whole(cores["most_operations"])
     yield "messages between cores", _whole(cores["between"])
     titles = {

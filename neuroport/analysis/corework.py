@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.analysis.fanin import FanIn, Tile, core_of, fan_ins, own_fan_in, reached, sources
+from neuroport.analysis.fanin import FanIn, Tile, fan_ins, own_fan_in, sources
 from neuroport.analysis.work import Sent
 from neuroport.errors import TargetError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Node, Recurrent, SigmaDelta
+from neuroport.graph.node import Conv, Dense, Node, Recurrent, SigmaDelta
 from neuroport.targets.resources import Placed, resources
 from neuroport.targets.target import Target
+from neuroport.targets.traffic import count
 
 TIMES = ("synop_ns", "neuron_ns", "step_us")
 _US = 1e-3  # of a nanosecond
@@ -97,21 +98,13 @@ def core_work(graph: Graph, sent: Sent, target: Target) -> CoreWork:
         )
     found = resources(graph, target)
     samples = next(iter(sent.values())).shape[1]
-    messages = {"between": 0, "inside": 0, "outside": 0}
+    traffic = count(graph, found, sent)
     busiest: dict[str, npt.NDArray[np.float64]] = {}
     for placed in found.placed:
         name, tile = placed.layer.name, placed.tiling.tile
         fans = _fans(graph, graph[name], tile)
         loads = sum(_loads(fan, sent[source], delay) for source, delay, fan in fans)
         busiest[name] = np.max(loads, axis=2) if fans else np.zeros((graph.steps, samples))
-        for source in dict.fromkeys(source for source, _, _ in fans):
-            count = np.count_nonzero(sent[source], axis=(0, 1)).ravel()
-            way = reached([fan for other, _, fan in fans if other == source])
-            total = int(count @ way)
-            own = _inside(graph, name, tile, count) if source == name else 0
-            outside = isinstance(graph[source], Input)
-            messages["inside"] += own
-            messages["outside" if outside else "between"] += total - own
     most = max(busiest, key=lambda name: busiest[name].max())
     return CoreWork(
         target=target.name,
@@ -122,7 +115,9 @@ def core_work(graph: Graph, sent: Sent, target: Target) -> CoreWork:
         busiest=most,
         most_neurons=max(_neurons(placed) for placed in found.placed),
         time=_time(graph, found.placed, busiest, target) if graph.balanced else None,
-        **{name: count / samples for name, count in messages.items()},
+        between=sum(f.messages * len(set(f.targets) - {f.source}) for f in traffic.flows) / samples,
+        inside=sum(f.messages for f in traffic.flows if f.source in f.targets) / samples,
+        outside=sum(f.messages * len(f.targets) for f in traffic.frames or ()) / samples,
     )
 
 
@@ -147,15 +142,6 @@ def _loads(fan: FanIn, sent: npt.NDArray[Any], delay: int) -> npt.NDArray[np.flo
     heard = sent[: steps - late] != 0
     found = fan.operations(heard.reshape(-1, *sent.shape[2:])).reshape(steps - late, samples, -1)
     return np.concatenate([np.zeros((late, *found.shape[1:])), found])
-
-
-def _inside(graph: Graph, name: str, tile: Tile, count: npt.NDArray[Any]) -> int:
-    """Messages that a recurrent population sends to the core that they come from."""
-    node = graph[name]
-    assert isinstance(node, Recurrent)
-    cores = core_of(graph.facts(name).shape, tile)
-    same = cores[:, None] == cores[None]
-    return int(count @ ((node.weight != 0) & same).any(axis=0))
 
 
 def _neurons(placed: Placed) -> int:

@@ -1,4 +1,4 @@
-"""Where the messages of a synapse go: operations and deliveries per core, step by step.
+"""Where the messages of a synapse go: operations per core, step by step.
 
 A population is cut into tiles of (x, y, c) neurons, a core each (:mod:`neuroport.targets.tiling`).
 One tile that holds the whole population counts what the synapse takes in all. A convolution needs
@@ -14,7 +14,7 @@ A dense synapse is the same with one position. Borders, strides, groups and zero
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -57,26 +57,6 @@ class FanIn:
         along = np.tensordot(along, self.rows, axes=([2], [1]))  # (M, C, kW, X, kH, Y)
         found = np.tensordot(along, self.taps, axes=([1, 2, 4], [1, 3, 2]))  # (M, X, Y, parts)
         return np.asarray(found.transpose(0, 3, 2, 1).reshape(len(plain), -1))
-
-
-def reached(fans: Sequence[FanIn]) -> IntArray:
-    """Cores that a message of each neuron reaches through any of ``fans``, flattened.
-
-    All are of one source and one population; what several delays hold back is sent once.
-    """
-    first = fans[0]
-    count = np.zeros(first.shape, np.int64)
-    for part in range(len(first.taps)):
-        for channel in range(first.shape[0]):
-            into = sum(_into(fan, part, channel) for fan in fans)
-            count[channel] += np.count_nonzero(into, axis=(1, 3))
-    return count.ravel()
-
-
-def _into(fan: FanIn, part: int, channel: int) -> Floats:
-    """Weights from a channel into the cores of a channel part, (H, row parts, W, column parts)."""
-    across = np.tensordot(fan.taps[part, channel], fan.rows, axes=([0], [0]))  # (kW, H, Y)
-    return np.tensordot(across, fan.columns, axes=([0], [0]))
 
 
 def fan_ins(

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import check_frames, frames_hash
+from neuroport.backends.base import check_frames_of
 from neuroport.backends.counting import counters
 from neuroport.backends.reference import delayed
 from neuroport.backends.trace import READOUTS, Trace, is_spiking
 from neuroport.backends.walk import Starts
-from neuroport.errors import CompareError, FramesError
+from neuroport.errors import CompareError
 from neuroport.graph.connectivity import fan_out
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -147,7 +147,7 @@ def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = Non
         _population(graph, node.name, sent.get(node.name), samples) for node in graph.populations
     )
     if frames is not None:
-        _check_frames(graph, trace, frames)
+        check_frames_of(graph, trace, frames)
         sent[graph.input.name] = np.count_nonzero(frames, axis=(0, 1))
     _count_delayed(graph, trace, frames, sent)
     synapses = tuple(
@@ -262,15 +262,3 @@ def _check_trace(graph: Graph, trace: Trace) -> int:
                 "give the graph that was run"
             )
     return samples
-
-
-def _check_frames(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> None:
-    check_frames(graph, frames)
-    if frames.shape[1] != trace.samples:
-        raise FramesError(
-            f"{frames.shape[1]} samples of frames, {trace.samples} in the trace; "
-            "give the frames of that run"
-        )
-    stored = trace.provenance.get("frames")
-    if isinstance(stored, str) and stored != frames_hash(frames):
-        raise CompareError("the trace was recorded on other frames; give the frames of that run")

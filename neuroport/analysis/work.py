@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.fanin import FanIn, fan_ins, own_fan_in, sources, whole
-from neuroport.backends.base import check_frames, frames_hash
+from neuroport.backends.base import check_frames_of
 from neuroport.backends.trace import READOUTS, Trace
-from neuroport.errors import CompareError, FramesError
+from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, Conv, Dense, Input, Recurrent, Relay
 
@@ -121,15 +121,13 @@ def messages(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> dict[str, 
             or does not hold its messages step by step.
         FramesError: the frames do not fit the graph or the trace.
     """
-    check_frames(graph, frames)
     told = trace.provenance
     if told.get("graph", graph.hash) != graph.hash:
         raise CompareError(
             f"the trace is of network {str(told['graph'])[:12]}, the graph is {graph.hash[:12]}; "
             "give the graph that was run"
         )
-    if told.get("frames", hashed := frames_hash(frames)) != hashed:
-        raise CompareError("the trace was recorded on other frames; give the frames of that run")
+    check_frames_of(graph, trace, frames)
     sent = {graph.input.name: frames}
     for node in graph.populations:
         if KIND[type(node)] in READOUTS:
@@ -140,16 +138,11 @@ def messages(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> dict[str, 
                 "cannot be counted; run the graph again and record the messages of every population"
             )
         found = trace[node.name]
-        wanted = (graph.steps, *graph.facts(node.name).shape)
-        if (found.shape[:1] + found.shape[2:]) != wanted:
+        wanted = (graph.steps, trace.samples, *graph.facts(node.name).shape)
+        if found.shape != wanted:
             raise CompareError(
-                f"{node.name}: the trace holds {found.shape}, the graph makes it "
-                f"{(wanted[0], 'N', *wanted[1:])}; give the graph that was run"
-            )
-        if found.shape[1] != frames.shape[1]:
-            raise FramesError(
-                f"{frames.shape[1]} samples of frames, {found.shape[1]} in the trace; "
-                "give the frames of that run"
+                f"{node.name}: the trace holds {found.shape}, the graph makes it {wanted}; "
+                "give the graph that was run"
             )
         sent[node.name] = found
     return sent

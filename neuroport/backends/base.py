@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.trace import Trace
-from neuroport.errors import BackendError, FramesError, StorageError
+from neuroport.errors import BackendError, CompareError, FramesError, StorageError
 from neuroport.graph.graph import Graph
 
 Progress = Callable[[int, int], None]  # (done, total)
@@ -121,6 +121,24 @@ def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:
             f"frames span {frames.min()}..{frames.max()}, the input takes {low}..{high} "
             f"({node.bits} bit)"
         )
+
+
+def check_frames_of(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> None:
+    """Refuse frames that are not those of the run that made ``trace``.
+
+    Raises:
+        FramesError: they do not fit the graph, or are of another number of samples.
+        CompareError: the trace was recorded on others.
+    """
+    check_frames(graph, frames)
+    if frames.shape[1] != trace.samples:
+        raise FramesError(
+            f"{frames.shape[1]} samples of frames, {trace.samples} in the trace; "
+            "give the frames of that run"
+        )
+    stored = trace.provenance.get("frames")
+    if isinstance(stored, str) and stored != frames_hash(frames):
+        raise CompareError("the trace was recorded on other frames; give the frames of that run")
 
 
 def frames_hash(frames: npt.NDArray[Any]) -> str:

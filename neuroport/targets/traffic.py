@@ -10,16 +10,16 @@ longer than a sample, is in no trace and not counted.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import check_frames, frames_hash
+from neuroport.backends.base import check_frames_of
 from neuroport.backends.trace import Trace
-from neuroport.errors import CompareError, FramesError
+from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
@@ -76,18 +76,25 @@ def measure(
             population that sends messages.
         FramesError: the frames do not fit the graph.
     """
-    readers = _readers(graph)
-    samples = _check(graph, trace, [name for name in readers if name != graph.input.name])
+    senders = [name for name in _readers(graph) if name != graph.input.name]
+    _check(graph, trace, senders)
+    sent = {name: trace[name] for name in senders}
     if frames is not None:
-        _check_frames(graph, trace, frames)
-    placed = tiles(found)
+        check_frames_of(graph, trace, frames)
+        sent[graph.input.name] = frames
+    return count(graph, found, sent)
+
+
+def count(graph: Graph, found: Resources, run: Mapping[str, npt.NDArray[Any]]) -> Traffic:
+    """:func:`measure` of what every sender sent, (T, N, *shape); of the input where it is known."""
+    readers, placed = _readers(graph), tiles(found)
     on: dict[str, list[int]] = defaultdict(list)
     for number, tile in enumerate(placed):
         on[tile.population].append(number)
 
-    def flows_of(name: str, run: npt.NDArray[Any]) -> list[Flow]:
+    def flows_of(name: str) -> tuple[Flow, ...]:
         shape = box(graph.facts(name).shape)
-        sent = np.count_nonzero(run, axis=(0, 1)).reshape(shape)
+        sent = np.count_nonzero(run[name], axis=(0, 1)).reshape(shape)
         home = np.full(shape, HOST, np.int64)
         for number in on[name]:
             home[placed[number].slices] = number
@@ -97,11 +104,11 @@ def measure(
             for number in on[reader]:
                 where, which = reaching(synapse, shape, placed[number], parts)
                 reached.append((number, where, which))
-        return _flows(sent, home, reached)
+        return tuple(_flows(sent, home, reached))
 
-    inner = [f for name in readers if name in on for f in flows_of(name, trace[name])]
-    outer = flows_of(graph.input.name, frames) if frames is not None else None
-    return Traffic(placed, tuple(inner), None if outer is None else tuple(outer), samples)
+    inner = tuple(flow for name in readers if name in on for flow in flows_of(name))
+    outer = flows_of(graph.input.name) if graph.input.name in run else None
+    return Traffic(placed, inner, outer, next(iter(run.values())).shape[1])
 
 
 def _readers(graph: Graph) -> dict[str, list[Reader]]:
@@ -155,8 +162,8 @@ def _flows(
     return [Flow(*key, count) for key, count in sorted(total.items())]
 
 
-def _check(graph: Graph, trace: Trace, senders: Sequence[str]) -> int:
-    """Number of samples of a trace of ``graph`` that holds every population of ``senders``."""
+def _check(graph: Graph, trace: Trace, senders: Sequence[str]) -> None:
+    """Refuse a trace that is not of ``graph``, or lacks a population of ``senders``."""
     made_by = trace.provenance.get("graph", graph.hash)
     if made_by != graph.hash:
         raise CompareError(
@@ -175,16 +182,3 @@ def _check(graph: Graph, trace: Trace, senders: Sequence[str]) -> int:
                 f"{name}: the trace holds {trace[name].shape}, the graph makes it {wanted}; "
                 "give a trace of the network that is to be mapped"
             )
-    return trace.samples
-
-
-def _check_frames(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> None:
-    check_frames(graph, frames)
-    if frames.shape[1] != trace.samples:
-        raise FramesError(
-            f"{frames.shape[1]} samples of frames, {trace.samples} in the trace; "
-            "give the frames of that run"
-        )
-    stored = trace.provenance.get("frames")
-    if isinstance(stored, str) and stored != frames_hash(frames):
-        raise CompareError("the trace was recorded on other frames; give the frames of that run")

@@ -20,7 +20,7 @@ from neuroport.analysis.estimates import (
     UNPLACED,
     Routes,
 )
-from neuroport.analysis.fanin import core_of, fan_ins, reached
+from neuroport.analysis.fanin import core_of, fan_ins
 from neuroport.analysis.measurement import Measurement
 from neuroport.analysis.statistics import statistics
 from neuroport.backends.reference import Reference
@@ -38,10 +38,7 @@ from neuroport.graph.node import (
     Relay,
     SigmaDelta,
 )
-from neuroport.targets.mapping import mapping_of
-from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, Value, load_target
-from neuroport.targets.traffic import measure
 from tests.unit.test_statistics import frames as residual_frames
 from tests.unit.test_statistics import residual, sparse, without
 
@@ -109,18 +106,6 @@ def test_messages_between_chips_alone_leave_the_hops_unknown() -> None:
     bare, placed = ran(graph, given), ran(graph, given, routes=Routes(2))
     assert placed.estimates["loihi1_nj"].value == bare.estimates["loihi1_nj"].value
     assert "hops: unknown, and not counted" in str(placed)
-
-
-def test_messages_between_cores_are_those_that_a_mapping_counts() -> None:
-    graph = port.read("models/ms_resnet8_mnist/network.net")
-    frames = np.load("models/ms_resnet8_mnist/frames.npy")[:, :2]
-    trace = port.run(graph, frames)
-    board = load_target("loihi2")
-    counted = energy(graph, trace, frames, target=board).cores
-    traffic = measure(graph, resources(graph, board), trace, frames)
-    mapping = mapping_of(traffic, [0] * len(traffic.tiles), board)
-    assert counted is not None
-    assert counted.between == mapping.between_cores > 1000
 
 
 def bordered(bits: int) -> tuple[Graph, np.ndarray]:
@@ -320,7 +305,6 @@ def test_operations_per_core_equal_a_count_one_weight_at_a_time(
     fans = fan_ins(graph, conv, out, tile)
     single = np.eye(84).reshape(84, 2, 7, 6)
     assert np.array_equal(fans[0].operations(single), wanted.reshape(84, -1))
-    assert np.array_equal(reached(fans), np.count_nonzero(wanted, axis=3).ravel())
 
 
 def test_a_residual_network_is_counted_as_by_statistics() -> None:
