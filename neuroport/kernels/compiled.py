@@ -1,4 +1,4 @@
-"""Compiles ``neuron.c`` once per compiler, processor and source, and keeps it in a cache folder."""
+"""Compiles the kernels once per compiler, processor and source; keeps them in a cache folder."""
 
 from __future__ import annotations
 
@@ -16,18 +16,25 @@ from pathlib import Path
 
 from neuroport.files import cache_folder
 
-SOURCE = Path(__file__).with_name("neuron.c")
+SOURCES = [Path(__file__).with_name(name) for name in ("kernel.h", "neuron.c", "normed.c")]
 # no contraction: a multiply-add is fused where torch fuses it and nowhere else
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fPIC")
-SECONDS = 300  # it takes two on an idle core; a busy machine is no reason to do without
+SECONDS = 300  # it takes a few; a busy machine is no reason to do without
 
-_POINTER, _LONG, _FLOAT, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_int
+_POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+_FLOAT, _DOUBLE = ctypes.c_float, ctypes.c_double
 SIGNATURES = {
     "real_forward": [_POINTER] * 3 + [_LONG] * 2 + [_FLOAT] * 3,
     "integer_forward": [_POINTER] * 4 + [_LONG] * 5 + [_INT],
     "backward": [_POINTER] * 5 + [_LONG] * 2 + [_FLOAT] * 4 + [_INT] + [_FLOAT] * 2 + [_INT],
     "spikes": [_POINTER] * 4 + [_LONG] * 7,
     "relay": [_POINTER] * 2 + [_LONG] + [_INT] * 2,
+    "norm_statistics": [_POINTER] * 7 + [_LONG] * 4 + [_DOUBLE] * 2 + [_INT],
+    "norm_apply": [_POINTER] * 6 + [_LONG] * 3,
+    "norm_sums": [_POINTER] * 4 + [_LONG] * 4,
+    "norm_gradient": [_POINTER] * 7 + [_LONG] * 3,
+    "levels_forward": [_POINTER] * 5 + [_LONG] * 4 + [_FLOAT] * 2 + [_POINTER, _INT],
+    "levels_backward": [_POINTER] * 7 + [_LONG] * 4 + [_FLOAT] * 2 + [_INT, _POINTER, _INT, _INT],
 }
 
 _plain = False
@@ -68,7 +75,7 @@ def _load() -> ctypes.CDLL | str:
     try:
         library = ctypes.CDLL(str(_compiled(compiler.split())))
     except (OSError, subprocess.SubprocessError) as error:
-        return f"{compiler} did not compile {SOURCE.name} ({_told(error)})"
+        return f"{compiler} did not compile the kernels ({_told(error)})"
     for name, types in SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = types, None
@@ -80,7 +87,12 @@ def _compiled(compiler: list[str]) -> Path:
     version = subprocess.run(
         [*compiler, "--version"], capture_output=True, check=True, timeout=SECONDS
     ).stdout
-    about = (SOURCE.read_bytes(), version, repr(FLAGS).encode(), _processor())
+    about = (
+        *(source.read_bytes() for source in SOURCES),
+        version,
+        repr(FLAGS).encode(),
+        _processor(),
+    )
     key = hashlib.sha256(b"\0".join(about)).hexdigest()[:32]
     target = cache_folder() / "kernels" / f"neuron-{key}.so"
     if target.is_file():
@@ -89,11 +101,12 @@ def _compiled(compiler: list[str]) -> Path:
     with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
         made = Path(folder) / "neuron.so"
         # linked without an OpenMP runtime of its own: it shares the one that torch has loaded
-        steps = (
-            [*compiler, *FLAGS, "-fopenmp", "-c", str(SOURCE), "-o", f"{folder}/neuron.o"],
-            [*compiler, "-shared", f"{folder}/neuron.o", "-o", str(made), "-lm"],
-        )
-        for command in steps:
+        objects = {f"{folder}/{source.stem}.o": str(source) for source in SOURCES[1:]}
+        steps = [
+            [*compiler, *FLAGS, "-fopenmp", "-c", source, "-o", made_of]
+            for made_of, source in objects.items()
+        ]
+        for command in (*steps, [*compiler, "-shared", *objects, "-o", str(made), "-lm"]):
             subprocess.run(command, capture_output=True, check=True, timeout=SECONDS)
         ctypes.CDLL(str(made))  # what cannot be loaded is not kept
         os.replace(made, target)

@@ -9,7 +9,7 @@ from neuroport.graph import integers
 from neuroport.kernels.compiled import kernels
 from neuroport.nets.surrogate import SURROGATES
 
-_KINDS = {"rectangular": 1, "triangular": 2, "arctan": 3}  # others are computed by torch
+KINDS = {"rectangular": 1, "triangular": 2, "arctan": 3}  # others are computed by torch
 _INT32 = 1 << 24  # biases and thresholds beyond it would leave 32 bits
 
 
@@ -17,7 +17,7 @@ def real_forward(
     current: Tensor, current_keep: float, voltage_keep: float, threshold: float
 ) -> tuple[Tensor, Tensor] | None:
     """Voltages before their reset, and spikes, both as ``current`` lies in memory."""
-    library = kernels() if _fits(current) else None
+    library = kernels() if fits(current) else None
     if library is None:
         return None
     v, spikes = torch.empty_like(current), torch.empty_like(current)
@@ -41,7 +41,7 @@ def integer_forward(
 
     ``bias`` is int64 and broadcasts over ``current`` (T, N, ...) from the third dimension on.
     """
-    library = kernels() if _fits(current) and current.ndim > 2 else None
+    library = kernels() if fits(current) and current.ndim > 2 else None
     if library is None or threshold >= _INT32 or int(bias.abs().max()) >= _INT32:
         return None
     sample = current[0, 0]
@@ -76,10 +76,10 @@ def backward(
     scale: float,
 ) -> tuple[Tensor, Tensor] | None:
     """``scale`` times the gradients of the voltage and of the current."""
-    library = kernels() if _fits(v) and grad_spikes.dtype == v.dtype else None
+    library = kernels() if fits(v) and grad_spikes.dtype == v.dtype else None
     if library is None:
         return None
-    kind = _KINDS.get(surrogate, 0)
+    kind = KINDS.get(surrogate, 0)
     slope = v if kind else SURROGATES[surrogate](v * unit - offset)
     grad_u = torch.empty_like(v)
     grad_v = grad_u if current_keep == 0 else torch.empty_like(v)
@@ -117,7 +117,7 @@ def spikes(
     ``bias`` and ``threshold`` are int32 in states, shaped and laid out as one sample; states start
     afresh where ``(t - first) % interval`` is 0.
     """
-    library = kernels() if _fits(current) else None
+    library = kernels() if fits(current) else None
     if library is None:
         return None
     out = torch.empty_like(current, dtype=torch.uint8)
@@ -139,7 +139,7 @@ def spikes(
 
 def relay(x: Tensor, shift: int, threshold: int = 0) -> Tensor | None:
     """Messages of a relay whose current ``x`` holds integers below 2**24."""
-    library = kernels() if _fits(x) and shift < 24 and threshold < _INT32 else None
+    library = kernels() if fits(x) and shift < 24 and threshold < _INT32 else None
     if library is None or not _without_gaps(x):
         return None
     out = torch.empty_like(x)
@@ -160,7 +160,7 @@ def dense(x: Tensor) -> Tensor:
     return x.contiguous()
 
 
-def _fits(x: Tensor) -> bool:
+def fits(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
 
 

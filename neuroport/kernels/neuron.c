@@ -5,18 +5,12 @@
  * positions), dense, in any order of positions. Nothing here may be reassociated or contracted:
  * a multiply-add is written fmaf where torch has one.
  */
-#include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include "kernel.h"
 
-#define CHUNK 512 /* positions whose state stays in the first cache */
-#define FEW 32768 /* positions of all samples that one thread has done before others wake up */
 #define STATE_SHIFT 6
 #define STATE_MAX 8388607
 #define STATE_TOP 8388608u
 #define STATE_MASK 16777215u
-
-static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* u = keep_u u + x;  v = keep_v v + u;  s = v > threshold;  v is stored before its reset */
 void real_forward(const float *x, float *v, float *s, int64_t steps, int64_t size,
@@ -159,22 +153,6 @@ void spikes(const float *x, const int32_t *bias, const int32_t *threshold, uint8
         else
             spikes_chunk(x + at, bias + from, threshold + from, s + at, steps, size, n, first,
                          interval, keep_u, shift_u, keep_v, shift_v);
-    }
-}
-
-enum { GIVEN, RECTANGULAR, TRIANGULAR, ARCTAN };
-
-static inline float slope_at(float d, int kind)
-{
-    float scaled;
-    switch (kind) {
-    case RECTANGULAR:
-        return fabsf(d) < 0.5f ? 1.0f : 0.0f;
-    case TRIANGULAR:
-        return 1 - fabsf(d) > 0 ? 1 - fabsf(d) : 0.0f;
-    default:
-        scaled = 3.14159265358979323846f * d;
-        return 1 / (1 + scaled * scaled);
     }
 }
 

@@ -18,6 +18,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from neuroport.nets.joined import Branch, fire, join
 from neuroport.nets.neuron import Lif
 from neuroport.nets.norm import TdBatchNorm
 from neuroport.nets.recompute import Chain
@@ -54,8 +55,8 @@ class PlainBlock(nn.Module):
         self.neuron2 = Lif(THRESHOLD, surrogate=surrogate)
 
     def forward(self, x: Tensor) -> Tensor:
-        current = self.conv2(self.neuron1(self.conv1(x)))
-        return self.neuron2(current + self.shortcut(x))  # type: ignore[no-any-return]
+        spikes = fire(self.conv1, self.neuron1, x)
+        return self.neuron2(join(self.conv2, spikes, self.shortcut, x))  # type: ignore[no-any-return]
 
 
 class SewBlock(nn.Module):
@@ -72,12 +73,12 @@ class SewBlock(nn.Module):
         self.neuron2 = Lif(THRESHOLD, surrogate=surrogate)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != channels:
-            self.shortcut = nn.Sequential(
+            self.shortcut = Branch(
                 Conv(in_channels, channels, 1, stride, 0), Lif(THRESHOLD, surrogate=surrogate)
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        branch: Tensor = self.neuron2(self.conv2(self.neuron1(self.conv1(x))))
+        branch: Tensor = fire(self.conv2, self.neuron2, fire(self.conv1, self.neuron1, x))
         shortcut: Tensor = self.shortcut(x)
         if self.connect == "add":
             return branch + shortcut
@@ -130,5 +131,5 @@ class SpikingResNet(nn.Module):
         self.readout = Readout(channels, classes)
 
     def forward(self, frames: Tensor) -> Tensor:
-        logits: Tensor = self.readout(self.blocks(self.neuron(self.stem(frames))))
+        logits: Tensor = self.readout(self.blocks(fire(self.stem, self.neuron, frames)))
         return logits

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from neuroport.nets.joined import Branch, fire
 from neuroport.nets.neuron import Lif
 from neuroport.nets.norm import BiasNorm
 from neuroport.nets.normed import NormLif
@@ -67,7 +68,7 @@ def _branch(
         conv = Conv(inner, outer, kernel, stride, kernel // 2, norm_scale=scale)
         neuron = Lif(surrogate=surrogate)
         parts += [conv, neuron] if domain == "spike" else [neuron, conv]
-    return nn.Sequential(*parts)
+    return Branch(*parts)
 
 
 class Stage(Recomputing):
@@ -208,13 +209,13 @@ class DaNet(nn.Module):
         )
 
     def forward(self, frames: Tensor) -> Tensor:
-        current = self.stem(frames)
-        total = self.neuron(current) if self.domain == "spike" else current
+        spiking = self.domain == "spike"
+        total = fire(self.stem, self.neuron, frames) if spiking else self.stem(frames)
         sources: list[Signal] = [total]
         for index, stage in enumerate(self.stages):
             total = stage(sources)
             # the stem is no stage: what it sends is part of the first stage's output
             kept = sources if self.reach == "network" and index > 0 else []
             sources = [total, *kept]
-        logits: Tensor = self.readout(total if self.domain == "spike" else self.neuron(total))
+        logits: Tensor = self.readout(total if spiking else self.neuron(total))
         return logits

@@ -18,6 +18,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from neuroport.nets.joined import Branch, fire, join
 from neuroport.nets.neuron import Mlf
 from neuroport.nets.norm import TdBatchNorm
 from neuroport.nets.recompute import Chain
@@ -44,15 +45,15 @@ class MlfBlock(nn.Module):
         self.shortcut: nn.Module
         if stride != 1 or in_channels != channels:
             projection = conv(in_channels, channels, 1, stride, 0)
-            self.shortcut = nn.Sequential(projection, neuron()) if kind == "ds" else projection
+            self.shortcut = Branch(projection, neuron()) if kind == "ds" else projection
         else:
             self.shortcut = nn.Identity() if kind == "ds" else Direct(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        current = self.conv2(self.neuron1(self.conv1(x)))
+        spikes = fire(self.conv1, self.neuron1, x)
         if self.kind == "ds":
-            return self.neuron2(current) + self.shortcut(x)  # type: ignore[no-any-return]
-        return self.neuron2(current + self.shortcut(x))  # type: ignore[no-any-return]
+            return fire(self.conv2, self.neuron2, spikes) + self.shortcut(x)  # type: ignore[no-any-return]
+        return self.neuron2(join(self.conv2, spikes, self.shortcut, x))  # type: ignore[no-any-return]
 
 
 class DsResNet(nn.Module):
@@ -108,5 +109,5 @@ class DsResNet(nn.Module):
         nn.init.kaiming_normal_(self.readout.synapse.weight)
 
     def forward(self, frames: Tensor) -> Tensor:
-        logits: Tensor = self.readout(self.blocks(self.neuron(self.stem(frames))))
+        logits: Tensor = self.readout(self.blocks(fire(self.stem, self.neuron, frames)))
         return logits

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from neuroport.nets.joined import fire, join
 from neuroport.nets.neuron import Lif
 from neuroport.nets.norm import BiasNorm
 from neuroport.nets.recompute import Chain
@@ -58,8 +59,8 @@ class MembraneBlock(nn.Module):
             )
 
     def forward(self, x: Tensor | Stream) -> Tensor | Stream:
-        branch = self.conv2(self.neuron2(self.conv1(self.neuron1(x))))
-        return branch + self.shortcut(x)  # type: ignore[no-any-return]
+        spikes = fire(self.conv1, self.neuron2, self.neuron1(x))
+        return join(self.conv2, spikes, self.shortcut, x)  # type: ignore[no-any-return]
 
 
 class MsResNet(nn.Module):

@@ -9,6 +9,7 @@ names SLAYER gives them (``current_decay``, ``voltage_decay``, in units of 1/409
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from neuroport.graph import integers
 from neuroport.kernels import fused
+from neuroport.kernels.normed import Levels
+from neuroport.nets import norming
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.surrogate import SURROGATES
 
@@ -306,6 +309,14 @@ class Lif(nn.Module):
         # one that was learned is a multiple of lsb, but for the rounding of float32
         return int(units + 1e-9) if self.trained_threshold is None else round(units)
 
+    def constants(self) -> Levels | None:
+        """Of one level in real numbers, for kernels; None if some are learned or unknown there."""
+        if any(p.requires_grad for p in self.parameters(recurse=False)):
+            return None
+        current, voltage = (1 - decay / integers.DECAY_UNITY for decay in self.decays)
+        found = Levels((self.threshold,), current, voltage, self.surrogate, self.detach_reset)
+        return found if found.known else None
+
     def learn(self, decays: bool, threshold: bool) -> None:
         """Make decays (the current's where it has memory) and threshold parameters."""
         self.voltage_decay.requires_grad_(decays)
@@ -351,6 +362,9 @@ class Lif(nn.Module):
 
     def forward(self, x: Tensor | Stream) -> Tensor:
         current_decay, voltage_decay = self.decays
+        together = _together(self, x) if isinstance(x, Tensor) else None
+        if together is not None:
+            return together
         if isinstance(x, Stream):
             spikes = IntegerLif.apply(
                 x.value,
@@ -383,6 +397,12 @@ class Lif(nn.Module):
         return f"threshold={self.threshold}, decay={current_decay}/{voltage_decay}"
 
 
+def _together(neuron: Lif | Mlf, x: Tensor) -> Tensor | None:
+    """All steps and levels at once; None where kernels or constants are not to be had."""
+    levels = neuron.constants() if torch.is_grad_enabled() and x.ndim == 5 else None
+    return None if levels is None else norming.spikes(x, levels)
+
+
 class Mlf(nn.Module):
     """Multi-level neuron: K populations under one current, whose spikes add up to 0..K.
 
@@ -406,7 +426,20 @@ class Mlf(nn.Module):
         ]
         self.levels = nn.ModuleList(levels)
 
+    def constants(self) -> Levels | None:
+        """Of all levels, see :meth:`Lif.constants`."""
+        each = [level.constants() for level in self.levels]
+        heard = any(level._forward_hooks or level._forward_pre_hooks for level in self.levels)
+        if heard or any(one is None for one in each):
+            return None
+        found = [replace(one, thresholds=()) for one in each if one is not None]
+        levels = replace(found[0], thresholds=tuple(level.threshold for level in self.levels))
+        return levels if levels.known and all(one == found[0] for one in found) else None
+
     def forward(self, x: Tensor | Stream) -> Tensor:
+        together = _together(self, x) if isinstance(x, Tensor) else None
+        if together is not None:
+            return together
         first, *others = self.levels
         total: Tensor = first(x)
         for level in others:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from neuroport.graph import integers
 from neuroport.kernels import fused
 from neuroport.nets.norm import BiasNorm, folding
+from neuroport.nets.norming import norming
 from neuroport.nets.stream import Stream, per_position
 
 
@@ -155,7 +156,14 @@ class Conv(nn.Module):
         with torch.autocast(x.device.type, self.precision):
             return self.convolve(x, weight).to(x.dtype)
 
+    def unnormalized(self, x: Tensor) -> Tensor:
+        """The current of the real phase before its norm."""
+        return self.convolve_real(x, self.kernel())
+
     def normalized(self, current: Tensor) -> Tensor:
+        found = norming(self.norm, current)
+        if found is not None:
+            return found.tensor()
         steps = current.shape[0]
         out: Tensor = self.norm(current.flatten(0, 1))
         normalized: Tensor = out.unflatten(0, (steps, -1))
@@ -163,7 +171,7 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor | Stream:
         if self.lsb == 0:
-            return self.normalized(self.convolve_real(x, self.kernel()))
+            return self.normalized(self.unnormalized(x))
         weight, bias = self.folded()
         current = self.convolve(x, snap_weight(weight, self.unit()))
         exponent = int(self.exponent)
@@ -272,14 +280,20 @@ class GradedConv(Conv):
             message = float(self.source_lsb) * 2.0 ** int(self.relay_in.shift)
         return float(self.lsb) * 2.0**-shift / message
 
+    def unnormalized(self, x: Tensor) -> Tensor:
+        if self.frame_norm is not None:
+            frames = self.frame_norm(x.flatten(0, 1)).unflatten(0, (len(x), -1))
+            return self.convolve_real(frames, self.pooled(self.synapse.weight))
+        if self.pixels:  # a membrane stream has neither unit nor mean
+            x = x * self.message_unit - per_position(self.mean)
+        return self.convolve_real(
+            x, self.kernel() if self.pixels else self.pooled(self.synapse.weight)
+        )
+
     def forward(self, x: Tensor | Stream) -> Tensor | Stream:
         if self.lsb == 0:
             assert isinstance(x, Tensor)
-            if self.frame_norm is not None:
-                frames = self.frame_norm(x.flatten(0, 1)).unflatten(0, (len(x), -1))
-                return self.normalized(self.convolve_real(frames, self.pooled(self.synapse.weight)))
-            centred = x * self.message_unit - per_position(self.mean)
-            return self.normalized(self.convolve_real(centred, self.kernel()))
+            return self.normalized(self.unnormalized(x))
         weight, bias = self.folded()
         if isinstance(x, Stream):
             assert self.relay_in is not None

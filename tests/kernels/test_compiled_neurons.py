@@ -155,25 +155,33 @@ def test_relays_round_alike(shift: int) -> None:
         assert_same(lambda layout=layout: [relay(laid_out(x, layout))])
 
 
-def test_weights_after_training_steps_have_the_same_bits_in_both_phases() -> None:
+def test_weights_after_training_steps_are_close_in_the_real_and_the_same_in_the_integer_phase() -> (
+    None
+):
     torch.manual_seed(0)
     frames = torch.randint(0, 256, (1, 4, 1, 16, 16)).float().expand(4, -1, -1, -1, -1)
-    state = build(NetworkRecipe("ds_resnet", widths=(4, 8, 8)), 1, 10).state_dict()
+    recipe = NetworkRecipe("ds_resnet", widths=(4, 8, 8))
+    state = build(recipe, 1, 10).state_dict()
 
-    def run() -> list[Tensor]:
-        net = build(NetworkRecipe("ds_resnet", widths=(4, 8, 8)), 1, 10)
+    def train(state: dict[str, Tensor], integers: bool, steps: int) -> dict[str, Tensor]:
+        net = build(recipe, 1, 10)
         net.load_state_dict(state)
+        if integers:
+            freeze_scales(net.eval(), frames[:, :1])
+        net.train()
         optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], 0.1)
-        for step in range(4):
-            if step == 2:
-                freeze_scales(net.eval(), frames[:, :1])
-                net.train()
+        for _ in range(steps):
             optimizer.zero_grad()
             net(frames).logsumexp(1).sum().backward()
             optimizer.step()
-        return [p.detach().clone() for p in net.parameters()]
+        return {name: value.detach().clone() for name, value in net.state_dict().items()}
 
-    assert_same(run)
+    with plain():
+        want = train(state, False, 1)
+    got = train(state, False, 1)
+    for name, value in want.items():  # norms round differently
+        torch.testing.assert_close(got[name], value, rtol=1e-3, atol=1e-4, msg=name)
+    assert_same(lambda: list(train(want, True, 3).values()))
 
 
 def test_import_compiles_nothing_and_a_cold_cache_is_filled_once(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ HEAVY = (
     "neuroport.capture.",
     "neuroport.demo",
     "neuroport.kernels.fused",
+    "neuroport.kernels.normed",
     "neuroport.nets.",
     "neuroport.quantization.",
     "neuroport.training.",

@@ -45,11 +45,12 @@ def test_every_file_of_the_package_is_in_the_wheel_and_none_besides(
 def test_types_recipes_and_the_page_are_shipped_and_no_test_is(names: set[str]) -> None:
     assert "neuroport/py.typed" in names
     assert "neuroport/recipes/demo.toml" in names
-    assert "neuroport/kernels/neuron.c" in names
+    sources = {"kernel.h", "neuron.c", "normed.c"}
+    assert {f"neuroport/kernels/{name}" for name in sources} <= names
     assert [name for name in names if name.endswith(".html.j2")] != []
     assert [name for name in names if "test" in PurePosixPath(name).name.lower()] == []
     kinds = {PurePosixPath(name).suffix for name in names if name.startswith("neuroport/")}
-    assert kinds <= {".py", ".c", ".typed", ".toml", ".j2", ".css"}
+    assert kinds <= {".py", ".c", ".h", ".typed", ".toml", ".j2", ".css"}
 
 
 def test_extras_split_training_from_lava(metadata: Message) -> None:

@@ -1,0 +1,429 @@
+/* Batch norm, and the neurons of several levels behind it, in training.
+ *
+ * A norm is y = a (x - mean) + b per channel. Whoever reads y applies it on the way: nobody stores y,
+ * nor the voltages, which the backward pass computes again. Arrays are (steps, samples, positions),
+ * dense, channels last: position p belongs to channel p % channels. The work has PARTS parts of its
+ * own, so that sums do not depend on the number of threads.
+ */
+#include "kernel.h"
+
+#define LEVELS 4
+#define HELD 2048 /* values of one array that are held for all steps */
+#define PARTS 16
+
+/* Chunks lie within `period` positions, a number of whole pixels: what channels have is spread over
+ * one period, once for all chunks. */
+typedef struct {
+    int64_t positions, channels, period, length, count; /* count: chunks of a sample */
+} Chunks;
+
+static Chunks chunks_of(int64_t positions, int64_t channels, int64_t most)
+{
+    int64_t period = most > channels ? most / channels * channels : channels;
+    int64_t length = least(period, most);
+    int64_t each = (period + length - 1) / length, whole = positions / period;
+    int64_t rest = positions % period;
+    Chunks found = {positions, channels, period, length, whole * each + (rest + length - 1) / length};
+    return found;
+}
+
+typedef struct {
+    int64_t first, n, offset; /* in the sample, length, in the period */
+} Chunk;
+
+static inline Chunk chunk_at(Chunks all, int64_t index)
+{
+    int64_t each = (all.period + all.length - 1) / all.length;
+    int64_t from = index / each * all.period, offset = index % each * all.length;
+    int64_t end = least(all.period, all.positions - from);
+    Chunk found = {from + offset, least(all.length, end - offset), offset};
+    return found;
+}
+
+/* what channels have, over a period; without channels the same everywhere */
+static void spread(const float *channel, float same, float *out, Chunks all)
+{
+    if (!channel)
+        for (int64_t i = 0; i < all.period; i++)
+            out[i] = same;
+    else
+        for (int64_t from = 0; from < all.period; from += all.channels)
+            memcpy(out + from, channel, all.channels * sizeof *out);
+}
+
+/* adds what a chunk's positions have to their channels; what they have is lost */
+static inline void gather(float *position, double *out, Chunk at, int64_t channels)
+{
+    int64_t c = at.offset % channels, n = at.n;
+    for (; n % (2 * channels) == 0; n /= 2) /* pixels onto pixels */
+#pragma omp simd
+        for (int64_t i = 0; i < n / 2; i++)
+            position[i] += position[n / 2 + i];
+    for (int64_t i = 0; i < n;) {
+        int64_t run = least(channels - c, n - i);
+#pragma omp simd
+        for (int64_t j = 0; j < run; j++)
+            out[c + j] += position[i + j];
+        i += run;
+        c = 0;
+    }
+}
+
+/* sums: PARTS times two per channel; the first two become the sums of all */
+static void total(double *sums, int64_t channels)
+{
+    for (int64_t part = 1; part < PARTS; part++)
+        for (int64_t i = 0; i < 2 * channels; i++)
+            sums[i] += sums[part * 2 * channels + i];
+}
+
+/* Statistics of a batch, what the norm multiplies with (q) and its slope, and the running ones:
+ * q = 1 / sqrt(var + eps), slope = q^2; with eps outside the root q = 1 / (root + eps),
+ * slope = q / root. */
+void norm_statistics(const float *x, double *sums, float *mean, float *q, float *slope,
+                     float *running_mean, float *running_var, int64_t steps, int64_t samples,
+                     int64_t positions, int64_t channels, double momentum, double eps, int outside)
+{
+    int64_t size = samples * positions;
+    Chunks all = chunks_of(positions, channels, CHUNK);
+    memset(sums, 0, PARTS * 2 * channels * sizeof *sums);
+#pragma omp parallel for schedule(static) if (parallel : size > FEW)
+    for (int64_t part = 0; part < PARTS; part++) {
+        int64_t from = samples * all.count * part / PARTS;
+        int64_t to = samples * all.count * (part + 1) / PARTS;
+        double *own = sums + part * 2 * channels;
+        float origin[all.period]; /* sums of differences from a value keep their digits */
+        spread(x, 0, origin, all);
+        for (int64_t job = from; job < to; job++) {
+            Chunk at = chunk_at(all, job % all.count);
+            const float *xt = x + job / all.count * positions + at.first, *o = origin + at.offset;
+            float sum[CHUNK], square[CHUNK];
+            memset(sum, 0, sizeof sum);
+            memset(square, 0, sizeof square);
+            for (int64_t t = 0; t < steps; t++, xt += size) {
+#pragma omp simd
+                for (int64_t i = 0; i < at.n; i++) {
+                    float d = xt[i] - o[i];
+                    sum[i] += d;
+                    square[i] = fmaf(d, d, square[i]);
+                }
+            }
+            gather(sum, own, at, channels);
+            gather(square, own + channels, at, channels);
+        }
+    }
+    total(sums, channels);
+    double count = (double)steps * samples * (positions / channels);
+    for (int64_t c = 0; c < channels; c++) {
+        double off = sums[c] / count, centre = x[c] + off;
+        double square = sums[channels + c] - sums[c] * off, var = square > 0 ? square / count : 0;
+        double root = sqrt(outside ? var : var + eps), factor = 1 / (outside ? root + eps : root);
+        mean[c] = centre;
+        q[c] = factor;
+        /* a channel that never fires has variance 0, where the root has no finite slope */
+        slope[c] = outside && var >= 1.1754943508222875e-38 ? factor / root : factor * factor;
+        running_mean[c] += momentum * (centre - running_mean[c]);
+        running_var[c] += momentum * (var * count / (count - 1) - running_var[c]);
+    }
+}
+
+/* out = a (x - mean) + b, and added where it is given */
+void norm_apply(const float *x, const float *mean, const float *a, const float *b,
+                const float *added, float *out, int64_t rows, int64_t positions, int64_t channels)
+{
+    Chunks all = chunks_of(positions, channels, CHUNK);
+#pragma omp parallel for schedule(static) if (parallel : rows * positions > FEW)
+    for (int64_t part = 0; part < PARTS; part++) {
+        float m[all.period], k[all.period], o[all.period];
+        spread(mean, 0, m, all);
+        spread(a, 0, k, all);
+        spread(b, 0, o, all);
+        for (int64_t job = rows * all.count * part / PARTS;
+             job < rows * all.count * (part + 1) / PARTS; job++) {
+            Chunk at = chunk_at(all, job % all.count);
+            int64_t from = job / all.count * positions + at.first;
+            const float *xt = x + from, *yt = added ? added + from : 0;
+            const float *mt = m + at.offset, *kt = k + at.offset, *ot = o + at.offset;
+            float *to = out + from;
+            if (added) {
+#pragma omp simd
+                for (int64_t i = 0; i < at.n; i++)
+                    to[i] = fmaf(xt[i] - mt[i], kt[i], ot[i]) + yt[i];
+            } else {
+#pragma omp simd
+                for (int64_t i = 0; i < at.n; i++)
+                    to[i] = fmaf(xt[i] - mt[i], kt[i], ot[i]);
+            }
+        }
+    }
+}
+
+/* sums over all but the channels: of the gradient g, and of g (x - mean) */
+void norm_sums(const float *g, const float *x, const float *mean, double *sums, int64_t steps,
+               int64_t samples, int64_t positions, int64_t channels)
+{
+    int64_t size = samples * positions;
+    Chunks all = chunks_of(positions, channels, CHUNK);
+    memset(sums, 0, PARTS * 2 * channels * sizeof *sums);
+#pragma omp parallel for schedule(static) if (parallel : size > FEW)
+    for (int64_t part = 0; part < PARTS; part++) {
+        double *own = sums + part * 2 * channels;
+        float m[all.period];
+        spread(mean, 0, m, all);
+        for (int64_t job = samples * all.count * part / PARTS;
+             job < samples * all.count * (part + 1) / PARTS; job++) {
+            Chunk at = chunk_at(all, job % all.count);
+            int64_t from = job / all.count * positions + at.first;
+            const float *mt = m + at.offset;
+            float one[CHUNK], other[CHUNK];
+            memset(one, 0, sizeof one);
+            memset(other, 0, sizeof other);
+            for (int64_t t = 0; t < steps; t++) {
+                const float *gt = g + t * size + from, *xt = x + t * size + from;
+#pragma omp simd
+                for (int64_t i = 0; i < at.n; i++) {
+                    one[i] += gt[i];
+                    other[i] = fmaf(gt[i], xt[i] - mt[i], other[i]);
+                }
+            }
+            gather(one, own, at, channels);
+            gather(other, own + channels, at, channels);
+        }
+    }
+    total(sums, channels);
+}
+
+/* gradient of x from that of y, also in place:
+ * a (g - mean(g) - (x - mean) mean(g (x - mean)) slope) */
+void norm_gradient(const float *g, const float *x, const float *mean, const float *a,
+                   const float *slope, const double *sums, float *out, int64_t rows,
+                   int64_t positions, int64_t channels)
+{
+    double count = (double)rows * (positions / channels);
+    Chunks all = chunks_of(positions, channels, CHUNK);
+#pragma omp parallel for schedule(static) if (parallel : rows * positions > FEW)
+    for (int64_t part = 0; part < PARTS; part++) {
+        float m[all.period], k[all.period], tilt[all.period], shift[all.period];
+        spread(mean, 0, m, all);
+        spread(a, 0, k, all);
+        for (int64_t c = 0; c < channels; c++) {
+            tilt[c] = -a[c] * (sums[channels + c] * slope[c] / count);
+            shift[c] = -a[c] * (sums[c] / count);
+        }
+        for (int64_t i = channels; i < all.period; i++) {
+            tilt[i] = tilt[i - channels];
+            shift[i] = shift[i - channels];
+        }
+        for (int64_t job = rows * all.count * part / PARTS;
+             job < rows * all.count * (part + 1) / PARTS; job++) {
+            Chunk at = chunk_at(all, job % all.count);
+            int64_t from = job / all.count * positions + at.first;
+            const float *gt = g + from, *xt = x + from, *mt = m + at.offset, *kt = k + at.offset;
+            const float *pt = tilt + at.offset, *qt = shift + at.offset;
+            float *to = out + from;
+#pragma omp simd
+            for (int64_t i = 0; i < at.n; i++)
+                to[i] = fmaf(xt[i] - mt[i], pt[i], fmaf(gt[i], kt[i], qt[i]));
+        }
+    }
+}
+
+/* Neurons of some levels under one current, in real numbers, at a chunk of a sample; s is the number
+ * of levels that fire. */
+static inline __attribute__((always_inline)) void levels_forward_chunk(
+    const float *x, const float *m, const float *k, const float *o, float *s, int64_t steps,
+    int64_t size, int64_t n, float keep_u, float keep_v, const float *thresholds, int levels)
+{
+    float u[CHUNK], kept[LEVELS][CHUNK];
+    for (int64_t t = 0; t < steps; t++) {
+        const float *xt = x + t * size;
+        float *st = s + t * size;
+        if (t == 0) {
+            memset(u, 0, sizeof u);
+            memset(kept, 0, levels * sizeof *kept);
+        }
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            float now = fmaf(xt[i] - m[i], k[i], o[i]), fired = 0;
+            if (keep_u != 0)
+                u[i] = now = t == 0 ? now : fmaf(u[i], keep_u, now);
+            for (int level = 0; level < levels; level++) {
+                float v = t == 0 ? now : fmaf(kept[level][i], keep_v, now);
+                fired += v > thresholds[level] ? 1.0f : 0.0f;
+                kept[level][i] = v > thresholds[level] ? 0.0f : v;
+            }
+            st[i] = fired;
+        }
+    }
+}
+
+void levels_forward(const float *x, const float *mean, const float *a, const float *b, float *s,
+                    int64_t steps, int64_t samples, int64_t positions, int64_t channels,
+                    float keep_u, float keep_v, const float *given, int levels)
+{
+    int64_t size = samples * positions;
+    float thresholds[LEVELS];
+    memcpy(thresholds, given, levels * sizeof *given);
+    Chunks all = chunks_of(positions, mean ? channels : 1, CHUNK);
+    /* constants let the compiler unroll the levels and drop what a neuron does not have */
+#define AS(KEEP_U, COUNT)                                                                    \
+    levels_forward_chunk(x + from, m + at.offset, k + at.offset, o + at.offset, s + from, steps, \
+                         size, at.n, KEEP_U, keep_v, thresholds, COUNT)
+#define CASES(COUNT)           \
+    case COUNT:                \
+        if (keep_u == 0)       \
+            AS(0, COUNT);      \
+        else                   \
+            AS(keep_u, COUNT); \
+        break;
+#pragma omp parallel for schedule(static) if (parallel : size > FEW)
+    for (int64_t part = 0; part < PARTS; part++) {
+        float m[all.period], k[all.period], o[all.period];
+        spread(mean, 0, m, all);
+        spread(a, 1, k, all);
+        spread(b, 0, o, all);
+        for (int64_t job = samples * all.count * part / PARTS;
+             job < samples * all.count * (part + 1) / PARTS; job++) {
+            Chunk at = chunk_at(all, job % all.count);
+            int64_t from = job / all.count * positions + at.first;
+            switch (levels) {
+                CASES(1)
+                CASES(2)
+                CASES(3)
+                CASES(4)
+            }
+        }
+    }
+#undef AS
+#undef CASES
+}
+
+/* now: the gradient of the current at one step, of this level and those before it */
+#define LEVEL_STEP(i)                                                           \
+    float d = v[i] - threshold, slope = slope_at(d, kind), now = gt[i] * slope; \
+    if (!final) {                                                               \
+        now = fmaf(d > 0 ? 0.0f : later[i], keep_v, now);                       \
+        if (reset)                                                              \
+            now = fmaf(slope * (d + threshold) * later[i], -keep_v, now);       \
+    }                                                                           \
+    later[i] = now;                                                             \
+    if (keep_u != 0)                                                            \
+        later_u[i] = now = final ? now : fmaf(later_u[i], keep_u, now);         \
+    if (!sole)                                                                  \
+        now = sum[i] + now;
+
+/* Gradient g of the current that those neurons get (of y, where there is a norm, then with its sums
+ * over the steps), at a chunk of a sample; arguments as above and as backward of neuron.c has them. */
+static inline __attribute__((always_inline)) void levels_backward_chunk(
+    const float *gs, const float *x, const float *m, const float *k, const float *o, float *g,
+    float *one, float *other, int normed, int64_t steps, int64_t size, int64_t n, float keep_u,
+    float keep_v, int reset, const float *thresholds, int levels, int kind)
+{
+    float current[HELD], voltage[HELD], sums[HELD], later[CHUNK], later_u[CHUNK];
+    int first = levels - 1; /* the highest level finds its voltages with the currents */
+    for (int64_t t = 0; t < steps; t++) {
+        const float *xt = x + t * size;
+        float *u = current + t * n, *v = voltage + t * n;
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            float y = fmaf(xt[i] - m[i], k[i], o[i]);
+            if (keep_u != 0 && t > 0)
+                y = fmaf(u[i - n], keep_u, y);
+            if (keep_u != 0 || levels > 1)
+                u[i] = y;
+            v[i] = t == 0 ? y : fmaf(v[i - n] > thresholds[first] ? 0.0f : v[i - n], keep_v, y);
+        }
+    }
+    for (int level = first; level >= 0; level--) {
+        float threshold = thresholds[level];
+        if (level < first) {
+            memcpy(voltage, current, n * sizeof *voltage);
+            for (int64_t t = 1; t < steps; t++) {
+                float *u = current + t * n, *v = voltage + t * n;
+#pragma omp simd
+                for (int64_t i = 0; i < n; i++)
+                    v[i] = fmaf(v[i - n] > threshold ? 0.0f : v[i - n], keep_v, u[i]);
+            }
+        }
+        memset(later, 0, sizeof later);
+        if (keep_u != 0)
+            memset(later_u, 0, sizeof later_u);
+        for (int64_t t = steps - 1; t >= 0; t--) {
+            const float *gt = gs + t * size, *xt = x + t * size, *v = voltage + t * n;
+            float *sum = sums + t * n, *out = g + t * size;
+            int final = t == steps - 1, sole = level == first;
+            if (level == 0) {
+#pragma omp simd
+                for (int64_t i = 0; i < n; i++) {
+                    LEVEL_STEP(i)
+                    out[i] = now;
+                    if (normed) {
+                        one[i] += now;
+                        other[i] = fmaf(now, xt[i] - m[i], other[i]);
+                    }
+                }
+            } else {
+#pragma omp simd
+                for (int64_t i = 0; i < n; i++) {
+                    LEVEL_STEP(i)
+                    sum[i] = now;
+                }
+            }
+        }
+    }
+}
+
+void levels_backward(const float *gs, const float *x, const float *mean, const float *a,
+                     const float *b, float *g, double *sums, int64_t steps, int64_t samples,
+                     int64_t positions, int64_t channels, float keep_u, float keep_v, int reset,
+                     const float *thresholds, int levels, int kind)
+{
+    int64_t size = samples * positions;
+    Chunks all = chunks_of(positions, mean ? channels : 1, least(CHUNK, HELD / steps));
+    if (mean)
+        memset(sums, 0, PARTS * 2 * channels * sizeof *sums);
+    /* constants let the compiler drop what a neuron does not have from the innermost loop */
+#define AS(NORMED, KEEP_U, RESET, COUNT, KIND)                                                     \
+    levels_backward_chunk(gs + from, x + from, m + at.offset, k + at.offset, o + at.offset,         \
+                          g + from, one, other, NORMED, steps, size, at.n, KEEP_U, keep_v, RESET,   \
+                          thresholds, COUNT, KIND)
+#define CASES(KIND)                             \
+    case KIND:                                  \
+        if (keep_u != 0)                        \
+            AS(1, keep_u, reset, levels, KIND); \
+        else if (reset)                         \
+            AS(1, 0, 1, levels, KIND);          \
+        else if (levels > 1)                    \
+            AS(1, 0, 0, levels, KIND);          \
+        else if (mean)                          \
+            AS(1, 0, 0, 1, KIND);               \
+        else                                    \
+            AS(0, 0, 0, 1, KIND);               \
+        break;
+#pragma omp parallel for schedule(static) if (parallel : size > FEW)
+    for (int64_t part = 0; part < PARTS; part++) {
+        double *own = sums + part * 2 * channels;
+        float m[all.period], k[all.period], o[all.period], one[CHUNK], other[CHUNK];
+        spread(mean, 0, m, all);
+        spread(a, 1, k, all);
+        spread(b, 0, o, all);
+        for (int64_t job = samples * all.count * part / PARTS;
+             job < samples * all.count * (part + 1) / PARTS; job++) {
+            Chunk at = chunk_at(all, job % all.count);
+            int64_t from = job / all.count * positions + at.first;
+            memset(one, 0, sizeof one);
+            memset(other, 0, sizeof other);
+            switch (kind) {
+                CASES(RECTANGULAR)
+                CASES(TRIANGULAR)
+                CASES(ARCTAN)
+            }
+            if (mean) {
+                gather(one, own, at, channels);
+                gather(other, own + channels, at, channels);
+            }
+        }
+    }
+    if (mean)
+        total(sums, channels);
+}
