@@ -71,7 +71,7 @@ mapping: $(READY)
 depth: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.depth
 
-# Every figure of docs/performance.md, side by side; wants an idle machine and half an hour.
+# Every figure of docs/performance.md, side by side; wants an idle machine.
 # SpikingJelly is compared where there is a Python that it runs on, newer than Lava's.
 JELLY := runs/spikingjelly
 bench: $(READY)
