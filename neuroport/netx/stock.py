@@ -237,7 +237,7 @@ class _Chain:
             if self.frames is None:
                 entry.refuse("shape", f"leaves the size of the input open; {GIVEN.format('C')}")
             self.add(self.frames, self.frames.shape)
-        stride, padding = entry.pair("stride", weight.shape[2]), entry.pair("padding", 0)
+        stride, padding = entry.pair("stride", 0), entry.pair("padding", 0)
         weight, padding = pooled(
             entry, weight, self.shape, stride, padding, entry.pair("dilation", 1)
         )

@@ -6,14 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+import neuroport as port
+from neuroport.errors import CaptureError
+
+torch = pytest.importorskip("torch")
 pytest.importorskip("lava.lib.dl.slayer")
 
-from tests.golden.shipped import folder
-from tests.tutorials.page import PAGE, RESULTS, page
-from tests.tutorials.road import TUTORIALS, travel
+from tests.golden.shipped import folder  # noqa: E402
+from tests.tutorials.networks import as_slayer, mnist  # noqa: E402
+from tests.tutorials.page import PAGE, RESULTS, page  # noqa: E402
+from tests.tutorials.road import TUTORIALS, travel  # noqa: E402
 
 shipped = pytest.mark.skipif(
     folder() is None, reason="pictures and spikes come with lava-dl's wheel: lava-dl==0.6.0"
@@ -33,6 +38,19 @@ def arrived(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", TUTORIALS)
 def test_network_of_a_tutorial_runs_on_lava_as_slayer_runs_it(name: str, tmp_path: Path) -> None:
     arrived(travel(name, tmp_path))
+
+
+def test_network_trained_with_bootstrap_sends_the_same_in_blocks_of_slayer() -> None:
+    torch.manual_seed(5)
+    net = mnist().eval()
+    x = torch.rand(2, 28 * 28, 1).expand(-1, -1, 12).contiguous()
+    with torch.no_grad():
+        want = net(x)
+        got = as_slayer(net)(x)
+    assert want.any()
+    assert torch.equal(want, got)
+    with pytest.raises(CaptureError, match=r"\(Input\) has its own 'forward'.*SLAYER's as it is"):
+        port.quantize(net, np.moveaxis(x.round().numpy(), -1, 0))
 
 
 @shipped

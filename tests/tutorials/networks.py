@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import lava.lib.dl.bootstrap as bootstrap
 import lava.lib.dl.slayer as slayer
 import torch
 import torch.nn.functional as F
@@ -161,3 +162,45 @@ def xor() -> Chain:
         block.Dense(dict(neuron), 32, 32, count_log=False),
         block.Affine(dict(neuron), 32, 1, dynamics=False, count_log=False),
     )
+
+
+class Sampling(Chain):
+    """As the tutorial on MNIST calls its blocks at first: spiking, and sampled for its ANN."""
+
+    def forward(self, x: Any) -> Any:
+        for block in self.blocks:
+            x = block(x, mode=bootstrap.Mode.SAMPLE)
+        return x
+
+
+def mnist() -> Chain:
+    """``bootstrap/mnist``: blocks that are trained as an ANN and as spiking neurons by turns."""
+    return Sampling(*_mnist(bootstrap.block.cuba))
+
+
+def as_slayer(net: Sampling) -> Chain:
+    """The trained network in SLAYER's own blocks, with which bootstrap's share their parameters.
+
+    ``forward`` of bootstrap's has a mode, which no graph has.
+    """
+    twin = Chain(*_mnist(slayer.block.cuba))
+    twin(torch.zeros(1, 28 * 28, 1))  # gives everything its shape
+    twin.load_state_dict(net.state_dict())
+    return twin.eval()
+
+
+def _mnist(block: Any) -> list[Any]:
+    neuron = {
+        "threshold": 1.25,
+        "current_decay": 1,
+        "voltage_decay": 0.03,
+        "tau_grad": 1,
+        "scale_grad": 1,
+    }
+    own = {"weight_norm": True, "weight_scale": 2}
+    return [
+        block.Input(dict(neuron), weight=1, bias=0),
+        block.Dense(dict(neuron), 28 * 28, 512, **own),
+        block.Dense(dict(neuron), 512, 512, **own),
+        block.Affine(dict(neuron), 512, 10, dynamics=False, **own),
+    ]

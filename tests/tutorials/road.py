@@ -37,6 +37,7 @@ class Tutorial:
         feed: x and target of ``samples`` and ``steps``.
         error: the tutorial's loss.
         whole, short: samples, their steps, and how many steps of the optimizer.
+        captured: the trained network as it is captured.
         rate: of learning. ``options`` are those of SLAYER's Assistant.
     """
 
@@ -48,6 +49,7 @@ class Tutorial:
     short: Length
     optimizer: Callable[..., Any] = torch.optim.Adam
     rate: float = 0.001
+    captured: Callable[[Any], nn.Module] = nn.Module.eval
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -103,6 +105,15 @@ TUTORIALS = {
         short=(2, 30, 1),
         options={"classifier": slayer.classifier.Rate.predict},
     ),
+    "MNIST, bootstrap": Tutorial(
+        "bootstrap/mnist",
+        networks.mnist,
+        samples.digits,
+        lambda output, target: F.cross_entropy(output.mean(-1), target),
+        whole=(20, 16, 8),
+        short=(3, 8, 8),
+        captured=networks.as_slayer,
+    ),
     "XOR": Tutorial(
         "slayer/xor_regression",
         networks.xor,
@@ -128,8 +139,8 @@ def train(tutorial: Tutorial, x: Tensor, target: Tensor, steps: int) -> tuple[nn
     for module in net.modules():
         if isinstance(module, slayer.axon.Delay):
             module.delay.data = LONGEST * torch.rand(module.delay.shape)
-    net.eval()
-    first = port.quantize(net, capture.frames(net, x))
+    untrained = tutorial.captured(net)
+    first = port.quantize(untrained, capture.frames(untrained, x))
     optimizer = tutorial.optimizer(net.parameters(), lr=tutorial.rate)
     stats = slayer.utils.LearningStats()
     assistant = slayer.utils.Assistant(net, tutorial.error, optimizer, stats, **tutorial.options)
@@ -138,7 +149,7 @@ def train(tutorial: Tutorial, x: Tensor, target: Tensor, steps: int) -> tuple[nn
     for module in net.modules():
         if isinstance(module, slayer.axon.Delta):
             module.threshold.data.mul_(CHANGE).round_().div_(CHANGE)
-    return net.eval(), first
+    return tutorial.captured(net), first
 
 
 def integers(graph: Graph) -> npt.NDArray[np.int64]:

@@ -44,6 +44,14 @@ def saccades(samples: int, steps: int, flat: bool) -> Pair:
     return x.reshape(samples, -1, steps) if flat else x, torch.from_numpy(labels[chosen])
 
 
+def digits(samples: int, steps: int) -> Pair:
+    """Real digits from -1 to 1, the same at every step, and their classes."""
+    images, labels = all_digits()
+    chosen = taking_turns(labels, 0)[:samples]
+    x = _tensor(images[chosen].reshape(samples, -1, 1) / 127.5 - 1)
+    return x.expand(-1, -1, steps).contiguous(), torch.from_numpy(labels[chosen])
+
+
 def drive(picture: str, samples: int, steps: int) -> Pair:
     """The view from a car that the wheel ships, panned by one pixel a step; angles are made up."""
     image = np.load(net(picture))

@@ -182,6 +182,7 @@ REFUSED: dict[str, tuple[Callable[[], list[Fields]], str]] = {
     "transposed convolution": (lambda: [conv(type="convT")], "field type is convT, no convolution"),
     "pooling of an open size": (lambda: [pool()], "field shape leaves the size of the input open"),
     "pooling of rows": (lambda: [dense(), pool()], r"field weight is \(1, 1, 2, 2\) on \(3,\)"),
+    "pooling by a number": (lambda: [conv(), pool(weight=np.float32([2]))], r"is \(1,\) on"),
     "kernels that pool": (
         lambda: [conv(), pool(weight=np.ones((2, 1, 2, 2)))],
         r"field weight is \(2, 1, 2, 2\)",
