@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers counters depth resources mapping energy bench goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources mapping energy bench goldens hostile prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -70,6 +70,11 @@ mapping: $(READY)
 # Goes on where it was.
 depth: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.depth
+
+# Networks of lava-dl's tutorials, trained for some steps, on Lava as SLAYER runs them
+# (docs/slayer_tutorials.json and the table of docs/slayer.md); some minutes.
+tutorials: $(READY)
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m tests.tutorials
 
 # Every figure of docs/performance.md, side by side; wants an idle machine.
 # SpikingJelly is compared where there is a Python that it runs on, newer than Lava's.

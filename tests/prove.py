@@ -1,7 +1,8 @@
 """The long proof that all engines agree: ``python -m tests.prove`` (or ``make prove``).
 
 Thousands of random residual networks, each a function of its number, run on every engine and every
-lowering; see :mod:`tests.properties.proof`. Finished networks are kept in ``runs/proof``, in a file
+lowering, and hundreds of chains as stock files in unmodified NetX; see
+:mod:`tests.properties.proof`. Finished networks are kept in ``runs/proof``, in a file
 for exactly these sources, so an interrupted proof goes on where it was. The result is written to
 ``tests/properties/proof.json``. A divergence writes the network and its frames beside that file and
 ends with exit code 1; ``--only NUMBER`` runs one network again.
@@ -54,14 +55,15 @@ def sources() -> str:
 
 def job(seed: int, lava: bool) -> dict[str, Any]:
     """Prove one network; a failure is a row with ``failure``."""
-    from tests.properties.networks import network
-    from tests.properties.proof import prove
+    from tests.properties.networks import CHAINS, network
+    from tests.properties.proof import prove, prove_chain
 
     started = time.perf_counter()
     row: dict[str, Any] = {"seed": seed}
     try:
         case = network(seed)
-        row.update(vars(prove(case, seed, lava)), attempts=case.attempt)
+        outcome = prove_chain(case) if seed >= CHAINS else prove(case, seed, lava)
+        row.update(vars(outcome), attempts=case.attempt)
     except Exception as error:
         row["failure"] = f"{type(error).__name__}: {error}"
         row["traceback"] = traceback.format_exc()
@@ -121,18 +123,26 @@ def run(todo: list[tuple[int, bool]], jobs: int) -> Iterator[dict[str, Any]]:
 @click.command()
 @click.option("--count", default=3300, show_default=True, help="Networks to prove.")
 @click.option("--lava", default=330, show_default=True, help="How many of them run on Lava, too.")
+@click.option("--chains", default=500, show_default=True, help="Chains that unmodified NetX runs.")
 @click.option("--seed", default=0, show_default=True, help="Number of the first network.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes.")
 @click.option("--only", type=int, help="Prove one network and print what it has.")
 @click.option("--ledgers", type=click.Path(path_type=Path), default=LEDGERS, help="Notes of runs.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULT, help="Where to write.")
 def main(
-    count: int, lava: int, seed: int, jobs: int, only: int | None, ledgers: Path, out: Path
+    count: int,
+    lava: int,
+    chains: int,
+    seed: int,
+    jobs: int,
+    only: int | None,
+    ledgers: Path,
+    out: Path,
 ) -> None:
     """Prove on random networks that all engines agree."""
     from neuroport.files import write_json
     from neuroport.reporting.progress import progress_bar
-    from tests.properties.networks import for_lava
+    from tests.properties.networks import CHAINS, for_lava
     from tests.properties.summary import summary
 
     if only is not None:
@@ -145,13 +155,17 @@ def main(
     ledgers.mkdir(parents=True, exist_ok=True)
     ledger = ledgers / f"{digest[:16]}.jsonl"
     rows = done_before(ledger)
-    numbers = range(seed, seed + count)
+    chained = range(CHAINS, CHAINS + chains)
+    numbers = [*range(seed, seed + count), *chained]
     todo = [
         (number, number in wanted)
         for number in numbers
         if number not in rows or (number in wanted and not rows[number]["lava"])
     ]
-    click.echo(f"{count} networks, {len(wanted)} on Lava; {count - len(todo)} were done before")
+    click.echo(
+        f"{count} networks, {len(wanted)} on Lava, and {chains} chains in NetX; "
+        f"{len(numbers) - len(todo)} were done before"
+    )
     with open(ledger, "a") as file, progress_bar("proving") as progress:
         try:
             for row in run(todo, jobs):
@@ -161,15 +175,21 @@ def main(
                 file.write("\n" + json.dumps(row))
                 file.flush()
                 if progress is not None:
-                    progress(sum(number in rows for number in numbers), count)
+                    progress(sum(number in rows for number in numbers), len(numbers))
         except KeyboardInterrupt:
             click.echo("interrupted; the same command goes on from here", err=True)
             sys.exit(130)
-    result = summary([rows[number] for number in numbers], digest)
+    result = summary(
+        [rows[number] for number in numbers[:count]], digest, [rows[number] for number in chained]
+    )
     write_json(out, result)
     click.echo(
         f"{result['networks']} networks, {result['lava-cpu networks']} on Lava, "
-        f"{result['positions compared']:,} positions: 0 differ; {out}"
+        f"{result['positions compared']:,} positions: 0 differ"
+    )
+    click.echo(
+        f"{result['chains']['networks']} chains as stock files in unmodified NetX, "
+        f"{result['chains']['positions compared']:,} positions: 0 differ; {out}"
     )
 
 

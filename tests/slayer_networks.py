@@ -232,45 +232,6 @@ def _sigma_delta_biased() -> Chain:
     return net
 
 
-def _oxford() -> Chain:
-    """As lava-dl's tutorial on the Oxford spike train defines it."""
-    params = {"threshold": 0.1, "current_decay": 1, "voltage_decay": 0.1, "requires_grad": True}
-    block = slayer.block.cuba
-    return Chain(block.Dense(dict(params), 200, 256), block.Dense(dict(params), 256, 200))
-
-
-def _nmnist() -> Chain:
-    """As lava-dl's tutorial on N-MNIST defines it."""
-    params = {**CUBA, "tau_grad": 0.03, "scale_grad": 3, "requires_grad": True}
-    drop = {**params, "dropout": slayer.neuron.Dropout(p=0.05)}
-    block = slayer.block.cuba
-    return Chain(
-        block.Dense(dict(drop), 34 * 34 * 2, 512, weight_norm=True, delay=True),
-        block.Dense(dict(drop), 512, 512, weight_norm=True, delay=True),
-        block.Dense(dict(params), 512, 10, weight_norm=True),
-    )
-
-
-def _pilotnet() -> Chain:
-    """As lava-dl's tutorial on PilotNet with sigma-delta neurons defines it."""
-    params = {**CHANGES, "tau_grad": 0.1, "scale_grad": 1, "requires_grad": True}
-    drop = {**params, "dropout": slayer.neuron.Dropout(p=0.2)}
-    block = slayer.block.sigma_delta
-    own = {"weight_scale": 2, "weight_norm": True}
-    return Counting(
-        block.Input(dict(params)),
-        block.Conv(dict(params), 3, 24, 3, padding=0, stride=2, **own),
-        block.Conv(dict(params), 24, 36, 3, padding=0, stride=2, **own),
-        block.Conv(dict(params), 36, 64, 3, padding=(1, 0), stride=(2, 1), **own),
-        block.Conv(dict(params), 64, 64, 3, padding=0, stride=1, **own),
-        block.Flatten(),
-        block.Dense(dict(drop), 64 * 40, 100, **own),
-        block.Dense(dict(drop), 100, 50, **own),
-        block.Dense(dict(drop), 50, 10, **own),
-        block.Output(dict(params), 10, 1, **own),
-    )
-
-
 def _recurrent(neuron: dict[str, Any]) -> Chain:
     return Chain(
         cuba("Recurrent", 20, 16, weight_scale=2, neuron=neuron, delay=True),
@@ -496,11 +457,6 @@ CASES: dict[str, Case] = {
     ),
     "event rates": Case(lambda: Counting(*_dense().blocks), lambda: spikes(ROW)),
     "sequential": Case(lambda: nn.Sequential(*_conv().blocks), lambda: spikes(IMAGE)),
-    "tutorial on Oxford": Case(_oxford, lambda: spikes((200,), 0.05)),
-    "tutorial on N-MNIST": Case(_nmnist, lambda: spikes((2312,), 0.1)[:2], low=0.03),
-    "tutorial on PilotNet": Case(
-        _pilotnet, lambda: (steady((3, 33, 100)) + 0.5)[:2, ..., :4], high=1
-    ),
     "membrane shortcuts": Case(Membrane, lambda: spikes(IMAGE)),
     "membrane shortcuts that grow": Case(lambda: Membrane(True), lambda: spikes((2, 4, 4))),
     "membrane container": Case(_membrane_container, lambda: spikes(IMAGE)),

@@ -26,6 +26,13 @@ def conv(**changes: Any) -> Fields:
     return {**fields, **sizes, "groups": 1, "weight": weight, "neuron": CUBA, **changes}
 
 
+def pool(**changes: Any) -> Fields:
+    sizes = {"kernelSize": [2, 2], "stride": [2, 2], "padding": [0, 0], "dilation": [1, 1]}
+    weight = np.ones((1, 1, 2, 2), np.float32)
+    fields = {"type": "pool", "shape": [2, 2, 3], "weight": weight, "neuron": CUBA}
+    return {**fields, **sizes, **changes}
+
+
 def put(group: h5py.Group, fields: Fields) -> None:
     for name, value in fields.items():
         if isinstance(value, dict):

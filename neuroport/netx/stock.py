@@ -29,6 +29,7 @@ from neuroport.graph.node import (
     IntArray,
     Lif,
     Node,
+    Pair,
     Readout,
     Relay,
     Shape,
@@ -37,8 +38,10 @@ from neuroport.lowering.skew import identity
 from neuroport.netx import schema
 from neuroport.netx.entry import Entry
 from neuroport.netx.neuron import input_bits, population
+from neuroport.netx.pooling import pooled
 
 WHAT = "a stock NetX file"
+GIVEN = "give the input: frames=Input('input', ({}, H, W), bits=1)"
 LARGEST_EYE = 1024
 DEPTH = 4  # layer/0/weight/real
 
@@ -123,8 +126,16 @@ def _graph(content: Any, path: str, steps: int | None, frames: Input | None) -> 
                 chain.conv(index, entry)
             case "dense" | "dense_rec":
                 chain.dense(index, entry, recurrent=kind == "dense_rec")
+            case "pool":
+                chain.pool(index, entry)
             case "average":
                 chain.average(index, entry)
+            case "convT" | "unpool":
+                entry.refuse(
+                    schema.TYPE,
+                    f"is {kind}, no convolution of what it reads; give port.quantize the SLAYER "
+                    "network itself",
+                )
             case _:
                 entry.refuse(schema.TYPE, "is no layer that neuroport knows")
         entry.finish()
@@ -214,6 +225,37 @@ class _Chain:
             entry.refuse("groups", "splits complex channels, which no graph expresses")
         if not self.nodes:
             self._open(entry, shape, weight, stride, padding, dilation, groups)
+        self._convolve(index, entry, weight, is_complex, stride, padding, dilation, groups)
+
+    def pool(self, index: int, entry: Entry) -> None:
+        """SLAYER's pooling, as a convolution of each channel; NetX builds none."""
+        entry.pass_over("kernelSize")  # the weight says it
+        weight, is_complex = self._weight(entry)
+        if is_complex:
+            entry.refuse("weight", "pools complex channels, which no graph expresses")
+        if not self.nodes:
+            if self.frames is None:
+                entry.refuse("shape", f"leaves the size of the input open; {GIVEN.format('C')}")
+            self.add(self.frames, self.frames.shape)
+        stride, padding = entry.pair("stride", 0), entry.pair("padding", 0)
+        weight, padding = pooled(
+            entry, weight, self.shape, stride, padding, entry.pair("dilation", 1)
+        )
+        self._convolve(index, entry, weight, False, stride, padding, (1, 1), self.shape[0])
+
+    def _convolve(
+        self,
+        index: int,
+        entry: Entry,
+        weight: IntArray,
+        is_complex: bool,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+    ) -> None:
+        """A convolution of what is there, and its neurons."""
+        shape = entry.sizes("shape")
         if self._settle() is not None and self.origin is not None:
             self.origin.refuse("delay", "differs by channel before a convolution")
         name = f"layer{index}"
@@ -386,8 +428,8 @@ class _Chain:
         elif max(stride) > 1:
             entry.refuse(
                 "shape",
-                "leaves the size of the input open, because of the stride; give the input: "
-                f"frames=Input('input', ({channels}, H, W), bits=1)",
+                "leaves the size of the input open, because of the stride; "
+                + GIVEN.format(channels),
             )
         else:
             size = tuple(

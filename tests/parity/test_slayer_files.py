@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
+from neuroport.analysis.stock_road import repaired
 from neuroport.graph.node import Input
 from neuroport.netx import read
 
@@ -73,6 +74,17 @@ def delayed_convolution() -> Blocks:
     ]
 
 
+def pooling() -> Blocks:
+    """Sizes that the kernel does not divide, where SLAYER appends zeros, and one that it does."""
+    return [
+        cuba("Pool", 2, weight_scale=1.3),
+        cuba("Conv", 2, 6, 3, padding=1, weight_scale=4),
+        cuba("Pool", (3, 2), weight_scale=0.7),
+        slayer.block.cuba.Flatten(),
+        cuba("Dense", 6 * 2 * 3, 10, weight_scale=4),
+    ]
+
+
 def decays_per_neuron() -> Blocks:
     own = {"shared_param": False, "requires_grad": True}
     return [
@@ -103,6 +115,7 @@ CASES: dict[str, tuple[Callable[[], Blocks], tuple[int, ...]]] = {
     "axonal delays": (axonal_delays, ROW),
     "biases and delays": (biases_and_delays, ROW),
     "delayed convolution": (delayed_convolution, IMAGE),
+    "pooling": (pooling, IMAGE),
     "decays per neuron": (decays_per_neuron, ROW),
     "recurrent": (recurrent, ROW),
     "phase resonators": (lambda: resonators("rf"), ROW),
@@ -167,6 +180,25 @@ def test_graph_of_a_file_that_slayer_wrote_sends_what_slayer_sent(
         np.testing.assert_array_equal(found, spikes.numpy().reshape(found.shape))
         compared += 1
     assert compared
+
+
+@torch.no_grad()  # type: ignore[misc]
+def test_pooling_with_a_delay_per_channel_is_repaired_into_what_slayer_sent(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    blocks = [
+        cuba("Conv", 2, 6, 3, weight_scale=4),
+        cuba("Pool", 3, weight_scale=0.7, delay=True),
+        cuba("Conv", 6, 4, 3, weight_scale=4),
+    ]
+    x = (torch.rand(SAMPLES, *IMAGE, STEPS) < 0.3).float()
+    evaluate(blocks, x)
+    randomize(blocks, np.random.default_rng(2))
+    want = evaluate(blocks, x)[-1]
+    frames = np.moveaxis(x.numpy().astype(np.int64), -1, 0)
+    graph = repaired(export(blocks, tmp_path / "net.net"), steps=STEPS)
+    found = np.moveaxis(port.run(graph, frames)["layer2"], 0, -1)
+    assert 0.05 < found.mean() < 0.95
+    np.testing.assert_array_equal(found, want.numpy())
 
 
 def test_graph_of_a_sigma_delta_file_sends_what_slayer_sent(tmp_path: Path) -> None:

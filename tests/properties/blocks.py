@@ -10,8 +10,8 @@ from tests.properties.choices import Choices
 class Blocks(Builder):
     """Between two blocks there is a stream: currents for a dendrite, or messages for a synapse."""
 
-    def __init__(self, choose: Choices) -> None:
-        super().__init__(choose)
+    def __init__(self, choose: Choices, stock: bool | None = None) -> None:
+        super().__init__(choose, stock)
         self.messages: Names = self.input()
         self.currents: Names = ()
         self.earlier_currents: list[Names] = []
@@ -45,6 +45,13 @@ class Blocks(Builder):
             self.head(self.currents)
         else:
             self.head((self.dense(self.as_messages(), self.choose.integer(2, 5)),))
+
+    def grow_chain(self, most: int) -> None:
+        """One to ``most`` synapses, each with its neurons, and a readout: nothing else."""
+        for _ in range(self.choose.integer(1, most)):
+            self.plain()
+            self.as_messages()
+        self.head((self.dense(self.messages, self.choose.integer(2, 5)),))
 
     def as_messages(self) -> Names:
         """The stream as messages: a population turns currents into spikes."""

@@ -35,7 +35,7 @@ class Builder:
     network has only what NetX's chains can hold: spikes within, no delays, biases by channel.
     """
 
-    def __init__(self, choose: Choices) -> None:
+    def __init__(self, choose: Choices, stock: bool | None = None) -> None:
         self.choose = choose
         self.nodes: list[Node] = []
         self.shape: dict[str, Shape] = {}
@@ -45,7 +45,7 @@ class Builder:
         self.steps = choose.integer(1, 12)
         self.samples = choose.integer(1, 4)
         self.interval = self.steps + choose.pick((0, 0, 0, 1, 3, 7))
-        self.stock = choose.chance(20)
+        self.stock = choose.chance(20) if stock is None else stock
         self.loud = not self.stock and choose.chance(20)
         self.budget = CURRENT_MAX if self.loud else choose.pick((1 << 12, 1 << 14, 1 << 16))
         if self.stock:  # a potential stays below the largest threshold of a neuron

@@ -1,7 +1,8 @@
 """Random residual spiking networks, lively and legal: for hypothesis and by number.
 
 ``network(seed)`` is a function of one integer. A network that breaks a rule of the target or falls
-silent is drawn again; the attempts are numbered, so the function stays one.
+silent is drawn again; the attempts are numbered, so the function stays one. Numbers from ``CHAINS``
+on are chains without shortcuts, which a stock file can hold.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import numpy as np
 from hypothesis import reject
 from hypothesis import strategies as st
 
+from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Lif
+from neuroport.lowering import lower
+from neuroport.lowering.chain import chain
 from neuroport.lowering.rules import violations
 from tests.properties.blocks import Blocks
 from tests.properties.builder import RedrawError
@@ -23,6 +27,8 @@ from tests.properties.choices import Choices, Drawn, Seeded
 ATTEMPTS = 200
 TARGET = "lava-cpu"
 BLOCKS, FEW_BLOCKS = 8, 3
+CHAINS = 1_000_000_000  # the number of the first chain
+CHAIN_LAYERS = 4  # at most, and a readout
 LAVA_EVERY = 8  # numbers whose networks Lava may run; it starts a process for every node
 
 
@@ -52,6 +58,8 @@ def network(seed: int) -> Case:
     small = for_lava(seed) and (seed // LAVA_EVERY) % 8 != 0
     for attempt in range(ATTEMPTS):
         try:
+            if seed >= CHAINS:
+                return grow_chain(Seeded(seed, attempt), attempt)
             return grow(Seeded(seed, attempt), FEW_BLOCKS if small else BLOCKS, attempt)
         except RedrawError:
             continue
@@ -75,6 +83,27 @@ def grow(choose: Choices, most: int, attempt: int = 0) -> Case:
     """
     blocks = Blocks(choose)
     blocks.grow(most)
+    return finished(blocks, attempt)
+
+
+def grow_chain(choose: Choices, attempt: int = 0) -> Case:
+    """A chain of these choices.
+
+    Raises:
+        RedrawError: as :func:`grow`, or NetX cannot express it.
+    """
+    blocks = Blocks(choose, stock=True)
+    blocks.grow_chain(CHAIN_LAYERS)
+    case = finished(blocks, attempt)
+    try:
+        chain(lower(case.graph, carrier="stock"))
+    except IllegalError as error:
+        raise RedrawError(error.message) from error
+    return case
+
+
+def finished(blocks: Blocks, attempt: int) -> Case:
+    """The network that was grown, if it is one to run."""
     graph = blocks.graph()
     broken = [v for v in violations(graph, TARGET) if v.rule != "skews_meet"]
     if broken:

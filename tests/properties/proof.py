@@ -29,6 +29,7 @@ from tests.properties.stock import chain_messages, netx_messages
 
 Messages = Mapping[str, np.ndarray]
 REFERENCE, FAST = Reference(), Fast()
+CHAIN = "stock file"  # how Lava ran a chain
 WAYS = (
     ("relay", "relays"),
     ("relay", "delays"),
@@ -58,6 +59,24 @@ class Outcome:
     compared: dict[str, dict[str, int]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)  # way -> reason
     lava: str = ""  # the way that Lava ran
+
+
+def prove_chain(case: Case) -> Outcome:
+    """Run a chain on the reference engine and, as the stock file it becomes, in unmodified NetX.
+
+    Raises:
+        DivergenceError: with the first pair of engines that differ.
+    """
+    graph, frames = case.graph, case.frames
+    want, seen = interpret(graph, frames)
+    rates = Counter(want[node.name].mean() for node in graph if isinstance(node, Lif))
+    outcome = Outcome(
+        graph.hash, features(case, seen), rates.total(), rates[0.0], rates[1.0], lava=CHAIN
+    )
+    got = REFERENCE.run(graph, frames).messages
+    outcome.compared["reference"] = equal("interpreter", "reference", graph, want, got)
+    outcome.compared.update(stock(port.lower(graph, carrier="stock"), frames, lava=True))
+    return outcome
 
 
 def prove(case: Case, number: int = 0, lava: bool = False) -> Outcome:

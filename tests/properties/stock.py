@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -66,7 +70,67 @@ def chain_messages(
     return found
 
 
-STOCK = Path(__file__).resolve().parents[2] / "deploy" / "lava_cpu" / "run_stock.py"
+ROOT = Path(__file__).resolve().parents[2]
+STOCK = ROOT / "deploy" / "lava_cpu" / "run_stock.py"
+CHILD = Path(__file__).with_name("stock_child.py")
+PATIENCE = 600.0  # seconds for a network; a Lava process that fails leaves the others waiting
+TOGETHER = 100  # networks of one process
+
+
+class Stock:
+    """A process in which lava-dl alone runs one file after the other; a new one after a failure."""
+
+    def __init__(self) -> None:
+        self.ran = 0
+        self.said = tempfile.TemporaryFile("w+")  # noqa: SIM115  (read when a network fails)
+        self.process = subprocess.Popen(
+            [sys.executable, CHILD, STOCK],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.said,
+            text=True,
+            start_new_session=True,  # Lava's processes end with it
+        )
+
+    def run(self, folder: Path) -> None:
+        """Run ``chain.net`` of a folder on its ``frames.npy``, into ``out.npz``.
+
+        Raises:
+            RuntimeError: it failed, or did not end.
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.ran += 1
+        names = ("chain.net", "frames.npy", "out.npz")
+        print(*(folder / name for name in names), sep="\t", file=self.process.stdin, flush=True)
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
+        answer = self.process.stdout.readline() if ready else f"no answer in {PATIENCE:.0f} s"
+        if answer != "done\n":
+            self.end()
+            self.said.seek(0)
+            raise RuntimeError(f"stock NetX: {answer.strip()}; {self.said.read()[-2000:]}")
+
+    def end(self) -> None:
+        """End the process and all that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+_running: Stock | None = None
+
+
+def _stock() -> Stock:
+    """The process of this one; lava-dl takes seconds to import."""
+    global _running
+    if _running is None:
+        atexit.register(lambda: _running and _running.end())
+    if _running is None or _running.ran >= TOGETHER or _running.process.poll() is not None:
+        if _running is not None:
+            _running.end()
+        _running = Stock()
+    return _running
 
 
 def netx_messages(layers: list[Layer], lowered: Graph, frames: np.ndarray) -> dict[str, np.ndarray]:
@@ -75,17 +139,7 @@ def netx_messages(layers: list[Layer], lowered: Graph, frames: np.ndarray) -> di
         folder = Path(name)
         port.export(lowered, folder / "chain.net")
         np.save(folder / "frames.npy", frames)
-        command = [sys.executable, STOCK, *(folder / n for n in ("chain.net", "frames.npy"))]
-        done = subprocess.run(
-            [*command, folder / "out.npz"],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"stock NetX failed: {done.stderr[-2000:]}")
+        _stock().run(folder)
         with np.load(folder / "out.npz") as out:
             values = {key: out[key] for key in out.files}
     steps, samples = frames.shape[:2]

@@ -12,23 +12,64 @@ from neuroport.backends.trace import versions
 FIRST = 8  # hashes that are kept, so that a test can see whether the numbers still mean the same
 
 
-def summary(rows: list[dict[str, Any]], sources: str) -> dict[str, Any]:
-    """Counts over all networks; every comparison in ``rows`` found every position equal."""
-    compared: dict[str, Counter[str]] = {}
+def summary(
+    rows: list[dict[str, Any]], sources: str, chains: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Counts over all networks; every comparison in ``rows`` found every position equal.
+
+    ``chains`` are the rows of chains, which are counted for themselves.
+    """
     refused: dict[str, Counter[str]] = {}
-    found: Counter[str] = Counter()
     for row in rows:
-        for name, positions in row["compared"].items():
-            compared.setdefault(name, Counter()).update(positions, networks=1)
         for way, reason in row["refused"].items():
             refused.setdefault(way, Counter())[reason] += 1
-        found.update(dict.fromkeys(row["features"], 1))
     populations = sum(row["populations"] for row in rows)
     silent = sum(row["silent"] for row in rows)
     seeds = [row["seed"] for row in rows]
     return {
         "networks": len(rows),
         "lava-cpu networks": sum(bool(row["lava"]) for row in rows),
+        **_compared(rows),
+        "lava-cpu ran": dict(sorted(Counter(row["lava"] for row in rows if row["lava"]).items())),
+        "not applicable": {way: dict(count.most_common()) for way, count in refused.items()},
+        "networks with": _features(rows),
+        "populations": populations,
+        "silent populations": silent,
+        "silent fraction": round(silent / max(1, populations), 4),
+        "always firing populations": sum(row["always"] for row in rows),
+        "networks drawn again": sum(row["attempts"] for row in rows),
+        "seeds": {"first": min(seeds), "last": max(seeds)},
+        "graphs": _digest(rows),
+        "first graphs": _first(rows),
+        "sources": sources,
+        "versions": {
+            "python": platform.python_version(),
+            **versions("numpy", "torch", "scipy", "hypothesis", "lava-nc", "lava-dl"),
+        },
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        "chains": _chains(chains or []),
+    }
+
+
+def _chains(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "networks": len(rows),
+        **_compared(rows),
+        "networks with": _features(rows),
+        "populations": sum(row["populations"] for row in rows),
+        "silent populations": sum(row["silent"] for row in rows),
+        "graphs": _digest(rows),
+        "first graphs": _first(rows),
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+    }
+
+
+def _compared(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    compared: dict[str, Counter[str]] = {}
+    for row in rows:
+        for name, positions in row["compared"].items():
+            compared.setdefault(name, Counter()).update(positions, networks=1)
+    return {
         "differing spikes": 0,
         "differing messages": 0,
         "differing potentials": 0,
@@ -44,21 +85,20 @@ def summary(rows: list[dict[str, Any]], sources: str) -> dict[str, Any]:
             }
             for name, count in compared.items()
         },
-        "lava-cpu ran": dict(sorted(Counter(row["lava"] for row in rows if row["lava"]).items())),
-        "not applicable": {way: dict(count.most_common()) for way, count in refused.items()},
-        "networks with": dict(sorted(found.items())),
-        "populations": populations,
-        "silent populations": silent,
-        "silent fraction": round(silent / max(1, populations), 4),
-        "always firing populations": sum(row["always"] for row in rows),
-        "networks drawn again": sum(row["attempts"] for row in rows),
-        "seeds": {"first": min(seeds), "last": max(seeds)},
-        "graphs": hashlib.sha256("".join(row["graph"] for row in rows).encode()).hexdigest(),
-        "first graphs": {str(row["seed"]): row["graph"] for row in rows[:FIRST]},
-        "sources": sources,
-        "versions": {
-            "python": platform.python_version(),
-            **versions("numpy", "torch", "scipy", "hypothesis", "lava-nc", "lava-dl"),
-        },
-        "seconds": round(sum(row["seconds"] for row in rows), 1),
     }
+
+
+def _features(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """Feature -> how many networks have it."""
+    found: Counter[str] = Counter()
+    for row in rows:
+        found.update(dict.fromkeys(row["features"], 1))
+    return dict(sorted(found.items()))
+
+
+def _digest(rows: list[dict[str, Any]]) -> str:
+    return hashlib.sha256("".join(row["graph"] for row in rows).encode()).hexdigest()
+
+
+def _first(rows: list[dict[str, Any]]) -> dict[str, str]:
+    return {str(row["seed"]): row["graph"] for row in rows[:FIRST]}

@@ -15,15 +15,18 @@ import pytest
 from neuroport.backends.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Lif, Node, Readout
-from tests.properties.networks import LAVA_EVERY, Case, for_lava, network
-from tests.properties.proof import ROTATED, WAYS, DivergenceError, equal, prove
+from tests.properties.features import features
+from tests.properties.networks import CHAINS, LAVA_EVERY, Case, for_lava, network
+from tests.properties.proof import ROTATED, WAYS, DivergenceError, equal, prove, prove_chain
+from tests.properties.stock import Stock
 from tests.properties.summary import FIRST
 
 # numbers far from those that everyone runs while changing something
 SEEDS = range(100_000, 100_034)
 # small ones, every way to carry shortcuts among them
 LAVA_SEEDS = (776, 100_008, 100_064, 100_080, 100_152, 100_184)
-NETX_SEEDS = (776, 100_184)  # chains, which unmodified NetX runs, too
+NETX_SEEDS = (776, 100_184)  # become chains, which unmodified NetX runs, too
+CHAIN_SEEDS = (CHAINS + 900_001, CHAINS + 900_002, CHAINS + 900_003)
 PROOF = Path(__file__).with_name("proof.json")
 
 
@@ -42,6 +45,41 @@ def test_lava_agrees_on_a_random_network(seed: int) -> None:
     assert outcome.lava
     assert outcome.compared["lava-cpu"]["lif"] > 0
     assert ("stock file, NetX" in outcome.compared) == (seed in NETX_SEEDS)
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("seed", CHAIN_SEEDS)
+def test_unmodified_netx_agrees_on_a_random_chain(seed: int) -> None:
+    outcome = prove_chain(network(seed))
+    assert outcome.compared["stock file, NetX"] == outcome.compared["reference"]
+    assert outcome.compared["reference"]["lif"] > 0
+
+
+@pytest.mark.lava
+def test_netx_after_a_failure_runs_the_next_file(tmp_path: Path) -> None:
+    """One process runs them all: a file that it cannot read ends that process, not the proof."""
+    stock = Stock()
+    (tmp_path / "chain.net").write_text("no network")
+    np.save(tmp_path / "frames.npy", np.zeros((1, 1, 2, 4, 4), np.int64))
+    with pytest.raises(RuntimeError, match="stock NetX: failed"):
+        stock.run(tmp_path)
+    assert stock.process.poll() is not None
+    prove_chain(network(CHAIN_SEEDS[0]))
+
+
+def test_numbered_chains_are_chains_with_everything_that_a_stock_file_holds() -> None:
+    seen = Counter[str]()
+    for number in range(60):
+        case = network(CHAINS + number)
+        neurons = [node for node in case.graph if isinstance(node, (Lif, Readout))]
+        assert all(len(set(node.inputs)) == 1 for node in neurons)
+        seen.update(case.tags)
+        seen.update(dict.fromkeys(features(case, Counter()), 1))
+    wanted = ("convolutions", "dense synapses", "strides", "groups", "dilation", "padding")
+    wanted += ("biases per channel", "thresholds per channel", "samples back to back")
+    wanted += ("input: graded", "input: spikes", "MLF units of 2 levels", "leaky populations")
+    assert not {name: seen[name] for name in wanted if seen[name] < 3}
+    assert not any("shortcut" in name or "additive" in name for name in seen)
 
 
 @pytest.mark.lava
@@ -103,6 +141,32 @@ def test_the_proof_that_is_kept_is_of_these_networks() -> None:
         assert network(int(seed)).graph.hash == graph, "the builder changed: make prove again"
 
 
+def test_the_proof_that_is_kept_is_of_these_chains() -> None:
+    kept = json.loads(PROOF.read_text()) if PROOF.exists() else {}
+    if "chains" not in kept:
+        pytest.skip("no proof of chains is kept; make prove")
+    chains = kept["chains"]
+    assert chains["networks"] == chains["comparisons"]["stock file, NetX"]["networks"] >= 500
+    assert chains["differing spikes"] == chains["differing potentials"] == 0
+    for seed, graph in chains["first graphs"].items():
+        assert network(int(seed)).graph.hash == graph, "the builder changed: make prove again"
+
+
+@pytest.mark.lava
+def test_chains_are_counted_for_themselves(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "proof.json"
+    small = ("--count", 1, "--jobs", 1, "--lava", 0, "--chains", 1, "--ledgers", tmp_path)
+    done = prove_command(*small, "--out", out, cwd=root)
+    assert done.returncode == 0, done.stderr
+    assert "1 chains as stock files in unmodified NetX" in done.stdout
+    kept = json.loads(out.read_text())
+    assert kept["networks"] == 1
+    assert (
+        kept["chains"]["networks"] == kept["chains"]["comparisons"]["stock file, NetX"]["networks"]
+    )
+    assert list(kept["chains"]["first graphs"]) == [str(CHAINS)]
+
+
 def prove_command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.prove", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
@@ -110,7 +174,20 @@ def prove_command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[
 
 def test_an_interrupted_proof_goes_on_where_it_was(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "proof.json"
-    small = ("--jobs", 1, "--lava", 0, "--seed", 777_001, "--ledgers", tmp_path, "--out", out)
+    small = (
+        "--jobs",
+        1,
+        "--lava",
+        0,
+        "--chains",
+        0,
+        "--seed",
+        777_001,
+        "--ledgers",
+        tmp_path,
+        "--out",
+        out,
+    )
     first = prove_command("--count", 2, *small, cwd=root)
     assert first.returncode == 0, first.stderr
     (ledger,) = tmp_path.glob("*.jsonl")

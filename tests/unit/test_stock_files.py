@@ -15,7 +15,7 @@ from neuroport.errors import FormatError, StorageError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Delay, Dense, Input, Lif, Readout
 from neuroport.netx import read, stock
-from tests.stockfile import CUBA, WEIGHT, Fields, conv, dense, file
+from tests.stockfile import CUBA, WEIGHT, Fields, conv, dense, file, pool
 
 
 def spikes(graph: Graph, name: str) -> np.ndarray:
@@ -126,6 +126,22 @@ def test_delays_per_synapse_and_per_input_are_the_synapses_own(tmp_path: Path) -
     np.testing.assert_array_equal(synapse.delay, np.tile(row, (3, 1)))  # type: ignore[union-attr]
 
 
+def test_pooling_delivers_the_weighted_sum_of_a_window_of_each_channel(tmp_path: Path) -> None:
+    """Of the fifth column a window of zeros is appended, as SLAYER does."""
+    path = file(tmp_path / "a.net", conv(), pool(weight=np.float32([[[[2, 4], [6, 8]]]])))
+    graph = read(path)
+    synapse = graph["layer1.synapse"]
+    maps = np.random.default_rng(0).integers(0, 2, (graph.steps, 1, 2, 6, 7))
+    trace = port.run(Graph([*graph.nodes, Readout("sums", (synapse.name,))], graph.steps), maps)
+    sent = np.pad(trace["layer0"].astype(int), ((0, 0), (0, 0), (0, 0), (0, 0), (0, 1)))
+    want = sum(
+        weight * sent[..., row::2, column::2]
+        for weight, row, column in ((2, 0, 0), (4, 0, 1), (6, 1, 0), (8, 1, 1))
+    )
+    assert sent.any()
+    np.testing.assert_array_equal(np.diff(trace["sums"], axis=0, prepend=0), 64 * want)
+
+
 # -- refusals ----------------------------------------------------------------------------------
 
 
@@ -162,7 +178,29 @@ REFUSED: dict[str, tuple[Callable[[], list[Fields]], str]] = {
         "ADRF",
     ),
     "unknown field": (lambda: [dense(mask=WEIGHT)], "field mask is unknown"),
-    "unknown layer": (lambda: [dense(type="pool")], "field type is no layer"),
+    "unknown layer": (lambda: [dense(type="concat")], "field type is no layer"),
+    "transposed convolution": (lambda: [conv(type="convT")], "field type is convT, no convolution"),
+    "pooling of an open size": (lambda: [pool()], "field shape leaves the size of the input open"),
+    "pooling of rows": (lambda: [dense(), pool()], r"field weight is \(1, 1, 2, 2\) on \(3,\)"),
+    "pooling by a number": (lambda: [conv(), pool(weight=np.float32([2]))], r"is \(1,\) on"),
+    "kernels that pool": (
+        lambda: [conv(), pool(weight=np.ones((2, 1, 2, 2)))],
+        r"field weight is \(2, 1, 2, 2\)",
+    ),
+    "pooling over channels": (
+        lambda: [conv(), pool(weight=np.ones((1, 1, 3, 3)), stride=[3, 3])],
+        r"field stride \(3, 3\) .* into the next",
+    ),
+    "pooling with padding": (lambda: [conv(), pool(padding=[1, 0])], "into the next"),
+    "pooling without steps": (lambda: [conv(), pool(stride=[0, 2])], "into the next"),
+    "pooling of all the world": (lambda: [conv(), pool(dilation=[1, 1 << 30])], "into the next"),
+    "complex pooling": (
+        lambda: [
+            conv(),
+            pool(weight={"real": np.ones((1, 1, 2, 2)), "imag": np.ones((1, 1, 2, 2))}),
+        ],
+        "field weight pools complex channels",
+    ),
     "leaky output": (lambda: [neuron(vThMant=262143)], "layer0: vThMant is 262143"),
     "negative decay": (lambda: [neuron(iDecay=-1)], "layer0: current_decay is -1"),
     "bias without neurons": (

@@ -116,7 +116,7 @@ def _graph(
     if frames is not None:
         steps = len(frames)
         spikes = frames.ndim == 5 and frames.max(initial=0) <= 1
-        if input is None and _word(first) == "conv" and spikes:
+        if input is None and _word(first) in ("conv", "pool") and spikes:
             input = Input("input", frames.shape[2:], bits=1)
     try:
         return content, content.graph(steps, input), ""

@@ -93,18 +93,18 @@ class Content:
 
 
 def delay_per_channel(layer: dict[str, Any]) -> IntArray | None:
-    """Delays of a convolution, or of a dense layer with a bias: those that NetX has wrong."""
+    """Delays of feature maps, or of a dense layer with a bias: those that NetX has wrong."""
     layer = plain(layer)
     kind = layer.get(schema.TYPE)
     delay: Any = layer.get("delay")
     bias: Any = layer.get("bias")
     shape: Any = layer.get("shape")
-    if kind not in ("conv", "dense") or not _numbers(delay) or not _numbers(shape):
+    if kind not in ("conv", "pool", "dense") or not _numbers(delay) or not _numbers(shape):
         return None
     if kind == "dense" and not (_numbers(bias) and bias.any()):
         return None
     sizes = shape.reshape(-1)
-    channels = int(sizes[0] if kind == "conv" else np.prod(sizes))
+    channels = int(np.prod(sizes) if kind == "dense" else sizes[0])
     late = delay.reshape(-1)
     sound = late.size in (1, channels) and np.all((late >= 0) & (late == np.round(late)))
     return np.broadcast_to(late.astype(np.int64), (channels,)) if sound else None
