@@ -9,6 +9,8 @@
 
 #define LEVELS 4
 #define HELD 2048 /* values of one array that are held for all steps */
+#define FEW_STEPS 6 /* as many live in registers */
+#define FEW_STEPS 6 /* as many live in registers */
 #define PARTS 16
 
 /* Chunks lie within `period` positions, a number of whole pixels: what channels have is spread over
@@ -314,10 +316,10 @@ void levels_forward(const float *x, const float *mean, const float *a, const flo
 
 /* Gradient g of the current that those neurons get (of y, where there is a norm, then with its sums
  * over the steps), at a chunk of a sample; arguments as above and as backward of neuron.c has them. */
-static inline __attribute__((always_inline)) void levels_backward_chunk(
+static void levels_backward_chunk(
     const float *gs, const float *x, const float *m, const float *k, const float *o, float *g,
-    float *one, float *other, int normed, int64_t steps, int64_t size, int64_t n, float keep_u,
-    float keep_v, int reset, const float *thresholds, int levels, int kind)
+    float *one, float *other, int64_t steps, int64_t size, int64_t n, float keep_u, float keep_v,
+    int reset, const float *thresholds, int levels, int kind)
 {
     float current[HELD], voltage[HELD], sums[HELD], later[CHUNK], later_u[CHUNK];
     int first = levels - 1; /* the highest level finds its voltages with the currents */
@@ -357,10 +359,8 @@ static inline __attribute__((always_inline)) void levels_backward_chunk(
                 for (int64_t i = 0; i < n; i++) {
                     LEVEL_STEP(i)
                     out[i] = now;
-                    if (normed) {
-                        one[i] += now;
-                        other[i] = fmaf(now, xt[i] - m[i], other[i]);
-                    }
+                    one[i] += now;
+                    other[i] = fmaf(now, xt[i] - m[i], other[i]);
                 }
             } else {
 #pragma omp simd
@@ -373,6 +373,75 @@ static inline __attribute__((always_inline)) void levels_backward_chunk(
     }
 }
 
+/* The same for one of the levels of neurons without memory of their current, and a number of steps
+ * that the compiler knows: everything in between stays in registers. The highest level comes first. */
+static inline __attribute__((always_inline)) void level_backward_chunk(
+    const float *gs, const float *x, const float *m, const float *k, const float *o, float *g,
+    float *one, float *other, int64_t size, int64_t n, float keep_v, float threshold,
+    const int steps, const int reset, const int further, const int kind)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float centred[FEW_STEPS], v[FEW_STEPS], later = 0, sum = 0, tilted = 0;
+#pragma GCC unroll 8
+        for (int t = 0; t < steps; t++) {
+            centred[t] = x[t * size + i] - m[i];
+            v[t] = fmaf(centred[t], k[i], o[i]);
+            if (t > 0)
+                v[t] = fmaf(v[t - 1] > threshold ? 0.0f : v[t - 1], keep_v, v[t]);
+        }
+#pragma GCC unroll 8
+        for (int t = steps - 1; t >= 0; t--) {
+            float d = v[t] - threshold, slope = slope_at(d, kind), now = gs[t * size + i] * slope;
+            if (t < steps - 1) {
+                now = fmaf(d > 0 ? 0.0f : later, keep_v, now);
+                if (reset)
+                    now = fmaf(slope * (d + threshold) * later, -keep_v, now);
+            }
+            later = now;
+            if (further)
+                now = g[t * size + i] + now;
+            g[t * size + i] = now;
+            sum += now;
+            tilted = fmaf(now, centred[t], tilted);
+        }
+        one[i] = sum;
+        other[i] = tilted;
+    }
+}
+
+typedef struct {
+    const float *gs, *x, *m, *k, *o;
+    float *g, *one, *other;
+    int64_t size, n;
+    float keep_v, threshold;
+} Level;
+
+#define WITH(STEPS, RESET, FURTHER, KIND)                                                        \
+    level_backward_chunk(l.gs, l.x, l.m, l.k, l.o, l.g, l.one, l.other, l.size, l.n, l.keep_v,   \
+                         l.threshold, STEPS, RESET, FURTHER, KIND)
+#define FEW_CASES(FROM, RESET, FURTHER, KIND)               \
+    case FROM + 1: WITH(1, RESET, FURTHER, KIND); break;    \
+    case FROM + 2: WITH(2, RESET, FURTHER, KIND); break;    \
+    case FROM + 3: WITH(3, RESET, FURTHER, KIND); break;    \
+    case FROM + 4: WITH(4, RESET, FURTHER, KIND); break;    \
+    case FROM + 5: WITH(5, RESET, FURTHER, KIND); break;    \
+    case FROM + 6: WITH(6, RESET, FURTHER, KIND); break;
+#define KIND_CASES(KIND)                  \
+    FEW_CASES(64 * KIND, 0, 0, KIND)      \
+    FEW_CASES(64 * KIND + 16, 1, 0, KIND) \
+    FEW_CASES(64 * KIND + 32, 0, 1, KIND) \
+    FEW_CASES(64 * KIND + 48, 1, 1, KIND)
+
+static void level_backward(Level l, int steps, int reset, int further, int kind)
+{
+    switch (steps + 16 * (reset != 0) + 32 * (further != 0) + 64 * kind) {
+        KIND_CASES(RECTANGULAR)
+        KIND_CASES(TRIANGULAR)
+        KIND_CASES(ARCTAN)
+    }
+}
+
 void levels_backward(const float *gs, const float *x, const float *mean, const float *a,
                      const float *b, float *g, double *sums, int64_t steps, int64_t samples,
                      int64_t positions, int64_t channels, float keep_u, float keep_v, int reset,
@@ -382,24 +451,6 @@ void levels_backward(const float *gs, const float *x, const float *mean, const f
     Chunks all = chunks_of(positions, mean ? channels : 1, least(CHUNK, HELD / steps));
     if (mean)
         memset(sums, 0, PARTS * 2 * channels * sizeof *sums);
-    /* constants let the compiler drop what a neuron does not have from the innermost loop */
-#define AS(NORMED, KEEP_U, RESET, COUNT, KIND)                                                     \
-    levels_backward_chunk(gs + from, x + from, m + at.offset, k + at.offset, o + at.offset,         \
-                          g + from, one, other, NORMED, steps, size, at.n, KEEP_U, keep_v, RESET,   \
-                          thresholds, COUNT, KIND)
-#define CASES(KIND)                             \
-    case KIND:                                  \
-        if (keep_u != 0)                        \
-            AS(1, keep_u, reset, levels, KIND); \
-        else if (reset)                         \
-            AS(1, 0, 1, levels, KIND);          \
-        else if (levels > 1)                    \
-            AS(1, 0, 0, levels, KIND);          \
-        else if (mean)                          \
-            AS(1, 0, 0, 1, KIND);               \
-        else                                    \
-            AS(0, 0, 0, 1, KIND);               \
-        break;
 #pragma omp parallel for schedule(static) if (parallel : size > FEW)
     for (int64_t part = 0; part < PARTS; part++) {
         double *own = sums + part * 2 * channels;
@@ -413,11 +464,16 @@ void levels_backward(const float *gs, const float *x, const float *mean, const f
             int64_t from = job / all.count * positions + at.first;
             memset(one, 0, sizeof one);
             memset(other, 0, sizeof other);
-            switch (kind) {
-                CASES(RECTANGULAR)
-                CASES(TRIANGULAR)
-                CASES(ARCTAN)
-            }
+            const float *mt = m + at.offset, *kt = k + at.offset, *ot = o + at.offset;
+            if (keep_u == 0 && steps <= FEW_STEPS) {
+                Level l = {gs + from, x + from, mt, kt, ot, g + from, one, other, size, at.n, keep_v, 0};
+                for (int level = levels - 1; level >= 0; level--) {
+                    l.threshold = thresholds[level];
+                    level_backward(l, steps, reset, level < levels - 1, kind);
+                }
+            } else
+                levels_backward_chunk(gs + from, x + from, mt, kt, ot, g + from, one, other, steps,
+                                      size, at.n, keep_u, keep_v, reset, thresholds, levels, kind);
             if (mean) {
                 gather(one, own, at, channels);
                 gather(other, own + channels, at, channels);

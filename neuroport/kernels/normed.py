@@ -11,7 +11,7 @@ from torch import Tensor
 from neuroport.kernels import fused
 from neuroport.kernels.compiled import kernels
 
-LEVELS, STEPS = 4, 64  # at most
+LEVELS, STEPS = 4, 128  # at most
 PARTS = 16  # of the work, each with sums of its own
 
 
