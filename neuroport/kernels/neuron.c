@@ -222,9 +222,14 @@ void backward(const float *grad, const float *v, const float *slope, float *grad
 void relay(const float *x, float *out, int64_t size, int shift, int32_t threshold)
 {
     int32_t half = shift ? 1 << (shift - 1) : 0;
-#pragma omp parallel for simd schedule(static) if (parallel : size > FEW)
-    for (int64_t i = 0; i < size; i++) {
-        int32_t message = ((int32_t)x[i] + half) >> shift;
-        out[i] = message > threshold || -message > threshold ? (float)message : 0.0f;
+#pragma omp parallel for schedule(static) if (parallel : size > FEW)
+    for (int64_t first = 0; first < size; first += CHUNK) {
+        int64_t n = least(CHUNK, size - first);
+#pragma omp simd
+        for (int64_t i = first; i < first + n; i++) {
+            int32_t message = ((int32_t)x[i] + half) >> shift;
+            int32_t magnitude = message < 0 ? -message : message;
+            out[i] = magnitude > threshold ? (float)message : 0.0f;
+        }
     }
 }

@@ -127,6 +127,17 @@ def _constants_backward(
     return (grad_u[1:] * u).sum() / unity, (grad_v[1:] * kept).sum() / unity, -through_spike.sum()
 
 
+def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:
+    """Sum of (T, N, ...) over steps, samples and whatever else ``shape`` has not."""
+    rest = [2 + i for i, size in enumerate(shape) if size == 1 and len(shape) == x.ndim - 2]
+    if rest:
+        return x.sum([0, 1, *rest]).reshape(shape)
+    # torch is several times slower where what is kept does not lie in the order of its dimensions
+    order = sorted(range(2, x.ndim), key=x.stride, reverse=True)
+    summed = x.permute(0, 1, *order).sum((0, 1))
+    return summed.permute([order.index(axis) for axis in range(2, x.ndim)]).sum_to_size(shape)
+
+
 class _RealLif(torch.autograd.Function):
     """u = (1-du) u + x;  v = (1-dv) v + u;  s = v > threshold;  v = 0 where s.
 
@@ -234,14 +245,14 @@ class IntegerLif(torch.autograd.Function):
             lsb,
             gain,
         )
-        grad_bias = grad_v.sum((0, 1)).sum_to_size(ctx.bias_shape)
+        grad_bias = _sum_to(grad_v, ctx.bias_shape)
         grad_threshold = None
         if gain is not None:
             # as if v scaled with the gain and the threshold behind it stood still: v / threshold
             ratio = 1 + distance / (ctx.threshold.clamp(min=1) << integers.STATE_SHIFT)
             distance = distance * (gain * (lsb / (1 << integers.STATE_SHIFT)))
             direct = grad_spikes * SURROGATES[surrogate](distance) * gain * ratio
-            grad_threshold = -direct.sum((0, 1)).sum_to_size(gain.shape) * lsb
+            grad_threshold = -_sum_to(direct, gain.shape) * lsb
         return grad_u, grad_bias, None, None, grad_threshold, None, None, None, None
 
 
