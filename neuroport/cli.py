@@ -39,6 +39,12 @@ _target_option = click.option(
     show_default=True,
     help="lava-cpu, a chip or board, or its TOML.",
 )
+OF_ONE_ENGINE = {
+    "workers": "lava-cpu",
+    "site": "loihi2",
+    "frames_by": "loihi2",
+    "measure": "loihi2",
+}
 RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
 
 
@@ -268,6 +274,7 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 @click.option("--record", help="messages (default), or their counts (default on loihi2).")
 @click.option("--count", multiple=True, help="A population to count (may be repeated); else all.")
 @click.option("--granularity", help="A counter per neuron (default), channel or layer.")
+@click.option("--workers", type=int, help="On lava-cpu: children that share the samples (1).")
 @click.option("--site", type=_path, help="TOML file of a board's site, for loihi2.")
 @click.option("--frames-by", help="On loihi2: messages (default), or bias for a constant frame.")
 @click.option("--measure", is_flag=True, help="On loihi2: power, time, activity, memory, too.")
@@ -284,6 +291,7 @@ def run(
     record: str | None,
     count: tuple[str, ...],
     granularity: str | None,
+    workers: int | None,
     site: Path | None,
     frames_by: str | None,
     measure: bool,
@@ -298,8 +306,8 @@ def run(
     options: dict[str, Any] = {"count": count or None, "granularity": granularity}
     if record is not None:
         options["record"] = record
-    board = {"site": site, "frames_by": frames_by, "measure": measure or None}
-    options |= {name: value for name, value in board.items() if value is not None}
+    own = {"workers": workers, "site": site, "frames_by": frames_by, "measure": measure or None}
+    options |= {name: value for name, value in own.items() if value is not None}
     trace = _run(network, frames, engine, samples, deadline, time_model, **options)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
@@ -764,9 +772,10 @@ def _run(
     name = engine or ("module" if folder else "reference")
     if name != "module" or not folder:
         backend(name, recording.get("site"))
-    odd = [option for option in ("site", "frames_by", "measure") if option in recording]
-    if odd and name != "loihi2":
-        raise BackendError(f"--{odd[0].replace('_', '-')} is for loihi2; leave it out on {name!r}")
+    for option, owner in OF_ONE_ENGINE.items():
+        if option in recording and name != owner:
+            flag = option.replace("_", "-")
+            raise BackendError(f"--{flag} is for {owner}; leave it out on {name!r}")
     if folder and name != "module":
         raise BackendError(
             f"{network} is a training folder, which runs on its own torch module; "

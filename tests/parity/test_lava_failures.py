@@ -172,13 +172,17 @@ def assert_nothing_left(folder: Path, memory: set[str]) -> None:
 
 
 def fail(
-    graph: Graph, digits: npt.NDArray[Any], folder: Path, deadline: float = DEADLINE
+    graph: Graph,
+    digits: npt.NDArray[Any],
+    folder: Path,
+    deadline: float = DEADLINE,
+    **options: Any,
 ) -> BackendError:
     """The error of a run on Lava that must fail in time and leave nothing behind."""
     memory = {path.name for path in SHARED_MEMORY.iterdir()}
     started = time.monotonic()
     with pytest.raises(BackendError) as caught:
-        port.run(graph, digits, on="lava-cpu", deadline=deadline)
+        port.run(graph, digits, on="lava-cpu", deadline=deadline, **options)
     assert time.monotonic() - started < (SOON if deadline == DEADLINE else deadline + SLACK)
     assert "\n" not in caught.value.message
     assert_nothing_left(folder, memory)
@@ -381,6 +385,34 @@ def test_a_child_killed_by_the_system_is_an_error_that_says_so(
     assert_lava_runs(graph, digits, monkeypatch)
 
 
+def test_a_worker_that_fails_ends_the_others(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first sees no frames and sleeps for ever; the second fails."""
+    silent = digits * np.repeat([0, 1], [2, 3])[None, :, None]
+    step = "assert not message.any(), 'seen'\n            time.sleep(3600)"
+    error = fail(graph, silent, misbehave(step=step), workers=2)
+    assert error.message == "Lava failed: AssertionError: seen"
+    assert "in run_spk" in error.detail
+    monkeypatch.undo()
+    assert port.compare(
+        port.run(graph, digits), port.run(graph, digits, on="lava-cpu", workers=2)
+    ).equal
+
+
+def test_workers_have_one_deadline(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, tmp_path: Path
+) -> None:
+    reached = tmp_path / "reached"
+    folder = misbehave(step=SLEEP.format(reached=str(reached)))
+    for deadline in PATIENCE:
+        error = fail(graph, digits, folder, deadline, workers=2)
+        if reached.exists():
+            break
+    assert error.message.startswith(f"Lava did not finish within {deadline:g} s; ")
+    assert "'relay' (Misbehaving) was here:\n" in error.detail
+
+
 # -- the same from the command line ----------------------------------------------------------
 
 
@@ -429,15 +461,15 @@ def test_the_command_line_ends_at_its_deadline(
     assert_nothing_left(folder, memory)
 
 
-@pytest.mark.parametrize("presses", [1, 2])
+@pytest.mark.parametrize(("presses", "workers"), [(1, 1), (2, 1), (2, 2)])
 def test_ctrl_c_during_lava_ends_every_process(
-    command: list[str], misbehave: Misbehave, tmp_path: Path, presses: int
+    command: list[str], misbehave: Misbehave, tmp_path: Path, presses: int, workers: int
 ) -> None:
     reached = tmp_path / "reached"
     folder = misbehave(step=SLEEP.format(reached=str(reached)))
     memory = {path.name for path in SHARED_MEMORY.iterdir()}
     child = subprocess.Popen(
-        command,
+        [*command, "--workers", str(workers)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
