@@ -32,6 +32,7 @@ from neuroport.backends.counting import (
     refuse_beyond,
     spiking,
 )
+from neuroport.backends.lava_cpu.groups import PROCESSES, left_to_stock
 from neuroport.backends.lava_cpu.supervising import supervise
 from neuroport.backends.trace import Trace, versions
 from neuroport.backends.walk import chip_stream, cut_window
@@ -71,6 +72,7 @@ class LavaCpu:
         count: str | Sequence[str] | None = None,
         granularity: str | None = None,
         workers: int = 1,
+        processes: str = "stock",
     ) -> Trace:
         """Run ``frames`` (T, N, *shape) through Lava and record every population.
 
@@ -83,6 +85,8 @@ class LavaCpu:
             workers: children side by side, each with a share of the samples. One by default: a
                 child already runs a process per node, and each needs seconds and hundreds of
                 megabytes before its first step.
+            processes: ``stock``, Lava's own processes wherever it has them; or ``fused``, one
+                process of our own for each dendrite, which sends the same several times faster.
 
         Raises:
             FramesError: the frames do not fit.
@@ -94,12 +98,16 @@ class LavaCpu:
             raise BackendError(f"the deadline is {deadline:g} s; give a positive number of seconds")
         check_frames(graph, frames)
         _check_workers(workers, frames.shape[1])
+        if processes not in PROCESSES:
+            raise BackendError(
+                f"processes is {processes!r}; use {' or '.join(map(repr, PROCESSES))}"
+            )
         plan = recording(graph, record, count, granularity)
         spikes = spiking(graph, plan.counted)
         refuse_beyond(graph, spikes, plan.granularity, LIF_COUNT_MAX)
         check(graph, self.name)
         try:
-            return self._run(graph, frames, progress, path, deadline, plan, workers)
+            return self._run(graph, frames, progress, path, deadline, plan, workers, processes)
         except OSError as error:
             raise StorageError(
                 f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}; "
@@ -115,6 +123,7 @@ class LavaCpu:
         deadline: float,
         plan: Recording,
         workers: int,
+        processes: str,
     ) -> Trace:
         started = time.perf_counter()
         samples = frames.shape[1]
@@ -125,7 +134,7 @@ class LavaCpu:
             net = Path(path).resolve() if path is not None else save(graph, Path(name, "graph.net"))
             folders = [Path(name, str(number)) for number in range(workers)]
             for folder, share in zip(folders, shares, strict=True):
-                _write_job(folder, net, graph, frames[:, share], plan)
+                _write_job(folder, net, graph, frames[:, share], plan, processes)
             supervise(folders, deadline, progress)
             for folder, share in zip(folders, shares, strict=True):
                 _collect(graph, folder, recorder, share)
@@ -138,11 +147,14 @@ class LavaCpu:
             "graph": graph.hash,
             "frames": frames_hash(frames),
             "seconds": time.perf_counter() - started,
+            "processes": processes,
             "workers": workers,
             "phases": phases,
             "recorded_bytes": recorded,
             "versions": versions("lava-nc", "numpy", "scipy"),
         }
+        if processes == "fused" and (left := left_to_stock(graph)):
+            provenance["processes of stock"] = sorted(left)
         return recorder.trace(provenance)
 
 
@@ -156,7 +168,12 @@ def _check_workers(workers: int, samples: int) -> None:
 
 
 def _write_job(
-    folder: Path, net: Path, graph: Graph, frames: npt.NDArray[Any], plan: Recording
+    folder: Path,
+    net: Path,
+    graph: Graph,
+    frames: npt.NDArray[Any],
+    plan: Recording,
+    processes: str,
 ) -> None:
     """What a worker reads: its share of the frames on one time axis, and what to keep."""
     folder.mkdir()
@@ -165,6 +182,7 @@ def _write_job(
     late = 1 if plan.counted else 0  # the synapse of the deepest counter
     job = {
         "net": str(net),
+        "processes": processes,
         "steps": len(stream) + late,
         "samples": frames.shape[1],
         "chunk": max(1, 4 * graph.steps),

@@ -62,12 +62,13 @@ class Worker:
         graph = load(job["net"])
         steps = int(job["steps"])
         marks = [time.perf_counter()]
-        processes = build(graph, str(self.folder / "frames.npy"))
-        names = {process: name for name, process in processes.items()}
+        fused = job["processes"] == "fused"
+        processes = build(graph, str(self.folder / "frames.npy"), fused)
+        names = self._names(processes)
         for index, node in enumerate(graph.populations):
             path = self.folder / f"{index}.npy"
             if node.name in job["kept"]:
-                names[self._sink(graph, node.name, processes[node.name], path, steps)] = node.name
+                names |= self._sink(graph, node.name, processes[node.name], path, steps)
             elif node.name in job["counted"]:
                 names |= self._counter(graph, node.name, processes[node.name], path, job)
         self._anchor = anchor = processes[graph.input.name]
@@ -102,15 +103,28 @@ class Worker:
         self._watch.stopping = True
         self._anchor.stop()
 
-    def _sink(self, graph: Graph, name: str, process: Any, path: Path, steps: int) -> Any:
-        """A process that writes what a population sends at every step."""
+    def _names(self, processes: dict[str, Any]) -> dict[Any, str]:
+        """What each process stands for; a fused one for several populations."""
+        names: dict[Any, str] = {}
+        for name, process in processes.items():
+            own = getattr(process, "process", process)
+            names[own] = f"{names[own]}, {name}" if own in names else name
+        return names
+
+    def _sink(
+        self, graph: Graph, name: str, process: Any, path: Path, steps: int
+    ) -> dict[Any, str]:
+        """Record what a population sends, step by step; the process that does it, if it is new."""
         from neuroport.backends.lava_cpu.processes.fixed_pt import RasterSink
 
         size = int(np.prod(graph.facts(name).shape))
         np.save(path, np.zeros((steps, size), np.int32))
+        if hasattr(process, "record"):
+            process.record(str(path))
+            return {}
         sink = RasterSink(path=str(path), size=size)
         process.s_out.connect(sink.a_in)
-        return sink
+        return {sink: name}
 
     def _counter(
         self, graph: Graph, name: str, process: Any, path: Path, job: dict[str, Any]
