@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_every_population_is_the_references_in_one_process_each_dendrite(interva
         assert messages.any(), name
         assert len(np.unique(messages)) > 1, name
     assert got.provenance["processes"] == "fused"
-    assert set(got.provenance["processes of stock"]) == set(left_to_stock(graph))
+    assert set(got.provenance["stock_populations"]) == set(left_to_stock(graph))
 
 
 def test_counts_and_workers_are_the_same_with_fused_processes() -> None:
@@ -103,7 +104,7 @@ def test_trained_network_is_equal_in_stock_and_in_fused_processes(
     fused = port.run(network, data, on="lava-cpu", processes="fused")
     equal(fused, stock)
     assert stock.provenance["processes"] == "stock"
-    assert "processes of stock" not in fused.provenance
+    assert "stock_populations" not in fused.provenance
     assert sum(int(messages.sum()) for messages in fused.messages.values()) > 0
 
 
@@ -123,3 +124,26 @@ def test_unknown_processes_are_refused_before_lava_starts() -> None:
     graph, frames = everything(9)
     with pytest.raises(BackendError, match="processes is 'fast'; use 'stock' or 'fused'"):
         port.run(graph, frames, on="lava-cpu", processes="fast")
+
+
+def test_the_command_line_runs_compares_and_tells_of_fused_processes(
+    entry_point: list[str], tmp_path: Path
+) -> None:
+    graph, frames = everything(9)
+    net = str(port.export(graph, tmp_path / "a.net"))
+    np.save(tmp_path / "frames.npy", frames)
+    fused = ["--on", "lava-cpu", "--processes", "fused"]
+    given = ["--frames", str(tmp_path / "frames.npy")]
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*entry_point, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=200)
+
+    done = call("run", net, *given, *fused, "--workers", "2")
+    assert done.stdout.startswith("lava-cpu (fused processes): 4 samples, 15 populations"), done
+    done = call("compare", net, net, *given, *fused)
+    assert (done.returncode, "0 differ" in done.stdout) == (0, True), done
+    done = call("check", net)
+    assert done.returncode == 0
+    assert "no fused process holds, so that stock ones do: heard (recurrent), " in done.stdout
+    assert call("run", net, *given, "--on", "lava-cpu", "--processes", "x").returncode == 2

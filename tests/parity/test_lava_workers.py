@@ -106,6 +106,7 @@ def test_the_command_line_takes_workers_on_lava_alone(
         (["--on", "lava-cpu", "--workers", "3", "-o", str(trace)], 0, ""),
         (["--on", "lava-cpu", "--workers", "9"], 2, "neuroport: workers is 9; use 1 to 5"),
         (["--workers", "2"], 2, "neuroport: --workers is for lava-cpu; leave it out on 'ref"),
+        (["--processes", "fused"], 2, "neuroport: --processes is for lava-cpu; leave it out on "),
     ):
         done = subprocess.run([*command, *more], capture_output=True, text=True, timeout=120)
         assert done.returncode == code, done.stderr

@@ -154,7 +154,7 @@ class LavaCpu:
             "versions": versions("lava-nc", "numpy", "scipy"),
         }
         if processes == "fused" and (left := left_to_stock(graph)):
-            provenance["processes of stock"] = sorted(left)
+            provenance["stock_populations"] = sorted(left)
         return recorder.trace(provenance)
 
 

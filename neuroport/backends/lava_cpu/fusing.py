@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from neuroport.backends.lava_cpu.groups import Group
-from neuroport.backends.lava_cpu.processes.fused import Fused, HeldSynapse, fused_process
+from neuroport.backends.lava_cpu.held import HeldPopulation, HeldSynapse
+from neuroport.backends.lava_cpu.processes.fused import Fused, fused_process
 from neuroport.backends.lava_cpu.products import products
+from neuroport.backends.trace import is_spiking
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, IntArray, Lif, Readout, Relay, Shape, per_neuron
+from neuroport.graph.node import KIND, Conv, Dense, IntArray, Lif, Readout, Relay, Shape, per_neuron
 
-Step: TypeAlias = Callable[[IntArray, int], Any]  # current, time step -> messages
+Update: TypeAlias = Callable[[IntArray, int], Any]  # current, time step -> messages
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,12 @@ class Outlet:
         """The out-port of the population."""
         return getattr(self.process, f"s_out_{self.number}")
 
-    def record(self, path: str) -> None:
+    def record(self, path: Path, steps: int) -> None:
         """Let the process write what the population sends, step by step, to an array file."""
-        self.process.proc_params["paths"][self.number] = path
+        population = self.process.proc_params["populations"][self.number]
+        kind = np.bool_ if population.spikes else np.int32
+        np.save(path, np.zeros((steps, population.size), kind))
+        self.process.proc_params["paths"][self.number] = str(path)
 
 
 def fuse(graph: Graph, group: Group) -> dict[str, Outlet]:
@@ -65,7 +71,7 @@ def _held(graph: Graph, name: str, numbers: dict[str, int]) -> HeldSynapse:
     assert isinstance(node, (Conv, Dense))
     return HeldSynapse(
         ports=tuple(numbers[source] for source in node.inputs),
-        products=products(graph, node),
+        products=tuple(products(graph, node)),
         size=int(np.prod(facts.shape)),
         lag=node.lag,
         interval=graph.interval,
@@ -73,23 +79,24 @@ def _held(graph: Graph, name: str, numbers: dict[str, int]) -> HeldSynapse:
     )
 
 
-def _population(graph: Graph, name: str, group: Group) -> tuple[Step, tuple[int, ...], int]:
+def _population(graph: Graph, name: str, group: Group) -> HeldPopulation:
     node, facts = graph[name], graph.facts(name)
-    offset = facts.skews[0] + 1
-    step: Step
+    start = (graph.interval, facts.skews[0] + 1)  # Lava counts steps from 1
+    update: Update
     match node:
         case Lif():
-            step = LifStep(node, facts.shape, graph.interval, offset)
+            update = LifStep(node, facts.shape, *start)
         case Readout():
-            step = ReadoutStep(node, facts.shape, graph.interval, offset)
+            update = ReadoutStep(node, facts.shape, *start)
         case Relay(shift=shift, threshold=threshold):
 
-            def step(current: IntArray, time_step: int) -> Any:
+            def update(current: IntArray, time_step: int) -> Any:
                 return integers.relay(current, shift, threshold)
         case _:
             raise TypeError(f"{name}: no fused process holds a {type(node).__name__}")
     taken = tuple(group.synapses.index(synapse) for synapse in node.inputs)
-    return step, taken, int(np.prod(facts.shape))
+    spikes = is_spiking(KIND[type(node)])
+    return HeldPopulation(taken, update, int(np.prod(facts.shape)), spikes)
 
 
 class _Stateful:

@@ -37,6 +37,10 @@ from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import load
 
+# a channel never holds more than one: every process has received before any begins another step;
+# Lava would keep 64, hundreds of megabytes that no cache holds
+MESSAGES_IN_FLIGHT = 2
+
 
 class Terminated(BaseException):
     """The engine asks the worker to end."""
@@ -72,9 +76,13 @@ class Worker:
             elif node.name in job["counted"]:
                 names |= self._counter(graph, node.name, processes[node.name], path, job)
         self._anchor = anchor = processes[graph.input.name]
+        search_models_once()
         marks.append(time.perf_counter())
         self.watch_over(names)
-        anchor.create_runtime(run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+        anchor.create_runtime(
+            run_cfg=Loihi2SimCfg(select_tag="fixed_pt"),
+            compile_config={"pypy_channel_size": MESSAGES_IN_FLIGHT},
+        )
         marks.append(time.perf_counter())
         done = 0
         while done < steps:
@@ -117,11 +125,11 @@ class Worker:
         """Record what a population sends, step by step; the process that does it, if it is new."""
         from neuroport.backends.lava_cpu.processes.fixed_pt import RasterSink
 
+        if hasattr(process, "record"):
+            process.record(path, steps)
+            return {}
         size = int(np.prod(graph.facts(name).shape))
         np.save(path, np.zeros((steps, size), np.int32))
-        if hasattr(process, "record"):
-            process.record(str(path))
-            return {}
         sink = RasterSink(path=str(path), size=size)
         process.s_out.connect(sink.a_in)
         return {sink: name}
@@ -187,6 +195,24 @@ class Worker:
     def _exit(self, code: int) -> NoReturn:
         sys.stdout.flush()
         os._exit(code)  # Lava's own exit handlers can hang, and the main thread be stuck in Lava
+
+
+def search_models_once() -> None:
+    """Let Lava search for the models of a class of processes once, not once per process.
+
+    It executes every file beside the class's own, which takes longer than all else that it does
+    before the first step.
+    """
+    from lava.magma.compiler.compiler_graphs import ProcGroupDiGraphs
+
+    search, found = ProcGroupDiGraphs._find_proc_models, {}
+
+    def once(proc: Any) -> list[Any]:
+        if type(proc) not in found:
+            found[type(proc)] = search(proc)
+        return list(found[type(proc)])
+
+    ProcGroupDiGraphs._find_proc_models = staticmethod(once)
 
 
 def main(kind: type[Worker] = Worker) -> None:
