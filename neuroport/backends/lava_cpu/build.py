@@ -1,4 +1,4 @@
-"""From a lowered graph to Lava processes, one per node. Imported by the worker only.
+"""From a lowered graph to Lava processes, one per node unless fused. Imported by the worker only.
 
 Every population is flat in channel-major order, so that a raster is the graph's own. Convolutions
 become ``Sparse`` processes: bit-equal to ``Conv``, which Lava computes channel by channel in
