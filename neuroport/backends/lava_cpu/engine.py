@@ -107,7 +107,7 @@ class LavaCpu:
         refuse_beyond(graph, spikes, plan.granularity, LIF_COUNT_MAX)
         check(graph, self.name)
         try:
-            return self._run(graph, frames, progress, path, deadline, plan, workers, processes)
+            return self._run(graph, frames, progress, path, deadline, plan, int(workers), processes)
         except OSError as error:
             raise StorageError(
                 f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}; "
@@ -128,8 +128,8 @@ class LavaCpu:
         started = time.perf_counter()
         samples = frames.shape[1]
         recorder = Recorder(graph, samples, plan)
-        bounds = np.linspace(0, samples, workers + 1).astype(int)
-        shares = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+        bounds = [number * samples // workers for number in range(workers + 1)]
+        shares = [slice(a, b) for a, b in pairwise(bounds)]
         with tempfile.TemporaryDirectory(prefix="neuroport-lava-") as name:
             net = Path(path).resolve() if path is not None else save(graph, Path(name, "graph.net"))
             folders = [Path(name, str(number)) for number in range(workers)]
