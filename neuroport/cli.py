@@ -39,6 +39,19 @@ _target_option = click.option(
     show_default=True,
     help="lava-cpu, a chip or board, or its TOML.",
 )
+OF_ONE_ENGINE = {
+    "workers": "lava-cpu",
+    "processes": "lava-cpu",
+    "site": "loihi2",
+    "frames_by": "loihi2",
+    "measure": "loihi2",
+}
+_workers_option = click.option(
+    "--workers", type=int, help="On lava-cpu: child processes that share the samples, 1 by default."
+)
+_processes_option = click.option(
+    "--processes", help="On lava-cpu: Lava's own, stock (default), or fused ones, which are faster."
+)
 RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
 
 
@@ -268,6 +281,8 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 @click.option("--record", help="messages (default), or their counts (default on loihi2).")
 @click.option("--count", multiple=True, help="A population to count (may be repeated); else all.")
 @click.option("--granularity", help="A counter per neuron (default), channel or layer.")
+@_workers_option
+@_processes_option
 @click.option("--site", type=_path, help="TOML file of a board's site, for loihi2.")
 @click.option("--frames-by", help="On loihi2: messages (default), or bias for a constant frame.")
 @click.option("--measure", is_flag=True, help="On loihi2: power, time, activity, memory, too.")
@@ -284,6 +299,8 @@ def run(
     record: str | None,
     count: tuple[str, ...],
     granularity: str | None,
+    workers: int | None,
+    processes: str | None,
     site: Path | None,
     frames_by: str | None,
     measure: bool,
@@ -298,14 +315,15 @@ def run(
     options: dict[str, Any] = {"count": count or None, "granularity": granularity}
     if record is not None:
         options["record"] = record
-    board = {"site": site, "frames_by": frames_by, "measure": measure or None}
-    options |= {name: value for name, value in board.items() if value is not None}
+    own = {"workers": workers, "processes": processes, "site": site, "frames_by": frames_by}
+    own["measure"] = measure or None
+    options |= _given(own)
     trace = _run(network, frames, engine, samples, deadline, time_model, **options)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
     spikes = {n: trace.sent(n) for n, kind in trace.kinds.items() if is_spiking(kind)}
     say.line(
-        f"{trace.provenance['engine']}: {trace.samples} samples, "
+        f"{_engine(trace)}: {trace.samples} samples, "
         f"{len(trace.kinds)} populations, {sum(spikes.values()):,} spikes, "
         f"{trace.provenance['seconds']:.1f} s"
     )
@@ -339,6 +357,17 @@ def run(
         else:
             say.line(f"classes {' '.join(str(p) for p in trace.predictions[:50])}")
     say.result(result)
+
+
+def _engine(trace: Trace) -> str:
+    """The engine of a run, and which processes it was built of, where they are not Lava's own."""
+    fused = trace.provenance.get("processes") == "fused"
+    return f"{trace.provenance['engine']}{' (fused processes)' if fused else ''}"
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _say_hardware(out: _Out, told: dict[str, Any]) -> None:
@@ -383,6 +412,8 @@ def _say_counts(out: _Out, trace: Trace) -> dict[str, Any]:
 @click.option("--on", "engine", help="Engine for GOT; `reference` by default.")
 @click.option("--samples", type=int, help="Run only the first so many samples.")
 @click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava.")
+@_workers_option
+@_processes_option
 @click.option("--minimize", is_flag=True, help="Find the smallest network that still differs.")
 @click.option("-o", "--out", type=_path, help="File for that network; its frames lie beside it.")
 @_json_option
@@ -393,6 +424,8 @@ def compare(
     engine: str | None,
     samples: int | None,
     deadline: float,
+    workers: int | None,
+    processes: str | None,
     minimize: bool,
     out: Path | None,
     as_json: bool,
@@ -411,7 +444,8 @@ def compare(
     from neuroport.analysis.compare import explain
 
     first = _trace_of(want, frames, None, samples, deadline)
-    second = _trace_of(got, frames, engine, samples, deadline)
+    own = _given({"workers": workers, "processes": processes})
+    second = _trace_of(got, frames, engine, samples, deadline, **own)
     outcome = compare_traces(first, second)
     graph = other = None
     if frames is not None:
@@ -428,7 +462,8 @@ def compare(
     elif out is not None:
         assert graph is not None
         assert other is not None
-        result["minimized"], interrupted = _minimize(graph, other, data, engine, deadline, out, say)
+        options = {"deadline": deadline} | _given({"processes": processes})
+        result["minimized"], interrupted = _minimize(graph, other, data, engine, options, out, say)
     say.result(result)
     sys.exit(130 if interrupted else 0 if outcome else 1)
 
@@ -448,7 +483,7 @@ def _minimize(
     other: Graph,
     frames: npt.NDArray[Any],
     engine: str | None,
-    deadline: float,
+    options: dict[str, Any],
     out: Path,
     say: _Out,
 ) -> tuple[dict[str, Any], bool]:
@@ -459,8 +494,7 @@ def _minimize(
     from neuroport.backends.base import backend
 
     name = engine or "reference"
-    options = {"deadline": deadline} if name == "lava-cpu" else {}
-    on = partial(backend(name).run, **options)
+    on = partial(backend(name).run, **(options if name == "lava-cpu" else {}))
     same = graph.hash == other.hash
     small = minimize(graph, graph if same else other, frames, on=on, report=say.line)
     say.line(str(small))
@@ -595,6 +629,7 @@ def check(
     """
     from dataclasses import asdict
 
+    from neuroport.backends.lava_cpu.groups import left_to_stock
     from neuroport.lowering.rules import rules_of, violations
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
@@ -623,11 +658,17 @@ def check(
     names = [rule.__name__ for rule in rules_of(target)]
     if is_stock(network):
         _check_stock(network, target, names, frames, steps, _Out(as_json))
-    found = list(violations(read(network, steps=steps), target))
+    graph = read(network, steps=steps)
+    found = list(violations(graph, target))
     for violation in found:
         out.line(str(violation))
     out.line(f"{network}: {len(found)} violations of {len(names)} rules for {target}")
-    out.result({"target": target, "rules": names, "violations": [asdict(v) for v in found]})
+    left = left_to_stock(graph)
+    if left:
+        kinds = ", ".join(f"{name} ({kind})" for name, kind in left.items())
+        out.line(f"no fused process holds, so that stock ones do: {kinds}")
+    told = {"target": target, "rules": names, "violations": [asdict(v) for v in found]}
+    out.result({**told, "stock_populations": left})
     sys.exit(1 if found else 0)
 
 
@@ -764,9 +805,10 @@ def _run(
     name = engine or ("module" if folder else "reference")
     if name != "module" or not folder:
         backend(name, recording.get("site"))
-    odd = [option for option in ("site", "frames_by", "measure") if option in recording]
-    if odd and name != "loihi2":
-        raise BackendError(f"--{odd[0].replace('_', '-')} is for loihi2; leave it out on {name!r}")
+    for option, owner in OF_ONE_ENGINE.items():
+        if option in recording and name != owner:
+            flag = option.replace("_", "-")
+            raise BackendError(f"--{flag} is for {owner}; leave it out on {name!r}")
     if folder and name != "module":
         raise BackendError(
             f"{network} is a training folder, which runs on its own torch module; "
@@ -820,7 +862,12 @@ def _graph_of(path: Path, frames: npt.NDArray[Any], equal: bool) -> Graph | None
 
 
 def _trace_of(
-    path: Path, frames: Path | None, engine: str | None, samples: int | None, deadline: float
+    path: Path,
+    frames: Path | None,
+    engine: str | None,
+    samples: int | None,
+    deadline: float,
+    **own: Any,
 ) -> Trace:
     from neuroport.backends.trace import FORMAT, Trace
     from neuroport.graph.store import format_of
@@ -829,7 +876,7 @@ def _trace_of(
         if frames is None:
             raise CompareError(f"{path} is a network, not a trace; give --frames to run it on")
         network = path if path.is_dir() else _edited(path)
-        return _run(network, frames, engine, samples, deadline)
+        return _run(network, frames, engine, samples, deadline, **own)
     return Trace.load(path)
 
 

@@ -31,7 +31,9 @@ def run(
         on: ``reference``, ``fast`` or ``lava-cpu``; see :func:`neuroport.backends.base.backends`.
         options: passed to the engine: ``record="counts"`` keeps how many messages there were and
             not the messages (:func:`neuroport.backends.counting.recording`); ``deadline=600`` is
-            for Lava; ``site="site.toml"`` says where a board is, for ``loihi2``.
+            for Lava, ``processes="fused"`` and ``workers=2`` for its CPU simulator
+            (:meth:`neuroport.backends.lava_cpu.engine.LavaCpu.run`); ``site="site.toml"`` says
+            where a board is, for ``loihi2``.
 
     Raises:
         BackendError: unknown or missing engine, or it failed.

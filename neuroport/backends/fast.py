@@ -25,6 +25,7 @@ from neuroport.backends.trace import Trace, versions
 from neuroport.backends.walk import Starts, plain_sum, walk
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph import integers
+from neuroport.graph.exact import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
@@ -49,9 +50,6 @@ from neuroport.graph.node import (
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-FLOAT32_EXACT = 1 << 24
-FLOAT64_EXACT = 1 << 53
 
 
 class Fast:
@@ -122,14 +120,6 @@ def arithmetic_for(graph: Graph, device: torch.device) -> TorchArithmetic:
 
         return QuickArithmetic(graph, device)
     return TorchArithmetic(graph, device)
-
-
-def largest_sum(graph: Graph, node: Synapse) -> int:
-    """What no partial sum of a synapse exceeds: ``sum |weight| * max |message|`` over an output."""
-    facts = graph.facts(node.name)
-    message = int(np.maximum(np.abs(facts.reach_low), np.abs(facts.reach_high)).max())
-    weight = np.abs(node.weight).reshape(len(node.weight), -1).sum(1)
-    return max(int(weight.max()), 1) * message
 
 
 class TorchArithmetic:

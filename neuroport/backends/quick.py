@@ -18,9 +18,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from neuroport.backends.fast import FLOAT32_EXACT, TorchArithmetic, largest_sum
+from neuroport.backends.fast import TorchArithmetic
 from neuroport.backends.walk import Starts
 from neuroport.graph import integers
+from neuroport.graph.exact import FLOAT32_EXACT, largest_sum
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,

@@ -18,7 +18,7 @@ import torch
 
 from neuroport.backends.trace import versions
 from neuroport.files import read_json, write_json
-from tests.benchmarks import inference, training, whole
+from tests.benchmarks import inference, lava, training, whole
 from tests.benchmarks.elsewhere import ROOT, Elsewhere
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.page import write_page
@@ -29,6 +29,7 @@ SECTIONS: dict[str, Callable[..., list[Figure]]] = {
     "verification": whole.measure_verification,
     "compilation": whole.measure_compilation,
     "start": whole.measure_start,
+    "lava": lava.measure,
 }
 BESIDE = ("training", "inference")  # compared with another library
 

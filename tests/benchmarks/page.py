@@ -20,6 +20,7 @@ TITLES = {
     "verification": "Verifying a test set",
     "compilation": "Compiling a large network",
     "start": "Starting",
+    "lava": "Lava's CPU simulator",
 }
 
 

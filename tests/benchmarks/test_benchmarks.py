@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -79,3 +80,52 @@ def test_page_shows_the_stored_figures(tmp_path: Path) -> None:
     write_page(tmp_path)
     assert (tmp_path / "performance.md").read_text() == (DOCS / "performance.md").read_text()
     assert (tmp_path / "performance.svg").exists()
+
+
+@pytest.mark.lava
+def test_the_graph_with_lavas_own_convolutions_sends_what_is_compared_with_it() -> None:
+    """Every geometry, exponents, a shortcut that lags; ``our_way`` compares every message."""
+    import neuroport as port
+    from neuroport.graph.graph import Graph
+    from neuroport.graph.node import Conv, Dense, Input, Lif, Readout
+    from tests.benchmarks.lava import our_way, straight
+
+    rng = np.random.default_rng(1)
+
+    def even(*shape: int) -> np.ndarray:
+        return 2 * rng.integers(-20, 21, shape)
+
+    nodes = [
+        Input("input", (2, 6, 5), bits=3),
+        Conv("stem", ("input",), even(4, 2, 3, 2), 1, (1, 2), (2, 1), (2, 1)),
+        Lif("a", ("stem",), 90, voltage_decay=300),
+        Conv("c", ("a",), even(4, 2, 3, 3), padding=(1, 1), groups=2),
+        Lif("b", ("c",), 40),
+        Conv("d", ("b",), even(4, 4, 1, 1)),
+        Conv("short", ("a",), even(4, 1, 1, 1), groups=4, lag=1),
+        Lif("e", ("d", "short"), 30),
+        Dense("classes", ("e",), even(3, 4 * 6 * 3)),
+        Readout("potential", ("classes",)),
+    ]
+    graph = Graph(nodes, 3)
+    frames = rng.integers(0, 8, (3, 3, 2, 6, 5))
+    want = port.run(graph, frames)
+    assert all(0 < want[name].mean() < 1 for name in "abe")
+    assert straight(our_way(graph, frames[:, :2], want))() > 0
+    assert our_way(graph, frames, want, processes="fused", workers=2)() > 0
+    want["e"][0, 0] ^= True
+    with pytest.raises(AssertionError, match="e differs"):
+        our_way(graph, frames, want, processes="fused")()
+
+
+def test_seconds_per_sample_leave_out_the_steps_in_which_the_network_fills() -> None:
+    from neuroport.backends.trace import Trace
+    from neuroport.graph.graph import Graph
+    from neuroport.graph.node import Dense, Input, Lif
+    from tests.benchmarks.lava import seconds_per_sample
+
+    nodes = [Input("i", (1,), 1), Dense("d", ("i",), np.array([[2]])), Lif("l", ("d",), 1)]
+    told = {"workers": 2, "phases": {"run": 5.7}}
+    trace = Trace({"l": np.zeros((3, 9, 1), bool)}, {"l": "lif"}, told)
+    # five samples for the first worker: 4 intervals of 4, 3 steps, 1 step of depth
+    assert seconds_per_sample(Graph(nodes, 3, 4), trace) == pytest.approx(5.7 / 20 * 4 / 2)

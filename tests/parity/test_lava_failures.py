@@ -128,6 +128,38 @@ def misbehave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Misbehave:
     return install
 
 
+# Python executes this file when it starts; "relay" is a population of its own fused process
+FUSED = """\
+import os, sys, time
+import numpy as np
+from neuroport.backends.lava_cpu import held
+
+step = held.HeldPopulation.step
+
+
+def misbehaving(self, currents, time_step):
+    message = step(self, currents, time_step)
+    if time_step == 7 and not self.spikes:
+        {step}
+    return message
+
+
+held.HeldPopulation.step = misbehaving
+"""
+
+
+@pytest.fixture
+def misbehave_fused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Misbehave:
+    """Let the relay's fused process execute ``step`` at step 7."""
+
+    def install(step: str) -> Path:
+        (tmp_path / "sitecustomize.py").write_text(FUSED.format(step=step))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        return tmp_path
+
+    return install
+
+
 def processes_started_with(folder: Path) -> dict[int, str]:
     """Living processes whose environment names ``folder``: the child and all that it started."""
     found = {}
@@ -172,13 +204,17 @@ def assert_nothing_left(folder: Path, memory: set[str]) -> None:
 
 
 def fail(
-    graph: Graph, digits: npt.NDArray[Any], folder: Path, deadline: float = DEADLINE
+    graph: Graph,
+    digits: npt.NDArray[Any],
+    folder: Path,
+    deadline: float = DEADLINE,
+    **options: Any,
 ) -> BackendError:
     """The error of a run on Lava that must fail in time and leave nothing behind."""
     memory = {path.name for path in SHARED_MEMORY.iterdir()}
     started = time.monotonic()
     with pytest.raises(BackendError) as caught:
-        port.run(graph, digits, on="lava-cpu", deadline=deadline)
+        port.run(graph, digits, on="lava-cpu", deadline=deadline, **options)
     assert time.monotonic() - started < (SOON if deadline == DEADLINE else deadline + SLACK)
     assert "\n" not in caught.value.message
     assert_nothing_left(folder, memory)
@@ -381,6 +417,70 @@ def test_a_child_killed_by_the_system_is_an_error_that_says_so(
     assert_lava_runs(graph, digits, monkeypatch)
 
 
+def test_a_worker_that_fails_ends_the_others(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first sees no frames and sleeps for ever; the second fails."""
+    silent = digits * np.repeat([0, 1], [2, 3])[None, :, None]
+    step = "assert not message.any(), 'seen'\n            time.sleep(3600)"
+    error = fail(graph, silent, misbehave(step=step), workers=2)
+    assert error.message == "Lava failed: AssertionError: seen"
+    assert "in run_spk" in error.detail
+    monkeypatch.undo()
+    assert port.compare(
+        port.run(graph, digits), port.run(graph, digits, on="lava-cpu", workers=2)
+    ).equal
+
+
+def test_workers_have_one_deadline(
+    graph: Graph, digits: npt.NDArray[Any], misbehave: Misbehave, tmp_path: Path
+) -> None:
+    reached = tmp_path / "reached"
+    folder = misbehave(step=SLEEP.format(reached=str(reached)))
+    for deadline in PATIENCE:
+        error = fail(graph, digits, folder, deadline, workers=2)
+        if reached.exists():
+            break
+    assert error.message.startswith(f"Lava did not finish within {deadline:g} s; ")
+    assert "'relay' (Misbehaving) was here:\n" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ("raise RuntimeError('the seventh step')", "RuntimeError: the seventh step"),
+        ("message = np.zeros(5, np.int32)", "AssertionError: data.shape=(5,) self._shape=(4,)"),
+        ("os._exit(3)", "Lava process 'relay' (Fused1ToGModel) ended with exit code 3"),
+    ],
+)
+def test_a_failure_inside_a_fused_process_is_told_as_any_other(
+    graph: Graph, digits: npt.NDArray[Any], misbehave_fused: Misbehave, step: str, says: str
+) -> None:
+    error = fail(graph, digits, misbehave_fused(step), processes="fused")
+    assert error.message.startswith(f"Lava failed: {says}")
+    assert ("in run_spk" in error.detail) == ("_exit" not in step)
+
+
+def test_a_fused_process_that_sleeps_for_ever_is_told_where_it_was(
+    graph: Graph,
+    digits: npt.NDArray[Any],
+    misbehave_fused: Misbehave,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    reached = tmp_path / "reached"
+    folder = misbehave_fused(SLEEP.format(reached=str(reached)))
+    for deadline in PATIENCE:
+        error = fail(graph, digits, folder, deadline, processes="fused")
+        if reached.exists():
+            break
+    assert error.detail.startswith("'relay' (Fused1ToGModel) was here:\n")
+    assert "in misbehaving" in error.detail
+    monkeypatch.undo()
+    want = port.run(graph, digits)
+    assert port.compare(want, port.run(graph, digits, on="lava-cpu", processes="fused")).equal
+
+
 # -- the same from the command line ----------------------------------------------------------
 
 
@@ -429,15 +529,15 @@ def test_the_command_line_ends_at_its_deadline(
     assert_nothing_left(folder, memory)
 
 
-@pytest.mark.parametrize("presses", [1, 2])
+@pytest.mark.parametrize(("presses", "workers"), [(1, 1), (2, 1), (2, 2)])
 def test_ctrl_c_during_lava_ends_every_process(
-    command: list[str], misbehave: Misbehave, tmp_path: Path, presses: int
+    command: list[str], misbehave: Misbehave, tmp_path: Path, presses: int, workers: int
 ) -> None:
     reached = tmp_path / "reached"
     folder = misbehave(step=SLEEP.format(reached=str(reached)))
     memory = {path.name for path in SHARED_MEMORY.iterdir()}
     child = subprocess.Popen(
-        command,
+        [*command, "--workers", str(workers)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

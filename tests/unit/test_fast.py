@@ -10,9 +10,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from neuroport.backends import fast  # noqa: E402
-from neuroport.backends.fast import Fast, TorchArithmetic, largest_sum  # noqa: E402
+from neuroport.backends.fast import Fast, TorchArithmetic  # noqa: E402
 from neuroport.backends.reference import Reference  # noqa: E402
 from neuroport.errors import BackendError, IllegalError  # noqa: E402
+from neuroport.graph.exact import largest_sum  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.graph.node import Conv, Dense, Input, Node, Relay, Synapse  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""From a lowered graph to Lava processes, one per node. Imported by the worker only.
+"""From a lowered graph to Lava processes, one per node unless fused. Imported by the worker only.
 
 Every population is flat in channel-major order, so that a raster is the graph's own. Convolutions
 become ``Sparse`` processes: bit-equal to ``Conv``, which Lava computes channel by channel in
@@ -19,6 +19,8 @@ from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
 from scipy.sparse import csr_matrix
 
+from neuroport.backends.lava_cpu.fusing import fuse, join
+from neuroport.backends.lava_cpu.groups import groups
 from neuroport.backends.lava_cpu.processes.fixed_pt import (
     DelayLine,
     FrameSource,
@@ -34,6 +36,7 @@ from neuroport.backends.lava_cpu.processes.neurons import (
     SigmaDeltaReset,
     SigmaReset,
 )
+from neuroport.backends.lava_cpu.products import conv_matrix
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import WEIGHT_MAX
 from neuroport.graph.node import (
@@ -58,25 +61,42 @@ from neuroport.graph.node import (
 MESSAGE_BITS = 24  # graded path of Lava's connections; payloads 0 and 1 are spikes
 
 
-def build(graph: Graph, frames_path: str) -> dict[str, Any]:
-    """Create and connect the Lava processes of ``graph``; returns them by node name."""
+def build(graph: Graph, frames_path: str, fused: bool = False) -> dict[str, Any]:
+    """Create and connect the Lava processes of ``graph``; returns them by node name.
+
+    With ``fused`` one process of our own holds a population and its synapses, where
+    :mod:`~neuroport.backends.lava_cpu.groups` says so; the rest is built as without.
+    """
     processes: dict[str, Any] = {}
-    for node in graph:
-        process = _process(node, graph, frames_path)
-        for number, name in enumerate(node.inputs):
-            if isinstance(node, (Conv, Dense, Delay)):
-                outlet, inlet = processes[name].s_out, process.s_in
-            else:
-                outlet, inlet = processes[name].a_out, process.a_in
-            if name in node.inputs[:number]:
-                # Lava connects two ports only once: what is added to itself passes a process that
-                # sends it on in the same step (through a virtual port Lava would drop it)
-                echo = RoundingRelay(size=int(np.prod(outlet.shape)), shift=0, threshold=0)
-                outlet.connect(echo.a_in)
-                outlet = echo.s_out
-            outlet.connect(inlet)
-        processes[node.name] = process
+    together = groups(graph) if fused else ()
+    held = {name for group in together for name in (*group.synapses, *group.populations)}
+    apart = [node for node in graph if node.name not in held]
+    for node in apart:
+        processes[node.name] = _process(node, graph, frames_path)
+    for group in together:
+        processes |= fuse(graph, group)
+    for node in apart:
+        _connect(node, processes)
+    for group in together:
+        join(graph, group, processes)
     return processes
+
+
+def _connect(node: Node, processes: dict[str, Any]) -> None:
+    """Connect what sends to a node."""
+    process = processes[node.name]
+    for number, name in enumerate(node.inputs):
+        if isinstance(node, (Conv, Dense, Delay)):
+            outlet, inlet = processes[name].s_out, process.s_in
+        else:
+            outlet, inlet = processes[name].a_out, process.a_in
+        if name in node.inputs[:number]:
+            # Lava connects two ports only once: what is added to itself passes a process that
+            # sends it on in the same step (through a virtual port Lava would drop it)
+            echo = RoundingRelay(size=int(np.prod(outlet.shape)), shift=0, threshold=0)
+            outlet.connect(echo.a_in)
+            outlet = echo.s_out
+        outlet.connect(inlet)
 
 
 def _process(node: Node, graph: Graph, frames_path: str) -> Any:
@@ -182,30 +202,3 @@ def _each(values: IntArray, shape: Shape) -> IntArray:
 def _uniform(values: IntArray, shape: Shape) -> Any:
     """One number where it is one, else one per neuron."""
     return int(values[0]) if values.size == 1 else _each(values, shape)
-
-
-def conv_matrix(node: Conv, source: Shape, target: Shape) -> csr_matrix:
-    """The convolution as a sparse matrix (outputs, inputs), both flat in channel-major order."""
-    _, height, width = source
-    outputs, out_height, out_width = target
-    each_in, each_out = node.weight.shape[1], outputs // node.groups
-    rows, columns, values = [], [], []
-    for ky in range(node.weight.shape[2]):
-        y = np.arange(out_height) * node.stride[0] - node.padding[0] + ky * node.dilation[0]
-        for kx in range(node.weight.shape[3]):
-            x = np.arange(out_width) * node.stride[1] - node.padding[1] + kx * node.dilation[1]
-            oy = np.flatnonzero((y >= 0) & (y < height))
-            ox = np.flatnonzero((x >= 0) & (x < width))
-            place_out = (oy[:, None] * out_width + ox[None, :]).reshape(-1)
-            place_in = (y[oy][:, None] * width + x[ox][None, :]).reshape(-1)
-            tap = node.weight[:, :, ky, kx]
-            out_channel, in_channel = np.nonzero(tap)
-            row = (out_channel * out_height * out_width)[:, None] + place_out
-            in_channel = in_channel + out_channel // each_out * each_in
-            column = (in_channel * height * width)[:, None] + place_in
-            rows.append(row.reshape(-1))
-            columns.append(column.reshape(-1))
-            values.append(np.repeat(tap[tap != 0], len(place_out)))
-    shape = (outputs * out_height * out_width, int(np.prod(source)))
-    triple = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
-    return csr_matrix(triple, shape=shape, dtype=np.int32)

@@ -1,25 +1,22 @@
 """Run a network file on Lava's fixed-point CPU simulator.
 
 The engine hands the *file* to a child process, streams all samples back to back (states reset every
-T steps), and cuts each population's window out of its raster. A failure, a hang or a killed child
-becomes a :class:`~neuroport.errors.BackendError`.
+T steps), and cuts each population's window out of its raster. Samples do not know of each other, so
+several children may share them. A failure, a hang or a killed child becomes a
+:class:`~neuroport.errors.BackendError`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +32,8 @@ from neuroport.backends.counting import (
     refuse_beyond,
     spiking,
 )
+from neuroport.backends.lava_cpu.groups import PROCESSES, left_to_stock
+from neuroport.backends.lava_cpu.supervising import supervise
 from neuroport.backends.trace import Trace, versions
 from neuroport.backends.walk import chip_stream, cut_window
 from neuroport.errors import BackendError, StorageError
@@ -43,7 +42,6 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
 from neuroport.lowering.rules import check
 
-WORKER = "neuroport.backends.lava_cpu.worker"
 INSTALL = (
     "use Python 3.10 and install neuroport with the extra 'lava' (pip install 'neuroport[lava]')"
 )
@@ -73,6 +71,8 @@ class LavaCpu:
         record: str = "messages",
         count: str | Sequence[str] | None = None,
         granularity: str | None = None,
+        workers: int = 1,
+        processes: str = "stock",
     ) -> Trace:
         """Run ``frames`` (T, N, *shape) through Lava and record every population.
 
@@ -82,6 +82,11 @@ class LavaCpu:
             deadline: seconds after which the child is ended.
             record, count, granularity: :func:`neuroport.backends.counting.recording`. Counters are
                 populations of the process graph; those of spikes are made of stock processes.
+            workers: children side by side, each with a share of the samples. One by default: a
+                child already runs a process per node, and each needs seconds and hundreds of
+                megabytes before its first step.
+            processes: ``stock``, Lava's own processes wherever it has them; or ``fused``, one
+                process of our own for each dendrite, which sends the same several times faster.
 
         Raises:
             FramesError: the frames do not fit.
@@ -92,12 +97,17 @@ class LavaCpu:
         if not 0 < deadline < math.inf:
             raise BackendError(f"the deadline is {deadline:g} s; give a positive number of seconds")
         check_frames(graph, frames)
+        _check_workers(workers, frames.shape[1])
+        if processes not in PROCESSES:
+            raise BackendError(
+                f"processes is {processes!r}; use {' or '.join(map(repr, PROCESSES))}"
+            )
         plan = recording(graph, record, count, granularity)
         spikes = spiking(graph, plan.counted)
         refuse_beyond(graph, spikes, plan.granularity, LIF_COUNT_MAX)
         check(graph, self.name)
         try:
-            return self._run(graph, frames, progress, path, deadline, plan)
+            return self._run(graph, frames, progress, path, deadline, plan, int(workers), processes)
         except OSError as error:
             raise StorageError(
                 f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}; "
@@ -112,138 +122,84 @@ class LavaCpu:
         path: str | os.PathLike[str] | None,
         deadline: float,
         plan: Recording,
+        workers: int,
+        processes: str,
     ) -> Trace:
         started = time.perf_counter()
-        samples, stream = frames.shape[1], chip_stream(graph, frames)
+        samples = frames.shape[1]
+        recorder = Recorder(graph, samples, plan)
+        bounds = [number * samples // workers for number in range(workers + 1)]
+        shares = [slice(a, b) for a, b in pairwise(bounds)]
         with tempfile.TemporaryDirectory(prefix="neuroport-lava-") as name:
-            folder = Path(name)
-            net = Path(path).resolve() if path is not None else save(graph, folder / "graph.net")
-            np.save(folder / "frames.npy", stream.reshape(len(stream), -1).astype(np.int32))
-            late = 1 if plan.counted else 0  # the synapse of the deepest counter
-            write_json(
-                folder / "job.json",
-                {
-                    "net": str(net),
-                    "steps": len(stream) + late,
-                    "samples": samples,
-                    "chunk": max(1, 4 * graph.steps),
-                    **asdict(plan),
-                },
-            )
-            supervise(folder, deadline, progress)
-            recorder = Recorder(graph, samples, plan)
-            self._collect(graph, folder, recorder)
-            recorded = sum(path.stat().st_size for path in folder.glob("[0-9]*.npy"))
-            seconds = read_json(folder / "done.json")["seconds"]
+            net = Path(path).resolve() if path is not None else save(graph, Path(name, "graph.net"))
+            folders = [Path(name, str(number)) for number in range(workers)]
+            for folder, share in zip(folders, shares, strict=True):
+                _write_job(folder, net, graph, frames[:, share], plan, processes)
+            supervise(folders, deadline, progress)
+            for folder, share in zip(folders, shares, strict=True):
+                _collect(graph, folder, recorder, share)
+            recorded = sum(file.stat().st_size for f in folders for file in f.glob("[0-9]*.npy"))
+            told = [read_json(folder / "done.json")["seconds"] for folder in folders]
+        phases = {phase: max(seconds[phase] for seconds in told) for phase in told[0]}
         provenance = {
             "engine": self.name,
             "time": "chip",
             "graph": graph.hash,
             "frames": frames_hash(frames),
             "seconds": time.perf_counter() - started,
-            "phases": seconds,
+            "processes": processes,
+            "workers": workers,
+            "phases": phases,
             "recorded_bytes": recorded,
             "versions": versions("lava-nc", "numpy", "scipy"),
         }
+        if processes == "fused" and (left := left_to_stock(graph)):
+            provenance["stock_populations"] = sorted(left)
         return recorder.trace(provenance)
 
-    def _collect(self, graph: Graph, folder: Path, recorder: Recorder) -> None:
-        for index, node in enumerate(graph.populations):
-            if node.name not in recorder:
-                continue
-            rows = np.load(folder / f"{index}.npy", mmap_mode="r")
-            into = recorder.counts.get(node.name)
-            if into is not None:
-                into[:] = rows.reshape(into.shape)
-                continue
-            messages = recorder.messages[node.name]
-            window = cut_window(graph, rows, graph.facts(node.name).skew, messages.shape[1])
-            messages[:] = window.reshape(messages.shape)
 
-
-def supervise(
-    folder: Path,
-    deadline: float,
-    progress: Progress | None,
-    worker: str = WORKER,
-    cure: str = "run fewer samples or raise the deadline",
-) -> None:
-    """Start the worker and wait for it; whatever happens, leave no process behind.
-
-    Raises:
-        BackendError: it failed, or did not end in time: then ``cure`` is told.
-    """
-    errors = open(folder / "stderr.txt", "w+b")  # noqa: SIM115 - closed below, read on failure
-    child = subprocess.Popen(
-        [sys.executable, "-m", worker, str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )
-    reader = threading.Thread(target=_report, args=(child, progress), daemon=True)
-    reader.start()
-    late = False
-    try:
-        code = child.wait(timeout=deadline)
-    except subprocess.TimeoutExpired:
-        late, code = True, -1
-    finally:
-        _end_group(child, reader)
-        reader.join(timeout=5)
-        errors.seek(0)
-        said = errors.read().decode(errors="replace")[-8000:]
-        errors.close()
-    if late and not (folder / "error.json").exists():
-        stuck = folder / "stuck.txt"
+def _check_workers(workers: int, samples: int) -> None:
+    if type(workers) is bool or not isinstance(workers, (int, np.integer)):
+        raise BackendError(f"workers is {workers!r}; give a whole number of child processes")
+    if not 1 <= workers <= samples:
         raise BackendError(
-            f"Lava did not finish within {deadline:g} s; {cure}",
-            stuck.read_text() if stuck.exists() else "",
+            f"workers is {workers}; use 1 to {samples}, since each needs a sample of its own"
         )
-    if code != 0 or not (folder / "done.json").exists():
-        raise _failure(folder, code, said)
 
 
-def _failure(folder: Path, code: int, said: str) -> BackendError:
-    """What the worker told; what was said on stderr, where nobody lived to tell."""
-    if (folder / "error.json").exists():
-        error = read_json(folder / "error.json")
-        return BackendError(f"Lava failed: {error['summary']}", error["traceback"] or said)
-    cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    return BackendError(f"Lava's child process ended without a result ({cause})", said)
+def _write_job(
+    folder: Path,
+    net: Path,
+    graph: Graph,
+    frames: npt.NDArray[Any],
+    plan: Recording,
+    processes: str,
+) -> None:
+    """What a worker reads: its share of the frames on one time axis, and what to keep."""
+    folder.mkdir()
+    stream = chip_stream(graph, frames)
+    np.save(folder / "frames.npy", stream.reshape(len(stream), -1).astype(np.int32))
+    late = 1 if plan.counted else 0  # the synapse of the deepest counter
+    job = {
+        "net": str(net),
+        "processes": processes,
+        "steps": len(stream) + late,
+        "samples": frames.shape[1],
+        "chunk": max(1, 4 * graph.steps),
+    }
+    write_json(folder / "job.json", {**job, **asdict(plan)})
 
 
-def _report(child: subprocess.Popen[bytes], progress: Progress | None) -> None:
-    assert child.stdout is not None
-    for line in child.stdout:
-        try:
-            report = json.loads(line)
-        except ValueError:
-            continue  # Lava prints to stdout too
-        if progress is not None and isinstance(report, dict) and "done" in report:
-            progress(int(report["done"]), int(report["steps"]))
-
-
-def _end_group(child: subprocess.Popen[bytes], reader: threading.Thread) -> None:
-    """End the child gently (it returns its shared memory), then everything it started.
-
-    Impatience (another Ctrl-C) makes it less gentle and leaves no less.
-    """
-    try:
-        if child.poll() is None:
-            child.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(timeout=5)
-    finally:
-        child.kill()
-        child.wait()
-        # Whatever is left ends on SIGTERM, but for Python's resource tracker: it ignores the
-        # signal, and unlinks the shared memory of the others when they are gone. The reader sees
-        # the end of the child's stdout when the last of them has closed it (a signal 0 would find
-        # zombies, too).
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGTERM)
-            try:
-                reader.join(timeout=3)
-            finally:
-                os.killpg(child.pid, signal.SIGKILL)
+def _collect(graph: Graph, folder: Path, recorder: Recorder, share: slice) -> None:
+    """Take what a worker recorded of its share of the samples."""
+    for index, node in enumerate(graph.populations):
+        if node.name not in recorder:
+            continue
+        rows = np.load(folder / f"{index}.npy", mmap_mode="r")
+        if node.name in recorder.counts:
+            into = recorder.counts[node.name][share]
+            into[:] = rows.reshape(into.shape)
+            continue
+        messages = recorder.messages[node.name][:, share]
+        window = cut_window(graph, rows, graph.facts(node.name).skew, messages.shape[1])
+        messages[:] = window.reshape(messages.shape)

@@ -37,6 +37,10 @@ from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import load
 
+# a channel never holds more than one: every process has received before any begins another step;
+# Lava would keep 64, hundreds of megabytes that no cache holds
+MESSAGES_IN_FLIGHT = 2
+
 
 class Terminated(BaseException):
     """The engine asks the worker to end."""
@@ -62,18 +66,23 @@ class Worker:
         graph = load(job["net"])
         steps = int(job["steps"])
         marks = [time.perf_counter()]
-        processes = build(graph, str(self.folder / "frames.npy"))
-        names = {process: name for name, process in processes.items()}
+        fused = job["processes"] == "fused"
+        processes = build(graph, str(self.folder / "frames.npy"), fused)
+        names = self._names(processes)
         for index, node in enumerate(graph.populations):
             path = self.folder / f"{index}.npy"
             if node.name in job["kept"]:
-                names[self._sink(graph, node.name, processes[node.name], path, steps)] = node.name
+                names |= self._sink(graph, node.name, processes[node.name], path, steps)
             elif node.name in job["counted"]:
                 names |= self._counter(graph, node.name, processes[node.name], path, job)
         self._anchor = anchor = processes[graph.input.name]
+        search_models_once()
         marks.append(time.perf_counter())
         self.watch_over(names)
-        anchor.create_runtime(run_cfg=Loihi2SimCfg(select_tag="fixed_pt"))
+        anchor.create_runtime(
+            run_cfg=Loihi2SimCfg(select_tag="fixed_pt"),
+            compile_config={"pypy_channel_size": MESSAGES_IN_FLIGHT},
+        )
         marks.append(time.perf_counter())
         done = 0
         while done < steps:
@@ -102,15 +111,28 @@ class Worker:
         self._watch.stopping = True
         self._anchor.stop()
 
-    def _sink(self, graph: Graph, name: str, process: Any, path: Path, steps: int) -> Any:
-        """A process that writes what a population sends at every step."""
+    def _names(self, processes: dict[str, Any]) -> dict[Any, str]:
+        """What each process stands for; a fused one for several populations."""
+        names: dict[Any, str] = {}
+        for name, process in processes.items():
+            own = getattr(process, "process", process)
+            names[own] = f"{names[own]}, {name}" if own in names else name
+        return names
+
+    def _sink(
+        self, graph: Graph, name: str, process: Any, path: Path, steps: int
+    ) -> dict[Any, str]:
+        """Record what a population sends, step by step; the process that does it, if it is new."""
         from neuroport.backends.lava_cpu.processes.fixed_pt import RasterSink
 
+        if hasattr(process, "record"):
+            process.record(path, steps)
+            return {}
         size = int(np.prod(graph.facts(name).shape))
         np.save(path, np.zeros((steps, size), np.int32))
         sink = RasterSink(path=str(path), size=size)
         process.s_out.connect(sink.a_in)
-        return sink
+        return {sink: name}
 
     def _counter(
         self, graph: Graph, name: str, process: Any, path: Path, job: dict[str, Any]
@@ -173,6 +195,24 @@ class Worker:
     def _exit(self, code: int) -> NoReturn:
         sys.stdout.flush()
         os._exit(code)  # Lava's own exit handlers can hang, and the main thread be stuck in Lava
+
+
+def search_models_once() -> None:
+    """Let Lava search for the models of a class of processes once, not once per process.
+
+    It executes every file beside the class's own, which takes longer than all else that it does
+    before the first step.
+    """
+    from lava.magma.compiler.compiler_graphs import ProcGroupDiGraphs
+
+    search, found = ProcGroupDiGraphs._find_proc_models, {}
+
+    def once(proc: Any) -> list[Any]:
+        if type(proc) not in found:
+            found[type(proc)] = search(proc)
+        return list(found[type(proc)])
+
+    ProcGroupDiGraphs._find_proc_models = staticmethod(once)
 
 
 def main(kind: type[Worker] = Worker) -> None:

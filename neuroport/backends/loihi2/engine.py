@@ -29,7 +29,7 @@ from neuroport.backends.counting import (
     refuse_beyond,
     spiking,
 )
-from neuroport.backends.lava_cpu.engine import supervise
+from neuroport.backends.lava_cpu.supervising import supervise
 from neuroport.backends.loihi2.constant import biases
 from neuroport.backends.loihi2.constructs import refuse
 from neuroport.backends.loihi2.layout import from_lava, to_lava
@@ -242,7 +242,7 @@ class _Job:
             **asdict(plan),
         }
         write_json(folder / "job.json", job)
-        supervise(folder, deadline, None, WORKER, LATE)
+        supervise([folder], deadline, None, WORKER, LATE)
         return read_json(folder / "done.json")["seconds"]
 
     def _collect(self, folder: Path) -> Recorder:

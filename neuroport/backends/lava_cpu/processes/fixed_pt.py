@@ -21,6 +21,7 @@ from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from neuroport.backends.lava_cpu.held import History
 from neuroport.graph import integers
 
 
@@ -110,7 +111,12 @@ class DelayLineModel(PyLoihiProcessModel):
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        self.history = _History(proc_params["size"], proc_params["delay"], proc_params)
+        self.history = History(
+            proc_params["size"],
+            proc_params["delay"],
+            proc_params["interval"],
+            proc_params["offset"],
+        )
 
     def run_spk(self) -> None:
         self.history.receive(self.s_in.recv(), self.time_step)
@@ -144,7 +150,12 @@ class LateSynapseModel(PyLoihiProcessModel):
         super().__init__(proc_params)
         parts = proc_params["parts"]
         outputs, inputs = parts[0][1].shape
-        self.history = _History(inputs, max(delay for delay, _ in parts), proc_params)
+        self.history = History(
+            inputs,
+            max(delay for delay, _ in parts),
+            proc_params["interval"],
+            proc_params["offset"],
+        )
         self.pending = [np.zeros(outputs, np.int32) for _ in range(1 + proc_params["lag"])]
 
     def run_spk(self) -> None:
@@ -152,24 +163,6 @@ class LateSynapseModel(PyLoihiProcessModel):
         self.history.receive(self.s_in.recv(), self.time_step)
         current = sum(w.dot(self.history.ago(delay)) for delay, w in self.proc_params["parts"])
         self.pending.append((current << self.proc_params["exponent"]).astype(np.int32))
-
-
-class _History:
-    """The messages of the last steps, forgotten where a sample begins."""
-
-    def __init__(self, size: int, longest: int, start: Any) -> None:
-        self.rows = np.zeros((longest + 1, size), np.int32)
-        self.interval, self.offset = start["interval"], start["offset"]
-
-    def receive(self, messages: npt.NDArray[Any], time_step: int) -> None:
-        if (time_step - self.offset) % self.interval == 0:
-            self.rows[:] = 0
-        self.step = time_step
-        self.rows[time_step % len(self.rows)] = messages
-
-    def ago(self, delay: int) -> npt.NDArray[Any]:
-        row: npt.NDArray[Any] = self.rows[(self.step - delay) % len(self.rows)]
-        return row
 
 
 class Integrator(AbstractProcess):

@@ -1,0 +1,95 @@
+"""One process for all that shares a dendrite: the synapses that reach it, and its populations.
+
+Not one of Lava's own processes, and not what a chip would hold: it exists because Lava's CPU
+simulator spends a quarter of a millisecond per process and step on keeping processes in time. It
+keeps that time as Lava's own do: ports, channels, phases, and a step for every synapse. Arithmetic
+of neurons is :mod:`neuroport.graph.integers`; synapses are exact products
+(:mod:`neuroport.backends.lava_cpu.products`). Lava executes every file of this folder when it looks
+for process models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from lava.magma.core.decorator import implements, requires, tag
+from lava.magma.core.model.py.model import PyLoihiProcessModel
+from lava.magma.core.model.py.ports import PyInPort, PyOutPort
+from lava.magma.core.model.py.type import LavaPyType
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.resources import CPU
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+
+from neuroport.backends.lava_cpu.held import HeldPopulation, HeldSynapse, RunningSynapse
+
+
+class Fused(AbstractProcess):
+    """Synapses and the populations of one dendrite; see :func:`fused_process`."""
+
+    def __init__(
+        self,
+        *,
+        sources: Sequence[int],
+        synapses: Sequence[HeldSynapse],
+        populations: Sequence[HeldPopulation],
+    ) -> None:
+        super().__init__(synapses=synapses, populations=populations, paths={})
+        for number, size in enumerate(sources):
+            setattr(self, f"s_in_{number}", InPort(shape=(size,)))
+        for number, population in enumerate(populations):
+            setattr(self, f"s_out_{number}", OutPort(shape=(population.size,)))
+
+
+class FusedModel(PyLoihiProcessModel):
+    """Sends first, as Lava's synapses do: a current is that of messages of the step before."""
+
+    inputs: int  # number of in-ports
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.synapses = [RunningSynapse(synapse) for synapse in proc_params["synapses"]]
+        self.populations = proc_params["populations"]
+        paths = proc_params["paths"]
+        self.rows = {number: np.load(path, mmap_mode="r+") for number, path in paths.items()}
+
+    def run_spk(self) -> None:
+        currents = [synapse.give() for synapse in self.synapses]
+        for number, population in enumerate(self.populations):
+            messages = population.step(currents, self.time_step)
+            getattr(self, f"s_out_{number}").send(messages)
+            if number in self.rows:
+                self.rows[number][self.time_step - 1] = messages
+        arrived = [getattr(self, f"s_in_{number}").recv() for number in range(self.inputs)]
+        for synapse in self.synapses:
+            synapse.take(arrived, self.time_step)
+
+
+def fused_process(
+    sources: Sequence[int],
+    synapses: Sequence[HeldSynapse],
+    populations: Sequence[HeldPopulation],
+) -> Fused:
+    """A process that takes messages of these sizes at ``s_in_<n>`` and sends at ``s_out_<n>``.
+
+    Lava fixes the ports of a model in its class, and finds it in the module of its process: there
+    is a class of each for every number of in-ports and every list of what is sent.
+    """
+    sent = "".join("S" if population.spikes else "G" for population in populations)
+    name = f"Fused{len(sources)}To{sent}"
+    if name not in globals():
+        process = type(name, (Fused,), {"__module__": __name__})
+        body: dict[str, Any] = {"__module__": __name__, "inputs": len(sources)}
+        for number in range(len(sources)):
+            body[f"s_in_{number}"] = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
+        for number, population in enumerate(populations):
+            kind, bits = (np.bool_, 1) if population.spikes else (np.int32, 24)
+            body[f"s_out_{number}"] = LavaPyType(PyOutPort.VEC_DENSE, kind, precision=bits)
+        model = type(f"{name}Model", (FusedModel,), body)
+        model = implements(proc=process, protocol=LoihiProtocol)(model)
+        globals()[name] = process
+        globals()[model.__name__] = tag("fixed_pt")(requires(CPU)(model))
+    found: Fused = globals()[name](sources=sources, synapses=synapses, populations=populations)
+    return found

@@ -1,0 +1,23 @@
+"""Where floating point computes a synapse exactly: no partial sum leaves the integers it holds.
+
+float32 holds every integer below 2**24, float64 below 2**53. Products of integers and their sums
+are then exact in whatever order they are added, fused multiply-adds included.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Synapse
+
+FLOAT32_EXACT = 1 << 24
+FLOAT64_EXACT = 1 << 53
+
+
+def largest_sum(graph: Graph, node: Synapse) -> int:
+    """What no partial sum of a synapse exceeds: ``sum |weight| * max |message|`` over an output."""
+    facts = graph.facts(node.name)
+    message = int(np.maximum(np.abs(facts.reach_low), np.abs(facts.reach_high)).max())
+    weight = np.abs(node.weight).reshape(len(node.weight), -1).sum(1)
+    return max(int(weight.max()), 1) * message

@@ -1,0 +1,149 @@
+"""Fused processes send what Lava's own processes send, and what the reference says."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import neuroport as port
+from neuroport.backends.lava_cpu.groups import groups, left_to_stock
+from neuroport.backends.trace import Trace
+from neuroport.errors import BackendError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
+from tests.neurons import neurons
+from tests.properties.networks import network
+
+pytestmark = pytest.mark.lava
+
+
+def equal(got: Trace, want: Trace) -> None:
+    assert set(got.messages) == set(want.messages)
+    for name, messages in want.messages.items():
+        np.testing.assert_array_equal(got[name], messages, name)
+
+
+def even(rng: np.random.Generator, *shape: int) -> npt.NDArray[Any]:
+    return 2 * rng.integers(-9, 10, shape)
+
+
+def everything(interval: int) -> tuple[Graph, npt.NDArray[Any]]:
+    """Each kernel, neuron and connection that a fused process has, and some that it has not."""
+    rng = np.random.default_rng(4)
+    one = np.ones((2, 1, 1, 1), np.int64)
+    delays = rng.integers(0, 3, (6, 24))
+    nodes: list[Node] = [
+        Input("frames", (2, 4, 3), bits=4, signed=True),
+        Conv("stem", ("frames",), even(rng, 2, 2, 3, 3), padding=(1, 1)),
+        Relay("stream", ("stem",), shift=2, threshold=1),
+        Conv("base", ("stream",), one, groups=2),
+        # one dendrite: two levels of a neuron, and what carries its current on
+        Lif("low", ("base",), 6, 700, 300, np.array([3, -2])),
+        Lif("high", ("base",), np.array([9, 12]), 4096, np.array([1000, 4000])),
+        Relay("exact", ("base",)),
+        Conv("late", ("exact",), one * 6, 1, groups=2, lag=2),
+        Conv("wide", ("low", "high", "high"), even(rng, 8, 2, 3, 2), padding=(1, 1)),
+        Relay("wide out", ("wide",)),
+        Conv("few", ("wide out",), even(rng, 4, 4, 2, 3), stride=(2, 1), dilation=(2, 1), groups=2),
+        Lif("few out", ("few",), 200, 4096, 4095, rng.integers(-9, 10, (4, 1, 2))),
+        Lif("first", ("late", "late"), 40, voltage_decay=1000, bias=np.array([30, -3])),
+        Delay("later", ("first",), 3),
+        Dense("second in", ("later",), even(rng, 6, 24), 2, delays),
+        Dense("short cut", ("first",), even(rng, 6, 24)),
+        Lif("second", ("second in", "short cut"), 9, bias=2),
+        Dense("classes", ("second",), even(rng, 3, 6)),
+        Readout("potential", ("classes",), np.array([5, -7, 0])),
+        *neurons("frames", (2, 4, 3)),
+    ]
+    return Graph(nodes, 9, interval), rng.integers(-3, 4, (9, 4, 2, 4, 3))
+
+
+@pytest.mark.parametrize("interval", [9, 13])
+def test_every_population_is_the_references_in_one_process_each_dendrite(interval: int) -> None:
+    graph, frames = everything(interval)
+    want = port.run(graph, frames)
+    got = port.run(graph, frames, on="lava-cpu", processes="fused")
+    equal(got, want)
+    for name, messages in want.messages.items():
+        assert messages.any(), name
+        assert len(np.unique(messages)) > 1, name
+    assert got.provenance["processes"] == "fused"
+    assert set(got.provenance["stock_populations"]) == set(left_to_stock(graph))
+
+
+def test_counts_and_workers_are_the_same_with_fused_processes() -> None:
+    graph, frames = everything(9)
+    want = port.run(graph, frames, record="counts", granularity="channel")
+    options: dict[str, Any] = {"record": "counts", "granularity": "channel", "workers": 2}
+    got = port.run(graph, frames, on="lava-cpu", processes="fused", **options)
+    assert set(got.counts) == set(want.counts)
+    for name, counts in want.counts.items():
+        np.testing.assert_array_equal(got.counts[name], counts, name)
+    equal(got, want)
+
+
+@pytest.mark.parametrize("carrier", ["relay", "unroll"])
+@pytest.mark.parametrize("seed", [100_003, 100_011, 100_017, 100_042, 100_077, 100_152])
+def test_random_networks_are_the_references_with_fused_processes(seed: int, carrier: str) -> None:
+    case = network(seed)
+    graph = port.lower(case.graph, carrier=carrier)
+    want = port.run(graph, case.frames)
+    equal(port.run(graph, case.frames, on="lava-cpu", processes="fused"), want)
+
+
+def test_trained_network_is_equal_in_stock_and_in_fused_processes(
+    network: Path, frames: Path
+) -> None:
+    data = np.load(frames)[:, :3]
+    stock = port.run(network, data, on="lava-cpu")
+    fused = port.run(network, data, on="lava-cpu", processes="fused")
+    equal(fused, stock)
+    assert stock.provenance["processes"] == "stock"
+    assert "stock_populations" not in fused.provenance
+    assert sum(int(messages.sum()) for messages in fused.messages.values()) > 0
+
+
+def test_what_shares_a_synapse_shares_a_process_and_what_is_not_supported_none() -> None:
+    graph, _ = everything(9)
+    found = {group.populations: group.synapses for group in groups(graph)}
+    assert found[("low", "high", "exact")] == ("base",)
+    assert found[("second",)] == ("second in", "short cut")
+    assert found[("first",)] == ("late",)
+    left = {"heard", "changes", "units", "sum", "phase", "izhikevich"}
+    assert set(left_to_stock(graph)) == left
+    held = [name for group in found for name in group]
+    assert sorted([*held, *left]) == sorted(node.name for node in graph.populations)
+
+
+def test_unknown_processes_are_refused_before_lava_starts() -> None:
+    graph, frames = everything(9)
+    with pytest.raises(BackendError, match="processes is 'fast'; use 'stock' or 'fused'"):
+        port.run(graph, frames, on="lava-cpu", processes="fast")
+
+
+def test_the_command_line_runs_compares_and_tells_of_fused_processes(
+    entry_point: list[str], tmp_path: Path
+) -> None:
+    graph, frames = everything(9)
+    net = str(port.export(graph, tmp_path / "a.net"))
+    np.save(tmp_path / "frames.npy", frames)
+    fused = ["--on", "lava-cpu", "--processes", "fused"]
+    given = ["--frames", str(tmp_path / "frames.npy")]
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [*entry_point, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=200)
+
+    done = call("run", net, *given, *fused, "--workers", "2")
+    assert done.stdout.startswith("lava-cpu (fused processes): 4 samples, 15 populations"), done
+    done = call("compare", net, net, *given, *fused)
+    assert (done.returncode, "0 differ" in done.stdout) == (0, True), done
+    done = call("check", net)
+    assert done.returncode == 0
+    assert "no fused process holds, so that stock ones do: heard (recurrent), " in done.stdout
+    assert call("run", net, *given, "--on", "lava-cpu", "--processes", "x").returncode == 2
