@@ -27,6 +27,8 @@ from neuroport.errors import BackendError, IllegalError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    AdaptiveLif,
+    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
@@ -199,7 +201,15 @@ class TorchArithmetic:
                 return self._spikes(node, arriving, starts)
             case Readout():
                 return self._potential(node, arriving, starts)
-            case Recurrent() | Delta() | SigmaDelta() | Sigma() | ResonateFire():
+            case (
+                Recurrent()
+                | Delta()
+                | SigmaDelta()
+                | Sigma()
+                | ResonateFire()
+                | AdaptiveLif()
+                | AdaptiveResonateFire()
+            ):
                 given: Tensor = step_through(node, arriving, starts, self._constant, self._own)
                 return given
             case Input():

@@ -36,6 +36,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "sigmadelta": np.dtype("<i4"),
     "sigma": np.dtype("<i4"),
     "resonator": np.dtype("?"),
+    "alif": np.dtype("?"),
+    "adrf": np.dtype("?"),
 }
 READOUTS = ("readout", "sigma")
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     KIND,
+    Adaptive,
+    AdaptiveLif,
+    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
@@ -80,9 +83,20 @@ def _fields(node: Node) -> str:
         case ResonateFire():
             kind = "izhikevich" if node.izhikevich else "phase"
             return f"{kind} threshold {node.threshold} sin {span(node.sin)} cos {span(node.cos)}"
+        case AdaptiveLif():
+            decays = f"decay {span(node.current_decay)}/{span(node.voltage_decay)}"
+            return f"{_adaptation(node)} {decays}{_bias(node)}"
+        case AdaptiveResonateFire():
+            kind = "izhikevich" if node.izhikevich else "phase"
+            return f"{kind} {_adaptation(node)} sin {span(node.sin)} cos {span(node.cos)}"
 
 
-def _bias(node: Lif | Recurrent | SigmaDelta) -> str:
+def _adaptation(node: Adaptive) -> str:
+    decays = f"{span(node.threshold_decay)}/{span(node.refractory_decay)}"
+    return f"threshold {node.threshold} step {node.threshold_step} adapts {decays}"
+
+
+def _bias(node: Lif | Recurrent | SigmaDelta | AdaptiveLif) -> str:
     return f" bias {span(node.bias)}" if node.bias.any() else ""
 
 

@@ -15,6 +15,8 @@ from neuroport.errors import IllegalError, TargetError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    Adaptive,
+    AdaptiveLif,
     Conv,
     Delay,
     Delta,
@@ -25,6 +27,7 @@ from neuroport.graph.node import (
     Recurrent,
     Relay,
     ResonateFire,
+    Resonator,
     SigmaDelta,
     Synapse,
     is_synapse,
@@ -95,13 +98,15 @@ def currents_fit(graph: Graph, node: Node) -> str | None:
 
     A current that decays slowly still adds up over steps and may wrap; every engine wraps alike.
     """
-    if not isinstance(node, (Lif, Readout, Recurrent, ResonateFire)):
+    if not isinstance(node, (Lif, Readout, Recurrent, Resonator, AdaptiveLif)):
         return None
     facts = graph.facts(node.name)
     low, high = int(facts.reach_low.min()), int(facts.reach_high.max())
     if isinstance(node, Recurrent):  # what it hears of itself comes on top
         low += int(np.minimum(node.weight, 0).sum(1).min())
         high += int(np.maximum(node.weight, 0).sum(1).max())
+    if isinstance(node, AdaptiveLif):  # its bias is a part of its current
+        low, high = low + int(node.bias.min()), high + int(node.bias.max())
     worst = max(-low, high)
     if worst > integers.CURRENT_MAX:
         return f"current can reach {worst}, more than {integers.CURRENT_MAX}; use a coarser LSB"
@@ -133,9 +138,11 @@ def _sends_changes(graph: Graph, name: str) -> bool:
 
 
 def states_fit(graph: Graph, node: Node) -> str | None:
-    """Thresholds and biases of sigma-delta and resonating neurons fit their 24-bit states."""
+    """Thresholds and biases of sigma-delta, resonating and adaptive neurons fit 24-bit states."""
     if isinstance(node, ResonateFire):
         worst = node.threshold
+    elif isinstance(node, Adaptive):
+        worst = max(node.threshold, abs(node.threshold_step))
     elif isinstance(node, (Delta, SigmaDelta)):
         worst = node.threshold
         if isinstance(node, SigmaDelta):

@@ -23,7 +23,7 @@ from neuroport.graph.node import (
     Node,
     Recurrent,
     Relay,
-    ResonateFire,
+    Resonator,
     is_population,
 )
 
@@ -99,7 +99,7 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
             for source in sources:
                 readers[source.name].append((node.name, KIND[type(synapse)]))
             outside = any(isinstance(source, Input) for source in sources)
-            spread = 1 + isinstance(node, ResonateFire)
+            spread = 1 + isinstance(node, Resonator)
             arriving.append(_arriving(synapse, len(sources), spread, outside))
         if isinstance(node, Recurrent):
             readers[node.name].append((node.name, "dense"))

@@ -26,7 +26,7 @@ from neuroport.graph.node import (
     Dense,
     IntArray,
     Recurrent,
-    ResonateFire,
+    Resonator,
     is_population,
 )
 from neuroport.targets.layers import sources_of
@@ -131,7 +131,7 @@ def _readers(graph: Graph) -> dict[str, list[Reader]]:
 
 
 def _parts(graph: Graph, name: str) -> tuple[int, ...]:
-    resonates = isinstance(graph[name], ResonateFire)
+    resonates = isinstance(graph[name], Resonator)
     return (0, box(graph.facts(name).shape)[0]) if resonates else (0,)
 
 

@@ -19,6 +19,7 @@ from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
 from scipy.sparse import csr_matrix
 
+from neuroport.backends.lava_cpu.processes.adaptive import AdaptiveReset
 from neuroport.backends.lava_cpu.processes.fixed_pt import (
     DelayLine,
     FrameSource,
@@ -37,6 +38,8 @@ from neuroport.backends.lava_cpu.processes.neurons import (
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import WEIGHT_MAX
 from neuroport.graph.node import (
+    AdaptiveLif,
+    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
@@ -117,6 +120,9 @@ def _process(node: Node, graph: Graph, frames_path: str) -> Any:
             kind = ResonatorIzhikevichReset if node.izhikevich else ResonatorReset
             sin, cos = (_each(part, facts.shape) for part in (node.sin, node.cos))
             return kind(size=size, threshold=node.threshold, sin=sin, cos=cos, **start)
+        case AdaptiveLif() | AdaptiveResonateFire():
+            arriving = graph.facts(node.inputs[0]).shape
+            return AdaptiveReset(node=node, arriving=arriving, shape=facts.shape, **start)
         case Readout():
             return Integrator(size=size, bias=_each(node.bias, facts.shape), **start)
 

@@ -9,6 +9,7 @@ from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     KIND,
+    Adaptive,
     Conv,
     Delay,
     Dense,
@@ -55,6 +56,8 @@ def _refused(graph: Graph, node: Node) -> str | None:
             "its last spikes would reach into the next sample: the synapse onto itself has no "
             "reset in Lava; train without recurrence"
         )
+    if isinstance(node, Adaptive):
+        return "its threshold adapts, which no neuron of Lava does; train with fixed thresholds"
     return f"a {KIND[type(node)]} population has no reset in Lava; use leaky integrate-and-fire"
 
 

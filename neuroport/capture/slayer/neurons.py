@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from lava.lib.dl.slayer.neuron import cuba, norm, rf, rf_iz, sigma_delta
+from lava.lib.dl.slayer.neuron import adrf, adrf_iz, alif, cuba, norm, rf, rf_iz, sigma_delta
 from lava.lib.dl.slayer.neuron.dropout import Dropout
 from torch import Tensor, nn
 
@@ -33,6 +33,8 @@ from neuroport.capture.slayer.weights import whole
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import DECAY_UNITY, STATE_SHIFT, WEIGHT_MAX
 from neuroport.graph.node import (
+    AdaptiveLif,
+    AdaptiveResonateFire,
     Delta,
     IntArray,
     Lif,
@@ -48,11 +50,8 @@ from neuroport.graph.node import (
 )
 
 CHANGE = 1 << 12  # a change of 1.0, as sigma-delta blocks send it
-HINTS = {
-    "alif": "an adaptive threshold, which no neuron here has; use block.cuba with a fixed one",
-    "adrf": "an adaptive threshold, which no resonator here has; use block.rf",
-    "adrf_iz": "an adaptive threshold, which no resonator here has; use block.rf_iz",
-}
+ADAPTIVE = (alif.Neuron, adrf.Neuron, adrf_iz.Neuron)
+KNOWN = (cuba.Neuron, rf.Neuron, rf_iz.Neuron, sigma_delta.Neuron, *ADAPTIVE)
 Make = Callable[[str, tuple[str, ...]], Neuron]
 
 
@@ -89,8 +88,8 @@ def population(
         CaptureError: no population is equal.
     """
     kind = type(neuron).__module__.rsplit(".", 1)[-1]
-    if not isinstance(neuron, (cuba.Neuron, rf.Neuron, rf_iz.Neuron, sigma_delta.Neuron)):
-        refuse(name, f"has {HINTS.get(kind, f'neurons of an unknown kind ({kind}); use cuba')}")
+    if not isinstance(neuron, KNOWN):
+        refuse(name, f"has neurons of an unknown kind ({kind}); use cuba")
     _common(name, neuron, recurrent=own is not None)
     if isinstance(neuron, sigma_delta.Neuron):
         return _sigma_delta(name, neuron, shape, flat, unit)
@@ -98,6 +97,8 @@ def population(
         refuse(name, "reads the changes that a sigma-delta block sends; feed it with spikes")
     if isinstance(neuron, cuba.Neuron):
         return _cuba(name, neuron, shape, flat, own)
+    if isinstance(neuron, alif.Neuron):
+        return _adaptive(name, neuron, shape, flat, own)
     return _resonator(name, neuron, shape)
 
 
@@ -211,9 +212,53 @@ def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None
     )
 
 
+def _adaptive(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None) -> Population:
+    """``block.alif``: a norm comes before the current decays, and ``>=`` is meant."""
+    if own is not None:
+        refuse(name, "is a Recurrent with an adaptive threshold; use block.cuba.Recurrent")
+    bias, shift = _norm(name, neuron, neuron.norm)
+    if shift > 0:
+        refuse(name, "divides currents (WgtScaleBatchNorm); use MeanOnlyBatchNorm, or no norm")
+    bias = _spread(bias, shape, flat) << -shift
+    fields = _adaptation(name, neuron, shape)
+    for item in ("current", "voltage"):
+        fields[f"{item}_decay"] = _decay(name, neuron, item, shape)
+    return Population(
+        lambda node, inputs: AdaptiveLif(node, inputs, bias=bias, **fields),
+        "alif",
+        exponent=-shift,
+        restless=bool(bias.any()) or fields["threshold"] == 0,
+    )
+
+
+def _adaptation(name: str, neuron: Any, shape: Shape) -> dict[str, Any]:
+    """What the threshold does, in units of the state; SLAYER clamps none of it."""
+    fields: dict[str, Any] = {"threshold": _threshold(name, neuron) << STATE_SHIFT}
+    if not math.isfinite(neuron.threshold_step):
+        refuse(name, f"has threshold_step {neuron.threshold_step}, which is not finite; mend it")
+    fields["threshold_step"] = int(neuron.threshold_step * neuron.s_scale)
+    for item in ("threshold_decay", "refractory_decay"):
+        values = _per_channel(name, getattr(neuron, item).detach(), shape)
+        if values.min() < 0 or values.max() > DECAY_UNITY:
+            refuse(
+                name,
+                f"has {item} {values.min()}..{values.max()} of 4096, and decays are 0 to 1; clamp "
+                f"it (neuron.{item}.data.clamp_(0, {DECAY_UNITY})) and evaluate the network again",
+            )
+        fields[item] = values
+    return fields
+
+
 def _resonator(name: str, neuron: Any, shape: Shape) -> Population:
     threshold = _threshold(name, neuron) << STATE_SHIFT
-    izhikevich = isinstance(neuron, rf_iz.Neuron)
+    izhikevich = isinstance(neuron, (rf_iz.Neuron, adrf_iz.Neuron))
+    if type(neuron).forward.__module__ == adrf_iz.__name__:
+        refuse(
+            name,
+            "has Izhikevich resonators with an adaptive threshold, whose forward pass fails in "
+            "lava-dl 0.6.0 (spike() lacks an argument); mend it (slayer.neuron.adrf_iz.Neuron."
+            "forward = lambda self, x: self.spike(*self.dynamics(x))), or use block.adrf",
+        )
     params = SimpleNamespace(
         p_scale=neuron.p_scale,
         sin_decay=neuron.sin_decay.detach().clone(),
@@ -231,9 +276,16 @@ def _resonator(name: str, neuron: Any, shape: Shape) -> Population:
         shifts.append(shift)
     if shifts[0] != shifts[1] or shifts[0] > 0:
         refuse(name, "divides currents (WgtScaleBatchNorm); resonators keep them: use no norm")
+    fields = _adaptation(name, neuron, shape) if isinstance(neuron, ADAPTIVE) else None
+
+    def make(node: str, inputs: tuple[str, ...]) -> Neuron:
+        if fields is None:
+            return ResonateFire(node, inputs, threshold, sin, cos, izhikevich)
+        return AdaptiveResonateFire(node, inputs, sin=sin, cos=cos, izhikevich=izhikevich, **fields)
+
     return Population(
-        lambda node, inputs: ResonateFire(node, inputs, threshold, sin, cos, izhikevich),
-        "resonator",
+        make,
+        "resonator" if fields is None else "adrf",
         exponent=-shifts[0],
         restless=izhikevich and threshold == 0,
         is_complex=True,

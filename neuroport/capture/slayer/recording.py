@@ -24,7 +24,15 @@ from neuroport.capture.wiring import evaluating
 from neuroport.errors import FramesError, RangeError
 from neuroport.graph.integers import STATE_MAX
 
-STATES = ("current_state", "voltage_state", "real_state", "imag_state", "spike_state")
+STATES = (
+    "current_state",
+    "voltage_state",
+    "real_state",
+    "imag_state",
+    "threshold_state",
+    "refractory_state",
+    "spike_state",
+)
 
 
 def frames(net: nn.Module, x: Tensor) -> npt.NDArray[np.int64]:
@@ -114,12 +122,21 @@ def _at_rest(net: nn.Module) -> Iterator[None]:
         if name in STATES and value is not None
     ]
     for module, name, value in before:
-        setattr(module, name, torch.zeros(1, dtype=value.dtype))
+        rest = module.threshold if name == "threshold_state" else 0
+        setattr(module, name, torch.full((1,), rest, dtype=value.dtype))
     try:
         yield
     finally:
         for module, name, value in before:
             setattr(module, name, value)
+
+
+def _raised(module: Any, *states: Tensor) -> tuple[Tensor, Tensor]:
+    """Rise of an adaptive threshold and refractory state, with what a spike adds to them."""
+    *levels, threshold, refractory = states
+    fires = torch.maximum(*levels) >= threshold + refractory  # where it might
+    rise = threshold - module.threshold + module.threshold_step * fires
+    return rise, refractory + 2 * threshold * fires
 
 
 @contextmanager
@@ -146,6 +163,8 @@ def _watched(name: str, module: Any) -> Iterator[None]:
         def watched(z: Any) -> Any:
             states = dynamics(z)
             check(module.s_scale, *states)
+            if hasattr(module, "threshold_step"):
+                check(module.s_scale, *_raised(module, *states))
             return states
 
         module.dynamics = watched
