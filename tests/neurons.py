@@ -6,6 +6,7 @@ import numpy as np
 
 from neuroport.graph.node import (
     AdaptiveLif,
+    AdaptiveRecurrent,
     AdaptiveResonateFire,
     Delta,
     Dense,
@@ -50,6 +51,10 @@ def neurons(source: str, shape: Shape) -> list[Node]:
             3000,
             200,
             np.arange(4),
+        ),
+        Dense("to musing", (source,), even(rng, 3, size)),
+        AdaptiveRecurrent(
+            "musing", ("to musing",), even(rng, 3, 3), 320, 64, 400, 900, 4000, 100, [1, 0, 2]
         ),
         Dense("to tuned", (source,), even(rng, 6, size)),
         AdaptiveResonateFire(

@@ -28,6 +28,7 @@ from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     AdaptiveLif,
+    AdaptiveRecurrent,
     AdaptiveResonateFire,
     Conv,
     Delay,
@@ -208,6 +209,7 @@ class TorchArithmetic:
                 | Sigma()
                 | ResonateFire()
                 | AdaptiveLif()
+                | AdaptiveRecurrent()
                 | AdaptiveResonateFire()
             ):
                 given: Tensor = step_through(node, arriving, starts, self._constant, self._own)

@@ -21,6 +21,7 @@ from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     AdaptiveLif,
+    AdaptiveRecurrent,
     AdaptiveResonateFire,
     Conv,
     Delay,
@@ -131,6 +132,7 @@ def output(node: Node, arriving: IntArray, starts: Starts) -> IntArray:
             | Sigma()
             | ResonateFire()
             | AdaptiveLif()
+            | AdaptiveRecurrent()
             | AdaptiveResonateFire()
         ):
             return np.asarray(step_through(node, arriving, starts, per_neuron, own))

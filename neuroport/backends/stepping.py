@@ -15,6 +15,7 @@ from neuroport.graph import integers
 from neuroport.graph.node import (
     Adaptive,
     AdaptiveLif,
+    AdaptiveRecurrent,
     AdaptiveResonateFire,
     Delta,
     IntArray,
@@ -26,7 +27,7 @@ from neuroport.graph.node import (
     SigmaDelta,
 )
 
-Stepped: TypeAlias = Delta | SigmaDelta | Sigma | Resonator | Recurrent | AdaptiveLif
+Stepped: TypeAlias = Delta | SigmaDelta | Sigma | ResonateFire | Recurrent | Adaptive
 States: TypeAlias = tuple[Any, ...]
 Constant = Callable[[IntArray, Shape], Any]  # a field of the node, one value per neuron
 Product = Callable[[Any], Any]
@@ -98,20 +99,24 @@ def stepper(node: Stepped, shape: Shape, constant: Constant, own: Own) -> tuple[
                 return tuple(kept), spikes
 
             return resonate, 2
-        case AdaptiveLif():
+        case AdaptiveLif() | AdaptiveRecurrent():
             bias, current_decay, voltage_decay = (
                 constant(values, shape)
                 for values in (node.bias, node.current_decay, node.voltage_decay)
             )
             adaptation = _adaptation(node, shape, constant)
+            listen = own(node.weight) if isinstance(node, AdaptiveRecurrent) else None
 
             def adapt(states: States, current: Any) -> tuple[States, Any]:
-                u, v, rise, hold = states
-                return integers.adaptive_lif_step(
+                u, v, rise, hold, *heard = states
+                if listen is not None:
+                    current = current + listen(heard[0])
+                kept, spikes = integers.adaptive_lif_step(
                     (u, v, rise, hold), current, bias, current_decay, voltage_decay, adaptation
                 )
+                return (*kept, spikes)[: len(states)], spikes
 
-            return adapt, 4
+            return adapt, 4 if listen is None else 5
         case AdaptiveResonateFire():
             half = shape[0] // 2
             inner = (half, *shape[1:])

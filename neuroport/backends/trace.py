@@ -37,6 +37,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "sigma": np.dtype("<i4"),
     "resonator": np.dtype("?"),
     "alif": np.dtype("?"),
+    "recurrentalif": np.dtype("?"),
     "adrf": np.dtype("?"),
 }
 READOUTS = ("readout", "sigma")

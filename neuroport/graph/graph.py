@@ -20,6 +20,7 @@ from neuroport.graph.node import (
     KIND,
     Adaptive,
     AdaptiveLif,
+    AdaptiveRecurrent,
     AdaptiveResonateFire,
     Conv,
     Delay,
@@ -34,6 +35,7 @@ from neuroport.graph.node import (
     Relay,
     ResonateFire,
     Resonator,
+    SelfConnected,
     Shape,
     Sigma,
     SigmaDelta,
@@ -249,12 +251,7 @@ class Graph:
                 _check_decay(node.name, "voltage_decay", node.voltage_decay)
                 if int(node.threshold.min()) < 0:
                     raise GraphError(f"{node.name}: threshold {node.threshold.min()} is negative")
-                count = int(np.prod(shape))
-                if isinstance(node, Recurrent) and node.weight.shape != (count, count):
-                    raise GraphError(
-                        f"{node.name}: weight is {node.weight.shape}, {shape} neurons need "
-                        f"({count}, {count})"
-                    )
+                _check_own(node, shape)
                 zeros = np.zeros(shape[0], np.int64)
                 return shape, "messages", zeros, zeros + 1
             case Delta():
@@ -271,7 +268,8 @@ class Graph:
             case Sigma():
                 top = np.full(shape[0], integers.STATE_MAX, np.int64)
                 return shape, "potential", -top, top
-            case AdaptiveLif():
+            case AdaptiveLif() | AdaptiveRecurrent():
+                _check_own(node, shape)
                 _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
                 _check_adaptation(node, shape[:1])
                 for item in ("current_decay", "voltage_decay"):
@@ -443,6 +441,14 @@ def _check_change(node: Delta | SigmaDelta) -> None:
     for item in ("spike_exponent", "state_exponent"):
         if not 0 <= getattr(node, item) <= 7:
             raise GraphError(f"{node.name}: {item} is {getattr(node, item)}; use 0..7")
+
+
+def _check_own(node: Node, shape: Shape) -> None:
+    count = int(np.prod(shape))
+    if isinstance(node, SelfConnected) and node.weight.shape != (count, count):
+        raise GraphError(
+            f"{node.name}: weight is {node.weight.shape}, {shape} neurons need ({count}, {count})"
+        )
 
 
 def _check_adaptation(node: Adaptive, channels: Shape) -> None:

@@ -294,6 +294,25 @@ class AdaptiveLif:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AdaptiveRecurrent:
+    """An :class:`AdaptiveLif` that hears itself, as :class:`Recurrent` does. On the CPU only."""
+
+    name: str
+    inputs: tuple[str, ...]
+    weight: IntArray
+    threshold: int
+    threshold_step: int
+    threshold_decay: IntArray
+    refractory_decay: IntArray
+    current_decay: IntArray = field(default_factory=lambda: np.full(1, 4096, np.int64))
+    voltage_decay: IntArray = field(default_factory=_zero)
+    bias: IntArray = field(default_factory=_zero)
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class AdaptiveResonateFire:
     """Resonate-and-fire population whose threshold rises with every spike.
 
@@ -317,7 +336,8 @@ class AdaptiveResonateFire:
 
 
 Synapse: TypeAlias = Conv | Dense
-Adaptive: TypeAlias = AdaptiveLif | AdaptiveResonateFire
+SelfConnected: TypeAlias = Recurrent | AdaptiveRecurrent
+Adaptive: TypeAlias = AdaptiveLif | AdaptiveRecurrent | AdaptiveResonateFire
 Resonator: TypeAlias = ResonateFire | AdaptiveResonateFire
 Neuron: TypeAlias = (
     Lif
@@ -329,6 +349,7 @@ Neuron: TypeAlias = (
     | Sigma
     | ResonateFire
     | AdaptiveLif
+    | AdaptiveRecurrent
     | AdaptiveResonateFire
 )
 Population: TypeAlias = Input | Neuron
@@ -348,6 +369,7 @@ NODE_TYPES: dict[str, type[Node]] = {
     "sigma": Sigma,
     "resonator": ResonateFire,
     "alif": AdaptiveLif,
+    "recurrentalif": AdaptiveRecurrent,
     "adrf": AdaptiveResonateFire,
 }
 KIND: dict[type[Node], str] = {node: kind for kind, node in NODE_TYPES.items()}

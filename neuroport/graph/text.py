@@ -7,6 +7,7 @@ from neuroport.graph.node import (
     KIND,
     Adaptive,
     AdaptiveLif,
+    AdaptiveRecurrent,
     AdaptiveResonateFire,
     Conv,
     Delay,
@@ -20,6 +21,7 @@ from neuroport.graph.node import (
     Recurrent,
     Relay,
     ResonateFire,
+    SelfConnected,
     Sigma,
     SigmaDelta,
 )
@@ -65,9 +67,8 @@ def _fields(node: Node) -> str:
         case Delay():
             return f"{node.steps} steps"
         case Lif() | Recurrent():
-            own = f"own w {span(node.weight)} " if isinstance(node, Recurrent) else ""
             return (
-                f"{own}threshold {span(node.threshold)} "
+                f"{_own(node)}threshold {span(node.threshold)} "
                 f"decay {span(node.current_decay)}/{span(node.voltage_decay)}{_bias(node)}"
             )
         case Relay():
@@ -83,12 +84,16 @@ def _fields(node: Node) -> str:
         case ResonateFire():
             kind = "izhikevich" if node.izhikevich else "phase"
             return f"{kind} threshold {node.threshold} sin {span(node.sin)} cos {span(node.cos)}"
-        case AdaptiveLif():
+        case AdaptiveLif() | AdaptiveRecurrent():
             decays = f"decay {span(node.current_decay)}/{span(node.voltage_decay)}"
-            return f"{_adaptation(node)} {decays}{_bias(node)}"
+            return f"{_own(node)}{_adaptation(node)} {decays}{_bias(node)}"
         case AdaptiveResonateFire():
             kind = "izhikevich" if node.izhikevich else "phase"
             return f"{kind} {_adaptation(node)} sin {span(node.sin)} cos {span(node.cos)}"
+
+
+def _own(node: Node) -> str:
+    return f"own w {span(node.weight)} " if isinstance(node, SelfConnected) else ""
 
 
 def _adaptation(node: Adaptive) -> str:
@@ -96,7 +101,7 @@ def _adaptation(node: Adaptive) -> str:
     return f"threshold {node.threshold} step {node.threshold_step} adapts {decays}"
 
 
-def _bias(node: Lif | Recurrent | SigmaDelta | AdaptiveLif) -> str:
+def _bias(node: Lif | Recurrent | SigmaDelta | AdaptiveLif | AdaptiveRecurrent) -> str:
     return f" bias {span(node.bias)}" if node.bias.any() else ""
 
 

@@ -17,6 +17,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Adaptive,
     AdaptiveLif,
+    AdaptiveRecurrent,
     Conv,
     Delay,
     Delta,
@@ -27,7 +28,7 @@ from neuroport.graph.node import (
     Recurrent,
     Relay,
     ResonateFire,
-    Resonator,
+    SelfConnected,
     SigmaDelta,
     Synapse,
     is_synapse,
@@ -51,7 +52,7 @@ Rule = Callable[[Graph, Node], str | None]
 
 def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
     """Mixed-sign weights are even in [-254, 254]; weights of one sign are at most 255."""
-    if not isinstance(node, (Synapse, Recurrent)):
+    if not isinstance(node, (Synapse, SelfConnected)):
         return None
     low, high = int(node.weight.min()), int(node.weight.max())
     if low < 0 < high:
@@ -98,14 +99,14 @@ def currents_fit(graph: Graph, node: Node) -> str | None:
 
     A current that decays slowly still adds up over steps and may wrap; every engine wraps alike.
     """
-    if not isinstance(node, (Lif, Readout, Recurrent, Resonator, AdaptiveLif)):
+    if not isinstance(node, (Lif, Readout, Recurrent, Adaptive, ResonateFire)):
         return None
     facts = graph.facts(node.name)
     low, high = int(facts.reach_low.min()), int(facts.reach_high.max())
-    if isinstance(node, Recurrent):  # what it hears of itself comes on top
+    if isinstance(node, SelfConnected):  # what it hears of itself comes on top
         low += int(np.minimum(node.weight, 0).sum(1).min())
         high += int(np.maximum(node.weight, 0).sum(1).max())
-    if isinstance(node, AdaptiveLif):  # its bias is a part of its current
+    if isinstance(node, (AdaptiveLif, AdaptiveRecurrent)):  # its bias is a part of its current
         low, high = low + int(node.bias.min()), high + int(node.bias.max())
     worst = max(-low, high)
     if worst > integers.CURRENT_MAX:

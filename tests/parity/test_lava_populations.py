@@ -42,7 +42,18 @@ def test_every_population_is_the_references(
     want = port.run(graph, frames)
     got = port.run(graph, frames, on=engine, **options)
     assert set(got.messages) == {
-        *("heard", "changes", "units", "sum", "phase", "izhikevich", "tired", "tuned", "rung")
+        *(
+            "heard",
+            "changes",
+            "units",
+            "sum",
+            "phase",
+            "izhikevich",
+            "tired",
+            "musing",
+            "tuned",
+            "rung",
+        )
     }
     for name, messages in want.messages.items():
         assert messages.any(), name

@@ -39,6 +39,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.integers import WEIGHT_MAX
 from neuroport.graph.node import (
     AdaptiveLif,
+    AdaptiveRecurrent,
     AdaptiveResonateFire,
     Conv,
     Delay,
@@ -120,7 +121,7 @@ def _process(node: Node, graph: Graph, frames_path: str) -> Any:
             kind = ResonatorIzhikevichReset if node.izhikevich else ResonatorReset
             sin, cos = (_each(part, facts.shape) for part in (node.sin, node.cos))
             return kind(size=size, threshold=node.threshold, sin=sin, cos=cos, **start)
-        case AdaptiveLif() | AdaptiveResonateFire():
+        case AdaptiveLif() | AdaptiveRecurrent() | AdaptiveResonateFire():
             arriving = graph.facts(node.inputs[0]).shape
             return AdaptiveReset(node=node, arriving=arriving, shape=facts.shape, **start)
         case Readout():

@@ -34,6 +34,7 @@ from neuroport.errors import CaptureError
 from neuroport.graph.integers import DECAY_UNITY, STATE_SHIFT, WEIGHT_MAX
 from neuroport.graph.node import (
     AdaptiveLif,
+    AdaptiveRecurrent,
     AdaptiveResonateFire,
     Delta,
     IntArray,
@@ -90,6 +91,13 @@ def population(
     kind = type(neuron).__module__.rsplit(".", 1)[-1]
     if not isinstance(neuron, KNOWN):
         refuse(name, f"has neurons of an unknown kind ({kind}); use cuba")
+    if type(neuron).forward.__module__ == adrf_iz.__name__:
+        refuse(
+            name,
+            "has Izhikevich resonators with an adaptive threshold, whose forward pass fails in "
+            "lava-dl 0.6.0 (spike() lacks an argument); mend it (slayer.neuron.adrf_iz.Neuron."
+            "forward = lambda self, x: self.spike(*self.dynamics(x))), or use block.adrf",
+        )
     _common(name, neuron, recurrent=own is not None)
     if isinstance(neuron, sigma_delta.Neuron):
         return _sigma_delta(name, neuron, shape, flat, unit)
@@ -192,14 +200,21 @@ def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None
             exponent=max(0, -shift),
             restless=restless,
         )
-    if shift < 0:
-        refuse(name, "multiplies its own spikes (WgtScaleBatchNorm); use MeanOnlyBatchNorm")
+    _check_own(name, neuron, own, shift)
     if (bias.any() or shift) and not np.all(current == DECAY_UNITY):
         refuse(
             name,
             "is recurrent and has a norm: SLAYER, step by step, keeps the current after the norm "
             "for the next step; use current_decay=1, or no norm",
         )
+    return Population(
+        lambda node, inputs: Recurrent(node, inputs, own, **fields), "recurrent", restless=restless
+    )
+
+
+def _check_own(name: str, neuron: Any, own: IntArray, shift: int) -> None:
+    if shift < 0:
+        refuse(name, "multiplies its own spikes (WgtScaleBatchNorm); use MeanOnlyBatchNorm")
     mixed = own.min() < 0 < own.max()
     if np.abs(own).max() > WEIGHT_MAX or (mixed and np.any(own & 1)):
         refuse(
@@ -207,15 +222,10 @@ def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None
             f"has recurrent weights {own.min()}..{own.max()}, and those of mixed sign are even in "
             f"[-254, 254]; clamp them to {-WEIGHT_MAX / neuron.w_scale:g}",
         )
-    return Population(
-        lambda node, inputs: Recurrent(node, inputs, own, **fields), "recurrent", restless=restless
-    )
 
 
 def _adaptive(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None) -> Population:
     """``block.alif``: a norm comes before the current decays, and ``>=`` is meant."""
-    if own is not None:
-        refuse(name, "is a Recurrent with an adaptive threshold; use block.cuba.Recurrent")
     bias, shift = _norm(name, neuron, neuron.norm)
     if shift > 0:
         refuse(name, "divides currents (WgtScaleBatchNorm); use MeanOnlyBatchNorm, or no norm")
@@ -223,11 +233,19 @@ def _adaptive(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | 
     fields = _adaptation(name, neuron, shape)
     for item in ("current", "voltage"):
         fields[f"{item}_decay"] = _decay(name, neuron, item, shape)
+    restless = bool(bias.any()) or fields["threshold"] == 0
+    if own is None:
+        return Population(
+            lambda node, inputs: AdaptiveLif(node, inputs, bias=bias, **fields),
+            "alif",
+            exponent=-shift,
+            restless=restless,
+        )
+    _check_own(name, neuron, own, shift)
     return Population(
-        lambda node, inputs: AdaptiveLif(node, inputs, bias=bias, **fields),
-        "alif",
-        exponent=-shift,
-        restless=bool(bias.any()) or fields["threshold"] == 0,
+        lambda node, inputs: AdaptiveRecurrent(node, inputs, own, bias=bias, **fields),
+        "recurrentalif",
+        restless=restless,
     )
 
 
@@ -252,13 +270,6 @@ def _adaptation(name: str, neuron: Any, shape: Shape) -> dict[str, Any]:
 def _resonator(name: str, neuron: Any, shape: Shape) -> Population:
     threshold = _threshold(name, neuron) << STATE_SHIFT
     izhikevich = isinstance(neuron, (rf_iz.Neuron, adrf_iz.Neuron))
-    if type(neuron).forward.__module__ == adrf_iz.__name__:
-        refuse(
-            name,
-            "has Izhikevich resonators with an adaptive threshold, whose forward pass fails in "
-            "lava-dl 0.6.0 (spike() lacks an argument); mend it (slayer.neuron.adrf_iz.Neuron."
-            "forward = lambda self, x: self.spike(*self.dynamics(x))), or use block.adrf",
-        )
     params = SimpleNamespace(
         p_scale=neuron.p_scale,
         sin_decay=neuron.sin_decay.detach().clone(),
