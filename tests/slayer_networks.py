@@ -235,6 +235,16 @@ def _adaptive_resonating_maps() -> Chain:
     )
 
 
+def _winners(kind: str, neuron: dict[str, Any], winners: int) -> Chain:
+    block = getattr(slayer.block, kind)
+    params = {**CUBA, **(ADAPTS if kind == "alif" else {}), **neuron}
+    return Chain(
+        cuba("Dense", 20, 30, weight_scale=2, neuron=MEAN),
+        block.KWTA(params, 30, 12, winners, self_excitation=0.3, weight_scale=8),
+        cuba("Dense", 12, 12, weight_scale=3),
+    )
+
+
 def _resonating_maps() -> Chain:
     block = slayer.block.rf_iz
     return Chain(
@@ -477,6 +487,12 @@ CASES: dict[str, Case] = {
     ),
     "recurrent": Case(lambda: _recurrent(CUBA), lambda: spikes(ROW)),
     "recurrent with norm": Case(lambda: _recurrent({**PLAIN, **MEAN}), lambda: spikes(ROW)),
+    "winners": Case(lambda: _winners("cuba", {}, 6), lambda: spikes(ROW)),
+    "winners with a bias": Case(
+        lambda: _winners("cuba", {**MEAN, "current_decay": 1, "threshold": 4}, 2),
+        lambda: spikes(ROW),
+    ),
+    "winners that adapt": Case(lambda: _winners("alif", {"threshold": 4}, 2), lambda: spikes(ROW)),
     "affine current": Case(
         lambda: Chain(cuba("Dense", 20, 30, weight_scale=3), cuba("Affine", 30, 5, dynamics=False)),
         lambda: spikes(ROW),

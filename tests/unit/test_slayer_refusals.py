@@ -88,7 +88,11 @@ def _fill(value: float) -> Callable[[Any], None]:
     return lambda net: net.blocks[0].synapse.weight.data.fill_(value)
 
 
-UNRUN = ("ADRF Izhikevich", "cumulative errors")  # SLAYER's own forward pass fails
+UNRUN = (
+    "ADRF Izhikevich",
+    "resonators of which few win",
+    "cumulative errors",
+)  # SLAYER's own forward pass fails
 
 # name: network, shape of its frames, what the message must say
 CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
@@ -132,9 +136,14 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
         ("blocks.0", "multiplies its own spikes", "MeanOnlyBatchNorm"),
     ),
     "winner-take-all": (
-        lambda: Chain(cuba("KWTA", 20, 10, 2)),
+        lambda: Chain(cuba("KWTA", 20, 10, 2, neuron={"threshold": 8})),
         ROW,
-        ("blocks.0", "winner-take-all", "block.cuba.Recurrent"),
+        ("blocks.0", "adds 4/64 to a current that decays", "current_decay=1", "block.alif"),
+    ),
+    "resonators of which few win": (
+        lambda: Chain(block.rf.KWTA(dict(RESONATOR), 20, 10, 2)),
+        ROW,
+        ("blocks.0", "KWTA of resonators", "use cuba"),
     ),
     "time decimation": (
         lambda: Chain(dense(), block.cuba.TimeDecimation(2)),

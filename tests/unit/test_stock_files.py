@@ -156,10 +156,14 @@ REFUSED: dict[str, tuple[Callable[[], list[Fields]], str]] = {
     "graded spikes": (lambda: [neuron(gradedSpike=True)], "field gradedSpike is 1"),
     "refractory": (lambda: [neuron(refDelay=4)], "field refDelay is 4"),
     "message bits": (lambda: [neuron(messageBits=8)], "field messageBits is unknown"),
-    "ALIF": (lambda: [neuron(type="ALIF")], "field type is ALIF"),
-    "ADRF": (
+    "ALIF without its step": (lambda: [neuron(type="ALIF")], "field vThStep is missing"),
+    "ADRF without its step": (
         lambda: [dense(weight=COMPLEX, shape=[3], neuron={**RF, "type": "ADRF_PHASE"})],
-        "ADRF",
+        "field vThStep is missing",
+    ),
+    "graded ALIF": (
+        lambda: [neuron(type="ALIF", vThStep=1, thDecay=9, refDecay=9, gradedSpike=True)],
+        "field gradedSpike is 1",
     ),
     "unknown field": (lambda: [dense(mask=WEIGHT)], "field mask is unknown"),
     "unknown layer": (lambda: [dense(type="pool")], "field type is no layer"),
@@ -213,7 +217,7 @@ REFUSED: dict[str, tuple[Callable[[], list[Fields]], str]] = {
         lambda: [
             dense(weight=COMPLEX, type="dense_rec", weight_rec=np.eye(3), shape=[3], neuron=RF)
         ],
-        "a recurrent layer has CUBA neurons",
+        "a recurrent layer has CUBA or ALIF neurons",
     ),
     "groups of complex channels": (
         lambda: [conv(weight={"real": conv()["weight"], "imag": conv()["weight"]}, groups=2)],

@@ -17,6 +17,7 @@ from neuroport.backends.reference import NumpyArithmetic, output
 from neuroport.backends.walk import Starts, walk
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    Adaptive,
     Delay,
     Delta,
     Dense,
@@ -199,7 +200,7 @@ def carried_over(hosted: bool) -> Fault:
 def _resets_alone(graph: Graph) -> bool:
     """Whether nothing but LIF neurons keeps anything, as the rerun without resets takes it."""
     return not any(
-        isinstance(node, (Delay, Recurrent, Delta, SigmaDelta, Sigma, ResonateFire))
+        isinstance(node, (Delay, Recurrent, Delta, SigmaDelta, Sigma, ResonateFire, Adaptive))
         or (isinstance(node, Dense) and np.any(node.delay))
         for node in graph
     )

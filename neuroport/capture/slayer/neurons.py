@@ -76,7 +76,14 @@ class Population:
 
 
 def population(
-    name: str, neuron: Any, shape: Shape, *, flat: bool, unit: int, own: IntArray | None = None
+    name: str,
+    neuron: Any,
+    shape: Shape,
+    *,
+    flat: bool,
+    unit: int,
+    own: IntArray | None = None,
+    drive: int = 0,
 ) -> Population:
     """The neurons of block ``name``.
 
@@ -84,6 +91,7 @@ def population(
         shape: of the neurons; ``flat`` if the graph has them in a row.
         unit: of the messages that reach it.
         own: weights of the neurons onto themselves.
+        drive: added to every current.
 
     Raises:
         CaptureError: no population is equal.
@@ -104,9 +112,9 @@ def population(
     if unit != 1:
         refuse(name, "reads the changes that a sigma-delta block sends; feed it with spikes")
     if isinstance(neuron, cuba.Neuron):
-        return _cuba(name, neuron, shape, flat, own)
+        return _cuba(name, neuron, shape, flat, own, drive)
     if isinstance(neuron, alif.Neuron):
-        return _adaptive(name, neuron, shape, flat, own)
+        return _adaptive(name, neuron, shape, flat, own, drive)
     return _resonator(name, neuron, shape)
 
 
@@ -162,12 +170,20 @@ def sigma(name: str, neuron: Any, unit: int) -> Population:
 # -- kinds ---------------------------------------------------------------------------------------
 
 
-def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None) -> Population:
+def _cuba(
+    name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None, drive: int
+) -> Population:
     threshold = _threshold(name, neuron)
     current = _decay(name, neuron, "current", shape)
     voltage = _decay(name, neuron, "voltage", shape)
     bias, shift = _norm(name, neuron, neuron.norm)
-    bias = _spread(bias, shape, flat)
+    if drive and not np.all(current == DECAY_UNITY):
+        refuse(
+            name,
+            f"adds {drive}/{neuron.w_scale} to a current that decays, where neurons have no bias; "
+            "use current_decay=1, as many winners as losers, or block.alif",
+        )
+    bias = _spread(bias + drive, shape, flat)
     forgets = np.all((current == DECAY_UNITY) | (current == 0))
     if shift > 0 and not _counts(current, voltage):
         _refuse_scale(name, shift, "current_decay=1 and voltage_decay=0")
@@ -224,12 +240,14 @@ def _check_own(name: str, neuron: Any, own: IntArray, shift: int) -> None:
         )
 
 
-def _adaptive(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None) -> Population:
+def _adaptive(
+    name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None, drive: int
+) -> Population:
     """``block.alif``: a norm comes before the current decays, and ``>=`` is meant."""
     bias, shift = _norm(name, neuron, neuron.norm)
     if shift > 0:
         refuse(name, "divides currents (WgtScaleBatchNorm); use MeanOnlyBatchNorm, or no norm")
-    bias = _spread(bias, shape, flat) << -shift
+    bias = _spread(bias + drive, shape, flat) << -shift
     fields = _adaptation(name, neuron, shape)
     for item in ("current", "voltage"):
         fields[f"{item}_decay"] = _decay(name, neuron, item, shape)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from lava.lib.dl.slayer.block.base import AbstractKWTA
 from lava.lib.dl.slayer.dendrite import Sigma
 from lava.lib.dl.slayer.neuron.base import Neuron
 from torch import Tensor, nn
@@ -124,11 +125,18 @@ def _at_rest(net: nn.Module) -> Iterator[None]:
     for module, name, value in before:
         rest = module.threshold if name == "threshold_state" else 0
         setattr(module, name, torch.full((1,), rest, dtype=value.dtype))
+    # which keep the last step of a call for the next one
+    late: list[Any] = [module for module in net.modules() if isinstance(module, AbstractKWTA)]
+    last = [getattr(module, "delay_buffer", None) for module in late]
+    for block in late:
+        block.delay_buffer = None
     try:
         yield
     finally:
         for module, name, value in before:
             setattr(module, name, value)
+        for block, kept in zip(late, last, strict=True):
+            block.delay_buffer = kept
 
 
 def _raised(module: Any, *states: Tensor) -> tuple[Tensor, Tensor]:
