@@ -10,6 +10,7 @@ from neuroport.graph.node import (
     AdaptiveResonateFire,
     Delta,
     Dense,
+    LeakyReadout,
     Node,
     Recurrent,
     ResonateFire,
@@ -40,6 +41,8 @@ def neurons(source: str, shape: Shape) -> list[Node]:
         ResonateFire("phase", ("to phase",), 640, np.array([900, 800, 700]), np.array([-30, 1, 9])),
         Dense("to izhikevich", ("phase",), even(rng, 4, 3)),
         ResonateFire("izhikevich", ("to izhikevich",), 650, 2103, 3273, izhikevich=True),
+        Dense("to fading", (source,), even(rng, 3, size)),
+        LeakyReadout("fading", ("to fading",), 1200, np.array([300, 4096, 1]), np.array([1, 2, 0])),
         Dense("to tired", (source,), even(rng, 4, size)),
         AdaptiveLif(
             "tired",

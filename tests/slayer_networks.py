@@ -501,6 +501,10 @@ CASES: dict[str, Case] = {
         lambda: Chain(cuba("Dense", 20, 30, weight_scale=3), cuba("Affine", 30, 5, neuron=PLAIN)),
         lambda: spikes(ROW),
     ),
+    "affine voltage that leaks": Case(
+        lambda: Chain(cuba("Dense", 20, 30, weight_scale=3), cuba("Affine", 30, 5, neuron=MEAN)),
+        lambda: spikes(ROW),
+    ),
     "average": Case(
         lambda: Chain(
             cuba("Dense", 20, 30, weight_scale=3, delay=True), slayer.block.cuba.Average(10)

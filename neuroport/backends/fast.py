@@ -36,6 +36,7 @@ from neuroport.graph.node import (
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -208,6 +209,7 @@ class TorchArithmetic:
                 | SigmaDelta()
                 | Sigma()
                 | ResonateFire()
+                | LeakyReadout()
                 | AdaptiveLif()
                 | AdaptiveRecurrent()
                 | AdaptiveResonateFire()

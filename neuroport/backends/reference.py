@@ -29,6 +29,7 @@ from neuroport.graph.node import (
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -131,6 +132,7 @@ def output(node: Node, arriving: IntArray, starts: Starts) -> IntArray:
             | SigmaDelta()
             | Sigma()
             | ResonateFire()
+            | LeakyReadout()
             | AdaptiveLif()
             | AdaptiveRecurrent()
             | AdaptiveResonateFire()

@@ -19,6 +19,7 @@ from neuroport.graph.node import (
     AdaptiveResonateFire,
     Delta,
     IntArray,
+    LeakyReadout,
     Recurrent,
     ResonateFire,
     Resonator,
@@ -27,7 +28,7 @@ from neuroport.graph.node import (
     SigmaDelta,
 )
 
-Stepped: TypeAlias = Delta | SigmaDelta | Sigma | ResonateFire | Recurrent | Adaptive
+Stepped: TypeAlias = Delta | SigmaDelta | Sigma | ResonateFire | Recurrent | Adaptive | LeakyReadout
 States: TypeAlias = tuple[Any, ...]
 Constant = Callable[[IntArray, Shape], Any]  # a field of the node, one value per neuron
 Product = Callable[[Any], Any]
@@ -99,6 +100,18 @@ def stepper(node: Stepped, shape: Shape, constant: Constant, own: Own) -> tuple[
                 return tuple(kept), spikes
 
             return resonate, 2
+        case LeakyReadout():
+            bias, current_decay, voltage_decay = (
+                constant(values, shape)
+                for values in (node.bias, node.current_decay, node.voltage_decay)
+            )
+
+            def leak(states: States, current: Any) -> tuple[States, Any]:
+                u, v = states
+                u, v = integers.leak_step(u, v, current, bias, current_decay, voltage_decay)
+                return (u, v), v
+
+            return leak, 2
         case AdaptiveLif() | AdaptiveRecurrent():
             bias, current_decay, voltage_decay = (
                 constant(values, shape)

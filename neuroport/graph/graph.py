@@ -28,6 +28,7 @@ from neuroport.graph.node import (
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -272,9 +273,7 @@ class Graph:
                 _check_own(node, shape)
                 _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
                 _check_adaptation(node, shape[:1])
-                for item in ("current_decay", "voltage_decay"):
-                    _check_values(node.name, item, getattr(node, item), ((1,), shape[:1]))
-                    _check_decay(node.name, item, getattr(node, item))
+                _check_leaks(node, shape)
                 zeros = np.zeros(shape[0], np.int64)
                 return shape, "messages", zeros, zeros + 1
             case ResonateFire() | AdaptiveResonateFire():
@@ -287,6 +286,11 @@ class Graph:
                     )
                 lo, hi = (integers.round_shift(b, node.shift) for b in (low, high))
                 return shape, "messages", np.minimum(lo, 0), np.maximum(hi, 0)
+            case LeakyReadout():
+                _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
+                _check_leaks(node, shape)
+                top = np.full(shape[0], integers.STATE_MAX, np.int64)
+                return shape, "potential", -top, top
             case Readout():
                 _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
                 top = np.full(shape[0], integers.STATE_MAX, np.int64)
@@ -449,6 +453,12 @@ def _check_own(node: Node, shape: Shape) -> None:
         raise GraphError(
             f"{node.name}: weight is {node.weight.shape}, {shape} neurons need ({count}, {count})"
         )
+
+
+def _check_leaks(node: AdaptiveLif | AdaptiveRecurrent | LeakyReadout, shape: Shape) -> None:
+    for item in ("current_decay", "voltage_decay"):
+        _check_values(node.name, item, getattr(node, item), ((1,), shape[:1]))
+        _check_decay(node.name, item, getattr(node, item))
 
 
 def _check_adaptation(node: Adaptive, channels: Shape) -> None:

@@ -65,9 +65,16 @@ def lif_step(
     Returns ``(u, v, s)`` with ``v`` *before* the reset; the caller continues with
     :func:`reset`. Shapes broadcast; all arguments are int64.
     """
-    u = wrap24(decay(u, current_decay) + (current << STATE_SHIFT))
-    v = saturate24(decay(v, voltage_decay) + u + (bias << STATE_SHIFT))
+    u, v = leak_step(u, v, current, bias, current_decay, voltage_decay)
     return u, v, v > (threshold << STATE_SHIFT)
+
+
+def leak_step(
+    u: Any, v: Any, current: Any, bias: Any, current_decay: Any, voltage_decay: Any
+) -> tuple[Any, Any]:
+    """The current and voltage of :func:`lif_step`: a neuron that never fires answers with ``v``."""
+    u = wrap24(decay(u, current_decay) + (current << STATE_SHIFT))
+    return u, saturate24(decay(v, voltage_decay) + u + (bias << STATE_SHIFT))
 
 
 def reset(v: Any, spikes: Any) -> Any:

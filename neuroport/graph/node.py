@@ -185,6 +185,23 @@ class Readout:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LeakyReadout:
+    """Population that leaks as a :class:`Lif`, never fires, and gives its voltage.
+
+    See :func:`neuroport.graph.integers.leak_step`. It runs on the CPU only.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    current_decay: IntArray
+    voltage_decay: IntArray
+    bias: IntArray = field(default_factory=_zero)
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Recurrent:
     """A :class:`Lif` that hears itself: ``current[t] += weight @ spikes[t - 1]``.
 
@@ -348,6 +365,7 @@ Neuron: TypeAlias = (
     | SigmaDelta
     | Sigma
     | ResonateFire
+    | LeakyReadout
     | AdaptiveLif
     | AdaptiveRecurrent
     | AdaptiveResonateFire
@@ -368,6 +386,7 @@ NODE_TYPES: dict[str, type[Node]] = {
     "sigmadelta": SigmaDelta,
     "sigma": Sigma,
     "resonator": ResonateFire,
+    "leakyreadout": LeakyReadout,
     "alif": AdaptiveLif,
     "recurrentalif": AdaptiveRecurrent,
     "adrf": AdaptiveResonateFire,

@@ -15,6 +15,7 @@ from neuroport.graph.node import (
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -75,6 +76,9 @@ def _fields(node: Node) -> str:
             return f">>{node.shift}" if node.shift else "graded"
         case Readout():
             return f"bias {span(node.bias)}"
+        case LeakyReadout():
+            decays = f"{span(node.current_decay)}/{span(node.voltage_decay)}"
+            return f"decay {decays} bias {span(node.bias)}"
         case Delta() | SigmaDelta():
             bias = _bias(node) if isinstance(node, SigmaDelta) else ""
             exponents = f"spike <<{node.spike_exponent} state <<{node.state_exponent}"

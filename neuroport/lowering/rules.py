@@ -22,6 +22,7 @@ from neuroport.graph.node import (
     Delay,
     Delta,
     Dense,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -74,7 +75,7 @@ def threshold_fits(graph: Graph, node: Node) -> str | None:
 
 def bias_fits(graph: Graph, node: Node) -> str | None:
     """Biases are 13-bit signed mantissas."""
-    if not isinstance(node, (Lif, Readout, Recurrent)):
+    if not isinstance(node, (Lif, Readout, LeakyReadout, Recurrent)):
         return None
     if np.abs(node.bias).max() > integers.BIAS_MAX:
         return f"|bias| reaches {np.abs(node.bias).max()}, more than 4095; use a coarser LSB"
@@ -99,7 +100,7 @@ def currents_fit(graph: Graph, node: Node) -> str | None:
 
     A current that decays slowly still adds up over steps and may wrap; every engine wraps alike.
     """
-    if not isinstance(node, (Lif, Readout, Recurrent, Adaptive, ResonateFire)):
+    if not isinstance(node, (Lif, Readout, LeakyReadout, Recurrent, Adaptive, ResonateFire)):
         return None
     facts = graph.facts(node.name)
     low, high = int(facts.reach_low.min()), int(facts.reach_high.max())

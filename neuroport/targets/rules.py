@@ -21,6 +21,7 @@ from neuroport.graph.node import (
     Delta,
     Dense,
     Input,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -98,6 +99,11 @@ def neuron_exists(graph: Graph, node: Node, target: Target) -> Found:
     """
     if not is_population(node) or isinstance(node, (Lif, Recurrent, Readout)):
         return None
+    if isinstance(node, LeakyReadout):
+        return REFUSED, (
+            "it leaks, and a readout on a chip does not: it runs on the CPU only; use a readout "
+            "without leaks"
+        )
     kind = KIND[type(node)]
     if not target["programmable"]:
         spikes = isinstance(node, Relay) and int(graph.facts(node.name).high.max()) <= 1

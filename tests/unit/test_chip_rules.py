@@ -18,6 +18,7 @@ from neuroport.graph.node import (
     Delta,
     Dense,
     Input,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -145,6 +146,13 @@ def test_adaptive_thresholds_run_on_the_cpu_only_unless_the_user_has_microcode(
         assert "threshold adapts" in message(network)
         assert "custom_neurons" in message(network)
         assert broken(network, custom(tmp_path, custom_neurons=True)) == []
+
+
+def test_a_readout_that_leaks_runs_on_the_cpu_only() -> None:
+    network = graph(conv("a", "frames"), LeakyReadout("n", ("a",), 4096, 100))
+    for target in (LOIHI1, LOIHI2):
+        assert broken(network, target) == [("neuron_exists", "n", REFUSED)]
+    assert "without leaks" in message(network)
 
 
 def test_sigma_delta_networks_lack_a_reset() -> None:

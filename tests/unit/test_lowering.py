@@ -20,6 +20,7 @@ from neuroport.graph.node import (
     Delta,
     Dense,
     Input,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -381,6 +382,10 @@ def adaptive(*weights: int, threshold: int = 64, step: int = 0, bias: int = 0) -
     return [frames, synapse, tired]
 
 
+def fading(*weights: int, bias: int = 0) -> list[Node]:
+    return driven(*weights, reads=lambda name: LeakyReadout("neuron", (name,), 9, 9, bias))
+
+
 def tuned(*weights: int) -> list[Node]:
     *before, neuron = resonator(*weights)
     return [*before, AdaptiveResonateFire("neuron", neuron.inputs, 64, 0, 0, 0, 100, 4000)]
@@ -434,6 +439,8 @@ KEPT: dict[str, tuple[str, Callable[[], list[Node]]]] = {
         "currents_fit",
         lambda: two_currents(2, 2, Relay("neuron", ())),
     ),
+    "current of a leaking readout": ("currents_fit", lambda: fading(*EXACT)),
+    "bias of a leaking readout": ("bias_fits", lambda: fading(2, bias=-4095)),
     "current of a recurrent neuron": ("currents_fit", lambda: recurrent(*EXACT[1:], own=255)),
     "current of a resonator": ("currents_fit", lambda: resonator(*EXACT)),
     "bias of a recurrent neuron": ("bias_fits", lambda: recurrent(2, bias=-4095)),
@@ -479,6 +486,8 @@ BROKEN: dict[str, tuple[str, str, Callable[[], list[Node]]]] = {
         "131072",
         lambda: driven(*EXACT, 1, reads=lambda name: Readout("neuron", (name,))),
     ),
+    "current of a leaking readout": ("currents_fit", "131072", lambda: fading(*EXACT, 1)),
+    "bias of a leaking readout": ("bias_fits", "4096", lambda: fading(2, bias=-4096)),
     "current of a recurrent neuron": (
         "currents_fit",
         "131072",

@@ -150,10 +150,16 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
         ROW,
         ("blocks.1", "averages over steps", "fewer steps"),
     ),
-    "a leaking voltage": (
-        lambda: Chain(dense(), cuba("Affine", 10, 5)),
+    "a norm on what integrates": (
+        lambda: altered(
+            Chain(
+                dense(),
+                cuba("Affine", 10, 5, neuron={**MEAN, "current_decay": 0, "voltage_decay": 1}),
+            ),
+            _set("blocks.1.neuron.norm.running_mean", torch.ones(5)),
+        ),
         ROW,
-        ("blocks.1", "leaks (decays 1024/123", "dynamics=False"),
+        ("blocks.1", "normalizes a voltage", "no norm"),
     ),
     "an average that is read": (
         lambda: Chain(dense(), block.cuba.Average(5), cuba("Dense", 5, 5)),

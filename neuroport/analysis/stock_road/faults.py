@@ -23,6 +23,7 @@ from neuroport.graph.node import (
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Node,
     Recurrent,
     ResonateFire,
@@ -197,11 +198,14 @@ def carried_over(hosted: bool) -> Fault:
     return fault
 
 
+# what keeps something of its own, besides LIF neurons and readouts without leaks
+KEEPING = (Delay, Recurrent, Delta, SigmaDelta, Sigma, LeakyReadout, ResonateFire, Adaptive)
+
+
 def _resets_alone(graph: Graph) -> bool:
     """Whether nothing but LIF neurons keeps anything, as the rerun without resets takes it."""
     return not any(
-        isinstance(node, (Delay, Recurrent, Delta, SigmaDelta, Sigma, ResonateFire, Adaptive))
-        or (isinstance(node, Dense) and np.any(node.delay))
+        isinstance(node, KEEPING) or (isinstance(node, Dense) and np.any(node.delay))
         for node in graph
     )
 

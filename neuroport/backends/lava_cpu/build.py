@@ -19,7 +19,6 @@ from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
 from scipy.sparse import csr_matrix
 
-from neuroport.backends.lava_cpu.processes.adaptive import AdaptiveReset
 from neuroport.backends.lava_cpu.processes.fixed_pt import (
     DelayLine,
     FrameSource,
@@ -35,6 +34,7 @@ from neuroport.backends.lava_cpu.processes.neurons import (
     SigmaDeltaReset,
     SigmaReset,
 )
+from neuroport.backends.lava_cpu.processes.stepped import SteppedReset
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import WEIGHT_MAX
 from neuroport.graph.node import (
@@ -47,6 +47,7 @@ from neuroport.graph.node import (
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -121,9 +122,9 @@ def _process(node: Node, graph: Graph, frames_path: str) -> Any:
             kind = ResonatorIzhikevichReset if node.izhikevich else ResonatorReset
             sin, cos = (_each(part, facts.shape) for part in (node.sin, node.cos))
             return kind(size=size, threshold=node.threshold, sin=sin, cos=cos, **start)
-        case AdaptiveLif() | AdaptiveRecurrent() | AdaptiveResonateFire():
+        case LeakyReadout() | AdaptiveLif() | AdaptiveRecurrent() | AdaptiveResonateFire():
             arriving = graph.facts(node.inputs[0]).shape
-            return AdaptiveReset(node=node, arriving=arriving, shape=facts.shape, **start)
+            return SteppedReset(node=node, arriving=arriving, shape=facts.shape, **start)
         case Readout():
             return Integrator(size=size, bias=_each(node.bias, facts.shape), **start)
 

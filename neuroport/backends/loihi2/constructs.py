@@ -15,6 +15,7 @@ from neuroport.graph.node import (
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -58,6 +59,8 @@ def _refused(graph: Graph, node: Node) -> str | None:
         )
     if isinstance(node, Adaptive):
         return "its threshold adapts, which no neuron of Lava does; train with fixed thresholds"
+    if isinstance(node, LeakyReadout):
+        return "it leaks, and a readout on a chip does not; use a readout without leaks"
     return f"a {KIND[type(node)]} population has no reset in Lava; use leaky integrate-and-fire"
 
 

@@ -38,6 +38,7 @@ from neuroport.graph.node import (
     AdaptiveResonateFire,
     Delta,
     IntArray,
+    LeakyReadout,
     Lif,
     Neuron,
     Readout,
@@ -131,19 +132,18 @@ def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> Population:
     rests = (np.all(current == DECAY_UNITY) and not voltage.any()) or (
         not current.any() and np.all(voltage == DECAY_UNITY)
     )
-    if not rests:
-        refuse(
-            name,
-            f"answers with a voltage that leaks (decays {current[0]}/{voltage[0]} of 4096), and a "
-            "readout here does not leak; use current_decay=1 and voltage_decay=0, or "
-            "dynamics=False",
-        )
     bias, scale = _norm(name, neuron, neuron.norm)
-    if scale or (bias.any() and not current.any()):
+    if scale or (rests and bias.any() and not current.any()):
         refuse(name, "normalizes a voltage; use no norm before a readout")
+
+    def make(node: str, inputs: tuple[str, ...]) -> Neuron:
+        if rests:
+            return Readout(node, inputs, bias)
+        return LeakyReadout(node, inputs, current, voltage, bias)
+
     return Population(
-        lambda node, inputs: Readout(node, inputs, bias),
-        "readout",
+        make,
+        "readout" if rests else "leakyreadout",
         restless=bool(bias.any()),
         unit=_scale(name, neuron) << STATE_SHIFT,
     )

@@ -1,4 +1,4 @@
-"""Neurons with an adaptive threshold, on the CPU only: Lava has none.
+"""Populations on the CPU only, for Lava has none: adaptive thresholds, readouts that leak.
 
 They are stepped by the lines that step them in the reference engine; what is Lava's here are
 messages, time and synapses. That the lines are right is known from SLAYER itself.
@@ -19,12 +19,12 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from neuroport.backends.reference import own
-from neuroport.backends.stepping import stepper
-from neuroport.graph.node import Adaptive, Shape, per_neuron
+from neuroport.backends.stepping import Stepped, stepper
+from neuroport.graph.node import Shape, per_neuron
 
 
-class AdaptiveReset(AbstractProcess):
-    """Adaptive neurons at rest where a sample begins, steps ``offset + n * interval``.
+class SteppedReset(AbstractProcess):
+    """Neurons at rest where a sample begins, steps ``offset + n * interval``.
 
     Args:
         node: whose constants they have.
@@ -33,7 +33,7 @@ class AdaptiveReset(AbstractProcess):
     """
 
     def __init__(
-        self, *, node: Adaptive, arriving: Shape, shape: Shape, interval: int, offset: int
+        self, *, node: Stepped, arriving: Shape, shape: Shape, interval: int, offset: int
     ) -> None:
         super().__init__(
             node=node, arriving=arriving, shape=shape, interval=interval, offset=offset
@@ -42,10 +42,10 @@ class AdaptiveReset(AbstractProcess):
         self.s_out = OutPort(shape=(int(np.prod(shape)),))
 
 
-@implements(proc=AdaptiveReset, protocol=LoihiProtocol)
+@implements(proc=SteppedReset, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
-class AdaptiveResetModel(PyLoihiProcessModel):
+class SteppedResetModel(PyLoihiProcessModel):
     a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
 
@@ -60,5 +60,5 @@ class AdaptiveResetModel(PyLoihiProcessModel):
         current = self.a_in.recv().astype(np.int64).reshape(1, *self.proc_params["arriving"])
         if (self.time_step - self.proc_params["offset"]) % self.proc_params["interval"] == 0:
             self.states = self.rest
-        self.states, spikes = self.step(self.states, current)
-        self.s_out.send(spikes.reshape(-1).astype(np.int32))
+        self.states, sent = self.step(self.states, current)
+        self.s_out.send(sent.reshape(-1).astype(np.int32))
