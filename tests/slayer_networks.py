@@ -106,6 +106,11 @@ def cuba(kind: str, *sizes: Any, neuron: dict[str, Any] | None = None, **options
     return getattr(slayer.block.cuba, kind)({**CUBA, **(neuron or {})}, *sizes, **options)
 
 
+def alif(kind: str, *sizes: Any, neuron: dict[str, Any] | None = None, **options: Any) -> Any:
+    params = {**CUBA, **ADAPTS, **(neuron or {})}
+    return getattr(slayer.block.alif, kind)(params, *sizes, **options)
+
+
 def changes(kind: str, *sizes: Any, **options: Any) -> Any:
     return getattr(slayer.block.sigma_delta, kind)(dict(CHANGES), *sizes, **options)
 
@@ -179,27 +184,22 @@ def _resonators(kind: str, **own: Any) -> Chain:
     )
 
 
-def _adaptive(kind: str, *sizes: Any, neuron: dict[str, Any] | None = None, **options: Any) -> Any:
-    params = {**CUBA, **ADAPTS, **(neuron or {})}
-    return getattr(slayer.block.alif, kind)(params, *sizes, **options)
-
-
 def _adaptive_rows(neuron: dict[str, Any] | None = None, **options: Any) -> Chain:
     return Chain(
-        _adaptive("Dense", 20, 40, weight_scale=2, neuron=neuron, **options),
-        _adaptive("Dense", 40, 30, weight_scale=2, neuron=neuron, **options),
-        _adaptive("Dense", 30, 10, weight_scale=2, neuron=neuron, **options),
+        alif("Dense", 20, 40, weight_scale=2, neuron=neuron, **options),
+        alif("Dense", 40, 30, weight_scale=2, neuron=neuron, **options),
+        alif("Dense", 30, 10, weight_scale=2, neuron=neuron, **options),
     )
 
 
 def _adaptive_maps() -> Chain:
     return Chain(
-        _adaptive("Conv", 2, 4, 3, stride=2, weight_scale=4, neuron=MEAN, delay=True),
-        _adaptive("Unpool", 2, weight_scale=1.3),
-        _adaptive("ConvT", 4, 3, 3, padding=1, weight_scale=3, neuron=MEAN),
-        _adaptive("Pool", 2, weight_scale=0.4, neuron={"threshold": 1}),
+        alif("Conv", 2, 4, 3, stride=2, weight_scale=4, neuron=MEAN, delay=True),
+        alif("Unpool", 2, weight_scale=1.3),
+        alif("ConvT", 4, 3, 3, padding=1, weight_scale=3, neuron=MEAN),
+        alif("Pool", 2, weight_scale=0.4, neuron={"threshold": 1}),
         slayer.block.alif.Flatten(),
-        _adaptive("Dense", 3 * 16, 10, weight_scale=2, neuron=MEAN),
+        alif("Dense", 3 * 16, 10, weight_scale=2, neuron=MEAN),
     )
 
 
@@ -207,9 +207,7 @@ def _adaptive_ties() -> Chain:
     """Weights of quarters and no fractions left by decays: thresholds are reached exactly."""
     params = {"current_decay": 1, "voltage_decay": 0.5, "threshold": 0.5, "threshold_step": 0.25}
     params |= {"threshold_decay": 0.5, "refractory_decay": 0.5}
-    net = Chain(
-        _adaptive("Dense", 20, 40, neuron=params), _adaptive("Dense", 40, 30, neuron=params)
-    )
+    net = Chain(alif("Dense", 20, 40, neuron=params), alif("Dense", 40, 30, neuron=params))
     for block in net.blocks:
         weight = block.synapse.weight
         weight.data = torch.round(1.2 * torch.randn(weight.shape)) / 4
@@ -218,8 +216,8 @@ def _adaptive_ties() -> Chain:
 
 def _adaptive_recurrent(neuron: dict[str, Any] | None = None) -> Chain:
     return Chain(
-        _adaptive("Recurrent", 20, 16, weight_scale=2, neuron=neuron, delay=True),
-        _adaptive("Dense", 16, 12, weight_scale=3),
+        alif("Recurrent", 20, 16, weight_scale=2, neuron=neuron, delay=True),
+        alif("Dense", 16, 12, weight_scale=3),
     )
 
 
@@ -545,7 +543,7 @@ CASES: dict[str, Case] = {
     "adaptive input of currents": Case(
         lambda: Chain(
             slayer.block.alif.Input({**CUBA, **ADAPTS, "threshold": 0.8}, weight=0.5, bias=0.05),
-            _adaptive("Dense", 20, 12, weight_scale=3),
+            alif("Dense", 20, 12, weight_scale=3),
         ),
         lambda: steady(ROW),
     ),
