@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,20 @@ def test_lava_sends_what_slayer_sends(case: str) -> None:
     outcome = port.compare(capture.record(net, x), port.run(chip, frames, on="lava-cpu"))
     assert outcome.differing == 0, str(outcome)
     assert not outcome.only_want
+
+
+@pytest.mark.lava
+def test_adaptive_network_keeps_its_spikes_in_a_file_and_no_chip_takes_it(tmp_path: Path) -> None:
+    net, x = networks.build("adaptive recurrent")
+    frames = capture.frames(net, x)
+    graph = port.quantize(net, frames)
+    chip = port.lower(graph)
+    path = port.export(chip, tmp_path / "net.net")
+    outcome = port.compare(capture.record(net, x), port.run(path, frames, on="lava-cpu"))
+    assert outcome.differing == 0, str(outcome)
+    assert not outcome.only_want
+    with pytest.raises(port.NeuroportError, match="threshold adapts, which runs on the CPU only"):
+        port.lower(graph, target="loihi2")
 
 
 def active(trace: Any, case: networks.Case) -> None:
