@@ -10,7 +10,7 @@ bits: where a state of the graph fits its 24 bits, SLAYER's is the same. Three t
   ``>``; float32 loses it there, and a neuron fires as it reaches its threshold. A neuron without
   leaks counts in whole numbers, and gets a threshold of one less; others are refused.
 * ``WgtScaleBatchNorm`` that scales a current which SLAYER then truncates or decays on another grid.
-* what the graph has no neuron for; see :data:`HINTS`.
+* neurons of the user's own, and fields of SLAYER's that no population has.
 
 Source: ``lava/lib/dl/slayer/neuron`` of lava-dl 0.6.0.
 """
