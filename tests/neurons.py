@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from neuroport.graph.node import (
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Delta,
     Dense,
+    LeakyReadout,
     Node,
     Recurrent,
     ResonateFire,
@@ -37,4 +41,28 @@ def neurons(source: str, shape: Shape) -> list[Node]:
         ResonateFire("phase", ("to phase",), 640, np.array([900, 800, 700]), np.array([-30, 1, 9])),
         Dense("to izhikevich", ("phase",), even(rng, 4, 3)),
         ResonateFire("izhikevich", ("to izhikevich",), 650, 2103, 3273, izhikevich=True),
+        Dense("to fading", (source,), even(rng, 3, size)),
+        LeakyReadout("fading", ("to fading",), 1200, np.array([300, 4096, 1]), np.array([1, 2, 0])),
+        Dense("to tired", (source,), even(rng, 4, size)),
+        AdaptiveLif(
+            "tired",
+            ("to tired",),
+            320,
+            90,
+            np.array([9, 90, 900, 4000]),
+            700,
+            3000,
+            200,
+            np.arange(4),
+        ),
+        Dense("to musing", (source,), even(rng, 3, size)),
+        AdaptiveRecurrent(
+            "musing", ("to musing",), even(rng, 3, 3), 320, 64, 400, 900, 4000, 100, [1, 0, 2]
+        ),
+        Dense("to tuned", (source,), even(rng, 6, size)),
+        AdaptiveResonateFire(
+            "tuned", ("to tuned",), 320, 90, 700, 1500, np.array([900, 2103, 3000]), 3273
+        ),
+        Dense("to rung", ("tuned",), even(rng, 4, 3)),
+        AdaptiveResonateFire("rung", ("to rung",), 650, -9, 60, 900, 2103, 3273, izhikevich=True),
     ]

@@ -17,6 +17,12 @@ ROW, IMAGE = (20,), (2, 9, 9)
 CUBA = {"threshold": 1.25, "current_decay": 0.25, "voltage_decay": 0.03}
 PLAIN = {"threshold": 1.25, "current_decay": 1, "voltage_decay": 0}
 RESONATOR = {"threshold": 0.4, "period": 8, "decay": 0.05}
+ADAPTS = {
+    "threshold": 0.4,
+    "threshold_step": 0.2,
+    "threshold_decay": 0.1,
+    "refractory_decay": 0.3,
+}
 CHANGES = {"threshold": 0.1, "activation": torch.nn.functional.relu}
 MEAN = {"norm": slayer.neuron.norm.MeanOnlyBatchNorm}
 SCALE = {"norm": slayer.neuron.norm.WgtScaleBatchNorm}
@@ -100,6 +106,11 @@ def cuba(kind: str, *sizes: Any, neuron: dict[str, Any] | None = None, **options
     return getattr(slayer.block.cuba, kind)({**CUBA, **(neuron or {})}, *sizes, **options)
 
 
+def alif(kind: str, *sizes: Any, neuron: dict[str, Any] | None = None, **options: Any) -> Any:
+    params = {**CUBA, **ADAPTS, **(neuron or {})}
+    return getattr(slayer.block.alif, kind)(params, *sizes, **options)
+
+
 def changes(kind: str, *sizes: Any, **options: Any) -> Any:
     return getattr(slayer.block.sigma_delta, kind)(dict(CHANGES), *sizes, **options)
 
@@ -170,6 +181,65 @@ def _resonators(kind: str, **own: Any) -> Chain:
     return Chain(
         block.Dense(dict(params), 20, 30, weight_scale=3),
         block.Dense(dict(params), 30, 12, weight_scale=3),
+    )
+
+
+def _adaptive_rows(neuron: dict[str, Any] | None = None, **options: Any) -> Chain:
+    return Chain(
+        alif("Dense", 20, 40, weight_scale=2, neuron=neuron, **options),
+        alif("Dense", 40, 30, weight_scale=2, neuron=neuron, **options),
+        alif("Dense", 30, 10, weight_scale=2, neuron=neuron, **options),
+    )
+
+
+def _adaptive_maps() -> Chain:
+    return Chain(
+        alif("Conv", 2, 4, 3, stride=2, weight_scale=4, neuron=MEAN, delay=True),
+        alif("Unpool", 2, weight_scale=1.3),
+        alif("ConvT", 4, 3, 3, padding=1, weight_scale=3, neuron=MEAN),
+        alif("Pool", 2, weight_scale=0.4, neuron={"threshold": 1}),
+        slayer.block.alif.Flatten(),
+        alif("Dense", 3 * 16, 10, weight_scale=2, neuron=MEAN),
+    )
+
+
+def _adaptive_ties() -> Chain:
+    """Weights of quarters and no fractions left by decays: thresholds are reached exactly."""
+    params = {"current_decay": 1, "voltage_decay": 0.5, "threshold": 0.5, "threshold_step": 0.25}
+    params |= {"threshold_decay": 0.5, "refractory_decay": 0.5}
+    net = Chain(alif("Dense", 20, 40, neuron=params), alif("Dense", 40, 30, neuron=params))
+    for block in net.blocks:
+        weight = block.synapse.weight
+        weight.data = torch.round(1.2 * torch.randn(weight.shape)) / 4
+    return net
+
+
+def _adaptive_recurrent(neuron: dict[str, Any] | None = None) -> Chain:
+    return Chain(
+        alif("Recurrent", 20, 16, weight_scale=2, neuron=neuron, delay=True),
+        alif("Dense", 16, 12, weight_scale=3),
+    )
+
+
+def _adaptive_resonators(kind: str, **own: Any) -> Chain:
+    return _resonators(kind, **{**ADAPTS, **own})
+
+
+def _adaptive_resonating_maps() -> Chain:
+    params = {**RESONATOR, **ADAPTS, "threshold": 0.2}
+    return Chain(
+        slayer.block.adrf.Conv(dict(params), 2, 4, 3, groups=2, weight_scale=3),
+        slayer.block.adrf.Pool(dict(params), 2, weight_scale=0.6),
+    )
+
+
+def _winners(kind: str, neuron: dict[str, Any], winners: int) -> Chain:
+    block = getattr(slayer.block, kind)
+    params = {**CUBA, **(ADAPTS if kind == "alif" else {}), **neuron}
+    return Chain(
+        cuba("Dense", 20, 30, weight_scale=2, neuron=MEAN),
+        block.KWTA(params, 30, 12, winners, self_excitation=0.3, weight_scale=8),
+        cuba("Dense", 12, 12, weight_scale=3),
     )
 
 
@@ -376,12 +446,22 @@ CASES: dict[str, Case] = {
     ),
     "recurrent": Case(lambda: _recurrent(CUBA), lambda: spikes(ROW)),
     "recurrent with norm": Case(lambda: _recurrent({**PLAIN, **MEAN}), lambda: spikes(ROW)),
+    "winners": Case(lambda: _winners("cuba", {}, 6), lambda: spikes(ROW)),
+    "winners with a bias": Case(
+        lambda: _winners("cuba", {**MEAN, "current_decay": 1, "threshold": 4}, 2),
+        lambda: spikes(ROW),
+    ),
+    "winners that adapt": Case(lambda: _winners("alif", {"threshold": 4}, 2), lambda: spikes(ROW)),
     "affine current": Case(
         lambda: Chain(cuba("Dense", 20, 30, weight_scale=3), cuba("Affine", 30, 5, dynamics=False)),
         lambda: spikes(ROW),
     ),
     "affine voltage": Case(
         lambda: Chain(cuba("Dense", 20, 30, weight_scale=3), cuba("Affine", 30, 5, neuron=PLAIN)),
+        lambda: spikes(ROW),
+    ),
+    "affine voltage that leaks": Case(
+        lambda: Chain(cuba("Dense", 20, 30, weight_scale=3), cuba("Affine", 30, 5, neuron=MEAN)),
         lambda: spikes(ROW),
     ),
     "average": Case(
@@ -398,6 +478,48 @@ CASES: dict[str, Case] = {
         low=0.01,
     ),
     "resonating maps": Case(_resonating_maps, lambda: spikes(IMAGE)),
+    "adaptive": Case(_adaptive_rows, lambda: spikes(ROW)),
+    "adaptive without shift": Case(lambda: _adaptive_rows(**UNSHIFTED), lambda: spikes(ROW)),
+    "adaptive with norm and delays": Case(
+        lambda: _adaptive_rows(MEAN, delay=True), lambda: spikes(ROW)
+    ),
+    "adaptive with scaling norm": Case(
+        lambda: _prepared(_adaptive_rows(SCALE), variance=0.25), lambda: spikes(ROW)
+    ),
+    "adaptive maps": Case(_adaptive_maps, lambda: spikes(IMAGE), high=0.9),
+    "adaptive thresholds reached exactly": Case(_adaptive_ties, lambda: spikes(ROW)),
+    "adaptive with decays of their own": Case(
+        lambda: _adaptive_rows(
+            {
+                "shared_param": False,
+                "requires_grad": True,
+                "threshold_decay": [0.01, 0.6],
+                "refractory_decay": [0.1, 0.9],
+            }
+        ),
+        lambda: spikes(ROW),
+    ),
+    "adaptive recurrent": Case(_adaptive_recurrent, lambda: spikes(ROW)),
+    "adaptive recurrent with norm": Case(lambda: _adaptive_recurrent(MEAN), lambda: spikes(ROW)),
+    "adaptive input of currents": Case(
+        lambda: Chain(
+            slayer.block.alif.Input({**CUBA, **ADAPTS, "threshold": 0.8}, weight=0.5, bias=0.05),
+            alif("Dense", 20, 12, weight_scale=3),
+        ),
+        lambda: steady(ROW),
+    ),
+    "adaptive resonators": Case(
+        lambda: _adaptive_resonators("adrf"), lambda: spikes(ROW), low=0.01
+    ),
+    "adaptive resonators of their own": Case(
+        lambda: _adaptive_resonators("adrf", shared_param=False, requires_grad=True, period=[5, 9]),
+        lambda: spikes(ROW),
+        low=0.01,
+    ),
+    "adaptive resonating maps": Case(_adaptive_resonating_maps, lambda: spikes(IMAGE), low=0.01),
+    "adaptive Izhikevich resonators": Case(
+        lambda: _adaptive_resonators("adrf_iz"), lambda: spikes(ROW)
+    ),
     "sigma-delta": Case(_sigma_delta, lambda: steady((2, 11, 11)), high=1),
     "sigma-delta that learned": Case(_sigma_delta_learned, lambda: steady(ROW), high=1),
     "sigma-delta that grows": Case(_sigma_delta_growing, lambda: steady((2, 5, 5)), high=1),

@@ -25,7 +25,7 @@ from neuroport.analysis.fanin import FanIn, Tile, fan_ins, own_fan_in, sources
 from neuroport.analysis.work import Sent
 from neuroport.errors import TargetError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Node, Recurrent, SigmaDelta
+from neuroport.graph.node import Conv, Dense, Node, SelfConnected, SigmaDelta
 from neuroport.targets.resources import Placed, resources
 from neuroport.targets.target import Target
 from neuroport.targets.traffic import count
@@ -130,7 +130,7 @@ def _fans(graph: Graph, node: Node, tile: Tile) -> list[tuple[str, int, FanIn]]:
         assert isinstance(synapse, (Conv, Dense))
         fans = fan_ins(graph, synapse, shape, tile)
         found += [(s, delay, fan) for s, delay in sources(graph, name) for fan in fans]
-    if isinstance(node, Recurrent):
+    if isinstance(node, SelfConnected):
         found.append((node.name, 0, own_fan_in(node, shape, tile)))
     return found
 

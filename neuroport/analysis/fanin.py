@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, IntArray, Recurrent, Shape
+from neuroport.graph.node import Conv, Delay, Dense, IntArray, SelfConnected, Shape
 
 Tile = tuple[int, int, int]
 Floats = npt.NDArray[np.float64]
@@ -77,7 +77,7 @@ def fan_ins(
     return found
 
 
-def own_fan_in(node: Recurrent, shape: Shape, tile: Tile) -> FanIn:
+def own_fan_in(node: SelfConnected, shape: Shape, tile: Tile) -> FanIn:
     """What a recurrent population carries to itself, a step later."""
     return _of_matrix(node.weight != 0, core_of(shape, tile), 1)
 

@@ -24,8 +24,8 @@ from neuroport.graph.node import (
     Input,
     IntArray,
     Node,
-    Recurrent,
-    ResonateFire,
+    Resonator,
+    SelfConnected,
     Shape,
     per_neuron,
 )
@@ -218,7 +218,7 @@ def _single(node: Node, neuron: tuple[int, ...], shape: Shape, inputs: tuple[str
     Raises:
         GraphError: its neurons hear each other, or take two currents.
     """
-    if isinstance(node, (Recurrent, ResonateFire)):
+    if isinstance(node, (SelfConnected, Resonator)):
         raise GraphError(f"{node.name}: no neuron of it stands alone")
     values: dict[str, Any] = {
         item.name: per_neuron(getattr(node, item.name), shape)[neuron].reshape(1)

@@ -42,6 +42,7 @@ from neuroport.graph.node import (
     IntArray,
     Lif,
     Recurrent,
+    SelfConnected,
     is_array,
 )
 
@@ -107,7 +108,7 @@ def neurobench(
     """
     sent = messages(graph, trace, frames)
     samples = frames.shape[1]
-    weights = [n.weight for n in graph if isinstance(n, (Conv, Dense, Recurrent))]
+    weights = [n.weight for n in graph if isinstance(n, (Conv, Dense, SelfConnected))]
     firing = [trace[n.name] for n in graph.populations if is_spiking(KIND[type(n)])]
     outputs = sum(array.size for array in firing)
     return NeuroBench(
@@ -143,7 +144,7 @@ def _operations(graph: Graph, sent: Sent, batch: int) -> dict[str, float]:
             fans = fan_ins(graph, node, shape, whole(shape))
             dense = fan_ins(graph, node, shape, whole(shape), dense=True)
             every = sum(fan.operations(np.ones((1, *fan.shape))).item() for fan in dense)
-        elif isinstance(node, Recurrent):
+        elif isinstance(node, SelfConnected):
             shape = graph.facts(node.name).shape
             fans, every = [own_fan_in(node, shape, whole(shape))], node.weight.size
         else:
@@ -151,7 +152,7 @@ def _operations(graph: Graph, sent: Sent, batch: int) -> dict[str, float]:
         found["Dense"] += int(every) * graph.steps * samples
         for first in range(0, samples, batch):
             part = slice(first, first + batch)
-            if isinstance(node, Recurrent):
+            if isinstance(node, SelfConnected):
                 heard = sent[node.name][:, part].astype(np.int64)
             else:
                 heard = _arriving(graph, sent, node.name, part)

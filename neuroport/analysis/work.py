@@ -24,7 +24,7 @@ from neuroport.backends.base import check_frames_of
 from neuroport.backends.trace import READOUTS, Trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Conv, Dense, Input, Recurrent, Relay
+from neuroport.graph.node import KIND, Conv, Dense, Input, Relay, SelfConnected
 
 Sent = Mapping[str, npt.NDArray[Any]]
 
@@ -86,7 +86,7 @@ def work(graph: Graph, sent: Sent) -> Work:
                 found = sum(_total(fan, sent[source], delay) for fan in fans)
                 total[_sort(graph, source)] += found
                 total["chip"] += found * copies
-        elif isinstance(node, Recurrent):
+        elif isinstance(node, SelfConnected):
             shape = graph.facts(node.name).shape
             found = _total(own_fan_in(node, shape, whole(shape)), sent[node.name], 0)
             total["accumulates"] += found

@@ -28,12 +28,16 @@ from neuroport.graph import integers
 from neuroport.graph.exact import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -189,7 +193,17 @@ class TorchArithmetic:
                 return self._spikes(node, arriving, starts)
             case Readout():
                 return self._potential(node, arriving, starts)
-            case Recurrent() | Delta() | SigmaDelta() | Sigma() | ResonateFire():
+            case (
+                Recurrent()
+                | Delta()
+                | SigmaDelta()
+                | Sigma()
+                | ResonateFire()
+                | LeakyReadout()
+                | AdaptiveLif()
+                | AdaptiveRecurrent()
+                | AdaptiveResonateFire()
+            ):
                 given: Tensor = step_through(node, arriving, starts, self._constant, self._own)
                 return given
             case Input():

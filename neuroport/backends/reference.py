@@ -20,12 +20,16 @@ from neuroport.backends.walk import Starts, plain_sum, walk
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -122,8 +126,18 @@ def output(node: Node, arriving: IntArray, starts: Starts) -> IntArray:
             return states(node, arriving, starts)["spikes"]
         case Readout():
             return states(node, arriving, starts)["v"]
-        case Recurrent() | Delta() | SigmaDelta() | Sigma() | ResonateFire():
-            return np.asarray(step_through(node, arriving, starts, per_neuron, _own))
+        case (
+            Recurrent()
+            | Delta()
+            | SigmaDelta()
+            | Sigma()
+            | ResonateFire()
+            | LeakyReadout()
+            | AdaptiveLif()
+            | AdaptiveRecurrent()
+            | AdaptiveResonateFire()
+        ):
+            return np.asarray(step_through(node, arriving, starts, per_neuron, own))
         case Input():
             return arriving
 
@@ -178,7 +192,8 @@ def _product(a: IntArray, b: IntArray) -> IntArray:
     return np.asarray((a.astype(np.float64) @ b.astype(np.float64)).astype(np.int64))
 
 
-def _own(weight: IntArray) -> Callable[[IntArray], IntArray]:
+def own(weight: IntArray) -> Callable[[IntArray], IntArray]:
+    """What spikes (N, *shape) deliver to their own population through ``weight`` (O, O)."""
     return lambda spikes: _product(spikes.reshape(len(spikes), -1), weight.T).reshape(spikes.shape)
 
 

@@ -13,16 +13,22 @@ from neuroport.backends.walk import Starts
 from neuroport.errors import RangeError
 from neuroport.graph import integers
 from neuroport.graph.node import (
+    Adaptive,
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Delta,
     IntArray,
+    LeakyReadout,
     Recurrent,
     ResonateFire,
+    Resonator,
     Shape,
     Sigma,
     SigmaDelta,
 )
 
-Stepped: TypeAlias = Delta | SigmaDelta | Sigma | ResonateFire | Recurrent
+Stepped: TypeAlias = Delta | SigmaDelta | Sigma | ResonateFire | Recurrent | Adaptive | LeakyReadout
 States: TypeAlias = tuple[Any, ...]
 Constant = Callable[[IntArray, Shape], Any]  # a field of the node, one value per neuron
 Product = Callable[[Any], Any]
@@ -36,13 +42,11 @@ def step_through(node: Stepped, arriving: Any, starts: Starts, constant: Constan
     Raises:
         RangeError: a sum of changes left 24 bits; names the population and the step.
     """
-    step, count = _step(node, tuple(arriving.shape[2:]), constant, own)
+    step, count = stepper(node, tuple(arriving.shape[2:]), constant, own)
     zero = arriving[0] * 0
-    if isinstance(node, ResonateFire):
-        zero = zero[:, : zero.shape[1] // 2]
-        out = arriving[:, :, : zero.shape[1]] * 0
-    else:
-        out = arriving * 0
+    out = arriving * 0
+    if isinstance(node, Resonator):  # of a real and an imaginary current
+        zero, out = zero[:, : zero.shape[1] // 2], out[:, :, : zero.shape[1] // 2]
     states: States = (zero,) * count
     for t in range(len(arriving)):
         if starts.at(t):
@@ -54,7 +58,7 @@ def step_through(node: Stepped, arriving: Any, starts: Starts, constant: Constan
     return out
 
 
-def _step(node: Stepped, shape: Shape, constant: Constant, own: Own) -> tuple[Step, int]:
+def stepper(node: Stepped, shape: Shape, constant: Constant, own: Own) -> tuple[Step, int]:
     """What one step does, (states, current) -> (states, output), and the number of states."""
     match node:
         case Delta():
@@ -96,6 +100,50 @@ def _step(node: Stepped, shape: Shape, constant: Constant, own: Own) -> tuple[St
                 return tuple(kept), spikes
 
             return resonate, 2
+        case LeakyReadout():
+            bias, current_decay, voltage_decay = (
+                constant(values, shape)
+                for values in (node.bias, node.current_decay, node.voltage_decay)
+            )
+
+            def leak(states: States, current: Any) -> tuple[States, Any]:
+                u, v = states
+                u, v = integers.leak_step(u, v, current, bias, current_decay, voltage_decay)
+                return (u, v), v
+
+            return leak, 2
+        case AdaptiveLif() | AdaptiveRecurrent():
+            bias, current_decay, voltage_decay = (
+                constant(values, shape)
+                for values in (node.bias, node.current_decay, node.voltage_decay)
+            )
+            adaptation = _adaptation(node, shape, constant)
+            listen = own(node.weight) if isinstance(node, AdaptiveRecurrent) else None
+
+            def adapt(states: States, current: Any) -> tuple[States, Any]:
+                u, v, rise, hold, *heard = states
+                if listen is not None:
+                    current = current + listen(heard[0])
+                kept, spikes = integers.adaptive_lif_step(
+                    (u, v, rise, hold), current, bias, current_decay, voltage_decay, adaptation
+                )
+                return (*kept, spikes)[: len(states)], spikes
+
+            return adapt, 4 if listen is None else 5
+        case AdaptiveResonateFire():
+            half = shape[0] // 2
+            inner = (half, *shape[1:])
+            sin, cos = (constant(part, inner) for part in (node.sin, node.cos))
+            adaptation = _adaptation(node, inner, constant)
+
+            def turned(states: States, current: Any) -> tuple[States, Any]:
+                real, imag, rise, hold = states
+                a_real, a_imag = current[:, :half], current[:, half:]
+                return integers.adaptive_resonate_step(
+                    (real, imag, rise, hold), a_real, a_imag, sin, cos, adaptation, node.izhikevich
+                )
+
+            return turned, 4
         case Recurrent():
             bias, current_decay, voltage_decay, threshold = (
                 constant(values, shape)
@@ -112,6 +160,11 @@ def _step(node: Stepped, shape: Shape, constant: Constant, own: Own) -> tuple[St
                 return (u, integers.reset(v, spikes), spikes * 1), spikes
 
             return fire, 3
+
+
+def _adaptation(node: Adaptive, shape: Shape, constant: Constant) -> integers.Adaptation:
+    rise, hold = (constant(part, shape) for part in (node.threshold_decay, node.refractory_decay))
+    return node.threshold, node.threshold_step, rise, hold
 
 
 def check_width(name: str, step: int, *values: Any) -> None:

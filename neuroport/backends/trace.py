@@ -36,8 +36,12 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "sigmadelta": np.dtype("<i4"),
     "sigma": np.dtype("<i4"),
     "resonator": np.dtype("?"),
+    "leakyreadout": np.dtype("<i4"),
+    "alif": np.dtype("?"),
+    "recurrentalif": np.dtype("?"),
+    "adrf": np.dtype("?"),
 }
-READOUTS = ("readout", "sigma")
+READOUTS = ("readout", "sigma", "leakyreadout")
 
 
 def is_spiking(kind: str) -> bool:

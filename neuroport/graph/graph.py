@@ -18,18 +18,25 @@ from neuroport.graph import integers
 from neuroport.graph.linear import Box, Budget, Current, Sum, reach
 from neuroport.graph.node import (
     KIND,
+    Adaptive,
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
     Recurrent,
     Relay,
     ResonateFire,
+    Resonator,
+    SelfConnected,
     Shape,
     Sigma,
     SigmaDelta,
@@ -245,12 +252,7 @@ class Graph:
                 _check_decay(node.name, "voltage_decay", node.voltage_decay)
                 if int(node.threshold.min()) < 0:
                     raise GraphError(f"{node.name}: threshold {node.threshold.min()} is negative")
-                count = int(np.prod(shape))
-                if isinstance(node, Recurrent) and node.weight.shape != (count, count):
-                    raise GraphError(
-                        f"{node.name}: weight is {node.weight.shape}, {shape} neurons need "
-                        f"({count}, {count})"
-                    )
+                _check_own(node, shape)
                 zeros = np.zeros(shape[0], np.int64)
                 return shape, "messages", zeros, zeros + 1
             case Delta():
@@ -267,7 +269,14 @@ class Graph:
             case Sigma():
                 top = np.full(shape[0], integers.STATE_MAX, np.int64)
                 return shape, "potential", -top, top
-            case ResonateFire():
+            case AdaptiveLif() | AdaptiveRecurrent():
+                _check_own(node, shape)
+                _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
+                _check_adaptation(node, shape[:1])
+                _check_leaks(node, shape)
+                zeros = np.zeros(shape[0], np.int64)
+                return shape, "messages", zeros, zeros + 1
+            case ResonateFire() | AdaptiveResonateFire():
                 return self._resonator_output(node, shape)
             case Relay():
                 if not 0 <= node.shift < integers.STATE_BITS or node.threshold < 0:
@@ -277,6 +286,11 @@ class Graph:
                     )
                 lo, hi = (integers.round_shift(b, node.shift) for b in (low, high))
                 return shape, "messages", np.minimum(lo, 0), np.maximum(hi, 0)
+            case LeakyReadout():
+                _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
+                _check_leaks(node, shape)
+                top = np.full(shape[0], integers.STATE_MAX, np.int64)
+                return shape, "potential", -top, top
             case Readout():
                 _check_values(node.name, "bias", node.bias, ((1,), shape[:1], shape))
                 top = np.full(shape[0], integers.STATE_MAX, np.int64)
@@ -285,7 +299,7 @@ class Graph:
                 raise GraphError(f"{node.name}: unknown node {type(node).__name__}")
 
     def _resonator_output(
-        self, node: ResonateFire, shape: Shape
+        self, node: Resonator, shape: Shape
     ) -> tuple[Shape, str, IntArray, IntArray]:
         if shape[0] % 2:
             raise GraphError(
@@ -298,7 +312,9 @@ class Graph:
             _check_values(node.name, item, values, ((1,), (half,)))
             if np.abs(values).max() > integers.DECAY_UNITY:
                 raise GraphError(f"{node.name}: |{item}| exceeds 4096, which is 1")
-        if node.threshold < 0:
+        if isinstance(node, AdaptiveResonateFire):
+            _check_adaptation(node, (half,))
+        elif node.threshold < 0:
             raise GraphError(f"{node.name}: threshold {node.threshold} is negative")
         zeros = np.zeros(half, np.int64)
         return (half, *shape[1:]), "messages", zeros, zeros + 1
@@ -429,6 +445,28 @@ def _check_change(node: Delta | SigmaDelta) -> None:
     for item in ("spike_exponent", "state_exponent"):
         if not 0 <= getattr(node, item) <= 7:
             raise GraphError(f"{node.name}: {item} is {getattr(node, item)}; use 0..7")
+
+
+def _check_own(node: Node, shape: Shape) -> None:
+    count = int(np.prod(shape))
+    if isinstance(node, SelfConnected) and node.weight.shape != (count, count):
+        raise GraphError(
+            f"{node.name}: weight is {node.weight.shape}, {shape} neurons need ({count}, {count})"
+        )
+
+
+def _check_leaks(node: AdaptiveLif | AdaptiveRecurrent | LeakyReadout, shape: Shape) -> None:
+    for item in ("current_decay", "voltage_decay"):
+        _check_values(node.name, item, getattr(node, item), ((1,), shape[:1]))
+        _check_decay(node.name, item, getattr(node, item))
+
+
+def _check_adaptation(node: Adaptive, channels: Shape) -> None:
+    if node.threshold < 0:
+        raise GraphError(f"{node.name}: threshold {node.threshold} is negative")
+    for item in ("threshold_decay", "refractory_decay"):
+        _check_values(node.name, item, getattr(node, item), ((1,), channels))
+        _check_decay(node.name, item, getattr(node, item))
 
 
 def _check_decay(name: str, field: str, values: IntArray) -> None:

@@ -8,7 +8,7 @@ execute the same lines. The semantics are those of Lava's bit-accurate LIF proce
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 STATE_BITS = 24
 STATE_MAX = (1 << (STATE_BITS - 1)) - 1  # 8388607, the largest voltage
@@ -21,6 +21,9 @@ BIAS_MAX = 4095  # 13-bit signed mantissa
 WEIGHT_MAX = 254  # even weights: the 8-bit field of a mixed-sign synapse holds bits 8..1
 DELAY_MAX = 62  # Loihi 2 counts 6 bits of delay, one step of which the synapse itself takes
 MESSAGE_MAX = (1 << 23) - 1  # 24-bit signed graded message
+
+AdaptiveStates: TypeAlias = tuple[Any, Any, Any, Any]
+Adaptation: TypeAlias = tuple[Any, Any, Any, Any]  # see adaptive_lif_step
 
 
 def decay(x: Any, rate: Any) -> Any:
@@ -62,9 +65,16 @@ def lif_step(
     Returns ``(u, v, s)`` with ``v`` *before* the reset; the caller continues with
     :func:`reset`. Shapes broadcast; all arguments are int64.
     """
-    u = wrap24(decay(u, current_decay) + (current << STATE_SHIFT))
-    v = saturate24(decay(v, voltage_decay) + u + (bias << STATE_SHIFT))
+    u, v = leak_step(u, v, current, bias, current_decay, voltage_decay)
     return u, v, v > (threshold << STATE_SHIFT)
+
+
+def leak_step(
+    u: Any, v: Any, current: Any, bias: Any, current_decay: Any, voltage_decay: Any
+) -> tuple[Any, Any]:
+    """The current and voltage of :func:`lif_step`: a neuron that never fires answers with ``v``."""
+    u = wrap24(decay(u, current_decay) + (current << STATE_SHIFT))
+    return u, saturate24(decay(v, voltage_decay) + u + (bias << STATE_SHIFT))
 
 
 def reset(v: Any, spikes: Any) -> Any:
@@ -180,6 +190,84 @@ def resonate_izhikevich_step(
     spikes = imag >= threshold
     kept = ~spikes
     return real * kept, imag * kept + (threshold - 1) * spikes, spikes
+
+
+def adaptive_lif_step(
+    states: AdaptiveStates,
+    current: Any,
+    bias: Any,
+    current_decay: Any,
+    voltage_decay: Any,
+    adaptation: Adaptation,
+) -> tuple[AdaptiveStates, Any]:
+    """One step of the leaky integrate-and-fire neuron with an adaptive threshold.
+
+    ``states`` are ``(u, v, rise, hold)``: current, voltage, how far the threshold has risen, and
+    the refractory state, which is added to it; all 0 where a sample begins. ``adaptation`` is
+    ``(threshold, threshold_step, threshold_decay, refractory_decay)``, the first two in units of
+    the state, 64 to one of current.
+
+    ::
+
+        u = wrap24(decay(u, current_decay) + ((current + bias) << 6))
+        v = saturate24(decay(v, voltage_decay) + u)             never reset
+        rise = decay(rise, threshold_decay);  th = threshold + rise
+        hold = decay(hold, refractory_decay)
+        s = v >= th + hold                                      not strict
+        rise = saturate24(rise + threshold_step)  where s
+        hold = saturate24(hold + 2 * th)          where s
+
+    Source: ``neuron/alif.py`` and ``neuron/dynamics/adaptive_threshold.py`` of SLAYER in lava-dl
+    0.6.0, on the CPU, whose states have no width; Lava has no such process.
+    Returns ``(states, s)``.
+    """
+    u, v, rise, hold = states
+    u = wrap24(decay(u, current_decay) + ((current + bias) << STATE_SHIFT))
+    v = saturate24(decay(v, voltage_decay) + u)
+    rise, hold, spikes = _adapt(v, 1, rise, hold, adaptation)
+    return (u, v, rise, hold), spikes
+
+
+def adaptive_resonate_step(
+    states: AdaptiveStates,
+    a_real: Any,
+    a_imag: Any,
+    sin: Any,
+    cos: Any,
+    adaptation: Adaptation,
+    izhikevich: bool,
+) -> tuple[AdaptiveStates, Any]:
+    """One step of the resonate-and-fire neuron with an adaptive threshold.
+
+    ``states`` are ``(real, imag, rise, hold)``. Dynamics as :func:`resonate_step`, the threshold
+    and ``adaptation`` as :func:`adaptive_lif_step`; nothing is reset, with ``izhikevich`` neither.
+
+    ::
+
+        s = real' >= th + hold  and  imag' >= 0  and  imag < 0      by phase
+        s = imag' >= th + hold                                      izhikevich
+
+    Source: ``neuron/adrf.py``, ``neuron/adrf_iz.py``, ``neuron/dynamics/adaptive_phase_th.py`` and
+    ``neuron/dynamics/adaptive_resonator.py`` of SLAYER in lava-dl 0.6.0, on the CPU; Lava has no
+    such process. Returns ``(states, s)``.
+    """
+    real, imag, rise, hold = states
+    before = imag
+    real, imag = _resonate(real, imag, a_real, a_imag, sin, cos)
+    level, may = (imag, 1) if izhikevich else (real, (imag >= 0) & (before < 0))
+    rise, hold, spikes = _adapt(level, may, rise, hold, adaptation)
+    return (real, imag, rise, hold), spikes
+
+
+def _adapt(
+    level: Any, may: Any, rise: Any, hold: Any, adaptation: Adaptation
+) -> tuple[Any, Any, Any]:
+    threshold, threshold_step, threshold_decay, refractory_decay = adaptation
+    rise, hold = decay(rise, threshold_decay), decay(hold, refractory_decay)
+    raised = threshold + rise
+    spikes = (level >= raised + hold) * may
+    rise = saturate24(rise + threshold_step * spikes)
+    return rise, saturate24(hold + 2 * raised * spikes), spikes
 
 
 def _resonate(

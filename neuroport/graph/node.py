@@ -185,6 +185,23 @@ class Readout:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LeakyReadout:
+    """Population that leaks as a :class:`Lif`, never fires, and gives its voltage.
+
+    See :func:`neuroport.graph.integers.leak_step`. It runs on the CPU only.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    current_decay: IntArray
+    voltage_decay: IntArray
+    bias: IntArray = field(default_factory=_zero)
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Recurrent:
     """A :class:`Lif` that hears itself: ``current[t] += weight @ spikes[t - 1]``.
 
@@ -270,8 +287,89 @@ class ResonateFire:
         _tidy(self)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AdaptiveLif:
+    """Leaky integrate-and-fire population whose threshold rises with every spike.
+
+    See :func:`neuroport.graph.integers.adaptive_lif_step`. ``threshold``, to which it falls back,
+    and ``threshold_step`` count units of the state, 64 to one of current. Decays are one value, or
+    one per channel (C,); ``bias`` may be one per neuron. Lava has none: it runs on the CPU only.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    threshold: int
+    threshold_step: int
+    threshold_decay: IntArray
+    refractory_decay: IntArray
+    current_decay: IntArray = field(default_factory=lambda: np.full(1, 4096, np.int64))
+    voltage_decay: IntArray = field(default_factory=_zero)
+    bias: IntArray = field(default_factory=_zero)
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AdaptiveRecurrent:
+    """An :class:`AdaptiveLif` that hears itself, as :class:`Recurrent` does. On the CPU only."""
+
+    name: str
+    inputs: tuple[str, ...]
+    weight: IntArray
+    threshold: int
+    threshold_step: int
+    threshold_decay: IntArray
+    refractory_decay: IntArray
+    current_decay: IntArray = field(default_factory=lambda: np.full(1, 4096, np.int64))
+    voltage_decay: IntArray = field(default_factory=_zero)
+    bias: IntArray = field(default_factory=_zero)
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AdaptiveResonateFire:
+    """Resonate-and-fire population whose threshold rises with every spike.
+
+    Currents, ``sin``, ``cos`` and ``izhikevich`` as for :class:`ResonateFire`, the threshold as for
+    :class:`AdaptiveLif`; nothing resets the state. See
+    :func:`neuroport.graph.integers.adaptive_resonate_step`. It runs on the CPU only.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    threshold: int
+    threshold_step: int
+    threshold_decay: IntArray
+    refractory_decay: IntArray
+    sin: IntArray
+    cos: IntArray
+    izhikevich: bool = False
+
+    def __post_init__(self) -> None:
+        _tidy(self)
+
+
 Synapse: TypeAlias = Conv | Dense
-Neuron: TypeAlias = Lif | Relay | Readout | Recurrent | Delta | SigmaDelta | Sigma | ResonateFire
+SelfConnected: TypeAlias = Recurrent | AdaptiveRecurrent
+Adaptive: TypeAlias = AdaptiveLif | AdaptiveRecurrent | AdaptiveResonateFire
+Resonator: TypeAlias = ResonateFire | AdaptiveResonateFire
+Neuron: TypeAlias = (
+    Lif
+    | Relay
+    | Readout
+    | Recurrent
+    | Delta
+    | SigmaDelta
+    | Sigma
+    | ResonateFire
+    | LeakyReadout
+    | AdaptiveLif
+    | AdaptiveRecurrent
+    | AdaptiveResonateFire
+)
 Population: TypeAlias = Input | Neuron
 Node: TypeAlias = Population | Synapse | Delay
 
@@ -288,6 +386,10 @@ NODE_TYPES: dict[str, type[Node]] = {
     "sigmadelta": SigmaDelta,
     "sigma": Sigma,
     "resonator": ResonateFire,
+    "leakyreadout": LeakyReadout,
+    "alif": AdaptiveLif,
+    "recurrentalif": AdaptiveRecurrent,
+    "adrf": AdaptiveResonateFire,
 }
 KIND: dict[type[Node], str] = {node: kind for kind, node in NODE_TYPES.items()}
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     KIND,
+    Adaptive,
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
     Recurrent,
     Relay,
     ResonateFire,
+    SelfConnected,
     Sigma,
     SigmaDelta,
 )
@@ -62,15 +68,17 @@ def _fields(node: Node) -> str:
         case Delay():
             return f"{node.steps} steps"
         case Lif() | Recurrent():
-            own = f"own w {span(node.weight)} " if isinstance(node, Recurrent) else ""
             return (
-                f"{own}threshold {span(node.threshold)} "
+                f"{_own(node)}threshold {span(node.threshold)} "
                 f"decay {span(node.current_decay)}/{span(node.voltage_decay)}{_bias(node)}"
             )
         case Relay():
             return f">>{node.shift}" if node.shift else "graded"
         case Readout():
             return f"bias {span(node.bias)}"
+        case LeakyReadout():
+            decays = f"{span(node.current_decay)}/{span(node.voltage_decay)}"
+            return f"decay {decays} bias {span(node.bias)}"
         case Delta() | SigmaDelta():
             bias = _bias(node) if isinstance(node, SigmaDelta) else ""
             exponents = f"spike <<{node.spike_exponent} state <<{node.state_exponent}"
@@ -80,9 +88,24 @@ def _fields(node: Node) -> str:
         case ResonateFire():
             kind = "izhikevich" if node.izhikevich else "phase"
             return f"{kind} threshold {node.threshold} sin {span(node.sin)} cos {span(node.cos)}"
+        case AdaptiveLif() | AdaptiveRecurrent():
+            decays = f"decay {span(node.current_decay)}/{span(node.voltage_decay)}"
+            return f"{_own(node)}{_adaptation(node)} {decays}{_bias(node)}"
+        case AdaptiveResonateFire():
+            kind = "izhikevich" if node.izhikevich else "phase"
+            return f"{kind} {_adaptation(node)} sin {span(node.sin)} cos {span(node.cos)}"
 
 
-def _bias(node: Lif | Recurrent | SigmaDelta) -> str:
+def _own(node: Node) -> str:
+    return f"own w {span(node.weight)} " if isinstance(node, SelfConnected) else ""
+
+
+def _adaptation(node: Adaptive) -> str:
+    decays = f"{span(node.threshold_decay)}/{span(node.refractory_decay)}"
+    return f"threshold {node.threshold} step {node.threshold_step} adapts {decays}"
+
+
+def _bias(node: Lif | Recurrent | SigmaDelta | AdaptiveLif | AdaptiveRecurrent) -> str:
     return f" bias {span(node.bias)}" if node.bias.any() else ""
 
 

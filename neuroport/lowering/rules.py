@@ -15,16 +15,21 @@ from neuroport.errors import IllegalError, TargetError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    Adaptive,
+    AdaptiveLif,
+    AdaptiveRecurrent,
     Conv,
     Delay,
     Delta,
     Dense,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
     Recurrent,
     Relay,
     ResonateFire,
+    SelfConnected,
     SigmaDelta,
     Synapse,
     is_synapse,
@@ -48,7 +53,7 @@ Rule = Callable[[Graph, Node], str | None]
 
 def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
     """Mixed-sign weights are even in [-254, 254]; weights of one sign are at most 255."""
-    if not isinstance(node, (Synapse, Recurrent)):
+    if not isinstance(node, (Synapse, SelfConnected)):
         return None
     low, high = int(node.weight.min()), int(node.weight.max())
     if low < 0 < high:
@@ -70,7 +75,7 @@ def threshold_fits(graph: Graph, node: Node) -> str | None:
 
 def bias_fits(graph: Graph, node: Node) -> str | None:
     """Biases are 13-bit signed mantissas."""
-    if not isinstance(node, (Lif, Readout, Recurrent)):
+    if not isinstance(node, (Lif, Readout, LeakyReadout, Recurrent)):
         return None
     if np.abs(node.bias).max() > integers.BIAS_MAX:
         return f"|bias| reaches {np.abs(node.bias).max()}, more than 4095; use a coarser LSB"
@@ -95,13 +100,15 @@ def currents_fit(graph: Graph, node: Node) -> str | None:
 
     A current that decays slowly still adds up over steps and may wrap; every engine wraps alike.
     """
-    if not isinstance(node, (Lif, Readout, Recurrent, ResonateFire)):
+    if not isinstance(node, (Lif, Readout, LeakyReadout, Recurrent, Adaptive, ResonateFire)):
         return None
     facts = graph.facts(node.name)
     low, high = int(facts.reach_low.min()), int(facts.reach_high.max())
-    if isinstance(node, Recurrent):  # what it hears of itself comes on top
+    if isinstance(node, SelfConnected):  # what it hears of itself comes on top
         low += int(np.minimum(node.weight, 0).sum(1).min())
         high += int(np.maximum(node.weight, 0).sum(1).max())
+    if isinstance(node, (AdaptiveLif, AdaptiveRecurrent)):  # its bias is a part of its current
+        low, high = low + int(node.bias.min()), high + int(node.bias.max())
     worst = max(-low, high)
     if worst > integers.CURRENT_MAX:
         return f"current can reach {worst}, more than {integers.CURRENT_MAX}; use a coarser LSB"
@@ -133,9 +140,11 @@ def _sends_changes(graph: Graph, name: str) -> bool:
 
 
 def states_fit(graph: Graph, node: Node) -> str | None:
-    """Thresholds and biases of sigma-delta and resonating neurons fit their 24-bit states."""
+    """Thresholds and biases of sigma-delta, resonating and adaptive neurons fit 24-bit states."""
     if isinstance(node, ResonateFire):
         worst = node.threshold
+    elif isinstance(node, Adaptive):
+        worst = max(node.threshold, abs(node.threshold_step))
     elif isinstance(node, (Delta, SigmaDelta)):
         worst = node.threshold
         if isinstance(node, SigmaDelta):

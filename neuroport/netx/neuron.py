@@ -1,27 +1,40 @@
 """The group ``neuron`` of a stock NetX layer into a population.
 
-Source: ``get_neuron_params`` in ``lava/lib/dl/netx/hdf5.py``, lava-dl 0.6.0.
+Source: ``get_neuron_params`` in ``lava/lib/dl/netx/hdf5.py``, lava-dl 0.6.0. Adaptive neurons are
+read as SLAYER writes them (``device_params``): NetX ignores their adaptation, or stops.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from neuroport.graph.integers import BIAS_MAX, STATE_SHIFT
 from neuroport.graph.node import (
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Delta,
     IntArray,
     Lif,
     Neuron,
     Recurrent,
     ResonateFire,
+    Resonator,
     Sigma,
     SigmaDelta,
 )
 from neuroport.netx.entry import Entry
 
 SPIKING = ("CUBA", "LOIHI")
-RESONATING = {"RF_PHASE": False, "RF_IZHIKEVICH": True}
+ADAPTIVE = "ALIF"
+RESONATING = {
+    "RF_PHASE": False,
+    "RF_IZHIKEVICH": True,
+    "ADRF_PHASE": False,
+    "ADRF_IZHIKEVICH": True,
+}
 BIAS_BITS = BIAS_MAX.bit_length() + 1
 # a current of 11 bits, shifted by 12, fits the 24 bits of a delta encoder
 DELTA_BITS = 11
@@ -56,15 +69,17 @@ def population(
     kind = neuron.text("type")
     if is_complex != (kind in RESONATING):
         neuron.refuse("type", f"is {kind}: resonators, and only they, take complex weights")
-    if own is not None and kind not in SPIKING:
-        neuron.refuse("type", f"is {kind}; a recurrent layer has CUBA neurons")
+    if own is not None and kind not in (*SPIKING, ADAPTIVE):
+        neuron.refuse("type", f"is {kind}; a recurrent layer has CUBA or ALIF neurons")
     node: Neuron
     if kind in SPIKING:
         node = _spiking(name, source, neuron, bias, own)
+    elif kind == ADAPTIVE:
+        node = _adaptive(name, source, neuron, bias, own)
     elif kind == "SDNN":
         node = _sigma_delta(name, source, neuron, bias, first)
     elif kind in RESONATING:
-        node = _resonating(name, source, neuron, bias, RESONATING[kind])
+        node = _resonating(name, source, neuron, bias, kind)
     else:
         neuron.refuse("type", f"is {kind}, a neuron that Lava does not have")
     neuron.finish()
@@ -91,6 +106,32 @@ def _spiking(
     return Lif(name, (source,), **constants)
 
 
+def _adaptive(
+    name: str, source: str, neuron: Entry, bias: IntArray | None, own: IntArray | None
+) -> AdaptiveLif | AdaptiveRecurrent:
+    neuron.expect("refDelay", (0, 1), "SLAYER's adaptive neurons may fire at every step")
+    neuron.expect("weight_exp", (0,), "no neuron here scales a decaying current")
+    neuron.expect("gradedSpike", (0,), "neurons here send spikes")
+    fields: dict[str, Any] = {
+        "current_decay": np.atleast_1d(neuron.integers("iDecay")),
+        "voltage_decay": np.atleast_1d(neuron.integers("vDecay")),
+        "bias": np.zeros(1, np.int64) if bias is None else np.atleast_1d(bias),
+        **_adaptation(neuron),
+    }
+    if own is not None:
+        return AdaptiveRecurrent(name, (source,), own, **fields)
+    return AdaptiveLif(name, (source,), **fields)
+
+
+def _adaptation(neuron: Entry) -> dict[str, Any]:
+    return {
+        "threshold": neuron.integer("vThMant") << STATE_SHIFT,
+        "threshold_step": neuron.integer("vThStep") << STATE_SHIFT,
+        "threshold_decay": np.atleast_1d(neuron.integers("thDecay")),
+        "refractory_decay": np.atleast_1d(neuron.integers("refDecay")),
+    }
+
+
 def _sigma_delta(
     name: str, source: str, neuron: Entry, bias: IntArray | None, first: bool
 ) -> Delta | SigmaDelta | Sigma:
@@ -110,17 +151,17 @@ def _sigma_delta(
 
 
 def _resonating(
-    name: str, source: str, neuron: Entry, bias: IntArray | None, izhikevich: bool
-) -> ResonateFire:
+    name: str, source: str, neuron: Entry, bias: IntArray | None, kind: str
+) -> Resonator:
     neuron.expect("gradedSpike", (0,), "NetX ignores it and sends spikes")
     neuron.expect("weight_exp", (0,), "NetX ignores it; scale the threshold instead")
     if bias is not None and bias.any():
         neuron.refuse("type", "comes with a bias, which NetX ignores for resonators")
-    return ResonateFire(
-        name,
-        (source,),
-        threshold=neuron.integer("vThMant") << STATE_SHIFT,
-        sin=np.atleast_1d(neuron.integers("sinDecay")),
-        cos=np.atleast_1d(neuron.integers("cosDecay")),
-        izhikevich=izhikevich,
-    )
+    fields: dict[str, Any] = {
+        "sin": np.atleast_1d(neuron.integers("sinDecay")),
+        "cos": np.atleast_1d(neuron.integers("cosDecay")),
+        "izhikevich": RESONATING[kind],
+    }
+    if kind.startswith("ADRF"):
+        return AdaptiveResonateFire(name, (source,), **_adaptation(neuron), **fields)
+    return ResonateFire(name, (source,), neuron.integer("vThMant") << STATE_SHIFT, **fields)

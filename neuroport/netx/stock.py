@@ -27,6 +27,7 @@ from neuroport.graph.node import (
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Pair,
@@ -34,6 +35,7 @@ from neuroport.graph.node import (
     Relay,
     Shape,
 )
+from neuroport.graph.text import span
 from neuroport.lowering.skew import identity
 from neuroport.netx import schema
 from neuroport.netx.entry import Entry
@@ -449,13 +451,17 @@ def _with_readouts(graph: Graph) -> Graph:
     for node in graph:
         if isinstance(node, Lif) and int(node.threshold.min()) >= integers.THRESHOLD_MAX:
             plain = not node.voltage_decay.any() and np.all(node.current_decay == 4096)
-            if plain and (never := _never_fires(graph, node)):
+            if plain and _never_fires(graph, node):
                 nodes.append(Readout(node.name, node.inputs, node.bias))
                 continue
-            if int(node.threshold.max()) > integers.THRESHOLD_MAX and not (plain and never):
+            if int(node.threshold.min()) > integers.THRESHOLD_MAX:
+                decays = (node.current_decay, node.voltage_decay)
+                nodes.append(LeakyReadout(node.name, node.inputs, *decays, node.bias))
+                continue
+            if int(node.threshold.max()) > integers.THRESHOLD_MAX:
                 raise GraphError(
-                    f"{node.name}: vThMant is {node.threshold.max()}: a neuron that leaks and "
-                    "never fires answers with its voltage, and a readout here does not leak"
+                    f"{node.name}: vThMant is {span(node.threshold)}: some of its neurons never "
+                    "fire, and some may; use one threshold"
                 )
         nodes.append(node)
     return Graph(nodes, graph.steps)

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from markupsafe import Markup
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Readout, Relay
+from neuroport.graph.node import Conv, Dense, Input, LeakyReadout, Readout, Relay
 from neuroport.reporting.layout import Edge, Layout, layout
 from neuroport.reporting.svg import child, markup, picture
 from neuroport.reporting.wording import by, describe_population, describe_synapse, kernel
@@ -96,7 +96,7 @@ def _draw_node(svg: Element, graph: Graph, name: str, point: Point) -> None:
     match node:
         case Relay():
             glyph = child(svg, "path", d=f"M{x:g} {y - 7:g}l7 7l-7 7l-7 -7z", class_="relay")
-        case Readout():
+        case Readout() | LeakyReadout():
             glyph = child(svg, "rect", x=x - 6, y=y - 6, width=12, height=12, class_="lif")
         case Input():
             glyph = child(svg, "circle", cx=x, cy=y, r=6, class_="input")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Lif, Readout, Synapse
+from neuroport.graph.node import LeakyReadout, Lif, Readout, Synapse
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _main_branch(
             if candidate > best:
                 best, before[name] = candidate, source
         score[name] = (best[0] + isinstance(graph[name], Lif), best[1])
-    ends = [n for n in populations if isinstance(graph[n], Readout)] or populations
+    ends = [n for n in populations if isinstance(graph[n], (Readout, LeakyReadout))] or populations
     path = [max(ends, key=lambda name: score[name])]
     while path[-1] in before:
         path.append(before[path[-1]])

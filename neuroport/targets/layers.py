@@ -21,9 +21,9 @@ from neuroport.graph.node import (
     Input,
     IntArray,
     Node,
-    Recurrent,
     Relay,
-    ResonateFire,
+    Resonator,
+    SelfConnected,
     is_population,
 )
 
@@ -99,9 +99,9 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
             for source in sources:
                 readers[source.name].append((node.name, KIND[type(synapse)]))
             outside = any(isinstance(source, Input) for source in sources)
-            spread = 1 + isinstance(node, ResonateFire)
+            spread = 1 + isinstance(node, Resonator)
             arriving.append(_arriving(synapse, len(sources), spread, outside))
-        if isinstance(node, Recurrent):
+        if isinstance(node, SelfConnected):
             readers[node.name].append((node.name, "dense"))
             arriving.append(Arriving("dense", len(node.weight), weight_bits(node.weight)))
         found.append((node, tuple(arriving)))

@@ -15,11 +15,13 @@ from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     KIND,
+    Adaptive,
     Conv,
     Delay,
     Delta,
     Dense,
     Input,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -92,11 +94,16 @@ def neuron_exists(graph: Graph, node: Node, target: Target) -> Found:
     """The chip, or a public library for it, has the neuron.
 
     Evidence: LIF, LIFReset, Sigma, Delta, SigmaDelta and GradedVec ran on Loihi 2 (notebooks of
-    lava-dl, lava_va). Rounding, and Izhikevich's resonator, exist in Python only; Lava's other
-    resonator has no published run.
+    lava-dl, lava_va). Rounding, adaptive thresholds, and Izhikevich's resonator exist in Python
+    only; Lava's other resonator has no published run.
     """
     if not is_population(node) or isinstance(node, (Lif, Recurrent, Readout)):
         return None
+    if isinstance(node, LeakyReadout):
+        return REFUSED, (
+            "it leaks, and a readout on a chip does not: it runs on the CPU only; use a readout "
+            "without leaks"
+        )
     kind = KIND[type(node)]
     if not target["programmable"]:
         spikes = isinstance(node, Relay) and int(graph.facts(node.name).high.max()) <= 1
@@ -114,6 +121,12 @@ def neuron_exists(graph: Graph, node: Node, target: Target) -> Found:
         return REFUSED, (
             f"it rounds (>> {node.shift}), which runs on the CPU only: no neuron of Lava does it; "
             "train a network that projects spikes, or bring microcode (custom_neurons in a "
+            "target file)"
+        )
+    if isinstance(node, Adaptive):
+        return REFUSED, (
+            "its threshold adapts, which runs on the CPU only: no neuron of Lava does it; train "
+            "with fixed thresholds (block.cuba, block.rf), or bring microcode (custom_neurons in a "
             "target file)"
         )
     if isinstance(node, ResonateFire):

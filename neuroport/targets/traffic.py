@@ -25,8 +25,8 @@ from neuroport.graph.node import (
     Conv,
     Dense,
     IntArray,
-    Recurrent,
-    ResonateFire,
+    Resonator,
+    SelfConnected,
     is_population,
 )
 from neuroport.targets.layers import sources_of
@@ -35,7 +35,8 @@ from neuroport.targets.resources import Resources
 from neuroport.targets.tiles import Tile, box, tiles
 
 HOST = -1  # where the frames come from: no core
-Reader: TypeAlias = tuple[Conv | Dense | Recurrent, str]  # a synapse and the population behind it
+# a synapse and the population behind it
+Reader: TypeAlias = tuple[Conv | Dense | SelfConnected, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +125,14 @@ def _readers(graph: Graph) -> dict[str, list[Reader]]:
             for inner in synapse.inputs:
                 for source in sources_of(nodes, inner):
                     found.setdefault(source.name, []).append((synapse, node.name))
-        if isinstance(node, Recurrent):
+        if isinstance(node, SelfConnected):
             found.setdefault(node.name, []).append((node, node.name))
     order = {name: place for place, name in enumerate(nodes)}
     return dict(sorted(found.items(), key=lambda item: order[item[0]]))
 
 
 def _parts(graph: Graph, name: str) -> tuple[int, ...]:
-    resonates = isinstance(graph[name], ResonateFire)
+    resonates = isinstance(graph[name], Resonator)
     return (0, box(graph.facts(name).shape)[0]) if resonates else (0,)
 
 

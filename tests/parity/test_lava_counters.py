@@ -67,7 +67,10 @@ def test_counts_of_every_kind_of_population_are_those_of_the_raster_on_lava(
     agree(got, want)
     agree(port.run(graph, frames, record="counts"), want)
     kinds = {got.kinds[name] for name in got.counts}
-    assert kinds == {"relay", "lif", "recurrent", "delta", "sigmadelta", "resonator"}
+    assert kinds == {
+        *("relay", "lif", "recurrent", "delta", "sigmadelta", "resonator"),
+        *("alif", "recurrentalif", "adrf"),
+    }
     for name, counts in got.counts.items():
         assert counts.any(1).any(), name
         assert (want[name] == 0).any(), name

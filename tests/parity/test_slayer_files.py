@@ -26,6 +26,8 @@ slayer = pytest.importorskip("lava.lib.dl.slayer")
 STEPS, SAMPLES = 24, 3
 CUBA = {"threshold": 1.25, "current_decay": 0.25, "voltage_decay": 0.03}
 RESONATOR = {"threshold": 0.4, "period": 8, "decay": 0.05}
+ADAPTS = {"threshold": 0.4, "threshold_step": 0.2, "threshold_decay": 0.1}
+ADAPTS |= {"refractory_decay": 0.3}
 Blocks = list[Any]
 
 
@@ -100,11 +102,24 @@ def recurrent() -> Blocks:
     ]
 
 
-def resonators(kind: str) -> Blocks:
+def resonators(kind: str, **own: Any) -> Blocks:
     dense = getattr(slayer.block, kind).Dense
+    params = {**RESONATOR, **own}
     return [
-        dense(dict(RESONATOR), 20, 30, weight_scale=3, delay_shift=False),
-        dense(dict(RESONATOR), 30, 12, weight_scale=3, delay_shift=False),
+        dense(dict(params), 20, 30, weight_scale=3, delay_shift=False),
+        dense(dict(params), 30, 12, weight_scale=3, delay_shift=False),
+    ]
+
+
+def adaptive(kind: str = "Dense", **own: Any) -> Blocks:
+    norm = slayer.neuron.norm.MeanOnlyBatchNorm
+    params = {**CUBA, **ADAPTS, **own}
+    first = getattr(slayer.block.alif, kind)
+    return [
+        first(dict(params), 20, 30, weight_scale=3, delay_shift=False),
+        slayer.block.alif.Dense(
+            {**params, "norm": norm}, 30, 12, weight_scale=3, delay_shift=False
+        ),
     ]
 
 
@@ -120,6 +135,13 @@ CASES: dict[str, tuple[Callable[[], Blocks], tuple[int, ...]]] = {
     "recurrent": (recurrent, ROW),
     "phase resonators": (lambda: resonators("rf"), ROW),
     "Izhikevich resonators": (lambda: resonators("rf_iz"), ROW),
+    "adaptive": (adaptive, ROW),
+    "adaptive with decays per neuron": (
+        lambda: adaptive(shared_param=False, requires_grad=True, threshold_decay=[0.01, 0.6]),
+        ROW,
+    ),
+    "adaptive recurrent": (lambda: adaptive("Recurrent"), ROW),
+    "adaptive resonators": (lambda: resonators("adrf", **ADAPTS), ROW),
 }
 
 
@@ -160,7 +182,7 @@ def test_graph_of_a_file_that_slayer_wrote_sends_what_slayer_sent(
     make, shape = CASES[case]
     blocks = make()
     x = (torch.rand(SAMPLES, *shape, STEPS) < 0.3).float()
-    if case != "recurrent":  # its state would persist
+    if not case.endswith("recurrent"):  # its state would persist
         evaluate(blocks, x)  # gives everything its shape
     randomize(blocks, np.random.default_rng(2))
     sent = evaluate(blocks, x)

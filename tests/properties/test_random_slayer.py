@@ -17,7 +17,7 @@ from tests import slayer_networks as networks  # noqa: E402
 
 
 def random_chain(rng: np.random.Generator) -> tuple[Any, Any]:
-    """Blocks of CUBA neurons with random sizes and options, and their input."""
+    """Blocks of CUBA and ALIF neurons with random sizes and options, and their input."""
     pick = rng.choice
     channels, height, width = (int(n) for n in rng.integers([1, 6, 6], [4, 17, 17]))
     x = networks.spikes((channels, height, width), float(rng.uniform(0.1, 0.5)))
@@ -32,7 +32,7 @@ def random_chain(rng: np.random.Generator) -> tuple[Any, Any]:
         size = int(rng.integers(2, 20))
         kind = pick(["Dense", "Dense", "Recurrent"])
         own = _options(rng, recurrent=kind == "Recurrent")
-        blocks.append(networks.cuba(str(kind), count, size, **own))
+        blocks.append(_block(rng, str(kind), count, size, **own))
         count = size
     last = pick(["none", "average", "current"])
     if last == "average":
@@ -42,24 +42,35 @@ def random_chain(rng: np.random.Generator) -> tuple[Any, Any]:
     return networks.Chain(*blocks), x
 
 
+def _block(rng: np.random.Generator, kind: str, *sizes: Any, **own: Any) -> Any:
+    if rng.random() < 0.6:
+        return networks.cuba(kind, *sizes, **own)
+    adapts = {
+        "threshold_step": float(rng.choice([0, 0.1, 1, -0.05])),
+        "threshold_decay": float(rng.choice([0, 0.01, 0.3, 1])),
+        "refractory_decay": float(rng.choice([0.05, 0.3, 1])),
+    }
+    return networks.alif(kind, *sizes, **{**own, "neuron": {**own["neuron"], **adapts}})
+
+
 def _random_maps(rng: np.random.Generator, shape: Any) -> Any:
     channels = int(shape[0])
     own = _options(rng)
     kind = rng.choice(["Conv", "Conv", "ConvT", "Pool", "Unpool"])
     out = int(rng.integers(1, 5))
     if kind == "Pool" and min(shape[1:]) >= 4:
-        return networks.cuba("Pool", 2, **own)
+        return _block(rng, "Pool", 2, **own)
     if kind == "Unpool" and max(shape[1:]) <= 8:
-        return networks.cuba("Unpool", 2, **own)
+        return _block(rng, "Unpool", 2, **own)
     if kind == "ConvT" and max(shape[1:]) <= 8:
         geometry = {"stride": _pair(rng, 1, 3), "padding": _pair(rng, 0, 2)}
-        return networks.cuba("ConvT", channels, out, (2, 3), **geometry, **own)
+        return _block(rng, "ConvT", channels, out, (2, 3), **geometry, **own)
     groups = channels if rng.random() < 0.3 else 1
     kernel = tuple(min(int(n), k) for n, k in zip(shape[1:], _pair(rng, 1, 4), strict=True))
     geometry = {"padding": _pair(rng, 0, 3), "groups": groups, "stride": _pair(rng, 1, 3)}
     if kernel == (3, 3) and min(shape[1:]) > 5:
         geometry["dilation"] = _pair(rng, 1, 3)
-    return networks.cuba("Conv", channels, out * groups, kernel, **geometry, **own)
+    return _block(rng, "Conv", channels, out * groups, kernel, **geometry, **own)
 
 
 def _pair(rng: np.random.Generator, low: int, high: int) -> tuple[int, int]:

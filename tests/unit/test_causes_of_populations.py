@@ -18,6 +18,10 @@ CHANGED = {
     "units": {"bias": np.array([4, -2, 3])},
     "phase": {"cos": np.array([3000, 1, 9])},
     "izhikevich": {"threshold": 90},
+    "fading": {"voltage_decay": np.array([300, 4000, 1])},
+    "tired": {"threshold_step": 900},
+    "musing": {"bias": np.array([1, 0, 40])},
+    "tuned": {"threshold": 5},
 }
 
 

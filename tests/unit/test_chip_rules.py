@@ -10,11 +10,15 @@ import pytest
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
     Dense,
     Input,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -127,6 +131,28 @@ def test_resonators_are_unproven_and_izhikevichs_is_refused() -> None:
     other = replace(one, izhikevich=True)
     assert broken(graph(conv("a", "frames"), other)) == [("neuron_exists", "r", REFUSED)]
     assert ("neuron_exists", "r", REFUSED) in broken(graph(conv("a", "frames"), one), LOIHI1)
+
+
+def test_adaptive_thresholds_run_on_the_cpu_only_unless_the_user_has_microcode(
+    tmp_path: Path,
+) -> None:
+    for neuron in (
+        AdaptiveLif("n", ("a",), 64, 9, 100, 100),
+        AdaptiveRecurrent("n", ("a",), np.zeros((32, 32), int), 64, 9, 100, 100),
+        AdaptiveResonateFire("n", ("a",), 64, 9, 100, 100, 100, 100),
+    ):
+        network = graph(conv("a", "frames"), neuron)
+        assert broken(network) == [("neuron_exists", "n", REFUSED)]
+        assert "threshold adapts" in message(network)
+        assert "custom_neurons" in message(network)
+        assert broken(network, custom(tmp_path, custom_neurons=True)) == []
+
+
+def test_a_readout_that_leaks_runs_on_the_cpu_only() -> None:
+    network = graph(conv("a", "frames"), LeakyReadout("n", ("a",), 4096, 100))
+    for target in (LOIHI1, LOIHI2):
+        assert broken(network, target) == [("neuron_exists", "n", REFUSED)]
+    assert "without leaks" in message(network)
 
 
 def test_sigma_delta_networks_lack_a_reset() -> None:

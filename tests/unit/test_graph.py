@@ -17,10 +17,14 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     KIND,
     NODE_TYPES,
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Conv,
     Delay,
     Dense,
     Input,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -162,6 +166,44 @@ REFUSED: dict[str, tuple[Callable[[], list[Node]], int, str]] = {
         lambda: [frame(), conv(), Lif("neuron", ("synapse",), -1)],
         1,
         "neuron: threshold -1",
+    ),
+    "readout that grows": (
+        lambda: [frame(), conv(), LeakyReadout("neuron", ("synapse",), 4096, -1)],
+        1,
+        "neuron: voltage_decay is -1",
+    ),
+    "negative threshold that adapts": (
+        lambda: [frame(), conv(), AdaptiveLif("neuron", ("synapse",), -1, 0, 0, 0)],
+        1,
+        "neuron: threshold -1",
+    ),
+    "rise that grows": (
+        lambda: [frame(), conv(), AdaptiveLif("neuron", ("synapse",), 1, 0, -1, 0)],
+        1,
+        "neuron: threshold_decay is -1",
+    ),
+    "refractory state beyond unity": (
+        lambda: [
+            frame(),
+            conv(),
+            AdaptiveResonateFire("neuron", ("synapse",), 1, 0, 0, 4097, 0, 0),
+        ],
+        1,
+        "neuron: refractory_decay is 4097",
+    ),
+    "adaptation of other channels": (
+        lambda: [
+            frame(),
+            conv(),
+            AdaptiveResonateFire("neuron", ("synapse",), 1, 0, np.zeros(4, int), 0, 0, 0),
+        ],
+        1,
+        "neuron: threshold_decay is (4,); use (1,) or (2,)",
+    ),
+    "own weights of another size": (
+        lambda: [frame(), conv(), AdaptiveRecurrent("neuron", ("synapse",), [[1]], 1, 0, 0, 0)],
+        1,
+        "neuron: weight is (1, 1), (4, 4, 4) neurons need (64, 64)",
     ),
     "bias of a neuron": (
         lambda: [frame(), conv(), Lif("neuron", ("synapse",), 1, bias=np.zeros(3, int))],
@@ -496,6 +538,11 @@ def test_hash_is_the_one_that_the_format_specifies() -> None:
     assert graph.hash[:16] == "a828a9c7e4420977"
 
 
+def _adapting(name: str, **decay: Any) -> list[tuple[str, str, Any]]:
+    common = {"threshold": 321, "threshold_step": 91, "refractory_decay": 1, **decay}
+    return [(name, field, value) for field, value in common.items()]
+
+
 CHANGES: list[tuple[str, str, Any]] = [
     ("frames", "bits", 5),
     ("frames", "signed", True),
@@ -541,6 +588,22 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("phase", "sin", np.array([900, 800, 701])),
     ("phase", "cos", np.array([-30, 1, 8])),
     ("phase", "izhikevich", True),
+    ("fading", "current_decay", 1201),
+    ("fading", "voltage_decay", np.array([300, 4096, 2])),
+    ("fading", "bias", np.array([1, 2, 1])),
+    *_adapting("tired", threshold_decay=np.array([9, 90, 901, 4000])),
+    ("tired", "current_decay", 3001),
+    ("tired", "voltage_decay", 201),
+    ("tired", "bias", np.array([0, 1, 2, 4])),
+    *_adapting("musing", threshold_decay=401),
+    ("musing", "weight", np.zeros((3, 3), int)),
+    ("musing", "current_decay", 4001),
+    ("musing", "voltage_decay", 101),
+    ("musing", "bias", np.array([1, 0, 3])),
+    *_adapting("tuned", threshold_decay=701),
+    ("tuned", "sin", np.array([900, 2103, 3001])),
+    ("tuned", "cos", 3272),
+    ("tuned", "izhikevich", True),
 ]
 
 

@@ -12,11 +12,15 @@ from neuroport.backends.reference import Reference
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
     Dense,
     Input,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -372,6 +376,28 @@ def resonator(*weights: int, threshold: int = 64) -> list[Node]:
     return [frames, both, ResonateFire("neuron", ("synapse",), threshold, 100, 4000)]
 
 
+def adaptive(*weights: int, threshold: int = 64, step: int = 0, bias: int = 0) -> list[Node]:
+    frames, synapse = dense(*weights)
+    tired = AdaptiveLif("neuron", ("synapse",), threshold, step, 0, 0, bias=bias)
+    return [frames, synapse, tired]
+
+
+def fading(*weights: int, bias: int = 0) -> list[Node]:
+    return driven(*weights, reads=lambda name: LeakyReadout("neuron", (name,), 9, 9, bias))
+
+
+def tuned(*weights: int) -> list[Node]:
+    *before, neuron = resonator(*weights)
+    return [*before, AdaptiveResonateFire("neuron", neuron.inputs, 64, 0, 0, 0, 100, 4000)]
+
+
+def musing(*weights: int, own: int) -> list[Node]:
+    return driven(
+        *weights,
+        reads=lambda name: AdaptiveRecurrent("neuron", (name,), [[own]], 64, 0, 0, 0),
+    )
+
+
 def changes(bits: int, threshold: int = 0, *, spike: int = 6, state: int = 6) -> list[Node]:
     frames = Input("frames", (1,), bits=bits)
     synapse = Dense("synapse", ("frames",), np.array([[1]]))
@@ -413,11 +439,23 @@ KEPT: dict[str, tuple[str, Callable[[], list[Node]]]] = {
         "currents_fit",
         lambda: two_currents(2, 2, Relay("neuron", ())),
     ),
+    "current of a leaking readout": ("currents_fit", lambda: fading(*EXACT)),
+    "bias of a leaking readout": ("bias_fits", lambda: fading(2, bias=-4095)),
     "current of a recurrent neuron": ("currents_fit", lambda: recurrent(*EXACT[1:], own=255)),
     "current of a resonator": ("currents_fit", lambda: resonator(*EXACT)),
     "bias of a recurrent neuron": ("bias_fits", lambda: recurrent(2, bias=-4095)),
     "own weights": ("weights_fit_eight_bits", lambda: recurrent(2, own=-255)),
     "threshold of a resonator": ("states_fit", lambda: resonator(2, threshold=2**23 - 1)),
+    "threshold that adapts": (
+        "states_fit",
+        lambda: adaptive(2, threshold=2**23 - 1, step=1 - 2**23),
+    ),
+    "current of an adaptive neuron": ("currents_fit", lambda: adaptive(*EXACT[1:], bias=255)),
+    "current of an adaptive resonator": ("currents_fit", lambda: tuned(*EXACT)),
+    "current of an adaptive recurrent neuron": (
+        "currents_fit",
+        lambda: musing(*EXACT[1:], own=255),
+    ),
     "change": ("states_fit", lambda: changes(11)),
     "threshold of changes": ("states_fit", lambda: changes(1, 2047)),
     "threshold of units": ("states_fit", lambda: units(2047, -2047)),
@@ -448,6 +486,8 @@ BROKEN: dict[str, tuple[str, str, Callable[[], list[Node]]]] = {
         "131072",
         lambda: driven(*EXACT, 1, reads=lambda name: Readout("neuron", (name,))),
     ),
+    "current of a leaking readout": ("currents_fit", "131072", lambda: fading(*EXACT, 1)),
+    "bias of a leaking readout": ("bias_fits", "4096", lambda: fading(2, bias=-4096)),
     "current of a recurrent neuron": (
         "currents_fit",
         "131072",
@@ -463,6 +503,24 @@ BROKEN: dict[str, tuple[str, str, Callable[[], list[Node]]]] = {
     "decay of a recurrent neuron": ("decays_fit", "0/0", lambda: recurrent(2, current_decay=0)),
     "own weights": ("weights_fit_eight_bits", "-256..-256", lambda: recurrent(2, own=-256)),
     "threshold of a resonator": ("states_fit", "8388608", lambda: resonator(2, threshold=2**23)),
+    "threshold that adapts": ("states_fit", "8388608", lambda: adaptive(2, threshold=2**23)),
+    "step of a threshold": ("states_fit", "8388608", lambda: adaptive(2, step=-(2**23))),
+    "current of an adaptive neuron": (
+        "currents_fit",
+        "131072",
+        lambda: adaptive(*EXACT[1:], bias=256),
+    ),
+    "current of an adaptive resonator": ("currents_fit", "131072", lambda: tuned(*EXACT, 1)),
+    "current of an adaptive recurrent neuron": (
+        "currents_fit",
+        "131072",
+        lambda: musing(*EXACT[1:], 1, own=255),
+    ),
+    "own weights of an adaptive neuron": (
+        "weights_fit_eight_bits",
+        "-256..-256",
+        lambda: musing(2, own=-256),
+    ),
     "change": ("states_fit", "16773120", lambda: changes(12)),
     "threshold of changes": ("states_fit", "8388608", lambda: changes(1, 2048)),
     "threshold of units": ("states_fit", "8388608", lambda: units(2048)),

@@ -130,6 +130,19 @@ def test_capture_and_record_leave_the_network_as_it_was() -> None:
     assert not any(m._forward_hooks or "dynamics" in vars(m) for m in net.modules())
 
 
+@pytest.mark.parametrize("case", ["adaptive recurrent", "winners that adapt"])
+def test_what_an_earlier_call_left_is_not_recorded_and_given_back(case: str) -> None:
+    net, x = networks.build(case)  # which ran it
+    left = {name: value.clone() for name, value in net.named_buffers()}
+    assert left[f"blocks.{case.startswith('w'):d}.neuron.threshold_state"].unique().numel() > 1
+    last = [getattr(block, "delay_buffer", None) for block in net.blocks]
+    whole, alone = capture.record(net, x), capture.record(net, x[:1])
+    for name, messages in whole.messages.items():
+        np.testing.assert_array_equal(alone[name], messages[:, :1])
+    assert all(torch.equal(left[name], value) for name, value in net.named_buffers())
+    assert [getattr(block, "delay_buffer", None) for block in net.blocks] == last
+
+
 def test_log_of_counts_comes_with_every_block_that_has_one() -> None:
     class Logging(Chain):
         def forward(self, spike: Any) -> Any:

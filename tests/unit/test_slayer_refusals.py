@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
 
 from tests.slayer_networks import (  # noqa: E402
+    ADAPTS,
     CHANGES,
     CUBA,
     IMAGE,
@@ -32,7 +33,6 @@ from tests.slayer_networks import (  # noqa: E402
 
 nn = torch.nn
 block = slayer.block
-ADAPTIVE = {"threshold": 1, "threshold_step": 0.1, "threshold_decay": 0.1, "refractory_decay": 0.1}
 
 
 class Custom(slayer.block.cuba.Dense):  # type: ignore[misc]
@@ -60,6 +60,10 @@ def dense(**options: Any) -> Any:
     return cuba("Dense", 20, 10, **options)
 
 
+def adaptive(kind: str = "Dense", neuron: Any = None) -> Any:
+    return getattr(block.alif, kind)({**CUBA, **ADAPTS, **(neuron or {})}, 20, 10)
+
+
 def two() -> list[Any]:
     return [cuba("Dense", 20, 20), cuba("Dense", 20, 20)]
 
@@ -84,41 +88,78 @@ def _fill(value: float) -> Callable[[Any], None]:
     return lambda net: net.blocks[0].synapse.weight.data.fill_(value)
 
 
-UNRUN = ("ADRF Izhikevich", "cumulative errors")  # SLAYER's own forward pass fails
+UNRUN = (
+    "ADRF Izhikevich",
+    "resonators of which few win",
+    "cumulative errors",
+)  # SLAYER's own forward pass fails
 
 # name: network, shape of its frames, what the message must say
 CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
-    "ALIF": (
-        lambda: Chain(
-            block.alif.Dense({**ADAPTIVE, "current_decay": 0.5, "voltage_decay": 0.1}, 20, 10)
+    "ADRF Izhikevich": (
+        lambda: Chain(block.adrf_iz.Dense({**ADAPTS, "period": 8, "decay": 0.1}, 20, 10)),
+        ROW,
+        ("blocks.0", "forward pass fails", "self.spike(*self.dynamics(x))", "block.adrf"),
+    ),
+    "a refractory state that grows": (
+        lambda: Chain(adaptive(neuron={"refractory_decay": -0.1})),
+        ROW,
+        ("blocks.0", "refractory_decay -410..-410", "clamp_(0, 4096)"),
+    ),
+    "a threshold that adapts without a number": (
+        lambda: altered(
+            Chain(adaptive()),
+            _set("blocks.0.neuron.threshold_decay.data", torch.tensor([torch.nan])),
         ),
         ROW,
-        ("blocks.0", "adaptive threshold", "block.cuba"),
+        ("blocks.0", "decays", "not finite"),
     ),
-    "ADRF": (
-        lambda: Chain(block.adrf.Dense({**ADAPTIVE, "period": 8, "decay": 0.1}, 20, 10)),
+    "a step that is no number": (
+        lambda: altered(Chain(adaptive()), _set("blocks.0.neuron.threshold_step", float("inf"))),
         ROW,
-        ("blocks.0", "adaptive threshold", "block.rf"),
+        ("blocks.0", "threshold_step inf", "not finite"),
     ),
-    "ADRF Izhikevich": (
-        lambda: Chain(block.adrf_iz.Dense({**ADAPTIVE, "period": 8, "decay": 0.1}, 20, 10)),
+    "a norm that divides before adaptive neurons": (
+        lambda: altered(
+            Chain(adaptive(neuron=SCALE)),
+            lambda net: net.blocks[0].neuron.norm.running_var.fill_(15),
+        ),
         ROW,
-        ("blocks.0", "adaptive threshold", "block.rf_iz"),
+        ("blocks.0", "divides currents", "MeanOnlyBatchNorm"),
+    ),
+    "a norm that multiplies an adaptive neuron's own spikes": (
+        lambda: altered(
+            Chain(adaptive("Recurrent", neuron=SCALE)),
+            lambda net: net.blocks[0].neuron.norm.running_var.fill_(0.2),
+        ),
+        ROW,
+        ("blocks.0", "multiplies its own spikes", "MeanOnlyBatchNorm"),
     ),
     "winner-take-all": (
-        lambda: Chain(cuba("KWTA", 20, 10, 2)),
+        lambda: Chain(cuba("KWTA", 20, 10, 2, neuron={"threshold": 8})),
         ROW,
-        ("blocks.0", "winner-take-all", "block.cuba.Recurrent"),
+        ("blocks.0", "adds 4/64 to a current that decays", "current_decay=1", "block.alif"),
+    ),
+    "resonators of which few win": (
+        lambda: Chain(block.rf.KWTA(dict(RESONATOR), 20, 10, 2)),
+        ROW,
+        ("blocks.0", "KWTA of resonators", "use cuba"),
     ),
     "time decimation": (
         lambda: Chain(dense(), block.cuba.TimeDecimation(2)),
         ROW,
         ("blocks.1", "averages over steps", "fewer steps"),
     ),
-    "a leaking voltage": (
-        lambda: Chain(dense(), cuba("Affine", 10, 5)),
+    "a norm on what integrates": (
+        lambda: altered(
+            Chain(
+                dense(),
+                cuba("Affine", 10, 5, neuron={**MEAN, "current_decay": 0, "voltage_decay": 1}),
+            ),
+            _set("blocks.1.neuron.norm.running_mean", torch.ones(5)),
+        ),
         ROW,
-        ("blocks.1", "leaks (decays 1024/123", "dynamics=False"),
+        ("blocks.1", "normalizes a voltage", "no norm"),
     ),
     "an average that is read": (
         lambda: Chain(dense(), block.cuba.Average(5), cuba("Dense", 5, 5)),
@@ -382,3 +423,14 @@ def test_states_that_leave_24_bits_are_named_when_slayer_is_recorded() -> None:
     net.blocks[0].synapse.weight.data.fill_(-4)
     with pytest.raises(port.NeuroportError, match=r"blocks.0.neuron: a state.*24 bits"):
         capture.record(net, x)
+
+
+def test_what_a_spike_adds_to_adaptive_states_is_held_to_24_bits_too() -> None:
+    net = Chain(adaptive(neuron={"threshold": 1100, "refractory_decay": 1}))
+    x = spikes(ROW) * 200
+    ready(net, x)
+    net.blocks[0].synapse.weight.data.fill_(3.9)
+    with pytest.raises(port.NeuroportError, match=r"blocks.0.neuron: a state.*24 bits"):
+        capture.record(net, x)
+    net.blocks[0].synapse.weight.data.fill_(0)  # a threshold alone fits
+    capture.record(net, x)

@@ -13,7 +13,7 @@ import pytest
 import neuroport as port
 from neuroport.errors import FormatError, StorageError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Delay, Dense, Input, Lif, Readout
+from neuroport.graph.node import Delay, Dense, Input, LeakyReadout, Lif, Readout
 from neuroport.netx import read, stock
 from tests.stockfile import CUBA, WEIGHT, Fields, conv, dense, file, pool
 
@@ -84,6 +84,13 @@ def test_layers_that_only_integrate_become_readouts(tmp_path: Path) -> None:
         assert isinstance(read(file(tmp_path / "a.net", *layers))["layer1"], Readout)
     graph = read(file(tmp_path / "b.net", dense(), beyond), steps=5000)
     assert isinstance(graph["layer1"], Readout)
+
+
+def test_a_layer_that_leaks_and_never_fires_becomes_a_readout_that_leaks(tmp_path: Path) -> None:
+    graph = read(file(tmp_path / "a.net", dense(neuron={**CUBA, "vThMant": 262143}, bias=[5.0])))
+    node = graph["layer0"]
+    assert isinstance(node, LeakyReadout)
+    assert (node.current_decay, node.voltage_decay, node.bias) == (1024, 128, 5)
 
 
 def test_a_neuron_that_could_reach_the_largest_threshold_stays_one(tmp_path: Path) -> None:
@@ -172,10 +179,14 @@ REFUSED: dict[str, tuple[Callable[[], list[Fields]], str]] = {
     "graded spikes": (lambda: [neuron(gradedSpike=True)], "field gradedSpike is 1"),
     "refractory": (lambda: [neuron(refDelay=4)], "field refDelay is 4"),
     "message bits": (lambda: [neuron(messageBits=8)], "field messageBits is unknown"),
-    "ALIF": (lambda: [neuron(type="ALIF")], "field type is ALIF"),
-    "ADRF": (
+    "ALIF without its step": (lambda: [neuron(type="ALIF")], "field vThStep is missing"),
+    "ADRF without its step": (
         lambda: [dense(weight=COMPLEX, shape=[3], neuron={**RF, "type": "ADRF_PHASE"})],
-        "ADRF",
+        "field vThStep is missing",
+    ),
+    "graded ALIF": (
+        lambda: [neuron(type="ALIF", vThStep=1, thDecay=9, refDecay=9, gradedSpike=True)],
+        "field gradedSpike is 1",
     ),
     "unknown field": (lambda: [dense(mask=WEIGHT)], "field mask is unknown"),
     "unknown layer": (lambda: [dense(type="concat")], "field type is no layer"),
@@ -201,7 +212,10 @@ REFUSED: dict[str, tuple[Callable[[], list[Fields]], str]] = {
         ],
         "field weight pools complex channels",
     ),
-    "leaky output": (lambda: [neuron(vThMant=262143)], "layer0: vThMant is 262143"),
+    "some that fire": (
+        lambda: [neuron(vThMant=np.array([131071, 262143, 262143]))],
+        "layer0: vThMant is 131071..262143",
+    ),
     "negative decay": (lambda: [neuron(iDecay=-1)], "layer0: current_decay is -1"),
     "bias without neurons": (
         lambda: [{k: v for k, v in dense(bias=[5.0]).items() if k != "neuron"}],
@@ -251,7 +265,7 @@ REFUSED: dict[str, tuple[Callable[[], list[Fields]], str]] = {
         lambda: [
             dense(weight=COMPLEX, type="dense_rec", weight_rec=np.eye(3), shape=[3], neuron=RF)
         ],
-        "a recurrent layer has CUBA neurons",
+        "a recurrent layer has CUBA or ALIF neurons",
     ),
     "groups of complex channels": (
         lambda: [conv(weight={"real": conv()["weight"], "imag": conv()["weight"]}, groups=2)],

@@ -17,11 +17,13 @@ from neuroport.backends.reference import NumpyArithmetic, output
 from neuroport.backends.walk import Starts, walk
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    Adaptive,
     Delay,
     Delta,
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Node,
     Recurrent,
     ResonateFire,
@@ -196,11 +198,14 @@ def carried_over(hosted: bool) -> Fault:
     return fault
 
 
+# what keeps something of its own, besides LIF neurons and readouts without leaks
+KEEPING = (Delay, Recurrent, Delta, SigmaDelta, Sigma, LeakyReadout, ResonateFire, Adaptive)
+
+
 def _resets_alone(graph: Graph) -> bool:
     """Whether nothing but LIF neurons keeps anything, as the rerun without resets takes it."""
     return not any(
-        isinstance(node, (Delay, Recurrent, Delta, SigmaDelta, Sigma, ResonateFire))
-        or (isinstance(node, Dense) and np.any(node.delay))
+        isinstance(node, KEEPING) or (isinstance(node, Dense) and np.any(node.delay))
         for node in graph
     )
 

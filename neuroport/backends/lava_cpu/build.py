@@ -36,16 +36,21 @@ from neuroport.backends.lava_cpu.processes.neurons import (
     SigmaDeltaReset,
     SigmaReset,
 )
+from neuroport.backends.lava_cpu.processes.stepped import SteppedReset
 from neuroport.backends.lava_cpu.products import conv_matrix
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import WEIGHT_MAX
 from neuroport.graph.node import (
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -137,6 +142,9 @@ def _process(node: Node, graph: Graph, frames_path: str) -> Any:
             kind = ResonatorIzhikevichReset if node.izhikevich else ResonatorReset
             sin, cos = (_each(part, facts.shape) for part in (node.sin, node.cos))
             return kind(size=size, threshold=node.threshold, sin=sin, cos=cos, **start)
+        case LeakyReadout() | AdaptiveLif() | AdaptiveRecurrent() | AdaptiveResonateFire():
+            arriving = graph.facts(node.inputs[0]).shape
+            return SteppedReset(node=node, arriving=arriving, shape=facts.shape, **start)
         case Readout():
             return Integrator(size=size, bias=_each(node.bias, facts.shape), **start)
 

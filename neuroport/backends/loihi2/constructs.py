@@ -9,11 +9,13 @@ from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     KIND,
+    Adaptive,
     Conv,
     Delay,
     Dense,
     Input,
     IntArray,
+    LeakyReadout,
     Lif,
     Node,
     Readout,
@@ -55,6 +57,10 @@ def _refused(graph: Graph, node: Node) -> str | None:
             "its last spikes would reach into the next sample: the synapse onto itself has no "
             "reset in Lava; train without recurrence"
         )
+    if isinstance(node, Adaptive):
+        return "its threshold adapts, which no neuron of Lava does; train with fixed thresholds"
+    if isinstance(node, LeakyReadout):
+        return "it leaks, and a readout on a chip does not; use a readout without leaks"
     return f"a {KIND[type(node)]} population has no reset in Lava; use leaky integrate-and-fire"
 
 

@@ -25,7 +25,7 @@ from neuroport.capture.slayer.modules import REFUSED, linear_of, silent
 from neuroport.capture.slayer.neurons import refuse
 from neuroport.capture.slayer.signals import Current, Term, Value
 from neuroport.capture.slayer.weights import Linear, integers_of, whole
-from neuroport.graph.node import Relay, Shape
+from neuroport.graph.node import IntArray, Relay, Shape
 from neuroport.nets.slayer.residual import Aside
 
 
@@ -96,15 +96,14 @@ class Reader:
 
     def _layer(self, name: str, block: Any, value: Value) -> Value:
         neuron = block.neuron
-        own = None
-        if isinstance(block, base.AbstractRecurrent):
-            synapse = block.input_synapse
+        own, drive = None, 0
+        recurrent = isinstance(block, base.AbstractRecurrent)
+        synapse = block.input_synapse if recurrent else block.synapse
+        if recurrent or isinstance(block, base.AbstractKWTA):
             if getattr(synapse, "complex", False):
-                refuse(name, "is a Recurrent of resonators, which SLAYER cannot run; use cuba")
-            weight = integers_of(name, block.recurrent_synapse, neuron.w_scale)
-            own = weight.reshape(weight.shape[:2])
-        else:
-            synapse = block.synapse
+                kind = type(block).__name__
+                refuse(name, f"is a {kind} of resonators, which SLAYER cannot run; use cuba")
+            own, drive = _heard(name, block, neuron)
         mask = getattr(block, "mask", None)
 
         def one(part: Any) -> Linear:
@@ -112,16 +111,15 @@ class Reader:
 
         # neurons without an equal are named before their weights are
         flat = self.assembly.is_flat(value)
-        neurons.population(
-            name, neuron, tuple(neuron.shape or value.shape), flat=flat, unit=value.unit, own=own
-        )
+        heard: dict[str, Any] = {"unit": value.unit, "own": own, "drive": drive}
+        neurons.population(name, neuron, tuple(neuron.shape or value.shape), flat=flat, **heard)
         is_complex = getattr(synapse, "complex", False)
         linear = one(synapse.real) if is_complex else one(synapse)
         shape = linear.target
         if tuple(neuron.shape) != shape:
             refuse(name, f"was run with {tuple(neuron.shape)} neurons; these frames give {shape}")
         flat = flat or self.assembly.is_flat(value, linear)
-        made = neurons.population(name, neuron, shape, flat=flat, unit=value.unit, own=own)
+        made = neurons.population(name, neuron, shape, flat=flat, **heard)
         if is_complex:
             linear = weights.complex_pair(name, linear, one(synapse.imag))
         value = _awake(value, made)
@@ -277,6 +275,22 @@ class Reader:
         currents = self.assembly.connect(name, value, linear, made.exponent)
         sent = self.assembly.populate(name, currents, linear.target, made, probe, value.shift)
         return replace(sent, unit=0)
+
+
+def _heard(name: str, block: Any, neuron: Any) -> tuple[IntArray, int]:
+    """Weights of a population onto itself, and what is added to every current."""
+    if isinstance(block, base.AbstractRecurrent):
+        weight = integers_of(name, block.recurrent_synapse, neuron.w_scale)
+        return weight.reshape(weight.shape[:2]), 0
+    count = block.num_neurons
+    own = (1 + block.self_excitation.detach().clamp(0, 1)) * torch.eye(count) - 1
+    share = neuron.threshold * (count - 2 * block.num_winners) / count / neuron.w_scale
+    bias = torch.FloatTensor([share])
+    weight, drive = (
+        whole(f"block {name!r}: its {what}", neuron.quantize_8bit(values), neuron.w_scale)
+        for what, values in (("self-excitation", own), ("bias", bias))
+    )
+    return weight, int(drive[0])
 
 
 def _awake(value: Value, made: neurons.Population) -> Value:

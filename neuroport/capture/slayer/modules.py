@@ -34,8 +34,6 @@ SYNAPTIC = (
 REFUSED: dict[type[nn.Module], str] = {
     base.AbstractTimeDecimation: "averages over steps, and the graph keeps one time; average on "
     "the host, or give fewer steps",
-    base.AbstractKWTA: "is a winner-take-all layer, whose bias enters the current; use "
-    "block.cuba.Recurrent with recurrent weights of -1 between neurons",
 }
 PARTS = (layer.GenericLayer, ComplexLayer, Neuron, Delay, Aside)  # of blocks, also called alone
 BLOCKS = (
@@ -46,6 +44,7 @@ BLOCKS = (
     base.AbstractAverage,
     base.AbstractAffine,
     base.AbstractRecurrent,
+    base.AbstractKWTA,
     Output,
     *PARTS,
 )

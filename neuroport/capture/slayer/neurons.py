@@ -10,7 +10,7 @@ bits: where a state of the graph fits its 24 bits, SLAYER's is the same. Three t
   ``>``; float32 loses it there, and a neuron fires as it reaches its threshold. A neuron without
   leaks counts in whole numbers, and gets a threshold of one less; others are refused.
 * ``WgtScaleBatchNorm`` that scales a current which SLAYER then truncates or decays on another grid.
-* what the graph has no neuron for; see :data:`HINTS`.
+* neurons of the user's own, and fields of SLAYER's that no population has.
 
 Source: ``lava/lib/dl/slayer/neuron`` of lava-dl 0.6.0.
 """
@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from lava.lib.dl.slayer.neuron import cuba, norm, rf, rf_iz, sigma_delta
+from lava.lib.dl.slayer.neuron import adrf, adrf_iz, alif, cuba, norm, rf, rf_iz, sigma_delta
 from lava.lib.dl.slayer.neuron.dropout import Dropout
 from torch import Tensor, nn
 
@@ -33,8 +33,12 @@ from neuroport.capture.slayer.weights import whole
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import DECAY_UNITY, STATE_SHIFT, WEIGHT_MAX
 from neuroport.graph.node import (
+    AdaptiveLif,
+    AdaptiveRecurrent,
+    AdaptiveResonateFire,
     Delta,
     IntArray,
+    LeakyReadout,
     Lif,
     Neuron,
     Readout,
@@ -48,11 +52,8 @@ from neuroport.graph.node import (
 )
 
 CHANGE = 1 << 12  # a change of 1.0, as sigma-delta blocks send it
-HINTS = {
-    "alif": "an adaptive threshold, which no neuron here has; use block.cuba with a fixed one",
-    "adrf": "an adaptive threshold, which no resonator here has; use block.rf",
-    "adrf_iz": "an adaptive threshold, which no resonator here has; use block.rf_iz",
-}
+ADAPTIVE = (alif.Neuron, adrf.Neuron, adrf_iz.Neuron)
+KNOWN = (cuba.Neuron, rf.Neuron, rf_iz.Neuron, sigma_delta.Neuron, *ADAPTIVE)
 Make = Callable[[str, tuple[str, ...]], Neuron]
 
 
@@ -76,7 +77,14 @@ class Population:
 
 
 def population(
-    name: str, neuron: Any, shape: Shape, *, flat: bool, unit: int, own: IntArray | None = None
+    name: str,
+    neuron: Any,
+    shape: Shape,
+    *,
+    flat: bool,
+    unit: int,
+    own: IntArray | None = None,
+    drive: int = 0,
 ) -> Population:
     """The neurons of block ``name``.
 
@@ -84,20 +92,30 @@ def population(
         shape: of the neurons; ``flat`` if the graph has them in a row.
         unit: of the messages that reach it.
         own: weights of the neurons onto themselves.
+        drive: added to every current.
 
     Raises:
         CaptureError: no population is equal.
     """
     kind = type(neuron).__module__.rsplit(".", 1)[-1]
-    if not isinstance(neuron, (cuba.Neuron, rf.Neuron, rf_iz.Neuron, sigma_delta.Neuron)):
-        refuse(name, f"has {HINTS.get(kind, f'neurons of an unknown kind ({kind}); use cuba')}")
+    if not isinstance(neuron, KNOWN):
+        refuse(name, f"has neurons of an unknown kind ({kind}); use cuba")
+    if type(neuron).forward.__module__ == adrf_iz.__name__:
+        refuse(
+            name,
+            "has Izhikevich resonators with an adaptive threshold, whose forward pass fails in "
+            "lava-dl 0.6.0 (spike() lacks an argument); mend it (slayer.neuron.adrf_iz.Neuron."
+            "forward = lambda self, x: self.spike(*self.dynamics(x))), or use block.adrf",
+        )
     _common(name, neuron, recurrent=own is not None)
     if isinstance(neuron, sigma_delta.Neuron):
         return _sigma_delta(name, neuron, shape, flat, unit)
     if unit != 1:
         refuse(name, "reads the changes that a sigma-delta block sends; feed it with spikes")
     if isinstance(neuron, cuba.Neuron):
-        return _cuba(name, neuron, shape, flat, own)
+        return _cuba(name, neuron, shape, flat, own, drive)
+    if isinstance(neuron, alif.Neuron):
+        return _adaptive(name, neuron, shape, flat, own, drive)
     return _resonator(name, neuron, shape)
 
 
@@ -114,19 +132,18 @@ def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> Population:
     rests = (np.all(current == DECAY_UNITY) and not voltage.any()) or (
         not current.any() and np.all(voltage == DECAY_UNITY)
     )
-    if not rests:
-        refuse(
-            name,
-            f"answers with a voltage that leaks (decays {current[0]}/{voltage[0]} of 4096), and a "
-            "readout here does not leak; use current_decay=1 and voltage_decay=0, or "
-            "dynamics=False",
-        )
     bias, scale = _norm(name, neuron, neuron.norm)
-    if scale or (bias.any() and not current.any()):
+    if scale or (rests and bias.any() and not current.any()):
         refuse(name, "normalizes a voltage; use no norm before a readout")
+
+    def make(node: str, inputs: tuple[str, ...]) -> Neuron:
+        if rests:
+            return Readout(node, inputs, bias)
+        return LeakyReadout(node, inputs, current, voltage, bias)
+
     return Population(
-        lambda node, inputs: Readout(node, inputs, bias),
-        "readout",
+        make,
+        "readout" if rests else "leakyreadout",
         restless=bool(bias.any()),
         unit=_scale(name, neuron) << STATE_SHIFT,
     )
@@ -153,12 +170,20 @@ def sigma(name: str, neuron: Any, unit: int) -> Population:
 # -- kinds ---------------------------------------------------------------------------------------
 
 
-def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None) -> Population:
+def _cuba(
+    name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None, drive: int
+) -> Population:
     threshold = _threshold(name, neuron)
     current = _decay(name, neuron, "current", shape)
     voltage = _decay(name, neuron, "voltage", shape)
     bias, shift = _norm(name, neuron, neuron.norm)
-    bias = _spread(bias, shape, flat)
+    if drive and not np.all(current == DECAY_UNITY):
+        refuse(
+            name,
+            f"adds {drive}/{neuron.w_scale} to a current that decays, where neurons have no bias; "
+            "use current_decay=1, as many winners as losers, or block.alif",
+        )
+    bias = _spread(bias + drive, shape, flat)
     forgets = np.all((current == DECAY_UNITY) | (current == 0))
     if shift > 0 and not _counts(current, voltage):
         _refuse_scale(name, shift, "current_decay=1 and voltage_decay=0")
@@ -191,14 +216,21 @@ def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None
             exponent=max(0, -shift),
             restless=restless,
         )
-    if shift < 0:
-        refuse(name, "multiplies its own spikes (WgtScaleBatchNorm); use MeanOnlyBatchNorm")
+    _check_own(name, neuron, own, shift)
     if (bias.any() or shift) and not np.all(current == DECAY_UNITY):
         refuse(
             name,
             "is recurrent and has a norm: SLAYER, step by step, keeps the current after the norm "
             "for the next step; use current_decay=1, or no norm",
         )
+    return Population(
+        lambda node, inputs: Recurrent(node, inputs, own, **fields), "recurrent", restless=restless
+    )
+
+
+def _check_own(name: str, neuron: Any, own: IntArray, shift: int) -> None:
+    if shift < 0:
+        refuse(name, "multiplies its own spikes (WgtScaleBatchNorm); use MeanOnlyBatchNorm")
     mixed = own.min() < 0 < own.max()
     if np.abs(own).max() > WEIGHT_MAX or (mixed and np.any(own & 1)):
         refuse(
@@ -206,14 +238,56 @@ def _cuba(name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None
             f"has recurrent weights {own.min()}..{own.max()}, and those of mixed sign are even in "
             f"[-254, 254]; clamp them to {-WEIGHT_MAX / neuron.w_scale:g}",
         )
+
+
+def _adaptive(
+    name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None, drive: int
+) -> Population:
+    """``block.alif``: a norm comes before the current decays, and ``>=`` is meant."""
+    bias, shift = _norm(name, neuron, neuron.norm)
+    if shift > 0:
+        refuse(name, "divides currents (WgtScaleBatchNorm); use MeanOnlyBatchNorm, or no norm")
+    bias = _spread(bias + drive, shape, flat) << -shift
+    fields = _adaptation(name, neuron, shape)
+    for item in ("current", "voltage"):
+        fields[f"{item}_decay"] = _decay(name, neuron, item, shape)
+    restless = bool(bias.any()) or fields["threshold"] == 0
+    if own is None:
+        return Population(
+            lambda node, inputs: AdaptiveLif(node, inputs, bias=bias, **fields),
+            "alif",
+            exponent=-shift,
+            restless=restless,
+        )
+    _check_own(name, neuron, own, shift)
     return Population(
-        lambda node, inputs: Recurrent(node, inputs, own, **fields), "recurrent", restless=restless
+        lambda node, inputs: AdaptiveRecurrent(node, inputs, own, bias=bias, **fields),
+        "recurrentalif",
+        restless=restless,
     )
+
+
+def _adaptation(name: str, neuron: Any, shape: Shape) -> dict[str, Any]:
+    """What the threshold does, in units of the state; SLAYER clamps none of it."""
+    fields: dict[str, Any] = {"threshold": _threshold(name, neuron) << STATE_SHIFT}
+    if not math.isfinite(neuron.threshold_step):
+        refuse(name, f"has threshold_step {neuron.threshold_step}, which is not finite; mend it")
+    fields["threshold_step"] = int(neuron.threshold_step * neuron.s_scale)
+    for item in ("threshold_decay", "refractory_decay"):
+        values = _per_channel(name, getattr(neuron, item).detach(), shape)
+        if values.min() < 0 or values.max() > DECAY_UNITY:
+            refuse(
+                name,
+                f"has {item} {values.min()}..{values.max()} of 4096, and decays are 0 to 1; clamp "
+                f"it (neuron.{item}.data.clamp_(0, {DECAY_UNITY})) and evaluate the network again",
+            )
+        fields[item] = values
+    return fields
 
 
 def _resonator(name: str, neuron: Any, shape: Shape) -> Population:
     threshold = _threshold(name, neuron) << STATE_SHIFT
-    izhikevich = isinstance(neuron, rf_iz.Neuron)
+    izhikevich = isinstance(neuron, (rf_iz.Neuron, adrf_iz.Neuron))
     params = SimpleNamespace(
         p_scale=neuron.p_scale,
         sin_decay=neuron.sin_decay.detach().clone(),
@@ -231,9 +305,16 @@ def _resonator(name: str, neuron: Any, shape: Shape) -> Population:
         shifts.append(shift)
     if shifts[0] != shifts[1] or shifts[0] > 0:
         refuse(name, "divides currents (WgtScaleBatchNorm); resonators keep them: use no norm")
+    fields = _adaptation(name, neuron, shape) if isinstance(neuron, ADAPTIVE) else None
+
+    def make(node: str, inputs: tuple[str, ...]) -> Neuron:
+        if fields is None:
+            return ResonateFire(node, inputs, threshold, sin, cos, izhikevich)
+        return AdaptiveResonateFire(node, inputs, sin=sin, cos=cos, izhikevich=izhikevich, **fields)
+
     return Population(
-        lambda node, inputs: ResonateFire(node, inputs, threshold, sin, cos, izhikevich),
-        "resonator",
+        make,
+        "resonator" if fields is None else "adrf",
         exponent=-shifts[0],
         restless=izhikevich and threshold == 0,
         is_complex=True,

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from lava.lib.dl.slayer.block.base import AbstractKWTA
 from lava.lib.dl.slayer.dendrite import Sigma
 from lava.lib.dl.slayer.neuron.base import Neuron
 from torch import Tensor, nn
@@ -24,7 +25,15 @@ from neuroport.capture.wiring import evaluating
 from neuroport.errors import FramesError, RangeError
 from neuroport.graph.integers import STATE_MAX
 
-STATES = ("current_state", "voltage_state", "real_state", "imag_state", "spike_state")
+STATES = (
+    "current_state",
+    "voltage_state",
+    "real_state",
+    "imag_state",
+    "threshold_state",
+    "refractory_state",
+    "spike_state",
+)
 
 
 def frames(net: nn.Module, x: Tensor) -> npt.NDArray[np.int64]:
@@ -114,12 +123,28 @@ def _at_rest(net: nn.Module) -> Iterator[None]:
         if name in STATES and value is not None
     ]
     for module, name, value in before:
-        setattr(module, name, torch.zeros(1, dtype=value.dtype))
+        rest = module.threshold if name == "threshold_state" else 0
+        setattr(module, name, torch.full((1,), rest, dtype=value.dtype))
+    # which keep the last step of a call for the next one
+    late: list[Any] = [module for module in net.modules() if isinstance(module, AbstractKWTA)]
+    last = [getattr(module, "delay_buffer", None) for module in late]
+    for block in late:
+        block.delay_buffer = None
     try:
         yield
     finally:
         for module, name, value in before:
             setattr(module, name, value)
+        for block, kept in zip(late, last, strict=True):
+            block.delay_buffer = kept
+
+
+def _raised(module: Any, *states: Tensor) -> tuple[Tensor, Tensor]:
+    """Rise of an adaptive threshold and refractory state, with what a spike adds to them."""
+    *levels, threshold, refractory = states
+    fires = torch.maximum(*levels) >= threshold + refractory  # where it might
+    rise = threshold - module.threshold + module.threshold_step * fires
+    return rise, refractory + 2 * threshold * fires
 
 
 @contextmanager
@@ -146,6 +171,8 @@ def _watched(name: str, module: Any) -> Iterator[None]:
         def watched(z: Any) -> Any:
             states = dynamics(z)
             check(module.s_scale, *states)
+            if hasattr(module, "threshold_step"):
+                check(module.s_scale, *_raised(module, *states))
             return states
 
         module.dynamics = watched
