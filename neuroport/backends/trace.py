@@ -268,7 +268,7 @@ def empty_messages(
     """Arrays for an engine to fill, and the kinds that go with them."""
     kinds = {node.name: KIND[type(node)] for node in populations}
     arrays = {
-        name: np.zeros((steps, samples, *shapes[name]), DTYPES[kind])
+        name: np.empty((steps, samples, *shapes[name]), DTYPES[kind])
         for name, kind in kinds.items()
     }
     return arrays, kinds

@@ -12,7 +12,6 @@ and the forward pass uses ``2 * round(W' / (2 * unit))`` in [-254, 254].
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch.nn import functional as F
 
 from neuroport.graph import integers
 from neuroport.kernels import fused
+from neuroport.kernels.sums import convolve_exactly
 from neuroport.nets.norm import BiasNorm, folding
 from neuroport.nets.norming import norming
 from neuroport.nets.stream import Stream, per_position
@@ -33,46 +33,6 @@ def snap_weight(weight: Tensor, unit: float) -> Tensor:
     clipped = real.clamp(-integers.WEIGHT_MAX, integers.WEIGHT_MAX)
     snapped: Tensor = clipped + (2 * (clipped / 2).round() - clipped).detach()
     return snapped
-
-
-def convolve_exactly(
-    convolve: Callable[[Tensor, Tensor], Tensor], messages: Tensor, weight: Tensor
-) -> Tensor:
-    """``convolve(messages, weight)`` of integers whose sum fits 24 bits and whose parts may not.
-
-    Float32 adds integers exactly up to 2**24. Messages that could lead beyond are split into two
-    parts, ``low + 2**bits * high``, that cannot; where that is not enough, float64 adds them.
-    """
-    with torch.no_grad():
-        room = integers.STATE_MAX / max(float(weight.abs().sum((1, 2, 3)).max()), 1.0)
-        largest = float(messages.abs().max())
-        if largest > room:
-            part = 2.0 ** math.floor(math.log2(max(room, 1.0)))
-            if largest / part + 1 <= room:
-                high = (messages / part).round()
-                low = convolve(messages - part * high, weight)
-                value = low + part * convolve(high, weight)
-            else:
-                value = convolve(messages.double(), weight.double()).to(messages.dtype)
-    if largest <= room:
-        return convolve(messages, weight)
-    if not torch.is_grad_enabled():
-        return value
-    out = _Valued.apply(convolve(messages, weight), value)
-    assert isinstance(out, Tensor)
-    return out
-
-
-class _Valued(torch.autograd.Function):
-    """Another value, with the gradient of the first."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, value: Tensor) -> Tensor:
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
 
 
 class _RoundShift(torch.autograd.Function):

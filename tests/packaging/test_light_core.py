@@ -97,6 +97,7 @@ HEAVY = (
     "neuroport.demo",
     "neuroport.kernels.fused",
     "neuroport.kernels.normed",
+    "neuroport.kernels.sums",
     "neuroport.nets.",
     "neuroport.quantization.",
     "neuroport.training.",

@@ -1,0 +1,52 @@
+"""Exact sums of integers in float32, whose parts may leave what float32 holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neuroport.graph import integers
+
+
+def convolve_exactly(
+    convolve: Callable[[Tensor, Tensor], Tensor], messages: Tensor, weight: Tensor
+) -> Tensor:
+    """``convolve(messages, weight)`` of integers whose sum fits 24 bits and whose parts may not.
+
+    Float32 adds integers exactly up to 2**24. Messages that could lead beyond are split into two
+    parts, ``low + 2**bits * high``, that cannot; where that is not enough, float64 adds them.
+    """
+    with torch.no_grad():
+        room = integers.STATE_MAX / max(float(weight.abs().sum((1, 2, 3)).max()), 1.0)
+        largest = float(messages.abs().max())
+        if largest > room:
+            part = 2.0 ** math.floor(math.log2(max(room, 1.0)))
+            if largest / part + 1 <= room:
+                high = (messages / part).round()
+                low = convolve(messages - part * high, weight)
+                value = low + part * convolve(high, weight)
+            else:
+                value = convolve(messages.double(), weight.double()).to(messages.dtype)
+    if largest <= room:
+        return convolve(messages, weight)
+    if not torch.is_grad_enabled():
+        return value
+    out = _Valued.apply(convolve(messages, weight), value)  # type: ignore[no-untyped-call]
+    assert isinstance(out, Tensor)
+    return out
+
+
+class _Valued(torch.autograd.Function):
+    """Another value, with the gradient of the first."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor) -> Tensor:
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
