@@ -36,7 +36,7 @@ ROOMS = ("graph", "lowering", "netx", "backends", "kernels")
 SOURCES = (
     *(f"neuroport/{room}/**/*.py" for room in ROOMS),
     *(f"neuroport/{file}.py" for file in ("apart", "errors", "files", "hdf5")),
-    "neuroport/kernels/*.c",
+    "neuroport/kernels/*.[ch]",
     "tests/properties/*.py",
     "deploy/lava_cpu/*.py",
 )
