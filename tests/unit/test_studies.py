@@ -15,6 +15,7 @@ import torch
 
 from examples.studies.__main__ import Studies, gradient_run
 from examples.studies.activity import activity
+from examples.studies.again import SHOWN, compare
 from examples.studies.gradients import NETWORKS, gradient_norms
 from examples.studies.page import TABLES, with_tables
 from examples.studies.plan import NETWORKS as TRAINABLE
@@ -96,6 +97,30 @@ def test_study_is_trained_once_and_goes_on_from_its_json(
     assert capsys.readouterr().out == ""
     with pytest.raises(click.ClickException, match="made with other settings"):
         Store(out, "equal", Budget().to_dict())
+
+
+def test_second_run_is_compared_number_by_number(tmp_path: Path) -> None:
+    first = ROOT / "docs" / "studies"
+    for study in SHOWN:
+        (tmp_path / f"{study}.json").write_bytes((first / f"{study}.json").read_bytes())
+    found = compare(first, tmp_path)
+    assert found["overlap"] == found["numbers"] > 100
+    depth = json.loads((tmp_path / "depth.json").read_text())
+    depth["summary"]["ms-20"]["accuracy"] |= {"least": 0.0, "most": 1.0}
+    (tmp_path / "depth.json").write_text(json.dumps(depth))
+    (other,) = compare(first, tmp_path)["others"]
+    assert (other["study"], other["network"], other["what"]) == ("depth", "ms-20", "accuracy")
+
+
+def test_page_tells_how_the_second_run_compares() -> None:
+    found = json.loads((ROOT / "docs" / "studies" / "again.json").read_text())
+    page = " ".join((ROOT / "docs" / "studies.md").read_text().split())
+    assert f"in {found['overlap']} of {found['numbers']} numbers" in page
+    assert found["numbers"] == compare(*[ROOT / "docs" / "studies"] * 2)["numbers"]
+    names = {(other["study"], other["network"]) for other in found["others"]}
+    assert names == {("gradients", "tdbn-110"), ("gradients", "tdbn-482"), ("depth", "plain-56")}
+    means = [f"{other['second']['mean']:.2f}" for other in found["others"][:2]]
+    assert f"({means[0]} and {means[1]})" in page
 
 
 def test_every_network_of_the_studies_has_a_gradient_norm_per_block(data: Split) -> None:
