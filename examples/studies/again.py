@@ -4,8 +4,8 @@
     python -m examples.studies.again runs/again/studies
 
 Writes ``docs/studies/again.json``: of every number in the tables, whether the ranges of both runs
-over the seeds overlap, and those that do not. Runs of one machine and one version repeat to the bit;
-another version or processor rounds differently, and a spike more or less is another training.
+over the seeds overlap, and those that do not. Runs of one machine and one version repeat to the
+bit; another version or processor rounds differently, and a spike more or less is another training.
 """
 
 from __future__ import annotations
