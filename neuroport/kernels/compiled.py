@@ -28,6 +28,8 @@ SIGNATURES = {
     "integer_forward": [_POINTER] * 4 + [_LONG] * 5 + [_INT],
     "backward": [_POINTER] * 5 + [_LONG] * 2 + [_FLOAT] * 4 + [_INT] + [_FLOAT] * 2 + [_INT],
     "spikes": [_POINTER] * 4 + [_LONG] * 7,
+    "planes_of_bytes": [_POINTER] * 2 + [_LONG] * 6,
+    "planes_of_floats": [_POINTER] * 2 + [_LONG] * 6,
     "relay": [_POINTER] * 2 + [_LONG] + [_INT] * 2,
     "norm_statistics": [_POINTER] * 7 + [_LONG] * 4 + [_DOUBLE] * 2 + [_INT],
     "norm_apply": [_POINTER] * 6 + [_LONG] * 3,

@@ -137,6 +137,25 @@ static inline __attribute__((always_inline)) void spikes_chunk(
     }
 }
 
+/* The same for neurons without memory of their current and a number of steps that the compiler knows,
+ * of one sample each: states stay in registers. */
+static inline __attribute__((always_inline)) void few_spikes(
+    const float *x, const int32_t *bias, const int32_t *threshold, uint8_t *s, int64_t size,
+    int64_t n, int shift_v, const int steps)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        int32_t v = 0;
+#pragma GCC unroll 6
+        for (int t = 0; t < steps; t++) {
+            int32_t kept = v < 0 ? -(-v >> shift_v) : v >> shift_v;
+            v = saturated(kept + wrapped(0, x[t * size + i]) + bias[i]);
+            s[t * size + i] = v > threshold[i];
+            v = v > threshold[i] ? 0 : v;
+        }
+    }
+}
+
 void spikes(const float *x, const int32_t *bias, const int32_t *threshold, uint8_t *s,
             int64_t steps, int64_t samples, int64_t positions, int64_t first, int64_t interval,
             int64_t keep_u, int64_t keep_v)
@@ -147,12 +166,26 @@ void spikes(const float *x, const int32_t *bias, const int32_t *threshold, uint8
     for (int64_t job = 0; job < samples * chunks; job++) {
         int64_t from = job % chunks * CHUNK, at = job / chunks * positions + from;
         int64_t n = least(CHUNK, positions - from);
-        if (keep_u == 0 && shift_v >= 0)
-            spikes_chunk(x + at, bias + from, threshold + from, s + at, steps, size, n, first,
-                         interval, 0, 0, 1, shift_v);
-        else
-            spikes_chunk(x + at, bias + from, threshold + from, s + at, steps, size, n, first,
-                         interval, keep_u, shift_u, keep_v, shift_v);
+        int simple = keep_u == 0 && shift_v >= 0, once = first == 0 && interval >= steps;
+#define FEW_SPIKES(STEPS)                                                                    \
+    case STEPS:                                                                              \
+        few_spikes(x + at, bias + from, threshold + from, s + at, size, n, shift_v, STEPS); \
+        break;
+        switch (simple && once ? steps : 0) {
+            FEW_SPIKES(1)
+            FEW_SPIKES(2)
+            FEW_SPIKES(3)
+            FEW_SPIKES(4)
+            FEW_SPIKES(5)
+            FEW_SPIKES(6)
+        default:
+            if (simple)
+                spikes_chunk(x + at, bias + from, threshold + from, s + at, steps, size, n, first,
+                             interval, 0, 0, 1, shift_v);
+            else
+                spikes_chunk(x + at, bias + from, threshold + from, s + at, steps, size, n, first,
+                             interval, keep_u, shift_u, keep_v, shift_v);
+        }
     }
 }
 
@@ -233,3 +266,86 @@ void relay(const float *x, float *out, int64_t size, int shift, int32_t threshol
         }
     }
 }
+
+/* Memory where channels lie last, as memory where they lie before the pixels. A block of as many
+ * pixels as channels is turned in registers, where the compiler can shuffle: interleaving the halves
+ * of n rows log2(n) times makes them columns. */
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+typedef float floats8 __attribute__((vector_size(32)));
+typedef int32_t ints8 __attribute__((vector_size(32)));
+
+#if defined __has_builtin
+#if __has_builtin(__builtin_shufflevector)
+#define SHUFFLES
+static inline void turn_bytes(const uint8_t *x, int64_t channels, uint8_t *out, int64_t pixels)
+{
+    bytes16 a[16], b[16];
+    for (int i = 0; i < 16; i++)
+        memcpy(&a[i], x + i * channels, sizeof *a);
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 8; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5,
+                                               21, 6, 22, 7, 23);
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12,
+                                                   28, 13, 29, 14, 30, 15, 31);
+        }
+        memcpy(a, b, sizeof a);
+    }
+    for (int i = 0; i < 16; i++)
+        memcpy(out + i * pixels, &a[i], sizeof *a);
+}
+
+static inline void turn_floats(const float *x, int64_t channels, int32_t *out, int64_t pixels)
+{
+    floats8 a[8], b[8];
+    for (int i = 0; i < 8; i++)
+        memcpy(&a[i], x + i * channels, sizeof *a);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 4; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        memcpy(a, b, sizeof a);
+    }
+    for (int i = 0; i < 8; i++) {
+        ints8 whole = __builtin_convertvector(a[i], ints8);
+        memcpy(out + i * pixels, &whole, sizeof whole);
+    }
+}
+#endif
+#endif
+#ifdef SHUFFLES
+#define TURN(SIDE, BY, HIGH, WIDE)                   \
+    for (int64_t p = 0; p < (HIGH); p += (SIDE))     \
+        for (int64_t c = 0; c < (WIDE); c += (SIDE)) \
+            BY(from + p * channels + c, channels, to + c * pixels + p, pixels);
+#else
+#define TURN(SIDE, BY, HIGH, WIDE)
+#endif
+
+/* (steps, samples, pixels, channels) as (steps, samples, channels, pixels), into an array whose steps
+ * and samples may be further apart */
+#define PLANES(NAME, FROM, TO, SIDE, BY)                                                              \
+    void NAME(const FROM *x, TO *out, int64_t steps, int64_t samples, int64_t pixels,                 \
+              int64_t channels, int64_t step, int64_t sample)                                         \
+    {                                                                                                 \
+        int64_t wide = channels / SIDE * SIDE, high = pixels / SIDE * SIDE;                           \
+        _Pragma("omp parallel for schedule(static)") for (int64_t row = 0; row < steps * samples;     \
+                                                          row++)                                      \
+        {                                                                                             \
+            const FROM *from = x + row * pixels * channels;                                           \
+            TO *to = out + row / samples * step + row % samples * sample;                             \
+            TURN(SIDE, BY, high, wide)                                                                \
+            for (int64_t c = 0; c < channels; c++)                                                    \
+                for (int64_t p = TURNED && c < wide ? high : 0; p < pixels; p++)                      \
+                    to[c * pixels + p] = (TO)from[p * channels + c];                                  \
+        }                                                                                             \
+    }
+
+#ifdef SHUFFLES
+#define TURNED 1
+#else
+#define TURNED 0
+#endif
+PLANES(planes_of_bytes, uint8_t, uint8_t, 16, turn_bytes)
+PLANES(planes_of_floats, float, int32_t, 8, turn_floats)
