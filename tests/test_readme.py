@@ -115,6 +115,9 @@ def test_proof_of_the_readme_is_the_committed_one() -> None:
     assert f"`make prove` draws {proof['networks']:,} random residual networks" in said
     assert f"{proof['lava-cpu networks']} of them on real Lava" in said
     assert f"{proof['positions compared']:,} positions compared, 0 differ" in said
+    chains = proof["chains"]
+    assert f"{chains['networks']} more are chains" in said
+    assert f"unmodified NetX: {chains['positions compared']:,} positions, 0 differ" in said
     differing = [count for name, count in proof.items() if name.startswith("differing")]
     assert differing == [0, 0, 0]
 
