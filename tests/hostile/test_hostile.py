@@ -32,24 +32,24 @@ def committed() -> Any:
 
 
 def test_mutated_files_are_read_equal_or_refused_at_once_and_cheaply() -> None:
-    tally = run(range(160))
+    tally = run(range(80))
     found = sum(tally.counts.values(), Counter())
     assert tally.failures == []
-    assert found["equal"] > 5, "damage to padding is harmless"
-    assert found["hash"] > 5, "damage to values is seen by the hash alone"
-    assert found["refused"] > 60
-    assert tally.verbs > 5
+    assert found["equal"] > 2, "damage to padding is harmless"
+    assert found["hash"] > 2, "damage to values is seen by the hash alone"
+    assert found["refused"] > 30
+    assert tally.verbs > 2
 
 
 def test_mutated_stock_files_are_read_or_refused_at_once_and_cheaply(tmp_path: Path) -> None:
     outcomes = Counter[str]()
-    for seed in range(70):
+    for seed in range(40):
         found = probe(stock_mutation(seed), tmp_path)
         outcomes[found["outcome"]] += 1
         assert found["outcome"] in ("read", "refused"), (seed, found)
         assert found["cpu"] <= SECONDS, (seed, found)
         assert found["memory"] <= MEGABYTES, (seed, found)
-    assert min(outcomes["read"], outcomes["refused"]) > 5, outcomes
+    assert min(outcomes["read"], outcomes["refused"]) > 3, outcomes
 
 
 def test_damaged_network_does_not_pass_for_the_netx_layers_beside_its_graph(tmp_path: Path) -> None:

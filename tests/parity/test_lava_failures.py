@@ -552,6 +552,7 @@ def test_ctrl_c_during_lava_ends_every_process(
         child.send_signal(signal.SIGINT)
         time.sleep(0.1)  # an impatient user, while the processes are being ended
     _, said = child.communicate(timeout=SLACK)
-    assert child.returncode == 130
+    # the second may meet an interpreter that has told and cleared up, and is on its way out
+    assert child.returncode in {1: (130,), 2: (130, -signal.SIGINT)}[presses]
     assert said == "neuroport: interrupted; nothing was written\n"
     assert_nothing_left(folder, memory)

@@ -250,8 +250,8 @@ def test_a_logger_without_a_needed_figure_is_an_error_that_names_it(
 
 def test_a_wrong_read_delay_ends_at_the_deadline_with_the_key_to_change(board: Board) -> None:
     graph = Graph(dense(), 4)
-    said = board.run(graph, np.ones((4, 2, 2), np.int64), "--deadline", "20", code=2, read_delay=0)
-    assert "Lava did not finish within 20 s" in said
+    said = board.run(graph, np.ones((4, 2, 2), np.int64), "--deadline", "12", code=2, read_delay=0)
+    assert "Lava did not finish within 12 s" in said
     assert "timing.read_delay" in said
 
 

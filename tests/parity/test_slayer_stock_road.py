@@ -153,7 +153,14 @@ STOCK = {
 }
 
 
-@pytest.mark.parametrize("case", STOCK)
+# the slower ones take a dozen seconds each, most of it Lava's
+LONG = ("residual", "scaling norm")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.long) if case in LONG else case for case in STOCK],
+)
 def test_stock_file_of_a_captured_network_is_right_in_unmodified_netx(
     case: str, tmp_path: Path
 ) -> None:
