@@ -20,19 +20,18 @@ def convolve_exactly(
     Float32 adds integers exactly up to 2**24. Messages that could lead beyond are split into two
     parts, ``low + 2**bits * high``, that cannot; where that is not enough, float64 adds them.
     """
-    with torch.no_grad():
-        room = integers.STATE_MAX / max(float(weight.abs().sum((1, 2, 3)).max()), 1.0)
-        largest = float(messages.abs().max())
-        if largest > room:
-            part = 2.0 ** math.floor(math.log2(max(room, 1.0)))
-            if largest / part + 1 <= room:
-                high = (messages / part).round()
-                low = convolve(messages - part * high, weight)
-                value = low + part * convolve(high, weight)
-            else:
-                value = convolve(messages.double(), weight.double()).to(messages.dtype)
-    if largest <= room:
+    room = integers.STATE_MAX / max(1.0, float(weight.detach().abs().sum((1, 2, 3)).max()))
+    largest = float(messages.detach().abs().max())
+    if not largest > room:  # nor if one of them is no number: the loss tells that
         return convolve(messages, weight)
+    with torch.no_grad():
+        part = 2.0 ** math.floor(math.log2(max(room, 1.0)))
+        if largest / part + 1 <= room:
+            high = (messages / part).round()
+            low = convolve(messages - part * high, weight)
+            value = low + part * convolve(high, weight)
+        else:
+            value = convolve(messages.double(), weight.double()).to(messages.dtype)
     if not torch.is_grad_enabled():
         return value
     out = _Valued.apply(convolve(messages, weight), value)  # type: ignore[no-untyped-call]
