@@ -132,7 +132,7 @@ def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:
     rest = [2 + i for i, size in enumerate(shape) if size == 1 and len(shape) == x.ndim - 2]
     if rest:
         return x.sum([0, 1, *rest]).reshape(shape)
-    # torch is several times slower where what is kept does not lie in the order of its dimensions
+    # torch is slow where what is kept does not lie in the order of its dimensions
     order = sorted(range(2, x.ndim), key=x.stride, reverse=True)
     summed = x.permute(0, 1, *order).sum((0, 1))
     return summed.permute([order.index(axis) for axis in range(2, x.ndim)]).sum_to_size(shape)

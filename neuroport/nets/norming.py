@@ -1,7 +1,7 @@
 """Batch norms in training that are applied by who reads them, with less memory moved.
 
 A training step is bound by memory. A norm that stores what it normalizes, for a neuron that only
-compares it with a threshold, moves several times what is needed. Here the reader (a neuron, or an
+compares it with a threshold, moves more than is needed. Here the reader (a neuron, or an
 addition) normalizes on the way, and voltages are computed again in the backward pass instead of
 stored. The arithmetic is in ``kernels/normed.c``. Where it does not run (no compiler, CUDA, joint
 statistics of several processes, evaluation), norms and neurons are called one after the other; both
