@@ -1,7 +1,8 @@
 """Memory that is freed stays with the process.
 
 A training step frees and allocates the same arrays again and again. The C library returns large
-ones to the system at once, which then clears every page of the next. What is kept instead is what the next step takes.
+ones to the system at once, which then clears every page of the next. What is kept instead is what
+the next step takes.
 """
 
 from __future__ import annotations
