@@ -1,6 +1,7 @@
 """The fast engine: the same integers in torch, batched, on CPU or CUDA.
 
-On the CPU with a C compiler :mod:`neuroport.backends.quick` computes, everywhere else what is here.
+On the CPU with a C compiler :mod:`neuroport.backends.whole` computes where it can, and elsewhere
+what is here.
 
 Synapses run in floating point where the graph's intervals *prove* that every partial sum is an
 integer that the type holds exactly: below 2**24 in float32, else below 2**53 in float64. Nothing is
@@ -22,7 +23,7 @@ from neuroport.backends.base import Progress
 from neuroport.backends.counting import recording
 from neuroport.backends.stepping import step_through
 from neuroport.backends.trace import Trace, versions
-from neuroport.backends.walk import Starts, plain_sum, walk
+from neuroport.backends.walk import Arithmetic, AtOnce, Starts, plain_sum, walk
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph import integers
 from neuroport.graph.exact import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
@@ -102,7 +103,7 @@ class Fast:
         if not usable[kind]:
             raise BackendError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
         plan = recording(graph, record, count, granularity)
-        arithmetic = arithmetic_for(graph, torch.device(device))
+        arithmetic = arithmetic_for(graph, torch.device(device), time_model)
         with torch.inference_mode():
             return walk(
                 arithmetic,
@@ -115,15 +116,12 @@ class Fast:
             )
 
 
-def arithmetic_for(graph: Graph, device: torch.device) -> TorchArithmetic:
-    """Compiled neurons and 8-bit convolutions where they can be had, int64 tensors elsewhere."""
-    from neuroport.kernels import kernels
+def arithmetic_for(graph: Graph, device: torch.device, time_model: str) -> Arithmetic | AtOnce:
+    """One compiled call for all nodes where there can be one, int64 tensors elsewhere."""
+    from neuroport.backends.whole import whole
 
-    if device.type == "cpu" and kernels() is not None:
-        from neuroport.backends.quick import QuickArithmetic
-
-        return QuickArithmetic(graph, device)
-    return TorchArithmetic(graph, device)
+    found = whole(graph, time_model) if device.type == "cpu" else None
+    return found or TorchArithmetic(graph, device)
 
 
 class TorchArithmetic:

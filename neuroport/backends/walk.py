@@ -10,8 +10,8 @@ answer is read from the T steps that follow.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from neuroport.backends.counting import Recorder, Recording, recording
 from neuroport.backends.trace import DTYPES, Trace
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Conv, Dense, Input, Node
+from neuroport.graph.node import Conv, Dense, Input, Node
 from neuroport.kernels.memory import keep_freed
 
 TIME_MODELS = ("ideal", "chip")
@@ -51,6 +51,19 @@ class Arithmetic(Protocol):
         """What to note in the trace."""
 
 
+@runtime_checkable
+class AtOnce(Protocol):
+    """An engine that takes samples through all nodes in one call, in ideal time."""
+
+    name: str
+
+    def fill(self, frames: npt.NDArray[Any], into: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Run frames (T, N, *shape); write what populations send into arrays of their names."""
+
+    def versions(self) -> dict[str, str]:
+        """What to note in the trace."""
+
+
 class Starts:
     """The steps at which samples begin at a node: ``first + n * interval``."""
 
@@ -74,7 +87,7 @@ class Starts:
 
 
 def walk(
-    arithmetic: Arithmetic,
+    arithmetic: Arithmetic | AtOnce,
     graph: Graph,
     frames: npt.NDArray[Any],
     *,
@@ -102,21 +115,16 @@ def walk(
     samples = frames.shape[1]
     recorder = Recorder(graph, samples, plan or recording(graph))
     if time_model == "chip":
-        stream = chip_stream(graph, frames)
-        for node, out in evaluate(arithmetic, graph, stream[:, None], chip=True):
-            if node.name in recorder:
-                rows = _stored(arithmetic, node, out)
-                skew = graph.facts(node.name).skew
-                window = cut_window(graph, rows[:, 0], skew, samples)
-                recorder.keep(node.name, slice(samples), window)
+        stream = chip_stream(graph, frames)[:, None]
+        for name, rows in _sent(arithmetic, stream, recorder, {}, chip=True):
+            skew = graph.facts(name).skew
+            recorder.keep(name, slice(samples), cut_window(graph, rows[:, 0], skew, samples))
     else:
         for first in range(0, samples, batch):
             part = slice(first, first + batch)
-            for node, out in evaluate(arithmetic, graph, frames[:, part], chip=False):
-                if node.name in recorder.messages:  # without a copy in between
-                    arithmetic.store(out, recorder.messages[node.name][:, part])
-                elif node.name in recorder:
-                    recorder.keep(node.name, part, _stored(arithmetic, node, out))
+            into = {name: kept[:, part] for name, kept in recorder.messages.items()}
+            for name, rows in _sent(arithmetic, frames[:, part], recorder, into):
+                recorder.keep(name, part, rows)
             if progress is not None:
                 progress(min(first + batch, samples), samples)
     provenance = {
@@ -130,10 +138,30 @@ def walk(
     return recorder.trace(provenance)
 
 
-def _stored(arithmetic: Arithmetic, node: Node, out: Any) -> npt.NDArray[Any]:
-    rows = np.empty(tuple(out.shape), DTYPES[KIND[type(node)]])
-    arithmetic.store(out, rows)
-    return rows
+def _sent(
+    arithmetic: Arithmetic | AtOnce,
+    frames: npt.NDArray[Any],
+    recorder: Recorder,
+    into: Mapping[str, npt.NDArray[Any]],
+    chip: bool = False,
+) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Yield recorded populations and what they sent; what is in ``into`` is written there only."""
+    graph = recorder.graph
+    fresh = {
+        name: np.empty((*frames.shape[:2], *graph.facts(name).shape), DTYPES[kind])
+        for name, kind in recorder.kinds.items()
+        if name not in into
+    }
+    if isinstance(arithmetic, AtOnce):
+        arithmetic.fill(frames, {**into, **fresh})
+        yield from fresh.items()
+        return
+    for node, out in evaluate(arithmetic, graph, frames, chip=chip):
+        if node.name in into:
+            arithmetic.store(out, into[node.name])
+        elif node.name in fresh:
+            arithmetic.store(out, fresh[node.name])
+            yield node.name, fresh.pop(node.name)
 
 
 def chip_stream(graph: Graph, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:

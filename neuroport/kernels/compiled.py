@@ -16,7 +16,9 @@ from pathlib import Path
 
 from neuroport.files import cache_folder
 
-SOURCES = [Path(__file__).with_name(name) for name in ("kernel.h", "neuron.c", "normed.c")]
+HERE = Path(__file__).parent
+HEADER = HERE / "kernel.h"
+SOURCES = tuple(HERE / name for name in ("neuron.c", "normed.c", "network.c"))
 # no contraction: a multiply-add is fused where torch fuses it and nowhere else
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fPIC")
 SECONDS = 300  # it takes a few; a busy machine is no reason to do without
@@ -27,10 +29,10 @@ SIGNATURES = {
     "real_forward": [_POINTER] * 3 + [_LONG] * 2 + [_FLOAT] * 3,
     "integer_forward": [_POINTER] * 4 + [_LONG] * 5 + [_INT],
     "backward": [_POINTER] * 5 + [_LONG] * 2 + [_FLOAT] * 4 + [_INT] + [_FLOAT] * 2 + [_INT],
-    "spikes": [_POINTER] * 4 + [_LONG] * 7,
-    "planes_of_bytes": [_POINTER] * 2 + [_LONG] * 6,
-    "planes_of_floats": [_POINTER] * 2 + [_LONG] * 6,
     "relay": [_POINTER] * 2 + [_LONG] + [_INT] * 2,
+    "network": [_POINTER, _LONG, _POINTER, _POINTER] + [_LONG] * 4,
+    "network_lanes": [],
+    "network_largest_byte": [],
     "norm_statistics": [_POINTER] * 7 + [_LONG] * 4 + [_DOUBLE] * 2 + [_INT],
     "norm_apply": [_POINTER] * 6 + [_LONG] * 3,
     "norm_sums": [_POINTER] * 4 + [_LONG] * 4,
@@ -38,6 +40,7 @@ SIGNATURES = {
     "levels_forward": [_POINTER] * 5 + [_LONG] * 4 + [_FLOAT] * 2 + [_POINTER, _INT],
     "levels_backward": [_POINTER] * 7 + [_LONG] * 4 + [_FLOAT] * 2 + [_INT, _POINTER, _INT, _INT],
 }
+NUMBERS = ("network_lanes", "network_largest_byte")  # they return one
 
 _plain = False
 
@@ -75,24 +78,37 @@ def _load() -> ctypes.CDLL | str:
     if not compiler:
         return "no C compiler was found; install gcc, or name one in CC"
     try:
-        library = ctypes.CDLL(str(_compiled(compiler.split())))
+        return library(compiler.split())
     except (OSError, subprocess.SubprocessError) as error:
         return f"{compiler} did not compile the kernels ({_told(error)})"
+
+
+def library(
+    compiler: list[str], flags: tuple[str, ...] = FLAGS, sources: tuple[Path, ...] = SOURCES
+) -> ctypes.CDLL:
+    """The kernels of some sources, compiled if they are not in the cache.
+
+    Raises:
+        OSError, subprocess.SubprocessError: they cannot be compiled or loaded.
+    """
+    found = ctypes.CDLL(str(_compiled(compiler, flags, sources)))
     for name, types in SIGNATURES.items():
-        function = getattr(library, name)
-        function.argtypes, function.restype = types, None
-    return library
+        if hasattr(found, name):
+            function = getattr(found, name)
+            function.argtypes = types
+            function.restype = _LONG if name in NUMBERS else None
+    return found
 
 
-def _compiled(compiler: list[str]) -> Path:
+def _compiled(compiler: list[str], flags: tuple[str, ...], sources: tuple[Path, ...]) -> Path:
     """The shared library, from the cache or compiled into it."""
     version = subprocess.run(
         [*compiler, "--version"], capture_output=True, check=True, timeout=SECONDS
     ).stdout
     about = (
-        *(source.read_bytes() for source in SOURCES),
+        *(source.read_bytes() for source in (HEADER, *sources)),
         version,
-        repr(FLAGS).encode(),
+        repr(flags).encode(),
         _processor(),
     )
     key = hashlib.sha256(b"\0".join(about)).hexdigest()[:32]
@@ -103,9 +119,9 @@ def _compiled(compiler: list[str]) -> Path:
     with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
         made = Path(folder) / "neuron.so"
         # linked without an OpenMP runtime of its own: it shares the one that torch has loaded
-        objects = {f"{folder}/{source.stem}.o": str(source) for source in SOURCES[1:]}
+        objects = {f"{folder}/{source.stem}.o": str(source) for source in sources}
         steps = [
-            [*compiler, *FLAGS, "-fopenmp", "-c", source, "-o", made_of]
+            [*compiler, *flags, "-fopenmp", "-c", source, "-o", made_of]
             for made_of, source in objects.items()
         ]
         for command in (*steps, [*compiler, "-shared", *objects, "-o", str(made), "-lm"]):

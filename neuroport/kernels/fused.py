@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -106,40 +103,6 @@ def backward(
     return grad_v, grad_u
 
 
-def spikes(
-    current: Tensor,
-    bias: Tensor,
-    threshold: Tensor,
-    current_decay: int,
-    voltage_decay: int,
-    first: int,
-    interval: int,
-) -> Tensor | None:
-    """Spikes, uint8, of currents (T, N, ...) that hold integers below 2**24.
-
-    ``bias`` and ``threshold`` are int32 in states, shaped and laid out as one sample; states start
-    afresh where ``(t - first) % interval`` is 0.
-    """
-    library = kernels() if fits(current) else None
-    if library is None:
-        return None
-    out = torch.empty_like(current, dtype=torch.uint8)
-    library.spikes(
-        current.data_ptr(),
-        bias.data_ptr(),
-        threshold.data_ptr(),
-        out.data_ptr(),
-        len(current),
-        current.shape[1],
-        bias.numel(),
-        first,
-        interval,
-        integers.DECAY_UNITY - current_decay,
-        integers.DECAY_UNITY - voltage_decay,
-    )
-    return out
-
-
 def relay(x: Tensor, shift: int, threshold: int = 0) -> Tensor | None:
     """Messages of a relay whose current ``x`` holds integers below 2**24."""
     library = kernels() if fits(x) and shift < 24 and threshold < _INT32 else None
@@ -148,25 +111,6 @@ def relay(x: Tensor, shift: int, threshold: int = 0) -> Tensor | None:
     out = torch.empty_like(x)
     library.relay(x.data_ptr(), out.data_ptr(), x.numel(), shift, threshold)
     return out
-
-
-def planes(x: Tensor, out: npt.NDArray[Any]) -> bool:
-    """Copy (T, N, C, H, W), channels last in memory, into ``out``; whether that was done.
-
-    Bytes become bytes, float32 that holds integers becomes int32.
-    """
-    kinds = {(torch.uint8, 1): "bytes", (torch.float32, 4): "floats"}
-    kind = kinds.get((x.dtype, out.itemsize)) if x.device.type == "cpu" else None
-    library = kernels() if kind is not None and x.ndim == 5 and out.dtype.kind in "iub" else None
-    if library is None or out.shape != x.shape or not x.numel():
-        return False
-    if not (out[0, 0].flags.c_contiguous and x.permute(0, 1, 3, 4, 2).is_contiguous()):
-        return False
-    steps, samples, channels, height, width = x.shape
-    apart = [stride // out.itemsize for stride in out.strides[:2]]
-    sizes = (steps, samples, height * width, channels, *apart)
-    getattr(library, f"planes_of_{kind}")(x.data_ptr(), out.ctypes.data, *sizes)
-    return True
 
 
 def dense(x: Tensor) -> Tensor:

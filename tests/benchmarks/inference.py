@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 import neuroport as port
-from neuroport.backends import quick
+from neuroport.backends import whole
 from neuroport.backends.fast import Fast
+from neuroport.kernels import compiled
 from neuroport.nets.ms_resnet import MsResNet
 from tests.benchmarks.elsewhere import Elsewhere
 from tests.benchmarks.figure import Figure
@@ -40,8 +41,10 @@ def chip() -> Any:
 
 @contextmanager
 def without_bytes() -> Iterator[None]:
-    """The engine as on a processor without 8-bit convolutions."""
-    with patch.object(quick, "byte_convolutions", lambda: False):
+    """The engine as on a processor that does not add up products of bytes in 32 bits."""
+    older = (*compiled.FLAGS, "-mno-avx512vnni", "-mno-avxvnni")
+    found = compiled.library(["cc"], older, (compiled.HERE / "network.c",))
+    with patch.object(whole, "kernels", lambda: found):
         yield
 
 

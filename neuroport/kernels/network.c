@@ -1,0 +1,507 @@
+/* A whole network on some samples: every thread takes a sample through all nodes at once.
+ *
+ * What nodes give each other lies in a scratch memory of the thread, small enough for its caches:
+ * (steps, height, width, channels), channels padded to whole vectors, as bytes, 16 or 32 bits, with a
+ * border of zeros as wide as the widest padding that reads it. Sums are of 32 bits and may wrap on
+ * the way: what is read fits, as the graph's intervals prove. neuroport/backends/whole.py plans.
+ */
+#include <omp.h>
+
+#include "kernel.h"
+#if defined __x86_64__
+#include <immintrin.h>
+#endif
+
+#define STATE_SHIFT 6
+#define STATE_MAX 8388607
+#define SOURCES 32
+
+#if defined __AVX512BW__
+#define LANES 16
+#define TILE 16 /* vectors of sums that are held in registers */
+#elif defined __AVX2__
+#define LANES 8
+#define TILE 8
+#else
+#define LANES 4
+#define TILE 8
+#endif
+#if defined __AVX512BW__ && defined __AVX512VNNI__
+#define ADD_BYTES(SUM, X, W) _mm512_dpbusd_epi32((__m512i)(SUM), (__m512i)(X), (__m512i)(W))
+#define ADD_SHORTS(SUM, X, W) _mm512_dpwssd_epi32((__m512i)(SUM), (__m512i)(X), (__m512i)(W))
+#define LARGEST_BYTE 255
+#elif defined __AVX512BW__
+#define ADD_SHORTS(SUM, X, W) ((SUM) + (ints)_mm512_madd_epi16((__m512i)(X), (__m512i)(W)))
+#define ADD_BYTES(SUM, X, W) \
+    ADD_SHORTS(SUM, _mm512_maddubs_epi16((__m512i)(X), (__m512i)(W)), _mm512_set1_epi16(1))
+#define LARGEST_BYTE 128
+#elif defined __AVX2__
+#define ADD_SHORTS(SUM, X, W) ((SUM) + (ints)_mm256_madd_epi16((__m256i)(X), (__m256i)(W)))
+#ifdef __AVXVNNI__
+#define ADD_BYTES(SUM, X, W) _mm256_dpbusd_avx_epi32((__m256i)(SUM), (__m256i)(X), (__m256i)(W))
+#define LARGEST_BYTE 255
+#else
+#define ADD_BYTES(SUM, X, W) \
+    ADD_SHORTS(SUM, _mm256_maddubs_epi16((__m256i)(X), (__m256i)(W)), _mm256_set1_epi16(1))
+#define LARGEST_BYTE 128
+#endif
+#else
+#define ADD_SHORTS(SUM, X, W) ((SUM) + (X) * (W)) /* neither is used */
+#define ADD_BYTES ADD_SHORTS
+#define LARGEST_BYTE 0
+#endif
+
+typedef int32_t ints __attribute__((vector_size(LANES * 4)));
+typedef uint32_t unsigneds __attribute__((vector_size(LANES * 4)));
+typedef int16_t shorts __attribute__((vector_size(LANES * 2)));
+typedef uint8_t bytes __attribute__((vector_size(LANES)));
+
+#define STEP_ROOM 32 /* bytes for each step before the rows of sums */
+
+enum { BYTES, SHORTS, WORDS };
+enum { LOAD, SYNAPSE, RELAY, LIF, READOUT };
+
+/* What a node gives, in the scratch: every field as backends/whole.py has it. */
+typedef struct {
+    int64_t offset; /* bytes */
+    int64_t kind, halo, height, width, channels, padded;
+} value;
+
+typedef struct {
+    int64_t what, out, sources;
+    int64_t source[SOURCES], exponent[SOURCES];
+    int64_t kernel[2], stride[2], padding[2], dilation[2], words;
+    const int32_t *weight;
+    int64_t late; /* steps by which a SYNAPSE answers late, a RELAY sends on late */
+    int64_t shift, threshold;
+    const int32_t *bias, *limit, *keep_u, *keep_v;
+    int64_t everywhere; /* fields hold for a channel, not for a neuron */
+    int64_t simple;     /* u is forgotten at once, v halves decay_shift times */
+    int64_t decay_shift;
+    int64_t first, interval; /* steps first + n interval begin a sample */
+    void *record; /* (steps, samples, channels, height, width), or none; frames of a LOAD */
+    int64_t samples;
+} operation;
+
+int64_t network_lanes(void) { return LANES; }
+
+/* four bytes of each lane times four signed bytes, two numbers of 16 bits times two, or one times one:
+ * added to the lane */
+static inline ints dot_bytes(ints sum, ints x, ints w) { return (ints)ADD_BYTES(sum, x, w); }
+
+static inline ints dot_shorts(ints sum, ints x, ints w) { return (ints)ADD_SHORTS(sum, x, w); }
+
+static inline ints dot_words(ints sum, ints x, ints w) { return sum + x * w; }
+
+/* The largest byte that dot_bytes takes: some processors add two products in 16 bits. 0 where nothing
+ * but words is multiplied. */
+int64_t network_largest_byte(void) { return LARGEST_BYTE; }
+
+/* Sums of `deep` vectors of channels at TILE / deep neighbouring places, into registers, then out.
+ * A word of x holds four, two or one channels of a place, a vector of w as many of LANES outputs. */
+#define CONVOLVE(NAME, DOT)                                                                        \
+    static inline __attribute__((always_inline)) void NAME(                                        \
+        const operation *op, const int32_t *x, int64_t apart, int64_t row, int64_t place,          \
+        const int32_t *w, int32_t *out, int64_t padded, int64_t places, const int deep)            \
+    {                                                                                              \
+        const int wide = TILE / deep;                                                              \
+        ints sums[TILE];                                                                           \
+        for (int i = 0; i < TILE; i++)                                                             \
+            sums[i] = (ints){0};                                                                   \
+        for (int64_t ky = 0; ky < op->kernel[0]; ky++)                                         \
+            for (int64_t kx = 0; kx < op->kernel[1]; kx++) {                                    \
+                const int32_t *from = x + ky * row + kx * place;                                   \
+                for (int64_t k = 0; k < op->words; k++, w += deep * LANES) {                       \
+                    ints heard[4];                                                                 \
+                    _Pragma("GCC unroll 4") for (int q = 0; q < deep; q++)                         \
+                        memcpy(heard + q, w + q * LANES, sizeof *heard);                           \
+                    _Pragma("GCC unroll 16") for (int p = 0; p < wide; p++)                        \
+                    {                                                                              \
+                        ints said = from[p * apart + k] - (ints){0};                               \
+                        _Pragma("GCC unroll 4") for (int q = 0; q < deep; q++)                     \
+                            sums[p * deep + q] = DOT(sums[p * deep + q], said, heard[q]);          \
+                    }                                                                              \
+                }                                                                                  \
+            }                                                                                      \
+        int shift = (int)op->exponent[0];                                                          \
+        for (int p = 0; p < wide && p < places; p++)                                               \
+            for (int q = 0; q < deep; q++) {                                                       \
+                ints sum = (ints)((unsigneds)sums[p * deep + q] << shift);                         \
+                memcpy(out + p * padded + q * LANES, &sum, sizeof sum);                            \
+            }                                                                                      \
+    }
+CONVOLVE(convolve_bytes, dot_bytes)
+CONVOLVE(convolve_shorts, dot_shorts)
+CONVOLVE(convolve_words, dot_words)
+
+static const int64_t SIZE[] = {1, 2, 4};
+
+/* the first channel of a row, behind the border, in bytes from the start of the scratch */
+static inline int64_t row_of(const value *v, int64_t t, int64_t y)
+{
+    int64_t rows = t * (v->height + 2 * v->halo) + y + v->halo;
+    return v->offset + (rows * (v->width + 2 * v->halo) + v->halo) * v->padded * SIZE[v->kind];
+}
+
+static void synapse(const operation *op, const value *values, char *scratch, int64_t steps)
+{
+    const value *in = values + op->source[0], *out = values + op->out;
+    int64_t place = in->padded * SIZE[in->kind] / 4, row = (in->width + 2 * in->halo) * place;
+    int64_t image = (in->height + 2 * in->halo) * row, height = out->height, width = out->width;
+    int64_t apart = op->stride[1] * place, times;
+    const int32_t *corner = (const int32_t *)(scratch + row_of(in, 0, -op->padding[0])) - op->padding[1] * place;
+    int32_t *to = (int32_t *)(scratch + out->offset);
+    int64_t late = least(op->late, steps), size = out->height * out->width * out->padded;
+    memset(to, 0, (size_t)(late * size) * sizeof *to);
+    to += late * size;
+    if (height * width == 1) /* steps lie beside each other as places do elsewhere */
+        width = steps - late, apart = image, times = 1;
+    else
+        times = steps - late;
+    int64_t vectors = out->padded / LANES, taps = op->kernel[0] * op->kernel[1] * op->words;
+    for (int64_t t = 0; t < times; t++)
+        for (int64_t y = 0; y < height; y++)
+            for (int64_t v = 0, deep; v < vectors; v += deep) {
+                deep = vectors - v >= 4 ? 4 : vectors - v >= 2 ? 2 : 1;
+                const int32_t *w = op->weight + v * LANES * taps;
+                for (int64_t x = 0; x < width; x += TILE / deep) {
+                    const int32_t *from = corner + t * image + y * op->stride[0] * row + x * apart;
+                    int32_t *into = to + ((t * height + y) * width + x) * out->padded + v * LANES;
+#define CASE(KIND, BY, DEEP)                                                                        \
+    case 8 * (KIND) + (DEEP):                                                                       \
+        BY(op, from, apart, op->dilation[0] * row, op->dilation[1] * place, w, into, out->padded,     \
+           width - x, DEEP);                                                                        \
+        break;
+#define CASES(KIND, BY) CASE(KIND, BY, 1) CASE(KIND, BY, 2) CASE(KIND, BY, 4)
+                    switch (8 * in->kind + deep) {
+                        CASES(BYTES, convolve_bytes)
+                        CASES(SHORTS, convolve_shorts)
+                        CASES(WORDS, convolve_words)
+                    }
+                }
+            }
+}
+
+/* What arrives at a row of a population: where it lies, of all sources together. */
+static const int32_t *arriving(const operation *op, const value *values, const char *scratch,
+                               int64_t t, int64_t y, int32_t *sum)
+{
+    for (int64_t s = 0; s < op->sources; s++) {
+        const value *in = values + op->source[s];
+        int64_t n = in->width * in->padded;
+        int shift = (int)op->exponent[s];
+        const char *row = scratch + row_of(in, t, y);
+        if (op->sources == 1 && in->kind == WORDS && shift == 0)
+            return (const int32_t *)row;
+#define ADD(TYPE)                                                                  \
+    {                                                                              \
+        const TYPE *x = (const TYPE *)row;                                         \
+        if (s == 0)                                                                \
+            for (int64_t i = 0; i < n; i++)                                        \
+                sum[i] = (int32_t)((uint32_t)x[i] << shift);                       \
+        else                                                                       \
+            for (int64_t i = 0; i < n; i++)                                        \
+                sum[i] = (int32_t)((uint32_t)sum[i] + ((uint32_t)x[i] << shift));  \
+    }
+        if (in->kind == BYTES)
+            ADD(uint8_t)
+        else if (in->kind == SHORTS)
+            ADD(int16_t)
+        else
+            ADD(int32_t)
+    }
+    return sum;
+}
+
+/* trunc(x keep / 4096), x within 24 bits */
+static inline ints decayed(ints x, ints keep)
+{
+    ints sign = x >> 31, size = (x ^ sign) - sign;
+    ints kept = (size >> 12) * keep + ((size & 4095) * keep >> 12);
+    return (kept ^ sign) - sign;
+}
+
+static inline ints halved(ints x, int shift)
+{
+    ints sign = x >> 31;
+    return ((((x ^ sign) - sign) >> shift) ^ sign) - sign;
+}
+
+/* wrap24(u + (x << STATE_SHIFT)) of integers.py: (-2^23, 2^23] */
+static inline ints wrapped(ints u, ints x)
+{
+    unsigneds sum = (unsigneds)u + ((unsigneds)x << STATE_SHIFT);
+    return 8388608 - (ints)((8388608u - sum) & 16777215u);
+}
+
+static inline ints saturated(ints v)
+{
+    ints above = v > STATE_MAX, below = v < -STATE_MAX;
+    return (v & ~(above | below)) | (above & STATE_MAX) | (below & -STATE_MAX);
+}
+
+static inline ints at(const int32_t *x)
+{
+    ints found;
+    memcpy(&found, x, sizeof found);
+    return found;
+}
+
+/* Whether a sample begins at a step. */
+static inline int begins(const operation *op, int64_t t)
+{
+    return (t - op->first) % op->interval == 0;
+}
+
+/* A row of neurons through all steps: a LIF sends spikes, a READOUT its voltage. */
+static inline __attribute__((always_inline)) void step_row(
+    const operation *op, const value *out, const int32_t *const *x, char *const *to,
+    const char *begin, int64_t y, int64_t steps, const int simple, const int fires)
+{
+    int64_t row = out->width * out->padded;
+    for (int64_t i = 0; i < row; i += LANES) {
+        int64_t f = op->everywhere ? i % out->padded : y * row + i;
+        ints bias = at(op->bias + f), u = {0}, v = {0}, limit = {0}, keep_u = {0}, keep_v = {0};
+        if (fires)
+            limit = at(op->limit + f);
+        if (!simple)
+            keep_u = at(op->keep_u + f), keep_v = at(op->keep_v + f);
+        for (int64_t t = 0; t < steps; t++) {
+            if (begin[t])
+                u = v = (ints){0};
+            u = wrapped(simple ? (ints){0} : decayed(u, keep_u), at(x[t] + i));
+            v = simple ? halved(v, (int)op->decay_shift) : decayed(v, keep_v);
+            v = saturated(v + u + bias);
+            if (fires) {
+                ints fired = v > limit;
+                bytes spikes = __builtin_convertvector(fired & 1, bytes);
+                memcpy(to[t] + i, &spikes, sizeof spikes);
+                v &= ~fired;
+            } else
+                memcpy(to[t] + 4 * i, &v, sizeof v);
+        }
+    }
+}
+
+static inline void relay_row(const operation *op, const value *out, const int32_t *x, char *to)
+{
+    int shift = (int)op->shift, half = shift ? 1 << (shift - 1) : 0;
+    for (int64_t i = 0; i < out->width * out->padded; i += LANES) {
+        ints message = (at(x + i) + half) >> shift, sign = message >> 31;
+        message &= ((message ^ sign) - sign) > (int32_t)op->threshold;
+        bytes small = __builtin_convertvector(message, bytes);
+        shorts middle = __builtin_convertvector(message, shorts);
+        if (out->kind == BYTES)
+            memcpy(to + i, &small, sizeof small);
+        else if (out->kind == SHORTS)
+            memcpy(to + 2 * i, &middle, sizeof middle);
+        else
+            memcpy(to + 4 * i, &message, sizeof message);
+    }
+}
+
+/* What arrived `late` steps before, unless that was before the sample. */
+static int reached(const operation *op, int64_t t)
+{
+    int64_t into = (t - op->first) % op->interval;
+    return t >= op->late && (into < 0 ? into + op->interval : into) >= op->late;
+}
+
+/* `room` holds pointers and a row of sums of every step. */
+static void population(const operation *op, const value *values, char *scratch, char *room,
+                       int64_t steps)
+{
+    const value *out = values + op->out;
+    int64_t row = out->width * out->padded;
+    const int32_t **x = (const int32_t **)room;
+    char **to = (char **)room + steps, *begin = room + 2 * steps * (int64_t)sizeof *to;
+    int32_t *sums = (int32_t *)(room + steps * STEP_ROOM);
+    for (int64_t t = 0; t < steps; t++)
+        begin[t] = (char)begins(op, t);
+    for (int64_t y = 0; y < out->height; y++) {
+        for (int64_t t = 0; t < steps; t++) {
+            to[t] = scratch + row_of(out, t, y);
+            if (op->what != RELAY)
+                x[t] = arriving(op, values, scratch, t, y, sums + t * row);
+            else if (reached(op, t))
+                relay_row(op, out, arriving(op, values, scratch, t - op->late, y, sums), to[t]);
+            else
+                memset(to[t], 0, (size_t)(row * SIZE[out->kind]));
+        }
+        if (op->what == READOUT && op->simple)
+            step_row(op, out, x, to, begin, y, steps, 1, 0);
+        else if (op->what == READOUT)
+            step_row(op, out, x, to, begin, y, steps, 0, 0);
+        else if (op->what == LIF && op->simple)
+            step_row(op, out, x, to, begin, y, steps, 1, 1);
+        else if (op->what == LIF)
+            step_row(op, out, x, to, begin, y, steps, 0, 1);
+    }
+}
+
+/* zeros around what a node gives */
+static void surround(const value *v, char *scratch, int64_t steps)
+{
+    int64_t side = v->halo * v->padded * SIZE[v->kind];
+    int64_t row = v->width * v->padded * SIZE[v->kind] + 2 * side;
+    if (side)
+        for (int64_t t = 0; t < steps; t++) {
+            char *first = scratch + row_of(v, t, 0) - side, *last = first + v->height * row;
+            memset(first - v->halo * row, 0, (size_t)(v->halo * row));
+            for (char *y = first; y < last; y += row) {
+                memset(y, 0, (size_t)side);
+                memset(y + row - side, 0, (size_t)side);
+            }
+            memset(last, 0, (size_t)(v->halo * row));
+        }
+}
+
+/* frames (steps, samples, channels, height, width) of 32 bits */
+static void load(const operation *op, const value *values, char *scratch, int64_t n, int64_t steps)
+{
+    const value *v = values + op->out;
+    int64_t places = v->height * v->width;
+    for (int64_t t = 0; t < steps; t++) {
+        const int32_t *from = (const int32_t *)op->record + (t * op->samples + n) * v->channels * places;
+        for (int64_t y = 0; y < v->height; y++) {
+            char *to = scratch + row_of(v, t, y);
+            for (int64_t x = 0; x < v->width; x++)
+                for (int64_t c = 0; c < v->padded; c++) {
+                    int32_t given = c < v->channels ? from[c * places + y * v->width + x] : 0;
+                    int64_t i = x * v->padded + c;
+                    if (v->kind == BYTES)
+                        ((uint8_t *)to)[i] = (uint8_t)given;
+                    else if (v->kind == SHORTS)
+                        ((int16_t *)to)[i] = (int16_t)given;
+                    else
+                        ((int32_t *)to)[i] = given;
+                }
+        }
+    }
+}
+
+/* A square of places and channels turned in registers: interleaving the halves of n rows log2(n)
+ * times makes them columns. */
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+typedef int32_t ints8 __attribute__((vector_size(32)));
+typedef int16_t shorts8 __attribute__((vector_size(16)));
+
+#if defined __has_builtin
+#if __has_builtin(__builtin_shufflevector)
+#define SHUFFLES
+static inline void turn_bytes(bytes16 *a)
+{
+    bytes16 b[16];
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < 8; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5,
+                                               21, 6, 22, 7, 23);
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12,
+                                                   28, 13, 29, 14, 30, 15, 31);
+        }
+        memcpy(a, b, sizeof b);
+    }
+}
+
+static inline void turn_ints(ints8 *a)
+{
+    ints8 b[8];
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 4; i++) {
+            b[2 * i] = __builtin_shufflevector(a[i], a[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
+            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        memcpy(a, b, sizeof b);
+    }
+}
+#endif
+#endif
+
+/* Places [first, places) of an image, one by one. */
+static void record_rest(const value *v, const char *scratch, int64_t t, int64_t first, void *to,
+                        int spikes)
+{
+    int64_t places = v->height * v->width;
+    for (int64_t p = first; p < places; p++) {
+        const char *from = scratch + row_of(v, t, p / v->width) + p % v->width * v->padded * SIZE[v->kind];
+        for (int64_t c = 0; c < v->channels; c++)
+            if (spikes)
+                ((uint8_t *)to)[c * places + p] = ((const uint8_t *)from)[c];
+            else
+                ((int32_t *)to)[c * places + p] = v->kind == BYTES    ? ((const uint8_t *)from)[c]
+                                                  : v->kind == SHORTS ? ((const int16_t *)from)[c]
+                                                                      : ((const int32_t *)from)[c];
+    }
+}
+
+/* What a population sent, into the trace: channels before places, spikes as bytes, others 32 bits. */
+static void record(const operation *op, const value *values, const char *scratch, int64_t n,
+                   int64_t steps)
+{
+    const value *v = values + op->out;
+    int64_t places = v->height * v->width, done = 0, size = SIZE[v->kind] * v->padded;
+    for (int64_t t = 0; t < steps; t++) {
+        int64_t start = (t * op->samples + n) * v->channels * places;
+        int spikes = op->what == LIF;
+        void *to = spikes ? (void *)((uint8_t *)op->record + start) : (int32_t *)op->record + start;
+#ifdef SHUFFLES
+        int64_t side = spikes ? 16 : 8;
+        done = places / side * side;
+        for (int64_t p = 0; p < done; p += side) {
+            const char *from[16];
+            for (int64_t i = 0; i < side; i++)
+                from[i] = scratch + row_of(v, t, (p + i) / v->width) + (p + i) % v->width * size;
+            for (int64_t c = 0; c < v->channels; c += side) {
+                int64_t there = least(side, v->channels - c);
+                if (spikes) {
+                    bytes16 square[16];
+                    for (int i = 0; i < 16; i++)
+                        memcpy(square + i, from[i] + c, 16);
+                    turn_bytes(square);
+                    for (int64_t i = 0; i < there; i++)
+                        memcpy((uint8_t *)to + (c + i) * places + p, square + i, 16);
+                    continue;
+                }
+                ints8 square[8];
+                for (int i = 0; i < 8; i++)
+                    if (v->kind == WORDS)
+                        memcpy(square + i, from[i] + 4 * c, 32);
+                    else if (v->kind == SHORTS) {
+                        shorts8 narrow;
+                        memcpy(&narrow, from[i] + 2 * c, 16);
+                        square[i] = __builtin_convertvector(narrow, ints8);
+                    } else
+                        for (int j = 0; j < 8; j++)
+                            square[i][j] = ((const uint8_t *)from[i])[c + j];
+                turn_ints(square);
+                for (int64_t i = 0; i < there; i++)
+                    memcpy((int32_t *)to + (c + i) * places + p, square + i, 32);
+            }
+        }
+#endif
+        record_rest(v, scratch, t, done, to, spikes);
+    }
+}
+
+/* `scratch` holds `size` bytes for each thread; values lie behind the room of population(). */
+void network(const operation *ops, int64_t count, const value *values, char *scratch, int64_t size,
+             int64_t steps, int64_t samples, int64_t threads)
+{
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int64_t n = 0; n < samples; n++) {
+        char *own = scratch + omp_get_thread_num() * size;
+        for (const operation *op = ops; op < ops + count; op++) {
+            if (op->what == SYNAPSE) {
+                synapse(op, values, own, steps);
+                continue;
+            }
+            if (op->what == LOAD)
+                load(op, values, own, n, steps);
+            else
+                population(op, values, own, own, steps);
+            surround(values + op->out, own, steps);
+            if (op->what != LOAD && op->record)
+                record(op, values, own, n, steps);
+        }
+    }
+}

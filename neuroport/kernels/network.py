@@ -1,0 +1,131 @@
+"""Operations of :file:`network.c`: their memory, the order of their weights, and the call."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+LOAD, SYNAPSE, RELAY, LIF, READOUT = range(5)
+BYTES, SHORTS, WORDS = range(3)
+SIZE = (1, 2, 4)  # bytes of a kind
+SOURCES = 32
+STEP_ROOM = 32
+LINE = 64  # bytes of a cache line
+SLACK = 1 << 16  # bytes behind the last value: a tile reads over the end of a row
+
+_LONG, _POINTER = ctypes.c_int64, ctypes.c_void_p
+
+
+class Value(ctypes.Structure):
+    """``value`` of network.c."""
+
+    _fields_ = [
+        (name, _LONG)
+        for name in ("offset", "kind", "halo", "height", "width", "channels", "padded")
+    ]
+
+
+class Operation(ctypes.Structure):
+    """``operation`` of network.c."""
+
+    _fields_ = [
+        *[(name, _LONG) for name in ("what", "out", "sources")],
+        *[(name, _LONG * SOURCES) for name in ("source", "exponent")],
+        *[(name, _LONG * 2) for name in ("kernel", "stride", "padding", "dilation")],
+        ("words", _LONG),
+        ("weight", _POINTER),
+        *[(name, _LONG) for name in ("late", "shift", "threshold")],
+        *[(name, _POINTER) for name in ("bias", "limit", "keep_u", "keep_v")],
+        *[(name, _LONG) for name in ("everywhere", "simple", "decay_shift", "first", "interval")],
+        ("record", _POINTER),
+        ("samples", _LONG),
+    ]
+
+
+@dataclass
+class Place:
+    """A value in the scratch memory, from the operation that makes it to the last that reads it."""
+
+    shape: tuple[int, int, int]  # channels, height, width
+    kind: int
+    halo: int
+    made: int
+    read: int
+
+
+class Program:
+    """Operations, and where their values lie while ``steps`` steps run."""
+
+    def __init__(
+        self, library: ctypes.CDLL, operations: Sequence[Operation], places: Sequence[Place]
+    ) -> None:
+        self._library = library
+        self._lanes = int(library.network_lanes())
+        self._places = places
+        self.operations = (Operation * len(operations))(*operations)
+
+    def run(self, steps: int, samples: int, threads: int) -> None:
+        """Take samples through all operations; frames and records are set in them."""
+        values, size = self._lay_out(steps)
+        threads = min(threads, samples)
+        scratch = np.empty(threads * size + LINE, np.uint8)
+        start = scratch.ctypes.data + -scratch.ctypes.data % LINE
+        self._library.network(
+            self.operations, len(self.operations), values, start, size, steps, samples, threads
+        )
+
+    def _lay_out(self, steps: int) -> tuple[Any, int]:
+        """Every value with its offset, first fit, and the bytes of a thread's scratch memory."""
+        values = [self._value(place) for place in self._places]
+        row = max(value.width * value.padded for value in values)
+        low = end = lines(steps * (STEP_ROOM + row * SIZE[WORDS]))
+        alive: list[tuple[int, int, int]] = []  # first byte, last byte, last reader
+        for place, value in zip(self._places, values, strict=True):
+            border = 2 * value.halo
+            size = steps * (value.height + border) * (value.width + border) * value.padded
+            alive = sorted(entry for entry in alive if entry[2] >= place.made)
+            value.offset = low
+            for first, last, _ in alive:
+                if value.offset + lines(size * SIZE[value.kind]) <= first:
+                    break
+                value.offset = max(value.offset, last)
+            last = value.offset + lines(size * SIZE[value.kind])
+            alive.append((value.offset, last, place.read))
+            end = max(end, last)
+        return (Value * len(values))(*values), lines(end + SLACK)
+
+    def _value(self, place: Place) -> Value:
+        channels, height, width = place.shape
+        padded = -(-channels // self._lanes) * self._lanes
+        return Value(0, place.kind, place.halo, height, width, channels, padded)
+
+
+def packed(weight: npt.NDArray[Any], kind: int, lanes: int) -> tuple[int, npt.NDArray[Any]]:
+    """Words of an input place, and weights (O, C, H, W) in the order in which network.c reads them.
+
+    A word is 4, 2 or 1 channels, as ``kind`` says. As many vectors of outputs as fit, 4, 2 or 1,
+    have their words beside each other, for every place of the kernel and every word.
+    """
+    each = SIZE[WORDS] // SIZE[kind]
+    outputs, channels, height, width = weight.shape
+    vectors, words = -(-outputs // lanes), -(-channels // each)
+    full = np.zeros((vectors * lanes, words * each, height, width), f"i{SIZE[kind]}")
+    full[:outputs, :channels] = weight
+    split = full.reshape(vectors, lanes, words, each, height, width)
+    laid = split.transpose(4, 5, 2, 0, 1, 3)  # height, width, words, vectors, lanes, each
+    out, first = [], 0
+    while first < vectors:
+        deep = next(n for n in (4, 2, 1) if n <= vectors - first)
+        out.append(laid[:, :, :, first : first + deep].ravel())
+        first += deep
+    return words, np.concatenate(out)
+
+
+def lines(size: int) -> int:
+    """Bytes of the cache lines that hold ``size`` bytes."""
+    return -(-size // LINE) * LINE
