@@ -69,14 +69,23 @@ def pack(arrays: Sequence[npt.NDArray[np.int64]]) -> list[Packed]:
 
 def _narrow(values: npt.NDArray[np.int64]) -> Packed:
     """In the narrowest type; without common zero bits, if that makes it narrower."""
-    low, high = (int(bound(values, initial=0)) for bound in (np.min, np.max))
+    low, high = _bounds(values)
     bits = int(np.bitwise_or.reduce(values, axis=None))
     zeros = (bits & -bits).bit_length() - 1 if bits else 0
-    plain, shifted = _type(low, high), _type(low >> zeros, high >> zeros)
-    shift = zeros if shifted.itemsize < plain.itemsize else 0
+    whole, shifted = _type(low, high), _type(low >> zeros, high >> zeros)
+    shift = zeros if shifted.itemsize < whole.itemsize else 0
     stored = np.empty(values.shape, shifted)
     np.right_shift(values, shift, out=stored, casting="unsafe")
     return Packed(stored, shift, (1,) * values.ndim)
+
+
+def plain(values: npt.NDArray[np.int64]) -> Array:
+    """The same values in the narrowest type, for readers that do not unfold."""
+    return values.astype(_type(*_bounds(values)))
+
+
+def _bounds(values: npt.NDArray[np.int64]) -> tuple[int, int]:
+    return int(np.min(values, initial=0)), int(np.max(values, initial=0))
 
 
 def _type(low: int, high: int) -> np.dtype[Any]:
