@@ -32,7 +32,7 @@ BLOCK = 512
 SEAL = b"neuroport-seal 1 "
 TEXT = 1 << 16  # characters of an attribute
 SECONDS = (0.5, 1e-6)  # CPU time to read a file, and what each of its bytes adds
-MEMORY = (96 << 20, 32)  # bytes of memory likewise
+MEMORY = (96 << 20, 128)  # bytes of memory likewise
 
 
 def image(fill: Callable[[h5py.File], None]) -> bytes:

@@ -5,7 +5,8 @@ Layout (``docs/format.md`` is the specification)::
     /                 attributes: format, version, producer, hash
     /graph            attributes: steps, interval
     /graph/00000 ...  attributes: kind, name, inputs (JSON list), the node's integers
-                      datasets:   weight, bias ... (int16 or int32, contiguous, no filters)
+                      datasets:   weight, bias ... (contiguous, no filters), as
+                                  :mod:`neuroport.graph.packing` packs them
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from neuroport.errors import FormatError, GraphError, HashError
 from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, NODE_TYPES, Node, is_array
+from neuroport.graph.packing import TYPES, UNFOLD, Packed, pack
 
 FORMAT = "neuroport"
-VERSION = 2
-_NARROW = np.dtype("<i2")  # weights and their delays
+VERSION = 3
+UNPACKED = 2  # up to this version arrays are stored as they are, in the type that bounds them
+_NARROW = np.dtype("<i2")  # bounds weights and their delays
 _WIDE = np.dtype("<i4")  # everything per channel
 _PAIRS = ("stride", "padding", "dilation")
 
@@ -43,13 +46,15 @@ def fill(graph: Graph, file: h5py.File) -> None:
     group = file.create_group("graph")
     group.attrs["steps"] = graph.steps
     group.attrs["interval"] = graph.interval
+    arrays: list[tuple[h5py.Group, str, npt.NDArray[np.int64]]] = []
     for index, node in enumerate(graph):
         entry = group.create_group(f"{index:05d}")
         entry.attrs["kind"] = KIND[type(node)]
         for item in fields(node):
             value = getattr(node, item.name)
             if isinstance(value, np.ndarray):
-                entry.create_dataset(item.name, data=_narrow(node, item.name, value))
+                _check_range(node, item.name, value)
+                arrays.append((entry, item.name, value))
             elif item.name == "inputs":
                 entry.attrs["inputs"] = hdf5.writable(json.dumps(value), node.name)
             elif item.name in (*_PAIRS, "shape"):
@@ -58,16 +63,27 @@ def fill(graph: Graph, file: h5py.File) -> None:
                 entry.attrs["name"] = hdf5.writable(value, "name of a node")
             else:
                 entry.attrs[item.name] = value
+    for (entry, name, _), packed in zip(arrays, pack([a for *_, a in arrays]), strict=True):
+        data = entry.create_dataset(name, data=packed.stored)
+        if packed.shift:
+            data.attrs["shift"] = packed.shift
+        if max(packed.repeat) > 1:
+            data.attrs["repeat"] = np.array(packed.repeat, np.int64)
 
 
-def _narrow(node: Node, name: str, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    narrow: npt.NDArray[Any] = value.astype(_dtype(name))
-    if not np.array_equal(narrow, value):
+def _check_range(node: Node, name: str, value: npt.NDArray[np.int64]) -> None:
+    if not _fits(value, 0, name):
         raise GraphError(
             f"{node.name}: {name} reaches {np.abs(value).max()}, more than a file holds "
-            f"({narrow.dtype}); quantize to smaller integers"
+            f"({_dtype(name)}); quantize to smaller integers"
         )
-    return narrow
+
+
+def _fits(stored: npt.NDArray[Any], shift: int, name: str) -> bool:
+    """Whether the values lie in the range of their field; counted without overflow."""
+    limits = np.iinfo(_dtype(name))
+    low, high = (int(bound(stored, initial=0)) << shift for bound in (np.min, np.max))
+    return bool(limits.min <= low and high <= limits.max)
 
 
 def _dtype(name: str) -> np.dtype[Any]:
@@ -118,9 +134,17 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
     steps = _integer(group, "steps", path, "graph")
     interval = _integer(group, "interval", path, "graph")
     limit = os.path.getsize(path)
+    packed = file.attrs["version"] > UNPACKED
     nodes: dict[str, Any] = {}
+    total = 0
     for index in range(len(group)):
-        kind, values = _read_node(group, index, path, limit)
+        kind, values = _read_node(group, index, path, limit, packed)
+        total += sum(Packed(*found).size for found in values["arrays"].values())
+        if total > UNFOLD * limit:
+            raise FormatError(
+                f"{path}: its arrays unfold to more than {UNFOLD} values per byte of the file; "
+                "export it again"
+            )
         if values["name"] in nodes:  # now: a thousand links to one node must not be followed
             raise FormatError(f"{path}: node name {hdf5.short(values['name'])} is used twice")
         nodes[values["name"]] = (kind, values)
@@ -130,7 +154,7 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _graph(content: Any, path: str | os.PathLike[str]) -> Graph:
     try:
-        nodes = [NODE_TYPES[kind](**values) for kind, values in content["nodes"]]
+        nodes = [_node(kind, **values) for kind, values in content["nodes"]]
         return Graph(nodes, content["steps"], content["interval"])
     except (GraphError, TypeError, ValueError) as error:
         raise FormatError(
@@ -138,9 +162,15 @@ def _graph(content: Any, path: str | os.PathLike[str]) -> Graph:
         ) from error
 
 
+def _node(kind: str, arrays: dict[str, Any], **values: Any) -> Node:
+    unfolded = {name: Packed(*found).unfolded() for name, found in arrays.items()}
+    return NODE_TYPES[kind](**values, **unfolded)  # type: ignore[arg-type]
+
+
 def _read_node(
-    group: h5py.Group, index: int, path: str | os.PathLike[str], limit: int
+    group: h5py.Group, index: int, path: str | os.PathLike[str], limit: int, packed: bool
 ) -> tuple[str, dict[str, Any]]:
+    """Kind and fields of a node, its arrays as the fields of :class:`Packed`."""
     key = f"{index:05d}"
     link = group.get(key, getlink=True)
     entry = group.get(key) if isinstance(link, h5py.HardLink) else None
@@ -152,14 +182,15 @@ def _read_node(
         raise FormatError(
             f"{path}: {where} has unknown kind {hdf5.short(kind)}; known: {', '.join(NODE_TYPES)}"
         )
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {"arrays": {}}
     for item in fields(NODE_TYPES[kind]):
         if item.name == "name":
             values["name"] = hdf5.text(entry.attrs.get("name"))
         elif item.name == "inputs":
             values["inputs"] = _names(entry, path, where)
         elif is_array(item):
-            values[item.name] = _array(entry, item.name, path, where, limit)
+            found = _array(entry, item.name, f"{path}: {where}/{item.name}", limit, packed)
+            values["arrays"][item.name] = found
         elif item.name in (*_PAIRS, "shape"):
             values[item.name] = _sizes(entry, item.name, path, where)
         elif item.type == "bool":
@@ -203,8 +234,28 @@ def _sizes(entry: h5py.Group, name: str, path: Any, where: str) -> tuple[int, ..
     return tuple(int(n) for n in value)
 
 
-def _array(entry: h5py.Group, name: str, path: Any, where: str, limit: int) -> npt.NDArray[Any]:
-    data = hdf5.plain_array(entry, name, f"{path}: {where}/{name}", limit)
-    if data.dtype != _dtype(name):
-        raise FormatError(f"{path}: {where}/{name} is {data.dtype}, expected {_dtype(name)}")
-    return data
+def _array(
+    entry: h5py.Group, name: str, where: str, limit: int, packed: bool
+) -> tuple[npt.NDArray[Any], int, tuple[int, ...]]:
+    """The fields of a :class:`Packed`: what is stored, its shift, its repeats."""
+    data = hdf5.plain_array(entry, name, where, limit)
+    if not packed:
+        if data.dtype != _dtype(name):
+            raise FormatError(f"{where} is {data.dtype}, expected {_dtype(name)}")
+        return data, 0, (1,) * data.ndim
+    if data.dtype not in TYPES:
+        raise FormatError(f"{where} is {data.dtype}, expected a signed little-endian integer")
+    attributes = entry[name].attrs
+    shift = attributes.get("shift", np.int64(0))
+    if not isinstance(shift, np.integer) or not 0 <= shift < 64:
+        raise FormatError(f"{where} attribute shift is {hdf5.short(shift)}, expected 0 to 63")
+    repeat = attributes.get("repeat", np.ones(data.ndim, np.int64))
+    good = isinstance(repeat, np.ndarray) and repeat.dtype.kind == "i"
+    if not good or repeat.shape != (data.ndim,) or (repeat < 1).any():
+        raise FormatError(
+            f"{where} attribute repeat is {hdf5.short(repeat)}, expected {data.ndim} positive "
+            "integers, one per axis"
+        )
+    if not _fits(data, int(shift), name):
+        raise FormatError(f"{where} holds values beyond {_dtype(name)}; export it again")
+    return data, int(shift), tuple(int(n) for n in repeat)

@@ -14,6 +14,7 @@ import numpy as np
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import IntArray
+from neuroport.graph.packing import plain
 from neuroport.lowering.chain import Layer, chain
 from neuroport.netx import schema
 
@@ -70,8 +71,8 @@ def _layer(entry: h5py.Group, layer: Layer, source: tuple[int, ...]) -> None:
         _type(entry, "dense")
         entry["inFeatures"] = np.int64(layer.weight.shape[1])
         entry["outFeatures"] = np.int64(layer.shape[0])
-    entry["weight"] = layer.weight.astype(np.float32)
-    entry["bias"] = layer.bias.astype(np.float32)
+    entry["weight"] = plain(layer.weight)  # whatever the type, NetX reads it ``astype(int)``
+    entry["bias"] = plain(layer.bias)
     neuron = entry.create_group(schema.NEURON)
     neuron[schema.TYPE] = np.array([b"CUBA"])
     neuron["iDecay"] = _one(layer.current_decay)

@@ -80,9 +80,11 @@ def edit_file(path: Path, edit: Edit) -> None:
     """Change the weight where it lies in the HDF5 file."""
     with h5py.File(path, "r+") as file:
         (group,) = (g for g in file["graph"].values() if g.attrs["name"] == edit.node)
-        before = int(group["weight"][edit.place])
-        assert edit.value - before == STEP
-        group["weight"][edit.place] = edit.value
+        weight = group["weight"]
+        shift = weight.attrs.get("shift", 0)
+        assert edit.value - (int(weight[edit.place]) << shift) == STEP
+        assert edit.value % (1 << shift) == 0
+        weight[edit.place] = edit.value >> shift
 
 
 def sentence(first: dict[str, Any]) -> str:

@@ -76,6 +76,17 @@ def _arrays(file: h5py.File) -> list[str]:
     return [name for name in names if isinstance(file[name], h5py.Dataset)]
 
 
+def _owners(file: h5py.File) -> list[Any]:
+    """What carries attributes, and what may: the arrays of a network, packed or not."""
+    arrays = [file[name] for name in _arrays(file)] if "graph" in file else []
+    return [*_groups(file), *arrays]
+
+
+def _attributes(owner: Any) -> list[str]:
+    packing = ["repeat", "shift"] if isinstance(owner, h5py.Dataset) else []
+    return sorted({*owner.attrs, *packing})
+
+
 def put(owner: Any, name: str, value: Any) -> None:
     """Set an attribute, of whatever type it was; ``None`` deletes it."""
     if name in owner.attrs:
@@ -88,15 +99,15 @@ def put(owner: Any, name: str, value: Any) -> None:
 
 
 def wrong_attribute(rng: Rng, file: h5py.File) -> None:
-    """Any attribute of a node, of any type and value."""
-    owner = _pick(rng, _groups(file))
-    put(owner, _pick(rng, sorted(owner.attrs)), _pick(rng, [*NUMBERS, *TEXTS]))
+    """Any attribute of a node or of its arrays, of any type and value."""
+    owner = _pick(rng, _owners(file))
+    put(owner, _pick(rng, _attributes(owner)), _pick(rng, [*NUMBERS, *TEXTS]))
 
 
 def wrong_number(rng: Rng, file: h5py.File) -> None:
-    """An integer of a node out of its range: strides, shapes, decays, delays."""
-    owner = _pick(rng, _groups(file))
-    names = sorted(set(owner.attrs) - {"kind", "name", "inputs"})
+    """An integer of a node out of its range: strides, shapes, decays, delays, repeats."""
+    owner = _pick(rng, _owners(file))
+    names = sorted(set(_attributes(owner)) - {"kind", "name", "inputs"})
     if names:
         put(owner, _pick(rng, names), _pick(rng, NUMBERS))
 

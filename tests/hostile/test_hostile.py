@@ -35,7 +35,7 @@ def test_mutated_files_are_read_equal_or_refused_at_once_and_cheaply() -> None:
     tally = run(range(80))
     found = sum(tally.counts.values(), Counter())
     assert tally.failures == []
-    assert found["equal"] > 2, "damage to padding is harmless"
+    assert found["equal"] > 1, "damage to padding is harmless"
     assert found["hash"] > 2, "damage to values is seen by the hash alone"
     assert found["refused"] > 30
     assert tally.verbs > 2

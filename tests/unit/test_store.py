@@ -33,6 +33,7 @@ from neuroport.graph.node import (
     Relay,
     is_array,
 )
+from neuroport.graph.packing import Packed
 from tests.neurons import neurons
 
 Edit = Callable[[h5py.File], None]
@@ -193,7 +194,7 @@ def test_layout_is_the_documented_one(tmp_path: Path) -> None:
     graph = small()
     with h5py.File(store.save(graph, tmp_path / "a.graph"), "r") as file:
         assert text(file.attrs["format"]) == "neuroport"
-        assert file.attrs["version"] == 2
+        assert file.attrs["version"] == 3
         assert text(file.attrs["producer"]).startswith("neuroport ")
         assert text(file.attrs["hash"]) == graph.hash
         assert list(file) == ["graph"]
@@ -209,8 +210,70 @@ def test_layout_is_the_documented_one(tmp_path: Path) -> None:
             others = {f.name for f in fields(node)} - arrays
             assert set(entry.attrs) == others | {"kind"}
             for name in arrays:
-                assert entry[name].dtype == ("<i2" if name in ("weight", "delay") else "<i4")
                 assert entry[name].chunks is None
+                assert entry[name].dtype in ("<i1", "<i2")  # none of these values needs more
+                values = entry[name][()].astype(np.int64) << entry[name].attrs.get("shift", 0)
+                for axis, times in enumerate(entry[name].attrs.get("repeat", ())):
+                    values = np.repeat(values, times, axis)
+                np.testing.assert_array_equal(values, getattr(node, name))
+
+
+def unpacked(file: h5py.File) -> None:
+    """As version 2 stored arrays: whole, int16 where they are weights or delays, else int32."""
+    put(file, "/", "version", 2)
+    for node, entry in zip(small(), file["graph"].values(), strict=True):
+        for name in list(entry):
+            kind = "<i2" if name in ("weight", "delay") else "<i4"
+            swap(file, f"{entry.name}/{name}", data=getattr(node, name).astype(kind))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_file_of_an_older_version_is_read(tmp_path: Path, version: int) -> None:
+    def edit(file: h5py.File) -> None:
+        unpacked(file)
+        put(file, "/", "version", version)
+
+    assert store.load(damaged(tmp_path, edit)).hash == small().hash
+
+
+@pytest.mark.parametrize(("where", "kind"), [("weight", "<i1"), ("weight", "<i4"), ("bias", "<i2")])
+def test_file_of_an_older_version_holds_the_types_of_that_version(
+    tmp_path: Path, where: str, kind: str
+) -> None:
+    place = WEIGHT if where == "weight" else BIAS
+
+    def edit(file: h5py.File) -> None:
+        unpacked(file)
+        swap(file, place, data=file[place][()].astype(kind))
+
+    assert f"is {np.dtype(kind)}, expected int" in refuse(damaged(tmp_path, edit))
+
+
+def test_network_is_stored_in_a_byte_per_weight(tmp_path: Path) -> None:
+    """Convolutions, a projection behind a pooling, a pooled readout and biases per neuron."""
+    rng = np.random.default_rng(0)
+
+    def even(*shape: int) -> Any:
+        return 2 * rng.integers(-128, 128, shape)
+
+    bias = np.repeat(rng.integers(-4000, 4000, 64), 64).reshape(64, 8, 8)
+    nodes: list[Node] = [
+        Input("frames", (64, 8, 8), bits=1),
+        Conv("first", ("frames",), even(64, 64, 3, 3), padding=(1, 1)),
+        Lif("neuron", ("first",), 9, bias=bias),
+        Conv("pooled", ("neuron",), np.tile(even(64, 64, 1, 1), (2, 2)), stride=(2, 2)),
+        Lif("next", ("pooled",), 9),
+        Dense("classes", ("next",), np.repeat(even(10, 64), 16, 1)),
+        Readout("potential", ("classes",)),
+    ]
+    graph = Graph(nodes, 4)
+    path = store.save(graph, tmp_path / "a.graph")
+    with h5py.File(path, "r") as file:
+        stored = sum(array.nbytes for node in file["graph"].values() for array in node.values())
+    weights = 64 * 64 * (9 + 1) + 10 * 64
+    biases, single = 2 * 64, 9  # the other constants are one each
+    assert stored == weights + biases + single
+    assert store.load(path).hash == graph.hash
 
 
 # -- files that are not what they promise ----------------------------------------------------
@@ -250,7 +313,7 @@ HEADERS: dict[str, tuple[str, Any, str]] = {
     "another format": ("format", "neuroport-trace", "format is 'neuroport-trace'"),
     "no format": ("format", None, "format is ''"),
     "format is a number": ("format", 7, "format is ''"),
-    "newer version": ("version", 3, "version 3 is newer than 2"),
+    "newer version": ("version", 4, "version 4 is newer than 3"),
     "much newer version": ("version", 2**40, "newer"),
     "no version": ("version", None, "version is None"),
     "version is text": ("version", "1", "version is"),
@@ -413,9 +476,7 @@ ARRAYS: dict[str, Edit] = {
     "float weights": lambda file: swap(file, WEIGHT, data=STEM.astype("<f4")),
     "float64 bias": lambda file: swap(file, BIAS, data=np.zeros(4)),
     "unsigned weights": lambda file: swap(file, WEIGHT, data=STEM.astype("<u2")),
-    "wide weights": lambda file: swap(file, WEIGHT, data=STEM.astype("<i4")),
     "big-endian weights": lambda file: swap(file, WEIGHT, data=STEM.astype(">i2")),
-    "narrow bias": lambda file: swap(file, BIAS, data=np.zeros(4, "<i2")),
     "boolean weights": lambda file: swap(file, WEIGHT, data=STEM.astype(bool)),
     "strings": lambda file: swap(file, WEIGHT, data=STEM.astype("S6")),
     "variable strings": lambda file: swap(file, WEIGHT, data=["a", "b"]),
@@ -469,6 +530,62 @@ EDITS: dict[str, Edit] = {
     "hash": lambda file: put(file, "/", "hash", "0" * 64),
     "no hash": lambda file: put(file, "/", "hash", None),
 }
+
+
+PACKINGS: dict[str, tuple[str, Any, str]] = {
+    "shift beyond 64 bits": ("shift", 64, "shift is 64, expected 0 to 63"),
+    "negative shift": ("shift", -1, "shift is -1, expected"),
+    "endless shift": ("shift", np.uint64(2**64 - 1), "expected 0 to 63"),
+    "shift of the values out of their range": ("shift", 12, "holds values beyond int16"),
+    "fraction of a shift": ("shift", 1.0, "shift is"),
+    "text for a shift": ("shift", "1", "shift is"),
+    "array of shifts": ("shift", np.array([1]), "shift is"),
+    "no shift at all": ("shift", h5py.Empty("i8"), "shift is"),
+    "repeats of more axes": ("repeat", np.array([1, 1, 1, 1, 1]), "expected 4 positive integers"),
+    "repeats of fewer axes": ("repeat", np.array([2, 2]), "expected 4 positive integers"),
+    "repeat of zero": ("repeat", np.array([1, 0, 1, 1]), "repeat is"),
+    "negative repeat": ("repeat", np.array([1, -1, 1, -1]), "repeat is"),
+    "repeats are no integers": ("repeat", np.ones(4), "repeat is"),
+    "one number for repeats": ("repeat", 1, "repeat is"),
+    "text for repeats": ("repeat", "1 1 1 1", "repeat is"),
+    "no repeats at all": ("repeat", h5py.Empty("i8"), "repeat is"),
+    "thousands of repeats": ("repeat", np.ones(2000, np.int64), "repeat is"),
+    "terabytes": ("repeat", np.array([2**40, 1, 1, 1]), "more than 4 values per byte"),
+    "more than 64 bits count": ("repeat", np.full(4, 2**62), "more than 4 values per byte"),
+}
+
+
+@pytest.mark.parametrize("case", PACKINGS)
+def test_array_that_unfolds_to_no_array_is_refused_with_what_is_wrong(
+    tmp_path: Path, case: str
+) -> None:
+    name, value, message = PACKINGS[case]
+    said = refuse(damaged(tmp_path, lambda file: put(file, WEIGHT, name, value)))
+    assert message in said
+    assert "damaged.graph" in said
+
+
+def test_values_that_unfold_beyond_their_field_are_refused(tmp_path: Path) -> None:
+    wide = np.full(STEM.shape, 2**15, "<i4")
+    said = refuse(damaged(tmp_path, lambda file: swap(file, WEIGHT, data=wide)))
+    assert "holds values beyond int16" in said
+    wide = np.full(4, 2**31, "<i8")
+    said = refuse(damaged(tmp_path, lambda file: swap(file, BIAS, data=wide)))
+    assert "holds values beyond int32" in said
+
+
+def test_small_file_of_arrays_that_repeat_takes_no_memory_before_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every array by itself would do; together they unfold to more than the file justifies."""
+
+    def edit(file: h5py.File) -> None:
+        for name in (BIAS, THRESHOLD, DECAY):
+            swap(file, name, data=np.ones(1, "<i1"))
+            put(file, name, "repeat", np.array([2 * (96 << 10)]))
+
+    monkeypatch.setattr(Packed, "unfolded", lambda self: pytest.fail("took memory"))
+    assert "more than 4 values per byte" in refuse(damaged(tmp_path, edit))
 
 
 @pytest.mark.parametrize("case", EDITS)

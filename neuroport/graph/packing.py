@@ -1,0 +1,104 @@
+"""How a file stores arrays of integers: narrow, without common zero bits, repeated values once.
+
+Weights of 8 bits are even, or small, so that a byte holds each; a projection behind a pooling is a
+kernel of equal values, and many a bias is one value per channel. What is stored unfolds to what was
+given, whatever it was::
+
+    values[i, j, ...] = stored[i // repeat[0], j // repeat[1], ...] << shift
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+
+TYPES = tuple(np.dtype(f"<i{size}") for size in (1, 2, 4, 8))
+UNFOLD = 4  # values per byte of a file: no small file takes much memory
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packed:
+    """An array as it is stored; ``repeat`` has one number per axis."""
+
+    stored: Array
+    shift: int
+    repeat: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of values that it unfolds to; a Python integer, which does not overflow."""
+        return int(self.stored.size) * math.prod(self.repeat)
+
+    def unfolded(self) -> npt.NDArray[np.int64]:
+        """The values, read-only."""
+        shape = self.stored.shape
+        pairs = [n for pair in zip(shape, self.repeat, strict=True) for n in pair]
+        values = np.empty([n * r for n, r in zip(shape, self.repeat, strict=True)], np.int64)
+        once = self.stored.reshape([n for size in shape for n in (size, 1)])
+        np.left_shift(once, self.shift, out=values.reshape(pairs), dtype=np.int64)
+        values.setflags(write=False)
+        return values
+
+
+def pack(arrays: Sequence[npt.NDArray[np.int64]]) -> list[Packed]:
+    """The arrays of one file, in order.
+
+    Those that would repeat most are stored whole where the file would otherwise unfold to more than
+    :data:`UNFOLD` values per byte.
+    """
+    packed = [_narrow(array) for array in arrays]
+    repeats = [_repeat(each.stored) for each in packed]
+    times = [math.prod(repeat) for repeat in repeats]
+    values = stored = sum(each.size for each in packed)
+    for index in sorted((n for n in range(len(packed)) if times[n] > 1), key=times.__getitem__):
+        each, repeat = packed[index], repeats[index]
+        stored -= each.size - each.size // times[index]
+        if values > UNFOLD * stored:
+            break
+        once = np.array(each.stored[tuple(slice(None, None, n) for n in repeat)], order="C")
+        packed[index] = replace(each, stored=once, repeat=repeat)
+    return packed
+
+
+def _narrow(values: npt.NDArray[np.int64]) -> Packed:
+    """In the narrowest type; without common zero bits, if that makes it narrower."""
+    low, high = _bounds(values)
+    bits = int(np.bitwise_or.reduce(values, axis=None))
+    zeros = (bits & -bits).bit_length() - 1 if bits else 0
+    whole, shifted = _type(low, high), _type(low >> zeros, high >> zeros)
+    shift = zeros if shifted.itemsize < whole.itemsize else 0
+    stored = np.empty(values.shape, shifted)
+    np.right_shift(values, shift, out=stored, casting="unsafe")
+    return Packed(stored, shift, (1,) * values.ndim)
+
+
+def plain(values: npt.NDArray[np.int64]) -> Array:
+    """The same values in the narrowest type, for readers that do not unfold."""
+    return values.astype(_type(*_bounds(values)))
+
+
+def _bounds(values: npt.NDArray[np.int64]) -> tuple[int, int]:
+    return int(np.min(values, initial=0)), int(np.max(values, initial=0))
+
+
+def _type(low: int, high: int) -> np.dtype[Any]:
+    return next(kind for kind in TYPES if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+
+
+def _repeat(values: Array) -> tuple[int, ...]:
+    """How often values stand in a row along each axis: the largest numbers for which all do."""
+    if values.size == 0:
+        return (1,) * values.ndim
+    found = []
+    for axis, size in enumerate(values.shape):
+        lines = values.reshape(math.prod(values.shape[:axis]), size, -1)
+        starts = np.flatnonzero(np.any(lines[:, 1:] != lines[:, :-1], axis=(0, 2))) + 1
+        found.append(int(np.gcd.reduce(starts, initial=size)))
+    return tuple(found)
