@@ -33,10 +33,10 @@ SIGNATURES = {
     "network": [_POINTER, _LONG, _POINTER, _POINTER] + [_LONG] * 4,
     "network_lanes": [],
     "network_largest_byte": [],
-    "norm_statistics": [_POINTER] * 7 + [_LONG] * 4 + [_DOUBLE] * 2 + [_INT],
+    "norm_statistics": [_POINTER] * 6 + [_LONG] * 4 + [_DOUBLE] * 2 + [_INT],
     "norm_apply": [_POINTER] * 6 + [_LONG] * 3,
     "norm_sums": [_POINTER] * 4 + [_LONG] * 4,
-    "norm_gradient": [_POINTER] * 7 + [_LONG] * 3,
+    "norm_gradient": [_POINTER] * 6 + [_LONG] * 3,
     "levels_forward": [_POINTER] * 5 + [_LONG] * 4 + [_FLOAT] * 2 + [_POINTER, _INT],
     "levels_backward": [_POINTER] * 7 + [_LONG] * 4 + [_FLOAT] * 2 + [_INT, _POINTER, _INT, _INT],
 }

@@ -10,7 +10,6 @@
 #define LEVELS 4
 #define HELD 2048 /* values of one array that are held for all steps */
 #define FEW_STEPS 6 /* as many live in registers */
-#define FEW_STEPS 6 /* as many live in registers */
 #define PARTS 16
 
 /* Chunks lie within `period` positions, a number of whole pixels: what channels have is spread over
@@ -79,13 +78,14 @@ static void total(double *sums, int64_t channels)
             sums[i] += sums[part * 2 * channels + i];
 }
 
-/* Statistics of a batch, what the norm multiplies with (q) and its slope, and the running ones:
- * q = 1 / sqrt(var + eps), slope = q^2; with eps outside the root q = 1 / (root + eps),
- * slope = q / root. */
-void norm_statistics(const float *x, double *sums, float *mean, float *q, float *slope,
+/* Statistics of a batch, and the running ones. Rows of `found`, one number per channel:
+ * mean, q = 1 / sqrt(var + eps), its slope q^2 (with eps outside the root q = 1 / (root + eps),
+ * slope = q / root), and a = scale q. */
+void norm_statistics(const float *x, const float *scale, double *sums, float *found,
                      float *running_mean, float *running_var, int64_t steps, int64_t samples,
                      int64_t positions, int64_t channels, double momentum, double eps, int outside)
 {
+    float *mean = found, *q = found + channels, *slope = q + channels, *a = slope + channels;
     int64_t size = samples * positions;
     Chunks all = chunks_of(positions, channels, CHUNK);
     memset(sums, 0, PARTS * 2 * channels * sizeof *sums);
@@ -122,6 +122,7 @@ void norm_statistics(const float *x, double *sums, float *mean, float *q, float 
         double root = sqrt(outside ? var : var + eps), factor = 1 / (outside ? root + eps : root);
         mean[c] = centre;
         q[c] = factor;
+        a[c] = scale[c] * q[c];
         /* a channel that never fires has variance 0, where the root has no finite slope */
         slope[c] = outside && var >= 1.1754943508222875e-38 ? factor / root : factor * factor;
         running_mean[c] += momentum * (centre - running_mean[c]);
@@ -196,11 +197,15 @@ void norm_sums(const float *g, const float *x, const float *mean, double *sums, 
 }
 
 /* gradient of x from that of y, also in place:
- * a (g - mean(g) - (x - mean) mean(g (x - mean)) slope) */
-void norm_gradient(const float *g, const float *x, const float *mean, const float *a,
-                   const float *slope, const double *sums, float *out, int64_t rows,
-                   int64_t positions, int64_t channels)
+ * a (g - mean(g) - (x - mean) mean(g (x - mean)) slope); rows of `given`: gradients of scale and b */
+void norm_gradient(const float *g, const float *x, const float *found, const double *sums,
+                   float *out, float *given, int64_t rows, int64_t positions, int64_t channels)
 {
+    const float *mean = found, *q = found + channels, *slope = q + channels, *a = slope + channels;
+    for (int64_t c = 0; c < channels; c++) {
+        given[c] = (float)sums[channels + c] * q[c];
+        given[channels + c] = sums[c];
+    }
     double count = (double)rows * (positions / channels);
     Chunks all = chunks_of(positions, channels, CHUNK);
 #pragma omp parallel for schedule(static) if (parallel : rows * positions > FEW)

@@ -30,11 +30,13 @@ class Layout:
         """None where the kernels cannot read ``x``, which is dense (:func:`fused.dense`)."""
         if kernels() is None or not fused.fits(x) or x.ndim != 5 or len(x) > STEPS:
             return None
-        steps, samples, channels, height, width = x.shape
+        steps, samples, channels, height, width = shape = x.shape
         size = channels * height * width
-        strides = (samples * size, size, 1, width * channels, channels)
-        lengths = zip(x.stride(), strides, x.shape, strict=True)
-        last = all(one == other or length == 1 for one, other, length in lengths)
+        given, strides = x.stride(), (samples * size, size, 1, width * channels, channels)
+        last = given == strides or all(
+            one == other or length == 1
+            for one, other, length in zip(given, strides, shape, strict=True)
+        )
         return cls(steps, samples, size, channels, last)
 
     @property
@@ -52,11 +54,19 @@ class Layout:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of a batch: mean, the deviation's inverse ``q`` and its slope, see ``norm_statistics``."""
+    """Of a batch; rows of ``found`` (4, C): mean, ``q``, its slope and ``a = scale q``."""
 
-    mean: Tensor
-    q: Tensor
-    slope: Tensor
+    found: Tensor
+
+    @property
+    def mean(self) -> int:
+        """Where it lies."""
+        return self.found.data_ptr()
+
+    @property
+    def factor(self) -> int:
+        """Where ``a`` lies."""
+        return self.found.data_ptr() + 3 * self.found.shape[1] * self.found.element_size()
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,7 @@ class Levels:
 
 def statistics(
     x: Tensor,
+    scale: Tensor,
     layout: Layout,
     running_mean: Tensor,
     running_var: Tensor,
@@ -93,61 +104,52 @@ def statistics(
     outside: bool,
 ) -> Statistics:
     """Of ``x``; the running ones move."""
-    found = Statistics(*torch.empty(3, layout.channels).unbind())
-    given = (x, layout.sums(), found.mean, found.q, found.slope, running_mean, running_var)
-    _library().norm_statistics(
-        *_pointers(*given),
-        *layout.sizes,
-        momentum,
-        eps,
-        outside,
-    )
-    return found
+    found = torch.empty(4, layout.channels)
+    given = (x, scale, layout.sums(), found, running_mean, running_var)
+    _library().norm_statistics(*_pointers(*given), *layout.sizes, momentum, eps, outside)
+    return Statistics(found)
 
 
 def apply(
-    x: Tensor, layout: Layout, mean: Tensor, factor: Tensor, bias: Tensor, added: Tensor | None
+    x: Tensor, layout: Layout, found: Statistics, bias: Tensor, added: Tensor | None
 ) -> Tensor:
-    """``factor (x - mean) + bias + added``; ``added`` lies in memory as ``x`` does."""
+    """``a (x - mean) + bias + added``; ``added`` lies in memory as ``x`` does."""
     out = torch.empty_like(x)
-    _library().norm_apply(*_pointers(x, mean, factor, bias, added, out), *layout.rows)
+    _library().norm_apply(
+        x.data_ptr(),
+        found.mean,
+        found.factor,
+        *_pointers(bias, added, out),
+        *layout.rows,
+    )
     return out
 
 
-def sums(grad: Tensor, x: Tensor, layout: Layout, mean: Tensor) -> Tensor:
-    """Per channel the sums of ``grad`` and of ``grad (x - mean)``, (2, C), in float64."""
+def sums(grad: Tensor, x: Tensor, layout: Layout, found: Statistics) -> Tensor:
+    """Per channel the sums of ``grad`` and of ``grad (x - mean)``, its first two of all parts."""
     out = layout.sums()
-    _library().norm_sums(*_pointers(grad, x, mean, out), *layout.sizes)
-    return out[0]
+    _library().norm_sums(grad.data_ptr(), x.data_ptr(), found.mean, out.data_ptr(), *layout.sizes)
+    return out
 
 
 def gradient(
-    grad: Tensor,
-    x: Tensor,
-    layout: Layout,
-    found: Statistics,
-    factor: Tensor,
-    sums: Tensor,
-    out: Tensor,
+    grad: Tensor, x: Tensor, layout: Layout, found: Statistics, sums: Tensor, out: Tensor
 ) -> Tensor:
-    """Gradient of ``x``, into ``out``, which may be ``grad``."""
-    given = (grad, x, found.mean, factor, found.slope, sums, out)
-    _library().norm_gradient(*_pointers(*given), *layout.rows)
-    return out
+    """Gradient of ``x``, into ``out``, which may be ``grad``; returns those of scale and bias."""
+    given = torch.empty(2, layout.channels)
+    _library().norm_gradient(*_pointers(grad, x, found.found, sums, out, given), *layout.rows)
+    return given
 
 
 def levels_forward(
-    x: Tensor,
-    layout: Layout,
-    mean: Tensor | None,
-    factor: Tensor | None,
-    bias: Tensor | None,
-    levels: Levels,
+    x: Tensor, layout: Layout, found: Statistics | None, bias: Tensor | None, levels: Levels
 ) -> Tensor:
     """How many levels fire under the (normalized) current."""
     out = torch.empty_like(x)
     _library().levels_forward(
-        *_pointers(x, mean, factor, bias, out),
+        x.data_ptr(),
+        *_norm(found),
+        *_pointers(bias, out),
         *layout.sizes,
         *levels.keeps,
         levels.array,
@@ -160,15 +162,17 @@ def levels_backward(
     grad: Tensor,
     x: Tensor,
     layout: Layout,
-    mean: Tensor | None,
-    factor: Tensor | None,
+    found: Statistics | None,
     bias: Tensor | None,
     levels: Levels,
 ) -> tuple[Tensor, Tensor]:
     """Gradient of the (normalized) current, and with a norm the :func:`sums` of it."""
     out, total = torch.empty_like(x), layout.sums()
     _library().levels_backward(
-        *_pointers(grad, x, mean, factor, bias, out, total),
+        grad.data_ptr(),
+        x.data_ptr(),
+        *_norm(found),
+        *_pointers(bias, out, total),
         *layout.sizes,
         *levels.keeps,
         not levels.detach_reset,
@@ -176,7 +180,11 @@ def levels_backward(
         len(levels.thresholds),
         fused.KINDS[levels.surrogate],
     )
-    return out, total[0]
+    return out, total
+
+
+def _norm(found: Statistics | None) -> tuple[int | None, int | None]:
+    return (None, None) if found is None else (found.mean, found.factor)
 
 
 def _pointers(*tensors: Tensor | None) -> list[int | None]:

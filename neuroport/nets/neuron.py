@@ -372,10 +372,10 @@ class Lif(nn.Module):
         return real + (real.round() - real).detach()
 
     def forward(self, x: Tensor | Stream) -> Tensor:
-        current_decay, voltage_decay = self.decays
         together = _together(self, x) if isinstance(x, Tensor) else None
         if together is not None:
             return together
+        current_decay, voltage_decay = self.decays
         if isinstance(x, Stream):
             spikes = IntegerLif.apply(
                 x.value,

@@ -57,15 +57,15 @@ def norming(norm: nn.Module, x: Tensor) -> Norming | None:
         return None
     if has_torch_function((x,)) or norm._forward_hooks or norm._forward_pre_hooks:
         return None
-    x = fused.dense(x)
-    layout = Layout.of(x)
+    x, layout = _laid_out(x)
     if layout is None or not layout.last or x.numel() // layout.channels < 2:
         return None
     scale: Tensor = norm.weight
     outside = False
     if isinstance(norm, TdBatchNorm):
         scale, outside = scale * (norm.alpha * norm.threshold), not norm.inside
-    found = normed.statistics(x.detach(), layout, mean, var, norm.momentum, norm.eps, outside)
+    given = (norm.momentum, norm.eps, outside)
+    found = normed.statistics(x, scale, layout, mean, var, *given)
     if counted is not None:
         counted.add_(1)
     return Norming(x, scale, norm.bias, found, layout)
@@ -73,13 +73,23 @@ def norming(norm: nn.Module, x: Tensor) -> Norming | None:
 
 def spikes(x: Tensor, levels: Levels) -> Tensor | None:
     """How many levels of neurons under ``x`` fire; None if they have to be called one by one."""
-    x = fused.dense(x)
-    layout = Layout.of(x) if levels.known else None
+    if not levels.known:
+        return None
+    x, layout = _laid_out(x)
     if layout is None:
         return None
     out = _Fire.apply(x, None, None, None, layout, levels)
     assert isinstance(out, Tensor)
     return out
+
+
+def _laid_out(x: Tensor) -> tuple[Tensor, Layout | None]:
+    """``x``, dense, and how it lies in memory."""
+    layout = Layout.of(x)
+    if layout is None or not layout.last:
+        x = fused.dense(x)
+        layout = Layout.of(x)
+    return x, layout
 
 
 class _Apply(torch.autograd.Function):
@@ -93,23 +103,21 @@ class _Apply(torch.autograd.Function):
         statistics: Statistics,
         layout: Layout,
     ) -> Tensor:
-        factor = scale * statistics.q
         if added is not None:
             added = _like(added, x)
-        ctx.save_for_backward(x, factor)
+        ctx.save_for_backward(x)
         ctx.constants = (statistics, layout)
         ctx.added = added is not None
-        return normed.apply(x, layout, statistics.mean, factor, bias, added)
+        return normed.apply(x, layout, statistics, bias, added)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, factor = ctx.saved_tensors
+        (x,) = ctx.saved_tensors
         statistics, layout = ctx.constants
-        laid_out = _like(grad, x)
-        sums = normed.sums(laid_out, x, layout, statistics.mean)
-        out = torch.empty_like(x)
-        given = _norm_gradients(laid_out, x, layout, statistics, factor, sums, out)
-        return *given, grad if ctx.added else None, None, None
+        laid_out, out = _like(grad, x), torch.empty_like(x)
+        sums = normed.sums(laid_out, x, layout, statistics)
+        scale, bias = normed.gradient(laid_out, x, layout, statistics, sums, out)
+        return out, scale, bias, grad if ctx.added else None, None, None
 
 
 class _Fire(torch.autograd.Function):
@@ -123,38 +131,19 @@ class _Fire(torch.autograd.Function):
         layout: Layout,
         levels: Levels,
     ) -> Tensor:
-        mean, factor = None, None
-        if scale is not None and statistics is not None:
-            mean, factor = statistics.mean, scale * statistics.q
-        ctx.save_for_backward(x, factor, bias)
+        ctx.save_for_backward(x, bias)
         ctx.constants = (statistics, layout, levels)
-        return normed.levels_forward(x, layout, mean, factor, bias, levels)
+        return normed.levels_forward(x, layout, statistics, bias, levels)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, factor, bias = ctx.saved_tensors
+        x, bias = ctx.saved_tensors
         statistics, layout, levels = ctx.constants
-        mean = None if statistics is None else statistics.mean
-        out, sums = normed.levels_backward(_like(grad, x), x, layout, mean, factor, bias, levels)
+        out, sums = normed.levels_backward(_like(grad, x), x, layout, statistics, bias, levels)
         if statistics is None:
             return out, None, None, None, None, None
-        given = _norm_gradients(out, x, layout, statistics, factor, sums, out)
-        return *given, None, None, None
-
-
-def _norm_gradients(
-    grad: Tensor,
-    x: Tensor,
-    layout: Layout,
-    statistics: Statistics,
-    factor: Tensor,
-    sums: Tensor,
-    out: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Of ``x``, ``scale`` and ``bias``, from the gradient of ``y`` and its sums."""
-    normed.gradient(grad, x, layout, statistics, factor, sums, out)
-    bias, tilted = sums.float()
-    return out, tilted * statistics.q, bias
+        scale, bias = normed.gradient(out, x, layout, statistics, sums, out)
+        return out, scale, bias, None, None, None
 
 
 def _like(x: Tensor, other: Tensor) -> Tensor:
