@@ -37,6 +37,7 @@ SOURCES = (
     *(f"neuroport/{room}/**/*.py" for room in ROOMS),
     *(f"neuroport/{file}.py" for file in ("apart", "errors", "files", "hdf5")),
     "neuroport/kernels/*.[ch]",
+    "tests/processors.py",
     "tests/properties/*.py",
     "deploy/lava_cpu/*.py",
 )

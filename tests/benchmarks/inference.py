@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
 
 import neuroport as port
-from neuroport.backends import whole
 from neuroport.backends.fast import Fast
-from neuroport.kernels import compiled
 from neuroport.nets.ms_resnet import MsResNet
 from tests.benchmarks.elsewhere import Elsewhere
 from tests.benchmarks.figure import Figure
@@ -21,6 +16,7 @@ from tests.benchmarks.slayer import Slayer, last
 from tests.benchmarks.timing import Spread, in_turn
 from tests.benchmarks.topology import BLOCKS, WIDTHS, Bare, evaluating, frames
 from tests.benchmarks.training import BARE
+from tests.processors import OLDER, instructions
 
 BATCH, LAVA_SAMPLES = 64, 4
 
@@ -39,15 +35,6 @@ def chip() -> Any:
     return port.lower(port.quantize(net.eval(), x.numpy().astype(np.uint8)))
 
 
-@contextmanager
-def without_bytes() -> Iterator[None]:
-    """The engine as on a processor that does not add up products of bytes in 32 bits."""
-    older = (*compiled.FLAGS, "-mno-avx512vnni", "-mno-avxvnni")
-    found = compiled.library(["cc"], older, (compiled.HERE / "network.c",))
-    with patch.object(whole, "kernels", lambda: found):
-        yield
-
-
 def measure(rounds: int, elsewhere: Elsewhere) -> list[Figure]:
     """Figures at batch 64; ``elsewhere`` has timed SpikingJelly."""
     graph = chip()
@@ -56,7 +43,7 @@ def measure(rounds: int, elsewhere: Elsewhere) -> list[Figure]:
     engine = Fast()
 
     def floats() -> None:
-        with without_bytes():
+        with instructions(*OLDER):
             engine.run(graph, pixels)
 
     ways = {

@@ -31,6 +31,7 @@ from neuroport.graph.node import (  # noqa: E402
 )
 from neuroport.kernels import compiled  # noqa: E402
 from neuroport.lowering import lower  # noqa: E402
+from tests.processors import network_for  # noqa: E402
 from tests.properties.networks import network  # noqa: E402
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
@@ -55,9 +56,8 @@ def has(level: str) -> bool:
 def library(request: pytest.FixtureRequest) -> ctypes.CDLL:
     if not has(request.param):
         pytest.skip(f"this processor does not run {request.param} code")
-    assert COMPILER is not None
-    flags = ("-O2", f"-march={request.param.split()[0]}", *request.param.split()[1:], "-fPIC")
-    return compiled.library([COMPILER], flags, (compiled.HERE / "network.c",))
+    first, *rest = request.param.split()
+    return network_for(f"-march={first}", *rest)
 
 
 Run = Callable[..., dict[str, np.ndarray]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,8 +20,10 @@ from neuroport.backends.reference import Reference
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, Lif
+from neuroport.kernels import compiled
 from neuroport.lowering.chain import chain
 from neuroport.lowering.interval import pad_interval
+from tests.processors import OLDER, instructions
 from tests.properties.features import features
 from tests.properties.interpreter import interpret, interpret_chip
 from tests.properties.networks import LAVA_EVERY, Case
@@ -91,9 +93,8 @@ def prove(case: Case, number: int = 0, lava: bool = False) -> Outcome:
     constant = Counter(rates)
     outcome = Outcome(graph.hash, features(case, seen), len(rates), constant[0.0], constant[1.0])
     compared = outcome.compared
-    for engine in (REFERENCE, FAST):
-        got = engine.run(graph, frames).messages
-        compared[engine.name] = equal("interpreter", engine.name, graph, want, got)
+    for name, got in evaluated(graph, frames):
+        compared[name] = equal("interpreter", name, graph, want, got)
     ways: dict[str, Graph] = {}
     for carrier, align in WAYS:
         way = f"{carrier}, {align}"
@@ -109,11 +110,21 @@ def prove(case: Case, number: int = 0, lava: bool = False) -> Outcome:
         way = rotated[turn % len(rotated)]
         compared.update(once(way, ways[way], frames))
         if lava:
-            compared["lava-cpu"] = on_lava(way, ways[way], frames)
+            compared.update(on_lava(way, ways[way], frames))
             outcome.lava = way
     if "stock, relays" in ways:
         compared.update(stock(ways["stock, relays"], frames, lava))
     return outcome
+
+
+def evaluated(graph: Graph, frames: np.ndarray) -> Iterator[tuple[str, Messages]]:
+    """The built-in engines; the fast one also without kernels, and as on an older processor."""
+    for engine in (REFERENCE, FAST):
+        yield engine.name, engine.run(graph, frames).messages
+    with compiled.plain():
+        yield "fast, without kernels", FAST.run(graph, frames).messages
+    with instructions(*OLDER):
+        yield "fast, older processor", FAST.run(graph, frames).messages
 
 
 def carried(
@@ -143,11 +154,14 @@ def once(way: str, lowered: Graph, frames: np.ndarray) -> dict[str, dict[str, in
     }
 
 
-def on_lava(way: str, lowered: Graph, frames: np.ndarray) -> dict[str, int]:
-    """Real Lava processes."""
+def on_lava(way: str, lowered: Graph, frames: np.ndarray) -> dict[str, dict[str, int]]:
+    """Real Lava processes, stock ones and the fused one."""
     ideal = REFERENCE.run(lowered, frames).messages
-    got = port.run(lowered, frames, on="lava-cpu").messages
-    return equal("reference", f"{way} on Lava", lowered, ideal, got)
+    found = {}
+    for name, options in (("lava-cpu", {}), ("lava-cpu, fused", {"processes": "fused"})):
+        got = port.run(lowered, frames, on="lava-cpu", **options).messages
+        found[name] = equal("reference", f"{way} on {name}", lowered, ideal, got)
+    return found
 
 
 def stock(lowered: Graph, frames: np.ndarray, lava: bool) -> dict[str, dict[str, int]]:
