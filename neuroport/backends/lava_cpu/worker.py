@@ -39,7 +39,6 @@ from neuroport.graph.store import load
 # a channel never holds more than one: every process has received before any begins another step;
 # Lava would keep 64, hundreds of megabytes that no cache holds
 MESSAGES_IN_FLIGHT = 2
-DONE_POLL_SECONDS = 0.002  # as short as a step: nothing runs until the end of a chunk is noticed
 FEW = 3  # populations that an error names of one process
 
 
@@ -88,10 +87,7 @@ class Worker:
         done = 0
         while done < steps:
             count = min(int(job["chunk"]), steps - done)
-            anchor.run(condition=RunSteps(num_steps=count, blocking=False))
-            while not all(port.probe() for port in anchor.runtime.service_to_runtime):
-                time.sleep(DONE_POLL_SECONDS)
-            anchor.runtime.wait()
+            anchor.run(condition=RunSteps(num_steps=count))
             done += count
             print(json.dumps({"done": done, "steps": steps}), flush=True)
         marks.append(time.perf_counter())
