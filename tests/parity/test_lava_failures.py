@@ -128,7 +128,7 @@ def misbehave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Misbehave:
     return install
 
 
-# Python executes this file when it starts; "relay" is a population of its own fused process
+# Python executes this file when it starts; "relay" is what does not spike in the fused process
 FUSED = """\
 import os, sys, time
 import numpy as np
@@ -150,7 +150,7 @@ held.HeldPopulation.step = misbehaving
 
 @pytest.fixture
 def misbehave_fused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Misbehave:
-    """Let the relay's fused process execute ``step`` at step 7."""
+    """Let the fused process execute ``step`` at step 7, where it steps the relay."""
 
     def install(step: str) -> Path:
         (tmp_path / "sitecustomize.py").write_text(FUSED.format(step=step))
@@ -449,8 +449,8 @@ def test_workers_have_one_deadline(
     ("step", "says"),
     [
         ("raise RuntimeError('the seventh step')", "RuntimeError: the seventh step"),
-        ("message = np.zeros(5, np.int32)", "AssertionError: data.shape=(5,) self._shape=(4,)"),
-        ("os._exit(3)", "Lava process 'relay' (Fused1ToGModel) ended with exit code 3"),
+        ("message = np.zeros(5, np.int32)", "ValueError: could not broadcast input array from"),
+        ("os._exit(3)", "Lava process 'relay, neuron' (Fused1To2Model) ended with exit code 3"),
     ],
 )
 def test_a_failure_inside_a_fused_process_is_told_as_any_other(
@@ -474,7 +474,7 @@ def test_a_fused_process_that_sleeps_for_ever_is_told_where_it_was(
         error = fail(graph, digits, folder, deadline, processes="fused")
         if reached.exists():
             break
-    assert error.detail.startswith("'relay' (Fused1ToGModel) was here:\n")
+    assert error.detail.startswith("'relay, neuron' (Fused1To2Model) was here:\n")
     assert "in misbehaving" in error.detail
     monkeypatch.undo()
     want = port.run(graph, digits)

@@ -11,11 +11,22 @@ import numpy.typing as npt
 import pytest
 
 import neuroport as port
-from neuroport.backends.lava_cpu.groups import groups, left_to_stock
+from neuroport.backends.lava_cpu.groups import held, left_to_stock
 from neuroport.backends.trace import Trace
 from neuroport.errors import BackendError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Delta,
+    Dense,
+    Input,
+    Lif,
+    Node,
+    Readout,
+    Recurrent,
+    Relay,
+)
 from tests.neurons import neurons
 from tests.properties.networks import network
 
@@ -63,8 +74,69 @@ def everything(interval: int) -> tuple[Graph, npt.NDArray[Any]]:
     return Graph(nodes, 9, interval), rng.integers(-3, 4, (9, 4, 2, 4, 3))
 
 
+def detour(interval: int) -> tuple[Graph, npt.NDArray[Any]]:
+    """A residual network that leaves the fused process and comes back, late synapses beside it."""
+    rng = np.random.default_rng(6)
+    nodes: list[Node] = [
+        Input("frames", (2, 4, 3), bits=4, signed=True),
+        Conv("stem", ("frames",), even(rng, 6, 2, 3, 3), padding=(1, 1)),
+        Lif("a", ("stem",), 30, 2000, 300),
+        Relay("carry", ("stem",)),
+        Conv("main", ("a",), even(rng, 6, 6, 3, 3), padding=(1, 1)),
+        Conv("identity", ("carry",), np.ones((6, 1, 1, 1), np.int64), groups=6),
+        Lif("b", ("main", "identity"), 60),
+        Relay("stream", ("main", "identity"), shift=6),
+        Dense("to heard", ("b",), even(rng, 5, 72)),
+        Recurrent("heard", ("to heard",), even(rng, 5, 5), 9, 3000, 200, np.arange(5)),
+        Dense("back", ("heard",), even(rng, 7, 5)),
+        Dense("short cut", ("b", "stream"), even(rng, 7, 72), lag=1),
+        Delay("later", ("b",), 2),
+        Dense("old", ("later",), even(rng, 7, 72), 1, rng.integers(0, 3, (7, 72)), 1),
+        Lif("c", ("back", "short cut", "old"), 300, bias=3),
+        Dense("classes", ("c",), even(rng, 3, 7)),
+        Readout("potential", ("classes",), np.array([5, -7, 0])),
+    ]
+    return Graph(nodes, 7, interval), rng.integers(-3, 4, (7, 5, 2, 4, 3))
+
+
+@pytest.mark.parametrize("interval", [7, 10])
+def test_residual_network_that_leaves_the_fused_process_and_comes_back_is_the_references(
+    interval: int,
+) -> None:
+    graph, frames = detour(interval)
+    want = port.run(graph, frames)
+    got = port.run(graph, frames, on="lava-cpu", processes="fused")
+    equal(got, want)
+    for name, messages in want.messages.items():
+        assert len(np.unique(messages)) > 1, name
+        assert (messages[:, 0] != messages[:, 1]).any(), name
+    assert got.provenance["stock_populations"] == ["heard"]
+    counting: dict[str, Any] = {"record": "counts", "count": ["heard", "stream", "a"]}
+    want = port.run(graph, frames, **counting)
+    got = port.run(graph, frames, on="lava-cpu", processes="fused", workers=2, **counting)
+    equal(got, want)
+    assert set(got.counts) == {"heard", "stream", "a"}
+    for name, counts in want.counts.items():
+        np.testing.assert_array_equal(got.counts[name], counts, name)
+
+
+def test_neurons_that_are_stepped_in_parts_are_the_references() -> None:
+    """More than fit into the cache, the last part smaller than the others."""
+    rng = np.random.default_rng(7)
+    shape = (5, 90, 80)
+    nodes: list[Node] = [
+        Input("frames", (1, 90, 80), bits=7, signed=True),
+        Conv("stem", ("frames",), even(rng, 5, 1, 1, 1)),
+        Lif("neurons", ("stem",), rng.integers(20, 200, 5), 700, 300, rng.integers(-9, 9, shape)),
+    ]
+    graph, frames = Graph(nodes, 4), rng.integers(-9, 10, (4, 2, 1, 90, 80))
+    want = port.run(graph, frames)
+    equal(port.run(graph, frames, on="lava-cpu", processes="fused"), want)
+    assert 0 < want["neurons"][:, :, -1].mean() < 1
+
+
 @pytest.mark.parametrize("interval", [9, 13])
-def test_every_population_is_the_references_in_one_process_each_dendrite(interval: int) -> None:
+def test_every_population_is_the_references_with_the_fused_process(interval: int) -> None:
     graph, frames = everything(interval)
     want = port.run(graph, frames)
     got = port.run(graph, frames, on="lava-cpu", processes="fused")
@@ -108,17 +180,43 @@ def test_trained_network_is_equal_in_stock_and_in_fused_processes(
     assert sum(np.count_nonzero(messages) for messages in fused.messages.values()) > 1000
 
 
-def test_what_shares_a_synapse_shares_a_process_and_what_is_not_supported_none() -> None:
+def test_one_process_holds_all_that_it_supports_and_no_other_population() -> None:
+    from neuroport.backends.lava_cpu.build import build
+
     graph, _ = everything(9)
-    found = {group.populations: group.synapses for group in groups(graph)}
-    assert found[("low", "high", "exact")] == ("base",)
-    assert found[("second",)] == ("second in", "short cut")
-    assert found[("first",)] == ("late",)
     left = {"heard", "changes", "units", "sum", "phase", "izhikevich"}
     left |= {"tired", "tuned", "rung", "musing", "fading"}  # adaptive ones, and a leaking readout
     assert set(left_to_stock(graph)) == left
-    held = [name for group in found for name in group]
-    assert sorted([*held, *left]) == sorted(node.name for node in graph.populations)
+    group = held(graph)
+    assert sorted([*group.populations, *left]) == sorted(node.name for node in graph.populations)
+    assert {"base", "late", "second in", "short cut"} < set(group.synapses)
+    processes = build(graph, "frames.npy", fused=True)
+    fused = {processes[name].process for name in group.populations}
+    assert len(fused) == 1
+    assert set(processes) == {node.name for node in graph} - set(group.synapses)
+    # frames, and what is delayed; what the process itself sends takes no port
+    assert [port.name for port in fused.pop().in_ports] == ["s_in_0", "s_in_1"]
+
+
+def test_populations_that_share_a_synapse_are_held_together_or_not_at_all() -> None:
+    nodes: list[Node] = [
+        Input("frames", (2,), bits=4),
+        Dense("in", ("frames",), np.eye(2, dtype=np.int64)),
+        Lif("neurons", ("in",), 9),
+        Delta("changes", ("in",), 2),
+        Dense("out", ("neurons",), np.eye(2, dtype=np.int64)),
+        Readout("potential", ("out",)),
+    ]
+    graph = Graph(nodes, 3)
+    assert held(graph).populations == ("potential",)
+    assert held(graph).synapses == ("out",)
+    assert left_to_stock(graph) == {"neurons": "lif", "changes": "delta"}
+    nothing = Graph([node for node in nodes[:4] if node.name != "neurons"], 3)
+    assert held(nothing).populations == ()
+    frames = np.arange(12).reshape(3, 2, 2)
+    for some in (graph, nothing):
+        want = port.run(some, frames)
+        equal(port.run(some, frames, on="lava-cpu", processes="fused"), want)
 
 
 def test_unknown_processes_are_refused_before_lava_starts() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import numpy.typing as npt
 import pytest
 
 import neuroport as port
+from neuroport.backends.lava_cpu.supervising import SOCKET, SOCKET_PATH
 from neuroport.backends.trace import Trace
 from neuroport.errors import BackendError
 from neuroport.graph.graph import Graph
@@ -45,6 +49,13 @@ def frames() -> npt.NDArray[Any]:
     return np.random.default_rng(0).integers(0, 16, (4, 5, 6))
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder with a shorter name than those of pytest."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name)
+
+
 def equal(got: Trace, want: Trace) -> None:
     assert got.kinds == want.kinds
     assert (got.messages.keys(), got.counts.keys()) == (want.messages.keys(), want.counts.keys())
@@ -75,6 +86,37 @@ def test_two_children_record_what_one_records(
     done = [number for number, _ in heard]
     assert done == sorted(done)
     assert {total for _, total in heard} == {done[-1]}
+
+
+def place(folder: Path, length: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder for temporary files whose name has that many bytes."""
+    room = length - len(os.fsencode(folder)) - 1
+    assert room > 0
+    folder /= "x" * room
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return str(folder)
+
+
+def test_the_longest_folder_for_temporary_files_that_is_taken_serves_lava(
+    graph: Graph, frames: npt.NDArray[Any], short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place(short, SOCKET_PATH - len(SOCKET), monkeypatch)
+    equal(port.run(graph, frames, on="lava-cpu"), port.run(graph, frames))
+
+
+def test_a_longer_folder_for_temporary_files_is_refused_before_lava_starts(
+    graph: Graph, frames: npt.NDArray[Any], short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = SOCKET_PATH - len(SOCKET)
+    folder = place(short, most + 1, monkeypatch)
+    started = time.monotonic()
+    with pytest.raises(BackendError) as caught:
+        port.run(graph, frames, on="lava-cpu")
+    assert time.monotonic() - started < 1
+    for part in (folder, f"{most + 1} bytes", "set TMPDIR to a folder", f"at most {most}"):
+        assert part in caught.value.message
+    assert list(Path(folder).iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from lava.utils.weightutils import SignMode
 from scipy.sparse import csr_matrix
 
 from neuroport.backends.lava_cpu.fusing import fuse, join
-from neuroport.backends.lava_cpu.groups import groups
+from neuroport.backends.lava_cpu.groups import Group, held
 from neuroport.backends.lava_cpu.processes.fixed_pt import (
     DelayLine,
     FrameSource,
@@ -69,21 +69,19 @@ MESSAGE_BITS = 24  # graded path of Lava's connections; payloads 0 and 1 are spi
 def build(graph: Graph, frames_path: str, fused: bool = False) -> dict[str, Any]:
     """Create and connect the Lava processes of ``graph``; returns them by node name.
 
-    With ``fused`` one process of our own holds a population and its synapses, where
-    :mod:`~neuroport.backends.lava_cpu.groups` says so; the rest is built as without.
+    With ``fused`` one process of our own holds the populations and synapses that
+    :mod:`~neuroport.backends.lava_cpu.groups` says; the rest is built as without.
     """
     processes: dict[str, Any] = {}
-    together = groups(graph) if fused else ()
-    held = {name for group in together for name in (*group.synapses, *group.populations)}
-    apart = [node for node in graph if node.name not in held]
+    group = held(graph) if fused else Group()
+    apart = [node for node in graph if node.name not in group.synapses + group.populations]
     for node in apart:
         processes[node.name] = _process(node, graph, frames_path)
-    for group in together:
+    if group.populations:
         processes |= fuse(graph, group)
+        join(graph, group, processes)
     for node in apart:
         _connect(node, processes)
-    for group in together:
-        join(graph, group, processes)
     return processes
 
 

@@ -83,10 +83,11 @@ class LavaCpu:
             record, count, granularity: :func:`neuroport.backends.counting.recording`. Counters are
                 populations of the process graph; those of spikes are made of stock processes.
             workers: children side by side, each with a share of the samples. One by default: a
-                child already runs a process per node, and each needs seconds and hundreds of
-                megabytes before its first step.
+                child of stock processes already keeps every core busy with a process per node, and
+                each needs seconds and hundreds of megabytes before its first step. A child of
+                ``fused`` ones keeps one core busy: as many workers as cores is best.
             processes: ``stock``, Lava's own processes wherever it has them; or ``fused``, one
-                process of our own for each dendrite, which sends the same several times faster.
+                process of our own for all that it can hold, which sends the same many times faster.
 
         Raises:
             FramesError: the frames do not fit.

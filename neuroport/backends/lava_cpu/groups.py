@@ -1,7 +1,8 @@
-"""Which nodes go into one fused process: populations that share a synapse, and their synapses.
+"""Which nodes go into the fused process: populations that it can hold, and their synapses.
 
 Populations of one dendrite (a neuron and the relay that carries its current on, the levels of an
-MLF neuron) take the same currents, and a synapse that several of them share is computed once.
+MLF neuron) take the same currents, and a synapse that several of them share is computed once: they
+are held together or not at all.
 """
 
 from __future__ import annotations
@@ -17,35 +18,35 @@ PROCESSES = ("stock", "fused")
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes of one fused process, by name, in the order of the graph."""
+    """Nodes of a fused process, by name, in the order of the graph."""
 
-    synapses: tuple[str, ...]
-    populations: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """What the process is called in an error."""
-        return ", ".join(self.populations)
+    synapses: tuple[str, ...] = ()
+    populations: tuple[str, ...] = ()
 
 
-def groups(graph: Graph) -> tuple[Group, ...]:
-    """The fused processes of a balanced graph."""
-    found: list[Group] = []
-    for synapses, populations in _sharing(graph):
-        kinds = all(type(graph[name]) in FUSED_KINDS for name in populations)
+def held(graph: Graph) -> Group:
+    """What the fused process of a balanced graph holds; nothing, if it can hold no population."""
+    found: set[str] = set()
+    for dendrite in _dendrites(graph):
+        synapses = {name for population in dendrite for name in graph[population].inputs}
+        kinds = all(type(graph[name]) in FUSED_KINDS for name in dendrite)
         if kinds and all(type(graph[name]) in (Conv, Dense) for name in synapses):
-            found.append(Group(tuple(synapses), tuple(populations)))
-    return tuple(found)
+            found |= {*dendrite, *synapses}
+    inside = [node for node in graph if node.name in found]
+    return Group(
+        tuple(node.name for node in inside if not is_population(node)),
+        tuple(node.name for node in inside if is_population(node)),
+    )
 
 
 def left_to_stock(graph: Graph) -> dict[str, str]:
-    """Populations that no fused process holds, and their kinds."""
-    held = {name for group in groups(graph) for name in group.populations}
-    return {n.name: KIND[type(n)] for n in graph.populations if n.name not in held}
+    """Populations that the fused process does not hold, and their kinds."""
+    inside = held(graph).populations
+    return {n.name: KIND[type(n)] for n in graph.populations if n.name not in inside}
 
 
-def _sharing(graph: Graph) -> list[tuple[list[str], list[str]]]:
-    """Synapses and populations that hang together, in the order of the graph."""
+def _dendrites(graph: Graph) -> list[list[str]]:
+    """Populations that hang together by their synapses."""
     root: dict[str, str] = {}
 
     def top(name: str) -> str:
@@ -57,9 +58,7 @@ def _sharing(graph: Graph) -> list[tuple[list[str], list[str]]]:
     for node in members:
         for name in node.inputs:
             root[top(name)] = top(node.name)
-    found: dict[str, tuple[list[str], list[str]]] = {}
+    found: dict[str, list[str]] = {}
     for node in members:
-        synapses, populations = found.setdefault(top(node.name), ([], []))
-        populations.append(node.name)
-        synapses += [name for name in dict.fromkeys(node.inputs) if name not in synapses]
+        found.setdefault(top(node.name), []).append(node.name)
     return list(found.values())

@@ -23,14 +23,15 @@ class HeldSynapse:
     """A synapse of a fused process.
 
     Attributes:
-        ports: numbers of the in-ports whose messages it takes, summed; one may count twice.
+        senders: numbers of those whose messages it takes, summed; one may count twice. The
+            in-ports are counted first, then the populations of its own process.
         products: (delay, product of the messages of that many steps ago), shortest delay first.
         size: how many values its current has.
         lag: steps that it takes beyond its one.
         interval, offset: a sample's first message arrives at steps ``offset + n * interval``.
     """
 
-    ports: tuple[int, ...]
+    senders: tuple[int, ...]
     products: tuple[tuple[int, Product], ...]
     size: int
     lag: int
@@ -73,11 +74,13 @@ class RunningSynapse:
         """The current that arrives in this step; call before :meth:`take`."""
         return self._pending.popleft()
 
-    def take(self, arrived: Sequence[npt.NDArray[Any]], time_step: int) -> None:
-        """Receive what arrived at every in-port, and put the current on its way."""
+    def take(self, sent: Sequence[npt.NDArray[Any]], time_step: int) -> None:
+        """Receive what every sender sent in this step, and put the current on its way."""
         held = self._held
-        first, *others = held.ports
-        messages = sum((arrived[port] for port in others), arrived[first])
+        first, *others = held.senders
+        messages = sent[first]
+        if others:  # spikes of the same process are truth values, whose sum would be one
+            messages = sum((sent[sender] for sender in others), messages.astype(np.int32))
         longest = held.products[-1][0]
         if longest == 0:
             self._pending.append(held.products[0][1](messages))

@@ -17,6 +17,7 @@ a nanosecond a weight; copying the windows costs as much as ``OUTPUTS_A_WINDOW``
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -129,7 +130,7 @@ class _Windows:
             writeable=False,
         )
         self._windows = windows
-        self._copied = np.empty(windows.shape, kind)
+        self._copied = _room(kind.__name__, windows.size).reshape(windows.shape)
         self._columns = self._copied.reshape(groups, -1, out_height * out_width)
         self._weight = node.weight.reshape(groups, outputs // groups, -1).astype(kind)
         self._exponent = node.exponent
@@ -139,6 +140,12 @@ class _Windows:
         self._copied[...] = self._windows
         current: IntArray = np.matmul(self._weight, self._columns).reshape(-1).astype(np.int64)
         return current << self._exponent
+
+
+@cache
+def _room(kind: str, size: int) -> npt.NDArray[Any]:
+    """Where windows are copied to: one place for all products of that size, which stays cached."""
+    return np.empty(size, kind)
 
 
 def conv_matrix(node: Conv, source: Shape, target: Shape) -> csr_matrix:

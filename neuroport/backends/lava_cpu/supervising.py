@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from neuroport.files import read_json
 
 WORKER = "neuroport.backends.lava_cpu.worker"
 POLL_SECONDS = 0.02
+SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes of the longest path of a socket
+SOCKET = "/pymp-01234567/listener-01234567"  # as Python names that of Lava's shared memory
 
 
 def supervise(
@@ -37,8 +40,10 @@ def supervise(
     The first that fails ends the others. ``progress`` hears of the steps of all jobs together.
 
     Raises:
-        BackendError: one failed, or did not end in time: then ``cure`` is told.
+        BackendError: one failed, or did not end in time: then ``cure`` is told; or the folder for
+            temporary files has too long a name.
     """
+    _check_sockets(tempfile.gettempdir())
     given_up = time.monotonic() + deadline
     tally = _Tally(progress, [int(read_json(f / "job.json")["steps"]) for f in folders])
     children: list[_Child] = []
@@ -62,6 +67,17 @@ def supervise(
         stuck = [child.folder / "stuck.txt" for child in late]
         detail = "\n".join(path.read_text() for path in stuck if path.exists())
         raise BackendError(f"Lava did not finish within {deadline:g} s; {cure}", detail)
+
+
+def _check_sockets(folder: str) -> None:
+    """Lava's shared memory has a socket in ``folder``; without it Lava ends with an EOFError."""
+    length, most = len(os.fsencode(folder)), SOCKET_PATH - len(SOCKET)
+    if length > most:
+        raise BackendError(
+            f"{folder}: the name of the folder for temporary files is {length} bytes long; Lava "
+            f"has sockets there, whose paths hold {SOCKET_PATH}: set TMPDIR to a folder whose name "
+            f"has at most {most}"
+        )
 
 
 class _Tally:
@@ -92,7 +108,12 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "OPENBLAS_NUM_THREADS": "1",
+                "TMPDIR": tempfile.gettempdir(),
+            },
         )
         self._reader = threading.Thread(target=self._report, daemon=True)
         self._reader.start()

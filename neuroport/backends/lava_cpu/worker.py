@@ -27,7 +27,6 @@ import numpy as np
 
 from neuroport.backends.lava_cpu.watch import (
     LAST_WORDS_SECONDS,
-    POLL_SECONDS,
     Watch,
     last_line,
     tell_tracebacks,
@@ -40,6 +39,7 @@ from neuroport.graph.store import load
 # a channel never holds more than one: every process has received before any begins another step;
 # Lava would keep 64, hundreds of megabytes that no cache holds
 MESSAGES_IN_FLIGHT = 2
+FEW = 3  # populations that an error names of one process
 
 
 class Terminated(BaseException):
@@ -87,10 +87,7 @@ class Worker:
         done = 0
         while done < steps:
             count = min(int(job["chunk"]), steps - done)
-            anchor.run(condition=RunSteps(num_steps=count, blocking=False))
-            while not all(port.probe() for port in anchor.runtime.service_to_runtime):
-                time.sleep(POLL_SECONDS)
-            anchor.runtime.wait()
+            anchor.run(condition=RunSteps(num_steps=count))
             done += count
             print(json.dumps({"done": done, "steps": steps}), flush=True)
         marks.append(time.perf_counter())
@@ -113,11 +110,14 @@ class Worker:
 
     def _names(self, processes: dict[str, Any]) -> dict[Any, str]:
         """What each process stands for; a fused one for several populations."""
-        names: dict[Any, str] = {}
+        names: dict[Any, list[str]] = {}
         for name, process in processes.items():
-            own = getattr(process, "process", process)
-            names[own] = f"{names[own]}, {name}" if own in names else name
-        return names
+            names.setdefault(getattr(process, "process", process), []).append(name)
+        more = {own: len(held) - FEW for own, held in names.items()}
+        return {
+            own: ", ".join(held[:FEW]) + (f" and {more[own]} more" if more[own] > 0 else "")
+            for own, held in names.items()
+        }
 
     def _sink(
         self, graph: Graph, name: str, process: Any, path: Path, steps: int

@@ -1,9 +1,10 @@
-"""One process for all that shares a dendrite: the synapses that reach it, and its populations.
+"""One process for a whole network: its populations, and the synapses that reach them.
 
 Not one of Lava's own processes, and not what a chip would hold: it exists because Lava's CPU
 simulator spends a quarter of a millisecond per process and step on keeping processes in time. It
-keeps that time as Lava's own do: ports, channels, phases, and a step for every synapse. Arithmetic
-of neurons is :mod:`neuroport.graph.integers`; synapses are exact products
+keeps that time as Lava's own do: ports, channels, phases, and a step for every synapse, whether it
+reads what arrives from another process or what was sent inside this one. Arithmetic of neurons is
+:mod:`neuroport.graph.integers`; synapses are exact products
 (:mod:`neuroport.backends.lava_cpu.products`). Lava executes every file of this folder when it looks
 for process models.
 """
@@ -27,7 +28,7 @@ from neuroport.backends.lava_cpu.held import HeldPopulation, HeldSynapse, Runnin
 
 
 class Fused(AbstractProcess):
-    """Synapses and the populations of one dendrite; see :func:`fused_process`."""
+    """Populations and the synapses that reach them; see :func:`fused_process`."""
 
     def __init__(
         self,
@@ -57,14 +58,14 @@ class FusedModel(PyLoihiProcessModel):
 
     def run_spk(self) -> None:
         currents = [synapse.give() for synapse in self.synapses]
-        for number, population in enumerate(self.populations):
-            messages = population.step(currents, self.time_step)
-            getattr(self, f"s_out_{number}").send(messages)
+        sent = [population.step(currents, self.time_step) for population in self.populations]
+        for number, messages in enumerate(sent):
+            getattr(self, f"s_out_{number}").send(messages)  # nothing where nobody listens
             if number in self.rows:
                 self.rows[number][self.time_step - 1] = messages
         arrived = [getattr(self, f"s_in_{number}").recv() for number in range(self.inputs)]
         for synapse in self.synapses:
-            synapse.take(arrived, self.time_step)
+            synapse.take([*arrived, *sent], self.time_step)
 
 
 def fused_process(
@@ -75,18 +76,16 @@ def fused_process(
     """A process that takes messages of these sizes at ``s_in_<n>`` and sends at ``s_out_<n>``.
 
     Lava fixes the ports of a model in its class, and finds it in the module of its process: there
-    is a class of each for every number of in-ports and every list of what is sent.
+    is a class of each for every number of in-ports and of populations.
     """
-    sent = "".join("S" if population.spikes else "G" for population in populations)
-    name = f"Fused{len(sources)}To{sent}"
+    name = f"Fused{len(sources)}To{len(populations)}"
     if name not in globals():
         process = type(name, (Fused,), {"__module__": __name__})
         body: dict[str, Any] = {"__module__": __name__, "inputs": len(sources)}
         for number in range(len(sources)):
             body[f"s_in_{number}"] = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-        for number, population in enumerate(populations):
-            kind, bits = (np.bool_, 1) if population.spikes else (np.int32, 24)
-            body[f"s_out_{number}"] = LavaPyType(PyOutPort.VEC_DENSE, kind, precision=bits)
+        for number in range(len(populations)):
+            body[f"s_out_{number}"] = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
         model = type(f"{name}Model", (FusedModel,), body)
         model = implements(proc=process, protocol=LoihiProtocol)(model)
         globals()[name] = process
