@@ -5,6 +5,8 @@ Expected values are written out, or computed one Python integer at a time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from itertools import product
 from typing import Any
 
@@ -15,15 +17,18 @@ from neuroport.backends.base import Backend, backend
 from neuroport.backends.trace import Trace
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Recurrent, Relay
+from neuroport.kernels import compiled
 
 TOP = 2**23
 
 
-@pytest.fixture(params=["reference", "fast"])
-def engine(request: pytest.FixtureRequest) -> Backend:
-    if request.param == "fast":
+@pytest.fixture(params=["reference", "fast", "fast, without kernels"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    name, _, rest = request.param.partition(", ")
+    if name == "fast":
         pytest.importorskip("torch")
-    return backend(request.param)
+    with compiled.plain() if rest else nullcontext():
+        yield backend(name)
 
 
 def run(engine: Backend, nodes: list[Node], frames: Any, interval: int | None = None) -> Trace:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from neuroport.errors import BackendError, IllegalError  # noqa: E402
 from neuroport.graph.exact import largest_sum  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.graph.node import Conv, Dense, Input, Node, Relay, Synapse  # noqa: E402
+from neuroport.kernels import compiled  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -38,9 +40,12 @@ def conv(*weights: int, bits: int = 1, signed: bool = False, delay: object = 0) 
     return Graph(nodes, 3)
 
 
-@pytest.fixture(autouse=True)
-def with_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=[True, False])
+def with_onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """With kernels and without them."""
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    with nullcontext() if request.param else compiled.plain():
+        yield
 
 
 @pytest.mark.parametrize("build", [dense, conv])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,15 +19,18 @@ from neuroport.backends.walk import Starts
 from neuroport.errors import BackendError, FramesError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Node, Readout, Relay
+from neuroport.kernels import compiled
 
 FRAMES = np.random.default_rng(3).integers(0, 4, (3, 5, 2))
 
 
-@pytest.fixture(params=["reference", "fast"])
-def engine(request: pytest.FixtureRequest) -> Backend:
-    if request.param == "fast":
+@pytest.fixture(params=["reference", "fast", "fast, without kernels"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    name, _, rest = request.param.partition(", ")
+    if name == "fast":
         pytest.importorskip("torch")
-    return backend(request.param)
+    with compiled.plain() if rest else nullcontext():
+        yield backend(name)
 
 
 def nodes() -> list[Node]:
