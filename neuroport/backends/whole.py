@@ -194,12 +194,12 @@ class Whole:
         heard = [part for name in node.inputs for part in self._parts[name]]
         late = 1 + node.lag if self.chip else 0
         if _is_carried(node):
-            shift = node.exponent + int(node.weight.flat[0]).bit_length() - 1
+            shift = min(31, node.exponent + int(node.weight.flat[0]).bit_length() - 1)
             if late:
                 heard = [
                     self._copied(part, self._places[part.place].kind, 0, late) for part in heard
                 ]
-            self._parts[node.name] = [_Part(part.place, part.shift + shift) for part in heard]
+            self._parts[node.name] = [_Part(part.place, shift) for part in heard]
             return
         self._parts[node.name] = []
         for part in heard:
@@ -296,7 +296,7 @@ def _fits(graph: Graph) -> bool:
             return False
         parts[node.name] = 1
         match node:
-            case Relay() if most + (1 << min(node.shift, 31)) > WORD_MAX:
+            case Relay() if max(most + (1 << min(node.shift, 31)), node.threshold) > WORD_MAX:
                 return False
             case Lif() | Readout() | LeakyReadout():
                 limit = node.threshold if isinstance(node, Lif) else node.bias

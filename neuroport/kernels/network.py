@@ -16,7 +16,7 @@ SIZE = (1, 2, 4)  # bytes of a kind
 SOURCES = 32
 STEP_ROOM = 32
 LINE = 64  # bytes of a cache line
-SLACK = 1 << 16  # bytes behind the last value: a tile reads over the end of a row
+TILE = 16  # places at most that are multiplied together, whether a row has as many or not
 
 _LONG, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
@@ -97,7 +97,20 @@ class Program:
             last = value.offset + lines(size * SIZE[value.kind])
             alive.append((value.offset, last, place.read))
             end = max(end, last)
-        return (Value * len(values))(*values), lines(end + SLACK)
+        return (Value * len(values))(*values), lines(end + self._beyond(values))
+
+    def _beyond(self, values: Sequence[Value]) -> int:
+        """Bytes behind the last value that a tile may read, where a row or the steps end."""
+        found = [LINE]
+        for operation in self.operations:
+            if operation.what == SYNAPSE:
+                source, out = values[operation.source[0]], values[operation.out]
+                apart = operation.stride[1]
+                if out.height * out.width == 1:  # from step to step
+                    border = 2 * source.halo
+                    apart = (source.height + border) * (source.width + border)
+                found.append(TILE * apart * source.padded * SIZE[source.kind])
+        return max(found)
 
     def _value(self, place: Place) -> Value:
         channels, height, width = place.shape
