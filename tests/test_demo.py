@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import neuroport as port
+from tests.conftest import Neuroport
 
 pytestmark = [pytest.mark.lava, pytest.mark.slow]
 NEUROPORT = [sys.executable, "-c", "from neuroport.cli import main; main()"]
@@ -62,12 +63,13 @@ def test_demo_writes_every_stage_as_a_file(demo_folder: Path) -> None:
 
 
 def test_demo_again_trains_nothing_and_keeps_the_weights(
-    demo_folder: Path, tiny_recipe: Path
+    called: Neuroport, demo_folder: Path, tiny_recipe: Path
 ) -> None:
     stored = demo_folder / "run" / "checkpoint.safetensors"
     before, written = load_file(stored), stored.stat().st_mtime_ns
     first = json.loads((demo_folder / "run" / "demo.json").read_text())
-    done = run_demo(demo_folder / "run", tiny_recipe, "--samples", "8", "--json")
+    run = demo_folder / "run"
+    done = called("demo", "--out", run, "--recipe", tiny_recipe, "--samples", 8, "--json")
     assert done.returncode == 0, done.stderr
     again = json.loads(done.stdout)
     after = load_file(stored)
