@@ -12,6 +12,9 @@ import pytest
 from safetensors.numpy import load_file
 
 import neuroport as port
+from neuroport.demo import carried
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, Input
 from tests.conftest import Neuroport
 
 pytestmark = [pytest.mark.lava, pytest.mark.slow]
@@ -43,6 +46,18 @@ def test_demo_compares_every_population_and_says_so(demo_folder: Path) -> None:
         assert comparison["same_predictions"] is True
         assert f"{comparison['positions']:,}" in said
     assert {"float", "quantized", "lava-cpu"} == set(results["accuracy"])
+
+
+def test_demo_says_what_carries_the_shortcuts(demo_folder: Path) -> None:
+    graph, chip = (port.read(demo_folder / "run" / f"{n}.graph") for n in ("quantized", "lowered"))
+    said = (demo_folder / "stdout.txt").read_text()
+    # two relays for each projection, one for the stem, and the first block's shortcut waits
+    assert carried(chip) == "5 relays carry shortcuts, shortcuts wait in 1 synapse"
+    assert f"lowered.graph: {carried(chip)}\n" in said
+    held = port.lower(graph, carrier="relay", align="relays")
+    assert carried(held) == "7 relays carry shortcuts"
+    straight = Graph([Input("frames", (2,)), Dense("in", ("frames",), [[2, -2]])], 1)
+    assert carried(straight) == "no shortcut has to wait"
 
 
 def test_demo_writes_every_stage_as_a_file(demo_folder: Path) -> None:
