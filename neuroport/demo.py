@@ -66,9 +66,7 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
     with _timed(seconds, "lower"):
         chip = port.lower(graph)
         save(chip, folder / "lowered.graph")
-    line(
-        f"lower     {folder}/lowered.graph: {_relays(chip) - _relays(graph)} relays carry shortcuts"
-    )
+    line(f"lower     {folder}/lowered.graph: {carried(chip)}")
     with _timed(seconds, "export"):
         net_path = port.export(chip, folder / f"{recipe.name}.net")
     line(f"export    {net_path}: {net_path.stat().st_size / 1024:.0f} KiB")
@@ -136,6 +134,18 @@ def trainable(net: nn.Module) -> int:
 
 def _relays(graph: Graph) -> int:
     return len([node for node in graph if isinstance(node, Relay)])
+
+
+def carried(chip: Graph) -> str:
+    """What carries the shortcuts of a lowered network: relays, and synapses in which they wait
+    (``lag``) for the branch that they bypass."""
+    relays = _relays(chip)
+    late = len([node for node in chip if isinstance(node, Synapse) and node.lag])
+    told = [f"{relays} {'relay carries' if relays == 1 else 'relays carry'} shortcuts"] * bool(
+        relays
+    )
+    told += [f"shortcuts wait in {late} synapse{'s' * (late > 1)}"] * bool(late)
+    return ", ".join(told) or "no shortcut has to wait"
 
 
 def _accuracy(percent: float, samples: int) -> dict[str, float]:

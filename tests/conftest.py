@@ -99,6 +99,29 @@ def neuroport(entry_point: list[str]) -> Neuroport:
     return call
 
 
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Neuroport:
+    """As ``neuroport`` where a process of its own would prove nothing more: the whole entry point
+    in this one, its output and its exit code."""
+    from neuroport.cli import main
+
+    def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["neuroport", *map(str, arguments)])
+        capsys.readouterr()
+        before = os.getcwd()
+        os.chdir(cwd or before)
+        try:
+            main()
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 0
+        finally:
+            os.chdir(before)
+        return subprocess.CompletedProcess(sys.argv, code, *capsys.readouterr())
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def snapshot() -> Callable[[Path], dict[str, str]]:
     """A folder's content, name -> SHA-256 (``folder`` for a folder): equal means untouched."""
@@ -141,27 +164,28 @@ def trained(
 
 
 @pytest.fixture(scope="session")
-def quantized(
-    trained: Path, neuroport: Neuroport, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def quantized(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The integer graph of ``trained``, not lowered."""
     path = tmp_path_factory.mktemp("quantized") / "quantized.graph"
-    done = neuroport("quantize", trained, "-o", path)
-    assert done.returncode == 0, done.stderr
+    verb("quantize", trained, "-o", path)
     return path
 
 
 @pytest.fixture(scope="session")
-def network(
-    quantized: Path, neuroport: Neuroport, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def network(quantized: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The lowered ``.net`` file of ``trained``."""
     folder = tmp_path_factory.mktemp("network")
     lowered, net = folder / "lowered.graph", folder / "tiny.net"
-    for arguments in (("lower", quantized, "-o", lowered), ("export", lowered, "-o", net)):
-        done = neuroport(*arguments)
-        assert done.returncode == 0, done.stderr
+    verb("lower", quantized, "-o", lowered)
+    verb("export", lowered, "-o", net)
     return net
+
+
+def verb(*arguments: object) -> None:
+    """Run a verb here: what a process of its own does is shown by the tests of the verbs."""
+    from neuroport.cli import cli
+
+    cli.main([str(argument) for argument in arguments], standalone_mode=False)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,10 @@ import pytest
 from safetensors.numpy import load_file
 
 import neuroport as port
+from neuroport.demo import carried
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, Input
+from tests.conftest import Neuroport
 
 pytestmark = [pytest.mark.lava, pytest.mark.slow]
 NEUROPORT = [sys.executable, "-c", "from neuroport.cli import main; main()"]
@@ -44,6 +48,18 @@ def test_demo_compares_every_population_and_says_so(demo_folder: Path) -> None:
     assert {"float", "quantized", "lava-cpu"} == set(results["accuracy"])
 
 
+def test_demo_says_what_carries_the_shortcuts(demo_folder: Path) -> None:
+    graph, chip = (port.read(demo_folder / "run" / f"{n}.graph") for n in ("quantized", "lowered"))
+    said = (demo_folder / "stdout.txt").read_text()
+    # two relays for each projection, one for the stem, and the first block's shortcut waits
+    assert carried(chip) == "5 relays carry shortcuts, shortcuts wait in 1 synapse"
+    assert f"lowered.graph: {carried(chip)}\n" in said
+    held = port.lower(graph, carrier="relay", align="relays")
+    assert carried(held) == "7 relays carry shortcuts"
+    straight = Graph([Input("frames", (2,)), Dense("in", ("frames",), [[2, -2]])], 1)
+    assert carried(straight) == "no shortcut has to wait"
+
+
 def test_demo_writes_every_stage_as_a_file(demo_folder: Path) -> None:
     run = demo_folder / "run"
     names = {path.name for path in run.iterdir()}
@@ -62,12 +78,13 @@ def test_demo_writes_every_stage_as_a_file(demo_folder: Path) -> None:
 
 
 def test_demo_again_trains_nothing_and_keeps_the_weights(
-    demo_folder: Path, tiny_recipe: Path
+    called: Neuroport, demo_folder: Path, tiny_recipe: Path
 ) -> None:
     stored = demo_folder / "run" / "checkpoint.safetensors"
     before, written = load_file(stored), stored.stat().st_mtime_ns
     first = json.loads((demo_folder / "run" / "demo.json").read_text())
-    done = run_demo(demo_folder / "run", tiny_recipe, "--samples", "8", "--json")
+    run = demo_folder / "run"
+    done = called("demo", "--out", run, "--recipe", tiny_recipe, "--samples", 8, "--json")
     assert done.returncode == 0, done.stderr
     again = json.loads(done.stdout)
     after = load_file(stored)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from neuroport.cli import cli
+from tests.conftest import Neuroport
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -66,7 +68,9 @@ def test_every_verb_that_the_readme_names_exists() -> None:
 
 
 @pytest.mark.lava
-def test_shell_commands_of_the_readme_run_on_the_shipped_model(tmp_path: Path) -> None:
+def test_shell_commands_of_the_readme_run_on_the_shipped_model(
+    called: Neuroport, tmp_path: Path
+) -> None:
     shutil.copytree(ROOT / "models", tmp_path / "models")
     commands = [
         line.split("#")[0].strip()
@@ -76,16 +80,8 @@ def test_shell_commands_of_the_readme_run_on_the_shipped_model(tmp_path: Path) -
         and not line.startswith(("neuroport demo", "neuroport train"))
     ]
     assert len(commands) >= 5
-    script = Path(sys.executable).parent
     for command in commands:
-        done = subprocess.run(
-            f"{script}/{command}",
-            shell=True,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = called(*shlex.split(command)[1:], cwd=tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 

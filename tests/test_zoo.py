@@ -70,9 +70,8 @@ def test_stored_weights_and_stored_network_give_the_same_spikes(name: str) -> No
 
 
 def some(name: str) -> Any:
-    """Two models by default, the others with -m long: 20 samples of each ran when it was made."""
-    few = ("ms_resnet20_mnist", "danet20_spike_stage_mnist")
-    return pytest.param(name, marks=() if name in few else pytest.mark.long)
+    """One model by default, the others with -m long: 20 samples of each ran when it was made."""
+    return pytest.param(name, marks=() if name == "danet20_spike_stage_mnist" else pytest.mark.long)
 
 
 @pytest.mark.lava

@@ -844,10 +844,10 @@ def kill_at_rename(
     return epochs_done(folder), names, len(without_seconds(folder / "metrics.jsonl"))
 
 
-def assert_resumes_to(neuroport: Any, recipe: Path, folder: Path, trained: Path) -> None:
+def assert_resumes_to(called: Any, recipe: Path, folder: Path, trained: Path) -> None:
     from safetensors.numpy import load_file
 
-    assert neuroport("train", recipe, "-o", folder).returncode == 0
+    assert called("train", recipe, "-o", folder).returncode == 0
     want = load_file(trained / "checkpoint.safetensors")
     got = load_file(folder / "checkpoint.safetensors")
     assert got.keys() == want.keys()
@@ -873,6 +873,7 @@ def killed_in_the_second_epoch(
 
 def test_train_killed_twice_leaves_whole_files_and_resumes_to_the_same_end(
     neuroport: Any,
+    called: Any,
     startup: Any,
     killed_in_the_second_epoch: Path,
     trained: Path,
@@ -883,6 +884,6 @@ def test_train_killed_twice_leaves_whole_files_and_resumes_to_the_same_end(
     # started again, it writes the metrics first: its fifth rename is that of the last metrics
     epochs, _, lines = kill_at_rename(neuroport, startup, tiny_recipe, folder, 5)
     assert (epochs, lines) == (3, 2)
-    assert_resumes_to(neuroport, tiny_recipe, folder, trained)
+    assert_resumes_to(called, tiny_recipe, folder, trained)
     names = {path.name for path in folder.iterdir()}
     assert names == {"checkpoint.safetensors", "metrics.jsonl", "recipe.toml"}

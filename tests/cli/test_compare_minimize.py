@@ -36,10 +36,10 @@ def wrong(network: Path, tmp_path: Path) -> Path:
 
 
 def test_minimize_writes_networks_and_frames_that_still_differ(
-    neuroport: Any, network: Path, wrong: Path, frames: Path, tmp_path: Path
+    called: Any, network: Path, wrong: Path, frames: Path, tmp_path: Path
 ) -> None:
     arguments = ("compare", network, wrong, "--frames", frames, "--minimize", "-o", "small.net")
-    done = neuroport(*arguments, cwd=tmp_path)
+    done = called(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
     assert f"cause: scale: node '{PLANTED}', weight[" in done.stdout
     assert "samples: " in done.stdout
@@ -49,17 +49,17 @@ def test_minimize_writes_networks_and_frames_that_still_differ(
     small = tmp_path / "small.net"
     assert len(port.read(small)) <= 4
     again = ("compare", small, tmp_path / "small.other.net", "--frames", tmp_path / "small.npy")
-    done = neuroport(*again, "--json")
+    done = called(*again, "--json")
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert (told["cause"]["kind"], told["cause"]["node"]) == ("scale", PLANTED)
 
 
 def test_minimize_tells_its_numbers_to_machines(
-    neuroport: Any, network: Path, wrong: Path, frames: Path, tmp_path: Path
+    called: Any, network: Path, wrong: Path, frames: Path, tmp_path: Path
 ) -> None:
     arguments = ("compare", network, wrong, "--frames", frames, "--minimize", "-o", "small.net")
-    done = neuroport(*arguments, "--json", cwd=tmp_path)
+    done = called(*arguments, "--json", cwd=tmp_path)
     small = json.loads(done.stdout)["minimized"]
     assert small["before"]["nodes"] == len(port.read(network)) > small["after"]["nodes"]
     assert small["samples"] == 1
@@ -68,35 +68,35 @@ def test_minimize_tells_its_numbers_to_machines(
 
 
 def test_minimize_of_what_is_equal_says_so_and_writes_nothing(
-    neuroport: Any, network: Path, frames: Path, tmp_path: Path
+    called: Any, network: Path, frames: Path, tmp_path: Path
 ) -> None:
     arguments = ("compare", network, network, "--frames", frames, "--minimize", "-o", "small.net")
-    done = neuroport(*arguments, cwd=tmp_path)
+    done = called(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("nothing differs, so there is nothing to minimize\n")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_minimize_refuses_traces_and_needs_a_file(
-    neuroport: Any, network: Path, frames: Path, tmp_path: Path
+    called: Any, network: Path, frames: Path, tmp_path: Path
 ) -> None:
-    done = neuroport("run", network, "--frames", frames, "-o", "net.trace", cwd=tmp_path)
+    done = called("run", network, "--frames", frames, "-o", "net.trace", cwd=tmp_path)
     assert done.returncode == 0
     arguments = ("compare", network, "net.trace", "--frames", frames, "--minimize")
-    done = neuroport(*arguments, "-o", "small.net", cwd=tmp_path)
+    done = called(*arguments, "-o", "small.net", cwd=tmp_path)
     assert done.returncode == 2
     assert "net.trace is a trace; --minimize takes networks" in done.stderr
-    done = neuroport(*arguments, cwd=tmp_path)
+    done = called(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert "--minimize and -o go together" in done.stderr
 
 
 def test_networks_that_differ_without_an_effect_exit_0_and_say_so(
-    neuroport: Any, network: Path, frames: Path, tmp_path: Path
+    called: Any, network: Path, frames: Path, tmp_path: Path
 ) -> None:
     graph = port.read(network)
     port.export(Graph(graph, graph.steps, graph.steps + 1), tmp_path / "slow.net")
-    done = neuroport("compare", network, "slow.net", "--frames", frames, cwd=tmp_path)
+    done = called("compare", network, "slow.net", "--frames", frames, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1] == (
         "the networks differ (first: node 'graph', interval: 4 and 5), the spikes do not"

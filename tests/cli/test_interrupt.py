@@ -85,7 +85,7 @@ def assert_same_run(got: Path, want: Path) -> None:
 
 
 def test_training_stopped_again_and_again_ends_with_the_weights_of_an_undisturbed_run(
-    neuroport: Any, called: Any, recipe: Path, tmp_path: Path
+    called: Any, recipe: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     code, said = train_until(2, signal.SIGINT, recipe, folder)
@@ -97,7 +97,7 @@ def test_training_stopped_again_and_again_ends_with_the_weights_of_an_undisturbe
     for epoch in (3, 4):
         code, _ = train_until(epoch, signal.SIGKILL, recipe, folder)
         assert code == -signal.SIGKILL
-    done = neuroport("train", recipe, "-o", folder)
+    done = called("train", recipe, "-o", folder)
     assert done.returncode == 0, done.stderr
     assert "epoch  3/4" not in done.stdout
     assert "epoch  4/4" in done.stdout

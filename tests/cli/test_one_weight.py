@@ -97,12 +97,12 @@ def sentence(first: dict[str, Any]) -> str:
 
 
 def test_an_edited_network_written_by_the_library_differs_from_the_named_spike_on(
-    neuroport: Any, network: Path, frames: Path, edit: Edit, tmp_path: Path
+    called: Any, network: Path, frames: Path, edit: Edit, tmp_path: Path
 ) -> None:
     shutil.copy(network, tmp_path / "original.net")
     port.export(edit.graph, tmp_path / "edited.net")
     arguments = ("compare", "original.net", "edited.net", "--frames", frames)
-    done = neuroport(*arguments, cwd=tmp_path)
+    done = called(*arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == ""
     summary, divergence, cause, *table = done.stdout.splitlines()
@@ -114,7 +114,7 @@ def test_an_edited_network_written_by_the_library_differs_from_the_named_spike_o
     assert "threshold<<6" in table[0]
     assert f"{edit.node} gives" in table[-1]
     assert {edit.first["expected"], edit.first["got"]} == {0, 1}
-    told = json.loads(neuroport(*arguments, "--json", cwd=tmp_path).stdout)
+    told = json.loads(called(*arguments, "--json", cwd=tmp_path).stdout)
     assert told["equal"] is False
     assert told["first"] == edit.first
     cause = told["cause"]
@@ -132,13 +132,13 @@ def test_an_edited_network_written_by_the_library_differs_from_the_named_spike_o
 
 
 def test_a_file_edited_behind_our_back_is_not_run(
-    neuroport: Any, network: Path, frames: Path, edit: Edit, tmp_path: Path
+    called: Any, network: Path, frames: Path, edit: Edit, tmp_path: Path
 ) -> None:
     edited = Path(shutil.copy(network, tmp_path / "edited.net"))
     edit_file(edited, edit)
     content = edited.read_bytes()
     for engine in ("reference", "lava-cpu"):
-        done = neuroport("run", "edited.net", "--frames", frames, "--on", engine, cwd=tmp_path)
+        done = called("run", "edited.net", "--frames", frames, "--on", engine, cwd=tmp_path)
         assert done.returncode == 2
         assert done.stdout == ""
         (line,) = done.stderr.splitlines()
@@ -152,12 +152,12 @@ def test_a_file_edited_behind_our_back_is_not_run(
 
 @pytest.mark.parametrize("order", ["original edited", "edited original"])
 def test_a_file_edited_behind_our_back_is_compared_by_what_it_holds(
-    neuroport: Any, network: Path, frames: Path, edit: Edit, tmp_path: Path, order: str
+    called: Any, network: Path, frames: Path, edit: Edit, tmp_path: Path, order: str
 ) -> None:
     shutil.copy(network, tmp_path / "original.net")
     edit_file(Path(shutil.copy(network, tmp_path / "edited.net")), edit)
     files = [f"{name}.net" for name in order.split()]
-    done = neuroport("compare", *files, "--frames", frames, cwd=tmp_path)
+    done = called("compare", *files, "--frames", frames, cwd=tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("neuroport: edited.net: content hash ")
@@ -170,12 +170,12 @@ def test_a_file_edited_behind_our_back_is_compared_by_what_it_holds(
 
 @pytest.mark.lava
 def test_lava_finds_the_same_first_spike(
-    neuroport: Any, network: Path, frames: Path, edit: Edit, tmp_path: Path
+    called: Any, network: Path, frames: Path, edit: Edit, tmp_path: Path
 ) -> None:
     shutil.copy(network, tmp_path / "original.net")
     edit_file(Path(shutil.copy(network, tmp_path / "edited.net")), edit)
     arguments = ("compare", "original.net", "edited.net", "--frames", frames, "--on", "lava-cpu")
-    done = neuroport(*arguments, cwd=tmp_path)
+    done = called(*arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout.splitlines()[0].startswith("lava-cpu against reference: ")
     assert done.stdout.splitlines()[1] == sentence(edit.first)

@@ -14,7 +14,7 @@ from neuroport.backends.trace import Trace
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout
 from neuroport.graph.store import save
-from tests.cli.conftest import Neuroport
+from tests.conftest import Neuroport
 
 
 @pytest.fixture

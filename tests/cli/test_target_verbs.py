@@ -12,7 +12,7 @@ import pytest
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout
 from neuroport.graph.store import load, save
-from tests.cli.conftest import Neuroport
+from tests.conftest import Neuroport
 
 SMALL = """\
 summary = "a chip of two cores"

@@ -33,11 +33,10 @@ epochs = 1
 """
 
 
-def train(processes: int, recipe: Path, folder: Path) -> str:
+def train_together(recipe: Path, folder: Path) -> str:
+    """What two processes that torchrun starts say on stdout."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, "--nproc-per-node", str(processes), "-m", "neuroport"]
-    if processes == 1:
-        command = [sys.executable, "-m", "neuroport"]
+    command = [*torchrun, "--nproc-per-node", "2", "-m", "neuroport"]
     done = subprocess.run(
         [*command, "train", str(recipe), "-o", str(folder), "--json"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -49,7 +48,7 @@ def train(processes: int, recipe: Path, folder: Path) -> str:
     return done.stdout
 
 
-def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
+def test_two_processes_train_what_one_trains(called: Any, tmp_path: Path) -> None:
     for package in ("torch", "torchvision", "mlxtend"):
         pytest.importorskip(package)
     import torch
@@ -57,8 +56,9 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
 
     recipe = tmp_path / "shared.toml"
     recipe.write_text(RECIPE)
-    alone = train(1, recipe, tmp_path / "alone")
-    shared = train(2, recipe, tmp_path / "shared")
+    done = called("train", recipe, "-o", tmp_path / "alone", "--json")
+    assert done.returncode == 0, done.stderr
+    alone, shared = done.stdout, train_together(recipe, tmp_path / "shared")
     told: list[dict[str, Any]] = [json.loads(said)["metrics"] for said in (alone, shared)]  # once
     for ours, theirs in zip(*told, strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-5)

@@ -1,4 +1,4 @@
-"""Every verb works alone, on files, in a process of its own; so does every one with --json."""
+"""Every verb works alone, on files, in a process of its own; with --json it answers in this one."""
 
 from __future__ import annotations
 
@@ -59,11 +59,15 @@ def say(neuroport: Any, tmp_path: Path) -> Say:
 
 
 @pytest.fixture
-def answer(say: Say) -> Callable[..., Any]:
+def answer(called: Neuroport, tmp_path: Path) -> Callable[..., Any]:
     """What a verb with ``--json`` says, parsed: one JSON object and nothing else."""
 
     def call(*arguments: object, code: int = 0) -> Any:
-        return json.loads(say(*arguments, "--json", code=code))
+        done = called(*arguments, "--json", cwd=tmp_path)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert done.stderr == ""
+        assert CONTROL.search(done.stdout) is None
+        return json.loads(done.stdout)
 
     return call
 
@@ -132,7 +136,7 @@ def test_train_again_trains_nothing_and_says_the_same(
 
 
 def test_quantize_says_what_each_layer_cost(
-    neuroport: Any, say: Say, answer: Callable[..., Any], trained: Path, tmp_path: Path
+    called: Any, say: Say, answer: Callable[..., Any], trained: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(trained, tmp_path / "run")
     text = say("quantize", "run", "--cost", "20")
@@ -143,7 +147,7 @@ def test_quantize_says_what_each_layer_cost(
     assert 5 * cost["integer_correct"] == metrics[-1]["accuracy"]
     graph = port.read(tmp_path / "run" / "quantized.graph")
     assert {p["name"] for p in cost["populations"]} < {node.name for node in graph}
-    done = neuroport("quantize", "run", "--cost", "21", cwd=tmp_path)
+    done = called("quantize", "run", "--cost", "21", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "neuroport: --cost is 21; use 1 to 20 held-out samples\n"
 
@@ -163,11 +167,13 @@ def test_quantize_writes_a_graph_of_integers_beside_the_checkpoint(
 
 
 def test_lower_aligns_what_meets_and_keeps_every_neuron(
-    answer: Callable[..., Any], quantized: Path, tmp_path: Path
+    say: Say, answer: Callable[..., Any], quantized: Path, tmp_path: Path
 ) -> None:
     told = answer("lower", quantized, "-o", "chip.graph")
     before, after = port.read(quantized), port.read(tmp_path / "chip.graph")
     assert told["hash"] == after.hash
+    assert "wrote again.graph" in say("lower", quantized, "-o", "again.graph")
+    assert (tmp_path / "again.graph").read_bytes() == (tmp_path / "chip.graph").read_bytes()
     assert told["nodes"] == len(after) > len(before)
     assert after.balanced
     assert not before.balanced
@@ -455,7 +461,7 @@ def test_import_and_help_load_neither_torch_nor_lava_nor_hdf5(code: str) -> None
 
 
 def test_a_network_of_two_readouts_runs_and_is_compared_without_classes(
-    say: Say, answer: Callable[..., Any], neuroport: Neuroport, tmp_path: Path
+    say: Say, answer: Callable[..., Any], called: Neuroport, tmp_path: Path
 ) -> None:
     nodes = [
         Input("frames", (2,), bits=2),
@@ -470,6 +476,6 @@ def test_a_network_of_two_readouts_runs_and_is_compared_without_classes(
     assert (
         answer("compare", "two.net", "two.trace", "--frames", "x.npy")["same_predictions"] is None
     )
-    done = neuroport("run", "two.net", "--frames", "x.npy", "--labels", "y.npy", cwd=tmp_path)
+    done = called("run", "two.net", "--frames", "x.npy", "--labels", "y.npy", cwd=tmp_path)
     assert done.returncode == 2
     assert "labels need one readout; the network has 2" in done.stderr

@@ -9,7 +9,9 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,12 @@ import numpy as np
 
 import neuroport
 from neuroport.files import write_json
-from tests.hostile.bombs import BOMBS, bomb
-from tests.hostile.mutations import Mutation, mutation
+from tests.hostile.bombs import bomb
+from tests.hostile.mutations import Mutation, bombs, mutation, stock_mutation
 from tests.hostile.probe import probe
 from tests.hostile.samples import image
 
-GOOD = ("equal", "refused", "hash")
+GOOD = ("equal", "refused", "hash", "read")  # the last: stock files, which have no hash
 SECONDS, MEGABYTES = 1.0, 200.0
 CLI_EVERY = 20
 CHUNK = 50
@@ -69,7 +71,7 @@ class Tally:
                 self.worst[key] = most
 
 
-def run(seeds: range) -> Tally:
+def run(seeds: range, make: Callable[[int], Mutation] = mutation) -> Tally:
     """Read the files of these seeds, one after the other."""
     tally = Tally()
     with tempfile.TemporaryDirectory() as name:
@@ -79,21 +81,23 @@ def run(seeds: range) -> Tally:
         (folder / "other.graph").write_bytes(image("graph"))
         (folder / "other.raw").write_bytes(b"\1\0" * (1 << 15))
         for seed in seeds:
-            case = mutation(seed)
+            case = make(seed)
             tally.note(case, probe(case, folder, cli=seed % CLI_EVERY == 0))
     return tally
 
 
-def summary(tally: Tally, seeds: range, seconds: float) -> dict[str, Any]:
-    """The tally as JSON, with the versions that it holds for."""
+def summary(tally: Tally, stock: Tally, seeds: range, seconds: float) -> dict[str, Any]:
+    """The tallies as JSON, with the versions that they hold for."""
     total: Counter[str] = sum(tally.counts.values(), Counter())
+    foreign: Counter[str] = sum(stock.counts.values(), Counter())
     return {
         "files": len(seeds),
         "seeds": [seeds.start, seeds.stop - 1],
         "read equal": total["equal"],
         "refused": total["refused"] + total["hash"],
         "of these by their hash": total["hash"],
-        "failures": tally.failures,
+        "stock files": {name: foreign[name] for name in ("read", "refused")},
+        "failures": tally.failures + stock.failures,
         "also through the command line": tally.verbs,
         "seconds": round(seconds, 1),
         **{name: tally.worst[key] for key, name in COSTS.items()},
@@ -106,7 +110,8 @@ def summary(tally: Tally, seeds: range, seconds: float) -> dict[str, Any]:
             "system": platform.system(),
         },
         "kinds": {
-            kind: dict(sorted(found.items())) for kind, found in sorted(tally.counts.items())
+            kind: dict(sorted(found.items()))
+            for kind, found in sorted((tally.counts | stock.counts).items())
         },
     }
 
@@ -114,32 +119,42 @@ def summary(tally: Tally, seeds: range, seconds: float) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--stock", type=int, default=1000, help="files of lava-dl besides")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
     arguments = parser.parse_args()
-    started, seeds, tally = time.perf_counter(), range(arguments.count), Tally()
+    started, seeds = time.perf_counter(), range(arguments.count)
     print("making the largest files", file=sys.stderr, flush=True)
-    for name in BOMBS:  # once: the workers inherit them
+    for name in bombs(seeds):  # once: the workers inherit them
         bomb(name)
     with get_context("fork").Pool(arguments.jobs) as pool:
-        parts = [seeds[first : first + CHUNK] for first in range(0, len(seeds), CHUNK)]
-        done = 0
-        for part in pool.imap(run, parts):
-            tally.add(part)
-            for failure in part.failures:
-                print(failure, file=sys.stderr)
-            done = min(done + CHUNK, len(seeds))
-            line = f"{done:,} of {len(seeds):,} files, {len(tally.failures)} failures"
-            print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
-    results = summary(tally, seeds, time.perf_counter() - started)
+        tally = share(pool, seeds, mutation)
+        stock = share(pool, range(arguments.stock), stock_mutation)
+    results = summary(tally, stock, seeds, time.perf_counter() - started)
     write_json(arguments.out, results)
-    for failure in tally.failures[:20]:
+    failures = results["failures"]
+    for failure in failures[:20]:
         print(failure)
     print(
         f"{results['files']:,} files: {results['read equal']:,} read equal, "
-        f"{results['refused']:,} refused, {len(tally.failures)} failures; {arguments.out}"
+        f"{results['refused']:,} refused; {arguments.stock:,} stock files; "
+        f"{len(failures)} failures; {arguments.out}"
     )
-    return 1 if tally.failures else 0
+    return 1 if failures else 0
+
+
+def share(pool: Any, seeds: range, make: Callable[[int], Mutation]) -> Tally:
+    """Let the processes of ``pool`` read the files of these seeds; tells how far they are."""
+    tally, done = Tally(), 0
+    parts = [seeds[first : first + CHUNK] for first in range(0, len(seeds), CHUNK)]
+    for part in pool.imap(partial(run, make=make), parts):
+        tally.add(part)
+        for failure in part.failures:
+            print(failure, file=sys.stderr)
+        done = min(done + CHUNK, len(seeds))
+        line = f"{done:,} of {len(seeds):,} files, {len(tally.failures)} failures"
+        print(line, file=sys.stderr, end="\r" if sys.stderr.isatty() else "\n", flush=True)
+    return tally
 
 
 if __name__ == "__main__":

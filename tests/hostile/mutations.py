@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import h5py
@@ -10,7 +11,7 @@ import numpy as np
 
 from tests.hostile.bombs import BOMBS, bomb, target
 from tests.hostile.flips import FLIPS
-from tests.hostile.samples import LAYOUTS, image, seal, stock
+from tests.hostile.samples import LAYOUTS, STOCK, image, seal, stock
 from tests.hostile.structures import EDITS, Edit, other_field
 
 TRACES = 8  # one file in eight is a trace
@@ -34,11 +35,19 @@ class Mutation:
     content: bytes
 
 
+def bombs(seeds: Sequence[int]) -> list[str]:
+    """The bombs among the files of these seeds."""
+    numbers = {seed // BOMB_EVERY for seed in seeds if seed % BOMB_EVERY == BOMB_EVERY - 1}
+    return [
+        name for place, name in enumerate(BOMBS) if any(n % len(BOMBS) == place for n in numbers)
+    ]
+
+
 def mutation(seed: int) -> Mutation:
     """The file of a seed; the same one on every machine with the same versions."""
     rng = np.random.default_rng(seed)
-    if seed % BOMB_EVERY == BOMB_EVERY - 1:
-        name = list(BOMBS)[seed // BOMB_EVERY % len(BOMBS)]
+    if named := bombs([seed]):
+        (name,) = named
         return Mutation(seed, target(name), f"bomb: {name}", True, bomb(name))
     what = "trace" if seed % TRACES == 0 else "graph"
     resealed = bool(rng.integers(2))
@@ -50,7 +59,8 @@ def mutation(seed: int) -> Mutation:
 def stock_mutation(seed: int) -> Mutation:
     """A file of lava-dl, mutated: it has neither seal nor hash."""
     edits = {"another field": other_field}
-    kind, content = _mutated(stock(), np.random.default_rng(seed), "earliest", edits)
+    sound = stock(list(STOCK)[seed % len(STOCK)])
+    kind, content = _mutated(sound, np.random.default_rng(seed), "earliest", edits)
     return Mutation(seed, "stock", kind, False, content)
 
 

@@ -73,7 +73,7 @@ def _measured(mutation: Mutation, path: Path, cli: bool) -> dict[str, Any]:
             pass
         except BaseException as error:
             found["outcome"] = f"unverified: {type(error).__name__}: {error}"[:200]
-    if cli and found["outcome"] in ("equal", "refused", "hash"):
+    if cli and found["outcome"] in ("equal", "refused", "hash", "read"):
         found["outcome"] = _verbs(mutation, path, outcome)
         found["cli"] = True
     return found
@@ -133,11 +133,17 @@ def _verbs(mutation: Mutation, path: Path, outcome: str) -> str:
                 code = ended.code or 0
             except BaseException as error:
                 return f"{arguments[0]}: {type(error).__name__}: {error}"[:200]
+        if not out.getvalue().replace("\n", "").isprintable():
+            return f"{arguments[0]} printed {out.getvalue()[:200]!r}"
         lines = err.getvalue().splitlines()
         refused = code == 2 and len(lines) == 1 and str(path) in lines[0]
         # a trace without a format could be a network: compare then asks for frames
         asked = code == 2 and len(lines) == 1 and arguments[0] == "compare"
-        if not (code in (0, 1) if outcome == "equal" else refused or asked):
+        # of a stock file it says why it is no network, and what NetX would do with it
+        checked = mutation.what == "stock" and arguments[0] == "check" and (code, lines) == (1, [])
+        told = checked and "neuroport cannot run it, either" in out.getvalue()
+        read = outcome in ("equal", "read") and code in (0, 1)
+        if not (read or refused or asked or told):
             return f"{arguments[0]} ended with {code}: {err.getvalue()[-200:]}"
     return outcome
 

@@ -19,7 +19,7 @@ from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay
 from tests.neurons import neurons
-from tests.stockfile import conv, dense, file
+from tests.stockfile import CUBA, Fields, conv, dense, file, pool
 
 # neuroport writes the first, which has no checksums: whatever is flipped there reaches the parser
 LAYOUTS = ("earliest", "v108", "latest")
@@ -58,11 +58,55 @@ def trace() -> Trace:
     return Reference().run(graph(), frames)
 
 
+def _complex(columns: int, **neuron: Any) -> Fields:
+    part = 2 * np.arange(-5, 3 * columns - 5).reshape(3, columns)
+    neuron = {"sinDecay": 900, "cosDecay": 3000, "vThMant": 9, **neuron}
+    return dense({"real": part, "imag": part[::-1]}, shape=[3], neuron=neuron)
+
+
+ROW = 20 * np.eye(3)
+ADAPTS: Fields = {"vThStep": 5, "thDecay": 300, "refDecay": np.array([400, 90, 9])}
+# every layer that is read, and every kind of node that can come of one
+STOCK: dict[str, list[Fields]] = {
+    "maps": [
+        conv(delay=np.float32([2, 2]), bias=np.float32([3, -4])),
+        pool(),
+        {"type": "flatten", "shape": [12, 1, 1]},
+        dense(np.ones((3, 12)), delay=np.float32([0, 1, 2])),
+        {name: value for name, value in dense(ROW).items() if name != "neuron"},
+    ],
+    "rows": [
+        {"type": "input", "shape": [4], "weight": 36.0, "bias": 34.0, "neuron": CUBA},
+        dense(delay=np.float32(np.arange(12).reshape(3, 4) % 3)),
+        dense(ROW, type="dense_rec", weight_rec=ROW),
+        {"type": "average", "shape": [1]},
+    ],
+    "changes": [
+        {"type": "input", "shape": [4], "neuron": {"type": "SDNN", "vThMant": 2}},
+        dense(
+            neuron={"type": "SDNN", "activation": "relu", "vThMant": 3}, bias=np.float32([5] * 3)
+        ),
+        dense(ROW, neuron={"type": "SDNN", "vThMant": 0, "sigma_output": True}),
+    ],
+    "phases": [
+        _complex(4, type="RF_PHASE"),
+        _complex(3, type="RF_IZHIKEVICH"),
+        _complex(3, type="ADRF_PHASE", **ADAPTS),
+        _complex(3, type="ADRF_IZHIKEVICH", **ADAPTS),
+    ],
+    "adaptive": [
+        dense(neuron={**CUBA, **ADAPTS, "type": "ALIF"}),
+        dense(ROW, type="dense_rec", weight_rec=-ROW, neuron={**CUBA, **ADAPTS, "type": "ALIF"}),
+        dense(ROW, neuron={**CUBA, "vThMant": 262143}, bias=np.float32([1, 2, 0])),
+    ],
+}
+
+
 @cache
-def stock() -> bytes:
+def stock(name: str) -> bytes:
     """A file of lava-dl itself, which has no hash: what was changed in it may be read."""
     with tempfile.TemporaryDirectory() as folder:
-        return file(Path(folder) / "stock.net", conv(), dense(np.ones((3, 40)))).read_bytes()
+        return file(Path(folder) / "stock.net", *STOCK[name]).read_bytes()
 
 
 @cache

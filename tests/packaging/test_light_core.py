@@ -136,9 +136,10 @@ def python_312(root: Path) -> str:
 def light(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of programs of an environment that holds the wheel and its core dependencies."""
     folder = tmp_path_factory.mktemp("light") / "venv"
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "--quiet"]
     for command in (
         [python_312(root), "-m", "venv", str(folder)],
-        [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", str(wheel)],
+        [*pip, "install", "--no-compile", str(wheel)],  # what is imported is compiled soon enough
     ):
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, done.stderr

@@ -62,9 +62,15 @@ def test_every_carrier_equals_the_original_in_ideal_and_chip_time(
 
 
 @pytest.mark.lava
-@pytest.mark.parametrize("carrier", ["relay", "unroll"])
-@pytest.mark.parametrize("align", ["relays", "delays"])
-@pytest.mark.parametrize("shape", ["ms-resnet with projections", "ds-resnet, K = 2"])
+@pytest.mark.parametrize(
+    ("shape", "carrier", "align"),
+    [  # each carrier and each way to wait, once; `make carriers` measures all
+        ("ms-resnet with projections", "relay", "relays"),
+        ("ms-resnet with projections", "unroll", "delays"),
+        ("ds-resnet, K = 2", "relay", "delays"),
+        ("ds-resnet, K = 2", "unroll", "relays"),
+    ],
+)
 def test_every_carrier_equals_the_original_on_lava(shape: str, carrier: str, align: str) -> None:
     frames = frames_for((2, 6, 6), steps=3, samples=SAMPLES)
     graph = SHAPES[shape](Shape(frames))
