@@ -149,8 +149,12 @@ def gradients_differ(
     from neuroport.kernels import triton_neurons
 
     kind = fused.KINDS.get(surrogate, 0)
-    for seed, (unit, offset, scale) in enumerate([(1.0, 0.6, 1.0), (0.3, 0.2, 0.7)]):
+    for seed, (unit, offset, scale) in enumerate(
+        [(1.0, 0.6, 1.0), (0.3, 0.2, 0.7), (0.5, 0.0, 1.0)]
+    ):
         v, grad = normal(shape, seed), normal(shape, seed + 9)
+        if offset == 0:  # distances where surrogates end
+            v = (2 * v).round() / 2
         rest = (*keeps, None if detach else 0.6, scale)
         slope = v if kind else SURROGATES[surrogate](v * unit - offset)
         got = triton_neurons.backward(grad, v, slope, unit, offset, kind, *rest)
