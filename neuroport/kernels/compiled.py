@@ -58,20 +58,27 @@ def plain() -> Iterator[None]:
 
 def kernels() -> ctypes.CDLL | None:
     """The compiled kernels, or ``None`` where the plain path has to run (:func:`why_plain`)."""
-    found = None if _plain else _load()
+    found = switched_off() or _load()
     return None if isinstance(found, str) else found
 
 
 def why_plain() -> str | None:
     """Why there are no compiled kernels here, and how to have them; ``None`` if there are."""
-    found = "switched off for this call" if _plain else _load()
+    found = switched_off() or _load()
     return found if isinstance(found, str) else None
+
+
+def switched_off() -> str | None:
+    """Why no kernels are wanted, on whatever device; ``None`` if they are."""
+    if _plain:
+        return "switched off for this call"
+    if os.environ.get("NEUROPORT_KERNELS", "").lower() in ("off", "0"):
+        return "NEUROPORT_KERNELS is off; unset it"
+    return None
 
 
 @cache
 def _load() -> ctypes.CDLL | str:
-    if os.environ.get("NEUROPORT_KERNELS", "").lower() in ("off", "0"):
-        return "NEUROPORT_KERNELS is off; unset it"
     import torch  # noqa: F401  torch's OpenMP has to be there before a library that uses it
 
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")

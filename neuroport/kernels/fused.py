@@ -1,12 +1,18 @@
-"""The kernels on tensors; ``None`` tells the caller to take its plain path."""
+"""The kernels on tensors; ``None`` tells the caller to take its plain path.
+
+C on a CPU, Triton on an NVIDIA GPU (relays aside, which have no steps).
+"""
 
 from __future__ import annotations
+
+import warnings
+from functools import cache
 
 import torch
 from torch import Tensor
 
 from neuroport.graph import integers
-from neuroport.kernels.compiled import kernels
+from neuroport.kernels.compiled import kernels, switched_off
 from neuroport.nets.surrogate import SURROGATES
 
 KINDS = {"rectangular": 1, "triangular": 2, "arctan": 3}  # others are computed by torch
@@ -17,6 +23,10 @@ def real_forward(
     current: Tensor, current_keep: float, voltage_keep: float, threshold: float
 ) -> tuple[Tensor, Tensor] | None:
     """Voltages before their reset, and spikes, both as ``current`` lies in memory."""
+    if _on_gpu(current):
+        from neuroport.kernels import triton_neurons
+
+        return triton_neurons.real_forward(current, current_keep, voltage_keep, threshold)
     library = kernels() if fits(current) else None
     if library is None:
         return None
@@ -41,13 +51,22 @@ def integer_forward(
 
     ``bias`` is int64 and broadcasts over ``current`` (T, N, ...) from the third dimension on.
     """
-    library = kernels() if fits(current) and current.ndim > 2 else None
-    if library is None or threshold >= _INT32 or int(bias.abs().max()) >= _INT32:
+    if current.ndim <= 2 or threshold >= _INT32:
+        return None
+    gpu = _on_gpu(current)
+    library = kernels() if fits(current) and not gpu else None
+    if (library is None and not gpu) or int(bias.abs().max()) >= _INT32:
         return None
     sample = current[0, 0]
     # every position's bias, in the order in which positions lie in memory
     shifted = torch.empty_like(sample, dtype=torch.int32)
     shifted.copy_(bias << integers.STATE_SHIFT)
+    if library is None:
+        from neuroport.kernels import triton_neurons
+
+        return triton_neurons.integer_forward(
+            current, shifted, current_decay, voltage_decay, threshold
+        )
     distance, spikes = torch.empty_like(current), torch.empty_like(current)
     library.integer_forward(
         current.data_ptr(),
@@ -76,11 +95,19 @@ def backward(
     scale: float,
 ) -> tuple[Tensor, Tensor] | None:
     """``scale`` times the gradients of the voltage and of the current."""
-    library = kernels() if fits(v) and grad_spikes.dtype == v.dtype else None
-    if library is None:
+    gpu = _on_gpu(v)
+    library = kernels() if fits(v) and not gpu else None
+    if (library is None and not gpu) or grad_spikes.dtype != v.dtype:
         return None
     kind = KINDS.get(surrogate, 0)
     slope = v if kind else SURROGATES[surrogate](v * unit - offset)
+    if library is None:
+        from neuroport.kernels import triton_neurons
+
+        keeps = current_keep, voltage_keep
+        return triton_neurons.backward(
+            grad_spikes, v, slope, unit, offset, kind, *keeps, threshold, scale
+        )
     grad_u = torch.empty_like(v)
     grad_v = grad_u if current_keep == 0 else torch.empty_like(v)
     library.backward(
@@ -127,7 +154,31 @@ def dense(x: Tensor) -> Tensor:
 
 
 def fits(x: Tensor) -> bool:
+    """Whether the kernels in C take ``x``."""
     return x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
+
+
+def _on_gpu(x: Tensor) -> bool:
+    """Whether the kernels in Triton take ``x``."""
+    if not (x.is_cuda and x.dtype == torch.float32 and x.numel() > 0) or switched_off():
+        return False
+    return _triton(x.device)
+
+
+@cache
+def _triton(device: torch.device) -> bool:
+    """Whether there is Triton, and its kernels are seen to be equal to torch on ``device``."""
+    try:
+        from neuroport.kernels import triton_neurons
+
+        fault = triton_neurons.fault(device)
+    except ImportError as error:  # torch brings it along for some systems only
+        fault = str(error)
+    if fault:
+        warnings.warn(
+            f"neurons on {device} run plain torch, which is slower: {fault}", stacklevel=2
+        )
+    return fault is None
 
 
 def _without_gaps(x: Tensor) -> bool:

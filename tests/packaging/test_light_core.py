@@ -99,6 +99,7 @@ HEAVY = (
     "neuroport.kernels.fused",
     "neuroport.kernels.normed",
     "neuroport.kernels.sums",
+    "neuroport.kernels.triton_neurons",
     "neuroport.nets.",
     "neuroport.quantization.",
     "neuroport.training.",
