@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import reduce
 
 import numpy as np
 
@@ -185,8 +186,8 @@ class Graph:
                     f"{node.name}: inputs are summed but {node.inputs[0]!r} is "
                     f"{sources[0].shape} and {name!r} is {source.shape}; make the shapes equal"
                 )
-        reach_low = sum((s.low for s in sources), np.zeros(1, np.int64))
-        reach_high = sum((s.high for s in sources), np.zeros(1, np.int64))
+        reach_low = reduce(np.add, [s.low for s in sources])  # of one source its own array
+        reach_high = reduce(np.add, [s.high for s in sources])
         skews = tuple(s.skew for s in sources)
         shape, wire, low, high = self._output(node, sources[0].shape, reach_low, reach_high)
         skew = max(skews) + (1 + node.lag if isinstance(node, (Conv, Dense)) else 0)

@@ -14,13 +14,15 @@ Everything is computed in float64 with a bound on its rounding errors, which wid
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from neuroport.graph.blocks import blocks
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -93,10 +95,17 @@ class _Seen:
     messages: Box
     count: int = 1  # times that it is seen
 
+    def rows(self) -> Iterator[tuple[slice, Array]]:
+        """The matrix as (O, C * taps) in float64, some outputs at a time."""
+        flat = self.matrix.reshape(len(self.matrix), -1)
+        for part in blocks(len(flat), flat.size):
+            yield part, flat[part].astype(np.float64, copy=False)
+
     def total(self) -> Array:
         """``sum |matrix|`` of each output, at most."""
-        flat = np.abs(self.matrix).reshape(len(self.matrix), -1)
-        bound: Array = flat.sum(1) + self.off * flat.shape[1]
+        bound = self.off * (self.matrix.shape[1] * self.matrix.shape[2])
+        for part, rows in self.rows():
+            bound[part] += np.abs(rows).sum(1)
         return bound * SLACK
 
     def range(self) -> tuple[Array, Array]:
@@ -106,12 +115,14 @@ class _Seen:
             np.repeat(np.broadcast_to(bound, (channels,)).astype(np.float64), taps)
             for bound in (self.messages.low, self.messages.high)
         )
-        flat = self.matrix.reshape(outputs, -1)
+        below, above = np.empty(outputs), np.empty(outputs)
+        for part, rows in self.rows():
+            positive = np.maximum(rows, 0)
+            negative = rows - positive
+            below[part] = positive @ low + negative @ high
+            above[part] = positive @ high + negative @ low
         off = self.off * np.maximum(high, -low).sum()
-        part = np.maximum(flat, 0)
-        below, above = part @ low, part @ high
-        np.subtract(flat, part, out=part)  # what is negative
-        return below + part @ high - off, above + part @ low + off
+        return below - off, above + off
 
     def behind(self, budget: Budget) -> list[Callable[[], list[_Seen]]] | None:
         """What is seen through the currents whose sum the messages are, if the budget allows.
@@ -135,8 +146,9 @@ class _Seen:
         inner = taps.reshape(current.groups, each_out, -1).astype(np.float64)
         scale = self.messages.scale * current.factor
         off = (EPSILON * (each_out + 1) * self.total() + self.off * each_out) * SLACK
-        off = off * (np.abs(inner).max() * scale)
+        off = off * (max(inner.max(), -inner.min()) * scale)
         outer = self.matrix[:, :, tap].reshape(-1, current.groups, each_out)
+        outer = outer.astype(np.float64, copy=False)
         product = outer.transpose(1, 0, 2) @ inner
         product *= scale
         matrix = product.reshape(current.groups, -1, each_in, number)
@@ -152,7 +164,7 @@ def reach(current: Current, budget: Budget) -> tuple[Array, Array]:
         budget: shared by the calls of one network, so that none takes for ever.
     """
     taps, alike = current.taps()
-    matrix = _ungrouped(taps.astype(np.float64), current.groups)
+    matrix = _ungrouped(taps, current.groups)
     low = high = off = np.zeros(len(taps))
     todo: list[_Seen | Callable[[], list[_Seen]]] = []
     todo += [_Seen(matrix, off, messages, alike) for messages in current.messages]
