@@ -34,6 +34,7 @@ from neuroport.graph.node import Conv, Lif
 from neuroport.nets.danet import DaNet
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.recompute import recompute
+from tests.memory import peak
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 4
@@ -82,18 +83,10 @@ class Clock:
         print(f"  {name}: {took['wall']:.1f} s", file=sys.stderr, flush=True)
 
 
-def _usage() -> list[resource.struct_rusage]:
-    # files are read in a child
-    return [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-
-
 def _cpu() -> float:
-    return sum(usage.ru_utime + usage.ru_stime for usage in _usage())
-
-
-def _memory() -> int:
-    """The largest resident set so far, in bytes."""
-    return max(usage.ru_maxrss for usage in _usage()) * 1024
+    # files are read in a child
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in usage)
 
 
 @torch.no_grad()
@@ -149,7 +142,7 @@ def measure(name: str, size: int | None, batches: int | None) -> dict[str, Any]:
         net = recompute(case.build())
     with clock.stage("train"):
         loss = train(net, case)
-    trained = _memory()
+    trained = peak()
     frames = np.random.default_rng(1).integers(0, 256, (STEPS, 2, 3, case.size, case.size))
     if case.strong:
         strengthen(net, torch.from_numpy(frames[:1]).float())
@@ -178,7 +171,7 @@ def measure(name: str, size: int | None, batches: int | None) -> dict[str, Any]:
         "boards": boards,
         "seconds": clock.seconds,
         "peak_bytes_of_training": trained,
-        "peak_bytes": _memory(),
+        "peak_bytes": peak(),
         "file_bytes": stored,
     }
 

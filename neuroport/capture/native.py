@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from neuroport.capture.wiring import INPUT, Layer, evaluating, wiring
 from neuroport.errors import CaptureError
+from neuroport.graph.blocks import blocks
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv as ConvNode
 from neuroport.graph.node import Dense, Input, IntArray, Node, Relay
@@ -32,6 +33,12 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
     """
     layers = wiring(net)
     biases, positions = _observe(net, layers, frames[:1, :1])
+    # side by side, before anything lies between them that is freed again
+    weights = {
+        layer.name: np.empty(layer.module.kernel().shape, np.int64)
+        for layer in layers
+        if isinstance(layer.module, Conv)
+    }
     nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=8)]
     current: dict[str, str] = {}
 
@@ -53,10 +60,11 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
                 )
             )
         elif isinstance(module, GradedConv):
-            nodes.extend(_graded(name, module, sources(layer), (len(module.synapse.weight), 1, 1)))
+            nodes.extend(_graded(name, module, sources(layer), weights[name]))
             current[name] = nodes[-1].name
         elif isinstance(module, Conv):
-            nodes.append(_conv(name, module, sources(layer), int(module.exponent)))
+            exponent = int(module.exponent)
+            nodes.append(_conv(name, module, sources(layer), exponent, weights[name]))
         else:
             weight = np.repeat(_integers(module.integer_weight()), positions[name], axis=1)
             weight.setflags(write=False)  # the graph need not copy it
@@ -115,12 +123,18 @@ def _integers(x: Tensor) -> IntArray:
     return out
 
 
-def _conv(name: str, module: Conv, inputs: tuple[str, ...], exponent: int) -> ConvNode:
-    weight = snap_weight(module.folded()[0], module.unit())
+def _conv(
+    name: str, module: Conv, inputs: tuple[str, ...], exponent: int, weight: IntArray
+) -> ConvNode:
+    """The node of a convolution, whose integers are written into ``weight``."""
+    real, unit = module.folded()[0], module.unit()
+    for part in blocks(len(real), real.numel()):  # snapping holds several copies
+        weight[part] = _integers(snap_weight(real[part], unit))
+    weight.setflags(write=False)  # the graph need not copy it
     return ConvNode(
         name,
         inputs,
-        _integers(weight),
+        weight,
         exponent,
         module.stride,
         module.padding,
@@ -129,14 +143,12 @@ def _conv(name: str, module: Conv, inputs: tuple[str, ...], exponent: int) -> Co
     )
 
 
-def _graded(
-    name: str, module: GradedConv, inputs: tuple[str, ...], shape: tuple[int, ...]
-) -> list[Node]:
+def _graded(name: str, module: GradedConv, inputs: tuple[str, ...], weight: IntArray) -> list[Node]:
     nodes: list[Node] = []
     if module.relay_in is not None:
         nodes.append(Relay(f"{name}.relay_in", inputs, int(module.relay_in.shift)))
         inputs = (nodes[-1].name,)
-    nodes.append(_conv(name, module, inputs, 0))
+    nodes.append(_conv(name, module, inputs, 0, weight))
     nodes.append(Relay(f"{name}.relay_out", (name,), int(module.relay_out.shift)))
-    nodes.append(identity(f"{name}.identity", nodes[-1].name, shape))
+    nodes.append(identity(f"{name}.identity", nodes[-1].name, (len(weight), 1, 1)))
     return nodes

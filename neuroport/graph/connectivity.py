@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from neuroport.graph.blocks import blocks
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, Conv, Dense, IntArray
 
@@ -30,7 +31,10 @@ def fan_out(graph: Graph, name: str) -> IntArray:
             rows, columns = (_reaches(graph, node, axis) for axis in (0, 1))
             return np.asarray(np.einsum("ckl,ky,lx->cyx", taps, rows, columns))
         case Dense():
-            return np.asarray(np.count_nonzero(node.weight, axis=0), np.int64).reshape(shape)
+            fan = np.zeros(node.weight.shape[1], np.int64)
+            for part in blocks(len(node.weight), node.weight.size):
+                fan += np.count_nonzero(node.weight[part], axis=0)
+            return fan.reshape(shape)
         case _:
             raise TypeError(f"{name} is a {KIND[type(node)]}; only synapses have a fan-out")
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import reduce
 
 import numpy as np
 
 from neuroport.errors import GraphError
 from neuroport.graph import integers
+from neuroport.graph.blocks import blocks
 from neuroport.graph.linear import Box, Budget, Current, Sum, reach
 from neuroport.graph.node import (
     KIND,
@@ -184,8 +186,8 @@ class Graph:
                     f"{node.name}: inputs are summed but {node.inputs[0]!r} is "
                     f"{sources[0].shape} and {name!r} is {source.shape}; make the shapes equal"
                 )
-        reach_low = sum((s.low for s in sources), np.zeros(1, np.int64))
-        reach_high = sum((s.high for s in sources), np.zeros(1, np.int64))
+        reach_low = reduce(np.add, [s.low for s in sources])  # of one source its own array
+        reach_high = reduce(np.add, [s.high for s in sources])
         skews = tuple(s.skew for s in sources)
         shape, wire, low, high = self._output(node, sources[0].shape, reach_low, reach_high)
         skew = max(skews) + (1 + node.lag if isinstance(node, (Conv, Dense)) else 0)
@@ -238,8 +240,9 @@ class Graph:
                     np.repeat(_spread(low, shape[0]), each),
                     np.repeat(_spread(high, shape[0]), each),
                 )
-                lo, hi = _bounds(node.weight, lo, hi)
-                return (len(lo),), "current", lo << node.exponent, hi << node.exponent
+                lo, hi = _bounds(node.weight[None], lo[None, :, None], hi[None, :, None])
+                lo, hi = (bound.ravel() << node.exponent for bound in (lo, hi))
+                return (len(lo),), "current", lo, hi
             case Delay():
                 if node.steps < 0:
                     raise GraphError(f"{node.name}: steps is {node.steps}; a delay is 0 or more")
@@ -418,13 +421,12 @@ def _check_types(node: Node) -> None:
 
 
 def _bounds(weight: IntArray, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
-    """Interval of ``weight @ x`` for low <= x <= high."""
+    """Interval of ``weight @ x`` for low <= x <= high; (G, O, I) by (G, I, 1)."""
     low, high = high + low, high - low
-    if weight.ndim == 2:  # by rows: the absolute values of a large matrix are another one
-        span = np.array([np.abs(row) @ high for row in weight])
-    else:
-        span = np.abs(weight) @ high
     middle = weight @ low
+    span = np.empty_like(middle)
+    for part in blocks(weight.shape[1], weight.size):  # all absolute values are another weight
+        span[:, part] = np.abs(weight[:, part]) @ high
     return (middle - span) >> 1, (middle + span) >> 1
 
 

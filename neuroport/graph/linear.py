@@ -14,11 +14,15 @@ Everything is computed in float64 with a bound on its rounding errors, which wid
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from neuroport.graph.blocks import blocks
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -91,10 +95,17 @@ class _Seen:
     messages: Box
     count: int = 1  # times that it is seen
 
+    def rows(self) -> Iterator[tuple[slice, Array]]:
+        """The matrix as (O, C * taps) in float64, some outputs at a time."""
+        flat = self.matrix.reshape(len(self.matrix), -1)
+        for part in blocks(len(flat), flat.size):
+            yield part, flat[part].astype(np.float64, copy=False)
+
     def total(self) -> Array:
         """``sum |matrix|`` of each output, at most."""
-        flat = np.abs(self.matrix).reshape(len(self.matrix), -1)
-        bound: Array = flat.sum(1) + self.off * flat.shape[1]
+        bound = self.off * (self.matrix.shape[1] * self.matrix.shape[2])
+        for part, rows in self.rows():
+            bound[part] += np.abs(rows).sum(1)
         return bound * SLACK
 
     def range(self) -> tuple[Array, Array]:
@@ -104,32 +115,45 @@ class _Seen:
             np.repeat(np.broadcast_to(bound, (channels,)).astype(np.float64), taps)
             for bound in (self.messages.low, self.messages.high)
         )
-        flat = self.matrix.reshape(outputs, -1)
-        positive = np.maximum(flat, 0)
-        negative = flat - positive
+        below, above = np.empty(outputs), np.empty(outputs)
+        for part, rows in self.rows():
+            positive = np.maximum(rows, 0)
+            negative = rows - positive
+            below[part] = positive @ low + negative @ high
+            above[part] = positive @ high + negative @ low
         off = self.off * np.maximum(high, -low).sum()
-        return positive @ low + negative @ high - off, positive @ high + negative @ low + off
+        return below - off, above + off
 
-    def behind(self, budget: Budget) -> list[_Seen] | None:
-        """What is seen through the currents whose sum the messages are, if the budget allows."""
-        found: list[_Seen] = []
+    def behind(self, budget: Budget) -> list[Callable[[], list[_Seen]]] | None:
+        """What is seen through the currents whose sum the messages are, if the budget allows.
+
+        Each part is made when it is called for: together they may be larger than the network.
+        """
+        found: list[Callable[[], list[_Seen]]] = []
         assert isinstance(self.messages, Sum)
         for current in self.messages.currents:
             taps, alike = current.taps()
-            each_out, each_in, number = len(taps) // current.groups, *taps.shape[1:]
-            if not budget.spend(len(self.matrix) * self.matrix.shape[2] * taps.size):
+            number = self.matrix.shape[2]
+            if not budget.spend(len(self.matrix) * number * taps.size):
                 return None
-            inner = taps.reshape(current.groups, each_out, -1).astype(np.float64)
-            scale = self.messages.scale * current.factor
-            off = (EPSILON * (each_out + 1) * self.total() + self.off * each_out) * SLACK
-            off = off * (np.abs(inner).max() * scale)
-            for tap in range(self.matrix.shape[2]):
-                outer = self.matrix[:, :, tap].reshape(-1, current.groups, each_out)
-                product = (outer.transpose(1, 0, 2) @ inner) * scale
-                matrix = product.reshape(current.groups, -1, each_in, number)
-                matrix = matrix.transpose(1, 0, 2, 3).reshape(len(outer), -1, number)
-                found += [_Seen(matrix, off, m, self.count * alike) for m in current.messages]
+            found += [partial(self._through, current, taps, alike, tap) for tap in range(number)]
         return found
+
+    def _through(self, current: Current, taps: Array, alike: int, tap: int) -> list[_Seen]:
+        """What one tap sees through one current."""
+        assert isinstance(self.messages, Sum)
+        each_out, each_in, number = len(taps) // current.groups, *taps.shape[1:]
+        inner = taps.reshape(current.groups, each_out, -1).astype(np.float64)
+        scale = self.messages.scale * current.factor
+        off = (EPSILON * (each_out + 1) * self.total() + self.off * each_out) * SLACK
+        off = off * (max(inner.max(), -inner.min()) * scale)
+        outer = self.matrix[:, :, tap].reshape(-1, current.groups, each_out)
+        outer = outer.astype(np.float64, copy=False)
+        product = outer.transpose(1, 0, 2) @ inner
+        product *= scale
+        matrix = product.reshape(current.groups, -1, each_in, number)
+        matrix = matrix.transpose(1, 0, 2, 3).reshape(len(outer), -1, number)
+        return [_Seen(matrix, off, m, self.count * alike) for m in current.messages]
 
 
 def reach(current: Current, budget: Budget) -> tuple[Array, Array]:
@@ -140,12 +164,16 @@ def reach(current: Current, budget: Budget) -> tuple[Array, Array]:
         budget: shared by the calls of one network, so that none takes for ever.
     """
     taps, alike = current.taps()
-    matrix = _ungrouped(taps.astype(np.float64), current.groups)
+    matrix = _ungrouped(taps, current.groups)
     low = high = off = np.zeros(len(taps))
-    todo = [_Seen(matrix, off, messages, alike) for messages in current.messages]
+    todo: list[_Seen | Callable[[], list[_Seen]]] = []
+    todo += [_Seen(matrix, off, messages, alike) for messages in current.messages]
     with np.errstate(over="ignore", invalid="ignore"):
         while todo:
             seen = todo.pop()
+            if not isinstance(seen, _Seen):
+                todo += seen()
+                continue
             inner = seen.behind(budget) if isinstance(seen.messages, Sum) else None
             if inner is None:
                 below, above = seen.range()

@@ -10,12 +10,14 @@ given, whatever it was::
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from neuroport.graph.blocks import blocks
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -47,28 +49,29 @@ class Packed:
         return values
 
 
-def pack(arrays: Sequence[npt.NDArray[np.int64]]) -> list[Packed]:
-    """The arrays of one file, in order.
+def pack(arrays: Sequence[npt.NDArray[np.int64]]) -> Iterator[Packed]:
+    """The arrays of one file, in order, each packed when it is asked for.
 
     Those that would repeat most are stored whole where the file would otherwise unfold to more than
     :data:`UNFOLD` values per byte.
     """
-    packed = [_narrow(array) for array in arrays]
-    repeats = [_repeat(each.stored) for each in packed]
+    repeats = [_repeat(array) for array in arrays]
     times = [math.prod(repeat) for repeat in repeats]
-    values = stored = sum(each.size for each in packed)
-    for index in sorted((n for n in range(len(packed)) if times[n] > 1), key=times.__getitem__):
-        each, repeat = packed[index], repeats[index]
-        stored -= each.size - each.size // times[index]
+    values = stored = sum(array.size for array in arrays)
+    whole = set(range(len(arrays)))
+    for index in sorted((n for n in range(len(arrays)) if times[n] > 1), key=times.__getitem__):
+        size = arrays[index].size
+        stored -= size - size // times[index]
         if values > UNFOLD * stored:
             break
-        once = np.array(each.stored[tuple(slice(None, None, n) for n in repeat)], order="C")
-        packed[index] = replace(each, stored=once, repeat=repeat)
-    return packed
+        whole.remove(index)
+    for index, array in enumerate(arrays):
+        yield _narrow(array, (1,) * array.ndim if index in whole else repeats[index])
 
 
-def _narrow(values: npt.NDArray[np.int64]) -> Packed:
+def _narrow(values: npt.NDArray[np.int64], repeat: tuple[int, ...]) -> Packed:
     """In the narrowest type; without common zero bits, if that makes it narrower."""
+    values = values[tuple(slice(None, None, n) for n in repeat)]
     low, high = _bounds(values)
     bits = int(np.bitwise_or.reduce(values, axis=None))
     zeros = (bits & -bits).bit_length() - 1 if bits else 0
@@ -76,7 +79,7 @@ def _narrow(values: npt.NDArray[np.int64]) -> Packed:
     shift = zeros if shifted.itemsize < whole.itemsize else 0
     stored = np.empty(values.shape, shifted)
     np.right_shift(values, shift, out=stored, casting="unsafe")
-    return Packed(stored, shift, (1,) * values.ndim)
+    return Packed(stored, shift, repeat)
 
 
 def plain(values: npt.NDArray[np.int64]) -> Array:
@@ -99,6 +102,12 @@ def _repeat(values: Array) -> tuple[int, ...]:
     found = []
     for axis, size in enumerate(values.shape):
         lines = values.reshape(math.prod(values.shape[:axis]), size, -1)
-        starts = np.flatnonzero(np.any(lines[:, 1:] != lines[:, :-1], axis=(0, 2))) + 1
-        found.append(int(np.gcd.reduce(starts, initial=size)))
+        run = size
+        for part in blocks(size - 1, values.size):
+            after = slice(part.start + 1, part.stop + 1)
+            differs = np.any(lines[:, after] != lines[:, part], axis=(0, 2))
+            run = int(np.gcd.reduce(np.flatnonzero(differs) + after.start, initial=run))
+            if run == 1:
+                break
+        found.append(run)
     return tuple(found)

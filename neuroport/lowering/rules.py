@@ -57,7 +57,8 @@ def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
         return None
     low, high = int(node.weight.min()), int(node.weight.max())
     if low < 0 < high:
-        if max(-low, high) > integers.WEIGHT_MAX or np.any(node.weight & 1):
+        odd = int(np.bitwise_or.reduce(node.weight, axis=None)) & 1  # without a copy of them
+        if max(-low, high) > integers.WEIGHT_MAX or odd:
             return f"mixed-sign weights span {low}..{high}, not even in [-254, 254]; quantize again"
         return None
     if max(-low, high) > 255:

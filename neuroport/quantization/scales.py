@@ -139,7 +139,8 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
     """
     intervals: dict[str, _Interval] = {}
     biases: dict[str, Tensor] = {}
-    currents: dict[str, Current] = {}
+    currents: dict[str, Current] = {}  # those that projections read: each holds its kernel
+    read_on = {n for layer in layers if isinstance(layer.module, GradedConv) for n in layer.inputs}
     budget = Budget(math.inf)
     for layer in layers:
         module = layer.module
@@ -159,8 +160,9 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
             messages = Box(np.zeros(1), np.full(1, float(len(layer.inputs))))
         current = Current(kernel.cpu().numpy(), (messages,), module.groups)
         low, high = (torch.from_numpy(bound) for bound in reach(current, budget))
-        currents[layer.name], intervals[layer.name] = current, _Interval(low, high)
-        biases[layer.name] = bias
+        intervals[layer.name], biases[layer.name] = _Interval(low, high), bias
+        if layer.name in read_on:
+            currents[layer.name] = current
     return intervals, biases
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.timing import Spread
+from tests.memory import peak
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO = ROOT / "models" / "ms_resnet20_mnist"
@@ -61,7 +61,7 @@ def compilation(depth: int) -> dict[str, Any]:
     from neuroport.nets.ms_resnet import MsResNet
 
     torch.manual_seed(0)
-    before = _peak()  # Python, torch and neuroport alone
+    before = peak()  # Python, torch and neuroport alone
     net = MsResNet.imagenet(depth).eval()
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -75,7 +75,7 @@ def compilation(depth: int) -> dict[str, Any]:
         chip = port.lower(port.quantize(net, frames))
         port.export(chip, path)
         written = time.perf_counter()
-        peak = _peak()
+        most = peak()
         back = port.read(path)
         read = time.perf_counter()
         if back.hash != chip.hash:
@@ -87,7 +87,7 @@ def compilation(depth: int) -> dict[str, Any]:
         "compile": written - started,
         "read": read - written,
         "bytes": size,
-        "added_bytes": peak - before,
+        "added_bytes": most - before,
     }
 
 
@@ -110,12 +110,6 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "compilation": compilation,
     "first_step": first_step,
 }
-
-
-def _peak() -> int:
-    """Most memory that this process had; ``ru_maxrss`` begins with what its parent had."""
-    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(line) * 1024
 
 
 def job(name: str, *arguments: int, **environment: str) -> dict[str, Any]:
@@ -199,4 +193,4 @@ def _timed(command: list[str], rounds: int) -> Spread:
 if __name__ == "__main__":
     name, *arguments = sys.argv[1:]
     told = JOBS[name](*map(int, arguments))
-    print(json.dumps({**told, "peak_bytes": _peak()}))
+    print(json.dumps({**told, "peak_bytes": peak()}))

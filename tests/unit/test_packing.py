@@ -82,7 +82,7 @@ def test_kernel_of_equal_values_and_bias_of_a_channel_are_stored_once() -> None:
     kernel = np.repeat(np.repeat(rng.integers(-9, 9, (4, 3, 1, 1)), 2, 2), 3, 3)
     pooled = np.repeat(rng.integers(-9, 9, (4, 6)), 49, 1)
     bias = np.repeat(rng.integers(-999, 999, (5, 1)), 16, 1).reshape(5, 4, 4)
-    found = pack([other, kernel, pooled, bias])
+    found = list(pack([other, kernel, pooled, bias]))
     assert [packed.stored.shape for packed in found] == [(4000,), (4, 3, 1, 1), (4, 6), (5, 1, 1)]
     assert [packed.repeat for packed in found[1:]] == [(1, 1, 2, 3), (1, 49), (1, 4, 4)]
 
@@ -102,9 +102,9 @@ def test_what_repeats_most_is_stored_whole_where_the_file_would_unfold_too_far()
     """Half of 4,096 values are one value, and half of the others are four."""
     once, four = np.arange(1024), np.repeat(np.arange(256), 4)
     nothing = np.zeros(2048, np.int64)
-    found = pack([once, nothing, four])
+    found = list(pack([once, nothing, four]))
     assert [math.prod(packed.repeat) for packed in found] == [1, 2048, 4]
-    found = pack([once, nothing, nothing, nothing, four])
+    found = list(pack([once, nothing, nothing, nothing, four]))
     assert [math.prod(packed.repeat) for packed in found] == [1, 2048, 2048, 1, 4]
 
 
