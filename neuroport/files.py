@@ -8,17 +8,21 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from neuroport.errors import FormatError, StorageError
 
 written: list[Path] = []  # by this process; what an interrupted command has to tell
 
 
-def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> Path:
+def write_atomic(
+    path: str | os.PathLike[str], content: bytes | str | Callable[[BinaryIO], None]
+) -> Path:
     """Write a whole file or leave what was there: temporary file, fsync, rename.
 
+    Content too large to be held in memory is a function that fills the open file.
     What writers of the same file left behind when they were killed is removed.
 
     Raises:
@@ -31,8 +35,11 @@ def write_atomic(path: str | os.PathLike[str], content: bytes | str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         prefix = f"{_prefix(target.name)}{os.getpid()}-"
         handle, temporary = tempfile.mkstemp(prefix=prefix, dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        with os.fdopen(handle, "w+b") as file:
+            if callable(data):
+                data(file)
+            else:
+                file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())

@@ -12,12 +12,11 @@ earns no trust; where processes cannot fork it keeps damaged files from the HDF5
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import h5py
 import numpy as np
@@ -35,14 +34,23 @@ SECONDS = (0.5, 1e-6)  # CPU time to read a file, and what each of its bytes add
 MEMORY = (96 << 20, 128)  # bytes of memory likewise
 
 
-def image(fill: Callable[[h5py.File], None]) -> bytes:
-    """Bytes of the sealed HDF5 file that ``fill(file)`` writes, in memory, for atomic writing."""
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", userblock_size=BLOCK) as file:
-        fill(file)
-    body = buffer.getvalue()[BLOCK:]
-    seal = SEAL + hashlib.sha256(body).hexdigest().encode() + b"\n"
-    return seal.ljust(BLOCK, b"\0") + body
+def writer(fill: Callable[[h5py.File], None]) -> Callable[[BinaryIO], None]:
+    """What writes the sealed HDF5 file that ``fill(file)`` fills into an empty open file.
+
+    Straight into the file, whose image may be as large as the network.
+    """
+
+    def write(file: BinaryIO) -> None:
+        with h5py.File(file, "w", userblock_size=BLOCK) as content:
+            fill(content)
+        digest = hashlib.sha256()
+        file.seek(BLOCK)
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+        file.seek(0)
+        file.write((SEAL + digest.hexdigest().encode() + b"\n").ljust(BLOCK, b"\0"))
+
+    return write
 
 
 def read(

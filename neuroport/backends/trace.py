@@ -137,7 +137,7 @@ class Trace:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Store as HDF5, atomically."""
-        return write_atomic(path, hdf5.image(self.fill))
+        return write_atomic(path, hdf5.writer(self.fill))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trace:

@@ -92,7 +92,7 @@ def _dtype(name: str) -> np.dtype[Any]:
 
 def save(graph: Graph, path: str | os.PathLike[str]) -> Path:
     """Store a graph, atomically."""
-    return write_atomic(path, hdf5.image(lambda file: fill(graph, file)))
+    return write_atomic(path, hdf5.writer(lambda file: fill(graph, file)))
 
 
 def load(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:

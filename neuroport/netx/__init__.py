@@ -34,7 +34,7 @@ def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu")
         store.fill(graph, file)
         layers.fill(graph, file)
 
-    return write_atomic(path, hdf5.image(fill))
+    return write_atomic(path, hdf5.writer(fill))
 
 
 def read(

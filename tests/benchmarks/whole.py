@@ -68,7 +68,7 @@ def compilation(depth: int) -> dict[str, Any]:
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
     parameters = sum(p.numel() for p in net.parameters())
     weights = sum(p.numel() for p in net.parameters() if p.ndim > 1)
-    frames = np.random.default_rng(0).integers(0, 256, (4, 1, 3, 224, 224))
+    frames = np.random.default_rng(0).integers(0, 256, (4, 1, 3, 224, 224), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.net"
         started = time.perf_counter()
