@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -16,7 +19,10 @@ from neuroport.graph.graph import Graph
 if TYPE_CHECKING:
     from torch import nn
 
-    Network: TypeAlias = Graph | nn.Module | str
+    Network: TypeAlias = Graph | nn.Module | str | os.PathLike[str]
+
+MOST = 64  # samples of a part
+HELD = 32  # bytes per position and step, of which two traces of integers are 8
 
 
 def verify(
@@ -25,7 +31,7 @@ def verify(
     frames: npt.NDArray[Any],
     *,
     on: tuple[str, str] = ("reference", "fast"),
-    together: int = 64,
+    together: int | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Compare two runs part by part, and stop at the first part that differs.
@@ -35,7 +41,8 @@ def verify(
         got: that of the second run; ``None``: the same.
         frames: (T, N, *shape), in memory or mapped from a file; read part by part.
         on: the engine of each run (a torch module runs itself).
-        together: samples of a part: the messages of so many are held at once.
+        together: samples of a part: the messages of so many are held at once. ``None``: as many as
+            fit in memory, 64 at most.
         progress: called with the samples done and N.
 
     Returns the comparison of all samples; where runs differ, the counts are those of the parts up
@@ -48,12 +55,19 @@ def verify(
     """
     from neuroport.backends import run
 
-    if frames.ndim < 3 or frames.shape[1] < 1 or together < 1:
+    if frames.ndim < 3 or frames.shape[1] < 1 or (together is not None and together < 1):
         raise FramesError(
             f"frames are {frames.shape}, {together} samples at a time; give (T, N, ...) with at "
             "least one sample, and take at least one at a time"
         )
-    other = want if got is None else got
+    want, other = (
+        _opened(want, on[0], len(frames)),
+        _opened(want if got is None else got, on[1], len(frames)),
+    )
+    if together is None:
+        together = min(
+            (fitting(graph) for graph in (want, other) if isinstance(graph, Graph)), default=MOST
+        )
     known = isinstance(want, Graph) and isinstance(other, Graph)
     total: Comparison | None = None
     samples = frames.shape[1]
@@ -70,6 +84,30 @@ def verify(
             progress(min(at + together, samples), samples)
     assert total is not None
     return total
+
+
+def fitting(graph: Graph) -> int:
+    """How many samples' messages, and what two runs hold beside them, fit in a part of memory."""
+    positions = sum(math.prod(graph.facts(node.name).shape) for node in graph.populations)
+    return max(1, min(MOST, _available() // (positions * graph.steps * HELD)))
+
+
+def _available() -> int:
+    """Bytes of memory to be had now; what :data:`MOST` samples of anything fit in, if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 1 << 62
+
+
+def _opened(network: Network, on: str, steps: int) -> Network:
+    """The graph of a file, read once; Lava runs a file itself."""
+    from neuroport.netx import read, stock
+
+    if not isinstance(network, (str, os.PathLike)) or on == "lava-cpu":
+        return network
+    return stock.read(network, steps=steps) if stock.is_stock(network) else read(network)
 
 
 def _joined(before: Comparison, part: Comparison) -> Comparison:

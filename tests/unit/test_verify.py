@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from neuroport import netx
+from neuroport.analysis import verify as verifying
 from neuroport.analysis.compare import compare
 from neuroport.analysis.verify import verify
 from neuroport.backends import run
 from neuroport.errors import FramesError
+from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Node, Readout
 
@@ -43,6 +47,30 @@ def test_parts_count_what_the_whole_counts(together: int) -> None:
     assert found == replace(whole, networks=found.networks)
     assert seen[-1] == (23, 23)
     assert len(seen) == -(-23 // together)
+
+
+def test_a_part_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, given = network(), frames()
+    positions = STEPS * (6 + 4)
+    for bytes_to_be_had, parts in ((1 << 40, 1), (5 * positions * verifying.HELD, 5), (1, 23)):
+        monkeypatch.setattr(verifying, "_available", lambda found=bytes_to_be_had: found)
+        seen: list[int] = []
+        assert verify(graph, None, given, progress=lambda done, _, to=seen: to.append(done))
+        assert len(seen) == parts
+        assert seen[-1] == 23
+
+
+def test_files_are_read_once_and_explained_like_graphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [store.save(network(t), tmp_path / f"{t}.graph") for t in (20, 90)]
+    read: list[object] = []
+    plain = netx.read
+    monkeypatch.setattr(netx, "read", lambda path: read.append(path) or plain(path))
+    found = verify(str(files[0]), files[1], frames(), together=2)
+    assert read == [str(files[0]), files[1]]
+    assert found.cause is not None
+    assert "threshold" in str(found.cause)
 
 
 def test_the_first_part_that_differs_ends_it_and_is_explained() -> None:
