@@ -28,9 +28,9 @@ from tests.benchmarks.timing import Turns
 from tests.benchmarks.whole import ROOT, ZOO
 from tests.golden import shipped
 
-ROUNDS = 3  # at most: a turn of the stock road takes minutes
+ROUNDS = 7  # at most: a turn takes half a minute
 SAMPLES = 8
-MANY_SAMPLES = 80  # workers start one after the other: what they do side by side is to be longer
+MANY_SAMPLES = 320  # workers start one after the other: what they do side by side is to be longer
 STRAIGHT_SAMPLES = 2  # Lava's convolutions are slow, and as slow for every sample
 LAYER = 5  # of PilotNet, after its five convolutions: small, and recorded in the stock road
 DEADLINE = 3600.0

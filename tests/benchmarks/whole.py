@@ -124,7 +124,7 @@ def job(name: str, *arguments: int, **environment: str) -> dict[str, Any]:
 
 def measure_verification(rounds: int) -> list[Figure]:
     """1,000 digits under a minute; five times as many in the same memory."""
-    few = [job("verification", 1000) for _ in range(min(rounds, 3))]
+    few = [job("verification", 1000) for _ in range(min(rounds, 7))]
     many = job("verification", 5000)
     ratios = [many["peak_bytes"] / one["peak_bytes"] for one in few]
     seconds = Spread.of([one["seconds"] for one in few])
