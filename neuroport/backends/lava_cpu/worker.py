@@ -39,6 +39,7 @@ from neuroport.graph.store import load
 # a channel never holds more than one: every process has received before any begins another step;
 # Lava would keep 64, hundreds of megabytes that no cache holds
 MESSAGES_IN_FLIGHT = 2
+DONE_POLL_SECONDS = 0.0005  # short: nothing runs until the end of a chunk is noticed
 FEW = 3  # populations that an error names of one process
 
 
@@ -87,7 +88,12 @@ class Worker:
         done = 0
         while done < steps:
             count = min(int(job["chunk"]), steps - done)
-            anchor.run(condition=RunSteps(num_steps=count))
+            # Lava's own waiting for an answer (a selector's) was once seen to wait for ever; what
+            # has come already it finds
+            anchor.run(condition=RunSteps(num_steps=count, blocking=False))
+            while not all(port.probe() for port in anchor.runtime.service_to_runtime):
+                time.sleep(DONE_POLL_SECONDS)
+            anchor.runtime.wait()
             done += count
             print(json.dumps({"done": done, "steps": steps}), flush=True)
         marks.append(time.perf_counter())
