@@ -110,7 +110,12 @@ def test_minimize_on_lava_and_ctrl_c_keeps_the_best(
     arguments = ["compare", network, wrong, "--frames", frames, "--on", "lava-cpu"]
     arguments += ["--minimize", "-o", "small.net"]
     child = subprocess.Popen(
-        [*entry_point, *map(str, arguments)], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        [*entry_point, *map(str, arguments)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        # not what a shell left ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert child.stdout is not None
     for line in child.stdout:
