@@ -23,7 +23,7 @@ from neuroport.backends.base import Progress
 from neuroport.backends.counting import recording
 from neuroport.backends.stepping import step_through
 from neuroport.backends.trace import Trace, versions
-from neuroport.backends.walk import Arithmetic, AtOnce, Starts, plain_sum, walk
+from neuroport.backends.walk import Arithmetic, AtOnce, Starts, walk
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph import integers
 from neuroport.graph.exact import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
@@ -163,10 +163,6 @@ class TorchArithmetic:
         import torch
 
         return torch.from_numpy(frames.astype(np.int64)).to(self.device)
-
-    def total(self, node: Node, values: Sequence[Tensor]) -> Tensor:
-        added: Tensor = plain_sum(values)
-        return added
 
     def output(self, node: Node, arriving: Tensor, starts: Starts) -> Tensor:
         import torch

@@ -16,7 +16,7 @@ from neuroport.backends.base import Progress
 from neuroport.backends.counting import recording
 from neuroport.backends.stepping import step_through
 from neuroport.backends.trace import Trace, versions
-from neuroport.backends.walk import Starts, plain_sum, walk
+from neuroport.backends.walk import Starts, walk
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -93,9 +93,6 @@ class NumpyArithmetic:
 
     def load(self, frames: npt.NDArray[Any]) -> IntArray:
         return frames.astype(np.int64)
-
-    def total(self, node: Node, values: Sequence[IntArray]) -> IntArray:
-        return np.asarray(plain_sum(values))
 
     def output(self, node: Node, arriving: IntArray, starts: Starts) -> IntArray:
         return output(node, arriving, starts)

@@ -35,9 +35,6 @@ class Arithmetic(Protocol):
     def load(self, frames: npt.NDArray[Any]) -> Any:
         """Frames as the engine's integers."""
 
-    def total(self, node: Node, values: Sequence[Any]) -> Any:
-        """The sum of what the node's inputs gave."""
-
     def output(self, node: Node, arriving: Any, starts: Starts) -> Any:
         """What the node gives, synapses without their latency."""
 
@@ -53,7 +50,7 @@ class Arithmetic(Protocol):
 
 @runtime_checkable
 class AtOnce(Protocol):
-    """An engine that takes samples through all nodes in one call, in ideal time."""
+    """An engine that takes samples through all nodes in one call."""
 
     name: str
 
@@ -195,9 +192,7 @@ def evaluate(
         else:
             facts = graph.facts(node.name)
             starts = Starts(facts.skews[0] if chip else 0, graph.interval if chip else graph.steps)
-            given = [values[name] for name in node.inputs]
-            out = arithmetic.output(node, arithmetic.total(node, given), starts)
-            del given  # values are let go after their last use
+            out = arithmetic.output(node, arriving_at(node, values), starts)
             if chip and isinstance(node, (Conv, Dense)):
                 out = arithmetic.late(out, 1 + node.lag)
         values[node.name] = out

@@ -137,9 +137,7 @@ class Whole:
         self._numbers[node.name] = len(self._operations)
         operation = self._operation(KINDS[type(node)], parts)
         facts = self.graph.facts(node.name)
-        operation.interval = self.graph.interval if self.chip else self.graph.steps
-        if self.chip and node.inputs:
-            operation.first = facts.skews[0]
+        operation.first, operation.interval = self._starts(node)
         match node:
             case Relay():
                 operation.shift, operation.threshold = node.shift, node.threshold
@@ -159,6 +157,13 @@ class Whole:
         halo = max((max(r.padding) for r in readers if isinstance(r, Conv)), default=0)
         made = self._make(_planes(facts.shape), _kind(self.graph, node), halo)
         self._parts[node.name] = [made]
+
+    def _starts(self, node: Node) -> tuple[int, int]:
+        """A sample's first step at a node, and the steps to the next sample's."""
+        if not self.chip:
+            return 0, self.graph.steps
+        skews = self.graph.facts(node.name).skews
+        return (skews[0] if skews else 0), self.graph.interval
 
     def _step(
         self,
@@ -206,10 +211,8 @@ class Whole:
             for steps, weight in _by_delay(node, self._places[part.place].shape):
                 said = part
                 if steps:
-                    first = self.graph.facts(node.name).skews[0] if self.chip else 0
-                    interval = self.graph.interval if self.chip else self.graph.steps
                     kind = self._places[part.place].kind
-                    said = self._copied(part, kind, 0, steps, first, interval)
+                    said = self._copied(part, kind, 0, steps, *self._starts(node))
                 self._parts[node.name].append(self._multiplied(node, weight, said, late))
 
     def _multiplied(self, node: Conv | Dense, weight: IntArray, part: _Part, late: int) -> _Part:

@@ -29,7 +29,7 @@ SIGNATURES = {
     "real_forward": [_POINTER] * 3 + [_LONG] * 2 + [_FLOAT] * 3,
     "integer_forward": [_POINTER] * 4 + [_LONG] * 5 + [_INT],
     "backward": [_POINTER] * 5 + [_LONG] * 2 + [_FLOAT] * 4 + [_INT] + [_FLOAT] * 2 + [_INT],
-    "relay": [_POINTER] * 2 + [_LONG] + [_INT] * 2,
+    "relay": [_POINTER] * 2 + [_LONG, _INT],
     "network": [_POINTER, _LONG, _POINTER, _POINTER] + [_LONG] * 4,
     "network_lanes": [],
     "network_largest_byte": [],

@@ -130,13 +130,13 @@ def backward(
     return grad_v, grad_u
 
 
-def relay(x: Tensor, shift: int, threshold: int = 0) -> Tensor | None:
+def relay(x: Tensor, shift: int) -> Tensor | None:
     """Messages of a relay whose current ``x`` holds integers below 2**24."""
-    library = kernels() if fits(x) and shift < 24 and threshold < _INT32 else None
+    library = kernels() if fits(x) and shift < 24 else None
     if library is None or not _without_gaps(x):
         return None
     out = torch.empty_like(x)
-    library.relay(x.data_ptr(), out.data_ptr(), x.numel(), shift, threshold)
+    library.relay(x.data_ptr(), out.data_ptr(), x.numel(), shift)
     return out
 
 

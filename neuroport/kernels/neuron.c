@@ -172,18 +172,15 @@ void backward(const float *grad, const float *v, const float *slope, float *grad
     }
 }
 
-/* relay of integers.py: x / 2^shift, rounded half up; nothing where it is not above threshold */
-void relay(const float *x, float *out, int64_t size, int shift, int32_t threshold)
+/* round_shift of integers.py: x / 2^shift, rounded half up */
+void relay(const float *x, float *out, int64_t size, int shift)
 {
     int32_t half = shift ? 1 << (shift - 1) : 0;
 #pragma omp parallel for schedule(static) if (parallel : size > FEW)
     for (int64_t first = 0; first < size; first += CHUNK) {
         int64_t n = least(CHUNK, size - first);
 #pragma omp simd
-        for (int64_t i = first; i < first + n; i++) {
-            int32_t message = ((int32_t)x[i] + half) >> shift;
-            int32_t magnitude = message < 0 ? -message : message;
-            out[i] = magnitude > threshold ? (float)message : 0.0f;
-        }
+        for (int64_t i = first; i < first + n; i++)
+            out[i] = (float)(((int32_t)x[i] + half) >> shift);
     }
 }

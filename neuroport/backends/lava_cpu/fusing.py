@@ -19,7 +19,7 @@ from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, Conv, Dense, IntArray, Lif, Readout, Relay, Shape, per_neuron
 
-NEURONS_AT_ONCE = 1 << 14  # arrays of 128 kB; 76,032 neurons at once took more than twice as long
+NEURONS_AT_ONCE = 1 << 14  # arrays of 128 kB: larger ones leave the cache, and cost more
 
 Update: TypeAlias = Callable[[IntArray, int], Any]  # current, time step -> messages
 

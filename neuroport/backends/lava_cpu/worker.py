@@ -88,8 +88,7 @@ class Worker:
         done = 0
         while done < steps:
             count = min(int(job["chunk"]), steps - done)
-            # Lava's own waiting for an answer (a selector's) was once seen to wait for ever; what
-            # has come already it finds
+            # polled: a run that was left to Lava's own waiting (a selector's) was seen to hang
             anchor.run(condition=RunSteps(num_steps=count, blocking=False))
             while not all(port.probe() for port in anchor.runtime.service_to_runtime):
                 time.sleep(DONE_POLL_SECONDS)

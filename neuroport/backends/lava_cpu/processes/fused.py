@@ -1,9 +1,9 @@
-"""One process for a whole network: its populations, and the synapses that reach them.
+"""One process for all that it can hold of a network: populations, and synapses that reach them.
 
-Not one of Lava's own processes, and not what a chip would hold: it exists because Lava's CPU
-simulator spends a quarter of a millisecond per process and step on keeping processes in time. It
-keeps that time as Lava's own do: ports, channels, phases, and a step for every synapse, whether it
-reads what arrives from another process or what was sent inside this one. Arithmetic of neurons is
+Not one of Lava's own processes, and not what a chip would hold: it exists because keeping processes
+in time costs Lava's CPU simulator something for each of them, at every step. It keeps that time as
+Lava's own do: ports, channels, phases, and a step for every synapse, whether it reads what arrives
+from another process or what was sent inside this one. Arithmetic of neurons is
 :mod:`neuroport.graph.integers`; synapses are exact products
 (:mod:`neuroport.backends.lava_cpu.products`). Lava executes every file of this folder when it looks
 for process models.
