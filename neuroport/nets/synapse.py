@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from neuroport.graph import integers
 from neuroport.kernels import fused
+from neuroport.kernels.convolution import conv2d
 from neuroport.kernels.sums import convolve_exactly
 from neuroport.nets.norm import BiasNorm, folding
 from neuroport.nets.norming import norming
@@ -149,7 +150,7 @@ class Conv(nn.Module):
     def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         steps = x.shape[0]
         flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        out = F.conv2d(flat, weight, None, self.stride, self.padding, self.dilation, self.groups)
+        out = conv2d(flat, weight, self.stride, self.padding, self.dilation, self.groups)
         current: Tensor = out.unflatten(0, (steps, -1))
         return current
 

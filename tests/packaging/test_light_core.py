@@ -96,6 +96,7 @@ HEAVY = (
     "neuroport.backends.module",
     "neuroport.capture.",
     "neuroport.demo",
+    "neuroport.kernels.convolution",
     "neuroport.kernels.fused",
     "neuroport.kernels.normed",
     "neuroport.kernels.sums",

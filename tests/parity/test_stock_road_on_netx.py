@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.analysis.stock_road import inspect
+from neuroport.analysis.stock_road import faults, inspect
 from neuroport.graph.node import Input
 from tests.stockfile import CUBA, conv, dense, file
 
@@ -24,7 +24,18 @@ rng = np.random.default_rng(4)
 EVEN = np.float32(2 * rng.integers(-20, 21, (6, 8)))
 FIRST = dense(np.float32(2 * rng.integers(-10, 25, (8, 4))), neuron=CUBA)
 IF = {**CUBA, "iDecay": 4096, "vDecay": 0}
-RF = {"type": "RF_PHASE", "vThMant": 1, "sinDecay": 3000, "cosDecay": 2780}
+
+
+def resonator() -> dict[str, Any]:
+    """One whose period NetX truncates: which do depends on the sine of the processor."""
+    for sin in range(3000, 2000, -1):
+        neuron = {"sinDecay": np.array([sin]), "cosDecay": np.array([2780])}
+        ((what, _),) = faults.resonators(0, neuron)
+        if "this processor makes them" in what:
+            return {"type": "RF_PHASE", "vThMant": 1, "sinDecay": sin, "cosDecay": 2780}
+    raise AssertionError("a processor that rounds every one of 1,000 sines up")
+
+
 COMPLEX = np.float32(2 * np.random.default_rng(6).integers(-60, 61, (2, 200, 8)))
 MAPS = np.float32(2 * rng.integers(-3, 9, (3, 2, 3, 3)))
 
@@ -43,7 +54,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "scaling norm": ([FIRST, last(neuron={**IF, "weight_exp": np.float32([2])})], "never read"),
     "resonators": (
-        [FIRST, dense({"real": COMPLEX[0], "imag": COMPLEX[1]}, shape=[200], neuron=RF)],
+        [FIRST, dense({"real": COMPLEX[0], "imag": COMPLEX[1]}, shape=[200], neuron=resonator())],
         "are truncated",
     ),
     "delayed maps": (

@@ -230,12 +230,21 @@ def test_what_netx_passes_over_or_stops_at_is_told_by_layer(case: str, tmp_path:
     assert ("(NetX stops)" in str(finding)) is stops
 
 
-def test_decays_of_resonators_are_told_where_netx_truncates_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("off", "here"), [(1e-12, "keeps them"), (-1e-12, "makes them 2750 and 2750")]
+)
+def test_decays_of_resonators_are_told_whatever_the_processor_makes_of_them(
+    off: float, here: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A processor whose sine lies above the integer, and one whose sine lies below."""
+    for name, exact in (("sin", np.sin), ("cos", np.cos)):
+        monkeypatch.setattr(np, name, lambda x, exact=exact: exact(x) + off)
     weight = {"real": WEIGHT, "imag": WEIGHT[::-1].copy()}
     neuron = {"type": "RF_PHASE", "vThMant": 1, "sinDecay": 2751, "cosDecay": 2751}
     found = report(file(tmp_path / "a.net", dense(weight, shape=[3], neuron=neuron)))
     finding = told(found, "layer/0 (dense)", "are truncated")
-    assert "2751 and cosDecay 2751 become" in finding.what
+    assert "2751 and cosDecay 2751 may each lose 1" in finding.what
+    assert f"this processor {here}" in finding.what
     assert finding.changes is not None
 
 

@@ -143,9 +143,14 @@ def weights(index: int, layer: dict[str, Any]) -> Iterator[tuple[str, Fault | No
 
 
 def resonators(index: int, neuron: dict[str, Any]) -> Iterator[tuple[str, Fault | None]]:
-    """NetX goes through period and decay in floating point, and truncates on the way back."""
+    """NetX goes through period and decay in floating point, and truncates on the way back.
+
+    Without rounding, what it truncates is the integer that it began with. With rounding, whether it
+    lies below is up to the sine, cosine and arc tangent of the processor: so this is told of every
+    resonator that turns, and what is counted is what NetX makes of it on this processor.
+    """
     sin, cos = neuron.get("sinDecay"), neuron.get("cosDecay")
-    if not isinstance(sin, np.ndarray) or not isinstance(cos, np.ndarray):
+    if not isinstance(sin, np.ndarray) or not isinstance(cos, np.ndarray) or not sin.any():
         return
     with np.errstate(all="ignore"):
         real, imag = cos / 4096, sin / 4096
@@ -153,8 +158,7 @@ def resonators(index: int, neuron: dict[str, Any]) -> Iterator[tuple[str, Fault 
         turn = np.pi * 2 * 1 / (1 / (np.arctan2(imag, real) / 2 / np.pi))
         taken = [np.nan_to_num(kept * part(turn)) * 4096 for part in (np.sin, np.cos)]
     now = [part.astype(np.int64) for part in taken]
-    if np.array_equal(now[0], sin) and np.array_equal(now[1], cos):
-        return
+    same = np.array_equal(now[0], sin) and np.array_equal(now[1], cos)
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
         node = graph[f"layer{index}"]
@@ -162,9 +166,10 @@ def resonators(index: int, neuron: dict[str, Any]) -> Iterator[tuple[str, Fault 
         moved = replace(node, sin=np.atleast_1d(now[0]), cos=np.atleast_1d(now[1]))
         return differing(right, run(_with(graph, moved), data))
 
+    here = "keeps them" if same else f"makes them {_span(now[0])} and {_span(now[1])}"
     yield (
-        f"its decays are truncated: sinDecay {_span(sin)} and cosDecay {_span(cos)} become "
-        f"{_span(now[0])} and {_span(now[1])}",
+        "its decays are truncated after a sine and a cosine that differ between processors: "
+        f"sinDecay {_span(sin)} and cosDecay {_span(cos)} may each lose 1; this processor {here}",
         fault,
     )
 
