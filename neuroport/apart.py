@@ -26,6 +26,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.lib import format as npy
 
+from neuroport.processes import ENDING, die_with_parent
+
 Plain: TypeAlias = Any  # None, text, numbers, lists, dicts and NumPy arrays, nested
 
 AVAILABLE = hasattr(os, "fork")
@@ -48,12 +50,13 @@ def call(work: Callable[[], Plain], *, seconds: float, memory: int) -> Plain:
         LostError: the child crashed or exceeded its bounds; ``work`` must not raise.
     """
     incoming, outgoing = os.pipe()
+    parent = os.getpid()
     with warnings.catch_warnings():
         # the child only does its work and ends: threads of the parent do not matter to it
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        _work(work, seconds, memory, outgoing)
+        _work(work, seconds, memory, outgoing, parent)
     os.close(outgoing)
     try:
         end = time.monotonic() + PATIENCE * (seconds + 0.5)
@@ -79,9 +82,15 @@ def _receive(incoming: int, size: int, end: float) -> bytearray:
     return data
 
 
-def _work(work: Callable[[], Plain], seconds: float, memory: int, outgoing: int) -> None:
+def _work(
+    work: Callable[[], Plain], seconds: float, memory: int, outgoing: int, parent: int
+) -> None:
     """In the child: bounds first, then the work, then its value; never returns."""
     try:
+        for number in ENDING:  # whoever listens to them is the parent
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        die_with_parent(parent)
         gc.disable()  # no finalizer of the parent's objects runs here
         faulthandler.disable()
         sys.stdout = sys.stderr = None

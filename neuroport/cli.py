@@ -6,6 +6,7 @@ one line; a traceback means a bug of neuroport.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -18,6 +19,7 @@ import click
 
 import neuroport
 from neuroport.errors import BackendError, CompareError, FormatError, FramesError, NeuroportError
+from neuroport.processes import Ended, end_by, ending_on_signals
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -904,8 +906,12 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         # not cli.main(): click would turn a closed pipe into exit code 1
-        with cli.make_context("neuroport", sys.argv[1:]) as context:
+        with ending_on_signals(), cli.make_context("neuroport", sys.argv[1:]) as context:
             cli.invoke(context)
+    except Ended as error:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            _fail("Ended", f"ended by {error}; {_after_interruption()}", "", as_json)
+        end_by(error.number)
     except NeuroportError as error:
         _fail(type(error).__name__, error.message, error.detail, as_json)
         sys.exit(error.exit_code)

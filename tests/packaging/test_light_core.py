@@ -71,6 +71,7 @@ LIGHT = (
     "neuroport.nets",
     "neuroport.netx",
     "neuroport.netx.",
+    "neuroport.processes",
     "neuroport.quantization",
     "neuroport.recipe",
     "neuroport.reporting",

@@ -1,8 +1,8 @@
 """Run a network file on Lava's fixed-point CPU simulator.
 
-The engine hands the *file* to a child process, streams all samples back to back (states reset every
-T steps), and cuts each population's window out of its raster. Samples do not know of each other, so
-several children may share them. A failure, a hang or a killed child becomes a
+The engine hands the network as a *file* to a child process, streams all samples back to back
+(states reset every T steps), and cuts each population's window out of its raster. Samples do not
+know of each other, so several children may share them. A failure, a hang or a killed child becomes a
 :class:`~neuroport.errors.BackendError`.
 """
 
@@ -41,6 +41,7 @@ from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
 from neuroport.lowering.rules import check
+from neuroport.processes import run_folder
 
 INSTALL = (
     "use Python 3.10 and install neuroport with the extra 'lava' (pip install 'neuroport[lava]')"
@@ -77,8 +78,8 @@ class LavaCpu:
         """Run ``frames`` (T, N, *shape) through Lava and record every population.
 
         Args:
-            path: the network file that ``graph`` was read from; without it the graph is written to
-                a temporary file, because the child reads a file and nothing else.
+            path: the network file that ``graph`` was read from. What the child reads is a file of
+                its own, written from ``graph``: the one at ``path`` may change meanwhile.
             deadline: seconds after which the child is ended.
             record, count, granularity: :func:`neuroport.backends.counting.recording`. Counters are
                 populations of the process graph; those of spikes are made of stock processes.
@@ -108,7 +109,7 @@ class LavaCpu:
         refuse_beyond(graph, spikes, plan.granularity, LIF_COUNT_MAX)
         check(graph, self.name)
         try:
-            return self._run(graph, frames, progress, path, deadline, plan, int(workers), processes)
+            return self._run(graph, frames, progress, deadline, plan, int(workers), processes)
         except OSError as error:
             raise StorageError(
                 f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}; "
@@ -120,7 +121,6 @@ class LavaCpu:
         graph: Graph,
         frames: npt.NDArray[Any],
         progress: Progress | None,
-        path: str | os.PathLike[str] | None,
         deadline: float,
         plan: Recording,
         workers: int,
@@ -131,9 +131,9 @@ class LavaCpu:
         recorder = Recorder(graph, samples, plan)
         bounds = [number * samples // workers for number in range(workers + 1)]
         shares = [slice(a, b) for a, b in pairwise(bounds)]
-        with tempfile.TemporaryDirectory(prefix="neuroport-lava-") as name:
-            net = Path(path).resolve() if path is not None else save(graph, Path(name, "graph.net"))
-            folders = [Path(name, str(number)) for number in range(workers)]
+        with run_folder("neuroport-lava-") as place:
+            net = save(graph, place / "graph.net")
+            folders = [place / str(number) for number in range(workers)]
             for folder, share in zip(folders, shares, strict=True):
                 _write_job(folder, net, graph, frames[:, share], plan, processes)
             supervise(folders, deadline, progress)
@@ -183,6 +183,7 @@ def _write_job(
     late = 1 if plan.counted else 0  # the synapse of the deepest counter
     job = {
         "net": str(net),
+        "graph": graph.hash,
         "processes": processes,
         "steps": len(stream) + late,
         "samples": frames.shape[1],

@@ -18,14 +18,31 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import neuroport
 from neuroport.backends.base import Progress
 from neuroport.errors import BackendError
 from neuroport.files import read_json
 
+PACKAGE = str(Path(neuroport.__file__).resolve().parent)
+# What a child runs: this very package, found by its place. The working directory, which Python
+# puts on the path of all that it starts (trackers of shared memory, too), is the job's own folder.
+START = """\
+import importlib.util, runpy, sys
+package, worker = sys.argv[1:3]
+sys.path[:] = [place for place in sys.path if place]
+del sys.argv[1:3]
+spec = importlib.util.spec_from_file_location(
+    "neuroport", package + "/__init__.py", submodule_search_locations=[package])
+sys.modules["neuroport"] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+runpy.run_module(worker, run_name="__main__", alter_sys=True)
+"""
 WORKER = "neuroport.backends.lava_cpu.worker"
 POLL_SECONDS = 0.02
+PATIENCE, HURRY = 5.0, 1.0  # seconds in which a child may end by itself
 SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes of the longest path of a socket
-SOCKET = "/pymp-01234567/listener-01234567"  # as Python names that of Lava's shared memory
+# as Python names that of Lava's shared memory, in the folder of a job
+SOCKET = "/neuroport-loihi2-01234567/01234567/pymp-01234567/listener-01234567"
 
 
 def supervise(
@@ -47,6 +64,7 @@ def supervise(
     given_up = time.monotonic() + deadline
     tally = _Tally(progress, [int(read_json(f / "job.json")["steps"]) for f in folders])
     children: list[_Child] = []
+    patience = HURRY  # where this process is asked to end
     try:
         for index, folder in enumerate(folders):
             children.append(_Child(folder, worker, tally, index))
@@ -56,10 +74,11 @@ def supervise(
             and time.monotonic() < given_up
         ):
             time.sleep(POLL_SECONDS)
+        patience = PATIENCE
         failed = [child for child in children if child.failed]
         late = [child for child in children if child.code is None and not failed]
     finally:
-        _end(children)
+        _end(children, patience)
     told = [child for child in late if (child.folder / "error.json").exists()]
     for child in failed or told:
         raise child.failure()
@@ -67,6 +86,13 @@ def supervise(
         stuck = [child.folder / "stuck.txt" for child in late]
         detail = "\n".join(path.read_text() for path in stuck if path.exists())
         raise BackendError(f"Lava did not finish within {deadline:g} s; {cure}", detail)
+
+
+def surroundings() -> dict[str, str]:
+    """This process's environment, in which no entry of PYTHONPATH means the working directory."""
+    found = dict(os.environ)
+    places = [p for p in found.pop("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(p)]
+    return {**found, "PYTHONPATH": os.pathsep.join(places)} if places else found
 
 
 def _check_sockets(folder: str) -> None:
@@ -104,15 +130,17 @@ class _Child:
         self.errors = open(folder / "stderr.txt", "w+b")  # noqa: SIM115 - closed when it ended
         self._said = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", worker, str(folder)],
+            [sys.executable, "-c", START, PACKAGE, worker, str(folder), str(os.getpid())],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self.errors,
             start_new_session=True,
             env={
-                **os.environ,
+                **surroundings(),
                 "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1",
-                "TMPDIR": tempfile.gettempdir(),
+                "TMPDIR": str(folder),  # so that nothing of it lies elsewhere
             },
         )
         self._reader = threading.Thread(target=self._report, daemon=True)
@@ -146,7 +174,7 @@ class _Child:
         if self.code is None:
             self.process.terminate()
 
-    def end(self) -> None:
+    def end(self, patience: float) -> None:
         """Wait for it to end, then end everything that it started.
 
         Impatience (another Ctrl-C) makes it less gentle and leaves no less.
@@ -154,7 +182,7 @@ class _Child:
         process = self.process
         try:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=5)
+                process.wait(timeout=patience)
         finally:
             process.kill()
             process.wait()
@@ -187,11 +215,11 @@ class _Child:
                 self._tally.told(self._index, int(report["done"]))
 
 
-def _end(children: Sequence[_Child]) -> None:
+def _end(children: Sequence[_Child], patience: float) -> None:
     """End them all, gently and at once; each is ended even if the wait for another is broken."""
     with contextlib.ExitStack() as stack:
         for child in children:
             stack.callback(child.close)
-            stack.callback(child.end)
+            stack.callback(child.end, patience)
         for child in children:
             child.ask_to_end()

@@ -22,6 +22,7 @@ from typing import Any
 
 from neuroport.errors import StorageError
 from neuroport.files import write_atomic
+from neuroport.processes import die_with_parent
 
 POLL_SECONDS = 0.02
 LAST_WORDS_SECONDS = 0.5
@@ -36,8 +37,11 @@ def tell_tracebacks(folder: Path) -> None:
     from lava.magma.compiler.builders.runtimeservice_builder import RuntimeServiceBuilder
     from lava.magma.runtime import runtime
 
+    worker = os.getpid()
+
     def target(*, builder: Any, exception_q: Any) -> None:
         """In the actor: what Lava's own ``target_fn`` does, with words that outlive the process."""
+        die_with_parent(worker)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the worker's handler is not for actors
         with open(folder / f"{os.getpid()}.stack", "w") as stack:
             faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)

@@ -1,4 +1,4 @@
-"""The child process in which Lava runs: ``python -m neuroport.backends.lava_cpu.worker FOLDER``.
+"""The child process in which Lava runs, as :mod:`.supervising` starts it, with a folder.
 
 FOLDER holds ``job.json`` (network file, steps, what to keep and what to count) and ``frames.npy``
 (steps, size). The worker builds Lava processes from the network *file*, writes one ``<index>.npy``
@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import traceback
+from multiprocessing.managers import SharedMemoryManager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,6 +36,7 @@ from neuroport.errors import StorageError
 from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import load
+from neuroport.processes import SEGMENTS, die_with_parent
 
 # a channel never holds more than one: every process has received before any begins another step;
 # Lava would keep 64, hundreds of megabytes that no cache holds
@@ -45,6 +47,13 @@ FEW = 3  # populations that an error names of one process
 
 class Terminated(BaseException):
     """The engine asks the worker to end."""
+
+
+def checked(graph: Graph, job: dict[str, Any]) -> Graph:
+    """The network that the engine checked and named in the trace, and no other."""
+    if graph.hash != job["graph"]:
+        raise StorageError(f"{job['net']}: its content changed after it was checked; run it again")
+    return graph
 
 
 class Worker:
@@ -64,7 +73,7 @@ class Worker:
         from neuroport.backends.lava_cpu.build import build
 
         job = read_json(self.folder / "job.json")
-        graph = load(job["net"])
+        graph = checked(load(job["net"]), job)
         steps = int(job["steps"])
         marks = [time.perf_counter()]
         fused = job["processes"] == "fused"
@@ -104,6 +113,7 @@ class Worker:
     def watch_over(self, names: dict[Any, str]) -> None:
         """From now on notice failures of Lava's processes; ``names`` is what each stands for."""
         tell_tracebacks(self.folder)
+        tell_segments(self.folder / SEGMENTS)
         self._watch = Watch(self.folder, self._runtime, names, self.fail)
         self._watch.start()
 
@@ -220,10 +230,28 @@ def search_models_once() -> None:
     ProcGroupDiGraphs._find_proc_models = staticmethod(once)
 
 
+def tell_segments(path: Path) -> None:
+    """Keep the names of shared memory, and let the process that holds it end with this one."""
+    make, start = SharedMemoryManager.SharedMemory, SharedMemoryManager.start
+
+    def told(self: SharedMemoryManager, size: int) -> Any:
+        segment = make(self, size)
+        with open(path, "a") as names:
+            names.write(f"{segment.name}\n")
+        return segment
+
+    def started(self: SharedMemoryManager, *_: Any) -> None:
+        start(self, die_with_parent, (os.getpid(),))
+
+    SharedMemoryManager.SharedMemory = told  # type: ignore[method-assign]
+    SharedMemoryManager.start = started  # type: ignore[method-assign,assignment]
+
+
 def main(kind: type[Worker] = Worker) -> None:
     def terminate(*_: Any) -> NoReturn:
         raise Terminated
 
+    die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGTERM, terminate)
     faulthandler.enable(all_threads=False)  # a crash in native code shows where
     worker = kind(Path(sys.argv[1]))

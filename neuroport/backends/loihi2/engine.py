@@ -45,6 +45,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.integers import STATE_SHIFT
 from neuroport.graph.node import KIND, Relay
 from neuroport.graph.store import save
+from neuroport.processes import run_folder
 from neuroport.targets.target import load_target
 
 WORKER = "neuroport.backends.loihi2.worker"
@@ -161,8 +162,8 @@ class _Job:
         stream = chip_stream(self.graph, self.frames)
         after = self.late + max(self.site.output_delay, self.site.read_delay)
         runs = 1 + (len(LOGGERS) if measure else 0)
-        with tempfile.TemporaryDirectory(prefix="neuroport-loihi2-") as name:
-            folder = self._folder(Path(name) / "run", stream)
+        with run_folder("neuroport-loihi2-") as place:
+            folder = self._folder(place / "run", stream)
             # one step more for the synapse of the deepest counter
             phases = self._child(folder, "", len(stream) + after + 1, deadline)
             if progress is not None:
@@ -170,7 +171,7 @@ class _Job:
             recorder = self._collect(folder)
             told: dict[str, dict[str, Any]] = {}
             for index, logger in enumerate(LOGGERS if measure else ()):
-                folder = self._folder(Path(name) / logger, self._again(stream))
+                folder = self._folder(place / logger, self._again(stream))
                 self._child(folder, logger, self._measured_steps(), deadline)
                 told[logger] = read_json(folder / "figures.json")
                 if progress is not None:
@@ -232,6 +233,7 @@ class _Job:
         plan = Recording(()) if logger else self.plan
         job = {
             "net": str(folder / "graph.net"),
+            "graph": self.graph.hash,
             "site": self.site.to_dict(),
             "steps": steps,
             "samples": self.frames.shape[1],

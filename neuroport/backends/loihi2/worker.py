@@ -1,4 +1,4 @@
-"""The child process of a run: ``python -m neuroport.backends.loihi2.worker FOLDER``.
+"""The child process of a run, started as the CPU engine's is.
 
 It does what the CPU engine's worker does, which it extends, on a board: frames through an adapter,
 one ``run()``, and out come counts and potentials read once per sample, or every message, or the
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroport.backends.lava_cpu.worker import Worker, main
+from neuroport.backends.lava_cpu.worker import Worker, checked, main
 from neuroport.backends.loihi2.layout import flat_order, lava_shape
 from neuroport.backends.loihi2.site import Site
 from neuroport.backends.trace import READOUTS
@@ -41,7 +41,7 @@ class BoardWorker(Worker):
         from neuroport.backends.loihi2.running import HardwareOnly
 
         marks = [time.perf_counter()]
-        graph = load(job["net"])
+        graph = checked(load(job["net"]), job)
         frames = (str(self.folder / "map.npy"), str(self.folder / "flat.npy"))
         self.late = int(job["late"])
         network = build(graph, frames, self.late, self._biases(graph), job["logger"] != "")

@@ -1,0 +1,160 @@
+"""Processes that end when they are told to, and take their children and what they left with them.
+
+Three ways out are covered: a signal asks this process to end (:func:`ending_on_signals`), this
+process is killed and its children end with it (:func:`die_with_parent`), and what neither could
+clear away is removed by the next run (:func:`run_folder`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+PATIENCE = 4.0  # seconds that the work of ending may take
+OWNER = "owner.txt"
+SEGMENTS = "segments.txt"  # in a folder of a run: names of shared memory, one a line
+SEGMENT = re.compile(r"psm_[0-9a-f]+")  # as Python names them
+UNOWNED_SECONDS = 60.0  # a folder without an owner is being made, or its maker was killed
+_PR_SET_PDEATHSIG = 1
+
+
+class Ended(BaseException):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextlib.contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise :class:`Ended`, so that whoever waits can clear away.
+
+    A main thread that is deep in C hears nothing, and clearing may hang: after ``PATIENCE`` seconds
+    (from the second SIGINT, too) the process ends as it is. Signals that are ignored stay ignored.
+    """
+    heard = [n for n in ENDING if signal.getsignal(n) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread() or os.name != "posix":
+        yield
+        return
+
+    def end(number: int, _: Any) -> None:
+        for other in heard:  # once is enough
+            signal.signal(other, signal.SIG_IGN)
+        raise Ended(number)
+
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_patience, args=(reading, set(heard)), daemon=True).start()
+    for number in heard:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in heard:
+            if signal.getsignal(number) is end:
+                signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(before)
+        os.close(writing)  # ends the thread
+
+
+def end_by(number: int) -> None:
+    """End this process by a signal, as if nobody had listened; whoever waits sees which."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
+    os.kill(os.getpid(), number)
+
+
+def _patience(reading: int, heard: set[int]) -> None:
+    interrupted = 0
+    with open(reading, "rb", buffering=0) as pipe:
+        while told := pipe.read(1):
+            interrupted += told[0] == signal.SIGINT
+            if told[0] in heard or interrupted > 1:
+                time.sleep(PATIENCE)
+                os._exit(128 + told[0])
+
+
+def die_with_parent(parent: int) -> None:
+    """The kernel kills this process when the *thread* that started it ends (Linux).
+
+    Args:
+        parent: the process that started this one; if it is gone by now, this one ends at once.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+@contextlib.contextmanager
+def run_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder, which tells whose it is; what killed runs left behind is removed."""
+    _remove_left_behind(prefix)
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        folder = Path(name)
+        (folder / OWNER).write_text(f"{_place()}\n{os.getpid()}\n{_start(os.getpid())}\n")
+        yield folder
+
+
+def _remove_left_behind(prefix: str) -> None:
+    """Remove folders, and the shared memory that they list, of runs whose process is gone."""
+    if os.name != "posix":
+        return
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        with contextlib.suppress(OSError, ValueError):
+            about = folder.lstat()
+            if folder.is_symlink() or not folder.is_dir() or about.st_uid != os.getuid():
+                continue
+            try:
+                place, pid, start = (folder / OWNER).read_text().splitlines()
+            except FileNotFoundError:
+                if time.time() - about.st_mtime < UNOWNED_SECONDS:
+                    continue
+            else:
+                if place != _place() or _start(int(pid)) == start:
+                    continue
+            for listed in folder.rglob(SEGMENTS):
+                for name in listed.read_text().split():
+                    if SEGMENT.fullmatch(name):
+                        Path("/dev/shm", name).unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place() -> str:
+    """Where a process number counts: containers number their processes themselves."""
+    space = ""
+    with contextlib.suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    return f"{platform.node()}/{space}"
+
+
+def _start(pid: int) -> str:
+    """When a process began; empty where it does not live. Numbers of processes are used again."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        pass
+    if Path("/proc/self/stat").exists():
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "lives"
