@@ -2,7 +2,7 @@
 
 The engine hands the network as a *file* to a child process, streams all samples back to back
 (states reset every T steps), and cuts each population's window out of its raster. Samples do not
-know of each other, so several children may share them. A failure, a hang or a killed child becomes a
+know of each other, so several children may share them. A failure, a hang or a killed child is a
 :class:`~neuroport.errors.BackendError`.
 """
 
