@@ -22,9 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.base import check_frames_of
-from neuroport.backends.counting import counters
 from neuroport.backends.reference import delayed
-from neuroport.backends.trace import READOUTS, Trace, is_spiking
 from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError
 from neuroport.graph.connectivity import fan_out
@@ -38,6 +36,8 @@ from neuroport.graph.node import (
     Shape,
     Synapse,
 )
+from neuroport.runs.recording import counters
+from neuroport.runs.trace import READOUTS, Trace, is_spiking
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ import numpy.typing as npt
 
 from neuroport.analysis.fanin import FanIn, fan_ins, own_fan_in, sources, whole
 from neuroport.backends.base import check_frames_of
-from neuroport.backends.trace import READOUTS, Trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, Conv, Dense, Input, Relay, SelfConnected
+from neuroport.runs.trace import READOUTS, Trace
 
 Sent = Mapping[str, npt.NDArray[Any]]
 

@@ -1,4 +1,4 @@
-"""Engines: whatever runs a network returns the same :class:`~neuroport.backends.trace.Trace`."""
+"""Engines: whatever runs a network returns the same :class:`~neuroport.runs.trace.Trace`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
-    from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
+    from neuroport.runs.trace import Trace
 
 
 def run(
@@ -30,7 +30,7 @@ def run(
         frames: integers (T, N, C, H, W); states reset between the N samples.
         on: ``reference``, ``fast`` or ``lava-cpu``; see :func:`neuroport.backends.base.backends`.
         options: passed to the engine: ``record="counts"`` keeps how many messages there were and
-            not the messages (:func:`neuroport.backends.counting.recording`); ``deadline=600`` is
+            not the messages (:func:`neuroport.runs.recording.recording`); ``deadline=600`` is
             for Lava, ``processes="fused"`` and ``workers=2`` for its CPU simulator
             (:meth:`neuroport.backends.lava_cpu.engine.LavaCpu.run`); ``site="site.toml"`` says
             where a board is, for ``loihi2``.

@@ -10,9 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.trace import Trace
 from neuroport.errors import BackendError, CompareError, FramesError, StorageError
 from neuroport.graph.graph import Graph
+from neuroport.runs.trace import Trace
 
 Progress = Callable[[int, int], None]  # (done, total)
 

@@ -32,7 +32,6 @@ LIGHT = (
     "neuroport.apart",
     "neuroport.backends",
     "neuroport.backends.base",
-    "neuroport.backends.counting",
     "neuroport.backends.fast",
     "neuroport.backends.lava_cpu",
     "neuroport.backends.lava_cpu.engine",
@@ -50,7 +49,6 @@ LIGHT = (
     ),
     "neuroport.backends.reference",
     "neuroport.backends.stepping",
-    "neuroport.backends.trace",
     "neuroport.backends.walk",
     "neuroport.backends.whole",
     "neuroport.capture",
@@ -75,8 +73,11 @@ LIGHT = (
     "neuroport.recipe",
     "neuroport.reporting",
     "neuroport.reporting.",
+    "neuroport.runs",
+    "neuroport.runs.",
     "neuroport.targets",
     "neuroport.targets.",
+    "neuroport.version",
     "neuroport.training",
 )
 # These are for torch or Lava, and for nobody else.
