@@ -341,7 +341,7 @@ def run(
     if len(readouts) == 1:
         result["predictions"] = trace.predictions.tolist()
         if labels is not None:
-            from neuroport.backends.base import load_frames
+            from neuroport.runs.frames import load_frames
 
             truth = load_frames(labels)
             if truth.ndim != 1 or truth.dtype.kind not in "iu":
@@ -526,11 +526,11 @@ def report(
     from neuroport.analysis.energy import energy_or_why
     from neuroport.analysis.estimates import Routes
     from neuroport.analysis.statistics import statistics
-    from neuroport.backends.base import load_frames
     from neuroport.files import read_json
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
+    from neuroport.runs.frames import load_frames
     from neuroport.runs.trace import Trace
     from neuroport.targets.mapping import map_network
     from neuroport.targets.target import load_target
@@ -832,7 +832,7 @@ def _run(
 
 def _frames(path: Path, samples: int | None) -> npt.NDArray[Any]:
     """The frames in a file, or the first so many samples of them."""
-    from neuroport.backends.base import load_frames
+    from neuroport.runs.frames import load_frames
 
     data = load_frames(path)
     if samples is None:

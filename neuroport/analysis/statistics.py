@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import check_frames_of
 from neuroport.backends.reference import delayed
 from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError
@@ -36,6 +35,7 @@ from neuroport.graph.node import (
     Shape,
     Synapse,
 )
+from neuroport.runs.frames import check_frames_of
 from neuroport.runs.recording import counters
 from neuroport.runs.trace import READOUTS, Trace, is_spiking
 

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.compare import Comparison, compare
-from neuroport.backends.base import Progress
 from neuroport.errors import FramesError
 from neuroport.graph.graph import Graph
+from neuroport.runs.frames import Progress
 
 if TYPE_CHECKING:
     from torch import nn

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.fanin import FanIn, fan_ins, own_fan_in, sources, whole
-from neuroport.backends.base import check_frames_of
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, Conv, Dense, Input, Relay, SelfConnected
+from neuroport.runs.frames import check_frames_of
 from neuroport.runs.trace import READOUTS, Trace
 
 Sent = Mapping[str, npt.NDArray[Any]]

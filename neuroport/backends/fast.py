@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import Progress
 from neuroport.backends.stepping import step_through
 from neuroport.backends.walk import Arithmetic, AtOnce, Starts, walk
 from neuroport.errors import BackendError, IllegalError
@@ -49,6 +48,7 @@ from neuroport.graph.node import (
     Synapse,
     per_neuron,
 )
+from neuroport.runs.frames import Progress
 from neuroport.runs.recording import recording
 from neuroport.runs.trace import Trace, versions
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from neuroport.backends.base import Progress, check_frames, frames_hash
 from neuroport.capture.native import integer_graph
 from neuroport.capture.wiring import evaluating
 from neuroport.errors import CaptureError, FramesError
@@ -19,6 +18,7 @@ from neuroport.kernels.memory import keep_freed
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Integrator, Relay
 from neuroport.quantization.scales import is_integer
+from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.recording import Recorder, recording
 from neuroport.runs.trace import DTYPES, Trace, versions
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import Progress
 from neuroport.backends.stepping import step_through
 from neuroport.backends.walk import Starts, walk
 from neuroport.graph import integers
@@ -38,6 +37,7 @@ from neuroport.graph.node import (
     SigmaDelta,
     per_neuron,
 )
+from neuroport.runs.frames import Progress
 from neuroport.runs.recording import recording
 from neuroport.runs.trace import Trace, versions
 

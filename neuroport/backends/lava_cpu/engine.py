@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import Progress, check_frames, frames_hash
 from neuroport.backends.lava_cpu.groups import PROCESSES, left_to_stock
 from neuroport.backends.lava_cpu.supervising import supervise
 from neuroport.backends.walk import chip_stream, cut_window
@@ -32,6 +31,7 @@ from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
 from neuroport.lowering.rules import check
+from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.recording import (
     LIF_COUNT_MAX,
     Recorder,

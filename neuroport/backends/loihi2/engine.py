@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import Progress, check_frames, frames_hash
 from neuroport.backends.lava_cpu.supervising import supervise
 from neuroport.backends.loihi2.constant import biases
 from neuroport.backends.loihi2.constructs import refuse
@@ -36,6 +35,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.integers import STATE_SHIFT
 from neuroport.graph.node import KIND, Relay
 from neuroport.graph.store import save
+from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.recording import (
     LIF_COUNT_MAX,
     Recorder,
