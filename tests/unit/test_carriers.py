@@ -10,13 +10,14 @@ import pytest
 import neuroport as port
 from neuroport.backends.reference import Reference
 from neuroport.errors import IllegalError, TargetError
+from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.lowering import DEARER, lower, price
 from neuroport.lowering.chain import chain
 from neuroport.lowering.cost import cost
 from neuroport.lowering.interval import pad_interval
-from neuroport.lowering.skew import balance_skew, identity
+from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
 
 RNG = np.random.default_rng(0)
