@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from neuroport.graph import integers
 from neuroport.kernels import fused
 from neuroport.kernels.normed import Levels
+from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import norming
 from neuroport.nets.stream import Stream, per_position
-from neuroport.nets.surrogate import SURROGATES
 
 
 def _real_forward(
@@ -266,7 +266,7 @@ class Lif(nn.Module):
         threshold: real threshold; a spike is ``v > threshold``, strictly.
         voltage_decay: fraction of the voltage lost per step (0.75 in MS-ResNet).
         current_decay: fraction of the current lost per step; 1 means no synaptic memory.
-        surrogate: a name in :data:`neuroport.nets.surrogate.SURROGATES`.
+        surrogate: a name in :data:`neuroport.kernels.surrogate.SURROGATES`.
         detach_reset: whether the gradient stops at the reset (as in MS-ResNet's code).
 
     Input and output are (T, N, C, H, W). In the integer phase the input is a ``Stream`` and

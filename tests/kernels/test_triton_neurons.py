@@ -26,9 +26,9 @@ from torch import Tensor
 
 from neuroport.graph import integers
 from neuroport.kernels import fused, plain
+from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import neuron
 from neuroport.nets.stream import Stream
-from neuroport.nets.surrogate import SURROGATES
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
