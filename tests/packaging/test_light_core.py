@@ -100,6 +100,8 @@ HEAVY = (
     "neuroport.kernels.fused",
     "neuroport.kernels.normed",
     "neuroport.kernels.sums",
+    "neuroport.kernels.surrogate",
+    "neuroport.kernels.torch_neurons",
     "neuroport.kernels.triton_neurons",
     "neuroport.nets.",
     "neuroport.quantization.",
