@@ -27,8 +27,9 @@ from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
 from neuroport.nets.families import BUILDERS, build  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
+from neuroport.nets.recipe import CHOICES, DEPTHS, FAMILIES, NetworkRecipe  # noqa: E402
 from neuroport.nets.recompute import Recomputing, recompute  # noqa: E402
-from neuroport.recipe import CHOICES, DEPTHS, FAMILIES, NetworkRecipe, Recipe  # noqa: E402
+from neuroport.recipe import Recipe  # noqa: E402
 from neuroport.training.checkpoint import build_network, read_checkpoint  # noqa: E402
 from tests.modules import enliven  # noqa: E402
 
