@@ -212,7 +212,7 @@ def _synapse(
         name=node.name,
         kind=KIND[type(node)],
         sources=node.inputs,
-        graded=any(_is_graded(graph, name) for name in node.inputs),
+        graded=any(graph.facts(name).graded for name in node.inputs),
         connections=connections,
         ceiling=connections * graph.steps * len(node.inputs),
         operations=None if missing else total / samples,
@@ -226,11 +226,6 @@ def _operations(sent: npt.NDArray[Any], fan: IntArray) -> int | None:
     if (pools != pools[:, :1]).any():
         return None
     return int((sent.reshape(-1) * pools[:, 0]).sum())
-
-
-def _is_graded(graph: Graph, name: str) -> bool:
-    facts = graph.facts(name)
-    return int(facts.low.min()) < 0 or int(facts.high.max()) > 1
 
 
 def _check_trace(graph: Graph, trace: Trace) -> int:

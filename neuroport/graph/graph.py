@@ -68,6 +68,11 @@ class Facts:
     reach_low: IntArray
     reach_high: IntArray
 
+    @property
+    def graded(self) -> bool:
+        """Whether the node can send anything but 0 and 1."""
+        return int(self.low.min()) < 0 or int(self.high.max()) > 1
+
 
 class Graph:
     """Nodes in topological order, checked and annotated.

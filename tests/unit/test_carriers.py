@@ -180,6 +180,21 @@ def test_cost_counts_what_a_graph_asks_of_a_target() -> None:
     assert found.step_seconds == pytest.approx(5 * 250e-6 + 101 * 0.5e-9)
 
 
+@pytest.mark.parametrize(("bits", "signed"), [(1, True), (4, True), (4, False)])
+def test_messages_that_are_not_0_or_1_cost_as_graded_ones(bits: int, signed: bool) -> None:
+    nodes: list[Node] = [
+        Input("frames", (3,), bits, signed),
+        Dense("in", ("frames",), np.eye(3, dtype=np.int64)),
+        Lif("neurons", ("in",), 1),
+        Dense("out", ("neurons",), np.eye(3, dtype=np.int64)),
+        Readout("classes", ("out",)),
+    ]
+    graph = Graph(nodes, 1)
+    assert graph.facts("frames").graded
+    assert not graph.facts("neurons").graded
+    assert cost(graph).graded == 3
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
