@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import neuroport
-from neuroport.backends.base import Progress
 from neuroport.errors import BackendError
 from neuroport.files import read_json
+from neuroport.runs.frames import Progress
 
 PACKAGE = str(Path(neuroport.__file__).resolve().parent)
 # What a child runs: this very package, found by its place. The working directory, which Python

@@ -1,0 +1,86 @@
+"""A run that is ended or killed leaves no process, and the next removes the rest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neuroport.processes import run_folder
+
+pytestmark = [
+    pytest.mark.lava,
+    pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="/proc tells of processes"),
+]
+
+
+def started(folder: Path) -> list[int]:
+    """Processes whose environment names ``folder``."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.fsencode(folder) in (place / "environ").read_bytes():
+                found.append(int(place.name))
+        except OSError:
+            continue
+    return found
+
+
+def segments(folder: Path) -> list[str]:
+    return [n for path in folder.rglob("segments.txt") for n in path.read_text().split()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_run_on_lava_that_a_signal_ends_leaves_nothing(
+    number: signal.Signals,
+    entry_point: list[str],
+    network: Path,
+    frames: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    np.save(tmp_path / "many.npy", np.tile(np.load(frames), (1, 500, 1, 1, 1)))
+    temporary = Path(os.path.realpath("/tmp"), f"neuroport-test-{os.getpid()}")  # a short name
+    temporary.mkdir()
+    command = [*entry_point, "run", str(network), "--frames", str(tmp_path / "many.npy")]
+    process = subprocess.Popen(
+        [*command, "--on", "lava-cpu", "-o", str(tmp_path / "out.trace")],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        while len(segments(temporary)) < 20 and process.poll() is None:
+            time.sleep(0.02)
+        names = segments(temporary)
+        assert process.poll() is None
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == -number  # as if nobody had listened
+        assert (b"ended by " + number.name.encode() in said) == (number != signal.SIGKILL)
+        given_up = time.monotonic() + 20
+        while started(temporary) and time.monotonic() < given_up:
+            time.sleep(0.05)
+        assert started(temporary) == []
+        assert not (tmp_path / "out.trace").exists()
+        if number != signal.SIGKILL:
+            assert list(temporary.iterdir()) == []
+        else:
+            assert len(list(temporary.iterdir())) == 1
+            monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+            with run_folder("neuroport-lava-") as folder:
+                assert list(temporary.iterdir()) == [folder]
+            assert list(temporary.iterdir()) == []
+        assert not [name for name in names if Path("/dev/shm", name).exists()]
+    finally:
+        for pid in started(temporary):
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(temporary)
