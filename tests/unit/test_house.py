@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[2] / "neuroport"
 
 # from the ground to the top; rooms of one line do not know each other
 ROOMS = (
-    ("errors", "version"),
+    ("errors", "processes", "version"),
     ("apart", "checks", "files"),
     ("hdf5",),
     ("graph",),  # nodes, bounds, arithmetic, storage

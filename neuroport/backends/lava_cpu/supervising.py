@@ -18,12 +18,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import neuroport
 from neuroport.errors import BackendError
 from neuroport.files import read_json
 from neuroport.runs.frames import Progress
 
-PACKAGE = str(Path(neuroport.__file__).resolve().parent)
+PACKAGE = str(Path(__file__).resolve().parents[2])
 # What a child runs: this very package, found by its place. The working directory, which Python
 # puts on the path of all that it starts (trackers of shared memory, too), is the job's own folder.
 START = """\
