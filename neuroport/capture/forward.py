@@ -222,7 +222,7 @@ class _Reading(TorchDispatchMode):
                 if isinstance(tensor, Tensor):
                     memory = _memory(tensor)
                     self._writes[memory] += 1
-                    self._writers[memory] = _made_by(func._schema.name.split("::")[-1])
+                    self._writers[memory] = here().quoted
         return found
 
     @contextmanager
@@ -589,6 +589,19 @@ def _plainly(net: nn.Module) -> Iterator[None]:
                 module._compiled_call_impl = impl
 
 
+def _takes_frames_alone(net: nn.Module) -> None:
+    try:
+        asked = inspect.signature(net.forward).parameters.values()
+    except (ValueError, TypeError):
+        return
+    needed = [p.name for p in asked if p.default is p.empty and p.kind not in (2, 4)]  # * and **
+    if len(needed) > 1:
+        raise CaptureError(
+            f"{type(net).__name__}.forward{_defined(net)} takes {', '.join(map(repr, needed[1:]))} "
+            "besides the frames; it must take the frames alone"
+        )
+
+
 def _entered(net: nn.Module, x: Any) -> Any:
     """Where the user's code begins."""
     try:
@@ -710,6 +723,7 @@ def read(
         return (made, (made > 0).float().mean()) if counted else made
 
     refuse_wrappers(net)
+    _takes_frames_alone(net)
     dice = _dice()
     _READINGS.append(reading)
     try:
