@@ -441,10 +441,17 @@ def _failed_at(error: BaseException) -> str:
     return found
 
 
+def function_place(function: Any) -> str:
+    """A function of the user's and where it begins."""
+    plain = inspect.unwrap(getattr(function, "func", function))
+    code = getattr(getattr(plain, "__func__", plain), "__code__", None)
+    name = getattr(plain, "__name__", type(plain).__name__)
+    return name if code is None else f"{name}, {Place(code.co_filename, code.co_firstlineno)}"
+
+
 def _defined(net: nn.Module) -> str:
     """Where the forward of a network begins."""
-    code = getattr(inspect.unwrap(type(net).forward), "__code__", None)
-    return "" if code is None else f" ({Place(code.co_filename, code.co_firstlineno)})"
+    return f" ({function_place(type(net).forward)})"
 
 
 # -- modules -----------------------------------------------------------------------------------
@@ -474,17 +481,18 @@ def refuse_wrappers(net: nn.Module) -> None:
         CaptureError: naming the part and the way out.
     """
     hooks = torch.nn.modules.module
-    if hooks._global_forward_hooks or hooks._global_forward_pre_hooks:
+    every = [*hooks._global_forward_hooks.values(), *hooks._global_forward_pre_hooks.values()]
+    if every:
         raise CaptureError(
-            "there are forward hooks for all modules (register_module_forward_hook), which may "
-            "change what they compute; remove them first (handle.remove())"
+            f"there are forward hooks for all modules ({function_place(every[0])}), which may change "
+            "what they compute; remove them first (handle.remove())"
         )
     for name, module in net.named_modules():
         if module is not net and unwrapped(module) is not module:
             way = "_orig_mod" if _is_compiled(module) else "module"
             raise CaptureError(
-                f"{name!r} is a {type(module).__name__} inside the network; put what it wraps in "
-                f"its place (net.{name} = net.{name}.{way})"
+                f"{name!r} is a {type(module).__name__} inside the network{_defined(net)}; put what "
+                f"it wraps in its place (net.{name} = net.{name}.{way})"
             )
         if isinstance(module, torch.jit.ScriptModule):
             raise CaptureError(
@@ -499,11 +507,12 @@ def refuse_hooks(name: str, module: nn.Module, allowed: Callable[[Any], bool] | 
     Raises:
         CaptureError: naming the module and the way out.
     """
-    before = [h for h in module._forward_pre_hooks.values() if not (allowed and allowed(h))]
-    if module._forward_hooks or before:
+    found = [h for h in module._forward_pre_hooks.values() if not (allowed and allowed(h))]
+    found += module._forward_hooks.values()
+    if found:
         raise CaptureError(
-            f"{name!r} has forward hooks, which may change what it computes and are no part of the "
-            "graph; remove them first (handle.remove())"
+            f"{name!r} has forward hooks ({function_place(found[0])}), which may change what it computes "
+            "and are no part of the graph; remove them first (handle.remove())"
         )
 
 

@@ -190,7 +190,7 @@ def _choose_lsb(
 ) -> None:
     names = ", ".join(layer.name for layer in stream.synapses)
     if not stream.neurons and not stream.projections:
-        raise CaptureError(f"no neuron reads the currents of {names}; remove the layers")
+        raise CaptureError(f"no neuron reads the currents of {names} ({stream.synapses[0].place}); remove the layers")
     for reader in (*stream.neurons, *stream.projections):
         stream.reach = max(stream.reach, _sum([intervals[n] for n in reader.inputs]).worst)
         total = sum(biases[n] for n in reader.inputs)
