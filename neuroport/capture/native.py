@@ -23,7 +23,7 @@ from neuroport.lowering.skew import identity
 from neuroport.nets.neuron import Lif
 from neuroport.nets.normed import NormLif
 from neuroport.nets.stream import Stream
-from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight
+from neuroport.nets.synapse import Conv, GradedConv, snap_weight
 
 
 @torch.no_grad()
@@ -108,7 +108,9 @@ def _parts(layer: Layer, name: str = "") -> list[tuple[str, tuple[str, ...], tup
     ]
 
 
-def _of_part(whole: ConvNode, name: str, inputs: tuple[str, ...], part: tuple[int, int]) -> ConvNode:
+def _of_part(
+    whole: ConvNode, name: str, inputs: tuple[str, ...], part: tuple[int, int]
+) -> ConvNode:
     """The synapse of the channels ``part`` of what ``whole`` reads."""
     if name == whole.name:
         return replace(whole, inputs=inputs)

@@ -291,4 +291,3 @@ def _check(
                 f"layer {layer!r} ({type(module).__name__}) cannot take {name!r}: synapses "
                 "take spikes, neurons and projections take currents, the stem takes pixels"
             )
-

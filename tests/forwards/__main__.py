@@ -43,7 +43,10 @@ def _probe(family: str, seed: int) -> Found:
 def summary(found: list[Found]) -> dict[str, Any]:
     """Counts of outcomes, and of what was drawn by what became of it."""
     good = [f for f in found if f.outcome != NO_NETWORK]
-    drawn: dict[str, dict[str, Counter[str]]] = {"pranks": defaultdict(Counter), "ways": defaultdict(Counter)}
+    drawn: dict[str, dict[str, Counter[str]]] = {
+        "pranks": defaultdict(Counter),
+        "ways": defaultdict(Counter),
+    }
     for one in good:
         for what in one.pranks or ["none"]:
             drawn["pranks"][what][one.outcome] += 1

@@ -26,7 +26,7 @@ def network(seed: int) -> Drawn:
         program.prank("x", False)
     program.add(f"v0 = {stem}(x)")
     currents, spikes = [("v0", width)], []
-    for step in range(int(rng.integers(4, 11))):
+    for _ in range(int(rng.integers(4, 11))):
         lot = rng.random()
         if not spikes or lot < 0.22:
             spikes.append(_fire(program, *program.pick(currents)))

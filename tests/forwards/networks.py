@@ -200,7 +200,12 @@ class Program:
         return f"self.{name}"
 
     def add(self, text: str, **names: Any) -> None:
-        fills = {"c": ":, " * self.axis, "a": self.axis, "n": 0 if self.last else 1, "t": -1 if self.last else 0}
+        fills = {
+            "c": ":, " * self.axis,
+            "a": self.axis,
+            "n": 0 if self.last else 1,
+            "t": -1 if self.last else 0,
+        }
         self.lines.append(text.format(**fills, **names))
 
     def reads(self, variable: str) -> bool:
@@ -230,7 +235,10 @@ class Program:
         return name
 
     def concatenate(self, variables: list[str]) -> str:
-        name, axis = self.name(), self.pick([self.axis, self.axis - 5 if not self.last else self.axis])
+        name, axis = (
+            self.name(),
+            self.pick([self.axis, self.axis - 5 if not self.last else self.axis]),
+        )
         self.ways.add("concatenation")
         self.add(f"{name} = torch.{self.pick(SPOKEN)}([{', '.join(variables)}], {axis})")
         return name

@@ -70,7 +70,10 @@ def probe(family: str, seed: int) -> Found:
     if [module.training for module in drawn.net.modules()] != modes:
         found.outcome = "modes changed"
     own = getattr(drawn.net, "_orig_mod", drawn.net)
-    if any("forward" in vars(m) for m in own.modules()) and "a forward replaced" not in drawn.pranks:
+    if (
+        any("forward" in vars(m) for m in own.modules())
+        and "a forward replaced" not in drawn.pranks
+    ):
         found.outcome = "forward left replaced"
     return found
 

@@ -100,7 +100,9 @@ def network(seed: int) -> Drawn:
         program.ways.add("flattened")
         dense = cuba("Dense", width * SIZE[0] * SIZE[1], 3, weight_scale=2, neuron=neuron)
         out = program.name()
-        program.add(f"{out} = {program.module('dense', dense)}({flat.replace('{}', '{0}').format(name)})")
+        program.add(
+            f"{out} = {program.module('dense', dense)}({flat.replace('{}', '{0}').format(name)})"
+        )
         name = out
     program.add(f"return {name}, torch.FloatTensor(rates)")
     net = finished(program, seed, "slayer")

@@ -10,14 +10,16 @@ import pytest
 
 pytest.importorskip("lava.lib.dl.slayer")
 
-from tests.forwards.networks import ASKS, HOOKS, WRITES  # noqa: E402
-from tests.forwards.probe import FAMILIES, GOOD, NO_NETWORK, probe  # noqa: E402
+from tests.forwards.networks import ASKS, HOOKS, WRITES
+from tests.forwards.probe import FAMILIES, GOOD, NO_NETWORK, probe
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("first", range(9000, 9100, 25))
 def test_random_forward_is_the_graph_or_refused_with_its_line(family: str, first: int) -> None:
-    found = [probe(family, seed) for seed in range(first, first + (25 if family == "native" else 8))]
+    found = [
+        probe(family, seed) for seed in range(first, first + (25 if family == "native" else 8))
+    ]
     bad = [one for one in found if one.outcome not in (*GOOD, NO_NETWORK)]
     assert not bad, bad[0]
     assert {"equal", "refused"} <= {one.outcome for one in found}

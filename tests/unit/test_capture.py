@@ -258,7 +258,7 @@ REFUSED: dict[type[Layers], str] = {
     TwiceTheCurrent: "'neuron1' adds 'stem' to itself",
     TwiceTheSpikes: "'conv1' adds 'neuron1' to itself",
     NamesArgument: "neuron1",
-    Branches: r"asks for the values of a signal \(bool, `if x.sum\(\) > 0:` \(.*test_capture.py:\d+",
+    Branches: r"asks for the values of a signal \(bool, `if x.sum\(\) > 0:` \(.*capture.py:\d+",
     NeuronOnFrames: r"'neuron2' \(Lif\) cannot take 'input'",
     NeuronOnSpikes: r"'neuron2' \(Lif\) cannot take 'neuron1'",
     NeuronOnBoth: r"'neuron2' \(Lif\) cannot take 'neuron1'",
@@ -413,7 +413,15 @@ class CallsTwice(Layers):
         return self.readout(self.neuron2(once + self.conv1(self.neuron3(stream))))
 
 
-CAPTURED = [CallsTwice, ChangesSpikesUnderAnotherName, TakesAnOption, Counts, AddsInPlace, DependsOnTheMode, HookedContainer]
+CAPTURED = [
+    CallsTwice,
+    ChangesSpikesUnderAnotherName,
+    TakesAnOption,
+    Counts,
+    AddsInPlace,
+    DependsOnTheMode,
+    HookedContainer,
+]
 
 
 @pytest.mark.parametrize("kind", CAPTURED, ids=lambda kind: kind.__name__)

@@ -26,7 +26,7 @@ SAMPLES = 2  # that forward is checked on
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """A graph, the forward that it was read from, where to hear its populations in SLAYER, and the block that encodes frames.
+    """A graph and the forward it was read from, where to hear its populations, what encodes frames.
 
     ``hosted``: that block's neurons are no part of the graph, which takes their spikes.
     """
