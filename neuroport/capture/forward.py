@@ -66,7 +66,7 @@ def unwrapped(net: nn.Module) -> nn.Module:
         if isinstance(net, WRAPPERS):
             net = net.module
         elif _is_compiled(net):
-            net = net._orig_mod  # type: ignore[assignment]
+            net = net._orig_mod
         else:
             return net
 
@@ -359,7 +359,7 @@ def _leaves(out: Any) -> Iterator[Tensor]:
 
 def _dice() -> tuple[Any, ...]:
     state = np.random.get_state()
-    return random.getstate(), state[1].tobytes(), state[2]  # type: ignore[index, union-attr]
+    return random.getstate(), state[1].tobytes(), state[2]  # type: ignore[index]
 
 
 def _drawn(rng: torch.Generator, shape: tuple[int, ...]) -> Tensor:

@@ -79,7 +79,7 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
         elif isinstance(module, Conv):
             exponent = int(module.exponent)
             whole = _conv(name, module, sources(layer), exponent, weights[name])
-            split = [_of_part(whole, own, *part) for own, *part in _parts(layer)]
+            split = [_of_part(whole, *part) for part in _parts(layer)]
             nodes.extend(split)
             current[name] = tuple(node.name for node in split)
         else:

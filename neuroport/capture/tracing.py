@@ -90,7 +90,7 @@ class Signal(Tensor):
         if name == "__set__" and func not in _HARMLESS:
             args[0].origin = None  # .data = ...
         before = [reading.known(a) for a in _signals(args)] if name in ADDITIONS else []
-        with reading.computing(), torch._C.DisableTorchFunctionSubclass():
+        with reading.computing(), _plain():
             result = _signals_of(func(*args, **kwargs))
         try:
             origin = reading.kept(func, name, args, kwargs, before, result)
@@ -104,7 +104,7 @@ class Signal(Tensor):
         return result
 
 
-_HARMLESS = (Tensor.requires_grad.__set__, Tensor.grad.__set__)  # type: ignore[attr-defined]
+_HARMLESS = tuple(vars(torch._C.TensorBase)[name].__set__ for name in ("requires_grad", "grad"))
 READINGS: list[Reading] = []
 
 
@@ -128,8 +128,9 @@ class Statistic(float):
         _refused
     )
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _computed
-    __rtruediv__ = __pow__ = __rpow__ = __neg__ = __pos__ = __abs__ = _computed
-    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __round__ = _computed
+    __rtruediv__ = __neg__ = __pos__ = __abs__ = __floordiv__ = __rfloordiv__ = _computed
+    __mod__ = __rmod__ = _computed
+    __pow__ = __rpow__ = __round__ = _computed  # type: ignore[assignment]
     __hash__ = float.__hash__
 
 
@@ -137,7 +138,7 @@ class Reading(TorchDispatchMode):
     """Watches the memory of signals, and who asks for values, while forward is read."""
 
     def __init__(self, net: nn.Module, layout: Layout) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.layout = layout
         self.numbers = False  # whether a Statistic was handed out
         self.constants = {_memory(t) for t in (*net.parameters(), *net.buffers())}
@@ -315,9 +316,14 @@ def _signals(args: tuple[Any, ...]) -> list[Signal]:
     return [a for a in args if isinstance(a, Signal)]
 
 
+def _plain() -> Any:
+    """Signals as the tensors that they are."""
+    return torch._C.DisableTorchFunctionSubclass()  # type: ignore[no-untyped-call]
+
+
 def new_signal(tensor: Tensor) -> Signal:
-    with torch._C.DisableTorchFunctionSubclass():  # as_subclass fails while operations are watched
-        made: Signal = Tensor._make_subclass(Signal, tensor)  # type: ignore[attr-defined]
+    with _plain():  # as_subclass fails while operations are watched
+        made: Signal = Tensor._make_subclass(Signal, tensor)
     return made
 
 
@@ -332,7 +338,7 @@ def _signals_of(result: Any) -> Any:
 
 
 def _memory(tensor: Tensor) -> int:
-    with torch._C.DisableTorchFunctionSubclass():
+    with _plain():
         try:
             return int(tensor.untyped_storage()._cdata)
         except (NotImplementedError, RuntimeError):  # sparse, meta and the like have none

@@ -18,17 +18,15 @@ from torch import Tensor, nn
 from neuroport.capture.forward import (
     INPUT,
     Forward,
-    Layout,
     Numbering,
-    Place,
     evaluating,
-    function_place,
-    here,
     read,
     refuse_hooks,
     unwrapped,
 )
+from neuroport.capture.places import Place, function_place, here
 from neuroport.capture.signals import Term, Value
+from neuroport.capture.tracing import Layout
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
 from neuroport.nets.neuron import Lif

@@ -40,7 +40,8 @@ class Stream:
 
     def add(self, other: Any) -> Stream:
         """``self + other``."""
-        return self + other
+        total: Stream = self + other
+        return total
 
     @property
     def shape(self) -> torch.Size:

@@ -17,7 +17,8 @@ from lava.lib.dl.slayer.synapse.complex import ComplexLayer
 from torch import nn
 from torch.nn.utils.weight_norm import WeightNorm
 
-from neuroport.capture.forward import INPUT, function_place, refuse_hooks
+from neuroport.capture.forward import INPUT, refuse_hooks
+from neuroport.capture.places import function_place
 from neuroport.capture.signals import Value
 from neuroport.capture.slayer import weights
 from neuroport.capture.slayer.weights import Linear

@@ -11,12 +11,13 @@ import torch
 from lava.lib.dl.slayer.neuron import sigma_delta
 from torch import nn
 
-from neuroport.capture.forward import INPUT, Forward, Layout, evaluating, read, unwrapped
+from neuroport.capture.forward import INPUT, Forward, evaluating, read, unwrapped
 from neuroport.capture.signals import Term, Value
 from neuroport.capture.slayer.assembly import Probe
 from neuroport.capture.slayer.blocks import Reader
 from neuroport.capture.slayer.modules import at_rest, blocks_of
 from neuroport.capture.slayer.neurons import CHANGE
+from neuroport.capture.tracing import Layout
 from neuroport.errors import CaptureError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
