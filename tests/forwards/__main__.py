@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from neuroport.backends.trace import versions
+from neuroport.runs.trace import versions
 from neuroport.files import write_json
 from tests.forwards.probe import FAMILIES, GOOD, NO_NETWORK, Found, probe
 
