@@ -28,6 +28,8 @@ def test_random_forward_is_the_graph_or_refused_with_its_line(family: str, first
 @pytest.fixture(scope="module")
 def committed() -> Any:
     """What ``make forwards`` wrote last."""
+    if not Path(__file__).with_name("results.json").exists():
+        pytest.skip("make forwards was not run")
     return json.loads(Path(__file__).with_name("results.json").read_text())
 
 
