@@ -1,0 +1,400 @@
+"""What a network's own ``forward`` says: which block feeds which. One reader for every family.
+
+*Read.* The forward pass runs once, in evaluation mode, on signals: tensors of zeros that know their
+origin, the sum or concatenation of what blocks sent. Blocks are replaced by a note of their call.
+Few operations keep an origin (:data:`ADDITIONS`, :data:`CONCATENATIONS`, :data:`KEPT`,
+:data:`RESHAPED`, stacking and summing, dropout that is off); every other one loses it, and so does
+a write into memory that a signal shares, by whatever name. A block reads nothing of lost origin;
+the host may: counts and rates are collected on the way. Values may not be asked for, since a signal
+has none.
+
+*Checked.* Then the same forward runs on plain tensors: twice with values drawn at random in the
+place of what blocks send, so that silent neurons hide nothing, and once as it is, on real frames.
+Every call and everything that a block receives must be what was read.
+
+(``torch.fx`` does not do: networks of lava-dl call ``item()`` and build tensors of what it gives.)
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neuroport.capture.places import Place, defined, enter, function_place, here
+from neuroport.capture.signals import Current, Value
+from neuroport.capture.tracing import READINGS, SAME, Layout, Origin, Reading, Signal, new_signal
+from neuroport.errors import CaptureError
+from neuroport.graph.node import Shape
+
+INPUT = "input"  # the node of the frames
+FRAMES = ""  # as no call of a block is named
+WRAPPERS = (
+    nn.DataParallel,
+    nn.parallel.DistributedDataParallel,
+    torch.optim.swa_utils.AveragedModel,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A call of a block: its name (``block.2`` the second time), place, and what it reads."""
+
+    name: str
+    module: nn.Module
+    place: Place
+    read: Origin
+    sends: Shape
+    counted: bool
+
+
+# -- modules -----------------------------------------------------------------------------------
+
+
+def unwrapped(net: nn.Module) -> nn.Module:
+    """The network in DataParallel, DistributedDataParallel, AveragedModel or ``torch.compile``."""
+    while True:
+        if isinstance(net, WRAPPERS):
+            net = net.module
+        elif _is_compiled(net):
+            net = net._orig_mod
+        else:
+            return net
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return isinstance(vars(module).get("_modules", {}).get("_orig_mod"), nn.Module)
+
+
+def refuse_wrappers(net: nn.Module) -> None:
+    """Refuse what runs a part of the network in a way of its own.
+
+    Raises:
+        CaptureError: naming the part and the way out.
+    """
+    hooks = torch.nn.modules.module
+    every = [*hooks._global_forward_hooks.values(), *hooks._global_forward_pre_hooks.values()]
+    if every:
+        raise CaptureError(
+            f"there are forward hooks for all modules ({function_place(every[0])}), which may "
+            "change what they compute; remove them first (handle.remove())"
+        )
+    for name, module in net.named_modules():
+        if module is not net and unwrapped(module) is not module:
+            way = "_orig_mod" if _is_compiled(module) else "module"
+            raise CaptureError(
+                f"{name!r} is a {type(module).__name__} inside the network{defined(net)}; put what "
+                f"it wraps in its place (net.{name} = net.{name}.{way})"
+            )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise CaptureError(
+                f"{name or type(net).__name__!r} is TorchScript, whose calls cannot be followed; "
+                "give the Python module that it was made of"
+            )
+
+
+def refuse_hooks(
+    name: str, module: nn.Module, allowed: Callable[[Any], bool] | None = None
+) -> None:
+    """Refuse hooks on a module that the reader does not enter.
+
+    Raises:
+        CaptureError: naming the module and the way out.
+    """
+    found = [h for h in module._forward_pre_hooks.values() if not (allowed and allowed(h))]
+    found += module._forward_hooks.values()
+    if found:
+        raise CaptureError(
+            f"{name!r} has forward hooks ({function_place(found[0])}), which may change what it "
+            "computes and are no part of the graph; remove them first (handle.remove())"
+        )
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """``net`` in evaluation mode; every module's own mode is given back."""
+    before = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextmanager
+def replaced(blocks: Mapping[str, nn.Module], call: Callable[..., Any]) -> Iterator[None]:
+    """``call(name, block, *args)`` in the place of each block's own forward."""
+    done: list[nn.Module] = []
+    try:
+        for name, block in blocks.items():
+            block.forward = partial(call, name, block)
+            done.append(block)
+        yield
+    finally:
+        for block in done:
+            del block.forward
+
+
+class Numbering:
+    """Names of calls: the block's, and ``block.2`` the second time."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, int] = defaultdict(int)
+
+    def __call__(self, name: str) -> str:
+        self._times[name] += 1
+        return name if self._times[name] == 1 else f"{name}.{self._times[name]}"
+
+
+@contextmanager
+def called(blocks: Mapping[str, nn.Module], around: Callable[..., Any]) -> Iterator[None]:
+    """``around(name of the call, block, own, *args)`` at every call by forward itself.
+
+    ``own`` is the block's own forward, in which calls of parts are no calls.
+    """
+    number, inside = Numbering(), False
+
+    def own(block: nn.Module, *args: Any) -> Any:
+        nonlocal inside
+        inside = True
+        try:
+            return type(block).forward(block, *args)
+        finally:
+            inside = False
+
+    def call(name: str, block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if inside:
+            return type(block).forward(block, *args, **kwargs)
+        return around(number(name), block, own, *args, **kwargs)
+
+    with replaced(blocks, call):
+        yield
+
+
+@contextmanager
+def _plainly(net: nn.Module) -> Iterator[None]:
+    """In evaluation mode, without gradients and what compiles or casts."""
+    compiled = [m for m in net.modules() if getattr(m, "_compiled_call_impl", None) is not None]
+    kept = [m._compiled_call_impl for m in compiled]
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(net))
+        stack.enter_context(torch.no_grad())
+        for kind in ("cpu", "cuda"):
+            if kind == "cpu" or torch.cuda.is_available():
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        for module in compiled:
+            module._compiled_call_impl = None
+        try:
+            yield
+        finally:
+            for module, impl in zip(compiled, kept, strict=True):
+                module._compiled_call_impl = impl
+
+
+def _takes_frames_alone(net: nn.Module) -> None:
+    try:
+        asked = inspect.signature(net.forward).parameters.values()
+    except (ValueError, TypeError):
+        return
+    needed = [p.name for p in asked if p.default is p.empty and p.kind not in (2, 4)]  # * and **
+    if len(needed) > 1:
+        raise CaptureError(
+            f"{type(net).__name__}.forward{defined(net)} takes {', '.join(map(repr, needed[1:]))} "
+            "besides the frames; it must take the frames alone"
+        )
+
+
+# -- reading and checking ----------------------------------------------------------------------
+
+Perform = Callable[[str, nn.Module, Any], tuple[Value | Current, bool]]
+Given = Callable[[nn.Module, Tensor], Any]
+
+
+@dataclass
+class Forward:
+    """A forward pass that was read."""
+
+    net: nn.Module
+    blocks: Mapping[str, nn.Module]
+    layout: Layout
+    frames: Value
+    calls: list[Call] = field(default_factory=list)
+    returned: list[Origin] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)  # what made what else it returns
+
+    def check(self, x: Any, given: Given | None = None) -> None:
+        """Run forward on ``x`` and compare every call, and what it receives, with what was read.
+
+        ``given`` makes what a block sends of numbers drawn at random; without it the blocks run.
+
+        Raises:
+            CaptureError: names the line of the call that differs.
+        """
+        sent: dict[str, Any] = {FRAMES: _copy(x)}
+        rng = torch.Generator().manual_seed(len(self.calls))
+
+        def around(now: str, block: nn.Module, own: Any, *args: Any, **_: Any) -> Any:
+            index = len(sent) - 1
+            if index >= len(self.calls) or self.calls[index].name != now:
+                before = self.calls[index].name if index < len(self.calls) else "nothing more"
+                raise CaptureError(
+                    f"forward calls {now!r} in {here().quoted} where it called {before!r} with "
+                    f"other values; {SAME}"
+                )
+            one = self.calls[index]
+            _compare(one, args[0] if args else None, one.read.compute(sent), given is not None)
+            if given is None:
+                out = _alone(block, own, *args) if one.counted else own(block, *args)
+                sent[now] = _copy(out)
+                return (out, (out > 0).float().mean()) if one.counted else out
+            samples = len(x) if self.layout.steps_last else x.shape[1]
+            drawn = given(block, _drawn(rng, self.layout.full(one.sends, samples)))
+            sent[now] = _copy(drawn)
+            return (drawn, (drawn > 0).float().mean()) if one.counted else drawn
+
+        with _plainly(self.net), called(self.blocks, around):
+            enter(self.net, x)
+        if len(sent) <= len(self.calls):
+            raise CaptureError(
+                f"forward does not call {self.calls[len(sent) - 1].name!r} with other values "
+                f"({self.calls[len(sent) - 1].place}); {SAME}"
+            )
+
+
+def read(
+    net: nn.Module,
+    blocks: Mapping[str, nn.Module],
+    frames: Value,
+    layout: Layout,
+    perform: Perform,
+    given: Given | None = lambda _, drawn: drawn,
+) -> Forward:
+    """Read ``forward`` and call ``perform(name, block, what it reads)`` at every call of a block.
+
+    ``perform`` gives what the block sends, and whether a log of counts comes with it. What was read
+    is checked with numbers drawn at random, of which ``given`` makes what a block sends (None: it
+    is not checked).
+
+    Raises:
+        CaptureError: ``forward`` fails, branches on values, or feeds a block with what is neither
+            the frames nor sums and concatenations of what blocks sent; names the line.
+    """
+    found = Forward(net, blocks, layout, frames)
+    number, reading = Numbering(), Reading(net, layout)
+
+    def signal(name: str, value: Value | Current) -> Signal:
+        made = new_signal(torch.zeros(layout.full(value.shape), dtype=torch.float32))
+        reading.note(made, Origin(value, lambda sent: sent[name]))
+        return made
+
+    def call(name: str, block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        place = here()
+        if kwargs or len(args) != 1:
+            raise CaptureError(
+                f"block {name!r} is called with {len(args)} arguments"
+                f"{' and keywords' * bool(kwargs)} ({place}); give it one, without its name"
+            )
+        origin = reading.known(args[0])
+        if origin is None:
+            raise CaptureError(
+                f"block {name!r} ({place}) reads what {reading.maker(args[0])}; it may read the "
+                "frames, what blocks send, and sums and concatenations of these"
+            )
+        own = number(name)
+        try:
+            sent, counted = perform(own, block, origin.value)
+        except CaptureError as error:
+            raise CaptureError(f"{error.message} ({place})", error.detail) from error
+        found.calls.append(Call(own, block, place, origin, sent.shape, counted))
+        made = signal(own, sent)
+        return (made, (made > 0).float().mean()) if counted else made
+
+    refuse_wrappers(net)
+    _takes_frames_alone(net)
+    dice = _dice()
+    READINGS.append(reading)
+    try:
+        with _plainly(net), replaced(blocks, call), reading:
+            out = enter(net, signal(FRAMES, frames))
+            for one in _leaves(out):
+                origin = reading.known(one)
+                if origin is not None:
+                    found.returned.append(origin)
+                else:
+                    found.lost.append(reading.maker(one))
+    finally:
+        READINGS.pop()
+    if _dice() != dice:
+        raise CaptureError(
+            f"{type(net).__name__}.forward{defined(net)} draws random numbers in evaluation mode; "
+            f"{SAME}: draw only `if self.training`"
+        )
+    if not found.calls:
+        raise CaptureError(f"{type(net).__name__}.forward{defined(net)} calls no block")
+    rng = torch.Generator().manual_seed(0)
+    for samples in (1, 2) if given is not None else ():
+        found.check(_drawn(rng, layout.full(frames.shape, samples)), given)
+    return found
+
+
+def _alone(block: Any, own: Any, x: Any) -> Any:
+    """What a block sends without its count, which SLAYER takes of booleans: torch refuses it."""
+    block.count_log = False
+    try:
+        return own(block, x)
+    finally:
+        block.count_log = True
+
+
+def _leaves(out: Any) -> Iterator[Tensor]:
+    if isinstance(out, Tensor):
+        yield out
+    elif isinstance(out, Mapping):
+        for each in out.values():
+            yield from _leaves(each)
+    elif isinstance(out, (tuple, list)):
+        for each in out:
+            yield from _leaves(each)
+
+
+def _dice() -> tuple[Any, ...]:
+    state = np.random.get_state()
+    return random.getstate(), state[1].tobytes(), state[2]  # type: ignore[index]
+
+
+def _drawn(rng: torch.Generator, shape: tuple[int, ...]) -> Tensor:
+    """Small integers of both signs, few of them 0."""
+    return torch.randint(-2, 4, shape, generator=rng, dtype=torch.float32)
+
+
+def _copy(x: Any) -> Any:
+    return x.clone()
+
+
+def _compare(call: Call, got: Any, want: Any, drawn: bool) -> None:
+    if type(got) is type(want) and _equal(got, want):
+        return
+    on = "values drawn at random" if drawn else "the given frames"
+    raise CaptureError(
+        f"block {call.name!r} receives something else than {call.read.value.said} in "
+        f"{call.place.quoted} (tried with {on}); forward changes it on the way: it may call "
+        "blocks, and add and concatenate what they send, without writing into tensors"
+    )
+
+
+def _equal(got: Any, want: Any) -> bool:
+    if not isinstance(got, Tensor):
+        return bool(got.equals(want))
+    if got.shape != want.shape or got.dtype != want.dtype:
+        return False
+    return torch.equal(got, want) or bool(((got == want) | (got.isnan() & want.isnan())).all())
