@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.capture.signals import ungrouped
-from neuroport.capture.wiring import INPUT, Layer, heard, read_wiring, unwrapped
+from neuroport.capture.wiring import INPUT, Layer, evaluating, heard, read_wiring, unwrapped
 from neuroport.errors import CaptureError
 from neuroport.graph.blocks import blocks
 from neuroport.graph.graph import Graph
@@ -27,14 +27,19 @@ from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight
 
 
 @torch.no_grad()
-def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
+def integer_graph(net: nn.Module, frames: Tensor, *, check: bool = True) -> Graph:
     """The graph of a network in its integer phase.
 
     Integers are read out of the module itself: the weights with the function that its forward pass
     uses, the biases while it runs the first sample of ``frames`` (T, N, C, H, W), on which its
-    forward pass is checked too.
+    forward pass is checked too, if ``check``.
     """
     net = unwrapped(net)
+    with evaluating(net):
+        return _integer_graph(net, frames, check)
+
+
+def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
     layers, forward = read_wiring(net, frames.shape)
     biases: dict[str, IntArray] = {}
 
@@ -46,7 +51,10 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
 
     neurons = {layer.path: layer.module for layer in layers if isinstance(layer.module, Lif)}
     with heard(net, neurons.items(), hear):
-        forward.check(frames[:, :1].float())
+        if check:
+            forward.check(frames[:, :1].float())
+        else:
+            net(frames[:1, :1].float())  # biases do not depend on the number of steps
     # side by side, before anything lies between them that is freed again
     weights = {
         layer.name: np.empty(layer.module.kernel().shape, np.int64)

@@ -28,6 +28,7 @@ from neuroport.capture.forward import (
 from neuroport.capture.signals import Term, Value
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
+from neuroport.nets.held import makes_weights
 from neuroport.nets.neuron import Lif
 from neuroport.nets.norm import BiasNorm, TdBatchNorm
 from neuroport.nets.normed import NormLif, PositiveNorm
@@ -62,6 +63,7 @@ WRITTEN: tuple[type[nn.Module], ...] = (
     TdBatchNorm,
     PositiveNorm,
     nn.BatchNorm2d,
+    nn.SyncBatchNorm,
     BiasNorm,
     nn.Identity,
 )
@@ -201,7 +203,10 @@ def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
 def _as_written(name: str, module: nn.Module) -> None:
     """Refuse a layer whose forward pass is not the library's: the graph would hold another one."""
     for inner, part in module.named_modules(prefix=name):
-        refuse_hooks(inner, part)
+        refuse_hooks(inner, part, makes_weights)
+        refusal = part.refusal() if isinstance(part, (Conv, Readout)) else None
+        if refusal is not None:
+            raise CaptureError(f"layer {inner!r} ({type(part).__name__}): {refusal}")
         base = next((kind for kind in WRITTEN if isinstance(part, kind)), None)
         if base is None:
             continue

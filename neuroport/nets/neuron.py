@@ -19,6 +19,7 @@ from neuroport.graph import integers
 from neuroport.kernels import fused
 from neuroport.kernels.normed import Levels
 from neuroport.nets import norming
+from neuroport.nets.held import OnGrid
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.surrogate import SURROGATES
 
@@ -259,7 +260,7 @@ class IntegerLif(torch.autograd.Function):
 LEAST_THRESHOLD = 2.0**-6  # of one that is learned
 
 
-class Lif(nn.Module):
+class Lif(OnGrid):
     """Leaky integrate-and-fire population.
 
     Args:
