@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from neuroport.graph.node import Readout as ReadoutNode
 from neuroport.lowering.skew import identity
 from neuroport.nets.neuron import Lif
 from neuroport.nets.normed import NormLif
+from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight
 
@@ -87,13 +88,21 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
         elif isinstance(module, Conv):
             exponent = int(module.exponent)
             whole = _conv(name, module, sources(layer), exponent, weights[name])
-            split = [_of_part(whole, own, *part) for own, *part in _parts(layer)]
+            split = [_of_part(whole, own, *part) for own, *part in _parts(layer, current)]
             nodes.extend(split)
             current[name] = tuple(node.name for node in split)
+        elif isinstance(module, SumPool):
+            ones = np.ones((layer.reads[0], 1, *module.kernel_size), np.int64)
+            geometry = (module.stride, module.padding, (1, 1), layer.reads[0])
+            whole = ConvNode(name, sources(layer), ones, 0, *geometry)
+            split = [_of_part(whole, own, *part) for own, *part in _parts(layer, current)]
+            nodes.extend(split)
+            nodes.append(Relay(f"{name}.relay", tuple(node.name for node in split)))
+            current[name] = (nodes[-1].name,)
         else:
             positions = layer.reads[1] * layer.reads[2]
             weight, inner = _integers(module.integer_weight()), []
-            for own, inputs, part in _parts(layer, f"{name}.synapse"):
+            for own, inputs, part in _parts(layer, current, f"{name}.synapse"):
                 each = np.repeat(weight[:, slice(*part)], positions, axis=1)
                 each.setflags(write=False)  # the graph need not copy it
                 nodes.append(Dense(own, inputs, each))
@@ -103,13 +112,15 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
     return Graph(nodes, len(frames))
 
 
-def _parts(layer: Layer, name: str = "") -> list[tuple[str, tuple[str, ...], tuple[int, int]]]:
+def _parts(
+    layer: Layer, current: Mapping[str, tuple[str, ...]], name: str = ""
+) -> list[tuple[str, tuple[str, ...], tuple[int, int]]]:
     """A synapse for each part of a concatenation: its name, what it reads, its channels."""
     name = name or layer.name
     found: dict[tuple[int, int], list[str]] = {}
     every = (0, layer.reads[0])
     for source, part in zip(layer.inputs, layer.parts, strict=True):
-        found.setdefault(part or every, []).append(source)
+        found.setdefault(part or every, []).extend(current.get(source, (source,)))
     return [
         (name if part == every else f"{name}.channels{part[0]}to{part[1]}", tuple(inputs), part)
         for part, inputs in found.items()

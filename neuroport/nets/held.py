@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -23,6 +23,8 @@ _UNIT = torch.float64
 
 class OnGrid(nn.Module):
     """A layer with units of its grid, which stay in float64 when the network is cast."""
+
+    lsb: Tensor
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         exact = {n: b for n, b in self._buffers.items() if b is not None and b.dtype == _UNIT}

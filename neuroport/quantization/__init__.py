@@ -39,7 +39,7 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
     from neuroport.capture import slayer
     from neuroport.capture.forward import unwrapped
     from neuroport.capture.native import integer_graph
-    from neuroport.nets.synapse import Direct, exact
+    from neuroport.nets.synapse import exact
     from neuroport.quantization.checking import check_numbers, real_frames
     from neuroport.quantization.levels import few_levels
     from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
@@ -63,7 +63,7 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
             )
     with exact(frames):
         graph = integer_graph(net, frames)
-    few = few_levels(graph, (n for n, m in net.named_modules() if isinstance(m, Direct)))
+    few = few_levels(graph)
     if few is not None:
         warnings.warn(few, QuantizationWarning, stacklevel=2)
     return graph

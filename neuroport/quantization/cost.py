@@ -24,6 +24,7 @@ from neuroport.capture.native import integer_graph
 from neuroport.capture.slayer import is_slayer
 from neuroport.capture.wiring import Layer, evaluating, heard, unwrapped, wiring
 from neuroport.errors import CaptureError, FramesError
+from neuroport.nets.held import OnGrid
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Conv, Direct, Readout, snap_weight
 from neuroport.quantization.checking import check_numbers, real_frames
@@ -210,7 +211,7 @@ def quantization_cost(
         None if truth is None else int((right == truth).sum()),
         tuple(_population(layer, counts) for layer in layers if layer.name in counts),
         tuple(_synapse(layer) for layer in layers if _is_trained(layer)),
-        few_levels(graph, (layer.name for layer in layers if isinstance(layer.module, Direct))),
+        few_levels(graph),
     )
 
 
@@ -241,7 +242,7 @@ def _spikes(net: nn.Module, paths: set[str]) -> Iterator[dict[str, Tensor]]:
 def _make_real(net: nn.Module) -> None:
     """Back to the real-valued phase: same weights, no grid."""
     for module in net.modules():
-        if isinstance(module, (Conv, Lif, Readout)):
+        if isinstance(module, OnGrid):
             module.lsb.zero_()
 
 

@@ -6,7 +6,6 @@ coarser it is, and the fewer integers are left for the weights of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +21,11 @@ NAMED = 4
 def levels(largest: int) -> int:
     """Even integers from ``-largest`` to ``largest``: what weights of that size choose from."""
     return largest + 1
+
+
+def _constant(node: Conv) -> bool:
+    low, high = int(node.weight.min()), int(node.weight.max())
+    return low == high or (low, high) == (0, 1)
 
 
 @dataclass(frozen=True)
@@ -47,18 +51,10 @@ class _Stream:
         )
 
 
-def few_levels(graph: Graph, constant: Iterable[str] = ()) -> str | None:
-    """The convolutions with fewer than 15 levels, what keeps their grid coarse; None without any.
-
-    Args:
-        constant: convolutions whose weights are not trained.
-    """
-    fixed = set(constant)
-    convs = [
-        node
-        for node in graph
-        if isinstance(node, Conv) and not node.name.endswith(".identity") and node.name not in fixed
-    ]
+def few_levels(graph: Graph) -> str | None:
+    """The convolutions with fewer than 15 levels and what keeps their grid coarse; None if none."""
+    # weights that are all the same were not trained: pools, identities, spikes that go straight on
+    convs = [node for node in graph if isinstance(node, Conv) and not _constant(node)]
     largest = {node.name: int(np.abs(node.weight).max()) for node in convs}
     weak = [name for name, most in largest.items() if most > 0 and levels(most) < FEW]
     if not weak:

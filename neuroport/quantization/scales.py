@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.capture.native import integer_graph
-from neuroport.capture.wiring import Layer, evaluating, unwrapped, wiring
+from neuroport.capture.wiring import Layer, evaluating, unit_of, unwrapped, wiring
 from neuroport.errors import CaptureError, IllegalError
 from neuroport.graph import integers
 from neuroport.graph.borders import inside
@@ -36,6 +36,7 @@ from neuroport.graph.linear import Box, Budget, Current, Sum, reach
 from neuroport.lowering.rules import violations
 from neuroport.nets.neuron import Lif
 from neuroport.nets.normed import NormLif
+from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, Readout, exact
 from neuroport.quantization.checking import check_numbers
@@ -129,12 +130,13 @@ class _Grid:
         """Choose the units of some parts, or of all, from the weights as they are now."""
         streams = _streams(self.layers)
         intervals, biases = _propagate(self.layers)
+        named = {layer.name: layer for layer in self.layers}
         again = set()  # streams whose unit is another one
         for stream in _unique(streams):
             own = {("stream", layer.path) for layer in stream.synapses}
             if only is None or not own.isdisjoint(only):
                 margin = max(self.margins.get(part, MARGIN) for part in own)
-                _choose_lsb(stream, intervals, biases, margin)
+                _choose_lsb(stream, intervals, biases, named, margin)
                 again.add(id(stream))
         for layer in self.layers:
             module = layer.module
@@ -143,6 +145,8 @@ class _Grid:
                     module.lsb.fill_(streams[layer.inputs[0]].lsb)
                     module.fix()
                 continue
+            if isinstance(module, SumPool):
+                module.lsb.fill_(unit_of(layer.name, named))
             if not isinstance(module, Conv):
                 continue
             stream = streams[layer.name]
@@ -160,6 +164,7 @@ class _Grid:
                     margin = self.margins.get(part, MARGIN)
                     _choose_shifts(module, lsb, source, worst * margin)
             elif id(stream) in again:
+                lsb /= unit_of(layer.inputs[0], named)  # of what a message of 1 brings
                 largest = float(module.folded()[0].abs().max())
                 ratio = largest / (integers.WEIGHT_MAX * lsb)
                 module.lsb.fill_(lsb)
@@ -197,7 +202,7 @@ class _Grid:
                     owners[f"{name}.relay_in"] = self._stream(layer.inputs[0])
             elif isinstance(module, Conv):
                 owners[name] = self._stream(name)
-            else:
+            elif isinstance(module, Readout):
                 owners |= dict.fromkeys(
                     (f"{name}.synapse", f"{name}.potential"), ("readout", layer.path)
                 )
@@ -222,7 +227,8 @@ class _Grid:
             )
             largest = float(bias.abs().max())
             # k populations that are summed send 0..k
-            drive = (reach * layer.most + largest) * positions
+            most = layer.most * max(_tops(self.layers).get(name, 1.0) for name in layer.inputs)
+            drive = (reach * most + largest) * positions
             lsb = max(
                 float(weight.abs().max()) / integers.WEIGHT_MAX,
                 margin * drive * self.steps / integers.CURRENT_MAX,
@@ -288,8 +294,10 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
     currents: dict[str, Current] = {}  # those that projections read: each holds its kernel
     read_on = {n for layer in layers if isinstance(layer.module, GradedConv) for n in layer.inputs}
     budget = Budget(math.inf)
+    tops = _tops(layers)
     for layer in layers:
         module = layer.module
+        most = layer.most * max(tops.get(name, 1.0) for name in layer.inputs)
         if not isinstance(module, Conv):
             continue
         kernel, bias = module.folded()
@@ -305,7 +313,7 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
                 if mean.any():
                     bias = module.carried(kernel, bias, -mean, torch.Size(layer.reads[1:]))
             # spikes, or pixels with 255 as one: k sources that are summed send 0..k
-            messages = Box(np.zeros(1), np.full(1, float(layer.most)))
+            messages = Box(np.zeros(1), np.full(1, float(most)))
         together = inside(
             layer.reads[1:], kernel.shape[2:], module.stride, module.padding, module.dilation
         )
@@ -324,6 +332,17 @@ def _sum(intervals: list[_Interval]) -> _Interval:
     return total
 
 
+def _tops(layers: list[Layer]) -> dict[str, float]:
+    """The largest message that each pool sends, real units; spikes and pixels are 1 at most."""
+    tops: dict[str, float] = {}
+    for layer in layers:
+        module = layer.module
+        if isinstance(module, SumPool):
+            most = layer.most * max(tops.get(name, 1.0) for name in layer.inputs)
+            tops[layer.name] = most * math.prod(module.kernel_size) / module.divisor
+    return tops
+
+
 def _total(biases: dict[str, Tensor], layer: Layer) -> Tensor:
     """The bias of what a layer reads, (C,), or (C, H, W) where it differs by position."""
     found = [biases[name] for name in layer.inputs]
@@ -336,7 +355,8 @@ def _choose_lsb(
     stream: _Stream,
     intervals: dict[str, _Interval],
     biases: dict[str, Tensor],
-    margin: float = MARGIN,
+    named: dict[str, Layer],
+    margin: float,
 ) -> None:
     names = ", ".join(layer.name for layer in stream.synapses)
     if not stream.neurons and not stream.projections:
@@ -374,7 +394,7 @@ def _choose_lsb(
         integers.THRESHOLD_MAX / tallest,
     ]
     weights = [
-        float(layer.module.folded()[0].abs().max())
+        float(layer.module.folded()[0].abs().max()) * unit_of(layer.inputs[0], named)
         for layer in stream.synapses
         if isinstance(layer.module, Conv) and not isinstance(layer.module, GradedConv)
     ]
