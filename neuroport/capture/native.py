@@ -88,14 +88,14 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
         elif isinstance(module, Conv):
             exponent = int(module.exponent)
             whole = _conv(name, module, sources(layer), exponent, weights[name])
-            split = [_of_part(whole, own, *part) for own, *part in _parts(layer, current)]
+            split = [_of_part(whole, *part) for part in _parts(layer, current)]
             nodes.extend(split)
             current[name] = tuple(node.name for node in split)
         elif isinstance(module, SumPool):
             ones = np.ones((layer.reads[0], 1, *module.kernel_size), np.int64)
             geometry = (module.stride, module.padding, (1, 1), layer.reads[0])
             whole = ConvNode(name, sources(layer), ones, 0, *geometry)
-            split = [_of_part(whole, own, *part) for own, *part in _parts(layer, current)]
+            split = [_of_part(whole, *part) for part in _parts(layer, current)]
             nodes.extend(split)
             nodes.append(Relay(f"{name}.relay", tuple(node.name for node in split)))
             current[name] = (nodes[-1].name,)

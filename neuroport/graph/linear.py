@@ -204,7 +204,8 @@ def reach(current: Current, budget: Budget) -> tuple[Array, Array]:
     """
     taps, alike, together = current.taps()
     matrix, off = _ungrouped(taps, current.groups), np.zeros(len(taps))
-    seen = [_Seen(matrix, off, messages, alike, together) for messages in current.messages]
+    seen: list[_Seen | Callable[[], list[_Seen]]] = []
+    seen += [_Seen(matrix, off, messages, alike, together) for messages in current.messages]
     with np.errstate(over="ignore", invalid="ignore"):
         low, high = (
             bound * (current.factor * SLACK) for bound in _range_of(seen, len(taps), budget)

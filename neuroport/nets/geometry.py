@@ -36,16 +36,16 @@ def padding_of(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Pair
             alone, and where torch's convolution of channels that lie last crashes (oneDNN of torch
             2.3); "same" where one side would be padded more than the other, or with a stride.
     """
-    reach = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+    reach = (dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1))
     if padding == "valid":
         return 0, 0
     if padding == "same":
         if stride != (1, 1):
             raise LayerError(f"padding 'same' has no meaning with stride {stride}; give numbers")
-        for axis, each in zip(AXES, reach, strict=True):
-            if each % 2:
+        for axis, span in zip(AXES, reach, strict=True):
+            if span % 2:
                 raise LayerError(
-                    f"padding 'same' of a kernel that spans {each + 1} in {axis} pads one side "
+                    f"padding 'same' of a kernel that spans {span + 1} in {axis} pads one side "
                     "more than the other, which no convolution of a chip does; use an odd kernel, "
                     "or a number"
                 )

@@ -186,8 +186,9 @@ class Conv(OnGrid):
     def _convolve_real(self, x: Tensor) -> Tensor:
         if as_called(self.synapse, nn.Conv2d):
             return self.convolve(x, self.kernel(), self.synapse.bias)
-        called: Tensor = self.synapse(self.before_call(x).flatten(0, 1))
-        return called.unflatten(0, (len(x), -1))
+        called = self.synapse(self.before_call(x).flatten(0, 1))
+        current: Tensor = called.unflatten(0, (len(x), -1))
+        return current
 
     def before_call(self, x: Tensor) -> Tensor:
         """What the synapse itself is given, where :meth:`kernel` is more than its weight."""

@@ -224,7 +224,8 @@ def _classes(output: Any) -> Tensor:
         )
     if output.ndim > 2:  # (T, N, C, H, W)
         output = output.sum([0, *range(3, output.ndim)])
-    return output.argmax(1)
+    classes: Tensor = output.argmax(1)
+    return classes
 
 
 @contextmanager

@@ -159,8 +159,8 @@ class _Grid:
                     source = before.lsb if id(before) in again else float(module.source_lsb)
                 part = ("projection", layer.path)
                 if moved or (only is not None and part in only):
-                    own = [other.name for other in self.layers if other.module is module]
-                    worst = max(intervals[name].worst for name in own)
+                    calls = [other.name for other in self.layers if other.module is module]
+                    worst = max(intervals[name].worst for name in calls)
                     margin = self.margins.get(part, MARGIN)
                     _choose_shifts(module, lsb, source, worst * margin)
             elif id(stream) in again:
@@ -346,9 +346,12 @@ def _tops(layers: list[Layer]) -> dict[str, float]:
 def _total(biases: dict[str, Tensor], layer: Layer) -> Tensor:
     """The bias of what a layer reads, (C,), or (C, H, W) where it differs by position."""
     found = [biases[name] for name in layer.inputs]
-    if any(bias.ndim > 1 for bias in found):
+    if any(bias.ndim > 1 for bias in found):  # (C,) and (C, H, W) add up per channel
         found = [per_position(bias) for bias in found]
-    return torch.stack(torch.broadcast_tensors(*found)).sum(0)
+    total = found[0]
+    for bias in found[1:]:
+        total = total + bias
+    return total
 
 
 def _choose_lsb(
