@@ -24,7 +24,7 @@ from neuroport.nets.neuron import Lif
 from neuroport.nets.normed import NormLif
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import Stream
-from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight
+from neuroport.nets.synapse import Conv, GradedConv, snap_weight
 
 
 @torch.no_grad()
@@ -127,7 +127,9 @@ def _parts(
     ]
 
 
-def _of_part(whole: ConvNode, name: str, inputs: tuple[str, ...], part: tuple[int, int]) -> ConvNode:
+def _of_part(
+    whole: ConvNode, name: str, inputs: tuple[str, ...], part: tuple[int, int]
+) -> ConvNode:
     """The synapse of the channels ``part`` of what ``whole`` reads."""
     if name == whole.name:
         return replace(whole, inputs=inputs)

@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from neuroport.capture.forward import (
     INPUT,
     Forward,
-    Layout,
     Numbering,
     evaluating,
     read,
     refuse_hooks,
     unwrapped,
 )
+from neuroport.capture.places import Place, function_place, here
 from neuroport.capture.signals import Term, Value
+from neuroport.capture.tracing import Layout
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
 from neuroport.nets.held import makes_weights
@@ -94,6 +95,7 @@ class Layer:
         parts: for each of ``inputs`` the channels that it is among those read, from and to; None
             for all of them.
         reads, sends: shapes without steps and samples.
+        place: the line of the call.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Layer:
     parts: tuple[Part, ...]
     reads: Shape
     sends: Shape
+    place: Place
 
     @property
     def most(self) -> int:
@@ -148,6 +151,7 @@ def read_wiring(net: nn.Module, frames: Sequence[int]) -> tuple[list[Layer], For
             tuple(term.part for term in terms),
             value.shape,
             _sent(name, module, value.shape),
+            here(),
         )
         layers[layer.name] = layer
         return Value((Term(layer.name),), layer.sends), False
@@ -234,9 +238,10 @@ def _as_written(name: str, module: nn.Module) -> None:
             own = getattr(base, method, None)
             if method in vars(part) or getattr(type(part), method, None) is not own:
                 raise CaptureError(
-                    f"layer {inner!r} ({type(part).__name__}) has its own {method!r}, which the "
-                    f"graph cannot hold; use {base.__name__} as it is, or write the change into "
-                    "the network's forward with neuroport layers and additions"
+                    f"layer {inner!r} ({type(part).__name__}) has its own {method!r} "
+                    f"({function_place(getattr(part, method))}), which the graph cannot hold; use "
+                    f"{base.__name__} as it is, or write the change into the network's "
+                    "forward with neuroport layers and additions"
                 )
 
 
@@ -346,4 +351,3 @@ def _check(
             f"layer {layer!r} averages over the map itself: leave the AvgPool before it out, or "
             "use SumPool"
         )
-

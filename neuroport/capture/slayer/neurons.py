@@ -390,7 +390,11 @@ def _common(name: str, neuron: Any, *, recurrent: bool, shape: Any = None) -> No
     if isinstance(neuron, sigma_delta.Neuron) and neuron.delta.cum_error:
         refuse(name, "adds errors up before it sends (cum_error), which Lava has not; use False")
     if neuron.shape is None and shape is None:
-        refuse(name, "was never run: its sizes, delays and decays are drawn in its first pass")
+        refuse(
+            name,
+            "was never run: its sizes, delays and decays are drawn in its first pass; run it once, "
+            "net(x), and load its weights (load_state_dict) after that",
+        )
     norms = [neuron.norm] if not neuron.complex else [neuron.real_norm, neuron.imag_norm]
     for part in (neuron.drop, *norms):
         if isinstance(part, nn.Module) and part.training:

@@ -51,7 +51,9 @@ def record(net: nn.Module, x: Tensor, *, keep_shift: bool) -> Trace:
     def hear(probe: Probe) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
             if now == probe.call:  # += may change what is sent
-                heard[probe.name].append((output[0] if isinstance(output, tuple) else output).clone())
+                heard[probe.name].append(
+                    (output[0] if isinstance(output, tuple) else output).clone()
+                )
 
         return hook
 
