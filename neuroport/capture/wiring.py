@@ -217,7 +217,7 @@ def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
         if isinstance(module, LAYERS):
             _as_written(name, module)
             found[name] = module
-        elif isinstance(module, tuple(OTHERS)):
+        elif any(isinstance(module, kind) for kind in OTHERS):
             found[name] = module
         elif isinstance(module, nn.Identity):
             _as_written(name, module)

@@ -9,6 +9,7 @@ real phase calls the module; integers and graphs hold no such thing and refuse i
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 Module = TypeVar("Module", bound=nn.Module)
 _UNIT = torch.float64
+METHODS = ("__call__", "forward", "_conv_forward")  # what a call computes
 
 
 class OnGrid(nn.Module):
@@ -59,13 +61,17 @@ def hooked(module: nn.Module, *, backward: bool) -> bool:
 
 def torch_own(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether calling ``module`` computes what torch's ``kind`` of these weights does."""
-    methods = ("__call__", "forward", "_conv_forward")
     return (
-        isinstance(module, kind)
-        and all(getattr(type(module), m, None) is getattr(kind, m, None) for m in methods)
-        and vars(module).keys().isdisjoint(methods)
+        _same_methods(type(module), kind)  # type: ignore[arg-type]
+        and vars(module).keys().isdisjoint(METHODS)
         and getattr(module, "padding_mode", "zeros") == "zeros"
     )
+
+
+@cache
+def _same_methods(own: type[nn.Module], kind: type[nn.Module]) -> bool:
+    same = (getattr(own, name, None) is getattr(kind, name, None) for name in METHODS)
+    return issubclass(own, kind) and all(same)
 
 
 def as_called(module: nn.Module, kind: type[nn.Module]) -> bool:

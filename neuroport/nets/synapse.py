@@ -366,7 +366,8 @@ class GradedConv(Conv):
         if self.pool == (1, 1):
             return x
         # windows begin where the strided kernel is put
-        return F.avg_pool2d(x.flatten(0, 1), self.pool, 1).unflatten(0, (len(x), -1))
+        pooled: Tensor = F.avg_pool2d(x.flatten(0, 1), self.pool, 1).unflatten(0, (len(x), -1))
+        return pooled
 
     def forward(self, x: Tensor | Stream) -> Tensor | Stream:
         if self.lsb == 0:
