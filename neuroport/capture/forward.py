@@ -254,9 +254,9 @@ class Forward:
             one = self.calls[index]
             _compare(one, args[0] if args else None, one.read.compute(sent), given is not None)
             if given is None:
-                out = own(block, *args)
-                sent[now] = _copy(out[0] if one.counted else out)
-                return out
+                out = _alone(block, own, *args) if one.counted else own(block, *args)
+                sent[now] = _copy(out)
+                return (out, (out > 0).float().mean()) if one.counted else out
             samples = len(x) if self.layout.steps_last else x.shape[1]
             drawn = given(block, _drawn(rng, self.layout.full(one.sends, samples)))
             sent[now] = _copy(drawn)
@@ -277,12 +277,13 @@ def read(
     frames: Value,
     layout: Layout,
     perform: Perform,
-    given: Given = lambda _, drawn: drawn,
+    given: Given | None = lambda _, drawn: drawn,
 ) -> Forward:
     """Read ``forward`` and call ``perform(name, block, what it reads)`` at every call of a block.
 
     ``perform`` gives what the block sends, and whether a log of counts comes with it. What was read
-    is checked with numbers drawn at random, of which ``given`` makes what a block sends.
+    is checked with numbers drawn at random, of which ``given`` makes what a block sends (None: it
+    is not checked).
 
     Raises:
         CaptureError: ``forward`` fails, branches on values, or feeds a block with what is neither
@@ -341,9 +342,18 @@ def read(
     if not found.calls:
         raise CaptureError(f"{type(net).__name__}.forward{defined(net)} calls no block")
     rng = torch.Generator().manual_seed(0)
-    for samples in (1, 2):
+    for samples in (1, 2) if given is not None else ():
         found.check(_drawn(rng, layout.full(frames.shape, samples)), given)
     return found
+
+
+def _alone(block: Any, own: Any, x: Any) -> Any:
+    """What a block sends without its count, which SLAYER takes of booleans: torch refuses it."""
+    block.count_log = False
+    try:
+        return own(block, x)
+    finally:
+        block.count_log = True
 
 
 def _leaves(out: Any) -> Iterator[Tensor]:

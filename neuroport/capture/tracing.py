@@ -195,6 +195,12 @@ class Reading(TorchDispatchMode):
             return f"a {type(signal).__name__} that no block sent"
         if signal.origin is not None:
             return f"{self._writers.get(_memory(signal), 'a write')} has changed in place"
+        if "mul" in signal.made_by.split(" ")[0]:
+            return (
+                f"{signal.made_by} made: it multiplies, and a dendrite sums; a network whose "
+                "shortcuts multiply spikes ('and', 'iand') can be trained, not captured: add them "
+                'instead (connect = "add"), and put factors into weights'
+            )
         return f"{signal.made_by} made"
 
     def kept(

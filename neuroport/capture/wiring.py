@@ -117,20 +117,23 @@ class Layer:
         )
 
 
-def wiring(net: nn.Module, frames: Sequence[int]) -> list[Layer]:
+def wiring(net: nn.Module, frames: Sequence[int], *, checked: bool = True) -> list[Layer]:
     """Layers of ``net`` in the order of their calls, as it runs in evaluation mode.
 
     Args:
         frames: their shape, (T, N, C, H, W).
+        checked: run ``forward`` again on plain tensors, see :mod:`neuroport.capture.forward`.
 
     Raises:
         CaptureError: an operation that no graph holds, a layer changed by a subclass or a hook, or
             one fed with what it cannot take; the message names the line of ``forward``.
     """
-    return read_wiring(net, frames)[0]
+    return read_wiring(net, frames, checked=checked)[0]
 
 
-def read_wiring(net: nn.Module, frames: Sequence[int]) -> tuple[list[Layer], Forward]:
+def read_wiring(
+    net: nn.Module, frames: Sequence[int], *, checked: bool = True
+) -> tuple[list[Layer], Forward]:
     """See :func:`wiring`; with the forward pass that was read."""
     layers: dict[str, Layer] = {}
     blocks = _layers_of(net)
@@ -157,7 +160,8 @@ def read_wiring(net: nn.Module, frames: Sequence[int]) -> tuple[list[Layer], For
         return Value((Term(layer.name),), layer.sends), False
 
     given = Value((Term(INPUT),), tuple(frames[2:]))
-    forward = read(net, blocks, given, Layout(frames[0]), perform, _as_sent)
+    sent = _as_sent if checked else None
+    forward = read(net, blocks, given, Layout(frames[0]), perform, sent)
     for origin in forward.returned:
         if len(origin.value.terms) > 1:  # type: ignore[union-attr]
             raise CaptureError(

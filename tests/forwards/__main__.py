@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from neuroport.runs.trace import versions
 from neuroport.files import write_json
+from neuroport.runs.trace import versions
 from tests.forwards.probe import FAMILIES, GOOD, NO_NETWORK, Found, probe
 
 CHUNK = 10
