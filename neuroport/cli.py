@@ -197,7 +197,8 @@ def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) ->
     from neuroport.training.checkpoint import load, read_checkpoint
 
     recipe = read_checkpoint(folder).recipe
-    say, more = _Out(as_json), {}
+    say = _Out(as_json)
+    more: dict[str, Any] = {}
     if cost is not None:
         from neuroport.quantization.cost import quantization_cost
 
