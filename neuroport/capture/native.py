@@ -55,7 +55,7 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
         if check:
             forward.check(frames[:, :1].float())
         else:
-            net(frames[:1, :1].float())  # biases do not depend on the number of steps
+            net(frames[:, :1].float())  # a forward may count its steps
     # side by side, before anything lies between them that is freed again
     weights = {
         layer.name: np.empty(layer.module.kernel().shape, np.int64)
