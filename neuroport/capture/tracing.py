@@ -6,7 +6,7 @@ What keeps an origin is said in :meth:`Reading.kept`; everything else loses it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -90,6 +90,7 @@ class Signal(Tensor):
         if name == "__set__" and func not in _HARMLESS:
             args[0].origin = None  # .data = ...
         before = [reading.known(a) for a in _signals(args)] if name in ADDITIONS else []
+        lost = next((reading.maker(a) for a in _signals(args) if reading.known(a) is None), "")
         with reading.computing(), _plain():
             result = _signals_of(func(*args, **kwargs))
         try:
@@ -98,7 +99,7 @@ class Signal(Tensor):
             raise CaptureError(f"{error.message} ({here()})") from None
         for each in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(each, Signal) and not any(each is a for a in args):
-                each.made_by = _made_by(name)
+                each.made_by = lost or f"{_made_by(name)} made"
         if isinstance(result, Signal) and origin is not None:
             reading.note(result, origin)
         return result
@@ -197,11 +198,11 @@ class Reading(TorchDispatchMode):
             return f"{self._writers.get(_memory(signal), 'a write')} has changed in place"
         if "mul" in signal.made_by.split(" ")[0]:
             return (
-                f"{signal.made_by} made: it multiplies, and a dendrite sums; a network whose "
+                f"{signal.made_by}: it multiplies, and a dendrite sums; a network whose "
                 "shortcuts multiply spikes ('and', 'iand') can be trained, not captured: add them "
                 'instead (connect = "add"), and put factors into weights'
             )
-        return f"{signal.made_by} made"
+        return signal.made_by
 
     def kept(
         self,
@@ -318,8 +319,15 @@ def _sum(
     return None
 
 
-def _signals(args: tuple[Any, ...]) -> list[Signal]:
-    return [a for a in args if isinstance(a, Signal)]
+def _signals(args: Iterable[Any]) -> list[Signal]:
+    """Those among arguments, and in lists of them."""
+    found: list[Signal] = []
+    for each in args:
+        if isinstance(each, (list, tuple)):
+            found += _signals(each)
+        elif isinstance(each, Signal):
+            found.append(each)
+    return found
 
 
 def _plain() -> Any:

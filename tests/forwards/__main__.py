@@ -11,8 +11,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from neuroport.files import write_json
 from neuroport.runs.trace import versions
 from tests.forwards.probe import FAMILIES, GOOD, NO_NETWORK, Found, probe
@@ -23,7 +21,7 @@ CHUNK = 10
 def run(family: str, wanted: int, workers: int = 1) -> list[Found]:
     """The first ``wanted`` networks of a family; what is no network is drawn anew."""
     found: list[Found] = []
-    work = partial(_probe, family)
+    work = partial(probe, family)
     with get_context("spawn").Pool(workers) as pool:
         for one in pool.imap(work, range(2 * wanted), CHUNK):
             found.append(one)
@@ -33,11 +31,6 @@ def run(family: str, wanted: int, workers: int = 1) -> list[Found]:
             if len(found) % 100 == 0:
                 print(f"{family}: {len(found)}", file=sys.stderr, flush=True)
     return found
-
-
-def _probe(family: str, seed: int) -> Found:
-    torch.set_num_threads(1)
-    return probe(family, seed)
 
 
 def summary(found: list[Found]) -> dict[str, Any]:

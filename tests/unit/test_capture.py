@@ -249,7 +249,7 @@ REFUSED: dict[type[Layers], str] = {
     UsesParameter: "scale",
     AddsConstant: r"'neuron1'.*reads what 'add' in `return .* \+ 1.0\)\)`",
     AddsScaled: r"'neuron2'.*reads what 'add' in .*alpha=2",
-    Chunks: r"reads what 'add' in `return .*top \+ bottom",
+    Chunks: r"reads what 'chunk' in `top, bottom = self.stem\(x\).chunk\(2, 3\)`",
     Concatenates: "cat",
     Slices: "getitem",
     TakesTwo: r"takes 'labels' besides the frames",

@@ -144,7 +144,7 @@ class Rows(Skips):
     ("kind", "said"),
     [
         (Currents, r"'wide' reads 'stem' in a concatenation.*own neurons"),
-        (Frames, r"'stem'.*reads what 'cat' in `return"),
+        (Frames, r"'stem'.*reads what 'getitem' in `half = "),
         (Rows, r"'down'.*reads what 'cat' in `return"),
     ],
     ids=["currents", "parts of frames", "rows"],

@@ -182,7 +182,7 @@ TOLD: dict[str, tuple[Way, str]] = {
     "a view": (a_view, r"`y.view\(y.shape\).zero_\(\)` \(.*forwards\.py:\d+\) has changed"),
     "root": (root, r"`if np.sqrt.*` \(.*forwards\.py:\d+\)|where it called|something else"),
     "a tensor of numbers": (tensor_of_numbers, r"asks for the values.*forwards\.py:\d+"),
-    "slices": (mixed, r"reads what 'cat' in `return b\[1\].*` \(.*forwards\.py:\d+\) made"),
+    "slices": (mixed, r"reads what 'getitem' in `return b\[1\].*` \(.*forwards\.py:\d+\) made"),
 }
 
 
