@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import sys
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -193,11 +194,13 @@ def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) ->
     import numpy as np
 
     from neuroport.graph.store import save
+    from neuroport.quantization import QuantizationWarning
     from neuroport.quantization import quantize as to_graph
     from neuroport.training.checkpoint import load, read_checkpoint
 
     recipe = read_checkpoint(folder).recipe
-    say, more = _Out(as_json), {}
+    say = _Out(as_json)
+    more: dict[str, Any] = {}
     if cost is not None:
         from neuroport.quantization.cost import quantization_cost
 
@@ -205,7 +208,13 @@ def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) ->
         costs = quantization_cost(load(folder), found, labels)
         say.line(str(costs))
         more["cost"] = costs.to_dict()
-    graph = to_graph(load(folder), np.zeros((recipe.data.steps, 1, *recipe.data.shape)))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", QuantizationWarning)
+        graph = to_graph(load(folder), np.zeros((recipe.data.steps, 1, *recipe.data.shape)))
+    told = [str(w.message) for w in heard if isinstance(w.message, QuantizationWarning)]
+    for text in told:
+        say.line(f"warning: {text}")
+    more["warnings"] = told
     path = save(graph, out or folder / "quantized.graph")
     _say_graph(say, path, graph, **more)
 

@@ -10,6 +10,7 @@
     |-- FramesError           input frames of the wrong shape, type or range
     |-- GraphError            a graph that cannot exist (shapes, wire kinds, names)
     |-- CaptureError          a module that has no graph
+    |-- LayerError            a layer that cannot be made as asked
     |-- TrainingError         a checkpoint that does not fit, a loss that is not a number
     |-- BackendError          an engine that is unknown, missing, or failed while running
     |-- TargetError           a target that is unknown
@@ -63,6 +64,10 @@ class GraphError(NeuroportError):
 
 class CaptureError(NeuroportError):
     """A module that cannot be turned into a graph."""
+
+
+class LayerError(NeuroportError, ValueError):
+    """A layer that cannot be made as asked: sizes that do not fit, values without a meaning."""
 
 
 class TrainingError(NeuroportError):

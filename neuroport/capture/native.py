@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.capture.signals import ungrouped
-from neuroport.capture.wiring import INPUT, Layer, heard, read_wiring, unwrapped
+from neuroport.capture.wiring import INPUT, Layer, evaluating, heard, read_wiring, unwrapped
 from neuroport.errors import CaptureError
 from neuroport.graph.blocks import blocks
 from neuroport.graph.edit import identity
@@ -22,19 +22,25 @@ from neuroport.graph.node import Lif as LifNode
 from neuroport.graph.node import Readout as ReadoutNode
 from neuroport.nets.neuron import Lif
 from neuroport.nets.normed import NormLif
+from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, snap_weight
 
 
 @torch.no_grad()
-def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
+def integer_graph(net: nn.Module, frames: Tensor, *, check: bool = True) -> Graph:
     """The graph of a network in its integer phase.
 
     Integers are read out of the module itself: the weights with the function that its forward pass
     uses, the biases while it runs the first sample of ``frames`` (T, N, C, H, W), on which its
-    forward pass is checked too.
+    forward pass is checked too, if ``check``.
     """
     net = unwrapped(net)
+    with evaluating(net):
+        return _integer_graph(net, frames, check)
+
+
+def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
     layers, forward = read_wiring(net, frames.shape)
     biases: dict[str, IntArray] = {}
 
@@ -46,7 +52,10 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
 
     neurons = {layer.path: layer.module for layer in layers if isinstance(layer.module, Lif)}
     with heard(net, neurons.items(), hear):
-        forward.check(frames[:, :1].float())
+        if check:
+            forward.check(frames[:, :1].float())
+        else:
+            net(frames[:, :1].float())  # a forward may count its steps
     # side by side, before anything lies between them that is freed again
     weights = {
         layer.name: np.empty(layer.module.kernel().shape, np.int64)
@@ -79,13 +88,21 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
         elif isinstance(module, Conv):
             exponent = int(module.exponent)
             whole = _conv(name, module, sources(layer), exponent, weights[name])
-            split = [_of_part(whole, *part) for part in _parts(layer)]
+            split = [_of_part(whole, *part) for part in _parts(layer, current)]
             nodes.extend(split)
             current[name] = tuple(node.name for node in split)
+        elif isinstance(module, SumPool):
+            ones = np.ones((layer.reads[0], 1, *module.kernel_size), np.int64)
+            geometry = (module.stride, module.padding, (1, 1), layer.reads[0])
+            whole = ConvNode(name, sources(layer), ones, 0, *geometry)
+            split = [_of_part(whole, *part) for part in _parts(layer, current)]
+            nodes.extend(split)
+            nodes.append(Relay(f"{name}.relay", tuple(node.name for node in split)))
+            current[name] = (nodes[-1].name,)
         else:
             positions = layer.reads[1] * layer.reads[2]
             weight, inner = _integers(module.integer_weight()), []
-            for own, inputs, part in _parts(layer, f"{name}.synapse"):
+            for own, inputs, part in _parts(layer, current, f"{name}.synapse"):
                 each = np.repeat(weight[:, slice(*part)], positions, axis=1)
                 each.setflags(write=False)  # the graph need not copy it
                 nodes.append(Dense(own, inputs, each))
@@ -95,13 +112,15 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
     return Graph(nodes, len(frames))
 
 
-def _parts(layer: Layer, name: str = "") -> list[tuple[str, tuple[str, ...], tuple[int, int]]]:
+def _parts(
+    layer: Layer, current: Mapping[str, tuple[str, ...]], name: str = ""
+) -> list[tuple[str, tuple[str, ...], tuple[int, int]]]:
     """A synapse for each part of a concatenation: its name, what it reads, its channels."""
     name = name or layer.name
     found: dict[tuple[int, int], list[str]] = {}
     every = (0, layer.reads[0])
     for source, part in zip(layer.inputs, layer.parts, strict=True):
-        found.setdefault(part or every, []).append(source)
+        found.setdefault(part or every, []).extend(current.get(source, (source,)))
     return [
         (name if part == every else f"{name}.channels{part[0]}to{part[1]}", tuple(inputs), part)
         for part, inputs in found.items()

@@ -7,7 +7,7 @@ what each of them may take.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -29,9 +29,11 @@ from neuroport.capture.signals import Term, Value
 from neuroport.capture.tracing import Layout
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
+from neuroport.nets.held import makes_weights
 from neuroport.nets.neuron import Lif
 from neuroport.nets.norm import BiasNorm, TdBatchNorm
 from neuroport.nets.normed import NormLif, PositiveNorm
+from neuroport.nets.pooling import AvgPool, SumPool
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Integrator, Readout, Relay
 
@@ -47,9 +49,21 @@ __all__ = [
     "wiring",
 ]
 
-LayerModule: TypeAlias = Conv | GradedConv | Lif | Readout
+LayerModule: TypeAlias = Conv | GradedConv | Lif | Readout | SumPool
 Part: TypeAlias = tuple[int, int] | None
-LAYERS = (Conv, Lif, Readout)
+LAYERS = (Conv, Lif, Readout, SumPool)
+# layers of torch that people put between layers, and what to use
+OTHERS: dict[type[nn.Module], str] = {
+    nn.MaxPool2d: "the maximum is no sum of messages; of spikes it is "
+    "neuroport.nets.pooling.SumPool, then Direct(channels) and Lif(threshold=0.5), which fires "
+    "where its window has a spike",
+    nn.AdaptiveMaxPool2d: "the maximum is no sum of messages; see neuroport.nets.pooling.SumPool",
+    nn.AvgPool2d: "use neuroport.nets.pooling.AvgPool, which takes (T, N, C, H, W)",
+    nn.AdaptiveAvgPool2d: "use neuroport.nets.pooling.AvgPool with the size of the window, and no "
+    "pool before a Readout, which averages over the map itself",
+    nn.Upsample: "no synapse of a chip's convolutions repeats messages; keep the size of the maps "
+    "(a stride of 1), or compute on the smaller map",
+}
 # classes whose forward pass the graph holds, the most specific first
 WRITTEN: tuple[type[nn.Module], ...] = (
     GradedConv,
@@ -60,9 +74,12 @@ WRITTEN: tuple[type[nn.Module], ...] = (
     Readout,
     Relay,
     Integrator,
+    AvgPool,
+    SumPool,
     TdBatchNorm,
     PositiveNorm,
     nn.BatchNorm2d,
+    nn.SyncBatchNorm,
     BiasNorm,
     nn.Identity,
 )
@@ -123,6 +140,9 @@ def read_wiring(
     paths = {id(module): path for path, module in blocks.items()}
 
     def perform(name: str, module: Any, value: Any) -> tuple[Value, bool]:
+        other = next((kind for kind in OTHERS if isinstance(module, kind)), None)
+        if other is not None:
+            raise CaptureError(f"layer {name!r} is a {other.__name__}: {OTHERS[other]}")
         terms = value.terms
         inputs = tuple((term.node, term.part) for term in terms)
         _check(name, module, inputs, layers)
@@ -201,6 +221,8 @@ def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
         if isinstance(module, LAYERS):
             _as_written(name, module)
             found[name] = module
+        elif any(isinstance(module, kind) for kind in OTHERS):
+            found[name] = module
         elif isinstance(module, nn.Identity):
             _as_written(name, module)
     return found
@@ -209,7 +231,10 @@ def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
 def _as_written(name: str, module: nn.Module) -> None:
     """Refuse a layer whose forward pass is not the library's: the graph would hold another one."""
     for inner, part in module.named_modules(prefix=name):
-        refuse_hooks(inner, part)
+        refuse_hooks(inner, part, makes_weights)
+        refusal = part.refusal() if isinstance(part, (Conv, Readout)) else None
+        if refusal is not None:
+            raise CaptureError(f"layer {inner!r} ({type(part).__name__}): {refusal}")
         base = next((kind for kind in WRITTEN if isinstance(part, kind)), None)
         if base is None:
             continue
@@ -229,6 +254,8 @@ def _sent(name: str, module: LayerModule, reads: Shape) -> Shape:
         return reads
     if len(reads) != 3:
         raise CaptureError(f"layer {name!r} reads {reads}; it takes feature maps (C, H, W)")
+    if isinstance(module, SumPool):
+        return _pooled(name, module, reads)
     channels = _channels(module)
     if reads[0] != channels:
         raise CaptureError(
@@ -244,6 +271,28 @@ def _sent(name: str, module: LayerModule, reads: Shape) -> Shape:
         said = str(error).splitlines()[0]
         raise CaptureError(f"layer {name!r} cannot take maps {reads} ({said})") from error
     return tuple(out.shape[2:])
+
+
+def _pooled(name: str, module: SumPool, reads: Shape) -> Shape:
+    size = tuple(
+        (n + 2 * pad - k) // stride + 1
+        for n, k, stride, pad in zip(
+            reads[1:], module.kernel_size, module.stride, module.padding, strict=True
+        )
+    )
+    if min(size) < 1:
+        raise CaptureError(
+            f"layer {name!r} pools windows {module.kernel_size} of maps {reads}; use smaller ones"
+        )
+    return (reads[0], *size)
+
+
+def unit_of(name: str, layers: Mapping[str, Layer]) -> float:
+    """Real value of an integer message of a population: averages are sent as sums."""
+    layer = layers.get(name)
+    if layer is None or not isinstance(layer.module, SumPool):
+        return 1.0
+    return unit_of(layer.inputs[0], layers) / layer.module.divisor
 
 
 def _channels(module: LayerModule) -> int:
@@ -276,7 +325,8 @@ def _check(
             )
         source = None if name == INPUT else before[name].module
         currents = isinstance(source, Conv)
-        if part is not None and not isinstance(source, Lif):
+        messages = isinstance(source, (Lif, SumPool))
+        if part is not None and not messages:
             raise CaptureError(
                 f"layer {layer!r} reads {name!r} in a concatenation, which is for spikes: a "
                 "population has one kind of synapse for all its channels, and frames are no "
@@ -284,12 +334,24 @@ def _check(
             )
         if isinstance(module, GradedConv):
             good = source is None if module.pixels else currents
-        elif isinstance(module, (Conv, Readout)):
-            good = isinstance(source, Lif)
+        elif isinstance(module, (Conv, Readout, SumPool)):
+            good = messages
         else:
             good = currents
         if not good:
             raise CaptureError(
                 f"layer {layer!r} ({type(module).__name__}) cannot take {name!r}: synapses "
-                "take spikes, neurons and projections take currents, the stem takes pixels"
+                "and pools take spikes, neurons and projections take currents, the stem takes "
+                "pixels"
             )
+    units = {unit_of(name, before) for name, _ in inputs}
+    if len(units) > 1:
+        raise CaptureError(
+            f"layer {layer!r} reads spikes or averages of {len(units)} units together, and a "
+            "synapse has one for all; pool all of them alike, or use SumPool"
+        )
+    if isinstance(module, Readout) and units != {1.0}:
+        raise CaptureError(
+            f"layer {layer!r} averages over the map itself: leave the AvgPool before it out, or "
+            "use SumPool"
+        )

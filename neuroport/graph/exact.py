@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from neuroport.graph.borders import inside
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Synapse
+from neuroport.graph.node import Conv, Synapse
 
 FLOAT32_EXACT = 1 << 24
 FLOAT64_EXACT = 1 << 53
@@ -19,5 +20,13 @@ def largest_sum(graph: Graph, node: Synapse) -> int:
     """What no partial sum of a synapse exceeds: ``sum |weight| * max |message|`` over an output."""
     facts = graph.facts(node.name)
     message = int(np.maximum(np.abs(facts.reach_low), np.abs(facts.reach_high)).max())
-    weight = np.abs(node.weight).reshape(len(node.weight), -1).sum(1)
-    return max(int(weight.max()), 1) * message
+    weight = np.abs(node.weight)
+    together = None
+    if isinstance(node, Conv):
+        size = graph.facts(node.inputs[0]).shape[1:]
+        together = inside(size, weight.shape[2:], node.stride, node.padding, node.dilation)
+    if together is None:
+        each = weight.reshape(len(weight), -1).sum(1)
+    else:
+        each = together.most(weight.sum(1))
+    return max(int(each.max()), 1) * message

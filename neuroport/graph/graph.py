@@ -17,6 +17,7 @@ import numpy as np
 from neuroport.errors import GraphError
 from neuroport.graph import integers
 from neuroport.graph.blocks import blocks
+from neuroport.graph.borders import inside
 from neuroport.graph.linear import Box, Budget, Current, Sum, reach
 from neuroport.graph.node import (
     KIND,
@@ -53,8 +54,9 @@ class Facts:
     """What follows from a node and its inputs.
 
     ``low`` and ``high`` bound the node's output per channel (worst case over every input the graph
-    permits; low <= 0 <= high, so what reads 0 at a border or before the first step is within);
-    ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. Convolutions of what
+    permits; low <= 0 <= high, so what reads 0 before the first step is within);
+    ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. Of a convolution only
+    the taps count that read its map together (:mod:`neuroport.graph.borders`), and those of what
     relays pass on are bounded as one linear map (:mod:`neuroport.graph.linear`). ``skews``
     lists the skews of the inputs: unequal ones must be balanced before a run in chip time.
     """
@@ -378,8 +380,17 @@ class Graph:
         # all groups at once: a loop would let a small file ask for a million turns
         taps = weight.reshape(groups, weight.shape[0] // groups, -1)
         number = weight.shape[2] * weight.shape[3]
-        lo, hi = (np.repeat(bound, number).reshape(groups, -1, 1) for bound in (lo, hi))
-        low_out, high_out = (b.ravel() << node.exponent for b in _bounds(taps, lo, hi))
+        together = inside(shape[1:], weight.shape[2:], node.stride, node.padding, node.dilation)
+        if together is None:
+            lo, hi = (np.repeat(bound, number).reshape(groups, -1, 1) for bound in (lo, hi))
+            low_out, high_out = (b.ravel() for b in _bounds(taps, lo, hi))
+        else:  # tap by tap, and the most that one position sums
+            each = taps.reshape(groups, taps.shape[1], -1, number).swapaxes(2, 3)
+            each = each.reshape(groups, taps.shape[1] * number, -1)
+            lo, hi = (bound.reshape(groups, -1, 1) for bound in (lo, hi))
+            lo, hi = (b.reshape(weight.shape[0], *weight.shape[2:]) for b in _bounds(each, lo, hi))
+            low_out, high_out = -together.most(-lo), together.most(hi)
+        low_out, high_out = (bound << node.exponent for bound in (low_out, high_out))
         return (weight.shape[0], *size), "current", low_out, high_out
 
 
@@ -389,13 +400,18 @@ class _Linear:
     def __init__(self) -> None:
         self.currents: dict[str, Current] = {}
         self.messages: dict[str, Box] = {}
+        self.shapes: dict[str, Shape] = {}
         self.budget = Budget()
 
     def narrowed(self, node: Node, facts: Facts) -> Facts:
         """The facts with the range that follows from the linear map that leads to the node."""
+        self.shapes[node.name] = facts.shape
         if isinstance(node, Conv):
             messages = tuple(self.messages[name] for name in node.inputs)
-            current = Current(node.weight, messages, node.groups, 2.0**node.exponent)
+            size, kernel = self.shapes[node.inputs[0]][1:], node.weight.shape[2:]
+            together = inside(size, kernel, node.stride, node.padding, node.dilation)
+            factor = 2.0**node.exponent
+            current = Current(node.weight, messages, node.groups, factor, together)
             self.currents[node.name] = current
             self.budget.earn(node.weight.size)
             if node.groups == 1 and any(isinstance(message, Sum) for message in messages):

@@ -6,8 +6,9 @@ sum of currents ``W_j * x_j``, so its current is ``sum_j (P W_j) * x_j`` and at 
 factor of about the root of the channels at every projection on the way.
 
 Kernels are composed tap by tap: a tap of ``P`` sees ``P_tap @ W_j`` of each source, and the bounds
-of the taps add up. That also holds at borders, where some taps read nothing, whatever the padding,
-strides and dilations are. What a relay rounds away is an error of at most half a message each.
+of the taps add up, over the taps that read their map together (:mod:`neuroport.graph.borders`),
+whatever the padding, strides and dilations are. What a relay rounds away is an error of at most
+half a message each.
 
 Everything is computed in float64 with a bound on its rounding errors, which widens the result.
 """
@@ -15,7 +16,7 @@ Everything is computed in float64 with a bound on its rounding errors, which wid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.graph.blocks import blocks
+from neuroport.graph.borders import Inside
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -49,23 +51,51 @@ class Sum(Box):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Current:
-    """``factor * (weight * sum of messages)``, a convolution with ``weight`` (O, I/groups, ...)."""
+    """``factor * (weight * sum of messages)``, a convolution with ``weight`` (O, I/groups, ...).
+
+    ``inside`` are the taps that read a map together, None if all do somewhere.
+    """
 
     weight: Array
     messages: tuple[Box, ...]
     groups: int = 1
     factor: float = 1.0
+    inside: Inside | None = None
 
     @property
     def mixes(self) -> bool:
         """Whether channels are mixed on the way, so that composing gains anything."""
         return self.weight.shape[1] > 1 or any(isinstance(m, Sum) for m in self.messages)
 
-    def taps(self) -> tuple[Array, int]:
-        """Weight as (O, I/groups, taps), equal taps (a pooled projection's) once; their number."""
-        flat = self.weight.reshape(*self.weight.shape[:2], -1)
-        alike = flat.shape[2] > 1 and bool(np.all(flat == flat[:, :, :1]))
-        return (flat[:, :, :1], flat.shape[2]) if alike else (flat, 1)
+    def taps(self) -> tuple[Array, int, Taps | None]:
+        """Weight as (O, I/groups, taps), equal taps (a pooled projection's) once; their number.
+
+        And which taps are read together, None if all of them are.
+        """
+        weight, inside, number = self.weight, self.inside, None
+        if inside is not None:
+            number = inside.most_taps
+            part, inside = inside.cropped()
+            weight = weight[:, :, part[0], part[1]]
+        flat = weight.reshape(*weight.shape[:2], -1)
+        if flat.shape[2] > 1 and bool(np.all(flat == flat[:, :, :1])):
+            return flat[:, :, :1], number or flat.shape[2], None
+        return flat, 1, None if inside is None else Taps(weight.shape[2:], inside)
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """A kernel's (rows, columns), of which no position reads all."""
+
+    shape: tuple[int, ...]
+    inside: Inside
+
+    def most(self, values: list[Array]) -> Array:
+        """The largest sum of ``values``, (O,) for each tap and none negative, over a position."""
+        each = np.stack(values, axis=1).reshape(-1, *self.shape)
+        # differences of sums that are known to within their rounding
+        found: Array = self.inside.most(each) + each.sum((1, 2)) * (SLACK - 1)
+        return found
 
 
 @dataclass(slots=True)
@@ -94,6 +124,7 @@ class _Seen:
     off: Array
     messages: Box
     count: int = 1  # times that it is seen
+    taps: Taps | None = None  # which of them are read together, if not all
 
     def rows(self) -> Iterator[tuple[slice, Array]]:
         """The matrix as (O, C * taps) in float64, some outputs at a time."""
@@ -132,14 +163,17 @@ class _Seen:
         found: list[Callable[[], list[_Seen]]] = []
         assert isinstance(self.messages, Sum)
         for current in self.messages.currents:
-            taps, alike = current.taps()
+            taps, alike, together = current.taps()
             number = self.matrix.shape[2]
             if not budget.spend(len(self.matrix) * number * taps.size):
                 return None
-            found += [partial(self._through, current, taps, alike, tap) for tap in range(number)]
+            through = partial(self._through, current, taps, alike, together)
+            found += [partial(through, tap) for tap in range(number)]
         return found
 
-    def _through(self, current: Current, taps: Array, alike: int, tap: int) -> list[_Seen]:
+    def _through(
+        self, current: Current, taps: Array, alike: int, together: Taps | None, tap: int
+    ) -> list[_Seen]:
         """What one tap sees through one current."""
         assert isinstance(self.messages, Sum)
         each_out, each_in, number = len(taps) // current.groups, *taps.shape[1:]
@@ -153,7 +187,12 @@ class _Seen:
         product *= scale
         matrix = product.reshape(current.groups, -1, each_in, number)
         matrix = matrix.transpose(1, 0, 2, 3).reshape(len(outer), -1, number)
-        return [_Seen(matrix, off, m, self.count * alike) for m in current.messages]
+        return [_Seen(matrix, off, m, self.count * alike, together) for m in current.messages]
+
+    def one_by_one(self) -> Iterator[_Seen]:
+        """Each tap alone, once."""
+        for tap in range(self.matrix.shape[2]):
+            yield replace(self, matrix=self.matrix[:, :, tap : tap + 1], count=1, taps=None)
 
 
 def reach(current: Current, budget: Budget) -> tuple[Array, Array]:
@@ -163,28 +202,46 @@ def reach(current: Current, budget: Budget) -> tuple[Array, Array]:
         current: a convolution; factors and scales are powers of two.
         budget: shared by the calls of one network, so that none takes for ever.
     """
-    taps, alike = current.taps()
-    matrix = _ungrouped(taps, current.groups)
-    low = high = off = np.zeros(len(taps))
-    todo: list[_Seen | Callable[[], list[_Seen]]] = []
-    todo += [_Seen(matrix, off, messages, alike) for messages in current.messages]
+    taps, alike, together = current.taps()
+    matrix, off = _ungrouped(taps, current.groups), np.zeros(len(taps))
+    seen: list[_Seen | Callable[[], list[_Seen]]] = []
+    seen += [_Seen(matrix, off, messages, alike, together) for messages in current.messages]
     with np.errstate(over="ignore", invalid="ignore"):
-        while todo:
-            seen = todo.pop()
-            if not isinstance(seen, _Seen):
-                todo += seen()
-                continue
-            inner = seen.behind(budget) if isinstance(seen.messages, Sum) else None
-            if inner is None:
-                below, above = seen.range()
-            else:
-                todo += inner
-                assert isinstance(seen.messages, Sum)
-                above = seen.messages.error * seen.total()
-                below = -above
-            low, high = low + seen.count * below, high + seen.count * above
-        low, high = (bound * (current.factor * SLACK) for bound in (low, high))
+        low, high = (
+            bound * (current.factor * SLACK) for bound in _range_of(seen, len(taps), budget)
+        )
     return np.where(np.isnan(low), -np.inf, low), np.where(np.isnan(high), np.inf, high)
+
+
+def _range_of(
+    todo: list[_Seen | Callable[[], list[_Seen]]], outputs: int, budget: Budget
+) -> tuple[Array, Array]:
+    """Range of a sum of what is seen."""
+    low = high = np.zeros(outputs)
+    while todo:
+        seen = todo.pop()
+        if not isinstance(seen, _Seen):
+            todo += seen()
+            continue
+        if seen.taps is not None:
+            # each tap that is seen through costs the budget: this does not go deep
+            each = [_range_of([tap], outputs, budget) for tap in seen.one_by_one()]
+            below, above = (
+                -seen.taps.most([-a for a, _ in each]),
+                seen.taps.most([b for _, b in each]),
+            )
+            low, high = low + seen.count * below, high + seen.count * above
+            continue
+        inner = seen.behind(budget) if isinstance(seen.messages, Sum) else None
+        if inner is None:
+            below, above = seen.range()
+        else:
+            todo += inner
+            assert isinstance(seen.messages, Sum)
+            above = seen.messages.error * seen.total()
+            below = -above
+        low, high = low + seen.count * below, high + seen.count * above
+    return low, high
 
 
 def _ungrouped(taps: Array, groups: int) -> Array:

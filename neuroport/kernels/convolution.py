@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuroport.graph.node import Pair
 
 
 def conv2d(
-    x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
 ) -> Tensor:
-    """``torch.nn.functional.conv2d`` without a bias; x (N, C, H, W), weight (O, C/groups, kH, kW).
+    """``torch.nn.functional.conv2d``; x (N, C, H, W), weight (O, C/groups, kH, kW), bias (O,).
 
     A 1x1 kernel with a stride reads the positions that it keeps and has a stride of 1: the same
     sums. On processors without AVX-512, oneDNN (in torch 2.1 to 2.14 at least) writes over the heap
     in the backward pass of the strided one: fewer than 8 channels, which lie last, on one thread.
     """
-    if weight.shape[2:] == (1, 1) and padding == (0, 0) and stride != (1, 1):
+    if _skips(tuple(weight.shape[2:]), padding, stride):
         x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
-    return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+    return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+
+
+@contextmanager
+def unstrided(synapse: nn.Module) -> Iterator[Pair]:
+    """While a synapse is called as a module: the step at which to read its input.
+
+    It is (1, 1), or the stride of a 1x1 kernel, which then has none: see :func:`conv2d`.
+    """
+    if not isinstance(synapse, nn.Conv2d) or not _skips(
+        synapse.kernel_size, synapse.padding, synapse.stride
+    ):
+        yield (1, 1)
+        return
+    rows, columns = synapse.stride
+    synapse.stride = (1, 1)
+    try:
+        yield rows, columns
+    finally:
+        synapse.stride = (rows, columns)
+
+
+def _skips(kernel: tuple[int, ...], padding: object, stride: tuple[int, ...]) -> bool:
+    """Whether a convolution reads some positions of its input only, each of them once."""
+    return kernel == (1, 1) and padding in ((0, 0), "valid") and stride != (1, 1)

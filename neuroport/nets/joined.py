@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from neuroport.errors import LayerError
 from neuroport.nets.neuron import Lif, Mlf
 from neuroport.nets.norming import norming
 from neuroport.nets.synapse import Conv, GradedConv
@@ -29,15 +31,30 @@ def fire(conv: nn.Module, neuron: nn.Module, x: Any) -> Any:
 
 
 def join(conv: nn.Module, x: Any, shortcut: nn.Module, source: Any) -> Any:
-    """``conv(x) + shortcut(source)``."""
+    """``conv(x) + shortcut(source)``.
+
+    Raises:
+        LayerError: the two differ in size.
+    """
     if not _trained(conv, x):
-        return conv(x) + shortcut(source)
+        branch, passed = conv(x), shortcut(source)
+        _meet(branch.shape, passed.shape)
+        return branch + passed
     assert isinstance(conv, Conv)
-    raw = conv.unnormalized(x)
+    raw, passed = conv.unnormalized(x), shortcut(source)
+    _meet(raw.shape, passed.shape)
     found = norming(conv.norm, raw)
-    if found is None:
-        return conv.normalized(raw) + shortcut(source)
-    return found.tensor(shortcut(source))
+    return conv.normalized(raw) + passed if found is None else found.tensor(passed)
+
+
+def _meet(branch: torch.Size, shortcut: torch.Size) -> None:
+    if branch != shortcut:
+        raise LayerError(
+            f"a block's branch gives maps {tuple(branch[2:])} and its shortcut "
+            f"{tuple(shortcut[2:])} (C, H, W): a strided convolution rounds an odd size up, "
+            "average pooling rounds it down; use frames whose height and width the strides "
+            'divide (crop or pad them), or shortcut="stride"'
+        )
 
 
 class Branch(nn.Sequential):

@@ -20,6 +20,7 @@ from neuroport.kernels import fused, torch_neurons
 from neuroport.kernels.normed import Levels
 from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import norming
+from neuroport.nets.held import OnGrid
 from neuroport.nets.stream import Stream, per_position
 
 
@@ -191,7 +192,7 @@ class IntegerLif(torch.autograd.Function):
 LEAST_THRESHOLD = 2.0**-6  # of one that is learned
 
 
-class Lif(nn.Module):
+class Lif(OnGrid):
     """Leaky integrate-and-fire population.
 
     Args:

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function
 
+from neuroport.errors import CaptureError
+from neuroport.nets.held import refreshed
+
 
 class TdBatchNorm(nn.BatchNorm2d):
     """Threshold-dependent batch norm, on (T * N, C, H, W).
@@ -142,19 +145,40 @@ class BiasNorm(nn.Module):
         return x + self.bias.reshape(-1, 1, 1)
 
 
-def folding(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Scale and shift of ``norm`` in evaluation, per channel.
+def unfoldable(norm: nn.Module) -> str | None:
+    """Why a norm has no scale and shift per channel in evaluation; None if it has."""
+    if isinstance(norm, (BiasNorm, nn.Identity)):
+        return None
+    if not isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)):
+        return (
+            f"{type(norm).__name__} cannot be folded into a synapse, whose weights are the same "
+            "for all frames; use nn.BatchNorm2d, nn.SyncBatchNorm, nn.Identity, or TdBatchNorm or "
+            "BiasNorm of neuroport.nets.norm"
+        )
+    if norm.running_mean is None or norm.running_var is None:
+        return (
+            f"{type(norm).__name__} keeps no running statistics, so that what it computes depends "
+            "on the batch; use track_running_stats=True"
+        )
+    return None
+
+
+def folding(norm: nn.Module, channels: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift of ``norm`` in evaluation, per channel; ``channels`` is any tensor (C, ...).
 
     Raises:
-        TypeError: a norm that is not of these.
+        CaptureError: a norm that has none.
     """
+    if isinstance(norm, nn.Identity):
+        flat = channels.detach().flatten(1)[:, 0]
+        return torch.ones_like(flat), torch.zeros_like(flat)
+    refreshed(norm)
     if isinstance(norm, BiasNorm):
         return torch.ones_like(norm.bias), norm.bias
-    if not isinstance(norm, nn.BatchNorm2d):
-        raise TypeError(
-            f"{type(norm).__name__} cannot be folded into a synapse; use nn.BatchNorm2d, "
-            "TdBatchNorm or BiasNorm"
-        )
+    refusal = unfoldable(norm)
+    if refusal is not None:
+        raise CaptureError(refusal)
+    assert isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm))
     mean, var = norm.running_mean, norm.running_var
     assert mean is not None
     assert var is not None

@@ -12,18 +12,23 @@ and the forward pass uses ``2 * round(W' / (2 * unit))`` in [-254, 254].
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuroport.errors import CaptureError, LayerError
 from neuroport.graph import integers
 from neuroport.kernels import fused
-from neuroport.kernels.convolution import conv2d
+from neuroport.kernels.convolution import conv2d, unstrided
 from neuroport.kernels.sums import convolve_exactly
-from neuroport.nets.norm import BiasNorm, folding
+from neuroport.nets.geometry import Size, padding_of, pair
+from neuroport.nets.held import OnGrid, as_called, refreshed, unlike
+from neuroport.nets.norm import BiasNorm, folding, unfoldable
 from neuroport.nets.norming import norming
 from neuroport.nets.stream import Stream, per_position
 
@@ -34,6 +39,12 @@ def snap_weight(weight: Tensor, unit: float) -> Tensor:
     clipped = real.clamp(-integers.WEIGHT_MAX, integers.WEIGHT_MAX)
     snapped: Tensor = clipped + (2 * (clipped / 2).round() - clipped).detach()
     return snapped
+
+
+def exact(x: Tensor) -> AbstractContextManager[Any]:
+    """Integers are exact in float32, whatever autocast would compute in."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if kind in ("cpu", "cuda") else nullcontext()
 
 
 class _RoundShift(torch.autograd.Function):
@@ -68,21 +79,24 @@ class Relay(nn.Module):
         return out
 
 
-class Conv(nn.Module):
+class Conv(OnGrid):
     """Convolution of spikes and batch norm: ``current = norm(weight * spikes)``.
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, groups, dilation: as
-            ``torch.nn.Conv2d``.
+            ``torch.nn.Conv2d``: sizes are integers or pairs (height, width), padding may be
+            ``"same"`` or ``"valid"``.
         norm_scale: initial gamma of the batch norm (0.5 in MS-ResNet, 0 at a branch's end).
-        norm: makes the norm of a number of channels, one of :mod:`neuroport.nets.norm` or torch's.
+        norm: makes the norm of a number of channels: one of :mod:`neuroport.nets.norm`,
+            ``nn.BatchNorm2d``, ``nn.SyncBatchNorm`` or ``nn.Identity``.
 
     Raises:
-        ValueError: padding as wide as the kernel: a window would lie in the padding altogether,
-            where its output is the bias alone, and where torch's convolution of channels that lie
-            last crashes (oneDNN of torch 2.3).
+        LayerError: sizes that are none, or padding as wide as the kernel.
 
     Takes (T, N, C, H, W); gives a tensor in the real phase, a ``Stream`` in the integer phase.
+
+    ``synapse`` is an ``nn.Conv2d``, whose weight is used, and its bias where it has one (as one put
+    in its place may). In the real phase it is called instead where a call does more than that.
     """
 
     lsb: Tensor
@@ -94,26 +108,24 @@ class Conv(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int = 3,
-        stride: int = 1,
-        padding: int = 1,
+        kernel_size: Size = 3,
+        stride: Size = 1,
+        padding: Size | str = 1,
         groups: int = 1,
         norm_scale: float = 0.5,
-        dilation: int = 1,
+        dilation: Size = 1,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
     ) -> None:
         super().__init__()
-        reach = dilation * (kernel_size - 1)
-        if padding > reach:
-            raise ValueError(
-                f"padding {padding} is as wide as the kernel ({reach + 1} with its dilation): "
-                f"windows would see padding only; pad by {reach} at most"
-            )
+        kernel = pair("kernel_size", kernel_size, 1)
+        strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
+        pads = padding_of(padding, kernel, strides, dilations)
         self.synapse = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias=False
+            in_channels, out_channels, kernel, strides, pads, dilations, groups, bias=False
         )
         self.norm = norm(out_channels)
-        if isinstance(self.norm, nn.BatchNorm2d):
+        normed = isinstance(self.norm, (nn.BatchNorm2d, nn.SyncBatchNorm))
+        if normed and self.norm.weight is not None:
             nn.init.constant_(self.norm.weight, norm_scale)
         self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
         self.register_buffer("exponent", torch.zeros((), dtype=torch.int64))
@@ -124,7 +136,11 @@ class Conv(nn.Module):
 
     @property
     def padding(self) -> tuple[int, int]:
-        return self.synapse.padding  # type: ignore[return-value]
+        given = self.synapse.padding
+        if not isinstance(given, str):  # as a synapse of torch's own may have it
+            return given  # type: ignore[return-value]
+        kernel = pair("kernel_size", self.synapse.kernel_size, 1)
+        return padding_of(given, kernel, self.stride, self.dilation)
 
     @property
     def dilation(self) -> tuple[int, int]:
@@ -136,34 +152,53 @@ class Conv(nn.Module):
 
     def kernel(self) -> Tensor:
         """Weights of the convolution that is executed, (O, I/groups, kH, kW)."""
-        return self.synapse.weight
+        return refreshed(self.synapse).weight
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Kernel and bias with the batch norm folded in, real units."""
-        scale, shift = folding(self.norm)
-        return self.kernel() * scale.reshape(-1, 1, 1, 1), shift
+        kernel = self.kernel()
+        scale, shift = folding(self.norm, kernel)
+        if self.synapse.bias is not None:
+            shift = shift + self.synapse.bias * scale
+        return kernel * scale.reshape(-1, 1, 1, 1), shift
+
+    def refusal(self) -> str | None:
+        """Why no graph holds the layer; None if one does."""
+        return unlike(self.synapse, nn.Conv2d) or unfoldable(self.norm)
 
     def unit(self) -> float:
         """Real value of an integer weight of 1."""
         return float(self.lsb) * 2.0 ** int(self.exponent) / self.message_unit
 
-    def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         steps = x.shape[0]
         flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        out = conv2d(flat, weight, self.stride, self.padding, self.dilation, self.groups)
+        out = conv2d(flat, weight, bias, self.stride, self.padding, self.dilation, self.groups)
         current: Tensor = out.unflatten(0, (steps, -1))
         return current
 
-    def convolve_real(self, x: Tensor, weight: Tensor) -> Tensor:
+    def convolve_real(self, x: Tensor) -> Tensor:
         """The convolution of the real phase: what comes out has the precision of what comes in."""
         if not self.training or self.precision == torch.float32:
-            return self.convolve(x, weight)
+            return self._convolve_real(x)
         with torch.autocast(x.device.type, self.precision):
-            return self.convolve(x, weight).to(x.dtype)
+            return self._convolve_real(x).to(x.dtype)
+
+    def _convolve_real(self, x: Tensor) -> Tensor:
+        if as_called(self.synapse, nn.Conv2d):
+            return self.convolve(x, self.kernel(), self.synapse.bias)
+        with unstrided(self.synapse) as step:
+            called = self.synapse(self.before_call(x).flatten(0, 1)[..., :: step[0], :: step[1]])
+        current: Tensor = called.unflatten(0, (len(x), -1))
+        return current
+
+    def before_call(self, x: Tensor) -> Tensor:
+        """What the synapse itself is given, where :meth:`kernel` is more than its weight."""
+        return x
 
     def unnormalized(self, x: Tensor) -> Tensor:
         """The current of the real phase before its norm."""
-        return self.convolve_real(x, self.kernel())
+        return self.convolve_real(x)
 
     def normalized(self, current: Tensor) -> Tensor:
         found = norming(self.norm, current)
@@ -177,6 +212,19 @@ class Conv(nn.Module):
     def forward(self, x: Tensor) -> Tensor | Stream:
         if self.lsb == 0:
             return self.normalized(self.unnormalized(x))
+        self._in_integers()
+        with exact(x):
+            return self._integer(x)
+
+    def _in_integers(self) -> None:
+        """Refuse what integers would pass over."""
+        if not as_called(self.synapse, nn.Conv2d):
+            raise CaptureError(
+                f"{self}: {unlike(self.synapse, nn.Conv2d) or 'its synapse has backward hooks'}; "
+                "in the integer phase the synapse is not called"
+            )
+
+    def _integer(self, x: Tensor) -> Stream:
         weight, bias = self.folded()
         current = self.convolve(x, snap_weight(weight, self.unit()))
         exponent = int(self.exponent)
@@ -206,7 +254,8 @@ class GradedConv(Conv):
     with r, p the shifts of ``relay_in`` and ``relay_out``.
 
     Args:
-        pool: average over ``pool x pool`` before a 1x1 kernel (as one strided convolution).
+        pool: average over ``pool x pool``, or a pair, before a 1x1 kernel (as one strided
+            convolution).
         pixels: the input is frames of unsigned 8-bit pixels, 255 meaning 1.
         mean, std: per channel of pixels; the input is normalized to ``(pixel / 255 - mean) / std``
             before it is padded with zeros. Folded into the weights and a bias that differs near the
@@ -215,7 +264,7 @@ class GradedConv(Conv):
             ``mean`` and ``std``; folded alike.
 
     Raises:
-        ValueError: normalization for a stream, which has its batch norm.
+        LayerError: normalization for a stream, which has its batch norm; else as :class:`Conv`.
     """
 
     source_lsb: Tensor
@@ -226,36 +275,41 @@ class GradedConv(Conv):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int = 1,
-        stride: int = 1,
-        padding: int = 0,
+        kernel_size: Size = 1,
+        stride: Size = 1,
+        padding: Size | str = 0,
         norm_scale: float = 0.5,
-        pool: int = 1,
+        pool: Size = 1,
         pixels: bool = False,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
         frame_norm: nn.BatchNorm2d | None = None,
+        dilation: Size = 1,
     ) -> None:
+        pools, strides = pair("pool", pool, 1), pair("stride", stride, 1)
+        if pools != (1, 1) and pair("kernel_size", kernel_size, 1) != (1, 1):
+            raise LayerError(f"pool is {pool}; it averages before a 1x1 kernel, not {kernel_size}")
         super().__init__(
             in_channels,
             out_channels,
             kernel_size,
-            stride * pool,
+            (strides[0] * pools[0], strides[1] * pools[1]) if pools != (1, 1) else strides,
             padding,
             norm_scale=norm_scale,
+            dilation=dilation,
             norm=norm,
         )
         given = any(mean) or any(value != 1 for value in std) or frame_norm is not None
         if not pixels and given:
-            raise ValueError(
+            raise LayerError(
                 "mean, std and frame_norm normalize pixels; a membrane stream has its batch norm"
             )
         for name, values in (("mean", mean), ("std", std)):
             each = torch.tensor(values, dtype=torch.float32).expand(in_channels).clone()
             self.register_buffer(name, each, persistent=False)
         self.frame_norm = frame_norm
-        self.pool = pool
+        self.pool = pools
         self.pixels = pixels
         self.relay_in = None if pixels else Relay()
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
@@ -266,17 +320,25 @@ class GradedConv(Conv):
         """Mean and deviation of pixels, per channel, in evaluation."""
         if self.frame_norm is None:
             return self.mean, self.std
-        scale, shift = folding(self.frame_norm)
+        scale, shift = folding(self.frame_norm, self.mean)
         return -shift / scale * self.message_unit, self.message_unit / scale
 
     def kernel(self) -> Tensor:
-        return self.pooled(self.synapse.weight / self.normalization()[1].reshape(-1, 1, 1))
+        return self.pooled(super().kernel() / self.normalization()[1].reshape(-1, 1, 1))
 
     def pooled(self, weight: Tensor) -> Tensor:
         """A 1x1 kernel as the strided one that averages first."""
-        if self.pool == 1:
+        if self.pool == (1, 1):
             return weight
-        return weight.expand(-1, -1, self.pool, self.pool) / self.pool**2
+        return weight.expand(-1, -1, *self.pool) / math.prod(self.pool)
+
+    def refusal(self) -> str | None:
+        found = super().refusal()
+        if found is None and self.frame_norm is not None:
+            found = unfoldable(self.frame_norm)
+        if found is None and self.synapse.groups > 1:
+            found = "its synapse has groups, which a layer of graded values has not; use one group"
+        return found
 
     def unit(self) -> float:
         shift = int(self.relay_out.shift)
@@ -287,18 +349,37 @@ class GradedConv(Conv):
 
     def unnormalized(self, x: Tensor) -> Tensor:
         if self.frame_norm is not None:
-            frames = self.frame_norm(x.flatten(0, 1)).unflatten(0, (len(x), -1))
-            return self.convolve_real(frames, self.pooled(self.synapse.weight))
-        if self.pixels:  # a membrane stream has neither unit nor mean
+            x = self.frame_norm(x.flatten(0, 1)).unflatten(0, (len(x), -1))
+        elif self.pixels:  # a membrane stream has neither unit nor mean
             x = x * self.message_unit - per_position(self.mean)
-        return self.convolve_real(
-            x, self.kernel() if self.pixels else self.pooled(self.synapse.weight)
-        )
+        return self.convolve_real(x)
+
+    def _convolve_real(self, x: Tensor) -> Tensor:
+        if not as_called(self.synapse, nn.Conv2d):
+            return super()._convolve_real(x)
+        # a norm of the frames has divided already; a membrane stream has nothing to divide
+        divided = self.frame_norm is not None or not self.pixels
+        kernel = self.pooled(super().kernel()) if divided else self.kernel()
+        return self.convolve(x, kernel, self.synapse.bias)
+
+    def before_call(self, x: Tensor) -> Tensor:
+        if self.pixels and self.frame_norm is None:
+            x = x / per_position(self.std)
+        if self.pool == (1, 1):
+            return x
+        # windows begin where the strided kernel is put
+        pooled: Tensor = F.avg_pool2d(x.flatten(0, 1), self.pool, 1).unflatten(0, (len(x), -1))
+        return pooled
 
     def forward(self, x: Tensor | Stream) -> Tensor | Stream:
         if self.lsb == 0:
             assert isinstance(x, Tensor)
             return self.normalized(self.unnormalized(x))
+        self._in_integers()
+        with exact(x.value if isinstance(x, Stream) else x):
+            return self._integer(x)
+
+    def _integer(self, x: Tensor | Stream) -> Stream:
         weight, bias = self.folded()
         if isinstance(x, Stream):
             assert self.relay_in is not None
@@ -350,7 +431,7 @@ class Integrator(nn.Module):
         return out
 
 
-class Readout(nn.Module):
+class Readout(OnGrid):
     """Mean over time and space, then a linear classifier; returns logits (N, classes).
 
     In the integer phase each class integrates ``sum(W_q * spikes) + H*W*b`` over the steps and
@@ -369,11 +450,21 @@ class Readout(nn.Module):
         self.potential = Integrator()
         self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
 
+    def refusal(self) -> str | None:
+        """Why no graph holds the layer; None if one does."""
+        return unlike(self.synapse, nn.Linear)
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the classifier, real units."""
+        weight, bias = refreshed(self.synapse).weight, self.synapse.bias
+        return weight, torch.zeros_like(weight[:, 0]) if bias is None else bias
+
     def integer_weight(self) -> Tensor:
-        return snap_weight(self.synapse.weight, float(self.lsb))
+        return snap_weight(self.weights()[0], float(self.lsb))
 
     def integer_bias(self, positions: int) -> Tensor:
-        real = self.synapse.bias * positions / self.lsb.to(self.synapse.bias.dtype)
+        bias = self.weights()[1]
+        real = bias * positions / self.lsb.to(bias.dtype)
         return real + (real.round() - real).detach()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -382,8 +473,14 @@ class Readout(nn.Module):
             mean = F.dropout(x.mean((0, 3, 4)), self.dropout, self.training)
             logits: Tensor = self.synapse(mean)
             return logits
+        if not as_called(self.synapse, nn.Linear):
+            raise CaptureError(
+                f"{self}: {self.refusal() or 'its synapse has backward hooks'}; "
+                "in the integer phase the synapse is not called"
+            )
         positions = height * width
-        current = x.sum((3, 4)) @ self.integer_weight().T
+        with exact(x):
+            current = x.sum((3, 4)) @ self.integer_weight().T
         potential: Tensor = self.potential(current, self.integer_bias(positions))
         scale = float(self.lsb) / (steps * positions * (1 << integers.STATE_SHIFT))
         return potential[-1] * scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from neuroport.graph.graph import Graph
+
+
+class QuantizationWarning(UserWarning):
+    """A network was quantized, and something about it should be known."""
 
 
 def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
@@ -23,21 +28,42 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
         calibration: frames (T, N, C, H, W).
 
     Raises:
-        CaptureError: the network's ``forward`` has no graph.
+        CaptureError: the network's ``forward`` has no graph, or its numbers have no integers.
+        FramesError: the calibration is no frames.
         IllegalError: a stream's worst case does not fit the hardware's widths.
-    """
-    import numpy as np
-    import torch
 
+    Warns:
+        QuantizationWarning: weights that outgrew their grid in training, which was made coarser;
+            a grid that leaves weights few levels.
+    """
     from neuroport.capture import slayer
     from neuroport.capture.forward import unwrapped
     from neuroport.capture.native import integer_graph
-    from neuroport.quantization.scales import freeze_scales, is_integer
+    from neuroport.nets.synapse import exact
+    from neuroport.quantization.checking import check_numbers, real_frames
+    from neuroport.quantization.levels import few_levels
+    from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 
     net = unwrapped(net)
     if slayer.is_slayer(net):
         return slayer.integer_graph(net, calibration)
-    frames = torch.as_tensor(np.asarray(calibration)[:, :1].astype(np.float32))
+    frames = real_frames(calibration)[:, :1]
+    check_numbers(net)
     if not is_integer(net):
         freeze_scales(net, frames)
-    return integer_graph(net, frames)
+    else:
+        changed = fit_scales(net, frames)
+        if changed:
+            warnings.warn(
+                f"training moved weights beyond what the grid holds of {', '.join(changed)}: it is "
+                "coarser now, and the network another one than was evaluated before; evaluate it "
+                "again",
+                QuantizationWarning,
+                stacklevel=2,
+            )
+    with exact(frames):
+        graph = integer_graph(net, frames)
+    few = few_levels(graph)
+    if few is not None:
+        warnings.warn(few, QuantizationWarning, stacklevel=2)
+    return graph

@@ -20,12 +20,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from neuroport.capture.native import integer_graph
 from neuroport.capture.slayer import is_slayer
 from neuroport.capture.wiring import Layer, evaluating, heard, unwrapped, wiring
 from neuroport.errors import CaptureError, FramesError
+from neuroport.nets.held import OnGrid
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Conv, Direct, Readout, snap_weight
-from neuroport.quantization.scales import freeze_scales, is_integer
+from neuroport.quantization.checking import check_numbers, real_frames
+from neuroport.quantization.levels import few_levels, levels
+from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ class SynapseCost:
     error: float
     clipped: int
 
+    @property
+    def levels(self) -> int:
+        """Even integers that the weights choose from."""
+        return levels(self.largest)
+
 
 @dataclass(frozen=True)
 class QuantizationCost:
@@ -87,6 +96,7 @@ class QuantizationCost:
             network is then the one of the same weights, not one that was trained as such.
         predictions: samples that the two classify differently.
         real_correct, integer_correct: of ``samples``; None without labels.
+        few: which convolutions have fewer than 15 levels of weights, and why; None without any.
     """
 
     trained: str
@@ -96,6 +106,7 @@ class QuantizationCost:
     integer_correct: int | None
     populations: tuple[PopulationCost, ...]
     synapses: tuple[SynapseCost, ...]
+    few: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, with the share and the rates of every population."""
@@ -103,6 +114,8 @@ class QuantizationCost:
         for entry, population in zip(found["populations"], self.populations, strict=True):
             entry["share"] = population.share
             entry["real_rate"], entry["integer_rate"] = population.rates
+        for entry, synapse in zip(found["synapses"], self.synapses, strict=True):
+            entry["levels"] = synapse.levels
         return found
 
     def __str__(self) -> str:
@@ -119,9 +132,12 @@ class QuantizationCost:
         for p in self.populations:
             rates = "".join(f"{rate:9.4f}" for rate in p.rates)
             lines.append(f"{p.name:{width}}  {rates}{100 * p.share:18.2f} %{p.threshold:11}")
-        lines.append(f"{'synapse':{width}}  largest weight  error, units  clipped")
+        lines.append(f"{'synapse':{width}}  largest weight  levels  error, units  clipped")
         for s in self.synapses:
-            lines.append(f"{s.name:{width}}{s.largest:16}{s.error:14.2f}{s.clipped:9}")
+            sizes = f"{s.largest:16}{s.levels:8}{s.error:14.2f}{s.clipped:9}"
+            lines.append(f"{s.name:{width}}{sizes}")
+        if self.few is not None:
+            lines.append(self.few)
         return "\n".join(lines)
 
 
@@ -139,7 +155,8 @@ def quantization_cost(
         net: a network of neuroport layers in either phase. A real-valued one is quantized as
             :func:`neuroport.quantize` would.
         frames: (T, N, C, H, W).
-        labels: (N,), for the accuracies.
+        labels: (N,), for the accuracies. Of a network that returns spikes the class is the channel
+            that sends most of them.
         batch: samples that run at once.
 
     Raises:
@@ -153,9 +170,8 @@ def quantization_cost(
         raise CaptureError(
             "SLAYER's blocks have no real-valued phase; quantization_cost takes neuroport layers"
         )
-    given = torch.from_numpy(np.array(frames, np.float32))
-    if given.ndim != 5 or 0 in given.shape:
-        raise FramesError(f"frames are {tuple(given.shape)}; give (T, N, C, H, W)")
+    given = real_frames(frames, "frames")
+    check_numbers(net)
     truth = None if labels is None else torch.from_numpy(np.array(labels))
     if truth is not None and truth.shape != given.shape[1:2]:
         raise FramesError(
@@ -165,9 +181,11 @@ def quantization_cost(
     real, integer = copy.deepcopy(net), copy.deepcopy(net)
     if aware:
         _make_real(real)
+        fit_scales(integer, given[:, :1])
     else:
         freeze_scales(integer, given[:, :1])
     layers = wiring(integer, given.shape)
+    graph = integer_graph(integer, given[:, :1])
     neurons = [layer for layer in layers if isinstance(layer.module, Lif)]
     counts = {layer.name: [0, 0, 0, 0] for layer in neurons}
     paths = {layer.path for layer in neurons}
@@ -177,12 +195,13 @@ def quantization_cost(
             part = given[:, at : at + batch]
             for network, found in zip((real, integer), classes, strict=True):
                 with evaluating(network):
-                    found.append(network(part).argmax(1))
+                    found.append(_classes(network(part)))
             for name, count in counts.items():
                 a, b = of_real[name], of_integer[name]
                 for index, value in enumerate((a, b, a != b)):
                     count[index + 1] += int(value.sum())
                 count[0] += a.numel()
+    integer.eval()  # weights that are computed may differ in training
     guessed, right = torch.cat(classes[0]), torch.cat(classes[1])
     return QuantizationCost(
         "quantization-aware" if aware else "post-training",
@@ -192,7 +211,21 @@ def quantization_cost(
         None if truth is None else int((right == truth).sum()),
         tuple(_population(layer, counts) for layer in layers if layer.name in counts),
         tuple(_synapse(layer) for layer in layers if _is_trained(layer)),
+        few_levels(graph),
     )
+
+
+def _classes(output: Any) -> Tensor:
+    """The class of each sample: the largest logit, or the channel that sends most spikes."""
+    if not isinstance(output, Tensor) or output.ndim < 2:
+        raise CaptureError(
+            f"forward returns a {type(output).__name__}, which names no class; return the output "
+            "of a Readout or the spikes of a neuron"
+        )
+    if output.ndim > 2:  # (T, N, C, H, W)
+        output = output.sum([0, *range(3, output.ndim)])
+    classes: Tensor = output.argmax(1)
+    return classes
 
 
 @contextmanager
@@ -210,7 +243,7 @@ def _spikes(net: nn.Module, paths: set[str]) -> Iterator[dict[str, Tensor]]:
 def _make_real(net: nn.Module) -> None:
     """Back to the real-valued phase: same weights, no grid."""
     for module in net.modules():
-        if isinstance(module, (Conv, Lif, Readout)):
+        if isinstance(module, OnGrid):
             module.lsb.zero_()
 
 
@@ -229,7 +262,7 @@ def _population(layer: Layer, counts: dict[str, list[int]]) -> PopulationCost:
 def _synapse(layer: Layer) -> SynapseCost:
     module = layer.module
     if isinstance(module, Readout):
-        weight, unit = module.synapse.weight, float(module.lsb)
+        weight, unit = module.weights()[0], float(module.lsb)
     else:
         assert isinstance(module, Conv)
         weight, unit = module.folded()[0], module.unit()

@@ -10,30 +10,46 @@ connected by such meetings (all branches of a stage, its stem or projection incl
 The LSB is as fine as the weights need (the branch with the smallest weights still uses 7 of the 8
 bits) but coarse enough that the *worst case* of every current, not only the observed one, stays
 below 2**17, every sum below 2**23 and every bias below 4096, with room for weights that still move.
+What rounding adds, and what training moved since, is seen in the integers: where a rule of lowering
+would refuse them, the grid of that stream or projection is made coarser.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.wiring import Layer, unwrapped, wiring
+from neuroport.capture.native import integer_graph
+from neuroport.capture.wiring import Layer, evaluating, unit_of, unwrapped, wiring
 from neuroport.errors import CaptureError, IllegalError
 from neuroport.graph import integers
+from neuroport.graph.borders import inside
+from neuroport.graph.graph import Graph
 from neuroport.graph.linear import Box, Budget, Current, Sum, reach
+from neuroport.lowering.rules import violations
 from neuroport.nets.neuron import Lif
 from neuroport.nets.normed import NormLif
-from neuroport.nets.synapse import Conv, GradedConv, Readout
+from neuroport.nets.pooling import SumPool
+from neuroport.nets.stream import per_position
+from neuroport.nets.synapse import Conv, GradedConv, Readout, exact
+from neuroport.quantization.checking import check_numbers
 
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
 FINEST = 8  # smallest integer threshold of a channel whose norm is part of its neuron
 TALLEST = 64  # largest threshold of a stream in units of what its thresholds have in common
 MARGIN = 1.5  # room left for weights that still change in quantization-aware training
+WIDTHS = ("threshold_fits", "bias_fits", "currents_fit", "accumulators_fit")
+TRIES = 100  # of making a grid coarser, by a factor of two each
+
+# what has a grid of its own: ("stream", a synapse of it), ("projection", ...), ("readout", ...)
+Part: TypeAlias = tuple[str, str]
 
 
 @dataclass
@@ -76,30 +92,151 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
         frames: (T, N, C, H, W); T and the image size enter the readout's range.
 
     Raises:
+        CaptureError: the network's ``forward`` has no graph, or its numbers are not finite.
         IllegalError: a stream whose worst case cannot be brought into range.
     """
     net = unwrapped(net)
-    layers = wiring(net, frames.shape)
-    streams = _streams(layers)
-    intervals, biases = _propagate(layers)
-    for stream in _unique(streams):
-        _choose_lsb(stream, intervals, biases)
-    for layer in layers:
-        module = layer.module
-        if isinstance(module, Lif):
-            module.lsb.fill_(streams[layer.inputs[0]].lsb)
-            module.fix()
-        elif isinstance(module, GradedConv):
-            source = None if module.pixels else streams[layer.inputs[0]].lsb
-            worst = max(intervals[n.name].worst for n in layers if n.module is module)
-            _choose_shifts(module, streams[layer.name].lsb, source, worst)
-        elif isinstance(module, Conv):
-            lsb = streams[layer.name].lsb
-            largest = float(module.folded()[0].abs().max())
-            ratio = largest / (integers.WEIGHT_MAX * lsb)
-            module.lsb.fill_(lsb)
-            module.exponent.fill_(max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0)
-    _freeze_readouts([n for n in layers if isinstance(n.module, Readout)], len(frames))
+    check_numbers(net)
+    with evaluating(net), exact(frames):
+        grid = _Grid(wiring(net, frames.shape), len(frames))
+        grid.choose()
+        grid.fit(net, frames)
+
+
+@torch.no_grad()
+def fit_scales(net: nn.Module, frames: Tensor) -> list[str]:
+    """Make the grid of a network in its integer phase coarser where its weights outgrew it.
+
+    Weights that were trained since the grid was chosen may need more than the widths hold. Streams
+    and projections that fit keep their grid.
+
+    Returns:
+        The layers whose grid is another one now.
+    """
+    net = unwrapped(net)
+    check_numbers(net)
+    with evaluating(net), exact(frames):
+        return _Grid(wiring(net, frames.shape), len(frames)).fit(net, frames)
+
+
+class _Grid:
+    """The streams, projections and readouts of a network, whose units are chosen."""
+
+    def __init__(self, layers: list[Layer], steps: int) -> None:
+        self.layers, self.steps = layers, steps
+        self.margins: dict[Part, float] = {}
+
+    def choose(self, only: Collection[Part] | None = None) -> None:
+        """Choose the units of some parts, or of all, from the weights as they are now."""
+        streams = _streams(self.layers)
+        intervals, biases = _propagate(self.layers)
+        named = {layer.name: layer for layer in self.layers}
+        again = set()  # streams whose unit is another one
+        for stream in _unique(streams):
+            own = {("stream", layer.path) for layer in stream.synapses}
+            if only is None or not own.isdisjoint(only):
+                margin = max(self.margins.get(part, MARGIN) for part in own)
+                _choose_lsb(stream, intervals, biases, named, margin)
+                again.add(id(stream))
+        for layer in self.layers:
+            module = layer.module
+            if isinstance(module, Lif):
+                if id(streams[layer.inputs[0]]) in again:
+                    module.lsb.fill_(streams[layer.inputs[0]].lsb)
+                    module.fix()
+                continue
+            if isinstance(module, SumPool):
+                module.lsb.fill_(unit_of(layer.name, named))
+            if not isinstance(module, Conv):
+                continue
+            stream = streams[layer.name]
+            lsb = stream.lsb if id(stream) in again else float(module.lsb)
+            if isinstance(module, GradedConv):
+                source, moved = None, id(stream) in again
+                if not module.pixels:
+                    before = streams[layer.inputs[0]]
+                    moved |= id(before) in again
+                    source = before.lsb if id(before) in again else float(module.source_lsb)
+                part = ("projection", layer.path)
+                if moved or (only is not None and part in only):
+                    calls = [other.name for other in self.layers if other.module is module]
+                    worst = max(intervals[name].worst for name in calls)
+                    margin = self.margins.get(part, MARGIN)
+                    _choose_shifts(module, lsb, source, worst * margin)
+            elif id(stream) in again:
+                lsb /= unit_of(layer.inputs[0], named)  # of what a message of 1 brings
+                largest = float(module.folded()[0].abs().max())
+                ratio = largest / (integers.WEIGHT_MAX * lsb)
+                module.lsb.fill_(lsb)
+                module.exponent.fill_(max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0)
+        self._choose_readouts(only)
+
+    def fit(self, net: nn.Module, frames: Tensor) -> list[str]:
+        """Choose again what a rule of widths refuses, with more room, until none does."""
+        changed: dict[str, None] = {}
+        for _ in range(TRIES):
+            graph = integer_graph(net, frames[:, :1], check=False)
+            refused = self._refused(graph)
+            if not refused:
+                break
+            for part in refused:
+                # nothing was chosen from these weights before the first time
+                self.margins[part] = 2 * self.margins.get(part, MARGIN if changed else MARGIN / 2)
+            self.choose(refused)
+            changed |= dict.fromkeys(name for _, name in refused)
+        return list(changed)
+
+    def _refused(self, graph: Graph) -> set[Part]:
+        """The parts whose numbers break a rule of widths."""
+        owners: dict[str, Part] = {}
+        for layer in self.layers:
+            name, module = layer.name, layer.module
+            if isinstance(module, Lif):
+                owners[name] = self._stream(layer.inputs[0])
+            elif isinstance(module, GradedConv):
+                rounds = int(module.relay_out.shift) > 0
+                product = ("projection", layer.path) if rounds else self._stream(name)
+                owners |= {name: product, f"{name}.relay_out": product}
+                owners[f"{name}.identity"] = self._stream(name)
+                if module.relay_in is not None:
+                    owners[f"{name}.relay_in"] = self._stream(layer.inputs[0])
+            elif isinstance(module, Conv):
+                owners[name] = self._stream(name)
+            elif isinstance(module, Readout):
+                owners |= dict.fromkeys(
+                    (f"{name}.synapse", f"{name}.potential"), ("readout", layer.path)
+                )
+        broken = (v.node for v in violations(graph, "lava-cpu") if v.rule in WIDTHS)
+        nodes = (node if node in owners else node.rpartition(".channels")[0] for node in broken)
+        return {owners[node] for node in nodes if node in owners}
+
+    def _stream(self, name: str) -> Part:
+        return "stream", next(layer.path for layer in self.layers if layer.name == name)
+
+    def _choose_readouts(self, only: Collection[Part] | None) -> None:
+        chosen: dict[nn.Module, float] = {}  # one that is called again has one LSB
+        for layer in self.layers:
+            module, part = layer.module, ("readout", layer.path)
+            if not isinstance(module, Readout) or (only is not None and part not in only):
+                continue
+            positions = layer.reads[1] * layer.reads[2]
+            weight, bias = module.weights()
+            margin = self.margins.get(part, MARGIN)
+            reach = float(
+                torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min())
+            )
+            largest = float(bias.abs().max())
+            # k populations that are summed send 0..k
+            most = layer.most * max(_tops(self.layers).get(name, 1.0) for name in layer.inputs)
+            drive = (reach * most + largest) * positions
+            lsb = max(
+                float(weight.abs().max()) / integers.WEIGHT_MAX,
+                margin * drive * self.steps / integers.CURRENT_MAX,
+                margin * largest * positions / integers.BIAS_MAX,
+                chosen.get(module, 0.0),
+            )
+            chosen[module] = lsb or 1.0
+            module.lsb.fill_(chosen[module])
 
 
 def _streams(layers: list[Layer]) -> dict[str, _Stream]:
@@ -154,23 +291,30 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
     currents: dict[str, Current] = {}  # those that projections read: each holds its kernel
     read_on = {n for layer in layers if isinstance(layer.module, GradedConv) for n in layer.inputs}
     budget = Budget(math.inf)
+    tops = _tops(layers)
     for layer in layers:
         module = layer.module
+        most = layer.most * max(tops.get(name, 1.0) for name in layer.inputs)
         if not isinstance(module, Conv):
             continue
         kernel, bias = module.folded()
         if isinstance(module, GradedConv) and not module.pixels:
             arriving = _sum([intervals[n] for n in layer.inputs])
-            source = sum(biases[n] for n in layer.inputs)
-            bias = bias + kernel.sum((2, 3)) @ source
+            source = _total(biases, layer)
+            bias = module.carried(kernel, bias, source, torch.Size(layer.reads[1:]))
             read = tuple(currents[n] for n in layer.inputs)
             messages: Box = Sum(arriving.low.numpy(), arriving.high.numpy(), read)
         else:
             if isinstance(module, GradedConv):
-                bias = bias - kernel.sum((2, 3)) @ module.normalization()[0]
+                mean = module.normalization()[0]
+                if mean.any():
+                    bias = module.carried(kernel, bias, -mean, torch.Size(layer.reads[1:]))
             # spikes, or pixels with 255 as one: k sources that are summed send 0..k
-            messages = Box(np.zeros(1), np.full(1, float(layer.most)))
-        current = Current(kernel.cpu().numpy(), (messages,), module.groups)
+            messages = Box(np.zeros(1), np.full(1, float(most)))
+        together = inside(
+            layer.reads[1:], kernel.shape[2:], module.stride, module.padding, module.dilation
+        )
+        current = Current(kernel.numpy(), (messages,), module.groups, inside=together)
         low, high = (torch.from_numpy(bound) for bound in reach(current, budget))
         intervals[layer.name], biases[layer.name] = _Interval(low, high), bias
         if layer.name in read_on:
@@ -185,8 +329,34 @@ def _sum(intervals: list[_Interval]) -> _Interval:
     return total
 
 
+def _tops(layers: list[Layer]) -> dict[str, float]:
+    """The largest message that each pool sends, real units; spikes and pixels are 1 at most."""
+    tops: dict[str, float] = {}
+    for layer in layers:
+        module = layer.module
+        if isinstance(module, SumPool):
+            most = layer.most * max(tops.get(name, 1.0) for name in layer.inputs)
+            tops[layer.name] = most * math.prod(module.kernel_size) / module.divisor
+    return tops
+
+
+def _total(biases: dict[str, Tensor], layer: Layer) -> Tensor:
+    """The bias of what a layer reads, (C,), or (C, H, W) where it differs by position."""
+    found = [biases[name] for name in layer.inputs]
+    if any(bias.ndim > 1 for bias in found):  # (C,) and (C, H, W) add up per channel
+        found = [per_position(bias) for bias in found]
+    total = found[0]
+    for bias in found[1:]:
+        total = total + bias
+    return total
+
+
 def _choose_lsb(
-    stream: _Stream, intervals: dict[str, _Interval], biases: dict[str, Tensor]
+    stream: _Stream,
+    intervals: dict[str, _Interval],
+    biases: dict[str, Tensor],
+    named: dict[str, Layer],
+    margin: float,
 ) -> None:
     names = ", ".join(layer.name for layer in stream.synapses)
     if not stream.neurons and not stream.projections:
@@ -196,13 +366,12 @@ def _choose_lsb(
         )
     for reader in (*stream.neurons, *stream.projections):
         stream.reach = max(stream.reach, _sum([intervals[n] for n in reader.inputs]).worst)
-        total = sum(biases[n] for n in reader.inputs)
-        assert isinstance(total, Tensor)
+        total = _total(biases, reader)
         if isinstance(reader.module, NormLif):
-            total = total + reader.module.absorbed()[2]
+            total = per_position(total) + per_position(reader.module.absorbed()[2])
         stream.bias = max(stream.bias, float(total.abs().max()))
     if not stream.neurons:  # only its range matters: nothing is compared with a threshold
-        stream.lsb = MARGIN * max(stream.reach, 1e-12) / integers.CURRENT_MAX
+        stream.lsb = margin * max(stream.reach, 1e-12) / integers.CURRENT_MAX
         return
     neurons = [n.module for n in stream.neurons if isinstance(n.module, Lif)]
     plain = [n for n in neurons if not isinstance(n, NormLif)]
@@ -223,12 +392,12 @@ def _choose_lsb(
     lowest = max(1, math.ceil(COARSEST * threshold / min(thresholds, default=smallest)))
     lowest = max(lowest, math.ceil(FINEST * threshold / smallest))
     coarsest = [  # the largest integer for that number that range and bias permit
-        threshold * integers.CURRENT_MAX / (MARGIN * stream.reach + 1e-12),
-        threshold * integers.BIAS_MAX / (MARGIN * stream.bias + 1e-12),
+        threshold * integers.CURRENT_MAX / (margin * stream.reach + 1e-12),
+        threshold * integers.BIAS_MAX / (margin * stream.bias + 1e-12),
         integers.THRESHOLD_MAX / tallest,
     ]
     weights = [
-        float(layer.module.folded()[0].abs().max())
+        float(layer.module.folded()[0].abs().max()) * unit_of(layer.inputs[0], named)
         for layer in stream.synapses
         if isinstance(layer.module, Conv) and not isinstance(layer.module, GradedConv)
     ]
@@ -239,8 +408,8 @@ def _choose_lsb(
     if limit < lowest:
         raise IllegalError(
             f"the stream of {names} can reach {stream.reach / threshold:.0f} thresholds, too wide "
-            f"for 17 bits with a threshold of {lowest} or more; use fewer blocks or smaller "
-            "weights"
+            f"for 17 bits with a threshold of {lowest} or more; train with smaller weights and "
+            "norms (weight decay), or let fewer blocks share a stream"
         )
     if single:
         stream.lsb = threshold / math.floor(min(limit, max(wanted, lowest)))
@@ -262,10 +431,13 @@ def _unit(thresholds: list[float]) -> float | None:
     return float(unit) if close and parts[-1] / unit <= TALLEST else None
 
 
-def _choose_shifts(module: GradedConv, lsb: float, source: float | None, reach: float) -> None:
-    """Shifts of the relays around a graded convolution: the finest product that 24 bits hold."""
+def _choose_shifts(module: GradedConv, lsb: float, source: float | None, room: float) -> None:
+    """Shifts of the relays around a graded convolution: the finest product that 24 bits hold.
+
+    ``room``: how far the product may go, in real units.
+    """
     largest = max(float(module.folded()[0].abs().max()), 1e-12)
-    product = math.floor(math.log2(integers.MESSAGE_MAX * lsb / (MARGIN * max(reach, 1e-12))))
+    product = math.floor(math.log2(integers.MESSAGE_MAX * lsb / max(room, 1e-12)))
     message = module.message_unit if source is None else source
     weight = math.floor(math.log2(integers.WEIGHT_MAX * lsb / (largest * message)))
     product = min(product, integers.STATE_BITS - 1)
@@ -279,26 +451,3 @@ def _choose_shifts(module: GradedConv, lsb: float, source: float | None, reach: 
     module.source_lsb.fill_(source)
     module.relay_out.shift.fill_(shift)
     module.relay_in.shift.fill_(min(max(0, weight - shift - 2), integers.STATE_BITS - 1))
-
-
-def _freeze_readouts(readouts: list[Layer], steps: int) -> None:
-    chosen: dict[nn.Module, float] = {}  # one that is called again has one LSB
-    for layer in readouts:
-        module = layer.module
-        assert isinstance(module, Readout)
-        positions = layer.reads[1] * layer.reads[2]
-        weight, bias = module.synapse.weight, module.synapse.bias
-        reach = float(
-            torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min())
-        )
-        largest = float(bias.abs().max())
-        # k populations that are summed send 0..k
-        drive = (reach * layer.most + largest) * positions
-        lsb = max(
-            float(weight.abs().max()) / integers.WEIGHT_MAX,
-            MARGIN * drive * steps / integers.CURRENT_MAX,
-            MARGIN * largest * positions / integers.BIAS_MAX,
-            chosen.get(module, 0.0),
-        )
-        chosen[module] = lsb or 1.0
-        module.lsb.fill_(chosen[module])

@@ -28,7 +28,7 @@ from neuroport.files import write_atomic
 from neuroport.kernels.memory import keep_freed
 from neuroport.nets.neuron import bound
 from neuroport.nets.synapse import convolve_in
-from neuroport.quantization.scales import freeze_scales, is_integer
+from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 from neuroport.recipe import Recipe
 from neuroport.training.augmenting import training_views
 from neuroport.training.checkpoint import (
@@ -212,6 +212,9 @@ class _Epoch:
             if every and (index + 1) % every == 0 and index + 1 < batches:
                 within = {"batch": index + 1, "total": total, "rng": rng.bit_generator.state}
                 self._save(within | {"seconds": time.perf_counter() - started})
+        if phase == "quantized":  # before anything is told of the network: lowering must take it
+            first = frames_of(self.data.test, slice(1), recipe.data.steps)
+            fit_scales(self.net, _tensor(first))
         correct = evaluate(self.net, self.data.test, recipe.data.steps)
         return {
             "phase": phase,

@@ -235,7 +235,7 @@ def test_every_stage_of_ms_resnet_for_imagenet_starts_with_a_projection(depth: i
     firsts = np.cumsum([0, *{18: (2, 2, 2), 34: (3, 4, 6), 104: (3, 8, 32)}[depth]])
     assert np.flatnonzero(projected).tolist() == firsts.tolist()
     pool = 2 if depth == 104 else 1
-    assert {net.blocks[i].shortcut.pool for i in firsts} == {pool}
+    assert {net.blocks[i].shortcut.pool for i in firsts} == {(pool, pool)}
     assert {net.blocks[i].shortcut.stride for i in firsts} == {(2, 2)}
     assert net.readout.dropout == (0.2 if depth == 104 else 0.0)
 

@@ -109,6 +109,8 @@ def to_slayer(conv: Conv, lif: Lif, *, delay_shift: bool = True) -> Any:
     """
     if isinstance(conv, GradedConv):
         _refuse(type(conv).__name__, "reads graded values; a SLAYER block reads spikes")
+    if conv.lsb != lif.lsb:
+        _refuse(type(conv).__name__, "reads averages; a SLAYER block reads spikes")
     unit = float(conv.lsb) or 1 / SCALE
     weight, bias = conv.folded()
     if float(conv.lsb):

@@ -1,0 +1,100 @@
+"""What a layer holds of torch: a synapse and a norm, with weights that other modules may make.
+
+A layer computes with the *weights* of its synapse, in integers too. That is the same as calling it
+as long as the call is torch's own: weights that are made anew before a call (``prune``,
+``weight_norm`` and ``spectral_norm`` of ``torch.nn.utils``, as hooks or as parametrizations) are
+made anew here. Where somebody listens to calls (hooks), or a subclass computes something else, the
+real phase calls the module; integers and graphs hold no such thing and refuse it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+
+Module = TypeVar("Module", bound=nn.Module)
+_UNIT = torch.float64
+METHODS = ("__call__", "forward", "_conv_forward")  # what a call computes
+
+
+class OnGrid(nn.Module):
+    """A layer with units of its grid, which stay in float64 when the network is cast."""
+
+    lsb: Tensor
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        exact = {n: b for n, b in self._buffers.items() if b is not None and b.dtype == _UNIT}
+        super()._apply(fn, recurse)
+        for name, before in exact.items():
+            after = self._buffers[name]
+            if after is not None and after.dtype != _UNIT:
+                self._buffers[name] = before.to(after.device)
+        return self
+
+
+def makes_weights(hook: Any) -> bool:
+    """Whether a hook before a call makes the module's weights and does nothing else."""
+    return isinstance(hook, (BasePruningMethod, WeightNorm, SpectralNorm))
+
+
+def refreshed(module: Module) -> Module:
+    """``module``, whose weights are made anew, as a call would."""
+    for hook in module._forward_pre_hooks.values():
+        if makes_weights(hook):
+            hook(module, ())
+    return module
+
+
+def hooked(module: nn.Module, *, backward: bool) -> bool:
+    """Whether hooks are told of calls, but for those that make weights."""
+    before = module._forward_pre_hooks
+    if module._forward_hooks or (before and not all(map(makes_weights, before.values()))):
+        return True
+    return backward and bool(module._backward_hooks or module._backward_pre_hooks)
+
+
+def torch_own(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether calling ``module`` computes what torch's ``kind`` of these weights does."""
+    return (
+        _same_methods(type(module), kind)  # type: ignore[arg-type]
+        and vars(module).keys().isdisjoint(METHODS)
+        and getattr(module, "padding_mode", "zeros") == "zeros"
+    )
+
+
+@cache
+def _same_methods(own: type[nn.Module], kind: type[nn.Module]) -> bool:
+    same = (getattr(own, name, None) is getattr(kind, name, None) for name in METHODS)
+    return issubclass(own, kind) and all(same)
+
+
+def as_called(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether its weights alone say what a call of ``module`` computes and whom it tells."""
+    return torch_own(module, kind) and not hooked(module, backward=torch.is_grad_enabled())
+
+
+def unlike(module: nn.Module, kind: type[nn.Module]) -> str | None:
+    """Why integers cannot hold a synapse that should be torch's ``kind``; None if they can."""
+    name = f"nn.{kind.__name__}"
+    if not isinstance(module, kind):
+        return f"its synapse is a {type(module).__name__}, which no graph holds; use {name}"
+    if getattr(module, "padding_mode", "zeros") != "zeros":
+        mode = module.padding_mode
+        return f"its synapse pads with {mode!r}, a chip with zeros; use padding_mode='zeros'"
+    if not torch_own(module, kind):
+        return (
+            f"its synapse ({type(module).__name__}) has a forward of its own, which no graph "
+            f"holds; use {name}, and torch.nn.utils.parametrize for weights that are computed"
+        )
+    if hooked(module, backward=False):
+        return (
+            "its synapse has forward hooks, which may change what it computes and are no part of "
+            "the graph; remove them first (handle.remove())"
+        )
+    return None

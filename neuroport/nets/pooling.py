@@ -1,0 +1,90 @@
+"""Pooling of spikes: sums over windows, exact in integers.
+
+A pool stands behind a neuron (or another pool) and before a synapse. In the integer phase it sends
+the number of spikes of each window, graded messages of a population without state; that an average
+is a number divided by the size of its window is held by the unit of the synapse that reads it. In
+the graph it is a convolution of each channel with weights of 1 and a relay.
+
+The maximum is no sum. That of spikes is whether there is one in the window, ``SumPool`` into
+neurons that fire at the first: ``Lif(threshold=0.5)`` behind ``Direct(channels)``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from neuroport.errors import CaptureError, LayerError
+from neuroport.nets.geometry import Size, pair
+from neuroport.nets.held import OnGrid
+from neuroport.nets.stream import Stream
+from neuroport.nets.synapse import Relay
+
+
+class SumPool(OnGrid):
+    """Number of spikes in each window.
+
+    Args:
+        kernel_size: of the window, an integer or a pair (height, width).
+        stride: from window to window; the kernel's size by default.
+        padding: zeros around the map, at most half of the window, as in torch.
+
+    Takes and gives (T, N, C, H, W).
+
+    Raises:
+        LayerError: sizes that are none, or padding of more than half a window.
+        CaptureError: what is pooled is a current, in the integer phase.
+    """
+
+    lsb: Tensor  # real value of an integer message of 1
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0) -> None:
+        super().__init__()
+        self.kernel_size = pair("kernel_size", kernel_size, 1)
+        self.stride = self.kernel_size if stride is None else pair("stride", stride, 1)
+        self.padding = pair("padding", padding, 0)
+        if any(2 * pad > k for pad, k in zip(self.padding, self.kernel_size, strict=True)):
+            raise LayerError(
+                f"padding is {padding}; pad by half of the window {kernel_size} at most"
+            )
+        self.relay = Relay()
+        self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
+
+    @property
+    def divisor(self) -> int:
+        """What the sum of a window is divided by, real numbers."""
+        return 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Stream):
+            raise CaptureError(
+                f"{self} pools a current; pool the spikes of a neuron, or a membrane stream with "
+                "GradedConv(pool=...)"
+            )
+        divisor = 1 if self.lsb > 0 else self.divisor
+        out = F.avg_pool2d(
+            x.flatten(0, 1),
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            divisor_override=divisor,
+        )
+        pooled: Tensor = self.relay(out.unflatten(0, (len(x), -1)))
+        return pooled
+
+    def extra_repr(self) -> str:
+        return f"{self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool(SumPool):
+    """Average over each window, zeros of the padding included (torch's default).
+
+    Arguments as of :class:`SumPool`.
+    """
+
+    @property
+    def divisor(self) -> int:
+        return math.prod(self.kernel_size)
