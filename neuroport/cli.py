@@ -10,14 +10,23 @@ import errno
 import json
 import os
 import sys
-from contextlib import ExitStack
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 import neuroport
-from neuroport.errors import BackendError, CompareError, FormatError, FramesError, NeuroportError
+from neuroport.errors import (
+    BackendError,
+    CompareError,
+    FormatError,
+    FramesError,
+    NeuroportError,
+    NeuroportWarning,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -51,6 +60,20 @@ _workers_option = click.option(
 )
 _processes_option = click.option(
     "--processes", help="On lava-cpu: Lava's own, stock (default), or fused ones, which are faster."
+)
+_delay_shift_option = click.option(
+    "--delay-shift/--no-delay-shift",
+    "delay_shift",
+    default=None,
+    help="Whether SLAYER trained a stock NetX file with delay_shift, its default: only biases tell.",
+)
+_free_running_option = click.option(
+    "--free-running",
+    is_flag=True,
+    help="Of a stock NetX file: all layers begin at the first step, as in NetX without resets.",
+)
+_given_frames_option = click.option(
+    "--frames", type=_path, help="Frames that a stock NetX file takes: their steps, shape, range."
 )
 RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
 
@@ -217,6 +240,9 @@ def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) ->
 @click.option("--minimize", default="auto", help="time (Lava's CPU) or cores (of a chip), or auto.")
 @click.option("--power-of-two-interval", is_flag=True, help="Samples every 2**k steps (Loihi 2).")
 @_steps_option
+@_given_frames_option
+@_delay_shift_option
+@_free_running_option
 @_json_option
 def lower(
     graph: Path,
@@ -227,19 +253,19 @@ def lower(
     minimize: str,
     power_of_two_interval: bool,
     steps: int | None,
+    frames: Path | None,
+    delay_shift: bool | None,
+    free_running: bool,
     as_json: bool,
 ) -> None:
     """Make GRAPH run in chip time: align shortcuts, check every rule of the target."""
-    from neuroport.analysis.stock_road import repaired
     from neuroport.graph.store import save
     from neuroport.netx import export as to_file
-    from neuroport.netx import read
-    from neuroport.netx.stock import is_stock
     from neuroport.targets.lowering import bills as price
     from neuroport.targets.lowering import is_chip
 
     bills, lowered = price(
-        repaired(graph, steps=steps) if is_stock(graph) else read(graph, steps=steps),
+        _network(graph, steps, frames, **_timing(delay_shift, free_running)),
         target,
         carrier=carrier,
         align=align,
@@ -286,6 +312,8 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 @click.option("--site", type=_path, help="TOML file of a board's site, for loihi2.")
 @click.option("--frames-by", help="On loihi2: messages (default), or bias for a constant frame.")
 @click.option("--measure", is_flag=True, help="On loihi2: power, time, activity, memory, too.")
+@_delay_shift_option
+@_free_running_option
 @_json_option
 def run(
     network: Path,
@@ -304,6 +332,8 @@ def run(
     site: Path | None,
     frames_by: str | None,
     measure: bool,
+    delay_shift: bool | None,
+    free_running: bool,
     as_json: bool,
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population.
@@ -317,7 +347,7 @@ def run(
         options["record"] = record
     own = {"workers": workers, "processes": processes, "site": site, "frames_by": frames_by}
     own["measure"] = measure or None
-    options |= _given(own)
+    options |= _given(own | _timing(delay_shift, free_running))
     trace = _run(network, frames, engine, samples, deadline, time_model, **options)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
@@ -416,6 +446,8 @@ def _say_counts(out: _Out, trace: Trace) -> dict[str, Any]:
 @_processes_option
 @click.option("--minimize", is_flag=True, help="Find the smallest network that still differs.")
 @click.option("-o", "--out", type=_path, help="File for that network; its frames lie beside it.")
+@_delay_shift_option
+@_free_running_option
 @_json_option
 def compare(
     want: Path,
@@ -428,6 +460,8 @@ def compare(
     processes: str | None,
     minimize: bool,
     out: Path | None,
+    delay_shift: bool | None,
+    free_running: bool,
     as_json: bool,
 ) -> None:
     """Compare two runs position by position: exit 0 when equal, 1 with the first divergence.
@@ -443,14 +477,15 @@ def compare(
     from neuroport.analysis.compare import compare as compare_traces
     from neuroport.analysis.compare import explain
 
-    first = _trace_of(want, frames, None, samples, deadline)
+    timing = _timing(delay_shift, free_running)
+    first = _trace_of(want, frames, None, samples, deadline, timing)
     own = _given({"workers": workers, "processes": processes})
-    second = _trace_of(got, frames, engine, samples, deadline, **own)
+    second = _trace_of(got, frames, engine, samples, deadline, timing, **own)
     outcome = compare_traces(first, second)
     graph = other = None
     if frames is not None:
         data = _frames(frames, samples)
-        graph, other = (_graph_of(path, data, outcome.equal) for path in (want, got))
+        graph, other = (_graph_of(path, data, outcome.equal, timing) for path in (want, got))
         graph, other = graph or other, other or graph
         if graph is not None and other is not None:
             outcome = explain(outcome, first, second, graph, other, data)
@@ -511,6 +546,8 @@ def _minimize(
 @click.option("--target", help="A chip or board (or its TOML): its cores, and energy and time.")
 @click.option("--map", "mapped", is_flag=True, help="Show what lies on which chip, too.")
 @click.option("-o", "--out", type=_path, required=True, help="HTML page to write.")
+@_delay_shift_option
+@_free_running_option
 @_json_option
 def report(
     network: Path,
@@ -520,6 +557,8 @@ def report(
     target: str | None,
     mapped: bool,
     out: Path,
+    delay_shift: bool | None,
+    free_running: bool,
     as_json: bool,
 ) -> None:
     """Draw NETWORK and its activity as one self-contained HTML page, and a table."""
@@ -529,7 +568,6 @@ def report(
     from neuroport.backends.base import load_frames
     from neuroport.backends.trace import Trace
     from neuroport.files import read_json
-    from neuroport.netx import read
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
     from neuroport.targets.mapping import map_network
@@ -539,7 +577,9 @@ def report(
     if mapped and board is None:
         raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
     trace = Trace.load(trace_path)
-    graph = read(network, steps=trace.steps if is_stock(network) else None)
+    steps = trace.steps if is_stock(network) else None
+    timing = _timing(delay_shift, free_running)
+    graph = _network(network, steps, frames if steps else None, **timing)
     extra = read_json(results) if results is not None else None
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
@@ -581,13 +621,23 @@ def report(
 @cli.command()
 @click.argument("network", type=_path)
 @_steps_option
+@_given_frames_option
+@_delay_shift_option
+@_free_running_option
 @_json_option
-def show(network: Path, steps: int | None, as_json: bool) -> None:
+def show(
+    network: Path,
+    steps: int | None,
+    frames: Path | None,
+    delay_shift: bool | None,
+    free_running: bool,
+    as_json: bool,
+) -> None:
     """Print a graph, one line per node."""
     from neuroport.graph.node import KIND
-    from neuroport.netx import read
 
-    graph = read(network, steps=steps)
+    timing = _timing(delay_shift, free_running)
+    graph = _network(network, steps, frames, **timing)
     out = _Out(as_json)
     out.line(str(graph))
     nodes = [
@@ -610,6 +660,7 @@ def show(network: Path, steps: int | None, as_json: bool) -> None:
 @click.option("--frames", type=_path, help="Frames of that trace, or to count what NetX changes.")
 @click.option("--counters", help="On a chip, count spikes per neuron, channel or layer, too.")
 @_steps_option
+@_delay_shift_option
 @_json_option
 def check(
     network: Path,
@@ -618,6 +669,7 @@ def check(
     frames: Path | None,
     counters: str | None,
     steps: int | None,
+    delay_shift: bool | None,
     as_json: bool,
 ) -> None:
     """List every rule of the target that NETWORK breaks, and on a chip what does not fit.
@@ -631,7 +683,6 @@ def check(
 
     from neuroport.backends.lava_cpu.groups import left_to_stock
     from neuroport.lowering.rules import rules_of, violations
-    from neuroport.netx import read
     from neuroport.netx.stock import is_stock
     from neuroport.targets.checking import check as check_on_chip
     from neuroport.targets.lowering import is_chip
@@ -639,7 +690,9 @@ def check(
 
     out = _Out(as_json)
     if is_chip(target):
-        graph, board = read(network, steps=steps), load_target(target)
+        board = load_target(target)
+        given = frames if is_stock(network) else None
+        graph = _network(network, steps, given, **_timing(delay_shift, False))
         verdict = check_on_chip(graph, board, counters)
         fits = verdict.resources.fits
         mapping = _mapped(graph, board, trace, frames) if trace is not None and fits else None
@@ -657,8 +710,8 @@ def check(
         raise click.UsageError(f"--counters takes the cores of a chip; {target} has none")
     names = [rule.__name__ for rule in rules_of(target)]
     if is_stock(network):
-        _check_stock(network, target, names, frames, steps, _Out(as_json))
-    graph = read(network, steps=steps)
+        _check_stock(network, target, names, frames, steps, delay_shift, out)
+    graph = _network(network, steps, None, **_timing(delay_shift, False))
     found = list(violations(graph, target))
     for violation in found:
         out.line(str(violation))
@@ -686,19 +739,29 @@ def _check_stock(
     names: list[str],
     frames: Path | None,
     steps: int | None,
+    delay_shift: bool | None,
     out: _Out,
 ) -> NoReturn:
-    """What stock NetX would do wrong with a file, and the rules that the network breaks."""
+    """What stock NetX would do wrong with a file, and the rules that the network breaks.
+
+    Exit 0 also where frames were given and no fault changes a spike on them.
+    """
     from dataclasses import asdict
 
     from neuroport.analysis.stock_road import inspect
     from neuroport.lowering.rules import violations
 
-    report = inspect(network, steps=steps, frames=_frames(frames, None) if frames else None)
+    data = _frames(frames, None) if frames is not None else None
+    report = inspect(network, steps=steps, frames=data, delay_shift=delay_shift)
+    wrong = [finding for finding in report.findings if finding.changes != 0]
     for finding in report.findings:
         out.line(str(finding))
     counted = f", of {report.positions:,} positions" if report.positions else ""
-    out.line(f"{network}: stock NetX would do {len(report.findings)} things wrong{counted}")
+    if without := len(report.findings) - len(wrong):
+        counted += f"; {without} more would change nothing on these frames"
+    out.line(f"{network}: stock NetX would do {_things(len(wrong))} wrong{counted}")
+    if report.doubt:
+        out.line(f"{network}: {report.doubt}")
     found = list(violations(report.graph, target)) if report.graph is not None else []
     for violation in found:
         out.line(str(violation))
@@ -714,9 +777,14 @@ def _check_stock(
             "netx": [finding.to_dict() for finding in report.findings],
             "positions": report.positions,
             "refusal": report.refusal,
+            "doubt": report.doubt,
         }
     )
-    sys.exit(1 if found or report.findings or report.graph is None else 0)
+    sys.exit(1 if found or wrong or report.graph is None else 0)
+
+
+def _things(count: int) -> str:
+    return "1 thing" if count == 1 else f"{count} things"
 
 
 @cli.command()
@@ -830,6 +898,19 @@ def _run(
         return run_network(network, data, on=name, progress=progress, **options)
 
 
+def _network(path: Path, steps: int | None, frames: Path | None, **timing: Any) -> Graph:
+    """The network in a file; of a stock one, what frames say of it."""
+    from neuroport.netx import read
+
+    data = _frames(frames, None) if frames is not None else None
+    return read(path, steps=steps, frames=data, **timing)
+
+
+def _timing(delay_shift: bool | None, free_running: bool) -> dict[str, bool]:
+    """What was said of when the layers of a stock file begin."""
+    return _given({"delay_shift": delay_shift, "free_running": free_running or None})
+
+
 def _frames(path: Path, samples: int | None) -> npt.NDArray[Any]:
     """The frames in a file, or the first so many samples of them."""
     from neuroport.backends.base import load_frames
@@ -842,7 +923,9 @@ def _frames(path: Path, samples: int | None) -> npt.NDArray[Any]:
     return data[:, :samples]
 
 
-def _graph_of(path: Path, frames: npt.NDArray[Any], equal: bool) -> Graph | None:
+def _graph_of(
+    path: Path, frames: npt.NDArray[Any], equal: bool, timing: dict[str, bool]
+) -> Graph | None:
     """The network behind a run, None for a trace; a folder's only where there is need of it."""
     from neuroport.backends.trace import FORMAT
     from neuroport.graph.store import format_of
@@ -858,7 +941,7 @@ def _graph_of(path: Path, frames: npt.NDArray[Any], equal: bool) -> Graph | None
         return to_graph(load(path), frames)
     if format_of(path) == FORMAT:
         return None
-    return read(path, verify=False, steps=len(frames) if is_stock(path) else None)
+    return read(path, frames=frames, **timing) if is_stock(path) else read(path, verify=False)
 
 
 def _trace_of(
@@ -867,15 +950,19 @@ def _trace_of(
     engine: str | None,
     samples: int | None,
     deadline: float,
+    timing: dict[str, bool],
     **own: Any,
 ) -> Trace:
     from neuroport.backends.trace import FORMAT, Trace
     from neuroport.graph.store import format_of
+    from neuroport.netx.stock import is_stock
 
     if path.is_dir() or format_of(path) != FORMAT:
         if frames is None:
             raise CompareError(f"{path} is a network, not a trace; give --frames to run it on")
         network = path if path.is_dir() else _edited(path)
+        if isinstance(network, Path) and not network.is_dir() and is_stock(network):
+            own = {**own, **timing}
         return _run(network, frames, engine, samples, deadline, **own)
     return Trace.load(path)
 
@@ -904,7 +991,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         # not cli.main(): click would turn a closed pipe into exit code 1
-        with cli.make_context("neuroport", sys.argv[1:]) as context:
+        with _warnings_as_lines(), cli.make_context("neuroport", sys.argv[1:]) as context:
             cli.invoke(context)
     except NeuroportError as error:
         _fail(type(error).__name__, error.message, error.detail, as_json)
@@ -936,6 +1023,24 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         _fail("StorageError", f"{where}cannot write ({error.strerror}); free space", "", as_json)
         sys.exit(2)
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Warnings of neuroport as lines on stderr, each once; others as Python has them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NeuroportWarning)
+        usual, said = warnings.showwarning, set()
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, NeuroportWarning):
+                usual(message, category, *where, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                click.echo(f"neuroport: {message}", err=True)
+
+        warnings.showwarning = show
+        yield
 
 
 def _after_interruption() -> str:

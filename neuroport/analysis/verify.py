@@ -61,8 +61,8 @@ def verify(
             "least one sample, and take at least one at a time"
         )
     want, other = (
-        _opened(want, on[0], len(frames)),
-        _opened(want if got is None else got, on[1], len(frames)),
+        _opened(want, on[0], frames),
+        _opened(want if got is None else got, on[1], frames),
     )
     if together is None:
         together = min(
@@ -101,13 +101,15 @@ def _available() -> int:
         return 1 << 62
 
 
-def _opened(network: Network, on: str, steps: int) -> Network:
-    """The graph of a file, read once; Lava runs a file itself."""
+def _opened(network: Network, on: str, frames: npt.NDArray[Any]) -> Network:
+    """The graph of a file, read once; Lava runs a file of neuroport's itself."""
     from neuroport.netx import read, stock
 
-    if not isinstance(network, (str, os.PathLike)) or on == "lava-cpu":
+    if not isinstance(network, (str, os.PathLike)):
         return network
-    return stock.read(network, steps=steps) if stock.is_stock(network) else read(network)
+    if stock.is_stock(network):
+        return read(network, frames=frames)
+    return network if on == "lava-cpu" else read(network)
 
 
 def _joined(before: Comparison, part: Comparison) -> Comparison:

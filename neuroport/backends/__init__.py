@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
 
+TIMING = ("delay_shift", "free_running")  # what a stock NetX file does not say
+
 
 def run(
     network: Graph | nn.Module | str | os.PathLike[str],
@@ -25,7 +27,7 @@ def run(
 
     Args:
         network: a graph, the path of a ``.net`` or ``.graph`` file (or of a stock NetX file, whose
-            samples last as long as the frames), or a torch module after its quantization (which
+            input and steps are those of the frames), or a torch module after its quantization (which
             runs itself, whatever ``on`` says).
         frames: integers (T, N, C, H, W); states reset between the N samples.
         on: ``reference``, ``fast`` or ``lava-cpu``; see :func:`neuroport.backends.base.backends`.
@@ -33,27 +35,34 @@ def run(
             not the messages (:func:`neuroport.backends.counting.recording`); ``deadline=600`` is
             for Lava, ``processes="fused"`` and ``workers=2`` for its CPU simulator
             (:meth:`neuroport.backends.lava_cpu.engine.LavaCpu.run`); ``site="site.toml"`` says
-            where a board is, for ``loihi2``.
+            where a board is, for ``loihi2``. Those of a stock NetX file, ``delay_shift`` and
+            ``free_running``, are :func:`neuroport.netx.read`'s.
 
     Raises:
         BackendError: unknown or missing engine, or it failed.
         FramesError, FormatError, IllegalError: bad frames, a bad file, an illegal graph.
     """
     from neuroport.backends.base import backend
+    from neuroport.errors import BackendError
     from neuroport.graph.graph import Graph
     from neuroport.netx import read, stock
 
     data = np.asarray(frames)
+    timing = {name: options.pop(name) for name in TIMING if name in options}
+    if timing and not isinstance(network, (str, os.PathLike)):
+        raise BackendError(
+            f"{' and '.join(timing)}: for stock NetX files, which do not say when layers begin; "
+            "leave out"
+        )
     if isinstance(network, Graph):
         return backend(on, options.get("site")).run(network, data, **options)
     if isinstance(network, (str, os.PathLike)):
         engine = backend(on, options.get("site"))
         if stock.is_stock(network):
-            steps = len(data) if data.ndim else None
-            return engine.run(stock.read(network, steps=steps), data, **options)
+            return engine.run(read(network, frames=data, **timing), data, **options)
         if on == "lava-cpu":
             options["path"] = network
-        return engine.run(read(network), data, **options)
+        return engine.run(read(network, **timing), data, **options)
     from neuroport.backends.module import run_module
 
     return run_module(network, data, **options)
