@@ -73,6 +73,11 @@ def passed_over(content: Content, field: str, index: int) -> Fault:
     return fault
 
 
+def ungraded(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
+    """With every message of the frames taken for a spike."""
+    return differing(right, run(graph, (data != 0).astype(data.dtype)))
+
+
 def at_the_input(content: Content, index: int, late: IntArray) -> Fault:
     """With the delays of what a dense layer sends on what it receives."""
 

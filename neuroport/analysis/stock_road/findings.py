@@ -142,6 +142,10 @@ def _known(
     content: Content, graph: Graph | None, frames: npt.NDArray[Any] | None
 ) -> Iterator[tuple[Finding, Fault | None]]:
     mend = None if graph is None else _tried(content, graph, frames)
+    graded = graph is not None and not content.hosted and graph.input.bits > 1
+    if graded and graph is not None:
+        what = "graded frames are taken for spikes; Network(input_message_bits="
+        yield Finding("input", f"{what}{graph.input.bits}) mends it"), faults.ungraded
     skew, last, biased, changes = 0, "", False, False
     for index, fields in content.layers.items():
         layer = plain(fields)
