@@ -351,13 +351,17 @@ def run(
     trace = _run(network, frames, engine, samples, deadline, time_model, **options)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
-    spikes = {n: trace.sent(n) for n, kind in trace.kinds.items() if is_spiking(kind)}
+    sent = {n: trace.sent(n) for n, kind in trace.kinds.items() if kind not in READOUTS}
+    spikes = {n: count for n, count in sent.items() if is_spiking(trace.kinds[n])}
+    graded = {n: count for n, count in sent.items() if n not in spikes}
+    told = [f"{sum(spikes.values()):,} spikes"] if spikes or not graded else []
+    told += [f"{sum(graded.values()):,} graded messages"] if graded else []
     say.line(
-        f"{_engine(trace)}: {trace.samples} samples, "
-        f"{len(trace.kinds)} populations, {sum(spikes.values()):,} spikes, "
-        f"{trace.provenance['seconds']:.1f} s"
+        f"{_engine(trace)}: {trace.samples} samples, {len(trace.kinds)} populations, "
+        f"{', '.join(told)}, {trace.provenance['seconds']:.1f} s"
     )
     result["spikes"] = spikes
+    result["graded"] = graded
     if "hardware" in trace.provenance:
         _say_hardware(say, trace.provenance["hardware"])
     if trace.counts:
@@ -365,28 +369,46 @@ def run(
     if out is not None:
         say.line(f"wrote {trace.save(out)}")
         result["trace"] = str(out)
-    readouts = [name for name, kind in trace.kinds.items() if kind in READOUTS]
-    if labels is not None and len(readouts) != 1:
-        raise FramesError(f"{labels}: labels need one readout; the network has {len(readouts)}")
-    if len(readouts) == 1:
-        result["predictions"] = trace.predictions.tolist()
-        if labels is not None:
-            from neuroport.backends.base import load_frames
-
-            truth = load_frames(labels)
-            if truth.ndim != 1 or truth.dtype.kind not in "iu":
-                raise FramesError(
-                    f"{labels}: {truth.dtype} {truth.shape}; labels are integers (N,), a class each"
-                )
-            truth = truth[: trace.samples]
-            if len(truth) != trace.samples:
-                raise FramesError(f"{labels}: {len(truth)} labels for {trace.samples} samples")
-            correct = int((trace.predictions == truth).sum())
-            result["accuracy"] = 100 * correct / trace.samples
-            say.line(f"accuracy {result['accuracy']:.1f} % ({correct} of {trace.samples})")
-        else:
-            say.line(f"classes {' '.join(str(p) for p in trace.predictions[:50])}")
+    _say_classes(say, trace, labels, result)
     say.result(result)
+
+
+def _say_classes(out: _Out, trace: Trace, labels: Path | None, result: dict[str, Any]) -> None:
+    """The class of every sample, or how many are those of the labels; ties are told."""
+    from neuroport.backends.trace import READOUTS
+
+    try:
+        name, answers = trace.answer
+    except CompareError as error:
+        if labels is not None:
+            raise FramesError(f"{labels}: labels need one answer; {error.message}") from error
+        return
+    counted = "" if trace.kinds[name] in READOUTS else f" by the spikes of {name}"
+    if trace.kinds[name] not in READOUTS and answers.shape[1] < 2:
+        return
+    predictions = trace.predictions
+    result["predictions"] = predictions.tolist()
+    if labels is None:
+        out.line(f"classes{counted} {' '.join(str(p) for p in predictions[:50])}")
+    else:
+        from neuroport.backends.base import load_frames
+
+        truth = load_frames(labels)
+        if truth.ndim != 1 or truth.dtype.kind not in "iu":
+            raise FramesError(
+                f"{labels}: {truth.dtype} {truth.shape}; labels are integers (N,), a class each"
+            )
+        truth = truth[: trace.samples]
+        if len(truth) != trace.samples:
+            raise FramesError(f"{labels}: {len(truth)} labels for {trace.samples} samples")
+        correct = int((predictions == truth).sum())
+        result["accuracy"] = 100 * correct / trace.samples
+        out.line(
+            f"accuracy {result['accuracy']:.1f} % ({correct} of {trace.samples}){counted}"
+        )
+    if ties := int(trace.ties.sum()):
+        result["ties"] = ties
+        out.line(f"{ties} of {trace.samples} samples have several largest: the lowest class counts")
 
 
 def _engine(trace: Trace) -> str:

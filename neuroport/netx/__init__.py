@@ -18,6 +18,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
 from neuroport.lowering.rules import check
 from neuroport.netx import layers, stock, timing
+from neuroport.netx.repair import repaired
 
 
 def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu") -> Path:
@@ -86,8 +87,6 @@ def read(
         raise FormatError(
             f"{path}: delay_shift and free_running say each when layers begin; give one of them"
         )
-    from neuroport.analysis.stock_road.repair import repaired
-
     graph = repaired(
         path,
         steps=steps,

@@ -151,7 +151,7 @@ class _Chain:
     """Nodes so far, and where the next layer begins.
 
     Delays that no synapse of the layer itself holds, those of feature maps and of layers with a
-    bias, are taken out of the file before (:mod:`neuroport.analysis.stock_road.repair`).
+    bias, are taken out of the file before (:mod:`neuroport.netx.repair`).
     """
 
     def __init__(self, frames: Input | npt.NDArray[Any] | None) -> None:

@@ -15,7 +15,7 @@ import pytest
 import neuroport as port
 from neuroport.analysis.stock_road import faults, inspect
 from neuroport.analysis.stock_road.findings import Report
-from neuroport.analysis.stock_road.repair import opened
+from neuroport.netx.repair import opened
 from tests.stockfile import CUBA, dense, file
 
 pytest.importorskip("lava.lib.dl.netx")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.analysis.stock_road.repair import Content
+from neuroport.netx.repair import Content
 from neuroport.analysis.stock_road.rescaling import rescaled, survives
 from neuroport.backends.base import check_frames
 from neuroport.backends.reference import NumpyArithmetic, output

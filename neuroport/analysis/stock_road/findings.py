@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from neuroport.analysis.stock_road import faults
 from neuroport.analysis.stock_road.faults import Fault
-from neuroport.analysis.stock_road.repair import Content, Path, delay_per_channel, opened, plain
+from neuroport.netx.repair import Content, Path, delay_per_channel, opened, plain
 from neuroport.backends.base import check_frames
 from neuroport.errors import FormatError, GraphError, RangeError
 from neuroport.graph.graph import Graph
