@@ -15,7 +15,7 @@ from neuroport.backends.base import Progress, check_frames, frames_hash
 from neuroport.backends.counting import Recorder, recording
 from neuroport.backends.trace import DTYPES, Trace, versions
 from neuroport.capture.native import integer_graph
-from neuroport.capture.wiring import evaluating
+from neuroport.capture.wiring import evaluating, heard, unwrapped
 from neuroport.errors import CaptureError, FramesError
 from neuroport.kernels.memory import keep_freed
 from neuroport.nets.neuron import Lif
@@ -47,6 +47,7 @@ def run_module(
         CaptureError: the network is still real-valued; its spikes are not comparable.
         FramesError: the frames do not fit.
     """
+    net = unwrapped(net)
     if not is_integer(net):
         raise CaptureError("the network is still real-valued; quantize it before running it")
     keep_freed()
@@ -54,7 +55,7 @@ def run_module(
     if frames.ndim != 5:
         raise FramesError(f"frames are {frames.shape}; the network takes (T, N, C, H, W)")
     try:
-        graph = integer_graph(net, torch.zeros(frames.shape[0], 1, *frames.shape[2:]))
+        graph = integer_graph(net, torch.from_numpy(frames[:, :1].astype(np.float32)))
     except RuntimeError as error:
         said = str(error).splitlines()[0]
         raise FramesError(
@@ -65,28 +66,18 @@ def run_module(
     recorder = Recorder(graph, samples, recording(graph, record, count, granularity))
     now = slice(0, 0)  # the samples that the network is given
 
-    def hook(name: str) -> Any:
-        def keep(_: nn.Module, __: Any, output: torch.Tensor) -> None:
+    def keep(name: str, _: nn.Module, __: Any, output: torch.Tensor) -> None:
+        if name in recorder:
             messages = output.cpu().numpy().astype(DTYPES[recorder.kinds[name]])
             recorder.keep(name, now, messages)
 
-        return keep
-
-    handles = [
-        module.register_forward_hook(hook(name))
-        for name, module in net.named_modules()
-        if isinstance(module, _POPULATIONS) and name in recorder
-    ]
-    try:
-        with evaluating(net):
-            for first in range(0, samples, batch):
-                now = slice(first, first + batch)
-                net(torch.from_numpy(frames[:, now].astype(np.float32)))
-                if progress is not None:
-                    progress(min(first + batch, samples), samples)
-    finally:
-        for handle in handles:
-            handle.remove()
+    populations = [item for item in net.named_modules() if isinstance(item[1], _POPULATIONS)]
+    with evaluating(net), heard(net, populations, keep):
+        for first in range(0, samples, batch):
+            now = slice(first, first + batch)
+            net(torch.from_numpy(frames[:, now].astype(np.float32)))
+            if progress is not None:
+                progress(min(first + batch, samples), samples)
     provenance = {
         "engine": "module",
         "time": "ideal",

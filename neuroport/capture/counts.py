@@ -5,11 +5,12 @@ Counted from its wiring, without running it, so a network on torch's ``meta`` de
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import nn
 
-from neuroport.capture.wiring import INPUT, wiring
+from neuroport.capture.wiring import unwrapped, wiring
 from neuroport.nets.neuron import Lif, Mlf
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
@@ -37,8 +38,9 @@ def count(net: nn.Module, size: tuple[int, int]) -> Counts:
     Raises:
         CaptureError: the network's ``forward`` has no graph.
     """
-    shapes: dict[str, tuple[int, int]] = {INPUT: size}
-    channels: dict[str, int] = {}
+    net = unwrapped(net)
+    stems = [m for m in net.modules() if isinstance(m, GradedConv) and m.pixels]
+    channels = stems[0].synapse.in_channels if stems else 1
     repeats = {
         f"{name}.levels.{level}"
         for name, module in net.named_modules()
@@ -46,38 +48,20 @@ def count(net: nn.Module, size: tuple[int, int]) -> Counts:
         for level in range(1, len(module.levels))
     }
     neurons = populations = macs = projected = 0
-    for layer in wiring(net):
-        module, (height, width) = layer.module, shapes[layer.inputs[0]]
+    for layer in wiring(net, (1, 1, channels, *size)):
+        module = layer.module
         if isinstance(module, Lif):
-            channels[layer.name] = channels[layer.inputs[0]]
-            here = channels[layer.name] * height * width
+            here = math.prod(layer.sends)
             populations += here
-            neurons += 0 if layer.name in repeats else here
+            neurons += 0 if layer.path in repeats else here
         elif isinstance(module, Readout):
             macs += module.synapse.weight.numel()
         elif isinstance(module, Conv):
-            synapse = module.synapse
             # a pooled projection averages first, and multiplies after
-            kernel = [
-                module.stride[0] if isinstance(module, GradedConv) and module.pool > 1 else k
-                for k in synapse.kernel_size
-            ]
-            height, width = (
-                (n + 2 * pad - dilation * (k - 1) - 1) // stride + 1
-                for n, k, pad, stride, dilation in zip(
-                    (height, width),
-                    kernel,
-                    module.padding,
-                    module.stride,
-                    module.dilation,
-                    strict=True,
-                )
-            )
-            channels[layer.name] = synapse.out_channels
-            here = 0 if isinstance(module, Direct) else synapse.weight.numel() * height * width
+            synapse, positions = module.synapse, math.prod(layer.sends[1:])
+            here = 0 if isinstance(module, Direct) else synapse.weight.numel() * positions
             macs += here
             if isinstance(module, GradedConv) and not module.pixels:
                 projected += here if synapse.kernel_size == (1, 1) else 0
-        shapes[layer.name] = (height, width)
     parameters = sum(p.numel() for p in net.parameters() if p.requires_grad)
     return Counts(parameters, neurons, populations, macs, projected)

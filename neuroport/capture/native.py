@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.wiring import INPUT, Layer, evaluating, wiring
+from neuroport.capture.signals import ungrouped
+from neuroport.capture.wiring import INPUT, Layer, heard, read_wiring, unwrapped
 from neuroport.errors import CaptureError
 from neuroport.graph.blocks import blocks
 from neuroport.graph.graph import Graph
@@ -29,10 +31,22 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
     """The graph of a network in its integer phase.
 
     Integers are read out of the module itself: the weights with the function that its forward pass
-    uses, the biases while it runs ``frames`` (T, N, C, H, W), of which only shape and T matter.
+    uses, the biases while it runs the first sample of ``frames`` (T, N, C, H, W), on which its
+    forward pass is checked too.
     """
-    layers = wiring(net)
-    biases, positions = _observe(net, layers, frames[:1, :1])
+    net = unwrapped(net)
+    layers, forward = read_wiring(net, frames.shape)
+    biases: dict[str, IntArray] = {}
+
+    def hear(name: str, module: Any, args: Sequence[Any], _: Any) -> None:
+        if not isinstance(args[0], Stream):
+            raise CaptureError(f"neuron {name!r} is still real-valued; quantize the network first")
+        bias = _integers(module.integer_bias(args[0]))
+        biases[name] = bias.reshape(-1) if bias.shape[1:] == (1, 1) else bias
+
+    neurons = {layer.path: layer.module for layer in layers if isinstance(layer.module, Lif)}
+    with heard(net, neurons.items(), hear):
+        forward.check(frames[:, :1].float())
     # side by side, before anything lies between them that is freed again
     weights = {
         layer.name: np.empty(layer.module.kernel().shape, np.int64)
@@ -40,10 +54,10 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
         if isinstance(layer.module, Conv)
     }
     nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=8)]
-    current: dict[str, str] = {}
+    current: dict[str, tuple[str, ...]] = {}
 
     def sources(layer: Layer) -> tuple[str, ...]:
-        return tuple(current.get(name, name) for name in layer.inputs)
+        return tuple(node for name in layer.inputs for node in current.get(name, (name,)))
 
     for layer in layers:
         name, module = layer.name, layer.module
@@ -61,52 +75,45 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
             )
         elif isinstance(module, GradedConv):
             nodes.extend(_graded(name, module, sources(layer), weights[name]))
-            current[name] = nodes[-1].name
+            current[name] = (nodes[-1].name,)
         elif isinstance(module, Conv):
             exponent = int(module.exponent)
-            nodes.append(_conv(name, module, sources(layer), exponent, weights[name]))
+            whole = _conv(name, module, sources(layer), exponent, weights[name])
+            split = [_of_part(whole, own, *part) for own, *part in _parts(layer)]
+            nodes.extend(split)
+            current[name] = tuple(node.name for node in split)
         else:
-            weight = np.repeat(_integers(module.integer_weight()), positions[name], axis=1)
-            weight.setflags(write=False)  # the graph need not copy it
-            nodes.append(Dense(f"{name}.synapse", sources(layer), weight))
-            nodes.append(ReadoutNode(f"{name}.potential", (nodes[-1].name,), biases[name]))
+            positions = layer.reads[1] * layer.reads[2]
+            weight, inner = _integers(module.integer_weight()), []
+            for own, inputs, part in _parts(layer, f"{name}.synapse"):
+                each = np.repeat(weight[:, slice(*part)], positions, axis=1)
+                each.setflags(write=False)  # the graph need not copy it
+                nodes.append(Dense(own, inputs, each))
+                inner.append(own)
+            bias = _integers(module.integer_bias(positions))
+            nodes.append(ReadoutNode(f"{name}.potential", tuple(inner), bias))
     return Graph(nodes, len(frames))
 
 
-def _observe(
-    net: nn.Module, layers: list[Layer], frames: Tensor
-) -> tuple[dict[str, IntArray], dict[str, int]]:
-    """Integer biases of every population, and positions H*W under every readout."""
-    biases: dict[str, IntArray] = {}
-    positions: dict[str, int] = {}
-    handles = []
+def _parts(layer: Layer, name: str = "") -> list[tuple[str, tuple[str, ...], tuple[int, int]]]:
+    """A synapse for each part of a concatenation: its name, what it reads, its channels."""
+    name = name or layer.name
+    found: dict[tuple[int, int], list[str]] = {}
+    every = (0, layer.reads[0])
+    for source, part in zip(layer.inputs, layer.parts, strict=True):
+        found.setdefault(part or every, []).append(source)
+    return [
+        (name if part == every else f"{name}.channels{part[0]}to{part[1]}", tuple(inputs), part)
+        for part, inputs in found.items()
+    ]
 
-    def watch(name: str, module: nn.Module) -> Any:
-        def hook(_: nn.Module, args: Sequence[Any]) -> None:
-            x = args[0]
-            if isinstance(module, Lif):
-                if not isinstance(x, Stream):
-                    raise CaptureError(
-                        f"neuron {name!r} is still real-valued; quantize the network first"
-                    )
-                bias = _integers(module.integer_bias(x))
-                biases[name] = bias.reshape(-1) if bias.shape[1:] == (1, 1) else bias
-            elif isinstance(module, Readout):
-                positions[name] = x.shape[-2] * x.shape[-1]
-                biases[name] = _integers(module.integer_bias(positions[name]))
 
-        return module.register_forward_pre_hook(hook)
-
-    for layer in layers:
-        if isinstance(layer.module, (Lif, Readout)):
-            handles.append(watch(layer.name, layer.module))
-    try:
-        with evaluating(net):
-            net(frames.float())
-    finally:
-        for handle in handles:
-            handle.remove()
-    return biases, positions
+def _of_part(whole: ConvNode, name: str, inputs: tuple[str, ...], part: tuple[int, int]) -> ConvNode:
+    """The synapse of the channels ``part`` of what ``whole`` reads."""
+    if name == whole.name:
+        return replace(whole, inputs=inputs)
+    weight = np.ascontiguousarray(ungrouped(whole.weight, whole.groups)[:, slice(*part)])
+    return replace(whole, name=name, inputs=inputs, weight=weight, groups=1)
 
 
 def _thresholds(module: Lif) -> IntArray:

@@ -1,30 +1,53 @@
 """The wiring of a network of neuroport's own layers: which layer feeds which.
 
-It is read from the network's ``forward`` with ``torch.fx``: layers are leaves, ``+`` joins currents
-(or messages), ``nn.Identity`` passes through, and anything else is refused by name, layers that a
-subclass or a hook has changed included. So a free-form ``forward`` with shortcuts of any span is
-captured as it is written.
+It is read from the network's ``forward`` by :mod:`neuroport.capture.forward`, which says what a
+forward may do. Here is what is particular to these layers: that they are as they are written, and
+what each of them may take.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
-from torch import fx, nn
+from torch import Tensor, nn
 
+from neuroport.capture.forward import (
+    INPUT,
+    Forward,
+    Layout,
+    Numbering,
+    evaluating,
+    read,
+    refuse_hooks,
+    unwrapped,
+)
+from neuroport.capture.signals import Term, Value
 from neuroport.errors import CaptureError
+from neuroport.graph.node import Shape
 from neuroport.nets.neuron import Lif
 from neuroport.nets.norm import BiasNorm, TdBatchNorm
 from neuroport.nets.normed import NormLif, PositiveNorm
+from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Integrator, Readout, Relay
 
+__all__ = [
+    "INPUT",
+    "LAYERS",
+    "Layer",
+    "Part",
+    "evaluating",
+    "heard",
+    "read_wiring",
+    "unwrapped",
+    "wiring",
+]
+
 LayerModule: TypeAlias = Conv | GradedConv | Lif | Readout
-INPUT = "input"
+Part: TypeAlias = tuple[int, int] | None
 LAYERS = (Conv, Lif, Readout)
 # classes whose forward pass the graph holds, the most specific first
 WRITTEN: tuple[type[nn.Module], ...] = (
@@ -46,114 +69,139 @@ WRITTEN: tuple[type[nn.Module], ...] = (
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of the network and the layers whose outputs are summed at its input."""
+    """A call of a layer, and the calls whose outputs are summed or concatenated at its input.
+
+    Attributes:
+        name: the layer's in the network; ``name.2`` where it is called the second time.
+        path: the layer's in the network.
+        parts: for each of ``inputs`` the channels that it is among those read, from and to; None
+            for all of them.
+        reads, sends: shapes without steps and samples.
+    """
 
     name: str
     module: LayerModule
     inputs: tuple[str, ...]
+    path: str
+    parts: tuple[Part, ...]
+    reads: Shape
+    sends: Shape
+
+    @property
+    def most(self) -> int:
+        """The largest number of inputs that are summed at a channel, or more."""
+        together = self.parts.count(None)
+        split = [part for part in self.parts if part is not None]
+        return together + max(
+            (sum(low <= at < high for low, high in split) for at, _ in split), default=0
+        )
 
 
-class _Proxy(fx.Proxy):
-    def __iadd__(self, other: object) -> object:
-        """Keep ``+=`` apart from ``+``: of tensors, it changes all names of its left side."""
-        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+def wiring(net: nn.Module, frames: Sequence[int]) -> list[Layer]:
+    """Layers of ``net`` in the order of their calls, as it runs in evaluation mode.
+
+    Args:
+        frames: their shape, (T, N, C, H, W).
+
+    Raises:
+        CaptureError: an operation that no graph holds, a layer changed by a subclass or a hook, or
+            one fed with what it cannot take; the message names the line of ``forward``.
+    """
+    return read_wiring(net, frames)[0]
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, (*LAYERS, nn.Identity))
+def read_wiring(net: nn.Module, frames: Sequence[int]) -> tuple[list[Layer], Forward]:
+    """See :func:`wiring`; with the forward pass that was read."""
+    layers: dict[str, Layer] = {}
+    blocks = _layers_of(net)
+    paths = {id(module): path for path, module in blocks.items()}
 
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Proxy(node, self)  # type: ignore[no-any-return]
+    def perform(name: str, module: Any, value: Any) -> tuple[Value, bool]:
+        terms = value.terms
+        inputs = tuple((term.node, term.part) for term in terms)
+        _check(name, module, inputs, layers)
+        layer = Layer(
+            _free(name),
+            module,
+            tuple(term.node for term in terms),
+            paths[id(module)],
+            tuple(term.part for term in terms),
+            value.shape,
+            _sent(name, module, value.shape),
+        )
+        layers[layer.name] = layer
+        return Value((Term(layer.name),), layer.sends), False
+
+    given = Value((Term(INPUT),), tuple(frames[2:]))
+    forward = read(net, blocks, given, Layout(frames[0]), perform, _as_sent)
+    for origin in forward.returned:
+        if len(origin.value.terms) > 1:  # type: ignore[union-attr]
+            raise CaptureError(
+                f"{type(net).__name__}.forward returns a sum or concatenation of "
+                f"{origin.value.said}, which no population holds; return the output of one layer"
+            )
+    if forward.lost:
+        raise CaptureError(
+            f"{type(net).__name__}.forward returns what {forward.lost[0]}; return the output of "
+            "one layer as it is, and compute with it outside"
+        )
+    return list(layers.values()), forward
 
 
 @contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
-    """``net`` in evaluation mode; every module's own mode is given back."""
-    before = [(module, module.training) for module in net.modules()]
-    net.eval()
+def heard(net: nn.Module, modules: Iterable[tuple[str, nn.Module]], hook: Any) -> Iterator[None]:
+    """``hook(name, module, args, output)`` after every call, named as in the graph.
+
+    Args:
+        modules: layers and parts of layers by their name in ``net``.
+    """
+    paths = [path for path, module in net.named_modules() if isinstance(module, LAYERS)]
+    number = Numbering()
+
+    def begin(*_: object) -> None:
+        nonlocal number
+        number = Numbering()
+
+    def after(path: str) -> Any:
+        layer = next((p for p in paths if path == p or path.startswith(f"{p}.")), path)
+
+        def keep(module: nn.Module, args: Any, output: Any) -> None:
+            again = number(path).removeprefix(path)
+            hook(_free(layer + again) + path.removeprefix(layer), module, args, output)
+
+        return keep
+
+    handles = [net.register_forward_pre_hook(begin)]
+    handles += [module.register_forward_hook(after(name)) for name, module in modules]
     try:
         yield
     finally:
-        for module, training in before:
-            module.training = training
+        for handle in handles:
+            handle.remove()
 
 
-def wiring(net: nn.Module) -> list[Layer]:
-    """Layers of ``net`` in the order of execution, as it runs in evaluation mode.
+def _free(name: str) -> str:
+    """A layer may be called as the graph calls its frames."""
+    first, _, rest = name.partition(".")
+    return name if first != INPUT or (rest and not rest.isdigit()) else f"{INPUT}_layer{name[5:]}"
 
-    Raises:
-        CaptureError: an operation other than layers and additions, a layer called twice or changed
-            by a subclass or a hook, or a layer fed with what it cannot take; the message names the
-            line of ``forward``.
-    """
-    _no_hooks(type(net).__name__, net)
-    try:
-        with evaluating(net):
-            traced = _Tracer().trace(net)
-    except Exception as error:  # forward is the user's code: it may fail on a proxy in any way
-        raise CaptureError(
-            f"{type(net).__name__}.forward cannot be traced ({error or type(error).__name__}); "
-            "use neuroport layers and additions only, without branches on values"
-        ) from error
-    modules = dict(net.named_modules())
-    sums: dict[fx.Node, tuple[str, ...]] = {}
-    tensors: dict[fx.Node, fx.Node] = {}  # node -> the node whose tensor it is
-    stale: set[fx.Node] = set()  # names of a tensor that += has changed
-    layers: dict[str, Layer] = {}
-    for node in traced.nodes:
-        tensors[node] = node
-        if node.op == "placeholder":
-            if sums:
-                raise CaptureError(
-                    f"{type(net).__name__}.forward takes {str(node.target)!r} besides the frames; "
-                    "it must take the frames alone"
-                )
-            sums[node] = (INPUT,)
-            continue
-        if not stale.isdisjoint(node.all_input_nodes):
-            raise CaptureError(
-                f"{type(net).__name__}.forward reads a tensor under another name after += has "
-                f"changed it ({node.format_node()}); write a = a + b instead of a += b"
-            )
-        if node.op == "output":
-            if any(len(sums[argument]) > 1 for argument in node.all_input_nodes):
-                raise CaptureError(
-                    f"{type(net).__name__}.forward returns a sum ({node.format_node()}), which no "
-                    "population holds; return the output of one layer"
-                )
-            break
-        arguments = [arg for arg in node.args if isinstance(arg, fx.Node)]
-        if node.kwargs or len(arguments) != len(node.args) or not arguments:
-            raise _refusal(net, node)
-        if node.op == "call_function" and node.target in (operator.add, operator.iadd):
-            left, right = arguments
-            sums[node] = (*sums[left], *sums[right])
-            if node.target is operator.iadd:
-                tensors[node] = tensors[left]
-                stale |= {name for name in sums if tensors[name] is tensors[left]} - {node}
-        elif node.op == "call_module":
-            name = str(node.target)
-            module = modules[name]
+
+def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
+    refuse_hooks(type(net).__name__, net)
+    found: dict[str, nn.Module] = {}
+    for name, module in net.named_modules():
+        if isinstance(module, LAYERS):
             _as_written(name, module)
-            (source,) = arguments
-            if isinstance(module, nn.Identity):
-                sums[node], tensors[node] = sums[source], tensors[source]
-                continue
-            if name in layers:
-                raise CaptureError(f"layer {name!r} is called twice; use two layers")
-            assert isinstance(module, LAYERS)
-            layers[name] = _checked(Layer(name, module, sums[source]), layers)
-            sums[node] = (name,)
-        else:
-            raise _refusal(net, node)
-    return list(layers.values())
+            found[name] = module
+        elif isinstance(module, nn.Identity):
+            _as_written(name, module)
+    return found
 
 
 def _as_written(name: str, module: nn.Module) -> None:
     """Refuse a layer whose forward pass is not the library's: the graph would hold another one."""
     for inner, part in module.named_modules(prefix=name):
-        _no_hooks(inner, part)
+        refuse_hooks(inner, part)
         base = next((kind for kind in WRITTEN if isinstance(part, kind)), None)
         if base is None:
             continue
@@ -167,42 +215,64 @@ def _as_written(name: str, module: nn.Module) -> None:
                 )
 
 
-def _no_hooks(name: str, module: nn.Module) -> None:
-    if module._forward_hooks or module._forward_pre_hooks:
+def _sent(name: str, module: LayerModule, reads: Shape) -> Shape:
+    if isinstance(module, Lif):
+        return reads
+    if len(reads) != 3:
+        raise CaptureError(f"layer {name!r} reads {reads}; it takes feature maps (C, H, W)")
+    channels = _channels(module)
+    if reads[0] != channels:
         raise CaptureError(
-            f"{name!r} has forward hooks, which may change what it computes and are no part of the "
-            "graph; remove them first (handle.remove())"
+            f"layer {name!r} reads {reads[0]} channels (of {reads[1]} x {reads[2]}); it takes "
+            f"{channels}"
         )
+    if isinstance(module, Readout):
+        return (module.synapse.out_features,)
+    try:
+        kernel = torch.empty_like(module.kernel(), device="meta")
+        out = module.convolve(torch.empty(1, 1, *reads, device="meta"), kernel)
+    except RuntimeError as error:
+        said = str(error).splitlines()[0]
+        raise CaptureError(f"layer {name!r} cannot take maps {reads} ({said})") from error
+    return tuple(out.shape[2:])
 
 
-def _refusal(net: nn.Module, node: fx.Node) -> CaptureError:
-    what = getattr(node.target, "__name__", None) or str(node.target)
-    if node.target in (operator.mul, operator.imul, torch.mul):
-        return CaptureError(
-            f"{type(net).__name__}.forward multiplies with {what!r} ({node.format_node()}), but a "
-            "dendrite on a chip sums; a network whose shortcuts multiply spikes ('and', 'iand') "
-            'can be trained, not captured: add them instead (connect = "add"), and put factors '
-            "into weights"
-        )
-    return CaptureError(
-        f"{type(net).__name__}.forward uses {what!r} ({node.format_node()}); it may call neuroport "
-        "layers with one positional argument and add their outputs with +, nothing else"
-    )
+def _channels(module: LayerModule) -> int:
+    if isinstance(module, Readout):
+        return module.synapse.in_features
+    assert isinstance(module, Conv)
+    return module.synapse.in_channels
 
 
-def _checked(layer: Layer, before: dict[str, Layer]) -> Layer:
+def _as_sent(module: nn.Module, drawn: Tensor) -> Any:
+    """Numbers as the layer would send them in its phase."""
+    if isinstance(module, Conv) and float(module.lsb) > 0:
+        return Stream(drawn, drawn[0, 0, :, 0, 0].clone())
+    return drawn
+
+
+def _check(
+    layer: str,
+    module: LayerModule,
+    inputs: tuple[tuple[str, Part], ...],
+    before: dict[str, Layer],
+) -> None:
     """Refuse a layer fed with the wrong kind of signal, or twice with the same one."""
-    module = layer.module
-    for name in layer.inputs:
-        if layer.inputs.count(name) > 1:
+    for name, part in inputs:
+        if inputs.count((name, part)) > 1:
             # Lava connects two ports once
             raise CaptureError(
-                f"layer {layer.name!r} adds {name!r} to itself, but two layers are connected only "
+                f"layer {layer!r} adds {name!r} to itself, but two layers are connected only "
                 "once; double the weights, or feed the second addend through a layer of its own"
             )
-    for name in layer.inputs:
         source = None if name == INPUT else before[name].module
         currents = isinstance(source, Conv)
+        if part is not None and not isinstance(source, Lif):
+            raise CaptureError(
+                f"layer {layer!r} reads {name!r} in a concatenation, which is for spikes: a "
+                "population has one kind of synapse for all its channels, and frames are no "
+                "spikes; give each current its own neurons and concatenate what they send"
+            )
         if isinstance(module, GradedConv):
             good = source is None if module.pixels else currents
         elif isinstance(module, (Conv, Readout)):
@@ -211,7 +281,7 @@ def _checked(layer: Layer, before: dict[str, Layer]) -> Layer:
             good = currents
         if not good:
             raise CaptureError(
-                f"layer {layer.name!r} ({type(module).__name__}) cannot take {name!r}: synapses "
+                f"layer {layer!r} ({type(module).__name__}) cannot take {name!r}: synapses "
                 "take spikes, neurons and projections take currents, the stem takes pixels"
             )
-    return layer
+

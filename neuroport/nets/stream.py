@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from neuroport.errors import CaptureError
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Stream:
     """A sum of integer currents and the real bias that belongs to it.
 
@@ -15,15 +20,103 @@ class Stream:
     stream's LSB. ``bias`` is (C,), or (C, H, W) where it differs by position, in real units: biases
     of a stream add up as real numbers and each neuron rounds the sum once, so that depth does not
     accumulate rounding.
+
+    A ``forward`` may treat it as the tensor that it is in the real phase, as far as a graph can
+    hold it: add, ``sum([...])``, ``torch.stack([...]).sum(0)``, dropout that is off, ``clone``,
+    ``contiguous`` and ``detach``.
     """
 
     value: Tensor
     bias: Tensor
 
-    def __add__(self, other: Stream) -> Stream:
+    def __add__(self, other: Any) -> Stream:
+        if isinstance(other, (int, float)) and other == 0:
+            return self  # sum() of Python begins with 0
+        if not isinstance(other, Stream):
+            return NotImplemented
         if self.bias.ndim == other.bias.ndim:
             return Stream(self.value + other.value, self.bias + other.bias)
         return Stream(self.value + other.value, per_position(self.bias) + per_position(other.bias))
+
+    __radd__ = __add__
+
+    def add(self, other: Any) -> Stream:
+        """``self + other``."""
+        return self + other
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.value.shape
+
+    def clone(self) -> Stream:
+        return Stream(self.value.clone(), self.bias.clone())
+
+    def contiguous(self) -> Stream:
+        return self
+
+    def detach(self) -> Stream:
+        return Stream(self.value.detach(), self.bias.detach())
+
+    def equals(self, other: Stream) -> bool:
+        """Whether both hold the same numbers."""
+        return torch.equal(self.value, other.value) and torch.equal(self.bias, other.bias)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Functions of torch that are given a stream.
+
+        Raises:
+            CaptureError: one that no graph holds.
+        """
+        name, kwargs = getattr(func, "__name__", str(func)), kwargs or {}
+        if name in ("add", "__radd__", "__add__") and len(args) == 2 and not kwargs:
+            left, right = args
+            return left + right if isinstance(left, Stream) else right + left
+        if name in ("clone", "detach") and not kwargs:
+            return getattr(args[0], name)()
+        if name == "stack" and not kwargs.get("dim", args[1] if len(args) > 1 else 0):
+            return _Stack(tuple(args[0]))
+        if "dropout" in name and is_off(func, args, kwargs):
+            return args[0]
+        raise CaptureError(
+            f"{name!r} is given a current in the integer phase; currents may be added, and nothing "
+            "else: no graph holds it"
+        )
+
+
+class _Stack(tuple[Stream, ...]):
+    """``torch.stack`` of streams, to be summed."""
+
+    def __new__(cls, streams: tuple[Stream, ...]) -> _Stack:
+        return super().__new__(cls, streams)
+
+    def sum(self, dim: int) -> Stream:
+        if dim != 0:
+            raise CaptureError(f"a stack of currents is summed over {dim}; stack and sum over 0")
+        first, *others = self
+        for other in others:
+            first = first + other
+        return first
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.sum:
+            return args[0].sum(*args[1:], **(kwargs or {}))
+        raise CaptureError(f"{func.__name__!r} is given a stack of currents; sum it over 0")
+
+
+def is_off(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a dropout is told not to drop; torch.dropout has ``train`` in third place."""
+    try:
+        bound = inspect.signature(func).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments.get("training", bound.arguments.get("train")) is False
+    except (ValueError, TypeError):
+        return kwargs.get("train", args[2] if len(args) > 2 else True) is False
 
 
 def per_position(bias: Tensor) -> Tensor:

@@ -30,9 +30,11 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
     import torch
 
     from neuroport.capture import slayer
+    from neuroport.capture.forward import unwrapped
     from neuroport.capture.native import integer_graph
     from neuroport.quantization.scales import freeze_scales, is_integer
 
+    net = unwrapped(net)
     if slayer.is_slayer(net):
         return slayer.integer_graph(net, calibration)
     frames = torch.as_tensor(np.asarray(calibration)[:, :1].astype(np.float32))

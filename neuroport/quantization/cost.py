@@ -10,6 +10,8 @@ networks' neurons fires; its share is of the positions at which either does,
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.capture.slayer import is_slayer
-from neuroport.capture.wiring import Layer, evaluating, wiring
+from neuroport.capture.wiring import Layer, evaluating, heard, unwrapped, wiring
 from neuroport.errors import CaptureError, FramesError
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Conv, Direct, Readout, snap_weight
@@ -146,6 +148,7 @@ def quantization_cost(
         FramesError: frames or labels of another shape.
         IllegalError: a stream's worst case does not fit the hardware's widths.
     """
+    net = unwrapped(net)
     if is_slayer(net):
         raise CaptureError(
             "SLAYER's blocks have no real-valued phase; quantization_cost takes neuroport layers"
@@ -164,17 +167,19 @@ def quantization_cost(
         _make_real(real)
     else:
         freeze_scales(integer, given[:, :1])
-    layers = wiring(integer)
-    counts = {layer.name: [0, 0, 0, 0] for layer in layers if isinstance(layer.module, Lif)}
+    layers = wiring(integer, given.shape)
+    neurons = [layer for layer in layers if isinstance(layer.module, Lif)]
+    counts = {layer.name: [0, 0, 0, 0] for layer in neurons}
+    paths = {layer.path for layer in neurons}
     classes: tuple[list[Tensor], list[Tensor]] = ([], [])
-    with _Spikes(real, counts) as of_real, _Spikes(integer, counts) as of_integer:
+    with _spikes(real, paths) as of_real, _spikes(integer, paths) as of_integer:
         for at in range(0, given.shape[1], batch):
             part = given[:, at : at + batch]
             for network, found in zip((real, integer), classes, strict=True):
                 with evaluating(network):
                     found.append(network(part).argmax(1))
             for name, count in counts.items():
-                a, b = of_real.seen[name], of_integer.seen[name]
+                a, b = of_real[name], of_integer[name]
                 for index, value in enumerate((a, b, a != b)):
                     count[index + 1] += int(value.sum())
                 count[0] += a.numel()
@@ -190,25 +195,16 @@ def quantization_cost(
     )
 
 
-class _Spikes:
-    """Records the last spikes of the named populations."""
+@contextmanager
+def _spikes(net: nn.Module, paths: set[str]) -> Iterator[dict[str, Tensor]]:
+    """The last spikes of the populations of these layers, by name."""
+    seen: dict[str, Tensor] = {}
 
-    def __init__(self, net: nn.Module, names: dict[str, list[int]]) -> None:
-        self.modules = {name: net.get_submodule(name) for name in names}
-        self.seen: dict[str, Tensor] = {}
+    def keep(name: str, _: nn.Module, __: Any, spikes: Tensor) -> None:
+        seen[name] = spikes > 0
 
-    def __enter__(self) -> _Spikes:
-        self.handles = [
-            module.register_forward_hook(
-                lambda _, __, spikes, name=name: self.seen.update({name: spikes > 0})
-            )
-            for name, module in self.modules.items()
-        ]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self.handles:
-            handle.remove()
+    with heard(net, [(path, net.get_submodule(path)) for path in paths], keep):
+        yield seen
 
 
 def _make_real(net: nn.Module) -> None:

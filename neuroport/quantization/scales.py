@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.wiring import Layer, evaluating, wiring
+from neuroport.capture.wiring import Layer, unwrapped, wiring
 from neuroport.errors import CaptureError, IllegalError
 from neuroport.graph import integers
 from neuroport.graph.linear import Box, Budget, Current, Sum, reach
@@ -78,7 +78,8 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
     Raises:
         IllegalError: a stream whose worst case cannot be brought into range.
     """
-    layers = wiring(net)
+    net = unwrapped(net)
+    layers = wiring(net, frames.shape)
     streams = _streams(layers)
     intervals, biases = _propagate(layers)
     for stream in _unique(streams):
@@ -90,28 +91,27 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
             module.fix()
         elif isinstance(module, GradedConv):
             source = None if module.pixels else streams[layer.inputs[0]].lsb
-            _choose_shifts(module, streams[layer.name].lsb, source, intervals[layer.name].worst)
+            worst = max(intervals[n.name].worst for n in layers if n.module is module)
+            _choose_shifts(module, streams[layer.name].lsb, source, worst)
         elif isinstance(module, Conv):
             lsb = streams[layer.name].lsb
             largest = float(module.folded()[0].abs().max())
             ratio = largest / (integers.WEIGHT_MAX * lsb)
             module.lsb.fill_(lsb)
             module.exponent.fill_(max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0)
-    _freeze_readouts(net, [layer for layer in layers if isinstance(layer.module, Readout)], frames)
+    _freeze_readouts([n for n in layers if isinstance(n.module, Readout)], len(frames))
 
 
 def _streams(layers: list[Layer]) -> dict[str, _Stream]:
-    """The stream of every synapse layer, by name (union of all that meet)."""
+    """The stream of every synapse layer, by name (union of all that meet, in a dendrite or in a layer called again)."""
     streams: dict[str, _Stream] = {}
     for layer in layers:
         if isinstance(layer.module, Conv):
             streams[layer.name] = _Stream([layer])
-    for layer in layers:
-        read = [n for n in layer.inputs if n in streams]
-        if not read:
-            continue
-        merged = streams[read[0]]
-        for name in read[1:]:
+
+    def merge(names: list[str]) -> _Stream:
+        merged = streams[names[0]]
+        for name in names[1:]:
             other = streams[name]
             if other is not merged:
                 merged.synapses += other.synapses
@@ -119,8 +119,20 @@ def _streams(layers: list[Layer]) -> dict[str, _Stream]:
                 merged.projections += other.projections
                 for synapse in other.synapses:
                     streams[synapse.name] = merged
+        return merged
+
+    for layer in layers:
+        read = [n for n in layer.inputs if n in streams]
+        if not read:
+            continue
+        merged = merge(read)
         readers = merged.neurons if isinstance(layer.module, Lif) else merged.projections
         readers.append(layer)
+    for layer in layers:  # a layer that is called again has one LSB for what it reads and sends
+        again = [other for other in layers if other.module is layer.module]
+        for ends in ([n for other in again for n in other.inputs], [n.name for n in again]):
+            if streams.keys() >= set(ends):
+                merge(ends)
     order = {layer.name: index for index, layer in enumerate(layers)}
     for stream in _unique(streams):
         stream.synapses.sort(key=lambda layer: order[layer.name])
@@ -157,7 +169,7 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
             if isinstance(module, GradedConv):
                 bias = bias - kernel.sum((2, 3)) @ module.normalization()[0]
             # spikes, or pixels with 255 as one: k sources that are summed send 0..k
-            messages = Box(np.zeros(1), np.full(1, float(len(layer.inputs))))
+            messages = Box(np.zeros(1), np.full(1, float(layer.most)))
         current = Current(kernel.cpu().numpy(), (messages,), module.groups)
         low, high = (torch.from_numpy(bound) for bound in reach(current, budget))
         intervals[layer.name], biases[layer.name] = _Interval(low, high), bias
@@ -266,33 +278,24 @@ def _choose_shifts(module: GradedConv, lsb: float, source: float | None, reach: 
     module.relay_in.shift.fill_(min(max(0, weight - shift - 2), integers.STATE_BITS - 1))
 
 
-def _freeze_readouts(net: nn.Module, readouts: list[Layer], frames: Tensor) -> None:
-    positions: dict[str, int] = {}
-    handles = [
-        layer.module.register_forward_pre_hook(
-            lambda _, args, name=layer.name: positions.update({name: args[0].shape[-2:].numel()})
-        )
-        for layer in readouts
-    ]
-    try:
-        with evaluating(net):
-            net(frames[:1, :1].float())  # sizes do not depend on the number of steps
-    finally:
-        for handle in handles:
-            handle.remove()
+def _freeze_readouts(readouts: list[Layer], steps: int) -> None:
+    chosen: dict[nn.Module, float] = {}  # one that is called again has one LSB
     for layer in readouts:
         module = layer.module
         assert isinstance(module, Readout)
+        positions = layer.reads[1] * layer.reads[2]
         weight, bias = module.synapse.weight, module.synapse.bias
         reach = float(
             torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min())
         )
         largest = float(bias.abs().max())
         # k populations that are summed send 0..k
-        drive = (reach * len(layer.inputs) + largest) * positions[layer.name]
+        drive = (reach * layer.most + largest) * positions
         lsb = max(
             float(weight.abs().max()) / integers.WEIGHT_MAX,
-            MARGIN * drive * len(frames) / integers.CURRENT_MAX,
-            MARGIN * largest * positions[layer.name] / integers.BIAS_MAX,
+            MARGIN * drive * steps / integers.CURRENT_MAX,
+            MARGIN * largest * positions / integers.BIAS_MAX,
+            chosen.get(module, 0.0),
         )
-        module.lsb.fill_(lsb or 1.0)
+        chosen[module] = lsb or 1.0
+        module.lsb.fill_(chosen[module])

@@ -1,7 +1,7 @@
 """Nodes of the graph as blocks are read one after the other.
 
 The graph has no step between blocks, SLAYER has one where ``delay_shift`` is set. What a block
-sends is therefore known as :class:`~neuroport.capture.slayer.signals.Value`: nodes whose messages
+sends is therefore known as :class:`~neuroport.capture.signals.Value`: nodes whose messages
 are summed, their delays, and by how many steps SLAYER has it later (``shift``). Delays become nodes
 or delays of synapses where they are consumed.
 """
@@ -13,14 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
+from neuroport.capture.forward import INPUT
+from neuroport.capture.signals import Term, Value
 from neuroport.capture.slayer.neurons import Population
-from neuroport.capture.slayer.signals import Term, Value
-from neuroport.capture.slayer.weights import Linear, as_matrix, parts
+from neuroport.capture.slayer.weights import Linear, as_matrix, parts, section
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Conv, Delay, Dense, IntArray, Node, Relay, Shape
 from neuroport.lowering.skew import identity
 
-INPUT = "input"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +28,15 @@ class Probe:
     """Where to hear in SLAYER what a population of the graph sends.
 
     Attributes:
-        module: its output (N, *shape, T), or all its outputs one after the other.
+        call: the call of a block in which it runs, as ``forward`` was read.
+        module: its output (N, *shape, T), or all its outputs in that call, one after the other.
         shift: steps by which SLAYER has it later.
         unit: what SLAYER's 1.0 is in the graph.
     """
 
     name: str
     kind: str
+    call: str
     module: nn.Module
     shift: int
     unit: int
@@ -61,12 +63,12 @@ class Assembly:
         """Synapses that deliver ``linear`` of ``value``; their names, to be summed."""
         if self.is_flat(value, linear):
             linear = as_matrix(name, linear)
-        weights = parts(name, linear.weight)
         names: list[str] = []
         for terms in self._alike(value):
             delay = terms[0].delay
-            for weight in weights:
-                part = replace(linear, weight=weight)
+            own = section(linear, value, terms[0])
+            for weight in parts(name, own.weight):
+                part = replace(own, weight=weight)
                 if delay is None or np.all(delay == delay[0]):
                     steps = 0 if delay is None else int(delay[0])
                     self._synapse(name, names, self._late(terms, steps), part, exponent)
@@ -89,15 +91,15 @@ class Assembly:
     ) -> Value:
         """Add the population and give what it sends."""
         twin = next((heard.name for heard in self.probes if heard.module is probe), None)
-        if twin is not None:
+        if twin is not None and getattr(probe, "persistent_state", False):
             raise CaptureError(
-                f"block {name!r} shares its neurons with {twin!r}; a population exists once: give "
-                "each block its own"
+                f"block {name!r} shares its neurons with {twin!r}, and they keep their state from "
+                "one call to the next; give each block its own"
             )
         node = made.make(name, tuple(inputs))
         self.nodes.append(node)
         self.shapes[name] = self._shape_of(inputs[0], made.is_complex)
-        self.probes.append(Probe(name, made.kind, probe, shift, made.unit))
+        self.probes.append(Probe(name, made.kind, name, probe, shift, made.unit))
         return Value((Term(name),), shape, shift, made.unit)
 
     def relay(self, name: str, value: Value, probe: nn.Module) -> None:
@@ -120,7 +122,8 @@ class Assembly:
             self._synapse(name, names, (term.node,), linear, 0, delay)
         self.nodes.append(Relay(name, tuple(names)))
         self.shapes[name] = shape
-        self.probes.append(Probe(name, "relay", probe, value.shift, value.unit))
+        call = name.removesuffix(".delayed")
+        self.probes.append(Probe(name, "relay", call, probe, value.shift, value.unit))
 
     def unity(self, name: str, source: str) -> str:
         """A synapse that delivers messages unchanged."""
@@ -138,13 +141,13 @@ class Assembly:
         return (first // 2 if is_complex else first, *others)
 
     def _alike(self, value: Value) -> list[list[Term]]:
-        """Terms that one synapse can read: of one shape and one delay."""
-        groups: dict[tuple[Shape, bytes], list[Term]] = {}
+        """Terms that one synapse can read: of one shape, one delay and the same channels."""
+        groups: dict[tuple[Shape, bytes, object], list[Term]] = {}
         for term in value.terms:
             delay = b"" if term.delay is None or not term.delay.any() else term.delay.tobytes()
             self.read.add(term.node)
-            kept = term if delay else Term(term.node)
-            groups.setdefault((self.shapes[term.node], delay), []).append(kept)
+            kept = term if delay else replace(term, delay=None)
+            groups.setdefault((self.shapes[term.node], delay, term.part), []).append(kept)
         return list(groups.values())
 
     def _late(self, terms: list[Term], steps: int) -> tuple[str, ...]:

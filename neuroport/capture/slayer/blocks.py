@@ -19,11 +19,12 @@ from lava.lib.dl.slayer.synapse import layer
 from lava.lib.dl.slayer.synapse.complex import ComplexLayer
 from torch import nn
 
+from neuroport.capture.forward import INPUT
+from neuroport.capture.signals import Current, Term, Value
 from neuroport.capture.slayer import neurons, weights
-from neuroport.capture.slayer.assembly import INPUT, Assembly
+from neuroport.capture.slayer.assembly import Assembly
 from neuroport.capture.slayer.modules import REFUSED, linear_of, silent
 from neuroport.capture.slayer.neurons import refuse
-from neuroport.capture.slayer.signals import Current, Term, Value
 from neuroport.capture.slayer.weights import Linear, integers_of, whole
 from neuroport.graph.node import IntArray, Relay, Shape
 from neuroport.nets.slayer.residual import Aside
@@ -63,7 +64,7 @@ class Reader:
             return self._synapse(name, block, value), False
         if isinstance(block, Delay):
             late = self._delayed(name, block, value)
-            if len(late.terms) == 1:
+            if len(late.terms) == 1 and late.terms[0].part is None:
                 self.sent[name] = late, block
             return late, False
         for kind, why in REFUSED.items():
@@ -72,7 +73,7 @@ class Reader:
         if isinstance(block, base.AbstractFlatten):
             if len(value.shape) != 3:
                 refuse(name, f"flattens {value.shape}, where SLAYER takes (C, H, W); leave it out")
-            sent = replace(value, shape=(value.size,))
+            sent = value.flattened()
         elif isinstance(block, base.AbstractInput):
             sent = self._input(name, block, value)
         elif isinstance(block, base.AbstractAverage):
@@ -146,7 +147,7 @@ class Reader:
             refuse(name, f"has {len(floored)} delays for {sent.shape} neurons; run it once again")
         each = np.repeat(floored, sent.size // len(floored))
         terms = (
-            Term(term.node, each if term.delay is None else term.delay + each)
+            replace(term, delay=each[sent.rows(term)] + (0 if term.delay is None else term.delay))
             for term in sent.terms
         )
         return replace(sent, terms=tuple(terms))
@@ -205,7 +206,7 @@ class Reader:
             if block.delay_shift is True:
                 refuse(name, "has no neurons, where SLAYER fails to shift; use delay_shift=False")
             return value
-        if len(value.terms) != 1 or not value.raw or len(self.reads_frames) > 1:
+        if [t.part for t in value.terms] != [None] or not value.raw or len(self.reads_frames) > 1:
             refuse(name, "does not read the frames alone; an Input block comes first")
         neuron = block.neuron
         changes = isinstance(neuron, sigma_delta.Neuron)
@@ -246,7 +247,7 @@ class Reader:
             refuse(name, f"makes {count} groups of {value.size} neurons; use a divisor")
         each = value.size // count
         weight = np.repeat(np.eye(count, dtype=np.int64), each, axis=1)
-        flat = replace(value, shape=(value.size,))
+        flat = value.flattened()
         currents = self.assembly.connect(name, flat, Linear(weight, flat.shape, (count,)), 0)
         made = neurons.Population(
             lambda node, inputs: Relay(node, inputs), "relay", unit=each * value.unit

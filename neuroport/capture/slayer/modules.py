@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,9 @@ from lava.lib.dl.slayer.synapse.complex import ComplexLayer
 from torch import nn
 from torch.nn.utils.weight_norm import WeightNorm
 
+from neuroport.capture.forward import INPUT, refuse_hooks
+from neuroport.capture.signals import Value
 from neuroport.capture.slayer import weights
-from neuroport.capture.slayer.assembly import INPUT
-from neuroport.capture.slayer.signals import Value
 from neuroport.capture.slayer.weights import Linear
 from neuroport.errors import CaptureError
 from neuroport.graph.node import IntArray, Pair
@@ -48,6 +50,15 @@ BLOCKS = (
     Output,
     *PARTS,
 )
+STATES = (
+    "current_state",
+    "voltage_state",
+    "real_state",
+    "imag_state",
+    "threshold_state",
+    "refractory_state",
+    "spike_state",
+)
 
 
 def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
@@ -58,12 +69,7 @@ def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
     """
     found: dict[str, nn.Module] = {}
     for name, module in net.named_modules():
-        allowed = [h for h in module._forward_pre_hooks.values() if not _is_weight_norm(h)]
-        if module._forward_hooks or allowed:
-            raise CaptureError(
-                f"{name or type(net).__name__!r} has forward hooks, which may change what it "
-                "computes and are no part of the graph; remove them first (handle.remove())"
-            )
+        refuse_hooks(name or type(net).__name__, module, _is_weight_norm)
         if isinstance(module, BLOCKS):
             own = name or type(module).__name__.lower()
             found["input_block" if own == INPUT else own] = module
@@ -132,3 +138,29 @@ def _as_written(name: str, module: nn.Module) -> None:
                 f"{name!r} ({type(module).__name__}) has its own {method!r}, which the graph "
                 "cannot hold; use SLAYER's as it is"
             )
+
+
+@contextmanager
+def at_rest(net: nn.Module) -> Iterator[None]:
+    """The network without what earlier calls left in recurrent blocks, which is given back."""
+    before = [
+        (module, name, value)
+        for module in net.modules()
+        for name, value in module._buffers.items()
+        if name in STATES and value is not None
+    ]
+    for module, name, value in before:
+        rest = module.threshold if name == "threshold_state" else 0
+        setattr(module, name, torch.full((1,), rest, dtype=value.dtype))
+    # which keep the last step of a call for the next one
+    late: list[Any] = [module for module in net.modules() if isinstance(module, base.AbstractKWTA)]
+    last = [getattr(module, "delay_buffer", None) for module in late]
+    for block in late:
+        block.delay_buffer = None
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+        for block, kept in zip(late, last, strict=True):
+            block.delay_buffer = kept

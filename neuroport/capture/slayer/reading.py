@@ -7,27 +7,32 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from lava.lib.dl.slayer.neuron import sigma_delta
 from torch import nn
 
-from neuroport.capture.slayer.assembly import INPUT, Probe
+from neuroport.capture.forward import INPUT, Forward, Layout, evaluating, read, unwrapped
+from neuroport.capture.signals import Term, Value
+from neuroport.capture.slayer.assembly import Probe
 from neuroport.capture.slayer.blocks import Reader
-from neuroport.capture.slayer.modules import blocks_of
+from neuroport.capture.slayer.modules import at_rest, blocks_of
 from neuroport.capture.slayer.neurons import CHANGE
-from neuroport.capture.slayer.signals import Term, Value, follow
 from neuroport.errors import CaptureError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
 
+SAMPLES = 2  # that forward is checked on
+
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """A graph, where to hear its populations in SLAYER, and the block that encodes frames.
+    """A graph, the forward that it was read from, where to hear its populations in SLAYER, and the block that encodes frames.
 
     ``hosted``: that block's neurons are no part of the graph, which takes their spikes.
     """
 
     graph: Graph
+    forward: Forward
     probes: tuple[Probe, ...]
     encoder: Any
     hosted: bool
@@ -45,15 +50,21 @@ def capture(net: nn.Module, frames: npt.ArrayLike, *, keep_shift: bool) -> Captu
         raise FramesError(
             f"frames are {data.shape}; SLAYER's blocks take (T, N, C) or (T, N, C, H, W)"
         )
+    net = unwrapped(net)
     shape = tuple(data.shape[2:])
     reader = Reader(shape, keep_shift=keep_shift)
-    follow(net, blocks_of(net), Value((Term(INPUT),), shape, raw=True), len(data), reader.read)
-    reader.finish()
-    if not reader.assembly.probes:
-        raise CaptureError(f"{type(net).__name__} has no block with neurons")
+    with evaluating(net), at_rest(net):
+        given = Value((Term(INPUT),), shape, raw=True)
+        layout = Layout(len(data), steps_last=True)
+        forward = read(net, blocks_of(net), given, layout, reader.read)
+        reader.finish()
+        if not reader.assembly.probes:
+            raise CaptureError(f"{type(net).__name__} has no block with neurons")
+        x = np.moveaxis(data[:, :SAMPLES], 0, -1).astype(np.float32)
+        forward.check(torch.from_numpy(np.ascontiguousarray(x)))
     node = Input(INPUT, shape, 1) if reader.hosted else _input(shape, data, reader.encoder)
     graph = Graph([node, *reader.assembly.nodes], len(data))
-    return Captured(graph, tuple(reader.assembly.probes), reader.encoder, reader.hosted)
+    return Captured(graph, forward, tuple(reader.assembly.probes), reader.encoder, reader.hosted)
 
 
 def _input(shape: tuple[int, ...], data: npt.NDArray[Any], encoder: Any) -> Input:

@@ -11,29 +11,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from lava.lib.dl.slayer.block.base import AbstractKWTA
 from lava.lib.dl.slayer.dendrite import Sigma
 from lava.lib.dl.slayer.neuron.base import Neuron
 from torch import Tensor, nn
 
 from neuroport.backends.base import check_frames, frames_hash
 from neuroport.backends.trace import DTYPES, Trace, versions
+from neuroport.capture.forward import called, evaluating, unwrapped
 from neuroport.capture.slayer.assembly import Probe
+from neuroport.capture.slayer.modules import at_rest
 from neuroport.capture.slayer.neurons import CHANGE
 from neuroport.capture.slayer.reading import Captured, capture
-from neuroport.capture.wiring import evaluating
 from neuroport.errors import FramesError, RangeError
 from neuroport.graph.integers import STATE_MAX
-
-STATES = (
-    "current_state",
-    "voltage_state",
-    "real_state",
-    "imag_state",
-    "threshold_state",
-    "refractory_state",
-    "spike_state",
-)
 
 
 def frames(net: nn.Module, x: Tensor) -> npt.NDArray[np.int64]:
@@ -45,19 +35,35 @@ def frames(net: nn.Module, x: Tensor) -> npt.NDArray[np.int64]:
 def record(net: nn.Module, x: Tensor, *, keep_shift: bool) -> Trace:
     """See :func:`neuroport.capture.slayer.record`."""
     started = time.perf_counter()
+    net = unwrapped(net)
     captured = capture(net, np.moveaxis(x.numpy(), -1, 0), keep_shift=keep_shift)
     given = _frames(captured, x)
     check_frames(captured.graph, given)
     more = max(probe.shift for probe in captured.probes)
     heard: dict[str, list[Tensor]] = {probe.name: [] for probe in captured.probes}
+    now = ""  # the call of a block that runs
+
+    def around(name: str, block: nn.Module, own: Any, *args: Any) -> Any:
+        nonlocal now
+        now = name
+        return own(block, *args)
+
+    def hear(probe: Probe) -> Any:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if now == probe.call:  # += may change what is sent
+                heard[probe.name].append((output[0] if isinstance(output, tuple) else output).clone())
+
+        return hook
+
     with ExitStack() as stack:
         stack.enter_context(evaluating(net))
-        stack.enter_context(_at_rest(net))
+        stack.enter_context(at_rest(net))
+        stack.enter_context(called(captured.forward.blocks, around))
         for name, module in net.named_modules():
             if isinstance(module, (Neuron, Sigma)):
                 stack.enter_context(_watched(name, module))
         for probe in captured.probes:
-            stack.callback(probe.module.register_forward_hook(_recorder(heard[probe.name])).remove)
+            stack.callback(probe.module.register_forward_hook(hear(probe)).remove)
         net(F.pad(x.float(), (0, more)))
     steps = x.shape[-1]
     messages = {probe.name: _messages(probe, heard[probe.name], steps) for probe in captured.probes}
@@ -102,41 +108,6 @@ def _messages(probe: Probe, outputs: list[Tensor], steps: int) -> npt.NDArray[An
     spikes = torch.cat(outputs, dim=-1)[..., probe.shift : probe.shift + steps]
     scaled = np.rint(spikes.to(torch.float64).numpy() * probe.unit)
     return np.moveaxis(scaled, -1, 0).astype(DTYPES[probe.kind])
-
-
-def _recorder(parts: list[Tensor]) -> Any:
-    def hook(_: nn.Module, __: Any, output: Any) -> None:
-        parts.append(
-            (output[0] if isinstance(output, tuple) else output).clone()
-        )  # += may change it
-
-    return hook
-
-
-@contextmanager
-def _at_rest(net: nn.Module) -> Iterator[None]:
-    """The network without what earlier calls left in recurrent blocks, which is given back."""
-    before = [
-        (module, name, value)
-        for module in net.modules()
-        for name, value in module._buffers.items()
-        if name in STATES and value is not None
-    ]
-    for module, name, value in before:
-        rest = module.threshold if name == "threshold_state" else 0
-        setattr(module, name, torch.full((1,), rest, dtype=value.dtype))
-    # which keep the last step of a call for the next one
-    late: list[Any] = [module for module in net.modules() if isinstance(module, AbstractKWTA)]
-    last = [getattr(module, "delay_buffer", None) for module in late]
-    for block in late:
-        block.delay_buffer = None
-    try:
-        yield
-    finally:
-        for module, name, value in before:
-            setattr(module, name, value)
-        for block, kept in zip(late, last, strict=True):
-            block.delay_buffer = kept
 
 
 def _raised(module: Any, *states: Tensor) -> tuple[Tensor, Tensor]:

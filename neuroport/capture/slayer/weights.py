@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.weight_norm import WeightNorm
 
+from neuroport.capture.signals import Term, Value, ungrouped
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import WEIGHT_MAX
 from neuroport.graph.node import IntArray, Pair, Shape
@@ -203,6 +204,18 @@ def as_matrix(name: str, linear: Linear) -> Linear:
     return _matrix(name, linear.source, convolve)
 
 
+def section(linear: Linear, value: Value, term: Term) -> Linear:
+    """What ``linear`` makes of the channels of ``value`` that are ``term``; groups are opened."""
+    if term.part is None:
+        return linear
+    if linear.is_matrix:
+        weight = linear.weight[:, value.rows(term)]
+        return replace(linear, weight=weight, source=(weight.shape[1],))
+    low, high = term.part
+    weight = _ungrouped(linear).weight[:, low:high]
+    return replace(linear, weight=weight, source=(high - low, *linear.source[1:]), groups=1)
+
+
 def complex_pair(name: str, real: Linear, imag: Linear) -> Linear:
     """Both parts as one map, real channels (or rows) first."""
     if not real.is_matrix and real.groups > 1:
@@ -232,13 +245,7 @@ def parts(name: str, weight: IntArray) -> list[IntArray]:
 
 
 def _ungrouped(linear: Linear) -> Linear:
-    outputs, each_in, *kernel = linear.weight.shape
-    weight = np.zeros((outputs, each_in * linear.groups, *kernel), np.int64)
-    each_out = outputs // linear.groups
-    for group in range(linear.groups):
-        rows = slice(group * each_out, (group + 1) * each_out)
-        weight[rows, group * each_in : (group + 1) * each_in] = linear.weight[rows]
-    return replace(linear, weight=weight, groups=1)
+    return replace(linear, weight=ungrouped(linear.weight, linear.groups), groups=1)
 
 
 def _matrix(name: str, source: Shape, linear: Any) -> Linear:
