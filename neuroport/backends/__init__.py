@@ -64,5 +64,8 @@ def run(
             options["path"] = network
         return engine.run(read(network, **timing), data, **options)
     from neuroport.backends.module import run_module
+    from neuroport.capture import slayer
 
+    if slayer.is_slayer(network):
+        return slayer.run(network, data, **options)
     return run_module(network, data, **options)

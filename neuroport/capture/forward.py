@@ -21,6 +21,7 @@ import inspect
 import linecache
 import os
 import random
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,17 @@ ASKED = (
     *("tolist", "numpy", "__array__", "__dlpack__", "equal", "allclose", "is_nonzero"),
     *("storage", "untyped_storage", "_typed_storage"),
 )
+# what to write for an operation that a block computes, too
+INSTEAD = {
+    "mul div truediv rmul": "A factor belongs into the weights of the block that reads it",
+    "getitem": "x[..., ::s, ::s] is a convolution of 1x1 with stride s",
+    "max_pool2d avg_pool2d adaptive_avg_pool2d mean": "Sums of windows are a block's: Pool, or a "
+    "convolution with a constant weight",
+    "interpolate upsample upsample_nearest2d repeat_interleave": "Nearest upsampling is a block's: "
+    "Unpool",
+    "zeros_like zeros new_zeros": "Zeros that are added may be left out",
+    "sub rsub neg": "Signs belong into the weights of the block that reads it",
+}
 INPUT = "input"  # the node of the frames
 FRAMES = ""  # as no call of a block is named
 SAME = "what it does must be the same for all frames"
@@ -152,9 +164,11 @@ class Signal(Tensor):
             origin = reading.kept(func, name, args, kwargs, before, result)
         except CaptureError as error:
             raise CaptureError(f"{error.message} ({here()})") from None
+        # what lost the origin first is named, not what was then done with it
+        lost = [s.made_by for s in _signals(args) if s.origin is None and s.made_by]
         for each in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(each, Signal) and not any(each is a for a in args):
-                each.made_by = _made_by(name)
+                each.made_by = lost[0] if lost else _made_by(name)
         if isinstance(result, Signal) and origin is not None:
             reading.note(result, origin)
         return result
@@ -403,6 +417,15 @@ def _asked(what: str) -> CaptureError:
 def _made_by(name: str) -> str:
     place = here()
     return f"{name.strip('_')!r} in {place.quoted}" if place.direct else place.quoted
+
+
+def _instead(maker: str) -> str:
+    """What computes the same as an operation that keeps no origin, where a block does."""
+    found = re.match(r"'(\w+)'", maker)
+    for names, way in INSTEAD.items():
+        if found and found[1] in names.split():
+            return f". {way}"
+    return ""
 
 
 # -- places ------------------------------------------------------------------------------------
@@ -699,6 +722,7 @@ def read(
             raise CaptureError(
                 f"block {name!r} ({place}) reads what {reading.maker(args[0])}; it may read the "
                 "frames, what blocks send, and sums and concatenations of these"
+                f"{_instead(reading.maker(args[0]))}"
             )
         own = number(name)
         try:
