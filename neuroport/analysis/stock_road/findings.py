@@ -101,11 +101,11 @@ def inspect(
     Raises:
         StorageError, FormatError: no such file, or none of NetX.
     """
+    if frames is not None and frames.ndim:
+        steps = len(frames)
+    given = frames if input is None else input
     content, graph, refusal = opened(
-        path,
-        lambda held: _graph(
-            replace(held, delay_shift=bool(delay_shift)), steps, input if input else frames
-        ),
+        path, lambda held: _graph(replace(held, delay_shift=bool(delay_shift)), steps, given)
     )
     if frames is not None and graph is not None:
         check_frames(graph, frames)
@@ -130,8 +130,6 @@ def _graph(
     content: Content, steps: int | None, frames: Input | npt.NDArray[Any] | None
 ) -> tuple[Content, Graph | None, str]:
     """The content, and its network or why it has none."""
-    if isinstance(frames, np.ndarray) and frames.ndim:
-        steps = len(frames)
     try:
         return content, content.graph(steps, frames), ""
     except FormatError as error:
