@@ -65,7 +65,7 @@ _delay_shift_option = click.option(
     "--delay-shift/--no-delay-shift",
     "delay_shift",
     default=None,
-    help="Whether SLAYER trained a stock NetX file with delay_shift, its default: only biases tell.",
+    help="Whether SLAYER trained a stock NetX file with delay_shift, its default.",
 )
 _free_running_option = click.option(
     "--free-running",
@@ -403,9 +403,7 @@ def _say_classes(out: _Out, trace: Trace, labels: Path | None, result: dict[str,
             raise FramesError(f"{labels}: {len(truth)} labels for {trace.samples} samples")
         correct = int((predictions == truth).sum())
         result["accuracy"] = 100 * correct / trace.samples
-        out.line(
-            f"accuracy {result['accuracy']:.1f} % ({correct} of {trace.samples}){counted}"
-        )
+        out.line(f"accuracy {result['accuracy']:.1f} % ({correct} of {trace.samples}){counted}")
     if ties := int(trace.ties.sum()):
         result["ties"] = ties
         out.line(f"{ties} of {trace.samples} samples have several largest: the lowest class counts")

@@ -45,7 +45,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
     "driven neurons": [hosted(CUBA), *layers(CUBA)],
     "changes": [hosted(SDNN), *layers(SDNN)],
 }
-# what resets NetX gives to whom: offset 1 mends spikes, 0 neurons that the host drives, none changes
+# the reset_offset that mends each: 0 where the host drives neurons, none that are not LIF
 MENDS = {"spikes": 1, "delays": None, "driven neurons": 0, "changes": None}
 
 

@@ -63,7 +63,7 @@ def test_pilotnet_sdnn(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_pilotnet_lif_spike_input(engine: str) -> None:
-    """Four convolutions behind the spikes of the input layer; what reaches the fourth, at the end."""
+    """Four convolutions behind the spikes of the input layer; what reaches the fourth."""
     late, steps = 4, 12  # a layer's first step is as late as it is deep, in samples of 16
     path = net("gts/pilotnet_lif/network.net")
     graph = port.read(path, steps=steps, delay_shift=False)
@@ -148,5 +148,3 @@ def test_the_page_lists_every_test_of_netx_and_where_it_is_asked_here(root: Path
         assert asked, f"{name}: nothing asks it"
         for test, golden in asked:
             assert test in ours or golden in SHORT, f"{name}: {test or golden}"
-
-

@@ -1,4 +1,4 @@
-"""Files that lava-dl wrote of blocks with their default ``delay_shift=True``, and when layers begin.
+"""Files that lava-dl wrote of blocks with ``delay_shift=True``, their default.
 
 The file does not say it. Read with ``delay_shift=True`` it is the module, population by population;
 without a word it is read as before, with a warning where that matters.

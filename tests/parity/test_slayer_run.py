@@ -68,7 +68,7 @@ def test_frames_in_the_axes_of_slayer_are_known_and_the_way_is_told() -> None:
 
 
 def test_weights_that_fit_no_frames_are_not_blamed_on_their_axes() -> None:
-    net, x = build("dense")
+    net, _ = build("dense")
     with pytest.raises(CaptureError, match="does not fit what it reads"):
         port.quantize(net, np.zeros((9, 2, 3), int))
 

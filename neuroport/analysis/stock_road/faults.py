@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.netx.repair import Content
 from neuroport.analysis.stock_road.rescaling import rescaled, survives
 from neuroport.backends.base import check_frames
 from neuroport.backends.reference import NumpyArithmetic, output
@@ -28,6 +27,7 @@ from neuroport.graph.node import (
     is_population,
 )
 from neuroport.netx import schema, timing
+from neuroport.netx.repair import Content
 
 LATE = ".delayed"
 _NEVER = 1 << 60
@@ -233,7 +233,7 @@ def mending(content: Content, graph: Graph, data: npt.NDArray[Any]) -> dict[str,
             # neurons of a recurrent layer still hear what they sent before the reset
             if isinstance(node, (Recurrent, AdaptiveRecurrent)):
                 break
-            if not np.array_equal(tried[node.name], right.get(node.name)):
+            if node.name not in right or not np.array_equal(tried[node.name], right[node.name]):
                 break
             if found[node.name] is None:
                 found[node.name] = offset

@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from neuroport.analysis.stock_road import faults
 from neuroport.analysis.stock_road.faults import Fault
-from neuroport.netx.repair import Content, Path, delay_per_channel, opened, plain
 from neuroport.backends.base import check_frames
 from neuroport.errors import FormatError, GraphError, RangeError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
 from neuroport.hdf5 import short
 from neuroport.netx import schema, timing
+from neuroport.netx.repair import Content, Path, delay_per_channel, opened, plain
 
 REFUSED = ("pool", "convT", "unpool", "average", "concat")
 READ = ("input", "flatten", "conv", "dense", "dense_rec")
@@ -161,7 +161,7 @@ def _known(
         for what, fault in _wrong(content, index, layer):
             yield Finding(where, what, stops=fault is None), fault
         bias = layer.get("bias")
-        if isinstance(bias, np.ndarray) and bias.any() and schema.NEURON in layer:
+        if isinstance(bias, np.ndarray) and bias.any() and isinstance(neuron, dict):
             biased = True
             if not content.delay_shift:
                 early = f"{skew} step{'s' if skew > 1 else ''}"

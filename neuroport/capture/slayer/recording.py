@@ -60,7 +60,9 @@ def run(
     captured = capture(net, frames, keep_shift=False)
     check_frames(captured.graph, frames)
     samples = frames.shape[1]
-    recorder = Recorder(captured.graph, samples, recording(captured.graph, record, count, granularity))
+    recorder = Recorder(
+        captured.graph, samples, recording(captured.graph, record, count, granularity)
+    )
     for first in range(0, samples, batch):
         part = slice(first, first + batch)
         scaled = np.moveaxis(frames[:, part], 0, -1).astype(np.float32) / captured.unit
@@ -100,7 +102,8 @@ def _keep(
     def hear(probe: Probe) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
             if now == probe.call:  # += may change what is sent
-                heard[probe.name].append((output[0] if isinstance(output, tuple) else output).clone())
+                sent = output[0] if isinstance(output, tuple) else output
+                heard[probe.name].append(sent.clone())
 
         return hook
 
