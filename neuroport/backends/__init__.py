@@ -27,8 +27,8 @@ def run(
 
     Args:
         network: a graph, the path of a ``.net`` or ``.graph`` file (or of a stock NetX file, whose
-            input and steps are those of the frames), or a torch module after its quantization (which
-            runs itself, whatever ``on`` says).
+            input and steps are those of the frames), or a torch module, neuroport's after its
+            quantization or of lava-dl SLAYER's blocks (which runs itself, whatever ``on`` says).
         frames: integers (T, N, C, H, W); states reset between the N samples.
         on: ``reference``, ``fast`` or ``lava-cpu``; see :func:`neuroport.backends.base.backends`.
         options: passed to the engine: ``record="counts"`` keeps how many messages there were and
