@@ -31,9 +31,9 @@ from neuroport.errors import (
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
     from neuroport.recipe import Recipe
+    from neuroport.runs.trace import Trace
     from neuroport.targets.mapping import Mapping
     from neuroport.targets.target import Target
 
@@ -340,7 +340,7 @@ def run(
 
     With --record counts only the number of messages per sample is kept, and every step of readouts.
     """
-    from neuroport.backends.trace import READOUTS, is_spiking
+    from neuroport.runs.trace import READOUTS, is_spiking
 
     options: dict[str, Any] = {"count": count or None, "granularity": granularity}
     if record is not None:
@@ -375,7 +375,7 @@ def run(
 
 def _say_classes(out: _Out, trace: Trace, labels: Path | None, result: dict[str, Any]) -> None:
     """The class of every sample, or how many are those of the labels; ties are told."""
-    from neuroport.backends.trace import READOUTS
+    from neuroport.runs.trace import READOUTS
 
     try:
         name, answers = trace.answer
@@ -391,7 +391,7 @@ def _say_classes(out: _Out, trace: Trace, labels: Path | None, result: dict[str,
     if labels is None:
         out.line(f"classes{counted} {' '.join(str(p) for p in predictions[:50])}")
     else:
-        from neuroport.backends.base import load_frames
+        from neuroport.runs.frames import load_frames
 
         truth = load_frames(labels)
         if truth.ndim != 1 or truth.dtype.kind not in "iu":
@@ -524,8 +524,8 @@ def compare(
 
 
 def _only_networks(*paths: Path) -> None:
-    from neuroport.backends.trace import FORMAT
     from neuroport.graph.store import format_of
+    from neuroport.runs.trace import FORMAT
 
     for path in paths:
         if path.is_dir() or format_of(path) == FORMAT:
@@ -585,11 +585,11 @@ def report(
     from neuroport.analysis.energy import energy_or_why
     from neuroport.analysis.estimates import Routes
     from neuroport.analysis.statistics import statistics
-    from neuroport.backends.base import load_frames
-    from neuroport.backends.trace import Trace
     from neuroport.files import read_json
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
+    from neuroport.runs.frames import load_frames
+    from neuroport.runs.trace import Trace
     from neuroport.targets.mapping import map_network
     from neuroport.targets.target import load_target
 
@@ -746,7 +746,7 @@ def check(
 
 
 def _mapped(graph: Graph, board: Target, trace: Path, frames: Path | None) -> Mapping:
-    from neuroport.backends.trace import Trace
+    from neuroport.runs.trace import Trace
     from neuroport.targets.mapping import map_network
 
     data = _frames(frames, None) if frames is not None else None
@@ -933,7 +933,7 @@ def _timing(delay_shift: bool | None, free_running: bool) -> dict[str, bool]:
 
 def _frames(path: Path, samples: int | None) -> npt.NDArray[Any]:
     """The frames in a file, or the first so many samples of them."""
-    from neuroport.backends.base import load_frames
+    from neuroport.runs.frames import load_frames
 
     data = load_frames(path)
     if samples is None:
@@ -947,10 +947,10 @@ def _graph_of(
     path: Path, frames: npt.NDArray[Any], equal: bool, timing: dict[str, bool]
 ) -> Graph | None:
     """The network behind a run, None for a trace; a folder's only where there is need of it."""
-    from neuroport.backends.trace import FORMAT
     from neuroport.graph.store import format_of
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
+    from neuroport.runs.trace import FORMAT
 
     if path.is_dir():
         if equal:
@@ -973,9 +973,9 @@ def _trace_of(
     timing: dict[str, bool],
     **own: Any,
 ) -> Trace:
-    from neuroport.backends.trace import FORMAT, Trace
     from neuroport.graph.store import format_of
     from neuroport.netx.stock import is_stock
+    from neuroport.runs.trace import FORMAT, Trace
 
     if path.is_dir() or format_of(path) != FORMAT:
         if frames is None:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.stock_road.rescaling import rescaled, survives
-from neuroport.backends.base import check_frames
 from neuroport.backends.reference import NumpyArithmetic, output
 from neuroport.backends.walk import Starts, chip_stream, cut_window, evaluate, walk
 from neuroport.graph.graph import Graph
@@ -28,6 +27,7 @@ from neuroport.graph.node import (
 )
 from neuroport.netx import schema, timing
 from neuroport.netx.repair import Content
+from neuroport.runs.frames import check_frames
 
 LATE = ".delayed"
 _NEVER = 1 << 60

@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from neuroport.analysis.stock_road import faults
 from neuroport.analysis.stock_road.faults import Fault
-from neuroport.backends.base import check_frames
 from neuroport.errors import FormatError, GraphError, RangeError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
 from neuroport.hdf5 import short
 from neuroport.netx import schema, timing
 from neuroport.netx.repair import Content, Path, delay_per_channel, opened, plain
+from neuroport.runs.frames import check_frames
 
 REFUSED = ("pool", "convT", "unpool", "average", "concat")
 READ = ("input", "flatten", "conv", "dense", "dense_rec")

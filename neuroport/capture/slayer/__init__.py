@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
-    from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
+    from neuroport.runs.trace import Trace
 
 
 def is_slayer(net: nn.Module) -> bool:
@@ -92,7 +92,7 @@ def run(net: nn.Module, frames: npt.NDArray[Any], **options: Any) -> Trace:
 
     Args:
         options: ``batch``, samples side by side; ``record``, ``count``, ``granularity``:
-            :func:`neuroport.backends.counting.recording`.
+            :func:`neuroport.runs.recording.recording`.
 
     Raises:
         CaptureError, RangeError: as :func:`record`.

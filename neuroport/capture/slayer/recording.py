@@ -17,9 +17,6 @@ from lava.lib.dl.slayer.neuron.base import Neuron
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from neuroport.backends.base import Progress, check_frames, frames_hash
-from neuroport.backends.counting import Recorder, recording
-from neuroport.backends.trace import DTYPES, Trace, versions
 from neuroport.capture.forward import called, evaluating, unwrapped
 from neuroport.capture.slayer.assembly import Probe
 from neuroport.capture.slayer.modules import at_rest
@@ -27,6 +24,9 @@ from neuroport.capture.slayer.neurons import CHANGE
 from neuroport.capture.slayer.reading import Captured, capture
 from neuroport.errors import FramesError, RangeError
 from neuroport.graph.integers import STATE_MAX
+from neuroport.runs.frames import Progress, check_frames, frames_hash
+from neuroport.runs.recording import Recorder, recording
+from neuroport.runs.trace import DTYPES, Trace, versions
 
 
 def frames(net: nn.Module, x: Tensor) -> npt.NDArray[np.int64]:
