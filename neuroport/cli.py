@@ -1030,7 +1030,8 @@ def main() -> None:
         package = (error.name or "").split(".")[0]
         if package not in ("torch", "safetensors", "mlxtend"):
             raise
-        message = f"this needs {package}, which is not installed: pip install 'neuroport[train]'"
+        message = f"this needs {package}, which is not installed: "
+        message += "pip install '.[train]' in neuroport's folder"
         _fail("BackendError", message, "", as_json)
         sys.exit(2)
     except BrokenPipeError:
