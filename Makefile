@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources mapping energy bench goldens hostile prove mutate clean
+.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources mapping energy bench goldens hostile forwards prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -33,6 +33,11 @@ goldens: $(READY)
 # Reads 10,000 mutated files and writes tests/hostile/results.json (a quarter of an hour).
 hostile: $(READY)
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.hostile --count 10000
+
+# Captures 2,000 random forward passes, written as people write them: equal to the module or refused
+# with a line (tests/forwards/results.json); a quarter of an hour.
+forwards: $(READY)
+	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.forwards --count 2000
 
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)

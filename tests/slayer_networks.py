@@ -624,6 +624,6 @@ def ready(net: nn.Module, x: Tensor) -> nn.Module:
     for module in net.modules():
         if isinstance(module, slayer.axon.Delay):
             module.delay.data = 6 * torch.rand(module.delay.shape)
-        if hasattr(module, "running_mean"):
+        if getattr(module, "num_features", None) and hasattr(module, "running_mean"):
             module.running_mean = 0.4 * torch.randn(module.num_features)
     return net

@@ -23,7 +23,7 @@ from neuroport.graph.node import Readout as ReadoutNode
 from neuroport.nets.neuron import Lif
 from neuroport.nets.normed import NormLif
 from neuroport.nets.stream import Stream
-from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight
+from neuroport.nets.synapse import Conv, GradedConv, snap_weight
 
 
 @torch.no_grad()
@@ -79,7 +79,7 @@ def integer_graph(net: nn.Module, frames: Tensor) -> Graph:
         elif isinstance(module, Conv):
             exponent = int(module.exponent)
             whole = _conv(name, module, sources(layer), exponent, weights[name])
-            split = [_of_part(whole, own, *part) for own, *part in _parts(layer)]
+            split = [_of_part(whole, *part) for part in _parts(layer)]
             nodes.extend(split)
             current[name] = tuple(node.name for node in split)
         else:
@@ -108,7 +108,9 @@ def _parts(layer: Layer, name: str = "") -> list[tuple[str, tuple[str, ...], tup
     ]
 
 
-def _of_part(whole: ConvNode, name: str, inputs: tuple[str, ...], part: tuple[int, int]) -> ConvNode:
+def _of_part(
+    whole: ConvNode, name: str, inputs: tuple[str, ...], part: tuple[int, int]
+) -> ConvNode:
     """The synapse of the channels ``part`` of what ``whole`` reads."""
     if name == whole.name:
         return replace(whole, inputs=inputs)

@@ -99,13 +99,21 @@ class Value:
         middle, all_ = self.shape[0], self.shape[0] + other.shape[0]
         mine = tuple(replace(t, part=t.part or (0, middle)) for t in self.terms)
         theirs = tuple(
-            replace(t, part=(middle, all_) if t.part is None else (t.part[0] + middle, t.part[1] + middle))
+            replace(
+                t,
+                part=(middle, all_) if t.part is None else (t.part[0] + middle, t.part[1] + middle),
+            )
             for t in other.terms
         )
         return self._with(other, "concatenates", mine, theirs, (all_, *self.shape[1:]))
 
     def _with(
-        self, other: Value, verb: str, mine: tuple[Term, ...], theirs: tuple[Term, ...], shape: Shape
+        self,
+        other: Value,
+        verb: str,
+        mine: tuple[Term, ...],
+        theirs: tuple[Term, ...],
+        shape: Shape,
     ) -> Value:
         if self.unit != other.unit:
             raise CaptureError(

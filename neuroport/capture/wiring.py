@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from neuroport.capture.forward import (
     INPUT,
     Forward,
-    Layout,
     Numbering,
     evaluating,
     read,
     refuse_hooks,
     unwrapped,
 )
+from neuroport.capture.places import Place, function_place, here
 from neuroport.capture.signals import Term, Value
+from neuroport.capture.tracing import Layout
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
 from neuroport.nets.neuron import Lif
@@ -77,6 +78,7 @@ class Layer:
         parts: for each of ``inputs`` the channels that it is among those read, from and to; None
             for all of them.
         reads, sends: shapes without steps and samples.
+        place: the line of the call.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Layer:
     parts: tuple[Part, ...]
     reads: Shape
     sends: Shape
+    place: Place
 
     @property
     def most(self) -> int:
@@ -97,20 +100,23 @@ class Layer:
         )
 
 
-def wiring(net: nn.Module, frames: Sequence[int]) -> list[Layer]:
+def wiring(net: nn.Module, frames: Sequence[int], *, checked: bool = True) -> list[Layer]:
     """Layers of ``net`` in the order of their calls, as it runs in evaluation mode.
 
     Args:
         frames: their shape, (T, N, C, H, W).
+        checked: run ``forward`` again on plain tensors, see :mod:`neuroport.capture.forward`.
 
     Raises:
         CaptureError: an operation that no graph holds, a layer changed by a subclass or a hook, or
             one fed with what it cannot take; the message names the line of ``forward``.
     """
-    return read_wiring(net, frames)[0]
+    return read_wiring(net, frames, checked=checked)[0]
 
 
-def read_wiring(net: nn.Module, frames: Sequence[int]) -> tuple[list[Layer], Forward]:
+def read_wiring(
+    net: nn.Module, frames: Sequence[int], *, checked: bool = True
+) -> tuple[list[Layer], Forward]:
     """See :func:`wiring`; with the forward pass that was read."""
     layers: dict[str, Layer] = {}
     blocks = _layers_of(net)
@@ -128,12 +134,14 @@ def read_wiring(net: nn.Module, frames: Sequence[int]) -> tuple[list[Layer], For
             tuple(term.part for term in terms),
             value.shape,
             _sent(name, module, value.shape),
+            here(),
         )
         layers[layer.name] = layer
         return Value((Term(layer.name),), layer.sends), False
 
     given = Value((Term(INPUT),), tuple(frames[2:]))
-    forward = read(net, blocks, given, Layout(frames[0]), perform, _as_sent)
+    sent = _as_sent if checked else None
+    forward = read(net, blocks, given, Layout(frames[0]), perform, sent)
     for origin in forward.returned:
         if len(origin.value.terms) > 1:  # type: ignore[union-attr]
             raise CaptureError(
@@ -209,9 +217,10 @@ def _as_written(name: str, module: nn.Module) -> None:
             own = getattr(base, method, None)
             if method in vars(part) or getattr(type(part), method, None) is not own:
                 raise CaptureError(
-                    f"layer {inner!r} ({type(part).__name__}) has its own {method!r}, which the "
-                    f"graph cannot hold; use {base.__name__} as it is, or write the change into "
-                    "the network's forward with neuroport layers and additions"
+                    f"layer {inner!r} ({type(part).__name__}) has its own {method!r} "
+                    f"({function_place(getattr(part, method))}), which the graph cannot hold; use "
+                    f"{base.__name__} as it is, or write the change into the network's "
+                    "forward with neuroport layers and additions"
                 )
 
 
@@ -284,4 +293,3 @@ def _check(
                 f"layer {layer!r} ({type(module).__name__}) cannot take {name!r}: synapses "
                 "take spikes, neurons and projections take currents, the stem takes pixels"
             )
-

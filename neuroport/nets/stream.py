@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuroport.errors import CaptureError
-
 
 @dataclass(frozen=True, eq=False)
 class Stream:
@@ -42,7 +40,8 @@ class Stream:
 
     def add(self, other: Any) -> Stream:
         """``self + other``."""
-        return self + other
+        total: Stream = self + other
+        return total
 
     @property
     def shape(self) -> torch.Size:
@@ -68,7 +67,7 @@ class Stream:
         """Functions of torch that are given a stream.
 
         Raises:
-            CaptureError: one that no graph holds.
+            TypeError: one that no graph holds.
         """
         name, kwargs = getattr(func, "__name__", str(func)), kwargs or {}
         if name in ("add", "__radd__", "__add__") and len(args) == 2 and not kwargs:
@@ -80,7 +79,7 @@ class Stream:
             return _Stack(tuple(args[0]))
         if "dropout" in name and is_off(func, args, kwargs):
             return args[0]
-        raise CaptureError(
+        raise TypeError(
             f"{name!r} is given a current in the integer phase; currents may be added, and nothing "
             "else: no graph holds it"
         )
@@ -94,7 +93,7 @@ class _Stack(tuple[Stream, ...]):
 
     def sum(self, dim: int) -> Stream:
         if dim != 0:
-            raise CaptureError(f"a stack of currents is summed over {dim}; stack and sum over 0")
+            raise TypeError(f"a stack of currents is summed over {dim}; stack and sum over 0")
         first, *others = self
         for other in others:
             first = first + other
@@ -106,7 +105,7 @@ class _Stack(tuple[Stream, ...]):
     ) -> Any:
         if func is torch.sum:
             return args[0].sum(*args[1:], **(kwargs or {}))
-        raise CaptureError(f"{func.__name__!r} is given a stack of currents; sum it over 0")
+        raise TypeError(f"{func.__name__!r} is given a stack of currents; sum it over 0")
 
 
 def is_off(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

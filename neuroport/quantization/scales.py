@@ -103,7 +103,7 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
 
 
 def _streams(layers: list[Layer]) -> dict[str, _Stream]:
-    """The stream of every synapse layer, by name (union of all that meet, in a dendrite or in a layer called again)."""
+    """The stream of every synapse layer, by name: all that meet, or enter a layer called again."""
     streams: dict[str, _Stream] = {}
     for layer in layers:
         if isinstance(layer.module, Conv):
@@ -190,7 +190,10 @@ def _choose_lsb(
 ) -> None:
     names = ", ".join(layer.name for layer in stream.synapses)
     if not stream.neurons and not stream.projections:
-        raise CaptureError(f"no neuron reads the currents of {names}; remove the layers")
+        raise CaptureError(
+            f"no neuron reads the currents of {names} ({stream.synapses[0].place}); remove the "
+            "layers"
+        )
     for reader in (*stream.neurons, *stream.projections):
         stream.reach = max(stream.reach, _sum([intervals[n] for n in reader.inputs]).worst)
         total = sum(biases[n] for n in reader.inputs)

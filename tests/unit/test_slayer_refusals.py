@@ -277,11 +277,6 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
         ROW,
         ("blocks.0", "recurrent weights -256", "clamp"),
     ),
-    "training mode": (
-        lambda: altered(Chain(dense(neuron=MEAN)), lambda net: net.train()),
-        ROW,
-        ("blocks.0", "net.eval()"),
-    ),
     "a forward pass of the user's": (
         lambda: Chain(Custom(dict(CUBA), 20, 10)),
         ROW,
@@ -294,17 +289,12 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
         ROW,
         ("blocks.0", "forward hooks"),
     ),
-    "a block called twice": (
-        lambda: Free(lambda blocks, x: blocks[0](blocks[0](x)), *two()),
-        ROW,
-        ("blocks.0", "called twice"),
-    ),
-    "shared neurons": (
-        lambda: altered(
-            Chain(*two()), lambda net: _set("blocks.1.neuron", net.blocks[0].neuron)(net)
+    "a recurrent block called twice": (
+        lambda: Free(
+            lambda blocks, x: blocks[0](blocks[0](x)), cuba("Recurrent", 20, 20, neuron=PLAIN)
         ),
         ROW,
-        ("blocks.1", "shares its neurons with 'blocks.0'"),
+        ("blocks.0.2", "keep their state"),
     ),
     "a product between blocks": (
         lambda: Free(lambda blocks, x: blocks[1](blocks[0](x) * 2), *two()),
@@ -391,7 +381,7 @@ def test_what_no_graph_expresses_is_refused(case: str) -> None:
 
 
 def test_network_that_was_never_run_is_refused() -> None:
-    with pytest.raises(port.NeuroportError, match=r"'blocks.0' was never run.*first pass"):
+    with pytest.raises(port.NeuroportError, match=r"'blocks.0' was never run.*load_state_dict"):
         port.quantize(Chain(dense()).eval(), np.zeros((4, 1, 20)))
 
 

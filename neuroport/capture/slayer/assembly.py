@@ -22,7 +22,6 @@ from neuroport.graph.edit import identity
 from neuroport.graph.node import Conv, Delay, Dense, IntArray, Node, Relay, Shape
 
 
-
 @dataclass(frozen=True, eq=False)
 class Probe:
     """Where to hear in SLAYER what a population of the graph sends.

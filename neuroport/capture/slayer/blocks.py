@@ -20,7 +20,7 @@ from lava.lib.dl.slayer.synapse.complex import ComplexLayer
 from torch import nn
 
 from neuroport.capture.forward import INPUT
-from neuroport.capture.signals import Current, Term, Value
+from neuroport.capture.signals import Current, Value
 from neuroport.capture.slayer import neurons, weights
 from neuroport.capture.slayer.assembly import Assembly
 from neuroport.capture.slayer.modules import REFUSED, linear_of, silent

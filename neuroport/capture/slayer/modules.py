@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.utils.weight_norm import WeightNorm
 
 from neuroport.capture.forward import INPUT, refuse_hooks
+from neuroport.capture.places import function_place
 from neuroport.capture.signals import Value
 from neuroport.capture.slayer import weights
 from neuroport.capture.slayer.weights import Linear
@@ -135,8 +136,9 @@ def _as_written(name: str, module: nn.Module) -> None:
             if isinstance(vars(module).get(method), bool):
                 continue
             raise CaptureError(
-                f"{name!r} ({type(module).__name__}) has its own {method!r}, which the graph "
-                "cannot hold; use SLAYER's as it is"
+                f"{name!r} ({type(module).__name__}) has its own {method!r} "
+                f"({function_place(getattr(module, method))}), which the graph cannot hold; use "
+                "SLAYER's as it is"
             )
 
 

@@ -11,12 +11,13 @@ import torch
 from lava.lib.dl.slayer.neuron import sigma_delta
 from torch import nn
 
-from neuroport.capture.forward import INPUT, Forward, Layout, evaluating, read, unwrapped
+from neuroport.capture.forward import INPUT, Forward, evaluating, read, unwrapped
 from neuroport.capture.signals import Term, Value
 from neuroport.capture.slayer.assembly import Probe
 from neuroport.capture.slayer.blocks import Reader
 from neuroport.capture.slayer.modules import at_rest, blocks_of
 from neuroport.capture.slayer.neurons import CHANGE
+from neuroport.capture.tracing import Layout
 from neuroport.errors import CaptureError, FramesError, NeuroportError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
@@ -26,7 +27,7 @@ SAMPLES = 2  # that forward is checked on
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """A graph, the forward that it was read from, where to hear its populations in SLAYER, and the block that encodes frames.
+    """A graph and the forward it was read from, where to hear its populations, what encodes frames.
 
     ``hosted``: that block's neurons are no part of the graph, which takes their spikes.
     """
