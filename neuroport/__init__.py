@@ -101,7 +101,7 @@ def __getattr__(name: str) -> Any:
 
             raise BackendError(
                 f"neuroport.{name} needs {missing}, which is not installed; "
-                "pip install 'neuroport[train]'"
+                "pip install '.[train]' in neuroport's folder"
             ) from error
         raise
     globals()[name] = value

@@ -12,14 +12,22 @@ import json
 import os
 import sys
 import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 import neuroport
-from neuroport.errors import BackendError, CompareError, FormatError, FramesError, NeuroportError
+from neuroport.errors import (
+    BackendError,
+    CompareError,
+    FormatError,
+    FramesError,
+    NeuroportError,
+    NeuroportWarning,
+)
 from neuroport.processes import Ended, end_by, ending_on_signals
 
 if TYPE_CHECKING:
@@ -54,6 +62,20 @@ _workers_option = click.option(
 )
 _processes_option = click.option(
     "--processes", help="On lava-cpu: Lava's own, stock (default), or fused ones, which are faster."
+)
+_delay_shift_option = click.option(
+    "--delay-shift/--no-delay-shift",
+    "delay_shift",
+    default=None,
+    help="Whether SLAYER trained a stock NetX file with delay_shift, its default.",
+)
+_free_running_option = click.option(
+    "--free-running",
+    is_flag=True,
+    help="Of a stock NetX file: all layers begin at the first step, as in NetX without resets.",
+)
+_given_frames_option = click.option(
+    "--frames", type=_path, help="Frames that a stock NetX file takes: their steps, shape, range."
 )
 RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
 
@@ -228,6 +250,9 @@ def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) ->
 @click.option("--minimize", default="auto", help="time (Lava's CPU) or cores (of a chip), or auto.")
 @click.option("--power-of-two-interval", is_flag=True, help="Samples every 2**k steps (Loihi 2).")
 @_steps_option
+@_given_frames_option
+@_delay_shift_option
+@_free_running_option
 @_json_option
 def lower(
     graph: Path,
@@ -238,19 +263,19 @@ def lower(
     minimize: str,
     power_of_two_interval: bool,
     steps: int | None,
+    frames: Path | None,
+    delay_shift: bool | None,
+    free_running: bool,
     as_json: bool,
 ) -> None:
     """Make GRAPH run in chip time: align shortcuts, check every rule of the target."""
-    from neuroport.analysis.stock_road import repaired
     from neuroport.graph.store import save
     from neuroport.netx import export as to_file
-    from neuroport.netx import read
-    from neuroport.netx.stock import is_stock
     from neuroport.targets.lowering import bills as price
     from neuroport.targets.lowering import is_chip
 
     bills, lowered = price(
-        repaired(graph, steps=steps) if is_stock(graph) else read(graph, steps=steps),
+        _network(graph, steps, frames, **_timing(delay_shift, free_running)),
         target,
         carrier=carrier,
         align=align,
@@ -297,6 +322,8 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 @click.option("--site", type=_path, help="TOML file of a board's site, for loihi2.")
 @click.option("--frames-by", help="On loihi2: messages (default), or bias for a constant frame.")
 @click.option("--measure", is_flag=True, help="On loihi2: power, time, activity, memory, too.")
+@_delay_shift_option
+@_free_running_option
 @_json_option
 def run(
     network: Path,
@@ -315,6 +342,8 @@ def run(
     site: Path | None,
     frames_by: str | None,
     measure: bool,
+    delay_shift: bool | None,
+    free_running: bool,
     as_json: bool,
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population.
@@ -328,17 +357,21 @@ def run(
         options["record"] = record
     own = {"workers": workers, "processes": processes, "site": site, "frames_by": frames_by}
     own["measure"] = measure or None
-    options |= _given(own)
+    options |= _given(own | _timing(delay_shift, free_running))
     trace = _run(network, frames, engine, samples, deadline, time_model, **options)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
-    spikes = {n: trace.sent(n) for n, kind in trace.kinds.items() if is_spiking(kind)}
+    sent = {n: trace.sent(n) for n, kind in trace.kinds.items() if kind not in READOUTS}
+    spikes = {n: count for n, count in sent.items() if is_spiking(trace.kinds[n])}
+    graded = {n: count for n, count in sent.items() if n not in spikes}
+    told = [f"{sum(spikes.values()):,} spikes"] if spikes or not graded else []
+    told += [f"{sum(graded.values()):,} graded messages"] if graded else []
     say.line(
-        f"{_engine(trace)}: {trace.samples} samples, "
-        f"{len(trace.kinds)} populations, {sum(spikes.values()):,} spikes, "
-        f"{trace.provenance['seconds']:.1f} s"
+        f"{_engine(trace)}: {trace.samples} samples, {len(trace.kinds)} populations, "
+        f"{', '.join(told)}, {trace.provenance['seconds']:.1f} s"
     )
     result["spikes"] = spikes
+    result["graded"] = graded
     if "hardware" in trace.provenance:
         _say_hardware(say, trace.provenance["hardware"])
     if trace.counts:
@@ -346,28 +379,44 @@ def run(
     if out is not None:
         say.line(f"wrote {trace.save(out)}")
         result["trace"] = str(out)
-    readouts = [name for name, kind in trace.kinds.items() if kind in READOUTS]
-    if labels is not None and len(readouts) != 1:
-        raise FramesError(f"{labels}: labels need one readout; the network has {len(readouts)}")
-    if len(readouts) == 1:
-        result["predictions"] = trace.predictions.tolist()
-        if labels is not None:
-            from neuroport.runs.frames import load_frames
-
-            truth = load_frames(labels)
-            if truth.ndim != 1 or truth.dtype.kind not in "iu":
-                raise FramesError(
-                    f"{labels}: {truth.dtype} {truth.shape}; labels are integers (N,), a class each"
-                )
-            truth = truth[: trace.samples]
-            if len(truth) != trace.samples:
-                raise FramesError(f"{labels}: {len(truth)} labels for {trace.samples} samples")
-            correct = int((trace.predictions == truth).sum())
-            result["accuracy"] = 100 * correct / trace.samples
-            say.line(f"accuracy {result['accuracy']:.1f} % ({correct} of {trace.samples})")
-        else:
-            say.line(f"classes {' '.join(str(p) for p in trace.predictions[:50])}")
+    _say_classes(say, trace, labels, result)
     say.result(result)
+
+
+def _say_classes(out: _Out, trace: Trace, labels: Path | None, result: dict[str, Any]) -> None:
+    """The class of every sample, or how many are those of the labels; ties are told."""
+    from neuroport.runs.trace import READOUTS
+
+    try:
+        name, answers = trace.answer
+    except CompareError as error:
+        if labels is not None:
+            raise FramesError(f"{labels}: labels need one answer; {error.message}") from error
+        return
+    counted = "" if trace.kinds[name] in READOUTS else f" by the spikes of {name}"
+    if trace.kinds[name] not in READOUTS and answers.shape[1] < 2:
+        return
+    predictions = trace.predictions
+    result["predictions"] = predictions.tolist()
+    if labels is None:
+        out.line(f"classes{counted} {' '.join(str(p) for p in predictions[:50])}")
+    else:
+        from neuroport.runs.frames import load_frames
+
+        truth = load_frames(labels)
+        if truth.ndim != 1 or truth.dtype.kind not in "iu":
+            raise FramesError(
+                f"{labels}: {truth.dtype} {truth.shape}; labels are integers (N,), a class each"
+            )
+        truth = truth[: trace.samples]
+        if len(truth) != trace.samples:
+            raise FramesError(f"{labels}: {len(truth)} labels for {trace.samples} samples")
+        correct = int((predictions == truth).sum())
+        result["accuracy"] = 100 * correct / trace.samples
+        out.line(f"accuracy {result['accuracy']:.1f} % ({correct} of {trace.samples}){counted}")
+    if ties := int(trace.ties.sum()):
+        result["ties"] = ties
+        out.line(f"{ties} of {trace.samples} samples have several largest: the lowest class counts")
 
 
 def _engine(trace: Trace) -> str:
@@ -427,6 +476,8 @@ def _say_counts(out: _Out, trace: Trace) -> dict[str, Any]:
 @_processes_option
 @click.option("--minimize", is_flag=True, help="Find the smallest network that still differs.")
 @click.option("-o", "--out", type=_path, help="File for that network; its frames lie beside it.")
+@_delay_shift_option
+@_free_running_option
 @_json_option
 def compare(
     want: Path,
@@ -439,6 +490,8 @@ def compare(
     processes: str | None,
     minimize: bool,
     out: Path | None,
+    delay_shift: bool | None,
+    free_running: bool,
     as_json: bool,
 ) -> None:
     """Compare two runs position by position: exit 0 when equal, 1 with the first divergence.
@@ -454,14 +507,15 @@ def compare(
     from neuroport.analysis.compare import compare as compare_traces
     from neuroport.analysis.compare import explain
 
-    first = _trace_of(want, frames, None, samples, deadline)
+    timing = _timing(delay_shift, free_running)
+    first = _trace_of(want, frames, None, samples, deadline, timing)
     own = _given({"workers": workers, "processes": processes})
-    second = _trace_of(got, frames, engine, samples, deadline, **own)
+    second = _trace_of(got, frames, engine, samples, deadline, timing, **own)
     outcome = compare_traces(first, second)
     graph = other = None
     if frames is not None:
         data = _frames(frames, samples)
-        graph, other = (_graph_of(path, data, outcome.equal) for path in (want, got))
+        graph, other = (_graph_of(path, data, outcome.equal, timing) for path in (want, got))
         graph, other = graph or other, other or graph
         if graph is not None and other is not None:
             outcome = explain(outcome, first, second, graph, other, data)
@@ -522,6 +576,8 @@ def _minimize(
 @click.option("--target", help="A chip or board (or its TOML): its cores, and energy and time.")
 @click.option("--map", "mapped", is_flag=True, help="Show what lies on which chip, too.")
 @click.option("-o", "--out", type=_path, required=True, help="HTML page to write.")
+@_delay_shift_option
+@_free_running_option
 @_json_option
 def report(
     network: Path,
@@ -531,6 +587,8 @@ def report(
     target: str | None,
     mapped: bool,
     out: Path,
+    delay_shift: bool | None,
+    free_running: bool,
     as_json: bool,
 ) -> None:
     """Draw NETWORK and its activity as one self-contained HTML page, and a table."""
@@ -538,7 +596,6 @@ def report(
     from neuroport.analysis.estimates import Routes
     from neuroport.analysis.statistics import statistics
     from neuroport.files import read_json
-    from neuroport.netx import read
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
     from neuroport.runs.frames import load_frames
@@ -550,7 +607,9 @@ def report(
     if mapped and board is None:
         raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
     trace = Trace.load(trace_path)
-    graph = read(network, steps=trace.steps if is_stock(network) else None)
+    steps = trace.steps if is_stock(network) else None
+    timing = _timing(delay_shift, free_running)
+    graph = _network(network, steps, frames if steps else None, **timing)
     extra = read_json(results) if results is not None else None
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
@@ -592,13 +651,23 @@ def report(
 @cli.command()
 @click.argument("network", type=_path)
 @_steps_option
+@_given_frames_option
+@_delay_shift_option
+@_free_running_option
 @_json_option
-def show(network: Path, steps: int | None, as_json: bool) -> None:
+def show(
+    network: Path,
+    steps: int | None,
+    frames: Path | None,
+    delay_shift: bool | None,
+    free_running: bool,
+    as_json: bool,
+) -> None:
     """Print a graph, one line per node."""
     from neuroport.graph.node import KIND
-    from neuroport.netx import read
 
-    graph = read(network, steps=steps)
+    timing = _timing(delay_shift, free_running)
+    graph = _network(network, steps, frames, **timing)
     out = _Out(as_json)
     out.line(str(graph))
     nodes = [
@@ -621,6 +690,7 @@ def show(network: Path, steps: int | None, as_json: bool) -> None:
 @click.option("--frames", type=_path, help="Frames of that trace, or to count what NetX changes.")
 @click.option("--counters", help="On a chip, count spikes per neuron, channel or layer, too.")
 @_steps_option
+@_delay_shift_option
 @_json_option
 def check(
     network: Path,
@@ -629,6 +699,7 @@ def check(
     frames: Path | None,
     counters: str | None,
     steps: int | None,
+    delay_shift: bool | None,
     as_json: bool,
 ) -> None:
     """List every rule of the target that NETWORK breaks, and on a chip what does not fit.
@@ -642,7 +713,6 @@ def check(
 
     from neuroport.backends.lava_cpu.groups import left_to_stock
     from neuroport.lowering.rules import rules_of, violations
-    from neuroport.netx import read
     from neuroport.netx.stock import is_stock
     from neuroport.targets.checking import check as check_on_chip
     from neuroport.targets.lowering import is_chip
@@ -650,7 +720,9 @@ def check(
 
     out = _Out(as_json)
     if is_chip(target):
-        graph, board = read(network, steps=steps), load_target(target)
+        board = load_target(target)
+        given = frames if is_stock(network) else None
+        graph = _network(network, steps, given, **_timing(delay_shift, False))
         verdict = check_on_chip(graph, board, counters)
         fits = verdict.resources.fits
         mapping = _mapped(graph, board, trace, frames) if trace is not None and fits else None
@@ -668,8 +740,8 @@ def check(
         raise click.UsageError(f"--counters takes the cores of a chip; {target} has none")
     names = [rule.__name__ for rule in rules_of(target)]
     if is_stock(network):
-        _check_stock(network, target, names, frames, steps, _Out(as_json))
-    graph = read(network, steps=steps)
+        _check_stock(network, target, names, frames, steps, delay_shift, out)
+    graph = _network(network, steps, None, **_timing(delay_shift, False))
     found = list(violations(graph, target))
     for violation in found:
         out.line(str(violation))
@@ -697,19 +769,29 @@ def _check_stock(
     names: list[str],
     frames: Path | None,
     steps: int | None,
+    delay_shift: bool | None,
     out: _Out,
 ) -> NoReturn:
-    """What stock NetX would do wrong with a file, and the rules that the network breaks."""
+    """What stock NetX would do wrong with a file, and the rules that the network breaks.
+
+    Exit 0 also where frames were given and no fault changes a spike on them.
+    """
     from dataclasses import asdict
 
     from neuroport.analysis.stock_road import inspect
     from neuroport.lowering.rules import violations
 
-    report = inspect(network, steps=steps, frames=_frames(frames, None) if frames else None)
+    data = _frames(frames, None) if frames is not None else None
+    report = inspect(network, steps=steps, frames=data, delay_shift=delay_shift)
+    wrong = [finding for finding in report.findings if finding.changes != 0]
     for finding in report.findings:
         out.line(str(finding))
     counted = f", of {report.positions:,} positions" if report.positions else ""
-    out.line(f"{network}: stock NetX would do {len(report.findings)} things wrong{counted}")
+    if without := len(report.findings) - len(wrong):
+        counted += f"; {without} more would change nothing on these frames"
+    out.line(f"{network}: stock NetX would do {_things(len(wrong))} wrong{counted}")
+    if report.doubt:
+        out.line(f"{network}: {report.doubt}")
     found = list(violations(report.graph, target)) if report.graph is not None else []
     for violation in found:
         out.line(str(violation))
@@ -725,9 +807,14 @@ def _check_stock(
             "netx": [finding.to_dict() for finding in report.findings],
             "positions": report.positions,
             "refusal": report.refusal,
+            "doubt": report.doubt,
         }
     )
-    sys.exit(1 if found or report.findings or report.graph is None else 0)
+    sys.exit(1 if found or wrong or report.graph is None else 0)
+
+
+def _things(count: int) -> str:
+    return "1 thing" if count == 1 else f"{count} things"
 
 
 @cli.command()
@@ -841,6 +928,19 @@ def _run(
         return run_network(network, data, on=name, progress=progress, **options)
 
 
+def _network(path: Path, steps: int | None, frames: Path | None, **timing: Any) -> Graph:
+    """The network in a file; of a stock one, what frames say of it."""
+    from neuroport.netx import read
+
+    data = _frames(frames, None) if frames is not None else None
+    return read(path, steps=steps, frames=data, **timing)
+
+
+def _timing(delay_shift: bool | None, free_running: bool) -> dict[str, bool]:
+    """What was said of when the layers of a stock file begin."""
+    return _given({"delay_shift": delay_shift, "free_running": free_running or None})
+
+
 def _frames(path: Path, samples: int | None) -> npt.NDArray[Any]:
     """The frames in a file, or the first so many samples of them."""
     from neuroport.runs.frames import load_frames
@@ -853,7 +953,9 @@ def _frames(path: Path, samples: int | None) -> npt.NDArray[Any]:
     return data[:, :samples]
 
 
-def _graph_of(path: Path, frames: npt.NDArray[Any], equal: bool) -> Graph | None:
+def _graph_of(
+    path: Path, frames: npt.NDArray[Any], equal: bool, timing: dict[str, bool]
+) -> Graph | None:
     """The network behind a run, None for a trace; a folder's only where there is need of it."""
     from neuroport.graph.store import format_of
     from neuroport.netx import read
@@ -869,7 +971,7 @@ def _graph_of(path: Path, frames: npt.NDArray[Any], equal: bool) -> Graph | None
         return to_graph(load(path), frames)
     if format_of(path) == FORMAT:
         return None
-    return read(path, verify=False, steps=len(frames) if is_stock(path) else None)
+    return read(path, frames=frames, **timing) if is_stock(path) else read(path, verify=False)
 
 
 def _trace_of(
@@ -878,15 +980,19 @@ def _trace_of(
     engine: str | None,
     samples: int | None,
     deadline: float,
+    timing: dict[str, bool],
     **own: Any,
 ) -> Trace:
     from neuroport.graph.store import format_of
+    from neuroport.netx.stock import is_stock
     from neuroport.runs.trace import FORMAT, Trace
 
     if path.is_dir() or format_of(path) != FORMAT:
         if frames is None:
             raise CompareError(f"{path} is a network, not a trace; give --frames to run it on")
         network = path if path.is_dir() else _edited(path)
+        if isinstance(network, Path) and not network.is_dir() and is_stock(network):
+            own = {**own, **timing}
         return _run(network, frames, engine, samples, deadline, **own)
     return Trace.load(path)
 
@@ -915,7 +1021,11 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         # not cli.main(): click would turn a closed pipe into exit code 1
-        with ending_on_signals(), cli.make_context("neuroport", sys.argv[1:]) as context:
+        with (
+            ending_on_signals(),
+            _warnings_as_lines(),
+            cli.make_context("neuroport", sys.argv[1:]) as context,
+        ):
             cli.invoke(context)
     except Ended as error:
         with contextlib.suppress(OSError):  # the terminal may be gone
@@ -938,7 +1048,8 @@ def main() -> None:
         package = (error.name or "").split(".")[0]
         if package not in ("torch", "safetensors", "mlxtend"):
             raise
-        message = f"this needs {package}, which is not installed: pip install 'neuroport[train]'"
+        message = f"this needs {package}, which is not installed: "
+        message += "pip install '.[train]' in neuroport's folder"
         _fail("BackendError", message, "", as_json)
         sys.exit(2)
     except BrokenPipeError:
@@ -951,6 +1062,24 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         _fail("StorageError", f"{where}cannot write ({error.strerror}); free space", "", as_json)
         sys.exit(2)
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Warnings of neuroport as lines on stderr, each once; others as Python has them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NeuroportWarning)
+        usual, said = warnings.showwarning, set()
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, NeuroportWarning):
+                usual(message, category, *where, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                click.echo(f"neuroport: {message}", err=True)
+
+        warnings.showwarning = show
+        yield
 
 
 def _after_interruption() -> str:

@@ -94,3 +94,8 @@ class IllegalError(NeuroportError):
 
 class RangeError(IllegalError):
     """An integer that left its permitted width while an engine ran."""
+
+
+class NeuroportWarning(UserWarning):
+    """Something that is done, and may not be what was meant; the command line prints it as one
+    line."""

@@ -29,6 +29,7 @@ from neuroport.errors import FormatError, HashError, StorageError
 T = TypeVar("T")
 BLOCK = 512
 SEAL = b"neuroport-seal 1 "
+LFS = b"version https://git-lfs"
 TEXT = 1 << 16  # characters of an attribute
 SECONDS = (0.5, 1e-6)  # CPU time to read a file, and what each of its bytes adds
 MEMORY = (96 << 20, 128)  # bytes of memory likewise
@@ -80,8 +81,14 @@ def read(
     try:
         with open(name, "rb") as file:
             size = os.fstat(file.fileno()).st_size
+            beginning = file.read(len(LFS))
     except OSError as error:
         raise StorageError(f"{name}: cannot read ({error.strerror or error})") from error
+    if beginning.startswith(LFS):
+        raise FormatError(
+            f"{name}: a pointer of Git LFS, not the file itself; fetch it where it was cloned: "
+            "git lfs pull"
+        )
     if not apart.AVAILABLE and not _sealed(name):
         raise FormatError(
             f"{name}: damaged or edited since it was written, and here no process of its own can "
@@ -196,7 +203,10 @@ def plain_array(
         wanted = "numbers" if "f" in kinds else "integers"
         raise FormatError(f"{where} is {data.dtype}, expected {wanted}")
     if data.chunks is not None or data.external is not None or data.is_virtual:
-        raise FormatError(f"{where} must be stored contiguously in the file itself")
+        raise FormatError(
+            f"{where} is compressed, chunked or elsewhere, and is read only where it lies in one "
+            "piece in the file itself; rewrite it: h5repack -l CONTI old.net new.net"
+        )
     if data.nbytes > limit or data.ndim > 5:
         raise FormatError(f"{where} of shape {data.shape} does not fit in the file")
     return np.asarray(data[()])

@@ -65,7 +65,7 @@ def verify(
     got = want if got is None else got
     if on is None:
         on = _engine(want, "reference"), _engine(got, "fast")
-    want, other = _opened(want, on[0], len(frames)), _opened(got, on[1], len(frames))
+    want, other = _opened(want, on[0], frames), _opened(got, on[1], frames)
     if together is None:
         together = min(
             (fitting(graph) for graph in (want, other) if isinstance(graph, Graph)), default=MOST
@@ -109,13 +109,15 @@ def _engine(network: Network, graphs: str) -> str:
     return graphs if known else "module"
 
 
-def _opened(network: Network, on: str, steps: int) -> Network:
-    """The graph of a file, read once; Lava runs a file itself."""
+def _opened(network: Network, on: str, frames: npt.NDArray[Any]) -> Network:
+    """The graph of a file, read once; Lava runs a file of neuroport's itself."""
     from neuroport.netx import read, stock
 
-    if not isinstance(network, (str, os.PathLike)) or on == "lava-cpu":
+    if not isinstance(network, (str, os.PathLike)):
         return network
-    return stock.read(network, steps=steps) if stock.is_stock(network) else read(network)
+    if stock.is_stock(network):
+        return read(network, frames=frames)
+    return network if on == "lava-cpu" else read(network)
 
 
 def _joined(before: Comparison, part: Comparison) -> Comparison:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from neuroport.graph.graph import Graph
     from neuroport.runs.trace import Trace
 
+TIMING = ("delay_shift", "free_running")  # what a stock NetX file does not say
+
 
 def run(
     network: Graph | nn.Module | str | os.PathLike[str],
@@ -25,7 +27,8 @@ def run(
 
     Args:
         network: a graph, the path of a ``.net`` or ``.graph`` file (or of a stock NetX file, whose
-            samples last as long as the frames), or a torch module after its quantization.
+            input and steps are those of the frames), or a torch module: neuroport's after its
+            quantization, or one of lava-dl SLAYER's blocks.
         frames: integers (T, N, C, H, W); states reset between the N samples.
         on: ``reference`` (for a graph or a file, where ``None``), ``fast`` or ``lava-cpu``; see
             :func:`neuroport.backends.base.backends`. A torch module runs its own forward pass:
@@ -34,7 +37,8 @@ def run(
             not the messages (:func:`neuroport.runs.recording.recording`); ``deadline=600`` is
             for Lava, ``processes="fused"`` and ``workers=2`` for its CPU simulator
             (:meth:`neuroport.backends.lava_cpu.engine.LavaCpu.run`); ``site="site.toml"`` says
-            where a board is, for ``loihi2``.
+            where a board is, for ``loihi2``. Those of a stock NetX file, ``delay_shift`` and
+            ``free_running``, are :func:`neuroport.netx.read`'s.
 
     Raises:
         BackendError: unknown or missing engine, or it failed; or a torch module on an engine, which
@@ -47,21 +51,29 @@ def run(
     from neuroport.netx import read, stock
 
     data = np.asarray(frames)
+    timing = {name: options.pop(name) for name in TIMING if name in options}
+    if timing and not isinstance(network, (str, os.PathLike)):
+        raise BackendError(
+            f"{' and '.join(timing)}: for stock NetX files, which do not say when layers begin; "
+            "leave out"
+        )
     if isinstance(network, (Graph, str, os.PathLike)):
         engine = backend(on or "reference", options.get("site"))
         if isinstance(network, Graph):
             return engine.run(network, data, **options)
         if stock.is_stock(network):
-            steps = len(data) if data.ndim else None
-            return engine.run(stock.read(network, steps=steps), data, **options)
+            return engine.run(read(network, frames=data, **timing), data, **options)
         if on == "lava-cpu":
             options["path"] = network
-        return engine.run(read(network), data, **options)
+        return engine.run(read(network, **timing), data, **options)
     if on not in (None, "module"):
         raise BackendError(
             f"a torch module runs its own forward pass, not {on!r}: leave on= out, or run its "
             f"graph, port.run(port.quantize(net, frames), frames, on={on!r})"
         )
     from neuroport.backends.module import run_module
+    from neuroport.capture import slayer
 
+    if slayer.is_slayer(network):
+        return slayer.run(network, data, **options)
     return run_module(network, data, **options)

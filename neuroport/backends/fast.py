@@ -65,7 +65,7 @@ class Fast:
 
     def available(self) -> str | None:
         if find_spec("torch") is None:
-            return "torch is not installed; pip install 'neuroport[train]'"
+            return "torch is not installed; pip install '.[train]' in neuroport's folder"
         return None
 
     def run(

@@ -99,12 +99,22 @@ class Signal(Tensor):
             raise CaptureError(f"{error.message} ({here()})") from None
         for each in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(each, Signal) and not any(each is a for a in args):
-                each.made_by = lost or f"{_made_by(name)} made"
+                each.made_by = lost or _made_by(name)  # what lost the origin first
         if isinstance(result, Signal) and origin is not None:
             reading.note(result, origin)
         return result
 
 
+# what a block computes, where an operation loses the origin
+INSTEAD = {
+    "div truediv": "put factors into weights",
+    "sub rsub neg": "put signs into weights",
+    "getitem": "x[..., ::s, ::s] is a strided 1x1 convolution",
+    "max_pool2d avg_pool2d adaptive_avg_pool2d": "use Pool, or a convolution of constant weights",
+    "interpolate upsample repeat_interleave": "use Unpool for nearest upsampling",
+    "zeros_like zeros new_zeros": "leave out zeros that are added",
+}
+MULTIPLICATIONS = ("mul", "rmul", "imul", "multiply")
 _HARMLESS = tuple(vars(torch._C.TensorBase)[name].__set__ for name in ("requires_grad", "grad"))
 READINGS: list[Reading] = []
 
@@ -196,12 +206,6 @@ class Reading(TorchDispatchMode):
             return f"a {type(signal).__name__} that no block sent"
         if signal.origin is not None:
             return f"{self._writers.get(_memory(signal), 'a write')} has changed in place"
-        if "mul" in signal.made_by.split(" ")[0]:
-            return (
-                f"{signal.made_by}: it multiplies, and a dendrite sums; a network whose "
-                "shortcuts multiply spikes ('and', 'iand') can be trained, not captured: add them "
-                'instead (connect = "add"), and put factors into weights'
-            )
         return signal.made_by
 
     def kept(
@@ -367,5 +371,14 @@ def _asked(what: str) -> CaptureError:
 
 
 def _made_by(name: str) -> str:
-    place = here()
-    return f"{name.strip('_')!r} in {place.quoted}" if place.direct else place.quoted
+    """What an operation that keeps no origin made, where, and what computes it instead."""
+    place, name = here(), name.strip("_")
+    made = f"{name!r} in {place.quoted}" if place.direct else place.quoted
+    if name in MULTIPLICATIONS:
+        return (
+            f"{made} made: it multiplies, and a dendrite sums; a network whose shortcuts multiply "
+            "spikes ('and', 'iand') can be trained, not captured: add them instead (connect = "
+            '"add"), and put factors into weights'
+        )
+    way = next((f" ({way})" for names, way in INSTEAD.items() if name in names.split()), "")
+    return f"{made} made{way}"

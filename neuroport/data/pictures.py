@@ -122,7 +122,8 @@ def folders(recipe: DataRecipe, train: bool) -> Samples:
         import PIL  # noqa: F401
     except ImportError as error:
         raise BackendError(
-            "pictures are read with Pillow, which is not installed; pip install 'neuroport[train]'"
+            "pictures are read with Pillow, which is not installed; "
+            "pip install '.[train]' in neuroport's folder"
         ) from error
     place = located(recipe, ".", ("train", "val")) / ("train" if train else "val")
     classes = sorted(folder.name for folder in place.iterdir() if folder.is_dir())

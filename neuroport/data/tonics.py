@@ -92,7 +92,7 @@ def _reader(name: str, root: Path, **options: Any) -> Any:
     except ImportError as error:
         raise BackendError(
             "recordings are read with the package tonic, which is not installed; "
-            "pip install 'neuroport[train]'"
+            "pip install '.[train]' in neuroport's folder"
         ) from error
 
     class Here(getattr(datasets, name)):  # type: ignore[misc]

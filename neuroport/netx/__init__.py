@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
+from typing import Any
 
 import h5py
+import numpy.typing as npt
 
 from neuroport import hdf5
-from neuroport.errors import FormatError
+from neuroport.errors import FormatError, NeuroportWarning
 from neuroport.files import write_atomic
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
 from neuroport.lowering.rules import check
-from neuroport.netx import layers, stock
+from neuroport.netx import layers, stock, timing
+from neuroport.netx.repair import repaired
 
 
 def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu") -> Path:
@@ -42,22 +46,54 @@ def read(
     *,
     verify: bool = True,
     steps: int | None = None,
-    frames: Input | None = None,
+    frames: Input | npt.NDArray[Any] | None = None,
+    delay_shift: bool | None = None,
+    free_running: bool = False,
 ) -> Graph:
     """Read a network: neuroport's ``.net`` or ``.graph``, or a stock NetX file of lava-dl.
 
+    The other options are for stock files, which do not say these things.
+
     Args:
         verify: refuse a neuroport file whose content does not match the hash stored in it.
-        steps: steps a sample lasts, for stock files, which need not say it.
-        frames: the input node, for stock files; see :func:`neuroport.netx.stock.read`.
+        steps: steps a sample lasts; by default those of ``frames``, or what the file's
+            ``simulation/tSample`` says.
+        frames: the input node, for files whose first layer does not say its shape, or whose input
+            is graded; or frames (T, N, *shape), whose shape and range then are the input's.
+        delay_shift: whether SLAYER's blocks had ``delay_shift=True`` (their default) as they were
+            trained: then layers with a bias began before their input reached them, by a step per
+            block before them. Where it matters and is None, False is taken with a warning.
+        free_running: time as NetX (without resets) and the chip have it: every synapse takes a
+            step, and all layers, their biases too, begin at the first. Step t is the (t + 1)th
+            that NetX runs. A sample begins at rest: what is never reset is one long sample.
 
     Raises:
         StorageError: no such file.
         FormatError: not such a file, or a stock file that no graph expresses.
         HashError: a sound neuroport file that was changed after it was written.
     """
-    if stock.is_stock(path):
-        return stock.read(path, steps=steps, frames=frames)
-    if steps is not None or frames is not None:
-        raise FormatError(f"{path}: holds a graph, which has its steps and its input; drop yours")
-    return store.load(path, verify=verify)
+    if not stock.is_stock(path):
+        if steps is not None or frames is not None:
+            raise FormatError(
+                f"{path}: holds a graph, which has its steps and its input; drop yours"
+            )
+        if delay_shift is not None or free_running:
+            raise FormatError(
+                f"{path}: holds a graph, which says when its layers begin; leave out delay_shift "
+                "and free_running (--delay-shift, --free-running), for files that lava-dl wrote"
+            )
+        return store.load(path, verify=verify)
+    if free_running and delay_shift is not None:
+        raise FormatError(
+            f"{path}: delay_shift and free_running say each when layers begin; give one of them"
+        )
+    graph = repaired(
+        path,
+        steps=steps,
+        frames=frames,
+        delay_shift=bool(delay_shift),
+        free_running=free_running,
+    )
+    if delay_shift is None and not free_running and (doubt := timing.doubt(graph)):
+        warnings.warn(f"{path}: {doubt}", NeuroportWarning, stacklevel=2)
+    return graph

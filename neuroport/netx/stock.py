@@ -16,6 +16,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError
@@ -24,7 +25,6 @@ from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
-    Delay,
     Dense,
     Input,
     IntArray,
@@ -43,7 +43,11 @@ from neuroport.netx.neuron import input_bits, population
 from neuroport.netx.pooling import pooled
 
 WHAT = "a stock NetX file"
-GIVEN = "give the input: frames=Input('input', ({}, H, W), bits=1)"
+GIVEN = (
+    "give your frames (--frames FILE; in Python frames=array, or frames=Input('input', ({}, H, W), "
+    "bits=1))"
+)
+STEPS = "give steps, the T of your frames (--steps T), or the frames (--frames FILE)"
 LARGEST_EYE = 1024
 DEPTH = 4  # layer/0/weight/real
 
@@ -57,27 +61,6 @@ def is_stock(path: str | os.PathLike[str]) -> bool:
         return schema.LAYERS in file and not ours
 
     return hdf5.read(path, "a neuroport network file", stock, bool)
-
-
-def read(
-    path: str | os.PathLike[str], *, steps: int | None = None, frames: Input | None = None
-) -> Graph:
-    """Read a stock NetX file.
-
-    Args:
-        steps: steps a sample lasts; by default what the file's ``simulation/tSample`` says.
-        frames: the input node, for files whose first layer does not say its shape, or whose input
-            is graded.
-
-    Raises:
-        StorageError: no such file.
-        FormatError: not such a file, or one that a graph cannot express: names layer and field.
-    """
-
-    def build(content: Any) -> Graph:
-        return _graph(content, os.fspath(path), steps, frames)
-
-    return hdf5.read(path, WHAT, lambda file: _content(file, path), build)
 
 
 def transform(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -114,7 +97,11 @@ def _layers(content: dict[str, Any], path: str) -> list[Entry]:
     return entries
 
 
-def _graph(content: Any, path: str, steps: int | None, frames: Input | None) -> Graph:
+def _graph(
+    content: Any, path: str, steps: int | None, frames: Input | npt.NDArray[Any] | None
+) -> Graph:
+    if isinstance(frames, np.ndarray) and steps is None and frames.ndim:
+        steps = len(frames)
     chain = _Chain(frames)
     for index, entry in enumerate(_layers(content, path)):
         kind = entry.text(schema.TYPE)
@@ -146,9 +133,7 @@ def _graph(content: Any, path: str, steps: int | None, frames: Input | None) -> 
     if steps is None and simulation.has("tSample"):
         steps = simulation.integer("tSample")
     if steps is None:
-        raise FormatError(
-            f"{path}: does not say how many steps a sample lasts; give steps, the T of your frames"
-        )
+        raise FormatError(f"{path}: does not say how many steps a sample lasts; {STEPS}")
     try:
         graph = _with_readouts(Graph(chain.nodes, steps))
     except GraphError as error:
@@ -165,18 +150,17 @@ def _graph(content: Any, path: str, steps: int | None, frames: Input | None) -> 
 class _Chain:
     """Nodes so far, and where the next layer begins.
 
-    ``late`` holds axonal delays per channel that still have to be applied to what the next layer
-    receives; ``origin`` the layer that asked for them.
+    Delays that no synapse of the layer itself holds, those of feature maps and of layers with a
+    bias, are taken out of the file before (:mod:`neuroport.netx.repair`).
     """
 
-    def __init__(self, frames: Input | None) -> None:
+    def __init__(self, frames: Input | npt.NDArray[Any] | None) -> None:
         self.nodes: list[Node] = []
-        self.frames = frames
+        self.frames = frames if isinstance(frames, Input) else None
+        self.given = input_of(frames) if isinstance(frames, np.ndarray) else None
         self.source = ""
         self.shape: Shape = ()
         self.shapes: dict[str, Shape] = {}  # as the file has them
-        self.late: IntArray | None = None
-        self.origin: Entry | None = None
 
     def add(self, node: Node, shape: Shape) -> str:
         self.nodes.append(node)
@@ -185,6 +169,8 @@ class _Chain:
 
     def begin(self, node: Input, entry: Entry) -> None:
         """Add the input; the caller's own comes before what the file says."""
+        if self.given is not None and not node.signed:  # the range of frames, not their shape
+            node = replace(node, bits=self.given.bits, signed=self.given.signed)
         given = self.frames or node
         if given.shape != node.shape:
             entry.refuse("shape", f"is {node.shape}, the frames that you give are {given.shape}")
@@ -236,9 +222,10 @@ class _Chain:
         if is_complex:
             entry.refuse("weight", "pools complex channels, which no graph expresses")
         if not self.nodes:
-            if self.frames is None:
+            given = self._maps()
+            if given is None:
                 entry.refuse("shape", f"leaves the size of the input open; {GIVEN.format('C')}")
-            self.add(self.frames, self.frames.shape)
+            self.add(given, given.shape)
         stride, padding = entry.pair("stride", 0), entry.pair("padding", 0)
         weight, padding = pooled(
             entry, weight, self.shape, stride, padding, entry.pair("dilation", 1)
@@ -258,8 +245,6 @@ class _Chain:
     ) -> None:
         """A convolution of what is there, and its neurons."""
         shape = entry.sizes("shape")
-        if self._settle() is not None and self.origin is not None:
-            self.origin.refuse("delay", "differs by channel before a convolution")
         name = f"layer{index}"
         node = Conv(
             f"{name}.synapse",
@@ -286,8 +271,7 @@ class _Chain:
         if not self.nodes:
             self.begin(Input("input", (weight.shape[1],), bits=1), entry)
         name = f"layer{index}"
-        delay = self._delays_of(weight)
-        self.add(Dense(f"{name}.synapse", (self.source,), weight, delay=delay), (count,))
+        self.add(Dense(f"{name}.synapse", (self.source,), weight), (count,))
         own = None
         if recurrent:
             own = entry.integers("weight_rec").reshape(-1)
@@ -305,17 +289,12 @@ class _Chain:
         if inputs == 0 or inputs % count:
             entry.refuse("shape", f"asks for {count} groups of {inputs} neurons")
         weight = np.repeat(np.eye(count, dtype=np.int64), inputs // count, axis=1)
-        delay = self._delays_of(weight)
-        synapse = Dense(f"layer{index}.synapse", (self.source,), weight, delay=delay)
+        synapse = Dense(f"layer{index}.synapse", (self.source,), weight)
         self.add(synapse, (count,))
         self.add(Relay(f"layer{index}", (synapse.name,)), (count,))
 
     def end(self, path: str) -> None:
-        """Refuse what is left over when the last layer is read."""
-        if self.late is not None and self.origin is not None:
-            self.origin.refuse(
-                "delay", "of the last layer delays spikes that have a bias: nothing receives them"
-            )
+        """Refuse a chain without a layer."""
         if len(self.nodes) < 2:
             raise FormatError(f"{path}: holds no layer that computes")
 
@@ -354,11 +333,9 @@ class _Chain:
         self.add(node, shape)
 
     def _delay(self, entry: Entry, shape: Shape, weight: IntArray | None) -> None:
-        """Apply the layer's delays to its synapse, or keep them for the next layer.
+        """Apply the layer's delays, per synapse, per input or per neuron, to its synapse.
 
-        SLAYER delays what a layer sends; NetX delays what a dense layer receives, which is the
-        same without a bias. So a bias (or a convolution, whose delay NetX ignores) moves the delay
-        into the next layer.
+        Without a bias delaying what a layer receives delays what it sends.
         """
         if not entry.has("delay"):
             return
@@ -369,49 +346,20 @@ class _Chain:
             self._into_synapse(delay)
             return
         late = delay.reshape(-1)
-        if late.size not in (1, shape[0]):
-            if weight is None or late.size != weight.shape[1]:
-                entry.refuse("delay", f"is {delay.shape}, neither per channel nor per input")
+        if late.size in (1, shape[0]):
+            if weight is not None:
+                late = np.broadcast_to(late, shape[:1])
+                rows = np.tile(late, len(weight) // len(late))  # real and imaginary rows alike
+                self._into_synapse(np.broadcast_to(rows[:, None], weight.shape))
+        elif weight is not None and late.size == weight.shape[1]:
             self._into_synapse(np.broadcast_to(late, weight.shape))
-            return
-        late = np.broadcast_to(late, shape[:1])
-        if not late.any():
-            return
-        if weight is not None and not self._has_bias():
-            rows = np.tile(late, len(weight) // len(late))  # real and imaginary rows alike
-            self._into_synapse(np.broadcast_to(rows[:, None], weight.shape))
-            return
-        self.late, self.origin = late, entry
+        else:
+            entry.refuse("delay", f"is {delay.shape}, neither per channel nor per input")
 
     def _into_synapse(self, delay: IntArray) -> None:
         synapse = self.nodes[-2]
         assert isinstance(synapse, Dense)
         self.nodes[-2] = replace(synapse, delay=synapse.delay + delay)
-
-    def _has_bias(self) -> bool:
-        return bool(np.any(getattr(self.nodes[-1], "bias", 0)))
-
-    def _settle(self) -> IntArray | None:
-        """Apply the kept delays as a node, or return them, one per channel, where they differ."""
-        late = self.late
-        if late is None:
-            return None
-        if len(set(late.tolist())) > 1:
-            return late
-        self.late = None
-        self.add(Delay(f"{self.source}.delay", (self.source,), int(late[0])), self.shape)
-        return None
-
-    def _delays_of(self, weight: IntArray) -> IntArray:
-        """The kept delays as the delays of a dense synapse."""
-        late = self._settle()
-        if late is None:
-            return np.zeros(1, np.int64)
-        self.late = None
-        each = np.repeat(late, int(np.prod(self.shape)) // len(late))
-        if len(each) != weight.shape[1]:
-            return np.zeros(1, np.int64)  # the weight does not fit its input; the graph says so
-        return np.broadcast_to(each, weight.shape)
 
     def _open(
         self,
@@ -428,17 +376,40 @@ class _Chain:
         if self.frames is not None:
             self.add(self.frames, self.frames.shape)
         elif max(stride) > 1:
-            entry.refuse(
-                "shape",
-                "leaves the size of the input open, because of the stride; "
-                + GIVEN.format(channels),
-            )
+            given = self._maps()
+            if given is None:
+                entry.refuse(
+                    "shape",
+                    "leaves the size of the input open, because of the stride; "
+                    + GIVEN.format(channels),
+                )
+            self.add(given, given.shape)
         else:
             size = tuple(
                 n - 2 * p + d * (k - 1)
                 for n, p, d, k in zip(shape[1:], padding, dilation, weight.shape[2:], strict=True)
             )
-            self.add(Input("input", (channels, *size), bits=1), (channels, *size))
+            self.begin(Input("input", (channels, *size), bits=1), entry)
+
+    def _maps(self) -> Input | None:
+        """The input that the caller gave, where it is feature maps."""
+        given = self.frames or self.given
+        return given if given is not None and len(given.shape) == 3 else None
+
+
+def input_of(frames: npt.NDArray[Any], name: str = "input") -> Input | None:
+    """The input node of frames (T, N, *shape) of integers: spikes, or graded messages.
+
+    None where they are no such frames, which :func:`neuroport.backends.base.check_frames` tells.
+    """
+    if frames.ndim < 3 or frames.dtype.kind not in "iub" or frames.size == 0:
+        return None
+    low, high = int(frames.min()), int(frames.max())
+    shape = tuple(frames.shape[2:])
+    if low >= 0 and high <= 1:
+        return Input(name, shape, 1)
+    bits = max(8, high.bit_length(), (-low - 1 if low < 0 else 0).bit_length())
+    return Input(name, shape, bits + (low < 0), low < 0)
 
 
 def _with_readouts(graph: Graph) -> Graph:

@@ -107,6 +107,12 @@ def refuse_beyond(graph: Graph, names: Sequence[str], granularity: str, most: in
             )
 
 
+def ends(graph: Graph) -> list[str]:
+    """Populations that no node reads: the network's answers."""
+    read = {name for node in graph for name in node.inputs}
+    return [node.name for node in graph.populations if node.name not in read]
+
+
 def spiking(graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
     """Those of ``names`` that send spikes."""
     return tuple(name for name in names if is_spiking(KIND[type(graph[name])]))
@@ -155,7 +161,8 @@ class Recorder:
             self.messages[name][:, samples] = messages
 
     def trace(self, provenance: dict[str, Any]) -> Trace:
-        """What was kept."""
+        """What was kept; ``outputs`` are the populations that nothing reads."""
+        provenance = {**provenance, "outputs": ends(self.graph)}
         if not self.counts:
             return Trace(self.messages, self.kinds, provenance)
         steps, granularity = self.graph.steps, self.plan.granularity

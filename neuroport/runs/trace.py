@@ -87,16 +87,61 @@ class Trace:
 
     @property
     def output(self) -> npt.NDArray[Any]:
-        """Potential of the readout after the last step, (N, classes)."""
+        """The network's answer, (N, classes).
+
+        The potential of the readout after the last step. Without a readout, what the last
+        population sent, summed over the steps: the spike counts of a rate classifier.
+
+        Raises:
+            CompareError: several readouts, several last populations, or one that was not recorded
+                or sends feature maps.
+        """
+        return self.answer[1]
+
+    @property
+    def answer(self) -> tuple[str, npt.NDArray[Any]]:
+        """The population that answers, and :attr:`output`."""
         names = [name for name, kind in self.kinds.items() if kind in READOUTS]
-        if len(names) != 1:
-            raise CompareError(f"{len(names)} readouts in the trace; read the one you mean by name")
-        final: npt.NDArray[Any] = self.messages[names[0]][-1]
-        return final.reshape(len(final), -1)
+        if len(names) == 1:
+            final: npt.NDArray[Any] = self.messages[names[0]][-1]
+            return names[0], final.reshape(len(final), -1)
+        last = self.provenance.get("outputs", [])
+        what = f"{len(names)} readouts in the trace"
+        if names or len(last) != 1:
+            ends = f" and {len(last)} last populations" if not names and last else ""
+            raise CompareError(f"{what}{ends}; read the one you mean by name")
+        return last[0], self._summed(last[0], what)
+
+    def _summed(self, name: str, what: str) -> npt.NDArray[Any]:
+        """What a population sent, summed over the steps, (N, neurons)."""
+        if name not in self.kinds:
+            raise CompareError(f"{what}, and its last population, {name}, was not recorded")
+        if name in self.counts:
+            if self.granularity != "neuron" or not is_spiking(self.kinds[name]):
+                raise CompareError(
+                    f"{what}, and of {name} only messages per {self.granularity} were counted; "
+                    "run with record='messages' (leave out --record)"
+                )
+            sums: npt.NDArray[Any] = self.counts[name].astype(np.int64)
+        else:
+            sums = self.messages[name].sum(0, dtype=np.int64)
+        if np.prod(sums.shape[2:]) != 1:
+            raise CompareError(
+                f"{what}, and its last population, {name}, sends feature maps {sums.shape[1:]}; "
+                f"read trace[{name!r}]"
+            )
+        return sums.reshape(len(sums), -1)
+
+    @property
+    def ties(self) -> npt.NDArray[np.bool_]:
+        """Whether several classes share the largest output, (N,); the lowest is predicted."""
+        answers = self.output
+        ties: npt.NDArray[np.bool_] = (answers == answers.max(1, keepdims=True)).sum(1) > 1
+        return ties
 
     @property
     def predictions(self) -> npt.NDArray[np.int64]:
-        """Class of the largest potential, (N,)."""
+        """Class of the largest :attr:`output`, (N,), the lowest of equal ones."""
         classes: npt.NDArray[np.int64] = self.output.argmax(1)
         return classes
 

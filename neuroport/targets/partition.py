@@ -80,7 +80,7 @@ def _solved(count: int, joint: Sequence[Edge], chips: int, cores: int) -> list[C
     if find_spec("mtkahypar") is None:
         raise BackendError(
             "mapping a network onto chips needs mtkahypar, which is not installed; "
-            "pip install 'neuroport[map]'"
+            "pip install '.[map]' in neuroport's folder"
         )
 
     def work() -> list[Chips]:

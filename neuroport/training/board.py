@@ -32,7 +32,7 @@ def board(folder: Path) -> Iterator[Report]:
     except ImportError as error:
         raise BackendError(
             "events are written with the package tensorboard, which is not installed; "
-            "pip install 'neuroport[tensorboard]'"
+            "pip install '.[tensorboard]' in neuroport's folder"
         ) from error
     place = folder / FOLDER
     writer: Any = None

@@ -515,7 +515,7 @@ def without(startup: Any) -> Callable[[str], dict[str, str]]:
 
 
 def test_tensorboard_missing_is_said_before_training(refused: Refused, without: Any) -> None:
-    says = ("package tensorboard", "not installed", "pip install 'neuroport[tensorboard]'")
+    says = ("package tensorboard", "not installed", "pip install '.[tensorboard]'")
     refused("train", "demo", "-o", "run", "--tensorboard", env=without("tensorboard"), says=says)
 
 
@@ -524,25 +524,25 @@ def test_lava_missing_is_said_with_how_to_get_it(
 ) -> None:
     environment = without("lava")
     arguments = ("run", "tiny.net", "--frames", "frames.npy", "--on", "lava-cpu")
-    refused(*arguments, env=environment, says=("'lava-cpu'", "neuroport[lava]", "Python 3.10"))
+    refused(*arguments, env=environment, says=("'lava-cpu'", ".[lava]", "Python 3.10"))
     # everything else works, and the list of engines says the same
     done = neuroport("backends", env=environment)
     assert done.returncode == 0
-    assert "neuroport[lava]" in done.stdout
+    assert ".[lava]" in done.stdout
     assert neuroport(*arguments[:4], cwd=net.parent, env=environment).returncode == 0
 
 
 def test_the_demo_says_that_lava_is_missing_before_it_trains(
     refused: Refused, without: Any
 ) -> None:
-    refused("demo", "--out", "demo", env=without("lava"), says=("neuroport[lava]",))
+    refused("demo", "--out", "demo", env=without("lava"), says=(".[lava]",))
 
 
 @pytest.mark.parametrize("package", ["torch", "safetensors", "mlxtend"])
 def test_training_without_its_packages_says_which_one_is_missing(
     refused: Refused, without: Any, package: str
 ) -> None:
-    says = (package, "not installed", "neuroport[train]")
+    says = (package, "not installed", ".[train]")
     refused("train", "demo", "-o", "out", env=without(package), says=says)
 
 
@@ -551,7 +551,7 @@ def test_a_training_folder_without_torch_says_that_torch_is_missing(
     refused: Refused, without: Any, run_folder: Path, frames: Path, arguments: tuple[str, ...]
 ) -> None:
     shutil.copy(frames, run_folder.with_name("f.npy"))
-    refused(*arguments, env=without("torch"), says=("torch", "not installed", "neuroport[train]"))
+    refused(*arguments, env=without("torch"), says=("torch", "not installed", ".[train]"))
 
 
 # -- the order of the verbs ----------------------------------------------------------------------

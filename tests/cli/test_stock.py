@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from tests.conftest import Neuroport
-from tests.stockfile import conv, dense, file
+from tests.stockfile import WEIGHT, conv, dense, file
 
 
 @pytest.fixture
@@ -50,16 +51,16 @@ def test_check_counts_what_stock_netx_would_change(called: Neuroport, tmp_path: 
     assert any(line.startswith("layer/0 (dense): 6 of 12") and "differ" in line for line in lines)
 
 
-def test_lower_writes_what_netx_passes_over(called: Neuroport, tmp_path: Path) -> None:
+def test_what_netx_passes_over_is_run_and_lowered(called: Neuroport, tmp_path: Path) -> None:
     old, new, frames = (tmp_path / name for name in ("old.net", "new.net", "frames.npy"))
     np.save(frames, np.random.default_rng(0).integers(0, 2, (9, 2, 2, 6, 7)))
     file(old, conv(delay=[0.0, 2.0]), conv(shape=[2, 2, 3]), steps=None)
-    refused = called("run", old, "--frames", frames)
-    assert "differs by channel" in refused.stderr
+    direct = called("run", old, "--frames", frames, "--json")
     lowered = called("lower", old, "--steps", 9, "-o", new)
     assert lowered.returncode == 0, lowered.stderr
     ran = called("run", new, "--frames", frames, "--json")
-    assert json.loads(ran.stdout)["spikes"]["layer1"] > 0
+    spikes = json.loads(ran.stdout)["spikes"]["layer1"]
+    assert spikes == json.loads(direct.stdout)["spikes"]["layer1"] > 0
     assert called("check", new).returncode == 0
 
 
@@ -95,3 +96,63 @@ def test_a_stock_file_runs_on_lava_by_its_name(called: Neuroport, stock_file: Pa
     same = called("compare", stock_file, stock_file, "--frames", frames, "--on", "lava-cpu")
     assert same.returncode == 0, same.stderr
     assert "0 differ" in same.stdout
+
+
+def test_frames_say_what_a_file_leaves_open(called: Neuroport, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    strided = file(tmp_path / "a.net", conv(stride=[2, 2], shape=[2, 2, 3]), steps=None)
+    np.save(tmp_path / "maps.npy", rng.integers(0, 2, (7, 2, 2, 6, 7)).astype(np.uint8))
+    silent = called("show", strided, "--steps", 7)
+    assert silent.returncode == 2
+    assert "(--frames FILE" in silent.stderr
+    for verb in (("run",), ("show",), ("check",), ("lower", "-o", tmp_path / "b.graph")):
+        done = called(*verb, strided, "--frames", tmp_path / "maps.npy")
+        assert "leaves the size" not in done.stdout + done.stderr, verb
+        assert done.returncode == (verb == ("check",))  # samples in a row
+    graded = file(tmp_path / "c.net", dense(), steps=None)
+    np.save(tmp_path / "graded.npy", rng.integers(0, 9, (7, 1, 4)))
+    ran = called("run", graded, "--frames", tmp_path / "graded.npy", "--json")
+    assert json.loads(ran.stdout)["spikes"]["layer0"] > 0
+    told = called("check", graded, "--frames", tmp_path / "graded.npy").stdout
+    assert "graded frames are taken for spikes; Network(input_message_bits=8) mends it" in told
+    wrong = called("run", graded, "--frames", tmp_path / "maps.npy")
+    assert "frames are (7, 2, 2, 6, 7), the network takes (7, N, 4)" in wrong.stderr
+
+
+def test_check_is_content_where_nothing_changes_on_the_frames(
+    called: Neuroport, tmp_path: Path
+) -> None:
+    path = file(tmp_path / "a.net", dense(), steps=None)
+    np.save(tmp_path / "one.npy", np.random.default_rng(0).integers(0, 2, (9, 1, 4)))
+    done = called("check", path, "--frames", tmp_path / "one.npy")
+    assert done.returncode == 0, done.stdout
+    assert "0 spikes differ" in done.stdout
+    assert "1 more would change nothing on these frames" in done.stdout
+    assert called("check", path, "--steps", 9).returncode == 1, "of no frames nothing is known"
+
+
+def test_files_that_are_not_what_they_look_like_say_how_to_get_them(
+    called: Neuroport, tmp_path: Path
+) -> None:
+    pointer = tmp_path / "mnist.net"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0f\nsize 1\n")
+    said = called("show", pointer).stderr
+    assert "a pointer of Git LFS, not the file itself" in said
+    assert "git lfs pull" in said
+    packed = file(tmp_path / "packed.net", dense())
+    with h5py.File(packed, "r+") as into:
+        weight = into["layer/0/weight"][()]
+        del into["layer/0/weight"]
+        into.create_dataset("layer/0/weight", data=weight, compression="gzip")
+    assert "h5repack -l CONTI old.net new.net" in called("show", packed).stderr
+
+
+def test_messages_of_sigma_delta_neurons_are_counted(called: Neuroport, tmp_path: Path) -> None:
+    neuron = {"type": "SDNN", "activation": "relu", "vThMant": 0}
+    path = file(tmp_path / "a.net", dense(40 * (np.abs(WEIGHT) + 2), neuron=neuron), steps=None)
+    np.save(tmp_path / "frames.npy", np.random.default_rng(0).integers(0, 9, (7, 1, 4)))
+    done = called("run", path, "--frames", tmp_path / "frames.npy", "--json")
+    assert json.loads(done.stdout)["graded"]["layer0"] > 0
+    text = called("run", path, "--frames", tmp_path / "frames.npy").stdout
+    assert " graded messages, " in text
+    assert "spikes, " not in text

@@ -8,7 +8,7 @@ layer before it, in a graph's own time at once: truth is cut to begin with each 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -18,7 +18,6 @@ import numpy.typing as npt
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
-    Delay,
     Delta,
     Dense,
     Input,
@@ -27,7 +26,6 @@ from neuroport.graph.node import (
     ResonateFire,
     Sigma,
     SigmaDelta,
-    is_synapse,
 )
 from neuroport.netx import read
 
@@ -211,26 +209,15 @@ def complex_input(steps: int = 2000) -> Golden:
 # -- sigma-delta -------------------------------------------------------------------------------
 
 
-def free_running(graph: Graph) -> Graph:
-    """The graph with Lava's latency in its own time: a step before every synapse but the first.
-
-    Sigma-delta truth needs it. NetX does not reset sigma-delta neurons, so in the shipped runs the
-    biases of all layers started together, l steps before the image reached layer l; what they sent
-    passed thresholds and lost low bits, and the sums never forget it. Aligned layers end elsewhere:
-    the output of PilotNet is -31026 in the wheel and 0 when every layer begins with its sample.
-    """
-    nodes: list[Node] = []
-    for node in graph:
-        if is_synapse(node) and graph.input.name not in node.inputs:
-            nodes.append(Delay(f"{node.name}.late", node.inputs, 1))
-            node = replace(node, inputs=(nodes[-1].name,))
-        nodes.append(node)
-    return Graph(nodes, graph.steps)
-
-
 def pilotnet_sdnn(steps: int = 20) -> Golden:
-    """Eight layers of sigma-delta neurons: output over nine steps, sums of two layers over 20."""
-    graph = free_running(read(net("gts/pilotnet_sdnn/network.net"), steps=steps))
+    """Eight layers of sigma-delta neurons: output over nine steps, sums of two layers over 20.
+
+    The truth needs NetX's own time. NetX does not reset sigma-delta neurons, so in the shipped runs
+    the biases of all layers started together, l steps before the image reached layer l; what they
+    sent passed thresholds and lost low bits, and the sums never forget it. Aligned layers end
+    elsewhere: the output is -31026 in the wheel and 0 when every layer begins with its sample.
+    """
+    graph = read(net("gts/pilotnet_sdnn/network.net"), steps=steps, free_running=True)
     truth = {
         "layer0": load("pilotnet_sdnn/act0")[:steps],
         "layer1.sum": load("pilotnet_sdnn/sigma1")[:steps],
@@ -243,7 +230,7 @@ def pilotnet_sdnn(steps: int = 20) -> Golden:
 
 def pilotnet_sdnn_square(steps: int = 20) -> Golden:
     """Its convolutions on a square of the same image: sums of four layers over 20 steps."""
-    graph = free_running(read(net("gts/pilotnet_sdnn/square_network.net"), steps=steps))
+    graph = read(net("gts/pilotnet_sdnn/square_network.net"), steps=steps, free_running=True)
     truth = {f"layer{i}.sum": load(f"pilotnet_sdnn/sigma{i}_square")[:steps] for i in (1, 2, 3, 4)}
     image = load("pilotnet_sdnn/input")[0][:, :, :33]
     return Golden(with_sums(graph), held(image, steps), truth)

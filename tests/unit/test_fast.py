@@ -165,7 +165,8 @@ def test_missing_gpu_is_refused(device: str) -> None:
 def test_engine_without_torch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Fast().available() is None
     monkeypatch.setattr(fast, "find_spec", lambda name: None)
-    assert Fast().available() == "torch is not installed; pip install 'neuroport[train]'"
+    want = "torch is not installed; pip install '.[train]' in neuroport's folder"
+    assert Fast().available() == want
 
 
 def test_no_gradient_is_kept() -> None:

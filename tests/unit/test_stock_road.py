@@ -265,7 +265,7 @@ def test_a_file_that_holds_no_layers_is_refused(tmp_path: Path) -> None:
 
 def test_the_callers_input_is_used(tmp_path: Path) -> None:
     path = file(tmp_path / "a.net", conv(stride=[2, 2], shape=[2, 2, 3]))
-    with pytest.raises(FormatError, match="give the input"):
+    with pytest.raises(FormatError, match="give your frames"):
         repaired(path, steps=STEPS)
     graph = repaired(path, steps=STEPS, frames=Input("input", (2, 6, 7), bits=1))
     assert port.run(graph, MAPS)["layer0"].any()

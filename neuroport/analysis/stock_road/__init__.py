@@ -7,6 +7,6 @@ lava-dl 0.6.0, ``lava/utils/weightutils.py`` and ``lava/proc/dense`` of Lava 0.1
 """
 
 from neuroport.analysis.stock_road.findings import Finding, Report, inspect
-from neuroport.analysis.stock_road.repair import repaired
+from neuroport.netx.repair import repaired
 
 __all__ = ["Finding", "Report", "inspect", "repaired"]

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.analysis.rerun import Plan, rerun
-from neuroport.analysis.stock_road.repair import Content
 from neuroport.analysis.stock_road.rescaling import rescaled, survives
 from neuroport.backends.reference import NumpyArithmetic, output
-from neuroport.backends.walk import Starts, walk
+from neuroport.backends.walk import Starts, chip_stream, cut_window, evaluate, walk
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
-    Adaptive,
-    Delay,
-    Delta,
+    AdaptiveRecurrent,
     Dense,
-    Input,
     IntArray,
     LeakyReadout,
+    Lif,
     Node,
+    Readout,
     Recurrent,
     ResonateFire,
-    Sigma,
-    SigmaDelta,
+    is_population,
 )
-from neuroport.netx import schema
+from neuroport.netx import schema, timing
+from neuroport.netx.repair import Content
 from neuroport.runs.frames import check_frames
 
 LATE = ".delayed"
+_NEVER = 1 << 60
 Messages = dict[str, npt.NDArray[Any]]
 # how many positions differ from what the network sends; None where that cannot be told
 Fault = Callable[[Graph, npt.NDArray[Any], Messages], "int | None"]
@@ -73,6 +71,11 @@ def passed_over(content: Content, field: str, index: int) -> Fault:
         )
 
     return fault
+
+
+def ungraded(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
+    """With every message of the frames taken for a spike."""
+    return differing(right, run(graph, (data != 0).astype(data.dtype)))
 
 
 def at_the_input(content: Content, index: int, late: IntArray) -> Fault:
@@ -181,60 +184,147 @@ def lead_in(name: str, hosted: bool) -> Fault:
         hosted: whether the file begins with neurons that the host drives.
     """
 
-    def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int | None:
-        graph, data = _behind_the_host(graph, data, hosted)
-        if not _resets_alone(graph):
-            return None
-        return differing(right, _alone(graph, data, frozenset([name])))
+    def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
+        return differing(right, _alone(graph, data, Clock(hosted=hosted, free={name})))
 
     return fault
 
 
-def carried_over(hosted: bool) -> Fault:
-    """What samples in a row do that they do not do alone, without a reset between them."""
+def began_together(content: Content) -> Fault:
+    """Biases of all layers from the chip's first step on, where SLAYER's shift has them, too."""
 
-    def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int | None:
-        graph, data = _behind_the_host(graph, data, hosted)
-        if not _resets_alone(graph):
-            return None
-        together = dict(rerun(graph, data, Plan(stream=True, resets="never")))
-        return differing(_alone(graph, data, None), together)
+    def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
+        plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
+        return differing(right, _alone(plain, data, _shifting(content, plain)))
 
     return fault
 
 
-# what keeps something of its own, besides LIF neurons and readouts without leaks
-KEEPING = (Delay, Recurrent, Delta, SigmaDelta, Sigma, LeakyReadout, ResonateFire, Adaptive)
-
-
-def _resets_alone(graph: Graph) -> bool:
-    """Whether nothing but LIF neurons keeps anything, as the rerun without resets takes it."""
-    return not any(
-        isinstance(node, KEEPING) or (isinstance(node, Dense) and np.any(node.delay))
-        for node in graph
+def otherwise(content: Content, other: Content, graph: Graph, data: npt.NDArray[Any]) -> int:
+    """How many positions two readings of one file have unlike, each heard at the same frames."""
+    plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
+    lead = _shifting(other, plain).lead
+    wrong = run(other.graph(graph.steps, graph.input), data)
+    right = run(graph, data)
+    return sum(
+        int(np.count_nonzero(wrong[name][late:] != right[name][: len(right[name]) - late]))
+        for name, late in lead.items()
     )
 
 
-def _alone(graph: Graph, data: npt.NDArray[Any], at: frozenset[str] | None) -> Messages:
-    """Each sample from rest on a chip that resets none of ``at`` (all) at its first frame."""
-    plan = Plan(stream=True, resets="never", at=at)
-    samples = [dict(rerun(graph, data[:, n : n + 1], plan)) for n in range(data.shape[1])]
+def carried_over(content: Content) -> Fault:
+    """What samples in a row do that they do not do alone, without a reset between them."""
+
+    def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
+        plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
+        clock = _shifting(content, plain)
+        return differing(_alone(plain, data, clock), timed(plain, data, clock))
+
+    return fault
+
+
+def mending(content: Content, graph: Graph, data: npt.NDArray[Any]) -> dict[str, int | None]:
+    """The ``reset_offset`` with which NetX, reset every T steps, is right up to a population.
+
+    Found by trying: None where neither 0 nor 1 gives what ``graph`` does on ``data`` there and
+    everywhere before.
+    """
+    right = run(graph, data)
+    plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
+    found: dict[str, int | None] = {node.name: None for node in plain.populations}
+    for offset in (0, 1) if content.hosted else (1, 0):
+        tried = timed(plain, data, replace(_shifting(content, plain), offset=offset))
+        for node in plain.populations:
+            # neurons of a recurrent layer still hear what they sent before the reset
+            if isinstance(node, (Recurrent, AdaptiveRecurrent)):
+                break
+            if node.name not in right or not np.array_equal(tried[node.name], right[node.name]):
+                break
+            if found[node.name] is None:
+                found[node.name] = offset
+        if None not in found.values():
+            break
+    return found
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When the populations of a chain begin, and what resets them, on a chip or in NetX.
+
+    Attributes:
+        hosted: whether the first population has no synapse before it: the chip then begins a step
+            later than it.
+        free: populations, and all synapses, that nothing resets; None: all.
+        offset: NetX's ``reset_offset``; None: nothing resets.
+        lead: population -> by how many steps what is recorded begins before its first frame.
+    """
+
+    hosted: bool
+    free: Container[str] | None = None
+    offset: int | None = None
+    lead: Mapping[str, int] = field(default_factory=dict)
+
+
+RESET = (Lif, Readout, LeakyReadout)  # NetX's LIFReset; Recurrent, too, but not what it sent itself
+
+
+def timed(graph: Graph, data: npt.NDArray[Any], clock: Clock) -> Messages:
+    """Every population's messages on the chip's own time axis, all samples in a row."""
+    samples = data.shape[1]
+    after = np.zeros((max(clock.lead.values(), default=0), *data.shape[2:]), data.dtype)
+    stream = np.concatenate([chip_stream(graph, data), after])[:, None]
+    found = {}
+    order = [node.name for node in graph.populations]
+    engine = _Clocked(graph, clock, {name: k for k, name in enumerate(order)})
+    for node, out in evaluate(engine, graph, stream, chip=True):
+        if is_population(node):
+            skew = graph.facts(node.name).skew - clock.lead.get(node.name, 0)
+            found[node.name] = cut_window(graph, out[:, 0], skew, samples)
+    return found
+
+
+def _alone(graph: Graph, data: npt.NDArray[Any], clock: Clock) -> Messages:
+    """Each sample on a chip of its own."""
+    samples = [timed(graph, data[:, n : n + 1], clock) for n in range(data.shape[1])]
     return {name: np.concatenate([each[name] for each in samples], 1) for name in samples[0]}
 
 
-def _behind_the_host(
-    graph: Graph, data: npt.NDArray[Any], hosted: bool
-) -> tuple[Graph, npt.NDArray[Any]]:
-    """Neurons that the host drives have no synapse in NetX: their messages are the frames."""
-    if not hosted:
-        return graph, data
-    node = graph["layer0"]
-    sent = run(graph, data)[node.name]
-    gone = (graph.input.name, *node.inputs, node.name)
-    low, high = int(sent.min()), int(sent.max())
-    bits = max(1, high.bit_length(), (-low).bit_length()) + (low < 0)
-    entry = Input(node.name, graph.facts(node.name).shape, bits, low < 0)
-    return Graph([entry, *(each for each in graph if each.name not in gone)], graph.steps), sent
+def _shifting(content: Content, plain: Graph) -> Clock:
+    """NetX without resets, heard where the network that the file means is."""
+    lead, total = {}, 0
+    by = timing.shifts(plain, sigma_delta=True) if content.delay_shift else {}
+    for node in plain.populations:
+        total += by.get(node.name, 0)
+        lead[node.name] = total
+    return Clock(content.hosted, lead=lead)
+
+
+class _Clocked(NumpyArithmetic):
+    def __init__(self, graph: Graph, clock: Clock, place: Mapping[str, int]) -> None:
+        self.graph, self.clock, self.place = graph, clock, place
+        self.born = int(clock.hosted)
+
+    def output(self, node: Node, arriving: IntArray, starts: Starts) -> IntArray:
+        if self.clock.free is None or node.name in self.clock.free:
+            starts = Starts(self.born, _NEVER)
+            if self.clock.offset is not None and isinstance(node, RESET):
+                first = self.born + self.clock.offset + self.place[node.name]
+                starts = _BornAndReset(self.born, first, self.graph.interval)
+        out = output(node, arriving, starts)
+        if is_population(node):
+            out[: self.born] = 0
+        return out
+
+
+class _BornAndReset(Starts):
+    """A first step from rest, and resets."""
+
+    def __init__(self, born: int, first: int, interval: int) -> None:
+        super().__init__(first, interval)
+        self.born = born
+
+    def at(self, t: int) -> bool:
+        return t == self.born or super().at(t)
 
 
 def _with(graph: Graph, node: Node) -> Graph:

@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from neuroport.analysis.stock_road import faults
 from neuroport.analysis.stock_road.faults import Fault
-from neuroport.analysis.stock_road.repair import Content, Path, delay_per_channel, opened, plain
-from neuroport.errors import FormatError
+from neuroport.errors import FormatError, GraphError, RangeError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
 from neuroport.hdf5 import short
-from neuroport.netx import schema
+from neuroport.netx import schema, timing
+from neuroport.netx.repair import Content, Path, delay_per_channel, opened, plain
+from neuroport.runs.frames import check_frames
 
 REFUSED = ("pool", "convT", "unpool", "average", "concat")
 READ = ("input", "flatten", "conv", "dense", "dense_rec")
@@ -34,7 +35,7 @@ NEURON_FIELDS = (
     "type iDecay vDecay vThMant refDelay gradedSpike weight_exp wgtExp theta tauRho scaleRho "
     "sinDecay cosDecay activation sigma_output messageBits"
 )
-ARGUMENTS = "Network(reset_interval=T, reset_offset=1) mends it"
+TRIED = (16, 4_000_000)  # steps, and positions of two samples, on which advice is tried
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,15 @@ class Finding:
 class Report:
     """The findings, and the network that the file means; or why it has none here.
 
-    ``positions`` is how many were compared for every count, 0 without frames.
+    ``positions`` is how many were compared for every count, 0 without frames. ``doubt`` is what
+    the file does not say and the network depends on, empty where there is nothing.
     """
 
     findings: tuple[Finding, ...]
     graph: Graph | None
     refusal: str
     positions: int = 0
+    doubt: str = ""
 
 
 def inspect(
@@ -83,72 +86,129 @@ def inspect(
     steps: int | None = None,
     frames: npt.NDArray[Any] | None = None,
     input: Input | None = None,
+    delay_shift: bool | None = None,
 ) -> Report:
     """What stock NetX would do wrong with the file.
+
+    What is said to mend a fault was tried: on ``frames``, or else on random ones.
 
     Args:
         steps: steps a sample lasts, where the file does not say it.
         frames: (T, N, *shape), on which the spikes that differ are counted.
-        input: the input node, see :func:`neuroport.netx.stock.read`; by default, where frames are
-            given to a file that begins with a convolution, that of spikes of their shape.
+        input: the input node, by default that of ``frames``.
+        delay_shift: see :func:`neuroport.netx.read`.
 
     Raises:
         StorageError, FormatError: no such file, or none of NetX.
     """
-    content, graph, refusal = opened(path, lambda held: _graph(held, steps, frames, input))
-    known = list(_known(content, graph))
+    if frames is not None and frames.ndim:
+        steps = len(frames)
+    given = frames if input is None else input
+    content, graph, refusal = opened(
+        path, lambda held: _graph(replace(held, delay_shift=bool(delay_shift)), steps, given)
+    )
+    if frames is not None and graph is not None:
+        check_frames(graph, frames)
+    known = list(_known(content, graph, frames))
+    doubt = timing.doubt(graph) if graph is not None and delay_shift is None else ""
     if graph is None or frames is None:
-        return Report(tuple(found for found, _ in known), graph, refusal)
+        return Report(tuple(found for found, _ in known), graph, refusal, doubt=doubt)
     right = faults.run(graph, frames)
     findings = [
         found if fault is None else replace(found, changes=fault(graph, frames, right))
         for found, fault in known
     ]
+    if doubt:
+        other = replace(content, delay_shift=True)
+        changes = faults.otherwise(content, other, graph, frames)
+        doubt += f" ({changes:,} of {sum(m.size for m in right.values()):,} here)"
     positions = sum(messages.size for messages in right.values())
-    return Report(tuple(findings), graph, refusal, positions)
+    return Report(tuple(findings), graph, refusal, positions, doubt)
 
 
 def _graph(
-    content: Content, steps: int | None, frames: npt.NDArray[Any] | None, input: Input | None
+    content: Content, steps: int | None, frames: Input | npt.NDArray[Any] | None
 ) -> tuple[Content, Graph | None, str]:
     """The content, and its network or why it has none."""
-    first = content.layers[0]
-    if frames is not None:
-        steps = len(frames)
-        spikes = frames.ndim == 5 and frames.max(initial=0) <= 1
-        if input is None and _word(first) in ("conv", "pool") and spikes:
-            input = Input("input", frames.shape[2:], bits=1)
     try:
-        return content, content.graph(steps, input), ""
+        return content, content.graph(steps, frames), ""
     except FormatError as error:
         return content, None, error.message
 
 
-def _known(content: Content, graph: Graph | None) -> Iterator[tuple[Finding, Fault | None]]:
-    first = plain(content.layers[0])
-    hosted = _word(first) == "input" and schema.NEURON in first
-    skew, spiking = 0, False
+def _known(
+    content: Content, graph: Graph | None, frames: npt.NDArray[Any] | None
+) -> Iterator[tuple[Finding, Fault | None]]:
+    mend = None if graph is None else _tried(content, graph, frames)
+    graded = graph is not None and not content.hosted and graph.input.bits > 1
+    if graded and graph is not None:
+        what = "graded frames are taken for spikes; Network(input_message_bits="
+        yield Finding("input", f"{what}{graph.input.bits}) mends it"), faults.ungraded
+    skew, last, biased, changes = 0, "", False, False
     for index, fields in content.layers.items():
         layer = plain(fields)
         kind = _word(layer)
         where = f"layer/{index} ({kind})"
         for what, stops in _unread(fields, layer):
             yield Finding(where, what, stops=stops), None
+        neuron = layer.get(schema.NEURON)
+        if isinstance(neuron, dict):
+            last = f"layer{index}"
+            changes |= _word(neuron) == "SDNN"
         if kind not in ("conv", "dense", "dense_rec"):
             continue
         skew += 1
         for what, fault in _wrong(content, index, layer):
             yield Finding(where, what, stops=fault is None), fault
-        neuron = layer.get(schema.NEURON)
-        spiking |= isinstance(neuron, dict) and _word(neuron) in SPIKING
         bias = layer.get("bias")
-        if isinstance(bias, np.ndarray) and bias.any() and schema.NEURON in layer:
-            early = f"{skew} step{'s' if skew > 1 else ''}"
-            what = f"its bias acts {early} before its first frame arrives; {ARGUMENTS}"
-            yield Finding(where, what), faults.lead_in(f"layer{index}", hosted)
-    if spiking:
-        what = f"states go on from one sample to the next; {ARGUMENTS}"
-        yield Finding("all layers", what), faults.carried_over(hosted)
+        if isinstance(bias, np.ndarray) and bias.any() and isinstance(neuron, dict):
+            biased = True
+            if not content.delay_shift:
+                early = f"{skew} step{'s' if skew > 1 else ''}"
+                what = f"its bias acts {early} before its first frame arrives"
+                what += _advice(mend, f"layer{index}", _word(neuron) == "SDNN")
+                yield Finding(where, what), faults.lead_in(f"layer{index}", content.hosted)
+    if content.delay_shift and biased and not content.hosted:
+        what = "biases act a step longer before frames arrive than in training"
+        advice = _advice(mend, last, changes)
+        yield Finding("all layers", what + advice), faults.began_together(content)
+    if last:
+        what = "states go on from one sample to the next" + _advice(mend, last, changes)
+        yield Finding("all layers", what), faults.carried_over(content)
+
+
+def _tried(
+    content: Content, graph: Graph, frames: npt.NDArray[Any] | None
+) -> dict[str, int | None] | None:
+    """What mends the network's timing in NetX, by population; None where it was not tried."""
+    if frames is None:
+        steps, positions = TRIED
+        neurons = sum(int(np.prod(graph.facts(node.name).shape)) for node in graph.populations)
+        steps = min(graph.steps, steps, max(4, positions // (2 * neurons)))
+        graph = Graph(graph.nodes, steps)
+        facts = graph.facts(graph.input.name)
+        low, high = max(int(facts.low.min()), -64), min(int(facts.high.max()), 64)
+        sizes = (steps, 2, *graph.input.shape)
+        frames = np.random.default_rng(0).integers(low, high + 1, sizes)
+    try:
+        return faults.mending(content, graph, frames)
+    except (GraphError, RangeError):  # such steps, such frames tell nothing
+        return None
+
+
+def _advice(mend: dict[str, int | None] | None, name: str, changes: bool) -> str:
+    """What mends the timing of a layer and of all before it, where it was tried."""
+    if mend is None or name not in mend:
+        return ""
+    offset = mend[name]
+    if offset is not None:
+        return f"; Network(reset_interval=T, reset_offset={offset}) mends it"
+    if changes:
+        return (
+            "; NetX resets no sigma-delta neurons: read it as NetX runs it (--free-running), or "
+            "run it here, where samples begin at rest"
+        )
+    return "; no reset of NetX mends it: run it here, where each layer begins with its frames"
 
 
 def _wrong(

@@ -44,7 +44,8 @@ from neuroport.runs.recording import (
 from neuroport.runs.trace import Trace, versions
 
 INSTALL = (
-    "use Python 3.10 and install neuroport with the extra 'lava' (pip install 'neuroport[lava]')"
+    "use Python 3.10 and install neuroport with the extra 'lava' (pip install '.[lava]' in "
+    "neuroport's folder)"
 )
 
 

@@ -24,7 +24,7 @@ currents finer than integers (it is no multiple of 0.5): then the block's spikes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,3 +83,21 @@ def record(net: nn.Module, x: Tensor, *, keep_shift: bool = False) -> Trace:
     from neuroport.capture.slayer.recording import record
 
     return record(net, x, keep_shift=keep_shift)
+
+
+def run(net: nn.Module, frames: npt.NDArray[Any], **options: Any) -> Trace:
+    """Run ``net`` on the ``frames`` of its graph, integers (T, N, *shape), as ``port.run`` does.
+
+    What an ``Input`` block would make of its own frames are these; see :func:`frames`.
+
+    Args:
+        options: ``batch``, samples side by side; ``record``, ``count``, ``granularity``:
+            :func:`neuroport.runs.recording.recording`.
+
+    Raises:
+        CaptureError, RangeError: as :func:`record`.
+        FramesError: the frames do not fit.
+    """
+    from neuroport.capture.slayer.recording import run
+
+    return run(net, frames, **options)

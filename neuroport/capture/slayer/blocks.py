@@ -141,7 +141,11 @@ class Reader:
 
     def _delayed(self, name: str, delay: Any, sent: Value) -> Value:
         if not delay.init:
-            refuse(name, "was never run with its delays; run it once, then load its weights")
+            refuse(
+                name,
+                "was never run with its delays; run it once, then load its weights "
+                "(load_state_dict)",
+            )
         steps = delay.delay.detach().clamp(0, delay.max_delay).reshape(-1) / delay.sampling_time
         floored = whole(f"block {name!r}: its delays", torch.floor(steps), 1)
         if sent.size % len(floored):

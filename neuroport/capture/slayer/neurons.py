@@ -379,7 +379,9 @@ def _common(name: str, neuron: Any, *, recurrent: bool, shape: Any = None) -> No
         refuse(
             name,
             "keeps its state from one call to the next (persistent_state), and samples begin at "
-            "rest here; set it to False and give frames as long as the recording",
+            "rest here; set it to False and give frames as long as the recording. (lava-dl's "
+            "Recurrent and KWTA write persistent_state=True into the dict of parameters that they "
+            "are given: give each block a dict of its own, dict(params))",
         )
     if neuron.drop is not None and not isinstance(neuron.drop, (Dropout, nn.Dropout, nn.Dropout3d)):
         refuse(
@@ -392,8 +394,9 @@ def _common(name: str, neuron: Any, *, recurrent: bool, shape: Any = None) -> No
     if neuron.shape is None and shape is None:
         refuse(
             name,
-            "was never run: its sizes, delays and decays are drawn in its first pass; run it once, "
-            "net(x), and load its weights (load_state_dict) after that",
+            "was never run: its sizes, delays and decays are drawn in its first pass. Run the "
+            "network once (net(x)), and then load its weights (net.load_state_dict(...)), again "
+            "where they were loaded before",
         )
     norms = [neuron.norm] if not neuron.complex else [neuron.real_norm, neuron.imag_norm]
     for part in (neuron.drop, *norms):

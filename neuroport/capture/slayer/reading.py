@@ -18,7 +18,7 @@ from neuroport.capture.slayer.blocks import Reader
 from neuroport.capture.slayer.modules import at_rest, blocks_of
 from neuroport.capture.slayer.neurons import CHANGE
 from neuroport.capture.tracing import Layout
-from neuroport.errors import CaptureError, FramesError
+from neuroport.errors import CaptureError, FramesError, NeuroportError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
 
@@ -49,9 +49,32 @@ def capture(net: nn.Module, frames: npt.ArrayLike, *, keep_shift: bool) -> Captu
     data = np.asarray(frames)
     if data.ndim not in (3, 5):
         raise FramesError(
-            f"frames are {data.shape}; SLAYER's blocks take (T, N, C) or (T, N, C, H, W)"
+            f"frames are {data.shape}; SLAYER's blocks take (T, N, C) or (T, N, C, H, W); an image "
+            "that forward replicates over the steps (slayer.utils.time.replicate) is replicated "
+            "before it, and given with steps"
         )
     net = unwrapped(net)
+    try:
+        return _capture(net, data, keep_shift=keep_shift)
+    except CaptureError as error:
+        if not _takes(net, np.moveaxis(data, -1, 0)):
+            raise
+        raise FramesError(
+            f"frames are {data.shape}, which the network takes as (N, *shape, T), SLAYER's axes; "
+            "here steps come first, (T, N, *shape): give capture.slayer.frames(net, x)"
+        ) from error
+
+
+def _takes(net: nn.Module, data: npt.NDArray[Any]) -> bool:
+    """Whether ``net`` has a graph for such frames."""
+    try:
+        _capture(net, data, keep_shift=False)
+    except NeuroportError:
+        return False
+    return True
+
+
+def _capture(net: nn.Module, data: npt.NDArray[Any], *, keep_shift: bool) -> Captured:
     shape = tuple(data.shape[2:])
     reader = Reader(shape, keep_shift=keep_shift)
     with evaluating(net), at_rest(net):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from lava.lib.dl.slayer.dendrite import Sigma
+from lava.lib.dl.slayer.neuron import sigma_delta
 from lava.lib.dl.slayer.neuron.base import Neuron
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from neuroport.capture.forward import called, evaluating, unwrapped
 from neuroport.capture.slayer.assembly import Probe
@@ -22,7 +24,8 @@ from neuroport.capture.slayer.neurons import CHANGE
 from neuroport.capture.slayer.reading import Captured, capture
 from neuroport.errors import FramesError, RangeError
 from neuroport.graph.integers import STATE_MAX
-from neuroport.runs.frames import check_frames, frames_hash
+from neuroport.runs.frames import Progress, check_frames, frames_hash
+from neuroport.runs.recording import Recorder, recording
 from neuroport.runs.trace import DTYPES, Trace, versions
 
 
@@ -31,15 +34,63 @@ def frames(net: nn.Module, x: Tensor) -> npt.NDArray[np.int64]:
     return _frames(capture(net, np.moveaxis(x.numpy(), -1, 0), keep_shift=False), x)
 
 
-@torch.no_grad()
 def record(net: nn.Module, x: Tensor, *, keep_shift: bool) -> Trace:
     """See :func:`neuroport.capture.slayer.record`."""
     started = time.perf_counter()
-    net = unwrapped(net)
     captured = capture(net, np.moveaxis(x.numpy(), -1, 0), keep_shift=keep_shift)
     given = _frames(captured, x)
     check_frames(captured.graph, given)
+    recorder = Recorder(captured.graph, len(x), recording(captured.graph))
+    _keep(unwrapped(net), captured, x, recorder, slice(len(x)))
+    return _trace(captured, recorder, given, started)
+
+
+def run(
+    net: nn.Module,
+    frames: npt.NDArray[Any],
+    *,
+    progress: Progress | None = None,
+    batch: int = 50,
+    record: str = "messages",
+    count: str | Sequence[str] | None = None,
+    granularity: str | None = None,
+) -> Trace:
+    """See :func:`neuroport.capture.slayer.run`."""
+    started = time.perf_counter()
+    captured = capture(net, frames, keep_shift=False)
+    check_frames(captured.graph, frames)
+    samples = frames.shape[1]
+    recorder = Recorder(
+        captured.graph, samples, recording(captured.graph, record, count, granularity)
+    )
+    for first in range(0, samples, batch):
+        part = slice(first, first + batch)
+        scaled = np.moveaxis(frames[:, part], 0, -1).astype(np.float32) / captured.unit
+        x = torch.from_numpy(np.ascontiguousarray(scaled))
+        _keep(unwrapped(net), captured, x, recorder, part, encoded=captured.encoder is not None)
+        if progress is not None:
+            progress(min(first + batch, samples), samples)
+    return _trace(captured, recorder, frames, started)
+
+
+@torch.no_grad()
+def _keep(
+    net: nn.Module,
+    captured: Captured,
+    x: Tensor,
+    recorder: Recorder,
+    part: slice,
+    *,
+    encoded: bool = False,
+) -> None:
+    """Run ``net`` on ``x`` (N, *shape, T) and keep what its populations send.
+
+    Args:
+        encoded: ``x`` is what the Input block makes of its frames.
+    """
     more = max(probe.shift for probe in captured.probes)
+    steps = x.shape[-1]
+    x = F.pad(x.float(), (0, more))
     heard: dict[str, list[Tensor]] = {probe.name: [] for probe in captured.probes}
     now = ""  # the call of a block that runs
 
@@ -51,9 +102,8 @@ def record(net: nn.Module, x: Tensor, *, keep_shift: bool) -> Trace:
     def hear(probe: Probe) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
             if now == probe.call:  # += may change what is sent
-                heard[probe.name].append(
-                    (output[0] if isinstance(output, tuple) else output).clone()
-                )
+                sent = output[0] if isinstance(output, tuple) else output
+                heard[probe.name].append(sent.clone())
 
         return hook
 
@@ -61,17 +111,33 @@ def record(net: nn.Module, x: Tensor, *, keep_shift: bool) -> Trace:
         stack.enter_context(evaluating(net))
         stack.enter_context(at_rest(net))
         stack.enter_context(called(captured.forward.blocks, around))
+        if encoded:
+            stack.callback(_replacing(captured, x).remove)
         for name, module in net.named_modules():
             if isinstance(module, (Neuron, Sigma)):
                 stack.enter_context(_watched(name, module))
         for probe in captured.probes:
             stack.callback(probe.module.register_forward_hook(hear(probe)).remove)
-        net(F.pad(x.float(), (0, more)))
-    steps = x.shape[-1]
-    messages = {probe.name: _messages(probe, heard[probe.name], steps) for probe in captured.probes}
-    for probe in captured.probes:  # as the graph has them
-        shape = captured.graph.facts(probe.name).shape
-        messages[probe.name] = messages[probe.name].reshape(steps, len(x), *shape)
+        net(x)
+    for probe in captured.probes:
+        if probe.name in recorder:
+            messages = _messages(probe, heard[probe.name], steps)
+            shape = captured.graph.facts(probe.name).shape  # as the graph has them
+            recorder.keep(probe.name, part, messages.reshape(steps, len(x), *shape))
+
+
+def _replacing(captured: Captured, x: Tensor) -> RemovableHandle:
+    """Give the neurons of the Input block ``x`` for its currents, or ``x`` for its spikes."""
+    neuron = captured.encoder.neuron
+    if captured.hosted:
+        return neuron.register_forward_hook(lambda *_: x)  # type: ignore[no-any-return]
+    reads = neuron.delta if isinstance(neuron, sigma_delta.Neuron) else neuron
+    return reads.register_forward_pre_hook(lambda *_: (x,))  # type: ignore[no-any-return]
+
+
+def _trace(
+    captured: Captured, recorder: Recorder, given: npt.NDArray[Any], started: float
+) -> Trace:
     provenance = {
         "engine": "slayer",
         "time": "ideal",
@@ -80,11 +146,7 @@ def record(net: nn.Module, x: Tensor, *, keep_shift: bool) -> Trace:
         "seconds": time.perf_counter() - started,
         "versions": versions("torch", "numpy", "lava-dl"),
     }
-    order = [node.name for node in captured.graph.populations]
-    kinds = {probe.name: probe.kind for probe in captured.probes}
-    return Trace(
-        {name: messages[name] for name in order}, {name: kinds[name] for name in order}, provenance
-    )
+    return recorder.trace(provenance)
 
 
 def _frames(captured: Captured, x: Tensor) -> npt.NDArray[np.int64]:

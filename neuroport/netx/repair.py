@@ -1,4 +1,4 @@
-"""The network that a stock file means, where its fields say it and NetX does not read them.
+"""The network that a stock file means, also where its fields say it and NetX does not read them.
 
 Three things are read here that :mod:`neuroport.netx.stock` refuses, because a chain of nodes does
 not hold them: ``neuron/weight_exp`` becomes part of thresholds and synapses, delays of convolutions
@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from neuroport import hdf5
 from neuroport.errors import FormatError
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Lif, Node, Relay, Shape
-from neuroport.netx import schema, stock
+from neuroport.netx import schema, stock, timing
 from neuroport.netx.entry import LARGEST
 
 LARGEST_POWER = 3  # SLAYER's WgtScaleBatchNorm clamps there, and exports the unclamped power
@@ -29,16 +30,31 @@ Layers = dict[int, dict[str, Any]]
 Path = str | os.PathLike[str]
 
 
-def repaired(path: Path, *, steps: int | None = None, frames: Input | None = None) -> Graph:
+def repaired(
+    path: Path,
+    *,
+    steps: int | None = None,
+    frames: Input | npt.NDArray[Any] | None = None,
+    delay_shift: bool = False,
+    free_running: bool = False,
+) -> Graph:
     """The graph of a stock file, as SLAYER computed it.
 
     Args:
-        steps, frames: see :func:`neuroport.netx.stock.read`.
+        steps, frames: see :func:`neuroport.netx.read`.
+        delay_shift, free_running: see :func:`neuroport.netx.read`.
 
     Raises:
         StorageError, FormatError: as that, and for a ``weight_exp`` that no graph expresses.
     """
-    return opened(path, lambda content: content.graph(steps, frames))
+
+    def build(content: Content) -> Graph:
+        if free_running:
+            plain = content.graph(steps, frames)
+            return timing.free_running(plain, hosted=content.hosted)
+        return replace(content, delay_shift=delay_shift).graph(steps, frames)
+
+    return opened(path, build)
 
 
 def opened(path: Path, build: Callable[[Content], T]) -> T:
@@ -54,10 +70,14 @@ def opened(path: Path, build: Callable[[Content], T]) -> T:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What a stock file holds: groups as dictionaries."""
+    """What a stock file holds: groups as dictionaries; and what it does not say.
+
+    ``delay_shift``: whether SLAYER trained it so that every block answers a step late.
+    """
 
     path: str
     groups: dict[str, Any]
+    delay_shift: bool = False
 
     @property
     def layers(self) -> Layers:
@@ -65,10 +85,16 @@ class Content:
             index: each.values for index, each in enumerate(stock._layers(self.groups, self.path))
         }
 
+    @property
+    def hosted(self) -> bool:
+        """Whether it begins with neurons that the host drives, without a synapse."""
+        first = plain(self.layers[0])
+        return first.get(schema.TYPE) == "input" and schema.NEURON in first
+
     def graph(
         self,
         steps: int | None,
-        frames: Input | None,
+        frames: Input | npt.NDArray[Any] | None,
         without: Container[tuple[str, int]] = (),
     ) -> Graph:
         """The network; ``without`` holds (field, layer) that are passed over, as NetX does."""
@@ -89,7 +115,7 @@ class Content:
         for index, late in delays.items():
             if ("delay", index) not in without:
                 graph = _delayed(graph, f"layer{index}", late)
-        return graph
+        return timing.shifted(graph) if self.delay_shift else graph
 
 
 def delay_per_channel(layer: dict[str, Any]) -> IntArray | None:
