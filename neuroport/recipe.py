@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
@@ -18,12 +18,13 @@ from typing import Any, get_type_hints
 
 from neuroport.data.known import KNOWN, Dataset
 from neuroport.errors import RecipeError, StorageError
-from neuroport.files import read_bytes
+from neuroport.files import parse_toml, place, read_text
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+# a recipe is anybody's: it does not ask for more than a network has
+MOST_BLOCKS = 1000  # of a stage; the deepest published have 200
+WIDEST = 1 << 16
+MOST_EPOCHS = 1_000_000
+HOUR = 3_600_000_000  # microseconds
 
 
 def _require(condition: bool, message: str) -> None:
@@ -80,7 +81,10 @@ class DataRecipe:
         self._check_samples(known)
         _seed(self.split_seed, "data.split_seed")
         _one_of(self.binning, ("time", "count"), "data.binning")
-        _require(self.window >= 0, f"data.window is {self.window}; use 0 or more microseconds")
+        _require(
+            0 <= self.window <= HOUR,
+            f"data.window is {self.window}; use 0 or more microseconds, an hour at most",
+        )
         _require(
             self.window == 0 or self.binning == "time",
             f"data.window is {self.window}, but samples are binned by count; leave it out",
@@ -97,7 +101,8 @@ class DataRecipe:
             "number that divides it, so that every pixel averages as many",
         )
         _require(
-            self.classes in (0, known.classes) or (self.dataset == "imagenet" and self.classes > 1),
+            self.classes in (0, known.classes)
+            or (self.dataset == "imagenet" and 1 < self.classes <= WIDEST),
             f"data.classes is {self.classes}; {self.dataset} has {known.classes}",
         )
         _require(
@@ -197,7 +202,10 @@ class NetworkRecipe:
         )
         others = {key for keys in FAMILIES.values() for key in keys} - set(FAMILIES[self.family])
         self._unset(sorted(others), f"in family {self.family!r}")
-        _require(self.blocks >= 1, f"network.blocks is {self.blocks}; use 1 or more")
+        _require(
+            1 <= self.blocks <= MOST_BLOCKS,
+            f"network.blocks is {self.blocks}; use 1 or more, {MOST_BLOCKS} at most",
+        )
         if self.depth and self.family in DEPTHS:
             depths = DEPTHS[self.family]
             _require(
@@ -209,11 +217,12 @@ class NetworkRecipe:
             self._unset(taken, f"with network.depth = {self.depth}, which decides it")
         four = self.depth != 0
         good = len(self.widths) == (4 if four else 3) and min(self.widths) >= 1
+        good = good and max(self.widths) <= WIDEST
         advice = "four positive widths ([64, 128, 256, 512])" if four else "three positive widths"
         _require(good, f"network.widths is {list(self.widths)}; give {advice}")
         for key in ("stem_stride", "first_stride"):
             value = getattr(self, key)
-            _require(value >= 1, f"network.{key} is {value}; use 1 or more")
+            _require(1 <= value <= 1024, f"network.{key} is {value}; use 1 or more, 1024 at most")
         for key in ("in_channels", "classes"):
             value = getattr(self, key)
             _require(value >= 0, f"network.{key} is {value}; leave it out: the dataset decides")
@@ -303,7 +312,10 @@ class TrainingRecipe:
     checkpoint_steps: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 0, f"training.epochs is {self.epochs}; use 0 or more")
+        _require(
+            0 <= self.epochs <= MOST_EPOCHS,
+            f"training.epochs is {self.epochs}; use 0 or more, {MOST_EPOCHS} at most",
+        )
         _require(self.batch >= 2, f"training.batch is {self.batch}; batch norm needs at least 2")
         _positive(self.learning_rate, "training.learning_rate")
         _require(
@@ -359,7 +371,10 @@ class QuantizationRecipe:
     learning_rate: float = 0.001
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 0, f"quantization.epochs is {self.epochs}; use 0 or more")
+        _require(
+            0 <= self.epochs <= MOST_EPOCHS,
+            f"quantization.epochs is {self.epochs}; use 0 or more, {MOST_EPOCHS} at most",
+        )
         _positive(self.learning_rate, "quantization.learning_rate")
 
 
@@ -439,6 +454,8 @@ def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
     Raises:
         RecipeError: unknown key (names the nearest), wrong type, or a value out of range.
     """
+    if not isinstance(values, dict):
+        raise RecipeError(f"{source}: {values!r:.200} is no table of keys; see docs/recipes.md")
     try:
         recipe: Recipe = _build(Recipe, values, "")
     except RecipeError as error:
@@ -448,29 +465,21 @@ def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
 
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe: a TOML file, or the name of one that neuroport ships (``demo``)."""
-    text = recipe_text(path)
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not TOML ({error}); mend the line it names") from error
-    return from_dict(values, str(path))
+    return from_dict(parse_toml(recipe_text(path), str(path), RecipeError), str(path))
 
 
 def recipe_text(path: str | Path) -> str:
     """Text of a recipe file, or of a shipped recipe by name."""
     folder = resources.files("neuroport") / "recipes"
     shipped = folder / f"{path}.toml"
-    if not Path(path).exists() and "/" not in str(path) and shipped.is_file():
+    if not os.path.exists(place(path)) and "/" not in str(path) and shipped.is_file():
         return shipped.read_text()
-    if not Path(path).is_file():
+    if not os.path.exists(path):
         names = sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
         raise StorageError(
             f"{path}: No such file; give a TOML file, or a shipped recipe: {', '.join(names)}"
         )
-    try:
-        return read_bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: not text ({error.reason}); a recipe is a TOML file") from error
+    return read_text(path, RecipeError, "a recipe")
 
 
 def _build(cls: type[Any], values: dict[str, Any], prefix: str) -> Any:
@@ -479,13 +488,13 @@ def _build(cls: type[Any], values: dict[str, Any], prefix: str) -> Any:
     built: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
+            near = difflib.get_close_matches(str(key)[:100], known, 1)
             hint = (
                 f"did you mean {prefix + near[0]!r}?"
                 if near
                 else f"known: {', '.join(sorted(known))}"
             )
-            raise RecipeError(f"unknown key {prefix + key!r}; {hint}")
+            raise RecipeError(f"unknown key {f'{prefix}{key}'!r}; {hint}")
         built[key] = _convert(types[key], value, prefix + key)
     return cls(**built)
 
@@ -495,7 +504,7 @@ def _convert(wanted: Any, value: Any, name: str) -> Any:
         if not isinstance(value, dict):
             raise RecipeError(f"{name} is {value!r}; make it a table: [{name}]")
         return _build(wanted, value, f"{name}.")
-    if wanted is float and type(value) is int:
+    if wanted is float and type(value) is int and abs(value) < 1 << 53:
         return float(value)
     if wanted in (bool, int, float, str):
         if type(value) is not wanted:

@@ -16,6 +16,7 @@ from neuroport.analysis.corework import CoreWork, core_work
 from neuroport.analysis.estimates import UNPLACED, Estimate, Routes, estimates
 from neuroport.analysis.measurement import Measurement
 from neuroport.analysis.work import Work, messages, work
+from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.backends.trace import Trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
@@ -106,6 +107,7 @@ class Energy:
         }
 
 
+@takes(graph=is_graph, trace=is_trace, frames=as_array)
 def energy(
     graph: Graph,
     trace: Trace,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.compare import Comparison, compare
+from neuroport.arguments import as_array, is_network, optional, takes
 from neuroport.backends.base import Progress
 from neuroport.errors import FramesError
 from neuroport.graph.graph import Graph
+from neuroport.kernels.memory import available
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +26,7 @@ MOST = 64  # samples of a part
 HELD = 32  # bytes per position and step, of which two traces of integers are 8
 
 
+@takes(want=is_network, got=optional(is_network), frames=as_array)
 def verify(
     want: Network,
     got: Network | None,
@@ -89,16 +91,7 @@ def verify(
 def fitting(graph: Graph) -> int:
     """How many samples' messages, and what two runs hold beside them, fit in a part of memory."""
     positions = sum(math.prod(graph.facts(node.name).shape) for node in graph.populations)
-    return max(1, min(MOST, _available() // (positions * graph.steps * HELD)))
-
-
-def _available() -> int:
-    """Bytes of memory to be had now; what :data:`MOST` samples of anything fit in, if unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 1 << 62
+    return max(1, min(MOST, available() // (positions * graph.steps * HELD)))
 
 
 def _opened(network: Network, on: str, steps: int) -> Network:

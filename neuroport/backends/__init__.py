@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from neuroport.arguments import as_array, is_network, takes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from neuroport.graph.graph import Graph
 
 
+@takes(network=is_network, frames=as_array)
 def run(
     network: Graph | nn.Module | str | os.PathLike[str],
     frames: npt.ArrayLike,
@@ -39,15 +40,17 @@ def run(
         BackendError: unknown or missing engine, or it failed.
         FramesError, FormatError, IllegalError: bad frames, a bad file, an illegal graph.
     """
-    from neuroport.backends.base import backend
+    from neuroport.backends.base import backend, check_options
     from neuroport.graph.graph import Graph
     from neuroport.netx import read, stock
 
-    data = np.asarray(frames)
-    if isinstance(network, Graph):
-        return backend(on, options.get("site")).run(network, data, **options)
-    if isinstance(network, (str, os.PathLike)):
+    data: npt.NDArray[Any] = frames  # type: ignore[assignment]  # an array by now
+    if isinstance(network, (Graph, str, os.PathLike)):
         engine = backend(on, options.get("site"))
+        check_options(engine.run, on, options)
+    if isinstance(network, Graph):
+        return engine.run(network, data, **options)
+    if isinstance(network, (str, os.PathLike)):
         if stock.is_stock(network):
             steps = len(data) if data.ndim else None
             return engine.run(stock.read(network, steps=steps), data, **options)
@@ -56,4 +59,5 @@ def run(
         return engine.run(read(network), data, **options)
     from neuroport.backends.module import run_module
 
+    check_options(run_module, "module", options)
     return run_module(network, data, **options)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from neuroport import hdf5
 from neuroport.backends.trace import Trace
-from neuroport.errors import BackendError, CompareError, FramesError, StorageError
+from neuroport.errors import BackendError, CompareError, FramesError
+from neuroport.files import ordinary
 from neuroport.graph.graph import Graph
 
 Progress = Callable[[int, int], None]  # (done, total)
@@ -57,7 +60,7 @@ def backend(name: str, site: str | os.PathLike[str] | None = None) -> Backend:
         BackendError: no such engine, or it is not installed.
     """
     engines = backends()
-    if name not in engines:
+    if not isinstance(name, str) or name not in engines:
         raise BackendError(f"unknown engine {name!r}; the engines are {', '.join(engines)}")
     engine = engines[name]
     if isinstance(engine, AtSite):
@@ -71,26 +74,70 @@ def backend(name: str, site: str | os.PathLike[str] | None = None) -> Backend:
     return engine
 
 
-def load_frames(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
-    """Frames from a ``.npy`` file (no pickles).
+def check_options(run: Callable[..., Trace], name: str, options: dict[str, Any]) -> None:
+    """Refuse options that an engine does not have, or whose values are of another type.
+
+    Args:
+        run: the engine's; what it takes after the frames are its options.
+        name: of the engine, for the message.
+
+    Raises:
+        BackendError: names the option and what it takes.
+    """
+    known = {
+        key: item
+        for key, item in inspect.signature(run).parameters.items()
+        if item.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    hints = get_type_hints(run)
+    for key, value in options.items():
+        if key not in known:
+            raise BackendError(
+                f"engine {name!r} has no option {key!r}; it takes {', '.join(known)}"
+            )
+        taken, words = _TYPES.get(hints[key], (object, ""))
+        is_truth = isinstance(value, (bool, np.bool_))
+        if key == "progress":
+            if value is not None and not callable(value):
+                raise BackendError(f"progress is {value!r:.100}; give a function (done, total)")
+        elif not isinstance(value, taken) or (is_truth and hints[key] in (int, float)):
+            raise BackendError(f"{key} is {value!r:.100}; give {words}")
+
+
+_TYPES: dict[Any, tuple[Any, str]] = {
+    int: ((int, np.integer), "a whole number"),
+    float: ((int, float, np.integer, np.floating), "a number"),
+    str: (str, "a text"),
+    bool: ((bool, np.bool_), "True or False"),
+}
+
+
+def load_frames(path: str | os.PathLike[str], samples: int | None = None) -> npt.NDArray[Any]:
+    """Frames from a ``.npy`` file (no pickles), or the first so many samples of them.
 
     Raises:
         StorageError: no such file.
-        FramesError: it is not a NumPy array of numbers.
+        FramesError: it is not a NumPy array of numbers, or has fewer samples.
     """
+    name = ordinary(path, "frames: a .npy array (T, N, C, H, W)")
     try:
         # mapped first: a header that promises more than the file holds takes no memory
-        frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise StorageError(
-            f"{path}: no such file; give frames as a .npy array (T, N, C, H, W)"
-        ) from error
-    except (OSError, ValueError, EOFError) as error:
+        frames = np.load(name, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy parses the header as a Python expression
+        said = hdf5.short(error) or type(error).__name__
         raise FramesError(
-            f"{path}: not a .npy array ({error}); save frames with numpy.save"
+            f"{path}: not a .npy array ({said}); save frames with numpy.save"
         ) from error
     if not isinstance(frames, np.ndarray):
         raise FramesError(f"{path}: an archive, not one array; save frames with numpy.save")
+    if frames.dtype.kind not in "biuf":
+        raise FramesError(f"{path}: {hdf5.short(frames.dtype)}, not numbers; save an array of them")
+    if samples is not None:
+        if frames.ndim < 2 or not 1 <= samples <= frames.shape[1]:
+            raise FramesError(
+                f"{samples} samples are asked for; {path} holds {frames.shape[1:2]} samples"
+            )
+        frames = frames[:, :samples]  # of the map: the others are never read
     return np.array(frames)
 
 
@@ -107,20 +154,60 @@ def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:
         *node.shape,
     ):
         wanted = ", ".join(str(n) for n in expected)
-        raise FramesError(f"frames are {frames.shape}, the network takes ({wanted}): steps first")
+        cure = _rearranged(frames.shape, graph.steps, node.shape)
+        raise FramesError(
+            f"frames are {frames.shape}, the network takes ({wanted}): steps first{cure}"
+        )
     if frames.shape[1] < 1:
         raise FramesError("frames hold no sample; give at least one")
-    if frames.dtype.kind not in "iub":
-        raise FramesError(
-            f"frames are {frames.dtype}; the network takes integers: round them first"
-        )
     facts = graph.facts(node.name)
     low, high = int(facts.low.min()), int(facts.high.max())
+    if frames.dtype.kind not in "iub":
+        raise FramesError(
+            f"frames are {frames.dtype}; the network takes whole numbers, {low}..{high}: "
+            + _as_integers(frames, high)
+        )
     if int(frames.min()) < low or int(frames.max()) > high:
         raise FramesError(
             f"frames span {frames.min()}..{frames.max()}, the input takes {low}..{high} "
             f"({node.bits} bit)"
         )
+
+
+def _rearranged(has: tuple[int, ...], steps: int, shape: tuple[int, ...]) -> str:
+    """How frames of another order become (T, N, *shape), empty where nothing suggests itself."""
+    if len(has) == 2 + len(shape):
+        if (has[1], *has[2:]) == (steps, *shape):
+            return "; samples and steps are exchanged: give frames.swapaxes(0, 1)"
+        if len(shape) == 3 and (has[0], *has[2:]) == (steps, *shape[1:], shape[0]):
+            return "; channels are last: give np.moveaxis(frames, -1, 2)"
+    if has[1:] == shape:
+        return f"; one frame per sample: to show it at every step give np.stack([frames] * {steps})"
+    if has == (steps, *shape):
+        return "; of one sample: give frames[:, None]"
+    return ""
+
+
+def _as_integers(frames: npt.NDArray[Any], high: int) -> str:
+    """How real numbers become the frames of a network that takes integers up to ``high``."""
+    if frames.dtype.kind != "f":
+        return "give an integer array"
+    low, most = float(frames.min()), float(frames.max())
+    if not np.isfinite(frames).all():
+        return "these hold NaN or infinity; mend what made them"
+    if (frames == np.rint(frames)).all() and (most > 1 or high == 1):
+        return "these are whole already: give frames.astype(np.int32)"
+    if low >= 0 and most <= 1:
+        return (
+            f"these lie in 0..1, where rounding leaves black and white: give them times {high}, "
+            f"np.rint(frames * {high}).astype(np.int32), as the network was trained on"
+        )
+    if low < 0 and most <= 16:
+        return (
+            "these look normalized by a mean and a deviation: give what they were before, on the "
+            "scale that the network was trained on"
+        )
+    return "give np.rint(frames).astype(np.int32), if they have the scale it was trained on"
 
 
 def check_frames_of(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> None:

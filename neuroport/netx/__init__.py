@@ -8,8 +8,9 @@ from pathlib import Path
 import h5py
 
 from neuroport import hdf5
+from neuroport.arguments import is_graph, is_path, takes
 from neuroport.errors import FormatError
-from neuroport.files import write_atomic
+from neuroport.files import check_file, write_atomic
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
@@ -17,6 +18,7 @@ from neuroport.lowering.rules import check
 from neuroport.netx import layers, stock
 
 
+@takes(graph=is_graph, path=is_path)
 def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu") -> Path:
     """Write a lowered graph as a ``.net`` file, atomically.
 
@@ -28,6 +30,7 @@ def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu")
         IllegalError: the graph breaks rules of ``target`` (all are named); nothing is written.
         StorageError: the file cannot be written; what was there is untouched.
     """
+    check_file(path)
     check(graph, target)
 
     def fill(file: h5py.File) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from neuroport.arguments import as_array, is_module, takes
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from neuroport.graph.graph import Graph
 
 
+@takes(net=is_module, calibration=as_array)
 def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
     """Integer graph of ``net``.
 
