@@ -136,27 +136,36 @@ def is_path(value: Any, name: str) -> Any:
 
 
 def as_array(value: Any, name: str) -> npt.NDArray[Any]:
-    """Numbers as a NumPy array that holds at least one of each axis; tensors come from any device.
+    """Frames as a NumPy array that holds at least one of each axis; tensors come from any device.
 
     Raises:
         FramesError: they are no numbers, of unequal lengths, or there are none.
     """
+    return _array(value, name, WORDS["frames"])
+
+
+def as_labels(value: Any, name: str) -> npt.NDArray[Any]:
+    """Classes as a NumPy array; raises as :func:`as_array`."""
+    return _array(value, name, "classes (N,)")
+
+
+def _array(value: Any, name: str, wanted: str) -> npt.NDArray[Any]:
     if value is None or _kind(value) in ("graph", "module", "trace", "path", "state"):
         _refuse("frames", value, name)
     try:
         data = np.asarray(_detached(value))
     except Exception as error:  # whatever it is, it does not give its numbers
         raise FramesError(
-            f"{name}: {_described(value)} is not {WORDS['frames']} ({_said(error)}); "
+            f"{name}: {_described(value)} is not {wanted} ({_said(error)}); "
             "give numbers in lists of equal lengths, an array or a tensor"
         ) from error
     if data.dtype.kind not in "biufc":
         raise FramesError(
-            f"{name}: {_described(value)} holds {data.dtype}, not numbers; give {WORDS['frames']}"
+            f"{name}: {_described(value)} holds {data.dtype}, not numbers; give {wanted}"
         )
     if data.ndim == 0 or 0 in data.shape:
         what = "a single number" if data.ndim == 0 else f"{data.shape}, which holds no sample"
-        raise FramesError(f"{name}: {what}; give {WORDS['frames']} with one sample at least")
+        raise FramesError(f"{name}: {what}; give {wanted} with one sample at least")
     return data
 
 

@@ -7,9 +7,11 @@ one line; a traceback means a bug of neuroport.
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,7 +19,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 import neuroport
-from neuroport.errors import BackendError, CompareError, FormatError, FramesError, NeuroportError
+from neuroport.errors import (
+    BackendError,
+    CompareError,
+    FormatError,
+    FramesError,
+    NeuroportError,
+    printable,
+)
+from neuroport.files import check_file, check_folder
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,11 +73,33 @@ class _Out:
 
     def line(self, text: str) -> None:
         if not self.as_json:
-            click.echo(text)
+            _echo(text)
 
     def result(self, value: dict[str, Any]) -> None:
         if self.as_json:
             click.echo(json.dumps(value, indent=2))
+
+
+def _echo(text: str, err: bool = False) -> None:
+    """Print text as text: names in files are anybody's, and no terminal obeys them."""
+    click.echo(printable(text), err=err)
+
+
+class _OutFile(click.Path):
+    """A file to write; refused before any work where it could not be."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return check_file(Path(os.fsdecode(super().convert(value, param, ctx))))
+
+
+class _OutFolder(click.Path):
+    """A folder to write to; refused before any work where it could not be."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return check_folder(Path(os.fsdecode(super().convert(value, param, ctx))))
+
+
+_out_file, _out_folder = _OutFile(path_type=Path), _OutFolder(path_type=Path)
 
 
 class _InOrder(click.Group):
@@ -96,15 +128,12 @@ def cli(ctx: click.Context) -> None:
 
 
 @cli.command()
-@click.option("--out", "folder", type=_path, default=Path("runs/demo"), show_default=True)
+@click.option("--out", "folder", type=_out_folder, default=Path("runs/demo"), show_default=True)
 @click.option("--recipe", default="demo", show_default=True, help="Shipped recipe or TOML file.")
 @click.option("--samples", default=100, show_default=True, help="Held-out digits run on Lava.")
 @_json_option
 def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
     """Train, quantize, lower, export, run on Lava, compare and report, on real digits."""
-    from neuroport.files import check_folder
-
-    check_folder(folder)
     from neuroport.demo import demo as run_demo
 
     out = _Out(as_json)
@@ -116,7 +145,7 @@ def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
         from neuroport.reporting.terminal import print_results
 
         print_results(results, Console())
-        click.echo(
+        out.line(
             f"open {folder / 'report.html'} in a browser; figures are in {folder / 'demo.json'}"
         )
     sys.exit(0 if results["equal"] else 1)
@@ -124,16 +153,15 @@ def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("recipe")
-@click.option("-o", "--out", "folder", type=_path, required=True, help="Folder of the run.")
+@click.option("-o", "--out", "folder", type=_out_folder, required=True, help="Folder of the run.")
 @click.option("--tensorboard", is_flag=True, help="Write metrics as TensorBoard events, too.")
 @_json_option
 def train(recipe: str, folder: Path, tensorboard: bool, as_json: bool) -> None:
     """Train RECIPE (a TOML file, or `demo`), resuming what the folder holds."""
-    from neuroport.files import check_folder, write_atomic
+    from neuroport.files import write_atomic
     from neuroport.recipe import load_recipe, recipe_text
 
     parsed = load_recipe(recipe)  # before torch is imported: a mistake is told at once
-    check_folder(folder)
     from neuroport.reporting.progress import training_report
     from neuroport.training.board import board
     from neuroport.training.checkpoint import read_checkpoint
@@ -161,8 +189,8 @@ def train(recipe: str, folder: Path, tensorboard: bool, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("folder", type=_path)
-@click.option("-o", "--out", type=_path, required=True, help=".npy file of frames to write.")
-@click.option("--labels", type=_path, help=".npy file of their classes to write.")
+@click.option("-o", "--out", type=_out_file, required=True, help=".npy file of frames to write.")
+@click.option("--labels", type=_out_file, help=".npy file of their classes to write.")
 @click.option("--samples", default=100, show_default=True, help="How many held-out samples.")
 @_json_option
 def frames(folder: Path, out: Path, labels: Path | None, samples: int, as_json: bool) -> None:
@@ -180,7 +208,7 @@ def frames(folder: Path, out: Path, labels: Path | None, samples: int, as_json: 
 
 @cli.command()
 @click.argument("folder", type=_path)
-@click.option("-o", "--out", type=_path, help="Graph file; FOLDER/quantized.graph by default.")
+@click.option("-o", "--out", type=_out_file, help="Graph file; FOLDER/quantized.graph by default.")
 @click.option("--cost", type=int, help="Held-out samples on which to say what each layer cost.")
 @_json_option
 def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) -> None:
@@ -195,6 +223,7 @@ def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) ->
     from neuroport.training.checkpoint import load, read_checkpoint
 
     recipe = read_checkpoint(folder).recipe
+    out = check_file(out or folder / "quantized.graph")
     say, more = _Out(as_json), {}
     if cost is not None:
         from neuroport.quantization.cost import quantization_cost
@@ -204,13 +233,13 @@ def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) ->
         say.line(str(costs))
         more["cost"] = costs.to_dict()
     graph = to_graph(load(folder), np.zeros((recipe.data.steps, 1, *recipe.data.shape)))
-    path = save(graph, out or folder / "quantized.graph")
+    path = save(graph, out)
     _say_graph(say, path, graph, **more)
 
 
 @cli.command()
 @click.argument("graph", type=_path)
-@click.option("-o", "--out", type=_path, required=True, help="Graph (or .net) file to write.")
+@click.option("-o", "--out", type=_out_file, required=True, help="Graph (or .net) file to write.")
 @_target_option
 @click.option("--carrier", default="auto", help="How shortcuts go: relay, unroll, stock, or auto.")
 @click.option("--align", default="auto", help="What delays early branches: relays or delays.")
@@ -258,7 +287,7 @@ def lower(
 
 @cli.command()
 @click.argument("graph", type=_path)
-@click.option("-o", "--out", type=_path, required=True, help="NetX file to write (.net).")
+@click.option("-o", "--out", type=_out_file, required=True, help="NetX file to write (.net).")
 @_json_option
 def export(graph: Path, out: Path, as_json: bool) -> None:
     """Write the lowered GRAPH as a .net file."""
@@ -273,7 +302,7 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 @click.argument("network", type=_path)
 @click.option("--frames", type=_path, required=True, help=".npy array (T, N, C, H, W) of integers.")
 @click.option("--on", "engine", help="Engine; `reference` by default, a folder's own module.")
-@click.option("-o", "--out", type=_path, help="Trace file to write.")
+@click.option("-o", "--out", type=_out_file, help="Trace file to write.")
 @click.option("--samples", type=int, help="Run only the first so many samples.")
 @click.option("--labels", type=_path, help=".npy array (N,) of classes, to print the accuracy.")
 @click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava.")
@@ -318,6 +347,7 @@ def run(
     own = {"workers": workers, "processes": processes, "site": site, "frames_by": frames_by}
     own["measure"] = measure or None
     options |= _given(own)
+    truth = _labels(labels) if labels is not None else None
     trace = _run(network, frames, engine, samples, deadline, time_model, **options)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
@@ -340,14 +370,7 @@ def run(
         raise FramesError(f"{labels}: labels need one readout; the network has {len(readouts)}")
     if len(readouts) == 1:
         result["predictions"] = trace.predictions.tolist()
-        if labels is not None:
-            from neuroport.backends.base import load_frames
-
-            truth = load_frames(labels)
-            if truth.ndim != 1 or truth.dtype.kind not in "iu":
-                raise FramesError(
-                    f"{labels}: {truth.dtype} {truth.shape}; labels are integers (N,), a class each"
-                )
+        if truth is not None:
             truth = truth[: trace.samples]
             if len(truth) != trace.samples:
                 raise FramesError(f"{labels}: {len(truth)} labels for {trace.samples} samples")
@@ -357,6 +380,18 @@ def run(
         else:
             say.line(f"classes {' '.join(str(p) for p in trace.predictions[:50])}")
     say.result(result)
+
+
+def _labels(path: Path) -> npt.NDArray[Any]:
+    """The classes in a file, refused before a network runs."""
+    from neuroport.files import read_array
+
+    truth = read_array(path, "labels")
+    if truth.ndim != 1 or truth.dtype.kind not in "iu":
+        raise FramesError(
+            f"{path}: {truth.dtype} {truth.shape}; labels are integers (N,), a class each"
+        )
+    return truth
 
 
 def _engine(trace: Trace) -> str:
@@ -415,7 +450,7 @@ def _say_counts(out: _Out, trace: Trace) -> dict[str, Any]:
 @_workers_option
 @_processes_option
 @click.option("--minimize", is_flag=True, help="Find the smallest network that still differs.")
-@click.option("-o", "--out", type=_path, help="File for that network; its frames lie beside it.")
+@click.option("-o", "--out", type=_out_file, help="File for that network; frames lie beside it.")
 @_json_option
 def compare(
     want: Path,
@@ -510,7 +545,7 @@ def _minimize(
 @click.option("--results", type=_path, help="demo.json, for accuracy, comparisons and times.")
 @click.option("--target", help="A chip or board (or its TOML): its cores, and energy and time.")
 @click.option("--map", "mapped", is_flag=True, help="Show what lies on which chip, too.")
-@click.option("-o", "--out", type=_path, required=True, help="HTML page to write.")
+@click.option("-o", "--out", type=_out_file, required=True, help="HTML page to write.")
 @_json_option
 def report(
     network: Path,
@@ -834,12 +869,7 @@ def _frames(path: Path, samples: int | None) -> npt.NDArray[Any]:
     """The frames in a file, or the first so many samples of them."""
     from neuroport.backends.base import load_frames
 
-    data = load_frames(path)
-    if samples is None:
-        return data
-    if data.ndim < 2 or not 1 <= samples <= data.shape[1]:
-        raise FramesError(f"--samples is {samples}; {path} holds {data.shape[1:2]} samples")
-    return data[:, :samples]
+    return load_frames(path, samples)
 
 
 def _graph_of(path: Path, frames: npt.NDArray[Any], equal: bool) -> Graph | None:
@@ -891,13 +921,15 @@ def _edited(path: Path) -> Path | Graph:
     try:
         read(path)
     except HashError as error:
-        click.echo(f"neuroport: {error.message}; comparing what it holds", err=True)
+        _echo(f"neuroport: {error.message}; comparing what it holds", err=True)
         return read(path, verify=False)
     return path
 
 
 def main() -> None:
     """Entry point: run a verb, turn errors into one line and an exit code."""
+    _standard_streams()
+    warnings.showwarning = _warn
     as_json = "--json" in sys.argv[1:]
     # read by OpenMP when torch is imported: threads that wait by spinning make training many times
     # slower as soon as anything else runs on the machine
@@ -938,6 +970,28 @@ def main() -> None:
         sys.exit(2)
 
 
+def _standard_streams() -> None:
+    """Open what a caller closed, or the first file that is opened takes its number and its output.
+
+    A name that the terminal's encoding lacks is written out, instead of ending the verb.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)  # the lowest free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """A warning in one line, as every other word on stderr."""
+    _echo(f"neuroport: warning: {' '.join(str(message).split())}", err=True)
+
+
 def _after_interruption() -> str:
     """What an interrupted verb leaves; files are written as a whole or not at all."""
     from neuroport.files import written
@@ -949,8 +1003,8 @@ def _after_interruption() -> str:
 
 
 def _fail(kind: str, message: str, detail: str, as_json: bool) -> None:
-    click.echo(f"neuroport: {message}", err=True)
+    _echo(f"neuroport: {message}", err=True)
     if detail:
-        click.echo(detail, err=True)
+        _echo(detail, err=True)
     if as_json:
         click.echo(json.dumps({"error": {"kind": kind, "message": message}}, indent=2))

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from neuroport.errors import FormatError, NeuroportError, StorageError
 
@@ -24,6 +24,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 MOST_BYTES = 64 << 20  # of a file that is read as a whole
 MOST_TOML = 256 << 10  # recipes, targets and sites have some kilobytes
@@ -79,11 +82,14 @@ def _kind(mode: int) -> str:
 
 
 def write_atomic(
-    path: str | os.PathLike[str], content: bytes | str | Callable[[BinaryIO], None]
+    path: str | os.PathLike[str],
+    content: bytes | str | Callable[[BinaryIO], None],
+    mode: int = 0o666,
 ) -> Path:
     """Write a whole file or leave what was there: temporary file, fsync, rename.
 
     Content too large to be held in memory is a function that fills the open file.
+    ``mode`` is what the file permits, less what the user's umask takes away.
     What writers of the same file left behind when they were killed is removed.
 
     Raises:
@@ -104,7 +110,7 @@ def write_atomic(
                 file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, mode & ~_umask())
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
@@ -303,6 +309,31 @@ def _check_plain(value: Any, where: str, error: type[NeuroportError]) -> None:
                 each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
             )
         level, depth = below, depth + 1
+
+
+def read_array(path: str | os.PathLike[str], wanted: str) -> npt.NDArray[Any]:
+    """The numbers in a ``.npy`` file, mapped: what is not used is not read. No pickles.
+
+    Raises:
+        StorageError: no such file.
+        FormatError: it is not an array of numbers.
+    """
+    import numpy as np
+
+    name = ordinary(path, wanted)
+    try:
+        # mapped first: a header that promises more than the file holds takes no memory
+        array = np.load(name, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy parses the header as a Python expression
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise FormatError(
+            f"{name}: not a .npy array ({said}); save {wanted} with numpy.save"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise FormatError(f"{name}: an archive, not one array; save {wanted} with numpy.save")
+    if array.dtype.kind not in "biuf":
+        raise FormatError(f"{name}: {array.dtype!r:.100}, not numbers; save {wanted} as such")
+    return array
 
 
 def read_bytes(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:

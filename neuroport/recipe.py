@@ -219,6 +219,7 @@ class NetworkRecipe:
         good = len(self.widths) == (4 if four else 3) and min(self.widths) >= 1
         good = good and max(self.widths) <= WIDEST
         advice = "four positive widths ([64, 128, 256, 512])" if four else "three positive widths"
+        advice += f", {WIDEST} at most" if max(self.widths, default=0) > WIDEST else ""
         _require(good, f"network.widths is {list(self.widths)}; give {advice}")
         for key in ("stem_stride", "first_stride"):
             value = getattr(self, key)

@@ -11,10 +11,9 @@ from typing import Any, Protocol, get_type_hints, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from neuroport import hdf5
 from neuroport.backends.trace import Trace
-from neuroport.errors import BackendError, CompareError, FramesError
-from neuroport.files import ordinary
+from neuroport.errors import BackendError, CompareError, FormatError, FramesError
+from neuroport.files import read_array
 from neuroport.graph.graph import Graph
 
 Progress = Callable[[int, int], None]  # (done, total)
@@ -119,24 +118,13 @@ def load_frames(path: str | os.PathLike[str], samples: int | None = None) -> npt
         StorageError: no such file.
         FramesError: it is not a NumPy array of numbers, or has fewer samples.
     """
-    name = ordinary(path, "frames: a .npy array (T, N, C, H, W)")
     try:
-        # mapped first: a header that promises more than the file holds takes no memory
-        frames = np.load(name, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # NumPy parses the header as a Python expression
-        said = hdf5.short(error) or type(error).__name__
-        raise FramesError(
-            f"{path}: not a .npy array ({said}); save frames with numpy.save"
-        ) from error
-    if not isinstance(frames, np.ndarray):
-        raise FramesError(f"{path}: an archive, not one array; save frames with numpy.save")
-    if frames.dtype.kind not in "biuf":
-        raise FramesError(f"{path}: {hdf5.short(frames.dtype)}, not numbers; save an array of them")
+        frames = read_array(path, "frames, an array (T, N, C, H, W),")
+    except FormatError as error:
+        raise FramesError(error.message) from error
     if samples is not None:
         if frames.ndim < 2 or not 1 <= samples <= frames.shape[1]:
-            raise FramesError(
-                f"{samples} samples are asked for; {path} holds {frames.shape[1:2]} samples"
-            )
+            raise FramesError(f"samples is {samples}; {path} holds {frames.shape[1:2]} samples")
         frames = frames[:, :samples]  # of the map: the others are never read
     return np.array(frames)
 

@@ -99,11 +99,11 @@ class Fast:
         kind, _, number = device.partition(":")
         if kind not in ("cpu", "cuda") or (":" in device and not number.isdecimal()):
             raise BackendError(f"unknown device {device!r}; use 'cpu' or 'cuda'")
-        count = torch.cuda.device_count() if kind == "cuda" else 1
-        if not count:
+        present = torch.cuda.device_count() if kind == "cuda" else 1
+        if not present:
             raise BackendError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
-        if int(number or 0) >= count:
-            raise BackendError(f"device {device!r}: there are {count}, numbered from 0")
+        if int(number or 0) >= present:
+            raise BackendError(f"device {device!r}: there are {present}, numbered from 0")
         plan = recording(graph, record, count, granularity)
         arithmetic = arithmetic_for(graph, torch.device(device), time_model)
         with torch.inference_mode():

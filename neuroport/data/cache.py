@@ -18,7 +18,7 @@ from neuroport.data.nmnist import to_bytes
 from neuroport.data.saccades import simulate
 from neuroport.data.samples import taking_turns
 from neuroport.errors import StorageError
-from neuroport.files import cache_folder
+from neuroport.files import cache_folder, expanded
 from neuroport.recipe import DataRecipe
 
 ABOUT = "SIMULATED.json"
@@ -34,7 +34,7 @@ WORDS = (
 def home(recipe: DataRecipe) -> Path:
     """The recipe's root, or the user's cache folder."""
     if recipe.root:
-        return Path(recipe.root).expanduser()
+        return expanded(recipe.root)
     return cache_folder()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from neuroport.errors import StorageError
+from neuroport.files import expanded
 from neuroport.recipe import DataRecipe
 
 
@@ -17,7 +18,7 @@ def located(recipe: DataRecipe, folder: str, needed: tuple[str, ...]) -> Path:
     Raises:
         StorageError: it does not; says which layout is expected and who publishes the dataset.
     """
-    root = Path(recipe.root).expanduser()
+    root = expanded(recipe.root)
     for place in (root / folder, root):
         if all((place / name).exists() for name in needed):
             return place.resolve()

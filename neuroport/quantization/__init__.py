@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from neuroport.arguments import as_array, is_module, takes
+from neuroport.errors import FramesError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -38,6 +39,11 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
 
     if slayer.is_slayer(net):
         return slayer.integer_graph(net, calibration)
+    if np.ndim(calibration) != 5:
+        raise FramesError(
+            f"frames are {np.shape(calibration)}; the network takes (T, N, C, H, W): "
+            "frames[:, None] adds the axis of one sample"
+        )
     frames = torch.as_tensor(np.asarray(calibration)[:, :1].astype(np.float32))
     if not is_integer(net):
         freeze_scales(net, frames)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from neuroport.arguments import as_array, is_module, optional, takes
+from neuroport.arguments import as_array, as_labels, is_module, takes
 from neuroport.capture.slayer import is_slayer
 from neuroport.capture.wiring import Layer, evaluating, wiring
 from neuroport.errors import CaptureError, FramesError
@@ -124,7 +124,7 @@ class QuantizationCost:
         return "\n".join(lines)
 
 
-@takes(net=is_module, frames=as_array, labels=optional(as_array))
+@takes(net=is_module, frames=as_array, labels=as_labels)
 @torch.no_grad()
 def quantization_cost(
     net: nn.Module,

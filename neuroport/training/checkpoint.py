@@ -222,7 +222,7 @@ def _fault(about: Any) -> str:
         if not (counts and all(_is_told(within, key) for key in ("total", "seconds"))):
             return f"within is {short(within)}"
         try:
-            np.random.default_rng().bit_generator.state = within.get("rng")
+            np.random.default_rng().bit_generator.state = within["rng"]
         except Exception:  # NumPy promises nothing about others' states
             return f"rng is {short(within.get('rng'))}"
     return ""
