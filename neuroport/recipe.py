@@ -21,7 +21,7 @@ from neuroport.errors import RecipeError, StorageError
 from neuroport.files import parse_toml, place, read_text
 
 # a recipe is anybody's: it does not ask for more than a network has
-MOST_BLOCKS = 1000  # of a stage; the deepest published have 200
+MOST_BLOCKS = 200  # of a stage, as in the deepest that were published
 WIDEST = 1 << 16
 MOST_EPOCHS = 1_000_000
 HOUR = 3_600_000_000  # microseconds

@@ -58,8 +58,8 @@ def as_events(
                 "recording is damaged, or of another sensor"
             )
         events[name] = values
-    back = np.flatnonzero(np.diff(events["t"]) < 0) if ordered else ()
-    if len(back):
+    back = np.flatnonzero(np.diff(events["t"]) < 0)
+    if ordered and len(back):
         at = int(back[0]) + 1
         raise FormatError(
             f"{path}: time runs back at event {at}, from {events['t'][at - 1]} to "

@@ -43,6 +43,7 @@ class State:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)  # model.*, optimizer.*, rng.*
     within: dict[str, Any] = field(default_factory=dict)
+    source: str = "the checkpoint"  # its file, for messages
 
     def load_into(self, net: nn.Module) -> None:
         """Copy the model's tensors into ``net``.
@@ -55,17 +56,17 @@ class State:
         for name, tensor in own.items():
             if not torch.isfinite(tensor).all():
                 raise TrainingError(
-                    f"the checkpoint holds NaN or infinite values in {name}: the training diverged "
+                    f"{self.source} holds NaN or infinite values in {name}: the training diverged "
                     "or the file was damaged; train again with a lower learning rate"
                 )
             if name.endswith("running_var") and (tensor < 0).any():
                 raise TrainingError(
-                    f"the checkpoint holds a negative variance in {name}; it was damaged: train "
+                    f"{self.source} holds a negative variance in {name}; it was damaged: train "
                     "again"
                 )
             if name.endswith((".exponent", ".shift")) and (tensor.abs() > 63).any():
                 raise TrainingError(
-                    f"the checkpoint holds {tensor.flatten()[0]} in {name}, a shift of bits beyond "
+                    f"{self.source} holds {tensor.flatten()[0]} in {name}, a shift of bits beyond "
                     "63; it was damaged: train again"
                 )
         net.load_state_dict(own)
@@ -88,7 +89,7 @@ class State:
                 faults.append(f"{name} is {_form(has)}, not {_form(wants)}")
         if faults:
             raise TrainingError(
-                f"the checkpoint does not fit {type(net).__name__} ({min(faults)}"
+                f"{self.source} does not fit {type(net).__name__} ({min(faults)}"
                 + (f", and {len(faults) - 1} more" if faults[1:] else "")
                 + "); use the recipe it was made with"
             )
@@ -124,6 +125,10 @@ def build_network(recipe: Recipe) -> nn.Module:
         RecipeError: it would not fit in memory.
     """
     skeleton(recipe)
+    return _untrained(recipe)
+
+
+def _untrained(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         data = recipe.data
@@ -189,7 +194,11 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
         raise FormatError(
             f"{path}: {about['epoch']} epochs of {recipe.epochs} are done; train again"
         )
-    return State(recipe, about["epoch"], about["metrics"], tensors, about.get("within", {}))
+    layers, own = 6 * recipe.network.blocks, sum(name.startswith("model.") for name in tensors)
+    if own < layers:
+        raise FormatError(f"{path}: {own} tensors for {layers} layers of its recipe; train again")
+    within = about.get("within", {})
+    return State(recipe, about["epoch"], about["metrics"], tensors, within, str(path))
 
 
 def _digest(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -244,6 +253,6 @@ def load(folder: str | os.PathLike[str]) -> nn.Module:
     """
     state = read_checkpoint(folder)
     state.fitting(skeleton(state.recipe))  # before memory is taken: the file decides how much
-    net = build_network(state.recipe)
+    net = _untrained(state.recipe)
     state.load_into(net)
     return net.eval()

@@ -22,7 +22,8 @@ import numpy as np
 import neuroport
 from neuroport.files import write_json
 from tests.hostile.bombs import bomb
-from tests.hostile.mutations import Mutation, bombs, mutation, stock_mutation
+from tests.hostile.mutations import Mutation, bombs, mutation, other_mutation, stock_mutation
+from tests.hostile.others import prepare
 from tests.hostile.probe import probe
 from tests.hostile.samples import image
 
@@ -65,6 +66,10 @@ class Tally:
         self.verbs += other.verbs
         self._most(other.worst)
 
+    def cost(self, key: str) -> float:
+        """The most that a file cost."""
+        return float(self.worst[key]["value"]) if key in self.worst else 0.0
+
     def _most(self, found: dict[str, dict[str, Any]]) -> None:
         for key, most in found.items():
             if key not in self.worst or most["value"] > self.worst[key]["value"]:
@@ -86,9 +91,13 @@ def run(seeds: range, make: Callable[[int], Mutation] = mutation) -> Tally:
     return tally
 
 
-def summary(tally: Tally, stock: Tally, seeds: range, seconds: float) -> dict[str, Any]:
+def summary(
+    tally: Tally, stock: Tally, others: Tally, seeds: range, seconds: float
+) -> dict[str, Any]:
     """The tallies as JSON, with the versions that they hold for."""
     total: Counter[str] = sum(tally.counts.values(), Counter())
+    further: Counter[str] = sum(others.counts.values(), Counter())
+    most = {key: max((tally, others), key=lambda t: t.cost(key)).worst[key] for key in COSTS}
     foreign: Counter[str] = sum(stock.counts.values(), Counter())
     return {
         "files": len(seeds),
@@ -97,10 +106,13 @@ def summary(tally: Tally, stock: Tally, seeds: range, seconds: float) -> dict[st
         "refused": total["refused"] + total["hash"],
         "of these by their hash": total["hash"],
         "stock files": {name: foreign[name] for name in ("read", "refused")},
-        "failures": tally.failures + stock.failures,
-        "also through the command line": tally.verbs,
+        "files of other kinds": {
+            name: further[name] for name in ("equal", "read", "refused", "hash")
+        },
+        "failures": tally.failures + stock.failures + others.failures,
+        "also through the command line": tally.verbs + others.verbs,
         "seconds": round(seconds, 1),
-        **{name: tally.worst[key] for key, name in COSTS.items()},
+        **{name: most[key] for key, name in COSTS.items()},
         "versions": {
             "neuroport": neuroport.__version__,
             "h5py": h5py.__version__,
@@ -111,7 +123,7 @@ def summary(tally: Tally, stock: Tally, seeds: range, seconds: float) -> dict[st
         },
         "kinds": {
             kind: dict(sorted(found.items()))
-            for kind, found in sorted((tally.counts | stock.counts).items())
+            for kind, found in sorted((tally.counts | stock.counts | others.counts).items())
         },
     }
 
@@ -120,6 +132,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--stock", type=int, default=1000, help="files of lava-dl besides")
+    parser.add_argument("--others", type=int, default=5000, help="files of every other kind")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
     arguments = parser.parse_args()
@@ -130,15 +143,18 @@ def main() -> int:
     with get_context("fork").Pool(arguments.jobs) as pool:
         tally = share(pool, seeds, mutation)
         stock = share(pool, range(arguments.stock), stock_mutation)
-    results = summary(tally, stock, seeds, time.perf_counter() - started)
+    prepare()  # after the others: forks of a large process take longer
+    with get_context("fork").Pool(arguments.jobs) as pool:
+        others = share(pool, range(arguments.others), other_mutation)
+    results = summary(tally, stock, others, seeds, time.perf_counter() - started)
     write_json(arguments.out, results)
     failures = results["failures"]
     for failure in failures[:20]:
         print(failure)
     print(
         f"{results['files']:,} files: {results['read equal']:,} read equal, "
-        f"{results['refused']:,} refused; {arguments.stock:,} stock files; "
-        f"{len(failures)} failures; {arguments.out}"
+        f"{results['refused']:,} refused; {arguments.stock:,} stock files, "
+        f"{arguments.others:,} others; {len(failures)} failures; {arguments.out}"
     )
     return 1 if failures else 0
 
