@@ -164,8 +164,8 @@ def _array(value: Any, name: str, wanted: str) -> npt.NDArray[Any]:
             f"{name}: {_described(value)} holds {data.dtype}, not numbers; give {wanted}"
         )
     if data.ndim == 0 or 0 in data.shape:
-        what = "a single number" if data.ndim == 0 else f"{data.shape}, which holds no sample"
-        raise FramesError(f"{name}: {what}; give {wanted} with one sample at least")
+        what = "one number" if data.ndim == 0 else "hold no sample"
+        raise FramesError(f"{name} are {data.shape}, {what}; give at least one: {wanted}")
     return data
 
 

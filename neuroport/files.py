@@ -42,7 +42,7 @@ def place(path: str | os.PathLike[str]) -> str:
     Raises:
         StorageError: it is none: another object, empty, or no name that a system knows.
     """
-    if not isinstance(path, (str, os.PathLike)):
+    if not isinstance(path, (str, bytes, os.PathLike)):
         raise StorageError(f"{path!r:.200} is no path; give a text or a pathlib.Path")
     name = os.fspath(path)
     if not isinstance(name, str):
@@ -184,22 +184,25 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     """
     target = Path(place(path))
     _refuse_special(target)
-    check_folder(target.parent)
+    try:
+        check_folder(target.parent)
+    except StorageError as error:
+        raise StorageError(f"{target}: cannot write; {error.message}") from error
     return target
 
 
 def _refuse_special(target: Path) -> None:
     """Refuse what a new file would replace and must not: a folder, a device, a pipe."""
     try:
-        kind = os.stat(target).st_mode if os.path.lexists(target) else stat.S_IFREG
-    except FileNotFoundError:  # a link to nothing
+        kind = os.stat(target).st_mode
+    except (FileNotFoundError, NotADirectoryError):  # of a folder that is none others tell
         return
     except OSError as error:
         raise StorageError(
             f"{target}: cannot write ({error.strerror or error}); choose another name"
         ) from error
     if not stat.S_ISREG(kind):
-        raise StorageError(f"{target}: is {_kind(kind)}; choose the name of a file")
+        raise StorageError(f"{target}: cannot write, {_kind(kind)} is there; choose another name")
 
 
 def _prefix(name: str) -> str:
@@ -311,8 +314,10 @@ def _check_plain(value: Any, where: str, error: type[NeuroportError]) -> None:
         level, depth = below, depth + 1
 
 
-def read_array(path: str | os.PathLike[str], wanted: str) -> npt.NDArray[Any]:
+def read_array(path: str | os.PathLike[str], what: str, shape: str = "") -> npt.NDArray[Any]:
     """The numbers in a ``.npy`` file, mapped: what is not used is not read. No pickles.
+
+    ``what`` they are, and their ``shape``, are for messages.
 
     Raises:
         StorageError: no such file.
@@ -320,19 +325,19 @@ def read_array(path: str | os.PathLike[str], wanted: str) -> npt.NDArray[Any]:
     """
     import numpy as np
 
-    name = ordinary(path, wanted)
+    name = ordinary(path, f"{what}, a .npy array {shape}".rstrip())
     try:
         # mapped first: a header that promises more than the file holds takes no memory
         array = np.load(name, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # NumPy parses the header as a Python expression
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise FormatError(
-            f"{name}: not a .npy array ({said}); save {wanted} with numpy.save"
+            f"{name}: not a .npy array ({said}); save {what} with numpy.save"
         ) from error
     if not isinstance(array, np.ndarray):
-        raise FormatError(f"{name}: an archive, not one array; save {wanted} with numpy.save")
+        raise FormatError(f"{name}: an archive, not one array; save {what} with numpy.save")
     if array.dtype.kind not in "biuf":
-        raise FormatError(f"{name}: {array.dtype!r:.100}, not numbers; save {wanted} as such")
+        raise FormatError(f"{name}: {array.dtype!s:.100}, not integers; save {what} as such")
     return array
 
 

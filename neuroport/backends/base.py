@@ -119,7 +119,7 @@ def load_frames(path: str | os.PathLike[str], samples: int | None = None) -> npt
         FramesError: it is not a NumPy array of numbers, or has fewer samples.
     """
     try:
-        frames = read_array(path, "frames, an array (T, N, C, H, W),")
+        frames = read_array(path, "frames", "(T, N, C, H, W)")
     except FormatError as error:
         raise FramesError(error.message) from error
     if samples is not None:
@@ -169,10 +169,10 @@ def _rearranged(has: tuple[int, ...], steps: int, shape: tuple[int, ...]) -> str
             return "; samples and steps are exchanged: give frames.swapaxes(0, 1)"
         if len(shape) == 3 and (has[0], *has[2:]) == (steps, *shape[1:], shape[0]):
             return "; channels are last: give np.moveaxis(frames, -1, 2)"
+    if has == (steps, *shape):
+        return "; the steps of one sample: give frames[:, None]"
     if has[1:] == shape:
         return f"; one frame per sample: to show it at every step give np.stack([frames] * {steps})"
-    if has == (steps, *shape):
-        return "; of one sample: give frames[:, None]"
     return ""
 
 

@@ -373,11 +373,14 @@ def frames_of(*shape: int, dtype: Any = np.uint8) -> Any:
 FRAMES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "narrow": (save(frames_of(4, 6, 1, 28, 27)), ("(4, 6, 1, 28, 27)", "(4, N, 1, 28, 28)")),
     "without channel": (save(frames_of(4, 6, 28, 28)), ("(4, 6, 28, 28)", "(4, N, 1, 28, 28)")),
-    "a number": (save(np.uint8(1)), ("()", "(4, N, 1, 28, 28)")),
+    "a number": (save(np.uint8(1)), ("()", "(T, N, C, H, W)")),
     "five steps": (save(frames_of(5, 6, 1, 28, 28)), ("(5, 6, 1, 28, 28)", "steps first")),
     "samples first": (save(frames_of(6, 4, 1, 28, 28)), ("(6, 4, 1, 28, 28)", "steps first")),
     "no sample": (save(frames_of(4, 0, 1, 28, 28)), ("hold no sample", "give at least one")),
-    "float": (save(frames_of(4, 6, 1, 28, 28, dtype=np.float32)), ("float32", "round them first")),
+    "float": (
+        save(frames_of(4, 6, 1, 28, 28, dtype=np.float32)),
+        ("float32", "whole numbers"),
+    ),
     "complex": (save(frames_of(4, 6, 1, 28, 28, dtype=complex)), ("complex128", "integers")),
     "text": (save(frames_of(4, 6, 1, 28, 28, dtype="U1")), ("<U1", "integers")),
     "too bright": (
@@ -422,7 +425,7 @@ def test_a_training_folder_refuses_frames_that_do_not_fit_as_a_network_does(
 def test_samples_out_of_range_name_the_range(
     refused: Refused, net: Path, digits: Path, samples: int
 ) -> None:
-    says = (f"--samples is {samples}", "frames.npy", "6")
+    says = (f"samples is {samples}", "frames.npy", "6")
     refused("run", "tiny.net", "--frames", "frames.npy", "--samples", samples, says=says)
 
 
@@ -597,7 +600,7 @@ def test_a_truncated_checkpoint_is_refused_and_kept(
     refused(*arguments, says=("run/checkpoint.safetensors", "truncated", "train again"))
 
 
-@pytest.mark.parametrize("kind", ["foreign", "newer", "narrower", "tensor missing"])
+@pytest.mark.parametrize("kind", ["foreign", "newer", "narrower", "tensor missing", "edited"])
 def test_a_checkpoint_that_is_not_one_of_this_network_is_refused(
     refused: Refused, run_folder: Path, kind: str
 ) -> None:
@@ -609,6 +612,12 @@ def test_a_checkpoint_that_is_not_one_of_this_network_is_refused(
         about = json.loads(json.loads(file.read(size))["__metadata__"]["neuroport"])
     says: tuple[str, ...] = ("run/checkpoint.safetensors", "not a neuroport checkpoint")
     metadata = {}
+    if kind == "edited":
+        says = ("run/checkpoint.safetensors", "does not match its hash", "train again")
+        about["epoch"] -= 1
+        del about["metrics"][-1]
+    else:
+        del about["hash"]  # as of a checkpoint from before there was one
     if kind == "newer":
         about["version"], says = 99, ("run/checkpoint.safetensors", "version 99", "upgrade")
     elif kind == "narrower":
@@ -683,7 +692,7 @@ def test_a_report_refuses_results_that_are_no_json(refused: Refused, trace: Path
     trace.with_name("demo.json").write_text("{")
     arguments = ("report", "tiny.net", "--trace", "tiny.trace", "-o", "page.html")
     refused(*arguments, "--results", "demo.json", says=("demo.json: not JSON",))
-    refused(*arguments, "--results", "none.json", says=("none.json: cannot read",))
+    refused(*arguments, "--results", "none.json", says=("none.json: no such file",))
 
 
 @pytest.mark.parametrize("results", ["[]", '{"comparisons": 7}', '{"accuracy": 3, "seconds": "x"}'])
