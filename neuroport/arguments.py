@@ -180,9 +180,9 @@ def _detached(value: Any) -> Any:
 
 def _kind(value: Any) -> str:
     """What an argument is, as far as advice depends on it; empty for anything else."""
-    from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
     from neuroport.recipe import Recipe
+    from neuroport.runs.trace import Trace
 
     torch = sys.modules.get("torch")
     for kind, types in {"graph": Graph, "trace": Trace, "recipe": Recipe}.items():

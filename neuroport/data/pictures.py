@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.data.places import located
+from neuroport.data.recipe import DataRecipe
 from neuroport.data.samples import (
     Frames,
     Labels,
@@ -23,7 +24,6 @@ from neuroport.data.samples import (
 from neuroport.errors import BackendError, FormatError, StorageError
 from neuroport.files import ordinary, read_bytes
 from neuroport.hdf5 import short
-from neuroport.recipe import DataRecipe
 
 MOST_BYTES = 1 << 28  # of a CIFAR file; the largest has 154 MB
 PIXELS = 3 * 32 * 32

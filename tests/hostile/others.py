@@ -235,8 +235,8 @@ NPY_EDITS: dict[str, Edit] = {"header": npy_header, "values": npy_values, "archi
 
 
 def _read_frames(path: Path) -> bytes:
-    from neuroport.backends.base import check_frames, load_frames
     from neuroport.errors import FramesError
+    from neuroport.runs.frames import check_frames, load_frames
 
     frames = load_frames(path)
     try:

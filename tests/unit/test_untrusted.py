@@ -79,10 +79,10 @@ def special(folder: Path, kind: str) -> Path:
 def test_what_is_no_ordinary_file_is_neither_read_nor_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    from neuroport.backends.base import load_frames
-    from neuroport.backends.trace import Trace
     from neuroport.graph import store
     from neuroport.recipe import load_recipe
+    from neuroport.runs.frames import load_frames
+    from neuroport.runs.trace import Trace
     from neuroport.targets.target import load_target
 
     monkeypatch.chdir(tmp_path)  # the path of a socket is short
@@ -163,7 +163,7 @@ def test_a_hostile_array_is_refused(tmp_path: Path, header: str) -> None:
 
 
 def test_the_first_samples_of_a_large_file_are_read_alone(tmp_path: Path) -> None:
-    from neuroport.backends.base import load_frames
+    from neuroport.runs.frames import load_frames
 
     shape = (2, 1_000_000, 1, 28, 28)  # a sparse file of 1.6 GB
     file = np.lib.format.open_memmap(tmp_path / "f.npy", "w+", np.uint8, shape)

@@ -1,0 +1,130 @@
+"""Frames, what a network is run on: read from files, checked against its input, and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.errors import CompareError, FormatError, FramesError
+from neuroport.files import read_array
+from neuroport.graph.graph import Graph
+from neuroport.runs.trace import Trace
+
+Progress = Callable[[int, int], None]  # (done, total)
+
+
+def load_frames(path: str | os.PathLike[str], samples: int | None = None) -> npt.NDArray[Any]:
+    """Frames from a ``.npy`` file (no pickles), or the first so many samples of them.
+
+    Raises:
+        StorageError: no such file.
+        FramesError: it is not a NumPy array of numbers, or has fewer samples.
+    """
+    try:
+        frames = read_array(path, "frames", "(T, N, C, H, W)")
+    except FormatError as error:
+        raise FramesError(error.message) from error
+    if samples is not None:
+        if frames.ndim < 2 or not 1 <= samples <= frames.shape[1]:
+            raise FramesError(f"samples is {samples}; {path} holds {frames.shape[1:2]} samples")
+        frames = frames[:, :samples]  # of the map: the others are never read
+    return np.array(frames)
+
+
+def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:
+    """Refuse frames that do not fit the graph's input.
+
+    Raises:
+        FramesError: wrong shape, type or range; says what was expected.
+    """
+    node = graph.input
+    expected = (graph.steps, "N", *node.shape)
+    if frames.ndim != 2 + len(node.shape) or (frames.shape[0], *frames.shape[2:]) != (
+        graph.steps,
+        *node.shape,
+    ):
+        wanted = ", ".join(str(n) for n in expected)
+        cure = _rearranged(frames.shape, graph.steps, node.shape)
+        raise FramesError(
+            f"frames are {frames.shape}, the network takes ({wanted}): steps first{cure}"
+        )
+    if frames.shape[1] < 1:
+        raise FramesError("frames hold no sample; give at least one")
+    facts = graph.facts(node.name)
+    low, high = int(facts.low.min()), int(facts.high.max())
+    if frames.dtype.kind not in "iub":
+        raise FramesError(
+            f"frames are {frames.dtype}; the network takes whole numbers, {low}..{high}: "
+            + _as_integers(frames, high)
+        )
+    if int(frames.min()) < low or int(frames.max()) > high:
+        raise FramesError(
+            f"frames span {frames.min()}..{frames.max()}, the input takes {low}..{high} "
+            f"({node.bits} bit)"
+        )
+
+
+def _rearranged(has: tuple[int, ...], steps: int, shape: tuple[int, ...]) -> str:
+    """How frames of another order become (T, N, *shape), empty where nothing suggests itself."""
+    if len(has) == 2 + len(shape):
+        if (has[1], *has[2:]) == (steps, *shape):
+            return "; samples and steps are exchanged: give frames.swapaxes(0, 1)"
+        if len(shape) == 3 and (has[0], *has[2:]) == (steps, *shape[1:], shape[0]):
+            return "; channels are last: give np.moveaxis(frames, -1, 2)"
+    if has == (steps, *shape):
+        return "; the steps of one sample: give frames[:, None]"
+    if has[1:] == shape:
+        return f"; one frame per sample: to show it at every step give np.stack([frames] * {steps})"
+    return ""
+
+
+def _as_integers(frames: npt.NDArray[Any], high: int) -> str:
+    """How real numbers become the frames of a network that takes integers up to ``high``."""
+    if frames.dtype.kind != "f":
+        return "give an integer array"
+    low, most = float(frames.min()), float(frames.max())
+    if not np.isfinite(frames).all():
+        return "these hold NaN or infinity; mend what made them"
+    if (frames == np.rint(frames)).all() and (most > 1 or high == 1):
+        return "these are whole already: give frames.astype(np.int32)"
+    if low >= 0 and most <= 1:
+        return (
+            f"these lie in 0..1, where rounding leaves black and white: give them times {high}, "
+            f"np.rint(frames * {high}).astype(np.int32), as the network was trained on"
+        )
+    if low < 0 and most <= 16:
+        return (
+            "these look normalized by a mean and a deviation: give what they were before, on the "
+            "scale that the network was trained on"
+        )
+    return "give np.rint(frames).astype(np.int32), if they have the scale it was trained on"
+
+
+def check_frames_of(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> None:
+    """Refuse frames that are not those of the run that made ``trace``.
+
+    Raises:
+        FramesError: they do not fit the graph, or are of another number of samples.
+        CompareError: the trace was recorded on others.
+    """
+    check_frames(graph, frames)
+    if frames.shape[1] != trace.samples:
+        raise FramesError(
+            f"{frames.shape[1]} samples of frames, {trace.samples} in the trace; "
+            "give the frames of that run"
+        )
+    stored = trace.provenance.get("frames")
+    if isinstance(stored, str) and stored != frames_hash(frames):
+        raise CompareError("the trace was recorded on other frames; give the frames of that run")
+
+
+def frames_hash(frames: npt.NDArray[Any]) -> str:
+    """SHA-256 of shape and values, independent of the integer type they are stored in."""
+    digest = hashlib.sha256(repr(frames.shape).encode())
+    digest.update(np.ascontiguousarray(frames.astype("<i4")).tobytes())
+    return digest.hexdigest()
