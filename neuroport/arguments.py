@@ -51,6 +51,12 @@ ADVICE = {
     ("frames", "module"): "frames come after the network",
     ("recipe", "path"): "port.load_recipe(path) reads one",
 }
+TYPES = {
+    "graph": ("neuroport.graph.graph", "Graph"),
+    "trace": ("neuroport.runs.trace", "Trace"),
+    "recipe": ("neuroport.recipe", "Recipe"),
+    "module": ("torch.nn", "Module"),
+}
 WORDS = {
     "graph": "a neuroport Graph",
     "module": "a torch module",
@@ -182,14 +188,12 @@ def _kind(value: Any) -> str:
     """What an argument is, as far as advice depends on it; empty for anything else."""
     from neuroport.graph.graph import Graph
     from neuroport.recipe import Recipe
-    from neuroport.runs.trace import Trace
 
-    torch = sys.modules.get("torch")
-    for kind, types in {"graph": Graph, "trace": Trace, "recipe": Recipe}.items():
-        if isinstance(value, types):
+    for kind, (module, name) in TYPES.items():
+        # of a class that nobody has imported there is no object
+        found = getattr(sys.modules.get(module), name, None)
+        if found is not None and isinstance(value, found):
             return kind
-    if torch is not None and isinstance(value, torch.nn.Module):
-        return "module"
     if isinstance(value, (str, os.PathLike)):
         return "path"
     keyed = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)

@@ -116,7 +116,7 @@ def _image(path: Path) -> Any:
                 said = f"{file.width} x {file.height} pixels, more than any picture of the dataset"
     except Exception as error:  # Pillow's readers promise nothing about theirs
         said = short(error)
-    raise FormatError(f"{path}: not a JPEG or PNG picture, or truncated ({said})")
+    raise FormatError(f"{path}: not a picture (JPEG or PNG), or truncated ({said})")
 
 
 def _array(image: Any) -> Frames:

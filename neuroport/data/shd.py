@@ -66,7 +66,7 @@ def _content(file: h5py.File, path: Path) -> dict[str, Any]:
         raise _refusal(path, "rows of spikes/times and spikes/units differ in length")
     every, channels = np.concatenate(times), np.concatenate(units)
     if len(every) and not (every.min() >= 0 and every.max() <= SECONDS):  # NaN is neither
-        raise _refusal(path, f"times are not all within 0 to {SECONDS} s")
+        raise _refusal(path, f"times are not all finite and positive, {SECONDS} s at most")
     if len(channels) and not 0 <= channels.min() <= channels.max() < CHANNELS:
         raise _refusal(path, f"channels reach from {channels.min()} to {channels.max()}")
     return {"times": every, "units": channels, "ends": np.cumsum(lengths), "labels": labels}
