@@ -186,9 +186,6 @@ def _detached(value: Any) -> Any:
 
 def _kind(value: Any) -> str:
     """What an argument is, as far as advice depends on it; empty for anything else."""
-    from neuroport.graph.graph import Graph
-    from neuroport.recipe import Recipe
-
     for kind, (module, name) in TYPES.items():
         # of a class that nobody has imported there is no object
         found = getattr(sys.modules.get(module), name, None)
