@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import sys
@@ -27,7 +28,9 @@ from neuroport.errors import (
     FramesError,
     NeuroportError,
     NeuroportWarning,
+    printable,
 )
+from neuroport.files import check_file, check_folder
 from neuroport.processes import Ended, end_by, ending_on_signals
 
 if TYPE_CHECKING:
@@ -88,11 +91,33 @@ class _Out:
 
     def line(self, text: str) -> None:
         if not self.as_json:
-            click.echo(text)
+            _echo(text)
 
     def result(self, value: dict[str, Any]) -> None:
         if self.as_json:
             click.echo(json.dumps(value, indent=2))
+
+
+def _echo(text: str, err: bool = False) -> None:
+    """Print text as text: names in files are anybody's, and no terminal obeys them."""
+    click.echo(printable(text), err=err)
+
+
+class _OutFile(click.Path):
+    """A file to write; refused before any work where it could not be."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return check_file(Path(os.fsdecode(super().convert(value, param, ctx))))
+
+
+class _OutFolder(click.Path):
+    """A folder to write to; refused before any work where it could not be."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return check_folder(Path(os.fsdecode(super().convert(value, param, ctx))))
+
+
+_out_file, _out_folder = _OutFile(path_type=Path), _OutFolder(path_type=Path)
 
 
 class _InOrder(click.Group):
@@ -121,15 +146,12 @@ def cli(ctx: click.Context) -> None:
 
 
 @cli.command()
-@click.option("--out", "folder", type=_path, default=Path("runs/demo"), show_default=True)
+@click.option("--out", "folder", type=_out_folder, default=Path("runs/demo"), show_default=True)
 @click.option("--recipe", default="demo", show_default=True, help="Shipped recipe or TOML file.")
 @click.option("--samples", default=100, show_default=True, help="Held-out digits run on Lava.")
 @_json_option
 def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
     """Train, quantize, lower, export, run on Lava, compare and report, on real digits."""
-    from neuroport.files import check_folder
-
-    check_folder(folder)
     from neuroport.demo import demo as run_demo
 
     out = _Out(as_json)
@@ -141,7 +163,7 @@ def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
         from neuroport.reporting.terminal import print_results
 
         print_results(results, Console())
-        click.echo(
+        out.line(
             f"open {folder / 'report.html'} in a browser; figures are in {folder / 'demo.json'}"
         )
     sys.exit(0 if results["equal"] else 1)
@@ -149,16 +171,15 @@ def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("recipe")
-@click.option("-o", "--out", "folder", type=_path, required=True, help="Folder of the run.")
+@click.option("-o", "--out", "folder", type=_out_folder, required=True, help="Folder of the run.")
 @click.option("--tensorboard", is_flag=True, help="Write metrics as TensorBoard events, too.")
 @_json_option
 def train(recipe: str, folder: Path, tensorboard: bool, as_json: bool) -> None:
     """Train RECIPE (a TOML file, or `demo`), resuming what the folder holds."""
-    from neuroport.files import check_folder, write_atomic
+    from neuroport.files import write_atomic
     from neuroport.recipe import load_recipe, recipe_text
 
     parsed = load_recipe(recipe)  # before torch is imported: a mistake is told at once
-    check_folder(folder)
     from neuroport.reporting.progress import training_report
     from neuroport.training.board import board
     from neuroport.training.checkpoint import read_checkpoint
@@ -186,8 +207,8 @@ def train(recipe: str, folder: Path, tensorboard: bool, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("folder", type=_path)
-@click.option("-o", "--out", type=_path, required=True, help=".npy file of frames to write.")
-@click.option("--labels", type=_path, help=".npy file of their classes to write.")
+@click.option("-o", "--out", type=_out_file, required=True, help=".npy file of frames to write.")
+@click.option("--labels", type=_out_file, help=".npy file of their classes to write.")
 @click.option("--samples", default=100, show_default=True, help="How many held-out samples.")
 @_json_option
 def frames(folder: Path, out: Path, labels: Path | None, samples: int, as_json: bool) -> None:
@@ -205,7 +226,7 @@ def frames(folder: Path, out: Path, labels: Path | None, samples: int, as_json: 
 
 @cli.command()
 @click.argument("folder", type=_path)
-@click.option("-o", "--out", type=_path, help="Graph file; FOLDER/quantized.graph by default.")
+@click.option("-o", "--out", type=_out_file, help="Graph file; FOLDER/quantized.graph by default.")
 @click.option("--cost", type=int, help="Held-out samples on which to say what each layer cost.")
 @_json_option
 def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) -> None:
@@ -221,6 +242,7 @@ def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) ->
     from neuroport.training.checkpoint import load, read_checkpoint
 
     recipe = read_checkpoint(folder).recipe
+    out = check_file(out or folder / "quantized.graph")
     say = _Out(as_json)
     more: dict[str, Any] = {}
     if cost is not None:
@@ -237,13 +259,13 @@ def quantize(folder: Path, out: Path | None, cost: int | None, as_json: bool) ->
     for text in told:
         say.line(f"warning: {text}")
     more["warnings"] = told
-    path = save(graph, out or folder / "quantized.graph")
+    path = save(graph, out)
     _say_graph(say, path, graph, **more)
 
 
 @cli.command()
 @click.argument("graph", type=_path)
-@click.option("-o", "--out", type=_path, required=True, help="Graph (or .net) file to write.")
+@click.option("-o", "--out", type=_out_file, required=True, help="Graph (or .net) file to write.")
 @_target_option
 @click.option("--carrier", default="auto", help="How shortcuts go: relay, unroll, stock, or auto.")
 @click.option("--align", default="auto", help="What delays early branches: relays or delays.")
@@ -294,7 +316,7 @@ def lower(
 
 @cli.command()
 @click.argument("graph", type=_path)
-@click.option("-o", "--out", type=_path, required=True, help="NetX file to write (.net).")
+@click.option("-o", "--out", type=_out_file, required=True, help="NetX file to write (.net).")
 @_json_option
 def export(graph: Path, out: Path, as_json: bool) -> None:
     """Write the lowered GRAPH as a .net file."""
@@ -309,7 +331,7 @@ def export(graph: Path, out: Path, as_json: bool) -> None:
 @click.argument("network", type=_path)
 @click.option("--frames", type=_path, required=True, help=".npy array (T, N, C, H, W) of integers.")
 @click.option("--on", "engine", help="Engine; `reference` by default, a folder's own module.")
-@click.option("-o", "--out", type=_path, help="Trace file to write.")
+@click.option("-o", "--out", type=_out_file, help="Trace file to write.")
 @click.option("--samples", type=int, help="Run only the first so many samples.")
 @click.option("--labels", type=_path, help=".npy array (N,) of classes, to print the accuracy.")
 @click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava.")
@@ -358,6 +380,7 @@ def run(
     own = {"workers": workers, "processes": processes, "site": site, "frames_by": frames_by}
     own["measure"] = measure or None
     options |= _given(own | _timing(delay_shift, free_running))
+    truth = _labels(labels) if labels is not None else None
     trace = _run(network, frames, engine, samples, deadline, time_model, **options)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
@@ -379,11 +402,17 @@ def run(
     if out is not None:
         say.line(f"wrote {trace.save(out)}")
         result["trace"] = str(out)
-    _say_classes(say, trace, labels, result)
+    _say_classes(say, trace, labels, truth, result)
     say.result(result)
 
 
-def _say_classes(out: _Out, trace: Trace, labels: Path | None, result: dict[str, Any]) -> None:
+def _say_classes(
+    out: _Out,
+    trace: Trace,
+    labels: Path | None,
+    truth: npt.NDArray[Any] | None,
+    result: dict[str, Any],
+) -> None:
     """The class of every sample, or how many are those of the labels; ties are told."""
     from neuroport.runs.trace import READOUTS
 
@@ -398,16 +427,9 @@ def _say_classes(out: _Out, trace: Trace, labels: Path | None, result: dict[str,
         return
     predictions = trace.predictions
     result["predictions"] = predictions.tolist()
-    if labels is None:
+    if truth is None:
         out.line(f"classes{counted} {' '.join(str(p) for p in predictions[:50])}")
     else:
-        from neuroport.runs.frames import load_frames
-
-        truth = load_frames(labels)
-        if truth.ndim != 1 or truth.dtype.kind not in "iu":
-            raise FramesError(
-                f"{labels}: {truth.dtype} {truth.shape}; labels are integers (N,), a class each"
-            )
         truth = truth[: trace.samples]
         if len(truth) != trace.samples:
             raise FramesError(f"{labels}: {len(truth)} labels for {trace.samples} samples")
@@ -417,6 +439,18 @@ def _say_classes(out: _Out, trace: Trace, labels: Path | None, result: dict[str,
     if ties := int(trace.ties.sum()):
         result["ties"] = ties
         out.line(f"{ties} of {trace.samples} samples have several largest: the lowest class counts")
+
+
+def _labels(path: Path) -> npt.NDArray[Any]:
+    """The classes in a file, refused before a network runs."""
+    from neuroport.files import read_array
+
+    truth = read_array(path, "labels")
+    if truth.ndim != 1 or truth.dtype.kind not in "iu":
+        raise FramesError(
+            f"{path}: {truth.dtype} {truth.shape}; labels are integers (N,), a class each"
+        )
+    return truth
 
 
 def _engine(trace: Trace) -> str:
@@ -475,7 +509,7 @@ def _say_counts(out: _Out, trace: Trace) -> dict[str, Any]:
 @_workers_option
 @_processes_option
 @click.option("--minimize", is_flag=True, help="Find the smallest network that still differs.")
-@click.option("-o", "--out", type=_path, help="File for that network; its frames lie beside it.")
+@click.option("-o", "--out", type=_out_file, help="File for that network; frames lie beside it.")
 @_delay_shift_option
 @_free_running_option
 @_json_option
@@ -575,7 +609,7 @@ def _minimize(
 @click.option("--results", type=_path, help="demo.json, for accuracy, comparisons and times.")
 @click.option("--target", help="A chip or board (or its TOML): its cores, and energy and time.")
 @click.option("--map", "mapped", is_flag=True, help="Show what lies on which chip, too.")
-@click.option("-o", "--out", type=_path, required=True, help="HTML page to write.")
+@click.option("-o", "--out", type=_out_file, required=True, help="HTML page to write.")
 @_delay_shift_option
 @_free_running_option
 @_json_option
@@ -945,12 +979,7 @@ def _frames(path: Path, samples: int | None) -> npt.NDArray[Any]:
     """The frames in a file, or the first so many samples of them."""
     from neuroport.runs.frames import load_frames
 
-    data = load_frames(path)
-    if samples is None:
-        return data
-    if data.ndim < 2 or not 1 <= samples <= data.shape[1]:
-        raise FramesError(f"--samples is {samples}; {path} holds {data.shape[1:2]} samples")
-    return data[:, :samples]
+    return load_frames(path, samples)
 
 
 def _graph_of(
@@ -1008,13 +1037,14 @@ def _edited(path: Path) -> Path | Graph:
     try:
         read(path)
     except HashError as error:
-        click.echo(f"neuroport: {error.message}; comparing what it holds", err=True)
+        _echo(f"neuroport: {error.message}; comparing what it holds", err=True)
         return read(path, verify=False)
     return path
 
 
 def main() -> None:
     """Entry point: run a verb, turn errors into one line and an exit code."""
+    _standard_streams()
     as_json = "--json" in sys.argv[1:]
     # read by OpenMP when torch is imported: threads that wait by spinning make training many times
     # slower as soon as anything else runs on the machine
@@ -1064,20 +1094,36 @@ def main() -> None:
         sys.exit(2)
 
 
+def _standard_streams() -> None:
+    """Open what a caller closed, or the first file that is opened takes its number and its output.
+
+    A name that the terminal's encoding lacks is written out, instead of ending the verb.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 0 else os.O_WRONLY)  # the lowest free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 @contextmanager
 def _warnings_as_lines() -> Iterator[None]:
-    """Warnings of neuroport as lines on stderr, each once; others as Python has them."""
+    """Warnings as lines on stderr, as every other word there; each of neuroport's own once."""
+    said = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        line = " ".join(str(message).split())
+        if line not in said:
+            said.add(line)
+            _echo(f"neuroport: warning: {line}", err=True)
+
     with warnings.catch_warnings():
         warnings.simplefilter("always", NeuroportWarning)
-        usual, said = warnings.showwarning, set()
-
-        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
-            if not issubclass(category, NeuroportWarning):
-                usual(message, category, *where, **more)
-            elif str(message) not in said:
-                said.add(str(message))
-                click.echo(f"neuroport: {message}", err=True)
-
         warnings.showwarning = show
         yield
 
@@ -1093,8 +1139,8 @@ def _after_interruption() -> str:
 
 
 def _fail(kind: str, message: str, detail: str, as_json: bool) -> None:
-    click.echo(f"neuroport: {message}", err=True)
+    _echo(f"neuroport: {message}", err=True)
     if detail:
-        click.echo(detail, err=True)
+        _echo(detail, err=True)
     if as_json:
         click.echo(json.dumps({"error": {"kind": kind, "message": message}}, indent=2))

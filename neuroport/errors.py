@@ -23,18 +23,34 @@ The command line ends with ``exit_code``: 2 for wrong usage, 1 for illegal netwo
 
 from __future__ import annotations
 
+MOST = 4000  # characters of a message; files can hold names of a megabyte
+
+
+def printable(text: str) -> str:
+    """The text as a terminal may show it: lines and tabs stay, what it would obey is written out.
+
+    Names and texts of files are anybody's. An escape character in them becomes the four characters
+    ``\\x1b``, and so do characters that turn the direction of writing or are no character at all.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
 
 class NeuroportError(Exception):
     """Base of all errors that are not bugs of neuroport.
 
     ``message`` is one line; ``detail`` holds what somebody else said, such as Lava's traceback.
+    Both can be printed.
     """
 
     exit_code = 2
 
     def __init__(self, message: str, detail: str = "") -> None:
-        self.message = " ".join(message.split())
-        self.detail = detail
+        said = printable(" ".join(message.split()))
+        half = MOST // 2
+        self.message = said if len(said) <= MOST else f"{said[:half]} ... {said[-half:]}"
+        self.detail = printable(detail)
         super().__init__(self.message + (f"\n{detail}" if detail else ""))
 
 

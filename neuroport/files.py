@@ -1,4 +1,8 @@
-"""Files that are never half written: all that neuroport stores goes through ``write_atomic``."""
+"""Files that are never half written, and are read without trust.
+
+All that neuroport stores goes through :func:`write_atomic`. What it reads is an ordinary file, of
+which it takes no more than it has use for.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,94 @@ import hashlib
 import json
 import os
 import platform
+import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from neuroport.errors import FormatError, StorageError
+from neuroport.errors import FormatError, NeuroportError, StorageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+MOST_BYTES = 64 << 20  # of a file that is read as a whole
+MOST_TOML = 256 << 10  # recipes, targets and sites have some kilobytes
+DEEPEST = 32  # tables and lists in one another
+LARGEST = 1 << 256  # beyond it numbers have too many digits to be told
 
 written: list[Path] = []  # by this process; what an interrupted command has to tell
 
 
+def place(path: str | os.PathLike[str]) -> str:
+    """The path as text.
+
+    Raises:
+        StorageError: it is none: another object, empty, or no name that a system knows.
+    """
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise StorageError(f"{path!r:.200} is no path; give a text or a pathlib.Path")
+    name = os.fspath(path)
+    if not isinstance(name, str):
+        raise StorageError(f"{name!r:.200} is a path of bytes; give os.fsdecode(path)")
+    if not name or "\0" in name:
+        raise StorageError(f"{name!r:.200} names no file; give the path of one")
+    return name
+
+
+def ordinary(path: str | os.PathLike[str], wanted: str = "a file") -> str:
+    """The path as text, of an ordinary file: not a folder, and nothing that could be endless.
+
+    Raises:
+        StorageError: it is missing, or is a folder, a pipe, a device or a socket.
+    """
+    name = place(path)
+    try:
+        kind = os.stat(name).st_mode
+    except FileNotFoundError:
+        raise StorageError(f"{name}: no such file; give the path of {wanted}") from None
+    except OSError as error:
+        raise StorageError(f"{name}: cannot read ({error.strerror or error})") from error
+    if not stat.S_ISREG(kind):
+        raise StorageError(f"{name}: is {_kind(kind)}; give the path of {wanted}")
+    return name
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe, which is read once and may never end",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "no ordinary file")
+
+
 def write_atomic(
-    path: str | os.PathLike[str], content: bytes | str | Callable[[BinaryIO], None]
+    path: str | os.PathLike[str],
+    content: bytes | str | Callable[[BinaryIO], None],
+    mode: int = 0o666,
 ) -> Path:
     """Write a whole file or leave what was there: temporary file, fsync, rename.
 
     Content too large to be held in memory is a function that fills the open file.
+    ``mode`` is what the file permits, less what the user's umask takes away.
     What writers of the same file left behind when they were killed is removed.
 
     Raises:
         StorageError: the folder cannot be made, or the disk is full; the old file is untouched.
     """
-    target = Path(path)
+    target = Path(place(path))
     data = content.encode() if isinstance(content, str) else content
     temporary = None
+    _refuse_special(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         prefix = f"{_prefix(target.name)}{os.getpid()}-"
@@ -42,7 +110,7 @@ def write_atomic(
                 file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, mode & ~_umask())
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
@@ -60,25 +128,81 @@ def write_atomic(
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept between runs: ``$XDG_CACHE_HOME/neuroport``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "neuroport"
-
-
-def check_folder(path: str | os.PathLike[str]) -> None:
-    """Refuse, before there is anything to write, a folder that cannot be made.
+    """Where what can be made again is kept between runs: ``$XDG_CACHE_HOME/neuroport``.
 
     Raises:
-        StorageError: a file lies where the folder or one of its parents should be.
+        StorageError: the user has no home folder.
     """
-    folder = Path(path)
-    for part in (folder, *folder.parents):
-        if part.is_dir():
-            return
-        if os.path.lexists(part):
-            raise StorageError(
-                f"{folder}: {part} is a file where a folder is needed; "
-                "choose another folder or move the file away"
-            )
+    return Path(os.environ.get("XDG_CACHE_HOME") or expanded("~/.cache")) / "neuroport"
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` replaced by the user's home folder.
+
+    Raises:
+        StorageError: the user has none.
+    """
+    try:
+        return Path(place(path)).expanduser()
+    except RuntimeError as error:
+        raise StorageError(
+            f"{path}: no home folder is known here; set HOME, or XDG_CACHE_HOME for what is kept "
+            "between runs, or give a path without '~'"
+        ) from error
+
+
+def check_folder(path: str | os.PathLike[str]) -> Path:
+    """Refuse, before there is anything to write, a folder that cannot be made or written to.
+
+    Raises:
+        StorageError: a file lies where the folder or one of its parents should be, or nothing can
+            be written there.
+    """
+    folder = Path(place(path))
+    try:
+        for part in (folder, *folder.parents):
+            if part.is_dir():
+                with tempfile.TemporaryFile(dir=part):  # what the system permits, it alone knows
+                    return folder
+            if os.path.lexists(part):
+                raise StorageError(
+                    f"{folder}: {part} is a file where a folder is needed; "
+                    "choose another folder or move the file away"
+                )
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: cannot write ({error.strerror or error}); choose another folder"
+        ) from error
+    return folder
+
+
+def check_file(path: str | os.PathLike[str]) -> Path:
+    """Refuse, before there is anything to write, a file that :func:`write_atomic` could not write.
+
+    Raises:
+        StorageError: a folder or a device lies there, or nothing can be written beside it.
+    """
+    target = Path(place(path))
+    _refuse_special(target)
+    try:
+        check_folder(target.parent)
+    except StorageError as error:
+        raise StorageError(f"{target}: cannot write; {error.message}") from error
+    return target
+
+
+def _refuse_special(target: Path) -> None:
+    """Refuse what a new file would replace and must not: a folder, a device, a pipe."""
+    try:
+        kind = os.stat(target).st_mode
+    except (FileNotFoundError, NotADirectoryError):  # of a folder that is none others tell
+        return
+    except OSError as error:
+        raise StorageError(
+            f"{target}: cannot write ({error.strerror or error}); choose another name"
+        ) from error
+    if not stat.S_ISREG(kind):
+        raise StorageError(f"{target}: cannot write, {_kind(kind)} is there; choose another name")
 
 
 def _prefix(name: str) -> str:
@@ -126,19 +250,109 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
 
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read JSON; a missing or broken file is an error that names it."""
-    try:
-        return json.loads(read_bytes(path))
-    except ValueError as error:
-        raise FormatError(f"{path}: not JSON ({error}); write it again") from error
+    return parse_json(read_bytes(path), os.fspath(path))
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file.
+def parse_json(text: str | bytes, where: str) -> Any:
+    """The value of a JSON text from anywhere.
 
     Raises:
-        StorageError: it is missing or unreadable.
+        FormatError: it is none, or nested deeper and larger in its numbers than any of use.
     """
     try:
-        return Path(path).read_bytes()
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: not JSON ({_why(error)}); write it again") from error
+    _check_plain(value, where, FormatError)
+    return value
+
+
+def read_text(path: str | os.PathLike[str], error: type[NeuroportError], what: str) -> str:
+    """The text of a TOML file, which is ``what``, such as ``a recipe``.
+
+    Raises:
+        StorageError: it is missing, unreadable, or far too large.
+        NeuroportError: ``error``, where it is no text.
+    """
+    try:
+        return read_bytes(path, MOST_TOML).decode()
+    except UnicodeDecodeError as wrong:
+        raise error(f"{path}: not text ({wrong.reason}); {what} is a TOML file") from wrong
+
+
+def parse_toml(text: str, where: str, error: type[NeuroportError]) -> dict[str, Any]:
+    """The table of a TOML text from anywhere; ``error`` is raised where it is none."""
+    try:
+        table: dict[str, Any] = tomllib.loads(text)
+    except (ValueError, RecursionError) as wrong:
+        raise error(f"{where}: not TOML ({_why(wrong)}); mend the line it names") from wrong
+    _check_plain(table, where, error)
+    return table
+
+
+def _why(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _check_plain(value: Any, where: str, error: type[NeuroportError]) -> None:
+    """Refuse values that no message could tell: nested without end, numbers of a thousand digits.
+
+    Raises:
+        NeuroportError: ``error``.
+    """
+    level, depth = [value], 0
+    while level:
+        if depth > DEEPEST:
+            raise error(f"{where}: nested more than {DEEPEST} deep; nothing here is")
+        below: list[Any] = []
+        for each in level:
+            if isinstance(each, int) and abs(each) >= LARGEST:
+                raise error(f"{where}: holds an integer of {each.bit_length()} bits; none is used")
+            below.extend(
+                each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+            )
+        level, depth = below, depth + 1
+
+
+def read_array(path: str | os.PathLike[str], what: str, shape: str = "") -> npt.NDArray[Any]:
+    """The numbers in a ``.npy`` file, mapped: what is not used is not read. No pickles.
+
+    ``what`` they are, and their ``shape``, are for messages.
+
+    Raises:
+        StorageError: no such file.
+        FormatError: it is not an array of numbers.
+    """
+    import numpy as np
+
+    name = ordinary(path, f"{what}, a .npy array {shape}".rstrip())
+    try:
+        # mapped first: a header that promises more than the file holds takes no memory
+        array = np.load(name, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # NumPy parses the header as a Python expression
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise FormatError(
+            f"{name}: not a .npy array ({said}); save {what} with numpy.save"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise FormatError(f"{name}: an archive, not one array; save {what} with numpy.save")
+    if array.dtype.kind not in "biuf":
+        raise FormatError(f"{name}: {array.dtype!s:.100}, not integers; save {what} as such")
+    return array
+
+
+def read_bytes(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
+    """The content of an ordinary file.
+
+    Raises:
+        StorageError: it is missing, unreadable, no ordinary file, or larger than ``most`` bytes.
+    """
+    name = ordinary(path)
+    try:
+        with open(name, "rb") as file:
+            content = file.read(most + 1)
     except OSError as error:
-        raise StorageError(f"{path}: cannot read ({error.strerror or error})") from error
+        raise StorageError(f"{name}: cannot read ({error.strerror or error})") from error
+    if len(content) > most:
+        raise StorageError(f"{name}: more than {most:,} bytes, which no file of its kind has")
+    return content

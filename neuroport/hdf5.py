@@ -15,7 +15,6 @@ import hashlib
 import os
 import reprlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import h5py
@@ -25,6 +24,7 @@ import numpy.typing as npt
 from neuroport import apart
 from neuroport.apart import Plain
 from neuroport.errors import FormatError, HashError, StorageError
+from neuroport.files import ordinary
 
 T = TypeVar("T")
 BLOCK = 512
@@ -73,11 +73,7 @@ def read(
         StorageError: no such file.
         FormatError: not HDF5, truncated, or whatever ``reader`` or ``build`` refuses.
     """
-    name = os.fspath(path)
-    if Path(name).is_dir():
-        raise StorageError(f"{name}: is a folder; give the path of {what}")
-    if not Path(name).is_file():
-        raise StorageError(f"{name}: no such file; give the path of {what}")
+    name = ordinary(path, what)
     try:
         with open(name, "rb") as file:
             size = os.fstat(file.fileno()).st_size

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
-import sys
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -18,13 +18,10 @@ from typing import Any, get_type_hints
 from neuroport.checks import fraction, one_of, positive, require, seed
 from neuroport.data.recipe import DataRecipe as DataRecipe
 from neuroport.errors import RecipeError, StorageError
-from neuroport.files import read_bytes
+from neuroport.files import parse_toml, place, read_text
 from neuroport.nets.recipe import NetworkRecipe as NetworkRecipe
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+MOST_EPOCHS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,10 @@ class TrainingRecipe:
     checkpoint_steps: int = 0
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 0, f"training.epochs is {self.epochs}; use 0 or more")
+        require(
+            0 <= self.epochs <= MOST_EPOCHS,
+            f"training.epochs is {self.epochs}; use 0 or more, {MOST_EPOCHS} at most",
+        )
         require(self.batch >= 2, f"training.batch is {self.batch}; batch norm needs at least 2")
         positive(self.learning_rate, "training.learning_rate")
         require(
@@ -121,7 +121,10 @@ class QuantizationRecipe:
     learning_rate: float = 0.001
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 0, f"quantization.epochs is {self.epochs}; use 0 or more")
+        require(
+            0 <= self.epochs <= MOST_EPOCHS,
+            f"quantization.epochs is {self.epochs}; use 0 or more, {MOST_EPOCHS} at most",
+        )
         positive(self.learning_rate, "quantization.learning_rate")
 
 
@@ -201,6 +204,8 @@ def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
     Raises:
         RecipeError: unknown key (names the nearest), wrong type, or a value out of range.
     """
+    if not isinstance(values, dict):
+        raise RecipeError(f"{source}: {values!r:.200} is no table of keys; see docs/recipes.md")
     try:
         recipe: Recipe = _build(Recipe, values, "")
     except RecipeError as error:
@@ -210,29 +215,21 @@ def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
 
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe: a TOML file, or the name of one that neuroport ships (``demo``)."""
-    text = recipe_text(path)
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not TOML ({error}); mend the line it names") from error
-    return from_dict(values, str(path))
+    return from_dict(parse_toml(recipe_text(path), str(path), RecipeError), str(path))
 
 
 def recipe_text(path: str | Path) -> str:
     """Text of a recipe file, or of a shipped recipe by name."""
     folder = resources.files("neuroport") / "recipes"
     shipped = folder / f"{path}.toml"
-    if not Path(path).exists() and "/" not in str(path) and shipped.is_file():
+    if not os.path.exists(place(path)) and "/" not in str(path) and shipped.is_file():
         return shipped.read_text()
-    if not Path(path).is_file():
+    if not os.path.exists(path):
         names = sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
         raise StorageError(
             f"{path}: No such file; give a TOML file, or a shipped recipe: {', '.join(names)}"
         )
-    try:
-        return read_bytes(path).decode()
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: not text ({error.reason}); a recipe is a TOML file") from error
+    return read_text(path, RecipeError, "a recipe")
 
 
 def _build(cls: type[Any], values: dict[str, Any], prefix: str) -> Any:
@@ -241,13 +238,13 @@ def _build(cls: type[Any], values: dict[str, Any], prefix: str) -> Any:
     built: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
+            near = difflib.get_close_matches(str(key)[:100], known, 1)
             hint = (
                 f"did you mean {prefix + near[0]!r}?"
                 if near
                 else f"known: {', '.join(sorted(known))}"
             )
-            raise RecipeError(f"unknown key {prefix + key!r}; {hint}")
+            raise RecipeError(f"unknown key {f'{prefix}{key}'!r}; {hint}")
         built[key] = _convert(types[key], value, prefix + key)
     return cls(**built)
 
@@ -257,7 +254,7 @@ def _convert(wanted: Any, value: Any, name: str) -> Any:
         if not isinstance(value, dict):
             raise RecipeError(f"{name} is {value!r}; make it a table: [{name}]")
         return _build(wanted, value, f"{name}.")
-    if wanted is float and type(value) is int:
+    if wanted is float and type(value) is int and abs(value) < 1 << 53:
         return float(value)
     if wanted in (bool, int, float, str):
         if type(value) is not wanted:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from neuroport.analysis.cause import Cause, cause
 from neuroport.analysis.difference import Difference, differences
 from neuroport.analysis.neighbourhood import Neighbourhood, neighbourhood
+from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.runs.frames import check_frames, frames_hash
@@ -134,6 +135,7 @@ class Comparison:
         return found
 
 
+@takes(want=is_trace, got=is_trace, graph=is_graph, other=is_graph, frames=as_array)
 def compare(
     want: Trace,
     got: Trace,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from neuroport.analysis.corework import CoreWork, core_work
 from neuroport.analysis.estimates import UNPLACED, Estimate, Routes, estimates
 from neuroport.analysis.work import Work, messages, work
+from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.runs.measurement import Measurement
@@ -106,6 +107,7 @@ class Energy:
         }
 
 
+@takes(graph=is_graph, trace=is_trace, frames=as_array)
 def energy(
     graph: Graph,
     trace: Trace,

@@ -14,6 +14,7 @@ from neuroport.analysis.compare import Divergence, compare
 from neuroport.analysis.crop import Case
 from neuroport.analysis.ddmin import ddmin
 from neuroport.analysis.minimized import Minimized, many
+from neuroport.arguments import as_array, is_graph, takes
 from neuroport.backends.base import backend
 from neuroport.backends.reference import Reference
 from neuroport.errors import BackendError, CompareError, FramesError, GraphError, IllegalError
@@ -27,6 +28,7 @@ Report = Callable[[str], None]
 _QUIET = 10.0  # seconds without a line while something becomes smaller
 
 
+@takes(graph=is_graph, frames=as_array)
 def minimize(
     graph: Graph,
     other: Graph | str | Engine,

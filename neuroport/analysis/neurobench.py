@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from neuroport.analysis.fanin import FanIn, fan_ins, own_fan_in, whole
 from neuroport.analysis.work import Sent, messages
+from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.backends.reference import delayed, output, states
 from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError
@@ -90,6 +91,7 @@ class NeuroBench:
         return asdict(self)
 
 
+@takes(graph=is_graph, trace=is_trace, frames=as_array)
 def neurobench(
     graph: Graph, trace: Trace, frames: npt.NDArray[Any], *, batch: int | None = None
 ) -> NeuroBench:

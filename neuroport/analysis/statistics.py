@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.backends.reference import delayed
 from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError
@@ -122,6 +123,7 @@ class Statistics:
         return asdict(self)
 
 
+@takes(graph=is_graph, trace=is_trace, frames=as_array)
 def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = None) -> Statistics:
     """Count spikes, synaptic operations and neuron updates.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -13,8 +12,10 @@ import numpy.typing as npt
 
 from neuroport.analysis.compare import Comparison, CountDivergence, Divergence, compare
 from neuroport.analysis.neighbourhood import Neighbourhood
+from neuroport.arguments import as_array, is_network, optional, takes
 from neuroport.errors import FramesError
 from neuroport.graph.graph import Graph
+from neuroport.kernels.memory import available
 from neuroport.runs.frames import Progress
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ MOST = 64  # samples of a part
 HELD = 32  # bytes per position and step, of which two traces of integers are 8
 
 
+@takes(want=is_network, got=optional(is_network), frames=as_array)
 def verify(
     want: Network,
     got: Network | None,
@@ -91,16 +93,7 @@ def verify(
 def fitting(graph: Graph) -> int:
     """How many samples' messages, and what two runs hold beside them, fit in a part of memory."""
     positions = sum(math.prod(graph.facts(node.name).shape) for node in graph.populations)
-    return max(1, min(MOST, _available() // (positions * graph.steps * HELD)))
-
-
-def _available() -> int:
-    """Bytes of memory to be had now; what :data:`MOST` samples of anything fit in, if unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 1 << 62
+    return max(1, min(MOST, available() // (positions * graph.steps * HELD)))
 
 
 def _engine(network: Network, graphs: str) -> str:

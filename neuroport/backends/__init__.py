@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from neuroport.arguments import as_array, is_network, takes
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TIMING = ("delay_shift", "free_running")  # what a stock NetX file does not say
 
 
+@takes(network=is_network, frames=as_array)
 def run(
     network: Graph | nn.Module | str | os.PathLike[str],
     frames: npt.ArrayLike,
@@ -45,12 +46,12 @@ def run(
             runs the graph that :func:`neuroport.quantize` makes of it.
         FramesError, FormatError, IllegalError: bad frames, a bad file, an illegal graph.
     """
-    from neuroport.backends.base import backend
+    from neuroport.backends.base import backend, check_options
     from neuroport.errors import BackendError
     from neuroport.graph.graph import Graph
     from neuroport.netx import read, stock
 
-    data = np.asarray(frames)
+    data: npt.NDArray[Any] = frames  # type: ignore[assignment]  # an array by now
     timing = {name: options.pop(name) for name in TIMING if name in options}
     if timing and not isinstance(network, (str, os.PathLike)):
         raise BackendError(
@@ -59,6 +60,7 @@ def run(
         )
     if isinstance(network, (Graph, str, os.PathLike)):
         engine = backend(on or "reference", options.get("site"))
+        check_options(engine.run, engine.name, options)
         if isinstance(network, Graph):
             return engine.run(network, data, **options)
         if stock.is_stock(network):
@@ -75,5 +77,7 @@ def run(
     from neuroport.capture import slayer
 
     if slayer.is_slayer(network):
+        check_options(slayer.run, "slayer", options)
         return slayer.run(network, data, **options)
+    check_options(run_module, "module", options)
     return run_module(network, data, **options)

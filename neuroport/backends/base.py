@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, get_type_hints, runtime_checkable
+
+import numpy as np
 
 from neuroport.errors import BackendError
 from neuroport.runs.trace import Trace
@@ -50,7 +53,7 @@ def backend(name: str, site: str | os.PathLike[str] | None = None) -> Backend:
         BackendError: no such engine, or it is not installed.
     """
     engines = backends()
-    if name not in engines:
+    if not isinstance(name, str) or name not in engines:
         raise BackendError(f"unknown engine {name!r}; the engines are {', '.join(engines)}")
     engine = engines[name]
     if isinstance(engine, AtSite):
@@ -62,3 +65,41 @@ def backend(name: str, site: str | os.PathLike[str] | None = None) -> Backend:
     if reason is not None:
         raise BackendError(f"engine {name!r} is not available: {reason}")
     return engine
+
+
+def check_options(run: Callable[..., Trace], name: str, options: dict[str, Any]) -> None:
+    """Refuse options that an engine does not have, or whose values are of another type.
+
+    Args:
+        run: the engine's; what it takes after the frames are its options.
+        name: of the engine, for the message.
+
+    Raises:
+        BackendError: names the option and what it takes.
+    """
+    known = {
+        key: item
+        for key, item in inspect.signature(run).parameters.items()
+        if item.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    hints = get_type_hints(run)
+    for key, value in options.items():
+        if key not in known:
+            raise BackendError(
+                f"engine {name!r} has no option {key!r}; it takes {', '.join(known)}"
+            )
+        taken, words = _TYPES.get(hints[key], (object, ""))
+        is_truth = isinstance(value, (bool, np.bool_))
+        if key == "progress":
+            if value is not None and not callable(value):
+                raise BackendError(f"progress is {value!r:.100}; give a function (done, total)")
+        elif not isinstance(value, taken) or (is_truth and hints[key] in (int, float)):
+            raise BackendError(f"{key} is {value!r:.100}; give {words}")
+
+
+_TYPES: dict[Any, tuple[Any, str]] = {
+    int: ((int, np.integer), "a whole number"),
+    float: ((int, float, np.integer, np.floating), "a number"),
+    str: (str, "a text"),
+    bool: ((bool, np.bool_), "True or False"),
+}

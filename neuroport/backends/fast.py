@@ -96,12 +96,14 @@ class Fast:
         """
         import torch
 
-        usable = {"cpu": True, "cuda": torch.cuda.is_available()}
-        kind = device.partition(":")[0]
-        if kind not in usable:
+        kind, _, number = device.partition(":")
+        if kind not in ("cpu", "cuda") or (":" in device and not number.isdecimal()):
             raise BackendError(f"unknown device {device!r}; use 'cpu' or 'cuda'")
-        if not usable[kind]:
+        present = torch.cuda.device_count() if kind == "cuda" else 1
+        if not present:
             raise BackendError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
+        if int(number or 0) >= present:
+            raise BackendError(f"device {device!r}: there are {present}, numbered from 0")
         plan = recording(graph, record, count, granularity)
         arithmetic = arithmetic_for(graph, torch.device(device), time_model)
         with torch.inference_mode():

@@ -19,7 +19,7 @@ from neuroport.data.recipe import DataRecipe
 from neuroport.data.saccades import simulate
 from neuroport.data.samples import taking_turns
 from neuroport.errors import StorageError
-from neuroport.files import cache_folder
+from neuroport.files import cache_folder, expanded
 
 ABOUT = "SIMULATED.json"
 VERSION = 1  # of the simulation: another one is another folder
@@ -34,7 +34,7 @@ WORDS = (
 def home(recipe: DataRecipe) -> Path:
     """The recipe's root, or the user's cache folder."""
     if recipe.root:
-        return Path(recipe.root).expanduser()
+        return expanded(recipe.root)
     return cache_folder()
 
 

@@ -4,18 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from neuroport.data.samples import Frames, Labels
+from neuroport.errors import FormatError
+from neuroport.hdf5 import short
 
 EVENT = np.dtype([("x", np.int32), ("y", np.int32), ("t", np.int64), ("p", np.int8)])
 MOST = 255  # a frame's element is 8 bit; what is more, in one place and step, is 255
 KEPT = 2 << 30  # frames of a set that need no more bytes than this are binned once and kept
 
+LATEST = 1 << 53  # microseconds; clocks that count from 1970 have reached a fifth of it
+
 Events = npt.NDArray[Any]  # of EVENT: column, row, microseconds, polarity (0 OFF, 1 ON)
+
+
+def as_events(
+    found: Any,
+    path: Path,
+    sensor: tuple[int, int],
+    polarities: tuple[int, ...] = (0, 1),
+    ordered: bool = False,
+) -> Events:
+    """A reader's events, whatever their types, as :data:`EVENT`, if each can have happened.
+
+    Args:
+        sensor: its rows and columns.
+        polarities: those that an event can have.
+        ordered: whether the format lets time run forwards only.
+
+    Raises:
+        FormatError: names the file, the event and what is wrong with it.
+    """
+    events: Events = np.empty(len(found["t"]), EVENT)
+    limits = {"x": (0, sensor[1] - 1), "y": (0, sensor[0] - 1), "t": (0, LATEST)}
+    limits["p"] = (min(polarities), max(polarities))
+    for name, (low, high) in limits.items():
+        try:
+            values = np.asarray(found[name])
+            wrong = ~((values >= low) & (values <= high))  # NaN lies between no numbers
+            if name != "t":
+                wrong |= values != np.floor(values)
+        except (ValueError, TypeError, IndexError, KeyError) as error:
+            raise FormatError(f"{path}: not events ({short(error)})") from error
+        if wrong.any():
+            at = int(wrong.argmax())
+            raise FormatError(
+                f"{path}: {MEANING[name]} of event {at} is {values[at]}, not {low} to {high}; the "
+                "recording is damaged, or of another sensor"
+            )
+        events[name] = values
+    back = np.flatnonzero(np.diff(events["t"]) < 0)
+    if ordered and len(back):
+        at = int(back[0]) + 1
+        raise FormatError(
+            f"{path}: time runs back at event {at}, from {events['t'][at - 1]} to "
+            f"{events['t'][at]} us; the recording is damaged"
+        )
+    return events
+
+
+MEANING = {"x": "the column", "y": "the row", "t": "the time, us,", "p": "the polarity"}
 
 
 @dataclass(frozen=True)

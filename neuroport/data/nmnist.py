@@ -6,14 +6,20 @@ The layout is ``Train/<class>/<number>.bin`` and ``Test/<class>/<number>.bin``.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neuroport.data.events import EVENT, Events
+from neuroport.data.events import Events, as_events
 from neuroport.data.samples import Labels
 from neuroport.errors import BackendError, FormatError
+from neuroport.files import ordinary
+from neuroport.hdf5 import short
+
+SIDE = 34  # pixels of the sensor that the files hold
+MOST_BYTES = 64 << 20  # of a recording; they have some ten thousand
 
 
 def to_bytes(events: Events) -> bytes:
@@ -67,17 +73,11 @@ class Folder:
             FormatError: the file is not a whole number of events, or holds none of the sensor's.
         """
         path = self._paths[number]
-        if path.stat().st_size % 5:
-            raise FormatError(f"{path}: {path.stat().st_size} bytes, not events of 5 bytes each")
-        return as_events(self._dataset[number][0], path)
-
-
-def as_events(found: Any, path: Path) -> Events:
-    """tonic's events, whatever their types, as :data:`EVENT`."""
-    events = np.empty(len(found), EVENT)
-    try:
-        for name in EVENT.names or ():
-            events[name] = found[name]
-    except (ValueError, OverflowError) as error:
-        raise FormatError(f"{path}: not events ({error})") from error
-    return events
+        size = os.path.getsize(ordinary(path, "a recording"))
+        if size % 5 or size > MOST_BYTES:
+            raise FormatError(f"{path}: {size} bytes, not events of 5 bytes each")
+        try:
+            found = self._dataset[number][0]
+        except Exception as error:  # tonic's readers promise nothing about theirs
+            raise FormatError(f"{path}: not a recording ({short(error)})") from error
+        return as_events(found, path, (SIDE, SIDE), ordered=True)

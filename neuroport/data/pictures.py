@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,13 @@ from neuroport.data.samples import (
     seeded,
 )
 from neuroport.errors import BackendError, FormatError, StorageError
-from neuroport.files import read_bytes
+from neuroport.files import ordinary, read_bytes
+from neuroport.hdf5 import short
 
+MOST_BYTES = 1 << 28  # of a CIFAR file; the largest has 154 MB
 PIXELS = 3 * 32 * 32
+FORMATS = ("JPEG", "PNG")  # those of ImageNet, some of whose .JPEG are PNG
+MOST_PIXELS = 1 << 27
 SUFFIXES = (".jpeg", ".jpg", ".png")
 MARGIN = 256 / 224  # ImageNet is tested on the middle 224 pixels of 256
 
@@ -44,7 +49,7 @@ def cifar(recipe: DataRecipe, train: bool) -> Pictures:
     place = located(recipe, folder, tuple(names))
     parts = []
     for name in names:
-        content = np.frombuffer(read_bytes(place / name), np.uint8)
+        content = np.frombuffer(read_bytes(place / name, MOST_BYTES), np.uint8)
         if len(content) == 0 or len(content) % (labels + PIXELS):
             raise FormatError(
                 f"{place / name}: {len(content)} bytes, not records of {labels + PIXELS}; "
@@ -98,13 +103,20 @@ class Files:
 
 
 def _image(path: Path) -> Any:
-    from PIL import Image, UnidentifiedImageError
+    """The picture in a file, whose content decides; of other formats Pillow runs other programs."""
+    from PIL import Image
 
+    ordinary(path, "a picture")
     try:
-        with Image.open(path) as file:
-            return file.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise FormatError(f"{path}: not a picture, or truncated ({error})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # decided below
+            with Image.open(path, formats=FORMATS) as file:
+                if file.width * file.height <= MOST_PIXELS:
+                    return file.convert("RGB")
+                said = f"{file.width} x {file.height} pixels, more than any picture of the dataset"
+    except Exception as error:  # Pillow's readers promise nothing about theirs
+        said = short(error)
+    raise FormatError(f"{path}: not a picture (JPEG or PNG), or truncated ({said})")
 
 
 def _array(image: Any) -> Frames:

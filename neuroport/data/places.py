@@ -6,6 +6,7 @@ from pathlib import Path
 
 from neuroport.data.recipe import DataRecipe
 from neuroport.errors import StorageError
+from neuroport.files import expanded
 
 
 def located(recipe: DataRecipe, folder: str, needed: tuple[str, ...]) -> Path:
@@ -17,7 +18,7 @@ def located(recipe: DataRecipe, folder: str, needed: tuple[str, ...]) -> Path:
     Raises:
         StorageError: it does not; says which layout is expected and who publishes the dataset.
     """
-    root = Path(recipe.root).expanduser()
+    root = expanded(recipe.root)
     for place in (root / folder, root):
         if all((place / name).exists() for name in needed):
             return place.resolve()

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from neuroport.checks import one_of, require, seed
 from neuroport.data.known import KNOWN, Dataset
 
+HOUR = 3_600_000_000  # microseconds
+MOST_CLASSES = 1 << 16
+
 
 @dataclass(frozen=True)
 class DataRecipe:
@@ -41,7 +44,10 @@ class DataRecipe:
         self._check_samples(known)
         seed(self.split_seed, "data.split_seed")
         one_of(self.binning, ("time", "count"), "data.binning")
-        require(self.window >= 0, f"data.window is {self.window}; use 0 or more microseconds")
+        require(
+            0 <= self.window <= HOUR,
+            f"data.window is {self.window}; use 0 or more microseconds, an hour at most",
+        )
         require(
             self.window == 0 or self.binning == "time",
             f"data.window is {self.window}, but samples are binned by count; leave it out",
@@ -58,7 +64,8 @@ class DataRecipe:
             "number that divides it, so that every pixel averages as many",
         )
         require(
-            self.classes in (0, known.classes) or (self.dataset == "imagenet" and self.classes > 1),
+            self.classes in (0, known.classes)
+            or (self.dataset == "imagenet" and 1 < self.classes <= MOST_CLASSES),
             f"data.classes is {self.classes}; {self.dataset} has {known.classes}",
         )
         require(

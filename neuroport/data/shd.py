@@ -21,6 +21,7 @@ from neuroport.errors import FormatError
 
 CHANNELS = 700
 CLASSES = 20
+SECONDS = 3600  # of a recording at most; they take one or two
 FILES = ("shd_train.h5", "shd_test.h5")
 
 
@@ -64,8 +65,8 @@ def _content(file: h5py.File, path: Path) -> dict[str, Any]:
     if lengths != [len(row) for row in units]:
         raise _refusal(path, "rows of spikes/times and spikes/units differ in length")
     every, channels = np.concatenate(times), np.concatenate(units)
-    if len(every) and not (np.isfinite(every).all() and every.min() >= 0):
-        raise _refusal(path, "times are not all finite and positive")
+    if len(every) and not (every.min() >= 0 and every.max() <= SECONDS):  # NaN is neither
+        raise _refusal(path, f"times are not all finite and positive, {SECONDS} s at most")
     if len(channels) and not 0 <= channels.min() <= channels.max() < CHANNELS:
         raise _refusal(path, f"channels reach from {channels.min()} to {channels.max()}")
     return {"times": every, "units": channels, "ends": np.cumsum(lengths), "labels": labels}

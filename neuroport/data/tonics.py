@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.lib.recfunctions  # tonic uses it without importing it
 
-from neuroport.data.events import Events
-from neuroport.data.nmnist import as_events
+from neuroport.data.events import Events, as_events
 from neuroport.data.samples import Labels
 from neuroport.errors import BackendError, FormatError
+from neuroport.files import ordinary, read_array
+from neuroport.hdf5 import short
 
+SIDE = 128  # pixels of both cameras
 TRAIN_USERS = 23  # of the 29 of DVS128 Gesture; the others are held out
 TRAIN_OF_CLASS = 0.9  # of CIFAR10-DVS: the first 900 of 1,000, by number
 
@@ -37,8 +39,14 @@ class Gesture:
         return np.array([row[1] for row in self._rows], np.int64)
 
     def read(self, number: int) -> Events:
-        path, _, dataset, own = self._rows[number]
-        return _read(dataset, own, path)
+        path = self._rows[number][0]
+        rows = read_array(path, "a recording")
+        if rows.ndim != 2 or rows.shape[1] != 4:
+            raise FormatError(f"{path}: {rows.shape}, not rows of column, row, polarity and time")
+        # not through tonic, which makes every polarity 0 or 1
+        columns = dict(zip("xyp", rows.T, strict=False))
+        milliseconds = rows[:, 3].astype(np.float64)
+        return as_events({**columns, "t": milliseconds * 1000}, path, (SIDE, SIDE))
 
 
 class Cifar10Dvs:
@@ -74,7 +82,15 @@ class Cifar10Dvs:
 
     def read(self, number: int) -> Events:
         own = self._rows[number][1]
-        return _read(self._dataset, own, Path(self._dataset.data[own]))
+        path = Path(self._dataset.data[own])
+        ordinary(path, "a recording")
+        try:
+            found = self._dataset[own][0]
+        except Exception as error:  # tonic's readers promise nothing about theirs
+            raise FormatError(
+                f"{path}: not a recording, or truncated ({type(error).__name__}: {short(error)})"
+            ) from error
+        return as_events(found, path, (SIDE, SIDE), ordered=True)
 
 
 def _number(path: Path) -> int:
@@ -101,13 +117,3 @@ def _reader(name: str, root: Path, **options: Any) -> Any:
             return True
 
     return Here(str(root.parent), **options)
-
-
-def _read(dataset: Any, number: int, path: Path) -> Events:
-    try:
-        found = dataset[number][0]
-    except Exception as error:  # tonic's readers promise nothing about theirs
-        raise FormatError(
-            f"{path}: not a recording, or truncated ({type(error).__name__}: {error})"
-        ) from error
-    return as_events(found, path)

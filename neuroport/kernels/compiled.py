@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from neuroport.files import cache_folder
+from neuroport.errors import NeuroportError, StorageError
+from neuroport.files import cache_folder, check_folder, write_atomic, written
 
 HERE = Path(__file__).parent
 HEADER = HERE / "kernel.h"
 SOURCES = tuple(HERE / name for name in ("neuron.c", "normed.c", "network.c"))
 # no contraction: a multiply-add is fused where torch fuses it and nowhere else
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fPIC")
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 SECONDS = 300  # it takes a few; a busy machine is no reason to do without
 
 _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
@@ -86,7 +91,7 @@ def _load() -> ctypes.CDLL | str:
         return "no C compiler was found; install gcc, or name one in CC"
     try:
         return library(compiler.split())
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, subprocess.SubprocessError, NeuroportError) as error:
         return f"{compiler} did not compile the kernels ({_told(error)})"
 
 
@@ -119,23 +124,85 @@ def _compiled(compiler: list[str], flags: tuple[str, ...], sources: tuple[Path, 
         _processor(),
     )
     key = hashlib.sha256(b"\0".join(about)).hexdigest()[:32]
-    target = cache_folder() / "kernels" / f"neuron-{key}.so"
-    if target.is_file():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=target.parent) as folder:
-        made = Path(folder) / "neuron.so"
-        # linked without an OpenMP runtime of its own: it shares the one that torch has loaded
-        objects = {f"{folder}/{source.stem}.o": str(source) for source in sources}
-        steps = [
-            [*compiler, *flags, "-fopenmp", "-c", source, "-o", made_of]
-            for made_of, source in objects.items()
-        ]
-        for command in (*steps, [*compiler, "-shared", *objects, "-o", str(made), "-lm"]):
-            subprocess.run(command, capture_output=True, check=True, timeout=SECONDS)
-        ctypes.CDLL(str(made))  # what cannot be loaded is not kept
-        os.replace(made, target)
+    try:
+        folder = _own_folder()
+    except (OSError, StorageError) as error:
+        _say_once(str(error))
+        return _made_for_now(compiler, flags, sources)
+    target = folder / f"neuron-{key}.so"
+    if not _is_sound(target):
+        with tempfile.TemporaryDirectory(prefix=".making-", dir=folder) as making:
+            library = _made(compiler, flags, sources, making).read_bytes()
+            write_atomic(target, sealed(library), mode=0o600)
+        written.remove(target)  # nothing that a user asked for
     return target
+
+
+def _own_folder() -> Path:
+    """The folder of the cache, this user's alone: who writes there has the library executed.
+
+    Raises:
+        OSError, StorageError: it is somebody else's, or cannot be written.
+    """
+    folder = cache_folder() / "kernels"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise StorageError(f"{folder} belongs to another user")
+    if found.st_mode & OTHERS_WRITE:
+        folder.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS_WRITE)
+    return check_folder(folder)
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether a library is there, this user's alone, and whole."""
+    try:
+        found = path.lstat()
+        good = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+        if not good or found.st_mode & OTHERS_WRITE:
+            return False
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return content == sealed(content[: -len(sealed(b""))])
+
+
+def sealed(library: bytes) -> bytes:
+    """The library with its SHA-256 behind it, where no loader looks."""
+    return library + b"neuroport" + hashlib.sha256(library).digest()
+
+
+def _made_for_now(compiler: list[str], flags: tuple[str, ...], sources: tuple[Path, ...]) -> Path:
+    """A library for this process, in a folder that is removed when it ends."""
+    making = tempfile.mkdtemp(prefix="neuroport-kernels-")
+    atexit.register(shutil.rmtree, making, ignore_errors=True)
+    return _made(compiler, flags, sources, making)
+
+
+def _made(
+    compiler: list[str], flags: tuple[str, ...], sources: tuple[Path, ...], folder: str
+) -> Path:
+    """The library, compiled in a folder and seen to load."""
+    made = Path(folder) / "neuron.so"
+    # linked without an OpenMP runtime of its own: it shares the one that torch has loaded
+    objects = {f"{folder}/{source.stem}.o": str(source) for source in sources}
+    steps = [
+        [*compiler, *flags, "-fopenmp", "-c", source, "-o", made_of]
+        for made_of, source in objects.items()
+    ]
+    for command in (*steps, [*compiler, "-shared", *objects, "-o", str(made), "-lm"]):
+        subprocess.run(command, capture_output=True, check=True, timeout=SECONDS)
+    ctypes.CDLL(str(made))  # what cannot be loaded is not kept
+    return made
+
+
+@cache
+def _say_once(why: str) -> None:
+    warnings.warn(
+        f"compiled kernels are not kept between runs: {why}; name a folder of your own in "
+        "XDG_CACHE_HOME",
+        stacklevel=2,
+    )
 
 
 def _processor() -> bytes:

@@ -1,4 +1,4 @@
-"""Memory that is freed stays with the process.
+"""Memory that is freed stays with the process; and how much there is.
 
 A training step frees and allocates the same arrays again and again. The C library returns large
 ones to the system at once, which then clears every page of the next. What is kept instead is what
@@ -11,11 +11,21 @@ import ctypes
 import os
 import sys
 from functools import cache
+from pathlib import Path
 
 # of glibc's malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 KEPT = (1 << 31) - 1
 MINE = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "LD_PRELOAD")
+
+
+def available() -> int:
+    """Bytes of memory to be had now; more than any machine has where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 1 << 62
 
 
 @cache

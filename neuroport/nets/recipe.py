@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 
 from neuroport.checks import require
 
+# a recipe is anybody's: it does not ask for more than a network has
+MOST_BLOCKS = 200  # of a stage, as in the deepest that were published
+WIDEST = 1 << 16
 # family -> the keys of [network] that it alone, or with others, knows
 FAMILIES: dict[str, tuple[str, ...]] = {
     "ms_resnet": ("depth", "shortcut", "stem_stride", "first_stride"),
@@ -67,7 +70,10 @@ class NetworkRecipe:
         )
         others = {key for keys in FAMILIES.values() for key in keys} - set(FAMILIES[self.family])
         self._unset(sorted(others), f"in family {self.family!r}")
-        require(self.blocks >= 1, f"network.blocks is {self.blocks}; use 1 or more")
+        require(
+            1 <= self.blocks <= MOST_BLOCKS,
+            f"network.blocks is {self.blocks}; use 1 or more, {MOST_BLOCKS} at most",
+        )
         if self.depth and self.family in DEPTHS:
             depths = DEPTHS[self.family]
             require(
@@ -79,11 +85,13 @@ class NetworkRecipe:
             self._unset(taken, f"with network.depth = {self.depth}, which decides it")
         four = self.depth != 0
         good = len(self.widths) == (4 if four else 3) and min(self.widths) >= 1
+        good = good and max(self.widths) <= WIDEST
         advice = "four positive widths ([64, 128, 256, 512])" if four else "three positive widths"
+        advice += f", {WIDEST} at most" if max(self.widths, default=0) > WIDEST else ""
         require(good, f"network.widths is {list(self.widths)}; give {advice}")
         for key in ("stem_stride", "first_stride"):
             value = getattr(self, key)
-            require(value >= 1, f"network.{key} is {value}; use 1 or more")
+            require(1 <= value <= 1024, f"network.{key} is {value}; use 1 or more, 1024 at most")
         for key in ("in_channels", "classes"):
             value = getattr(self, key)
             require(value >= 0, f"network.{key} is {value}; leave it out: the dataset decides")

@@ -11,8 +11,9 @@ import h5py
 import numpy.typing as npt
 
 from neuroport import hdf5
+from neuroport.arguments import is_graph, is_path, takes
 from neuroport.errors import FormatError, NeuroportWarning
-from neuroport.files import write_atomic
+from neuroport.files import check_file, write_atomic
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
@@ -21,6 +22,7 @@ from neuroport.netx import layers, stock, timing
 from neuroport.netx.repair import repaired
 
 
+@takes(graph=is_graph, path=is_path)
 def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu") -> Path:
     """Write a lowered graph as a ``.net`` file, atomically.
 
@@ -32,6 +34,7 @@ def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu")
         IllegalError: the graph breaks rules of ``target`` (all are named); nothing is written.
         StorageError: the file cannot be written; what was there is untouched.
     """
+    check_file(path)
     check(graph, target)
 
     def fill(file: h5py.File) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+from neuroport.arguments import as_array, is_module, takes
+from neuroport.errors import NeuroportWarning
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
@@ -12,10 +15,11 @@ if TYPE_CHECKING:
     from neuroport.graph.graph import Graph
 
 
-class QuantizationWarning(UserWarning):
+class QuantizationWarning(NeuroportWarning):
     """A network was quantized, and something about it should be known."""
 
 
+@takes(net=is_module, calibration=as_array)
 def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
     """Integer graph of ``net``.
 

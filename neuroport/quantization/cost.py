@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from neuroport.arguments import as_array, as_labels, is_module, takes
 from neuroport.capture.native import integer_graph
 from neuroport.capture.slayer import is_slayer
 from neuroport.capture.wiring import Layer, evaluating, heard, unwrapped, wiring
@@ -141,6 +142,7 @@ class QuantizationCost:
         return "\n".join(lines)
 
 
+@takes(net=is_module, frames=as_array, labels=as_labels)
 @torch.no_grad()
 def quantization_cost(
     net: nn.Module,

@@ -14,7 +14,8 @@ from markupsafe import Markup, escape
 
 from neuroport.analysis.energy import Energy, energy_or_why
 from neuroport.analysis.statistics import statistics
-from neuroport.files import write_atomic
+from neuroport.arguments import as_array, is_graph, is_path, is_trace, takes
+from neuroport.files import check_file, write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Relay, Synapse
 from neuroport.reporting.cores import cores
@@ -28,6 +29,7 @@ from neuroport.targets.mapping import Mapping as OnChips
 from neuroport.targets.target import Target
 
 
+@takes(graph=is_graph, trace=is_trace, path=is_path, frames=as_array)
 def report(
     graph: Graph,
     trace: Trace,
@@ -58,6 +60,7 @@ def report(
         TargetError: the target gives no time of a step or an operation.
         StorageError: the file cannot be written; an old one is untouched.
     """
+    check_file(path)
     found = results or {}
     if target is not None and energy is None:
         energy = energy_or_why(graph, trace, frames, target)

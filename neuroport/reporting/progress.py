@@ -10,10 +10,14 @@ from typing import Any
 from neuroport.runs.frames import Progress
 
 
+def _shown() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress | None]:
     """A callback ``(done, total)`` that draws a bar on stderr, None where that is no terminal."""
-    if not sys.stderr.isatty():
+    if not _shown():
         yield None
         return
     from rich.console import Console
@@ -30,7 +34,7 @@ def training_report(line: Callable[[str], None]) -> Iterator[Callable[[dict[str,
     from rich.console import Console
     from rich.progress import Progress as RichProgress
 
-    shown = sys.stderr.isatty()
+    shown = _shown()
     with RichProgress(console=Console(stderr=True), transient=True, disable=not shown) as bar:
         task = bar.add_task("training", total=None)
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neuroport.analysis.statistics import Statistics
+from neuroport.errors import printable
 from neuroport.reporting.summary import accuracies, seconds, verdict
 
 _TONES = {"good": "bold green", "bad": "bold red", "none": "bold"}
@@ -27,19 +28,19 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
         for row in rows:
             between = f"{row.interval[0]:.1f} to {row.interval[1]:.1f}" if row.interval else ""
             samples = "" if row.samples is None else f"{row.samples:,}"
-            table.add_row(Text(row.stage), f"{row.percent:.1f}", samples, between)
+            table.add_row(_text(row.stage), f"{row.percent:.1f}", samples, between)
         console.print(table)
     if times := seconds(results):
         table = _table("Wall time", ("seconds",))
         for stage, value in times:
-            table.add_row(Text(stage), f"{value:,.2f}")
+            table.add_row(_text(stage), f"{value:,.2f}")
         table.add_section()
         table.add_row("Total", f"{sum(value for _, value in times):,.2f}")
         console.print(table)
     found = verdict(results)
-    console.print(Text(found.sentence, _TONES[found.tone]))
+    console.print(_text(found.sentence, _TONES[found.tone]))
     for line in found.lines:
-        console.print(Text(line))
+        console.print(_text(line))
 
 
 def print_statistics(stats: Statistics, console: Console) -> None:
@@ -49,7 +50,7 @@ def print_statistics(stats: Statistics, console: Console) -> None:
         values = ["not recorded", "", ""]
         if p.spikes is not None and p.spikes_per_neuron is not None and p.rate is not None:
             values = [f"{p.spikes:,}", f"{p.spikes_per_neuron:.3f}", f"{p.rate:.2%}"]
-        table.add_row(Text(p.name), p.kind, f"{p.neurons:,}", *values)
+        table.add_row(_text(p.name), p.kind, f"{p.neurons:,}", *values)
     console.print(table)
     table = _table("Synapse", ("takes", "connections", "operations", "active"))
     for s in stats.synapses:
@@ -57,7 +58,7 @@ def print_statistics(stats: Statistics, console: Console) -> None:
         if s.operations is not None:
             values = [f"{s.operations:,.0f}", _share(s.operations, s.ceiling)]
         takes = "graded" if s.graded else "spikes"
-        table.add_row(Text(s.name), takes, f"{s.connections:,}", *values)
+        table.add_row(_text(s.name), takes, f"{s.connections:,}", *values)
     table.add_section()
     total = "Total of those counted" if stats.not_counted else "Total"
     share = _share(stats.operations, stats.ceiling)
@@ -65,12 +66,12 @@ def print_statistics(stats: Statistics, console: Console) -> None:
     table.add_row(total, "", f"{connections:,}", f"{stats.operations:,.0f}", share)
     console.print(table)
     if stats.spikes_per_neuron is not None:
-        console.print(Text(f"{stats.spikes_per_neuron:.3f} spikes per neuron and sample"))
+        console.print(_text(f"{stats.spikes_per_neuron:.3f} spikes per neuron and sample"))
     console.print(
-        Text(f"{stats.updates:,} neuron updates per sample, relays and readouts included")
+        _text(f"{stats.updates:,} neuron updates per sample, relays and readouts included")
     )
     if stats.not_counted:
-        console.print(Text(f"not counted, source not recorded: {', '.join(stats.not_counted)}"))
+        console.print(_text(f"not counted, source not recorded: {', '.join(stats.not_counted)}"))
 
 
 def _table(subject: str, columns: tuple[str, ...]) -> Table:
@@ -79,6 +80,11 @@ def _table(subject: str, columns: tuple[str, ...]) -> Table:
     for column in columns:
         table.add_column(column, justify="right")
     return table
+
+
+def _text(words: str, style: str = "") -> Text:
+    """Names and results are anybody's: nothing in them reaches the terminal but as text."""
+    return Text(printable(words), style)
 
 
 def _share(part: float, whole: int) -> str:

@@ -10,33 +10,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.errors import CompareError, FramesError, StorageError
+from neuroport.errors import CompareError, FormatError, FramesError
+from neuroport.files import read_array
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace
 
 Progress = Callable[[int, int], None]  # (done, total)
 
 
-def load_frames(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
-    """Frames from a ``.npy`` file (no pickles).
+def load_frames(path: str | os.PathLike[str], samples: int | None = None) -> npt.NDArray[Any]:
+    """Frames from a ``.npy`` file (no pickles), or the first so many samples of them.
 
     Raises:
         StorageError: no such file.
-        FramesError: it is not a NumPy array of numbers.
+        FramesError: it is not a NumPy array of numbers, or has fewer samples.
     """
     try:
-        # mapped first: a header that promises more than the file holds takes no memory
-        frames = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise StorageError(
-            f"{path}: no such file; give frames as a .npy array (T, N, C, H, W)"
-        ) from error
-    except (OSError, ValueError, EOFError) as error:
-        raise FramesError(
-            f"{path}: not a .npy array ({error}); save frames with numpy.save"
-        ) from error
-    if not isinstance(frames, np.ndarray):
-        raise FramesError(f"{path}: an archive, not one array; save frames with numpy.save")
+        frames = read_array(path, "frames", "(T, N, C, H, W)")
+    except FormatError as error:
+        raise FramesError(error.message) from error
+    if samples is not None:
+        if frames.ndim < 2 or not 1 <= samples <= frames.shape[1]:
+            raise FramesError(f"samples is {samples}; {path} holds {frames.shape[1:2]} samples")
+        frames = frames[:, :samples]  # of the map: the others are never read
     return np.array(frames)
 
 
@@ -53,20 +49,60 @@ def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:
         *node.shape,
     ):
         wanted = ", ".join(str(n) for n in expected)
-        raise FramesError(f"frames are {frames.shape}, the network takes ({wanted}): steps first")
+        cure = _rearranged(frames.shape, graph.steps, node.shape)
+        raise FramesError(
+            f"frames are {frames.shape}, the network takes ({wanted}): steps first{cure}"
+        )
     if frames.shape[1] < 1:
         raise FramesError("frames hold no sample; give at least one")
-    if frames.dtype.kind not in "iub":
-        raise FramesError(
-            f"frames are {frames.dtype}; the network takes integers: round them first"
-        )
     facts = graph.facts(node.name)
     low, high = int(facts.low.min()), int(facts.high.max())
+    if frames.dtype.kind not in "iub":
+        raise FramesError(
+            f"frames are {frames.dtype}; the network takes whole numbers, {low}..{high}: "
+            + _as_integers(frames, high)
+        )
     if int(frames.min()) < low or int(frames.max()) > high:
         raise FramesError(
             f"frames span {frames.min()}..{frames.max()}, the input takes {low}..{high} "
             f"({node.bits} bit)"
         )
+
+
+def _rearranged(has: tuple[int, ...], steps: int, shape: tuple[int, ...]) -> str:
+    """How frames of another order become (T, N, *shape), empty where nothing suggests itself."""
+    if len(has) == 2 + len(shape):
+        if (has[1], *has[2:]) == (steps, *shape):
+            return "; samples and steps are exchanged: give frames.swapaxes(0, 1)"
+        if len(shape) == 3 and (has[0], *has[2:]) == (steps, *shape[1:], shape[0]):
+            return "; channels are last: give np.moveaxis(frames, -1, 2)"
+    if has == (steps, *shape):
+        return "; the steps of one sample: give frames[:, None]"
+    if has[1:] == shape:
+        return f"; one frame per sample: to show it at every step give np.stack([frames] * {steps})"
+    return ""
+
+
+def _as_integers(frames: npt.NDArray[Any], high: int) -> str:
+    """How real numbers become the frames of a network that takes integers up to ``high``."""
+    if frames.dtype.kind != "f":
+        return "give an integer array"
+    low, most = float(frames.min()), float(frames.max())
+    if not np.isfinite(frames).all():
+        return "these hold NaN or infinity; mend what made them"
+    if (frames == np.rint(frames)).all() and (most > 1 or high == 1):
+        return "these are whole already: give frames.astype(np.int32)"
+    if low >= 0 and most <= 1:
+        return (
+            f"these lie in 0..1, where rounding leaves black and white: give them times {high}, "
+            f"np.rint(frames * {high}).astype(np.int32), as the network was trained on"
+        )
+    if low < 0 and most <= 16:
+        return (
+            "these look normalized by a mean and a deviation: give what they were before, on the "
+            "scale that the network was trained on"
+        )
+    return "give np.rint(frames).astype(np.int32), if they have the scale it was trained on"
 
 
 def check_frames_of(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neuroport.arguments import is_graph, is_path, takes
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.lowering import Bill, cheapest, price
@@ -109,6 +110,7 @@ def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
     return min(possible, key=lambda pair: pair[0])[1]
 
 
+@takes(graph=is_graph, target=is_path)
 def lower(
     graph: Graph,
     target: str | Path = "lava-cpu",

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
+from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace
@@ -150,6 +151,7 @@ class Mapping:
         }
 
 
+@takes(graph=is_graph, trace=is_trace, frames=as_array)
 def map_network(
     graph: Graph,
     target: Target | str | Path,

@@ -8,7 +8,7 @@ takes where it gives none. So a board is a chip's name and a number of chips, an
 from __future__ import annotations
 
 import difflib
-import sys
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -16,12 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroport.errors import StorageError, TargetError
-from neuroport.files import read_bytes
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from neuroport.files import parse_toml, place, read_text
 
 CONFIDENCE = {
     "seen": "read in a primary source: code, notebook, repository",
@@ -30,6 +25,7 @@ CONFIDENCE = {
     "derived": "computed from published numbers",
     "recalled": "known, without a source at hand",
 }
+BASES = 16  # of a target, one on another
 NONE = "none"  # a limit that does not exist, or that nobody published
 
 _COUNT, _LIMIT, _TRUTH = "whole number", "whole number or none", "true or false"
@@ -119,14 +115,19 @@ def load_target(name: str | Path) -> Target:
         TargetError: no such target; or the file misses a value, a source or a confidence, or
             has one that it must not have.
     """
-    return _load(str(name), Path(), ())
+    try:
+        return _load(place(name), Path(), ())
+    except StorageError as error:
+        raise TargetError(error.message) from error
 
 
 def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
     if name in trail:
         raise TargetError(f"{trail[-1]}: base {name!r} leads back to itself; name a chip")
+    if len(trail) > BASES:
+        raise TargetError(f"{trail[0]}: stands on more than {BASES} bases; name a chip as its base")
     text, where, title = _text(name, folder)
-    table = _parsed(text, title)
+    table = parse_toml(text, title, TargetError)
     summary, base = table.pop("summary", None), table.pop("base", None)
     if not isinstance(summary, str) or not summary:
         raise TargetError(f"{title}: summary is missing; say in a line what the target is")
@@ -151,35 +152,23 @@ def read_toml(text: str, title: str, keys: Mapping[str, tuple[str, str]]) -> dic
     Raises:
         TargetError: names the key and what is wrong with it; ``title`` is the file.
     """
-    return {k: _value(title, k, entry, keys) for k, entry in _parsed(text, title).items()}
-
-
-def _parsed(text: str, title: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise TargetError(f"{title}: not TOML ({error}); mend the line it names") from error
+    table = parse_toml(text, title, TargetError)
+    return {key: _value(title, key, entry, keys) for key, entry in table.items()}
 
 
 def _text(name: str, folder: Path) -> tuple[str, Path, str]:
     """Text of a target's file, the folder it lies in, and its name."""
-    shipped = resources.files(__package__) / f"{name}.toml"
+    here = resources.files(__package__)
+    known = sorted(p.name[:-5] for p in here.iterdir() if p.name.endswith(".toml"))
+    if name in known:
+        return (here / f"{name}.toml").read_text(), folder, name
     path = folder / name
-    if not name.endswith(".toml") and "/" not in name and shipped.is_file():
-        return shipped.read_text(), folder, name
-    if not name.endswith(".toml") and not path.is_file():
-        known = sorted(p.name[:-5] for p in resources.files(__package__).iterdir())
-        known = [n for n in known if (resources.files(__package__) / f"{n}.toml").is_file()]
+    if not name.endswith(".toml") and not os.path.isfile(path):
         raise TargetError(
             f"unknown target {name!r}; the targets are lava-cpu, {', '.join(known)}, "
             "or a TOML file of your own"
         )
-    try:
-        return read_bytes(path).decode(), path.parent, str(path)
-    except StorageError as error:
-        raise TargetError(error.message) from error
-    except UnicodeDecodeError as error:
-        raise TargetError(f"{path}: not text ({error.reason}); a target is a TOML file") from error
+    return read_text(path, TargetError, "a target"), path.parent, str(path)
 
 
 def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]) -> Value:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from neuroport.errors import FormatError, StorageError, TrainingError
-from neuroport.files import write_atomic
+from neuroport.errors import FormatError, HashError, RecipeError, StorageError, TrainingError
+from neuroport.files import ordinary, parse_json, place, write_atomic
+from neuroport.hdf5 import short
+from neuroport.kernels.memory import available
 from neuroport.nets.families import build
 from neuroport.recipe import Recipe, from_dict
 
 CHECKPOINT = "checkpoint.safetensors"
+METRICS = ("phase", "epoch", "loss", "accuracy", "seconds")  # of an epoch, at least
 VERSION = 2  # 2: also within an epoch; between epochs 1 is written, as ever
 
 
@@ -37,25 +43,92 @@ class State:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)  # model.*, optimizer.*, rng.*
     within: dict[str, Any] = field(default_factory=dict)
+    source: str = "the checkpoint"  # its file, for messages
 
     def load_into(self, net: nn.Module) -> None:
         """Copy the model's tensors into ``net``.
 
         Raises:
-            TrainingError: the checkpoint belongs to another architecture.
+            TrainingError: the checkpoint belongs to another architecture, or holds values that no
+                training gives.
+        """
+        own = self.fitting(net)
+        for name, tensor in own.items():
+            if not torch.isfinite(tensor).all():
+                raise TrainingError(
+                    f"{self.source} holds NaN or infinite values in {name}: the training diverged "
+                    "or the file was damaged; train again with a lower learning rate"
+                )
+            if name.endswith("running_var") and (tensor < 0).any():
+                raise TrainingError(
+                    f"{self.source} holds a negative variance in {name}; it was damaged: train "
+                    "again"
+                )
+            if name.endswith((".exponent", ".shift")) and (tensor.abs() > 63).any():
+                raise TrainingError(
+                    f"{self.source} holds {tensor.flatten()[0]} in {name}, a shift of bits beyond "
+                    "63; it was damaged: train again"
+                )
+        net.load_state_dict(own)
+
+    def fitting(self, net: nn.Module) -> dict[str, Tensor]:
+        """The model's tensors, if their names, shapes and types are those of ``net``.
+
+        Nothing is computed, so that a network on the device ``meta`` will do.
+
+        Raises:
+            TrainingError: they are not.
         """
         own = {n[6:]: t for n, t in self.tensors.items() if n.startswith("model.")}
-        try:
-            net.load_state_dict(own)
-        except RuntimeError as error:
+        wanted = net.state_dict()
+        faults = [f"{name} is missing" for name in wanted if name not in own]
+        faults += [f"{name} is unknown" for name in own if name not in wanted]
+        for name in wanted.keys() & own.keys():
+            has, wants = own[name], wanted[name]
+            if (has.dtype, has.shape) != (wants.dtype, wants.shape):
+                faults.append(f"{name} is {_form(has)}, not {_form(wants)}")
+        if faults:
             raise TrainingError(
-                f"the checkpoint does not fit {type(net).__name__} "
-                f"({str(error).splitlines()[-1].strip()}); use the recipe it was made with"
-            ) from error
+                f"{self.source} does not fit {type(net).__name__} ({min(faults)}"
+                + (f", and {len(faults) - 1} more" if faults[1:] else "")
+                + "); use the recipe it was made with"
+            )
+        return own
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).partition('.')[2]} {tuple(tensor.shape)}"
+
+
+def skeleton(recipe: Recipe) -> nn.Module:
+    """The network of a recipe without values, on the device ``meta``.
+
+    Raises:
+        RecipeError: its parameters would not fit in the memory of this machine.
+    """
+    data = recipe.data
+    with torch.device("meta"):
+        net = build(recipe.network, in_channels=data.shape[0], classes=data.class_count)
+    size = sum(t.numel() * t.element_size() for t in net.state_dict().values())
+    if size > (free := available()):
+        raise RecipeError(
+            f"[network] of {recipe.name} takes {size / 1e9:,.1f} GB for its parameters alone, and "
+            f"{free / 1e9:,.1f} GB are free; use smaller widths or fewer blocks"
+        )
+    return net
 
 
 def build_network(recipe: Recipe) -> nn.Module:
-    """The untrained network of a recipe; weights depend on the recipe's seed only."""
+    """The untrained network of a recipe; weights depend on the recipe's seed only.
+
+    Raises:
+        RecipeError: it would not fit in memory.
+    """
+    skeleton(recipe)
+    return _untrained(recipe)
+
+
+def _untrained(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         data = recipe.data
@@ -74,6 +147,7 @@ def save_checkpoint(folder: Path, state: State) -> Path:
     if state.within:
         about["within"] = state.within
     tensors = {name: t.detach().contiguous() for name, t in state.tensors.items()}
+    about["hash"] = _digest(about, tensors)
     content = to_bytes(tensors, {"neuroport": json.dumps(about)})
     return write_atomic(folder / CHECKPOINT, content)
 
@@ -84,40 +158,101 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
     Raises:
         StorageError: there is none.
         FormatError: it is truncated, foreign or newer.
+        HashError: it is a checkpoint, but not the one that was written.
+        RecipeError: the recipe in it is none.
     """
-    path = Path(folder) / CHECKPOINT
-    if not path.is_file():
+    path = Path(place(folder)) / CHECKPOINT
+    if not os.path.lexists(path):
         raise StorageError(
             f"{path}: no such file; give the folder of a training run (neuroport train)"
         )
+    ordinary(path)
     try:
         with safe_open(str(path), "pt") as file:
-            about = json.loads(file.metadata()["neuroport"])
+            text = file.metadata()["neuroport"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        version = about["version"]
-        if about["format"] != "neuroport-checkpoint" or not isinstance(version, int):
-            raise KeyError("format")
-        within = dict(about.get("within", {}))
-        if within and not {"batch", "total", "seconds", "rng"} <= within.keys():
-            raise KeyError("within")
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever it is that the reader trips over, the file is not good
         raise FormatError(
-            f"{path}: not a neuroport checkpoint, or truncated ({error}); train again"
+            f"{path}: not a neuroport checkpoint, or truncated ({short(error)}); train again"
         ) from error
-    if version > VERSION:
-        raise FormatError(f"{path}: version {version} is newer than {VERSION}; upgrade neuroport")
+    about = parse_json(text, str(path))
+    fault = _fault(about)
+    if fault:
+        raise FormatError(f"{path}: not a neuroport checkpoint ({fault}); train again")
+    if about["version"] > VERSION:
+        raise FormatError(
+            f"{path}: version {about['version']} is newer than {VERSION}; upgrade neuroport"
+        )
+    stored = about.pop("hash", None)  # older ones have none
+    if stored is not None and stored != _digest(about, tensors):
+        raise HashError(
+            f"{path}: the content does not match its hash; the file was damaged or edited: train "
+            "again"
+        )
     recipe = from_dict(about["recipe"], str(path))
-    return State(
-        recipe, int(about["epoch"]), list(about["metrics"]), tensors, about.get("within", {})
-    )
+    if about["epoch"] > recipe.epochs:
+        raise FormatError(
+            f"{path}: {about['epoch']} epochs of {recipe.epochs} are done; train again"
+        )
+    layers, own = 6 * recipe.network.blocks, sum(name.startswith("model.") for name in tensors)
+    if own < layers:
+        raise FormatError(f"{path}: {own} tensors for {layers} layers of its recipe; train again")
+    within = about.get("within", {})
+    return State(recipe, about["epoch"], about["metrics"], tensors, within, str(path))
+
+
+def _digest(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over everything in a checkpoint."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"|{name!r}|{_form(tensor)}=".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _fault(about: Any) -> str:
+    """What is wrong with the facts in a checkpoint, empty where nothing is."""
+    if not isinstance(about, dict) or about.get("format") != "neuroport-checkpoint":
+        return "its format is another"
+    kinds = {"version": int, "recipe": dict, "epoch": int, "metrics": list}
+    for key, kind in kinds.items():
+        if type(about.get(key)) is not kind:
+            return f"{key} is {short(about.get(key))}"
+    if about["version"] < 1 or about["epoch"] < 0 or len(about["metrics"]) != about["epoch"]:
+        return f"{len(about['metrics'])} metrics of {about['epoch']} epochs"
+    for metrics in about["metrics"]:
+        if not isinstance(metrics, dict) or not all(_is_told(metrics, key) for key in METRICS):
+            return f"metrics are {short(metrics)}"
+    within = about.get("within", {})
+    if not isinstance(within, dict):
+        return f"within is {short(within)}"
+    if within:
+        counts = type(within.get("batch")) is int and within["batch"] >= 0
+        if not (counts and all(_is_told(within, key) for key in ("total", "seconds"))):
+            return f"within is {short(within)}"
+        try:
+            np.random.default_rng().bit_generator.state = within["rng"]
+        except Exception:  # NumPy promises nothing about others' states
+            return f"rng is {short(within.get('rng'))}"
+    return ""
+
+
+def _is_told(values: dict[str, Any], key: str) -> bool:
+    wanted = (str,) if key == "phase" else (int, float)
+    return type(values.get(key)) in wanted
 
 
 def load(folder: str | os.PathLike[str]) -> nn.Module:
     """The trained network of a checkpoint folder, in evaluation mode.
 
     After the quantization-aware phase it computes with integers.
+
+    Raises:
+        StorageError, FormatError, HashError, RecipeError: as :func:`read_checkpoint`.
+        TrainingError: its tensors are not those of the recipe's network.
     """
     state = read_checkpoint(folder)
-    net = build_network(state.recipe)
+    state.fitting(skeleton(state.recipe))  # before memory is taken: the file decides how much
+    net = _untrained(state.recipe)
     state.load_into(net)
     return net.eval()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,10 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuroport.arguments import is_path, is_recipe, takes
 from neuroport.data.loading import load_data
 from neuroport.data.samples import Frames, Samples, Split, frames_of, over_time
 from neuroport.errors import TrainingError
-from neuroport.files import write_atomic
+from neuroport.files import check_folder, write_atomic
 from neuroport.kernels.memory import keep_freed
 from neuroport.nets.neuron import bound
 from neuroport.nets.synapse import convolve_in
@@ -50,6 +52,7 @@ from neuroport.training.parallel import Group, group
 Report = Callable[[dict[str, Any]], None]
 
 
+@takes(recipe=is_recipe, folder=is_path)
 def fit(
     recipe: Recipe, folder: str | Path, *, report: Report | None = None, data: Split | None = None
 ) -> nn.Module:
@@ -74,6 +77,8 @@ def _fit(
     recipe: Recipe, folder: Path, say: Report, data: Split | None, together: Group
 ) -> nn.Module:
     together.part(recipe.training.batch)
+    if together.first:
+        check_folder(folder)
     if not together.first:
         say = lambda _: None  # noqa: E731
     state = _resume(recipe, folder)
@@ -130,7 +135,7 @@ def evaluate(net: nn.Module, samples: Samples, steps: int) -> int:
 
 
 def _resume(recipe: Recipe, folder: Path) -> State:
-    if not (folder / CHECKPOINT).exists():
+    if not os.path.lexists(folder / CHECKPOINT):
         return State(recipe, 0)
     state = read_checkpoint(folder)
     steps = recipe.training.checkpoint_steps  # may change: it does not change what is trained
@@ -201,7 +206,13 @@ class _Epoch:
             rng.bit_generator.state = state.within["rng"]
             generator = state.tensors.get(f"rng.torch.{self.together.rank}")
             if generator is not None:  # there were as many processes
-                torch.set_rng_state(generator)
+                try:
+                    torch.set_rng_state(generator)
+                except (RuntimeError, TypeError) as error:
+                    raise TrainingError(
+                        f"the checkpoint's generator is none of torch's ({error}); train again in "
+                        "another folder"
+                    ) from error
         self.net.train()
         progress = {"phase": phase, "epoch": epoch, "epochs": recipe.epochs, "batches": batches}
         for index in range(done, batches):

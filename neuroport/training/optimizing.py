@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuroport.errors import TrainingError
 from neuroport.graph.integers import DECAY_UNITY
 from neuroport.nets.neuron import Lif
 from neuroport.recipe import Recipe
@@ -79,14 +80,22 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give the optimizer the state that :func:`tensors_of` found."""
+    """Give the optimizer the state that :func:`tensors_of` found.
+
+    Raises:
+        TrainingError: a tensor is not of its parameter's shape and type.
+    """
     for index, parameter in enumerate(_parameters(optimizer)):
         prefix = f"optimizer.{index}."
-        optimizer.state[parameter] = {
-            name[len(prefix) :]: tensor.clone()
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        }
+        own = {n[len(prefix) :]: t.clone() for n, t in tensors.items() if n.startswith(prefix)}
+        for name, tensor in own.items():
+            if tensor.ndim and (tensor.shape, tensor.dtype) != (parameter.shape, parameter.dtype):
+                raise TrainingError(
+                    f"the checkpoint's {prefix}{name} is {tensor.dtype} {tuple(tensor.shape)}, "
+                    f"not of its parameter, {parameter.dtype} {tuple(parameter.shape)}; train "
+                    "again in another folder"
+                )
+        optimizer.state[parameter] = own
 
 
 def tensors_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

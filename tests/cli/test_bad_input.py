@@ -373,11 +373,14 @@ def frames_of(*shape: int, dtype: Any = np.uint8) -> Any:
 FRAMES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "narrow": (save(frames_of(4, 6, 1, 28, 27)), ("(4, 6, 1, 28, 27)", "(4, N, 1, 28, 28)")),
     "without channel": (save(frames_of(4, 6, 28, 28)), ("(4, 6, 28, 28)", "(4, N, 1, 28, 28)")),
-    "a number": (save(np.uint8(1)), ("()", "(4, N, 1, 28, 28)")),
+    "a number": (save(np.uint8(1)), ("()", "(T, N, C, H, W)")),
     "five steps": (save(frames_of(5, 6, 1, 28, 28)), ("(5, 6, 1, 28, 28)", "steps first")),
     "samples first": (save(frames_of(6, 4, 1, 28, 28)), ("(6, 4, 1, 28, 28)", "steps first")),
     "no sample": (save(frames_of(4, 0, 1, 28, 28)), ("hold no sample", "give at least one")),
-    "float": (save(frames_of(4, 6, 1, 28, 28, dtype=np.float32)), ("float32", "round them first")),
+    "float": (
+        save(frames_of(4, 6, 1, 28, 28, dtype=np.float32)),
+        ("float32", "whole numbers"),
+    ),
     "complex": (save(frames_of(4, 6, 1, 28, 28, dtype=complex)), ("complex128", "integers")),
     "text": (save(frames_of(4, 6, 1, 28, 28, dtype="U1")), ("<U1", "integers")),
     "too bright": (
@@ -422,7 +425,7 @@ def test_a_training_folder_refuses_frames_that_do_not_fit_as_a_network_does(
 def test_samples_out_of_range_name_the_range(
     refused: Refused, net: Path, digits: Path, samples: int
 ) -> None:
-    says = (f"--samples is {samples}", "frames.npy", "6")
+    says = (f"samples is {samples}", "frames.npy", "6")
     refused("run", "tiny.net", "--frames", "frames.npy", "--samples", samples, says=says)
 
 
@@ -597,7 +600,7 @@ def test_a_truncated_checkpoint_is_refused_and_kept(
     refused(*arguments, says=("run/checkpoint.safetensors", "truncated", "train again"))
 
 
-@pytest.mark.parametrize("kind", ["foreign", "newer", "narrower", "tensor missing"])
+@pytest.mark.parametrize("kind", ["foreign", "newer", "narrower", "tensor missing", "edited"])
 def test_a_checkpoint_that_is_not_one_of_this_network_is_refused(
     refused: Refused, run_folder: Path, kind: str
 ) -> None:
@@ -609,6 +612,12 @@ def test_a_checkpoint_that_is_not_one_of_this_network_is_refused(
         about = json.loads(json.loads(file.read(size))["__metadata__"]["neuroport"])
     says: tuple[str, ...] = ("run/checkpoint.safetensors", "not a neuroport checkpoint")
     metadata = {}
+    if kind == "edited":
+        says = ("run/checkpoint.safetensors", "does not match its hash", "train again")
+        about["epoch"] -= 1
+        del about["metrics"][-1]
+    else:
+        del about["hash"]  # as of a checkpoint from before there was one
     if kind == "newer":
         about["version"], says = 99, ("run/checkpoint.safetensors", "version 99", "upgrade")
     elif kind == "narrower":
@@ -683,7 +692,7 @@ def test_a_report_refuses_results_that_are_no_json(refused: Refused, trace: Path
     trace.with_name("demo.json").write_text("{")
     arguments = ("report", "tiny.net", "--trace", "tiny.trace", "-o", "page.html")
     refused(*arguments, "--results", "demo.json", says=("demo.json: not JSON",))
-    refused(*arguments, "--results", "none.json", says=("none.json: cannot read",))
+    refused(*arguments, "--results", "none.json", says=("none.json: no such file",))
 
 
 @pytest.mark.parametrize("results", ["[]", '{"comparisons": 7}', '{"accuracy": 3, "seconds": "x"}'])
@@ -887,3 +896,94 @@ def test_train_killed_twice_leaves_whole_files_and_resumes_to_the_same_end(
     assert_resumes_to(called, tiny_recipe, folder, trained)
     names = {path.name for path in folder.iterdir()}
     assert names == {"checkpoint.safetensors", "metrics.jsonl", "recipe.toml"}
+
+
+# -- terminals, places and descriptors -----------------------------------------------------------
+
+
+def test_a_terminal_obeys_no_word_of_a_file_or_its_name(called: Any, tmp_path: Path) -> None:
+    (tmp_path / "t.toml").write_text(
+        'summary = "\\u001b]0;TITLE\\u0007x"\nbase = "loihi2"\n'
+        '[chips]\nvalue = 1\nsource = "\\u001b[31mx"\nconfidence = "seen"\n'
+    )
+    messages = {"a": np.zeros((1, 1, 1), np.int32)}
+    for name in ("a", "b"):
+        port.Trace(messages, {"a": "relay"}, {"engine": f"\x1b[31m{name}\nfake line"}).save(
+            tmp_path / f"{name}.trace"
+        )
+    verbs: list[tuple[str, ...]] = [
+        ("targets", "./t.toml"),
+        ("compare", "a.trace", "b.trace"),
+        ("show", "\x1b[31mx.net"),
+        ("targets", "\x1b[31mx"),
+        ("train", "\x1b[31mx.toml", "-o", "\x1b[31mrun"),
+    ]
+    for arguments in verbs:
+        done = called(*arguments, cwd=tmp_path)
+        said = done.stdout + done.stderr
+        assert "\\x1b[31m" in said
+        assert said.replace("\n", "").isprintable()
+
+
+def test_a_place_to_write_is_refused_before_the_work(
+    refused: Refused, net: Path, digits: Path, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.trace").mkdir()
+    run = ("run", "tiny.net", "--frames", "frames.npy", "-o")
+    refused(*run, "folder.trace", says=("folder.trace: cannot write", "choose another name"))
+    refused(*run, "/dev/null", says=("/dev/null: cannot write", "a device"))
+    refused(*run, "tiny.net/x.trace", says=("cannot write", "a file where a folder is needed"))
+    refused("report", "tiny.net", "--trace", "none", "-o", "/dev/null", says=("cannot write",))
+    refused("train", tiny_recipe, "-o", "/proc/nowhere/run", says=("cannot write",))
+
+
+def test_labels_are_refused_before_the_network_runs(
+    refused: Refused, net: Path, digits: Path
+) -> None:
+    np.save(digits.with_name("labels.npy"), np.zeros((5, 2)))
+    arguments = ("run", "nothing.net", "--frames", "frames.npy", "--labels", "labels.npy")
+    refused(*arguments, says=("labels.npy: float64 (5, 2)", "labels are integers (N,)"))
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_closed_descriptors_take_no_harm(
+    neuroport: Any, net: Path, digits: Path, tmp_path: Path, closed: tuple[int, ...]
+) -> None:
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    arguments = ("run", "tiny.net", "--frames", "frames.npy", "-o", "a.trace")
+    done = neuroport(*arguments, cwd=tmp_path, preexec=close)
+    assert done.returncode == 0
+    assert port.Trace.load(tmp_path / "a.trace").samples == 6
+    assert (done.stdout == "") == (1 in closed)
+
+
+def test_a_name_that_the_encoding_lacks_is_written_out(
+    neuroport: Any, net: Path, tmp_path: Path
+) -> None:
+    name = "nètz.net"
+    net.rename(tmp_path / name)
+    done = neuroport("check", name, cwd=tmp_path, env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert done.stdout.startswith("n\\xe8tz.net: 0 violations")
+
+
+@pytest.mark.parametrize("change", [{"widths": [65536] * 3}, {"blocks": 5 * 10**7}])
+def test_a_small_file_that_asks_for_terabytes_is_refused_at_once(
+    refused: Refused, run_folder: Path, tiny_recipe: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    pytest.importorskip("torch")
+    path = run_folder / "checkpoint.safetensors"
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    about = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["neuroport"])
+    about["recipe"]["network"].update(change)
+    del about["hash"]
+    head = json.dumps({"__metadata__": {"neuroport": json.dumps(about)}}).encode()
+    path.write_bytes(len(head).to_bytes(8, "little") + head)
+    refused("quantize", "run", says=("checkpoint.safetensors",))
+    text = "".join(f"{key} = {value}\n" for key, value in change.items())
+    (tmp_path / "mine.toml").write_text(f"[network]\n{text}")
+    refused("train", "mine.toml", "-o", "other", says=("network", "use"))

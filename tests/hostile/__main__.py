@@ -1,4 +1,4 @@
-"""Read mutated files by the thousand and write ``results.json`` beside this file."""
+"""Read mutated files by the thousand and write ``results.json`` and ``others.json`` beside this."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ import numpy as np
 import neuroport
 from neuroport.files import write_json
 from tests.hostile.bombs import bomb
-from tests.hostile.mutations import Mutation, bombs, mutation, stock_mutation
+from tests.hostile.mutations import Mutation, bombs, mutation, other_mutation, stock_mutation
+from tests.hostile.others import prepare
 from tests.hostile.probe import probe
 from tests.hostile.samples import image
 
 GOOD = ("equal", "refused", "hash", "read")  # the last: stock files, which have no hash
 SECONDS, MEGABYTES = 1.0, 200.0
 CLI_EVERY = 20
+OTHERS_OUT = "others.json"
 CHUNK = 50
 COSTS = {
     "wall": "slowest, wall seconds",
@@ -86,18 +88,20 @@ def run(seeds: range, make: Callable[[int], Mutation] = mutation) -> Tally:
     return tally
 
 
-def summary(tally: Tally, stock: Tally, seeds: range, seconds: float) -> dict[str, Any]:
-    """The tallies as JSON, with the versions that they hold for."""
+def summary(tallies: list[Tally], seeds: range, seconds: float) -> dict[str, Any]:
+    """The tallies as JSON, with the versions that they hold for; ``seeds`` are of the first."""
+    tally, *foreign = tallies
     total: Counter[str] = sum(tally.counts.values(), Counter())
-    foreign: Counter[str] = sum(stock.counts.values(), Counter())
+    stock: Counter[str] = sum((c for t in foreign for c in t.counts.values()), Counter())
     return {
         "files": len(seeds),
         "seeds": [seeds.start, seeds.stop - 1],
         "read equal": total["equal"],
+        "read as it was changed, without a hash": total["read"],
         "refused": total["refused"] + total["hash"],
         "of these by their hash": total["hash"],
-        "stock files": {name: foreign[name] for name in ("read", "refused")},
-        "failures": tally.failures + stock.failures,
+        "stock files": {name: stock[name] for name in ("read", "refused")},
+        "failures": [failure for each in tallies for failure in each.failures],
         "also through the command line": tally.verbs,
         "seconds": round(seconds, 1),
         **{name: tally.worst[key] for key, name in COSTS.items()},
@@ -111,7 +115,8 @@ def summary(tally: Tally, stock: Tally, seeds: range, seconds: float) -> dict[st
         },
         "kinds": {
             kind: dict(sorted(found.items()))
-            for kind, found in sorted((tally.counts | stock.counts).items())
+            for each in tallies
+            for kind, found in sorted(each.counts.items())
         },
     }
 
@@ -120,27 +125,43 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--stock", type=int, default=1000, help="files of lava-dl besides")
+    parser.add_argument("--others", type=int, default=5000, help="files of every other kind")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results.json"))
     arguments = parser.parse_args()
-    started, seeds = time.perf_counter(), range(arguments.count)
-    print("making the largest files", file=sys.stderr, flush=True)
-    for name in bombs(seeds):  # once: the workers inherit them
-        bomb(name)
-    with get_context("fork").Pool(arguments.jobs) as pool:
-        tally = share(pool, seeds, mutation)
-        stock = share(pool, range(arguments.stock), stock_mutation)
-    results = summary(tally, stock, seeds, time.perf_counter() - started)
-    write_json(arguments.out, results)
-    failures = results["failures"]
-    for failure in failures[:20]:
-        print(failure)
-    print(
-        f"{results['files']:,} files: {results['read equal']:,} read equal, "
-        f"{results['refused']:,} refused; {arguments.stock:,} stock files; "
-        f"{len(failures)} failures; {arguments.out}"
-    )
+    failures = 0
+    if arguments.count:
+        seeds, started = range(arguments.count), time.perf_counter()
+        print("making the largest files", file=sys.stderr, flush=True)
+        for name in bombs(seeds):  # once: the workers inherit them
+            bomb(name)
+        with get_context("fork").Pool(arguments.jobs) as pool:
+            tallies = [
+                share(pool, seeds, mutation),
+                share(pool, range(arguments.stock), stock_mutation),
+            ]
+        failures += write(arguments.out, tallies, seeds, started)
+    if arguments.others:
+        seeds, started = range(arguments.others), time.perf_counter()
+        prepare()  # after the networks: forks of a large process take longer
+        with get_context("fork").Pool(arguments.jobs) as pool:
+            tallies = [share(pool, seeds, other_mutation)]
+        failures += write(arguments.out.with_name(OTHERS_OUT), tallies, seeds, started)
     return 1 if failures else 0
+
+
+def write(out: Path, tallies: list[Tally], seeds: range, started: float) -> int:
+    """Write the results, tell them, and return the number of failures."""
+    results = summary(tallies, seeds, time.perf_counter() - started)
+    write_json(out, results)
+    for failure in results["failures"][:20]:
+        print(failure)
+    read = results["read as it was changed, without a hash"]
+    print(
+        f"{results['files']:,} files: {results['read equal']:,} read equal, {read:,} read as "
+        f"changed, {results['refused']:,} refused; {len(results['failures'])} failures; {out}"
+    )
+    return len(results["failures"])
 
 
 def share(pool: Any, seeds: range, make: Callable[[int], Mutation]) -> Tally:

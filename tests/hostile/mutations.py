@@ -11,6 +11,7 @@ import numpy as np
 
 from tests.hostile.bombs import BOMBS, bomb, target
 from tests.hostile.flips import FLIPS
+from tests.hostile.others import OTHERS
 from tests.hostile.samples import LAYOUTS, STOCK, image, seal, stock
 from tests.hostile.structures import EDITS, Edit, other_field
 
@@ -62,6 +63,20 @@ def stock_mutation(seed: int) -> Mutation:
     sound = stock(list(STOCK)[seed % len(STOCK)])
     kind, content = _mutated(sound, np.random.default_rng(seed), "earliest", edits)
     return Mutation(seed, "stock", kind, False, content)
+
+
+def other_mutation(seed: int) -> Mutation:
+    """A file of another kind, mutated: what users write, and what others publish."""
+    rng = np.random.default_rng(seed)
+    what = list(OTHERS)[seed % len(OTHERS)]
+    other = OTHERS[what]
+    if rng.integers(5) < 3:
+        kind, change = list(other.edits.items())[int(rng.integers(len(other.edits)))]
+        return Mutation(seed, what, kind, False, change(rng, other.sound()))
+    kind, flip = list(FLIPS.items())[int(rng.integers(len(FLIPS)))]
+    content = bytearray(other.sound())
+    flip(rng, content)
+    return Mutation(seed, what, kind, False, bytes(content))
 
 
 def _mutated(

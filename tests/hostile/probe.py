@@ -17,10 +17,11 @@ import numpy as np
 
 from neuroport import netx
 from neuroport.cli import main
-from neuroport.errors import FormatError, HashError
+from neuroport.errors import FormatError, HashError, NeuroportError
 from neuroport.graph import store
 from neuroport.runs.trace import Trace
 from tests.hostile.mutations import Mutation
+from tests.hostile.others import OTHERS
 from tests.hostile.samples import graph, trace
 
 HANG = 30  # seconds
@@ -81,6 +82,8 @@ def _measured(mutation: Mutation, path: Path, cli: bool) -> dict[str, Any]:
 
 def _outcome(mutation: Mutation, path: Path) -> str:
     try:
+        if mutation.what in OTHERS:
+            return OTHERS[mutation.what].outcome(path)
         if mutation.what == "trace":
             return "equal" if _same(Trace.load(path), trace()) else "read as another trace"
         if mutation.what == "stock":
@@ -91,16 +94,19 @@ def _outcome(mutation: Mutation, path: Path) -> str:
         return "equal" if same else "read as another graph"
     except HashError as error:
         return _told("hash", error, path)
-    except FormatError as error:
-        return _told("refused", error, path)
+    except NeuroportError as error:
+        if isinstance(error, FormatError) or mutation.what in OTHERS:
+            return _told("refused", error, path)
+        return f"{type(error).__name__}: {error}"[:200]
     except BaseException as error:
         return f"{type(error).__name__}: {error}"[:200]
 
 
-def _told(outcome: str, error: FormatError, path: Path) -> str:
-    """A refusal is one short line that can be printed and names the file."""
+def _told(outcome: str, error: NeuroportError, path: Path) -> str:
+    """A refusal is one short line that can be printed and names the file, or where it lies."""
     said = error.message
-    good = str(path) in said and said.isprintable() and len(said) < 600 + len(str(path))
+    named = str(path.parent if path.name.startswith("mutated") else path)
+    good = named in said and said.isprintable() and len(said) < 600 + len(str(path))
     return outcome if good else f"{outcome} with {said[:200]!r}"
 
 
@@ -119,9 +125,11 @@ def _same(got: Trace, want: Trace) -> bool:
 def _verbs(mutation: Mutation, path: Path, outcome: str) -> str:
     """The command line on the same file: exit code 2 and one line, or it reads it."""
     good = path.with_name("good.trace")
-    verbs = (
-        [["compare", good, path]] if mutation.what == "trace" else [["show", path], ["check", path]]
-    )
+    verbs = {
+        "trace": [["compare", good, path]],
+        "target": [["targets", path]],
+        "frames": [["run", path.with_name("good.graph"), "--frames", path]],
+    }.get(mutation.what, [] if mutation.what in OTHERS else [["show", path], ["check", path]])
     for arguments in verbs:
         out, err = io.StringIO(), io.StringIO()
         sys.argv = ["neuroport", *map(str, arguments)]

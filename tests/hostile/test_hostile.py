@@ -19,7 +19,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, NODE_TYPES, Dense, Input, Lif
 from neuroport.netx.stock import is_stock
 from tests.hostile import samples
-from tests.hostile.__main__ import GOOD, MEGABYTES, SECONDS
+from tests.hostile.__main__ import GOOD, MEGABYTES, OTHERS_OUT, SECONDS
 from tests.hostile.bombs import BOMBS
 from tests.hostile.flips import FLIPS
 from tests.hostile.mutations import mutation
@@ -37,7 +37,8 @@ def test_mutated_files_are_read_equal_or_refused_at_once_and_cheaply(
 ) -> None:
     # a process of its own: every file is read by a fork, and forks of this large one are slow
     out = tmp_path / "results.json"
-    command = [sys.executable, "-m", "tests.hostile", "--count", "80", "--stock", "50"]
+    counts = ["--count", "80", "--stock", "50", "--others", "80"]
+    command = [sys.executable, "-m", "tests.hostile", *counts]
     done = subprocess.run(
         [*command, "--jobs", "1", "--out", str(out)], cwd=root, capture_output=True, text=True
     )
@@ -51,6 +52,11 @@ def test_mutated_files_are_read_equal_or_refused_at_once_and_cheaply(
     assert found["read equal"] + found["refused"] == 80
     assert min(found["stock files"].values()) > 3
     assert sum(found["stock files"].values()) == 50
+    others = json.loads(out.with_name(OTHERS_OUT).read_text())
+    assert others["failures"] == []
+    changed = others["read as it was changed, without a hash"]
+    assert others["read equal"] + changed + others["refused"] == 80
+    assert others["refused"] > 30
 
 
 def test_mutated_networks_and_stock_files_hold_every_kind_of_node(tmp_path: Path) -> None:

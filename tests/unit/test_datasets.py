@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def test_gesture_is_split_by_user_whichever_folder_they_lie_in(tmp_path: Path) -
         assert found == {(user, label) for user in expected for label in (2, 10)}
     (tmp_path / "DVSGesture" / "ibmGestureTest" / "user29_lab" / "2.npy").write_bytes(b"no")
     test = load_data(recipe("dvsgesture", tmp_path)).test
-    with pytest.raises(FormatError, match=r"2\.npy: not a recording"):
+    with pytest.raises(FormatError, match=r"2\.npy: not a \.npy array"):
         everything(test)
 
 
@@ -396,3 +397,85 @@ def test_every_mistake_is_an_error_of_neuroport(tmp_path: Path) -> None:
     (tmp_path / "val").mkdir()
     with pytest.raises(NeuroportError):
         load_data(recipe("imagenet", tmp_path))
+
+
+# -- values that nothing sends -------------------------------------------------------------------
+
+
+def gesture(folder: Path, rows: Any) -> Samples:
+    """The training half of a dataset of one recording."""
+    for half, user in (("ibmGestureTrain", 1), ("ibmGestureTest", 24)):
+        place = folder / "DVSGesture" / half / f"user{user:02d}_lab"
+        place.mkdir(parents=True)
+        np.save(place / "0.npy", np.array(rows))
+    return load_data(recipe("dvsgesture", folder)).train
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ([3, 4, 5, 7], "the polarity of event 1 is 5, not 0 to 1"),
+        ([128, 4, 1, 7], "the column of event 1 is 128, not 0 to 127"),
+        ([3, -1, 1, 7], "the row of event 1 is -1"),
+        ([3.5, 4, 1, 7], "the column of event 1 is 3.5"),
+        ([3, 4, 1, np.nan], "the time, us, of event 1 is nan"),
+        ([3, 4, 1, 1e18], "the time, us, of event 1 is 1e\\+21"),
+    ],
+)
+def test_an_event_that_cannot_have_happened_is_refused_by_file_and_number(
+    tmp_path: Path, row: list[float], says: str
+) -> None:
+    pytest.importorskip("tonic")
+    samples = gesture(tmp_path, [[3, 4, 1, 6], row])
+    with pytest.raises(FormatError, match=rf"user01_lab/0\.npy: {says}"):
+        everything(samples)
+
+
+def test_an_nmnist_recording_outside_the_sensor_or_back_in_time_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("tonic")
+    events = np.concatenate([event_at(1, t=9), event_at(2, t=5)])
+    for half in ("Train", "Test"):
+        (tmp_path / "NMNIST" / half / "0").mkdir(parents=True)
+        (tmp_path / "NMNIST" / half / "0" / "1.bin").write_bytes(to_bytes(events))
+    samples = load_data(recipe("nmnist", tmp_path)).train
+    with pytest.raises(FormatError, match=r"1\.bin: time runs back at event 1, from 9 to 5 us"):
+        everything(samples)
+    (tmp_path / "NMNIST/Train/0/1.bin").write_bytes(to_bytes(event_at(34)))
+    with pytest.raises(FormatError, match="the column of event 0 is 34, not 0 to 33"):
+        everything(samples)
+
+
+def test_a_picture_of_another_format_starts_no_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    from neuroport.data.pictures import _image
+
+    started = tmp_path / "started"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {started}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for kind in ("EPS", "TIFF", "GIF"):
+        image.new("RGB", (8, 8)).save(tmp_path / f"{kind}.png", kind)
+        with pytest.raises(FormatError, match=r"not a picture \(JPEG or PNG\)"):
+            _image(tmp_path / f"{kind}.png")
+    assert not started.exists()
+    image.new("RGB", (8, 8)).save(tmp_path / "good.JPEG", "PNG")  # as ImageNet has one
+    assert _image(tmp_path / "good.JPEG").size == (8, 8)
+
+
+def test_a_picture_that_promises_gigabytes_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("PIL.Image")
+    from neuroport.data.pictures import _image
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    for side in (12_000, 65_000):
+        head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+        parts = (chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(bytes(9000))))
+        (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+        with pytest.raises(FormatError, match=r"b\.png: not a picture.*(pixels|decompression)"):
+            _image(tmp_path / "b.png")

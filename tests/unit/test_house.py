@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[2] / "neuroport"
 ROOMS = (
     ("errors", "processes", "version"),
     ("apart", "checks", "files"),
-    ("hdf5",),
+    ("arguments", "hdf5"),  # of the public functions; files that are sealed
     ("graph",),  # nodes, bounds, arithmetic, storage
     ("runs", "lowering"),  # what engines take and give; passes from graph to graph
     ("targets", "netx", "kernels"),  # chips; NetX files; compiled neurons

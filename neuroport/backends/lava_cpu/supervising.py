@@ -53,7 +53,8 @@ def supervise(
 ) -> None:
     """Start a worker for the job in each folder and wait for all; leave no process behind.
 
-    The first that fails ends the others. ``progress`` hears of the steps of all jobs together.
+    The first that fails ends the others. ``progress`` hears of the steps of all jobs together; what
+    it raises ends them, too, and is raised here.
 
     Raises:
         BackendError: one failed, or did not end in time: then ``cure`` is told; or the folder for
@@ -70,6 +71,7 @@ def supervise(
         while (
             not any(child.failed for child in children)
             and any(child.code is None for child in children)
+            and tally.raised is None
             and time.monotonic() < given_up
         ):
             time.sleep(POLL_SECONDS)
@@ -78,6 +80,8 @@ def supervise(
         late = [child for child in children if child.code is None and not failed]
     finally:
         _end(children, patience)
+    if tally.raised is not None:
+        raise tally.raised
     told = [child for child in late if (child.folder / "error.json").exists()]
     for child in failed or told:
         raise child.failure()
@@ -112,12 +116,17 @@ class _Tally:
         self._progress, self._total = progress, sum(steps)
         self._done = [0] * len(steps)
         self._lock = threading.Lock()
+        self.raised: BaseException | None = None  # by ``progress``, for the thread that waits
 
     def told(self, index: int, done: int) -> None:
         with self._lock:
             self._done[index] = done
-            if self._progress is not None:
+            if self._progress is None or self.raised is not None:
+                return
+            try:
                 self._progress(sum(self._done), self._total)
+            except BaseException as error:  # this thread goes on reading, or the child would wait
+                self.raised = error
 
 
 class _Child:

@@ -18,18 +18,11 @@ from __future__ import annotations
 
 import difflib
 import os
-import sys
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from neuroport.errors import StorageError, TargetError
-from neuroport.files import read_bytes
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from neuroport.files import parse_toml, place, read_text
 
 VARIABLE = "NEUROPORT_SITE"  # names the site file where none is given
 GENERATIONS = ("N3B2", "N3B3", "N3C1", "N3D1")  # Lava 0.10.0, lava/utils/loihi.py
@@ -113,15 +106,11 @@ def load_site(path: str | os.PathLike[str]) -> Site:
     Raises:
         TargetError: no such file, or a key that is missing, unknown or of a wrong kind.
     """
-    title = os.fspath(path)
     try:
-        table = tomllib.loads(read_bytes(Path(path)).decode())
+        title = place(path)
+        table = parse_toml(read_text(title, TargetError, "a site"), title, TargetError)
     except StorageError as error:
         raise TargetError(error.message) from error
-    except UnicodeDecodeError as error:
-        raise TargetError(f"{title}: not text ({error.reason}); a site is a TOML file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise TargetError(f"{title}: not TOML ({error}); mend the line it names") from error
     _known(title, "", table, KEYS)
     for name, keys in TABLES.items():
         _known(title, f"{name}.", _table(title, table, name), keys)

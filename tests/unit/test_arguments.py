@@ -1,0 +1,136 @@
+"""What a notebook gets wrong: every public function says what it was given, and what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neuroport as port
+from neuroport.errors import BackendError, FramesError, NeuroportError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, Input, Lif
+
+torch = pytest.importorskip("torch")
+
+GRAPH = Graph(
+    [
+        Input("frames", (3, 4, 4), bits=8),
+        Dense("weights", ("frames",), np.ones((2, 48), np.int64)),
+        Lif("spikes", ("weights",), 5),
+    ],
+    steps=2,
+)
+FRAMES = np.random.default_rng(0).integers(0, 256, (2, 5, 3, 4, 4))
+TRACE = port.run(GRAPH, FRAMES)
+NET = torch.nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: port.lower(NET), ("graph is the torch module Linear", "port.quantize")),
+        (lambda: port.lower("a.graph"), ("graph is the path 'a.graph'", "port.read(path)")),
+        (lambda: port.lower(TRACE), ("graph is a Trace", "the graph that was run")),
+        (lambda: port.export(NET, "never.net"), ("graph is the torch module", "port.quantize")),
+        (lambda: port.export(GRAPH, None), ("None is no path",)),
+        (lambda: port.export(GRAPH, "a\0b"), ("names no file",)),
+        (lambda: port.read(b"a.net"), ("path of bytes", "os.fsdecode")),
+        (lambda: port.Trace.load(7), ("7 is no path",)),
+        (lambda: port.quantize(GRAPH, FRAMES), ("net is a Graph", "integers already")),
+        (lambda: port.quantize("run", FRAMES), ("net is the path 'run'", "port.load(folder)")),
+        (lambda: port.quantize({"w": 1}, FRAMES), ("state_dict", "net.load_state_dict")),
+        (lambda: port.quantize(NET, None), ("calibration is None", "(T, N, C, H, W)")),
+        (lambda: port.quantize(NET, "f.npy"), ("calibration is the path", "np.load(path)")),
+        (lambda: port.quantize(NET, FRAMES[:, :0]), ("hold no sample", "at least one")),
+        (lambda: port.quantize(NET, FRAMES[0]), ("(5, 3, 4, 4)", "(T, N, C, H, W)")),
+        (lambda: port.run(None, FRAMES), ("network is None", "a Graph, the path")),
+        (lambda: port.run(TRACE, FRAMES), ("network is a Trace",)),
+        (lambda: port.run(GRAPH, [[1], [1, 2]]), ("frames: a list", "equal lengths")),
+        (lambda: port.run(GRAPH, "frames.npy"), ("np.load(path)",)),
+        (lambda: port.run(GRAPH, FRAMES.astype(str)), ("not numbers",)),
+        (lambda: port.compare(TRACE, GRAPH), ("got is a Graph", "port.run(graph, frames)")),
+        (lambda: port.compare("a", "b"), ("want is the path 'a'", "port.Trace.load(path)")),
+        (lambda: port.statistics(TRACE, GRAPH), ("graph is a Trace",)),
+        (lambda: port.verify(GRAPH, TRACE, FRAMES), ("got is a Trace",)),
+        (lambda: port.minimize(GRAPH, "fast", None), ("frames is None",)),
+        (lambda: port.fit("recipe.toml", "run"), ("recipe is the path", "port.load_recipe")),
+        (lambda: port.report(GRAPH, GRAPH, "a.html"), ("trace is a Graph",)),
+    ],
+)
+def test_an_argument_of_another_kind_is_named_with_what_to_write_instead(
+    call: Callable[[], object], says: tuple[str, ...]
+) -> None:
+    with pytest.raises(NeuroportError) as caught:
+        call()
+    for words in says:
+        assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"batch": 1.5}, "batch is 1.5; give a whole number"),
+        ({"batch": True}, "batch is True; give a whole number"),
+        ({"device": None}, "device is None; give a text"),
+        ({"device": "cpu:x"}, "unknown device 'cpu:x'"),
+        ({"deadline": 5}, "no option 'deadline'; it takes progress"),
+        ({"progress": 5}, "progress is 5; give a function"),
+    ],
+)
+def test_an_option_that_the_engine_has_not_or_of_another_type_is_refused(
+    options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(BackendError, match=r"engine|give|unknown") as caught:
+        port.run(GRAPH, FRAMES, on="fast", **options)
+    assert says in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("frames", "says"),
+    [
+        (FRAMES / 255, "np.rint(frames * 255)"),
+        (FRAMES.astype(float), "frames.astype(np.int32)"),
+        (FRAMES / 128 - 1, "normalized by a mean"),
+        (np.full(FRAMES.shape, np.nan), "NaN or infinity"),
+        (FRAMES + 0.5, "np.rint(frames)"),
+        (FRAMES.swapaxes(0, 1), "frames.swapaxes(0, 1)"),
+        (np.moveaxis(FRAMES, 2, -1), "np.moveaxis(frames, -1, 2)"),
+        (FRAMES[0], "np.stack([frames] * 2)"),
+        (FRAMES[:, 0], "frames[:, None]"),
+    ],
+)
+def test_frames_of_another_scale_or_order_are_told_how_to_become_right(
+    frames: Any, says: str
+) -> None:
+    with pytest.raises(FramesError) as caught:
+        port.run(GRAPH, frames)
+    assert says in caught.value.message
+    assert "round them" not in caught.value.message
+
+
+def test_the_advice_on_pixels_in_0_to_1_gives_the_frames_back() -> None:
+    scaled = FRAMES / 255
+    assert np.array_equal(np.rint(scaled * 255).astype(np.int32), FRAMES)
+
+
+def test_tensors_that_hold_integers_are_taken_whatever_their_device_and_history() -> None:
+    given = torch.from_numpy(FRAMES)
+    assert port.compare(TRACE, port.run(GRAPH, given))
+    with pytest.raises(FramesError, match="float32"):
+        port.run(GRAPH, torch.ones(FRAMES.shape, requires_grad=True))
+    with pytest.raises(FramesError, match=r"float32.*astype"):
+        port.run(GRAPH, given.to(torch.bfloat16))
+    with pytest.raises(FramesError, match="frames: a Tensor"):
+        port.run(GRAPH, given.to("meta"))
+
+
+def test_a_mapped_file_stays_mapped(tmp_path: Path) -> None:
+    from neuroport.arguments import as_array
+
+    np.save(tmp_path / "frames.npy", FRAMES)
+    mapped = np.load(tmp_path / "frames.npy", mmap_mode="r")
+    assert np.shares_memory(as_array(mapped, "frames"), mapped)
