@@ -236,10 +236,12 @@ def lower(
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
     from neuroport.targets.lowering import bills as price
-    from neuroport.targets.lowering import is_chip
+    from neuroport.targets.lowering import is_chip, picked
+    from neuroport.targets.target import load_target
 
+    given = repaired(graph, steps=steps) if is_stock(graph) else read(graph, steps=steps)
     bills, lowered = price(
-        repaired(graph, steps=steps) if is_stock(graph) else read(graph, steps=steps),
+        given,
         target,
         carrier=carrier,
         align=align,
@@ -249,11 +251,14 @@ def lower(
     say = _Out(as_json)
     for bill in bills:
         say.line(f"{'*' if bill.graph is lowered else ' '} {bill}")
+    choices = picked(given, lowered, load_target(target)) if is_chip(target) else []
+    for choice in choices:
+        say.line(choice)
     if out.suffix == ".net":
         path = to_file(lowered, out, "lava-cpu" if is_chip(target) else target)
     else:
         path = save(lowered, out)
-    _say_graph(say, path, lowered, carriers=[bill.to_dict() for bill in bills])
+    _say_graph(say, path, lowered, carriers=[bill.to_dict() for bill in bills], picked=choices)
 
 
 @cli.command()

@@ -14,22 +14,31 @@ from typing import Any
 
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Relay
 from neuroport.lowering import Bill, cheapest, price
+from neuroport.lowering.partial import partial_sums, parts_by_source
 from neuroport.lowering.rules import RULES
+from neuroport.targets.changes import changes, shortfall
+from neuroport.targets.layers import layers, rounding
 from neuroport.targets.resources import Resources, resources
-from neuroport.targets.rules import WIDTHS, refusals
+from neuroport.targets.rules import WIDTHS, by_rule, refusals
 from neuroport.targets.target import Target, load_target
 
 MINIMIZE = ("time", "cores")
+_OVERHEAD_WORDS = 64  # of a core, for its neurons and the lists of its axons
 
 
 @dataclass(frozen=True, slots=True)
 class ChipBill:
-    """One way to lower a graph for a chip; ``resources`` also where the chip's rules refuse it."""
+    """One way to lower a graph for a chip; ``resources`` also where the chip's rules refuse it.
+
+    ``broken`` counts the rules that ``refusal`` tells, each with its first node.
+    """
 
     bill: Bill
     resources: Resources | None
     refusal: str
+    broken: int = 0
 
     @property
     def graph(self) -> Graph | None:
@@ -73,8 +82,31 @@ def price_on(
     two wherever the chip's reset asks for it.
     """
     padded = power_of_two_interval or bool(target["power_of_two_reset"])
-    bills = price(graph, WIDTHS, carrier=carrier, align=align, power_of_two_interval=padded)
-    return [_on_chip(bill, target) for bill in bills]
+    whole = partial_sums(graph, _most_axons(target))
+    apart = partial_sums(parts_by_source(graph), _most_axons(target))
+    priced = [
+        [
+            _on_chip(bill, target)
+            for bill in price(
+                each, WIDTHS, carrier=carrier, align=align, power_of_two_interval=padded
+            )
+        ]
+        for each in ([whole] if apart is whole else [whole, apart])
+    ]
+    return [min(same, key=_rank) for same in zip(*priced, strict=True)]
+
+
+def _most_axons(target: Target) -> int:
+    """Messages that a core can take in a step, however few neurons it holds."""
+    limits = [target.limit(name) for name in ("axons_in", "synapse_words", "memory_words")]
+    return max(1, min((n for n in limits if n is not None), default=1 << 31) - _OVERHEAD_WORDS)
+
+
+def _rank(bill: ChipBill) -> tuple[bool, int, int]:
+    """Orders bills of one way: those that run, that fit, of the fewest cores first."""
+    if bill.resources is None:
+        return True, 0, 0
+    return bill.graph is None, len(bill.resources.impossible), bill.resources.cores
 
 
 def _on_chip(bill: Bill, target: Target) -> ChipBill:
@@ -82,11 +114,9 @@ def _on_chip(bill: Bill, target: Target) -> ChipBill:
         return ChipBill(bill, None, bill.refusal)
     found = resources(bill.graph, target)
     broken = refusals(bill.graph, target)
-    refusal = ""
-    if broken:
-        more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
-        refusal = f"illegal for {target.name}: {broken[0]}{more}"
-    return ChipBill(bill, found, refusal)
+    reasons = by_rule(broken)
+    refusal = f"illegal for {target.name}: {'; '.join(reasons)}" if reasons else ""
+    return ChipBill(bill, found, refusal, len(reasons))
 
 
 def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
@@ -95,7 +125,7 @@ def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
     One of which a population does not fit a core is taken only where there is no other.
 
     Raises:
-        IllegalError: all were refused.
+        IllegalError: all were refused; with every rule that the one with the fewest breaks.
     """
     possible = []
     for bill in bills:
@@ -105,7 +135,8 @@ def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
             order = (cores, seconds) if minimize == "cores" else (seconds, cores)
             possible.append(((len(bill.resources.impossible), *order), bill.graph))
     if not possible:
-        raise IllegalError(next((b.refusal for b in bills if b.resources), bills[0].refusal))
+        nearest = min(bills, key=lambda bill: (bill.resources is None, bill.broken))
+        raise IllegalError(nearest.refusal)
     return min(possible, key=lambda pair: pair[0])[1]
 
 
@@ -176,3 +207,38 @@ def bills(
         power_of_two_interval=power_of_two_interval,
     )
     return found, cheapest(found)
+
+
+def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
+    """What :func:`lower` chose by itself for ``target``, a line each, and what it cannot mend."""
+    lines = []
+    if lowered.interval != graph.interval:
+        lines.append(
+            f"samples every {lowered.interval} steps, {lowered.steps} of them shown: states reset "
+            "every 2**k steps"
+        )
+    relays = [node.name for node in lowered if isinstance(node, Relay)]
+    if rounds := rounding(lowered):
+        lines.append(f"{len(rounds)} of {len(relays)} relays round, each as Lava's ProdNeuron")
+    elif relays:
+        lines.append(f"{len(relays)} relays, none of which rounds")
+    parts = {node.name: _parts(lowered, node.name) for node in graph.populations}
+    lines += [
+        f"{name} adds up {count} partial sums: more messages reach it than a core takes"
+        for name, count in parts.items()
+        if count
+    ]
+    grouped = sum(isinstance(node, Conv) and node.groups > 1 for node in lowered)
+    if grouped:
+        lines.append(f"{grouped} grouped kernels, to be written in full on the chip")
+    found = resources(lowered, target)
+    missing = shortfall(found)
+    lines += [f"does not fit: {line}" for line in missing]
+    if missing:
+        lines += [f"cheapest change: {c}" for c in changes(layers(lowered), found)[:1]]
+    return lines
+
+
+def _parts(lowered: Graph, name: str) -> int:
+    """Relays that :func:`neuroport.lowering.partial.partial_sums` made for a population."""
+    return sum(node.name.startswith(f"{name}.part") for node in lowered if isinstance(node, Relay))

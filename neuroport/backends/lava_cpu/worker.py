@@ -34,6 +34,7 @@ from neuroport.backends.lava_cpu.watch import (
 from neuroport.errors import StorageError
 from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.graph import Graph
+from neuroport.graph.node import Readout
 from neuroport.graph.store import load
 
 # a channel never holds more than one: every process has received before any begins another step;
@@ -59,9 +60,9 @@ class Worker:
     def run(self) -> dict[str, float]:
         """Execute the job; returns the seconds of each phase."""
         from lava.magma.core.run_conditions import RunSteps
-        from lava.magma.core.run_configs import Loihi2SimCfg
 
         from neuroport.backends.lava_cpu.build import build
+        from neuroport.backends.lava_cpu.recorded import Simulated
 
         job = read_json(self.folder / "job.json")
         graph = load(job["net"])
@@ -81,7 +82,7 @@ class Worker:
         marks.append(time.perf_counter())
         self.watch_over(names)
         anchor.create_runtime(
-            run_cfg=Loihi2SimCfg(select_tag="fixed_pt"),
+            run_cfg=Simulated(),
             compile_config={"pypy_channel_size": MESSAGES_IN_FLIGHT},
         )
         marks.append(time.perf_counter())
@@ -129,9 +130,13 @@ class Worker:
     ) -> dict[Any, str]:
         """Record what a population sends, step by step; the process that does it, if it is new."""
         from neuroport.backends.lava_cpu.processes.fixed_pt import RasterSink
+        from neuroport.backends.lava_cpu.recorded import record
 
         if hasattr(process, "record"):
             process.record(path, steps)
+            return {}
+        if isinstance(graph[name], Readout):  # it sends nothing
+            record(process, path, steps)
             return {}
         size = int(np.prod(graph.facts(name).shape))
         np.save(path, np.zeros((steps, size), np.int32))

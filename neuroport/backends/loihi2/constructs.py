@@ -41,10 +41,8 @@ def refuse(graph: Graph, target: Target) -> None:
 
 
 def _refused(graph: Graph, node: Node) -> str | None:
-    if isinstance(node, (Input, Lif, Readout)):
+    if isinstance(node, (Input, Lif, Readout, Relay)):
         return None
-    if isinstance(node, Relay):
-        return None if not node.shift else "it rounds, which runs on Lava's CPU simulator only"
     if isinstance(node, (Conv, Dense)):
         return _synapse(graph, node)
     if isinstance(node, Delay):
