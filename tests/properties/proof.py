@@ -1,8 +1,9 @@
 """All engines on one random network, every population, no tolerance.
 
 The interpreter says what a network means. The reference and the fast engine must say the same in
-ideal time; so must the network after every lowering that applies, in ideal and in chip time; and
-so must, where asked, real Lava processes for one of the lowerings and unmodified NetX for a chain.
+ideal time; so must the network after every lowering that applies, the one for a chip among them, in
+ideal and in chip time; and so must, where asked, real Lava processes for one of the lowerings and
+for that of the chip, and unmodified NetX for a chain.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from tests.properties.stock import chain_messages, netx_messages
 Messages = Mapping[str, np.ndarray]
 REFERENCE, FAST = Reference(), Fast()
 CHAIN = "stock file"  # how Lava ran a chain
+CHIP = "kapoho-point"
+OURS = "neuroport.backends.lava_cpu.processes.fixed_pt"
+HOST = {f"{OURS}.FrameSource", f"{OURS}.RasterSink"}  # bring frames in, write rasters down
 WAYS = (
     ("relay", "relays"),
     ("relay", "delays"),
@@ -112,6 +116,14 @@ def prove(case: Case, number: int = 0, lava: bool = False) -> Outcome:
         if lava:
             compared.update(on_lava(way, ways[way], frames))
             outcome.lava = way
+    try:
+        chip = port.lower(graph, CHIP)
+    except IllegalError as error:
+        outcome.refused[CHIP] = reason(error.message)
+    else:
+        compared[CHIP] = carried(CHIP, graph, chip, frames, want)
+        if lava:
+            compared.update(as_for_chip(chip, frames))
     if "stock, relays" in ways:
         compared.update(stock(ways["stock, relays"], frames, lava))
     return outcome
@@ -162,6 +174,21 @@ def on_lava(way: str, lowered: Graph, frames: np.ndarray) -> dict[str, dict[str,
         got = port.run(lowered, frames, on="lava-cpu", **options).messages
         found[name] = equal("reference", f"{way} on {name}", lowered, ideal, got)
     return found
+
+
+def as_for_chip(lowered: Graph, frames: np.ndarray) -> dict[str, dict[str, int]]:
+    """Stock Lava processes of a network as it was lowered for a chip.
+
+    Raises:
+        DivergenceError: they differ, or a population is no process of Lava's.
+    """
+    ideal = REFERENCE.run(lowered, frames).messages
+    got = port.run(lowered, frames, on="lava-cpu")
+    own = {name for name in got.provenance["built"] if name.startswith("neuroport")} - HOST
+    if own:
+        raise DivergenceError(f"the network holds processes that are not Lava's: {sorted(own)}")
+    name = f"lava-cpu, as lowered for {CHIP}"
+    return {name: equal("reference", name, lowered, ideal, got.messages)}
 
 
 def stock(lowered: Graph, frames: np.ndarray, lava: bool) -> dict[str, dict[str, int]]:

@@ -26,7 +26,6 @@ from neuroport.backends.lava_cpu.fusing import fuse, join
 from neuroport.backends.lava_cpu.groups import Group, held
 from neuroport.backends.lava_cpu.processes.fixed_pt import (
     DelayLine,
-    Echo,
     FrameSource,
     LateSynapse,
 )
@@ -65,6 +64,7 @@ from neuroport.graph.node import (
     SigmaDelta,
     per_neuron,
 )
+from neuroport.lowering.once import each_once
 
 MESSAGE_BITS = 24  # graded path of Lava's connections; payloads 0 and 1 are spikes
 
@@ -72,9 +72,11 @@ MESSAGE_BITS = 24  # graded path of Lava's connections; payloads 0 and 1 are spi
 def build(graph: Graph, frames_path: str, fused: bool = False) -> dict[str, Any]:
     """Create and connect the Lava processes of ``graph``; returns them by node name.
 
+    Constants of relays that round are processes, too, under names of their own.
     With ``fused`` one process of our own holds the populations and synapses that
     :mod:`~neuroport.backends.lava_cpu.groups` says; the rest is built as without.
     """
+    graph = each_once(graph)
     processes: dict[str, Any] = {}
     group = held(graph) if fused else Group()
     apart = [node for node in graph if node.name not in group.synapses + group.populations]
@@ -86,23 +88,17 @@ def build(graph: Graph, frames_path: str, fused: bool = False) -> dict[str, Any]
         join(graph, group, processes)
     for node in apart:
         _connect(node, processes)
-    return processes
+    return processes | {f"({name})": process for process, name in constants.names.items()}
 
 
 def _connect(node: Node, processes: dict[str, Any]) -> None:
     """Connect what sends to a node."""
     process = processes[node.name]
-    for number, name in enumerate(node.inputs):
+    for name in node.inputs:
         if isinstance(node, (Conv, Dense, Delay)):
             outlet, inlet = processes[name].s_out, process.s_in
         else:
             outlet, inlet = processes[name].a_out, process.a_in
-        if name in node.inputs[:number]:
-            # Lava connects two ports only once: what is added to itself passes a process that
-            # sends it on in the same step (through a virtual port Lava would drop it)
-            echo = Echo(size=int(np.prod(outlet.shape)))
-            outlet.connect(echo.a_in)
-            outlet = echo.s_out
         outlet.connect(inlet)
 
 

@@ -64,8 +64,8 @@ class Constants:
             self.neuron = LIF(shape=(1,), vth=0, bias_mant=1, du=4095, dv=4095)
             self.names[self.neuron] = "constant of relays that round"
         process = ProdNeuron(shape=shape, vth=threshold, exp=node.shift)
-        self._give(node.shift - 1, process.a_in1, node.name)
-        self._give(0, process.a_in2, node.name)
+        self._give(node.shift - 1, process.a_in1, f"half a unit of {node.name}")
+        self._give(0, process.a_in2, f"factor of {node.name}")
         return Rounding(process)
 
     def _give(self, power: int, inlet: Any, name: str) -> None:
@@ -79,4 +79,4 @@ class Constants:
         self.neuron.s_out.connect(synapse.s_in)
         outlet = synapse.a_out if len(inlet.shape) == 1 else synapse.a_out.reshape(inlet.shape)
         outlet.connect(inlet)
-        self.names[synapse] = f"constant of {name}"
+        self.names[synapse] = name

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,6 +55,7 @@ class Worker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._anchor: Any = None
+        self.built: dict[str, int] = {}  # class of Lava processes -> how many
         self._watch: Watch | None = None
         self._ending = threading.RLock()  # the thread that holds it ends the process
 
@@ -104,6 +106,8 @@ class Worker:
 
     def watch_over(self, names: dict[Any, str]) -> None:
         """From now on notice failures of Lava's processes; ``names`` is what each stands for."""
+        kinds = Counter(f"{type(own).__module__}.{type(own).__name__}" for own in names)
+        self.built = dict(sorted(kinds.items()))
         tell_tracebacks(self.folder)
         self._watch = Watch(self.folder, self._runtime, names, self.fail)
         self._watch.start()
@@ -157,7 +161,7 @@ class Worker:
 
     def finish(self, seconds: dict[str, float]) -> NoReturn:
         """Tell that all is done, and end."""
-        write_json(self.folder / "done.json", {"seconds": seconds})
+        write_json(self.folder / "done.json", {"seconds": seconds, "built": self.built})
         self._ending.acquire()
         self._exit(0)
 

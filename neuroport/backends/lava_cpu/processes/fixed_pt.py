@@ -67,26 +67,6 @@ class RasterSinkModel(PyLoihiProcessModel):
         self.rows[self.time_step - 1] = self.a_in.recv()
 
 
-class Echo(AbstractProcess):
-    """Send what arrives on, in the same step: Lava connects two ports only once."""
-
-    def __init__(self, *, size: int) -> None:
-        super().__init__()
-        self.a_in = InPort(shape=(size,))
-        self.s_out = OutPort(shape=(size,))
-
-
-@implements(proc=Echo, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class EchoModel(PyLoihiProcessModel):
-    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
-
-    def run_spk(self) -> None:
-        self.s_out.send(self.a_in.recv())
-
-
 class DelayLine(AbstractProcess):
     """Messages ``delay`` steps later, 0 where they were sent before the sample began."""
 
