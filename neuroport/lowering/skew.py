@@ -114,6 +114,15 @@ def balance_skew(graph: Graph, align: str = "relays") -> Graph:
     return plan.finish()
 
 
+def without_lags(graph: Graph) -> Graph:
+    """The same network without lags, which align branches and mean nothing in ideal time."""
+    late = [node for node in graph if isinstance(node, (Conv, Dense)) and node.lag]
+    if not late:
+        return graph
+    nodes = [replace(n, lag=0) if isinstance(n, (Conv, Dense)) and n.lag else n for n in graph]
+    return Graph(nodes, graph.steps, graph.interval)
+
+
 def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Conv | Dense:
     """Synapse that delivers each message unchanged (weight 1, one per neuron)."""
     if len(shape) == 3:

@@ -16,8 +16,10 @@ from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Relay
 from neuroport.lowering import Bill, cheapest, price
+from neuroport.lowering.exponents import holds_exponent, split_exponents
 from neuroport.lowering.partial import partial_sums, parts_by_source
 from neuroport.lowering.rules import RULES
+from neuroport.lowering.skew import without_lags
 from neuroport.targets.changes import changes, shortfall
 from neuroport.targets.layers import layers, rounding
 from neuroport.targets.resources import Resources, resources
@@ -82,6 +84,7 @@ def price_on(
     two wherever the chip's reset asks for it.
     """
     padded = power_of_two_interval or bool(target["power_of_two_reset"])
+    graph = split_exponents(without_lags(graph))
     whole = partial_sums(graph, _most_axons(target))
     apart = partial_sums(parts_by_source(graph), _most_axons(target))
     priced = [
@@ -228,6 +231,11 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
         for name, count in parts.items()
         if count
     ]
+    split = sum(isinstance(node, Conv) and not holds_exponent(node) for node in graph)
+    if split:
+        lines.append(
+            f"{split} convolutions are sums of several kernels: their exponents are in the weights"
+        )
     grouped = sum(isinstance(node, Conv) and node.groups > 1 for node in lowered)
     if grouped:
         lines.append(f"{grouped} grouped kernels, to be written in full on the chip")

@@ -32,6 +32,7 @@ from neuroport.graph.node import (
     is_population,
 )
 from neuroport.lowering import rules as widths
+from neuroport.lowering.exponents import holds_exponent, largest, shifted
 from neuroport.targets.target import Target
 
 PRODUCT_SEEN = 480  # the largest product of the published run of ProdNeuron on Loihi 2
@@ -193,8 +194,20 @@ def geometry_fits(graph: Graph, node: Node, target: Target) -> Found:
 
 
 def exponent_fits(graph: Graph, node: Node, target: Target) -> Found:
-    """The exponent of the weights fits its field, as far as the field is known."""
-    if not isinstance(node, (Conv, Dense)) or node.exponent <= target["weight_exponent"]:
+    """The exponent of the weights fits its field, as far as the field is known.
+
+    Lava's ``Conv`` has none that it minds: a convolution's weights must fit with it in them.
+    """
+    if isinstance(node, Conv):
+        if holds_exponent(node):
+            return None
+        reach = int(abs(shifted(node)).max())
+        return REFUSED, (
+            f"Lava's Conv ignores weight exponents, and with exponent {node.exponent} weights "
+            f"reach {reach}, more than {largest(node.weight)}; lower it for the chip (neuroport "
+            "lower --target), which writes it as a sum of kernels, or use one LSB for its stream"
+        )
+    if not isinstance(node, Dense) or node.exponent <= target["weight_exponent"]:
         return None
     return UNPROVEN, (
         f"its weights have exponent {node.exponent}; more than {target['weight_exponent']} was "

@@ -94,8 +94,8 @@ EYE = 2 * np.eye(2, dtype=np.int64)
     ("graph", "told"),
     [
         (
-            ending(Dense("in", ("frames",), EYE), Relay("mean", ("in",), shift=2)),
-            "mean: it rounds",
+            ending(Dense("in", ("frames",), EYE), Lif("lif", ("in",), 1), Delay("wait", ("lif",))),
+            "wait: Lava's delays carry messages of a sample into the next one",
         ),
         (
             ending(Dense("in", ("frames",), EYE, delay=EYE // 2), Lif("lif", ("in",), 1)),

@@ -23,7 +23,6 @@ from lava.proc.lif.process import LIFReset
 from neuroport.backends.counting import LIF_COUNT_MAX
 from neuroport.backends.lava_cpu.build import sign_mode
 from neuroport.backends.lava_cpu.rounding import Constants
-from neuroport.backends.loihi2.constructs import shifted
 from neuroport.backends.loihi2.layout import conv_arguments, dense_columns, lava_shape, to_lava
 from neuroport.backends.loihi2.processes.host import FrameFeed
 from neuroport.backends.trace import is_spiking
@@ -41,6 +40,7 @@ from neuroport.graph.node import (
     Shape,
     per_neuron,
 )
+from neuroport.lowering.exponents import shifted
 
 GRADED_BITS = 24  # of a relay's messages
 
