@@ -32,7 +32,7 @@ def every_shift(seed: int) -> tuple[Graph, np.ndarray]:
             Relay(f"relay{shift}", (f"in{shift}",), shift, threshold),
         ]
     nodes += [
-        Dense("in", ("frames",), 2 * rng.integers(-9, 10, (3, size))),
+        Dense("in", ("frames",), 2 * rng.integers(-2, 3, (3, size))),
         Lif("lif", ("in",), 40),
         Dense("classes", ("lif",), 2 * rng.integers(-9, 10, (3, 3))),
         Readout("potential", ("classes",), np.array([1, -4, 0])),
@@ -70,7 +70,8 @@ def test_a_trained_membrane_network_runs_on_lava_without_a_process_of_ours(
     assert outcome.differing == 0, str(outcome)
     assert not outcome.only_want
     built = got.provenance["built"]
-    assert built["lava.proc.prodneuron.process.ProdNeuron"] == 5
+    rounds = [n for n in port.read(network) if isinstance(n, Relay) and n.shift]
+    assert built["lava.proc.prodneuron.process.ProdNeuron"] == len(rounds) >= 3
     assert {name for name in built if name.startswith("neuroport")} <= HOST
 
 

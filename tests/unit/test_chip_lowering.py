@@ -79,7 +79,7 @@ def test_a_stream_that_is_rounded_at_a_projection_is_legal_by_relays_alone() -> 
     lowered = port.lower(graph, "loihi2")
     assert refusals(lowered, LOIHI2) == []
     assert port.compare(port.run(graph, frames), port.run(lowered, frames, time_model="chip"))
-    assert "1 of 3 relays round, each as Lava's ProdNeuron" in picked(graph, lowered, LOIHI2)
+    assert "1 of 4 relays round, each as Lava's ProdNeuron" in picked(graph, lowered, LOIHI2)
 
 
 def test_the_neuron_that_gives_relays_their_constants_is_counted() -> None:
