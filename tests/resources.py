@@ -207,9 +207,9 @@ def trained_table(chips: dict[str, Any]) -> str:
         "Every network of [models](../models) as `lower --target kapoho-point` gives it, whole,",
         "its stem included. **Not run on hardware**: cores, messages and times are counted by the",
         "same formulas, on 20 samples; the slowest step is a bound from below, from times that no",
-        "data sheet has. Relays that round are Lava's `ProdNeuron`. *Lava* is its CPU simulator, of",
-        "Lava's own processes alone; *stand-ins* is the engine `loihi2` with stand-ins for Lava's",
-        "closed modules, and spikes are counted in the process graph. Remade by `make chips`",
+        "data sheet has. Relays that round are Lava's `ProdNeuron`. *Lava* is its CPU simulator,",
+        "of Lava's own processes alone; *stand-ins* is the engine `loihi2` with stand-ins for",
+        "Lava's closed modules; spikes are counted in the process graph. Remade by `make chips`",
         "from [chips.json](chips.json).",
         "",
         "| network | rules broken | cores | chips | messages between cores per sample "

@@ -8,6 +8,7 @@ has is lowered all the same: ``check`` says what would make it fit. Not run on h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from neuroport.lowering import Bill, cheapest, price
 from neuroport.lowering.exponents import holds_exponent, split_exponents
 from neuroport.lowering.partial import partial_sums, parts_by_source
 from neuroport.lowering.rules import RULES
+from neuroport.lowering.sharing import share_dendrites, share_messages
 from neuroport.lowering.skew import without_lags
 from neuroport.targets.changes import changes, shortfall
 from neuroport.targets.layers import layers, rounding
@@ -77,26 +79,46 @@ def price_on(
     carrier: str = "all",
     align: str = "all",
     power_of_two_interval: bool = False,
+    minimize: str = "cores",
 ) -> list[ChipBill]:
     """Ways to carry the shortcuts of ``graph``, each with its cores on ``target`` or its refusal.
 
     Args: as for :func:`neuroport.lowering.price`; the interval between samples is made a power of
-    two wherever the chip's reset asks for it.
+    two wherever the chip's reset asks for it. Where relays carry and align, they may also hold a
+    sum once for those who read it (:mod:`neuroport.lowering.sharing`). Of each way it is the bill
+    with the least ``cores`` or ``time``, whichever ``minimize`` says.
     """
+    rank = _rank(minimize)
     padded = power_of_two_interval or bool(target["power_of_two_reset"])
-    graph = split_exponents(without_lags(graph))
-    whole = partial_sums(graph, _most_axons(target))
-    apart = partial_sums(parts_by_source(graph), _most_axons(target))
-    priced = [
-        [
-            _on_chip(bill, target)
-            for bill in price(
-                each, WIDTHS, carrier=carrier, align=align, power_of_two_interval=padded
-            )
-        ]
-        for each in ([whole] if apart is whole else [whole, apart])
-    ]
-    return [min(same, key=_rank) for same in zip(*priced, strict=True)]
+
+    def priced(each: Graph, way: str = carrier, how: str = align) -> list[ChipBill]:
+        each = partial_sums(each, _most_axons(target))
+        found = price(each, WIDTHS, carrier=way, align=how, power_of_two_interval=padded)
+        return [_on_chip(bill, target) for bill in found]
+
+    whole = split_exponents(without_lags(graph))
+    apart = parts_by_source(whole)
+    best, base = priced(whole), {}
+    for place, bill in enumerate(priced(apart) if apart is not whole else []):
+        best[place] = min(best[place], bill, key=rank)
+        base[place] = apart if best[place] is bill else whole
+    for place, bill in enumerate(best):
+        if (bill.bill.carrier, bill.bill.align) == ("relay", "relays"):
+            sums = _sums(base.get(place, whole))
+            ways = [one for each in sums for one in priced(each, "relay", "relays")]
+            best[place] = min([bill, *ways], key=rank)
+    return best
+
+
+def _sums(graph: Graph) -> list[Graph]:
+    """The network with sums that relays hold once for those who read them."""
+    dendrites, messages = share_dendrites(graph), share_messages(graph)
+    both = share_dendrites(messages)
+    found: list[Graph] = []
+    for way in (dendrites, messages, both):
+        if way is not graph and not any(way is other for other in found):
+            found.append(way)
+    return found
 
 
 def _most_axons(target: Target) -> int:
@@ -105,11 +127,18 @@ def _most_axons(target: Target) -> int:
     return max(1, min((n for n in limits if n is not None), default=1 << 31) - _OVERHEAD_WORDS)
 
 
-def _rank(bill: ChipBill) -> tuple[bool, int, int]:
-    """Orders bills of one way: those that run, that fit, of the fewest cores first."""
-    if bill.resources is None:
-        return True, 0, 0
-    return bill.graph is None, len(bill.resources.impossible), bill.resources.cores
+def _rank(minimize: str) -> Callable[[ChipBill], tuple[float, ...]]:
+    """Orders bills of one way: those that run and fit first, of the fewest cores or least time."""
+
+    def rank(bill: ChipBill) -> tuple[float, ...]:
+        found, cost = bill.resources, bill.bill.cost
+        if found is None or cost is None:
+            return (1, 0, 0, 0)
+        measures = (found.cores, cost.step_seconds)
+        order = measures if minimize == "cores" else measures[::-1]
+        return (bill.graph is None, len(found.impossible), *order)
+
+    return rank
 
 
 def _on_chip(bill: Bill, target: Target) -> ChipBill:
@@ -198,6 +227,7 @@ def bills(
             carrier=carrier,
             align=align,
             power_of_two_interval=power_of_two_interval,
+            minimize=way,
         )
         return on_chip, cheapest_on(on_chip, way)
     if minimize == "cores":
