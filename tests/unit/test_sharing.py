@@ -100,5 +100,5 @@ def test_wide_levels_take_fewer_cores_where_relays_hold_their_current() -> None:
     graph = Graph(nodes, 4)
     plain = resources(graph, LOIHI2).cores
     _, lowered = bills(graph, "loihi2", carrier="relay", align="relays")
-    assert resources(lowered, LOIHI2).cores < 0.7 * plain
+    assert resources(lowered, LOIHI2).cores < 0.9 * plain
     assert any(".shared" in node.name or ".sum" in node.name for node in lowered)
