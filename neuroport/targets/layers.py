@@ -139,7 +139,7 @@ def _with_constants(graph: Graph, found: tuple[Layer, ...]) -> tuple[Layer, ...]
         return found
     constants = (Arriving("dense", 1, 1),) * CONSTANTS
     name = CONSTANT
-    while name in graph:
+    while any(node.name == name for node in graph):
         name += "'"
     readers = tuple((relay, "dense") for relay in rounds for _ in constants)
     fed = (

@@ -35,7 +35,8 @@ REFERENCE, FAST = Reference(), Fast()
 CHAIN = "stock file"  # how Lava ran a chain
 CHIP = "kapoho-point"
 OURS = "neuroport.backends.lava_cpu.processes.fixed_pt"
-HOST = {f"{OURS}.FrameSource", f"{OURS}.RasterSink"}  # bring frames in, write rasters down
+# bring frames in, write rasters down; synapses that delay messages within a sample
+NO_NEURONS = {f"{OURS}.{name}" for name in ("FrameSource", "RasterSink", "LateSynapse")}
 WAYS = (
     ("relay", "relays"),
     ("relay", "delays"),
@@ -202,9 +203,9 @@ def as_for_chip(lowered: Graph, frames: np.ndarray) -> dict[str, dict[str, int]]
     """
     ideal = REFERENCE.run(lowered, frames).messages
     got = port.run(lowered, frames, on="lava-cpu")
-    own = {name for name in got.provenance["built"] if name.startswith("neuroport")} - HOST
+    own = {name for name in got.provenance["built"] if name.startswith("neuroport")} - NO_NEURONS
     if own:
-        raise DivergenceError(f"the network holds processes that are not Lava's: {sorted(own)}")
+        raise DivergenceError(f"the network holds neurons that are not Lava's: {sorted(own)}")
     name = f"lava-cpu, as lowered for {CHIP}"
     return {name: equal("reference", name, lowered, ideal, got.messages)}
 
