@@ -30,12 +30,12 @@ import numpy.typing as npt
 import neuroport as port
 from neuroport.analysis.corework import TIMES, core_work
 from neuroport.analysis.work import messages
-from neuroport.backends.counting import counted
-from neuroport.backends.trace import Trace
 from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Relay
 from neuroport.graph.store import load, save
+from neuroport.runs.recording import counted
+from neuroport.runs.trace import Trace
 from neuroport.targets.checking import check
 from neuroport.targets.layers import rounding
 from neuroport.targets.rules import REFUSED

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, IntArray, Lif, Node, Readout, Relay
-from neuroport.lowering.skew import Schedule, identity
+from neuroport.lowering.skew import Schedule
 
 
 @dataclass(frozen=True)

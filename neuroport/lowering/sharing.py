@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Lif, Node, Relay, is_population
-from neuroport.lowering.skew import Schedule, identity
+from neuroport.lowering.skew import Schedule
 
 
 def share_dendrites(graph: Graph) -> Graph:

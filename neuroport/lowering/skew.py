@@ -16,9 +16,8 @@ from collections import Counter
 from dataclasses import replace
 from itertools import chain, count
 
-import numpy as np
-
 from neuroport.errors import IllegalError
+from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Node, Relay, Shape, is_population
 
@@ -121,12 +120,3 @@ def without_lags(graph: Graph) -> Graph:
         return graph
     nodes = [replace(n, lag=0) if isinstance(n, (Conv, Dense)) and n.lag else n for n in graph]
     return Graph(nodes, graph.steps, graph.interval)
-
-
-def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Conv | Dense:
-    """Synapse that delivers each message unchanged (weight 1, one per neuron)."""
-    if len(shape) == 3:
-        weight = np.ones((shape[0], 1, 1, 1), np.int64)
-        return Conv(name, (source,), weight, groups=shape[0], lag=lag)
-    size = int(np.prod(shape))
-    return Dense(name, (source,), np.eye(size, dtype=np.int64), lag=lag)
