@@ -157,10 +157,11 @@ def table(results: dict[str, Any]) -> str:
         "",
         "Estimates by formulas fitted to public tables (`neuroport targets --fit`); **nothing was",
         "run on hardware**. Made-up weights of 8 bits in the shapes of the families, T = 4. The",
-        "chip is Loihi 2 (120 cores) on which rounding relays and delays in convolutions are",
-        "allowed; the last column says what the chip as it is refuses. A star marks the way that",
-        "`lower --minimize cores` takes. Where a population does not fit a core, its neurons take",
-        "one each, and the cores are a lower bound (>=). Remade by `make resources` from",
+        "chip is Loihi 2 (120 cores) on which convolutions may delay; the last column says what",
+        "the chip as it is refuses. `relay` with relays may hold a sum once for several readers. A",
+        "star marks the way that `lower --minimize cores` takes. Where a population does not fit a",
+        "core, its neurons take one each, and the cores are a lower bound (>=). Remade by",
+        "`make resources` from",
         "[resources.json](resources.json).",
     ]
     for name, found in results["networks"].items():
