@@ -92,8 +92,13 @@ def price_on(
     padded = power_of_two_interval or bool(target["power_of_two_reset"])
 
     def priced(each: Graph, way: str = carrier, how: str = align) -> list[ChipBill]:
-        each = partial_sums(each, _most_axons(target))
-        found = price(each, WIDTHS, carrier=way, align=how, power_of_two_interval=padded)
+        parts = partial_sums(each, _most_axons(target))
+        found = price(parts, WIDTHS, carrier=way, align=how, power_of_two_interval=padded)
+        for place, bill in enumerate(found):
+            if bill.carrier == "stock" and parts is not each:  # a chain has no room for parts
+                (found[place],) = price(
+                    each, WIDTHS, carrier="stock", align="relays", power_of_two_interval=padded
+                )
         return [_on_chip(bill, target) for bill in found]
 
     whole = split_exponents(without_lags(graph))

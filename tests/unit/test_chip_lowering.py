@@ -181,3 +181,16 @@ def test_a_way_on_which_every_population_fits_a_core_is_preferred() -> None:
     fitting = [b for b in found if b.resources is not None and not b.resources.impossible]
     assert 0 < len(fitting) < len(found)
     assert taken in fitting
+
+
+def test_a_stock_chain_stays_one_where_its_readout_does_not_fit_a_core() -> None:
+    graph = network("ds-resnet, K = 2")
+    small = replace(LOIHI2, values={**LOIHI2.values, "axons_in": Value(100, "test", "seen")})
+    found = {(b.bill.carrier, b.bill.align): b for b in price_on(graph, small)}
+    stock, relay = found["stock", "relays"], found["relay", "relays"]
+    assert relay.bill.graph is not None
+    assert any(".part" in node.name for node in relay.bill.graph)
+    assert stock.bill.graph is not None
+    assert not any(".part" in node.name for node in stock.bill.graph)
+    assert stock.resources is not None
+    assert stock.resources.impossible
