@@ -35,8 +35,10 @@ REFERENCE, FAST = Reference(), Fast()
 CHAIN = "stock file"  # how Lava ran a chain
 CHIP = "kapoho-point"
 OURS = "neuroport.backends.lava_cpu.processes.fixed_pt"
-# bring frames in, write rasters down; synapses that delay messages within a sample
-NO_NEURONS = {f"{OURS}.{name}" for name in ("FrameSource", "RasterSink", "LateSynapse")}
+# bring frames in, write rasters down; delays of messages within a sample
+NO_NEURONS = {
+    f"{OURS}.{name}" for name in ("FrameSource", "RasterSink", "LateSynapse", "DelayLine")
+}
 WAYS = (
     ("relay", "relays"),
     ("relay", "delays"),
