@@ -144,8 +144,10 @@ def test_lower_takes_the_fewest_cores_and_prints_what_each_way_takes(
 ) -> None:
     arguments = ("lower", network, "-o", "a.graph", "--target", "loihi2", "--minimize", "cores")
     lines = called(*arguments, cwd=tmp_path).stdout.splitlines()
-    assert [line[0] for line in lines[:-1]].count("*") == 1
-    assert all("cores" in line for line in lines[:-1])
+    ways = [line for line in lines if line[2:].startswith(("relay", "unroll", "stock"))]
+    assert [line[0] for line in ways].count("*") == 1
+    assert len(ways) >= 4
+    assert all("cores" in line for line in ways)
     found = told(called(*arguments, "--json", cwd=tmp_path))
     legal = [way["cores"] for way in found["carriers"] if not way["refusal"]]
     check = told(called("check", "a.graph", "--target", "loihi2", "--json", cwd=tmp_path))
