@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,8 @@ from neuroport.targets.lowering import bills
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
 from neuroport.targets.target import load_target
-from tests.shapes import SHAPES, Shape, frames_for
+from tests.resources import Still
+from tests.shapes import SHAPES, Shape, ds_resnet, frames_for
 
 LOIHI2 = load_target("loihi2")
 FRAMES = frames_for((2, 8, 8), 4, 3)
@@ -72,6 +75,24 @@ def test_what_one_identity_delivers_is_not_held_again() -> None:
     graph = Graph(nodes, 4)
     assert share_dendrites(graph) is graph
     assert share_messages(graph) is graph
+
+
+def test_published_levels_take_far_fewer_cores_where_relays_hold_their_sum() -> None:
+    graph = ds_resnet(Still(3, 32, 32), 3, (64, 128, 256), 3)
+    every_other = [
+        replace(n, weight=np.arange(n.weight.size).reshape(n.weight.shape) % 2)
+        if isinstance(n, Dense)
+        else n
+        for n in graph
+    ]
+    graph = Graph(every_other, graph.steps, graph.interval)  # sums that fit
+    hala = load_target("hala-point")
+    plain = resources(port.lower(graph, carrier="relay", align="relays"), hala)
+    shared = resources(port.lower(share_messages(graph), carrier="relay", align="relays"), hala)
+    assert plain.cores > 250_000
+    assert not plain.fits
+    assert shared.cores < 3_000
+    assert shared.fits
 
 
 @pytest.mark.parametrize("name", SHAPES)
