@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources mapping energy bench goldens hostile forwards prove mutate clean
+.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -63,6 +63,11 @@ counters: $(READY)
 # Cores of each carrier on Loihi 2, by the fitted formulas (docs/resources.md and .json).
 resources: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.resources
+
+# The networks of models/ as lowered for Kapoho Point, on Lava's CPU simulator and through the
+# stand-ins for its closed modules (docs/chips.json, docs/resources.md); long, goes on where it was.
+chips: $(READY)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.chips
 
 # Work, energy and time of the trained networks, counted on their frames (docs/energy.md and .json).
 energy: $(READY)

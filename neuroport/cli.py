@@ -294,10 +294,12 @@ def lower(
     from neuroport.graph.store import save
     from neuroport.netx import export as to_file
     from neuroport.targets.lowering import bills as price
-    from neuroport.targets.lowering import is_chip
+    from neuroport.targets.lowering import is_chip, picked
+    from neuroport.targets.target import load_target
 
+    given = _network(graph, steps, frames, **_timing(delay_shift, free_running))
     bills, lowered = price(
-        _network(graph, steps, frames, **_timing(delay_shift, free_running)),
+        given,
         target,
         carrier=carrier,
         align=align,
@@ -307,11 +309,14 @@ def lower(
     say = _Out(as_json)
     for bill in bills:
         say.line(f"{'*' if bill.graph is lowered else ' '} {bill}")
+    choices = picked(given, lowered, load_target(target)) if is_chip(target) else []
+    for choice in choices:
+        say.line(choice)
     if out.suffix == ".net":
         path = to_file(lowered, out, "lava-cpu" if is_chip(target) else target)
     else:
         path = save(lowered, out)
-    _say_graph(say, path, lowered, carriers=[bill.to_dict() for bill in bills])
+    _say_graph(say, path, lowered, carriers=[bill.to_dict() for bill in bills], picked=choices)
 
 
 @cli.command()

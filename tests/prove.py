@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "tests" / "properties" / "proof.json"
 LEDGERS = ROOT / "runs" / "proof"
 PATIENCE = 1800.0  # seconds without any result, after which a process must have been killed
-ROOMS = ("graph", "lowering", "netx", "backends", "kernels")
+ROOMS = ("graph", "lowering", "netx", "runs", "backends", "kernels", "targets")
 SOURCES = (
     *(f"neuroport/{room}/**/*.py" for room in ROOMS),
     *(f"neuroport/{file}.py" for file in ("apart", "errors", "files", "hdf5")),

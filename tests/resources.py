@@ -10,6 +10,7 @@ Loihi 2 as it is refuses is told beside it. Writes ``resources.json`` and ``reso
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -156,10 +157,11 @@ def table(results: dict[str, Any]) -> str:
         "",
         "Estimates by formulas fitted to public tables (`neuroport targets --fit`); **nothing was",
         "run on hardware**. Made-up weights of 8 bits in the shapes of the families, T = 4. The",
-        "chip is Loihi 2 (120 cores) on which rounding relays and delays in convolutions are",
-        "allowed; the last column says what the chip as it is refuses. A star marks the way that",
-        "`lower --minimize cores` takes. Where a population does not fit a core, its neurons take",
-        "one each, and the cores are a lower bound (>=). Remade by `make resources` from",
+        "chip is Loihi 2 (120 cores) on which convolutions may delay; the last column says what",
+        "the chip as it is refuses. `relay` with relays may hold a sum once for several readers. A",
+        "star marks the way that `lower --minimize cores` takes. Where a population does not fit a",
+        "core, its neurons take one each, and the cores are a lower bound (>=). Remade by",
+        "`make resources` from",
         "[resources.json](resources.json).",
     ]
     for name, found in results["networks"].items():
@@ -189,6 +191,59 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def page(results: dict[str, Any] | None = None) -> str:
+    """``docs/resources.md``: the carriers, and what ``tests.chips`` found of trained networks."""
+    carriers = json.loads((ROOT / "docs" / "resources.json").read_text())
+    trained = ROOT / "docs" / "chips.json"
+    chips = json.loads(trained.read_text()) if trained.exists() else {}
+    return table(results or carriers) + (trained_table(chips) if chips else "")
+
+
+def trained_table(chips: dict[str, Any]) -> str:
+    """Cores, messages, time, and what is unproven, of the networks of ``models/``."""
+    lines = [
+        "",
+        "# The trained networks on Kapoho Point",
+        "",
+        "Every network of [models](../models) as `lower --target kapoho-point` gives it, whole,",
+        "its stem included. **Not run on hardware**: cores, messages and times are counted by the",
+        "same formulas, on 20 samples; the slowest step is a bound from below, from times that no",
+        "data sheet has. Relays that round are Lava's `ProdNeuron`. *Lava* is its CPU simulator,",
+        "of Lava's own processes alone; *stand-ins* is the engine `loihi2` with stand-ins for",
+        "Lava's closed modules; spikes are counted in the process graph. Remade by `make chips`",
+        "from [chips.json](chips.json).",
+        "",
+        "| network | rules broken | cores | chips | messages between cores per sample "
+        "| slowest step, us | relays, rounding | differ on Lava | differ on stand-ins |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, row in chips.items():
+        board = row["board"]
+        lines.append(
+            f"| {name} | {board['broken']} | {board['cores']:,} | {board['chips']} "
+            f"| {board['between_cores']:,.0f} | {board['slowest_step_us']:,} "
+            f"| {board['relays']}, {board['rounding']} "
+            f"| {_told(row.get('lava'))} | {_told(row.get('standins'))} |"
+        )
+    lines += [
+        "",
+        "What no public source shows on a chip, and in how many places a network has it (in words:",
+        "`neuroport check NET --target kapoho-point`):",
+        "",
+        "| network | unproven on hardware |",
+        "|---|---|",
+    ]
+    for name, row in chips.items():
+        found = row["board"]["unproven"].items()
+        told = ", ".join(f"{rule.replace('_', ' ')} ({count})" for rule, count in found)
+        lines.append(f"| {name} | {told or 'nothing'} |")
+    return "\n".join(lines) + "\n"
+
+
+def _told(run: dict[str, Any] | None) -> str:
+    return f"{run['differ']:,} of {run['compared']:,}" if run else "not run"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "docs")
@@ -208,7 +263,7 @@ def main() -> int:
     if not options.only:
         results = {"target": CHIP.name, "networks": found}
         write_json(options.out / "resources.json", results)
-        write_atomic(options.out / "resources.md", table(results).encode())
+        write_atomic(options.out / "resources.md", page(results).encode())
     return 0
 
 

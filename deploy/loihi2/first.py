@@ -47,12 +47,22 @@ def networks() -> dict[str, list[Node]]:
     shortcut = Lif("last", ("branch", "hop.identity"), 40, voltage_decay=500)
     identity = np.eye(4, dtype=np.int64)[:, :, None, None]
     hop = [Relay("hop", ("stem",)), Conv("hop.identity", ("hop",), identity)]
+    rounding = [Relay("rounds", ("hop.identity",), 3), Conv("rounded", ("rounds",), 8 * identity)]
+    rounded = Lif("last", ("later", "rounded"), 40, voltage_decay=500)
+    later = [
+        Conv("wait", ("first",), identity),
+        Lif("second", ("wait",), 0, voltage_decay=4095),
+        Conv("later", ("second",), even(2, 4, 4, 3, 3), padding=(1, 1)),
+    ]
     return {
         "1-dense": dense,
         "2-conv": [spikes, stem, first, *classes("first", 120)],
         "3-graded-frames": [pixels, stem, first, *classes("first", 120)],
         "4-merged-convs": [spikes, stem, first, branch, other, merged, *classes("last", 120)],
         "5-relay": [spikes, stem, first, *hop, branch, shortcut, *classes("last", 120)],
+        "6-rounding": [
+            *(spikes, stem, first, *hop, *rounding, *later, rounded, *classes("last", 120))
+        ],
     }
 
 

@@ -26,6 +26,7 @@ from neuroport.analysis.work import Sent
 from neuroport.errors import TargetError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Node, SelfConnected, SigmaDelta
+from neuroport.targets.layers import CONSTANT, CONSTANTS, rounding
 from neuroport.targets.resources import Placed, resources
 from neuroport.targets.target import Target
 from neuroport.targets.traffic import count
@@ -102,9 +103,13 @@ def core_work(graph: Graph, sent: Sent, target: Target) -> CoreWork:
     busiest: dict[str, npt.NDArray[np.float64]] = {}
     for placed in found.placed:
         name, tile = placed.layer.name, placed.tiling.tile
+        if placed.layer.kind == CONSTANT:
+            continue
         fans = _fans(graph, graph[name], tile)
         loads = sum(_loads(fan, sent[source], delay) for source, delay, fan in fans)
         busiest[name] = np.max(loads, axis=2) if fans else np.zeros((graph.steps, samples))
+        if name in rounding(graph):
+            busiest[name] += CONSTANTS * _neurons(placed)
     most = max(busiest, key=lambda name: busiest[name].max())
     return CoreWork(
         target=target.name,
@@ -161,7 +166,11 @@ def _time(
         skew = graph.facts(name).skew
         at = slice(skew, skew + graph.steps)
         operations[at] = np.maximum(operations[at], load)
-    updates = max(_neurons(p) * _passes(graph[p.layer.name], target) for p in layers)
+    updates = max(
+        _neurons(p) * _passes(graph[p.layer.name], target)
+        for p in layers
+        if p.layer.kind != CONSTANT
+    )
     terms = np.stack(
         [
             operations * synop * _US,

@@ -25,6 +25,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, Conv, Dense, Input, Relay, SelfConnected
 from neuroport.runs.frames import check_frames_of
 from neuroport.runs.trace import READOUTS, Trace
+from neuroport.targets.layers import CONSTANTS, rounding
 
 Sent = Mapping[str, npt.NDArray[Any]]
 
@@ -41,7 +42,8 @@ class Work:
             that are rounded.
         other_multiplies: operations of other graded messages, of sigma-delta neurons.
         chip_operations: operations on a chip, where every population has a copy of its synapses:
-            a current that several populations share is computed for each of them.
+            a current that several populations share is computed for each of them, and relays that
+            round take two constants at every step.
         updates: neuron updates, all neurons times all steps.
         active: updates at which the neuron sent a message; the others are ``inactive``.
         spikes, graded: messages that populations sent, binary and graded ones.
@@ -91,6 +93,8 @@ def work(graph: Graph, sent: Sent) -> Work:
             found = _total(own_fan_in(node, shape, whole(shape)), sent[node.name], 0)
             total["accumulates"] += found
             total["chip"] += found
+    rounds = sum(int(np.prod(graph.facts(name).shape)) for name in rounding(graph))
+    total["chip"] += CONSTANTS * rounds * graph.steps * samples
     counts = {name: int(np.count_nonzero(sent[name])) for name in sent}
     binary = {name: n for name, n in counts.items() if not graph.facts(name).graded}
     spikes = sum(n for name, n in binary.items() if name != graph.input.name)

@@ -111,3 +111,12 @@ def balance_skew(graph: Graph, align: str = "relays") -> Graph:
             skews = {plan.skew[name] for name in inputs}
         plan.add(node if inputs == node.inputs else replace(node, inputs=inputs))
     return plan.finish()
+
+
+def without_lags(graph: Graph) -> Graph:
+    """The same network without lags, which align branches and mean nothing in ideal time."""
+    late = [node for node in graph if isinstance(node, (Conv, Dense)) and node.lag]
+    if not late:
+        return graph
+    nodes = [replace(n, lag=0) if isinstance(n, (Conv, Dense)) and n.lag else n for n in graph]
+    return Graph(nodes, graph.steps, graph.interval)

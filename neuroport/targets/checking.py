@@ -12,7 +12,7 @@ from neuroport.targets.changes import Change, changes, shortfall
 from neuroport.targets.counters import CounterCost, cost, with_counters
 from neuroport.targets.layers import Layer, layers
 from neuroport.targets.resources import TITLES, Resources, resources
-from neuroport.targets.rules import REFUSED, Finding, findings, rule_names
+from neuroport.targets.rules import REFUSED, Finding, by_rule, findings, rule_names
 from neuroport.targets.target import Target
 
 CAVEAT = "estimated by formulas fitted to public tables (targets --fit); not run on hardware"
@@ -61,13 +61,7 @@ class Verdict:
         )
 
     def _unproven(self) -> Iterator[str]:
-        """One line per rule: the first node in words, how many more there are."""
-        by_rule: dict[str, list[Finding]] = {}
-        for finding in self.findings:
-            if finding.severity != REFUSED:
-                by_rule.setdefault(finding.rule, []).append(finding)
-        for first, *rest in by_rule.values():
-            yield f"{first}{f' and {len(rest)} more such nodes' if rest else ''}"
+        yield from by_rule(f for f in self.findings if f.severity != REFUSED)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -1,14 +1,15 @@
 """What a core must hold of each population: shapes, synapses, readers; no weights.
 
 A population stands for itself: a neuron of K levels is K populations, each with its own copy of
-the synapses, and a relay is a population like any other. The frames come from outside and take no
-cores.
+the synapses, and a relay is a population like any other. Relays that round take two constants from
+a neuron that fires at every step, which is a population of its own here. The frames come from
+outside and take no cores.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from neuroport.graph.node import (
     is_population,
 )
 
+CONSTANT = "constant"  # kind of the neuron that fires at every step
+CONSTANTS = 2  # that a neuron takes which rounds: 1, and half a unit
+
 
 @dataclass(frozen=True, slots=True)
 class Arriving:
@@ -34,8 +38,8 @@ class Arriving:
 
     Attributes:
         kind: ``conv`` or ``dense``; ``pool`` where an axon reaches one neuron.
-        axons: input channels times kernel taps, or inputs of a dense synapse; of each neuron
-            that pools.
+        axons: input channels times kernel taps, or inputs of a dense synapse that have a
+            weight; of each neuron that pools.
         bits: of a weight, :func:`weight_bits`.
         copies: populations whose messages it takes; each has its own axons.
         spread: sums of a neuron that it reaches, 2 where a neuron has a real and an imaginary one.
@@ -106,7 +110,7 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
             arriving.append(Arriving("dense", len(node.weight), weight_bits(node.weight)))
         found.append((node, tuple(arriving)))
     units = _units([node for node, _ in found], readers)
-    return tuple(
+    populations = tuple(
         Layer(
             node.name,
             KIND[type(node)],
@@ -117,6 +121,32 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
         )
         for node, arriving in found
     )
+    return _with_constants(graph, populations)
+
+
+def rounding(graph: Graph) -> list[str]:
+    """Relays that round: on a chip each is a ``ProdNeuron``, which multiplies by a constant."""
+    return [node.name for node in graph if isinstance(node, Relay) and node.shift]
+
+
+def _with_constants(graph: Graph, found: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The layers with the constants of relays that round, and the neuron from which they come.
+
+    Each constant has a synapse of its own.
+    """
+    rounds = rounding(graph)
+    if not rounds:
+        return found
+    constants = (Arriving("dense", 1, 1),) * CONSTANTS
+    name = CONSTANT
+    while any(node.name == name for node in graph):
+        name += "'"
+    readers = tuple((relay, "dense") for relay in rounds for _ in constants)
+    fed = (
+        replace(layer, arriving=layer.arriving + constants) if layer.name in rounds else layer
+        for layer in found
+    )
+    return (*fed, Layer(name, CONSTANT, (1,), (), readers))
 
 
 def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -> dict[str, int]:
@@ -144,7 +174,8 @@ def _arriving(synapse: Conv | Dense, copies: int, spread: int, outside: bool) ->
     weight = synapse.weight
     bits = weight_bits(weight)
     if isinstance(synapse, Dense):
-        return Arriving("dense", weight.shape[1], bits, copies, spread, outside)
+        axons = max(1, int(np.count_nonzero(weight.any(axis=0))))  # none where no weight is
+        return Arriving("dense", axons, bits, copies, spread, outside)
     # groups are written out: whether hardware has grouped convolutions is not documented
     channels = weight.shape[1] * synapse.groups
     taps = int(np.prod(weight.shape[2:]))

@@ -8,6 +8,7 @@ has is lowered all the same: ``check`` says what would make it fit. Not run on h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,34 @@ from typing import Any
 from neuroport.arguments import is_graph, is_path, takes
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Relay
 from neuroport.lowering import Bill, cheapest, price
+from neuroport.lowering.exponents import holds_exponent, split_exponents
+from neuroport.lowering.partial import partial_sums, parts_by_source
 from neuroport.lowering.rules import RULES
+from neuroport.lowering.sharing import share_dendrites, share_messages
+from neuroport.lowering.skew import without_lags
+from neuroport.targets.changes import changes, shortfall
+from neuroport.targets.layers import layers, rounding
 from neuroport.targets.resources import Resources, resources
-from neuroport.targets.rules import WIDTHS, refusals
+from neuroport.targets.rules import WIDTHS, by_rule, refusals
 from neuroport.targets.target import Target, load_target
 
 MINIMIZE = ("time", "cores")
+_OVERHEAD_WORDS = 64  # of a core, for its neurons and the lists of its axons
 
 
 @dataclass(frozen=True, slots=True)
 class ChipBill:
-    """One way to lower a graph for a chip; ``resources`` also where the chip's rules refuse it."""
+    """One way to lower a graph for a chip; ``resources`` also where the chip's rules refuse it.
+
+    ``broken`` counts the rules that ``refusal`` tells, each with its first node.
+    """
 
     bill: Bill
     resources: Resources | None
     refusal: str
+    broken: int = 0
 
     @property
     def graph(self) -> Graph | None:
@@ -67,15 +80,71 @@ def price_on(
     carrier: str = "all",
     align: str = "all",
     power_of_two_interval: bool = False,
+    minimize: str = "cores",
 ) -> list[ChipBill]:
     """Ways to carry the shortcuts of ``graph``, each with its cores on ``target`` or its refusal.
 
     Args: as for :func:`neuroport.lowering.price`; the interval between samples is made a power of
-    two wherever the chip's reset asks for it.
+    two wherever the chip's reset asks for it. Where relays carry and align, they may also hold a
+    sum once for those who read it (:mod:`neuroport.lowering.sharing`). Of each way it is the bill
+    with the least ``cores`` or ``time``, whichever ``minimize`` says.
     """
+    rank = _rank(minimize)
     padded = power_of_two_interval or bool(target["power_of_two_reset"])
-    bills = price(graph, WIDTHS, carrier=carrier, align=align, power_of_two_interval=padded)
-    return [_on_chip(bill, target) for bill in bills]
+
+    def priced(each: Graph, way: str = carrier, how: str = align) -> list[ChipBill]:
+        parts = partial_sums(each, _most_axons(target))
+        found = price(parts, WIDTHS, carrier=way, align=how, power_of_two_interval=padded)
+        for place, bill in enumerate(found):
+            if bill.carrier == "stock" and parts is not each:  # a chain has no room for parts
+                (found[place],) = price(
+                    each, WIDTHS, carrier="stock", align="relays", power_of_two_interval=padded
+                )
+        return [_on_chip(bill, target) for bill in found]
+
+    whole = split_exponents(without_lags(graph))
+    apart = parts_by_source(whole)
+    best, base = priced(whole), {}
+    for place, bill in enumerate(priced(apart) if apart is not whole else []):
+        best[place] = min(best[place], bill, key=rank)
+        base[place] = apart if best[place] is bill else whole
+    for place, bill in enumerate(best):
+        if (bill.bill.carrier, bill.bill.align) == ("relay", "relays"):
+            sums = _sums(base.get(place, whole))
+            ways = [one for each in sums for one in priced(each, "relay", "relays")]
+            best[place] = min([bill, *ways], key=rank)
+    return best
+
+
+def _sums(graph: Graph) -> list[Graph]:
+    """The network with sums that relays hold once for those who read them."""
+    dendrites, messages = share_dendrites(graph), share_messages(graph)
+    both = share_dendrites(messages)
+    found: list[Graph] = []
+    for way in (dendrites, messages, both):
+        if way is not graph and not any(way is other for other in found):
+            found.append(way)
+    return found
+
+
+def _most_axons(target: Target) -> int:
+    """Messages that a core can take in a step, however few neurons it holds."""
+    limits = [target.limit(name) for name in ("axons_in", "synapse_words", "memory_words")]
+    return max(1, min((n for n in limits if n is not None), default=1 << 31) - _OVERHEAD_WORDS)
+
+
+def _rank(minimize: str) -> Callable[[ChipBill], tuple[float, ...]]:
+    """Orders bills of one way: those that run and fit first, of the fewest cores or least time."""
+
+    def rank(bill: ChipBill) -> tuple[float, ...]:
+        found, cost = bill.resources, bill.bill.cost
+        if found is None or cost is None:
+            return (1, 0, 0, 0)
+        measures = (found.cores, cost.step_seconds)
+        order = measures if minimize == "cores" else measures[::-1]
+        return (bill.graph is None, len(found.impossible), *order)
+
+    return rank
 
 
 def _on_chip(bill: Bill, target: Target) -> ChipBill:
@@ -83,11 +152,9 @@ def _on_chip(bill: Bill, target: Target) -> ChipBill:
         return ChipBill(bill, None, bill.refusal)
     found = resources(bill.graph, target)
     broken = refusals(bill.graph, target)
-    refusal = ""
-    if broken:
-        more = f"; and {len(broken) - 1} more" if len(broken) > 1 else ""
-        refusal = f"illegal for {target.name}: {broken[0]}{more}"
-    return ChipBill(bill, found, refusal)
+    reasons = by_rule(broken)
+    refusal = f"illegal for {target.name}: {'; '.join(reasons)}" if reasons else ""
+    return ChipBill(bill, found, refusal, len(reasons))
 
 
 def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
@@ -96,7 +163,7 @@ def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
     One of which a population does not fit a core is taken only where there is no other.
 
     Raises:
-        IllegalError: all were refused.
+        IllegalError: all were refused; with every rule that the one with the fewest breaks.
     """
     possible = []
     for bill in bills:
@@ -106,7 +173,8 @@ def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
             order = (cores, seconds) if minimize == "cores" else (seconds, cores)
             possible.append(((len(bill.resources.impossible), *order), bill.graph))
     if not possible:
-        raise IllegalError(next((b.refusal for b in bills if b.resources), bills[0].refusal))
+        nearest = min(bills, key=lambda bill: (bill.resources is None, bill.broken))
+        raise IllegalError(nearest.refusal)
     return min(possible, key=lambda pair: pair[0])[1]
 
 
@@ -166,6 +234,7 @@ def bills(
             carrier=carrier,
             align=align,
             power_of_two_interval=power_of_two_interval,
+            minimize=way,
         )
         return on_chip, cheapest_on(on_chip, way)
     if minimize == "cores":
@@ -178,3 +247,43 @@ def bills(
         power_of_two_interval=power_of_two_interval,
     )
     return found, cheapest(found)
+
+
+def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
+    """What :func:`lower` chose by itself for ``target``, a line each, and what it cannot mend."""
+    lines = []
+    if lowered.interval != graph.interval:
+        lines.append(
+            f"samples every {lowered.interval} steps, {lowered.steps} of them shown: states reset "
+            "every 2**k steps"
+        )
+    relays = [node.name for node in lowered if isinstance(node, Relay)]
+    if rounds := rounding(lowered):
+        lines.append(f"{len(rounds)} of {len(relays)} relays round, each as Lava's ProdNeuron")
+    elif relays:
+        lines.append(f"{len(relays)} relays, none of which rounds")
+    parts = {node.name: _parts(lowered, node.name) for node in graph.populations}
+    lines += [
+        f"{name} adds up {count} partial sums: more messages reach it than a core takes"
+        for name, count in parts.items()
+        if count
+    ]
+    split = sum(isinstance(node, Conv) and not holds_exponent(node) for node in graph)
+    if split:
+        lines.append(
+            f"{split} convolutions are sums of several kernels: their exponents are in the weights"
+        )
+    grouped = sum(isinstance(node, Conv) and node.groups > 1 for node in lowered)
+    if grouped:
+        lines.append(f"{grouped} grouped kernels, to be written in full on the chip")
+    found = resources(lowered, target)
+    missing = shortfall(found)
+    lines += [f"does not fit: {line}" for line in missing]
+    if missing:
+        lines += [f"cheapest change: {c}" for c in changes(layers(lowered), found)[:1]]
+    return lines
+
+
+def _parts(lowered: Graph, name: str) -> int:
+    """Relays that :func:`neuroport.lowering.partial.partial_sums` made for a population."""
+    return sum(node.name.startswith(f"{name}.part") for node in lowered if isinstance(node, Relay))

@@ -8,7 +8,7 @@ file. Not checked on hardware.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from neuroport.graph import integers
@@ -32,8 +32,10 @@ from neuroport.graph.node import (
     is_population,
 )
 from neuroport.lowering import rules as widths
+from neuroport.lowering.exponents import holds_exponent, largest, shifted
 from neuroport.targets.target import Target
 
+PRODUCT_SEEN = 480  # the largest product of the published run of ProdNeuron on Loihi 2
 REFUSED, UNPROVEN = "refused", "unproven on hardware"
 
 
@@ -93,9 +95,9 @@ def messages_fit(graph: Graph, node: Node, target: Target) -> Found:
 def neuron_exists(graph: Graph, node: Node, target: Target) -> Found:
     """The chip, or a public library for it, has the neuron.
 
-    Evidence: LIF, LIFReset, Sigma, Delta, SigmaDelta and GradedVec ran on Loihi 2 (notebooks of
-    lava-dl, lava_va). Rounding, adaptive thresholds, and Izhikevich's resonator exist in Python
-    only; Lava's other resonator has no published run.
+    Evidence: LIF, LIFReset, Sigma, Delta, SigmaDelta, GradedVec and ProdNeuron, which rounds, ran
+    on Loihi 2 (notebooks of lava-dl, lava_va). Adaptive thresholds and Izhikevich's resonator exist
+    in Python only; Lava's other resonator has no published run.
     """
     if not is_population(node) or isinstance(node, (Lif, Recurrent, Readout)):
         return None
@@ -118,11 +120,7 @@ def neuron_exists(graph: Graph, node: Node, target: Target) -> Found:
     if target["custom_neurons"]:
         return None
     if isinstance(node, Relay) and node.shift:
-        return REFUSED, (
-            f"it rounds (>> {node.shift}), which runs on the CPU only: no neuron of Lava does it; "
-            "train a network that projects spikes, or bring microcode (custom_neurons in a "
-            "target file)"
-        )
+        return _rounding(graph, node)
     if isinstance(node, Adaptive):
         return REFUSED, (
             "its threshold adapts, which runs on the CPU only: no neuron of Lava does it; train "
@@ -137,6 +135,28 @@ def neuron_exists(graph: Graph, node: Node, target: Target) -> Found:
             )
         return UNPROVEN, "no run of Lava's resonator on a chip is published; try it alone first"
     return None
+
+
+def _rounding(graph: Graph, node: Relay) -> Found:
+    """Lava's ``ProdNeuron`` rounds: ``(current + half) * 1 >> shift``, in 24-bit inputs.
+
+    Source: ``lava/proc/prodneuron`` of Lava 0.10.0 (inputs of 24 bits). It ran on Loihi 2 as
+    ``ProductVec`` in ``tutorials/lava_va/Tutorial02`` (stored output: "Running on Loihi 2", N3B3),
+    where products reached 480 and nothing was shifted.
+    """
+    facts, half = graph.facts(node.name), 1 << (node.shift - 1)
+    worst = max(int(facts.reach_high.max()) + half, -int(facts.reach_low.min()) - half)
+    if worst > integers.MESSAGE_MAX:
+        return REFUSED, (
+            f"it rounds (>> {node.shift}), and its current with half a unit can reach {worst:,}, "
+            f"more than the {integers.STATE_BITS} bits of a ProdNeuron's input; use a coarser LSB "
+            "for its stream"
+        )
+    return UNPROVEN, (
+        f"it rounds (>> {node.shift}) as Lava's ProdNeuron, with products up to {worst:,}; a "
+        f"published run on a chip multiplied up to {PRODUCT_SEEN} and shifted nothing, and how "
+        "wide a product may be is not published: compare it alone first"
+    )
 
 
 def delays_exist(graph: Graph, node: Node, target: Target) -> Found:
@@ -174,8 +194,20 @@ def geometry_fits(graph: Graph, node: Node, target: Target) -> Found:
 
 
 def exponent_fits(graph: Graph, node: Node, target: Target) -> Found:
-    """The exponent of the weights fits its field, as far as the field is known."""
-    if not isinstance(node, (Conv, Dense)) or node.exponent <= target["weight_exponent"]:
+    """The exponent of the weights fits its field, as far as the field is known.
+
+    Lava's ``Conv`` has none that it minds: a convolution's weights must fit with it in them.
+    """
+    if isinstance(node, Conv):
+        if holds_exponent(node):
+            return None
+        reach = int(abs(shifted(node)).max())
+        return REFUSED, (
+            f"Lava's Conv ignores weight exponents, and with exponent {node.exponent} weights "
+            f"reach {reach}, more than {largest(node.weight)}; lower it for the chip (neuroport "
+            "lower --target), which writes it as a sum of kernels, or use one LSB for its stream"
+        )
+    if not isinstance(node, Dense) or node.exponent <= target["weight_exponent"]:
         return None
     return UNPROVEN, (
         f"its weights have exponent {node.exponent}; more than {target['weight_exponent']} was "
@@ -213,12 +245,10 @@ def readout_does_not_fire(graph: Graph, node: Node, target: Target) -> Found:
 
 
 def dendrite_is_known(graph: Graph, node: Node, target: Target) -> Found:
-    """Several convolutions into one population, and grouped ones, have no published run."""
-    if isinstance(node, Conv) and node.groups > 1:
-        return UNPROVEN, (
-            f"{node.groups} groups: grouped convolutions on a chip are not documented; write the "
-            "kernel in full"
-        )
+    """Several convolutions into one population have no published run.
+
+    Grouped ones are not documented, either: the engine ``loihi2`` writes their kernels in full.
+    """
     if not is_population(node):
         return None
     synapses = [graph[name] for name in node.inputs]
@@ -285,6 +315,17 @@ def findings(graph: Graph, target: Target) -> Iterator[Finding]:
             if found is not None:
                 severity, message = found
                 yield Finding(rule.__name__, node.name, message, severity)
+
+
+def by_rule(found: Iterable[Finding]) -> list[str]:
+    """One line per rule: the first node in words, and how many more there are."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in found:
+        groups.setdefault(finding.rule, []).append(finding)
+    return [
+        f"{first}{f' and {len(rest)} more such nodes' if rest else ''}"
+        for first, *rest in groups.values()
+    ]
 
 
 def refusals(graph: Graph, target: Target) -> list[Finding]:

@@ -10,7 +10,7 @@ longer than a sample, is in no trace and not counted.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -29,7 +29,7 @@ from neuroport.graph.node import (
 )
 from neuroport.runs.frames import check_frames_of
 from neuroport.runs.trace import Trace
-from neuroport.targets.layers import sources_of
+from neuroport.targets.layers import CONSTANT, rounding, sources_of
 from neuroport.targets.reach import Bools, reaching
 from neuroport.targets.resources import Resources
 from neuroport.targets.tiles import Tile, box, tiles
@@ -107,9 +107,22 @@ def count(graph: Graph, found: Resources, run: Mapping[str, npt.NDArray[Any]]) -
                 reached.append((number, where, which))
         return tuple(_flows(sent, home, reached))
 
+    steps, samples = next(iter(run.values())).shape[:2]
     inner = tuple(flow for name in readers if name in on for flow in flows_of(name))
+    inner += tuple(_constants(graph, found, on, steps * samples))
     outer = flows_of(graph.input.name) if graph.input.name in run else None
-    return Traffic(placed, inner, outer, next(iter(run.values())).shape[1])
+    return Traffic(placed, inner, outer, samples)
+
+
+def _constants(
+    graph: Graph, found: Resources, on: Mapping[str, Sequence[int]], steps: int
+) -> Iterator[Flow]:
+    """What the neuron that fires at every step sends to relays that round."""
+    for placed in found.placed:
+        if placed.layer.kind == CONSTANT:
+            (source,) = on[placed.layer.name]
+            targets = sorted(number for name in rounding(graph) for number in on[name])
+            yield Flow(source, tuple(targets), steps)
 
 
 def _readers(graph: Graph) -> dict[str, list[Reader]]:

@@ -44,8 +44,11 @@ class Fill:
         return self.neurons + words + CORE_WORDS
 
 
-def synapse_words(layer: Layer, channels: int) -> int:
-    """Words of all synapses of a part of ``layer``: so many channels, or neurons if it is flat."""
+def synapse_words(layer: Layer, channels: int, positions: int = 1) -> int:
+    """Words of all synapses of a part of ``layer``: so many channels, or neurons if it is flat.
+
+    Only a dense synapse takes more where the part has more positions.
+    """
     words = 0
     for synapse in layer.arriving:
         reached = channels * synapse.spread
@@ -54,7 +57,7 @@ def synapse_words(layer: Layer, channels: int) -> int:
         elif synapse.kind == "pool":
             slot = channels * ceil((synapse.bits + INDEX_BITS + SLOT_BITS) / WORD)
         else:
-            slot = ceil((reached * (synapse.bits + INDEX_BITS) + SLOT_BITS) / WORD)
+            slot = ceil((reached * positions * (synapse.bits + INDEX_BITS) + SLOT_BITS) / WORD)
         words += synapse.copies * synapse.axons * slot
     return words
 
@@ -75,4 +78,4 @@ def fill(
         mapped = positions * channels
     each = {"conv": 0, "pool": channels, "dense": 1}
     arriving = sum(s.copies * max(1, each[s.kind] * s.axons) for s in layer.arriving)
-    return Fill(neurons, synapse_words(layer, channels), mapped, listed, arriving)
+    return Fill(neurons, synapse_words(layer, channels, positions), mapped, listed, arriving)

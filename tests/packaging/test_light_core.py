@@ -92,6 +92,8 @@ HEAVY = (
     "neuroport.backends.lava_cpu.processes",
     "neuroport.backends.lava_cpu.processes.",
     "neuroport.backends.lava_cpu.products",
+    "neuroport.backends.lava_cpu.recorded",
+    "neuroport.backends.lava_cpu.rounding",
     "neuroport.backends.loihi2.build",
     "neuroport.backends.loihi2.processes",
     "neuroport.backends.loihi2.processes.",

@@ -22,7 +22,7 @@ import pytest
 import neuroport as port
 from neuroport.backends.loihi2.measuring import STATUS
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.graph.store import save
 from neuroport.runs.recording import counted
 from neuroport.runs.trace import Trace
@@ -258,16 +258,62 @@ def test_a_wrong_read_delay_ends_at_the_deadline_with_the_key_to_change(board: B
     assert "timing.read_delay" in said
 
 
+def rounding() -> tuple[Graph, np.ndarray]:
+    """Membrane shortcuts whose stream is rounded where a stage ends; frames are not square."""
+    frames = frames_for((2, 6, 5), 4, 3)
+    return port.lower(ms_resnet(Shape(frames), 1, (3, 4)), "loihi2"), frames
+
+
+@pytest.mark.parametrize("record", ["counts", "messages"])
+def test_a_stream_is_rounded_by_lavas_prodneuron(board: Board, record: str) -> None:
+    graph, frames = rounding()
+    (rounds,) = [node for node in graph if isinstance(node, Relay) and node.shift]
+    want = port.run(graph, frames)
+    got = board.run(graph, frames, "--record", record)
+    assert want[rounds.name].any()
+    outcome = port.compare(want, got)
+    assert outcome.equal, str(outcome)
+    if record == "counts":
+        equal(got, want)
+    else:
+        np.testing.assert_array_equal(got[rounds.name], want[rounds.name])
+
+
+def test_products_of_matrices_are_lavas_convolution() -> None:
+    code = """
+import numpy as np
+from lava.proc.conv.utils import conv
+from lava.proc.conv.ncmodels import by_products
+rng = np.random.default_rng(0)
+for size in range(1, 40):
+    shape, out = rng.integers(4, 9, 2), rng.integers(1, 5)
+    taps, stride, padding, dilation = (rng.integers(1, 4, 2) for _ in range(4))
+    wide = dilation * (taps - 1) + 1
+    padding = np.maximum(padding - 1, (wide - shape + 1) // 2 + 1)
+    source = rng.integers(-99, 99, (*shape, 3)).astype(np.int32)
+    weight = rng.integers(-254, 255, (out, *taps, 3)).astype(np.int32)
+    given = (source, weight, taps, stride, padding, dilation, 1)
+    np.testing.assert_array_equal(conv(*given), by_products(*given))
+"""
+    root = Path(port.__file__).resolve().parents[1]
+    paths = os.pathsep.join(map(str, (STANDINS, root)))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_a_chip_does_not_do_is_refused_before_a_process_is_built(board: Board) -> None:
     nodes: list[Node] = [
         Input("frames", (2,), 4),
         Dense("in", ("frames",), 2 * np.eye(2, dtype=np.int64)),
-        Relay("mean", ("in",), shift=2),
-        Dense("classes", ("mean",), 2 * np.eye(2, dtype=np.int64)),
+        Lif("lif", ("in",), 9),
+        Delay("wait", ("lif",), 1),
+        Dense("classes", ("wait",), 2 * np.eye(2, dtype=np.int64)),
         Readout("potential", ("classes",)),
     ]
     said = board.run(Graph(nodes, 4), np.ones((4, 1, 2), np.int64), code=1)
-    assert "mean: it rounds" in said
+    assert "wait: Lava's delays carry messages of a sample into the next one" in said
     assert "Traceback" not in said
 
 

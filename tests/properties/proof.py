@@ -1,8 +1,9 @@
 """All engines on one random network, every population, no tolerance.
 
 The interpreter says what a network means. The reference and the fast engine must say the same in
-ideal time; so must the network after every lowering that applies, in ideal and in chip time; and
-so must, where asked, real Lava processes for one of the lowerings and unmodified NetX for a chain.
+ideal time; so must the network after every lowering that applies, the one for a chip among them, in
+ideal and in chip time; and so must, where asked, real Lava processes for one of the lowerings and
+for that of the chip, and unmodified NetX for a chain.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from neuroport.backends.fast import Fast
 from neuroport.backends.reference import Reference
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Lif
+from neuroport.graph.node import KIND, Lif, Node
 from neuroport.kernels import compiled
 from neuroport.lowering.chain import chain
 from neuroport.lowering.interval import pad_interval
@@ -32,6 +33,12 @@ from tests.properties.stock import chain_messages, netx_messages
 Messages = Mapping[str, np.ndarray]
 REFERENCE, FAST = Reference(), Fast()
 CHAIN = "stock file"  # how Lava ran a chain
+CHIP = "kapoho-point"
+OURS = "neuroport.backends.lava_cpu.processes.fixed_pt"
+# bring frames in, write rasters down; delays of messages within a sample
+NO_NEURONS = {
+    f"{OURS}.{name}" for name in ("FrameSource", "RasterSink", "LateSynapse", "DelayLine")
+}
 WAYS = (
     ("relay", "relays"),
     ("relay", "delays"),
@@ -112,6 +119,16 @@ def prove(case: Case, number: int = 0, lava: bool = False) -> Outcome:
         if lava:
             compared.update(on_lava(way, ways[way], frames))
             outcome.lava = way
+    alike = uniform(graph)
+    try:
+        chip = port.lower(alike, CHIP)
+    except IllegalError as error:
+        outcome.refused[CHIP] = reason(error.message)
+    else:
+        known = want if alike is graph else interpret(alike, frames)[0]
+        compared[CHIP] = carried(CHIP, alike, chip, frames, known)
+        if lava:
+            compared.update(as_for_chip(chip, frames))
     if "stock, relays" in ways:
         compared.update(stock(ways["stock, relays"], frames, lava))
     return outcome
@@ -162,6 +179,37 @@ def on_lava(way: str, lowered: Graph, frames: np.ndarray) -> dict[str, dict[str,
         got = port.run(lowered, frames, on="lava-cpu", **options).messages
         found[name] = equal("reference", f"{way} on {name}", lowered, ideal, got)
     return found
+
+
+def uniform(graph: Graph) -> Graph:
+    """The network with one threshold and one pair of decays per population, as a chip has them."""
+    fields = ("threshold", "current_decay", "voltage_decay")
+    nodes: list[Node] = []
+    for node in graph:
+        if isinstance(node, Lif):
+            values = {name: getattr(node, name) for name in fields}
+            mixed = {name: v for name, v in values.items() if v.min() != v.max()}
+            middle = {name: np.sort(v, axis=None)[v.size // 2][None] for name, v in mixed.items()}
+            node = replace(node, **middle) if middle else node
+        nodes.append(node)
+    if nodes == list(graph.nodes):
+        return graph
+    return Graph(nodes, graph.steps, graph.interval)
+
+
+def as_for_chip(lowered: Graph, frames: np.ndarray) -> dict[str, dict[str, int]]:
+    """Stock Lava processes of a network as it was lowered for a chip.
+
+    Raises:
+        DivergenceError: they differ, or a population is no process of Lava's.
+    """
+    ideal = REFERENCE.run(lowered, frames).messages
+    got = port.run(lowered, frames, on="lava-cpu")
+    own = {name for name in got.provenance["built"] if name.startswith("neuroport")} - NO_NEURONS
+    if own:
+        raise DivergenceError(f"the network holds neurons that are not Lava's: {sorted(own)}")
+    name = f"lava-cpu, as lowered for {CHIP}"
+    return {name: equal("reference", name, lowered, ideal, got.messages)}
 
 
 def stock(lowered: Graph, frames: np.ndarray, lava: bool) -> dict[str, dict[str, int]]:

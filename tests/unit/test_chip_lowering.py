@@ -12,10 +12,13 @@ from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.lowering import CARRIERS
 from neuroport.lowering import lower as lower_for_simulator
-from neuroport.targets.lowering import bills, cheapest_on, price_on
+from neuroport.targets.layers import CONSTANT, Arriving, layers, rounding
+from neuroport.targets.lowering import bills, cheapest_on, picked, price_on
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
 from neuroport.targets.target import Target, Value, load_target
+from neuroport.targets.traffic import measure
+from neuroport.targets.words import synapse_words
 from tests.shapes import SHAPES, Shape, ds_resnet, frames_for, ms_resnet
 
 LOIHI2 = load_target("loihi2")
@@ -64,15 +67,48 @@ def test_what_is_lowered_for_a_chip_breaks_none_of_its_rules_and_gives_the_same_
     assert port.compare(port.run(graph, frames), chip)
 
 
-def test_rounding_relays_are_refused_on_the_chip_and_not_where_there_is_microcode() -> None:
+def test_a_stream_that_is_rounded_at_a_projection_is_legal_by_relays_alone() -> None:
+    frames = frames_for((2, 8, 8), 4, 2)
+    graph = ms_resnet(Shape(frames), 1, (4, 6))
+    found = {(bill.bill.carrier, bill.bill.align): bill for bill in price_on(graph, LOIHI2)}
+    assert found["relay", "relays"].graph is not None
+    late = found["relay", "delays"]
+    assert late.resources is not None
+    assert late.graph is None
+    assert "a convolution cannot delay messages; lower with --align relays" in late.refusal
+    lowered = port.lower(graph, "loihi2")
+    assert refusals(lowered, LOIHI2) == []
+    assert port.compare(port.run(graph, frames), port.run(lowered, frames, time_model="chip"))
+    assert "1 of 4 relays round, each as Lava's ProdNeuron" in picked(graph, lowered, LOIHI2)
+
+
+def test_the_neuron_that_gives_relays_their_constants_is_counted() -> None:
     graph = ms_resnet(Shape(frames_for((2, 8, 8), 4, 2)), 1, (4, 6))
-    found = price_on(graph, LOIHI2, carrier="relay", align="relays")
-    assert found[0].resources is not None
-    assert found[0].graph is None
-    assert "it rounds" in found[0].refusal
-    with pytest.raises(IllegalError, match=r"illegal for loihi2: .* it rounds"):
-        port.lower(graph, "loihi2")
-    assert cheapest_on(price_on(graph, FREE))
+    lowered = port.lower(graph, "loihi2")
+    found = layers(lowered)
+    (rounds,) = rounding(lowered)
+    constant = next(layer for layer in found if layer.kind == CONSTANT)
+    assert constant.neurons == 1
+    assert constant.readers == ((rounds, "dense"), (rounds, "dense"))
+    fed = next(layer for layer in found if layer.name == rounds)
+    assert fed.arriving[-2:] == (Arriving("dense", 1, 1), Arriving("dense", 1, 1))
+    (placed,) = [p for p in resources(lowered, LOIHI2).placed if p.layer.name == rounds]
+    without = replace(fed, arriving=fed.arriving[:-2])
+    neurons = fed.neurons  # all of them on one core: 13 bits for each weight, in 64-bit words
+    assert placed.cores == 1
+    words = 2 * -(-(neurons * 13 + 4) // 64)
+    assert placed.tiling.full.synapse_words == synapse_words(without, fed.shape[0]) + words
+
+
+def test_its_messages_are_counted_once_per_step_and_core() -> None:
+    frames = frames_for((2, 8, 8), 4, 2)
+    lowered = port.lower(ms_resnet(Shape(frames), 1, (4, 6)), "loihi2")
+    found = resources(lowered, LOIHI2)
+    traffic = measure(lowered, found, port.run(lowered, frames))
+    names = [tile.population for tile in traffic.tiles]
+    (flow,) = [flow for flow in traffic.flows if names[flow.source] == CONSTANT]
+    assert [names[core] for core in flow.targets] == rounding(lowered)
+    assert flow.messages == frames.shape[0] * frames.shape[1]
 
 
 def test_a_way_that_the_simulator_refuses_has_no_cores() -> None:
@@ -145,3 +181,16 @@ def test_a_way_on_which_every_population_fits_a_core_is_preferred() -> None:
     fitting = [b for b in found if b.resources is not None and not b.resources.impossible]
     assert 0 < len(fitting) < len(found)
     assert taken in fitting
+
+
+def test_a_stock_chain_stays_one_where_its_readout_does_not_fit_a_core() -> None:
+    graph = network("ds-resnet, K = 2")
+    small = replace(LOIHI2, values={**LOIHI2.values, "axons_in": Value(100, "test", "seen")})
+    found = {(b.bill.carrier, b.bill.align): b for b in price_on(graph, small)}
+    stock, relay = found["stock", "relays"], found["relay", "relays"]
+    assert relay.bill.graph is not None
+    assert any(".part" in node.name for node in relay.bill.graph)
+    assert stock.bill.graph is not None
+    assert not any(".part" in node.name for node in stock.bill.graph)
+    assert stock.resources is not None
+    assert stock.resources.impossible

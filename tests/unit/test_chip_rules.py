@@ -118,11 +118,23 @@ def test_messages_wider_than_the_payload_are_refused(tmp_path: Path) -> None:
     assert broken(relayed, custom(tmp_path, message_bits=14)) == [("messages_fit", "r", REFUSED)]
 
 
-def test_rounding_runs_on_the_cpu_only_unless_the_user_has_microcode(tmp_path: Path) -> None:
+def test_rounding_is_lavas_prodneuron_whose_widths_nobody_published(tmp_path: Path) -> None:
     rounded = graph(conv("a", "frames"), Relay("r", ("a",), shift=2))
-    assert broken(rounded) == [("neuron_exists", "r", REFUSED)]
-    assert "custom_neurons" in message(rounded)
+    assert broken(rounded) == [("neuron_exists", "r", UNPROVEN)]
+    assert "as Lava's ProdNeuron, with products up to 38" in message(rounded)
+    assert ("neuron_exists", "r", REFUSED) in broken(rounded, LOIHI1)
     assert broken(rounded, custom(tmp_path, custom_neurons=True)) == []
+
+
+@pytest.mark.parametrize(("weight", "severity"), [(2, UNPROVEN), (4, REFUSED)])
+def test_a_current_with_half_a_unit_fits_the_24_bits_of_a_prodneurons_input(
+    weight: int, severity: str
+) -> None:
+    eye = Conv("a", ("frames",), np.full((2, 1, 1, 1), weight), 16, groups=2)
+    # 31 * 4 << 16 alone fits 24 bits; with half a unit, 1 << 18, it does not
+    rounded = graph(eye, Relay("r", ("a",), shift=19), bits=5)
+    found = [each for each in broken(rounded) if each[:2] == ("neuron_exists", "r")]
+    assert found == [("neuron_exists", "r", severity)]
 
 
 def test_resonators_are_unproven_and_izhikevichs_is_refused() -> None:
@@ -197,10 +209,23 @@ def test_kernels_strides_paddings_and_dilations_have_fields_of_their_own(tmp_pat
 
 
 def test_large_exponents_were_not_seen_on_a_chip() -> None:
-    at = graph(conv("stem", "frames", exponent=7), Lif("first", ("stem",), 9))
-    assert broken(at) == []
-    beyond = graph(conv("stem", "frames", exponent=8), Lif("first", ("stem",), 9))
-    assert broken(beyond) == [("exponent_fits", "stem", UNPROVEN)]
+    def flat(exponent: int) -> Graph:
+        stem = Dense("stem", ("frames",), np.full((2, 32), 2), exponent)
+        return graph(stem, Lif("first", ("stem",), 9))
+
+    assert broken(flat(7)) == []
+    assert broken(flat(8)) == [("exponent_fits", "stem", UNPROVEN)]
+
+
+@pytest.mark.parametrize(("weight", "exponent", "fits"), [(2, 6, 1), (2, 7, 0), (254, 0, 1)])
+def test_a_convolution_holds_its_exponent_in_its_weights(
+    weight: int, exponent: int, fits: int
+) -> None:
+    mixed = np.where(np.arange(36).reshape(KERNEL.shape) % 2, weight, -weight)
+    network = graph(
+        conv("stem", "frames", weight=mixed, exponent=exponent), Lif("first", ("stem",), 9)
+    )
+    assert broken(network) == ([] if fits else [("exponent_fits", "stem", REFUSED)])
 
 
 @pytest.mark.parametrize("field", ["threshold", "current_decay", "voltage_decay"])
@@ -224,7 +249,7 @@ def test_a_readout_that_could_fire_is_unproven() -> None:
     assert "131,088 in the worst case" in message(network(limit + 2))
 
 
-def test_convolutions_that_meet_and_grouped_ones_are_unproven() -> None:
+def test_convolutions_that_meet_are_unproven_and_grouped_ones_are_written_in_full() -> None:
     two = graph(conv("a", "frames"), conv("b", "frames"), Lif("first", ("a", "b"), 9))
     assert broken(two) == [("dendrite_is_known", "first", UNPROVEN)]
     assert message(two).startswith("2 convolutions meet here")
@@ -239,7 +264,7 @@ def test_convolutions_that_meet_and_grouped_ones_are_unproven() -> None:
     )
     assert broken(shared) == [("dendrite_is_known", "last", UNPROVEN)]
     grouped = replace(conv("a", "frames"), weight=KERNEL[:, :1], groups=2)
-    assert broken(graph(grouped, Lif("first", ("a",), 9))) == [("dendrite_is_known", "a", UNPROVEN)]
+    assert broken(graph(grouped, Lif("first", ("a",), 9))) == []
 
 
 def test_wide_feature_maps_may_lose_spikes() -> None:
@@ -257,6 +282,7 @@ def test_refusals_leave_out_what_is_only_unproven() -> None:
 
 
 def test_a_finding_says_node_severity_message_and_rule() -> None:
-    (found,) = findings(graph(conv("stem", "frames", exponent=8), Lif("l", ("stem",), 9)), LOIHI2)
+    stem = Dense("stem", ("frames",), np.full((2, 32), 2), 8)
+    (found,) = findings(graph(stem, Lif("l", ("stem",), 9)), LOIHI2)
     assert str(found).startswith("stem: unproven on hardware: its weights have exponent 8;")
     assert str(found).endswith("[exponent_fits]")

@@ -29,7 +29,7 @@ def test_the_first_networks_are_legal_lively_and_tell_resets_apart(
 ) -> None:
     runpy.run_path(str(root / "deploy" / "loihi2" / "first.py"))["main"](tmp_path)
     networks = sorted(tmp_path.glob("*.net"))
-    assert [net.name[0] for net in networks] == ["1", "2", "3", "4", "5"]
+    assert [net.name[0] for net in networks] == ["1", "2", "3", "4", "5", "6"]
     for net in networks:
         graph, frames = port.read(net), np.load(net.with_suffix(".npy"))
         refuse(graph, load_target("loihi2"))

@@ -21,7 +21,18 @@ from neuroport.backends.loihi2.layout import (
 )
 from neuroport.errors import FramesError, IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delta, Dense, Input, Lif, Node, Readout, Recurrent, Relay
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Delta,
+    Dense,
+    Input,
+    Lif,
+    Node,
+    Readout,
+    Recurrent,
+    Relay,
+)
 from neuroport.targets.target import load_target
 
 SHAPE = (2, 3, 4)  # C, H, W: no two alike
@@ -94,8 +105,10 @@ EYE = 2 * np.eye(2, dtype=np.int64)
     ("graph", "told"),
     [
         (
-            ending(Dense("in", ("frames",), EYE), Relay("mean", ("in",), shift=2)),
-            "mean: it rounds",
+            ending(
+                Dense("in", ("frames",), EYE), Lif("lif", ("in",), 1), Delay("wait", ("lif",), 1)
+            ),
+            "wait: Lava's delays carry messages of a sample into the next one",
         ),
         (
             ending(Dense("in", ("frames",), EYE, delay=EYE // 2), Lif("lif", ("in",), 1)),

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.resources import DEEP, NETWORKS, measure, table
+from tests.resources import DEEP, NETWORKS, measure, page
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RESULTS = json.loads((DOCS / "resources.json").read_text())
 
 
 def test_the_page_is_made_of_the_numbers() -> None:
-    assert (DOCS / "resources.md").read_text() == table(RESULTS)
+    assert (DOCS / "resources.md").read_text() == page(RESULTS)
     assert list(RESULTS["networks"]) == list(NETWORKS)
 
 

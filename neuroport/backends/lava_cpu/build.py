@@ -1,5 +1,9 @@
 """From a lowered graph to Lava processes, one per node unless fused. Imported by the worker only.
 
+Neurons are Lava's own, and stock: a relay that rounds is its ``ProdNeuron``, a readout its
+``LIFReset`` whose voltage is written down. What Lava has without a reset between samples, or
+not at all, is in :mod:`~neuroport.backends.lava_cpu.processes`.
+
 Every population is flat in channel-major order, so that a raster is the graph's own. Convolutions
 become ``Sparse`` processes: bit-equal to ``Conv``, which Lava computes channel by channel in
 Python, and many times faster on the CPU. Delays within a sample and late synapses are processes of
@@ -13,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from lava.proc.dense.process import Dense as DenseProcess
-from lava.proc.graded.process import GradedVec
 from lava.proc.lif.process import LIFReset
 from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
@@ -24,9 +27,7 @@ from neuroport.backends.lava_cpu.groups import Group, held
 from neuroport.backends.lava_cpu.processes.fixed_pt import (
     DelayLine,
     FrameSource,
-    Integrator,
     LateSynapse,
-    RoundingRelay,
 )
 from neuroport.backends.lava_cpu.processes.neurons import (
     DeltaReset,
@@ -38,8 +39,9 @@ from neuroport.backends.lava_cpu.processes.neurons import (
 )
 from neuroport.backends.lava_cpu.processes.stepped import SteppedReset
 from neuroport.backends.lava_cpu.products import conv_matrix
+from neuroport.backends.lava_cpu.rounding import Constants
 from neuroport.graph.graph import Graph
-from neuroport.graph.integers import WEIGHT_MAX
+from neuroport.graph.integers import THRESHOLD_MAX, WEIGHT_MAX
 from neuroport.graph.node import (
     AdaptiveLif,
     AdaptiveRecurrent,
@@ -62,6 +64,7 @@ from neuroport.graph.node import (
     SigmaDelta,
     per_neuron,
 )
+from neuroport.lowering.once import each_once
 
 MESSAGE_BITS = 24  # graded path of Lava's connections; payloads 0 and 1 are spikes
 
@@ -69,40 +72,37 @@ MESSAGE_BITS = 24  # graded path of Lava's connections; payloads 0 and 1 are spi
 def build(graph: Graph, frames_path: str, fused: bool = False) -> dict[str, Any]:
     """Create and connect the Lava processes of ``graph``; returns them by node name.
 
+    Constants of relays that round are processes, too, under names of their own.
     With ``fused`` one process of our own holds the populations and synapses that
     :mod:`~neuroport.backends.lava_cpu.groups` says; the rest is built as without.
     """
+    graph = each_once(graph)
     processes: dict[str, Any] = {}
     group = held(graph) if fused else Group()
     apart = [node for node in graph if node.name not in group.synapses + group.populations]
+    constants = Constants()
     for node in apart:
-        processes[node.name] = _process(node, graph, frames_path)
+        processes[node.name] = _process(node, graph, frames_path, constants)
     if group.populations:
         processes |= fuse(graph, group)
         join(graph, group, processes)
     for node in apart:
         _connect(node, processes)
-    return processes
+    return processes | {f"({name})": process for process, name in constants.names.items()}
 
 
 def _connect(node: Node, processes: dict[str, Any]) -> None:
     """Connect what sends to a node."""
     process = processes[node.name]
-    for number, name in enumerate(node.inputs):
+    for name in node.inputs:
         if isinstance(node, (Conv, Dense, Delay)):
             outlet, inlet = processes[name].s_out, process.s_in
         else:
             outlet, inlet = processes[name].a_out, process.a_in
-        if name in node.inputs[:number]:
-            # Lava connects two ports only once: what is added to itself passes a process that
-            # sends it on in the same step (through a virtual port Lava would drop it)
-            echo = RoundingRelay(size=int(np.prod(outlet.shape)), shift=0, threshold=0)
-            outlet.connect(echo.a_in)
-            outlet = echo.s_out
         outlet.connect(inlet)
 
 
-def _process(node: Node, graph: Graph, frames_path: str) -> Any:
+def _process(node: Node, graph: Graph, frames_path: str, constants: Constants) -> Any:
     facts = graph.facts(node.name)
     size = int(np.prod(facts.shape))
     # Lava counts steps from 1
@@ -114,10 +114,8 @@ def _process(node: Node, graph: Graph, frames_path: str) -> Any:
             return _synapse(node, graph.facts(node.inputs[0]).shape, facts.shape, start)
         case Delay():
             return DelayLine(size=size, delay=node.steps, **start)
-        case Relay(shift=0):
-            return GradedVec(shape=(size,), vth=node.threshold)
         case Relay():
-            return RoundingRelay(size=size, shift=node.shift, threshold=node.threshold)
+            return constants.relay((size,), node)
         case Lif():
             return _lif(node, facts.shape, start)
         case Recurrent():
@@ -144,7 +142,7 @@ def _process(node: Node, graph: Graph, frames_path: str) -> Any:
             arriving = graph.facts(node.inputs[0]).shape
             return SteppedReset(node=node, arriving=arriving, shape=facts.shape, **start)
         case Readout():
-            return Integrator(size=size, bias=_each(node.bias, facts.shape), **start)
+            return _readout(node, facts.shape, start)
 
 
 def _lif(node: Lif | Recurrent, shape: Shape, start: dict[str, int]) -> Any:
@@ -153,6 +151,20 @@ def _lif(node: Lif | Recurrent, shape: Shape, start: dict[str, int]) -> Any:
         du=_uniform(node.current_decay, shape) - 1,  # Lava adds the one back
         dv=_uniform(node.voltage_decay, shape),
         vth=_uniform(node.threshold, shape),
+        bias_mant=_each(node.bias, shape),
+        bias_exp=6,
+        reset_interval=start["interval"],
+        reset_offset=start["offset"],
+    )
+
+
+def _readout(node: Readout, shape: Shape, start: dict[str, int]) -> Any:
+    """A neuron that integrates and never fires; its voltage is read, for it sends nothing."""
+    return LIFReset(
+        shape=(int(np.prod(shape)),),
+        du=4095,  # the current is gone after a step
+        dv=0,
+        vth=THRESHOLD_MAX + 1,  # more than a voltage holds; a chip's field ends one below
         bias_mant=_each(node.bias, shape),
         bias_exp=6,
         reset_interval=start["interval"],

@@ -141,7 +141,8 @@ class LavaCpu:
             for folder, share in zip(folders, shares, strict=True):
                 _collect(graph, folder, recorder, share)
             recorded = sum(file.stat().st_size for f in folders for file in f.glob("[0-9]*.npy"))
-            told = [read_json(folder / "done.json")["seconds"] for folder in folders]
+            done = [read_json(folder / "done.json") for folder in folders]
+        told = [each["seconds"] for each in done]
         phases = {phase: max(seconds[phase] for seconds in told) for phase in told[0]}
         provenance = {
             "engine": self.name,
@@ -152,6 +153,7 @@ class LavaCpu:
             "processes": processes,
             "workers": workers,
             "phases": phases,
+            "built": done[0]["built"],
             "recorded_bytes": recorded,
             "versions": versions("lava-nc", "numpy", "scipy"),
         }

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import Counter
 from multiprocessing.managers import SharedMemoryManager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,6 +36,7 @@ from neuroport.backends.lava_cpu.watch import (
 from neuroport.errors import StorageError
 from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.graph import Graph
+from neuroport.graph.node import Readout
 from neuroport.graph.store import load
 from neuroport.processes import SEGMENTS, die_with_parent
 
@@ -62,15 +64,16 @@ class Worker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._anchor: Any = None
+        self.built: dict[str, int] = {}  # class of Lava processes -> how many
         self._watch: Watch | None = None
         self._ending = threading.RLock()  # the thread that holds it ends the process
 
     def run(self) -> dict[str, float]:
         """Execute the job; returns the seconds of each phase."""
         from lava.magma.core.run_conditions import RunSteps
-        from lava.magma.core.run_configs import Loihi2SimCfg
 
         from neuroport.backends.lava_cpu.build import build
+        from neuroport.backends.lava_cpu.recorded import Simulated
 
         job = read_json(self.folder / "job.json")
         graph = checked(load(job["net"]), job)
@@ -90,7 +93,7 @@ class Worker:
         marks.append(time.perf_counter())
         self.watch_over(names)
         anchor.create_runtime(
-            run_cfg=Loihi2SimCfg(select_tag="fixed_pt"),
+            run_cfg=Simulated(),
             compile_config={"pypy_channel_size": MESSAGES_IN_FLIGHT},
         )
         marks.append(time.perf_counter())
@@ -112,6 +115,8 @@ class Worker:
 
     def watch_over(self, names: dict[Any, str]) -> None:
         """From now on notice failures of Lava's processes; ``names`` is what each stands for."""
+        kinds = Counter(f"{type(own).__module__}.{type(own).__name__}" for own in names)
+        self.built = dict(sorted(kinds.items()))
         tell_tracebacks(self.folder)
         tell_segments(self.folder / SEGMENTS)
         self._watch = Watch(self.folder, self._runtime, names, self.fail)
@@ -139,9 +144,13 @@ class Worker:
     ) -> dict[Any, str]:
         """Record what a population sends, step by step; the process that does it, if it is new."""
         from neuroport.backends.lava_cpu.processes.fixed_pt import RasterSink
+        from neuroport.backends.lava_cpu.recorded import record
 
         if hasattr(process, "record"):
             process.record(path, steps)
+            return {}
+        if isinstance(graph[name], Readout):  # it sends nothing
+            record(process, path, steps)
             return {}
         size = int(np.prod(graph.facts(name).shape))
         np.save(path, np.zeros((steps, size), np.int32))
@@ -162,7 +171,7 @@ class Worker:
 
     def finish(self, seconds: dict[str, float]) -> NoReturn:
         """Tell that all is done, and end."""
-        write_json(self.folder / "done.json", {"seconds": seconds})
+        write_json(self.folder / "done.json", {"seconds": seconds, "built": self.built})
         self._ending.acquire()
         self._exit(0)
 

@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 from lava.proc.conv.process import Conv as ConvProcess
 from lava.proc.dense.process import Dense as DenseProcess
-from lava.proc.graded.process import GradedVec
 from lava.proc.lif.process import LIFReset
 
 from neuroport.backends.lava_cpu.build import sign_mode
-from neuroport.backends.loihi2.constructs import shifted
+from neuroport.backends.lava_cpu.rounding import Constants
 from neuroport.backends.loihi2.layout import conv_arguments, dense_columns, lava_shape, to_lava
 from neuroport.backends.loihi2.processes.host import FrameFeed
 from neuroport.graph.graph import Graph
@@ -39,6 +38,7 @@ from neuroport.graph.node import (
     Shape,
     per_neuron,
 )
+from neuroport.lowering.exponents import shifted
 from neuroport.runs.recording import LIF_COUNT_MAX
 from neuroport.runs.trace import is_spiking
 
@@ -53,6 +53,7 @@ class Network:
     late: int
     populations: dict[str, Any] = field(default_factory=dict)
     names: dict[Any, str] = field(default_factory=dict)
+    constants: Constants = field(default_factory=Constants)
 
     def flat(self, name: str) -> Any:
         """Where a population sends, flat."""
@@ -80,9 +81,9 @@ def build(
     feeds: dict[bool, Any] = {}
     for node in graph.populations:
         shape = graph.facts(node.name).shape
-        process = _population(graph, node, shape, late, biases.get(node.name))
+        process = _population(network, node, shape, biases.get(node.name))
         network.populations[node.name] = process
-        network.names[process] = node.name
+        network.names[getattr(process, "process", process)] = node.name
         for name in node.inputs:
             synapse = graph[name]
             assert isinstance(synapse, (Conv, Dense))
@@ -103,6 +104,7 @@ def build(
                 network.names[made] = f"{name} from {source} to {node.name}"
                 outlet.connect(made.s_in)
                 made.a_out.connect(process.a_in)
+    network.names |= network.constants.names
     return network
 
 
@@ -138,9 +140,10 @@ def _feed(network: Network, path: str, mapped: bool, again: bool) -> Any:
     return adapter.out
 
 
-def _population(graph: Graph, node: Node, shape: Shape, late: int, bias: IntArray | None) -> Any:
+def _population(network: Network, node: Node, shape: Shape, bias: IntArray | None) -> Any:
+    graph = network.graph
     if isinstance(node, Relay):
-        return GradedVec(shape=lava_shape(shape), vth=node.threshold)
+        return network.constants.relay(lava_shape(shape), node)
     assert isinstance(node, (Lif, Readout))
     constants = {"du": 4095, "dv": 0, "vth": LIF_COUNT_MAX}  # a readout integrates, never fires
     if isinstance(node, Lif):
@@ -155,7 +158,7 @@ def _population(graph: Graph, node: Node, shape: Shape, late: int, bias: IntArra
         bias_mant=to_lava(own, shape).astype(np.int32),
         bias_exp=6,
         reset_interval=graph.interval,
-        reset_offset=graph.facts(node.name).skews[0] + 1 + late,  # Lava counts steps from 1
+        reset_offset=graph.facts(node.name).skews[0] + 1 + network.late,  # Lava counts steps from 1
         **constants,
     )
 

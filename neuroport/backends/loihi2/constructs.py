@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from neuroport.errors import IllegalError
-from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     KIND,
@@ -14,7 +11,6 @@ from neuroport.graph.node import (
     Delay,
     Dense,
     Input,
-    IntArray,
     LeakyReadout,
     Lif,
     Node,
@@ -41,10 +37,8 @@ def refuse(graph: Graph, target: Target) -> None:
 
 
 def _refused(graph: Graph, node: Node) -> str | None:
-    if isinstance(node, (Input, Lif, Readout)):
+    if isinstance(node, (Input, Lif, Readout, Relay)):
         return None
-    if isinstance(node, Relay):
-        return None if not node.shift else "it rounds, which runs on Lava's CPU simulator only"
     if isinstance(node, (Conv, Dense)):
         return _synapse(graph, node)
     if isinstance(node, Delay):
@@ -67,20 +61,6 @@ def _refused(graph: Graph, node: Node) -> str | None:
 def _synapse(graph: Graph, node: Conv | Dense) -> str | None:
     if node.lag or (isinstance(node, Dense) and node.delay.any()):
         return "it delays messages, which Lava carries into the next sample; lower --align relays"
-    if isinstance(node, Conv):
-        if len(graph.facts(node.name).shape) != 3:
-            return "a convolution whose map has no three axes; use (C, H, W)"
-        weight = shifted(node)
-        most = integers.WEIGHT_MAX if weight.min() < 0 < weight.max() else 255
-        if np.abs(weight).max() > most:
-            return (
-                f"Lava's Conv ignores weight exponents, and with exponent {node.exponent} weights "
-                f"reach {np.abs(weight).max()}, more than {most}; use one LSB for its stream"
-            )
+    if isinstance(node, Conv) and len(graph.facts(node.name).shape) != 3:
+        return "a convolution whose map has no three axes; use (C, H, W)"
     return None
-
-
-def shifted(node: Conv) -> IntArray:
-    """The weights of a convolution with its exponent in them."""
-    found: IntArray = node.weight << node.exponent
-    return found

@@ -1,8 +1,9 @@
 """Leave the stem to the host: a network that begins behind the relay that rounds its frames.
 
 Networks that see pixels begin with a convolution of graded frames and a relay that rounds it, which
-no neuron of Lava does on a chip. Nothing there has a state, so the host can compute it exactly as
-the reference does, and send what the relay would have sent, as graded frames.
+Lava's ``ProdNeuron`` does on a chip in widths that nobody published. Nothing there has a state, so
+the host can compute it exactly as the reference does, and send what the relay would have sent, as
+graded frames.
 """
 
 from __future__ import annotations

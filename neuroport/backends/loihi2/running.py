@@ -10,10 +10,11 @@ from lava.magma.core.run_configs import AbstractNcProcessModel, Loihi2HwCfg
 from lava.proc.conv.process import Conv
 from lava.proc.dense.process import Dense
 from lava.proc.graded.process import GradedVec
-from lava.proc.lif.process import LIFReset
+from lava.proc.lif.process import LIF, LIFReset
+from lava.proc.prodneuron.process import ProdNeuron
 from lava.proc.sparse.process import Sparse
 
-ON_CHIP = (LIFReset, GradedVec, Conv, Dense, Sparse)
+ON_CHIP = (LIF, LIFReset, GradedVec, ProdNeuron, Conv, Dense, Sparse)
 
 
 class HardwareOnly(Loihi2HwCfg):  # type: ignore[misc]

@@ -1,8 +1,7 @@
-"""Processes that Lava does not have: frames in, rasters out, relays, delays, silent integrator.
+"""Processes that Lava does not have: frames in, rasters out, delays; no neurons among them.
 
-All models are ``fixed_pt`` and use the integers of :mod:`neuroport.graph.integers`. ``FrameSource``
-and ``RasterSink`` read and write memory-mapped files, because Lava reads a ``Var`` element by
-element.
+All models are ``fixed_pt``. ``FrameSource`` and ``RasterSink`` read and write memory-mapped files,
+because Lava reads a ``Var`` element by element.
 """
 
 from __future__ import annotations
@@ -10,19 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from lava.magma.core.decorator import implements, requires, tag
 from lava.magma.core.model.py.model import PyLoihiProcessModel
 from lava.magma.core.model.py.ports import PyInPort, PyOutPort
 from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
-from lava.magma.core.process.variable import Var
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from neuroport.backends.lava_cpu.held import History
-from neuroport.graph import integers
 
 
 class FrameSource(AbstractProcess):
@@ -69,28 +65,6 @@ class RasterSinkModel(PyLoihiProcessModel):
 
     def run_spk(self) -> None:
         self.rows[self.time_step - 1] = self.a_in.recv()
-
-
-class RoundingRelay(AbstractProcess):
-    """Stateless graded population with a rounding shift: ``m = (a + 2**(shift-1)) >> shift``."""
-
-    def __init__(self, *, size: int, shift: int, threshold: int) -> None:
-        super().__init__(shift=shift, threshold=threshold)
-        self.a_in = InPort(shape=(size,))
-        self.s_out = OutPort(shape=(size,))
-
-
-@implements(proc=RoundingRelay, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class RoundingRelayModel(PyLoihiProcessModel):
-    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
-
-    def run_spk(self) -> None:
-        current = self.a_in.recv().astype(np.int64)
-        shift, threshold = self.proc_params["shift"], self.proc_params["threshold"]
-        self.s_out.send(integers.relay(current, shift, threshold).astype(np.int32))
 
 
 class DelayLine(AbstractProcess):
@@ -163,40 +137,3 @@ class LateSynapseModel(PyLoihiProcessModel):
         self.history.receive(self.s_in.recv(), self.time_step)
         current = sum(w.dot(self.history.ago(delay)) for delay, w in self.proc_params["parts"])
         self.pending.append((current << self.proc_params["exponent"]).astype(np.int32))
-
-
-class Integrator(AbstractProcess):
-    """Population that integrates, never fires, and sends its potential.
-
-    Equal to ``LIFReset`` with ``du=4095, dv=0`` and an unreachable threshold; it exists because a
-    LIF does not send its voltage, and Lava reads states only element by element.
-    """
-
-    def __init__(
-        self, *, size: int, bias: npt.NDArray[np.int64], interval: int, offset: int
-    ) -> None:
-        super().__init__(interval=interval, offset=offset)
-        self.a_in = InPort(shape=(size,))
-        self.s_out = OutPort(shape=(size,))
-        self.bias = Var(shape=(size,), init=bias)
-
-
-@implements(proc=Integrator, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class IntegratorModel(PyLoihiProcessModel):
-    a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-    s_out: Any = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
-    bias: Any = LavaPyType(np.ndarray, np.int32, precision=13)
-
-    def __init__(self, proc_params: Any) -> None:
-        super().__init__(proc_params)
-        self.v: Any = np.int64(0)
-
-    def run_spk(self) -> None:
-        current = self.a_in.recv().astype(np.int64)
-        interval = self.proc_params["interval"]
-        if self.time_step % interval == self.proc_params["offset"] % interval:
-            self.v = np.zeros_like(current)
-        self.v = integers.readout_step(self.v, current, self.bias.astype(np.int64))
-        self.s_out.send(self.v.astype(np.int32))

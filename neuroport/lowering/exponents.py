@@ -1,0 +1,76 @@
+"""Pass: weights of convolutions hold their exponents. Effect: exact; repeats convolutions.
+
+Lava's ``Conv`` ignores ``weight_exp``: what a dendrite is to receive must be in the weights, of
+eight bits. Weights that are larger with their exponent are a sum of several kernels that are not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from neuroport.graph import integers
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, IntArray, Node
+from neuroport.lowering.skew import Schedule
+
+MOST_PARTS = 16  # a convolution of more kernels than this is left as it is, for the rules to refuse
+ONE_SIGN_MAX = 255  # largest weight where no two signs mix
+
+
+def shifted(node: Conv) -> IntArray:
+    """The weights of a convolution with its exponent in them."""
+    found: IntArray = node.weight << node.exponent
+    return found
+
+
+def largest(weight: IntArray) -> int:
+    """The largest magnitude that eight bits hold of weights of these signs."""
+    return integers.WEIGHT_MAX if weight.min() < 0 < weight.max() else ONE_SIGN_MAX
+
+
+def holds_exponent(node: Conv) -> bool:
+    """Whether the weights fit eight bits with their exponent in them."""
+    weight = shifted(node)
+    return int(np.abs(weight).max()) <= largest(weight)
+
+
+def split_exponents(graph: Graph) -> Graph:
+    """Replace each convolution that cannot hold its exponent by several that need none."""
+    if not any(isinstance(node, Conv) and _to_split(node) for node in graph):
+        return graph
+    names = Schedule(graph, "relays")
+    parts: dict[str, tuple[str, ...]] = {}
+    nodes: list[Node] = []
+    for node in graph:
+        inputs = tuple(part for name in node.inputs for part in parts.get(name, (name,)))
+        if inputs != node.inputs:
+            node = replace(node, inputs=inputs)
+        if not (isinstance(node, Conv) and _to_split(node)):
+            nodes.append(node)
+            continue
+        made = [
+            replace(node, name=node.name if not k else names.fresh(node.name), weight=w, exponent=0)
+            for k, w in enumerate(_parts(shifted(node)))
+        ]
+        nodes += made
+        parts[node.name] = tuple(part.name for part in made)
+    return Graph(nodes, graph.steps, graph.interval)
+
+
+def _to_split(node: Conv) -> bool:
+    weight = shifted(node)
+    return not holds_exponent(node) and int(np.abs(weight).max()) <= MOST_PARTS * largest(weight)
+
+
+def _parts(weight: IntArray) -> list[IntArray]:
+    """Weights of eight bits that sum to ``weight``: as much as fits in the first, and so on."""
+    most = largest(weight)
+    if most == ONE_SIGN_MAX and not np.any(weight & 1):
+        most -= 1  # even weights have even parts
+    found = []
+    while weight.any():
+        found.append(np.clip(weight, -most, most))
+        weight = weight - found[-1]
+    return found

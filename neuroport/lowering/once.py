@@ -1,0 +1,44 @@
+"""Pass: no node takes the same input twice. Effect: exact; repeats synapses.
+
+What is listed twice counts twice, and Lava connects two ports only once: the second time a copy of
+the synapse gives it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Node, is_population
+from neuroport.lowering.skew import Schedule
+
+
+def each_once(graph: Graph) -> Graph:
+    """The same network, in which the inputs of every node differ; populations stay as they are."""
+    if all(len(set(node.inputs)) == len(node.inputs) for node in graph):
+        return graph
+    names = Schedule(graph, "relays")
+    nodes: dict[str, Node] = {}
+    parts: dict[str, list[str]] = {}  # node -> nodes that add up to it
+
+    def add(node: Node) -> str:
+        nodes[node.name] = node
+        return node.name
+
+    def again(name: str) -> str:
+        return add(replace(nodes[name], name=names.fresh(name)))
+
+    for node in graph:
+        inputs = [part for name in node.inputs for part in parts.get(name, [name])]
+        counts = Counter(inputs)
+        if is_population(node):
+            more = [again(name) for name, count in counts.items() for _ in range(count - 1)]
+            add(replace(node, inputs=(*counts, *more)) if more or parts else node)
+            continue
+        add(replace(node, inputs=tuple(counts)) if counts else node)
+        parts[node.name] = [node.name]
+        for least in range(2, max(counts.values(), default=1) + 1):
+            left = tuple(name for name, count in counts.items() if count >= least)
+            parts[node.name].append(add(replace(node, name=names.fresh(node.name), inputs=left)))
+    return Graph(list(nodes.values()), graph.steps, graph.interval)

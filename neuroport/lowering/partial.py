@@ -1,0 +1,136 @@
+"""Passes: add up what arrives at a small population in parts. Effect: exact in ideal time.
+
+A readout behind many feature maps hears more than a core has room for, and maps that are early wait
+in relays as large as they are. Sums are associative: a part of them is as small as the readout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from neuroport.graph.edit import identity
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, IntArray, Lif, Node, Readout, Relay
+from neuroport.lowering.skew import Schedule
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Columns [start, stop) of a synapse, of one of its sources."""
+
+    synapse: Dense
+    source: str
+    start: int
+    stop: int
+
+    @property
+    def axons(self) -> int:
+        return self.stop - self.start
+
+
+def partial_sums(graph: Graph, most: int) -> Graph:
+    """Let no flat population behind dense synapses take more than ``most`` messages a step.
+
+    Populations that take no more, or something else, stay as they are.
+    """
+    crowded = {
+        node.name: synapses
+        for node in graph.populations
+        if isinstance(node, (Lif, Readout, Relay))
+        and (synapses := _dense(graph, node)) is not None
+        and sum(_axons(synapse) for synapse in synapses) > most
+    }
+    if not crowded:
+        return graph
+    names = Schedule(graph, "relays")
+    used = {name for node in graph if node.name not in crowded for name in node.inputs}
+    gone = {s.name for synapses in crowded.values() for s in synapses if s.name not in used}
+    nodes: list[Node] = []
+    for node in graph:
+        if node.name in gone:
+            continue
+        if node.name not in crowded:
+            nodes.append(node)
+            continue
+        shape = graph.facts(node.name).shape
+        sums = []
+        for number, part in enumerate(_bins(crowded[node.name], most)):
+            relay = names.fresh(f"{node.name}.part{number}")
+            made = [_synapse(names.fresh(f"{relay}.sum"), piece) for piece in _joined(part)]
+            nodes += [*made, Relay(relay, tuple(each.name for each in made))]
+            nodes.append(identity(names.fresh(f"{relay}.identity"), relay, shape))
+            sums.append(nodes[-1].name)
+        nodes.append(replace(node, inputs=tuple(sums)))
+    return Graph(nodes, graph.steps, graph.interval)
+
+
+def parts_by_source(graph: Graph) -> Graph:
+    """Give each source of a dense synapse with fewer outputs than inputs a synapse of its own.
+
+    Where sources are not equally late, their currents then wait in relays, not their messages.
+    """
+    names = Schedule(graph, "relays")
+    parts: dict[str, list[str]] = {}
+    nodes: list[Node] = []
+    for node in graph:
+        fewer = isinstance(node, Dense) and len(node.inputs) > 1 and _narrows(node)
+        if isinstance(node, Dense) and fewer:
+            own = [(names.fresh(f"{node.name}.of.{source}"), source) for source in node.inputs]
+            nodes += [replace(node, name=name, inputs=(source,)) for name, source in own]
+            parts[node.name] = [name for name, _ in own]
+            continue
+        inputs = tuple(part for name in node.inputs for part in parts.get(name, [name]))
+        nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+    return Graph(nodes, graph.steps, graph.interval) if parts else graph
+
+
+def _narrows(node: Dense) -> bool:
+    return bool(node.weight.shape[0] < node.weight.shape[1])
+
+
+def _dense(graph: Graph, node: Node) -> list[Dense] | None:
+    """The synapses of a population, where all are dense and none is late."""
+    synapses = [graph[name] for name in node.inputs]
+    plain = [s for s in synapses if isinstance(s, Dense) and not s.lag and not s.delay.any()]
+    return plain if len(plain) == len(synapses) else None
+
+
+def _axons(synapse: Dense) -> int:
+    return len(synapse.inputs) * int(synapse.weight.shape[1])
+
+
+def _bins(synapses: list[Dense], most: int) -> list[list[_Part]]:
+    """All columns of all sources, in order, in parts of at most ``most``; sources stay whole if
+    they can."""
+    bins: list[list[_Part]] = [[]]
+    for synapse in synapses:
+        size = int(synapse.weight.shape[1])
+        for source in synapse.inputs:
+            for start in range(0, size, most):
+                part = _Part(synapse, source, start, min(size, start + most))
+                if sum(each.axons for each in bins[-1]) + part.axons > most:
+                    bins.append([])
+                bins[-1].append(part)
+    return [each for each in bins if each]
+
+
+def _joined(parts: list[_Part]) -> list[list[_Part]]:
+    """Parts that one synapse can take: the same columns of the same weights."""
+    groups: dict[tuple[str, int, int], list[_Part]] = {}
+    for part in parts:
+        groups.setdefault((part.synapse.name, part.start, part.stop), []).append(part)
+    return list(groups.values())
+
+
+def _synapse(name: str, parts: list[_Part]) -> Dense:
+    first = parts[0]
+    weight: IntArray = first.synapse.weight
+    if first.axons < weight.shape[1]:
+        weight = np.zeros_like(weight)
+        columns = slice(first.start, first.stop)
+        weight[:, columns] = first.synapse.weight[:, columns]
+    return replace(
+        first.synapse, name=name, inputs=tuple(part.source for part in parts), weight=weight
+    )

@@ -1,0 +1,86 @@
+"""Passes: relays hold once what several populations read. Effect: exact in ideal time; adds relays.
+
+On a chip every population has its own copy of each synapse that reaches it, and each source of a
+synapse has its own axons in it. What is summed in a relay first, and passed on by an identity, is
+stored once, and arrives a step later:
+
+* :func:`share_dendrites`: the current of populations with one dendrite, as the levels of a neuron;
+* :func:`share_messages`: the messages that a convolution adds up; those of early sources are added
+  as they pass, not held source by source.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from neuroport.graph.edit import identity
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Lif, Node, Relay, is_population
+from neuroport.lowering.skew import Schedule
+
+
+def share_dendrites(graph: Graph) -> Graph:
+    """Let neurons with the same inputs read them from one relay."""
+    wanted = Counter(node.inputs for node in graph if isinstance(node, Lif))
+    shared = {inputs for inputs, n in wanted.items() if n > 1 and not _passed_on(graph, inputs)}
+    if not shared:
+        return graph
+    names = Schedule(graph, "relays")
+    made: dict[tuple[str, ...], str] = {}
+    nodes: list[Node] = []
+    for node in graph:
+        if isinstance(node, (Lif, Relay)) and node.inputs in shared:
+            if node.inputs not in made:
+                relay = names.fresh(f"{node.name}.shared")
+                nodes.append(Relay(relay, node.inputs))
+                shape = graph.facts(node.name).shape
+                nodes.append(identity(names.fresh(f"{relay}.identity"), relay, shape))
+                made[node.inputs] = nodes[-1].name
+            node = replace(node, inputs=(made[node.inputs],))
+        nodes.append(node)
+    return Graph(nodes, graph.steps, graph.interval)
+
+
+def share_messages(graph: Graph) -> Graph:
+    """Let convolutions of several sources read one relay that adds up their messages."""
+    many = {
+        node.name
+        for node in graph
+        if isinstance(node, Conv) and len(node.inputs) > 1 and not _passes_on(node)
+        if all(is_population(graph[name]) for name in node.inputs)
+    }
+    if not many:
+        return graph
+    names = Schedule(graph, "relays")
+    made: dict[tuple[str, ...], str] = {}
+    nodes: list[Node] = []
+    for node in graph:
+        if node.name in many:
+            if node.inputs not in made:
+                relay = names.fresh(f"{node.name}.sum")
+                shape = graph.facts(node.inputs[0]).shape
+                late: dict[int, list[str]] = {}
+                for name in node.inputs:
+                    late.setdefault(graph.facts(name).skew, []).append(name)
+                currents = []
+                for sources in late.values():
+                    each = identity(names.fresh(f"{relay}.identity"), sources[0], shape)
+                    nodes.append(replace(each, inputs=tuple(sources)))
+                    currents.append(each.name)
+                nodes.append(Relay(relay, tuple(currents)))
+                made[node.inputs] = relay
+            node = replace(node, inputs=(made[node.inputs],))
+        nodes.append(node)
+    return Graph(nodes, graph.steps, graph.interval)
+
+
+def _passed_on(graph: Graph, inputs: tuple[str, ...]) -> bool:
+    """Whether a current is what one identity delivers: nothing is saved by another."""
+    node = graph[inputs[0]]
+    return len(inputs) == 1 and isinstance(node, Conv) and _passes_on(node)
+
+
+def _passes_on(node: Conv) -> bool:
+    """Whether a convolution delivers each message to one neuron."""
+    return node.groups == len(node.weight) and node.weight.shape[1:] == (1, 1, 1)

@@ -1,0 +1,14 @@
+"""Stand-in: Lava's CPU model where the extension has a neuron core's."""
+
+from lava.magma.core.decorator import implements, requires
+from lava.magma.core.model.nc.model import AbstractNcProcessModel
+from lava.magma.core.resources import Loihi2NeuroCore
+from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from lava.proc.prodneuron.models import PyProdNeuronModelFixed
+from lava.proc.prodneuron.process import ProdNeuron
+
+
+@implements(proc=ProdNeuron, protocol=LoihiProtocol)
+@requires(Loihi2NeuroCore)
+class NcModelProdNeuron(PyProdNeuronModelFixed, AbstractNcProcessModel):
+    pass
