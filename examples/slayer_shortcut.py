@@ -23,8 +23,8 @@ from torch.nn import functional as F
 import neuroport as port
 from neuroport.capture import slayer as capture
 from neuroport.data.digits import load_digits
+from neuroport.data.recipe import DataRecipe
 from neuroport.nets.slayer import MembraneShortcut
-from neuroport.recipe import DataRecipe
 
 STEPS, BATCH, RATE = 8, 50, 0.01
 NEURON = {"threshold": 1.0, "current_decay": 1.0, "voltage_decay": 0.25, "tau_grad": 0.01}

@@ -22,13 +22,13 @@ import torch
 from torch import nn
 
 import neuroport as port
-from neuroport.backends.trace import Trace, versions
 from neuroport.data.loading import load_data
 from neuroport.data.samples import frames_of, save_array
 from neuroport.demo import graph_facts, trainable
 from neuroport.files import read_json, write_atomic, write_json
 from neuroport.recipe import load_recipe
 from neuroport.reporting.progress import training_report
+from neuroport.runs.trace import Trace, versions
 from neuroport.training.checkpoint import State, read_checkpoint, save_checkpoint
 from neuroport.training.fit import fit
 

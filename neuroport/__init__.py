@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from neuroport.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from neuroport.analysis.compare import Comparison, compare
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from neuroport.analysis.statistics import statistics
     from neuroport.analysis.verify import verify
     from neuroport.backends import run
-    from neuroport.backends.trace import Trace
     from neuroport.errors import NeuroportError
     from neuroport.graph.graph import Graph
     from neuroport.netx import export, read
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from neuroport.quantization.cost import quantization_cost
     from neuroport.recipe import Recipe, load_recipe
     from neuroport.reporting.html import report
+    from neuroport.runs.trace import Trace
     from neuroport.targets.lowering import lower
     from neuroport.targets.mapping import Mapping, map_network
     from neuroport.training.checkpoint import load
@@ -53,7 +53,7 @@ _HOME = {
     "map_network": "neuroport.targets.mapping",
     "report": "neuroport.reporting.html",
     "Graph": "neuroport.graph.graph",
-    "Trace": "neuroport.backends.trace",
+    "Trace": "neuroport.runs.trace",
     "Comparison": "neuroport.analysis.compare",
     "Minimized": "neuroport.analysis.minimized",
     "Mapping": "neuroport.targets.mapping",

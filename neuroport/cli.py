@@ -22,9 +22,9 @@ from neuroport.errors import BackendError, CompareError, FormatError, FramesErro
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
     from neuroport.recipe import Recipe
+    from neuroport.runs.trace import Trace
     from neuroport.targets.mapping import Mapping
     from neuroport.targets.target import Target
 
@@ -310,7 +310,7 @@ def run(
 
     With --record counts only the number of messages per sample is kept, and every step of readouts.
     """
-    from neuroport.backends.trace import READOUTS, is_spiking
+    from neuroport.runs.trace import READOUTS, is_spiking
 
     options: dict[str, Any] = {"count": count or None, "granularity": granularity}
     if record is not None:
@@ -341,7 +341,7 @@ def run(
     if len(readouts) == 1:
         result["predictions"] = trace.predictions.tolist()
         if labels is not None:
-            from neuroport.backends.base import load_frames
+            from neuroport.runs.frames import load_frames
 
             truth = load_frames(labels)
             if truth.ndim != 1 or truth.dtype.kind not in "iu":
@@ -469,8 +469,8 @@ def compare(
 
 
 def _only_networks(*paths: Path) -> None:
-    from neuroport.backends.trace import FORMAT
     from neuroport.graph.store import format_of
+    from neuroport.runs.trace import FORMAT
 
     for path in paths:
         if path.is_dir() or format_of(path) == FORMAT:
@@ -526,12 +526,12 @@ def report(
     from neuroport.analysis.energy import energy_or_why
     from neuroport.analysis.estimates import Routes
     from neuroport.analysis.statistics import statistics
-    from neuroport.backends.base import load_frames
-    from neuroport.backends.trace import Trace
     from neuroport.files import read_json
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
+    from neuroport.runs.frames import load_frames
+    from neuroport.runs.trace import Trace
     from neuroport.targets.mapping import map_network
     from neuroport.targets.target import load_target
 
@@ -673,7 +673,7 @@ def check(
 
 
 def _mapped(graph: Graph, board: Target, trace: Path, frames: Path | None) -> Mapping:
-    from neuroport.backends.trace import Trace
+    from neuroport.runs.trace import Trace
     from neuroport.targets.mapping import map_network
 
     data = _frames(frames, None) if frames is not None else None
@@ -832,7 +832,7 @@ def _run(
 
 def _frames(path: Path, samples: int | None) -> npt.NDArray[Any]:
     """The frames in a file, or the first so many samples of them."""
-    from neuroport.backends.base import load_frames
+    from neuroport.runs.frames import load_frames
 
     data = load_frames(path)
     if samples is None:
@@ -844,10 +844,10 @@ def _frames(path: Path, samples: int | None) -> npt.NDArray[Any]:
 
 def _graph_of(path: Path, frames: npt.NDArray[Any], equal: bool) -> Graph | None:
     """The network behind a run, None for a trace; a folder's only where there is need of it."""
-    from neuroport.backends.trace import FORMAT
     from neuroport.graph.store import format_of
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
+    from neuroport.runs.trace import FORMAT
 
     if path.is_dir():
         if equal:
@@ -869,8 +869,8 @@ def _trace_of(
     deadline: float,
     **own: Any,
 ) -> Trace:
-    from neuroport.backends.trace import FORMAT, Trace
     from neuroport.graph.store import format_of
+    from neuroport.runs.trace import FORMAT, Trace
 
     if path.is_dir() or format_of(path) != FORMAT:
         if frames is None:

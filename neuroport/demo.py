@@ -13,7 +13,6 @@ import numpy as np
 
 import neuroport as port
 from neuroport.backends.base import backend
-from neuroport.backends.trace import Trace, versions
 from neuroport.errors import BackendError
 from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph
@@ -21,6 +20,7 @@ from neuroport.graph.node import Relay, Synapse
 from neuroport.graph.store import save
 from neuroport.recipe import load_recipe, recipe_text
 from neuroport.reporting.progress import progress_bar, training_report
+from neuroport.runs.trace import Trace, versions
 
 if TYPE_CHECKING:
     from torch import nn

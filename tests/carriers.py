@@ -25,11 +25,11 @@ import numpy as np
 import neuroport as port
 from neuroport import netx
 from neuroport.backends.fast import Fast
-from neuroport.backends.trace import Trace
 from neuroport.backends.walk import cut_window
 from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.lowering import Bill, price
+from neuroport.runs.trace import Trace
 from tests.shapes import Shape, ds_resnet, frames_for, ms_resnet
 
 ROOT = Path(__file__).resolve().parents[1]

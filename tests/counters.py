@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 import neuroport as port
-from neuroport.backends.trace import Trace, versions
 from neuroport.files import write_json
 from neuroport.graph.graph import Graph
+from neuroport.runs.trace import Trace, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "models"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import neuroport as port
-from neuroport.backends.base import load_frames
 from neuroport.files import read_json, write_atomic, write_json
+from neuroport.runs.frames import load_frames
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

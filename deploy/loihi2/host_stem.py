@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 import neuroport as port
-from neuroport.backends.base import load_frames
 from neuroport.backends.loihi2.hosted import hosted
 from neuroport.errors import NeuroportError
 from neuroport.graph.store import save
+from neuroport.runs.frames import load_frames
 
 
 def main(graph: str, frames: str, out: str, out_frames: str) -> None:

@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 
 import neuroport as port
-from neuroport.backends.base import load_frames
 from neuroport.errors import NeuroportError
 from neuroport.files import write_json
+from neuroport.runs.frames import load_frames
 
 
 def main() -> int:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from neuroport.data.samples import Samples, frames_of
 from neuroport.graph.integers import DECAY_UNITY
+from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets.neuron import Lif, Mlf
-from neuroport.nets.surrogate import SURROGATES
 
 
 @dataclass

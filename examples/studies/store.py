@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from neuroport.backends.trace import versions
 from neuroport.files import read_json, write_atomic
+from neuroport.runs.trace import versions
 
 
 class Store:

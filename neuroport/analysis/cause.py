@@ -21,9 +21,9 @@ from neuroport.analysis.difference import (
 )
 from neuroport.analysis.hypotheses import hypotheses
 from neuroport.analysis.rerun import Plan, reproduces, unlike
-from neuroport.backends.trace import Trace
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
+from neuroport.runs.trace import Trace
 
 _SECONDS = 120.0  # hypotheses are tried for so long
 _SCALE = ("weight", "exponent", "bias", "threshold", "shift", "current_decay", "voltage_decay")

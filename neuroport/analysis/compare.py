@@ -15,11 +15,11 @@ import numpy.typing as npt
 from neuroport.analysis.cause import Cause, cause
 from neuroport.analysis.difference import Difference, differences
 from neuroport.analysis.neighbourhood import Neighbourhood, neighbourhood
-from neuroport.backends.base import check_frames, frames_hash
-from neuroport.backends.counting import GRANULARITIES, Counts, counted, pool
-from neuroport.backends.trace import READOUTS, Trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
+from neuroport.runs.frames import check_frames, frames_hash
+from neuroport.runs.recording import GRANULARITIES, Counts, counted, pool
+from neuroport.runs.trace import READOUTS, Trace
 
 
 @dataclass(frozen=True)

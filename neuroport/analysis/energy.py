@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from neuroport.analysis.corework import CoreWork, core_work
 from neuroport.analysis.estimates import UNPLACED, Estimate, Routes, estimates
-from neuroport.analysis.measurement import Measurement
 from neuroport.analysis.work import Work, messages, work
-from neuroport.backends.trace import Trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
+from neuroport.runs.measurement import Measurement
+from neuroport.runs.trace import Trace
 from neuroport.targets.target import Target, load_target
 
 

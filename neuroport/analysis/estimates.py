@@ -18,8 +18,8 @@ from functools import lru_cache
 from importlib import resources
 
 from neuroport.analysis.corework import CoreWork
-from neuroport.analysis.measurement import Measurement
 from neuroport.analysis.work import Work
+from neuroport.runs.measurement import Measurement
 from neuroport.targets.target import Value, load_target, read_toml
 
 ARITHMETIC = "45 nm arithmetic only; no memory, routing, static or I/O; not Loihi"

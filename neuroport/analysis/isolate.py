@@ -14,7 +14,6 @@ import numpy as np
 from neuroport.analysis.cause import ancestors
 from neuroport.analysis.crop import Case
 from neuroport.analysis.told import told
-from neuroport.backends.trace import Trace
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -29,6 +28,7 @@ from neuroport.graph.node import (
     Shape,
     per_neuron,
 )
+from neuroport.runs.trace import Trace
 
 REST = "replayed"  # the synapse that delivers recorded currents
 

@@ -14,12 +14,13 @@ from neuroport.analysis.compare import Divergence, compare
 from neuroport.analysis.crop import Case
 from neuroport.analysis.ddmin import ddmin
 from neuroport.analysis.minimized import Minimized, many
-from neuroport.backends.base import backend, check_frames
+from neuroport.backends.base import backend
 from neuroport.backends.reference import Reference
-from neuroport.backends.trace import Trace
 from neuroport.errors import BackendError, CompareError, FramesError, GraphError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Lif, Relay, is_population
+from neuroport.runs.frames import check_frames
+from neuroport.runs.trace import Trace
 
 Engine = Callable[[Graph, npt.NDArray[Any]], Trace]
 Report = Callable[[str], None]

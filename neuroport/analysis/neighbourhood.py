@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from neuroport.analysis.told import received
 from neuroport.backends.reference import output, states
-from neuroport.backends.trace import Trace
 from neuroport.backends.walk import Starts, arriving_at
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import STATE_SHIFT
 from neuroport.graph.node import Lif, Readout, Relay, per_neuron
+from neuroport.runs.trace import Trace
 
 STEPS_BEFORE = 2
 

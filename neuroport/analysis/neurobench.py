@@ -30,7 +30,6 @@ import numpy.typing as npt
 from neuroport.analysis.fanin import FanIn, fan_ins, own_fan_in, whole
 from neuroport.analysis.work import Sent, messages
 from neuroport.backends.reference import delayed, output, states
-from neuroport.backends.trace import Trace, is_spiking
 from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
@@ -45,6 +44,7 @@ from neuroport.graph.node import (
     SelfConnected,
     is_array,
 )
+from neuroport.runs.trace import Trace, is_spiking
 
 # Bytes that hold a value on a chip: weights of 8 bits, biases of 13 and 3, thresholds of 17, decays
 # and rotations of 12, delays of 6.

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.reference import output
-from neuroport.backends.trace import Trace
 from neuroport.backends.walk import Starts
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
@@ -32,6 +31,7 @@ from neuroport.graph.node import (
     is_population,
     per_neuron,
 )
+from neuroport.runs.trace import Trace
 
 _NEVER = 1 << 60
 _SAMPLES = 32  # samples side by side: memory, never results

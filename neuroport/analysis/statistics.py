@@ -21,10 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import check_frames_of
-from neuroport.backends.counting import counters
 from neuroport.backends.reference import delayed
-from neuroport.backends.trace import READOUTS, Trace, is_spiking
 from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError
 from neuroport.graph.connectivity import fan_out
@@ -38,6 +35,9 @@ from neuroport.graph.node import (
     Shape,
     Synapse,
 )
+from neuroport.runs.frames import check_frames_of
+from neuroport.runs.recording import counters
+from neuroport.runs.trace import READOUTS, Trace, is_spiking
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ def _synapse(
         name=node.name,
         kind=KIND[type(node)],
         sources=node.inputs,
-        graded=any(_is_graded(graph, name) for name in node.inputs),
+        graded=any(graph.facts(name).graded for name in node.inputs),
         connections=connections,
         ceiling=connections * graph.steps * len(node.inputs),
         operations=None if missing else total / samples,
@@ -226,11 +226,6 @@ def _operations(sent: npt.NDArray[Any], fan: IntArray) -> int | None:
     if (pools != pools[:, :1]).any():
         return None
     return int((sent.reshape(-1) * pools[:, 0]).sum())
-
-
-def _is_graded(graph: Graph, name: str) -> bool:
-    facts = graph.facts(name)
-    return int(facts.low.min()) < 0 or int(facts.high.max()) > 1
 
 
 def _check_trace(graph: Graph, trace: Trace) -> int:

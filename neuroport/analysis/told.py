@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.reference import output
-from neuroport.backends.trace import Trace
 from neuroport.backends.walk import Starts, arriving_at
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input, IntArray
+from neuroport.runs.trace import Trace
 
 
 def received(

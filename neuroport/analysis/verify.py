@@ -6,15 +6,16 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.analysis.compare import Comparison, compare
-from neuroport.backends.base import Progress
+from neuroport.analysis.compare import Comparison, CountDivergence, Divergence, compare
+from neuroport.analysis.neighbourhood import Neighbourhood
 from neuroport.errors import FramesError
 from neuroport.graph.graph import Graph
+from neuroport.runs.frames import Progress
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,7 +31,7 @@ def verify(
     got: Network | None,
     frames: npt.NDArray[Any],
     *,
-    on: tuple[str, str] = ("reference", "fast"),
+    on: tuple[str, str] | None = None,
     together: int | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -40,7 +41,8 @@ def verify(
         want: the network of the first run: a graph, a file, or a torch module.
         got: that of the second run; ``None``: the same.
         frames: (T, N, *shape), in memory or mapped from a file; read part by part.
-        on: the engine of each run (a torch module runs itself).
+        on: the engine of each run; ``None``: ``reference`` and ``fast``, but ``module``, the
+            network itself, for a torch module.
         together: samples of a part: the messages of so many are held at once. ``None``: as many as
             fit in memory, 64 at most.
         progress: called with the samples done and N.
@@ -51,7 +53,7 @@ def verify(
 
     Raises:
         FramesError: there is no sample, or the frames do not fit.
-        BackendError: an engine is missing or failed.
+        BackendError: an engine is missing or failed, or a torch module was given for another.
     """
     from neuroport.backends import run
 
@@ -60,10 +62,10 @@ def verify(
             f"frames are {frames.shape}, {together} samples at a time; give (T, N, ...) with at "
             "least one sample, and take at least one at a time"
         )
-    want, other = (
-        _opened(want, on[0], len(frames)),
-        _opened(want if got is None else got, on[1], len(frames)),
-    )
+    got = want if got is None else got
+    if on is None:
+        on = _engine(want, "reference"), _engine(got, "fast")
+    want, other = _opened(want, on[0], len(frames)), _opened(got, on[1], len(frames))
     if together is None:
         together = min(
             (fitting(graph) for graph in (want, other) if isinstance(graph, Graph)), default=MOST
@@ -101,6 +103,12 @@ def _available() -> int:
         return 1 << 62
 
 
+def _engine(network: Network, graphs: str) -> str:
+    """``graphs`` for a graph or a file, ``module`` for a torch module."""
+    known = isinstance(network, (Graph, str, os.PathLike))
+    return graphs if known else "module"
+
+
 def _opened(network: Network, on: str, steps: int) -> Network:
     """The graph of a file, read once; Lava runs a file itself."""
     from neuroport.netx import read, stock
@@ -111,16 +119,24 @@ def _opened(network: Network, on: str, steps: int) -> Network:
 
 
 def _joined(before: Comparison, part: Comparison) -> Comparison:
-    """Counts of both; everything else is what the later part tells."""
-    first = part.first
-    if first is not None:
-        first = replace(first, sample=first.sample + before.samples)
+    """Sums over both; everything else is the later part's, its samples counted from the first."""
     same = (before.same_predictions, part.same_predictions)
     return replace(
         part,
         samples=before.samples + part.samples,
         positions=before.positions + part.positions,
+        counts=before.counts + part.counts,
         spikes=before.spikes + part.spikes,
-        first=first,
+        first=_later(part.first, before.samples),
+        first_count=_later(part.first_count, before.samples),
+        neighbourhood=_later(part.neighbourhood, before.samples),
         same_predictions=None if None in same else all(same),
     )
+
+
+_Found = TypeVar("_Found", Divergence | None, CountDivergence | None, Neighbourhood | None)
+
+
+def _later(found: _Found, samples: int) -> _Found:
+    """``found`` in a part that so many samples come before."""
+    return None if found is None else replace(found, sample=found.sample + samples)

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.fanin import FanIn, fan_ins, own_fan_in, sources, whole
-from neuroport.backends.base import check_frames_of
-from neuroport.backends.trace import READOUTS, Trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, Conv, Dense, Input, Relay, SelfConnected
+from neuroport.runs.frames import check_frames_of
+from neuroport.runs.trace import READOUTS, Trace
 
 Sent = Mapping[str, npt.NDArray[Any]]
 
@@ -92,7 +92,7 @@ def work(graph: Graph, sent: Sent) -> Work:
             total["accumulates"] += found
             total["chip"] += found
     counts = {name: int(np.count_nonzero(sent[name])) for name in sent}
-    binary = {name: n for name, n in counts.items() if not is_graded(graph, name)}
+    binary = {name: n for name, n in counts.items() if not graph.facts(name).graded}
     spikes = sum(n for name, n in binary.items() if name != graph.input.name)
     every = sum(n for name, n in counts.items() if name != graph.input.name)
     neurons = sum(int(np.prod(graph.facts(node.name).shape)) for node in graph.populations)
@@ -148,14 +148,8 @@ def messages(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> dict[str, 
     return sent
 
 
-def is_graded(graph: Graph, name: str) -> bool:
-    """Whether a sender can send anything but 0 and 1."""
-    facts = graph.facts(name)
-    return int(facts.low.min()) < 0 or int(facts.high.max()) > 1
-
-
 def _sort(graph: Graph, source: str) -> str:
-    if not is_graded(graph, source):
+    if not graph.facts(source).graded:
         return "accumulates"
     node = graph[source]
     return (

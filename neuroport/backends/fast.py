@@ -19,10 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import Progress
-from neuroport.backends.counting import recording
 from neuroport.backends.stepping import step_through
-from neuroport.backends.trace import Trace, versions
 from neuroport.backends.walk import Arithmetic, AtOnce, Starts, walk
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph import integers
@@ -51,6 +48,9 @@ from neuroport.graph.node import (
     Synapse,
     per_neuron,
 )
+from neuroport.runs.frames import Progress
+from neuroport.runs.recording import recording
+from neuroport.runs.trace import Trace, versions
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +87,7 @@ class Fast:
             time_model: ``ideal``, or ``chip`` (the graph must be balanced).
             batch: samples evaluated side by side in ideal time; changes memory, never results.
             device: where torch computes, ``cpu`` or ``cuda``.
-            record, count, granularity: :func:`neuroport.backends.counting.recording`.
+            record, count, granularity: :func:`neuroport.runs.recording.recording`.
 
         Raises:
             FramesError: the frames do not fit.

@@ -11,9 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from neuroport.backends.base import Progress, check_frames, frames_hash
-from neuroport.backends.counting import Recorder, recording
-from neuroport.backends.trace import DTYPES, Trace, versions
 from neuroport.capture.native import integer_graph
 from neuroport.capture.wiring import evaluating
 from neuroport.errors import CaptureError, FramesError
@@ -21,6 +18,9 @@ from neuroport.kernels.memory import keep_freed
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Integrator, Relay
 from neuroport.quantization.scales import is_integer
+from neuroport.runs.frames import Progress, check_frames, frames_hash
+from neuroport.runs.recording import Recorder, recording
+from neuroport.runs.trace import DTYPES, Trace, versions
 
 _POPULATIONS = (Lif, Relay, Integrator)
 
@@ -40,7 +40,7 @@ def run_module(
 
     Args:
         batch: samples evaluated side by side; changes memory, never results.
-        record, count, granularity: :func:`neuroport.backends.counting.recording`.
+        record, count, granularity: :func:`neuroport.runs.recording.recording`.
 
     Raises:
         BackendError: an option that does not exist.

@@ -12,10 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import Progress
-from neuroport.backends.counting import recording
 from neuroport.backends.stepping import step_through
-from neuroport.backends.trace import Trace, versions
 from neuroport.backends.walk import Starts, walk
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
@@ -40,6 +37,9 @@ from neuroport.graph.node import (
     SigmaDelta,
     per_neuron,
 )
+from neuroport.runs.frames import Progress
+from neuroport.runs.recording import recording
+from neuroport.runs.trace import Trace, versions
 
 
 class Reference:
@@ -68,7 +68,7 @@ class Reference:
         Args:
             time_model: ``ideal``, or ``chip`` (the graph must be balanced).
             batch: samples evaluated side by side in ideal time; changes memory, never results.
-            record, count, granularity: :func:`neuroport.backends.counting.recording`.
+            record, count, granularity: :func:`neuroport.runs.recording.recording`.
 
         Raises:
             BackendError: an option that does not exist.

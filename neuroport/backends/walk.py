@@ -16,13 +16,13 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import Progress, check_frames, frames_hash
-from neuroport.backends.counting import Recorder, Recording, recording
-from neuroport.backends.trace import DTYPES, Trace
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Node
 from neuroport.kernels.memory import keep_freed
+from neuroport.runs.frames import Progress, check_frames, frames_hash
+from neuroport.runs.recording import Recorder, Recording, recording
+from neuroport.runs.trace import DTYPES, Trace
 
 TIME_MODELS = ("ideal", "chip")
 

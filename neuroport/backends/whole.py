@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.trace import versions
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -50,6 +49,7 @@ from neuroport.kernels.network import (
     Program,
     packed,
 )
+from neuroport.runs.trace import versions
 
 KINDS: dict[type[Node], int] = {
     Input: LOAD,

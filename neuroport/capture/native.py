@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from neuroport.capture.wiring import INPUT, Layer, evaluating, wiring
 from neuroport.errors import CaptureError
 from neuroport.graph.blocks import blocks
+from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv as ConvNode
 from neuroport.graph.node import Dense, Input, IntArray, Node, Relay
 from neuroport.graph.node import Lif as LifNode
 from neuroport.graph.node import Readout as ReadoutNode
-from neuroport.lowering.skew import identity
 from neuroport.nets.neuron import Lif
 from neuroport.nets.normed import NormLif
 from neuroport.nets.stream import Stream

@@ -15,11 +15,11 @@ import numpy as np
 
 from neuroport.data.digits import all_digits
 from neuroport.data.nmnist import to_bytes
+from neuroport.data.recipe import DataRecipe
 from neuroport.data.saccades import simulate
 from neuroport.data.samples import taking_turns
 from neuroport.errors import StorageError
 from neuroport.files import cache_folder
-from neuroport.recipe import DataRecipe
 
 ABOUT = "SIMULATED.json"
 VERSION = 1  # of the simulation: another one is another folder

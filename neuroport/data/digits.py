@@ -6,9 +6,9 @@ from functools import cache
 
 import numpy as np
 
+from neuroport.data.recipe import DataRecipe
 from neuroport.data.samples import Frames, Labels, Pictures, Split, averaged, taking_turns
 from neuroport.errors import BackendError
-from neuroport.recipe import DataRecipe
 
 
 def load_digits(recipe: DataRecipe) -> Split:

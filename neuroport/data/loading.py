@@ -12,6 +12,7 @@ from neuroport.data import cache, nmnist, pictures, shd, tonics
 from neuroport.data.digits import load_digits
 from neuroport.data.events import Binning, Events, Recordings
 from neuroport.data.places import located
+from neuroport.data.recipe import DataRecipe
 from neuroport.data.samples import (
     Croppable,
     Frames,
@@ -22,7 +23,6 @@ from neuroport.data.samples import (
     taking_turns,
 )
 from neuroport.errors import RecipeError
-from neuroport.recipe import DataRecipe
 
 
 class Source(Protocol):

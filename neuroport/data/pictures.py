@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.data.places import located
+from neuroport.data.recipe import DataRecipe
 from neuroport.data.samples import (
     Frames,
     Labels,
@@ -21,7 +22,6 @@ from neuroport.data.samples import (
 )
 from neuroport.errors import BackendError, FormatError, StorageError
 from neuroport.files import read_bytes
-from neuroport.recipe import DataRecipe
 
 PIXELS = 3 * 32 * 32
 SUFFIXES = (".jpeg", ".jpg", ".png")

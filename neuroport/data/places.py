@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from neuroport.data.recipe import DataRecipe
 from neuroport.errors import StorageError
-from neuroport.recipe import DataRecipe
 
 
 def located(recipe: DataRecipe, folder: str, needed: tuple[str, ...]) -> Path:

@@ -45,6 +45,7 @@ from neuroport.graph.node import (
     is_array,
     is_population,
 )
+from neuroport.graph.text import fields_text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +67,11 @@ class Facts:
     high: IntArray
     reach_low: IntArray
     reach_high: IntArray
+
+    @property
+    def graded(self) -> bool:
+        """Whether the node can send anything but 0 and 1."""
+        return int(self.low.min()) < 0 or int(self.high.max()) > 1
 
 
 class Graph:
@@ -118,9 +124,23 @@ class Graph:
         return self._named[name]
 
     def __str__(self) -> str:
-        from neuroport.graph.text import text
-
-        return text(self)
+        """One line per node, stable, so that passes can be compared with diff."""
+        interval = f" interval={self.interval}" if self.interval != self.steps else ""
+        lines = [
+            f"graph {self.hash[:12]} steps={self.steps}{interval} nodes={len(self)} "
+            f"depth={self.depth}"
+        ]
+        width = max(len(node.name) for node in self)
+        kinds = max(8, *(len(KIND[type(node)]) + 1 for node in self))
+        for node in self:
+            facts = self.facts(node.name)
+            shape = "x".join(str(n) for n in facts.shape)
+            source = f" <- {' + '.join(node.inputs)}" if node.inputs else ""
+            lines.append(
+                f"{KIND[type(node)]:{kinds}}{node.name:{width}}  {shape:10} @{facts.skew:<3} "
+                f"{fields_text(node)}{source}"
+            )
+        return "\n".join(lines)
 
     def facts(self, name: str) -> Facts:
         """Shape, wire, skew and value interval of a node."""

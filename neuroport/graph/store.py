@@ -21,13 +21,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-import neuroport
 from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError, HashError
 from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, NODE_TYPES, Node, is_array
 from neuroport.graph.packing import TYPES, UNFOLD, Packed, pack
+from neuroport.version import __version__
 
 FORMAT = "neuroport"
 VERSION = 3
@@ -41,7 +41,7 @@ def fill(graph: Graph, file: h5py.File) -> None:
     """Write ``graph`` and its header into an open file."""
     file.attrs["format"] = FORMAT
     file.attrs["version"] = VERSION
-    file.attrs["producer"] = f"neuroport {neuroport.__version__}"
+    file.attrs["producer"] = f"neuroport {__version__}"
     file.attrs["hash"] = graph.hash
     group = file.create_group("graph")
     group.attrs["steps"] = graph.steps

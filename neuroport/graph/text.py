@@ -1,10 +1,8 @@
-"""A graph as text: one line per node, stable, so that passes can be compared with diff."""
+"""The fields of a node as text, as a graph prints them."""
 
 from __future__ import annotations
 
-from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
-    KIND,
     Adaptive,
     AdaptiveLif,
     AdaptiveRecurrent,
@@ -28,27 +26,8 @@ from neuroport.graph.node import (
 )
 
 
-def text(graph: Graph) -> str:
-    """One line per node: kind, name, shape, skew, fields, inputs."""
-    interval = f" interval={graph.interval}" if graph.interval != graph.steps else ""
-    lines = [
-        f"graph {graph.hash[:12]} steps={graph.steps}{interval} nodes={len(graph)} "
-        f"depth={graph.depth}"
-    ]
-    width = max(len(node.name) for node in graph)
-    kinds = max(8, *(len(KIND[type(node)]) + 1 for node in graph))
-    for node in graph:
-        facts = graph.facts(node.name)
-        shape = "x".join(str(n) for n in facts.shape)
-        source = f" <- {' + '.join(node.inputs)}" if node.inputs else ""
-        lines.append(
-            f"{KIND[type(node)]:{kinds}}{node.name:{width}}  {shape:10} @{facts.skew:<3} "
-            f"{_fields(node)}{source}"
-        )
-    return "\n".join(lines)
-
-
-def _fields(node: Node) -> str:
+def fields_text(node: Node) -> str:
+    """Every field but name and inputs; arrays as the span of their values."""
     match node:
         case Input():
             return f"{'signed' if node.signed else 'unsigned'} {node.bits} bit"

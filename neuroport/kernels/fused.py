@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neuroport.graph import integers
 from neuroport.kernels.compiled import kernels, switched_off
-from neuroport.nets.surrogate import SURROGATES
+from neuroport.kernels.surrogate import SURROGATES
 
 KINDS = {"rectangular": 1, "triangular": 2, "arctan": 3}  # others are computed by torch
 _INT32 = 1 << 24  # biases and thresholds beyond it would leave 32 bits

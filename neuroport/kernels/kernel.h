@@ -8,7 +8,7 @@
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* surrogates of nets/surrogate.py that need no library; others come as GIVEN slopes */
+/* surrogates of surrogate.py that need no library; others come as GIVEN slopes */
 enum { GIVEN, RECTANGULAR, TRIANGULAR, ARCTAN };
 
 static inline float slope_at(float d, int kind)

@@ -1,6 +1,6 @@
 /* The leaky integrate-and-fire neuron over all time steps, forward and backward.
  *
- * Equal, bit for bit, to the plain torch of neuroport/nets/neuron.py and so, in integers, to
+ * Equal, bit for bit, to the plain torch of torch_neurons.py and so, in integers, to
  * neuroport/graph/integers.py; tests/kernels holds them to it. Arrays are (steps, samples,
  * positions), dense, in any order of positions. Nothing here may be reassociated or contracted:
  * a multiply-add is written fmaf where torch has one.

@@ -1,7 +1,7 @@
 """Neurons over all time steps on a GPU, in Triton: there what ``neuron.c`` is on a CPU.
 
-Equal, bit for bit, to the plain torch of :mod:`neuroport.nets.neuron`. A program of the GPU takes
-``BLOCK`` positions through all steps; arrays are (steps, samples * positions), dense. The
+Equal, bit for bit, to the plain torch of :mod:`neuroport.kernels.torch_neurons`. A program of the
+GPU takes ``BLOCK`` positions through all steps; arrays are (steps, samples * positions), dense. The
 compiler must not contract a product and a sum (``enable_fp_fusion``); a multiply-add stands where
 torch has one. That is assumed of ``torch.add(a, b, alpha=c)`` and its relatives alone: on CUDA
 each of torch's operations is one kernel, whose ``a + c * b`` nvcc contracts by default, while
@@ -22,7 +22,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neuroport.graph import integers
-from neuroport.kernels.compiled import plain
+from neuroport.kernels import torch_neurons
 
 BLOCK = 512
 PTX = os.environ.get("TRITON_INTERPRET", "0") != "1"
@@ -282,8 +282,6 @@ def backward(
 
 def fault(device: torch.device) -> str | None:
     """What hinders the kernels on ``device``, or where their bits are not those of torch there."""
-    from neuroport.nets import neuron
-
     if torch.version.hip is not None:
         return "the kernels hold instructions of NVIDIA's GPUs"
     generator = torch.Generator().manual_seed(0)
@@ -293,10 +291,9 @@ def fault(device: torch.device) -> str | None:
     shifted = (bias << integers.STATE_SHIFT).to(torch.int32)
     keeps = 0.7, 0.3
     try:
-        with plain():
-            v, spikes = neuron._real_forward(x, *keeps, 0.6)
-            steps = neuron._integer_forward(counts, bias, 1000, 2000, 1500)
-            back = neuron._backward_through_time(x, v, 1.0, 0.6, "arctan", *keeps, 0.6, 0.9)
+        v, spikes = torch_neurons.real_forward(x, *keeps, 0.6)
+        steps = torch_neurons.integer_forward(counts, bias, 1000, 2000, 1500)
+        back = torch_neurons.backward(x, v, 1.0, 0.6, "arctan", *keeps, 0.6, 0.9)
         pairs = {
             "real neurons": ((v, spikes), real_forward(x, *keeps, 0.6)),
             "integer neurons": (steps, integer_forward(counts, shifted, 1000, 2000, 1500)),

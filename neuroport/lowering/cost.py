@@ -45,7 +45,7 @@ def cost(graph: Graph) -> Cost:
     joined = sum(connections(graph, node.name) for node in graph if isinstance(node, Synapse))
     size = {node.name: int(np.prod(graph.facts(node.name).shape)) for node in graph}
     sent = [name for node in graph if isinstance(node, Synapse) for name in node.inputs]
-    graded = [name for name in sent if int(graph.facts(name).high.max()) > 1]
+    graded = [name for name in sent if graph.facts(name).graded]
     return Cost(
         processes=len(graph),
         neurons=sum(size[node.name] for node in graph if is_population(node)),

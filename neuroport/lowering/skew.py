@@ -16,9 +16,8 @@ from collections import Counter
 from dataclasses import replace
 from itertools import chain, count
 
-import numpy as np
-
 from neuroport.errors import IllegalError
+from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Node, Relay, Shape, is_population
 
@@ -112,12 +111,3 @@ def balance_skew(graph: Graph, align: str = "relays") -> Graph:
             skews = {plan.skew[name] for name in inputs}
         plan.add(node if inputs == node.inputs else replace(node, inputs=inputs))
     return plan.finish()
-
-
-def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Conv | Dense:
-    """Synapse that delivers each message unchanged (weight 1, one per neuron)."""
-    if len(shape) == 3:
-        weight = np.ones((shape[0], 1, 1, 1), np.int64)
-        return Conv(name, (source,), weight, groups=shape[0], lag=lag)
-    size = int(np.prod(shape))
-    return Dense(name, (source,), np.eye(size, dtype=np.int64), lag=lag)

@@ -14,8 +14,8 @@ from neuroport.nets.danet import DaNet
 from neuroport.nets.ds_resnet import DsResNet
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import learn
+from neuroport.nets.recipe import NetworkRecipe
 from neuroport.nets.recompute import recompute
-from neuroport.recipe import NetworkRecipe
 
 
 def _ms_resnet(net: NetworkRecipe) -> nn.Module:

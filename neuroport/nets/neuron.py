@@ -16,43 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.graph import integers
-from neuroport.kernels import fused
+from neuroport.kernels import fused, torch_neurons
 from neuroport.kernels.normed import Levels
+from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import norming
 from neuroport.nets.stream import Stream, per_position
-from neuroport.nets.surrogate import SURROGATES
-
-
-def _real_forward(
-    current: Tensor, current_keep: float, voltage_keep: float, threshold: float
-) -> tuple[Tensor, Tensor]:
-    """Voltages before their reset, and spikes."""
-    v = torch.empty_like(current)
-    u = current[0]
-    v[0] = u
-    for t in range(1, len(current)):
-        u = current[t] if current_keep == 0 else torch.add(current[t], u, alpha=current_keep)
-        kept = v[t - 1].masked_fill(v[t - 1] > threshold, 0)
-        torch.add(u, kept, alpha=voltage_keep, out=v[t])
-    return v, (v > threshold).to(current.dtype)
-
-
-def _integer_forward(
-    current: Tensor, bias: Tensor, current_decay: int, voltage_decay: int, threshold: int | Tensor
-) -> tuple[Tensor, Tensor]:
-    """Distances of the voltage from the threshold before the reset, in states, and spikes."""
-    u = v = torch.zeros_like(current[0], dtype=torch.int64)
-    spikes = torch.empty_like(current)
-    distance = torch.empty_like(current)
-    for t in range(len(current)):
-        u, v, s = integers.lif_step(
-            u, v, current[t].to(torch.int64), bias, current_decay, voltage_decay, threshold
-        )
-        spikes[t] = s
-        # integers below 2**24 are exact in float32, so the sign of the distance is the spike
-        distance[t] = v - (threshold << integers.STATE_SHIFT)
-        v = integers.reset(v, s)
-    return distance, spikes
 
 
 def _backward_through_time(
@@ -67,13 +35,7 @@ def _backward_through_time(
     scale: float = 1.0,
     gain: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the voltage and of the input current, times ``scale``.
-
-    ``v * unit - offset`` is the distance to the threshold before the reset, (T, ...) in real
-    units. ``v (1 - s)`` is what a step leaves to the next; with ``threshold`` its gradient passes
-    ``s`` too, without (``None``) that path is detached. The surrogate sees ``gain`` times the
-    distance.
-    """
+    """:func:`torch_neurons.backward`, by the kernels where they have it."""
     if grad_spikes.stride() != v.stride():
         grad_spikes = torch.empty_like(v).copy_(grad_spikes)
     found = None
@@ -81,50 +43,18 @@ def _backward_through_time(
         found = fused.backward(
             grad_spikes, v, unit, offset, surrogate, current_keep, voltage_keep, threshold, scale
         )
-    if found is not None:
-        return found
-    distance = v * unit - offset
-    fired = distance > 0
-    if gain is None:
-        slope = SURROGATES[surrogate](distance)
-    else:
-        slope = SURROGATES[surrogate](distance * gain) * gain
-    grad_v = grad_spikes * slope
-    for t in range(len(grad_v) - 2, -1, -1):
-        later = grad_v[t + 1]
-        grad_v[t].add_(later.masked_fill(fired[t], 0), alpha=voltage_keep)
-        if threshold is not None:
-            grad_v[t].sub_(slope[t] * (distance[t] + threshold) * later, alpha=voltage_keep)
-    if current_keep == 0:
-        grad_v = grad_v * scale
-        return grad_v, grad_v
-    grad_u = grad_v.clone()
-    for t in range(len(grad_u) - 2, -1, -1):
-        grad_u[t].add_(grad_u[t + 1], alpha=current_keep)
-    return grad_v * scale, grad_u * scale
-
-
-def _constants_backward(
-    v: Tensor, grad_v: Tensor, grad_u: Tensor, voltage_keep: float, threshold: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of both decays, in units of 1/4096, and of the threshold.
-
-    With ``k[t] = v[t] (1 - s[t])``, what a step leaves to the next, and
-    ``u[t] = v[t] - keep k[t-1]``,
-
-        du: -sum_t grad_u[t] u[t-1],   dv: -sum_t grad_v[t] k[t-1],
-        threshold: -sum_t (grad_v[t] - keep (1 - s[t]) grad_v[t+1]),
-
-    whose bracket is what reaches v through the spike alone.
-    """
-    fired = v[:-1] > threshold
-    kept = v[:-1].masked_fill(fired, 0)
-    u = v[:-1].clone()
-    u[1:].sub_(kept[:-1], alpha=voltage_keep)
-    through_spike = grad_v.clone()
-    through_spike[:-1].sub_(grad_v[1:].masked_fill(fired, 0), alpha=voltage_keep)
-    unity = -integers.DECAY_UNITY
-    return (grad_u[1:] * u).sum() / unity, (grad_v[1:] * kept).sum() / unity, -through_spike.sum()
+    return found or torch_neurons.backward(
+        grad_spikes,
+        v,
+        unit,
+        offset,
+        surrogate,
+        current_keep,
+        voltage_keep,
+        threshold,
+        scale,
+        gain,
+    )
 
 
 def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:
@@ -160,7 +90,9 @@ class _RealLif(torch.autograd.Function):
     ) -> Tensor:
         current = fused.dense(current)
         found = fused.real_forward(current, current_keep, voltage_keep, threshold)
-        v, spikes = found or _real_forward(current, current_keep, voltage_keep, threshold)
+        v, spikes = found or torch_neurons.real_forward(
+            current, current_keep, voltage_keep, threshold
+        )
         ctx.save_for_backward(v)
         ctx.learned = (current_decay, voltage_decay, trained_threshold)
         ctx.constants = (current_keep, voltage_keep, threshold, surrogate, detach_reset)
@@ -182,7 +114,7 @@ class _RealLif(torch.autograd.Function):
         )
         learned: list[Tensor | None] = [None] * 3
         if any(ctx.needs_input_grad[1:4]):
-            found = _constants_backward(v, grad_v, grad, voltage_keep, threshold)
+            found = torch_neurons.constants_backward(v, grad_v, grad, voltage_keep, threshold)
             learned = [
                 each.to(like.dtype).reshape(like.shape) if asked else None
                 for each, like, asked in zip(
@@ -218,7 +150,7 @@ class IntegerLif(torch.autograd.Function):
             threshold = threshold.to(torch.int64)
         else:
             found = fused.integer_forward(current, bias_q, current_decay, voltage_decay, threshold)
-        distance, spikes = found or _integer_forward(
+        distance, spikes = found or torch_neurons.integer_forward(
             current, bias_q, current_decay, voltage_decay, threshold
         )
         ctx.save_for_backward(distance)
@@ -266,7 +198,7 @@ class Lif(nn.Module):
         threshold: real threshold; a spike is ``v > threshold``, strictly.
         voltage_decay: fraction of the voltage lost per step (0.75 in MS-ResNet).
         current_decay: fraction of the current lost per step; 1 means no synaptic memory.
-        surrogate: a name in :data:`neuroport.nets.surrogate.SURROGATES`.
+        surrogate: a name in :data:`neuroport.kernels.surrogate.SURROGATES`.
         detach_reset: whether the gradient stops at the reset (as in MS-ResNet's code).
 
     Input and output are (T, N, C, H, W). In the integer phase the input is a ``Stream`` and

@@ -20,6 +20,7 @@ import numpy as np
 from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError
 from neuroport.graph import integers
+from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
@@ -36,7 +37,6 @@ from neuroport.graph.node import (
     Shape,
 )
 from neuroport.graph.text import span
-from neuroport.lowering.skew import identity
 from neuroport.netx import schema
 from neuroport.netx.entry import Entry
 from neuroport.netx.neuron import input_bits, population

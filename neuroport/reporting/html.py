@@ -14,7 +14,6 @@ from markupsafe import Markup, escape
 
 from neuroport.analysis.energy import Energy, energy_or_why
 from neuroport.analysis.statistics import statistics
-from neuroport.backends.trace import Trace, is_spiking
 from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Relay, Synapse
@@ -23,6 +22,7 @@ from neuroport.reporting.drawing import drawing
 from neuroport.reporting.raster import PANELS, ROWS, rasters
 from neuroport.reporting.summary import accuracies, seconds, verdict
 from neuroport.reporting.wording import by, kernel
+from neuroport.runs.trace import Trace, is_spiking
 from neuroport.targets.checking import check
 from neuroport.targets.mapping import Mapping as OnChips
 from neuroport.targets.target import Target

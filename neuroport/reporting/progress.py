@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from neuroport.backends.base import Progress
+from neuroport.runs.frames import Progress
 
 
 @contextmanager

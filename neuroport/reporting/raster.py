@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from neuroport.backends.trace import Trace, is_spiking
 from neuroport.reporting.svg import child, markup, picture
+from neuroport.runs.trace import Trace, is_spiking
 
 ROWS = 60  # neurons drawn of one population
 PANELS = 16  # populations drawn

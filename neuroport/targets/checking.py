@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from neuroport.backends.counting import LIF_COUNT_MAX, recording, refuse_beyond, spiking
 from neuroport.graph.graph import Graph
+from neuroport.runs.recording import LIF_COUNT_MAX, recording, refuse_beyond, spiking
 from neuroport.targets.changes import Change, changes, shortfall
 from neuroport.targets.counters import CounterCost, cost, with_counters
 from neuroport.targets.layers import Layer, layers

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from neuroport.backends.counting import counters
-from neuroport.backends.trace import READOUTS, is_spiking
+from neuroport.runs.recording import counters
+from neuroport.runs.trace import READOUTS, is_spiking
 from neuroport.targets.layers import Arriving, Layer
 from neuroport.targets.resources import Resources
 

@@ -22,9 +22,9 @@ from typing import Any, TypeAlias
 
 import numpy.typing as npt
 
-from neuroport.backends.trace import Trace
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
+from neuroport.runs.trace import Trace
 from neuroport.targets.changes import changes, shortfall
 from neuroport.targets.layers import layers
 from neuroport.targets.partition import crossings, naive, partition

@@ -17,8 +17,6 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import check_frames_of
-from neuroport.backends.trace import Trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -29,6 +27,8 @@ from neuroport.graph.node import (
     SelfConnected,
     is_population,
 )
+from neuroport.runs.frames import check_frames_of
+from neuroport.runs.trace import Trace
 from neuroport.targets.layers import sources_of
 from neuroport.targets.reach import Bools, reaching
 from neuroport.targets.resources import Resources

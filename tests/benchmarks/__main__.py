@@ -16,8 +16,8 @@ from typing import Any
 import click
 import torch
 
-from neuroport.backends.trace import versions
 from neuroport.files import read_json, write_json
+from neuroport.runs.trace import versions
 from tests.benchmarks import inference, lava, training, whole
 from tests.benchmarks.elsewhere import ROOT, Elsewhere
 from tests.benchmarks.figure import Figure

@@ -21,8 +21,8 @@ import numpy as np
 
 import neuroport as port
 from neuroport.backends.lava_cpu import engine
-from neuroport.backends.trace import Trace
 from neuroport.graph.graph import Graph
+from neuroport.runs.trace import Trace
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.timing import Turns
 from tests.benchmarks.whole import ROOT, ZOO

@@ -119,9 +119,9 @@ def test_the_graph_with_lavas_own_convolutions_sends_what_is_compared_with_it() 
 
 
 def test_seconds_per_sample_leave_out_the_steps_in_which_the_network_fills() -> None:
-    from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
     from neuroport.graph.node import Dense, Input, Lif
+    from neuroport.runs.trace import Trace
     from tests.benchmarks.lava import seconds_per_sample
 
     nodes = [Input("i", (1,), 1), Dense("d", ("i",), np.array([[2]])), Lif("l", ("d",), 1)]

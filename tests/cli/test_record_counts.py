@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.trace import Trace
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout
 from neuroport.graph.store import save
+from neuroport.runs.trace import Trace
 from tests.conftest import Neuroport
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 import neuroport as port
 from neuroport.backends.reference import output
-from neuroport.backends.trace import Trace
 from neuroport.backends.walk import Starts
+from neuroport.runs.trace import Trace
 from tests.golden.shipped import Array, Golden
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from neuroport.backends.trace import versions
+from neuroport.runs.trace import versions
 from tests.golden.check import differences
 from tests.golden.shipped import GOLDENS
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from neuroport import netx
-from neuroport.backends.trace import Trace
 from neuroport.cli import main
 from neuroport.errors import FormatError, HashError
 from neuroport.graph import store
+from neuroport.runs.trace import Trace
 from tests.hostile.mutations import Mutation
 from tests.hostile.samples import graph, trace
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from neuroport import hdf5
 from neuroport.backends.reference import Reference
-from neuroport.backends.trace import Trace
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay
+from neuroport.runs.trace import Trace
 from tests.neurons import neurons
 from tests.stockfile import CUBA, Fields, conv, dense, file, pool
 

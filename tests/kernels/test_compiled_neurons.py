@@ -16,13 +16,13 @@ from torch import Tensor
 
 from neuroport.graph import integers
 from neuroport.kernels import kernels, plain, why_plain
+from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets.families import build
 from neuroport.nets.neuron import Lif, learn
+from neuroport.nets.recipe import NetworkRecipe
 from neuroport.nets.stream import Stream
-from neuroport.nets.surrogate import SURROGATES
 from neuroport.nets.synapse import Relay
 from neuroport.quantization.scales import freeze_scales
-from neuroport.recipe import NetworkRecipe
 
 SHAPES = [
     (1, 1, 1, 1, 1),

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from neuroport.graph import integers
-from neuroport.kernels import fused, plain
+from neuroport.kernels import fused, plain, torch_neurons
+from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import neuron
 from neuroport.nets.stream import Stream
-from neuroport.nets.surrogate import SURROGATES
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
@@ -80,7 +80,7 @@ def real_differs(shape: tuple[int, ...], keeps: tuple[float, float]) -> int | No
     for seed in range(2):
         x = normal(shape, seed)
         if not same(
-            neuron._real_forward(x, *keeps, 0.6), triton_neurons.real_forward(x, *keeps, 0.6)
+            torch_neurons.real_forward(x, *keeps, 0.6), triton_neurons.real_forward(x, *keeps, 0.6)
         ):
             return seed
     return None
@@ -101,7 +101,7 @@ def integers_differ(shape: tuple[int, ...], decays: tuple[int, int], size: int) 
         x = (normal(shape, seed) * size).round()
         bias = (normal(shape[2:], seed) * size / 8).round().to(torch.int64)
         shifted = (bias << integers.STATE_SHIFT).to(torch.int32)
-        want = neuron._integer_forward(x, bias, *decays, size)
+        want = torch_neurons.integer_forward(x, bias, *decays, size)
         if not same(want, triton_neurons.integer_forward(x, shifted, *decays, size)):
             return seed
     return None
@@ -127,7 +127,7 @@ def currents_that_wrap_differ(decays: tuple[int, int]) -> tuple[bool, float, lis
     order = torch.randperm(8 * 640, generator=torch.Generator().manual_seed(0))
     x = values[order % 8].reshape(8, 1, 640)
     bias = torch.tensor([7, -7]).repeat(320)
-    want = neuron._integer_forward(x, bias, *decays, 100)
+    want = torch_neurons.integer_forward(x, bias, *decays, 100)
     got = triton_neurons.integer_forward(x, (bias << 6).to(torch.int32), *decays, 100)
     voltages = (want[0] + (100 << 6)).aminmax()
     return not same(want, got), want[1].mean().item(), [int(one) for one in voltages]
@@ -158,8 +158,7 @@ def gradients_differ(
         rest = (*keeps, None if detach else 0.6, scale)
         slope = v if kind else SURROGATES[surrogate](v * unit - offset)
         got = triton_neurons.backward(grad, v, slope, unit, offset, kind, *rest)
-        with plain():
-            want = neuron._backward_through_time(grad, v, unit, offset, surrogate, *rest)
+        want = torch_neurons.backward(grad, v, unit, offset, surrogate, *rest)
         if not same(want, got):
             return seed
     return None

@@ -10,9 +10,9 @@ import pytest
 
 import neuroport as port
 from neuroport.backends.lava_cpu import LavaCpu
-from neuroport.backends.trace import Trace
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.runs.trace import Trace
 
 pytestmark = pytest.mark.lava
 

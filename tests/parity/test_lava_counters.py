@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.counting import GRANULARITIES, LIF_COUNT_MAX, counted
-from neuroport.backends.trace import Trace
 from neuroport.errors import BackendError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.runs.recording import GRANULARITIES, LIF_COUNT_MAX, counted
+from neuroport.runs.trace import Trace
 from tests.neurons import neurons
 from tests.properties.networks import network
 

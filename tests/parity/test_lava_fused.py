@@ -12,7 +12,6 @@ import pytest
 
 import neuroport as port
 from neuroport.backends.lava_cpu.groups import held, left_to_stock
-from neuroport.backends.trace import Trace
 from neuroport.errors import BackendError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -27,6 +26,7 @@ from neuroport.graph.node import (
     Recurrent,
     Relay,
 )
+from neuroport.runs.trace import Trace
 from tests.neurons import neurons
 from tests.properties.networks import network
 

@@ -16,10 +16,10 @@ import pytest
 
 import neuroport as port
 from neuroport.backends.lava_cpu.supervising import SOCKET, SOCKET_PATH
-from neuroport.backends.trace import Trace
 from neuroport.errors import BackendError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Readout, Relay
+from neuroport.runs.trace import Trace
 
 pytestmark = pytest.mark.lava
 

@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.counting import counted
 from neuroport.backends.loihi2.measuring import STATUS
-from neuroport.backends.trace import Trace
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.graph.store import save
+from neuroport.runs.recording import counted
+from neuroport.runs.trace import Trace
 from tests.shapes import Shape, frames_for, ms_resnet, plain
 
 pytestmark = [pytest.mark.lava, pytest.mark.slow]

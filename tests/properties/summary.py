@@ -7,7 +7,7 @@ import platform
 from collections import Counter
 from typing import Any
 
-from neuroport.backends.trace import versions
+from neuroport.runs.trace import versions
 
 FIRST = 8  # hashes that are kept, so that a test can see whether the numbers still mean the same
 

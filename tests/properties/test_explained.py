@@ -14,11 +14,11 @@ from neuroport.analysis.compare import compare
 from neuroport.analysis.minimize import minimize
 from neuroport.analysis.rerun import Plan, rerun
 from neuroport.backends.reference import Reference
-from neuroport.backends.trace import Trace
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Lif, Readout, Relay
 from neuroport.lowering.skew import balance_skew
+from neuroport.runs.trace import Trace
 from tests.properties.networks import Case, network
 
 ENGINE = Reference()

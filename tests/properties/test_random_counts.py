@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import neuroport as port
 from neuroport.analysis.statistics import statistics
-from neuroport.backends.counting import GRANULARITIES
-from neuroport.backends.trace import READOUTS, Trace
 from neuroport.graph.node import Delay
 from neuroport.lowering.skew import balance_skew
+from neuroport.runs.recording import GRANULARITIES
+from neuroport.runs.trace import READOUTS, Trace
 from tests.properties.networks import Case, cases
 
 few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])

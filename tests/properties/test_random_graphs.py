@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from neuroport.backends.reference import Reference
-from neuroport.backends.trace import Trace
 from neuroport.errors import IllegalError
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Lif
 from neuroport.lowering.skew import ALIGNMENTS, balance_skew
 from neuroport.lowering.unroll import unroll
+from neuroport.runs.trace import Trace
 from tests.properties.features import features
 from tests.properties.interpreter import interpret, interpret_chip
 from tests.properties.networks import Case, cases, network

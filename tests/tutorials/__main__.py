@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from neuroport.backends.trace import versions
 from neuroport.files import read_json, write_atomic, write_json
+from neuroport.runs.trace import versions
 from tests.tutorials.page import PAGE, RESULTS, page
 from tests.tutorials.road import TUTORIALS, travel
 

@@ -10,13 +10,14 @@ import pytest
 import neuroport as port
 from neuroport.backends.reference import Reference
 from neuroport.errors import IllegalError, TargetError
+from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.lowering import DEARER, lower, price
 from neuroport.lowering.chain import chain
 from neuroport.lowering.cost import cost
 from neuroport.lowering.interval import pad_interval
-from neuroport.lowering.skew import balance_skew, identity
+from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
 
 RNG = np.random.default_rng(0)
@@ -177,6 +178,21 @@ def test_cost_counts_what_a_graph_asks_of_a_target() -> None:
     assert (found.processes, found.neurons, found.connections) == (5, 48 + 5, 3 * 2 * 16 + 5)
     assert (found.messages, found.graded) == (32 + 48, 32)
     assert found.step_seconds == pytest.approx(5 * 250e-6 + 101 * 0.5e-9)
+
+
+@pytest.mark.parametrize(("bits", "signed"), [(1, True), (4, True), (4, False)])
+def test_messages_that_are_not_0_or_1_cost_as_graded_ones(bits: int, signed: bool) -> None:
+    nodes: list[Node] = [
+        Input("frames", (3,), bits, signed),
+        Dense("in", ("frames",), np.eye(3, dtype=np.int64)),
+        Lif("neurons", ("in",), 1),
+        Dense("out", ("neurons",), np.eye(3, dtype=np.int64)),
+        Readout("classes", ("out",)),
+    ]
+    graph = Graph(nodes, 1)
+    assert graph.facts("frames").graded
+    assert not graph.facts("neurons").graded
+    assert cost(graph).graded == 3
 
 
 @pytest.mark.parametrize(

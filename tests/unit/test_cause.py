@@ -16,11 +16,11 @@ import pytest
 
 from neuroport.analysis.compare import Comparison, compare
 from neuroport.backends.reference import Reference, convolve
-from neuroport.backends.trace import Trace, empty_messages
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay
 from neuroport.lowering.skew import balance_skew
+from neuroport.runs.trace import Trace, empty_messages
 
 STEPS, SAMPLES = 5, 4
 TOP = 2**23

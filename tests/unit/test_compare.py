@@ -10,11 +10,11 @@ import pytest
 
 from neuroport.analysis.compare import compare
 from neuroport.backends.reference import Reference
-from neuroport.backends.trace import Trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout
 from neuroport.lowering.skew import balance_skew
+from neuroport.runs.trace import Trace
 
 ORDER = ("first", "second", "third", "potential")
 

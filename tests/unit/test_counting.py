@@ -14,12 +14,12 @@ import pytest
 import neuroport as port
 from neuroport.analysis.compare import compare
 from neuroport.analysis.statistics import statistics
-from neuroport.backends.counting import LIF_COUNT_MAX, refuse_beyond
-from neuroport.backends.trace import Trace
 from neuroport.errors import BackendError, CompareError, FormatError, HashError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay
+from neuroport.runs.recording import LIF_COUNT_MAX, refuse_beyond
+from neuroport.runs.trace import Trace
 
 STEPS, SAMPLES = 5, 3
 

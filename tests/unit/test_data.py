@@ -7,8 +7,8 @@ import hashlib
 import numpy as np
 import pytest
 
+from neuroport.data.recipe import DataRecipe
 from neuroport.data.samples import Pictures, Split, averaged, frames_of, taking_turns
-from neuroport.recipe import DataRecipe
 
 
 def content(split: Split) -> str:

@@ -21,10 +21,8 @@ from neuroport.analysis.estimates import (
     Routes,
 )
 from neuroport.analysis.fanin import core_of, fan_ins
-from neuroport.analysis.measurement import Measurement
 from neuroport.analysis.statistics import statistics
 from neuroport.backends.reference import Reference
-from neuroport.backends.trace import Trace
 from neuroport.errors import CompareError, FramesError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -38,6 +36,8 @@ from neuroport.graph.node import (
     Relay,
     SigmaDelta,
 )
+from neuroport.runs.measurement import Measurement
+from neuroport.runs.trace import Trace
 from neuroport.targets.target import Target, Value, load_target
 from tests.unit.test_statistics import frames as residual_frames
 from tests.unit.test_statistics import residual, sparse, without

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from neuroport.backends.base import Backend, backend
-from neuroport.backends.trace import Trace
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Recurrent, Relay
 from neuroport.kernels import compiled
+from neuroport.runs.trace import Trace
 
 TOP = 2**23
 

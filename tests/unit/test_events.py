@@ -14,9 +14,9 @@ import pytest
 
 from neuroport.data.events import EVENT, Binning, Events
 from neuroport.data.nmnist import Folder, to_bytes
+from neuroport.data.recipe import DataRecipe
 from neuroport.data.saccades import SACCADE, SENSOR, simulate
 from neuroport.errors import FormatError
-from neuroport.recipe import DataRecipe
 
 
 def events_of(rows: list[tuple[int, int, int, int]]) -> Events:
@@ -203,7 +203,7 @@ KILLED = """\
 import os, signal
 from pathlib import Path
 from neuroport.data import cache
-from neuroport.recipe import DataRecipe
+from neuroport.data.recipe import DataRecipe
 
 write, seen = Path.write_bytes, []
 

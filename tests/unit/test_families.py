@@ -18,6 +18,7 @@ import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
 from neuroport.errors import CaptureError, IllegalError, RecipeError  # noqa: E402
+from neuroport.kernels.surrogate import SURROGATES  # noqa: E402
 from neuroport.lowering import CARRIERS  # noqa: E402
 from neuroport.nets import baselines, danet, ds_resnet, ms_resnet  # noqa: E402
 from neuroport.nets.baselines import SpikingResNet  # noqa: E402
@@ -26,9 +27,9 @@ from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
 from neuroport.nets.families import BUILDERS, build  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
+from neuroport.nets.recipe import CHOICES, DEPTHS, FAMILIES, NetworkRecipe  # noqa: E402
 from neuroport.nets.recompute import Recomputing, recompute  # noqa: E402
-from neuroport.nets.surrogate import SURROGATES  # noqa: E402
-from neuroport.recipe import CHOICES, DEPTHS, FAMILIES, NetworkRecipe, Recipe  # noqa: E402
+from neuroport.recipe import Recipe  # noqa: E402
 from neuroport.training.checkpoint import build_network, read_checkpoint  # noqa: E402
 from tests.modules import enliven  # noqa: E402
 

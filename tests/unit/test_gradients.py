@@ -13,9 +13,9 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import Tensor  # noqa: E402
 
+from neuroport.kernels.surrogate import SURROGATES  # noqa: E402
 from neuroport.nets.neuron import Lif, Mlf, learn  # noqa: E402
 from neuroport.nets.stream import Stream  # noqa: E402
-from neuroport.nets.surrogate import SURROGATES  # noqa: E402
 
 FORMULAS: dict[str, Callable[[float], float]] = {
     "rectangular": lambda d: float(abs(d) < 0.5),

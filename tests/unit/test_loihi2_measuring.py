@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuroport.analysis.measurement import Measurement
 from neuroport.backends.loihi2.measuring import measurement
 from neuroport.backends.loihi2.profile import MOST, figures
 from neuroport.backends.loihi2.site import Site
 from neuroport.errors import BackendError
+from neuroport.runs.measurement import Measurement
 
 KAPOHO = Site("mine.toml", 8, "slurm", "kapoho-point", partition="kp")
 

@@ -10,6 +10,7 @@ import pytest
 
 from neuroport.backends.reference import Reference
 from neuroport.errors import IllegalError, TargetError
+from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     AdaptiveLif,
@@ -32,7 +33,7 @@ from neuroport.graph.node import (
 )
 from neuroport.lowering import lower
 from neuroport.lowering.rules import RULES, check, rules_of, violations
-from neuroport.lowering.skew import balance_skew, identity
+from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
 
 

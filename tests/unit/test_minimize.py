@@ -19,11 +19,11 @@ from neuroport.analysis.minimize import minimize
 from neuroport.analysis.minimized import Minimized
 from neuroport.analysis.rerun import Plan, Rules, rerun
 from neuroport.backends.reference import Reference
-from neuroport.backends.trace import Trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.lowering.skew import balance_skew
+from neuroport.runs.trace import Trace
 
 STEPS, SAMPLES = 4, 5
 

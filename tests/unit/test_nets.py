@@ -15,10 +15,10 @@ from neuroport.backends.module import run_module  # noqa: E402
 from neuroport.backends.reference import Reference  # noqa: E402
 from neuroport.errors import CaptureError, FramesError  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
+from neuroport.kernels.surrogate import SURROGATES  # noqa: E402
 from neuroport.nets.ms_resnet import MembraneBlock, MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.stream import Stream  # noqa: E402
-from neuroport.nets.surrogate import SURROGATES  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight  # noqa: E402
 from tests.modules import frames_for, randomize  # noqa: E402
 

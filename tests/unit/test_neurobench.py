@@ -11,10 +11,10 @@ import pytest
 from neuroport.analysis.energy import energy
 from neuroport.analysis.neurobench import BYTES, NeuroBench, footprint, neurobench
 from neuroport.backends.reference import Reference
-from neuroport.backends.trace import Trace
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Recurrent, Relay, is_array
+from neuroport.runs.trace import Trace
 
 WHY = "neurobench is not installed; pip install 'neuroport[dev]'"
 STEPS, SAMPLES, BATCH = 4, 6, 3

@@ -17,7 +17,6 @@ from rich.console import Console
 from neuroport.analysis.compare import compare
 from neuroport.analysis.statistics import statistics
 from neuroport.backends.reference import Reference
-from neuroport.backends.trace import Trace
 from neuroport.errors import CompareError, StorageError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
@@ -29,6 +28,7 @@ from neuroport.reporting.raster import PANELS, ROWS, rasters
 from neuroport.reporting.summary import accuracies, verdict
 from neuroport.reporting.terminal import print_results, print_statistics
 from neuroport.reporting.wording import kernel
+from neuroport.runs.trace import Trace
 
 EQUAL = {
     "want": "reference",

@@ -10,11 +10,11 @@ import pytest
 
 from neuroport.analysis.statistics import Statistics, fan_out, statistics
 from neuroport.backends.reference import Reference
-from neuroport.backends.trace import Trace
 from neuroport.errors import CompareError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.lowering.skew import balance_skew
+from neuroport.runs.trace import Trace
 
 
 def sparse(*shape: int) -> np.ndarray:

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from neuroport.backends.trace import Trace
 from neuroport.errors import FormatError, HashError, StorageError
+from neuroport.runs.trace import Trace
 
 Edit = Callable[[h5py.File], None]
 

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroport.backends.reference import Reference
-from neuroport.backends.trace import Trace
 from neuroport.errors import CompareError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -27,6 +26,7 @@ from neuroport.graph.node import (
     Relay,
     ResonateFire,
 )
+from neuroport.runs.trace import Trace
 from neuroport.targets.reach import reaching
 from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, Value, load_target

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from neuroport import netx
+import neuroport as port
+from neuroport import backends, netx
 from neuroport.analysis import verify as verifying
 from neuroport.analysis.compare import compare
 from neuroport.analysis.verify import verify
 from neuroport.backends import run
-from neuroport.errors import FramesError
+from neuroport.errors import BackendError, FramesError
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Node, Readout
@@ -87,6 +89,45 @@ def test_the_first_part_that_differs_ends_it_and_is_explained() -> None:
     assert whole is not None
     sent = run(graph, given)["neurons"] != run(network(90), given)["neurons"]
     assert sent[found.first.step, found.first.sample].any()
+
+
+def test_counts_of_all_parts_are_counted_from_the_first_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backends, "run", partial(run, record="counts"))  # as a chip does by default
+    graph, given = network(), frames()
+    assert verify(graph, None, given, together=5).counts == 23 * 6
+    given[:, :10] = 0  # silent: any threshold gives the same
+    found = verify(graph, network(90), given, together=10)
+    whole = compare(*(run(net, given[:, :20], record="counts") for net in (graph, network(90))))
+    assert found.counts == whole.counts == 20 * 6
+    assert found.first_count == whole.first_count
+    assert found.first_count is not None
+    assert found.first_count.sample >= 10
+
+
+def test_neighbourhood_of_a_later_part_counts_samples_as_the_divergence_does() -> None:
+    given = frames()
+    given[:, :10] = 0
+    found = verify(network(), network(90), given, together=5)
+    assert found.first is not None
+    assert found.neighbourhood is not None
+    assert found.neighbourhood.sample == found.first.sample >= 10
+
+
+def test_torch_modules_run_themselves_unless_an_engine_is_asked_for() -> None:
+    pytest.importorskip("torch")
+    from neuroport.nets.ms_resnet import MsResNet
+    from tests.modules import frames_for, randomize
+
+    net = randomize(MsResNet(1, (4, 6, 8), 2, 5), 0)
+    given = frames_for(net)
+    graph = port.quantize(net, given)
+    found = verify(net, graph, given)
+    assert found
+    assert (found.want, found.got) == ("module", "fast")
+    with pytest.raises(BackendError, match="leave on= out"):
+        verify(net, graph, given, on=("reference", "fast"))
 
 
 def test_mapped_frames_are_read_part_by_part(tmp_path: object) -> None:

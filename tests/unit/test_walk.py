@@ -13,13 +13,14 @@ import pytest
 
 import neuroport
 from neuroport.backends import walk
-from neuroport.backends.base import Backend, backend, frames_hash
+from neuroport.backends.base import Backend, backend
 from neuroport.backends.reference import NumpyArithmetic
 from neuroport.backends.walk import Starts
 from neuroport.errors import BackendError, FramesError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Node, Readout, Relay
 from neuroport.kernels import compiled
+from neuroport.runs.frames import frames_hash
 
 FRAMES = np.random.default_rng(3).integers(0, 4, (3, 5, 2))
 

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from neuroport.analysis.rerun import Plan, rerun
 from neuroport.analysis.stock_road.repair import Content
 from neuroport.analysis.stock_road.rescaling import rescaled, survives
-from neuroport.backends.base import check_frames
 from neuroport.backends.reference import NumpyArithmetic, output
 from neuroport.backends.walk import Starts, walk
 from neuroport.graph.graph import Graph
@@ -31,6 +30,7 @@ from neuroport.graph.node import (
     SigmaDelta,
 )
 from neuroport.netx import schema
+from neuroport.runs.frames import check_frames
 
 LATE = ".delayed"
 Messages = dict[str, npt.NDArray[Any]]

@@ -17,9 +17,9 @@ import numpy as np
 
 from neuroport import hdf5
 from neuroport.errors import FormatError
+from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Lif, Node, Relay, Shape
-from neuroport.lowering.skew import identity
 from neuroport.netx import schema, stock
 from neuroport.netx.entry import LARGEST
 

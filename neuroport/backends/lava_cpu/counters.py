@@ -20,12 +20,12 @@ from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
 from scipy.sparse import csr_matrix
 
-from neuroport.backends.counting import LIF_COUNT_MAX, counters
 from neuroport.backends.lava_cpu.processes.counting import CountReader, MessageCounter
-from neuroport.backends.trace import is_spiking
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import STATE_SHIFT
 from neuroport.graph.node import KIND
+from neuroport.runs.recording import LIF_COUNT_MAX, counters
+from neuroport.runs.trace import is_spiking
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import Progress, check_frames, frames_hash
-from neuroport.backends.counting import (
+from neuroport.backends.lava_cpu.groups import PROCESSES, left_to_stock
+from neuroport.backends.lava_cpu.supervising import supervise
+from neuroport.backends.walk import chip_stream, cut_window
+from neuroport.errors import BackendError, StorageError
+from neuroport.files import read_json, write_json
+from neuroport.graph.graph import Graph
+from neuroport.graph.store import save
+from neuroport.lowering.rules import check
+from neuroport.runs.frames import Progress, check_frames, frames_hash
+from neuroport.runs.recording import (
     LIF_COUNT_MAX,
     Recorder,
     Recording,
@@ -32,15 +40,7 @@ from neuroport.backends.counting import (
     refuse_beyond,
     spiking,
 )
-from neuroport.backends.lava_cpu.groups import PROCESSES, left_to_stock
-from neuroport.backends.lava_cpu.supervising import supervise
-from neuroport.backends.trace import Trace, versions
-from neuroport.backends.walk import chip_stream, cut_window
-from neuroport.errors import BackendError, StorageError
-from neuroport.files import read_json, write_json
-from neuroport.graph.graph import Graph
-from neuroport.graph.store import save
-from neuroport.lowering.rules import check
+from neuroport.runs.trace import Trace, versions
 
 INSTALL = (
     "use Python 3.10 and install neuroport with the extra 'lava' (pip install 'neuroport[lava]')"
@@ -78,7 +78,7 @@ class LavaCpu:
             path: the network file that ``graph`` was read from; without it the graph is written to
                 a temporary file, because the child reads a file and nothing else.
             deadline: seconds after which the child is ended.
-            record, count, granularity: :func:`neuroport.backends.counting.recording`. Counters are
+            record, count, granularity: :func:`neuroport.runs.recording.recording`. Counters are
                 populations of the process graph; those of spikes are made of stock processes.
             workers: children side by side, each with a share of the samples. One by default: a
                 child of stock processes already keeps every core busy with a process per node, and

@@ -14,10 +14,10 @@ from neuroport.backends.lava_cpu.groups import Group
 from neuroport.backends.lava_cpu.held import HeldPopulation, HeldSynapse
 from neuroport.backends.lava_cpu.processes.fused import Fused, fused_process
 from neuroport.backends.lava_cpu.products import products
-from neuroport.backends.trace import is_spiking
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, Conv, Dense, IntArray, Lif, Readout, Relay, Shape, per_neuron
+from neuroport.runs.trace import is_spiking
 
 NEURONS_AT_ONCE = 1 << 14  # arrays of 128 kB: larger ones leave the cache, and cost more
 

@@ -18,9 +18,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuroport.backends.base import Progress
 from neuroport.errors import BackendError
 from neuroport.files import read_json
+from neuroport.runs.frames import Progress
 
 WORKER = "neuroport.backends.lava_cpu.worker"
 POLL_SECONDS = 0.02

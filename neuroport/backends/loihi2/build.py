@@ -21,12 +21,10 @@ from lava.proc.dense.process import Dense as DenseProcess
 from lava.proc.graded.process import GradedVec
 from lava.proc.lif.process import LIFReset
 
-from neuroport.backends.counting import LIF_COUNT_MAX
 from neuroport.backends.lava_cpu.build import sign_mode
 from neuroport.backends.loihi2.constructs import shifted
 from neuroport.backends.loihi2.layout import conv_arguments, dense_columns, lava_shape, to_lava
 from neuroport.backends.loihi2.processes.host import FrameFeed
-from neuroport.backends.trace import is_spiking
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     KIND,
@@ -41,6 +39,8 @@ from neuroport.graph.node import (
     Shape,
     per_neuron,
 )
+from neuroport.runs.recording import LIF_COUNT_MAX
+from neuroport.runs.trace import is_spiking
 
 GRADED_BITS = 24  # of a relay's messages
 

@@ -20,15 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.base import Progress, check_frames, frames_hash
-from neuroport.backends.counting import (
-    LIF_COUNT_MAX,
-    Recorder,
-    Recording,
-    recording,
-    refuse_beyond,
-    spiking,
-)
 from neuroport.backends.lava_cpu.supervising import supervise
 from neuroport.backends.loihi2.constant import biases
 from neuroport.backends.loihi2.constructs import refuse
@@ -37,7 +28,6 @@ from neuroport.backends.loihi2.measuring import STATUS, measurement
 from neuroport.backends.loihi2.missing import missing, ready_site
 from neuroport.backends.loihi2.profile import LOGGERS
 from neuroport.backends.loihi2.site import Site
-from neuroport.backends.trace import READOUTS, Trace, versions
 from neuroport.backends.walk import chip_stream, cut_window
 from neuroport.errors import BackendError, StorageError
 from neuroport.files import read_json, write_json
@@ -45,6 +35,16 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.integers import STATE_SHIFT
 from neuroport.graph.node import KIND, Relay
 from neuroport.graph.store import save
+from neuroport.runs.frames import Progress, check_frames, frames_hash
+from neuroport.runs.recording import (
+    LIF_COUNT_MAX,
+    Recorder,
+    Recording,
+    recording,
+    refuse_beyond,
+    spiking,
+)
+from neuroport.runs.trace import READOUTS, Trace, versions
 from neuroport.targets.target import load_target
 
 WORKER = "neuroport.backends.loihi2.worker"
@@ -86,7 +86,7 @@ class Loihi2:
             deadline: seconds for each run; compiling for a board is part of it.
             record: ``counts`` keeps spikes per sample of spiking populations, and the potentials of
                 readouts after a sample's last step; ``messages`` streams all of them to the host.
-            count, granularity: :func:`neuroport.backends.counting.recording`.
+            count, granularity: :func:`neuroport.runs.recording.recording`.
             frames_by: ``messages`` through an adapter, or ``bias`` for one constant frame, which
                 leaves the host out (:mod:`neuroport.backends.loihi2.constant`).
             measure: power, time, activity and memory, too, each in a run of its own.

@@ -1,4 +1,4 @@
-"""From what the loggers told to a :class:`~neuroport.analysis.measurement.Measurement`.
+"""From what the loggers told to a :class:`~neuroport.runs.measurement.Measurement`.
 
 The board's logger adds up the power of all its chips. Chips that the network does not use count
 for their static power, which is taken off: of a board of ``B`` chips with static power ``S``, a
@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from neuroport.analysis.measurement import Measurement
 from neuroport.backends.loihi2.site import Site
 from neuroport.errors import BackendError
+from neuroport.runs.measurement import Measurement
 
 STATUS = "this engine was not run on hardware by its authors: compare before you believe it"
 

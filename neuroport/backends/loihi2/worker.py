@@ -16,11 +16,11 @@ import numpy as np
 from neuroport.backends.lava_cpu.worker import Worker, main
 from neuroport.backends.loihi2.layout import flat_order, lava_shape
 from neuroport.backends.loihi2.site import Site
-from neuroport.backends.trace import READOUTS
 from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND
 from neuroport.graph.store import load
+from neuroport.runs.trace import READOUTS
 
 FIGURES = "figures.json"
 

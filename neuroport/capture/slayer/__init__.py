@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
-    from neuroport.backends.trace import Trace
     from neuroport.graph.graph import Graph
+    from neuroport.runs.trace import Trace
 
 
 def is_slayer(net: nn.Module) -> bool:

@@ -17,8 +17,8 @@ from neuroport.capture.slayer.neurons import Population
 from neuroport.capture.slayer.signals import Term, Value
 from neuroport.capture.slayer.weights import Linear, as_matrix, parts
 from neuroport.errors import CaptureError
+from neuroport.graph.edit import identity
 from neuroport.graph.node import Conv, Delay, Dense, IntArray, Node, Relay, Shape
-from neuroport.lowering.skew import identity
 
 INPUT = "input"
 

@@ -24,8 +24,9 @@ from neuroport.capture.slayer.assembly import INPUT, Assembly
 from neuroport.capture.slayer.modules import REFUSED, linear_of, silent
 from neuroport.capture.slayer.neurons import refuse
 from neuroport.capture.slayer.signals import Current, Term, Value
-from neuroport.capture.slayer.weights import Linear, integers_of, whole
+from neuroport.capture.slayer.weights import Linear
 from neuroport.graph.node import IntArray, Relay, Shape
+from neuroport.nets.slayer.integers import integers_of, whole
 from neuroport.nets.slayer.residual import Aside
 
 

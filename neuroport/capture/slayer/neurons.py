@@ -29,7 +29,6 @@ from lava.lib.dl.slayer.neuron import adrf, adrf_iz, alif, cuba, norm, rf, rf_iz
 from lava.lib.dl.slayer.neuron.dropout import Dropout
 from torch import Tensor, nn
 
-from neuroport.capture.slayer.weights import whole
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import DECAY_UNITY, STATE_SHIFT, WEIGHT_MAX
 from neuroport.graph.node import (
@@ -50,6 +49,7 @@ from neuroport.graph.node import (
     SigmaDelta,
     per_neuron,
 )
+from neuroport.nets.slayer.integers import whole
 
 CHANGE = 1 << 12  # a change of 1.0, as sigma-delta blocks send it
 ADAPTIVE = (alif.Neuron, adrf.Neuron, adrf_iz.Neuron)

@@ -16,14 +16,14 @@ from lava.lib.dl.slayer.dendrite import Sigma
 from lava.lib.dl.slayer.neuron.base import Neuron
 from torch import Tensor, nn
 
-from neuroport.backends.base import check_frames, frames_hash
-from neuroport.backends.trace import DTYPES, Trace, versions
 from neuroport.capture.slayer.assembly import Probe
 from neuroport.capture.slayer.neurons import CHANGE
 from neuroport.capture.slayer.reading import Captured, capture
 from neuroport.capture.wiring import evaluating
 from neuroport.errors import FramesError, RangeError
 from neuroport.graph.integers import STATE_MAX
+from neuroport.runs.frames import check_frames, frames_hash
+from neuroport.runs.trace import DTYPES, Trace, versions
 
 STATES = (
     "current_state",

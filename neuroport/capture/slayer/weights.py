@@ -1,4 +1,4 @@
-"""The integers of SLAYER's synapses, and the synapses as linear maps that a graph holds.
+"""SLAYER's synapses as linear maps that a graph holds.
 
 Shapes are SLAYER's without samples and steps: (C, H, W) or (C,); a flat one is in channel-major
 order in both. Where no convolution of the graph says what SLAYER computes (a transposed one with a
@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.weight_norm import WeightNorm
 
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import WEIGHT_MAX
@@ -41,44 +40,6 @@ class Linear:
     @property
     def is_matrix(self) -> bool:
         return self.weight.ndim == 2
-
-
-def integers_of(name: str, synapse: Any, scale: int, mask: Tensor | None = None) -> IntArray:
-    """The weight that SLAYER's forward pass uses, times ``scale``, without the axis of time.
-
-    With weight norm the weight is computed anew before every pass, so that a mask has no effect.
-
-    Raises:
-        CaptureError: weights that are no numbers or not on the grid of integers.
-    """
-    weight: Tensor = synapse.weight.detach()
-    norms = [h for h in synapse._forward_pre_hooks.values() if isinstance(h, WeightNorm)]
-    if norms:
-        weight = norms[0].compute_weight(synapse).detach()
-    elif mask is not None:
-        weight = weight * mask
-    if synapse._pre_hook_fx is not None:
-        weight = synapse._pre_hook_fx(weight)
-    return whole(f"block {name!r}: its weights", weight, scale)[..., 0]
-
-
-def whole(what: str, values: Tensor, scale: int) -> IntArray:
-    """``scale * values`` as integers.
-
-    Raises:
-        CaptureError: they are none.
-    """
-    scaled = values.detach().to(torch.float64).numpy() * scale
-    if not np.isfinite(scaled).all():
-        raise CaptureError(f"{what} are not finite numbers; train again with a smaller step")
-    found: IntArray = np.rint(scaled).astype(np.int64)
-    if not np.array_equal(found, scaled):
-        odd = scaled[found != scaled].flat[0] / scale
-        raise CaptureError(
-            f"{what} hold {odd:g}, no multiple of 1/{scale}; let SLAYER quantize them (its "
-            "default, neuron.quantize_8bit)"
-        )
-    return found
 
 
 def dense(name: str, weight: IntArray, source: Shape) -> Linear:

@@ -26,11 +26,11 @@ from lava.lib.dl.slayer.block import base
 from lava.lib.dl.slayer.neuron.norm import MeanOnlyBatchNorm
 from torch import Tensor, nn
 
-from neuroport.capture.slayer.weights import integers_of
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import DECAY_UNITY, WEIGHT_MAX
 from neuroport.nets.neuron import Lif
 from neuroport.nets.norm import BiasNorm
+from neuroport.nets.slayer.integers import integers_of
 from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, snap_weight
 

@@ -18,11 +18,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-import neuroport
 from neuroport import hdf5
 from neuroport.errors import CompareError, FormatError, HashError
 from neuroport.files import write_atomic
 from neuroport.graph.node import KIND, Node
+from neuroport.version import __version__
 
 FORMAT = "neuroport-trace"
 VERSION = 3
@@ -278,7 +278,7 @@ def versions(*packages: str) -> dict[str, str]:
     """Installed versions, for a trace's provenance."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"neuroport": neuroport.__version__}
+    found = {"neuroport": __version__}
     for package in packages:
         try:
             found[package] = version(package)

@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.trace import READOUTS, Trace, empty_messages, is_spiking
 from neuroport.errors import BackendError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, Shape
+from neuroport.runs.trace import READOUTS, Trace, empty_messages, is_spiking
 
 Counts: TypeAlias = npt.NDArray[np.int32]
 

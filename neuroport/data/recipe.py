@@ -1,0 +1,98 @@
+"""The ``[data]`` table of a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from neuroport.checks import one_of, require, seed
+from neuroport.data.known import KNOWN, Dataset
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Dataset, number of steps T, and how many samples to use (chosen with their own seed).
+
+    ``train`` and ``test`` may be 0, all samples, where the dataset comes with its own split.
+    ``root`` is the folder that holds it; for ``saccades``, which are simulated, where they are kept
+    (the user's cache folder if empty). Events are binned by ``time`` or by ``count``; ``window`` is
+    a step in microseconds, 0 the recording's length / T; a frame holds ``gain`` times the count, at
+    most 255. ``size`` is a frame's side (its columns where the sensor is one row; pictures held in
+    memory are averaged down to a divisor of theirs) and ``classes`` the number of classes, 0 the
+    dataset's own.
+    """
+
+    dataset: str = "mnist5k"
+    steps: int = 4
+    train: int = 4000
+    test: int = 1000
+    split_seed: int = 0
+    root: str = ""
+    binning: str = "time"
+    window: int = 0
+    gain: int = 1
+    size: int = 0
+    classes: int = 0
+
+    def __post_init__(self) -> None:
+        names = ", ".join(repr(name) for name in KNOWN)
+        require(self.dataset in KNOWN, f"data.dataset is {self.dataset!r}; known: {names}")
+        known = self.known
+        require(1 <= self.steps <= 64, f"data.steps is {self.steps}; use 1 to 64")
+        self._check_samples(known)
+        seed(self.split_seed, "data.split_seed")
+        one_of(self.binning, ("time", "count"), "data.binning")
+        require(self.window >= 0, f"data.window is {self.window}; use 0 or more microseconds")
+        require(
+            self.window == 0 or self.binning == "time",
+            f"data.window is {self.window}, but samples are binned by count; leave it out",
+        )
+        require(1 <= self.gain <= 255, f"data.gain is {self.gain}; use 1 to 255")
+        require(
+            known.events or (self.binning, self.window, self.gain) == ("time", 0, 1),
+            f"data.binning, window and gain are for events; {self.dataset} has pictures",
+        )
+        require(0 <= self.size <= 1024, f"data.size is {self.size}; use 0 to 1024 pixels")
+        require(
+            known.resized or self.size == 0 or known.height % self.size == 0,
+            f"data.size is {self.size}; the pictures of {self.dataset} have {known.height}: use a "
+            "number that divides it, so that every pixel averages as many",
+        )
+        require(
+            self.classes in (0, known.classes) or (self.dataset == "imagenet" and self.classes > 1),
+            f"data.classes is {self.classes}; {self.dataset} has {known.classes}",
+        )
+        require(
+            self.root != "" or not known.layout,
+            f"data.root is missing; name the folder that holds {known.layout} "
+            f"(published at {known.published})",
+        )
+
+    def _check_samples(self, known: Dataset) -> None:
+        for name, value in (("train", self.train), ("test", self.test)):
+            whole = "" if known.samples else ", or 0 for all"
+            require(
+                value >= 10 or (value == 0 and not known.samples),
+                f"data.{name} is {value}; use at least 10 samples{whole}",
+            )
+        total = self.train + self.test
+        require(
+            not known.samples or total <= known.samples,
+            f"data.train + data.test is {total}; the dataset has {known.samples} samples",
+        )
+
+    @property
+    def known(self) -> Dataset:
+        """Facts of the dataset."""
+        return KNOWN[self.dataset]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of a frame."""
+        known = self.known
+        rows = self.size if self.size and known.height > 1 else known.height
+        return known.channels, rows, self.size or known.width
+
+    @property
+    def class_count(self) -> int:
+        """Number of classes."""
+        return self.classes or self.known.classes
