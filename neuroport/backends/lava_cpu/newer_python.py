@@ -16,7 +16,7 @@ from typing import Any
 
 MODULE = "lava.magma.compiler.var_model"
 FIRST = (3, 11)  # that refuses defaults without a hash
-TRIED = ((3, 10), (3, 13))  # the oldest and the newest Python that Lava was run on
+OLDEST, NEWEST = (3, 10), (3, 13)  # that Lava was run on
 
 
 def prepare() -> None:
