@@ -892,12 +892,28 @@ def targets(name: str | None, fit: bool, as_json: bool) -> None:
 
 
 @cli.command()
+@click.option(
+    "--install",
+    "package",
+    type=click.Choice(["lava"]),
+    help="Install Lava's simulator into this Python; shows the commands and asks first.",
+)
+@click.option("--yes", is_flag=True, help="With --install: do not ask.")
 @_json_option
-def backends(as_json: bool) -> None:
+def backends(package: str | None, yes: bool, as_json: bool) -> None:
     """List the engines, and why one is not available."""
     from neuroport.backends.base import backends as engines
+    from neuroport.backends.lava_cpu import installing
 
     out = _Out(as_json)
+    if package is not None:
+        for line in installing.shown():
+            click.echo(line, err=True)
+        if not yes and not sys.stdin.isatty():
+            raise click.UsageError("nobody is there to be asked; add --yes to run these commands")
+        if not yes:
+            click.confirm("Run these commands?", abort=True, err=True)
+        installing.install()
     rows = {name: engine.available() for name, engine in engines().items()}
     for name, engine in engines().items():
         reason = rows[name]

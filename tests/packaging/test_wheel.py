@@ -62,7 +62,7 @@ def test_extras_split_training_from_lava(metadata: Message) -> None:
     for extra, package in (("train", "torch"), ("lava", "lava-nc"), ("all", "torch")):
         lines = [line for line in required if line.endswith(f"extra == '{extra}'")]
         assert any(line.startswith(package) for line in lines)
-    # Lava runs on Python 3.10 only; asking for it elsewhere must not stop the installation
+    # Lava declares Python 3.10 only; asking for it elsewhere must not stop the installation
     lava = [line for line in required if line.startswith("lava-")]
     assert len(lava) == 4
     assert all("python_version < '3.11'" in line for line in lava)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.backends.lava_cpu import installing
 from neuroport.backends.lava_cpu.groups import PROCESSES, left_to_stock
 from neuroport.backends.lava_cpu.supervising import supervise
 from neuroport.backends.walk import chip_stream, cut_window
@@ -43,10 +44,7 @@ from neuroport.runs.recording import (
 )
 from neuroport.runs.trace import Trace, versions
 
-INSTALL = (
-    "use Python 3.10 and install neuroport with the extra 'lava' (pip install '.[lava]' in "
-    "neuroport's folder)"
-)
+INSTALL = f"install it with: {installing.COMMAND}"
 
 
 class LavaCpu:
@@ -56,11 +54,14 @@ class LavaCpu:
     summary = "Lava's fixed-point CPU simulator"
 
     def available(self) -> str | None:
-        if sys.version_info[:2] != (3, 10):
-            return f"Lava 0.10 needs Python 3.10, this is {sys.version.split()[0]}; {INSTALL}"
-        if find_spec("lava") is None or find_spec("lava.magma") is None:
-            return f"Lava is not installed; {INSTALL}"
-        return None
+        reason = installing.unsupported(sys.version_info)
+        if reason is not None:
+            return reason
+        try:
+            module = find_spec("lava.magma.core.run_configs")
+        except ModuleNotFoundError:
+            module = None
+        return f"Lava is not installed; {INSTALL}" if module is None else None
 
     def run(
         self,

@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from neuroport.backends.lava_cpu.newer_python import prepare
 from neuroport.backends.lava_cpu.watch import (
     LAST_WORDS_SECONDS,
     Watch,
@@ -265,6 +266,7 @@ def main(kind: type[Worker] = Worker) -> None:
     faulthandler.enable(all_threads=False)  # a crash in native code shows where
     worker = kind(Path(sys.argv[1]))
     try:
+        prepare()
         worker.finish(worker.run())
     except Terminated as error:
         worker.give_up(error)

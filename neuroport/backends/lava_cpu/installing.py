@@ -1,0 +1,77 @@
+"""How Lava's simulator gets into the Python that runs this.
+
+Lava 0.10 declares Python 3.10 and its own dependencies' versions of that time, so pip refuses it on
+a newer Python, where it runs (:mod:`neuroport.backends.lava_cpu.newer_python`). There its wheel is
+installed alone, by version and hash, and beside it the packages that its simulator imports.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from neuroport.backends.lava_cpu.newer_python import FIRST, NEWEST, OLDEST
+from neuroport.errors import BackendError
+
+WHEEL = (
+    "lava-nc==0.10.0 --hash=sha256:d646723e888a72868dac77d31beee3eef1f540366a8c1a8578a2dc3302470926"
+)
+IMPORTED = ("asteval", "networkx", "numpy", "scipy")  # by the simulator; pip picks their versions
+COMMAND = "neuroport backends --install lava"
+
+
+def unsupported(version: tuple[int, ...]) -> str | None:
+    """Why Lava does not run on a Python of this version; None where it was tried and does."""
+    if OLDEST <= version[:2] <= NEWEST:
+        return None
+    oldest, newest = (".".join(map(str, bound)) for bound in (OLDEST, NEWEST))
+    return (
+        f"Lava was run on Python {oldest} to {newest}, this is {'.'.join(map(str, version[:3]))}; "
+        f"use one of those"
+    )
+
+
+def commands(version: tuple[int, ...], requirements: str) -> Iterator[list[str]]:
+    """The commands that install Lava; ``requirements`` is a file that holds :data:`WHEEL`."""
+    pip = [sys.executable, "-m", "pip", "install"]
+    if version[:2] < FIRST:
+        yield [*pip, "--require-hashes", "--no-deps", "-r", requirements]
+        yield [*pip, "lava-nc==0.10.0"]  # what it declares
+        return
+    yield [*pip, *IMPORTED]
+    yield [
+        *pip,
+        *("--ignore-requires-python", "--no-deps", "--require-hashes"),
+        *("-r", requirements),
+    ]
+
+
+def shown() -> list[str]:
+    """The commands as a user would type them, the file of requirements by what it holds."""
+    told = [shlex.join(command) for command in commands(sys.version_info, "lava.txt")]
+    return [f"lava.txt: {WHEEL}", *told]
+
+
+def install() -> None:
+    """Install Lava into the running Python.
+
+    Raises:
+        BackendError: Lava does not run on this Python, or pip failed; its own words are above.
+    """
+    reason = unsupported(sys.version_info)
+    if reason is not None:
+        raise BackendError(reason)
+    with tempfile.TemporaryDirectory() as folder:
+        requirements = Path(folder, "lava.txt")
+        requirements.write_text(f"{WHEEL}\n")
+        for command in commands(sys.version_info, str(requirements)):
+            done = subprocess.run(command)
+            if done.returncode:
+                raise BackendError(
+                    f"{shlex.join(command)} ended with exit code {done.returncode}; Lava is not "
+                    "installed: see what pip printed"
+                )
