@@ -54,7 +54,7 @@ class LavaCpu:
     summary = "Lava's fixed-point CPU simulator"
 
     def available(self) -> str | None:
-        reason = installing.unsupported(sys.version_info)
+        reason = installing.unsupported(sys.version_info[:3])
         if reason is not None:
             return reason
         try:

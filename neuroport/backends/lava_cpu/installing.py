@@ -21,10 +21,11 @@ WHEEL = (
     "lava-nc==0.10.0 --hash=sha256:d646723e888a72868dac77d31beee3eef1f540366a8c1a8578a2dc3302470926"
 )
 IMPORTED = ("asteval", "networkx", "numpy", "scipy")  # by the simulator; pip picks their versions
+Version = tuple[int, int, int]
 COMMAND = "neuroport backends --install lava"
 
 
-def unsupported(version: tuple[int, ...]) -> str | None:
+def unsupported(version: Version) -> str | None:
     """Why Lava does not run on a Python of this version; None where it was tried and does."""
     if OLDEST <= version[:2] <= NEWEST:
         return None
@@ -35,7 +36,7 @@ def unsupported(version: tuple[int, ...]) -> str | None:
     )
 
 
-def commands(version: tuple[int, ...], requirements: str) -> Iterator[list[str]]:
+def commands(version: Version, requirements: str) -> Iterator[list[str]]:
     """The commands that install Lava; ``requirements`` is a file that holds :data:`WHEEL`."""
     pip = [sys.executable, "-m", "pip", "install"]
     if version[:2] < FIRST:
@@ -52,7 +53,7 @@ def commands(version: tuple[int, ...], requirements: str) -> Iterator[list[str]]
 
 def shown() -> list[str]:
     """The commands as a user would type them, the file of requirements by what it holds."""
-    told = [shlex.join(command) for command in commands(sys.version_info, "lava.txt")]
+    told = [shlex.join(command) for command in commands(sys.version_info[:3], "lava.txt")]
     return [f"lava.txt: {WHEEL}", *told]
 
 
@@ -62,13 +63,13 @@ def install() -> None:
     Raises:
         BackendError: Lava does not run on this Python, or pip failed; its own words are above.
     """
-    reason = unsupported(sys.version_info)
+    reason = unsupported(sys.version_info[:3])
     if reason is not None:
         raise BackendError(reason)
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "lava.txt")
         requirements.write_text(f"{WHEEL}\n")
-        for command in commands(sys.version_info, str(requirements)):
+        for command in commands(sys.version_info[:3], str(requirements)):
             done = subprocess.run(command)
             if done.returncode:
                 raise BackendError(
