@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from typing import Any, Protocol, get_type_hints, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -82,24 +82,24 @@ def check_options(run: Callable[..., Trace], name: str, options: dict[str, Any])
         for key, item in inspect.signature(run).parameters.items()
         if item.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    hints = get_type_hints(run)
     for key, value in options.items():
         if key not in known:
             raise BackendError(
                 f"engine {name!r} has no option {key!r}; it takes {', '.join(known)}"
             )
-        taken, words = _TYPES.get(hints[key], (object, ""))
+        hint = str(known[key].annotation)
+        taken, words = _TYPES.get(hint, (object, ""))
         is_truth = isinstance(value, (bool, np.bool_))
         if key == "progress":
             if value is not None and not callable(value):
                 raise BackendError(f"progress is {value!r:.100}; give a function (done, total)")
-        elif not isinstance(value, taken) or (is_truth and hints[key] in (int, float)):
+        elif not isinstance(value, taken) or (is_truth and hint in ("int", "float")):
             raise BackendError(f"{key} is {value!r:.100}; give {words}")
 
 
-_TYPES: dict[Any, tuple[Any, str]] = {
-    int: ((int, np.integer), "a whole number"),
-    float: ((int, float, np.integer, np.floating), "a number"),
-    str: (str, "a text"),
-    bool: ((bool, np.bool_), "True or False"),
+_TYPES: dict[str, tuple[Any, str]] = {  # annotations as they are written
+    "int": ((int, np.integer), "a whole number"),
+    "float": ((int, float, np.integer, np.floating), "a number"),
+    "str": (str, "a text"),
+    "bool": ((bool, np.bool_), "True or False"),
 }

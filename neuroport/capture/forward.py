@@ -312,7 +312,8 @@ def read(
             )
         own = number(name)
         try:
-            sent, counted = perform(own, block, origin.value)
+            with reading.aside():  # what is read from a block's own numbers is no part of forward
+                sent, counted = perform(own, block, origin.value)
         except CaptureError as error:
             raise CaptureError(f"{error.message} ({place})", error.detail) from error
         found.calls.append(Call(own, block, place, origin, sent.shape, counted))

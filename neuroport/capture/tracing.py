@@ -156,11 +156,14 @@ class Reading(TorchDispatchMode):
         self._writes: dict[int, int] = defaultdict(int)
         self._writers: dict[int, str] = {}
         self._computing = 0
+        self._aside = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self._aside:
+            return func(*args, **kwargs)
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise CaptureError(
                 f"forward draws random numbers in evaluation mode ({here().quoted}); {SAME}: draw "
@@ -190,6 +193,15 @@ class Reading(TorchDispatchMode):
             yield
         finally:
             self._computing -= 1
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """While neuroport itself computes, nothing is asked of ``forward``."""
+        self._aside = True
+        try:
+            yield
+        finally:
+            self._aside = False
 
     def note(self, signal: Signal, origin: Origin) -> None:
         signal.origin, signal.stamp = origin, self._writes[_memory(signal)]

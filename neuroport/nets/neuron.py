@@ -264,7 +264,9 @@ class Lif(OnGrid):
     def learn(self, decays: bool, threshold: bool) -> None:
         """Make decays (the current's where it has memory) and threshold parameters."""
         self.voltage_decay.requires_grad_(decays)
-        self.current_decay.requires_grad_(decays and self.decays[0] < integers.DECAY_UNITY)
+        # of a network without values (on the device meta) only the shapes count
+        remembers = self.current_decay.is_meta or self.decays[0] < integers.DECAY_UNITY
+        self.current_decay.requires_grad_(decays and remembers)
         if threshold and self.trained_threshold is None:
             self.trained_threshold = nn.Parameter(torch.tensor([self._threshold]))
 

@@ -9,6 +9,7 @@ every population, NetX records one layer. What is compared sends the same messag
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -65,7 +66,9 @@ def straight(way: Way) -> Way:
 
     def changed() -> float:
         other = partial(engine.supervise, worker="tests.benchmarks.straight")
-        with patch.object(engine, "supervise", other):
+        # the child finds neuroport by its place, and the worker in this folder's root
+        root = {"PYTHONPATH": str(ROOT)}
+        with patch.object(engine, "supervise", other), patch.dict(os.environ, root):
             return way()
 
     return changed

@@ -30,6 +30,7 @@ LIGHT = (
     "neuroport.analysis",
     "neuroport.analysis.",
     "neuroport.apart",
+    "neuroport.arguments",
     "neuroport.backends",
     "neuroport.backends.base",
     "neuroport.backends.fast",

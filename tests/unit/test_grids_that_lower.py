@@ -271,9 +271,9 @@ def test_autocast_changes_no_integer() -> None:
         (FRAMES + 1j, "complex"),
         (np.full(FRAMES.shape, "a"), "<U1"),
         (FRAMES[0], "give .T, N, C, H, W."),
-        (FRAMES[:, :0], "give .T, N, C, H, W."),
-        (None, "give .T, N, C, H, W."),
-        ([[1], [1, 2]], "no array of frames"),
+        (FRAMES[:, :0], "at least one"),
+        (None, "an array .T, N, C, H, W."),
+        ([[1], [1, 2]], "is not an array"),
     ],
 )
 def test_frames_that_are_none_are_refused(frames: object, said: str) -> None:

@@ -400,7 +400,7 @@ def test_frames_that_do_not_fit_the_module_are_refused() -> None:
     port.quantize(net, frames)
     with pytest.raises(FramesError):
         run_module(net, frames[0])
-    with pytest.raises(FramesError, match="integers"):
+    with pytest.raises(FramesError, match="whole numbers"):
         run_module(net, frames.astype(np.float32))
     with pytest.raises(FramesError, match="span"):
         run_module(net, frames + 1)

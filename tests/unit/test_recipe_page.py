@@ -6,14 +6,16 @@ import re
 from pathlib import Path
 
 from neuroport.data.known import KNOWN
-from neuroport.recipe import Recipe, from_dict, tomllib
+from neuroport.errors import RecipeError
+from neuroport.files import parse_toml
+from neuroport.recipe import Recipe, from_dict
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
 
 
 def test_page_on_recipes_holds_every_key_and_its_default() -> None:
     (block,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    values = tomllib.loads(block)
+    values = parse_toml(block, "docs/recipes.md", RecipeError)
     assert from_dict(values) == Recipe()
     defaults = Recipe().to_dict()
     for table in ("data", "training", "quantization"):

@@ -88,10 +88,11 @@ def test_published_levels_take_far_fewer_cores_where_relays_hold_their_sum() -> 
     graph = Graph(every_other, graph.steps, graph.interval)  # sums that fit
     hala = load_target("hala-point")
     plain = resources(port.lower(graph, carrier="relay", align="relays"), hala)
-    shared = resources(port.lower(share_messages(graph), carrier="relay", align="relays"), hala)
+    _, lowered = bills(graph, "hala-point", carrier="relay", align="relays")
+    shared = resources(lowered, hala)
     assert plain.cores > 250_000
     assert not plain.fits
-    assert shared.cores < 3_000
+    assert shared.cores == 2_703  # docs/design.md
     assert shared.fits
 
 

@@ -258,13 +258,16 @@ def test_training_goes_on_from_the_middle_of_an_epoch(
 
 
 def test_checkpoint_within_an_epoch_is_not_for_an_older_neuroport(tmp_path: Path) -> None:
-    within = {"batch": 1, "total": 0.5, "seconds": 1.0, "rng": {}}
-    save_checkpoint(tmp_path, State(Recipe(), 0, within=within, tensors={"a": torch.zeros(1)}))
+    net = build_network(Recipe()).state_dict()
+    tensors = {f"model.{name}": tensor for name, tensor in net.items()}
+    within: dict[str, Any] = {"batch": 1, "total": 0.5, "seconds": 1.0}
+    within["rng"] = np.random.default_rng(0).bit_generator.state
+    save_checkpoint(tmp_path, State(Recipe(), 0, within=within, tensors=tensors))
     assert b'\\"version\\": 2' in (tmp_path / "checkpoint.safetensors").read_bytes()
     assert read_checkpoint(tmp_path).within == within
-    save_checkpoint(tmp_path, State(Recipe(), 0, tensors={"a": torch.zeros(1)}))
+    save_checkpoint(tmp_path, State(Recipe(), 0, tensors=tensors))
     assert b'\\"version\\": 1' in (tmp_path / "checkpoint.safetensors").read_bytes()
-    broken = State(Recipe(), 0, within={"batch": 1}, tensors={"a": torch.zeros(1)})
+    broken = State(Recipe(), 0, within={"batch": 1}, tensors=tensors)
     save_checkpoint(tmp_path, broken)
     with pytest.raises(FormatError, match="not a neuroport checkpoint"):
         read_checkpoint(tmp_path)

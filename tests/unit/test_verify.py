@@ -55,7 +55,7 @@ def test_a_part_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, given = network(), frames()
     positions = STEPS * (6 + 4)
     for bytes_to_be_had, parts in ((1 << 40, 1), (5 * positions * verifying.HELD, 5), (1, 23)):
-        monkeypatch.setattr(verifying, "_available", lambda found=bytes_to_be_had: found)
+        monkeypatch.setattr(verifying, "available", lambda found=bytes_to_be_had: found)
         seen: list[int] = []
         assert verify(graph, None, given, progress=lambda done, _, to=seen: to.append(done))
         assert len(seen) == parts

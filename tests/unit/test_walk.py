@@ -160,6 +160,7 @@ def test_provenance_says_what_ran_and_how_long(
             "graph": graph.hash,
             "frames": frames_hash(FRAMES),
             "seconds": 7.0,
+            "outputs": ["out"],
         }
         assert versions["neuroport"] == neuroport.__version__
         assert versions["numpy"] == np.__version__

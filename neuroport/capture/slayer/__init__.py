@@ -27,11 +27,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor, nn
 
     from neuroport.graph.graph import Graph
+    from neuroport.runs.frames import Progress
     from neuroport.runs.trace import Trace
 
 
@@ -85,14 +88,23 @@ def record(net: nn.Module, x: Tensor, *, keep_shift: bool = False) -> Trace:
     return record(net, x, keep_shift=keep_shift)
 
 
-def run(net: nn.Module, frames: npt.NDArray[Any], **options: Any) -> Trace:
+def run(
+    net: nn.Module,
+    frames: npt.NDArray[Any],
+    *,
+    progress: Progress | None = None,
+    batch: int = 50,
+    record: str = "messages",
+    count: str | Sequence[str] | None = None,
+    granularity: str | None = None,
+) -> Trace:
     """Run ``net`` on the ``frames`` of its graph, integers (T, N, *shape), as ``port.run`` does.
 
     What an ``Input`` block would make of its own frames are these; see :func:`frames`.
 
     Args:
-        options: ``batch``, samples side by side; ``record``, ``count``, ``granularity``:
-            :func:`neuroport.runs.recording.recording`.
+        batch: samples side by side.
+        record, count, granularity: :func:`neuroport.runs.recording.recording`.
 
     Raises:
         CaptureError, RangeError: as :func:`record`.
@@ -100,4 +112,12 @@ def run(net: nn.Module, frames: npt.NDArray[Any], **options: Any) -> Trace:
     """
     from neuroport.capture.slayer.recording import run
 
-    return run(net, frames, **options)
+    return run(
+        net,
+        frames,
+        progress=progress,
+        batch=batch,
+        record=record,
+        count=count,
+        granularity=granularity,
+    )
