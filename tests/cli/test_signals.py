@@ -25,6 +25,9 @@ pytestmark = [
 ]
 
 
+MODEL = Path(__file__).resolve().parents[2] / "models" / "ms_resnet8_mnist"
+
+
 def started(folder: Path) -> list[int]:
     """Processes whose environment names ``folder``."""
     found = []
@@ -92,8 +95,9 @@ def test_a_run_on_lava_that_a_signal_ends_leaves_nothing(
 
 @pytest.mark.parametrize("which", ["worker", "actor"])
 def test_a_child_that_a_signal_stopped_is_continued_and_the_run_says_so(
-    which: str, entry_point: list[str], network: Path, frames: Path, tmp_path: Path
+    which: str, entry_point: list[str], tmp_path: Path
 ) -> None:
+    network, frames = MODEL / "network.net", MODEL / "frames.npy"
     environment = {**os.environ, "NEUROPORT_TEST_MARK": str(tmp_path)}
     command = [*entry_point, "run", str(network), "--frames", str(frames), "--samples", "2"]
     process = subprocess.Popen(
