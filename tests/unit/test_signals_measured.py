@@ -1,4 +1,4 @@
-"""What ``make signals`` measured so far: of all verbs and signals that were tried nothing failed."""
+"""What ``make signals`` measured so far: of verbs and signals that were tried nothing failed."""
 
 from __future__ import annotations
 
