@@ -473,7 +473,8 @@ def main() -> int:
                     break
             with lock:
                 kept.append({"number": number, **found})
-                case["rows"] = {what: summed(tries) for what, tries in case["tries"].items()}
+                for each in results["cases"].values():
+                    each["rows"] = {what: summed(all_) for what, all_ in each["tries"].items()}
                 write_json(options.out, results)
             fault = f"  {'; '.join(found['faults'])}" if found["faults"] else ""
             print(f"{name}, {told}, {number}: {found.get('code')}{fault}", flush=True)
