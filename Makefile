@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards prove mutate clean
+.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -39,6 +39,10 @@ hostile: $(READY)
 # with a line (tests/forwards/results.json); a quarter of an hour.
 forwards: $(READY)
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.forwards --count 2000
+
+# Ends, kills and stops verbs at many moments (tests/signals.json); goes on where it was; an hour.
+signals: $(READY)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.signals --jobs 2
 
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)

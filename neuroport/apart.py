@@ -31,6 +31,7 @@ from neuroport.processes import ENDING, die_with_parent
 Plain: TypeAlias = Any  # None, text, numbers, lists, dicts and NumPy arrays, nested
 
 AVAILABLE = hasattr(os, "fork")
+LOOK_SECONDS = 0.5
 PATIENCE = 20  # a machine under load gives a second of CPU time in so many seconds
 _LENGTH = struct.Struct("<Q")
 
@@ -60,8 +61,8 @@ def call(work: Callable[[], Plain], *, seconds: float, memory: int) -> Plain:
     os.close(outgoing)
     try:
         end = time.monotonic() + PATIENCE * (seconds + 0.5)
-        (size,) = _LENGTH.unpack(_receive(incoming, _LENGTH.size, end))
-        return _decode(_receive(incoming, size, end))
+        (size,) = _LENGTH.unpack(_receive(incoming, _LENGTH.size, end, child))
+        return _decode(_receive(incoming, size, end, child))
     finally:
         os.close(incoming)
         with contextlib.suppress(ProcessLookupError):
@@ -70,11 +71,19 @@ def call(work: Callable[[], Plain], *, seconds: float, memory: int) -> Plain:
             os.waitpid(child, 0)
 
 
-def _receive(incoming: int, size: int, end: float) -> bytearray:
-    """Exactly ``size`` bytes; not up to the end of the pipe, which other children may hold open."""
+def _receive(incoming: int, size: int, end: float, child: int) -> bytearray:
+    """Exactly ``size`` bytes; not up to the end of the pipe, which other children may hold open.
+
+    A child that a signal stopped is continued.
+    """
     data = bytearray()
     while len(data) < size:
-        ready, _, _ = select.select([incoming], [], [], max(0.0, end - time.monotonic()))
+        left = max(0.0, end - time.monotonic())
+        ready, _, _ = select.select([incoming], [], [], min(left, LOOK_SECONDS))
+        if not ready and left > 0:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGCONT)
+            continue
         piece = os.read(incoming, min(size - len(data), 1 << 20)) if ready else b""
         if not piece:
             raise LostError

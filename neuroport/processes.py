@@ -101,6 +101,21 @@ def die_with_parent(parent: int) -> None:
             os._exit(1)
 
 
+def go_on(session: int) -> list[int]:
+    """Continue what a signal stopped of a session (Linux); which processes that were.
+
+    Whoever waits for them would wait until its deadline. Those that a debugger holds stay there.
+    """
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):  # it ended
+            state, _, _, own = (place / "stat").read_text().rpartition(")")[2].split()[:4]
+            if state == "T" and int(own) == session:
+                os.kill(int(place.name), signal.SIGCONT)
+                found.append(int(place.name))
+    return found
+
+
 @contextlib.contextmanager
 def run_folder(prefix: str) -> Iterator[Path]:
     """A temporary folder, which tells whose it is; what killed runs left behind is removed."""
@@ -108,7 +123,19 @@ def run_folder(prefix: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=prefix) as name:
         folder = Path(name)
         (folder / OWNER).write_text(f"{_place()}\n{os.getpid()}\n{_start(os.getpid())}\n")
-        yield folder
+        try:
+            yield folder
+        finally:  # whose holder was killed
+            _unlink_segments(folder)
+
+
+def _unlink_segments(folder: Path) -> None:
+    """Remove the shared memory that a run's folder lists."""
+    with contextlib.suppress(OSError, ValueError):
+        for listed in folder.rglob(SEGMENTS):
+            for name in listed.read_text().split():
+                if SEGMENT.fullmatch(name):
+                    Path("/dev/shm", name).unlink(missing_ok=True)
 
 
 def _remove_left_behind(prefix: str) -> None:
@@ -128,10 +155,7 @@ def _remove_left_behind(prefix: str) -> None:
             else:
                 if place != _place() or _start(int(pid)) == start:
                     continue
-            for listed in folder.rglob(SEGMENTS):
-                for name in listed.read_text().split():
-                    if SEGMENT.fullmatch(name):
-                        Path("/dev/shm", name).unlink(missing_ok=True)
+            _unlink_segments(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import neuroport as port
+from neuroport import apart
 from neuroport.processes import run_folder
 
 pytestmark = [
     pytest.mark.lava,
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="/proc tells of processes"),
 ]
+
+
+MODEL = Path(__file__).resolve().parents[2] / "models" / "ms_resnet8_mnist"
 
 
 def started(folder: Path) -> list[int]:
@@ -84,3 +91,59 @@ def test_a_run_on_lava_that_a_signal_ends_leaves_nothing(
         for pid in started(temporary):
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(temporary)
+
+
+@pytest.mark.parametrize("which", ["worker", "actor"])
+def test_a_child_that_a_signal_stopped_is_continued_and_the_run_says_so(
+    which: str, entry_point: list[str], tmp_path: Path
+) -> None:
+    network, frames = MODEL / "network.net", MODEL / "frames.npy"
+    environment = {**os.environ, "NEUROPORT_TEST_MARK": str(tmp_path)}
+    command = [*entry_point, "run", str(network), "--frames", str(frames), "--samples", "2"]
+    process = subprocess.Popen(
+        [*command, "--on", "lava-cpu", "-o", str(tmp_path / "out.trace")],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    stopped = None
+    while stopped is None and process.poll() is None:
+        time.sleep(0.005)
+        members = defaultdict(list)  # of a session: those of a worker, and all that it started
+        for pid in started(tmp_path):
+            with contextlib.suppress(ProcessLookupError):
+                members[os.getsid(pid)].append(pid)
+        members.pop(os.getsid(0), None)
+        for worker, found in members.items():
+            if which == "worker":
+                stopped = worker
+            elif len(found) > 8:  # no helper of the worker's any more
+                stopped = max(found)
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said.decode()
+    assert f"a signal had stopped Lava's process {stopped}: continued" in said.decode()
+    want = port.run(network, np.load(frames)[:, :2], on="reference")
+    assert port.compare(want, port.Trace.load(tmp_path / "out.trace"))
+    assert started(tmp_path) == []
+
+
+def test_a_child_that_reads_a_file_goes_on_when_a_signal_stopped_it() -> None:
+    def work() -> int:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return 7
+
+    begun = time.monotonic()
+    assert apart.call(work, seconds=20, memory=1 << 28) == 7
+    assert time.monotonic() - begun < 20
+
+
+def test_shared_memory_whose_holder_was_killed_goes_with_the_folder_of_the_run() -> None:
+    name = f"psm_{os.getpid():x}{time.time_ns():x}"
+    Path("/dev/shm", name).write_bytes(b"held")
+    with run_folder("neuroport-test-") as folder:
+        (folder / "segments.txt").write_text(f"{name}\n../etc/passwd\n")
+        assert Path("/dev/shm", name).exists()
+    assert not Path("/dev/shm", name).exists()
+    assert not folder.exists()

@@ -15,11 +15,13 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from neuroport.errors import BackendError
+from neuroport.errors import BackendError, NeuroportWarning
 from neuroport.files import read_json
+from neuroport.processes import go_on
 from neuroport.runs.frames import Progress
 
 PACKAGE = str(Path(__file__).resolve().parents[2])
@@ -37,7 +39,7 @@ spec.loader.exec_module(module)
 runpy.run_module(worker, run_name="__main__", alter_sys=True)
 """
 WORKER = "neuroport.backends.lava_cpu.worker"
-POLL_SECONDS = 0.02
+POLL_SECONDS, LOOK_SECONDS = 0.02, 1.0
 PATIENCE, HURRY = 5.0, 1.0  # seconds in which a child may end by itself
 SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes of the longest path of a socket
 # as Python names that of Lava's shared memory, in the folder of a job
@@ -53,7 +55,8 @@ def supervise(
 ) -> None:
     """Start a worker for the job in each folder and wait for all; leave no process behind.
 
-    The first that fails ends the others. ``progress`` hears of the steps of all jobs together; what
+    The first that fails ends the others; one that a signal stopped is continued, with a warning.
+    ``progress`` hears of the steps of all jobs together; what
     it raises ends them, too, and is raised here.
 
     Raises:
@@ -64,6 +67,7 @@ def supervise(
     given_up = time.monotonic() + deadline
     tally = _Tally(progress, [int(read_json(f / "job.json")["steps"]) for f in folders])
     children: list[_Child] = []
+    look = time.monotonic() + LOOK_SECONDS
     patience = HURRY  # where this process is asked to end
     try:
         for index, folder in enumerate(folders):
@@ -75,6 +79,9 @@ def supervise(
             and time.monotonic() < given_up
         ):
             time.sleep(POLL_SECONDS)
+            if time.monotonic() > look:
+                look = time.monotonic() + LOOK_SECONDS
+                _go_on(children)
         patience = PATIENCE
         failed = [child for child in children if child.failed]
         late = [child for child in children if child.code is None and not failed]
@@ -181,6 +188,11 @@ class _Child:
         """Tell it to end by itself: it then returns its shared memory."""
         if self.code is None:
             self.process.terminate()
+            self.go_on()
+
+    def go_on(self) -> list[int]:
+        """Continue what a signal stopped of it and of all that it started."""
+        return go_on(self.process.pid)
 
     def end(self, patience: float) -> None:
         """Wait for it to end, then end everything that it started.
@@ -200,6 +212,7 @@ class _Child:
             # would find zombies, too).
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
+                os.killpg(process.pid, signal.SIGCONT)  # what is stopped hears nothing
                 try:
                     self._reader.join(timeout=3)
                 finally:
@@ -221,6 +234,19 @@ class _Child:
                 continue  # Lava prints to stdout too
             if isinstance(report, dict) and "done" in report:
                 self._tally.told(self._index, int(report["done"]))
+
+
+def _go_on(children: Sequence[_Child]) -> None:
+    """Continue what a signal stopped: Lava would wait for it until the deadline."""
+    for child in children:
+        if numbers := child.go_on():
+            which = ", ".join(map(str, numbers))
+            warnings.warn(
+                f"a signal had stopped Lava's process {which}: continued; to pause a run, stop the "
+                f"process that waits for it ({os.getpid()})",
+                NeuroportWarning,
+                stacklevel=2,
+            )
 
 
 def _end(children: Sequence[_Child], patience: float) -> None:
