@@ -230,8 +230,10 @@ def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
 
 def _as_written(name: str, module: nn.Module) -> None:
     """Refuse a layer whose forward pass is not the library's: the graph would hold another one."""
-    for inner, part in module.named_modules(prefix=name):
-        refuse_hooks(inner, part, makes_weights)
+    parts = list(module.named_modules(prefix=name))
+    for inner, part in parts:
+        refuse_hooks(inner, part, makes_weights)  # the layer does not know where they are written
+    for inner, part in parts:
         refusal = part.refusal() if isinstance(part, (Conv, Readout)) else None
         if refusal is not None:
             raise CaptureError(f"layer {inner!r} ({type(part).__name__}): {refusal}")

@@ -107,17 +107,14 @@ def test_samples_back_to_back_do_not_leak_into_each_other(
         np.testing.assert_array_equal(together[name][:, -1:], last[name])
 
 
-def test_lava_reads_the_file_not_the_graph_in_memory(tmp_path: Path) -> None:
-    graph = residual_graph(0)
-    other = residual_graph(1)
-    path = port.export(other, tmp_path / "other.net")
+def test_lava_runs_the_graph_that_was_checked_whatever_became_of_its_file(tmp_path: Path) -> None:
+    graph, other = residual_graph(0), residual_graph(1)
     frames = np.random.default_rng(0).integers(0, 16, (graph.steps, 2, 2, 7, 6))
-    frames_other = np.random.default_rng(0).integers(0, 16, (other.steps, 2, 2, 7, 6))
-    want = port.run(other, frames_other)
-    got = port.run(path, frames_other, on="lava-cpu")
-    assert port.compare(want, got)
-    with pytest.raises(port.NeuroportError):  # the child refuses a file that is not there
-        LavaCpu().run(graph, frames, path=tmp_path / "missing.net")
+    path = port.export(other, tmp_path / "exported_over.net")
+    for place in (path, tmp_path / "removed.net"):
+        got = LavaCpu().run(graph, frames, path=place)
+        assert got.provenance["graph"] == graph.hash
+        assert port.compare(port.run(graph, frames), got)
 
 
 def test_what_is_added_to_itself_counts_twice() -> None:

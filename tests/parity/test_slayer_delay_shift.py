@@ -132,7 +132,7 @@ def test_every_verb_says_in_one_line_what_such_a_file_leaves_open(
         done = called(*verb)
         assert done.returncode == 0, done.stderr
         (line,) = (line for line in done.stderr.splitlines() if "delay_shift" in line)
-        assert line.startswith(f"neuroport: {path}: does not say")
+        assert line.startswith(f"neuroport: warning: {path}: does not say")
         assert "(--delay-shift or --no-delay-shift)" in line
         for said in ("--delay-shift", "--no-delay-shift"):
             assert called(*verb, said).stderr == ""
