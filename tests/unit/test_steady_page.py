@@ -21,7 +21,7 @@ def test_the_page_holds_the_figures() -> None:
     assert page(RESULTS) in (DOCS / "performance.md").read_text()
 
 
-def test_no_part_grew() -> None:
+def test_no_part_that_ran_to_its_end_grew() -> None:
     assert set(PARTS) & set(RESULTS)
     assert broken(RESULTS) == []
 
@@ -33,6 +33,7 @@ def test_growth_is_told() -> None:
     row = json.loads(json.dumps(RESULTS[part]))
     unit = next(key for key in row["process"] if key.startswith("bytes_a_"))
     row["process"][unit] = row["bound"]
+    row["done"] = row["asked"]
     row["process"]["in_second_half"]["descriptors"] = [4, 5]
     said = broken({part: row})
     assert len(said) == 2
