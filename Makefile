@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean
+.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -63,6 +63,10 @@ carriers: $(READY)
 # Counters in the process graph against full rasters on Lava (docs/counters.json); some minutes.
 counters: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.counters
+
+# Memory, descriptors and files of many runs and of long ones (docs/steady.json); half an hour.
+steady: $(READY)
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m tests.steady
 
 # Cores of each carrier on Loihi 2, by the fitted formulas (docs/resources.md and .json).
 resources: $(READY)

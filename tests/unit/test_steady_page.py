@@ -1,0 +1,65 @@
+"""What many runs and long ones leave behind: the committed figures, the page, how they are made."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.steady import PARTS, broken, descendants, looked_at, page, segments, slope
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+RESULTS = json.loads((DOCS / "steady.json").read_text())
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def test_the_page_holds_the_figures() -> None:
+    assert page(RESULTS) in (DOCS / "performance.md").read_text()
+
+
+def test_no_part_that_ran_to_its_end_grew() -> None:
+    assert set(PARTS) & set(RESULTS)
+    assert broken(RESULTS) == []
+
+
+def test_growth_is_told() -> None:
+    steps = [1, 2, 3, 4, 5, 6]
+    assert slope(steps, [900, 0, 50, 7, 17, 27]) == pytest.approx(10)
+    part = next(part for part in PARTS if part in RESULTS)
+    row = json.loads(json.dumps(RESULTS[part]))
+    unit = next(key for key in row["process"] if key.startswith("bytes_a_"))
+    row["process"][unit] = row["bound"]
+    row["done"] = row["asked"]
+    row["process"]["in_second_half"]["descriptors"] = [4, 5]
+    said = broken({part: row})
+    assert len(said) == 2
+    assert "memory of process" in said[0]
+    assert "[4, 5]" in said[1]
+
+
+@linux
+def test_a_child_and_what_it_maps_are_seen() -> None:
+    told = """
+import os, sys
+from multiprocessing.shared_memory import SharedMemory
+held = SharedMemory(create=True, size=1 << 22)
+held.buf[:] = bytes(1 << 22)
+print(os.getpid(), held.name, flush=True)
+sys.stdin.read()
+held.close()
+held.unlink()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", told], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        number, name = child.stdout.readline().split()
+        assert int(number) in descendants(os.getpid())
+        assert name in segments([int(number)])
+        assert looked_at([int(number)])["memory"] > 1 << 22
+        child.communicate("")
+    assert looked_at([int(number)]) == {"memory": 0, "descriptors": 0, "threads": 0}
