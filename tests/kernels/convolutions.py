@@ -99,7 +99,7 @@ def equal(shape: Shape) -> bool:
         got_x = x.float().contiguous(memory_format=layout).requires_grad_()
         got_weight = weight.float().requires_grad_()
         pairs = [(n, n) for n in (shape.stride, shape.padding, shape.dilation)]
-        got = conv2d(got_x, got_weight, *pairs, shape.groups)
+        got = conv2d(got_x, got_weight, None, *pairs, shape.groups)
         got.backward(above.float().contiguous(memory_format=layout))
         assert got_x.grad is not None
         assert got_weight.grad is not None
