@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 import neuroport as port
-from neuroport.backends.lava_cpu import LavaCpu
+from neuroport.engines.lava_cpu import LavaCpu
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.runs.trace import Trace
@@ -112,7 +112,7 @@ def test_lava_runs_the_graph_that_was_checked_whatever_became_of_its_file(tmp_pa
     frames = np.random.default_rng(0).integers(0, 16, (graph.steps, 2, 2, 7, 6))
     path = port.export(other, tmp_path / "exported_over.net")
     for place in (path, tmp_path / "removed.net"):
-        got = LavaCpu().run(graph, frames, path=place)
+        got = LavaCpu().run(graph, frames)
         assert got.provenance["graph"] == graph.hash
         assert port.compare(port.run(graph, frames), got)
 

@@ -11,8 +11,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from neuroport.backends import fast  # noqa: E402
-from neuroport.backends.fast import Fast, TorchArithmetic  # noqa: E402
-from neuroport.backends.reference import Reference  # noqa: E402
+from neuroport.backends.fast import TorchArithmetic  # noqa: E402
+from neuroport.engines.fast import Fast  # noqa: E402
+from neuroport.engines.reference import Reference  # noqa: E402
 from neuroport.errors import BackendError, IllegalError  # noqa: E402
 from neuroport.graph.exact import largest_sum  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402

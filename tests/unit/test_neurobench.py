@@ -10,7 +10,7 @@ import pytest
 
 from neuroport.analysis.energy import energy
 from neuroport.analysis.neurobench import BYTES, NeuroBench, footprint, neurobench
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Recurrent, Relay, is_array

@@ -13,7 +13,6 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, Conv, Dense, Lif, Readout, Relay, is_population
 
 FUSED_KINDS = (Lif, Relay, Readout)  # others are built of stock processes
-PROCESSES = ("stock", "fused")
 
 
 @dataclass(frozen=True)
