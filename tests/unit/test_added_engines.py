@@ -179,8 +179,8 @@ def test_a_name_of_two_packages_is_refused_and_one_of_neuroports_is_told(
             distribution(tmp_path / name, entries.format(name), sources, name)
         )
     with (
-        pytest.raises(BackendError, match="'same' is added by the package .* and the package "),
-        pytest.warns(NeuroportWarning, match="'fast' of the package .* is ignored"),
+        pytest.raises(BackendError, match=r"'same' is added by the package .* and the package "),
+        pytest.warns(NeuroportWarning, match=r"'fast' of the package .* is ignored"),
     ):
         ready("same")
     assert type(ready("fast")).__module__ == "neuroport.engines.fast"
@@ -191,7 +191,7 @@ def test_prepared_networks_check_every_call_and_end_once_closed() -> None:
     want = port.run(graph(), FRAMES)
     for _ in range(2):
         assert port.compare(want, prepared.run(FRAMES.tolist()))
-    with pytest.raises(FramesError, match="the input takes 0..3"):
+    with pytest.raises(FramesError, match=r"the input takes 0\.\.3"):
         prepared.run(FRAMES + 4)
     with pytest.raises(BackendError, match="progress is 5; give a function"):
         prepared.run(FRAMES, progress=5)  # type: ignore[arg-type]
