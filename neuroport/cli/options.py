@@ -95,9 +95,19 @@ class OnEngines(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the verb with the engines' options as one."""
-        names = [str(option.name) for option in self._engines()]
-        ctx.params["options"] = given({name: ctx.params.pop(name) or None for name in names})
+        found = {name: ctx.params.pop(name) for name in map(_name, self._engines())}
+        # a flag is False and what may be repeated () where it was not given
+        ctx.params["options"] = {
+            name: value
+            for name, value in found.items()
+            if value not in (None, ()) and value is not False
+        }
         return super().invoke(ctx)
+
+
+def _name(option: click.Parameter) -> str:
+    assert option.name is not None
+    return option.name
 
 
 def _names(found: dict[str, Field[Any]]) -> set[str]:

@@ -69,7 +69,7 @@ def test_files_are_read_once_and_explained_like_graphs(
     files = [store.save(network(t), tmp_path / f"{t}.graph") for t in (20, 90)]
     read: list[object] = []
     plain = netx.read
-    monkeypatch.setattr(netx, "read", lambda path: read.append(path) or plain(path))
+    monkeypatch.setattr(netx, "read", lambda path, **_: read.append(path) or plain(path))
     found = verify(str(files[0]), files[1], frames(), together=2)
     assert read == [str(files[0]), files[1]]
     assert found.cause is not None
