@@ -377,7 +377,7 @@ def run(
 
     With --record counts only the number of messages per sample is kept, and every step of readouts.
     """
-    from neuroport.runs.trace import READOUTS, is_spiking
+    from neuroport.runs.trace import is_readout, is_spiking
 
     options: dict[str, Any] = {"count": count or None, "granularity": granularity}
     if record is not None:
@@ -389,7 +389,7 @@ def run(
     trace = _run(network, frames, engine, samples, deadline, time_model, **options)
     say = _Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
-    sent = {n: trace.sent(n) for n, kind in trace.kinds.items() if kind not in READOUTS}
+    sent = {n: trace.sent(n) for n, kind in trace.kinds.items() if not is_readout(kind)}
     spikes = {n: count for n, count in sent.items() if is_spiking(trace.kinds[n])}
     graded = {n: count for n, count in sent.items() if n not in spikes}
     told = [f"{sum(spikes.values()):,} spikes"] if spikes or not graded else []
@@ -419,7 +419,7 @@ def _say_classes(
     result: dict[str, Any],
 ) -> None:
     """The class of every sample, or how many are those of the labels; ties are told."""
-    from neuroport.runs.trace import READOUTS
+    from neuroport.runs.trace import is_readout
 
     try:
         name, answers = trace.answer
@@ -427,8 +427,8 @@ def _say_classes(
         if labels is not None:
             raise FramesError(f"{labels}: labels need one answer; {error.message}") from error
         return
-    counted = "" if trace.kinds[name] in READOUTS else f" by the spikes of {name}"
-    if trace.kinds[name] not in READOUTS and answers.shape[1] < 2:
+    counted = "" if is_readout(trace.kinds[name]) else f" by the spikes of {name}"
+    if not is_readout(trace.kinds[name]) and answers.shape[1] < 2:
         return
     predictions = trace.predictions
     result["predictions"] = predictions.tolist()
@@ -703,7 +703,6 @@ def show(
     as_json: bool,
 ) -> None:
     """Print a graph, one line per node."""
-    from neuroport.graph.node import KIND
 
     timing = _timing(delay_shift, free_running)
     graph = _network(network, steps, frames, **timing)
@@ -712,7 +711,7 @@ def show(
     nodes = [
         {
             "name": node.name,
-            "kind": KIND[type(node)],
+            "kind": node.kind,
             "inputs": list(node.inputs),
             "shape": list(graph.facts(node.name).shape),
             "skew": graph.facts(node.name).skew,

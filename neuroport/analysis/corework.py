@@ -25,13 +25,14 @@ from neuroport.analysis.fanin import FanIn, Tile, fan_ins, own_fan_in, sources
 from neuroport.analysis.work import Sent
 from neuroport.errors import TargetError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Node, SelfConnected, SigmaDelta
+from neuroport.graph.kinds.base import Node
 from neuroport.targets.layers import CONSTANT, CONSTANTS, rounding
 from neuroport.targets.resources import Placed, resources
 from neuroport.targets.target import Target
 from neuroport.targets.traffic import count
 
 TIMES = ("synop_ns", "neuron_ns", "step_us")
+PASSES = {"sigmadelta": "sigma_delta_passes"}  # of kinds whose update takes more than one
 _US = 1e-3  # of a nanosecond
 
 
@@ -130,13 +131,11 @@ def _fans(graph: Graph, node: Node, tile: Tile) -> list[tuple[str, int, FanIn]]:
     """Every (source, delay, fan-in) of a population."""
     shape = graph.facts(node.name).shape
     found = []
-    for name in node.inputs:
-        synapse = graph[name]
-        assert isinstance(synapse, (Conv, Dense))
+    for synapse in graph.synapses_into(node.name):
         fans = fan_ins(graph, synapse, shape, tile)
-        found += [(s, delay, fan) for s, delay in sources(graph, name) for fan in fans]
-    if isinstance(node, SelfConnected):
-        found.append((node.name, 0, own_fan_in(node, shape, tile)))
+        found += [(s, delay, fan) for s, delay in sources(graph, synapse.name) for fan in fans]
+    if node.own_weight is not None:
+        found.append((node.name, 0, own_fan_in(node.own_weight, shape, tile)))
     return found
 
 
@@ -190,4 +189,5 @@ def _time(
 
 
 def _passes(node: Node, target: Target) -> float:
-    return (target.cost("sigma_delta_passes") or 1.0) if isinstance(node, SigmaDelta) else 1.0
+    key = PASSES.get(node.kind)
+    return (key and target.cost(key)) or 1.0

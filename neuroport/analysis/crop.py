@@ -15,12 +15,7 @@ import numpy.typing as npt
 from neuroport.analysis.cause import ancestors
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    Conv,
-    Dense,
-    Input,
-    Node,
-)
+from neuroport.graph.node import Conv, Dense, Input, Node, Synapse
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +41,7 @@ class Case:
 
 
 def _size(graph: Graph) -> tuple[int, int]:
-    return len(graph), sum(n.weight.size for n in graph if isinstance(n, (Conv, Dense)))
+    return len(graph), sum(n.weight.size for n in graph if isinstance(n, Synapse))
 
 
 def with_samples(case: Case, kept: list[int]) -> Case:
@@ -90,7 +85,7 @@ def without_input(case: Case, node: str, name: str, population: str) -> Case:
 
     def cut(graph: Graph) -> Graph:
         nodes = [
-            replace(n, inputs=tuple(i for i in n.inputs if i != name)) if n.name == node else n
+            n.replace(inputs=tuple(i for i in n.inputs if i != name)) if n.name == node else n
             for n in graph
         ]
         return Graph(nodes, graph.steps, graph.interval)

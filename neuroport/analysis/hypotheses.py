@@ -12,7 +12,7 @@ from neuroport.analysis.difference import differences
 from neuroport.analysis.rerun import Plan, Rules
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Lif, Node, Readout, Relay
+from neuroport.graph.node import Lif, Node, Readout, Relay, Synapse
 
 MOST_STEPS = 8  # delays and lead-ins are tried up to so many steps
 
@@ -206,11 +206,11 @@ def without_edge(graph: Graph, name: str, population: str) -> Graph:
         inputs.remove(name)
         if not inputs:
             source = graph[name]
-            assert isinstance(source, (Conv, Dense))
+            assert isinstance(source, Synapse)
             silent = f"{name}~silent"
-            nodes.append(replace(source, name=silent, weight=source.weight * 0))
+            nodes.append(source.replace(name=silent, weight=source.weight * 0))
             inputs = [silent]
-        nodes.append(replace(node, inputs=tuple(inputs)))
+        nodes.append(node.replace(inputs=tuple(inputs)))
     return Graph(nodes, graph.steps, graph.interval)
 
 

@@ -19,7 +19,7 @@ from neuroport.backends.base import backend
 from neuroport.backends.reference import Reference
 from neuroport.errors import BackendError, CompareError, FramesError, GraphError, IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Lif, Relay, is_population
+from neuroport.graph.node import Lif, Population, Relay
 from neuroport.runs.frames import check_frames
 from neuroport.runs.trace import Trace
 
@@ -205,7 +205,7 @@ class _Search:
     def edges(self) -> None:
         """Inputs that the difference does not need, with all that stood behind them."""
         for node in self.case.graph.nodes:
-            if is_population(node):
+            if isinstance(node, Population):
                 for source in dict.fromkeys(node.inputs):
                     name = self.first.population
                     self.accept(crop.without_input, self.case, node.name, source, name)

@@ -26,9 +26,9 @@ from neuroport.graph.node import (
     IntArray,
     Lif,
     Node,
+    Population,
     Readout,
     Relay,
-    is_population,
     per_neuron,
 )
 from neuroport.runs.trace import Trace
@@ -100,7 +100,7 @@ def rerun(graph: Graph, frames: npt.NDArray[Any], plan: Plan) -> Iterator[tuple[
         for name in node.inputs:
             if last_use[name] == node.name:
                 values.pop(name, None)
-        if is_population(node):
+        if isinstance(node, Population):
             yield node.name, axis.cut(out, plan.window.get(node.name, 0))
 
 
@@ -216,7 +216,7 @@ def _output(graph: Graph, node: Node, arriving: IntArray, plan: Plan, axis: _Axi
         return np.asarray(message * rules.fires(abs(message), node.threshold))
     if isinstance(node, (Lif, Readout)):
         return _states(graph, node, arriving, plan, rules, plan.resets if chosen else "each", axis)
-    if is_population(node):
+    if isinstance(node, Population):
         return output(node, arriving, axis.starts)
     if isinstance(node, Conv):
         rows = arriving.reshape(-1, 1, *arriving.shape[2:])

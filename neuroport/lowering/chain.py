@@ -19,11 +19,10 @@ import numpy as np
 from neuroport.errors import IllegalError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import MESSAGES
 from neuroport.graph.node import (
-    KIND,
     Conv,
     Dense,
-    Input,
     IntArray,
     Lif,
     Node,
@@ -31,7 +30,7 @@ from neuroport.graph.node import (
     Readout,
     Relay,
     Shape,
-    is_population,
+    Synapse,
     per_neuron,
 )
 
@@ -65,9 +64,9 @@ def chain(graph: Graph) -> list[Layer]:
     """
     levels: list[list[Node]] = [[] for _ in range(graph.depth + 1)]
     for node in graph:
-        if isinstance(node, Input) or is_population(node):
+        if node.takes != MESSAGES:
             levels[graph.facts(node.name).skew].append(node)
-        elif not isinstance(node, (Conv, Dense)):
+        elif not isinstance(node, Synapse):
             _refuse(node, "NetX has no delay of messages")
         elif node.lag or (isinstance(node, Dense) and node.delay.any()):
             _refuse(node, "NetX has no late synapse; lower with align='relays'")
@@ -122,7 +121,7 @@ def _places(graph: Graph, nodes: list[Node]) -> dict[str, tuple[int, int]]:
 
 def _check_population(graph: Graph, node: Node) -> None:
     if not isinstance(node, (Lif, Relay, Readout)):
-        _refuse(node, f"neuroport writes no layer of NetX for a {KIND[type(node)]}")
+        _refuse(node, f"neuroport writes no layer of NetX for a {node.kind}")
     if isinstance(node, Relay) and not _is_spike_relay(graph, node):
         _refuse(node, "it sends graded messages, NetX's neurons send spikes")
     if isinstance(node, (Lif, Readout)) and node.bias.ndim > 1:

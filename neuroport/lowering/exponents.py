@@ -46,7 +46,7 @@ def split_exponents(graph: Graph) -> Graph:
     for node in graph:
         inputs = tuple(part for name in node.inputs for part in parts.get(name, (name,)))
         if inputs != node.inputs:
-            node = replace(node, inputs=inputs)
+            node = node.replace(inputs=inputs)
         if not (isinstance(node, Conv) and _to_split(node)):
             nodes.append(node)
             continue

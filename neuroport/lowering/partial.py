@@ -62,7 +62,7 @@ def partial_sums(graph: Graph, most: int) -> Graph:
             nodes += [*made, Relay(relay, tuple(each.name for each in made))]
             nodes.append(identity(names.fresh(f"{relay}.identity"), relay, shape))
             sums.append(nodes[-1].name)
-        nodes.append(replace(node, inputs=tuple(sums)))
+        nodes.append(node.replace(inputs=tuple(sums)))
     return Graph(nodes, graph.steps, graph.interval)
 
 
@@ -82,7 +82,7 @@ def parts_by_source(graph: Graph) -> Graph:
             parts[node.name] = [name for name, _ in own]
             continue
         inputs = tuple(part for name in node.inputs for part in parts.get(name, [name]))
-        nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+        nodes.append(node if inputs == node.inputs else node.replace(inputs=inputs))
     return Graph(nodes, graph.steps, graph.interval) if parts else graph
 
 

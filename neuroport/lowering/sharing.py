@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Lif, Node, Relay, is_population
+from neuroport.graph.node import Conv, Lif, Node, Population, Relay
 from neuroport.lowering.skew import Schedule
 
 
@@ -48,7 +48,7 @@ def share_messages(graph: Graph) -> Graph:
         node.name
         for node in graph
         if isinstance(node, Conv) and len(node.inputs) > 1 and not _passes_on(node)
-        if all(is_population(graph[name]) for name in node.inputs)
+        if all(isinstance(graph[name], Population) for name in node.inputs)
     }
     if not many:
         return graph
@@ -66,11 +66,11 @@ def share_messages(graph: Graph) -> Graph:
                 currents = []
                 for sources in late.values():
                     each = identity(names.fresh(f"{relay}.identity"), sources[0], shape)
-                    nodes.append(replace(each, inputs=tuple(sources)))
+                    nodes.append(each.replace(inputs=tuple(sources)))
                     currents.append(each.name)
                 nodes.append(Relay(relay, tuple(currents)))
                 made[node.inputs] = relay
-            node = replace(node, inputs=(made[node.inputs],))
+            node = node.replace(inputs=(made[node.inputs],))
         nodes.append(node)
     return Graph(nodes, graph.steps, graph.interval)
 

@@ -20,7 +20,18 @@ from neuroport import hdf5
 from neuroport.errors import FormatError
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Lif, Node, Relay, Shape
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    IntArray,
+    Lif,
+    Node,
+    Relay,
+    Shape,
+    Synapse,
+)
 from neuroport.netx import schema, stock, timing
 from neuroport.netx.entry import LARGEST
 
@@ -187,12 +198,12 @@ def _scaled(path: str, graph: Graph, index: int, power: int) -> Graph:
     if power > 0:
         return _replaced(graph, {lif.name: replace(lif, threshold=lif.threshold << power)})
     (synapse,) = (graph[name] for name in lif.inputs)
-    assert isinstance(synapse, (Conv, Dense))
+    assert isinstance(synapse, Synapse)
     return _replaced(
         graph,
         {
             lif.name: replace(lif, bias=lif.bias << -power),
-            synapse.name: replace(synapse, exponent=synapse.exponent - power),
+            synapse.name: synapse.replace(exponent=synapse.exponent - power),
         },
     )
 
@@ -212,7 +223,7 @@ def _delayed(graph: Graph, name: str, late: IntArray) -> Graph:
     for node in graph:
         if any(source in split for source in node.inputs):
             inputs = tuple(part for source in node.inputs for part in split.get(source, (source,)))
-            node = replace(node, inputs=inputs)
+            node = node.replace(inputs=inputs)
         if name not in node.inputs:
             nodes.append(node)
             continue

@@ -23,6 +23,7 @@ from neuroport.errors import FormatError, GraphError
 from neuroport.graph import integers
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import span
 from neuroport.graph.node import (
     Conv,
     Dense,
@@ -36,7 +37,6 @@ from neuroport.graph.node import (
     Relay,
     Shape,
 )
-from neuroport.graph.text import span
 from neuroport.netx import schema
 from neuroport.netx.entry import Entry
 from neuroport.netx.neuron import input_bits, population

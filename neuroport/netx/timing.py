@@ -13,7 +13,6 @@ cannot be told from a stock file, which holds none of them:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -31,7 +30,7 @@ from neuroport.graph.node import (
     ResonateFire,
     Sigma,
     SigmaDelta,
-    is_synapse,
+    Synapse,
 )
 
 # what SLAYER's blocks without a shift become: Average, Affine, Output and Input of sigma_delta
@@ -98,7 +97,9 @@ def free_running(graph: Graph, *, hosted: bool) -> Graph:
     """
     first = graph.input.name
     late = {
-        node.name: 1 for node in graph if is_synapse(node) and not (hosted and first in node.inputs)
+        node.name: 1
+        for node in graph
+        if isinstance(node, Synapse) and not (hosted and first in node.inputs)
     }
     return _later(graph, late)
 
@@ -109,6 +110,6 @@ def _later(graph: Graph, late: Mapping[str, int]) -> Graph:
     for node in graph:
         if node.name in late:
             nodes.append(Delay(f"{node.name}.late", node.inputs, late[node.name]))
-            node = replace(node, inputs=(nodes[-1].name,))
+            node = node.replace(inputs=(nodes[-1].name,))
         nodes.append(node)
     return Graph(nodes, graph.steps)

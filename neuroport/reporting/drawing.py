@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from markupsafe import Markup
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, LeakyReadout, Readout, Relay
+from neuroport.graph.node import Input, LeakyReadout, Readout, Relay, Synapse
 from neuroport.reporting.layout import Edge, Layout, layout
 from neuroport.reporting.svg import child, markup, picture
 from neuroport.reporting.wording import by, describe_population, describe_synapse, kernel
@@ -109,7 +109,7 @@ def _draw_edge(
     svg: Element, graph: Graph, places: Layout, points: dict[str, Point], edge: Edge
 ) -> None:
     node = graph[edge.synapse]
-    assert isinstance(node, (Conv, Dense))
+    assert isinstance(node, Synapse)
     group = child(svg, "g", class_=f"edge {edge.kind}")
     child(group, "title", describe_synapse(node, edge.source, edge.target))
     path = _path(places, points, edge)

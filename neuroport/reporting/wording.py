@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Conv, Dense, Input, Lif, Node, Readout, Relay
-from neuroport.graph.text import span
+from neuroport.graph.kinds.base import span
+from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay, Synapse
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -54,11 +54,11 @@ def describe_population(graph: Graph, node: Node) -> str:
             sign = "signed" if node.signed else "unsigned"
             lines = [node.name, f"input, {sign} {node.bits} bit", *place]
         case _:
-            lines = [node.name, KIND[type(node)], *place]
+            lines = [node.name, node.kind, *place]
     return "\n".join(lines)
 
 
-def describe_synapse(node: Conv | Dense, source: str, target: str) -> str:
+def describe_synapse(node: Synapse, source: str, target: str) -> str:
     """Name, ends, kernel and weights of a synapse, one a line."""
     lines = [node.name, f"{source} \N{RIGHTWARDS ARROW} {target}", kernel(node)]
     lines.append(f"weight {by(node.weight.shape)}, {node.weight.min()} to {node.weight.max()}")

@@ -13,7 +13,18 @@ from neuroport.analysis.neurobench import BYTES, NeuroBench, footprint, neuroben
 from neuroport.backends.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Recurrent, Relay, is_array
+from neuroport.graph.node import (
+    Conv,
+    Dense,
+    Input,
+    Lif,
+    Node,
+    Readout,
+    Recurrent,
+    Relay,
+    Synapse,
+    is_array,
+)
 from neuroport.runs.trace import Trace
 
 WHY = "neurobench is not installed; pip install 'neuroport[dev]'"
@@ -160,7 +171,7 @@ def test_every_metric_is_that_of_the_package(nodes: Any) -> None:
     assert ours.activation_sparsity == pytest.approx(theirs["ActivationSparsity"])
     assert round(ours.connection_sparsity, 4) == pytest.approx(theirs["ConnectionSparsity"])
     assert theirs["ParameterCount"] == sum(
-        node.weight.size for node in graph if isinstance(node, (Conv, Dense))
+        node.weight.size for node in graph if isinstance(node, Synapse)
     )
 
 

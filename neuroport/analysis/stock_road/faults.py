@@ -20,10 +20,10 @@ from neuroport.graph.node import (
     LeakyReadout,
     Lif,
     Node,
+    Population,
     Readout,
     Recurrent,
     ResonateFire,
-    is_population,
 )
 from neuroport.netx import schema, timing
 from neuroport.netx.repair import Content
@@ -277,7 +277,7 @@ def timed(graph: Graph, data: npt.NDArray[Any], clock: Clock) -> Messages:
     order = [node.name for node in graph.populations]
     engine = _Clocked(graph, clock, {name: k for k, name in enumerate(order)})
     for node, out in evaluate(engine, graph, stream, chip=True):
-        if is_population(node):
+        if isinstance(node, Population):
             skew = graph.facts(node.name).skew - clock.lead.get(node.name, 0)
             found[node.name] = cut_window(graph, out[:, 0], skew, samples)
     return found
@@ -311,7 +311,7 @@ class _Clocked(NumpyArithmetic):
                 first = self.born + self.clock.offset + self.place[node.name]
                 starts = _BornAndReset(self.born, first, self.graph.interval)
         out = output(node, arriving, starts)
-        if is_population(node):
+        if isinstance(node, Population):
             out[: self.born] = 0
         return out
 

@@ -62,6 +62,7 @@ from neuroport.graph.node import (
     Shape,
     Sigma,
     SigmaDelta,
+    Synapse,
     per_neuron,
 )
 from neuroport.lowering.once import each_once
@@ -176,15 +177,12 @@ def _exponents(node: Delta | SigmaDelta) -> dict[str, int]:
     return {"spike_exp": node.spike_exponent, "state_exp": node.state_exponent}
 
 
-def _synapse(node: Conv | Dense, source: Shape, target: Shape, start: dict[str, int]) -> Any:
-    if node.lag or (isinstance(node, Dense) and node.delay.any()):
+def _synapse(node: Synapse, source: Shape, target: Shape, start: dict[str, int]) -> Any:
+    if node.delays:
         if isinstance(node, Conv):
             parts = [(0, conv_matrix(node, source, target))]
         else:
-            kept = [
-                (int(d), np.where(node.delay == d, node.weight, 0)) for d in np.unique(node.delay)
-            ]
-            parts = [(d, csr_matrix(weight, dtype=np.int32)) for d, weight in kept]
+            parts = [(d, csr_matrix(weight, dtype=np.int32)) for d, weight in node.by_delay()]
         return LateSynapse(parts=parts, exponent=node.exponent, lag=node.lag, **start)
     if isinstance(node, Conv):
         return Sparse(

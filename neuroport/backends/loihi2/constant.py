@@ -18,7 +18,7 @@ from neuroport.backends.walk import Starts
 from neuroport.errors import FramesError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import BIAS_MAX
-from neuroport.graph.node import Conv, Dense, IntArray, Lif, Node, Readout, per_neuron
+from neuroport.graph.node import IntArray, Lif, Node, Readout, per_neuron
 
 
 def biases(graph: Graph, frames: npt.NDArray[Any]) -> dict[str, IntArray]:
@@ -43,7 +43,6 @@ def biases(graph: Graph, frames: npt.NDArray[Any]) -> dict[str, IntArray]:
         total = _bias(graph, node)
         for name in fed:
             synapse = graph[name]
-            assert isinstance(synapse, (Conv, Dense))
             if synapse.inputs != (source,):
                 raise IllegalError(f"{name}: takes more than the frames; stream them instead")
             frame = frames[:1, :1].astype(np.int64)

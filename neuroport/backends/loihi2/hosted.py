@@ -16,7 +16,8 @@ import numpy.typing as npt
 from neuroport.backends.reference import Reference
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Relay
+from neuroport.graph.kinds.base import Synapse
+from neuroport.graph.node import Input, Relay
 
 
 def hosted(graph: Graph, frames: npt.NDArray[Any]) -> tuple[Graph, npt.NDArray[np.int32]]:
@@ -53,7 +54,7 @@ def _stem(graph: Graph) -> Relay:
             others = list(graph)[index + 1 :]
             if not any(before.intersection(other.inputs) for other in others):
                 return node
-        elif not isinstance(node, (Input, Conv, Dense)):
+        elif node.takes and not isinstance(node, Synapse):
             break
         before.add(node.name)
     raise IllegalError(
