@@ -15,7 +15,7 @@ from neuroport.analysis.cause import ancestors
 from neuroport.analysis.crop import Case
 from neuroport.analysis.told import told
 from neuroport.errors import GraphError
-from neuroport.graph.edit import ungrouped
+from neuroport.graph.edit import input_for, ungrouped
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Population
 from neuroport.graph.node import (
@@ -270,6 +270,4 @@ def _sent(case: Case, want: Trace, got: Trace, sources: Iterable[str]) -> dict[s
 
 def _entry(name: str, messages: IntArray) -> Input:
     """An input as wide as the messages need."""
-    low, high = int(messages.min()), int(messages.max())
-    bits = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + (low < 0)
-    return Input(name, messages.shape[2:], max(1, bits), signed=low < 0)
+    return input_for(name, messages.shape[2:], int(messages.min()), int(messages.max()))

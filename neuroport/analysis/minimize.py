@@ -19,7 +19,7 @@ from neuroport.backends.base import backend
 from neuroport.backends.reference import Reference
 from neuroport.errors import BackendError, CompareError, FramesError, GraphError, IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Lif, Population, Relay
+from neuroport.graph.kinds.base import MESSAGES, Population
 from neuroport.runs.frames import check_frames
 from neuroport.runs.trace import Trace
 
@@ -196,7 +196,8 @@ class _Search:
             return
         for node in reversed(case.graph.nodes):
             if (
-                isinstance(node, (Lif, Relay))
+                isinstance(node, Population)
+                and node.gives == MESSAGES
                 and node.name != name
                 and self.accept(isolate.replayed_from, case, want, got, node.name)
             ):

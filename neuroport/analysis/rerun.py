@@ -21,8 +21,6 @@ from neuroport.backends.walk import Starts
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
-    Conv,
-    Input,
     IntArray,
     Lif,
     Node,
@@ -91,7 +89,7 @@ def rerun(graph: Graph, frames: npt.NDArray[Any], plan: Plan) -> Iterator[tuple[
     values: dict[str, IntArray] = {}
     last_use = {name: node.name for node in graph for name in node.inputs}
     for node in graph:
-        if isinstance(node, Input):
+        if not node.takes:
             out = axis.spread(frames)
         else:
             arriving = _arriving(node, values, plan, axis)
@@ -211,14 +209,16 @@ def _moved(part: IntArray, k: int) -> IntArray:
 def _output(graph: Graph, node: Node, arriving: IntArray, plan: Plan, axis: _Axis) -> IntArray:
     chosen = plan.at is None or node.name in plan.at
     rules = plan.rules if chosen else RIGHT
-    if isinstance(node, Relay):
-        message = rules.round(arriving, node.shift)
-        return np.asarray(message * rules.fires(abs(message), node.threshold))
-    if isinstance(node, (Lif, Readout)):
-        return _states(graph, node, arriving, plan, rules, plan.resets if chosen else "each", axis)
-    if isinstance(node, Population):
-        return output(node, arriving, axis.starts)
-    if isinstance(node, Conv):
+    match node:
+        case Relay():
+            message = rules.round(arriving, node.shift)
+            return np.asarray(message * rules.fires(abs(message), node.threshold))
+        case Lif() | Readout():
+            resets = plan.resets if chosen else "each"
+            return _states(graph, node, arriving, plan, rules, resets, axis)
+        case Population():
+            return output(node, arriving, axis.starts)
+    if arriving.ndim == 5:  # a convolution's windows take much memory
         rows = arriving.reshape(-1, 1, *arriving.shape[2:])
         parts = [output(node, rows[i : i + _ROWS], axis.starts) for i in range(0, len(rows), _ROWS)]
         out = np.concatenate(parts)

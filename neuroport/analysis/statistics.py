@@ -27,7 +27,7 @@ from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError
 from neuroport.graph.connectivity import fan_out
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Delay, IntArray, Shape, Synapse
+from neuroport.graph.node import IntArray, Shape, Synapse
 from neuroport.runs.frames import check_frames_of
 from neuroport.runs.recording import counters
 from neuroport.runs.trace import Trace, is_readout, is_spiking
@@ -175,9 +175,10 @@ def _count_delayed(
     if frames is not None:
         passed[graph.input.name] = frames
     for node in graph:
-        if isinstance(node, Delay) and all(name in passed for name in node.inputs):
+        passes = node.takes == node.gives
+        if passes and all(name in passed for name in node.inputs):
             arriving = sum(passed[name].astype(np.int64) for name in node.inputs)
-            late = delayed(np.asarray(arriving), node.steps, Starts(0, graph.steps))
+            late = delayed(np.asarray(arriving), node.longest_delay, Starts(0, graph.steps))
             passed[node.name] = late
             sent[node.name] = np.count_nonzero(passed[node.name], axis=(0, 1))
 

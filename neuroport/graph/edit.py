@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from neuroport.graph.node import Conv, Dense, IntArray, Shape, Synapse
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Node, Shape, Synapse
 
 
 def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Synapse:
@@ -24,3 +27,25 @@ def ungrouped(weight: IntArray, groups: int) -> IntArray:
         rows = slice(group * outputs, (group + 1) * outputs)
         full[rows, group * inputs : (group + 1) * inputs] = weight[rows]
     return full
+
+
+def read_later(graph: Graph, late: Mapping[str, int]) -> Graph:
+    """The graph with synapses that read their input so many steps later."""
+    nodes: list[Node] = []
+    for node in graph:
+        if node.name in late:
+            nodes.append(Delay(f"{node.name}.late", node.inputs, late[node.name]))
+            node = node.replace(inputs=(nodes[-1].name,))
+        nodes.append(node)
+    return Graph(nodes, graph.steps)
+
+
+def bits_for(low: int, high: int) -> int:
+    """Bits that hold every integer from ``low`` to ``high``, the sign included; at least 1."""
+    size = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0)
+    return max(1, size + (low < 0))
+
+
+def input_for(name: str, shape: Shape, low: int, high: int) -> Input:
+    """An input as wide as messages from ``low`` to ``high`` need."""
+    return Input(name, shape, bits_for(low, high), signed=low < 0)

@@ -1,23 +1,6 @@
 """Nodes of a graph: what all of them share, and the kinds that come with neuroport."""
 
-from neuroport.graph.kinds import (
-    AdaptiveLif,
-    AdaptiveRecurrent,
-    AdaptiveResonateFire,
-    Conv,
-    Delay,
-    Delta,
-    Dense,
-    Input,
-    LeakyReadout,
-    Lif,
-    Readout,
-    Recurrent,
-    Relay,
-    ResonateFire,
-    Sigma,
-    SigmaDelta,
-)
+from neuroport.graph.kinds.adaptive import AdaptiveLif, AdaptiveRecurrent
 from neuroport.graph.kinds.base import (
     KINDS,
     IntArray,
@@ -29,6 +12,15 @@ from neuroport.graph.kinds.base import (
     is_array,
     per_neuron,
 )
+from neuroport.graph.kinds.conv import Conv
+from neuroport.graph.kinds.delay import Delay
+from neuroport.graph.kinds.dense import Dense
+from neuroport.graph.kinds.input import Input
+from neuroport.graph.kinds.lif import Lif, Recurrent
+from neuroport.graph.kinds.readout import LeakyReadout, Readout
+from neuroport.graph.kinds.relay import Relay
+from neuroport.graph.kinds.resonator import AdaptiveResonateFire, ResonateFire
+from neuroport.graph.kinds.sigma_delta import Delta, Sigma, SigmaDelta
 
 __all__ = [
     "KINDS",

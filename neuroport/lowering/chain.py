@@ -19,7 +19,7 @@ import numpy as np
 from neuroport.errors import IllegalError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.kinds.base import MESSAGES
+from neuroport.graph.kinds.base import GRADED, MESSAGES
 from neuroport.graph.node import (
     Conv,
     Dense,
@@ -68,7 +68,7 @@ def chain(graph: Graph) -> list[Layer]:
             levels[graph.facts(node.name).skew].append(node)
         elif not isinstance(node, Synapse):
             _refuse(node, "NetX has no delay of messages")
-        elif node.lag or (isinstance(node, Dense) and node.delay.any()):
+        elif node.delays:
             _refuse(node, "NetX has no late synapse; lower with align='relays'")
     if not graph.balanced:
         raise IllegalError("inputs with unequal skew meet; lower the graph with carrier='stock'")
@@ -120,17 +120,20 @@ def _places(graph: Graph, nodes: list[Node]) -> dict[str, tuple[int, int]]:
 
 
 def _check_population(graph: Graph, node: Node) -> None:
-    if not isinstance(node, (Lif, Relay, Readout)):
-        _refuse(node, f"neuroport writes no layer of NetX for a {node.kind}")
-    if isinstance(node, Relay) and not _is_spike_relay(graph, node):
-        _refuse(node, "it sends graded messages, NetX's neurons send spikes")
-    if isinstance(node, (Lif, Readout)) and node.bias.ndim > 1:
-        _refuse(node, "its bias differs by position, NetX has one per channel")
+    match node:
+        case Relay() if not _is_spike_relay(graph, node):
+            _refuse(node, "it sends graded messages, NetX's neurons send spikes")
+        case Lif() | Readout() if node.bias.ndim > 1:
+            _refuse(node, "its bias differs by position, NetX has one per channel")
+        case Relay() | Lif() | Readout():
+            return
+        case _:
+            _refuse(node, f"neuroport writes no layer of NetX for a {node.kind}")
 
 
-def _is_spike_relay(graph: Graph, node: Node) -> bool:
+def _is_spike_relay(graph: Graph, node: Relay) -> bool:
     facts = graph.facts(node.name)
-    plain = isinstance(node, Relay) and node.shift == 0 and node.threshold == 0
+    plain = node.shift == 0 and node.threshold == 0
     return plain and int(facts.reach_low.min()) >= 0 and int(facts.reach_high.max()) <= 1
 
 
@@ -157,7 +160,7 @@ def _unreachable(graph: Graph, node: Readout) -> int:
 
 def _scale(node: Node) -> int:
     # twice the weight, because NetX drops the odd bit of a mixed-sign matrix; a relay fires at 0
-    return 2 if isinstance(node, Relay) else 1
+    return 2 if node.emits == GRADED else 1
 
 
 def _dilated(weight: IntArray, dilation: Pair) -> IntArray:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from neuroport import hdf5
 from neuroport.errors import FormatError
@@ -24,7 +23,6 @@ from neuroport.graph.node import (
     Conv,
     Delay,
     Dense,
-    Input,
     IntArray,
     Lif,
     Node,
@@ -34,6 +32,7 @@ from neuroport.graph.node import (
 )
 from neuroport.netx import schema, stock, timing
 from neuroport.netx.entry import LARGEST
+from neuroport.netx.stock import GivenFrames
 
 LARGEST_POWER = 3  # SLAYER's WgtScaleBatchNorm clamps there, and exports the unclamped power
 T = TypeVar("T")
@@ -45,7 +44,7 @@ def repaired(
     path: Path,
     *,
     steps: int | None = None,
-    frames: Input | npt.NDArray[Any] | None = None,
+    frames: GivenFrames = None,
     delay_shift: bool = False,
     free_running: bool = False,
 ) -> Graph:
@@ -105,7 +104,7 @@ class Content:
     def graph(
         self,
         steps: int | None,
-        frames: Input | npt.NDArray[Any] | None,
+        frames: GivenFrames,
         without: Container[tuple[str, int]] = (),
     ) -> Graph:
         """The network; ``without`` holds (field, layer) that are passed over, as NetX does."""
@@ -247,11 +246,17 @@ def _delayed(graph: Graph, name: str, late: IntArray) -> Graph:
 
 def _parts(node: Node, name: str, shape: Shape, late: IntArray) -> list[tuple[int, Node]]:
     """Synapses that read ``name`` with the delay of each, and are together ``node``."""
-    if isinstance(node, Dense):
-        each = np.repeat(late, int(np.prod(shape)) // len(late))
-        delay = np.broadcast_to(node.delay, node.weight.shape) + each
-        return [(0, replace(node, delay=delay))]
-    assert isinstance(node, Conv)
+    match node:
+        case Dense():
+            each = np.repeat(late, int(np.prod(shape)) // len(late))
+            delay = np.broadcast_to(node.delay, node.weight.shape) + each
+            return [(0, replace(node, delay=delay))]
+        case Conv():
+            return _kernels(node, name, late)
+    raise TypeError(f"{node.name}: a {node.kind} takes no late messages")
+
+
+def _kernels(node: Conv, name: str, late: IntArray) -> list[tuple[int, Node]]:
     outputs, each_in = node.weight.shape[:2]
     group = np.arange(outputs) // (outputs // node.groups)
     channel = group[:, None] * each_in + np.arange(each_in)

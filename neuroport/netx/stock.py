@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
@@ -50,6 +50,9 @@ GIVEN = (
 STEPS = "give steps, the T of your frames (--steps T), or the frames (--frames FILE)"
 LARGEST_EYE = 1024
 DEPTH = 4  # layer/0/weight/real
+
+
+GivenFrames: TypeAlias = Input | npt.NDArray[Any] | None  # the input, or what shows it
 
 
 def is_stock(path: str | os.PathLike[str]) -> bool:
@@ -97,9 +100,7 @@ def _layers(content: dict[str, Any], path: str) -> list[Entry]:
     return entries
 
 
-def _graph(
-    content: Any, path: str, steps: int | None, frames: Input | npt.NDArray[Any] | None
-) -> Graph:
+def _graph(content: Any, path: str, steps: int | None, frames: GivenFrames) -> Graph:
     if isinstance(frames, np.ndarray) and steps is None and frames.ndim:
         steps = len(frames)
     chain = _Chain(frames)
@@ -154,7 +155,7 @@ class _Chain:
     bias, are taken out of the file before (:mod:`neuroport.netx.repair`).
     """
 
-    def __init__(self, frames: Input | npt.NDArray[Any] | None) -> None:
+    def __init__(self, frames: GivenFrames) -> None:
         self.nodes: list[Node] = []
         self.frames = frames if isinstance(frames, Input) else None
         self.given = input_of(frames) if isinstance(frames, np.ndarray) else None

@@ -17,12 +17,11 @@ from neuroport.analysis.statistics import statistics
 from neuroport.arguments import as_array, is_graph, is_path, is_trace, takes
 from neuroport.files import check_file, write_atomic
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Relay, Synapse
+from neuroport.graph.kinds.base import GRADED, by
 from neuroport.reporting.cores import cores
 from neuroport.reporting.drawing import drawing
 from neuroport.reporting.raster import PANELS, ROWS, rasters
 from neuroport.reporting.summary import accuracies, seconds, verdict
-from neuroport.reporting.wording import by, kernel
 from neuroport.runs.trace import Trace, is_spiking
 from neuroport.targets.checking import check
 from neuroport.targets.mapping import Mapping as OnChips
@@ -81,7 +80,7 @@ def report(
         rows=ROWS,
         panels=PANELS,
         stats=statistics(graph, trace, frames),
-        synapses={node.name: kernel(node) for node in graph if isinstance(node, Synapse)},
+        synapses={node.name: node.title() for node in graph.synapses},
         seconds=seconds(found),
         provenance=_provenance(graph, trace, found),
         recipe=json.dumps(found["recipe"], indent=2, default=str) if found.get("recipe") else "",
@@ -105,14 +104,14 @@ def _environment() -> Environment:
 
 def _facts(graph: Graph, results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The network in numbers, counted from the graph; parameters as ``results`` tells them."""
-    relays = sum(isinstance(node, Relay) for node in graph)
-    weights = sum(node.weight.size for node in graph if isinstance(node, Synapse))
+    relays = sum(node.emits == GRADED for node in graph.populations)
+    weights = sum(node.weight.size for node in graph.synapses)
     told = results.get("graph")
     parameters = told.get("parameters") if isinstance(told, Mapping) else None
     rows = [
         ("Populations", _whole(len(graph.populations))),
         ("of which relays", _whole(relays)),
-        ("Synapses", _whole(sum(isinstance(node, Synapse) for node in graph))),
+        ("Synapses", _whole(len(graph.synapses))),
         ("Weights", _whole(weights)),
         ("Steps per sample", _whole(graph.steps)),
         ("Depth in steps", _whole(graph.depth)),

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from neuroport import hdf5
 from neuroport.errors import CompareError, FormatError, HashError
 from neuroport.files import write_atomic
-from neuroport.graph.kinds.base import KINDS, POTENTIAL, SPIKES, Node, Population
+from neuroport.graph.kinds.base import POTENTIAL, SPIKES, Node, Population
+from neuroport.graph.node import KINDS
 from neuroport.version import __version__
 
 FORMAT = "neuroport-trace"

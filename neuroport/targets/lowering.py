@@ -16,9 +16,9 @@ from typing import Any
 from neuroport.arguments import is_graph, is_path, takes
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Relay
+from neuroport.graph.kinds.base import GRADED
 from neuroport.lowering import Bill, cheapest, price
-from neuroport.lowering.exponents import holds_exponent, split_exponents
+from neuroport.lowering.exponents import convolutions_beyond, split_exponents
 from neuroport.lowering.partial import partial_sums, parts_by_source
 from neuroport.lowering.rules import RULES
 from neuroport.lowering.sharing import share_dendrites, share_messages
@@ -257,7 +257,7 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
             f"samples every {lowered.interval} steps, {lowered.steps} of them shown: states reset "
             "every 2**k steps"
         )
-    relays = [node.name for node in lowered if isinstance(node, Relay)]
+    relays = [node.name for node in lowered.populations if node.emits == GRADED]
     if rounds := rounding(lowered):
         lines.append(f"{len(rounds)} of {len(relays)} relays round, each as Lava's ProdNeuron")
     elif relays:
@@ -268,12 +268,12 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
         for name, count in parts.items()
         if count
     ]
-    split = sum(isinstance(node, Conv) and not holds_exponent(node) for node in graph)
+    split = convolutions_beyond(graph)
     if split:
         lines.append(
             f"{split} convolutions are sums of several kernels: their exponents are in the weights"
         )
-    grouped = sum(isinstance(node, Conv) and node.groups > 1 for node in lowered)
+    grouped = sum(getattr(node, "groups", 1) > 1 for node in lowered.synapses)
     if grouped:
         lines.append(f"{grouped} grouped kernels, to be written in full on the chip")
     found = resources(lowered, target)
@@ -286,4 +286,5 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
 
 def _parts(lowered: Graph, name: str) -> int:
     """Relays that :func:`neuroport.lowering.partial.partial_sums` made for a population."""
-    return sum(node.name.startswith(f"{name}.part") for node in lowered if isinstance(node, Relay))
+    relays = (node.name for node in lowered.populations if node.emits == GRADED)
+    return sum(relay.startswith(f"{name}.part") for relay in relays)

@@ -17,6 +17,7 @@ from neuroport.graph.node import Input
 from neuroport.hdf5 import short
 from neuroport.netx import schema, timing
 from neuroport.netx.repair import Content, Path, delay_per_channel, opened, plain
+from neuroport.netx.stock import GivenFrames
 from neuroport.runs.frames import check_frames
 
 REFUSED = ("pool", "convT", "unpool", "average", "concat")
@@ -127,7 +128,7 @@ def inspect(
 
 
 def _graph(
-    content: Content, steps: int | None, frames: Input | npt.NDArray[Any] | None
+    content: Content, steps: int | None, frames: GivenFrames
 ) -> tuple[Content, Graph | None, str]:
     """The content, and its network or why it has none."""
     try:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Lif, Population, Readout, Relay
+from neuroport.graph.kinds.base import Population, Synapse
 
-FUSED_KINDS = (Lif, Relay, Readout)  # others are built of stock processes
+FUSED_KINDS = ("lif", "relay", "readout")  # others are built of stock processes
 PROCESSES = ("stock", "fused")
 
 
@@ -29,8 +29,8 @@ def held(graph: Graph) -> Group:
     found: set[str] = set()
     for dendrite in _dendrites(graph):
         synapses = {name for population in dendrite for name in graph[population].inputs}
-        kinds = all(type(graph[name]) in FUSED_KINDS for name in dendrite)
-        if kinds and all(type(graph[name]) in (Conv, Dense) for name in synapses):
+        kinds = all(graph[name].kind in FUSED_KINDS for name in dendrite)
+        if kinds and all(isinstance(graph[name], Synapse) for name in synapses):
             found |= {*dendrite, *synapses}
     inside = [node for node in graph if node.name in found]
     return Group(

@@ -22,8 +22,14 @@ from lava.proc.lif.process import LIFReset
 
 from neuroport.backends.lava_cpu.build import sign_mode
 from neuroport.backends.lava_cpu.rounding import Constants
-from neuroport.backends.loihi2.layout import conv_arguments, dense_columns, lava_shape, to_lava
+from neuroport.backends.loihi2.layout import (
+    conv_arguments,
+    dense_columns,
+    lava_shape,
+    to_lava,
+)
 from neuroport.backends.loihi2.processes.host import FrameFeed
+from neuroport.graph.edit import bits_for
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import SPIKES
 from neuroport.graph.node import (
@@ -112,7 +118,7 @@ def message_bits(graph: Graph, source: Node) -> int:
     low, high = int(facts.low.min()), int(facts.high.max())
     if (low, high) == (0, 1):
         return 0
-    needed = 1 + max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0)
+    needed = 1 + bits_for(0, max(high, -low - 1))
     return next(bits for bits in (8, 16, 24) if needed <= bits)
 
 

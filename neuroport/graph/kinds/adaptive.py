@@ -49,6 +49,9 @@ class AdaptiveLif(Population):
     voltage_decay: IntArray = voltage_decay(fits=None)
     bias: IntArray = bias(fits=None)
 
+    def acts_alone(self) -> bool:
+        return self.threshold == 0 or bool(self.bias.any())
+
     def cpu_only(self) -> str:
         return THRESHOLD_ADAPTS
 
@@ -88,6 +91,9 @@ class AdaptiveRecurrent(Population):
     @property
     def own_weight(self) -> IntArray:
         return self.weight
+
+    def acts_alone(self) -> bool:
+        return self.threshold == 0 or bool(self.bias.any())
 
     def cpu_only(self) -> str:
         return THRESHOLD_ADAPTS

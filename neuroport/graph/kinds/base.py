@@ -206,6 +206,19 @@ class Facts:
         return int(self.low.min()) < 0 or int(self.high.max()) > 1
 
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def by(sizes: tuple[int, ...]) -> str:
+    """Sizes joined by a multiplication sign: 16 by 28 by 28."""
+    return TIMES.join(str(n) for n in sizes)
+
+
+def pair(sizes: Pair) -> str:
+    """Two sizes, once where they are equal."""
+    return str(sizes[0]) if sizes[0] == sizes[1] else by(sizes)
+
+
 # -- nodes -------------------------------------------------------------------------------------
 
 
@@ -305,6 +318,17 @@ class Node:
             f"{item.name} {span(value) if is_array(item) else value}" for item, value in values
         )
 
+    def title(self) -> str:
+        """What it is, in a few words."""
+        return self.kind
+
+    def details(self) -> list[str]:
+        """Its constants, for people, a line each."""
+        return [
+            f"{name} {span(values) if isinstance(values, np.ndarray) else values}"
+            for name, _, values in self.constants()
+        ]
+
     def constants(self) -> Iterator[tuple[str, Constant, IntArray | int]]:
         """Name, declaration and value of every constant."""
         for item in fields(self):
@@ -334,6 +358,8 @@ class Population(Node):
         proves_current: whether its summed current must be proven to fit the state.
         checked_states: states of which engines check at every step that they fit 24 bits, with the
             current and what is sent, because no bound can be proven.
+        threshold_shift: bits from the unit of its threshold to that of what it is compared with;
+            None where the threshold moves, or there is none.
         bounded: whether what it sends is bounded by its current; else engines check it.
     """
 
@@ -343,6 +369,7 @@ class Population(Node):
     currents_per_neuron: ClassVar[int] = 1
     proves_current: ClassVar[bool] = True
     checked_states: ClassVar[tuple[str, ...]] = ()
+    threshold_shift: ClassVar[int | None] = None
     bounded: ClassVar[bool] = True
 
     def shape_of(self, arriving: Shape) -> Shape:
@@ -391,6 +418,10 @@ class Population(Node):
             return 0, 0
         low, high = np.minimum(weight, 0).sum(1).min(), np.maximum(weight, 0).sum(1).max()
         return int(low), int(high)
+
+    def acts_alone(self) -> bool:
+        """Whether it may send something without input, so that it matters when it begins."""
+        return any(name == "bias" and np.any(values) for name, _, values in self.constants())
 
     def cpu_only(self) -> str:
         """Why it cannot be on a chip, and what to do instead; empty where it can."""
@@ -475,6 +506,14 @@ class Synapse(Node):
     def inside(self, source: Shape) -> Inside | None:
         """The taps that read a map of shape ``source`` together; None if all do somewhere."""
         return None
+
+    def reading(self, channels: IntArray, size: int) -> Synapse:
+        """The synapse that reads some channels, of ``size`` messages each, of those it reads now.
+
+        Raises:
+            GraphError: it takes its channels in groups.
+        """
+        raise NotImplementedError
 
     def fan_out(self, source: Shape, target: Shape) -> IntArray:
         """Nonzero weights that each message meets, in the shape ``source`` of a message frame."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuroport.graph.borders import Inside, inside
-from neuroport.graph.kinds.base import IntArray, Pair, Shape, Synapse, kind, spread
+from neuroport.graph.kinds.base import IntArray, Pair, Shape, Synapse, by, kind, pair, spread
 from neuroport.graph.linear import Box, Current, bounds
 
 
@@ -34,6 +34,11 @@ class Conv(Synapse):
         """The taps that read a map of shape ``source`` together, None if all do somewhere."""
         kernel = self.weight.shape[2:]
         return inside(source[1:], kernel, self.stride, self.padding, self.dilation)
+
+    def reading(self, channels: IntArray, size: int) -> Synapse:
+        if self.groups != 1:
+            raise self.refuse("takes the input's channels in groups")
+        return self.replace(weight=self.weight[:, channels])
 
     def fan_out(self, source: Shape, target: Shape) -> IntArray:
         """A tap reads input row ``y`` for output row ``(y + padding - tap * dilation) / stride``,
@@ -109,6 +114,21 @@ class Conv(Synapse):
     def as_current(self, messages: tuple[Box, ...], source: Shape) -> Current | None:
         together, factor = self.inside(source), 2.0**self.exponent
         return Current(self.weight, messages, self.groups, factor, together)
+
+    def title(self) -> str:
+        depthwise = self.weight.shape[1:] == (1, 1, 1) and self.groups == len(self.weight)
+        plain = max(self.stride) == 1 and max(self.padding) == 0 and self.exponent == 0
+        if depthwise and plain and bool((self.weight == 1).all()):
+            return "identity"
+        stride = "" if max(self.stride) == 1 else f" /{pair(self.stride)}"
+        groups = "" if self.groups == 1 else f" in {self.groups} groups"
+        return f"conv {by(self.weight.shape[2:])}{stride}{groups}"
+
+    def details(self) -> list[str]:
+        return [
+            f"stride {pair(self.stride)}, padding {pair(self.padding)}",
+            f"dilation {pair(self.dilation)}, groups {self.groups}",
+        ]
 
     def text(self) -> str:
         parts = [f"w {'x'.join(str(n) for n in self.weight.shape)}"]

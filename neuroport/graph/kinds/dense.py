@@ -39,6 +39,11 @@ class Dense(Synapse):
         for steps in np.unique(self.delay):
             yield int(steps), np.where(self.delay == steps, self.weight, 0)
 
+    def reading(self, channels: IntArray, size: int) -> Synapse:
+        columns = (channels[:, None] * size + np.arange(size)).reshape(-1)
+        delay = self.delay if self.delay.size == 1 else self.delay[:, columns]
+        return self.replace(weight=self.weight[:, columns], delay=delay)
+
     def fan_out(self, source: Shape, target: Shape) -> IntArray:
         fan = np.zeros(self.weight.shape[1], np.int64)
         for part in blocks(len(self.weight), self.weight.size):
@@ -65,6 +70,11 @@ class Dense(Synapse):
         low, high = bounds(self.weight[None], low[None, :, None], high[None, :, None])
         low, high = (bound.ravel() << self.exponent for bound in (low, high))
         return (len(low),), low, high
+
+    def title(self) -> str:
+        square = self.weight.shape[0] == self.weight.shape[1] and self.exponent == 0
+        same = square and np.array_equal(self.weight, np.eye(len(self.weight), dtype=np.int64))
+        return "identity" if same else "dense"
 
     def text(self) -> str:
         delay = f" delay {span(self.delay)}" if self.delay.any() else ""

@@ -38,5 +38,8 @@ class Input(Node):
         channels = np.ones(self.shape[0], np.int64)
         return self.shape, channels * least, channels * most
 
+    def title(self) -> str:
+        return f"input, {self.text()}"
+
     def text(self) -> str:
         return f"{'signed' if self.signed else 'unsigned'} {self.bits} bit"

@@ -31,6 +31,7 @@ class Lif(Population):
     """
 
     states = ("u", "v")
+    threshold_shift = integers.STATE_SHIFT
 
     name: str
     inputs: tuple[str, ...]
@@ -50,6 +51,12 @@ class Lif(Population):
         u, v = states
         return u, integers.reset(v, output)
 
+    def title(self) -> str:
+        return "leaky integrate-and-fire"
+
+    def details(self) -> list[str]:
+        return _details(self)
+
     def text(self) -> str:
         return _text(self)
 
@@ -64,6 +71,7 @@ class Recurrent(Population):
     """
 
     states = ("u", "v", "last")
+    threshold_shift = integers.STATE_SHIFT
 
     name: str
     inputs: tuple[str, ...]
@@ -88,8 +96,20 @@ class Recurrent(Population):
         u, v, last = states
         return u, integers.reset(v, output), last
 
+    def title(self) -> str:
+        return "leaky integrate-and-fire, hears itself"
+
+    def details(self) -> list[str]:
+        return _details(self)
+
     def text(self) -> str:
         return f"own w {span(self.weight)} {_text(self)}"
+
+
+def _details(node: Lif | Recurrent) -> list[str]:
+    decays = f"of current {span(node.current_decay)}, of voltage {span(node.voltage_decay)}"
+    bias = f"bias {node.bias.min()} to {node.bias.max()}"
+    return [f"threshold {span(node.threshold)}", f"decay {decays}", bias]
 
 
 def _text(node: Lif | Recurrent) -> str:

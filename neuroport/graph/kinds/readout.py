@@ -34,6 +34,12 @@ class Readout(Population):
         v = integers.readout_step(states[0], current, c.bias)
         return (v,), v
 
+    def title(self) -> str:
+        return "readout, never fires"
+
+    def details(self) -> list[str]:
+        return [f"bias {self.bias.min()} to {self.bias.max()}"]
+
     def text(self) -> str:
         return f"bias {span(self.bias)}"
 

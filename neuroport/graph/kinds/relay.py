@@ -27,6 +27,7 @@ class Relay(Population):
     """Stateless graded relay: ``m = (a + 2**(shift-1)) >> shift``, 0 where |m| <= threshold."""
 
     proves_current = False  # no state adds it up
+    threshold_shift = 0
 
     name: str
     inputs: tuple[str, ...]
@@ -43,6 +44,9 @@ class Relay(Population):
 
     def integrate(self, c: Any, states: States, current: Any) -> tuple[States, Any]:
         return states, integers.relay(current, self.shift, self.threshold)
+
+    def title(self) -> str:
+        return "graded relay"
 
     def text(self) -> str:
         return f">>{self.shift}" if self.shift else "graded"

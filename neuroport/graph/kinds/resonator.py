@@ -48,6 +48,9 @@ class ResonateFire(Population):
     cos: IntArray = _rotation()
     izhikevich: bool = False
 
+    def acts_alone(self) -> bool:
+        return self.izhikevich and self.threshold == 0
+
     def cpu_only(self) -> str:
         if not self.izhikevich:
             return ""
@@ -91,6 +94,9 @@ class AdaptiveResonateFire(Population):
     sin: IntArray = _rotation()
     cos: IntArray = _rotation()
     izhikevich: bool = False
+
+    def acts_alone(self) -> bool:
+        return self.izhikevich and self.threshold == 0
 
     def cpu_only(self) -> str:
         return THRESHOLD_ADAPTS

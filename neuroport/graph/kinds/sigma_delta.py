@@ -89,6 +89,9 @@ class SigmaDelta(Population):
     spike_exponent: int = _exponent()
     state_exponent: int = _exponent()
 
+    def acts_alone(self) -> bool:
+        return bool((self.bias > 0).any())  # it rectifies
+
     def largest_state(self, facts: Facts) -> int:
         worst = max(self.threshold, int(np.abs(self.bias).max()))
         return worst << (self.spike_exponent + self.state_exponent)
