@@ -109,14 +109,15 @@ def neurobench(
 def footprint(graph: Graph) -> int:
     """Bytes of every array of the graph, zeros included."""
     return sum(
-        _bytes(item.name) * getattr(node, item.name).size
+        bytes_of(item.name) * getattr(node, item.name).size
         for node in graph
         for item in fields(node)
         if is_array(item)
     )
 
 
-def _bytes(name: str) -> int:
+def bytes_of(name: str) -> int:
+    """Bytes of a value of a node's field."""
     return DECAY_BYTES if name.endswith("_decay") else BYTES.get(name, STATE_BYTES)
 
 

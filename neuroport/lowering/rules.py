@@ -75,15 +75,6 @@ def decays_fit(graph: Graph, node: Node) -> str | None:
     return f"decays {found} must be within {ranges}; train with decays inside"
 
 
-def constants_fit(graph: Graph, node: Node) -> str | None:
-    """Every other constant fits the field that its kind declares."""
-    for name, (least, most), (low, high) in _fields(node):
-        others = name in ("threshold", "bias") or name.endswith("_decay")
-        if not others and not least <= low <= high <= most:
-            return f"{name} spans {low}..{high}, outside {least}..{most}; use a coarser LSB"
-    return None
-
-
 def _fields(node: Node) -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
     """Constants with a field on Lava and on chips: name, range of the field, and of the values."""
     for name, what, values in node.constants():
@@ -161,7 +152,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
         threshold_fits,
         bias_fits,
         decays_fit,
-        constants_fit,
         delays_fit,
         states_fit,
         currents_fit,

@@ -217,12 +217,12 @@ REFUSED: dict[str, tuple[Callable[[], list[Node]], int, str]] = {
     "shift of a relay": (
         lambda: [frame(), conv(), Relay("relay", ("synapse",), shift=24)],
         1,
-        "relay: shift 24",
+        "relay: shift is 24",
     ),
     "negative shift": (
         lambda: [frame(), conv(), Relay("relay", ("synapse",), shift=-1)],
         1,
-        "relay: shift -1",
+        "relay: shift is -1",
     ),
     "threshold of a relay": (
         lambda: [frame(), conv(), Relay("relay", ("synapse",), threshold=-1)],

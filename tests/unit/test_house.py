@@ -84,7 +84,7 @@ IMPORTS = {name: imports(path.read_text()) - {name} for name, path in FILES.item
     [
         ("import neuroport.errors", {"neuroport.errors"}),
         ("from neuroport import hdf5 as h, Graph", {"neuroport.hdf5", "neuroport"}),
-        ("def f():\n    from neuroport.graph.node import Lif", {"neuroport.graph.node"})
+        ("def f():\n    from neuroport.graph.node import Lif", {"neuroport.graph.node"}),
         ("if TYPE_CHECKING:\n    import neuroport.cli\nelse:\n    import neuroport.files",
          {"neuroport.files"}),
         ("import numpy\nfrom os import path", set()),

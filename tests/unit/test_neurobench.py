@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neuroport.analysis.energy import energy
-from neuroport.analysis.neurobench import BYTES, NeuroBench, footprint, neurobench
+from neuroport.analysis.neurobench import NeuroBench, bytes_of, footprint, neurobench
 from neuroport.backends.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
@@ -186,7 +186,7 @@ def test_the_footprint_is_that_of_a_module_of_the_same_bytes() -> None:
     for node in graph:
         for item in fields(node):
             if is_array(item):
-                values = torch.zeros(getattr(node, item.name).shape, dtype=types[BYTES[item.name]])
+                values = torch.zeros(getattr(node, item.name).shape, dtype=types[bytes_of(item.name)])
                 stored.register_buffer(f"{node.name}_{item.name}", values)
 
     class Model:

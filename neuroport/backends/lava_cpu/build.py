@@ -43,18 +43,15 @@ from neuroport.backends.lava_cpu.rounding import Constants
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import THRESHOLD_MAX, WEIGHT_MAX
 from neuroport.graph.node import (
-    AdaptiveLif,
-    AdaptiveRecurrent,
-    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
     Dense,
     Input,
     IntArray,
-    LeakyReadout,
     Lif,
     Node,
+    Population,
     Readout,
     Recurrent,
     Relay,
@@ -139,11 +136,12 @@ def _process(node: Node, graph: Graph, frames_path: str, constants: Constants) -
             kind = ResonatorIzhikevichReset if node.izhikevich else ResonatorReset
             sin, cos = (_each(part, facts.shape) for part in (node.sin, node.cos))
             return kind(size=size, threshold=node.threshold, sin=sin, cos=cos, **start)
-        case LeakyReadout() | AdaptiveLif() | AdaptiveRecurrent() | AdaptiveResonateFire():
-            arriving = graph.facts(node.inputs[0]).shape
-            return SteppedReset(node=node, arriving=arriving, shape=facts.shape, **start)
         case Readout():
             return _readout(node, facts.shape, start)
+        case Population():  # Lava has none
+            arriving = graph.facts(node.inputs[0]).shape
+            return SteppedReset(node=node, arriving=arriving, shape=facts.shape, **start)
+    raise TypeError(f"{node.name}: Lava has no process for a {node.kind}")
 
 
 def _lif(node: Lif | Recurrent, shape: Shape, start: dict[str, int]) -> Any:

@@ -36,6 +36,7 @@ from neuroport.backends.lava_cpu.watch import (
 )
 from neuroport.errors import StorageError
 from neuroport.files import read_json, write_atomic, write_json
+from neuroport.graph.foreign import take_along
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import load
 from neuroport.processes import SEGMENTS, die_with_parent
@@ -76,6 +77,7 @@ class Worker:
         from neuroport.backends.lava_cpu.recorded import Simulated
 
         job = read_json(self.folder / "job.json")
+        take_along(job["kinds"])
         graph = checked(load(job["net"]), job)
         steps = int(job["steps"])
         marks = [time.perf_counter()]

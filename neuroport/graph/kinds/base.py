@@ -52,7 +52,8 @@ class Constant:
         low, high: the range in which the kind's equation has a meaning; None: no end.
         per: ``node`` (one number), ``channel`` (one, or one per channel) or ``neuron`` (those, or
             one per neuron).
-        fits: the range that its field has on Lava and on chips, where it is a narrower one.
+        fits: the range of its field on Lava and on chips, where lowering is to ask for a narrower
+            one: of a ``threshold``, a ``bias`` and what ends in ``_decay``, which have fields.
         unit: what a number of it is, for the text of an error.
     """
 
