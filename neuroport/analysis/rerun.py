@@ -21,6 +21,7 @@ from neuroport.backends.walk import Starts
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
+    Conv,
     IntArray,
     Lif,
     Node,
@@ -218,7 +219,7 @@ def _output(graph: Graph, node: Node, arriving: IntArray, plan: Plan, axis: _Axi
             return _states(graph, node, arriving, plan, rules, resets, axis)
         case Population():
             return output(node, arriving, axis.starts)
-    if arriving.ndim == 5:  # a convolution's windows take much memory
+    if isinstance(node, Conv):  # its windows take much memory
         rows = arriving.reshape(-1, 1, *arriving.shape[2:])
         parts = [output(node, rows[i : i + _ROWS], axis.starts) for i in range(0, len(rows), _ROWS)]
         out = np.concatenate(parts)

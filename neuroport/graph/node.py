@@ -22,8 +22,11 @@ from neuroport.graph.kinds.relay import Relay
 from neuroport.graph.kinds.resonator import AdaptiveResonateFire, ResonateFire
 from neuroport.graph.kinds.sigma_delta import Delta, Sigma, SigmaDelta
 
+OWN_KINDS = dict(KINDS)  # without those that other packages define
+
 __all__ = [
     "KINDS",
+    "OWN_KINDS",
     "AdaptiveLif",
     "AdaptiveRecurrent",
     "AdaptiveResonateFire",

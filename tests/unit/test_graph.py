@@ -15,7 +15,7 @@ from neuroport.backends.reference import convolve
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
-    KINDS,
+    OWN_KINDS,
     AdaptiveLif,
     AdaptiveRecurrent,
     AdaptiveResonateFire,
@@ -622,7 +622,7 @@ def changed(name: str, field: str, value: Any) -> Graph:
 
 def test_hash_changes_with_every_field_of_every_node() -> None:
     covered = {(Graph(every(), 3)[name].kind, field) for name, field, _ in CHANGES}
-    for kind, node_type in KINDS.items():
+    for kind, node_type in OWN_KINDS.items():
         # the groups of a convolution follow from the shapes of its weight and its input
         named = {field.name for field in fields(node_type)} - {"name", "inputs", "groups"}
         assert named <= {f for k, f in covered if k == kind}, f"a field of {kind} is not tried"

@@ -186,7 +186,8 @@ def test_the_footprint_is_that_of_a_module_of_the_same_bytes() -> None:
     for node in graph:
         for item in fields(node):
             if is_array(item):
-                values = torch.zeros(getattr(node, item.name).shape, dtype=types[bytes_of(item.name)])
+                shape = getattr(node, item.name).shape
+                values = torch.zeros(shape, dtype=types[bytes_of(item.name)])
                 stored.register_buffer(f"{node.name}_{item.name}", values)
 
     class Model:
