@@ -17,10 +17,9 @@ from neuroport.analysis.told import told
 from neuroport.errors import GraphError
 from neuroport.graph.edit import input_for, ungrouped
 from neuroport.graph.graph import Graph
-from neuroport.graph.kinds.base import Population
+from neuroport.graph.kinds.base import MESSAGES, Population
 from neuroport.graph.node import (
     Conv,
-    Delay,
     Dense,
     Input,
     IntArray,
@@ -131,7 +130,7 @@ def one_layer(case: Case, want: Trace, got: Trace, population: str) -> Case:
     for graph in graphs:
         for name in dict.fromkeys(graph[population].inputs):
             for source in graph[name].inputs:
-                if isinstance(graph[source], Delay):
+                if graph[source].takes == MESSAGES:
                     raise GraphError(f"{source}: a delay stands before the layer")
                 if source not in sources:
                     shapes.append(graph.facts(source).shape)
@@ -186,11 +185,10 @@ def _row(graph: Graph, name: str, neuron: tuple[int, ...]) -> _Row:
     weight: dict[_Place, int] = {}
     delay: dict[_Place, int] = {}
     for source in synapse.inputs:
-        late = 0
-        while isinstance(node := graph[source], Delay):  # delays add up
-            late, source = late + node.steps, node.inputs[0]
-            if len(node.inputs) > 1:
-                raise GraphError(f"{node.name}: a delay of several inputs")
+        if len(behind := list(graph.past_delays(source))) > 1:
+            raise GraphError(f"{source}: a delay of several inputs")
+        ((sender, late),) = behind
+        source = sender.name
         for i, value in taps.items():
             if value:
                 steps = late + (delays[i] if delays else 0)

@@ -156,7 +156,7 @@ class Whole:
                 fields = {"bias": node.bias, "limit": node.threshold}
                 self._step(operation, facts.shape, *decays, **fields)
         readers = self._readers[node.name]
-        halo = max((max(r.padding) for r in readers if isinstance(r, Conv)), default=0)
+        halo = max((max(getattr(r, "padding", (0,))) for r in readers), default=0)
         made = self._make(_planes(facts.shape), _kind(self.graph, node), halo)
         self._parts[node.name] = [made]
 
@@ -303,15 +303,14 @@ def _fits(graph: Graph) -> bool:
         match node:
             case Relay() if max(most + (1 << min(node.shift, 31)), node.threshold) > WORD_MAX:
                 return False
+            case Lif() if int(abs(node.threshold).max()) >= FIELD_MAX:
+                return False
             case Lif() | Readout() | LeakyReadout():
-                limit = node.threshold if isinstance(node, Lif) else node.bias
-                if max(int(abs(x).max()) for x in (node.bias, limit)) >= FIELD_MAX:
+                if int(abs(node.bias).max()) >= FIELD_MAX:
                     return False
             case Conv() | Dense():
-                groups = node.groups if isinstance(node, Conv) else 1
-                parts[node.name] = heard
-                if isinstance(node, Dense):
-                    parts[node.name] *= len(np.unique(node.delay))
+                groups = getattr(node, "groups", 1)
+                parts[node.name] = heard * sum(1 for _ in node.by_delay())
                 if not _fit(node.weight, np.int32) or not 0 <= node.exponent < 31:
                     return False
                 if node.weight.size * groups > MOST_WEIGHTS and not _is_carried(node):
@@ -357,7 +356,7 @@ def _is_carried(node: Synapse) -> bool:
 
 def _kernels(node: Synapse, source: tuple[int, int, int]) -> Iterator[tuple[int, IntArray]]:
     """Weights (outputs, channels, height, width) of one group, apart for each delay in steps."""
-    groups = node.groups if isinstance(node, Conv) else 1
+    groups = getattr(node, "groups", 1)
     for steps, weight in node.by_delay():
         if weight.ndim == 4:
             yield steps, weight if groups == 1 else ungrouped(weight, groups)

@@ -101,6 +101,17 @@ class Graph:
             )
         return "\n".join(lines)
 
+    def expect(self, name: str, kind: type[N]) -> N:
+        """The node of that name, which is of a kind.
+
+        Raises:
+            GraphError: it is of another.
+        """
+        node = self._named[name]
+        if not isinstance(node, kind):
+            raise GraphError(f"{name}: is a {node.kind}, where a {kind.kind} is expected")
+        return node
+
     def facts(self, name: str) -> Facts:
         """Shape, wire, skew and value interval of a node."""
         return self._facts[name]

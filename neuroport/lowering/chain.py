@@ -94,7 +94,8 @@ def _layer(graph: Graph, sources: list[Node], targets: list[Node]) -> Layer:
         stride, padding = (1, 1), (0, 0)
     only = synapses[0][0]
     groups = 1
-    if len(synapses) == len(sources) == 1 and isinstance(only, Conv) and only.groups > 1:
+    if len(synapses) == len(sources) == 1 and getattr(only, "groups", 1) > 1:
+        only = graph.expect(only.name, Conv)
         groups, weight = only.groups, only.weight << only.exponent
         stride, padding = only.stride, only.padding
         if only.dilation != (1, 1):
@@ -141,8 +142,9 @@ def _value(graph: Graph, node: Node, field: str) -> IntArray:
     """Constants of the CUBA neuron that stands for a population, one per channel."""
     channels = graph.facts(node.name).shape[0]
     passive = {"threshold": 0, "current_decay": 4096, "voltage_decay": 0, "bias": 0}
-    if isinstance(node, Readout):
-        passive["threshold"] = _unreachable(graph, node)
+    match node:
+        case Readout():
+            passive["threshold"] = _unreachable(graph, node)
     found = getattr(node, field, None)
     return per_neuron(
         found if isinstance(found, np.ndarray) else np.array([passive[field]]), (channels,)
@@ -182,7 +184,7 @@ def _convolution(
     """One kernel over all channels that holds every kernel of the layer at its place."""
     kernels = []
     for synapse, node in synapses:
-        assert isinstance(synapse, Conv)  # nothing else gives feature maps
+        synapse = graph.expect(synapse.name, Conv)  # nothing else gives feature maps
         kernels.append(
             (synapse, node, _dilated(synapse.weight << synapse.exponent, synapse.dilation))
         )
@@ -242,7 +244,7 @@ def _matrix(
     inputs = max(stop for _, stop in places.values()) * each
     merged = np.zeros((max(stop for _, stop in members.values()), inputs), np.int64)
     for synapse, node in synapses:
-        assert isinstance(synapse, Dense)
+        synapse = graph.expect(synapse.name, Dense)
         start, stop = members[node.name]
         for name in synapse.inputs:
             left, right = (place * each for place in places[name])

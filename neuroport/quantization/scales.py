@@ -34,7 +34,6 @@ from neuroport.graph.borders import inside
 from neuroport.graph.graph import Graph
 from neuroport.graph.linear import Box, Budget, Current, Sum, reach
 from neuroport.lowering.rules import violations
-from neuroport.nets.neuron import Lif
 from neuroport.nets.normed import NormLif
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
@@ -140,17 +139,17 @@ class _Grid:
                 again.add(id(stream))
         for layer in self.layers:
             module = layer.module
-            if isinstance(module, Lif):
+            if (neuron := layer.neuron) is not None:
                 if id(streams[layer.inputs[0]]) in again:
-                    module.lsb.fill_(streams[layer.inputs[0]].lsb)
-                    module.fix()
+                    neuron.lsb.fill_(streams[layer.inputs[0]].lsb)
+                    neuron.fix()
                 continue
             if isinstance(module, SumPool):
                 module.lsb.fill_(unit_of(layer.name, named))
-            if not isinstance(module, Conv):
+            if (conv := layer.synapse) is None:
                 continue
             stream = streams[layer.name]
-            lsb = stream.lsb if id(stream) in again else float(module.lsb)
+            lsb = stream.lsb if id(stream) in again else float(conv.lsb)
             if isinstance(module, GradedConv):
                 source, moved = None, id(stream) in again
                 if not module.pixels:
@@ -165,10 +164,10 @@ class _Grid:
                     _choose_shifts(module, lsb, source, worst * margin)
             elif id(stream) in again:
                 lsb /= unit_of(layer.inputs[0], named)  # of what a message of 1 brings
-                largest = float(module.folded()[0].abs().max())
+                largest = float(conv.folded()[0].abs().max())
                 ratio = largest / (integers.WEIGHT_MAX * lsb)
-                module.lsb.fill_(lsb)
-                module.exponent.fill_(max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0)
+                conv.lsb.fill_(lsb)
+                conv.exponent.fill_(max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0)
         self._choose_readouts(only)
 
     def fit(self, net: nn.Module, frames: Tensor) -> list[str]:
@@ -191,7 +190,7 @@ class _Grid:
         owners: dict[str, Part] = {}
         for layer in self.layers:
             name, module = layer.name, layer.module
-            if isinstance(module, Lif):
+            if layer.neuron is not None:
                 owners[name] = self._stream(layer.inputs[0])
             elif isinstance(module, GradedConv):
                 rounds = int(module.relay_out.shift) > 0
@@ -200,9 +199,9 @@ class _Grid:
                 owners[f"{name}.identity"] = self._stream(name)
                 if module.relay_in is not None:
                     owners[f"{name}.relay_in"] = self._stream(layer.inputs[0])
-            elif isinstance(module, Conv):
+            elif layer.synapse is not None:
                 owners[name] = self._stream(name)
-            elif isinstance(module, Readout):
+            elif layer.readout is not None:
                 owners |= dict.fromkeys(
                     (f"{name}.synapse", f"{name}.potential"), ("readout", layer.path)
                 )
@@ -216,8 +215,8 @@ class _Grid:
     def _choose_readouts(self, only: Collection[Part] | None) -> None:
         chosen: dict[nn.Module, float] = {}  # one that is called again has one LSB
         for layer in self.layers:
-            module, part = layer.module, ("readout", layer.path)
-            if not isinstance(module, Readout) or (only is not None and part not in only):
+            module, part = layer.readout, ("readout", layer.path)
+            if module is None or (only is not None and part not in only):
                 continue
             positions = layer.reads[1] * layer.reads[2]
             weight, bias = module.weights()
@@ -243,7 +242,7 @@ def _streams(layers: list[Layer]) -> dict[str, _Stream]:
     """The stream of every synapse layer, by name: all that meet, or enter a layer called again."""
     streams: dict[str, _Stream] = {}
     for layer in layers:
-        if isinstance(layer.module, Conv):
+        if layer.synapse is not None:
             streams[layer.name] = _Stream([layer])
 
     def merge(names: list[str]) -> _Stream:
@@ -263,7 +262,7 @@ def _streams(layers: list[Layer]) -> dict[str, _Stream]:
         if not read:
             continue
         merged = merge(read)
-        readers = merged.neurons if isinstance(layer.module, Lif) else merged.projections
+        readers = merged.neurons if layer.neuron is not None else merged.projections
         readers.append(layer)
     for layer in layers:  # a layer that is called again has one LSB for what it reads and sends
         again = [other for other in layers if other.module is layer.module]
@@ -293,9 +292,9 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
     budget = Budget(math.inf)
     tops = _tops(layers)
     for layer in layers:
-        module = layer.module
+        module = layer.synapse
         most = layer.most * max(tops.get(name, 1.0) for name in layer.inputs)
-        if not isinstance(module, Conv):
+        if module is None:
             continue
         kernel, bias = module.folded()
         if isinstance(module, GradedConv) and not module.pixels:
@@ -373,7 +372,7 @@ def _choose_lsb(
     if not stream.neurons:  # only its range matters: nothing is compared with a threshold
         stream.lsb = margin * max(stream.reach, 1e-12) / integers.CURRENT_MAX
         return
-    neurons = [n.module for n in stream.neurons if isinstance(n.module, Lif)]
+    neurons = [n.neuron for n in stream.neurons if n.neuron is not None]
     plain = [n for n in neurons if not isinstance(n, NormLif)]
     absorbed = [n.absorbed()[1] for n in neurons if isinstance(n, NormLif)]
     thresholds = sorted({n.threshold for n in plain})
@@ -397,9 +396,9 @@ def _choose_lsb(
         integers.THRESHOLD_MAX / tallest,
     ]
     weights = [
-        float(layer.module.folded()[0].abs().max()) * unit_of(layer.inputs[0], named)
+        float(layer.synapse.folded()[0].abs().max()) * unit_of(layer.inputs[0], named)
         for layer in stream.synapses
-        if isinstance(layer.module, Conv) and not isinstance(layer.module, GradedConv)
+        if layer.synapse is not None and not isinstance(layer.module, GradedConv)
     ]
     single = len(stream.synapses) == 1 and len(weights) == 1
     lightest = min((w for w in weights if w > 0), default=threshold)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import GRADED
 from neuroport.graph.node import Conv, IntArray, Node, Relay, Synapse
 
 CONSTANT = "constant"  # kind of the neuron that fires at every step
@@ -135,7 +136,7 @@ def _with_constants(graph: Graph, found: tuple[Layer, ...]) -> tuple[Layer, ...]
 
 def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -> dict[str, int]:
     """How many populations share a dendrite and, past their relays, those who read them."""
-    relays = {node.name for node in populations if isinstance(node, Relay)}
+    relays = {node.name for node in populations if node.emits == GRADED}
     ends: dict[str, frozenset[str]] = {}
     for node in reversed(populations):  # readers come later, a population itself excepted
         named = {name for name, _ in readers[node.name]}

@@ -128,8 +128,9 @@ def neuron_exists(graph: Graph, node: Population, target: Target) -> Found:
         )
     if own:
         return None
-    if isinstance(node, Relay) and node.shift:
-        return _rounding(graph, node)
+    match node:
+        case Relay() if node.shift:
+            return _rounding(graph, node)
     seldom = NOT_SEEN.get(node.kind)
     return (UNPROVEN, seldom) if seldom else None
 

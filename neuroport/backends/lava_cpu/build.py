@@ -113,7 +113,7 @@ def _process(node: Node, graph: Graph, frames_path: str, constants: Constants) -
         case Delay():
             return DelayLine(size=size, delay=node.steps, **start)
         case Relay():
-            return constants.relay((size,), node)
+            return constants.relay(node.name, (size,), node.shift, node.threshold)
         case Lif():
             return _lif(node, facts.shape, start)
         case Recurrent():
@@ -176,21 +176,21 @@ def _exponents(node: Delta | SigmaDelta) -> dict[str, int]:
 
 
 def _synapse(node: Synapse, source: Shape, target: Shape, start: dict[str, int]) -> Any:
+    matrix = None
+    match node:
+        case Conv():
+            matrix = conv_matrix(node, source, target)
     if node.delays:
-        if isinstance(node, Conv):
-            parts = [(0, conv_matrix(node, source, target))]
-        else:
-            parts = [(d, csr_matrix(weight, dtype=np.int32)) for d, weight in node.by_delay()]
-        return LateSynapse(parts=parts, exponent=node.exponent, lag=node.lag, **start)
-    if isinstance(node, Conv):
-        return Sparse(
-            weights=conv_matrix(node, source, target),
-            weight_exp=node.exponent,
-            **_mode(node.weight),
+        parts = (
+            [(d, csr_matrix(weight, dtype=np.int32)) for d, weight in node.by_delay()]
+            if matrix is None
+            else [(0, matrix)]
         )
-    return DenseProcess(
-        weights=np.array(node.weight, np.int32), weight_exp=node.exponent, **_mode(node.weight)
-    )
+        return LateSynapse(parts=parts, exponent=node.exponent, lag=node.lag, **start)
+    fields = {"weight_exp": node.exponent, **_mode(node.weight)}
+    if matrix is not None:
+        return Sparse(weights=matrix, **fields)
+    return DenseProcess(weights=np.array(node.weight, np.int32), **fields)
 
 
 def _mode(weight: IntArray) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def _population(network: Network, node: Node, shape: Shape, bias: IntArray | Non
     graph = network.graph
     match node:
         case Relay():
-            return network.constants.relay(lava_shape(shape), node)
+            return network.constants.relay(node.name, lava_shape(shape), node.shift, node.threshold)
         case Lif():
             constants = {
                 "du": int(node.current_decay.max()) - 1,  # Lava adds the one back
