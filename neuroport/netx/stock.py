@@ -52,7 +52,7 @@ LARGEST_EYE = 1024
 DEPTH = 4  # layer/0/weight/real
 
 
-GivenFrames: TypeAlias = Input | npt.NDArray[Any] | None  # the input, or what shows it
+GivenFrames: TypeAlias = Node | npt.NDArray[Any] | None  # the input, or what shows it
 
 
 def is_stock(path: str | os.PathLike[str]) -> bool:
