@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from neuroport.analysis.neurobench import neurobench
     from neuroport.analysis.statistics import statistics
     from neuroport.analysis.verify import verify
-    from neuroport.backends import run
+    from neuroport.engines.running import prepare, run
     from neuroport.errors import NeuroportError
     from neuroport.graph.graph import Graph
     from neuroport.netx import export, read
@@ -43,7 +43,8 @@ _HOME = {
     "lower": "neuroport.targets.lowering",
     "export": "neuroport.netx",
     "read": "neuroport.netx",
-    "run": "neuroport.backends",
+    "run": "neuroport.engines.running",
+    "prepare": "neuroport.engines.running",
     "compare": "neuroport.analysis.compare",
     "verify": "neuroport.analysis.verify",
     "minimize": "neuroport.analysis.minimize",
@@ -71,6 +72,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "export",
     "read",
     "run",
+    "prepare",
     "compare",
     "verify",
     "minimize",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import neuroport as port
-from neuroport.backends.base import backend
+from neuroport.engines.table import ready
 from neuroport.errors import BackendError
 from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph
@@ -37,7 +37,7 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
     Raises:
         NeuroportError: a stage refused or failed; earlier stages' files are kept.
     """
-    backend("lava-cpu")  # refuse before minutes of training, not after
+    ready("lava-cpu")  # refuse before minutes of training, not after
     from neuroport.data.loading import load_data
     from neuroport.data.samples import frames_of, save_array
     from neuroport.training.checkpoint import read_checkpoint

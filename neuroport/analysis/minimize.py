@@ -15,8 +15,8 @@ from neuroport.analysis.crop import Case
 from neuroport.analysis.ddmin import ddmin
 from neuroport.analysis.minimized import Minimized, many
 from neuroport.arguments import as_array, is_graph, takes
-from neuroport.backends.base import backend
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
+from neuroport.engines.table import ready
 from neuroport.errors import BackendError, CompareError, FramesError, GraphError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import MESSAGES, Population
@@ -59,7 +59,7 @@ def minimize(
 
 
 def _engine(engine: str | Engine) -> Engine:
-    return backend(engine).run if isinstance(engine, str) else engine
+    return ready(engine).run if isinstance(engine, str) else engine
 
 
 def _bulk(case: Case) -> tuple[int, ...]:

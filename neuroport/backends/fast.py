@@ -12,15 +12,14 @@ Winograd's transform, which are inexact.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.stepping import step_through
-from neuroport.backends.walk import Arithmetic, AtOnce, Starts, walk
+from neuroport.backends.walk import Arithmetic, AtOnce, Starts
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph.exact import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
 from neuroport.graph.graph import Graph
@@ -36,74 +35,33 @@ from neuroport.graph.node import (
     Synapse,
     per_neuron,
 )
-from neuroport.runs.frames import Progress
-from neuroport.runs.recording import recording
-from neuroport.runs.trace import Trace, versions
+from neuroport.moved import moved
+from neuroport.runs.trace import versions
+
+__getattr__ = moved(__name__, {"Fast": "neuroport.engines.fast:Fast"})
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 
-class Fast:
-    """Torch engine."""
+def device_of(name: str) -> torch.device:
+    """The device of a name such as ``cuda:1``.
 
-    name = "fast"
-    summary = "exact integers in torch, batched, CPU or CUDA"
+    Raises:
+        BackendError: there is none.
+    """
+    import torch
 
-    def available(self) -> str | None:
-        if find_spec("torch") is None:
-            return "torch is not installed; pip install '.[train]' in neuroport's folder"
-        return None
-
-    def run(
-        self,
-        graph: Graph,
-        frames: npt.NDArray[Any],
-        *,
-        progress: Progress | None = None,
-        time_model: str = "ideal",
-        batch: int = 64,
-        device: str = "cpu",
-        record: str = "messages",
-        count: str | Sequence[str] | None = None,
-        granularity: str | None = None,
-    ) -> Trace:
-        """Run ``frames`` (T, N, *shape) and record every population.
-
-        Args:
-            time_model: ``ideal``, or ``chip`` (the graph must be balanced).
-            batch: samples evaluated side by side in ideal time; changes memory, never results.
-            device: where torch computes, ``cpu`` or ``cuda``.
-            record, count, granularity: :func:`neuroport.runs.recording.recording`.
-
-        Raises:
-            FramesError: the frames do not fit.
-            IllegalError: chip time of an unbalanced graph, or sums beyond 2**53.
-            BackendError: no such device, or an option that does not exist.
-        """
-        import torch
-
-        kind, _, number = device.partition(":")
-        if kind not in ("cpu", "cuda") or (":" in device and not number.isdecimal()):
-            raise BackendError(f"unknown device {device!r}; use 'cpu' or 'cuda'")
-        present = torch.cuda.device_count() if kind == "cuda" else 1
-        if not present:
-            raise BackendError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
-        if int(number or 0) >= present:
-            raise BackendError(f"device {device!r}: there are {present}, numbered from 0")
-        plan = recording(graph, record, count, granularity)
-        arithmetic = arithmetic_for(graph, torch.device(device), time_model)
-        with torch.inference_mode():
-            return walk(
-                arithmetic,
-                graph,
-                frames,
-                progress=progress,
-                time_model=time_model,
-                batch=batch,
-                plan=plan,
-            )
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (":" in name and not number.isdecimal()):
+        raise BackendError(f"unknown device {name!r}; use 'cpu' or 'cuda'")
+    present = torch.cuda.device_count() if kind == "cuda" else 1
+    if not present:
+        raise BackendError(f"device {name!r}: torch finds no GPU here; use device='cpu'")
+    if int(number or 0) >= present:
+        raise BackendError(f"device {name!r}: there are {present}, numbered from 0")
+    return torch.device(name)
 
 
 def arithmetic_for(graph: Graph, device: torch.device, time_model: str) -> Arithmetic | AtOnce:

@@ -6,63 +6,19 @@ arrives at it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.stepping import observe, step_through
-from neuroport.backends.walk import Starts, walk
-from neuroport.graph.graph import Graph
+from neuroport.backends.walk import Starts
 from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Node, Population, per_neuron
-from neuroport.runs.frames import Progress
-from neuroport.runs.recording import recording
-from neuroport.runs.trace import Trace, versions
+from neuroport.moved import moved
+from neuroport.runs.trace import versions
 
-
-class Reference:
-    """NumPy engine; needs nothing but the core."""
-
-    name = "reference"
-    summary = "exact integers in NumPy"
-
-    def available(self) -> str | None:
-        return None
-
-    def run(
-        self,
-        graph: Graph,
-        frames: npt.NDArray[Any],
-        *,
-        progress: Progress | None = None,
-        time_model: str = "ideal",
-        batch: int = 32,
-        record: str = "messages",
-        count: str | Sequence[str] | None = None,
-        granularity: str | None = None,
-    ) -> Trace:
-        """Run ``frames`` (T, N, *shape) and record every population.
-
-        Args:
-            time_model: ``ideal``, or ``chip`` (the graph must be balanced).
-            batch: samples evaluated side by side in ideal time; changes memory, never results.
-            record, count, granularity: :func:`neuroport.runs.recording.recording`.
-
-        Raises:
-            BackendError: an option that does not exist.
-            FramesError: the frames do not fit.
-            IllegalError: chip time was asked of a graph whose skews are not balanced.
-        """
-        return walk(
-            NumpyArithmetic(),
-            graph,
-            frames,
-            progress=progress,
-            time_model=time_model,
-            batch=batch,
-            plan=recording(graph, record, count, granularity),
-        )
+__getattr__ = moved(__name__, {"Reference": "neuroport.engines.reference:Reference"})
 
 
 class NumpyArithmetic:

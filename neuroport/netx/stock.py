@@ -401,7 +401,7 @@ class _Chain:
 def input_of(frames: npt.NDArray[Any], name: str = "input") -> Input | None:
     """The input node of frames (T, N, *shape) of integers: spikes, or graded messages.
 
-    None where they are no such frames, which :func:`neuroport.backends.base.check_frames` tells.
+    None where they are no such frames, which :func:`neuroport.runs.frames.check_frames` tells.
     """
     if frames.ndim < 3 or frames.dtype.kind not in "iub" or frames.size == 0:
         return None

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -322,12 +323,16 @@ def empty_messages(
 
 def versions(*packages: str) -> dict[str, str]:
     """Installed versions, for a trace's provenance."""
+    known = {package: _version(package) for package in packages}
+    return {"neuroport": __version__, **{name: v for name, v in known.items() if v is not None}}
+
+
+@cache
+def _version(package: str) -> str | None:
+    """Of an installed package, whose metadata takes long to read; None where it is not."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"neuroport": __version__}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

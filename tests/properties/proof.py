@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 import neuroport as port
-from neuroport.backends.fast import Fast
-from neuroport.backends.reference import Reference
+from neuroport.engines.fast import Fast
+from neuroport.engines.reference import Reference
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Lif, Node

@@ -13,7 +13,7 @@ from neuroport.analysis import crop, isolate
 from neuroport.analysis.compare import compare
 from neuroport.analysis.minimize import minimize
 from neuroport.analysis.rerun import Plan, rerun
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Lif, Readout, Relay, Synapse

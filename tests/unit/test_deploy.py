@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 import neuroport as port
-from neuroport.backends.loihi2 import Loihi2
 from neuroport.backends.loihi2.constructs import refuse
 from neuroport.backends.loihi2.measuring import STATUS
 from neuroport.backends.loihi2.site import load_site
+from neuroport.engines.loihi2 import Loihi2
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Relay
 from neuroport.targets.target import load_target

@@ -18,7 +18,7 @@ from neuroport.analysis.hypotheses import at_or_above
 from neuroport.analysis.minimize import minimize
 from neuroport.analysis.minimized import Minimized
 from neuroport.analysis.rerun import Plan, Rules, rerun
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay, Synapse

@@ -10,7 +10,7 @@ import pytest
 
 from neuroport.analysis.energy import energy
 from neuroport.analysis.neurobench import NeuroBench, bytes_of, footprint, neurobench
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from neuroport.analysis.compare import compare
 from neuroport.analysis.statistics import statistics
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, StorageError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from neuroport import apart, hdf5
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import FormatError, GraphError, HashError, StorageError
 from neuroport.graph import store
 from neuroport.graph.graph import Graph

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Delay, Dense, Input, Lif, Node, Relay, Synapse
 from neuroport.lowering.skew import balance_skew

@@ -13,7 +13,6 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Population, Synapse
 
 FUSED_KINDS = ("lif", "relay", "readout")  # others are built of stock processes
-PROCESSES = ("stock", "fused")
 
 
 @dataclass(frozen=True)

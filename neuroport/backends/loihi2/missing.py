@@ -6,7 +6,7 @@ import os
 import shutil
 from importlib.util import find_spec
 
-from neuroport.backends.lava_cpu.engine import LavaCpu
+from neuroport.backends.lava_cpu import installing
 from neuroport.backends.loihi2.site import VARIABLE, Site, load_site
 from neuroport.errors import BackendError, TargetError
 
@@ -23,7 +23,7 @@ EXTENSION = (
 
 def missing(site: str | os.PathLike[str] | None) -> str | None:
     """The first missing piece: Lava, its extension, a site, access to its board; None for none."""
-    without_lava = LavaCpu().available()
+    without_lava = installing.missing()
     if without_lava is not None:
         return without_lava
     for module in EXTENSION:
