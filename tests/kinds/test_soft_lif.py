@@ -202,6 +202,12 @@ port.run(graph, np.ones((3, 1, 2), int), on="lava-cpu")
     assert "soft: its kind softlif is defined in the script that runs" in ran.stderr
 
 
+def test_the_page_on_adding_a_neuron_shows_this_kind(root: Path) -> None:
+    source = (Path(__file__).parent / "soft_lif.py").read_text()
+    code = source[source.index("from __future__") :]
+    assert f"```python\n{code}```" in (root / "docs" / "adding_a_neuron.md").read_text()
+
+
 def test_a_kind_is_final_and_has_one_name() -> None:
     from dataclasses import dataclass
 
