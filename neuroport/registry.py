@@ -27,7 +27,7 @@ class Registry(Mapping[str, Any]):
     Args:
         what: what a name stands for, in the singular and the plural, for messages.
         group: the group of entry points by which other packages add.
-        own: name -> ``module:attribute``, in the order in which they are listed.
+        own: name -> ``module:attribute``, or what it stands for; in the order of lists.
         error: what an unknown name raises.
     """
 
@@ -35,11 +35,10 @@ class Registry(Mapping[str, Any]):
         self,
         what: tuple[str, str],
         group: str,
-        own: Mapping[str, str],
+        own: Mapping[str, Any],
         error: type[NeuroportError],
     ) -> None:
         self.what, self.group, self.own, self.error = what, group, dict(own), error
-        self._loaded: dict[str, Any] = {}
 
     def added(self) -> dict[str, tuple[EntryPoint, ...]]:
         """What other packages add, by name; more than one of a name is refused when asked for."""
@@ -73,10 +72,7 @@ class Registry(Mapping[str, Any]):
             NeuroportError: of the registry's kind: no such name, or its package cannot be imported.
         """
         if isinstance(name, str) and name in self.own:
-            if name not in self._loaded:
-                module, _, attribute = self.own[name].partition(":")
-                self._loaded[name] = getattr(import_module(module), attribute)
-            return self._loaded[name]
+            return loaded(self.own[name])
         entries = self.added().get(name, ()) if isinstance(name, str) else ()
         one, many = self.what
         if not entries:
@@ -93,6 +89,14 @@ class Registry(Mapping[str, Any]):
                 f"{one} {name!r} of {_package(entry)} cannot be imported "
                 f"({entry.value}: {why}); mend or remove that package"
             ) from error
+
+
+def loaded(place: Any) -> Any:
+    """What stands at ``module:attribute``, imported now; anything but a text is itself."""
+    if not isinstance(place, str):
+        return place
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 @lru_cache(maxsize=16)

@@ -130,13 +130,10 @@ def _engine_option(found: dict[str, Field[Any]]) -> click.Option:
     if each.default not in (None, False) and all(o.default == each.default for o in others):
         text += f"  [default: {each.default}]"
     types = {"int": int, "float": float, "path": any_path}
-    return click.Option(
-        [f"--{flag_of(each)}", each.name],
-        type=types.get(kind, str) if kind != "bool" else None,
-        is_flag=kind == "bool",
-        multiple=kind == "many",
-        help=text,
-    )
+    words = [f"--{flag_of(each)}", each.name]
+    if kind == "bool":
+        return click.Option(words, is_flag=True, help=text)
+    return click.Option(words, type=types.get(kind, str), multiple=kind == "many", help=text)
 
 
 def flag_of(each: Field[Any]) -> str:

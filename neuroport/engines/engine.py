@@ -238,9 +238,9 @@ def _check(each: Field[Any], value: Any) -> None:
         or (above is not None and not value > above)
         or (high is not None and not value <= high)
     ):
-        least = f"{low:g} or more" if low is not None else ""
-        least = f"more than {above:g}" if above is not None else least
-        most = f"at most {high:g}" if high is not None else ""
+        least = f"{low:,} or more" if low is not None else ""
+        least = f"more than {above:,}" if above is not None else least
+        most = f"at most {high:,}" if high is not None else ""
         raise BackendError(
             f"{name} is {value!r:.100}; use {' and '.join(filter(None, (least, most)))}"
         )

@@ -3,20 +3,25 @@
 A target is a TOML file: ``summary``, a table for each key of ``KEYS`` with ``value``, ``source``
 and ``confidence``, and ``base``, the target (a shipped name, or a file beside it) whose values it
 takes where it gives none. So a board is a chip's name and a number of chips, and needs no code.
+Another package adds the TOML files in a folder of its own, a package that it names by an entry
+point of the group ``neuroport.targets``.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from importlib.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from neuroport.errors import StorageError, TargetError
+from neuroport.errors import NeuroportWarning, StorageError, TargetError
 from neuroport.files import parse_toml, place, read_text
+from neuroport.registry import Registry
 
 CONFIDENCE = {
     "seen": "read in a primary source: code, notebook, repository",
@@ -28,6 +33,7 @@ CONFIDENCE = {
 BASES = 16  # of a target, one on another
 NONE = "none"  # a limit that does not exist, or that nobody published
 
+_FOLDERS = Registry(("targets' folder", "targets' folders"), "neuroport.targets", {}, TargetError)
 _COUNT, _LIMIT, _TRUTH = "whole number", "whole number or none", "true or false"
 _COST, _KINDS = "number or none", "list of kinds"
 # key -> (what it holds, what it means)
@@ -123,10 +129,37 @@ class Target:
 
 
 def names() -> list[str]:
-    """The shipped targets, smallest first."""
-    folder = resources.files(__package__)
-    found = [p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml")]
-    return sorted(found, key=lambda name: (load_target(name).capacity, name))
+    """The shipped targets and those that other packages add, smallest first."""
+    return sorted(_files(), key=lambda name: (load_target(name).capacity, name))
+
+
+def _files() -> dict[str, Traversable]:
+    """The files of all targets that have a name, neuroport's own before those of others.
+
+    Raises:
+        TargetError: two of one name.
+    """
+    found: dict[str, Traversable] = {}
+    for folder in (resources.files(__package__), *_folders()):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name):
+            name = path.name.removesuffix(".toml")
+            if name == path.name:
+                continue
+            if name in found:
+                raise TargetError(f"target {name!r} is in {found[name]} and in {path}; remove one")
+            found[name] = path
+    return found
+
+
+def _folders() -> Iterator[Traversable]:
+    """Folders of other packages; of one that cannot be imported a warning tells."""
+    for name in _FOLDERS:
+        try:
+            package = _FOLDERS[name]
+        except TargetError as error:
+            warnings.warn(f"{error.message}; its targets are left out", NeuroportWarning, 2)
+            continue
+        yield resources.files(package)
 
 
 def load_target(name: str | Path) -> Target:
@@ -180,14 +213,13 @@ def read_toml(text: str, title: str, keys: Mapping[str, tuple[str, str]]) -> dic
 
 def _text(name: str, folder: Path) -> tuple[str, Path, str]:
     """Text of a target's file, the folder it lies in, and its name."""
-    here = resources.files(__package__)
-    known = sorted(p.name[:-5] for p in here.iterdir() if p.name.endswith(".toml"))
+    known = _files()
     if name in known:
-        return (here / f"{name}.toml").read_text(), folder, name
+        return known[name].read_text(), folder, name
     path = folder / name
     if not name.endswith(".toml") and not os.path.isfile(path):
         raise TargetError(
-            f"unknown target {name!r}; the targets are lava-cpu, {', '.join(known)}, "
+            f"unknown target {name!r}; the targets are lava-cpu, {', '.join(sorted(known))}, "
             "or a TOML file of your own"
         )
     return read_text(path, TargetError, "a target"), path.parent, str(path)

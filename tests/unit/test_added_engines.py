@@ -19,6 +19,7 @@ from neuroport.engines.table import ENGINES, engines, ready
 from neuroport.errors import BackendError, FramesError, NeuroportWarning
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Readout
+from tests.distribution import distribution
 
 PACKAGE = Path(port.__file__).parent
 
@@ -52,22 +53,11 @@ class Theirs(Engine):
 """
 
 
-def distribution(folder: Path, entries: str, sources: dict[str, str], name: str = "theirs") -> Path:
-    """A folder with modules and the metadata of an installed distribution."""
-    info = folder / f"{name}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(entries)
-    for module, source in sources.items():
-        (folder / f"{module}.py").write_text(source)
-    return folder
-
-
 @pytest.fixture
 def theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Installs a package with an engine ``theirs``, for this process."""
     entries = "[neuroport.engines]\ntheirs = their_engine:Theirs\n"
-    folder = distribution(tmp_path / "site", entries, {"their_engine": THEIRS})
+    folder = distribution(tmp_path / "site", entries, {"their_engine.py": THEIRS})
     monkeypatch.syspath_prepend(folder)
     return folder
 
@@ -154,7 +144,7 @@ def test_a_package_that_cannot_be_imported_stops_nobody_but_who_asks_for_it(
     from neuroport.engines.table import options
 
     entries = "[neuroport.engines]\nbroken = broken_engine:Broken\n"
-    folder = distribution(tmp_path, entries, {"broken_engine": "import no_such_module_anywhere"})
+    folder = distribution(tmp_path, entries, {"broken_engine.py": "import no_such_module_anywhere"})
     monkeypatch.syspath_prepend(folder)
     with pytest.raises(BackendError, match="'broken' of the package theirs cannot be imported"):
         port.run(graph(), FRAMES, on="broken")
@@ -165,7 +155,7 @@ def test_a_package_that_cannot_be_imported_stops_nobody_but_who_asks_for_it(
 
 def test_what_is_no_engine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = "[neuroport.engines]\nodd = odd_engine:Odd\n"
-    monkeypatch.syspath_prepend(distribution(tmp_path, entries, {"odd_engine": "Odd = 5"}))
+    monkeypatch.syspath_prepend(distribution(tmp_path, entries, {"odd_engine.py": "Odd = 5"}))
     with pytest.raises(BackendError, match="engine 'odd' is 5; a package adds a class derived"):
         ready("odd")
 
@@ -175,7 +165,7 @@ def test_a_name_of_two_packages_is_refused_and_one_of_neuroports_is_told(
 ) -> None:
     entries = "[neuroport.engines]\nsame = {0}_engine:Theirs\nfast = {0}_engine:Theirs\n"
     for name in ("first", "second"):
-        sources = {f"{name}_engine": THEIRS}
+        sources = {f"{name}_engine.py": THEIRS}
         monkeypatch.syspath_prepend(
             distribution(tmp_path / name, entries.format(name), sources, name)
         )
