@@ -111,7 +111,7 @@ def descriptors(process: int) -> int:
     found = 0
     for number in entries(f"/proc/{process}/fd"):
         try:
-            found += not os.readlink(f"/proc/{process}/fd/{number}").startswith("/proc/")
+            found += not os.readlink(f"/proc/{process}/fd/{number}").startswith("/proc")
         except (FileNotFoundError, ProcessLookupError):
             continue
     return found

@@ -387,10 +387,12 @@ def _made_by(name: str) -> str:
     place, name = here(), name.strip("_")
     made = f"{name!r} in {place.quoted}" if place.direct else place.quoted
     if name in MULTIPLICATIONS:
+        why, reading = f"{made} made: it multiplies, and a dendrite sums; ", _now()
+        if reading is None or reading.layout.steps_last:  # SLAYER's blocks, which have no recipe
+            return f"{why}add spikes instead, and put factors into weights"
         return (
-            f"{made} made: it multiplies, and a dendrite sums; a network whose shortcuts multiply "
-            "spikes ('and', 'iand') can be trained, not captured: add them instead (connect = "
-            '"add"), and put factors into weights'
+            f"{why}a network whose shortcuts multiply spikes ('and', 'iand') can be trained, not "
+            'captured: add them instead (connect = "add"), and put factors into weights'
         )
     way = next((f" ({way})" for names, way in INSTEAD.items() if name in names.split()), "")
     return f"{made} made{way}"

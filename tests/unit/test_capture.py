@@ -406,6 +406,14 @@ class ChangesSpikesUnderAnotherName(Layers):
         return self.readout(self.neuron3(self.conv2(spikes)))
 
 
+class AddsToACopyInPlace(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        total = stream.clone()
+        total.add_(self.conv1(self.neuron1(stream)))
+        return self.readout(self.neuron2(total))
+
+
 class CallsTwice(Layers):
     def forward(self, x: Tensor) -> Tensor:
         stream = self.stem(x)
@@ -414,6 +422,7 @@ class CallsTwice(Layers):
 
 
 CAPTURED = [
+    AddsToACopyInPlace,
     CallsTwice,
     ChangesSpikesUnderAnotherName,
     TakesAnOption,
