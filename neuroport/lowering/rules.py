@@ -91,7 +91,8 @@ def decays_fit(graph: Graph, node: Node) -> str | None:
     if current < 1 or voltage > 4095:
         return (
             f"decays {current}/{voltage}; current decay is 1..4096, voltage decay 0..4095; "
-            "train with decays inside"
+            "give the neuron a current_decay of 1/4096 at least, a voltage_decay of 4095/4096 at "
+            "most"
         )
     return None
 
