@@ -70,7 +70,7 @@ import numpy as np
 import neuroport as port
 from neuroport.files import write_json
 net, frames, one, other, out = sys.argv[1:]
-found = port.verify(net, None, np.load(frames), on=(one, other), together=4)
+found = port.verify(net, None, np.load(frames), on=(one, other), together=8)
 write_json(out, {"equal": bool(found), "samples": found.samples, "positions": found.positions})
 """
 COMMAND = [sys.executable, "-c", "from neuroport.cli import main; main()"]
