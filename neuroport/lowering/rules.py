@@ -72,7 +72,10 @@ def decays_fit(graph: Graph, node: Node) -> str | None:
         return None
     found = "/".join(str(low if low < least else high) for _, (least, _), (low, high) in decays)
     ranges = ", ".join(f"{name.replace('_', ' ')} {low}..{high}" for name, (low, high), _ in decays)
-    return f"decays {found} must be within {ranges}; train with decays inside"
+    return (
+        f"decays {found} must be within {ranges}; give the neuron a current_decay of 1/4096 at "
+        "least, a voltage_decay of 4095/4096 at most"
+    )
 
 
 def _fields(node: Node) -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:

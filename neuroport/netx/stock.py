@@ -41,6 +41,7 @@ from neuroport.netx import schema
 from neuroport.netx.entry import Entry
 from neuroport.netx.neuron import input_bits, population
 from neuroport.netx.pooling import pooled
+from neuroport.runs.frames import input_for
 
 WHAT = "a stock NetX file"
 GIVEN = (
@@ -405,12 +406,7 @@ def input_of(frames: npt.NDArray[Any], name: str = "input") -> Input | None:
     """
     if frames.ndim < 3 or frames.dtype.kind not in "iub" or frames.size == 0:
         return None
-    low, high = int(frames.min()), int(frames.max())
-    shape = tuple(frames.shape[2:])
-    if low >= 0 and high <= 1:
-        return Input(name, shape, 1)
-    bits = max(8, high.bit_length(), (-low - 1 if low < 0 else 0).bit_length())
-    return Input(name, shape, bits + (low < 0), low < 0)
+    return input_for(int(frames.min()), int(frames.max()), tuple(frames.shape[2:]), name)
 
 
 def _with_readouts(graph: Graph) -> Graph:

@@ -21,6 +21,7 @@ from neuroport.capture.tracing import Layout
 from neuroport.errors import CaptureError, FramesError, NeuroportError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
+from neuroport.runs.frames import input_for
 
 SAMPLES = 2  # that forward is checked on
 
@@ -104,11 +105,7 @@ def _input(shape: tuple[int, ...], data: npt.NDArray[Any], encoder: Any) -> Inpu
             "frames are no integers, and no Input block makes currents of them; round them, or "
             "begin the network with block.cuba.Input or block.sigma_delta.Input"
         )
-    low, high = int(data.min()), int(data.max())
-    if low >= 0 and high <= 1:
-        return Input(INPUT, shape, 1)
-    bits = max(8, high.bit_length(), (-low - 1 if low < 0 else 0).bit_length())
-    return Input(INPUT, shape, bits + (low < 0), low < 0)
+    return input_for(int(data.min()), int(data.max()), shape, INPUT)
 
 
 def _unit(encoder: Any) -> int:

@@ -17,7 +17,7 @@ from lava.lib.dl.slayer.neuron.base import Neuron
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from neuroport.capture.forward import called, evaluating, unwrapped
+from neuroport.capture.forward import called, evaluating, performed, unwrapped
 from neuroport.capture.slayer.assembly import Probe
 from neuroport.capture.slayer.modules import at_rest
 from neuroport.capture.slayer.neurons import CHANGE
@@ -97,7 +97,7 @@ def _keep(
     def around(name: str, block: nn.Module, own: Any, *args: Any) -> Any:
         nonlocal now
         now = name
-        return own(block, *args)
+        return performed(block, own, *args)
 
     def hear(probe: Probe) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
