@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from neuroport.analysis.verify import verify
     from neuroport.backends import run
     from neuroport.errors import NeuroportError
+    from neuroport.frontends.nir.importing import NirImport, from_nir, import_nir
+    from neuroport.frontends.nir.writing import to_nir
     from neuroport.graph.graph import Graph
     from neuroport.netx import export, read
     from neuroport.quantization import quantize
@@ -43,6 +45,9 @@ _HOME = {
     "lower": "neuroport.targets.lowering",
     "export": "neuroport.netx",
     "read": "neuroport.netx",
+    "from_nir": "neuroport.frontends.nir.importing",
+    "import_nir": "neuroport.frontends.nir.importing",
+    "to_nir": "neuroport.frontends.nir.writing",
     "run": "neuroport.backends",
     "compare": "neuroport.analysis.compare",
     "verify": "neuroport.analysis.verify",
@@ -57,6 +62,7 @@ _HOME = {
     "Comparison": "neuroport.analysis.compare",
     "Minimized": "neuroport.analysis.minimized",
     "Mapping": "neuroport.targets.mapping",
+    "NirImport": "neuroport.frontends.nir.importing",
     "NeuroportError": "neuroport.errors",
 }
 
@@ -70,6 +76,9 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "lower",
     "export",
     "read",
+    "from_nir",
+    "import_nir",
+    "to_nir",
     "run",
     "compare",
     "verify",
@@ -84,6 +93,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "Comparison",
     "Minimized",
     "Mapping",
+    "NirImport",
     "NeuroportError",
 ]
 

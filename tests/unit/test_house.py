@@ -28,7 +28,7 @@ ROOMS = (
     ("capture",),  # from a network to a graph
     ("quantization", "recipe"),
     ("training", "backends"),  # engines, the module itself among them
-    ("analysis",),
+    ("analysis", "frontends"),  # frontends: files of other tools, whose cost is run on engines
     ("reporting",),
     ("",),  # the public face, whose names are imported on first use
     ("demo",),

@@ -243,13 +243,10 @@ class _Quantizing:
         return f"{kind}{scale}{part}"
 
     def _alone(self) -> None:
-        """Nodes that nothing reads, and those that only lead to themselves."""
-        for name, node in self.network.nodes.items():
+        """Nodes that nothing reads."""
+        for name in self.network.nodes:
             if not self.said[name]:
-                why = "no neuron and no output reads it: left out"
-                if node.kind in PASSING or node.shape != node.takes or node.kind == "Flatten":
-                    why = "order of the neurons, which stays; no node of its own"
-                self.tell(name, (), why)
+                self.tell(name, (), "no neuron and no output reads it: left out")
 
     def fresh(self, name: str) -> str:
         """``name``, or a variant that no node has and no population will take."""
@@ -755,7 +752,9 @@ class _Building:
 
     def _tell_path(self, term: _Term, name: str, weight: IntArray, error: float) -> None:
         most = int(np.abs(weight).max(initial=0))
-        rounding = "exact" if error == 0 else f"weights to {most}, rounded by {error:.2g} at most"
+        rounding = "exact"
+        if error:
+            rounding = f"weights to {most}, rounded by {100 * error:.1g} % of the largest at most"
         weighty = [node for node, _ in term.path if node.kind not in (*PASSING, "Flatten")]
         if not weighty:
             whole = self.members[0].name
@@ -906,10 +905,16 @@ class _Levels:
         floor = np.max(floors, axis=0)
         unit = np.maximum(np.where(np.isfinite(finest), finest, 0), floor)
         unit = np.where(unit > 0, unit, 1.0)
-        # of the exponent, which all channels share, each makes the most
+        # one exponent for all channels: that with which each can use all bits of its weights
         top = np.max(largest, axis=0) / integers.WEIGHT_MAX
-        shared = 2.0 ** max(0, math.ceil(math.log2(max(float((top / unit).max()), 1.0))))
-        unit = np.where(top > 0, np.maximum(floor, np.minimum(unit, top / shared)), unit)
+        heard_of = top > 0
+        if heard_of.any():
+            wanted = math.ceil(math.log2(max(float((top / unit).max()), 1.0)))
+            with np.errstate(divide="ignore"):
+                room = np.where(floor > 0, top / floor, 2.0**EXPONENT)[heard_of]
+            most = math.floor(math.log2(max(float(room.min()), 1.0)))
+            shared = 2.0 ** min(wanted, most)
+            unit = np.where(heard_of, np.maximum(floor, top / shared), unit)
         while not self._fits(unit):
             unit = unit * 1.05
         return unit, False
@@ -975,22 +980,23 @@ class _Levels:
     def integers(
         self, rows: Array, synapse: _Synapse | None, unit: Array
     ) -> tuple[IntArray, int, float]:
-        """Weights, their exponent, and the largest distance from what they stand for, in units.
+        """Weights, their exponent, and how far they are from what they stand for.
 
-        ``synapse`` is None for a population's own weights, which have no exponent.
+        The distance is the largest, relative to the largest weight. ``synapse`` is None for a population's own weights, which have no exponent.
         """
         scaled = rows.reshape(self.channels, -1) / unit[:, None]
         largest = float(np.abs(scaled).max(initial=0))
         mixed = bool((rows > 0).any() and (rows < 0).any())
         exponent = 0
         if synapse is not None:
-            while largest > integers.WEIGHT_MAX * 2.0**exponent and exponent < EXPONENT:
+            most = integers.WEIGHT_MAX * (1 + 1e-9)
+            while largest > most * 2.0**exponent and exponent < EXPONENT:
                 exponent += 1
         step = 2.0**exponent * (2 if mixed else 1)
         whole = np.rint(scaled / step) * (2 if mixed else 1)
         limit = integers.WEIGHT_MAX
         whole = np.clip(whole, -limit, limit)
-        error = float(np.abs(whole * 2.0**exponent - scaled).max(initial=0))
+        error = float(np.abs(whole * 2.0**exponent - scaled).max(initial=0)) / (largest or 1)
         return whole.astype(np.int64).reshape(rows.shape), exponent, error
 
 
