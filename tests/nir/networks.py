@@ -1,9 +1,9 @@
 """Random NIR networks: chains, residuals before and after the neuron, dense sums, loops, delays,
 pools, subgraphs, several inputs and outputs.
 
-A network is what ``nir.NIRGraph.to_dict`` would give, so that tests need not have the package. Every
-choice comes from the seed. ``exact`` networks have only numbers that integers hold (no leaks, powers
-of two), so that nothing may be lost; the others have whatever numbers.
+A network is what ``nir.NIRGraph.to_dict`` would give, so that tests need not have the package.
+Every choice comes from the seed. ``exact`` networks have only numbers that integers hold (no leaks,
+powers of two), so that nothing may be lost; the others have whatever numbers.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ class _Drawing:
 
     def positive(self, low: float, high: float, *shape: int) -> Array:
         if self.exact:
-            return self.pick(*[v for v in (0.5, 1.0, 2.0) if low <= v <= high] or [1.0]) * np.ones(shape)
+            return self.pick(*[v for v in (0.5, 1.0, 2.0) if low <= v <= high] or [1.0]) * np.ones(
+                shape
+            )
         return self.rng.uniform(low, high, shape)
 
     # -- nodes -------------------------------------------------------------------------------
@@ -136,7 +138,7 @@ class _Drawing:
 
     def layer(self, name: str, signals: dict[str, Shape]) -> dict[str, Shape]:
         """Neurons, with one to three sources; what sends from there, and its shape."""
-        firing = [s for s in signals]
+        firing = list(signals)
         first = self.pick(*firing[-3:])
         like = [s for s in firing if signals[s] == signals[first]]
         sources = {first, *(s for s in like if self.chance(0.3))}

@@ -1,4 +1,4 @@
-"""What quantization cost a NIR network: it runs in real numbers and in integers, on the same frames.
+"""What quantization cost a NIR network: it runs in real numbers and in integers, on equal frames.
 
 The two runs share nothing but the frames: what differs in a population includes what differed
 before it. The share of spikes that differ is that of :mod:`neuroport.quantization.cost`.
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from neuroport.backends import run
 from neuroport.frontends.nir.interpreter import Signals
-from neuroport.frontends.nir.quantizing import Quantized
+from neuroport.frontends.nir.parts import Quantized
 from neuroport.frontends.nir.reading import NEURONS, Network
 
 

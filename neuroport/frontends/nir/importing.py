@@ -14,7 +14,8 @@ import numpy.typing as npt
 from neuroport.errors import FormatError, FramesError, NeuroportWarning
 from neuroport.frontends.nir.cost import NirCost, cost
 from neuroport.frontends.nir.interpreter import Signals, check_frames, interpret
-from neuroport.frontends.nir.quantizing import Quantized, Record, input_shape, quantize_network
+from neuroport.frontends.nir.parts import Quantized, Record
+from neuroport.frontends.nir.quantizing import input_shape, quantize_network
 from neuroport.frontends.nir.reading import FIRING, Network, read
 from neuroport.frontends.nir.stored import stored_graph
 from neuroport.graph.graph import Graph
@@ -47,8 +48,9 @@ class NirImport:
         width = max(len(record.source) for record in self.records)
         kinds = max(len(record.kind) for record in self.records)
         return "\n".join(
-            f"{r.source:{width}}  {r.kind:{kinds}}  -> {', '.join(r.targets) or 'nothing'}: {r.what}"
-            for r in self.records
+            f"{told.source:{width}}  {told.kind:{kinds}}  -> "
+            f"{', '.join(told.targets) or 'nothing'}: {told.what}"
+            for told in self.records
         )
 
 
@@ -121,9 +123,10 @@ def _refuse_reset(network: Network, reset: str) -> None:
         raise FormatError(f"reset is {reset!r}; use v_reset, or subtract, which is refused")
     firing = ", ".join(node.name for node in network.of_kind(*FIRING)[:4])
     raise FormatError(
-        f"{network.where}: {firing}: a reset that subtracts the threshold has no neuron on Lava and "
-        "the chip, which go to 0; train with a reset to zero (snnTorch: reset_mechanism='zero', "
-        "SpikingJelly: v_reset=0., sinabs: MembraneReset), and leave reset out"
+        f"{network.where}: {firing}: a reset that subtracts the threshold has no neuron on Lava "
+        "and the chip, which go to 0; train with a reset to zero (snnTorch: "
+        "reset_mechanism='zero', SpikingJelly: v_reset=0., sinabs: MembraneReset), and leave "
+        "reset out"
     )
 
 
@@ -147,9 +150,9 @@ def _dt(network: Network, dt: float | None) -> float:
     times = [key for key in ("tau", "tau_mem", "delay") if key in node.values]
     shown = f" ({times[0]} {node.values[times[0]].flat[0]:g} s)" if times else ""
     raise FormatError(
-        f"{network.where}: does not say how long a step is, and {node.name}{shown} depends on it; "
-        "give dt in seconds (--dt), that of the tool that wrote it: snnTorch and SpikingJelly write "
-        "for 1e-4, Norse for 1e-3, sinabs for 1"
+        f"{network.where}: does not say how long a step is, and {node.name}{shown} depends on "
+        "it; give dt in seconds (--dt), that of the tool that wrote it: snnTorch and SpikingJelly "
+        "write for 1e-4, Norse for 1e-3, sinabs for 1"
     )
 
 

@@ -3,7 +3,7 @@
 NIR states equations in continuous time. Here a step of ``dt`` seconds is one of Euler's method, in
 this order, with everything in float64 (``x`` is the sum of what arrives):
 
-=========  ==========================================================================================
+=========  =====================================================
 IF         ``v = v + dt r x``
 LIF        ``v = v + dt/tau (v_leak - v + r x)``
 CubaLIF    ``i = i + dt/tau_syn (w_in x - i)``, then ``v = v + dt/tau_mem (v_leak - v + r i)``
@@ -11,10 +11,10 @@ firing     ``s = v > v_threshold``, then ``v = v_reset`` where ``s``
 I LI       as IF, LIF and CubaLIF, without firing; they send ``v``
 CubaLI
 Threshold  ``s = x > threshold``
-=========  ==========================================================================================
+=========  =====================================================
 
-A sample begins at ``v = v_reset`` (0 where there is none), ``i = 0``. An edge takes no time, but for
-one from a neuron to a node of its own loop, which takes a step. This is the real-valued network
+A sample begins at ``v = v_reset`` (0 where there is none), ``i = 0``. An edge takes no time, but
+for one from a neuron to a node of its own loop, which takes a step. This is the real-valued network
 that quantization is held against; that it is what other tools compute is tested, not assumed.
 """
 
@@ -125,14 +125,16 @@ def delay_steps(node: Node, dt: float) -> npt.NDArray[np.int64]:
         )
     if steps.max(initial=0) > 1 << 16:
         raise FormatError(f"{node.name}: a delay of {int(steps.max())} steps; is dt in seconds?")
-    return steps.astype(np.int64)
+    found: npt.NDArray[np.int64] = steps.astype(np.int64)
+    return found
 
 
 def apply(node: Node, x: Array) -> Array:
     """What a linear node makes of ``x`` (N, *takes), without its bias; a Delay changes nothing."""
     match node.kind:
         case "Affine" | "Linear":
-            return np.einsum("...oi,n...i->n...o", node.values["weight"], x, optimize=True)
+            made: Array = np.einsum("...oi,n...i->n...o", node.values["weight"], x, optimize=True)
+            return made
         case "Conv1d" | "Conv2d" | "SumPool2d" | "AvgPool2d":
             return _windows(node, x)
         case "Scale":
@@ -153,7 +155,7 @@ def _windows(node: Node, x: Array) -> Array:
     taps = sliding_window_view(maps, reach, axis=(2, 3))  # type: ignore[call-overload]
     taps = taps[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
     if node.kind in ("SumPool2d", "AvgPool2d"):
-        summed = taps.sum((4, 5))
+        summed: Array = taps.sum((4, 5))
         return summed / (kernel[0] * kernel[1]) if node.kind == "AvgPool2d" else summed
     (groups,) = node.sizes["groups"]
     weight = node.values["weight"]
@@ -163,7 +165,7 @@ def _windows(node: Node, x: Array) -> Array:
             np.split(taps, groups, axis=1), np.split(weight, groups, axis=0), strict=True
         )
     ]
-    made = np.concatenate(parts, axis=1)
+    made: Array = np.concatenate(parts, axis=1)
     return made[:, :, 0] if flat else made
 
 

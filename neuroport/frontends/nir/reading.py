@@ -25,21 +25,13 @@ import numpy.typing as npt
 from neuroport import hdf5
 from neuroport.apart import Plain
 from neuroport.errors import FormatError
+from neuroport.frontends.nir.content import WHAT, content_of, of_object
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Shape: TypeAlias = tuple[int, ...]
 
-WHAT = "a NIR file"
 INTEGERS = "neuroport"  # metadata of the root: our integers, see docs/nir.md
-DEEPEST = 40  # groups in one another: two for each subgraph
 NODES = 100_000
-SLACK = (16 << 20, 24)  # bytes that arrays may unfold to, and how many more for each of the file's
-FILTERS = {  # of HDF5, those that it has built in and those that h5py brings
-    h5py.h5z.FILTER_DEFLATE,
-    h5py.h5z.FILTER_SHUFFLE,
-    h5py.h5z.FILTER_FLETCHER32,
-    h5py.h5z.FILTER_LZF,
-}
 
 FIRING = ("IF", "LIF", "CubaLIF", "Threshold")
 SILENT = ("I", "LI", "CubaLI")  # integrators, which answer with their potential
@@ -140,10 +132,10 @@ def read(source: Any) -> Network:
         FormatError: not NIR, or a graph that has no meaning; names the node.
     """
     if hasattr(source, "to_dict") and not isinstance(source, (str, os.PathLike)):
-        return build({"node": _of_object(source.to_dict())}, "the NIR graph")
+        return build({"node": of_object(source.to_dict())}, "the NIR graph")
     path = os.fspath(source)
     return hdf5.read(
-        path, WHAT, lambda file: _content(file, path), lambda content: build(content, path)
+        path, WHAT, lambda file: content_of(file, path), lambda content: build(content, path)
     )
 
 
@@ -155,81 +147,6 @@ def is_nir(path: str | os.PathLike[str]) -> bool:
         return isinstance(group, h5py.Group) and "type" in group and "format" not in file.attrs
 
     return hdf5.read(path, "a network file", nir, bool)
-
-
-# -- files -----------------------------------------------------------------------------------
-
-
-def _content(file: h5py.File, path: str) -> dict[str, Plain]:
-    group = file.get("node")
-    if not isinstance(group, h5py.Group) or "type" not in group:
-        raise FormatError(f"{path}: holds no graph of NIR (group 'node'); not {WHAT}")
-    base, each = SLACK
-    return {"node": _Reader(path, base + each * os.path.getsize(path)).tree(group, "node", DEEPEST)}
-
-
-class _Reader:
-    """Reads groups into dictionaries; what all arrays hold together is bounded."""
-
-    def __init__(self, path: str, left: int) -> None:
-        self.path = path
-        self.left = left
-        self.count = 0
-
-    def tree(self, group: h5py.Group, where: str, depth: int) -> dict[str, Plain]:
-        found: dict[str, Plain] = {}
-        for name in group:
-            here = f"{self.path}: {where}/{hdf5.short(name)[1:-1]}"
-            self.count += 1
-            if self.count > 40 * NODES:
-                raise FormatError(f"{self.path}: more nodes and parameters than any network has")
-            link = group.get(name, getlink=True)
-            member = group.get(name) if isinstance(link, h5py.HardLink) else None
-            if isinstance(member, h5py.Group):
-                if depth == 0:
-                    raise FormatError(f"{here}: subgraphs nested more than {DEEPEST // 2} deep")
-                found[name] = self.tree(member, f"{where}/{name}", depth - 1)
-            elif isinstance(member, h5py.Dataset):
-                found[name] = self.value(member, here)
-            else:
-                raise FormatError(f"{here}: a link to elsewhere; copy what it points at")
-        return found
-
-    def value(self, data: h5py.Dataset, here: str) -> Plain:
-        listing = data.id.get_create_plist()
-        used = {listing.get_filter(i)[0] for i in range(listing.get_nfilters())}
-        if data.external is not None or data.is_virtual or not used <= FILTERS:
-            raise FormatError(
-                f"{here}: lies in another file or is compressed by a plugin; write the file again "
-                "with nir.write"
-            )
-        is_text = h5py.check_string_dtype(data.dtype) is not None
-        if not is_text and data.dtype.kind not in "biuf":
-            raise FormatError(f"{here}: {data.dtype} is no number and no text")
-        self.left -= data.size * max(data.dtype.itemsize, 8)
-        if self.left < 0:
-            raise FormatError(
-                f"{here}: the arrays unfold to more than {SLACK[1]} bytes for each of the file"
-            )
-        if not is_text:
-            return np.asarray(data[()])
-        texts = np.asarray(data.asstr()[()], object)
-        if texts.shape == ():
-            return str(texts[()])
-        return [[str(part) for part in np.atleast_1d(row)] for row in texts]
-
-
-def _of_object(node: Any) -> Any:
-    """What ``NIRNode.to_dict`` gives, as a file would have it."""
-    if isinstance(node, Mapping):
-        return {str(key): _of_object(value) for key, value in node.items() if value is not None}
-    if isinstance(node, (bytes, np.bytes_)):
-        return bytes(node).decode(errors="replace")
-    if isinstance(node, (list, tuple)):
-        return [_of_object(item) for item in node]
-    if isinstance(node, np.ndarray) and node.dtype.kind in "OSU":
-        return _of_object(node.tolist())
-    return node if isinstance(node, str) else np.asarray(node)
 
 
 # -- graphs ----------------------------------------------------------------------------------
@@ -389,7 +306,7 @@ def _order(raw: _Raw) -> tuple[list[str], dict[str, frozenset[str]], dict[str, t
         if not looped:
             order.append(part[0])
             continue
-        loops.update({name: neurons for name in neurons})
+        loops.update(dict.fromkeys(neurons, neurons))
         inner = {
             name: sorted(s for s in raw.inputs[name] if s in here and s not in late[name])
             for name in part
@@ -542,7 +459,9 @@ class _Shapes:
         ):
             reach = dilation * (kernel - 1) + 1
             if min(kernel, stride, dilation) < 1 or min(top, bottom, left, right) < 0:
-                raise self.raw.refuse(name, "a kernel, stride or dilation below 1, or a padding < 0")
+                raise self.raw.refuse(
+                    name, "a kernel, stride or dilation below 1, or a padding < 0"
+                )
             if size + pad < reach:
                 raise self.raw.refuse(name, f"its kernel reaches over {reach}, the map has {size}")
             out.append((size + pad - reach) // stride + 1)
@@ -568,7 +487,9 @@ class _Shapes:
         if isinstance(said, str):
             if said not in ("same", "valid") or (said == "same" and set(stride) != {1}):
                 raise raw.refuse(name, f"padding {hdf5.short(said)} with stride {stride}")
-            total = [d * (k - 1) if said == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
+            total = [
+                d * (k - 1) if said == "same" else 0 for d, k in zip(dilation, kernel, strict=True)
+            ]
             ends = [(n // 2, n - n // 2) for n in total]
         else:
             ends = [(n, n) for n in raw.integers(name, "padding", axes, 0)]
@@ -604,7 +525,9 @@ class _Shapes:
             values[key] = self._spread(name, key, raw.array(name, key, default), shape)
         for key in ("tau", "tau_syn", "tau_mem"):
             if key in values and not (values[key] > 0).all():
-                raise raw.refuse(name, f"{key} is {values[key].min():g}; a time constant is positive")
+                raise raw.refuse(
+                    name, f"{key} is {values[key].min():g}; a time constant is positive"
+                )
         if "delay" in values and (values["delay"] < 0).any():
             raise raw.refuse(name, "delays into the past")
         if kind == "Output" and "shape" in raw.nodes[name]:

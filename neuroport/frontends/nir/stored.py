@@ -21,7 +21,7 @@ import numpy as np
 from neuroport import hdf5
 from neuroport.apart import Plain
 from neuroport.errors import FormatError, GraphError
-from neuroport.frontends.nir.quantizing import Record
+from neuroport.frontends.nir.parts import Record
 from neuroport.frontends.nir.reading import Network
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KIND, NODE_TYPES, is_array

@@ -137,7 +137,7 @@ class _Writing:
         self.ends[node.name], self.begins[node.name] = name, [name]
 
     def _lend_bias(self, node: Node) -> None:
-        """Let a synapse bring the bias of a population, as tools have it, where that is the same."""
+        """Let a synapse bring the bias of a population, as tools do, where that is the same."""
         bias = getattr(node, "bias", None)
         decays = getattr(node, "current_decay", np.full(1, DECAY_UNITY))
         if bias is None or not bias.any() or (decays != DECAY_UNITY).any():
@@ -245,7 +245,8 @@ class _Writing:
     ) -> None:
         """IF, LIF, CubaLIF, or, without firing, I, LI, CubaLI."""
         shape = self._shape(node.name)
-        bias = per_neuron(self.bias.get(node.name, getattr(node, "bias", np.zeros(1))), shape)
+        own: IntArray = getattr(node, "bias", np.zeros(1, np.int64))
+        bias = per_neuron(self.bias.get(node.name, own), shape)
         slow = bool((current != DECAY_UNITY).any())
         leaks = bool(voltage.any())
         name = self._fresh(node.name)
@@ -265,8 +266,8 @@ class _Writing:
     def _loop(self, node: Recurrent, shape: Shape) -> None:
         if len(shape) != 1:
             raise GraphError(
-                f"{node.name}: maps {shape} that hear themselves: NIR can flatten maps and not fold "
-                "them again; use a dense layer before it"
+                f"{node.name}: maps {shape} that hear themselves: NIR can flatten maps and not "
+                "fold them again; use a dense layer before it"
             )
         name = self._add(self._fresh(f"{node.name}.loop"), "Linear", weight=_real(node.weight, 0))
         self.edges += [[self.ends[node.name], name], [name, self.ends[node.name]]]
@@ -282,4 +283,3 @@ def _tau(decay: IntArray) -> npt.NDArray[np.float64]:
         decay > 0, DT * DECAY_UNITY / np.maximum(decay, 1), NEVER
     )
     return found
-
