@@ -154,12 +154,11 @@ class Levels:
             found = [_lowest_bit(part[channel]) for part in parts] + [_lowest_bit(bias[channel])]
             known = [n for n in found if n is not None]
             steps.append(min(known, default=0))
-        unit = np.ldexp(1.0, np.array(steps))
-        for _ in range(2):
-            if self._exact(unit):
-                break
-            unit = unit / 2  # weights of both signs are even
-        else:
+        each, common = np.array(steps), np.full(len(steps), min(steps))
+        # halved, for weights of both signs are even
+        tried = (np.ldexp(1.0, part - less) for part in (each, common) for less in (0, 1))
+        unit = next((found for found in tried if self._exact(found)), None)
+        if unit is None:
             return None
         leaks = bool((self.form.voltage_leak > 0).any() or (self.form.current_leak < 1).any())
         while leaks and self._exact(unit / 2):  # what decays has values between

@@ -47,6 +47,9 @@ from neuroport.graph.node import (
 
 NIR_VERSION = "1.0.8"
 NEVER = 2.0**40  # a time constant in which nothing leaks that any sample would notice
+# Of a voltage's smallest step, 1/64 of a unit: between two voltages no rounding decides, nor whether
+# a tool fires at the threshold or above it.
+HALF = 2.0**-7
 DT = 1.0
 
 
@@ -169,7 +172,7 @@ class _Writing:
                 scale = np.full(shape, 2.0**-node.shift)
                 self._only(node, self._add(self._fresh(node.name), "Scale", scale=scale))
             case Lif() | Recurrent():
-                threshold = per_neuron(node.threshold, shape).astype(np.float64)
+                threshold = per_neuron(node.threshold, shape) + HALF
                 extra = {"v_threshold": threshold, "v_reset": np.zeros(shape)}
                 self._neurons(node, "F", node.current_decay, node.voltage_decay, extra)
             case LeakyReadout():
