@@ -5,10 +5,11 @@ nir, nirtorch, norse, snntorch and sinabs, which those who run the tests need no
 
     python -m tests.nir.tools
 
-* Norse 1.1 reads ``lif_norse.nir`` and runs it as it is; of ``braille.nir`` it leaves out the bias of
-  the loop at the first step, so that its run here is of that network without that bias.
-* snnTorch 1.0 gives the numbers of ``braille.nir`` to its cells: ``Synaptic``, reset to zero without
-  delay, the loop written out. (Its own reader fails on the file, its ``RSynaptic`` resets late.)
+* Norse 1.1 reads ``lif_norse.nir`` and runs it as it is; of ``braille.nir`` it leaves out the bias
+  of the loop at the first step, so that its run here is of that network without that bias.
+* snnTorch 1.0 gives the numbers of ``braille.nir`` to its cells: ``Synaptic``, reset to zero
+  without delay, the loop written out. (Its own reader fails on the file, its ``RSynaptic`` resets
+  late.)
 * sinabs 3.1 reads ``scnn_mnist.nir``; its neurons are set to what NIR says: one spike at most, a
   reset to zero, no lower bound. By default it fires several times a step and subtracts.
 * Norse reads ``exported.nir``, which :func:`to_nir` wrote: integers with a shortcut of spikes. (Its

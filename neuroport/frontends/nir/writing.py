@@ -47,8 +47,8 @@ from neuroport.graph.node import (
 
 NIR_VERSION = "1.0.8"
 NEVER = 2.0**40  # a time constant in which nothing leaks that any sample would notice
-# Of a voltage's smallest step, 1/64 of a unit: between two voltages no rounding decides, nor whether
-# a tool fires at the threshold or above it.
+# Of the smallest step of a voltage, 1/64 of a unit: between two voltages no rounding decides, nor
+# whether a tool fires at the threshold or above it.
 HALF = 2.0**-7
 DT = 1.0
 
