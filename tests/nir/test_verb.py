@@ -48,3 +48,9 @@ def test_export_by_its_suffix_writes_nir(called: Neuroport, tmp_path: Path) -> N
     said = called("export", model, "-o", tmp_path / "n.nir")
     assert said.returncode == 0, said.stderr
     assert port.from_nir(tmp_path / "n.nir").hash == port.read(model).hash
+
+
+def test_verbs_that_take_graphs_name_the_one_that_reads_nir(called: Neuroport) -> None:
+    said = called("show", FILES / "braille.nir")
+    assert said.returncode == 2
+    assert "neuroport import makes a graph of it" in said.stderr

@@ -62,6 +62,8 @@ LIGHT = (
     "neuroport.data.",
     "neuroport.errors",
     "neuroport.files",
+    "neuroport.frontends",
+    "neuroport.frontends.",
     "neuroport.graph",
     "neuroport.graph.",
     "neuroport.hdf5",

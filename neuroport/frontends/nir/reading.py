@@ -18,7 +18,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -137,16 +136,6 @@ def read(source: Any) -> Network:
     return hdf5.read(
         path, WHAT, lambda file: content_of(file, path), lambda content: build(content, path)
     )
-
-
-def is_nir(path: str | os.PathLike[str]) -> bool:
-    """Whether an HDF5 file has the form of a NIR file."""
-
-    def nir(file: h5py.File) -> bool:
-        group = file.get("node")
-        return isinstance(group, h5py.Group) and "type" in group and "format" not in file.attrs
-
-    return hdf5.read(path, "a network file", nir, bool)
 
 
 # -- graphs ----------------------------------------------------------------------------------
