@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.errors import FormatError, GraphError
+from neuroport.errors import FormatError, FramesError, GraphError
 from neuroport.frontends.nir.interpreter import interpret
 from neuroport.frontends.nir.reading import read
 from neuroport.graph.graph import Graph
@@ -134,6 +134,21 @@ def test_integers_of_a_network_that_was_changed_since_are_refused(tmp_path: Path
         port.from_nir(path)
     frames = np.zeros((4, 1, 6), np.int64)
     assert port.from_nir(path, frames=frames, integers=False).steps == 4
+
+
+def test_frames_of_stored_integers_are_checked_and_not_scaled(tmp_path: Path) -> None:
+    path = port.to_nir(residual(), tmp_path / "n.nir")
+    frames = np.zeros((40, 2, 6), np.int64)
+    assert port.import_nir(path, frames=frames).frames is not None
+    with pytest.raises(FramesError, match="the network takes"):
+        port.import_nir(path, frames=frames[:5])
+    with pytest.raises(FramesError, match="leave scale out"):
+        port.from_nir(path, frames=frames, scale=0.5)
+
+
+def test_what_is_no_network_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="Graph is neither the path of"):
+        port.from_nir(residual())
 
 
 def test_integers_of_a_later_convention_are_refused(tmp_path: Path) -> None:

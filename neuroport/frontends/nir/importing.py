@@ -21,6 +21,7 @@ from neuroport.frontends.nir.stored import stored_graph
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
 from neuroport.netx.stock import input_of
+from neuroport.runs.frames import check_frames as check_frames_of_graph
 
 Frames = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
 
@@ -102,8 +103,15 @@ def import_nir(
     """
     network = read(source)
     if integers and network.integers is not None:
+        if scale != 1 or isinstance(frames, Mapping):
+            raise FramesError(
+                f"{network.where}: holds integers, which take frames of one input, as they are; "
+                "leave scale out, or have it quantized again (integers=False, --no-integers)"
+            )
         graph, records = stored_graph(network)
-        whole = None if frames is None or isinstance(frames, Mapping) else np.asarray(frames)
+        whole = None if frames is None else np.asarray(frames)
+        if whole is not None:
+            check_frames_of_graph(graph, whole)
         return NirImport(graph, whole, records, None, None)
     if reset != "v_reset":
         _refuse_reset(network, reset)

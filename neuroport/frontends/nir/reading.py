@@ -132,6 +132,11 @@ def read(source: Any) -> Network:
     """
     if hasattr(source, "to_dict") and not isinstance(source, (str, os.PathLike)):
         return build({"node": of_object(source.to_dict())}, "the NIR graph")
+    if not isinstance(source, (str, os.PathLike)):
+        raise FormatError(
+            f"{type(source).__name__} is neither the path of a .nir file nor a nir.NIRGraph; "
+            "give one of them"
+        )
     path = os.fspath(source)
     return hdf5.read(
         path, WHAT, lambda file: content_of(file, path), lambda content: build(content, path)
