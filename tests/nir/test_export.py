@@ -36,19 +36,19 @@ def ints(*values: int) -> Any:
     return np.array(values, np.int64)
 
 
-def residual(steps: int = 40, currents: bool = True) -> Graph:
-    """Two blocks of dense layers without leaks, a shortcut of spikes and, if asked, of currents."""
+def residual(steps: int = 40, currents: bool = True, leak: int = 0) -> Graph:
+    """Two blocks of dense layers, a shortcut of spikes and, if asked, of currents."""
     rng = np.random.default_rng(7)
 
     def dense(name: str, *inputs: str) -> Dense:
         return Dense(name, inputs, 2 * rng.integers(-20, 45, (6, 6)), exponent=1)
 
     nodes: list[Node] = [Input("input", (6,), bits=1), dense("w1", "input")]
-    nodes += [Lif("n1", ("w1",), ints(90), bias=ints(3, -2, 0, 1, 5, 0))]
+    nodes += [Lif("n1", ("w1",), ints(90), ints(4096), ints(leak), ints(3, -2, 0, 1, 5, 0))]
     past = [dense("past", "input")] if currents else []
     sums = ("w2", *(node.name for node in past))
-    nodes += [dense("w2", "n1"), *past, Lif("n2", sums, ints(120))]
-    nodes += [dense("w3", "n1", "n2"), Lif("n3", ("w3",), ints(150))]
+    nodes += [dense("w2", "n1"), *past, Lif("n2", sums, ints(120), ints(4096), ints(leak))]
+    nodes += [dense("w3", "n1", "n2"), Lif("n3", ("w3",), ints(150), ints(4096), ints(leak))]
     return Graph(nodes, steps)
 
 
@@ -97,6 +97,9 @@ def test_a_network_without_leaks_means_the_same_to_other_tools(tmp_path: Path) -
     for name in ("n1", "n2", "n3"):
         assert 0.05 < want[name].mean() < 0.95
         assert (said[name] == want[name]).all()
+    assert port.from_nir(port.to_nir(graph, tmp_path / "m.nir", dt=1e-4)).hash == graph.hash
+    same = interpret(read(tmp_path / "m.nir"), {"input": frames}, 1e-4)
+    assert all((same[name] == said[name]).all() for name in ("n1", "n2", "n3"))
     again = port.import_nir(path, frames=frames, integers=False)
     assert again.cost is not None
     assert [p.differing for p in again.cost.populations] == [0, 0, 0]
@@ -109,6 +112,15 @@ def test_norse_runs_an_exported_residual_network_with_equal_spikes() -> None:
     want = port.run(graph, said["exported_frames"].astype(np.int64))
     assert want["n3"].mean() > 0.05
     assert (want["n3"] == said["exported_norse"]).all()
+
+
+def test_snntorch_runs_an_exported_residual_network_that_leaks_with_equal_spikes() -> None:
+    said = np.load(FILES / "said.npz")
+    graph = port.from_nir(FILES / "leaking.nir")
+    assert graph.hash == residual(currents=False, leak=1024).hash
+    want = port.run(graph, said["exported_frames"].astype(np.int64))
+    assert 0.05 < want["n3"].mean() < 0.95
+    assert (want["n3"] == said["leaking_snntorch"]).all()
 
 
 def test_leaks_differ_from_other_tools_by_their_rounding_only(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ nir, nirtorch, norse, snntorch and sinabs, which those who run the tests need no
   late.)
 * sinabs 3.1 reads ``scnn_mnist.nir``; its neurons are set to what NIR says: one spike at most, a
   reset to zero, no lower bound. By default it fires several times a step and subtracts.
+* snnTorch reads ``leaking.nir``, which :func:`to_nir` wrote for its steps of 1e-4 s: integers that
+  leak, with a shortcut of spikes; its neurons are set to reset to zero, without delay.
 * Norse reads ``exported.nir``, which :func:`to_nir` wrote: integers with a shortcut of spikes. (Its
   executor visits nodes depth first: where two branches of synapses meet, one comes a step late.)
 """
@@ -43,6 +45,24 @@ def norse(path: Path, x: Any, dt: float, without: str | None = None) -> Any:
     with torch.no_grad():
         for step in x:
             spikes, state = module(torch.tensor(step, dtype=torch.float32), state)
+            said.append(spikes.numpy())
+    return np.stack(said) > 0.5
+
+
+def snntorch_reads(path: Path, x: Any) -> Any:
+    import nir
+    import torch
+    from snntorch.import_nir import import_from_nir
+
+    module = import_from_nir(nir.read(path))
+    for layer in module.modules():
+        if hasattr(layer, "reset_mechanism"):
+            layer.reset_mechanism, layer.reset_delay = "zero", False
+    state: tuple[Any, ...] = ()
+    said = []
+    with torch.no_grad():
+        for step in torch.tensor(x, dtype=torch.float32):
+            spikes, *state = module(step, *state)
             said.append(spikes.numpy())
     return np.stack(said) > 0.5
 
@@ -117,6 +137,7 @@ def main() -> None:
         scnn_mnist_sinabs=sinabs(maps),
         scnn_mnist_frames=maps,
         exported_norse=norse(FILES / "exported.nir", exported, 1.0),
+        leaking_snntorch=snntorch_reads(FILES / "leaking.nir", exported),
         exported_frames=exported,
     )
 

@@ -1,7 +1,7 @@
 """A graph of integers as a NIR network, which keeps its integers.
 
-Steps are of one second. Weights are ``weight * 2**exponent``, time constants ``4096 / decay``, all
-exact in float64 or within its last bit; what NIR cannot say, the rounding of leaks, widths and
+Weights are ``weight * 2**exponent``, time constants ``4096 / decay`` steps, all exact in float64 or
+within its last bit; what NIR cannot say, the rounding of leaks, widths and
 exponents, stands in the metadata (:mod:`neuroport.frontends.nir.stored`), from which
 :func:`neuroport.from_nir` builds the same graph.
 """
@@ -50,19 +50,22 @@ NEVER = 2.0**40  # a time constant in which nothing leaks that any sample would 
 # Of the smallest step of a voltage, 1/64 of a unit: between two voltages no rounding decides, nor
 # whether a tool fires at the threshold or above it.
 HALF = 2.0**-7
-DT = 1.0
 
 
 @takes(graph=is_graph, path=is_path)
-def to_nir(graph: Graph, path: str | os.PathLike[str]) -> Path:
-    """Write a graph as a ``.nir`` file, atomically; steps are of one second.
+def to_nir(graph: Graph, path: str | os.PathLike[str], *, dt: float = 1.0) -> Path:
+    """Write a graph as a ``.nir`` file, atomically.
+
+    Args:
+        dt: seconds of a step, as the tool that is to read it has them: some know only their own
+            (snnTorch 1e-4). With 1 the ``r`` of neurons without leaks is 1.
 
     Raises:
         GraphError: a node that NIR has no primitive for, by name.
         StorageError: the file cannot be written; what was there is untouched.
     """
     check_file(path)
-    root = as_nir(graph, os.fspath(path))
+    root = as_nir(graph, os.fspath(path), dt)
 
     def fill(file: h5py.File) -> None:
         file.create_dataset("version", data=NIR_VERSION, dtype=h5py.string_dtype())
@@ -71,10 +74,12 @@ def to_nir(graph: Graph, path: str | os.PathLike[str]) -> Path:
     return write_atomic(path, hdf5.writer(fill))
 
 
-def as_nir(graph: Graph, where: str = "the NIR graph") -> dict[str, Plain]:
+def as_nir(graph: Graph, where: str = "the NIR graph", dt: float = 1.0) -> dict[str, Plain]:
     """The NIR graph of a graph of integers, as ``nir.NIRGraph.to_dict`` would give it."""
-    root = _Writing(graph).root()
-    root["metadata"] = {"dt": np.asarray(DT)}
+    if not 0 < dt < np.inf:
+        raise GraphError(f"dt is {dt!r}; give the seconds of a step")
+    root = _Writing(graph, dt).root()
+    root["metadata"] = {"dt": np.asarray(float(dt))}
     network = build({"node": root}, where)
     root["metadata"][INTEGERS] = stored(graph, network)
     return root
@@ -94,8 +99,9 @@ def _fill(group: h5py.Group, content: dict[str, Plain]) -> None:
 
 
 class _Writing:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, dt: float) -> None:
         self.graph = graph
+        self.dt = dt
         self.nodes: dict[str, dict[str, Plain]] = {}
         self.edges: list[list[str]] = []
         self.ends: dict[str, str] = {}  # of a node of the graph, the NIR node that sends for it
@@ -166,7 +172,7 @@ class _Writing:
             case Dense():
                 self._dense(node)
             case Delay():
-                delay = np.full(shape, node.steps * DT)
+                delay = np.full(shape, node.steps * self.dt)
                 self._only(node, self._add(self._fresh(node.name), "Delay", delay=delay))
             case Relay():
                 scale = np.full(shape, 2.0**-node.shift)
@@ -226,7 +232,7 @@ class _Writing:
                 self.edges.append([begin, name])
             if steps:
                 after = begin
-                delay = np.full(shape, steps * DT)
+                delay = np.full(shape, steps * self.dt)
                 begin = self._add(self._fresh(f"{tag}.delay"), "Delay", delay=delay)
                 self.edges.append([begin, after])
             begins.append(begin)
@@ -255,15 +261,16 @@ class _Writing:
         name = self._fresh(node.name)
         self._only(node, name)
         if not slow and not leaks and not bias.any():
-            self._add(name, f"I{firing}", r=np.ones(shape), **extra)
+            self._add(name, f"I{firing}", r=np.full(shape, 1 / self.dt), **extra)
             return
-        tau = _tau(per_neuron(voltage, shape))
-        values = {"v_leak": bias * tau / DT, "r": tau / DT, **extra}
+        steps = _steps(per_neuron(voltage, shape))
+        tau = steps * self.dt
+        values = {"v_leak": bias * steps, "r": steps, **extra}
         if not slow:
             self._add(name, f"LI{firing}", tau=tau, **values)
             return
-        synapse = _tau(per_neuron(current, shape))
-        values |= {"tau_mem": tau, "tau_syn": synapse, "w_in": synapse / DT}
+        synapse = _steps(per_neuron(current, shape))
+        values |= {"tau_mem": tau, "tau_syn": synapse * self.dt, "w_in": synapse}
         self._add(name, f"CubaLI{firing}", **values)
 
     def _loop(self, node: Recurrent, shape: Shape) -> None:
@@ -280,9 +287,7 @@ def _real(weight: IntArray, exponent: int) -> npt.NDArray[np.float64]:
     return np.ldexp(weight.astype(np.float64), exponent)
 
 
-def _tau(decay: IntArray) -> npt.NDArray[np.float64]:
-    """Seconds in which a decay in 1/4096 per step forgets."""
-    found: npt.NDArray[np.float64] = np.where(
-        decay > 0, DT * DECAY_UNITY / np.maximum(decay, 1), NEVER
-    )
+def _steps(decay: IntArray) -> npt.NDArray[np.float64]:
+    """Steps in which a decay in 1/4096 per step forgets."""
+    found: npt.NDArray[np.float64] = np.where(decay > 0, DECAY_UNITY / np.maximum(decay, 1), NEVER)
     return found
