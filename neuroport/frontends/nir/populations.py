@@ -25,6 +25,8 @@ from neuroport.graph.node import (
 )
 from neuroport.graph.node import Node as GraphNode
 
+LAST_BITS = 1e-12  # of a float: less is no rounding to integers
+
 if TYPE_CHECKING:
     from neuroport.frontends.nir.quantizing import Quantizing
 
@@ -364,7 +366,7 @@ class Building:
     def _tell_path(self, term: Term, name: str, weight: IntArray, error: float) -> None:
         most = int(np.abs(weight).max(initial=0))
         rounding = "exact"
-        if error:
+        if error > LAST_BITS:
             rounding = f"weights to {most}, rounded by {100 * error:.1g} % of the largest at most"
         weighty = [node for node, _ in term.path if node.kind not in (*PASSING, "Flatten")]
         if not weighty:
