@@ -67,4 +67,4 @@ def test_proof_on_the_page_is_the_committed_one() -> None:
     assert f"draws {results['networks']} random networks" in said
     assert f"and {results['on lava-cpu']} of them to Lava" in said
     assert f"{results['positions compared']:,} positions compared" in said
-    assert f"{results['positions compared on lava-cpu']:,} of them on Lava" in said
+    assert f"and {results['positions compared on lava-cpu']:,} on Lava" in said
