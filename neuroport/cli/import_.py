@@ -24,6 +24,7 @@ from neuroport.errors import FramesError
     "--scale", type=float, default=1.0, help="The real value of a frame of 1, such as 1/255."
 )
 @click.option("--reset", default="v_reset", help="v_reset, which NIR says; subtract is refused.")
+@click.option("--one-unit", is_flag=True, help="Equal thresholds stay equal, as chips need them.")
 @click.option("--explain", is_flag=True, help="Print what became of every node.")
 @click.option("--no-integers", is_flag=True, help="Quantize again, whatever the metadata hold.")
 @click.option("--joined", type=out_file, help="Write the frames of all inputs together (.npy).")
@@ -35,6 +36,7 @@ def import_(
     dt: float | None,
     scale: float,
     reset: str,
+    one_unit: bool,
     explain: bool,
     no_integers: bool,
     joined: Path | None,
@@ -67,6 +69,7 @@ def import_(
         scale=scale,
         integers=not no_integers,
         reset=reset,
+        one_unit=one_unit,
     )
     say = Out(as_json)
     if explain:

@@ -72,3 +72,12 @@ def test_what_quantization_costs_these_files_is_told() -> None:
         assert f"{first:10}" in str(made.cost)
     assert shares["lif_norse"] == 0
     assert 0 < shares["scnn_mnist"] < 0.2
+
+
+@pytest.mark.parametrize("name", ["scnn_mnist", "braille"])
+def test_with_one_unit_a_population_files_of_others_are_lowered_for_a_board(name: str) -> None:
+    given = frames(name)[:, :1]
+    graph = port.from_nir(FILES / f"{name}.nir", dt=DT[name], frames=given, one_unit=True)
+    lowered = port.lower(graph, "kapoho-point")
+    want = port.run(graph, given)
+    assert port.compare(want, port.run(lowered, given)).equal

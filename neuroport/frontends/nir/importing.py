@@ -63,10 +63,18 @@ def from_nir(
     scale: float = 1.0,
     integers: bool = True,
     reset: str = "v_reset",
+    one_unit: bool = False,
 ) -> Graph:
     """Graph of integers of a NIR network; see :func:`import_nir`, which also tells what it cost."""
     return import_nir(
-        source, dt=dt, frames=frames, scale=scale, integers=integers, reset=reset, measure=False
+        source,
+        dt=dt,
+        frames=frames,
+        scale=scale,
+        integers=integers,
+        reset=reset,
+        one_unit=one_unit,
+        measure=False,
     ).graph
 
 
@@ -78,6 +86,7 @@ def import_nir(
     scale: float = 1.0,
     integers: bool = True,
     reset: str = "v_reset",
+    one_unit: bool = False,
     measure: bool = True,
 ) -> NirImport:
     """Read a NIR network, bring it into integers, and run both.
@@ -91,6 +100,8 @@ def import_nir(
         scale: the real value of an integer frame of 1, such as 1/255 of pixels.
         integers: take neuroport's own integers where the metadata hold them (:func:`to_nir`).
         reset: how the tool that trained the network resets; NIR says ``v_reset``.
+        one_unit: of current for all channels of a population, so that equal thresholds stay equal,
+            as chips need them; weights of small channels are coarser.
         measure: run both networks on the frames.
 
     Raises:
@@ -121,7 +132,7 @@ def import_nir(
     real = _real(network, given, step, scale)
     quiet = [n for n in network.nodes.values() if n.kind in ("I", "LI", "CubaLI", "Output")]
     potentials = {n.name: float(np.abs(real[n.name]).max()) for n in quiet}
-    made = quantize_network(network, step, node, scale, len(whole), potentials)
+    made = quantize_network(network, step, node, scale, len(whole), potentials, one_unit)
     told = cost(network, made, real, whole) if measure else None
     return NirImport(made.graph, whole, made.records, told, made)
 

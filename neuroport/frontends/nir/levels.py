@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from neuroport.frontends.nir.linear import Window
 from neuroport.frontends.nir.parts import Form, Synapse, by_channel
 from neuroport.frontends.nir.reading import Array
 from neuroport.graph import integers
@@ -26,6 +27,7 @@ class Levels:
         steps: steps of a sample.
         message_range: least and most that a population sends.
         shown: the largest potential that the frames showed, of neurons that do not fire.
+        one_unit: of all channels together, as chips want it.
     """
 
     def __init__(
@@ -37,7 +39,11 @@ class Levels:
         steps: int,
         message_range: Callable[[str], tuple[int, int]],
         shown: float | None,
+        one_unit: bool,
     ) -> None:
+        self.one_unit = one_unit
+        # chips have no exponents of convolutions
+        self.plain = one_unit and any(isinstance(s.real, Window) for s in synapses)
         self.form = form
         self.synapses = synapses
         self.own = own
@@ -109,13 +115,17 @@ class Levels:
         if self.form.threshold is None:
             floors.append(self._held() / integers.CURRENT_MAX)
         floor = np.max(floors, axis=0)
+        top = np.max(largest, axis=0) / integers.WEIGHT_MAX
+        if self.one_unit:
+            floor, top, finest = (
+                np.full(self.channels, value) for value in (floor.max(), top.max(), finest.min())
+            )
         unit = np.maximum(np.where(np.isfinite(finest), finest, 0), floor)
         unit = np.where(unit > 0, unit, 1.0)
         # one exponent for all channels: that with which each can use all bits of its weights
-        top = np.max(largest, axis=0) / integers.WEIGHT_MAX
         heard_of = top > 0
         if heard_of.any():
-            wanted = math.ceil(math.log2(max(float((top / unit).max()), 1.0)))
+            wanted = 0 if self.plain else math.ceil(math.log2(max(float((top / unit).max()), 1.0)))
             with np.errstate(divide="ignore"):
                 room = np.where(floor > 0, top / floor, 2.0**EXPONENT)[heard_of]
             most = math.floor(math.log2(max(float(room.min()), 1.0)))
@@ -156,7 +166,8 @@ class Levels:
             steps.append(min(known, default=0))
         each, common = np.array(steps), np.full(len(steps), min(steps))
         # halved, for weights of both signs are even
-        tried = (np.ldexp(1.0, part - less) for part in (each, common) for less in (0, 1))
+        units = (common,) if self.one_unit else (each, common)
+        tried = (np.ldexp(1.0, part - less) for part in units for less in (0, 1))
         unit = next((found for found in tried if self._exact(found)), None)
         if unit is None:
             return None
@@ -174,9 +185,10 @@ class Levels:
             return False
         if self.form.threshold is None and (self._held() / unit > integers.CURRENT_MAX).any():
             return False
-        every = [(rows, synapse) for rows, synapse in zip(self.rows, self.synapses, strict=True)]
-        if any(self.integers(rows, synapse, unit)[2] for rows, synapse in every):
-            return False
+        for rows, synapse in zip(self.rows, self.synapses, strict=True):
+            _, exponent, error = self.integers(rows, synapse, unit)
+            if error or (exponent and self.plain):
+                return False
         own = self.own
         return own is None or self.integers(own, None, unit)[2] == 0
 

@@ -314,6 +314,7 @@ class Building:
             whole.steps,
             whole.message_range,
             max(known, default=None),
+            whole.one_unit,
         )
 
     def _part(self, node: Node, first: int) -> str:

@@ -49,6 +49,7 @@ def quantize_network(
     scale: float,
     steps: int,
     potentials: Mapping[str, float],
+    one_unit: bool,
 ) -> Quantized:
     """The integers of ``network``.
 
@@ -58,11 +59,12 @@ def quantize_network(
         scale: the real value of an integer frame of 1.
         steps: steps T of a sample.
         potentials: the largest potentials that integrators and outputs showed on the frames.
+        one_unit: of current for all channels of a population.
 
     Raises:
         FormatError: what has no integers, by name, with the nearest change that has.
     """
-    return Quantizing(network, dt, input_node, scale, steps, potentials).run()
+    return Quantizing(network, dt, input_node, scale, steps, potentials, one_unit).run()
 
 
 def input_shape(network: Network) -> Shape:
@@ -84,7 +86,9 @@ class Quantizing:
         scale: float,
         steps: int,
         potentials: Mapping[str, float],
+        one_unit: bool,
     ) -> None:
+        self.one_unit = one_unit
         self.potentials = potentials
         self.network = network
         self.dt = dt
