@@ -451,3 +451,27 @@ def test_signals_of_nir_are_read_back_in_its_units() -> None:
     real = interpret(read(drawn), {"in": frames}, 0.001)["n"]
     got = integer_signals(read(drawn), made.quantized, frames)["n"]
     assert np.abs(got - real).max() < 0.01 * np.abs(real).max()
+
+
+def test_what_leaves_a_loop_behind_its_weights_is_a_step_late() -> None:
+    drawn = network(
+        {"in": given(3)[1], "n": if_(3), "w": node("Linear", weight=np.eye(3)[::-1] / 2),
+         "m": if_(3, v_threshold=0.25), "out": taken(3)[1]},
+        ("in", "n"), ("n", "w"), ("w", "n"), ("w", "m"), ("n", "m"), ("m", "out"),
+    )  # fmt: skip
+    made = port.import_nir(drawn, dt=1.0, frames=spikes(3))
+    assert made.cost is not None
+    assert made.cost.outputs[0].real > 20
+    assert [p.differing for p in made.cost.populations] == [0, 0]
+    assert "n.late1" in {n.name for n in made.graph}
+
+
+def test_a_neuron_may_hear_itself_without_weights() -> None:
+    drawn = network(
+        {"in": given(2)[1], "n": if_(2, v_threshold=1.5), "out": taken(2)[1]},
+        ("in", "n"), ("n", "n"), ("n", "out"),
+    )  # fmt: skip
+    made = port.import_nir(drawn, dt=1.0, frames=spikes(2))
+    assert made.cost is not None
+    assert made.cost.outputs[0].real > 5
+    assert made.cost.outputs[0].differing == 0
