@@ -2,7 +2,8 @@
 
 The widths of weights, thresholds, biases, decays and sums are those of Lava's fixed-point models,
 which Loihi 2 shares (:mod:`neuroport.lowering.rules`). A finding is *refused*, or *unproven* where
-no public source shows the construct running on hardware. Sources: docstrings, and the target's
+no public source shows the construct running on hardware: then it names the tiny network that would
+prove it (:mod:`neuroport.targets.constructs`). Sources: docstrings, and the target's
 file. Not checked on hardware.
 """
 
@@ -33,6 +34,13 @@ from neuroport.graph.node import (
 )
 from neuroport.lowering import rules as widths
 from neuroport.lowering.exponents import holds_exponent, largest, shifted
+from neuroport.targets.constructs import (
+    COLUMNS,
+    EXPONENTS,
+    MERGED,
+    for_product,
+    for_size,
+)
 from neuroport.targets.target import Target
 
 PRODUCT_SEEN = 480  # the largest product of the published run of ProdNeuron on Loihi 2
@@ -41,19 +49,25 @@ REFUSED, UNPROVEN = "refused", "unproven on hardware"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that a node breaks (``refused``), or cannot be known to keep (``unproven``)."""
+    """A rule that a node breaks (``refused``), or cannot be known to keep (``unproven``).
+
+    What is unproven has its ``construct``, which proves it on a board where it is equal; none where
+    no construct is large enough.
+    """
 
     rule: str
     node: str
     message: str
     severity: str = REFUSED
+    construct: str = ""
 
     def __str__(self) -> str:
         mark = "" if self.severity == REFUSED else f"{self.severity}: "
         return f"{self.node}: {mark}{self.message} [{self.rule}]"
 
 
-Found = tuple[str, str] | None  # severity and message
+# severity and message, and the construct that would prove what is unproven
+Found = tuple[str, str] | tuple[str, str, str] | None
 Rule = Callable[[Graph, Node, Target], Found]
 
 
@@ -133,7 +147,8 @@ def neuron_exists(graph: Graph, node: Node, target: Target) -> Found:
                 "Izhikevich's resonator runs on the CPU only; use the resonator that fires by "
                 "phase, or bring microcode (custom_neurons in a target file)"
             )
-        return UNPROVEN, "no run of Lava's resonator on a chip is published; try it alone first"
+        why = "no run of Lava's resonator on a chip is published; try it alone first"
+        return UNPROVEN, why, "resonator"
     return None
 
 
@@ -152,10 +167,12 @@ def _rounding(graph: Graph, node: Relay) -> Found:
             f"more than the {integers.STATE_BITS} bits of a ProdNeuron's input; use a coarser LSB "
             "for its stream"
         )
-    return UNPROVEN, (
+    return (
+        UNPROVEN,
         f"it rounds (>> {node.shift}) as Lava's ProdNeuron, with products up to {worst:,}; a "
         f"published run on a chip multiplied up to {PRODUCT_SEEN} and shifted nothing, and how "
-        "wide a product may be is not published: compare it alone first"
+        "wide a product may be is not published: compare it alone first",
+        for_product(worst),
     )
 
 
@@ -209,9 +226,11 @@ def exponent_fits(graph: Graph, node: Node, target: Target) -> Found:
         )
     if not isinstance(node, Dense) or node.exponent <= target["weight_exponent"]:
         return None
-    return UNPROVEN, (
+    return (
+        UNPROVEN,
         f"its weights have exponent {node.exponent}; more than {target['weight_exponent']} was "
-        "not seen on a chip, use a coarser LSB for its stream"
+        "not seen on a chip, use a coarser LSB for its stream",
+        for_size("exponent", EXPONENTS, node.exponent),
     )
 
 
@@ -238,9 +257,11 @@ def readout_does_not_fire(graph: Graph, node: Node, target: Target) -> Found:
     worst = top * graph.interval
     if worst <= integers.THRESHOLD_MAX:
         return None
-    return UNPROVEN, (
+    return (
+        UNPROVEN,
         f"its potential can reach {worst:,} in the worst case and would fire beyond "
-        f"{integers.THRESHOLD_MAX:,}, the largest threshold; compare with the reference's maximum"
+        f"{integers.THRESHOLD_MAX:,}, the largest threshold; compare with the reference's maximum",
+        "readout-range",
     )
 
 
@@ -254,9 +275,11 @@ def dendrite_is_known(graph: Graph, node: Node, target: Target) -> Found:
     synapses = [graph[name] for name in node.inputs]
     merged = sum(len(synapse.inputs) for synapse in synapses if isinstance(synapse, Conv))
     if merged > 1:
-        return UNPROVEN, (
+        return (
+            UNPROVEN,
             f"{merged} convolutions meet here; exact on Lava's CPU simulator, no run on a chip is "
-            "published: try it on two layers first"
+            "published: try it on two layers first",
+            for_size("merged", MERGED, merged),
         )
     return None
 
@@ -265,7 +288,8 @@ def reset_exists(graph: Graph, node: Node, target: Target) -> Found:
     """Sigma-delta populations have no reset in Lava; neuroport's is the CPU simulator's."""
     if not isinstance(node, (Delta, SigmaDelta)) or target["custom_neurons"]:
         return None
-    return UNPROVEN, "it has no reset in Lava; run one sample after each boot, or compare a stream"
+    why = "it has no reset in Lava; run one sample after each boot, or compare a stream"
+    return UNPROVEN, why, "sigma-delta"
 
 
 def width_is_exact(graph: Graph, node: Node, target: Target) -> Found:
@@ -276,9 +300,11 @@ def width_is_exact(graph: Graph, node: Node, target: Target) -> Found:
     width = max(graph.facts(name).shape[-1] for name in (node.name, *node.inputs))
     if width <= limit:
         return None
-    return UNPROVEN, (
+    return (
+        UNPROVEN,
         f"a feature map of {width} columns, more than {limit}: the compiler warns that spikes of "
-        "some columns may get lost; use smaller frames"
+        "some columns may get lost; use smaller frames",
+        for_size("width", COLUMNS, width),
     )
 
 
@@ -313,15 +339,15 @@ def findings(graph: Graph, target: Target) -> Iterator[Finding]:
         for rule in RULES:
             found = rule(graph, node, target)
             if found is not None:
-                severity, message = found
-                yield Finding(rule.__name__, node.name, message, severity)
+                severity, message, *construct = found
+                yield Finding(rule.__name__, node.name, message, severity, *construct)
 
 
 def by_rule(found: Iterable[Finding]) -> list[str]:
-    """One line per rule: the first node in words, and how many more there are."""
-    groups: dict[str, list[Finding]] = {}
+    """One line per rule and severity: the first node in words, and how many more there are."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in found:
-        groups.setdefault(finding.rule, []).append(finding)
+        groups.setdefault((finding.rule, finding.severity), []).append(finding)
     return [
         f"{first}{f' and {len(rest)} more such nodes' if rest else ''}"
         for first, *rest in groups.values()
