@@ -34,6 +34,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "resets": ("resets",),
     "biases": ("biases",),
     "leaks": ("leaks",),
+    "currents": ("currents",),
     "thresholds of 16 bits": ("readout-range",),
     "one synapse": ("merged-2", "merged-8", "merged-32"),
     "four synapses": ("merged-8", "merged-32"),
@@ -77,9 +78,9 @@ def qualified(
     with tempfile.TemporaryDirectory(prefix="qualify-") as name:
         folder = Path(name)
         command = [
-            *(sys.executable, "-c", "import sys\nfrom neuroport.analysis.qualifying import qualify\n"
-              "qualify(sys.argv[1], out=sys.argv[2], deadline=float(sys.argv[3]), only=sys.argv[4:] or None)"),
-            str(folder / "site.toml"), str(folder / "record.json"), str(deadline), *only,
+            *(sys.executable, "-m", "neuroport", "qualify", "--site", str(folder / "site.toml")),
+            *("-o", str(folder / "record.json"), "--deadline", str(deadline)),
+            *(part for each in only for part in ("--only", each)),
         ]
         done = subprocess.run(
             command, env=environment(folder, **chosen), capture_output=True, text=True

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import numpy as np
 
@@ -126,7 +127,7 @@ class _Board:
         except NeuroportError as error:
             said = f"{error.message} {_last(error.detail)}".strip()[:MOST]
             return Result(NOT_RUN, graph.hash, said)
-        if COUNTS in construct.options and not got.counts:  # readouts alone, after the last step
+        if construct.options == COUNTS and not got.counts:  # readouts alone, after the last step
             last = {name: want[name][-1:] for name in want.messages}
             want = Trace(last, want.kinds, want.provenance)
         outcome = compare(want, got)
@@ -139,8 +140,8 @@ class _Board:
 
     def _run(self, construct: Construct, site: Site) -> Trace:
         graph, frames = construct.network()
-        options = dict(construct.options)
-        return Loihi2().run(graph, frames, site=site, deadline=self.deadline, **options)
+        options: dict[str, Any] = {"site": site, "deadline": self.deadline, **construct.options}
+        return Loihi2().run(graph, frames, **options)
 
     def _by_delays(self, construct: Construct, want: Trace) -> Iterator[Site]:
         """The site with the delays that a run without any shows; as it is, where none fit."""

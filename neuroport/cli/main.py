@@ -27,7 +27,7 @@ from neuroport.processes import Ended, end_by, ending_on_signals
 
 VERBS = (  # in the order in which they are used, not of the alphabet
     *("demo", "train", "frames", "quantize", "lower", "export", "run", "compare", "report"),
-    *("show", "check", "targets", "backends"),
+    *("show", "check", "qualify", "targets", "backends"),
 )
 RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
 

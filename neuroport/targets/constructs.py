@@ -9,7 +9,7 @@ neither square nor symmetric: exchanged axes show. Nothing here was run on hardw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.graph.graph import Graph
+from neuroport.graph.integers import STATE_SHIFT, leak_step
 from neuroport.graph.node import (
     Conv,
     Delay,
@@ -44,6 +45,7 @@ COLUMNS = (256, 512)  # columns of a feature map
 
 Frames = npt.NDArray[np.int64]
 Made = tuple[list[Node], Frames]
+MESSAGES, COUNTS = {"record": "messages"}, {"record": "counts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Construct:
     name: str
     what: str
     make: Callable[[], Made]
-    options: tuple[tuple[str, str], ...] = (("record", "messages"),)
+    options: Mapping[str, str] = MESSAGES
     used: Callable[[Graph], bool] | None = None
     look: str = ""
     leaves: str = ""
@@ -104,6 +106,27 @@ def _chain(samples: int = 1, steps: int = STEPS, **fields: Any) -> Made:
         *_classes("second", 8),
     ]
     return nodes, shown((12,), 1, samples, steps)
+
+
+def _leaking(current_decay: int, voltage_decay: int) -> Made:
+    """Two neurons that leak, one step after which the first is above the threshold, by a hair.
+
+    They are driven far below it and back; the second gets a unit less and is not above. A decay
+    that is off by 1 in 4096, or rounds another way, leaves them on one side.
+    """
+    down, up = np.array([[-126, 254]] * 2), np.array([[0, 0], [0, 1]])
+    frames = np.zeros((STEPS, 1, 2), np.int64)
+    frames[0, :, 0] = frames[-1, :, 1] = 1
+    u, v = np.int64(0), np.int64(0)
+    for frame in frames[:, 0]:
+        u, v = leak_step(u, v, (down[0] @ frame) << 7, 0, current_decay, voltage_decay)
+    nodes: list[Node] = [
+        Input("frames", (2,), 1),
+        Dense("far", ("frames",), down, 7),
+        Dense("near", ("frames",), -up),
+        Lif("first", ("far", "near"), (int(v) - 1) >> STATE_SHIFT, current_decay, voltage_decay),
+    ]
+    return nodes, frames
 
 
 def _biased() -> Made:
@@ -273,8 +296,6 @@ def _always(graph: Graph) -> bool:
     return True
 
 
-COUNTS = ("record", "counts")
-MESSAGES = ("record", "messages")
 REFUSES = "the engine refuses it, and says why"
 
 
@@ -297,10 +318,17 @@ def _each() -> Iterator[Construct]:
     )
     yield Construct(
         "leaks",
-        "currents and voltages that decay, rounded toward zero",
-        partial(_chain, current_decay=np.array(1500), voltage_decay=np.array(700)),
-        used=_leaking,
-        look="du is stored minus one, dv is not",
+        "voltages that decay, rounded toward zero",
+        partial(_leaking, 4096, 700),
+        used=_leaks,
+        look="dv is stored as it is",
+    )
+    yield Construct(
+        "currents",
+        "currents that decay, rounded toward zero",
+        partial(_leaking, 3000, 0),
+        used=_leaks,
+        look="du is stored minus one",
     )
     yield Construct(
         "resets",
@@ -320,14 +348,14 @@ def _each() -> Iterator[Construct]:
         "readout",
         "a potential, read once per sample",
         _readout,
-        (COUNTS,),
+        COUNTS,
         look="embedded_io.state.Read, and timing.read_delay of the site",
     )
     yield Construct(
         "readout-range",
         "a potential of 131,071, the largest that does not fire",
         _largest_potential,
-        (COUNTS,),
+        COUNTS,
         look="the threshold of a readout, 17 bits; the sign of what Read gives, 24 bits",
         leaves="it holds 131,071 and fires beyond: compare with the reference's maximum",
     )
@@ -335,14 +363,14 @@ def _each() -> Iterator[Construct]:
         "counters",
         "a counter for every neuron",
         _chain,
-        (COUNTS,),
+        COUNTS,
         look="Sparse and the LIFReset that never fires",
     )
     yield Construct(
         "counters-shared",
         "a counter for all neurons of a population, that arrive together",
         _chain,
-        (COUNTS, ("granularity", "layer")),
+        {**COUNTS, "granularity": "layer"},
         look="Sparse with several weights into a neuron",
     )
     yield Construct(
@@ -427,7 +455,7 @@ def _each() -> Iterator[Construct]:
         "frames-by-bias",
         "a constant frame as biases (--frames-by bias)",
         _by_bias,
-        (MESSAGES, ("frames_by", "bias")),
+        {**MESSAGES, "frames_by": "bias"},
         look="bias_mant of LIFReset",
     )
     yield Construct("delays", "axonal delays", _delayed, look=REFUSES)
@@ -447,7 +475,7 @@ def _relaying(graph: Graph) -> bool:
     return _has(graph, Relay)
 
 
-def _leaking(graph: Graph) -> bool:
+def _leaks(graph: Graph) -> bool:
     neurons = [node for node in graph if isinstance(node, Lif)]
     return any(node.current_decay.min() < 4096 or node.voltage_decay.max() for node in neurons)
 

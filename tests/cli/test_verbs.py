@@ -36,6 +36,7 @@ VERBS = (
     "report",
     "show",
     "check",
+    "qualify",
     "targets",
     "backends",
 )

@@ -261,3 +261,15 @@ def test_a_file_that_is_no_record_is_refused_with_what_is_wrong(
 def test_readouts_alone_have_a_construct() -> None:
     graph, _ = CONSTRUCTS["readout"].network()
     assert [type(node) for node in graph.populations] == [Readout]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("leaks", "voltage_decay"), ("currents", "current_decay")]
+)
+@pytest.mark.parametrize("off", [-1, 1])
+def test_a_decay_that_is_off_by_one_shows(name: str, field: str, off: int) -> None:
+    graph, frames = CONSTRUCTS[name].network()
+    assert Reference().run(graph, frames)["first"][:, 0].tolist() == [[0, 0]] * 3 + [[1, 0]]
+    *before, neuron = graph
+    other = replace(neuron, **{field: getattr(neuron, field) + off})
+    assert Reference().run(Graph([*before, other], 4), frames)["first"][-1, 0].tolist() != [1, 0]

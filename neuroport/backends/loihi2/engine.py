@@ -72,7 +72,7 @@ class Loihi2:
         frames: npt.NDArray[Any],
         *,
         progress: Progress | None = None,
-        site: str | os.PathLike[str] | Site | None = None,
+        site: str | os.PathLike[str] | None = None,
         deadline: float = 600.0,
         record: str = "counts",
         count: str | Sequence[str] | None = None,

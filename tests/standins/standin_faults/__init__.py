@@ -43,6 +43,19 @@ def _leaks(model):
     right, model.subthr_dynamics = model.subthr_dynamics, subthr_dynamics
 
 
+def _currents(model):
+    """Currents that decay are rounded down."""
+
+    def subthr_dynamics(self, activation_in):
+        kept = self.u * np.int64(4096 - 1 - self.du)
+        lost = (kept >> 12) - np.sign(kept) * (np.abs(kept) >> 12)
+        right(self, activation_in)
+        self.u[:] += lost.astype(np.int32)
+        self.v[:] += lost.astype(np.int32)
+
+    right, model.subthr_dynamics = model.subthr_dynamics, subthr_dynamics
+
+
 def _threshold(model):
     """Thresholds have 16 bits."""
 
@@ -55,13 +68,12 @@ def _threshold(model):
 
 def _merged(model, most):
     """A population hears so many synapses, and no more."""
-    from lava.magma.core.model.py.ports import PyInPortVectorDense
 
-    def recv(self):
-        heard = [self._transformer.transform(port.recv(), port) for port in self.csp_ports]
-        return sum(heard[:most], np.zeros(self._shape, self._d_type))
+    def run_spk(self):
+        self.a_in.recv = lambda: sum(_heard(self.a_in)[:most])
+        return right(self)
 
-    PyInPortVectorDense.recv = recv
+    right, model.run_spk = model.run_spk, run_spk
 
 
 def _weights(model):
@@ -194,13 +206,7 @@ def _half(model):
     """Half a unit does not arrive."""
 
     def run_spk(self):
-        port = self.a_in1
-
-        def first():
-            heard = [port._transformer.transform(each.recv(), each) for each in port.csp_ports]
-            return heard[0]
-
-        port.recv = first
+        self.a_in1.recv = lambda: _heard(self.a_in1)[0]
         right(self)
 
     right, model.run_spk = model.run_spk, run_spk
@@ -228,6 +234,11 @@ def _ones(model):
     right, model.run_spk = model.run_spk, run_spk
 
 
+def _heard(port):
+    """What each synapse of a port delivers."""
+    return [port._transformer.transform(each.recv(), each) for each in port.csp_ports]
+
+
 def _sending(port, change):
     """Let a port send what ``change`` makes of its data; from the first step on."""
     if not hasattr(port, "changed"):
@@ -239,6 +250,7 @@ FAULTS = {
     "resets": ("NcModelLIFReset", _resets),
     "biases": ("NcModelLIFReset", _biases),
     "leaks": ("NcModelLIFReset", _leaks),
+    "currents": ("NcModelLIFReset", _currents),
     "thresholds of 16 bits": ("NcModelLIFReset", _threshold),
     "one synapse": ("NcModelLIFReset", lambda model: _merged(model, 1)),
     "four synapses": ("NcModelLIFReset", lambda model: _merged(model, 4)),
