@@ -10,7 +10,7 @@ neither square nor symmetric: exchanged axes show. Nothing here was run on hardw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -66,7 +66,7 @@ class Construct:
     name: str
     what: str
     make: Callable[[], Made]
-    options: Mapping[str, str] = MESSAGES
+    options: Mapping[str, str] = field(default_factory=lambda: MESSAGES)
     used: Callable[[Graph], bool] | None = None
     look: str = ""
     leaves: str = ""
