@@ -90,7 +90,7 @@ class _Board:
     def record(self, found: dict[str, Result]) -> Record:
         return Record(
             board=load_target(self.site.board).name,
-            where=self.site.where,
+            where=replace(self.site, address="over Ethernet").where,  # records are sent around
             generation=self.site.generation,
             date=date.today().isoformat(),
             versions=versions("lava-nc", "lava-loihi", "lava-dl", "numpy", "scipy"),

@@ -273,3 +273,13 @@ def test_a_decay_that_is_off_by_one_shows(name: str, field: str, off: int) -> No
     *before, neuron = graph
     other = replace(neuron, **{field: getattr(neuron, field) + off})
     assert Reference().run(Graph([*before, other], 4), frames)["first"][-1, 0].tolist() != [1, 0]
+
+
+def test_states_that_are_not_reset_show() -> None:
+    graph, frames = CONSTRUCTS["resets"].network()
+    trace = Reference().run(graph, frames)
+    # as one long sample nothing resets, and something else is sent
+    samples = frames.shape[1]
+    together = frames.transpose(1, 0, 2).reshape(len(frames) * samples, 1, -1)
+    whole = Reference().run(Graph(list(graph), len(together)), together)
+    assert (whole["first"][4:8, 0] != trace["first"][:, 1]).any()
