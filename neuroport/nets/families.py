@@ -16,6 +16,7 @@ from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import learn
 from neuroport.nets.recipe import NetworkRecipe
 from neuroport.nets.recompute import recompute
+from neuroport.nets.synapse import coarsen_stem
 
 
 def _ms_resnet(net: NetworkRecipe) -> nn.Module:
@@ -98,4 +99,6 @@ def build(net: NetworkRecipe, in_channels: int, classes: int) -> nn.Module:
             raise RecipeError(f"network.{key} is {said}, but the dataset has {has}; leave it out")
     built = BUILDERS[net.family](replace(net, in_channels=in_channels, classes=classes))
     learn(built, net.learn)
+    if net.stem == "coarse":
+        coarsen_stem(built)
     return recompute(built) if net.recompute else built

@@ -91,6 +91,17 @@ def shown(shape: Shape, bits: int = 1, samples: int = 1, steps: int = STEPS) -> 
     return np.concatenate([frames, np.zeros((steps - STEPS, *frames.shape[1:]), np.int64)])
 
 
+def _lif(
+    name: str,
+    inputs: tuple[str, ...],
+    threshold: int,
+    current_decay: int = 4096,
+    voltage_decay: int = 0,
+) -> Lif:
+    each = (np.array([value]) for value in (threshold, current_decay, voltage_decay))
+    return Lif(name, inputs, *each)
+
+
 def _classes(source: str, size: int) -> list[Node]:
     return [Dense("classes", (source,), even(9, 3, size)), Readout("potential", ("classes",))]
 
@@ -100,15 +111,15 @@ def _chain(samples: int = 1, steps: int = STEPS, **fields: Any) -> Made:
     nodes: list[Node] = [
         Input("frames", (12,), 1),
         Dense("in", ("frames",), even(3, 10, 12)),
-        replace(Lif("first", ("in",), 9), **fields),
+        replace(_lif("first", ("in",), 9), **fields),
         Dense("on", ("first",), even(4, 8, 10)),
-        Lif("second", ("on",), 12),
+        _lif("second", ("on",), 12),
         *_classes("second", 8),
     ]
     return nodes, shown((12,), 1, samples, steps)
 
 
-def _leaking(current_decay: int, voltage_decay: int) -> Made:
+def _leaking(field: str, decay: int) -> Made:
     """Two neurons that leak, one step after which the first is above the threshold, by a hair.
 
     They are driven far below it and back; the second gets a unit less and is not above. A decay
@@ -117,21 +128,24 @@ def _leaking(current_decay: int, voltage_decay: int) -> Made:
     down, up = np.array([[-126, 254]] * 2), np.array([[0, 0], [0, 1]])
     frames = np.zeros((STEPS, 1, 2), np.int64)
     frames[0, :, 0] = frames[-1, :, 1] = 1
-    u, v = np.int64(0), np.int64(0)
-    for frame in frames[:, 0]:
-        u, v = leak_step(u, v, (down[0] @ frame) << 7, 0, current_decay, voltage_decay)
+    decays, v = {"current_decay": 4096, "voltage_decay": 0, field: decay}, np.int64(0)
+    while v & 63 != 1:  # the least that is above a threshold
+        decays[field] += 1
+        u, v = np.int64(0), np.int64(0)
+        for frame in frames[:, 0]:
+            u, v = leak_step(u, v, (down[0] @ frame) << 7, 0, **decays)
     nodes: list[Node] = [
         Input("frames", (2,), 1),
         Dense("far", ("frames",), down, 7),
         Dense("near", ("frames",), -up),
-        Lif("first", ("far", "near"), (int(v) - 1) >> STATE_SHIFT, current_decay, voltage_decay),
+        _lif("first", ("far", "near"), int(v) >> STATE_SHIFT, **decays),
     ]
     return nodes, frames
 
 
 def _biased() -> Made:
     nodes, frames = _chain(2, bias=np.arange(-5, 5) * 7)
-    return [*nodes[:-1], replace(nodes[-1], bias=np.array([5, -7, 0]))], frames
+    return [*nodes[:-1], Readout("potential", ("classes",), np.array([5, -7, 0]))], frames
 
 
 def _weights() -> Made:
@@ -142,9 +156,9 @@ def _weights() -> Made:
     nodes: list[Node] = [
         Input("frames", (12,), 1),
         Dense("in", ("frames",), mixed),
-        Lif("first", ("in",), 300),
+        _lif("first", ("in",), 300),
         Dense("on", ("first",), odd),
-        Lif("second", ("on",), 250),
+        _lif("second", ("on",), 250),
         *_classes("second", 8),
     ]
     return nodes, shown((12,))
@@ -176,20 +190,20 @@ def _mapped(bits: int = 1, **fields: Any) -> Made:
     nodes: list[Node] = [
         Input("frames", MAP, bits),
         _stem(**fields),
-        Lif("first", ("stem",), 12 << bits),
+        _lif("first", ("stem",), 12 << bits),
     ]
     return nodes, shown(MAP, bits)
 
 
 def _map_into_dense() -> Made:
     nodes, frames = _mapped()
-    return [*nodes, Dense("in", ("first",), even(5, 6, 144)), Lif("second", ("in",), 20)], frames
+    return [*nodes, Dense("in", ("first",), even(5, 6, 144)), _lif("second", ("in",), 20)], frames
 
 
 def _grouped() -> Made:
     nodes, frames = _mapped()
     grouped = Conv("grouped", ("first",), even(6, 4, 2, 3, 3), padding=(1, 1), groups=2)
-    return [*nodes, grouped, Lif("second", ("grouped",), 15)], frames
+    return [*nodes, grouped, _lif("second", ("grouped",), 15)], frames
 
 
 def _merged(count: int) -> Made:
@@ -197,7 +211,7 @@ def _merged(count: int) -> Made:
     nodes, frames = _mapped()
     one_by_one = [Conv(f"branch{i}", ("first",), even(20 + i, 3, 4, 1, 1)) for i in range(count)]
     names = tuple(conv.name for conv in one_by_one)
-    return [*nodes, *one_by_one, Lif("second", names, 20)], frames
+    return [*nodes, *one_by_one, _lif("second", names, 20)], frames
 
 
 def _pair(one: int, other: int) -> IntArray:
@@ -235,7 +249,7 @@ def _exponent(exponent: int) -> Made:
     nodes: list[Node] = [
         Input("frames", (3,), 1),
         Dense("in", ("frames",), np.array([[2, 0, -2], [0, 2, 0], [2, -2, 0]]), exponent),
-        Lif("first", ("in",), (2 << exponent) - 1),
+        _lif("first", ("in",), (2 << exponent) - 1),
     ]
     return nodes, shown((3,))
 
@@ -244,9 +258,9 @@ def _wide(width: int) -> Made:
     nodes: list[Node] = [
         Input("frames", (1, 2, width), 1),
         Conv("stem", ("frames",), even(5, 2, 1, 1, 3), padding=(0, 1)),
-        Lif("first", ("stem",), 8),
+        _lif("first", ("stem",), 8),
         Conv("on", ("first",), even(6, 1, 2, 1, 3), padding=(0, 1)),
-        Lif("second", ("on",), 8),
+        _lif("second", ("on",), 8),
     ]
     return nodes, shown((1, 2, width))
 
@@ -319,14 +333,14 @@ def _each() -> Iterator[Construct]:
     yield Construct(
         "leaks",
         "voltages that decay, rounded toward zero",
-        partial(_leaking, 4096, 700),
+        partial(_leaking, "voltage_decay", 700),
         used=_leaks,
         look="dv is stored as it is",
     )
     yield Construct(
         "currents",
         "currents that decay, rounded toward zero",
-        partial(_leaking, 3000, 0),
+        partial(_leaking, "current_decay", 3000),
         used=_leaks,
         look="du is stored minus one",
     )

@@ -271,6 +271,7 @@ def test_a_decay_that_is_off_by_one_shows(name: str, field: str, off: int) -> No
     graph, frames = CONSTRUCTS[name].network()
     assert Reference().run(graph, frames)["first"][:, 0].tolist() == [[0, 0]] * 3 + [[1, 0]]
     *before, neuron = graph
+    assert getattr(neuron, field).item() not in (0, 4096)
     other = replace(neuron, **{field: getattr(neuron, field) + off})
     assert Reference().run(Graph([*before, other], 4), frames)["first"][-1, 0].tolist() != [1, 0]
 
