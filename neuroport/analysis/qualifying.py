@@ -11,6 +11,7 @@ and compared with the integer reference, position by position. Steps that adapte
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from neuroport.backends.loihi2.missing import ready_site
 from neuroport.backends.loihi2.site import Site
 from neuroport.backends.reference import Reference
 from neuroport.errors import BackendError, NeuroportError, StorageError, TargetError
+from neuroport.files import check_file
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import READOUTS, Trace, versions
 from neuroport.targets.constructs import CONSTRUCTS, COUNTS, QUIET, STEPS, Construct, Frames
@@ -42,7 +44,7 @@ def qualify(
     site: str | os.PathLike[str] | None = None,
     *,
     out: str | os.PathLike[str] | None = None,
-    only: Sequence[str] | None = None,
+    only: str | Sequence[str] | None = None,
     deadline: float = 600.0,
     told: Told | None = None,
 ) -> Record:
@@ -57,17 +59,22 @@ def qualify(
         told: hears of each construct's name and result.
 
     Raises:
-        BackendError: the board cannot be asked from here.
+        BackendError: the board cannot be asked from here, or the deadline is none.
         TargetError: no such construct.
         StorageError: the record cannot be written.
     """
-    for name in only or ():
+    asked = (only,) if isinstance(only, str) else CONSTRUCTS if only is None else tuple(only)
+    for name in asked:
         if name not in CONSTRUCTS:
             raise TargetError(f"no construct {name!r}; the constructs are {', '.join(CONSTRUCTS)}")
+    if not 0 < deadline < math.inf:
+        raise BackendError(f"the deadline is {deadline:g} s; give a positive number of seconds")
+    if out is not None:
+        check_file(out)
     board = _Board(ready_site(site), deadline)
     found: dict[str, Result] = {}
     for construct in CONSTRUCTS.values():
-        if only is not None and construct.name not in only:
+        if construct.name not in asked:
             continue
         started = time.perf_counter()
         result = board.ask(construct)

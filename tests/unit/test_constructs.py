@@ -6,13 +6,15 @@ import ast
 import inspect
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import neuroport as port
 from neuroport.backends.loihi2.constructs import refuse
 from neuroport.backends.reference import Reference
-from neuroport.errors import FormatError, IllegalError, StorageError, TargetError
+from neuroport.errors import FormatError, IllegalError, NeuroportError, StorageError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Input, Lif, Node, Readout, Relay
 from neuroport.targets import rules
@@ -256,6 +258,23 @@ def test_a_file_that_is_no_record_is_refused_with_what_is_wrong(
         load_record(path)
     with pytest.raises(StorageError):
         load_record(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"only": "merged"}, "no construct 'merged'; the constructs are spikes, "),
+     ({"only": ["spikes", "x"]}, "no construct 'x'"),
+     ({"deadline": 0}, "the deadline is 0 s"), ({"deadline": float("nan")}, "the deadline is nan"),
+     ({"out": "."}, "folder"),
+     ({"site": "none.toml"}, "engine 'loihi2' is not available: ")],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NeuroportError, match=said):
+        port.qualify(**options)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_readouts_alone_have_a_construct() -> None:
