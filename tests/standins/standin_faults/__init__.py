@@ -107,13 +107,12 @@ def _together(model):
     right, model.run_spk = model.run_spk, run_spk
 
 
-def _last_counter(model):
-    """The last neuron is not counted."""
+def _one_counter(model):
+    """The third neuron is not counted."""
 
     def run_spk(self):
         right(self)
-        if len(self.a_buff) > 1:
-            self.a_buff[-1] = 0
+        self.a_buff[2:3] = 0
 
     right, model.run_spk = model.run_spk, run_spk
 
@@ -151,11 +150,12 @@ def _strides(model):
 
 
 def _blocks_of_zeros(model):
-    """A channel that has only zeros for one output is not stored for the others, either."""
+    """A channel that has a block of zeros for one output is not stored for the others, either."""
 
     def run_spk(self):
-        lost = (self.weight == 0).all(axis=(1, 2)).any(axis=0)
-        self.weight[..., lost] = 0
+        if self.weight[0, :, :, 0].size > 1:
+            lost = (self.weight == 0).all(axis=(1, 2)).any(axis=0)
+            self.weight[..., lost] = 0
         right(self)
 
     right, model.run_spk = model.run_spk, run_spk
@@ -256,7 +256,7 @@ FAULTS = {
     "four synapses": ("NcModelLIFReset", lambda model: _merged(model, 4)),
     "weights": ("NcModelDense", _weights),
     "exponents": ("NcModelDense", _exponent),
-    "counters": ("NcModelSparse", _last_counter),
+    "counters": ("NcModelSparse", _one_counter),
     "counters together": ("NcModelSparse", _together),
     "readers": ("ReadModel", _sixteen_bits_read),
     "kernels": ("NcModelConv", _unflipped),
