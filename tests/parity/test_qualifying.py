@@ -36,7 +36,6 @@ def test_the_honest_stand_ins_are_equal_in_all_that_the_engine_runs() -> None:
     assert not_run == {"delays", "resonator", "sigma-delta"}
     assert all(row["where"][name].startswith("illegal for loihi2") for name in not_run)
     assert {r for n, r in row["results"].items() if n not in not_run} == {EQUAL}
-    assert row["compared"] > 20_000
     assert row["timing"] == {"input_delay": 1, "output_delay": 2, "read_delay": 1}
 
 
