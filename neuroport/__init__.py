@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from neuroport.analysis.minimize import minimize
     from neuroport.analysis.minimized import Minimized
     from neuroport.analysis.neurobench import neurobench
+    from neuroport.analysis.qualifying import qualify
     from neuroport.analysis.statistics import statistics
     from neuroport.analysis.verify import verify
     from neuroport.engines.running import prepare, run
@@ -56,6 +57,7 @@ _HOME = {
     "statistics": "neuroport.analysis.statistics",
     "energy": "neuroport.analysis.energy",
     "neurobench": "neuroport.analysis.neurobench",
+    "qualify": "neuroport.analysis.qualifying",
     "map_network": "neuroport.targets.mapping",
     "report": "neuroport.reporting.html",
     "Graph": "neuroport.graph.graph",
@@ -88,6 +90,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "statistics",
     "energy",
     "neurobench",
+    "qualify",
     "map_network",
     "report",
     "Graph",

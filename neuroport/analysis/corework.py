@@ -27,7 +27,7 @@ from neuroport.errors import TargetError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Node
 from neuroport.targets.layers import CONSTANT, CONSTANTS, rounding
-from neuroport.targets.resources import Placed, resources
+from neuroport.targets.resources import Placed, Resources, resources
 from neuroport.targets.target import Target
 from neuroport.targets.traffic import count
 
@@ -101,16 +101,7 @@ def core_work(graph: Graph, sent: Sent, target: Target) -> CoreWork:
     found = resources(graph, target)
     samples = next(iter(sent.values())).shape[1]
     traffic = count(graph, found, sent)
-    busiest: dict[str, npt.NDArray[np.float64]] = {}
-    for placed in found.placed:
-        name, tile = placed.layer.name, placed.tiling.tile
-        if placed.layer.kind == CONSTANT:
-            continue
-        fans = _fans(graph, graph[name], tile)
-        loads = sum(_loads(fan, sent[source], delay) for source, delay, fan in fans)
-        busiest[name] = np.max(loads, axis=2) if fans else np.zeros((graph.steps, samples))
-        if name in rounding(graph):
-            busiest[name] += CONSTANTS * _neurons(placed)
+    busiest = operations(graph, found, sent)
     most = max(busiest, key=lambda name: busiest[name].max())
     return CoreWork(
         target=target.name,
@@ -125,6 +116,31 @@ def core_work(graph: Graph, sent: Sent, target: Target) -> CoreWork:
         inside=sum(f.messages for f in traffic.flows if f.source in f.targets) / samples,
         outside=sum(f.messages * len(f.targets) for f in traffic.frames or ()) / samples,
     )
+
+
+def operations(graph: Graph, found: Resources, sent: Sent) -> dict[str, npt.NDArray[np.float64]]:
+    """Operations (T, N) of the core of each population that has most, step by step.
+
+    The neuron that gives constants has none.
+    """
+    samples = next(iter(sent.values())).shape[1]
+    busiest: dict[str, npt.NDArray[np.float64]] = {}
+    for placed in found.placed:
+        name, tile = placed.layer.name, placed.tiling.tile
+        if placed.layer.kind == CONSTANT:
+            continue
+        fans = _fans(graph, graph[name], tile)
+        loads = sum(_loads(fan, sent[source], delay) for source, delay, fan in fans)
+        busiest[name] = np.max(loads, axis=2) if fans else np.zeros((graph.steps, samples))
+        if name in rounding(graph):
+            busiest[name] += CONSTANTS * _neurons(placed)
+    return busiest
+
+
+def least_us(target: Target, most: float, neurons: float) -> float:
+    """Least time of a step of a core, in us: of its operations, its neurons, or of any step."""
+    synop, neuron, least = (target.cost(name) or 0.0 for name in TIMES)
+    return max(most * synop * _US, neurons * neuron * _US, least)
 
 
 def _fans(graph: Graph, node: Node, tile: Tile) -> list[tuple[str, int, FanIn]]:

@@ -177,6 +177,8 @@ def _graded(name: str, module: GradedConv, inputs: tuple[str, ...], weight: IntA
         nodes.append(Relay(f"{name}.relay_in", inputs, int(module.relay_in.shift)))
         inputs = (nodes[-1].name,)
     nodes.append(_conv(name, module, inputs, 0, weight))
+    if not module.rounds:
+        return nodes
     nodes.append(Relay(f"{name}.relay_out", (name,), int(module.relay_out.shift)))
     nodes.append(identity(f"{name}.identity", nodes[-1].name, (len(weight), 1, 1)))
     return nodes

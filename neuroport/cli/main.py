@@ -39,7 +39,7 @@ VERBS = (  # in the order in which they are used, not of the alphabet
         "compare",
         "report",
     ),
-    *("show", "check", "targets", "backends"),
+    *("show", "check", "qualify", "targets", "backends"),
 )
 RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
 

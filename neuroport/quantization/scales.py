@@ -43,6 +43,7 @@ from neuroport.quantization.checking import check_numbers
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
 FINEST = 8  # smallest integer threshold of a channel whose norm is part of its neuron
 TALLEST = 64  # largest threshold of a stream in units of what its thresholds have in common
+STEM = 32  # units of the largest weight of a stem that does not round: 33 levels
 MARGIN = 1.5  # room left for weights that still change in quantization-aware training
 WIDTHS = ("threshold_fits", "bias_fits", "currents_fit", "accumulators_fit")
 TRIES = 100  # of making a grid coarser, by a factor of two each
@@ -395,11 +396,7 @@ def _choose_lsb(
         threshold * integers.BIAS_MAX / (margin * stream.bias + 1e-12),
         integers.THRESHOLD_MAX / tallest,
     ]
-    weights = [
-        float(layer.synapse.folded()[0].abs().max()) * unit_of(layer.inputs[0], named)
-        for layer in stream.synapses
-        if layer.synapse is not None and not isinstance(layer.module, GradedConv)
-    ]
+    weights = [weight for layer in stream.synapses for weight in _largest(layer, named)]
     single = len(stream.synapses) == 1 and len(weights) == 1
     lightest = min((w for w in weights if w > 0), default=threshold)
     wanted = threshold * integers.WEIGHT_MAX / lightest
@@ -414,6 +411,21 @@ def _choose_lsb(
         stream.lsb = threshold / math.floor(min(limit, max(wanted, lowest)))
     else:
         stream.lsb = threshold / 2.0 ** math.floor(math.log2(min(limit, max(wanted, lowest))))
+
+
+def _largest(layer: Layer, named: dict[str, Layer]) -> list[float]:
+    """What the largest weight adds for a message, real units; nothing where a relay rounds it.
+
+    A coarse stem is content with fewer levels than other synapses, whose weights it would make need
+    exponents: it is told as that much heavier.
+    """
+    module = layer.synapse
+    if module is None or (isinstance(module, GradedConv) and module.rounds):
+        return []
+    largest = float(module.folded()[0].abs().max())
+    if isinstance(module, GradedConv):
+        return [largest * module.message_unit * integers.WEIGHT_MAX / STEM]
+    return [largest * unit_of(layer.inputs[0], named)]
 
 
 def _unit(thresholds: list[float]) -> float | None:
@@ -442,7 +454,13 @@ def _choose_shifts(module: GradedConv, lsb: float, source: float | None, room: f
     product = min(product, integers.STATE_BITS - 1)
     module.lsb.fill_(lsb)
     if source is None:
-        module.relay_out.shift.fill_(max(0, min(product, weight)))
+        module.relay_out.shift.fill_(max(0, min(product, weight)) if module.rounds else 0)
+        if not module.rounds and largest * message < lsb:
+            raise IllegalError(
+                f"the largest weight of {module} is {largest * message / lsb:.2f} units of its "
+                "stream for one of a pixel, and all of them round to 0; let it round "
+                "(stem = 'rounding'), or train with a larger norm behind it"
+            )
         return
     assert module.relay_in is not None
     # weight bits beyond six buy little: leave them to the messages

@@ -13,17 +13,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from neuroport.analysis.energy import Energy, energy_or_why
+from neuroport.analysis.loads import Loads, loads, ways
 from neuroport.analysis.statistics import statistics
+from neuroport.analysis.work import messages
 from neuroport.arguments import as_array, is_graph, is_path, is_trace, takes
 from neuroport.files import check_file, write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED, by
 from neuroport.reporting.cores import cores
 from neuroport.reporting.drawing import drawing
+from neuroport.reporting.loads import ROWS as LOAD_ROWS
+from neuroport.reporting.loads import bars
 from neuroport.reporting.raster import PANELS, ROWS, rasters
 from neuroport.reporting.summary import accuracies, seconds, verdict
 from neuroport.runs.trace import Trace, is_spiking
 from neuroport.targets.checking import check
+from neuroport.targets.lowering import price_on
 from neuroport.targets.mapping import Mapping as OnChips
 from neuroport.targets.target import Target
 
@@ -39,6 +44,7 @@ def report(
     target: Target | None = None,
     energy: Energy | str | None = None,
     mapping: OnChips | None = None,
+    source: Graph | None = None,
 ) -> Path:
     """Write a self-contained HTML page about one run of a network, atomically.
 
@@ -53,6 +59,8 @@ def report(
             which energy and time are estimated.
         energy: what was estimated, or why nothing could be, where the caller knows already.
         mapping: of that target: which chip holds which core, and the messages between chips.
+        source: the network before it was lowered: what other ways to carry its shortcuts would
+            take of the target.
 
     Raises:
         CompareError: the trace belongs to another network, or to other frames.
@@ -63,6 +71,7 @@ def report(
     found = results or {}
     if target is not None and energy is None:
         energy = energy_or_why(graph, trace, frames, target)
+    chip = check(graph, target) if target is not None else None
     template = _environment().get_template("page.html.j2")
     page = template.render(
         name=str(found.get("name") or f"Network {graph.hash[:12]}"),
@@ -70,8 +79,16 @@ def report(
         verdict=verdict(found),
         accuracies=accuracies(found),
         drawing=drawing(graph),
-        chip=check(graph, target) if target is not None else None,
+        chip=chip,
         cores=cores,
+        loads=_loads(graph, trace, frames, target),
+        bars=bars,
+        load_rows=LOAD_ROWS,
+        ways=(
+            ways(price_on(source, target), chip.resources.cores)
+            if source is not None and target is not None and chip is not None
+            else ()
+        ),
         energy=energy,
         mapping=mapping,
         facts=_facts(graph, found),
@@ -86,6 +103,15 @@ def report(
         recipe=json.dumps(found["recipe"], indent=2, default=str) if found.get("recipe") else "",
     )
     return write_atomic(path, page)
+
+
+def _loads(
+    graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None, target: Target | None
+) -> Loads | None:
+    """What each population takes; None where no target, frames or messages are known."""
+    if target is None or frames is None or trace.counts or not graph.balanced:
+        return None
+    return loads(graph, messages(graph, trace, frames), target)
 
 
 def _environment() -> Environment:

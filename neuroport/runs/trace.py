@@ -37,8 +37,8 @@ def is_spiking(kind: str) -> bool:
 
 
 def is_readout(kind: str) -> bool:
-    """Whether populations of this kind send nothing, and answer with a potential."""
-    return KINDS[kind].gives == POTENTIAL
+    """Whether populations of this kind send nothing, and answer with a potential; no other text."""
+    return kind in KINDS and KINDS[kind].gives == POTENTIAL
 
 
 def is_population(kind: str) -> bool:

@@ -2,7 +2,8 @@
 
 The widths of weights, thresholds, biases, decays and sums are those of Lava's fixed-point models,
 which Loihi 2 shares (:mod:`neuroport.lowering.rules`). A finding is *refused*, or *unproven* where
-no public source shows the construct running on hardware. Sources: docstrings, and the target's
+no public source shows the construct running on hardware: then it names the tiny network that would
+prove it (:mod:`neuroport.targets.constructs`). Sources: docstrings, and the target's
 file. Not checked on hardware.
 """
 
@@ -27,6 +28,13 @@ from neuroport.graph.kinds.base import (
 from neuroport.graph.node import Conv, Dense, Readout, Relay
 from neuroport.lowering import rules as widths
 from neuroport.lowering.exponents import holds_exponent, largest, shifted
+from neuroport.targets.constructs import (
+    COLUMNS,
+    EXPONENTS,
+    MERGED,
+    for_product,
+    for_size,
+)
 from neuroport.targets.target import Target
 
 PRODUCT_SEEN = 480  # the largest product of the published run of ProdNeuron on Loihi 2
@@ -39,19 +47,25 @@ _CUSTOM = "custom_neurons in a target file"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that a node breaks (``refused``), or cannot be known to keep (``unproven``)."""
+    """A rule that a node breaks (``refused``), or cannot be known to keep (``unproven``).
+
+    What is unproven has its ``construct``, which proves it on a board where it is equal; none where
+    no construct is large enough.
+    """
 
     rule: str
     node: str
     message: str
     severity: str = REFUSED
+    construct: str = ""
 
     def __str__(self) -> str:
         mark = "" if self.severity == REFUSED else f"{self.severity}: "
         return f"{self.node}: {mark}{self.message} [{self.rule}]"
 
 
-Found = tuple[str, str] | None  # severity and message
+# severity and message, and the construct that would prove what is unproven
+Found = tuple[str, str] | tuple[str, str, str] | None
 Rule = Callable[[Graph, Any, Target], Found]
 _ON: dict[Rule, type[Node]] = {}  # rules that ask nodes of a class only
 
@@ -132,7 +146,7 @@ def neuron_exists(graph: Graph, node: Population, target: Target) -> Found:
         case Relay() if node.shift:
             return _rounding(graph, node)
     seldom = NOT_SEEN.get(node.kind)
-    return (UNPROVEN, seldom) if seldom else None
+    return (UNPROVEN, seldom, node.kind) if seldom else None
 
 
 def _rounding(graph: Graph, node: Relay) -> Found:
@@ -150,10 +164,12 @@ def _rounding(graph: Graph, node: Relay) -> Found:
             f"more than the {integers.STATE_BITS} bits of a ProdNeuron's input; use a coarser LSB "
             "for its stream"
         )
-    return UNPROVEN, (
+    return (
+        UNPROVEN,
         f"it rounds (>> {node.shift}) as Lava's ProdNeuron, with products up to {worst:,}; a "
         f"published run on a chip multiplied up to {PRODUCT_SEEN} and shifted nothing, and how "
-        "wide a product may be is not published: compare it alone first"
+        "wide a product may be is not published: compare it alone first",
+        for_product(worst),
     )
 
 
@@ -199,9 +215,11 @@ def exponent_fits(graph: Graph, node: Synapse, target: Target) -> Found:
                 "for its stream"
             )
         case Dense() if node.exponent > target["weight_exponent"]:
-            return UNPROVEN, (
+            return (
+                UNPROVEN,
                 f"its weights have exponent {node.exponent}; more than {target['weight_exponent']} "
-                "was not seen on a chip, use a coarser LSB for its stream"
+                "was not seen on a chip, use a coarser LSB for its stream",
+                for_size("exponent", EXPONENTS, node.exponent),
             )
     return None
 
@@ -227,9 +245,11 @@ def readout_does_not_fire(graph: Graph, node: Readout, target: Target) -> Found:
     worst = top * graph.interval
     if worst <= integers.THRESHOLD_MAX:
         return None
-    return UNPROVEN, (
+    return (
+        UNPROVEN,
         f"its potential can reach {worst:,} in the worst case and would fire beyond "
-        f"{integers.THRESHOLD_MAX:,}, the largest threshold; compare with the reference's maximum"
+        f"{integers.THRESHOLD_MAX:,}, the largest threshold; compare with the reference's maximum",
+        "readout-range",
     )
 
 
@@ -242,9 +262,11 @@ def dendrite_is_known(graph: Graph, node: Population, target: Target) -> Found:
     synapses = graph.synapses_into(node.name)
     merged = sum(len(synapse.inputs) for synapse in synapses if isinstance(synapse, Conv))
     if merged > 1:
-        return UNPROVEN, (
+        return (
+            UNPROVEN,
             f"{merged} convolutions meet here; exact on Lava's CPU simulator, no run on a chip is "
-            "published: try it on two layers first"
+            "published: try it on two layers first",
+            for_size("merged", MERGED, merged),
         )
     return None
 
@@ -253,7 +275,8 @@ def reset_exists(graph: Graph, node: Node, target: Target) -> Found:
     """Sigma-delta populations have no reset in Lava; neuroport's is the CPU simulator's."""
     if node.emits != CHANGES or target["custom_neurons"]:
         return None
-    return UNPROVEN, "it has no reset in Lava; run one sample after each boot, or compare a stream"
+    why = "it has no reset in Lava; run one sample after each boot, or compare a stream"
+    return UNPROVEN, why, "sigma-delta"
 
 
 @on(Conv)
@@ -265,9 +288,11 @@ def width_is_exact(graph: Graph, node: Conv, target: Target) -> Found:
     width = max(graph.facts(name).shape[-1] for name in (node.name, *node.inputs))
     if width <= limit:
         return None
-    return UNPROVEN, (
+    return (
+        UNPROVEN,
         f"a feature map of {width} columns, more than {limit}: the compiler warns that spikes of "
-        "some columns may get lost; use smaller frames"
+        "some columns may get lost; use smaller frames",
+        for_size("width", COLUMNS, width),
     )
 
 
@@ -304,15 +329,15 @@ def findings(graph: Graph, target: Target) -> Iterator[Finding]:
                 continue
             found = rule(graph, node, target)
             if found is not None:
-                severity, message = found
-                yield Finding(rule.__name__, node.name, message, severity)
+                severity, message, *construct = found
+                yield Finding(rule.__name__, node.name, message, severity, *construct)
 
 
 def by_rule(found: Iterable[Finding]) -> list[str]:
-    """One line per rule: the first node in words, and how many more there are."""
-    groups: dict[str, list[Finding]] = {}
+    """One line per rule and severity: the first node in words, and how many more there are."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in found:
-        groups.setdefault(finding.rule, []).append(finding)
+        groups.setdefault((finding.rule, finding.severity), []).append(finding)
     return [
         f"{first}{f' and {len(rest)} more such nodes' if rest else ''}"
         for first, *rest in groups.values()

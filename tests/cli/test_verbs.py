@@ -37,6 +37,7 @@ VERBS = (
     "report",
     "show",
     "check",
+    "qualify",
     "targets",
     "backends",
 )

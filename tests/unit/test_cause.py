@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from neuroport.analysis.compare import Comparison, compare
-from neuroport.backends.reference import Reference, convolve
+from neuroport.backends.reference import convolve
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay, Synapse

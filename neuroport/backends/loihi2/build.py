@@ -67,7 +67,8 @@ class Network:
     @property
     def anchor(self) -> Any:
         """A process through which the network is run."""
-        return self.populations[self.graph.populations[-1].name]
+        last = self.populations[self.graph.populations[-1].name]
+        return getattr(last, "process", last)
 
 
 def build(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends import run
+from neuroport.engines.running import run
 from neuroport.frontends.nir.interpreter import Signals
 from neuroport.frontends.nir.parts import Quantized
 from neuroport.frontends.nir.reading import NEURONS, Network

@@ -24,7 +24,7 @@ from neuroport.errors import FormatError, GraphError
 from neuroport.frontends.nir.parts import Record
 from neuroport.frontends.nir.reading import Network
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, NODE_TYPES, is_array
+from neuroport.graph.node import KINDS, is_array
 
 CONVENTION = 1
 
@@ -33,7 +33,7 @@ def stored(graph: Graph, network: Network) -> dict[str, Plain]:
     """The group for the metadata; ``network`` is what they stand beside."""
     nodes: dict[str, Plain] = {}
     for index, node in enumerate(graph):
-        entry: dict[str, Plain] = {"kind": KIND[type(node)]}
+        entry: dict[str, Plain] = {"kind": node.kind}
         for item in fields(node):
             value = getattr(node, item.name)
             if item.name == "inputs":
@@ -111,10 +111,10 @@ def _number(group: Any, key: str, where: str) -> int:
 
 def _node(entry: Plain, where: str) -> Any:
     kind = entry.get("kind") if isinstance(entry, dict) else None
-    if kind not in NODE_TYPES:
-        raise FormatError(f"{where}: kind {hdf5.short(kind)}; known: {', '.join(NODE_TYPES)}")
+    if kind not in KINDS:
+        raise FormatError(f"{where}: kind {hdf5.short(kind)}; known: {', '.join(KINDS)}")
     values: dict[str, Any] = {}
-    for item in fields(NODE_TYPES[kind]):
+    for item in fields(KINDS[kind]):
         found = entry.get(item.name)
         if item.name == "inputs":
             names = json.loads(found) if isinstance(found, str) else None
@@ -131,4 +131,4 @@ def _node(entry: Plain, where: str) -> Any:
             values[item.name] = tuple(int(n) for n in found)
         else:
             values[item.name] = bool(found) if item.type == "bool" else int(found)
-    return NODE_TYPES[kind](**values)
+    return KINDS[kind](**values)

@@ -27,7 +27,6 @@ from neuroport.frontends.nir.stored import stored
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import DECAY_UNITY
 from neuroport.graph.node import (
-    KIND,
     Conv,
     Delay,
     Dense,
@@ -36,12 +35,12 @@ from neuroport.graph.node import (
     LeakyReadout,
     Lif,
     Node,
+    Population,
     Readout,
     Recurrent,
     Relay,
     Shape,
-    is_population,
-    is_synapse,
+    Synapse,
     per_neuron,
 )
 
@@ -117,7 +116,7 @@ class _Writing:
             for source in node.inputs:
                 for begin in self.begins[node.name]:
                     self.edges.append([self.ends[source], begin])
-        last = [n for n in self.graph if is_population(n) and not self.readers[n.name]]
+        last = [n for n in self.graph if isinstance(n, Population) and not self.readers[n.name]]
         for node in last:
             name = self._fresh("output" if len(last) == 1 else f"{node.name}.output")
             self._add(name, "Output", shape=np.array(self._shape(node.name)))
@@ -154,7 +153,7 @@ class _Writing:
         shape = self._shape(node.name)
         for name in node.inputs:
             synapse = self.graph[name]
-            plain = self.readers[name] == 1 and is_synapse(synapse)
+            plain = self.readers[name] == 1 and isinstance(synapse, Synapse)
             by_channel = bias.size in (1, shape[0])
             whole = isinstance(synapse, Dense) and not synapse.delay.any()
             if plain and (whole or (isinstance(synapse, Conv) and by_channel)):
@@ -187,7 +186,7 @@ class _Writing:
                 self._neurons(node, "", np.full(1, DECAY_UNITY), np.zeros(1, np.int64), {})
             case _:
                 raise GraphError(
-                    f"{node.name}: NIR has no primitive for {KIND[type(node)]}; it has IF, LIF, "
+                    f"{node.name}: NIR has no primitive for {node.kind}; it has IF, LIF, "
                     "CubaLIF and their integrators, convolutions, matrices and delays"
                 )
         if isinstance(node, Recurrent):
