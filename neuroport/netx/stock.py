@@ -21,7 +21,7 @@ import numpy.typing as npt
 from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError
 from neuroport.graph import integers
-from neuroport.graph.edit import identity
+from neuroport.graph.edit import identity, input_for
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import span
 from neuroport.graph.node import (
@@ -41,7 +41,6 @@ from neuroport.netx import schema
 from neuroport.netx.entry import Entry
 from neuroport.netx.neuron import input_bits, population
 from neuroport.netx.pooling import pooled
-from neuroport.runs.frames import input_for
 
 WHAT = "a stock NetX file"
 GIVEN = (
@@ -406,7 +405,8 @@ def input_of(frames: npt.NDArray[Any], name: str = "input") -> Input | None:
     """
     if frames.ndim < 3 or frames.dtype.kind not in "iub" or frames.size == 0:
         return None
-    return input_for(int(frames.min()), int(frames.max()), tuple(frames.shape[2:]), name)
+    shape = tuple(frames.shape[2:])
+    return input_for(name, shape, int(frames.min()), int(frames.max()), bits=8)
 
 
 def _with_readouts(graph: Graph) -> Graph:
