@@ -10,8 +10,9 @@ answer is read from the T steps that follow.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,15 +49,16 @@ class Arithmetic(Protocol):
         """What to note in the trace."""
 
 
-@runtime_checkable
-class AtOnce(Protocol):
+class AtOnce(ABC):
     """An engine that takes samples through all nodes in one call."""
 
     name: str
 
+    @abstractmethod
     def fill(self, frames: npt.NDArray[Any], into: Mapping[str, npt.NDArray[Any]]) -> None:
         """Run frames (T, N, *shape); write what populations send into arrays of their names."""
 
+    @abstractmethod
     def versions(self) -> dict[str, str]:
         """What to note in the trace."""
 

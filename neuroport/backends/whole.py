@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.backends.walk import AtOnce
 from neuroport.graph import integers
 from neuroport.graph.edit import ungrouped
 from neuroport.graph.graph import Graph
@@ -77,7 +78,7 @@ class _Part:
     shift: int = 0
 
 
-class Whole:
+class Whole(AtOnce):
     """A graph as operations; ``chip`` tells in which time they run."""
 
     name = "fast"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -51,15 +52,17 @@ class Fast(Engine):
         import torch
 
         from neuroport.backends.fast import arithmetic_for, device_of
-        from neuroport.backends.walk import walk
+        from neuroport.backends.walk import AtOnce, walk
         from neuroport.runs.recording import recording
 
         device = device_of(options.device)
         plan = recording(graph, options.record, options.count, options.granularity)
         arithmetic = arithmetic_for(graph, device, options.time_model)
 
+        mode = nullcontext if isinstance(arithmetic, AtOnce) else torch.inference_mode
+
         def run(frames: npt.NDArray[Any], progress: Progress | None) -> Trace:
-            with torch.inference_mode():
+            with mode():
                 return walk(
                     arithmetic,
                     graph,

@@ -141,10 +141,11 @@ class Recorder:
     def __init__(self, graph: Graph, samples: int, plan: Recording) -> None:
         self.plan, self.graph = plan, graph
         shapes = {node.name: graph.facts(node.name).shape for node in graph}
-        kept = tuple(node for node in graph.populations if node.name in plan.kept)
+        populations = graph.populations
+        kept = tuple(node for node in populations if node.name in plan.kept)
         wanted = {*plan.kept, *plan.counted}
         self.messages, _ = empty_messages(kept, shapes, graph.steps, samples)
-        self.kinds = {n.name: n.kind for n in graph.populations if n.name in wanted}
+        self.kinds = {n.name: n.kind for n in populations if n.name in wanted}
         self.counts = {
             name: np.zeros((samples, *counters(shapes[name], plan.granularity)), np.int32)
             for name in plan.counted
