@@ -479,3 +479,16 @@ def test_a_network_of_two_readouts_runs_and_is_compared_without_classes(
     done = called("run", "two.net", "--frames", "x.npy", "--labels", "y.npy", cwd=tmp_path)
     assert done.returncode == 2
     assert "labels need one answer; 2 readouts in the trace" in done.stderr
+
+
+def test_every_verb_is_a_file_of_its_own_that_is_imported_when_it_is_called(root: Path) -> None:
+    shared = {"__init__", "inputs", "main", "options", "output"}
+    files = {path.stem for path in (root / "neuroport" / "cli").glob("*.py")}
+    assert files - shared == set(VERBS)
+    code = (
+        "import sys; from neuroport.cli import cli; cli.get_command(None, 'show')\n"
+        "print(sorted(m for m in sys.modules if m.startswith('neuroport.cli.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    loaded = {*shared - {"__init__"}, "show"}
+    assert done.stdout.strip() == str(sorted(f"neuroport.cli.{name}" for name in loaded))

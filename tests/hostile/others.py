@@ -247,7 +247,7 @@ def _read_frames(path: Path) -> bytes:
 
 
 def _labels(path: Path) -> bytes:
-    from neuroport.cli import _labels as read
+    from neuroport.runs.classes import load_labels as read
 
     return read(path).astype(np.int64).tobytes()
 

@@ -57,6 +57,7 @@ LIGHT = (
     "neuroport.capture",
     "neuroport.checks",
     "neuroport.cli",
+    "neuroport.cli.",
     "neuroport.data",
     "neuroport.data.",
     "neuroport.errors",

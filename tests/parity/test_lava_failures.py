@@ -503,7 +503,7 @@ def test_the_command_line_says_one_line_and_then_lavas_own_words(
     first, second, *_ = done.stderr.splitlines()
     assert first == "neuroport: Lava failed: RuntimeError: the seventh step"
     assert second == "Traceback (most recent call last):"
-    assert "neuroport/cli.py" not in done.stderr
+    assert "neuroport/cli/" not in done.stderr
     assert json.loads(done.stdout)["error"]["kind"] == "BackendError"
 
 
@@ -525,7 +525,7 @@ def test_the_command_line_ends_at_its_deadline(
     assert first.startswith(f"neuroport: Lava did not finish within {deadline:g} s; ")
     assert words[0] == "'relay' (Misbehaving) was here:"
     assert any("in run_spk" in line for line in words)
-    assert "neuroport/cli.py" not in done.stderr
+    assert "neuroport/cli/" not in done.stderr
     assert_nothing_left(folder, memory)
 
 

@@ -1,0 +1,45 @@
+"""The verb ``backends``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from neuroport.cli.options import json_option
+from neuroport.cli.output import Out
+
+
+@click.command()
+@click.option(
+    "--install",
+    "package",
+    type=click.Choice(["lava"]),
+    help="Install Lava's simulator into this Python; shows the commands and asks first.",
+)
+@click.option("--yes", is_flag=True, help="With --install: do not ask.")
+@json_option
+def backends(package: str | None, yes: bool, as_json: bool) -> None:
+    """List the engines, and why one is not available."""
+    from neuroport.backends.base import backends as engines
+
+    out = Out(as_json)
+    if package is not None:
+        _install(yes)
+    rows = {name: engine.available() for name, engine in engines().items()}
+    for name, engine in engines().items():
+        reason = rows[name]
+        out.line(f"{name:10} {engine.summary}: {'available' if reason is None else reason}")
+    out.result({"backends": {n: {"available": r is None, "reason": r} for n, r in rows.items()}})
+
+
+def _install(yes: bool) -> None:
+    from neuroport.backends.lava_cpu import installing
+
+    for line in installing.shown():
+        click.echo(line, err=True)
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("nobody is there to be asked; add --yes to run these commands")
+    if not yes:
+        click.confirm("Run these commands?", abort=True, err=True)
+    installing.install()

@@ -1,0 +1,67 @@
+"""The verb ``check``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from neuroport.cli.options import (
+    any_path,
+    delay_shift_option,
+    given,
+    json_option,
+    steps_option,
+    target_option,
+)
+from neuroport.cli.output import Out
+
+
+@click.command()
+@click.argument("network", type=any_path)
+@target_option
+@click.option(
+    "--map", "trace", type=any_path, help="Trace whose messages between chips to make few."
+)
+@click.option(
+    "--frames", type=any_path, help="Frames of that trace, or to count what NetX changes."
+)
+@click.option("--counters", help="On a chip, count spikes per neuron, channel or layer, too.")
+@steps_option
+@delay_shift_option
+@json_option
+def check(
+    network: Path,
+    target: str,
+    trace: Path | None,
+    frames: Path | None,
+    counters: str | None,
+    steps: int | None,
+    delay_shift: bool | None,
+    as_json: bool,
+) -> None:
+    """List every rule of the target that NETWORK breaks, and on a chip what does not fit.
+
+    Exit 1 if a rule is broken or the network does not fit. With --map, which chip each core's part
+    of the network goes to, and the messages between chips. Of a stock NetX file also what lava-dl's
+    own reader would do wrong with it, and, with --frames, how many spikes that changes; `neuroport
+    lower` writes a network that is right.
+    """
+    from neuroport.analysis.checking import Verdict, check_on_chip, check_on_lava
+    from neuroport.targets.lowering import is_chip
+
+    if is_chip(target):
+        on_chip = given({"trace": trace, "frames": frames, "counters": counters})
+        verdict: Verdict = check_on_chip(network, target, steps, delay_shift, **on_chip)
+    else:
+        if trace is not None:
+            raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
+        if counters is not None:
+            raise click.UsageError(f"--counters takes the cores of a chip; {target} has none")
+        verdict = check_on_lava(network, target, steps, delay_shift, frames)
+    out = Out(as_json)
+    for line in verdict.lines():
+        out.line(line)
+    out.result(verdict.to_dict())
+    sys.exit(0 if verdict else 1)

@@ -1,0 +1,126 @@
+"""The verb ``compare``."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from neuroport.cli.inputs import graph_of, is_trace, trace_of
+from neuroport.cli.options import (
+    any_path,
+    deadline_option,
+    given,
+    json_option,
+    out_file,
+    processes_option,
+    samples_option,
+    timing_options,
+    workers_option,
+)
+from neuroport.cli.output import Out
+from neuroport.errors import CompareError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from neuroport.graph.graph import Graph
+
+
+@click.command()
+@click.argument("want", type=any_path)
+@click.argument("got", type=any_path)
+@click.option("--frames", type=any_path, help=".npy frames, needed where a network is given.")
+@click.option("--on", "engine", help="Engine for GOT; `reference` by default.")
+@samples_option
+@deadline_option
+@workers_option
+@processes_option
+@click.option("--minimize", is_flag=True, help="Find the smallest network that still differs.")
+@click.option("-o", "--out", type=out_file, help="File for that network; frames lie beside it.")
+@timing_options
+@json_option
+def compare(
+    want: Path,
+    got: Path,
+    frames: Path | None,
+    engine: str | None,
+    samples: int | None,
+    deadline: float,
+    workers: int | None,
+    processes: str | None,
+    minimize: bool,
+    out: Path | None,
+    timing: dict[str, bool],
+    as_json: bool,
+) -> None:
+    """Compare two runs position by position: exit 0 when equal, 1 with the first divergence.
+
+    WANT and GOT are traces, or networks (.net, .graph, a training folder) to be run on --frames;
+    WANT runs on the reference engine (a folder: on its own torch module), GOT on --on. With a
+    network at hand the divergence is explained; --minimize makes it small (Ctrl-C keeps the best).
+    """
+    if minimize != (out is not None):
+        raise click.UsageError("--minimize and -o go together: give both, or neither")
+    if minimize:
+        _only_networks(want, got)
+    from neuroport.analysis.compare import compare as compare_traces
+    from neuroport.analysis.compare import explain
+    from neuroport.runs.frames import load_frames
+
+    first = trace_of(want, frames, None, samples, deadline, timing)
+    own = given({"workers": workers, "processes": processes})
+    second = trace_of(got, frames, engine, samples, deadline, timing, **own)
+    outcome = compare_traces(first, second)
+    graph = other = None
+    if frames is not None:
+        data = load_frames(frames, samples)
+        graph, other = (graph_of(path, data, outcome.equal, timing) for path in (want, got))
+        graph, other = graph or other, other or graph
+        if graph is not None and other is not None:
+            outcome = explain(outcome, first, second, graph, other, data)
+    say = Out(as_json)
+    say.line(str(outcome))
+    result, interrupted = outcome.to_dict(), False
+    if minimize and outcome.first is None:
+        say.line("nothing differs, so there is nothing to minimize")
+    elif out is not None:
+        assert graph is not None
+        assert other is not None
+        options = {"deadline": deadline} | given({"processes": processes})
+        result["minimized"], interrupted = _minimize(graph, other, data, engine, options, out, say)
+    say.result(result)
+    sys.exit(130 if interrupted else 0 if outcome else 1)
+
+
+def _only_networks(*paths: Path) -> None:
+    for path in paths:
+        if path.is_dir() or is_trace(path):
+            what = "a training folder" if path.is_dir() else "a trace"
+            raise CompareError(f"{path} is {what}; --minimize takes networks (.net or .graph)")
+
+
+def _minimize(
+    graph: Graph,
+    other: Graph,
+    frames: npt.NDArray[Any],
+    engine: str | None,
+    options: dict[str, Any],
+    out: Path,
+    say: Out,
+) -> tuple[dict[str, Any], bool]:
+    """Minimize, write, tell; and whether the user ended it."""
+    from neuroport.analysis.minimize import minimize
+    from neuroport.backends.base import backend
+
+    name = engine or "reference"
+    on = partial(backend(name).run, **(options if name == "lava-cpu" else {}))
+    same = graph.hash == other.hash
+    small = minimize(graph, graph if same else other, frames, on=on, report=say.line)
+    say.line(str(small))
+    files = small.save(out)
+    say.line(f"wrote {', '.join(map(str, files))}")
+    return {**small.to_dict(), "files": [str(path) for path in files]}, small.interrupted

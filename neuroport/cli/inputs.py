@@ -1,0 +1,156 @@
+"""What verbs read: networks, frames, traces; and a network run to get its trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroport.cli.output import echo
+from neuroport.errors import BackendError, CompareError, FramesError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from neuroport.graph.graph import Graph
+    from neuroport.recipe import Recipe
+    from neuroport.runs.trace import Trace
+
+OF_ONE_ENGINE = {
+    "workers": "lava-cpu",
+    "processes": "lava-cpu",
+    "site": "loihi2",
+    "frames_by": "loihi2",
+    "measure": "loihi2",
+}
+
+
+def held_out(
+    recipe: Recipe, samples: int, option: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The first held-out samples of a recipe: frames (T, N, C, H, W) and classes."""
+    from neuroport.data.loading import load_data
+    from neuroport.data.samples import frames_of
+
+    test = load_data(recipe.data).test
+    if not 1 <= samples <= len(test.labels):
+        raise FramesError(f"{option} is {samples}; use 1 to {len(test.labels)} held-out samples")
+    return frames_of(test, slice(samples), recipe.data.steps), test.labels[:samples]
+
+
+def read_network(path: Path, steps: int | None, frames: Path | None, **timing: bool) -> Graph:
+    """The network in a file; frames say the input of a stock NetX file."""
+    from neuroport.netx import read
+    from neuroport.runs.frames import load_frames
+
+    data = load_frames(frames) if frames is not None else None
+    return read(path, steps=steps, frames=data, **timing)
+
+
+def is_trace(path: Path) -> bool:
+    """Whether a path is a trace's, and not a network's."""
+    from neuroport.graph.store import format_of
+    from neuroport.runs.trace import FORMAT
+
+    return not path.is_dir() and format_of(path) == FORMAT
+
+
+def graph_of(
+    path: Path, frames: npt.NDArray[Any], equal: bool, timing: dict[str, bool]
+) -> Graph | None:
+    """The network behind a run, None for a trace; a folder's only where there is need of it."""
+    from neuroport.netx import read
+    from neuroport.netx.stock import is_stock
+
+    if path.is_dir():
+        if equal:
+            return None
+        from neuroport.quantization import quantize
+        from neuroport.training.checkpoint import load
+
+        return quantize(load(path), frames)
+    if is_trace(path):
+        return None
+    return read(path, frames=frames, **timing) if is_stock(path) else read(path, verify=False)
+
+
+def trace_of(
+    path: Path,
+    frames: Path | None,
+    engine: str | None,
+    samples: int | None,
+    deadline: float,
+    timing: dict[str, bool],
+    **own: Any,
+) -> Trace:
+    """The trace in a file; or that of the network in it, run on ``frames``."""
+    from neuroport.netx.stock import is_stock
+    from neuroport.runs.trace import Trace
+
+    if is_trace(path):
+        return Trace.load(path)
+    if frames is None:
+        raise CompareError(f"{path} is a network, not a trace; give --frames to run it on")
+    network = path if path.is_dir() else _edited(path)
+    if isinstance(network, Path) and not network.is_dir() and is_stock(network):
+        own = {**own, **timing}
+    return run_on(network, frames, engine, samples, deadline, **own)
+
+
+def _edited(path: Path) -> Path | Graph:
+    """The file; or the graph in it where it was changed since: finding out is why we compare."""
+    from neuroport.errors import HashError
+    from neuroport.netx import read
+    from neuroport.netx.stock import is_stock
+
+    if is_stock(path):
+        return path
+    try:
+        read(path)
+    except HashError as error:
+        echo(f"neuroport: {error.message}; comparing what it holds", err=True)
+        return read(path, verify=False)
+    return path
+
+
+def run_on(
+    network: Path | Graph,
+    frames: Path,
+    engine: str | None,
+    samples: int | None,
+    deadline: float,
+    time_model: str | None = None,
+    **recording: Any,
+) -> Trace:
+    """Run a file or a training folder; bad frames are refused before anything starts."""
+    from neuroport.backends import run
+    from neuroport.backends.base import backend
+    from neuroport.reporting.progress import progress_bar
+    from neuroport.runs.frames import load_frames
+
+    folder = isinstance(network, Path) and network.is_dir()
+    name = engine or ("module" if folder else "reference")
+    if name != "module" or not folder:
+        backend(name, recording.get("site"))
+    for option, owner in OF_ONE_ENGINE.items():
+        if option in recording and name != owner:
+            flag = option.replace("_", "-")
+            raise BackendError(f"--{flag} is for {owner}; leave it out on {name!r}")
+    if folder and name != "module":
+        raise BackendError(
+            f"{network} is a training folder, which runs on its own torch module; "
+            f"quantize, lower and export it to run it on {name!r}"
+        )
+    if time_model is not None and name not in ("reference", "fast"):
+        raise BackendError(f"{name!r} has one time; leave --time out, or run on 'fast'")
+    data = load_frames(frames, samples)
+    with progress_bar(name) as progress:
+        if folder:
+            from neuroport.training.checkpoint import load
+
+            assert isinstance(network, Path)
+            return run(load(network), data, progress=progress, **recording)
+        lava = name in ("lava-cpu", "loihi2")
+        options = {**recording, "deadline": deadline} if lava else recording
+        if time_model is not None:
+            options["time_model"] = time_model
+        return run(network, data, on=name, progress=progress, **options)

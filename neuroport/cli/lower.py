@@ -1,0 +1,73 @@
+"""The verb ``lower``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neuroport.cli.inputs import read_network
+from neuroport.cli.options import (
+    any_path,
+    frames_option,
+    json_option,
+    out_file,
+    steps_option,
+    target_option,
+    timing_options,
+)
+from neuroport.cli.output import Out, say_graph
+
+
+@click.command()
+@click.argument("graph", type=any_path)
+@click.option("-o", "--out", type=out_file, required=True, help="Graph (or .net) file to write.")
+@target_option
+@click.option("--carrier", default="auto", help="How shortcuts go: relay, unroll, stock, or auto.")
+@click.option("--align", default="auto", help="What delays early branches: relays or delays.")
+@click.option("--minimize", default="auto", help="time (Lava's CPU) or cores (of a chip), or auto.")
+@click.option("--power-of-two-interval", is_flag=True, help="Samples every 2**k steps (Loihi 2).")
+@steps_option
+@frames_option
+@timing_options
+@json_option
+def lower(
+    graph: Path,
+    out: Path,
+    target: str,
+    carrier: str,
+    align: str,
+    minimize: str,
+    power_of_two_interval: bool,
+    steps: int | None,
+    frames: Path | None,
+    timing: dict[str, bool],
+    as_json: bool,
+) -> None:
+    """Make GRAPH run in chip time: align shortcuts, check every rule of the target."""
+    from neuroport.graph.store import save
+    from neuroport.netx import export
+    from neuroport.targets.lowering import bills as price
+    from neuroport.targets.lowering import is_chip, picked
+    from neuroport.targets.target import load_target
+
+    network = read_network(graph, steps, frames, **timing)
+    bills, lowered = price(
+        network,
+        target,
+        carrier=carrier,
+        align=align,
+        power_of_two_interval=power_of_two_interval,
+        minimize=minimize,
+    )
+    say = Out(as_json)
+    for bill in bills:
+        say.line(f"{'*' if bill.graph is lowered else ' '} {bill}")
+    choices = picked(network, lowered, load_target(target)) if is_chip(target) else []
+    for choice in choices:
+        say.line(choice)
+    if out.suffix == ".net":
+        file = export(lowered, out, "lava-cpu" if is_chip(target) else target)
+    else:
+        file = save(lowered, out)
+    say_graph(say, file, lowered, carriers=[bill.to_dict() for bill in bills], picked=choices)

@@ -1,0 +1,43 @@
+"""What verbs print: lines for people, or one JSON object for machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from neuroport.errors import printable
+
+if TYPE_CHECKING:
+    from neuroport.graph.graph import Graph
+
+
+class Out:
+    """Lines for people, or one JSON object for machines."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def line(self, text: str) -> None:
+        """Print a line, unless JSON was asked for."""
+        if not self.as_json:
+            echo(text)
+
+    def result(self, value: dict[str, Any]) -> None:
+        """Print the result, if JSON was asked for."""
+        if self.as_json:
+            click.echo(json.dumps(value, indent=2))
+
+
+def echo(text: str, err: bool = False) -> None:
+    """Print text as text: names in files are anybody's, and no terminal obeys them."""
+    click.echo(printable(text), err=err)
+
+
+def say_graph(out: Out, path: Path, graph: Graph, **more: Any) -> None:
+    """The file of a graph that was written, and what is in it."""
+    out.line(f"wrote {path}: {len(graph)} nodes, depth {graph.depth}, hash {graph.hash[:12]}")
+    facts = {"path": str(path), "nodes": len(graph), "depth": graph.depth, "hash": graph.hash}
+    out.result({**facts, **more})

@@ -1,0 +1,89 @@
+"""The verb ``report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neuroport.cli.inputs import read_network
+from neuroport.cli.options import any_path, json_option, out_file, timing_options
+from neuroport.cli.output import Out
+from neuroport.errors import FormatError
+
+
+@click.command()
+@click.argument("network", type=any_path)
+@click.option("--trace", "trace_path", type=any_path, required=True, help="Trace of that network.")
+@click.option("--frames", type=any_path, help="Frames of the trace, to count the first synapse.")
+@click.option("--results", type=any_path, help="demo.json, for accuracy, comparisons and times.")
+@click.option("--target", help="A chip or board (or its TOML): its cores, and energy and time.")
+@click.option("--map", "mapped", is_flag=True, help="Show what lies on which chip, too.")
+@click.option("-o", "--out", type=out_file, required=True, help="HTML page to write.")
+@timing_options
+@json_option
+def report(
+    network: Path,
+    trace_path: Path,
+    frames: Path | None,
+    results: Path | None,
+    target: str | None,
+    mapped: bool,
+    out: Path,
+    timing: dict[str, bool],
+    as_json: bool,
+) -> None:
+    """Draw NETWORK and its activity as one self-contained HTML page, and a table."""
+    from neuroport.analysis.energy import energy_or_why
+    from neuroport.analysis.estimates import Routes
+    from neuroport.analysis.statistics import statistics
+    from neuroport.files import read_json
+    from neuroport.netx.stock import is_stock
+    from neuroport.reporting.html import report as write_page
+    from neuroport.runs.frames import load_frames
+    from neuroport.runs.trace import Trace
+    from neuroport.targets.mapping import map_network
+    from neuroport.targets.target import load_target
+
+    board = load_target(target) if target is not None else None
+    if mapped and board is None:
+        raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
+    trace = Trace.load(trace_path)
+    steps = trace.steps if is_stock(network) else None
+    graph = read_network(network, steps, frames if steps else None, **timing)
+    extra = read_json(results) if results is not None else None
+    data = load_frames(frames) if frames is not None else None
+    numbers = statistics(graph, trace, data)
+    chips = map_network(graph, board, trace, data) if mapped and board is not None else None
+    routes = Routes(inter_chip=chips.messages) if chips is not None else None
+    cost = energy_or_why(graph, trace, data, board, routes) if board is not None else None
+    try:
+        page = write_page(
+            graph,
+            trace,
+            out,
+            results=extra,
+            frames=data,
+            target=board,
+            energy=cost,
+            mapping=chips,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if extra is None:
+            raise
+        raise FormatError(
+            f"{results}: not the results of a demo ({type(error).__name__}: {error}); "
+            "give demo.json as the demo wrote it"
+        ) from error
+    say = Out(as_json)
+    if not as_json:
+        from rich.console import Console
+
+        from neuroport.reporting.terminal import print_statistics
+
+        print_statistics(numbers, Console())
+    if cost is not None:
+        say.line(f"energy and time: {cost}" if isinstance(cost, str) else str(cost))
+    say.line(f"wrote {page}")
+    costs = cost if cost is None or isinstance(cost, str) else cost.to_dict()
+    say.result({"page": str(page), "statistics": numbers.to_dict(), "energy": costs})

@@ -1,0 +1,48 @@
+"""The verb ``train``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neuroport.cli.options import json_option, out_folder
+from neuroport.cli.output import Out
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("-o", "--out", "folder", type=out_folder, required=True, help="Folder of the run.")
+@click.option("--tensorboard", is_flag=True, help="Write metrics as TensorBoard events, too.")
+@json_option
+def train(recipe: str, folder: Path, tensorboard: bool, as_json: bool) -> None:
+    """Train RECIPE (a TOML file, or `demo`), resuming what the folder holds."""
+    from neuroport.files import write_atomic
+    from neuroport.recipe import load_recipe, recipe_text
+
+    parsed = load_recipe(recipe)  # before torch is imported: a mistake is told at once
+    from neuroport.reporting.progress import training_report
+    from neuroport.training.board import board
+    from neuroport.training.checkpoint import read_checkpoint
+    from neuroport.training.fit import fit
+    from neuroport.training.parallel import is_first
+
+    out = Out(as_json and is_first())
+    with ExitStack() as stack:
+        reports = [stack.enter_context(training_report(out.line))]
+        if tensorboard and is_first():
+            reports.append(stack.enter_context(board(folder)))
+
+        def report_all(event: dict[str, Any]) -> None:
+            for report in reports:
+                report(event)
+
+        fit(parsed, folder, report=report_all)
+    if not is_first():  # torchrun's other processes
+        return
+    write_atomic(folder / "recipe.toml", recipe_text(recipe))
+    metrics = read_checkpoint(folder).metrics
+    out.line(f"{folder}: {len(metrics)} epochs done")
+    out.result({"folder": str(folder), "metrics": metrics})
