@@ -48,6 +48,6 @@ def bits_for(low: int, high: int) -> int:
 
 def input_for(name: str, shape: Shape, low: int, high: int, bits: int = 1) -> Input:
     """An input as wide as messages from ``low`` to ``high`` need, of so many bits if not spikes."""
-    if 0 <= low and high <= 1:
+    if low >= 0 and high <= 1:
         return Input(name, shape, 1)
     return Input(name, shape, max(bits + (low < 0), bits_for(low, high)), signed=low < 0)
