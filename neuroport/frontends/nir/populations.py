@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from neuroport.errors import FormatError
 from neuroport.frontends.nir import linear
 from neuroport.frontends.nir.levels import Levels
 from neuroport.frontends.nir.linear import Window, maps_of, per_channel
 from neuroport.frontends.nir.parts import Form, Place, Synapse, Term, by_channel, shortest
-from neuroport.frontends.nir.reading import NEURONS, PASSING, Array, Node, Shape
+from neuroport.frontends.nir.reading import NEURONS, PASSING, Array, Network, Node, Shape
 from neuroport.graph import integers
 from neuroport.graph.node import (
     Conv,
     Dense,
+    Input,
     IntArray,
     LeakyReadout,
     Lif,
@@ -27,8 +30,60 @@ from neuroport.graph.node import Node as GraphNode
 
 LAST_BITS = 1e-12  # of a float: less is no rounding to integers
 
-if TYPE_CHECKING:
-    from neuroport.frontends.nir.quantizing import Quantizing
+
+class Whole:
+    """The network while its populations are made, and what each of them asks of it."""
+
+    def __init__(
+        self,
+        network: Network,
+        dt: float,
+        input_node: Input,
+        scale: float,
+        steps: int,
+        potentials: Mapping[str, float],
+        one_unit: bool,
+    ) -> None:
+        self.one_unit = one_unit
+        self.potentials = potentials
+        self.network = network
+        self.dt = dt
+        self.scale = scale
+        self.steps = steps
+        self.input = input_node
+        self.nodes: list[GraphNode] = [input_node]
+        self.names = {input_node.name}
+        self.reserved = {n.name for n in network.of_kind(*NEURONS, "Output")}
+        self.places: dict[str, Place] = {}
+        self.terms: dict[str, list[Term]] = {}
+        self.unit: dict[str, Array] = {}
+        self.said: dict[str, list[str]] = {name: [] for name in network.nodes}
+        self.targets: dict[str, list[str]] = {name: [] for name in network.nodes}
+        self.delayed: dict[tuple[str, int], str] = {}
+        self.constants: dict[Shape, tuple[str, str]] = {}  # synapse and population, by shape
+
+    def tell(self, name: str, targets: Iterable[str], what: str) -> None:
+        self.targets[name].extend(targets)
+        self.said[name].append(what)
+
+    def refuse(self, name: str, why: str) -> FormatError:
+        return FormatError(f"{self.network.where}: {name}: {why}")
+
+    def constant(self, maps: Shape) -> str:
+        """Name of a population that fires at every step: one neuron, or one for each place."""
+        raise NotImplementedError
+
+    def fresh(self, name: str) -> str:
+        """``name``, or a variant that no node has and no population will take."""
+        raise NotImplementedError
+
+    def message_range(self, source: str) -> tuple[int, int]:
+        """Least and most that a population sends."""
+        raise NotImplementedError
+
+    def messages_late(self, source: str, steps: int) -> str:
+        """Name of the messages of a population, so many steps later."""
+        raise NotImplementedError
 
 
 class Building:
@@ -36,7 +91,7 @@ class Building:
 
     def __init__(
         self,
-        whole: Quantizing,
+        whole: Whole,
         name: str,
         members: list[Node],
         forms: list[Form],

@@ -14,17 +14,16 @@ it, and lose nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from neuroport.errors import FormatError
 from neuroport.frontends.nir import linear
 from neuroport.frontends.nir.interpreter import delay_steps
 from neuroport.frontends.nir.linear import maps_of
 from neuroport.frontends.nir.parts import Form, Place, Quantized, Record, Term
-from neuroport.frontends.nir.populations import Building
+from neuroport.frontends.nir.populations import Building, Whole
 from neuroport.frontends.nir.reading import (
     FIRING,
     NEURONS,
@@ -37,7 +36,6 @@ from neuroport.frontends.nir.reading import (
 )
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif
-from neuroport.graph.node import Node as GraphNode
 
 TERMS = 256  # paths that may meet at a node
 
@@ -77,35 +75,7 @@ def input_shape(network: Network) -> Shape:
     return (sum(math.prod(shape) for shape in shapes),)
 
 
-class Quantizing:
-    def __init__(
-        self,
-        network: Network,
-        dt: float,
-        input_node: Input,
-        scale: float,
-        steps: int,
-        potentials: Mapping[str, float],
-        one_unit: bool,
-    ) -> None:
-        self.one_unit = one_unit
-        self.potentials = potentials
-        self.network = network
-        self.dt = dt
-        self.scale = scale
-        self.steps = steps
-        self.input = input_node
-        self.nodes: list[GraphNode] = [input_node]
-        self.names = {input_node.name}
-        self.reserved = {n.name for n in network.of_kind(*NEURONS, "Output")}
-        self.places: dict[str, Place] = {}
-        self.terms: dict[str, list[Term]] = {}
-        self.unit: dict[str, Array] = {}
-        self.said: dict[str, list[str]] = {name: [] for name in network.nodes}
-        self.targets: dict[str, list[str]] = {name: [] for name in network.nodes}
-        self.delayed: dict[tuple[str, int], str] = {}
-        self.constants: dict[Shape, tuple[str, str]] = {}  # synapse and population, by shape
-
+class Quantizing(Whole):
     def run(self) -> Quantized:
         network = self.network
         first = 0
@@ -145,10 +115,6 @@ class Quantizing:
 
     # -- what is told ------------------------------------------------------------------------
 
-    def tell(self, name: str, targets: Iterable[str], what: str) -> None:
-        self.targets[name].extend(targets)
-        self.said[name].append(what)
-
     def _input_told(self, node: Node, first: int) -> str:
         kind = "spikes" if self.input.bits == 1 else f"messages of {self.input.bits} bits"
         scale = "" if self.scale == 1 else f", 1 of them {self.scale:g}"
@@ -169,9 +135,6 @@ class Quantizing:
             found, count = f"{name}~{count}", count + 1
         self.names.add(found)
         return found
-
-    def refuse(self, name: str, why: str) -> FormatError:
-        return FormatError(f"{self.network.where}: {name}: {why}")
 
     # -- linear nodes ------------------------------------------------------------------------
 
