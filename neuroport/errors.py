@@ -23,7 +23,11 @@ The command line ends with ``exit_code``: 2 for wrong usage, 1 for illegal netwo
 
 from __future__ import annotations
 
+import re
+
 MOST = 4000  # characters of a message; files can hold names of a megabyte
+# A word of such length is no part of a path (255 bytes at most): its middle is left out.
+_LONG = re.compile(r"([^\s/\\]{120})[^\s/\\]{136,}([^\s/\\]{40})")
 
 
 def printable(text: str) -> str:
@@ -47,7 +51,7 @@ class NeuroportError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, detail: str = "") -> None:
-        said = printable(" ".join(message.split()))
+        said = printable(_LONG.sub(r"\1...\2", " ".join(message.split())))
         half = MOST // 2
         self.message = said if len(said) <= MOST else f"{said[:half]} ... {said[-half:]}"
         self.detail = printable(detail)

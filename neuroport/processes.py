@@ -120,13 +120,31 @@ def go_on(session: int) -> list[int]:
 def run_folder(prefix: str) -> Iterator[Path]:
     """A temporary folder, which tells whose it is; what killed runs left behind is removed."""
     _remove_left_behind(prefix)
-    with tempfile.TemporaryDirectory(prefix=prefix) as name:
-        folder = Path(name)
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
         (folder / OWNER).write_text(f"{_place()}\n{os.getpid()}\n{_start(os.getpid())}\n")
+        yield folder
+    finally:
         try:
-            yield folder
-        finally:  # whose holder was killed
-            _unlink_segments(folder)
+            _remove(folder)
+        except BaseException:  # another Ctrl-C leaves no less
+            _remove(folder)
+            raise
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of a run, and the shared memory whose holder was killed.
+
+    Who owned it goes last: what is left of a removal that was killed is known to be left behind.
+    """
+    _unlink_segments(folder)
+    with contextlib.suppress(OSError):  # another run removes it, too
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != OWNER:
+                path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unlink_segments(folder: Path) -> None:
@@ -155,8 +173,7 @@ def _remove_left_behind(prefix: str) -> None:
             else:
                 if place != _place() or _start(int(pid)) == start:
                     continue
-            _unlink_segments(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
 
 
 def _place() -> str:

@@ -32,6 +32,9 @@ from typing import Any
 import numpy as np
 
 from neuroport.files import read_json, write_json
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Dense, Input, Lif, Readout
+from neuroport.graph.store import save
 from neuroport.processes import SEGMENT, SEGMENTS
 from neuroport.runs.trace import versions
 
@@ -67,7 +70,7 @@ import numpy as np
 import neuroport as port
 from neuroport.files import write_json
 net, frames, one, other, out = sys.argv[1:]
-found = port.verify(net, None, np.load(frames), on=(one, other), together=4)
+found = port.verify(net, None, np.load(frames), on=(one, other), together=8)
 write_json(out, {"equal": bool(found), "samples": found.samples, "positions": found.positions})
 """
 COMMAND = [sys.executable, "-c", "from neuroport.cli import main; main()"]
@@ -82,13 +85,13 @@ class Case:
     command: tuple[str, ...] = tuple(COMMAND)
 
 
-def _run(frames: str, *options: str) -> Case:
-    given = ("run", str(MODEL / "network.net"), "--frames", f"{{in}}/{frames}.npy", *options)
+def _run(which: str, *options: str) -> Case:
+    given = ("run", f"{{in}}/{which}.net", "--frames", f"{{in}}/{which}.npy", *options)
     return Case((*given, "-o", "{out}/out.trace"), frozenset({"out.trace"}))
 
 
-def _verify(frames: str, one: str, other: str) -> Case:
-    given = (str(MODEL / "network.net"), f"{{in}}/{frames}.npy", one, other, "{out}/out.json")
+def _verify(which: str, one: str, other: str) -> Case:
+    given = (f"{{in}}/{which}.net", f"{{in}}/{which}.npy", one, other, "{out}/out.json")
     return Case(given, frozenset({"out.json"}), (sys.executable, "-c", VERIFY))
 
 
@@ -405,14 +408,37 @@ def _torn(case: Case, place: Place, calm: Undisturbed, code: int) -> list[str]:
 def prepare(folder: Path) -> None:
     """The inputs of all cases: a recipe, frames, a lowered graph."""
     frames = np.load(MODEL / "frames.npy")
-    np.save(folder / "few.npy", frames[:, :8])
     np.save(folder / "many.npy", np.tile(frames, (1, 10, *[1] * (frames.ndim - 2))))
+    shutil.copy(MODEL / "network.net", folder / "many.net")
+    rng = np.random.default_rng(0)
+    np.save(folder / "few.npy", rng.integers(0, 2, (4, 8, 2, 6, 6)).astype(np.uint8))
+    save(small(rng), folder / "few.net")
     (folder / "recipe.toml").write_text(RECIPE)
     for given in (
         ("quantize", MODEL, "-o", folder / "quantized.graph"),
         ("lower", folder / "quantized.graph", "-o", folder / "lowered.graph"),
     ):
         subprocess.run([*COMMAND, *map(str, given)], check=True, stdout=subprocess.DEVNULL)
+
+
+def small(rng: np.random.Generator) -> Graph:
+    """A network with which Lava has few processes: what is tried is how they end."""
+
+    def weights(*shape: int) -> Any:
+        return 2 * rng.integers(-20, 60, shape)
+
+    return Graph(
+        [
+            Input("input", (2, 6, 6), 1),
+            Conv("conv1", ("input",), weights(3, 2, 3, 3), 0, (1, 1), (1, 1)),
+            Lif("lif1", ("conv1",), np.full(1, 200)),
+            Conv("conv2", ("lif1",), weights(4, 3, 3, 3), 0, (2, 2), (1, 1)),
+            Lif("lif2", ("conv2",), np.full(1, 200)),
+            Dense("dense", ("lif2",), weights(5, 36)),
+            Readout("potential", ("dense",), np.zeros(5, np.int64)),
+        ],
+        4,
+    )
 
 
 def summed(tries: list[dict[str, Any]]) -> dict[str, Any]:

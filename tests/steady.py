@@ -1,17 +1,21 @@
 """``python -m tests.steady``: what many runs, and long ones, leave behind; on Linux.
 
-Three parts, each in a process of its own:
+Four parts, each in a process of its own:
 
 * ``runs``: ``port.run(network, frames, on="lava-cpu")`` 50 times in a row. After each run: memory
   of the process, its open descriptors, threads and children, entries of ``TMPDIR``, and those
   segments of shared memory that children had mapped and that are still there.
-* ``lava``: 5,000 samples in one run on Lava, fused, with ``record="counts"``. While it runs: memory
-  of the process and of its children, descriptors, threads and children of both.
+* ``lava``: 5,000 samples in one run on Lava, fused, counting the last population. While it runs:
+  memory of the process and of its children, descriptors, threads and children of both.
 * ``fast``: 50,000 samples of frames that are mapped from a file, in parts of 500 on the fast
   engine, with ``record="counts"``.
+* ``verify``: 10,000 samples of mapped frames, compared on the reference and the fast engine.
 
 *Memory* is anonymous and shared memory, without pages of mapped files, which the system takes back
-when it needs them. A trace of all messages grows with its samples, as asked: what is measured are
+when it needs them, and without what is free in this process's own heap: before each look, garbage
+is collected and glibc gives back what nobody holds, or what is seen is how its free lists scatter
+(some 25 kB a run, of which nothing was held: traced by Python, and each step of a run by itself).
+A trace of all messages grows with its samples, as asked: what is measured are
 the ways that do not keep it. Writes ``docs/steady.json``; the exit status says whether bounds were
 kept. With ``--minutes`` a part ends early, and ``done`` beside ``asked`` says where: growth of
 memory is then told and not judged, for a process that has just begun still grows.
@@ -20,6 +24,8 @@ memory is then told and not judged, for a process that has just begun still grow
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import os
 import re
 import subprocess
@@ -39,13 +45,15 @@ from neuroport.runs.trace import versions
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "models" / "ms_resnet8_mnist"
 SEGMENTS = Path("/dev/shm")  # where Linux keeps them
-COUNTS = {"runs": 50, "lava": 5_000, "fast": 50_000}
-UNIT = {"runs": "run", "lava": "sample", "fast": "sample"}
-BOUNDS = {"runs": 20_000, "lava": 50, "fast": 50}  # bytes a run or a sample, in the second half
+COUNTS = {"runs": 50, "lava": 5_000, "fast": 50_000, "verify": 10_000}
+UNIT = {"runs": "run", "lava": "sample", "fast": "sample", "verify": "sample"}
+# bytes a run or a sample, in the second half
+BOUNDS = {"runs": 20_000, "lava": 50, "fast": 50, "verify": 50}
 SAID = {
     "runs": "{:,} runs of 2 samples on Lava in a row",
     "lava": "one run of {:,} samples on Lava, fused, counting",
     "fast": "{:,} samples in parts on the fast engine, counting",
+    "verify": "{:,} samples verified, reference and fast engine",
 }
 PART = 500  # samples of a run on the fast engine
 POINTS = 100  # a long run is looked at so many times
@@ -98,19 +106,39 @@ def entries(folder: str) -> list[str]:
         return []
 
 
+def descriptors(process: int) -> int:
+    """Open descriptors, but for those with which something is being read in /proc, as here."""
+    found = 0
+    for number in entries(f"/proc/{process}/fd"):
+        try:
+            found += not os.readlink(f"/proc/{process}/fd/{number}").startswith("/proc")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
 def looked_at(processes: list[int]) -> dict[str, int]:
-    """What processes hold now, together."""
+    """What processes hold now, together; this one first lets go of what it does not hold."""
+    if os.getpid() in processes:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
     return {
         "memory": sum(map(memory, processes)),
-        "descriptors": sum(len(entries(f"/proc/{process}/fd")) for process in processes),
+        "descriptors": sum(map(descriptors, processes)),
         "threads": sum(len(entries(f"/proc/{process}/task")) for process in processes),
     }
 
 
 def slope(at: list[int], values: list[int]) -> float:
-    """How much a value grows with each run or sample in the second half, by least squares."""
+    """How much a value grows with each run or sample in the second half.
+
+    The median slope between any two looks: a heap that takes one more arena is a step of some
+    hundred kilobytes once, and does not count; what each run adds lies between all of them.
+    """
     half = len(at) // 2
-    return float(np.polyfit(at[half:], values[half:], 1)[0])
+    x, y = np.array(at[half:], float), np.array(values[half:], float)
+    one, other = np.triu_indices(len(x), 1)
+    return float(np.median((y[other] - y[one]) / (x[other] - x[one]))) if len(one) else 0.0
 
 
 def told(at: list[int], rows: list[dict[str, int]], of: str) -> dict[str, Any]:
@@ -131,17 +159,21 @@ def told(at: list[int], rows: list[dict[str, int]], of: str) -> dict[str, Any]:
 def many_runs(count: int, until: float, temporary: Path) -> dict[str, Any]:
     """One short run after another, each with children of its own."""
     frames = np.load(MODEL / "frames.npy")[:, :2]
-    own, rows, seen, started = os.getpid(), [], set[str](), time.perf_counter()
+    own, rows, started = os.getpid(), list[dict[str, int]](), time.perf_counter()
+    seen, left_over, most = set[str](), set[str](), 0
 
     def look(_done: int, _total: int) -> None:
         seen.update(segments(list(descendants(own))))
 
     for _ in range(count):
+        seen.clear()
         port.run(str(MODEL / "network.net"), frames, on="lava-cpu", progress=look)
+        most = max(most, len(seen))
+        left_over = {name for name in seen | left_over if (SEGMENTS / name).exists()}
         left = {
             "children": len(list(descendants(own))),
             "files": len(list(temporary.iterdir())),
-            "segments": sum((SEGMENTS / name).exists() for name in seen),
+            "segments": len(left_over),
         }
         rows.append({**looked_at([own]), **left})
         if time.perf_counter() > until:
@@ -149,7 +181,7 @@ def many_runs(count: int, until: float, temporary: Path) -> dict[str, Any]:
     return {
         "done": len(rows),
         "seconds": round(time.perf_counter() - started, 1),
-        "segments_seen": len(seen),
+        "segments_of_a_run": most,
         "process": told(list(range(1, len(rows) + 1)), rows, "run"),
     }
 
@@ -180,6 +212,7 @@ def long_run(count: int, until: float, _temporary: Path) -> dict[str, Any]:
             on="lava-cpu",
             processes="fused",
             record="counts",
+            count="neuron",
             granularity="layer",
             deadline=24 * 3600.0,
             progress=look,
@@ -193,8 +226,8 @@ def long_run(count: int, until: float, _temporary: Path) -> dict[str, Any]:
     }
 
 
-def streamed(count: int, until: float, temporary: Path) -> dict[str, Any]:
-    """Many samples on the fast engine, part by part."""
+def mapped(count: int, temporary: Path) -> np.ndarray[Any, Any]:
+    """Frames of so many samples, mapped from a file."""
     frames = np.load(MODEL / "frames.npy")
     many = np.memmap(
         temporary / "frames", frames.dtype, "w+", shape=(len(frames), count, *frames.shape[2:])
@@ -203,13 +236,19 @@ def streamed(count: int, until: float, temporary: Path) -> dict[str, Any]:
         part = many[:, first : first + frames.shape[1]]
         part[:] = frames[:, : part.shape[1]]
     many.flush()
-    graph = port.read(MODEL / "network.net")
-    own, at, rows, started = os.getpid(), list[int](), list[dict[str, int]](), time.perf_counter()
+    return many
 
+
+def by_parts(
+    count: int, until: float, temporary: Path, work: Callable[[port.Graph, Any], object]
+) -> dict[str, Any]:
+    """``work`` on a graph and 500 samples after another."""
+    many, graph = mapped(count, temporary), port.read(MODEL / "network.net")
+    own, at, rows, started = os.getpid(), list[int](), list[dict[str, int]](), time.perf_counter()
     done = 0
     while done < count and time.perf_counter() < until:
         part = many[:, done : done + PART]
-        port.run(graph, part, on="fast", record="counts", granularity="layer")
+        work(graph, part)
         done += part.shape[1]
         if done * POINTS >= (len(at) + 1) * count:
             at.append(done)
@@ -221,10 +260,44 @@ def streamed(count: int, until: float, temporary: Path) -> dict[str, Any]:
     }
 
 
+def streamed(count: int, until: float, temporary: Path) -> dict[str, Any]:
+    """Many samples on the fast engine, part by part."""
+
+    def run(graph: port.Graph, part: Any) -> None:
+        port.run(graph, part, on="fast", record="counts", granularity="layer")
+
+    return by_parts(count, until, temporary, run)
+
+
+def verified(count: int, until: float, temporary: Path) -> dict[str, Any]:
+    """One comparison of many samples, looked at as it tells its progress."""
+    many, graph = mapped(count, temporary), port.read(MODEL / "network.net")
+    own, at, rows, started = os.getpid(), list[int](), list[dict[str, int]](), time.perf_counter()
+
+    def look(done: int, total: int) -> None:
+        if done * POINTS >= (len(at) + 1) * total:
+            at.append(done)
+            rows.append({**looked_at([own]), "files": len(list(temporary.iterdir()))})
+        if time.perf_counter() > until:
+            raise EnoughError
+
+    done = count
+    try:
+        assert port.verify(graph, None, many, together=50, progress=look)  # parts of one size
+    except EnoughError:
+        done = at[-1]
+    return {
+        "seconds": round(time.perf_counter() - started, 1),
+        "done": done,
+        "process": told(at, rows, "sample"),
+    }
+
+
 PARTS: dict[str, Callable[[int, float, Path], dict[str, Any]]] = {
     "runs": many_runs,
     "lava": long_run,
     "fast": streamed,
+    "verify": verified,
 }
 
 

@@ -21,7 +21,7 @@ from neuroport.nets.synapse import Integrator, Relay
 from neuroport.quantization.scales import is_integer
 from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.recording import Recorder, recording
-from neuroport.runs.trace import DTYPES, Trace, versions
+from neuroport.runs.trace import Trace, dtype_of, versions
 
 _POPULATIONS = (Lif, Relay, Integrator)
 
@@ -81,7 +81,7 @@ def run_module(
 
     def keep(name: str, _: nn.Module, __: Any, output: torch.Tensor) -> None:
         if name in recorder:
-            messages = output.cpu().numpy().astype(DTYPES[recorder.kinds[name]])
+            messages = output.cpu().numpy().astype(dtype_of(recorder.kinds[name]))
             recorder.keep(name, now, messages)
 
     populations = [item for item in net.named_modules() if isinstance(item[1], _POPULATIONS)]

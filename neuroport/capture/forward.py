@@ -254,9 +254,9 @@ class Forward:
             one = self.calls[index]
             _compare(one, args[0] if args else None, one.read.compute(sent), given is not None)
             if given is None:
-                out = _alone(block, own, *args) if one.counted else own(block, *args)
-                sent[now] = _copy(out)
-                return (out, (out > 0).float().mean()) if one.counted else out
+                out = performed(block, own, *args)
+                sent[now] = _copy(out[0] if one.counted else out)
+                return out
             samples = len(x) if self.layout.steps_last else x.shape[1]
             drawn = given(block, _drawn(rng, self.layout.full(one.sends, samples)))
             sent[now] = _copy(drawn)
@@ -348,13 +348,17 @@ def read(
     return found
 
 
-def _alone(block: Any, own: Any, x: Any) -> Any:
-    """What a block sends without its count, which SLAYER takes of booleans: torch refuses it."""
-    block.count_log = False
+def performed(block: nn.Module, own: Any, *args: Any) -> Any:
+    """What a block gives; SLAYER's own count is a mean of booleans, which torch refuses."""
+    if not getattr(block, "count_log", False):
+        return own(block, *args)
+    counting: Any = block
+    counting.count_log = False
     try:
-        return own(block, x)
+        out = own(block, *args)
     finally:
-        block.count_log = True
+        counting.count_log = True
+    return out, (out > 0).float().mean()
 
 
 def _leaves(out: Any) -> Iterator[Tensor]:

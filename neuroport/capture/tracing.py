@@ -110,9 +110,18 @@ INSTEAD = {
     "div truediv": "put factors into weights",
     "sub rsub neg": "put signs into weights",
     "getitem": "x[..., ::s, ::s] is a strided 1x1 convolution",
-    "max_pool2d avg_pool2d adaptive_avg_pool2d": "use Pool, or a convolution of constant weights",
-    "interpolate upsample repeat_interleave": "use Unpool for nearest upsampling",
     "zeros_like zeros new_zeros": "leave out zeros that are added",
+}
+_POOLS = "max_pool2d avg_pool2d adaptive_avg_pool2d"
+_UPSAMPLING = "interpolate upsample repeat_interleave"
+INSTEAD_OF_SLAYERS = {  # of what SLAYER has a block for
+    _POOLS: "use Pool, or a convolution of constant weights",
+    _UPSAMPLING: "use Unpool for nearest upsampling",
+}
+INSTEAD_OF_OURS = {
+    _POOLS: "use SumPool or AvgPool of neuroport.nets.pooling",
+    _UPSAMPLING: "no synapse of a chip's convolutions repeats messages; keep the size of the maps, "
+    "or compute on the smaller map",
 }
 MULTIPLICATIONS = ("mul", "rmul", "imul", "multiply")
 _HARMLESS = tuple(vars(torch._C.TensorBase)[name].__set__ for name in ("requires_grad", "grad"))
@@ -386,11 +395,16 @@ def _made_by(name: str) -> str:
     """What an operation that keeps no origin made, where, and what computes it instead."""
     place, name = here(), name.strip("_")
     made = f"{name!r} in {place.quoted}" if place.direct else place.quoted
+    reading = _now()
+    slayer = reading is not None and reading.layout.steps_last
     if name in MULTIPLICATIONS:
+        why = f"{made} made: it multiplies, and a dendrite sums; "
+        if slayer:  # whose networks have no recipe
+            return f"{why}add spikes instead, and put factors into weights"
         return (
-            f"{made} made: it multiplies, and a dendrite sums; a network whose shortcuts multiply "
-            "spikes ('and', 'iand') can be trained, not captured: add them instead (connect = "
-            '"add"), and put factors into weights'
+            f"{why}a network whose shortcuts multiply spikes ('and', 'iand') can be trained, not "
+            'captured: add them instead (connect = "add"), and put factors into weights'
         )
-    way = next((f" ({way})" for names, way in INSTEAD.items() if name in names.split()), "")
+    ways = {**INSTEAD, **(INSTEAD_OF_SLAYERS if slayer else INSTEAD_OF_OURS)}
+    way = next((f" ({way})" for names, way in ways.items() if name in names.split()), "")
     return f"{made} made{way}"

@@ -72,9 +72,9 @@ def run(
 
 def _say_sent(out: Out, trace: Trace, result: dict[str, Any]) -> None:
     """How much was sent in all, and where: which processes, if they are not Lava's own."""
-    from neuroport.runs.trace import READOUTS, is_spiking
+    from neuroport.runs.trace import is_readout, is_spiking
 
-    sent = {n: trace.sent(n) for n, kind in trace.kinds.items() if kind not in READOUTS}
+    sent = {n: trace.sent(n) for n, kind in trace.kinds.items() if not is_readout(kind)}
     spikes = {n: count for n, count in sent.items() if is_spiking(trace.kinds[n])}
     graded = {n: count for n, count in sent.items() if n not in spikes}
     sums = [f"{sum(spikes.values()):,} spikes"] if spikes or not graded else []

@@ -15,6 +15,7 @@ from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import learn
 from neuroport.nets.recipe import NetworkRecipe, family
 from neuroport.nets.recompute import recompute
+from neuroport.nets.synapse import coarsen_stem
 from neuroport.registry import loaded
 
 
@@ -97,4 +98,6 @@ def build(net: NetworkRecipe, in_channels: int, classes: int) -> nn.Module:
     make = loaded(family(net.family).build)
     built: nn.Module = make(replace(net, in_channels=in_channels, classes=classes))
     learn(built, net.learn)
+    if net.stem == "coarse":
+        coarsen_stem(built)
     return recompute(built) if net.recompute else built

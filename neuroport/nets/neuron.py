@@ -272,10 +272,11 @@ class Lif(OnGrid):
 
     @torch.no_grad()
     def bound(self) -> None:
-        """Bring what was learned back into its range: decays 0 to 4096, a positive threshold."""
-        for decay in (self.current_decay, self.voltage_decay):
-            if decay.requires_grad:
-                decay.clamp_(0, integers.DECAY_UNITY)
+        """Bring what was learned back into the chip's range, a threshold above 0."""
+        if self.current_decay.requires_grad:
+            self.current_decay.clamp_(1, integers.DECAY_UNITY)
+        if self.voltage_decay.requires_grad:
+            self.voltage_decay.clamp_(0, integers.DECAY_UNITY - 1)
         if self.trained_threshold is not None and self.trained_threshold.requires_grad:
             self.trained_threshold.clamp_(min=LEAST_THRESHOLD)
 

@@ -85,6 +85,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "order": ("lif-conv-bn", "bn-lif-conv"),
     "connect": ("add", "and", "iand"),
     "learn": ("none", "decay", "threshold", "both"),
+    "stem": ("rounding", "coarse"),
     "surrogate": ("rectangular", "triangular", "sigmoid", "arctan", "slayer"),
 }
 
@@ -96,7 +97,8 @@ class NetworkRecipe:
     ``blocks`` is their number in each of three stages; ``depth`` chooses a network of four stages,
     all of stride 2, instead. ``in_channels`` and ``classes`` are the dataset's; 0 leaves them to
     it. ``recompute`` trades time for memory in training. ``learn`` makes the neurons' ``decay``,
-    ``threshold`` or ``both`` parameters of the real-valued phase. The keys below belong to some
+    ``threshold`` or ``both`` parameters of the real-valued phase. A ``coarse`` stem needs no relay
+    that rounds (:func:`neuroport.nets.synapse.coarsen_stem`). The keys between belong to some
     families only (``FAMILIES``).
     """
 
@@ -119,6 +121,7 @@ class NetworkRecipe:
     reach: str = "stage"
     order: str = "lif-conv-bn"
     connect: str = "add"
+    stem: str = "rounding"
 
     def __post_init__(self) -> None:
         own = family(self.family)

@@ -43,6 +43,14 @@ class Stream:
         total: Stream = self + other
         return total
 
+    def add_(self, other: Any) -> Stream:
+        """Add in place."""
+        total: Stream = self + other
+        if total is not self:
+            self.value.add_(other.value)
+            object.__setattr__(self, "bias", total.bias)
+        return self
+
     @property
     def shape(self) -> torch.Size:
         return self.value.shape

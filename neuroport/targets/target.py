@@ -35,7 +35,7 @@ NONE = "none"  # a limit that does not exist, or that nobody published
 
 _FOLDERS = Registry(("targets' folder", "targets' folders"), "neuroport.targets", {}, TargetError)
 _COUNT, _LIMIT, _TRUTH = "whole number", "whole number or none", "true or false"
-_COST = "number or none"
+_COST, _KINDS = "number or none", "list of kinds"
 # key -> (what it holds, what it means)
 KEYS: dict[str, tuple[str, str]] = {
     "chips": (_COUNT, "chips of the board"),
@@ -63,6 +63,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "hop_east_west_pj": (_COST, "energy of a spike's step to the next tile in its row, pJ"),
     "hop_north_south_pj": (_COST, "energy of a spike's step to the next tile in its column, pJ"),
     "power_of_two_reset": (_TRUTH, "whether states reset every 2**k steps only"),
+    "neuron_kinds": (_KINDS, "kinds of neurons that the chip, or a public library for it, has"),
     "programmable": (_TRUTH, "whether neurons other than leaky integrate-and-fire exist"),
     "custom_neurons": (_TRUTH, "whether neurons that no public library has can be added"),
 }
@@ -72,9 +73,22 @@ KEYS: dict[str, tuple[str, str]] = {
 class Value:
     """One fact about a target; ``value`` is None where there is none, or none is published."""
 
-    value: float | bool | None
+    value: float | bool | tuple[str, ...] | None
     source: str
     confidence: str
+
+    @property
+    def number(self) -> float | None:
+        """The value of a number."""
+        assert self.value is None or isinstance(self.value, (int, float))
+        return self.value
+
+
+SAID_BEFORE = Value(
+    ("lif", "recurrent", "readout", "relay", "delta", "sigmadelta", "sigma", "resonator"),
+    "the file does not say; what files from before this key could take for granted",
+    "recalled",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +113,14 @@ class Target:
 
     def cost(self, key: str) -> float | None:
         """A time or an energy in the unit that the key ends with, None where none is published."""
-        return self.values[key].value
+        return self.values[key].number
+
+    @property
+    def neuron_kinds(self) -> tuple[str, ...]:
+        """Kinds of neurons that it has, by their names in a graph."""
+        found = self.values["neuron_kinds"].value
+        assert isinstance(found, tuple)
+        return found
 
     @property
     def capacity(self) -> int:
@@ -168,6 +189,7 @@ def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
         raise TargetError(f"{title}: base is {base!r}; name a target or its file")
     values = dict(_load(base, where, (*trail, name)).values) if base is not None else {}
     values |= {key: _value(title, key, entry, KEYS) for key, entry in table.items()}
+    values.setdefault("neuron_kinds", SAID_BEFORE)
     missing = [key for key in KEYS if key not in values]
     if missing:
         key = missing[0]
@@ -228,6 +250,9 @@ def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]
     kind = keys[key][0]
     if kind == _TRUTH:
         good = type(value) is bool
+    elif kind == _KINDS:
+        good = isinstance(value, list) and all(isinstance(name, str) for name in value)
+        value = tuple(value) if good else value
     elif kind == _COST:
         good = type(value) in (int, float) and 0 < value < 1 << 31
     else:

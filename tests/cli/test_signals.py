@@ -7,10 +7,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,3 +149,57 @@ def test_shared_memory_whose_holder_was_killed_goes_with_the_folder_of_the_run()
         assert Path("/dev/shm", name).exists()
     assert not Path("/dev/shm", name).exists()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_another_ctrl_c_while_a_run_clears_away_leaves_no_less(
+    at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ends the run, another comes at one of the removals of what it held."""
+    rmtree, calls = shutil.rmtree, 0
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            raise KeyboardInterrupt
+        rmtree(*args, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    seen: list[Path] = []
+
+    def run() -> None:
+        with run_folder("neuroport-test-") as folder:
+            seen.append(folder)
+            for name in ("0", "1"):
+                (folder / name).mkdir()
+                (folder / name / "job.json").write_text("{}")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert calls >= at
+    assert not seen[0].exists()
+
+
+def test_what_a_killed_removal_left_is_known_to_be_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = """
+import os, shutil
+from neuroport.processes import run_folder
+with run_folder("neuroport-test-") as folder:
+    (folder / "0").mkdir()
+    (folder / "graph.net").write_text("")
+    whole, shutil.rmtree = shutil.rmtree, lambda path, **_: (
+        whole(path) if path != folder else os._exit(1)
+    )
+"""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    assert subprocess.run([sys.executable, "-c", told], env=environment).returncode == 1
+    (left,) = tmp_path.iterdir()
+    assert [path.name for path in left.iterdir()] == ["owner.txt"]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with run_folder("neuroport-test-") as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []

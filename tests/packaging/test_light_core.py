@@ -66,6 +66,8 @@ LIGHT = (
     "neuroport.moved",
     "neuroport.registry",
     "neuroport.files",
+    "neuroport.frontends",
+    "neuroport.frontends.",
     "neuroport.graph",
     "neuroport.graph.",
     "neuroport.hdf5",

@@ -16,7 +16,7 @@ from neuroport.analysis.rerun import Plan, rerun
 from neuroport.engines.reference import Reference
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Lif, Readout, Relay
+from neuroport.graph.node import Conv, Dense, Lif, Readout, Relay, Synapse
 from neuroport.lowering.skew import balance_skew
 from neuroport.runs.trace import Trace
 from tests.properties.networks import Case, network
@@ -80,7 +80,7 @@ def test_the_field_that_was_changed_is_the_cause(case: Case, data: st.DataObject
     assert (outcome.cause.node, outcome.cause.field) == (name, field)
     near = outcome.neighbourhood
     assert near is not None
-    synapse = isinstance(case.graph[name], (Conv, Dense))
+    synapse = isinstance(case.graph[name], Synapse)
     assert (near.fault == "inputs") == synapse
     for moment in (*near.want, *near.got):
         assert moment.should == moment.recorded

@@ -239,6 +239,12 @@ class TwiceTheSpikes(Layers):
         return self.readout(self.neuron2(self.conv1(spikes + spikes)))
 
 
+class Upsamples(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        larger = torch.repeat_interleave(self.neuron1(self.stem(x)), 2, 3)
+        return self.readout(self.neuron2(self.conv1(larger)))
+
+
 REFUSED: dict[type[Layers], str] = {
     Multiplies: "mul",
     Subtracts: "sub",
@@ -252,6 +258,7 @@ REFUSED: dict[type[Layers], str] = {
     Chunks: r"reads what 'chunk' in `top, bottom = self.stem\(x\).chunk\(2, 3\)`",
     Concatenates: "cat",
     Slices: "getitem",
+    Upsamples: "'repeat_interleave' in .*no synapse of a chip's convolutions repeats messages",
     TakesTwo: r"takes 'labels' besides the frames",
     ReturnsASum: "returns a sum",
     TwiceTheFrames: "'stem' adds 'input' to itself",
@@ -406,6 +413,14 @@ class ChangesSpikesUnderAnotherName(Layers):
         return self.readout(self.neuron3(self.conv2(spikes)))
 
 
+class AddsToACopyInPlace(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        total = stream.clone()
+        total.add_(self.conv1(self.neuron1(stream)))
+        return self.readout(self.neuron2(total))
+
+
 class CallsTwice(Layers):
     def forward(self, x: Tensor) -> Tensor:
         stream = self.stem(x)
@@ -414,6 +429,7 @@ class CallsTwice(Layers):
 
 
 CAPTURED = [
+    AddsToACopyInPlace,
     CallsTwice,
     ChangesSpikesUnderAnotherName,
     TakesAnOption,

@@ -25,17 +25,7 @@ from neuroport.analysis.statistics import statistics
 from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, FramesError, TargetError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    Conv,
-    Delay,
-    Dense,
-    Input,
-    Lif,
-    Node,
-    Recurrent,
-    Relay,
-    SigmaDelta,
-)
+from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Recurrent, Relay, SigmaDelta
 from neuroport.runs.measurement import Measurement
 from neuroport.runs.trace import Trace
 from neuroport.targets.target import Target, Value, load_target

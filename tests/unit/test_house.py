@@ -29,7 +29,7 @@ ROOMS = (
     ("quantization", "recipe"),
     ("training", "backends"),  # what computes in engines
     ("engines",),  # their names and options; prepared networks
-    ("analysis",),
+    ("analysis", "frontends"),  # frontends: files of other tools, whose cost is run on engines
     ("reporting",),
     ("",),  # the public face, whose names are imported on first use
     ("demo",),

@@ -176,12 +176,17 @@ def mixed(net: Any, b: Any, x: Any) -> Any:
     return b[1](torch.cat([b[0](x)[:, 10:], b[0](x)[:, :10]], 1))
 
 
+def multiplied(net: Any, b: Any, x: Any) -> Any:
+    return b[1](b[0](x) * x)
+
+
 TOLD: dict[str, tuple[Way, str]] = {
     "a write": (write, r"`y\[:, :10\] = 0` \(.*forwards\.py:\d+\) has changed in place"),
     "data": (through_data, r"`y.data\[..., :4\] = 0` \(.*forwards\.py:\d+\) has changed in place"),
     "a view": (a_view, r"`y.view\(y.shape\).zero_\(\)` \(.*forwards\.py:\d+\) has changed"),
     "root": (root, r"`if np.sqrt.*` \(.*forwards\.py:\d+\)|where it called|something else"),
     "a tensor of numbers": (tensor_of_numbers, r"asks for the values.*forwards\.py:\d+"),
+    "a product": (multiplied, r"it multiplies.*; add spikes instead, and put factors into weights"),
     "slices": (mixed, r"reads what 'getitem' in `return b\[1\].*` \(.*forwards\.py:\d+\) made"),
 }
 

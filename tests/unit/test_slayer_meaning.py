@@ -158,6 +158,12 @@ def test_log_of_counts_comes_with_every_block_that_has_one() -> None:
     for block in logging.blocks:
         block.count_log = True  # SLAYER's own mean of booleans fails in torch
     assert port.quantize(logging, np.zeros((STEPS, 1, 20))).hash == graph.hash
+    x = spikes(ROW)
+    want = capture.record(logging, x)
+    assert all((want[node.name] != 0).any() for node in graph.populations)
+    outcome = port.compare(want, port.run(graph, capture.frames(logging, x), on="reference"))
+    assert outcome, str(outcome)
+    assert all(block.count_log for block in logging.blocks)
 
 
 def test_hundred_blocks_are_captured_in_seconds() -> None:

@@ -41,6 +41,32 @@ def test_growth_is_told() -> None:
     assert "[4, 5]" in said[1]
 
 
+def test_one_step_is_no_growth_and_what_each_run_adds_is() -> None:
+    at = list(range(1, 51))
+    step = [400_000 * (number > 43) for number in at]
+    assert slope(at, step) == 0
+    assert slope(at, [30_000 * number + once for number, once in zip(at, step, strict=True)]) == (
+        30_000
+    )
+
+
+@linux
+def test_what_is_held_is_seen_and_what_was_let_go_is_not() -> None:
+    held: list[bytes] = []
+
+    def grown(keep: bool) -> float:
+        rows = []
+        for number in range(1, 17):
+            made = [bytes([number]) * 1000 for _ in range(100)]
+            held.extend(made if keep else [])
+            del made
+            rows.append(looked_at([os.getpid()])["memory"])
+        return slope(list(range(16)), rows)
+
+    assert grown(keep=True) > 90_000
+    assert abs(grown(keep=False)) < 1_000
+
+
 @linux
 def test_a_child_and_what_it_maps_are_seen() -> None:
     told = """

@@ -58,6 +58,27 @@ def test_an_error_can_be_printed_and_does_not_fill_the_screen() -> None:
     assert error.detail == "a traceback\n\\x1b[0m"
 
 
+def test_the_middle_of_a_long_word_is_left_out_and_that_of_a_path_is_not() -> None:
+    path = "/" + "/".join("p" * 255 for _ in range(9)) + "/q.toml"
+    said = NeuroportError(f"{path}: name is {'x' * 10**5!r}; use letters").message
+    assert said.startswith(f"{path}: name is 'xxx")
+    assert said.endswith("xxx'; use letters")
+    assert len(said) < len(path) + 300
+
+
+@pytest.mark.parametrize("key", ["generation", "board", "x" * 10**5])
+def test_a_site_of_long_words_is_refused_in_a_line(key: str, tmp_path: Path) -> None:
+    from neuroport.backends.loihi2.site import load_site
+
+    path = tmp_path / "site.toml"
+    value = 7 if key == "board" else f'"{"x" * 10**5}"'
+    path.write_text(f"{key} = {value}\nchips = 1\n[slurm]\n")
+    with pytest.raises(TargetError) as caught:
+        load_site(path)
+    assert caught.value.message.startswith(str(path))
+    assert len(caught.value.message) < 600 + len(str(path))
+
+
 # -- ordinary files ------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from neuroport.backends.lava_cpu.supervising import supervise
 from neuroport.backends.walk import chip_stream, cut_window
 from neuroport.errors import BackendError, StorageError
 from neuroport.files import read_json, write_json
+from neuroport.graph.foreign import foreign_modules
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
 from neuroport.lowering.rules import check
@@ -144,6 +145,7 @@ def _write_job(
     job = {
         "net": str(net),
         "graph": graph.hash,
+        "kinds": foreign_modules(graph),
         "processes": processes,
         "steps": len(stream) + late,
         "samples": frames.shape[1],

@@ -33,7 +33,7 @@ from neuroport.errors import BackendError, StorageError
 from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import STATE_SHIFT
-from neuroport.graph.node import KIND, Relay
+from neuroport.graph.kinds.base import GRADED
 from neuroport.graph.store import save
 from neuroport.processes import run_folder
 from neuroport.runs.frames import Progress, check_frames, frames_hash
@@ -45,7 +45,7 @@ from neuroport.runs.recording import (
     refuse_beyond,
     spiking,
 )
-from neuroport.runs.trace import READOUTS, Trace, versions
+from neuroport.runs.trace import Trace, is_readout, versions
 from neuroport.targets.target import load_target
 
 WORKER = "neuroport.backends.loihi2.worker"
@@ -112,7 +112,7 @@ def _plan(
     if record != "counts":
         return recording(graph, record, count, granularity)
     names = [node.name for node in graph.populations]
-    graded = {node.name for node in graph.populations if isinstance(node, Relay)}
+    graded = {node.name for node in graph.populations if node.emits == GRADED}
     spikes = spiking(graph, [name for name in names if name not in graded])
     asked = (count,) if isinstance(count, str) else count
     for name in asked or ():
@@ -244,10 +244,10 @@ class _Job:
                 )
                 continue
             values = from_lava(rows, shape)
-            if kind in READOUTS and not self.every_step:
+            if is_readout(kind) and not self.every_step:
                 recorder.messages[name] = values[None]  # after the last step
                 continue
-            delay = self.late + (0 if kind in READOUTS else self.site.output_delay)
+            delay = self.late + (0 if is_readout(kind) else self.site.output_delay)
             skew = self.graph.facts(name).skew + delay
             recorder.messages[name][:] = cut_window(self.graph, values, skew, self.frames.shape[1])
         return recorder
@@ -258,4 +258,4 @@ class _Job:
         for index, node in enumerate(self.graph.populations):
             if node.name in recorder:
                 shape = self.graph.facts(node.name).shape
-                yield node.name, shape, KIND[type(node)], folder / f"{index}.npy"
+                yield node.name, shape, node.kind, folder / f"{index}.npy"

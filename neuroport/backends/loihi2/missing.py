@@ -54,12 +54,14 @@ def site_path(site: str | os.PathLike[str] | None) -> str | None:
     return os.fspath(site) if site is not None else os.environ.get(VARIABLE) or None
 
 
-def ready_site(site: str | os.PathLike[str] | None) -> Site:
-    """The site, when nothing is missing.
+def ready_site(site: str | os.PathLike[str] | Site | None) -> Site:
+    """The site, when nothing is missing; one that was read already is taken as it is.
 
     Raises:
         BackendError: says what is missing.
     """
+    if isinstance(site, Site):
+        return site
     reason, path = missing(site), site_path(site)
     if reason is not None or path is None:
         raise BackendError(f"engine 'loihi2' is not available: {reason}")

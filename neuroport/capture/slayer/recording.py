@@ -17,7 +17,7 @@ from lava.lib.dl.slayer.neuron.base import Neuron
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from neuroport.capture.forward import called, evaluating, unwrapped
+from neuroport.capture.forward import called, evaluating, performed, unwrapped
 from neuroport.capture.slayer.assembly import Probe
 from neuroport.capture.slayer.modules import at_rest
 from neuroport.capture.slayer.neurons import CHANGE
@@ -26,7 +26,7 @@ from neuroport.errors import FramesError, RangeError
 from neuroport.graph.integers import STATE_MAX
 from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.recording import Recorder, recording
-from neuroport.runs.trace import DTYPES, Trace, versions
+from neuroport.runs.trace import Trace, dtype_of, versions
 
 
 def frames(net: nn.Module, x: Tensor) -> npt.NDArray[np.int64]:
@@ -97,7 +97,7 @@ def _keep(
     def around(name: str, block: nn.Module, own: Any, *args: Any) -> Any:
         nonlocal now
         now = name
-        return own(block, *args)
+        return performed(block, own, *args)
 
     def hear(probe: Probe) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
@@ -171,7 +171,7 @@ def _frames(captured: Captured, x: Tensor) -> npt.NDArray[np.int64]:
 def _messages(probe: Probe, outputs: list[Tensor], steps: int) -> npt.NDArray[Any]:
     spikes = torch.cat(outputs, dim=-1)[..., probe.shift : probe.shift + steps]
     scaled = np.rint(spikes.to(torch.float64).numpy() * probe.unit)
-    return np.moveaxis(scaled, -1, 0).astype(DTYPES[probe.kind])
+    return np.moveaxis(scaled, -1, 0).astype(dtype_of(probe.kind))
 
 
 def _raised(module: Any, *states: Tensor) -> tuple[Tensor, Tensor]:
