@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady
+.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady nir
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -39,6 +39,10 @@ hostile: $(READY)
 # with a line (tests/forwards/results.json); a quarter of an hour.
 forwards: $(READY)
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.forwards --count 2000
+
+# 300 random networks of NIR in, out and on Lava (tests/nir/results.json); goes on where it was.
+nir: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.nir
 
 # Ends, kills and stops verbs at many moments (tests/signals.json); goes on where it was; an hour.
 signals: $(READY)

@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from neuroport.analysis.minimize import minimize
     from neuroport.analysis.minimized import Minimized
     from neuroport.analysis.neurobench import neurobench
+    from neuroport.analysis.qualifying import qualify
     from neuroport.analysis.statistics import statistics
     from neuroport.analysis.verify import verify
-    from neuroport.backends import run
+    from neuroport.engines.running import prepare, run
     from neuroport.errors import NeuroportError
+    from neuroport.frontends.nir.importing import NirImport, from_nir, import_nir
+    from neuroport.frontends.nir.writing import to_nir
     from neuroport.graph.graph import Graph
     from neuroport.netx import export, read
     from neuroport.quantization import quantize
@@ -43,13 +46,18 @@ _HOME = {
     "lower": "neuroport.targets.lowering",
     "export": "neuroport.netx",
     "read": "neuroport.netx",
-    "run": "neuroport.backends",
+    "run": "neuroport.engines.running",
+    "prepare": "neuroport.engines.running",
+    "from_nir": "neuroport.frontends.nir.importing",
+    "import_nir": "neuroport.frontends.nir.importing",
+    "to_nir": "neuroport.frontends.nir.writing",
     "compare": "neuroport.analysis.compare",
     "verify": "neuroport.analysis.verify",
     "minimize": "neuroport.analysis.minimize",
     "statistics": "neuroport.analysis.statistics",
     "energy": "neuroport.analysis.energy",
     "neurobench": "neuroport.analysis.neurobench",
+    "qualify": "neuroport.analysis.qualifying",
     "map_network": "neuroport.targets.mapping",
     "report": "neuroport.reporting.html",
     "Graph": "neuroport.graph.graph",
@@ -57,6 +65,7 @@ _HOME = {
     "Comparison": "neuroport.analysis.compare",
     "Minimized": "neuroport.analysis.minimized",
     "Mapping": "neuroport.targets.mapping",
+    "NirImport": "neuroport.frontends.nir.importing",
     "NeuroportError": "neuroport.errors",
 }
 
@@ -70,13 +79,18 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "lower",
     "export",
     "read",
+    "from_nir",
+    "import_nir",
+    "to_nir",
     "run",
+    "prepare",
     "compare",
     "verify",
     "minimize",
     "statistics",
     "energy",
     "neurobench",
+    "qualify",
     "map_network",
     "report",
     "Graph",
@@ -84,6 +98,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "Comparison",
     "Minimized",
     "Mapping",
+    "NirImport",
     "NeuroportError",
 ]
 

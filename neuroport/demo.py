@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import neuroport as port
-from neuroport.backends.base import backend
+from neuroport.engines.table import ready
 from neuroport.errors import BackendError
 from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Relay, Synapse
+from neuroport.graph.kinds.base import GRADED
 from neuroport.graph.store import save
 from neuroport.recipe import load_recipe, recipe_text
 from neuroport.reporting.progress import progress_bar, training_report
@@ -37,7 +37,7 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
     Raises:
         NeuroportError: a stage refused or failed; earlier stages' files are kept.
     """
-    backend("lava-cpu")  # refuse before minutes of training, not after
+    ready("lava-cpu")  # refuse before minutes of training, not after
     from neuroport.data.loading import load_data
     from neuroport.data.samples import frames_of, save_array
     from neuroport.training.checkpoint import read_checkpoint
@@ -133,14 +133,14 @@ def trainable(net: nn.Module) -> int:
 
 
 def _relays(graph: Graph) -> int:
-    return len([node for node in graph if isinstance(node, Relay)])
+    return len([node for node in graph.populations if node.emits == GRADED])
 
 
 def carried(chip: Graph) -> str:
     """What carries the shortcuts of a lowered network: relays, and synapses in which they wait
     (``lag``) for the branch that they bypass."""
     relays = _relays(chip)
-    late = len([node for node in chip if isinstance(node, Synapse) and node.lag])
+    late = len([node for node in chip.synapses if node.lag])
     told = [f"{relays} {'relay carries' if relays == 1 else 'relays carry'} shortcuts"] * bool(
         relays
     )
@@ -154,7 +154,7 @@ def _accuracy(percent: float, samples: int) -> dict[str, float]:
 
 def graph_facts(graph: Graph) -> dict[str, Any]:
     """Sizes of a network, for its results."""
-    synapses = [node for node in graph if isinstance(node, Synapse)]
+    synapses = list(graph.synapses)
     return {
         "hash": graph.hash,
         "nodes": len(graph),

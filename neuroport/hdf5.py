@@ -152,6 +152,8 @@ def short(value: object) -> str:
 def check_header(file: h5py.File, path: str | os.PathLike[str], format_: str, version: int) -> None:
     """Refuse files of another format or of a version this reader does not know."""
     found = text(file.attrs.get("format"))
+    if not found and isinstance(file.get("node"), h5py.Group):
+        raise FormatError(f"{path}: looks like a file of NIR; neuroport import makes a graph of it")
     if found != format_:
         raise FormatError(
             f"{path}: format is {short(found)}, expected {format_!r}; not a file of this kind"

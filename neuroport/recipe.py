@@ -154,12 +154,12 @@ class Recipe:
         )
         dataset = self.data.dataset
         require(
-            self.training.crop == "middle" or dataset == "imagenet",
+            self.training.crop == "middle" or self.data.known.files,
             f"training.crop is {self.training.crop!r}, which is for the picture files of imagenet; "
             f"{dataset} has none: leave it out (training.shift moves pictures)",
         )
         require(
-            not self.training.auto_augment or dataset in ("imagenet", "cifar10", "cifar100"),
+            not self.training.auto_augment or self.data.known.policy != "",
             f"training.auto_augment is for colour pictures (imagenet, cifar10, cifar100), "
             f"not for {dataset}; leave it out",
         )

@@ -24,8 +24,8 @@ import numpy as np
 
 import neuroport as port
 from neuroport import netx
-from neuroport.backends.fast import Fast
 from neuroport.backends.walk import cut_window
+from neuroport.engines.fast import Fast
 from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.lowering import Bill, price

@@ -116,7 +116,7 @@ def on_lava(lowered: Graph, frames: npt.NDArray[Any], want: Trace) -> dict[str, 
 
 def on_standins(lowered: Graph, frames: npt.NDArray[Any], want: Trace) -> dict[str, Any]:
     """Counts and potentials of the lowered network through the whole engine ``loihi2``."""
-    from neuroport.backends.loihi2 import Loihi2
+    from neuroport.engines.loihi2 import Loihi2
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="chips-") as name:

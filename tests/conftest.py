@@ -50,7 +50,7 @@ Neuroport = Callable[..., subprocess.CompletedProcess[str]]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that run Lava are skipped, with the engine's own reason, where it is not available."""
-    from neuroport.backends.lava_cpu import LavaCpu
+    from neuroport.engines.lava_cpu import LavaCpu
 
     reason = LavaCpu().available()
     if reason is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, IntArray, Lif, Node, Readout, Relay
 

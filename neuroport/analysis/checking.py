@@ -17,6 +17,7 @@ from neuroport.runs.trace import Trace
 from neuroport.targets.checking import Verdict as ChipVerdict
 from neuroport.targets.checking import check
 from neuroport.targets.mapping import Mapping, map_network
+from neuroport.targets.qualified import load_record
 from neuroport.targets.target import load_target
 
 
@@ -143,6 +144,7 @@ def check_on_chip(
     trace: Path | None = None,
     frames: Path | None = None,
     counters: str | None = None,
+    qualified: Path | None = None,
 ) -> OnChip:
     """Check the network in a file against a chip or board.
 
@@ -152,6 +154,7 @@ def check_on_chip(
         trace: a run, to map the network onto chips with few messages between them.
         frames: those of the run; they also say what a stock NetX file takes.
         counters: ``neuron``, ``channel`` or ``layer``: with counters of all spikes.
+        qualified: record of what a board was seen to do.
 
     Raises:
         NeuroportError: a file that cannot be read, an unknown target, counters that cannot hold.
@@ -159,7 +162,8 @@ def check_on_chip(
     board = load_target(target)
     given = load_frames(frames) if frames is not None and is_stock(network) else None
     graph = read(network, steps=steps, frames=given, **_timing(delay_shift))
-    verdict = check(graph, board, counters)
+    record = load_record(qualified) if qualified is not None else None
+    verdict = check(graph, board, counters, record)
     mapping = None
     if trace is not None and verdict.resources.fits:
         data = load_frames(frames) if frames is not None else None

@@ -20,7 +20,7 @@ from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.runs.frames import check_frames, frames_hash
 from neuroport.runs.recording import GRANULARITIES, Counts, counted, pool
-from neuroport.runs.trace import READOUTS, Trace
+from neuroport.runs.trace import Trace, is_readout
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def _has(trace: Trace, name: str) -> bool:
 def _whole(want: Trace, got: Trace, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Messages in both traces; of a readout that one keeps after the last step only, those."""
     a, b = want[name], got[name]
-    if want.kinds[name] in READOUTS and (want.counts or got.counts) and 1 in (len(a), len(b)):
+    if is_readout(want.kinds[name]) and (want.counts or got.counts) and 1 in (len(a), len(b)):
         return a[-1:], b[-1:]
     return a, b
 
@@ -276,6 +276,6 @@ def _counted(trace: Trace, name: str, granularity: str) -> Counts:
 
 def _same_predictions(want: Trace, got: Trace) -> bool | None:
     for trace in (want, got):
-        if sum(kind in READOUTS for kind in trace.kinds.values()) != 1:
+        if sum(is_readout(kind) for kind in trace.kinds.values()) != 1:
             return None  # no class, or several opinions
     return bool(np.array_equal(want.predictions, got.predictions))

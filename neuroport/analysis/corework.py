@@ -25,13 +25,14 @@ from neuroport.analysis.fanin import FanIn, Tile, fan_ins, own_fan_in, sources
 from neuroport.analysis.work import Sent
 from neuroport.errors import TargetError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Node, SelfConnected, SigmaDelta
+from neuroport.graph.kinds.base import Node
 from neuroport.targets.layers import CONSTANT, CONSTANTS, rounding
-from neuroport.targets.resources import Placed, resources
+from neuroport.targets.resources import Placed, Resources, resources
 from neuroport.targets.target import Target
 from neuroport.targets.traffic import count
 
 TIMES = ("synop_ns", "neuron_ns", "step_us")
+PASSES = {"sigmadelta": "sigma_delta_passes"}  # of kinds whose update takes more than one
 _US = 1e-3  # of a nanosecond
 
 
@@ -100,16 +101,7 @@ def core_work(graph: Graph, sent: Sent, target: Target) -> CoreWork:
     found = resources(graph, target)
     samples = next(iter(sent.values())).shape[1]
     traffic = count(graph, found, sent)
-    busiest: dict[str, npt.NDArray[np.float64]] = {}
-    for placed in found.placed:
-        name, tile = placed.layer.name, placed.tiling.tile
-        if placed.layer.kind == CONSTANT:
-            continue
-        fans = _fans(graph, graph[name], tile)
-        loads = sum(_loads(fan, sent[source], delay) for source, delay, fan in fans)
-        busiest[name] = np.max(loads, axis=2) if fans else np.zeros((graph.steps, samples))
-        if name in rounding(graph):
-            busiest[name] += CONSTANTS * _neurons(placed)
+    busiest = operations(graph, found, sent)
     most = max(busiest, key=lambda name: busiest[name].max())
     return CoreWork(
         target=target.name,
@@ -126,17 +118,40 @@ def core_work(graph: Graph, sent: Sent, target: Target) -> CoreWork:
     )
 
 
+def operations(graph: Graph, found: Resources, sent: Sent) -> dict[str, npt.NDArray[np.float64]]:
+    """Operations (T, N) of the core of each population that has most, step by step.
+
+    The neuron that gives constants has none.
+    """
+    samples = next(iter(sent.values())).shape[1]
+    busiest: dict[str, npt.NDArray[np.float64]] = {}
+    for placed in found.placed:
+        name, tile = placed.layer.name, placed.tiling.tile
+        if placed.layer.kind == CONSTANT:
+            continue
+        fans = _fans(graph, graph[name], tile)
+        loads = sum(_loads(fan, sent[source], delay) for source, delay, fan in fans)
+        busiest[name] = np.max(loads, axis=2) if fans else np.zeros((graph.steps, samples))
+        if name in rounding(graph):
+            busiest[name] += CONSTANTS * _neurons(placed)
+    return busiest
+
+
+def least_us(target: Target, most: float, neurons: float) -> float:
+    """Least time of a step of a core, in us: of its operations, its neurons, or of any step."""
+    synop, neuron, least = (target.cost(name) or 0.0 for name in TIMES)
+    return max(most * synop * _US, neurons * neuron * _US, least)
+
+
 def _fans(graph: Graph, node: Node, tile: Tile) -> list[tuple[str, int, FanIn]]:
     """Every (source, delay, fan-in) of a population."""
     shape = graph.facts(node.name).shape
     found = []
-    for name in node.inputs:
-        synapse = graph[name]
-        assert isinstance(synapse, (Conv, Dense))
+    for synapse in graph.synapses_into(node.name):
         fans = fan_ins(graph, synapse, shape, tile)
-        found += [(s, delay, fan) for s, delay in sources(graph, name) for fan in fans]
-    if isinstance(node, SelfConnected):
-        found.append((node.name, 0, own_fan_in(node, shape, tile)))
+        found += [(s, delay, fan) for s, delay in sources(graph, synapse.name) for fan in fans]
+    if node.own_weight is not None:
+        found.append((node.name, 0, own_fan_in(node.own_weight, shape, tile)))
     return found
 
 
@@ -190,4 +205,5 @@ def _time(
 
 
 def _passes(node: Node, target: Target) -> float:
-    return (target.cost("sigma_delta_passes") or 1.0) if isinstance(node, SigmaDelta) else 1.0
+    key = PASSES.get(node.kind)
+    return (key and target.cost(key)) or 1.0

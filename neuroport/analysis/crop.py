@@ -15,12 +15,7 @@ import numpy.typing as npt
 from neuroport.analysis.cause import ancestors
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    Conv,
-    Dense,
-    Input,
-    Node,
-)
+from neuroport.graph.node import Node, Synapse
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +41,7 @@ class Case:
 
 
 def _size(graph: Graph) -> tuple[int, int]:
-    return len(graph), sum(n.weight.size for n in graph if isinstance(n, (Conv, Dense)))
+    return len(graph), sum(n.weight.size for n in graph if isinstance(n, Synapse))
 
 
 def with_samples(case: Case, kept: list[int]) -> Case:
@@ -90,7 +85,7 @@ def without_input(case: Case, node: str, name: str, population: str) -> Case:
 
     def cut(graph: Graph) -> Graph:
         nodes = [
-            replace(n, inputs=tuple(i for i in n.inputs if i != name)) if n.name == node else n
+            n.replace(inputs=tuple(i for i in n.inputs if i != name)) if n.name == node else n
             for n in graph
         ]
         return Graph(nodes, graph.steps, graph.interval)
@@ -108,22 +103,17 @@ def without_silent_entries(case: Case) -> Case:
     used = np.flatnonzero(case.frames.any(axis=axes))
     used = used if len(used) else np.arange(1)
     each = int(np.prod(case.frames.shape[3:]))
-    columns = (used[:, None] * each + np.arange(each)).reshape(-1)
     entry = replace(case.graph.input, shape=(len(used), *case.frames.shape[3:]))
 
     def cut(graph: Graph) -> Graph:
         nodes: list[Node] = []
         for node in graph:
-            if isinstance(node, Input):
+            if not node.takes:
                 node = entry
             elif entry.name in node.inputs:
-                if isinstance(node, Dense):
-                    delay = node.delay if node.delay.size == 1 else node.delay[:, columns]
-                    node = replace(node, weight=node.weight[:, columns], delay=delay)
-                elif isinstance(node, Conv) and node.groups == 1:
-                    node = replace(node, weight=node.weight[:, used])
-                else:
-                    raise GraphError(f"{node.name}: takes the input's channels in groups")
+                if not isinstance(node, Synapse):
+                    raise GraphError(f"{node.name}: passes on the input's channels")
+                node = node.reading(used, each)
             nodes.append(node)
         return Graph(nodes, graph.steps, graph.interval)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Conv, Dense, Node
+from neuroport.graph.node import Node, Synapse
 from neuroport.lowering.skew import balance_skew
 
 ABSENT = "absent"
@@ -74,7 +74,7 @@ def _unlike(pair: tuple[Graph, Graph]) -> int:
 
 
 def _without_lags(graph: Graph) -> Graph:
-    nodes = [replace(n, lag=0) if isinstance(n, (Conv, Dense)) else n for n in graph]
+    nodes = [n.replace(lag=0) if isinstance(n, Synapse) else n for n in graph]
     return Graph(nodes, graph.steps, graph.interval)
 
 
@@ -87,12 +87,12 @@ def _differences(graph: Graph, other: Graph) -> tuple[Difference, ...]:
     theirs = {node.name: node for node in other}
     for node in graph:
         if node.name not in theirs:
-            found.append(Difference(node.name, "node", None, KIND[type(node)], ABSENT))
+            found.append(Difference(node.name, "node", None, node.kind, ABSENT))
         else:
             found += of_nodes(node, theirs[node.name])
     ours = {node.name for node in graph}
     found += [
-        Difference(node.name, "node", None, ABSENT, KIND[type(node)])
+        Difference(node.name, "node", None, ABSENT, node.kind)
         for node in other
         if node.name not in ours
     ]
@@ -107,7 +107,7 @@ def _differences(graph: Graph, other: Graph) -> tuple[Difference, ...]:
 def of_nodes(node: Node, other: Node) -> list[Difference]:
     """The fields in which two nodes of one name differ."""
     if type(node) is not type(other):
-        return [Difference(node.name, "kind", None, KIND[type(node)], KIND[type(other)])]
+        return [Difference(node.name, "kind", None, node.kind, other.kind)]
     found = []
     for item in fields(node):
         a, b = getattr(node, item.name), getattr(other, item.name)

@@ -96,7 +96,7 @@ def arithmetic() -> dict[str, Value]:
 
 
 def _arithmetic(counted: Work, multiplies: float, which: str) -> Estimate:
-    each = {name: found.value or 0.0 for name, found in arithmetic().items()}
+    each = {name: found.number or 0.0 for name, found in arithmetic().items()}
     energy_pj = (
         each["multiply_accumulate_pj"] * multiplies + each["accumulate_pj"] * counted.accumulates
     )

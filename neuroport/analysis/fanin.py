@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, IntArray, SelfConnected, Shape
+from neuroport.graph.node import Conv, IntArray, Shape, Synapse
 
 Tile = tuple[int, int, int]
 Floats = npt.NDArray[np.float64]
@@ -60,7 +60,7 @@ class FanIn:
 
 
 def fan_ins(
-    graph: Graph, synapse: Conv | Dense, shape: Shape, tile: Tile, *, dense: bool = False
+    graph: Graph, synapse: Synapse, shape: Shape, tile: Tile, *, dense: bool = False
 ) -> list[FanIn]:
     """What ``synapse`` carries into a population of ``shape``, cut into tiles.
 
@@ -70,16 +70,15 @@ def fan_ins(
     if isinstance(synapse, Conv):
         return [_of_convolution(graph, synapse, shape, tile, dense)]
     cores = core_of(shape, tile)
-    found = []
-    for delay in np.unique(synapse.delay):
-        kept = (synapse.weight != 0) | dense
-        found.append(_of_matrix(kept & (synapse.delay == delay), cores, int(delay)))
-    return found
+    if not dense:
+        return [_of_matrix(weight != 0, cores, delay) for delay, weight in synapse.by_delay()]
+    ones = synapse.replace(weight=np.ones_like(synapse.weight))
+    return [_of_matrix(weight != 0, cores, delay) for delay, weight in ones.by_delay()]
 
 
-def own_fan_in(node: SelfConnected, shape: Shape, tile: Tile) -> FanIn:
-    """What a recurrent population carries to itself, a step later."""
-    return _of_matrix(node.weight != 0, core_of(shape, tile), 1)
+def own_fan_in(weight: IntArray, shape: Shape, tile: Tile) -> FanIn:
+    """What a population carries to itself through its own weights, a step later."""
+    return _of_matrix(weight != 0, core_of(shape, tile), 1)
 
 
 def whole(shape: Shape) -> Tile:
@@ -98,14 +97,11 @@ def core_of(shape: Shape, tile: Tile) -> IntArray:
     return np.asarray(core.ravel(), np.int64)
 
 
-def sources(graph: Graph, name: str, delay: int = 0) -> Iterator[tuple[str, int]]:
+def sources(graph: Graph, name: str) -> Iterator[tuple[str, int]]:
     """Populations and inputs that send into a node, each with the steps that delays take."""
     for source in graph[name].inputs:
-        node = graph[source]
-        if isinstance(node, Delay):
-            yield from sources(graph, source, delay + node.steps)
-        else:
-            yield source, delay
+        for node, delay in graph.past_delays(source):
+            yield node.name, delay
 
 
 def _of_matrix(kept: npt.NDArray[np.bool_], cores: IntArray, delay: int) -> FanIn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from neuroport.analysis.difference import differences
 from neuroport.analysis.rerun import Plan, Rules
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Lif, Node, Readout, Relay
+from neuroport.graph.kinds.base import GRADED
+from neuroport.graph.node import Lif, Node, Readout, Relay, Synapse
 
 MOST_STEPS = 8  # delays and lead-ins are tried up to so many steps
 
@@ -71,8 +72,7 @@ def _keep(x: Any) -> Any:
 
 def _arithmetic(graph: Graph) -> Iterator[tuple[str, str, Rules]]:
     """Rules that the network's own nodes can tell from the right ones."""
-    lifs = [node for node in graph if isinstance(node, Lif)]
-    relays = [node for node in graph if isinstance(node, Relay)]
+    lifs, relays = graph.of(Lif), graph.of(Relay)
     if lifs or any(relay.threshold for relay in relays):
         equality = "neurons fire at v >= threshold<<6, where the network says v > threshold<<6"
         yield "threshold equality", equality, Rules(fires=at_or_above)
@@ -206,11 +206,11 @@ def without_edge(graph: Graph, name: str, population: str) -> Graph:
         inputs.remove(name)
         if not inputs:
             source = graph[name]
-            assert isinstance(source, (Conv, Dense))
+            assert isinstance(source, Synapse)
             silent = f"{name}~silent"
-            nodes.append(replace(source, name=silent, weight=source.weight * 0))
+            nodes.append(source.replace(name=silent, weight=source.weight * 0))
             inputs = [silent]
-        nodes.append(replace(node, inputs=tuple(inputs)))
+        nodes.append(node.replace(inputs=tuple(inputs)))
     return Graph(nodes, graph.steps, graph.interval)
 
 
@@ -251,9 +251,9 @@ def _ignored_fields(graph: Graph, population: str) -> Iterator[Hypothesis]:
 
 def _changed(node: Node, field: str, change: Callable[[Any], Any]) -> Node:
     values: dict[str, Any] = {field: change(getattr(node, field))}
-    return replace(node, **values)
+    return node.replace(**values)
 
 
 def _has(node: Node, field: str) -> bool:
     # a relay's threshold is no voltage
-    return hasattr(node, field) and not isinstance(node, Relay)
+    return hasattr(node, field) and node.emits != GRADED

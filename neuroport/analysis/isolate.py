@@ -15,17 +15,17 @@ from neuroport.analysis.cause import ancestors
 from neuroport.analysis.crop import Case
 from neuroport.analysis.told import told
 from neuroport.errors import GraphError
+from neuroport.graph.edit import input_for, ungrouped
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import MESSAGES, Population
 from neuroport.graph.node import (
     Conv,
-    Delay,
     Dense,
     Input,
     IntArray,
     Node,
-    Resonator,
-    SelfConnected,
     Shape,
+    Synapse,
     per_neuron,
 )
 from neuroport.runs.trace import Trace
@@ -109,7 +109,9 @@ def one_neuron(
             nodes.append(Dense(free, (entry.name,), np.array([weight])))
             inputs = (*inputs, free)
         shape = graph.facts(population).shape
-        nodes.append(_single(graph[population], neuron, shape, inputs))
+        node = graph[population]
+        assert isinstance(node, Population)
+        nodes.append(_single(node, neuron, shape, inputs))
         result.append(Graph(nodes, graph.steps, graph.interval))
     return case.of(result[0], result[-1], messages)
 
@@ -128,7 +130,7 @@ def one_layer(case: Case, want: Trace, got: Trace, population: str) -> Case:
     for graph in graphs:
         for name in dict.fromkeys(graph[population].inputs):
             for source in graph[name].inputs:
-                if isinstance(graph[source], Delay):
+                if graph[source].takes == MESSAGES:
                     raise GraphError(f"{source}: a delay stands before the layer")
                 if source not in sources:
                     shapes.append(graph.facts(source).shape)
@@ -144,10 +146,10 @@ def one_layer(case: Case, want: Trace, got: Trace, population: str) -> Case:
         nodes: list[Node] = [entry]
         for name in dict.fromkeys(graph[population].inputs):
             synapse = graph[name]
-            assert isinstance(synapse, (Conv, Dense))
+            assert isinstance(synapse, Synapse)
             if len(sources) > 1:
                 synapse = _widened(graph, synapse, sources, channels)
-            nodes.append(replace(synapse, inputs=(entry.name,), lag=0))
+            nodes.append(synapse.replace(inputs=(entry.name,), lag=0))
         nodes.append(graph[population])
         result.append(Graph(nodes, graph.steps, graph.interval))
     return case.of(result[0], result[-1], messages)
@@ -169,21 +171,24 @@ class _Row:
 
 def _row(graph: Graph, name: str, neuron: tuple[int, ...]) -> _Row:
     synapse = graph[name]
-    assert isinstance(synapse, (Conv, Dense))
+    assert isinstance(synapse, Synapse)
     shape = graph.facts(synapse.inputs[0]).shape
-    if isinstance(synapse, Dense):
-        taps = dict(enumerate(synapse.weight[neuron[0]].tolist()))
-        delays = np.broadcast_to(synapse.delay, synapse.weight.shape)[neuron[0]].tolist()
-    else:
-        taps, delays = _taps(synapse, shape, neuron), None
+    delays = None
+    match synapse:
+        case Conv():
+            taps = _taps(synapse, shape, neuron)
+        case Dense():
+            taps = dict(enumerate(synapse.weight[neuron[0]].tolist()))
+            delays = np.broadcast_to(synapse.delay, synapse.weight.shape)[neuron[0]].tolist()
+        case _:
+            raise GraphError(f"{name}: no row of a {synapse.kind} can be taken alone")
     weight: dict[_Place, int] = {}
     delay: dict[_Place, int] = {}
     for source in synapse.inputs:
-        late = 0
-        while isinstance(node := graph[source], Delay):  # delays add up
-            late, source = late + node.steps, node.inputs[0]
-            if len(node.inputs) > 1:
-                raise GraphError(f"{node.name}: a delay of several inputs")
+        if len(behind := list(graph.past_delays(source))) > 1:
+            raise GraphError(f"{source}: a delay of several inputs")
+        ((sender, late),) = behind
+        source = sender.name
         for i, value in taps.items():
             if value:
                 steps = late + (delays[i] if delays else 0)
@@ -212,51 +217,41 @@ def _tidy_delay(delay: list[int]) -> IntArray:
     return np.array([delay]) if any(delay) else np.zeros(1, np.int64)
 
 
-def _single(node: Node, neuron: tuple[int, ...], shape: Shape, inputs: tuple[str, ...]) -> Node:
+def _single(
+    node: Population, neuron: tuple[int, ...], shape: Shape, inputs: tuple[str, ...]
+) -> Node:
     """A population of one neuron, with that neuron's constants.
 
     Raises:
         GraphError: its neurons hear each other, or take two currents.
     """
-    if isinstance(node, (SelfConnected, Resonator)):
+    if node.own_weight is not None or node.currents_per_neuron > 1:
         raise GraphError(f"{node.name}: no neuron of it stands alone")
     values: dict[str, Any] = {
         item.name: per_neuron(getattr(node, item.name), shape)[neuron].reshape(1)
         for item in fields(node)
         if isinstance(getattr(node, item.name), np.ndarray)
     }
-    return replace(node, inputs=inputs, **values)
+    return node.replace(inputs=inputs, **values)
 
 
-def _widened(
-    graph: Graph, synapse: Conv | Dense, sources: dict[str, int], channels: int
-) -> Conv | Dense:
+def _widened(graph: Graph, synapse: Synapse, sources: dict[str, int], channels: int) -> Synapse:
     """A synapse that takes its sources out of all channels side by side."""
     shape = graph.facts(synapse.inputs[0]).shape
     if isinstance(synapse, Conv):
-        if synapse.groups != 1:
-            synapse = _ungrouped(synapse)
+        kernel = ungrouped(synapse.weight, synapse.groups)
         weight = np.zeros((len(synapse.weight), channels, *synapse.weight.shape[2:]), np.int64)
         for source in synapse.inputs:
-            weight[:, sources[source] : sources[source] + shape[0]] += synapse.weight
-        return replace(synapse, weight=weight)
-    if synapse.delay.size > 1:
+            weight[:, sources[source] : sources[source] + shape[0]] += kernel
+        return replace(synapse, weight=weight, groups=1)
+    if synapse.delays:
         raise GraphError(f"{synapse.name}: has delays")
     each = int(np.prod(shape[1:]))
     weight = np.zeros((len(synapse.weight), channels * each), np.int64)
     for source in synapse.inputs:
         first = sources[source] * each
         weight[:, first : first + shape[0] * each] += synapse.weight
-    return replace(synapse, weight=weight)
-
-
-def _ungrouped(synapse: Conv) -> Conv:
-    outputs, each = len(synapse.weight), synapse.weight.shape[1]
-    weight = np.zeros((outputs, each * synapse.groups, *synapse.weight.shape[2:]), np.int64)
-    for o in range(outputs):
-        first = o // (outputs // synapse.groups) * each
-        weight[o, first : first + each] = synapse.weight[o]
-    return replace(synapse, weight=weight, groups=1)
+    return synapse.replace(weight=weight)
 
 
 def _sent(case: Case, want: Trace, got: Trace, sources: Iterable[str]) -> dict[str, IntArray]:
@@ -273,6 +268,4 @@ def _sent(case: Case, want: Trace, got: Trace, sources: Iterable[str]) -> dict[s
 
 def _entry(name: str, messages: IntArray) -> Input:
     """An input as wide as the messages need."""
-    low, high = int(messages.min()), int(messages.max())
-    bits = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + (low < 0)
-    return Input(name, messages.shape[2:], max(1, bits), signed=low < 0)
+    return input_for(name, messages.shape[2:], int(messages.min()), int(messages.max()))

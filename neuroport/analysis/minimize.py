@@ -15,11 +15,11 @@ from neuroport.analysis.crop import Case
 from neuroport.analysis.ddmin import ddmin
 from neuroport.analysis.minimized import Minimized, many
 from neuroport.arguments import as_array, is_graph, takes
-from neuroport.backends.base import backend
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
+from neuroport.engines.table import ready
 from neuroport.errors import BackendError, CompareError, FramesError, GraphError, IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Lif, Relay, is_population
+from neuroport.graph.kinds.base import MESSAGES, Population
 from neuroport.runs.frames import check_frames
 from neuroport.runs.trace import Trace
 
@@ -59,7 +59,7 @@ def minimize(
 
 
 def _engine(engine: str | Engine) -> Engine:
-    return backend(engine).run if isinstance(engine, str) else engine
+    return ready(engine).run if isinstance(engine, str) else engine
 
 
 def _bulk(case: Case) -> tuple[int, ...]:
@@ -196,7 +196,8 @@ class _Search:
             return
         for node in reversed(case.graph.nodes):
             if (
-                isinstance(node, (Lif, Relay))
+                isinstance(node, Population)
+                and node.gives == MESSAGES
                 and node.name != name
                 and self.accept(isolate.replayed_from, case, want, got, node.name)
             ):
@@ -205,7 +206,7 @@ class _Search:
     def edges(self) -> None:
         """Inputs that the difference does not need, with all that stood behind them."""
         for node in self.case.graph.nodes:
-            if is_population(node):
+            if isinstance(node, Population):
                 for source in dict.fromkeys(node.inputs):
                     name = self.first.population
                     self.accept(crop.without_input, self.case, node.name, source, name)

@@ -10,15 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.told import received
-from neuroport.backends.reference import output, states
+from neuroport.backends.reference import states
 from neuroport.backends.walk import Starts, arriving_at
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
-from neuroport.graph.integers import STATE_SHIFT
-from neuroport.graph.node import Lif, Readout, Relay, per_neuron
+from neuroport.graph.kinds.base import Population
+from neuroport.graph.node import per_neuron
 from neuroport.runs.trace import Trace
 
 STEPS_BEFORE = 2
@@ -191,20 +192,16 @@ def _moments(
     node, starts = graph[name], Starts(0, graph.steps)
     currents = received(graph, trace, frames, name, first.sample)
     total = arriving_at(node, currents)
-    u = v = None
-    if isinstance(node, (Lif, Readout)):
-        found = states(node, total, starts)
-        v, u = found["v"], found["u"] if isinstance(node, Lif) else None
-        given = found["spikes"] if isinstance(node, Lif) else found["v"]
-    else:
-        given = output(node, total, starts)
-    limit = bias = None
-    if isinstance(node, Lif):
-        limit = int(per_neuron(node.threshold, shape)[first.neuron]) << STATE_SHIFT
-    elif isinstance(node, Relay):
-        limit = node.threshold
-    if isinstance(node, (Lif, Readout)):
-        bias = int(per_neuron(node.bias, shape)[first.neuron])
+    assert isinstance(node, Population)
+    found = states(node, total, starts)
+    u, v, given = found.get("u"), found.get("v"), found["sent"]
+    constants = {
+        item: int(per_neuron(np.atleast_1d(values), shape)[first.neuron])
+        for item, _, values in node.constants()
+    }
+    bias, limit = constants.get("bias"), None
+    if node.threshold_shift is not None:
+        limit = constants["threshold"] << node.threshold_shift
     return [
         Moment(
             t,

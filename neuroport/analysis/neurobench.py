@@ -27,38 +27,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.analysis.fanin import FanIn, fan_ins, own_fan_in, whole
+from neuroport.analysis.fanin import FanIn, fan_ins, own_fan_in, sources, whole
 from neuroport.analysis.work import Sent, messages
 from neuroport.arguments import as_array, is_graph, is_trace, takes
-from neuroport.backends.reference import delayed, output, states
+from neuroport.backends.reference import delayed, output, own, states
 from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    KIND,
-    Conv,
-    Delay,
-    Dense,
-    IntArray,
-    Lif,
-    Recurrent,
-    SelfConnected,
-    is_array,
-)
+from neuroport.graph.kinds.base import SPIKES, IntArray, Synapse, is_array, per_neuron
 from neuroport.runs.trace import Trace, is_spiking
 
 # Bytes that hold a value on a chip: weights of 8 bits, biases of 13 and 3, thresholds of 17, decays
-# and rotations of 12, delays of 6.
-BYTES = {
-    "weight": 1,
-    "delay": 1,
-    "bias": 2,
-    "threshold": 4,
-    "current_decay": 2,
-    "voltage_decay": 2,
-    "sin": 2,
-    "cos": 2,
-}
+# and rotations of 12, delays of 6; any other constant takes the width of a state.
+BYTES = {"weight": 1, "delay": 1, "bias": 2, "threshold": 4, "sin": 2, "cos": 2}
+DECAY_BYTES, STATE_BYTES = 2, 4
+MEMBRANE = "v"  # the state whose updates count
 _BATCH = 32  # samples whose membranes are computed side by side: memory, never results
 
 
@@ -76,8 +59,8 @@ class NeuroBench:
         synaptic_operations: ``Effective_ACs`` and ``Effective_MACs``, nonzero weights that meet
             nonzero inputs, by whether a layer's input is binary, and ``Dense``, those if no weight
             and no input were zero.
-        membrane_updates: of leaky neurons: all at a sample's first step, then those whose membrane
-            potential changed, after resets.
+        membrane_updates: of neurons that spike and have a membrane potential: all at a sample's
+            first step, then those whose potential changed, after resets.
     """
 
     footprint: int
@@ -110,8 +93,9 @@ def neurobench(
     """
     sent = messages(graph, trace, frames)
     samples = frames.shape[1]
-    weights = [n.weight for n in graph if isinstance(n, (Conv, Dense, SelfConnected))]
-    firing = [trace[n.name] for n in graph.populations if is_spiking(KIND[type(n)])]
+    weights = [node.weight for node in graph.synapses]
+    weights += [n.own_weight for n in graph.populations if n.own_weight is not None]
+    firing = [trace[n.name] for n in graph.populations if is_spiking(n.kind)]
     outputs = sum(array.size for array in firing)
     return NeuroBench(
         footprint=footprint(graph),
@@ -125,11 +109,16 @@ def neurobench(
 def footprint(graph: Graph) -> int:
     """Bytes of every array of the graph, zeros included."""
     return sum(
-        BYTES[item.name] * getattr(node, item.name).size
+        bytes_of(item.name) * getattr(node, item.name).size
         for node in graph
         for item in fields(node)
         if is_array(item)
     )
+
+
+def bytes_of(name: str) -> int:
+    """Bytes of a value of a node's field."""
+    return DECAY_BYTES if name.endswith("_decay") else BYTES.get(name, STATE_BYTES)
 
 
 def _sparsity(arrays: list[Any]) -> float:
@@ -141,20 +130,20 @@ def _operations(graph: Graph, sent: Sent, batch: int) -> dict[str, float]:
     found = {"Effective_ACs": 0, "Effective_MACs": 0, "Dense": 0}
     samples = sent[graph.input.name].shape[1]
     for node in graph:
-        if isinstance(node, (Conv, Dense)):
+        if isinstance(node, Synapse):
             shape = graph.facts(node.name).shape
             fans = fan_ins(graph, node, shape, whole(shape))
             dense = fan_ins(graph, node, shape, whole(shape), dense=True)
             every = sum(fan.operations(np.ones((1, *fan.shape))).item() for fan in dense)
-        elif isinstance(node, SelfConnected):
+        elif node.own_weight is not None:
             shape = graph.facts(node.name).shape
-            fans, every = [own_fan_in(node, shape, whole(shape))], node.weight.size
+            fans, every = [own_fan_in(node.own_weight, shape, whole(shape))], node.own_weight.size
         else:
             continue
         found["Dense"] += int(every) * graph.steps * samples
         for first in range(0, samples, batch):
             part = slice(first, first + batch)
-            if isinstance(node, SelfConnected):
+            if node.own_weight is not None:
                 heard = sent[node.name][:, part].astype(np.int64)
             else:
                 heard = _arriving(graph, sent, node.name, part)
@@ -175,23 +164,20 @@ def _split(fan: FanIn, heard: IntArray) -> tuple[int, int]:
 
 def _arriving(graph: Graph, sent: Sent, name: str, part: slice) -> IntArray:
     """The sum of the messages into a node, (T, N, *shape), those of delays when they arrive."""
-    total: Any = 0
-    for source in graph[name].inputs:
-        node = graph[source]
-        if isinstance(node, Delay):
-            held = _arriving(graph, sent, source, part)
-            total = total + delayed(held, node.steps, Starts(0, graph.steps))
-        else:
-            total = total + sent[source][:, part].astype(np.int64)
-    return np.asarray(total)
+    starts = Starts(0, graph.steps)
+    held = (
+        delayed(sent[source][:, part].astype(np.int64), steps, starts)
+        for source, steps in sources(graph, name)
+    )
+    return np.asarray(sum(held))
 
 
 def _membrane_updates(graph: Graph, sent: Sent, trace: Trace) -> int:
     """Updates over all samples, the membranes computed anew from what the trace holds."""
     total = 0
     starts = Starts(0, graph.steps)
-    for node in graph:
-        if not isinstance(node, (Lif, Recurrent)):
+    for node in graph.populations:
+        if node.emits != SPIKES or MEMBRANE not in node.states:
             continue
         for first in range(0, trace.samples, _BATCH):
             part = slice(first, first + _BATCH)
@@ -199,25 +185,14 @@ def _membrane_updates(graph: Graph, sent: Sent, trace: Trace) -> int:
                 output(graph[name], _arriving(graph, sent, name, part), starts)
                 for name in node.inputs
             )
-            spikes = trace[node.name][:, part]
-            if isinstance(node, Recurrent):
-                heard = delayed(spikes.astype(np.int64), 1, starts)
-                own = Dense("own", (node.name,), node.weight)
-                current = current + output(own, heard, starts).reshape(spikes.shape)
-            lif = Lif(
-                node.name,
-                node.inputs,
-                node.threshold,
-                node.current_decay,
-                node.voltage_decay,
-                node.bias,
-            )
-            found = states(lif, np.asarray(current), starts)
-            if not np.array_equal(found["spikes"] != 0, spikes):
+            found = states(node, np.asarray(current), starts)
+            if not np.array_equal(found["sent"] != 0, trace[node.name][:, part]):
                 raise CompareError(
                     f"{node.name}: the trace is not what the graph does on these messages; compare "
                     "it with a run of the reference first"
                 )
-            after = np.where(spikes, 0, found["v"])
+            before = tuple(found[name] for name in node.states)
+            constants = node.setup(tuple(np.shape(current)[2:]), per_neuron, own)
+            after = node.settle(constants, before, found["sent"])[node.states.index(MEMBRANE)]
             total += after[0].size + int(np.count_nonzero(after[1:] != after[:-1]))
     return total

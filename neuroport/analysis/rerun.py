@@ -22,13 +22,12 @@ from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
-    Input,
     IntArray,
     Lif,
     Node,
+    Population,
     Readout,
     Relay,
-    is_population,
     per_neuron,
 )
 from neuroport.runs.trace import Trace
@@ -91,7 +90,7 @@ def rerun(graph: Graph, frames: npt.NDArray[Any], plan: Plan) -> Iterator[tuple[
     values: dict[str, IntArray] = {}
     last_use = {name: node.name for node in graph for name in node.inputs}
     for node in graph:
-        if isinstance(node, Input):
+        if not node.takes:
             out = axis.spread(frames)
         else:
             arriving = _arriving(node, values, plan, axis)
@@ -100,7 +99,7 @@ def rerun(graph: Graph, frames: npt.NDArray[Any], plan: Plan) -> Iterator[tuple[
         for name in node.inputs:
             if last_use[name] == node.name:
                 values.pop(name, None)
-        if is_population(node):
+        if isinstance(node, Population):
             yield node.name, axis.cut(out, plan.window.get(node.name, 0))
 
 
@@ -211,14 +210,16 @@ def _moved(part: IntArray, k: int) -> IntArray:
 def _output(graph: Graph, node: Node, arriving: IntArray, plan: Plan, axis: _Axis) -> IntArray:
     chosen = plan.at is None or node.name in plan.at
     rules = plan.rules if chosen else RIGHT
-    if isinstance(node, Relay):
-        message = rules.round(arriving, node.shift)
-        return np.asarray(message * rules.fires(abs(message), node.threshold))
-    if isinstance(node, (Lif, Readout)):
-        return _states(graph, node, arriving, plan, rules, plan.resets if chosen else "each", axis)
-    if is_population(node):
-        return output(node, arriving, axis.starts)
-    if isinstance(node, Conv):
+    match node:
+        case Relay():
+            message = rules.round(arriving, node.shift)
+            return np.asarray(message * rules.fires(abs(message), node.threshold))
+        case Lif() | Readout():
+            resets = plan.resets if chosen else "each"
+            return _states(graph, node, arriving, plan, rules, resets, axis)
+        case Population():
+            return output(node, arriving, axis.starts)
+    if isinstance(node, Conv):  # its windows take much memory
         rows = arriving.reshape(-1, 1, *arriving.shape[2:])
         parts = [output(node, rows[i : i + _ROWS], axis.starts) for i in range(0, len(rows), _ROWS)]
         out = np.concatenate(parts)

@@ -27,18 +27,10 @@ from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError
 from neuroport.graph.connectivity import fan_out
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    KIND,
-    Conv,
-    Delay,
-    Dense,
-    IntArray,
-    Shape,
-    Synapse,
-)
+from neuroport.graph.node import IntArray, Shape, Synapse
 from neuroport.runs.frames import check_frames_of
 from neuroport.runs.recording import counters
-from neuroport.runs.trace import READOUTS, Trace, is_spiking
+from neuroport.runs.trace import Trace, is_readout, is_spiking
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +175,10 @@ def _count_delayed(
     if frames is not None:
         passed[graph.input.name] = frames
     for node in graph:
-        if isinstance(node, Delay) and all(name in passed for name in node.inputs):
+        passes = node.takes == node.gives
+        if passes and all(name in passed for name in node.inputs):
             arriving = sum(passed[name].astype(np.int64) for name in node.inputs)
-            late = delayed(np.asarray(arriving), node.steps, Starts(0, graph.steps))
+            late = delayed(np.asarray(arriving), node.longest_delay, Starts(0, graph.steps))
             passed[node.name] = late
             sent[node.name] = np.count_nonzero(passed[node.name], axis=(0, 1))
 
@@ -193,17 +186,17 @@ def _count_delayed(
 def _population(
     graph: Graph, name: str, sent: npt.NDArray[Any] | None, samples: int
 ) -> PopulationStatistics:
-    kind, shape = KIND[type(graph[name])], graph.facts(name).shape
+    kind, shape = graph[name].kind, graph.facts(name).shape
     neurons = int(np.prod(shape))
     if sent is None:
         return PopulationStatistics(name, kind, shape, neurons, None, None, None)
-    spikes = 0 if kind in READOUTS else int(sent.sum())
+    spikes = 0 if is_readout(kind) else int(sent.sum())
     each = spikes / (neurons * samples)
     return PopulationStatistics(name, kind, shape, neurons, spikes, each, each / graph.steps)
 
 
 def _synapse(
-    graph: Graph, node: Conv | Dense, sent: dict[str, npt.NDArray[Any]], samples: int
+    graph: Graph, node: Synapse, sent: dict[str, npt.NDArray[Any]], samples: int
 ) -> SynapseStatistics:
     fan = fan_out(graph, node.name)
     connections = int(fan.sum())
@@ -212,7 +205,7 @@ def _synapse(
     total = sum(found[name] or 0 for name in node.inputs if name in found)
     return SynapseStatistics(
         name=node.name,
-        kind=KIND[type(node)],
+        kind=node.kind,
         sources=node.inputs,
         graded=any(graph.facts(name).graded for name in node.inputs),
         connections=connections,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from neuroport.backends.reference import output
 from neuroport.backends.walk import Starts, arriving_at
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Input, IntArray
+from neuroport.graph.node import IntArray
 from neuroport.runs.trace import Trace
 
 
@@ -37,7 +37,7 @@ def told(
     pending = list(wanted)
     while pending:  # depth first, without recursion: networks may be deeper than Python's stack
         node = graph[pending[-1]]
-        known = frames if isinstance(node, Input) else recorded_messages(graph, trace, node.name)
+        known = frames if not node.takes else recorded_messages(graph, trace, node.name)
         lacking = [n for n in node.inputs if n not in values] if known is None else []
         if lacking:
             pending += lacking

@@ -57,7 +57,7 @@ def verify(
         FramesError: there is no sample, or the frames do not fit.
         BackendError: an engine is missing or failed, or a torch module was given for another.
     """
-    from neuroport.backends import run
+    from neuroport.engines.running import prepare
 
     if frames.ndim < 3 or frames.shape[1] < 1 or (together is not None and together < 1):
         raise FramesError(
@@ -67,7 +67,7 @@ def verify(
     got = want if got is None else got
     if on is None:
         on = _engine(want, "reference"), _engine(got, "fast")
-    want, other = _opened(want, on[0], frames), _opened(got, on[1], frames)
+    want, other = _opened(want, frames), _opened(got, frames)
     if together is None:
         together = min(
             (fitting(graph) for graph in (want, other) if isinstance(graph, Graph)), default=MOST
@@ -75,17 +75,22 @@ def verify(
     known = isinstance(want, Graph) and isinstance(other, Graph)
     total: Comparison | None = None
     samples = frames.shape[1]
-    for at in range(0, samples, together):
-        part = np.ascontiguousarray(frames[:, at : at + together])
-        runs = run(want, part, on=on[0]), run(other, part, on=on[1])
-        found = (
-            compare(*runs, graph=want, other=other, frames=part) if known else compare(*runs)  # type: ignore[arg-type]
-        )
-        total = found if total is None else _joined(total, found)
-        if not found:
-            break
-        if progress is not None:
-            progress(min(at + together, samples), samples)
+    few = frames[:, :1]
+    with (
+        prepare(want, on[0], frames=few) as first,
+        prepare(other, on[1], frames=few) as second,
+    ):
+        for at in range(0, samples, together):
+            part = np.ascontiguousarray(frames[:, at : at + together])
+            runs = first.run(part), second.run(part)
+            found = (
+                compare(*runs, graph=want, other=other, frames=part) if known else compare(*runs)  # type: ignore[arg-type]
+            )
+            total = found if total is None else _joined(total, found)
+            if not found:
+                break
+            if progress is not None:
+                progress(min(at + together, samples), samples)
     assert total is not None
     return total
 
@@ -102,15 +107,13 @@ def _engine(network: Network, graphs: str) -> str:
     return graphs if known else "module"
 
 
-def _opened(network: Network, on: str, frames: npt.NDArray[Any]) -> Network:
-    """The graph of a file, read once; Lava runs a file of neuroport's itself."""
+def _opened(network: Network, frames: npt.NDArray[Any]) -> Network:
+    """The graph of a file, read once."""
     from neuroport.netx import read, stock
 
     if not isinstance(network, (str, os.PathLike)):
         return network
-    if stock.is_stock(network):
-        return read(network, frames=frames)
-    return network if on == "lava-cpu" else read(network)
+    return read(network, frames=frames if stock.is_stock(network) else None)
 
 
 def _joined(before: Comparison, part: Comparison) -> Comparison:

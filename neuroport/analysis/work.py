@@ -22,9 +22,9 @@ import numpy.typing as npt
 from neuroport.analysis.fanin import FanIn, fan_ins, own_fan_in, sources, whole
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Conv, Dense, Input, Relay, SelfConnected
+from neuroport.graph.kinds.base import GRADED, Synapse
 from neuroport.runs.frames import check_frames_of
-from neuroport.runs.trace import READOUTS, Trace
+from neuroport.runs.trace import Trace, is_readout
 from neuroport.targets.layers import CONSTANTS, rounding
 
 Sent = Mapping[str, npt.NDArray[Any]]
@@ -80,7 +80,7 @@ def work(graph: Graph, sent: Sent) -> Work:
     samples = next(iter(sent.values())).shape[1]
     total = {"accumulates": 0, "frame": 0, "shortcut": 0, "other": 0, "chip": 0}
     for node in graph:
-        if isinstance(node, (Conv, Dense)):
+        if isinstance(node, Synapse):
             shape = graph.facts(node.name).shape
             fans = fan_ins(graph, node, shape, whole(shape))
             copies = sum(node.name in reader.inputs for reader in graph.populations)
@@ -88,9 +88,9 @@ def work(graph: Graph, sent: Sent) -> Work:
                 found = sum(_total(fan, sent[source], delay) for fan in fans)
                 total[_sort(graph, source)] += found
                 total["chip"] += found * copies
-        elif isinstance(node, SelfConnected):
+        elif node.own_weight is not None:
             shape = graph.facts(node.name).shape
-            found = _total(own_fan_in(node, shape, whole(shape)), sent[node.name], 0)
+            found = _total(own_fan_in(node.own_weight, shape, whole(shape)), sent[node.name], 0)
             total["accumulates"] += found
             total["chip"] += found
     rounds = sum(int(np.prod(graph.facts(name).shape)) for name in rounding(graph))
@@ -134,7 +134,7 @@ def messages(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> dict[str, 
     check_frames_of(graph, trace, frames)
     sent = {graph.input.name: frames}
     for node in graph.populations:
-        if KIND[type(node)] in READOUTS:
+        if is_readout(node.kind):
             continue
         if node.name not in trace.messages:
             raise CompareError(
@@ -156,9 +156,9 @@ def _sort(graph: Graph, source: str) -> str:
     if not graph.facts(source).graded:
         return "accumulates"
     node = graph[source]
-    return (
-        "shortcut" if isinstance(node, Relay) else "frame" if isinstance(node, Input) else "other"
-    )
+    if not node.takes:
+        return "frame"
+    return "shortcut" if node.emits == GRADED else "other"
 
 
 def _total(fan: FanIn, sent: npt.NDArray[Any], delay: int) -> int:

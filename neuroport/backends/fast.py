@@ -12,110 +12,56 @@ Winograd's transform, which are inexact.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.stepping import step_through
-from neuroport.backends.walk import Arithmetic, AtOnce, Starts, walk
+from neuroport.backends.walk import Arithmetic, AtOnce, Starts
 from neuroport.errors import BackendError, IllegalError
-from neuroport.graph import integers
 from neuroport.graph.exact import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
-    AdaptiveLif,
-    AdaptiveRecurrent,
-    AdaptiveResonateFire,
     Conv,
     Delay,
-    Delta,
     Dense,
     Input,
     IntArray,
-    LeakyReadout,
-    Lif,
     Node,
-    Readout,
-    Recurrent,
-    Relay,
-    ResonateFire,
+    Population,
     Shape,
-    Sigma,
-    SigmaDelta,
     Synapse,
     per_neuron,
 )
-from neuroport.runs.frames import Progress
-from neuroport.runs.recording import recording
-from neuroport.runs.trace import Trace, versions
+from neuroport.moved import moved
+from neuroport.runs.trace import versions
+
+__getattr__ = moved(__name__, {"Fast": "neuroport.engines.fast:Fast"})
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 
-class Fast:
-    """Torch engine."""
+def device_of(name: str) -> torch.device:
+    """The device of a name such as ``cuda:1``.
 
-    name = "fast"
-    summary = "exact integers in torch, batched, CPU or CUDA"
+    Raises:
+        BackendError: there is none.
+    """
+    import torch
 
-    def available(self) -> str | None:
-        if find_spec("torch") is None:
-            return "torch is not installed; pip install '.[train]' in neuroport's folder"
-        return None
-
-    def run(
-        self,
-        graph: Graph,
-        frames: npt.NDArray[Any],
-        *,
-        progress: Progress | None = None,
-        time_model: str = "ideal",
-        batch: int = 64,
-        device: str = "cpu",
-        record: str = "messages",
-        count: str | Sequence[str] | None = None,
-        granularity: str | None = None,
-    ) -> Trace:
-        """Run ``frames`` (T, N, *shape) and record every population.
-
-        Args:
-            time_model: ``ideal``, or ``chip`` (the graph must be balanced).
-            batch: samples evaluated side by side in ideal time; changes memory, never results.
-            device: where torch computes, ``cpu`` or ``cuda``.
-            record, count, granularity: :func:`neuroport.runs.recording.recording`.
-
-        Raises:
-            FramesError: the frames do not fit.
-            IllegalError: chip time of an unbalanced graph, or sums beyond 2**53.
-            BackendError: no such device, or an option that does not exist.
-        """
-        import torch
-
-        kind, _, number = device.partition(":")
-        if kind not in ("cpu", "cuda") or (":" in device and not number.isdecimal()):
-            raise BackendError(f"unknown device {device!r}; use 'cpu' or 'cuda'")
-        present = torch.cuda.device_count() if kind == "cuda" else 1
-        if not present:
-            raise BackendError(f"device {device!r}: torch finds no GPU here; use device='cpu'")
-        if int(number or 0) >= present:
-            raise BackendError(f"device {device!r}: there are {present}, numbered from 0")
-        plan = recording(graph, record, count, granularity)
-        arithmetic = arithmetic_for(graph, torch.device(device), time_model)
-        with torch.inference_mode():
-            return walk(
-                arithmetic,
-                graph,
-                frames,
-                progress=progress,
-                time_model=time_model,
-                batch=batch,
-                plan=plan,
-            )
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (":" in name and not number.isdecimal()):
+        raise BackendError(f"unknown device {name!r}; use 'cpu' or 'cuda'")
+    present = torch.cuda.device_count() if kind == "cuda" else 1
+    if not present:
+        raise BackendError(f"device {name!r}: torch finds no GPU here; use device='cpu'")
+    if int(number or 0) >= present:
+        raise BackendError(f"device {name!r}: there are {present}, numbered from 0")
+    return torch.device(name)
 
 
 def arithmetic_for(graph: Graph, device: torch.device, time_model: str) -> Arithmetic | AtOnce:
@@ -139,8 +85,7 @@ class TorchArithmetic:
         self.single = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         self.weights = {
             node.name: torch.tensor(node.weight, dtype=self.exact(graph, node), device=device)
-            for node in graph
-            if isinstance(node, Synapse)
+            for node in graph.synapses
         }
 
     def exact(self, graph: Graph, node: Synapse) -> torch.dtype:
@@ -170,6 +115,9 @@ class TorchArithmetic:
         import torch
 
         match node:
+            case Population():
+                sent = step_through(node, arriving, starts, self._constant, self._own)
+                return cast("Tensor", sent.to(torch.int64))
             case Conv():
                 weight = self.weights[node.name]
                 flat = arriving.flatten(0, 1).to(weight.dtype)
@@ -182,28 +130,9 @@ class TorchArithmetic:
                 return self._connect(node, arriving, starts) << node.exponent
             case Delay():
                 return self._delayed(arriving, node.steps, starts)
-            case Relay():
-                relayed: Tensor = integers.relay(arriving, node.shift, node.threshold)
-                return relayed
-            case Lif():
-                return self._spikes(node, arriving, starts)
-            case Readout():
-                return self._potential(node, arriving, starts)
-            case (
-                Recurrent()
-                | Delta()
-                | SigmaDelta()
-                | Sigma()
-                | ResonateFire()
-                | LeakyReadout()
-                | AdaptiveLif()
-                | AdaptiveRecurrent()
-                | AdaptiveResonateFire()
-            ):
-                given: Tensor = step_through(node, arriving, starts, self._constant, self._own)
-                return given
             case Input():
                 return arriving
+        raise TypeError(f"{node.name}: torch has no arithmetic for a {node.kind}")
 
     def _connect(self, node: Dense, messages: Tensor, starts: Starts) -> Tensor:
         import torch
@@ -225,38 +154,6 @@ class TorchArithmetic:
         reached = torch.from_numpy(starts.reached(len(messages), steps)).to(self.device)
         out[reached] = messages[reached - steps]
         return out
-
-    def _spikes(self, node: Lif, arriving: Tensor, starts: Starts) -> Tensor:
-        import torch
-
-        shape = tuple(arriving.shape[2:])
-        bias, current_decay, voltage_decay, threshold = (
-            self._constant(values, shape)
-            for values in (node.bias, node.current_decay, node.voltage_decay, node.threshold)
-        )
-        spikes = torch.empty_like(arriving)
-        u = v = torch.zeros_like(arriving[0])
-        for t in range(len(arriving)):
-            if starts.at(t):
-                u = v = torch.zeros_like(arriving[0])
-            u, v, fired = integers.lif_step(
-                u, v, arriving[t], bias, current_decay, voltage_decay, threshold
-            )
-            spikes[t] = fired
-            v = integers.reset(v, fired)
-        return spikes
-
-    def _potential(self, node: Readout, arriving: Tensor, starts: Starts) -> Tensor:
-        import torch
-
-        bias = self._constant(node.bias, tuple(arriving.shape[2:]))
-        potential = torch.empty_like(arriving)
-        v = torch.zeros_like(arriving[0])
-        for t in range(len(arriving)):
-            if starts.at(t):
-                v = torch.zeros_like(v)
-            v = potential[t] = integers.readout_step(v, arriving[t], bias)
-        return potential
 
     def _own(self, weight: IntArray) -> Callable[[Tensor], Tensor]:
         import torch

@@ -14,15 +14,38 @@ from torch import nn
 from neuroport.capture.native import integer_graph
 from neuroport.capture.wiring import evaluating, heard, unwrapped
 from neuroport.errors import CaptureError, FramesError
+from neuroport.graph.graph import Graph
 from neuroport.kernels.memory import keep_freed
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Integrator, Relay
 from neuroport.quantization.scales import is_integer
 from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.recording import Recorder, recording
-from neuroport.runs.trace import DTYPES, Trace, versions
+from neuroport.runs.trace import Trace, dtype_of, versions
 
 _POPULATIONS = (Lif, Relay, Integrator)
+
+
+@torch.no_grad()
+def captured(net: nn.Module, frames: npt.NDArray[Any]) -> Graph:
+    """The graph that an integer network is, for frames (T, N, C, H, W).
+
+    Raises:
+        CaptureError: the network is still real-valued; its spikes are not comparable.
+        FramesError: the network cannot take the frames.
+    """
+    net = unwrapped(net)
+    if not is_integer(net):
+        raise CaptureError("the network is still real-valued; quantize it before running it")
+    if frames.ndim != 5:
+        raise FramesError(f"frames are {frames.shape}; the network takes (T, N, C, H, W)")
+    try:
+        return integer_graph(net, torch.from_numpy(frames[:, :1].astype(np.float32)))
+    except RuntimeError as error:
+        said = str(error).splitlines()[0]
+        raise FramesError(
+            f"frames are {frames.shape} (T, N, C, H, W); the network cannot take them ({said})"
+        ) from error
 
 
 @torch.no_grad()
@@ -48,19 +71,9 @@ def run_module(
         FramesError: the frames do not fit.
     """
     net = unwrapped(net)
-    if not is_integer(net):
-        raise CaptureError("the network is still real-valued; quantize it before running it")
-    keep_freed()
     started = time.perf_counter()
-    if frames.ndim != 5:
-        raise FramesError(f"frames are {frames.shape}; the network takes (T, N, C, H, W)")
-    try:
-        graph = integer_graph(net, torch.from_numpy(frames[:, :1].astype(np.float32)))
-    except RuntimeError as error:
-        said = str(error).splitlines()[0]
-        raise FramesError(
-            f"frames are {frames.shape} (T, N, C, H, W); the network cannot take them ({said})"
-        ) from error
+    graph = captured(net, frames)
+    keep_freed()
     check_frames(graph, frames)
     samples = frames.shape[1]
     recorder = Recorder(graph, samples, recording(graph, record, count, granularity))
@@ -68,7 +81,7 @@ def run_module(
 
     def keep(name: str, _: nn.Module, __: Any, output: torch.Tensor) -> None:
         if name in recorder:
-            messages = output.cpu().numpy().astype(DTYPES[recorder.kinds[name]])
+            messages = output.cpu().numpy().astype(dtype_of(recorder.kinds[name]))
             recorder.keep(name, now, messages)
 
     populations = [item for item in net.named_modules() if isinstance(item[1], _POPULATIONS)]

@@ -6,84 +6,19 @@ arrives at it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.stepping import step_through
-from neuroport.backends.walk import Starts, walk
-from neuroport.graph import integers
-from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    AdaptiveLif,
-    AdaptiveRecurrent,
-    AdaptiveResonateFire,
-    Conv,
-    Delay,
-    Delta,
-    Dense,
-    Input,
-    IntArray,
-    LeakyReadout,
-    Lif,
-    Node,
-    Readout,
-    Recurrent,
-    Relay,
-    ResonateFire,
-    Sigma,
-    SigmaDelta,
-    per_neuron,
-)
-from neuroport.runs.frames import Progress
-from neuroport.runs.recording import recording
-from neuroport.runs.trace import Trace, versions
+from neuroport.backends.stepping import observe, step_through
+from neuroport.backends.walk import Starts
+from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Node, Population, per_neuron
+from neuroport.moved import moved
+from neuroport.runs.trace import versions
 
-
-class Reference:
-    """NumPy engine; needs nothing but the core."""
-
-    name = "reference"
-    summary = "exact integers in NumPy"
-
-    def available(self) -> str | None:
-        return None
-
-    def run(
-        self,
-        graph: Graph,
-        frames: npt.NDArray[Any],
-        *,
-        progress: Progress | None = None,
-        time_model: str = "ideal",
-        batch: int = 32,
-        record: str = "messages",
-        count: str | Sequence[str] | None = None,
-        granularity: str | None = None,
-    ) -> Trace:
-        """Run ``frames`` (T, N, *shape) and record every population.
-
-        Args:
-            time_model: ``ideal``, or ``chip`` (the graph must be balanced).
-            batch: samples evaluated side by side in ideal time; changes memory, never results.
-            record, count, granularity: :func:`neuroport.runs.recording.recording`.
-
-        Raises:
-            BackendError: an option that does not exist.
-            FramesError: the frames do not fit.
-            IllegalError: chip time was asked of a graph whose skews are not balanced.
-        """
-        return walk(
-            NumpyArithmetic(),
-            graph,
-            frames,
-            progress=progress,
-            time_model=time_model,
-            batch=batch,
-            plan=recording(graph, record, count, granularity),
-        )
+__getattr__ = moved(__name__, {"Reference": "neuroport.engines.reference:Reference"})
 
 
 class NumpyArithmetic:
@@ -111,58 +46,22 @@ class NumpyArithmetic:
 def output(node: Node, arriving: IntArray, starts: Starts) -> IntArray:
     """What a node makes of what arrives (T, N, *shape); states reset at ``starts``."""
     match node:
+        case Population():
+            return np.asarray(step_through(node, arriving, starts, per_neuron, own), np.int64)
         case Conv():
             return convolve(arriving, node) << node.exponent
         case Dense():
             return connect(arriving, node, starts) << node.exponent
         case Delay():
             return delayed(arriving, node.steps, starts)
-        case Relay():
-            return np.asarray(integers.relay(arriving, node.shift, node.threshold))
-        case Lif():
-            return states(node, arriving, starts)["spikes"]
-        case Readout():
-            return states(node, arriving, starts)["v"]
-        case (
-            Recurrent()
-            | Delta()
-            | SigmaDelta()
-            | Sigma()
-            | ResonateFire()
-            | LeakyReadout()
-            | AdaptiveLif()
-            | AdaptiveRecurrent()
-            | AdaptiveResonateFire()
-        ):
-            return np.asarray(step_through(node, arriving, starts, per_neuron, own))
         case Input():
             return arriving
+    raise TypeError(f"{node.name}: the reference has no arithmetic for a {node.kind}")
 
 
-def states(node: Lif | Readout, arriving: IntArray, starts: Starts) -> dict[str, IntArray]:
-    """Current ``u`` and voltage ``v`` before the reset, and ``spikes``, each (T, N, *shape)."""
-    shape = arriving.shape[2:]
-    bias = per_neuron(node.bias, shape)
-    u, v = np.zeros_like(arriving[0]), np.zeros_like(arriving[0])
-    found = {name: np.zeros_like(arriving) for name in ("u", "v", "spikes")}
-    for t, current in enumerate(arriving):
-        if starts.at(t):
-            u, v = np.zeros_like(current), np.zeros_like(current)
-        if isinstance(node, Readout):
-            found["v"][t] = v = integers.readout_step(v, current, bias)
-            continue
-        u, v, spikes = integers.lif_step(
-            u,
-            v,
-            current,
-            bias,
-            per_neuron(node.current_decay, shape),
-            per_neuron(node.voltage_decay, shape),
-            per_neuron(node.threshold, shape),
-        )
-        found["u"][t], found["v"][t], found["spikes"][t] = u, v, spikes
-        v = integers.reset(v, spikes)
-    return found
+def states(node: Population, arriving: IntArray, starts: Starts) -> dict[str, IntArray]:
+    """Every state by its name, before any reset, and what is ``sent``, each (T, N, *shape)."""
+    return observe(node, arriving, starts, per_neuron, own)
 
 
 def delayed(messages: IntArray, steps: int, starts: Starts) -> IntArray:
@@ -177,9 +76,8 @@ def connect(messages: IntArray, node: Dense, starts: Starts) -> IntArray:
     """Product of (T, N, *shape) with the node's weight, delay by delay, without the exponent."""
     flat = messages.reshape(*messages.shape[:2], -1)
     total = np.zeros((*flat.shape[:2], len(node.weight)), np.int64)
-    for steps in np.unique(node.delay):
-        part = np.where(node.delay == steps, node.weight, 0)
-        total += _product(delayed(flat, int(steps), starts), part.T)
+    for steps, weight in node.by_delay():
+        total += _product(delayed(flat, steps, starts), weight.T)
     return total
 
 

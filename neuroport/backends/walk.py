@@ -10,19 +10,20 @@ answer is read from the T steps that follow.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Node
+from neuroport.graph.node import Node
 from neuroport.kernels.memory import keep_freed
 from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.recording import Recorder, Recording, recording
-from neuroport.runs.trace import DTYPES, Trace
+from neuroport.runs.trace import Trace, dtype_of
 
 TIME_MODELS = ("ideal", "chip")
 
@@ -48,15 +49,16 @@ class Arithmetic(Protocol):
         """What to note in the trace."""
 
 
-@runtime_checkable
-class AtOnce(Protocol):
+class AtOnce(ABC):
     """An engine that takes samples through all nodes in one call."""
 
     name: str
 
+    @abstractmethod
     def fill(self, frames: npt.NDArray[Any], into: Mapping[str, npt.NDArray[Any]]) -> None:
         """Run frames (T, N, *shape); write what populations send into arrays of their names."""
 
+    @abstractmethod
     def versions(self) -> dict[str, str]:
         """What to note in the trace."""
 
@@ -145,7 +147,7 @@ def _sent(
     """Yield recorded populations and what they sent; what is in ``into`` is written there only."""
     graph = recorder.graph
     fresh = {
-        name: np.empty((*frames.shape[:2], *graph.facts(name).shape), DTYPES[kind])
+        name: np.empty((*frames.shape[:2], *graph.facts(name).shape), dtype_of(kind))
         for name, kind in recorder.kinds.items()
         if name not in into
     }
@@ -187,14 +189,14 @@ def evaluate(
     last_use = {name: node.name for node in graph for name in node.inputs}
     values: dict[str, Any] = {}
     for node in graph:
-        if isinstance(node, Input):
+        if not node.takes:
             out = arithmetic.load(frames)
         else:
             facts = graph.facts(node.name)
             starts = Starts(facts.skews[0] if chip else 0, graph.interval if chip else graph.steps)
             out = arithmetic.output(node, arriving_at(node, values), starts)
-            if chip and isinstance(node, (Conv, Dense)):
-                out = arithmetic.late(out, 1 + node.lag)
+            if chip and node.latency:
+                out = arithmetic.late(out, node.latency)
         values[node.name] = out
         for name in node.inputs:
             if last_use[name] == node.name:

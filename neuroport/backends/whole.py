@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.backends.walk import AtOnce
 from neuroport.graph import integers
+from neuroport.graph.edit import ungrouped
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
@@ -31,6 +33,7 @@ from neuroport.graph.node import (
     Readout,
     Relay,
     Shape,
+    Synapse,
     per_neuron,
 )
 from neuroport.kernels.compiled import kernels
@@ -75,7 +78,7 @@ class _Part:
     shift: int = 0
 
 
-class Whole:
+class Whole(AtOnce):
     """A graph as operations; ``chip`` tells in which time they run."""
 
     name = "fast"
@@ -95,7 +98,7 @@ class Whole:
         self._parts: dict[str, list[_Part]] = {}
         self._work = 1  # products of a step of a sample
         for node in graph:
-            if isinstance(node, (Conv, Dense)):
+            if isinstance(node, Synapse):
                 self._connect(node)
             else:
                 self._send(node)
@@ -154,7 +157,7 @@ class Whole:
                 fields = {"bias": node.bias, "limit": node.threshold}
                 self._step(operation, facts.shape, *decays, **fields)
         readers = self._readers[node.name]
-        halo = max((max(r.padding) for r in readers if isinstance(r, Conv)), default=0)
+        halo = max((max(getattr(r, "padding", (0,))) for r in readers), default=0)
         made = self._make(_planes(facts.shape), _kind(self.graph, node), halo)
         self._parts[node.name] = [made]
 
@@ -194,7 +197,7 @@ class Whole:
             last[..., : len(kept)] = kept.transpose(1, 2, 0)
             setattr(operation, name, self._pointer(last))
 
-    def _connect(self, node: Conv | Dense) -> None:
+    def _connect(self, node: Synapse) -> None:
         """Operations that multiply what a synapse hears; a carried shortcut is its source."""
         heard = [part for name in node.inputs for part in self._parts[name]]
         late = 1 + node.lag if self.chip else 0
@@ -208,14 +211,14 @@ class Whole:
             return
         self._parts[node.name] = []
         for part in heard:
-            for steps, weight in _by_delay(node, self._places[part.place].shape):
+            for steps, weight in _kernels(node, self._places[part.place].shape):
                 said = part
                 if steps:
                     kind = self._places[part.place].kind
                     said = self._copied(part, kind, 0, steps, *self._starts(node))
                 self._parts[node.name].append(self._multiplied(node, weight, said, late))
 
-    def _multiplied(self, node: Conv | Dense, weight: IntArray, part: _Part, late: int) -> _Part:
+    def _multiplied(self, node: Synapse, weight: IntArray, part: _Part, late: int) -> _Part:
         """The sums of a synapse over one value."""
         source = self._places[part.place]
         kind, weight, halved = self._products_of(source.kind, weight, self._highest(node))
@@ -233,7 +236,7 @@ class Whole:
         self._work += weight.size * shape[1] * shape[2]
         return self._make(shape, WORDS)
 
-    def _highest(self, node: Conv | Dense) -> int:
+    def _highest(self, node: Synapse) -> int:
         return max(int(self.graph.facts(name).high.max()) for name in node.inputs)
 
     def _products_of(self, kind: int, weight: IntArray, high: int) -> tuple[int, IntArray, int]:
@@ -301,15 +304,14 @@ def _fits(graph: Graph) -> bool:
         match node:
             case Relay() if max(most + (1 << min(node.shift, 31)), node.threshold) > WORD_MAX:
                 return False
+            case Lif() if int(abs(node.threshold).max()) >= FIELD_MAX:
+                return False
             case Lif() | Readout() | LeakyReadout():
-                limit = node.threshold if isinstance(node, Lif) else node.bias
-                if max(int(abs(x).max()) for x in (node.bias, limit)) >= FIELD_MAX:
+                if int(abs(node.bias).max()) >= FIELD_MAX:
                     return False
             case Conv() | Dense():
-                groups = node.groups if isinstance(node, Conv) else 1
-                parts[node.name] = heard
-                if isinstance(node, Dense):
-                    parts[node.name] *= len(np.unique(node.delay))
+                groups = getattr(node, "groups", 1)
+                parts[node.name] = heard * sum(1 for _ in node.by_delay())
                 if not _fit(node.weight, np.int32) or not 0 <= node.exponent < 31:
                     return False
                 if node.weight.size * groups > MOST_WEIGHTS and not _is_carried(node):
@@ -338,9 +340,9 @@ def _kind(graph: Graph, node: Node) -> int:
     return SHORTS if low >= -(1 << 15) and high < 1 << 15 else WORDS
 
 
-def _is_carried(node: Conv | Dense) -> bool:
+def _is_carried(node: Synapse) -> bool:
     """Whether every neuron hears one neuron of its own channel and place, all alike: a shortcut."""
-    if isinstance(node, Dense) or node.groups != len(node.weight):
+    if not isinstance(node, Conv) or node.groups != len(node.weight):
         return False
     weight = int(node.weight.flat[0])
     return (
@@ -353,27 +355,14 @@ def _is_carried(node: Conv | Dense) -> bool:
     )
 
 
-def _by_delay(node: Conv | Dense, source: tuple[int, int, int]) -> Iterator[tuple[int, IntArray]]:
+def _kernels(node: Synapse, source: tuple[int, int, int]) -> Iterator[tuple[int, IntArray]]:
     """Weights (outputs, channels, height, width) of one group, apart for each delay in steps."""
-    if isinstance(node, Conv):
-        yield 0, _spread(node)
-        return
-    for steps in np.unique(node.delay):
-        weight = np.where(node.delay == steps, node.weight, 0)
-        yield int(steps), weight.reshape(len(weight), *source)
-
-
-def _spread(node: Conv) -> IntArray:
-    """Weights of a convolution without groups."""
-    if node.groups == 1:
-        return node.weight
-    outputs, inner, *kernel = node.weight.shape
-    each = outputs // node.groups
-    spread = np.zeros((outputs, inner * node.groups, *kernel), np.int64)
-    for group in range(node.groups):
-        rows = slice(group * each, (group + 1) * each)
-        spread[rows, group * inner : (group + 1) * inner] = node.weight[rows]
-    return spread
+    groups = getattr(node, "groups", 1)
+    for steps, weight in node.by_delay():
+        if weight.ndim == 4:
+            yield steps, weight if groups == 1 else ungrouped(weight, groups)
+        else:
+            yield steps, weight.reshape(len(weight), *source)
 
 
 def _fit(weight: IntArray, kind: type[np.signedinteger[Any]]) -> bool:

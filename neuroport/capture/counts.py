@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from neuroport.capture.wiring import unwrapped, wiring
-from neuroport.nets.neuron import Lif, Mlf
-from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
+from neuroport.nets.neuron import Mlf
+from neuroport.nets.synapse import Direct, GradedConv
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ def count(net: nn.Module, size: tuple[int, int]) -> Counts:
     neurons = populations = macs = projected = 0
     for layer in wiring(net, (1, 1, channels, *size), checked=False):
         module = layer.module
-        if isinstance(module, Lif):
+        if layer.neuron is not None:
             here = math.prod(layer.sends)
             populations += here
             neurons += 0 if layer.path in repeats else here
-        elif isinstance(module, Readout):
-            macs += module.synapse.weight.numel()
-        elif isinstance(module, Conv):
+        elif layer.readout is not None:
+            macs += layer.readout.synapse.weight.numel()
+        elif layer.synapse is not None:
             # a pooled projection averages first, and multiplies after
-            synapse, positions = module.synapse, math.prod(layer.sends[1:])
+            synapse, positions = layer.synapse.synapse, math.prod(layer.sends[1:])
             here = 0 if isinstance(module, Direct) else synapse.weight.numel() * positions
             macs += here
             if isinstance(module, GradedConv) and not module.pixels:

@@ -50,7 +50,7 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
         bias = _integers(module.integer_bias(args[0]))
         biases[name] = bias.reshape(-1) if bias.shape[1:] == (1, 1) else bias
 
-    neurons = {layer.path: layer.module for layer in layers if isinstance(layer.module, Lif)}
+    neurons = {layer.path: layer.neuron for layer in layers if layer.neuron is not None}
     with heard(net, neurons.items(), hear):
         if check:
             forward.check(frames[:, :1].float())
@@ -58,9 +58,9 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
             net(frames[:, :1].float())  # a forward may count its steps
     # side by side, before anything lies between them that is freed again
     weights = {
-        layer.name: np.empty(layer.module.kernel().shape, np.int64)
+        layer.name: np.empty(layer.synapse.kernel().shape, np.int64)
         for layer in layers
-        if isinstance(layer.module, Conv)
+        if layer.synapse is not None
     }
     nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=8)]
     current: dict[str, tuple[str, ...]] = {}
@@ -70,13 +70,13 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
 
     for layer in layers:
         name, module = layer.name, layer.module
-        if isinstance(module, Lif):
-            current_decay, voltage_decay = module.decays
+        if (neuron := layer.neuron) is not None:
+            current_decay, voltage_decay = neuron.decays
             nodes.append(
                 LifNode(
                     name,
                     sources(layer),
-                    _thresholds(module),
+                    _thresholds(neuron),
                     np.full(1, current_decay),
                     np.full(1, voltage_decay),
                     biases[name],
@@ -85,9 +85,9 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
         elif isinstance(module, GradedConv):
             nodes.extend(_graded(name, module, sources(layer), weights[name]))
             current[name] = (nodes[-1].name,)
-        elif isinstance(module, Conv):
-            exponent = int(module.exponent)
-            whole = _conv(name, module, sources(layer), exponent, weights[name])
+        elif (conv := layer.synapse) is not None:
+            exponent = int(conv.exponent)
+            whole = _conv(name, conv, sources(layer), exponent, weights[name])
             split = [_of_part(whole, *part) for part in _parts(layer, current)]
             nodes.extend(split)
             current[name] = tuple(node.name for node in split)
@@ -99,15 +99,15 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
             nodes.extend(split)
             nodes.append(Relay(f"{name}.relay", tuple(node.name for node in split)))
             current[name] = (nodes[-1].name,)
-        else:
+        elif (readout := layer.readout) is not None:
             positions = layer.reads[1] * layer.reads[2]
-            weight, inner = _integers(module.integer_weight()), []
+            weight, inner = _integers(readout.integer_weight()), []
             for own, inputs, part in _parts(layer, current, f"{name}.synapse"):
                 each = np.repeat(weight[:, slice(*part)], positions, axis=1)
                 each.setflags(write=False)  # the graph need not copy it
                 nodes.append(Dense(own, inputs, each))
                 inner.append(own)
-            bias = _integers(module.integer_bias(positions))
+            bias = _integers(readout.integer_bias(positions))
             nodes.append(ReadoutNode(f"{name}.potential", tuple(inner), bias))
     return Graph(nodes, len(frames))
 
@@ -177,6 +177,8 @@ def _graded(name: str, module: GradedConv, inputs: tuple[str, ...], weight: IntA
         nodes.append(Relay(f"{name}.relay_in", inputs, int(module.relay_in.shift)))
         inputs = (nodes[-1].name,)
     nodes.append(_conv(name, module, inputs, 0, weight))
+    if not module.rounds:
+        return nodes
     nodes.append(Relay(f"{name}.relay_out", (name,), int(module.relay_out.shift)))
     nodes.append(identity(f"{name}.identity", nodes[-1].name, (len(weight), 1, 1)))
     return nodes

@@ -108,6 +108,21 @@ class Layer:
     place: Place
 
     @property
+    def neuron(self) -> Lif | None:
+        """The layer, if it is neurons."""
+        return self.module if isinstance(self.module, Lif) else None
+
+    @property
+    def synapse(self) -> Conv | None:
+        """The layer, if it gives a current."""
+        return self.module if isinstance(self.module, Conv) else None
+
+    @property
+    def readout(self) -> Readout | None:
+        """The layer, if it is a readout."""
+        return self.module if isinstance(self.module, Readout) else None
+
+    @property
     def most(self) -> int:
         """The largest number of inputs that are summed at a channel, or more."""
         together = self.parts.count(None)
@@ -325,9 +340,9 @@ def _check(
                 f"layer {layer!r} adds {name!r} to itself, but two layers are connected only "
                 "once; double the weights, or feed the second addend through a layer of its own"
             )
-        source = None if name == INPUT else before[name].module
-        currents = isinstance(source, Conv)
-        messages = isinstance(source, (Lif, SumPool))
+        source = None if name == INPUT else before[name]
+        currents = source is not None and source.synapse is not None
+        messages = source is not None and not currents
         if part is not None and not messages:
             raise CaptureError(
                 f"layer {layer!r} reads {name!r} in a concatenation, which is for spikes: a "

@@ -8,6 +8,7 @@ import click
 
 from neuroport.cli.options import json_option
 from neuroport.cli.output import Out
+from neuroport.errors import BackendError
 
 
 @click.command()
@@ -21,15 +22,19 @@ from neuroport.cli.output import Out
 @json_option
 def backends(package: str | None, yes: bool, as_json: bool) -> None:
     """List the engines, and why one is not available."""
-    from neuroport.backends.base import backends as engines
+    from neuroport.engines.table import engines
 
     out = Out(as_json)
     if package is not None:
         _install(yes)
-    rows = {name: engine.available() for name, engine in engines().items()}
+    rows: dict[str, str | None] = {}
     for name, engine in engines().items():
+        if isinstance(engine, BackendError):
+            rows[name], summary = engine.message, "of another package"
+        else:
+            rows[name], summary = engine.available(), engine.summary
         reason = rows[name]
-        out.line(f"{name:10} {engine.summary}: {'available' if reason is None else reason}")
+        out.line(f"{name:10} {summary}: {'available' if reason is None else reason}")
     out.result({"backends": {n: {"available": r is None, "reason": r} for n, r in rows.items()}})
 
 

@@ -28,6 +28,9 @@ from neuroport.cli.output import Out
     "--frames", type=any_path, help="Frames of that trace, or to count what NetX changes."
 )
 @click.option("--counters", help="On a chip, count spikes per neuron, channel or layer, too.")
+@click.option(
+    "--qualified", type=any_path, help="What a board was seen to do: a record of qualify."
+)
 @steps_option
 @delay_shift_option
 @json_option
@@ -37,6 +40,7 @@ def check(
     trace: Path | None,
     frames: Path | None,
     counters: str | None,
+    qualified: Path | None,
     steps: int | None,
     delay_shift: bool | None,
     as_json: bool,
@@ -46,19 +50,24 @@ def check(
     Exit 1 if a rule is broken or the network does not fit. With --map, which chip each core's part
     of the network goes to, and the messages between chips. Of a stock NetX file also what lava-dl's
     own reader would do wrong with it, and, with --frames, how many spikes that changes; `neuroport
-    lower` writes a network that is right.
+    lower` writes a network that is right. With --qualified, what is unproven on hardware is proven
+    on the record's board, or refused where that board differs.
     """
     from neuroport.analysis.checking import Verdict, check_on_chip, check_on_lava
     from neuroport.targets.lowering import is_chip
 
     if is_chip(target):
-        on_chip = given({"trace": trace, "frames": frames, "counters": counters})
+        on_chip = given(
+            {"trace": trace, "frames": frames, "counters": counters, "qualified": qualified}
+        )
         verdict: Verdict = check_on_chip(network, target, steps, delay_shift, **on_chip)
     else:
         if trace is not None:
             raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
         if counters is not None:
             raise click.UsageError(f"--counters takes the cores of a chip; {target} has none")
+        if qualified is not None:
+            raise click.UsageError(f"--qualified is the record of a board; {target} is none")
         verdict = check_on_lava(network, target, steps, delay_shift, frames)
     out = Out(as_json)
     for line in verdict.lines():

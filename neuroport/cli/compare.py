@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,12 @@ import click
 
 from neuroport.cli.inputs import graph_of, is_trace, trace_of
 from neuroport.cli.options import (
+    OnEngines,
     any_path,
-    deadline_option,
-    given,
     json_option,
     out_file,
-    processes_option,
     samples_option,
     timing_options,
-    workers_option,
 )
 from neuroport.cli.output import Out
 from neuroport.errors import CompareError
@@ -30,15 +28,16 @@ if TYPE_CHECKING:
     from neuroport.graph.graph import Graph
 
 
-@click.command()
+class _Compare(OnEngines):
+    without = frozenset({"record", "count", "granularity"})
+
+
+@click.command(cls=_Compare)
 @click.argument("want", type=any_path)
 @click.argument("got", type=any_path)
 @click.option("--frames", type=any_path, help=".npy frames, needed where a network is given.")
 @click.option("--on", "engine", help="Engine for GOT; `reference` by default.")
 @samples_option
-@deadline_option
-@workers_option
-@processes_option
 @click.option("--minimize", is_flag=True, help="Find the smallest network that still differs.")
 @click.option("-o", "--out", type=out_file, help="File for that network; frames lie beside it.")
 @timing_options
@@ -49,13 +48,11 @@ def compare(
     frames: Path | None,
     engine: str | None,
     samples: int | None,
-    deadline: float,
-    workers: int | None,
-    processes: str | None,
     minimize: bool,
     out: Path | None,
     timing: dict[str, bool],
     as_json: bool,
+    options: dict[str, Any],
 ) -> None:
     """Compare two runs position by position: exit 0 when equal, 1 with the first divergence.
 
@@ -71,9 +68,8 @@ def compare(
     from neuroport.analysis.compare import explain
     from neuroport.runs.frames import load_frames
 
-    first = trace_of(want, frames, None, samples, deadline, timing)
-    own = given({"workers": workers, "processes": processes})
-    second = trace_of(got, frames, engine, samples, deadline, timing, **own)
+    first = trace_of(want, frames, None, samples, timing, {})
+    second = trace_of(got, frames, engine, samples, timing, options)
     outcome = compare_traces(first, second)
     graph = other = None
     if frames is not None:
@@ -90,7 +86,6 @@ def compare(
     elif out is not None:
         assert graph is not None
         assert other is not None
-        options = {"deadline": deadline} | given({"processes": processes})
         result["minimized"], interrupted = _minimize(graph, other, data, engine, options, out, say)
     say.result(result)
     sys.exit(130 if interrupted else 0 if outcome else 1)
@@ -114,10 +109,11 @@ def _minimize(
 ) -> tuple[dict[str, Any], bool]:
     """Minimize, write, tell; and whether the user ended it."""
     from neuroport.analysis.minimize import minimize
-    from neuroport.backends.base import backend
+    from neuroport.engines.table import DEFAULT, ready
 
-    name = engine or "reference"
-    on = partial(backend(name).run, **(options if name == "lava-cpu" else {}))
+    found = ready(engine or DEFAULT, options)
+    meant = {each.name for each in fields(found.Options) if each.metadata.get("minimizing", True)}
+    on = partial(found.run, **{name: options[name] for name in options if name in meant})
     same = graph.hash == other.hash
     small = minimize(graph, graph if same else other, frames, on=on, report=say.line)
     say.line(str(small))

@@ -8,16 +8,27 @@ import click
 
 from neuroport.cli.options import any_path, json_option, out_file
 from neuroport.cli.output import Out, say_graph
+from neuroport.errors import StorageError
 
 
 @click.command()
 @click.argument("graph", type=any_path)
-@click.option("-o", "--out", type=out_file, required=True, help="NetX file to write (.net).")
+@click.option(
+    "-o", "--out", type=out_file, required=True, help="File to write: NetX (.net) or NIR (.nir)."
+)
+@click.option("--dt", type=float, help="Of a .nir file: seconds of a step, 1 by default.")
 @json_option
-def export(graph: Path, out: Path, as_json: bool) -> None:
-    """Write the lowered GRAPH as a .net file."""
+def export(graph: Path, out: Path, dt: float | None, as_json: bool) -> None:
+    """Write the lowered GRAPH as a .net file, or any GRAPH as a .nir file for other tools."""
+    from neuroport.frontends.nir import to_nir
     from neuroport.graph.store import load
     from neuroport.netx import export as to_file
 
     loaded = load(graph)
-    say_graph(Out(as_json), to_file(loaded, out), loaded)
+    if out.suffix == ".nir":
+        file = to_nir(loaded, out, dt=1.0 if dt is None else dt)
+    elif dt is not None:
+        raise StorageError(f"{out}: --dt is for files of NIR; leave it out, or name the file .nir")
+    else:
+        file = to_file(loaded, out)
+    say_graph(Out(as_json), file, loaded)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroport.cli.options import flag_of
 from neuroport.cli.output import echo
 from neuroport.errors import BackendError, CompareError, FramesError
 
@@ -14,14 +16,6 @@ if TYPE_CHECKING:
     from neuroport.graph.graph import Graph
     from neuroport.recipe import Recipe
     from neuroport.runs.trace import Trace
-
-OF_ONE_ENGINE = {
-    "workers": "lava-cpu",
-    "processes": "lava-cpu",
-    "site": "loihi2",
-    "frames_by": "loihi2",
-    "measure": "loihi2",
-}
 
 
 def held_out(
@@ -78,9 +72,8 @@ def trace_of(
     frames: Path | None,
     engine: str | None,
     samples: int | None,
-    deadline: float,
     timing: dict[str, bool],
-    **own: Any,
+    options: dict[str, Any],
 ) -> Trace:
     """The trace in a file; or that of the network in it, run on ``frames``."""
     from neuroport.netx.stock import is_stock
@@ -91,9 +84,8 @@ def trace_of(
     if frames is None:
         raise CompareError(f"{path} is a network, not a trace; give --frames to run it on")
     network = path if path.is_dir() else _edited(path)
-    if isinstance(network, Path) and not network.is_dir() and is_stock(network):
-        own = {**own, **timing}
-    return run_on(network, frames, engine, samples, deadline, **own)
+    stock = isinstance(network, Path) and not network.is_dir() and is_stock(network)
+    return run_on(network, frames, engine, samples, options, timing if stock else {})
 
 
 def _edited(path: Path) -> Path | Graph:
@@ -115,42 +107,49 @@ def _edited(path: Path) -> Path | Graph:
 def run_on(
     network: Path | Graph,
     frames: Path,
-    engine: str | None,
+    on: str | None,
     samples: int | None,
-    deadline: float,
-    time_model: str | None = None,
-    **recording: Any,
+    options: dict[str, Any],
+    timing: dict[str, bool],
 ) -> Trace:
     """Run a file or a training folder; bad frames are refused before anything starts."""
-    from neuroport.backends import run
-    from neuroport.backends.base import backend
+    from neuroport.engines.running import run
     from neuroport.reporting.progress import progress_bar
     from neuroport.runs.frames import load_frames
 
-    folder = isinstance(network, Path) and network.is_dir()
-    name = engine or ("module" if folder else "reference")
-    if name != "module" or not folder:
-        backend(name, recording.get("site"))
-    for option, owner in OF_ONE_ENGINE.items():
-        if option in recording and name != owner:
-            flag = option.replace("_", "-")
-            raise BackendError(f"--{flag} is for {owner}; leave it out on {name!r}")
-    if folder and name != "module":
-        raise BackendError(
-            f"{network} is a training folder, which runs on its own torch module; "
-            f"quantize, lower and export it to run it on {name!r}"
-        )
-    if time_model is not None and name not in ("reference", "fast"):
-        raise BackendError(f"{name!r} has one time; leave --time out, or run on 'fast'")
+    folder = network if isinstance(network, Path) and network.is_dir() else None
+    name = engine_for(on, folder, options)
     data = load_frames(frames, samples)
+    loaded: Any = network
     with progress_bar(name) as progress:
-        if folder:
+        if folder is not None:
             from neuroport.training.checkpoint import load
 
-            assert isinstance(network, Path)
-            return run(load(network), data, progress=progress, **recording)
-        lava = name in ("lava-cpu", "loihi2")
-        options = {**recording, "deadline": deadline} if lava else recording
-        if time_model is not None:
-            options["time_model"] = time_model
-        return run(network, data, on=name, progress=progress, **options)
+            loaded = load(folder)
+        return run(loaded, data, on=name, progress=progress, **options, **timing)
+
+
+def engine_for(on: str | None, folder: Path | None, options: dict[str, Any]) -> str:
+    """The engine that was asked for, ready to run with these options, or the default.
+
+    Raises:
+        BackendError: it cannot run here, has not one of the options, or runs no training folders.
+    """
+    from neuroport.engines import table
+
+    name = on or (table.DEFAULT if folder is None else table.MODULE)
+    found = table.known(name)
+    known = {each.name for each in fields(found.Options)}
+    for owners in table.options():
+        each = next(iter(owners.values()))
+        if each.name in options and each.name not in known:
+            raise BackendError(
+                f"--{flag_of(each)} is for {' and '.join(owners)}; leave it out on {name!r}"
+            )
+    if folder is not None and not found.takes_modules:
+        table.ready(name, options)
+        raise BackendError(
+            f"{folder} is a training folder, which runs on its own torch module; "
+            f"quantize, lower and export it to run it on {name!r}"
+        )
+    return table.ready(name, options).name

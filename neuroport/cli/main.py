@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -26,8 +27,19 @@ from neuroport.errors import NeuroportError, NeuroportWarning
 from neuroport.processes import Ended, end_by, ending_on_signals
 
 VERBS = (  # in the order in which they are used, not of the alphabet
-    *("demo", "train", "frames", "quantize", "lower", "export", "run", "compare", "report"),
-    *("show", "check", "targets", "backends"),
+    *(
+        "demo",
+        "train",
+        "frames",
+        "quantize",
+        "import",
+        "lower",
+        "export",
+        "run",
+        "compare",
+        "report",
+    ),
+    *("show", "check", "qualify", "targets", "backends"),
 )
 RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
 
@@ -42,7 +54,8 @@ class _Verbs(click.Group):
         # of an unknown one click looks among all commands for what may have been meant
         for name in (cmd_name,) if cmd_name in VERBS else VERBS:
             if name not in self.commands:
-                self.commands[name] = getattr(import_module(f"neuroport.cli.{name}"), name)
+                python = f"{name}_" if iskeyword(name) else name
+                self.commands[name] = getattr(import_module(f"neuroport.cli.{python}"), python)
         return self.commands.get(cmd_name)
 
 

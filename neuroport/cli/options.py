@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import Field
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -48,15 +49,6 @@ target_option = click.option(
     help="lava-cpu, a chip or board, or its TOML.",
 )
 samples_option = click.option("--samples", type=int, help="Run only the first so many samples.")
-deadline_option = click.option(
-    "--deadline", type=float, default=600.0, show_default=True, help="Seconds for Lava."
-)
-workers_option = click.option(
-    "--workers", type=int, help="On lava-cpu: child processes that share the samples, 1 by default."
-)
-processes_option = click.option(
-    "--processes", help="On lava-cpu: Lava's own, stock (default), or fused ones, which are faster."
-)
 delay_shift_option = click.option(
     "--delay-shift/--no-delay-shift",
     "delay_shift",
@@ -81,6 +73,72 @@ def timing_options(verb: Verb) -> Verb:
         verb(*args, timing=timing, **rest)
 
     return timed
+
+
+class OnEngines(click.Command):
+    """A verb that runs a network: it also has every option of every engine.
+
+    The verb gets those that were given as ``options``, by the names of the engines' fields.
+    """
+
+    without: frozenset[str] = frozenset()  # fields of options that it has not
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The verb's own, then the engines', then ``--help``."""
+        *own, last = super().get_params(ctx)
+        return [*own, *self._engines(), last]
+
+    def _engines(self) -> list[click.Parameter]:
+        from neuroport.engines.table import options
+
+        return [_engine_option(found) for found in options() if not _names(found) & self.without]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the verb with the engines' options as one."""
+        found = {name: ctx.params.pop(name) for name in map(_name, self._engines())}
+        # a flag is False and what may be repeated () where it was not given
+        ctx.params["options"] = {
+            name: value
+            for name, value in found.items()
+            if value not in (None, ()) and value is not False
+        }
+        return super().invoke(ctx)
+
+
+def _name(option: click.Parameter) -> str:
+    assert option.name is not None
+    return option.name
+
+
+def _names(found: dict[str, Field[Any]]) -> set[str]:
+    return {each.name for each in found.values()}
+
+
+def _engine_option(found: dict[str, Field[Any]]) -> click.Option:
+    """An option as the command line takes it: None, or empty, where it was not given.
+
+    Args:
+        found: its field in each engine that has it.
+    """
+    from neuroport.engines.engine import kind_of
+    from neuroport.engines.table import ENGINES
+
+    each, *others = found.values()
+    kind, text = kind_of(each), str(each.metadata.get("help") or "")
+    if len(found) < len(ENGINES):
+        text = f"On {', '.join(found)}: {text}"
+    if each.default not in (None, False) and all(o.default == each.default for o in others):
+        text += f"  [default: {each.default}]"
+    types = {"int": int, "float": float, "path": any_path}
+    words = [f"--{flag_of(each)}", each.name]
+    if kind == "bool":
+        return click.Option(words, is_flag=True, help=text)
+    return click.Option(words, type=types.get(kind, str), multiple=kind == "many", help=text)
+
+
+def flag_of(each: Field[Any]) -> str:
+    """The name of an engine's option on the command line, without dashes."""
+    return str(each.metadata.get("flag") or each.name.replace("_", "-"))
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from neuroport.errors import FormatError
 @click.option("--results", type=any_path, help="demo.json, for accuracy, comparisons and times.")
 @click.option("--target", help="A chip or board (or its TOML): its cores, and energy and time.")
 @click.option("--map", "mapped", is_flag=True, help="Show what lies on which chip, too.")
+@click.option(
+    "--source", type=any_path, help="The network before it was lowered: what other ways would take."
+)
 @click.option("-o", "--out", type=out_file, required=True, help="HTML page to write.")
 @timing_options
 @json_option
@@ -29,6 +32,7 @@ def report(
     results: Path | None,
     target: str | None,
     mapped: bool,
+    source: Path | None,
     out: Path,
     timing: dict[str, bool],
     as_json: bool,
@@ -48,6 +52,8 @@ def report(
     board = load_target(target) if target is not None else None
     if mapped and board is None:
         raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
+    if source is not None and board is None:
+        raise click.UsageError("--source needs the cores of a --target, such as kapoho-point")
     trace = Trace.load(trace_path)
     steps = trace.steps if is_stock(network) else None
     graph = read_network(network, steps, frames if steps else None, **timing)
@@ -67,6 +73,7 @@ def report(
             target=board,
             energy=cost,
             mapping=chips,
+            source=read_network(source, None, None) if source is not None else None,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if extra is None:

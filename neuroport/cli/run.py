@@ -9,15 +9,12 @@ import click
 
 from neuroport.cli.inputs import run_on
 from neuroport.cli.options import (
+    OnEngines,
     any_path,
-    deadline_option,
-    given,
     json_option,
     out_file,
-    processes_option,
     samples_option,
     timing_options,
-    workers_option,
 )
 from neuroport.cli.output import Out
 
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
     from neuroport.runs.trace import Trace
 
 
-@click.command()
+@click.command(cls=OnEngines)
 @click.argument("network", type=any_path)
 @click.option(
     "--frames", type=any_path, required=True, help=".npy array (T, N, C, H, W) of integers."
@@ -34,16 +31,6 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", type=out_file, help="Trace file to write.")
 @samples_option
 @click.option("--labels", type=any_path, help=".npy array (N,) of classes, to print the accuracy.")
-@deadline_option
-@click.option("--time", "time_model", help="`ideal` or `chip`, for the built-in engines.")
-@click.option("--record", help="messages (default), or their counts (default on loihi2).")
-@click.option("--count", multiple=True, help="A population to count (may be repeated); else all.")
-@click.option("--granularity", help="A counter per neuron (default), channel or layer.")
-@workers_option
-@processes_option
-@click.option("--site", type=any_path, help="TOML file of a board's site, for loihi2.")
-@click.option("--frames-by", help="On loihi2: messages (default), or bias for a constant frame.")
-@click.option("--measure", is_flag=True, help="On loihi2: power, time, activity, memory, too.")
 @timing_options
 @json_option
 def run(
@@ -53,18 +40,9 @@ def run(
     out: Path | None,
     samples: int | None,
     labels: Path | None,
-    deadline: float,
-    time_model: str | None,
-    record: str | None,
-    count: tuple[str, ...],
-    granularity: str | None,
-    workers: int | None,
-    processes: str | None,
-    site: Path | None,
-    frames_by: str | None,
-    measure: bool,
     timing: dict[str, bool],
     as_json: bool,
+    options: dict[str, Any],
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population.
 
@@ -72,13 +50,8 @@ def run(
     """
     from neuroport.runs.classes import classes, load_labels
 
-    options: dict[str, Any] = {"count": count or None, "granularity": granularity}
-    if record is not None:
-        options["record"] = record
-    own = {"workers": workers, "processes": processes, "site": site, "frames_by": frames_by}
-    options |= given({**own, "measure": measure or None, **timing})
     truth = load_labels(labels) if labels is not None else None
-    trace = run_on(network, frames, engine, samples, deadline, time_model, **options)
+    trace = run_on(network, frames, engine, samples, options, timing)
     say = Out(as_json)
     result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
     _say_sent(say, trace, result)
@@ -99,9 +72,9 @@ def run(
 
 def _say_sent(out: Out, trace: Trace, result: dict[str, Any]) -> None:
     """How much was sent in all, and where: which processes, if they are not Lava's own."""
-    from neuroport.runs.trace import READOUTS, is_spiking
+    from neuroport.runs.trace import is_readout, is_spiking
 
-    sent = {n: trace.sent(n) for n, kind in trace.kinds.items() if kind not in READOUTS}
+    sent = {n: trace.sent(n) for n, kind in trace.kinds.items() if not is_readout(kind)}
     spikes = {n: count for n, count in sent.items() if is_spiking(trace.kinds[n])}
     graded = {n: count for n, count in sent.items() if n not in spikes}
     sums = [f"{sum(spikes.values()):,} spikes"] if spikes or not graded else []

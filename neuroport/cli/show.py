@@ -25,15 +25,13 @@ def show(
     as_json: bool,
 ) -> None:
     """Print a graph, one line per node."""
-    from neuroport.graph.node import KIND
-
     graph = read_network(network, steps, frames, **timing)
     out = Out(as_json)
     out.line(str(graph))
     nodes = [
         {
             "name": node.name,
-            "kind": KIND[type(node)],
+            "kind": node.kind,
             "inputs": list(node.inputs),
             "shape": list(graph.facts(node.name).shape),
             "skew": graph.facts(node.name).skew,

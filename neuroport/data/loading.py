@@ -8,8 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.data import cache, nmnist, pictures, shd, tonics
-from neuroport.data.digits import load_digits
+from neuroport.data import cache, nmnist, shd, tonics
 from neuroport.data.events import Binning, Events, Recordings
 from neuroport.data.places import located
 from neuroport.data.recipe import DataRecipe
@@ -23,6 +22,7 @@ from neuroport.data.samples import (
     taking_turns,
 )
 from neuroport.errors import RecipeError
+from neuroport.registry import loaded
 
 
 class Source(Protocol):
@@ -67,9 +67,10 @@ def load_data(recipe: DataRecipe) -> Split:
         RecipeError: the recipe asks for more samples than there are.
         FormatError: a file is not what its name promises.
     """
-    if recipe.dataset == "mnist5k":
-        return load_digits(recipe)
-    kind = ChosenFiles if recipe.dataset == "imagenet" else Chosen
+    if recipe.known.split:
+        split: Split = loaded(recipe.known.reader)(recipe)
+        return split
+    kind = ChosenFiles if recipe.known.files else Chosen
     train, test = (
         kind(whole, _chosen(whole.labels, recipe, half))
         for half, whole in (("train", _whole(recipe, True)), ("test", _whole(recipe, False)))
@@ -78,24 +79,35 @@ def load_data(recipe: DataRecipe) -> Split:
 
 
 def _whole(recipe: DataRecipe, train: bool) -> Samples:
-    if recipe.known.events:
-        return _recordings(_source(recipe, train), recipe)
-    if recipe.dataset == "imagenet":
-        return pictures.folders(recipe, train)
-    return pictures.cifar(recipe, train)
+    found = loaded(recipe.known.reader)(recipe, train)
+    samples: Samples = _recordings(found, recipe) if recipe.known.events else found
+    return samples
 
 
-def _source(recipe: DataRecipe, train: bool) -> Source:
-    if recipe.dataset == "saccades":
-        return nmnist.Folder(cache.saccades(recipe), train)
-    if recipe.dataset == "nmnist":
-        return nmnist.Folder(located(recipe, "NMNIST", ("Train", "Test")), train)
-    if recipe.dataset == "dvsgesture":
-        needed = ("ibmGestureTrain", "ibmGestureTest")
-        return tonics.Gesture(located(recipe, "DVSGesture", needed), train)
-    if recipe.dataset == "shd":
-        return shd.Shd(located(recipe, "SHD", shd.FILES) / shd.FILES[0 if train else 1])
+def saccades(recipe: DataRecipe, train: bool) -> Source:
+    """Recordings of the simulated saccades."""
+    return nmnist.Folder(cache.saccades(recipe), train)
+
+
+def nmnist_folder(recipe: DataRecipe, train: bool) -> Source:
+    """Recordings of N-MNIST."""
+    return nmnist.Folder(located(recipe, "NMNIST", ("Train", "Test")), train)
+
+
+def gesture(recipe: DataRecipe, train: bool) -> Source:
+    """Recordings of DVS128 Gesture."""
+    needed = ("ibmGestureTrain", "ibmGestureTest")
+    return tonics.Gesture(located(recipe, "DVSGesture", needed), train)
+
+
+def cifar10_dvs(recipe: DataRecipe, train: bool) -> Source:
+    """Recordings of CIFAR10-DVS."""
     return tonics.Cifar10Dvs(located(recipe, "CIFAR10DVS", ("airplane", "truck")), train)
+
+
+def shd_half(recipe: DataRecipe, train: bool) -> Source:
+    """Recordings of the Spiking Heidelberg Digits."""
+    return shd.Shd(located(recipe, "SHD", shd.FILES) / shd.FILES[0 if train else 1])
 
 
 def _recordings(source: Source, recipe: DataRecipe) -> Recordings:

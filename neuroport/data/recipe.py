@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from neuroport.checks import one_of, require, seed
 from neuroport.data.known import KNOWN, Dataset
+from neuroport.errors import RecipeError
 
 HOUR = 3_600_000_000  # microseconds
 MOST_CLASSES = 1 << 16
@@ -65,7 +66,7 @@ class DataRecipe:
         )
         require(
             self.classes in (0, known.classes)
-            or (self.dataset == "imagenet" and 1 < self.classes <= MOST_CLASSES),
+            or (known.files and 1 < self.classes <= MOST_CLASSES),
             f"data.classes is {self.classes}; {self.dataset} has {known.classes}",
         )
         require(
@@ -90,7 +91,13 @@ class DataRecipe:
     @property
     def known(self) -> Dataset:
         """Facts of the dataset."""
-        return KNOWN[self.dataset]
+        known = KNOWN[self.dataset]
+        if not isinstance(known, Dataset):
+            raise RecipeError(
+                f"dataset {self.dataset!r} is {known!r:.100}; a package adds a "
+                "neuroport.data.known.Dataset"
+            )
+        return known
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,16 +1,53 @@
-"""Nodes that readers and passes add to a graph."""
+"""Nodes that readers and passes add to a graph, and weights that they rewrite."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from neuroport.graph.node import Conv, Dense, Shape
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Node, Shape, Synapse
 
 
-def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Conv | Dense:
+def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Synapse:
     """Synapse that delivers each message unchanged (weight 1, one per neuron)."""
     if len(shape) == 3:
         weight = np.ones((shape[0], 1, 1, 1), np.int64)
         return Conv(name, (source,), weight, groups=shape[0], lag=lag)
     size = int(np.prod(shape))
     return Dense(name, (source,), np.eye(size, dtype=np.int64), lag=lag)
+
+
+def ungrouped(weight: IntArray, groups: int) -> IntArray:
+    """Weights (O, I / groups, kH, kW) as (O, I, kH, kW), zeros between the groups."""
+    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
+    full = np.zeros((weight.shape[0], groups * inputs, *weight.shape[2:]), np.int64)
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        full[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+    return full
+
+
+def read_later(graph: Graph, late: Mapping[str, int]) -> Graph:
+    """The graph with synapses that read their input so many steps later."""
+    nodes: list[Node] = []
+    for node in graph:
+        if node.name in late:
+            nodes.append(Delay(f"{node.name}.late", node.inputs, late[node.name]))
+            node = node.replace(inputs=(nodes[-1].name,))
+        nodes.append(node)
+    return Graph(nodes, graph.steps)
+
+
+def bits_for(low: int, high: int) -> int:
+    """Bits that hold every integer from ``low`` to ``high``, the sign included; at least 1."""
+    size = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0)
+    return max(1, size + (low < 0))
+
+
+def input_for(name: str, shape: Shape, low: int, high: int, bits: int = 1) -> Input:
+    """An input as wide as messages from ``low`` to ``high`` need, of so many bits if not spikes."""
+    if low >= 0 and high <= 1:
+        return Input(name, shape, 1)
+    return Input(name, shape, max(bits + (low < 0), bits_for(low, high)), signed=low < 0)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuroport.graph.borders import inside
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Synapse
+from neuroport.graph.kinds.base import Synapse
 
 FLOAT32_EXACT = 1 << 24
 FLOAT64_EXACT = 1 << 53
@@ -21,10 +20,7 @@ def largest_sum(graph: Graph, node: Synapse) -> int:
     facts = graph.facts(node.name)
     message = int(np.maximum(np.abs(facts.reach_low), np.abs(facts.reach_high)).max())
     weight = np.abs(node.weight)
-    together = None
-    if isinstance(node, Conv):
-        size = graph.facts(node.inputs[0]).shape[1:]
-        together = inside(size, weight.shape[2:], node.stride, node.padding, node.dilation)
+    together = node.inside(graph.facts(node.inputs[0]).shape)
     if together is None:
         each = weight.reshape(len(weight), -1).sum(1)
     else:

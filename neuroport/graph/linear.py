@@ -27,6 +27,7 @@ from neuroport.graph.blocks import blocks
 from neuroport.graph.borders import Inside
 
 Array: TypeAlias = npt.NDArray[Any]
+Integers: TypeAlias = npt.NDArray[np.int64]
 
 EPSILON = 2.0**-52  # twice the relative error of one operation in float64
 SLACK = 1 + 2.0**-30  # covers the sums of up to 2**20 terms of one sign
@@ -193,6 +194,16 @@ class _Seen:
         """Each tap alone, once."""
         for tap in range(self.matrix.shape[2]):
             yield replace(self, matrix=self.matrix[:, :, tap : tap + 1], count=1, taps=None)
+
+
+def bounds(weight: Integers, low: Integers, high: Integers) -> tuple[Integers, Integers]:
+    """Interval of ``weight @ x`` for low <= x <= high, in integers; (G, O, I) by (G, I, 1)."""
+    low, high = high + low, high - low
+    middle = weight @ low
+    span = np.empty_like(middle)
+    for part in blocks(weight.shape[1], weight.size):  # all absolute values are another weight
+        span[:, part] = np.abs(weight[:, part]) @ high
+    return (middle - span) >> 1, (middle + span) >> 1
 
 
 def reach(current: Current, budget: Budget) -> tuple[Array, Array]:

@@ -25,7 +25,7 @@ from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError, HashError
 from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, NODE_TYPES, Node, is_array
+from neuroport.graph.node import KINDS, Node, is_array
 from neuroport.graph.packing import TYPES, UNFOLD, Packed, pack
 from neuroport.version import __version__
 
@@ -49,7 +49,7 @@ def fill(graph: Graph, file: h5py.File) -> None:
     arrays: list[tuple[h5py.Group, str, npt.NDArray[np.int64]]] = []
     for index, node in enumerate(graph):
         entry = group.create_group(f"{index:05d}")
-        entry.attrs["kind"] = KIND[type(node)]
+        entry.attrs["kind"] = node.kind
         for item in fields(node):
             value = getattr(node, item.name)
             if isinstance(value, np.ndarray):
@@ -164,7 +164,7 @@ def _graph(content: Any, path: str | os.PathLike[str]) -> Graph:
 
 def _node(kind: str, arrays: dict[str, Any], **values: Any) -> Node:
     unfolded = {name: Packed(*found).unfolded() for name, found in arrays.items()}
-    return NODE_TYPES[kind](**values, **unfolded)  # type: ignore[arg-type]
+    return KINDS[kind](**values, **unfolded)
 
 
 def _read_node(
@@ -178,12 +178,12 @@ def _read_node(
         raise FormatError(f"{path}: graph/{key} is missing or not a group; export the file again")
     where = f"graph/{key}"
     kind = hdf5.text(entry.attrs.get("kind"))
-    if kind not in NODE_TYPES:
+    if kind not in KINDS:
         raise FormatError(
-            f"{path}: {where} has unknown kind {hdf5.short(kind)}; known: {', '.join(NODE_TYPES)}"
+            f"{path}: {where} has unknown kind {hdf5.short(kind)}; known: {', '.join(KINDS)}"
         )
     values: dict[str, Any] = {"arrays": {}}
-    for item in fields(NODE_TYPES[kind]):
+    for item in fields(KINDS[kind]):
         if item.name == "name":
             values["name"] = hdf5.text(entry.attrs.get("name"))
         elif item.name == "inputs":

@@ -68,13 +68,19 @@ class Program:
         self._lanes = int(library.network_lanes())
         self._places = places
         self.operations = (Operation * len(operations))(*operations)
+        self._laid_out: dict[int, tuple[Any, int]] = {}  # of the steps that ran last
+        self._scratch = np.empty(0, np.uint8)
 
     def run(self, steps: int, samples: int, threads: int) -> None:
         """Take samples through all operations; frames and records are set in them."""
-        values, size = self._lay_out(steps)
+        if steps not in self._laid_out:
+            self._laid_out = {steps: self._lay_out(steps)}
+        values, size = self._laid_out[steps]
         threads = min(threads, samples)
-        scratch = np.empty(threads * size + LINE, np.uint8)
-        start = scratch.ctypes.data + -scratch.ctypes.data % LINE
+        if len(self._scratch) < threads * size + LINE:
+            self._scratch = np.empty(threads * size + LINE, np.uint8)
+        address = self._scratch.ctypes.data
+        start = address + -address % LINE
         self._library.network(
             self.operations, len(self.operations), values, start, size, steps, samples, threads
         )

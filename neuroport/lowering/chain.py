@@ -19,11 +19,10 @@ import numpy as np
 from neuroport.errors import IllegalError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import GRADED, MESSAGES
 from neuroport.graph.node import (
-    KIND,
     Conv,
     Dense,
-    Input,
     IntArray,
     Lif,
     Node,
@@ -31,7 +30,7 @@ from neuroport.graph.node import (
     Readout,
     Relay,
     Shape,
-    is_population,
+    Synapse,
     per_neuron,
 )
 
@@ -65,11 +64,11 @@ def chain(graph: Graph) -> list[Layer]:
     """
     levels: list[list[Node]] = [[] for _ in range(graph.depth + 1)]
     for node in graph:
-        if isinstance(node, Input) or is_population(node):
+        if node.takes != MESSAGES:
             levels[graph.facts(node.name).skew].append(node)
-        elif not isinstance(node, (Conv, Dense)):
+        elif not isinstance(node, Synapse):
             _refuse(node, "NetX has no delay of messages")
-        elif node.lag or (isinstance(node, Dense) and node.delay.any()):
+        elif node.delays:
             _refuse(node, "NetX has no late synapse; lower with align='relays'")
     if not graph.balanced:
         raise IllegalError("inputs with unequal skew meet; lower the graph with carrier='stock'")
@@ -95,7 +94,8 @@ def _layer(graph: Graph, sources: list[Node], targets: list[Node]) -> Layer:
         stride, padding = (1, 1), (0, 0)
     only = synapses[0][0]
     groups = 1
-    if len(synapses) == len(sources) == 1 and isinstance(only, Conv) and only.groups > 1:
+    if len(synapses) == len(sources) == 1 and getattr(only, "groups", 1) > 1:
+        only = graph.expect(only.name, Conv)
         groups, weight = only.groups, only.weight << only.exponent
         stride, padding = only.stride, only.padding
         if only.dilation != (1, 1):
@@ -121,17 +121,20 @@ def _places(graph: Graph, nodes: list[Node]) -> dict[str, tuple[int, int]]:
 
 
 def _check_population(graph: Graph, node: Node) -> None:
-    if not isinstance(node, (Lif, Relay, Readout)):
-        _refuse(node, f"neuroport writes no layer of NetX for a {KIND[type(node)]}")
-    if isinstance(node, Relay) and not _is_spike_relay(graph, node):
-        _refuse(node, "it sends graded messages, NetX's neurons send spikes")
-    if isinstance(node, (Lif, Readout)) and node.bias.ndim > 1:
-        _refuse(node, "its bias differs by position, NetX has one per channel")
+    match node:
+        case Relay() if not _is_spike_relay(graph, node):
+            _refuse(node, "it sends graded messages, NetX's neurons send spikes")
+        case Lif() | Readout() if node.bias.ndim > 1:
+            _refuse(node, "its bias differs by position, NetX has one per channel")
+        case Relay() | Lif() | Readout():
+            return
+        case _:
+            _refuse(node, f"neuroport writes no layer of NetX for a {node.kind}")
 
 
-def _is_spike_relay(graph: Graph, node: Node) -> bool:
+def _is_spike_relay(graph: Graph, node: Relay) -> bool:
     facts = graph.facts(node.name)
-    plain = isinstance(node, Relay) and node.shift == 0 and node.threshold == 0
+    plain = node.shift == 0 and node.threshold == 0
     return plain and int(facts.reach_low.min()) >= 0 and int(facts.reach_high.max()) <= 1
 
 
@@ -139,8 +142,9 @@ def _value(graph: Graph, node: Node, field: str) -> IntArray:
     """Constants of the CUBA neuron that stands for a population, one per channel."""
     channels = graph.facts(node.name).shape[0]
     passive = {"threshold": 0, "current_decay": 4096, "voltage_decay": 0, "bias": 0}
-    if isinstance(node, Readout):
-        passive["threshold"] = _unreachable(graph, node)
+    match node:
+        case Readout():
+            passive["threshold"] = _unreachable(graph, node)
     found = getattr(node, field, None)
     return per_neuron(
         found if isinstance(found, np.ndarray) else np.array([passive[field]]), (channels,)
@@ -158,7 +162,7 @@ def _unreachable(graph: Graph, node: Readout) -> int:
 
 def _scale(node: Node) -> int:
     # twice the weight, because NetX drops the odd bit of a mixed-sign matrix; a relay fires at 0
-    return 2 if isinstance(node, Relay) else 1
+    return 2 if node.emits == GRADED else 1
 
 
 def _dilated(weight: IntArray, dilation: Pair) -> IntArray:
@@ -180,7 +184,7 @@ def _convolution(
     """One kernel over all channels that holds every kernel of the layer at its place."""
     kernels = []
     for synapse, node in synapses:
-        assert isinstance(synapse, Conv)  # nothing else gives feature maps
+        synapse = graph.expect(synapse.name, Conv)  # nothing else gives feature maps
         kernels.append(
             (synapse, node, _dilated(synapse.weight << synapse.exponent, synapse.dilation))
         )
@@ -240,7 +244,7 @@ def _matrix(
     inputs = max(stop for _, stop in places.values()) * each
     merged = np.zeros((max(stop for _, stop in members.values()), inputs), np.int64)
     for synapse, node in synapses:
-        assert isinstance(synapse, Dense)
+        synapse = graph.expect(synapse.name, Dense)
         start, stop = members[node.name]
         for name in synapse.inputs:
             left, right = (place * each for place in places[name])

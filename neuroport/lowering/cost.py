@@ -13,7 +13,7 @@ import numpy as np
 
 from neuroport.graph.connectivity import connections
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Synapse, is_population
+from neuroport.graph.node import Population, Synapse
 
 PROCESS_SECONDS = 250e-6
 CONNECTION_SECONDS = 0.5e-9
@@ -48,7 +48,7 @@ def cost(graph: Graph) -> Cost:
     graded = [name for name in sent if graph.facts(name).graded]
     return Cost(
         processes=len(graph),
-        neurons=sum(size[node.name] for node in graph if is_population(node)),
+        neurons=sum(size[node.name] for node in graph if isinstance(node, Population)),
         connections=joined,
         messages=sum(size[name] for name in sent),
         graded=sum(size[name] for name in graded),

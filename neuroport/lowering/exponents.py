@@ -6,8 +6,6 @@ eight bits. Weights that are larger with their exponent are a sum of several ker
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from neuroport.graph import integers
@@ -38,7 +36,8 @@ def holds_exponent(node: Conv) -> bool:
 
 def split_exponents(graph: Graph) -> Graph:
     """Replace each convolution that cannot hold its exponent by several that need none."""
-    if not any(isinstance(node, Conv) and _to_split(node) for node in graph):
+    split = {node.name: node for node in graph.of(Conv) if _to_split(node)}
+    if not split:
         return graph
     names = Schedule(graph, "relays")
     parts: dict[str, tuple[str, ...]] = {}
@@ -46,17 +45,22 @@ def split_exponents(graph: Graph) -> Graph:
     for node in graph:
         inputs = tuple(part for name in node.inputs for part in parts.get(name, (name,)))
         if inputs != node.inputs:
-            node = replace(node, inputs=inputs)
-        if not (isinstance(node, Conv) and _to_split(node)):
+            node = node.replace(inputs=inputs)
+        if node.name not in split:
             nodes.append(node)
             continue
         made = [
-            replace(node, name=node.name if not k else names.fresh(node.name), weight=w, exponent=0)
-            for k, w in enumerate(_parts(shifted(node)))
+            node.replace(name=node.name if not k else names.fresh(node.name), weight=w, exponent=0)
+            for k, w in enumerate(_parts(shifted(split[node.name])))
         ]
         nodes += made
         parts[node.name] = tuple(part.name for part in made)
     return Graph(nodes, graph.steps, graph.interval)
+
+
+def convolutions_beyond(graph: Graph) -> int:
+    """How many convolutions cannot hold their exponent."""
+    return sum(not holds_exponent(node) for node in graph.of(Conv))
 
 
 def _to_split(node: Conv) -> bool:

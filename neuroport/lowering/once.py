@@ -7,10 +7,9 @@ the synapse gives it.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Node, is_population
+from neuroport.graph.node import Node, Population
 from neuroport.lowering.skew import Schedule
 
 
@@ -27,18 +26,18 @@ def each_once(graph: Graph) -> Graph:
         return node.name
 
     def again(name: str) -> str:
-        return add(replace(nodes[name], name=names.fresh(name)))
+        return add(nodes[name].replace(name=names.fresh(name)))
 
     for node in graph:
         inputs = [part for name in node.inputs for part in parts.get(name, [name])]
         counts = Counter(inputs)
-        if is_population(node):
+        if isinstance(node, Population):
             more = [again(name) for name, count in counts.items() for _ in range(count - 1)]
-            add(replace(node, inputs=(*counts, *more)) if more or parts else node)
+            add(node.replace(inputs=(*counts, *more)) if more or parts else node)
             continue
-        add(replace(node, inputs=tuple(counts)) if counts else node)
+        add(node.replace(inputs=tuple(counts)) if counts else node)
         parts[node.name] = [node.name]
         for least in range(2, max(counts.values(), default=1) + 1):
             left = tuple(name for name, count in counts.items() if count >= least)
-            parts[node.name].append(add(replace(node, name=names.fresh(node.name), inputs=left)))
+            parts[node.name].append(add(node.replace(name=names.fresh(node.name), inputs=left)))
     return Graph(list(nodes.values()), graph.steps, graph.interval)

@@ -12,7 +12,7 @@ import numpy as np
 
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Dense, IntArray, Lif, Node, Readout, Relay
+from neuroport.graph.node import Dense, IntArray, Node, Relay
 from neuroport.lowering.skew import Schedule
 
 
@@ -38,7 +38,7 @@ def partial_sums(graph: Graph, most: int) -> Graph:
     crowded = {
         node.name: synapses
         for node in graph.populations
-        if isinstance(node, (Lif, Readout, Relay))
+        if node.currents_per_neuron == 1
         and (synapses := _dense(graph, node)) is not None
         and sum(_axons(synapse) for synapse in synapses) > most
     }
@@ -62,7 +62,7 @@ def partial_sums(graph: Graph, most: int) -> Graph:
             nodes += [*made, Relay(relay, tuple(each.name for each in made))]
             nodes.append(identity(names.fresh(f"{relay}.identity"), relay, shape))
             sums.append(nodes[-1].name)
-        nodes.append(replace(node, inputs=tuple(sums)))
+        nodes.append(node.replace(inputs=tuple(sums)))
     return Graph(nodes, graph.steps, graph.interval)
 
 
@@ -75,14 +75,13 @@ def parts_by_source(graph: Graph) -> Graph:
     parts: dict[str, list[str]] = {}
     nodes: list[Node] = []
     for node in graph:
-        fewer = isinstance(node, Dense) and len(node.inputs) > 1 and _narrows(node)
-        if isinstance(node, Dense) and fewer:
+        if isinstance(node, Dense) and len(node.inputs) > 1 and _narrows(node):
             own = [(names.fresh(f"{node.name}.of.{source}"), source) for source in node.inputs]
             nodes += [replace(node, name=name, inputs=(source,)) for name, source in own]
             parts[node.name] = [name for name, _ in own]
             continue
         inputs = tuple(part for name in node.inputs for part in parts.get(name, [name]))
-        nodes.append(node if inputs == node.inputs else replace(node, inputs=inputs))
+        nodes.append(node if inputs == node.inputs else node.replace(inputs=inputs))
     return Graph(nodes, graph.steps, graph.interval) if parts else graph
 
 
@@ -93,7 +92,7 @@ def _narrows(node: Dense) -> bool:
 def _dense(graph: Graph, node: Node) -> list[Dense] | None:
     """The synapses of a population, where all are dense and none is late."""
     synapses = [graph[name] for name in node.inputs]
-    plain = [s for s in synapses if isinstance(s, Dense) and not s.lag and not s.delay.any()]
+    plain = [s for s in synapses if isinstance(s, Dense) and not s.delays]
     return plain if len(plain) == len(synapses) else None
 
 

@@ -14,26 +14,8 @@ import numpy as np
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    Adaptive,
-    AdaptiveLif,
-    AdaptiveRecurrent,
-    Conv,
-    Delay,
-    Delta,
-    Dense,
-    LeakyReadout,
-    Lif,
-    Node,
-    Readout,
-    Recurrent,
-    Relay,
-    ResonateFire,
-    SelfConnected,
-    SigmaDelta,
-    Synapse,
-    is_synapse,
-)
+from neuroport.graph.kinds.base import CHANGES, GRADED
+from neuroport.graph.node import Node, Population, Synapse
 
 
 @dataclass(frozen=True)
@@ -53,11 +35,12 @@ Rule = Callable[[Graph, Node], str | None]
 
 def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
     """Mixed-sign weights are even in [-254, 254]; weights of one sign are at most 255."""
-    if not isinstance(node, (Synapse, SelfConnected)):
+    weight = node.weight if isinstance(node, Synapse) else node.own_weight
+    if weight is None:
         return None
-    low, high = int(node.weight.min()), int(node.weight.max())
+    low, high = int(weight.min()), int(weight.max())
     if low < 0 < high:
-        odd = int(np.bitwise_or.reduce(node.weight, axis=None)) & 1  # without a copy of them
+        odd = int(np.bitwise_or.reduce(weight, axis=None)) & 1  # without a copy of them
         if max(-low, high) > integers.WEIGHT_MAX or odd:
             return f"mixed-sign weights span {low}..{high}, not even in [-254, 254]; quantize again"
         return None
@@ -68,33 +51,38 @@ def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
 
 def threshold_fits(graph: Graph, node: Node) -> str | None:
     """Thresholds are unsigned 17-bit integers."""
-    if isinstance(node, (Lif, Recurrent)) and int(node.threshold.max()) > integers.THRESHOLD_MAX:
-        top = node.threshold.max()
-        return f"threshold {top} exceeds {integers.THRESHOLD_MAX}; use a coarser LSB"
+    for name, (_, high), (_, top) in _fields(node):
+        if name == "threshold" and top > high:
+            return f"threshold {top} exceeds {high}; use a coarser LSB"
     return None
 
 
 def bias_fits(graph: Graph, node: Node) -> str | None:
     """Biases are 13-bit signed mantissas."""
-    if not isinstance(node, (Lif, Readout, LeakyReadout, Recurrent)):
-        return None
-    if np.abs(node.bias).max() > integers.BIAS_MAX:
-        return f"|bias| reaches {np.abs(node.bias).max()}, more than 4095; use a coarser LSB"
+    for name, (_, high), (low, top) in _fields(node):
+        if name == "bias" and max(-low, top) > high:
+            return f"|bias| reaches {max(-low, top)}, more than {high}; use a coarser LSB"
     return None
 
 
 def decays_fit(graph: Graph, node: Node) -> str | None:
     """A LIF's current decay starts at 1 (stored minus one) and its voltage decay ends at 4095."""
-    if not isinstance(node, (Lif, Recurrent)):
+    decays = [field for field in _fields(node) if field[0].endswith("_decay")]
+    if all(least <= low and high <= most for _, (least, most), (low, high) in decays):
         return None
-    current, voltage = int(node.current_decay.min()), int(node.voltage_decay.max())
-    if current < 1 or voltage > 4095:
-        return (
-            f"decays {current}/{voltage}; current decay is 1..4096, voltage decay 0..4095; "
-            "give the neuron a current_decay of 1/4096 at least, a voltage_decay of 4095/4096 at "
-            "most"
-        )
-    return None
+    found = "/".join(str(low if low < least else high) for _, (least, _), (low, high) in decays)
+    ranges = ", ".join(f"{name.replace('_', ' ')} {low}..{high}" for name, (low, high), _ in decays)
+    return (
+        f"decays {found} must be within {ranges}; give the neuron a current_decay of 1/4096 at "
+        "least, a voltage_decay of 4095/4096 at most"
+    )
+
+
+def _fields(node: Node) -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
+    """Constants with a field on Lava and on chips: name, range of the field, and of the values."""
+    for name, what, values in node.constants():
+        if what.fits is not None:
+            yield name, what.fits, (int(np.min(values)), int(np.max(values)))
 
 
 def currents_fit(graph: Graph, node: Node) -> str | None:
@@ -102,16 +90,10 @@ def currents_fit(graph: Graph, node: Node) -> str | None:
 
     A current that decays slowly still adds up over steps and may wrap; every engine wraps alike.
     """
-    if not isinstance(node, (Lif, Readout, LeakyReadout, Recurrent, Adaptive, ResonateFire)):
+    if not isinstance(node, Population) or not node.proves_current:
         return None
-    facts = graph.facts(node.name)
-    low, high = int(facts.reach_low.min()), int(facts.reach_high.max())
-    if isinstance(node, SelfConnected):  # what it hears of itself comes on top
-        low += int(np.minimum(node.weight, 0).sum(1).min())
-        high += int(np.maximum(node.weight, 0).sum(1).max())
-    if isinstance(node, (AdaptiveLif, AdaptiveRecurrent)):  # its bias is a part of its current
-        low, high = low + int(node.bias.min()), high + int(node.bias.max())
-    worst = max(-low, high)
+    facts, (least, most) = graph.facts(node.name), node.own_current()
+    worst = max(-int(facts.reach_low.min()) - least, int(facts.reach_high.max()) + most)
     if worst > integers.CURRENT_MAX:
         return f"current can reach {worst}, more than {integers.CURRENT_MAX}; use a coarser LSB"
     return None
@@ -122,9 +104,9 @@ def accumulators_fit(graph: Graph, node: Node) -> str | None:
 
     What sigma-delta populations send is exempt: its sums are checked while an engine runs.
     """
-    if not (is_synapse(node) or isinstance(node, Relay)):
+    if not isinstance(node, Synapse) and not (node.emits == GRADED and node.takes):
         return None
-    if is_synapse(node) and all(_sends_changes(graph, name) for name in node.inputs):
+    if isinstance(node, Synapse) and all(_sends_changes(graph, name) for name in node.inputs):
         return None
     facts = graph.facts(node.name)
     bounds = (facts.low, facts.high, facts.reach_low, facts.reach_high)
@@ -135,28 +117,14 @@ def accumulators_fit(graph: Graph, node: Node) -> str | None:
 
 
 def _sends_changes(graph: Graph, name: str) -> bool:
-    node = graph[name]
-    if isinstance(node, Delay):
-        return all(_sends_changes(graph, source) for source in node.inputs)
-    return isinstance(node, (Delta, SigmaDelta))
+    return all(node.emits == CHANGES for node, _ in graph.past_delays(name))
 
 
 def states_fit(graph: Graph, node: Node) -> str | None:
     """Thresholds and biases of sigma-delta, resonating and adaptive neurons fit 24-bit states."""
-    if isinstance(node, ResonateFire):
-        worst = node.threshold
-    elif isinstance(node, Adaptive):
-        worst = max(node.threshold, abs(node.threshold_step))
-    elif isinstance(node, (Delta, SigmaDelta)):
-        worst = node.threshold
-        if isinstance(node, SigmaDelta):
-            worst = max(worst, int(np.abs(node.bias).max()))
-        else:
-            facts = graph.facts(node.name)
-            worst = max(worst, -int(facts.reach_low.min()), int(facts.reach_high.max()))
-        worst <<= node.spike_exponent + node.state_exponent
-    else:
+    if not isinstance(node, Population):
         return None
+    worst = node.largest_state(graph.facts(node.name))
     if worst > integers.STATE_MAX:
         return f"a state or threshold reaches {worst}, more than 24 bits hold; use a coarser LSB"
     return None
@@ -164,15 +132,9 @@ def states_fit(graph: Graph, node: Node) -> str | None:
 
 def delays_fit(graph: Graph, node: Node) -> str | None:
     """A synapse delays its messages by at most 62 steps, its own delays and its lag together."""
-    if isinstance(node, Delay):
-        longest = node.steps
-    elif isinstance(node, (Conv, Dense)):
-        longest = node.lag + (int(node.delay.max()) if isinstance(node, Dense) else 0)
-    else:
-        return None
-    if longest > integers.DELAY_MAX:
+    if node.longest_delay > integers.DELAY_MAX:
         return (
-            f"a message is delayed by {longest} steps, more than {integers.DELAY_MAX}; "
+            f"a message is delayed by {node.longest_delay} steps, more than {integers.DELAY_MAX}; "
             "shorten the delay, or lower with align='relays'"
         )
     return None

@@ -12,17 +12,16 @@ stored once, and arrives a step later:
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Lif, Node, Relay, is_population
+from neuroport.graph.node import Conv, Lif, Node, Population, Relay
 from neuroport.lowering.skew import Schedule
 
 
 def share_dendrites(graph: Graph) -> Graph:
     """Let neurons with the same inputs read them from one relay."""
-    wanted = Counter(node.inputs for node in graph if isinstance(node, Lif))
+    wanted = Counter(node.inputs for node in graph.of(Lif))
     shared = {inputs for inputs, n in wanted.items() if n > 1 and not _passed_on(graph, inputs)}
     if not shared:
         return graph
@@ -37,7 +36,7 @@ def share_dendrites(graph: Graph) -> Graph:
                 shape = graph.facts(node.name).shape
                 nodes.append(identity(names.fresh(f"{relay}.identity"), relay, shape))
                 made[node.inputs] = nodes[-1].name
-            node = replace(node, inputs=(made[node.inputs],))
+            node = node.replace(inputs=(made[node.inputs],))
         nodes.append(node)
     return Graph(nodes, graph.steps, graph.interval)
 
@@ -46,9 +45,9 @@ def share_messages(graph: Graph) -> Graph:
     """Let convolutions of several sources read one relay that adds up their messages."""
     many = {
         node.name
-        for node in graph
-        if isinstance(node, Conv) and len(node.inputs) > 1 and not _passes_on(node)
-        if all(is_population(graph[name]) for name in node.inputs)
+        for node in graph.of(Conv)
+        if len(node.inputs) > 1 and not _passes_on(node)
+        if all(isinstance(graph[name], Population) for name in node.inputs)
     }
     if not many:
         return graph
@@ -66,11 +65,11 @@ def share_messages(graph: Graph) -> Graph:
                 currents = []
                 for sources in late.values():
                     each = identity(names.fresh(f"{relay}.identity"), sources[0], shape)
-                    nodes.append(replace(each, inputs=tuple(sources)))
+                    nodes.append(each.replace(inputs=tuple(sources)))
                     currents.append(each.name)
                 nodes.append(Relay(relay, tuple(currents)))
                 made[node.inputs] = relay
-            node = replace(node, inputs=(made[node.inputs],))
+            node = node.replace(inputs=(made[node.inputs],))
         nodes.append(node)
     return Graph(nodes, graph.steps, graph.interval)
 

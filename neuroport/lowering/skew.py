@@ -13,13 +13,12 @@ convolutions) or, as a synapse with a lag, as many as are needed (``align="delay
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from itertools import chain, count
 
 from neuroport.errors import IllegalError
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Node, Relay, Shape, is_population
+from neuroport.graph.node import Node, Population, Relay, Shape, Synapse
 
 ALIGNMENTS = ("relays", "delays")
 
@@ -59,7 +58,7 @@ class Schedule:
                 "ask for this carrier and alignment by name to have it"
             )
         self.nodes.append(node)
-        self.skew[node.name] = late + (1 + node.lag if isinstance(node, (Conv, Dense)) else 0)
+        self.skew[node.name] = late + (1 + node.lag if isinstance(node, Synapse) else 0)
         return node.name
 
     def hold(self, source: str, until: int, shape: Shape) -> str:
@@ -103,20 +102,20 @@ def balance_skew(graph: Graph, align: str = "relays") -> Graph:
             early = tuple(name for name in inputs if plan.skew[name] == first)
             rest = tuple(name for name in inputs if plan.skew[name] != first)
             shape = graph.facts(node.inputs[0]).shape
-            if is_population(node):
+            if isinstance(node, Population):
                 later = following[0] - first if plan.delays else 1
                 inputs = (carry(early, later, node.name, shape), *rest)
             else:
                 inputs = (*(plan.hold(name, max(skews), shape) for name in early), *rest)
             skews = {plan.skew[name] for name in inputs}
-        plan.add(node if inputs == node.inputs else replace(node, inputs=inputs))
+        plan.add(node if inputs == node.inputs else node.replace(inputs=inputs))
     return plan.finish()
 
 
 def without_lags(graph: Graph) -> Graph:
     """The same network without lags, which align branches and mean nothing in ideal time."""
-    late = [node for node in graph if isinstance(node, (Conv, Dense)) and node.lag]
+    late = [node for node in graph if isinstance(node, Synapse) and node.lag]
     if not late:
         return graph
-    nodes = [replace(n, lag=0) if isinstance(n, (Conv, Dense)) and n.lag else n for n in graph]
+    nodes = [n.replace(lag=0) if isinstance(n, Synapse) and n.lag else n for n in graph]
     return Graph(nodes, graph.steps, graph.interval)

@@ -10,10 +10,8 @@ synapse itself lags (``align="delays"``; Lava's and Loihi's synapses delay up to
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, is_population
+from neuroport.graph.node import Population, Synapse
 from neuroport.lowering.skew import Schedule
 
 
@@ -29,10 +27,10 @@ def unroll(graph: Graph, align: str = "delays", most: int | None = None) -> Grap
     delivered: dict[tuple[str, int], tuple[str, ...]] = {}
     used = {name for node in graph for name in node.inputs}
 
-    def arrival(synapse: Conv | Dense) -> int:
+    def arrival(synapse: Synapse) -> int:
         return max(plan.skew[name] for name in synapse.inputs) + 1 + synapse.lag
 
-    def deliver(synapse: Conv | Dense, at: int) -> tuple[str, ...]:
+    def deliver(synapse: Synapse, at: int) -> tuple[str, ...]:
         """Names of currents that sum to the synapse's and arrive at skew ``at``."""
         if (synapse.name, at) not in delivered:
             late = at - arrival(synapse)
@@ -40,38 +38,38 @@ def unroll(graph: Graph, align: str = "delays", most: int | None = None) -> Grap
             delivered[synapse.name, at] = tuple(copies(synapse, name, at))
         return delivered[synapse.name, at]
 
-    def copies(synapse: Conv | Dense, name: str, at: int) -> list[str]:
+    def copies(synapse: Synapse, name: str, at: int) -> list[str]:
         send = at - 1 - synapse.lag  # when the messages of a synapse with its own lag must be sent
         sources = synapse.inputs
         if not plan.delays:
             shape = graph.facts(sources[0]).shape
             held = tuple(plan.hold(source, send, shape) for source in sources)
-            return [plan.add(replace(synapse, name=named(synapse, name), inputs=held))]
+            return [plan.add(synapse.replace(name=named(synapse, name), inputs=held))]
         made: list[str] = []
         for skew in sorted({plan.skew[source] for source in sources}, reverse=True):
             group = tuple(source for source in sources if plan.skew[source] == skew)
             copy = named(synapse, f"{name}.from{skew}" if made else name)
             lag = synapse.lag + send - skew
-            made.append(plan.add(replace(synapse, name=copy, inputs=group, lag=lag)))
+            made.append(plan.add(synapse.replace(name=copy, inputs=group, lag=lag)))
         return made
 
-    def named(synapse: Conv | Dense, name: str) -> str:
+    def named(synapse: Synapse, name: str) -> str:
         return name if name == synapse.name else plan.fresh(name)
 
     for node in graph:
-        if isinstance(node, (Conv, Dense)):
+        if isinstance(node, Synapse):
             if node.name not in used:
                 deliver(node, arrival(node))
             continue
         inputs = node.inputs
-        if is_population(node):
+        if isinstance(node, Population):
             synapses = [graph[name] for name in inputs]
-            arriving = [synapse for synapse in synapses if isinstance(synapse, (Conv, Dense))]
+            arriving = [synapse for synapse in synapses if isinstance(synapse, Synapse)]
             at = max(arrival(synapse) for synapse in arriving)
             inputs = tuple(name for synapse in arriving for name in deliver(synapse, at))
         elif inputs:
             until = max(plan.skew[name] for name in inputs)
             shape = graph.facts(inputs[0]).shape
             inputs = tuple(plan.hold(name, until, shape) for name in inputs)
-        plan.add(node if inputs == node.inputs else replace(node, inputs=inputs))
+        plan.add(node if inputs == node.inputs else node.replace(inputs=inputs))
     return plan.finish()

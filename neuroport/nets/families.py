@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -14,11 +13,14 @@ from neuroport.nets.danet import DaNet
 from neuroport.nets.ds_resnet import DsResNet
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import learn
-from neuroport.nets.recipe import NetworkRecipe
+from neuroport.nets.recipe import NetworkRecipe, family
 from neuroport.nets.recompute import recompute
+from neuroport.nets.synapse import coarsen_stem
+from neuroport.registry import loaded
 
 
-def _ms_resnet(net: NetworkRecipe) -> nn.Module:
+def ms_resnet(net: NetworkRecipe) -> nn.Module:
+    """A MS-ResNet."""
     if net.depth:
         return MsResNet.imagenet(net.depth, net.widths, net.in_channels, net.classes, net.surrogate)
     return MsResNet(
@@ -33,7 +35,8 @@ def _ms_resnet(net: NetworkRecipe) -> nn.Module:
     )
 
 
-def _ds_resnet(net: NetworkRecipe) -> nn.Module:
+def ds_resnet(net: NetworkRecipe) -> nn.Module:
+    """A DS-ResNet."""
     return DsResNet(
         net.blocks,
         net.widths,
@@ -46,7 +49,8 @@ def _ds_resnet(net: NetworkRecipe) -> nn.Module:
     )
 
 
-def _danet(net: NetworkRecipe) -> nn.Module:
+def danet(net: NetworkRecipe) -> nn.Module:
+    """A DANet."""
     if net.depth:
         return DaNet.imagenet(
             net.depth,
@@ -76,14 +80,9 @@ def _baseline(net: NetworkRecipe, block: str) -> nn.Module:
     )
 
 
-BUILDERS: dict[str, Callable[[NetworkRecipe], nn.Module]] = {
-    "ms_resnet": _ms_resnet,
-    "ds_resnet": _ds_resnet,
-    "danet": _danet,
-    "plain_resnet": partial(_baseline, block="plain"),
-    "tdbn_resnet": partial(_baseline, block="tdbn"),
-    "sew_resnet": partial(_baseline, block="sew"),
-}
+plain_resnet = partial(_baseline, block="plain")
+tdbn_resnet = partial(_baseline, block="tdbn")
+sew_resnet = partial(_baseline, block="sew")
 
 
 def build(net: NetworkRecipe, in_channels: int, classes: int) -> nn.Module:
@@ -96,6 +95,9 @@ def build(net: NetworkRecipe, in_channels: int, classes: int) -> nn.Module:
         said = getattr(net, key)
         if said not in (0, has):
             raise RecipeError(f"network.{key} is {said}, but the dataset has {has}; leave it out")
-    built = BUILDERS[net.family](replace(net, in_channels=in_channels, classes=classes))
+    make = loaded(family(net.family).build)
+    built: nn.Module = make(replace(net, in_channels=in_channels, classes=classes))
     learn(built, net.learn)
+    if net.stem == "coarse":
+        coarsen_stem(built)
     return recompute(built) if net.recompute else built

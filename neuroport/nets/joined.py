@@ -6,7 +6,7 @@ Blocks say ``fire(conv, neuron, x)`` for ``neuron(conv(x))`` and ``join(conv, x,
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,16 @@ from neuroport.nets.neuron import Lif, Mlf
 from neuroport.nets.norming import norming
 from neuroport.nets.synapse import Conv, GradedConv
 
+NEURONS = (Lif, Mlf)
+
 
 def fire(conv: nn.Module, neuron: nn.Module, x: Any) -> Any:
     """``neuron(conv(x))``."""
-    if not (_trained(conv, x) and type(neuron) in (Lif, Mlf)) or _heard(neuron):
+    trained = _trained(conv, x)
+    if trained is None or type(neuron) not in NEURONS or _heard(neuron):
         return neuron(conv(x))
-    assert isinstance(conv, Conv)
-    assert isinstance(neuron, Lif | Mlf)
-    levels, raw = neuron.constants(), conv.unnormalized(x)
+    conv = trained
+    levels, raw = cast("Lif | Mlf", neuron).constants(), conv.unnormalized(x)
     found = norming(conv.norm, raw) if levels is not None else None
     if found is None or levels is None:
         return neuron(conv.normalized(raw))
@@ -36,11 +38,12 @@ def join(conv: nn.Module, x: Any, shortcut: nn.Module, source: Any) -> Any:
     Raises:
         LayerError: the two differ in size.
     """
-    if not _trained(conv, x):
+    trained = _trained(conv, x)
+    if trained is None:
         branch, passed = conv(x), shortcut(source)
         _meet(branch.shape, passed.shape)
         return branch + passed
-    assert isinstance(conv, Conv)
+    conv = trained
     raw, passed = conv.unnormalized(x), shortcut(source)
     _meet(raw.shape, passed.shape)
     found = norming(conv.norm, raw)
@@ -64,19 +67,17 @@ class Branch(nn.Sequential):
         parts = list(self)
         while parts:
             part = parts.pop(0)
-            if parts and isinstance(parts[0], Lif | Mlf):
-                x = fire(part, parts.pop(0), x)
-            else:
-                x = part(x)
+            fires = parts and isinstance(parts[0], NEURONS)
+            x = fire(part, parts.pop(0), x) if fires else part(x)
         return x
 
 
-def _trained(conv: nn.Module, x: Any) -> bool:
-    """Whether a convolution of the library is trained with real numbers."""
-    if type(conv) not in (Conv, GradedConv) or not isinstance(x, Tensor) or _heard(conv):
-        return False
-    assert isinstance(conv, Conv)
-    return conv.training and not conv.lsb
+def _trained(module: nn.Module, x: Any) -> Conv | None:
+    """The module, if it is a convolution of the library that is trained with real numbers."""
+    if type(module) not in (Conv, GradedConv) or not isinstance(x, Tensor) or _heard(module):
+        return None
+    conv = cast("Conv", module)
+    return conv if conv.training and not conv.lsb else None
 
 
 def _heard(module: nn.Module) -> bool:

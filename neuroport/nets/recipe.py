@@ -2,24 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from typing import Any
 
 from neuroport.checks import require
+from neuroport.errors import RecipeError
+from neuroport.registry import Registry
 
 # a recipe is anybody's: it does not ask for more than a network has
 MOST_BLOCKS = 200  # of a stage, as in the deepest that were published
 WIDEST = 1 << 16
-# family -> the keys of [network] that it alone, or with others, knows
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "ms_resnet": ("depth", "shortcut", "stem_stride", "first_stride"),
-    "ds_resnet": ("levels", "block", "normalize"),
-    "danet": ("depth", "domain", "reach", "order"),
-    "plain_resnet": (),
-    "tdbn_resnet": (),
-    "sew_resnet": ("connect",),
-}
-DEPTHS = {"ms_resnet": (18, 34, 104), "danet": (18, 34, 50, 101, 152)}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of networks. Another package adds one by an entry point ``neuroport.families``.
+
+    Attributes:
+        build: makes a network of a :class:`NetworkRecipe` whose ``in_channels`` and ``classes`` are
+            the dataset's; or where it stands, ``module:function``.
+        keys: of ``[network]`` that it alone, or with others, knows; all know ``blocks``,
+            ``widths``, ``surrogate``, ``learn`` and ``recompute``.
+        depths: numbers of layers that its networks for ImageNet have.
+    """
+
+    build: str | Callable[[NetworkRecipe], Any]
+    keys: tuple[str, ...] = ()
+    depths: tuple[int, ...] = ()
+
+
+_HERE = "neuroport.nets.families"
+FAMILIES = Registry(
+    ("family", "families"),
+    "neuroport.families",
+    {
+        "ms_resnet": Family(
+            f"{_HERE}:ms_resnet",
+            ("depth", "shortcut", "stem_stride", "first_stride"),
+            (18, 34, 104),
+        ),
+        "ds_resnet": Family(f"{_HERE}:ds_resnet", ("levels", "block", "normalize")),
+        "danet": Family(
+            f"{_HERE}:danet", ("depth", "domain", "reach", "order"), (18, 34, 50, 101, 152)
+        ),
+        "plain_resnet": Family(f"{_HERE}:plain_resnet"),
+        "tdbn_resnet": Family(f"{_HERE}:tdbn_resnet"),
+        "sew_resnet": Family(f"{_HERE}:sew_resnet", ("connect",)),
+    },
+    RecipeError,
+)
+# keys that some families alone know
+OF_SOME = frozenset(key for each in FAMILIES.own.values() for key in each.keys)
+
+
+def family(name: str) -> Family:
+    """The family of a name.
+
+    Raises:
+        RecipeError: there is none, or its package is broken.
+    """
+    require(
+        name in FAMILIES,
+        f"network.family is {name!r}; known: {', '.join(map(repr, FAMILIES))}",
+    )
+    found = FAMILIES[name]
+    good = isinstance(found, Family) and set(found.keys) <= OF_SOME
+    require(
+        good,
+        f"family {name!r} is {found!r:.200}; a package adds a neuroport.nets.recipe.Family, whose "
+        f"keys are some of {', '.join(sorted(OF_SOME))}",
+    )
+    assert isinstance(found, Family)
+    return found
+
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "shortcut": ("pool", "stride"),
     "block": ("ds", "vanilla"),
@@ -28,6 +85,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "order": ("lif-conv-bn", "bn-lif-conv"),
     "connect": ("add", "and", "iand"),
     "learn": ("none", "decay", "threshold", "both"),
+    "stem": ("rounding", "coarse"),
     "surrogate": ("rectangular", "triangular", "sigmoid", "arctan", "slayer"),
 }
 
@@ -39,7 +97,8 @@ class NetworkRecipe:
     ``blocks`` is their number in each of three stages; ``depth`` chooses a network of four stages,
     all of stride 2, instead. ``in_channels`` and ``classes`` are the dataset's; 0 leaves them to
     it. ``recompute`` trades time for memory in training. ``learn`` makes the neurons' ``decay``,
-    ``threshold`` or ``both`` parameters of the real-valued phase. The keys below belong to some
+    ``threshold`` or ``both`` parameters of the real-valued phase. A ``coarse`` stem needs no relay
+    that rounds (:func:`neuroport.nets.synapse.coarsen_stem`). The keys between belong to some
     families only (``FAMILIES``).
     """
 
@@ -62,20 +121,17 @@ class NetworkRecipe:
     reach: str = "stage"
     order: str = "lif-conv-bn"
     connect: str = "add"
+    stem: str = "rounding"
 
     def __post_init__(self) -> None:
-        require(
-            self.family in FAMILIES,
-            f"network.family is {self.family!r}; known: {', '.join(map(repr, FAMILIES))}",
-        )
-        others = {key for keys in FAMILIES.values() for key in keys} - set(FAMILIES[self.family])
-        self._unset(sorted(others), f"in family {self.family!r}")
+        own = family(self.family)
+        self._unset(sorted(OF_SOME.difference(own.keys)), f"in family {self.family!r}")
         require(
             1 <= self.blocks <= MOST_BLOCKS,
             f"network.blocks is {self.blocks}; use 1 or more, {MOST_BLOCKS} at most",
         )
-        if self.depth and self.family in DEPTHS:
-            depths = DEPTHS[self.family]
+        if self.depth and own.depths:
+            depths = own.depths
             require(
                 self.depth in depths,
                 f"network.depth is {self.depth}; for ImageNet {self.family} has "

@@ -262,9 +262,12 @@ class GradedConv(Conv):
             border, where the kernel does not see the mean.
         frame_norm: a norm of the frames as they come (counts, not divided by 255) in place of
             ``mean`` and ``std``; folded alike.
+        rounds: False, for pixels: weights so coarse that pixels times weights are on the stream's
+            grid, ``value = W_q * x``, with no relay behind them (:func:`coarsen_stem`).
 
     Raises:
-        LayerError: normalization for a stream, which has its batch norm; else as :class:`Conv`.
+        LayerError: normalization for a stream, which has its batch norm, or a stream that is not to
+            be rounded; else as :class:`Conv`.
     """
 
     source_lsb: Tensor
@@ -286,6 +289,7 @@ class GradedConv(Conv):
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
         frame_norm: nn.BatchNorm2d | None = None,
         dilation: Size = 1,
+        rounds: bool = True,
     ) -> None:
         pools, strides = pair("pool", pool, 1), pair("stride", stride, 1)
         if pools != (1, 1) and pair("kernel_size", kernel_size, 1) != (1, 1):
@@ -305,12 +309,18 @@ class GradedConv(Conv):
             raise LayerError(
                 "mean, std and frame_norm normalize pixels; a membrane stream has its batch norm"
             )
+        if not (pixels or rounds):
+            raise LayerError(
+                "rounds is False; a projection of a stream is finer than the stream it enters, and "
+                "is rounded: only pixels may go without"
+            )
         for name, values in (("mean", mean), ("std", std)):
             each = torch.tensor(values, dtype=torch.float32).expand(in_channels).clone()
             self.register_buffer(name, each, persistent=False)
         self.frame_norm = frame_norm
         self.pool = pools
         self.pixels = pixels
+        self.rounds = rounds
         self.relay_in = None if pixels else Relay()
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
         self.relay_out = Relay()
@@ -392,7 +402,8 @@ class GradedConv(Conv):
             messages = x
         snapped = snap_weight(weight, self.unit())
         if self.relay_in is None:
-            return Stream(self.relay_out(self.convolve(messages, snapped)), bias)
+            current = self.convolve(messages, snapped)
+            return Stream(self.relay_out(current) if self.rounds else current, bias)
         product = convolve_exactly(self.convolve, messages, snapped)
         return Stream(self.relay_out(product), bias)
 
@@ -484,6 +495,18 @@ class Readout(OnGrid):
         potential: Tensor = self.potential(current, self.integer_bias(positions))
         scale = float(self.lsb) / (steps * positions * (1 << integers.STATE_SHIFT))
         return potential[-1] * scale
+
+
+def coarsen_stem(net: nn.Module) -> nn.Module:
+    """Let no layer that takes pixels round: its weights are as coarse as the stream's grid.
+
+    On Loihi 2 a relay that rounds behind the stem is a neuron whose widths nobody published; a stem
+    that needs none costs weights of fewer levels. To be called before scales are chosen.
+    """
+    for module in net.modules():
+        if isinstance(module, GradedConv) and module.pixels:
+            module.rounds = False
+    return net
 
 
 def convolve_in(net: nn.Module, precision: torch.dtype) -> nn.Module:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import Any
 
 import h5py
-import numpy.typing as npt
 
 from neuroport import hdf5
 from neuroport.arguments import is_graph, is_path, takes
@@ -16,10 +14,10 @@ from neuroport.errors import FormatError, NeuroportWarning
 from neuroport.files import check_file, write_atomic
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Input
 from neuroport.lowering.rules import check
 from neuroport.netx import layers, stock, timing
 from neuroport.netx.repair import repaired
+from neuroport.netx.stock import GivenFrames
 
 
 @takes(graph=is_graph, path=is_path)
@@ -49,7 +47,7 @@ def read(
     *,
     verify: bool = True,
     steps: int | None = None,
-    frames: Input | npt.NDArray[Any] | None = None,
+    frames: GivenFrames = None,
     delay_shift: bool | None = None,
     free_running: bool = False,
 ) -> Graph:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neuroport.graph.integers import BIAS_MAX, STATE_SHIFT
+from neuroport.graph.kinds.base import Population
 from neuroport.graph.node import (
     AdaptiveLif,
     AdaptiveRecurrent,
@@ -18,10 +19,8 @@ from neuroport.graph.node import (
     Delta,
     IntArray,
     Lif,
-    Neuron,
     Recurrent,
     ResonateFire,
-    Resonator,
     Sigma,
     SigmaDelta,
 )
@@ -54,7 +53,7 @@ def population(
     first: bool = False,
     own: IntArray | None = None,
     is_complex: bool = False,
-) -> Neuron:
+) -> Population:
     """A layer's neurons.
 
     Args:
@@ -71,7 +70,7 @@ def population(
         neuron.refuse("type", f"is {kind}: resonators, and only they, take complex weights")
     if own is not None and kind not in (*SPIKING, ADAPTIVE):
         neuron.refuse("type", f"is {kind}; a recurrent layer has CUBA or ALIF neurons")
-    node: Neuron
+    node: Population
     if kind in SPIKING:
         node = _spiking(name, source, neuron, bias, own)
     elif kind == ADAPTIVE:
@@ -152,7 +151,7 @@ def _sigma_delta(
 
 def _resonating(
     name: str, source: str, neuron: Entry, bias: IntArray | None, kind: str
-) -> Resonator:
+) -> Population:
     neuron.expect("gradedSpike", (0,), "NetX ignores it and sends spikes")
     neuron.expect("weight_exp", (0,), "NetX ignores it; scale the threshold instead")
     if bias is not None and bias.any():

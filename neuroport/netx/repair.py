@@ -14,15 +14,25 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from neuroport import hdf5
 from neuroport.errors import FormatError
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Lif, Node, Relay, Shape
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Dense,
+    IntArray,
+    Lif,
+    Node,
+    Relay,
+    Shape,
+    Synapse,
+)
 from neuroport.netx import schema, stock, timing
 from neuroport.netx.entry import LARGEST
+from neuroport.netx.stock import GivenFrames
 
 LARGEST_POWER = 3  # SLAYER's WgtScaleBatchNorm clamps there, and exports the unclamped power
 T = TypeVar("T")
@@ -34,7 +44,7 @@ def repaired(
     path: Path,
     *,
     steps: int | None = None,
-    frames: Input | npt.NDArray[Any] | None = None,
+    frames: GivenFrames = None,
     delay_shift: bool = False,
     free_running: bool = False,
 ) -> Graph:
@@ -94,7 +104,7 @@ class Content:
     def graph(
         self,
         steps: int | None,
-        frames: Input | npt.NDArray[Any] | None,
+        frames: GivenFrames,
         without: Container[tuple[str, int]] = (),
     ) -> Graph:
         """The network; ``without`` holds (field, layer) that are passed over, as NetX does."""
@@ -187,12 +197,12 @@ def _scaled(path: str, graph: Graph, index: int, power: int) -> Graph:
     if power > 0:
         return _replaced(graph, {lif.name: replace(lif, threshold=lif.threshold << power)})
     (synapse,) = (graph[name] for name in lif.inputs)
-    assert isinstance(synapse, (Conv, Dense))
+    assert isinstance(synapse, Synapse)
     return _replaced(
         graph,
         {
             lif.name: replace(lif, bias=lif.bias << -power),
-            synapse.name: replace(synapse, exponent=synapse.exponent - power),
+            synapse.name: synapse.replace(exponent=synapse.exponent - power),
         },
     )
 
@@ -212,7 +222,7 @@ def _delayed(graph: Graph, name: str, late: IntArray) -> Graph:
     for node in graph:
         if any(source in split for source in node.inputs):
             inputs = tuple(part for source in node.inputs for part in split.get(source, (source,)))
-            node = replace(node, inputs=inputs)
+            node = node.replace(inputs=inputs)
         if name not in node.inputs:
             nodes.append(node)
             continue
@@ -236,11 +246,17 @@ def _delayed(graph: Graph, name: str, late: IntArray) -> Graph:
 
 def _parts(node: Node, name: str, shape: Shape, late: IntArray) -> list[tuple[int, Node]]:
     """Synapses that read ``name`` with the delay of each, and are together ``node``."""
-    if isinstance(node, Dense):
-        each = np.repeat(late, int(np.prod(shape)) // len(late))
-        delay = np.broadcast_to(node.delay, node.weight.shape) + each
-        return [(0, replace(node, delay=delay))]
-    assert isinstance(node, Conv)
+    match node:
+        case Dense():
+            each = np.repeat(late, int(np.prod(shape)) // len(late))
+            delay = np.broadcast_to(node.delay, node.weight.shape) + each
+            return [(0, replace(node, delay=delay))]
+        case Conv():
+            return _kernels(node, name, late)
+    raise TypeError(f"{node.name}: a {node.kind} takes no late messages")
+
+
+def _kernels(node: Conv, name: str, late: IntArray) -> list[tuple[int, Node]]:
     outputs, each_in = node.weight.shape[:2]
     group = np.arange(outputs) // (outputs // node.groups)
     channel = group[:, None] * each_in + np.arange(each_in)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
@@ -21,8 +21,9 @@ import numpy.typing as npt
 from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError
 from neuroport.graph import integers
-from neuroport.graph.edit import identity
+from neuroport.graph.edit import identity, input_for
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import span
 from neuroport.graph.node import (
     Conv,
     Dense,
@@ -36,12 +37,10 @@ from neuroport.graph.node import (
     Relay,
     Shape,
 )
-from neuroport.graph.text import span
 from neuroport.netx import schema
 from neuroport.netx.entry import Entry
 from neuroport.netx.neuron import input_bits, population
 from neuroport.netx.pooling import pooled
-from neuroport.runs.frames import input_for
 
 WHAT = "a stock NetX file"
 GIVEN = (
@@ -51,6 +50,9 @@ GIVEN = (
 STEPS = "give steps, the T of your frames (--steps T), or the frames (--frames FILE)"
 LARGEST_EYE = 1024
 DEPTH = 4  # layer/0/weight/real
+
+
+GivenFrames: TypeAlias = Node | npt.NDArray[Any] | None  # the input, or what shows it
 
 
 def is_stock(path: str | os.PathLike[str]) -> bool:
@@ -98,9 +100,7 @@ def _layers(content: dict[str, Any], path: str) -> list[Entry]:
     return entries
 
 
-def _graph(
-    content: Any, path: str, steps: int | None, frames: Input | npt.NDArray[Any] | None
-) -> Graph:
+def _graph(content: Any, path: str, steps: int | None, frames: GivenFrames) -> Graph:
     if isinstance(frames, np.ndarray) and steps is None and frames.ndim:
         steps = len(frames)
     chain = _Chain(frames)
@@ -155,7 +155,7 @@ class _Chain:
     bias, are taken out of the file before (:mod:`neuroport.netx.repair`).
     """
 
-    def __init__(self, frames: Input | npt.NDArray[Any] | None) -> None:
+    def __init__(self, frames: GivenFrames) -> None:
         self.nodes: list[Node] = []
         self.frames = frames if isinstance(frames, Input) else None
         self.given = input_of(frames) if isinstance(frames, np.ndarray) else None
@@ -401,11 +401,12 @@ class _Chain:
 def input_of(frames: npt.NDArray[Any], name: str = "input") -> Input | None:
     """The input node of frames (T, N, *shape) of integers: spikes, or graded messages.
 
-    None where they are no such frames, which :func:`neuroport.backends.base.check_frames` tells.
+    None where they are no such frames, which :func:`neuroport.runs.frames.check_frames` tells.
     """
     if frames.ndim < 3 or frames.dtype.kind not in "iub" or frames.size == 0:
         return None
-    return input_for(int(frames.min()), int(frames.max()), tuple(frames.shape[2:]), name)
+    shape = tuple(frames.shape[2:])
+    return input_for(name, shape, int(frames.min()), int(frames.max()), bits=8)
 
 
 def _with_readouts(graph: Graph) -> Graph:

@@ -12,44 +12,14 @@ cannot be told from a stock file, which holds none of them:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-
+from neuroport.graph.edit import read_later
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import SPIKES
 from neuroport.graph.node import (
-    AdaptiveLif,
-    AdaptiveRecurrent,
-    AdaptiveResonateFire,
-    Delay,
-    Delta,
-    LeakyReadout,
-    Lif,
-    Node,
-    Readout,
-    Recurrent,
-    Relay,
-    ResonateFire,
-    Sigma,
-    SigmaDelta,
-    is_synapse,
+    Synapse,
 )
 
-# what SLAYER's blocks without a shift become: Average, Affine, Output and Input of sigma_delta
-_UNSHIFTED = (Relay, Readout, LeakyReadout, Sigma, Delta)
-
-
-def acts_alone(node: Node) -> bool:
-    """Whether a population may send something without input, so that it matters when it begins."""
-    match node:
-        case ResonateFire() | AdaptiveResonateFire():
-            return node.izhikevich and node.threshold == 0
-        case SigmaDelta():
-            return bool((node.bias > 0).any())  # it rectifies
-        case AdaptiveLif() | AdaptiveRecurrent():
-            return node.threshold == 0 or bool(node.bias.any())
-        case Lif() | Recurrent() | Readout() | LeakyReadout():
-            return bool(node.bias.any())
-    return False
+SIGMA_DELTA = "sigmadelta"
 
 
 def shifts(graph: Graph, *, sigma_delta: bool = False) -> dict[str, int]:
@@ -60,10 +30,11 @@ def shifts(graph: Graph, *, sigma_delta: bool = False) -> dict[str, int]:
     """
     late, found = 0, {}
     for node in graph.populations:
-        if late and acts_alone(node):
+        if late and node.acts_alone():
             found[node.name] = late
             late = 0
-        if not isinstance(node, _UNSHIFTED) and (sigma_delta or not isinstance(node, SigmaDelta)):
+        # Average, Affine, Output and Input of sigma_delta have no shift
+        if node.emits == SPIKES or (sigma_delta and node.kind == SIGMA_DELTA):
             late += 1
     return found
 
@@ -87,7 +58,7 @@ def shifted(graph: Graph) -> Graph:
     """The network as SLAYER trained it with ``delay_shift=True`` in every block."""
     by = shifts(graph, sigma_delta=True)
     late = {synapse: steps for name, steps in by.items() for synapse in graph[name].inputs}
-    return _later(graph, late)
+    return read_later(graph, late)
 
 
 def free_running(graph: Graph, *, hosted: bool) -> Graph:
@@ -98,17 +69,8 @@ def free_running(graph: Graph, *, hosted: bool) -> Graph:
     """
     first = graph.input.name
     late = {
-        node.name: 1 for node in graph if is_synapse(node) and not (hosted and first in node.inputs)
+        node.name: 1
+        for node in graph
+        if isinstance(node, Synapse) and not (hosted and first in node.inputs)
     }
-    return _later(graph, late)
-
-
-def _later(graph: Graph, late: Mapping[str, int]) -> Graph:
-    """Synapses that read their input so many steps later."""
-    nodes: list[Node] = []
-    for node in graph:
-        if node.name in late:
-            nodes.append(Delay(f"{node.name}.late", node.inputs, late[node.name]))
-            node = replace(node, inputs=(nodes[-1].name,))
-        nodes.append(node)
-    return Graph(nodes, graph.steps)
+    return read_later(graph, late)

@@ -49,16 +49,16 @@ def check_numbers(net: nn.Module) -> None:
                 "before, and lower the learning rate"
             )
     for path, module in net.named_modules():
-        if isinstance(module, Conv) and module.refusal() is None:
-            made = module.folded()
-        elif isinstance(module, Readout) and module.refusal() is None:
-            made = module.weights()
-        else:
-            continue
+        match module:
+            case Conv() if module.refusal() is None:
+                made, cause = module.folded(), "its norm"
+                if _negative(module):
+                    cause = "a negative running variance of its norm"
+            case Readout() if module.refusal() is None:
+                made, cause = module.weights(), "its synapse"
+            case _:
+                continue
         if not all(tensor.isfinite().all() for tensor in made):
-            cause = "its norm" if isinstance(module, Conv) else "its synapse"
-            if isinstance(module, Conv) and _negative(module):
-                cause = "a negative running variance of its norm"
             raise CaptureError(
                 f"layer {path!r} ({type(module).__name__}): {cause} gives numbers that are not "
                 "finite (NaN or infinity); load a checkpoint from before its training diverged"

@@ -26,8 +26,7 @@ from neuroport.capture.slayer import is_slayer
 from neuroport.capture.wiring import Layer, evaluating, heard, unwrapped, wiring
 from neuroport.errors import CaptureError, FramesError
 from neuroport.nets.held import OnGrid
-from neuroport.nets.neuron import Lif
-from neuroport.nets.synapse import Conv, Direct, Readout, snap_weight
+from neuroport.nets.synapse import Direct, snap_weight
 from neuroport.quantization.checking import check_numbers, real_frames
 from neuroport.quantization.levels import few_levels, levels
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
@@ -188,7 +187,7 @@ def quantization_cost(
         freeze_scales(integer, given[:, :1])
     layers = wiring(integer, given.shape)
     graph = integer_graph(integer, given[:, :1])
-    neurons = [layer for layer in layers if isinstance(layer.module, Lif)]
+    neurons = [layer for layer in layers if layer.neuron is not None]
     counts = {layer.name: [0, 0, 0, 0] for layer in neurons}
     paths = {layer.path for layer in neurons}
     classes: tuple[list[Tensor], list[Tensor]] = ([], [])
@@ -250,24 +249,24 @@ def _make_real(net: nn.Module) -> None:
 
 
 def _is_trained(layer: Layer) -> bool:
-    return isinstance(layer.module, (Conv, Readout)) and not isinstance(layer.module, Direct)
+    trains = layer.synapse is not None or layer.readout is not None
+    return trains and not isinstance(layer.module, Direct)
 
 
 def _population(layer: Layer, counts: dict[str, list[int]]) -> PopulationCost:
-    module = layer.module
-    assert isinstance(module, Lif)
+    module = layer.neuron
+    assert module is not None
     positions, real, integer, differing = counts[layer.name]
     lsb, threshold = float(module.lsb), module.integer_threshold
     return PopulationCost(layer.name, positions, real, integer, differing, lsb, threshold)
 
 
 def _synapse(layer: Layer) -> SynapseCost:
-    module = layer.module
-    if isinstance(module, Readout):
-        weight, unit = module.weights()[0], float(module.lsb)
+    if (readout := layer.readout) is not None:
+        weight, unit = readout.weights()[0], float(readout.lsb)
     else:
-        assert isinstance(module, Conv)
-        weight, unit = module.folded()[0], module.unit()
+        assert layer.synapse is not None
+        weight, unit = layer.synapse.folded()[0], layer.synapse.unit()
     chosen = snap_weight(weight, unit)
     error = (weight.double() / unit - chosen.double()).abs()
     return SynapseCost(

@@ -54,7 +54,7 @@ class _Stream:
 def few_levels(graph: Graph) -> str | None:
     """The convolutions with fewer than 15 levels and what keeps their grid coarse; None if none."""
     # weights that are all the same were not trained: pools, identities, spikes that go straight on
-    convs = [node for node in graph if isinstance(node, Conv) and not _constant(node)]
+    convs = [node for node in graph.of(Conv) if not _constant(node)]
     largest = {node.name: int(np.abs(node.weight).max()) for node in convs}
     weak = [name for name, most in largest.items() if most > 0 and levels(most) < FEW]
     if not weak:
@@ -70,8 +70,9 @@ def few_levels(graph: Graph) -> str | None:
 def _streams(graph: Graph) -> list[_Stream]:
     """Synapses that meet at a population, those that meet one of them included."""
     joined: list[tuple[set[str], list[str]]] = []
+    convs = {node.name for node in graph.of(Conv)}
     for node in graph:
-        met = {name for name in node.inputs if isinstance(graph[name], Conv)}
+        met = convs.intersection(node.inputs)
         if not met:
             continue
         apart = []
@@ -88,9 +89,10 @@ def _streams(graph: Graph) -> list[_Stream]:
 def _described(graph: Graph, names: set[str], readers: list[str]) -> _Stream:
     reach = bias = threshold = 0
     for name in readers:
-        node, facts = graph[name], graph.facts(name)
+        facts = graph.facts(name)
         reach = max(reach, int(facts.reach_high.max()), -int(facts.reach_low.min()))
-        if isinstance(node, Lif):
+    for node in graph.of(Lif):
+        if node.name in readers:
             bias = max(bias, int(np.abs(node.bias).max()))
             threshold = max(threshold, int(node.threshold.min()))
     return _Stream(frozenset(names), reach, bias, threshold)

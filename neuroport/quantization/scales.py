@@ -34,7 +34,6 @@ from neuroport.graph.borders import inside
 from neuroport.graph.graph import Graph
 from neuroport.graph.linear import Box, Budget, Current, Sum, reach
 from neuroport.lowering.rules import violations
-from neuroport.nets.neuron import Lif
 from neuroport.nets.normed import NormLif
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
@@ -44,6 +43,7 @@ from neuroport.quantization.checking import check_numbers
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
 FINEST = 8  # smallest integer threshold of a channel whose norm is part of its neuron
 TALLEST = 64  # largest threshold of a stream in units of what its thresholds have in common
+STEM = 32  # units of the largest weight of a stem that does not round: 33 levels
 MARGIN = 1.5  # room left for weights that still change in quantization-aware training
 WIDTHS = ("threshold_fits", "bias_fits", "currents_fit", "accumulators_fit")
 TRIES = 100  # of making a grid coarser, by a factor of two each
@@ -140,17 +140,17 @@ class _Grid:
                 again.add(id(stream))
         for layer in self.layers:
             module = layer.module
-            if isinstance(module, Lif):
+            if (neuron := layer.neuron) is not None:
                 if id(streams[layer.inputs[0]]) in again:
-                    module.lsb.fill_(streams[layer.inputs[0]].lsb)
-                    module.fix()
+                    neuron.lsb.fill_(streams[layer.inputs[0]].lsb)
+                    neuron.fix()
                 continue
             if isinstance(module, SumPool):
                 module.lsb.fill_(unit_of(layer.name, named))
-            if not isinstance(module, Conv):
+            if (conv := layer.synapse) is None:
                 continue
             stream = streams[layer.name]
-            lsb = stream.lsb if id(stream) in again else float(module.lsb)
+            lsb = stream.lsb if id(stream) in again else float(conv.lsb)
             if isinstance(module, GradedConv):
                 source, moved = None, id(stream) in again
                 if not module.pixels:
@@ -165,10 +165,10 @@ class _Grid:
                     _choose_shifts(module, lsb, source, worst * margin)
             elif id(stream) in again:
                 lsb /= unit_of(layer.inputs[0], named)  # of what a message of 1 brings
-                largest = float(module.folded()[0].abs().max())
+                largest = float(conv.folded()[0].abs().max())
                 ratio = largest / (integers.WEIGHT_MAX * lsb)
-                module.lsb.fill_(lsb)
-                module.exponent.fill_(max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0)
+                conv.lsb.fill_(lsb)
+                conv.exponent.fill_(max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0)
         self._choose_readouts(only)
 
     def fit(self, net: nn.Module, frames: Tensor) -> list[str]:
@@ -191,7 +191,7 @@ class _Grid:
         owners: dict[str, Part] = {}
         for layer in self.layers:
             name, module = layer.name, layer.module
-            if isinstance(module, Lif):
+            if layer.neuron is not None:
                 owners[name] = self._stream(layer.inputs[0])
             elif isinstance(module, GradedConv):
                 rounds = int(module.relay_out.shift) > 0
@@ -200,9 +200,9 @@ class _Grid:
                 owners[f"{name}.identity"] = self._stream(name)
                 if module.relay_in is not None:
                     owners[f"{name}.relay_in"] = self._stream(layer.inputs[0])
-            elif isinstance(module, Conv):
+            elif layer.synapse is not None:
                 owners[name] = self._stream(name)
-            elif isinstance(module, Readout):
+            elif layer.readout is not None:
                 owners |= dict.fromkeys(
                     (f"{name}.synapse", f"{name}.potential"), ("readout", layer.path)
                 )
@@ -216,8 +216,8 @@ class _Grid:
     def _choose_readouts(self, only: Collection[Part] | None) -> None:
         chosen: dict[nn.Module, float] = {}  # one that is called again has one LSB
         for layer in self.layers:
-            module, part = layer.module, ("readout", layer.path)
-            if not isinstance(module, Readout) or (only is not None and part not in only):
+            module, part = layer.readout, ("readout", layer.path)
+            if module is None or (only is not None and part not in only):
                 continue
             positions = layer.reads[1] * layer.reads[2]
             weight, bias = module.weights()
@@ -243,7 +243,7 @@ def _streams(layers: list[Layer]) -> dict[str, _Stream]:
     """The stream of every synapse layer, by name: all that meet, or enter a layer called again."""
     streams: dict[str, _Stream] = {}
     for layer in layers:
-        if isinstance(layer.module, Conv):
+        if layer.synapse is not None:
             streams[layer.name] = _Stream([layer])
 
     def merge(names: list[str]) -> _Stream:
@@ -263,7 +263,7 @@ def _streams(layers: list[Layer]) -> dict[str, _Stream]:
         if not read:
             continue
         merged = merge(read)
-        readers = merged.neurons if isinstance(layer.module, Lif) else merged.projections
+        readers = merged.neurons if layer.neuron is not None else merged.projections
         readers.append(layer)
     for layer in layers:  # a layer that is called again has one LSB for what it reads and sends
         again = [other for other in layers if other.module is layer.module]
@@ -293,9 +293,9 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
     budget = Budget(math.inf)
     tops = _tops(layers)
     for layer in layers:
-        module = layer.module
+        module = layer.synapse
         most = layer.most * max(tops.get(name, 1.0) for name in layer.inputs)
-        if not isinstance(module, Conv):
+        if module is None:
             continue
         kernel, bias = module.folded()
         if isinstance(module, GradedConv) and not module.pixels:
@@ -373,7 +373,7 @@ def _choose_lsb(
     if not stream.neurons:  # only its range matters: nothing is compared with a threshold
         stream.lsb = margin * max(stream.reach, 1e-12) / integers.CURRENT_MAX
         return
-    neurons = [n.module for n in stream.neurons if isinstance(n.module, Lif)]
+    neurons = [n.neuron for n in stream.neurons if n.neuron is not None]
     plain = [n for n in neurons if not isinstance(n, NormLif)]
     absorbed = [n.absorbed()[1] for n in neurons if isinstance(n, NormLif)]
     thresholds = sorted({n.threshold for n in plain})
@@ -396,11 +396,7 @@ def _choose_lsb(
         threshold * integers.BIAS_MAX / (margin * stream.bias + 1e-12),
         integers.THRESHOLD_MAX / tallest,
     ]
-    weights = [
-        float(layer.module.folded()[0].abs().max()) * unit_of(layer.inputs[0], named)
-        for layer in stream.synapses
-        if isinstance(layer.module, Conv) and not isinstance(layer.module, GradedConv)
-    ]
+    weights = [weight for layer in stream.synapses for weight in _largest(layer, named)]
     single = len(stream.synapses) == 1 and len(weights) == 1
     lightest = min((w for w in weights if w > 0), default=threshold)
     wanted = threshold * integers.WEIGHT_MAX / lightest
@@ -415,6 +411,21 @@ def _choose_lsb(
         stream.lsb = threshold / math.floor(min(limit, max(wanted, lowest)))
     else:
         stream.lsb = threshold / 2.0 ** math.floor(math.log2(min(limit, max(wanted, lowest))))
+
+
+def _largest(layer: Layer, named: dict[str, Layer]) -> list[float]:
+    """What the largest weight adds for a message, real units; nothing where a relay rounds it.
+
+    A coarse stem is content with fewer levels than other synapses, whose weights it would make need
+    exponents: it is told as that much heavier.
+    """
+    module = layer.synapse
+    if module is None or (isinstance(module, GradedConv) and module.rounds):
+        return []
+    largest = float(module.folded()[0].abs().max())
+    if isinstance(module, GradedConv):
+        return [largest * module.message_unit * integers.WEIGHT_MAX / STEM]
+    return [largest * unit_of(layer.inputs[0], named)]
 
 
 def _unit(thresholds: list[float]) -> float | None:
@@ -443,7 +454,13 @@ def _choose_shifts(module: GradedConv, lsb: float, source: float | None, room: f
     product = min(product, integers.STATE_BITS - 1)
     module.lsb.fill_(lsb)
     if source is None:
-        module.relay_out.shift.fill_(max(0, min(product, weight)))
+        module.relay_out.shift.fill_(max(0, min(product, weight)) if module.rounds else 0)
+        if not module.rounds and largest * message < lsb:
+            raise IllegalError(
+                f"the largest weight of {module} is {largest * message / lsb:.2f} units of its "
+                "stream for one of a pixel, and all of them round to 0; let it round "
+                "(stem = 'rounding'), or train with a larger norm behind it"
+            )
         return
     assert module.relay_in is not None
     # weight bits beyond six buy little: leave them to the messages

@@ -11,10 +11,10 @@ from xml.etree.ElementTree import Element
 from markupsafe import Markup
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, LeakyReadout, Readout, Relay
+from neuroport.graph.kinds.base import GRADED, POTENTIAL, Synapse, by
 from neuroport.reporting.layout import Edge, Layout, layout
 from neuroport.reporting.svg import child, markup, picture
-from neuroport.reporting.wording import by, describe_population, describe_synapse, kernel
+from neuroport.reporting.wording import describe_population, describe_synapse
 
 ROW, TOP = 52, 36  # CSS pixels
 LETTER = 7.7  # widest mean letter of the fonts a page may get at 13 px; labels never collide
@@ -72,7 +72,7 @@ def _labels(graph: Graph, places: Layout, name: str) -> tuple[str, str]:
     shape = by(graph.facts(name).shape)
     if not arriving:
         return short, shape
-    return short, f"{kernel(graph[arriving[0].synapse])} → {shape}"
+    return short, f"{graph[arriving[0].synapse].title()} → {shape}"
 
 
 def _points(places: Layout, left: float) -> tuple[dict[str, Point], dict[int, float]]:
@@ -93,15 +93,14 @@ def _points(places: Layout, left: float) -> tuple[dict[str, Point], dict[int, fl
 
 def _draw_node(svg: Element, graph: Graph, name: str, point: Point) -> None:
     node, (x, y) = graph[name], point
-    match node:
-        case Relay():
-            glyph = child(svg, "path", d=f"M{x:g} {y - 7:g}l7 7l-7 7l-7 -7z", class_="relay")
-        case Readout() | LeakyReadout():
-            glyph = child(svg, "rect", x=x - 6, y=y - 6, width=12, height=12, class_="lif")
-        case Input():
-            glyph = child(svg, "circle", cx=x, cy=y, r=6, class_="input")
-        case _:
-            glyph = child(svg, "circle", cx=x, cy=y, r=7, class_="lif")
+    if not node.takes:
+        glyph = child(svg, "circle", cx=x, cy=y, r=6, class_="input")
+    elif node.emits == GRADED:
+        glyph = child(svg, "path", d=f"M{x:g} {y - 7:g}l7 7l-7 7l-7 -7z", class_="relay")
+    elif node.gives == POTENTIAL:
+        glyph = child(svg, "rect", x=x - 6, y=y - 6, width=12, height=12, class_="lif")
+    else:
+        glyph = child(svg, "circle", cx=x, cy=y, r=7, class_="lif")
     child(glyph, "title", describe_population(graph, node))
 
 
@@ -109,7 +108,7 @@ def _draw_edge(
     svg: Element, graph: Graph, places: Layout, points: dict[str, Point], edge: Edge
 ) -> None:
     node = graph[edge.synapse]
-    assert isinstance(node, (Conv, Dense))
+    assert isinstance(node, Synapse)
     group = child(svg, "g", class_=f"edge {edge.kind}")
     child(group, "title", describe_synapse(node, edge.source, edge.target))
     path = _path(places, points, edge)

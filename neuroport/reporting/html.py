@@ -13,18 +13,22 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from neuroport.analysis.energy import Energy, energy_or_why
+from neuroport.analysis.loads import Loads, loads, ways
 from neuroport.analysis.statistics import statistics
+from neuroport.analysis.work import messages
 from neuroport.arguments import as_array, is_graph, is_path, is_trace, takes
 from neuroport.files import check_file, write_atomic
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Relay, Synapse
+from neuroport.graph.kinds.base import GRADED, by
 from neuroport.reporting.cores import cores
 from neuroport.reporting.drawing import drawing
+from neuroport.reporting.loads import ROWS as LOAD_ROWS
+from neuroport.reporting.loads import bars
 from neuroport.reporting.raster import PANELS, ROWS, rasters
 from neuroport.reporting.summary import accuracies, seconds, verdict
-from neuroport.reporting.wording import by, kernel
 from neuroport.runs.trace import Trace, is_spiking
 from neuroport.targets.checking import check
+from neuroport.targets.lowering import price_on
 from neuroport.targets.mapping import Mapping as OnChips
 from neuroport.targets.target import Target
 
@@ -40,6 +44,7 @@ def report(
     target: Target | None = None,
     energy: Energy | str | None = None,
     mapping: OnChips | None = None,
+    source: Graph | None = None,
 ) -> Path:
     """Write a self-contained HTML page about one run of a network, atomically.
 
@@ -54,6 +59,8 @@ def report(
             which energy and time are estimated.
         energy: what was estimated, or why nothing could be, where the caller knows already.
         mapping: of that target: which chip holds which core, and the messages between chips.
+        source: the network before it was lowered: what other ways to carry its shortcuts would
+            take of the target.
 
     Raises:
         CompareError: the trace belongs to another network, or to other frames.
@@ -64,6 +71,7 @@ def report(
     found = results or {}
     if target is not None and energy is None:
         energy = energy_or_why(graph, trace, frames, target)
+    chip = check(graph, target) if target is not None else None
     template = _environment().get_template("page.html.j2")
     page = template.render(
         name=str(found.get("name") or f"Network {graph.hash[:12]}"),
@@ -71,8 +79,16 @@ def report(
         verdict=verdict(found),
         accuracies=accuracies(found),
         drawing=drawing(graph),
-        chip=check(graph, target) if target is not None else None,
+        chip=chip,
         cores=cores,
+        loads=_loads(graph, trace, frames, target),
+        bars=bars,
+        load_rows=LOAD_ROWS,
+        ways=(
+            ways(price_on(source, target), chip.resources.cores)
+            if source is not None and target is not None and chip is not None
+            else ()
+        ),
         energy=energy,
         mapping=mapping,
         facts=_facts(graph, found),
@@ -81,12 +97,21 @@ def report(
         rows=ROWS,
         panels=PANELS,
         stats=statistics(graph, trace, frames),
-        synapses={node.name: kernel(node) for node in graph if isinstance(node, Synapse)},
+        synapses={node.name: node.title() for node in graph.synapses},
         seconds=seconds(found),
         provenance=_provenance(graph, trace, found),
         recipe=json.dumps(found["recipe"], indent=2, default=str) if found.get("recipe") else "",
     )
     return write_atomic(path, page)
+
+
+def _loads(
+    graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None, target: Target | None
+) -> Loads | None:
+    """What each population takes; None where no target, frames or messages are known."""
+    if target is None or frames is None or trace.counts or not graph.balanced:
+        return None
+    return loads(graph, messages(graph, trace, frames), target)
 
 
 def _environment() -> Environment:
@@ -105,14 +130,14 @@ def _environment() -> Environment:
 
 def _facts(graph: Graph, results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The network in numbers, counted from the graph; parameters as ``results`` tells them."""
-    relays = sum(isinstance(node, Relay) for node in graph)
-    weights = sum(node.weight.size for node in graph if isinstance(node, Synapse))
+    relays = sum(node.emits == GRADED for node in graph.populations)
+    weights = sum(node.weight.size for node in graph.synapses)
     told = results.get("graph")
     parameters = told.get("parameters") if isinstance(told, Mapping) else None
     rows = [
         ("Populations", _whole(len(graph.populations))),
         ("of which relays", _whole(relays)),
-        ("Synapses", _whole(sum(isinstance(node, Synapse) for node in graph))),
+        ("Synapses", _whole(len(graph.synapses))),
         ("Weights", _whole(weights)),
         ("Steps per sample", _whole(graph.steps)),
         ("Depth in steps", _whole(graph.depth)),

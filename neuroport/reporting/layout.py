@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import LeakyReadout, Lif, Readout, Synapse
+from neuroport.graph.kinds.base import GRADED, POTENTIAL, SPIKES, Synapse
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ def _main_branch(
             candidate = (neurons, weights + node.weight.size)
             if candidate > best:
                 best, before[name] = candidate, source
-        score[name] = (best[0] + isinstance(graph[name], Lif), best[1])
-    ends = [n for n in populations if isinstance(graph[n], (Readout, LeakyReadout))] or populations
+        score[name] = (best[0] + (graph[name].emits == SPIKES), best[1])
+    ends = [n for n in populations if graph[n].gives == POTENTIAL] or populations
     path = [max(ends, key=lambda name: score[name])]
     while path[-1] in before:
         path.append(before[path[-1]])
@@ -101,7 +101,7 @@ def _main_branch(
 
 def _kind(graph: Graph, source: str, target: str, main: set[str]) -> str:
     off_main = [name for name in (source, target) if name not in main]
-    if off_main and all(isinstance(graph[name], (Lif, Readout)) for name in off_main):
+    if off_main and all(graph[name].emits != GRADED for name in off_main):
         return "branch"
     return "shortcut"
 

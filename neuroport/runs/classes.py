@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from neuroport.errors import CompareError, FramesError
 from neuroport.files import read_array
-from neuroport.runs.trace import READOUTS, Trace
+from neuroport.runs.trace import Trace, is_readout
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def classes(trace: Trace, labels: npt.NDArray[Any] | None, about: str = "") -> C
         if labels is not None:
             raise FramesError(f"{about}labels need one answer; {error.message}") from error
         return None
-    readout = trace.kinds[name] in READOUTS
+    readout = is_readout(trace.kinds[name])
     if not readout and answers.shape[1] < 2:
         return None
     correct = None

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from neuroport.errors import CompareError, FormatError, FramesError
 from neuroport.files import read_array
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Input, Shape
 from neuroport.runs.trace import Trace
 
 Progress = Callable[[int, int], None]  # (done, total)
@@ -35,14 +34,6 @@ def load_frames(path: str | os.PathLike[str], samples: int | None = None) -> npt
             raise FramesError(f"samples is {samples}; {path} holds {frames.shape[1:2]} samples")
         frames = frames[:, :samples]  # of the map: the others are never read
     return np.array(frames)
-
-
-def input_for(low: int, high: int, shape: Shape, name: str = "input") -> Input:
-    """The input of integers from ``low`` to ``high``: spikes, or messages of 8 bits and more."""
-    if low >= 0 and high <= 1:
-        return Input(name, shape, 1)
-    bits = max(8, high.bit_length(), (-low - 1 if low < 0 else 0).bit_length())
-    return Input(name, shape, bits + (low < 0), low < 0)
 
 
 def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from neuroport.errors import BackendError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Shape
-from neuroport.runs.trace import READOUTS, Trace, empty_messages, is_spiking
+from neuroport.graph.node import Shape
+from neuroport.runs.trace import Trace, empty_messages, is_readout, is_spiking
 
 Counts: TypeAlias = npt.NDArray[np.int32]
 
@@ -60,8 +60,8 @@ def recording(
     Raises:
         BackendError: an option that is unknown or contradicts another.
     """
-    kinds = {node.name: KIND[type(node)] for node in graph.populations}
-    readouts = tuple(name for name, kind in kinds.items() if kind in READOUTS)
+    kinds = {node.name: node.kind for node in graph.populations}
+    readouts = tuple(name for name, kind in kinds.items() if is_readout(kind))
     if record not in RECORDS:
         raise BackendError(f"record is {record!r}; use {' or '.join(map(repr, RECORDS))}")
     if record == "messages":
@@ -115,7 +115,7 @@ def ends(graph: Graph) -> list[str]:
 
 def spiking(graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
     """Those of ``names`` that send spikes."""
-    return tuple(name for name in names if is_spiking(KIND[type(graph[name])]))
+    return tuple(name for name in names if is_spiking(graph[name].kind))
 
 
 def counters(shape: Shape, granularity: str) -> Shape:
@@ -141,10 +141,11 @@ class Recorder:
     def __init__(self, graph: Graph, samples: int, plan: Recording) -> None:
         self.plan, self.graph = plan, graph
         shapes = {node.name: graph.facts(node.name).shape for node in graph}
-        kept = tuple(node for node in graph.populations if node.name in plan.kept)
+        populations = graph.populations
+        kept = tuple(node for node in populations if node.name in plan.kept)
         wanted = {*plan.kept, *plan.counted}
         self.messages, _ = empty_messages(kept, shapes, graph.steps, samples)
-        self.kinds = {n.name: KIND[type(n)] for n in graph.populations if n.name in wanted}
+        self.kinds = {n.name: n.kind for n in populations if n.name in wanted}
         self.counts = {
             name: np.zeros((samples, *counters(shapes[name], plan.granularity)), np.int32)
             for name in plan.counted

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,32 +22,33 @@ import numpy.typing as npt
 from neuroport import hdf5
 from neuroport.errors import CompareError, FormatError, HashError
 from neuroport.files import write_atomic
-from neuroport.graph.node import KIND, Node
+from neuroport.graph.kinds.base import POTENTIAL, SPIKES, Node, Population
+from neuroport.graph.node import KINDS
 from neuroport.version import __version__
 
 FORMAT = "neuroport-trace"
 VERSION = 3
 WITHOUT_COUNTS = 2
-DTYPES: dict[str, np.dtype[Any]] = {
-    "lif": np.dtype("?"),
-    "relay": np.dtype("<i4"),
-    "readout": np.dtype("<i4"),
-    "recurrent": np.dtype("?"),
-    "delta": np.dtype("<i4"),
-    "sigmadelta": np.dtype("<i4"),
-    "sigma": np.dtype("<i4"),
-    "resonator": np.dtype("?"),
-    "leakyreadout": np.dtype("<i4"),
-    "alif": np.dtype("?"),
-    "recurrentalif": np.dtype("?"),
-    "adrf": np.dtype("?"),
-}
-READOUTS = ("readout", "sigma", "leakyreadout")
 
 
 def is_spiking(kind: str) -> bool:
     """Whether populations of this kind send spikes, 0 or 1."""
-    return DTYPES[kind] == np.bool_
+    return KINDS[kind].emits == SPIKES
+
+
+def is_readout(kind: str) -> bool:
+    """Whether populations of this kind send nothing, and answer with a potential; no other text."""
+    return kind in KINDS and KINDS[kind].gives == POTENTIAL
+
+
+def is_population(kind: str) -> bool:
+    """Whether nodes of this kind are populations, which a trace records; no other text is one."""
+    return kind in KINDS and issubclass(KINDS[kind], Population)
+
+
+def dtype_of(kind: str) -> np.dtype[Any]:
+    """The type in which a trace holds what populations of this kind give."""
+    return np.dtype("?") if is_spiking(kind) else np.dtype("<i4")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +103,7 @@ class Trace:
     @property
     def answer(self) -> tuple[str, npt.NDArray[Any]]:
         """The population that answers, and :attr:`output`."""
-        names = [name for name, kind in self.kinds.items() if kind in READOUTS]
+        names = [name for name, kind in self.kinds.items() if is_readout(kind)]
         if len(names) == 1:
             final: npt.NDArray[Any] = self.messages[names[0]][-1]
             return names[0], final.reshape(len(final), -1)
@@ -231,9 +233,9 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
         if not isinstance(shape, np.ndarray) or shape.dtype.kind != "i" or not 2 <= shape.size <= 8:
             raise FormatError(f"{where}: shape is {hdf5.short(shape)}, expected (T, N, neurons...)")
         sizes = tuple(int(n) for n in shape.ravel())
-        if kind not in DTYPES or min(sizes) < 1:
+        if not is_population(kind) or min(sizes) < 1:
             raise FormatError(f"{where}: has kind {hdf5.short(kind)}, shape {sizes}")
-        counted = steps > 0 and kind not in READOUTS
+        counted = steps > 0 and not is_readout(kind)
         bits = is_spiking(kind) and not counted
         if data.dtype.str not in (("|u1",) if bits else ("|i1", "<i2", "<i4")):
             what = "counts" if counted else "messages"
@@ -247,7 +249,7 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
         stored[name] = (name, kind, sizes, data)
     if not stored:
         raise FormatError(f"{path}: a trace without populations; write the file again")
-    if steps and len({sizes[kind in READOUTS] for _, kind, sizes, _ in stored.values()}) != 1:
+    if steps and len({sizes[is_readout(kind)] for _, kind, sizes, _ in stored.values()}) != 1:
         raise FormatError(f"{path}: its populations have unequal numbers of samples")
     texts = {name: hdf5.text(file.attrs.get(name)) for name in ("provenance", "hash")}
     return {**texts, "about": about, "stored": list(stored.values())}
@@ -289,11 +291,11 @@ def _trace(content: Any, path: str | os.PathLike[str]) -> Trace:
     messages: dict[str, npt.NDArray[Any]] = {}
     counts: dict[str, npt.NDArray[np.int32]] = {}
     for name, kind, shape, data in stored:
-        if steps and kind not in READOUTS:
+        if steps and not is_readout(kind):
             counts[name] = data.astype("<i4")
             continue
         values = np.unpackbits(data, count=math.prod(shape)) if is_spiking(kind) else data
-        messages[name] = values.astype(DTYPES[kind]).reshape(shape)
+        messages[name] = values.astype(dtype_of(kind)).reshape(shape)
     kinds = {name: kind for name, kind, _, _ in stored}
     return Trace(messages, kinds, provenance, counts, granularity, steps)
 
@@ -311,9 +313,9 @@ def empty_messages(
     populations: tuple[Node, ...], shapes: Mapping[str, tuple[int, ...]], steps: int, samples: int
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
     """Arrays for an engine to fill, and the kinds that go with them."""
-    kinds = {node.name: KIND[type(node)] for node in populations}
+    kinds = {node.name: node.kind for node in populations}
     arrays = {
-        name: np.empty((steps, samples, *shapes[name]), DTYPES[kind])
+        name: np.empty((steps, samples, *shapes[name]), dtype_of(kind))
         for name, kind in kinds.items()
     }
     return arrays, kinds
@@ -321,12 +323,16 @@ def empty_messages(
 
 def versions(*packages: str) -> dict[str, str]:
     """Installed versions, for a trace's provenance."""
+    known = {package: _version(package) for package in packages}
+    return {"neuroport": __version__, **{name: v for name, v in known.items() if v is not None}}
+
+
+@cache
+def _version(package: str) -> str | None:
+    """Of an installed package, whose metadata takes long to read; None where it is not."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {"neuroport": __version__}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -11,8 +11,9 @@ from neuroport.runs.recording import LIF_COUNT_MAX, recording, refuse_beyond, sp
 from neuroport.targets.changes import Change, changes, shortfall
 from neuroport.targets.counters import CounterCost, cost, with_counters
 from neuroport.targets.layers import Layer, layers
+from neuroport.targets.qualified import PROVEN, Record, judged
 from neuroport.targets.resources import TITLES, Resources, resources
-from neuroport.targets.rules import REFUSED, Finding, by_rule, findings, rule_names
+from neuroport.targets.rules import REFUSED, UNPROVEN, Finding, by_rule, findings, rule_names
 from neuroport.targets.target import Target
 
 CAVEAT = "estimated by formulas fitted to public tables (targets --fit); not run on hardware"
@@ -34,15 +35,19 @@ class Verdict:
     @property
     def refused(self) -> int:
         """Number of broken rules."""
-        return sum(finding.severity == REFUSED for finding in self.findings)
+        return len(self.of(REFUSED))
+
+    def of(self, severity: str) -> list[Finding]:
+        """Findings of one severity."""
+        return [finding for finding in self.findings if finding.severity == severity]
 
     def __bool__(self) -> bool:
         return self.resources.fits and not self.refused
 
     def lines(self) -> Iterator[str]:
         """For a terminal: findings, a line per population, the sum, and what to change."""
-        yield from (str(finding) for finding in self.findings if finding.severity == REFUSED)
-        yield from self._unproven()
+        yield from map(str, self.of(REFUSED))
+        yield from by_rule(f for f in self.findings if f.severity != REFUSED)
         yield from _table(self.resources)
         yield str(self.resources)
         if self.counters is not None:
@@ -53,15 +58,12 @@ class Verdict:
             yield "no change of weight bits, of channels or of the board alone makes it fit"
         for change, name in zip(self.changes, ("cheapest change", *["or"] * 9), strict=False):
             yield f"{name}: {change}"
-        unproven = len(self.findings) - self.refused
+        proven = f", {len(p)} {PROVEN}" if (p := self.of(PROVEN)) else ""
         yield (
             f"{'fits' if self.resources.fits else 'does not fit'} {self.resources.target.name}, "
-            f"{self.refused} violations of {len(rule_names())} rules, {unproven} unproven on "
-            f"hardware; {CAVEAT}"
+            f"{self.refused} violations of {len(rule_names())} rules, {len(self.of(UNPROVEN))} "
+            f"unproven on hardware{proven}; {CAVEAT}"
         )
-
-    def _unproven(self) -> Iterator[str]:
-        yield from by_rule(f for f in self.findings if f.severity != REFUSED)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -69,8 +71,9 @@ class Verdict:
             "target": self.resources.target.name,
             "fits": self.resources.fits,
             "rules": rule_names(),
-            "violations": [asdict(f) for f in self.findings if f.severity == REFUSED],
-            "unproven": [asdict(f) for f in self.findings if f.severity != REFUSED],
+            "violations": [asdict(f) for f in self.of(REFUSED)],
+            "unproven": [asdict(f) for f in self.of(UNPROVEN)],
+            "proven": [asdict(f) for f in self.of(PROVEN)],
             "resources": self.resources.to_dict(),
             "counters": self.counters.to_dict() if self.counters is not None else None,
             "shortfall": list(self.shortfall),
@@ -79,14 +82,21 @@ class Verdict:
         }
 
 
-def check(graph: Graph, target: Target, granularity: str | None = None) -> Verdict:
+def check(
+    graph: Graph,
+    target: Target,
+    granularity: str | None = None,
+    qualified: Record | None = None,
+) -> Verdict:
     """Check ``graph`` against the rules of ``target`` and place it on its cores.
 
     Args:
         granularity: ``neuron``, ``channel`` or ``layer``: with counters of all spikes.
+        qualified: what the board was seen to do: what is unproven may be proven there, or refused.
 
     Raises:
         BackendError: no such granularity, or a counter could exceed what it holds.
+        TargetError: the record is of another board.
     """
     shapes: Sequence[Layer] = layers(graph)
     counted = None
@@ -98,7 +108,10 @@ def check(graph: Graph, target: Target, granularity: str | None = None) -> Verdi
     found = resources(shapes, target)
     missing = tuple(shortfall(found))
     tried = tuple(changes(shapes, found)) if missing else ()
-    return Verdict(tuple(findings(graph, target)), found, missing, tried, counted)
+    told = findings(graph, target)
+    if qualified is not None:
+        told = judged(graph, told, qualified, target.name)
+    return Verdict(tuple(told), found, missing, tried, counted)
 
 
 def _table(found: Resources) -> Iterator[str]:

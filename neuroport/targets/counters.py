@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from neuroport.runs.recording import counters
-from neuroport.runs.trace import READOUTS, is_spiking
+from neuroport.runs.trace import is_readout, is_spiking
 from neuroport.targets.layers import CONSTANT, Arriving, Layer
 from neuroport.targets.resources import Resources
 
@@ -86,6 +86,6 @@ def cost(granularity: str, found: Resources, without: Resources) -> CounterCost:
         not_counted=tuple(
             layer.name
             for layer in others
-            if not is_spiking(layer.kind) and layer.kind not in (*READOUTS, CONSTANT)
+            if not is_spiking(layer.kind) and layer.kind != CONSTANT and not is_readout(layer.kind)
         ),
     )

@@ -14,19 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    KIND,
-    Conv,
-    Delay,
-    Dense,
-    Input,
-    IntArray,
-    Node,
-    Relay,
-    Resonator,
-    SelfConnected,
-    is_population,
-)
+from neuroport.graph.kinds.base import GRADED
+from neuroport.graph.node import Conv, IntArray, Node, Relay, Synapse
 
 CONSTANT = "constant"  # kind of the neuron that fires at every step
 CONSTANTS = 2  # that a neuron takes which rounds: 1, and half a unit
@@ -89,31 +78,27 @@ def weight_bits(weight: IntArray) -> int:
 
 def layers(graph: Graph) -> tuple[Layer, ...]:
     """The populations of ``graph``, in its order."""
-    nodes = {node.name: node for node in graph}
-    readers: dict[str, list[tuple[str, str]]] = {name: [] for name in nodes}
+    readers: dict[str, list[tuple[str, str]]] = {node.name: [] for node in graph}
     found = []
-    for node in graph:
-        if not is_population(node):
-            continue
+    for node in graph.populations:
         arriving = []
-        for name in node.inputs:
-            synapse = nodes[name]
-            assert isinstance(synapse, (Conv, Dense))
-            sources = [found for source in synapse.inputs for found in sources_of(nodes, source)]
+        for synapse in graph.synapses_into(node.name):
+            sources = [found for name in synapse.inputs for found, _ in graph.past_delays(name)]
             for source in sources:
-                readers[source.name].append((node.name, KIND[type(synapse)]))
-            outside = any(isinstance(source, Input) for source in sources)
-            spread = 1 + isinstance(node, Resonator)
+                readers[source.name].append((node.name, synapse.kind))
+            outside = any(not source.takes for source in sources)
+            spread = node.currents_per_neuron
             arriving.append(_arriving(synapse, len(sources), spread, outside))
-        if isinstance(node, SelfConnected):
+        own = node.own_weight
+        if own is not None:
             readers[node.name].append((node.name, "dense"))
-            arriving.append(Arriving("dense", len(node.weight), weight_bits(node.weight)))
+            arriving.append(Arriving("dense", len(own), weight_bits(own)))
         found.append((node, tuple(arriving)))
     units = _units([node for node, _ in found], readers)
     populations = tuple(
         Layer(
             node.name,
-            KIND[type(node)],
+            node.kind,
             graph.facts(node.name).shape,
             arriving,
             tuple(readers[node.name]),
@@ -126,7 +111,7 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
 
 def rounding(graph: Graph) -> list[str]:
     """Relays that round: on a chip each is a ``ProdNeuron``, which multiplies by a constant."""
-    return [node.name for node in graph if isinstance(node, Relay) and node.shift]
+    return [node.name for node in graph.of(Relay) if node.shift]
 
 
 def _with_constants(graph: Graph, found: tuple[Layer, ...]) -> tuple[Layer, ...]:
@@ -151,7 +136,7 @@ def _with_constants(graph: Graph, found: tuple[Layer, ...]) -> tuple[Layer, ...]
 
 def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -> dict[str, int]:
     """How many populations share a dendrite and, past their relays, those who read them."""
-    relays = {node.name for node in populations if isinstance(node, Relay)}
+    relays = {node.name for node in populations if node.emits == GRADED}
     ends: dict[str, frozenset[str]] = {}
     for node in reversed(populations):  # readers come later, a population itself excepted
         named = {name for name, _ in readers[node.name]}
@@ -162,21 +147,13 @@ def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -
     return {name: 1 if name in relays else number[key] for name, key in keys.items()}
 
 
-def sources_of(nodes: dict[str, Node], name: str) -> list[Node]:
-    """The populations or inputs behind a delay, which is part of a synapse on a chip."""
-    node = nodes[name]
-    if not isinstance(node, Delay):
-        return [node]
-    return [found for source in node.inputs for found in sources_of(nodes, source)]
-
-
-def _arriving(synapse: Conv | Dense, copies: int, spread: int, outside: bool) -> Arriving:
+def _arriving(synapse: Synapse, copies: int, spread: int, outside: bool) -> Arriving:
     weight = synapse.weight
     bits = weight_bits(weight)
-    if isinstance(synapse, Dense):
-        axons = max(1, int(np.count_nonzero(weight.any(axis=0))))  # none where no weight is
-        return Arriving("dense", axons, bits, copies, spread, outside)
-    # groups are written out: whether hardware has grouped convolutions is not documented
-    channels = weight.shape[1] * synapse.groups
-    taps = int(np.prod(weight.shape[2:]))
-    return Arriving("conv", channels * taps, bits, copies, spread, outside)
+    if isinstance(synapse, Conv):
+        # groups are written out: whether hardware has grouped convolutions is not documented
+        channels = weight.shape[1] * synapse.groups
+        taps = int(np.prod(weight.shape[2:]))
+        return Arriving("conv", channels * taps, bits, copies, spread, outside)
+    axons = max(1, int(np.count_nonzero(weight.any(axis=0))))  # none where no weight is
+    return Arriving("dense", axons, bits, copies, spread, outside)

@@ -1,9 +1,11 @@
 """Lowering for a chip: the same passes, priced in cores.
 
 :mod:`neuroport.lowering` carries the shortcuts in every way; here each result is checked against
-the chip's rules and placed on its cores, and the one with the fewest cores is taken (of those, the
-one that takes least time on Lava's CPU simulator). A graph that needs more chips than the target
-has is lowered all the same: ``check`` says what would make it fit. Not run on hardware.
+the chip's rules and placed on its cores, and the one with the fewest cores is taken; of those, the
+one with the fewest messages between chips at most, then with the shortest step of its slowest core
+(:mod:`neuroport.targets.weighing`), then the one that takes least time on Lava's CPU simulator. A
+graph that needs more chips than the target has is lowered all the same: ``check`` says what would
+make it fit. Not run on hardware.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from typing import Any
 from neuroport.arguments import is_graph, is_path, takes
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Relay
+from neuroport.graph.kinds.base import GRADED
 from neuroport.lowering import Bill, cheapest, price
-from neuroport.lowering.exponents import holds_exponent, split_exponents
+from neuroport.lowering.exponents import convolutions_beyond, split_exponents
 from neuroport.lowering.partial import partial_sums, parts_by_source
 from neuroport.lowering.rules import RULES
 from neuroport.lowering.sharing import share_dendrites, share_messages
@@ -28,6 +30,7 @@ from neuroport.targets.layers import layers, rounding
 from neuroport.targets.resources import Resources, resources
 from neuroport.targets.rules import WIDTHS, by_rule, refusals
 from neuroport.targets.target import Target, load_target
+from neuroport.targets.weighing import weight
 
 MINIMIZE = ("time", "cores")
 _OVERHEAD_WORDS = 64  # of a core, for its neurons and the lists of its axons
@@ -139,12 +142,18 @@ def _rank(minimize: str) -> Callable[[ChipBill], tuple[float, ...]]:
     def rank(bill: ChipBill) -> tuple[float, ...]:
         found, cost = bill.resources, bill.bill.cost
         if found is None or cost is None:
-            return (1, 0, 0, 0)
-        measures = (found.cores, cost.step_seconds)
-        order = measures if minimize == "cores" else measures[::-1]
-        return (bill.graph is None, len(found.impossible), *order)
+            return (1,)
+        return (bill.graph is None, *_order(found, cost.step_seconds, minimize))
 
     return rank
+
+
+def _order(found: Resources, seconds: float, minimize: str) -> tuple[float, ...]:
+    """Orders networks: those that fit first, of the fewest cores or least time."""
+    weighed = weight(found)
+    cores = (found.cores, weighed.between_chips, weighed.slowest_us)
+    order = (*cores, seconds) if minimize == "cores" else (seconds, *cores)
+    return (len(found.impossible), *order)
 
 
 def _on_chip(bill: Bill, target: Target) -> ChipBill:
@@ -168,10 +177,8 @@ def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
     possible = []
     for bill in bills:
         if bill.graph is not None and bill.resources is not None and bill.bill.cost is not None:
-            seconds = bill.bill.cost.step_seconds
-            cores = bill.resources.cores
-            order = (cores, seconds) if minimize == "cores" else (seconds, cores)
-            possible.append(((len(bill.resources.impossible), *order), bill.graph))
+            order = _order(bill.resources, bill.bill.cost.step_seconds, minimize)
+            possible.append((order, bill.graph))
     if not possible:
         nearest = min(bills, key=lambda bill: (bill.resources is None, bill.broken))
         raise IllegalError(nearest.refusal)
@@ -257,7 +264,7 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
             f"samples every {lowered.interval} steps, {lowered.steps} of them shown: states reset "
             "every 2**k steps"
         )
-    relays = [node.name for node in lowered if isinstance(node, Relay)]
+    relays = [node.name for node in lowered.populations if node.emits == GRADED]
     if rounds := rounding(lowered):
         lines.append(f"{len(rounds)} of {len(relays)} relays round, each as Lava's ProdNeuron")
     elif relays:
@@ -268,12 +275,12 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
         for name, count in parts.items()
         if count
     ]
-    split = sum(isinstance(node, Conv) and not holds_exponent(node) for node in graph)
+    split = convolutions_beyond(graph)
     if split:
         lines.append(
             f"{split} convolutions are sums of several kernels: their exponents are in the weights"
         )
-    grouped = sum(isinstance(node, Conv) and node.groups > 1 for node in lowered)
+    grouped = sum(getattr(node, "groups", 1) > 1 for node in lowered.synapses)
     if grouped:
         lines.append(f"{grouped} grouped kernels, to be written in full on the chip")
     found = resources(lowered, target)
@@ -286,4 +293,5 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
 
 def _parts(lowered: Graph, name: str) -> int:
     """Relays that :func:`neuroport.lowering.partial.partial_sums` made for a population."""
-    return sum(node.name.startswith(f"{name}.part") for node in lowered if isinstance(node, Relay))
+    relays = (node.name for node in lowered.populations if node.emits == GRADED)
+    return sum(relay.startswith(f"{name}.part") for relay in relays)

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.graph.node import Conv, Dense, IntArray, SelfConnected
+from neuroport.graph.node import Conv, IntArray, Population, Synapse
 from neuroport.targets.tiles import Box, Span, Tile
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -25,7 +25,7 @@ Patch: TypeAlias = tuple[tuple[slice, slice, slice], Bools]
 
 
 def reaching(
-    synapse: Conv | Dense | SelfConnected, source: Box, tile: Tile, parts: tuple[int, ...] = (0,)
+    synapse: Synapse | Population, source: Box, tile: Tile, parts: tuple[int, ...] = (0,)
 ) -> Patch:
     """The neurons of ``source`` that reach ``tile``: where they lie, and which of those they are.
 
@@ -34,9 +34,13 @@ def reaching(
     """
     outputs: npt.NDArray[Any] = np.concatenate([np.arange(*tile.channels) + part for part in parts])
     if not isinstance(synapse, Conv):
-        if isinstance(synapse, SelfConnected):  # its weight is over the flattened neurons
+        weight = synapse.own_weight
+        if weight is not None:  # over the flattened neurons
             outputs = np.arange(np.prod(source)).reshape(source)[tile.slices].ravel()
-        kept: Bools = (synapse.weight[outputs] != 0).any(axis=0)
+        elif isinstance(synapse, Synapse):
+            weight = synapse.weight
+        assert weight is not None, f"{synapse.name} delivers nothing"
+        kept: Bools = (weight[outputs] != 0).any(axis=0)
         return (slice(None), slice(None), slice(None)), kept.reshape(source)
     taps = _taps(synapse, outputs, source[0])
     rows = _touched(synapse, 0, source[1], tile.rows)

@@ -2,7 +2,8 @@
 
 The widths of weights, thresholds, biases, decays and sums are those of Lava's fixed-point models,
 which Loihi 2 shares (:mod:`neuroport.lowering.rules`). A finding is *refused*, or *unproven* where
-no public source shows the construct running on hardware. Sources: docstrings, and the target's
+no public source shows the construct running on hardware: then it names the tiny network that would
+prove it (:mod:`neuroport.targets.constructs`). Sources: docstrings, and the target's
 file. Not checked on hardware.
 """
 
@@ -10,57 +11,79 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    KIND,
-    Adaptive,
-    Conv,
-    Delay,
-    Delta,
-    Dense,
-    Input,
-    LeakyReadout,
-    Lif,
+from neuroport.graph.kinds.base import (
+    CHANGES,
+    GRADED,
+    MESSAGES,
     Node,
-    Readout,
-    Recurrent,
-    Relay,
-    ResonateFire,
-    SigmaDelta,
-    is_population,
+    Population,
+    Synapse,
 )
+from neuroport.graph.node import Conv, Dense, Readout, Relay
 from neuroport.lowering import rules as widths
 from neuroport.lowering.exponents import holds_exponent, largest, shifted
+from neuroport.targets.constructs import (
+    COLUMNS,
+    EXPONENTS,
+    MERGED,
+    for_product,
+    for_size,
+)
 from neuroport.targets.target import Target
 
 PRODUCT_SEEN = 480  # the largest product of the published run of ProdNeuron on Loihi 2
 REFUSED, UNPROVEN = "refused", "unproven on hardware"
+NOT_SEEN = {
+    "resonator": "no run of Lava's resonator on a chip is published; try it alone first",
+}
+_CUSTOM = "custom_neurons in a target file"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that a node breaks (``refused``), or cannot be known to keep (``unproven``)."""
+    """A rule that a node breaks (``refused``), or cannot be known to keep (``unproven``).
+
+    What is unproven has its ``construct``, which proves it on a board where it is equal; none where
+    no construct is large enough.
+    """
 
     rule: str
     node: str
     message: str
     severity: str = REFUSED
+    construct: str = ""
 
     def __str__(self) -> str:
         mark = "" if self.severity == REFUSED else f"{self.severity}: "
         return f"{self.node}: {mark}{self.message} [{self.rule}]"
 
 
-Found = tuple[str, str] | None  # severity and message
-Rule = Callable[[Graph, Node, Target], Found]
+# severity and message, and the construct that would prove what is unproven
+Found = tuple[str, str] | tuple[str, str, str] | None
+Rule = Callable[[Graph, Any, Target], Found]
+_ON: dict[Rule, type[Node]] = {}  # rules that ask nodes of a class only
+
+
+def on(kind: type[Node]) -> Callable[[Rule], Rule]:
+    """Let a rule ask the nodes of a class only."""
+
+    def register(rule: Rule) -> Rule:
+        _ON[rule] = kind
+        return rule
+
+    return register
 
 
 def interval_is_a_power_of_two(graph: Graph, node: Node, target: Target) -> Found:
     """On Loihi 2 states reset every 2**k steps (NeuroBench's and mlGeNN's scripts)."""
     spaced = graph.interval & (graph.interval - 1)
-    if not isinstance(node, Input) or not target["power_of_two_reset"] or not spaced:
+    if node.takes or not target["power_of_two_reset"] or not spaced:
         return None
     return REFUSED, (
         f"samples follow each other every {graph.interval} steps, and states reset every 2**k; "
@@ -71,7 +94,7 @@ def interval_is_a_power_of_two(graph: Graph, node: Node, target: Target) -> Foun
 def messages_fit(graph: Graph, node: Node, target: Target) -> Found:
     """Graded messages, the sign included, have at most the payload's bits."""
     facts = graph.facts(node.name)
-    if facts.wire != "messages" or isinstance(node, Delay):
+    if facts.wire != MESSAGES or node.takes == MESSAGES:
         return None
     bits = target["message_bits"]
     low, high = int(facts.low.min()), int(facts.high.max())
@@ -85,56 +108,45 @@ def messages_fit(graph: Graph, node: Node, target: Target) -> Found:
                 "lower with --carrier unroll, or encode the frames as spikes",
             )
         )
-    if isinstance(node, SigmaDelta):  # checked while an engine runs
+    if isinstance(node, Population) and not node.bounded:  # checked while an engine runs
         return None
     if not -(1 << (bits - 1)) <= low <= high < 1 << (bits - 1):
         return REFUSED, f"messages {low}..{high} need more than {bits} bits; shift them right"
     return None
 
 
-def neuron_exists(graph: Graph, node: Node, target: Target) -> Found:
+@on(Population)
+def neuron_exists(graph: Graph, node: Population, target: Target) -> Found:
     """The chip, or a public library for it, has the neuron.
 
     Evidence: LIF, LIFReset, Sigma, Delta, SigmaDelta, GradedVec and ProdNeuron, which rounds, ran
     on Loihi 2 (notebooks of lava-dl, lava_va). Adaptive thresholds and Izhikevich's resonator exist
     in Python only; Lava's other resonator has no published run.
     """
-    if not is_population(node) or isinstance(node, (Lif, Recurrent, Readout)):
-        return None
-    if isinstance(node, LeakyReadout):
-        return REFUSED, (
-            "it leaks, and a readout on a chip does not: it runs on the CPU only; use a readout "
-            "without leaks"
-        )
-    kind = KIND[type(node)]
+    known, why = node.kind in target.neuron_kinds, node.cpu_only()
+    own = target["custom_neurons"] and node.gives == MESSAGES
+    if why and not own:
+        cure = f", or bring microcode ({_CUSTOM})" if node.gives == MESSAGES else ""
+        return REFUSED, why + cure
     if not target["programmable"]:
-        spikes = isinstance(node, Relay) and int(graph.facts(node.name).high.max()) <= 1
-        return (
-            None
-            if spikes
-            else (
-                REFUSED,
-                f"a {kind} needs programmable neurons; the chip has leaky integrate-and-fire only",
-            )
-        )
-    if target["custom_neurons"]:
-        return None
-    if isinstance(node, Relay) and node.shift:
-        return _rounding(graph, node)
-    if isinstance(node, Adaptive):
+        graded = node.emits == GRADED and int(graph.facts(node.name).high.max()) > 1
+        if known and not graded:
+            return None
         return REFUSED, (
-            "its threshold adapts, which runs on the CPU only: no neuron of Lava does it; train "
-            "with fixed thresholds (block.cuba, block.rf), or bring microcode (custom_neurons in a "
-            "target file)"
+            f"a {node.kind} needs programmable neurons; the chip has leaky integrate-and-fire only"
         )
-    if isinstance(node, ResonateFire):
-        if node.izhikevich:
-            return REFUSED, (
-                "Izhikevich's resonator runs on the CPU only; use the resonator that fires by "
-                "phase, or bring microcode (custom_neurons in a target file)"
-            )
-        return UNPROVEN, "no run of Lava's resonator on a chip is published; try it alone first"
-    return None
+    if not known and not why:
+        return REFUSED, (
+            f"{target.name} is not known to have a {node.kind} neuron; if it has, say so in a "
+            "target file of your own, under neuron_kinds and with a source"
+        )
+    if own:
+        return None
+    match node:
+        case Relay() if node.shift:
+            return _rounding(graph, node)
+    seldom = NOT_SEEN.get(node.kind)
+    return (UNPROVEN, seldom, node.kind) if seldom else None
 
 
 def _rounding(graph: Graph, node: Relay) -> Found:
@@ -152,38 +164,32 @@ def _rounding(graph: Graph, node: Relay) -> Found:
             f"more than the {integers.STATE_BITS} bits of a ProdNeuron's input; use a coarser LSB "
             "for its stream"
         )
-    return UNPROVEN, (
+    return (
+        UNPROVEN,
         f"it rounds (>> {node.shift}) as Lava's ProdNeuron, with products up to {worst:,}; a "
         f"published run on a chip multiplied up to {PRODUCT_SEEN} and shifted nothing, and how "
-        "wide a product may be is not published: compare it alone first"
+        "wide a product may be is not published: compare it alone first",
+        for_product(worst),
     )
 
 
-def delays_exist(graph: Graph, node: Node, target: Target) -> Found:
+@on(Synapse)
+def delays_exist(graph: Graph, node: Synapse, target: Target) -> Found:
     """Convolutions cannot delay messages; dense synapses can, up to the target's limit."""
-    if isinstance(node, Conv) and not target["convolution_delay"]:
-        held = [name for name in node.inputs if isinstance(graph[name], Delay)]
-        if node.lag or held:
+    held = max(steps for name in node.inputs for _, steps in graph.past_delays(name))
+    match node:
+        case Conv() if (node.lag or held) and not target["convolution_delay"]:
             cure = "lower with --align relays" if node.lag else "train without axonal delays"
             return REFUSED, f"a convolution cannot delay messages; {cure}"
-    if isinstance(node, Dense):
-        longest = node.lag + int(node.delay.max()) + max(_held(graph, n) for n in node.inputs)
-        if longest > target["delay"]:
+        case Dense() if node.longest_delay + held > target["delay"]:
+            longest = node.longest_delay + held
             return REFUSED, f"it delays by {longest} steps, more than {target['delay']}; shorten it"
     return None
 
 
-def _held(graph: Graph, name: str) -> int:
-    node = graph[name]
-    if not isinstance(node, Delay):
-        return 0
-    return node.steps + max(_held(graph, source) for source in node.inputs)
-
-
-def geometry_fits(graph: Graph, node: Node, target: Target) -> Found:
+@on(Conv)
+def geometry_fits(graph: Graph, node: Conv, target: Target) -> Found:
     """Kernel, stride, padding and dilation fit their fields (8-bit signed in Lava)."""
-    if not isinstance(node, Conv):
-        return None
     sizes = (*node.weight.shape[2:], *node.stride, *node.padding, *node.dilation)
     if max(sizes) > target["kernel"]:
         return REFUSED, (
@@ -193,35 +199,37 @@ def geometry_fits(graph: Graph, node: Node, target: Target) -> Found:
     return None
 
 
-def exponent_fits(graph: Graph, node: Node, target: Target) -> Found:
+@on(Synapse)
+def exponent_fits(graph: Graph, node: Synapse, target: Target) -> Found:
     """The exponent of the weights fits its field, as far as the field is known.
 
     Lava's ``Conv`` has none that it minds: a convolution's weights must fit with it in them.
     """
-    if isinstance(node, Conv):
-        if holds_exponent(node):
-            return None
-        reach = int(abs(shifted(node)).max())
-        return REFUSED, (
-            f"Lava's Conv ignores weight exponents, and with exponent {node.exponent} weights "
-            f"reach {reach}, more than {largest(node.weight)}; lower it for the chip (neuroport "
-            "lower --target), which writes it as a sum of kernels, or use one LSB for its stream"
-        )
-    if not isinstance(node, Dense) or node.exponent <= target["weight_exponent"]:
-        return None
-    return UNPROVEN, (
-        f"its weights have exponent {node.exponent}; more than {target['weight_exponent']} was "
-        "not seen on a chip, use a coarser LSB for its stream"
-    )
+    match node:
+        case Conv() if not holds_exponent(node):
+            reach = int(abs(shifted(node)).max())
+            return REFUSED, (
+                f"Lava's Conv ignores weight exponents, and with exponent {node.exponent} weights "
+                f"reach {reach}, more than {largest(node.weight)}; lower it for the chip "
+                "(neuroport lower --target), which writes it as a sum of kernels, or use one LSB "
+                "for its stream"
+            )
+        case Dense() if node.exponent > target["weight_exponent"]:
+            return (
+                UNPROVEN,
+                f"its weights have exponent {node.exponent}; more than {target['weight_exponent']} "
+                "was not seen on a chip, use a coarser LSB for its stream",
+                for_size("exponent", EXPONENTS, node.exponent),
+            )
+    return None
 
 
-def constants_are_shared(graph: Graph, node: Node, target: Target) -> Found:
+@on(Population)
+def constants_are_shared(graph: Graph, node: Population, target: Target) -> Found:
     """A LIF process of Lava has one threshold and one pair of decays for all of its neurons."""
-    if not isinstance(node, (Lif, Recurrent)):
-        return None
-    for field in ("threshold", "current_decay", "voltage_decay"):
-        values = getattr(node, field)
-        if int(values.min()) != int(values.max()):
+    for field, what, values in node.constants():
+        shared = what.fits is not None and what.per == "channel"
+        if shared and int(np.min(values)) != int(np.max(values)):
             return REFUSED, (
                 f"{field} differs between channels, a population on the chip has one; fold the "
                 "difference into weights, or make a population of each value"
@@ -229,56 +237,62 @@ def constants_are_shared(graph: Graph, node: Node, target: Target) -> Found:
     return None
 
 
-def readout_does_not_fire(graph: Graph, node: Node, target: Target) -> Found:
+@on(Readout)
+def readout_does_not_fire(graph: Graph, node: Readout, target: Target) -> Found:
     """A readout is a LIF on the chip; its potential must stay below the largest threshold."""
-    if not isinstance(node, Readout):
-        return None
     facts = graph.facts(node.name)
     top = int(facts.reach_high.max()) + max(0, int(node.bias.max()))
     worst = top * graph.interval
     if worst <= integers.THRESHOLD_MAX:
         return None
-    return UNPROVEN, (
+    return (
+        UNPROVEN,
         f"its potential can reach {worst:,} in the worst case and would fire beyond "
-        f"{integers.THRESHOLD_MAX:,}, the largest threshold; compare with the reference's maximum"
+        f"{integers.THRESHOLD_MAX:,}, the largest threshold; compare with the reference's maximum",
+        "readout-range",
     )
 
 
-def dendrite_is_known(graph: Graph, node: Node, target: Target) -> Found:
+@on(Population)
+def dendrite_is_known(graph: Graph, node: Population, target: Target) -> Found:
     """Several convolutions into one population have no published run.
 
     Grouped ones are not documented, either: the engine ``loihi2`` writes their kernels in full.
     """
-    if not is_population(node):
-        return None
-    synapses = [graph[name] for name in node.inputs]
+    synapses = graph.synapses_into(node.name)
     merged = sum(len(synapse.inputs) for synapse in synapses if isinstance(synapse, Conv))
     if merged > 1:
-        return UNPROVEN, (
+        return (
+            UNPROVEN,
             f"{merged} convolutions meet here; exact on Lava's CPU simulator, no run on a chip is "
-            "published: try it on two layers first"
+            "published: try it on two layers first",
+            for_size("merged", MERGED, merged),
         )
     return None
 
 
 def reset_exists(graph: Graph, node: Node, target: Target) -> Found:
     """Sigma-delta populations have no reset in Lava; neuroport's is the CPU simulator's."""
-    if not isinstance(node, (Delta, SigmaDelta)) or target["custom_neurons"]:
+    if node.emits != CHANGES or target["custom_neurons"]:
         return None
-    return UNPROVEN, "it has no reset in Lava; run one sample after each boot, or compare a stream"
+    why = "it has no reset in Lava; run one sample after each boot, or compare a stream"
+    return UNPROVEN, why, "sigma-delta"
 
 
-def width_is_exact(graph: Graph, node: Node, target: Target) -> Found:
+@on(Conv)
+def width_is_exact(graph: Graph, node: Conv, target: Target) -> Found:
     """Wide feature maps lose spikes in lava-dl's compiler (its own warning)."""
     limit = target.limit("exact_width")
-    if not isinstance(node, Conv) or limit is None:
+    if limit is None:
         return None
     width = max(graph.facts(name).shape[-1] for name in (node.name, *node.inputs))
     if width <= limit:
         return None
-    return UNPROVEN, (
+    return (
+        UNPROVEN,
         f"a feature map of {width} columns, more than {limit}: the compiler warns that spikes of "
-        "some columns may get lost; use smaller frames"
+        "some columns may get lost; use smaller frames",
+        for_size("width", COLUMNS, width),
     )
 
 
@@ -311,17 +325,19 @@ def findings(graph: Graph, target: Target) -> Iterator[Finding]:
             if message is not None:
                 yield Finding(check.__name__, node.name, message)
         for rule in RULES:
+            if not isinstance(node, _ON.get(rule, Node)):
+                continue
             found = rule(graph, node, target)
             if found is not None:
-                severity, message = found
-                yield Finding(rule.__name__, node.name, message, severity)
+                severity, message, *construct = found
+                yield Finding(rule.__name__, node.name, message, severity, *construct)
 
 
 def by_rule(found: Iterable[Finding]) -> list[str]:
-    """One line per rule: the first node in words, and how many more there are."""
-    groups: dict[str, list[Finding]] = {}
+    """One line per rule and severity: the first node in words, and how many more there are."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in found:
-        groups.setdefault(finding.rule, []).append(finding)
+        groups.setdefault((finding.rule, finding.severity), []).append(finding)
     return [
         f"{first}{f' and {len(rest)} more such nodes' if rest else ''}"
         for first, *rest in groups.values()

@@ -3,20 +3,25 @@
 A target is a TOML file: ``summary``, a table for each key of ``KEYS`` with ``value``, ``source``
 and ``confidence``, and ``base``, the target (a shipped name, or a file beside it) whose values it
 takes where it gives none. So a board is a chip's name and a number of chips, and needs no code.
+Another package adds the TOML files in a folder of its own, a package that it names by an entry
+point of the group ``neuroport.targets``.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from importlib.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from neuroport.errors import StorageError, TargetError
+from neuroport.errors import NeuroportWarning, StorageError, TargetError
 from neuroport.files import parse_toml, place, read_text
+from neuroport.registry import Registry
 
 CONFIDENCE = {
     "seen": "read in a primary source: code, notebook, repository",
@@ -28,8 +33,9 @@ CONFIDENCE = {
 BASES = 16  # of a target, one on another
 NONE = "none"  # a limit that does not exist, or that nobody published
 
+_FOLDERS = Registry(("targets' folder", "targets' folders"), "neuroport.targets", {}, TargetError)
 _COUNT, _LIMIT, _TRUTH = "whole number", "whole number or none", "true or false"
-_COST = "number or none"
+_COST, _KINDS = "number or none", "list of kinds"
 # key -> (what it holds, what it means)
 KEYS: dict[str, tuple[str, str]] = {
     "chips": (_COUNT, "chips of the board"),
@@ -57,6 +63,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "hop_east_west_pj": (_COST, "energy of a spike's step to the next tile in its row, pJ"),
     "hop_north_south_pj": (_COST, "energy of a spike's step to the next tile in its column, pJ"),
     "power_of_two_reset": (_TRUTH, "whether states reset every 2**k steps only"),
+    "neuron_kinds": (_KINDS, "kinds of neurons that the chip, or a public library for it, has"),
     "programmable": (_TRUTH, "whether neurons other than leaky integrate-and-fire exist"),
     "custom_neurons": (_TRUTH, "whether neurons that no public library has can be added"),
 }
@@ -66,9 +73,22 @@ KEYS: dict[str, tuple[str, str]] = {
 class Value:
     """One fact about a target; ``value`` is None where there is none, or none is published."""
 
-    value: float | bool | None
+    value: float | bool | tuple[str, ...] | None
     source: str
     confidence: str
+
+    @property
+    def number(self) -> float | None:
+        """The value of a number."""
+        assert self.value is None or isinstance(self.value, (int, float))
+        return self.value
+
+
+SAID_BEFORE = Value(
+    ("lif", "recurrent", "readout", "relay", "delta", "sigmadelta", "sigma", "resonator"),
+    "the file does not say; what files from before this key could take for granted",
+    "recalled",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +113,14 @@ class Target:
 
     def cost(self, key: str) -> float | None:
         """A time or an energy in the unit that the key ends with, None where none is published."""
-        return self.values[key].value
+        return self.values[key].number
+
+    @property
+    def neuron_kinds(self) -> tuple[str, ...]:
+        """Kinds of neurons that it has, by their names in a graph."""
+        found = self.values["neuron_kinds"].value
+        assert isinstance(found, tuple)
+        return found
 
     @property
     def capacity(self) -> int:
@@ -102,10 +129,37 @@ class Target:
 
 
 def names() -> list[str]:
-    """The shipped targets, smallest first."""
-    folder = resources.files(__package__)
-    found = [p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml")]
-    return sorted(found, key=lambda name: (load_target(name).capacity, name))
+    """The shipped targets and those that other packages add, smallest first."""
+    return sorted(_files(), key=lambda name: (load_target(name).capacity, name))
+
+
+def _files() -> dict[str, Traversable]:
+    """The files of all targets that have a name, neuroport's own before those of others.
+
+    Raises:
+        TargetError: two of one name.
+    """
+    found: dict[str, Traversable] = {}
+    for folder in (resources.files(__package__), *_folders()):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name):
+            name = path.name.removesuffix(".toml")
+            if name == path.name:
+                continue
+            if name in found:
+                raise TargetError(f"target {name!r} is in {found[name]} and in {path}; remove one")
+            found[name] = path
+    return found
+
+
+def _folders() -> Iterator[Traversable]:
+    """Folders of other packages; of one that cannot be imported a warning tells."""
+    for name in _FOLDERS:
+        try:
+            package = _FOLDERS[name]
+        except TargetError as error:
+            warnings.warn(f"{error.message}; its targets are left out", NeuroportWarning, 2)
+            continue
+        yield resources.files(package)
 
 
 def load_target(name: str | Path) -> Target:
@@ -135,6 +189,7 @@ def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
         raise TargetError(f"{title}: base is {base!r}; name a target or its file")
     values = dict(_load(base, where, (*trail, name)).values) if base is not None else {}
     values |= {key: _value(title, key, entry, KEYS) for key, entry in table.items()}
+    values.setdefault("neuron_kinds", SAID_BEFORE)
     missing = [key for key in KEYS if key not in values]
     if missing:
         key = missing[0]
@@ -158,14 +213,13 @@ def read_toml(text: str, title: str, keys: Mapping[str, tuple[str, str]]) -> dic
 
 def _text(name: str, folder: Path) -> tuple[str, Path, str]:
     """Text of a target's file, the folder it lies in, and its name."""
-    here = resources.files(__package__)
-    known = sorted(p.name[:-5] for p in here.iterdir() if p.name.endswith(".toml"))
+    known = _files()
     if name in known:
-        return (here / f"{name}.toml").read_text(), folder, name
+        return known[name].read_text(), folder, name
     path = folder / name
     if not name.endswith(".toml") and not os.path.isfile(path):
         raise TargetError(
-            f"unknown target {name!r}; the targets are lava-cpu, {', '.join(known)}, "
+            f"unknown target {name!r}; the targets are lava-cpu, {', '.join(sorted(known))}, "
             "or a TOML file of your own"
         )
     return read_text(path, TargetError, "a target"), path.parent, str(path)
@@ -196,6 +250,9 @@ def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]
     kind = keys[key][0]
     if kind == _TRUTH:
         good = type(value) is bool
+    elif kind == _KINDS:
+        good = isinstance(value, list) and all(isinstance(name, str) for name in value)
+        value = tuple(value) if good else value
     elif kind == _COST:
         good = type(value) in (int, float) and 0 < value < 1 << 31
     else:

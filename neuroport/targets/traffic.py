@@ -19,24 +19,17 @@ import numpy.typing as npt
 
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    Conv,
-    Dense,
-    IntArray,
-    Resonator,
-    SelfConnected,
-    is_population,
-)
+from neuroport.graph.node import IntArray, Population, Synapse
 from neuroport.runs.frames import check_frames_of
 from neuroport.runs.trace import Trace
-from neuroport.targets.layers import CONSTANT, rounding, sources_of
+from neuroport.targets.layers import CONSTANT, rounding
 from neuroport.targets.reach import Bools, reaching
 from neuroport.targets.resources import Resources
 from neuroport.targets.tiles import Tile, box, tiles
 
 HOST = -1  # where the frames come from: no core
 # a synapse and the population behind it
-Reader: TypeAlias = tuple[Conv | Dense | SelfConnected, str]
+Reader: TypeAlias = tuple[Synapse | Population, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,26 +120,22 @@ def _constants(
 
 def _readers(graph: Graph) -> dict[str, list[Reader]]:
     """What reads each population, and the input, in the order of the graph."""
-    nodes = {node.name: node for node in graph}
     found: dict[str, list[Reader]] = {}
-    for node in graph:
-        if not is_population(node):
-            continue
-        for name in node.inputs:
-            synapse = nodes[name]
-            assert isinstance(synapse, (Conv, Dense))
-            for inner in synapse.inputs:
-                for source in sources_of(nodes, inner):
+    for node in graph.populations:
+        for synapse in graph.synapses_into(node.name):
+            for name in synapse.inputs:
+                for source, _ in graph.past_delays(name):
                     found.setdefault(source.name, []).append((synapse, node.name))
-        if isinstance(node, SelfConnected):
+        if node.own_weight is not None:
             found.setdefault(node.name, []).append((node, node.name))
-    order = {name: place for place, name in enumerate(nodes)}
+    order = {node.name: place for place, node in enumerate(graph)}
     return dict(sorted(found.items(), key=lambda item: order[item[0]]))
 
 
 def _parts(graph: Graph, name: str) -> tuple[int, ...]:
-    resonates = isinstance(graph[name], Resonator)
-    return (0, box(graph.facts(name).shape)[0]) if resonates else (0,)
+    node, channels = graph[name], box(graph.facts(name).shape)[0]
+    currents = node.currents_per_neuron if isinstance(node, Population) else 1
+    return tuple(channels * part for part in range(currents))
 
 
 def _flows(

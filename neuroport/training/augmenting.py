@@ -34,7 +34,7 @@ def training_views(
     else:
         views = samples.views(chosen)
     if training.auto_augment:
-        views = _recoloured(views, recipe.data.dataset, _seeds(rng, len(chosen)))
+        views = _recoloured(views, recipe.data.known.policy, _seeds(rng, len(chosen)))
     return augmented(views, training, rng)
 
 
@@ -42,13 +42,12 @@ def _seeds(rng: np.random.Generator, count: int) -> Seeds:
     return rng.integers(0, 1 << 62, count)
 
 
-def _recoloured(views: Frames, dataset: str, seeds: Seeds) -> Frames:
+def _recoloured(views: Frames, policy: str, seeds: Seeds) -> Frames:
     """torchvision's AutoAugment of pictures (1, N, 3, H, W), its policy that of the dataset."""
     from PIL import Image
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
-    policy = AutoAugmentPolicy.IMAGENET if dataset == "imagenet" else AutoAugmentPolicy.CIFAR10
-    change = AutoAugment(policy)
+    change = AutoAugment(AutoAugmentPolicy(policy))
     changed = []
     for picture, seed in zip(views[0].transpose(0, 2, 3, 1), seeds, strict=True):
         with seeded(int(seed)):

@@ -18,7 +18,7 @@ import torch
 
 from neuroport.files import read_json, write_json
 from neuroport.runs.trace import versions
-from tests.benchmarks import inference, lava, training, whole
+from tests.benchmarks import inference, lava, prepared, training, whole
 from tests.benchmarks.elsewhere import ROOT, Elsewhere
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.page import write_page
@@ -26,6 +26,7 @@ from tests.benchmarks.page import write_page
 SECTIONS: dict[str, Callable[..., list[Figure]]] = {
     "training": training.measure,
     "inference": inference.measure,
+    "prepared": prepared.measure,
     "verification": whole.measure_verification,
     "compilation": whole.measure_compilation,
     "start": whole.measure_start,

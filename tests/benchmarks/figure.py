@@ -31,7 +31,7 @@ class Figure:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         bound = {} if self.goal is None else {"at_least" if self.at_least else "at_most": self.goal}
-        digits = 3 if self.unit == "x" else 4
+        digits = 3 if self.unit == "x" else 6 if self.value.high < 0.1 else 4
         median, low, high = self.value.to_list(digits)
         named = {"what": self.what, "median": median, "low": low, "high": high, "unit": self.unit}
         return {**named, **bound} | ({} if self.reached is None else {"reached": self.reached})

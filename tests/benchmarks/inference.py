@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 import neuroport as port
-from neuroport.backends.fast import Fast
+from neuroport.engines.fast import Fast
 from neuroport.nets.ms_resnet import MsResNet
 from tests.benchmarks.elsewhere import Elsewhere
 from tests.benchmarks.figure import Figure

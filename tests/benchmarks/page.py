@@ -17,6 +17,7 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 TITLES = {
     "training": "Training",
     "inference": "The exact engine",
+    "prepared": "One sample at a time",
     "verification": "Verifying a test set",
     "compilation": "Compiling a large network",
     "start": "Starting",

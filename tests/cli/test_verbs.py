@@ -29,6 +29,7 @@ VERBS = (
     "train",
     "frames",
     "quantize",
+    "import",
     "lower",
     "export",
     "run",
@@ -36,6 +37,7 @@ VERBS = (
     "report",
     "show",
     "check",
+    "qualify",
     "targets",
     "backends",
 )
@@ -483,7 +485,8 @@ def test_a_network_of_two_readouts_runs_and_is_compared_without_classes(
 
 def test_every_verb_is_a_file_of_its_own_that_is_imported_when_it_is_called(root: Path) -> None:
     shared = {"__init__", "inputs", "main", "options", "output"}
-    files = {path.stem for path in (root / "neuroport" / "cli").glob("*.py")}
+    paths = (root / "neuroport" / "cli").glob("*.py")
+    files = {"import" if path.stem == "import_" else path.stem for path in paths}
     assert files - shared == set(VERBS)
     code = (
         "import sys; from neuroport.cli import cli; cli.get_command(None, 'show')\n"

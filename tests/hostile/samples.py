@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from neuroport import hdf5
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from neuroport.graph.node import NODE_TYPES
+from neuroport.graph.node import OWN_KINDS
 
 Rng = np.random.Generator
 Edit = Callable[[Rng, h5py.File], None]
@@ -39,7 +39,7 @@ INPUTS = [
     DEEP, '{"a":' * 5000, json.dumps(["stem"] * 5000), json.dumps(["frames"] * 5000),
     '["frames"', "\ufeff[]", '["' + "x" * 60_000 + '"]', "9" * 5000,
 ]  # fmt: skip
-KINDS: list[Any] = [*NODE_TYPES, "layer", "LIF", b"lif\xff"]
+KINDS: list[Any] = [*OWN_KINDS, "layer", "LIF", b"lif\xff"]
 TYPES: list[Any] = [
     "f2", "<f4", "<f8", "<u2", "<u4", "<i8", "i1", ">i2", ">i4", "?", "S6", "V4", "c8",
     h5py.string_dtype(), h5py.vlen_dtype("i2"), h5py.ref_dtype, h5py.regionref_dtype,

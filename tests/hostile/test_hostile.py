@@ -16,7 +16,7 @@ import pytest
 from neuroport import netx
 from neuroport.errors import FormatError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, NODE_TYPES, Dense, Input, Lif
+from neuroport.graph.node import OWN_KINDS, Dense, Input, Lif
 from neuroport.netx.stock import is_stock
 from tests.hostile import samples
 from tests.hostile.__main__ import GOOD, MEGABYTES, OTHERS_OUT, SECONDS
@@ -60,14 +60,14 @@ def test_mutated_files_are_read_equal_or_refused_at_once_and_cheaply(
 
 
 def test_mutated_networks_and_stock_files_hold_every_kind_of_node(tmp_path: Path) -> None:
-    assert {KIND[type(node)] for node in samples.graph()} == set(NODE_TYPES)
+    assert {node.kind for node in samples.graph()} == set(OWN_KINDS)
     found, layers = set(), set()
     for name, entries in samples.STOCK.items():
         path = tmp_path / "stock.net"
         path.write_bytes(samples.stock(name))
-        found |= {KIND[type(node)] for node in netx.read(path)}
+        found |= {node.kind for node in netx.read(path)}
         layers |= {entry["type"] for entry in entries}
-    assert found == set(NODE_TYPES)
+    assert found == set(OWN_KINDS)
     assert layers == {"input", "flatten", "conv", "pool", "dense", "dense_rec", "average"}
 
 

@@ -13,9 +13,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from neuroport.backends import whole  # noqa: E402
-from neuroport.backends.fast import Fast  # noqa: E402
-from neuroport.backends.reference import Reference  # noqa: E402
 from neuroport.backends.whole import Whole  # noqa: E402
+from neuroport.engines.fast import Fast  # noqa: E402
+from neuroport.engines.reference import Reference  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.graph.node import (  # noqa: E402
     Conv,

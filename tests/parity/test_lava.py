@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pytest
 
 import neuroport as port
-from neuroport.backends.lava_cpu import LavaCpu
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.runs.trace import Trace
@@ -110,11 +109,12 @@ def test_samples_back_to_back_do_not_leak_into_each_other(
 def test_lava_runs_the_graph_that_was_checked_whatever_became_of_its_file(tmp_path: Path) -> None:
     graph, other = residual_graph(0), residual_graph(1)
     frames = np.random.default_rng(0).integers(0, 16, (graph.steps, 2, 2, 7, 6))
-    path = port.export(other, tmp_path / "exported_over.net")
-    for place in (path, tmp_path / "removed.net"):
-        got = LavaCpu().run(graph, frames, path=place)
-        assert got.provenance["graph"] == graph.hash
-        assert port.compare(port.run(graph, frames), got)
+    path = port.export(graph, tmp_path / "exported_over.net")
+    with port.prepare(path, on="lava-cpu") as prepared:
+        port.export(other, path)
+        got = prepared.run(frames)
+    assert got.provenance["graph"] == graph.hash
+    assert port.compare(port.run(graph, frames), got)
 
 
 def test_what_is_added_to_itself_counts_twice() -> None:

@@ -122,7 +122,7 @@ def test_a_longer_folder_for_temporary_files_is_refused_before_lava_starts(
 @pytest.mark.parametrize(
     ("workers", "says"),
     [
-        (0, "workers is 0; use 1 to 5"),
+        (0, "workers is 0; use 1 or more"),
         (6, "workers is 6; use 1 to 5"),
         (True, "workers is True; give a whole number"),
         (1.5, "workers is 1.5; give a whole number"),

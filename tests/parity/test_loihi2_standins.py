@@ -26,6 +26,7 @@ from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, 
 from neuroport.graph.store import save
 from neuroport.runs.recording import counted
 from neuroport.runs.trace import Trace
+from neuroport.targets.constructs import CONSTRUCTS
 from tests.shapes import Shape, frames_for, ms_resnet, plain
 
 pytestmark = [pytest.mark.lava, pytest.mark.slow]
@@ -323,9 +324,10 @@ def test_the_scripts_of_deploy_store_traces_and_say_equal(
 ) -> None:
     deploy, out = root / "deploy", board.folder / "out"
     environment = {**os.environ, **board.at()}
-    first = [sys.executable, str(deploy / "loihi2" / "first.py"), str(board.folder)]
-    subprocess.run(first, check=True, env=environment, capture_output=True, timeout=120)
-    files = [str(board.folder / name) for name in ("1-dense.net", "1-dense.npy")]
+    files = [str(board.folder / name) for name in ("resets.net", "resets.npy")]
+    graph, frames = CONSTRUCTS["resets"].network()
+    save(graph, files[0])
+    np.save(files[1], frames)
     sited = [str(board.site)] if script == "loihi2" else []
     unmeasured = ["--no-measure"] if sited else []
     done = subprocess.run(

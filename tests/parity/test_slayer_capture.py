@@ -13,7 +13,7 @@ import pytest
 import neuroport as port
 from neuroport.capture import slayer as capture
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, is_array
+from neuroport.graph.node import is_array
 
 torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
@@ -105,8 +105,8 @@ def features(graph: Graph) -> set[str]:
     """Which kinds of node feed which, and which form each of their fields has."""
     found = set()
     for node in graph:
-        kind = KIND[type(node)]
-        found |= {f"{KIND[type(graph[source])]} into {kind}" for source in node.inputs}
+        kind = node.kind
+        found |= {f"{graph[source].kind} into {kind}" for source in node.inputs}
         found.add(f"{kind} of {'several' if len(set(node.inputs)) > 1 else 'one'}")
         for item in fields(node):
             value = getattr(node, item.name)

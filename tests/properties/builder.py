@@ -8,7 +8,7 @@ import numpy as np
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import CURRENT_MAX
-from neuroport.graph.node import Conv, Delay, Dense, Input, Node, Readout, Relay
+from neuroport.graph.node import Conv, Delay, Dense, Input, Node, Readout, Relay, Synapse
 from tests.properties.choices import Choices
 from tests.properties.interpreter import Cell
 from tests.properties.tuning import biases, lively_lif
@@ -246,4 +246,4 @@ class Builder:
         self.tags["dead end"] += 1
 
     def is_messages(self, name: str) -> bool:
-        return not any(n.name == name and isinstance(n, (Conv, Dense)) for n in self.nodes)
+        return not any(n.name == name and isinstance(n, Synapse) for n in self.nodes)

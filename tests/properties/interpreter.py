@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay, Synapse
 
 TOP = 2**23
 
@@ -56,7 +56,7 @@ class Cell:
     def __init__(self, node: Node, shape: tuple[int, ...], skew: int, samples: int) -> None:
         self.node, self.shape, self.skew, self.samples = node, shape, skew, samples
         self.seen: Counter[str] = Counter()
-        late = 1 + node.lag if isinstance(node, (Conv, Dense)) else 0
+        late = 1 + node.lag if isinstance(node, Synapse) else 0
         self.delivered = deque(np.zeros((samples, *shape), np.int64) for _ in range(late))
         self.reset()
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 import neuroport as port
-from neuroport.backends.fast import Fast
-from neuroport.backends.reference import Reference
+from neuroport.engines.fast import Fast
+from neuroport.engines.reference import Reference
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Lif, Node
+from neuroport.graph.node import Lif, Node
 from neuroport.kernels import compiled
 from neuroport.lowering.chain import chain
 from neuroport.lowering.interval import pad_interval
@@ -246,7 +246,7 @@ def equal(one: str, other: str, graph: Graph, want: Messages, got: Messages) -> 
                 f"{int(got[name][first])} instead of {int(want[name][first])}; "
                 f"{int(differ.sum())} of {differ.size} positions differ"
             )
-        positions[KIND[type(node)]] += differ.size
+        positions[node.kind] += differ.size
     return dict(positions)
 
 

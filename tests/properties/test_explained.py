@@ -13,10 +13,10 @@ from neuroport.analysis import crop, isolate
 from neuroport.analysis.compare import compare
 from neuroport.analysis.minimize import minimize
 from neuroport.analysis.rerun import Plan, rerun
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Lif, Readout, Relay
+from neuroport.graph.node import Conv, Dense, Lif, Readout, Relay, Synapse
 from neuroport.lowering.skew import balance_skew
 from neuroport.runs.trace import Trace
 from tests.properties.networks import Case, network
@@ -80,7 +80,7 @@ def test_the_field_that_was_changed_is_the_cause(case: Case, data: st.DataObject
     assert (outcome.cause.node, outcome.cause.field) == (name, field)
     near = outcome.neighbourhood
     assert near is not None
-    synapse = isinstance(case.graph[name], (Conv, Dense))
+    synapse = isinstance(case.graph[name], Synapse)
     assert (near.fault == "inputs") == synapse
     for moment in (*near.want, *near.got):
         assert moment.should == moment.recorded

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import neuroport as port
 from neuroport.capture import slayer as capture
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense
+from neuroport.graph.node import Dense, Synapse
 from tests.tutorials import networks, samples
 
 LONGEST = 4.0  # steps; hundreds of epochs let delays grow, a few steps of training do not
@@ -156,7 +156,7 @@ def integers(graph: Graph) -> npt.NDArray[np.int64]:
     """All weights and delays of synapses."""
     parts = []
     for node in graph:
-        if isinstance(node, (Conv, Dense)):
+        if isinstance(node, Synapse):
             parts.append(node.weight.reshape(-1))
         if isinstance(node, Dense):
             parts.append(np.broadcast_to(node.delay, node.weight.shape).reshape(-1))

@@ -11,8 +11,8 @@ from torch import Tensor, nn  # noqa: E402
 import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
-from neuroport.backends.reference import Reference  # noqa: E402
 from neuroport.capture.native import integer_graph  # noqa: E402
+from neuroport.engines.reference import Reference  # noqa: E402
 from neuroport.errors import CaptureError  # noqa: E402
 from neuroport.graph import node as nodes  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402

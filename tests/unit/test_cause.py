@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from neuroport.analysis.compare import Comparison, compare
-from neuroport.backends.reference import Reference, convolve
+from neuroport.backends.reference import convolve
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay
+from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay, Synapse
 from neuroport.lowering.skew import balance_skew
 from neuroport.runs.trace import Trace, empty_messages
 
@@ -53,7 +54,7 @@ def engine(graph: Graph, frames: np.ndarray, fault: Fault) -> Trace:
     state = {name: (np.zeros(s, np.int64), np.zeros(s, np.int64)) for name, s in shapes.items()}
     queues = {}
     for node in graph:
-        if isinstance(node, (Conv, Dense)):
+        if isinstance(node, Synapse):
             slow = fault.late[1] if fault.late and fault.late[0] == node.name else 0
             zeros = np.zeros(shapes[node.name], np.int64)
             queues[node.name] = deque([zeros] * (1 + node.lag + slow))
@@ -85,7 +86,7 @@ def engine(graph: Graph, frames: np.ndarray, fault: Fault) -> Trace:
 def step(
     graph: Graph, node: Any, total: np.ndarray, state: Any, queues: Any, time: int, fault: Fault
 ) -> np.ndarray:
-    if isinstance(node, (Conv, Dense)):
+    if isinstance(node, Synapse):
         if isinstance(node, Conv):
             product = convolve(total[None, None], node)[0, 0]
         else:

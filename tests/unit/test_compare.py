@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neuroport.analysis.compare import compare
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout

@@ -22,20 +22,10 @@ from neuroport.analysis.estimates import (
 )
 from neuroport.analysis.fanin import core_of, fan_ins
 from neuroport.analysis.statistics import statistics
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, FramesError, TargetError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    Conv,
-    Delay,
-    Dense,
-    Input,
-    Lif,
-    Node,
-    Recurrent,
-    Relay,
-    SigmaDelta,
-)
+from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Recurrent, Relay, SigmaDelta
 from neuroport.runs.measurement import Measurement
 from neuroport.runs.trace import Trace
 from neuroport.targets.target import Target, Value, load_target

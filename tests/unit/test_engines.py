@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuroport.backends.base import Backend, backend
+from neuroport.engines import Engine
+from neuroport.engines.table import ready
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Recurrent, Relay
 from neuroport.kernels import compiled
@@ -23,15 +24,15 @@ TOP = 2**23
 
 
 @pytest.fixture(params=["reference", "fast", "fast, without kernels"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Backend]:
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     name, _, rest = request.param.partition(", ")
     if name == "fast":
         pytest.importorskip("torch")
     with compiled.plain() if rest else nullcontext():
-        yield backend(name)
+        yield ready(name)
 
 
-def run(engine: Backend, nodes: list[Node], frames: Any, interval: int | None = None) -> Trace:
+def run(engine: Engine, nodes: list[Node], frames: Any, interval: int | None = None) -> Trace:
     """Frames (T, N, *shape) in both times, which must agree; samples follow after ``interval``."""
     data = np.array(frames)
     graph = Graph(nodes, len(data), interval)
@@ -96,7 +97,7 @@ CONVOLUTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)
-def test_convolution_is_the_sum_over_its_taps(engine: Backend, case: str) -> None:
+def test_convolution_is_the_sum_over_its_taps(engine: Engine, case: str) -> None:
     options = CONVOLUTIONS[case]
     rng = np.random.default_rng(1)
     weight = rng.integers(-9, 10, (8, 4 // options.get("groups", 1), 2, 3))
@@ -108,7 +109,7 @@ def test_convolution_is_the_sum_over_its_taps(engine: Backend, case: str) -> Non
         np.testing.assert_array_equal(got[t, n], correlate(frames[t, n], conv, got.shape[2:]))
 
 
-def test_convolution_of_an_image_by_hand(engine: Backend) -> None:
+def test_convolution_of_an_image_by_hand(engine: Engine) -> None:
     weight = [[[[1, 10], [100, 1000]]]]
     nodes: list[Node] = [
         Input("frames", (1, 2, 3), 4),
@@ -119,7 +120,7 @@ def test_convolution_of_an_image_by_hand(engine: Backend) -> None:
     assert got.tolist() == [[[[[2 * 5421, 2 * 6532]]]]]
 
 
-def test_dense_takes_images_channel_by_channel(engine: Backend) -> None:
+def test_dense_takes_images_channel_by_channel(engine: Engine) -> None:
     rng = np.random.default_rng(2)
     weight, frames = rng.integers(-9, 10, (5, 12)), rng.integers(0, 16, (3, 2, 2, 3, 2))
     nodes: list[Node] = [
@@ -133,7 +134,7 @@ def test_dense_takes_images_channel_by_channel(engine: Backend) -> None:
 
 
 @pytest.mark.parametrize("interval", [4, 5, 8])
-def test_each_weight_of_a_dense_synapse_has_its_delay(engine: Backend, interval: int) -> None:
+def test_each_weight_of_a_dense_synapse_has_its_delay(engine: Engine, interval: int) -> None:
     nodes: list[Node] = [
         Input("frames", (2,), 4),
         Dense("dense", ("frames",), [[1, 100], [1, 100]], 1, [[0, 1], [2, 3]]),
@@ -146,7 +147,7 @@ def test_each_weight_of_a_dense_synapse_has_its_delay(engine: Backend, interval:
     assert got[:, 1].tolist() == [[18, 0], [2 * 807, 0], [2 * 605, 18], [2 * 403, 2 * 807]]
 
 
-def test_what_is_delayed_beyond_a_sample_never_arrives(engine: Backend) -> None:
+def test_what_is_delayed_beyond_a_sample_never_arrives(engine: Engine) -> None:
     nodes: list[Node] = [
         Input("frames", (1,), 4),
         Dense("dense", ("frames",), [[1]], 0, [[3]]),
@@ -162,7 +163,7 @@ def test_what_is_delayed_beyond_a_sample_never_arrives(engine: Backend) -> None:
 @pytest.mark.parametrize("interval", [3, 4, 7])
 @pytest.mark.parametrize("deep", [False, True])
 def test_axonal_delay_starts_each_sample_with_zeros(
-    engine: Backend, interval: int, deep: bool
+    engine: Engine, interval: int, deep: bool
 ) -> None:
     source = [*wire(), Relay("relay", ("wire",))]
     nodes: list[Node] = [
@@ -177,7 +178,7 @@ def test_axonal_delay_starts_each_sample_with_zeros(
 
 @pytest.mark.parametrize("lag", [0, 1, 2, 5])
 def test_lag_aligns_branches_in_chip_time_and_means_nothing_in_ideal_time(
-    engine: Backend, lag: int
+    engine: Engine, lag: int
 ) -> None:
     source = [*wire(), Relay("relay", ("wire",))]
     long: list[Node] = [Dense("long", ("relay",), [[10]], lag=lag)]
@@ -189,7 +190,7 @@ def test_lag_aligns_branches_in_chip_time_and_means_nothing_in_ideal_time(
     assert listed(trace) == [[11, 22], [33, 44], [55, 66]]
 
 
-def test_convolution_may_lag(engine: Backend) -> None:
+def test_convolution_may_lag(engine: Engine) -> None:
     nodes: list[Node] = [
         Input("frames", (1, 1, 1), 4),
         Conv("first", ("frames",), [[[[1]]]]),
@@ -202,7 +203,7 @@ def test_convolution_may_lag(engine: Backend) -> None:
     assert got.ravel().tolist() == [11, 22, 33]
 
 
-def test_what_meets_is_summed_as_often_as_it_is_named(engine: Backend) -> None:
+def test_what_meets_is_summed_as_often_as_it_is_named(engine: Engine) -> None:
     nodes: list[Node] = [
         *wire(),
         Dense("ten", ("frames",), [[10]]),
@@ -215,7 +216,7 @@ def test_what_meets_is_summed_as_often_as_it_is_named(engine: Backend) -> None:
 # -- populations -----------------------------------------------------------------------------
 
 
-def test_neuron_leaks_by_channel_and_rounds_toward_zero(engine: Backend) -> None:
+def test_neuron_leaks_by_channel_and_rounds_toward_zero(engine: Engine) -> None:
     image = (3, 1, 2)
     nodes: list[Node] = [
         Input("frames", image, 5, signed=True),
@@ -236,7 +237,7 @@ def test_neuron_leaks_by_channel_and_rounds_toward_zero(engine: Backend) -> None
     ]
 
 
-def test_decay_truncates_the_magnitude_of_a_state(engine: Backend) -> None:
+def test_decay_truncates_the_magnitude_of_a_state(engine: Engine) -> None:
     # u = 64, then 64 * 1/4096 >> 0 = 0 and not -1 when negative: v stays where it was
     nodes: list[Node] = [*wire(), Lif("out", ("wire",), 0, 4095, 0, 1)]
     assert listed(run(engine, nodes, by_sample([-1, -1, 0, 0], [-3, 1, 1, 1]))) == [
@@ -246,7 +247,7 @@ def test_decay_truncates_the_magnitude_of_a_state(engine: Backend) -> None:
 
 
 def test_neuron_fires_strictly_above_its_threshold_and_starts_again_at_zero(
-    engine: Backend,
+    engine: Engine,
 ) -> None:
     nodes: list[Node] = [*wire(), Lif("out", ("wire",), 10)]
     trace = run(engine, nodes, by_sample([10, 1, 10, 1], [11, 10, 0, 1], [-5, 10, 5, 1]))
@@ -257,7 +258,7 @@ def test_neuron_fires_strictly_above_its_threshold_and_starts_again_at_zero(
     ]
 
 
-def test_bias_may_differ_by_neuron(engine: Backend) -> None:
+def test_bias_may_differ_by_neuron(engine: Engine) -> None:
     bias = np.arange(6).reshape(2, 1, 3)
     same = Conv("same", ("frames",), np.ones((2, 1, 1, 1), int), groups=2)
     nodes: list[Node] = [
@@ -277,7 +278,7 @@ def test_bias_may_differ_by_neuron(engine: Backend) -> None:
     ]
 
 
-def test_bias_of_a_channel_is_that_of_all_its_neurons(engine: Backend) -> None:
+def test_bias_of_a_channel_is_that_of_all_its_neurons(engine: Engine) -> None:
     nodes: list[Node] = [
         Input("frames", (2, 1, 2), 4),
         Conv("same", ("frames",), np.ones((2, 1, 1, 1), int), groups=2),
@@ -287,7 +288,7 @@ def test_bias_of_a_channel_is_that_of_all_its_neurons(engine: Backend) -> None:
     assert got[0, 0, :, 0].tolist() == [[64 * 11, 64 * 12], [64 * -17, 64 * -16]]
 
 
-def test_current_wraps_and_voltage_saturates(engine: Backend) -> None:
+def test_current_wraps_and_voltage_saturates(engine: Engine) -> None:
     """2**17 << 6 is the one end that stays; one more falls to the other; v stops at 2**23 - 1."""
     nodes: list[Node] = [
         *wire(bits=20),
@@ -305,7 +306,7 @@ def test_current_wraps_and_voltage_saturates(engine: Backend) -> None:
     ]
 
 
-def test_readout_saturates_at_both_ends(engine: Backend) -> None:
+def test_readout_saturates_at_both_ends(engine: Engine) -> None:
     nodes: list[Node] = [*wire(bits=18), Readout("out", ("wire",), 5)]
     most = 2**17 - 1
     trace = run(engine, nodes, by_sample([most, 0, -1], [-most, -most, 7]))
@@ -315,7 +316,7 @@ def test_readout_saturates_at_both_ends(engine: Backend) -> None:
     ]
 
 
-def test_relay_rounds_halves_up_and_drops_small_messages(engine: Backend) -> None:
+def test_relay_rounds_halves_up_and_drops_small_messages(engine: Engine) -> None:
     sent = [-11, -10, -6, -5, -3, -2, -1, 0, 1, 2, 5, 6, 9, 10]
     nodes: list[Node] = [
         *wire(len(sent)),
@@ -336,7 +337,7 @@ def test_relay_rounds_halves_up_and_drops_small_messages(engine: Backend) -> Non
 
 @pytest.mark.parametrize("interval", [2, 3, 5, 8])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-def test_states_reset_where_a_sample_begins(engine: Backend, interval: int, depth: int) -> None:
+def test_states_reset_where_a_sample_begins(engine: Engine, interval: int, depth: int) -> None:
     """Without the reset currents, voltages and potentials of one sample reach into the next."""
     nodes = wire()
     for level in range(1, depth):
@@ -350,7 +351,7 @@ def test_states_reset_where_a_sample_begins(engine: Backend, interval: int, dept
     assert listed(trace) == [[256, 384], [192, 320], [384, 704], [128, 192]]
 
 
-def test_one_step_and_one_sample_are_enough(engine: Backend) -> None:
+def test_one_step_and_one_sample_are_enough(engine: Engine) -> None:
     nodes: list[Node] = [
         *wire(),
         Lif("spikes", ("wire",), 1),
@@ -365,7 +366,7 @@ def test_one_step_and_one_sample_are_enough(engine: Backend) -> None:
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1, 1)])
 def test_recurrent_population_hears_what_it_sent_a_step_before_in_its_sample(
-    engine: Backend, shape: tuple[int, ...]
+    engine: Engine, shape: tuple[int, ...]
 ) -> None:
     ring = 10 * np.roll(np.eye(3, dtype=int), 1, axis=0)  # each neuron excites the next
     wire: Node = Dense("wire", ("frames",), np.eye(3, dtype=int))

@@ -24,10 +24,10 @@ from neuroport.nets import baselines, danet, ds_resnet, ms_resnet  # noqa: E402
 from neuroport.nets.baselines import SpikingResNet  # noqa: E402
 from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
-from neuroport.nets.families import BUILDERS, build  # noqa: E402
+from neuroport.nets.families import build  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
-from neuroport.nets.recipe import CHOICES, DEPTHS, FAMILIES, NetworkRecipe  # noqa: E402
+from neuroport.nets.recipe import CHOICES, FAMILIES, OF_SOME, NetworkRecipe  # noqa: E402
 from neuroport.nets.recompute import Recomputing, recompute  # noqa: E402
 from neuroport.recipe import Recipe  # noqa: E402
 from neuroport.training.checkpoint import build_network, read_checkpoint  # noqa: E402
@@ -177,14 +177,16 @@ def test_network_without_blocks_is_refused_by_what_to_use() -> None:
 
 
 def test_names_of_the_recipe_are_those_of_the_networks() -> None:
-    assert set(FAMILIES) == set(BUILDERS)
     assert set(CHOICES["surrogate"]) == set(SURROGATES)
     assert set(CHOICES["connect"]) == set(baselines.CONNECTIONS)
     assert set(CHOICES["block"]) == set(ds_resnet.BLOCKS)
     assert set(CHOICES["domain"]) == set(danet.DOMAINS)
     assert set(CHOICES["reach"]) == set(danet.REACHES)
     assert set(CHOICES["order"]) == set(danet.ORDERS)
-    assert {"ms_resnet": tuple(ms_resnet.IMAGENET), "danet": tuple(danet.IMAGENET)} == DEPTHS
+    depths = {name: FAMILIES[name].depths for name in FAMILIES if FAMILIES[name].depths}
+    assert depths == {"ms_resnet": tuple(ms_resnet.IMAGENET), "danet": tuple(danet.IMAGENET)}
+    keys = {key for name in FAMILIES for key in FAMILIES[name].keys}
+    assert keys == OF_SOME
 
 
 FOUR = (2, 3, 4, 5)

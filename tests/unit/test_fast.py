@@ -10,9 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from neuroport.backends import fast  # noqa: E402
-from neuroport.backends.fast import Fast, TorchArithmetic  # noqa: E402
-from neuroport.backends.reference import Reference  # noqa: E402
+from neuroport.backends.fast import TorchArithmetic  # noqa: E402
+from neuroport.engines.fast import Fast  # noqa: E402
+from neuroport.engines.reference import Reference  # noqa: E402
 from neuroport.errors import BackendError, IllegalError  # noqa: E402
 from neuroport.graph.exact import largest_sum  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
@@ -164,7 +164,7 @@ def test_missing_gpu_is_refused(device: str) -> None:
 
 def test_engine_without_torch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Fast().available() is None
-    monkeypatch.setattr(fast, "find_spec", lambda name: None)
+    monkeypatch.setattr("neuroport.engines.fast.find_spec", lambda name: None)
     want = "torch is not installed; pip install '.[train]' in neuroport's folder"
     assert Fast().available() == want
 

@@ -18,8 +18,8 @@ PACKAGE = Path(__file__).parents[2] / "neuroport"
 
 # from the ground to the top; rooms of one line do not know each other
 ROOMS = (
-    ("errors", "processes", "version"),
-    ("apart", "checks", "files"),
+    ("errors", "moved", "processes", "version"),
+    ("apart", "checks", "files", "registry"),
     ("arguments", "hdf5"),  # of the public functions; files that are sealed
     ("graph",),  # nodes, bounds, arithmetic, storage
     ("runs", "lowering"),  # what engines take and give; passes from graph to graph
@@ -27,8 +27,9 @@ ROOMS = (
     ("nets", "data"),  # layers and families; datasets
     ("capture",),  # from a network to a graph
     ("quantization", "recipe"),
-    ("training", "backends"),  # engines, the module itself among them
-    ("analysis",),
+    ("training", "backends"),  # what computes in engines
+    ("engines",),  # their names and options; prepared networks
+    ("analysis", "frontends"),  # frontends: files of other tools, whose cost is run on engines
     ("reporting",),
     ("",),  # the public face, whose names are imported on first use
     ("demo",),

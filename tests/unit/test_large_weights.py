@@ -13,7 +13,7 @@ from neuroport.graph import blocks
 from neuroport.graph.connectivity import fan_out
 from neuroport.graph.graph import Graph
 from neuroport.graph.linear import Box, Budget, Current, Sum, reach
-from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay
+from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay, Synapse
 from neuroport.graph.packing import pack
 from neuroport.lowering.cost import cost
 from neuroport.lowering.rules import check
@@ -69,7 +69,7 @@ def test_nothing_depends_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) 
             bounds = (facts.low, facts.high, facts.reach_low, facts.reach_high)
             values += [bound.tolist() for bound in bounds]
         values.append(fan_out(graph, "synapse").tolist())
-        arrays = [node.weight for node in graph if isinstance(node, (Conv, Dense))]
+        arrays = [node.weight for node in graph if isinstance(node, Synapse)]
         for packed in pack(arrays):
             values += [packed.stored.tolist(), packed.shift, packed.repeat]
         return values
@@ -99,14 +99,14 @@ def test_integers_of_a_network_do_not_depend_on_the_size_of_blocks(
 def test_deriving_checking_pricing_hashing_and_packing_hold_no_copy_of_the_weights() -> None:
     graph = network(256, 1000)
     nodes = graph.nodes
-    assert sum(n.weight.nbytes for n in nodes if isinstance(n, (Conv, Dense))) > 36 * MIB
+    assert sum(n.weight.nbytes for n in nodes if isinstance(n, Synapse)) > 36 * MIB
     with held_at_most(12 * MIB):  # the projection is composed with a kernel of 4.5 MiB
         again = Graph(nodes, 4)
     with held_at_most(6 * MIB):  # the readout in bytes takes 4
         check(again)
         cost(again)
         assert again.hash == graph.hash
-        weights = [node.weight for node in nodes if isinstance(node, (Conv, Dense))]
+        weights = [node.weight for node in nodes if isinstance(node, Synapse)]
         for packed in pack(weights):
             del packed
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from neuroport.backends.base import backend
-from neuroport.backends.lava_cpu import LavaCpu
+from neuroport.backends.lava_cpu import installing
 from neuroport.backends.loihi2.missing import EXTENSION, is_installed, unreachable
 from neuroport.backends.loihi2.site import Site, load_site
+from neuroport.engines.table import ready
 from neuroport.errors import BackendError, TargetError
 
 STANDINS = Path(__file__).resolve().parents[1] / "standins"
@@ -113,7 +113,7 @@ def told_by(folder: Path, *, standins: Path | None, site: Path | None = None) ->
     environment.pop("NEUROPORT_SITE", None)
     if site is not None:
         environment["NEUROPORT_SITE"] = str(site)
-    code = "from neuroport.backends.loihi2 import Loihi2; print(Loihi2().available())"
+    code = "from neuroport.engines.loihi2 import Loihi2; print(Loihi2().available())"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
     )
@@ -145,15 +145,15 @@ def test_behind_the_extension_a_site_is_missing_then_access_then_nothing(tmp_pat
 
 
 def test_without_lava_that_is_told_before_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    from neuroport.backends.loihi2 import Loihi2
+    from neuroport.engines.loihi2 import Loihi2
 
-    monkeypatch.setattr(LavaCpu, "available", lambda self: "Lava needs Python 3.10")
-    assert Loihi2().available("nowhere.toml") == "Lava needs Python 3.10"
+    monkeypatch.setattr(installing, "missing", lambda: "Lava needs Python 3.10")
+    assert Loihi2().available(Loihi2.Options(site="nowhere.toml")) == "Lava needs Python 3.10"
 
 
 def test_a_site_is_for_the_engine_of_a_board_alone() -> None:
-    with pytest.raises(BackendError, match="'reference' needs no site"):
-        backend("reference", "site.toml")
+    with pytest.raises(BackendError, match="'reference' has no option 'site'"):
+        ready("reference", {"site": "site.toml"})
 
 
 @pytest.mark.parametrize("option", [("--measure",), ("--frames-by", "bias")])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Input, Lif, Relay

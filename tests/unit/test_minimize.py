@@ -18,10 +18,10 @@ from neuroport.analysis.hypotheses import at_or_above
 from neuroport.analysis.minimize import minimize
 from neuroport.analysis.minimized import Minimized
 from neuroport.analysis.rerun import Plan, Rules, rerun
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
+from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay, Synapse
 from neuroport.lowering.skew import balance_skew
 from neuroport.runs.trace import Trace
 
@@ -108,7 +108,7 @@ def test_one_wrong_weight_of_twenty_nodes_ends_in_four_nodes_or_fewer(
 
 def small_size(small: Minimized) -> tuple[int, int]:
     return max(
-        (len(g), sum(n.weight.size for n in g if isinstance(n, (Conv, Dense))))
+        (len(g), sum(n.weight.size for n in g if isinstance(n, Synapse)))
         for g in (small.graph, small.other)
     )
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: E402
 import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
-from neuroport.backends.reference import Reference  # noqa: E402
+from neuroport.engines.reference import Reference  # noqa: E402
 from neuroport.errors import CaptureError, FramesError  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.kernels.surrogate import SURROGATES  # noqa: E402

@@ -9,11 +9,22 @@ import numpy as np
 import pytest
 
 from neuroport.analysis.energy import energy
-from neuroport.analysis.neurobench import BYTES, NeuroBench, footprint, neurobench
-from neuroport.backends.reference import Reference
+from neuroport.analysis.neurobench import NeuroBench, bytes_of, footprint, neurobench
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Recurrent, Relay, is_array
+from neuroport.graph.node import (
+    Conv,
+    Dense,
+    Input,
+    Lif,
+    Node,
+    Readout,
+    Recurrent,
+    Relay,
+    Synapse,
+    is_array,
+)
 from neuroport.runs.trace import Trace
 
 WHY = "neurobench is not installed; pip install 'neuroport[dev]'"
@@ -160,7 +171,7 @@ def test_every_metric_is_that_of_the_package(nodes: Any) -> None:
     assert ours.activation_sparsity == pytest.approx(theirs["ActivationSparsity"])
     assert round(ours.connection_sparsity, 4) == pytest.approx(theirs["ConnectionSparsity"])
     assert theirs["ParameterCount"] == sum(
-        node.weight.size for node in graph if isinstance(node, (Conv, Dense))
+        node.weight.size for node in graph if isinstance(node, Synapse)
     )
 
 
@@ -175,7 +186,8 @@ def test_the_footprint_is_that_of_a_module_of_the_same_bytes() -> None:
     for node in graph:
         for item in fields(node):
             if is_array(item):
-                values = torch.zeros(getattr(node, item.name).shape, dtype=types[BYTES[item.name]])
+                shape = getattr(node, item.name).shape
+                values = torch.zeros(shape, dtype=types[bytes_of(item.name)])
                 stored.register_buffer(f"{node.name}_{item.name}", values)
 
     class Model:

@@ -13,7 +13,7 @@ from torch import Tensor, nn  # noqa: E402
 import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
-from neuroport.backends.reference import Reference  # noqa: E402
+from neuroport.engines.reference import Reference  # noqa: E402
 from neuroport.errors import CaptureError, IllegalError  # noqa: E402
 from neuroport.graph import node as nodes  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402

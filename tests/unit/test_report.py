@@ -16,7 +16,7 @@ from rich.console import Console
 
 from neuroport.analysis.compare import compare
 from neuroport.analysis.statistics import statistics
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, StorageError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
@@ -27,7 +27,6 @@ from neuroport.reporting.layout import layout
 from neuroport.reporting.raster import PANELS, ROWS, rasters
 from neuroport.reporting.summary import accuracies, verdict
 from neuroport.reporting.terminal import print_results, print_statistics
-from neuroport.reporting.wording import kernel
 from neuroport.runs.trace import Trace
 
 EQUAL = {
@@ -308,11 +307,11 @@ def test_the_drawing_has_a_tooltip_for_every_population_and_edge() -> None:
         (Conv("a", ("x",), np.ones((4, 1, 1, 1), int), 1, groups=4), "conv 1x1 in 4 groups"),
         (Dense("a", ("x",), np.eye(3, dtype=int)), "identity"),
         (Dense("a", ("x",), np.ones((3, 3), int)), "dense"),
-        (Relay("a", ("x",)), ""),
+        (Relay("a", ("x",)), "graded relay"),
     ],
 )
 def test_kernels_are_told_in_a_few_words(node: Node, expected: str) -> None:
-    assert kernel(node).replace("\N{MULTIPLICATION SIGN}", "x") == expected
+    assert node.title().replace("\N{MULTIPLICATION SIGN}", "x") == expected
 
 
 def test_a_raster_draws_the_spikes_of_the_first_sample() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout
 from neuroport.lowering.skew import balance_skew

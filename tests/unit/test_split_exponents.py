@@ -7,7 +7,7 @@ import pytest
 
 import neuroport as port
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay
+from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay, Synapse
 from neuroport.lowering.exponents import MOST_PARTS, holds_exponent, shifted, split_exponents
 from neuroport.lowering.rules import violations
 from neuroport.lowering.skew import without_lags
@@ -88,7 +88,7 @@ def test_a_network_that_was_lowered_by_delays_is_lowered_for_a_chip_by_relays() 
     assert without_lags(port.lower(without_lags(graph))).hash != graph.hash
     lowered = port.lower(graph, "loihi2")
     assert lowered.balanced
-    assert not any(isinstance(node, (Conv, Dense)) and node.lag for node in lowered)
+    assert not any(isinstance(node, Synapse) and node.lag for node in lowered)
     frames = rng.integers(0, 16, (4, 3, 2, 5, 5))
     want = port.run(graph, frames)
     assert want["three"].any()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neuroport.analysis.statistics import Statistics, fan_out, statistics
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay

@@ -17,13 +17,12 @@ import numpy as np
 import pytest
 
 from neuroport import apart, hdf5
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import FormatError, GraphError, HashError, StorageError
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
-    KIND,
-    NODE_TYPES,
+    OWN_KINDS,
     Conv,
     Delay,
     Dense,
@@ -110,7 +109,7 @@ def refuse(path: Path, kind: type[Exception] = FormatError) -> str:
 
 def test_every_kind_of_node_comes_back_with_every_field(tmp_path: Path) -> None:
     graph = small()
-    assert {KIND[type(node)] for node in graph} == set(NODE_TYPES)
+    assert {node.kind for node in graph} == set(OWN_KINDS)
     again = store.load(store.save(graph, tmp_path / "a.graph"))
     assert again.hash == graph.hash
     assert (again.steps, again.interval) == (3, 5)
@@ -212,7 +211,7 @@ def test_layout_is_the_documented_one(tmp_path: Path) -> None:
         assert file["graph"].attrs["interval"] == 5
         assert list(file["graph"]) == [f"{index:05d}" for index in range(len(graph))]
         for node, entry in zip(graph, file["graph"].values(), strict=True):
-            assert text(entry.attrs["kind"]) == KIND[type(node)]
+            assert text(entry.attrs["kind"]) == node.kind
             assert text(entry.attrs["name"]) == node.name
             assert json.loads(text(entry.attrs["inputs"])) == list(node.inputs)
             arrays = {f.name for f in fields(node) if is_array(f)}
@@ -354,7 +353,7 @@ def test_steps_that_are_not_a_positive_integer_are_refused(tmp_path: Path, value
 
 ATTRIBUTES = sorted(
     (kind, node.name, attribute)
-    for kind, node in {KIND[type(node)]: node for node in small()}.items()  # one of each kind
+    for kind, node in {node.kind: node for node in small()}.items()  # one of each kind
     for attribute in ("kind", *(item.name for item in fields(node) if not is_array(item)))
 )
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (

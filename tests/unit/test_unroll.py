@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.reference import Reference
+from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Relay
+from neuroport.graph.node import Delay, Dense, Input, Lif, Node, Relay, Synapse
 from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
 
@@ -43,7 +43,7 @@ def lagging() -> Graph:
 
 
 def lags(graph: Graph) -> dict[str, int]:
-    return {node.name: node.lag for node in graph if isinstance(node, (Conv, Dense))}
+    return {node.name: node.lag for node in graph if isinstance(node, Synapse)}
 
 
 @pytest.mark.parametrize("align", ["relays", "delays"])

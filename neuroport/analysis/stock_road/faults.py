@@ -20,10 +20,10 @@ from neuroport.graph.node import (
     LeakyReadout,
     Lif,
     Node,
+    Population,
     Readout,
     Recurrent,
     ResonateFire,
-    is_population,
 )
 from neuroport.netx import schema, timing
 from neuroport.netx.repair import Content
@@ -84,8 +84,7 @@ def at_the_input(content: Content, index: int, late: IntArray) -> Fault:
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
         wrong = content.graph(graph.steps, graph.input, {("delay", index)})
         name = wrong[f"layer{index}"].inputs[0]
-        synapse = wrong[name]
-        assert isinstance(synapse, Dense)
+        synapse = wrong.expect(name, Dense)
         delay = np.broadcast_to(synapse.delay, synapse.weight.shape) + late[:, None]
         return differing(right, run(_with(wrong, replace(synapse, delay=delay)), data))
 
@@ -126,8 +125,7 @@ def weights(index: int, layer: dict[str, Any]) -> Iterator[tuple[str, Fault | No
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int | None:
         node = graph[name]
-        synapse = graph[node.inputs[0]]
-        assert isinstance(synapse, Dense)
+        synapse = graph.expect(node.inputs[0], Dense)
         rows = len(synapse.weight)
         own_shift = 0
         pieces = flat if own is None else flat[:1]
@@ -135,11 +133,11 @@ def weights(index: int, layer: dict[str, Any]) -> Iterator[tuple[str, Fault | No
         shift = np.repeat([shift for _, shift in pieces], rows // len(pieces))
         wrong = _with(graph, replace(synapse, weight=weight))
         if own is not None:
-            assert isinstance(node, Recurrent)
+            recurrent = graph.expect(name, Recurrent)
             kept, own_shift = flat[1]
             if np.any(kept & ((1 << own_shift) - 1)):
                 return None  # rounded sums, which no node makes
-            wrong = _with(wrong, replace(node, weight=(kept >> own_shift).reshape(rows, rows)))
+            wrong = _with(wrong, replace(recurrent, weight=(kept >> own_shift).reshape(rows, rows)))
         return differing(right, run(wrong, data, {synapse.name: shift}))
 
     yield what, fault
@@ -164,8 +162,7 @@ def resonators(index: int, neuron: dict[str, Any]) -> Iterator[tuple[str, Fault 
     same = np.array_equal(now[0], sin) and np.array_equal(now[1], cos)
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
-        node = graph[f"layer{index}"]
-        assert isinstance(node, ResonateFire)
+        node = graph.expect(f"layer{index}", ResonateFire)
         moved = replace(node, sin=np.atleast_1d(now[0]), cos=np.atleast_1d(now[1]))
         return differing(right, run(_with(graph, moved), data))
 
@@ -277,7 +274,7 @@ def timed(graph: Graph, data: npt.NDArray[Any], clock: Clock) -> Messages:
     order = [node.name for node in graph.populations]
     engine = _Clocked(graph, clock, {name: k for k, name in enumerate(order)})
     for node, out in evaluate(engine, graph, stream, chip=True):
-        if is_population(node):
+        if isinstance(node, Population):
             skew = graph.facts(node.name).skew - clock.lead.get(node.name, 0)
             found[node.name] = cut_window(graph, out[:, 0], skew, samples)
     return found
@@ -311,7 +308,7 @@ class _Clocked(NumpyArithmetic):
                 first = self.born + self.clock.offset + self.place[node.name]
                 starts = _BornAndReset(self.born, first, self.graph.interval)
         out = output(node, arriving, starts)
-        if is_population(node):
+        if isinstance(node, Population):
             out[: self.born] = 0
         return out
 

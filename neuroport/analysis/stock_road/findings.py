@@ -13,10 +13,11 @@ from neuroport.analysis.stock_road import faults
 from neuroport.analysis.stock_road.faults import Fault
 from neuroport.errors import FormatError, GraphError, RangeError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Input
+from neuroport.graph.kinds.base import Node
 from neuroport.hdf5 import short
 from neuroport.netx import schema, timing
 from neuroport.netx.repair import Content, Path, delay_per_channel, opened, plain
+from neuroport.netx.stock import GivenFrames
 from neuroport.runs.frames import check_frames
 
 REFUSED = ("pool", "convT", "unpool", "average", "concat")
@@ -85,7 +86,7 @@ def inspect(
     *,
     steps: int | None = None,
     frames: npt.NDArray[Any] | None = None,
-    input: Input | None = None,
+    input: Node | None = None,
     delay_shift: bool | None = None,
 ) -> Report:
     """What stock NetX would do wrong with the file.
@@ -127,7 +128,7 @@ def inspect(
 
 
 def _graph(
-    content: Content, steps: int | None, frames: Input | npt.NDArray[Any] | None
+    content: Content, steps: int | None, frames: GivenFrames
 ) -> tuple[Content, Graph | None, str]:
     """The content, and its network or why it has none."""
     try:

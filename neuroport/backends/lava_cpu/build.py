@@ -43,18 +43,15 @@ from neuroport.backends.lava_cpu.rounding import Constants
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import THRESHOLD_MAX, WEIGHT_MAX
 from neuroport.graph.node import (
-    AdaptiveLif,
-    AdaptiveRecurrent,
-    AdaptiveResonateFire,
     Conv,
     Delay,
     Delta,
     Dense,
     Input,
     IntArray,
-    LeakyReadout,
     Lif,
     Node,
+    Population,
     Readout,
     Recurrent,
     Relay,
@@ -62,6 +59,7 @@ from neuroport.graph.node import (
     Shape,
     Sigma,
     SigmaDelta,
+    Synapse,
     per_neuron,
 )
 from neuroport.lowering.once import each_once
@@ -115,7 +113,7 @@ def _process(node: Node, graph: Graph, frames_path: str, constants: Constants) -
         case Delay():
             return DelayLine(size=size, delay=node.steps, **start)
         case Relay():
-            return constants.relay((size,), node)
+            return constants.relay(node.name, (size,), node.shift, node.threshold)
         case Lif():
             return _lif(node, facts.shape, start)
         case Recurrent():
@@ -138,11 +136,12 @@ def _process(node: Node, graph: Graph, frames_path: str, constants: Constants) -
             kind = ResonatorIzhikevichReset if node.izhikevich else ResonatorReset
             sin, cos = (_each(part, facts.shape) for part in (node.sin, node.cos))
             return kind(size=size, threshold=node.threshold, sin=sin, cos=cos, **start)
-        case LeakyReadout() | AdaptiveLif() | AdaptiveRecurrent() | AdaptiveResonateFire():
-            arriving = graph.facts(node.inputs[0]).shape
-            return SteppedReset(node=node, arriving=arriving, shape=facts.shape, **start)
         case Readout():
             return _readout(node, facts.shape, start)
+        case Population():  # Lava has none
+            arriving = graph.facts(node.inputs[0]).shape
+            return SteppedReset(node=node, arriving=arriving, shape=facts.shape, **start)
+    raise TypeError(f"{node.name}: Lava has no process for a {node.kind}")
 
 
 def _lif(node: Lif | Recurrent, shape: Shape, start: dict[str, int]) -> Any:
@@ -176,25 +175,22 @@ def _exponents(node: Delta | SigmaDelta) -> dict[str, int]:
     return {"spike_exp": node.spike_exponent, "state_exp": node.state_exponent}
 
 
-def _synapse(node: Conv | Dense, source: Shape, target: Shape, start: dict[str, int]) -> Any:
-    if node.lag or (isinstance(node, Dense) and node.delay.any()):
-        if isinstance(node, Conv):
-            parts = [(0, conv_matrix(node, source, target))]
-        else:
-            kept = [
-                (int(d), np.where(node.delay == d, node.weight, 0)) for d in np.unique(node.delay)
-            ]
-            parts = [(d, csr_matrix(weight, dtype=np.int32)) for d, weight in kept]
-        return LateSynapse(parts=parts, exponent=node.exponent, lag=node.lag, **start)
-    if isinstance(node, Conv):
-        return Sparse(
-            weights=conv_matrix(node, source, target),
-            weight_exp=node.exponent,
-            **_mode(node.weight),
+def _synapse(node: Synapse, source: Shape, target: Shape, start: dict[str, int]) -> Any:
+    matrix = None
+    match node:
+        case Conv():
+            matrix = conv_matrix(node, source, target)
+    if node.delays:
+        parts = (
+            [(d, csr_matrix(weight, dtype=np.int32)) for d, weight in node.by_delay()]
+            if matrix is None
+            else [(0, matrix)]
         )
-    return DenseProcess(
-        weights=np.array(node.weight, np.int32), weight_exp=node.exponent, **_mode(node.weight)
-    )
+        return LateSynapse(parts=parts, exponent=node.exponent, lag=node.lag, **start)
+    fields = {"weight_exp": node.exponent, **_mode(node.weight)}
+    if matrix is not None:
+        return Sparse(weights=matrix, **fields)
+    return DenseProcess(weights=np.array(node.weight, np.int32), **fields)
 
 
 def _mode(weight: IntArray) -> dict[str, Any]:

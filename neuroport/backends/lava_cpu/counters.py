@@ -23,7 +23,6 @@ from scipy.sparse import csr_matrix
 from neuroport.backends.lava_cpu.processes.counting import CountReader, MessageCounter
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import STATE_SHIFT
-from neuroport.graph.node import KIND
 from neuroport.runs.recording import LIF_COUNT_MAX, counters
 from neuroport.runs.trace import is_spiking
 
@@ -102,7 +101,7 @@ def count_messages(graph: Graph, name: str, process: Any, granularity: str) -> C
 
 def count(graph: Graph, name: str, process: Any, granularity: str) -> Counter:
     """Count whatever a population sends."""
-    if is_spiking(KIND[type(graph[name])]):
+    if is_spiking(graph[name].kind):
         return count_spikes(graph, name, process.s_out, granularity)
     return count_messages(graph, name, process, granularity)
 

@@ -16,7 +16,15 @@ from neuroport.backends.lava_cpu.processes.fused import Fused, fused_process
 from neuroport.backends.lava_cpu.products import products
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Conv, Dense, IntArray, Lif, Readout, Relay, Shape, per_neuron
+from neuroport.graph.node import (
+    IntArray,
+    Lif,
+    Readout,
+    Relay,
+    Shape,
+    Synapse,
+    per_neuron,
+)
 from neuroport.runs.trace import is_spiking
 
 NEURONS_AT_ONCE = 1 << 14  # arrays of 128 kB: larger ones leave the cache, and cost more
@@ -72,7 +80,7 @@ def sources_of(graph: Graph, group: Group) -> list[str]:
 
 def _held(graph: Graph, name: str, numbers: dict[str, int]) -> HeldSynapse:
     node, facts = graph[name], graph.facts(name)
-    assert isinstance(node, (Conv, Dense))
+    assert isinstance(node, Synapse)
     return HeldSynapse(
         senders=tuple(numbers[source] for source in node.inputs),
         products=tuple(products(graph, node)),
@@ -99,7 +107,7 @@ def _population(graph: Graph, name: str, group: Group) -> HeldPopulation:
         case _:
             raise TypeError(f"{name}: no fused process holds a {type(node).__name__}")
     taken = tuple(group.synapses.index(synapse) for synapse in node.inputs)
-    spikes = is_spiking(KIND[type(node)])
+    spikes = is_spiking(node.kind)
     return HeldPopulation(taken, update, int(np.prod(facts.shape)), spikes)
 
 

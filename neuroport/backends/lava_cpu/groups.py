@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND, Conv, Dense, Lif, Readout, Relay, is_population
+from neuroport.graph.kinds.base import Population, Synapse
 
-FUSED_KINDS = (Lif, Relay, Readout)  # others are built of stock processes
-PROCESSES = ("stock", "fused")
+FUSED_KINDS = ("lif", "relay", "readout")  # others are built of stock processes
 
 
 @dataclass(frozen=True)
@@ -29,20 +28,20 @@ def held(graph: Graph) -> Group:
     found: set[str] = set()
     for dendrite in _dendrites(graph):
         synapses = {name for population in dendrite for name in graph[population].inputs}
-        kinds = all(type(graph[name]) in FUSED_KINDS for name in dendrite)
-        if kinds and all(type(graph[name]) in (Conv, Dense) for name in synapses):
+        kinds = all(graph[name].kind in FUSED_KINDS for name in dendrite)
+        if kinds and all(isinstance(graph[name], Synapse) for name in synapses):
             found |= {*dendrite, *synapses}
     inside = [node for node in graph if node.name in found]
     return Group(
-        tuple(node.name for node in inside if not is_population(node)),
-        tuple(node.name for node in inside if is_population(node)),
+        tuple(node.name for node in inside if not isinstance(node, Population)),
+        tuple(node.name for node in inside if isinstance(node, Population)),
     )
 
 
 def left_to_stock(graph: Graph) -> dict[str, str]:
     """Populations that the fused process does not hold, and their kinds."""
     inside = held(graph).populations
-    return {n.name: KIND[type(n)] for n in graph.populations if n.name not in inside}
+    return {n.name: n.kind for n in graph.populations if n.name not in inside}
 
 
 def _dendrites(graph: Graph) -> list[list[str]]:
@@ -54,7 +53,7 @@ def _dendrites(graph: Graph) -> list[list[str]]:
             name = root[name]
         return name
 
-    members = [node for node in graph if is_population(node)]
+    members = [node for node in graph if isinstance(node, Population)]
     for node in members:
         for name in node.inputs:
             root[top(name)] = top(node.name)

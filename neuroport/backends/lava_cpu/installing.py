@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from neuroport.backends.lava_cpu.newer_python import FIRST, NEWEST, OLDEST
@@ -34,6 +35,18 @@ def unsupported(version: Version) -> str | None:
         f"Lava was run on Python {oldest} to {newest}, this is {'.'.join(map(str, version[:3]))}; "
         f"use one of those"
     )
+
+
+def missing() -> str | None:
+    """Why Lava does not run here, with the way to install it; None where it does."""
+    reason = unsupported(sys.version_info[:3])
+    if reason is not None:
+        return reason
+    try:
+        module = find_spec("lava.magma.core.run_configs")
+    except ModuleNotFoundError:
+        module = None
+    return f"Lava is not installed; install it with: {COMMAND}" if module is None else None
 
 
 def commands(version: Version, requirements: str) -> Iterator[list[str]]:

@@ -26,7 +26,7 @@ from scipy.sparse import csr_matrix
 
 from neuroport.graph.exact import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, IntArray, Shape
+from neuroport.graph.node import Conv, IntArray, Shape, Synapse
 
 Product: TypeAlias = Callable[[npt.NDArray[Any]], IntArray]
 
@@ -34,16 +34,13 @@ OUTPUTS_A_WINDOW = 4  # fewer outputs per window are cheaper as a sparse matrix
 DENSE_SHARE = 0.1  # a smaller share of nonzero weights is cheaper as a sparse matrix
 
 
-def products(graph: Graph, node: Conv | Dense) -> list[tuple[int, Product]]:
+def products(graph: Graph, node: Synapse) -> list[tuple[int, Product]]:
     """What a synapse makes of the messages of each delay: (delay in steps, product)."""
     source, target = graph.facts(node.inputs[0]).shape, graph.facts(node.name).shape
     kind = _exact(largest_sum(graph, node))
     if isinstance(node, Conv):
         return [(0, _convolution(node, source, target, kind))]
-    delays = [int(delay) for delay in np.unique(node.delay)]
-    parts = [np.where(node.delay == delay, node.weight, 0) for delay in delays]
-    found = [_dense(part, node.exponent, kind) for part in parts]
-    return list(zip(delays, found, strict=True))
+    return [(delay, _dense(part, node.exponent, kind)) for delay, part in node.by_delay()]
 
 
 def _exact(worst: int) -> type[np.floating[Any]] | None:

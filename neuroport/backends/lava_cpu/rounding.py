@@ -25,7 +25,7 @@ from lava.proc.prodneuron.process import ProdNeuron
 from lava.utils.weightutils import SignMode
 
 from neuroport.graph.integers import MESSAGE_MAX
-from neuroport.graph.node import Relay, Shape
+from neuroport.graph.kinds.base import Shape
 
 WEIGHT_BITS = 7  # of the largest power of two among weights of one sign; the exponent has the rest
 
@@ -54,18 +54,18 @@ class Constants:
         self.neuron: Any = None
         self.names: dict[Any, str] = {}  # what each process stands for
 
-    def relay(self, shape: Shape, node: Relay) -> Any:
+    def relay(self, name: str, shape: Shape, shift: int, threshold: int) -> Any:
         """A relay, rounding or not, as a process or what stands for one."""
-        threshold = min(node.threshold, MESSAGE_MAX)  # no message is larger
-        if not node.shift:
+        threshold = min(threshold, MESSAGE_MAX)  # no message is larger
+        if not shift:
             return GradedVec(shape=shape, vth=threshold)
         if self.neuron is None:
             # a leak that forgets everything in a step: v = 1 > 0, at every step
             self.neuron = LIF(shape=(1,), vth=0, bias_mant=1, du=4095, dv=4095)
             self.names[self.neuron] = "constant of relays that round"
-        process = ProdNeuron(shape=shape, vth=threshold, exp=node.shift)
-        self._give(node.shift - 1, process.a_in1, f"half a unit of {node.name}")
-        self._give(0, process.a_in2, f"factor of {node.name}")
+        process = ProdNeuron(shape=shape, vth=threshold, exp=shift)
+        self._give(shift - 1, process.a_in1, f"half a unit of {name}")
+        self._give(0, process.a_in2, f"factor of {name}")
         return Rounding(process)
 
     def _give(self, power: int, inlet: Any, name: str) -> None:

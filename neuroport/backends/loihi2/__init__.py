@@ -1,5 +1,5 @@
 """Loihi 2 through Lava's proprietary extension. Not run on hardware: nobody here has a board."""
 
-from neuroport.backends.loihi2.engine import Loihi2
+from neuroport.moved import moved
 
-__all__ = ["Loihi2"]
+__getattr__ = moved(__name__, {"Loihi2": "neuroport.engines.loihi2:Loihi2"})

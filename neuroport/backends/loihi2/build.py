@@ -22,25 +22,29 @@ from lava.proc.lif.process import LIFReset
 
 from neuroport.backends.lava_cpu.build import sign_mode
 from neuroport.backends.lava_cpu.rounding import Constants
-from neuroport.backends.loihi2.layout import conv_arguments, dense_columns, lava_shape, to_lava
+from neuroport.backends.loihi2.layout import (
+    conv_arguments,
+    dense_columns,
+    lava_shape,
+    to_lava,
+)
 from neuroport.backends.loihi2.processes.host import FrameFeed
+from neuroport.graph.edit import bits_for
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import SPIKES
 from neuroport.graph.node import (
-    KIND,
     Conv,
-    Dense,
-    Input,
     IntArray,
     Lif,
     Node,
     Readout,
     Relay,
     Shape,
+    Synapse,
     per_neuron,
 )
 from neuroport.lowering.exponents import shifted
 from neuroport.runs.recording import LIF_COUNT_MAX
-from neuroport.runs.trace import is_spiking
 
 GRADED_BITS = 24  # of a relay's messages
 
@@ -63,7 +67,8 @@ class Network:
     @property
     def anchor(self) -> Any:
         """A process through which the network is run."""
-        return self.populations[self.graph.populations[-1].name]
+        last = self.populations[self.graph.populations[-1].name]
+        return getattr(last, "process", last)
 
 
 def build(
@@ -84,18 +89,16 @@ def build(
         process = _population(network, node, shape, biases.get(node.name))
         network.populations[node.name] = process
         network.names[getattr(process, "process", process)] = node.name
-        for name in node.inputs:
-            synapse = graph[name]
-            assert isinstance(synapse, (Conv, Dense))
+        for synapse in graph.synapses_into(node.name):
+            name, mapped = synapse.name, isinstance(synapse, Conv)
             for source in synapse.inputs:
                 if source == graph.input.name:
                     if node.name in biases:
                         continue
-                    mapped = isinstance(synapse, Conv)
                     if mapped not in feeds:
                         feeds[mapped] = _feed(network, frames[not mapped], mapped, again)
                     outlet = feeds[mapped]
-                elif isinstance(synapse, Conv):
+                elif mapped:
                     outlet = network.populations[source].s_out
                 else:
                     outlet = network.flat(source)
@@ -110,13 +113,13 @@ def build(
 
 def message_bits(graph: Graph, source: Node) -> int:
     """Bits of a sender's messages as Lava counts them: 0 for spikes, else 8, 16 or 24, signed."""
-    if not isinstance(source, Input):
-        return 0 if is_spiking(KIND[type(source)]) else GRADED_BITS
+    if source.takes:
+        return 0 if source.emits == SPIKES else GRADED_BITS
     facts = graph.facts(source.name)
     low, high = int(facts.low.min()), int(facts.high.max())
     if (low, high) == (0, 1):
         return 0
-    needed = 1 + max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0)
+    needed = 1 + bits_for(0, max(high, -low - 1))
     return next(bits for bits in (8, 16, 24) if needed <= bits)
 
 
@@ -142,16 +145,19 @@ def _feed(network: Network, path: str, mapped: bool, again: bool) -> Any:
 
 def _population(network: Network, node: Node, shape: Shape, bias: IntArray | None) -> Any:
     graph = network.graph
-    if isinstance(node, Relay):
-        return network.constants.relay(lava_shape(shape), node)
-    assert isinstance(node, (Lif, Readout))
-    constants = {"du": 4095, "dv": 0, "vth": LIF_COUNT_MAX}  # a readout integrates, never fires
-    if isinstance(node, Lif):
-        constants = {
-            "du": int(node.current_decay.max()) - 1,  # Lava adds the one back
-            "dv": int(node.voltage_decay.max()),
-            "vth": int(node.threshold.max()),
-        }
+    match node:
+        case Relay():
+            return network.constants.relay(node.name, lava_shape(shape), node.shift, node.threshold)
+        case Lif():
+            constants = {
+                "du": int(node.current_decay.max()) - 1,  # Lava adds the one back
+                "dv": int(node.voltage_decay.max()),
+                "vth": int(node.threshold.max()),
+            }
+        case Readout():
+            constants = {"du": 4095, "dv": 0, "vth": LIF_COUNT_MAX}  # it integrates, never fires
+        case _:
+            raise TypeError(f"{node.name}: this engine builds no {node.kind}")
     own = np.array(per_neuron(node.bias, shape)) if bias is None else bias
     return LIFReset(
         shape=lava_shape(shape),
@@ -163,12 +169,12 @@ def _population(network: Network, node: Node, shape: Shape, bias: IntArray | Non
     )
 
 
-def _synapse(graph: Graph, node: Conv | Dense, source: Node, shape: Shape) -> Any:
+def _synapse(graph: Graph, node: Synapse, source: Node, shape: Shape) -> Any:
     bits = message_bits(graph, source)
     if isinstance(node, Conv):
         return ConvProcess(num_message_bits=bits, **conv_arguments(node, shifted(node), shape))
     weight: IntArray = np.array(node.weight, np.int32)
-    if not isinstance(source, Input):  # frames arrive flat in the graph's own order
+    if source.takes:  # frames arrive flat in the graph's own order
         weight = dense_columns(weight, shape)
     return DenseProcess(
         weights=weight,

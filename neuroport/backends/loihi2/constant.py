@@ -17,8 +17,8 @@ from neuroport.backends.reference import output
 from neuroport.backends.walk import Starts
 from neuroport.errors import FramesError, IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.integers import BIAS_MAX
-from neuroport.graph.node import Conv, Dense, IntArray, Lif, Node, Readout, per_neuron
+from neuroport.graph.integers import BIAS_MAX, DECAY_UNITY
+from neuroport.graph.kinds.base import IntArray, Node, per_neuron
 
 
 def biases(graph: Graph, frames: npt.NDArray[Any]) -> dict[str, IntArray]:
@@ -43,7 +43,6 @@ def biases(graph: Graph, frames: npt.NDArray[Any]) -> dict[str, IntArray]:
         total = _bias(graph, node)
         for name in fed:
             synapse = graph[name]
-            assert isinstance(synapse, (Conv, Dense))
             if synapse.inputs != (source,):
                 raise IllegalError(f"{name}: takes more than the frames; stream them instead")
             frame = frames[:1, :1].astype(np.int64)
@@ -59,8 +58,9 @@ def biases(graph: Graph, frames: npt.NDArray[Any]) -> dict[str, IntArray]:
 
 def _bias(graph: Graph, node: Node) -> IntArray:
     """The bias that a population has without frames."""
-    kept = isinstance(node, Lif) and int(node.current_decay.min()) < 4096
-    if kept or not isinstance(node, (Lif, Readout)):
+    constants = {name: np.atleast_1d(values) for name, _, values in node.constants()}
+    kept = int(constants.get("current_decay", np.full(1, DECAY_UNITY)).min()) < DECAY_UNITY
+    if kept or "bias" not in constants:
         why = "keeps its current for later steps" if kept else "has no bias"
         raise IllegalError(f"{node.name}: {why}; stream the frames instead (frames_by='messages')")
-    return np.array(per_neuron(node.bias, graph.facts(node.name).shape), np.int64)
+    return np.array(per_neuron(constants["bias"], graph.facts(node.name).shape), np.int64)

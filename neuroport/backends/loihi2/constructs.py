@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import (
-    KIND,
-    Adaptive,
-    Conv,
-    Delay,
-    Dense,
-    Input,
-    LeakyReadout,
-    Lif,
-    Node,
-    Readout,
-    Recurrent,
-    Relay,
-)
+from neuroport.graph.kinds.base import Node, Population, Synapse
 from neuroport.targets.rules import refusals
 from neuroport.targets.target import Target
+
+KNOWN = ("input", "lif", "readout", "relay")  # what this engine builds, beside synapses
 
 
 def refuse(graph: Graph, target: Target) -> None:
@@ -37,30 +26,28 @@ def refuse(graph: Graph, target: Target) -> None:
 
 
 def _refused(graph: Graph, node: Node) -> str | None:
-    if isinstance(node, (Input, Lif, Readout, Relay)):
+    if node.kind in KNOWN:
         return None
-    if isinstance(node, (Conv, Dense)):
+    if isinstance(node, Synapse):
         return _synapse(graph, node)
-    if isinstance(node, Delay):
+    if not isinstance(node, Population):
         return (
             "Lava's delays carry messages of a sample into the next one; train without axonal "
             "delays"
         )
-    if isinstance(node, Recurrent):
+    if node.cpu_only():
+        return node.cpu_only()
+    if node.own_weight is not None:
         return (
             "its last spikes would reach into the next sample: the synapse onto itself has no "
             "reset in Lava; train without recurrence"
         )
-    if isinstance(node, Adaptive):
-        return "its threshold adapts, which no neuron of Lava does; train with fixed thresholds"
-    if isinstance(node, LeakyReadout):
-        return "it leaks, and a readout on a chip does not; use a readout without leaks"
-    return f"a {KIND[type(node)]} population has no reset in Lava; use leaky integrate-and-fire"
+    return f"a {node.kind} population has no reset in Lava; use leaky integrate-and-fire"
 
 
-def _synapse(graph: Graph, node: Conv | Dense) -> str | None:
-    if node.lag or (isinstance(node, Dense) and node.delay.any()):
+def _synapse(graph: Graph, node: Synapse) -> str | None:
+    if node.delays:
         return "it delays messages, which Lava carries into the next sample; lower --align relays"
-    if isinstance(node, Conv) and len(graph.facts(node.name).shape) != 3:
+    if node.weight.ndim == 4 and len(graph.facts(node.name).shape) != 3:
         return "a convolution whose map has no three axes; use (C, H, W)"
     return None

@@ -11,7 +11,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -25,7 +25,7 @@ from neuroport.backends.loihi2.constant import biases
 from neuroport.backends.loihi2.constructs import refuse
 from neuroport.backends.loihi2.layout import from_lava, to_lava
 from neuroport.backends.loihi2.measuring import STATUS, measurement
-from neuroport.backends.loihi2.missing import missing, ready_site
+from neuroport.backends.loihi2.missing import ready_site
 from neuroport.backends.loihi2.profile import LOGGERS
 from neuroport.backends.loihi2.site import Site
 from neuroport.backends.walk import chip_stream, cut_window
@@ -33,7 +33,7 @@ from neuroport.errors import BackendError, StorageError
 from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import STATE_SHIFT
-from neuroport.graph.node import KIND, Relay
+from neuroport.graph.kinds.base import GRADED
 from neuroport.graph.store import save
 from neuroport.processes import run_folder
 from neuroport.runs.frames import Progress, check_frames, frames_hash
@@ -45,7 +45,7 @@ from neuroport.runs.recording import (
     refuse_beyond,
     spiking,
 )
-from neuroport.runs.trace import READOUTS, Trace, versions
+from neuroport.runs.trace import Trace, is_readout, versions
 from neuroport.targets.target import load_target
 
 WORKER = "neuroport.backends.loihi2.worker"
@@ -53,63 +53,48 @@ LATE = (
     "raise the deadline, run fewer samples or, if the run itself had begun, change "
     "timing.read_delay of the site: the host may wait for a state in the wrong step"
 )
-FED = ("messages", "bias")
+NAME = "loihi2"
 
 
-class Loihi2:
-    """A board that a site file describes."""
+def plan(
+    graph: Graph,
+    *,
+    site: str | os.PathLike[str] | None,
+    deadline: float,
+    record: str,
+    count: str | Sequence[str] | None,
+    granularity: str | None,
+    frames_by: str,
+    measure: bool,
+) -> Callable[[npt.NDArray[Any], Progress | None], Trace]:
+    """Check site and ``graph``, and return what runs frames (T, N, *shape) on the board.
 
-    name = "loihi2"
-    summary = "Loihi 2 through Lava's hardware extension; not run on hardware"
-    sited = True
+    Args:
+        site: the site's TOML file; else the one that NEUROPORT_SITE names.
+        deadline: seconds for each run; compiling for a board is part of it.
+        record: ``counts`` keeps spikes per sample of spiking populations, and the potentials of
+            readouts after a sample's last step; ``messages`` streams all of them to the host.
+        count, granularity: :func:`neuroport.runs.recording.recording`.
+        frames_by: ``messages`` through an adapter, or ``bias`` for one constant frame, which
+            leaves the host out (:mod:`neuroport.backends.loihi2.constant`).
+        measure: power, time, activity and memory, too, each in a run of its own.
 
-    def available(self, site: str | os.PathLike[str] | None = None) -> str | None:
-        return missing(site)
+    Raises:
+        IllegalError: the chip's rules, or this engine, refuse the graph.
+        BackendError: something is missing, or what is to be counted cannot be.
+        TargetError: the site's board is unknown. A run: a figure that no measurement can give.
+    """
+    place = ready_site(site)
+    recorded = _plan(graph, record, count, granularity)
+    refuse(graph, load_target(place.board))
+    by_bias = frames_by == "bias"
 
-    def run(
-        self,
-        graph: Graph,
-        frames: npt.NDArray[Any],
-        *,
-        progress: Progress | None = None,
-        site: str | os.PathLike[str] | None = None,
-        deadline: float = 600.0,
-        record: str = "counts",
-        count: str | Sequence[str] | None = None,
-        granularity: str | None = None,
-        frames_by: str = "messages",
-        measure: bool = False,
-    ) -> Trace:
-        """Run ``frames`` (T, N, *shape) on the board.
-
-        Args:
-            site: the site's TOML file; else the one that NEUROPORT_SITE names.
-            deadline: seconds for each run; compiling for a board is part of it.
-            record: ``counts`` keeps spikes per sample of spiking populations, and the potentials of
-                readouts after a sample's last step; ``messages`` streams all of them to the host.
-            count, granularity: :func:`neuroport.runs.recording.recording`.
-            frames_by: ``messages`` through an adapter, or ``bias`` for one constant frame, which
-                leaves the host out (:mod:`neuroport.backends.loihi2.constant`).
-            measure: power, time, activity and memory, too, each in a run of its own.
-
-        Raises:
-            FramesError: the frames do not fit, or change where they must not.
-            IllegalError: the chip's rules, or this engine, refuse the graph.
-            BackendError: something is missing, an option does not exist, or Lava failed.
-            TargetError: the site's board is unknown, or a figure that no measurement can give.
-        """
-        if not 0 < deadline < math.inf:
-            raise BackendError(f"the deadline is {deadline:g} s; give a positive number of seconds")
-        if frames_by not in FED:
-            raise BackendError(f"frames_by is {frames_by!r}; use {' or '.join(map(repr, FED))}")
-        place = ready_site(site)
+    def run(frames: npt.NDArray[Any], progress: Progress | None) -> Trace:
         check_frames(graph, frames)
-        plan = _plan(graph, record, count, granularity)
-        refuse(graph, load_target(place.board))
-        if frames_by == "bias":
+        if by_bias:
             biases(graph, frames)
         try:
-            return _Job(graph, frames, place, plan, frames_by == "bias", record).trace(
+            return _Job(graph, frames, place, recorded, by_bias, record).trace(
                 deadline, measure, progress
             )
         except OSError as error:
@@ -118,6 +103,8 @@ class Loihi2:
                 "a run needs space for temporary files: free some, or set TMPDIR"
             ) from error
 
+    return run
+
 
 def _plan(
     graph: Graph, record: str, count: str | Sequence[str] | None, granularity: str | None
@@ -125,7 +112,7 @@ def _plan(
     if record != "counts":
         return recording(graph, record, count, granularity)
     names = [node.name for node in graph.populations]
-    graded = {node.name for node in graph.populations if isinstance(node, Relay)}
+    graded = {node.name for node in graph.populations if node.emits == GRADED}
     spikes = spiking(graph, [name for name in names if name not in graded])
     asked = (count,) if isinstance(count, str) else count
     for name in asked or ():
@@ -177,7 +164,7 @@ class _Job:
                 if progress is not None:
                     progress(2 + index, runs)
         provenance = {
-            "engine": Loihi2.name,
+            "engine": NAME,
             "time": "chip",
             "graph": self.graph.hash,
             "frames": frames_hash(self.frames),
@@ -257,10 +244,10 @@ class _Job:
                 )
                 continue
             values = from_lava(rows, shape)
-            if kind in READOUTS and not self.every_step:
+            if is_readout(kind) and not self.every_step:
                 recorder.messages[name] = values[None]  # after the last step
                 continue
-            delay = self.late + (0 if kind in READOUTS else self.site.output_delay)
+            delay = self.late + (0 if is_readout(kind) else self.site.output_delay)
             skew = self.graph.facts(name).skew + delay
             recorder.messages[name][:] = cut_window(self.graph, values, skew, self.frames.shape[1])
         return recorder
@@ -271,4 +258,4 @@ class _Job:
         for index, node in enumerate(self.graph.populations):
             if node.name in recorder:
                 shape = self.graph.facts(node.name).shape
-                yield node.name, shape, KIND[type(node)], folder / f"{index}.npy"
+                yield node.name, shape, node.kind, folder / f"{index}.npy"

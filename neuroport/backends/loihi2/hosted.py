@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.reference import Reference
+from neuroport.backends.reference import NumpyArithmetic
+from neuroport.backends.walk import evaluate
 from neuroport.errors import IllegalError
+from neuroport.graph.edit import input_for
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Dense, Input, Relay
+from neuroport.graph.kinds.base import GRADED, Node, Synapse
+from neuroport.runs.frames import check_frames
 
 
 def hosted(graph: Graph, frames: npt.NDArray[Any]) -> tuple[Graph, npt.NDArray[np.int32]]:
@@ -36,24 +39,24 @@ def hosted(graph: Graph, frames: npt.NDArray[Any]) -> tuple[Graph, npt.NDArray[n
         FramesError: the frames do not fit.
     """
     relay = _stem(graph)
-    sent = Reference().run(graph, frames)[relay.name].astype(np.int32)
+    check_frames(graph, frames)
+    given = evaluate(NumpyArithmetic(), graph, frames, chip=False)
+    sent = next(out for node, out in given if node.name == relay.name).astype(np.int32)
     facts = graph.facts(relay.name)
-    low, high = int(facts.low.min()), int(facts.high.max())
-    bits = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0, 1) + (low < 0)
     kept = list(graph)[list(graph).index(relay) + 1 :]
-    source = Input(relay.name, facts.shape, bits, signed=low < 0)
+    source = input_for(relay.name, facts.shape, int(facts.low.min()), int(facts.high.max()))
     return Graph([source, *kept], graph.steps, graph.interval), sent
 
 
-def _stem(graph: Graph) -> Relay:
+def _stem(graph: Graph) -> Node:
     """The relay behind which nothing is read that comes before it."""
     before: set[str] = set()
     for index, node in enumerate(graph):
-        if isinstance(node, Relay):
+        if node.emits == GRADED and node.takes:
             others = list(graph)[index + 1 :]
             if not any(before.intersection(other.inputs) for other in others):
                 return node
-        elif not isinstance(node, (Input, Conv, Dense)):
+        elif node.takes and not isinstance(node, Synapse):
             break
         before.add(node.name)
     raise IllegalError(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.graph.edit import ungrouped
 from neuroport.graph.node import Conv, IntArray, Shape
 
 
@@ -60,13 +61,3 @@ def conv_arguments(node: Conv, weight: IntArray, source: Shape) -> dict[str, Any
         "padding": node.padding[::-1],
         "dilation": node.dilation[::-1],
     }
-
-
-def ungrouped(weight: IntArray, groups: int) -> IntArray:
-    """Weights (O, I / groups, kH, kW) as (O, I, kH, kW), zeros between the groups."""
-    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
-    full = np.zeros((weight.shape[0], groups * inputs, *weight.shape[2:]), np.int64)
-    for group in range(groups):
-        rows = slice(group * outputs, (group + 1) * outputs)
-        full[rows, group * inputs : (group + 1) * inputs] = weight[rows]
-    return full

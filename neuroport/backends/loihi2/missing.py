@@ -6,7 +6,7 @@ import os
 import shutil
 from importlib.util import find_spec
 
-from neuroport.backends.lava_cpu.engine import LavaCpu
+from neuroport.backends.lava_cpu import installing
 from neuroport.backends.loihi2.site import VARIABLE, Site, load_site
 from neuroport.errors import BackendError, TargetError
 
@@ -23,7 +23,7 @@ EXTENSION = (
 
 def missing(site: str | os.PathLike[str] | None) -> str | None:
     """The first missing piece: Lava, its extension, a site, access to its board; None for none."""
-    without_lava = LavaCpu().available()
+    without_lava = installing.missing()
     if without_lava is not None:
         return without_lava
     for module in EXTENSION:
@@ -54,12 +54,14 @@ def site_path(site: str | os.PathLike[str] | None) -> str | None:
     return os.fspath(site) if site is not None else os.environ.get(VARIABLE) or None
 
 
-def ready_site(site: str | os.PathLike[str] | None) -> Site:
-    """The site, when nothing is missing.
+def ready_site(site: str | os.PathLike[str] | Site | None) -> Site:
+    """The site, when nothing is missing; one that was read already is taken as it is.
 
     Raises:
         BackendError: says what is missing.
     """
+    if isinstance(site, Site):
+        return site
     reason, path = missing(site), site_path(site)
     if reason is not None or path is None:
         raise BackendError(f"engine 'loihi2' is not available: {reason}")

@@ -18,9 +18,8 @@ from neuroport.backends.loihi2.layout import flat_order, lava_shape
 from neuroport.backends.loihi2.site import Site
 from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KIND
 from neuroport.graph.store import load
-from neuroport.runs.trace import READOUTS
+from neuroport.runs.trace import is_readout
 
 FIGURES = "figures.json"
 
@@ -81,7 +80,7 @@ class BoardWorker(Worker):
             if node.name in self.job["counted"]:
                 self._count(graph, network, node.name, path)
             elif node.name in self.job["kept"]:
-                if KIND[type(node)] not in READOUTS:
+                if not is_readout(node.kind):
                     self._messages(graph, network, node.name, path)
                 elif self.job["every_step"]:
                     from lava.utils.loihi2_state_probes import StateProbe

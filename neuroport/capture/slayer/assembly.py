@@ -19,7 +19,16 @@ from neuroport.capture.slayer.neurons import Population
 from neuroport.capture.slayer.weights import Linear, as_matrix, parts, section
 from neuroport.errors import CaptureError
 from neuroport.graph.edit import identity
-from neuroport.graph.node import Conv, Delay, Dense, IntArray, Node, Relay, Shape
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Dense,
+    IntArray,
+    Node,
+    Relay,
+    Shape,
+    Synapse,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +201,7 @@ class Assembly:
         delay: IntArray | None = None,
     ) -> None:
         node_name = f"{name}.synapse" + (str(len(names)) if names else "")
-        node: Conv | Dense
+        node: Synapse
         if linear.is_matrix:
             late = np.zeros(1, np.int64) if delay is None else delay
             node = Dense(node_name, inputs, linear.weight, exponent, late)

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import DECAY_UNITY, STATE_SHIFT, WEIGHT_MAX
+from neuroport.graph.kinds.base import Population as Neuron
 from neuroport.graph.node import (
     AdaptiveLif,
     AdaptiveRecurrent,
@@ -39,7 +40,6 @@ from neuroport.graph.node import (
     IntArray,
     LeakyReadout,
     Lif,
-    Neuron,
     Readout,
     Recurrent,
     Relay,

@@ -19,9 +19,9 @@ from neuroport.capture.slayer.modules import at_rest, blocks_of
 from neuroport.capture.slayer.neurons import CHANGE
 from neuroport.capture.tracing import Layout
 from neuroport.errors import CaptureError, FramesError, NeuroportError
+from neuroport.graph.edit import input_for
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Input
-from neuroport.runs.frames import input_for
+from neuroport.graph.kinds.base import Node
 
 SAMPLES = 2  # that forward is checked on
 
@@ -87,25 +87,26 @@ def _capture(net: nn.Module, data: npt.NDArray[Any], *, keep_shift: bool) -> Cap
             raise CaptureError(f"{type(net).__name__} has no block with neurons")
         x = np.moveaxis(data[:, :SAMPLES], 0, -1).astype(np.float32)
         forward.check(torch.from_numpy(np.ascontiguousarray(x)))
-    node = Input(INPUT, shape, 1) if reader.hosted else _input(shape, data, reader.encoder)
+    node = input_for(INPUT, shape, 0, 1) if reader.hosted else _input(shape, data, reader.encoder)
     graph = Graph([node, *reader.assembly.nodes], len(data))
     return Captured(graph, forward, tuple(reader.assembly.probes), reader.encoder, reader.hosted)
 
 
-def _input(shape: tuple[int, ...], data: npt.NDArray[Any], encoder: Any) -> Input:
+def _input(shape: tuple[int, ...], data: npt.NDArray[Any], encoder: Any) -> Node:
     if encoder is not None:
         weight, bias = (
             0.0 if part is None else float(encoder.pre_hook_fx(part.detach()).abs().max())
             for part in (encoder.weight, encoder.bias)
         )
         largest = 4.0 * (weight if encoder.weight is not None else 1.0) + bias
-        return Input(INPUT, shape, max(2, int(largest * _unit(encoder)).bit_length() + 1), True)
+        most = max(1, int(largest * _unit(encoder)))
+        return input_for(INPUT, shape, -most, most)
     if not np.all(np.isfinite(data) & (data == np.round(data))):
         raise FramesError(
             "frames are no integers, and no Input block makes currents of them; round them, or "
             "begin the network with block.cuba.Input or block.sigma_delta.Input"
         )
-    return input_for(int(data.min()), int(data.max()), shape, INPUT)
+    return input_for(INPUT, shape, int(data.min()), int(data.max()), bits=8)
 
 
 def _unit(encoder: Any) -> int:

@@ -26,7 +26,7 @@ from neuroport.errors import FramesError, RangeError
 from neuroport.graph.integers import STATE_MAX
 from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.recording import Recorder, recording
-from neuroport.runs.trace import DTYPES, Trace, versions
+from neuroport.runs.trace import Trace, dtype_of, versions
 
 
 def frames(net: nn.Module, x: Tensor) -> npt.NDArray[np.int64]:
@@ -171,7 +171,7 @@ def _frames(captured: Captured, x: Tensor) -> npt.NDArray[np.int64]:
 def _messages(probe: Probe, outputs: list[Tensor], steps: int) -> npt.NDArray[Any]:
     spikes = torch.cat(outputs, dim=-1)[..., probe.shift : probe.shift + steps]
     scaled = np.rint(spikes.to(torch.float64).numpy() * probe.unit)
-    return np.moveaxis(scaled, -1, 0).astype(DTYPES[probe.kind])
+    return np.moveaxis(scaled, -1, 0).astype(dtype_of(probe.kind))
 
 
 def _raised(module: Any, *states: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
-"""Populations on the CPU only, for Lava has none: adaptive thresholds, readouts that leak.
+"""Populations of which Lava has no process: every kind that this engine has no builder for.
 
-They are stepped by the lines that step them in the reference engine; what is Lava's here are
-messages, time and synapses. That the lines are right is known from SLAYER itself.
+They are stepped by the lines of their kind, as in the reference engine; what is Lava's here are
+messages, time and synapses.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from neuroport.backends.reference import own
-from neuroport.backends.stepping import Stepped, stepper
-from neuroport.graph.node import Shape, per_neuron
+from neuroport.backends.stepping import check_width
+from neuroport.graph.kinds.base import Population, Shape, States, per_neuron
 
 
 class SteppedReset(AbstractProcess):
@@ -33,7 +33,7 @@ class SteppedReset(AbstractProcess):
     """
 
     def __init__(
-        self, *, node: Stepped, arriving: Shape, shape: Shape, interval: int, offset: int
+        self, *, node: Population, arriving: Shape, shape: Shape, interval: int, offset: int
     ) -> None:
         super().__init__(
             node=node, arriving=arriving, shape=shape, interval=interval, offset=offset
@@ -52,13 +52,19 @@ class SteppedResetModel(PyLoihiProcessModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         node, arriving = proc_params["node"], proc_params["arriving"]
-        self.step, count = stepper(node, arriving, per_neuron, own)
-        self.rest = (np.zeros((1, *proc_params["shape"]), np.int64),) * count
-        self.states: tuple[Any, ...] = self.rest
+        self.node: Population = node
+        self.constants = node.setup(arriving, per_neuron, own)
+        self.rest = (np.zeros((1, *proc_params["shape"]), np.int64),) * len(node.states)
+        self.states: States = self.rest
+        self.checked = [node.states.index(name) for name in node.checked_states]
 
     def run_spk(self) -> None:
         current = self.a_in.recv().astype(np.int64).reshape(1, *self.proc_params["arriving"])
-        if (self.time_step - self.proc_params["offset"]) % self.proc_params["interval"] == 0:
+        since = self.time_step - self.proc_params["offset"]
+        if since % self.proc_params["interval"] == 0:
             self.states = self.rest
-        self.states, sent = self.step(self.states, current)
+        self.states, sent = self.node.step(self.constants, self.states, current)
+        if self.checked:
+            states = (self.states[n] for n in self.checked)
+            check_width(self.node.name, self.time_step, *states, current, sent)
         self.s_out.send(sent.reshape(-1).astype(np.int32))

@@ -15,6 +15,7 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.conv import utils
 from lava.proc.conv.models import PyConvModelFixed
 from lava.proc.conv.process import Conv
+from standin_faults import seeded
 
 CHOSEN = json.loads(os.environ.get("NEUROPORT_STANDIN", "{}"))
 
@@ -40,6 +41,7 @@ if CHOSEN.get("products"):
     utils.conv = by_products
 
 
+@seeded
 @implements(proc=Conv, protocol=LoihiProtocol)
 @requires(Loihi2NeuroCore)
 class NcModelConv(PyConvModelFixed, AbstractNcProcessModel):

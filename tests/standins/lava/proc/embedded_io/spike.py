@@ -13,6 +13,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.io.encoder import Compression
+from standin_faults import seeded
 
 CHOSEN = json.loads(os.environ.get("NEUROPORT_STANDIN", "{}"))
 
@@ -78,6 +79,7 @@ class FlatModel(_Model):
     pass
 
 
+@seeded
 @implements(proc=PyToN3ConvAdapter, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")

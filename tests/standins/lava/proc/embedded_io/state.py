@@ -9,6 +9,7 @@ from lava.magma.core.process.ports.ports import OutPort, RefPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
+from standin_faults import seeded
 
 
 class Read(AbstractProcess):
@@ -50,6 +51,7 @@ class _Model(PyLoihiProcessModel):
         self.data = self.ref.read().astype(np.int32) & 0xFFFFFF  # 24 bits, and no sign
 
 
+@seeded
 @implements(proc=Read, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")

@@ -6,8 +6,10 @@ from lava.magma.core.resources import Loihi2NeuroCore
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.graded.models import PyGradedVecModelFixed
 from lava.proc.graded.process import GradedVec
+from standin_faults import seeded
 
 
+@seeded
 @implements(proc=GradedVec, protocol=LoihiProtocol)
 @requires(Loihi2NeuroCore)
 class NcModelGradedVec(PyGradedVecModelFixed, AbstractNcProcessModel):

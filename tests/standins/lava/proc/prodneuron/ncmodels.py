@@ -6,8 +6,10 @@ from lava.magma.core.resources import Loihi2NeuroCore
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.prodneuron.models import PyProdNeuronModelFixed
 from lava.proc.prodneuron.process import ProdNeuron
+from standin_faults import seeded
 
 
+@seeded
 @implements(proc=ProdNeuron, protocol=LoihiProtocol)
 @requires(Loihi2NeuroCore)
 class NcModelProdNeuron(PyProdNeuronModelFixed, AbstractNcProcessModel):

@@ -1,0 +1,270 @@
+"""What an engine is: a name, typed options, and a network that it prepares once to run often.
+
+This module and those of the engines import neither NumPy nor what an engine runs on: the command
+line asks for options, and the list of engines is made, before anything of it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from neuroport.errors import BackendError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from neuroport.graph.graph import Graph
+    from neuroport.runs.frames import Progress
+    from neuroport.runs.trace import Trace
+
+    Run = Callable[[npt.NDArray[Any], Progress | None], Trace]
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    flag: str | None = None,
+    choices: Sequence[str] = (),
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    minimizing: bool = True,
+) -> Any:
+    """A field of an engine's options.
+
+    Args:
+        default: its value where it is not given.
+        help: what it does, for the command line and for messages.
+        flag: its name on the command line, without dashes; that of the field where None.
+        choices: the texts that it takes; any where empty.
+        low, above, high: least number, number that it must exceed, largest number.
+        minimizing: whether it is meant for the small runs of a minimization, too.
+    """
+    about = {
+        "help": help,
+        "flag": flag,
+        "choices": tuple(choices),
+        "low": low,
+        "above": above,
+        "high": high,
+        "minimizing": minimizing,
+    }
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options that every engine here has: what is recorded (:mod:`neuroport.runs.recording`)."""
+
+    record: str = option("messages", "messages (default), or their counts (default on loihi2).")
+    count: str | Sequence[str] | None = option(
+        None, "A population to count (may be repeated); else all."
+    )
+    granularity: str | None = option(None, "A counter per neuron (default), channel or layer.")
+
+
+class Prepared:
+    """A network on an engine: planned once, run as often as there are frames.
+
+    A context manager, which gives back at its end what the engine holds. Calls from several threads
+    take turns.
+    """
+
+    def __init__(self, run: Run, close: Callable[[], None] | None = None) -> None:
+        self._run: Run | None = run
+        self._close = close
+        self._turn = threading.Lock()
+
+    def run(self, frames: npt.ArrayLike, *, progress: Progress | None = None) -> Trace:
+        """Run frames, integers (T, N, *shape); states reset between the N samples.
+
+        Args:
+            progress: called with the samples done and N.
+
+        Raises:
+            FramesError: the frames do not fit.
+            BackendError: the engine failed, or was closed.
+        """
+        from neuroport.arguments import as_array
+
+        if progress is not None and not callable(progress):
+            raise BackendError(f"progress is {progress!r:.100}; give a function (done, total)")
+        data = as_array(frames, "frames")
+        with self._turn:
+            if self._run is None:
+                raise BackendError("this network was closed; prepare it again to run it")
+            return self._run(data, progress)
+
+    def close(self) -> None:
+        """Give back what the engine holds; it runs nothing any more."""
+        with self._turn:
+            self._run = None
+            close, self._close = self._close, None
+        if close is not None:
+            close()
+
+    def __enter__(self) -> Prepared:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Engine:
+    """An engine: a subclass says its name and options, and how it prepares a graph.
+
+    Attributes:
+        name: what ``on=`` and ``--on`` take.
+        summary: a line that says what it is.
+        Options: a frozen dataclass of its options; each field is an :func:`option`.
+        takes_modules: it runs torch modules and no graphs.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Options: ClassVar[type[Any]] = Options
+    takes_modules: ClassVar[bool] = False
+
+    def available(self, options: Any = None) -> str | None:
+        """Why it cannot run here, with the way to mend it; None where it can.
+
+        Args:
+            options: those of a run, where they matter; None for the defaults.
+        """
+        return None
+
+    def plan(self, graph: Graph, options: Any) -> Run:
+        """Do what need be done once for ``graph``, and return what runs frames.
+
+        What it returns is called with an array of integers and a function to report progress to,
+        or None; frames are not checked by then (:func:`neuroport.runs.frames.check_frames`).
+
+        Args:
+            options: of the type :attr:`Options`, of the right types and in their ranges.
+
+        Raises:
+            NeuroportError: the engine does not run this graph; or it is an option that the
+                graph does not allow.
+        """
+        raise NotImplementedError(f"the engine {self.name!r} does not say how it plans a graph")
+
+    def prepare(self, graph: Graph, **options: Any) -> Prepared:
+        """``graph``, ready to run with these options.
+
+        Raises:
+            BackendError: an option that it has not, or of a wrong value.
+            NeuroportError: the engine does not run this graph.
+        """
+        return Prepared(self.plan(graph, read_options(self, options)))
+
+    def run(
+        self,
+        graph: Graph,
+        frames: npt.NDArray[Any],
+        *,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Trace:
+        """Prepare ``graph`` and run ``frames`` (T, N, *shape) once."""
+        with self.prepare(graph, **options) as prepared:
+            return prepared.run(frames, progress=progress)
+
+
+def read_options(engine: Engine, given: dict[str, Any]) -> Any:
+    """The engine's ``Options`` of what was given.
+
+    Raises:
+        BackendError: an option that it has not, of another type or out of its range.
+    """
+    known = {each.name: each for each in fields(engine.Options)}
+    for key, value in given.items():
+        if key not in known:
+            raise BackendError(
+                f"engine {engine.name!r} has no option {key!r}; it takes "
+                f"{', '.join(['progress', *known])}"
+            )
+        _check(known[key], value)
+    return engine.Options(**given)
+
+
+def kind_of(each: Field[Any]) -> str:
+    """``int``, ``float``, ``bool``, ``str`` or ``path``, by the annotation; ``many`` texts."""
+    written = each.type if isinstance(each.type, str) else getattr(each.type, "__name__", "")
+    words = {word.strip() for word in str(written).split("|")} - {"None"}
+    if any(word.startswith(("Sequence", "tuple", "list")) for word in words):
+        return "many"
+    if words & {"os.PathLike[str]", "Path", "PathLike[str]"}:
+        return "path"
+    known = words & {"int", "float", "bool", "str"}
+    return known.pop() if len(known) == 1 else ""
+
+
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "bool": "True or False",
+    "path": "a path",
+    "many": "a text or several",
+}
+
+
+def _check(each: Field[Any], value: Any) -> None:
+    """Refuse a value of another type than the field's, or out of its range."""
+    kind, about, name = kind_of(each), each.metadata, each.name
+    if value is None and each.default is None:
+        return
+    if not _is(kind, value):
+        raise BackendError(f"{name} is {value!r:.100}; give {_WORDS[kind]}")
+    choices = about.get("choices")
+    if choices and value not in choices:
+        raise BackendError(f"{name} is {value!r:.100}; use {' or '.join(map(repr, choices))}")
+    low, above, high = (about.get(key) for key in ("low", "above", "high"))
+    if kind not in ("int", "float"):
+        return
+    if (
+        (low is not None and not value >= low)
+        or (above is not None and not value > above)
+        or (high is not None and not value <= high)
+    ):
+        least = f"{low:,} or more" if low is not None else ""
+        least = f"more than {above:,}" if above is not None else least
+        most = f"at most {high:,}" if high is not None else ""
+        raise BackendError(
+            f"{name} is {value!r:.100}; use {' and '.join(filter(None, (least, most)))}"
+        )
+
+
+def _is(kind: str, value: Any) -> bool:
+    if kind in ("int", "float", "bool"):
+        from numbers import Integral, Real
+
+        truth = isinstance(value, bool) or type(value).__name__ in ("bool_", "bool")
+        if kind == "bool":
+            return truth
+        return isinstance(value, Integral if kind == "int" else Real) and not truth
+    if kind == "str":
+        return isinstance(value, str)
+    if kind == "path":
+        return isinstance(value, (str, os.PathLike))
+    if kind == "many":
+        return isinstance(value, str) or (
+            isinstance(value, Sequence) and all(isinstance(item, str) for item in value)
+        )
+    return True
+
+
+def default_of(each: Field[Any]) -> Any:
+    """The default of a field; None where it has none."""
+    return None if each.default is MISSING else each.default

@@ -1,0 +1,65 @@
+"""The engine ``lava-cpu``: Lava's fixed-point CPU simulator, in child processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from neuroport.engines.engine import Engine, Options, option
+
+if TYPE_CHECKING:
+    from neuroport.engines.engine import Run
+    from neuroport.graph.graph import Graph
+
+YEAR = 365 * 24 * 3600  # s
+
+
+@dataclass(frozen=True)
+class LavaOptions(Options):
+    """Options of the engine ``lava-cpu``.
+
+    A child of stock processes keeps every core busy with a process per node, and needs seconds and
+    hundreds of megabytes before its first step: one worker is the default. A child of ``fused``
+    ones keeps one core busy: as many workers as cores is best.
+    """
+
+    deadline: float = option(600.0, "Seconds for Lava.", above=0, high=YEAR)
+    workers: int = option(1, "Child processes that share the samples.", low=1, minimizing=False)
+    processes: str = option(
+        "stock",
+        "Lava's own, stock, or fused ones, which are faster.",
+        choices=("stock", "fused"),
+    )
+
+
+class LavaCpu(Engine):
+    """Lava's CPU simulator, tag ``fixed_pt``."""
+
+    name = "lava-cpu"
+    summary = "Lava's fixed-point CPU simulator"
+    Options: ClassVar[type[LavaOptions]] = LavaOptions
+
+    def available(self, options: Any = None) -> str | None:
+        """Not without Lava, nor in a Python that Lava does not know."""
+        from neuroport.backends.lava_cpu.installing import missing
+
+        return missing()
+
+    def plan(self, graph: Graph, options: LavaOptions) -> Run:
+        """Check every rule of the simulator.
+
+        Raises:
+            IllegalError: the graph breaks one.
+            BackendError: a counter could exceed what a LIF's threshold holds.
+        """
+        from neuroport.backends.lava_cpu.engine import plan
+        from neuroport.runs.recording import recording
+
+        recorded = recording(graph, options.record, options.count, options.granularity)
+        return plan(
+            graph,
+            recorded,
+            deadline=options.deadline,
+            workers=int(options.workers),
+            processes=options.processes,
+        )

@@ -1,0 +1,133 @@
+"""Run a network on an engine: once, or prepared to run often."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from neuroport.arguments import as_array, is_network, optional, takes
+from neuroport.engines.table import DEFAULT, MODULE, ready
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import nn
+
+    from neuroport.engines.engine import Prepared
+    from neuroport.graph.graph import Graph
+    from neuroport.runs.trace import Trace
+
+TIMING = ("delay_shift", "free_running")  # what a stock NetX file does not say
+
+
+@takes(network=is_network, frames=as_array)
+def run(
+    network: Graph | nn.Module | str | os.PathLike[str],
+    frames: npt.ArrayLike,
+    on: str | None = None,
+    **options: Any,
+) -> Trace:
+    """Run a network on frames and record every population.
+
+    Args:
+        network: a graph, the path of a ``.net`` or ``.graph`` file (or of a stock NetX file, whose
+            input and steps are those of the frames), or a torch module: neuroport's after its
+            quantization, or one of lava-dl SLAYER's blocks.
+        frames: integers (T, N, C, H, W); states reset between the N samples.
+        on: ``reference`` (for a graph or a file, where ``None``), ``fast``, ``lava-cpu``,
+            ``loihi2``, or the engine of another package. A torch module runs its own forward pass
+            (``module``, or ``None``); on another engine its graph runs.
+        options: the engine's: fields of its ``Options``, such as
+            :class:`neuroport.engines.lava_cpu.LavaOptions`. ``record="counts"`` keeps how many
+            messages there were and not the messages (:func:`neuroport.runs.recording.recording`);
+            ``progress`` is called with the samples done and N. Those of a stock NetX file,
+            ``delay_shift`` and ``free_running``, are :func:`neuroport.netx.read`'s.
+
+    Raises:
+        BackendError: unknown or missing engine, or it failed; an option that it has not.
+        CaptureError: a torch module that is still real-valued, or has no graph.
+        FramesError, FormatError, IllegalError: bad frames, a bad file, an illegal graph.
+    """
+    from neuroport.errors import BackendError
+
+    progress = options.pop("progress", None)
+    if progress is not None and not callable(progress):
+        raise BackendError(f"progress is {progress!r:.100}; give a function (done, total)")
+    with prepare(network, on, frames=frames, **options) as prepared:
+        return prepared.run(frames, progress=progress)
+
+
+@takes(network=is_network, frames=optional(as_array))
+def prepare(
+    network: Graph | nn.Module | str | os.PathLike[str],
+    on: str | None = None,
+    *,
+    frames: npt.ArrayLike | None = None,
+    **options: Any,
+) -> Prepared:
+    """A network on an engine: planned once, to run often without planning it anew.
+
+    ::
+
+        with port.prepare(graph, on="fast") as prepared:
+            for frames in batches:
+                trace = prepared.run(frames)
+
+    Args:
+        network, on, options: as of :func:`run`.
+        frames: some frames that the network takes, (T, N, *shape), of which shape, steps and range
+            matter; needed for a stock NetX file, and for a torch module on an engine of graphs.
+
+    Raises:
+        NeuroportError: as :func:`run`, before any frames.
+    """
+    from neuroport.errors import BackendError
+
+    data: npt.NDArray[Any] | None = frames  # type: ignore[assignment]  # an array by now
+    timing = {name: options.pop(name) for name in TIMING if name in options}
+    is_path = isinstance(network, (str, os.PathLike))
+    if timing and not is_path:
+        raise BackendError(
+            f"{' and '.join(timing)}: for stock NetX files, which do not say when layers begin; "
+            "leave out"
+        )
+    is_module = not is_path and _is_module(network)
+    found = ready(on or (MODULE if is_module else DEFAULT), options)
+    if found.takes_modules and not is_module:
+        raise BackendError(
+            f"engine {found.name!r} runs the forward pass of a torch module, which a graph has "
+            f"not; run it on {DEFAULT!r}, or give the module"
+        )
+    graph: Any = network
+    if is_path:
+        graph = _read(network, data, timing)  # type: ignore[arg-type]
+    elif is_module and not found.takes_modules:
+        graph = _captured(network, data)  # type: ignore[arg-type]
+    return found.prepare(graph, **options)
+
+
+def _is_module(network: Any) -> bool:
+    from neuroport.graph.graph import Graph
+
+    return not isinstance(network, Graph)
+
+
+def _read(
+    path: str | os.PathLike[str], frames: npt.NDArray[Any] | None, timing: dict[str, bool]
+) -> Graph:
+    from neuroport.netx import read, stock
+
+    return read(path, frames=frames if stock.is_stock(path) else None, **timing)
+
+
+def _captured(net: nn.Module, frames: npt.NDArray[Any] | None) -> Graph:
+    """The graph that a module in its integer phase is."""
+    from neuroport.backends.module import captured
+    from neuroport.capture import slayer
+    from neuroport.errors import FramesError
+
+    if frames is None:
+        raise FramesError(
+            "a torch module does not say what it takes: give prepare(..., frames=...) some frames, "
+            "or prepare its graph, port.quantize(net, frames)"
+        )
+    return slayer.integer_graph(net, frames) if slayer.is_slayer(net) else captured(net, frames)

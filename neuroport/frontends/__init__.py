@@ -1,0 +1,1 @@
+"""Front ends: networks that others wrote become graphs of integers, and graphs become theirs."""

@@ -1,0 +1,106 @@
+"""What a ``.nir`` file, or an object of the package ``nir``, holds, as plain values.
+
+A ``.nir`` file is HDF5 that anybody wrote: arrays may be compressed, by what HDF5 itself brings,
+and unfold to a bounded size; links to elsewhere, external storage and plugins are refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+
+from neuroport import hdf5
+from neuroport.apart import Plain
+from neuroport.errors import FormatError
+
+WHAT = "a NIR file"
+MEMBERS = 4_000_000  # groups and datasets
+DEEPEST = 40  # groups in one another: two for each subgraph
+SLACK = (16 << 20, 24)  # bytes that arrays may unfold to, and how many more for each of the file's
+FILTERS = {  # of HDF5, those that it has built in and those that h5py brings
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+    h5py.h5z.FILTER_LZF,
+}
+
+
+def content_of(file: h5py.File, path: str) -> dict[str, Plain]:
+    """Plain values of an open file.
+
+    Raises:
+        FormatError: no NIR, or what is not read without trust.
+    """
+    group = file.get("node")
+    if not isinstance(group, h5py.Group) or "type" not in group:
+        raise FormatError(f"{path}: holds no graph of NIR (group 'node'); not {WHAT}")
+    base, each = SLACK
+    return {"node": _Reader(path, base + each * os.path.getsize(path)).tree(group, "node", DEEPEST)}
+
+
+class _Reader:
+    """Reads groups into dictionaries; what all arrays hold together is bounded."""
+
+    def __init__(self, path: str, left: int) -> None:
+        self.path = path
+        self.left = left
+        self.count = 0
+
+    def tree(self, group: h5py.Group, where: str, depth: int) -> dict[str, Plain]:
+        found: dict[str, Plain] = {}
+        for name in group:
+            here = f"{self.path}: {where}/{hdf5.short(name)[1:-1]}"
+            self.count += 1
+            if self.count > MEMBERS:
+                raise FormatError(f"{self.path}: more nodes and parameters than any network has")
+            link = group.get(name, getlink=True)
+            member = group.get(name) if isinstance(link, h5py.HardLink) else None
+            if isinstance(member, h5py.Group):
+                if depth == 0:
+                    raise FormatError(f"{here}: subgraphs nested more than {DEEPEST // 2} deep")
+                found[name] = self.tree(member, f"{where}/{name}", depth - 1)
+            elif isinstance(member, h5py.Dataset):
+                found[name] = self.value(member, here)
+            else:
+                raise FormatError(f"{here}: a link to elsewhere; copy what it points at")
+        return found
+
+    def value(self, data: h5py.Dataset, here: str) -> Plain:
+        listing = data.id.get_create_plist()
+        used = {listing.get_filter(i)[0] for i in range(listing.get_nfilters())}
+        if data.external is not None or data.is_virtual or not used <= FILTERS:
+            raise FormatError(
+                f"{here}: lies in another file or is compressed by a plugin; write the file again "
+                "with nir.write"
+            )
+        is_text = h5py.check_string_dtype(data.dtype) is not None
+        if not is_text and data.dtype.kind not in "biuf":
+            raise FormatError(f"{here}: {data.dtype} is no number and no text")
+        self.left -= data.size * max(data.dtype.itemsize, 8)
+        if self.left < 0:
+            raise FormatError(
+                f"{here}: the arrays unfold to more than {SLACK[1]} bytes for each of the file"
+            )
+        if not is_text:
+            return np.asarray(data[()])
+        texts = np.asarray(data.asstr()[()], object)
+        if texts.shape == ():
+            return str(texts[()])
+        return [[str(part) for part in np.atleast_1d(row)] for row in texts]
+
+
+def of_object(node: Any) -> Any:
+    """What ``NIRNode.to_dict`` gives, as a file would have it."""
+    if isinstance(node, Mapping):
+        return {str(key): of_object(value) for key, value in node.items() if value is not None}
+    if isinstance(node, (bytes, np.bytes_)):
+        return bytes(node).decode(errors="replace")
+    if isinstance(node, (list, tuple)):
+        return [of_object(item) for item in node]
+    if isinstance(node, np.ndarray) and node.dtype.kind in "OSU":
+        return of_object(node.tolist())
+    return node if isinstance(node, str) else np.asarray(node)

@@ -1,0 +1,235 @@
+"""From a ``.nir`` file, or a graph of the package ``nir``, to a graph of integers."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.errors import FormatError, FramesError, NeuroportWarning
+from neuroport.frontends.nir.cost import NirCost, cost
+from neuroport.frontends.nir.interpreter import Signals, check_frames, interpret
+from neuroport.frontends.nir.parts import Quantized, Record
+from neuroport.frontends.nir.quantizing import input_shape, quantize_network
+from neuroport.frontends.nir.reading import FIRING, Network, read
+from neuroport.frontends.nir.stored import stored_graph
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Input
+from neuroport.netx.stock import input_of
+from neuroport.runs.frames import check_frames as check_frames_of_graph
+
+Frames = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class NirImport:
+    """A NIR network in integers.
+
+    Attributes:
+        graph: the integers.
+        frames: what ``graph`` runs on, (T, N, *shape): the frames of all inputs together.
+        records: what became of every node of NIR.
+        cost: what quantization cost on the frames; None where the file held the integers.
+        quantized: where in the graph the values of each node are, and their units; None likewise.
+    """
+
+    graph: Graph
+    frames: npt.NDArray[Any] | None
+    records: tuple[Record, ...]
+    cost: NirCost | None
+    quantized: Quantized | None
+
+    def table(self) -> str:
+        """One line for each node of NIR."""
+        width = max(len(record.source) for record in self.records)
+        kinds = max(len(record.kind) for record in self.records)
+        return "\n".join(
+            f"{told.source:{width}}  {told.kind:{kinds}}  -> "
+            f"{', '.join(told.targets) or 'nothing'}: {told.what}"
+            for told in self.records
+        )
+
+
+def from_nir(
+    source: str | os.PathLike[str] | Any,
+    *,
+    dt: float | None = None,
+    frames: Frames | None = None,
+    scale: float = 1.0,
+    integers: bool = True,
+    reset: str = "v_reset",
+    one_unit: bool = False,
+) -> Graph:
+    """Graph of integers of a NIR network; see :func:`import_nir`, which also tells what it cost."""
+    return import_nir(
+        source,
+        dt=dt,
+        frames=frames,
+        scale=scale,
+        integers=integers,
+        reset=reset,
+        one_unit=one_unit,
+        measure=False,
+    ).graph
+
+
+def import_nir(
+    source: str | os.PathLike[str] | Any,
+    *,
+    dt: float | None = None,
+    frames: Frames | None = None,
+    scale: float = 1.0,
+    integers: bool = True,
+    reset: str = "v_reset",
+    one_unit: bool = False,
+    measure: bool = True,
+) -> NirImport:
+    """Read a NIR network, bring it into integers, and run both.
+
+    Args:
+        source: path of a ``.nir`` file, or a ``nir.NIRGraph``.
+        dt: seconds of a step. Without it the metadata must say it (``dt`` of the graph or its
+            nodes).
+        frames: integers (T, N, *shape), spikes or graded; of several inputs a dictionary by name.
+            They say how long a sample is, and how large messages are.
+        scale: the real value of an integer frame of 1, such as 1/255 of pixels.
+        integers: take neuroport's own integers where the metadata hold them (:func:`to_nir`).
+        reset: how the tool that trained the network resets; NIR says ``v_reset``.
+        one_unit: of current for all channels of a population, so that equal thresholds stay equal,
+            as chips need them; weights of small channels are coarser.
+        measure: run both networks on the frames.
+
+    Raises:
+        StorageError: no such file.
+        FormatError: not NIR; no dt; what has no integers, with the nearest change that has.
+        FramesError: frames that do not fit.
+
+    Warns:
+        NeuroportWarning: the dt given is not that of the metadata.
+    """
+    network = read(source)
+    if integers and network.integers is not None:
+        if scale != 1 or isinstance(frames, Mapping):
+            raise FramesError(
+                f"{network.where}: holds integers, which take frames of one input, as they are; "
+                "leave scale out, or have it quantized again (integers=False, --no-integers)"
+            )
+        graph, records = stored_graph(network)
+        whole = None if frames is None else np.asarray(frames)
+        if whole is not None:
+            check_frames_of_graph(graph, whole)
+        return NirImport(graph, whole, records, None, None)
+    if reset != "v_reset":
+        _refuse_reset(network, reset)
+    step = _dt(network, dt)
+    given = _given(network, frames)
+    node, whole = _joined(network, given)
+    real = _real(network, given, step, scale)
+    quiet = [n for n in network.nodes.values() if n.kind in ("I", "LI", "CubaLI", "Output")]
+    potentials = {n.name: float(np.abs(real[n.name]).max()) for n in quiet}
+    made = quantize_network(network, step, node, scale, len(whole), potentials, one_unit)
+    told = cost(network, made, real, whole) if measure else None
+    return NirImport(made.graph, whole, made.records, told, made)
+
+
+def _refuse_reset(network: Network, reset: str) -> None:
+    if reset != "subtract":
+        raise FormatError(f"reset is {reset!r}; use v_reset, or subtract, which is refused")
+    firing = ", ".join(node.name for node in network.of_kind(*FIRING)[:4])
+    raise FormatError(
+        f"{network.where}: {firing}: a reset that subtracts the threshold has no neuron on Lava "
+        "and the chip, which go to 0; train with a reset to zero (snnTorch: "
+        "reset_mechanism='zero', SpikingJelly: v_reset=0., sinabs: MembraneReset), and leave "
+        "reset out"
+    )
+
+
+def _dt(network: Network, dt: float | None) -> float:
+    if dt is not None:
+        if isinstance(dt, bool) or not isinstance(dt, (int, float, np.number)) or not dt > 0:
+            raise FormatError(f"dt is {dt!r}; give the seconds of a step")
+        if network.dt is not None and not np.isclose(network.dt, dt, rtol=1e-6):
+            warnings.warn(
+                f"{network.where}: its metadata state steps of {network.dt:g} s, yours of {dt:g} s "
+                "are taken",
+                NeuroportWarning,
+                stacklevel=4,
+            )
+        return float(dt)
+    if network.dt is not None:
+        return network.dt
+    if not network.timed:
+        return 1.0
+    node = network.timed[0]
+    times = [key for key in ("tau", "tau_mem", "delay") if key in node.values]
+    shown = f" ({times[0]} {node.values[times[0]].flat[0]:g} s)" if times else ""
+    raise FormatError(
+        f"{network.where}: does not say how long a step is, and {node.name}{shown} depends on "
+        "it; give dt in seconds (--dt), that of the tool that wrote it: snnTorch and SpikingJelly "
+        "write for 1e-4, Norse for 1e-3, sinabs for 1"
+    )
+
+
+def _given(network: Network, frames: Frames | None) -> dict[str, npt.NDArray[Any]]:
+    inputs = network.of_kind("Input")
+    if frames is None:
+        shapes = ", ".join(f"{n.name} {('T', 'N', *n.shape)}" for n in inputs).replace("'", "")
+        raise FramesError(
+            f"{network.where}: give frames, integers (T, N, *shape): they say how long a sample is "
+            f"and how large its numbers are; inputs: {shapes}"
+        )
+    if not isinstance(frames, Mapping):
+        if len(inputs) != 1:
+            names = ", ".join(node.name for node in inputs)
+            raise FramesError(f"several inputs; give a dictionary of frames, of {names}")
+        frames = {inputs[0].name: frames}
+    found = {str(name): np.asarray(array) for name, array in frames.items()}
+    for node in inputs:  # (T, N, C, 1, L) of maps (C, L), as the graph has them
+        array = found.get(node.name)
+        if array is not None and array.ndim == 5 and len(node.shape) == 2 and array.shape[3] == 1:
+            found[node.name] = array[:, :, :, 0]
+    check_frames(network, found)
+    for name, array in found.items():
+        if array.dtype.kind not in "biu":
+            raise FramesError(
+                f"frames of {name} are {array.dtype}; integers reach the first synapse: give whole "
+                "numbers, and in scale the real value of 1, such as frames * 255 rounded and "
+                "scale=1/255"
+            )
+    return found
+
+
+def _joined(
+    network: Network, frames: Mapping[str, npt.NDArray[Any]]
+) -> tuple[Input, npt.NDArray[Any]]:
+    """The one input of the graph, and its frames."""
+    inputs = network.of_kind("Input")
+    shape = input_shape(network)
+    parts = []
+    for node in inputs:
+        array = frames[node.name]
+        lead = array.shape[:2]
+        maps = (*lead, -1, *shape[1:]) if len(shape) == 3 else (*lead, -1)
+        parts.append(array.reshape(maps).astype(np.int64))
+    whole = np.concatenate(parts, axis=2)
+    name = inputs[0].name if len(inputs) == 1 else "input"
+    taken = {node.name for node in network.nodes.values() if node.kind != "Input"}
+    while name in taken:
+        name += "~"
+    found = input_of(whole, name)
+    if found is None or found.bits > 23:
+        raise FramesError(f"frames span {whole.min()}..{whole.max()}; messages have 23 bits")
+    return found, whole
+
+
+def _real(
+    network: Network, frames: Mapping[str, npt.NDArray[Any]], dt: float, scale: float
+) -> Signals:
+    if not np.isfinite(scale) or scale <= 0:
+        raise FramesError(f"scale is {scale!r}; give the real value of an integer frame of 1")
+    return interpret(network, {name: array * scale for name, array in frames.items()}, dt)

@@ -1,0 +1,227 @@
+"""Which real value one unit of current stands for, and the integers that follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from neuroport.frontends.nir.linear import Window
+from neuroport.frontends.nir.parts import Form, Synapse, by_channel
+from neuroport.frontends.nir.reading import Array
+from neuroport.graph import integers
+from neuroport.graph.node import IntArray
+
+EXPONENT = 16
+RESOLUTION = 1 << 12  # units that a threshold should have at least
+ROOM = 4  # times what the frames showed, that a potential may reach before it saturates
+
+
+class Levels:
+    """Of one population, channel by channel.
+
+    Args:
+        form: the neurons.
+        own: what they hear of themselves, (neurons, neurons), None without a loop.
+        steps: steps of a sample.
+        message_range: least and most that a population sends.
+        shown: the largest potential that the frames showed, of neurons that do not fire.
+        one_unit: of all channels together, as chips want it.
+    """
+
+    def __init__(
+        self,
+        form: Form,
+        synapses: list[Synapse],
+        own: Array | None,
+        channels: int,
+        steps: int,
+        message_range: Callable[[str], tuple[int, int]],
+        shown: float | None,
+        one_unit: bool,
+    ) -> None:
+        self.one_unit = one_unit
+        # chips have no exponents of convolutions
+        self.plain = one_unit and any(isinstance(s.real, Window) for s in synapses)
+        self.form = form
+        self.synapses = synapses
+        self.own = own
+        self.channels = channels
+        self.steps = steps
+        self.message_range = message_range
+        self.shown = shown
+        self.rows = [synapse.rows() for synapse in synapses]
+        threshold = form.threshold
+        self.threshold = (
+            np.zeros(self.channels) if threshold is None else by_channel(threshold, self.channels)
+        )
+        self.bias = np.abs(form.bias.reshape(self.channels, -1)).max(1)
+        self.sum = self._reach()
+
+    def _flat_own(self) -> Array:
+        assert self.own is not None
+        return self.own.reshape(self.channels, -1)
+
+    def _reach(self) -> Array:
+        """The largest current that can be at a neuron, real, over all steps that add up."""
+        return self._most(self.rows, self.own) * self._times()
+
+    def _most(self, rows: list[Array], own: Array | None) -> Array:
+        """The largest sum of a step that weights of the synapses, and of a loop, can give."""
+        up, down = np.zeros(self.channels), np.zeros(self.channels)
+        for synapse, weight in zip(self.synapses, rows, strict=True):
+            positive, negative = (
+                np.maximum(sign * weight, 0).reshape(self.channels, -1).sum(1) for sign in (1, -1)
+            )
+            for source, _ in synapse.sources:
+                low, high = self.message_range(source)
+                up += positive * high - negative * low
+                down += negative * high - positive * low
+        if own is not None:
+            for sign, side in ((1, up), (-1, down)):
+                heard = np.maximum(sign * own, 0).sum(1)
+                side += heard.reshape(self.channels, -1).max(1)
+        most: Array = np.maximum(up, down)
+        return most
+
+    def _times(self) -> Array:
+        """How often a current adds up before it has decayed, or the sample is over."""
+        leak = by_channel(self.form.current_leak, self.channels)
+        leak = np.maximum(np.rint(leak * integers.DECAY_UNITY), 1) / integers.DECAY_UNITY
+        times: Array = (1 - (1 - leak) ** self.steps) / leak
+        return times
+
+    def unit(self) -> tuple[Array, bool]:
+        """Per channel; and whether all weights and biases are whole in it."""
+        grid = self._grid()
+        if grid is not None:
+            return grid, True
+        largest = [np.abs(rows).max(1, initial=0) for rows in self.rows]
+        own = [] if self.own is None else [np.abs(self._flat_own()).max(1, initial=0)]
+        heard = np.array([*largest, *own])
+        with np.errstate(divide="ignore"):
+            finest = np.where(heard > 0, heard, np.inf).min(0) / integers.WEIGHT_MAX
+        if self.form.threshold is not None:
+            finest = np.minimum(finest, self.threshold / RESOLUTION)
+        slack = 0.98  # what rounding weights adds to their sum
+        floors = [
+            self.threshold / integers.THRESHOLD_MAX,
+            self.bias / integers.BIAS_MAX,
+            self.sum / (slack * integers.CURRENT_MAX),
+            *(each / integers.WEIGHT_MAX for each in own),
+            *(each / (integers.WEIGHT_MAX * 2.0**EXPONENT) for each in largest),
+        ]
+        if self.form.threshold is None:
+            floors.append(self._held() / integers.CURRENT_MAX)
+        floor = np.max(floors, axis=0)
+        top = np.max(largest, axis=0) / integers.WEIGHT_MAX
+        if self.one_unit:
+            floor, top, finest = (
+                np.full(self.channels, value) for value in (floor.max(), top.max(), finest.min())
+            )
+        unit = np.maximum(np.where(np.isfinite(finest), finest, 0), floor)
+        unit = np.where(unit > 0, unit, 1.0)
+        # one exponent for all channels: that with which each can use all bits of its weights
+        heard_of = top > 0
+        if heard_of.any():
+            wanted = 0 if self.plain else math.ceil(math.log2(max(float((top / unit).max()), 1.0)))
+            with np.errstate(divide="ignore"):
+                room = np.where(floor > 0, top / floor, 2.0**EXPONENT)[heard_of]
+            most = math.floor(math.log2(max(float(room.min()), 1.0)))
+            shared = 2.0 ** min(wanted, most)
+            unit = np.where(heard_of, np.maximum(floor, top / shared), unit)
+        while not self._fits(unit):
+            unit = unit * 1.05
+        return unit, False
+
+    def _held(self) -> Array:
+        """How far the potential of an integrator should go before it saturates."""
+        leak = by_channel(self.form.voltage_leak, self.channels)
+        steps = self.steps
+        times = np.where(leak > 0, (1 - (1 - leak) ** steps) / np.maximum(leak, 1e-12), steps)
+        most = (self.sum + self.bias) * times
+        held: Array = most if self.shown is None else np.minimum(most, ROOM * self.shown)
+        return held
+
+    def _fits(self, unit: Array) -> bool:
+        """Whether the sums of rounded weights, and the current that they build up, fit."""
+        rows = []
+        for synapse, real in zip(self.synapses, self.rows, strict=True):
+            weight, exponent, _ = self.integers(real, synapse, unit)
+            rows.append((weight << exponent).astype(np.float64))
+        own = self.own
+        if own is not None:
+            own = self.integers(own, None, unit)[0].astype(np.float64)
+        return bool((self._most(rows, own) * self._times() <= integers.CURRENT_MAX).all())
+
+    def _grid(self) -> Array | None:
+        """Powers of two in which all numbers are whole and fit, None where there are none."""
+        steps = []
+        parts = [*self.rows, *([] if self.own is None else [self._flat_own()])]
+        bias = self.form.bias.reshape(self.channels, -1)
+        for channel in range(self.channels):
+            found = [_lowest_bit(part[channel]) for part in parts] + [_lowest_bit(bias[channel])]
+            known = [n for n in found if n is not None]
+            steps.append(min(known, default=0))
+        each, common = np.array(steps), np.full(len(steps), min(steps))
+        # halved, for weights of both signs are even
+        units = (common,) if self.one_unit else (each, common)
+        tried = (np.ldexp(1.0, part - less) for part in units for less in (0, 1))
+        unit = next((found for found in tried if self._exact(found)), None)
+        if unit is None:
+            return None
+        leaks = bool((self.form.voltage_leak > 0).any() or (self.form.current_leak < 1).any())
+        while leaks and self._exact(unit / 2):  # what decays has values between
+            unit = unit / 2
+        return unit
+
+    def _exact(self, unit: Array) -> bool:
+        if (self.threshold / unit > integers.THRESHOLD_MAX).any():
+            return False
+        if (self.bias / unit > integers.BIAS_MAX).any() or (
+            self.sum / unit > integers.CURRENT_MAX
+        ).any():
+            return False
+        if self.form.threshold is None and (self._held() / unit > integers.CURRENT_MAX).any():
+            return False
+        for rows, synapse in zip(self.rows, self.synapses, strict=True):
+            _, exponent, error = self.integers(rows, synapse, unit)
+            if error or (exponent and self.plain):
+                return False
+        own = self.own
+        return own is None or self.integers(own, None, unit)[2] == 0
+
+    def integers(
+        self, rows: Array, synapse: Synapse | None, unit: Array
+    ) -> tuple[IntArray, int, float]:
+        """Weights, their exponent, and how far they are from what they stand for.
+
+        The distance is the largest, relative to the largest weight. ``synapse`` is None for a
+        population's own weights, which have no exponent.
+        """
+        scaled = rows.reshape(self.channels, -1) / unit[:, None]
+        largest = float(np.abs(scaled).max(initial=0))
+        mixed = bool((rows > 0).any() and (rows < 0).any())
+        exponent = 0
+        if synapse is not None:
+            most = integers.WEIGHT_MAX * (1 + 1e-9)
+            while largest > most * 2.0**exponent and exponent < EXPONENT:
+                exponent += 1
+        step = 2.0**exponent * (2 if mixed else 1)
+        whole = np.rint(scaled / step) * (2 if mixed else 1)
+        limit = integers.WEIGHT_MAX
+        whole = np.clip(whole, -limit, limit)
+        error = float(np.abs(whole * 2.0**exponent - scaled).max(initial=0)) / (largest or 1)
+        return whole.astype(np.int64).reshape(rows.shape), exponent, error
+
+
+def _lowest_bit(values: Array) -> int | None:
+    """The exponent of the lowest bit that any of the values has, None where all are 0."""
+    found = values[values != 0]
+    if not found.size:
+        return None
+    mantissa, exponent = np.frexp(found)
+    whole = np.ldexp(mantissa, 53).astype(np.int64)
+    low = np.log2((whole & -whole).astype(np.float64)).astype(np.int64)
+    return int((exponent - 53 + low).min())

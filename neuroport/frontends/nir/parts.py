@@ -1,0 +1,113 @@
+"""What the pieces of a NIR network are on their way to integers, and what is told of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from neuroport.frontends.nir.linear import Path, Window
+from neuroport.frontends.nir.reading import Array, Shape
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import IntArray
+
+
+class Record(NamedTuple):
+    """What became of one node of NIR: the nodes of the graph that hold it, and how."""
+
+    source: str
+    kind: str
+    targets: tuple[str, ...]
+    what: str
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A graph, and how it stands to the network that it was made of.
+
+    Attributes:
+        records: of every node of NIR, in order.
+        places: of Inputs, neurons and Outputs of NIR the population, and which of its neurons.
+        unit: per population the real value of one unit of current, per neuron.
+        dt: seconds of a step.
+        scale: the real value of an integer frame of 1.
+    """
+
+    graph: Graph
+    records: tuple[Record, ...]
+    places: dict[str, Place]
+    unit: dict[str, Array]
+    dt: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the values of a NIR node are: neurons ``first`` and on of a population of ``shape``."""
+
+    population: str
+    shape: Shape
+    first: int
+    count: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of the population."""
+        return self.count == math.prod(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """A path of linear nodes from a source, or what biases on the way have added up to.
+
+    ``constant`` is what arrives at every step from ``delay`` on, where ``source`` is none.
+    """
+
+    source: str | None
+    path: Path = ()
+    delay: int = 0
+    constant: Array | None = None
+
+
+@dataclass(eq=False)
+class Form:
+    """A neuron in the form of the integers, per neuron of NIR's shape."""
+
+    gain: Array
+    current_leak: Array
+    voltage_leak: Array
+    bias: Array
+    threshold: Array | None
+
+
+@dataclass(eq=False)
+class Synapse:
+    """A real-valued synapse: a convolution of maps, or a matrix."""
+
+    name: str
+    sources: tuple[tuple[str, int], ...]  # (population, steps late): the sum of their messages
+    real: Window | Array
+    terms: list[Term] = field(default_factory=list)
+
+    @property
+    def weight(self) -> Array:
+        return self.real.weight if isinstance(self.real, Window) else self.real
+
+    def rows(self) -> Array:
+        """Weights of each output channel or neuron, (O, everything)."""
+        return self.weight.reshape(len(self.weight), -1)
+
+
+def by_channel(values: Array, channels: int) -> Array:
+    """One value per channel, of values that are equal within it."""
+    return np.asarray(values, np.float64).reshape(channels, -1)[:, 0]
+
+
+def shortest(values: IntArray) -> IntArray:
+    """One value where all are equal, one per channel where they are within it, else all."""
+    if (values == values.flat[0]).all():
+        return values.reshape(-1)[:1]
+    rows = values.reshape(len(values), -1)
+    return rows[:, 0] if (rows == rows[:, :1]).all() else values

@@ -1,0 +1,588 @@
+"""What every kind of node declares; one file beside this one is one kind.
+
+A node is frozen and holds integers only. ``inputs`` names the nodes whose output is summed at its
+input. What a node takes and gives is one of three signals:
+
+* *messages*: spikes (0/1) or graded integers, sent by populations;
+* *current*: what a synapse delivers to a dendrite;
+* *potential*: the state of a readout.
+
+Graph, text, storage, traces, engines, rules and reports ask the node; none of them lists kinds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import Field, dataclass, field, fields
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.errors import GraphError
+from neuroport.graph import integers
+from neuroport.graph.borders import Inside
+from neuroport.graph.linear import Box, Current
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+Shape: TypeAlias = tuple[int, ...]
+Pair: TypeAlias = tuple[int, int]
+Range: TypeAlias = tuple[IntArray, IntArray]  # least and largest value, per channel
+States: TypeAlias = tuple[Any, ...]
+Spread: TypeAlias = Callable[[IntArray, Shape], Any]  # a field as one value per neuron
+Product: TypeAlias = Callable[[Any], Any]
+Loop: TypeAlias = Callable[[IntArray], Product]  # weights (O, O) -> spikes (N, *shape) through them
+
+N = TypeVar("N", bound="Node")
+
+MESSAGES, CURRENT, POTENTIAL = "messages", "current", "potential"
+SPIKES, GRADED, CHANGES = "spikes", "graded", "changes"
+
+
+# -- fields ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """What a constant of a kind may be.
+
+    Attributes:
+        low, high: the range in which the kind's equation has a meaning; None: no end.
+        per: ``node`` (one number), ``channel`` (one, or one per channel) or ``neuron`` (those, or
+            one per neuron).
+        fits: the range of its field on Lava and on chips, where lowering is to ask for a narrower
+            one: of a ``threshold``, a ``bias`` and what ends in ``_decay``, which have fields.
+        unit: what a number of it is, for the text of an error.
+    """
+
+    low: int | None
+    high: int | None
+    per: str
+    fits: tuple[int, int] | None = None
+    unit: str = ""
+
+    def refusal(self, name: str, values: IntArray | int) -> str | None:
+        """Why values are outside the range."""
+        for value in (int(np.min(values)), int(np.max(values))):
+            if self.low == 0 and self.high is None and value < 0:
+                return f"{name} {value} is negative"
+            if (self.low is not None and value < self.low) or (
+                self.high is not None and value > self.high
+            ):
+                says = self.unit or f"use {self.low}..{self.high}"
+                return f"{name} is {value}; {says}"
+        return None
+
+    def shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        """The shapes that an array of it may have, in a population of ``shape``."""
+        return ((1,), shape[:1], *((shape,) if self.per == "neuron" else ()))
+
+
+def constant(
+    low: int | None = None,
+    high: int | None = None,
+    *,
+    per: str = "channel",
+    default: int | None = None,
+    fits: tuple[int, int] | None = None,
+    unit: str = "",
+) -> Any:
+    """Declare an integer constant of a kind; see :class:`Constant`."""
+    metadata = {"constant": Constant(low, high, per, fits, unit)}
+    if default is None:
+        return field(metadata=metadata)
+    if per == "node":
+        return field(default=default, metadata=metadata)
+    return field(default_factory=lambda: np.full(1, default, np.int64), metadata=metadata)
+
+
+def current_decay(required: bool = False, fits: tuple[int, int] | None = (1, 4096)) -> Any:
+    """How much of a current is gone after a step, in 1/4096; Lava stores it minus one."""
+    return _decay(None if required else 4096, fits)
+
+
+def voltage_decay(required: bool = False, fits: tuple[int, int] | None = (0, 4095)) -> Any:
+    """How much of a voltage is gone after a step, in 1/4096."""
+    return _decay(None if required else 0, fits)
+
+
+def decay() -> Any:
+    """Any other decay, in 1/4096 per step."""
+    return _decay(None, None)
+
+
+def _decay(default: int | None, fits: tuple[int, int] | None) -> Any:
+    unit = "decays are 0..4096, in 1/4096 per step"
+    return constant(0, integers.DECAY_UNITY, default=default, fits=fits, unit=unit)
+
+
+def bias(fits: tuple[int, int] | None = (-integers.BIAS_MAX, integers.BIAS_MAX)) -> Any:
+    """What is added to a current or voltage at every step."""
+    return constant(per="neuron", default=0, fits=fits)
+
+
+def is_array(item: Field[Any]) -> bool:
+    """Whether a field of a node holds an array of integers."""
+    return item.type == "IntArray"
+
+
+def declared(item: Field[Any]) -> Constant | None:
+    """What a field declares, if it is a constant."""
+    found: Constant | None = item.metadata.get("constant")
+    return found
+
+
+def _frozen(array: npt.ArrayLike) -> IntArray:
+    raw: npt.NDArray[Any] = np.atleast_1d(np.asarray(array))
+    if raw.dtype.kind not in "iu":
+        raise TypeError(f"integers expected, got {raw.dtype}")
+    if raw.dtype == np.uint64 and raw.size and int(raw.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"integers up to {raw.max()} do not fit 64 bits")
+    kept = raw.dtype == np.int64 and raw.flags.c_contiguous and not raw.flags.writeable
+    if kept and raw is array and raw.base is None:
+        return raw  # the array of another node
+    copy = np.array(raw, dtype=np.int64, order="C")
+    copy.setflags(write=False)
+    return copy
+
+
+def _plain(value: object) -> object:
+    """NumPy integers as Python's, lists as tuples, so that equal nodes have equal hashes."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, np.bool_):
+        return bool(value)
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def zero() -> IntArray:
+    """The one number 0."""
+    return np.zeros(1, np.int64)
+
+
+def per_neuron(values: IntArray, shape: Shape) -> IntArray:
+    """A field given once, per channel (C,) or per neuron (shape), spread over all neurons."""
+    if values.shape != shape:
+        values = values.reshape(-1, *[1] * (len(shape) - 1))
+    return np.broadcast_to(values, shape)
+
+
+def spread(bound: IntArray, channels: int) -> IntArray:
+    """A bound given once or per channel, per channel."""
+    return np.broadcast_to(bound, (channels,)).astype(np.int64)
+
+
+def span(values: IntArray) -> str:
+    """``5`` or ``3..7``: the values that an array spans."""
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low}..{high}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """What follows from a node and its inputs.
+
+    ``low`` and ``high`` bound the node's output per channel (worst case over every input the graph
+    permits; low <= 0 <= high, so what reads 0 before the first step is within);
+    ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. Of a convolution only
+    the taps count that read its map together (:mod:`neuroport.graph.borders`), and those of what
+    relays pass on are bounded as one linear map (:mod:`neuroport.graph.linear`). ``skews``
+    lists the skews of the inputs: unequal ones must be balanced before a run in chip time.
+    """
+
+    shape: Shape
+    wire: str
+    skew: int
+    skews: tuple[int, ...]
+    low: IntArray
+    high: IntArray
+    reach_low: IntArray
+    reach_high: IntArray
+
+    @property
+    def graded(self) -> bool:
+        """Whether the node can send anything but 0 and 1."""
+        return int(self.low.min()) < 0 or int(self.high.max()) > 1
+
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def by(sizes: tuple[int, ...]) -> str:
+    """Sizes joined by a multiplication sign: 16 by 28 by 28."""
+    return TIMES.join(str(n) for n in sizes)
+
+
+def pair(sizes: Pair) -> str:
+    """Two sizes, once where they are equal."""
+    return str(sizes[0]) if sizes[0] == sizes[1] else by(sizes)
+
+
+# -- nodes -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A node of a graph.
+
+    Attributes:
+        kind: its name in files, traces and texts.
+        takes: ``messages``, ``current``, or empty for an input.
+        gives: ``messages``, ``current`` or ``potential``.
+        emits: what its messages are: ``spikes``, ``graded`` or ``changes``; empty for a synapse
+            and for a population that sends none.
+    """
+
+    kind: ClassVar[str]
+    takes: ClassVar[str]
+    gives: ClassVar[str]
+    emits: ClassVar[str] = ""
+
+    if TYPE_CHECKING:  # fields of every kind, in an order of its own
+
+        @property
+        def name(self) -> str: ...
+        @property
+        def inputs(self) -> tuple[str, ...]: ...
+
+    def __post_init__(self) -> None:
+        """Bring the fields into their one form; what is wrong is left for the graph to name."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            try:
+                tidy = _frozen(value) if is_array(item) else _plain(value)
+            except (TypeError, ValueError) as error:
+                raise GraphError(f"{getattr(self, 'name', '?')}: {item.name}: {error}") from error
+            object.__setattr__(self, item.name, tidy)
+
+    @property
+    def latency(self) -> int:
+        """Steps that the node takes in chip time."""
+        return 0
+
+    @property
+    def longest_delay(self) -> int:
+        """Steps by which the node holds messages back, a synapse's lag included."""
+        return 0
+
+    @property
+    def own_weight(self) -> IntArray | None:
+        """Weights (N, N) by which a population hears its own last spikes, if it does."""
+        return None
+
+    def check_types(self) -> None:
+        """Refuse fields of the wrong type; arrays were checked when the node was made.
+
+        Raises:
+            GraphError: names node and field.
+        """
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if is_array(item):
+                continue
+            if item.name == "name":
+                good, wanted = isinstance(value, str), "text"
+            elif item.name == "inputs":
+                good = isinstance(value, tuple) and all(isinstance(n, str) for n in value)
+                wanted = "a tuple of names"
+            elif item.type in ("Shape", "Pair"):
+                good = isinstance(value, tuple) and all(type(n) is int for n in value)
+                good = good and (item.type == "Shape" or len(value) == 2)
+                wanted = "a tuple of integers" + ("" if item.type == "Shape" else ", (H, W)")
+            else:
+                kind = bool if item.type == "bool" else int
+                good, wanted = type(value) is kind, f"of type {kind.__name__}"
+            if not good:
+                raise GraphError(f"{self.name}: {item.name} is {value!r}; it must be {wanted}")
+
+    def infer(
+        self, shape: Shape, low: IntArray, high: IntArray
+    ) -> tuple[Shape, IntArray, IntArray]:
+        """Shape and range of what the node gives.
+
+        Args:
+            shape: of each of its inputs.
+            low, high: range of their sum, per channel.
+
+        Raises:
+            GraphError: a field does not fit the inputs, or is out of its range.
+        """
+        raise NotImplementedError
+
+    def text(self) -> str:
+        """Every field but name and inputs; arrays as the span of their values."""
+        shown = [item for item in fields(self) if item.name not in ("name", "inputs")]
+        values = [(item, getattr(self, item.name)) for item in shown]
+        return " ".join(
+            f"{item.name} {span(value) if is_array(item) else value}" for item, value in values
+        )
+
+    def title(self) -> str:
+        """What it is, in a few words."""
+        return self.kind
+
+    def details(self) -> list[str]:
+        """Its constants, for people, a line each."""
+        return [
+            f"{name} {span(values) if isinstance(values, np.ndarray) else values}"
+            for name, _, values in self.constants()
+        ]
+
+    def constants(self) -> Iterator[tuple[str, Constant, IntArray | int]]:
+        """Name, declaration and value of every constant."""
+        for item in fields(self):
+            found = declared(item)
+            if found is not None:
+                yield item.name, found, getattr(self, item.name)
+
+    def replace(self: N, **changes: Any) -> N:
+        """The node with other values of some fields."""
+        return dataclasses.replace(self, **changes)
+
+    def refuse(self, why: str) -> GraphError:
+        """The error that says what is wrong with this node."""
+        return GraphError(f"{self.name}: {why}")
+
+
+class Population(Node):
+    """Neurons: what takes a current. A trace records what they send.
+
+    A kind declares its constants as fields, its states, and two steps: :meth:`integrate` and
+    :meth:`settle`. They are the one meaning of the kind: written with operators that NumPy arrays
+    and torch tensors share, and computed by every engine that has no form of its own for the kind.
+
+    Attributes:
+        states: names of its states, in order; all are 0 where a sample begins.
+        currents_per_neuron: how many channels of the current one channel of neurons takes.
+        proves_current: whether its summed current must be proven to fit the state.
+        checked_states: states of which engines check at every step that they fit 24 bits, with the
+            current and what is sent, because no bound can be proven.
+        threshold_shift: bits from the unit of its threshold to that of what it is compared with;
+            None where the threshold moves, or there is none.
+        bounded: whether what it sends is bounded by its current; else engines check it.
+    """
+
+    takes = CURRENT
+    gives = MESSAGES
+    states: ClassVar[tuple[str, ...]] = ()
+    currents_per_neuron: ClassVar[int] = 1
+    proves_current: ClassVar[bool] = True
+    checked_states: ClassVar[tuple[str, ...]] = ()
+    threshold_shift: ClassVar[int | None] = None
+    bounded: ClassVar[bool] = True
+
+    def shape_of(self, arriving: Shape) -> Shape:
+        """Shape of the neurons under a current of a shape."""
+        return (arriving[0] // self.currents_per_neuron, *arriving[1:])
+
+    def infer(
+        self, shape: Shape, low: IntArray, high: IntArray
+    ) -> tuple[Shape, IntArray, IntArray]:
+        if shape[0] % self.currents_per_neuron:
+            raise self.refuse(
+                f"its current has {shape[0]} channels; give real and imaginary ones, as many of "
+                "each"
+            )
+        own = self.shape_of(shape)
+        for name, what, values in self.constants():
+            if isinstance(values, np.ndarray) and values.shape not in what.shapes(own):
+                allowed = " or ".join(str(shape) for shape in dict.fromkeys(what.shapes(own)))
+                raise self.refuse(f"{name} is {values.shape}; use {allowed}")
+            why = what.refusal(name, values)
+            if why is not None:
+                raise self.refuse(why)
+        count = int(np.prod(own))
+        if self.own_weight is not None and self.own_weight.shape != (count, count):
+            raise self.refuse(
+                f"weight is {self.own_weight.shape}, {own} neurons need ({count}, {count})"
+            )
+        return own, *self.sends(own, low, high)
+
+    def sends(self, shape: Shape, low: IntArray, high: IntArray) -> Range:
+        """Range of what neurons of ``shape`` give, per channel, under a current of low..high."""
+        if self.emits == SPIKES:
+            return np.zeros(shape[0], np.int64), np.ones(shape[0], np.int64)
+        most = integers.STATE_MAX if self.gives == POTENTIAL else integers.MESSAGE_MAX
+        top = np.full(shape[0], most, np.int64)
+        return -top, top
+
+    def as_sum(self, currents: tuple[Current, ...], low: IntArray, high: IntArray) -> Box:
+        """What it sends as a sum of currents, where it is one but for an error; else its range."""
+        return Box(low, high)
+
+    def own_current(self) -> tuple[int, int]:
+        """Range of what comes on top of the arriving current inside the neuron."""
+        weight = self.own_weight
+        if weight is None:
+            return 0, 0
+        low, high = np.minimum(weight, 0).sum(1).min(), np.maximum(weight, 0).sum(1).max()
+        return int(low), int(high)
+
+    def acts_alone(self) -> bool:
+        """Whether it may send something without input, so that it matters when it begins."""
+        return any(name == "bias" and np.any(values) for name, _, values in self.constants())
+
+    def cpu_only(self) -> str:
+        """Why it cannot be on a chip, and what to do instead; empty where it can."""
+        return ""
+
+    def largest_state(self, facts: Facts) -> int:
+        """A bound of threshold and bias in the state's unit, where the state limits them."""
+        return 0
+
+    def setup(self, arriving: Shape, spread: Spread, loop: Loop) -> Any:
+        """The constants as an engine's arrays, by their names; ``weight`` is a function of spikes.
+
+        Args:
+            arriving: shape of the current.
+            spread: makes a value per neuron of a field.
+            loop: makes the product with the population's own weights.
+        """
+        shape = self.shape_of(arriving)
+        own = {} if self.own_weight is None else {"weight": loop(self.own_weight)}
+        values = {
+            name: spread(value, shape) if isinstance(value, np.ndarray) else value
+            for name, _, value in self.constants()
+        }
+        return SimpleNamespace(**values, **own)
+
+    def integrate(self, c: Any, states: States, current: Any) -> tuple[States, Any]:
+        """States and output of a step, before any reset.
+
+        Args:
+            c: what :meth:`setup` made.
+            states: of the step before, each (N, *shape).
+            current: (N, *arriving).
+        """
+        raise NotImplementedError
+
+    def settle(self, c: Any, states: States, output: Any) -> States:
+        """The states after the output was sent."""
+        return states
+
+    def step(self, c: Any, states: States, current: Any) -> tuple[States, Any]:
+        """One step: (states, output)."""
+        states, output = self.integrate(c, states, current)
+        return self.settle(c, states, output), output
+
+
+class Synapse(Node):
+    """What delivers messages as a current; it takes one step on Lava and on chips.
+
+    ``lag`` is the number of steps that it takes in chip time beyond its one: it aligns branches and
+    has no meaning in ideal time.
+    """
+
+    takes = MESSAGES
+    gives = CURRENT
+
+    if TYPE_CHECKING:  # fields of every synapse
+
+        @property
+        def weight(self) -> IntArray: ...
+        @property
+        def exponent(self) -> int: ...
+        @property
+        def lag(self) -> int: ...
+
+    @property
+    def latency(self) -> int:
+        return 1 + self.lag
+
+    @property
+    def longest_delay(self) -> int:
+        return self.lag
+
+    @property
+    def delays(self) -> bool:
+        """Whether messages arrive later than in the one step that every synapse takes."""
+        return self.longest_delay > 0
+
+    def by_delay(self) -> Iterator[tuple[int, IntArray]]:
+        """Every delay in steps and the weights that have it, zeros elsewhere; shortest first."""
+        yield 0, self.weight
+
+    def inside(self, source: Shape) -> Inside | None:
+        """The taps that read a map of shape ``source`` together; None if all do somewhere."""
+        return None
+
+    def reading(self, channels: IntArray, size: int) -> Synapse:
+        """The synapse that reads some channels, of ``size`` messages each, of those it reads now.
+
+        Raises:
+            GraphError: it takes its channels in groups.
+        """
+        raise NotImplementedError
+
+    def fan_out(self, source: Shape, target: Shape) -> IntArray:
+        """Nonzero weights that each message meets, in the shape ``source`` of a message frame."""
+        raise NotImplementedError
+
+    def as_current(self, messages: tuple[Box, ...], source: Shape) -> Current | None:
+        """The synapse as a linear map of messages of shape ``source``, where maps are composed."""
+        return None
+
+    def check_synapse(self) -> None:
+        """Refuse what no synapse can have.
+
+        Raises:
+            GraphError: names node and field.
+        """
+        if not 0 <= self.exponent <= 16:
+            raise self.refuse(f"exponent is {self.exponent}; use 0..16")
+        if self.lag < 0:
+            raise self.refuse(f"lag is {self.lag}; a synapse cannot answer early")
+
+    def suffix(self) -> str:
+        """Exponent and lag as text."""
+        exponent = f" <<{self.exponent}" if self.exponent else ""
+        return exponent + (f" lag {self.lag}" if self.lag else "")
+
+
+# -- the register ------------------------------------------------------------------------------
+
+KINDS: dict[str, type[Node]] = {}
+K = TypeVar("K", bound=type[Node])
+
+
+def kind(name: str, *, emits: str = "", gives: str = "") -> Callable[[K], K]:
+    """Register a frozen dataclass as a kind of node.
+
+    Args:
+        name: what files, traces and texts call it: lower-case letters, digits and ``_``.
+        emits: ``spikes``, ``graded`` or ``changes``, of a population that sends messages.
+        gives: ``potential``, of a readout.
+
+    Raises:
+        GraphError: the name is taken, or the class is no kind of its own.
+    """
+
+    def register(cls: K) -> K:
+        if not (name.isidentifier() and name == name.lower()):
+            raise GraphError(f"kind {name!r}: use lower-case letters, digits and _")
+        other = KINDS.get(name)
+        if other is not None and _place(other) != _place(cls):
+            raise GraphError(f"kind {name!r} is {'.'.join(_place(other))}; take another name")
+        parameters = vars(cls).get("__dataclass_params__")
+        if parameters is None or not parameters.frozen or parameters.eq:
+            raise GraphError(
+                f"{cls.__name__}: put @dataclass(frozen=True, eq=False) under @kind({name!r})"
+            )
+        base = next((b for b in cls.__mro__[1:] if "kind" in vars(b)), None)
+        if base is not None:
+            raise GraphError(
+                f"{cls.__name__} inherits from {base.__name__}, which is a kind itself; engines "
+                "would take one for the other: inherit from Population or Synapse"
+            )
+        cls.kind = name
+        cls.emits, cls.gives = emits or cls.emits, gives or cls.gives
+        KINDS[name] = cls
+        return cls
+
+    return register
+
+
+def _place(cls: type[Node]) -> tuple[str, str]:
+    return cls.__module__, cls.__qualname__

@@ -1,0 +1,118 @@
+"""Leaky integrate-and-fire neurons, without and with synapses onto themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from neuroport.graph import integers
+from neuroport.graph.kinds.base import (
+    SPIKES,
+    IntArray,
+    Population,
+    States,
+    bias,
+    constant,
+    current_decay,
+    kind,
+    span,
+    voltage_decay,
+)
+
+THRESHOLDS = (0, integers.THRESHOLD_MAX)  # 17 bits
+
+
+@kind("lif", emits=SPIKES)
+@dataclass(frozen=True, eq=False)
+class Lif(Population):
+    """Leaky integrate-and-fire population; see :func:`neuroport.graph.integers.lif_step`.
+
+    Threshold and decays are one value, or one per channel (C,); ``bias`` may be one per neuron.
+    """
+
+    states = ("u", "v")
+    threshold_shift = integers.STATE_SHIFT
+
+    name: str
+    inputs: tuple[str, ...]
+    threshold: IntArray = constant(0, fits=THRESHOLDS)
+    current_decay: IntArray = current_decay()
+    voltage_decay: IntArray = voltage_decay()
+    bias: IntArray = bias()
+
+    def integrate(self, c: Any, states: States, current: Any) -> tuple[States, Any]:
+        u, v = states
+        u, v, spikes = integers.lif_step(
+            u, v, current, c.bias, c.current_decay, c.voltage_decay, c.threshold
+        )
+        return (u, v), spikes
+
+    def settle(self, c: Any, states: States, output: Any) -> States:
+        u, v = states
+        return u, integers.reset(v, output)
+
+    def title(self) -> str:
+        return "leaky integrate-and-fire"
+
+    def details(self) -> list[str]:
+        return _details(self)
+
+    def text(self) -> str:
+        return _text(self)
+
+
+@kind("recurrent", emits=SPIKES)
+@dataclass(frozen=True, eq=False)
+class Recurrent(Population):
+    """A :class:`Lif` that hears itself: ``current[t] += weight @ spikes[t - 1]``.
+
+    ``weight`` is (N, N) over the flattened neurons. The loop through its synapse takes the one step
+    that every synapse takes, so ideal and chip time agree; the first step of a sample hears 0.
+    """
+
+    states = ("u", "v", "last")
+    threshold_shift = integers.STATE_SHIFT
+
+    name: str
+    inputs: tuple[str, ...]
+    weight: IntArray
+    threshold: IntArray = constant(0, fits=THRESHOLDS)
+    current_decay: IntArray = current_decay()
+    voltage_decay: IntArray = voltage_decay()
+    bias: IntArray = bias()
+
+    @property
+    def own_weight(self) -> IntArray:
+        return self.weight
+
+    def integrate(self, c: Any, states: States, current: Any) -> tuple[States, Any]:
+        u, v, last = states
+        u, v, spikes = integers.lif_step(
+            u, v, current + c.weight(last), c.bias, c.current_decay, c.voltage_decay, c.threshold
+        )
+        return (u, v, spikes * 1), spikes
+
+    def settle(self, c: Any, states: States, output: Any) -> States:
+        u, v, last = states
+        return u, integers.reset(v, output), last
+
+    def title(self) -> str:
+        return "leaky integrate-and-fire, hears itself"
+
+    def details(self) -> list[str]:
+        return _details(self)
+
+    def text(self) -> str:
+        return f"own w {span(self.weight)} {_text(self)}"
+
+
+def _details(node: Lif | Recurrent) -> list[str]:
+    decays = f"of current {span(node.current_decay)}, of voltage {span(node.voltage_decay)}"
+    bias = f"bias {node.bias.min()} to {node.bias.max()}"
+    return [f"threshold {span(node.threshold)}", f"decay {decays}", bias]
+
+
+def _text(node: Lif | Recurrent) -> str:
+    added = f" bias {span(node.bias)}" if node.bias.any() else ""
+    decays = f"{span(node.current_decay)}/{span(node.voltage_decay)}"
+    return f"threshold {span(node.threshold)} decay {decays}{added}"

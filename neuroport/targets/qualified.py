@@ -1,0 +1,188 @@
+"""What a board was seen to do: the record of ``neuroport qualify``, and what it says of a network.
+
+Only a construct whose network is today's counts, bit for bit: a record of another version of
+neuroport says nothing about constructs that have changed since.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from neuroport.errors import FormatError, TargetError
+from neuroport.files import read_json, write_json
+from neuroport.graph.graph import Graph
+from neuroport.targets.constructs import CONSTRUCTS, Construct
+from neuroport.targets.rules import REFUSED, Finding
+
+FORMAT, VERSION = "neuroport qualification", 1
+EQUAL, DIFFERS, NOT_RUN = "equal", "differs", "did not run"
+RESULTS = (EQUAL, DIFFERS, NOT_RUN)
+PROVEN = "proven on this board"
+RULE = "board_agrees"  # of what differs and no other rule names
+TIMINGS = ("input_delay", "output_delay", "read_delay")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one construct; ``network`` is the hash of what was run."""
+
+    result: str
+    network: str
+    where: str = ""
+    compared: int = 0
+    seconds: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.result == EQUAL
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one board did.
+
+    Attributes:
+        board: the target whose rules it was run under.
+        where: the board in words; ``generation`` that of its chips.
+        date: of the run, ISO.
+        versions: of neuroport, Lava and what else took part.
+        timing: steps that were found, as in a site's ``[timing]``.
+        constructs: what became of each, in the order in which they ran.
+    """
+
+    board: str
+    where: str
+    generation: str
+    date: str
+    versions: dict[str, str]
+    timing: dict[str, int]
+    constructs: dict[str, Result]
+
+    def proves(self, name: str) -> bool:
+        """Whether the board was equal in a construct as it is today."""
+        found = self.constructs.get(name)
+        return bool(found) and found is not None and _is_today(name, found)
+
+    def differs(self, name: str) -> Result | None:
+        """What differed in a construct as it is today."""
+        found = self.constructs.get(name)
+        if found is None or found.result != DIFFERS or not _is_today(name, found):
+            return None
+        return found
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the record as JSON, atomically."""
+        return write_json(path, {"format": FORMAT, "version": VERSION, **asdict(self)})
+
+    def lines(self) -> Iterator[str]:
+        """For a terminal: a line for each construct, and the sum."""
+        width = max(map(len, self.constructs), default=0)
+        for name, found in self.constructs.items():
+            told = f": {found.where}" if found.where else f", {found.compared:,} values"
+            yield f"{name:{width}}  {found.result}{told}"
+            if found.result == DIFFERS and CONSTRUCTS[name].look:
+                yield f"{'':{width}}  look at: {CONSTRUCTS[name].look}"
+        number = {each: sum(r.result == each for r in self.constructs.values()) for each in RESULTS}
+        yield f"{self.where}: " + ", ".join(f"{count} {each}" for each, count in number.items())
+        yield "timing: " + ", ".join(f"{key} = {steps}" for key, steps in self.timing.items())
+
+
+def _is_today(name: str, found: Result) -> bool:
+    return name in CONSTRUCTS and CONSTRUCTS[name].network()[0].hash == found.network
+
+
+def load_record(path: str | os.PathLike[str]) -> Record:
+    """Read a record.
+
+    Raises:
+        StorageError: it is missing or unreadable.
+        FormatError: it is no record, or of a version that is not known.
+    """
+    title, told = os.fspath(path), read_json(path)
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise FormatError(f"{title}: not a record; neuroport qualify writes one")
+    if told.get("version") != VERSION:
+        raise FormatError(
+            f"{title}: version {told.get('version')!r} of a record; this neuroport reads {VERSION}"
+        )
+    try:
+        texts = {key: _of(told[key], str) for key in ("board", "where", "generation", "date")}
+        return Record(
+            **texts,
+            versions={_of(k, str): _of(v, str) for k, v in _of(told["versions"], dict).items()},
+            timing={key: _of(told["timing"][key], int) for key in TIMINGS},
+            constructs={
+                _of(name, str): _result(found)
+                for name, found in _of(told["constructs"], dict).items()
+            },
+        )
+    except (KeyError, TypeError) as error:
+        raise FormatError(
+            f"{title}: a record with a wrong or missing {error}; qualify again"
+        ) from (error)
+
+
+def _result(told: Any) -> Result:
+    given = _of(told, dict)
+    if given["result"] not in RESULTS:
+        raise KeyError("result")
+    return Result(
+        given["result"],
+        _of(given["network"], str),
+        _of(given["where"], str),
+        _of(given["compared"], int),
+        float(given["seconds"]),
+    )
+
+
+def _of(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{kind.__name__}: {value!r:.80}")
+    return value
+
+
+def judged(
+    graph: Graph, found: Iterable[Finding], record: Record, target: str
+) -> Iterator[Finding]:
+    """Findings of a network on the board of a record: proven there, different there, or unproven.
+
+    What differs there, and the network rests on, is refused.
+
+    Raises:
+        TargetError: the record is of another board.
+    """
+    if record.board != target:
+        raise TargetError(
+            f"the record is of a {record.board}, and the target is {target}; check for that board, "
+            "or qualify this one"
+        )
+    for finding in found:
+        yield _judged(finding, record) if finding.severity != REFUSED else finding
+    for construct in CONSTRUCTS.values():
+        other = record.differs(construct.name)
+        if other is not None and construct.used is not None and construct.used(graph):
+            yield Finding(RULE, graph.input.name, _told(construct, other), REFUSED, construct.name)
+
+
+def _judged(finding: Finding, record: Record) -> Finding:
+    construct = CONSTRUCTS.get(finding.construct)
+    if construct is None:
+        return finding
+    if (other := record.differs(construct.name)) is not None:
+        return replace(finding, message=_told(construct, other), severity=REFUSED)
+    if not record.proves(construct.name):
+        return finding
+    if construct.leaves:
+        return replace(finding, message=f"{finding.message} ({PROVEN}: {construct.leaves})")
+    message = f"{construct.what}, equal to the reference ({construct.name}, {record.date})"
+    return replace(finding, message=message, severity=PROVEN)
+
+
+def _told(construct: Construct, other: Result) -> str:
+    return (
+        f"this board differs from the reference in {construct.what} ({construct.name}): "
+        f"{other.where}; mend that first"
+    )

@@ -1,0 +1,179 @@
+"""Datasets, families of networks and chips of other packages, added by entry points."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neuroport.data.loading import load_data
+from neuroport.errors import NeuroportWarning, RecipeError, TargetError
+from neuroport.recipe import from_dict
+from neuroport.targets.target import load_target, names
+from tests.distribution import distribution
+
+DATASETS = """
+import numpy as np
+
+from neuroport.data.events import EVENT
+from neuroport.data.known import Dataset
+from neuroport.data.samples import Pictures
+
+
+def stripes(recipe, train):
+    labels = np.arange(40 if train else 20) % 4
+    images = np.zeros((len(labels), 1, 8, 8), np.uint8)
+    for number, label in enumerate(labels):
+        images[number, 0, 2 * label] = 255
+    return Pictures(images, labels)
+
+
+class Dots:
+    labels = np.arange(40) % 2
+
+    def __init__(self, recipe, train):
+        self.half = 0 if train else 100
+
+    def read(self, number):
+        events = np.zeros(3, EVENT)
+        events["x"], events["t"] = 3 * (number % 2), [0, 10, 20 + self.half]
+        return events
+
+
+STRIPES = Dataset(1, 8, 8, 4, reader=stripes)
+DOTS = Dataset(2, 1, 4, 2, events=True, resized=True, reader="their_data:Dots")
+"""
+
+FAMILY = """
+from neuroport.nets.ms_resnet import MsResNet
+from neuroport.nets.recipe import Family
+
+
+def build(net):
+    return MsResNet(net.blocks, net.widths[::-1], net.in_channels, net.classes)
+
+
+REVERSED = Family(build)
+STRANGE = Family(build, keys=("strangeness",))
+"""
+
+CHIP = """
+summary = "half of a Loihi 2"
+base = "loihi2"
+
+[cores]
+value = 60
+source = "their measurement"
+confidence = "recalled"
+"""
+
+
+def add(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, group: str, *entries: str) -> None:
+    """Install a distribution with a dataset, a family and a chip, and some of their entries."""
+    sources = {
+        "their_data.py": DATASETS,
+        "their_family.py": FAMILY,
+        "their_chips/__init__.py": "",
+        "their_chips/half-loihi.toml": CHIP,
+    }
+    for module in ("their_data", "their_family", "their_chips"):  # of a test before
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    lines = "\n".join([f"[{group}]", *entries, ""])
+    monkeypatch.syspath_prepend(distribution(tmp_path / "site", lines, sources))
+
+
+def test_pictures_of_another_package_are_taken_by_a_recipe(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add(monkeypatch, tmp_path, "neuroport.datasets", "stripes = their_data:STRIPES")
+    recipe = from_dict({"data": {"dataset": "stripes", "train": 12, "test": 0, "steps": 3}}).data
+    assert (recipe.shape, recipe.class_count) == ((1, 8, 8), 4)
+    found = load_data(recipe)
+    assert (len(found.train.labels), len(found.test.labels)) == (12, 20)
+    assert np.bincount(found.train.labels).tolist() == [3, 3, 3, 3]
+    rows = found.train.views(slice(None))[0, :, 0, :, 0].argmax(1)
+    assert rows.tolist() == (2 * found.train.labels).tolist()
+    with pytest.raises(RecipeError, match="binning, window and gain are for events; stripes has"):
+        from_dict({"data": {"dataset": "stripes", "gain": 2}})
+
+
+def test_recordings_of_another_package_are_binned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add(monkeypatch, tmp_path, "neuroport.datasets", "dots = their_data:DOTS")
+    table = {"dataset": "dots", "train": 10, "test": 10, "steps": 2, "window": 15}
+    found = load_data(from_dict({"data": table, "network": {"shortcut": "stride"}}).data)
+    views = found.train.views(slice(4))
+    assert views.shape == (2, 4, 2, 1, 4)
+    for number, label in enumerate(found.train.labels[:4]):
+        assert views[:, number, 0, 0, 3 * label].tolist() == [2, 1]
+    assert found.test.views(slice(4)).sum() == 4 * 2  # the last event comes after the last step
+
+
+def test_a_dataset_of_a_package_that_is_not_there_is_unknown() -> None:
+    with pytest.raises(RecipeError, match=r"data.dataset is 'stripes'; known: 'mnist5k', "):
+        from_dict({"data": {"dataset": "stripes"}})
+
+
+def test_what_is_no_dataset_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    add(monkeypatch, tmp_path, "neuroport.datasets", "odd = their_data:stripes")
+    with pytest.raises(RecipeError, match=r"dataset 'odd' is <function .*; a package adds a"):
+        from_dict({"data": {"dataset": "odd"}})
+
+
+def test_a_family_of_another_package_is_built(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    from neuroport.nets.families import build
+    from neuroport.nets.ms_resnet import MsResNet
+
+    add(monkeypatch, tmp_path, "neuroport.families", "reversed = their_family:REVERSED")
+    recipe = from_dict({"network": {"family": "reversed", "widths": [3, 4, 5], "learn": "decay"}})
+    built = build(recipe.network, 2, 7)
+    assert isinstance(built, MsResNet)
+    shapes = [tuple(p.shape) for p in built.parameters() if p.dim() == 4]
+    assert shapes == [
+        tuple(p.shape) for p in MsResNet(1, (5, 4, 3), 2, 7).parameters() if p.dim() == 4
+    ]
+    with pytest.raises(RecipeError, match=r"network.levels is 2, which .* in family 'reversed'"):
+        from_dict({"network": {"family": "reversed", "levels": 2}})
+
+
+def test_a_family_whose_keys_no_recipe_has_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    add(monkeypatch, tmp_path, "neuroport.families", "strange = their_family:STRANGE")
+    with pytest.raises(RecipeError, match=r"family 'strange' is Family\(.*whose keys are some of"):
+        from_dict({"network": {"family": "strange"}})
+    with pytest.raises(RecipeError, match=r"network.family is 'reversed'; known: 'ms_resnet', "):
+        from_dict({"network": {"family": "reversed"}})
+
+
+def test_a_folder_of_chips_of_another_package_is_listed_and_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = names()
+    add(monkeypatch, tmp_path, "neuroport.targets", "theirs = their_chips")
+    assert set(names()) - set(before) == {"half-loihi"}
+    found = load_target("half-loihi")
+    assert (found["cores"], found["chips"]) == (60, 1)
+    assert found.values["cores"].source == "their measurement"
+    assert found.values["neurons"] == load_target("loihi2").values["neurons"]
+
+
+def test_a_chip_of_two_packages_is_refused_and_a_broken_folder_left_out_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add(monkeypatch, tmp_path, "neuroport.targets", "theirs = their_chips", "gone = no_such_chips")
+    with pytest.warns(NeuroportWarning, match=r"'gone' of the package theirs cannot be imported"):
+        assert "half-loihi" in names()
+    (tmp_path / "site" / "their_chips" / "loihi2.toml").write_text(CHIP)
+    with (
+        pytest.warns(NeuroportWarning, match="gone"),
+        pytest.raises(TargetError, match=r"target 'loihi2' is in .* and in .*; remove one"),
+    ):
+        load_target("loihi2")
