@@ -290,8 +290,8 @@ def _sigma_delta() -> Made:
     return [*nodes[:2], SigmaDelta("first", ("in",), 4, np.zeros(1, np.int64))], frames
 
 
-def _has(graph: Graph, *kinds: type) -> bool:
-    return all(any(isinstance(node, kind) for node in graph) for kind in kinds)
+def _has(graph: Graph, *kinds: type[Node]) -> bool:
+    return all(graph.of(kind) for kind in kinds)
 
 
 def _reads(graph: Graph) -> bool:
@@ -303,7 +303,7 @@ def _graded(graph: Graph) -> bool:
 
 
 def _grouping(graph: Graph) -> bool:
-    return any(isinstance(node, Conv) and node.groups > 1 for node in graph)
+    return any(node.groups > 1 for node in graph.of(Conv))
 
 
 def _always(graph: Graph) -> bool:
@@ -490,8 +490,7 @@ def _relaying(graph: Graph) -> bool:
 
 
 def _leaks(graph: Graph) -> bool:
-    neurons = [node for node in graph if isinstance(node, Lif)]
-    return any(node.current_decay.min() < 4096 or node.voltage_decay.max() for node in neurons)
+    return any(n.current_decay.min() < 4096 or n.voltage_decay.max() > 0 for n in graph.of(Lif))
 
 
 def sized(name: str, size: int) -> str:

@@ -155,8 +155,12 @@ class _Writing:
             synapse = self.graph[name]
             plain = self.readers[name] == 1 and isinstance(synapse, Synapse)
             by_channel = bias.size in (1, shape[0])
-            whole = isinstance(synapse, Dense) and not synapse.delay.any()
-            if plain and (whole or (isinstance(synapse, Conv) and by_channel)):
+            match synapse:
+                case Dense():
+                    plain &= not synapse.delay.any()
+                case Conv():
+                    plain &= by_channel
+            if plain:
                 self.bias[name] = np.broadcast_to(bias.reshape(-1), (shape[0],))
                 self.bias[node.name] = np.zeros(1, np.int64)
                 return
@@ -189,8 +193,9 @@ class _Writing:
                     f"{node.name}: NIR has no primitive for {node.kind}; it has IF, LIF, "
                     "CubaLIF and their integrators, convolutions, matrices and delays"
                 )
-        if isinstance(node, Recurrent):
-            self._loop(node, shape)
+        match node:
+            case Recurrent():
+                self._loop(node, shape)
 
     def _conv(self, node: Conv) -> None:
         maps = self._shape(node.inputs[0])
