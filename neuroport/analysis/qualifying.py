@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from neuroport.analysis.compare import compare
+from neuroport.backends.loihi2.engine import plan
 from neuroport.backends.loihi2.missing import ready_site
 from neuroport.backends.loihi2.site import Site
 from neuroport.engines.loihi2 import Loihi2
@@ -147,8 +148,10 @@ class _Board:
 
     def _run(self, construct: Construct, site: Site) -> Trace:
         graph, frames = construct.network()
-        options: dict[str, Any] = {"site": site, "deadline": self.deadline, **construct.options}
-        return Loihi2().run(graph, frames, **options)
+        options: dict[str, Any] = {"deadline": self.deadline, **construct.options}
+        # a site with other delays than its file's
+        values = {**vars(Loihi2.Options(**options)), "site": site}
+        return plan(graph, **values)(frames, None)
 
     def _by_delays(self, construct: Construct, want: Trace) -> Iterator[Site]:
         """The site with the delays that a run without any shows; as it is, where none fit."""

@@ -39,9 +39,6 @@ from neuroport.targets.target import Target
 
 PRODUCT_SEEN = 480  # the largest product of the published run of ProdNeuron on Loihi 2
 REFUSED, UNPROVEN = "refused", "unproven on hardware"
-NOT_SEEN = {
-    "resonator": "no run of Lava's resonator on a chip is published; try it alone first",
-}
 _CUSTOM = "custom_neurons in a target file"
 
 
@@ -145,8 +142,10 @@ def neuron_exists(graph: Graph, node: Population, target: Target) -> Found:
     match node:
         case Relay() if node.shift:
             return _rounding(graph, node)
-    seldom = NOT_SEEN.get(node.kind)
-    return (UNPROVEN, seldom, node.kind) if seldom else None
+    if node.kind == "resonator":
+        why = "no run of Lava's resonator on a chip is published; try it alone first"
+        return UNPROVEN, why, "resonator"
+    return None
 
 
 def _rounding(graph: Graph, node: Relay) -> Found:

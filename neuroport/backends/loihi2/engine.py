@@ -59,7 +59,7 @@ NAME = "loihi2"
 def plan(
     graph: Graph,
     *,
-    site: str | os.PathLike[str] | None,
+    site: str | os.PathLike[str] | Site | None,
     deadline: float,
     record: str,
     count: str | Sequence[str] | None,
@@ -70,7 +70,7 @@ def plan(
     """Check site and ``graph``, and return what runs frames (T, N, *shape) on the board.
 
     Args:
-        site: the site's TOML file; else the one that NEUROPORT_SITE names.
+        site: the site, or its TOML file; else the one that NEUROPORT_SITE names.
         deadline: seconds for each run; compiling for a board is part of it.
         record: ``counts`` keeps spikes per sample of spiking populations, and the potentials of
             readouts after a sample's last step; ``messages`` streams all of them to the host.
