@@ -65,6 +65,8 @@ def test_a_run_on_lava_that_a_signal_ends_leaves_nothing(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # a shell's nohup would have it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     try:
         while len(segments(temporary)) < 20 and process.poll() is None:

@@ -54,7 +54,7 @@ def test_each_seeded_fault_was_named_first_and_no_other(fault: str) -> None:
 
 
 @pytest.mark.lava
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_delays_of_a_board_are_found_and_a_wrong_construct_is_named(tmp_path: Path) -> None:
     chosen = {"wrong": "products of 16 bits", "input_delay": 2, "output_delay": 1}
