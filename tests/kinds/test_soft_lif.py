@@ -211,7 +211,7 @@ def test_the_page_on_adding_a_neuron_shows_this_kind(root: Path) -> None:
 def test_a_kind_is_final_and_has_one_name() -> None:
     from dataclasses import dataclass
 
-    from neuroport.graph.kinds.base import SPIKES, kind
+    from neuroport.graph.kinds.base import SPIKES, Population, kind
     from neuroport.graph.node import Lif
 
     with pytest.raises(GraphError, match="inherits from Lif, which is a kind itself"):
@@ -220,6 +220,14 @@ def test_a_kind_is_final_and_has_one_name() -> None:
         @dataclass(frozen=True, eq=False)
         class Harder(Lif):
             pass
+
+    with pytest.raises(GraphError, match=r"Mute: say what it sends, @kind\('mute', emits="):
+
+        @kind("mute")
+        @dataclass(frozen=True, eq=False)
+        class Mute(Population):
+            name: str
+            inputs: tuple[str, ...]
 
     with pytest.raises(GraphError, match=r"kind 'lif' is neuroport.graph.kinds.lif.Lif"):
         kind("lif")(SoftLif)

@@ -576,6 +576,12 @@ def kind(name: str, *, emits: str = "", gives: str = "") -> Callable[[K], K]:
                 f"{cls.__name__} inherits from {base.__name__}, which is a kind itself; engines "
                 "would take one for the other: inherit from Population or Synapse"
             )
+        said, answers = emits or cls.emits, (gives or getattr(cls, "gives", "")) == POTENTIAL
+        if issubclass(cls, Population) and said not in (SPIKES, GRADED, CHANGES) and not answers:
+            raise GraphError(
+                f"{cls.__name__}: say what it sends, @kind({name!r}, emits=...): {SPIKES!r}, "
+                f"{GRADED!r} or {CHANGES!r}, or gives={POTENTIAL!r}"
+            )
         cls.kind = name
         cls.emits, cls.gives = emits or cls.emits, gives or cls.gives
         KINDS[name] = cls
