@@ -15,9 +15,10 @@ from neuroport.analysis.cause import ancestors
 from neuroport.analysis.crop import Case
 from neuroport.analysis.told import told
 from neuroport.errors import GraphError
-from neuroport.graph.edit import input_for, ungrouped
+from neuroport.graph.edit import input_for
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import MESSAGES, Population
+from neuroport.graph.linear import ungrouped
 from neuroport.graph.node import (
     Conv,
     Dense,

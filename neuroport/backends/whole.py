@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from neuroport.backends.walk import AtOnce
 from neuroport.graph import integers
-from neuroport.graph.edit import ungrouped
 from neuroport.graph.graph import Graph
+from neuroport.graph.linear import ungrouped
 from neuroport.graph.node import (
     Conv,
     Delay,
@@ -360,7 +360,7 @@ def _kernels(node: Synapse, source: tuple[int, int, int]) -> Iterator[tuple[int,
     groups = getattr(node, "groups", 1)
     for steps, weight in node.by_delay():
         if weight.ndim == 4:
-            yield steps, weight if groups == 1 else ungrouped(weight, groups)
+            yield steps, ungrouped(weight, groups)
         else:
             yield steps, weight.reshape(len(weight), *source)
 

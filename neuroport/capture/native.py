@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.signals import ungrouped
 from neuroport.capture.wiring import INPUT, Layer, evaluating, heard, read_wiring, unwrapped
 from neuroport.errors import CaptureError
 from neuroport.graph.blocks import blocks
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
+from neuroport.graph.linear import ungrouped
 from neuroport.graph.node import Conv as ConvNode
 from neuroport.graph.node import Dense, Input, IntArray, Node, Relay
 from neuroport.graph.node import Lif as LifNode

@@ -150,17 +150,6 @@ class Current:
         return Current(self.parts + other.parts, self.shape)
 
 
-def ungrouped(weight: IntArray, groups: int) -> IntArray:
-    """A kernel (O, I/groups, ...) as the one of all channels, (O, I, ...), zero between groups."""
-    outputs, each_in, *kernel = weight.shape
-    found = np.zeros((outputs, each_in * groups, *kernel), np.int64)
-    each_out = outputs // groups
-    for group in range(groups):
-        rows = slice(group * each_out, (group + 1) * each_out)
-        found[rows, group * each_in : (group + 1) * each_in] = weight[rows]
-    return found
-
-
 def _words(names: list[str]) -> str:
     quoted = [repr(name) for name in names]
     return quoted[0] if len(quoted) == 1 else "the sum or concatenation of " + ", ".join(quoted)

@@ -1,4 +1,4 @@
-"""Nodes that readers and passes add to a graph, and weights that they rewrite."""
+"""Nodes that readers and passes add to a graph."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Node, Shape, Synapse
+from neuroport.graph.node import Conv, Delay, Dense, Input, Node, Shape, Synapse
 
 
 def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Synapse:
@@ -17,16 +17,6 @@ def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Synapse:
         return Conv(name, (source,), weight, groups=shape[0], lag=lag)
     size = int(np.prod(shape))
     return Dense(name, (source,), np.eye(size, dtype=np.int64), lag=lag)
-
-
-def ungrouped(weight: IntArray, groups: int) -> IntArray:
-    """Weights (O, I / groups, kH, kW) as (O, I, kH, kW), zeros between the groups."""
-    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
-    full = np.zeros((weight.shape[0], groups * inputs, *weight.shape[2:]), np.int64)
-    for group in range(groups):
-        rows = slice(group * outputs, (group + 1) * outputs)
-        full[rows, group * inputs : (group + 1) * inputs] = weight[rows]
-    return full
 
 
 def read_later(graph: Graph, late: Mapping[str, int]) -> Graph:

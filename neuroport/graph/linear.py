@@ -214,7 +214,7 @@ def reach(current: Current, budget: Budget) -> tuple[Array, Array]:
         budget: shared by the calls of one network, so that none takes for ever.
     """
     taps, alike, together = current.taps()
-    matrix, off = _ungrouped(taps, current.groups), np.zeros(len(taps))
+    matrix, off = ungrouped(taps, current.groups), np.zeros(len(taps))
     seen: list[_Seen | Callable[[], list[_Seen]]] = []
     seen += [_Seen(matrix, off, messages, alike, together) for messages in current.messages]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -255,12 +255,13 @@ def _range_of(
     return low, high
 
 
-def _ungrouped(taps: Array, groups: int) -> Array:
-    """Weights (O, I/groups, taps) of all channels (O, I, taps), zero outside the group."""
+def ungrouped(weight: npt.NDArray[Any], groups: int) -> npt.NDArray[Any]:
+    """Weights (O, I / groups, ...) as (O, I, ...), zeros between the groups."""
     if groups == 1:
-        return taps
-    each_out, each_in = len(taps) // groups, taps.shape[1]
-    full = np.zeros((groups, each_out, groups, each_in, taps.shape[2]))
-    own = np.arange(groups)
-    full[own, :, own] = taps.reshape(groups, each_out, each_in, -1)
-    return full.reshape(len(taps), groups * each_in, -1)
+        return weight
+    outputs, inputs = weight.shape[0] // groups, weight.shape[1]
+    full = np.zeros((weight.shape[0], groups * inputs, *weight.shape[2:]), weight.dtype)
+    for group in range(groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        full[rows, group * inputs : (group + 1) * inputs] = weight[rows]
+    return full

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.graph.edit import ungrouped
+from neuroport.graph.linear import ungrouped
 from neuroport.graph.node import Conv, IntArray, Shape
 
 

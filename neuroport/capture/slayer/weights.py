@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neuroport.capture.signals import Term, Value, ungrouped
+from neuroport.capture.signals import Term, Value
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import WEIGHT_MAX
+from neuroport.graph.linear import ungrouped
 from neuroport.graph.node import IntArray, Pair, Shape
 
 LARGEST_MATRIX = 1 << 25

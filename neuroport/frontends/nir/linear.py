@@ -16,6 +16,7 @@ import numpy as np
 from neuroport.errors import FormatError
 from neuroport.frontends.nir.interpreter import apply
 from neuroport.frontends.nir.reading import Array, Node, Shape
+from neuroport.graph.linear import ungrouped
 
 # linear nodes one after the other, and what the values behind each are multiplied by, if anything
 Path: TypeAlias = tuple[tuple[Node, Array | None], ...]
@@ -184,15 +185,7 @@ def _put(made: Array, first: Window, y: int, x: int, kernel: Array) -> None:
 
 
 def _ungrouped(window: Window) -> Window:
-    if window.groups == 1:
-        return window
-    outputs, inputs = window.weight.shape[:2]
-    per = outputs // window.groups
-    weight = np.zeros((outputs, inputs * window.groups, *window.weight.shape[2:]))
-    for group in range(window.groups):
-        rows, columns = slice(group * per, (group + 1) * per), group * inputs
-        weight[rows, columns : columns + inputs] = window.weight[rows]
-    return replace(window, weight=weight, groups=1)
+    return replace(window, weight=ungrouped(window.weight, window.groups), groups=1)
 
 
 def _borders_are_zero(first: Window, then: Window, source: Shape, middle: Shape) -> bool:
