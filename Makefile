@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady nir
+.PHONY: demo test lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady nir
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -22,6 +22,14 @@ lint: $(READY)
 # A worker that crashes ends the run: xdist would wait for its tests for ever.
 unit: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 25
+
+# What a contributor runs between edits: no Lava, no training, under 90 s on two cores.
+quick: $(READY)
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist worksteal --max-worker-restart 0 -p tests.quick
+
+# The documentation site, in site/; a warning is an error. Then: python -m http.server -d site
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # The long proof that all engines agree, on thousands of random networks; goes on where it was.
 prove: $(READY)
@@ -114,7 +122,7 @@ bench: $(READY)
 # Changes every line of the integer arithmetic, the engines and the passes, and sees whether a test
 # fails (tests/mutation/results.json); half an hour.
 mutate: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,mutation]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,docs,mutation]'
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
 $(READY): pyproject.toml constraints.txt Makefile
@@ -131,8 +139,8 @@ $(READY): pyproject.toml constraints.txt Makefile
 	  exit 2; \
 	fi; \
 	echo "installing into $(VENV) (2.5 GB to download with torch, once)"; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,docs]'; \
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) runs build dist site

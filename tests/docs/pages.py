@@ -1,14 +1,16 @@
 """Runs the code of a page of ``docs`` as a reader would, from top to bottom.
 
-A block ``python`` is executed; a block ``text`` behind it is what it prints. A block with a title is
-a file that the reader writes. A block ``sh`` is commands of ``neuroport``; a line ``# exit 1`` at
-the end of a command names the exit code of one that is meant to fail.
+A block ``python`` is executed; a block ``text`` behind it is what it prints, where ``...`` stands
+for anything. A block with a title is a file that the reader writes; a ``pyproject.toml`` among them
+is installed. A block ``sh`` is commands of ``neuroport``; ``# exit 1`` at the end of a command is
+the exit code of one that is meant to fail.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import linecache
 import os
 import re
 import shlex
@@ -19,6 +21,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from neuroport.files import parse_toml
+from tests.distribution import distribution
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -71,19 +76,30 @@ class Reader:
         Raises:
             AssertionError: something prints, or ends, otherwise than the page says.
         """
-        with within(self.folder), warnings.catch_warnings():
-            sys.modules["__page__"] = self.module
-            for block in blocks(self.page):
-                self._do(block)
-            del sys.modules["__page__"]
+        path, modules = list(sys.path), set(sys.modules)
+        sys.modules["__page__"] = self.module
+        try:
+            with within(self.folder), warnings.catch_warnings():
+                for block in blocks(self.page):
+                    self._do(block)
+        finally:
+            sys.path[:] = path
+            for name in set(sys.modules) - modules:
+                if str(getattr(sys.modules[name], "__file__", None)).startswith(str(self.folder)):
+                    del sys.modules[name]
+            sys.modules.pop("__page__", None)
 
     def _do(self, block: Block) -> None:
-        where = f"{self.page.relative_to(ROOT)}:{block.line}"
+        where = f"{self.page.name}:{block.line}"
         if block.title is not None:
             path = self.folder / block.title
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.code)
+            if path.name == "pyproject.toml":
+                install(path)
         elif block.language == "python":
+            lines = block.code.splitlines(keepends=True)
+            linecache.cache[where] = len(block.code), None, lines, where  # for refusals with a line
             out = io.StringIO()
             with contextlib.redirect_stdout(out):
                 exec(compile(block.code, where, "exec"), self.module.__dict__)
@@ -91,7 +107,7 @@ class Reader:
         elif block.language == "sh":
             self.printed = "".join(map(self._command, commands(block.code)))
         elif block.language == "text" and self.printed is not None:
-            assert self.printed.split() == block.code.split(), f"{where} prints\n{self.printed}"
+            assert prints(self.printed, block.code), f"{where} prints\n{self.printed}"
             self.printed = None
 
     def _command(self, line: str) -> str:
@@ -100,6 +116,23 @@ class Reader:
         said: str = done.stdout + done.stderr
         assert done.returncode == (int(expected[1]) if expected else 0), f"{line}\n{said}"
         return said
+
+
+def install(pyproject: Path) -> None:
+    """What ``pip install -e`` does for a package with entry points, in this process."""
+    project = parse_toml(pyproject.read_text(), str(pyproject), ValueError)["project"]
+    entries = "".join(
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in found.items())
+        for group, found in project["entry-points"].items()
+    )
+    distribution(pyproject.parent, entries, {}, project["name"])
+    sys.path.insert(0, str(pyproject.parent))
+
+
+def prints(printed: str, shown: str) -> bool:
+    """Whether a page shows what is printed, spaces aside; ``...`` stands for anything."""
+    parts = [r"\s+".join(map(re.escape, part.split())) for part in shown.split("...")]
+    return re.fullmatch(r"\s*" + r"(?s:.*)".join(parts) + r"\s*", printed) is not None
 
 
 def commands(code: str) -> Iterator[str]:

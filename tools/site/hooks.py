@@ -56,7 +56,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def led_to(path: str, uri: str, config: Any, files: Files) -> str | None:
-    """Where the site leads for a file of the repository; None where it has neither it nor a host."""
+    """Where the site leads for a file of the repository; None for nowhere."""
     copies = {file: name for name, file in COPIES.items()}
     name = copies.get(path) or copies.get(f"{path}/README.md") or path.removeprefix("docs/")
     if name in copies.values() or (path.startswith("docs/") and files.get_file_from_path(name)):
