@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pkgutil
+import re
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +110,14 @@ def test_what_a_page_says_wrong_is_noticed(
 def test_frames_of_the_shipped_model_are_what_the_pages_say() -> None:
     frames = np.load(ROOT / "models" / "ms_resnet8_mnist" / "frames.npy")
     assert frames.shape == (4, 20, 1, 28, 28)
+
+
+def test_names_of_the_package_on_the_pages_exist() -> None:
+    pytest.importorskip("lava.lib.dl")
+    for page in DOCS.rglob("*.md"):
+        text = page.read_text()
+        names = re.findall(r"`(neuroport(?:\.\w+)+)", text)
+        for name in names if page.name != "extending.md" else ():  # which has entry points
+            pkgutil.resolve_name(name)
+        for name in re.findall(r"`((?:neuroport|tests|docs|examples)/[\w/.]+)`", text):
+            assert (ROOT / name).exists(), f"{page}: {name}"

@@ -24,13 +24,14 @@ FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?P<text>!?\[[^\[\]]*\])\((?P<to>[^)\s]+)\)|(?<=src=\")(?P<image>[^\"]+)(?=\")")
 # texts in which no code is led to its reference: it is led already, or shown as it is
 PLAIN = re.compile(r"(<h[1-6].*?</h[1-6]>|<a .*?</a>|<pre.*?</pre>)", re.DOTALL)
-CODE = re.compile(r"<code>(port\.|neuroport )(\w+)([^<]*)</code>")
+CODE = re.compile(r"<code>(port\.|neuroport\.|neuroport )([\w.]+)([^<]*)</code>")
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made."""
     for name, source in COPIES.items():
-        files.append(File.generated(config, name, content=(ROOT / source).read_text()))
+        text = (ROOT / source).read_text().replace("# neuroport\n", "# First steps\n", 1)
+        files.append(File.generated(config, name, content=text))
     files.append(File.generated(config, "reference/commands.md", content=commands.page()))
     return files
 
@@ -65,14 +66,14 @@ def led_to(path: str, uri: str, config: Any, files: Files) -> str | None:
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
-    """Lead ``port.run`` and ``neuroport run`` in texts to their reference."""
+    """Lead ``port.run``, ``neuroport.Graph`` and ``neuroport run`` to their reference."""
     uri = page.file.src_uri
     verbs = os.path.relpath("reference/commands.html", Path(uri).parent)
 
     def lead(found: re.Match[str]) -> str:
         before, name, _ = found.groups()
-        if before == "port." and name in neuroport.__all__:
-            return f'<autoref identifier="neuroport.{name}">{found[0]}</autoref>'
+        if before == "neuroport." or (before == "port." and name in neuroport.__all__):
+            return f'<autoref identifier="neuroport.{name}" optional>{found[0]}</autoref>'
         if before == "neuroport " and name in commands.names():
             return f'<a href="{verbs}#neuroport-{name}">{found[0]}</a>'
         return found[0]
