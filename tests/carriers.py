@@ -28,8 +28,9 @@ from neuroport.backends.walk import cut_window
 from neuroport.engines.fast import Fast
 from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph
-from neuroport.lowering import Bill, price
 from neuroport.runs.trace import Trace
+from neuroport.targets.lowering import LoweringOption
+from neuroport.targets.target import simulator
 from tests.shapes import Shape, ds_resnet, frames_for, ms_resnet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,28 +50,30 @@ def networks() -> dict[str, tuple[Graph, np.ndarray]]:
     }
 
 
-def measure(bill: Bill, want: Trace, frames: np.ndarray, unmodified: bool) -> list[dict[str, Any]]:
+def measure(
+    option: LoweringOption, want: Trace, frames: np.ndarray, unmodified: bool
+) -> list[dict[str, Any]]:
     """Rows of a carrier: sizes, messages, time and what differs."""
-    row: dict[str, Any] = {"carrier": bill.carrier, "align": bill.align}
-    if bill.graph is None or bill.cost is None:
-        return [{**row, "refused": bill.refusal}]
-    ideal = port.run(bill.graph, frames, on="fast")
+    row: dict[str, Any] = {"carrier": option.carrier, "align": option.align}
+    if option.graph is None or option.cost is None:
+        return [{**row, "refused": option.refusal}]
+    ideal = port.run(option.graph, frames, on="fast")
     sent = {name: np.count_nonzero(values) for name, values in ideal.messages.items()}
     sent["frames"] = np.count_nonzero(frames)
-    delivered = sum(sent[name] for node in bill.graph for name in node.inputs if name in sent)
+    delivered = sum(sent[name] for node in option.graph for name in node.inputs if name in sent)
     row |= {
-        "processes": bill.cost.processes,
-        "synapses": bill.cost.connections,
+        "processes": option.cost.processes,
+        "synapses": option.cost.connections,
         "messages_per_step": round(delivered / frames.shape[0] / frames.shape[1], 1),
     }
-    if bill.carrier == "stock":
+    if option.carrier == "stock":
         with tempfile.TemporaryDirectory() as name:
-            path = port.export(bill.graph, Path(name) / "stock.net")
+            path = port.export(option.graph, Path(name) / "stock.net")
             rows = [{**row, **run_layers(path, want, frames)}]
             if unmodified:
-                rows.append({**row, **run_stock(bill.graph, path, want, frames)})
+                rows.append({**row, **run_stock(option.graph, path, want, frames)})
         return rows
-    got = port.run(bill.graph, frames, on="lava-cpu", deadline=3000)
+    got = port.run(option.graph, frames, on="lava-cpu", deadline=3000)
     compared = port.compare(want, got)
     found = {"compared": compared.positions, "differing": compared.differing}
     return [{**row, **on_lava(got), **found}]
@@ -170,8 +173,8 @@ def main() -> int:
     for name, (graph, frames) in networks().items():
         want = port.run(graph, frames, on="fast")
         found[name] = []
-        for bill in price(graph):
-            for row in measure(bill, want, frames, unmodified=name == THIN):
+        for option in options(graph, simulator()):
+            for row in measure(option, want, frames, unmodified=name == THIN):
                 print(name, row, flush=True)
                 found[name].append(row)
     versions = port.run(graph, frames[:, :1], on="fast").provenance["versions"]

@@ -24,7 +24,7 @@ from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Lif
 from neuroport.targets.changes import shortfall
-from neuroport.targets.lowering import cheapest_on, price_on
+from neuroport.targets.lowering import best, options
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
 from neuroport.targets.target import Target, Value, load_target
@@ -123,15 +123,15 @@ NETWORKS: dict[str, Callable[[], Graph]] = {
 def measure(graph: Graph, carrier: str = "all") -> dict[str, Any]:
     """A row per carrier; the cheapest that the chip permits, and what the chip as it is refuses."""
     chip = free(CHIP)
-    bills = price_on(graph, chip, carrier=carrier)
+    ways = options(graph, chip, carrier=carrier)
     rows = []
-    for bill in bills:
-        row: dict[str, Any] = {"carrier": bill.bill.carrier, "align": bill.bill.align}
-        found = bill.resources
-        if found is None or bill.bill.graph is None:
-            rows.append({**row, "refused": bill.refusal})
+    for way in ways:
+        row: dict[str, Any] = {"carrier": way.carrier, "align": way.align}
+        found = way.resources
+        if found is None or way.lowered is None:
+            rows.append({**row, "refused": way.refusal})
             continue
-        as_it_is = refusals(bill.bill.graph, CHIP)
+        as_it_is = refusals(way.lowered, CHIP)
         rows.append(
             {
                 **row,
@@ -147,8 +147,9 @@ def measure(graph: Graph, carrier: str = "all") -> dict[str, Any]:
                 "refused_as_it_is": sorted({finding.rule for finding in as_it_is}),
             }
         )
-    best = resources(cheapest_on(bills), chip)
-    return {"rows": rows, "cheapest": {"cores": best.cores, "unfit": len(best.impossible)}}
+    cheapest = resources(best(ways), chip)
+    unfit = len(cheapest.impossible)
+    return {"rows": rows, "cheapest": {"cores": cheapest.cores, "unfit": unfit}}
 
 
 def table(results: dict[str, Any]) -> str:

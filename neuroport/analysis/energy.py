@@ -20,7 +20,7 @@ from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.runs.measurement import Measurement
 from neuroport.runs.trace import Trace
-from neuroport.targets.target import Target, load_target
+from neuroport.targets.target import Target, load_chip
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def energy(
         FramesError: the frames do not fit.
         TargetError: no such target, or one without any time of a step or an operation.
     """
-    board = load_target(target) if isinstance(target, str) else target
+    board = load_chip(target) if isinstance(target, str) else target
     sent = messages(graph, trace, frames)
     counted = work(graph, sent)
     cores = None if board is None else core_work(graph, sent, board)

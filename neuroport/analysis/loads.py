@@ -19,7 +19,7 @@ from neuroport.analysis.work import Sent
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import is_readout
 from neuroport.targets.layers import CONSTANT
-from neuroport.targets.lowering import ChipBill
+from neuroport.targets.lowering import LoweringOption
 from neuroport.targets.resources import Placed, resources
 from neuroport.targets.target import Target
 from neuroport.targets.traffic import count
@@ -178,27 +178,27 @@ class Way:
     refusal: str
 
 
-def ways(bills: Sequence[ChipBill], cores: int) -> tuple[Way, ...]:
+def ways(options: Sequence[LoweringOption], cores: int) -> tuple[Way, ...]:
     """The ways that ``lower`` weighed, against a network of so many ``cores``; fewest cores first.
 
     Those that could not be lowered are left out.
     """
     found = []
-    for bill in bills:
-        if bill.resources is None:
+    for option in options:
+        if option.resources is None:
             continue
-        room = bill.resources
+        room = option.resources
         relays = [p for p in room.placed if p.layer.kind in ("relay", CONSTANT)]
         found.append(
             Way(
-                bill.bill.carrier,
-                bill.bill.align,
+                option.carrier,
+                option.align,
                 room.cores,
                 room.chips,
                 room.neurons,
                 sum(p.layer.neurons for p in relays),
                 1 - room.cores / cores,
-                bill.refusal or ("" if room.fits else "more than there is room for"),
+                option.refusal or ("" if room.fits else "more than there is room for"),
             )
         )
     return tuple(sorted(found, key=lambda way: (bool(way.refusal), way.cores)))

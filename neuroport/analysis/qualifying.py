@@ -33,7 +33,7 @@ from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace, is_readout, versions
 from neuroport.targets.constructs import CONSTRUCTS, COUNTS, QUIET, STEPS, Construct, Frames
 from neuroport.targets.qualified import DIFFERS, EQUAL, NOT_RUN, TIMINGS, Record, Result
-from neuroport.targets.target import load_target
+from neuroport.targets.target import load_chip
 
 LATEST = QUIET - STEPS - 4  # steps by which a message may be late; four go through the network
 READS = 4  # delays of a reader that are tried
@@ -97,7 +97,7 @@ class _Board:
 
     def record(self, found: dict[str, Result]) -> Record:
         return Record(
-            board=load_target(self.site.board).name,
+            board=load_chip(self.site.board).name,
             where=replace(self.site, address="over Ethernet").where,  # records are sent around
             generation=self.site.generation,
             date=date.today().isoformat(),

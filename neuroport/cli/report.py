@@ -47,9 +47,9 @@ def report(
     from neuroport.runs.frames import load_frames
     from neuroport.runs.trace import Trace
     from neuroport.targets.mapping import map_network
-    from neuroport.targets.target import load_target
+    from neuroport.targets.target import load_chip
 
-    board = load_target(target) if target is not None else None
+    board = load_chip(target) if target is not None else None
     if mapped and board is None:
         raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
     if source is not None and board is None:

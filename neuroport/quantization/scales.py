@@ -33,12 +33,12 @@ from neuroport.graph import integers
 from neuroport.graph.borders import inside
 from neuroport.graph.graph import Graph
 from neuroport.graph.linear import Box, Budget, Current, Sum, reach
-from neuroport.lowering.rules import violations
 from neuroport.nets.normed import NormLif
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, Readout, exact
 from neuroport.quantization.checking import check_numbers
+from neuroport.targets.rules import too_wide
 
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
 FINEST = 8  # smallest integer threshold of a channel whose norm is part of its neuron
@@ -206,7 +206,7 @@ class _Grid:
                 owners |= dict.fromkeys(
                     (f"{name}.synapse", f"{name}.potential"), ("readout", layer.path)
                 )
-        broken = (v.node for v in violations(graph, "lava-cpu") if v.rule in WIDTHS)
+        broken = (v.node for v in too_wide(graph) if v.rule in WIDTHS)
         nodes = (node if node in owners else node.rpartition(".channels")[0] for node in broken)
         return {owners[node] for node in nodes if node in owners}
 

@@ -122,6 +122,8 @@ def _larger_board(found: Resources) -> list[Change]:
     chip = {key: value for key, value in found.target.values.items() if key != "chips"}
     for name in names():
         board = load_target(name)
+        if not board.is_chip:
+            continue
         same = {key: value for key, value in board.values.items() if key != "chips"} == chip
         if same and found.cores <= board.capacity:
             what = f"{name}, which has {board.capacity:,} cores"

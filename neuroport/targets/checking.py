@@ -1,4 +1,4 @@
-"""Whether a network runs on a chip: rules, room, and what would mend it, in words and as data."""
+"""Whether a network runs on a target: rules, room, and what would mend it, in words and as data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from neuroport.errors import TargetError
 from neuroport.graph.graph import Graph
 from neuroport.runs.recording import LIF_COUNT_MAX, recording, refuse_beyond, spiking
 from neuroport.targets.changes import Change, changes, shortfall
@@ -23,13 +24,15 @@ CAVEAT = "estimated by formulas fitted to public tables (targets --fit); not run
 class Verdict:
     """What stands between a network and a target; ``changes`` is empty where it fits.
 
-    Where counters were asked for, ``resources`` holds them, and ``counters`` what they cost.
+    ``resources`` is None of a simulator, which has no cores to fill. Where counters were asked for,
+    ``resources`` holds them, and ``counters`` what they cost.
     """
 
+    target: Target
     findings: tuple[Finding, ...]
-    resources: Resources
-    shortfall: tuple[str, ...]
-    changes: tuple[Change, ...]
+    resources: Resources | None = None
+    shortfall: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
     counters: CounterCost | None = None
 
     @property
@@ -41,13 +44,23 @@ class Verdict:
         """Findings of one severity."""
         return [finding for finding in self.findings if finding.severity == severity]
 
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for the network; on a simulator there is."""
+        return self.resources is None or self.resources.fits
+
     def __bool__(self) -> bool:
-        return self.resources.fits and not self.refused
+        return self.fits and not self.refused
 
     def lines(self) -> Iterator[str]:
         """For a terminal: findings, a line per population, the sum, and what to change."""
         yield from map(str, self.of(REFUSED))
         yield from by_rule(f for f in self.findings if f.severity != REFUSED)
+        if self.resources is None:
+            yield (
+                f"{'runs' if self else 'does not run'} on {self.target.name}, {self._violations()}"
+            )
+            return
         yield from _table(self.resources)
         yield str(self.resources)
         if self.counters is not None:
@@ -60,18 +73,24 @@ class Verdict:
             yield f"{name}: {change}"
         proven = f", {len(p)} {PROVEN}" if (p := self.of(PROVEN)) else ""
         yield (
-            f"{'fits' if self.resources.fits else 'does not fit'} {self.resources.target.name}, "
-            f"{self.refused} violations of {len(rule_names())} rules, {len(self.of(UNPROVEN))} "
-            f"unproven on hardware{proven}; {CAVEAT}"
+            f"{'fits' if self.fits else 'does not fit'} {self.target.name}, {self._violations()}, "
+            f"{len(self.of(UNPROVEN))} unproven on hardware{proven}; {CAVEAT}"
         )
+
+    def _violations(self) -> str:
+        return f"{self.refused} violations of {len(rule_names())} rules"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            "target": self.resources.target.name,
-            "fits": self.resources.fits,
+        found: dict[str, Any] = {
+            "target": self.target.name,
+            "fits": self.fits,
             "rules": rule_names(),
             "violations": [asdict(f) for f in self.of(REFUSED)],
+        }
+        if self.resources is None:
+            return found
+        return found | {
             "unproven": [asdict(f) for f in self.of(UNPROVEN)],
             "proven": [asdict(f) for f in self.of(PROVEN)],
             "resources": self.resources.to_dict(),
@@ -96,8 +115,16 @@ def check(
 
     Raises:
         BackendError: no such granularity, or a counter could exceed what it holds.
-        TargetError: the record is of another board.
+        TargetError: the record is of another board; counters or a record, and no chip.
     """
+    if not target.is_chip:
+        for given, what in ((granularity, "counters take cores of"), (qualified, "a record is of")):
+            if given is not None:
+                raise TargetError(
+                    f"{what} a chip, and {target.name} is none; name a board such as "
+                    "'kapoho-point' (--target)"
+                )
+        return Verdict(target, tuple(findings(graph, target)))
     shapes: Sequence[Layer] = layers(graph)
     counted = None
     if granularity is not None:
@@ -111,7 +138,7 @@ def check(
     told = findings(graph, target)
     if qualified is not None:
         told = judged(graph, told, qualified, target.name)
-    return Verdict(tuple(told), found, missing, tried, counted)
+    return Verdict(target, tuple(told), found, missing, tried, counted)
 
 
 def _table(found: Resources) -> Iterator[str]:

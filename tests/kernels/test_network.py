@@ -30,7 +30,7 @@ from neuroport.graph.node import (  # noqa: E402
     Sigma,
 )
 from neuroport.kernels import compiled  # noqa: E402
-from neuroport.lowering import lower  # noqa: E402
+from neuroport.targets.lowering import lower  # noqa: E402
 from tests.processors import network_for  # noqa: E402
 from tests.properties.networks import network  # noqa: E402
 

@@ -15,8 +15,10 @@ import neuroport as port
 from neuroport.backends.walk import cut_window
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.lowering import CARRIERS, price
+from neuroport.lowering import CARRIERS
 from neuroport.netx import read
+from neuroport.targets.lowering import options
+from neuroport.targets.target import simulator
 from tests.shapes import SHAPES, Shape, frames_for
 
 SAMPLES = 2
@@ -51,9 +53,9 @@ def test_every_carrier_equals_the_original_in_ideal_and_chip_time(
 ) -> None:
     _, graph, frames = network
     want = port.run(graph, frames)
-    bills = price(graph)
-    assert {bill.carrier for bill in bills} == set(CARRIERS)
-    lowered = [bill.graph for bill in bills if bill.graph is not None]
+    found = options(graph, simulator())
+    assert {option.carrier for option in found} == set(CARRIERS)
+    lowered = [option.graph for option in found if option.graph is not None]
     assert len(lowered) >= 4
     for chip in lowered:
         for engine in ("reference", "fast"):

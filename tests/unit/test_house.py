@@ -23,7 +23,8 @@ ROOMS = (
     ("arguments", "hdf5"),  # of the public functions; files that are sealed
     ("graph",),  # nodes, bounds, arithmetic, storage
     ("runs", "lowering"),  # what engines take and give; passes from graph to graph
-    ("targets", "netx", "kernels"),  # chips; NetX files; compiled neurons
+    ("targets", "kernels"),  # what networks run on, its rules; compiled neurons
+    ("netx",),  # NetX files
     ("nets", "data"),  # layers and families; datasets
     ("capture",),  # from a network to a graph
     ("quantization", "recipe"),

@@ -16,7 +16,7 @@ from neuroport.graph.linear import Box, Budget, Current, Sum, reach
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay, Synapse
 from neuroport.graph.packing import pack
 from neuroport.lowering.cost import cost
-from neuroport.lowering.rules import check
+from neuroport.targets.rules import require_legal
 
 MIB = 1 << 20
 
@@ -103,7 +103,7 @@ def test_deriving_checking_pricing_hashing_and_packing_hold_no_copy_of_the_weigh
     with held_at_most(12 * MIB):  # the projection is composed with a kernel of 4.5 MiB
         again = Graph(nodes, 4)
     with held_at_most(6 * MIB):  # the readout in bytes takes 4
-        check(again)
+        require_legal(again, "lava-cpu")
         cost(again)
         assert again.hash == graph.hash
         weights = [node.weight for node in nodes if isinstance(node, Synapse)]

@@ -16,7 +16,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Node, Readout, Relay
 from neuroport.reporting import loads as drawing
 from neuroport.reporting.html import report
-from neuroport.targets.lowering import price_on
+from neuroport.targets.lowering import options
 from neuroport.targets.target import load_target
 from tests.shapes import Shape, frames_for, ms_resnet
 
@@ -86,7 +86,7 @@ def test_other_ways_are_told_with_what_they_would_save_and_why_they_may_not() ->
     source, graph, frames = residual()
     cores = loads(graph, messages(graph, port.run(graph, frames), frames), BOARD)
     taken = sum(load.cores for load in cores.populations)
-    found = ways(price_on(source, BOARD), taken)
+    found = ways(options(source, BOARD), taken)
     assert found[0].refusal == ""
     assert (found[0].cores, found[0].saves) == (taken, 0)
     refused = [way for way in found if way.refusal]

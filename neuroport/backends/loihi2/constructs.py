@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Node, Population, Synapse
-from neuroport.targets.rules import refusals
+from neuroport.targets.rules import Finding, refusals, require_none
 from neuroport.targets.target import Target
 
+RULE = "engine_builds"
 KNOWN = ("input", "lif", "readout", "relay")  # what this engine builds, beside synapses
 
 
@@ -17,12 +17,10 @@ def refuse(graph: Graph, target: Target) -> None:
     Raises:
         IllegalError: names the nodes, the reasons and the cures.
     """
-    found = [str(finding) for finding in refusals(graph, target)]
+    found = refusals(graph, target)
     reasons = ((node.name, _refused(graph, node)) for node in graph)
-    found += [f"{name}: {why}" for name, why in reasons if why is not None]
-    if found:
-        more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
-        raise IllegalError(f"illegal for loihi2: {'; '.join(found[:4])}{more}")
+    found += [Finding(RULE, name, why) for name, why in reasons if why is not None]
+    require_none(found, "loihi2")
 
 
 def _refused(graph: Graph, node: Node) -> str | None:

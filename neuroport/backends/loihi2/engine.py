@@ -46,7 +46,7 @@ from neuroport.runs.recording import (
     spiking,
 )
 from neuroport.runs.trace import Trace, is_readout, versions
-from neuroport.targets.target import load_target
+from neuroport.targets.target import load_chip
 
 WORKER = "neuroport.backends.loihi2.worker"
 LATE = (
@@ -86,7 +86,7 @@ def plan(
     """
     place = ready_site(site)
     recorded = _plan(graph, record, count, granularity)
-    refuse(graph, load_target(place.board))
+    refuse(graph, load_chip(place.board))
     by_bias = frames_by == "bias"
 
     def run(frames: npt.NDArray[Any], progress: Progress | None) -> Trace:

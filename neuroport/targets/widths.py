@@ -1,4 +1,4 @@
-"""Legality rules: one named function each; all violations are reported at once.
+"""Rules of the integers, which hold on every target: one named function each.
 
 Sources: Lava 0.10.0, ``lava/proc/{lif,sdn,rf}/models.py`` (state widths, thresholds, bias mantissa)
 and ``lava/utils/weightutils.py`` (weight fields); Loihi 2 shares these widths.
@@ -7,30 +7,16 @@ and ``lava/utils/weightutils.py`` (weight fields); Loihi 2 shares these widths.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from neuroport.errors import IllegalError, TargetError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import CHANGES, GRADED
 from neuroport.graph.node import Node, Population, Synapse
 
-
-@dataclass(frozen=True)
-class Violation:
-    """One rule broken by one node."""
-
-    rule: str
-    node: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.node}: {self.message} [{self.rule}]"
-
-
-Rule = Callable[[Graph, Node], str | None]
+# what a node breaks, in words
+WidthRule = Callable[[Graph, Node], str | None]
 
 
 def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
@@ -149,45 +135,14 @@ def skews_meet(graph: Graph, node: Node) -> str | None:
     return None
 
 
-RULES: dict[str, tuple[Rule, ...]] = {
-    "lava-cpu": (
-        weights_fit_eight_bits,
-        threshold_fits,
-        bias_fits,
-        decays_fit,
-        delays_fit,
-        states_fit,
-        currents_fit,
-        accumulators_fit,
-        skews_meet,
-    ),
-}
-
-
-def rules_of(target: str) -> tuple[Rule, ...]:
-    """The rules of a target.
-
-    Raises:
-        TargetError: no such target.
-    """
-    if target not in RULES:
-        raise TargetError(f"unknown target {target!r}; the targets are {', '.join(RULES)}")
-    return RULES[target]
-
-
-def violations(graph: Graph, target: str) -> Iterator[Violation]:
-    """Every rule of ``target`` that a node breaks, in the order of the graph."""
-    for node in graph:
-        for rule in rules_of(target):
-            message = rule(graph, node)
-            if message is not None:
-                yield Violation(rule.__name__, node.name, message)
-
-
-def check(graph: Graph, target: str = "lava-cpu") -> None:
-    """Raise :class:`IllegalError` listing every violation, or return."""
-    found = list(violations(graph, target))
-    if found:
-        listing = "; ".join(str(v) for v in found[:8])
-        more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
-        raise IllegalError(f"illegal for {target}: {listing}{more}")
+WIDTHS: tuple[WidthRule, ...] = (
+    weights_fit_eight_bits,
+    threshold_fits,
+    bias_fits,
+    decays_fit,
+    delays_fit,
+    states_fit,
+    currents_fit,
+    accumulators_fit,
+    skews_meet,
+)
