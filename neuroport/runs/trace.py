@@ -23,7 +23,7 @@ from neuroport import hdf5
 from neuroport.errors import CompareError, FormatError, HashError
 from neuroport.files import write_atomic
 from neuroport.graph.kinds.base import POTENTIAL, SPIKES, Node, Population
-from neuroport.graph.node import KINDS
+from neuroport.graph.node import find_kind
 from neuroport.version import __version__
 
 FORMAT = "neuroport-trace"
@@ -33,17 +33,20 @@ WITHOUT_COUNTS = 2
 
 def is_spiking(kind: str) -> bool:
     """Whether populations of this kind send spikes, 0 or 1."""
-    return KINDS[kind].emits == SPIKES
+    found = find_kind(kind)
+    return found is not None and found.emits == SPIKES
 
 
 def is_readout(kind: str) -> bool:
     """Whether populations of this kind send nothing, and answer with a potential; no other text."""
-    return kind in KINDS and KINDS[kind].gives == POTENTIAL
+    found = find_kind(kind)
+    return found is not None and found.gives == POTENTIAL
 
 
 def is_population(kind: str) -> bool:
     """Whether nodes of this kind are populations, which a trace records; no other text is one."""
-    return kind in KINDS and issubclass(KINDS[kind], Population)
+    found = find_kind(kind)
+    return found is not None and issubclass(found, Population)
 
 
 def dtype_of(kind: str) -> np.dtype[Any]:
