@@ -24,7 +24,7 @@ import numpy as np
 
 import neuroport as port
 from neuroport import netx
-from neuroport.backends.walk import cut_window
+from neuroport.backends.executor import cut_window
 from neuroport.engines.fast import Fast
 from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph

@@ -28,18 +28,18 @@ import numpy as np
 import numpy.typing as npt
 
 import neuroport as port
-from neuroport.analysis.corework import TIMES, core_work
-from neuroport.analysis.work import messages
+from neuroport.analysis.core_work import TIMES, core_work
+from neuroport.analysis.operations import messages
 from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Relay
 from neuroport.graph.store import load, save
 from neuroport.runs.recording import counted
 from neuroport.runs.trace import Trace
-from neuroport.targets.checking import check
 from neuroport.targets.layers import rounding
 from neuroport.targets.rules import REFUSED
 from neuroport.targets.target import load_target
+from neuroport.targets.verdict import check
 
 ROOT = Path(__file__).resolve().parents[1]
 STANDINS = ROOT / "tests" / "standins"

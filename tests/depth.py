@@ -30,9 +30,9 @@ import neuroport as port
 from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Lif
+from neuroport.nets.activation_recompute import recompute
 from neuroport.nets.danet import DaNet
 from neuroport.nets.ms_resnet import MsResNet
-from neuroport.nets.recompute import recompute
 from neuroport.runs.trace import versions
 from tests.memory import peak
 

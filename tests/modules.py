@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.nets.norm import BiasNorm, TdBatchNorm
+from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
 
 
 def randomize(net: nn.Module, seed: int, wild: float = 0.0) -> nn.Module:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from functools import cache
 from unittest.mock import patch
 
-from neuroport.backends import whole
-from neuroport.kernels import compiled
+from neuroport.backends import compiled_network
+from neuroport.kernels import compilation
 
 # what a processor without 8-bit products that add up in 32 bits lacks of this one
 OLDER = ("-march=native", "-mno-avx512vnni", "-mno-avxvnni")
@@ -22,15 +22,15 @@ def network_for(*flags: str) -> ctypes.CDLL:
     """``network.c``, compiled with these flags in place of ``-march=native``."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     assert compiler is not None, "there is no C compiler"
-    rest = [flag for flag in compiled.FLAGS if not flag.startswith("-march")]
-    return compiled.library([compiler], (*rest, *flags), (compiled.HERE / "network.c",))
+    rest = [flag for flag in compilation.FLAGS if not flag.startswith("-march")]
+    return compilation.library([compiler], (*rest, *flags), (compilation.HERE / "network.c",))
 
 
 @contextmanager
 def instructions(*flags: str) -> Iterator[None]:
     """The fast engine as compiled with these flags; as it is where they mean nothing."""
-    if compiled.kernels() is None or platform.machine() != "x86_64":
+    if compilation.kernels() is None or platform.machine() != "x86_64":
         yield
         return
-    with patch.object(whole, "kernels", lambda: network_for(*flags)):
+    with patch.object(compiled_network, "kernels", lambda: network_for(*flags)):
         yield

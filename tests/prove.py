@@ -35,7 +35,7 @@ PATIENCE = 1800.0  # seconds without any result, after which a process must have
 ROOMS = ("graph", "lowering", "netx", "runs", "backends", "kernels", "targets")
 SOURCES = (
     *(f"neuroport/{room}/**/*.py" for room in ROOMS),
-    *(f"neuroport/{file}.py" for file in ("apart", "errors", "files", "hdf5")),
+    *(f"neuroport/{file}.py" for file in ("errors", "files", "hdf5", "sandbox")),
     "neuroport/kernels/*.[ch]",
     "tests/processors.py",
     "tests/properties/*.py",

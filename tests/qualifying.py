@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from neuroport.files import write_json
+from neuroport.targets.board_record import Record, load_record
 from neuroport.targets.constructs import CONSTRUCTS
-from neuroport.targets.qualified import Record, load_record
 
 ROOT = Path(__file__).resolve().parents[1]
 STANDINS = ROOT / "tests" / "standins"

@@ -23,8 +23,8 @@ import numpy as np
 from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Lif
-from neuroport.targets.changes import shortfall
 from neuroport.targets.lowering import best, options
+from neuroport.targets.remedies import shortfall
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
 from neuroport.targets.target import Target, Value, load_target

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.cause import Cause, cause
-from neuroport.analysis.difference import Difference, differences
-from neuroport.analysis.neighbourhood import Neighbourhood, neighbourhood
+from neuroport.analysis.graph_difference import Difference, differences
+from neuroport.analysis.neuron_history import Neighbourhood, neighbourhood
 from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph

@@ -1,7 +1,7 @@
 """What a run cost: counts of its work, and labelled estimates of energy and time.
 
-See :mod:`neuroport.analysis.work` for the counts, :mod:`neuroport.analysis.corework` for those per
-core, :mod:`neuroport.analysis.estimates` for what is estimated from them, and how.
+See :mod:`neuroport.analysis.operations` for the counts, :mod:`neuroport.analysis.core_work` for
+those per core, :mod:`neuroport.analysis.cost_models` for what is estimated from them, and how.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from neuroport.analysis.corework import CoreWork, core_work
-from neuroport.analysis.estimates import UNPLACED, Estimate, Routes, estimates
-from neuroport.analysis.work import Work, messages, work
+from neuroport.analysis.core_work import CoreWork, core_work
+from neuroport.analysis.cost_models import UNPLACED, Estimate, Routes, estimates
+from neuroport.analysis.operations import Work, messages, work
 from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph

@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.arguments import as_array, is_graph, is_trace, takes
+from neuroport.backends.executor import Starts
 from neuroport.backends.reference import delayed
-from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError
-from neuroport.graph.connectivity import fan_out
+from neuroport.graph.fan_out import fan_out
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import IntArray, Shape, Synapse
 from neuroport.runs.frames import check_frames_of

@@ -53,7 +53,7 @@ def check(
     lower` writes a network that is right. With --qualified, what is unproven on hardware is proven
     on the record's board, or refused where that board differs.
     """
-    from neuroport.analysis.checking import check_file
+    from neuroport.analysis.file_check import check_file
 
     on_chip = given({"trace": trace, "counters": counters, "qualified": qualified})
     verdict = check_file(network, target, steps, delay_shift, frames=frames, **on_chip)

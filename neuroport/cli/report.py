@@ -38,8 +38,8 @@ def report(
     as_json: bool,
 ) -> None:
     """Draw NETWORK and its activity as one self-contained HTML page, and a table."""
+    from neuroport.analysis.cost_models import Routes
     from neuroport.analysis.energy import energy_or_why
-    from neuroport.analysis.estimates import Routes
     from neuroport.analysis.statistics import statistics
     from neuroport.files import read_json
     from neuroport.netx.stock import is_stock

@@ -26,7 +26,7 @@ from neuroport.graph.kinds.base import (
 )
 from neuroport.graph.kinds.delay import Delay
 from neuroport.graph.kinds.input import Input
-from neuroport.graph.linear import Box, Budget, Current, Sum, reach
+from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
 
 N = TypeVar("N", bound=Node)
 

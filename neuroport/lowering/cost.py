@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuroport.graph.connectivity import connections
+from neuroport.graph.fan_out import connections
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Population, Synapse
 

@@ -25,11 +25,11 @@ from neuroport.capture.native import integer_graph
 from neuroport.capture.slayer import is_slayer
 from neuroport.capture.wiring import Layer, evaluating, heard, unwrapped, wiring
 from neuroport.errors import CaptureError, FramesError
-from neuroport.nets.held import OnGrid
 from neuroport.nets.synapse import Direct, snap_weight
-from neuroport.quantization.checking import check_numbers, real_frames
-from neuroport.quantization.levels import few_levels, levels
+from neuroport.nets.torch_parts import OnGrid
+from neuroport.quantization.input_checks import check_numbers, real_frames
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
+from neuroport.quantization.weight_levels import few_levels, levels
 
 
 @dataclass(frozen=True)

@@ -30,14 +30,14 @@ from neuroport.capture.native import integer_graph
 from neuroport.capture.wiring import Layer, evaluating, unit_of, unwrapped, wiring
 from neuroport.errors import CaptureError, IllegalError
 from neuroport.graph import integers
-from neuroport.graph.borders import inside
+from neuroport.graph.border_taps import inside
 from neuroport.graph.graph import Graph
-from neuroport.graph.linear import Box, Budget, Current, Sum, reach
-from neuroport.nets.normed import NormLif
+from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
+from neuroport.nets.batchnorm_lif import NormLif
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, Readout, exact
-from neuroport.quantization.checking import check_numbers
+from neuroport.quantization.input_checks import check_numbers
 from neuroport.targets.rules import too_wide
 
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
@@ -283,8 +283,9 @@ def _unique(streams: dict[str, _Stream]) -> list[_Stream]:
 def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Tensor]]:
     """Worst-case interval and bias of every synapse's current, per channel, real units.
 
-    A projection is bounded as the linear map that leads to it, :mod:`neuroport.graph.linear`; what
-    its relays will round is left to the margin, and the rules check the integers.
+    A projection is bounded as the linear map that leads to it,
+    :mod:`neuroport.graph.linear_bounds`; what its relays will round is left to the margin, and the
+    rules check the integers.
     """
     intervals: dict[str, _Interval] = {}
     biases: dict[str, Tensor] = {}

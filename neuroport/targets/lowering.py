@@ -4,7 +4,7 @@
 the target's rules. On Lava's CPU simulator the one that takes least time is taken. On a chip each
 is placed on its cores, and the one with the fewest cores is taken; of those, the
 one with the fewest messages between chips at most, then with the shortest step of its slowest core
-(:mod:`neuroport.targets.weighing`), then the one that takes least time on Lava's CPU simulator. A
+(:mod:`neuroport.targets.tie_breaks`), then the one that takes least time on Lava's CPU simulator. A
 graph that needs more chips than the target has is lowered all the same: ``check`` says what would
 make it fit. Not run on hardware.
 """
@@ -24,15 +24,15 @@ from neuroport.lowering.carriers import CARRIERS, carry
 from neuroport.lowering.cost import Cost, cost
 from neuroport.lowering.exponents import convolutions_beyond, split_exponents
 from neuroport.lowering.interval import pad_interval
-from neuroport.lowering.partial import partial_sums, parts_by_source
-from neuroport.lowering.sharing import share_dendrites, share_messages
+from neuroport.lowering.partial_sums import partial_sums, parts_by_source
+from neuroport.lowering.shared_sums import share_dendrites, share_messages
 from neuroport.lowering.skew import ALIGNMENTS, without_lags
-from neuroport.targets.changes import changes, shortfall
 from neuroport.targets.layers import layers, rounding
+from neuroport.targets.remedies import changes, shortfall
 from neuroport.targets.resources import Resources, resources
 from neuroport.targets.rules import by_rule, refusals, require_none, too_wide
 from neuroport.targets.target import Target, load_target
-from neuroport.targets.weighing import weight
+from neuroport.targets.tie_breaks import weight
 
 MINIMIZE = ("time", "cores")
 DEARER = 4
@@ -165,7 +165,7 @@ def options(
     relays does, and gives up a way that takes ``DEARER`` times the processes of one before: in a
     deep network synapses unroll to the square of its depth. ``all`` does neither. On a chip where
     relays carry and align, they may also hold a sum once for those who read it
-    (:mod:`neuroport.lowering.sharing`); of each way it is the option with the least of what
+    (:mod:`neuroport.lowering.shared_sums`); of each way it is the option with the least of what
     ``minimize`` says.
 
     Raises:
@@ -323,6 +323,6 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
 
 
 def _parts(lowered: Graph, name: str) -> int:
-    """Relays that :func:`neuroport.lowering.partial.partial_sums` made for a population."""
+    """Relays that :func:`neuroport.lowering.partial_sums.partial_sums` made for a population."""
     relays = (node.name for node in lowered.populations if node.emits == GRADED)
     return sum(relay.startswith(f"{name}.part") for relay in relays)

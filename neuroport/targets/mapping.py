@@ -26,9 +26,9 @@ from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace
-from neuroport.targets.changes import changes, shortfall
 from neuroport.targets.layers import layers
 from neuroport.targets.partition import crossings, naive, partition
+from neuroport.targets.remedies import changes, shortfall
 from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, load_chip, require_chip
 from neuroport.targets.tiles import Tile

@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 
 import neuroport as port
-from neuroport.kernels.network import Program
+from neuroport.kernels.network_kernel import Program
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.inference import chip
 from tests.benchmarks.timing import Spread

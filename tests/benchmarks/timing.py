@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from neuroport.kernels.memory import keep_freed
+from neuroport.kernels.allocator import keep_freed
 
 Work = Callable[[], object]
 

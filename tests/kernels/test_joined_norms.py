@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from neuroport.kernels import plain, why_plain
-from neuroport.nets import joined
-from neuroport.nets.joined import Branch, fire, join
+from neuroport.nets import fused_calls
+from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
+from neuroport.nets.fused_calls import Branch, fire, join
 from neuroport.nets.neuron import Lif, Mlf
-from neuroport.nets.norm import BiasNorm, TdBatchNorm
 from neuroport.nets.synapse import Conv, GradedConv
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
@@ -124,7 +124,7 @@ def test_sums_do_not_depend_on_the_number_of_threads() -> None:
     for number in (1, 2, 3):
         torch.set_num_threads(number)
         x = raw.clone().requires_grad_()
-        current = joined.norming(conv.norm, x)
+        current = fused_calls.norming(conv.norm, x)
         assert current is not None
         levels = neuron.constants()
         assert levels is not None
@@ -140,7 +140,7 @@ def test_a_large_mean_costs_no_digits() -> None:
     norm = nn.BatchNorm2d(4)
     x = (torch.randn(4, 8, 4, 16, 16) + 1e4).contiguous()
     x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 8))
-    found = joined.norming(norm, x)
+    found = fused_calls.norming(norm, x)
     assert found is not None
     want = x.double().var((0, 1, 3, 4), unbiased=False)
     torch.testing.assert_close(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.walk import cut_window
+from neuroport.backends.executor import cut_window
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.lowering import CARRIERS

@@ -138,7 +138,7 @@ def test_what_is_added_to_itself_counts_twice() -> None:
 def test_sparse_matrix_is_lavas_own_convolution() -> None:
     from lava.proc.conv import utils
 
-    from neuroport.backends.lava_cpu.products import conv_matrix
+    from neuroport.backends.lava_cpu.weight_products import conv_matrix
 
     rng = np.random.default_rng(3)
     for stride, padding, dilation, groups in (

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 import neuroport as port
-from neuroport.backends.lava_cpu.groups import held, left_to_stock
+from neuroport.backends.lava_cpu.fused_partition import held, left_to_stock
 from neuroport.errors import BackendError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (

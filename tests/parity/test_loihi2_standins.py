@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.loihi2.measuring import STATUS
+from neuroport.backends.loihi2.measured import STATUS
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.graph.store import save

@@ -17,8 +17,8 @@ import pytest
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Input, Lif, Node, Relay
 from neuroport.graph.store import save
+from neuroport.targets.board_record import DIFFERS, EQUAL, NOT_RUN
 from neuroport.targets.constructs import CONSTRUCTS
-from neuroport.targets.qualified import DIFFERS, EQUAL, NOT_RUN
 from tests.qualifying import AROUND, EXPECTED, RESULT, asked, qualified
 
 ROWS = json.loads(RESULT.read_text())

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.analysis.stock_road import inspect
+from neuroport.analysis.netx_audit import inspect
 from neuroport.errors import BackendError, FormatError, NeuroportWarning
 from tests.conftest import Neuroport
 

@@ -20,7 +20,7 @@ DATASETS = """
 import numpy as np
 
 from neuroport.data.events import EVENT
-from neuroport.data.known import Dataset
+from neuroport.data.catalog import Dataset
 from neuroport.data.samples import Pictures
 
 

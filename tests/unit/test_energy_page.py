@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from neuroport.analysis.estimates import ARITHMETIC, BOUND, LOIHI1, UNMEASURED
+from neuroport.analysis.cost_models import ARITHMETIC, BOUND, LOIHI1, UNMEASURED
 from tests.energy import DOCS, ROOT, measure, page
 
 RESULTS = json.loads((DOCS / "energy.json").read_text())

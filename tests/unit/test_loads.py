@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.analysis.corework import TIMES, core_work
-from neuroport.analysis.loads import loads, ways
-from neuroport.analysis.work import messages
+from neuroport.analysis.chip_loads import loads, ways
+from neuroport.analysis.core_work import TIMES, core_work
+from neuroport.analysis.operations import messages
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Node, Readout, Relay
-from neuroport.reporting import loads as drawing
+from neuroport.reporting import load_bars as drawing
 from neuroport.reporting.html import report
 from neuroport.targets.lowering import options
 from neuroport.targets.target import load_target

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.loihi2.constant import biases
-from neuroport.backends.loihi2.constructs import refuse
-from neuroport.backends.loihi2.layout import (
+from neuroport.backends.loihi2.axis_order import (
     conv_arguments,
     dense_columns,
     flat_order,
@@ -19,6 +17,8 @@ from neuroport.backends.loihi2.layout import (
     to_lava,
     ungrouped,
 )
+from neuroport.backends.loihi2.bias_input import biases
+from neuroport.backends.loihi2.legality import refuse
 from neuroport.errors import FramesError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (

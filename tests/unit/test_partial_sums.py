@@ -9,7 +9,7 @@ import neuroport as port
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Node, Readout, Relay
-from neuroport.lowering.partial import partial_sums, parts_by_source
+from neuroport.lowering.partial_sums import partial_sums, parts_by_source
 from neuroport.targets.lowering import picked
 from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, Value, load_target

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from neuroport.errors import BackendError
 from neuroport.targets import partition as module
 from neuroport.targets.partition import crossings, edges, naive, partition
-from neuroport.targets.polish import Search
+from neuroport.targets.refinement import Search
 from neuroport.targets.traffic import Flow
 
 needs_solver = pytest.mark.skipif(

@@ -10,7 +10,7 @@ import pytest
 import neuroport as port
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
-from neuroport.lowering.sharing import share_dendrites, share_messages
+from neuroport.lowering.shared_sums import share_dendrites, share_messages
 from neuroport.targets.lowering import lower
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals

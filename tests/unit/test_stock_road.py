@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.analysis.stock_road import Report, inspect, repaired
-from neuroport.analysis.stock_road.rescaling import rescaled, survives
+from neuroport.analysis.netx_audit import Report, inspect, repaired
+from neuroport.analysis.netx_audit.rescaling import rescaled, survives
 from neuroport.errors import FormatError
 from neuroport.graph.node import Input, Lif, Relay
 from tests.stockfile import CUBA, WEIGHT, conv, dense, file

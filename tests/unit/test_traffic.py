@@ -27,7 +27,7 @@ from neuroport.graph.node import (
     ResonateFire,
 )
 from neuroport.runs.trace import Trace
-from neuroport.targets.reach import reaching
+from neuroport.targets.receptive_field import reaching
 from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, Value, load_target
 from neuroport.targets.tiles import Tile, box, tiles

@@ -12,7 +12,7 @@ from neuroport.lowering.cost import Cost
 from neuroport.targets.lowering import LoweringOption, best
 from neuroport.targets.resources import Resources, resources
 from neuroport.targets.target import load_target
-from neuroport.targets.weighing import Weight, weight
+from neuroport.targets.tie_breaks import Weight, weight
 
 CHIP = load_target("loihi2")
 

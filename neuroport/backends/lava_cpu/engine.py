@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.lava_cpu.groups import left_to_stock
-from neuroport.backends.lava_cpu.supervising import supervise
-from neuroport.backends.walk import chip_stream, cut_window
+from neuroport.backends.executor import chip_stream, cut_window
+from neuroport.backends.lava_cpu.fused_partition import left_to_stock
+from neuroport.backends.lava_cpu.supervisor import supervise
 from neuroport.errors import BackendError, StorageError
 from neuroport.files import read_json, write_json
-from neuroport.graph.foreign import foreign_modules
+from neuroport.graph.foreign_kinds import foreign_modules
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
 from neuroport.processes import run_folder

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from neuroport import hdf5
-from neuroport.apart import Plain
 from neuroport.errors import FormatError, GraphError
 from neuroport.frontends.nir.parts import Record
 from neuroport.frontends.nir.reading import Network
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KINDS, find_kind, is_array
+from neuroport.sandbox import Plain
 
 CONVENTION = 1
 

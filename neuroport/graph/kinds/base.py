@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from neuroport.errors import GraphError
 from neuroport.graph import integers
-from neuroport.graph.borders import Inside
-from neuroport.graph.linear import Box, Current
+from neuroport.graph.border_taps import Inside
+from neuroport.graph.linear_bounds import Box, Current
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Shape: TypeAlias = tuple[int, ...]
@@ -187,9 +187,10 @@ class Facts:
     ``low`` and ``high`` bound the node's output per channel (worst case over every input the graph
     permits; low <= 0 <= high, so what reads 0 before the first step is within);
     ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. Of a convolution only
-    the taps count that read its map together (:mod:`neuroport.graph.borders`), and those of what
-    relays pass on are bounded as one linear map (:mod:`neuroport.graph.linear`). ``skews``
-    lists the skews of the inputs: unequal ones must be balanced before a run in chip time.
+    the taps count that read its map together (:mod:`neuroport.graph.border_taps`), and those of
+    what relays pass on are bounded as one linear map (:mod:`neuroport.graph.linear_bounds`).
+    ``skews`` lists the skews of the inputs: unequal ones must be balanced before a run in chip
+    time.
     """
 
     shape: Shape

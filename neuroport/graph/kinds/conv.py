@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuroport.graph.borders import Inside, inside
+from neuroport.graph.border_taps import Inside, inside
 from neuroport.graph.kinds.base import IntArray, Pair, Shape, Synapse, by, kind, pair, spread
-from neuroport.graph.linear import Box, Current, bounds
+from neuroport.graph.linear_bounds import Box, Current, bounds
 
 
 @kind("conv")

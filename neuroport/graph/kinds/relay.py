@@ -18,7 +18,7 @@ from neuroport.graph.kinds.base import (
     constant,
     kind,
 )
-from neuroport.graph.linear import Box, Current, Sum
+from neuroport.graph.linear_bounds import Box, Current, Sum
 
 
 @kind("relay", emits=GRADED)
