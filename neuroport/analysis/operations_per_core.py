@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, IntArray, Shape, Synapse
+from neuroport.graph.kernel import Kernel
+from neuroport.graph.node import IntArray, Shape, Synapse
 
 Tile = tuple[int, int, int]
 Floats = npt.NDArray[np.float64]
@@ -67,8 +68,9 @@ def fan_ins(
     A neuron may take several channels of the current (the real and the imaginary one of a
     resonator). With ``dense`` zero weights count, too.
     """
-    if isinstance(synapse, Conv):
-        return [_of_convolution(graph, synapse, shape, tile, dense)]
+    if synapse.kernel is not None:
+        maps = graph.facts(synapse.inputs[0]).shape, graph.facts(synapse.name).shape
+        return [_of_convolution(synapse.kernel, *maps, shape, tile, dense)]
     cores = core_of(shape, tile)
     if not dense:
         return [_of_matrix(weight != 0, cores, delay) for delay, weight in synapse.by_delay()]
@@ -112,26 +114,26 @@ def _of_matrix(kept: npt.NDArray[np.bool_], cores: IntArray, delay: int) -> FanI
     return FanIn(delay, taps[:, :, None, None], one, one)
 
 
-def _of_convolution(graph: Graph, node: Conv, shape: Shape, tile: Tile, dense: bool) -> FanIn:
-    kept = (node.weight != 0) | dense
-    outputs, inputs = len(kept) // node.groups, kept.shape[1]
+def _of_convolution(
+    kernel: Kernel, source: Shape, target: Shape, shape: Shape, tile: Tile, dense: bool
+) -> FanIn:
+    kept = (kernel.weight != 0) | dense
+    outputs, inputs = len(kept) // kernel.groups, kept.shape[1]
     parts = np.arange(len(kept)) % shape[0] // tile[2]
-    taps = np.zeros((int(parts.max()) + 1, inputs * node.groups, *kept.shape[2:]))
+    taps = np.zeros((int(parts.max()) + 1, inputs * kernel.groups, *kept.shape[2:]))
     for output, part in enumerate(parts):
         first = output // outputs * inputs
         taps[part, first : first + inputs] += kept[output]
-    return FanIn(0, taps, _along(graph, node, 0, tile[1]), _along(graph, node, 1, tile[0]))
+    rows, columns = (
+        _in_parts(kernel.landing(axis, source[1 + axis], target[1 + axis]), target[1 + axis], size)
+        for axis, size in ((0, tile[1]), (1, tile[0]))
+    )
+    return FanIn(0, taps, rows, columns)
 
 
-def _along(graph: Graph, node: Conv, axis: int, size: int) -> Floats:
-    """(taps, rows, parts) of 0/1 for rows (``axis`` 0) or columns (1)."""
-    rows = graph.facts(node.inputs[0]).shape[1 + axis]
-    outputs = graph.facts(node.name).shape[1 + axis]
-    tap = np.arange(node.weight.shape[2 + axis])[:, None]
-    start = np.arange(rows)[None] + node.padding[axis] - tap * node.dilation[axis]
-    position, remainder = np.divmod(start, node.stride[axis])
-    found = np.zeros((*start.shape, ceil(outputs / size)))
-    inside = (remainder == 0) & (position >= 0) & (position < outputs)
-    taps, reached = np.nonzero(inside)
-    found[taps, reached, position[inside] // size] = 1
+def _in_parts(landing: IntArray, outputs: int, size: int) -> Floats:
+    """(taps, rows, parts) of 0/1: whether a tap carries a row into a part of so many outputs."""
+    found = np.zeros((*landing.shape, ceil(outputs / size)))
+    taps, rows = np.nonzero(landing >= 0)
+    found[taps, rows, landing[taps, rows] // size] = 1
     return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Lif
+from neuroport.graph.node import Synapse
 
 FEW = 15  # levels of 4 bits, symmetric about 0
 NAMED = 4
@@ -23,7 +23,7 @@ def levels(largest: int) -> int:
     return largest + 1
 
 
-def _constant(node: Conv) -> bool:
+def _constant(node: Synapse) -> bool:
     low, high = int(node.weight.min()), int(node.weight.max())
     return low == high or (low, high) == (0, 1)
 
@@ -54,7 +54,7 @@ class _Stream:
 def few_levels(graph: Graph) -> str | None:
     """The convolutions with fewer than 15 levels and what keeps their grid coarse; None if none."""
     # weights that are all the same were not trained: pools, identities, spikes that go straight on
-    convs = [node for node in graph.of(Conv) if not _constant(node)]
+    convs = [node for node in graph.synapses if node.kernel is not None and not _constant(node)]
     largest = {node.name: int(np.abs(node.weight).max()) for node in convs}
     weak = [name for name, most in largest.items() if most > 0 and levels(most) < FEW]
     if not weak:
@@ -70,7 +70,7 @@ def few_levels(graph: Graph) -> str | None:
 def _streams(graph: Graph) -> list[_Stream]:
     """Synapses that meet at a population, those that meet one of them included."""
     joined: list[tuple[set[str], list[str]]] = []
-    convs = {node.name for node in graph.of(Conv)}
+    convs = {node.name for node in graph.synapses if node.kernel is not None}
     for node in graph:
         met = convs.intersection(node.inputs)
         if not met:
@@ -91,8 +91,8 @@ def _described(graph: Graph, names: set[str], readers: list[str]) -> _Stream:
     for name in readers:
         facts = graph.facts(name)
         reach = max(reach, int(facts.reach_high.max()), -int(facts.reach_low.min()))
-    for node in graph.of(Lif):
-        if node.name in readers:
-            bias = max(bias, int(np.abs(node.bias).max()))
-            threshold = max(threshold, int(node.threshold.min()))
+        constants = {field: values for field, _, values in graph[name].constants()}
+        if {"bias", "threshold"} <= constants.keys():
+            bias = max(bias, int(np.abs(constants["bias"]).max()))
+            threshold = max(threshold, int(np.min(constants["threshold"])))
     return _Stream(frozenset(names), reach, bias, threshold)

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.graph.node import Conv, IntArray, Population, Synapse
+from neuroport.graph.kernel import Kernel
+from neuroport.graph.node import IntArray, Population, Synapse
 from neuroport.targets.tiles import Box, Span, Tile
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -33,7 +34,8 @@ def reaching(
     takes 2C, ``(0, C)``. Of a recurrent population it is the synapse to itself.
     """
     outputs: npt.NDArray[Any] = np.concatenate([np.arange(*tile.channels) + part for part in parts])
-    if not isinstance(synapse, Conv):
+    kernel = synapse.kernel if isinstance(synapse, Synapse) else None
+    if kernel is None:
         weight = synapse.own_weight
         if weight is not None:  # over the flattened neurons
             outputs = np.arange(np.prod(source)).reshape(source)[tile.slices].ravel()
@@ -42,9 +44,9 @@ def reaching(
         assert weight is not None, f"{synapse.name} delivers nothing"
         kept: Bools = (weight[outputs] != 0).any(axis=0)
         return (slice(None), slice(None), slice(None)), kept.reshape(source)
-    taps = _taps(synapse, outputs, source[0])
-    rows = _touched(synapse, 0, source[1], tile.rows)
-    columns = _touched(synapse, 1, source[2], tile.columns)
+    taps = _taps(kernel, outputs, source[0])
+    rows = _touched(kernel, 0, source[1], tile.rows)
+    columns = _touched(kernel, 1, source[2], tile.columns)
     y, x = _around(rows.any(axis=0)), _around(columns.any(axis=0))
     rows, columns = rows[:, y], columns[:, x]
     patch = np.zeros((source[0], rows.shape[1], columns.shape[1]), np.bool_)
@@ -54,26 +56,21 @@ def reaching(
     return (slice(None), y, x), patch
 
 
-def _taps(synapse: Conv, outputs: IntArray, channels: int) -> Bools:
+def _taps(kernel: Kernel, outputs: IntArray, channels: int) -> Bools:
     """(C, kH, kW): whether a tap of an input channel has a weight to one of the outputs."""
-    kept = synapse.weight != 0
-    into, out_of = channels // synapse.groups, len(kept) // synapse.groups
+    kept = kernel.weight != 0
+    into, out_of = channels // kernel.groups, len(kept) // kernel.groups
     found = np.zeros((channels, *kept.shape[2:]), np.bool_)
-    for group in range(synapse.groups):
+    for group in range(kernel.groups):
         mine = outputs[outputs // out_of == group]
         found[group * into : (group + 1) * into] = kept[mine].any(axis=0)
     return found
 
 
-def _touched(synapse: Conv, axis: int, size: int, span: Span) -> Bools:
+def _touched(kernel: Kernel, axis: int, size: int, span: Span) -> Bools:
     """(taps, size): whether a tap reads an input row (``axis`` 0) or column for outputs in span."""
-    tap = np.arange(synapse.weight.shape[2 + axis])[:, None]
-    read = np.arange(*span) * synapse.stride[axis] + tap * synapse.dilation[axis]
-    read = read - synapse.padding[axis]
-    inside = (read >= 0) & (read < size)
-    found = np.zeros((len(tap), size), np.bool_)
-    found[np.nonzero(inside)[0], read[inside]] = True
-    return found
+    first, end = span
+    return np.asarray(kernel.landing(axis, size, end) >= first)
 
 
 def _around(touched: Bools) -> slice:

@@ -179,7 +179,7 @@ def _synapse(node: Synapse, source: Shape, target: Shape, start: dict[str, int])
     matrix = None
     match node:
         case Conv():
-            matrix = conv_matrix(node, source, target)
+            matrix = conv_matrix(node.kernel, source, target)
     if node.delays:
         parts = (
             [(d, csr_matrix(weight, dtype=np.int32)) for d, weight in node.by_delay()]

@@ -26,7 +26,8 @@ from scipy.sparse import csr_matrix
 
 from neuroport.graph.float_exactness import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, IntArray, Shape, Synapse
+from neuroport.graph.kernel import Kernel
+from neuroport.graph.node import IntArray, Shape, Synapse
 
 Product: TypeAlias = Callable[[npt.NDArray[Any]], IntArray]
 
@@ -38,8 +39,8 @@ def products(graph: Graph, node: Synapse) -> list[tuple[int, Product]]:
     """What a synapse makes of the messages of each delay: (delay in steps, product)."""
     source, target = graph.facts(node.inputs[0]).shape, graph.facts(node.name).shape
     kind = _exact(largest_sum(graph, node))
-    if isinstance(node, Conv):
-        return [(0, _convolution(node, source, target, kind))]
+    if node.kernel is not None:
+        return [(0, _convolution(node.kernel, node.exponent, source, target, kind))]
     return [(delay, _dense(part, node.exponent, kind)) for delay, part in node.by_delay()]
 
 
@@ -51,14 +52,18 @@ def _exact(worst: int) -> type[np.floating[Any]] | None:
 
 
 def _convolution(
-    node: Conv, source: Shape, target: Shape, kind: type[np.floating[Any]] | None
+    kernel: Kernel,
+    exponent: int,
+    source: Shape,
+    target: Shape,
+    kind: type[np.floating[Any]] | None,
 ) -> Product:
-    plain = (node.stride, node.padding, node.weight.shape[1:]) == ((1, 1), (0, 0), (1, 1, 1))
-    if plain and node.groups == len(node.weight):
-        return _Scaled(node.weight.reshape(-1), node.exponent, source)
-    if kind is None or len(node.weight) < OUTPUTS_A_WINDOW * node.groups:
-        return _Matrix(conv_matrix(node, source, target), node.exponent)
-    return _Windows(node, source, target, kind)
+    weight, plain = kernel.weight, (kernel.stride, kernel.padding) == ((1, 1), (0, 0))
+    if plain and weight.shape[1:] == (1, 1, 1) and kernel.groups == len(weight):
+        return _Scaled(weight.reshape(-1), exponent, source)
+    if kind is None or len(weight) < OUTPUTS_A_WINDOW * kernel.groups:
+        return _Matrix(conv_matrix(kernel, source, target), exponent)
+    return _Windows(kernel, exponent, source, target, kind)
 
 
 def _dense(weight: IntArray, exponent: int, kind: type[np.floating[Any]] | None) -> Product:
@@ -105,32 +110,36 @@ class _Windows:
     """
 
     def __init__(
-        self, node: Conv, source: Shape, target: Shape, kind: type[np.floating[Any]]
+        self,
+        kernel: Kernel,
+        exponent: int,
+        source: Shape,
+        target: Shape,
+        kind: type[np.floating[Any]],
     ) -> None:
         channels, height, width = source
         outputs, out_height, out_width = target
-        (top, left), groups = node.padding, node.groups
-        kernel = node.weight.shape[2:]
+        (top, left), groups = kernel.padding, kernel.groups
         padded = np.zeros((channels, height + 2 * top, width + 2 * left), kind)
         self._inner = padded[:, top : top + height, left : left + width]
         plane, row, column = padded.strides
         windows = np.lib.stride_tricks.as_strided(
             padded,
-            (channels, *kernel, out_height, out_width),
+            (channels, *kernel.weight.shape[2:], out_height, out_width),
             (
                 plane,
-                row * node.dilation[0],
-                column * node.dilation[1],
-                row * node.stride[0],
-                column * node.stride[1],
+                row * kernel.dilation[0],
+                column * kernel.dilation[1],
+                row * kernel.stride[0],
+                column * kernel.stride[1],
             ),
             writeable=False,
         )
         self._windows = windows
         self._copied = _room(kind.__name__, windows.size).reshape(windows.shape)
         self._columns = self._copied.reshape(groups, -1, out_height * out_width)
-        self._weight = node.weight.reshape(groups, outputs // groups, -1).astype(kind)
-        self._exponent = node.exponent
+        self._weight = kernel.weight.reshape(groups, outputs // groups, -1).astype(kind)
+        self._exponent = exponent
 
     def __call__(self, messages: npt.NDArray[Any]) -> IntArray:
         self._inner[...] = messages.reshape(self._inner.shape)
@@ -145,21 +154,25 @@ def _room(kind: str, size: int) -> npt.NDArray[Any]:
     return np.empty(size, kind)
 
 
-def conv_matrix(node: Conv, source: Shape, target: Shape) -> csr_matrix:
+def conv_matrix(kernel: Kernel, source: Shape, target: Shape) -> csr_matrix:
     """The convolution as a sparse matrix (outputs, inputs), both flat in channel-major order."""
     _, height, width = source
     outputs, out_height, out_width = target
-    each_in, each_out = node.weight.shape[1], outputs // node.groups
+    each_in, each_out = kernel.weight.shape[1], outputs // kernel.groups
     rows, columns, values = [], [], []
-    for ky in range(node.weight.shape[2]):
-        y = np.arange(out_height) * node.stride[0] - node.padding[0] + ky * node.dilation[0]
-        for kx in range(node.weight.shape[3]):
-            x = np.arange(out_width) * node.stride[1] - node.padding[1] + kx * node.dilation[1]
+    for ky in range(kernel.weight.shape[2]):
+        y = np.arange(out_height) * kernel.stride[0] - kernel.padding[0] + ky * kernel.dilation[0]
+        for kx in range(kernel.weight.shape[3]):
+            x = (
+                np.arange(out_width) * kernel.stride[1]
+                - kernel.padding[1]
+                + kx * kernel.dilation[1]
+            )
             oy = np.flatnonzero((y >= 0) & (y < height))
             ox = np.flatnonzero((x >= 0) & (x < width))
             place_out = (oy[:, None] * out_width + ox[None, :]).reshape(-1)
             place_in = (y[oy][:, None] * width + x[ox][None, :]).reshape(-1)
-            tap = node.weight[:, :, ky, kx]
+            tap = kernel.weight[:, :, ky, kx]
             out_channel, in_channel = np.nonzero(tap)
             row = (out_channel * out_height * out_width)[:, None] + place_out
             in_channel = in_channel + out_channel // each_out * each_in

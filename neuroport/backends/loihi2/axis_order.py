@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.graph.kernel import Kernel
 from neuroport.graph.linear_bounds import ungrouped
-from neuroport.graph.node import Conv, IntArray, Shape
+from neuroport.graph.node import IntArray, Shape
 
 
 def lava_shape(shape: Shape) -> Shape:
@@ -48,16 +49,16 @@ def dense_columns(weight: Any, shape: Shape) -> Any:
     return weight[:, flat_order(shape)]
 
 
-def conv_arguments(node: Conv, weight: IntArray, source: Shape) -> dict[str, Any]:
-    """Arguments of Lava's ``Conv`` for ``weight`` and the geometry of ``node``, by its input.
+def conv_arguments(kernel: Kernel, weight: IntArray, source: Shape) -> dict[str, Any]:
+    """Arguments of Lava's ``Conv`` for ``weight`` and the geometry of ``kernel``, by its input.
 
     Groups are written out with zeros between them: on a chip Lava's own are not documented.
     """
-    kernel: IntArray = ungrouped(weight, node.groups)[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)
+    flipped: IntArray = ungrouped(weight, kernel.groups)[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)
     return {
-        "weight": np.ascontiguousarray(kernel).astype(np.int32),
+        "weight": np.ascontiguousarray(flipped).astype(np.int32),
         "input_shape": lava_shape(source),
-        "stride": node.stride[::-1],
-        "padding": node.padding[::-1],
-        "dilation": node.dilation[::-1],
+        "stride": kernel.stride[::-1],
+        "padding": kernel.padding[::-1],
+        "dilation": kernel.dilation[::-1],
     }

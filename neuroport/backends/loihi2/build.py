@@ -172,7 +172,9 @@ def _population(network: Network, node: Node, shape: Shape, bias: IntArray | Non
 def _synapse(graph: Graph, node: Synapse, source: Node, shape: Shape) -> Any:
     bits = message_bits(graph, source)
     if isinstance(node, Conv):
-        return ConvProcess(num_message_bits=bits, **conv_arguments(node, shifted(node), shape))
+        return ConvProcess(
+            num_message_bits=bits, **conv_arguments(node.kernel, shifted(node), shape)
+        )
     weight: IntArray = np.array(node.weight, np.int32)
     if source.takes:  # frames arrive flat in the graph's own order
         weight = dense_columns(weight, shape)

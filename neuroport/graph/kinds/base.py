@@ -24,6 +24,7 @@ import numpy.typing as npt
 from neuroport.errors import GraphError
 from neuroport.graph import integers
 from neuroport.graph.border_taps import Inside
+from neuroport.graph.kernel import Kernel
 from neuroport.graph.linear_bounds import Box, Current
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -374,6 +375,11 @@ class Population(Node):
     threshold_shift: ClassVar[int | None] = None
     bounded: ClassVar[bool] = True
 
+    @property
+    def rounds(self) -> bool:
+        """Whether it drops low bits of its current and sends the rest, as a relay that shifts."""
+        return False
+
     def shape_of(self, arriving: Shape) -> Shape:
         """Shape of the neurons under a current of a shape."""
         return (arriving[0] // self.currents_per_neuron, *arriving[1:])
@@ -504,6 +510,11 @@ class Synapse(Node):
     def by_delay(self) -> Iterator[tuple[int, IntArray]]:
         """Every delay in steps and the weights that have it, zeros elsewhere; shortest first."""
         yield 0, self.weight
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """The kernel that slides over a map; None where every place has weights of its own."""
+        return None
 
     def inside(self, source: Shape) -> Inside | None:
         """The taps that read a map of shape ``source`` together; None if all do somewhere."""

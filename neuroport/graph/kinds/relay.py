@@ -34,6 +34,10 @@ class Relay(Population):
     shift: int = constant(0, integers.STATE_BITS - 1, per="node", default=0)
     threshold: int = constant(0, per="node", default=0)
 
+    @property
+    def rounds(self) -> bool:
+        return self.shift > 0
+
     def sends(self, shape: Shape, low: IntArray, high: IntArray) -> Range:
         low, high = (integers.round_shift(bound, self.shift) for bound in (low, high))
         return np.minimum(low, 0), np.maximum(high, 0)
