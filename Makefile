@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady nir
+.PHONY: demo test test-all lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady nir
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -22,6 +22,10 @@ lint: $(READY)
 # A worker that crashes ends the run: xdist would wait for its tests for ever.
 unit: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 25
+
+# Every case of every test, also those that make test samples (tests/tiers.py); half an hour.
+test-all: $(READY)
+	NEUROPORT_TESTS=all OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 25 -m ''
 
 # The long proof that all engines agree, on thousands of random networks; goes on where it was.
 prove: $(READY)

@@ -16,6 +16,7 @@ from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
 from neuroport.nets.fused_calls import Branch, fire, join
 from neuroport.nets.neuron import Lif, Mlf
 from neuroport.nets.synapse import Conv, GradedConv
+from tests.tiers import examples
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch norm": nn.BatchNorm2d,
@@ -60,7 +61,7 @@ def assert_close(want: list[Tensor], got: list[Tensor]) -> None:
         torch.testing.assert_close(other, one, rtol=2e-4, atol=2e-5 * size)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.sampled_from(SHAPES),
     st.sampled_from(sorted(NORMS)),
@@ -96,7 +97,7 @@ def test_neurons_behind_a_norm(shape: tuple[int, ...], norm: str, kind: str, see
     assert_close(want, got)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.sampled_from(SHAPES), st.sampled_from(sorted(NORMS)), st.integers(0, 99))
 def test_additions_behind_a_norm(shape: tuple[int, ...], norm: str, seed: int) -> None:
     conv = conv_of(shape, norm, seed)

@@ -94,11 +94,20 @@ for folder in sys.argv[2:]:
 
 
 @pytest.fixture(scope="module")
-def stock_folders(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder per shape: the exported file, and what unmodified NetX made of it."""
+def stock_folders(
+    request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """A folder per shape of the tests that run: the file, and what unmodified NetX made of it."""
     frames = frames_for((2, 6, 6), steps=3, samples=SAMPLES)
     folders = {}
+    asked = {
+        item.callspec.params.get("network")
+        for item in request.session.items
+        if hasattr(item, "callspec")
+    }
     for name, build in SHAPES.items():
+        if name not in asked:
+            continue
         folders[name] = folder = tmp_path_factory.mktemp("stock")
         graph = build(Shape(frames))
         chip = port.lower(graph, carrier="auto" if name in NOT_STOCK else "stock")

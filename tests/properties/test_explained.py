@@ -20,10 +20,11 @@ from neuroport.graph.node import Conv, Dense, Lif, Readout, Relay, Synapse
 from neuroport.lowering.skew import balance_skew
 from neuroport.runs.trace import Trace
 from tests.properties.networks import Case, network
+from tests.tiers import examples
 
 ENGINE = Reference()
 few = settings(
-    max_examples=20,
+    max_examples=examples(20),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     phases=[Phase.generate],  # a network's number is told, and nothing is smaller about a number
