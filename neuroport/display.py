@@ -6,7 +6,7 @@ they stay text. Colours are those of the page, light or dark.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -23,17 +23,17 @@ class View:
 
     Attributes:
         title: the headline.
-        columns: their titles; the first ``names`` columns are texts, the others numbers.
+        columns: their titles.
         rows: of the table, as texts.
         note: below the table.
-        names: how many columns are aligned to the left.
+        numbers: columns that are aligned to the right.
     """
 
     title: str
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     note: str = ""
-    names: int = 1
+    numbers: Collection[int] = ()
 
     def shown(self) -> tuple[list[Sequence[str]], int]:
         """Rows to show, and how many are left out in the middle."""
@@ -60,7 +60,7 @@ class View:
 
     def _row(self, cells: Sequence[str], tag: str) -> str:
         made = (
-            f"<{tag} style='{_CELL.format('left' if at < self.names else 'right')}'>"
+            f"<{tag} style='{_CELL.format('right' if at in self.numbers else 'left')}'>"
             f"{_html(cell)}</{tag}>"
             for at, cell in enumerate(cells)
         )
@@ -78,7 +78,7 @@ class View:
             rows, left = self.shown()
             table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
             for at, column in enumerate(self.columns):
-                table.add_column(column, justify="left" if at < self.names else "right")
+                table.add_column(column, justify="right" if at in self.numbers else "left")
             for at, row in enumerate(rows):
                 if left and at == ROWS // 2:
                     table.add_row(Text(f"{left} rows left out"))

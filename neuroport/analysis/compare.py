@@ -129,7 +129,7 @@ class Comparison(Shown):
     def view(self) -> View:
         title, _, rest = str(self).partition("\n")
         rows = [(name, f"{count:,}") for name, count in self.by_population.items() if count]
-        return View(title, ("population", "differing") if rows else (), rows, rest)
+        return View(title, ("population", "differing") if rows else (), rows, rest, (1,))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

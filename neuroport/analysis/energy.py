@@ -84,7 +84,7 @@ class Energy(Shown):
     def view(self) -> View:
         first, *_ = self.lines()
         note = "\n".join(map(str, self.estimates.values()))
-        return View(first, ("count", "number", "remark"), list(self.counts()), note)
+        return View(first, ("count", "number", "remark"), list(self.counts()), note, (1,))
 
     def lines(self) -> Iterator[str]:
         """For a terminal."""

@@ -129,7 +129,7 @@ class Statistics(Shown):
             f"{self.ceiling:,}; {self.updates:,} neuron updates{left}"
         )
         columns = ("population", "kind", "neurons", "spikes", "per neuron", "rate")
-        return View(f"Statistics of {self.samples} samples", columns, rows, note, names=2)
+        return View(f"Statistics of {self.samples} samples", columns, rows, note, range(2, 6))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, tuples, numbers and names, ready for ``json.dumps``."""

@@ -124,7 +124,7 @@ class Graph(Shown):
             )
             for node in self
         ]
-        return View(self._headline(), columns, rows, names=len(columns))
+        return View(self._headline(), columns, rows)
 
     def expect(self, name: str, kind: type[N]) -> N:
         """The node of that name, which is of a kind.

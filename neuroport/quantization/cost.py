@@ -140,6 +140,7 @@ class QuantizationCost(Shown):
             columns,
             rows,
             "\n".join([f"{clipped} weights clipped", *few]),
+            range(1, 5),
         )
 
     def __str__(self) -> str:

@@ -100,7 +100,7 @@ class Trace(Shown):
             sent = "" if is_readout(kind) else f"{self.sent(name):,}"
             rows.append((name, kind, "x".join(map(str, neurons)), sent, rate))
         columns = ("population", "kind", "shape", "nonzero messages", "neurons that fire, a step")
-        return View(self._headline(), columns, rows, names=3)
+        return View(self._headline(), columns, rows, numbers=(3, 4))
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         if name in self.counts:

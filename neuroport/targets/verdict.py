@@ -87,7 +87,7 @@ class Verdict(Shown):
         room = [str(self.resources)] if self.resources is not None else []
         lacking = [f"does not fit: {line}" for line in self.shortfall]
         columns = ("node", "", "finding", "rule") if rows else ()
-        return View(last, columns, rows, "\n".join([*room, *lacking]), names=4)
+        return View(last, columns, rows, "\n".join([*room, *lacking]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
