@@ -1,4 +1,4 @@
-"""Measure what neuroport's speed is held to: ``python -m tests.benchmarks [SECTION ...]``.
+"""Measure what neuroport's speed is held to: ``python -m benchmarks.speed [SECTION ...]``.
 
 Ways of doing the same work are timed in turn in one process (or in processes of their own, where
 memory is measured) and told as ratios. Every section is stored when it is done; those that are
@@ -16,12 +16,12 @@ from typing import Any
 import click
 import torch
 
+from benchmarks.speed import inference, lava, prepared, training, whole
+from benchmarks.speed.elsewhere import ROOT, Elsewhere
+from benchmarks.speed.figure import Figure
+from benchmarks.speed.page import write_page
 from neuroport.files import read_json, write_json
 from neuroport.runs.trace import versions
-from tests.benchmarks import inference, lava, prepared, training, whole
-from tests.benchmarks.elsewhere import ROOT, Elsewhere
-from tests.benchmarks.figure import Figure
-from tests.benchmarks.page import write_page
 
 SECTIONS: dict[str, Callable[..., list[Figure]]] = {
     "training": training.measure,

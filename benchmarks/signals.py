@@ -1,4 +1,4 @@
-"""``python -m tests.signals``: every verb ended, killed or stopped at many moments.
+"""``python -m benchmarks.signals``: every verb ended, killed or stopped at many moments.
 
 Each try starts a verb in folders of its own, sends a signal at a moment spread over the time that
 an undisturbed run takes, and then asks: how did it end, which of its processes live five seconds

@@ -10,13 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from benchmarks.speed.elsewhere import Elsewhere  # noqa: E402
+from benchmarks.speed.figure import Figure  # noqa: E402
+from benchmarks.speed.page import write_page  # noqa: E402
+from benchmarks.speed.timing import Spread, Turns, in_turn  # noqa: E402
+from benchmarks.speed.topology import BLOCKS, WIDTHS, Bare, frames, stepping  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
-from tests.benchmarks.elsewhere import Elsewhere  # noqa: E402
-from tests.benchmarks.figure import Figure  # noqa: E402
-from tests.benchmarks.page import write_page  # noqa: E402
-from tests.benchmarks.timing import Spread, Turns, in_turn  # noqa: E402
-from tests.benchmarks.topology import BLOCKS, WIDTHS, Bare, frames, stepping  # noqa: E402
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -34,7 +34,7 @@ def test_bare_network_has_the_weights_of_the_network_it_is_compared_with(before:
 
 def test_slayer_network_has_the_weights_of_the_network_it_is_compared_with() -> None:
     pytest.importorskip("lava.lib.dl.slayer")
-    from tests.benchmarks.slayer import Slayer, last
+    from benchmarks.speed.slayer import Slayer, last
 
     net = Slayer()
     # SLAYER keeps decays and the threshold of each neuron as parameters of one number
@@ -86,9 +86,9 @@ def test_page_shows_the_stored_figures(tmp_path: Path) -> None:
 def test_the_graph_with_lavas_own_convolutions_sends_what_is_compared_with_it() -> None:
     """Every geometry, exponents, a shortcut that lags; ``our_way`` compares every message."""
     import neuroport as port
+    from benchmarks.speed.lava import our_way, straight
     from neuroport.graph.graph import Graph
     from neuroport.graph.node import Conv, Dense, Input, Lif, Readout
-    from tests.benchmarks.lava import our_way, straight
 
     rng = np.random.default_rng(1)
 
@@ -119,10 +119,10 @@ def test_the_graph_with_lavas_own_convolutions_sends_what_is_compared_with_it() 
 
 
 def test_seconds_per_sample_leave_out_the_steps_in_which_the_network_fills() -> None:
+    from benchmarks.speed.lava import seconds_per_sample
     from neuroport.graph.graph import Graph
     from neuroport.graph.node import Dense, Input, Lif
     from neuroport.runs.trace import Trace
-    from tests.benchmarks.lava import seconds_per_sample
 
     nodes = [Input("i", (1,), 1), Dense("d", ("i",), np.array([[2]])), Lif("l", ("d",), 1)]
     told = {"workers": 2, "phases": {"run": 5.7}}

@@ -12,7 +12,7 @@ import lava.lib.dl.slayer as slayer
 import torch
 import torch.nn.functional as F
 
-from tests.slayer_networks import Chain
+from tests.helpers.slayer_networks import Chain
 
 MEAN = {"norm": slayer.neuron.norm.MeanOnlyBatchNorm}
 NMNIST = {

@@ -1,6 +1,6 @@
 """The child in which Lava runs, with Lava's own ``Conv`` for convolutions, but for those that lag.
 
-What one builds who takes Lava's processes as they are named. :mod:`tests.benchmarks.lava` starts it
+What one builds who takes Lava's processes as they are named. :mod:`benchmarks.speed.lava` starts it
 in place of the worker of ``lava-cpu``, whose graph it is otherwise. ``Conv`` takes (W, H, C), flips
 its kernel, and ignores its exponent, so the weights are shifted. Everything else stays flat.
 """

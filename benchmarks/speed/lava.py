@@ -1,7 +1,7 @@
 """Lava's CPU simulator: the stock road, the graph of stock processes, fused processes, workers.
 
 The stock road of a residual network is a graph of Lava's own processes, ``Conv`` among them
-(:mod:`tests.benchmarks.straight`); that of lava-dl's PilotNet is unmodified NetX. A way's figure is
+(:mod:`benchmarks.speed.straight`); that of lava-dl's PilotNet is unmodified NetX. A way's figure is
 its seconds per sample while samples follow each other, starting and stopping left out; ours record
 every population, NetX records one layer. What is compared sends the same messages.
 """
@@ -21,12 +21,12 @@ from unittest.mock import patch
 import numpy as np
 
 import neuroport as port
+from benchmarks.speed.figure import Figure
+from benchmarks.speed.timing import Turns
+from benchmarks.speed.whole import ROOT, ZOO
 from neuroport.backends.lava_cpu import engine
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace
-from tests.benchmarks.figure import Figure
-from tests.benchmarks.timing import Turns
-from tests.benchmarks.whole import ROOT, ZOO
 from tests.golden import shipped
 
 ROUNDS = 7  # at most: a turn takes half a minute
@@ -65,7 +65,7 @@ def straight(way: Way) -> Way:
     """The same run of a graph in which convolutions are Lava's ``Conv``."""
 
     def changed() -> float:
-        other = partial(engine.supervise, worker="tests.benchmarks.straight")
+        other = partial(engine.supervise, worker="benchmarks.speed.straight")
         # the child finds neuroport by its place, and the worker in this folder's root
         root = {"PYTHONPATH": str(ROOT)}
         with patch.object(engine, "supervise", other), patch.dict(os.environ, root):
@@ -78,7 +78,7 @@ def netx(graph: Graph, samples: int, want: Trace) -> Way:
     """Unmodified NetX on PilotNet, in a process of its own."""
 
     def way() -> float:
-        command = [sys.executable, "-m", "tests.benchmarks.lava", str(graph.steps), str(samples)]
+        command = [sys.executable, "-m", "benchmarks.speed.lava", str(graph.steps), str(samples)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT)
         told = json.loads(done.stdout.splitlines()[-1])
         spikes = int(want[f"layer{LAYER}"][:, 0].sum())

@@ -9,11 +9,11 @@ from unittest import mock
 import numpy as np
 
 import neuroport as port
+from benchmarks.speed.figure import Figure
+from benchmarks.speed.inference import chip
+from benchmarks.speed.timing import Spread
+from benchmarks.speed.topology import frames
 from neuroport.kernels.network_kernel import Program
-from tests.benchmarks.figure import Figure
-from tests.benchmarks.inference import chip
-from tests.benchmarks.timing import Spread
-from tests.benchmarks.topology import frames
 
 CALLS = 50  # of a round
 

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 import neuroport as port
+from benchmarks.speed.elsewhere import Elsewhere
+from benchmarks.speed.figure import Figure
+from benchmarks.speed.slayer import Slayer, last
+from benchmarks.speed.timing import Spread, in_turn
+from benchmarks.speed.topology import BLOCKS, WIDTHS, Bare, evaluating, frames
+from benchmarks.speed.training import BARE
 from neuroport.engines.fast import Fast
 from neuroport.nets.ms_resnet import MsResNet
-from tests.benchmarks.elsewhere import Elsewhere
-from tests.benchmarks.figure import Figure
-from tests.benchmarks.slayer import Slayer, last
-from tests.benchmarks.timing import Spread, in_turn
-from tests.benchmarks.topology import BLOCKS, WIDTHS, Bare, evaluating, frames
-from tests.benchmarks.training import BARE
-from tests.processors import OLDER, instructions
+from tests.helpers.processors import OLDER, instructions
 
 BATCH, LAVA_SAMPLES = 64, 4
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.timing import Spread, Turns
+from benchmarks.speed.timing import Spread, Turns
 
 ROOT = Path(__file__).resolve().parents[2]
 BARE = ("bare, contiguous", "bare, channels last")
@@ -27,7 +27,7 @@ class Elsewhere:
         """Time it with ``python``, the interpreter of an environment that has SpikingJelly."""
         if python is None:
             return cls()
-        command = [str(python), "-m", "tests.benchmarks.jelly", str(rounds), str(threads)]
+        command = [str(python), "-m", "benchmarks.speed.jelly", str(rounds), str(threads)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment

@@ -1,4 +1,4 @@
-"""``python -m tests.carriers``: what each carrier costs, on networks of 20 layers, on real Lava.
+"""``python -m benchmarks.carriers``: what each carrier costs, in networks of 20 layers on Lava.
 
 MS-ResNet-20 and DS-ResNet-20 (28x28 input, T = 4; random weights, thresholds set so that all
 populations fire) are lowered with every carrier, run on Lava and compared, spike for spike, with
@@ -31,7 +31,7 @@ from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace
 from neuroport.targets.lowering import LoweringOption
 from neuroport.targets.target import simulator
-from tests.shapes import Shape, ds_resnet, frames_for, ms_resnet
+from tests.helpers.shapes import Shape, ds_resnet, frames_for, ms_resnet
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTHS, NARROW = (16, 32, 64), (2, 4, 8)

@@ -1,6 +1,6 @@
 """The same networks in SpikingJelly, in an environment of its own; prints times as JSON.
 
-    PYTHONPATH=<repository> <environment>/bin/python -m tests.benchmarks.jelly ROUNDS
+    PYTHONPATH=<repository> <environment>/bin/python -m benchmarks.speed.jelly ROUNDS
 
 ``bare`` is timed in the same turns: ratios to it compare across versions of torch.
 """
@@ -14,8 +14,8 @@ import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
-from tests.benchmarks.timing import in_turn
-from tests.benchmarks.topology import Bare, Parts, Residual, evaluating, frames, stepping
+from benchmarks.speed.timing import in_turn
+from benchmarks.speed.topology import Bare, Parts, Residual, evaluating, frames, stepping
 
 
 class Jelly(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tests.benchmarks.timing import Spread
+from benchmarks.speed.timing import Spread
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""``python -m tests.depth``: the published depths at their published widths, from torch to a file.
+"""``python -m benchmarks.depth``: the published depths and widths, from torch to a file.
 
 Each network is built, trained for some batches (T = 4), quantized, lowered, exported and read back,
 in a process of its own, so that its peak of memory is its own. Networks for ImageNet are quantized
@@ -34,7 +34,7 @@ from neuroport.nets.activation_recompute import recompute
 from neuroport.nets.danet import DaNet
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.runs.trace import versions
-from tests.memory import peak
+from tests.helpers.memory import peak
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 4
@@ -268,7 +268,7 @@ def main() -> int:
         if name in results["networks"] and not options.again:
             continue
         print(name, file=sys.stderr, flush=True)
-        own = [sys.executable, "-m", "tests.depth", "--here", name]
+        own = [sys.executable, "-m", "benchmarks.depth", "--here", name]
         for flag in ("size", "batches"):
             own += [f"--{flag}", str(getattr(options, flag))] if getattr(options, flag) else []
         row = json.loads(subprocess.run(own, check=True, stdout=subprocess.PIPE).stdout)

@@ -1,4 +1,4 @@
-"""``python -m tests.mapping``: messages between chips of trained networks, mapped and in order.
+"""``python -m benchmarks.mapping``: messages between chips, networks mapped and in order.
 
 Networks of ``models`` on their 20 digits (real spikes of the ``fast`` engine), on boards of Loihi 2
 chips with so few cores that each takes four chips or more. Cores are estimates by the fitted

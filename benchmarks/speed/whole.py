@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.figure import Figure
-from tests.benchmarks.timing import Spread
-from tests.memory import peak
+from benchmarks.speed.figure import Figure
+from benchmarks.speed.timing import Spread
+from tests.helpers.memory import peak
 
 ROOT = Path(__file__).resolve().parents[2]
 ZOO = ROOT / "models" / "ms_resnet20_mnist"
@@ -96,7 +96,7 @@ def first_step() -> dict[str, Any]:
     import neuroport  # noqa: F401
 
     started = time.perf_counter()
-    from tests.benchmarks.topology import BLOCKS, WIDTHS, frames, stepping
+    from benchmarks.speed.topology import BLOCKS, WIDTHS, frames, stepping
 
     x, labels = frames(16)
     from neuroport.nets.ms_resnet import MsResNet
@@ -114,7 +114,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 
 def job(name: str, *arguments: int, **environment: str) -> dict[str, Any]:
     """Run one of :data:`JOBS` in a process of its own; its figures and its peak of memory."""
-    command = [sys.executable, "-m", "tests.benchmarks.whole", name, *map(str, arguments)]
+    command = [sys.executable, "-m", "benchmarks.speed.whole", name, *map(str, arguments)]
     done = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, cwd=ROOT, env=os.environ | environment
     )

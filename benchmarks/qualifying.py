@@ -1,4 +1,4 @@
-"""``python -m tests.qualifying``: stand-ins made wrong in one construct each, and what is found.
+"""``python -m benchmarks.qualifying``: stand-ins wrong in one construct each, and what is found.
 
 ``neuroport qualify`` runs whole on the honest stand-ins, with delays that the site does not know,
 and once for every fault of ``tests/standins/standin_faults``, with the constructs that must differ

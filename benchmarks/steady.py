@@ -1,4 +1,4 @@
-"""``python -m tests.steady``: what many runs, and long ones, leave behind; on Linux.
+"""``python -m benchmarks.steady``: what many runs, and long ones, leave behind; on Linux.
 
 Four parts, each in a process of its own:
 
@@ -366,7 +366,15 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as place:
             (temporary := Path(place) / "t").mkdir()  # short: Lava has sockets there
             written = Path(place) / "row.json"
-            command = [sys.executable, "-m", "tests.steady", part, "--here", "--out", str(written)]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.steady",
+                part,
+                "--here",
+                "--out",
+                str(written),
+            ]
             command += ["--minutes", str(options.minutes)]
             if options.count:
                 command += ["--count", str(options.count)]

@@ -1,4 +1,4 @@
-"""``python -m tests.chips``: the networks of ``models/`` as lowered for Kapoho Point, run as such.
+"""``python -m benchmarks.chips``: the networks of ``models/``, run as lowered for a board.
 
 Each network is lowered for the board and checked; its cores, its messages between cores and the
 least time of its slowest step are counted. Then the lowered network runs
@@ -201,7 +201,7 @@ def main() -> int:
             write_json(options.out, dict(sorted(found.items())))
         print(name, json.dumps(row), flush=True)
     if options.out == RESULT:
-        from tests.resources import page
+        from benchmarks.resources import page
 
         write_atomic(ROOT / "docs" / "resources.md", page().encode())
     return 0

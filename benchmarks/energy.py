@@ -1,4 +1,4 @@
-"""``python -m tests.energy``: work, energy and time of the trained networks on their frames.
+"""``python -m benchmarks.energy``: work, energy and time of the trained networks on their frames.
 
 Every folder of ``models`` that holds a network and frames is run by the reference engine, counted
 and estimated for Loihi 2; nothing is run on hardware. Writes ``energy.json`` in docs and the tables

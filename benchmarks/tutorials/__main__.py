@@ -1,4 +1,4 @@
-"""``python -m tests.tutorials [NAME ...]``: networks of lava-dl's tutorials, from training to Lava.
+"""``python -m benchmarks.tutorials [NAME ...]``: networks of lava-dl's tutorials, trained and run.
 
 Without names all of them, in some minutes. Writes ``docs/slayer_tutorials.json`` and the table of
 ``docs/slayer.md``.
@@ -10,10 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.tutorials.page import PAGE, RESULTS, page
+from benchmarks.tutorials.road import TUTORIALS, travel
 from neuroport.files import read_json, write_atomic, write_json
 from neuroport.runs.trace import versions
-from tests.tutorials.page import PAGE, RESULTS, page
-from tests.tutorials.road import TUTORIALS, travel
 
 
 def main(*names: str) -> int:

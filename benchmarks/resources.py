@@ -1,4 +1,4 @@
-"""``python -m tests.resources``: cores of each carrier of shortcuts, on Loihi 2, for the families.
+"""``python -m benchmarks.resources``: cores of each carrier of shortcuts on Loihi 2.
 
 Networks in the shapes of the published families with made-up weights of 8 bits (few are not zero,
 so that the widths of the deepest are provable; zeros are stored all the same), T = 4. Every row is
@@ -28,7 +28,7 @@ from neuroport.targets.remedies import shortfall
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
 from neuroport.targets.target import Target, Value, load_target
-from tests.shapes import STREAM_BITS, Shape, danet, ds_resnet, ms_resnet
+from tests.helpers.shapes import STREAM_BITS, Shape, danet, ds_resnet, ms_resnet
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 4
@@ -193,7 +193,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def page(results: dict[str, Any] | None = None) -> str:
-    """``docs/resources.md``: the carriers, and what ``tests.chips`` found of trained networks."""
+    """``docs/resources.md``: the carriers, and what was found of trained networks."""
     carriers = json.loads((ROOT / "docs" / "resources.json").read_text())
     trained = ROOT / "docs" / "chips.json"
     chips = json.loads(trained.read_text()) if trained.exists() else {}

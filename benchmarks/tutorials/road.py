@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import neuroport as port
+from benchmarks.tutorials import networks, samples
 from neuroport.capture import slayer as capture
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Synapse
-from tests.tutorials import networks, samples
 
 LONGEST = 4.0  # steps; hundreds of epochs let delays grow, a few steps of training do not
 CHANGE = 4096  # thresholds of changes that Lava knows, per 1.0

@@ -1,4 +1,4 @@
-"""The long proof that all engines agree: ``python -m tests.prove`` (or ``make prove``).
+"""The long proof that all engines agree: ``python -m benchmarks.prove`` (or ``make prove``).
 
 Thousands of random residual networks, each a function of its number, run on every engine and every
 lowering, and hundreds of chains as stock files in unmodified NetX; see
@@ -37,7 +37,7 @@ SOURCES = (
     *(f"neuroport/{room}/**/*.py" for room in ROOMS),
     *(f"neuroport/{file}.py" for file in ("errors", "files", "hdf5", "sandbox")),
     "neuroport/kernels/*.[ch]",
-    "tests/processors.py",
+    "tests/helpers/processors.py",
     "tests/properties/*.py",
     "deploy/lava_cpu/*.py",
 )
@@ -211,7 +211,9 @@ def fail(row: dict[str, Any], folder: Path) -> int:
     stem = folder / f"diverged-{row['seed']}"
     np.save(stem.with_suffix(".npy"), case.frames)
     save(case.graph, stem.with_suffix(".graph"))
-    click.echo(f"kept {stem}.graph and .npy; again: python -m tests.prove --only {row['seed']}")
+    click.echo(
+        f"kept {stem}.graph and .npy; again: python -m benchmarks.prove --only {row['seed']}"
+    )
     return 1
 
 

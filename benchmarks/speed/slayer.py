@@ -1,11 +1,11 @@
-"""The networks of :mod:`tests.benchmarks.topology` of lava-dl's SLAYER: synapses and neurons."""
+"""The networks of :mod:`benchmarks.speed.topology` of lava-dl's SLAYER: synapses and neurons."""
 
 from __future__ import annotations
 
 import lava.lib.dl.slayer as slayer
 from torch import Tensor, nn
 
-from tests.benchmarks.topology import Parts, Residual
+from benchmarks.speed.topology import Parts, Residual
 
 
 class Slayer(nn.Module):

@@ -1,4 +1,4 @@
-"""``python -m tests.counters``: counters against full rasters on Lava CPU, and what each costs.
+"""``python -m benchmarks.counters``: counters against full rasters on Lava, and their cost.
 
 Each network of the zoo runs its held-out samples twice on Lava's CPU simulator: every message of
 every population recorded, and counters in the process graph. Every count is compared with the

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from benchmarks.speed.elsewhere import Elsewhere
+from benchmarks.speed.figure import Figure
+from benchmarks.speed.slayer import Slayer, last
+from benchmarks.speed.timing import Turns, in_turn
+from benchmarks.speed.topology import BLOCKS, WIDTHS, Bare, frames, stepping
 from neuroport.nets.ds_resnet import DsResNet
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.quantization.scales import freeze_scales
-from tests.benchmarks.elsewhere import Elsewhere
-from tests.benchmarks.figure import Figure
-from tests.benchmarks.slayer import Slayer, last
-from tests.benchmarks.timing import Turns, in_turn
-from tests.benchmarks.topology import BLOCKS, WIDTHS, Bare, frames, stepping
 
 BARE = ("bare, contiguous", "bare, channels last")
 
