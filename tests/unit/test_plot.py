@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -160,3 +161,19 @@ def test_neuroport_is_imported_without_matplotlib(root: Path) -> None:
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_the_page_draws_what_it_says_and_lists_every_picture(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (root / "docs" / "plot.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "models").symlink_to(root / "models")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/plot.md", "exec"), {})
+    assert (tmp_path / "cores.png").stat().st_size > 1000
+    assert len(plt.get_fignums()) == 7
+    public = {
+        n for n, made in vars(plot).items() if getattr(made, "__module__", "") == plot.__name__
+    }
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.M)) == {n for n in public if n[0] != "_"}
