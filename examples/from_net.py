@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import neuroport as port
-from neuroport.analysis import stock_road
+from neuroport.analysis import netx_audit
 
 STEPS, SAMPLES = 24, 4
 
@@ -61,7 +61,7 @@ def main(*arguments: str) -> int:
     folder = Path(arguments[-1] if len(arguments) % 2 else ".")
     old, data = map(Path, arguments[:2]) if len(arguments) > 1 else write(folder)
     frames = np.load(data)
-    report = stock_road.inspect(old, frames=frames)
+    report = netx_audit.inspect(old, frames=frames)
     for finding in report.findings:
         print(finding)
     if report.graph is None:

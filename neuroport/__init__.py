@@ -14,10 +14,10 @@ from neuroport.version import __version__ as __version__
 if TYPE_CHECKING:
     from neuroport.analysis.compare import Comparison, compare
     from neuroport.analysis.energy import energy
+    from neuroport.analysis.minimization_result import Minimized
     from neuroport.analysis.minimize import minimize
-    from neuroport.analysis.minimized import Minimized
     from neuroport.analysis.neurobench import neurobench
-    from neuroport.analysis.qualifying import qualify
+    from neuroport.analysis.qualification import qualify
     from neuroport.analysis.statistics import statistics
     from neuroport.analysis.verify import verify
     from neuroport.engines.running import prepare, run
@@ -57,13 +57,13 @@ _HOME = {
     "statistics": "neuroport.analysis.statistics",
     "energy": "neuroport.analysis.energy",
     "neurobench": "neuroport.analysis.neurobench",
-    "qualify": "neuroport.analysis.qualifying",
+    "qualify": "neuroport.analysis.qualification",
     "map_network": "neuroport.targets.mapping",
     "report": "neuroport.reporting.html",
     "Graph": "neuroport.graph.graph",
     "Trace": "neuroport.runs.trace",
     "Comparison": "neuroport.analysis.compare",
-    "Minimized": "neuroport.analysis.minimized",
+    "Minimized": "neuroport.analysis.minimization_result",
     "Mapping": "neuroport.targets.mapping",
     "NirImport": "neuroport.frontends.nir.importing",
     "NeuroportError": "neuroport.errors",

@@ -1,7 +1,7 @@
 """HDF5 files that are sealed when written and read without trust.
 
 The HDF5 library can crash, hang or take all memory on a file that is damaged, or made to do so.
-It therefore opens files in a child only, see :mod:`neuroport.apart`, with time and memory in
+It therefore opens files in a child only, see :mod:`neuroport.sandbox`, with time and memory in
 proportion to the file, and gives back plain values; from these the caller builds what it wants.
 
 Every file starts with a 512-byte user block (which HDF5 readers skip) that holds one line of text:
@@ -21,10 +21,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from neuroport import apart
-from neuroport.apart import Plain
+from neuroport import sandbox
 from neuroport.errors import FormatError, HashError, StorageError
 from neuroport.files import ordinary
+from neuroport.sandbox import Plain
 
 T = TypeVar("T")
 BLOCK = 512
@@ -85,7 +85,7 @@ def read(
             f"{name}: a pointer of Git LFS, not the file itself; fetch it where it was cloned: "
             "git lfs pull"
         )
-    if not apart.AVAILABLE and not _sealed(name):
+    if not sandbox.AVAILABLE and not _sealed(name):
         raise FormatError(
             f"{name}: damaged or edited since it was written, and here no process of its own can "
             "read it safely; write the file again"
@@ -114,13 +114,13 @@ def _content(
             said = f"{name}: not {what}, or truncated ({short(error)}); write the file again"
             return {"hash": False, "refused": said}
 
-    if not apart.AVAILABLE:
+    if not sandbox.AVAILABLE:
         answer = work()
     else:
         seconds, memory = (base + each * size for base, each in (SECONDS, MEMORY))
         try:
-            answer = apart.call(work, seconds=seconds, memory=int(memory))
-        except apart.LostError:
+            answer = sandbox.call(work, seconds=seconds, memory=int(memory))
+        except sandbox.LostError:
             raise FormatError(
                 f"{name}: damaged beyond what HDF5 can read, or takes more time and memory than "
                 "its size justifies; write the file again"

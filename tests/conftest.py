@@ -18,6 +18,8 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from tests.tiers import mark_long
+
 ROOT = Path(__file__).resolve().parents[1]
 FRAMES = 6
 
@@ -48,9 +50,13 @@ epochs = 1
 Neuroport = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.hookimpl(tryfirst=True)  # before markers select
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that run Lava are skipped, with the engine's own reason, where it is not available."""
+    """Long cases are marked. Tests that run Lava are skipped, with the engine's own reason, where
+    it is not available."""
     from neuroport.engines.lava_cpu import LavaCpu
+
+    mark_long(items)
 
     reason = LavaCpu().available()
     if reason is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import neuroport as port
-from neuroport.backends.loihi2.hosted import hosted
+from neuroport.backends.loihi2.host_stem import hosted
 from neuroport.errors import NeuroportError
 from neuroport.graph.store import save
 from neuroport.runs.frames import load_frames

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.analysis.ddmin import ddmin
-from neuroport.analysis.difference import (
+from neuroport.analysis.delta_debugging import ddmin
+from neuroport.analysis.fault_models import hypotheses
+from neuroport.analysis.fault_simulation import Plan, reproduces, unlike
+from neuroport.analysis.graph_difference import (
     ABSENT,
     Difference,
     alike_lowered,
     differences,
     with_fields,
 )
-from neuroport.analysis.hypotheses import hypotheses
-from neuroport.analysis.rerun import Plan, reproduces, unlike
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace
@@ -69,7 +69,7 @@ def cause(
     """Find the cause of the difference between two runs that differ.
 
     The networks are compared first. A run that is not what its network says is then sought among
-    the faults of :mod:`neuroport.analysis.hypotheses`.
+    the faults of :mod:`neuroport.analysis.fault_models`.
 
     Args:
         graph, other: the networks of ``want`` and ``got``.

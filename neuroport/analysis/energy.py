@@ -1,7 +1,7 @@
 """What a run cost: counts of its work, and labelled estimates of energy and time.
 
-See :mod:`neuroport.analysis.work` for the counts, :mod:`neuroport.analysis.corework` for those per
-core, :mod:`neuroport.analysis.estimates` for what is estimated from them, and how.
+See :mod:`neuroport.analysis.operations` for the counts, :mod:`neuroport.analysis.core_work` for
+those per core, :mod:`neuroport.analysis.cost_models` for what is estimated from them, and how.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from typing import Any
 
 import numpy.typing as npt
 
-from neuroport.analysis.corework import CoreWork, core_work
-from neuroport.analysis.estimates import UNPLACED, Estimate, Routes, estimates
-from neuroport.analysis.work import Work, messages, work
+from neuroport.analysis.core_work import CoreWork, core_work
+from neuroport.analysis.cost_models import UNPLACED, Estimate, Routes, estimates
+from neuroport.analysis.operations import Work, messages, work
 from neuroport.arguments import as_array, is_graph, is_trace, takes
+from neuroport.display import Shown, View
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.runs.measurement import Measurement
 from neuroport.runs.trace import Trace
-from neuroport.targets.target import Target, load_target
+from neuroport.targets.target import Target, load_chip
 
 
 @dataclass(frozen=True, slots=True)
-class Energy:
+class Energy(Shown):
     """Counts and estimates of one sample, the mean over those of the run.
 
     ``cores`` is None without a target, ``routes`` without a placement. ``estimates`` are named with
@@ -80,6 +81,11 @@ class Energy:
         else:
             yield "messages between chips", _whole(self.routes.inter_chip), ""
 
+    def view(self) -> View:
+        first, *_ = self.lines()
+        note = "\n".join(map(str, self.estimates.values()))
+        return View(first, ("count", "number", "remark"), list(self.counts()), note, (1,))
+
     def lines(self) -> Iterator[str]:
         """For a terminal."""
         samples = "1 sample" if self.work.samples == 1 else f"the mean of {self.work.samples:,}"
@@ -133,7 +139,7 @@ def energy(
         FramesError: the frames do not fit.
         TargetError: no such target, or one without any time of a step or an operation.
     """
-    board = load_target(target) if isinstance(target, str) else target
+    board = load_chip(target) if isinstance(target, str) else target
     sent = messages(graph, trace, frames)
     counted = work(graph, sent)
     cores = None if board is None else core_work(graph, sent, board)

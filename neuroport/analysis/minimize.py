@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.analysis import crop, isolate
+from neuroport.analysis import differing_case, extraction
 from neuroport.analysis.compare import Divergence, compare
-from neuroport.analysis.crop import Case
-from neuroport.analysis.ddmin import ddmin
-from neuroport.analysis.minimized import Minimized, many
+from neuroport.analysis.delta_debugging import ddmin
+from neuroport.analysis.differing_case import Case
+from neuroport.analysis.minimization_result import Minimized, many
 from neuroport.arguments import as_array, is_graph, takes
 from neuroport.engines.reference import Reference
 from neuroport.engines.table import ready
@@ -160,17 +160,17 @@ class _Search:
     def samples(self) -> None:
         n = self.first.sample
         for kept in ([n], [n - 1, n], list(range(n + 1))):
-            if min(kept) >= 0 and self._fewer(crop.with_samples, kept):
+            if min(kept) >= 0 and self._fewer(differing_case.with_samples, kept):
                 break
-        self._ddmin(crop.with_samples, self.case.frames.shape[1])
+        self._ddmin(differing_case.with_samples, self.case.frames.shape[1])
 
     def steps(self) -> None:
-        self._fewer(crop.with_steps, list(range(self.first.step + 1)))
-        self._ddmin(crop.with_steps, self.case.frames.shape[0])
+        self._fewer(differing_case.with_steps, list(range(self.first.step + 1)))
+        self._ddmin(differing_case.with_steps, self.case.frames.shape[0])
 
     def again(self) -> None:
-        self._ddmin(crop.with_samples, self.case.frames.shape[1])
-        self._ddmin(crop.with_steps, self.case.frames.shape[0])
+        self._ddmin(differing_case.with_samples, self.case.frames.shape[1])
+        self._ddmin(differing_case.with_steps, self.case.frames.shape[0])
         self.entries()
 
     def _fewer(self, cut: Callable[[Case, list[int]], Case], kept: list[int]) -> bool:
@@ -182,7 +182,7 @@ class _Search:
             ddmin(list(range(count)), lambda kept: self.accept(cut, case, kept))
 
     def downstream(self) -> None:
-        self.accept(crop.upstream, self.case, self.first.population)
+        self.accept(differing_case.upstream, self.case, self.first.population)
 
     def upstream(self) -> None:
         """The neuron alone, its layer alone, or what follows the last population that suffices."""
@@ -190,16 +190,16 @@ class _Search:
         name = first.population
         synapses = dict.fromkeys((*case.graph[name].inputs, *case.other[name].inputs))
         for kept in ((), *((s,) for s in synapses), tuple(synapses)):
-            if self.accept(isolate.one_neuron, case, want, got, name, first.neuron, kept):
+            if self.accept(extraction.one_neuron, case, want, got, name, first.neuron, kept):
                 return
-        if self.accept(isolate.one_layer, case, want, got, name):
+        if self.accept(extraction.one_layer, case, want, got, name):
             return
         for node in reversed(case.graph.nodes):
             if (
                 isinstance(node, Population)
                 and node.gives == MESSAGES
                 and node.name != name
-                and self.accept(isolate.replayed_from, case, want, got, node.name)
+                and self.accept(extraction.replayed_from, case, want, got, node.name)
             ):
                 return
 
@@ -209,7 +209,7 @@ class _Search:
             if isinstance(node, Population):
                 for source in dict.fromkeys(node.inputs):
                     name = self.first.population
-                    self.accept(crop.without_input, self.case, node.name, source, name)
+                    self.accept(differing_case.without_input, self.case, node.name, source, name)
 
     def pixels(self) -> None:
         """Values of the frames become 0: first everywhere in time, then one by one."""
@@ -226,7 +226,7 @@ class _Search:
             mask = np.zeros(frames.shape[first_axis:], bool)
             mask[tuple(np.array(kept, int).reshape(-1, mask.ndim).T)] = True
             fewer = np.where(mask, frames, 0).reshape(case.frames.shape)
-            return self.accept(crop.with_frames, case, fewer)
+            return self.accept(differing_case.with_frames, case, fewer)
 
         ddmin([tuple(int(i) for i in place) for place in used], shows)
 
@@ -234,4 +234,4 @@ class _Search:
         case = self.case
         if case.frames.any(axis=tuple(i for i in range(case.frames.ndim) if i != 2)).all():
             return
-        self.accept(crop.without_silent_entries, case)
+        self.accept(differing_case.without_silent_entries, case)

@@ -2,7 +2,7 @@
 
 Definitions are those of the package ``neurobench`` 2.3.0 and give its numbers on the same network
 (tests/unit/test_neurobench.py). Where they differ from the exact counts of
-:mod:`neuroport.analysis.work`:
+:mod:`neuroport.analysis.operations`:
 
 * A layer's input is *binary* if it holds nothing but -1, 0 and 1, decided anew in every call, that
   is for every step and batch: a graded stream that is sparse or small there counts as accumulates,
@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.analysis.fanin import FanIn, fan_ins, own_fan_in, sources, whole
-from neuroport.analysis.work import Sent, messages
+from neuroport.analysis.operations import Sent, messages
+from neuroport.analysis.operations_per_core import FanIn, fan_ins, own_fan_in, sources, whole
 from neuroport.arguments import as_array, is_graph, is_trace, takes
+from neuroport.backends.executor import Starts
 from neuroport.backends.reference import delayed, output, own, states
-from neuroport.backends.walk import Starts
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import SPIKES, IntArray, Synapse, is_array, per_neuron

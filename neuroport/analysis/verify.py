@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.analysis.compare import Comparison, CountDivergence, Divergence, compare
-from neuroport.analysis.neighbourhood import Neighbourhood
+from neuroport.analysis.neuron_history import Neighbourhood
 from neuroport.arguments import as_array, is_network, optional, takes
 from neuroport.errors import FramesError
 from neuroport.graph.graph import Graph
-from neuroport.kernels.memory import available
+from neuroport.kernels.allocator import available
 from neuroport.runs.frames import Progress
 
 if TYPE_CHECKING:

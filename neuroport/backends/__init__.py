@@ -1,5 +1,5 @@
 """What computes in the engines (:mod:`neuroport.engines`): arithmetic, compiled code, Lava."""
 
-from neuroport.moved import moved
+from neuroport.deprecated import moved
 
 __getattr__ = moved(__name__, {"run": "neuroport.engines.running:run"})

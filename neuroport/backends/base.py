@@ -1,6 +1,6 @@
 """Former home of the list of engines, which is :mod:`neuroport.engines.table` now."""
 
-from neuroport.moved import moved
+from neuroport.deprecated import moved
 
 __getattr__ = moved(
     __name__,

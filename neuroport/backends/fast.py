@@ -1,7 +1,7 @@
 """The fast engine: the same integers in torch, batched, on CPU or CUDA.
 
-On the CPU with a C compiler :mod:`neuroport.backends.whole` computes where it can, and elsewhere
-what is here.
+On the CPU with a C compiler :mod:`neuroport.backends.compiled_network` computes where it can, and
+elsewhere what is here.
 
 Synapses run in floating point where the graph's intervals *prove* that every partial sum is an
 integer that the type holds exactly: below 2**24 in float32, else below 2**53 in float64. Nothing is
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.backends.executor import Arithmetic, AtOnce, Starts
 from neuroport.backends.stepping import step_through
-from neuroport.backends.walk import Arithmetic, AtOnce, Starts
+from neuroport.deprecated import moved
 from neuroport.errors import BackendError, IllegalError
-from neuroport.graph.exact import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
+from neuroport.graph.float_exactness import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
@@ -35,7 +36,6 @@ from neuroport.graph.node import (
     Synapse,
     per_neuron,
 )
-from neuroport.moved import moved
 from neuroport.runs.trace import versions
 
 __getattr__ = moved(__name__, {"Fast": "neuroport.engines.fast:Fast"})
@@ -66,7 +66,7 @@ def device_of(name: str) -> torch.device:
 
 def arithmetic_for(graph: Graph, device: torch.device, time_model: str) -> Arithmetic | AtOnce:
     """One compiled call for all nodes where there can be one, int64 tensors elsewhere."""
-    from neuroport.backends.whole import whole
+    from neuroport.backends.compiled_network import whole
 
     found = whole(graph, time_model) if device.type == "cpu" else None
     return found or TorchArithmetic(graph, device)

@@ -15,7 +15,7 @@ from neuroport.capture.native import integer_graph
 from neuroport.capture.wiring import evaluating, heard, unwrapped
 from neuroport.errors import CaptureError, FramesError
 from neuroport.graph.graph import Graph
-from neuroport.kernels.memory import keep_freed
+from neuroport.kernels.allocator import keep_freed
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Integrator, Relay
 from neuroport.quantization.scales import is_integer

@@ -1,6 +1,6 @@
 """The reference engine: the network in plain NumPy, to be believed on reading.
 
-See :mod:`neuroport.backends.walk` for ideal and chip time; here is what each node does to what
+See :mod:`neuroport.backends.executor` for ideal and chip time; here is what each node does to what
 arrives at it.
 """
 
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.backends.executor import Starts
 from neuroport.backends.stepping import observe, step_through
-from neuroport.backends.walk import Starts
+from neuroport.deprecated import moved
 from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Node, Population, per_neuron
-from neuroport.moved import moved
 from neuroport.runs.trace import versions
 
 __getattr__ = moved(__name__, {"Reference": "neuroport.engines.reference:Reference"})

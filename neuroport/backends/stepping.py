@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from neuroport.backends.walk import Starts
+from neuroport.backends.executor import Starts
 from neuroport.errors import RangeError
 from neuroport.graph import integers
 from neuroport.graph.kinds.base import Loop, Population, Spread, States

@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from neuroport.capture.wiring import INPUT, Layer, evaluating, heard, read_wiring, unwrapped
 from neuroport.errors import CaptureError
-from neuroport.graph.blocks import blocks
+from neuroport.graph.chunks import blocks
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
-from neuroport.graph.linear import ungrouped
+from neuroport.graph.linear_bounds import ungrouped
 from neuroport.graph.node import Conv as ConvNode
 from neuroport.graph.node import Dense, Input, IntArray, Node, Relay
 from neuroport.graph.node import Lif as LifNode
 from neuroport.graph.node import Readout as ReadoutNode
+from neuroport.nets.batchnorm_lif import NormLif
 from neuroport.nets.neuron import Lif
-from neuroport.nets.normed import NormLif
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, snap_weight

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from neuroport.capture.places import here
 from neuroport.capture.signals import Current, Value
+from neuroport.capture.source_lines import here
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
 from neuroport.nets.stream import is_off

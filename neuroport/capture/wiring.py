@@ -24,18 +24,18 @@ from neuroport.capture.forward import (
     refuse_hooks,
     unwrapped,
 )
-from neuroport.capture.places import Place, function_place, here
 from neuroport.capture.signals import Term, Value
+from neuroport.capture.source_lines import Place, function_place, here
 from neuroport.capture.tracing import Layout
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
-from neuroport.nets.held import makes_weights
+from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
+from neuroport.nets.batchnorm_lif import NormLif, PositiveNorm
 from neuroport.nets.neuron import Lif
-from neuroport.nets.norm import BiasNorm, TdBatchNorm
-from neuroport.nets.normed import NormLif, PositiveNorm
 from neuroport.nets.pooling import AvgPool, SumPool
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Integrator, Readout, Relay
+from neuroport.nets.torch_parts import makes_weights
 
 __all__ = [
     "INPUT",

@@ -39,12 +39,12 @@ def backends(package: str | None, yes: bool, as_json: bool) -> None:
 
 
 def _install(yes: bool) -> None:
-    from neuroport.backends.lava_cpu import installing
+    from neuroport.backends.lava_cpu import installation
 
-    for line in installing.shown():
+    for line in installation.shown():
         click.echo(line, err=True)
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("nobody is there to be asked; add --yes to run these commands")
     if not yes:
         click.confirm("Run these commands?", abort=True, err=True)
-    installing.install()
+    installation.install()

@@ -53,22 +53,10 @@ def check(
     lower` writes a network that is right. With --qualified, what is unproven on hardware is proven
     on the record's board, or refused where that board differs.
     """
-    from neuroport.analysis.checking import Verdict, check_on_chip, check_on_lava
-    from neuroport.targets.lowering import is_chip
+    from neuroport.analysis.file_check import check_file
 
-    if is_chip(target):
-        on_chip = given(
-            {"trace": trace, "frames": frames, "counters": counters, "qualified": qualified}
-        )
-        verdict: Verdict = check_on_chip(network, target, steps, delay_shift, **on_chip)
-    else:
-        if trace is not None:
-            raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
-        if counters is not None:
-            raise click.UsageError(f"--counters takes the cores of a chip; {target} has none")
-        if qualified is not None:
-            raise click.UsageError(f"--qualified is the record of a board; {target} is none")
-        verdict = check_on_lava(network, target, steps, delay_shift, frames)
+    on_chip = given({"trace": trace, "counters": counters, "qualified": qualified})
+    verdict = check_file(network, target, steps, delay_shift, frames=frames, **on_chip)
     out = Out(as_json)
     for line in verdict.lines():
         out.line(line)

@@ -47,27 +47,25 @@ def lower(
     """Make GRAPH run in chip time: align shortcuts, check every rule of the target."""
     from neuroport.graph.store import save
     from neuroport.netx import export
-    from neuroport.targets.lowering import bills as price
-    from neuroport.targets.lowering import is_chip, picked
+    from neuroport.targets.lowering import best, options, picked
     from neuroport.targets.target import load_target
 
+    board = load_target(target)
     network = read_network(graph, steps, frames, **timing)
-    bills, lowered = price(
+    found = options(
         network,
-        target,
+        board,
         carrier=carrier,
         align=align,
         power_of_two_interval=power_of_two_interval,
         minimize=minimize,
     )
+    lowered = best(found, minimize)
     say = Out(as_json)
-    for bill in bills:
-        say.line(f"{'*' if bill.graph is lowered else ' '} {bill}")
-    choices = picked(network, lowered, load_target(target)) if is_chip(target) else []
+    for option in found:
+        say.line(f"{'*' if option.graph is lowered else ' '} {option}")
+    choices = picked(network, lowered, board)
     for choice in choices:
         say.line(choice)
-    if out.suffix == ".net":
-        file = export(lowered, out, "lava-cpu" if is_chip(target) else target)
-    else:
-        file = save(lowered, out)
-    say_graph(say, file, lowered, carriers=[bill.to_dict() for bill in bills], picked=choices)
+    file = export(lowered, out) if out.suffix == ".net" else save(lowered, out)
+    say_graph(say, file, lowered, carriers=[option.to_dict() for option in found], picked=choices)

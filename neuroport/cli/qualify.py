@@ -29,8 +29,8 @@ def qualify(
     site's adapters and readers are found on the way. `neuroport check --qualified RECORD` takes
     the record. Exit 1 if anything differs. Not run on hardware by its authors.
     """
-    from neuroport.analysis.qualifying import qualify as ask
-    from neuroport.targets.qualified import DIFFERS, Result
+    from neuroport.analysis.qualification import qualify as ask
+    from neuroport.targets.board_record import DIFFERS, Result
 
     say = Out(as_json)
 

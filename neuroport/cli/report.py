@@ -38,8 +38,8 @@ def report(
     as_json: bool,
 ) -> None:
     """Draw NETWORK and its activity as one self-contained HTML page, and a table."""
+    from neuroport.analysis.cost_models import Routes
     from neuroport.analysis.energy import energy_or_why
-    from neuroport.analysis.estimates import Routes
     from neuroport.analysis.statistics import statistics
     from neuroport.files import read_json
     from neuroport.netx.stock import is_stock
@@ -47,9 +47,9 @@ def report(
     from neuroport.runs.frames import load_frames
     from neuroport.runs.trace import Trace
     from neuroport.targets.mapping import map_network
-    from neuroport.targets.target import load_target
+    from neuroport.targets.target import load_chip
 
-    board = load_target(target) if target is not None else None
+    board = load_chip(target) if target is not None else None
     if mapped and board is None:
         raise click.UsageError("--map needs the chips of a --target, such as kapoho-point")
     if source is not None and board is None:

@@ -48,7 +48,7 @@ def run(
 
     With --record counts only the number of messages per sample is kept, and every step of readouts.
     """
-    from neuroport.runs.classes import classes, load_labels
+    from neuroport.runs.accuracy import classes, load_labels
 
     truth = load_labels(labels) if labels is not None else None
     trace = run_on(network, frames, engine, samples, options, timing)

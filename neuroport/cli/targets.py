@@ -24,7 +24,7 @@ def targets(name: str | None, fit: bool, as_json: bool) -> None:
 
 
 def _fit(out: Out) -> None:
-    from neuroport.targets.published import summary, tables
+    from neuroport.targets.published_tables import summary, tables
 
     found = tables()
     for table in found:

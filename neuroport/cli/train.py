@@ -24,10 +24,10 @@ def train(recipe: str, folder: Path, tensorboard: bool, as_json: bool) -> None:
 
     parsed = load_recipe(recipe)  # before torch is imported: a mistake is told at once
     from neuroport.reporting.progress import training_report
-    from neuroport.training.board import board
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import fit
     from neuroport.training.parallel import is_first
+    from neuroport.training.tensorboard import board
 
     out = Out(as_json and is_first())
     with ExitStack() as stack:

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.data import cache, nmnist, shd, tonics
+from neuroport.data import nmnist, shd, simulated_cache, tonic_readers
+from neuroport.data.dataset_folder import located
 from neuroport.data.events import Binning, Events, Recordings
-from neuroport.data.places import located
 from neuroport.data.recipe import DataRecipe
 from neuroport.data.samples import (
     Croppable,
@@ -86,7 +86,7 @@ def _whole(recipe: DataRecipe, train: bool) -> Samples:
 
 def saccades(recipe: DataRecipe, train: bool) -> Source:
     """Recordings of the simulated saccades."""
-    return nmnist.Folder(cache.saccades(recipe), train)
+    return nmnist.Folder(simulated_cache.saccades(recipe), train)
 
 
 def nmnist_folder(recipe: DataRecipe, train: bool) -> Source:
@@ -97,12 +97,12 @@ def nmnist_folder(recipe: DataRecipe, train: bool) -> Source:
 def gesture(recipe: DataRecipe, train: bool) -> Source:
     """Recordings of DVS128 Gesture."""
     needed = ("ibmGestureTrain", "ibmGestureTest")
-    return tonics.Gesture(located(recipe, "DVSGesture", needed), train)
+    return tonic_readers.Gesture(located(recipe, "DVSGesture", needed), train)
 
 
 def cifar10_dvs(recipe: DataRecipe, train: bool) -> Source:
     """Recordings of CIFAR10-DVS."""
-    return tonics.Cifar10Dvs(located(recipe, "CIFAR10DVS", ("airplane", "truck")), train)
+    return tonic_readers.Cifar10Dvs(located(recipe, "CIFAR10DVS", ("airplane", "truck")), train)
 
 
 def shd_half(recipe: DataRecipe, train: bool) -> Source:

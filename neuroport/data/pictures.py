@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.data.places import located
+from neuroport.data.dataset_folder import located
 from neuroport.data.recipe import DataRecipe
 from neuroport.data.samples import (
     Frames,

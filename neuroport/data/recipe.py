@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from neuroport.checks import one_of, require, seed
-from neuroport.data.known import KNOWN, Dataset
+from neuroport.data.catalog import KNOWN, Dataset
 from neuroport.errors import RecipeError
 
 HOUR = 3_600_000_000  # microseconds
@@ -95,7 +95,7 @@ class DataRecipe:
         if not isinstance(known, Dataset):
             raise RecipeError(
                 f"dataset {self.dataset!r} is {known!r:.100}; a package adds a "
-                "neuroport.data.known.Dataset"
+                "neuroport.data.catalog.Dataset"
             )
         return known
 

@@ -50,8 +50,8 @@ class Fast(Engine):
         """
         import torch
 
+        from neuroport.backends.executor import walk
         from neuroport.backends.fast import arithmetic_for, device_of
-        from neuroport.backends.walk import walk
         from neuroport.runs.recording import recording
 
         device = device_of(options.device)

@@ -41,7 +41,7 @@ class LavaCpu(Engine):
 
     def available(self, options: Any = None) -> str | None:
         """Not without Lava, nor in a Python that Lava does not know."""
-        from neuroport.backends.lava_cpu.installing import missing
+        from neuroport.backends.lava_cpu.installation import missing
 
         return missing()
 

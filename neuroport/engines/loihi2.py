@@ -44,7 +44,7 @@ class Loihi2(Engine):
 
     def available(self, options: Any = None) -> str | None:
         """Not without Lava, its extension, a site, and access to its board."""
-        from neuroport.backends.loihi2.missing import missing
+        from neuroport.backends.loihi2.availability import missing
 
         return missing(options.site if options is not None else None)
 

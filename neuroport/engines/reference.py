@@ -40,8 +40,8 @@ class Reference(Engine):
         Raises:
             BackendError: what is to be recorded does not exist.
         """
+        from neuroport.backends.executor import walk
         from neuroport.backends.reference import NumpyArithmetic
-        from neuroport.backends.walk import walk
         from neuroport.runs.recording import recording
 
         plan = recording(graph, options.record, options.count, options.granularity)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, Delay, Dense, Input, Node, Shape, Synapse
+from neuroport.graph.node import Conv, Delay, Dense, Input, Node, Population, Relay, Shape, Synapse
 
 
 def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Synapse:
@@ -17,6 +17,11 @@ def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Synapse:
         return Conv(name, (source,), weight, groups=shape[0], lag=lag)
     size = int(np.prod(shape))
     return Dense(name, (source,), np.eye(size, dtype=np.int64), lag=lag)
+
+
+def relay(name: str, inputs: tuple[str, ...]) -> Population:
+    """Population that sends each summed current on as it is."""
+    return Relay(name, inputs)
 
 
 def read_later(graph: Graph, late: Mapping[str, int]) -> Graph:

@@ -1,5 +1,10 @@
-"""Nodes of a graph: what all of them share, and the kinds that come with neuroport."""
+"""Nodes of a graph: what all of them share, and the kinds that come with neuroport.
 
+A kind of another package is found by an entry point of the group ``neuroport.kinds``: its name and
+the class.
+"""
+
+from neuroport.errors import GraphError
 from neuroport.graph.kinds.adaptive import AdaptiveLif, AdaptiveRecurrent
 from neuroport.graph.kinds.base import (
     KINDS,
@@ -21,8 +26,27 @@ from neuroport.graph.kinds.readout import LeakyReadout, Readout
 from neuroport.graph.kinds.relay import Relay
 from neuroport.graph.kinds.resonator import AdaptiveResonateFire, ResonateFire
 from neuroport.graph.kinds.sigma_delta import Delta, Sigma, SigmaDelta
+from neuroport.registry import Registry
 
 OWN_KINDS = dict(KINDS)  # without those that other packages define
+_ADDED = Registry(("kind of node", "kinds of nodes"), "neuroport.kinds", {}, GraphError)
+
+
+def find_kind(name: str) -> type[Node] | None:
+    """The kind that files call ``name``, imported where a package adds it; None of an unknown one.
+
+    Raises:
+        GraphError: the package that adds it cannot be imported, or adds something else.
+    """
+    if name not in KINDS and name in _ADDED:
+        found = _ADDED[name]  # its decorator has registered it
+        if KINDS.get(name) is not found:
+            raise GraphError(
+                f"the entry point {name!r} of neuroport.kinds stands for {found!r:.100}, which is "
+                f"not the kind of that name; name the class under @kind({name!r})"
+            )
+    return KINDS.get(name)
+
 
 __all__ = [
     "KINDS",
@@ -49,6 +73,7 @@ __all__ = [
     "Sigma",
     "SigmaDelta",
     "Synapse",
+    "find_kind",
     "is_array",
     "per_neuron",
 ]

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.graph.blocks import blocks
+from neuroport.graph.chunks import blocks
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -25,7 +25,7 @@ from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError, HashError
 from neuroport.files import write_atomic
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KINDS, Node, is_array
+from neuroport.graph.node import KINDS, Node, find_kind, is_array
 from neuroport.graph.packing import TYPES, UNFOLD, Packed, pack
 from neuroport.version import __version__
 
@@ -164,7 +164,9 @@ def _graph(content: Any, path: str | os.PathLike[str]) -> Graph:
 
 def _node(kind: str, arrays: dict[str, Any], **values: Any) -> Node:
     unfolded = {name: Packed(*found).unfolded() for name, found in arrays.items()}
-    return KINDS[kind](**values, **unfolded)
+    cls = find_kind(kind)
+    assert cls is not None  # its reader knew it
+    return cls(**values, **unfolded)
 
 
 def _read_node(
@@ -178,12 +180,13 @@ def _read_node(
         raise FormatError(f"{path}: graph/{key} is missing or not a group; export the file again")
     where = f"graph/{key}"
     kind = hdf5.text(entry.attrs.get("kind"))
-    if kind not in KINDS:
+    cls = find_kind(kind)
+    if cls is None:
         raise FormatError(
             f"{path}: {where} has unknown kind {hdf5.short(kind)}; known: {', '.join(KINDS)}"
         )
     values: dict[str, Any] = {"arrays": {}}
-    for item in fields(KINDS[kind]):
+    for item in fields(cls):
         if item.name == "name":
             values["name"] = hdf5.text(entry.attrs.get("name"))
         elif item.name == "inputs":

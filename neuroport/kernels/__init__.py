@@ -2,12 +2,12 @@
 
 The plain torch of :mod:`neuroport.kernels.torch_neurons` is the definition, is always there and
 gives the same bits; the kernels are faster because the state stays in the cache or in registers.
-Batch norms of real numbers, which neurons apply on the way in C (:mod:`neuroport.nets.norming`),
-round differently. Without a C compiler or Triton, with ``NEUROPORT_KERNELS=off``, and for other
-types than float32 the plain path runs. :mod:`~neuroport.kernels.memory` keeps the memory that a
-step frees for the next one.
+Batch norms of real numbers, which neurons apply on the way in C
+(:mod:`neuroport.nets.fused_batchnorm`), round differently. Without a C compiler or Triton, with
+``NEUROPORT_KERNELS=off``, and for other types than float32 the plain path runs.
+:mod:`~neuroport.kernels.allocator` keeps the memory that a step frees for the next one.
 """
 
-from neuroport.kernels.compiled import kernels, plain, why_plain
+from neuroport.kernels.compilation import kernels, plain, why_plain
 
 __all__ = ["kernels", "plain", "why_plain"]

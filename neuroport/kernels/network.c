@@ -3,7 +3,7 @@
  * What nodes give each other lies in a scratch memory of the thread, small enough for its caches:
  * (steps, height, width, channels), channels padded to whole vectors, as bytes, 16 or 32 bits, with a
  * border of zeros as wide as the widest padding that reads it. Sums are of 32 bits and may wrap on
- * the way: what is read fits, as the graph's intervals prove. neuroport/backends/whole.py plans.
+ * the way: what is read fits, as the graph's intervals prove. neuroport/backends/compiled_network.py plans.
  */
 #include <omp.h>
 
@@ -61,7 +61,7 @@ typedef uint8_t bytes __attribute__((vector_size(LANES)));
 enum { BYTES, SHORTS, WORDS };
 enum { LOAD, SYNAPSE, RELAY, LIF, READOUT };
 
-/* What a node gives, in the scratch: every field as backends/whole.py has it. */
+/* What a node gives, in the scratch: every field as backends/compiled_network.py has it. */
 typedef struct {
     int64_t offset; /* bytes */
     int64_t kind, halo, height, width, channels, padded;

@@ -127,7 +127,7 @@ def _integer_forward(
 
 @triton.jit
 def _own(grad, v, slope, at, inside, unit, offset, kind: tl.constexpr, ptx: tl.constexpr):
-    """Distance, slope of the surrogate (:data:`~neuroport.kernels.fused.KINDS`) and gradient."""
+    """Distance, slope of a surrogate (``neuroport.kernels.lif_kernels.KINDS``) and gradient."""
     d = tl.load(v + at, mask=inside) * unit - offset
     magnitude = tl.where(d < 0, -d, d)
     if kind == 1:
@@ -196,7 +196,7 @@ def _launch(kernel: Any, like: Tensor, *arguments: object, **constants: object) 
 def real_forward(
     current: Tensor, current_keep: float, voltage_keep: float, threshold: float
 ) -> tuple[Tensor, Tensor]:
-    """See :func:`neuroport.kernels.fused.real_forward`, also for what follows."""
+    """See :func:`neuroport.kernels.lif_kernels.real_forward`, also for what follows."""
     v, spikes = torch.empty_like(current), torch.empty_like(current)
     _launch(
         _real_forward,

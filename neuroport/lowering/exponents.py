@@ -10,14 +10,14 @@ import numpy as np
 
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Conv, IntArray, Node
+from neuroport.graph.node import IntArray, Node, Synapse
 from neuroport.lowering.skew import Schedule
 
 MOST_PARTS = 16  # a convolution of more kernels than this is left as it is, for the rules to refuse
 ONE_SIGN_MAX = 255  # largest weight where no two signs mix
 
 
-def shifted(node: Conv) -> IntArray:
+def shifted(node: Synapse) -> IntArray:
     """The weights of a convolution with its exponent in them."""
     found: IntArray = node.weight << node.exponent
     return found
@@ -28,7 +28,7 @@ def largest(weight: IntArray) -> int:
     return integers.WEIGHT_MAX if weight.min() < 0 < weight.max() else ONE_SIGN_MAX
 
 
-def holds_exponent(node: Conv) -> bool:
+def holds_exponent(node: Synapse) -> bool:
     """Whether the weights fit eight bits with their exponent in them."""
     weight = shifted(node)
     return int(np.abs(weight).max()) <= largest(weight)
@@ -36,7 +36,7 @@ def holds_exponent(node: Conv) -> bool:
 
 def split_exponents(graph: Graph) -> Graph:
     """Replace each convolution that cannot hold its exponent by several that need none."""
-    split = {node.name: node for node in graph.of(Conv) if _to_split(node)}
+    split = {node.name: node for node in _convolutions(graph) if _to_split(node)}
     if not split:
         return graph
     names = Schedule(graph, "relays")
@@ -60,10 +60,14 @@ def split_exponents(graph: Graph) -> Graph:
 
 def convolutions_beyond(graph: Graph) -> int:
     """How many convolutions cannot hold their exponent."""
-    return sum(not holds_exponent(node) for node in graph.of(Conv))
+    return sum(not holds_exponent(node) for node in _convolutions(graph))
 
 
-def _to_split(node: Conv) -> bool:
+def _convolutions(graph: Graph) -> list[Synapse]:
+    return [node for node in graph.synapses if node.kernel is not None]
+
+
+def _to_split(node: Synapse) -> bool:
     weight = shifted(node)
     return not holds_exponent(node) and int(np.abs(weight).max()) <= MOST_PARTS * largest(weight)
 

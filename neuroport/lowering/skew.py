@@ -16,9 +16,9 @@ from collections import Counter
 from itertools import chain, count
 
 from neuroport.errors import IllegalError
-from neuroport.graph.edit import identity
+from neuroport.graph.edit import identity, relay
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Node, Population, Relay, Shape, Synapse
+from neuroport.graph.node import Node, Population, Shape, Synapse
 
 ALIGNMENTS = ("relays", "delays")
 
@@ -68,10 +68,10 @@ class Schedule:
             return source
         step = late if self.delays else 1
         if (source, step) not in self._held:
-            relay = self.fresh(f"{source}.held")
-            name = self.fresh(f"{relay}.identity")
+            held = self.fresh(f"{source}.held")
+            name = self.fresh(f"{held}.identity")
             delivery = self.add(identity(name, source, shape, lag=step - 1))
-            self._held[source, step] = self.add(Relay(relay, (delivery,)))
+            self._held[source, step] = self.add(relay(held, (delivery,)))
         return self.hold(self._held[source, step], until, shape)
 
     def finish(self) -> Graph:
@@ -88,9 +88,10 @@ def balance_skew(graph: Graph, align: str = "relays") -> Graph:
     def carry(early: tuple[str, ...], later: int, consumer: str, shape: Shape) -> str:
         """Name of a current equal to the sum of ``early``, ``later`` steps later."""
         if (early, later) not in carried:
-            relay = plan.add(Relay(plan.fresh(f"{consumer}.carry{numbers[consumer]}"), early))
+            carrying = plan.add(relay(plan.fresh(f"{consumer}.carry{numbers[consumer]}"), early))
             numbers[consumer] += 1
-            delivery = identity(plan.fresh(f"{relay}.identity"), relay, shape, lag=later - 1)
+            name = plan.fresh(f"{carrying}.identity")
+            delivery = identity(name, carrying, shape, lag=later - 1)
             carried[early, later] = plan.add(delivery)
         return carried[early, later]
 

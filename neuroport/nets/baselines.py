@@ -18,10 +18,10 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from neuroport.nets.joined import Branch, fire, join
+from neuroport.nets.activation_recompute import Chain
+from neuroport.nets.batchnorm import TdBatchNorm
+from neuroport.nets.fused_calls import Branch, fire, join
 from neuroport.nets.neuron import Lif
-from neuroport.nets.norm import TdBatchNorm
-from neuroport.nets.recompute import Chain
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 CONNECTIONS = ("add", "and", "iand")

@@ -17,7 +17,7 @@ so that every carrier of shortcuts applies.
 
 The order of a branch of currents is a switch: lif-conv-bn, or bn-lif-conv, where every branch
 normalizes the sum that it reads and nothing normalizes what is added
-(:mod:`neuroport.nets.normed`).
+(:mod:`neuroport.nets.batchnorm_lif`).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from neuroport.nets.joined import Branch, fire
+from neuroport.nets.activation_recompute import Recomputing
+from neuroport.nets.batchnorm import BiasNorm
+from neuroport.nets.batchnorm_lif import NormLif
+from neuroport.nets.fused_calls import Branch, fire
 from neuroport.nets.neuron import Lif
-from neuroport.nets.norm import BiasNorm
-from neuroport.nets.normed import NormLif
-from neuroport.nets.recompute import Recomputing
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 

@@ -8,13 +8,13 @@ from functools import partial
 from torch import nn
 
 from neuroport.errors import RecipeError
+from neuroport.nets.activation_recompute import recompute
 from neuroport.nets.baselines import SpikingResNet
 from neuroport.nets.danet import DaNet
 from neuroport.nets.ds_resnet import DsResNet
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import learn
 from neuroport.nets.recipe import NetworkRecipe, family
-from neuroport.nets.recompute import recompute
 from neuroport.nets.synapse import coarsen_stem
 from neuroport.registry import loaded
 

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from neuroport.nets.joined import fire, join
+from neuroport.nets.activation_recompute import Chain
+from neuroport.nets.batchnorm import BiasNorm
+from neuroport.nets.fused_calls import fire, join
 from neuroport.nets.neuron import Lif
-from neuroport.nets.norm import BiasNorm
-from neuroport.nets.recompute import Chain
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.graph import integers
-from neuroport.kernels import fused, torch_neurons
-from neuroport.kernels.normed import Levels
+from neuroport.kernels import lif_kernels, torch_neurons
+from neuroport.kernels.batchnorm_kernels import Levels
 from neuroport.kernels.surrogate import SURROGATES
-from neuroport.nets import norming
-from neuroport.nets.held import OnGrid
+from neuroport.nets import fused_batchnorm
 from neuroport.nets.stream import Stream, per_position
+from neuroport.nets.torch_parts import OnGrid
 
 
 def _backward_through_time(
@@ -41,7 +41,7 @@ def _backward_through_time(
         grad_spikes = torch.empty_like(v).copy_(grad_spikes)
     found = None
     if gain is None and not isinstance(threshold, Tensor):
-        found = fused.backward(
+        found = lif_kernels.backward(
             grad_spikes, v, unit, offset, surrogate, current_keep, voltage_keep, threshold, scale
         )
     return found or torch_neurons.backward(
@@ -89,8 +89,8 @@ class _RealLif(torch.autograd.Function):
         surrogate: str,
         detach_reset: bool,
     ) -> Tensor:
-        current = fused.dense(current)
-        found = fused.real_forward(current, current_keep, voltage_keep, threshold)
+        current = lif_kernels.dense(current)
+        found = lif_kernels.real_forward(current, current_keep, voltage_keep, threshold)
         v, spikes = found or torch_neurons.real_forward(
             current, current_keep, voltage_keep, threshold
         )
@@ -145,12 +145,14 @@ class IntegerLif(torch.autograd.Function):
         detach_reset: bool,
         gain: Tensor | None = None,
     ) -> Tensor:
-        current, bias_q = fused.dense(current), bias.to(torch.int64)
+        current, bias_q = lif_kernels.dense(current), bias.to(torch.int64)
         found = None
         if isinstance(threshold, Tensor):
             threshold = threshold.to(torch.int64)
         else:
-            found = fused.integer_forward(current, bias_q, current_decay, voltage_decay, threshold)
+            found = lif_kernels.integer_forward(
+                current, bias_q, current_decay, voltage_decay, threshold
+            )
         distance, spikes = found or torch_neurons.integer_forward(
             current, bias_q, current_decay, voltage_decay, threshold
         )
@@ -347,7 +349,7 @@ class Lif(OnGrid):
 def _together(neuron: Lif | Mlf, x: Tensor) -> Tensor | None:
     """All steps and levels at once; None where kernels or constants are not to be had."""
     levels = neuron.constants() if torch.is_grad_enabled() and x.ndim == 5 else None
-    return None if levels is None else norming.spikes(x, levels)
+    return None if levels is None else fused_batchnorm.spikes(x, levels)
 
 
 class Mlf(nn.Module):

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from neuroport.errors import CaptureError, LayerError
 from neuroport.nets.geometry import Size, pair
-from neuroport.nets.held import OnGrid
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Relay
+from neuroport.nets.torch_parts import OnGrid
 
 
 class SumPool(OnGrid):

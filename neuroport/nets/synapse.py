@@ -23,14 +23,14 @@ from torch.nn import functional as F
 
 from neuroport.errors import CaptureError, LayerError
 from neuroport.graph import integers
-from neuroport.kernels import fused
+from neuroport.kernels import lif_kernels
 from neuroport.kernels.convolution import conv2d, unstrided
-from neuroport.kernels.sums import convolve_exactly
+from neuroport.kernels.exact_sums import convolve_exactly
+from neuroport.nets.batchnorm import BiasNorm, folding, unfoldable
+from neuroport.nets.fused_batchnorm import norming
 from neuroport.nets.geometry import Size, padding_of, pair
-from neuroport.nets.held import OnGrid, as_called, refreshed, unlike
-from neuroport.nets.norm import BiasNorm, folding, unfoldable
-from neuroport.nets.norming import norming
 from neuroport.nets.stream import Stream, per_position
+from neuroport.nets.torch_parts import OnGrid, as_called, refreshed, unlike
 
 
 def snap_weight(weight: Tensor, unit: float) -> Tensor:
@@ -51,7 +51,7 @@ class _RoundShift(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, shift: int) -> Tensor:
         ctx.scale = 2.0**-shift
-        found = fused.relay(x, shift)
+        found = lif_kernels.relay(x, shift)
         if found is None:
             found = integers.relay(x.to(torch.int64), shift, 0).to(x.dtype)
         return found
@@ -87,7 +87,7 @@ class Conv(OnGrid):
             ``torch.nn.Conv2d``: sizes are integers or pairs (height, width), padding may be
             ``"same"`` or ``"valid"``.
         norm_scale: initial gamma of the batch norm (0.5 in MS-ResNet, 0 at a branch's end).
-        norm: makes the norm of a number of channels: one of :mod:`neuroport.nets.norm`,
+        norm: makes the norm of a number of channels: one of :mod:`neuroport.nets.batchnorm`,
             ``nn.BatchNorm2d``, ``nn.SyncBatchNorm`` or ``nn.Identity``.
 
     Raises:

@@ -14,10 +14,10 @@ from neuroport.errors import FormatError, NeuroportWarning
 from neuroport.files import check_file, write_atomic
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
-from neuroport.lowering.rules import check
 from neuroport.netx import layers, stock, timing
 from neuroport.netx.repair import repaired
 from neuroport.netx.stock import GivenFrames
+from neuroport.targets.rules import require_legal
 
 
 @takes(graph=is_graph, path=is_path)
@@ -29,11 +29,11 @@ def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu")
     ``NotImplementedError`` instead of running part of the network.
 
     Raises:
-        IllegalError: the graph breaks rules of ``target`` (all are named); nothing is written.
+        IllegalError: the graph breaks rules of ``target`` (they are named); nothing is written.
         StorageError: the file cannot be written; what was there is untouched.
     """
     check_file(path)
-    check(graph, target)
+    require_legal(graph, target)
 
     def fill(file: h5py.File) -> None:
         store.fill(graph, file)

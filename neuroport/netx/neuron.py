@@ -24,7 +24,7 @@ from neuroport.graph.node import (
     Sigma,
     SigmaDelta,
 )
-from neuroport.netx.entry import Entry
+from neuroport.netx.field_reader import Entry
 
 SPIKING = ("CUBA", "LOIHI")
 ADAPTIVE = "ALIF"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from neuroport.graph.node import IntArray, Pair, Shape
-from neuroport.netx.entry import Entry
+from neuroport.netx.field_reader import Entry
 
 
 def pooled(

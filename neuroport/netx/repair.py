@@ -31,7 +31,7 @@ from neuroport.graph.node import (
     Synapse,
 )
 from neuroport.netx import schema, stock, timing
-from neuroport.netx.entry import LARGEST
+from neuroport.netx.field_reader import LARGEST
 from neuroport.netx.stock import GivenFrames
 
 LARGEST_POWER = 3  # SLAYER's WgtScaleBatchNorm clamps there, and exports the unclamped power

@@ -38,7 +38,7 @@ from neuroport.graph.node import (
     Shape,
 )
 from neuroport.netx import schema
-from neuroport.netx.entry import Entry
+from neuroport.netx.field_reader import Entry
 from neuroport.netx.neuron import input_bits, population
 from neuroport.netx.pooling import pooled
 

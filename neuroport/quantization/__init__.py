@@ -44,9 +44,9 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
     from neuroport.capture.forward import unwrapped
     from neuroport.capture.native import integer_graph
     from neuroport.nets.synapse import exact
-    from neuroport.quantization.checking import check_numbers, real_frames
-    from neuroport.quantization.levels import few_levels
+    from neuroport.quantization.input_checks import check_numbers, real_frames
     from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
+    from neuroport.quantization.weight_levels import few_levels
 
     net = unwrapped(net)
     if slayer.is_slayer(net):

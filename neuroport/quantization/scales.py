@@ -30,15 +30,15 @@ from neuroport.capture.native import integer_graph
 from neuroport.capture.wiring import Layer, evaluating, unit_of, unwrapped, wiring
 from neuroport.errors import CaptureError, IllegalError
 from neuroport.graph import integers
-from neuroport.graph.borders import inside
+from neuroport.graph.border_taps import inside
 from neuroport.graph.graph import Graph
-from neuroport.graph.linear import Box, Budget, Current, Sum, reach
-from neuroport.lowering.rules import violations
-from neuroport.nets.normed import NormLif
+from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
+from neuroport.nets.batchnorm_lif import NormLif
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, Readout, exact
-from neuroport.quantization.checking import check_numbers
+from neuroport.quantization.input_checks import check_numbers
+from neuroport.targets.rules import too_wide
 
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
 FINEST = 8  # smallest integer threshold of a channel whose norm is part of its neuron
@@ -206,7 +206,7 @@ class _Grid:
                 owners |= dict.fromkeys(
                     (f"{name}.synapse", f"{name}.potential"), ("readout", layer.path)
                 )
-        broken = (v.node for v in violations(graph, "lava-cpu") if v.rule in WIDTHS)
+        broken = (v.node for v in too_wide(graph) if v.rule in WIDTHS)
         nodes = (node if node in owners else node.rpartition(".channels")[0] for node in broken)
         return {owners[node] for node in nodes if node in owners}
 
@@ -283,8 +283,9 @@ def _unique(streams: dict[str, _Stream]) -> list[_Stream]:
 def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Tensor]]:
     """Worst-case interval and bias of every synapse's current, per channel, real units.
 
-    A projection is bounded as the linear map that leads to it, :mod:`neuroport.graph.linear`; what
-    its relays will round is left to the margin, and the rules check the integers.
+    A projection is bounded as the linear map that leads to it,
+    :mod:`neuroport.graph.linear_bounds`; what its relays will round is left to the margin, and the
+    rules check the integers.
     """
     intervals: dict[str, _Interval] = {}
     biases: dict[str, Tensor] = {}

@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED, POTENTIAL, Synapse, by
+from neuroport.reporting.labels import describe_population, describe_synapse
 from neuroport.reporting.layout import Edge, Layout, layout
 from neuroport.reporting.svg import child, markup, picture
-from neuroport.reporting.wording import describe_population, describe_synapse
 
 ROW, TOP = 52, 36  # CSS pixels
 LETTER = 7.7  # widest mean letter of the fonts a page may get at 13 px; labels never collide

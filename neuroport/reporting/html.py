@@ -12,25 +12,25 @@ import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from neuroport.analysis.chip_loads import Loads, loads, ways
 from neuroport.analysis.energy import Energy, energy_or_why
-from neuroport.analysis.loads import Loads, loads, ways
+from neuroport.analysis.operations import messages
 from neuroport.analysis.statistics import statistics
-from neuroport.analysis.work import messages
 from neuroport.arguments import as_array, is_graph, is_path, is_trace, takes
 from neuroport.files import check_file, write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED, by
-from neuroport.reporting.cores import cores
+from neuroport.reporting.core_map import cores
 from neuroport.reporting.drawing import drawing
-from neuroport.reporting.loads import ROWS as LOAD_ROWS
-from neuroport.reporting.loads import bars
+from neuroport.reporting.load_bars import ROWS as LOAD_ROWS
+from neuroport.reporting.load_bars import bars
 from neuroport.reporting.raster import PANELS, ROWS, rasters
 from neuroport.reporting.summary import accuracies, seconds, verdict
 from neuroport.runs.trace import Trace, is_spiking
-from neuroport.targets.checking import check
-from neuroport.targets.lowering import price_on
+from neuroport.targets.lowering import options
 from neuroport.targets.mapping import Mapping as OnChips
-from neuroport.targets.target import Target
+from neuroport.targets.target import Target, require_chip
+from neuroport.targets.verdict import check
 
 
 @takes(graph=is_graph, trace=is_trace, path=is_path, frames=as_array)
@@ -68,6 +68,8 @@ def report(
         StorageError: the file cannot be written; an old one is untouched.
     """
     check_file(path)
+    if target is not None:
+        require_chip(target)
     found = results or {}
     if target is not None and energy is None:
         energy = energy_or_why(graph, trace, frames, target)
@@ -85,8 +87,8 @@ def report(
         bars=bars,
         load_rows=LOAD_ROWS,
         ways=(
-            ways(price_on(source, target), chip.resources.cores)
-            if source is not None and target is not None and chip is not None
+            ways(options(source, target), chip.resources.cores)
+            if source is not None and target is not None and chip is not None and chip.resources
             else ()
         ),
         energy=energy,

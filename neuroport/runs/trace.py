@@ -20,10 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport import hdf5
+from neuroport.display import Shown, View
 from neuroport.errors import CompareError, FormatError, HashError
 from neuroport.files import write_atomic
 from neuroport.graph.kinds.base import POTENTIAL, SPIKES, Node, Population
-from neuroport.graph.node import KINDS
+from neuroport.graph.node import find_kind
 from neuroport.version import __version__
 
 FORMAT = "neuroport-trace"
@@ -33,17 +34,20 @@ WITHOUT_COUNTS = 2
 
 def is_spiking(kind: str) -> bool:
     """Whether populations of this kind send spikes, 0 or 1."""
-    return KINDS[kind].emits == SPIKES
+    found = find_kind(kind)
+    return found is not None and found.emits == SPIKES
 
 
 def is_readout(kind: str) -> bool:
     """Whether populations of this kind send nothing, and answer with a potential; no other text."""
-    return kind in KINDS and KINDS[kind].gives == POTENTIAL
+    found = find_kind(kind)
+    return found is not None and found.gives == POTENTIAL
 
 
 def is_population(kind: str) -> bool:
     """Whether nodes of this kind are populations, which a trace records; no other text is one."""
-    return kind in KINDS and issubclass(KINDS[kind], Population)
+    found = find_kind(kind)
+    return found is not None and issubclass(found, Population)
 
 
 def dtype_of(kind: str) -> np.dtype[Any]:
@@ -52,7 +56,7 @@ def dtype_of(kind: str) -> np.dtype[Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(Shown):
     """Messages of every population of a network on some frames.
 
     Attributes:
@@ -73,6 +77,30 @@ class Trace:
     counts: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     granularity: str = "neuron"
     counted_steps: int = 0
+
+    def __repr__(self) -> str:
+        return f"<{self._headline()}>"
+
+    def _headline(self) -> str:
+        where = f" on {engine}" if (engine := self.provenance.get("engine")) else ""
+        return (
+            f"Trace of {len(self.kinds)} populations{where}: {self.samples} samples of "
+            f"{self.steps} steps"
+        )
+
+    def view(self) -> View:
+        rows = []
+        for name, kind in self.kinds.items():
+            shape = (self.counts if name in self.counts else self.messages)[name].shape
+            neurons = shape[1:] if name in self.counts else shape[2:]
+            rate = ""
+            if is_spiking(kind) and (name in self.messages or self.granularity == "neuron"):
+                positions = self.steps * self.samples * int(np.prod(neurons))
+                rate = f"{self.sent(name) / positions:.2%}"
+            sent = "" if is_readout(kind) else f"{self.sent(name):,}"
+            rows.append((name, kind, "x".join(map(str, neurons)), sent, rate))
+        columns = ("population", "kind", "shape", "nonzero messages", "neurons that fire, a step")
+        return View(self._headline(), columns, rows, numbers=(3, 4))
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         if name in self.counts:

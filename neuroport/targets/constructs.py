@@ -392,21 +392,21 @@ def _each() -> Iterator[Construct]:
         "a convolution of frames; maps are (W, H, C) in Lava",
         _mapped,
         used=_convolving,
-        look="exchanged axes, a kernel that is not flipped: backends/loihi2/layout.py",
+        look="exchanged axes, a kernel that is not flipped: backends/loihi2/axis_order.py",
     )
     yield Construct(
         "strides",
         "strides, padding and dilation that differ between the axes",
         partial(_mapped, stride=(2, 1), padding=(1, 0), dilation=(1, 2)),
         used=_convolving,
-        look="the order of axes in backends/loihi2/layout.py",
+        look="the order of axes in backends/loihi2/axis_order.py",
     )
     yield Construct(
         "map-into-dense",
         "dense synapses behind a feature map",
         _map_into_dense,
         used=_reads,
-        look="flatten() of a chip's out-port; dense_columns in backends/loihi2/layout.py",
+        look="flatten() of a chip's out-port; dense_columns in backends/loihi2/axis_order.py",
     )
     yield Construct(
         "graded-frames",

@@ -15,7 +15,7 @@ import numpy as np
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED
-from neuroport.graph.node import Conv, IntArray, Node, Relay, Synapse
+from neuroport.graph.node import IntArray, Node, Synapse
 
 CONSTANT = "constant"  # kind of the neuron that fires at every step
 CONSTANTS = 2  # that a neuron takes which rounds: 1, and half a unit
@@ -111,7 +111,7 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
 
 def rounding(graph: Graph) -> list[str]:
     """Relays that round: on a chip each is a ``ProdNeuron``, which multiplies by a constant."""
-    return [node.name for node in graph.of(Relay) if node.shift]
+    return [node.name for node in graph.populations if node.rounds]
 
 
 def _with_constants(graph: Graph, found: tuple[Layer, ...]) -> tuple[Layer, ...]:
@@ -150,9 +150,9 @@ def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -
 def _arriving(synapse: Synapse, copies: int, spread: int, outside: bool) -> Arriving:
     weight = synapse.weight
     bits = weight_bits(weight)
-    if isinstance(synapse, Conv):
+    if synapse.kernel is not None:
         # groups are written out: whether hardware has grouped convolutions is not documented
-        channels = weight.shape[1] * synapse.groups
+        channels = weight.shape[1] * synapse.kernel.groups
         taps = int(np.prod(weight.shape[2:]))
         return Arriving("conv", channels * taps, bits, copies, spread, outside)
     axons = max(1, int(np.count_nonzero(weight.any(axis=0))))  # none where no weight is

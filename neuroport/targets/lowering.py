@@ -1,9 +1,10 @@
-"""Lowering for a chip: the same passes, priced in cores.
+"""Lowering for a target: ways to carry the shortcuts, checked and priced, and the best of them.
 
 :mod:`neuroport.lowering` carries the shortcuts in every way; here each result is checked against
-the chip's rules and placed on its cores, and the one with the fewest cores is taken; of those, the
+the target's rules. On Lava's CPU simulator the one that takes least time is taken. On a chip each
+is placed on its cores, and the one with the fewest cores is taken; of those, the
 one with the fewest messages between chips at most, then with the shortest step of its slowest core
-(:mod:`neuroport.targets.weighing`), then the one that takes least time on Lava's CPU simulator. A
+(:mod:`neuroport.targets.tie_breaks`), then the one that takes least time on Lava's CPU simulator. A
 graph that needs more chips than the target has is lowered all the same: ``check`` says what would
 make it fit. Not run on hardware.
 """
@@ -11,7 +12,7 @@ make it fit. Not run on hardware.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,170 +20,78 @@ from neuroport.arguments import is_graph, is_path, takes
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED
-from neuroport.lowering import Bill, cheapest, price
+from neuroport.lowering.carriers import CARRIERS, carry
+from neuroport.lowering.cost import Cost, cost
 from neuroport.lowering.exponents import convolutions_beyond, split_exponents
-from neuroport.lowering.partial import partial_sums, parts_by_source
-from neuroport.lowering.rules import RULES
-from neuroport.lowering.sharing import share_dendrites, share_messages
-from neuroport.lowering.skew import without_lags
-from neuroport.targets.changes import changes, shortfall
+from neuroport.lowering.interval import pad_interval
+from neuroport.lowering.partial_sums import partial_sums, parts_by_source
+from neuroport.lowering.shared_sums import share_dendrites, share_messages
+from neuroport.lowering.skew import ALIGNMENTS, without_lags
 from neuroport.targets.layers import layers, rounding
+from neuroport.targets.remedies import changes, shortfall
 from neuroport.targets.resources import Resources, resources
-from neuroport.targets.rules import WIDTHS, by_rule, refusals
+from neuroport.targets.rules import by_rule, refusals, require_none, too_wide
 from neuroport.targets.target import Target, load_target
-from neuroport.targets.weighing import weight
+from neuroport.targets.tie_breaks import weight
 
 MINIMIZE = ("time", "cores")
+DEARER = 4
 _OVERHEAD_WORDS = 64  # of a core, for its neurons and the lists of its axons
 
 
 @dataclass(frozen=True, slots=True)
-class ChipBill:
-    """One way to lower a graph for a chip; ``resources`` also where the chip's rules refuse it.
+class LoweringOption:
+    """One way to lower a graph for a target, and what it costs.
 
-    ``broken`` counts the rules that ``refusal`` tells, each with its first node.
+    Attributes:
+        carrier, align: how shortcuts are carried and what delays early branches.
+        lowered: the graph in chip time, also where rules of the chip refuse it; None where the
+            carrier cannot carry it, or a rule that holds on every target is broken.
+        cost: what ``lowered`` asks of any target.
+        resources: what it takes of a chip.
+        refusal: why it is not possible, empty where it is.
+        broken: rules that ``refusal`` names, each with its first node.
     """
 
-    bill: Bill
-    resources: Resources | None
-    refusal: str
+    carrier: str
+    align: str
+    lowered: Graph | None = None
+    cost: Cost | None = None
+    resources: Resources | None = None
+    refusal: str = ""
     broken: int = 0
 
     @property
     def graph(self) -> Graph | None:
         """The lowered graph, None where it is refused."""
-        return None if self.refusal else self.bill.graph
+        return None if self.refusal else self.lowered
 
     def __str__(self) -> str:
-        if self.resources is None:
-            return str(self.bill)
-        found = self.resources
-        fits = "" if found.fits else ", more than there are"
-        if found.impossible:
-            fits = f", but {found.impossible[0].layer.name} does not fit a core"
-        line = f"{self.bill}; {self.resources.cores:,} cores, {self.resources.chips} chips{fits}"
+        way = f"{self.carrier:6} by {self.align}"
+        if self.cost is None:
+            return f"{way}: {self.refusal}"
+        line = (
+            f"{way}: {self.cost.processes} processes, {self.cost.connections:,} connections, "
+            f"{self.cost.neurons:,} neurons, about {1000 * self.cost.step_seconds:.1f} ms a step"
+        )
+        if found := self.resources:
+            fits = "" if found.fits else ", more than there are"
+            if found.impossible:
+                fits = f", but {found.impossible[0].layer.name} does not fit a core"
+            line += f"; {found.cores:,} cores, {found.chips} chips{fits}"
         return f"{line}; {self.refusal}" if self.refusal else line
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        found = {**self.bill.to_dict(), "refusal": self.refusal}
+        found: dict[str, Any] = {
+            "carrier": self.carrier,
+            "align": self.align,
+            "refusal": self.refusal,
+        }
+        found |= asdict(self.cost) if self.cost else {}
         if self.resources is not None:
             found |= {"cores": self.resources.cores, "chips": self.resources.chips}
         return found
-
-
-def is_chip(target: str) -> bool:
-    """Whether a target's name means a chip or board, not the simulator."""
-    return target not in RULES
-
-
-def price_on(
-    graph: Graph,
-    target: Target,
-    *,
-    carrier: str = "all",
-    align: str = "all",
-    power_of_two_interval: bool = False,
-    minimize: str = "cores",
-) -> list[ChipBill]:
-    """Ways to carry the shortcuts of ``graph``, each with its cores on ``target`` or its refusal.
-
-    Args: as for :func:`neuroport.lowering.price`; the interval between samples is made a power of
-    two wherever the chip's reset asks for it. Where relays carry and align, they may also hold a
-    sum once for those who read it (:mod:`neuroport.lowering.sharing`). Of each way it is the bill
-    with the least ``cores`` or ``time``, whichever ``minimize`` says.
-    """
-    rank = _rank(minimize)
-    padded = power_of_two_interval or bool(target["power_of_two_reset"])
-
-    def priced(each: Graph, way: str = carrier, how: str = align) -> list[ChipBill]:
-        parts = partial_sums(each, _most_axons(target))
-        found = price(parts, WIDTHS, carrier=way, align=how, power_of_two_interval=padded)
-        for place, bill in enumerate(found):
-            if bill.carrier == "stock" and parts is not each:  # a chain has no room for parts
-                (found[place],) = price(
-                    each, WIDTHS, carrier="stock", align="relays", power_of_two_interval=padded
-                )
-        return [_on_chip(bill, target) for bill in found]
-
-    whole = split_exponents(without_lags(graph))
-    apart = parts_by_source(whole)
-    best, base = priced(whole), {}
-    for place, bill in enumerate(priced(apart) if apart is not whole else []):
-        best[place] = min(best[place], bill, key=rank)
-        base[place] = apart if best[place] is bill else whole
-    for place, bill in enumerate(best):
-        if (bill.bill.carrier, bill.bill.align) == ("relay", "relays"):
-            sums = _sums(base.get(place, whole))
-            ways = [one for each in sums for one in priced(each, "relay", "relays")]
-            best[place] = min([bill, *ways], key=rank)
-    return best
-
-
-def _sums(graph: Graph) -> list[Graph]:
-    """The network with sums that relays hold once for those who read them."""
-    dendrites, messages = share_dendrites(graph), share_messages(graph)
-    both = share_dendrites(messages)
-    found: list[Graph] = []
-    for way in (dendrites, messages, both):
-        if way is not graph and not any(way is other for other in found):
-            found.append(way)
-    return found
-
-
-def _most_axons(target: Target) -> int:
-    """Messages that a core can take in a step, however few neurons it holds."""
-    limits = [target.limit(name) for name in ("axons_in", "synapse_words", "memory_words")]
-    return max(1, min((n for n in limits if n is not None), default=1 << 31) - _OVERHEAD_WORDS)
-
-
-def _rank(minimize: str) -> Callable[[ChipBill], tuple[float, ...]]:
-    """Orders bills of one way: those that run and fit first, of the fewest cores or least time."""
-
-    def rank(bill: ChipBill) -> tuple[float, ...]:
-        found, cost = bill.resources, bill.bill.cost
-        if found is None or cost is None:
-            return (1,)
-        return (bill.graph is None, *_order(found, cost.step_seconds, minimize))
-
-    return rank
-
-
-def _order(found: Resources, seconds: float, minimize: str) -> tuple[float, ...]:
-    """Orders networks: those that fit first, of the fewest cores or least time."""
-    weighed = weight(found)
-    cores = (found.cores, weighed.between_chips, weighed.slowest_us)
-    order = (*cores, seconds) if minimize == "cores" else (seconds, *cores)
-    return (len(found.impossible), *order)
-
-
-def _on_chip(bill: Bill, target: Target) -> ChipBill:
-    if bill.graph is None:
-        return ChipBill(bill, None, bill.refusal)
-    found = resources(bill.graph, target)
-    broken = refusals(bill.graph, target)
-    reasons = by_rule(broken)
-    refusal = f"illegal for {target.name}: {'; '.join(reasons)}" if reasons else ""
-    return ChipBill(bill, found, refusal, len(reasons))
-
-
-def cheapest_on(bills: list[ChipBill], minimize: str = "cores") -> Graph:
-    """The graph of the possible bill with the fewest cores, or with the least time.
-
-    One of which a population does not fit a core is taken only where there is no other.
-
-    Raises:
-        IllegalError: all were refused; with every rule that the one with the fewest breaks.
-    """
-    possible = []
-    for bill in bills:
-        if bill.graph is not None and bill.resources is not None and bill.bill.cost is not None:
-            order = _order(bill.resources, bill.bill.cost.step_seconds, minimize)
-            possible.append((order, bill.graph))
-    if not possible:
-        nearest = min(bills, key=lambda bill: (bill.resources is None, bill.broken))
-        raise IllegalError(nearest.refusal)
-    return min(possible, key=lambda pair: pair[0])[1]
 
 
 @takes(graph=is_graph, target=is_path)
@@ -210,55 +119,177 @@ def lower(
         TargetError: no such target, carrier, alignment or thing to minimize.
         IllegalError: the rules broken, or why the carrier cannot carry this network.
     """
-    return bills(
+    board = load_target(target)
+    found = options(
         graph,
-        target,
+        board,
         carrier=carrier,
         align=align,
         power_of_two_interval=power_of_two_interval,
         minimize=minimize,
-    )[1]
+    )
+    return best(found, minimize)
 
 
-def bills(
+def best(found: list[LoweringOption], minimize: str = "auto") -> Graph:
+    """The graph of the possible option with the least of what is minimized.
+
+    One of which a population does not fit a core is taken only where there is no other.
+
+    Raises:
+        IllegalError: all were refused; with every rule that the one with the fewest breaks.
+    """
+    possible = [
+        (_order(one, minimize), one.graph)
+        for one in found
+        if one.graph is not None and one.cost is not None
+    ]
+    if not possible:
+        nearest = min(found, key=lambda one: (one.lowered is None, one.broken))
+        raise IllegalError(nearest.refusal)
+    return min(possible, key=lambda pair: pair[0])[1]
+
+
+def options(
     graph: Graph,
-    target: str | Path,
+    target: Target,
     *,
-    carrier: str = "auto",
-    align: str = "auto",
+    carrier: str = "all",
+    align: str = "all",
     power_of_two_interval: bool = False,
     minimize: str = "auto",
-) -> tuple[list[Bill] | list[ChipBill], Graph]:
-    """Every way that :func:`lower` considers, and the graph that it takes; args as there."""
+) -> list[LoweringOption]:
+    """Ways to carry the shortcuts of ``graph`` to ``target``, with their costs or refusals.
+
+    Args: as for :func:`lower`; ``auto`` leaves out ``stock``, which costs what ``unroll`` with
+    relays does, and gives up a way that takes ``DEARER`` times the processes of one before: in a
+    deep network synapses unroll to the square of its depth. ``all`` does neither. On a chip where
+    relays carry and align, they may also hold a sum once for those who read it
+    (:mod:`neuroport.lowering.shared_sums`); of each way it is the option with the least of what
+    ``minimize`` says.
+
+    Raises:
+        TargetError: no such carrier, alignment or thing to minimize.
+    """
     if minimize not in ("auto", *MINIMIZE):
         raise TargetError(f"cannot minimize {minimize!r}; use auto, {' or '.join(MINIMIZE)}")
-    if is_chip(str(target)):
-        chip = load_target(target)
-        way = "cores" if minimize == "auto" else minimize
-        on_chip = price_on(
-            graph,
-            chip,
-            carrier=carrier,
-            align=align,
-            power_of_two_interval=power_of_two_interval,
-            minimize=way,
-        )
-        return on_chip, cheapest_on(on_chip, way)
-    if minimize == "cores":
-        raise TargetError(f"{target} has no cores to minimize; name a chip such as 'loihi2'")
-    found = price(
-        graph,
-        str(target),
-        carrier=carrier,
-        align=align,
-        power_of_two_interval=power_of_two_interval,
-    )
-    return found, cheapest(found)
+    if minimize == "cores" and not target.is_chip:
+        raise TargetError(f"{target.name} has no cores to minimize; name a chip such as 'loihi2'")
+    ways = _ways(carrier, align)
+    padded = power_of_two_interval or bool(target["power_of_two_reset"])
+    graph = pad_interval(graph) if padded else graph
+    if not target.is_chip:
+        return _carried(graph, target, ways, carrier == "auto")
+    return _on_chip(graph, target, ways, carrier == "auto", minimize)
+
+
+def _ways(carrier: str, align: str) -> list[tuple[str, str]]:
+    for name, value, known in (("carrier", carrier, CARRIERS), ("align", align, ALIGNMENTS)):
+        if value not in ("all", "auto", *known):
+            raise TargetError(f"unknown {name} {value!r}; use auto, {', '.join(known)}")
+    ways = [
+        (way, how)
+        for way in CARRIERS
+        for how in ALIGNMENTS
+        if (carrier == "all" or carrier == way or (carrier == "auto" and way != "stock"))
+        and align in ("all", "auto", how)
+        and (way, how) != ("stock", "delays")
+    ]
+    if not ways:
+        raise TargetError(f"carrier {carrier!r} cannot align with {align!r}; leave align out")
+    return ways
+
+
+def _carried(
+    graph: Graph, target: Target, ways: list[tuple[str, str]], give_up: bool
+) -> list[LoweringOption]:
+    """An option for each way; with ``give_up`` none that is much dearer than one before."""
+    found: list[LoweringOption] = []
+    for way, how in ways:
+        processes = [one.cost.processes for one in found if one.cost]
+        most = DEARER * min(processes) if give_up and processes else None
+        try:
+            lowered = carry(graph, way, how, most)
+            require_none(list(too_wide(lowered)), target.name)
+        except IllegalError as error:
+            found.append(LoweringOption(way, how, refusal=error.message))
+            continue
+        reasons = by_rule(refusals(lowered, target))
+        refusal = f"illegal for {target.name}: {'; '.join(reasons)}" if reasons else ""
+        room = resources(lowered, target) if target.is_chip else None
+        found.append(LoweringOption(way, how, lowered, cost(lowered), room, refusal, len(reasons)))
+    return found
+
+
+def _on_chip(
+    graph: Graph, target: Target, ways: list[tuple[str, str]], give_up: bool, minimize: str
+) -> list[LoweringOption]:
+    def carried(each: Graph, asked: list[tuple[str, str]]) -> list[LoweringOption]:
+        parts = partial_sums(each, _most_axons(target))
+        found = _carried(parts, target, asked, give_up)
+        for place, one in enumerate(found):
+            if one.carrier == "stock" and parts is not each:  # a chain has no room for parts
+                (found[place],) = _carried(each, target, [("stock", "relays")], False)
+        return found
+
+    rank = _rank(minimize)
+    whole = split_exponents(without_lags(graph))
+    apart = parts_by_source(whole)
+    least, base = carried(whole, ways), {}
+    for place, one in enumerate(carried(apart, ways) if apart is not whole else []):
+        least[place] = min(least[place], one, key=rank)
+        base[place] = apart if least[place] is one else whole
+    for place, one in enumerate(least):
+        if (one.carrier, one.align) == ("relay", "relays"):
+            sums = _sums(base.get(place, whole))
+            others = [other for each in sums for other in carried(each, [("relay", "relays")])]
+            least[place] = min([one, *others], key=rank)
+    return least
+
+
+def _sums(graph: Graph) -> list[Graph]:
+    """The network with sums that relays hold once for those who read them."""
+    dendrites, messages = share_dendrites(graph), share_messages(graph)
+    both = share_dendrites(messages)
+    found: list[Graph] = []
+    for way in (dendrites, messages, both):
+        if way is not graph and not any(way is other for other in found):
+            found.append(way)
+    return found
+
+
+def _most_axons(target: Target) -> int:
+    """Messages that a core can take in a step, however few neurons it holds."""
+    limits = [target.limit(name) for name in ("axons_in", "synapse_words", "memory_words")]
+    return max(1, min((n for n in limits if n is not None), default=1 << 31) - _OVERHEAD_WORDS)
+
+
+def _rank(minimize: str) -> Callable[[LoweringOption], tuple[float, ...]]:
+    """Orders options of one way: those that run and fit first."""
+
+    def rank(one: LoweringOption) -> tuple[float, ...]:
+        return (one.graph is None, *_order(one, minimize)) if one.lowered is not None else (2,)
+
+    return rank
+
+
+def _order(one: LoweringOption, minimize: str) -> tuple[float, ...]:
+    """Orders networks: those that fit first, then by the least of what is minimized."""
+    assert one.cost is not None
+    seconds, room = one.cost.step_seconds, one.resources
+    if room is None:
+        return (seconds,)
+    weighed = weight(room)
+    cores = (room.cores, weighed.between_chips, weighed.slowest_us)
+    order = (seconds, *cores) if minimize == "time" else (*cores, seconds)
+    return (len(room.impossible), *order)
 
 
 def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
-    """What :func:`lower` chose by itself for ``target``, a line each, and what it cannot mend."""
-    lines = []
+    """What :func:`lower` chose by itself for a chip, a line each, and what it cannot mend."""
+    lines: list[str] = []
+    if not target.is_chip:
+        return lines
     if lowered.interval != graph.interval:
         lines.append(
             f"samples every {lowered.interval} steps, {lowered.steps} of them shown: states reset "
@@ -292,6 +323,6 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
 
 
 def _parts(lowered: Graph, name: str) -> int:
-    """Relays that :func:`neuroport.lowering.partial.partial_sums` made for a population."""
+    """Relays that :func:`neuroport.lowering.partial_sums.partial_sums` made for a population."""
     relays = (node.name for node in lowered.populations if node.emits == GRADED)
     return sum(relay.startswith(f"{name}.part") for relay in relays)

@@ -26,11 +26,11 @@ from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace
-from neuroport.targets.changes import changes, shortfall
 from neuroport.targets.layers import layers
 from neuroport.targets.partition import crossings, naive, partition
+from neuroport.targets.remedies import changes, shortfall
 from neuroport.targets.resources import resources
-from neuroport.targets.target import Target, load_target
+from neuroport.targets.target import Target, load_chip, require_chip
 from neuroport.targets.tiles import Tile
 from neuroport.targets.traffic import Flow, Traffic, measure
 
@@ -175,7 +175,7 @@ def map_network(
         TargetError: no such target.
         BackendError: Mt-KaHyPar, which partitions, is not installed.
     """
-    board = target if isinstance(target, Target) else load_target(target)
+    board = require_chip(target) if isinstance(target, Target) else load_chip(target)
     shapes = layers(graph)
     found = resources(shapes, board)
     if not found.fits:

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from neuroport import apart
+from neuroport import sandbox
 from neuroport.errors import BackendError
-from neuroport.targets.polish import Chips, Edge, Search
+from neuroport.targets.refinement import Chips, Edge, Search
 from neuroport.targets.traffic import Flow
 
 HEAVIEST = 1 << 29  # Mt-KaHyPar's sums of weights are integers of 32 bits
@@ -86,11 +86,11 @@ def _solved(count: int, joint: Sequence[Edge], chips: int, cores: int) -> list[C
     def work() -> list[Chips]:
         return [_solve(count, joint, chips, cores, seed) for seed in range(STARTS)]
 
-    if not apart.AVAILABLE:
+    if not sandbox.AVAILABLE:
         return work()
     try:
-        return list(apart.call(work, seconds=SECONDS, memory=MEMORY))
-    except apart.LostError:
+        return list(sandbox.call(work, seconds=SECONDS, memory=MEMORY))
+    except sandbox.LostError:
         warnings.warn(
             "Mt-KaHyPar crashed or took too long; chips filled in order are improved instead",
             RuntimeWarning,

@@ -1,6 +1,6 @@
 """Cores, chips and words that a network takes on a target, and the limit that binds.
 
-An estimate by the fitted formulas of :mod:`neuroport.targets.words`; not run on hardware.
+An estimate by the fitted formulas of :mod:`neuroport.targets.core_memory`; not run on hardware.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from math import ceil
 from typing import Any
 
 from neuroport.graph.graph import Graph
+from neuroport.targets.core_memory import Fill
 from neuroport.targets.layers import Arriving, Layer, layers
 from neuroport.targets.target import Target
 from neuroport.targets.tiling import (
@@ -23,7 +24,6 @@ from neuroport.targets.tiling import (
     limits_of,
     tile,
 )
-from neuroport.targets.words import Fill
 
 TITLES = {
     "neurons": "neurons",

@@ -1,20 +1,21 @@
-"""Rules of a chip: what the integers alone do not say. One named function each.
+"""Rules of a target: what the integers alone do not say. One named function each.
 
-The widths of weights, thresholds, biases, decays and sums are those of Lava's fixed-point models,
-which Loihi 2 shares (:mod:`neuroport.lowering.rules`). A finding is *refused*, or *unproven* where
-no public source shows the construct running on hardware: then it names the tiny network that would
-prove it (:mod:`neuroport.targets.constructs`). Sources: docstrings, and the target's
-file. Not checked on hardware.
+The widths of weights, thresholds, biases, decays and sums hold on every target
+(:mod:`neuroport.targets.widths`); these rules ask the target's file. A finding is *refused*, or, on
+a chip, *unproven* where no public source shows the construct running on hardware: then it names the
+tiny network that would prove it (:mod:`neuroport.targets.constructs`). Sources: docstrings, and the
+target's file. Not checked on hardware.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from neuroport.errors import IllegalError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import (
@@ -26,7 +27,6 @@ from neuroport.graph.kinds.base import (
     Synapse,
 )
 from neuroport.graph.node import Conv, Dense, Readout, Relay
-from neuroport.lowering import rules as widths
 from neuroport.lowering.exponents import holds_exponent, largest, shifted
 from neuroport.targets.constructs import (
     COLUMNS,
@@ -35,11 +35,13 @@ from neuroport.targets.constructs import (
     for_product,
     for_size,
 )
-from neuroport.targets.target import Target
+from neuroport.targets.target import Target, load_target
+from neuroport.targets.widths import WIDTHS
 
 PRODUCT_SEEN = 480  # the largest product of the published run of ProdNeuron on Loihi 2
 REFUSED, UNPROVEN = "refused", "unproven on hardware"
 _CUSTOM = "custom_neurons in a target file"
+LISTED = 8  # findings in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,9 @@ def messages_fit(graph: Graph, node: Node, target: Target) -> Found:
     facts = graph.facts(node.name)
     if facts.wire != MESSAGES or node.takes == MESSAGES:
         return None
-    bits = target["message_bits"]
+    bits = target.limit("message_bits")
+    if bits is None:
+        return None
     low, high = int(facts.low.min()), int(facts.high.max())
     if bits == 1:
         return (
@@ -120,7 +124,9 @@ def neuron_exists(graph: Graph, node: Population, target: Target) -> Found:
     on Loihi 2 (notebooks of lava-dl, lava_va). Adaptive thresholds and Izhikevich's resonator exist
     in Python only; Lava's other resonator has no published run.
     """
-    known, why = node.kind in target.neuron_kinds, node.cpu_only()
+    known, why = target.has_neuron(node.kind), node.cpu_only()
+    if not target.is_chip:
+        return None if known else (REFUSED, f"{target.name} has no {node.kind} neuron")
     own = target["custom_neurons"] and node.gives == MESSAGES
     if why and not own:
         cure = f", or bring microcode ({_CUSTOM})" if node.gives == MESSAGES else ""
@@ -172,6 +178,10 @@ def _rounding(graph: Graph, node: Relay) -> Found:
     )
 
 
+def _beyond(value: int, limit: int | None) -> bool:
+    return limit is not None and value > limit
+
+
 @on(Synapse)
 def delays_exist(graph: Graph, node: Synapse, target: Target) -> Found:
     """Convolutions cannot delay messages; dense synapses can, up to the target's limit."""
@@ -180,8 +190,7 @@ def delays_exist(graph: Graph, node: Synapse, target: Target) -> Found:
         case Conv() if (node.lag or held) and not target["convolution_delay"]:
             cure = "lower with --align relays" if node.lag else "train without axonal delays"
             return REFUSED, f"a convolution cannot delay messages; {cure}"
-        case Dense() if node.longest_delay + held > target["delay"]:
-            longest = node.longest_delay + held
+        case Dense() if _beyond(longest := node.longest_delay + held, target.limit("delay")):
             return REFUSED, f"it delays by {longest} steps, more than {target['delay']}; shorten it"
     return None
 
@@ -190,7 +199,7 @@ def delays_exist(graph: Graph, node: Synapse, target: Target) -> Found:
 def geometry_fits(graph: Graph, node: Conv, target: Target) -> Found:
     """Kernel, stride, padding and dilation fit their fields (8-bit signed in Lava)."""
     sizes = (*node.weight.shape[2:], *node.stride, *node.padding, *node.dilation)
-    if max(sizes) > target["kernel"]:
+    if _beyond(max(sizes), target.limit("kernel")):
         return REFUSED, (
             f"kernel, stride, padding or dilation reaches {max(sizes)}, more than "
             f"{target['kernel']}; use a smaller one"
@@ -204,6 +213,9 @@ def exponent_fits(graph: Graph, node: Synapse, target: Target) -> Found:
 
     Lava's ``Conv`` has none that it minds: a convolution's weights must fit with it in them.
     """
+    most = target.limit("weight_exponent")
+    if most is None:
+        return None
     match node:
         case Conv() if not holds_exponent(node):
             reach = int(abs(shifted(node)).max())
@@ -213,10 +225,10 @@ def exponent_fits(graph: Graph, node: Synapse, target: Target) -> Found:
                 "(neuroport lower --target), which writes it as a sum of kernels, or use one LSB "
                 "for its stream"
             )
-        case Dense() if node.exponent > target["weight_exponent"]:
+        case Dense() if node.exponent > most:
             return (
                 UNPROVEN,
-                f"its weights have exponent {node.exponent}; more than {target['weight_exponent']} "
+                f"its weights have exponent {node.exponent}; more than {most} "
                 "was not seen on a chip, use a coarser LSB for its stream",
                 for_size("exponent", EXPONENTS, node.exponent),
             )
@@ -226,6 +238,8 @@ def exponent_fits(graph: Graph, node: Synapse, target: Target) -> Found:
 @on(Population)
 def constants_are_shared(graph: Graph, node: Population, target: Target) -> Found:
     """A LIF process of Lava has one threshold and one pair of decays for all of its neurons."""
+    if target["channel_constants"]:
+        return None
     for field, what, values in node.constants():
         shared = what.fits is not None and what.per == "channel"
         if shared and int(np.min(values)) != int(np.max(values)):
@@ -308,27 +322,38 @@ RULES: tuple[Rule, ...] = (
     reset_exists,
     width_is_exact,
 )
-WIDTHS = "lava-cpu"  # whose rules hold on the chips, too
 
 
 def rule_names() -> list[str]:
-    """Every rule that is checked on a chip."""
-    return [rule.__name__ for rule in (*widths.rules_of(WIDTHS), *RULES)]
+    """Every rule that is checked."""
+    return [rule.__name__ for rule in (*WIDTHS, *RULES)]
+
+
+def too_wide(graph: Graph) -> Iterator[Finding]:
+    """What forbids ``graph`` on every target, in the order of the graph."""
+    for node in graph:
+        yield from _too_wide(graph, node)
+
+
+def _too_wide(graph: Graph, node: Node) -> Iterator[Finding]:
+    for rule in WIDTHS:
+        message = rule(graph, node)
+        if message is not None:
+            yield Finding(rule.__name__, node.name, message)
 
 
 def findings(graph: Graph, target: Target) -> Iterator[Finding]:
     """Everything that stands between ``graph`` and ``target``, in the order of the graph."""
     for node in graph:
-        for check in widths.rules_of(WIDTHS):
-            message = check(graph, node)
-            if message is not None:
-                yield Finding(check.__name__, node.name, message)
+        yield from _too_wide(graph, node)
         for rule in RULES:
             if not isinstance(node, _ON.get(rule, Node)):
                 continue
             found = rule(graph, node, target)
-            if found is not None:
-                severity, message, *construct = found
+            if found is None:
+                continue
+            severity, message, *construct = found
+            if severity == REFUSED or target.is_chip:  # a simulator proves what it runs
                 yield Finding(rule.__name__, node.name, message, severity, *construct)
 
 
@@ -346,3 +371,26 @@ def by_rule(found: Iterable[Finding]) -> list[str]:
 def refusals(graph: Graph, target: Target) -> list[Finding]:
     """The findings that forbid a run."""
     return [finding for finding in findings(graph, target) if finding.severity == REFUSED]
+
+
+def require_legal(graph: Graph, target: Target | str = "lava-cpu") -> None:
+    """Return where no rule of ``target`` is broken.
+
+    Raises:
+        IllegalError: names the broken rules, with their nodes and cures.
+        TargetError: no such target.
+    """
+    board = target if isinstance(target, Target) else load_target(target)
+    require_none(refusals(graph, board), board.name)
+
+
+def require_none(broken: Sequence[Finding], where: str) -> None:
+    """Return where nothing is broken.
+
+    Raises:
+        IllegalError: names what is; ``where`` is the target.
+    """
+    if broken:
+        listing = "; ".join(map(str, broken[:LISTED]))
+        more = f"; and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
+        raise IllegalError(f"illegal for {where}: {listing}{more}")

@@ -1,4 +1,4 @@
-"""Chips and boards as data: what a network may ask of a target, each value with its source.
+"""Targets as data: what a network may ask of a simulator, a chip or a board, with sources.
 
 A target is a TOML file: ``summary``, a table for each key of ``KEYS`` with ``value``, ``source``
 and ``confidence``, and ``base``, the target (a shipped name, or a file beside it) whose values it
@@ -14,6 +14,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from importlib.abc import Traversable
 from pathlib import Path
@@ -35,22 +36,22 @@ NONE = "none"  # a limit that does not exist, or that nobody published
 
 _FOLDERS = Registry(("targets' folder", "targets' folders"), "neuroport.targets", {}, TargetError)
 _COUNT, _LIMIT, _TRUTH = "whole number", "whole number or none", "true or false"
-_COST, _KINDS = "number or none", "list of kinds"
+_COST, _KINDS = "number or none", "list of kinds or any"
 # key -> (what it holds, what it means)
 KEYS: dict[str, tuple[str, str]] = {
-    "chips": (_COUNT, "chips of the board"),
-    "cores": (_COUNT, "neuron cores of a chip that a network can have"),
-    "neurons": (_COUNT, "neurons of a core"),
+    "chips": (_LIMIT, "chips of the board"),
+    "cores": (_LIMIT, "neuron cores of a chip that a network can have"),
+    "neurons": (_LIMIT, "neurons of a core"),
     "memory_words": (_LIMIT, "64-bit words of a core, all together"),
     "synapse_words": (_LIMIT, "64-bit words of a core for synapses"),
     "axon_map_words": (_LIMIT, "64-bit words of a core for the map of its axons"),
     "axon_memory_words": (_LIMIT, "64-bit words of a core for the lists of its axons"),
     "axons_in": (_LIMIT, "axons that end in a core"),
-    "message_bits": (_COUNT, "bits of a message, the sign included; 1: spikes only"),
-    "delay": (_COUNT, "steps by which a dense synapse can delay a message"),
+    "message_bits": (_LIMIT, "bits of a message, the sign included; 1: spikes only"),
+    "delay": (_LIMIT, "steps by which a dense synapse can delay a message"),
     "convolution_delay": (_TRUTH, "whether a convolution can delay a message"),
-    "kernel": (_COUNT, "largest kernel, stride, padding or dilation of a convolution"),
-    "weight_exponent": (_COUNT, "largest exponent of a synapse's weights"),
+    "kernel": (_LIMIT, "largest kernel, stride, padding or dilation of a convolution"),
+    "weight_exponent": (_LIMIT, "largest exponent of a synapse's weights"),
     "exact_width": (_LIMIT, "widest feature map from which no spike is known to be dropped"),
     "synop_ns": (_COST, "least time of a core for a synaptic operation, ns"),
     "neuron_ns": (_COST, "least time of a core for a pass of a neuron's update, ns"),
@@ -63,6 +64,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "hop_east_west_pj": (_COST, "energy of a spike's step to the next tile in its row, pJ"),
     "hop_north_south_pj": (_COST, "energy of a spike's step to the next tile in its column, pJ"),
     "power_of_two_reset": (_TRUTH, "whether states reset every 2**k steps only"),
+    "channel_constants": (_TRUTH, "whether channels of a population can differ in constants"),
     "neuron_kinds": (_KINDS, "kinds of neurons that the chip, or a public library for it, has"),
     "programmable": (_TRUTH, "whether neurons other than leaky integrate-and-fire exist"),
     "custom_neurons": (_TRUTH, "whether neurons that no public library has can be added"),
@@ -84,16 +86,23 @@ class Value:
         return self.value
 
 
-SAID_BEFORE = Value(
-    ("lif", "recurrent", "readout", "relay", "delta", "sigmadelta", "sigma", "resonator"),
-    "the file does not say; what files from before this key could take for granted",
-    "recalled",
-)
+# what every chip has a number of
+COUNTS = ("chips", "cores", "neurons", "message_bits", "delay", "kernel", "weight_exponent")
+ANY = "any"  # kind of neuron
+_TAKEN = "the file does not say; what files from before this key could take for granted"
+BEFORE = {  # keys that files from before them lack
+    "channel_constants": Value(False, _TAKEN, "recalled"),
+    "neuron_kinds": Value(
+        ("lif", "recurrent", "readout", "relay", "delta", "sigmadelta", "sigma", "resonator"),
+        _TAKEN,
+        "recalled",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A chip or a board; ``values`` holds every key of ``KEYS``."""
+    """A simulator, a chip or a board; ``values`` holds every key of ``KEYS``."""
 
     name: str
     summary: str
@@ -115,17 +124,21 @@ class Target:
         """A time or an energy in the unit that the key ends with, None where none is published."""
         return self.values[key].number
 
-    @property
-    def neuron_kinds(self) -> tuple[str, ...]:
-        """Kinds of neurons that it has, by their names in a graph."""
+    def has_neuron(self, kind: str) -> bool:
+        """Whether it has neurons of a kind, by its name in a graph."""
         found = self.values["neuron_kinds"].value
         assert isinstance(found, tuple)
-        return found
+        return found == (ANY,) or kind in found
+
+    @property
+    def is_chip(self) -> bool:
+        """Whether it has cores, so that a network must find room there."""
+        return self.limit("cores") is not None
 
     @property
     def capacity(self) -> int:
-        """Cores of the whole board."""
-        return self["chips"] * self["cores"]
+        """Cores of the whole board; 0 of a simulator, which has none to fill."""
+        return self["chips"] * self["cores"] if self.is_chip else 0
 
 
 def names() -> list[str]:
@@ -175,6 +188,32 @@ def load_target(name: str | Path) -> Target:
         raise TargetError(error.message) from error
 
 
+def load_chip(name: str | Path) -> Target:
+    """A target that has cores.
+
+    Raises:
+        TargetError: as :func:`load_target`; or the target is a simulator.
+    """
+    return require_chip(load_target(name))
+
+
+def require_chip(target: Target) -> Target:
+    """``target`` itself, which must have cores.
+
+    Raises:
+        TargetError: it is a simulator.
+    """
+    if not target.is_chip:
+        raise TargetError(f"{target.name} has no cores; name a chip or board such as 'loihi2'")
+    return target
+
+
+@cache
+def simulator() -> Target:
+    """Lava's CPU simulator, on which every network is checked."""
+    return load_target("lava-cpu")
+
+
 def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
     if name in trail:
         raise TargetError(f"{trail[-1]}: base {name!r} leads back to itself; name a chip")
@@ -189,7 +228,7 @@ def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
         raise TargetError(f"{title}: base is {base!r}; name a target or its file")
     values = dict(_load(base, where, (*trail, name)).values) if base is not None else {}
     values |= {key: _value(title, key, entry, KEYS) for key, entry in table.items()}
-    values.setdefault("neuron_kinds", SAID_BEFORE)
+    values = BEFORE | values
     missing = [key for key in KEYS if key not in values]
     if missing:
         key = missing[0]
@@ -198,7 +237,15 @@ def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
             f"{title}: {key} is missing ({KEYS[key][1]}){more}; give each a value, a source and a "
             f"confidence, or name a base such as {'loihi2'!r}"
         )
-    return Target(title, summary, values)
+    found = Target(title, summary, values)
+    chip = any(found.limit(key) is not None for key in ("chips", "cores"))
+    for key in COUNTS if chip else ():
+        if found.limit(key) is None:
+            raise TargetError(
+                f"{title}: {key} is {NONE!r}; it must be a whole number ({KEYS[key][1]}) of a "
+                f"chip; of a simulator chips and cores are {NONE!r}"
+            )
+    return found
 
 
 def read_toml(text: str, title: str, keys: Mapping[str, tuple[str, str]]) -> dict[str, Value]:
@@ -219,7 +266,7 @@ def _text(name: str, folder: Path) -> tuple[str, Path, str]:
     path = folder / name
     if not name.endswith(".toml") and not os.path.isfile(path):
         raise TargetError(
-            f"unknown target {name!r}; the targets are lava-cpu, {', '.join(sorted(known))}, "
+            f"unknown target {name!r}; the targets are {', '.join(names())}, "
             "or a TOML file of your own"
         )
     return read_text(path, TargetError, "a target"), path.parent, str(path)
@@ -251,6 +298,7 @@ def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]
     if kind == _TRUTH:
         good = type(value) is bool
     elif kind == _KINDS:
+        value = [ANY] if value == ANY else value
         good = isinstance(value, list) and all(isinstance(name, str) for name in value)
         value = tuple(value) if good else value
     elif kind == _COST:

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
+from neuroport.targets.core_memory import Fill, fill, synapse_words
 from neuroport.targets.layers import Layer
 from neuroport.targets.target import Target
-from neuroport.targets.words import Fill, fill, synapse_words
 
 LIMITS = (
     "neurons",
@@ -69,7 +69,7 @@ def channel_parts(layer: Layer, limits: Limits) -> int:
 
 
 def tile(layer: Layer, limits: Limits, parts: Mapping[str, int]) -> Tiling:
-    """Cut ``layer`` into tiles; ``parts`` as for :func:`neuroport.targets.words.fill`."""
+    """Cut ``layer`` into tiles; ``parts`` as for :func:`neuroport.targets.core_memory.fill`."""
     return _map(layer, limits, parts) if len(layer.shape) == 3 else _flat(layer, limits, parts)
 
 

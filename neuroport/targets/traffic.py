@@ -23,7 +23,7 @@ from neuroport.graph.node import IntArray, Population, Synapse
 from neuroport.runs.frames import check_frames_of
 from neuroport.runs.trace import Trace
 from neuroport.targets.layers import CONSTANT, rounding
-from neuroport.targets.reach import Bools, reaching
+from neuroport.targets.receptive_field import Bools, reaching
 from neuroport.targets.resources import Resources
 from neuroport.targets.tiles import Tile, box, tiles
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from neuroport.errors import FormatError, HashError, RecipeError, StorageError, TrainingError
 from neuroport.files import ordinary, parse_json, place, write_atomic
 from neuroport.hdf5 import short
-from neuroport.kernels.memory import available
+from neuroport.kernels.allocator import available
 from neuroport.nets.families import build
 from neuroport.recipe import Recipe, from_dict
 

@@ -27,12 +27,12 @@ from neuroport.data.loading import load_data
 from neuroport.data.samples import Frames, Samples, Split, frames_of, over_time
 from neuroport.errors import TrainingError
 from neuroport.files import check_folder, write_atomic
-from neuroport.kernels.memory import keep_freed
+from neuroport.kernels.allocator import keep_freed
 from neuroport.nets.neuron import bound
 from neuroport.nets.synapse import convolve_in
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 from neuroport.recipe import Recipe
-from neuroport.training.augmenting import training_views
+from neuroport.training.augmentation import training_views
 from neuroport.training.checkpoint import (
     CHECKPOINT,
     State,
@@ -40,7 +40,7 @@ from neuroport.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from neuroport.training.optimizing import (
+from neuroport.training.optimizer import (
     learning_rate,
     optimizer_of,
     restore,

@@ -25,8 +25,8 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from neuroport.errors import TrainingError
-from neuroport.nets.norm import TdBatchNorm, norm_outside_root
-from neuroport.nets.normed import PositiveNorm
+from neuroport.nets.batchnorm import TdBatchNorm, norm_outside_root
+from neuroport.nets.batchnorm_lif import PositiveNorm
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ RECIPE = """\
 name = "killed"
 [data]
 steps = 2
-train = 100
+train = 60
 test = 20
 [network]
 widths = [4, 6, 8]
@@ -81,7 +81,7 @@ def test_training_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_ru
     kills = 0
     for _ in range(KILLS):
         process = train(entry_point, recipes["killed"], folder)
-        kills += kill_after(process, folder, chance.randint(1, 18), chance.random() / 20)
+        kills += kill_after(process, folder, chance.randint(1, 11), chance.random() / 20)
         _, said = process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL, said.decode()
     assert kills == KILLS

@@ -153,7 +153,7 @@ def test_check_prices_counters_in_cores(
 def test_counters_are_priced_on_chips_only(called: Neuroport, folder: Path) -> None:
     done = called("check", "a.graph", "--counters", "neuron", cwd=folder)
     assert done.returncode == 2
-    assert "--counters takes the cores of a chip; lava-cpu has none" in done.stderr
+    assert "counters take cores of a chip, and lava-cpu is none" in done.stderr
     done = called("check", "a.graph", "--target", "loihi2", "--counters", "pixel", cwd=folder)
     assert done.returncode == 2
     assert "granularity is 'pixel'; use neuron, channel, layer" in done.stderr

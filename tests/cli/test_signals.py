@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport import apart
+from neuroport import sandbox
 from neuroport.processes import run_folder
 
 pytestmark = [
@@ -139,7 +139,7 @@ def test_a_child_that_reads_a_file_goes_on_when_a_signal_stopped_it() -> None:
         return 7
 
     begun = time.monotonic()
-    assert apart.call(work, seconds=20, memory=1 << 28) == 7
+    assert sandbox.call(work, seconds=20, memory=1 << 28) == 7
     assert time.monotonic() - begun < 20
 
 

@@ -73,11 +73,22 @@ def test_lower_says_what_does_not_fit_and_the_cheapest_change(
     assert "cores are needed, " in done.stdout
 
 
-def test_targets_lists_every_board_smallest_first(called: Neuroport, tmp_path: Path) -> None:
+def test_targets_lists_the_simulator_and_every_board_smallest_first(
+    called: Neuroport, tmp_path: Path
+) -> None:
     done = called("targets", cwd=tmp_path)
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
-        *("loihi2", "oheo-gulch", "loihi1", "kapoho-point", "vpx", "alia-point", "hala-point")
+        *(
+            "lava-cpu",
+            "loihi2",
+            "oheo-gulch",
+            "loihi1",
+            "kapoho-point",
+            "vpx",
+            "alia-point",
+            "hala-point",
+        )
     ]
     assert told(called("targets", "--json", cwd=tmp_path))["targets"]["vpx"] == 1920
 
@@ -238,7 +249,7 @@ def test_a_map_is_refused_without_chips_or_with_another_trace(
     called("run", network, "--frames", "frames.npy", "-o", "other.trace", cwd=tmp_path)
     done = called("check", lowered, "--map", "other.trace", cwd=tmp_path)
     assert done.returncode == 2
-    assert "--map needs the chips of a --target" in done.stderr
+    assert "is mapped (--map) onto chips, and lava-cpu has none" in done.stderr
     arguments = ("--target", "loihi2", "--map", "other.trace")
     done = called("check", lowered, *arguments, cwd=tmp_path)
     assert done.returncode == 2

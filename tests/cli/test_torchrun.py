@@ -83,7 +83,7 @@ def test_two_processes_train_what_one_trains(called: Any, tmp_path: Path) -> Non
 NORMS = """\
 import torch
 from torch import nn
-from neuroport.nets.norm import TdBatchNorm
+from neuroport.nets.batchnorm import TdBatchNorm
 from neuroport.training.parallel import group
 
 torch.manual_seed(0)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroport.files import parse_toml
-from tests.distribution import distribution
+from tests.helpers.distribution import distribution
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "adding_a_neuron.md": "tests/kinds/test_soft_lif.py",
     "loihi2.md": "tests/unit/test_deploy.py",  # its commands want a board
     "nir.md": "tests/nir/test_page.py",
+    "plot.md": "tests/unit/test_plot.py",
     "recipes.md": "tests/unit/test_recipe_page.py",
     "slayer.md": "tests/docs/test_pages.py",
     "studies.md": "tests/unit/test_studies.py",

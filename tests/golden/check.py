@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 import neuroport as port
+from neuroport.backends.executor import Starts
 from neuroport.backends.reference import output
-from neuroport.backends.walk import Starts
 from neuroport.runs.trace import Trace
 from tests.golden.shipped import Array, Golden
 

@@ -247,7 +247,7 @@ def _read_frames(path: Path) -> bytes:
 
 
 def _labels(path: Path) -> bytes:
-    from neuroport.runs.classes import load_labels as read
+    from neuroport.runs.accuracy import load_labels as read
 
     return read(path).astype(np.int64).tobytes()
 
@@ -295,7 +295,7 @@ def _gesture() -> bytes:
 
 
 def _read_gesture(path: Path) -> bytes:
-    from neuroport.data.tonics import Gesture
+    from neuroport.data.tonic_readers import Gesture
 
     root = _laid(path, "DVSGesture/ibmGestureTrain/user01_fluorescent/0.npy")
     _laid(path, "DVSGesture/ibmGestureTest/user24_fluorescent/0.npy")

@@ -24,6 +24,7 @@ from tests.hostile.bombs import BOMBS
 from tests.hostile.flips import FLIPS
 from tests.hostile.mutations import mutation
 from tests.hostile.structures import EDITS
+from tests.tiers import whole
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,8 @@ def test_mutated_files_are_read_equal_or_refused_at_once_and_cheaply(
 ) -> None:
     # a process of its own: every file is read by a fork, and forks of this large one are slow
     out = tmp_path / "results.json"
-    counts = ["--count", "80", "--stock", "50", "--others", "80"]
+    count, stock = 80 if whole() else 32, 50
+    counts = ["--count", f"{count}", "--stock", f"{stock}", "--others", f"{count}"]
     command = [sys.executable, "-m", "tests.hostile", *counts]
     done = subprocess.run(
         [*command, "--jobs", "1", "--out", str(out)], cwd=root, capture_output=True, text=True
@@ -45,18 +47,18 @@ def test_mutated_files_are_read_equal_or_refused_at_once_and_cheaply(
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(out.read_text())
     assert found["failures"] == []
-    assert found["read equal"] > 1, "damage to padding is harmless"
-    assert found["of these by their hash"] > 2, "damage to values is seen by the hash alone"
-    assert found["refused"] > 30
-    assert found["also through the command line"] > 2
-    assert found["read equal"] + found["refused"] == 80
+    assert found["read equal"] > 0, "damage to padding is harmless"
+    assert found["of these by their hash"] > 0, "damage to values is seen by the hash alone"
+    assert found["refused"] > count // 3
+    assert found["also through the command line"] > 0
+    assert found["read equal"] + found["refused"] == count
     assert min(found["stock files"].values()) > 3
-    assert sum(found["stock files"].values()) == 50
+    assert sum(found["stock files"].values()) == stock
     others = json.loads(out.with_name(OTHERS_OUT).read_text())
     assert others["failures"] == []
     changed = others["read as it was changed, without a hash"]
-    assert others["read equal"] + changed + others["refused"] == 80
-    assert others["refused"] > 30
+    assert others["read equal"] + changed + others["refused"] == count
+    assert others["refused"] > count // 3
 
 
 def test_mutated_networks_and_stock_files_hold_every_kind_of_node(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from neuroport.nets.recipe import NetworkRecipe
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Relay
 from neuroport.quantization.scales import freeze_scales
+from tests.tiers import examples
 
 SHAPES = [
     (1, 1, 1, 1, 1),
@@ -74,7 +75,7 @@ constants = st.tuples(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(st.sampled_from(SHAPES), layouts, constants, st.integers(0, 99))
 def test_real_neurons_and_their_gradients_have_the_same_bits(
     shape: tuple[int, ...], layout: str, drawn: tuple[float, float, str, bool], seed: int
@@ -97,7 +98,7 @@ def test_real_neurons_and_their_gradients_have_the_same_bits(
     assert_same(run)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 @given(
     st.sampled_from(SHAPES),
     layouts,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiers import examples
+
 pytest.importorskip("torch")
 
 CHECKED = "libc_malloc_debug.so.0"  # the heap of glibc, with checks
@@ -22,7 +24,7 @@ def test_convolutions_of_every_shape_are_sums(processor: str, root: Path) -> Non
     env = {**os.environ, **(checks if sys.platform == "linux" else {})}
     if processor:
         env["ONEDNN_MAX_CPU_ISA"] = processor
-    command = [sys.executable, "-m", "tests.kernels.convolutions", "4", "10"]
+    command = [sys.executable, "-m", "tests.kernels.convolutions", "4", f"{examples(10)}"]
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []

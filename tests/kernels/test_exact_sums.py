@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neuroport.kernels.sums import convolve_exactly
+from neuroport.kernels.exact_sums import convolve_exactly
 
 
 def convolve(messages: Tensor, weight: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from neuroport.kernels import plain, why_plain
-from neuroport.nets import joined
-from neuroport.nets.joined import Branch, fire, join
+from neuroport.nets import fused_calls
+from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
+from neuroport.nets.fused_calls import Branch, fire, join
 from neuroport.nets.neuron import Lif, Mlf
-from neuroport.nets.norm import BiasNorm, TdBatchNorm
 from neuroport.nets.synapse import Conv, GradedConv
+from tests.tiers import examples
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "batch norm": nn.BatchNorm2d,
@@ -60,7 +61,7 @@ def assert_close(want: list[Tensor], got: list[Tensor]) -> None:
         torch.testing.assert_close(other, one, rtol=2e-4, atol=2e-5 * size)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.sampled_from(SHAPES),
     st.sampled_from(sorted(NORMS)),
@@ -96,7 +97,7 @@ def test_neurons_behind_a_norm(shape: tuple[int, ...], norm: str, kind: str, see
     assert_close(want, got)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.sampled_from(SHAPES), st.sampled_from(sorted(NORMS)), st.integers(0, 99))
 def test_additions_behind_a_norm(shape: tuple[int, ...], norm: str, seed: int) -> None:
     conv = conv_of(shape, norm, seed)
@@ -124,7 +125,7 @@ def test_sums_do_not_depend_on_the_number_of_threads() -> None:
     for number in (1, 2, 3):
         torch.set_num_threads(number)
         x = raw.clone().requires_grad_()
-        current = joined.norming(conv.norm, x)
+        current = fused_calls.norming(conv.norm, x)
         assert current is not None
         levels = neuron.constants()
         assert levels is not None
@@ -140,7 +141,7 @@ def test_a_large_mean_costs_no_digits() -> None:
     norm = nn.BatchNorm2d(4)
     x = (torch.randn(4, 8, 4, 16, 16) + 1e4).contiguous()
     x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 8))
-    found = joined.norming(norm, x)
+    found = fused_calls.norming(norm, x)
     assert found is not None
     want = x.double().var((0, 1, 3, 4), unbiased=False)
     torch.testing.assert_close(

@@ -12,7 +12,7 @@ SCRIPT = """
 import resource
 import numpy as np
 import neuroport as port
-from neuroport.kernels.memory import keep_freed
+from neuroport.kernels.allocator import keep_freed
 
 chip = port.read("models/ms_resnet8_mnist/network.net")
 frames = np.load("models/ms_resnet8_mnist/frames.npy")

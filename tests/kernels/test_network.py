@@ -12,8 +12,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from neuroport.backends import whole  # noqa: E402
-from neuroport.backends.whole import Whole  # noqa: E402
+from neuroport.backends import compiled_network  # noqa: E402
+from neuroport.backends.compiled_network import CompiledNetwork  # noqa: E402
 from neuroport.engines.fast import Fast  # noqa: E402
 from neuroport.engines.reference import Reference  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
@@ -29,9 +29,9 @@ from neuroport.graph.node import (  # noqa: E402
     Relay,
     Sigma,
 )
-from neuroport.kernels import compiled  # noqa: E402
-from neuroport.lowering import lower  # noqa: E402
-from tests.processors import network_for  # noqa: E402
+from neuroport.kernels import compilation  # noqa: E402
+from neuroport.targets.lowering import lower  # noqa: E402
+from tests.helpers.processors import network_for  # noqa: E402
 from tests.properties.networks import network  # noqa: E402
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
@@ -73,10 +73,12 @@ Run = Callable[..., dict[str, np.ndarray]]
 @pytest.fixture
 def run(library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> Run:
     """The fast engine with these kernels, which have to take the graph."""
-    monkeypatch.setattr(whole, "kernels", lambda: library)
+    monkeypatch.setattr(compiled_network, "kernels", lambda: library)
 
     def run(graph: Graph, frames: np.ndarray, **options: str) -> dict[str, np.ndarray]:
-        assert isinstance(whole.whole(graph, options.get("time_model", "ideal")), Whole)
+        assert isinstance(
+            compiled_network.whole(graph, options.get("time_model", "ideal")), CompiledNetwork
+        )
         return Fast().run(graph, frames, **options).messages
 
     return run
@@ -99,7 +101,7 @@ def test_random_networks_on_any_processor(library: ctypes.CDLL, run: Run) -> Non
     for seed in range(60):
         case = network(seed)
         graph = lower(case.graph)
-        if whole.whole(graph, "ideal") is not None:
+        if compiled_network.whole(graph, "ideal") is not None:
             agrees(run, graph, case.frames)
             seen += 1
     assert seen > 30
@@ -267,7 +269,7 @@ def test_batches_and_interrupted_calls_are_the_same_samples(
     graph = lower(case.graph)
     frames = np.concatenate([case.frames] * 4, axis=1)
     want = run(graph, frames)
-    monkeypatch.setattr(whole, "MOMENT", 1)
+    monkeypatch.setattr(compiled_network, "MOMENT", 1)
     for batch in (1, 3, 64):
         got = Fast().run(graph, frames, batch=batch).messages
         assert all(np.array_equal(got[name], want[name]) for name in want)
@@ -279,7 +281,7 @@ def test_what_leaves_32_bits_or_is_of_another_kind_is_left_to_other_lines() -> N
 
     dense = Dense("synapse", ("frames",), [[1]])
     fits = reader(dense, Relay("out", ("synapse",)))
-    assert isinstance(whole.whole(fits, "ideal"), Whole)
+    assert isinstance(compiled_network.whole(fits, "ideal"), CompiledNetwork)
     others = [
         reader(Dense("synapse", ("frames",), [[1 << 24]]), Relay("out", ("synapse",))),
         reader(Dense("synapse", ("frames",), [[1 << 32]], 0), Relay("out", ("synapse",))),
@@ -292,13 +294,13 @@ def test_what_leaves_32_bits_or_is_of_another_kind_is_left_to_other_lines() -> N
         ),
     ]
     for graph in others:
-        assert whole.whole(graph, "ideal") is None
-    with compiled.plain():
-        assert whole.whole(fits, "ideal") is None
+        assert compiled_network.whole(graph, "ideal") is None
+    with compilation.plain():
+        assert compiled_network.whole(fits, "ideal") is None
 
 
 def test_the_plain_engine_agrees_too() -> None:
-    with compiled.plain():
+    with compilation.plain():
         for seed in range(20):
             case = network(seed)
             graph = lower(case.graph)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from neuroport.graph import integers
-from neuroport.kernels import fused, plain, torch_neurons
+from neuroport.kernels import lif_kernels, plain, torch_neurons
 from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import neuron
 from neuroport.nets.stream import Stream
@@ -148,7 +148,7 @@ def gradients_differ(
 ) -> int | None:
     from neuroport.kernels import triton_neurons
 
-    kind = fused.KINDS.get(surrogate, 0)
+    kind = lif_kernels.KINDS.get(surrogate, 0)
     for seed, (unit, offset, scale) in enumerate(
         [(1.0, 0.6, 1.0), (0.3, 0.2, 0.7), (0.5, 0.0, 1.0)]
     ):
@@ -165,7 +165,7 @@ def gradients_differ(
 
 
 @pytest.mark.parametrize("detach", [True, False])
-@pytest.mark.parametrize("surrogate", [*fused.KINDS, "slayer"])  # which is computed by torch
+@pytest.mark.parametrize("surrogate", [*lif_kernels.KINDS, "slayer"])  # which is computed by torch
 @pytest.mark.parametrize("keeps", KEEPS)
 @pytest.mark.parametrize("shape", SHAPES[::2])
 def test_gradients_have_the_bits_of_torch(
@@ -204,11 +204,11 @@ def neurons_differ(layout: str, current_decay: float, integer: bool) -> list[str
 
     with plain():
         want = run()
-    before, fused._on_gpu = fused._on_gpu, lambda x: True
+    before, lif_kernels._on_gpu = lif_kernels._on_gpu, lambda x: True
     try:
         got = run()
     finally:
-        fused._on_gpu = before
+        lif_kernels._on_gpu = before
     return [name for name, value in want.items() if not torch.equal(value, got[name])]
 
 
@@ -224,7 +224,7 @@ def test_whole_neurons_in_any_layout_have_the_bits_of_torch(
 def told(contracted: bool) -> tuple[bool, list[str]]:
     from neuroport.kernels import triton_neurons
 
-    fused._triton.cache_clear()
+    lif_kernels._triton.cache_clear()
     kept = triton_neurons._multiply_add
     if not contracted:
         triton_neurons._multiply_add = lambda a, b, c, ptx: a * b + c
@@ -232,7 +232,7 @@ def told(contracted: bool) -> tuple[bool, list[str]]:
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             warnings.simplefilter("ignore", DeprecationWarning)  # the interpreter's, of NumPy
-            taken = fused._triton(torch.device("cpu"))
+            taken = lif_kernels._triton(torch.device("cpu"))
     finally:
         triton_neurons._multiply_add = kept
     return taken, [str(one.message) for one in heard]
@@ -251,7 +251,7 @@ def test_a_device_that_rounds_otherwise_is_told_and_has_plain_torch(
 
 def test_on_a_cpu_triton_is_not_even_imported() -> None:
     script = (
-        "import sys, torch, neuroport.kernels.fused\n"
+        "import sys, torch, neuroport.kernels.lif_kernels\n"
         "from neuroport.nets.neuron import Lif\n"
         "x = torch.ones(2, 1, 3, 4, 4, requires_grad=True)\n"
         "Lif()(x).sum().backward()\n"

@@ -15,7 +15,7 @@ from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Readout
 from neuroport.graph.store import load, save
-from neuroport.lowering.rules import check
+from neuroport.targets.rules import require_legal
 from tests.kinds.soft_lif import SoftLif
 
 STEPS, SAMPLES = 6, 4
@@ -102,7 +102,7 @@ def test_lowered_it_runs_on_lava_through_the_generic_process(
     graph, given = network(), frames()
     lowered = port.lower(graph, align=align)
     net = port.export(lowered, tmp_path / "soft.net")
-    check(lowered)
+    require_legal(lowered, "lava-cpu")
     ran = port.run(port.read(net), given, on="lava-cpu", processes=processes)
     result = port.compare(port.run(graph, given), ran, graph=graph, frames=given)
     assert result.equal, str(result)
@@ -153,7 +153,7 @@ def test_its_bad_constants_are_refused_by_name(field: str, value: int, says: str
 
 def test_a_bias_beyond_its_field_is_refused_where_it_is_lowered() -> None:
     with pytest.raises(IllegalError, match="bias"):
-        check(port.lower(network(bias=99_999)))
+        require_legal(port.lower(network(bias=99_999)), "lava-cpu")
 
 
 def test_no_chip_knows_it_until_its_target_says_so(tmp_path: Path) -> None:

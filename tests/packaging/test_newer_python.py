@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.lava_cpu import installing, newer_python
+from neuroport.backends.lava_cpu import installation, newer_python
 
 NEWER = ("python3.13", "python3.12", "python3.11")
 DEFAULTS = (  # of Lava 0.10.0, which Python 3.11 refuses
@@ -54,20 +54,20 @@ def test_what_newer_pythons_refuse_of_lava_is_what_is_mended() -> None:
 
 
 def test_pythons_that_lava_was_not_run_on_are_refused_by_number() -> None:
-    assert installing.unsupported((3, 10, 13)) is None
-    assert installing.unsupported((3, 13, 0)) is None
+    assert installation.unsupported((3, 10, 13)) is None
+    assert installation.unsupported((3, 13, 0)) is None
     for version in ((3, 9, 1), (3, 14, 0)):
-        reason = installing.unsupported(version)
+        reason = installation.unsupported(version)
         assert reason is not None
         assert "Python 3.10 to 3.13" in reason
         assert ".".join(map(str, version)) in reason
 
 
 def test_the_wheel_of_lava_is_installed_by_hash_and_alone() -> None:
-    *_, last = installing.commands((3, 12, 1), "lava.txt")
+    *_, last = installation.commands((3, 12, 1), "lava.txt")
     for option in ("--require-hashes", "--no-deps", "--ignore-requires-python"):
         assert option in last
-    assert "--hash=sha256:" in installing.WHEEL
+    assert "--hash=sha256:" in installation.WHEEL
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.walk import cut_window
+from neuroport.backends.executor import cut_window
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
-from neuroport.lowering import CARRIERS, price
+from neuroport.lowering import CARRIERS
 from neuroport.netx import read
-from tests.shapes import SHAPES, Shape, frames_for
+from neuroport.targets.lowering import options
+from neuroport.targets.target import simulator
+from tests.helpers.shapes import SHAPES, Shape, frames_for
 
 SAMPLES = 2
 Network = tuple[str, Graph, np.ndarray]
@@ -51,9 +53,9 @@ def test_every_carrier_equals_the_original_in_ideal_and_chip_time(
 ) -> None:
     _, graph, frames = network
     want = port.run(graph, frames)
-    bills = price(graph)
-    assert {bill.carrier for bill in bills} == set(CARRIERS)
-    lowered = [bill.graph for bill in bills if bill.graph is not None]
+    found = options(graph, simulator())
+    assert {option.carrier for option in found} == set(CARRIERS)
+    lowered = [option.graph for option in found if option.graph is not None]
     assert len(lowered) >= 4
     for chip in lowered:
         for engine in ("reference", "fast"):
@@ -92,11 +94,20 @@ for folder in sys.argv[2:]:
 
 
 @pytest.fixture(scope="module")
-def stock_folders(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A folder per shape: the exported file, and what unmodified NetX made of it."""
+def stock_folders(
+    request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """A folder per shape of the tests that run: the file, and what unmodified NetX made of it."""
     frames = frames_for((2, 6, 6), steps=3, samples=SAMPLES)
     folders = {}
+    asked = {
+        item.callspec.params.get("network")
+        for item in request.session.items
+        if hasattr(item, "callspec")
+    }
     for name, build in SHAPES.items():
+        if name not in asked:
+            continue
         folders[name] = folder = tmp_path_factory.mktemp("stock")
         graph = build(Shape(frames))
         chip = port.lower(graph, carrier="auto" if name in NOT_STOCK else "stock")

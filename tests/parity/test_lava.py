@@ -138,7 +138,7 @@ def test_what_is_added_to_itself_counts_twice() -> None:
 def test_sparse_matrix_is_lavas_own_convolution() -> None:
     from lava.proc.conv import utils
 
-    from neuroport.backends.lava_cpu.products import conv_matrix
+    from neuroport.backends.lava_cpu.weight_products import conv_matrix
 
     rng = np.random.default_rng(3)
     for stride, padding, dilation, groups in (
@@ -150,7 +150,7 @@ def test_sparse_matrix_is_lavas_own_convolution() -> None:
         node = Conv("c", ("i",), weight, 0, stride, padding, dilation, groups)
         graph = Graph([Input("i", (4, 9, 8)), node], 1)
         x = rng.integers(0, 255, (4, 9, 8))
-        ours = conv_matrix(node, (4, 9, 8), graph.facts("c").shape) @ x.reshape(-1)
+        ours = conv_matrix(node.kernel, (4, 9, 8), graph.facts("c").shape) @ x.reshape(-1)
         # Lava: (W, H, C) inputs, true convolution with (O, W, H, I) weights
         theirs = utils.conv(
             x.transpose(2, 1, 0),

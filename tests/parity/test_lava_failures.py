@@ -132,9 +132,9 @@ def misbehave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Misbehave:
 FUSED = """\
 import os, sys, time
 import numpy as np
-from neuroport.backends.lava_cpu import held
+from neuroport.backends.lava_cpu import fused_state
 
-step = held.HeldPopulation.step
+step = fused_state.HeldPopulation.step
 
 
 def misbehaving(self, currents, time_step):
@@ -144,7 +144,7 @@ def misbehaving(self, currents, time_step):
     return message
 
 
-held.HeldPopulation.step = misbehaving
+fused_state.HeldPopulation.step = misbehaving
 """
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 import neuroport as port
-from neuroport.backends.lava_cpu.groups import held, left_to_stock
+from neuroport.backends.lava_cpu.fused_partition import held, left_to_stock
 from neuroport.errors import BackendError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -27,7 +27,7 @@ from neuroport.graph.node import (
     Relay,
 )
 from neuroport.runs.trace import Trace
-from tests.neurons import neurons
+from tests.helpers.neurons import neurons
 from tests.properties.networks import network
 
 pytestmark = pytest.mark.lava

@@ -47,16 +47,16 @@ def test_what_a_progress_callback_raises_ends_the_run(engine: str) -> None:
 
 @pytest.mark.lava
 def test_a_lava_child_does_not_outlive_the_callback(monkeypatch: pytest.MonkeyPatch) -> None:
-    from neuroport.backends.lava_cpu import supervising
+    from neuroport.backends.lava_cpu import supervisor
 
     started = []
-    popen = supervising.subprocess.Popen
+    popen = supervisor.subprocess.Popen
 
     def keeping(*arguments: Any, **options: Any) -> Any:
         started.append(popen(*arguments, **options))
         return started[-1]
 
-    monkeypatch.setattr(supervising.subprocess, "Popen", keeping)
+    monkeypatch.setattr(supervisor.subprocess, "Popen", keeping)
     with pytest.raises(KeyboardInterrupt):
         port.run(
             GRAPH,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 
 import neuroport as port
-from neuroport.backends.lava_cpu.supervising import SOCKET, SOCKET_PATH
+from neuroport.backends.lava_cpu.supervisor import SOCKET, SOCKET_PATH
 from neuroport.errors import BackendError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Readout, Relay

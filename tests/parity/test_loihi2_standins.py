@@ -20,14 +20,14 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.loihi2.measuring import STATUS
+from neuroport.backends.loihi2.measured import STATUS
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.graph.store import save
 from neuroport.runs.recording import counted
 from neuroport.runs.trace import Trace
 from neuroport.targets.constructs import CONSTRUCTS
-from tests.shapes import Shape, frames_for, ms_resnet, plain
+from tests.helpers.shapes import Shape, frames_for, ms_resnet, plain
 
 pytestmark = [pytest.mark.lava, pytest.mark.slow]
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.analysis.stock_road import inspect
+from neuroport.analysis.netx_audit import inspect
 from neuroport.errors import BackendError, FormatError, NeuroportWarning
 from tests.conftest import Neuroport
 
@@ -24,7 +24,7 @@ torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
 
 from neuroport.capture import slayer as capture  # noqa: E402
-from tests.slayer_networks import Chain, alif, cuba, ready, spikes  # noqa: E402
+from tests.helpers.slayer_networks import Chain, alif, cuba, ready, spikes  # noqa: E402
 
 MEAN = {"norm": slayer.neuron.norm.MeanOnlyBatchNorm}
 ADAPTS = {"threshold": 0.4, "threshold_step": 0.2, "threshold_decay": 0.1, "refractory_decay": 0.3}

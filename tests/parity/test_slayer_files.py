@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.analysis.stock_road import repaired
+from neuroport.analysis.netx_audit import repaired
 from neuroport.graph.node import Input
 from neuroport.netx import read
 

@@ -17,15 +17,14 @@ from hypothesis import strategies as st
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Lif
-from neuroport.lowering import lower
 from neuroport.lowering.chain import chain
-from neuroport.lowering.rules import violations
+from neuroport.targets.lowering import lower
+from neuroport.targets.rules import too_wide
 from tests.properties.blocks import Blocks
 from tests.properties.builder import RedrawError
 from tests.properties.choices import Choices, Drawn, Seeded
 
 ATTEMPTS = 200
-TARGET = "lava-cpu"
 BLOCKS, FEW_BLOCKS = 8, 3
 CHAINS = 1_000_000_000  # the number of the first chain
 CHAIN_LAYERS = 4  # at most, and a readout
@@ -105,7 +104,7 @@ def grow_chain(choose: Choices, attempt: int = 0) -> Case:
 def finished(blocks: Blocks, attempt: int) -> Case:
     """The network that was grown, if it is one to run."""
     graph = blocks.graph()
-    broken = [v for v in violations(graph, TARGET) if v.rule != "skews_meet"]
+    broken = [v for v in too_wide(graph) if v.rule != "skews_meet"]
     if broken:
         raise RedrawError(str(broken[0]))
     lifs = [node.name for node in graph if isinstance(node, Lif)]

@@ -21,10 +21,10 @@ from neuroport.engines.reference import Reference
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Lif, Node
-from neuroport.kernels import compiled
+from neuroport.kernels import compilation
 from neuroport.lowering.chain import chain
 from neuroport.lowering.interval import pad_interval
-from tests.processors import OLDER, instructions
+from tests.helpers.processors import OLDER, instructions
 from tests.properties.features import features
 from tests.properties.interpreter import interpret, interpret_chip
 from tests.properties.networks import LAVA_EVERY, Case
@@ -138,7 +138,7 @@ def evaluated(graph: Graph, frames: np.ndarray) -> Iterator[tuple[str, Messages]
     """The built-in engines; the fast one also without kernels, and as on an older processor."""
     for engine in (REFERENCE, FAST):
         yield engine.name, engine.run(graph, frames).messages
-    with compiled.plain():
+    with compilation.plain():
         yield "fast, without kernels", FAST.run(graph, frames).messages
     with instructions(*OLDER):
         yield "fast, older processor", FAST.run(graph, frames).messages

@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from neuroport.analysis import crop, isolate
+from neuroport.analysis import differing_case, extraction
 from neuroport.analysis.compare import compare
+from neuroport.analysis.fault_simulation import Plan, rerun
 from neuroport.analysis.minimize import minimize
-from neuroport.analysis.rerun import Plan, rerun
 from neuroport.engines.reference import Reference
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
@@ -20,10 +20,11 @@ from neuroport.graph.node import Conv, Dense, Lif, Readout, Relay, Synapse
 from neuroport.lowering.skew import balance_skew
 from neuroport.runs.trace import Trace
 from tests.properties.networks import Case, network
+from tests.tiers import examples
 
 ENGINE = Reference()
 few = settings(
-    max_examples=20,
+    max_examples=examples(20),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     phases=[Phase.generate],  # a network's number is told, and nothing is smaller about a number
@@ -132,9 +133,9 @@ def test_one_neuron_alone_does_what_it_did_among_others(case: Case, data: st.Dat
     neuron = tuple(data.draw(st.integers(0, n - 1)) for n in trace[name].shape[2:])
     inputs = list(dict.fromkeys(case.graph[name].inputs))
     kept = tuple(data.draw(st.lists(st.sampled_from(inputs), unique=True)))
-    whole = crop.Case(case.graph, case.graph, case.frames)
+    whole = differing_case.Case(case.graph, case.graph, case.frames)
     try:
-        small = isolate.one_neuron(whole, trace, trace, name, neuron, kept)
+        small = extraction.one_neuron(whole, trace, trace, name, neuron, kept)
     except GraphError:  # a current wider than an input can be
         assume(False)
     again = ENGINE.run(small.graph, small.frames)

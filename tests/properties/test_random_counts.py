@@ -16,8 +16,11 @@ from neuroport.lowering.skew import balance_skew
 from neuroport.runs.recording import GRANULARITIES
 from neuroport.runs.trace import Trace, is_readout
 from tests.properties.networks import Case, cases
+from tests.tiers import examples
 
-few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(
+    max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @few

@@ -23,10 +23,11 @@ from neuroport.runs.trace import Trace
 from tests.properties.features import features
 from tests.properties.interpreter import interpret, interpret_chip
 from tests.properties.networks import Case, cases, network
+from tests.tiers import examples
 
 ENGINE = Reference()
 random_graphs = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
@@ -160,7 +161,7 @@ def test_numbered_networks_have_everything_that_matters() -> None:
 def test_drawn_networks_have_what_matters_most() -> None:
     seen, rates = Counter[str](), list[float]()
 
-    @settings(random_graphs, max_examples=60, derandomize=True, database=None)
+    @settings(random_graphs, max_examples=examples(60), derandomize=True, database=None)
     @given(cases())
     def draw(case: Case) -> None:
         look(case, seen, rates)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,13 +14,13 @@ from neuroport.data.loading import load_data
 from neuroport.errors import NeuroportWarning, RecipeError, TargetError
 from neuroport.recipe import from_dict
 from neuroport.targets.target import load_target, names
-from tests.distribution import distribution
+from tests.helpers.distribution import distribution
 
 DATASETS = """
 import numpy as np
 
 from neuroport.data.events import EVENT
-from neuroport.data.known import Dataset
+from neuroport.data.catalog import Dataset
 from neuroport.data.samples import Pictures
 
 
@@ -177,3 +179,59 @@ def test_a_chip_of_two_packages_is_refused_and_a_broken_folder_left_out_with_a_w
         pytest.raises(TargetError, match=r"target 'loihi2' is in .* and in .*; remove one"),
     ):
         load_target("loihi2")
+
+
+KEPT = """
+import sys
+import numpy as np
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, Input
+from neuroport.graph.store import save
+from their_neuron import SoftLif
+weight = np.full((2, 3), 4)
+nodes = [Input("frames", (3,)), Dense("d", ("frames",), weight), SoftLif("n", ("d",), 9)]
+print(save(Graph(nodes, 2), "net.graph"), Graph(nodes, 2).hash)
+"""
+FOUND = """
+import sys
+import neuroport as port
+graph = port.read("net.graph")
+print(graph.hash, graph["n"].kind, "their_neuron" in sys.modules)
+"""
+
+
+def test_a_file_with_a_neuron_of_another_package_is_read_where_nobody_imported_it(
+    tmp_path: Path, root: Path
+) -> None:
+    source = (root / "tests" / "kinds" / "soft_lif.py").read_text()
+    files = {"their_neuron.py": source}
+    entry = "[neuroport.kinds]\nsoftlif = their_neuron:"
+    sites = {
+        name: distribution(tmp_path / name, entry + name, files) for name in ("SoftLif", "integers")
+    }
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "their_neuron.py").write_text(source)
+
+    def told(program: str, site: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{site}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    kept = told(KEPT, bare)
+    assert kept.returncode == 0, kept.stderr
+    found = told(FOUND, sites["SoftLif"])
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.split() == [kept.stdout.split()[1], "softlif", "True"]
+    for site, why in (
+        (bare, "unknown kind 'softlif'; known: "),
+        (sites["integers"], "which is not"),
+    ):
+        refused = told(FOUND, site)
+        assert refused.returncode == 1
+        assert why in refused.stderr

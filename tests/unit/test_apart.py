@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuroport import apart
+from neuroport import sandbox
 
 
 def call(work: Callable[[], Any], seconds: float = 1.0, memory: int = 256 << 20) -> Any:
-    return apart.call(work, seconds=seconds, memory=memory)
+    return sandbox.call(work, seconds=seconds, memory=memory)
 
 
 def test_plain_values_and_arrays_come_back() -> None:
@@ -53,7 +53,7 @@ def test_value_larger_than_a_pipe_holds_comes_back() -> None:
 def test_child_that_ends_without_an_answer_is_lost_silently(
     work: Callable[[], Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(apart.LostError):
+    with pytest.raises(sandbox.LostError):
         call(work)
     assert capfd.readouterr() == ("", "")
 
@@ -64,16 +64,16 @@ def test_child_that_never_ends_is_ended_by_its_processor_time() -> None:
             pass
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with pytest.raises(apart.LostError):
+    with pytest.raises(sandbox.LostError):
         call(spin, seconds=0.2)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert 0.1 < after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_child_that_sleeps_is_ended_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apart, "PATIENCE", 1)
+    monkeypatch.setattr(sandbox, "PATIENCE", 1)
     started = time.monotonic()
-    with pytest.raises(apart.LostError):
+    with pytest.raises(sandbox.LostError):
         call(lambda: time.sleep(60), seconds=0.1)
     assert time.monotonic() - started < 10
 
@@ -89,7 +89,7 @@ def test_nothing_is_left_behind() -> None:
     for work in (lambda: 1, os.abort):
         try:
             call(work)
-        except apart.LostError:
+        except sandbox.LostError:
             continue
     assert len(os.listdir("/proc/self/fd")) == files
     assert children() <= before

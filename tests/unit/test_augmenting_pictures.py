@@ -17,7 +17,7 @@ from neuroport.data.loading import load_data  # noqa: E402
 from neuroport.data.samples import Croppable, Pictures  # noqa: E402
 from neuroport.errors import RecipeError  # noqa: E402
 from neuroport.recipe import Recipe, from_dict  # noqa: E402
-from neuroport.training.augmenting import training_views  # noqa: E402
+from neuroport.training.augmentation import training_views  # noqa: E402
 from neuroport.training.checkpoint import read_checkpoint  # noqa: E402
 from neuroport.training.fit import fit  # noqa: E402
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from neuroport.nets.baselines import PlainBlock, SewBlock, SpikingResNet  # noqa: E402
+from neuroport.nets.batchnorm import TdBatchNorm  # noqa: E402
 from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet, MlfBlock  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
-from neuroport.nets.norm import TdBatchNorm  # noqa: E402
 from neuroport.nets.synapse import Conv, Direct, GradedConv  # noqa: E402
-from tests.modules import enliven, randomize  # noqa: E402
+from tests.helpers.modules import enliven, randomize  # noqa: E402
 
 
 def spikes_of(x: Tensor, threshold: float = 0.5) -> Tensor:

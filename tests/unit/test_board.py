@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from neuroport.data.samples import Pictures, Split
 from neuroport.recipe import from_dict
-from neuroport.training.board import board
 from neuroport.training.fit import fit
+from neuroport.training.tensorboard import board
 
 RECIPE = from_dict(
     {

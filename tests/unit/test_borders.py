@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.graph.borders import inside
-from neuroport.graph.exact import largest_sum
+from neuroport.graph.border_taps import inside
+from neuroport.graph.float_exactness import largest_sum
 from neuroport.graph.graph import Graph
-from neuroport.graph.linear import Box, Budget, Current, Sum, reach
+from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
 from neuroport.graph.node import Conv, Input, Lif, Node, Relay
 
 

@@ -13,12 +13,13 @@ from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
-from neuroport.lowering import DEARER, lower, price
 from neuroport.lowering.chain import chain
 from neuroport.lowering.cost import cost
 from neuroport.lowering.interval import pad_interval
 from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
+from neuroport.targets.lowering import DEARER, lower, options
+from neuroport.targets.target import simulator
 
 RNG = np.random.default_rng(0)
 WEIGHT = 2 * RNG.integers(-3, 5, (2, 2, 3, 3))
@@ -147,7 +148,7 @@ def test_copies_of_a_synapse_share_their_weights() -> None:
 
 def test_the_cheapest_carrier_is_taken_unless_one_is_asked_for() -> None:
     graph = Graph(membrane(), 3)
-    bills = {(bill.carrier, bill.align): bill for bill in price(graph)}
+    bills = {(bill.carrier, bill.align): bill for bill in options(graph, simulator())}
     assert set(bills) == {
         ("relay", "relays"),
         ("relay", "delays"),
@@ -369,10 +370,12 @@ def test_deep_network_is_lowered_without_unrolling_it_to_the_end() -> None:
         ]
         stream.append(f"conv{block}")
     graph = Graph([*nodes, Lif("last", tuple(stream), 3)], 2)
-    bills = {(bill.carrier, bill.align): bill for bill in price(graph, carrier="auto")}
+    bills = {
+        (bill.carrier, bill.align): bill for bill in options(graph, simulator(), carrier="auto")
+    }
     given_up = bills["unroll", "relays"]
     assert given_up.graph is None
     assert "several times those of another way" in given_up.refusal
-    whole = price(graph, carrier="unroll", align="relays")[0].cost
+    whole = options(graph, simulator(), carrier="unroll", align="relays")[0].cost
     assert whole is not None
     assert whole.processes > DEARER * len(port.lower(graph))

@@ -11,15 +11,14 @@ import neuroport as port
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.lowering import CARRIERS
-from neuroport.lowering import lower as lower_for_simulator
+from neuroport.targets.core_memory import synapse_words
 from neuroport.targets.layers import CONSTANT, Arriving, layers, rounding
-from neuroport.targets.lowering import bills, cheapest_on, picked, price_on
+from neuroport.targets.lowering import best, lower, options, picked
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
 from neuroport.targets.target import Target, Value, load_target
 from neuroport.targets.traffic import measure
-from neuroport.targets.words import synapse_words
-from tests.shapes import SHAPES, Shape, ds_resnet, frames_for, ms_resnet
+from tests.helpers.shapes import SHAPES, Shape, ds_resnet, frames_for, ms_resnet
 
 LOIHI2 = load_target("loihi2")
 FREE = replace(  # a chip on which every way is legal, so that all are compared
@@ -38,23 +37,23 @@ def network(name: str) -> Graph:
 
 def test_every_way_is_compared() -> None:
     assert len(WAYS) == 5
-    found = price_on(network("ds-resnet, K = 2"), FREE)
-    assert [(bill.bill.carrier, bill.bill.align) for bill in found] == WAYS
+    found = options(network("ds-resnet, K = 2"), FREE)
+    assert [(option.carrier, option.align) for option in found] == WAYS
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_fewest_cores_are_never_more_than_those_of_a_forced_way(name: str) -> None:
     graph = network(name)
-    best = resources(cheapest_on(price_on(graph, FREE)), FREE).cores
+    fewest = resources(best(options(graph, FREE)), FREE).cores
     forced = []
     for way, how in WAYS:
         try:
-            lowered = cheapest_on(price_on(graph, FREE, carrier=way, align=how))
+            lowered = best(options(graph, FREE, carrier=way, align=how))
         except IllegalError:
             continue
         forced.append(resources(lowered, FREE).cores)
     assert len(forced) >= 4
-    assert best == min(forced)
+    assert fewest == min(forced)
 
 
 def test_what_is_lowered_for_a_chip_breaks_none_of_its_rules_and_gives_the_same_answer() -> None:
@@ -70,7 +69,7 @@ def test_what_is_lowered_for_a_chip_breaks_none_of_its_rules_and_gives_the_same_
 def test_a_stream_that_is_rounded_at_a_projection_is_legal_by_relays_alone() -> None:
     frames = frames_for((2, 8, 8), 4, 2)
     graph = ms_resnet(Shape(frames), 1, (4, 6))
-    found = {(bill.bill.carrier, bill.bill.align): bill for bill in price_on(graph, LOIHI2)}
+    found = {(option.carrier, option.align): option for option in options(graph, LOIHI2)}
     assert found["relay", "relays"].graph is not None
     late = found["relay", "delays"]
     assert late.resources is not None
@@ -113,32 +112,32 @@ def test_its_messages_are_counted_once_per_step_and_core() -> None:
 
 def test_a_way_that_the_simulator_refuses_has_no_cores() -> None:
     graph = ms_resnet(Shape(frames_for((2, 8, 8), 4, 2)), 1, (4, 6))
-    (bill,) = price_on(graph, FREE, carrier="stock")
-    assert (bill.resources, bill.graph) == (None, None)
-    assert "stock NetX file cannot hold" in str(bill)
+    (option,) = options(graph, FREE, carrier="stock")
+    assert (option.resources, option.graph) == (None, None)
+    assert "stock NetX file cannot hold" in str(option)
 
 
 def test_time_and_cores_can_both_be_minimized() -> None:
     graph = ds_resnet(Shape(frames_for((2, 8, 8), 4, 2)), 2, (4,), 2)
-    found = price_on(graph, FREE, carrier="all")
+    found = options(graph, FREE, carrier="all")
     for minimize in ("time", "cores"):
-        best = cheapest_on(found, minimize)
-        (bill,) = [b for b in found if b.graph is best]
-        assert bill.bill.cost is not None
+        lowered = best(found, minimize)
+        (option,) = [b for b in found if b.graph is lowered]
+        assert option.cost is not None
         for other in found:
-            assert other.bill.cost is not None
+            assert other.cost is not None
             assert other.resources is not None
-            assert bill.resources is not None
+            assert option.resources is not None
             if minimize == "time":
-                assert bill.bill.cost.step_seconds <= other.bill.cost.step_seconds
+                assert option.cost.step_seconds <= other.cost.step_seconds
             else:
-                assert bill.resources.cores <= other.resources.cores
+                assert option.resources.cores <= other.resources.cores
 
 
 def test_the_simulator_is_lowered_for_as_before() -> None:
     graph = network("danet, spike, stage")
     for way in ("auto", "relay", "unroll"):
-        want = lower_for_simulator(graph, "lava-cpu", carrier=way)
+        want = lower(graph, "lava-cpu", carrier=way)
         assert port.lower(graph, carrier=way).hash == want.hash
 
 
@@ -161,12 +160,13 @@ def test_a_users_chip_is_lowered_for_by_its_file(tmp_path: Path) -> None:
     assert port.lower(network("plain"), path).interval == 3
 
 
-def test_a_network_that_needs_more_chips_is_lowered_and_its_bill_says_so() -> None:
+def test_a_network_that_needs_more_chips_is_lowered_and_its_option_says_so() -> None:
     small: Target = replace(LOIHI2, values={**LOIHI2.values, "cores": Value(2, "test", "seen")})
-    (bill,) = price_on(network("plain"), small, carrier="relay", align="relays")
-    assert bill.graph is not None
-    assert ", more than there are" in str(bill)
-    found, lowered = bills(network("plain"), "loihi2")
+    (option,) = options(network("plain"), small, carrier="relay", align="relays")
+    assert option.graph is not None
+    assert ", more than there are" in str(option)
+    found = options(network("plain"), LOIHI2)
+    lowered = best(found)
     assert lowered in [b.graph for b in found]
     assert "more than" not in str(found[0])
     assert found[0].to_dict()["cores"] == resources(lowered, LOIHI2).cores
@@ -175,9 +175,9 @@ def test_a_network_that_needs_more_chips_is_lowered_and_its_bill_says_so() -> No
 def test_a_way_on_which_every_population_fits_a_core_is_preferred() -> None:
     graph = SHAPES["danet, membrane, network"](Shape(frames_for((2, 8, 8), 3, 2)))
     tight = replace(FREE, values={**FREE.values, "synapse_words": Value(160, "test", "seen")})
-    found = price_on(graph, tight)
-    best = cheapest_on(found)
-    (taken,) = [bill for bill in found if bill.graph is best]
+    found = options(graph, tight)
+    lowered = best(found)
+    (taken,) = [option for option in found if option.graph is lowered]
     fitting = [b for b in found if b.resources is not None and not b.resources.impossible]
     assert 0 < len(fitting) < len(found)
     assert taken in fitting
@@ -186,11 +186,11 @@ def test_a_way_on_which_every_population_fits_a_core_is_preferred() -> None:
 def test_a_stock_chain_stays_one_where_its_readout_does_not_fit_a_core() -> None:
     graph = network("ds-resnet, K = 2")
     small = replace(LOIHI2, values={**LOIHI2.values, "axons_in": Value(100, "test", "seen")})
-    found = {(b.bill.carrier, b.bill.align): b for b in price_on(graph, small)}
+    found = {(b.carrier, b.align): b for b in options(graph, small)}
     stock, relay = found["stock", "relays"], found["relay", "relays"]
-    assert relay.bill.graph is not None
-    assert any(".part" in node.name for node in relay.bill.graph)
-    assert stock.bill.graph is not None
-    assert not any(".part" in node.name for node in stock.bill.graph)
+    assert relay.lowered is not None
+    assert any(".part" in node.name for node in relay.lowered)
+    assert stock.lowered is not None
+    assert not any(".part" in node.name for node in stock.lowered)
     assert stock.resources is not None
     assert stock.resources.impossible

@@ -17,9 +17,9 @@ from neuroport.nets.families import build
 from neuroport.nets.recipe import NetworkRecipe
 from neuroport.nets.synapse import GradedConv, coarsen_stem
 from neuroport.quantization.scales import STEM, freeze_scales
-from neuroport.targets.checking import check
 from neuroport.targets.rules import UNPROVEN
 from neuroport.targets.target import load_target
+from neuroport.targets.verdict import check
 
 FRAMES = np.random.default_rng(3).integers(0, 256, (4, 6, 1, 8, 8)).astype(np.uint8)
 WIDTHS = (4, 6, 8)

@@ -12,23 +12,13 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.loihi2.constructs import refuse
+from neuroport.backends.loihi2.legality import refuse
 from neuroport.engines.reference import Reference
 from neuroport.errors import FormatError, IllegalError, NeuroportError, StorageError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Input, Lif, Node, Readout, Relay
 from neuroport.targets import rules
-from neuroport.targets.checking import check
-from neuroport.targets.constructs import (
-    COLUMNS,
-    CONSTRUCTS,
-    EXPONENTS,
-    MERGED,
-    PRODUCTS,
-    for_product,
-    sized,
-)
-from neuroport.targets.qualified import (
+from neuroport.targets.board_record import (
     DIFFERS,
     EQUAL,
     NOT_RUN,
@@ -38,8 +28,18 @@ from neuroport.targets.qualified import (
     Result,
     load_record,
 )
+from neuroport.targets.constructs import (
+    COLUMNS,
+    CONSTRUCTS,
+    EXPONENTS,
+    MERGED,
+    PRODUCTS,
+    for_product,
+    sized,
+)
 from neuroport.targets.rules import REFUSED, UNPROVEN, findings
 from neuroport.targets.target import load_target
+from neuroport.targets.verdict import check
 
 BOARD = load_target("kapoho-point")
 NOT_ON_THE_ENGINE = {"delays", "resonator", "sigma-delta"}

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
-from neuroport.capture.counts import Counts, count  # noqa: E402
+from neuroport.capture.model_size import Counts, count  # noqa: E402
 from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402

@@ -308,7 +308,7 @@ def test_frames_of_one_row_train_and_are_one_network_on_every_engine(tmp_path: P
 
 def test_row_is_moved_sideways_alone() -> None:
     pytest.importorskip("torch")
-    from neuroport.training.augmenting import shifted
+    from neuroport.training.augmentation import shifted
 
     views = np.ones((1, 50, 1, 1, 9), np.uint8)
     moved = shifted(views, 2, np.random.default_rng(0))

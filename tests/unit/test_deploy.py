@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from neuroport.backends.loihi2.measuring import STATUS
+from neuroport.backends.loihi2.measured import STATUS
 from neuroport.backends.loihi2.site import load_site
 from neuroport.engines.loihi2 import Loihi2
 from neuroport.targets.target import load_target

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.analysis.energy import Energy, energy, energy_or_why
-from neuroport.analysis.estimates import (
+from neuroport.analysis.cost_models import (
     ARITHMETIC,
     BOUND,
     LOIHI1,
@@ -20,7 +19,8 @@ from neuroport.analysis.estimates import (
     UNPLACED,
     Routes,
 )
-from neuroport.analysis.fanin import core_of, fan_ins
+from neuroport.analysis.energy import Energy, energy, energy_or_why
+from neuroport.analysis.operations_per_core import core_of, fan_ins
 from neuroport.analysis.statistics import statistics
 from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, FramesError, TargetError
@@ -437,7 +437,7 @@ def test_impossible_measurements_are_refused_by_name(name: str, value: float) ->
 
 
 def test_constants_are_data_with_a_source() -> None:
-    from neuroport.analysis.estimates import arithmetic
+    from neuroport.analysis.cost_models import arithmetic
 
     assert {name: found.value for name, found in arithmetic().items()} == {
         "multiply_accumulate_pj": 4.6,

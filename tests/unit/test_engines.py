@@ -17,7 +17,7 @@ from neuroport.engines import Engine
 from neuroport.engines.table import ready
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Recurrent, Relay
-from neuroport.kernels import compiled
+from neuroport.kernels import compilation
 from neuroport.runs.trace import Trace
 
 TOP = 2**23
@@ -28,7 +28,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     name, _, rest = request.param.partition(", ")
     if name == "fast":
         pytest.importorskip("torch")
-    with compiled.plain() if rest else nullcontext():
+    with compilation.plain() if rest else nullcontext():
         yield ready(name)
 
 

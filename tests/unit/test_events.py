@@ -202,7 +202,7 @@ def test_broken_cache_is_made_again(home: Path, damage: str) -> None:
 KILLED = """\
 import os, signal
 from pathlib import Path
-from neuroport.data import cache
+from neuroport.data import simulated_cache
 from neuroport.data.recipe import DataRecipe
 
 write, seen = Path.write_bytes, []
@@ -214,7 +214,7 @@ def write_or_die(path, content):
     return write(path, content)
 
 Path.write_bytes = write_or_die
-cache.saccades(DataRecipe(dataset="saccades", train=20, test=10, steps=3))
+simulated_cache.saccades(DataRecipe(dataset="saccades", train=20, test=10, steps=3))
 """
 
 

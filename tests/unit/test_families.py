@@ -21,6 +21,7 @@ from neuroport.errors import CaptureError, IllegalError, RecipeError  # noqa: E4
 from neuroport.kernels.surrogate import SURROGATES  # noqa: E402
 from neuroport.lowering import CARRIERS  # noqa: E402
 from neuroport.nets import baselines, danet, ds_resnet, ms_resnet  # noqa: E402
+from neuroport.nets.activation_recompute import Recomputing, recompute  # noqa: E402
 from neuroport.nets.baselines import SpikingResNet  # noqa: E402
 from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
@@ -28,10 +29,9 @@ from neuroport.nets.families import build  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.recipe import CHOICES, FAMILIES, OF_SOME, NetworkRecipe  # noqa: E402
-from neuroport.nets.recompute import Recomputing, recompute  # noqa: E402
 from neuroport.recipe import Recipe  # noqa: E402
 from neuroport.training.checkpoint import build_network, read_checkpoint  # noqa: E402
-from tests.modules import enliven  # noqa: E402
+from tests.helpers.modules import enliven  # noqa: E402
 
 WIDTHS = (4, 6, 8)
 SHAPE = {"widths": WIDTHS, "in_channels": 2, "classes": 5}

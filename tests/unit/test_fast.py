@@ -14,10 +14,10 @@ from neuroport.backends.fast import TorchArithmetic  # noqa: E402
 from neuroport.engines.fast import Fast  # noqa: E402
 from neuroport.engines.reference import Reference  # noqa: E402
 from neuroport.errors import BackendError, IllegalError  # noqa: E402
-from neuroport.graph.exact import largest_sum  # noqa: E402
+from neuroport.graph.float_exactness import largest_sum  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.graph.node import Conv, Dense, Input, Node, Relay, Synapse  # noqa: E402
-from neuroport.kernels import compiled  # noqa: E402
+from neuroport.kernels import compilation  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -44,7 +44,7 @@ def conv(*weights: int, bits: int = 1, signed: bool = False, delay: object = 0) 
 def with_onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """With kernels and without them."""
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    with nullcontext() if request.param else compiled.plain():
+    with nullcontext() if request.param else compilation.plain():
         yield
 
 

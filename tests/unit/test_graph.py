@@ -29,7 +29,7 @@ from neuroport.graph.node import (
     Readout,
     Relay,
 )
-from tests.neurons import neurons
+from tests.helpers.neurons import neurons
 
 ONES = np.ones((4, 2, 3, 3), np.int64)
 

@@ -18,19 +18,20 @@ PACKAGE = Path(__file__).parents[2] / "neuroport"
 
 # from the ground to the top; rooms of one line do not know each other
 ROOMS = (
-    ("errors", "moved", "processes", "version"),
-    ("apart", "checks", "files", "registry"),
+    ("deprecated", "errors", "processes", "version"),
+    ("checks", "display", "files", "registry", "sandbox"),
     ("arguments", "hdf5"),  # of the public functions; files that are sealed
     ("graph",),  # nodes, bounds, arithmetic, storage
     ("runs", "lowering"),  # what engines take and give; passes from graph to graph
-    ("targets", "netx", "kernels"),  # chips; NetX files; compiled neurons
+    ("targets", "kernels"),  # what networks run on, its rules; compiled neurons
+    ("netx",),  # NetX files
     ("nets", "data"),  # layers and families; datasets
     ("capture",),  # from a network to a graph
     ("quantization", "recipe"),
     ("training", "backends"),  # what computes in engines
     ("engines",),  # their names and options; prepared networks
     ("analysis", "frontends"),  # frontends: files of other tools, whose cost is run on engines
-    ("reporting",),
+    ("reporting", "plot"),  # pages and pictures
     ("",),  # the public face, whose names are imported on first use
     ("demo",),
     ("cli",),

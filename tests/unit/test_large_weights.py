@@ -9,14 +9,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from neuroport.graph import blocks
-from neuroport.graph.connectivity import fan_out
+from neuroport.graph import chunks
+from neuroport.graph.fan_out import fan_out
 from neuroport.graph.graph import Graph
-from neuroport.graph.linear import Box, Budget, Current, Sum, reach
+from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay, Synapse
 from neuroport.graph.packing import pack
 from neuroport.lowering.cost import cost
-from neuroport.lowering.rules import check
+from neuroport.targets.rules import require_legal
 
 MIB = 1 << 20
 
@@ -54,10 +54,10 @@ def held_at_most(size: int) -> Iterator[None]:
 
 
 def test_blocks_follow_each_other_up_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "BLOCK", 12)
-    assert list(blocks.blocks(7, 28)) == [slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 7)]
-    assert list(blocks.blocks(2, 2000)) == [slice(0, 1), slice(1, 2)]
-    assert list(blocks.blocks(0, 0)) == []
+    monkeypatch.setattr(chunks, "BLOCK", 12)
+    assert list(chunks.blocks(7, 28)) == [slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 7)]
+    assert list(chunks.blocks(2, 2000)) == [slice(0, 1), slice(1, 2)]
+    assert list(chunks.blocks(0, 0)) == []
 
 
 def test_nothing_depends_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_nothing_depends_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) 
 
     whole = found()
     for size in (1, 7, 100):
-        monkeypatch.setattr(blocks, "BLOCK", size)
+        monkeypatch.setattr(chunks, "BLOCK", size)
         assert found() == whole
 
 
@@ -92,7 +92,7 @@ def test_integers_of_a_network_do_not_depend_on_the_size_of_blocks(
     net = MsResNet(1, (4, 8, 8)).eval()
     frames = np.zeros((2, 1, 1, 16, 16), np.uint8)
     whole = quantize(net, frames).hash
-    monkeypatch.setattr(blocks, "BLOCK", 20)
+    monkeypatch.setattr(chunks, "BLOCK", 20)
     assert quantize(net, frames).hash == whole
 
 
@@ -103,7 +103,7 @@ def test_deriving_checking_pricing_hashing_and_packing_hold_no_copy_of_the_weigh
     with held_at_most(12 * MIB):  # the projection is composed with a kernel of 4.5 MiB
         again = Graph(nodes, 4)
     with held_at_most(6 * MIB):  # the readout in bytes takes 4
-        check(again)
+        require_legal(again, "lava-cpu")
         cost(again)
         assert again.hash == graph.hash
         weights = [node.weight for node in nodes if isinstance(node, Synapse)]

@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from neuroport.backends.lava_cpu.held import HeldSynapse, RunningSynapse
-from neuroport.backends.lava_cpu.products import products
+from neuroport.backends.executor import Starts
+from neuroport.backends.lava_cpu.fused_state import HeldSynapse, RunningSynapse
+from neuroport.backends.lava_cpu.weight_products import products
 from neuroport.backends.reference import output
-from neuroport.backends.walk import Starts
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Relay
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.graph import linear
+from neuroport.graph import linear_bounds
 from neuroport.graph.graph import Graph
-from neuroport.graph.linear import Box, Budget, Current, Sum, reach
+from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
 from neuroport.graph.node import Conv, Input, Lif, Node, Relay
 from neuroport.lowering import CARRIERS
 
@@ -199,7 +199,7 @@ def test_composing_costs_what_the_weights_allow(monkeypatch: pytest.MonkeyPatch)
         spent.append(multiplications)
         return spend(self, multiplications)
 
-    monkeypatch.setattr(linear.Budget, "spend", counted)
+    monkeypatch.setattr(linear_bounds.Budget, "spend", counted)
     ones = np.ones((2, 2, 1, 1), np.int64)
     nodes: list[Node] = [Input("frames", (2, 4, 4), bits=1), Conv("0", ("frames",), ones)]
     for level in range(1, 40):  # two ways from each relay to the next: 2**39 ways in all

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.analysis.corework import TIMES, core_work
-from neuroport.analysis.loads import loads, ways
-from neuroport.analysis.work import messages
+from neuroport.analysis.chip_loads import loads, ways
+from neuroport.analysis.core_work import TIMES, core_work
+from neuroport.analysis.operations import messages
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Node, Readout, Relay
-from neuroport.reporting import loads as drawing
+from neuroport.reporting import load_bars as drawing
 from neuroport.reporting.html import report
-from neuroport.targets.lowering import price_on
+from neuroport.targets.lowering import options
 from neuroport.targets.target import load_target
-from tests.shapes import Shape, frames_for, ms_resnet
+from tests.helpers.shapes import Shape, frames_for, ms_resnet
 
 BOARD = load_target("kapoho-point")
 
@@ -86,7 +86,7 @@ def test_other_ways_are_told_with_what_they_would_save_and_why_they_may_not() ->
     source, graph, frames = residual()
     cores = loads(graph, messages(graph, port.run(graph, frames), frames), BOARD)
     taken = sum(load.cores for load in cores.populations)
-    found = ways(price_on(source, BOARD), taken)
+    found = ways(options(source, BOARD), taken)
     assert found[0].refusal == ""
     assert (found[0].cores, found[0].saves) == (taken, 0)
     refused = [way for way in found if way.refusal]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.loihi2.constructs import refuse
-from neuroport.backends.loihi2.hosted import hosted
+from neuroport.backends.loihi2.host_stem import hosted
+from neuroport.backends.loihi2.legality import refuse
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay

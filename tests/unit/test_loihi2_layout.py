@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.backends.loihi2.constant import biases
-from neuroport.backends.loihi2.constructs import refuse
-from neuroport.backends.loihi2.layout import (
+from neuroport.backends.loihi2.axis_order import (
     conv_arguments,
     dense_columns,
     flat_order,
@@ -19,6 +17,8 @@ from neuroport.backends.loihi2.layout import (
     to_lava,
     ungrouped,
 )
+from neuroport.backends.loihi2.bias_input import biases
+from neuroport.backends.loihi2.legality import refuse
 from neuroport.errors import FramesError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -68,7 +68,7 @@ def test_lavas_convolution_of_turned_around_arrays_is_the_graphs(groups: int) ->
     frames = rng.integers(0, 2, (1, 1, 4, 7, 9))
     graph = Graph([Input("frames", (4, 7, 9), 1), node, Relay("out", ("c",))], 1)
     want = port.run(graph, frames)["out"][0, 0]
-    arguments: dict[str, Any] = conv_arguments(node, weight, (4, 7, 9))
+    arguments: dict[str, Any] = conv_arguments(node.kernel, weight, (4, 7, 9))
     assert arguments["input_shape"] == (9, 7, 4)
     got = conv_scipy(
         to_lava(frames[0, 0], (4, 7, 9)),

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuroport.backends.loihi2.measuring import measurement
-from neuroport.backends.loihi2.profile import MOST, figures
+from neuroport.backends.loihi2.loggers import MOST, figures
+from neuroport.backends.loihi2.measured import measurement
 from neuroport.backends.loihi2.site import Site
 from neuroport.errors import BackendError
 from neuroport.runs.measurement import Measurement

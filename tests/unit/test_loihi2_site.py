@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from neuroport.backends.lava_cpu import installing
-from neuroport.backends.loihi2.missing import EXTENSION, is_installed, unreachable
+from neuroport.backends.lava_cpu import installation
+from neuroport.backends.loihi2.availability import EXTENSION, is_installed, unreachable
 from neuroport.backends.loihi2.site import Site, load_site
 from neuroport.engines.table import ready
 from neuroport.errors import BackendError, TargetError
@@ -147,7 +147,7 @@ def test_behind_the_extension_a_site_is_missing_then_access_then_nothing(tmp_pat
 def test_without_lava_that_is_told_before_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
     from neuroport.engines.loihi2 import Loihi2
 
-    monkeypatch.setattr(installing, "missing", lambda: "Lava needs Python 3.10")
+    monkeypatch.setattr(installation, "missing", lambda: "Lava needs Python 3.10")
     assert Loihi2().available(Loihi2.Options(site="nowhere.toml")) == "Lava needs Python 3.10"
 
 

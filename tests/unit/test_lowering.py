@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -31,10 +32,12 @@ from neuroport.graph.node import (
     Sigma,
     SigmaDelta,
 )
-from neuroport.lowering import lower
-from neuroport.lowering.rules import RULES, check, rules_of, violations
 from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
+from neuroport.targets.lowering import lower
+from neuroport.targets.rules import refusals, require_legal
+from neuroport.targets.target import names, simulator
+from neuroport.targets.widths import WIDTHS
 
 
 def conv(name: str, *inputs: str, kernel: int = 3) -> Conv:
@@ -552,27 +555,27 @@ BROKEN: dict[str, tuple[str, str, Callable[[], list[Node]]]] = {
 
 
 def test_every_rule_is_broken_and_just_kept_by_some_test() -> None:
-    names = {rule.__name__ for rule in rules_of("lava-cpu")}
-    assert {rule for rule, _ in KEPT.values()} == names
-    assert {rule for rule, _, _ in BROKEN.values()} == names
+    rules = {rule.__name__ for rule in WIDTHS}
+    assert {rule for rule, _ in KEPT.values()} == rules
+    assert {rule for rule, _, _ in BROKEN.values()} == rules
 
 
 @pytest.mark.parametrize("case", KEPT)
 def test_graph_at_the_edge_of_a_rule_is_legal(case: str) -> None:
     graph = Graph(KEPT[case][1](), 1)
-    assert list(violations(graph, "lava-cpu")) == []
-    check(graph)
+    assert list(refusals(graph, simulator())) == []
+    require_legal(graph)
 
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_graph_just_beyond_a_rule_breaks_that_rule_only(case: str) -> None:
     rule, message, build = BROKEN[case]
     graph = Graph(build(), 1)
-    (found,) = violations(graph, "lava-cpu")
+    (found,) = refusals(graph, simulator())
     assert found.rule == rule
     assert message in found.message
     with pytest.raises(IllegalError) as caught:
-        check(graph)
+        require_legal(graph)
     assert str(caught.value) == f"illegal for lava-cpu: {found}"
     assert f"{found.node}: " in str(caught.value)
 
@@ -583,7 +586,7 @@ def test_all_violations_are_reported_at_once() -> None:
         Lif("neuron", ("synapse",), 131072, 0, 4096, np.array([5000])),
     ]
     graph = Graph(nodes, 1)
-    found = list(violations(graph, "lava-cpu"))
+    found = list(refusals(graph, simulator()))
     assert [(v.node, v.rule) for v in found] == [
         ("synapse", "weights_fit_eight_bits"),
         ("neuron", "threshold_fits"),
@@ -601,7 +604,7 @@ def test_a_long_list_of_violations_ends_with_their_number() -> None:
     nodes = dense(2)
     nodes += [Lif(f"neuron{index}", ("synapse",), 131072) for index in range(11)]
     with pytest.raises(IllegalError) as caught:
-        check(Graph(nodes, 1))
+        require_legal(Graph(nodes, 1))
     assert str(caught.value).count("threshold_fits") == 8
     assert str(caught.value).endswith("; and 3 more")
 
@@ -611,14 +614,14 @@ def test_lowering_balances_before_it_checks() -> None:
     assert graph.hash == balance_skew(membrane()).hash
 
 
-@pytest.mark.parametrize("use", [rules_of, lambda t: lower(membrane(), t)])
+@pytest.mark.parametrize("use", [partial(require_legal, membrane()), partial(lower, membrane())])
 def test_unknown_target_is_refused_with_the_known_ones(use: Callable[[str], object]) -> None:
     with pytest.raises(TargetError, match="unknown target 'loihi9'") as caught:
         use("loihi9")
-    for known in RULES:
+    for known in names():
         assert known in str(caught.value)
 
 
 def test_unknown_target_is_refused_by_a_check() -> None:
     with pytest.raises(TargetError, match="loihi9"):
-        check(membrane(), "loihi9")
+        require_legal(membrane(), "loihi9")

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.analysis import crop, isolate
+from neuroport.analysis import differing_case, extraction
 from neuroport.analysis.compare import compare
-from neuroport.analysis.ddmin import ddmin
-from neuroport.analysis.hypotheses import at_or_above
+from neuroport.analysis.delta_debugging import ddmin
+from neuroport.analysis.fault_models import at_or_above
+from neuroport.analysis.fault_simulation import Plan, Rules, rerun
+from neuroport.analysis.minimization_result import Minimized
 from neuroport.analysis.minimize import minimize
-from neuroport.analysis.minimized import Minimized
-from neuroport.analysis.rerun import Plan, Rules, rerun
 from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
@@ -263,13 +263,13 @@ def test_cropped_neuron_does_what_it_did_in_its_network() -> None:
         ],
         STEPS,
     )
-    case = crop.Case(graph, graph, data)
+    case = differing_case.Case(graph, graph, data)
     trace = Reference().run(graph, data)
     for name, neurons in (("neurons", [(0, 0, 0), (5, 3, 5), (3, 2, 1)]), ("potential", [(1,)])):
         inputs = graph[name].inputs
         for neuron in neurons:
             for kept in ((), (inputs[0],), tuple(dict.fromkeys(inputs))):
-                small = isolate.one_neuron(case, trace, trace, name, neuron, kept)
+                small = extraction.one_neuron(case, trace, trace, name, neuron, kept)
                 again = Reference().run(small.graph, small.frames)
                 want = trace[name][(slice(None), slice(None), *neuron)]
                 np.testing.assert_array_equal(again[name][:, :, 0], want)
@@ -278,9 +278,9 @@ def test_cropped_neuron_does_what_it_did_in_its_network() -> None:
 def test_cropped_layer_does_what_it_did_in_its_network() -> None:
     graph = residual()
     trace = Reference().run(graph, frames())
-    case = crop.Case(graph, graph, frames())
+    case = differing_case.Case(graph, graph, frames())
     for name in ("0.second", "1.first", "1.second", "2.second"):
-        small = isolate.one_layer(case, trace, trace, name)
+        small = extraction.one_layer(case, trace, trace, name)
         again = Reference().run(small.graph, small.frames)
         np.testing.assert_array_equal(again[name], trace[name])
 

@@ -10,11 +10,11 @@ torch = pytest.importorskip("torch")
 import neuroport as port  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
 from neuroport.graph.node import Lif as LifNode  # noqa: E402
+from neuroport.nets.batchnorm_lif import SMALLEST, NormLif, PositiveNorm  # noqa: E402
 from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
-from neuroport.nets.normed import SMALLEST, NormLif, PositiveNorm  # noqa: E402
 from neuroport.nets.stream import Stream  # noqa: E402
-from tests.modules import enliven  # noqa: E402
+from tests.helpers.modules import enliven  # noqa: E402
 
 
 def neuron(seed: int = 0) -> NormLif:

@@ -16,10 +16,10 @@ import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
 from neuroport.errors import CaptureError  # noqa: E402
+from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm, folding  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
-from neuroport.nets.norm import BiasNorm, TdBatchNorm, folding  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout  # noqa: E402
-from tests.modules import frames_for, randomize  # noqa: E402
+from tests.helpers.modules import frames_for, randomize  # noqa: E402
 
 
 def feature_maps(seed: int = 0) -> Tensor:

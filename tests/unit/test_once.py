@@ -7,7 +7,7 @@ import numpy as np
 import neuroport as port
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout
-from neuroport.lowering.once import each_once
+from neuroport.lowering.unique_inputs import each_once
 
 EYE = 2 * np.eye(3, dtype=np.int64)
 

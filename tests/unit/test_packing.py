@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from neuroport.graph.packing import TYPES, UNFOLD, Packed, pack
+from tests.tiers import examples
 
 IntArray = npt.NDArray[np.int64]
 EXTREMES = (-(2**63), -(2**63) + 1, -(2**31), -256, -1, 0, 1, 254, 2**31, 2**62, 2**63 - 1)
@@ -33,7 +34,7 @@ def arrays(draw: st.DrawFn) -> IntArray:
     return values
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.lists(arrays(), max_size=4))
 def test_any_integers_come_back(given_arrays: list[IntArray]) -> None:
     for values, packed in zip(given_arrays, pack(given_arrays), strict=True):
@@ -45,7 +46,7 @@ def test_any_integers_come_back(given_arrays: list[IntArray]) -> None:
         assert not again.flags.writeable
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(arrays(), max_size=4))
 def test_no_file_unfolds_to_more_values_than_its_bytes_allow(given_arrays: list[IntArray]) -> None:
     stored = sum(packed.stored.nbytes for packed in pack(given_arrays))

@@ -9,7 +9,7 @@ import neuroport as port
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Node, Readout, Relay
-from neuroport.lowering.partial import partial_sums, parts_by_source
+from neuroport.lowering.partial_sums import partial_sums, parts_by_source
 from neuroport.targets.lowering import picked
 from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, Value, load_target
@@ -103,9 +103,9 @@ def test_currents_of_early_sources_wait_not_their_messages() -> None:
 def test_a_readout_of_too_many_axons_is_lowered_for_a_chip_in_parts_and_says_so() -> None:
     graph, chip = crowded(sources=4, size=200), narrow(500)
     assert resources(graph, chip).impossible
-    from neuroport.targets.lowering import cheapest_on, price_on
+    from neuroport.targets.lowering import best, options
 
-    lowered = cheapest_on(price_on(graph, chip, align="relays"))
+    lowered = best(options(graph, chip, align="relays"))
     assert not resources(lowered, chip).impossible
     equal(graph, lowered)
     said = " ".join(picked(graph, lowered, chip))

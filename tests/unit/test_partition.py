@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from neuroport.errors import BackendError
 from neuroport.targets import partition as module
 from neuroport.targets.partition import crossings, edges, naive, partition
-from neuroport.targets.polish import Search
+from neuroport.targets.refinement import Search
 from neuroport.targets.traffic import Flow
+from tests.tiers import examples
 
 needs_solver = pytest.mark.skipif(
     find_spec("mtkahypar") is None,
@@ -80,7 +81,7 @@ def test_of_eight_small_networks_all_but_one_are_placed_best_and_that_one_within
 
 
 @needs_solver
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 9))
 def test_it_is_never_worse_than_in_order_and_no_chip_is_too_small(
     seed: int, count: int, cores: int
@@ -94,7 +95,7 @@ def test_it_is_never_worse_than_in_order_and_no_chip_is_too_small(
     assert crossings(flows, placed) <= crossings(flows, naive(count, cores))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(0, 10**6), st.integers(4, 12), st.integers(1, 4))
 def test_polishing_ends_where_no_move_and_no_swap_helps(seed: int, count: int, cores: int) -> None:
     flows = random_flows(seed, count)

@@ -8,7 +8,7 @@ import pytest
 
 from neuroport.netx import read
 from neuroport.targets.layers import layers, weight_bits
-from neuroport.targets.published import Table, tables
+from neuroport.targets.published_tables import Table, tables
 from neuroport.targets.resources import resources
 from neuroport.targets.target import load_target
 from tests.golden.shipped import folder

@@ -17,13 +17,13 @@ from neuroport.engines.reference import Reference  # noqa: E402
 from neuroport.errors import CaptureError, IllegalError  # noqa: E402
 from neuroport.graph import node as nodes  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
-from neuroport.lowering.rules import check  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif, Mlf  # noqa: E402
 from neuroport.nets.stream import per_position  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight  # noqa: E402
 from neuroport.quantization.scales import freeze_scales, is_integer  # noqa: E402
-from tests.modules import enliven, frames_for, randomize  # noqa: E402
+from neuroport.targets.rules import require_legal  # noqa: E402
+from tests.helpers.modules import enliven, frames_for, randomize  # noqa: E402
 
 
 def currents(graph: Graph) -> dict[str, nodes.Conv]:
@@ -189,7 +189,7 @@ def test_any_network_is_proven_to_fit_or_refused(wild: float) -> None:
             problems.append(f"seed {seed}: {type(error).__name__}: {error}")
             continue
         legal += 1
-        check(graph)
+        require_legal(graph, "lava-cpu")
         outcome = compare(run_module(net, frames), Reference().run(graph, frames))
         if not outcome:
             problems.append(f"seed {seed}: {outcome}")

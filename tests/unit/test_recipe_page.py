@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from neuroport.data.known import KNOWN
+from neuroport.data.catalog import KNOWN
 from neuroport.errors import RecipeError
 from neuroport.files import parse_toml
 from neuroport.recipe import Recipe, from_dict

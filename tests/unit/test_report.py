@@ -434,7 +434,7 @@ def test_a_target_adds_energy_and_time_with_what_they_are_and_are_not(tmp_path: 
 def test_a_mapping_puts_cores_on_their_chips_and_lists_the_busiest_links(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from neuroport.reporting.cores import cores
+    from neuroport.reporting.core_map import cores
     from neuroport.targets.mapping import mapping_of
     from neuroport.targets.resources import resources
     from neuroport.targets.target import Value, load_target
@@ -463,7 +463,7 @@ def test_a_mapping_puts_cores_on_their_chips_and_lists_the_busiest_links(tmp_pat
 def test_cores_of_many_chips_are_drawn_up_to_sixteen_chips() -> None:
     from dataclasses import replace
 
-    from neuroport.reporting.cores import cores
+    from neuroport.reporting.core_map import cores
     from neuroport.targets.resources import resources
     from neuroport.targets.target import Value, load_target
 

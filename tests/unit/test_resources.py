@@ -19,13 +19,13 @@ from neuroport.graph.node import (
     Relay,
     ResonateFire,
 )
-from neuroport.targets.changes import changes, shortfall
-from neuroport.targets.checking import check
-from neuroport.targets.counters import cost, with_counters
+from neuroport.targets.core_memory import fill, synapse_words
 from neuroport.targets.layers import Arriving, Layer, layers, weight_bits
+from neuroport.targets.remedies import changes, shortfall
 from neuroport.targets.resources import Resources, resources
+from neuroport.targets.spike_counters import cost, with_counters
 from neuroport.targets.target import Target, Value, load_target
-from neuroport.targets.words import fill, synapse_words
+from neuroport.targets.verdict import check
 
 LOIHI2 = load_target("loihi2")
 

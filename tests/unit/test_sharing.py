@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 import neuroport as port
+from benchmarks.resources import Still
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
-from neuroport.lowering.sharing import share_dendrites, share_messages
-from neuroport.targets.lowering import bills
+from neuroport.lowering.shared_sums import share_dendrites, share_messages
+from neuroport.targets.lowering import lower
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
 from neuroport.targets.target import load_target
-from tests.resources import Still
-from tests.shapes import SHAPES, Shape, ds_resnet, frames_for
+from tests.helpers.shapes import SHAPES, Shape, ds_resnet, frames_for
 
 LOIHI2 = load_target("loihi2")
 FRAMES = frames_for((2, 8, 8), 4, 3)
@@ -88,7 +88,7 @@ def test_published_levels_take_far_fewer_cores_where_relays_hold_their_sum() -> 
     graph = Graph(every_other, graph.steps, graph.interval)  # sums that fit
     hala = load_target("hala-point")
     plain = resources(port.lower(graph, carrier="relay", align="relays"), hala)
-    _, lowered = bills(graph, "hala-point", carrier="relay", align="relays")
+    lowered = lower(graph, "hala-point", carrier="relay", align="relays")
     shared = resources(lowered, hala)
     assert plain.cores > 250_000
     assert not plain.fits
@@ -99,7 +99,7 @@ def test_published_levels_take_far_fewer_cores_where_relays_hold_their_sum() -> 
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_chosen_way_never_takes_more_cores_than_one_without_sharing(name: str) -> None:
     graph = SHAPES[name](Shape(FRAMES))
-    _, lowered = bills(graph, "loihi2", carrier="relay", align="relays")
+    lowered = lower(graph, "loihi2", carrier="relay", align="relays")
     assert refusals(lowered, LOIHI2) == []
     plain = port.lower(graph, carrier="relay", align="relays")
     assert resources(lowered, LOIHI2).cores <= resources(plain, LOIHI2).cores + 1
@@ -121,6 +121,6 @@ def test_wide_levels_take_fewer_cores_where_relays_hold_their_current() -> None:
     nodes.append(Readout("potential", ("classes",)))
     graph = Graph(nodes, 4)
     plain = resources(graph, LOIHI2).cores
-    _, lowered = bills(graph, "loihi2", carrier="relay", align="relays")
+    lowered = lower(graph, "loihi2", carrier="relay", align="relays")
     assert resources(lowered, LOIHI2).cores < 0.9 * plain
     assert any(".shared" in node.name or ".sum" in node.name for node in lowered)

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from neuroport.capture.counts import count  # noqa: E402
+from neuroport.capture.model_size import count  # noqa: E402
 from neuroport.nets.families import build  # noqa: E402
 from neuroport.recipe import load_recipe, recipe_text  # noqa: E402
 

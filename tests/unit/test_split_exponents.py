@@ -9,8 +9,8 @@ import neuroport as port
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay, Synapse
 from neuroport.lowering.exponents import MOST_PARTS, holds_exponent, shifted, split_exponents
-from neuroport.lowering.rules import violations
 from neuroport.lowering.skew import without_lags
+from neuroport.targets.rules import too_wide
 
 
 def network(low: int, high: int, exponent: int) -> Graph:
@@ -53,7 +53,7 @@ def test_kernels_of_eight_bits_sum_to_the_weights_with_their_exponent(
     conv = graph["conv"]
     assert isinstance(conv, Conv)
     np.testing.assert_array_equal(total, shifted(conv))
-    assert not list(violations(made, "lava-cpu"))
+    assert not list(too_wide(made))
     frames = np.random.default_rng(0).integers(0, 2, (4, 3, 2, 6, 5))
     want = port.run(graph, frames)
     assert want["lif"].any()

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from neuroport import apart, hdf5
+from neuroport import hdf5, sandbox
 from neuroport.engines.reference import Reference
 from neuroport.errors import FormatError, GraphError, HashError, StorageError
 from neuroport.graph import store
@@ -34,7 +34,7 @@ from neuroport.graph.node import (
     is_array,
 )
 from neuroport.graph.packing import Packed
-from tests.neurons import neurons
+from tests.helpers.neurons import neurons
 
 Edit = Callable[[h5py.File], None]
 
@@ -637,7 +637,7 @@ def test_where_processes_cannot_fork_only_sealed_files_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = store.save(small(), tmp_path / "a.graph")
-    monkeypatch.setattr(apart, "AVAILABLE", False)
+    monkeypatch.setattr(sandbox, "AVAILABLE", False)
     monkeypatch.delattr("os.fork")
     assert store.load(path).hash == small().hash
     content = bytearray(path.read_bytes())

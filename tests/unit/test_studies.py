@@ -21,7 +21,7 @@ from examples.studies.page import TABLES, with_tables
 from examples.studies.plan import NETWORKS as TRAINABLE
 from examples.studies.plan import TRAINED, Budget, Run
 from examples.studies.store import Store, summary
-from neuroport.capture.counts import count
+from neuroport.capture.model_size import count
 from neuroport.data.loading import load_data
 from neuroport.data.samples import Pictures, Split
 from neuroport.nets.neuron import Lif, Mlf

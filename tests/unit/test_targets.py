@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neuroport.errors import TargetError
-from neuroport.targets.target import CONFIDENCE, KEYS, load_target, names
+from neuroport.targets.target import BEFORE, CONFIDENCE, KEYS, load_chip, load_target, names
 
 MINE = """\
 summary = "a chip of mine"
@@ -34,7 +34,8 @@ def refusal(folder: Path, text: str) -> str:
 
 def test_every_value_of_every_shipped_target_has_a_source_and_a_confidence() -> None:
     assert set(names()) == {
-        *("loihi1", "loihi2", "oheo-gulch", "kapoho-point", "vpx", "alia-point", "hala-point")
+        *("lava-cpu", "loihi1", "loihi2", "oheo-gulch", "kapoho-point", "vpx", "alia-point"),
+        "hala-point",
     }
     for name in names():
         target = load_target(name)
@@ -45,8 +46,9 @@ def test_every_value_of_every_shipped_target_has_a_source_and_a_confidence() -> 
 
 
 def test_boards_are_their_chip_times_a_number() -> None:
-    sizes = {name: load_target(name)["chips"] for name in names()}
+    sizes = {name: load_target(name).limit("chips") for name in names()}
     assert sizes == {
+        "lava-cpu": None,
         "loihi1": 1,
         "loihi2": 1,
         "oheo-gulch": 1,
@@ -77,6 +79,22 @@ def test_none_is_a_limit_that_nobody_published() -> None:
     assert load_target("loihi1").limit("memory_words") is None
 
 
+def test_the_simulator_is_a_target_without_cores_and_with_every_kind_of_neuron() -> None:
+    found = load_target("lava-cpu")
+    assert names()[0] == "lava-cpu"
+    assert (found.is_chip, found.capacity) == (False, 0)
+    assert found.has_neuron("a kind that nobody has thought of")
+    assert not load_target("loihi2").has_neuron("a kind that nobody has thought of")
+    with pytest.raises(TargetError, match="lava-cpu has no cores; name a chip or board such as"):
+        load_chip("lava-cpu")
+
+
+def test_a_simulator_of_ones_own_needs_no_chips_and_no_cores(tmp_path: Path) -> None:
+    entry = 'value = "none"\nsource = "mine"\nconfidence = "seen"\n'
+    text = f'summary = "mine"\nbase = "loihi2"\n[cores]\n{entry}[chips]\n{entry}'
+    assert not load_target(written(tmp_path, text)).is_chip
+
+
 @pytest.mark.parametrize("part", ["value", "source", "confidence"])
 def test_a_value_without_one_of_its_parts_is_refused_by_name(tmp_path: Path, part: str) -> None:
     lines = [line for line in MINE.splitlines() if not line.startswith(part)]
@@ -87,7 +105,7 @@ def test_a_value_without_one_of_its_parts_is_refused_by_name(tmp_path: Path, par
 def test_without_a_base_every_missing_key_is_named(tmp_path: Path) -> None:
     message = refusal(tmp_path, MINE.replace('base = "loihi2"\n', ""))
     assert "chips is missing" in message
-    assert all(key in message for key in KEYS if key not in ("cores", "neuron_kinds"))
+    assert all(key in message for key in KEYS if key not in ("cores", *BEFORE))
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,12 @@ from neuroport.graph.node import (
     ResonateFire,
 )
 from neuroport.runs.trace import Trace
-from neuroport.targets.reach import reaching
+from neuroport.targets.receptive_field import reaching
 from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, Value, load_target
 from neuroport.targets.tiles import Tile, box, tiles
 from neuroport.targets.traffic import Flow, Traffic, measure
+from tests.tiers import examples
 
 STEPS = 4
 LOIHI2 = load_target("loihi2")
@@ -311,7 +312,7 @@ def convolutions(draw: st.DrawFn) -> tuple[Conv, tuple[int, int, int]]:
     return conv, (channels, sizes[0], sizes[1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(convolutions(), st.integers(1, 5))
 def test_what_reaches_a_tile_is_what_changes_it_when_one_neuron_fires(
     drawn: tuple[Conv, tuple[int, int, int]], neurons: int

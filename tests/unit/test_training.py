@@ -17,7 +17,7 @@ from neuroport.data.samples import Pictures, Split, frames_of  # noqa: E402
 from neuroport.errors import FormatError  # noqa: E402
 from neuroport.quantization.scales import freeze_scales  # noqa: E402
 from neuroport.recipe import Recipe, from_dict  # noqa: E402
-from neuroport.training.augmenting import augmented  # noqa: E402
+from neuroport.training.augmentation import augmented  # noqa: E402
 from neuroport.training.checkpoint import (  # noqa: E402
     State,
     build_network,
@@ -25,7 +25,7 @@ from neuroport.training.checkpoint import (  # noqa: E402
     save_checkpoint,
 )
 from neuroport.training.fit import fit  # noqa: E402
-from neuroport.training.optimizing import learning_rate  # noqa: E402
+from neuroport.training.optimizer import learning_rate  # noqa: E402
 
 
 def recipe_of(quantized: int = 1, **training: Any) -> Recipe:

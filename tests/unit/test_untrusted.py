@@ -228,24 +228,24 @@ def test_a_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.Mo
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A library in a cache of its own; ``kernels.library`` of these sources gives it."""
-    compiled = pytest.importorskip("neuroport.kernels.compiled")
+    compilation = pytest.importorskip("neuroport.kernels.compilation")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     source = tmp_path / "small.c"
     source.write_text("long network_lanes(void) { return 41 + 1; }\n")
-    monkeypatch.setattr(compiled, "HEADER", source)
-    compiled._say_once.cache_clear()
+    monkeypatch.setattr(compilation, "HEADER", source)
+    compilation._say_once.cache_clear()
     return Path(load(source)._name)
 
 
 def load(source: Path) -> Any:
     import shutil
 
-    from neuroport.kernels import compiled
+    from neuroport.kernels import compilation
 
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
-    return compiled.library([compiler], ("-fPIC",), (source,))
+    return compilation.library([compiler], ("-fPIC",), (source,))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "another", "writable by others"])

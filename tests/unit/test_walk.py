@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 import neuroport
-from neuroport.backends import walk
+from neuroport.backends import executor
+from neuroport.backends.executor import Starts
 from neuroport.backends.reference import NumpyArithmetic
-from neuroport.backends.walk import Starts
 from neuroport.engines import Engine
 from neuroport.engines.table import ready
 from neuroport.errors import BackendError, FramesError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Node, Readout, Relay
-from neuroport.kernels import compiled
+from neuroport.kernels import compilation
 from neuroport.runs.frames import frames_hash
 
 FRAMES = np.random.default_rng(3).integers(0, 4, (3, 5, 2))
@@ -31,7 +31,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     name, _, rest = request.param.partition(", ")
     if name == "fast":
         pytest.importorskip("torch")
-    with compiled.plain() if rest else nullcontext():
+    with compilation.plain() if rest else nullcontext():
         yield ready(name)
 
 
@@ -92,7 +92,7 @@ def test_stream_gives_each_sample_an_interval_and_ends_with_the_deepest_answer(
         deep += [Dense(f"d{level}", (deep[-1].name,), np.eye(2, dtype=int))]
         deep += [Relay(f"r{level}", (f"d{level}",))]
     frames = 1 + np.arange(2 * samples * 2).reshape(2, samples, 2)
-    stream = walk.chip_stream(Graph(deep, 2, interval), frames)
+    stream = executor.chip_stream(Graph(deep, 2, interval), frames)
     expected: list[list[int]] = []
     for n in range(samples):
         expected += [*frames[:, n].tolist(), *[[0, 0]] * (interval - 2)]
@@ -104,8 +104,8 @@ def test_stream_gives_each_sample_an_interval_and_ends_with_the_deepest_answer(
 def test_answers_are_cut_from_the_steps_where_each_sample_passes() -> None:
     graph = Graph(nodes(), 2, 5)
     rows = np.arange(14)
-    assert walk.cut_window(graph, rows, 1, 3).tolist() == [[1, 6, 11], [2, 7, 12]]
-    assert walk.cut_window(graph, rows, 0, 1).tolist() == [[0], [1]]
+    assert executor.cut_window(graph, rows, 1, 3).tolist() == [[1, 6, 11], [2, 7, 12]]
+    assert executor.cut_window(graph, rows, 0, 1).tolist() == [[0], [1]]
 
 
 # -- runs ------------------------------------------------------------------------------------
@@ -192,7 +192,9 @@ def test_chip_time_sends_all_samples_one_after_the_other_through_late_synapses()
     noted = {}
     for time_model in ("ideal", "".join(("ch", "ip"))):
         noting = Noting()
-        walk.walk(noting, Graph(nodes(), 3), FRAMES, progress=None, time_model=time_model, batch=2)
+        executor.walk(
+            noting, Graph(nodes(), 3), FRAMES, progress=None, time_model=time_model, batch=2
+        )
         noted[time_model] = noting.noted
     assert noted == {"ideal": [], "chip": [(1, (5 * 3 + 2, 1))] * 2}
 
@@ -228,7 +230,7 @@ def test_a_value_is_let_go_after_its_last_use() -> None:
         deep += [Relay(f"{name}r", (f"{name}d",), 1)]
     given: list[weakref.ref[Any]] = []
     most = 0
-    for _, out in walk.evaluate(NumpyArithmetic(), Graph(deep, 3), FRAMES, chip=False):
+    for _, out in executor.evaluate(NumpyArithmetic(), Graph(deep, 3), FRAMES, chip=False):
         given.append(weakref.ref(out))
         del out
         most = max(most, sum(ref() is not None for ref in given))

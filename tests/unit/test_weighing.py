@@ -8,12 +8,11 @@ import numpy as np
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Node, Relay
-from neuroport.lowering import Bill
 from neuroport.lowering.cost import Cost
-from neuroport.targets.lowering import ChipBill, cheapest_on
+from neuroport.targets.lowering import LoweringOption, best
 from neuroport.targets.resources import Resources, resources
 from neuroport.targets.target import load_target
-from neuroport.targets.weighing import Weight, weight
+from neuroport.targets.tie_breaks import Weight, weight
 
 CHIP = load_target("loihi2")
 
@@ -59,12 +58,12 @@ def test_the_slowest_step_is_of_operations_neurons_or_the_least_there_is() -> No
 
 
 def test_of_ways_with_equal_cores_the_one_with_fewer_messages_between_chips_is_taken() -> None:
-    def bill(carrier: str, graph: Graph, seconds: float) -> ChipBill:
+    def option(carrier: str, graph: Graph, seconds: float) -> LoweringOption:
         cost = Cost(1, 1, 1, 1, 0, seconds)
-        return ChipBill(Bill(carrier, "relays", graph, cost, ""), placed(graph, 1), "")
+        return LoweringOption(carrier, "relays", graph, cost, placed(graph, 1))
 
     near, far = chain(3, 4, 5), chain(5, 4, 3)
     assert weight(placed(near, 1)) < weight(placed(far, 1)) == Weight(9, 10.0)
-    ways = [bill("unroll", far, 0.1), bill("relay", near, 0.2)]
-    assert cheapest_on(ways) is near
-    assert cheapest_on(ways, "time") is far
+    ways = [option("unroll", far, 0.1), option("relay", near, 0.2)]
+    assert best(ways) is near
+    assert best(ways, "time") is far

@@ -22,8 +22,8 @@ from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
 from scipy.sparse import csr_matrix
 
-from neuroport.backends.lava_cpu.fusing import fuse, join
-from neuroport.backends.lava_cpu.groups import Group, held
+from neuroport.backends.lava_cpu.fused_build import fuse, join
+from neuroport.backends.lava_cpu.fused_partition import Group, held
 from neuroport.backends.lava_cpu.processes.fixed_pt import (
     DelayLine,
     FrameSource,
@@ -38,8 +38,8 @@ from neuroport.backends.lava_cpu.processes.neurons import (
     SigmaReset,
 )
 from neuroport.backends.lava_cpu.processes.stepped import SteppedReset
-from neuroport.backends.lava_cpu.products import conv_matrix
-from neuroport.backends.lava_cpu.rounding import Constants
+from neuroport.backends.lava_cpu.stock_relays import Constants
+from neuroport.backends.lava_cpu.weight_products import conv_matrix
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import THRESHOLD_MAX, WEIGHT_MAX
 from neuroport.graph.node import (
@@ -62,7 +62,7 @@ from neuroport.graph.node import (
     Synapse,
     per_neuron,
 )
-from neuroport.lowering.once import each_once
+from neuroport.lowering.unique_inputs import each_once
 
 MESSAGE_BITS = 24  # graded path of Lava's connections; payloads 0 and 1 are spikes
 
@@ -72,7 +72,7 @@ def build(graph: Graph, frames_path: str, fused: bool = False) -> dict[str, Any]
 
     Constants of relays that round are processes, too, under names of their own.
     With ``fused`` one process of our own holds the populations and synapses that
-    :mod:`~neuroport.backends.lava_cpu.groups` says; the rest is built as without.
+    :mod:`~neuroport.backends.lava_cpu.fused_partition` says; the rest is built as without.
     """
     graph = each_once(graph)
     processes: dict[str, Any] = {}
@@ -179,7 +179,7 @@ def _synapse(node: Synapse, source: Shape, target: Shape, start: dict[str, int])
     matrix = None
     match node:
         case Conv():
-            matrix = conv_matrix(node, source, target)
+            matrix = conv_matrix(node.kernel, source, target)
     if node.delays:
         parts = (
             [(d, csr_matrix(weight, dtype=np.int32)) for d, weight in node.by_delay()]

@@ -19,15 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.lava_cpu.groups import left_to_stock
-from neuroport.backends.lava_cpu.supervising import supervise
-from neuroport.backends.walk import chip_stream, cut_window
+from neuroport.backends.executor import chip_stream, cut_window
+from neuroport.backends.lava_cpu.fused_partition import left_to_stock
+from neuroport.backends.lava_cpu.supervisor import supervise
 from neuroport.errors import BackendError, StorageError
 from neuroport.files import read_json, write_json
-from neuroport.graph.foreign import foreign_modules
+from neuroport.graph.foreign_kinds import foreign_modules
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
-from neuroport.lowering.rules import check
 from neuroport.processes import run_folder
 from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.recording import (
@@ -38,6 +37,8 @@ from neuroport.runs.recording import (
     spiking,
 )
 from neuroport.runs.trace import Trace, versions
+from neuroport.targets.rules import require_legal
+from neuroport.targets.target import simulator
 
 NAME = "lava-cpu"  # of the engine, and of the target whose rules it has
 
@@ -62,7 +63,7 @@ def plan(
     """
     spikes = spiking(graph, recorded.counted)
     refuse_beyond(graph, spikes, recorded.granularity, LIF_COUNT_MAX)
-    check(graph, NAME)
+    require_legal(graph, simulator())
 
     def run(frames: npt.NDArray[Any], progress: Progress | None) -> Trace:
         check_frames(graph, frames)

@@ -1,12 +1,12 @@
-"""The child process in which Lava runs, as :mod:`.supervising` starts it, with a folder.
+"""The child process in which Lava runs, as :mod:`.supervisor` starts it, with a folder.
 
 FOLDER holds ``job.json`` (network file, steps, what to keep and what to count) and ``frames.npy``
 (steps, size). The worker builds Lava processes from the network *file*, writes one ``<index>.npy``
 per recorded population, a row per step or, where it is counted, per sample, prints a JSON line per
 progress report, and ends with ``done.json`` or ``error.json``. Lava hangs for ever when a process
-model fails; a thread (:mod:`~neuroport.backends.lava_cpu.watch`) notices, tells the error and ends
-the worker, wherever Lava is stuck. Asked to end (SIGTERM), the worker tells in ``stuck.txt`` where
-the job was.
+model fails; a thread (:mod:`~neuroport.backends.lava_cpu.failure_monitor`) notices, tells the error
+and ends the worker, wherever Lava is stuck. Asked to end (SIGTERM), the worker tells in
+``stuck.txt`` where the job was.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from neuroport.backends.lava_cpu.newer_python import prepare
-from neuroport.backends.lava_cpu.watch import (
+from neuroport.backends.lava_cpu.failure_monitor import (
     LAST_WORDS_SECONDS,
     Watch,
     last_line,
     tell_tracebacks,
 )
+from neuroport.backends.lava_cpu.newer_python import prepare
 from neuroport.errors import StorageError
 from neuroport.files import read_json, write_atomic, write_json
-from neuroport.graph.foreign import take_along
+from neuroport.graph.foreign_kinds import take_along
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import load
 from neuroport.processes import SEGMENTS, die_with_parent
@@ -74,7 +74,7 @@ class Worker:
         from lava.magma.core.run_conditions import RunSteps
 
         from neuroport.backends.lava_cpu.build import build
-        from neuroport.backends.lava_cpu.recorded import Simulated
+        from neuroport.backends.lava_cpu.run_config import Simulated
 
         job = read_json(self.folder / "job.json")
         take_along(job["kinds"])
@@ -146,7 +146,7 @@ class Worker:
     ) -> dict[Any, str]:
         """Record what a population sends, step by step; the process that does it, if it is new."""
         from neuroport.backends.lava_cpu.processes.fixed_pt import RasterSink
-        from neuroport.backends.lava_cpu.recorded import record
+        from neuroport.backends.lava_cpu.run_config import record
 
         if hasattr(process, "record"):
             process.record(path, steps)

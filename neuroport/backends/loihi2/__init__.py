@@ -1,5 +1,5 @@
 """Loihi 2 through Lava's proprietary extension. Not run on hardware: nobody here has a board."""
 
-from neuroport.moved import moved
+from neuroport.deprecated import moved
 
 __getattr__ = moved(__name__, {"Loihi2": "neuroport.engines.loihi2:Loihi2"})

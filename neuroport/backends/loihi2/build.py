@@ -1,9 +1,9 @@
 """From a lowered graph to stock Lava processes that have hardware models. Imported by the worker.
 
 Unlike the CPU engine's builder: convolutions are ``Conv``, whose kernels the chip stores once per
-core; feature maps are (W, H, C) (:mod:`~neuroport.backends.loihi2.layout`); and every population
-has its own copy of each synapse and source that reaches it, because what has run on chips is
-several synapses into one ``a_in`` and one ``s_out`` into several synapses.
+core; feature maps are (W, H, C) (:mod:`~neuroport.backends.loihi2.axis_order`); and every
+population has its own copy of each synapse and source that reaches it, because what has run on
+chips is several synapses into one ``a_in`` and one ``s_out`` into several synapses.
 
 Frames enter through an adapter of the embedded processors, or as biases: as ``bias_mant``, Lava's
 variable, given to the constructor. (``neuron.bias = image``, as a published benchmark has it, makes
@@ -21,8 +21,8 @@ from lava.proc.dense.process import Dense as DenseProcess
 from lava.proc.lif.process import LIFReset
 
 from neuroport.backends.lava_cpu.build import sign_mode
-from neuroport.backends.lava_cpu.rounding import Constants
-from neuroport.backends.loihi2.layout import (
+from neuroport.backends.lava_cpu.stock_relays import Constants
+from neuroport.backends.loihi2.axis_order import (
     conv_arguments,
     dense_columns,
     lava_shape,
@@ -172,7 +172,9 @@ def _population(network: Network, node: Node, shape: Shape, bias: IntArray | Non
 def _synapse(graph: Graph, node: Synapse, source: Node, shape: Shape) -> Any:
     bits = message_bits(graph, source)
     if isinstance(node, Conv):
-        return ConvProcess(num_message_bits=bits, **conv_arguments(node, shifted(node), shape))
+        return ConvProcess(
+            num_message_bits=bits, **conv_arguments(node.kernel, shifted(node), shape)
+        )
     weight: IntArray = np.array(node.weight, np.int32)
     if source.takes:  # frames arrive flat in the graph's own order
         weight = dense_columns(weight, shape)

@@ -20,15 +20,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.lava_cpu.supervising import supervise
-from neuroport.backends.loihi2.constant import biases
-from neuroport.backends.loihi2.constructs import refuse
-from neuroport.backends.loihi2.layout import from_lava, to_lava
-from neuroport.backends.loihi2.measuring import STATUS, measurement
-from neuroport.backends.loihi2.missing import ready_site
-from neuroport.backends.loihi2.profile import LOGGERS
+from neuroport.backends.executor import chip_stream, cut_window
+from neuroport.backends.lava_cpu.supervisor import supervise
+from neuroport.backends.loihi2.availability import ready_site
+from neuroport.backends.loihi2.axis_order import from_lava, to_lava
+from neuroport.backends.loihi2.bias_input import biases
+from neuroport.backends.loihi2.legality import refuse
+from neuroport.backends.loihi2.loggers import LOGGERS
+from neuroport.backends.loihi2.measured import STATUS, measurement
 from neuroport.backends.loihi2.site import Site
-from neuroport.backends.walk import chip_stream, cut_window
 from neuroport.errors import BackendError, StorageError
 from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
@@ -46,7 +46,7 @@ from neuroport.runs.recording import (
     spiking,
 )
 from neuroport.runs.trace import Trace, is_readout, versions
-from neuroport.targets.target import load_target
+from neuroport.targets.target import load_chip
 
 WORKER = "neuroport.backends.loihi2.worker"
 LATE = (
@@ -76,7 +76,7 @@ def plan(
             readouts after a sample's last step; ``messages`` streams all of them to the host.
         count, granularity: :func:`neuroport.runs.recording.recording`.
         frames_by: ``messages`` through an adapter, or ``bias`` for one constant frame, which
-            leaves the host out (:mod:`neuroport.backends.loihi2.constant`).
+            leaves the host out (:mod:`neuroport.backends.loihi2.bias_input`).
         measure: power, time, activity and memory, too, each in a run of its own.
 
     Raises:
@@ -86,7 +86,7 @@ def plan(
     """
     place = ready_site(site)
     recorded = _plan(graph, record, count, granularity)
-    refuse(graph, load_target(place.board))
+    refuse(graph, load_chip(place.board))
     by_bias = frames_by == "bias"
 
     def run(frames: npt.NDArray[Any], progress: Progress | None) -> Trace:

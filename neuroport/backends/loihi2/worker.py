@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from neuroport.backends.lava_cpu.worker import Worker, checked, main
-from neuroport.backends.loihi2.layout import flat_order, lava_shape
+from neuroport.backends.loihi2.axis_order import flat_order, lava_shape
 from neuroport.backends.loihi2.site import Site
 from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
@@ -31,13 +31,13 @@ class BoardWorker(Worker):
         """Execute the job; returns the seconds of each phase."""
         job = read_json(self.folder / "job.json")
         self.job, self.site = job, Site(**job["site"])
-        from neuroport.backends.loihi2.reaching import reach
+        from neuroport.backends.loihi2.host_connection import reach
 
         reach(self.site)
         from lava.magma.core.run_conditions import RunSteps
 
         from neuroport.backends.loihi2.build import build
-        from neuroport.backends.loihi2.running import HardwareOnly
+        from neuroport.backends.loihi2.run_config import HardwareOnly
 
         marks = [time.perf_counter()]
         graph = checked(load(job["net"]), job)
@@ -48,7 +48,7 @@ class BoardWorker(Worker):
         self.probes: dict[Path, Any] = {}
         callbacks = self._outputs(graph, network)
         if job["logger"]:
-            from neuroport.backends.loihi2.profile import figures, logger
+            from neuroport.backends.loihi2.loggers import figures, logger
 
             callbacks = [told := logger(job["logger"], job["steps"])]
         marks.append(time.perf_counter())
@@ -69,7 +69,7 @@ class BoardWorker(Worker):
     def _biases(self, graph: Graph) -> dict[str, Any]:
         if not self.job["by_bias"]:
             return {}
-        from neuroport.backends.loihi2.constant import biases
+        from neuroport.backends.loihi2.bias_input import biases
 
         return biases(graph, np.load(self.folder / "frames.npy"))
 

@@ -26,7 +26,8 @@ from neuroport.capture.slayer.assembly import Assembly
 from neuroport.capture.slayer.modules import REFUSED, linear_of, silent
 from neuroport.capture.slayer.neurons import refuse
 from neuroport.capture.slayer.weights import Linear
-from neuroport.graph.node import IntArray, Relay, Shape
+from neuroport.graph.edit import relay
+from neuroport.graph.node import IntArray, Shape
 from neuroport.nets.slayer.integers import integers_of, whole
 from neuroport.nets.slayer.residual import Aside
 
@@ -254,9 +255,7 @@ class Reader:
         weight = np.repeat(np.eye(count, dtype=np.int64), each, axis=1)
         flat = value.flattened()
         currents = self.assembly.connect(name, flat, Linear(weight, flat.shape, (count,)), 0)
-        made = neurons.Population(
-            lambda node, inputs: Relay(node, inputs), "relay", unit=each * value.unit
-        )
+        made = neurons.Population(relay, "relay", unit=each * value.unit)
         sent = self.assembly.populate(name, currents, (count,), made, block, value.shift)
         return replace(sent, unit=0)
 

@@ -18,10 +18,10 @@ from torch import nn
 from torch.nn.utils.weight_norm import WeightNorm
 
 from neuroport.capture.forward import INPUT, refuse_hooks
-from neuroport.capture.places import function_place
 from neuroport.capture.signals import Value
 from neuroport.capture.slayer import weights
 from neuroport.capture.slayer.weights import Linear
+from neuroport.capture.source_lines import function_place
 from neuroport.errors import CaptureError
 from neuroport.graph.node import IntArray, Pair
 from neuroport.nets.slayer.residual import Aside

@@ -20,7 +20,7 @@ from torch import Tensor
 from neuroport.capture.signals import Term, Value
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import WEIGHT_MAX
-from neuroport.graph.linear import ungrouped
+from neuroport.graph.linear_bounds import ungrouped
 from neuroport.graph.node import IntArray, Pair, Shape
 
 LARGEST_MATRIX = 1 << 25

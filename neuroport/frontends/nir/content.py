@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 
 from neuroport import hdf5
-from neuroport.apart import Plain
 from neuroport.errors import FormatError
+from neuroport.sandbox import Plain
 
 WHAT = "a NIR file"
 MEMBERS = 4_000_000  # groups and datasets

@@ -16,7 +16,7 @@ import numpy as np
 from neuroport.errors import FormatError
 from neuroport.frontends.nir.interpreter import apply
 from neuroport.frontends.nir.reading import Array, Node, Shape
-from neuroport.graph.linear import ungrouped
+from neuroport.graph.linear_bounds import ungrouped
 
 # linear nodes one after the other, and what the values behind each are multiplied by, if anything
 Path: TypeAlias = tuple[tuple[Node, Array | None], ...]

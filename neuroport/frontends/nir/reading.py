@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport import hdf5
-from neuroport.apart import Plain
 from neuroport.errors import FormatError
 from neuroport.frontends.nir.content import WHAT, content_of, of_object
+from neuroport.sandbox import Plain
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Shape: TypeAlias = tuple[int, ...]

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from neuroport import hdf5
-from neuroport.apart import Plain
 from neuroport.errors import FormatError, GraphError
 from neuroport.frontends.nir.parts import Record
 from neuroport.frontends.nir.reading import Network
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import KINDS, is_array
+from neuroport.graph.node import KINDS, find_kind, is_array
+from neuroport.sandbox import Plain
 
 CONVENTION = 1
 
@@ -111,10 +111,11 @@ def _number(group: Any, key: str, where: str) -> int:
 
 def _node(entry: Plain, where: str) -> Any:
     kind = entry.get("kind") if isinstance(entry, dict) else None
-    if kind not in KINDS:
+    cls = find_kind(kind) if isinstance(kind, str) else None
+    if cls is None:
         raise FormatError(f"{where}: kind {hdf5.short(kind)}; known: {', '.join(KINDS)}")
     values: dict[str, Any] = {}
-    for item in fields(KINDS[kind]):
+    for item in fields(cls):
         found = entry.get(item.name)
         if item.name == "inputs":
             names = json.loads(found) if isinstance(found, str) else None
@@ -131,4 +132,4 @@ def _node(entry: Plain, where: str) -> Any:
             values[item.name] = tuple(int(n) for n in found)
         else:
             values[item.name] = bool(found) if item.type == "bool" else int(found)
-    return KINDS[kind](**values)
+    return cls(**values)

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport import hdf5
-from neuroport.apart import Plain
 from neuroport.arguments import is_graph, is_path, takes
 from neuroport.errors import GraphError
 from neuroport.files import check_file, write_atomic
@@ -43,6 +42,7 @@ from neuroport.graph.node import (
     Synapse,
     per_neuron,
 )
+from neuroport.sandbox import Plain
 
 NIR_VERSION = "1.0.8"
 NEVER = 2.0**40  # a time constant in which nothing leaks that any sample would notice

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuroport.graph.borders import Inside, inside
+from neuroport.graph.border_taps import Inside, inside
+from neuroport.graph.kernel import Kernel
 from neuroport.graph.kinds.base import IntArray, Pair, Shape, Synapse, by, kind, pair, spread
-from neuroport.graph.linear import Box, Current, bounds
+from neuroport.graph.linear_bounds import Box, Current, bounds
 
 
 @kind("conv")
@@ -30,6 +31,10 @@ class Conv(Synapse):
     groups: int = 1
     lag: int = 0
 
+    @property
+    def kernel(self) -> Kernel:
+        return Kernel(self.weight, self.stride, self.padding, self.dilation, self.groups)
+
     def inside(self, source: Shape) -> Inside | None:
         """The taps that read a map of shape ``source`` together, None if all do somewhere."""
         kernel = self.weight.shape[2:]
@@ -41,23 +46,16 @@ class Conv(Synapse):
         return self.replace(weight=self.weight[:, channels])
 
     def fan_out(self, source: Shape, target: Shape) -> IntArray:
-        """A tap reads input row ``y`` for output row ``(y + padding - tap * dilation) / stride``,
-        where that is a whole number inside the output; columns alike. So the map is
-        ``fan[c, y, x] = sum over taps of outputs(c, tap) * reaches(tap, y) * reaches(tap, x)``.
+        """``fan[c, y, x] = sum over taps of outputs(c, tap) * reaches(tap, y) * reaches(tap, x)``,
+        where a tap reaches an output from an input row or column, or not.
         """
         kept = self.weight != 0
         grouped = kept.reshape(self.groups, -1, *kept.shape[1:])
         taps = grouped.sum(axis=1, dtype=np.int64).reshape(source[0], *kept.shape[2:])
-        rows, columns = (self._reaches(axis, source[1 + axis], target[1 + axis]) for axis in (0, 1))
-        return np.asarray(np.einsum("ckl,ky,lx->cyx", taps, rows, columns))
-
-    def _reaches(self, axis: int, size: int, outputs: int) -> IntArray:
-        """(taps, size) of 0/1: whether a tap reads an input row (``axis`` 0) or column (1)."""
-        tap = np.arange(self.weight.shape[2 + axis])[:, None]
-        start = np.arange(size)[None] + self.padding[axis] - tap * self.dilation[axis]
-        position, remainder = np.divmod(start, self.stride[axis])
-        reaches = (remainder == 0) & (position >= 0) & (position < outputs)
-        return np.asarray(reaches, np.int64)
+        rows, columns = (
+            self.kernel.landing(axis, source[1 + axis], target[1 + axis]) >= 0 for axis in (0, 1)
+        )
+        return np.asarray(np.einsum("ckl,ky,lx->cyx", taps, rows, columns, dtype=np.int64))
 
     def infer(
         self, shape: Shape, low: IntArray, high: IntArray

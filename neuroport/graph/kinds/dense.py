@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from neuroport.graph.blocks import blocks
+from neuroport.graph.chunks import blocks
 from neuroport.graph.kinds.base import IntArray, Shape, Synapse, kind, span, spread, zero
-from neuroport.graph.linear import bounds
+from neuroport.graph.linear_bounds import bounds
 
 
 @kind("dense")

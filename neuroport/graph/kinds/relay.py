@@ -18,7 +18,7 @@ from neuroport.graph.kinds.base import (
     constant,
     kind,
 )
-from neuroport.graph.linear import Box, Current, Sum
+from neuroport.graph.linear_bounds import Box, Current, Sum
 
 
 @kind("relay", emits=GRADED)
@@ -33,6 +33,10 @@ class Relay(Population):
     inputs: tuple[str, ...]
     shift: int = constant(0, integers.STATE_BITS - 1, per="node", default=0)
     threshold: int = constant(0, per="node", default=0)
+
+    @property
+    def rounds(self) -> bool:
+        return self.shift > 0
 
     def sends(self, shape: Shape, low: IntArray, high: IntArray) -> Range:
         low, high = (integers.round_shift(bound, self.shift) for bound in (low, high))

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import DECAY_UNITY, WEIGHT_MAX
+from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.neuron import Lif
-from neuroport.nets.norm import BiasNorm
 from neuroport.nets.slayer.integers import integers_of
 from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, snap_weight

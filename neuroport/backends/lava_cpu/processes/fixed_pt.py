@@ -18,7 +18,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from neuroport.backends.lava_cpu.held import History
+from neuroport.backends.lava_cpu.fused_state import History
 
 
 class FrameSource(AbstractProcess):

@@ -5,8 +5,8 @@ in time costs Lava's CPU simulator something for each of them, at every step. It
 Lava's own do: ports, channels, phases, and a step for every synapse, whether it reads what arrives
 from another process or what was sent inside this one. Arithmetic of neurons is
 :mod:`neuroport.graph.integers`; synapses are exact products
-(:mod:`neuroport.backends.lava_cpu.products`). Lava executes every file of this folder when it looks
-for process models.
+(:mod:`neuroport.backends.lava_cpu.weight_products`). Lava executes every file of this folder when
+it looks for process models.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from neuroport.backends.lava_cpu.held import HeldPopulation, HeldSynapse, RunningSynapse
+from neuroport.backends.lava_cpu.fused_state import HeldPopulation, HeldSynapse, RunningSynapse
 
 
 class Fused(AbstractProcess):

@@ -1,0 +1,209 @@
+"""The work of every core, step by step, and how fast a chip can be at best.
+
+Populations are cut into the tiles that :mod:`neuroport.targets.tiling` finds, and each operation is
+counted in the core that holds the neuron it reaches: nothing is spread evenly. In chip time a
+population of skew s does step t of a sample at step t + s, so one sample alone (batch 1) takes
+``T + depth`` steps, each as long as the slowest core needs:
+
+::
+
+    step_us >= max over cores of (synop_ns * operations, neuron_ns * passes * neurons) / 1000
+    step_us >= the target's least time of a step
+
+A bound from below: messages on their way, the host and reading out take time, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.analysis.operations import Sent
+from neuroport.analysis.operations_per_core import FanIn, Tile, fan_ins, own_fan_in, sources
+from neuroport.errors import TargetError
+from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import Node
+from neuroport.targets.layers import CONSTANT, CONSTANTS, rounding
+from neuroport.targets.resources import Placed, Resources, resources
+from neuroport.targets.target import Target
+from neuroport.targets.traffic import count
+
+TIMES = ("synop_ns", "neuron_ns", "step_us")
+PASSES = {"sigmadelta": "sigma_delta_passes"}  # of kinds whose update takes more than one
+_US = 1e-3  # of a nanosecond
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """Time of one sample alone, bounded from below.
+
+    Attributes:
+        steps: steps of the chip that a sample takes, T + depth.
+        latency_us, worst_us: mean and largest time of a sample.
+        bound_by: steps per sample (mean) whose time the operations, the neurons or the least time
+            of a step decide.
+        unknown: times of the target that nobody published, which the bound goes without.
+    """
+
+    steps: int
+    latency_us: float
+    worst_us: float
+    bound_by: dict[str, float]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CoreWork:
+    """Cores of a network on a target, and their work; messages are means per sample.
+
+    Attributes:
+        target, cores, chips, fits: as :class:`neuroport.targets.resources.Resources` has them.
+        most_operations: operations of one core in one step, the largest of all samples.
+        busiest: population on that core.
+        most_neurons: neurons of the core that has most, updated at every step.
+        between: messages from a core to another; one that goes to three cores counts three times.
+        inside: messages from a core to itself (recurrent populations).
+        outside: messages of the frames to cores.
+        time: None where shortcuts are not aligned, so that the network cannot run on a chip.
+    """
+
+    target: str
+    cores: int
+    chips: int
+    fits: bool
+    most_operations: int
+    busiest: str
+    most_neurons: int
+    between: float
+    inside: float
+    outside: float
+    time: StepTime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def core_work(graph: Graph, sent: Sent, target: Target) -> CoreWork:
+    """Count the work of every core of ``target``.
+
+    Raises:
+        TargetError: the target has none of the times from which a bound follows.
+    """
+    if all(target.cost(name) is None for name in TIMES):
+        raise TargetError(
+            f"{target.name}: no time of a step or an operation is known ({', '.join(TIMES)}); "
+            "give one in its file, or take a target that has them, such as loihi2"
+        )
+    found = resources(graph, target)
+    samples = next(iter(sent.values())).shape[1]
+    traffic = count(graph, found, sent)
+    busiest = operations(graph, found, sent)
+    most = max(busiest, key=lambda name: busiest[name].max())
+    return CoreWork(
+        target=target.name,
+        cores=found.cores,
+        chips=found.chips,
+        fits=found.fits,
+        most_operations=int(busiest[most].max()),
+        busiest=most,
+        most_neurons=max(_neurons(placed) for placed in found.placed),
+        time=_time(graph, found.placed, busiest, target) if graph.balanced else None,
+        between=sum(f.messages * len(set(f.targets) - {f.source}) for f in traffic.flows) / samples,
+        inside=sum(f.messages for f in traffic.flows if f.source in f.targets) / samples,
+        outside=sum(f.messages * len(f.targets) for f in traffic.frames or ()) / samples,
+    )
+
+
+def operations(graph: Graph, found: Resources, sent: Sent) -> dict[str, npt.NDArray[np.float64]]:
+    """Operations (T, N) of the core of each population that has most, step by step.
+
+    The neuron that gives constants has none.
+    """
+    samples = next(iter(sent.values())).shape[1]
+    busiest: dict[str, npt.NDArray[np.float64]] = {}
+    for placed in found.placed:
+        name, tile = placed.layer.name, placed.tiling.tile
+        if placed.layer.kind == CONSTANT:
+            continue
+        fans = _fans(graph, graph[name], tile)
+        loads = sum(_loads(fan, sent[source], delay) for source, delay, fan in fans)
+        busiest[name] = np.max(loads, axis=2) if fans else np.zeros((graph.steps, samples))
+        if name in rounding(graph):
+            busiest[name] += CONSTANTS * _neurons(placed)
+    return busiest
+
+
+def least_us(target: Target, most: float, neurons: float) -> float:
+    """Least time of a step of a core, in us: of its operations, its neurons, or of any step."""
+    synop, neuron, least = (target.cost(name) or 0.0 for name in TIMES)
+    return max(most * synop * _US, neurons * neuron * _US, least)
+
+
+def _fans(graph: Graph, node: Node, tile: Tile) -> list[tuple[str, int, FanIn]]:
+    """Every (source, delay, fan-in) of a population."""
+    shape = graph.facts(node.name).shape
+    found = []
+    for synapse in graph.synapses_into(node.name):
+        fans = fan_ins(graph, synapse, shape, tile)
+        found += [(s, delay, fan) for s, delay in sources(graph, synapse.name) for fan in fans]
+    if node.own_weight is not None:
+        found.append((node.name, 0, own_fan_in(node.own_weight, shape, tile)))
+    return found
+
+
+def _loads(fan: FanIn, sent: npt.NDArray[Any], delay: int) -> npt.NDArray[np.float64]:
+    """Operations (T, N, cores) at the steps at which messages arrive."""
+    steps, samples = sent.shape[:2]
+    late = min(steps, delay + fan.delay)
+    heard = sent[: steps - late] != 0
+    found = fan.operations(heard.reshape(-1, *sent.shape[2:])).reshape(steps - late, samples, -1)
+    return np.concatenate([np.zeros((late, *found.shape[1:])), found])
+
+
+def _neurons(placed: Placed) -> int:
+    return int(np.prod(placed.tiling.tile))
+
+
+def _time(
+    graph: Graph,
+    layers: tuple[Placed, ...],
+    busiest: dict[str, npt.NDArray[np.float64]],
+    target: Target,
+) -> StepTime:
+    synop, neuron, least = (target.cost(name) or 0.0 for name in TIMES)
+    steps, samples = graph.steps + graph.depth, next(iter(busiest.values())).shape[1]
+    operations = np.zeros((steps, samples))
+    for name, load in busiest.items():
+        skew = graph.facts(name).skew
+        at = slice(skew, skew + graph.steps)
+        operations[at] = np.maximum(operations[at], load)
+    updates = max(
+        _neurons(p) * _passes(graph[p.layer.name], target)
+        for p in layers
+        if p.layer.kind != CONSTANT
+    )
+    terms = np.stack(
+        [
+            operations * synop * _US,
+            np.full_like(operations, updates * neuron * _US),
+            np.full_like(operations, least),
+        ]
+    )
+    latency = terms.max(axis=0).sum(axis=0)
+    decided = np.bincount(terms[::-1].argmax(axis=0).ravel(), minlength=3)[::-1] / samples
+    return StepTime(
+        steps=steps,
+        latency_us=float(latency.mean()),
+        worst_us=float(latency.max()),
+        bound_by=dict(zip(("operations", "neurons", "least"), decided.tolist(), strict=True)),
+        unknown=tuple(name for name in TIMES if target.cost(name) is None),
+    )
+
+
+def _passes(node: Node, target: Target) -> float:
+    key = PASSES.get(node.kind)
+    return (key and target.cost(key)) or 1.0

@@ -1,0 +1,12 @@
+"""What stock NetX makes of a ``.net`` file of lava-dl, and the network that the file means.
+
+:func:`repaired` reads the network as SLAYER computed it; :func:`inspect` lists where unmodified
+``lava.lib.dl.netx.hdf5.Network`` departs from it without saying so, and counts the spikes. NetX
+itself is not needed: what it does to a file is computed here (source: ``lava/lib/dl/netx`` of
+lava-dl 0.6.0, ``lava/utils/weightutils.py`` and ``lava/proc/dense`` of Lava 0.10.0).
+"""
+
+from neuroport.analysis.netx_audit.findings import Finding, Report, inspect
+from neuroport.netx.repair import repaired
+
+__all__ = ["Finding", "Report", "inspect", "repaired"]

@@ -1,0 +1,319 @@
+"""What unmodified NetX does wrong with a stock file, layer by layer, and how much it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.analysis.netx_audit import faults
+from neuroport.analysis.netx_audit.faults import Fault
+from neuroport.errors import FormatError, GraphError, RangeError
+from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import Node
+from neuroport.hdf5 import short
+from neuroport.netx import schema, timing
+from neuroport.netx.repair import Content, Path, delay_per_channel, opened, plain
+from neuroport.netx.stock import GivenFrames
+from neuroport.runs.frames import check_frames
+
+REFUSED = ("pool", "convT", "unpool", "average", "concat")
+READ = ("input", "flatten", "conv", "dense", "dense_rec")
+SPIKING = ("CUBA", "LOIHI")
+NEURONS = (*SPIKING, "SDNN", "RF_PHASE", "RF_IZHIKEVICH")
+FIELDS = {
+    "input": "type shape weight bias neuron",
+    "flatten": "type shape",
+    "conv": "type shape inChannels outChannels kernelSize stride padding dilation groups weight "
+    "bias delay neuron",
+    "dense": "type shape inFeatures outFeatures weight bias delay neuron",
+    "dense_rec": "type shape inFeatures outFeatures weight weight_rec bias delay neuron",
+}
+NEURON_FIELDS = (
+    "type iDecay vDecay vThMant refDelay gradedSpike weight_exp wgtExp theta tauRho scaleRho "
+    "sinDecay cosDecay activation sigma_output messageBits"
+)
+TRIED = (16, 4_000_000)  # steps, and positions of two samples, on which advice is tried
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that stock NetX does otherwise than the file says.
+
+    Attributes:
+        layer: its name in the file, ``layer/3 (conv)``.
+        what: the fault.
+        changes: positions of all populations that differ by this fault alone; None where it
+            was not, or cannot be, counted.
+        stops: NetX ends with an error instead of running something else.
+    """
+
+    layer: str
+    what: str
+    changes: int | None = None
+    stops: bool = False
+
+    def __str__(self) -> str:
+        if self.stops:
+            return f"{self.layer}: {self.what} (NetX stops)"
+        count = "" if self.changes is None else f": {self.changes:,} spikes differ"
+        return f"{self.layer}: {self.what}{count}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """The findings, and the network that the file means; or why it has none here.
+
+    ``positions`` is how many were compared for every count, 0 without frames. ``doubt`` is what
+    the file does not say and the network depends on, empty where there is nothing.
+    """
+
+    findings: tuple[Finding, ...]
+    graph: Graph | None
+    refusal: str
+    positions: int = 0
+    doubt: str = ""
+
+
+def inspect(
+    path: Path,
+    *,
+    steps: int | None = None,
+    frames: npt.NDArray[Any] | None = None,
+    input: Node | None = None,
+    delay_shift: bool | None = None,
+) -> Report:
+    """What stock NetX would do wrong with the file.
+
+    What is said to mend a fault was tried: on ``frames``, or else on random ones.
+
+    Args:
+        steps: steps a sample lasts, where the file does not say it.
+        frames: (T, N, *shape), on which the spikes that differ are counted.
+        input: the input node, by default that of ``frames``.
+        delay_shift: see :func:`neuroport.netx.read`.
+
+    Raises:
+        StorageError, FormatError: no such file, or none of NetX.
+    """
+    if frames is not None and frames.ndim:
+        steps = len(frames)
+    given = frames if input is None else input
+    content, graph, refusal = opened(
+        path, lambda held: _graph(replace(held, delay_shift=bool(delay_shift)), steps, given)
+    )
+    if frames is not None and graph is not None:
+        check_frames(graph, frames)
+    known = list(_known(content, graph, frames))
+    doubt = timing.doubt(graph) if graph is not None and delay_shift is None else ""
+    if graph is None or frames is None:
+        return Report(tuple(found for found, _ in known), graph, refusal, doubt=doubt)
+    right = faults.run(graph, frames)
+    findings = [
+        found if fault is None else replace(found, changes=fault(graph, frames, right))
+        for found, fault in known
+    ]
+    if doubt:
+        other = replace(content, delay_shift=True)
+        changes = faults.otherwise(content, other, graph, frames)
+        doubt += f" ({changes:,} of {sum(m.size for m in right.values()):,} here)"
+    positions = sum(messages.size for messages in right.values())
+    return Report(tuple(findings), graph, refusal, positions, doubt)
+
+
+def _graph(
+    content: Content, steps: int | None, frames: GivenFrames
+) -> tuple[Content, Graph | None, str]:
+    """The content, and its network or why it has none."""
+    try:
+        return content, content.graph(steps, frames), ""
+    except FormatError as error:
+        return content, None, error.message
+
+
+def _known(
+    content: Content, graph: Graph | None, frames: npt.NDArray[Any] | None
+) -> Iterator[tuple[Finding, Fault | None]]:
+    mend = None if graph is None else _tried(content, graph, frames)
+    graded = graph is not None and not content.hosted and graph.input.bits > 1
+    if graded and graph is not None:
+        what = "graded frames are taken for spikes; Network(input_message_bits="
+        yield Finding("input", f"{what}{graph.input.bits}) mends it"), faults.ungraded
+    skew, last, biased, changes = 0, "", False, False
+    for index, fields in content.layers.items():
+        layer = plain(fields)
+        kind = _word(layer)
+        where = f"layer/{index} ({kind})"
+        for what, stops in _unread(fields, layer):
+            yield Finding(where, what, stops=stops), None
+        neuron = layer.get(schema.NEURON)
+        if isinstance(neuron, dict):
+            last = f"layer{index}"
+            changes |= _word(neuron) == "SDNN"
+        if kind not in ("conv", "dense", "dense_rec"):
+            continue
+        skew += 1
+        for what, fault in _wrong(content, index, layer):
+            yield Finding(where, what, stops=fault is None), fault
+        bias = layer.get("bias")
+        if isinstance(bias, np.ndarray) and bias.any() and isinstance(neuron, dict):
+            biased = True
+            if not content.delay_shift:
+                early = f"{skew} step{'s' if skew > 1 else ''}"
+                what = f"its bias acts {early} before its first frame arrives"
+                what += _advice(mend, f"layer{index}", _word(neuron) == "SDNN")
+                yield Finding(where, what), faults.lead_in(f"layer{index}", content.hosted)
+    if content.delay_shift and biased and not content.hosted:
+        what = "biases act a step longer before frames arrive than in training"
+        advice = _advice(mend, last, changes)
+        yield Finding("all layers", what + advice), faults.began_together(content)
+    if last:
+        what = "states go on from one sample to the next" + _advice(mend, last, changes)
+        yield Finding("all layers", what), faults.carried_over(content)
+
+
+def _tried(
+    content: Content, graph: Graph, frames: npt.NDArray[Any] | None
+) -> dict[str, int | None] | None:
+    """What mends the network's timing in NetX, by population; None where it was not tried."""
+    if frames is None:
+        steps, positions = TRIED
+        neurons = sum(int(np.prod(graph.facts(node.name).shape)) for node in graph.populations)
+        steps = min(graph.steps, steps, max(4, positions // (2 * neurons)))
+        graph = Graph(graph.nodes, steps)
+        facts = graph.facts(graph.input.name)
+        low, high = max(int(facts.low.min()), -64), min(int(facts.high.max()), 64)
+        sizes = (steps, 2, *graph.input.shape)
+        frames = np.random.default_rng(0).integers(low, high + 1, sizes)
+    try:
+        return faults.mending(content, graph, frames)
+    except (GraphError, RangeError):  # such steps, such frames tell nothing
+        return None
+
+
+def _advice(mend: dict[str, int | None] | None, name: str, changes: bool) -> str:
+    """What mends the timing of a layer and of all before it, where it was tried."""
+    if mend is None or name not in mend:
+        return ""
+    offset = mend[name]
+    if offset is not None:
+        return f"; Network(reset_interval=T, reset_offset={offset}) mends it"
+    if changes:
+        return (
+            "; NetX resets no sigma-delta neurons: read it as NetX runs it (--free-running), or "
+            "run it here, where samples begin at rest"
+        )
+    return "; no reset of NetX mends it: run it here, where each layer begins with its frames"
+
+
+def _wrong(
+    content: Content, index: int, layer: dict[str, Any]
+) -> Iterator[tuple[str, Fault | None]]:
+    """Faults of one layer that can be counted; None where NetX stops."""
+    late = delay_per_channel(layer)
+    if late is not None and late.any():
+        if layer[schema.TYPE] == "conv":
+            yield (
+                f"its delays, up to {late.max()} steps, are ignored",
+                faults.passed_over(content, "delay", index),
+            )
+        else:
+            yield (
+                "its delays act on what it receives instead of what it sends, which a bias tells "
+                "apart",
+                faults.at_the_input(content, index, late),
+            )
+    neuron = layer.get(schema.NEURON)
+    neuron = neuron if isinstance(neuron, dict) else {}
+    power = neuron.get("weight_exp")
+    if isinstance(power, np.ndarray) and power.any():
+        yield (
+            f"neuron/weight_exp, {float(power.flat[0]):g}, is never read: its norm scales nothing",
+            faults.passed_over(content, "weight_exp", index),
+        )
+    if layer[schema.TYPE] != "conv":
+        yield from faults.weights(index, layer)
+    if _word(neuron) in ("RF_PHASE", "RF_IZHIKEVICH"):
+        yield from faults.resonators(index, neuron)
+
+
+def _word(fields: dict[str, Any]) -> str:
+    """The type that a layer, or its neurons, say they have."""
+    found = fields.get(schema.TYPE)
+    return _name(found) if isinstance(found, str) else "of no type"
+
+
+def _name(said: str) -> str:
+    """A name that a file holds, for a message."""
+    return said if said.isidentifier() and len(said) < 40 else short(said)
+
+
+def _unread(fields: dict[str, Any], layer: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """What NetX passes over, or stops at, in one layer, of which ``layer`` is the plain part."""
+    kind = _word(layer)
+    if kind in REFUSED:
+        yield f"{kind} is no layer that NetX builds", True
+        return
+    if kind not in READ:
+        yield f"a layer {kind} is unknown to NetX, which leaves it out", False
+        return
+    for name in sorted(set(fields) - set(FIELDS[kind].split())):
+        yield f"field {_name(name)} is ignored", False
+    for name in ("weight", "weight_rec", "bias"):
+        values = layer.get(name)
+        if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+            broken = int(np.count_nonzero(values != np.round(values)))
+            if broken and kind != "input":
+                yield f"{name} holds {broken} fractions, which are truncated", False
+    bias = layer.get("bias")
+    if isinstance(bias, np.ndarray) and np.abs(bias).max(initial=0) >= 1 << 15:
+        yield f"bias reaches {np.abs(bias).max():g} and wraps at 16 bits", False
+    delay = layer.get("delay")
+    if isinstance(delay, np.ndarray) and delay.max(initial=0) > 62 and kind != "conv":
+        yield f"delays up to {delay.max():g} are cut to 62", False
+    if kind == "dense_rec" and isinstance(delay, np.ndarray) and delay.any():
+        yield "delays of a recurrent layer delay its own spikes, and scale its weights", False
+    neuron = layer.get(schema.NEURON)
+    if isinstance(neuron, dict):
+        yield from _unread_of_neurons(layer, neuron)
+
+
+def _unread_of_neurons(layer: dict[str, Any], neuron: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    kind = _word(neuron)
+    if kind not in NEURONS:
+        if "RF" in kind:
+            yield f"neurons {kind} run as plain resonators, without their adaptation", False
+        else:
+            yield f"neurons {kind} are unknown", True
+    for name in sorted(set(neuron) - set(NEURON_FIELDS.split())):
+        yield f"field neuron/{_name(name)} is ignored", False
+    for name, rest, why in (
+        ("gradedSpike", (0,), "is ignored: it sends spikes"),
+        ("refDelay", (0, 1), "is ignored: it may fire at every step"),
+        ("wgtExp", (0,), "is ignored"),
+    ):
+        value = neuron.get(name)
+        if (
+            kind in SPIKING
+            and isinstance(value, np.ndarray)
+            and value.size
+            and value.flat[0] not in rest
+        ):
+            yield f"neuron/{name}, {value.flat[0]}, {why}", False
+    if "messageBits" in neuron:
+        yield "neuron/messageBits cannot be read", True
+    if kind == "SDNN":
+        sigma = neuron.get("sigma_output")
+        if isinstance(sigma, np.ndarray) and not sigma.any():
+            yield "neuron/sigma_output says no, and NetX takes any such field for yes", False
+        if neuron.get("activation", "relu") != "relu" and layer.get(schema.TYPE) != "input":
+            yield f"activation {_name(str(neuron['activation']))} is ignored: it rectifies", False
+    bias = layer.get("bias")
+    if "RF" in kind and isinstance(bias, np.ndarray) and bias.any():
+        yield "its bias is ignored: resonators have none", False

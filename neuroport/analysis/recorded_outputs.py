@@ -1,0 +1,61 @@
+"""What the nodes of a network gave in a run, as far as the run recorded it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.backends.executor import Starts, arriving_at
+from neuroport.backends.reference import output
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import IntArray
+from neuroport.runs.trace import Trace
+
+
+def received(
+    graph: Graph, trace: Trace, frames: npt.NDArray[Any], name: str, sample: int
+) -> dict[str, IntArray]:
+    """What each input of a node delivered in one sample, (T, 1, *shape), as the trace tells it."""
+    part = slice(sample, sample + 1)
+    return told(graph, trace, frames, graph[name].inputs, part)
+
+
+def told(
+    graph: Graph,
+    trace: Trace,
+    frames: npt.NDArray[Any],
+    names: Iterable[str],
+    samples: slice = slice(None),
+) -> dict[str, IntArray]:
+    """What nodes gave, (T, N, *shape): as recorded, or recomputed from what is recorded before."""
+    starts = Starts(0, graph.steps)
+    values: dict[str, IntArray] = {}
+    wanted = list(names)
+    pending = list(wanted)
+    while pending:  # depth first, without recursion: networks may be deeper than Python's stack
+        node = graph[pending[-1]]
+        known = frames if not node.takes else recorded_messages(graph, trace, node.name)
+        lacking = [n for n in node.inputs if n not in values] if known is None else []
+        if lacking:
+            pending += lacking
+            continue
+        pending.pop()
+        if node.name in values:
+            continue
+        if known is not None:
+            values[node.name] = np.asarray(known[:, samples]).astype(np.int64)
+        else:
+            values[node.name] = output(node, arriving_at(node, values), starts)
+    return {n: values[n] for n in wanted}
+
+
+def recorded_messages(graph: Graph, trace: Trace, name: str) -> npt.NDArray[Any] | None:
+    """A population's messages where the trace has them at every step, else None."""
+    if name not in trace.messages:
+        return None
+    array = trace[name]
+    wanted = (graph.steps, trace.samples, *graph.facts(name).shape)
+    return array if array.shape == wanted else None

@@ -1,0 +1,370 @@
+"""The fast engine on a CPU: one compiled call takes samples through all nodes.
+
+A thread takes a sample through the whole network before it takes another, so that what nodes give
+each other stays in its caches (:file:`neuroport/kernels/network.c`). Messages are bytes, 16 or 32
+bits wide, whichever the graph's intervals prove to be enough; synapses add up in 32 bits, by the
+8- and 16-bit products of the processor where weights allow. Nothing is rounded, and no sum is read
+that may have left 32 bits: :func:`whole` refuses such a graph, and nodes of other kinds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.backends.executor import AtOnce
+from neuroport.graph import integers
+from neuroport.graph.graph import Graph
+from neuroport.graph.linear_bounds import ungrouped
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    IntArray,
+    LeakyReadout,
+    Lif,
+    Node,
+    Readout,
+    Relay,
+    Shape,
+    Synapse,
+    per_neuron,
+)
+from neuroport.kernels.compilation import kernels
+from neuroport.kernels.network_kernel import (
+    BYTES,
+    LIF,
+    LOAD,
+    READOUT,
+    RELAY,
+    SHORTS,
+    SOURCES,
+    SYNAPSE,
+    WORDS,
+    Operation,
+    Place,
+    Program,
+    packed,
+)
+from neuroport.runs.trace import versions
+
+KINDS: dict[type[Node], int] = {
+    Input: LOAD,
+    Relay: RELAY,
+    Delay: RELAY,
+    Lif: LIF,
+    Readout: READOUT,
+    LeakyReadout: READOUT,
+}
+WORD_MAX = (1 << 31) - 1
+FIELD_MAX = 1 << 24  # a bias or threshold below it fits 32 bits as a state
+MOST_WEIGHTS = 1 << 28  # a synapse of groups is spread out to a dense one, up to here
+ALL = 1 << 62  # steps of a sample that never ends
+MOMENT = 10**11  # products of a call: about a second
+HALVINGS = {integers.DECAY_UNITY >> shift: shift for shift in range(13)}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A value, shifted: what a node gives is the sum of its parts."""
+
+    place: int
+    shift: int = 0
+
+
+class CompiledNetwork(AtOnce):
+    """A graph as operations; ``chip`` tells in which time they run."""
+
+    name = "fast"
+
+    def __init__(self, graph: Graph, library: ctypes.CDLL, chip: bool = False) -> None:
+        self.graph, self.chip = graph, chip
+        self._lanes = int(library.network_lanes())
+        self._largest_byte = int(library.network_largest_byte())
+        self._readers: dict[str, list[Node]] = {node.name: [] for node in graph}
+        for node in graph:
+            for name in dict.fromkeys(node.inputs):
+                self._readers[name].append(node)
+        self._places: list[Place] = []
+        self._operations: list[Operation] = []
+        self._kept: list[npt.NDArray[Any]] = []  # arrays that operations point to
+        self._numbers: dict[str, int] = {}  # operations of what sends messages
+        self._parts: dict[str, list[_Part]] = {}
+        self._work = 1  # products of a step of a sample
+        for node in graph:
+            if isinstance(node, Synapse):
+                self._connect(node)
+            else:
+                self._send(node)
+        self._program = Program(library, self._operations, self._places)
+
+    def fill(self, frames: npt.NDArray[Any], into: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Run frames (T, N, *shape); write what populations send into the arrays of their names.
+
+        Arrays are (T, N, *shape), bool for spikes and int32 for others; steps and samples may lie
+        apart in memory, the rest is dense. As many samples go into a call as take a moment, so
+        that a run can be interrupted.
+        """
+        import torch
+
+        steps, samples = frames.shape[:2]
+        threads = torch.get_num_threads()
+        moment = max(threads, MOMENT // (self._work * steps))
+        for first in range(0, samples, moment):
+            part = slice(first, first + moment)
+            given = np.ascontiguousarray(frames[:, part], np.int32)
+            self._point({name: array[:, part] for name, array in into.items()}, given)
+            self._program.run(steps, given.shape[1], threads)
+
+    def versions(self) -> dict[str, str]:
+        """Of what computes, and what counts the threads."""
+        return versions("torch", "numpy")
+
+    def _point(self, into: Mapping[str, npt.NDArray[Any]], given: npt.NDArray[Any]) -> None:
+        """Tell operations where frames are and messages go."""
+        for name, number in self._numbers.items():
+            operation = self._program.operations[number]
+            array = given if operation.what == LOAD else into.get(name)
+            operation.record = None if array is None else array.ctypes.data
+            operation.samples = 0 if array is None else array.strides[0] // array.strides[1]
+
+    def _send(self, node: Node) -> None:
+        """The operation of what sends messages, or a readout's voltage."""
+        parts = [part for name in node.inputs for part in self._parts[name]]
+        self._numbers[node.name] = len(self._operations)
+        operation = self._operation(KINDS[type(node)], parts)
+        facts = self.graph.facts(node.name)
+        operation.first, operation.interval = self._starts(node)
+        match node:
+            case Relay():
+                operation.shift, operation.threshold = node.shift, node.threshold
+            case Delay():
+                operation.late = node.steps
+            case Readout():
+                forgets, keeps = np.full(1, integers.DECAY_UNITY), np.zeros(1, np.int64)
+                self._step(operation, facts.shape, forgets, keeps, bias=node.bias)
+            case LeakyReadout():
+                decays = node.current_decay, node.voltage_decay
+                self._step(operation, facts.shape, *decays, bias=node.bias)
+            case Lif():
+                decays = node.current_decay, node.voltage_decay
+                fields = {"bias": node.bias, "limit": node.threshold}
+                self._step(operation, facts.shape, *decays, **fields)
+        readers = self._readers[node.name]
+        halo = max((max(getattr(r, "padding", (0,))) for r in readers), default=0)
+        made = self._make(_planes(facts.shape), _kind(self.graph, node), halo)
+        self._parts[node.name] = [made]
+
+    def _starts(self, node: Node) -> tuple[int, int]:
+        """A sample's first step at a node, and the steps to the next sample's."""
+        if not self.chip:
+            return 0, self.graph.steps
+        skews = self.graph.facts(node.name).skews
+        return (skews[0] if skews else 0), self.graph.interval
+
+    def _step(
+        self,
+        operation: Operation,
+        shape: Shape,
+        current_decay: IntArray,
+        voltage_decay: IntArray,
+        **states: IntArray,
+    ) -> None:
+        """Constants of neurons: (height, width, channels), or (channels) where that says all."""
+        fields = {name: values << integers.STATE_SHIFT for name, values in states.items()}
+        keep_u = integers.DECAY_UNITY - current_decay
+        keep_v = integers.DECAY_UNITY - voltage_decay
+        one = int(keep_v.flat[0])
+        if not keep_u.any() and (keep_v == one).all() and one in HALVINGS:
+            operation.simple, operation.decay_shift = 1, HALVINGS[one]
+        else:
+            fields |= {"keep_u": keep_u, "keep_v": keep_v}
+        spread = {
+            name: np.broadcast_to(per_neuron(values, shape), shape).reshape(_planes(shape))
+            for name, values in fields.items()
+        }
+        operation.everywhere = all((x == x[:, :1, :1]).all() for x in spread.values())
+        for name, x in spread.items():
+            kept = x[:, :1, :1] if operation.everywhere else x
+            padded = -(-len(kept) // self._lanes) * self._lanes
+            last = np.zeros((*kept.shape[1:], padded), np.int32)
+            last[..., : len(kept)] = kept.transpose(1, 2, 0)
+            setattr(operation, name, self._pointer(last))
+
+    def _connect(self, node: Synapse) -> None:
+        """Operations that multiply what a synapse hears; a carried shortcut is its source."""
+        heard = [part for name in node.inputs for part in self._parts[name]]
+        late = 1 + node.lag if self.chip else 0
+        if _is_carried(node):
+            shift = min(31, node.exponent + int(node.weight.flat[0]).bit_length() - 1)
+            if late:
+                heard = [
+                    self._copied(part, self._places[part.place].kind, 0, late) for part in heard
+                ]
+            self._parts[node.name] = [_Part(part.place, shift) for part in heard]
+            return
+        self._parts[node.name] = []
+        for part in heard:
+            for steps, weight in _kernels(node, self._places[part.place].shape):
+                said = part
+                if steps:
+                    kind = self._places[part.place].kind
+                    said = self._copied(part, kind, 0, steps, *self._starts(node))
+                self._parts[node.name].append(self._multiplied(node, weight, said, late))
+
+    def _multiplied(self, node: Synapse, weight: IntArray, part: _Part, late: int) -> _Part:
+        """The sums of a synapse over one value."""
+        source = self._places[part.place]
+        kind, weight, halved = self._products_of(source.kind, weight, self._highest(node))
+        if kind != source.kind:
+            part = self._copied(part, kind, source.halo)
+        operation = self._operation(SYNAPSE, [_Part(part.place, node.exponent + halved)])
+        operation.late, operation.kernel = late, weight.shape[2:]
+        operation.stride = operation.dilation = 1, 1
+        if isinstance(node, Conv):
+            operation.stride, operation.padding = node.stride, node.padding
+            operation.dilation = node.dilation
+        operation.words, laid = packed(weight, kind, self._lanes)
+        operation.weight = self._pointer(laid)
+        shape = _planes(self.graph.facts(node.name).shape)
+        self._work += weight.size * shape[1] * shape[2]
+        return self._make(shape, WORDS)
+
+    def _highest(self, node: Synapse) -> int:
+        return max(int(self.graph.facts(name).high.max()) for name in node.inputs)
+
+    def _products_of(self, kind: int, weight: IntArray, high: int) -> tuple[int, IntArray, int]:
+        """How values of a kind are multiplied: as which kind, by which weights, shifted by what.
+
+        Even weights, the common case on Loihi, lose their last bit.
+        """
+        if kind == BYTES and high <= self._largest_byte:
+            even = not (weight & 1).any()
+            halved = weight >> 1 if even else weight
+            if _fit(halved, np.int8):
+                return BYTES, halved, int(even)
+        if kind != WORDS and self._largest_byte and _fit(weight, np.int16):
+            return SHORTS, weight, 0
+        return WORDS, weight, 0
+
+    def _copied(
+        self, part: _Part, kind: int, halo: int, late: int = 0, first: int = 0, interval: int = ALL
+    ) -> _Part:
+        """The same value, of a kind, later: 0 in the first ``late`` steps of every sample."""
+        source = self._places[part.place]
+        operation = self._operation(RELAY, [_Part(part.place)])
+        operation.late, operation.first, operation.interval = late, first, interval
+        return _Part(self._make(source.shape, kind, halo).place, part.shift)
+
+    def _operation(self, what: int, parts: list[_Part]) -> Operation:
+        """The next operation, of these parts."""
+        operation = Operation(what=what, out=len(self._places), sources=len(parts), interval=ALL)
+        for number, part in enumerate(parts):
+            operation.source[number], operation.exponent[number] = part.place, part.shift
+            self._places[part.place].read = len(self._operations)
+        self._operations.append(operation)
+        return operation
+
+    def _make(self, shape: tuple[int, int, int], kind: int, halo: int = 0) -> _Part:
+        """Where the last operation writes."""
+        made = len(self._operations) - 1
+        self._places.append(Place(shape, kind, halo, made, made))
+        return _Part(len(self._places) - 1)
+
+    def _pointer(self, array: npt.NDArray[Any]) -> int:
+        self._kept.append(array)
+        return int(array.ctypes.data)
+
+
+def whole(graph: Graph, time_model: str) -> CompiledNetwork | None:
+    """The graph as one compiled call; None where there are no kernels, or it does not fit them."""
+    library = kernels()
+    if library is None or not _fits(graph):
+        return None
+    return CompiledNetwork(graph, library, time_model == "chip")
+
+
+def _fits(graph: Graph) -> bool:
+    """Whether every node has its operation and every number its 32 bits."""
+    parts: dict[str, int] = {}  # of what a node gives
+    for node in graph:
+        facts = graph.facts(node.name)
+        bounds = (facts.low, facts.high, facts.reach_low, facts.reach_high)
+        most = max(int(abs(bound).max()) for bound in bounds)
+        heard = sum(parts[name] for name in node.inputs)
+        if most > WORD_MAX or len(facts.shape) not in (1, 3) or heard > SOURCES:
+            return False
+        parts[node.name] = 1
+        match node:
+            case Relay() if max(most + (1 << min(node.shift, 31)), node.threshold) > WORD_MAX:
+                return False
+            case Lif() if int(abs(node.threshold).max()) >= FIELD_MAX:
+                return False
+            case Lif() | Readout() | LeakyReadout():
+                if int(abs(node.bias).max()) >= FIELD_MAX:
+                    return False
+            case Conv() | Dense():
+                groups = getattr(node, "groups", 1)
+                parts[node.name] = heard * sum(1 for _ in node.by_delay())
+                if not _fit(node.weight, np.int32) or not 0 <= node.exponent < 31:
+                    return False
+                if node.weight.size * groups > MOST_WEIGHTS and not _is_carried(node):
+                    return False
+            case Input() | Relay() | Delay():
+                pass
+            case _:
+                return False
+    return True
+
+
+def _planes(shape: Shape) -> tuple[int, int, int]:
+    """Channels, height and width."""
+    channels, height, width = (*shape, 1, 1)[:3]
+    return channels, height, width
+
+
+def _kind(graph: Graph, node: Node) -> int:
+    """The narrowest kind that holds what a node sends."""
+    facts = graph.facts(node.name)
+    low, high = int(facts.low.min()), int(facts.high.max())
+    if isinstance(node, (Readout, LeakyReadout)):
+        return WORDS
+    if low >= 0 and high <= 255:
+        return BYTES
+    return SHORTS if low >= -(1 << 15) and high < 1 << 15 else WORDS
+
+
+def _is_carried(node: Synapse) -> bool:
+    """Whether every neuron hears one neuron of its own channel and place, all alike: a shortcut."""
+    if not isinstance(node, Conv) or node.groups != len(node.weight):
+        return False
+    weight = int(node.weight.flat[0])
+    return (
+        node.weight.shape[1:] == (1, 1, 1)
+        and tuple(node.stride) == (1, 1)
+        and tuple(node.padding) == (0, 0)
+        and weight > 0
+        and weight & (weight - 1) == 0
+        and bool((node.weight == weight).all())
+    )
+
+
+def _kernels(node: Synapse, source: tuple[int, int, int]) -> Iterator[tuple[int, IntArray]]:
+    """Weights (outputs, channels, height, width) of one group, apart for each delay in steps."""
+    groups = getattr(node, "groups", 1)
+    for steps, weight in node.by_delay():
+        if weight.ndim == 4:
+            yield steps, ungrouped(weight, groups)
+        else:
+            yield steps, weight.reshape(len(weight), *source)
+
+
+def _fit(weight: IntArray, kind: type[np.signedinteger[Any]]) -> bool:
+    info = np.iinfo(kind)
+    return bool(weight.min() >= info.min and weight.max() <= info.max)

@@ -1,0 +1,217 @@
+"""Walk a graph over frames, node after node, in ideal or in chip time.
+
+The built-in engines share this walk and differ in their arithmetic. In *ideal* time a synapse
+answers at once and samples run side by side. In *chip* time every synapse answers one step late,
+and ``lag`` steps more, and samples follow each other through one network, as on Lava and Loihi:
+what a node receives of sample n begins at step ``n * interval + skew``. States reset there, and the
+answer is read from the T steps that follow.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.errors import BackendError, IllegalError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Node
+from neuroport.kernels.allocator import keep_freed
+from neuroport.runs.frames import Progress, check_frames, frames_hash
+from neuroport.runs.recording import Recorder, Recording, recording
+from neuroport.runs.trace import Trace, dtype_of
+
+TIME_MODELS = ("ideal", "chip")
+
+
+class Arithmetic(Protocol):
+    """Arrays and node functions of an engine; arrays are (T, N, *shape)."""
+
+    name: str
+
+    def load(self, frames: npt.NDArray[Any]) -> Any:
+        """Frames as the engine's integers."""
+
+    def output(self, node: Node, arriving: Any, starts: Starts) -> Any:
+        """What the node gives, synapses without their latency."""
+
+    def late(self, out: Any, steps: int) -> Any:
+        """The same values ``steps`` later, zeros first."""
+
+    def store(self, out: Any, messages: npt.NDArray[Any]) -> None:
+        """Copy the output into an array of its shape."""
+
+    def versions(self) -> dict[str, str]:
+        """What to note in the trace."""
+
+
+class AtOnce(ABC):
+    """An engine that takes samples through all nodes in one call."""
+
+    name: str
+
+    @abstractmethod
+    def fill(self, frames: npt.NDArray[Any], into: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Run frames (T, N, *shape); write what populations send into arrays of their names."""
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """What to note in the trace."""
+
+
+class Starts:
+    """The steps at which samples begin at a node: ``first + n * interval``."""
+
+    def __init__(self, first: int, interval: int) -> None:
+        self.first = first
+        self.interval = interval
+
+    def at(self, t: int) -> bool:
+        """Whether a sample begins at step t."""
+        return (t - self.first) % self.interval == 0
+
+    def reached(self, length: int, delay: int) -> npt.NDArray[np.int64]:
+        """Steps in ``range(length)`` that lie ``delay`` or more behind the start of their sample.
+
+        Only there can a message that was sent ``delay`` steps before arrive: it would else be one
+        of the sample before.
+        """
+        steps = np.arange(length)
+        kept = ((steps - self.first) % self.interval >= delay) & (steps >= delay)
+        return np.flatnonzero(kept)
+
+
+def walk(
+    arithmetic: Arithmetic | AtOnce,
+    graph: Graph,
+    frames: npt.NDArray[Any],
+    *,
+    progress: Progress | None,
+    time_model: str,
+    batch: int,
+    plan: Recording | None = None,
+) -> Trace:
+    """Run ``frames`` (T, N, *shape) through ``graph`` and record what ``plan`` says, or all.
+
+    Raises:
+        FramesError: the frames do not fit.
+        IllegalError: chip time was asked of a graph whose skews are not balanced.
+        BackendError: a batch holds no sample.
+    """
+    check_frames(graph, frames)
+    if batch < 1:
+        raise BackendError(f"batch is {batch}; use 1 or more samples at a time")
+    if time_model not in TIME_MODELS:
+        raise IllegalError(f"time model is {time_model!r}; use {' or '.join(TIME_MODELS)}")
+    if time_model == "chip" and not graph.balanced:
+        raise IllegalError("inputs with unequal skew meet; lower the graph before chip time")
+    keep_freed()
+    started = time.perf_counter()
+    samples = frames.shape[1]
+    recorder = Recorder(graph, samples, plan or recording(graph))
+    if time_model == "chip":
+        stream = chip_stream(graph, frames)[:, None]
+        for name, rows in _sent(arithmetic, stream, recorder, {}, chip=True):
+            skew = graph.facts(name).skew
+            recorder.keep(name, slice(samples), cut_window(graph, rows[:, 0], skew, samples))
+    else:
+        for first in range(0, samples, batch):
+            part = slice(first, first + batch)
+            into = {name: kept[:, part] for name, kept in recorder.messages.items()}
+            for name, rows in _sent(arithmetic, frames[:, part], recorder, into):
+                recorder.keep(name, part, rows)
+            if progress is not None:
+                progress(min(first + batch, samples), samples)
+    provenance = {
+        "engine": arithmetic.name,
+        "time": time_model,
+        "graph": graph.hash,
+        "frames": frames_hash(frames),
+        "seconds": time.perf_counter() - started,
+        "versions": arithmetic.versions(),
+    }
+    return recorder.trace(provenance)
+
+
+def _sent(
+    arithmetic: Arithmetic | AtOnce,
+    frames: npt.NDArray[Any],
+    recorder: Recorder,
+    into: Mapping[str, npt.NDArray[Any]],
+    chip: bool = False,
+) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Yield recorded populations and what they sent; what is in ``into`` is written there only."""
+    graph = recorder.graph
+    fresh = {
+        name: np.empty((*frames.shape[:2], *graph.facts(name).shape), dtype_of(kind))
+        for name, kind in recorder.kinds.items()
+        if name not in into
+    }
+    if isinstance(arithmetic, AtOnce):
+        arithmetic.fill(frames, {**into, **fresh})
+        yield from fresh.items()
+        return
+    for node, out in evaluate(arithmetic, graph, frames, chip=chip):
+        if node.name in into:
+            arithmetic.store(out, into[node.name])
+        elif node.name in fresh:
+            arithmetic.store(out, fresh[node.name])
+            yield node.name, fresh.pop(node.name)
+
+
+def chip_stream(graph: Graph, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Frames (T, N, *shape) sample after sample on one time axis, one sample per interval.
+
+    The stream ends when the last sample has passed the deepest node.
+    """
+    steps, samples = frames.shape[:2]
+    length = (samples - 1) * graph.interval + steps + graph.depth
+    stream = np.zeros((length, *frames.shape[2:]), frames.dtype)
+    for n in range(samples):
+        stream[n * graph.interval : n * graph.interval + steps] = frames[:, n]
+    return stream
+
+
+def cut_window(graph: Graph, rows: npt.NDArray[Any], skew: int, samples: int) -> npt.NDArray[Any]:
+    """The answer (T, N, ...) in what a node gave on a chip stream (steps, ...)."""
+    starts = [skew + n * graph.interval for n in range(samples)]
+    return np.stack([rows[start : start + graph.steps] for start in starts], axis=1)
+
+
+def evaluate(
+    arithmetic: Arithmetic, graph: Graph, frames: npt.NDArray[Any], *, chip: bool
+) -> Iterator[tuple[Node, Any]]:
+    """Yield (node, its output over all steps, (T, N, *shape)) in the order of the graph."""
+    last_use = {name: node.name for node in graph for name in node.inputs}
+    values: dict[str, Any] = {}
+    for node in graph:
+        if not node.takes:
+            out = arithmetic.load(frames)
+        else:
+            facts = graph.facts(node.name)
+            starts = Starts(facts.skews[0] if chip else 0, graph.interval if chip else graph.steps)
+            out = arithmetic.output(node, arriving_at(node, values), starts)
+            if chip and node.latency:
+                out = arithmetic.late(out, node.latency)
+        values[node.name] = out
+        for name in node.inputs:
+            if last_use[name] == node.name:
+                values.pop(name, None)
+        yield node, out
+
+
+def arriving_at(node: Node, values: dict[str, Any]) -> Any:
+    """The sum of what a node's inputs gave."""
+    return plain_sum([values[name] for name in node.inputs])
+
+
+def plain_sum(values: Sequence[Any]) -> Any:
+    """The sum of arrays of one type."""
+    first, *others = values
+    for other in others:
+        first = first + other
+    return first

@@ -1,0 +1,111 @@
+"""Synapses and populations inside a fused process: what they need, and do step by step.
+
+Apart from the processes: Lava executes the files of their folder without registering them as
+modules, where no dataclass can be made.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.backends.lava_cpu.weight_products import Product
+from neuroport.graph.node import IntArray
+
+
+@dataclass(frozen=True)
+class HeldSynapse:
+    """A synapse of a fused process.
+
+    Attributes:
+        senders: numbers of those whose messages it takes, summed; one may count twice. The
+            in-ports are counted first, then the populations of its own process.
+        products: (delay, product of the messages of that many steps ago), shortest delay first.
+        size: how many values its current has.
+        lag: steps that it takes beyond its one.
+        interval, offset: a sample's first message arrives at steps ``offset + n * interval``.
+    """
+
+    senders: tuple[int, ...]
+    products: tuple[tuple[int, Product], ...]
+    size: int
+    lag: int
+    interval: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class HeldPopulation:
+    """A population of a fused process.
+
+    Attributes:
+        taken: numbers of the synapses whose currents it takes, summed; one may count twice.
+        update: (current, Lava's time step) -> messages; keeps the states.
+        size: how many neurons.
+        spikes: whether its messages are 0 or 1.
+    """
+
+    taken: tuple[int, ...]
+    update: Callable[[IntArray, int], npt.NDArray[Any]]
+    size: int
+    spikes: bool
+
+    def step(self, currents: Sequence[IntArray], time_step: int) -> npt.NDArray[Any]:
+        """Messages of a step, from the currents of all synapses of the process."""
+        first, *others = self.taken
+        return self.update(sum((currents[n] for n in others), currents[first]), time_step)
+
+
+class RunningSynapse:
+    """The state of a synapse: messages that it still needs, currents that are on their way."""
+
+    def __init__(self, held: HeldSynapse) -> None:
+        self._held = held
+        zero = np.zeros(held.size, np.int64)
+        self._pending = deque([zero] * (1 + held.lag))
+        self._history: History | None = None
+
+    def give(self) -> IntArray:
+        """The current that arrives in this step; call before :meth:`take`."""
+        return self._pending.popleft()
+
+    def take(self, sent: Sequence[npt.NDArray[Any]], time_step: int) -> None:
+        """Receive what every sender sent in this step, and put the current on its way."""
+        held = self._held
+        first, *others = held.senders
+        messages = sent[first]
+        if others:  # spikes of the same process are truth values, whose sum would be one
+            messages = sum((sent[sender] for sender in others), messages.astype(np.int32))
+        longest = held.products[-1][0]
+        if longest == 0:
+            self._pending.append(held.products[0][1](messages))
+            return
+        if self._history is None:
+            self._history = History(len(messages), longest, held.interval, held.offset)
+        self._history.receive(messages, time_step)
+        parts = [product(self._history.ago(delay)) for delay, product in held.products]
+        self._pending.append(sum(parts[1:], parts[0]))
+
+
+class History:
+    """The messages of the last steps, forgotten where a sample begins."""
+
+    def __init__(self, size: int, longest: int, interval: int, offset: int) -> None:
+        self._rows = np.zeros((longest + 1, size), np.int32)
+        self._interval, self._offset = interval, offset
+        self._step = 0
+
+    def receive(self, messages: npt.NDArray[Any], time_step: int) -> None:
+        if (time_step - self._offset) % self._interval == 0:
+            self._rows[:] = 0
+        self._step = time_step
+        self._rows[time_step % len(self._rows)] = messages
+
+    def ago(self, delay: int) -> npt.NDArray[Any]:
+        row: npt.NDArray[Any] = self._rows[(self._step - delay) % len(self._rows)]
+        return row

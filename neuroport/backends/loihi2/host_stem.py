@@ -1,0 +1,65 @@
+"""Leave the stem to the host: a network that begins behind the relay that rounds its frames.
+
+Networks that see pixels begin with a convolution of graded frames and a relay that rounds it, which
+Lava's ``ProdNeuron`` does on a chip in widths that nobody published. Nothing there has a state, so
+the host can compute it exactly as the reference does, and send what the relay would have sent, as
+graded frames.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.backends.executor import evaluate
+from neuroport.backends.reference import NumpyArithmetic
+from neuroport.errors import IllegalError
+from neuroport.graph.edit import input_for
+from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import GRADED, Node, Synapse
+from neuroport.runs.frames import check_frames
+
+
+def hosted(graph: Graph, frames: npt.NDArray[Any]) -> tuple[Graph, npt.NDArray[np.int32]]:
+    """The network behind its first relay, and its frames: what that relay sends.
+
+    Args:
+        graph: not lowered yet: ``lower`` counts what the stem took as no step.
+        frames: (T, N, *shape) of the whole network.
+
+    Returns:
+        A graph whose input is named as the relay, and its frames (T, N, *relay's shape). All
+        populations behind it send the same as in ``graph``.
+
+    Raises:
+        IllegalError: there is no relay that everything else reads the frames through, or its
+            messages reach further than an input of the chip's bits would be proven for.
+        FramesError: the frames do not fit.
+    """
+    relay = _stem(graph)
+    check_frames(graph, frames)
+    given = evaluate(NumpyArithmetic(), graph, frames, chip=False)
+    sent = next(out for node, out in given if node.name == relay.name).astype(np.int32)
+    facts = graph.facts(relay.name)
+    kept = list(graph)[list(graph).index(relay) + 1 :]
+    source = input_for(relay.name, facts.shape, int(facts.low.min()), int(facts.high.max()))
+    return Graph([source, *kept], graph.steps, graph.interval), sent
+
+
+def _stem(graph: Graph) -> Node:
+    """The relay behind which nothing is read that comes before it."""
+    before: set[str] = set()
+    for index, node in enumerate(graph):
+        if node.emits == GRADED and node.takes:
+            others = list(graph)[index + 1 :]
+            if not any(before.intersection(other.inputs) for other in others):
+                return node
+        elif node.takes and not isinstance(node, Synapse):
+            break
+        before.add(node.name)
+    raise IllegalError(
+        "no relay stands between the frames and all neurons, so that no stem can be left to the "
+        "host; run the network as it is"
+    )

@@ -1,0 +1,37 @@
+"""Where a kernel that slides over a map reads, tap by tap: the only geometry of convolutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernel:
+    """One kernel for every place of a map.
+
+    ``weight`` is (O, I/groups, kH, kW); ``stride``, ``padding``, ``dilation`` are (H, W).
+    """
+
+    weight: IntArray
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+
+    def landing(self, axis: int, size: int, outputs: int) -> IntArray:
+        """Output row to which a tap carries an input row, (taps, ``size``); -1 where to none.
+
+        ``landing[k, y] = (y + padding - k * dilation) / stride`` where that is a whole number below
+        ``outputs``. Rows are of ``axis`` 0, columns of ``axis`` 1.
+        """
+        tap = np.arange(self.weight.shape[2 + axis])[:, None]
+        start = np.arange(size)[None] + self.padding[axis] - tap * self.dilation[axis]
+        position, remainder = np.divmod(start, self.stride[axis])
+        inside = (remainder == 0) & (position >= 0) & (position < outputs)
+        return np.where(inside, position, -1)

@@ -1,0 +1,197 @@
+"""Batch norm, and neurons behind it, in training, on tensors; see ``normed.c``."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neuroport.kernels import lif_kernels
+from neuroport.kernels.compilation import kernels
+
+LEVELS, STEPS = 4, 128  # at most
+PARTS = 16  # of the work, each with sums of its own
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes of (T, N, C, H, W); ``last`` says whether channels lie last in memory."""
+
+    steps: int
+    samples: int
+    positions: int  # C * H * W
+    channels: int
+    last: bool
+
+    @classmethod
+    def of(cls, x: Tensor) -> Layout | None:
+        """None where the kernels cannot read ``x``, which is dense (:func:`lif_kernels.dense`)."""
+        if kernels() is None or not lif_kernels.fits(x) or x.ndim != 5 or len(x) > STEPS:
+            return None
+        steps, samples, channels, height, width = shape = x.shape
+        size = channels * height * width
+        given, strides = x.stride(), (samples * size, size, 1, width * channels, channels)
+        last = given == strides or all(
+            one == other or length == 1
+            for one, other, length in zip(given, strides, shape, strict=True)
+        )
+        return cls(steps, samples, size, channels, last)
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        return (self.steps, self.samples, self.positions, self.channels)
+
+    @property
+    def rows(self) -> tuple[int, int, int]:
+        return (self.steps * self.samples, self.positions, self.channels)
+
+    def sums(self) -> Tensor:
+        """Room for two sums per channel and part; those of all parts come first."""
+        return torch.empty(PARTS, 2, self.channels, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of a batch; rows of ``found`` (4, C): mean, ``q``, its slope and ``a = scale q``."""
+
+    found: Tensor
+
+    @property
+    def mean(self) -> int:
+        """Where it lies."""
+        return self.found.data_ptr()
+
+    @property
+    def factor(self) -> int:
+        """Where ``a`` lies."""
+        return self.found.data_ptr() + 3 * self.found.shape[1] * self.found.element_size()
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Constants of neurons under one current, as :class:`neuroport.nets.neuron.Lif` has them."""
+
+    thresholds: tuple[float, ...]
+    current_keep: float
+    voltage_keep: float
+    surrogate: str
+    detach_reset: bool
+
+    @property
+    def known(self) -> bool:
+        """Whether the kernels have them."""
+        return self.surrogate in lif_kernels.KINDS and 0 < len(self.thresholds) <= LEVELS
+
+    @property
+    def keeps(self) -> tuple[float, float]:
+        return self.current_keep, self.voltage_keep
+
+    @property
+    def array(self) -> ctypes.Array[ctypes.c_float]:
+        return (ctypes.c_float * len(self.thresholds))(*self.thresholds)
+
+
+def statistics(
+    x: Tensor,
+    scale: Tensor,
+    layout: Layout,
+    running_mean: Tensor,
+    running_var: Tensor,
+    momentum: float,
+    eps: float,
+    outside: bool,
+) -> Statistics:
+    """Of ``x``; the running ones move."""
+    found = torch.empty(4, layout.channels)
+    given = (x, scale, layout.sums(), found, running_mean, running_var)
+    _library().norm_statistics(*_pointers(*given), *layout.sizes, momentum, eps, outside)
+    return Statistics(found)
+
+
+def apply(
+    x: Tensor, layout: Layout, found: Statistics, bias: Tensor, added: Tensor | None
+) -> Tensor:
+    """``a (x - mean) + bias + added``; ``added`` lies in memory as ``x`` does."""
+    out = torch.empty_like(x)
+    _library().norm_apply(
+        x.data_ptr(),
+        found.mean,
+        found.factor,
+        *_pointers(bias, added, out),
+        *layout.rows,
+    )
+    return out
+
+
+def sums(grad: Tensor, x: Tensor, layout: Layout, found: Statistics) -> Tensor:
+    """Per channel the sums of ``grad`` and of ``grad (x - mean)``, its first two of all parts."""
+    out = layout.sums()
+    _library().norm_sums(grad.data_ptr(), x.data_ptr(), found.mean, out.data_ptr(), *layout.sizes)
+    return out
+
+
+def gradient(
+    grad: Tensor, x: Tensor, layout: Layout, found: Statistics, sums: Tensor, out: Tensor
+) -> Tensor:
+    """Gradient of ``x``, into ``out``, which may be ``grad``; returns those of scale and bias."""
+    given = torch.empty(2, layout.channels)
+    _library().norm_gradient(*_pointers(grad, x, found.found, sums, out, given), *layout.rows)
+    return given
+
+
+def levels_forward(
+    x: Tensor, layout: Layout, found: Statistics | None, bias: Tensor | None, levels: Levels
+) -> Tensor:
+    """How many levels fire under the (normalized) current."""
+    out = torch.empty_like(x)
+    _library().levels_forward(
+        x.data_ptr(),
+        *_norm(found),
+        *_pointers(bias, out),
+        *layout.sizes,
+        *levels.keeps,
+        levels.array,
+        len(levels.thresholds),
+    )
+    return out
+
+
+def levels_backward(
+    grad: Tensor,
+    x: Tensor,
+    layout: Layout,
+    found: Statistics | None,
+    bias: Tensor | None,
+    levels: Levels,
+) -> tuple[Tensor, Tensor]:
+    """Gradient of the (normalized) current, and with a norm the :func:`sums` of it."""
+    out, total = torch.empty_like(x), layout.sums()
+    _library().levels_backward(
+        grad.data_ptr(),
+        x.data_ptr(),
+        *_norm(found),
+        *_pointers(bias, out, total),
+        *layout.sizes,
+        *levels.keeps,
+        not levels.detach_reset,
+        levels.array,
+        len(levels.thresholds),
+        lif_kernels.KINDS[levels.surrogate],
+    )
+    return out, total
+
+
+def _norm(found: Statistics | None) -> tuple[int | None, int | None]:
+    return (None, None) if found is None else (found.mean, found.factor)
+
+
+def _pointers(*tensors: Tensor | None) -> list[int | None]:
+    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+
+
+def _library() -> ctypes.CDLL:
+    library = kernels()
+    assert library is not None  # who has a layout has the kernels
+    return library

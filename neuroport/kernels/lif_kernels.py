@@ -1,0 +1,191 @@
+"""The kernels on tensors; ``None`` tells the caller to take its plain path.
+
+C on a CPU, Triton on an NVIDIA GPU (relays aside, which have no steps).
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from neuroport.graph import integers
+from neuroport.kernels.compilation import kernels, switched_off
+from neuroport.kernels.surrogate import SURROGATES
+
+KINDS = {"rectangular": 1, "triangular": 2, "arctan": 3}  # others are computed by torch
+_INT32 = 1 << 24  # biases and thresholds beyond it would leave 32 bits
+
+
+def real_forward(
+    current: Tensor, current_keep: float, voltage_keep: float, threshold: float
+) -> tuple[Tensor, Tensor] | None:
+    """Voltages before their reset, and spikes, both as ``current`` lies in memory."""
+    if _on_gpu(current):
+        from neuroport.kernels import triton_neurons
+
+        return triton_neurons.real_forward(current, current_keep, voltage_keep, threshold)
+    library = kernels() if fits(current) else None
+    if library is None:
+        return None
+    v, spikes = torch.empty_like(current), torch.empty_like(current)
+    library.real_forward(
+        current.data_ptr(),
+        v.data_ptr(),
+        spikes.data_ptr(),
+        len(current),
+        current[0].numel(),
+        current_keep,
+        voltage_keep,
+        threshold,
+    )
+    return v, spikes
+
+
+def integer_forward(
+    current: Tensor, bias: Tensor, current_decay: int, voltage_decay: int, threshold: int
+) -> tuple[Tensor, Tensor] | None:
+    """Distances to the threshold before the reset, in states, and spikes.
+
+    ``bias`` is int64 and broadcasts over ``current`` (T, N, ...) from the third dimension on.
+    """
+    if current.ndim <= 2 or threshold >= _INT32:
+        return None
+    gpu = _on_gpu(current)
+    library = kernels() if fits(current) and not gpu else None
+    if (library is None and not gpu) or int(bias.abs().max()) >= _INT32:
+        return None
+    sample = current[0, 0]
+    # every position's bias, in the order in which positions lie in memory
+    shifted = torch.empty_like(sample, dtype=torch.int32)
+    shifted.copy_(bias << integers.STATE_SHIFT)
+    if library is None:
+        from neuroport.kernels import triton_neurons
+
+        return triton_neurons.integer_forward(
+            current, shifted, current_decay, voltage_decay, threshold
+        )
+    distance, spikes = torch.empty_like(current), torch.empty_like(current)
+    library.integer_forward(
+        current.data_ptr(),
+        shifted.data_ptr(),
+        distance.data_ptr(),
+        spikes.data_ptr(),
+        len(current),
+        current.shape[1],
+        sample.numel(),
+        integers.DECAY_UNITY - current_decay,
+        integers.DECAY_UNITY - voltage_decay,
+        threshold << integers.STATE_SHIFT,
+    )
+    return distance, spikes
+
+
+def backward(
+    grad_spikes: Tensor,
+    v: Tensor,
+    unit: float,
+    offset: float,
+    surrogate: str,
+    current_keep: float,
+    voltage_keep: float,
+    threshold: float | None,
+    scale: float,
+) -> tuple[Tensor, Tensor] | None:
+    """``scale`` times the gradients of the voltage and of the current."""
+    gpu = _on_gpu(v)
+    library = kernels() if fits(v) and not gpu else None
+    if (library is None and not gpu) or grad_spikes.dtype != v.dtype:
+        return None
+    kind = KINDS.get(surrogate, 0)
+    slope = v if kind else SURROGATES[surrogate](v * unit - offset)
+    if library is None:
+        from neuroport.kernels import triton_neurons
+
+        keeps = current_keep, voltage_keep
+        return triton_neurons.backward(
+            grad_spikes, v, slope, unit, offset, kind, *keeps, threshold, scale
+        )
+    grad_u = torch.empty_like(v)
+    grad_v = grad_u if current_keep == 0 else torch.empty_like(v)
+    library.backward(
+        grad_spikes.data_ptr(),
+        v.data_ptr(),
+        slope.data_ptr(),
+        None if grad_v is grad_u else grad_v.data_ptr(),
+        grad_u.data_ptr(),
+        len(v),
+        v[0].numel(),
+        unit,
+        offset,
+        current_keep,
+        voltage_keep,
+        threshold is not None,
+        threshold or 0.0,
+        scale,
+        kind,
+    )
+    return grad_v, grad_u
+
+
+def relay(x: Tensor, shift: int) -> Tensor | None:
+    """Messages of a relay whose current ``x`` holds integers below 2**24."""
+    library = kernels() if fits(x) and shift < 24 else None
+    if library is None or not _without_gaps(x):
+        return None
+    out = torch.empty_like(x)
+    library.relay(x.data_ptr(), out.data_ptr(), x.numel(), shift)
+    return out
+
+
+def dense(x: Tensor) -> Tensor:
+    """``x`` with steps, then samples outermost in memory, and the rest without gaps.
+
+    What the functions here take; the plain path takes it too, so that sums over what either gives
+    run in the same order.
+    """
+    inner = x[0, 0] if x.ndim > 2 else x[0]
+    outer = (x.shape[1] * inner.numel(), inner.numel())[: min(x.ndim - 1, 2)]
+    if x.stride()[: len(outer)] == outer and _without_gaps(inner):
+        return x
+    return x.contiguous()
+
+
+def fits(x: Tensor) -> bool:
+    """Whether the kernels in C take ``x``."""
+    return x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
+
+
+def _on_gpu(x: Tensor) -> bool:
+    """Whether the kernels in Triton take ``x``."""
+    if not (x.is_cuda and x.dtype == torch.float32 and x.numel() > 0) or switched_off():
+        return False
+    return _triton(x.device)
+
+
+@cache
+def _triton(device: torch.device) -> bool:
+    """Whether there is Triton, and its kernels are seen to be equal to torch on ``device``."""
+    try:
+        from neuroport.kernels import triton_neurons
+
+        fault = triton_neurons.fault(device)
+    except ImportError as error:  # torch brings it along for some systems only
+        fault = str(error)
+    if fault:
+        warnings.warn(
+            f"neurons on {device} run plain torch, which is slower: {fault}", stacklevel=2
+        )
+    return fault is None
+
+
+def _without_gaps(x: Tensor) -> bool:
+    pairs = sorted(zip(x.stride(), x.shape, strict=True))
+    expected = 1
+    for stride, size in pairs:
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True

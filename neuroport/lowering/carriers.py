@@ -1,0 +1,32 @@
+"""How the shortcuts of a graph are carried: each carrier is a pass, graph -> graph, and exact."""
+
+from __future__ import annotations
+
+from neuroport.graph.graph import Graph
+from neuroport.lowering.chain import chain
+from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.unroll import unroll
+
+CARRIERS = {
+    "relay": "graded relays hold the stream: dense traffic, few synapses",
+    "unroll": "every earlier synapse is repeated for every later dendrite: spikes only",
+    "stock": "unrolled with spike relays into a chain that unmodified NetX runs",
+}
+
+
+def carry(graph: Graph, carrier: str, align: str, most: int | None = None) -> Graph:
+    """The graph in chip time, its shortcuts carried by a key of ``CARRIERS``.
+
+    Args:
+        align: what makes early branches late, ``relays`` or ``delays`` in the synapses.
+        most: nodes above which unrolling gives up.
+
+    Raises:
+        IllegalError: the carrier cannot carry this network.
+    """
+    if carrier == "relay":
+        return balance_skew(graph, align)
+    lowered = unroll(graph, align, most)
+    if carrier == "stock":
+        chain(lowered)
+    return lowered

@@ -1,0 +1,153 @@
+"""Batch norms in training that are applied by who reads them, with less memory moved.
+
+A training step is bound by memory. A norm that stores what it normalizes, for a neuron that only
+compares it with a threshold, moves more than is needed. Here the reader (a neuron, or an
+addition) normalizes on the way, and voltages are computed again in the backward pass instead of
+stored. The arithmetic is in ``kernels/normed.c``. Where it does not run (no compiler, CUDA, joint
+statistics of several processes, evaluation), norms and neurons are called one after the other; both
+compute the same to within the rounding of float32. In the integer phase norms are folded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import has_torch_function
+
+from neuroport.kernels import batchnorm_kernels, lif_kernels
+from neuroport.kernels.batchnorm_kernels import Layout, Levels, Statistics
+from neuroport.nets.batchnorm import TdBatchNorm
+
+
+@dataclass(frozen=True)
+class Norming:
+    """A current (T, N, C, H, W) before its norm, ``y = scale q (x - mean) + bias``."""
+
+    x: Tensor
+    scale: Tensor
+    bias: Tensor
+    statistics: Statistics
+    layout: Layout
+
+    def tensor(self, added: Tensor | None = None) -> Tensor:
+        """``y + added``."""
+        out = _Apply.apply(self.x, self.scale, self.bias, added, self.statistics, self.layout)
+        assert isinstance(out, Tensor)
+        return out
+
+    def spikes(self, levels: Levels) -> Tensor:
+        """How many levels of neurons under ``y`` fire."""
+        out = _Fire.apply(self.x, self.scale, self.bias, self.statistics, self.layout, levels)
+        assert isinstance(out, Tensor)
+        return out
+
+
+def norming(norm: nn.Module, x: Tensor) -> Norming | None:
+    """``norm`` over ``x``, whose running statistics move now; None if it has to be called."""
+    if not (
+        norm.training and torch.is_grad_enabled() and type(norm) in (nn.BatchNorm2d, TdBatchNorm)
+    ):
+        return None
+    assert isinstance(norm, nn.BatchNorm2d)
+    mean, var, counted = norm.running_mean, norm.running_var, norm.num_batches_tracked
+    if norm.weight is None or norm.momentum is None or mean is None or var is None:
+        return None
+    if has_torch_function((x,)) or norm._forward_hooks or norm._forward_pre_hooks:
+        return None
+    x, layout = _laid_out(x)
+    if layout is None or not layout.last or x.numel() // layout.channels < 2:
+        return None
+    scale: Tensor = norm.weight
+    outside = False
+    if isinstance(norm, TdBatchNorm):
+        scale, outside = scale * (norm.alpha * norm.threshold), not norm.inside
+    given = (norm.momentum, norm.eps, outside)
+    found = batchnorm_kernels.statistics(x, scale, layout, mean, var, *given)
+    if counted is not None:
+        counted.add_(1)
+    return Norming(x, scale, norm.bias, found, layout)
+
+
+def spikes(x: Tensor, levels: Levels) -> Tensor | None:
+    """How many levels of neurons under ``x`` fire; None if they have to be called one by one."""
+    if not levels.known:
+        return None
+    x, layout = _laid_out(x)
+    if layout is None:
+        return None
+    out = _Fire.apply(x, None, None, None, layout, levels)
+    assert isinstance(out, Tensor)
+    return out
+
+
+def _laid_out(x: Tensor) -> tuple[Tensor, Layout | None]:
+    """``x``, dense, and how it lies in memory."""
+    layout = Layout.of(x)
+    if layout is None or not layout.last:
+        x = lif_kernels.dense(x)
+        layout = Layout.of(x)
+    return x, layout
+
+
+class _Apply(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        bias: Tensor,
+        added: Tensor | None,
+        statistics: Statistics,
+        layout: Layout,
+    ) -> Tensor:
+        if added is not None:
+            added = _like(added, x)
+        ctx.save_for_backward(x)
+        ctx.constants = (statistics, layout)
+        ctx.added = added is not None
+        return batchnorm_kernels.apply(x, layout, statistics, bias, added)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        statistics, layout = ctx.constants
+        laid_out, out = _like(grad, x), torch.empty_like(x)
+        sums = batchnorm_kernels.sums(laid_out, x, layout, statistics)
+        scale, bias = batchnorm_kernels.gradient(laid_out, x, layout, statistics, sums, out)
+        return out, scale, bias, grad if ctx.added else None, None, None
+
+
+class _Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor | None,
+        bias: Tensor | None,
+        statistics: Statistics | None,
+        layout: Layout,
+        levels: Levels,
+    ) -> Tensor:
+        ctx.save_for_backward(x, bias)
+        ctx.constants = (statistics, layout, levels)
+        return batchnorm_kernels.levels_forward(x, layout, statistics, bias, levels)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, bias = ctx.saved_tensors
+        statistics, layout, levels = ctx.constants
+        out, sums = batchnorm_kernels.levels_backward(
+            _like(grad, x), x, layout, statistics, bias, levels
+        )
+        if statistics is None:
+            return out, None, None, None, None, None
+        scale, bias = batchnorm_kernels.gradient(out, x, layout, statistics, sums, out)
+        return out, scale, bias, None, None, None
+
+
+def _like(x: Tensor, other: Tensor) -> Tensor:
+    """``x``, in memory as ``other``."""
+    return x if x.stride() == other.stride() else torch.empty_like(other).copy_(x)

@@ -1,0 +1,79 @@
+"""Which neurons send to a tile: the receptive field of a tile, weight by weight.
+
+A neuron sends to a tile if at least one weight between it and a neuron of the tile is not zero.
+Through a convolution that is, over the taps ``k, l`` of the kernel,
+
+::
+
+    reaches[c, y, x] = or over k, l of
+        any weight[o, c, k, l] != 0, o in the tile   and   y = o_y * stride + k * dilation - padding
+        for a row o_y of the tile                    and   the same for the columns
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.graph.kernel import Kernel
+from neuroport.graph.node import IntArray, Population, Synapse
+from neuroport.targets.tiles import Box, Span, Tile
+
+Bools: TypeAlias = npt.NDArray[np.bool_]
+Patch: TypeAlias = tuple[tuple[slice, slice, slice], Bools]
+
+
+def reaching(
+    synapse: Synapse | Population, source: Box, tile: Tile, parts: tuple[int, ...] = (0,)
+) -> Patch:
+    """The neurons of ``source`` that reach ``tile``: where they lie, and which of those they are.
+
+    ``parts`` are the first channels of the currents that a neuron takes: a resonator of C channels
+    takes 2C, ``(0, C)``. Of a recurrent population it is the synapse to itself.
+    """
+    outputs: npt.NDArray[Any] = np.concatenate([np.arange(*tile.channels) + part for part in parts])
+    kernel = synapse.kernel if isinstance(synapse, Synapse) else None
+    if kernel is None:
+        weight = synapse.own_weight
+        if weight is not None:  # over the flattened neurons
+            outputs = np.arange(np.prod(source)).reshape(source)[tile.slices].ravel()
+        elif isinstance(synapse, Synapse):
+            weight = synapse.weight
+        assert weight is not None, f"{synapse.name} delivers nothing"
+        kept: Bools = (weight[outputs] != 0).any(axis=0)
+        return (slice(None), slice(None), slice(None)), kept.reshape(source)
+    taps = _taps(kernel, outputs, source[0])
+    rows = _touched(kernel, 0, source[1], tile.rows)
+    columns = _touched(kernel, 1, source[2], tile.columns)
+    y, x = _around(rows.any(axis=0)), _around(columns.any(axis=0))
+    rows, columns = rows[:, y], columns[:, x]
+    patch = np.zeros((source[0], rows.shape[1], columns.shape[1]), np.bool_)
+    for k, row in enumerate(rows):
+        for each, column in enumerate(columns):
+            patch |= taps[:, k, each, None, None] & row[:, None] & column
+    return (slice(None), y, x), patch
+
+
+def _taps(kernel: Kernel, outputs: IntArray, channels: int) -> Bools:
+    """(C, kH, kW): whether a tap of an input channel has a weight to one of the outputs."""
+    kept = kernel.weight != 0
+    into, out_of = channels // kernel.groups, len(kept) // kernel.groups
+    found = np.zeros((channels, *kept.shape[2:]), np.bool_)
+    for group in range(kernel.groups):
+        mine = outputs[outputs // out_of == group]
+        found[group * into : (group + 1) * into] = kept[mine].any(axis=0)
+    return found
+
+
+def _touched(kernel: Kernel, axis: int, size: int, span: Span) -> Bools:
+    """(taps, size): whether a tap reads an input row (``axis`` 0) or column for outputs in span."""
+    first, end = span
+    return np.asarray(kernel.landing(axis, size, end) >= first)
+
+
+def _around(touched: Bools) -> slice:
+    """The smallest slice that holds every place that is touched."""
+    places = np.flatnonzero(touched)
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)

@@ -1,0 +1,226 @@
+"""Which tests run by default, and which by ``make test-all`` only: two cores, twelve minutes.
+
+What costs most is sampled: of many cases, or of many tests of one kind, some run by default. The
+rest has the marker ``long``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+
+import pytest
+
+WHOLE = "NEUROPORT_TESTS"  # the environment variable: set to "all" by make test-all
+
+# another test of the same road runs by default
+LONG = {
+    "cli/test_bad_input.py": (
+        "test_train_killed_twice_leaves_whole_files_and_resumes_to_the_same_end",
+    ),
+    "cli/test_compare_minimize.py": (
+        "test_minimize_tells_its_numbers_to_machines",
+        "test_minimize_on_lava_and_ctrl_c_keeps_the_best",
+        "test_minimize_of_what_is_equal_says_so_and_writes_nothing",
+    ),
+    "cli/test_interrupt.py": (
+        "test_training_stopped_again_and_again_ends_with_the_weights_of_an_undisturbed_run",
+    ),
+    "cli/test_one_weight.py": (
+        "test_an_edited_network_written_by_the_library_differs_from_the_named_spike_on",
+        "test_lava_finds_the_same_first_spike",
+    ),
+    "cli/test_saccades.py": ("test_events_train_quantize_and_run_with_equal_spikes",),
+    "cli/test_torchrun.py": ("test_norms_of_two_processes_are_those_of_the_whole_batch",),
+    "cli/test_verbs.py": ("test_compare_runs_what_it_got_on_lava",),
+    "kernels/test_compiled_neurons.py": (
+        "test_import_compiles_nothing_and_a_cold_cache_is_filled_once",
+    ),
+    "parity/test_carriers_on_lava.py": (
+        "test_every_carrier_equals_the_original_on_lava[ms-resnet with projections-unroll-delays]",
+        "test_every_carrier_equals_the_original_on_lava[ds-resnet, K = 2-relay-delays]",
+    ),
+    "parity/test_from_net_example.py": ("test_example_tells_what_netx_gets_wrong_and_runs_right",),
+    "parity/test_lava_counters.py": ("test_what_is_recorded_does_not_grow_with_the_steps",),
+    "parity/test_lava_fused.py": (
+        "test_counts_and_workers_are_the_same_with_fused_processes",
+        "test_trained_network_is_equal_in_stock_and_in_fused_processes",
+    ),
+    "parity/test_lava_workers.py": ("test_the_command_line_takes_workers_on_lava_alone",),
+    "parity/test_loihi2_standins.py": (
+        "test_a_logger_without_a_needed_figure_is_an_error_that_names_it",
+        "test_every_message_streams_to_the_host_where_that_is_asked",
+    ),
+    "parity/test_slayer_delay_shift.py": (
+        "test_every_verb_says_in_one_line_what_such_a_file_leaves_open",
+    ),
+    "parity/test_slayer_shortcut_example.py": (
+        "test_example_trains_a_little_and_runs_equal_on_lava",
+    ),
+    "parity/test_slayer_tutorials.py": (
+        "test_network_of_a_tutorial_runs_on_lava_as_slayer_runs_it[N-MNIST, convolutions]",
+        "test_network_of_a_tutorial_runs_on_lava_as_slayer_runs_it[PilotNet, spiking]",
+        "test_network_of_a_tutorial_runs_on_lava_as_slayer_runs_it[N-MNIST, dense]",
+        "test_network_of_a_tutorial_runs_on_lava_as_slayer_runs_it[MNIST, bootstrap]",
+    ),
+    "packaging/test_newer_python.py": (
+        "test_digits_on_lava_on_a_newer_python_are_those_of_the_reference[stock]",
+    ),
+    "properties/test_proof.py": ("test_an_interrupted_proof_goes_on_where_it_was",),
+    "test_demo.py": ("test_demo_again_trains_nothing_and_keeps_the_weights",),
+    "test_zoo.py": ("test_a_model_is_remade_from_its_recipe",),
+    "unit/test_chips_page.py": ("test_the_figures_are_those_of_today[ds_resnet20_saccades]",),
+    "unit/test_events.py": ("test_cache_whose_writer_was_killed_is_not_used",),
+    "unit/test_slayer_speed.py": (
+        "test_network_of_100_blocks_is_captured_in_ten_seconds[residual]",
+    ),
+}
+
+# of its cases the first of every so many runs by default
+SAMPLED = {
+    "cli/test_bad_input.py": {
+        "test_export_killed_leaves_the_earlier_file_and_no_half_one": 2,
+        "test_ctrl_c_while_a_file_is_written_leaves_nothing_and_says_so": 2,
+    },
+    "cli/test_signals.py": {
+        "test_a_child_that_a_signal_stopped_is_continued_and_the_run_says_so": 2,
+        "test_a_run_on_lava_that_a_signal_ends_leaves_nothing": 3,
+    },
+    "forwards/test_forwards.py": {"test_random_forward_is_the_graph_or_refused_with_its_line": 4},
+    "golden/test_netx_goldens.py": {
+        "test_shipped_truth_is_met_by_lava_processes": 4,
+        "test_shipped_truth_is_met": 2,
+    },
+    "kernels/test_convolution.py": {"test_convolutions_of_every_shape_are_sums": 2},
+    "kernels/test_network.py": {"test_random_networks_on_any_processor": 2},
+    "kernels/test_triton_neurons.py": {
+        "test_gradients_have_the_bits_of_torch": 3,
+        "test_integer_neurons_with_a_bias_per_position_have_the_bits_of_torch": 3,
+    },
+    "kinds/test_soft_lif.py": {
+        "test_lowered_it_runs_on_lava_through_the_generic_process": 2,
+    },
+    "nir/test_files.py": {"test_files_of_others_run_on_lava_as_in_integers": 2},
+    "parity/test_carriers_on_lava.py": {
+        "test_unmodified_netx_runs_the_stock_file_with_equal_spikes_or_refuses_it_loudly": 3,
+    },
+    "parity/test_lava.py": {"test_random_residual_graphs_run_bit_equal_on_lava": 3},
+    "parity/test_lava_counters.py": {
+        "test_the_first_and_the_last_step_of_a_sample_belong_to_it_alone": 2,
+    },
+    "parity/test_lava_failures.py": {
+        "test_a_lava_process_that_is_gone_is_noticed_at_once_and_named": 3,
+        "test_ctrl_c_during_lava_ends_every_process": 2,
+        "test_whatever_a_model_raises_comes_with_lavas_own_traceback": 2,
+    },
+    "parity/test_lava_fused.py": {
+        "test_every_population_is_the_references_with_the_fused_process": 2,
+        "test_random_networks_are_the_references_with_fused_processes": 3,
+        "test_residual_network_that_leaves_the_fused_process_and_comes_back_is_the_references": 2,
+    },
+    "parity/test_lava_neurons.py": {
+        "test_resonate_steps_are_lavas_resonate_and_fire": 4,
+        "test_sigma_delta_step_is_lavas_sigma_delta": 2,
+    },
+    "parity/test_lava_rounding.py": {
+        "test_relays_of_every_shift_and_threshold_are_lavas_prodneuron_bit_for_bit": 2,
+    },
+    "parity/test_lava_workers.py": {"test_two_children_record_what_one_records": 2},
+    "parity/test_loihi2_standins.py": {
+        "test_a_residual_network_gives_the_references_counts_and_readouts": 2,
+        "test_a_stream_is_rounded_by_lavas_prodneuron": 2,
+        "test_the_scripts_of_deploy_store_traces_and_say_equal": 2,
+    },
+    "parity/test_netx_clock.py": {"test_clock_of_netx_is_netx": 4},
+    "parity/test_slayer_capture.py": {
+        "test_lava_sends_what_slayer_sends": 5,
+        "test_graph_sends_what_slayer_sends": 2,
+    },
+    "parity/test_slayer_delay_shift.py": {
+        "test_a_file_read_with_delay_shift_is_the_module_in_every_population": 2,
+    },
+    "parity/test_slayer_files.py": {
+        "test_graph_of_a_file_that_slayer_wrote_sends_what_slayer_sent": 3,
+    },
+    "parity/test_slayer_stock_road.py": {
+        "test_stock_file_of_a_captured_network_is_right_in_unmodified_netx": 2,
+        "test_stock_road_is_right": 3,
+        "test_stock_road_is_wrong_where_ours_is_right": 3,
+    },
+    "parity/test_stock_road_on_netx.py": {"test_count_of_a_fault_is_what_netx_does": 3},
+    "properties/test_proof.py": {
+        "test_every_engine_and_carrier_agrees_on_a_random_network": 3,
+        "test_lava_agrees_on_a_random_network": 3,
+    },
+    "properties/test_random_slayer.py": {"test_random_slayer_network_is_its_graph": 3},
+    "test_zoo.py": {"test_stored_weights_and_stored_network_give_the_same_spikes": 2},
+    "unit/test_board.py": {"test_every_epoch_is_there_once_after_an_interruption": 3},
+    "unit/test_chip_lowering.py": {
+        "test_the_fewest_cores_are_never_more_than_those_of_a_forced_way": 2,
+    },
+    "unit/test_families.py": {
+        "test_every_weight_of_a_family_learns_in_both_phases": 3,
+        "test_family_is_one_network_from_the_module_to_chip_time": 2,
+        "test_recomputed_blocks_give_equal_gradients_and_statistics": 4,
+    },
+    "unit/test_minimize.py": {
+        "test_one_wrong_weight_of_twenty_nodes_ends_in_four_nodes_or_fewer": 3,
+    },
+    "unit/test_quantization.py": {
+        "test_any_network_is_proven_to_fit_or_refused": 2,
+        "test_imagenet_networks_that_project_thrice_fit_the_widths_and_are_one_network": 2,
+    },
+    "unit/test_report_page.py": {
+        "test_letters_are_large_and_dark_enough_to_read": 2,
+        "test_the_body_never_scrolls_sideways": 2,
+        "test_the_drawing_and_the_rasters_are_visible": 2,
+    },
+    "unit/test_store.py": {
+        "test_attribute_that_is_missing_or_of_another_type_is_refused": 4,
+        "test_file_that_describes_no_graph_is_refused": 2,
+    },
+    "unit/test_training.py": {
+        "test_every_choice_changes_the_training_and_is_repeatable": 3,
+        "test_training_goes_on_from_the_middle_of_an_epoch": 2,
+    },
+}
+
+
+def whole() -> bool:
+    """Whether every case was asked for."""
+    return os.environ.get(WHOLE) == "all"
+
+
+def examples(count: int) -> int:
+    """Examples of a property: a third by default."""
+    return count if whole() else max(1, count // 3)
+
+
+def mark_long(items: list[pytest.Item]) -> None:
+    """Give tests that do not run by default the marker ``long``.
+
+    Raises:
+        UsageError: a test named here is not in its file.
+    """
+    files: dict[str, dict[str, list[pytest.Item]]] = defaultdict(lambda: defaultdict(list))
+    for item in items:
+        file, _, name = item.nodeid.removeprefix("tests/").partition("::")
+        files[file][name.partition("[")[0]].append(item)
+    for file, tests in files.items():
+        for name in LONG.get(file, ()):
+            plain = name.partition("[")[0]
+            _mark(item for item in _of(tests, file, plain) if name in (plain, item.name))
+        for name, every in SAMPLED.get(file, {}).items():
+            _mark(item for at, item in enumerate(_of(tests, file, name)) if at % every)
+
+
+def _of(tests: dict[str, list[pytest.Item]], file: str, name: str) -> list[pytest.Item]:
+    if name not in tests and len(tests) > 1:  # one test alone was asked for by its name
+        raise pytest.UsageError(f"tests/tiers.py names {name}, which tests/{file} does not have")
+    return tests.get(name, [])
+
+
+def _mark(items: Iterable[pytest.Item]) -> None:
+    for item in items:
+        item.add_marker(pytest.mark.long)
