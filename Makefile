@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady nir
+.PHONY: demo test test-all lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady nir quick docs
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -26,6 +26,14 @@ unit: $(READY)
 # Every case of every test, also those that make test samples (tests/tiers.py); half an hour.
 test-all: $(READY)
 	NEUROPORT_TESTS=all OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 25 -m ''
+
+# What a contributor runs between edits: no Lava, no training, under 90 s on two cores.
+quick: $(READY)
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist worksteal --max-worker-restart 0 -p tests.quick
+
+# The documentation site, in site/; a warning is an error. Then: python -m http.server -d site
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 # The long proof that all engines agree, on thousands of random networks; goes on where it was.
 prove: $(READY)
@@ -118,7 +126,7 @@ bench: $(READY)
 # Changes every line of the integer arithmetic, the engines and the passes, and sees whether a test
 # fails (tests/mutation/results.json); half an hour.
 mutate: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,mutation]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,docs,mutation]'
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
 $(READY): pyproject.toml constraints.txt Makefile
@@ -135,8 +143,8 @@ $(READY): pyproject.toml constraints.txt Makefile
 	  exit 2; \
 	fi; \
 	echo "installing into $(VENV) (2.5 GB to download with torch, once)"; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,docs]'; \
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) runs build dist site

@@ -31,23 +31,24 @@ CHIPS = 64
 INTRODUCTION = """\
 `port.map_network(graph, target, trace)`, or `neuroport check NET --target BOARD --map TRACE`, puts
 every core's part of a network on a chip, so that few messages pass between chips. Messages are
-counted exactly, neuron by neuron and weight by weight, on the run of which the trace is. As few
-chips are used as hold the network. Cores are estimates, and **nothing was run on hardware**.
+counted exactly, neuron by neuron and weight by weight, on the run of the trace. It uses the
+smallest number of chips that holds the network. Cores are estimates, and **nothing was run on
+hardware**.
 
-* A message counts **once per destination chip**: Loihi 2 is said to spread it among the cores there
-  (Intel's technology brief, recalled, not read again). Once per destination *core*, as Loihi 1
-  sends, is `copies`.
-* What Mt-KaHyPar minimizes, its connectivity metric, is this very number. Its partitions are
-  repaired where a chip would hold too much and polished by moves and swaps. The best is taken,
-  chips filled in the order of the network among them: it is never worse than that. That nothing is
-  better is not proven, except for tiny networks, in tests.
-* Hops are unknown: which cores and chips are neighbours is the compiler's and the board's matter.
-  Frames from the host are counted apart, and not minimized.
+* A message counts **once per destination chip**: Loihi 2 is said to spread it among the cores
+  there (Intel's technology brief, recalled, not read again). Once per destination *core*, as Loihi
+  1 sends, is `copies`.
+* This number is the connectivity metric that Mt-KaHyPar minimizes. Its partitions are repaired if
+  a chip would hold too much, and then refined by moves and swaps. Chips filled in the order of the
+  network compete, and the best result is taken: it is never worse than those. Tests prove for tiny
+  networks only that nothing is better.
+* Hops are unknown: the compiler and the board decide which cores and chips are neighbours. Frames
+  from the host are counted separately, and not minimized.
 
-Trained networks on 20 held-out digits, real spikes of the `fast` engine; chips of Loihi 2 with so
-few cores that four chips or more are needed. Messages are per digit; ratios are mapped / in order.
-*Unseen*: placed by the first ten digits, counted on the other ten. Remade by `make mapping` from
-[mapping.json](mapping.json).
+The table has trained networks on 20 held-out digits, with real spikes of the `fast` engine, on
+chips of Loihi 2 with so few cores that four chips or more are needed. Messages are per digit;
+ratios are mapped / in order. *Unseen*: placed by the first ten digits, counted on the other ten.
+Remade by `make mapping` from [mapping.json](mapping.json).
 """
 
 
