@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from neuroport.arguments import as_array, as_labels, is_module, takes
 from neuroport.capture.native import integer_graph
-from neuroport.capture.slayer import is_slayer
+from neuroport.capture.frontend import NATIVE, front_end_of
 from neuroport.capture.wiring import Layer, evaluating, heard, unwrapped, wiring
 from neuroport.errors import CaptureError, FramesError
 from neuroport.nets.held import OnGrid
@@ -167,9 +167,15 @@ def quantization_cost(
         IllegalError: a stream's worst case does not fit the hardware's widths.
     """
     net = unwrapped(net)
-    if is_slayer(net):
+    taken = front_end_of(net).name
+    if taken == "slayer":
         raise CaptureError(
             "SLAYER's blocks have no real-valued phase; quantization_cost takes neuroport layers"
+        )
+    if taken != NATIVE:
+        raise CaptureError(
+            f"quantization_cost takes neuroport layers, and this is a network of {taken}; "
+            "port.capture(net, frames).cost says what its quantization cost"
         )
     given = real_frames(frames, "frames")
     check_numbers(net)
