@@ -32,8 +32,12 @@ Shape: TypeAlias = tuple[int, ...]
 INTEGERS = "neuroport"  # metadata of the root: our integers, see docs/nir.md
 NODES = 100_000
 
-FIRING = ("IF", "LIF", "CubaLIF", "Threshold")
-SILENT = ("I", "LI", "CubaLI")  # integrators, which answer with their potential
+# Neuron, Potential, Matrix and Reshape are in no file of NIR: front ends of libraries, whose networks
+# have steps and no time constants, say with them what NIR cannot (neuroport.frontends.torch)
+FIRING = ("IF", "LIF", "CubaLIF", "Threshold", "Neuron")
+# integrators, which answer with their potential
+SILENT = ("I", "LI", "CubaLI", "Potential")
+ORDER = ("Flatten", "Reshape")  # of neurons, and nothing else
 NEURONS = (*FIRING, *SILENT)
 PASSING = ("Input", "Output", "Pass")  # of edges that meet here, the sum
 # per kind: numbers with one value per neuron or one for all; None where there is no default
@@ -68,7 +72,7 @@ KINDS = (
     "SumPool2d",
     "AvgPool2d",
     "Delay",
-    *NEURONS,
+    *(kind for kind in NEURONS if kind not in ("Neuron", "Potential")),
 )
 
 
