@@ -74,6 +74,7 @@ FRONT_ENDS = Registry(
         "slayer": "neuroport.frontends.modules:Slayer",
         "snntorch": "neuroport.frontends.modules:SnnTorch",
         "spikingjelly": "neuroport.frontends.modules:SpikingJelly",
+        "trainable": "neuroport.frontends.modules:TrainableGraph",
         "nir": "neuroport.frontends.nir.frontend:Nir",
         "neuroport": "neuroport.frontends.modules:Native",
     },

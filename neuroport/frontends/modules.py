@@ -111,3 +111,61 @@ class SpikingJelly(FrontEnd):
         from neuroport.frontends.torch import capture
 
         return capture(network, frames, measure=False, **options).graph
+
+
+class TrainableGraph(FrontEnd):
+    """A graph that trains on, :class:`neuroport.training.trainable.Trainable`."""
+
+    name = "trainable"
+    summary = "a graph of integers as a torch module"
+
+    def takes(self, network: Any) -> bool:
+        return made_of(network, "neuroport.training.trainable")
+
+    def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
+        no_options(self, options)
+        return self.graph(network, frames)
+
+    def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
+        found: Graph = network.graph()
+        return found
+
+    def run(
+        self,
+        network: Any,
+        frames: npt.NDArray[Any],
+        *,
+        progress: Any = None,
+        batch: int = 50,
+        record: str = "messages",
+        count: Any = None,
+        granularity: str | None = None,
+    ) -> Trace:
+        import torch
+
+        from neuroport.runs.frames import check_frames, frames_hash
+        from neuroport.runs.recording import Recorder, recording
+        from neuroport.runs.trace import dtype_of, versions
+
+        graph = network.graph()
+        check_frames(graph, frames)
+        samples = frames.shape[1]
+        recorder = Recorder(graph, samples, recording(graph, record, count, granularity))
+        with torch.no_grad():
+            for first in range(0, samples, batch):
+                now = slice(first, min(first + batch, samples))
+                for name, sent in network.messages(torch.from_numpy(frames[:, now])).items():
+                    if name in recorder:
+                        recorder.keep(
+                            name, now, sent.numpy().astype(dtype_of(recorder.kinds[name]))
+                        )
+                if progress is not None:
+                    progress(now.stop, samples)
+        provenance = {
+            "engine": "module",
+            "time": "ideal",
+            "graph": graph.hash,
+            "frames": frames_hash(frames),
+            "versions": versions("torch", "numpy"),
+        }
+        return recorder.trace(provenance)

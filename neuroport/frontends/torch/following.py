@@ -417,8 +417,9 @@ class _Following:
         for tensor in _leaves(returned):
             origin = tensor.origin
             if origin is not None and not origin.state:
+                whole = origin.seen is not None and len(origin.seen) == self.steps
                 found.left |= origin.seen is not None or origin.mean
-                nodes = [origin.node]
+                nodes = [self._summed(origin.node) if whole or origin.mean else origin.node]
             elif origin is not None:
                 potentials.append(origin.node)
                 continue
@@ -434,6 +435,15 @@ class _Following:
                 f"{type(self.net).__name__}.forward{defined(self.net)} returns nothing that follows "
                 "from its neurons; return what the last layer sends"
             )
+
+    def _summed(self, name: str) -> str:
+        """Currents that the host averages or adds up over all steps, as a readout that does so."""
+        if name in self.building.binary:
+            return name
+        shape = self.building.shape(name)
+        keys = {"gain": 1.0, "current_leak": 1.0, "voltage_leak": 0.0, "bias": 0.0}
+        values = {key: np.full(shape, value) for key, value in keys.items()}
+        return self.building.node(f"{name}.sum", "Potential", (name,), shape, values)
 
     def _potentials(self, names: list[str]) -> None:
         """Voltages that are returned: of neurons that keep theirs, outputs; of others, left out."""

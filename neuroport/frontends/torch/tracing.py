@@ -722,6 +722,9 @@ class Tracer:
         if axes == {0} and origin.lies == WHOLE:
             if base == "mean" and not kwargs.get("keepdim") and len(args) < 3:
                 return self.tensor(replace(origin, lies=STEP, mean=True))
+            if base == "sum" and not kwargs.get("keepdim") and len(args) < 3:
+                seen = frozenset(range(self.steps))
+                return self.tensor(replace(origin, lies=STEP, seen=seen))
             raise Lost(HOST)
         if min(axes) < lead:
             raise Lost(HOST)
