@@ -93,9 +93,9 @@ class SnnTorch(FrontEnd):
         return made_of(network, "snntorch.")
 
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
-        from neuroport.frontends.torch import capture
+        from neuroport.frontends.torch import import_torch
 
-        return capture(network, frames, measure=False, **options).graph
+        return import_torch(network, frames, measure=False, **options).graph
 
 
 class SpikingJelly(FrontEnd):
@@ -108,9 +108,9 @@ class SpikingJelly(FrontEnd):
         return made_of(network, "spikingjelly.activation_based.")
 
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
-        from neuroport.frontends.torch import capture
+        from neuroport.frontends.torch import import_torch
 
-        return capture(network, frames, measure=False, **options).graph
+        return import_torch(network, frames, measure=False, **options).graph
 
 
 class TrainableGraph(FrontEnd):
@@ -130,7 +130,7 @@ class TrainableGraph(FrontEnd):
         found: Graph = network.graph()
         return found
 
-    def run(
+    def run(  # type: ignore[override]
         self,
         network: Any,
         frames: npt.NDArray[Any],

@@ -31,7 +31,7 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike, **options: Any
             (:mod:`neuroport.frontends.torch`, which is left as it is); or what a front end of
             another package takes.
         calibration: frames (T, N, C, H, W), or (T, N, *shape) where the network takes others.
-        options: of networks of snnTorch and SpikingJelly those of :func:`neuroport.capture`.
+        options: of networks of snnTorch and SpikingJelly those of :func:`neuroport.import_torch`.
 
     Raises:
         CaptureError: the network's ``forward`` has no graph, or its numbers have no integers.

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.arguments import as_array, as_labels, is_module, takes
-from neuroport.capture.native import integer_graph
 from neuroport.capture.frontend import NATIVE, front_end_of
+from neuroport.capture.native import integer_graph
 from neuroport.capture.wiring import Layer, evaluating, heard, unwrapped, wiring
 from neuroport.errors import CaptureError, FramesError
 from neuroport.nets.held import OnGrid
@@ -175,7 +175,7 @@ def quantization_cost(
     if taken != NATIVE:
         raise CaptureError(
             f"quantization_cost takes neuroport layers, and this is a network of {taken}; "
-            "port.capture(net, frames).cost says what its quantization cost"
+            "port.import_torch(net, frames).cost says what its quantization cost"
         )
     given = real_frames(frames, "frames")
     check_numbers(net)

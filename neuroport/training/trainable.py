@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neuroport.arguments import is_graph, takes
 from neuroport.errors import CaptureError, FramesError
 from neuroport.graph import integers
 from neuroport.graph.exact import largest_sum
@@ -49,9 +50,9 @@ SLACK = 0.98
 class _Neurons(torch.autograd.Function):
     """One step of a population; see :func:`neuroport.graph.integers.lif_step`.
 
-    States and currents are integers in float64. The gradient sees a real neuron, whose spike has the
-    slope of the surrogate at the distance from its threshold, in thresholds; it stops at a reset to
-    zero, and passes a subtracting one.
+    States and currents are integers in float64. The gradient sees a real neuron, whose spike has
+    the slope of the surrogate at the distance from its threshold, in thresholds; it stops at a
+    reset to zero, and passes a subtracting one.
     """
 
     @staticmethod
@@ -84,7 +85,7 @@ class _Neurons(torch.autograd.Function):
         )
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, grad_u: Tensor, grad_v: Tensor, grad_sent: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         c = ctx.c
@@ -125,6 +126,11 @@ class _Constants:
         self.subtract = spread("subtract", 0) if isinstance(node, SUBTRACTS) else None
 
 
+def _held(node: Node) -> int:
+    """Steps by which a node of the network itself, not of its lowering, holds messages back."""
+    return node.steps if isinstance(node, Delay) else 0
+
+
 class Trainable(nn.Module):
     """A graph whose weights and biases are parameters, in real units.
 
@@ -153,7 +159,7 @@ class Trainable(nn.Module):
         if surrogate not in SURROGATES:
             raise CaptureError(f"surrogate is {surrogate!r}; use one of {', '.join(SURROGATES)}")
         for node in graph:
-            if type(node) not in KEPT or getattr(node, "lag", 0):
+            if type(node) not in KEPT or node.longest_delay > _held(node):
                 raise CaptureError(
                     f"{node.name} ({node.kind}) has no gradient here; give the graph before it is "
                     "lowered, of neurons that reset or subtract, readouts and delays"
@@ -182,10 +188,8 @@ class Trainable(nn.Module):
             if isinstance(node, (Conv, Dense)):
                 self._add(self.weights, node.name, node.weight, self.readers.get(node.name))
             elif node.name in self.constants:
-                unit = self.unit[node.name]
-                bias = torch.from_numpy(np.array(node.bias, np.float64)) * self._per(
-                    unit, node.bias
-                )
+                unit, constant = self.unit[node.name], np.array(node.bias)  # type: ignore[attr-defined]
+                bias = torch.from_numpy(constant.astype(np.float64)) * self._per(unit, constant)
                 self.biases[self._keys[node.name]] = nn.Parameter(
                     bias.float(), not self._gate(node)
                 )
@@ -246,14 +250,16 @@ class Trainable(nn.Module):
         exponent = 1.0 if own else 2.0**node.exponent  # type: ignore[attr-defined]
         step, low, high = self._steps[name]
         units = (real / (self._row_unit(name) * exponent)).clamp(low, high)
-        return units + (step * (units / step).round() - units).detach()
+        whole: Tensor = units + (step * (units / step).round() - units).detach()
+        return whole
 
     def integer_bias(self, name: str) -> Tensor:
         """Biases of a population as they run, in its shape or in one that spreads over it."""
         node: Any = self.start[name]
         bias = self.biases[self._keys[name]].double() / self._per(self.unit[name], node.bias)
         bias = bias.clamp(-integers.BIAS_MAX, integers.BIAS_MAX)
-        return bias + (bias.round() - bias).detach()
+        whole: Tensor = bias + (bias.round() - bias).detach()
+        return whole
 
     @torch.no_grad()
     def graph(self) -> Graph:
@@ -279,9 +285,9 @@ class Trainable(nn.Module):
         for name in self.constants:
             facts = graph.facts(name)
             worst = np.maximum(np.abs(facts.reach_low), np.abs(facts.reach_high))
-            if isinstance(graph[name], HEARS_ITSELF):
-                own = np.abs(graph[name].own_weight).sum(1).reshape(facts.shape[0], -1).max(1)  # type: ignore[union-attr]
-                worst = worst + own
+            own = graph[name].own_weight
+            if own is not None:
+                worst = worst + np.abs(own).sum(1).reshape(facts.shape[0], -1).max(1)
             over = worst / (SLACK * integers.CURRENT_MAX)
             if (over <= 1).all():
                 continue
@@ -351,12 +357,27 @@ class Trainable(nn.Module):
         u = v = sent = torch.zeros_like(current[0])
         own = self.integer_weight(node.name) if isinstance(node, HEARS_ITSELF) else None
         found = []
-        for step in current:
+        for arriving in current:
+            step = arriving
             if own is not None:
-                step = step + F.linear(sent.flatten(1), own).reshape(step.shape)  # noqa: PLW2901
-            u, v, sent = _Neurons.apply(u, v, step, bias, c)
+                step = step + F.linear(sent.flatten(1), own).reshape(step.shape)
+            u, v, sent = _Neurons.apply(u, v, step, bias, c)  # type: ignore[no-untyped-call]
             found.append(sent)
         return torch.stack(found)
+
+
+@takes(graph=is_graph)
+def trainable(
+    graph: Graph,
+    units: Mapping[str, npt.NDArray[Any]] | None = None,
+    surrogate: str = "arctan",
+) -> Trainable:
+    """A graph of integers as a torch module that trains on; see :class:`Trainable`.
+
+    Raises:
+        CaptureError: a kind of node that has no gradient there.
+    """
+    return Trainable(graph, units, surrogate)
 
 
 def _whole(x: Tensor) -> npt.NDArray[np.int64]:

@@ -241,7 +241,8 @@ class RealCell:
         spikes = above | ((self.v == value["threshold"]) & (value["inclusive"] > 0))
         after = self.v - value["subtract"] if "subtract" in value else 0.0
         self.v = np.where(spikes, after, self.v)
-        return spikes.astype(np.float64)
+        fired: Array = spikes.astype(np.float64)
+        return fired
 
     def _delayed(self, x: Array) -> Array:
         longest = int(self.steps.max(initial=0))

@@ -32,8 +32,9 @@ Shape: TypeAlias = tuple[int, ...]
 INTEGERS = "neuroport"  # metadata of the root: our integers, see docs/nir.md
 NODES = 100_000
 
-# Neuron, Potential, Matrix and Reshape are in no file of NIR: front ends of libraries, whose networks
-# have steps and no time constants, say with them what NIR cannot (neuroport.frontends.torch)
+# Neuron, Potential, Matrix and Reshape are in no file of NIR: front ends of libraries, whose
+# networks have steps and no time constants, say with them what NIR cannot
+# (neuroport.frontends.torch)
 FIRING = ("IF", "LIF", "CubaLIF", "Threshold", "Neuron")
 # integrators, which answer with their potential
 SILENT = ("I", "LI", "CubaLI", "Potential")

@@ -1,7 +1,8 @@
 """The network that a forward pass turns out to be, node by node, in real numbers.
 
 Nodes are those of :mod:`neuroport.frontends.nir.reading`, so that the interpreter and the
-quantization of NIR serve these networks, too. One step of the network is one step here: ``dt`` is 1.
+quantization of NIR serve these networks, too. One step of the network is one step here: ``dt`` is
+1.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ class Building:
     ) -> str:
         """The node of an operation, made the first time."""
         arrays = {key: np.asarray(value, np.float64) for key, value in (values or {}).items()}
-        for key, array in arrays.items():
+        for field, array in arrays.items():
             if not np.isfinite(array).all():
-                raise CaptureError(f"{name}: {key} holds NaN or infinity; train again")
+                raise CaptureError(f"{name}: {field} holds NaN or infinity; train again")
         own = dict(sizes or {})
         key = (
             kind,

@@ -1,9 +1,9 @@
 """What was followed is tried with numbers, before anything is made of it.
 
 Forward runs again on plain tensors, and every neuron sends spikes drawn at random, so that silent
-neurons hide nothing: what each of them then receives must be what the network that was read makes of
-the same spikes. And each kind of neuron runs alone on random currents, next to the form that it was
-read as. Library and interpreter share nothing but those numbers.
+neurons hide nothing: what each of them then receives must be what the network that was read makes
+of the same spikes. And each kind of neuron runs alone on random currents, next to the form that it
+was read as. Library and interpreter share nothing but those numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from neuroport.frontends.torch.tracing import BATCH_FIRST, STATIC, STEP
 SAMPLES = 2
 CLOSE = 1e-3  # of the largest value: float32 against float64, through norms of many channels
 TIES = 1e-4  # of a threshold: nearer to it, rounding decides
-NEURONS, STEPS = 64, 24  # of a neuron that is tried alone
+STEPS = 24  # of a neuron that is tried alone
 
 
 def check(found: Followed, frames: npt.NDArray[Any]) -> None:
@@ -114,7 +114,8 @@ def _check_forward(found: Followed, frames: npt.NDArray[Any], rng: np.random.Gen
 
 
 def _path(found: Followed, population: Population) -> str:
-    return next(path for path, module in found.net.named_modules() if module is population.module)
+    paths = (path for path, module in found.net.named_modules() if module is population.module)
+    return str(next(paths))
 
 
 def _compare(
@@ -153,8 +154,8 @@ def _compare(
             if got.shape != want.shape or float(np.abs(got - want).max(initial=0)) > CLOSE * size:
                 raise CaptureError(
                     f"neuron {population.name!r} receives something else than {population.input!r} "
-                    f"at step {step} (tried with spikes drawn at random); forward changes it on the "
-                    "way, or does other things with other values"
+                    f"at step {step} (tried with spikes drawn at random); forward changes it on "
+                    "the way, or does other things with other values"
                 )
         late = {name: now[name] for name in network.loops}
 
@@ -178,8 +179,8 @@ def _check_neuron(found: Followed, population: Population) -> None:
     spikes = _alone(population, x)
     if not np.isin(spikes, (0, 1)).all():
         raise CaptureError(
-            f"neuron {population.name!r} sends other numbers than 0 and 1; use a surrogate function "
-            "that fires (and not one that passes real numbers)"
+            f"neuron {population.name!r} sends other numbers than 0 and 1; use a surrogate "
+            "function that fires (and not one that passes real numbers)"
         )
     mini, voltages = _formed(found, node, small)
     want, v = _run_form(mini, x, voltages)
@@ -273,9 +274,9 @@ def _part_at_thresholds(
         worst = float(apart[parted].max(initial=0))
     if worst > TIES * level or parted.mean() > 0.25:
         raise CaptureError(
-            f"neuron {population.name!r} ({type(population.module).__name__}) does not compute what "
-            "its parameters say (tried on random currents): it was changed, or is of a version of its "
-            "library that neuroport does not know"
+            f"neuron {population.name!r} ({type(population.module).__name__}) does not compute "
+            "what its parameters say (tried on random currents): it was changed, or is of a "
+            "version of its library that neuroport does not know"
         )
 
 
@@ -292,8 +293,10 @@ def _alone(population: Population, x: npt.NDArray[Any]) -> Array:
             begin(module)
             if cell.whole:
                 out: Tensor = type(module).forward(module, given)
-                return out.double().numpy()
-            sent, states = [], {}
+                at_once: Array = out.double().numpy()
+                return at_once
+            sent: list[Array] = []
+            states: dict[str, Tensor] = {}
             for step in given:
                 if cell.library == JELLY or cell.hidden:
                     found = type(module).forward(module, step)
@@ -309,7 +312,8 @@ def _alone(population: Population, x: npt.NDArray[Any]) -> Array:
                 if cell.factor is not None:
                     found = found / torch.from_numpy(np.asarray(cell.factor)).to(found.dtype)
                 sent.append(found.double().numpy().round(6))
-            return np.stack(sent)
+            stacked: Array = np.stack(sent)
+            return stacked
     except CaptureError:
         raise
     except Exception as error:  # the library's own code, on a neuron that may be changed

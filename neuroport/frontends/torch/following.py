@@ -117,7 +117,7 @@ def begin(net: nn.Module) -> None:
     """Forget the states that modules keep."""
     for module in net.modules():
         if "_memories" in vars(module):
-            module.reset()  # type: ignore[operator]
+            module.reset()
         elif is_neuron(module):
             for state in ("mem", "syn", "spk"):
                 if isinstance(module._buffers.get(state), Tensor):
@@ -254,19 +254,20 @@ class _Following:
         origins = {key: getattr(value, "origin", None) for key, value in states.items()}
         first = next((o for o in origins.values() if o is not None), None)
         population = self.named.get("" if first is None else first.node)
-        good = population is not None and set(states) == set(cell.states)
-        for key, origin in origins.items():
-            wanted = "" if key == "spk" else key
-            good = good and origin is not None and population is not None
-            good = good and origin.step == population.steps - 1
-            good = good and (
-                (origin.state == key and origin.node == population.name)
-                or (key == "spk" and origin.state == wanted and origin.node == population.sends)
-            )
+
+        def given_back(key: str, origin: Origin | None) -> bool:
+            if origin is None or population is None or origin.step != population.steps - 1:
+                return False
+            if key == "spk":
+                return not origin.state and origin.node == population.sends
+            return origin.state == key and origin.node == population.name
+
+        good = set(states) == set(cell.states)
+        good = good and all(given_back(key, origin) for key, origin in origins.items())
         if not good or population is None:
             raise CaptureError(
-                f"neuron {name!r} ({here()}) is given states that are not those it gave back one step "
-                "before; give it those, unchanged"
+                f"neuron {name!r} ({here()}) is given states that are not those it gave back one "
+                "step before; give it those, unchanged"
             )
         return population
 
@@ -275,8 +276,8 @@ class _Following:
         again = [p for p in self.found.populations if p.module is module]
         if at > 0 or (again and any(p.begun != self.forwards for p in again)):
             raise CaptureError(
-                f"neuron {name!r} ({here()}) begins anew at step {max(at, 1)}; reset states where a "
-                "sample begins, and not between its steps"
+                f"neuron {name!r} ({here()}) begins anew at step {max(at, 1)}; reset states where "
+                "a sample begins, and not between its steps"
             )
         shape = self.building.shape(origin.node)
         own = self.building.free(name)
@@ -310,6 +311,7 @@ class _Following:
         """The node through which a population hears its own spikes of a step before."""
         values: dict[str, Any] = {}
         sizes: dict[str, tuple[int, ...]] = {}
+        bias: Tensor | None
         if isinstance(module, nn.Linear):
             kind, values["weight"] = "Linear", _array(module.weight)
             bias = module.bias
@@ -321,7 +323,7 @@ class _Following:
             sizes = window(values["weight"].shape[2:], (1, 1), (top, top, left, left))
         else:
             kind, bias = "Scale", None
-            values["scale"] = np.broadcast_to(_array(module.V), shape)  # type: ignore[arg-type]
+            values["scale"] = np.broadcast_to(_array(module.V), shape)
         if bias is not None:
             rest = (1,) * (len(shape) - 1)
             values["bias"] = np.broadcast_to(_array(bias).reshape(-1, *rest), shape)
@@ -333,9 +335,9 @@ class _Following:
     def _differs(self, name: str, population: Population, now: str) -> str:
         return (
             f"neuron {name!r} ({here()}) reads {now!r} at step {population.steps}, and "
-            f"{population.input!r} before; a synapse has one weight for all steps: what changes from "
-            "step to step, as BatchNormTT does, has none. Use the same layers, and one BatchNorm, at "
-            "every step"
+            f"{population.input!r} before; a synapse has one weight for all steps: what changes "
+            "from step to step, as BatchNormTT does, has none. Use the same layers, and one "
+            "BatchNorm, at every step"
         )
 
     def _steps(self, name: str, population: Population, cell: Cell, origin: Origin) -> int:
@@ -358,8 +360,8 @@ class _Following:
             )
         if origin.lies != STEP:
             raise CaptureError(
-                f"neuron {name!r} ({here()}) takes one step, and is given all; call it for each step "
-                "(SpikingJelly: functional.set_step_mode(net, 'm'))"
+                f"neuron {name!r} ({here()}) takes one step, and is given all; call it for each "
+                "step (SpikingJelly: functional.set_step_mode(net, 'm'))"
             )
         if origin.step != population.steps:
             raise CaptureError(
@@ -424,6 +426,12 @@ class _Following:
                 potentials.append(origin.node)
                 continue
             else:
+                if not tensor.host:
+                    raise CaptureError(
+                        f"{type(self.net).__name__}.forward{defined(self.net)} returns what "
+                        f"{tensor.made_by}; return what layers and neurons send, and compute the "
+                        "rest outside"
+                    )
                 found.left = True
                 nodes = [node for node in sorted(tensor.of) if "\0" not in node]
                 potentials += [node.partition("\0")[0] for node in tensor.of if "\0" in node]
@@ -432,8 +440,8 @@ class _Following:
         self._potentials(potentials)
         if not found.outputs:
             raise CaptureError(
-                f"{type(self.net).__name__}.forward{defined(self.net)} returns nothing that follows "
-                "from its neurons; return what the last layer sends"
+                f"{type(self.net).__name__}.forward{defined(self.net)} returns nothing that "
+                "follows from its neurons; return what the last layer sends"
             )
 
     def _summed(self, name: str) -> str:

@@ -1,9 +1,10 @@
 """Neurons of snnTorch and SpikingJelly, recognized by the names of their classes.
 
 Each becomes the one form that the integers have: ``u = (1 - current_leak) u + gain x``, ``v = (1 -
-voltage_leak) v + u + bias``, a spike where ``v > threshold`` (or at it, where ``inclusive``), then ``v =
-0`` or ``v = v - subtract``. ``v`` is counted from where a spike puts it. That the form is what the
-library computes is tried with numbers (:mod:`.checking`); what it cannot say is refused here.
+voltage_leak) v + u + bias``, a spike where ``v > threshold`` (or at it, where ``inclusive``), then
+``v = 0`` or ``v = v - subtract``. ``v`` is counted from where a spike puts it. That the form is
+what the library computes is tried with numbers (:mod:`.checking`); what it cannot say is refused
+here.
 """
 
 from __future__ import annotations
@@ -86,8 +87,9 @@ def cell_of(name: str, module: nn.Module) -> Cell:
         ]
         if own:
             raise CaptureError(
-                f"neuron {name!r} ({type(module).__name__}) changes {', '.join(map(repr, own[:3]))} "
-                f"of {kind.__name__}, which no integer neuron has; use {kind.__name__} as it is"
+                f"neuron {name!r} ({type(module).__name__}) changes "
+                f"{', '.join(map(repr, own[:3]))} of {kind.__name__}, which no integer neuron "
+                f"has; use {kind.__name__} as it is"
             )
     made = _CELLS.get((kind.__module__.split(".")[0], kind.__name__))
     if made is None:
@@ -102,10 +104,19 @@ def cell_of(name: str, module: nn.Module) -> Cell:
     return found
 
 
+ONE = np.ones((), np.float64)
+
+
 def _number(value: Any) -> Array:
     if isinstance(value, Tensor):
         value = value.detach().cpu().double().numpy()
     return np.asarray(value, np.float64)
+
+
+def _clipped(value: Any) -> Array:
+    """As snnTorch clamps decays."""
+    found: Array = np.clip(_number(value), 0.0, 1.0)
+    return found
 
 
 # -- snnTorch ----------------------------------------------------------------------------------
@@ -143,8 +154,8 @@ def _snn(name: str, module: Any, keep: Array, late_zero: str, states: tuple[str,
         raise refuse("its threshold is below 0, where it fires without input; train it above")
     delay = getattr(module, "reset_delay", True)
     values = {
-        "gain": np.ones(()),
-        "current_leak": np.ones(()),
+        "gain": ONE,
+        "current_leak": ONE,
         "voltage_leak": 1 - keep,
         "bias": np.zeros(()),
         "threshold": threshold,
@@ -179,7 +190,7 @@ def _snn(name: str, module: Any, keep: Array, late_zero: str, states: tuple[str,
 
 
 def _leaky(name: str, module: Any) -> Cell:
-    return _snn(name, module, np.clip(_number(module.beta), 0, 1), "", ("mem",))
+    return _snn(name, module, _clipped(module.beta), "", ("mem",))
 
 
 _DEAD = (
@@ -192,11 +203,11 @@ def _synaptic(name: str, module: Any) -> Cell:
     found = _snn(
         name,
         module,
-        np.clip(_number(module.beta), 0, 1),
+        _clipped(module.beta),
         _DEAD.format("use reset_delay=False"),
         ("syn", "mem"),
     )
-    found.values["current_leak"] = 1 - np.clip(_number(module.alpha), 0, 1)
+    found.values["current_leak"] = 1 - _clipped(module.alpha)
     return found
 
 
@@ -211,7 +222,8 @@ def _lapicque(name: str, module: Any) -> Cell:
     dead = _DEAD.format("use snn.Leaky(beta), which resets at once").replace(
         " with reset_delay=True", " of Lapicque"
     )
-    found = _snn(name, module, keep, dead, ("mem",))
+    kept = np.asarray(keep, np.float64)
+    found = _snn(name, module, kept, dead, ("mem",))
     found.values["gain"] = step / c
     return found
 
@@ -220,7 +232,7 @@ def _rleaky(name: str, module: Any) -> Cell:
     found = _snn(
         name,
         module,
-        np.clip(_number(module.beta), 0, 1),
+        _clipped(module.beta),
         _DEAD.format("use reset_delay=False"),
         ("spk", "mem"),
     )
@@ -247,7 +259,7 @@ def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: float
         "voltage_leak": 1 - keep,
         "bias": np.zeros(()),
         "threshold": threshold,
-        "inclusive": np.ones(()),
+        "inclusive": ONE,
     }
     if rest is None:
         values["subtract"] = threshold
@@ -262,22 +274,24 @@ def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: float
 
 
 def _if(name: str, module: Any) -> Cell:
-    return _jelly(name, module, np.ones(()), np.ones(()))
+    return _jelly(name, module, ONE, ONE)
 
 
 def _lif(name: str, module: Any) -> Cell:
     leak = np.asarray(1 / float(module.tau))
-    return _jelly(name, module, leak if module.decay_input else np.ones(()), 1 - leak)
+    kept = np.asarray(1 - leak, np.float64)
+    return _jelly(name, module, leak if module.decay_input else ONE, kept)
 
 
 def _plif(name: str, module: Any) -> Cell:
     leak = 1 / (1 + np.exp(-_number(module.w)))
-    return _jelly(name, module, leak if module.decay_input else np.ones(()), 1 - leak)
+    kept = np.asarray(1 - leak, np.float64)
+    return _jelly(name, module, leak if module.decay_input else ONE, kept)
 
 
 def _cuba(name: str, module: Any) -> Cell:
     keep = np.asarray(float(module.v_decay))
-    found = _jelly(name, module, np.ones(()), keep, float(module.c_decay))
+    found = _jelly(name, module, ONE, keep, float(module.c_decay))
     if module.v_reset:  # it leaks to 0, and is counted from v_reset
         found.values["bias"] = -(1 - keep) * module.v_reset
     return found

@@ -2,8 +2,8 @@
 
 A forward pass of a library runs on such tensors. What an operation makes of them is a node of
 :class:`~neuroport.frontends.torch.building.Building` where it has one, and *lost* else: it may be
-returned and computed with, but nothing that a neuron reads may follow from it. That what was read is
-what the network computes is checked with numbers afterwards (:mod:`.checking`).
+returned and computed with, but nothing that a neuron reads may follow from it. That what was read
+is what the network computes is checked with numbers afterwards (:mod:`.checking`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,13 +63,14 @@ class Traced(Tensor):
     origin: Origin | None
     made_by: str
     of: frozenset[str]  # nodes that it follows from
+    host: bool  # whether the host may compute what led to it
 
     @staticmethod
     def __new__(cls, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Traced:
         made: Traced = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls, tuple(shape), dtype=dtype, device="cpu"
         )
-        made.origin, made.made_by, made.of = None, "", frozenset()
+        made.origin, made.made_by, made.of, made.host = None, "", frozenset(), True
         return made
 
     @classmethod
@@ -87,7 +89,9 @@ class Traced(Tensor):
         return TRACERS[-1].call(name.strip("_") or name, func, args, kwargs or {})
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise CaptureError(f"forward asks for the values of a signal ({func}, {here().quoted})")
 
     def __repr__(self) -> str:  # type: ignore[override]
@@ -131,7 +135,7 @@ SAME = {
 WHOLE_NUMBERS = {"bool", "int", "long", "byte"}
 
 
-class Lost(Exception):
+class Lost(Exception):  # noqa: N818 - no fault, but an answer
     """An operation that has no node; the message says why."""
 
 
@@ -179,12 +183,12 @@ class Tracer:
 
     def call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a function of torch gives, and its node."""
-        if name in _ASKED and (name != "float" or func is not Tensor.float):
-            if not (name in WHOLE_NUMBERS and func in (Tensor.bool, Tensor.int)):
-                raise CaptureError(
-                    f"forward asks for the values of a signal ({name}, {here().quoted}); what it "
-                    "does must be the same for all frames"
-                )
+        converts = func in (Tensor.float, Tensor.bool, Tensor.int)
+        if name in _ASKED and not converts:
+            raise CaptureError(
+                f"forward asks for the values of a signal ({name}, {here().quoted}); what it "
+                "does must be the same for all frames"
+            )
         if name == "setitem":
             raise CaptureError(
                 f"forward writes into a tensor ({here().quoted}); collect what neurons send in a "
@@ -209,6 +213,9 @@ class Tracer:
         before = next((each.made_by for each in inputs if each.origin is None and each.made_by), "")
         said = before or f"{name!r} in {place} made" + (f" ({why})" if why else "")
         of = frozenset().union(*(each.of for each in inputs))
+        known = {id(signal) for signal in inputs}
+        weights = any(isinstance(t, Tensor) and id(t) not in known for t in _flat((args, kwargs)))
+        host = name in ON_THE_HOST and not weights and all(each.host for each in inputs)
         try:
             shapes = func(*_on_meta(args), **_on_meta(kwargs))
         except CaptureError:
@@ -220,7 +227,7 @@ class Tracer:
         def traced(found: Any) -> Any:
             if isinstance(found, Tensor):
                 made = Traced(found.shape, found.dtype)
-                made.made_by, made.of = said, of
+                made.made_by, made.of, made.host = said, of, host
                 return made
             if isinstance(found, (tuple, list)) and not isinstance(found, torch.Size):
                 return (
@@ -236,7 +243,7 @@ class Tracer:
 
         found = traced(shapes)
         if name.endswith("_") and isinstance(args[0], Traced) and isinstance(found, Traced):
-            args[0].origin, args[0].made_by, args[0].of = None, said, of
+            args[0].origin, args[0].made_by, args[0].of, args[0].host = None, said, of, host
             return args[0]
         return found
 
@@ -414,12 +421,15 @@ class Tracer:
                     raise Lost(HOST)
             one, other = self.known(left), self.known(right)
             lies = self._together(left, right)
-            if lies.mean or not {one.node, other.node} <= self.building.binary:
+            (factor, first), (times, second) = (self._spikes(o.node) for o in (one, other))
+            if lies.mean or not {first, second} <= self.building.binary:
                 raise Lost(
                     "it multiplies what are no spikes, and a dendrite sums; add instead, and put "
                     "factors into weights"
                 )
-            return self.like(lies, self._gate("and", [one.node, other.node]))
+            found = self._gate("and", [first, second])
+            name = self.named_as(base)
+            return self.like(lies, self.building.scaled(name, found, factor * times))
         constant, given = (right, left) if isinstance(left, Traced) else (left, right)
         origin = self.known(given)
         numbers = self._over(origin, constant, given)
@@ -430,6 +440,14 @@ class Tracer:
                 raise Lost("it divides by 0")
             numbers = 1 / numbers
         return self.like(origin, self.building.scaled(self.named_as(base), origin.node, numbers))
+
+    def _spikes(self, name: str) -> tuple[float, str]:
+        """A node as a factor times spikes, where it is that."""
+        node = self.building.nodes[name]
+        if name in self.building.binary or node.kind != "Scale" or "bias" in node.values:
+            return 1.0, name
+        factors = np.unique(node.values["scale"])
+        return (float(factors[0]), node.inputs[0]) if len(factors) == 1 else (1.0, name)
 
     def negate(self, func: Any, base: str, args: Any, kwargs: Any) -> Any:
         origin = self.known(args[0])
@@ -642,7 +660,7 @@ class Tracer:
             "eps",
         )
         given = {**dict(zip(names, args, strict=False)), **kwargs}
-        if base == "batch_norm" and "cudnn_enabled" in kwargs or len(args) == 9:
+        if "cudnn_enabled" in kwargs or len(args) == 9:  # torch.batch_norm
             names = (
                 *("input", "weight", "bias", "running_mean", "running_var", "training"),
                 *("momentum", "eps"),
@@ -716,8 +734,8 @@ class Tracer:
         dims = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else None))
         if dims is None:
             raise Lost(HOST)
-        each = [dims] if isinstance(dims, int) else list(dims)
-        axes = {dim % given.ndim for dim in each}
+        each: list[Any] = [dims] if isinstance(dims, int) else list(dims)
+        axes = {int(dim) % given.ndim for dim in each}
         lead = LEAD[origin.lies]
         if axes == {0} and origin.lies == WHOLE:
             if base == "mean" and not kwargs.get("keepdim") and len(args) < 3:
@@ -744,13 +762,14 @@ class Tracer:
     def _placed(self, origin: Origin, made: Shape, name: str) -> Traced:
         """A reshaped signal: how steps and samples lie in it, and what order neurons have."""
         T, N = self.steps, SAMPLES  # noqa: N806
+        lead: Shape
         shape = self.building.shape(origin.node)
         size = math.prod(shape)
 
         def fits(lead: Shape) -> bool:
             return made[: len(lead)] == lead and math.prod(made[len(lead) :]) == size
 
-        ways = {
+        ways: list[tuple[str, Shape]] = {
             WHOLE: [(WHOLE, (T, N)), (FLAT, (T * N,))],
             BATCH_FIRST: [(BATCH_FIRST, (N, T))],
             FLAT: [(FLAT, (T * N,)), (WHOLE, (T, N))],
@@ -821,7 +840,7 @@ class Tracer:
         origin = given.origin
         if origin.seen is not None or origin.state:
             raise Lost(HOST)
-        each = index if isinstance(index, tuple) else (index,)
+        each: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
         first = each[0]
         full = slice(None)
         steps = self.steps
@@ -922,7 +941,7 @@ class Tracer:
         dim = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else 0))
         each = [self.known(tensor) for tensor in tensors]
         lies = each[0]
-        for left, right in zip(tensors, tensors[1:], strict=False):
+        for left, right in pairwise(tensors):
             lies = self._together(left, right)
         if dim % tensors[0].ndim != LEAD[lies.lies]:
             raise Lost("it joins other than channels")
@@ -945,7 +964,7 @@ def _step(origin: Origin) -> int:
     return -1 if origin.step is None else origin.step
 
 
-def _pair(value: Any, axes: int = 2) -> tuple[int, ...]:
+def _pair(value: Any, axes: int = 2) -> Any:
     if isinstance(value, (tuple, list)):
         each = tuple(int(n) for n in value)
         return each * axes if len(each) == 1 else each
@@ -960,6 +979,14 @@ def _signals(value: Any) -> list[Traced]:
     if isinstance(value, (tuple, list)):
         return [found for each in value for found in _signals(each)]
     return []
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, (tuple, list)) and not isinstance(value, torch.Size):
+        return [found for each in value for found in _flat(each)]
+    return [value]
 
 
 def _on_meta(value: Any) -> Any:
@@ -1029,6 +1056,48 @@ LINEAR = {
     *("avg_pool1d", "avg_pool3d", "conv_transpose1d", "conv_transpose2d", "pad", "interpolate"),
     *("upsample", "pixel_shuffle", "pixel_unshuffle", "flip", "roll", "narrow", "index_select"),
     *("adaptive_avg_pool3d", "lp_pool2d_", "T", "t", "channel_shuffle", "constant_pad_nd"),
+}
+# what the host may make of what is returned, without weights
+ON_THE_HOST = {
+    *(
+        "sum",
+        "mean",
+        "stack",
+        "cat",
+        "argmax",
+        "softmax",
+        "log_softmax",
+        "max",
+        "add",
+        "div",
+        "mul",
+    ),
+    *("iadd", "radd", "truediv", "rmul", "true_divide", "getitem", "view", "reshape", "flatten"),
+    *(
+        "squeeze",
+        "unsqueeze",
+        "transpose",
+        "permute",
+        "swapaxes",
+        "cumsum",
+        "sub",
+        "clone",
+        "detach",
+    ),
+    *(
+        "amax",
+        "topk",
+        "sigmoid",
+        "to",
+        "float",
+        "long",
+        "int",
+        "select",
+        "itruediv",
+        "idiv",
+        "imul",
+    ),
+    *("count_nonzero", "std", "var", "unbind", "contiguous"),
 }
 WAYS = {
     "layer_norm": "its mean and deviation follow from the values; use BatchNorm",

@@ -1,8 +1,8 @@
 """Leaky integrate-and-fire neurons that lose an amount when they fire, instead of all voltage.
 
-The subtracting or *soft* reset: snnTorch's default, SpikingJelly's ``v_reset=None``, and that of most
-networks converted from ANNs. Neither Lava nor a chip's LIF has it: it runs on the CPU, on Lava's
-simulator in a process that steps it by the lines below.
+The subtracting or *soft* reset: snnTorch's default, SpikingJelly's ``v_reset=None``, and that of
+most networks converted from ANNs. Neither Lava nor a chip's LIF has it: it runs on the CPU, on
+Lava's simulator in a process that steps it by the lines below.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from neuroport.graph.kinds.base import (
 from neuroport.graph.kinds.lif import THRESHOLDS
 
 SUBTRACTS = (
-    "its spikes subtract from the voltage, which runs on the CPU only: no LIF of Lava or a chip does "
-    "it; train with a reset to zero (snnTorch: reset_mechanism='zero', SpikingJelly: v_reset=0.)"
+    "its spikes subtract from the voltage, which runs on the CPU only: no LIF of Lava or a chip "
+    "does it; train with a reset to zero (snnTorch: reset_mechanism='zero', SpikingJelly: "
+    "v_reset=0.)"
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from neuroport.frontends.torch.checking import check
 from neuroport.frontends.torch.following import Followed, follow
 from neuroport.frontends.torch.tracing import STATIC
 from neuroport.netx.stock import input_of
+from neuroport.quantization import QuantizationWarning
+from neuroport.quantization.levels import few_levels
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,7 +33,7 @@ SAMPLES = 8  # of the frames, on which potentials are measured
 
 
 @dataclass(frozen=True, eq=False)
-class Captured(NirImport):
+class TorchImport(NirImport):
     """A network of a library in integers.
 
     Attributes:
@@ -57,7 +60,7 @@ class Captured(NirImport):
 
 
 @takes(net=is_module, frames=as_array)
-def capture(
+def import_torch(
     net: nn.Module,
     frames: npt.ArrayLike,
     *,
@@ -65,7 +68,7 @@ def capture(
     one_unit: bool = False,
     batch_first: bool = False,
     measure: bool = True,
-) -> Captured:
+) -> TorchImport:
     """Read a network of snnTorch or SpikingJelly, bring it into integers, and run both.
 
     The network stays as it is. It is called as its users call it: with all steps at once, with one
@@ -76,8 +79,8 @@ def capture(
         frames: integers (T, N, *shape), spikes or graded. They say how long a sample is and how
             large its numbers are; of a network that repeats one picture they are it, T times.
         scale: the real value of an integer frame of 1, such as 1/255 of pixels.
-        one_unit: one unit of current for all channels of a population, so that equal thresholds stay
-            equal, as chips need them; weights of small channels are coarser.
+        one_unit: one unit of current for all channels of a population, so that equal thresholds
+            stay equal, as chips need them; weights of small channels are coarser.
         batch_first: forward takes (N, T, *shape).
         measure: run both networks on the frames.
 
@@ -94,8 +97,8 @@ def capture(
     found = follow(net, tuple(whole.shape[2:]), len(whole), batch_first)
     if found.way == STATIC and not (whole == whole[:1]).all():
         raise FramesError(
-            f"{type(net).__name__} takes one picture for all its {found.steps} steps, and the frames "
-            "differ between steps; give np.repeat(pictures[None], T, 0)"
+            f"{type(net).__name__} takes one picture for all its {found.steps} steps, and the "
+            "frames differ between steps; give np.repeat(pictures[None], T, 0)"
         )
     few = whole[:, :SAMPLES]
     check(found, few * scale)
@@ -108,8 +111,11 @@ def capture(
     quiet = network.of_kind("Potential", "Output")
     potentials = {n.name: float(np.abs(real[n.name]).max(initial=0)) for n in quiet}
     made = quantize_network(network, 1.0, node, scale, found.steps, potentials, one_unit)
+    coarse = few_levels(made.graph)
+    if coarse is not None:
+        warnings.warn(coarse, QuantizationWarning, stacklevel=3)
     told: NirCost | None = cost(network, made, real, whole) if measure else None
-    return Captured(made.graph, whole, made.records, told, made, network, scale, found.way)
+    return TorchImport(made.graph, whole, made.records, told, made, network, scale, found.way)
 
 
 def _frames(frames: Any) -> npt.NDArray[Any]:
