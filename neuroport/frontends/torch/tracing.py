@@ -762,21 +762,21 @@ class Tracer:
     def _placed(self, origin: Origin, made: Shape, name: str) -> Traced:
         """A reshaped signal: how steps and samples lie in it, and what order neurons have."""
         T, N = self.steps, SAMPLES  # noqa: N806
-        lead: Shape
         shape = self.building.shape(origin.node)
         size = math.prod(shape)
 
         def fits(lead: Shape) -> bool:
             return made[: len(lead)] == lead and math.prod(made[len(lead) :]) == size
 
-        ways: list[tuple[str, Shape]] = {
+        every: dict[str, list[tuple[str, Shape]]] = {
             WHOLE: [(WHOLE, (T, N)), (FLAT, (T * N,))],
             BATCH_FIRST: [(BATCH_FIRST, (N, T))],
             FLAT: [(FLAT, (T * N,)), (WHOLE, (T, N))],
             STEP: [(STEP, (N,))],
             STATIC: [(STATIC, (N,)), (ONE, (1, N))],
             ONE: [(ONE, (1, N)), (STATIC, (N,))],
-        }[origin.lies]
+        }
+        ways = every[origin.lies]
         if origin.lies == STATIC and made[:1] == (1,) and shape[:1] == (1,):
             ways = ways[::-1]
         for lies, lead in ways:
