@@ -44,7 +44,7 @@ SILENT = (Readout, LeakyReadout)
 KEPT = (Input, Conv, Dense, Delay, *FIRES, *SILENT)
 MEMORYLESS = integers.DECAY_UNITY - 1  # decay of a gate, whose synapses count and are not trained
 EXACT = 1 << 24  # of float32
-SLACK = 0.98
+SLACK, TRIES = 0.98, 50
 
 
 class _Neurons(torch.autograd.Function):
@@ -281,6 +281,15 @@ class Trainable(nn.Module):
         Returns:
             The populations whose weights were made smaller.
         """
+        changed: list[str] = []
+        for _ in range(TRIES):  # rounding may make a sum larger again
+            found = self._shrink()
+            if not found:
+                break
+            changed += [name for name in found if name not in changed]
+        return changed
+
+    def _shrink(self) -> list[str]:
         graph, changed = self.graph(), []
         for name in self.constants:
             facts = graph.facts(name)
@@ -288,13 +297,15 @@ class Trainable(nn.Module):
             own = graph[name].own_weight
             if own is not None:
                 worst = worst + np.abs(own).sum(1).reshape(facts.shape[0], -1).max(1)
-            over = worst / (SLACK * integers.CURRENT_MAX)
+            over = worst / integers.CURRENT_MAX
             if (over <= 1).all():
                 continue
             changed.append(name)
-            factor = torch.from_numpy(SLACK / np.maximum(over, SLACK))
-            for source in graph[name].inputs:
-                weight = self.weights[self._keys[source]]
+            factor = torch.from_numpy(np.where(over > 1, SLACK / over, 1.0))
+            weights = [self.weights[self._keys[source]] for source in graph[name].inputs]
+            if own is not None:
+                weights.append(self.own[self._keys[name]])
+            for weight in weights:
                 rows = factor.repeat_interleave(len(weight) // len(factor))
                 weight.mul_(rows.reshape(-1, *[1] * (weight.ndim - 1)))
         return changed

@@ -1,8 +1,10 @@
-"""Networks of snnTorch and SpikingJelly, from training in their library to Lava; writes results.json.
+"""Networks of snnTorch and SpikingJelly, from training in their library to Lava; writes
+results.json.
 
 Each is trained for some steps on real digits by its own library, taken over, held against the
 library's own forward, quantized, trained on in integers, lowered and run on Lava's CPU simulator.
-Runs what is installed: snnTorch anywhere, SpikingJelly on Python 3.11 or newer. Goes on where it was.
+Runs what is installed: snnTorch anywhere, SpikingJelly on Python 3.11 or newer. Goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -111,7 +113,7 @@ def probe(
         loss.backward()
         optimizer.step()
         tuned.bound()
-        losses.append(float(loss))
+        losses.append(loss.item())
     graph = tuned.graph()
     chip = port.lower(graph, target="lava-cpu")
     few = frames[:, :lava]
