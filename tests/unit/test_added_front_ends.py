@@ -63,7 +63,7 @@ def test_a_front_end_of_another_package_reads_what_it_takes(theirs: Path) -> Non
 
 def test_without_it_the_module_is_taken_for_one_of_neuroports_layers() -> None:
     assert front_end_of(Told()).name == "neuroport"
-    with pytest.raises(CaptureError, match="Told.forward fails"):
+    with pytest.raises(CaptureError, match=r"Told\.forward fails"):
         port.quantize(Told(), torch.zeros(2, 1, 1, 2, 2))
 
 
