@@ -27,7 +27,7 @@ from neuroport.files import read_json, write_json
 from neuroport.runs.trace import versions
 
 RESULTS = Path(__file__).with_name("results.json")
-STEPS, TRAIN, TEST, LEVELS = 4, 256, 64, 15
+STEPS, TRAIN, TEST, LEVELS = 4, 512, 64, 15
 
 
 def digits(size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +79,7 @@ def probe(
     x = torch.from_numpy(frames_of(pictures)).float() / LEVELS
     y = torch.from_numpy(np.asarray(labels, np.int64))
     started = time.perf_counter()
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(net.parameters(), 5e-3)
     net.train()
     for index in range(batches):
         part = slice(32 * index % TRAIN, 32 * index % TRAIN + 32)
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--only", default="", help="names that hold this")
     parser.add_argument("--again", action="store_true", help="those that are in the file, too")
-    parser.add_argument("--batches", type=int, default=16)
+    parser.add_argument("--batches", type=int, default=48)
     args = parser.parse_args()
     found = read_json(args.out) if args.out.exists() else {"networks": {}}
     for name, (build, size, channels, way, reset) in networks().items():

@@ -150,6 +150,8 @@ def _snn(name: str, module: Any, keep: Array, late_zero: str, states: tuple[str,
             "the neuron anew with that reset"
         )
     threshold = _number(module.threshold)
+    if not (np.isfinite(threshold).all() and np.isfinite(keep).all()):
+        raise refuse("its threshold or decay is NaN or infinite; train again")
     if (threshold < 0).any():
         raise refuse("its threshold is below 0, where it fires without input; train it above")
     delay = getattr(module, "reset_delay", True)

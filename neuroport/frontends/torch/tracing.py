@@ -701,8 +701,9 @@ class Tracer:
         unit = torch.eye(inputs, dtype=torch.float64).reshape(inputs, *between, *shape)
         with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():  # type: ignore[no-untyped-call]
             try:
-                found = func(unit, *args[1:], **kwargs)
-                zero = func(torch.zeros_like(unit[:1]), *args[1:], **kwargs)
+                rest, named = _doubled(args[1:]), _doubled(kwargs)
+                found = func(unit, *rest, **named)
+                zero = func(torch.zeros_like(unit[:1]), *rest, **named)
             except (RuntimeError, IndexError, TypeError, ValueError) as error:
                 raise Lost(str(error).splitlines()[0]) from error
         if not isinstance(found, Tensor) or tuple(found.shape[:lead]) != (inputs, *between):
@@ -711,16 +712,20 @@ class Tracer:
         if not made:
             made = (1,)
             raise Lost("it leaves no neurons")
-        if zero.any():
-            raise Lost("it is not linear")
+        bias = zero.reshape(-1).numpy().copy()
+        found = found - zero
         if inputs * math.prod(made) > LARGEST:
             raise Lost(f"as a matrix it has {inputs * math.prod(made):,} weights, too many")
         weight = found.reshape(inputs, -1).T.numpy()
-        if len(weight) == inputs and np.array_equal(weight, np.eye(inputs)):
+        if not bias.any() and len(weight) == inputs and np.array_equal(weight, np.eye(inputs)):
             node = self.building.reshaped(self.named_as(base), origin.node, made)
         else:
-            node = self.building.matrix(self.named_as(base), origin.node, weight, None, made)
-            chosen = ((weight == 0) | (weight == 1)).all() and (weight.sum(1) <= 1).all()
+            node = self.building.matrix(self.named_as(base), origin.node, weight, bias, made)
+            chosen = (
+                not bias.any()
+                and ((weight == 0) | (weight == 1)).all()
+                and (weight.sum(1) <= 1).all()
+            )
             if chosen and origin.node in self.building.binary:
                 self.building.binary.add(node)
         return self.like(origin, node)
@@ -866,7 +871,10 @@ class Tracer:
                 break
             before += 1
         if before < lead:
-            raise Lost("it takes some of the steps or samples")
+            raise Lost(
+                "it takes some of the steps or samples; batch_first=True if forward takes (N, T, "
+                "...)"
+            )
         return self.linear_by_matrix(func, base, args, kwargs)
 
     def _step_of(self, origin: Origin, step: int) -> Traced:
@@ -987,6 +995,15 @@ def _flat(value: Any) -> list[Any]:
     if isinstance(value, (tuple, list)) and not isinstance(value, torch.Size):
         return [found for each in value for found in _flat(each)]
     return [value]
+
+
+def _doubled(value: Any) -> Any:
+    """Arguments with what is real in float64."""
+    if isinstance(value, Tensor):
+        return value.double() if value.is_floating_point() else value
+    if isinstance(value, dict):
+        return {key: _doubled(each) for key, each in value.items()}
+    return tuple(map(_doubled, value)) if isinstance(value, tuple) else value
 
 
 def _on_meta(value: Any) -> Any:
