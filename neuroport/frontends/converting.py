@@ -160,7 +160,7 @@ def _moved(node: Node, names: list[str], now: Graph) -> tuple[list[str], str]:
         return [same.name, *parts], f"is a {same.kind} now"
     changed = [
         item.name
-        for item in fields(node)  # type: ignore[arg-type]
+        for item in fields(node)
         if item.name not in ("name", "inputs")
         and not np.array_equal(getattr(node, item.name), getattr(same, item.name))
     ]

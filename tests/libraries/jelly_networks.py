@@ -166,6 +166,7 @@ NETWORKS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {
                 spiking_neuron=neuron.LIFNode,
                 surrogate_function=surrogate.ATan(),
                 detach_reset=True,
+                v_threshold=0.5,
                 num_classes=10,
             )
         ),
@@ -177,6 +178,7 @@ NETWORKS: dict[str, tuple[int, Callable[[int], nn.Module]]] = {
             spiking_vgg.spiking_vgg11_bn(
                 spiking_neuron=neuron.LIFNode,
                 surrogate_function=surrogate.ATan(),
+                v_threshold=0.5,
                 num_classes=10,
             )
         ),

@@ -98,6 +98,29 @@ def test_a_residual_network_goes_to_lava_and_no_spike_differs(
     assert port.compare(want, port.run(made.graph, frames, on="fast")).equal
 
 
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_what_forward_feeds_back_a_step_later_is_a_population_that_hears_itself(reset: str) -> None:
+    net = networks.lively(networks.Fed(reset_mechanism=reset), seed=3)
+    made = equal_to_the_library(net, spikes(12))
+    kind = "recurrent" if reset == "zero" else "subtractiverecurrent"
+    assert made.graph["lif1"].kind == kind
+
+
+def test_what_is_fed_back_over_two_layers_is_refused() -> None:
+    class Far(networks.Fed):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mem1, mem2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+            spk2, found = torch.zeros(x.size(1), 10), []
+            for step in range(x.size(0)):
+                spk1, mem1 = self.lif1(self.fc1(x[step]) + spk2, mem1)
+                spk2, mem2 = self.lif2(self.back(spk1), mem2)
+                found.append(spk2)
+            return torch.stack(found)
+
+    with pytest.raises(CaptureError, match="feeds lif1 and lif2 back over several neurons"):
+        port.import_torch(networks.lively(Far()), spikes(12))
+
+
 def test_one_picture_for_all_steps_is_found_out() -> None:
     net = networks.lively(networks.Dense(12, STEPS))
     frames = picture(12, most=1)

@@ -65,11 +65,8 @@ def interpret(
         wanted = tuple(n.name for n in network.of_kind(*NEURONS, "Output"))
     out = {name: np.empty((steps, samples, *network.nodes[name].shape)) for name in wanted}
     cells = {name: RealCell(node, samples, dt, reset) for name, node in network.nodes.items()}
-    before = {
-        name: np.zeros((samples, *node.shape))
-        for name, node in network.nodes.items()
-        if name in network.loops
-    }
+    late = {source for node in network.nodes.values() for source in node.late}
+    before = {name: np.zeros((samples, *network.nodes[name].shape)) for name in late}
     for step in range(steps):
         now: Signals = {}
         for name, node in network.nodes.items():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from neuroport.errors import CaptureError
-from neuroport.frontends.nir.reading import Array, Network, Node, Shape
+from neuroport.frontends.nir.reading import Array, Network, Node, Shape, components
 
 FRAMES = "input"
 LARGEST = 1 << 24  # weights of a matrix, as of neuroport.frontends.nir.linear
@@ -94,6 +94,48 @@ class Building:
             self._digests[id(array)] = array, (whole.shape, found)
         return self._digests[id(array)][1]
 
+    def late(self, source: str) -> str:
+        """What a neuron, or the input, sent a step before; nothing at the first."""
+        name = f"{source}.late"
+        if ("late", source) not in self._made:
+            shape = self.shape(source)
+            made = Node(self.free(name), "Pass", (source,), frozenset((source,)), shape, shape)
+            self._made["late", source] = self._add(made)
+            if source in self.binary:
+                self.binary.add(made.name)
+        return self._made["late", source]
+
+    def hears_late(self, name: str) -> bool:
+        """Whether something that a node is made of comes late."""
+        seen: set[str] = set()
+        waiting = [name]
+        while waiting:
+            node = self.nodes[waiting.pop()]
+            if node.late:
+                return True
+            if node.kind not in ("Neuron", "Threshold", "Input") or node.name == name:
+                waiting += [source for source in node.inputs if source not in seen]
+                seen.update(node.inputs)
+        return False
+
+    def close_loops(self) -> None:
+        """Note the loops that late edges close.
+
+        Raises:
+            CaptureError: one over several neurons, whose edges do not all take a step.
+        """
+        inputs = {name: node.inputs for name, node in self.nodes.items()}
+        for part in components(inputs):
+            if len(part) == 1 and part[0] not in inputs[part[0]]:
+                continue
+            neurons = [n for n in part if self.nodes[n].kind in ("Neuron", "Threshold")]
+            if len(neurons) > 1:
+                raise CaptureError(
+                    f"forward feeds {' and '.join(sorted(neurons)[:3])} back over several neurons; "
+                    "a loop holds one population, which hears itself a step later"
+                )
+            self.loops.update({name: (name,) for name in neurons})
+
     # -- operations ----------------------------------------------------------------------------
 
     def total(self, name: str, terms: list[str]) -> str:
@@ -155,20 +197,25 @@ class Building:
             return each[0]
         return self.above(name, self.total(f"{name}.sum", each), 0.5)
 
-    def beside(self, name: str, parts: list[str]) -> str:
-        """Channels of several nodes side by side: each is put into zeros, and these are added."""
-        shapes = [self.shape(part) for part in parts]
-        if len({shape[1:] for shape in shapes}) > 1:
-            raise CaptureError(f"{name}: joins {' and '.join(map(str, shapes))}; make maps equal")
-        channels = sum(shape[0] for shape in shapes)
+    def beside(self, name: str, parts: list[str | int]) -> str:
+        """Channels of several nodes side by side: each is put into zeros, and these are added.
+
+        A number in the place of a node is so many channels of zeros.
+        """
+        shapes = {part: self.shape(part) for part in parts if isinstance(part, str)}
+        if len({shape[1:] for shape in shapes.values()}) > 1:
+            joined = " and ".join(map(str, shapes.values()))
+            raise CaptureError(f"{name}: joins {joined}; make maps equal")
+        sizes = [part if isinstance(part, int) else shapes[part][0] for part in parts]
         first, terms = 0, []
-        for index, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
-            place = np.zeros((channels, shape[0]))
-            place[first + np.arange(shape[0]), np.arange(shape[0])] = 1
-            terms.append(self.across(f"{name}.part{index}", part, place))
-            first += shape[0]
+        for index, (part, size) in enumerate(zip(parts, sizes, strict=True)):
+            if isinstance(part, str):
+                place = np.zeros((sum(sizes), size))
+                place[first + np.arange(size), np.arange(size)] = 1
+                terms.append(self.across(f"{name}.part{index}", part, place))
+            first += size
         found = self.total(name, terms)
-        if all(part in self.binary for part in parts):
+        if set(shapes) <= self.binary:
             self.binary.add(found)
         return found
 
@@ -212,13 +259,20 @@ def window(
 
 
 def _ordered(nodes: dict[str, Node]) -> dict[str, Node]:
-    """Sources before readers, but for what comes a step late."""
+    """Sources before readers, but for what closes a loop."""
+    parts = components({name: node.inputs for name, node in nodes.items()})
+    part = {name: index for index, names in enumerate(parts) for name in names}
     done: dict[str, Node] = {}
     waiting = list(nodes.values())
     while waiting:
         left = []
         for node in waiting:
-            if all(source in done for source in node.inputs if source not in node.late):
+            before = [
+                source
+                for source in node.inputs
+                if source not in node.late or part[source] != part[node.name]
+            ]
+            if all(source in done for source in before):
                 done[node.name] = node
             else:
                 left.append(node)

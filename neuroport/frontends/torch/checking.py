@@ -131,6 +131,7 @@ def _compare(
         if node.kind not in ("Input", "Neuron", "Potential")
     }
     late: dict[str, Array] = {}
+    sources = {source for node in network.nodes.values() for source in node.late}
     for step in range(found.steps):
         now: dict[str, Array] = {}
         for name, node in network.nodes.items():
@@ -157,7 +158,7 @@ def _compare(
                     f"at step {step} (tried with spikes drawn at random); forward changes it on "
                     "the way, or does other things with other values"
                 )
-        late = {name: now[name] for name in network.loops}
+        late = {name: now[name] for name in sources}
 
 
 # -- neurons -----------------------------------------------------------------------------------
@@ -182,7 +183,7 @@ def _check_neuron(found: Followed, population: Population) -> None:
             f"neuron {population.name!r} sends other numbers than 0 and 1; use a surrogate "
             "function that fires (and not one that passes real numbers)"
         )
-    mini, voltages = _formed(found, node, small)
+    mini, voltages = _formed(found, population, small)
     want, v = _run_form(mini, x, voltages)
     _part_at_thresholds(population, node, spikes, want, v, small)
 
@@ -199,7 +200,8 @@ def _smaller(node: Node) -> Shape:
     return (node.shape[0], *(min(n, 3) for n in node.shape[1:])) if alike else node.shape
 
 
-def _formed(found: Followed, node: Node, small: Shape) -> tuple[Network, str]:
+def _formed(found: Followed, population: Population, small: Shape) -> tuple[Network, str]:
+    node = found.building.nodes[population.name]
     building = Building(small)
     values = {key: _cut(value, small) for key, value in node.values.items()}
     inputs: tuple[str, ...] = (FRAMES,)
@@ -211,7 +213,7 @@ def _formed(found: Followed, node: Node, small: Shape) -> tuple[Network, str]:
         ),
         None,
     )
-    if node.name in found.building.loops and recurrent is not None:
+    if population.cell.own is not None and recurrent is not None:
         own = {
             key: value if key == "weight" else _cut(value, small)
             for key, value in recurrent.values.items()

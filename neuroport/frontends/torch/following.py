@@ -132,11 +132,13 @@ class _Following:
         self.forwards = 0
         self.building = Building(shape)
         self.running: list[str] = []
-        self.tracer = Tracer(self.building, steps, lambda: self.running[-1] if self.running else "")
+        named = lambda: self.running[-1] if self.running else ""  # noqa: E731
+        self.tracer = Tracer(self.building, steps, named, way == STATIC)
         self.found = Followed(net, way, steps, self.building)
         self.cells: dict[str, Cell] = {}
         self.hidden: dict[str, tuple[Population, Any]] = {}  # by path: with a mark of the state
         self.named: dict[str, Population] = {}
+        self.reached: dict[str, int] = {}  # steps of the last population of a path
 
     def run(self) -> Followed:
         TRACERS.append(self.tracer)
@@ -197,7 +199,7 @@ class _Following:
         unknown = [key for key in states if key not in cell.states]
         if unknown or len(args) > 1 + len(cell.states) or not given:
             raise CaptureError(f"neuron {name!r} is called with other arguments ({here()})")
-        origin = self._reads(name, given[0])
+        origin = self._now(path, self._reads(name, given[0]))
         population = self._population(path, name, module, cell, origin, states)
         steps = self._steps(name, population, cell, origin)
         self.calls += 1
@@ -219,6 +221,17 @@ class _Following:
             if isinstance(value, Traced) and value.made_by
             else f"neuron {name!r} ({here()}) reads {said}"
         )
+
+    def _now(self, path: str, origin: Origin) -> Origin:
+        """What a neuron reads; of a step before, as what comes late."""
+        if self.cells[path].whole or origin.lies != STEP or path not in self.reached:
+            return origin
+        if origin.step != self.reached[path] - 1:
+            return origin
+        try:
+            return replace(origin, node=self.tracer.late(origin.node), step=self.reached[path])
+        except Lost:
+            return origin
 
     def _population(
         self,
@@ -248,7 +261,14 @@ class _Following:
         if before is None:
             return self._begun(name, module, cell, origin)
         if before.input != origin.node:
-            raise CaptureError(self._differs(name, before, origin.node))
+            if before.steps != 1 or not self.building.hears_late(origin.node):
+                raise CaptureError(self._differs(name, before, origin.node))
+            # the first step hears zeros in the place of what comes late, which is tried with
+            # numbers
+            node = self.building.nodes[before.name]
+            inputs = tuple(sorted({*node.inputs} - {before.input} | {origin.node}))
+            self.building.nodes[before.name] = replace(node, inputs=inputs)
+            before.input = origin.node
         return before
 
     def _of_states(self, name: str, cell: Cell, states: dict[str, Any]) -> Population:
@@ -385,6 +405,7 @@ class _Following:
         else:
             sent = Origin(population.sends, STEP, population.steps)
         population.steps += steps
+        self.reached[path] = population.steps
         spikes = self.tracer.tensor(sent)
         states = []
         for state in cell.states:
@@ -405,6 +426,7 @@ class _Following:
 
     def _finish(self, returned: Any) -> None:
         found = self.found
+        self.building.close_loops()
         if not found.populations:
             raise CaptureError(
                 f"{type(self.net).__name__}.forward{defined(self.net)} calls no neuron"

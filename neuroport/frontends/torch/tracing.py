@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -146,10 +145,13 @@ class Tracer:
         building: where nodes go.
         steps: T of the frames.
         named: the innermost module that runs, for names.
+        static: the frames are equal at all steps.
     """
 
-    def __init__(self, building: Building, steps: int, named: Callable[[], str]) -> None:
-        self.building, self.steps, self.named = building, steps, named
+    def __init__(
+        self, building: Building, steps: int, named: Callable[[], str], static: bool = False
+    ) -> None:
+        self.building, self.steps, self.named, self.static = building, steps, named, static
         self._arrays: dict[int, tuple[Tensor, int, Array]] = {}
 
     # -- tensors -------------------------------------------------------------------------------
@@ -334,8 +336,8 @@ class Tracer:
         summed = self._sum_over_steps(left, right, factors)
         if summed is not None:
             return summed
-        one, other = self.known(left), self.known(right)
-        lies = self._together(left, right)
+        one, other = self._aligned(left, right)
+        lies = self._together(one, other)
         name = self.named_as(base)
         terms = [
             self.building.scaled(f"{name}.factor", origin.node, factor)
@@ -372,15 +374,38 @@ class Tracer:
         if one.seen is None and other.seen is None and one.step == other.step:
             return None
         count = sum(len(o.seen) if o.seen is not None else 1 for o in (one, other))
+        if len(nodes) > 1 and one.seen is None and other.seen is None:
+            return None  # one of them a step late
         if len(nodes) > 1 or count != len(steps):
             raise Lost(HOST)
         return self.tensor(replace(one, step=None, seen=frozenset(steps)))
 
-    def _together(self, left: Traced, right: Traced) -> Origin:
+    def _aligned(self, left: Any, right: Any) -> tuple[Origin, Origin]:
+        """Two signals; of steps that follow each other the earlier one as what comes late."""
+        one, other = self.known(left), self.known(right)
+        apart = 0 if one.step is None or other.step is None else other.step - one.step
+        if abs(apart) == 1 and one.lies == other.lies == STEP:
+            now = max(_step(one), _step(other))
+            early = one if apart > 0 else other
+            moved = replace(early, node=self.late(early.node), step=now)
+            return (moved, other) if apart > 0 else (one, moved)
+        return one, other
+
+    def late(self, name: str) -> str:
+        """The node of what another one was a step before."""
+        building = self.building
+        node = building.nodes[name]
+        if node.kind == "Input" and self.static:
+            return name
+        if node.late or node.kind == "Potential":
+            raise Lost("it is two steps late, or a potential; a loop takes one step")
+        if node.kind in ("Input", "Neuron", "Threshold"):
+            return building.late(name)
+        inputs = tuple(self.late(source) for source in node.inputs)
+        return building.node(f"{name}.late", node.kind, inputs, node.shape, node.values, node.sizes)
+
+    def _together(self, one: Origin, other: Origin) -> Origin:
         """How the sum or product of two signals lies."""
-        one, other = left.origin, right.origin
-        assert one is not None
-        assert other is not None
         if one.mean != other.mean:
             raise Lost("it takes an average over steps with what is none")
         if one.lies == other.lies and one.step == other.step:
@@ -419,8 +444,8 @@ class Tracer:
             for given in (left, right):
                 if given.origin is not None and given.origin.seen is not None:
                     raise Lost(HOST)
-            one, other = self.known(left), self.known(right)
-            lies = self._together(left, right)
+            one, other = self._aligned(left, right)
+            lies = self._together(one, other)
             (factor, first), (times, second) = (self._spikes(o.node) for o in (one, other))
             if lies.mean or not {first, second} <= self.building.binary:
                 raise Lost(
@@ -464,8 +489,8 @@ class Tracer:
 
     def gate(self, func: Any, base: str, args: Any, kwargs: Any) -> Any:
         left, right = args[:2]
-        one, other = self.known(left), self.known(right)
-        lies = self._together(left, right)
+        one, other = self._aligned(left, right)
+        lies = self._together(one, other)
         if not {one.node, other.node} <= self.building.binary:
             raise Lost("it compares what are no spikes")
         kind = (
@@ -947,14 +972,24 @@ class Tracer:
     def cat(self, func: Any, base: str, args: Any, kwargs: Any) -> Any:
         tensors = list(args[0])
         dim = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else 0))
-        each = [self.known(tensor) for tensor in tensors]
-        lies = each[0]
-        for left, right in pairwise(tensors):
-            lies = self._together(left, right)
+        signals = [tensor for tensor in tensors if isinstance(tensor, Traced)]
+        lies = self.known(signals[0])
+        origins = {id(signal): self.known(signal) for signal in signals}
+        for signal in signals[1:]:
+            one, other = self._aligned(signals[0], signal)
+            lies = self._together(one, other)
+            origins[id(signals[0])], origins[id(signal)] = one, other
         if dim % tensors[0].ndim != LEAD[lies.lies]:
             raise Lost("it joins other than channels")
-        name = self.named_as(base)
-        return self.like(lies, self.building.beside(name, [origin.node for origin in each]))
+        parts: list[str | int] = []
+        for tensor in tensors:
+            if isinstance(tensor, Traced):
+                parts.append(origins[id(tensor)].node)
+            elif tensor.any():
+                raise Lost("it joins constants other than 0")
+            else:
+                parts.append(int(tensor.shape[LEAD[lies.lies]]))
+        return self.like(lies, self.building.beside(self.named_as(base), parts))
 
     def zeros_like(self, func: Any, base: str, args: Any, kwargs: Any) -> Any:
         value = {"zeros_like": 0.0, "new_zeros": 0.0, "ones_like": 1.0, "new_ones": 1.0}.get(base)
