@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady nir
+.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -55,6 +55,22 @@ forwards: $(READY)
 # 300 random networks of NIR in, out and on Lava (tests/nir/results.json); goes on where it was.
 nir: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.nir
+
+# Networks of snnTorch and SpikingJelly, from training in their library to Lava
+# (tests/libraries/results.json); goes on where it was. SpikingJelly's run where there is a Python that
+# it runs on, newer than Lava's.
+JELLY_LAVA := runs/jelly
+libraries: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.libraries
+	@for python in python3.11 python3.12 python3.13; do \
+	  if [ ! -e $(JELLY_LAVA)/bin/python ] && $$python -c '' 2>/dev/null; then \
+	    $$python -m venv $(JELLY_LAVA) && $(JELLY_LAVA)/bin/python -m pip install --quiet \
+	      --disable-pip-version-check '.[train,lava,spikingjelly]' && \
+	      $(JELLY_LAVA)/bin/neuroport backends --install lava --yes; \
+	  fi; \
+	done
+	if [ -e $(JELLY_LAVA)/bin/python ]; then \
+	  OMP_NUM_THREADS=1 $(JELLY_LAVA)/bin/python -m tests.libraries; fi
 
 # Ends, kills and stops verbs at many moments (benchmarks/signals.json); goes on where it was; an hour.
 signals: $(READY)

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.arguments import as_array, as_labels, is_module, takes
+from neuroport.capture.frontend import NATIVE, front_end_of
 from neuroport.capture.native import integer_graph
-from neuroport.capture.slayer import is_slayer
 from neuroport.capture.wiring import Layer, evaluating, heard, unwrapped, wiring
 from neuroport.display import Shown, View
 from neuroport.errors import CaptureError, FramesError
@@ -187,9 +187,15 @@ def quantization_cost(
         IllegalError: a stream's worst case does not fit the hardware's widths.
     """
     net = unwrapped(net)
-    if is_slayer(net):
+    taken = front_end_of(net).name
+    if taken == "slayer":
         raise CaptureError(
             "SLAYER's blocks have no real-valued phase; quantization_cost takes neuroport layers"
+        )
+    if taken != NATIVE:
+        raise CaptureError(
+            f"quantization_cost takes neuroport layers, and this is a network of {taken}; "
+            "port.import_torch(net, frames).cost says what its quantization cost"
         )
     given = real_frames(frames, "frames")
     check_numbers(net)

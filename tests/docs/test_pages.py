@@ -24,6 +24,7 @@ READ = (
     "adding_a_chip.md",
     "adding_a_dataset.md",
     "adding_a_family.md",
+    "adding_a_front_end.md",
     "adding_an_engine.md",
     "howto/accuracy_lost.md",
     "howto/does_not_fit.md",
@@ -41,6 +42,8 @@ ELSEWHERE = {
     "loihi2.md": "tests/unit/test_deploy.py",  # its commands want a board
     "nir.md": "tests/nir/test_page.py",
     "plot.md": "tests/unit/test_plot.py",
+    "snntorch.md": "tests/libraries/test_pages.py",
+    "spikingjelly.md": "tests/libraries/test_pages.py",
     "recipes.md": "tests/unit/test_recipe_page.py",
     "slayer.md": "tests/docs/test_pages.py",
     "studies.md": "tests/unit/test_studies.py",

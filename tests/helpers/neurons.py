@@ -17,6 +17,8 @@ from neuroport.graph.node import (
     Shape,
     Sigma,
     SigmaDelta,
+    SubtractiveLif,
+    SubtractiveRecurrent,
 )
 
 
@@ -62,6 +64,14 @@ def neurons(source: str, shape: Shape) -> list[Node]:
         Dense("to tuned", (source,), even(rng, 6, size)),
         AdaptiveResonateFire(
             "tuned", ("to tuned",), 320, 90, 700, 1500, np.array([900, 2103, 3000]), 3273
+        ),
+        Dense("to soft", (source,), even(rng, 3, size)),
+        SubtractiveLif(
+            "soft", ("to soft",), 7, np.array([448, 500, 300]), 3000, 200, np.array([1, 0, 2])
+        ),
+        Dense("to murmur", (source,), even(rng, 3, size)),
+        SubtractiveRecurrent(
+            "murmur", ("to murmur",), even(rng, 3, 3), 9, 600, 4000, 150, np.array([0, 1, 2])
         ),
         Dense("to rung", ("tuned",), even(rng, 4, 3)),
         AdaptiveResonateFire("rung", ("to rung",), 650, -9, 60, 900, 2103, 3273, izhikevich=True),

@@ -46,8 +46,8 @@ LIGHT = (
     *(
         f"neuroport.backends.loihi2.{name}"
         for name in (
-            *("constant", "constructs", "engine", "hosted", "layout", "measuring", "missing"),
-            *("profile", "site", "worker"),
+            *("availability", "axis_order", "bias_input", "engine", "host_stem", "legality"),
+            *("loggers", "measured", "site", "worker"),
         )
     ),
     "neuroport.backends.reference",
@@ -60,6 +60,7 @@ LIGHT = (
     "neuroport.cli.",
     "neuroport.data",
     "neuroport.data.",
+    "neuroport.display",
     "neuroport.engines",
     "neuroport.engines.",
     "neuroport.errors",
@@ -67,7 +68,10 @@ LIGHT = (
     "neuroport.registry",
     "neuroport.files",
     "neuroport.frontends",
-    "neuroport.frontends.",
+    "neuroport.frontends.converting",
+    "neuroport.frontends.modules",
+    "neuroport.frontends.nir",
+    "neuroport.frontends.nir.",
     "neuroport.graph",
     "neuroport.graph.",
     "neuroport.hdf5",
@@ -81,6 +85,7 @@ LIGHT = (
     "neuroport.nets.recipe",
     "neuroport.netx",
     "neuroport.netx.",
+    "neuroport.plot",
     "neuroport.processes",
     "neuroport.quantization",
     "neuroport.recipe",
@@ -95,6 +100,8 @@ LIGHT = (
 )
 # These are for torch or Lava, and for nobody else.
 HEAVY = (
+    "neuroport.frontends.torch",
+    "neuroport.frontends.torch.",
     "neuroport.backends.lava_cpu.build",
     "neuroport.backends.lava_cpu.counters",
     "neuroport.backends.lava_cpu.fused_build",
