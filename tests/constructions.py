@@ -121,40 +121,6 @@ def row(network: str, construction: str, recipe: Recipe) -> dict[str, Any]:
     return {**found, "board": measured(lowered, trace, frames)}
 
 
-def table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """Markdown for ``docs/resources.md``."""
-    lines = [
-        "",
-        "# Constructions for the chip",
-        "",
-        "Stems and projections as published round in relays. A recipe has others",
-        "([recipes](recipes.md)): here on Kapoho Point, whole, counted as above, all with 0 broken",
-        "rules unless told. **Not run on hardware.** Every row starts from the weights in",
-        "[models](../models); *epochs* says how many of training followed, in real numbers and in",
-        "integers. No accuracy is told of a network that was never trained as what it is.",
-        "The projections of these DANets read spikes as they are. Remade by",
-        "`python -m tests.constructions` from [constructions.json](constructions.json).",
-        "",
-        "| network | construction | epochs | test accuracy | cores | chips "
-        "| messages between cores per sample | slowest step, us | relays, rounding |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    for network, found in rows.items():
-        for construction, one in found.items():
-            if "refused" in one:
-                lines.append(f"| {network} | {construction} | refused: {one['refused']} ||||||")
-                continue
-            board, epochs = one["board"], one["epochs"]
-            told = f"{one['accuracy']:.1f} %" if "accuracy" in one else "not told"
-            broken = f", {board['broken']} rules broken" if board["broken"] else ""
-            lines.append(
-                f"| {network} | {construction}{broken} | {epochs['real']} + {epochs['integer']} "
-                f"| {told} | {board['cores']:,} | {board['chips']} | {board['between_cores']:,.0f} "
-                f"| {board['slowest_step_us']:,} | {board['relays']}, {board['rounding']} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="networks whose name holds this")

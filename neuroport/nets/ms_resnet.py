@@ -32,6 +32,7 @@ from neuroport.nets.fused_calls import fire, join
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
+PROJECTIONS = ("membrane", "spike", "composed")
 # depth -> (blocks of the four stages, shortcut), as in the official code for ImageNet
 IMAGENET: dict[int, tuple[tuple[int, ...], str]] = {
     18: ((2, 2, 2, 2), "stride"),
@@ -106,7 +107,8 @@ class MsResNet(nn.Module):
             first neuron sends; ``composed`` is ``membrane``, put before the sum that it reads.
 
     Raises:
-        ValueError: ``composed`` with a ``deep`` stem, whose relays round between convolutions.
+        ValueError: a projection of another name, or ``composed`` with a ``deep`` stem, whose relays
+            round between convolutions.
 
     Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes).
     """
@@ -126,6 +128,8 @@ class MsResNet(nn.Module):
         projection: str = "membrane",
     ) -> None:
         super().__init__()
+        if projection not in PROJECTIONS:
+            raise ValueError(f"projection is {projection!r}; use {', '.join(PROJECTIONS)}")
         self.stem = _stem(stem, in_channels, widths[0], stem_stride)
         numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
         stages: list[nn.Module] = []

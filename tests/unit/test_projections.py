@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import neuroport as port
+from neuroport.capture.model_size import count
 from neuroport.errors import LayerError, RecipeError
 from neuroport.graph.node import Conv as ConvNode
 from neuroport.graph.node import Lif as LifNode
@@ -20,6 +21,7 @@ from neuroport.nets.families import build
 from neuroport.nets.ms_resnet import MembraneBlock, MsResNet
 from neuroport.nets.recipe import NetworkRecipe
 from neuroport.nets.synapse import Conv, GradedConv
+from neuroport.quantization import QuantizationWarning
 from neuroport.quantization.scales import freeze_scales
 from neuroport.targets.layers import rounding
 from neuroport.targets.rules import UNPROVEN
@@ -199,6 +201,17 @@ def test_a_coarse_stem_with_a_mean_is_composed_exactly() -> None:
     assert port.compare(want, port.run(net, FRAMES, on="module")).equal
 
 
+def test_a_stem_that_is_lost_in_a_later_stage_is_told() -> None:
+    net = network("composed")
+    with torch.no_grad():
+        net.blocks[2].conv2.norm.weight.fill_(20.0)  # whose range leaves pixels no unit
+    with pytest.warns(QuantizationWarning, match=r"levels of weights \(blocks.2.composed.stem: 1"):
+        graph = port.quantize(net, FRAMES)
+    assert not graph["blocks.2.composed.stem"].weight.any()  # type: ignore[union-attr]
+    want = port.run(graph, FRAMES, on="reference")
+    assert port.compare(want, port.run(net, FRAMES, on="module")).equal
+
+
 def test_composed_weights_are_rounded_once_and_train_both_layers() -> None:
     net = network("composed")
     freeze_scales(net, REAL)
@@ -269,6 +282,8 @@ def test_what_one_convolution_does_not_hold_is_refused() -> None:
         compose({"a": Conv(2, 3)}, GradedConv(3, 4, 3, padding=1))
     with pytest.raises(LayerError, match="cannot be composed"):
         compose({"a": Conv(2, 4, groups=2)}, GradedConv(4, 4))
+    with pytest.raises(ValueError, match="projection is 'real'; use membrane, spike, composed"):
+        MsResNet(1, (4, 6, 8), projection="real")
     with pytest.raises(ValueError, match="relays round between its convolutions"):
         MsResNet(1, (4, 6, 8), stem="deep", projection="composed")
 
@@ -283,6 +298,17 @@ def test_imagenet_s_strided_projections_are_composed_too() -> None:
     stem = next(m for m in net.modules() if isinstance(m, ComposedStem))
     assert tuple(stem.kernel().shape[2:]) == (7, 7)
     assert port.compare(port.run(graph, frames), port.run(net, frames, on="module")).equal
+
+
+def test_multiplications_of_composed_kernels_are_counted() -> None:
+    published, composed = (
+        count(MsResNet(1, WIDTHS, projection=kind), (8, 8)) for kind in ("membrane", "composed")
+    )
+    assert published.parameters == composed.parameters
+    assert composed.projection_macs == 0 < published.projection_macs
+    # 4x4 kernels of stage 2 on 4x4 maps; of stage 3 6x6 from stage 1, 4x4 from stage 2, on 2x2
+    kernels = 16 * (6 * (1 + 4) * 16) + 4 * (8 * (1 + 4) * 36 + 8 * 6 * 16)
+    assert composed.macs == published.macs - published.projection_macs + kernels
 
 
 # -- recipes ---------------------------------------------------------------------------------
