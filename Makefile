@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady nir
+.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -27,9 +27,17 @@ unit: $(READY)
 test-all: $(READY)
 	NEUROPORT_TESTS=all OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 25 -m ''
 
+# What a contributor runs between edits: no Lava, no training, under 90 s on two cores.
+quick: $(READY)
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist worksteal --max-worker-restart 0 -p tests.quick
+
+# The documentation site, in site/; a warning is an error. Then: python -m http.server -d site
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 # The long proof that all engines agree, on thousands of random networks; goes on where it was.
 prove: $(READY)
-	$(BIN)/python -m tests.prove
+	$(BIN)/python -m benchmarks.prove
 
 # The networks that lava-dl ships, whole, against their ground truth (tests/golden/results.json).
 goldens: $(READY)
@@ -48,9 +56,25 @@ forwards: $(READY)
 nir: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.nir
 
-# Ends, kills and stops verbs at many moments (tests/signals.json); goes on where it was; an hour.
+# Networks of snnTorch and SpikingJelly, from training in their library to Lava
+# (tests/libraries/results.json); goes on where it was. SpikingJelly's run where there is a Python that
+# it runs on, newer than Lava's.
+JELLY_LAVA := runs/jelly
+libraries: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.libraries
+	@for python in python3.11 python3.12 python3.13; do \
+	  if [ ! -e $(JELLY_LAVA)/bin/python ] && $$python -c '' 2>/dev/null; then \
+	    $$python -m venv $(JELLY_LAVA) && $(JELLY_LAVA)/bin/python -m pip install --quiet \
+	      --disable-pip-version-check '.[train,lava,spikingjelly]' && \
+	      $(JELLY_LAVA)/bin/neuroport backends --install lava --yes; \
+	  fi; \
+	done
+	if [ -e $(JELLY_LAVA)/bin/python ]; then \
+	  OMP_NUM_THREADS=1 $(JELLY_LAVA)/bin/python -m tests.libraries; fi
+
+# Ends, kills and stops verbs at many moments (benchmarks/signals.json); goes on where it was; an hour.
 signals: $(READY)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.signals --jobs 2
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.signals --jobs 2
 
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)
@@ -66,42 +90,47 @@ studies: $(READY)
 
 # What each carrier of a shortcut costs on Lava (docs/carriers.md and .json); some minutes.
 carriers: $(READY)
-	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.carriers
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.carriers
 
 # Counters in the process graph against full rasters on Lava (docs/counters.json); some minutes.
 counters: $(READY)
-	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.counters
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.counters
 
 # Memory, descriptors and files of many runs and of long ones (docs/steady.json); half an hour.
 steady: $(READY)
-	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m tests.steady
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.steady
 
 # Cores of each carrier on Loihi 2, by the fitted formulas (docs/resources.md and .json).
 resources: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.resources
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.resources
 
 # The networks of models/ as lowered for Kapoho Point, on Lava's CPU simulator and through the
 # stand-ins for its closed modules (docs/chips.json, docs/resources.md); long, goes on where it was.
 chips: $(READY)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.chips
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.chips
+
+# Stems and projections that round, and that do not, as lowered for Kapoho Point (docs/constructions.json,
+# docs/resources.md); trains a little, goes on where it was.
+constructions: $(READY)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.constructions
 
 # Work, energy and time of the trained networks, counted on their frames (docs/energy.md and .json).
 energy: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.energy
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.energy
 
 # Messages between chips of trained networks, mapped and in order (docs/mapping.md and .json).
 mapping: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mapping
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.mapping
 
 # The published depths at their published widths, from torch to a file (docs/depth.json).
 # Goes on where it was.
 depth: $(READY)
-	OMP_WAIT_POLICY=passive $(BIN)/python -m tests.depth
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.depth
 
 # Networks of lava-dl's tutorials, trained for some steps, on Lava as SLAYER runs them
 # (docs/slayer_tutorials.json and the table of docs/slayer.md); some minutes.
 tutorials: $(READY)
-	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m tests.tutorials
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tutorials
 
 # Every figure of docs/performance.md, side by side; wants an idle machine.
 # SpikingJelly is compared where there is a Python that it runs on, newer than Lava's.
@@ -113,12 +142,12 @@ bench: $(READY)
 	      --disable-pip-version-check spikingjelly==2.0.0 torch==2.13.0; \
 	  fi; \
 	done
-	$(BIN)/python -m tests.benchmarks $$(ls $(JELLY)/bin/python 2>/dev/null | sed 's/^/--spikingjelly /')
+	$(BIN)/python -m benchmarks.speed $$(ls $(JELLY)/bin/python 2>/dev/null | sed 's/^/--spikingjelly /')
 
 # Changes every line of the integer arithmetic, the engines and the passes, and sees whether a test
 # fails (tests/mutation/results.json); half an hour.
 mutate: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,mutation]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,docs,mutation]'
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
 $(READY): pyproject.toml constraints.txt Makefile
@@ -135,8 +164,8 @@ $(READY): pyproject.toml constraints.txt Makefile
 	  exit 2; \
 	fi; \
 	echo "installing into $(VENV) (2.5 GB to download with torch, once)"; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,docs]'; \
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) runs build dist site

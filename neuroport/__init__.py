@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from neuroport.errors import NeuroportError
     from neuroport.frontends.nir.importing import NirImport, from_nir, import_nir
     from neuroport.frontends.nir.writing import to_nir
+    from neuroport.frontends.torch.importing import TorchImport, import_torch
     from neuroport.graph.graph import Graph
     from neuroport.netx import export, read
     from neuroport.quantization import quantize
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from neuroport.targets.mapping import Mapping, map_network
     from neuroport.training.checkpoint import load
     from neuroport.training.fit import fit
+    from neuroport.training.trainable import trainable
 
 _HOME = {
     "load_recipe": "neuroport.recipe",
@@ -51,6 +53,8 @@ _HOME = {
     "from_nir": "neuroport.frontends.nir.importing",
     "import_nir": "neuroport.frontends.nir.importing",
     "to_nir": "neuroport.frontends.nir.writing",
+    "import_torch": "neuroport.frontends.torch.importing",
+    "trainable": "neuroport.training.trainable",
     "compare": "neuroport.analysis.compare",
     "verify": "neuroport.analysis.verify",
     "minimize": "neuroport.analysis.minimize",
@@ -66,6 +70,7 @@ _HOME = {
     "Minimized": "neuroport.analysis.minimization_result",
     "Mapping": "neuroport.targets.mapping",
     "NirImport": "neuroport.frontends.nir.importing",
+    "TorchImport": "neuroport.frontends.torch.importing",
     "NeuroportError": "neuroport.errors",
 }
 
@@ -76,6 +81,8 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "load",
     "quantize",
     "quantization_cost",
+    "import_torch",
+    "trainable",
     "lower",
     "export",
     "read",
@@ -99,6 +106,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "Minimized",
     "Mapping",
     "NirImport",
+    "TorchImport",
     "NeuroportError",
 ]
 

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from neuroport.cli import cli
+from neuroport.errors import RecipeError
+from neuroport.files import parse_toml
 from tests.conftest import Neuroport
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,3 +127,63 @@ def test_picture_and_links_of_the_readme_exist() -> None:
     assert len(local) >= 3
     for target in local:
         assert (ROOT / target).exists(), target
+
+
+def test_code_organization_of_the_readme_is_that_of_the_package() -> None:
+    from tests.unit.test_house import FLOOR
+
+    table = README.split("<!-- organization: begin -->")[1].split("<!-- organization: end")[0]
+    rows = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in table.splitlines()[3:] if line]
+    assert 6 <= len(rows) <= 12
+    folders = {path.parent.name for path in (ROOT / "neuroport").glob("*/*.*")}
+    assert sorted(name for row in rows for name in row) == sorted(folders - {"__pycache__"})
+    floors = [[FLOOR[name] for name in row if name in FLOOR] for row in rows]
+    for above, below in pairwise(floors):
+        assert max(above) < min(below)
+    beside = README.split("Beside the package, ")[1].split("\n\n")[0]
+    for folder in re.findall(r"`(\w+)`", beside):
+        assert (ROOT / folder).is_dir()
+
+
+def test_the_citation_is_of_this_package() -> None:
+    import yaml
+
+    import neuroport
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)  # what its schema asks
+    assert citation["version"] == neuroport.__version__
+    project = parse_toml((ROOT / "pyproject.toml").read_text(), "pyproject.toml", RecipeError)
+    assert citation["license"] == project["project"]["license"]
+    assert [author["name"] for author in citation["authors"]] == [
+        author["name"] for author in project["project"]["authors"]
+    ]
+
+
+def test_files_for_a_public_host_call_what_exists() -> None:
+    import yaml
+
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    commands = [step["run"] for step in steps if "run" in step]
+    targets = [command.split()[1] for command in commands if command.startswith("make ")]
+    assert {"lint", "quick", "test", "docs"} <= set(targets)
+    makefile = (ROOT / "Makefile").read_text()
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for form in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
+        assert yaml.safe_load(form.read_text())
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    (repository,) = hooks["repos"]
+    assert [hook["id"] for hook in repository["hooks"]] == ["ruff-check", "ruff-format", "mypy"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_what_contributors_are_told_to_run_exists(page: str) -> None:
+    text = (ROOT / page).read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE))
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert "://" in target or (ROOT / target).exists(), target

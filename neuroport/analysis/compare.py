@@ -16,6 +16,7 @@ from neuroport.analysis.cause import Cause, cause
 from neuroport.analysis.graph_difference import Difference, differences
 from neuroport.analysis.neuron_history import Neighbourhood, neighbourhood
 from neuroport.arguments import as_array, is_graph, is_trace, takes
+from neuroport.display import Shown, View
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.runs.frames import check_frames, frames_hash
@@ -59,7 +60,7 @@ class CountDivergence:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Shown):
     """Outcome of comparing ``got`` against ``want``.
 
     Attributes:
@@ -124,6 +125,11 @@ class Comparison:
         if self.neighbourhood is not None:
             lines.append(str(self.neighbourhood))
         return "\n".join(lines)
+
+    def view(self) -> View:
+        title, _, rest = str(self).partition("\n")
+        rows = [(name, f"{count:,}") for name, count in self.by_population.items() if count]
+        return View(title, ("population", "differing") if rows else (), rows, rest, (1,))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

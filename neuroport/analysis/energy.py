@@ -16,6 +16,7 @@ from neuroport.analysis.core_work import CoreWork, core_work
 from neuroport.analysis.cost_models import UNPLACED, Estimate, Routes, estimates
 from neuroport.analysis.operations import Work, messages, work
 from neuroport.arguments import as_array, is_graph, is_trace, takes
+from neuroport.display import Shown, View
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.runs.measurement import Measurement
@@ -24,7 +25,7 @@ from neuroport.targets.target import Target, load_chip
 
 
 @dataclass(frozen=True, slots=True)
-class Energy:
+class Energy(Shown):
     """Counts and estimates of one sample, the mean over those of the run.
 
     ``cores`` is None without a target, ``routes`` without a placement. ``estimates`` are named with
@@ -79,6 +80,11 @@ class Energy:
             yield "messages between chips", "", UNPLACED
         else:
             yield "messages between chips", _whole(self.routes.inter_chip), ""
+
+    def view(self) -> View:
+        first, *_ = self.lines()
+        note = "\n".join(map(str, self.estimates.values()))
+        return View(first, ("count", "number", "remark"), list(self.counts()), note, (1,))
 
     def lines(self) -> Iterator[str]:
         """For a terminal."""

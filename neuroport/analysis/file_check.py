@@ -57,7 +57,9 @@ class CheckedFile:
         if self.stock_netx is not None:
             yield from self._faults(self.stock_netx)
         if self.verdict is not None:
-            yield from self.verdict.lines()
+            *findings, last = self.verdict.lines()
+            yield from findings
+            yield last if self.verdict.resources is not None else f"{self.network}: {last}"
         if self.stock_populations:
             kinds = ", ".join(f"{name} ({kind})" for name, kind in self.stock_populations.items())
             yield f"no fused process holds, so that stock ones do: {kinds}"

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.backends.executor import Starts
 from neuroport.backends.reference import delayed
+from neuroport.display import Shown, View
 from neuroport.errors import CompareError
 from neuroport.graph.fan_out import fan_out
 from neuroport.graph.graph import Graph
@@ -83,7 +84,7 @@ class SynapseStatistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(Shown):
     """Activity and work of a network on the samples of one trace.
 
     Attributes:
@@ -109,6 +110,26 @@ class Statistics:
     not_counted: tuple[str, ...]
     populations: tuple[PopulationStatistics, ...]
     synapses: tuple[SynapseStatistics, ...]
+
+    def view(self) -> View:
+        rows = []
+        for p in self.populations:
+            values = ("not recorded", "", "")
+            if p.spikes is not None and p.spikes_per_neuron is not None and p.rate is not None:
+                values = (f"{p.spikes:,}", f"{p.spikes_per_neuron:.3f}", f"{p.rate:.2%}")
+            rows.append((p.name, p.kind, f"{p.neurons:,}", *values))
+        fired = (
+            ""
+            if self.spikes_per_neuron is None
+            else (f"{self.spikes_per_neuron:.3f} spikes per neuron and sample; ")
+        )
+        left = f"; not counted: {', '.join(self.not_counted)}" if self.not_counted else ""
+        note = (
+            f"{fired}{self.operations:,.0f} synaptic operations a sample, at most "
+            f"{self.ceiling:,}; {self.updates:,} neuron updates{left}"
+        )
+        columns = ("population", "kind", "neurons", "spikes", "per neuron", "rate")
+        return View(f"Statistics of {self.samples} samples", columns, rows, note, range(2, 6))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, tuples, numbers and names, ready for ``json.dumps``."""

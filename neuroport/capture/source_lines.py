@@ -39,7 +39,14 @@ class Place:
         return f"`{text}` ({self})" if text else str(self)
 
 
-_LIBRARIES = {"torch", "lava", "neuroport", *sys.stdlib_module_names} - {"__main__"}
+_LIBRARIES = {
+    "torch",
+    "lava",
+    "neuroport",
+    "snntorch",
+    "spikingjelly",
+    *sys.stdlib_module_names,
+} - {"__main__"}
 
 
 def _is_users(frame: FrameType) -> bool:

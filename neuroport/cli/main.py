@@ -33,6 +33,7 @@ VERBS = (  # in the order in which they are used, not of the alphabet
         "frames",
         "quantize",
         "import",
+        "convert",
         "lower",
         "export",
         "run",

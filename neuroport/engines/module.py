@@ -19,7 +19,7 @@ class ModuleOptions(Options):
 
 
 class Module(Engine):
-    """A torch module: neuroport's in its integer phase, or one of lava-dl SLAYER's blocks."""
+    """A torch module that has integers, as its front end runs it."""
 
     name = "module"
     summary = "a torch module's own forward pass"
@@ -32,9 +32,7 @@ class Module(Engine):
         Args:
             graph: the torch module.
         """
-        from neuroport.backends.module import run_module
-        from neuroport.capture import slayer
+        from neuroport.capture.frontend import front_end_of
 
-        run = slayer.run if slayer.is_slayer(graph) else run_module
-        given = asdict(options)
+        run, given = front_end_of(graph).run, asdict(options)
         return lambda frames, progress: run(graph, frames, progress=progress, **given)

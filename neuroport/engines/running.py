@@ -121,8 +121,7 @@ def _read(
 
 def _captured(net: nn.Module, frames: npt.NDArray[Any] | None) -> Graph:
     """The graph that a module in its integer phase is."""
-    from neuroport.backends.module import captured
-    from neuroport.capture import slayer
+    from neuroport.capture.frontend import front_end_of
     from neuroport.errors import FramesError
 
     if frames is None:
@@ -130,4 +129,4 @@ def _captured(net: nn.Module, frames: npt.NDArray[Any] | None) -> Graph:
             "a torch module does not say what it takes: give prepare(..., frames=...) some frames, "
             "or prepare its graph, port.quantize(net, frames)"
         )
-    return slayer.integer_graph(net, frames) if slayer.is_slayer(net) else captured(net, frames)
+    return front_end_of(net).graph(net, frames)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from neuroport.display import Shown, View
 from neuroport.errors import GraphError
 from neuroport.graph.kinds.base import (
     MESSAGES,
@@ -31,7 +32,7 @@ from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
 N = TypeVar("N", bound=Node)
 
 
-class Graph:
+class Graph(Shown):
     """Nodes in topological order, checked and annotated.
 
     Args:
@@ -100,6 +101,30 @@ class Graph:
                 f"{node.text()}{source}"
             )
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<{self._headline()}>"
+
+    def _headline(self) -> str:
+        return (
+            f"Graph {self.hash[:12]}: {len(self)} nodes, samples of {self.steps} steps, depth "
+            f"{self.depth}"
+        )
+
+    def view(self) -> View:
+        columns = ("node", "kind", "shape", "at step", "what", "reads")
+        rows = [
+            (
+                node.name,
+                node.kind,
+                "x".join(map(str, self.facts(node.name).shape)),
+                str(self.facts(node.name).skew),
+                node.text(),
+                " + ".join(node.inputs),
+            )
+            for node in self
+        ]
+        return View(self._headline(), columns, rows)
 
     def expect(self, name: str, kind: type[N]) -> N:
         """The node of that name, which is of a kind.

@@ -82,6 +82,11 @@ def reset(v: Any, spikes: Any) -> Any:
     return v * (spikes == 0)
 
 
+def subtract(v: Any, spikes: Any, amount: Any) -> Any:
+    """Soft reset: ``amount`` off the voltage where the neuron fired."""
+    return v - amount * spikes
+
+
 def relay(current: Any, shift: int, threshold: int) -> Any:
     """Message of a stateless relay: rounded shift, dropped where ``|message| <= threshold``."""
     message = round_shift(current, shift)

@@ -26,6 +26,7 @@ from neuroport.graph.kinds.readout import LeakyReadout, Readout
 from neuroport.graph.kinds.relay import Relay
 from neuroport.graph.kinds.resonator import AdaptiveResonateFire, ResonateFire
 from neuroport.graph.kinds.sigma_delta import Delta, Sigma, SigmaDelta
+from neuroport.graph.kinds.subtractive import SubtractiveLif, SubtractiveRecurrent
 from neuroport.registry import Registry
 
 OWN_KINDS = dict(KINDS)  # without those that other packages define
@@ -72,6 +73,8 @@ __all__ = [
     "Shape",
     "Sigma",
     "SigmaDelta",
+    "SubtractiveLif",
+    "SubtractiveRecurrent",
     "Synapse",
     "find_kind",
     "is_array",

@@ -2,7 +2,7 @@
 
 The time of a step on Lava's CPU simulator is estimated as ``0.25 ms * processes + 0.5 ns *
 connections``: every process takes part in every step, and a sparse product visits every nonzero
-weight whether or not a spike meets it. ``tests/benchmarks`` measures both constants.
+weight whether or not a spike meets it. ``benchmarks/speed`` measures both constants.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neuroport.arguments import as_array, is_module, takes
 from neuroport.errors import NeuroportWarning
@@ -20,16 +19,19 @@ class QuantizationWarning(NeuroportWarning):
 
 
 @takes(net=is_module, calibration=as_array)
-def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
+def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike, **options: Any) -> Graph:
     """Integer graph of ``net``.
 
-    A network that was trained quantization-aware keeps its grid; a real-valued one gets its grid
-    chosen now (in place), from its folded weights.
+    A network that was trained quantization-aware keeps its grid; a real-valued one of neuroport's
+    layers gets its grid chosen now (in place), from its folded weights.
 
     Args:
-        net: a network of neuroport layers, or of lava-dl SLAYER blocks (which has a grid of its
-            own, see :mod:`neuroport.capture.slayer`).
-        calibration: frames (T, N, C, H, W).
+        net: a network of neuroport layers; of lava-dl SLAYER blocks (which has a grid of its
+            own, see :mod:`neuroport.capture.slayer`); of snnTorch or SpikingJelly
+            (:mod:`neuroport.frontends.torch`, which is left as it is); or what a front end of
+            another package takes.
+        calibration: frames (T, N, C, H, W), or (T, N, *shape) where the network takes others.
+        options: of networks of snnTorch and SpikingJelly those of :func:`neuroport.import_torch`.
 
     Raises:
         CaptureError: the network's ``forward`` has no graph, or its numbers have no integers.
@@ -40,34 +42,8 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
         QuantizationWarning: weights that outgrew their grid in training, which was made coarser;
             a grid that leaves weights few levels.
     """
-    from neuroport.capture import slayer
     from neuroport.capture.forward import unwrapped
-    from neuroport.capture.native import integer_graph
-    from neuroport.nets.synapse import exact
-    from neuroport.quantization.input_checks import check_numbers, real_frames
-    from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
-    from neuroport.quantization.weight_levels import few_levels
+    from neuroport.capture.frontend import front_end_of
 
     net = unwrapped(net)
-    if slayer.is_slayer(net):
-        return slayer.integer_graph(net, calibration)
-    frames = real_frames(calibration)[:, :1]
-    check_numbers(net)
-    if not is_integer(net):
-        freeze_scales(net, frames)
-    else:
-        changed = fit_scales(net, frames)
-        if changed:
-            warnings.warn(
-                f"training moved weights beyond what the grid holds of {', '.join(changed)}: it is "
-                "coarser now, and the network another one than was evaluated before; evaluate it "
-                "again",
-                QuantizationWarning,
-                stacklevel=2,
-            )
-    with exact(frames):
-        graph = integer_graph(net, frames)
-    few = few_levels(graph)
-    if few is not None:
-        warnings.warn(few, QuantizationWarning, stacklevel=2)
-    return graph
+    return front_end_of(net).quantize(net, calibration, **options)

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.arguments import as_array, as_labels, is_module, takes
+from neuroport.capture.frontend import NATIVE, front_end_of
 from neuroport.capture.native import integer_graph
-from neuroport.capture.slayer import is_slayer
 from neuroport.capture.wiring import Layer, evaluating, heard, unwrapped, wiring
+from neuroport.display import Shown, View
 from neuroport.errors import CaptureError, FramesError
 from neuroport.nets.synapse import Direct, snap_weight
 from neuroport.nets.torch_parts import OnGrid
@@ -87,7 +88,7 @@ class SynapseCost:
 
 
 @dataclass(frozen=True)
-class QuantizationCost:
+class QuantizationCost(Shown):
     """Both networks on the same samples.
 
     Attributes:
@@ -118,14 +119,33 @@ class QuantizationCost:
             entry["levels"] = synapse.levels
         return found
 
-    def __str__(self) -> str:
-        """Tables for people."""
+    def _summary(self) -> list[str]:
         lines = [f"{self.trained} quantization on {self.samples} samples"]
         if self.real_correct is not None and self.integer_correct is not None:
             both = (self.real_correct, self.integer_correct)
             real, integer = (f"{100 * correct / self.samples:.1f} %" for correct in both)
             lines.append(f"accuracy {real} in real numbers, {integer} in integers")
-        lines.append(f"{self.predictions} samples are classified differently")
+        return [*lines, f"{self.predictions} samples are classified differently"]
+
+    def view(self) -> View:
+        columns = ("population", "rate real", "integer", "spikes that differ", "threshold")
+        rows = [
+            (p.name, *(f"{rate:.4f}" for rate in p.rates), f"{p.share:.2%}", f"{p.threshold}")
+            for p in self.populations
+        ]
+        few = [self.few] if self.few is not None else []
+        clipped = sum(s.clipped for s in self.synapses)
+        return View(
+            "; ".join(self._summary()),
+            columns,
+            rows,
+            "\n".join([f"{clipped} weights clipped", *few]),
+            range(1, 5),
+        )
+
+    def __str__(self) -> str:
+        """Tables for people."""
+        lines = self._summary()
         names = [p.name for p in self.populations] + [s.name for s in self.synapses]
         width = max(map(len, names))
         lines.append(f"{'population':{width}}  rate real  integer  spikes that differ  threshold")
@@ -167,9 +187,15 @@ def quantization_cost(
         IllegalError: a stream's worst case does not fit the hardware's widths.
     """
     net = unwrapped(net)
-    if is_slayer(net):
+    taken = front_end_of(net).name
+    if taken == "slayer":
         raise CaptureError(
             "SLAYER's blocks have no real-valued phase; quantization_cost takes neuroport layers"
+        )
+    if taken != NATIVE:
+        raise CaptureError(
+            f"quantization_cost takes neuroport layers, and this is a network of {taken}; "
+            "port.import_torch(net, frames).cost says what its quantization cost"
         )
     given = real_frames(frames, "frames")
     check_numbers(net)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport import hdf5
+from neuroport.display import Shown, View
 from neuroport.errors import CompareError, FormatError, HashError
 from neuroport.files import write_atomic
 from neuroport.graph.kinds.base import POTENTIAL, SPIKES, Node, Population
@@ -55,7 +56,7 @@ def dtype_of(kind: str) -> np.dtype[Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(Shown):
     """Messages of every population of a network on some frames.
 
     Attributes:
@@ -76,6 +77,30 @@ class Trace:
     counts: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     granularity: str = "neuron"
     counted_steps: int = 0
+
+    def __repr__(self) -> str:
+        return f"<{self._headline()}>"
+
+    def _headline(self) -> str:
+        where = f" on {engine}" if (engine := self.provenance.get("engine")) else ""
+        return (
+            f"Trace of {len(self.kinds)} populations{where}: {self.samples} samples of "
+            f"{self.steps} steps"
+        )
+
+    def view(self) -> View:
+        rows = []
+        for name, kind in self.kinds.items():
+            shape = (self.counts if name in self.counts else self.messages)[name].shape
+            neurons = shape[1:] if name in self.counts else shape[2:]
+            rate = ""
+            if is_spiking(kind) and (name in self.messages or self.granularity == "neuron"):
+                positions = self.steps * self.samples * int(np.prod(neurons))
+                rate = f"{self.sent(name) / positions:.2%}"
+            sent = "" if is_readout(kind) else f"{self.sent(name):,}"
+            rows.append((name, kind, "x".join(map(str, neurons)), sent, rate))
+        columns = ("population", "kind", "shape", "nonzero messages", "neurons that fire, a step")
+        return View(self._headline(), columns, rows, numbers=(3, 4))
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         if name in self.counts:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from neuroport.display import Shown, View
 from neuroport.errors import TargetError
 from neuroport.graph.graph import Graph
 from neuroport.runs.recording import LIF_COUNT_MAX, recording, refuse_beyond, spiking
@@ -21,7 +22,7 @@ CAVEAT = "estimated by formulas fitted to public tables (targets --fit); not run
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Shown):
     """What stands between a network and a target; ``changes`` is empty where it fits.
 
     ``resources`` is None of a simulator, which has no cores to fill. Where counters were asked for,
@@ -79,6 +80,14 @@ class Verdict:
 
     def _violations(self) -> str:
         return f"{self.refused} violations of {len(rule_names())} rules"
+
+    def view(self) -> View:
+        *_, last = self.lines()
+        rows = [(f.node, f.severity, f.message, f.rule) for f in self.findings]
+        room = [str(self.resources)] if self.resources is not None else []
+        lacking = [f"does not fit: {line}" for line in self.shortfall]
+        columns = ("node", "", "finding", "rule") if rows else ()
+        return View(last, columns, rows, "\n".join([*room, *lacking]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import Neuroport
-from tests.stockfile import WEIGHT, conv, dense, file
+from tests.helpers.stockfile import WEIGHT, conv, dense, file
 
 
 @pytest.fixture

@@ -353,7 +353,7 @@ def test_show_prints_one_line_per_node(say: Say, answer: Callable[..., Any], net
 def test_check_finds_nothing_in_a_lowered_network_and_skews_in_an_unlowered_one(
     say: Say, answer: Callable[..., Any], network: Path, quantized: Path
 ) -> None:
-    assert say("check", network).startswith(f"{network}: 0 violations of ")
+    assert say("check", network).startswith(f"{network}: runs on lava-cpu, 0 violations of ")
     told = answer("check", network)
     assert told["target"] == "lava-cpu"
     assert told["violations"] == []

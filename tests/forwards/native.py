@@ -9,7 +9,7 @@ from torch import nn
 from neuroport.nets.neuron import Lif, Mlf
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 from tests.forwards.networks import SAMPLES, SIZE, STEPS, Drawn, Program, finished, wrapped
-from tests.modules import randomize
+from tests.helpers.modules import randomize
 
 
 def network(seed: int) -> Drawn:

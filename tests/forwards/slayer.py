@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.forwards.networks import SAMPLES, SIZE, STEPS, Drawn, Program, finished, wrapped
-from tests.slayer_networks import MEAN, cuba, ready
+from tests.helpers.slayer_networks import MEAN, cuba, ready
 
 ROWS = 6
 

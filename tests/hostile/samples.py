@@ -18,8 +18,8 @@ from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay
 from neuroport.runs.trace import Trace
-from tests.neurons import neurons
-from tests.stockfile import CUBA, Fields, conv, dense, file, pool
+from tests.helpers.neurons import neurons
+from tests.helpers.stockfile import CUBA, Fields, conv, dense, file, pool
 
 # neuroport writes the first, which has no checksums: whatever is flipped there reaches the parser
 LAYOUTS = ("earliest", "v108", "latest")

@@ -31,7 +31,7 @@ from neuroport.graph.node import (  # noqa: E402
 )
 from neuroport.kernels import compilation  # noqa: E402
 from neuroport.targets.lowering import lower  # noqa: E402
-from tests.processors import network_for  # noqa: E402
+from tests.helpers.processors import network_for  # noqa: E402
 from tests.properties.networks import network  # noqa: E402
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")

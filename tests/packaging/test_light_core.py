@@ -46,8 +46,8 @@ LIGHT = (
     *(
         f"neuroport.backends.loihi2.{name}"
         for name in (
-            *("constant", "constructs", "engine", "hosted", "layout", "measuring", "missing"),
-            *("profile", "site", "worker"),
+            *("availability", "axis_order", "bias_input", "engine", "host_stem", "legality"),
+            *("loggers", "measured", "site", "worker"),
         )
     ),
     "neuroport.backends.reference",
@@ -60,6 +60,7 @@ LIGHT = (
     "neuroport.cli.",
     "neuroport.data",
     "neuroport.data.",
+    "neuroport.display",
     "neuroport.engines",
     "neuroport.engines.",
     "neuroport.errors",
@@ -81,6 +82,7 @@ LIGHT = (
     "neuroport.nets.recipe",
     "neuroport.netx",
     "neuroport.netx.",
+    "neuroport.plot",
     "neuroport.processes",
     "neuroport.quantization",
     "neuroport.recipe",

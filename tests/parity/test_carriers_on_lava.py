@@ -19,7 +19,7 @@ from neuroport.lowering import CARRIERS
 from neuroport.netx import read
 from neuroport.targets.lowering import options
 from neuroport.targets.target import simulator
-from tests.shapes import SHAPES, Shape, frames_for
+from tests.helpers.shapes import SHAPES, Shape, frames_for
 
 SAMPLES = 2
 Network = tuple[str, Graph, np.ndarray]

@@ -14,7 +14,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.runs.recording import GRANULARITIES, LIF_COUNT_MAX, counted
 from neuroport.runs.trace import Trace
-from tests.neurons import neurons
+from tests.helpers.neurons import neurons
 from tests.properties.networks import network
 
 pytestmark = pytest.mark.lava

@@ -27,7 +27,7 @@ from neuroport.graph.node import (
     Relay,
 )
 from neuroport.runs.trace import Trace
-from tests.neurons import neurons
+from tests.helpers.neurons import neurons
 from tests.properties.networks import network
 
 pytestmark = pytest.mark.lava

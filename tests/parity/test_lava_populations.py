@@ -9,7 +9,7 @@ import neuroport as port
 from neuroport.errors import BackendError, RangeError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delta, Dense, Input, Node, Sigma, SigmaDelta
-from tests.neurons import neurons
+from tests.helpers.neurons import neurons
 
 
 def network(interval: int) -> tuple[Graph, np.ndarray]:

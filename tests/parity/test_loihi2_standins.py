@@ -27,7 +27,7 @@ from neuroport.graph.store import save
 from neuroport.runs.recording import counted
 from neuroport.runs.trace import Trace
 from neuroport.targets.constructs import CONSTRUCTS
-from tests.shapes import Shape, frames_for, ms_resnet, plain
+from tests.helpers.shapes import Shape, frames_for, ms_resnet, plain
 
 pytestmark = [pytest.mark.lava, pytest.mark.slow]
 

@@ -16,7 +16,7 @@ import neuroport as port
 from neuroport.analysis.netx_audit import faults, inspect
 from neuroport.analysis.netx_audit.findings import Report
 from neuroport.netx.repair import opened
-from tests.stockfile import CUBA, dense, file
+from tests.helpers.stockfile import CUBA, dense, file
 
 pytest.importorskip("lava.lib.dl.netx")
 pytestmark = pytest.mark.lava

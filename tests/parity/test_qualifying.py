@@ -1,7 +1,7 @@
 """``neuroport qualify`` end to end on stand-ins: it finds their delays, and what they do wrong.
 
 The whole table, with every construct and every fault, is ``docs/qualifying.json``
-(``python -m tests.qualifying``); a part of it runs here.
+(``python -m benchmarks.qualifying``); a part of it runs here.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.qualifying import AROUND, EXPECTED, RESULT, asked, qualified
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Input, Lif, Node, Relay
 from neuroport.graph.store import save
 from neuroport.targets.board_record import DIFFERS, EQUAL, NOT_RUN
 from neuroport.targets.constructs import CONSTRUCTS
-from tests.qualifying import AROUND, EXPECTED, RESULT, asked, qualified
 
 ROWS = json.loads(RESULT.read_text())
 NETWORKS = {name: construct.network()[0].hash for name, construct in CONSTRUCTS.items()}

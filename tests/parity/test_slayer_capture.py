@@ -18,7 +18,7 @@ from neuroport.graph.node import is_array
 torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
 
-from tests import slayer_networks as networks  # noqa: E402
+from tests.helpers import slayer_networks as networks  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
 
 from neuroport.capture import slayer as capture  # noqa: E402
-from tests.slayer_networks import Chain, alif, cuba, ready, spikes  # noqa: E402
+from tests.helpers.slayer_networks import Chain, alif, cuba, ready, spikes  # noqa: E402
 
 MEAN = {"norm": slayer.neuron.norm.MeanOnlyBatchNorm}
 ADAPTS = {"threshold": 0.4, "threshold_step": 0.2, "threshold_decay": 0.1, "refractory_decay": 0.3}

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
 
 from neuroport.capture import slayer as capture  # noqa: E402
-from tests.slayer_networks import Chain, build, cuba, ready, spikes  # noqa: E402
+from tests.helpers.slayer_networks import Chain, build, cuba, ready, spikes  # noqa: E402
 
 
 @pytest.mark.parametrize(

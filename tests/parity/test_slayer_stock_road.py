@@ -20,9 +20,9 @@ from neuroport.capture import slayer as capture
 torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
 
+from benchmarks.carriers import run_stock  # noqa: E402
 from neuroport.nets.slayer import MembraneShortcut, SpikeShortcut  # noqa: E402
-from tests import slayer_networks as networks  # noqa: E402
-from tests.carriers import run_stock  # noqa: E402
+from tests.helpers import slayer_networks as networks  # noqa: E402
 
 pytestmark = pytest.mark.lava
 

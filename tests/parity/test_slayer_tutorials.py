@@ -15,10 +15,10 @@ from neuroport.errors import CaptureError
 torch = pytest.importorskip("torch")
 pytest.importorskip("lava.lib.dl.slayer")
 
+from benchmarks.tutorials.networks import as_slayer, mnist  # noqa: E402
+from benchmarks.tutorials.page import PAGE, RESULTS, page  # noqa: E402
+from benchmarks.tutorials.road import TUTORIALS, travel  # noqa: E402
 from tests.golden.shipped import folder  # noqa: E402
-from tests.tutorials.networks import as_slayer, mnist  # noqa: E402
-from tests.tutorials.page import PAGE, RESULTS, page  # noqa: E402
-from tests.tutorials.road import TUTORIALS, travel  # noqa: E402
 
 shipped = pytest.mark.skipif(
     folder() is None, reason="pictures and spikes come with lava-dl's wheel: lava-dl==0.6.0"

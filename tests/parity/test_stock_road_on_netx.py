@@ -14,7 +14,7 @@ import pytest
 import neuroport as port
 from neuroport.analysis.netx_audit import faults, inspect
 from neuroport.graph.node import Input
-from tests.stockfile import CUBA, conv, dense, file
+from tests.helpers.stockfile import CUBA, conv, dense, file
 
 pytest.importorskip("lava.lib.dl.netx")
 pytestmark = pytest.mark.lava

@@ -24,7 +24,7 @@ from neuroport.graph.node import Lif, Node
 from neuroport.kernels import compilation
 from neuroport.lowering.chain import chain
 from neuroport.lowering.interval import pad_interval
-from tests.processors import OLDER, instructions
+from tests.helpers.processors import OLDER, instructions
 from tests.properties.features import features
 from tests.properties.interpreter import interpret, interpret_chip
 from tests.properties.networks import LAVA_EVERY, Case

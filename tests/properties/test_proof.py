@@ -210,7 +210,7 @@ def test_chains_are_counted_for_themselves(root: Path, tmp_path: Path) -> None:
 
 
 def prove_command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.prove", *map(str, arguments)]
+    command = [sys.executable, "-m", "benchmarks.prove", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
@@ -246,8 +246,8 @@ def test_an_interrupted_proof_goes_on_where_it_was(root: Path, tmp_path: Path) -
 def test_a_divergence_is_an_exit_code_and_leaves_the_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from benchmarks import prove as command
     from neuroport.graph.store import load
-    from tests import prove as command
     from tests.properties import proof
 
     def wrong(case: Case, number: int, lava: bool) -> None:

@@ -161,7 +161,7 @@ def test_numbered_networks_have_everything_that_matters() -> None:
 def test_drawn_networks_have_what_matters_most() -> None:
     seen, rates = Counter[str](), list[float]()
 
-    @settings(random_graphs, max_examples=examples(60), derandomize=True, database=None)
+    @settings(random_graphs, max_examples=60, derandomize=True, database=None)
     @given(cases())
     def draw(case: Case) -> None:
         look(case, seen, rates)

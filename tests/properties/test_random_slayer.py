@@ -13,7 +13,7 @@ from neuroport.capture import slayer as capture
 torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
 
-from tests import slayer_networks as networks  # noqa: E402
+from tests.helpers import slayer_networks as networks  # noqa: E402
 
 
 def random_chain(rng: np.random.Generator) -> tuple[Any, Any]:

@@ -19,7 +19,7 @@ from neuroport.engines.table import ENGINES, engines, ready
 from neuroport.errors import BackendError, FramesError, NeuroportWarning
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Readout
-from tests.distribution import distribution
+from tests.helpers.distribution import distribution
 
 PACKAGE = Path(port.__file__).parent
 

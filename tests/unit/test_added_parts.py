@@ -14,7 +14,7 @@ from neuroport.data.loading import load_data
 from neuroport.errors import NeuroportWarning, RecipeError, TargetError
 from neuroport.recipe import from_dict
 from neuroport.targets.target import load_target, names
-from tests.distribution import distribution
+from tests.helpers.distribution import distribution
 
 DATASETS = """
 import numpy as np

@@ -15,7 +15,7 @@ from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet, MlfBlock  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.synapse import Conv, Direct, GradedConv  # noqa: E402
-from tests.modules import enliven, randomize  # noqa: E402
+from tests.helpers.modules import enliven, randomize  # noqa: E402
 
 
 def spikes_of(x: Tensor, threshold: float = 0.5) -> Tensor:

@@ -18,7 +18,7 @@ from neuroport.graph import node as nodes  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout, Relay  # noqa: E402
-from tests.modules import frames_for, randomize  # noqa: E402
+from tests.helpers.modules import frames_for, randomize  # noqa: E402
 
 
 class FreeForm(nn.Module):

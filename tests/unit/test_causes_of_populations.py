@@ -10,7 +10,7 @@ import pytest
 import neuroport as port
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input, Node
-from tests.neurons import neurons
+from tests.helpers.neurons import neurons
 
 CHANGED = {
     "heard": {"bias": np.array([0, 1, 2, 40])},

@@ -18,7 +18,7 @@ from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
 from neuroport.targets.target import Target, Value, load_target
 from neuroport.targets.traffic import measure
-from tests.shapes import SHAPES, Shape, ds_resnet, frames_for, ms_resnet
+from tests.helpers.shapes import SHAPES, Shape, ds_resnet, frames_for, ms_resnet
 
 LOIHI2 = load_target("loihi2")
 FREE = replace(  # a chip on which every way is legal, so that all are compared

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from tests.chips import BOARD, SAMPLES, measured, networks, quantized
+from benchmarks.chips import BOARD, SAMPLES, measured, networks, quantized
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RESULTS = json.loads((DOCS / "chips.json").read_text())

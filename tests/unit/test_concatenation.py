@@ -18,7 +18,7 @@ from neuroport.graph import node as nodes  # noqa: E402
 from neuroport.nets.neuron import Lif, Mlf  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout  # noqa: E402
 from neuroport.quantization.scales import freeze_scales  # noqa: E402
-from tests.modules import enliven, frames_for, randomize  # noqa: E402
+from tests.helpers.modules import enliven, frames_for, randomize  # noqa: E402
 
 
 class Dense(nn.Module):

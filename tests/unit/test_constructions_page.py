@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import neuroport as port
+from benchmarks.chips import BOARD, ROOT
+from benchmarks.constructions import CONSTRUCTIONS, NETWORKS, TRAINED, recipe_of, weights
 from neuroport.targets.layers import rounding
 from neuroport.targets.resources import resources
 from neuroport.targets.target import load_target
 from neuroport.training.checkpoint import build_network
-from tests.chips import BOARD, ROOT
-from tests.constructions import CONSTRUCTIONS, NETWORKS, TRAINED, recipe_of, weights
 
 RESULTS = json.loads((Path(ROOT) / "docs" / "constructions.json").read_text())
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from benchmarks.energy import DOCS, ROOT, measure, page
 from neuroport.analysis.cost_models import ARITHMETIC, BOUND, LOIHI1, UNMEASURED
-from tests.energy import DOCS, ROOT, measure, page
 
 RESULTS = json.loads((DOCS / "energy.json").read_text())
 NETWORKS = RESULTS["networks"]

@@ -31,7 +31,7 @@ from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.recipe import CHOICES, FAMILIES, OF_SOME, NetworkRecipe  # noqa: E402
 from neuroport.recipe import Recipe  # noqa: E402
 from neuroport.training.checkpoint import build_network, read_checkpoint  # noqa: E402
-from tests.modules import enliven  # noqa: E402
+from tests.helpers.modules import enliven  # noqa: E402
 
 WIDTHS = (4, 6, 8)
 SHAPE = {"widths": WIDTHS, "in_channels": 2, "classes": 5}

@@ -29,7 +29,7 @@ from neuroport.graph.node import (
     Readout,
     Relay,
 )
-from tests.neurons import neurons
+from tests.helpers.neurons import neurons
 
 ONES = np.ones((4, 2, 3, 3), np.int64)
 
@@ -542,6 +542,16 @@ def _adapting(name: str, **decay: Any) -> list[tuple[str, str, Any]]:
     return [(name, field, value) for field, value in common.items()]
 
 
+def _subtracting(name: str, bias: np.ndarray) -> list[tuple[str, str, Any]]:
+    return [
+        (name, "threshold", 8),
+        (name, "subtract", 449),
+        (name, "current_decay", 3001),
+        (name, "voltage_decay", 201),
+        (name, "bias", bias),
+    ]
+
+
 CHANGES: list[tuple[str, str, Any]] = [
     ("frames", "bits", 5),
     ("frames", "signed", True),
@@ -603,6 +613,9 @@ CHANGES: list[tuple[str, str, Any]] = [
     ("tuned", "sin", np.array([900, 2103, 3001])),
     ("tuned", "cos", 3272),
     ("tuned", "izhikevich", True),
+    *_subtracting("soft", np.array([0, 0, 1])),
+    *_subtracting("murmur", np.array([0, 1, 3])),
+    ("murmur", "weight", np.zeros((3, 3), int)),
 ]
 
 

@@ -23,7 +23,7 @@ from neuroport.nets.synapse import Conv, GradedConv, Readout  # noqa: E402
 from neuroport.quantization import QuantizationWarning  # noqa: E402
 from neuroport.quantization.cost import quantization_cost  # noqa: E402
 from neuroport.quantization.scales import fit_scales, freeze_scales  # noqa: E402
-from tests.modules import enliven, randomize  # noqa: E402
+from tests.helpers.modules import enliven, randomize  # noqa: E402
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 2, 1, 8, 8))
 

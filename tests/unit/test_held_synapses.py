@@ -18,7 +18,7 @@ from neuroport.nets.fused_calls import fire  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout  # noqa: E402
 from neuroport.quantization.cost import quantization_cost  # noqa: E402
-from tests.modules import enliven  # noqa: E402
+from tests.helpers.modules import enliven  # noqa: E402
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 3, 2, 9, 7)).astype(np.uint8)
 PIXELS = torch.from_numpy(FRAMES).float()

@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[2] / "neuroport"
 # from the ground to the top; rooms of one line do not know each other
 ROOMS = (
     ("deprecated", "errors", "processes", "version"),
-    ("checks", "files", "registry", "sandbox"),
+    ("checks", "display", "files", "registry", "sandbox"),
     ("arguments", "hdf5"),  # of the public functions; files that are sealed
     ("graph",),  # nodes, bounds, arithmetic, storage
     ("runs", "lowering"),  # what engines take and give; passes from graph to graph
@@ -31,7 +31,7 @@ ROOMS = (
     ("training", "backends"),  # what computes in engines
     ("engines",),  # their names and options; prepared networks
     ("analysis", "frontends"),  # frontends: files of other tools, whose cost is run on engines
-    ("reporting",),
+    ("reporting", "plot"),  # pages and pictures
     ("",),  # the public face, whose names are imported on first use
     ("demo",),
     ("cli",),

@@ -26,7 +26,7 @@ from neuroport.recipe import NetworkRecipe, from_dict  # noqa: E402
 from neuroport.training.checkpoint import build_network, load, read_checkpoint  # noqa: E402
 from neuroport.training.fit import fit  # noqa: E402
 from neuroport.training.optimizer import optimizer_of, set_rate  # noqa: E402
-from tests.modules import enliven  # noqa: E402
+from tests.helpers.modules import enliven  # noqa: E402
 
 SHAPE: dict[str, Any] = {"widths": (4, 6, 8), "in_channels": 2, "classes": 5}
 TINY: dict[str, Callable[[], nn.Module]] = {

@@ -18,7 +18,7 @@ from neuroport.reporting import load_bars as drawing
 from neuroport.reporting.html import report
 from neuroport.targets.lowering import options
 from neuroport.targets.target import load_target
-from tests.shapes import Shape, frames_for, ms_resnet
+from tests.helpers.shapes import Shape, frames_for, ms_resnet
 
 BOARD = load_target("kapoho-point")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mapping import NETWORKS, measure, table
+from benchmarks.mapping import NETWORKS, measure, table
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RESULTS = json.loads((DOCS / "mapping.json").read_text())

@@ -20,7 +20,7 @@ from neuroport.nets.ms_resnet import MembraneBlock, MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.stream import Stream  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight  # noqa: E402
-from tests.modules import frames_for, randomize  # noqa: E402
+from tests.helpers.modules import frames_for, randomize  # noqa: E402
 
 # -- the neuron ------------------------------------------------------------------------------
 

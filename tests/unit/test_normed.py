@@ -14,7 +14,7 @@ from neuroport.nets.batchnorm_lif import SMALLEST, NormLif, PositiveNorm  # noqa
 from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.stream import Stream  # noqa: E402
-from tests.modules import enliven  # noqa: E402
+from tests.helpers.modules import enliven  # noqa: E402
 
 
 def neuron(seed: int = 0) -> NormLif:

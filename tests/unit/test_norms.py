@@ -19,7 +19,7 @@ from neuroport.errors import CaptureError  # noqa: E402
 from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm, folding  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout  # noqa: E402
-from tests.modules import frames_for, randomize  # noqa: E402
+from tests.helpers.modules import frames_for, randomize  # noqa: E402
 
 
 def feature_maps(seed: int = 0) -> Tensor:

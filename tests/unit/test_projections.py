@@ -28,7 +28,7 @@ from neuroport.targets.rules import UNPROVEN
 from neuroport.targets.target import load_target
 from neuroport.targets.verdict import check
 from neuroport.training.fit import fit
-from tests.modules import randomize
+from tests.helpers.modules import randomize
 
 FRAMES = np.random.default_rng(3).integers(0, 256, (4, 6, 1, 8, 8)).astype(np.uint8)
 REAL = torch.from_numpy(FRAMES).float()

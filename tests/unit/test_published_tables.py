@@ -122,6 +122,7 @@ def test_the_shipped_pilotnet_takes_74_cores_on_a_chip_of_12000_words_and_fewer_
     assert resources(graph, load_target("loihi2")).cores == 66
 
 
+@pytest.mark.lava
 def test_weight_bits_are_those_that_lava_dl_stores() -> None:
     import numpy as np
 

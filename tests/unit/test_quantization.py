@@ -23,7 +23,7 @@ from neuroport.nets.stream import per_position  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight  # noqa: E402
 from neuroport.quantization.scales import freeze_scales, is_integer  # noqa: E402
 from neuroport.targets.rules import require_legal  # noqa: E402
-from tests.modules import enliven, frames_for, randomize  # noqa: E402
+from tests.helpers.modules import enliven, frames_for, randomize  # noqa: E402
 
 
 def currents(graph: Graph) -> dict[str, nodes.Conv]:

@@ -22,7 +22,7 @@ from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.synapse import Conv  # noqa: E402
 from neuroport.quantization.cost import PopulationCost, quantization_cost  # noqa: E402
 from neuroport.quantization.scales import freeze_scales, is_integer  # noqa: E402
-from tests.modules import enliven, frames_for  # noqa: E402
+from tests.helpers.modules import enliven, frames_for  # noqa: E402
 
 SHAPE = {"widths": (4, 6, 8), "in_channels": 2, "classes": 5}
 FAMILIES: dict[str, Callable[[], nn.Module]] = {

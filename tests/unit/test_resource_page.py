@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.resources import DEEP, NETWORKS, measure, page
+from benchmarks.resources import DEEP, NETWORKS, measure, page
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RESULTS = json.loads((DOCS / "resources.json").read_text())

@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 import neuroport as port
 from neuroport.errors import BackendError, CaptureError, FramesError, IllegalError
 from neuroport.nets.ms_resnet import MsResNet
-from tests.modules import frames_for, randomize
+from tests.helpers.modules import frames_for, randomize
 
 
 @pytest.mark.parametrize("options", [{}, {"on": None}, {"on": "module"}])

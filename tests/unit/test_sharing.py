@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import neuroport as port
+from benchmarks.resources import Still
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.lowering.shared_sums import share_dendrites, share_messages
@@ -15,8 +16,7 @@ from neuroport.targets.lowering import lower
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
 from neuroport.targets.target import load_target
-from tests.resources import Still
-from tests.shapes import SHAPES, Shape, ds_resnet, frames_for
+from tests.helpers.shapes import SHAPES, Shape, ds_resnet, frames_for
 
 LOIHI2 = load_target("loihi2")
 FRAMES = frames_for((2, 8, 8), 4, 3)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.signals import CASES, RESULTS, SIGNALS, summed
+from benchmarks.signals import CASES, RESULTS, SIGNALS, summed
 
 MEASURED = json.loads(RESULTS.read_text())["cases"]
 

@@ -14,7 +14,7 @@ slayer = pytest.importorskip("lava.lib.dl.slayer")
 from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.slayer import from_slayer, to_slayer  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, snap_weight  # noqa: E402
-from tests import slayer_networks as networks  # noqa: E402
+from tests.helpers import slayer_networks as networks  # noqa: E402
 
 HERE = {"delay_shift": False}
 BLOCKS = {

@@ -15,7 +15,7 @@ from neuroport.capture import slayer as capture
 torch = pytest.importorskip("torch")
 pytest.importorskip("lava.lib.dl.slayer")
 
-from tests.slayer_networks import IMAGE, MEAN, ROW, Chain, cuba, ready, spikes  # noqa: E402
+from tests.helpers.slayer_networks import IMAGE, MEAN, ROW, Chain, cuba, ready, spikes  # noqa: E402
 
 Way = Callable[[Any, Any, Any], Any]
 

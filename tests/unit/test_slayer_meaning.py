@@ -15,8 +15,8 @@ from neuroport.graph.node import Conv, Delay, Dense, Lif
 torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
 
-from tests import slayer_networks as networks  # noqa: E402
-from tests.slayer_networks import CUBA, MEAN, ROW, STEPS, Chain, cuba, ready, spikes  # noqa: E402
+from tests.helpers import slayer_networks as networks  # noqa: E402
+from tests.helpers.slayer_networks import CUBA, MEAN, ROW, STEPS, Chain, cuba, ready, spikes  # noqa: E402
 
 
 def answers(net: Any, x: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from neuroport.capture import slayer as capture
 torch = pytest.importorskip("torch")
 slayer = pytest.importorskip("lava.lib.dl.slayer")
 
-from tests.slayer_networks import (  # noqa: E402
+from tests.helpers.slayer_networks import (  # noqa: E402
     ADAPTS,
     CHANGES,
     CUBA,

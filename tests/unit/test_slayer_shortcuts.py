@@ -23,7 +23,7 @@ from neuroport.nets.slayer import (  # noqa: E402
     MultiLevel,
     SpikeShortcut,
 )
-from tests import slayer_networks as networks  # noqa: E402
+from tests.helpers import slayer_networks as networks  # noqa: E402
 
 CONTAINERS = [
     "membrane container",

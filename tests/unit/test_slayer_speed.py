@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lava.lib.dl.slayer")
 
 from neuroport.nets.slayer import MembraneShortcut  # noqa: E402
-from tests import slayer_networks as networks  # noqa: E402
+from tests.helpers import slayer_networks as networks  # noqa: E402
 
 BLOCKS, LIMIT = 100, 10.0  # seconds of this process; 5.1 were seen on a processor with AVX2 alone
 

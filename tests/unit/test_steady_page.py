@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.steady import PARTS, broken, descendants, looked_at, page, segments, slope
+from benchmarks.steady import PARTS, broken, descendants, looked_at, page, segments, slope
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RESULTS = json.loads((DOCS / "steady.json").read_text())
@@ -55,7 +55,7 @@ def test_what_is_held_is_seen_and_what_was_let_go_is_not() -> None:
     # A process of its own: in this one, what earlier tests have freed is filled first.
     told = """
 import os
-from tests.steady import looked_at, slope
+from benchmarks.steady import looked_at, slope
 held = []
 def grown(keep):
     rows = []

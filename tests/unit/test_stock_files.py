@@ -15,7 +15,7 @@ from neuroport.errors import FormatError, StorageError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, LeakyReadout, Lif, Readout
 from neuroport.netx import read, stock
-from tests.stockfile import CUBA, WEIGHT, Fields, conv, dense, file, pool
+from tests.helpers.stockfile import CUBA, WEIGHT, Fields, conv, dense, file, pool
 
 
 def spikes(graph: Graph, name: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from neuroport.analysis.netx_audit import Report, inspect, repaired
 from neuroport.analysis.netx_audit.rescaling import rescaled, survives
 from neuroport.errors import FormatError
 from neuroport.graph.node import Input, Lif, Relay
-from tests.stockfile import CUBA, WEIGHT, conv, dense, file
+from tests.helpers.stockfile import CUBA, WEIGHT, conv, dense, file
 
 STEPS = 12
 ROW = np.random.default_rng(1).integers(0, 2, (STEPS, 3, 4))

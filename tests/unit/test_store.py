@@ -34,7 +34,7 @@ from neuroport.graph.node import (
     is_array,
 )
 from neuroport.graph.packing import Packed
-from tests.neurons import neurons
+from tests.helpers.neurons import neurons
 
 Edit = Callable[[h5py.File], None]
 

@@ -121,7 +121,7 @@ def test_neighbourhood_of_a_later_part_counts_samples_as_the_divergence_does() -
 def test_torch_modules_run_themselves_unless_an_engine_is_asked_for() -> None:
     pytest.importorskip("torch")
     from neuroport.nets.ms_resnet import MsResNet
-    from tests.modules import frames_for, randomize
+    from tests.helpers.modules import frames_for, randomize
 
     net = randomize(MsResNet(1, (4, 6, 8), 2, 5), 0)
     given = frames_for(net)

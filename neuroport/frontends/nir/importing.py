@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.capture.frontend import front_end
 from neuroport.errors import FormatError, FramesError, NeuroportWarning
 from neuroport.frontends.nir.cost import NirCost, cost
 from neuroport.frontends.nir.interpreter import Signals, check_frames, interpret
@@ -66,16 +67,15 @@ def from_nir(
     one_unit: bool = False,
 ) -> Graph:
     """Graph of integers of a NIR network; see :func:`import_nir`, which also tells what it cost."""
-    return import_nir(
+    return front_end("nir").quantize(
         source,
+        frames,
         dt=dt,
-        frames=frames,
         scale=scale,
         integers=integers,
         reset=reset,
         one_unit=one_unit,
-        measure=False,
-    ).graph
+    )
 
 
 def import_nir(

@@ -11,6 +11,9 @@ firing     ``s = v > v_threshold``, then ``v = v_reset`` where ``s``
 I LI       as IF, LIF and CubaLIF, without firing; they send ``v``
 CubaLI
 Threshold  ``s = x > threshold``
+Neuron     ``u = (1 - current_leak) u + gain x``, ``v = (1 - voltage_leak) v + u + bias``, ``s = v >
+           threshold``, or ``>=`` where ``inclusive``, then ``v = 0``, or ``v = v - subtract``
+Potential  as Neuron, without firing
 =========  =====================================================
 
 A sample begins at ``v = v_reset`` (0 where there is none), ``i = 0``. An edge takes no time, but
@@ -61,12 +64,9 @@ def interpret(
     if wanted is None:
         wanted = tuple(n.name for n in network.of_kind(*NEURONS, "Output"))
     out = {name: np.empty((steps, samples, *network.nodes[name].shape)) for name in wanted}
-    cells = {name: _Cell(node, samples, dt, reset) for name, node in network.nodes.items()}
-    before = {
-        name: np.zeros((samples, *node.shape))
-        for name, node in network.nodes.items()
-        if name in network.loops
-    }
+    cells = {name: RealCell(node, samples, dt, reset) for name, node in network.nodes.items()}
+    late = {source for node in network.nodes.values() for source in node.late}
+    before = {name: np.zeros((samples, *network.nodes[name].shape)) for name in late}
     for step in range(steps):
         now: Signals = {}
         for name, node in network.nodes.items():
@@ -139,8 +139,11 @@ def apply(node: Node, x: Array) -> Array:
             return _windows(node, x)
         case "Scale":
             return x * node.values["scale"]
-        case "Flatten":
+        case "Flatten" | "Reshape":
             return x.reshape(len(x), *node.shape)
+        case "Matrix":
+            rows: Array = x.reshape(len(x), -1) @ node.values["weight"].T
+            return rows.reshape(len(x), *node.shape)
         case _:
             return x
 
@@ -169,7 +172,7 @@ def _windows(node: Node, x: Array) -> Array:
     return made[:, :, 0] if flat else made
 
 
-class _Cell:
+class RealCell:
     """One node as it runs."""
 
     def __init__(self, node: Node, samples: int, dt: float, reset: str) -> None:
@@ -182,6 +185,15 @@ class _Cell:
         self.past: list[Array] = []
         if node.kind == "Delay":
             self.steps = delay_steps(node, dt)
+
+    def distance(self, x: Array) -> Array:
+        """How far above its threshold a Neuron came in a step, which it does."""
+        value = self.node.values
+        i = (1 - value["current_leak"]) * self.i + value["gain"] * x
+        v = (1 - value["voltage_leak"]) * self.v + i + value["bias"]
+        self.step(x)
+        found: Array = v - value["threshold"]
+        return found
 
     def step(self, x: Array) -> Array:
         node = self.node
@@ -198,6 +210,8 @@ class _Cell:
         kind, value, dt = self.node.kind, self.node.values, self.dt
         if kind == "Threshold":
             return (x > value["threshold"]).astype(np.float64)
+        if kind in ("Neuron", "Potential"):
+            return self._stepped(x)
         if kind in ("CubaLIF", "CubaLI"):
             self.i = self.i + dt / value["tau_syn"] * (value["w_in"] * x - self.i)
             drive, tau = value["r"] * self.i, value["tau_mem"]
@@ -213,6 +227,19 @@ class _Cell:
         after = self.v - value["v_threshold"] if self.subtract else value["v_reset"]
         self.v = np.where(spikes, after, self.v)
         return spikes.astype(np.float64)
+
+    def _stepped(self, x: Array) -> Array:
+        value = self.node.values
+        self.i = (1 - value["current_leak"]) * self.i + value["gain"] * x
+        self.v = (1 - value["voltage_leak"]) * self.v + self.i + value["bias"]
+        if self.node.kind == "Potential":
+            return self.v
+        above = self.v > value["threshold"]
+        spikes = above | ((self.v == value["threshold"]) & (value["inclusive"] > 0))
+        after = self.v - value["subtract"] if "subtract" in value else 0.0
+        self.v = np.where(spikes, after, self.v)
+        fired: Array = spikes.astype(np.float64)
+        return fired
 
     def _delayed(self, x: Array) -> Array:
         longest = int(self.steps.max(initial=0))

@@ -56,6 +56,10 @@ class Levels:
         self.threshold = (
             np.zeros(self.channels) if threshold is None else by_channel(threshold, self.channels)
         )
+        subtract = form.subtract
+        self.subtract = (
+            np.zeros(self.channels) if subtract is None else by_channel(subtract, self.channels)
+        )
         self.bias = np.abs(form.bias.reshape(self.channels, -1)).max(1)
         self.sum = self._reach()
 
@@ -107,6 +111,7 @@ class Levels:
         slack = 0.98  # what rounding weights adds to their sum
         floors = [
             self.threshold / integers.THRESHOLD_MAX,
+            self.subtract / integers.CURRENT_MAX,
             self.bias / integers.BIAS_MAX,
             self.sum / (slack * integers.CURRENT_MAX),
             *(each / integers.WEIGHT_MAX for each in own),
@@ -178,6 +183,8 @@ class Levels:
 
     def _exact(self, unit: Array) -> bool:
         if (self.threshold / unit > integers.THRESHOLD_MAX).any():
+            return False
+        if (self.subtract / unit > integers.CURRENT_MAX).any():
             return False
         if (self.bias / unit > integers.BIAS_MAX).any() or (
             self.sum / unit > integers.CURRENT_MAX

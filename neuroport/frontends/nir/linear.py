@@ -102,7 +102,7 @@ def _window(node: Node) -> Window | None:
         case "Scale":
             factor = per_channel(node.values["scale"])
             return None if factor is None else identity(channels).scaled(factor)
-        case "Flatten" | "Pass" | "Output" | "Delay":
+        case "Flatten" | "Reshape" | "Pass" | "Output" | "Delay":
             return identity(channels) if node.shape == node.takes else None
         case _:
             return None

@@ -80,6 +80,8 @@ class Form:
     voltage_leak: Array
     bias: Array
     threshold: Array | None
+    inclusive: Array | None = None  # more than 0 where it fires at its threshold, too
+    subtract: Array | None = None  # what a spike takes off the voltage, where it does not reset it
 
 
 @dataclass(eq=False)

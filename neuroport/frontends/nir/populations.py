@@ -14,7 +14,15 @@ from neuroport.frontends.nir import linear
 from neuroport.frontends.nir.levels import Levels
 from neuroport.frontends.nir.linear import Window, maps_of, per_channel
 from neuroport.frontends.nir.parts import Form, Place, Synapse, Term, by_channel, shortest
-from neuroport.frontends.nir.reading import NEURONS, PASSING, Array, Network, Node, Shape
+from neuroport.frontends.nir.reading import (
+    NEURONS,
+    ORDER,
+    PASSING,
+    Array,
+    Network,
+    Node,
+    Shape,
+)
 from neuroport.graph import integers
 from neuroport.graph.node import (
     Conv,
@@ -25,6 +33,8 @@ from neuroport.graph.node import (
     Lif,
     Readout,
     Recurrent,
+    SubtractiveLif,
+    SubtractiveRecurrent,
 )
 from neuroport.graph.node import Node as GraphNode
 
@@ -121,7 +131,9 @@ class Building:
         if len(self.members) > 1 or len(node.shape) not in (2, 3):
             return False
         levels = [form.gain, form.current_leak, form.voltage_leak]
-        levels += [] if form.threshold is None else [form.threshold]
+        levels += [
+            level for level in (form.threshold, form.inclusive, form.subtract) if level is not None
+        ]
         if any(per_channel(level) is None for level in levels):
             return False
         gain = per_channel(form.gain)
@@ -216,14 +228,27 @@ class Building:
             biases.append(bias)
             row += size
         self.synapses = list(found.values())
-        levels = [form.threshold for form in self.forms if form.threshold is not None]
+        firing = [form.threshold for form in self.forms if form.threshold is not None]
+        subtracting = [form.subtract for form in self.forms if form.subtract is not None]
+        if subtracting and len(subtracting) < len(self.forms):
+            raise self.whole.refuse(
+                self.name,
+                "neurons of one loop of which some subtract at a spike and others reset to zero; "
+                "give all of them one reset",
+            )
+        inclusive = [
+            np.zeros(1) * form.gain if form.inclusive is None else form.inclusive
+            for form in self.forms
+        ]
         self.forms = [
             Form(
                 _row([form.gain for form in self.forms]),
                 _row([form.current_leak for form in self.forms]),
                 _row([form.voltage_leak for form in self.forms]),
                 np.concatenate(biases),
-                _row(levels) if levels else None,
+                _row(firing) if firing else None,
+                _row(inclusive),
+                _row(subtracting) if subtracting else None,
             )
         ]
         self._loop(sizes)
@@ -424,7 +449,7 @@ class Building:
         rounding = "exact"
         if error > LAST_BITS:
             rounding = f"weights to {most}, rounded by {100 * error:.1g} % of the largest at most"
-        weighty = [node for node, _ in term.path if node.kind not in (*PASSING, "Flatten")]
+        weighty = [node for node, _ in term.path if node.kind not in (*PASSING, *ORDER)]
         if not weighty:
             whole = self.members[0].name
             self.whole.tell(whole, [name], f"hears {term.source} directly ({rounding})")
@@ -432,7 +457,7 @@ class Building:
             if node.kind in PASSING:
                 self.whole.tell(node.name, [name], "its edges, joined")
                 continue
-            if node.kind == "Flatten":
+            if node.kind in ORDER:
                 self.whole.tell(node.name, [name], "reads in this order")
                 continue
             alone = len(weighty) == 1
@@ -486,14 +511,30 @@ class Building:
         near = np.rint(real_threshold)
         whole_number = np.abs(real_threshold - near) < 1e-9 * np.maximum(1, near)
         threshold = np.where(whole_number | (not exact), near, np.floor(real_threshold))
+        if form.inclusive is not None:  # at the threshold, too: v >= x is v > ceil(x) - 1
+            below = np.where(whole_number, near, np.ceil(real_threshold)) - 1
+            at = by_channel(form.inclusive, channels) > 0
+            if (at & (below < 0)).any():
+                raise self.whole.refuse(
+                    self.members[0].name,
+                    "fires at a threshold of 0, and so at every step; give a threshold above "
+                    "where its voltage rests",
+                )
+            threshold = np.where(at, below, threshold)
         threshold = threshold.astype(np.int64)
         fields = {"threshold": shortest(threshold), "bias": bias, **decays}
+        if form.subtract is not None:
+            amount = by_channel(form.subtract, channels) / unit * (1 << integers.STATE_SHIFT)
+            fields["subtract"] = shortest(np.rint(amount).astype(np.int64))
+            told.append("a spike subtracts")
         if self.own is None:
-            self.whole.nodes.append(Lif(self.name, names, **fields))
+            alone = Lif if form.subtract is None else SubtractiveLif
+            self.whole.nodes.append(alone(self.name, names, **fields))
         else:
             levels = self._levels(form)
             weight, _, error = levels.integers(self.own, None, unit)
-            self.whole.nodes.append(Recurrent(self.name, names, weight, **fields))
+            heard = Recurrent if form.subtract is None else SubtractiveRecurrent
+            self.whole.nodes.append(heard(self.name, names, weight, **fields))
             for term in self.own_terms:
                 self._tell_path(term, self.name, weight, error)
         top = f"threshold {threshold.min()}" + (

@@ -27,6 +27,7 @@ from neuroport.frontends.nir.populations import Building, Whole
 from neuroport.frontends.nir.reading import (
     FIRING,
     NEURONS,
+    ORDER,
     PASSING,
     SILENT,
     Array,
@@ -202,6 +203,10 @@ class Quantizing(Whole):
         one = np.ones(node.shape)
         if node.kind == "Threshold":
             return Form(one, one, one, 0 * one, value["threshold"] * one)
+        if node.kind in ("Neuron", "Potential"):
+            keys = ("gain", "current_leak", "voltage_leak", "bias")
+            optional = ("threshold", "inclusive", "subtract")
+            return Form(*(value[key] * one for key in keys), *(value.get(key) for key in optional))
         for key in ("tau", "tau_mem", "tau_syn"):
             if key in value and float(value[key].min()) < dt * (1 - 1e-9):
                 raise self.refuse(
@@ -234,7 +239,7 @@ class Quantizing(Whole):
         if not terms:
             raise self.refuse(node.name, "nothing but zeros arrives")
         (first, *others) = terms
-        plain = all(n.kind in PASSING or n.kind == "Flatten" for n, _ in first.path)
+        plain = all(n.kind in PASSING or n.kind in ORDER for n, _ in first.path)
         neuron = first.source is not None and self.network.nodes[first.source].kind in NEURONS
         if neuron and plain and not others and not first.delay:
             assert first.source is not None

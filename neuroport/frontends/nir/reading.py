@@ -32,8 +32,13 @@ Shape: TypeAlias = tuple[int, ...]
 INTEGERS = "neuroport"  # metadata of the root: our integers, see docs/nir.md
 NODES = 100_000
 
-FIRING = ("IF", "LIF", "CubaLIF", "Threshold")
-SILENT = ("I", "LI", "CubaLI")  # integrators, which answer with their potential
+# Neuron, Potential, Matrix and Reshape are in no file of NIR: front ends of libraries, whose
+# networks have steps and no time constants, say with them what NIR cannot
+# (neuroport.frontends.torch)
+FIRING = ("IF", "LIF", "CubaLIF", "Threshold", "Neuron")
+# integrators, which answer with their potential
+SILENT = ("I", "LI", "CubaLI", "Potential")
+ORDER = ("Flatten", "Reshape")  # of neurons, and nothing else
 NEURONS = (*FIRING, *SILENT)
 PASSING = ("Input", "Output", "Pass")  # of edges that meet here, the sum
 # per kind: numbers with one value per neuron or one for all; None where there is no default
@@ -68,7 +73,7 @@ KINDS = (
     "SumPool2d",
     "AvgPool2d",
     "Delay",
-    *NEURONS,
+    *(kind for kind in NEURONS if kind not in ("Neuron", "Potential")),
 )
 
 
@@ -286,7 +291,7 @@ class _Raw:
 
 def _order(raw: _Raw) -> tuple[list[str], dict[str, frozenset[str]], dict[str, tuple[str, ...]]]:
     """Nodes so that sources come first, the late inputs of each, and the neurons of every loop."""
-    parts = _components({name: sorted(sources) for name, sources in raw.inputs.items()})
+    parts = components({name: sorted(sources) for name, sources in raw.inputs.items()})
     late: dict[str, frozenset[str]] = {}
     loops: dict[str, tuple[str, ...]] = {}
     order: list[str] = []
@@ -305,7 +310,7 @@ def _order(raw: _Raw) -> tuple[list[str], dict[str, frozenset[str]], dict[str, t
             name: sorted(s for s in raw.inputs[name] if s in here and s not in late[name])
             for name in part
         }
-        for again in _components(inner):
+        for again in components(inner):
             if len(again) > 1 or again[0] in inner[again[0]]:
                 raise raw.refuse(
                     again[0], "stands in a loop without a neuron, whose value has no beginning"
@@ -314,7 +319,7 @@ def _order(raw: _Raw) -> tuple[list[str], dict[str, frozenset[str]], dict[str, t
     return order, late, loops
 
 
-def _components(inputs: Mapping[str, Iterable[str]]) -> list[list[str]]:
+def components(inputs: Mapping[str, Iterable[str]]) -> list[list[str]]:
     """Strongly connected components, sources first (Tarjan's algorithm, without recursion)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}

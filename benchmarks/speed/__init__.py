@@ -1,0 +1,1 @@
+"""What neuroport's speed is held to, measured side by side: ``python -m benchmarks.speed``."""

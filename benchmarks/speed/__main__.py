@@ -1,0 +1,84 @@
+"""Measure what neuroport's speed is held to: ``python -m benchmarks.speed [SECTION ...]``.
+
+Ways of doing the same work are timed in turn in one process (or in processes of their own, where
+memory is measured) and told as ratios. Every section is stored when it is done; those that are
+stored are left out unless told ``--again``. SpikingJelly needs a newer Python than Lava: give the
+interpreter of an environment that has it, or its figures are left out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from benchmarks.speed import inference, lava, prepared, training, whole
+from benchmarks.speed.elsewhere import ROOT, Elsewhere
+from benchmarks.speed.figure import Figure
+from benchmarks.speed.page import write_page
+from neuroport.files import read_json, write_json
+from neuroport.runs.trace import versions
+
+SECTIONS: dict[str, Callable[..., list[Figure]]] = {
+    "training": training.measure,
+    "inference": inference.measure,
+    "prepared": prepared.measure,
+    "verification": whole.measure_verification,
+    "compilation": whole.measure_compilation,
+    "start": whole.measure_start,
+    "lava": lava.measure,
+}
+BESIDE = ("training", "inference")  # compared with another library
+
+
+@click.command(help=__doc__)
+@click.argument("sections", nargs=-1, type=click.Choice(list(SECTIONS)))
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs")
+@click.option("--rounds", default=9, show_default=True, help="Turns of each comparison.")
+@click.option("--again", is_flag=True, help="Measure what is stored, too.")
+@click.option(
+    "--spikingjelly",
+    type=click.Path(path_type=Path, exists=True),
+    help="Python interpreter of an environment with SpikingJelly.",
+)
+def main(
+    sections: tuple[str, ...], out: Path, rounds: int, again: bool, spikingjelly: Path | None
+) -> None:
+    path = out / "performance.json"
+    results: dict[str, Any] = read_json(path) if path.exists() else {"sections": {}}
+    elsewhere = None
+    for name in sections or SECTIONS:
+        if name in results["sections"] and not again:
+            continue
+        click.echo(name)
+        started = time.perf_counter()
+        arguments: tuple[Any, ...] = (rounds,)
+        if name in BESIDE:
+            if elsewhere is None:
+                elsewhere = Elsewhere.run(spikingjelly, rounds, torch.get_num_threads())
+            arguments = (rounds, elsewhere)
+        figures = SECTIONS[name](*arguments)
+        for figure in figures:
+            click.echo(f"  {figure.what}: {figure.value.median:.3g} {figure.unit}")
+        measured = {
+            "figures": [figure.to_dict() for figure in figures],
+            "rounds": rounds,
+            "threads": torch.get_num_threads(),
+            "seconds": round(time.perf_counter() - started, 1),
+            "versions": versions("torch", "numpy", "lava-nc", "lava-dl"),
+        }
+        if elsewhere is not None and name in BESIDE and elsewhere.versions:
+            measured["elsewhere"] = elsewhere.versions
+        stored = {**results["sections"], name: measured}
+        results["sections"] = {known: stored[known] for known in SECTIONS if known in stored}
+        write_json(path, results)
+        if (out / "performance.md").exists():
+            write_page(out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""What a front end is, and the table of them: who reads a network into a graph of integers.
+
+Each says whether a network is its own, by what it is made of and without importing its library, and
+reads it. ``port.quantize``, ``port.run`` of a module and ``port.from_nir`` ask the table. Another
+package adds a front end by an entry point (docs/extending.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from neuroport.errors import CaptureError
+from neuroport.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from neuroport.graph.graph import Graph
+    from neuroport.runs.trace import Trace
+
+
+class FrontEnd:
+    """Reads the networks of one library.
+
+    Attributes:
+        name: by which it is known.
+        summary: what it reads, in a line.
+    """
+
+    name: str
+    summary: str
+
+    def takes(self, network: Any) -> bool:
+        """Whether ``network`` is one of its own; quick, and without importing its library."""
+        raise NotImplementedError
+
+    def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
+        """The integers of ``network``.
+
+        Args:
+            frames: (T, N, *shape).
+            options: what ``port.quantize`` was given besides.
+
+        Raises:
+            NeuroportError: what has no integers, by the user's own names, and what to change.
+        """
+        raise NotImplementedError
+
+    def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
+        """The graph that ``network`` is already, which has integers.
+
+        Raises:
+            CaptureError: it is still real-valued.
+        """
+        raise CaptureError(
+            f"the network is still real-valued ({self.name}); run the graph that "
+            "port.quantize(net, frames) makes of it"
+        )
+
+    def run(self, network: Any, frames: npt.NDArray[Any], **options: Any) -> Trace:
+        """Run the forward pass of a network that has integers, and record every population.
+
+        Raises:
+            CaptureError: it is still real-valued.
+        """
+        raise AssertionError(self.graph(network, frames))
+
+
+FRONT_ENDS = Registry(
+    ("front end", "front ends"),
+    "neuroport.frontends",
+    {
+        "slayer": "neuroport.frontends.modules:Slayer",
+        "snntorch": "neuroport.frontends.modules:SnnTorch",
+        "spikingjelly": "neuroport.frontends.modules:SpikingJelly",
+        "trainable": "neuroport.frontends.modules:TrainableGraph",
+        "nir": "neuroport.frontends.nir.frontend:Nir",
+        "neuroport": "neuroport.frontends.modules:Native",
+    },
+    CaptureError,
+)
+NATIVE = "neuroport"  # of torch modules that no other front end takes
+
+
+def front_end(name: str) -> FrontEnd:
+    """A front end by name.
+
+    Raises:
+        CaptureError: no such front end.
+    """
+    kind = FRONT_ENDS[name]
+    if not (isinstance(kind, type) and issubclass(kind, FrontEnd)):
+        raise CaptureError(
+            f"front end {name!r} is {kind!r:.100}; a package adds a class derived from "
+            "neuroport.frontends.FrontEnd"
+        )
+    return kind()
+
+
+def front_end_of(network: Any) -> FrontEnd:
+    """The front end that takes a network: the first that says so; neuroport's own is the last.
+
+    Raises:
+        CaptureError: a front end of another package cannot be imported.
+    """
+    for name in _others():
+        found = front_end(name)
+        if found.takes(network):
+            return found
+    return front_end(NATIVE)
+
+
+def _others() -> Iterator[str]:
+    yield from (name for name in FRONT_ENDS if name != NATIVE)

@@ -1,0 +1,65 @@
+"""The verb ``convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neuroport.cli.options import any_path, json_option, out_file, target_option
+from neuroport.cli.output import Out, say_graph
+
+
+@click.command()
+@click.argument("network", type=any_path)
+@click.option(
+    "-o", "--out", type=out_file, required=True, help="File to write: .graph, .net or .nir."
+)
+@target_option
+@click.option("--frames", type=any_path, help="Integers (T, N, *shape), for .nir and stock .net.")
+@click.option("--dt", type=float, help="Seconds of a step of NIR.")
+@click.option("--scale", type=float, default=1.0, help="The real value of a frame of 1, of .nir.")
+@click.option("--one-unit", is_flag=True, help="Equal thresholds stay equal, as chips need them.")
+@click.option("--steps", type=int, help="Steps of a sample, of stock .net files.")
+@click.option("--explain", is_flag=True, help="Print what became of every node.")
+@json_option
+def convert(
+    network: Path,
+    out: Path,
+    target: str,
+    frames: Path | None,
+    dt: float | None,
+    scale: float,
+    one_unit: bool,
+    steps: int | None,
+    explain: bool,
+    as_json: bool,
+) -> None:
+    """Write NETWORK (.nir, .net or .graph) in another form, and say what became of its nodes.
+
+    A .net file is lowered for the target on the way; a .nir file keeps the integers.
+    """
+    from neuroport.frontends.converting import convert as converted
+    from neuroport.frontends.converting import frames_in
+
+    made = converted(
+        network,
+        out,
+        target=target,
+        frames=frames_in(frames),
+        dt=dt,
+        scale=scale,
+        one_unit=one_unit,
+        steps=steps,
+    )
+    say = Out(as_json)
+    say.line(made.table(explain))
+    if made.cost is not None:
+        say.line(str(made.cost))
+    say_graph(
+        say,
+        made.path,
+        made.graph,
+        records=[record._asdict() for record in made.records],
+        cost=None if made.cost is None else made.cost.to_dict(),
+    )

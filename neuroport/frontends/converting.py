@@ -1,0 +1,203 @@
+"""From one network file to another, with a record of every node of the source.
+
+``.nir``, stock and own ``.net`` and ``.graph`` are read; ``.graph``, ``.net`` (lowered on the way)
+and ``.nir`` are written. Nothing is dropped without a record: that is checked at every conversion.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.errors import FormatError, StorageError
+from neuroport.frontends.nir.cost import NirCost
+from neuroport.frontends.nir.importing import import_nir
+from neuroport.frontends.nir.parts import Record
+from neuroport.frontends.nir.writing import as_nir, to_nir
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Node
+from neuroport.graph.store import save
+from neuroport.netx import export, read
+from neuroport.netx.stock import is_stock
+from neuroport.targets.lowering import lower
+
+WRITTEN = (".graph", ".net", ".nir")
+KEPT = "as it is"
+
+
+@dataclass(frozen=True, eq=False)
+class Conversion:
+    """What became of a network file.
+
+    Attributes:
+        path: the file that was written.
+        graph: the graph that it holds.
+        records: of every node of the source, in order.
+        cost: what quantization cost, of a file of NIR that held no integers.
+    """
+
+    path: Path
+    graph: Graph
+    records: tuple[Record, ...]
+    cost: NirCost | None
+
+    def table(self, every: bool = False) -> str:
+        """What was folded, rounded or moved, a line for each node; or all nodes."""
+        shown = [r for r in self.records if every or r.what != KEPT]
+        rest = len(self.records) - len(shown)
+        width = max((len(r.source) for r in shown), default=0)
+        kinds = max((len(r.kind) for r in shown), default=0)
+        lines = [
+            f"{r.source:{width}}  {r.kind:{kinds}}  -> {', '.join(r.targets) or 'nothing'}: "
+            f"{r.what}"
+            for r in shown
+        ]
+        return "\n".join([*lines, *([f"{rest} nodes {KEPT}"] if rest else [])])
+
+
+def convert(
+    source: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    target: str = "lava-cpu",
+    frames: Any = None,
+    dt: float | None = None,
+    scale: float = 1.0,
+    one_unit: bool = False,
+    steps: int | None = None,
+) -> Conversion:
+    """Read a network, and write it in another form.
+
+    Args:
+        source: ``.nir``, ``.net`` (of neuroport or of lava-dl) or ``.graph``.
+        path: what is written, by its ending: ``.graph`` (integers), ``.net`` (lowered for
+            ``target``), or ``.nir`` (for other tools; it keeps the integers).
+        frames, dt, scale, one_unit: of a file of NIR without integers, as
+            :func:`neuroport.import_nir` takes them; ``dt`` also of one that is written.
+        steps: of a stock NetX file that does not say them.
+
+    Raises:
+        NeuroportError: what cannot be read, quantized, lowered or written, by name.
+    """
+    out = Path(os.fspath(path))
+    if out.suffix not in WRITTEN:
+        raise StorageError(f"{out}: ends in none of {', '.join(WRITTEN)}; name the file so")
+    is_nir = os.fspath(source).endswith(".nir")
+    if is_nir:
+        made = import_nir(source, dt=dt, frames=frames, scale=scale, one_unit=one_unit)
+        graph, records, cost = made.graph, made.records, made.cost
+    else:
+        if scale != 1 or one_unit:
+            raise FormatError(f"{os.fspath(source)}: has integers; leave out scale and one_unit")
+        if dt is not None and out.suffix != ".nir":
+            raise FormatError(f"{os.fspath(source)}: has steps; dt is for files of NIR")
+        given = {"steps": steps, "frames": frames} if is_stock(source) else {}
+        graph, cost = read(source, **given), None
+        records = tuple(Record(n.name, n.kind, (n.name,), KEPT) for n in graph)
+    if out.suffix == ".net":
+        lowered = lower(graph, target)
+        records = after(records, graph, lowered)
+        graph = lowered
+        export(graph, out)
+    elif out.suffix == ".nir":
+        step = 1.0 if dt is None else dt
+        to_nir(graph, out, dt=step)
+        records = _in_nir(records, graph, step)
+    else:
+        save(graph, out)
+    return Conversion(out, graph, records, cost)
+
+
+def after(records: Iterable[Record], before: Graph, now: Graph) -> tuple[Record, ...]:
+    """The records, their targets followed through a lowering.
+
+    Raises:
+        AssertionError: a node that is nowhere any more: a fault of neuroport.
+    """
+    found = []
+    names = [node.name for node in before]
+    moved = {node.name: _moved(node, names, now) for node in before}
+    for record in records:
+        targets: list[str] = []
+        said = [] if record.what == KEPT else [record.what]
+        for name in record.targets:
+            found_in, what = moved[name]
+            targets += found_in
+            if what != KEPT:
+                said.append(what if len(record.targets) == 1 else f"{name} {what}")
+        if record.targets and not targets:
+            raise AssertionError(f"{record.source} is lost: {record.targets} are nowhere")
+        what = "; ".join(dict.fromkeys(said)) or KEPT
+        found.append(Record(record.source, record.kind, tuple(dict.fromkeys(targets)), what))
+    return tuple(found)
+
+
+def _owner(name: str, names: Iterable[str]) -> str:
+    """Of some nodes the one that a node is named after, if any."""
+    after = (n for n in names if name == n or name.startswith((f"{n}.", f"{n}~", f"{n}+")))
+    return max(after, key=len, default="")
+
+
+def _moved(node: Node, names: list[str], now: Graph) -> tuple[list[str], str]:
+    """The nodes that hold a node after lowering, and what was done to it."""
+    same = next((other for other in now if other.name == node.name), None)
+    parts = [
+        other.name
+        for other in now
+        if _owner(other.name, names) == node.name and other.name != node.name
+    ]
+    if same is None:
+        if not parts:  # a sum that was carried another way: those who read it say so
+            parts = [other.name for other in now if node.name in _words(other.name)]
+        return parts, "aligned in time"
+    if type(same) is not type(node):
+        return [same.name, *parts], f"is a {same.kind} now"
+    changed = [
+        item.name
+        for item in fields(node)
+        if item.name not in ("name", "inputs")
+        and not np.array_equal(getattr(node, item.name), getattr(same, item.name))
+    ]
+    said = []
+    if changed:
+        said.append(f"other {', '.join(changed)}")
+    if same.inputs != node.inputs:
+        said.append(f"reads {', '.join(same.inputs)}")
+    return [same.name], ", ".join(said) or KEPT
+
+
+def _words(name: str) -> list[str]:
+    return name.replace("~", ".").replace("+", ".").split(".")
+
+
+def _in_nir(records: tuple[Record, ...], graph: Graph, dt: float) -> tuple[Record, ...]:
+    """The records, with the NIR nodes that hold each node of the graph."""
+    written = as_nir(graph, "the NIR graph", dt)["nodes"]
+    held: dict[str, list[str]] = {}
+    every = [node.name for node in graph]
+    for node in graph:
+        names = [n for n in written if _owner(n, every) == node.name]
+        held[node.name] = names or [n for n in written if node.name in _words(n)]
+        if not held[node.name]:
+            raise AssertionError(f"{node.name} is in no node of NIR")
+    found = []
+    for record in records:
+        targets = tuple(dict.fromkeys(n for name in record.targets for n in held[name]))
+        kinds = ", ".join(dict.fromkeys(str(written[n]["type"]) for n in targets))
+        said = [] if record.what == KEPT else [record.what]
+        what = "; ".join([*said, f"{kinds}, its integers in the metadata"])
+        found.append(Record(record.source, record.kind, targets, what))
+    return tuple(found)
+
+
+def frames_in(path: Path | None) -> npt.NDArray[Any] | None:
+    """Frames of a file, where one is given."""
+    from neuroport.runs.frames import load_frames
+
+    return None if path is None else load_frames(path)

@@ -1,0 +1,171 @@
+"""The front ends of torch modules: of neuroport's own layers, and of libraries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from neuroport.capture.frontend import FrontEnd
+from neuroport.errors import CaptureError
+from neuroport.graph.graph import Graph
+from neuroport.runs.trace import Trace
+
+
+def made_of(network: Any, *packages: str) -> bool:
+    """Whether a module has a part whose class, or one it is derived from, is of a package."""
+    modules = getattr(network, "modules", None)
+    if not callable(modules):
+        return False
+    return any(
+        kind.__module__.startswith(packages)
+        for module in modules()
+        for kind in type(module).__mro__
+    )
+
+
+def no_options(front_end: FrontEnd, options: dict[str, Any]) -> None:
+    """Refuse what only other front ends know."""
+    if options:
+        raise CaptureError(
+            f"{', '.join(options)}: not for networks of {front_end.name}, which have a grid of "
+            "their own; leave out"
+        )
+
+
+class Native(FrontEnd):
+    """Networks of neuroport's own layers."""
+
+    name = "neuroport"
+    summary = "a torch module of neuroport's layers"
+
+    def takes(self, network: Any) -> bool:
+        return made_of(network, "neuroport.nets.")
+
+    def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
+        from neuroport.quantization.native import integers_of
+
+        no_options(self, options)
+        return integers_of(network, frames)
+
+    def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
+        from neuroport.backends.module import captured
+
+        return captured(network, frames)
+
+    def run(self, network: Any, frames: npt.NDArray[Any], **options: Any) -> Trace:
+        from neuroport.backends.module import run_module
+
+        return run_module(network, frames, **options)
+
+
+class Slayer(FrontEnd):
+    """Networks of genuine blocks of lava-dl SLAYER."""
+
+    name = "slayer"
+    summary = "a torch module of lava-dl SLAYER's blocks"
+
+    def takes(self, network: Any) -> bool:
+        return made_of(network, "lava.lib.dl.slayer.")
+
+    def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
+        no_options(self, options)
+        return self.graph(network, frames)
+
+    def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
+        from neuroport.capture import slayer
+
+        return slayer.integer_graph(network, frames)
+
+    def run(self, network: Any, frames: npt.NDArray[Any], **options: Any) -> Trace:
+        from neuroport.capture import slayer
+
+        return slayer.run(network, frames, **options)
+
+
+class SnnTorch(FrontEnd):
+    """Networks of snnTorch's neurons."""
+
+    name = "snntorch"
+    summary = "a torch module with snnTorch's neurons"
+
+    def takes(self, network: Any) -> bool:
+        return made_of(network, "snntorch.")
+
+    def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
+        from neuroport.frontends.torch import import_torch
+
+        return import_torch(network, frames, measure=False, **options).graph
+
+
+class SpikingJelly(FrontEnd):
+    """Networks of SpikingJelly's ``activation_based`` modules."""
+
+    name = "spikingjelly"
+    summary = "a torch module with SpikingJelly's neurons"
+
+    def takes(self, network: Any) -> bool:
+        return made_of(network, "spikingjelly.activation_based.")
+
+    def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
+        from neuroport.frontends.torch import import_torch
+
+        return import_torch(network, frames, measure=False, **options).graph
+
+
+class TrainableGraph(FrontEnd):
+    """A graph that trains on, :class:`neuroport.training.trainable.Trainable`."""
+
+    name = "trainable"
+    summary = "a graph of integers as a torch module"
+
+    def takes(self, network: Any) -> bool:
+        return made_of(network, "neuroport.training.trainable")
+
+    def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
+        no_options(self, options)
+        return self.graph(network, frames)
+
+    def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
+        found: Graph = network.graph()
+        return found
+
+    def run(  # type: ignore[override]
+        self,
+        network: Any,
+        frames: npt.NDArray[Any],
+        *,
+        progress: Any = None,
+        batch: int = 50,
+        record: str = "messages",
+        count: Any = None,
+        granularity: str | None = None,
+    ) -> Trace:
+        import torch
+
+        from neuroport.runs.frames import check_frames, frames_hash
+        from neuroport.runs.recording import Recorder, recording
+        from neuroport.runs.trace import dtype_of, versions
+
+        graph = network.graph()
+        check_frames(graph, frames)
+        samples = frames.shape[1]
+        recorder = Recorder(graph, samples, recording(graph, record, count, granularity))
+        with torch.no_grad():
+            for first in range(0, samples, batch):
+                now = slice(first, min(first + batch, samples))
+                for name, sent in network.messages(torch.from_numpy(frames[:, now])).items():
+                    if name in recorder:
+                        recorder.keep(
+                            name, now, sent.numpy().astype(dtype_of(recorder.kinds[name]))
+                        )
+                if progress is not None:
+                    progress(now.stop, samples)
+        provenance = {
+            "engine": "module",
+            "time": "ideal",
+            "graph": graph.hash,
+            "frames": frames_hash(frames),
+            "versions": versions("torch", "numpy"),
+        }
+        return recorder.trace(provenance)

@@ -1,0 +1,5 @@
+"""Networks of snnTorch and SpikingJelly: captured as they are, in real numbers and in integers."""
+
+from neuroport.frontends.torch.importing import TorchImport, import_torch
+
+__all__ = ["TorchImport", "import_torch"]

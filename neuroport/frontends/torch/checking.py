@@ -1,0 +1,333 @@
+"""What was followed is tried with numbers, before anything is made of it.
+
+Forward runs again on plain tensors, and every neuron sends spikes drawn at random, so that silent
+neurons hide nothing: what each of them then receives must be what the network that was read makes
+of the same spikes. And each kind of neuron runs alone on random currents, next to the form that it
+was read as. Library and interpreter share nothing but those numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from neuroport.capture.forward import evaluating
+from neuroport.capture.source_lines import enter
+from neuroport.errors import CaptureError
+from neuroport.frontends.nir.interpreter import RealCell, interpret
+from neuroport.frontends.nir.reading import Array, Network, Node, Shape
+from neuroport.frontends.torch.building import FRAMES, Building
+from neuroport.frontends.torch.following import Followed, Population, begin, neurons_replaced
+from neuroport.frontends.torch.neurons import JELLY
+from neuroport.frontends.torch.tracing import BATCH_FIRST, STATIC, STEP
+
+SAMPLES = 2
+CLOSE = 1e-3  # of the largest value: float32 against float64, through norms of many channels
+TIES = 1e-4  # of a threshold: nearer to it, rounding decides
+STEPS = 24  # of a neuron that is tried alone
+
+
+def check(found: Followed, frames: npt.NDArray[Any]) -> None:
+    """Compare the network that was read with the module, on frames like those given.
+
+    Args:
+        frames: real numbers (T, N, *shape), whose range and first sample matter.
+
+    Raises:
+        CaptureError: names the neuron that differs.
+    """
+    for population in found.populations:
+        _check_neuron(found, population)
+    rng = np.random.default_rng(len(found.populations))
+    drawn = frames[:, rng.integers(0, frames.shape[1], SAMPLES)]
+    noise = rng.permutation(drawn.reshape(-1)).reshape(drawn.shape)
+    if found.way == STATIC:
+        noise = np.repeat(noise[:1], len(noise), 0)
+    _check_forward(found, noise.astype(np.float32), rng)
+
+
+# -- forward -----------------------------------------------------------------------------------
+
+
+def called(found: Followed, frames: npt.NDArray[Any]) -> Any:
+    """Run the module as it is called, on frames (T, N, *shape)."""
+    given = torch.from_numpy(np.ascontiguousarray(frames))
+    if found.way == STEP:
+        return [enter(found.net, step) for step in given]
+    if found.way == STATIC:
+        return enter(found.net, given[0])
+    return enter(found.net, given.transpose(0, 1) if found.way == BATCH_FIRST else given)
+
+
+def _check_forward(found: Followed, frames: npt.NDArray[Any], rng: np.random.Generator) -> None:
+    reads: dict[str, list[Array]] = {p.name: [] for p in found.populations}
+    sends: dict[str, list[Array]] = {p.name: [] for p in found.populations}
+    order: dict[str, list[Population]] = {}
+    for population in found.populations:
+        order.setdefault(_path(found, population), []).append(population)
+    draw = torch.Generator().manual_seed(int(rng.integers(1 << 31)))
+
+    def neuron(path: str, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        given = args[0] if args else next(iter(kwargs.values()))
+        population = next((p for p in order[path] if len(reads[p.name]) < p.steps), order[path][-1])
+        if len(order[path]) > 1:  # as many of the same module: in the order of their steps
+            population = min(order[path], key=lambda p: len(reads[p.name]))
+        cell = population.cell
+        spikes = (torch.rand(given.shape, generator=draw) < 0.4).to(given.dtype)
+        numbers, sent = given.detach().double().numpy(), spikes.double().numpy()
+        if cell.whole:
+            reads[population.name] += list(numbers)
+            sends[population.name] += list(sent)
+        else:
+            reads[population.name].append(numbers)
+            sends[population.name].append(sent)
+        factor = cell.factor
+        if factor is not None:
+            spikes = spikes * torch.from_numpy(np.asarray(factor)).to(given.dtype)
+        if cell.library == JELLY or not cell.returns:
+            return spikes
+        states = [
+            spikes if state == "spk" else torch.rand(given.shape, generator=draw)
+            for state in cell.states
+        ]
+        return tuple(states) if cell.states == ("spk", "mem") else (spikes, *states)
+
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(found.net))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(neurons_replaced(found.net, neuron))
+        begin(found.net)
+        called(found, frames)
+    steps = min(found.steps, *(len(read) for read in reads.values()))
+    if steps < found.steps:
+        raise CaptureError(
+            "forward calls its neurons for fewer steps with other values; what it does must be the "
+            "same for all frames"
+        )
+    _compare(found, frames, reads, sends)
+
+
+def _path(found: Followed, population: Population) -> str:
+    paths = (path for path, module in found.net.named_modules() if module is population.module)
+    return str(next(paths))
+
+
+def _compare(
+    found: Followed,
+    frames: npt.NDArray[Any],
+    reads: dict[str, list[Array]],
+    sends: dict[str, list[Array]],
+) -> None:
+    network = found.building.network({}, "")
+    cells = {
+        name: RealCell(node, frames.shape[1], 1.0, "v_reset")
+        for name, node in network.nodes.items()
+        if node.kind not in ("Input", "Neuron", "Potential")
+    }
+    late: dict[str, Array] = {}
+    sources = {source for node in network.nodes.values() for source in node.late}
+    for step in range(found.steps):
+        now: dict[str, Array] = {}
+        for name, node in network.nodes.items():
+            if node.kind == "Potential":
+                continue
+            if node.kind == "Input":
+                now[name] = frames[step].astype(np.float64)
+            elif node.kind == "Neuron":
+                now[name] = sends[name][step]
+            else:
+                arriving = np.zeros((frames.shape[1], *node.takes))
+                for source in node.inputs:
+                    if source in node.late:
+                        arriving += late.get(source, 0)
+                    else:
+                        arriving += now[source]
+                now[name] = cells[name].step(arriving)
+        for population in found.populations:
+            got, want = reads[population.name][step], now[population.input]
+            size = max(float(np.abs(want).max(initial=0)), float(np.abs(got).max(initial=0)))
+            if got.shape != want.shape or float(np.abs(got - want).max(initial=0)) > CLOSE * size:
+                raise CaptureError(
+                    f"neuron {population.name!r} receives something else than {population.input!r} "
+                    f"at step {step} (tried with spikes drawn at random); forward changes it on "
+                    "the way, or does other things with other values"
+                )
+        late = {name: now[name] for name in sources}
+
+
+# -- neurons -----------------------------------------------------------------------------------
+
+
+def _check_neuron(found: Followed, population: Population) -> None:
+    """Run a neuron next to its form; where they part, it must be at the threshold."""
+    node = found.building.nodes[population.name]
+    gain = np.asarray(node.values["gain"])
+    level = float(np.abs(node.values["threshold"]).max()) / max(float(np.abs(gain).max()), 1e-12)
+    level = level or 1.0
+    rng = np.random.default_rng(1)
+    shape = node.shape
+    small = shape if math.prod(shape) <= 4096 else _smaller(node)
+    x = level * rng.normal(0.4, 0.9, (STEPS, SAMPLES, *small)).astype(np.float32)
+    at_once = np.float32(level) if np.unique(node.values["threshold"]).size == 1 else None
+    if at_once is not None:
+        x[0, 0] = at_once  # at the threshold, but for the rounding of float32
+    spikes = _alone(population, x)
+    if not np.isin(spikes, (0, 1)).all():
+        raise CaptureError(
+            f"neuron {population.name!r} sends other numbers than 0 and 1; use a surrogate "
+            "function that fires (and not one that passes real numbers)"
+        )
+    mini, voltages = _formed(found, population, small)
+    want, v = _run_form(mini, x, voltages)
+    _part_at_thresholds(population, node, spikes, want, v, small)
+
+
+def _smaller(node: Node) -> Shape:
+    """A few places of a map, where all of them are alike."""
+    alike = all(
+        (
+            np.asarray(v).reshape(node.shape[0], -1)[:, :1]
+            == np.asarray(v).reshape(node.shape[0], -1)
+        ).all()
+        for v in node.values.values()
+    )
+    return (node.shape[0], *(min(n, 3) for n in node.shape[1:])) if alike else node.shape
+
+
+def _formed(found: Followed, population: Population, small: Shape) -> tuple[Network, str]:
+    node = found.building.nodes[population.name]
+    building = Building(small)
+    values = {key: _cut(value, small) for key, value in node.values.items()}
+    inputs: tuple[str, ...] = (FRAMES,)
+    recurrent = next(
+        (
+            n
+            for n in found.building.nodes.values()
+            if node.name in n.late and n.inputs == (node.name,)
+        ),
+        None,
+    )
+    if population.cell.own is not None and recurrent is not None:
+        own = {
+            key: value if key == "weight" else _cut(value, small)
+            for key, value in recurrent.values.items()
+        }
+        building.nodes[recurrent.name] = Node(
+            recurrent.name,
+            recurrent.kind,
+            (node.name,),
+            recurrent.late,
+            small,
+            small,
+            own,
+            recurrent.sizes,
+        )
+        inputs = tuple(sorted((FRAMES, recurrent.name)))
+        building.loops[node.name] = (node.name,)
+    building.nodes[node.name] = Node(
+        node.name, "Neuron", inputs, frozenset(), small, small, values, {}
+    )
+    return building.network({}, ""), node.name
+
+
+def _cut(value: Any, shape: Shape) -> Array:
+    array = np.asarray(value)
+    if array.ndim != len(shape):
+        return array
+    return array[tuple(slice(0, n) for n in shape)]
+
+
+def _run_form(network: Network, x: Array, name: str) -> tuple[Array, Array]:
+    """Spikes of a network of one neuron, and how far its voltage was from its threshold."""
+    spikes = interpret(network, {FRAMES: x.astype(np.float64)}, 1.0, record=(name,))[name]
+    node = network.nodes[name]
+    cell = RealCell(node, x.shape[1], 1.0, "v_reset")
+    own = [n for n in network.nodes.values() if node.name in n.late]
+    distance = np.empty_like(spikes)
+    for step in range(len(x)):
+        arriving = x[step].astype(np.float64)
+        for other in own:
+            before = spikes[step - 1] if step else np.zeros_like(spikes[0])
+            arriving = arriving + RealCell(other, x.shape[1], 1.0, "v_reset").step(before)
+        distance[step] = cell.distance(arriving)
+    return spikes, distance
+
+
+def _part_at_thresholds(
+    population: Population, node: Node, got: Array, want: Array, distance: Array, small: Shape
+) -> None:
+    differs = got != want
+    if not differs.any():
+        return
+    steps = np.arange(len(got)).reshape(-1, *[1] * (got.ndim - 1))
+    first = np.where(differs, steps, len(got)).min(0)
+    level = np.abs(_cut(node.values["threshold"], small)).max() or 1.0
+    parted = first < len(got)
+    apart = np.take_along_axis(np.abs(distance), np.minimum(first, len(got) - 1)[None], 0)[0]
+    if node.name in population.name and population.cell.own is not None:
+        worst = float(apart[parted & (first == first.min())].max(initial=0))
+    else:
+        worst = float(apart[parted].max(initial=0))
+    # the first sample begins at the threshold, where rounding may decide for all of it
+    if worst > TIES * level or parted[1:].mean() > 0.25:
+        raise CaptureError(
+            f"neuron {population.name!r} ({type(population.module).__name__}) does not compute "
+            "what its parameters say (tried on random currents): it was changed, or is of a "
+            "version of its library that neuroport does not know"
+        )
+
+
+def _alone(population: Population, x: npt.NDArray[Any]) -> Array:
+    """Spikes of the library's own neuron on currents (T, N, *shape)."""
+    module: Any = population.module
+    cell = population.cell
+    kept = dict(module._buffers), dict(vars(module).get("_memories", {}))
+    training = module.training
+    given = torch.from_numpy(x)
+    try:
+        with torch.no_grad():
+            module.eval()
+            begin(module)
+            if cell.whole:
+                out: Tensor = type(module).forward(module, given)
+                at_once: Array = out.double().numpy()
+                return at_once
+            sent: list[Array] = []
+            states: dict[str, Tensor] = {}
+            for step in given:
+                if cell.library == JELLY or cell.hidden:
+                    found = type(module).forward(module, step)
+                    found = found[0] if isinstance(found, tuple) else found
+                else:
+                    states = states or {name: torch.zeros_like(step) for name in cell.states}
+                    out_all = type(module).forward(module, step, **states)
+                    found, rest = out_all[0], out_all[1:]
+                    names = [name for name in cell.states if name != "spk"]
+                    states = dict(zip(names, rest, strict=True))
+                    if "spk" in cell.states:
+                        states["spk"] = found
+                if cell.factor is not None:
+                    found = found / torch.from_numpy(np.asarray(cell.factor)).to(found.dtype)
+                sent.append(found.double().numpy().round(6))
+            stacked: Array = np.stack(sent)
+            return stacked
+    except CaptureError:
+        raise
+    except Exception as error:  # the library's own code, on a neuron that may be changed
+        raise CaptureError(
+            f"neuron {population.name!r} fails on currents of its shape "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    finally:
+        module._buffers.clear()
+        module._buffers.update(kept[0])
+        if "_memories" in vars(module):
+            module._memories.clear()
+            module._memories.update(kept[1])
+        module.training = training

@@ -1,0 +1,542 @@
+"""Runs a library's forward pass on traced tensors, and keeps account of its neurons' states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neuroport.capture.forward import evaluating
+from neuroport.capture.source_lines import defined, enter, here
+from neuroport.errors import CaptureError
+from neuroport.frontends.nir.reading import Node, Shape
+from neuroport.frontends.torch.building import FRAMES, Building, window
+from neuroport.frontends.torch.neurons import JELLY, Cell, cell_of, is_neuron
+from neuroport.frontends.torch.tracing import (
+    BATCH_FIRST,
+    STATIC,
+    STEP,
+    TRACERS,
+    WHOLE,
+    Lost,
+    Origin,
+    Traced,
+    Tracer,
+)
+
+# how forward is called: with all steps, with one after the other, or with one picture for all steps
+WAYS = (WHOLE, STEP, STATIC)
+
+
+@dataclass(eq=False)
+class Population:
+    """Calls of a neuron module that share their states.
+
+    Attributes:
+        name: of its node.
+        sends: the node of what it sends, which is another one where spikes have a size.
+        input: the node that it reads.
+        steps: how many it was called for.
+    """
+
+    name: str
+    module: nn.Module
+    cell: Cell
+    sends: str
+    input: str
+    steps: int = 0
+    begun: int = 0  # in which call of forward
+
+
+@dataclass(eq=False)
+class Followed:
+    """A forward pass that was followed.
+
+    Attributes:
+        way: how forward is called, ``TN`` (or ``NT``), ``step`` or ``static``.
+        outputs: the nodes that it returns, in order.
+        left: whether what it returns is computed from them on the host.
+    """
+
+    net: nn.Module
+    way: str
+    steps: int
+    building: Building
+    populations: list[Population] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+    left: bool = False
+
+
+def follow(net: nn.Module, shape: Shape, steps: int, batch_first: bool = False) -> Followed:
+    """The network that ``net`` is, for frames (T, N, *shape).
+
+    Raises:
+        CaptureError: names the neuron or the line, the reason, and what to change.
+    """
+    failed: list[tuple[int, int, bool, CaptureError]] = []  # how far each came
+    for way in (BATCH_FIRST,) if batch_first else WAYS:
+        one = _Following(net, shape, steps, way)
+        try:
+            return one.run()
+        except CaptureError as error:
+            told = " fails (" not in error.message and " fails when" not in error.message
+            failed.append((one.calls, len(one.building.nodes), told, error))
+    raise max(failed, key=lambda each: each[:3])[3]
+
+
+@contextmanager
+def neurons_replaced(net: nn.Module, call: Callable[..., Any]) -> Iterator[None]:
+    """``call(path, module, *args, **kwargs)`` in the place of each neuron's forward.
+
+    The states that modules keep are given back.
+    """
+    kept = [(module, dict(module._buffers), dict(vars(module))) for module in net.modules()]
+    memories = [dict(memory) for memory in (vars(m).get("_memories", {}) for m, _, _ in kept)]
+    try:
+        for path, module in net.named_modules():
+            if is_neuron(module):
+                module.forward = partial(call, path, module)
+        yield
+    finally:
+        for (module, buffers, attributes), memory in zip(kept, memories, strict=True):
+            vars(module).clear()
+            vars(module).update(attributes)
+            module._buffers.clear()
+            module._buffers.update(buffers)
+            if "_memories" in attributes:
+                attributes["_memories"].clear()
+                attributes["_memories"].update(memory)
+
+
+def begin(net: nn.Module) -> None:
+    """Forget the states that modules keep."""
+    for module in net.modules():
+        if "_memories" in vars(module):
+            module.reset()
+        elif is_neuron(module):
+            for state in ("mem", "syn", "spk"):
+                if isinstance(module._buffers.get(state), Tensor):
+                    module._buffers[state] = torch.zeros(0)
+
+
+class _Following:
+    def __init__(self, net: nn.Module, shape: Shape, steps: int, way: str) -> None:
+        self.net, self.steps, self.way, self.shape = net, steps, way, shape
+        self.calls = 0
+        self.forwards = 0
+        self.building = Building(shape)
+        self.running: list[str] = []
+        named = lambda: self.running[-1] if self.running else ""  # noqa: E731
+        self.tracer = Tracer(self.building, steps, named, way == STATIC)
+        self.found = Followed(net, way, steps, self.building)
+        self.cells: dict[str, Cell] = {}
+        self.hidden: dict[str, tuple[Population, Any]] = {}  # by path: with a mark of the state
+        self.named: dict[str, Population] = {}
+        self.reached: dict[str, int] = {}  # steps of the last population of a path
+
+    def run(self) -> Followed:
+        TRACERS.append(self.tracer)
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(evaluating(self.net))
+                stack.enter_context(torch.no_grad())
+                stack.enter_context(neurons_replaced(self.net, self.neuron))
+                stack.enter_context(self._names())
+                begin(self.net)
+                returned = self._forwards()
+        finally:
+            TRACERS.pop()
+        self._finish(returned)
+        return self.found
+
+    def _forwards(self) -> Any:
+        origin = Origin(FRAMES, self.way)
+        if self.way != STEP:
+            self.forwards = 1
+            return enter(self.net, self.tracer.tensor(origin))
+        returned = None
+        for step in range(self.steps):
+            self.forwards += 1
+            returned = enter(self.net, self.tracer.tensor(replace(origin, step=step)))
+        return returned
+
+    @contextmanager
+    def _names(self) -> Iterator[None]:
+        """The module that runs, for names of nodes."""
+        handles = []
+        for path, module in self.net.named_modules():
+
+            def enters(*_: Any, path: str = path) -> None:
+                self.running.append(path)
+
+            def leaves(*_: Any) -> None:
+                self.running.pop()
+
+            handles.append(module.register_forward_pre_hook(enters))
+            handles.append(module.register_forward_hook(leaves))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    # -- neurons -------------------------------------------------------------------------------
+
+    def neuron(self, path: str, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        name = path or type(module).__name__
+        if path not in self.cells:
+            self.cells[path] = cell_of(name, module)
+        cell = self.cells[path]
+        given = [*args, *(kwargs.pop(k) for k in ("input_", "x", "x_seq") if k in kwargs)][:1]
+        states = dict(zip(cell.states, args[1:], strict=False)) | kwargs
+        states = {key: value for key, value in states.items() if value is not None}
+        unknown = [key for key in states if key not in cell.states]
+        if unknown or len(args) > 1 + len(cell.states) or not given:
+            raise CaptureError(f"neuron {name!r} is called with other arguments ({here()})")
+        origin = self._now(path, self._reads(name, given[0]))
+        population = self._population(path, name, module, cell, origin, states)
+        steps = self._steps(name, population, cell, origin)
+        self.calls += 1
+        return self._sent(path, module, population, cell, origin, steps)
+
+    def _reads(self, name: str, value: Any) -> Origin:
+        if isinstance(value, Traced) and value.origin is not None and value.origin.plain:
+            if value.origin.mean:
+                raise CaptureError(
+                    f"neuron {name!r} ({here()}) reads an average over steps; let it read each step"
+                )
+            return value.origin
+        if isinstance(value, Traced):
+            said = value.made_by or "a state of a neuron, or a sum over steps"
+        else:
+            said = f"a {type(value).__name__} that does not depend on the frames"
+        raise CaptureError(
+            f"neuron {name!r} ({here()}) reads what {said}"
+            if isinstance(value, Traced) and value.made_by
+            else f"neuron {name!r} ({here()}) reads {said}"
+        )
+
+    def _now(self, path: str, origin: Origin) -> Origin:
+        """What a neuron reads; of a step before, as what comes late."""
+        if self.cells[path].whole or origin.lies != STEP or path not in self.reached:
+            return origin
+        if origin.step != self.reached[path] - 1:
+            return origin
+        try:
+            return replace(origin, node=self.tracer.late(origin.node), step=self.reached[path])
+        except Lost:
+            return origin
+
+    def _population(
+        self,
+        path: str,
+        name: str,
+        module: nn.Module,
+        cell: Cell,
+        origin: Origin,
+        states: dict[str, Any],
+    ) -> Population:
+        """The population of a call: that of the states which it is given, or a new one."""
+        before = None
+        if cell.hidden or not states:
+            kept = self.hidden.get(path)
+            if kept is not None and _mark(module) is kept[1]:
+                before = kept[0]
+        else:
+            traced = [v for v in states.values() if isinstance(v, Traced)]
+            for value in states.values():
+                if not isinstance(value, Traced) and not _is_zero(value):
+                    raise CaptureError(
+                        f"neuron {name!r} ({here()}) begins with a state other than 0; begin with "
+                        "zeros"
+                    )
+            if traced:
+                before = self._of_states(name, cell, states)
+        if before is None:
+            return self._begun(name, module, cell, origin)
+        if before.input != origin.node:
+            if before.steps != 1 or not self.building.hears_late(origin.node):
+                raise CaptureError(self._differs(name, before, origin.node))
+            # the first step hears zeros in the place of what comes late, which is tried with
+            # numbers
+            node = self.building.nodes[before.name]
+            inputs = tuple(sorted({*node.inputs} - {before.input} | {origin.node}))
+            self.building.nodes[before.name] = replace(node, inputs=inputs)
+            before.input = origin.node
+        return before
+
+    def _of_states(self, name: str, cell: Cell, states: dict[str, Any]) -> Population:
+        origins = {key: getattr(value, "origin", None) for key, value in states.items()}
+        first = next((o for o in origins.values() if o is not None), None)
+        population = self.named.get("" if first is None else first.node)
+
+        def given_back(key: str, origin: Origin | None) -> bool:
+            if origin is None or population is None or origin.step != population.steps - 1:
+                return False
+            if key == "spk":
+                return not origin.state and origin.node == population.sends
+            return origin.state == key and origin.node == population.name
+
+        good = set(states) == set(cell.states)
+        good = good and all(given_back(key, origin) for key, origin in origins.items())
+        if not good or population is None:
+            raise CaptureError(
+                f"neuron {name!r} ({here()}) is given states that are not those it gave back one "
+                "step before; give it those, unchanged"
+            )
+        return population
+
+    def _begun(self, name: str, module: nn.Module, cell: Cell, origin: Origin) -> Population:
+        at = 0 if origin.step is None else origin.step
+        again = [p for p in self.found.populations if p.module is module]
+        if at > 0 or (again and any(p.begun != self.forwards for p in again)):
+            raise CaptureError(
+                f"neuron {name!r} ({here()}) begins anew at step {max(at, 1)}; reset states where "
+                "a sample begins, and not between its steps"
+            )
+        shape = self.building.shape(origin.node)
+        own = self.building.free(name)
+        values = {}
+        for key, value in cell.values.items():
+            try:
+                values[key] = np.broadcast_to(value, shape)
+            except ValueError:
+                raise CaptureError(
+                    f"neuron {name!r}: {key} is {value.shape} for neurons {shape}; give one value, "
+                    "or one for each"
+                ) from None
+        inputs: tuple[str, ...] = (origin.node,)
+        if cell.own is not None:
+            heard = self._own(own, cell.own, shape)
+            inputs = tuple(sorted((origin.node, heard)))
+            self.building.loops[own] = (own,)
+        self.building.nodes[own] = Node(
+            own, "Neuron", inputs, frozenset(), shape, shape, values, {}
+        )
+        self.building.binary.add(own)
+        sends = own
+        if cell.factor is not None:
+            sends = self.building.scaled(f"{own}.factor", own, np.broadcast_to(cell.factor, shape))
+        found = Population(own, module, cell, sends, origin.node, begun=self.forwards)
+        self.found.populations.append(found)
+        self.named[own] = self.named[sends] = found
+        return found
+
+    def _own(self, neuron: str, module: nn.Module, shape: Shape) -> str:
+        """The node through which a population hears its own spikes of a step before."""
+        values: dict[str, Any] = {}
+        sizes: dict[str, tuple[int, ...]] = {}
+        bias: Tensor | None
+        if isinstance(module, nn.Linear):
+            kind, values["weight"] = "Linear", _array(module.weight)
+            bias = module.bias
+        elif isinstance(module, nn.Conv2d):
+            kind, values["weight"] = "Conv2d", _array(module.weight)
+            bias = module.bias
+            pads = (module.padding,) * 2 if isinstance(module.padding, int) else module.padding
+            top, left = int(pads[0]), int(pads[1])
+            sizes = window(values["weight"].shape[2:], (1, 1), (top, top, left, left))
+        else:
+            kind, bias = "Scale", None
+            values["scale"] = np.broadcast_to(_array(module.V), shape)
+        if bias is not None:
+            rest = (1,) * (len(shape) - 1)
+            values["bias"] = np.broadcast_to(_array(bias).reshape(-1, *rest), shape)
+        name = self.building.free(f"{neuron}.recurrent")
+        late = frozenset((neuron,))
+        self.building.nodes[name] = Node(name, kind, (neuron,), late, shape, shape, values, sizes)
+        return name
+
+    def _differs(self, name: str, population: Population, now: str) -> str:
+        return (
+            f"neuron {name!r} ({here()}) reads {now!r} at step {population.steps}, and "
+            f"{population.input!r} before; a synapse has one weight for all steps: what changes "
+            "from step to step, as BatchNormTT does, has none. Use the same layers, and one "
+            "BatchNorm, at every step"
+        )
+
+    def _steps(self, name: str, population: Population, cell: Cell, origin: Origin) -> int:
+        """How many steps a call takes."""
+        if cell.whole:
+            if origin.lies == WHOLE and population.steps == 0:
+                return self.steps
+            why = "takes all steps at once (step_mode 'm'), and is given " + (
+                "them twice; reset it, or use one neuron module for each layer"
+                if population.steps
+                else "one step; call functional.set_step_mode(net, 's'), or give it all steps"
+            )
+            raise CaptureError(f"neuron {name!r} ({here()}) {why}")
+        if origin.lies == STATIC:
+            if self.way == STATIC and population.steps < self.steps:
+                return 1
+            raise CaptureError(
+                f"neuron {name!r} ({here()}) is called for more steps than the {self.steps} of the "
+                "frames; give frames (T, N, *shape) with as many steps as forward takes"
+            )
+        if origin.lies != STEP:
+            raise CaptureError(
+                f"neuron {name!r} ({here()}) takes one step, and is given all; call it for each "
+                "step (SpikingJelly: functional.set_step_mode(net, 'm'))"
+            )
+        if origin.step != population.steps:
+            raise CaptureError(
+                f"neuron {name!r} ({here()}) is called at step {origin.step} after "
+                f"{population.steps} steps; use one neuron module for each layer, and every step"
+            )
+        return 1
+
+    def _sent(
+        self,
+        path: str,
+        module: nn.Module,
+        population: Population,
+        cell: Cell,
+        origin: Origin,
+        steps: int,
+    ) -> Any:
+        if cell.whole:
+            sent = Origin(population.sends, WHOLE)
+        else:
+            sent = Origin(population.sends, STEP, population.steps)
+        population.steps += steps
+        self.reached[path] = population.steps
+        spikes = self.tracer.tensor(sent)
+        states = []
+        for state in cell.states:
+            if state == "spk":
+                states.append(spikes)
+                continue
+            token = self.tracer.tensor(replace(sent, node=population.name, state=state))
+            token.of = frozenset((f"{population.name}\0{state}",))
+            states.append(token)
+        self.hidden[path] = population, _marked(module, cell)
+        if cell.library == JELLY or not cell.returns:
+            return spikes
+        if cell.states == ("spk", "mem"):
+            return tuple(states)
+        return (spikes, *states)
+
+    # -- what it returns -----------------------------------------------------------------------
+
+    def _finish(self, returned: Any) -> None:
+        found = self.found
+        self.building.close_loops()
+        if not found.populations:
+            raise CaptureError(
+                f"{type(self.net).__name__}.forward{defined(self.net)} calls no neuron"
+            )
+        for population in found.populations:
+            if population.steps != self.steps:
+                raise CaptureError(
+                    f"neuron {population.name!r} is called for {population.steps} of the "
+                    f"{self.steps} steps of the frames; give frames (T, N, *shape) with as many "
+                    "steps as forward takes"
+                )
+        potentials: list[str] = []
+        for tensor in _leaves(returned):
+            origin = tensor.origin
+            if origin is not None and not origin.state:
+                whole = origin.seen is not None and len(origin.seen) == self.steps
+                found.left |= origin.seen is not None or origin.mean
+                nodes = [self._summed(origin.node) if whole or origin.mean else origin.node]
+            elif origin is not None:
+                potentials.append(origin.node)
+                continue
+            else:
+                if not tensor.host:
+                    raise CaptureError(
+                        f"{type(self.net).__name__}.forward{defined(self.net)} returns what "
+                        f"{tensor.made_by}; return what layers and neurons send, and compute the "
+                        "rest outside"
+                    )
+                found.left = True
+                nodes = [node for node in sorted(tensor.of) if "\0" not in node]
+                potentials += [node.partition("\0")[0] for node in tensor.of if "\0" in node]
+            found.outputs += [node for node in nodes if node not in found.outputs]
+        found.outputs = [node for node in found.outputs if node != FRAMES]
+        self._potentials(potentials)
+        if not found.outputs:
+            raise CaptureError(
+                f"{type(self.net).__name__}.forward{defined(self.net)} returns nothing that "
+                "follows from its neurons; return what the last layer sends"
+            )
+
+    def _summed(self, name: str) -> str:
+        """Currents that the host averages or adds up over all steps, as a readout that does so."""
+        if name in self.building.binary:
+            return name
+        shape = self.building.shape(name)
+        keys = {"gain": 1.0, "current_leak": 1.0, "voltage_leak": 0.0, "bias": 0.0}
+        values = {key: np.full(shape, value) for key, value in keys.items()}
+        return self.building.node(f"{name}.sum", "Potential", (name,), shape, values)
+
+    def _potentials(self, names: list[str]) -> None:
+        """Voltages that are returned: of neurons that keep theirs, outputs; of others, left out."""
+        sent = {self.named[o].name if o in self.named else o for o in self.found.outputs}
+        for name in dict.fromkeys(names):
+            population = self.named[name]
+            if population.cell.fires:
+                if not sent:
+                    raise CaptureError(
+                        f"{type(self.net).__name__}.forward{defined(self.net)} returns the voltage "
+                        f"of {name!r}, whose spikes reset it, and no chip sends it; return its "
+                        "spikes, or let it never reset (reset_mechanism='none')"
+                    )
+                continue
+            node = self.building.nodes[name]
+            values = {
+                key: value
+                for key, value in node.values.items()
+                if key not in ("threshold", "inclusive", "subtract")
+            }
+            if name in self.building.loops:
+                continue
+            own = self.building.free(f"{name}.voltage")
+            self.building.nodes[own] = replace(node, name=own, kind="Potential", values=values)
+            self.found.outputs.append(own)
+
+
+def _mark(module: Any) -> Any:
+    memories = vars(module).get("_memories")
+    return memories.get("v") if memories is not None else module._buffers.get("mem")
+
+
+def _marked(module: Any, cell: Cell) -> Any:
+    """Put a mark where the module keeps its state; a reset puts something else there."""
+    mark = torch.zeros(0)
+    memories = vars(module).get("_memories")
+    if memories is not None:
+        memories["v"] = mark
+    else:
+        module._buffers["mem"] = mark
+    return mark
+
+
+def _is_zero(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return not bool(value.any())
+    return isinstance(value, (int, float)) and value == 0
+
+
+def _array(value: Tensor) -> Any:
+    return value.detach().cpu().double().numpy()
+
+
+def _leaves(out: Any) -> Iterator[Traced]:
+    if isinstance(out, Traced):
+        yield out
+    elif isinstance(out, dict):
+        for each in out.values():
+            yield from _leaves(each)
+    elif isinstance(out, (tuple, list)):
+        for each in out:
+            yield from _leaves(each)
+
+
+__all__ = ["Followed", "Lost", "Population", "begin", "follow", "neurons_replaced"]

@@ -1,0 +1,192 @@
+"""What the fields of a node hold: constants with their ranges, shapes, bounds; and their texts."""
+
+from __future__ import annotations
+
+from dataclasses import Field, dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.graph import integers
+
+IntArray: TypeAlias = npt.NDArray[np.int64]
+Shape: TypeAlias = tuple[int, ...]
+Pair: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """What a constant of a kind may be.
+
+    Attributes:
+        low, high: the range in which the kind's equation has a meaning; None: no end.
+        per: ``node`` (one number), ``channel`` (one, or one per channel) or ``neuron`` (those, or
+            one per neuron).
+        fits: the range of its field on Lava and on chips, where lowering is to ask for a narrower
+            one: of a ``threshold``, a ``bias`` and what ends in ``_decay``, which have fields.
+        unit: what a number of it is, for the text of an error.
+    """
+
+    low: int | None
+    high: int | None
+    per: str
+    fits: tuple[int, int] | None = None
+    unit: str = ""
+
+    def refusal(self, name: str, values: IntArray | int) -> str | None:
+        """Why values are outside the range."""
+        for value in (int(np.min(values)), int(np.max(values))):
+            if self.low == 0 and self.high is None and value < 0:
+                return f"{name} {value} is negative"
+            if (self.low is not None and value < self.low) or (
+                self.high is not None and value > self.high
+            ):
+                says = self.unit or f"use {self.low}..{self.high}"
+                return f"{name} is {value}; {says}"
+        return None
+
+    def shapes(self, shape: Shape) -> tuple[Shape, ...]:
+        """The shapes that an array of it may have, in a population of ``shape``."""
+        return ((1,), shape[:1], *((shape,) if self.per == "neuron" else ()))
+
+
+def constant(
+    low: int | None = None,
+    high: int | None = None,
+    *,
+    per: str = "channel",
+    default: int | None = None,
+    fits: tuple[int, int] | None = None,
+    unit: str = "",
+) -> Any:
+    """Declare an integer constant of a kind; see :class:`Constant`."""
+    metadata = {"constant": Constant(low, high, per, fits, unit)}
+    if default is None:
+        return field(metadata=metadata)
+    if per == "node":
+        return field(default=default, metadata=metadata)
+    return field(default_factory=lambda: np.full(1, default, np.int64), metadata=metadata)
+
+
+def current_decay(required: bool = False, fits: tuple[int, int] | None = (1, 4096)) -> Any:
+    """How much of a current is gone after a step, in 1/4096; Lava stores it minus one."""
+    return _decay(None if required else 4096, fits)
+
+
+def voltage_decay(required: bool = False, fits: tuple[int, int] | None = (0, 4095)) -> Any:
+    """How much of a voltage is gone after a step, in 1/4096."""
+    return _decay(None if required else 0, fits)
+
+
+def decay() -> Any:
+    """Any other decay, in 1/4096 per step."""
+    return _decay(None, None)
+
+
+def _decay(default: int | None, fits: tuple[int, int] | None) -> Any:
+    unit = "decays are 0..4096, in 1/4096 per step"
+    return constant(0, integers.DECAY_UNITY, default=default, fits=fits, unit=unit)
+
+
+def bias(fits: tuple[int, int] | None = (-integers.BIAS_MAX, integers.BIAS_MAX)) -> Any:
+    """What is added to a current or voltage at every step."""
+    return constant(per="neuron", default=0, fits=fits)
+
+
+def is_array(item: Field[Any]) -> bool:
+    """Whether a field of a node holds an array of integers."""
+    return item.type == "IntArray"
+
+
+def declared(item: Field[Any]) -> Constant | None:
+    """What a field declares, if it is a constant."""
+    found: Constant | None = item.metadata.get("constant")
+    return found
+
+
+def frozen_array(array: npt.ArrayLike) -> IntArray:
+    raw: npt.NDArray[Any] = np.atleast_1d(np.asarray(array))
+    if raw.dtype.kind not in "iu":
+        raise TypeError(f"integers expected, got {raw.dtype}")
+    if raw.dtype == np.uint64 and raw.size and int(raw.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"integers up to {raw.max()} do not fit 64 bits")
+    kept = raw.dtype == np.int64 and raw.flags.c_contiguous and not raw.flags.writeable
+    if kept and raw is array and raw.base is None:
+        return raw  # the array of another node
+    copy = np.array(raw, dtype=np.int64, order="C")
+    copy.setflags(write=False)
+    return copy
+
+
+def plain_value(value: object) -> object:
+    """NumPy integers as Python's, lists as tuples, so that equal nodes have equal hashes."""
+    if isinstance(value, (list, tuple)):
+        return tuple(plain_value(item) for item in value)
+    if isinstance(value, np.bool_):
+        return bool(value)
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def zero() -> IntArray:
+    """The one number 0."""
+    return np.zeros(1, np.int64)
+
+
+def per_neuron(values: IntArray, shape: Shape) -> IntArray:
+    """A field given once, per channel (C,) or per neuron (shape), spread over all neurons."""
+    if values.shape != shape:
+        values = values.reshape(-1, *[1] * (len(shape) - 1))
+    return np.broadcast_to(values, shape)
+
+
+def spread(bound: IntArray, channels: int) -> IntArray:
+    """A bound given once or per channel, per channel."""
+    return np.broadcast_to(bound, (channels,)).astype(np.int64)
+
+
+def span(values: IntArray) -> str:
+    """``5`` or ``3..7``: the values that an array spans."""
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low}..{high}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """What follows from a node and its inputs.
+
+    ``low`` and ``high`` bound the node's output per channel (worst case over every input the graph
+    permits; low <= 0 <= high, so what reads 0 before the first step is within);
+    ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. Of a convolution only
+    the taps count that read its map together (:mod:`neuroport.graph.border_taps`), and those of
+    what relays pass on are bounded as one linear map (:mod:`neuroport.graph.linear_bounds`).
+    ``skews`` lists the skews of the inputs: unequal ones must be balanced before a run in chip
+    time.
+    """
+
+    shape: Shape
+    wire: str
+    skew: int
+    skews: tuple[int, ...]
+    low: IntArray
+    high: IntArray
+    reach_low: IntArray
+    reach_high: IntArray
+
+    @property
+    def graded(self) -> bool:
+        """Whether the node can send anything but 0 and 1."""
+        return int(self.low.min()) < 0 or int(self.high.max()) > 1
+
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def by(sizes: tuple[int, ...]) -> str:
+    """Sizes joined by a multiplication sign: 16 by 28 by 28."""
+    return TIMES.join(str(n) for n in sizes)
+
+
+def pair(sizes: Pair) -> str:
+    """Two sizes, once where they are equal."""
+    return str(sizes[0]) if sizes[0] == sizes[1] else by(sizes)

@@ -1,0 +1,324 @@
+"""Pictures of networks and runs, drawn with matplotlib (the extra ``plot``).
+
+Every function takes ``ax``, the axes to draw on (new ones if it is left out), and returns the axes.
+
+    from neuroport import plot
+    plot.raster(trace, "blocks.0.neuron1")
+    plot.divergence(want, got)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.analysis.compare import Divergence, compare
+from neuroport.analysis.recorded_outputs import received
+from neuroport.arguments import as_array, is_graph, is_trace, takes
+from neuroport.backends.executor import Starts, arriving_at
+from neuroport.backends.reference import states
+from neuroport.errors import BackendError, CompareError, FramesError, printable
+from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import Population, per_neuron
+from neuroport.graph.node import Synapse
+from neuroport.runs.trace import Trace, is_readout, is_spiking
+from neuroport.targets.resources import TITLES, resources
+from neuroport.targets.target import Target, load_chip, require_chip
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_NEURONS = 2000  # that a raster can show apart
+
+
+def _axes(ax: Axes | None, number: int = 1) -> list[Axes]:
+    """Axes to draw on: new ones, or ``number`` places in those that were given."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise BackendError(
+            "neuroport.plot needs matplotlib; pip install '.[plot]' in neuroport's folder"
+        ) from error
+    if ax is None:
+        figure, made = plt.subplots(1, number, figsize=(4.8 * number, 3.6), squeeze=False)
+        figure.set_layout_engine("constrained")
+        return list(made[0])
+    if number == 1:
+        return [ax]
+    ax.axis("off")
+    width = 1 / number
+    return [ax.inset_axes((at * width, 0, 0.9 * width, 1)) for at in range(number)]
+
+
+def _messages(trace: Trace, population: str, sample: int) -> npt.NDArray[Any]:
+    """(T, *shape) of one sample.
+
+    Raises:
+        CompareError: the trace has no messages of it, or no such sample.
+    """
+    if population not in trace.kinds:
+        raise CompareError(
+            f"the trace has no population {population!r}; it has {', '.join(trace.kinds)}"
+        )
+    if not 0 <= sample < trace.samples:
+        raise CompareError(f"sample {sample}: the trace has {trace.samples}, from 0 on")
+    return trace[population][:, sample]
+
+
+@takes(trace=is_trace)
+def raster(trace: Trace, population: str, sample: int = 0, *, ax: Axes | None = None) -> Axes:
+    """Which neurons of a population sent a message at which step of one sample, a dot for each.
+
+    Of a population of more than 2,000 neurons the share of each channel that fires is shown.
+
+    Raises:
+        CompareError: the trace has no messages of that population, or no such sample.
+    """
+    sent = _messages(trace, population, sample)
+    (ax,) = _axes(ax)
+    flat = sent.reshape(len(sent), -1) != 0
+    if flat.shape[1] <= MOST_NEURONS:
+        steps, neurons = np.nonzero(flat)
+        ax.scatter(steps, neurons, s=4, marker="|", color="C0")
+        ax.set(xlim=(-0.5, len(sent) - 0.5), ylim=(-0.5, flat.shape[1] - 0.5), ylabel="neuron")
+    else:
+        shares = flat.reshape(len(sent), sent.shape[1], -1).mean(axis=2)
+        image = ax.imshow(shares.T, aspect="auto", origin="lower", vmin=0, interpolation="none")
+        ax.figure.colorbar(image, ax=ax, label="share that fires")
+        ax.set(ylabel="channel")
+    ax.set(xlabel="step", title=f"{printable(population)}, sample {sample}")
+    return ax
+
+
+@takes(trace=is_trace)
+def maps(
+    trace: Trace,
+    population: str,
+    sample: int = 0,
+    *,
+    channel: int | None = None,
+    ax: Axes | None = None,
+) -> list[Axes]:
+    """A feature map (C, H, W) over the steps of one sample, a picture for each step.
+
+    Args:
+        channel: the channel to show; without it what all channels sent is added up.
+
+    Raises:
+        CompareError: the population has no maps, or no such channel.
+    """
+    sent = _messages(trace, population, sample)
+    if sent.ndim != 4:
+        raise CompareError(f"{population} is {sent.shape[1:]}, which is no map (C, H, W)")
+    if channel is not None and not 0 <= channel < sent.shape[1]:
+        raise CompareError(f"channel {channel}: {population} has {sent.shape[1]}, from 0 on")
+    shown = sent.sum(axis=1, dtype=np.int64) if channel is None else sent[:, channel]
+    made = _axes(ax, len(shown))
+    low, high = min(0, int(shown.min())), max(1, int(shown.max()))
+    for step, (one, each) in enumerate(zip(made, shown, strict=True)):
+        one.imshow(each, vmin=low, vmax=high, interpolation="none")
+        one.set(title=f"step {step}", xticks=[], yticks=[])
+    what = "all channels" if channel is None else f"channel {channel}"
+    made[0].set(ylabel=f"{printable(population)}, {what}")
+    return made
+
+
+@takes(trace=is_trace)
+def activity(trace: Trace, *, ax: Axes | None = None) -> Axes:
+    """Share of the neurons of every spiking population that fire in a step, on average."""
+    rates = {}
+    for name, kind in trace.kinds.items():
+        if is_spiking(kind) and (name in trace.messages or trace.granularity == "neuron"):
+            shape = (trace.counts if name in trace.counts else trace.messages)[name].shape
+            neurons = int(np.prod(shape[1:] if name in trace.counts else shape[2:]))
+            rates[name] = trace.sent(name) / (neurons * trace.steps * trace.samples)
+    (ax,) = _axes(ax)
+    names = list(rates)
+    ax.barh([printable(name) for name in names], [100 * rates[name] for name in names])
+    ax.invert_yaxis()
+    ax.set(xlabel="neurons that fire in a step, %")
+    return ax
+
+
+@takes(graph=is_graph, trace=is_trace, frames=as_array)
+def potential(
+    graph: Graph,
+    trace: Trace,
+    frames: npt.NDArray[Any],
+    population: str,
+    neuron: tuple[int, ...],
+    sample: int = 0,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Current, potential before any reset, threshold and spikes of one neuron over a sample.
+
+    Potentials are in the unit of the threshold, of a readout in that of the trace; recomputed from
+    what the trace recorded of the populations before it, by the lines of the neuron's kind.
+
+    Raises:
+        CompareError: the network has no such population or neuron, or the trace no messages.
+        FramesError: the frames have no such sample.
+    """
+    node = next((node for node in graph.populations if node.name == population), None)
+    if node is None:
+        raise CompareError(f"the network has no population {population!r}")
+    shape = graph.facts(population).shape
+    inside = len(neuron) == len(shape) and all(
+        0 <= at < size for at, size in zip(neuron, shape, strict=True)
+    )
+    if not inside:
+        raise CompareError(f"neuron {neuron}: {population} is {shape}")
+    sent = _messages(trace, population, sample)
+    if not 0 <= sample < frames.shape[1]:
+        raise FramesError(f"sample {sample}: the frames have {frames.shape[1]}, from 0 on")
+    assert isinstance(node, Population)
+    current = arriving_at(node, received(graph, trace, frames, population, sample))
+    found = states(node, current, Starts(0, graph.steps))
+    unit = 1 << (node.threshold_shift or 0)
+    (ax,) = _axes(ax)
+    at: Any = (slice(None), 0, *neuron)
+    own: Any = (slice(None), *neuron)
+    ax.plot(current[at], drawstyle="steps-mid", color="C7", label="current")
+    if "v" in found:
+        ax.plot(found["v"][at] / unit, marker="o", markersize=3, color="C0", label="potential")
+    constants = {field: values for field, _, values in node.constants()}
+    if node.threshold_shift is not None and "threshold" in constants:
+        limit = int(per_neuron(np.atleast_1d(constants["threshold"]), shape)[neuron])
+        ax.axhline(limit, color="C3", linestyle="--", label="threshold")
+    if not is_readout(node.kind):
+        for step in np.flatnonzero(sent[own]):
+            ax.axvline(int(step), color="C3", alpha=0.3)
+    ax.set(xlabel="step", title=f"{printable(population)} {neuron}, sample {sample}")
+    ax.legend()
+    return ax
+
+
+@takes(graph=is_graph)
+def weights(graph: Graph, synapse: str, *, ax: Axes | None = None) -> Axes:
+    """How often each integer weight of a synapse occurs; zero is left out and told.
+
+    Raises:
+        CompareError: the network has no such synapse.
+    """
+    node = next((node for node in graph.synapses if node.name == synapse), None)
+    if not isinstance(node, Synapse):
+        names = ", ".join(each.name for each in graph.synapses)
+        raise CompareError(f"the network has no synapse {synapse!r}; it has {names}")
+    values, counts = np.unique(node.weight, return_counts=True)
+    zeros = int(counts[values == 0].sum())
+    (ax,) = _axes(ax)
+    kept = values != 0
+    ax.bar(values[kept], counts[kept], width=1.6)
+    ax.set(
+        xlabel="integer weight",
+        ylabel="how many",
+        title=f"{printable(synapse)}: {len(values)} values, {zeros / node.weight.size:.0%} zero",
+    )
+    return ax
+
+
+@takes(want=is_trace, got=is_trace)
+def divergence(want: Trace, got: Trace, *, ax: Axes | None = None) -> list[Axes]:
+    """What the population sent at the first step at which two runs differ, and the difference.
+
+    A map's channels other than that of the first differing neuron are left out.
+
+    Raises:
+        CompareError: the runs do not differ, or differ in counts alone.
+    """
+    first = compare(want, got).first
+    if first is None:
+        raise CompareError("no message of the runs differs; there is nothing to show")
+    pair = [_picture(trace, first) for trace in (want, got)]
+    made = _axes(ax, 3)
+    low = min(0, *(int(each.min()) for each in pair))
+    high = max(1, *(int(each.max()) for each in pair))
+    for one, each, title in zip(made, pair, ("want", "got"), strict=False):
+        one.imshow(each, vmin=low, vmax=high, interpolation="none")
+        one.set(title=title, xticks=[], yticks=[])
+    difference = pair[1] - pair[0]
+    most = int(np.abs(difference).max())
+    made[2].imshow(difference, vmin=-most, vmax=most, cmap="coolwarm", interpolation="none")
+    made[2].set(title="got - want", xticks=[], yticks=[])
+    row, column = (0, *first.neuron)[-2:]
+    for one in made:
+        one.plot(column, row, marker="s", markersize=9, fillstyle="none", color="C3")
+    made[0].set(ylabel=f"{printable(first.population)}, step {first.step}, sample {first.sample}")
+    return made
+
+
+def _picture(trace: Trace, first: Divergence) -> npt.NDArray[np.int64]:
+    sent = trace[first.population][first.step, first.sample].astype(np.int64)
+    found: npt.NDArray[np.int64] = sent[first.neuron[0]] if sent.ndim == 3 else sent.reshape(1, -1)
+    return found
+
+
+def confusion(
+    predictions: Trace | npt.ArrayLike, labels: npt.ArrayLike, *, ax: Axes | None = None
+) -> Axes:
+    """How many samples of each class were taken for each class.
+
+    Args:
+        predictions: classes (N,), or a run, whose predictions are taken.
+
+    Raises:
+        FramesError: not as many labels as predictions, or one that is no class.
+    """
+    found = np.asarray(
+        predictions.predictions if isinstance(predictions, Trace) else predictions
+    ).ravel()
+    wanted = np.asarray(labels).ravel()
+    if found.shape != wanted.shape:
+        raise FramesError(f"{len(wanted)} labels for {len(found)} predictions; give one for each")
+    if not len(found) or min(found.min(), wanted.min()) < 0 or wanted.dtype.kind not in "iu":
+        raise FramesError("labels and predictions are classes: whole numbers from 0 on")
+    size = int(max(found.max(), wanted.max())) + 1
+    table = np.zeros((size, size), np.int64)
+    np.add.at(table, (wanted, found), 1)
+    (ax,) = _axes(ax)
+    ax.imshow(table, cmap="Blues", vmin=0)
+    for row, column in np.argwhere(table):
+        dark = table[row, column] > table.max() / 2
+        ax.text(
+            column,
+            row,
+            f"{table[row, column]}",
+            ha="center",
+            va="center",
+            color="white" if dark else "black",
+        )
+    ax.set(
+        xlabel="predicted",
+        ylabel="label",
+        title=f"{np.trace(table)} of {table.sum()} right",
+        xticks=range(size),
+        yticks=range(size),
+    )
+    return ax
+
+
+@takes(graph=is_graph)
+def cores(graph: Graph, target: str | Target, *, ax: Axes | None = None) -> Axes:
+    """Cores that each population takes of a chip, coloured by the limit that binds.
+
+    An estimate by formulas fitted to public tables; not run on hardware.
+
+    Raises:
+        TargetError: no such target, or one without cores.
+    """
+    chip = require_chip(target) if isinstance(target, Target) else load_chip(target)
+    found = resources(graph, chip)
+    bound = list(dict.fromkeys(placed.binding for placed in found.placed))
+    (ax,) = _axes(ax)
+    for at, limit in enumerate(bound):
+        mine = {row: p.cores for row, p in enumerate(found.placed) if p.binding == limit}
+        ax.barh(list(mine), list(mine.values()), color=f"C{at}", label=TITLES[limit])
+    names = [printable(placed.layer.name) for placed in found.placed]
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.set(xlabel="cores", title=f"{found.cores:,} cores of {chip.name}, by estimate")
+    ax.legend(title="bound by")
+    return ax

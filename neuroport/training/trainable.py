@@ -1,0 +1,396 @@
+"""A graph of integers as a torch module that trains on: what is trained is what runs.
+
+Its forward pass is the integer arithmetic of the graph; gradients pass the rounding of weights and
+biases straight through, and a surrogate stands for the derivative of a spike. It serves graphs that
+came from elsewhere (snnTorch, SpikingJelly, NIR), whose modules neuroport does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neuroport.arguments import is_graph, takes
+from neuroport.errors import CaptureError, FramesError
+from neuroport.graph import integers
+from neuroport.graph.float_exactness import largest_sum
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import (
+    Conv,
+    Delay,
+    Dense,
+    Input,
+    LeakyReadout,
+    Lif,
+    Node,
+    Readout,
+    Recurrent,
+    SubtractiveLif,
+    SubtractiveRecurrent,
+    per_neuron,
+)
+from neuroport.kernels.surrogate import SURROGATES
+
+HEARS_ITSELF = (Recurrent, SubtractiveRecurrent)
+SUBTRACTS = (SubtractiveLif, SubtractiveRecurrent)
+FIRES = (Lif, *HEARS_ITSELF, SubtractiveLif)
+SILENT = (Readout, LeakyReadout)
+KEPT = (Input, Conv, Dense, Delay, *FIRES, *SILENT)
+MEMORYLESS = integers.DECAY_UNITY - 1  # decay of a gate, whose synapses count and are not trained
+EXACT = 1 << 24  # of float32
+SLACK, TRIES = 0.98, 50
+
+
+class _Neurons(torch.autograd.Function):
+    """One step of a population; see :func:`neuroport.graph.integers.lif_step`.
+
+    States and currents are integers in float64. The gradient sees a real neuron, whose spike has
+    the slope of the surrogate at the distance from its threshold, in thresholds; it stops at a
+    reset to zero, and passes a subtracting one.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, u: Tensor, v: Tensor, current: Tensor, bias: Tensor, c: _Constants
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        whole = (each.to(torch.int64) for each in (u, v, current, bias))
+        u_int, v_int, current_int, bias_int = whole
+        if c.threshold is None:
+            u_new, v_new = integers.leak_step(
+                u_int, v_int, current_int, bias_int, c.current_decay, c.voltage_decay
+            )
+            fired, after = torch.zeros_like(v_new), v_new
+        else:
+            u_new, v_new, fired = integers.lif_step(
+                u_int, v_int, current_int, bias_int, c.current_decay, c.voltage_decay, c.threshold
+            )
+            after = (
+                integers.reset(v_new, fired)
+                if c.subtract is None
+                else integers.subtract(v_new, fired * 1, c.subtract)
+            )
+            ctx.save_for_backward(v_new, fired)
+        ctx.c, ctx.bias_shape = c, bias.shape
+        real = torch.float64
+        return (
+            u_new.to(real),
+            after.to(real),
+            (fired if c.threshold is not None else v_new).to(real),
+        )
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_u: Tensor, grad_v: Tensor, grad_sent: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        c = ctx.c
+        if c.threshold is None:
+            grad = grad_v + grad_sent
+        else:
+            v, fired = ctx.saved_tensors
+            unit = ((c.threshold.clamp(min=1)) << integers.STATE_SHIFT).to(torch.float64)
+            slope = SURROGATES[c.surrogate](v / unit - 1) / unit
+            passed = grad_v if c.subtract is not None else grad_v * (fired == 0)
+            grad = passed + grad_sent * slope
+        through = grad_u + grad
+        scale = float(1 << integers.STATE_SHIFT)
+        keep_u = 1 - c.current_decay / integers.DECAY_UNITY
+        keep_v = 1 - c.voltage_decay / integers.DECAY_UNITY
+        return (
+            through * keep_u,
+            grad * keep_v,
+            through * scale,
+            (grad * scale).sum_to_size(ctx.bias_shape),
+            None,
+        )
+
+
+class _Constants:
+    """Of a population, spread over its neurons."""
+
+    def __init__(self, node: Node, shape: tuple[int, ...], surrogate: str) -> None:
+        def spread(name: str, default: int) -> Tensor:
+            values = getattr(node, name, None)
+            array = np.full(shape, default) if values is None else per_neuron(values, shape)
+            return torch.from_numpy(np.array(array, np.int64))[None]
+
+        self.surrogate = surrogate
+        self.current_decay = spread("current_decay", integers.DECAY_UNITY)
+        self.voltage_decay = spread("voltage_decay", 0)
+        self.threshold = spread("threshold", 0) if isinstance(node, FIRES) else None
+        self.subtract = spread("subtract", 0) if isinstance(node, SUBTRACTS) else None
+
+
+def _held(node: Node) -> int:
+    """Steps by which a node of the network itself, not of its lowering, holds messages back."""
+    return node.steps if isinstance(node, Delay) else 0
+
+
+class Trainable(nn.Module):
+    """A graph whose weights and biases are parameters, in real units.
+
+    Args:
+        graph: synapses, neurons that reset or subtract, readouts and delays.
+        units: the real value of a unit of current, per neuron of each population; where it is not
+            said a population's mean threshold is 1.
+        surrogate: a name in :data:`neuroport.kernels.surrogate.SURROGATES`.
+
+    Takes frames (T, N, *shape), integers of any dtype; gives what the last population sends, (T, N,
+    *shape): spikes, or potentials in real units; several in a tuple, in order of their names.
+    :meth:`graph` gives the integers as they are now. Synapses of gates (AND, OR, a maximum of
+    spikes), thresholds and decays are constants.
+
+    Raises:
+        CaptureError: a kind of node that has no gradient here.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        units: Mapping[str, npt.NDArray[Any]] | None = None,
+        surrogate: str = "arctan",
+    ) -> None:
+        super().__init__()
+        if surrogate not in SURROGATES:
+            raise CaptureError(f"surrogate is {surrogate!r}; use one of {', '.join(SURROGATES)}")
+        for node in graph:
+            if type(node) not in KEPT or node.longest_delay > _held(node):
+                raise CaptureError(
+                    f"{node.name} ({node.kind}) has no gradient here; give the graph before it is "
+                    "lowered, of neurons that reset or subtract, readouts and delays"
+                )
+            if isinstance(node, Dense) and node.delays:
+                raise CaptureError(f"{node.name} has delays of its own; train without them")
+        self.start = graph
+        self.constants = {
+            node.name: _Constants(node, graph.facts(node.name).shape, surrogate)
+            for node in graph
+            if isinstance(node, (*FIRES, *SILENT))
+        }
+        self.unit = {name: self._unit(graph, name, units or {}) for name in self.constants}
+        self.readers: dict[str, str] = {}
+        for node in graph:
+            if node.name in self.constants:
+                for source in node.inputs:
+                    self.readers[source] = node.name
+        read = {source for node in graph for source in node.inputs}
+        self.outputs = sorted(name for name in self.constants if name not in read)
+        self.weights, self.biases, self.own = (nn.ParameterDict() for _ in range(3))
+        self._keys: dict[str, str] = {}
+        self._steps: dict[str, tuple[int, float, float]] = {}
+        for index, node in enumerate(graph):
+            self._keys[node.name] = f"{index:05}"
+            if isinstance(node, (Conv, Dense)):
+                self._add(self.weights, node.name, node.weight, self.readers.get(node.name))
+            elif node.name in self.constants:
+                unit, constant = self.unit[node.name], np.array(node.bias)  # type: ignore[attr-defined]
+                bias = torch.from_numpy(constant.astype(np.float64)) * self._per(unit, constant)
+                self.biases[self._keys[node.name]] = nn.Parameter(
+                    bias.float(), not self._gate(node)
+                )
+                if isinstance(node, HEARS_ITSELF):
+                    self._add(self.own, f"{node.name}", node.weight, node.name)
+
+    def _gate(self, node: Node | None) -> bool:
+        return isinstance(node, Lif) and bool((node.voltage_decay >= MEMORYLESS).all())
+
+    @staticmethod
+    def _unit(graph: Graph, name: str, units: Mapping[str, npt.NDArray[Any]]) -> Tensor:
+        """Of current, per channel."""
+        shape = graph.facts(name).shape
+        if name in units:
+            rows = np.broadcast_to(units[name], shape).reshape(shape[0], -1)[:, 0]
+            return torch.from_numpy(np.array(rows, np.float64))
+        thresholds = getattr(graph[name], "threshold", np.ones(1))
+        return torch.full((shape[0],), 1 / max(float(thresholds.mean()), 1.0), dtype=torch.float64)
+
+    @staticmethod
+    def _per(unit: Tensor, values: npt.NDArray[Any]) -> Tensor:
+        """The unit of each of some values: one for all, per channel, or per neuron."""
+        if values.shape == (1,) and len(unit) > 1:
+            return unit.mean().reshape(1)
+        return unit.reshape(-1, *[1] * (values.ndim - 1))
+
+    def _add(
+        self, where: nn.ParameterDict, name: str, weight: npt.NDArray[Any], reader: str | None
+    ) -> None:
+        mixed = bool((weight > 0).any() and (weight < 0).any())
+        low = 0.0 if not mixed and bool((weight >= 0).all()) else -float(integers.WEIGHT_MAX)
+        high = float(integers.WEIGHT_MAX) if mixed or low == 0 else 0.0
+        odd = bool((weight % 2).any())
+        if mixed and odd:
+            raise CaptureError(f"{name}: weights of both signs are odd, which no chip holds")
+        self._steps[name] = (1 if odd else 2, low, high)
+        node = self.start[name]
+        exponent = 2.0 ** (node.exponent if isinstance(node, (Conv, Dense)) else 0)
+        real = torch.from_numpy(np.array(weight, np.float64)) * self._row_unit(name) * exponent
+        trained = reader is not None and not self._gate(self.start[reader])
+        where[self._keys[name]] = nn.Parameter(real.float(), trained)
+
+    def _row_unit(self, name: str) -> Tensor:
+        """The unit of current of each row of a weight."""
+        reader = self.readers.get(name, name)
+        weight = self.start[name].weight  # type: ignore[attr-defined]
+        unit = self.unit.get(reader, torch.ones(1, dtype=torch.float64))
+        if len(weight) % len(unit):
+            unit = unit.mean().reshape(1)
+        rows = unit.repeat_interleave(len(weight) // len(unit))
+        return rows.reshape(-1, *[1] * (weight.ndim - 1))
+
+    def integer_weight(self, name: str) -> Tensor:
+        """Weights of a synapse, or of a population onto itself, as they run."""
+        node = self.start[name]
+        own = isinstance(node, HEARS_ITSELF)
+        real = (self.own if own else self.weights)[self._keys[name]].double()
+        exponent = 1.0 if own else 2.0**node.exponent  # type: ignore[attr-defined]
+        step, low, high = self._steps[name]
+        units = (real / (self._row_unit(name) * exponent)).clamp(low, high)
+        whole: Tensor = units + (step * (units / step).round() - units).detach()
+        return whole
+
+    def integer_bias(self, name: str) -> Tensor:
+        """Biases of a population as they run, in its shape or in one that spreads over it."""
+        node: Any = self.start[name]
+        bias = self.biases[self._keys[name]].double() / self._per(self.unit[name], node.bias)
+        bias = bias.clamp(-integers.BIAS_MAX, integers.BIAS_MAX)
+        whole: Tensor = bias + (bias.round() - bias).detach()
+        return whole
+
+    @torch.no_grad()
+    def graph(self) -> Graph:
+        """The integers as they are now."""
+        nodes = []
+        for node in self.start:
+            changes: dict[str, Any] = {}
+            if isinstance(node, (Conv, Dense, *HEARS_ITSELF)):
+                changes["weight"] = _whole(self.integer_weight(node.name))
+            if node.name in self.constants:
+                changes["bias"] = _whole(self.integer_bias(node.name))
+            nodes.append(node.replace(**changes) if changes else node)
+        return Graph(nodes, self.start.steps, self.start.interval)
+
+    @torch.no_grad()
+    def bound(self) -> list[str]:
+        """Make weights smaller where a current could leave its 17 bits; call after an optimizer.
+
+        Returns:
+            The populations whose weights were made smaller.
+        """
+        changed: list[str] = []
+        for _ in range(TRIES):  # rounding may make a sum larger again
+            found = self._shrink()
+            if not found:
+                break
+            changed += [name for name in found if name not in changed]
+        return changed
+
+    def _shrink(self) -> list[str]:
+        graph, changed = self.graph(), []
+        for name in self.constants:
+            facts = graph.facts(name)
+            worst = np.maximum(np.abs(facts.reach_low), np.abs(facts.reach_high))
+            own = graph[name].own_weight
+            if own is not None:
+                worst = worst + np.abs(own).sum(1).reshape(facts.shape[0], -1).max(1)
+            over = worst / integers.CURRENT_MAX
+            if (over <= 1).all():
+                continue
+            changed.append(name)
+            factor = torch.from_numpy(np.where(over > 1, SLACK / over, 1.0))
+            weights = [self.weights[self._keys[source]] for source in graph[name].inputs]
+            if own is not None:
+                weights.append(self.own[self._keys[name]])
+            for weight in weights:
+                rows = factor.repeat_interleave(len(weight) // len(factor))
+                weight.mul_(rows.reshape(-1, *[1] * (weight.ndim - 1)))
+        return changed
+
+    def messages(self, frames: Tensor) -> dict[str, Tensor]:
+        """What every population sends, (T, N, *shape) of float64."""
+        graph, steps = self.start, self.start.steps
+        if tuple(frames.shape[2:]) != graph.nodes[0].shape or len(frames) != steps:  # type: ignore[attr-defined]
+            shape = ", ".join(str(n) for n in graph.nodes[0].shape)  # type: ignore[attr-defined]
+            raise FramesError(
+                f"frames are {tuple(frames.shape)}; the network takes ({steps}, N, {shape})"
+            )
+        now: dict[str, Tensor] = {}
+        for node in graph:
+            if isinstance(node, Input):
+                now[node.name] = frames.to(torch.float64)
+                continue
+            arriving = now[node.inputs[0]]
+            for source in node.inputs[1:]:
+                arriving = arriving + now[source]
+            if isinstance(node, (Conv, Dense)):
+                now[node.name] = self._current(node, arriving)
+            elif isinstance(node, Delay):
+                late = torch.zeros_like(arriving)
+                late[node.steps :] = arriving[: max(steps - node.steps, 0)]
+                now[node.name] = late
+            else:
+                now[node.name] = self._neurons(node, arriving)
+        return {name: now[name] for name in self.constants}
+
+    def forward(self, frames: Tensor) -> Tensor | tuple[Tensor, ...]:
+        sent = self.messages(frames)
+        found = []
+        for name in self.outputs:
+            out = sent[name]
+            if isinstance(self.start[name], SILENT):
+                unit = self.unit[name].reshape(-1, *[1] * (out.ndim - 3))
+                out = out * unit / (1 << integers.STATE_SHIFT)
+            found.append(out.float())
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def _current(self, node: Conv | Dense, x: Tensor) -> Tensor:
+        exact = torch.float32 if largest_sum(self.start, node) < EXACT // 4 else torch.float64
+        weight, flat = self.integer_weight(node.name).to(exact), x.to(exact).flatten(0, 1)
+        if isinstance(node, Conv):
+            out = F.conv2d(
+                flat, weight, None, node.stride, node.padding, node.dilation, node.groups
+            )
+        else:
+            out = F.linear(flat.flatten(1), weight)
+        shape = self.start.facts(node.name).shape
+        return out.double().reshape(*x.shape[:2], *shape) * 2.0**node.exponent
+
+    def _neurons(self, node: Node, current: Tensor) -> Tensor:
+        c, bias = self.constants[node.name], self.integer_bias(node.name)
+        shape = self.start.facts(node.name).shape
+        if bias.shape != shape:
+            bias = bias.reshape(-1, *[1] * (len(shape) - 1))
+        bias = bias.expand(shape)[None]
+        u = v = sent = torch.zeros_like(current[0])
+        own = self.integer_weight(node.name) if isinstance(node, HEARS_ITSELF) else None
+        found = []
+        for arriving in current:
+            step = arriving
+            if own is not None:
+                step = step + F.linear(sent.flatten(1), own).reshape(step.shape)
+            u, v, sent = _Neurons.apply(u, v, step, bias, c)  # type: ignore[no-untyped-call]
+            found.append(sent)
+        return torch.stack(found)
+
+
+@takes(graph=is_graph)
+def trainable(
+    graph: Graph,
+    units: Mapping[str, npt.NDArray[Any]] | None = None,
+    surrogate: str = "arctan",
+) -> Trainable:
+    """A graph of integers as a torch module that trains on; see :class:`Trainable`.
+
+    Raises:
+        CaptureError: a kind of node that has no gradient there.
+    """
+    return Trainable(graph, units, surrogate)
+
+
+def _whole(x: Tensor) -> npt.NDArray[np.int64]:
+    found: npt.NDArray[np.int64] = x.detach().cpu().numpy().astype(np.int64)
+    return found

@@ -1,1 +1,0 @@
-"""What neuroport's speed is held to, measured side by side: ``python -m tests.benchmarks``."""

@@ -1,0 +1,82 @@
+"""The verb ``convert``: from one file to another, with a record of every node."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import neuroport as port
+from neuroport.graph.store import load, save
+from tests.conftest import Neuroport
+from tests.kinds.test_subtractive_lif import network as subtracting
+
+NIR = Path(__file__).parents[1] / "nir" / "files" / "braille.nir"
+
+
+@pytest.fixture
+def frames(tmp_path: Path) -> Path:
+    path = tmp_path / "frames.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 2, (20, 2, 12)))
+    return path
+
+
+def converted(called: Neuroport, *words: object) -> dict[str, object]:
+    done = called("convert", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_around_all_forms_the_network_is_the_same_and_every_node_has_a_record(
+    called: Neuroport, tmp_path: Path, frames: Path
+) -> None:
+    graph, net, back = (tmp_path / f"n.{form}" for form in ("graph", "net", "nir"))
+    made = converted(called, NIR, "-o", graph, "--dt", 1e-4, "--frames", frames)
+    assert made["cost"]["populations"][0]["name"] == "lif1.lif"
+    assert all(record["targets"] and record["what"] for record in made["records"])
+    lowered = converted(called, graph, "-o", net)
+    assert {r["source"] for r in lowered["records"]} == {node.name for node in load(graph)}
+    names = {node.name for node in port.read(net)}
+    assert {t for r in lowered["records"] for t in r["targets"]} == names
+    x = np.load(frames)
+    assert np.array_equal(port.run(load(graph), x)["lif2"], port.run(net, x)["lif2"])
+    converted(called, graph, "-o", back)
+    again = converted(called, back, "-o", tmp_path / "again.graph")
+    assert again["hash"] == made["hash"]
+
+
+def test_at_once_from_nir_to_a_file_for_lava(
+    called: Neuroport, tmp_path: Path, frames: Path
+) -> None:
+    done = called(
+        *("convert", NIR, "-o", tmp_path / "n.net", "--dt", 1e-4, "--frames", frames),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fc1.late1" in done.stdout
+    assert port.read(tmp_path / "n.net").steps == 20
+
+
+def test_explain_shows_what_stays_as_it_is_too(called: Neuroport, tmp_path: Path) -> None:
+    save(subtracting()[0], tmp_path / "a.graph")
+    short = called("convert", tmp_path / "a.graph", "-o", tmp_path / "b.graph").stdout
+    whole = called("convert", tmp_path / "a.graph", "-o", tmp_path / "b.graph", "--explain").stdout
+    assert "7 nodes as it is" in short
+    assert "soft1   subtractivelif        -> soft1: as it is" in whole
+
+
+def test_what_cannot_be_is_one_line(called: Neuroport, tmp_path: Path) -> None:
+    save(subtracting()[0], tmp_path / "a.graph")
+    for words, says in (
+        ((tmp_path / "a.graph", "-o", tmp_path / "b.nir"), "soft1"),
+        ((tmp_path / "a.graph", "-o", tmp_path / "b.txt"), "ends in none of .graph, .net, .nir"),
+        ((tmp_path / "a.graph", "-o", tmp_path / "b.net", "--target", "loihi2"), "subtract"),
+        ((NIR, "-o", tmp_path / "b.graph"), "--dt"),
+    ):
+        done = called("convert", *words)
+        assert done.returncode in (1, 2)
+        assert says in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert not list(tmp_path.glob("b.*"))

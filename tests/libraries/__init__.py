@@ -1,0 +1,1 @@
+"""Networks of snnTorch and SpikingJelly, as their users write them."""

@@ -1,0 +1,313 @@
+"""Networks of snnTorch in real numbers, in integers, trained on, and on Lava."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import neuroport as port
+from neuroport.errors import CaptureError, FramesError
+
+snn = pytest.importorskip("snntorch")
+
+from tests.libraries import snntorch_networks as networks  # noqa: E402
+
+STEPS, SAMPLES = 10, 4
+
+
+def spikes(*shape: int, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).random((STEPS, SAMPLES, *shape)) < 0.5).astype(np.int64)
+
+
+def picture(*shape: int, most: int = 15) -> np.ndarray:
+    drawn = np.random.default_rng(0).integers(0, most + 1, (1, SAMPLES, *shape))
+    return np.repeat(drawn, STEPS, 0)
+
+
+def said(net: nn.Module, frames: np.ndarray) -> np.ndarray:
+    """What the library's own forward gives, (T, N, *shape)."""
+    with torch.no_grad():
+        out = net(torch.from_numpy(frames.astype(np.float32)))
+    return (out[0] if isinstance(out, tuple) else out).numpy()
+
+
+def equal_to_the_library(net: nn.Module, frames: np.ndarray) -> port.TorchImport:
+    made = port.import_torch(net, frames)
+    want = said(net, frames)
+    assert 0.01 < want.mean() < 0.9
+    assert np.array_equal(made.real(frames)["output"], want)  # spikes, without a tolerance
+    return made
+
+
+@pytest.mark.parametrize(
+    ("neuron", "options"),
+    [
+        ("Leaky", {"beta": 0.8}),
+        ("Leaky", {"beta": 0.8, "reset_mechanism": "zero"}),
+        ("Leaky", {"beta": 0.8, "reset_mechanism": "zero", "reset_delay": False}),
+        ("Leaky", {"beta": 0.8, "reset_mechanism": "none"}),
+        ("Leaky", {"beta": 1.3, "threshold": 0.7, "learn_beta": True, "learn_threshold": True}),
+        ("Leaky", {"beta": torch.linspace(0.2, 1, 20), "threshold": torch.linspace(0.4, 1, 20)}),
+        ("Leaky", {"beta": 0.8, "graded_spikes_factor": 0.5}),
+        ("Synaptic", {"alpha": 0.6, "beta": 0.8}),
+        ("Synaptic", {"alpha": 0.6, "beta": 0.8, "reset_mechanism": "zero", "reset_delay": False}),
+        ("Lapicque", {"beta": 0.8}),
+        ("Lapicque", {"R": 2.0, "C": 3.0, "time_step": 1}),
+        ("RLeaky", {"beta": 0.8, "linear_features": 20}),
+        ("RLeaky", {"beta": 0.7, "all_to_all": False, "V": 0.3}),
+        (
+            "RLeaky",
+            {
+                "beta": 0.8,
+                "linear_features": 20,
+                "reset_mechanism": "zero",
+                "reset_delay": False,
+            },
+        ),
+    ],
+)
+def test_every_neuron_fires_as_the_library_lets_it(neuron: str, options: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    made = getattr(snn, neuron)(init_hidden=True, **options)
+    net = networks.lively(networks.hidden(made))
+    equal_to_the_library(net, spikes(12))
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.lava
+def test_a_residual_network_goes_to_lava_and_no_spike_differs(
+    tmp_path: Path, before: bool, reset: str
+) -> None:
+    net = networks.lively(networks.Residual(before, 6, reset_mechanism=reset))
+    frames = spikes(2, 6, 6)
+    made = equal_to_the_library(net, frames)
+    assert all(p.share < 0.2 for p in made.cost.populations)
+    kinds = {node.kind for node in made.graph}
+    assert ("subtractivelif" in kinds) == (reset == "subtract")
+    file = port.export(port.lower(made.graph, target="lava-cpu"), tmp_path / "net.net")
+    want = port.run(made.graph, frames)
+    assert port.compare(want, port.run(file, frames, on="lava-cpu")).equal
+    assert port.compare(want, port.run(made.graph, frames, on="fast")).equal
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_what_forward_feeds_back_a_step_later_is_a_population_that_hears_itself(reset: str) -> None:
+    net = networks.lively(networks.Fed(reset_mechanism=reset), seed=3)
+    made = equal_to_the_library(net, spikes(12))
+    kind = "recurrent" if reset == "zero" else "subtractiverecurrent"
+    assert made.graph["lif1"].kind == kind
+
+
+def test_what_is_fed_back_over_two_layers_is_refused() -> None:
+    class Far(networks.Fed):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mem1, mem2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+            spk2, found = torch.zeros(x.size(1), 10), []
+            for step in range(x.size(0)):
+                spk1, mem1 = self.lif1(self.fc1(x[step]) + spk2, mem1)
+                spk2, mem2 = self.lif2(self.back(spk1), mem2)
+                found.append(spk2)
+            return torch.stack(found)
+
+    with pytest.raises(CaptureError, match="feeds lif1 and lif2 back over several neurons"):
+        port.import_torch(networks.lively(Far()), spikes(12))
+
+
+def test_one_picture_for_all_steps_is_found_out() -> None:
+    net = networks.lively(networks.Dense(12, STEPS))
+    frames = picture(12, most=1)
+    made = port.import_torch(net, frames)
+    assert made.way == "static"
+    assert np.array_equal(made.real(frames)["output"], said(net, frames[0]))
+    with pytest.raises(FramesError, match="differ between steps"):
+        port.import_torch(net, spikes(12))
+    with pytest.raises(CaptureError, match="10 of the 12 steps"):
+        port.import_torch(net, np.repeat(frames[:1], STEPS + 2, 0))
+
+
+def test_a_network_that_is_called_for_each_step_is_found_out() -> None:
+    net = networks.lively(networks.hidden(snn.Leaky(0.9, init_hidden=True))).net
+    made = port.import_torch(net, spikes(12))
+    assert made.way == "step"
+    whole = networks.Hidden(*net)
+    assert np.array_equal(made.real(spikes(12))["output"], said(whole, spikes(12)))
+
+
+def test_pools_of_spikes_are_gates_and_those_of_currents_are_refused() -> None:
+    frames = picture(1, 28, 28)
+    net = networks.lively(networks.Convolutional(STEPS, pool_first=False))
+    made = port.import_torch(net, frames, scale=1 / 15)
+    want = said(net, frames[0] / 15)
+    assert np.array_equal(made.real(frames)["output"], want)
+    first = networks.lively(networks.Convolutional(STEPS, pool_first=True))
+    with pytest.raises(CaptureError, match=r"'lif1'.*put the pool behind the neuron"):
+        port.import_torch(first, frames, scale=1 / 15)
+
+
+def test_the_network_stays_as_it_is_states_included() -> None:
+    net = networks.lively(networks.hidden(snn.Leaky(0.9, init_hidden=True)))
+    frames = spikes(12)
+    want = said(net, frames)
+    net.train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    mem = net.net[1].mem.clone()
+    port.import_torch(net, frames)
+    assert net.training
+    assert torch.equal(mem, net.net[1].mem)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert "forward" not in vars(net.net[1])
+    assert np.array_equal(said(net.eval(), frames), want)
+
+
+REFUSED = [
+    ({"inhibition": True}, "inhibition lets one neuron of a layer fire"),
+    ({"state_quant": lambda x: x}, "state_quant rounds the states"),
+    ({"reset_delay": False}, "reset_delay=True"),
+    ({"beta": 0.0}, "beta is 0"),
+    ({"graded_spikes_factor": 0.0}, "nothing is sent"),
+    ({"spike_grad": lambda x: torch.sigmoid(x)}, "sends other numbers than 0 and 1"),
+]
+
+
+@pytest.mark.parametrize(("options", "says"), REFUSED, ids=[next(iter(o)) for o, _ in REFUSED])
+@pytest.mark.filterwarnings("ignore:Inhibition")
+def test_what_no_integer_neuron_does_is_refused_by_name(options: dict[str, Any], says: str) -> None:
+    neuron = snn.Leaky(**{"beta": 0.9, "init_hidden": True, **options})
+    with pytest.raises(CaptureError, match=says) as error:
+        port.import_torch(networks.lively(networks.hidden(neuron)), spikes(12))
+    assert "'net.1'" in str(error.value)
+
+
+def test_resets_that_lose_an_input_are_refused_with_the_reset_that_does_not() -> None:
+    options = {"reset_mechanism": "zero", "init_hidden": True}
+    for neuron, way in (
+        (snn.Synaptic(0.9, 0.8, **options), "reset_delay=False"),
+        (snn.RLeaky(0.8, linear_features=20, **options), "reset_delay=False"),
+        (snn.Lapicque(0.8, **options), "snn.Leaky"),
+    ):
+        with pytest.raises(CaptureError, match=way):
+            port.import_torch(networks.lively(networks.hidden(neuron)), spikes(12))
+
+
+def test_a_reset_that_was_changed_afterwards_is_refused() -> None:
+    neuron = snn.Leaky(0.9, init_hidden=True)
+    neuron.reset_mechanism = "zero"  # snnTorch's forward still subtracts
+    with pytest.raises(CaptureError, match="make the neuron anew"):
+        port.import_torch(networks.lively(networks.hidden(neuron)), spikes(12))
+
+
+def test_other_neurons_and_changed_ones_are_refused() -> None:
+    class Noisy(snn.Leaky):
+        def fire(self, mem: Any) -> Any:
+            return super().fire(mem + 0.1 * torch.randn_like(mem))
+
+    for neuron, says in (
+        (snn.Alpha(0.9, 0.8, init_hidden=True), "is a Alpha"),
+        (Noisy(0.9, init_hidden=True), "changes 'fire' of Leaky"),
+    ):
+        with pytest.raises(CaptureError, match=says):
+            port.import_torch(networks.lively(networks.hidden(neuron)), spikes(12))
+
+
+def test_a_norm_for_each_step_is_refused_with_the_reason() -> None:
+    with pytest.raises(CaptureError, match=r"one weight for all steps.*BatchNormTT"):
+        port.import_torch(networks.PerStepNorm(STEPS), spikes(12))
+
+
+class Odd(nn.Module):
+    """A forward with one line that no graph holds."""
+
+    def __init__(self, line: Any) -> None:
+        super().__init__()
+        self.fc = nn.Linear(12, 8)
+        self.lif = snn.Leaky(0.9)
+        self.out = nn.Linear(8, 5)
+        self.line = line
+
+    def forward(self, x: torch.Tensor) -> Any:
+        mem, found = self.lif.reset_mem(), []
+        for step in range(x.size(0)):
+            cur, mem = self.line(self, self.fc(x[step]), mem, step)
+            spk, mem = self.lif(cur, mem)
+            found.append(spk)
+        return torch.stack(found)
+
+
+LINES = [
+    (lambda net, cur, mem, step: (torch.relu(cur), mem), "relu"),
+    (lambda net, cur, mem, step: (cur * (step + 1), mem), "at step 1"),
+    (lambda net, cur, mem, step: (cur, mem * 0.5 if step else mem), "given states"),
+    (lambda net, cur, mem, step: (cur if cur.sum() > 0 else -cur, mem), "values of a signal"),
+    (lambda net, cur, mem, step: (cur + torch.randn(8), mem), "at step 1"),
+    (lambda net, cur, mem, step: (cur, torch.ones(8)), "other than 0"),
+]
+
+
+@pytest.mark.parametrize(("line", "says"), LINES, ids=[says for _, says in LINES])
+def test_a_line_that_no_graph_holds_is_refused(line: Any, says: str) -> None:
+    with pytest.raises(CaptureError, match=says):
+        port.import_torch(networks.lively(Odd(line)), spikes(12))
+
+
+def test_a_forward_that_does_other_things_with_other_numbers_is_found_by_trying() -> None:
+    class Sly(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) if type(x) is not torch.Tensor else super().forward(2 * x)
+
+    net = networks.lively(Odd(lambda net, cur, mem, step: (cur, mem)))
+    net.fc = Sly(12, 8)
+    with pytest.raises(CaptureError, match="receives something else"):
+        port.import_torch(net, spikes(12))
+
+
+def test_what_was_captured_trains_on_and_runs_as_it_was_trained(tmp_path: Path) -> None:
+    net = networks.lively(networks.Residual(True, 6))
+    frames = spikes(2, 6, 6)
+    made = port.import_torch(net, frames)
+    trained = made.trainable()
+    assert trained.graph().hash == made.graph.hash
+    optimizer = torch.optim.Adam(trained.parameters(), 1e-2)
+    x, labels = torch.from_numpy(frames), torch.arange(SAMPLES)
+    losses = []
+    for _ in range(12):
+        loss = nn.functional.cross_entropy(trained(x).sum(0), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        trained.bound()
+        losses.append(float(loss))
+    assert losses[-1] < losses[0]
+    graph = port.quantize(trained, frames)
+    assert graph.hash != made.graph.hash
+    assert port.compare(port.run(graph, frames), port.run(trained, frames)).equal
+    port.lower(graph, target="lava-cpu")  # within its widths
+    torch.save(trained.state_dict(), tmp_path / "weights.pt")
+    again = made.trainable()
+    again.load_state_dict(torch.load(tmp_path / "weights.pt"))
+    assert again.graph().hash == graph.hash
+
+
+def test_a_real_valued_network_is_not_run_as_if_it_had_integers() -> None:
+    net = networks.lively(networks.Residual(True, 6))
+    with pytest.raises(CaptureError, match=r"real-valued.*port\.quantize"):
+        port.run(net, spikes(2, 6, 6))
+
+
+def test_quantize_asks_the_front_end_and_imports_no_library_for_it() -> None:
+    net = networks.lively(networks.Residual(True, 6))
+    graph = port.quantize(net, spikes(2, 6, 6))
+    assert graph.hash == port.import_torch(net, spikes(2, 6, 6)).graph.hash
+    code = (
+        "import sys, torch, neuroport as port; from neuroport.capture.frontend import front_end_of;"
+        "net = torch.nn.Linear(2, 2); assert front_end_of(net).name == 'neuroport';"
+        "assert not {'snntorch', 'spikingjelly', 'lava'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)

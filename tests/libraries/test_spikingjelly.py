@@ -1,0 +1,72 @@
+"""Networks of SpikingJelly, in an environment of a newer Python, which SpikingJelly needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.libraries.test_pages import blocks
+
+NEWER = ("python3.12", "python3.13", "python3.11")
+
+
+@pytest.fixture(scope="module")
+def jelly(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with SpikingJelly, neuroport's wheel and Lava."""
+    python = next((p for p in map(shutil.which, NEWER) if p and works(p, root)), None)
+    if python is None:
+        pytest.skip(f"none of {', '.join(NEWER)} is on the path")
+    folder = tmp_path_factory.mktemp("jelly") / "venv"
+    for command in (
+        [python, "-m", "venv", folder],
+        [
+            *(folder / "bin" / "python", "-m", "pip", "-q", "install"),
+            *(f"{wheel}[train,lava,spikingjelly]",),
+        ],
+        [folder / "bin" / "neuroport", "backends", "--install", "lava", "--yes"],
+    ):
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=1500)
+        assert done.returncode == 0, done.stderr
+    return folder / "bin" / "python"
+
+
+def works(python: str, root: Path) -> bool:
+    return subprocess.run([python, "--version"], cwd=root, capture_output=True).returncode == 0
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+@pytest.mark.long
+@pytest.mark.lava
+@pytest.mark.timeout(3000)
+def test_networks_of_the_tutorials_go_to_lava_and_no_spike_differs(
+    jelly: Path, root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "results.json"
+    command = [jelly, "-m", "tests.libraries", "--out", out, "--only", "tutorial: "]
+    done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())["networks"]
+    assert {one["called"] for one in found.values()} == {"step", "static"}
+    assert all(one["differing"] == 0 for one in found.values())
+
+
+@pytest.mark.long
+@pytest.mark.lava
+@pytest.mark.timeout(3000)
+def test_the_page_on_spikingjelly_prints_what_it_says(jelly: Path, tmp_path: Path) -> None:
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks("spikingjelly.md", "python")))
+    done = subprocess.run(
+        [jelly, script], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (wanted,) = blocks("spikingjelly.md", "text")
+    assert done.stdout.strip().splitlines()[1:] == wanted.strip().splitlines()[1:]

@@ -1,0 +1,131 @@
+"""What is compared is the same work, and what is told is what was measured."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from benchmarks.speed.elsewhere import Elsewhere  # noqa: E402
+from benchmarks.speed.figure import Figure  # noqa: E402
+from benchmarks.speed.page import write_page  # noqa: E402
+from benchmarks.speed.timing import Spread, Turns, in_turn  # noqa: E402
+from benchmarks.speed.topology import BLOCKS, WIDTHS, Bare, frames, stepping  # noqa: E402
+from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
+from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def shapes(net: torch.nn.Module) -> list[tuple[int, ...]]:
+    """Shapes of all parameters, in any order; a 1x1 kernel may be written with four axes."""
+    return sorted(tuple(p.shape) for p in net.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_bare_network_has_the_weights_of_the_network_it_is_compared_with(before: bool) -> None:
+    own = MsResNet(BLOCKS, WIDTHS, in_channels=3) if before else DsResNet(BLOCKS, WIDTHS)
+    assert shapes(Bare(before, True, norm=True)) == shapes(own)
+
+
+def test_slayer_network_has_the_weights_of_the_network_it_is_compared_with() -> None:
+    pytest.importorskip("lava.lib.dl.slayer")
+    from benchmarks.speed.slayer import Slayer, last
+
+    net = Slayer()
+    # SLAYER keeps decays and the threshold of each neuron as parameters of one number
+    sizes = sorted(p.numel() for p in net.parameters() if p.numel() > 1)
+    own = MsResNet(BLOCKS, WIDTHS, in_channels=3)
+    assert sizes == sorted(p.numel() for p in own.parameters() if p.numel() > 1)
+    x, labels = frames(2)
+    stepping(net, last(x), labels)()
+    assert all(p.grad is not None for p in net.parameters() if p.numel() > 1)
+
+
+def test_every_way_is_timed_once_a_round_and_none_always_comes_first() -> None:
+    order: list[str] = []
+    ways = {name: lambda name=name: order.append(name) for name in "abc"}
+    turns = in_turn(ways, rounds=3, warm=1)
+    assert "".join(order) == "abc" + "bca" + "cab" + "abc"
+    assert {name: len(times) for name, times in turns.seconds.items()} == dict.fromkeys("abc", 3)
+
+
+def test_ratio_is_taken_round_by_round() -> None:
+    turns = in_turn({"long": lambda: time.sleep(0.02), "short": lambda: time.sleep(0.005)}, 3)
+    assert 2 < turns.ratio("long", "short").median < 6
+    assert turns.faster("long", "short") == "short"
+    drifting = Turns({"a": [1.0, 2.0, 4.0], "b": [2.0, 4.0, 8.0]})
+    assert drifting.ratio("b", "a") == Spread(2.0, 2.0, 2.0)
+
+
+def test_figure_tells_whether_its_median_meets_the_goal() -> None:
+    value = Spread(2.0, 1.0, 9.0)
+    assert [Figure("", value, "x", goal).reached for goal in (1.9, 2.0, 2.1)] == [False, True, True]
+    least = [Figure("", value, "x", goal, True).reached for goal in (1.9, 2.0, 2.1)]
+    assert least == [True, True, False]
+    assert Figure("", value, "x").reached is None
+
+
+def test_without_another_environment_its_figures_are_left_out() -> None:
+    assert Elsewhere.run(None, 3, 2).ratio("training, batch 16", "eager") is None
+
+
+def test_page_shows_the_stored_figures(tmp_path: Path) -> None:
+    for name in ("performance.md", "performance.json"):
+        (tmp_path / name).write_bytes((DOCS / name).read_bytes())
+    write_page(tmp_path)
+    assert (tmp_path / "performance.md").read_text() == (DOCS / "performance.md").read_text()
+    assert (tmp_path / "performance.svg").exists()
+
+
+@pytest.mark.lava
+def test_the_graph_with_lavas_own_convolutions_sends_what_is_compared_with_it() -> None:
+    """Every geometry, exponents, a shortcut that lags; ``our_way`` compares every message."""
+    import neuroport as port
+    from benchmarks.speed.lava import our_way, straight
+    from neuroport.graph.graph import Graph
+    from neuroport.graph.node import Conv, Dense, Input, Lif, Readout
+
+    rng = np.random.default_rng(1)
+
+    def even(*shape: int) -> np.ndarray:
+        return 2 * rng.integers(-20, 21, shape)
+
+    nodes = [
+        Input("input", (2, 6, 5), bits=3),
+        Conv("stem", ("input",), even(4, 2, 3, 2), 1, (1, 2), (2, 1), (2, 1)),
+        Lif("a", ("stem",), 90, voltage_decay=300),
+        Conv("c", ("a",), even(4, 2, 3, 3), padding=(1, 1), groups=2),
+        Lif("b", ("c",), 40),
+        Conv("d", ("b",), even(4, 4, 1, 1)),
+        Conv("short", ("a",), even(4, 1, 1, 1), groups=4, lag=1),
+        Lif("e", ("d", "short"), 30),
+        Dense("classes", ("e",), even(3, 4 * 6 * 3)),
+        Readout("potential", ("classes",)),
+    ]
+    graph = Graph(nodes, 3)
+    frames = rng.integers(0, 8, (3, 3, 2, 6, 5))
+    want = port.run(graph, frames)
+    assert all(0 < want[name].mean() < 1 for name in "abe")
+    assert straight(our_way(graph, frames[:, :2], want))() > 0
+    assert our_way(graph, frames, want, processes="fused", workers=2)() > 0
+    want["e"][0, 0] ^= True
+    with pytest.raises(AssertionError, match="e differs"):
+        our_way(graph, frames, want, processes="fused")()
+
+
+def test_seconds_per_sample_leave_out_the_steps_in_which_the_network_fills() -> None:
+    from benchmarks.speed.lava import seconds_per_sample
+    from neuroport.graph.graph import Graph
+    from neuroport.graph.node import Dense, Input, Lif
+    from neuroport.runs.trace import Trace
+
+    nodes = [Input("i", (1,), 1), Dense("d", ("i",), np.array([[2]])), Lif("l", ("d",), 1)]
+    told = {"workers": 2, "phases": {"run": 5.7}}
+    trace = Trace({"l": np.zeros((3, 9, 1), bool)}, {"l": "lif"}, told)
+    # five samples for the first worker: 4 intervals of 4, 3 steps, 1 step of depth
+    assert seconds_per_sample(Graph(nodes, 3, 4), trace) == pytest.approx(5.7 / 20 * 4 / 2)

@@ -1,0 +1,179 @@
+"""Pictures: what is drawn is what the run holds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neuroport as port
+from neuroport.errors import CompareError, FramesError, NeuroportError, TargetError
+from neuroport.targets.resources import resources
+from neuroport.targets.target import load_target
+from tests.unit.test_display import FRAMES, graph
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+from neuroport import plot  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Any:
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def zoo(root: Path) -> tuple[Any, np.ndarray, Any]:
+    model = root / "models" / "ms_resnet8_mnist"
+    network, frames = port.read(model / "network.net"), np.load(model / "frames.npy")[:, :2]
+    return network, frames, port.run(network, frames)
+
+
+def test_a_raster_has_a_dot_for_each_spike(zoo: Any) -> None:
+    small = port.run(graph(), FRAMES)
+    axes = plot.raster(small, "neuron", 1)
+    steps, neurons = np.nonzero(small["neuron"][:, 1].reshape(3, -1))
+    drawn = np.asarray(axes.collections[0].get_offsets())
+    np.testing.assert_array_equal(drawn, np.stack([steps, neurons], axis=1))
+    assert (axes.get_xlabel(), axes.get_title()) == ("step", "neuron, sample 1")
+    _, _, trace = zoo
+    many = plot.raster(trace, "blocks.0.neuron1")  # 12,544 neurons
+    np.testing.assert_allclose(
+        many.images[0].get_array(), trace["blocks.0.neuron1"][:, 0].mean(axis=(2, 3)).T
+    )
+
+
+def test_maps_are_those_of_every_step(zoo: Any) -> None:
+    _, _, trace = zoo
+    sent = trace["blocks.1.neuron2"][:, 1]
+    for axes, want in zip(plot.maps(trace, "blocks.1.neuron2", 1), sent.sum(axis=1), strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), want)
+    one = plot.maps(trace, "blocks.1.neuron2", 1, channel=3)
+    np.testing.assert_array_equal(one[2].images[0].get_array(), sent[2, 3])
+    inside = plt.figure().add_subplot()
+    assert all(axes.get_figure() is inside.figure for axes in plot.maps(trace, "neuron", ax=inside))
+
+
+def test_activity_is_the_share_that_fires(zoo: Any) -> None:
+    network, frames, trace = zoo
+    axes = plot.activity(trace)
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    bars = dict(zip(labels, (bar.get_width() for bar in axes.patches), strict=True))
+    fire = [name for name, kind in trace.kinds.items() if kind == "lif"]
+    assert list(bars) == fire
+    for name in fire:
+        assert bars[name] == pytest.approx(100 * trace[name].mean())
+    counted = plot.activity(port.run(network, frames, record="counts"))
+    assert [bar.get_width() for bar in counted.patches] == pytest.approx(list(bars.values()))
+
+
+def test_a_potential_exceeds_the_threshold_where_the_neuron_fires(zoo: Any) -> None:
+    network, frames, trace = zoo
+    name = "blocks.1.neuron1"
+    place = tuple(int(n) for n in np.argwhere(trace[name][:, 0].sum(axis=0) == 2)[0])
+    axes = plot.potential(network, trace, frames, name, place)
+    lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+    limit = lines["threshold"][0]
+    fired = np.flatnonzero(np.asarray(lines["potential"]) > limit)
+    np.testing.assert_array_equal(fired, np.flatnonzero(trace[name][(slice(None), 0, *place)]))
+    assert len(fired) == 2
+    readout = plot.potential(network, trace, frames, "readout.potential", (3,))
+    drawn = {line.get_label(): line.get_ydata() for line in readout.lines}["potential"]
+    got = trace["readout.potential"][:, 0, 3]
+    np.testing.assert_allclose(drawn, got)
+
+
+def test_weights_are_counted_value_by_value(zoo: Any) -> None:
+    network, _, _ = zoo
+    axes = plot.weights(network, "blocks.0.conv1")
+    weight = network["blocks.0.conv1"].weight
+    drawn = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in axes.patches}
+    values, counts = np.unique(weight[weight != 0], return_counts=True)
+    assert drawn == dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def test_a_divergence_is_two_maps_and_their_difference(zoo: Any) -> None:
+    _, _, want = zoo
+    other = {name: array.copy() for name, array in want.messages.items()}
+    other["blocks.1.neuron2"][1, 1, 4, 5, 6] ^= True
+    made = plot.divergence(want, port.Trace(other, want.kinds, want.provenance))
+    first, second, difference = (axes.images[0].get_array() for axes in made)
+    np.testing.assert_array_equal(first, want["blocks.1.neuron2"][1, 1, 4])
+    np.testing.assert_array_equal(np.argwhere(difference), [[5, 6]])
+    assert difference[5, 6] == int(second[5, 6]) - int(first[5, 6])
+    mark = made[0].lines[0]
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (6, 5)
+    with pytest.raises(CompareError, match="no message of the runs differs"):
+        plot.divergence(want, want)
+
+
+def test_confusion_counts_every_sample_once() -> None:
+    axes = plot.confusion([0, 1, 1, 2], [0, 1, 2, 2])
+    np.testing.assert_array_equal(axes.images[0].get_array(), [[1, 0, 0], [0, 1, 0], [0, 1, 1]])
+    assert axes.get_title() == "3 of 4 right"
+    trace = port.run(graph(), FRAMES)
+    assert plot.confusion(trace, trace.predictions).get_title() == "2 of 2 right"
+
+
+def test_cores_are_those_of_the_estimate(zoo: Any) -> None:
+    network, _, _ = zoo
+    lowered = port.lower(network, "kapoho-point")
+    axes = plot.cores(lowered, "kapoho-point")
+    found = resources(lowered, load_target("kapoho-point"))
+    bars = {round(bar.get_y() + bar.get_height() / 2): bar.get_width() for bar in axes.patches}
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert {names[row]: width for row, width in bars.items()} == {
+        placed.layer.name: placed.cores for placed in found.placed
+    }
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "said"),
+    [
+        (lambda t: plot.raster(t, "nothing"), CompareError, "has no population 'nothing'; it has"),
+        (lambda t: plot.raster(t, "neuron", 2), CompareError, "sample 2: the trace has 2"),
+        (lambda t: plot.maps(t, "readout"), CompareError, "which is no map"),
+        (lambda t: plot.maps(t, "neuron", channel=1), CompareError, "channel 1: neuron has 1"),
+        (lambda t: plot.weights(graph(), "w"), CompareError, "no synapse 'w'; it has conv, dense"),
+        (lambda t: plot.potential(graph(), t, FRAMES, "neuron", (9, 0, 0)), CompareError, "neuron"),
+        (lambda t: plot.confusion([0, 1], [0]), FramesError, "1 labels for 2 predictions"),
+        (lambda t: plot.cores(graph(), "lava-cpu"), TargetError, "lava-cpu has no cores"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_by_name(
+    draw: Any, error: type[NeuroportError], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        draw(port.run(graph(), FRAMES))
+
+
+def test_neuroport_is_imported_without_matplotlib(root: Path) -> None:
+    program = "import sys, neuroport, neuroport.plot; print('matplotlib' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_the_page_draws_what_it_says_and_lists_every_picture(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (root / "docs" / "plot.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "models").symlink_to(root / "models")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/plot.md", "exec"), {})
+    assert (tmp_path / "cores.png").stat().st_size > 1000
+    assert len(plt.get_fignums()) == 7
+    public = {
+        n for n, made in vars(plot).items() if getattr(made, "__module__", "") == plot.__name__
+    }
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.M)) == {n for n in public if n[0] != "_"}

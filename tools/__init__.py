@@ -1,0 +1,1 @@
+"""Programs that make documents; nothing of them is part of the package."""
