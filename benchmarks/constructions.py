@@ -1,4 +1,4 @@
-"""``python -m benchmarks.constructions``: what constructions for a chip cost there, and in accuracy.
+"""``python -m benchmarks.constructions``: what constructions for a chip cost, also in accuracy.
 
 The trained membrane networks of ``models/`` as they are published, with a coarse stem, and with the
 projections of MS-ResNet driven by spikes or composed with what they read. Every row starts from the
@@ -7,8 +7,8 @@ with weights that were never trained for it, so that no accuracy is told. MS-Res
 again: some epochs in real numbers where projections read spikes, one in integers for every row.
 
 Each is lowered for Kapoho Point and counted as in ``benchmarks.chips``. **Nothing is run on
-hardware.** A row is written to ``docs/constructions.json`` as soon as it is there, and not made again.
-``docs/resources.md`` shows it.
+hardware.** A row is written to ``docs/constructions.json`` as soon as it is there, and not made
+again. ``docs/resources.md`` shows it.
 """
 
 from __future__ import annotations
