@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries
+.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -108,6 +108,11 @@ resources: $(READY)
 # stand-ins for its closed modules (docs/chips.json, docs/resources.md); long, goes on where it was.
 chips: $(READY)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.chips
+
+# Stems and projections that round, and that do not, as lowered for Kapoho Point (docs/constructions.json,
+# docs/resources.md); trains a little, goes on where it was.
+constructions: $(READY)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.constructions
 
 # Work, energy and time of the trained networks, counted on their frames (docs/energy.md and .json).
 energy: $(READY)

@@ -144,6 +144,7 @@ def main(
     from neuroport.files import write_json
     from neuroport.reporting.progress import progress_bar
     from tests.properties.networks import CHAINS, for_lava
+    from tests.properties.proof import ON_LAVA_FOR_CHIP
     from tests.properties.summary import summary
 
     if only is not None:
@@ -188,6 +189,8 @@ def main(
         f"{result['networks']} networks, {result['lava-cpu networks']} on Lava, "
         f"{result['positions compared']:,} positions: 0 differ"
     )
+    told = f"membrane networks, {ON_LAVA_FOR_CHIP}"
+    click.echo(f"{result[told]} {told}: 0 differ")
     click.echo(
         f"{result['chains']['networks']} chains as stock files in unmodified NetX, "
         f"{result['chains']['positions compared']:,} positions: 0 differ; {out}"

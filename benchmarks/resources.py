@@ -193,11 +193,20 @@ def table(results: dict[str, Any]) -> str:
 
 
 def page(results: dict[str, Any] | None = None) -> str:
-    """``docs/resources.md``: the carriers, and what was found of trained networks."""
+    """``docs/resources.md``: the carriers, and what was found of trained networks.
+
+    By ``benchmarks.chips`` of those in ``models/``, by ``benchmarks.constructions`` of others.
+    """
     carriers = json.loads((ROOT / "docs" / "resources.json").read_text())
     trained = ROOT / "docs" / "chips.json"
     chips = json.loads(trained.read_text()) if trained.exists() else {}
-    return table(results or carriers) + (trained_table(chips) if chips else "")
+    constructions = ROOT / "docs" / "constructions.json"
+    others = json.loads(constructions.read_text()) if constructions.exists() else {}
+    return (
+        table(results or carriers)
+        + (trained_table(chips) if chips else "")
+        + (constructions_table(others) if others else "")
+    )
 
 
 def trained_table(chips: dict[str, Any]) -> str:
@@ -238,6 +247,40 @@ def trained_table(chips: dict[str, Any]) -> str:
         found = row["board"]["unproven"].items()
         told = ", ".join(f"{rule.replace('_', ' ')} ({count})" for rule, count in found)
         lines.append(f"| {name} | {told or 'nothing'} |")
+    return "\n".join(lines) + "\n"
+
+
+def constructions_table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Accuracy, cores, messages and relays of stems and projections that round, and that do not."""
+    lines = [
+        "",
+        "# Constructions for the chip",
+        "",
+        "Stems and projections as published round in relays. A recipe has others",
+        "([recipes](recipes.md)): here on Kapoho Point, whole, counted as above, all with 0 broken",
+        "rules unless told. **Not run on hardware.** Every row starts from the weights in",
+        "[models](../models); *epochs* says how many of training followed, in real numbers and in",
+        "integers. No accuracy is told of a network that was never trained as what it is.",
+        "The projections of these DANets read spikes as they are. Remade by",
+        "`make constructions` from [constructions.json](constructions.json).",
+        "",
+        "| network | construction | epochs | test accuracy | cores | chips "
+        "| messages between cores per sample | slowest step, us | relays, rounding |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for network, found in rows.items():
+        for construction, one in found.items():
+            if "refused" in one:
+                lines.append(f"| {network} | {construction} | refused: {one['refused']} ||||||")
+                continue
+            board, epochs = one["board"], one["epochs"]
+            told = f"{one['accuracy']:.1f} %" if "accuracy" in one else "not told"
+            broken = f", {board['broken']} rules broken" if board["broken"] else ""
+            lines.append(
+                f"| {network} | {construction}{broken} | {epochs['real']} + {epochs['integer']} "
+                f"| {told} | {board['cores']:,} | {board['chips']} | {board['between_cores']:,.0f} "
+                f"| {board['slowest_step_us']:,} | {board['relays']}, {board['rounding']} |"
+            )
     return "\n".join(lines) + "\n"
 
 

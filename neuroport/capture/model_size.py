@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from neuroport.capture.wiring import unwrapped, wiring
+from neuroport.nets.composed import Composed
 from neuroport.nets.neuron import Mlf
 from neuroport.nets.synapse import Direct, GradedConv
 
@@ -59,7 +60,8 @@ def count(net: nn.Module, size: tuple[int, int]) -> Counts:
         elif layer.synapse is not None:
             # a pooled projection averages first, and multiplies after
             synapse, positions = layer.synapse.synapse, math.prod(layer.sends[1:])
-            here = 0 if isinstance(module, Direct) else synapse.weight.numel() * positions
+            held = module.kernel() if isinstance(module, Composed) else synapse.weight
+            here = 0 if isinstance(module, Direct) else held.numel() * positions
             macs += here
             if isinstance(module, GradedConv) and not module.pixels:
                 projected += here if synapse.kernel_size == (1, 1) else 0

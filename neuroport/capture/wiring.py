@@ -31,6 +31,7 @@ from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
 from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
 from neuroport.nets.batchnorm_lif import NormLif, PositiveNorm
+from neuroport.nets.composed import Composed, ComposedStem
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import AvgPool, SumPool
 from neuroport.nets.stream import Stream
@@ -66,6 +67,8 @@ OTHERS: dict[type[nn.Module], str] = {
 }
 # classes whose forward pass the graph holds, the most specific first
 WRITTEN: tuple[type[nn.Module], ...] = (
+    ComposedStem,
+    Composed,
     GradedConv,
     Direct,
     Conv,

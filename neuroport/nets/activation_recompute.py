@@ -29,18 +29,18 @@ class _StatisticsKept(AbstractContextManager[None]):
 class Recomputing(nn.Module):
     """A module whose parts, called with ``run``, may be computed again in the backward pass.
 
-    With ``recompute`` a part keeps only its input and runs a second time there, so that the
+    With ``recompute`` a part keeps only what it is given and runs a second time there, so that the
     activations of one part are held at a time. Gradients and statistics are the same.
     """
 
     recompute = False
 
-    def run(self, part: nn.Module, x: Any) -> Any:
+    def run(self, part: nn.Module, *given: Any) -> Any:
         if not (self.recompute and self.training and torch.is_grad_enabled()):
-            return part(x)
+            return part(*given)
         return checkpoint(
             part,
-            x,
+            *given,
             use_reentrant=False,
             context_fn=lambda: (nullcontext(), _StatisticsKept(part)),
         )

@@ -22,7 +22,9 @@ from neuroport.registry import loaded
 def ms_resnet(net: NetworkRecipe) -> nn.Module:
     """A MS-ResNet."""
     if net.depth:
-        return MsResNet.imagenet(net.depth, net.widths, net.in_channels, net.classes, net.surrogate)
+        return MsResNet.imagenet(
+            net.depth, net.widths, net.in_channels, net.classes, net.surrogate, net.projection
+        )
     return MsResNet(
         net.blocks,
         net.widths,
@@ -32,6 +34,7 @@ def ms_resnet(net: NetworkRecipe) -> nn.Module:
         stem_stride=net.stem_stride,
         first_stride=net.first_stride,
         surrogate=net.surrogate,
+        projection=net.projection,
     )
 
 

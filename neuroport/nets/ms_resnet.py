@@ -6,7 +6,14 @@ Block (x is a real-valued current, one tensor per step):
 
 The shortcut is the identity, or a projection ``norm(conv1x1(.))`` of the *current* where the shape
 changes. There is no neuron after the addition. Norms start at the threshold (0.5), the last one of
-each branch at 0. Source: MS-ResNet, official code (``Ariande1/MS-ResNet``), which covers ImageNet;
+each branch at 0.
+
+Published projections read real values. Two others read spikes, so that no relay has to round them:
+one in the place of a published projection (as in later networks with membrane shortcuts: another
+network, to be trained as such), or the published one composed with what it reads, the same network
+in real numbers (:mod:`neuroport.nets.composed`).
+
+Source: MS-ResNet, official code (``Ariande1/MS-ResNet``), which covers ImageNet;
 the 6n+2 family, its average-pooled projection and the strides for event cameras follow third-party
 reimplementations.
 """
@@ -14,16 +21,18 @@ reimplementations.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import BiasNorm
+from neuroport.nets.composed import compose
 from neuroport.nets.fused_calls import fire, join
 from neuroport.nets.neuron import Lif
-from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
+PROJECTIONS = ("membrane", "spike", "composed")
 # depth -> (blocks of the four stages, shortcut), as in the official code for ImageNet
 IMAGENET: dict[int, tuple[tuple[int, ...], str]] = {
     18: ((2, 2, 2, 2), "stride"),
@@ -42,6 +51,7 @@ class MembraneBlock(nn.Module):
         stride: int,
         shortcut: str,
         surrogate: str = "rectangular",
+        projection: str = "membrane",
     ) -> None:
         super().__init__()
         self.neuron1 = Lif(surrogate=surrogate)
@@ -49,18 +59,33 @@ class MembraneBlock(nn.Module):
         self.neuron2 = Lif(surrogate=surrogate)
         self.conv2 = Conv(channels, channels, 3, 1, 1, norm_scale=0.0)
         self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != channels:
+        self.projects = stride != 1 or in_channels != channels
+        self.of_spikes = self.projects and projection == "spike"
+        self.composed = nn.ModuleDict()  # filled by MsResNet, where projections are composed
+        if self.projects:
+            kind = Conv if self.of_spikes else GradedConv
             pooled = shortcut == "pool"
-            self.shortcut = GradedConv(
+            self.shortcut = kind(
                 in_channels,
                 channels,
+                1,
                 stride=1 if pooled else stride,
+                padding=0,
                 pool=stride if pooled else 1,
             )
 
-    def forward(self, x: Tensor | Stream) -> Tensor | Stream:
-        spikes = fire(self.conv1, self.neuron2, self.neuron1(x))
-        return join(self.conv2, spikes, self.shortcut, x)  # type: ignore[no-any-return]
+    def forward(self, x: Any, sent: Sequence[Tensor] | None = None) -> Any:
+        """The stream behind the block; with it, given what was ``sent`` into it, its own spikes."""
+        first = self.neuron1(x)
+        spikes = fire(self.conv1, self.neuron2, first)
+        if sent is None:
+            return join(self.conv2, spikes, self.shortcut, first if self.of_spikes else x)
+        total = self.conv2(spikes)
+        if not self.projects:
+            return total + x, spikes
+        for conv, message in zip(self.composed.values(), sent, strict=True):
+            total = total + conv(message)
+        return total, spikes
 
 
 class MsResNet(nn.Module):
@@ -78,6 +103,12 @@ class MsResNet(nn.Module):
             cameras (128x128) and for ImageNet.
         dropout: before the classifier (0.2 at depth 104).
         surrogate: of every neuron.
+        projection: ``membrane`` reads the stream, as published; ``spike`` reads what the branch's
+            first neuron sends; ``composed`` is ``membrane``, put before the sum that it reads.
+
+    Raises:
+        ValueError: a projection of another name, or ``composed`` with a ``deep`` stem, whose relays
+            round between convolutions.
 
     Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes).
     """
@@ -94,8 +125,11 @@ class MsResNet(nn.Module):
         first_stride: int = 1,
         dropout: float = 0.0,
         surrogate: str = "rectangular",
+        projection: str = "membrane",
     ) -> None:
         super().__init__()
+        if projection not in PROJECTIONS:
+            raise ValueError(f"projection is {projection!r}; use {', '.join(PROJECTIONS)}")
         self.stem = _stem(stem, in_channels, widths[0], stem_stride)
         numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
         stages: list[nn.Module] = []
@@ -103,9 +137,14 @@ class MsResNet(nn.Module):
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
             for block in range(number):
                 stride = (2 if stage > 0 else first_stride) if block == 0 else 1
-                stages.append(MembraneBlock(channels, width, stride, shortcut, surrogate))
+                stages.append(
+                    MembraneBlock(channels, width, stride, shortcut, surrogate, projection)
+                )
                 channels = width
         self.blocks = Chain(*stages)
+        self.composes = projection == "composed"
+        if self.composes:
+            self._compose()
         self.neuron = Lif(surrogate=surrogate)
         self.readout = Readout(channels, classes, dropout)
 
@@ -117,6 +156,7 @@ class MsResNet(nn.Module):
         in_channels: int = 3,
         classes: int = 1000,
         surrogate: str = "rectangular",
+        projection: str = "membrane",
     ) -> MsResNet:
         """MS-ResNet-18, -34 or -104: every stage starts with stride 2 and a projection."""
         blocks, shortcut = IMAGENET[depth]
@@ -132,11 +172,37 @@ class MsResNet(nn.Module):
             first_stride=2,
             dropout=0.2 if deep else 0.0,
             surrogate=surrogate,
+            projection=projection,
         )
 
+    def _compose(self) -> None:
+        """Give every block that projects a convolution for each that the stream before it sums."""
+        if not isinstance(self.stem, GradedConv):
+            raise ValueError(
+                "projection 'composed' with stem 'deep': relays round between its convolutions; "
+                "use projection 'spike' or 'membrane'"
+            )
+        sources: dict[str, Conv] = {"stem": self.stem}
+        for index, block in enumerate(self.blocks):
+            if block.projects:
+                sources = compose(sources, block.shortcut)
+                block.composed.update(sources)
+            sources[f"block{index}"] = block.conv2
+
     def forward(self, frames: Tensor) -> Tensor:
-        logits: Tensor = self.readout(self.neuron(self.blocks(self.stem(frames))))
+        # norms of projections are trained on what is projected
+        real = self.training and self.readout.lsb == 0
+        x = self.stem(frames)
+        x = self.blocks(x) if real or not self.composes else self._composed(x, frames)
+        logits: Tensor = self.readout(self.neuron(x))
         return logits
+
+    def _composed(self, x: Any, frames: Tensor) -> Any:
+        sent = [frames]
+        for block in self.blocks:
+            x, spikes = self.blocks.run(block, x, sent)
+            sent = [*sent, spikes]
+        return x
 
 
 def _stem(kind: str, in_channels: int, width: int, stride: int) -> nn.Module:

@@ -39,7 +39,7 @@ FAMILIES = Registry(
     {
         "ms_resnet": Family(
             f"{_HERE}:ms_resnet",
-            ("depth", "shortcut", "stem_stride", "first_stride"),
+            ("depth", "shortcut", "projection", "stem_stride", "first_stride"),
             (18, 34, 104),
         ),
         "ds_resnet": Family(f"{_HERE}:ds_resnet", ("levels", "block", "normalize")),
@@ -79,6 +79,7 @@ def family(name: str) -> Family:
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "shortcut": ("pool", "stride"),
+    "projection": ("membrane", "spike", "composed"),
     "block": ("ds", "vanilla"),
     "domain": ("membrane", "spike"),
     "reach": ("stage", "network"),
@@ -98,8 +99,9 @@ class NetworkRecipe:
     all of stride 2, instead. ``in_channels`` and ``classes`` are the dataset's; 0 leaves them to
     it. ``recompute`` trades time for memory in training. ``learn`` makes the neurons' ``decay``,
     ``threshold`` or ``both`` parameters of the real-valued phase. A ``coarse`` stem needs no relay
-    that rounds (:func:`neuroport.nets.synapse.coarsen_stem`). The keys between belong to some
-    families only (``FAMILIES``).
+    that rounds (:func:`neuroport.nets.synapse.coarsen_stem`), and neither does a ``spike`` or
+    ``composed`` projection (:class:`neuroport.nets.ms_resnet.MsResNet`). The keys between belong to
+    some families only (``FAMILIES``).
     """
 
     family: str = "ms_resnet"
@@ -112,6 +114,7 @@ class NetworkRecipe:
     learn: str = "none"
     depth: int = 0
     shortcut: str = "pool"
+    projection: str = "membrane"
     stem_stride: int = 1
     first_stride: int = 1
     levels: int = 3
@@ -139,6 +142,11 @@ class NetworkRecipe:
             )
             taken = ("blocks", "shortcut", "stem_stride", "first_stride")
             self._unset(taken, f"with network.depth = {self.depth}, which decides it")
+            require(
+                self.projection != "composed" or self.depth != 104,
+                "network.projection is 'composed', but at network.depth = 104 the stem is three "
+                "convolutions with relays between them; use 'spike' or 'membrane'",
+            )
         four = self.depth != 0
         good = len(self.widths) == (4 if four else 3) and min(self.widths) >= 1
         good = good and max(self.widths) <= WIDEST

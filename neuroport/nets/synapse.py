@@ -89,9 +89,12 @@ class Conv(OnGrid):
         norm_scale: initial gamma of the batch norm (0.5 in MS-ResNet, 0 at a branch's end).
         norm: makes the norm of a number of channels: one of :mod:`neuroport.nets.batchnorm`,
             ``nn.BatchNorm2d``, ``nn.SyncBatchNorm`` or ``nn.Identity``.
+        pool: average over ``pool x pool``, or a pair, before a 1x1 kernel (as one strided
+            convolution).
 
     Raises:
-        LayerError: sizes that are none, or padding as wide as the kernel.
+        LayerError: sizes that are none, padding as wide as the kernel, or a pool before a kernel
+            that is not 1x1.
 
     Takes (T, N, C, H, W); gives a tensor in the real phase, a ``Stream`` in the integer phase.
 
@@ -115,14 +118,22 @@ class Conv(OnGrid):
         norm_scale: float = 0.5,
         dilation: Size = 1,
         norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        pool: Size = 1,
     ) -> None:
         super().__init__()
-        kernel = pair("kernel_size", kernel_size, 1)
+        kernel, pools = pair("kernel_size", kernel_size, 1), pair("pool", pool, 1)
         strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
+        if pools != (1, 1):
+            if kernel != (1, 1):
+                raise LayerError(
+                    f"pool is {pool}; it averages before a 1x1 kernel, not {kernel_size}"
+                )
+            strides = strides[0] * pools[0], strides[1] * pools[1]
         pads = padding_of(padding, kernel, strides, dilations)
         self.synapse = nn.Conv2d(
             in_channels, out_channels, kernel, strides, pads, dilations, groups, bias=False
         )
+        self.pool = pools
         self.norm = norm(out_channels)
         normed = isinstance(self.norm, (nn.BatchNorm2d, nn.SyncBatchNorm))
         if normed and self.norm.weight is not None:
@@ -152,7 +163,13 @@ class Conv(OnGrid):
 
     def kernel(self) -> Tensor:
         """Weights of the convolution that is executed, (O, I/groups, kH, kW)."""
-        return refreshed(self.synapse).weight
+        return self.pooled(refreshed(self.synapse).weight)
+
+    def pooled(self, weight: Tensor) -> Tensor:
+        """A 1x1 kernel as the strided one that averages first."""
+        if self.pool == (1, 1):
+            return weight
+        return weight.expand(-1, -1, *self.pool) / math.prod(self.pool)
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Kernel and bias with the batch norm folded in, real units."""
@@ -194,7 +211,11 @@ class Conv(OnGrid):
 
     def before_call(self, x: Tensor) -> Tensor:
         """What the synapse itself is given, where :meth:`kernel` is more than its weight."""
-        return x
+        if self.pool == (1, 1):
+            return x
+        # windows begin where the strided kernel is put
+        pooled: Tensor = F.avg_pool2d(x.flatten(0, 1), self.pool, 1).unflatten(0, (len(x), -1))
+        return pooled
 
     def unnormalized(self, x: Tensor) -> Tensor:
         """The current of the real phase before its norm."""
@@ -254,8 +275,6 @@ class GradedConv(Conv):
     with r, p the shifts of ``relay_in`` and ``relay_out``.
 
     Args:
-        pool: average over ``pool x pool``, or a pair, before a 1x1 kernel (as one strided
-            convolution).
         pixels: the input is frames of unsigned 8-bit pixels, 255 meaning 1.
         mean, std: per channel of pixels; the input is normalized to ``(pixel / 255 - mean) / std``
             before it is padded with zeros. Folded into the weights and a bias that differs near the
@@ -291,18 +310,16 @@ class GradedConv(Conv):
         dilation: Size = 1,
         rounds: bool = True,
     ) -> None:
-        pools, strides = pair("pool", pool, 1), pair("stride", stride, 1)
-        if pools != (1, 1) and pair("kernel_size", kernel_size, 1) != (1, 1):
-            raise LayerError(f"pool is {pool}; it averages before a 1x1 kernel, not {kernel_size}")
         super().__init__(
             in_channels,
             out_channels,
             kernel_size,
-            (strides[0] * pools[0], strides[1] * pools[1]) if pools != (1, 1) else strides,
+            stride,
             padding,
             norm_scale=norm_scale,
             dilation=dilation,
             norm=norm,
+            pool=pool,
         )
         given = any(mean) or any(value != 1 for value in std) or frame_norm is not None
         if not pixels and given:
@@ -318,7 +335,6 @@ class GradedConv(Conv):
             each = torch.tensor(values, dtype=torch.float32).expand(in_channels).clone()
             self.register_buffer(name, each, persistent=False)
         self.frame_norm = frame_norm
-        self.pool = pools
         self.pixels = pixels
         self.rounds = rounds
         self.relay_in = None if pixels else Relay()
@@ -334,13 +350,7 @@ class GradedConv(Conv):
         return -shift / scale * self.message_unit, self.message_unit / scale
 
     def kernel(self) -> Tensor:
-        return self.pooled(super().kernel() / self.normalization()[1].reshape(-1, 1, 1))
-
-    def pooled(self, weight: Tensor) -> Tensor:
-        """A 1x1 kernel as the strided one that averages first."""
-        if self.pool == (1, 1):
-            return weight
-        return weight.expand(-1, -1, *self.pool) / math.prod(self.pool)
+        return super().kernel() / self.normalization()[1].reshape(-1, 1, 1)
 
     def refusal(self) -> str | None:
         found = super().refusal()
@@ -369,17 +379,13 @@ class GradedConv(Conv):
             return super()._convolve_real(x)
         # a norm of the frames has divided already; a membrane stream has nothing to divide
         divided = self.frame_norm is not None or not self.pixels
-        kernel = self.pooled(super().kernel()) if divided else self.kernel()
+        kernel = super().kernel() if divided else self.kernel()
         return self.convolve(x, kernel, self.synapse.bias)
 
     def before_call(self, x: Tensor) -> Tensor:
         if self.pixels and self.frame_norm is None:
             x = x / per_position(self.std)
-        if self.pool == (1, 1):
-            return x
-        # windows begin where the strided kernel is put
-        pooled: Tensor = F.avg_pool2d(x.flatten(0, 1), self.pool, 1).unflatten(0, (len(x), -1))
-        return pooled
+        return super().before_call(x)
 
     def forward(self, x: Tensor | Stream) -> Tensor | Stream:
         if self.lsb == 0:

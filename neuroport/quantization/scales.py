@@ -34,6 +34,7 @@ from neuroport.graph.border_taps import inside
 from neuroport.graph.graph import Graph
 from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
 from neuroport.nets.batchnorm_lif import NormLif
+from neuroport.nets.composed import ComposedStem
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, Readout, exact
@@ -162,7 +163,7 @@ class _Grid:
                     calls = [other.name for other in self.layers if other.module is module]
                     worst = max(intervals[name].worst for name in calls)
                     margin = self.margins.get(part, MARGIN)
-                    _choose_shifts(module, lsb, source, worst * margin)
+                    _choose_shifts(layer.path, module, lsb, source, worst * margin)
             elif id(stream) in again:
                 lsb /= unit_of(layer.inputs[0], named)  # of what a message of 1 brings
                 largest = float(conv.folded()[0].abs().max())
@@ -443,7 +444,9 @@ def _unit(thresholds: list[float]) -> float | None:
     return float(unit) if close and parts[-1] / unit <= TALLEST else None
 
 
-def _choose_shifts(module: GradedConv, lsb: float, source: float | None, room: float) -> None:
+def _choose_shifts(
+    path: str, module: GradedConv, lsb: float, source: float | None, room: float
+) -> None:
     """Shifts of the relays around a graded convolution: the finest product that 24 bits hold.
 
     ``room``: how far the product may go, in real units.
@@ -456,9 +459,11 @@ def _choose_shifts(module: GradedConv, lsb: float, source: float | None, room: f
     module.lsb.fill_(lsb)
     if source is None:
         module.relay_out.shift.fill_(max(0, min(product, weight)) if module.rounds else 0)
-        if not module.rounds and largest * message < lsb:
+        # what a stem adds to later stages is little, and others add to them, too
+        alone = not isinstance(module, ComposedStem)
+        if alone and not module.rounds and largest * message < lsb:
             raise IllegalError(
-                f"the largest weight of {module} is {largest * message / lsb:.2f} units of its "
+                f"the largest weight of {path!r} is {largest * message / lsb:.2f} units of its "
                 "stream for one of a pixel, and all of them round to 0; let it round "
                 "(stem = 'rounding'), or train with a larger norm behind it"
             )

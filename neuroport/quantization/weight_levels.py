@@ -28,6 +28,10 @@ def _constant(node: Synapse) -> bool:
     return low == high or (low, high) == (0, 1)
 
 
+def _zero(node: Synapse) -> bool:
+    return not node.weight.any()
+
+
 @dataclass(frozen=True)
 class _Stream:
     synapses: frozenset[str]
@@ -54,9 +58,16 @@ class _Stream:
 def few_levels(graph: Graph) -> str | None:
     """The convolutions with fewer than 15 levels and what keeps their grid coarse; None if none."""
     # weights that are all the same were not trained: pools, identities, spikes that go straight on
-    convs = [node for node in graph.synapses if node.kernel is not None and not _constant(node)]
+    lost = {  # a stem's were too small for the grid of a later stage
+        node.name for node in graph.synapses if graph.input.name in node.inputs and _zero(node)
+    }
+    convs = [
+        node
+        for node in graph.synapses
+        if node.kernel is not None and (node.name in lost or not _constant(node))
+    ]
     largest = {node.name: int(np.abs(node.weight).max()) for node in convs}
-    weak = [name for name, most in largest.items() if most > 0 and levels(most) < FEW]
+    weak = [n for n, most in largest.items() if levels(most) < FEW and (most > 0 or n in lost)]
     if not weak:
         return None
     weak.sort(key=lambda name: largest[name])

@@ -34,6 +34,7 @@ Messages = Mapping[str, np.ndarray]
 REFERENCE, FAST = Reference(), Fast()
 CHAIN = "stock file"  # how Lava ran a chain
 CHIP = "kapoho-point"
+ON_LAVA_FOR_CHIP = f"lava-cpu, as lowered for {CHIP}"
 OURS = "neuroport.backends.lava_cpu.processes.fixed_pt"
 # bring frames in, write rasters down; delays of messages within a sample
 NO_NEURONS = {
@@ -208,8 +209,7 @@ def as_for_chip(lowered: Graph, frames: np.ndarray) -> dict[str, dict[str, int]]
     own = {name for name in got.provenance["built"] if name.startswith("neuroport")} - NO_NEURONS
     if own:
         raise DivergenceError(f"the network holds neurons that are not Lava's: {sorted(own)}")
-    name = f"lava-cpu, as lowered for {CHIP}"
-    return {name: equal("reference", name, lowered, ideal, got.messages)}
+    return {ON_LAVA_FOR_CHIP: equal("reference", ON_LAVA_FOR_CHIP, lowered, ideal, got.messages)}
 
 
 def stock(lowered: Graph, frames: np.ndarray, lava: bool) -> dict[str, dict[str, int]]:

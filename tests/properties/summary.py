@@ -8,7 +8,10 @@ from collections import Counter
 from typing import Any
 
 from neuroport.runs.trace import versions
+from tests.properties.proof import ON_LAVA_FOR_CHIP
 
+# features of which one makes a network a membrane network: its shortcuts are currents
+MEMBRANE = {"membrane shortcut", "additive currents", "real projection"}
 FIRST = 8  # hashes that are kept, so that a test can see whether the numbers still mean the same
 
 
@@ -29,6 +32,10 @@ def summary(
     return {
         "networks": len(rows),
         "lava-cpu networks": sum(bool(row["lava"]) for row in rows),
+        f"membrane networks, {ON_LAVA_FOR_CHIP}": sum(
+            ON_LAVA_FOR_CHIP in row["compared"] and not MEMBRANE.isdisjoint(row["features"])
+            for row in rows
+        ),
         **_compared(rows),
         "lava-cpu ran": dict(sorted(Counter(row["lava"] for row in rows if row["lava"]).items())),
         "not applicable": {way: dict(count.most_common()) for way, count in refused.items()},

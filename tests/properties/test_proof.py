@@ -12,19 +12,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import neuroport as port
 from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Lif, Node, Readout
 from tests.properties.features import features
 from tests.properties.networks import CHAINS, LAVA_EVERY, Case, for_lava, network
-from tests.properties.proof import ROTATED, WAYS, DivergenceError, equal, prove, prove_chain
+from tests.properties.proof import (
+    CHIP,
+    ON_LAVA_FOR_CHIP,
+    ROTATED,
+    WAYS,
+    DivergenceError,
+    as_for_chip,
+    equal,
+    prove,
+    prove_chain,
+    uniform,
+)
 from tests.properties.stock import Stock
-from tests.properties.summary import FIRST
+from tests.properties.summary import FIRST, MEMBRANE, summary
 
 # numbers far from those that everyone runs while changing something
 SEEDS = range(100_000, 100_034)
 # small ones, every way to carry shortcuts among them
 LAVA_SEEDS = (776, 100_008, 100_064, 100_080, 100_152, 100_184)
+# of them: a real-valued projection, which two relays round, and a membrane shortcut
+MEMBRANE_SEEDS = (100_008, 100_064)
 NETX_SEEDS = (776, 100_184)  # become chains, which unmodified NetX runs, too
 CHAIN_SEEDS = (CHAINS + 900_001, CHAINS + 900_002, CHAINS + 900_003)
 PROOF = Path(__file__).with_name("proof.json")
@@ -46,7 +60,31 @@ def test_lava_agrees_on_a_random_network(seed: int) -> None:
     assert outcome.lava
     assert outcome.compared["lava-cpu"]["lif"] > 0
     assert outcome.compared["lava-cpu, fused"] == outcome.compared["lava-cpu"]
+    assert outcome.compared[ON_LAVA_FOR_CHIP]["lif"] > 0
     assert ("stock file, NetX" in outcome.compared) == (seed in NETX_SEEDS)
+
+
+@pytest.mark.lava
+@pytest.mark.parametrize("seed", MEMBRANE_SEEDS)
+def test_lava_agrees_on_a_random_membrane_network_as_lowered_for_a_chip(seed: int) -> None:
+    case = network(seed)
+    assert not MEMBRANE.isdisjoint(case.tags)
+    lowered = port.lower(uniform(case.graph), CHIP)
+    assert as_for_chip(lowered, case.frames)[ON_LAVA_FOR_CHIP]["lif"] > 0
+
+
+def test_membrane_networks_on_lava_as_lowered_for_a_chip_are_counted() -> None:
+    row = {
+        **dict.fromkeys(("populations", "silent", "always", "attempts", "seconds"), 0),
+        **{"refused": {}, "graph": "", "lava": "relay, relays", "compared": {}, "features": {}},
+    }
+    ran, shortcut = {ON_LAVA_FOR_CHIP: {"lif": 7}}, {"membrane shortcut": 2}
+    rows = [
+        {**row, "seed": 0, "compared": ran, "features": shortcut},
+        {**row, "seed": 1, "compared": ran, "features": {"spike shortcut": 1}},
+        {**row, "seed": 2, "features": shortcut},
+    ]
+    assert summary(rows, "")[f"membrane networks, {ON_LAVA_FOR_CHIP}"] == 1
 
 
 @pytest.mark.lava
@@ -138,6 +176,8 @@ def test_the_proof_that_is_kept_is_of_these_networks() -> None:
         pytest.skip("no proof is kept; make prove")
     kept = json.loads(PROOF.read_text())
     assert kept["differing spikes"] == kept["differing potentials"] == 0
+    # what was proven before they were counted says nothing of them
+    assert kept.get(f"membrane networks, {ON_LAVA_FOR_CHIP}", 100) >= 100
     assert len(kept["first graphs"]) == min(FIRST, kept["networks"])
     for seed, graph in kept["first graphs"].items():
         assert network(int(seed)).graph.hash == graph, "the builder changed: make prove again"

@@ -42,6 +42,8 @@ TINY: dict[str, Callable[[], nn.Module]] = {
         1, **SHAPE, shortcut="stride", stem_stride=2, first_stride=2
     ),
     "ms_resnet18": lambda: MsResNet.imagenet(18, (3, 4, 5, 6), 2, 5),
+    "ms_resnet, projections of spikes": lambda: MsResNet(2, **SHAPE, projection="spike"),
+    "ms_resnet, composed": lambda: MsResNet(2, **SHAPE, projection="composed"),
     "ms_resnet with a deep stem": lambda: MsResNet(1, **SHAPE, stem="deep"),
     "ds_resnet of 1": lambda: DsResNet(1, **SHAPE, levels=1),
     "ds_resnet of 2": lambda: DsResNet(2, **SHAPE, levels=2),
@@ -178,6 +180,7 @@ def test_network_without_blocks_is_refused_by_what_to_use() -> None:
 
 def test_names_of_the_recipe_are_those_of_the_networks() -> None:
     assert set(CHOICES["surrogate"]) == set(SURROGATES)
+    assert set(CHOICES["projection"]) == set(ms_resnet.PROJECTIONS)
     assert set(CHOICES["connect"]) == set(baselines.CONNECTIONS)
     assert set(CHOICES["block"]) == set(ds_resnet.BLOCKS)
     assert set(CHOICES["domain"]) == set(danet.DOMAINS)
@@ -195,6 +198,8 @@ NAMED: list[tuple[dict[str, Any], Callable[[], nn.Module]]] = [
     ({"stem_stride": 2}, lambda: MsResNet(1, **SHAPE, stem_stride=2)),
     ({"first_stride": 2}, lambda: MsResNet(1, **SHAPE, first_stride=2)),
     ({"shortcut": "stride"}, lambda: MsResNet(1, **SHAPE, shortcut="stride")),
+    ({"projection": "spike"}, lambda: MsResNet(1, **SHAPE, projection="spike")),
+    ({"projection": "composed"}, lambda: MsResNet(1, **SHAPE, projection="composed")),
     ({"depth": 34, "widths": FOUR}, lambda: MsResNet.imagenet(34, FOUR, 2, 5)),
     ({"depth": 104, "widths": FOUR}, lambda: MsResNet.imagenet(104, FOUR, 2, 5)),
     ({"family": "ds_resnet"}, lambda: DsResNet(1, **SHAPE)),

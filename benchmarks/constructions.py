@@ -1,0 +1,158 @@
+"""``python -m benchmarks.constructions``: what constructions for a chip cost, also in accuracy.
+
+The trained membrane networks of ``models/`` as they are published, with a coarse stem, and with the
+projections of MS-ResNet driven by spikes or composed with what they read. Every row starts from the
+weights in ``models/``; a projection of spikes is another network, and of MS-ResNet-20 it is counted
+with weights that were never trained for it, so that no accuracy is told. MS-ResNet-8 is trained
+again: some epochs in real numbers where projections read spikes, one in integers for every row.
+
+Each is lowered for Kapoho Point and counted as in ``benchmarks.chips``. **Nothing is run on
+hardware.** A row is written to ``docs/constructions.json`` as soon as it is there, and not made
+again. ``docs/resources.md`` shows it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import neuroport as port
+from benchmarks.chips import BOARD, ROOT, SAMPLES, measured
+from neuroport.data.loading import load_data
+from neuroport.errors import IllegalError
+from neuroport.files import write_atomic, write_json
+from neuroport.recipe import Recipe, load_recipe
+from neuroport.training.checkpoint import (
+    State,
+    build_network,
+    read_checkpoint,
+    save_checkpoint,
+)
+from neuroport.training.fit import evaluate, fit
+
+RESULT = ROOT / "docs" / "constructions.json"
+RUNS = ROOT / "runs" / "constructions"
+CONSTRUCTIONS = {  # name -> (projection, stem)
+    "published": ("membrane", "rounding"),
+    "published, coarse stem": ("membrane", "coarse"),
+    "spike": ("spike", "rounding"),
+    "spike, coarse stem": ("spike", "coarse"),
+    "composed": ("composed", "rounding"),
+    "composed, coarse stem": ("composed", "coarse"),
+}
+NETWORKS = (
+    "ms_resnet8_mnist",
+    "ms_resnet20_mnist",
+    "danet20_membrane_stage_mnist",
+    "danet20_membrane_network_mnist",
+)
+TRAINED = ("ms_resnet8_mnist",)  # again, in every construction
+REAL, INTEGER = 2, 1  # epochs
+
+
+def recipe_of(network: str, construction: str) -> Recipe | None:
+    """The recipe in ``models/`` with another construction; None if the family has no such one."""
+    recipe = load_recipe(ROOT / "models" / network / "recipe.toml")
+    projection, stem = CONSTRUCTIONS[construction]
+    if recipe.network.family != "ms_resnet" and projection != "membrane":
+        return None
+    again = REAL if projection == "spike" else 0
+    return replace(
+        recipe,
+        network=replace(recipe.network, projection=projection, stem=stem),
+        training=replace(recipe.training, epochs=again),
+        quantization=replace(recipe.quantization, epochs=INTEGER),
+    )
+
+
+def weights(network: str, net: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights in ``models/`` for ``net``, in its real-valued phase."""
+    before = read_checkpoint(ROOT / "models" / network).tensors
+    found = net.state_dict()  # units of a grid are 0
+    for name in dict(net.named_parameters()).keys() | {n for n in found if "running" in n}:
+        found[name] = before[f"model.{name}"].reshape(found[name].shape)
+    return found
+
+
+def made(network: str, construction: str, recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
+    """The network, and its accuracy where it was trained as what it is."""
+    net = build_network(recipe)
+    tensors = weights(network, net)
+    data = load_data(recipe.data)
+    epochs = {"real": recipe.training.epochs, "integer": recipe.quantization.epochs}
+    if network not in TRAINED:
+        epochs = dict.fromkeys(epochs, 0)
+        net.load_state_dict(tensors)
+        net.eval()
+        if recipe.network.projection == "spike":
+            return net, {"epochs": epochs}
+        first = np.load(ROOT / "models" / network / "frames.npy")[:, :1]
+        port.quantize(net, first)  # in place, so that integers are evaluated
+    else:
+        home = RUNS / f"{network} {construction}".replace(", ", "-").replace(" ", "-")
+        if not home.exists():
+            home.mkdir(parents=True)
+            start = {f"model.{name}": tensor for name, tensor in tensors.items()}
+            save_checkpoint(home, State(recipe, 0, [], start))
+        net = fit(recipe, home, data=data, report=lambda said: print(said, flush=True))
+    correct = evaluate(net, data.test, recipe.data.steps)
+    return net, {"epochs": epochs, "accuracy": 100 * correct / len(data.test.labels)}
+
+
+def row(network: str, construction: str, recipe: Recipe) -> dict[str, Any]:
+    """A network in a construction: its accuracy, and what it takes of the board."""
+    frames = np.load(ROOT / "models" / network / "frames.npy")[:, :SAMPLES]
+    try:
+        net, found = made(network, construction, recipe)
+        graph = port.quantize(net, frames)
+    except IllegalError as error:
+        return {"refused": error.message}
+    lowered = port.lower(graph, BOARD)
+    trace = port.run(lowered, frames)
+    assert port.compare(port.run(graph, frames), trace)
+    return {**found, "board": measured(lowered, trace, frames)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="networks whose name holds this")
+    parser.add_argument("--construction", choices=CONSTRUCTIONS, help="this one alone")
+    parser.add_argument("--out", type=Path, default=RESULT)
+    options = parser.parse_args()
+    for network in NETWORKS:
+        for construction in CONSTRUCTIONS:
+            recipe = recipe_of(network, construction)
+            known = json.loads(options.out.read_text()) if options.out.exists() else {}
+            skipped = options.only not in network or options.construction not in (
+                None,
+                construction,
+            )
+            if recipe is None or skipped or construction in known.get(network, {}):
+                continue
+            found = row(network, construction, recipe)
+            print(network, construction, json.dumps(found), flush=True)
+            known = json.loads(options.out.read_text()) if options.out.exists() else {}
+            known.setdefault(network, {})[construction] = found
+            ordered = {
+                name: {c: known[name][c] for c in CONSTRUCTIONS if c in known[name]}
+                for name in NETWORKS
+                if name in known
+            }
+            write_json(options.out, ordered)
+    if options.out == RESULT:
+        from benchmarks.resources import page
+
+        write_atomic(ROOT / "docs" / "resources.md", page().encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
