@@ -80,8 +80,7 @@ def test_every_neuron_fires_as_the_library_lets_it(neuron: str, options: dict[st
     equal_to_the_library(net, spikes(12))
 
 
-@pytest.mark.parametrize("reset", ["zero", "subtract"])
-@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize(("before", "reset"), [(True, "zero"), (False, "subtract")])
 @pytest.mark.lava
 def test_a_residual_network_goes_to_lava_and_no_spike_differs(
     tmp_path: Path, before: bool, reset: str

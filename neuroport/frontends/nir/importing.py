@@ -100,9 +100,9 @@ def import_nir(
         scale: the real value of an integer frame of 1, such as 1/255 of pixels.
         integers: take neuroport's own integers where the metadata hold them (:func:`to_nir`).
         reset: how the tool that trained the network resets: ``v_reset``, which NIR says, or
-            ``subtract``, which takes the threshold off the voltage; such neurons run on the CPU
-        only. one_unit: of current for all channels of a population, so that equal thresholds stay equal,
-            as chips need them; weights of small channels are coarser.
+            ``subtract``, which takes the threshold off the voltage; such neurons run on the CPU.
+        one_unit: of current for all channels of a population, so that equal thresholds stay
+            equal, as chips need them; weights of small channels are coarser.
         measure: run both networks on the frames.
 
     Raises:
