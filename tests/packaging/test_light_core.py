@@ -67,6 +67,7 @@ LIGHT = (
     "neuroport.deprecated",
     "neuroport.registry",
     "neuroport.files",
+    "neuroport.capture.frontend",
     "neuroport.frontends",
     "neuroport.frontends.converting",
     "neuroport.frontends.modules",
