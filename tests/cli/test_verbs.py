@@ -30,6 +30,7 @@ VERBS = (
     "frames",
     "quantize",
     "import",
+    "convert",
     "lower",
     "export",
     "run",
