@@ -93,8 +93,11 @@ def defined(net: nn.Module) -> str:
     return f" ({function_place(type(net).forward)})"
 
 
-def enter(net: nn.Module, x: Any) -> Any:
-    """Where the user's code begins."""
+BLOCKS = "it may call blocks, and add and concatenate what they send"
+
+
+def enter(net: nn.Module, x: Any, allowed: str = BLOCKS) -> Any:
+    """Where the user's code begins; ``allowed`` is what an error says that it may do."""
     try:
         return net(x)
     except NeuroportError:
@@ -103,6 +106,5 @@ def enter(net: nn.Module, x: Any) -> Any:
         at = _failed_at(error)
         raise CaptureError(
             f"{type(net).__name__}.forward fails when it is followed, {at or 'before any line'} "
-            f"({type(error).__name__}: {error}); it may call blocks, and add and concatenate what "
-            "they send"
+            f"({type(error).__name__}: {error}); {allowed}"
         ) from error

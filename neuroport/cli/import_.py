@@ -23,7 +23,7 @@ from neuroport.errors import FramesError
 @click.option(
     "--scale", type=float, default=1.0, help="The real value of a frame of 1, such as 1/255."
 )
-@click.option("--reset", default="v_reset", help="v_reset, which NIR says; subtract is refused.")
+@click.option("--reset", default="v_reset", help="v_reset, which NIR says, or subtract.")
 @click.option("--one-unit", is_flag=True, help="Equal thresholds stay equal, as chips need them.")
 @click.option("--explain", is_flag=True, help="Print what became of every node.")
 @click.option("--no-integers", is_flag=True, help="Quantize again, whatever the metadata hold.")

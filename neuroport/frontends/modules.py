@@ -83,6 +83,21 @@ class Slayer(FrontEnd):
         return slayer.run(network, frames, **options)
 
 
+OPTIONS = ("scale", "one_unit", "batch_first")  # of neuroport.import_torch
+
+
+def _imported(front_end: FrontEnd, network: Any, frames: Any, options: dict[str, Any]) -> Graph:
+    from neuroport.frontends.torch import import_torch
+
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        raise CaptureError(
+            f"{', '.join(unknown)}: no option of networks of {front_end.name}; use "
+            f"{', '.join(OPTIONS)}"
+        )
+    return import_torch(network, frames, measure=False, **options).graph
+
+
 class SnnTorch(FrontEnd):
     """Networks of snnTorch's neurons."""
 
@@ -93,9 +108,7 @@ class SnnTorch(FrontEnd):
         return made_of(network, "snntorch.")
 
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
-        from neuroport.frontends.torch import import_torch
-
-        return import_torch(network, frames, measure=False, **options).graph
+        return _imported(self, network, frames, options)
 
 
 class SpikingJelly(FrontEnd):
@@ -108,9 +121,7 @@ class SpikingJelly(FrontEnd):
         return made_of(network, "spikingjelly.activation_based.")
 
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
-        from neuroport.frontends.torch import import_torch
-
-        return import_torch(network, frames, measure=False, **options).graph
+        return _imported(self, network, frames, options)
 
 
 class TrainableGraph(FrontEnd):

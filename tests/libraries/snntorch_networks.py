@@ -180,3 +180,31 @@ class Fed(nn.Module):
             spk2, mem2 = self.lif2(self.fc2(spk1), mem2)
             found.append(spk2)
         return torch.stack(found)
+
+
+class Gates(nn.Module):
+    """Spikes that are combined in every way that users write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(2, 3, 3, padding=1) for _ in range(2))
+        self.lif1, self.lif2 = snn.Leaky(beta=0.8), snn.Leaky(beta=0.8, threshold=0.5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        mem1, mem2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+        found = []
+        for step in range(x.size(0)):
+            a, mem1 = self.lif1(self.conv1(x[step]), mem1)
+            b, mem2 = self.lif2(self.conv2(x[step]), mem2)
+            gates = (
+                a * b,
+                a * (1 - b),
+                torch.maximum(a, b),
+                (a + b).clamp(max=1),
+                ((a + b) > 1).float(),
+                (~a.bool()).float() * b,
+                a + b - 2 * a * b,
+                F.max_pool2d(a, 2),
+            )
+            found.append([a, b, *gates])
+        return tuple(torch.stack(each) for each in zip(*found, strict=True))

@@ -368,9 +368,20 @@ def test_dt_of_the_metadata_is_taken_and_another_one_warned_of() -> None:
     assert other.hash == port.from_nir(chain(*nodes), dt=0.001, frames=frames).hash
 
 
-def test_a_subtracting_reset_is_refused_with_what_to_change() -> None:
-    with pytest.raises(FormatError, match="reset to zero"):
-        port.from_nir(FILES / "braille.nir", dt=1e-4, frames=spikes(12), reset="subtract")
+def test_a_subtracting_reset_is_what_the_tool_that_trained_it_had() -> None:
+    frames = spikes(12)
+    made = port.import_nir(FILES / "braille.nir", dt=1e-4, frames=frames, reset="subtract")
+    kinds = {node.name: node.kind for node in made.graph.populations}
+    assert kinds["lif1.lif"] == "subtractiverecurrent"
+    assert kinds["lif2"] == "subtractivelif"
+    network = read(FILES / "braille.nir")
+    real = interpret(network, {"input": frames}, 1e-4, reset="subtract")
+    plain = interpret(network, {"input": frames}, 1e-4)
+    assert (real["lif2"] != plain["lif2"]).any()
+    assert made.cost.populations[0].real == real["lif1.lif"].sum()
+    assert all(population.share < 0.7 for population in made.cost.populations)
+    with pytest.raises(FormatError, match="reset is 'soft'; use v_reset or subtract"):
+        port.from_nir(FILES / "braille.nir", dt=1e-4, frames=frames, reset="soft")
 
 
 def broken() -> dict[str, tuple[Drawn, str]]:

@@ -67,8 +67,12 @@ LIGHT = (
     "neuroport.deprecated",
     "neuroport.registry",
     "neuroport.files",
+    "neuroport.capture.frontend",
     "neuroport.frontends",
-    "neuroport.frontends.",
+    "neuroport.frontends.converting",
+    "neuroport.frontends.modules",
+    "neuroport.frontends.nir",
+    "neuroport.frontends.nir.",
     "neuroport.graph",
     "neuroport.graph.",
     "neuroport.hdf5",
@@ -97,6 +101,8 @@ LIGHT = (
 )
 # These are for torch or Lava, and for nobody else.
 HEAVY = (
+    "neuroport.frontends.torch",
+    "neuroport.frontends.torch.",
     "neuroport.backends.lava_cpu.build",
     "neuroport.backends.lava_cpu.counters",
     "neuroport.backends.lava_cpu.fused_build",

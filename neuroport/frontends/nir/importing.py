@@ -14,7 +14,7 @@ import numpy.typing as npt
 from neuroport.capture.frontend import front_end
 from neuroport.errors import FormatError, FramesError, NeuroportWarning
 from neuroport.frontends.nir.cost import NirCost, cost
-from neuroport.frontends.nir.interpreter import Signals, check_frames, interpret
+from neuroport.frontends.nir.interpreter import RESETS, Signals, check_frames, interpret
 from neuroport.frontends.nir.parts import Quantized, Record
 from neuroport.frontends.nir.quantizing import input_shape, quantize_network
 from neuroport.frontends.nir.reading import FIRING, Network, read
@@ -99,9 +99,10 @@ def import_nir(
             They say how long a sample is, and how large messages are.
         scale: the real value of an integer frame of 1, such as 1/255 of pixels.
         integers: take neuroport's own integers where the metadata hold them (:func:`to_nir`).
-        reset: how the tool that trained the network resets; NIR says ``v_reset``.
-        one_unit: of current for all channels of a population, so that equal thresholds stay equal,
-            as chips need them; weights of small channels are coarser.
+        reset: how the tool that trained the network resets: ``v_reset``, which NIR says, or
+            ``subtract``, which takes the threshold off the voltage; such neurons run on the CPU.
+        one_unit: of current for all channels of a population, so that equal thresholds stay
+            equal, as chips need them; weights of small channels are coarser.
         measure: run both networks on the frames.
 
     Raises:
@@ -124,29 +125,29 @@ def import_nir(
         if whole is not None:
             check_frames_of_graph(graph, whole)
         return NirImport(graph, whole, records, None, None)
-    if reset != "v_reset":
-        _refuse_reset(network, reset)
+    _check_reset(network, reset)
     step = _dt(network, dt)
     given = _given(network, frames)
     node, whole = _joined(network, given)
-    real = _real(network, given, step, scale)
+    real = _real(network, given, step, scale, reset)
     quiet = [n for n in network.nodes.values() if n.kind in ("I", "LI", "CubaLI", "Output")]
     potentials = {n.name: float(np.abs(real[n.name]).max()) for n in quiet}
-    made = quantize_network(network, step, node, scale, len(whole), potentials, one_unit)
+    made = quantize_network(
+        network, step, node, scale, len(whole), potentials, one_unit, reset == "subtract"
+    )
     told = cost(network, made, real, whole) if measure else None
     return NirImport(made.graph, whole, made.records, told, made)
 
 
-def _refuse_reset(network: Network, reset: str) -> None:
-    if reset != "subtract":
-        raise FormatError(f"reset is {reset!r}; use v_reset, or subtract, which is refused")
-    firing = ", ".join(node.name for node in network.of_kind(*FIRING)[:4])
-    raise FormatError(
-        f"{network.where}: {firing}: a reset that subtracts the threshold has no neuron on Lava "
-        "and the chip, which go to 0; train with a reset to zero (snnTorch: "
-        "reset_mechanism='zero', SpikingJelly: v_reset=0., sinabs: MembraneReset), and leave "
-        "reset out"
-    )
+def _check_reset(network: Network, reset: str) -> None:
+    if reset not in RESETS:
+        raise FormatError(f"reset is {reset!r}; use {' or '.join(RESETS)}")
+    for node in network.of_kind(*FIRING):
+        if reset == "subtract" and np.any(node.values.get("v_reset", 0.0)):
+            raise FormatError(
+                f"{network.where}: {node.name}: its v_reset is not 0, and a reset that subtracts "
+                "the threshold knows none; leave reset out, or write v_reset 0"
+            )
 
 
 def _dt(network: Network, dt: float | None) -> float:
@@ -228,8 +229,13 @@ def _joined(
 
 
 def _real(
-    network: Network, frames: Mapping[str, npt.NDArray[Any]], dt: float, scale: float
+    network: Network,
+    frames: Mapping[str, npt.NDArray[Any]],
+    dt: float,
+    scale: float,
+    reset: str,
 ) -> Signals:
     if not np.isfinite(scale) or scale <= 0:
         raise FramesError(f"scale is {scale!r}; give the real value of an integer frame of 1")
-    return interpret(network, {name: array * scale for name, array in frames.items()}, dt)
+    scaled = {name: array * scale for name, array in frames.items()}
+    return interpret(network, scaled, dt, reset=reset)

@@ -53,8 +53,10 @@ class Whole:
         steps: int,
         potentials: Mapping[str, float],
         one_unit: bool,
+        subtract: bool = False,
     ) -> None:
         self.one_unit = one_unit
+        self.subtract = subtract
         self.potentials = potentials
         self.network = network
         self.dt = dt

@@ -49,6 +49,7 @@ def quantize_network(
     steps: int,
     potentials: Mapping[str, float],
     one_unit: bool,
+    subtract: bool = False,
 ) -> Quantized:
     """The integers of ``network``.
 
@@ -59,11 +60,13 @@ def quantize_network(
         steps: steps T of a sample.
         potentials: the largest potentials that integrators and outputs showed on the frames.
         one_unit: of current for all channels of a population.
+        subtract: whether a spike of IF, LIF and CubaLIF takes the threshold off the voltage.
 
     Raises:
         FormatError: what has no integers, by name, with the nearest change that has.
     """
-    return Quantizing(network, dt, input_node, scale, steps, potentials, one_unit).run()
+    found = Quantizing(network, dt, input_node, scale, steps, potentials, one_unit, subtract)
+    return found.run()
 
 
 def input_shape(network: Network) -> Shape:
@@ -223,15 +226,17 @@ class Quantizing(Whole):
                 "v_threshold is below v_reset, so that it would fire again and again; use a "
                 "threshold of v_reset or more",
             )
+        subtract = threshold if self.subtract else None
         if node.kind in ("IF", "I"):
-            return Form(value["r"] * dt, one, 0 * one, 0 * one, threshold)
+            return Form(value["r"] * dt, one, 0 * one, 0 * one, threshold, subtract=subtract)
         tau = value["tau"] if "tau" in value else value["tau_mem"]
         leak = np.minimum(dt / tau, 1.0)
         gain, current = leak * value["r"], one
         if "tau_syn" in value:
             current = np.minimum(dt / value["tau_syn"], 1.0)
             gain = gain * current * value["w_in"]
-        return Form(gain, current, leak, leak * (value["v_leak"] - reset), threshold)
+        bias = leak * (value["v_leak"] - reset)
+        return Form(gain, current, leak, bias, threshold, subtract=subtract)
 
     def _output(self, node: Node) -> None:
         """The population that an Output is, or a readout without memory of what is summed there."""

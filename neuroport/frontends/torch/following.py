@@ -32,6 +32,7 @@ from neuroport.frontends.torch.tracing import (
 
 # how forward is called: with all steps, with one after the other, or with one picture for all steps
 WAYS = (WHOLE, STEP, STATIC)
+FRAMES_FIT = "the frames are (T, N, *shape) of what it takes, and all that it is given"
 
 
 @dataclass(eq=False)
@@ -159,11 +160,12 @@ class _Following:
         origin = Origin(FRAMES, self.way)
         if self.way != STEP:
             self.forwards = 1
-            return enter(self.net, self.tracer.tensor(origin))
+            return enter(self.net, self.tracer.tensor(origin), FRAMES_FIT)
         returned = None
         for step in range(self.steps):
             self.forwards += 1
-            returned = enter(self.net, self.tracer.tensor(replace(origin, step=step)))
+            now = self.tracer.tensor(replace(origin, step=step))
+            returned = enter(self.net, now, FRAMES_FIT)
         return returned
 
     @contextmanager
