@@ -4,7 +4,8 @@ The trained membrane networks of ``models/`` as they are published, with a coars
 projections of MS-ResNet driven by spikes or composed with what they read. Every row starts from the
 weights in ``models/``; a projection of spikes is another network, and of MS-ResNet-20 it is counted
 with weights that were never trained for it, so that no accuracy is told. MS-ResNet-8 is trained
-again: some epochs in real numbers where projections read spikes, one in integers for every row.
+again: some epochs in real numbers where projections read spikes, one in integers for every row; as
+lowered for the board, what does not round also runs on Lava's CPU simulator.
 
 Each is lowered for Kapoho Point and counted as in ``benchmarks.chips``. **Nothing is run on
 hardware.** A row is written to ``docs/constructions.json`` as soon as it is there, and not made
@@ -25,7 +26,7 @@ import torch
 from torch import nn
 
 import neuroport as port
-from benchmarks.chips import BOARD, ROOT, SAMPLES, measured
+from benchmarks.chips import BOARD, ROOT, SAMPLES, measured, on_lava
 from neuroport.data.loading import load_data
 from neuroport.errors import IllegalError
 from neuroport.files import write_atomic, write_json
@@ -56,6 +57,7 @@ NETWORKS = (
 )
 TRAINED = ("ms_resnet8_mnist",)  # again, in every construction
 REAL, INTEGER = 2, 1  # epochs
+ON_LAVA = 5  # samples
 
 
 def recipe_of(network: str, construction: str) -> Recipe | None:
@@ -118,7 +120,12 @@ def row(network: str, construction: str, recipe: Recipe) -> dict[str, Any]:
     lowered = port.lower(graph, BOARD)
     trace = port.run(lowered, frames)
     assert port.compare(port.run(graph, frames), trace)
-    return {**found, "board": measured(lowered, trace, frames)}
+    found["board"] = measured(lowered, trace, frames)
+    if network in TRAINED and not found["board"]["rounding"]:
+        found["lava"] = on_lava(
+            lowered, frames[:, :ON_LAVA], port.run(lowered, frames[:, :ON_LAVA])
+        )
+    return found
 
 
 def main() -> int:

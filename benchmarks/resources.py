@@ -261,17 +261,19 @@ def constructions_table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
         "rules unless told. **Not run on hardware.** Every row starts from the weights in",
         "[models](../models); *epochs* says how many of training followed, in real numbers and in",
         "integers. No accuracy is told of a network that was never trained as what it is.",
-        "The projections of these DANets read spikes as they are. Remade by",
+        "The projections of these DANets read spikes as they are. *Lava* is its CPU simulator, of",
+        "Lava's own processes alone, none of them a `ProdNeuron`, on 5 samples. Remade by",
         "`make constructions` from [constructions.json](constructions.json).",
         "",
         "| network | construction | epochs | test accuracy | cores | chips "
-        "| messages between cores per sample | slowest step, us | relays, rounding |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        "| messages between cores per sample | slowest step, us | relays, rounding "
+        "| differ on Lava |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for network, found in rows.items():
         for construction, one in found.items():
             if "refused" in one:
-                lines.append(f"| {network} | {construction} | refused: {one['refused']} ||||||")
+                lines.append(f"| {network} | {construction} | refused: {one['refused']} |||||||")
                 continue
             board, epochs = one["board"], one["epochs"]
             told = f"{one['accuracy']:.1f} %" if "accuracy" in one else "not told"
@@ -279,7 +281,8 @@ def constructions_table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
             lines.append(
                 f"| {network} | {construction}{broken} | {epochs['real']} + {epochs['integer']} "
                 f"| {told} | {board['cores']:,} | {board['chips']} | {board['between_cores']:,.0f} "
-                f"| {board['slowest_step_us']:,} | {board['relays']}, {board['rounding']} |"
+                f"| {board['slowest_step_us']:,} | {board['relays']}, {board['rounding']} "
+                f"| {_told(one.get('lava'))} |"
             )
     return "\n".join(lines) + "\n"
 

@@ -44,6 +44,16 @@ def test_no_accuracy_is_told_of_what_was_never_trained() -> None:
             assert other <= (row["epochs"]["real"] > 0) or network not in TRAINED
 
 
+def test_what_ran_on_lava_was_of_its_own_processes_without_products_and_differed_nowhere() -> None:
+    ran = [one["lava"] for rows in RESULTS.values() for one in rows.values() if "lava" in one]
+    assert len(ran) == 2
+    for run in ran:
+        assert run["equal"]
+        assert run["compared"] > 0 == run["differ"]
+        assert run["own"] == {}
+        assert not any("prodneuron" in name for name in run["processes"])
+
+
 @pytest.mark.parametrize("construction", ["spike, coarse stem", "composed, coarse stem"])
 def test_the_figures_are_those_of_today(construction: str) -> None:
     network = "ms_resnet20_mnist"
