@@ -69,7 +69,7 @@ def test_counts_of_every_kind_of_population_are_those_of_the_raster_on_lava(
     kinds = {got.kinds[name] for name in got.counts}
     assert kinds == {
         *("relay", "lif", "recurrent", "delta", "sigmadelta", "resonator"),
-        *("alif", "recurrentalif", "adrf"),
+        *("alif", "recurrentalif", "adrf", "subtractivelif", "subtractiverecurrent"),
     }
     for name, counts in got.counts.items():
         assert counts.any(1).any(), name

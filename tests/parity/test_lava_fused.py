@@ -195,6 +195,7 @@ def test_one_process_holds_all_that_it_supports_and_no_other_population() -> Non
     graph, _ = everything(9)
     left = {"heard", "changes", "units", "sum", "phase", "izhikevich"}
     left |= {"tired", "tuned", "rung", "musing", "fading"}  # adaptive ones, and a leaking readout
+    left |= {"soft", "murmur"}  # those whose spikes subtract
     assert set(left_to_stock(graph)) == left
     group = held(graph)
     assert sorted([*group.populations, *left]) == sorted(node.name for node in graph.populations)
