@@ -17,6 +17,7 @@ WHOLE = "NEUROPORT_TESTS"  # the environment variable: set to "all" by make test
 # another test of the same road runs by default
 LONG = {
     "cli/test_bad_input.py": (
+        "test_a_full_disk_during_training_keeps_the_last_checkpoint",
         "test_train_killed_twice_leaves_whole_files_and_resumes_to_the_same_end",
     ),
     "cli/test_compare_minimize.py": (
@@ -33,7 +34,10 @@ LONG = {
     ),
     "cli/test_saccades.py": ("test_events_train_quantize_and_run_with_equal_spikes",),
     "cli/test_torchrun.py": ("test_norms_of_two_processes_are_those_of_the_whole_batch",),
-    "cli/test_verbs.py": ("test_compare_runs_what_it_got_on_lava",),
+    "cli/test_verbs.py": (
+        "test_compare_runs_what_it_got_on_lava",
+        "test_compare_with_a_network_tells_the_neuron_at_fault_from_what_the_trace_recorded",
+    ),
     "kernels/test_compiled_neurons.py": (
         "test_import_compiles_nothing_and_a_cold_cache_is_filled_once",
     ),
@@ -73,13 +77,23 @@ LONG = {
         "test_chains_are_counted_for_themselves",
         "test_netx_after_a_failure_runs_the_next_file",
     ),
+    "properties/test_random_graphs.py": (
+        "test_drawn_networks_have_what_matters_most",
+        "test_numbered_networks_have_everything_that_matters",
+    ),
     "test_demo.py": ("test_demo_again_trains_nothing_and_keeps_the_weights",),
-    "test_zoo.py": ("test_a_model_is_remade_from_its_recipe",),
+    "test_zoo.py": (
+        "test_a_model_is_remade_from_its_recipe",
+        "test_stored_network_gives_the_same_spikes_on_lava",
+    ),
     "unit/test_benchmarks.py": (
         "test_the_graph_with_lavas_own_convolutions_sends_what_is_compared_with_it",
     ),
     "unit/test_chips_page.py": ("test_the_figures_are_those_of_today[ds_resnet20_saccades]",),
     "unit/test_events.py": ("test_cache_whose_writer_was_killed_is_not_used",),
+    "unit/test_partition.py": (
+        "test_of_eight_small_networks_all_but_one_are_placed_best_and_that_one_within_a_percent",
+    ),
     "unit/test_slayer_speed.py": (
         "test_network_of_100_blocks_is_captured_in_ten_seconds[residual]",
     ),
