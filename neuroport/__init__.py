@@ -9,7 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from neuroport.deprecated import install
 from neuroport.version import __version__ as __version__
+
+install()
 
 if TYPE_CHECKING:
     from neuroport.analysis.compare import Comparison, compare

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroport.arguments import is_graph, is_path, takes
+from neuroport.deprecated import moved
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED
@@ -326,3 +327,13 @@ def _parts(lowered: Graph, name: str) -> int:
     """Relays that :func:`neuroport.lowering.partial_sums.partial_sums` made for a population."""
     relays = (node.name for node in lowered.populations if node.emits == GRADED)
     return sum(relay.startswith(f"{name}.part") for relay in relays)
+
+
+__getattr__ = moved(
+    __name__,
+    {
+        "ChipBill": f"{__name__}:LoweringOption",
+        "cheapest_on": f"{__name__}:best",
+        "price_on": f"{__name__}:options",
+    },
+)

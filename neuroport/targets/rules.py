@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroport.deprecated import moved
 from neuroport.errors import IllegalError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
@@ -394,3 +395,8 @@ def require_none(broken: Sequence[Finding], where: str) -> None:
         listing = "; ".join(map(str, broken[:LISTED]))
         more = f"; and {len(broken) - LISTED} more" if len(broken) > LISTED else ""
         raise IllegalError(f"illegal for {where}: {listing}{more}")
+
+
+__getattr__ = moved(
+    __name__, {"Violation": f"{__name__}:Finding", "check": f"{__name__}:require_legal"}
+)
