@@ -23,7 +23,7 @@ lint: $(READY)
 unit: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 25
 
-# Every case of every test, also those that make test samples (tests/tiers.py); half an hour.
+# Every case of every test, also those that make test samples (tests/tiers.py); long.
 test-all: $(READY)
 	NEUROPORT_TESTS=all OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 25 -m ''
 

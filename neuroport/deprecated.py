@@ -122,18 +122,30 @@ MODULES = {
 }
 
 
+def _today(module: str) -> str | None:
+    """The name of today of a module of before, or of one inside a package of before."""
+    package, _, name = module.partition(".")
+    inside = ""
+    while package == PACKAGE and name:
+        if name in MODULES:
+            return f"{PACKAGE}.{MODULES[name]}{inside}"
+        name, _, last = name.rpartition(".")
+        inside = f".{last}{inside}"
+    return None
+
+
 class _OldModules(MetaPathFinder, Loader):
     """Gives the module of today for the name of before."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        package, _, name = fullname.partition(".")
-        return ModuleSpec(fullname, self) if package == PACKAGE and name in MODULES else None
+        return ModuleSpec(fullname, self) if _today(fullname) else None
 
     def exec_module(self, module: ModuleType) -> None:
         old = module.__name__
-        new = f"{PACKAGE}.{MODULES[old.removeprefix(f'{PACKAGE}.')]}"
+        new = _today(old)
+        assert new is not None  # find_spec asked
         warnings.warn(
             f"{old} is {new} now; the old name goes with the next release",
             DeprecationWarning,
@@ -145,4 +157,4 @@ class _OldModules(MetaPathFinder, Loader):
 def install() -> None:
     """Let modules of before be imported; does nothing the second time."""
     if not any(isinstance(finder, _OldModules) for finder in sys.meta_path):
-        sys.meta_path.append(_OldModules())
+        sys.meta_path.insert(0, _OldModules())

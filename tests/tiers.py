@@ -1,4 +1,4 @@
-"""Which tests run by default, and which by ``make test-all`` only: two cores, twelve minutes.
+"""Which tests run by default, and which by ``make test-all`` only.
 
 What costs most is sampled: of many cases, or of many tests of one kind, some run by default. The
 rest has the marker ``long``.

@@ -45,12 +45,10 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
 
 def print_statistics(stats: Statistics, console: Console) -> None:
     """Print activity per population and synaptic operations per synapse."""
-    table = _table("Population", ("kind", "neurons", "spikes", "per neuron", "rate"))
-    for p in stats.populations:
-        values = ["not recorded", "", ""]
-        if p.spikes is not None and p.spikes_per_neuron is not None and p.rate is not None:
-            values = [f"{p.spikes:,}", f"{p.spikes_per_neuron:.3f}", f"{p.rate:.2%}"]
-        table.add_row(_text(p.name), p.kind, f"{p.neurons:,}", *values)
+    populations = stats.view()
+    table = _table("Population", tuple(populations.columns[1:]))
+    for name, *values in populations.rows:
+        table.add_row(_text(name), *values)
     console.print(table)
     table = _table("Synapse", ("takes", "connections", "operations", "active"))
     for s in stats.synapses:
