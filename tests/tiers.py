@@ -188,7 +188,7 @@ SAMPLED = {
     },
     "properties/test_random_slayer.py": {"test_random_slayer_network_is_its_graph": 3},
     "test_zoo.py": {"test_stored_weights_and_stored_network_give_the_same_spikes": 2},
-    "unit/test_board.py": {"test_every_epoch_is_there_once_after_an_interruption": 3},
+    "unit/test_tensorboard.py": {"test_every_epoch_is_there_once_after_an_interruption": 3},
     "unit/test_chip_lowering.py": {
         "test_the_fewest_cores_are_never_more_than_those_of_a_forced_way": 2,
     },
