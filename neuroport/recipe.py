@@ -13,7 +13,7 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from neuroport.checks import fraction, one_of, positive, require, seed
 from neuroport.data.recipe import DataRecipe as DataRecipe
@@ -193,9 +193,12 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, as :func:`from_dict` takes it."""
-        found = asdict(self)
-        found["network"]["widths"] = list(self.network.widths)
-        return found
+        return {
+            key: {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()}
+            if isinstance(value, dict)
+            else value
+            for key, value in asdict(self).items()
+        }
 
 
 def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
@@ -260,6 +263,12 @@ def _convert(wanted: Any, value: Any, name: str) -> Any:
         if type(value) is not wanted:
             raise RecipeError(f"{name} is {value!r}; expected {wanted.__name__}")
         return value
-    if not isinstance(value, list) or not all(type(n) is int for n in value):
-        raise RecipeError(f"{name} is {value!r}; expected a list of integers")
-    return tuple(value)
+    either = get_origin(wanted) is not tuple  # an integer, or a list of them
+    if either and type(value) is int:
+        return value
+    real = not either and get_args(wanted)[0] is float
+    numbers = (int, float) if real else (int,)
+    if not isinstance(value, list) or not all(type(n) in numbers for n in value):
+        said = "an integer or " * either + f"a list of {'numbers' if real else 'integers'}"
+        raise RecipeError(f"{name} is {value!r}; expected {said}")
+    return tuple(map(float, value)) if real else tuple(value)

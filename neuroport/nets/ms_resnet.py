@@ -103,6 +103,7 @@ class MsResNet(nn.Module):
             cameras (128x128) and for ImageNet.
         dropout: before the classifier (0.2 at depth 104).
         surrogate: of every neuron.
+        stem_width: channels of the stem; 0: those of the first stage.
         projection: ``membrane`` reads the stream, as published; ``spike`` reads what the branch's
             first neuron sends; ``composed`` is ``membrane``, put before the sum that it reads.
 
@@ -126,14 +127,15 @@ class MsResNet(nn.Module):
         dropout: float = 0.0,
         surrogate: str = "rectangular",
         projection: str = "membrane",
+        stem_width: int = 0,
     ) -> None:
         super().__init__()
         if projection not in PROJECTIONS:
             raise ValueError(f"projection is {projection!r}; use {', '.join(PROJECTIONS)}")
-        self.stem = _stem(stem, in_channels, widths[0], stem_stride)
+        channels = stem_width or widths[0]
+        self.stem = _stem(stem, in_channels, channels, stem_stride)
         numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
         stages: list[nn.Module] = []
-        channels = widths[0]
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
             for block in range(number):
                 stride = (2 if stage > 0 else first_stride) if block == 0 else 1
