@@ -7,9 +7,11 @@ layers on real digits.
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -216,9 +218,54 @@ def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
     return recipe
 
 
+def to_toml(recipe: Recipe) -> str:
+    """A recipe as :func:`load_recipe` reads it, without what is as by default."""
+    values, default = recipe.to_dict(), Recipe().to_dict()
+    lines = [f"{key} = {json.dumps(values[key])}" for key in ("name", "seed")]
+    for table, keys in values.items():
+        if isinstance(keys, dict):
+            lines += ["", f"[{table}]"]
+            lines += [
+                f"{key} = {json.dumps(value)}"
+                for key, value in keys.items()
+                if value != default[table][key]
+            ]
+    return "\n".join(lines) + "\n"
+
+
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe: a TOML file, or the name of one that neuroport ships (``demo``)."""
     return from_dict(parse_toml(recipe_text(path), str(path), RecipeError), str(path))
+
+
+def shipped() -> dict[str, Recipe]:
+    """The recipes that neuroport ships, by name."""
+    return {name: load_recipe(name) for name in _shipped_names()}
+
+
+def _shipped_names() -> list[str]:
+    folder = resources.files("neuroport") / "recipes"
+    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
+    """A recipe with other values, each told as ``table.key=value`` in TOML.
+
+    Raises:
+        RecipeError: no such key, or no value of its kind.
+    """
+    values = recipe.to_dict()
+    for change in changes:
+        key, equals, text = change.partition("=")
+        table, dot, name = key.strip().partition(".")
+        if not equals or (dot and not isinstance(values.get(table), dict)):
+            raise RecipeError(f"{change!r} changes no key; tell it as network.fires='at'")
+        told = parse_toml(f"value = {text}", change, RecipeError)["value"]
+        if dot:
+            values[table][name] = told
+        else:
+            values[table] = told
+    return from_dict(values, recipe.name)
 
 
 def recipe_text(path: str | Path) -> str:
@@ -228,10 +275,8 @@ def recipe_text(path: str | Path) -> str:
     if not os.path.exists(place(path)) and "/" not in str(path) and shipped.is_file():
         return shipped.read_text()
     if not os.path.exists(path):
-        names = sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
-        raise StorageError(
-            f"{path}: No such file; give a TOML file, or a shipped recipe: {', '.join(names)}"
-        )
+        names = ", ".join(_shipped_names())
+        raise StorageError(f"{path}: No such file; give a TOML file, or a shipped recipe: {names}")
     return read_text(path, RecipeError, "a recipe")
 
 

@@ -27,6 +27,7 @@ from neuroport.nets.danet import EXPANSION, IMAGENET
 from neuroport.nets.fused_calls import Branch, fire, join
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import MaxPool
+from neuroport.nets.recipe import BLOCKS
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 CONNECTIONS = ("add", "and", "iand")
@@ -210,8 +211,8 @@ class SpikingResNet(nn.Module):
         **rest: object,
     ) -> SpikingResNet:
         """Depth 18 or 34 of basic blocks, 50, 101 or 152 of bottlenecks, a pool behind the stem."""
-        blocks, bottleneck = IMAGENET[depth]
-        shape = {"bottleneck": bottleneck, "stem": 7, "stem_stride": 2, "stem_pool": True}
+        blocks = BLOCKS[depth]
+        shape = {"bottleneck": IMAGENET[depth], "stem": 7, "stem_stride": 2, "stem_pool": True}
         return cls(blocks, widths, in_channels, classes, **shape, **rest)  # type: ignore[arg-type]
 
     def forward(self, frames: Tensor) -> Tensor:

@@ -30,15 +30,12 @@ from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.composed import compose
 from neuroport.nets.fused_calls import fire, join
 from neuroport.nets.neuron import Lif
+from neuroport.nets.recipe import BLOCKS
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
 PROJECTIONS = ("membrane", "spike", "composed")
-# depth -> (blocks of the four stages, shortcut), as in the official code for ImageNet
-IMAGENET: dict[int, tuple[tuple[int, ...], str]] = {
-    18: ((2, 2, 2, 2), "stride"),
-    34: ((3, 4, 6, 3), "stride"),
-    104: ((3, 8, 32, 8), "pool"),
-}
+# depth -> shortcut, as in the official code for ImageNet
+IMAGENET = {18: "stride", 34: "stride", 104: "pool"}
 
 
 class MembraneBlock(nn.Module):
@@ -161,7 +158,7 @@ class MsResNet(nn.Module):
         projection: str = "membrane",
     ) -> MsResNet:
         """MS-ResNet-18, -34 or -104: every stage starts with stride 2 and a projection."""
-        blocks, shortcut = IMAGENET[depth]
+        blocks, shortcut = BLOCKS[depth], IMAGENET[depth]
         deep = depth == 104
         return cls(
             blocks,

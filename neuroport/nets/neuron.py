@@ -205,8 +205,8 @@ class Lif(OnGrid):
         current_decay: fraction of the current lost per step; 1 means no synaptic memory.
         surrogate: a name in :data:`neuroport.kernels.surrogate.SURROGATES`.
         detach_reset: whether the gradient stops at the reset (as in MS-ResNet's code).
-        fires_at: a spike is ``v >= threshold`` instead (as in SpikingJelly). The next smaller
-            number of float32, and of the integers, is then the threshold that is exceeded.
+        fires_at: a spike is ``v >= threshold`` instead (as in SpikingJelly): what is exceeded is
+            the next smaller number of the voltage's type, or the next smaller integer.
 
     Input and output are (T, N, C, H, W). In the integer phase the input is a ``Stream`` and
     ``lsb`` (real value of one unit of current) is positive. Decays and threshold are constants
@@ -249,12 +249,12 @@ class Lif(OnGrid):
         if self.trained_threshold is not None:
             self.trained_threshold.data.fill_(value)
 
-    @property
-    def exceeded(self) -> float:
-        """The number of float32 that a voltage exceeds where the neuron fires."""
+    def exceeded(self, dtype: torch.dtype = torch.float32) -> float:
+        """The number that a voltage of that type exceeds where the neuron fires."""
         if not self.fires_at:
             return self.threshold
-        return float(np.nextafter(np.float32(self.threshold), np.float32(-np.inf)))
+        real = np.float64 if dtype == torch.float64 else np.float32
+        return float(np.nextafter(real(self.threshold), real(-np.inf)))
 
     @property
     def decays(self) -> tuple[int, int]:
@@ -275,7 +275,7 @@ class Lif(OnGrid):
         if any(p.requires_grad for p in self.parameters(recurse=False)):
             return None
         current, voltage = (1 - decay / integers.DECAY_UNITY for decay in self.decays)
-        found = Levels((self.exceeded,), current, voltage, self.surrogate, self.detach_reset)
+        found = Levels((self.exceeded(),), current, voltage, self.surrogate, self.detach_reset)
         return found if found.known else None
 
     def learn(self, decays: bool, threshold: bool) -> None:
@@ -349,7 +349,7 @@ class Lif(OnGrid):
                 self.trained_threshold,
                 1 - current_decay / unity,
                 1 - voltage_decay / unity,
-                self.exceeded,
+                self.exceeded(x.dtype),
                 self.surrogate,
                 self.detach_reset,
             )
@@ -398,7 +398,7 @@ class Mlf(nn.Module):
         if heard or any(one is None for one in each):
             return None
         found = [replace(one, thresholds=()) for one in each if one is not None]
-        levels = replace(found[0], thresholds=tuple(level.exceeded for level in self.levels))
+        levels = replace(found[0], thresholds=tuple(level.exceeded() for level in self.levels))
         return levels if levels.known and all(one == found[0] for one in found) else None
 
     def forward(self, x: Tensor | Stream) -> Tensor:

@@ -6,7 +6,8 @@ is a number divided by the size of its window is held by the unit of the synapse
 the graph it is a convolution of each channel with weights of 1 and a relay.
 
 The maximum is no sum. That of spikes is whether there is one in the window, ``SumPool`` into
-neurons that fire at the first: ``Lif(threshold=0.5)`` behind ``Direct(channels)``, :class:`MaxPool`.
+neurons that fire at the first: ``Lif(threshold=0.5)`` behind ``Direct(channels)``, which is
+:class:`MaxPool`.
 """
 
 from __future__ import annotations
@@ -118,4 +119,5 @@ class MaxPool(nn.Module):
         pool = self.pool
         flat = spikes.flatten(0, 1)
         out = F.max_pool2d(flat, pool.kernel_size, pool.stride, pool.padding)
-        return out.unflatten(0, (len(spikes), -1))
+        most: Tensor = out.unflatten(0, (len(spikes), -1))
+        return most

@@ -13,6 +13,15 @@ from neuroport.registry import Registry
 # a recipe is anybody's: it does not ask for more than a network has
 MOST_BLOCKS = 200  # of a stage, as in the deepest that were published
 WIDEST = 1 << 16
+# depth for ImageNet -> blocks of the four stages; from 50 on, but for 104, they are bottlenecks
+BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    104: (3, 8, 32, 8),
+    152: (3, 8, 36, 3),
+}
 
 
 @dataclass(frozen=True)
@@ -109,12 +118,12 @@ class NetworkRecipe:
     the stem's channels, 0 those of the first stage. ``mean`` and ``std`` normalize pixels (0 to 1),
     one for each channel or one for all, and are part of the network: it is given raw pixels.
     ``threshold``, ``voltage_decay`` (what is lost in a step) and ``fires`` (``above`` the threshold
-    or ``at`` it, too) are those of every neuron. ``in_channels`` and ``classes`` are the dataset's; 0 leaves them to
-    it. ``recompute`` trades time for memory in training. ``learn`` makes the neurons' ``decay``,
-    ``threshold`` or ``both`` parameters of the real-valued phase. A ``coarse`` stem needs no relay
-    that rounds (:func:`neuroport.nets.synapse.coarsen_stem`), and neither does a ``spike`` or
-    ``composed`` projection (:class:`neuroport.nets.ms_resnet.MsResNet`). The keys between belong to
-    some families only (``FAMILIES``).
+    or ``at`` it, too) are those of every neuron. ``in_channels`` and ``classes`` are the dataset's;
+    0 leaves them to it. ``recompute`` trades time for memory in training. ``learn`` makes the
+    neurons' ``decay``, ``threshold`` or ``both`` parameters of the real-valued phase. A ``coarse``
+    stem needs no relay that rounds (:func:`neuroport.nets.synapse.coarsen_stem`), and neither does
+    a ``spike`` or ``composed`` projection (:class:`neuroport.nets.ms_resnet.MsResNet`). Other keys
+    belong to some families only (``FAMILIES``).
     """
 
     family: str = "ms_resnet"
@@ -222,7 +231,11 @@ class NetworkRecipe:
             require(
                 all(least <= value <= unit for value in values),
                 f"network.{key} is {list(values)}; "
-                + ("pixels are 0 to 1, and so is their mean" if key == "mean" else "use more than 0")
+                + (
+                    "pixels are 0 to 1, and so is their mean"
+                    if key == "mean"
+                    else "use more than 0"
+                )
                 + ", such as [0.4914, 0.4822, 0.4465] of CIFAR-10 and [0.2023, 0.1994, 0.2010]",
             )
         require(
@@ -235,12 +248,16 @@ class NetworkRecipe:
         )
 
     @property
+    def stages(self) -> tuple[int, ...]:
+        """Blocks of each stage."""
+        if self.depth:
+            return BLOCKS[self.depth]
+        return self.blocks if isinstance(self.blocks, tuple) else (self.blocks,) * 3
+
+    @property
     def layers(self) -> int:
         """Layers with weights on the way through the network, projections left out."""
-        if self.depth:
-            return self.depth
-        numbers = self.blocks if isinstance(self.blocks, tuple) else (self.blocks,) * 3
-        return 2 * sum(numbers) + 2
+        return self.depth or 2 * sum(self.stages) + 2
 
     @property
     def captured(self) -> bool:

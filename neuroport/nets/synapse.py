@@ -520,8 +520,8 @@ def normalize_pixels(net: nn.Module, mean: Sequence[float], std: Sequence[float]
     found = [m for m in net.modules() if isinstance(m, GradedConv) and m.pixels]
     if not found:
         raise LayerError(
-            f"{type(net).__name__} has no layer that takes pixels; normalize with a GradedConv that "
-            "has pixels=True"
+            f"{type(net).__name__} has no layer that takes pixels; normalize with a GradedConv "
+            "that has pixels=True"
         )
     for module in found:
         if module.frame_norm is not None:
