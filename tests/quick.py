@@ -20,7 +20,7 @@ LONGER = {  # of many random files, or what a page says, remade
     "test_data.py",
     "test_events.py",
     "test_mapping_page.py",
-    "test_packing.py",
+    "test_array_storage.py",
     "test_partition.py",
     "test_resource_page.py",
     "test_slayer_speed.py",

@@ -11,7 +11,7 @@ from torch import Tensor, nn  # noqa: E402
 import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
-from neuroport.capture.native import integer_graph  # noqa: E402
+from neuroport.capture.native_network import integer_graph  # noqa: E402
 from neuroport.engines.reference import Reference  # noqa: E402
 from neuroport.errors import CaptureError  # noqa: E402
 from neuroport.graph import node as nodes  # noqa: E402

@@ -10,12 +10,12 @@ import pytest
 import neuroport as port
 from neuroport.engines.reference import Reference
 from neuroport.errors import IllegalError, TargetError
-from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
-from neuroport.lowering.chain import chain
+from neuroport.graph.node_builders import identity
 from neuroport.lowering.cost import cost
-from neuroport.lowering.interval import pad_interval
+from neuroport.lowering.layer_chain import chain
+from neuroport.lowering.reset_interval import pad_interval
 from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
 from neuroport.targets.lowering import DEARER, lower, options

@@ -12,12 +12,12 @@ from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
 from neuroport.lowering import CARRIERS
 from neuroport.targets.core_memory import synapse_words
-from neuroport.targets.layers import CONSTANT, Arriving, layers, rounding
 from neuroport.targets.lowering import best, lower, options, picked
+from neuroport.targets.message_traffic import measure
+from neuroport.targets.population_demands import CONSTANT, Arriving, layers, rounding
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
 from neuroport.targets.target import Target, Value, load_target
-from neuroport.targets.traffic import measure
 from tests.helpers.shapes import SHAPES, Shape, ds_resnet, frames_for, ms_resnet
 
 LOIHI2 = load_target("loihi2")

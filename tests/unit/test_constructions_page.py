@@ -11,7 +11,7 @@ import pytest
 import neuroport as port
 from benchmarks.chips import BOARD, ROOT
 from benchmarks.constructions import CONSTRUCTIONS, NETWORKS, TRAINED, recipe_of, weights
-from neuroport.targets.layers import rounding
+from neuroport.targets.population_demands import rounding
 from neuroport.targets.resources import resources
 from neuroport.targets.target import load_target
 from neuroport.training.checkpoint import build_network

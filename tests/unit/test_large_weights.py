@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from neuroport.graph import chunks
+from neuroport.graph.array_storage import pack
 from neuroport.graph.fan_out import fan_out
 from neuroport.graph.graph import Graph
 from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay, Synapse
-from neuroport.graph.packing import pack
 from neuroport.lowering.cost import cost
 from neuroport.targets.rules import require_legal
 

@@ -15,7 +15,7 @@ from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.graph.store import save
-from neuroport.targets.layers import rounding
+from neuroport.targets.population_demands import rounding
 from neuroport.targets.target import load_target
 
 

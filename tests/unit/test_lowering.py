@@ -11,7 +11,6 @@ import pytest
 
 from neuroport.engines.reference import Reference
 from neuroport.errors import IllegalError, TargetError
-from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     AdaptiveLif,
@@ -32,6 +31,7 @@ from neuroport.graph.node import (
     Sigma,
     SigmaDelta,
 )
+from neuroport.graph.node_builders import identity
 from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
 from neuroport.targets.lowering import lower

@@ -15,10 +15,10 @@ from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Input, Lif, Relay
+from neuroport.targets.core_tiles import Tile
 from neuroport.targets.mapping import Mapping, map_network, mapping_of
+from neuroport.targets.message_traffic import Flow, Traffic
 from neuroport.targets.target import Target, Value, load_target
-from neuroport.targets.tiles import Tile
-from neuroport.targets.traffic import Flow, Traffic
 
 needs_solver = pytest.mark.skipif(
     find_spec("mtkahypar") is None,

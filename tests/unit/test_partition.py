@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from neuroport.errors import BackendError
 from neuroport.targets import partition as module
+from neuroport.targets.message_traffic import Flow
 from neuroport.targets.partition import crossings, edges, naive, partition
 from neuroport.targets.refinement import Search
-from neuroport.targets.traffic import Flow
 from tests.tiers import examples
 
 needs_solver = pytest.mark.skipif(

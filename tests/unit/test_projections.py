@@ -23,7 +23,7 @@ from neuroport.nets.recipe import NetworkRecipe
 from neuroport.nets.synapse import Conv, GradedConv
 from neuroport.quantization import QuantizationWarning
 from neuroport.quantization.scales import freeze_scales
-from neuroport.targets.layers import rounding
+from neuroport.targets.population_demands import rounding
 from neuroport.targets.rules import UNPROVEN
 from neuroport.targets.target import load_target
 from neuroport.targets.verdict import check

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neuroport.netx import read
-from neuroport.targets.layers import layers, weight_bits
+from neuroport.targets.population_demands import layers, weight_bits
 from neuroport.targets.published_tables import Table, tables
 from neuroport.targets.resources import resources
 from neuroport.targets.target import load_target

@@ -436,9 +436,9 @@ def test_a_mapping_puts_cores_on_their_chips_and_lists_the_busiest_links(tmp_pat
 
     from neuroport.reporting.core_map import cores
     from neuroport.targets.mapping import mapping_of
+    from neuroport.targets.message_traffic import measure
     from neuroport.targets.resources import resources
     from neuroport.targets.target import Value, load_target
-    from neuroport.targets.traffic import measure
 
     chip = load_target("loihi2")
     few = {"cores": Value(4, "test", "seen"), "chips": Value(9, "test", "seen")}

@@ -20,7 +20,7 @@ from neuroport.graph.node import (
     ResonateFire,
 )
 from neuroport.targets.core_memory import fill, synapse_words
-from neuroport.targets.layers import Arriving, Layer, layers, weight_bits
+from neuroport.targets.population_demands import Arriving, Layer, layers, weight_bits
 from neuroport.targets.remedies import changes, shortfall
 from neuroport.targets.resources import Resources, resources
 from neuroport.targets.spike_counters import cost, with_counters

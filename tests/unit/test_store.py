@@ -20,6 +20,7 @@ from neuroport import hdf5, sandbox
 from neuroport.engines.reference import Reference
 from neuroport.errors import FormatError, GraphError, HashError, StorageError
 from neuroport.graph import store
+from neuroport.graph.array_storage import Packed
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     OWN_KINDS,
@@ -33,7 +34,6 @@ from neuroport.graph.node import (
     Relay,
     is_array,
 )
-from neuroport.graph.packing import Packed
 from tests.helpers.neurons import neurons
 
 Edit = Callable[[h5py.File], None]

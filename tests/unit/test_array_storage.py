@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from neuroport.graph.packing import TYPES, UNFOLD, Packed, pack
+from neuroport.graph.array_storage import TYPES, UNFOLD, Packed, pack
 from tests.tiers import examples
 
 IntArray = npt.NDArray[np.int64]

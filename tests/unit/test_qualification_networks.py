@@ -28,7 +28,7 @@ from neuroport.targets.board_record import (
     Result,
     load_record,
 )
-from neuroport.targets.constructs import (
+from neuroport.targets.qualification_networks import (
     COLUMNS,
     CONSTRUCTS,
     EXPONENTS,

@@ -22,10 +22,10 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import IntArray, Population, Synapse
 from neuroport.runs.frames import check_frames_of
 from neuroport.runs.trace import Trace
-from neuroport.targets.layers import CONSTANT, rounding
+from neuroport.targets.core_tiles import Tile, box, tiles
+from neuroport.targets.population_demands import CONSTANT, rounding
 from neuroport.targets.receptive_field import Bools, reaching
 from neuroport.targets.resources import Resources
-from neuroport.targets.tiles import Tile, box, tiles
 
 HOST = -1  # where the frames come from: no core
 # a synapse and the population behind it

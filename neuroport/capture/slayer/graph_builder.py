@@ -1,7 +1,7 @@
 """Nodes of the graph as blocks are read one after the other.
 
 The graph has no step between blocks, SLAYER has one where ``delay_shift`` is set. What a block
-sends is therefore known as :class:`~neuroport.capture.signals.Value`: nodes whose messages
+sends is therefore known as :class:`~neuroport.capture.currents.Value`: nodes whose messages
 are summed, their delays, and by how many steps SLAYER has it later (``shift``). Delays become nodes
 or delays of synapses where they are consumed.
 """
@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
+from neuroport.capture.currents import Term, Value
 from neuroport.capture.forward import INPUT
-from neuroport.capture.signals import Term, Value
 from neuroport.capture.slayer.neurons import Population
 from neuroport.capture.slayer.weights import Linear, as_matrix, parts, section
 from neuroport.errors import CaptureError
-from neuroport.graph.edit import identity
 from neuroport.graph.node import (
     Conv,
     Delay,
@@ -29,6 +28,7 @@ from neuroport.graph.node import (
     Shape,
     Synapse,
 )
+from neuroport.graph.node_builders import identity
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 
 from neuroport.errors import IllegalError
+from neuroport.graph.array_storage import plain
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import IntArray
-from neuroport.graph.packing import plain
-from neuroport.lowering.chain import Layer, chain
+from neuroport.lowering.layer_chain import Layer, chain
 from neuroport.netx import schema
 
 

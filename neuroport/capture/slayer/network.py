@@ -11,17 +11,17 @@ import torch
 from lava.lib.dl.slayer.neuron import sigma_delta
 from torch import nn
 
+from neuroport.capture.currents import Term, Value
 from neuroport.capture.forward import INPUT, Forward, evaluating, read, unwrapped
-from neuroport.capture.signals import Term, Value
-from neuroport.capture.slayer.assembly import Probe
+from neuroport.capture.signal_tensors import Layout
 from neuroport.capture.slayer.blocks import Reader
+from neuroport.capture.slayer.graph_builder import Probe
 from neuroport.capture.slayer.modules import at_rest, blocks_of
 from neuroport.capture.slayer.neurons import CHANGE
-from neuroport.capture.tracing import Layout
 from neuroport.errors import CaptureError, FramesError, NeuroportError
-from neuroport.graph.edit import input_for
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Node
+from neuroport.graph.node_builders import input_for
 
 SAMPLES = 2  # that forward is checked on
 

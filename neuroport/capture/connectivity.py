@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from neuroport.capture.currents import Term, Value
 from neuroport.capture.forward import (
     INPUT,
     Forward,
@@ -24,9 +25,8 @@ from neuroport.capture.forward import (
     refuse_hooks,
     unwrapped,
 )
-from neuroport.capture.signals import Term, Value
+from neuroport.capture.signal_tensors import Layout
 from neuroport.capture.source_lines import Place, function_place, here
-from neuroport.capture.tracing import Layout
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
 from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm

@@ -12,12 +12,12 @@ cannot be told from a stock file, which holds none of them:
 
 from __future__ import annotations
 
-from neuroport.graph.edit import read_later
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import SPIKES
 from neuroport.graph.node import (
     Synapse,
 )
+from neuroport.graph.node_builders import read_later
 
 SIGMA_DELTA = "sigmadelta"
 

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.wiring import INPUT, Layer, evaluating, heard, read_wiring, unwrapped
+from neuroport.capture.connectivity import INPUT, Layer, evaluating, heard, read_wiring, unwrapped
 from neuroport.errors import CaptureError
 from neuroport.graph.chunks import blocks
-from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.linear_bounds import ungrouped
 from neuroport.graph.node import Conv as ConvNode
 from neuroport.graph.node import Dense, Input, IntArray, Node, Relay
 from neuroport.graph.node import Lif as LifNode
 from neuroport.graph.node import Readout as ReadoutNode
+from neuroport.graph.node_builders import identity
 from neuroport.nets.batchnorm_lif import NormLif
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import SumPool

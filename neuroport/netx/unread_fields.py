@@ -17,7 +17,6 @@ import numpy as np
 
 from neuroport import hdf5
 from neuroport.errors import FormatError
-from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     Conv,
@@ -30,7 +29,8 @@ from neuroport.graph.node import (
     Shape,
     Synapse,
 )
-from neuroport.netx import schema, stock, timing
+from neuroport.graph.node_builders import identity
+from neuroport.netx import layer_starts, schema, stock
 from neuroport.netx.field_reader import LARGEST
 from neuroport.netx.stock import GivenFrames
 
@@ -61,7 +61,7 @@ def repaired(
     def build(content: Content) -> Graph:
         if free_running:
             plain = content.graph(steps, frames)
-            return timing.free_running(plain, hosted=content.hosted)
+            return layer_starts.free_running(plain, hosted=content.hosted)
         return replace(content, delay_shift=delay_shift).graph(steps, frames)
 
     return opened(path, build)
@@ -125,7 +125,7 @@ class Content:
         for index, late in delays.items():
             if ("delay", index) not in without:
                 graph = _delayed(graph, f"layer{index}", late)
-        return timing.shifted(graph) if self.delay_shift else graph
+        return layer_starts.shifted(graph) if self.delay_shift else graph
 
 
 def delay_per_channel(layer: dict[str, Any]) -> IntArray | None:

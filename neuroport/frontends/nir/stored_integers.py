@@ -20,7 +20,7 @@ import numpy as np
 
 from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError
-from neuroport.frontends.nir.parts import Record
+from neuroport.frontends.nir.quantized_parts import Record
 from neuroport.frontends.nir.reading import Network
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KINDS, find_kind, is_array

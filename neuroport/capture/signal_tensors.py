@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from neuroport.capture.signals import Current, Value
+from neuroport.capture.currents import Current, Value
 from neuroport.capture.source_lines import here
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape

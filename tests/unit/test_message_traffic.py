@@ -27,11 +27,11 @@ from neuroport.graph.node import (
     ResonateFire,
 )
 from neuroport.runs.trace import Trace
+from neuroport.targets.core_tiles import Tile, box, tiles
+from neuroport.targets.message_traffic import Flow, Traffic, measure
 from neuroport.targets.receptive_field import reaching
 from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, Value, load_target
-from neuroport.targets.tiles import Tile, box, tiles
-from neuroport.targets.traffic import Flow, Traffic, measure
 from tests.tiers import examples
 
 STEPS = 4
