@@ -19,7 +19,7 @@ from neuroport.errors import RecipeError
 @click.option("--family", help="Instead of --recipe: the shipped recipe of this family ...")
 @click.option("--depth", type=int, help="... of so many layers ...")
 @click.option("--dataset", help="... and dataset, where several have them.")
-@click.option("--naming", help="Whose names FILE has: ms_resnet, mlf or spikingjelly.")
+@click.option("--naming", help="Whose names FILE has: ms_resnet, mlf, sew, spikingjelly.")
 @click.option(
     "--set", "changes", multiple=True, help="A key of the recipe, as data.root='pictures'."
 )

@@ -17,8 +17,9 @@ class DataRecipe:
     """Dataset, number of steps T, and how many samples to use (chosen with their own seed).
 
     ``train`` and ``test`` may be 0, all samples, where the dataset comes with its own split.
-    ``root`` is the folder that holds it; for ``saccades``, which are simulated, where they are kept
-    (the user's cache folder if empty). Events are binned by ``time`` or by ``count``; ``window`` is
+    ``root`` is the folder that holds it; if empty, that of its Debian package for
+    ``fashion_mnist``, and for ``saccades``, which are simulated, where they are kept, the user's
+    cache folder. Events are binned by ``time`` or by ``count``; ``window`` is
     a step in microseconds, 0 the recording's length / T; a frame holds ``gain`` times the count, at
     most 255. ``size`` is a frame's side (its columns where the sensor is one row; pictures held in
     memory are averaged down to a divisor of theirs) and ``classes`` the number of classes, 0 the
@@ -70,7 +71,7 @@ class DataRecipe:
             f"data.classes is {self.classes}; {self.dataset} has {known.classes}",
         )
         require(
-            self.root != "" or not known.layout,
+            self.root != "" or not known.layout or known.folder != "",
             f"data.root is missing; name the folder that holds {known.layout} "
             f"(published at {known.published})",
         )

@@ -13,6 +13,7 @@ from neuroport.nets.activation_recompute import recompute
 from neuroport.nets.baselines import SpikingResNet
 from neuroport.nets.danet import DaNet
 from neuroport.nets.ds_resnet import DsResNet
+from neuroport.nets.mlf_vgg import MlfVgg
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import Lif, learn
 from neuroport.nets.recipe import NetworkRecipe, family
@@ -57,6 +58,11 @@ def ds_resnet(net: NetworkRecipe) -> nn.Module:
         net.surrogate,
         net.normalize,
     )
+
+
+def mlf_vgg(net: NetworkRecipe) -> nn.Module:
+    """A VGG of multi-level neurons."""
+    return MlfVgg(net.blocks, net.widths, net.in_channels, net.classes, net.levels, net.surrogate)
 
 
 def danet(net: NetworkRecipe) -> nn.Module:

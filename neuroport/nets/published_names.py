@@ -4,7 +4,8 @@ A *naming* says for a network of neuroport's which entry of another's state dict
 own. Names and shapes were read in the authors' code; none of the code is here.
 
     ms_resnet    MS-ResNet for ImageNet (``Ariande1/MS-ResNet``): 18, 34, 104 layers
-    mlf          MLF and DS-ResNet (``langfengQ/MLF-DSResNet``)
+    mlf          MLF: DS-ResNet and VGG (``langfengQ/MLF-DSResNet``)
+    sew          SEW-ResNet for ImageNet (``fangwei123456/Spike-Element-Wise-ResNet``)
     spikingjelly SpikingJelly's ``sew_resnet``, ``spiking_resnet`` and ``ms_resnet``
 """
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from neuroport.nets.ds_resnet import DsResNet
+from neuroport.nets.mlf_vgg import MlfVgg
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.recipe import NetworkRecipe
 
@@ -100,6 +102,9 @@ def _ms_resnet(net: nn.Module, recipe: NetworkRecipe) -> Iterator[Entry]:
 
 
 def _mlf(net: nn.Module, recipe: NetworkRecipe) -> Iterator[Entry]:
+    if isinstance(net, MlfVgg):
+        yield from _mlf_vgg(net, recipe)
+        return
     assert isinstance(net, DsResNet)
     if net.stem.frame_norm is not None:
         yield from _norm("bn0.bn", "stem.frame_norm", affine=False)
@@ -114,9 +119,37 @@ def _mlf(net: nn.Module, recipe: NetworkRecipe) -> Iterator[Entry]:
     yield from _linear("voting")
 
 
+def _mlf_vgg(net: MlfVgg, recipe: NetworkRecipe) -> Iterator[Entry]:
+    at = 0
+    for stage, number in enumerate(recipe.stages):
+        for layer in range(number):
+            theirs, ours = f"feature.{at}.conv", f"blocks.{stage}.{2 * layer}"
+            yield from _conv(f"{theirs}.0", f"{theirs}.1.bn", ours)
+            yield Entry(f"{theirs}.0.bias", f"{ours}.norm.running_mean", subtracted=True)
+            at += 1
+        at += 1  # the average
+    for index in range(len(net.dense)):
+        yield Entry(f"classifier.{3 * index}.weight", f"dense.{index}.0.synapse.weight")
+        yield Entry(f"classifier.{3 * index}.bias", f"dense.{index}.0.norm.bias")
+    yield from _linear(f"classifier.{3 * len(net.dense)}")
+
+
 def _projects(block: nn.Module) -> bool:
     """Whether a block's shortcut has weights that are trained."""
     return any(parameter.requires_grad for parameter in block.shortcut.parameters())
+
+
+def _sew(net: nn.Module, recipe: NetworkRecipe) -> Iterator[Entry]:
+    yield from _conv("conv1", "bn1", "stem")
+    for stage, number, ours, block in _blocks(net, recipe):
+        theirs = f"layer{stage + 1}.{number}"
+        pairs = [(f"conv{each}", f"conv{each}") for each in range(1, block.convolutions + 1)]
+        if _projects(block):
+            pairs.append(("downsample.0", "shortcut.0"))
+        for inner, own in pairs:
+            container = f"{theirs}.{inner}.module"
+            yield from _conv(f"{container}.0", f"{container}.1", f"{ours}.{own}")
+    yield from _linear("fc")
 
 
 def _spikingjelly(net: nn.Module, recipe: NetworkRecipe) -> Iterator[Entry]:
@@ -136,7 +169,15 @@ NAMINGS = {
     "ms_resnet": Naming(
         ("ms_resnet",), _ms_resnet, "above", "MS-ResNet's authors (Ariande1/MS-ResNet)"
     ),
-    "mlf": Naming(("ds_resnet",), _mlf, "above", "MLF's authors (langfengQ/MLF-DSResNet)"),
+    "mlf": Naming(
+        ("ds_resnet", "mlf_vgg"), _mlf, "above", "MLF's authors (langfengQ/MLF-DSResNet)"
+    ),
+    "sew": Naming(
+        ("sew_resnet",),
+        _sew,
+        "at",
+        "SEW-ResNet's authors (fangwei123456/Spike-Element-Wise-ResNet)",
+    ),
     "spikingjelly": Naming(
         ("sew_resnet", "plain_resnet", "ms_resnet"),
         _spikingjelly,

@@ -56,6 +56,7 @@ FAMILIES = Registry(
             (18, 34, 104),
         ),
         "ds_resnet": Family(f"{_HERE}:ds_resnet", ("levels", "block", "normalize")),
+        "mlf_vgg": Family(f"{_HERE}:mlf_vgg", ("levels",)),
         "danet": Family(
             f"{_HERE}:danet", ("depth", "domain", "reach", "order"), (18, 34, 50, 101, 152)
         ),
@@ -212,7 +213,7 @@ class NetworkRecipe:
             require(value in names, f"network.{key} is {value!r}; use {known}")
         if self.domain == "spike":
             self._unset(("order",), "with network.domain = 'spike', whose norms follow synapses")
-        several = self.family == "ds_resnet" and self.levels > 1
+        several = self.family in ("ds_resnet", "mlf_vgg") and self.levels > 1
         require(
             not several or self.learn not in ("threshold", "both"),
             f"network.learn is {self.learn!r}, but the {self.levels} levels of a neuron share a "
@@ -257,6 +258,8 @@ class NetworkRecipe:
     @property
     def layers(self) -> int:
         """Layers with weights on the way through the network, projections left out."""
+        if self.family == "mlf_vgg":
+            return sum(self.stages) + 3
         return self.depth or 2 * sum(self.stages) + 2
 
     @property

@@ -331,7 +331,7 @@ class GradedConv(Conv):
                 "rounds is False; a projection of a stream is finer than the stream it enters, and "
                 "is rounded: only pixels may go without"
             )
-        self._normalize(mean, std)
+        self.normalize(mean, std)
         self.frame_norm = frame_norm
         self.pixels = pixels
         self.rounds = rounds
@@ -340,7 +340,7 @@ class GradedConv(Conv):
         self.relay_out = Relay()
         self.message_unit = 1 / 255 if pixels else 1.0
 
-    def _normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Hold mean and deviation of pixels: as part of the state where they do anything."""
         kept = any(mean) or any(value != 1 for value in std)
         for name, values in (("mean", mean), ("std", std)):
@@ -526,7 +526,7 @@ def normalize_pixels(net: nn.Module, mean: Sequence[float], std: Sequence[float]
     for module in found:
         if module.frame_norm is not None:
             raise LayerError("mean and std normalize pixels, and a norm of the frames is there")
-        module._normalize(mean, std)
+        module.normalize(mean, std)
     return net
 
 

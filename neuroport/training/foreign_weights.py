@@ -91,7 +91,8 @@ def import_weights(
         source: what ``torch.save`` or safetensors wrote, or the tensors by name.
         recipe: of the network, or the name of a shipped one. It says what no state dict holds:
             steps, mean and deviation of pixels, thresholds and decays of neurons.
-        naming: ``ms_resnet``, ``mlf`` or ``spikingjelly``; found by the names if not given.
+        naming: ``ms_resnet``, ``mlf``, ``sew`` or ``spikingjelly``; found by the names if not
+            given.
 
     Raises:
         StorageError: no such file.
@@ -222,7 +223,7 @@ def _filled(
     for entry in sorted(entries, key=lambda each: each.subtracted):
         tensor = theirs.get(entry.theirs)
         if tensor is not None:
-            tensor = tensor.to(own[entry.ours].dtype)
+            tensor = tensor.to(own[entry.ours].dtype).reshape(own[entry.ours].shape)
             own[entry.ours] = own[entry.ours] - tensor if entry.subtracted else tensor.clone()
     return own
 
@@ -249,7 +250,7 @@ def _faults(
         yield f"{name} {_form(theirs[name])} has no place{_near(name, absent)}"
     for name in wanted.keys() & theirs.keys():
         has, wants = theirs[name], own[wanted[name].ours]
-        if has.shape != wants.shape:
+        if has.shape != wants.shape and (*has.shape, 1, 1) != wants.shape:  # dense layers
             yield f"{name} is {tuple(has.shape)}, the recipe's network has {tuple(wants.shape)}"
         elif has.is_complex() or not torch.equal(
             # checks of a checkpoint say more of what is not finite

@@ -6,7 +6,9 @@ order of the published equations.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -80,6 +82,24 @@ def mlf(
     return shapes | {"voting.weight": (classes, before), "voting.bias": (classes,)}
 
 
+def mlf_vgg(numbers: Sequence[int], widths: Sequence[int], classes: int) -> Shapes:
+    """MLF's authors', VGG."""
+    shapes: Shapes = {}
+    at, before = 0, 3
+    for number, width in zip(numbers, widths, strict=True):
+        for _ in range(number):
+            own = f"feature.{at}.conv"
+            shapes |= {f"{own}.0.weight": (width, before, 3, 3), f"{own}.0.bias": (width,)}
+            shapes |= _norm(f"{own}.1.bn", width)
+            at, before = at + 1, width
+        at += 1
+    sizes = (before, before, before // 2, classes)
+    for index, (inner, outer) in enumerate(pairwise(sizes)):
+        own = f"classifier.{3 * index}"
+        shapes |= {f"{own}.weight": (outer, inner), f"{own}.bias": (outer,)}
+    return shapes
+
+
 def spikingjelly(
     depth: int,
     membrane: bool = False,
@@ -105,6 +125,28 @@ def spikingjelly(
                 shapes |= _norm(f"{own}.downsample.1", wide * width)
         before = wide * width
     return shapes | {f"{head}.weight": (classes, before), f"{head}.bias": (classes,)}
+
+
+def in_containers(shapes: Shapes) -> Shapes:
+    """Of SpikingJelly's names those of SEW's authors, who put norms beside convolutions."""
+    found = {}
+    for name, shape in shapes.items():
+        if name.startswith("layer"):
+            name = re.sub(r"\.conv(\d)\.", r".conv\1.module.0.", name)
+            name = re.sub(r"\.bn(\d)\.", r".conv\1.module.1.", name)
+            name = re.sub(r"\.downsample\.(\d)\.", r".downsample.0.module.\1.", name)
+        found[name] = shape
+    return found
+
+
+def out_of_containers(state: State) -> State:
+    """The same tensors by SpikingJelly's names."""
+    found = {}
+    for name, tensor in state.items():
+        name = re.sub(r"\.downsample\.0\.module\.(\d)\.", r".downsample.\1.", name)
+        name = re.sub(r"\.conv(\d)\.module\.0\.", r".conv\1.", name)
+        found[re.sub(r"\.conv(\d)\.module\.1\.", r".bn\1.", name)] = tensor
+    return found
 
 
 def drawn(shapes: Shapes, seed: int = 0, gain: float = 1.0) -> State:
@@ -223,6 +265,19 @@ def mlf_logits(state: State, blocks: int, x: Tensor) -> Tensor:
                 x = net.levels(net.norm(f"{own}.shortcut.1", passed))
             x = inner + x
     return net.classes("voting", x)
+
+
+def mlf_vgg_logits(state: State, numbers: Sequence[int], x: Tensor) -> Tensor:
+    net, at = _Mlf(state, torch.gt, 0.6, 0.25), 0
+    for number in numbers:
+        for _ in range(number):
+            own = f"feature.{at}.conv"
+            x, at = net.levels(net.norm(f"{own}.1", net.conv(f"{own}.0", x))), at + 1
+        x, at = torch.stack([F.avg_pool2d(each, 2) for each in x]), at + 1
+    x = x.flatten(2)
+    for name in ("classifier.0", "classifier.3"):
+        x = net.levels(F.linear(x, net.state[f"{name}.weight"], net.state[f"{name}.bias"]))
+    return net.classes("classifier.6", x[..., None, None])
 
 
 def spikingjelly_logits(

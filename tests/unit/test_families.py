@@ -26,6 +26,7 @@ from neuroport.nets.baselines import SpikingResNet  # noqa: E402
 from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
 from neuroport.nets.families import build  # noqa: E402
+from neuroport.nets.mlf_vgg import MlfVgg  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.pooling import MaxPool  # noqa: E402
@@ -52,6 +53,7 @@ TINY: dict[str, Callable[[], nn.Module]] = {
     "ds_resnet of 4": lambda: DsResNet(1, **SHAPE, levels=4),
     "ds_resnet for gestures": lambda: DsResNet(1, **SHAPE, normalize=True),
     "vanilla mlf": lambda: DsResNet(2, **SHAPE, block="vanilla"),
+    "mlf vgg": lambda: MlfVgg((1, 2, 1), **SHAPE),
     "plain": lambda: SpikingResNet(2, **SHAPE),
     "tdbn": lambda: SpikingResNet(2, **SHAPE, block="tdbn"),
     "sew": lambda: SpikingResNet(2, **SHAPE, block="sew"),
@@ -220,6 +222,7 @@ NAMED: list[tuple[dict[str, Any], Callable[[], nn.Module]]] = [
     ({"family": "ds_resnet", "levels": 2}, lambda: DsResNet(1, **SHAPE, levels=2)),
     ({"family": "ds_resnet", "block": "vanilla"}, lambda: DsResNet(1, **SHAPE, block="vanilla")),
     ({"family": "ds_resnet", "normalize": True}, lambda: DsResNet(1, **SHAPE, normalize=True)),
+    ({"family": "mlf_vgg", "levels": 2}, lambda: MlfVgg(1, **SHAPE, levels=2)),
     ({"family": "danet"}, lambda: DaNet(1, **SHAPE)),
     ({"family": "danet", "domain": "spike"}, lambda: DaNet(1, **SHAPE, domain="spike")),
     ({"family": "danet", "reach": "network"}, lambda: DaNet(1, **SHAPE, reach="network")),

@@ -96,6 +96,27 @@ def test_weights_of_mlfs_authors_give_their_logits(
     same_logits(made, state, x, published.mlf_logits(state, blocks, given))
 
 
+def test_weights_of_mlfs_vgg_give_its_logits() -> None:
+    numbers, widths = (2, 2, 3, 3, 3), (4, 6, 8, 10, 12)
+    state = published.drawn(published.mlf_vgg(numbers, widths, 10))
+    table = {"family": "mlf_vgg", "blocks": list(numbers), "widths": list(widths)}
+    made = port.import_weights(state, recipe(3, 32, **table))
+    x = pictures(3, size=32)
+    same_logits(made, state, x, published.mlf_vgg_logits(state, numbers, x / 255))
+
+
+@pytest.mark.parametrize("depth", [34, 50])
+def test_weights_of_sew_resnets_authors_give_their_logits(depth: int) -> None:
+    shapes = published.in_containers(published.spikingjelly(depth, False, NARROW, 10))
+    state = published.drawn(shapes, depth, 2.0)
+    table = {"family": "sew_resnet", "depth": depth, "widths": list(NARROW), **SPIKING}
+    made = port.import_weights({"model": state, "epoch": 319}, recipe(3, **table))
+    assert made.naming == "sew"
+    x, named = pictures(3), published.out_of_containers(state)
+    want = published.spikingjelly_logits(named, depth, "sew_resnet", x / 255)
+    same_logits(made, state, x, want)
+
+
 @pytest.mark.parametrize(
     ("family", "depth", "widths"),
     [
@@ -235,6 +256,7 @@ def test_networks_of_the_same_names_that_compute_something_else_are_refused() ->
     table: dict[str, Any] = {"depth": 18, "widths": list(NARROW)}
     with pytest.raises(TrainingError, match="which is another network than the one"):
         port.import_weights(state, recipe(**table, projection="spike"))
-    made = port.import_weights(state, recipe(**table, projection="composed"))
+    colours = {"mean": list(MEAN), "std": list(STD)}
+    made = port.import_weights(state, recipe(**table, **colours, projection="composed"))
     x = pictures()
-    same_logits(made, state, x, published.ms_resnet_logits(state, 18, x / 255))
+    same_logits(made, state, x, published.ms_resnet_logits(state, 18, normalized(x)))

@@ -164,7 +164,7 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[data]\ndataset = "mnist"', "data.dataset is 'mnist'; known: 'mnist5k', 'saccades'"),
+        ('[data]\ndataset = "emnist"', "data.dataset is 'emnist'; known: 'mnist5k', 'saccades'"),
         ('[data]\ndataset = "saccades"\nbinning = "events"', "data.binning is 'events'"),
         ('[data]\ndataset = "saccades"\nwindow = -1', "data.window is -1"),
         ('[data]\ndataset = "saccades"\nbinning = "count"\nwindow = 9', "binned by count"),
@@ -183,8 +183,8 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
         ("[data]\ntrain = 4001", "data.train + data.test is 5001"),
         (
             '[network]\nfamily = "vgg"',
-            "network.family is 'vgg'; known: 'ms_resnet', 'ds_resnet', 'danet', 'plain_resnet', "
-            "'tdbn_resnet', 'sew_resnet'",
+            "network.family is 'vgg'; known: 'ms_resnet', 'ds_resnet', 'mlf_vgg', 'danet', "
+            "'plain_resnet', 'tdbn_resnet', 'sew_resnet'",
         ),
         ("[network]\nblocks = 0", "network.blocks is 0"),
         ("[network]\nwidths = [16, 32]", "network.widths is [16, 32]"),
