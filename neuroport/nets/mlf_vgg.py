@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -51,7 +52,7 @@ class MlfVgg(nn.Module):
     ) -> None:
         super().__init__()
         neuron = partial(Mlf, THRESHOLDS[:levels], surrogate=surrogate)
-        normed = {"norm": TdBatchNorm, "norm_scale": 1.0}
+        normed: dict[str, Any] = {"norm": TdBatchNorm, "norm_scale": 1.0}
         numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
         stages: list[nn.Module] = []
         channels = in_channels
