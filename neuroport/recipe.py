@@ -33,11 +33,13 @@ class TrainingRecipe:
     ``optimizer`` is ``adamw`` or ``sgd`` (with ``momentum``, ``nesterov``), in both phases.
     ``schedule`` comes after a warm-up in epochs: ``cosine`` (to zero, in ``cosine_epochs`` if that
     is not 0, and up again), ``step`` (times ``decay`` after every ``decay_epochs``) or
-    ``constant``. ``clip`` bounds the norm of the gradient, 0 does not. Random shifts are in pixels,
-    ``rotate`` in degrees, ``scale`` as a fraction, ``flip`` left to right; ``crop`` is the
-    ``middle`` of a picture file or a random part ``resized``, and ``auto_augment`` torchvision's
-    AutoAugment. ``precision`` is that of the convolutions. A checkpoint is written after each
-    epoch, and within one after every ``checkpoint_steps`` batches (0: not).
+    ``constant``. The rate changes after every ``schedule_per``, a ``batch`` or an ``epoch``.
+    ``clip`` bounds the norm of the gradient, 0 does not. Random shifts are in pixels (of pictures
+    padded with zeros: torchvision's padded random crop), ``rotate`` in degrees, ``scale`` as a
+    fraction, ``flip`` left to right; ``crop`` is the ``middle`` of a picture file or a random part
+    ``resized``, and ``auto_augment`` torchvision's AutoAugment. ``precision`` is that of the
+    convolutions. A checkpoint is written after each epoch, and within one after every
+    ``checkpoint_steps`` batches (0: not).
     """
 
     epochs: int = 8
@@ -53,6 +55,7 @@ class TrainingRecipe:
     decay: float = 0.1
     decay_epochs: int = 40
     cosine_epochs: int = 0
+    schedule_per: str = "batch"
     label_smoothing: float = 0.0
     clip: float = 0.0
     flip: bool = False
@@ -86,6 +89,12 @@ class TrainingRecipe:
             "training.nesterov is true, but training.momentum is 0; give it a momentum",
         )
         one_of(self.schedule, ("cosine", "step", "constant"), "training.schedule")
+        one_of(self.schedule_per, ("batch", "epoch"), "training.schedule_per")
+        require(
+            self.schedule_per == "batch" or self.schedule == "cosine",
+            f"training.schedule_per is {self.schedule_per!r}, which has no effect on schedule "
+            f"{self.schedule!r}; leave it out",
+        )
         require(0 < self.decay <= 1, f"training.decay is {self.decay}; use more than 0, up to 1")
         require(
             self.decay_epochs >= 1, f"training.decay_epochs is {self.decay_epochs}; use 1 or more"
@@ -174,13 +183,18 @@ class Recipe:
         """
         if not self.network.pooled:
             return
+        own = self.data.train_size
+        for size in (self.data.shape[1:], *([(own, own)] if own else [])):
+            self._check_sides(size)
+
+    def _check_sides(self, size: tuple[int, ...]) -> None:
         stem, *stages = strides = self.network.strides
-        sides = tuple(-(-side // stem) for side in self.data.shape[1:])
+        sides = tuple(-(-side // stem) for side in size)
         for number, stride in enumerate(stages, 1):
             for side in sides:
                 require(
                     side % stride == 0,
-                    f"frames of {' x '.join(map(str, self.data.shape[1:]))} reach stage {number} "
+                    f"frames of {' x '.join(map(str, size))} reach stage {number} "
                     f"with a side of {side}, which its average-pooled shortcut cannot divide by "
                     f"{stride}: use sides that are multiples of {math.prod(strides)}"
                     + (" (data.size)" if self.data.known.resized else "")
