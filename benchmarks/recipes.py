@@ -67,7 +67,7 @@ def _cifar(root: Path, rng: np.random.Generator, fine: bool) -> None:
     for name in names:
         count = COUNT if name.startswith("t") else COUNT // len(batches)
         records = rng.integers(0, 256, (count, 3072 + 1 + fine), np.uint8)
-        records[:, fine] = np.arange(count) % 10
+        records[:, int(fine)] = np.arange(count) % 10
         (folder / f"{name}.bin").write_bytes(records.tobytes())
 
 
