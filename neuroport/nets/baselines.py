@@ -18,16 +18,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import TdBatchNorm
 from neuroport.nets.danet import EXPANSION, IMAGENET
-from neuroport.nets.fused_calls import Branch, fire, join
+from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import MaxPool
 from neuroport.nets.recipe import BLOCKS
+from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 CONNECTIONS = ("add", "and", "iand")
@@ -71,17 +73,17 @@ class Parts:
             layers = [(channels, width, 1, 1), (width, width, 3, stride), (width, wide, 1, 1)]
         for number, layer in enumerate(layers, 1):
             last = number == len(layers)
-            setattr(block, f"conv{number}", self.conv(*layer, meets=meets and last))
+            setattr(block, f"conv{number}", deferred(self.conv(*layer, meets=meets and last)))
             if not last:
                 setattr(block, f"neuron{number}", self.neuron())
         return len(layers)
 
 
-def _last(block: nn.Module, number: int, x: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
-    """The last convolution and neuron of a branch, and the spikes that they read."""
-    for index in range(1, number):
-        x = fire(getattr(block, f"conv{index}"), getattr(block, f"neuron{index}"), x)
-    return getattr(block, f"conv{number}"), getattr(block, f"neuron{number}"), x
+def _current(block: nn.Module, convolutions: int, x: Tensor) -> Any:
+    """The current at the end of a branch, before its last neuron."""
+    for number in range(1, convolutions):
+        x = getattr(block, f"neuron{number}")(getattr(block, f"conv{number}")(x))
+    return getattr(block, f"conv{convolutions}")(x)
 
 
 class PlainBlock(nn.Module):
@@ -97,8 +99,9 @@ class PlainBlock(nn.Module):
         setattr(self, f"neuron{self.convolutions}", parts.neuron())
 
     def forward(self, x: Tensor) -> Tensor:
-        conv, neuron, spikes = _last(self, self.convolutions, x)
-        return neuron(join(conv, spikes, self.shortcut, x))  # type: ignore[no-any-return]
+        current = _current(self, self.convolutions, x)
+        neuron = getattr(self, f"neuron{self.convolutions}")
+        return neuron(join(current, self.shortcut(x)))  # type: ignore[no-any-return]
 
 
 class SewBlock(nn.Module):
@@ -114,10 +117,12 @@ class SewBlock(nn.Module):
         setattr(self, f"neuron{self.convolutions}", parts.neuron())
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != out:
-            self.shortcut = Branch(parts.conv(in_channels, out, 1, stride), parts.neuron())
+            projection = deferred(parts.conv(in_channels, out, 1, stride))
+            self.shortcut = nn.Sequential(projection, parts.neuron())
 
     def forward(self, x: Tensor) -> Tensor:
-        branch: Tensor = fire(*_last(self, self.convolutions, x))
+        neuron = getattr(self, f"neuron{self.convolutions}")
+        branch: Tensor = neuron(_current(self, self.convolutions, x))
         shortcut: Tensor = self.shortcut(x)
         if self.connect == "add":
             return branch + shortcut
@@ -173,17 +178,19 @@ class SpikingResNet(nn.Module):
         parts = Parts(block, threshold, neuron, bottleneck)
         serial, _, scale = _norms(block, threshold)
         channels = stem_width or widths[0]
-        self.stem = GradedConv(
-            in_channels,
-            channels,
-            stem,
-            stem_stride,
-            padding=stem // 2,
-            pixels=True,
-            norm=serial,
-            norm_scale=scale,
-            mean=mean,
-            std=std,
+        self.stem = deferred(
+            GradedConv(
+                in_channels,
+                channels,
+                stem,
+                stem_stride,
+                padding=stem // 2,
+                pixels=True,
+                norm=serial,
+                norm_scale=scale,
+                mean=mean,
+                std=std,
+            )
         )
         self.neuron = neuron()
         self.pool = MaxPool(channels, 3, 2, 1) if stem_pool else nn.Identity()
@@ -216,6 +223,6 @@ class SpikingResNet(nn.Module):
         return cls(blocks, widths, in_channels, classes, **shape, **rest)  # type: ignore[arg-type]
 
     def forward(self, frames: Tensor) -> Tensor:
-        spikes = self.pool(fire(self.stem, self.neuron, frames))
+        spikes = self.pool(self.neuron(self.stem(frames)))
         logits: Tensor = self.readout(self.blocks(spikes))
         return logits

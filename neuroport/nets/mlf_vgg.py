@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
 from neuroport.nets.ds_resnet import THRESHOLDS
-from neuroport.nets.fused_calls import Branch
+from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Mlf
 from neuroport.nets.pooling import AvgPool
 from neuroport.nets.synapse import Conv, GradedConv, Readout
@@ -60,18 +60,19 @@ class MlfVgg(nn.Module):
             layers: list[nn.Module] = []
             for _ in range(number):
                 first = not stages and not layers
-                layers += [
+                conv = (
                     GradedConv(channels, width, 3, padding=1, pixels=True, **normed)
                     if first
-                    else Conv(channels, width, **normed),
-                    neuron(),
-                ]
+                    else Conv(channels, width, **normed)
+                )
+                layers += [deferred(conv), neuron()]
                 channels = width
-            stages.append(Branch(*layers, AvgPool(2)))
+            stages.append(nn.Sequential(*layers, AvgPool(2)))
         self.blocks = Chain(*stages)
         sizes = [(channels, channels), (channels, max(1, channels // 2))]
         self.dense = nn.ModuleList(
-            Branch(Conv(inner, outer, 1, 1, 0, norm=BiasNorm), neuron()) for inner, outer in sizes
+            nn.Sequential(Conv(inner, outer, 1, 1, 0, norm=BiasNorm), neuron())
+            for inner, outer in sizes
         )
         self.dropout = nn.Dropout(DROPPED)
         self.readout = Readout(sizes[-1][1], classes)
