@@ -177,6 +177,10 @@ def test_rate_warms_up_and_follows_its_schedule() -> None:
     assert rates(schedule="cosine", warmup=0) == pytest.approx(cosine)
     wave = rates(schedule="cosine", warmup=0, cosine_epochs=2)
     assert wave == pytest.approx([0.4, 0.2, 0, 0.2])
+    every = recipe_of(learning_rate=0.4, warmup=0, schedule_per="epoch")
+    halves = [learning_rate(every, 0, index, 4) for index in range(4)]
+    assert halves == [0.4] * 4
+    assert rates(schedule="cosine", warmup=0, schedule_per="epoch") == pytest.approx(cosine)
     for schedule in ("constant", "step", "cosine"):
         warm = rates(schedule=schedule, warmup=1)
         assert warm[0] == pytest.approx(0.4 * (1 / 2) / (1 + 1 / 2))
