@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuroport.errors import LayerError
+from neuroport.nets.held_numbers import number
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.synapse import Conv, GradedConv, Relay
 
@@ -94,7 +95,7 @@ class Composed(Conv):
             part._in_integers()
 
     def forward(self, x: Any) -> Tensor | Stream:
-        if self.lsb == 0:
+        if number(self.lsb) == 0:
             weight, bias = self.folded()
             return self.convolve(self.unnormalized(x), weight) + per_position(bias)
         return super().forward(x)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from neuroport.errors import LayerError
 from neuroport.nets.fused_batchnorm import norming
+from neuroport.nets.held_numbers import number
 from neuroport.nets.neuron import Lif, Mlf
 from neuroport.nets.synapse import Conv, GradedConv
 
@@ -77,7 +78,7 @@ def _trained(module: nn.Module, x: Any) -> Conv | None:
     if type(module) not in (Conv, GradedConv) or not isinstance(x, Tensor) or _heard(module):
         return None
     conv = cast("Conv", module)
-    return conv if conv.training and not conv.lsb else None
+    return conv if conv.training and not number(conv.lsb) else None
 
 
 def _heard(module: nn.Module) -> bool:

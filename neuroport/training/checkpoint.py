@@ -146,7 +146,8 @@ def save_checkpoint(folder: Path, state: State) -> Path:
     }
     if state.within:
         about["within"] = state.within
-    tensors = {name: t.detach().contiguous() for name, t in state.tensors.items()}
+    # a file knows no device
+    tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
     about["hash"] = _digest(about, tensors)
     content = to_bytes(tensors, {"neuroport": json.dumps(about)})
     return write_atomic(folder / CHECKPOINT, content)
