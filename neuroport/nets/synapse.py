@@ -363,10 +363,6 @@ class GradedConv(Conv):
         scale, shift = folding(self.frame_norm, self.mean)
         return -shift / scale * self.message_unit, self.message_unit / scale
 
-    def _centred(self, mean: Tensor) -> bool:
-        """Whether a mean is taken away from pixels."""
-        return bool(mean.any()) if mean is not self.mean else any(numbers(mean))
-
     def kernel(self) -> Tensor:
         return super().kernel() / self.normalization()[1].reshape(-1, 1, 1)
 
@@ -421,7 +417,7 @@ class GradedConv(Conv):
             messages: Tensor = self.relay_in(x.value)
         else:
             mean = self.normalization()[0]
-            if self._centred(mean):
+            if any(numbers(mean)):
                 bias = self.carried(weight, bias, -mean, x.shape[-2:])
             messages = x
         snapped = snap_weight(weight, self.unit())
