@@ -12,8 +12,6 @@ from neuroport.errors import BackendError, NeuroportError
 if TYPE_CHECKING:
     import torch
 
-HELP = "Where torch computes: auto (a GPU if there is one), cpu, cuda or cuda:1."
-
 
 def device_of(name: str = "auto") -> torch.device:
     """The device of a name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -33,6 +34,31 @@ def full_precision() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@cache
+def fault(device: torch.device) -> str | None:
+    """Where products of float32 on ``device`` are seen not to be exact; None if they are.
+
+    Sums reach 2**24, in odd numbers, which whatever has fewer bits than float32 rounds.
+    """
+    rng = torch.Generator().manual_seed(0)
+    messages = torch.randint(0, 2, (96, 1024), generator=rng) * torch.randint(
+        1, 129, (96, 1024), generator=rng
+    )
+    weight = torch.randint(-127, 128, (1024, 64), generator=rng)
+    weight[:, :8] = 127  # one sign: the largest sums
+    want = messages @ weight
+    got = matmul(messages.float().to(device), weight.float().to(device))
+    if not torch.equal(got.cpu().long(), want):
+        return f"products of float32 on {device} are not exact"
+    image = messages.reshape(6, 16, 32, 32).float()
+    kernel = weight[:144].T.reshape(64, 16, 3, 3)
+    wanted = F.conv2d(image.double(), kernel.double(), padding=1)
+    found = conv2d(image.to(device), kernel.float().to(device), (1, 1), (1, 1), (1, 1), 1)
+    if not torch.equal(found.cpu().double(), wanted):
+        return f"convolutions of float32 on {device} are not exact"
+    return None
 
 
 def matmul(x: Tensor, weight: Tensor) -> Tensor:

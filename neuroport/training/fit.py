@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from neuroport.arguments import is_path, is_recipe, takes
 from neuroport.data.loading import load_data
-from neuroport.data.samples import Samples, Split, frames_of
+from neuroport.data.samples import Samples, Split
 from neuroport.errors import BackendError, TrainingError
 from neuroport.files import check_folder, write_atomic
 from neuroport.kernels.allocator import keep_freed
@@ -47,7 +47,6 @@ from neuroport.training.loading import (
     Job,
     Reading,
     check_workers,
-    float_frames,
     workers_for,
 )
 from neuroport.training.optimizer import learning_rate, optimizer_of, restore
@@ -137,9 +136,8 @@ def _fit(
     while state.epoch < recipe.epochs:
         quantized = state.epoch >= recipe.training.epochs
         if quantized and not is_integer(net):
-            first = frames_of(data.test, slice(1), recipe.data.steps)
             with on_cpu(net):
-                freeze_scales(net, float_frames(first))
+                freeze_scales(net, reading.one(data.test, recipe))
         optimizer = optimizer_of(net, recipe)
         scaler = scaler_of(recipe, quantized, reading.device)
         if state.within or state.epoch not in (0, recipe.training.epochs):  # a phase starts afresh
@@ -344,9 +342,8 @@ class _Epoch:
                     self._save(within | {"seconds": time.perf_counter() - started})
         losses.finish(epoch)
         if phase == "quantized":  # before anything is told of the network: lowering must take it
-            first = frames_of(self.data.test, slice(1), recipe.data.steps)
             with on_cpu(net):
-                fit_scales(net, float_frames(first))
+                fit_scales(net, self.reading.one(self.data.test, recipe))
         steps = recipe.data.steps
         correct, tested = evaluated(net, self.data.test, recipe, steps, self.reading, together)
         metrics = {

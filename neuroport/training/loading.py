@@ -200,6 +200,11 @@ class Reading:
                 raise made.kind(made.message, made.detail)
             yield made
 
+    def one(self, samples: Samples, recipe: Recipe) -> Tensor:
+        """Frames (T, 1, C, H, W) of a sample, on the CPU."""
+        made = _Read(samples, recipe, self.damaged).batch(Job(np.zeros(1, np.int64)))
+        return made.frames(recipe.data.steps, torch.device("cpu"))
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Around what takes batches: torch tells of the death of a reader wherever one is then.

@@ -15,6 +15,8 @@ from torch import Tensor, nn  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 import neuroport as port  # noqa: E402
+from neuroport.backends.executor import walk  # noqa: E402
+from neuroport.backends.fast import TorchArithmetic  # noqa: E402
 from neuroport.data.samples import Pictures, Split  # noqa: E402
 from neuroport.errors import BackendError, TrainingError  # noqa: E402
 from neuroport.kernels import exact_products  # noqa: E402
@@ -29,6 +31,7 @@ from neuroport.training.fit import fit  # noqa: E402
 from neuroport.training.optimizer import optimizer_of  # noqa: E402
 from neuroport.training.parallel import Group  # noqa: E402
 from neuroport.training.step import Step, scaler_of  # noqa: E402
+from tests.properties import networks  # noqa: E402
 
 WIDTHS = (4, 6, 8)
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -195,6 +198,33 @@ def test_integer_phase_by_the_products_of_another_device_sends_the_same(
     with torch.no_grad():
         assert torch.equal(net(torch.from_numpy(frames).float()), want)
     assert len(used) > 5
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_engine_by_products_of_matrices_is_the_reference(seed: int) -> None:
+    """What runs on a GPU, on the CPU."""
+    case = networks.network(seed)
+    used = TorchArithmetic(case.graph, torch.device("cpu"), products=True)
+    with torch.inference_mode():
+        got = walk(used, case.graph, case.frames, progress=None, time_model="ideal", batch=2)
+    assert port.compare(port.run(case.graph, case.frames), got)
+
+
+def test_products_are_seen_to_be_exact_on_the_cpu_and_not_with_fewer_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu = torch.device("cpu")
+    exact_products.fault.cache_clear()
+    assert exact_products.fault(cpu) is None
+
+    def fewer_bits(x: Tensor, weight: Tensor) -> Tensor:  # as TF32 keeps of its factors and sums
+        return (x.bfloat16() @ weight.bfloat16()).float()
+
+    monkeypatch.setattr(exact_products, "matmul", fewer_bits)
+    exact_products.fault.cache_clear()
+    said = exact_products.fault(cpu)
+    exact_products.fault.cache_clear()
+    assert said == "products of float32 on cpu are not exact"
 
 
 def test_bias_that_saturates_every_voltage_is_the_same_in_the_kernels() -> None:
