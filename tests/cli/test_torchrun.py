@@ -81,6 +81,12 @@ def test_two_processes_train_what_one_trains(called: Any, tmp_path: Path) -> Non
 
 
 NORMS = """\
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import nn
 from neuroport.nets.batchnorm import TdBatchNorm
