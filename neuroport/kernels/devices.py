@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -134,9 +135,9 @@ def memory_of(
         if not ran_out(first):
             raise
         said = str(first).splitlines()[0] if str(first) else type(first).__name__
+        traceback.clear_frames(first.__traceback__)  # they hold tensors that did not fit
     else:
         return
-    # outside of the handler, whose traceback holds the tensors that did not fit
     forget(device)
     fits = largest_fitting(batch, least, attempt)
     forget(device)

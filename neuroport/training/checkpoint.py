@@ -229,6 +229,7 @@ def _fault(about: Any) -> str:
         return f"within is {short(within)}"
     if within:
         counts = type(within.get("batch")) is int and within["batch"] >= 0
+        counts = counts and type(within.get("damaged", 0)) is int
         if not (counts and all(_is_told(within, key) for key in ("total", "seconds"))):
             return f"within is {short(within)}"
         try:

@@ -316,7 +316,7 @@ class _Epoch:
         done, losses, damaged = 0, Losses(device), 0
         if state.within:
             done, losses.total = int(state.within["batch"]), float(state.within["total"])
-            damaged = int(state.within.get("damaged", 0))
+            damaged = int(state.within.get("damaged", 0)) if together.first else 0
             rng.bit_generator.state = state.within["rng"]
             restore_generator(state.tensors, together.rank, device)
         net.train()
@@ -337,8 +337,9 @@ class _Epoch:
                 if every and (index + 1) % every == 0 and index + 1 < batches:
                     losses.finish(epoch)
                     within = {"batch": index + 1, "total": losses.total, "rng": made.job.after}
-                    if damaged:
-                        within["damaged"] = damaged
+                    (skipped,) = together.total(damaged)
+                    if skipped:
+                        within["damaged"] = skipped
                     self._save(within | {"seconds": time.perf_counter() - started})
         losses.finish(epoch)
         if phase == "quantized":  # before anything is told of the network: lowering must take it
