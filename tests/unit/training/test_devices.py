@@ -28,7 +28,7 @@ from neuroport.nets.synapse import Conv, convolve_in  # noqa: E402
 from neuroport.recipe import NetworkRecipe, Recipe, from_dict  # noqa: E402
 from neuroport.training.checkpoint import read_checkpoint  # noqa: E402
 from neuroport.training.fit import fit  # noqa: E402
-from neuroport.training.optimizer import optimizer_of  # noqa: E402
+from neuroport.training.optimizer import optimizer_of, restore  # noqa: E402
 from neuroport.training.parallel import Group  # noqa: E402
 from neuroport.training.step import Step, scaler_of  # noqa: E402
 from tests.properties import networks  # noqa: E402
@@ -375,6 +375,24 @@ def test_float16_leaves_out_a_step_whose_gradients_are_not_finite() -> None:
     step(torch.rand(2, 4, 2, 8, 8) * 255, torch.arange(4))
     assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
     assert step.scaler.get_scale() == 2.0**126
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_state_of_an_optimizer_goes_to_where_its_parameters_are(optimizer: str) -> None:
+    net = network("ms_resnet").train()
+    step = step_of(net, optimizer=optimizer)
+    step(torch.rand(2, 4, 2, 8, 8) * 255, torch.arange(4))
+    tensors = step.tensors()
+    moved = copy.deepcopy(net).to("meta")
+    there = step_of(moved, optimizer=optimizer)
+    restore(there.optimizer, tensors)
+    names = {name.rpartition(".")[2] for name in tensors if name.startswith("optimizer.")}
+    for parameter in moved.parameters():
+        state = there.optimizer.state[parameter]
+        if parameter.requires_grad:
+            assert state.keys() == names
+        for name, tensor in state.items():
+            assert tensor.is_meta == (name != "step")  # which Adam counts on the CPU
 
 
 def test_checkpoint_of_another_precision_is_refused(tmp_path: Path) -> None:
