@@ -21,11 +21,11 @@ lint: $(READY)
 
 # A worker that crashes ends the run: xdist would wait for its tests for ever.
 unit: $(READY)
-	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 25
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25
 
 # Every case of every test, also those that make test samples (tests/tiers.py); long.
 test-all: $(READY)
-	NEUROPORT_TESTS=all OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 25 -m ''
+	NEUROPORT_TESTS=all OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25 -m ''
 
 # What a contributor runs between edits: no Lava, no training, under 90 s on two cores.
 quick: $(READY)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from neuroport.graph import integers
 from neuroport.kernels import lif_kernels, torch_neurons
-from neuroport.kernels.batchnorm_kernels import Levels
+from neuroport.kernels.batchnorm_kernels import NeuronConstants
 from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import fused_batchnorm
 from neuroport.nets.fused_batchnorm import DeferredCurrent
@@ -257,12 +257,14 @@ class Lif(OnGrid):
         # one that was learned is a multiple of lsb, but for the rounding of float32
         return int(units + 1e-9) if self.trained_threshold is None else round(units)
 
-    def constants(self) -> Levels | None:
+    def constants(self) -> NeuronConstants | None:
         """Of one level in real numbers, for kernels; None if some are learned or unknown there."""
         if any(p.requires_grad for p in self.parameters(recurse=False)):
             return None
         current, voltage = (1 - decay / integers.DECAY_UNITY for decay in self.decays)
-        found = Levels((self.threshold,), current, voltage, self.surrogate, self.detach_reset)
+        found = NeuronConstants(
+            (self.threshold,), current, voltage, self.surrogate, self.detach_reset
+        )
         return found if found.known else None
 
     def learn(self, decays: bool, threshold: bool) -> None:
@@ -386,7 +388,7 @@ class Mlf(nn.Module):
         ]
         self.levels = nn.ModuleList(levels)
 
-    def constants(self) -> Levels | None:
+    def constants(self) -> NeuronConstants | None:
         """Of all levels, see :meth:`Lif.constants`."""
         each = [level.constants() for level in self.levels]
         heard = any(level._forward_hooks or level._forward_pre_hooks for level in self.levels)
