@@ -114,7 +114,7 @@ class TrainingRecipe:
         require(0 <= self.rotate <= 180, f"training.rotate is {self.rotate}; use 0 to 180 degrees")
         fraction(self.scale, "training.scale")
         one_of(self.crop, ("middle", "resized"), "training.crop")
-        one_of(self.precision, ("float32", "bfloat16"), "training.precision")
+        one_of(self.precision, ("float32", "bfloat16", "float16"), "training.precision")
         require(
             self.checkpoint_steps >= 0,
             f"training.checkpoint_steps is {self.checkpoint_steps}; use 0 or more batches",
