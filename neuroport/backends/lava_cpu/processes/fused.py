@@ -24,7 +24,12 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from neuroport.backends.lava_cpu.fused_state import HeldPopulation, HeldSynapse, RunningSynapse
+from neuroport.backends.lava_cpu.fused_state import (
+    HeldPopulation,
+    HeldSynapse,
+    RunningCounter,
+    RunningSynapse,
+)
 
 
 class Fused(AbstractProcess):
@@ -37,7 +42,7 @@ class Fused(AbstractProcess):
         synapses: Sequence[HeldSynapse],
         populations: Sequence[HeldPopulation],
     ) -> None:
-        super().__init__(synapses=synapses, populations=populations, paths={})
+        super().__init__(synapses=synapses, populations=populations, paths={}, counters={})
         for number, size in enumerate(sources):
             setattr(self, f"s_in_{number}", InPort(shape=(size,)))
         for number, population in enumerate(populations):
@@ -55,6 +60,7 @@ class FusedModel(PyLoihiProcessModel):
         self.populations = proc_params["populations"]
         paths = proc_params["paths"]
         self.rows = {number: np.load(path, mmap_mode="r+") for number, path in paths.items()}
+        self.counters = {n: RunningCounter(c) for n, c in proc_params["counters"].items()}
 
     def run_spk(self) -> None:
         currents = [synapse.give() for synapse in self.synapses]
@@ -63,6 +69,8 @@ class FusedModel(PyLoihiProcessModel):
             getattr(self, f"s_out_{number}").send(messages)  # nothing where nobody listens
             if number in self.rows:
                 self.rows[number][self.time_step - 1] = messages
+            if number in self.counters:
+                self.counters[number].take(messages, self.time_step)
         arrived = [getattr(self, f"s_in_{number}").recv() for number in range(self.inputs)]
         for synapse in self.synapses:
             synapse.take([*arrived, *sent], self.time_step)
