@@ -17,6 +17,7 @@ install()
 if TYPE_CHECKING:
     from neuroport.analysis.compare import Comparison, compare
     from neuroport.analysis.energy import energy
+    from neuroport.analysis.merge import merge
     from neuroport.analysis.minimization_result import Minimized
     from neuroport.analysis.minimize import minimize
     from neuroport.analysis.neurobench import neurobench
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from neuroport.analysis.statistics import statistics
     from neuroport.analysis.verify import verify
     from neuroport.engines.running import prepare, run
+    from neuroport.engines.streaming import record
     from neuroport.errors import NeuroportError
     from neuroport.frontends.nir.importing import NirImport, from_nir, import_nir
     from neuroport.frontends.nir.writing import to_nir
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from neuroport.recipe import Recipe, load_recipe
     from neuroport.reporting.html import report
     from neuroport.runs.trace import Trace
+    from neuroport.runs.trace_file import StoredTrace
     from neuroport.targets.lowering import lower
     from neuroport.targets.mapping import Mapping, map_network
     from neuroport.training.checkpoint import load
@@ -53,6 +56,7 @@ _HOME = {
     "read": "neuroport.netx",
     "run": "neuroport.engines.running",
     "prepare": "neuroport.engines.running",
+    "record": "neuroport.engines.streaming",
     "from_nir": "neuroport.frontends.nir.importing",
     "import_nir": "neuroport.frontends.nir.importing",
     "to_nir": "neuroport.frontends.nir.writing",
@@ -60,6 +64,7 @@ _HOME = {
     "trainable": "neuroport.training.trainable",
     "compare": "neuroport.analysis.compare",
     "verify": "neuroport.analysis.verify",
+    "merge": "neuroport.analysis.merge",
     "minimize": "neuroport.analysis.minimize",
     "statistics": "neuroport.analysis.statistics",
     "energy": "neuroport.analysis.energy",
@@ -69,6 +74,7 @@ _HOME = {
     "report": "neuroport.reporting.html",
     "Graph": "neuroport.graph.graph",
     "Trace": "neuroport.runs.trace",
+    "StoredTrace": "neuroport.runs.trace_file",
     "Comparison": "neuroport.analysis.compare",
     "Minimized": "neuroport.analysis.minimization_result",
     "Mapping": "neuroport.targets.mapping",
@@ -94,8 +100,10 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "to_nir",
     "run",
     "prepare",
+    "record",
     "compare",
     "verify",
+    "merge",
     "minimize",
     "statistics",
     "energy",
@@ -105,6 +113,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "report",
     "Graph",
     "Trace",
+    "StoredTrace",
     "Comparison",
     "Minimized",
     "Mapping",

@@ -110,7 +110,7 @@ def run_on(
     on: str | None,
     samples: int | None,
     options: dict[str, Any],
-    timing: dict[str, bool],
+    timing: dict[str, Any],
 ) -> Trace:
     """Run a file or a training folder; bad frames are refused before anything starts."""
     from neuroport.engines.running import run
@@ -120,13 +120,17 @@ def run_on(
     folder = network if isinstance(network, Path) and network.is_dir() else None
     name = engine_for(on, folder, options)
     data = load_frames(frames, samples)
-    loaded: Any = network
     with progress_bar(name) as progress:
-        if folder is not None:
-            from neuroport.training.checkpoint import load
+        return run(opened(network), data, on=name, progress=progress, **options, **timing)
 
-            loaded = load(folder)
-        return run(loaded, data, on=name, progress=progress, **options, **timing)
+
+def opened(network: Path | Graph) -> Any:
+    """The torch module of a training folder; anything else as it is."""
+    if not isinstance(network, Path) or not network.is_dir():
+        return network
+    from neuroport.training.checkpoint import load
+
+    return load(network)
 
 
 def engine_for(on: str | None, folder: Path | None, options: dict[str, Any]) -> str:
