@@ -22,7 +22,7 @@ STEPS, SAMPLES = 3, 23
 
 
 def network(threshold: int = 20) -> Graph:
-    weight = np.random.default_rng(1).integers(-10, 20, (5, 4))
+    weight = 2 * np.random.default_rng(1).integers(-5, 10, (5, 4))
     nodes: list[Node] = [
         Input("frames", (4,), 4),
         Dense("in", ("frames",), weight),
@@ -153,9 +153,10 @@ def test_costs_of_all_shards_are_that_of_the_whole(tmp_path: Path) -> None:
         files.append(tmp_path / f"{len(files)}.json")
         files[-1].write_text(json.dumps({"cost": each.to_dict(), "hash": "of the graph"}))
     assert port.merge(files) == want
-    with pytest.raises(CompareError, match="of another whole than .*network"):
-        other = randomize(MsResNet(1, (4, 6, 8), 2, 5), 1)
-        port.merge([*shards[:2], port.quantization_cost(other, given, labels, shard="3/3")])
+    other = randomize(MsResNet(1, (4, 6, 8), 2, 5), 1)
+    shards[2] = port.quantization_cost(other, given, labels, shard="3/3")
+    with pytest.raises(CompareError, match=r"of another whole than .*network"):
+        port.merge(shards)
 
 
 def shard(number: int, of: int = 3, threshold: int = 20, **options: Any) -> Trace:
@@ -202,14 +203,12 @@ def test_what_is_missing_there_twice_or_of_another_whole_is_named(tmp_path: Path
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "a/b", "-1/3", "1/3/5", "", None, 1])
 def test_what_is_no_shard_is_refused(text: Any) -> None:
-    with pytest.raises(FramesError, match="shard is .*give i/n"):
+    with pytest.raises(FramesError, match=r"shard is .*give i/n"):
         Shard.read(text)
 
 
 def test_more_shards_than_samples_are_refused() -> None:
-    with pytest.raises(
-        FramesError, match="24 of 23 samples: a shard would be empty|make 23 shards"
-    ):
+    with pytest.raises(FramesError, match="24 of 23 samples: a shard would be empty; make 23"):
         port.run(network(), frames(), shard="1/24")
 
 
