@@ -36,7 +36,7 @@ from neuroport.graph.node import Relay
 from neuroport.graph.store import load, save
 from neuroport.runs.recording import counted
 from neuroport.runs.trace import Trace
-from neuroport.targets.layers import rounding
+from neuroport.targets.population_demands import rounding
 from neuroport.targets.rules import REFUSED
 from neuroport.targets.target import load_target
 from neuroport.targets.verdict import check

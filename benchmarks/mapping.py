@@ -18,11 +18,11 @@ import numpy as np
 import neuroport as port
 from neuroport.files import write_atomic, write_json
 from neuroport.targets.mapping import Mapping, mapping_of
+from neuroport.targets.message_traffic import Traffic
+from neuroport.targets.message_traffic import measure as count
 from neuroport.targets.partition import naive, partition
 from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, Value, load_target
-from neuroport.targets.traffic import Traffic
-from neuroport.targets.traffic import measure as count
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = ("ms_resnet8_mnist", "ms_resnet20_mnist", "danet20_spike_stage_mnist")

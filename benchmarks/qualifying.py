@@ -19,7 +19,7 @@ from typing import Any
 
 from neuroport.files import write_json
 from neuroport.targets.board_record import Record, load_record
-from neuroport.targets.constructs import CONSTRUCTS
+from neuroport.targets.qualification_networks import CONSTRUCTS
 
 ROOT = Path(__file__).resolve().parents[1]
 STANDINS = ROOT / "tests" / "standins"

@@ -18,11 +18,11 @@ from neuroport.analysis.core_work import TIMES, least_us, operations
 from neuroport.analysis.operations import Sent
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import is_readout
-from neuroport.targets.layers import CONSTANT
 from neuroport.targets.lowering import LoweringOption
+from neuroport.targets.message_traffic import count
+from neuroport.targets.population_demands import CONSTANT
 from neuroport.targets.resources import Placed, resources
 from neuroport.targets.target import Target
-from neuroport.targets.traffic import count
 
 RELAYS, NEURONS = "relays", "neurons"
 

@@ -26,10 +26,10 @@ from neuroport.analysis.operations_per_core import FanIn, Tile, fan_ins, own_fan
 from neuroport.errors import TargetError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Node
-from neuroport.targets.layers import CONSTANT, CONSTANTS, rounding
+from neuroport.targets.message_traffic import count
+from neuroport.targets.population_demands import CONSTANT, CONSTANTS, rounding
 from neuroport.targets.resources import Placed, Resources, resources
 from neuroport.targets.target import Target
-from neuroport.targets.traffic import count
 
 TIMES = ("synop_ns", "neuron_ns", "step_us")
 PASSES = {"sigmadelta": "sigma_delta_passes"}  # of kinds whose update takes more than one

@@ -16,7 +16,6 @@ from neuroport.analysis.cause import ancestors
 from neuroport.analysis.differing_case import Case
 from neuroport.analysis.recorded_outputs import told
 from neuroport.errors import GraphError
-from neuroport.graph.edit import input_for
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import MESSAGES, Population
 from neuroport.graph.linear_bounds import ungrouped
@@ -30,6 +29,7 @@ from neuroport.graph.node import (
     Synapse,
     per_neuron,
 )
+from neuroport.graph.node_builders import input_for
 from neuroport.runs.trace import Trace
 
 REST = "replayed"  # the synapse that delivers recorded currents

@@ -25,7 +25,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED, Synapse
 from neuroport.runs.frames import check_frames_of
 from neuroport.runs.trace import Trace, is_readout
-from neuroport.targets.layers import CONSTANTS, rounding
+from neuroport.targets.population_demands import CONSTANTS, rounding
 
 Sent = Mapping[str, npt.NDArray[Any]]
 

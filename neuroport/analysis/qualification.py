@@ -1,8 +1,8 @@
 """Ask a board for every construct, from the smallest on, and keep what it did. Not run on hardware.
 
-Each construct is a tiny network (:mod:`neuroport.targets.constructs`), run by the engine ``loihi2``
-and compared with the integer reference, position by position. Steps that adapters and readers take
-(a site's ``[timing]``) are found on the way:
+Each construct is a tiny network (:mod:`neuroport.targets.qualification_networks`), run by the
+engine ``loihi2`` and compared with the integer reference, position by position. Steps that adapters
+and readers take (a site's ``[timing]``) are found on the way:
 
 * ``input_delay``, ``output_delay``: a network that is quiet after its frames runs as if there were
   none; by how many steps its potentials are late (a probe, no adapter behind it), and its spikes;
@@ -32,7 +32,14 @@ from neuroport.files import check_file
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace, is_readout, versions
 from neuroport.targets.board_record import DIFFERS, EQUAL, NOT_RUN, TIMINGS, Record, Result
-from neuroport.targets.constructs import CONSTRUCTS, COUNTS, QUIET, STEPS, Construct, Frames
+from neuroport.targets.qualification_networks import (
+    CONSTRUCTS,
+    COUNTS,
+    QUIET,
+    STEPS,
+    Construct,
+    Frames,
+)
 from neuroport.targets.target import load_chip
 
 LATEST = QUIET - STEPS - 4  # steps by which a message may be late; four go through the network

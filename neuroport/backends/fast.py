@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.executor import Arithmetic, AtOnce, Starts
-from neuroport.backends.stepping import step_through
+from neuroport.backends.stepped_populations import step_through
 from neuroport.deprecated import moved
 from neuroport.errors import BackendError, IllegalError
 from neuroport.graph.float_exactness import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum

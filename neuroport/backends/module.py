@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from neuroport.capture.native import integer_graph
-from neuroport.capture.wiring import evaluating, heard, unwrapped
+from neuroport.capture.connectivity import evaluating, heard, unwrapped
+from neuroport.capture.native_network import integer_graph
 from neuroport.errors import CaptureError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.kernels.allocator import keep_freed

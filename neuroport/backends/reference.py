@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.executor import Starts
-from neuroport.backends.stepping import observe, step_through
+from neuroport.backends.stepped_populations import observe, step_through
 from neuroport.deprecated import moved
 from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Node, Population, per_neuron
 from neuroport.runs.trace import versions

@@ -30,9 +30,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.signals import Current, Value
+from neuroport.capture.currents import Current, Value
+from neuroport.capture.signal_tensors import (
+    READINGS,
+    SAME,
+    Layout,
+    Origin,
+    Reading,
+    Signal,
+    new_signal,
+)
 from neuroport.capture.source_lines import Place, defined, enter, function_place, here
-from neuroport.capture.tracing import READINGS, SAME, Layout, Origin, Reading, Signal, new_signal
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from neuroport.capture.wiring import unwrapped, wiring
+from neuroport.capture.connectivity import unwrapped, wiring
 from neuroport.nets.composed import Composed
 from neuroport.nets.neuron import Mlf
 from neuroport.nets.synapse import Direct, GradedConv

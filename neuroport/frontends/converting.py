@@ -18,7 +18,7 @@ import numpy.typing as npt
 from neuroport.errors import FormatError, StorageError
 from neuroport.frontends.nir.cost import NirCost
 from neuroport.frontends.nir.importing import import_nir
-from neuroport.frontends.nir.parts import Record
+from neuroport.frontends.nir.quantized_parts import Record
 from neuroport.frontends.nir.writing import as_nir, to_nir
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Node

@@ -6,7 +6,7 @@ Layout (``docs/format.md`` is the specification)::
     /graph            attributes: steps, interval
     /graph/00000 ...  attributes: kind, name, inputs (JSON list), the node's integers
                       datasets:   weight, bias ... (contiguous, no filters), as
-                                  :mod:`neuroport.graph.packing` packs them
+                                  :mod:`neuroport.graph.array_storage` packs them
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import numpy.typing as npt
 from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError, HashError
 from neuroport.files import write_atomic
+from neuroport.graph.array_storage import TYPES, UNFOLD, Packed, pack
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KINDS, Node, find_kind, is_array
-from neuroport.graph.packing import TYPES, UNFOLD, Packed, pack
 from neuroport.version import __version__
 
 FORMAT = "neuroport"

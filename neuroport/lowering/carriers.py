@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neuroport.graph.graph import Graph
-from neuroport.lowering.chain import chain
+from neuroport.lowering.layer_chain import chain
 from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, IntArray, Node, Relay
+from neuroport.graph.node_builders import identity
 from neuroport.lowering.skew import Schedule
 
 

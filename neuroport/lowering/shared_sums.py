@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Lif, Node, Population, Relay
+from neuroport.graph.node_builders import identity
 from neuroport.lowering.skew import Schedule
 
 

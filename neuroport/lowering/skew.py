@@ -16,9 +16,9 @@ from collections import Counter
 from itertools import chain, count
 
 from neuroport.errors import IllegalError
-from neuroport.graph.edit import identity, relay
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Node, Population, Shape, Synapse
+from neuroport.graph.node_builders import identity, relay
 
 ALIGNMENTS = ("relays", "delays")
 

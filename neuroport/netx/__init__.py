@@ -14,9 +14,9 @@ from neuroport.errors import FormatError, NeuroportWarning
 from neuroport.files import check_file, write_atomic
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
-from neuroport.netx import layers, stock, timing
-from neuroport.netx.repair import repaired
+from neuroport.netx import chain_writer, layer_starts, stock
 from neuroport.netx.stock import GivenFrames
+from neuroport.netx.unread_fields import repaired
 from neuroport.targets.rules import require_legal
 
 
@@ -37,7 +37,7 @@ def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu")
 
     def fill(file: h5py.File) -> None:
         store.fill(graph, file)
-        layers.fill(graph, file)
+        chain_writer.fill(graph, file)
 
     return write_atomic(path, hdf5.writer(fill))
 
@@ -95,6 +95,6 @@ def read(
         delay_shift=bool(delay_shift),
         free_running=free_running,
     )
-    if delay_shift is None and not free_running and (doubt := timing.doubt(graph)):
+    if delay_shift is None and not free_running and (doubt := layer_starts.doubt(graph)):
         warnings.warn(f"{path}: {doubt}", NeuroportWarning, stacklevel=2)
     return graph

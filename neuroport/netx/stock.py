@@ -21,7 +21,6 @@ import numpy.typing as npt
 from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError
 from neuroport.graph import integers
-from neuroport.graph.edit import identity, input_for
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import span
 from neuroport.graph.node import (
@@ -37,6 +36,7 @@ from neuroport.graph.node import (
     Relay,
     Shape,
 )
+from neuroport.graph.node_builders import identity, input_for
 from neuroport.netx import schema
 from neuroport.netx.field_reader import Entry
 from neuroport.netx.neuron import input_bits, population
@@ -152,7 +152,7 @@ class _Chain:
     """Nodes so far, and where the next layer begins.
 
     Delays that no synapse of the layer itself holds, those of feature maps and of layers with a
-    bias, are taken out of the file before (:mod:`neuroport.netx.repair`).
+    bias, are taken out of the file before (:mod:`neuroport.netx.unread_fields`).
     """
 
     def __init__(self, frames: GivenFrames) -> None:

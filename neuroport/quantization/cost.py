@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.arguments import as_array, as_labels, is_module, takes
+from neuroport.capture.connectivity import Layer, evaluating, heard, unwrapped, wiring
 from neuroport.capture.frontend import NATIVE, front_end_of
-from neuroport.capture.native import integer_graph
-from neuroport.capture.wiring import Layer, evaluating, heard, unwrapped, wiring
+from neuroport.capture.native_network import integer_graph
 from neuroport.display import Shown, View
 from neuroport.errors import CaptureError, FramesError
 from neuroport.nets.synapse import Direct, snap_weight

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def integers_of(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
     """See :func:`neuroport.quantize`; a grid that is chosen stays in ``net``."""
-    from neuroport.capture.native import integer_graph
+    from neuroport.capture.native_network import integer_graph
     from neuroport.nets.synapse import exact
     from neuroport.quantization.input_checks import check_numbers, real_frames
     from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer

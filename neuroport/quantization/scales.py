@@ -26,8 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.native import integer_graph
-from neuroport.capture.wiring import Layer, evaluating, unit_of, unwrapped, wiring
+from neuroport.capture.connectivity import Layer, evaluating, unit_of, unwrapped, wiring
+from neuroport.capture.native_network import integer_graph
 from neuroport.errors import CaptureError, IllegalError
 from neuroport.graph import integers
 from neuroport.graph.border_taps import inside

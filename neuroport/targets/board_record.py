@@ -15,7 +15,7 @@ from typing import Any
 from neuroport.errors import FormatError, TargetError
 from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
-from neuroport.targets.constructs import CONSTRUCTS, Construct
+from neuroport.targets.qualification_networks import CONSTRUCTS, Construct
 from neuroport.targets.rules import REFUSED, Finding
 
 FORMAT, VERSION = "neuroport qualification", 1

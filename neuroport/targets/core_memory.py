@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from neuroport.targets.layers import Layer
+from neuroport.targets.population_demands import Layer
 
 WORD = 64
 INDEX_BITS = 12

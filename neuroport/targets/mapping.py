@@ -26,13 +26,13 @@ from neuroport.arguments import as_array, is_graph, is_trace, takes
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace
-from neuroport.targets.layers import layers
+from neuroport.targets.core_tiles import Tile
+from neuroport.targets.message_traffic import Flow, Traffic, measure
 from neuroport.targets.partition import crossings, naive, partition
+from neuroport.targets.population_demands import layers
 from neuroport.targets.remedies import changes, shortfall
 from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, load_chip, require_chip
-from neuroport.targets.tiles import Tile
-from neuroport.targets.traffic import Flow, Traffic, measure
 
 CAVEAT = (
     "hops are unknown: which cores and chips are neighbours is not decided here; "

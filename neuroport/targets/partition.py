@@ -18,8 +18,8 @@ import numpy as np
 
 from neuroport import sandbox
 from neuroport.errors import BackendError
+from neuroport.targets.message_traffic import Flow
 from neuroport.targets.refinement import Chips, Edge, Search
-from neuroport.targets.traffic import Flow
 
 HEAVIEST = 1 << 29  # Mt-KaHyPar's sums of weights are integers of 32 bits
 STARTS = 4  # orders of the tiles in which the partitioner sees them

@@ -14,7 +14,7 @@ from math import ceil
 from typing import Any
 
 from neuroport.targets.core_memory import synapse_words
-from neuroport.targets.layers import Arriving, Layer
+from neuroport.targets.population_demands import Arriving, Layer
 from neuroport.targets.resources import Placed, resources
 from neuroport.targets.target import Target, Value, load_target
 

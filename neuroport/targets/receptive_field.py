@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from neuroport.graph.kernel import Kernel
 from neuroport.graph.node import IntArray, Population, Synapse
-from neuroport.targets.tiles import Box, Span, Tile
+from neuroport.targets.core_tiles import Box, Span, Tile
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Patch: TypeAlias = tuple[tuple[slice, slice, slice], Bools]

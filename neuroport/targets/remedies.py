@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from neuroport.targets.layers import Arriving, Layer
+from neuroport.targets.population_demands import Arriving, Layer
 from neuroport.targets.resources import TITLES, Resources, resources
 from neuroport.targets.target import Target, load_target, names
 

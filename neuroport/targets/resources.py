@@ -14,7 +14,7 @@ from typing import Any
 
 from neuroport.graph.graph import Graph
 from neuroport.targets.core_memory import Fill
-from neuroport.targets.layers import Arriving, Layer, layers
+from neuroport.targets.population_demands import Arriving, Layer, layers
 from neuroport.targets.target import Target
 from neuroport.targets.tiling import (
     LIMITS,

@@ -3,8 +3,8 @@
 The widths of weights, thresholds, biases, decays and sums hold on every target
 (:mod:`neuroport.targets.widths`); these rules ask the target's file. A finding is *refused*, or, on
 a chip, *unproven* where no public source shows the construct running on hardware: then it names the
-tiny network that would prove it (:mod:`neuroport.targets.constructs`). Sources: docstrings, and the
-target's file. Not checked on hardware.
+tiny network that would prove it (:mod:`neuroport.targets.qualification_networks`). Sources:
+docstrings, and the target's file. Not checked on hardware.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from neuroport.graph.kinds.base import (
 )
 from neuroport.graph.node import Conv, Dense, Readout, Relay
 from neuroport.lowering.exponents import holds_exponent, largest, shifted
-from neuroport.targets.constructs import (
+from neuroport.targets.qualification_networks import (
     COLUMNS,
     EXPONENTS,
     MERGED,

@@ -17,7 +17,7 @@ import numpy as np
 
 from neuroport.runs.recording import counters
 from neuroport.runs.trace import is_readout, is_spiking
-from neuroport.targets.layers import CONSTANT, Arriving, Layer
+from neuroport.targets.population_demands import CONSTANT, Arriving, Layer
 from neuroport.targets.resources import Resources
 
 KIND = "counter"

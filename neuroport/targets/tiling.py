@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from neuroport.targets.core_memory import Fill, fill, synapse_words
-from neuroport.targets.layers import Layer
+from neuroport.targets.population_demands import Layer
 from neuroport.targets.target import Target
 
 LIMITS = (

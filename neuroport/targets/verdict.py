@@ -11,7 +11,7 @@ from neuroport.errors import TargetError
 from neuroport.graph.graph import Graph
 from neuroport.runs.recording import LIF_COUNT_MAX, recording, refuse_beyond, spiking
 from neuroport.targets.board_record import PROVEN, Record, judged
-from neuroport.targets.layers import Layer, layers
+from neuroport.targets.population_demands import Layer, layers
 from neuroport.targets.remedies import Change, changes, shortfall
 from neuroport.targets.resources import TITLES, Resources, resources
 from neuroport.targets.rules import REFUSED, UNPROVEN, Finding, by_rule, findings, rule_names

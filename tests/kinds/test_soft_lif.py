@@ -11,9 +11,9 @@ import pytest
 
 import neuroport as port
 from neuroport.errors import GraphError, IllegalError
-from neuroport.graph.edit import identity
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Readout
+from neuroport.graph.node_builders import identity
 from neuroport.graph.store import load, save
 from neuroport.targets.rules import require_legal
 from tests.kinds.soft_lif import SoftLif

@@ -51,7 +51,7 @@ LIGHT = (
         )
     ),
     "neuroport.backends.reference",
-    "neuroport.backends.stepping",
+    "neuroport.backends.stepped_populations",
     "neuroport.backends.executor",
     "neuroport.backends.compiled_network",
     "neuroport.capture",

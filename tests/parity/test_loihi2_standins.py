@@ -26,7 +26,7 @@ from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, 
 from neuroport.graph.store import save
 from neuroport.runs.recording import counted
 from neuroport.runs.trace import Trace
-from neuroport.targets.constructs import CONSTRUCTS
+from neuroport.targets.qualification_networks import CONSTRUCTS
 from tests.helpers.shapes import Shape, frames_for, ms_resnet, plain
 
 pytestmark = [pytest.mark.lava, pytest.mark.slow]

@@ -15,7 +15,7 @@ import pytest
 import neuroport as port
 from neuroport.analysis.netx_audit import faults, inspect
 from neuroport.analysis.netx_audit.findings import Report
-from neuroport.netx.repair import opened
+from neuroport.netx.unread_fields import opened
 from tests.helpers.stockfile import CUBA, dense, file
 
 pytest.importorskip("lava.lib.dl.netx")

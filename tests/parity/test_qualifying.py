@@ -19,7 +19,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Input, Lif, Node, Relay
 from neuroport.graph.store import save
 from neuroport.targets.board_record import DIFFERS, EQUAL, NOT_RUN
-from neuroport.targets.constructs import CONSTRUCTS
+from neuroport.targets.qualification_networks import CONSTRUCTS
 
 ROWS = json.loads(RESULT.read_text())
 NETWORKS = {name: construct.network()[0].hash for name, construct in CONSTRUCTS.items()}

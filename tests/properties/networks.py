@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Lif
-from neuroport.lowering.chain import chain
+from neuroport.lowering.layer_chain import chain
 from neuroport.targets.lowering import lower
 from neuroport.targets.rules import too_wide
 from tests.properties.blocks import Blocks

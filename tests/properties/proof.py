@@ -22,8 +22,8 @@ from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Lif, Node
 from neuroport.kernels import compilation
-from neuroport.lowering.chain import chain
-from neuroport.lowering.interval import pad_interval
+from neuroport.lowering.layer_chain import chain
+from neuroport.lowering.reset_interval import pad_interval
 from tests.helpers.processors import OLDER, instructions
 from tests.properties.features import features
 from tests.properties.interpreter import interpret, interpret_chip

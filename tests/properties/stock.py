@@ -17,7 +17,7 @@ import numpy as np
 import neuroport as port
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout
-from neuroport.lowering.chain import Layer
+from neuroport.lowering.layer_chain import Layer
 from tests.properties.interpreter import interpret
 
 

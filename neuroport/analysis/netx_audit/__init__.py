@@ -7,6 +7,6 @@ lava-dl 0.6.0, ``lava/utils/weightutils.py`` and ``lava/proc/dense`` of Lava 0.1
 """
 
 from neuroport.analysis.netx_audit.findings import Finding, Report, inspect
-from neuroport.netx.repair import repaired
+from neuroport.netx.unread_fields import repaired
 
 __all__ = ["Finding", "Report", "inspect", "repaired"]

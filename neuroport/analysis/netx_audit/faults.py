@@ -25,8 +25,8 @@ from neuroport.graph.node import (
     Recurrent,
     ResonateFire,
 )
-from neuroport.netx import schema, timing
-from neuroport.netx.repair import Content
+from neuroport.netx import layer_starts, schema
+from neuroport.netx.unread_fields import Content
 from neuroport.runs.frames import check_frames
 
 LATE = ".delayed"
@@ -289,7 +289,7 @@ def _alone(graph: Graph, data: npt.NDArray[Any], clock: Clock) -> Messages:
 def _shifting(content: Content, plain: Graph) -> Clock:
     """NetX without resets, heard where the network that the file means is."""
     lead, total = {}, 0
-    by = timing.shifts(plain, sigma_delta=True) if content.delay_shift else {}
+    by = layer_starts.shifts(plain, sigma_delta=True) if content.delay_shift else {}
     for node in plain.populations:
         total += by.get(node.name, 0)
         lead[node.name] = total

@@ -15,9 +15,9 @@ from neuroport.errors import FormatError, GraphError, RangeError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Node
 from neuroport.hdf5 import short
-from neuroport.netx import schema, timing
-from neuroport.netx.repair import Content, Path, delay_per_channel, opened, plain
+from neuroport.netx import layer_starts, schema
 from neuroport.netx.stock import GivenFrames
+from neuroport.netx.unread_fields import Content, Path, delay_per_channel, opened, plain
 from neuroport.runs.frames import check_frames
 
 REFUSED = ("pool", "convT", "unpool", "average", "concat")
@@ -111,7 +111,7 @@ def inspect(
     if frames is not None and graph is not None:
         check_frames(graph, frames)
     known = list(_known(content, graph, frames))
-    doubt = timing.doubt(graph) if graph is not None and delay_shift is None else ""
+    doubt = layer_starts.doubt(graph) if graph is not None and delay_shift is None else ""
     if graph is None or frames is None:
         return Report(tuple(found for found, _ in known), graph, refusal, doubt=doubt)
     right = faults.run(graph, frames)

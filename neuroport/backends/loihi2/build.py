@@ -29,7 +29,6 @@ from neuroport.backends.loihi2.axis_order import (
     to_lava,
 )
 from neuroport.backends.loihi2.processes.host import FrameFeed
-from neuroport.graph.edit import bits_for
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import SPIKES
 from neuroport.graph.node import (
@@ -43,6 +42,7 @@ from neuroport.graph.node import (
     Synapse,
     per_neuron,
 )
+from neuroport.graph.node_builders import bits_for
 from neuroport.lowering.exponents import shifted
 from neuroport.runs.recording import LIF_COUNT_MAX
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from neuroport.backends.executor import evaluate
 from neuroport.backends.reference import NumpyArithmetic
 from neuroport.errors import IllegalError
-from neuroport.graph.edit import input_for
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED, Node, Synapse
+from neuroport.graph.node_builders import input_for
 from neuroport.runs.frames import check_frames
 
 

@@ -57,7 +57,7 @@ def integer_graph(net: nn.Module, frames: npt.ArrayLike, *, keep_shift: bool = F
         CaptureError: a block, an option or an operation that no graph expresses: names the block,
             the reason and the nearest thing that works.
     """
-    from neuroport.capture.slayer.reading import capture
+    from neuroport.capture.slayer.network import capture
 
     return capture(net, frames, keep_shift=keep_shift).graph
 

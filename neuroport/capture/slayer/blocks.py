@@ -19,15 +19,15 @@ from lava.lib.dl.slayer.synapse import layer
 from lava.lib.dl.slayer.synapse.complex import ComplexLayer
 from torch import nn
 
+from neuroport.capture.currents import Current, Value
 from neuroport.capture.forward import INPUT
-from neuroport.capture.signals import Current, Value
 from neuroport.capture.slayer import neurons, weights
-from neuroport.capture.slayer.assembly import Assembly
+from neuroport.capture.slayer.graph_builder import Assembly
 from neuroport.capture.slayer.modules import REFUSED, linear_of, silent
 from neuroport.capture.slayer.neurons import refuse
 from neuroport.capture.slayer.weights import Linear
-from neuroport.graph.edit import relay
 from neuroport.graph.node import IntArray, Shape
+from neuroport.graph.node_builders import relay
 from neuroport.nets.slayer.integers import integers_of, whole
 from neuroport.nets.slayer.residual import Aside
 

@@ -17,8 +17,8 @@ from lava.lib.dl.slayer.synapse.complex import ComplexLayer
 from torch import nn
 from torch.nn.utils.weight_norm import WeightNorm
 
+from neuroport.capture.currents import Value
 from neuroport.capture.forward import INPUT, refuse_hooks
-from neuroport.capture.signals import Value
 from neuroport.capture.slayer import weights
 from neuroport.capture.slayer.weights import Linear
 from neuroport.capture.source_lines import function_place

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from neuroport.capture.forward import called, evaluating, performed, unwrapped
-from neuroport.capture.slayer.assembly import Probe
+from neuroport.capture.slayer.graph_builder import Probe
 from neuroport.capture.slayer.modules import at_rest
+from neuroport.capture.slayer.network import Captured, capture
 from neuroport.capture.slayer.neurons import CHANGE
-from neuroport.capture.slayer.reading import Captured, capture
 from neuroport.errors import FramesError, RangeError
 from neuroport.graph.integers import STATE_MAX
 from neuroport.runs.frames import Progress, check_frames, frames_hash

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neuroport.capture.signals import Term, Value
+from neuroport.capture.currents import Term, Value
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import WEIGHT_MAX
 from neuroport.graph.linear_bounds import ungrouped

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from neuroport.engines.running import run
 from neuroport.frontends.nir.interpreter import Signals
-from neuroport.frontends.nir.parts import Quantized
+from neuroport.frontends.nir.quantized_parts import Quantized
 from neuroport.frontends.nir.reading import NEURONS, Network
 
 

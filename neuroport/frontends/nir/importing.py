@@ -15,10 +15,10 @@ from neuroport.capture.frontend import front_end
 from neuroport.errors import FormatError, FramesError, NeuroportWarning
 from neuroport.frontends.nir.cost import NirCost, cost
 from neuroport.frontends.nir.interpreter import RESETS, Signals, check_frames, interpret
-from neuroport.frontends.nir.parts import Quantized, Record
+from neuroport.frontends.nir.quantized_parts import Quantized, Record
 from neuroport.frontends.nir.quantizing import input_shape, quantize_network
 from neuroport.frontends.nir.reading import FIRING, Network, read
-from neuroport.frontends.nir.stored import stored_graph
+from neuroport.frontends.nir.stored_integers import stored_graph
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
 from neuroport.netx.stock import input_of

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from neuroport.frontends.nir.linear import Window
-from neuroport.frontends.nir.parts import Form, Synapse, by_channel
+from neuroport.frontends.nir.quantized_parts import Form, Synapse, by_channel
 from neuroport.frontends.nir.reading import Array
 from neuroport.graph import integers
 from neuroport.graph.node import IntArray

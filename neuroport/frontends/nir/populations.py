@@ -13,7 +13,7 @@ from neuroport.errors import FormatError
 from neuroport.frontends.nir import linear
 from neuroport.frontends.nir.levels import Levels
 from neuroport.frontends.nir.linear import Window, maps_of, per_channel
-from neuroport.frontends.nir.parts import Form, Place, Synapse, Term, by_channel, shortest
+from neuroport.frontends.nir.quantized_parts import Form, Place, Synapse, Term, by_channel, shortest
 from neuroport.frontends.nir.reading import (
     NEURONS,
     ORDER,

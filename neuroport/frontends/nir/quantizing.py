@@ -22,8 +22,8 @@ import numpy as np
 from neuroport.frontends.nir import linear
 from neuroport.frontends.nir.interpreter import delay_steps
 from neuroport.frontends.nir.linear import maps_of
-from neuroport.frontends.nir.parts import Form, Place, Quantized, Record, Term
 from neuroport.frontends.nir.populations import Building, Whole
+from neuroport.frontends.nir.quantized_parts import Form, Place, Quantized, Record, Term
 from neuroport.frontends.nir.reading import (
     FIRING,
     NEURONS,

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from neuroport import hdf5
 from neuroport.errors import FormatError
-from neuroport.frontends.nir.content import WHAT, content_of, of_object
+from neuroport.frontends.nir.file_content import WHAT, content_of, of_object
 from neuroport.sandbox import Plain
 
 Array: TypeAlias = npt.NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 Weights are ``weight * 2**exponent``, time constants ``4096 / decay`` steps, all exact in float64 or
 within its last bit; what NIR cannot say, the rounding of leaks, widths and
-exponents, stands in the metadata (:mod:`neuroport.frontends.nir.stored`), from which
+exponents, stands in the metadata (:mod:`neuroport.frontends.nir.stored_integers`), from which
 :func:`neuroport.from_nir` builds the same graph.
 """
 
@@ -22,7 +22,7 @@ from neuroport.arguments import is_graph, is_path, takes
 from neuroport.errors import GraphError
 from neuroport.files import check_file, write_atomic
 from neuroport.frontends.nir.reading import INTEGERS, build
-from neuroport.frontends.nir.stored import stored
+from neuroport.frontends.nir.stored_integers import stored
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import DECAY_UNITY
 from neuroport.graph.node import (

@@ -19,7 +19,7 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from neuroport.backends.reference import own
-from neuroport.backends.stepping import check_width
+from neuroport.backends.stepped_populations import check_width
 from neuroport.graph.kinds.base import Population, Shape, States, per_neuron
 
 

@@ -1,0 +1,184 @@
+"""From a trained network of neuroport's own layers in its integer phase to the integer graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neuroport.capture.connectivity import INPUT, Layer, evaluating, heard, read_wiring, unwrapped
+from neuroport.errors import CaptureError
+from neuroport.graph.chunks import blocks
+from neuroport.graph.graph import Graph
+from neuroport.graph.linear_bounds import ungrouped
+from neuroport.graph.node import Conv as ConvNode
+from neuroport.graph.node import Dense, Input, IntArray, Node, Relay
+from neuroport.graph.node import Lif as LifNode
+from neuroport.graph.node import Readout as ReadoutNode
+from neuroport.graph.node_builders import identity
+from neuroport.nets.batchnorm_lif import NormLif
+from neuroport.nets.neuron import Lif
+from neuroport.nets.pooling import SumPool
+from neuroport.nets.stream import Stream
+from neuroport.nets.synapse import Conv, GradedConv, snap_weight
+
+
+@torch.no_grad()
+def integer_graph(net: nn.Module, frames: Tensor, *, check: bool = True) -> Graph:
+    """The graph of a network in its integer phase.
+
+    Integers are read out of the module itself: the weights with the function that its forward pass
+    uses, the biases while it runs the first sample of ``frames`` (T, N, C, H, W), on which its
+    forward pass is checked too, if ``check``.
+    """
+    net = unwrapped(net)
+    with evaluating(net):
+        return _integer_graph(net, frames, check)
+
+
+def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
+    layers, forward = read_wiring(net, frames.shape)
+    biases: dict[str, IntArray] = {}
+
+    def hear(name: str, module: Any, args: Sequence[Any], _: Any) -> None:
+        if not isinstance(args[0], Stream):
+            raise CaptureError(f"neuron {name!r} is still real-valued; quantize the network first")
+        bias = _integers(module.integer_bias(args[0]))
+        biases[name] = bias.reshape(-1) if bias.shape[1:] == (1, 1) else bias
+
+    neurons = {layer.path: layer.neuron for layer in layers if layer.neuron is not None}
+    with heard(net, neurons.items(), hear):
+        if check:
+            forward.check(frames[:, :1].float())
+        else:
+            net(frames[:, :1].float())  # a forward may count its steps
+    # side by side, before anything lies between them that is freed again
+    weights = {
+        layer.name: np.empty(layer.synapse.kernel().shape, np.int64)
+        for layer in layers
+        if layer.synapse is not None
+    }
+    nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=8)]
+    current: dict[str, tuple[str, ...]] = {}
+
+    def sources(layer: Layer) -> tuple[str, ...]:
+        return tuple(node for name in layer.inputs for node in current.get(name, (name,)))
+
+    for layer in layers:
+        name, module = layer.name, layer.module
+        if (neuron := layer.neuron) is not None:
+            current_decay, voltage_decay = neuron.decays
+            nodes.append(
+                LifNode(
+                    name,
+                    sources(layer),
+                    _thresholds(neuron),
+                    np.full(1, current_decay),
+                    np.full(1, voltage_decay),
+                    biases[name],
+                )
+            )
+        elif isinstance(module, GradedConv):
+            nodes.extend(_graded(name, module, sources(layer), weights[name]))
+            current[name] = (nodes[-1].name,)
+        elif (conv := layer.synapse) is not None:
+            exponent = int(conv.exponent)
+            whole = _conv(name, conv, sources(layer), exponent, weights[name])
+            split = [_of_part(whole, *part) for part in _parts(layer, current)]
+            nodes.extend(split)
+            current[name] = tuple(node.name for node in split)
+        elif isinstance(module, SumPool):
+            ones = np.ones((layer.reads[0], 1, *module.kernel_size), np.int64)
+            geometry = (module.stride, module.padding, (1, 1), layer.reads[0])
+            whole = ConvNode(name, sources(layer), ones, 0, *geometry)
+            split = [_of_part(whole, *part) for part in _parts(layer, current)]
+            nodes.extend(split)
+            nodes.append(Relay(f"{name}.relay", tuple(node.name for node in split)))
+            current[name] = (nodes[-1].name,)
+        elif (readout := layer.readout) is not None:
+            positions = layer.reads[1] * layer.reads[2]
+            weight, inner = _integers(readout.integer_weight()), []
+            for own, inputs, part in _parts(layer, current, f"{name}.synapse"):
+                each = np.repeat(weight[:, slice(*part)], positions, axis=1)
+                each.setflags(write=False)  # the graph need not copy it
+                nodes.append(Dense(own, inputs, each))
+                inner.append(own)
+            bias = _integers(readout.integer_bias(positions))
+            nodes.append(ReadoutNode(f"{name}.potential", tuple(inner), bias))
+    return Graph(nodes, len(frames))
+
+
+def _parts(
+    layer: Layer, current: Mapping[str, tuple[str, ...]], name: str = ""
+) -> list[tuple[str, tuple[str, ...], tuple[int, int]]]:
+    """A synapse for each part of a concatenation: its name, what it reads, its channels."""
+    name = name or layer.name
+    found: dict[tuple[int, int], list[str]] = {}
+    every = (0, layer.reads[0])
+    for source, part in zip(layer.inputs, layer.parts, strict=True):
+        found.setdefault(part or every, []).extend(current.get(source, (source,)))
+    return [
+        (name if part == every else f"{name}.channels{part[0]}to{part[1]}", tuple(inputs), part)
+        for part, inputs in found.items()
+    ]
+
+
+def _of_part(
+    whole: ConvNode, name: str, inputs: tuple[str, ...], part: tuple[int, int]
+) -> ConvNode:
+    """The synapse of the channels ``part`` of what ``whole`` reads."""
+    if name == whole.name:
+        return replace(whole, inputs=inputs)
+    weight = np.ascontiguousarray(ungrouped(whole.weight, whole.groups)[:, slice(*part)])
+    return replace(whole, name=name, inputs=inputs, weight=weight, groups=1)
+
+
+def _thresholds(module: Lif) -> IntArray:
+    if isinstance(module, NormLif):
+        return _integers(module.integer_thresholds())
+    return np.full(1, module.integer_threshold)
+
+
+def _integers(x: Tensor) -> IntArray:
+    rounded = x.detach().cpu().numpy()
+    out: IntArray = rounded.astype(np.int64, order="C")
+    assert np.array_equal(out, rounded), "an integer expected to be exact is not"
+    out.setflags(write=False)  # the graph need not copy it
+    return out
+
+
+def _conv(
+    name: str, module: Conv, inputs: tuple[str, ...], exponent: int, weight: IntArray
+) -> ConvNode:
+    """The node of a convolution, whose integers are written into ``weight``."""
+    real, unit = module.folded()[0], module.unit()
+    for part in blocks(len(real), real.numel()):  # snapping holds several copies
+        weight[part] = _integers(snap_weight(real[part], unit))
+    weight.setflags(write=False)  # the graph need not copy it
+    return ConvNode(
+        name,
+        inputs,
+        weight,
+        exponent,
+        module.stride,
+        module.padding,
+        module.dilation,
+        module.groups,
+    )
+
+
+def _graded(name: str, module: GradedConv, inputs: tuple[str, ...], weight: IntArray) -> list[Node]:
+    nodes: list[Node] = []
+    if module.relay_in is not None:
+        nodes.append(Relay(f"{name}.relay_in", inputs, int(module.relay_in.shift)))
+        inputs = (nodes[-1].name,)
+    nodes.append(_conv(name, module, inputs, 0, weight))
+    if not module.rounds:
+        return nodes
+    nodes.append(Relay(f"{name}.relay_out", (name,), int(module.relay_out.shift)))
+    nodes.append(identity(f"{name}.identity", nodes[-1].name, (len(weight), 1, 1)))
+    return nodes

@@ -1,0 +1,539 @@
+"""What a network's ``forward`` may say, and what is refused because no graph can hold it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import Tensor, nn  # noqa: E402
+
+import neuroport as port  # noqa: E402
+from neuroport.analysis.compare import compare  # noqa: E402
+from neuroport.backends.module import run_module  # noqa: E402
+from neuroport.capture.native_network import integer_graph  # noqa: E402
+from neuroport.engines.reference import Reference  # noqa: E402
+from neuroport.errors import CaptureError  # noqa: E402
+from neuroport.graph import node as nodes  # noqa: E402
+from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
+from neuroport.nets.neuron import Lif  # noqa: E402
+from neuroport.nets.synapse import Conv, GradedConv, Readout, Relay  # noqa: E402
+from tests.helpers.modules import frames_for, randomize  # noqa: E402
+
+
+class FreeForm(nn.Module):
+    """Shortcuts of several spans, in membrane and spike domain, written as one likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = GradedConv(2, 4, 3, padding=1, pixels=True)
+        self.conv1 = Conv(4, 4, groups=2)
+        self.conv2 = Conv(4, 4)
+        self.conv3 = Conv(4, 4)
+        self.conv4 = Conv(4, 6, stride=2)
+        self.project = GradedConv(4, 6, stride=2)
+        self.again = nn.Identity()
+        for index in range(1, 6):
+            setattr(self, f"neuron{index}", Lif())
+        self.readout = Readout(6, 5)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        stream = self.stem(frames)
+        first = self.neuron1(stream)
+        second = self.neuron2(self.conv1(first))
+        inner = self.conv2(second + first)
+        third = self.neuron3(inner + stream)
+        stream = self.conv3(third + second + first) + self.again(stream)
+        stream += inner
+        fourth = self.neuron4(stream)
+        last = self.conv4(fourth) + self.project(stream)
+        out: Tensor = self.readout(self.neuron5(last))
+        return out
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_free_form_network_is_captured_as_it_is_written(seed: int) -> None:
+    net = randomize(FreeForm(), seed)
+    frames = frames_for(net, seed, steps=4)
+    graph = port.quantize(net, frames)
+    assert graph["conv3"].inputs == ("neuron3", "neuron2", "neuron1")
+    assert graph["neuron4"].inputs == ("conv3", "stem.identity", "conv2")
+    assert graph["project.relay_in"].inputs == ("conv3", "stem.identity", "conv2")
+    want = run_module(net, frames)
+    assert all((want[node.name] != 0).any() for node in graph.populations)
+    lowered = port.lower(graph)
+    for got in (
+        port.run(graph, frames),
+        port.run(lowered, frames),
+        port.run(lowered, frames, time_model="chip"),
+    ):
+        outcome = compare(want, got)
+        assert outcome, str(outcome)
+        assert not outcome.only_want
+
+
+def test_real_valued_network_has_no_integer_graph() -> None:
+    net = randomize(MsResNet(1, (2, 3, 4)), 0)
+    with pytest.raises(CaptureError, match=r"blocks\.0\.neuron1.*real-valued"):
+        integer_graph(net, torch.zeros(3, 1, 1, 8, 8))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+class Layers(nn.Module):
+    """Layers for the forwards below."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = GradedConv(1, 2, 3, padding=1, pixels=True)
+        self.neuron1, self.neuron2, self.neuron3 = Lif(), Lif(), Lif()
+        self.conv1, self.conv2 = Conv(2, 2), Conv(2, 2)
+        self.project = GradedConv(2, 2)
+        self.readout, self.readout2 = Readout(2, 3), Readout(2, 3)
+        self.dropout = nn.Dropout(0.5)
+        self.pool = nn.AvgPool2d(2)
+        self.scale = nn.Parameter(torch.ones(1))
+
+
+class Multiplies(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x) * 2))
+
+
+class Subtracts(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x) - self.project(self.stem(x))))
+
+
+class DropsOut(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(nn.functional.dropout(self.neuron1(self.stem(x)), 0.5))
+
+
+class Pools(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.pool(self.neuron1(self.stem(x))))
+
+
+class AppliesFunction(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(torch.relu(self.stem(x))))
+
+
+class AppliesMethod(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x).abs()))
+
+
+class UsesParameter(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x) + self.scale))
+
+
+class AddsConstant(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x) + 1.0))
+
+
+class AddsScaled(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        branch = self.conv1(self.neuron1(stream))
+        return self.readout(self.neuron2(torch.add(branch, stream, alpha=2)))
+
+
+class Chunks(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        top, bottom = self.stem(x).chunk(2, 3)
+        return self.readout(self.neuron1(top + bottom))
+
+
+class Concatenates(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        return self.readout(self.neuron1(torch.cat([stream, stream], 3)))
+
+
+class Slices(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x)[..., :2]))
+
+
+class TakesTwo(Layers):
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x)))
+
+
+class ReturnsASum(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        return self.readout(spikes) + self.readout2(spikes)
+
+
+class NamesArgument(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(x=self.stem(x)))
+
+
+class Branches(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            return self.readout(self.neuron1(self.stem(x)))
+        return self.readout(self.neuron2(self.stem(x)))
+
+
+class NeuronOnFrames(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron2(x))
+
+
+class NeuronOnSpikes(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron2(self.neuron1(self.stem(x))))
+
+
+class NeuronOnBoth(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        return self.readout(self.neuron2(self.conv1(spikes) + spikes))
+
+
+class ConvOnFrames(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.conv1(x)))
+
+
+class ConvOnCurrent(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.conv1(self.stem(x))))
+
+
+class ProjectionOnSpikes(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron2(self.project(self.neuron1(self.stem(x)))))
+
+
+class StemOnSpikes(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron2(self.stem(self.neuron1(self.project(x)))))
+
+
+class ReadoutOnCurrent(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.stem(x))
+
+
+class TwiceTheFrames(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x + x)))
+
+
+class TwiceTheCurrent(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        return self.readout(self.neuron1(stream + stream))
+
+
+class TwiceTheSpikes(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        return self.readout(self.neuron2(self.conv1(spikes + spikes)))
+
+
+class Upsamples(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        larger = torch.repeat_interleave(self.neuron1(self.stem(x)), 2, 3)
+        return self.readout(self.neuron2(self.conv1(larger)))
+
+
+REFUSED: dict[type[Layers], str] = {
+    Multiplies: "mul",
+    Subtracts: "sub",
+    DropsOut: "draws random numbers",
+    Pools: "pool",
+    AppliesFunction: "relu",
+    AppliesMethod: "abs",
+    UsesParameter: "scale",
+    AddsConstant: r"'neuron1'.*reads what 'add' in `return .* \+ 1.0\)\)`",
+    AddsScaled: r"'neuron2'.*reads what 'add' in .*alpha=2",
+    Chunks: r"reads what 'chunk' in `top, bottom = self.stem\(x\).chunk\(2, 3\)`",
+    Concatenates: "cat",
+    Slices: "getitem",
+    Upsamples: "'repeat_interleave' in .*no synapse of a chip's convolutions repeats messages",
+    TakesTwo: r"takes 'labels' besides the frames",
+    ReturnsASum: "returns a sum",
+    TwiceTheFrames: "'stem' adds 'input' to itself",
+    TwiceTheCurrent: "'neuron1' adds 'stem' to itself",
+    TwiceTheSpikes: "'conv1' adds 'neuron1' to itself",
+    NamesArgument: "neuron1",
+    Branches: r"asks for the values of a signal \(bool, `if x.sum\(\) > 0:` \(.*capture.py:\d+",
+    NeuronOnFrames: r"'neuron2' \(Lif\) cannot take 'input'",
+    NeuronOnSpikes: r"'neuron2' \(Lif\) cannot take 'neuron1'",
+    NeuronOnBoth: r"'neuron2' \(Lif\) cannot take 'neuron1'",
+    ConvOnFrames: r"'conv1' \(Conv\) cannot take 'input'",
+    ConvOnCurrent: r"'conv1' \(Conv\) cannot take 'stem'",
+    ProjectionOnSpikes: r"'project' \(GradedConv\) cannot take 'neuron1'",
+    StemOnSpikes: r"'project' \(GradedConv\) cannot take 'input'",
+    ReadoutOnCurrent: r"'readout' \(Readout\) cannot take 'stem'",
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED, ids=lambda kind: kind.__name__)
+def test_forward_that_has_no_graph_is_refused_by_name(kind: type[Layers]) -> None:
+    with pytest.raises(CaptureError, match=REFUSED[kind]):
+        port.quantize(kind(), np.zeros((2, 1, 1, 4, 4), int))
+
+
+class OwnConv(Conv):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + super().forward(x)
+
+
+class OwnConvolution(Conv):
+    def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        return super().convolve(x.flip(0), weight)
+
+
+class OwnProjection(GradedConv):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + x)
+
+
+class OwnLif(Lif):
+    def forward(self, x: Tensor) -> Tensor:
+        return 1 - super().forward(x)
+
+
+class OwnReadout(Readout):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x[1:])
+
+
+class OwnRelay(Relay):
+    def forward(self, x: Tensor) -> Tensor:
+        return -super().forward(x)
+
+
+class OwnIdentity(nn.Identity):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x
+
+
+class Residual(Layers):
+    def __init__(self) -> None:
+        super().__init__()
+        self.again = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        stream = self.conv1(self.neuron1(stream)) + self.again(stream)
+        out: Tensor = self.readout(self.neuron2(self.project(stream)))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("conv1", OwnConv(2, 2)),
+        ("conv1", OwnConvolution(2, 2)),
+        ("project", OwnProjection(2, 2)),
+        ("neuron1", OwnLif()),
+        ("readout", OwnReadout(2, 3)),
+        ("project.relay_out", OwnRelay()),
+        ("again", OwnIdentity()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_layer_with_a_forward_of_its_own_is_refused_by_name(name: str, own: nn.Module) -> None:
+    net = Residual()
+    parent, _, child = name.rpartition(".")
+    setattr(net.get_submodule(parent), child, own)
+    with pytest.raises(CaptureError, match=rf"'{name}' \({type(own).__name__}\) has its own"):
+        port.quantize(net, frames_for(net))
+
+
+def test_forward_replaced_on_one_layer_is_refused_by_name() -> None:
+    net = Residual()
+    net.neuron1.forward = lambda x: x
+    with pytest.raises(CaptureError, match=r"'neuron1'.*has its own 'forward'"):
+        port.quantize(net, frames_for(net))
+
+
+@pytest.mark.parametrize("name", ["", "conv1", "neuron1", "again", "project.relay_in"])
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hook_on_what_tracing_does_not_enter_is_refused_by_name(name: str, register: str) -> None:
+    net = Residual()
+    handle = getattr(net.get_submodule(name), register)(lambda *_: None)
+    with pytest.raises(CaptureError, match=f"'{name or 'Residual'}' has forward hooks"):
+        port.quantize(net, frames_for(net))
+    handle.remove()
+    port.quantize(randomize(net, 0), frames_for(net))
+
+
+class AddsInPlace(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        current = self.conv1(spikes)
+        spikes += self.neuron2(current)
+        current += self.conv2(spikes)
+        return self.readout(self.neuron3(current))
+
+
+class DependsOnTheMode(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        if self.training:
+            spikes = spikes + self.neuron2(self.conv1(spikes))
+        return self.readout(spikes)
+
+
+class HookedContainer(Layers):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(self.stem)
+        self.body.register_forward_hook(lambda _, __, out: out + self.conv1(self.neuron2(out)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.body(x)))
+
+
+class Counts(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x))) if len(x) > 1 else x
+
+
+class TakesAnOption(Layers):
+    def forward(self, x: Tensor, skip: bool = False) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x)))
+
+
+class ChangesSpikesUnderAnotherName(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = both = self.neuron1(self.stem(x))
+        both += self.neuron2(self.conv1(spikes))  # of tensors, `spikes` is changed as well
+        return self.readout(self.neuron3(self.conv2(spikes)))
+
+
+class AddsToACopyInPlace(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        total = stream.clone()
+        total.add_(self.conv1(self.neuron1(stream)))
+        return self.readout(self.neuron2(total))
+
+
+class CallsTwice(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        once = self.conv1(self.neuron1(stream))
+        return self.readout(self.neuron2(once + self.conv1(self.neuron3(stream))))
+
+
+CAPTURED = [
+    AddsToACopyInPlace,
+    CallsTwice,
+    ChangesSpikesUnderAnotherName,
+    TakesAnOption,
+    Counts,
+    AddsInPlace,
+    DependsOnTheMode,
+    HookedContainer,
+]
+
+
+@pytest.mark.parametrize("kind", CAPTURED, ids=lambda kind: kind.__name__)
+def test_unusual_forward_is_captured_as_it_runs(kind: type[Layers]) -> None:
+    net = randomize(kind(), 0).train()
+    frames = frames_for(net)
+    graph = port.quantize(net, frames)
+    want = run_module(net, frames)
+    assert all((want[node.name] != 0).any() for node in graph.populations)
+    outcome = compare(want, Reference().run(graph, frames))
+    assert outcome, str(outcome)
+    outcome = compare(want, port.run(port.lower(graph), frames, time_model="chip"))
+    assert outcome, str(outcome)
+
+
+def test_every_module_keeps_its_own_mode() -> None:
+    net = Residual().train()
+    net.conv1.norm.eval()  # frozen statistics, as in fine-tuning
+    before = [module.training for module in net.modules()]
+    port.quantize(net, frames_for(net))
+    assert [module.training for module in net.modules()] == before
+
+
+class Shaped(nn.Module):
+    """Two residual additions around a convolution of any shape."""
+
+    def __init__(self, groups: int, dilation: int, stride: int) -> None:
+        super().__init__()
+        shape = {"groups": groups, "dilation": dilation, "padding": dilation}
+        self.stem = GradedConv(2, 4, 3, padding=1, pixels=True)
+        self.neuron1, self.neuron2, self.neuron3, self.neuron4 = (Lif() for _ in range(4))
+        self.conv1 = Conv(4, 4, **shape)
+        self.conv2 = Conv(4, 8, stride=stride, **shape)
+        self.conv3 = Conv(8, 8, **shape)
+        self.project = GradedConv(4, 8, stride=stride)
+        self.readout = Readout(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        stream = stream + self.conv1(self.neuron1(stream))
+        inner = self.neuron3(self.conv2(self.neuron2(stream)))
+        out: Tensor = self.readout(self.neuron4(self.conv3(inner) + self.project(stream)))
+        return out
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_convolution_of_any_shape_spikes_as_its_module(
+    groups: int, dilation: int, stride: int
+) -> None:
+    net = randomize(Shaped(groups, dilation, stride), groups + dilation + stride)
+    frames = frames_for(net)
+    graph = port.quantize(net, frames)
+    node = graph["conv2"]
+    assert isinstance(node, nodes.Conv)
+    assert node.groups == groups
+    assert node.dilation == (dilation, dilation)
+    assert node.stride == (stride, stride)
+    want = run_module(net, frames)
+    assert all((want[node.name] != 0).any() for node in graph.populations)
+    for got in (
+        Reference().run(graph, frames),
+        port.run(port.lower(graph), frames, time_model="chip"),
+    ):
+        outcome = compare(want, got)
+        assert outcome, str(outcome)
+        assert not outcome.only_want
+
+
+class LeavesLayersAside(Layers):
+    """Leaves a readout and neurons unused."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.stem(x)))
+
+
+def test_layers_that_are_not_used_are_left_out() -> None:
+    net = randomize(LeavesLayersAside(), 0)
+    frames = frames_for(net)
+    graph = port.quantize(net, frames)
+    assert [node.name for node in graph.populations] == [
+        "stem.relay_out",
+        "neuron1",
+        "readout.potential",
+    ]
+    assert compare(run_module(net, frames), Reference().run(graph, frames))
+
+
+class DeadEnd(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        self.conv1(self.neuron2(stream))
+        return self.readout(self.neuron1(stream))
+
+
+def test_currents_that_no_neuron_reads_are_refused_by_name() -> None:
+    with pytest.raises(CaptureError, match="conv1"):
+        port.quantize(DeadEnd(), np.zeros((2, 1, 1, 4, 4), int))
