@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from neuroport.analysis.statistics import statistics
     from neuroport.analysis.verify import verify
     from neuroport.engines.running import prepare, run
-    from neuroport.engines.streaming import record
     from neuroport.errors import NeuroportError
     from neuroport.frontends.nir.importing import NirImport, from_nir, import_nir
     from neuroport.frontends.nir.writing import to_nir
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from neuroport.reporting.html import report
     from neuroport.runs.trace import Trace
     from neuroport.runs.trace_file import StoredTrace
+    from neuroport.scale.runs import record
     from neuroport.targets.lowering import lower
     from neuroport.targets.mapping import Mapping, map_network
     from neuroport.training.checkpoint import load
@@ -56,7 +56,7 @@ _HOME = {
     "read": "neuroport.netx",
     "run": "neuroport.engines.running",
     "prepare": "neuroport.engines.running",
-    "record": "neuroport.engines.streaming",
+    "record": "neuroport.scale.runs",
     "from_nir": "neuroport.frontends.nir.importing",
     "import_nir": "neuroport.frontends.nir.importing",
     "to_nir": "neuroport.frontends.nir.writing",

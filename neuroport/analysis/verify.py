@@ -73,7 +73,6 @@ def verify(
         FramesError: there is no sample, no such shard, or the frames do not fit.
         BackendError: an engine is missing or failed, or a torch module was given for another.
     """
-    from neuroport.engines.running import prepare
     from neuroport.engines.streaming import opened_network
 
     if frames.ndim < 3 or frames.shape[1] < 1 or (together is not None and together < 1):
@@ -88,6 +87,36 @@ def verify(
     more, same = dict(options or {}), want is got
     want = opened_network(want, frames, {})
     other = want if same else opened_network(got, frames, more)
+    return verify_shard(
+        want,
+        other,
+        frames[:, taken],
+        on=on,
+        together=together,
+        told=told,
+        options=more,
+        progress=progress,
+    )
+
+
+def verify_shard(
+    want: Network,
+    other: Network,
+    frames: npt.NDArray[Any],
+    *,
+    on: tuple[str, str],
+    together: int | None = None,
+    told: dict[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """As :func:`verify`, of networks that are read, on the frames of a shard.
+
+    Args:
+        told: what :meth:`neuroport.runs.shards.Shard.told` says of the shard; None of a whole.
+    """
+    from neuroport.engines.running import prepare
+
     if together is None:
         together = min(
             (fitting(graph) for graph in (want, other) if isinstance(graph, Graph)), default=MOST
@@ -95,10 +124,10 @@ def verify(
     few = frames[:, :1]
     with (
         prepare(want, on[0], frames=few) as first,
-        prepare(other, on[1], frames=few, **more) as second,
+        prepare(other, on[1], frames=few, **(options or {})) as second,
     ):
         outcome, graphs, compared = _compared(
-            first, second, want, other, frames[:, taken], together, progress
+            first, second, want, other, frames, together, progress
         )
     if told is None:
         return outcome

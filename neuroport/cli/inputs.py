@@ -6,6 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from neuroport.cli.options import flag_of
 from neuroport.cli.output import echo
 from neuroport.errors import BackendError, CompareError, FramesError
@@ -122,6 +124,20 @@ def run_on(
     data = load_frames(frames, samples)
     with progress_bar(name) as progress:
         return run(opened(network), data, on=name, progress=progress, **options, **timing)
+
+
+def check_cluster(
+    cluster: str | None, shards: int | None, shard: str | None, out: Path | None
+) -> None:
+    """Refuse options that do not go with, or without, a cluster."""
+    if cluster is None:
+        if shards is not None:
+            raise click.UsageError("--shards is for --cluster; leave it out")
+        return
+    if shard is not None:
+        raise click.UsageError("--shard is one part, --cluster runs all; give one of them")
+    if out is None:
+        raise click.UsageError("--cluster keeps what is done beside a file; give -o FILE")
 
 
 def opened(network: Path | Graph) -> Any:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from neuroport.cli.inputs import engine_for, opened
+from neuroport.cli.inputs import check_cluster, engine_for, opened
 from neuroport.cli.options import (
     OnEngines,
     any_path,
+    cluster_option,
     json_option,
     out_file,
     samples_option,
     shard_option,
+    shards_option,
     timing_options,
 )
 from neuroport.cli.output import Out
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", type=out_file, help="Trace file to write.")
 @samples_option
 @shard_option
+@cluster_option
+@shards_option
 @click.option("--labels", type=any_path, help=".npy array (N,) of classes, to print the accuracy.")
 @timing_options
 @json_option
@@ -43,18 +47,21 @@ def run(
     out: Path | None,
     samples: int | None,
     shard: str | None,
+    cluster: str | None,
+    shards: int | None,
     labels: Path | None,
-    timing: dict[str, bool],
+    timing: dict[str, Any],
     as_json: bool,
     options: dict[str, Any],
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population.
 
     Samples run in parts, so that memory does not grow with them. With --record counts only the
-    number of messages per sample is kept, and every step of readouts.
+    number of messages per sample is kept, and every step of readouts. With --cluster workers run
+    the samples; interrupted, the same command goes on from the shards in OUT.shards.
     """
     from neuroport.engines.streaming import in_parts
-    from neuroport.reporting.progress import progress_bar
+    from neuroport.reporting.progress import cluster_progress, progress_bar
     from neuroport.runs.accuracy import load_labels
     from neuroport.runs.frames import load_frames
     from neuroport.runs.merging import whole_provenance
@@ -64,26 +71,49 @@ def run(
 
     truth = load_labels(labels) if labels is not None else None
     name = engine_for(engine, network if network.is_dir() else None, options)
+    check_cluster(cluster, shards, shard, out)
     data = load_frames(frames, samples, mapped=True)
     chosen, told = samples_of(shard, data)
     totals = Totals(
         None if truth is None else labels_for(truth, chosen, f"{labels}: "), f"{labels}: "
     )
-    done: list[dict[str, Any]] = []
-    with ExitStack() as stack:
-        writer = None
-        if out is not None:
-            writer = stack.enter_context(TraceWriter(out, chosen.stop - chosen.start))
-        progress = stack.enter_context(progress_bar(name))
-        for trace in in_parts(
-            opened(network), data, name, samples=chosen, progress=progress, **options, **timing
-        ):
-            totals.add(trace)
-            done.append(trace.provenance)
-            if writer is not None:
-                writer.append(trace)
-        provenance = whole_provenance(done, data[:, chosen], told)
-        written = None if writer is None else writer.finish(provenance)
+    if cluster is not None:
+        from neuroport.scale.runs import record
+
+        assert out is not None
+        with cluster_progress(cluster) as progress:
+            stored = record(
+                opened(network),
+                data,
+                out,
+                name,
+                cluster=cluster,
+                shards=shards,
+                progress=progress,
+                **options,
+                **timing,
+            )
+        with stored:
+            for trace in stored.parts():
+                totals.add(trace)
+        provenance = stored.provenance
+        written: Path | None = stored.path
+    else:
+        done: list[dict[str, Any]] = []
+        with ExitStack() as stack:
+            writer = None
+            if out is not None:
+                writer = stack.enter_context(TraceWriter(out, chosen.stop - chosen.start))
+            progress = stack.enter_context(progress_bar(name))
+            for trace in in_parts(
+                opened(network), data, name, samples=chosen, progress=progress, **options, **timing
+            ):
+                totals.add(trace)
+                done.append(trace.provenance)
+                if writer is not None:
+                    writer.append(trace)
+            provenance = whole_provenance(done, data[:, chosen], told)
+            written = None if writer is None else writer.finish(provenance)
     say = Out(as_json)
     result: dict[str, Any] = {"samples": totals.samples, "provenance": provenance}
     _say_sent(say, totals, provenance, result)

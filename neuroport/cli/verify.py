@@ -8,14 +8,16 @@ from typing import Any
 
 import click
 
-from neuroport.cli.inputs import engine_for, opened
+from neuroport.cli.inputs import check_cluster, engine_for, opened
 from neuroport.cli.options import (
     OnEngines,
     any_path,
+    cluster_option,
     json_option,
     out_file,
     samples_option,
     shard_option,
+    shards_option,
 )
 from neuroport.cli.output import Out
 
@@ -38,6 +40,8 @@ class _Verifying(OnEngines):
 @click.option("-o", "--out", type=out_file, help="JSON file to write, which merge reads.")
 @samples_option
 @shard_option
+@cluster_option
+@shards_option
 @json_option
 def verify(
     network: Path,
@@ -49,6 +53,8 @@ def verify(
     out: Path | None,
     samples: int | None,
     shard: str | None,
+    cluster: str | None,
+    shards: int | None,
     as_json: bool,
     options: dict[str, Any],
 ) -> None:
@@ -60,8 +66,9 @@ def verify(
     from neuroport.analysis.verify import verify as verified
     from neuroport.engines.table import DEFAULT, MODULE
     from neuroport.files import write_json
-    from neuroport.reporting.progress import progress_bar
+    from neuroport.reporting.progress import cluster_progress, progress_bar
     from neuroport.runs.frames import load_frames
+    from neuroport.scale.runs import verify as verified_on
 
     second = other or network
     folders = [path if path.is_dir() else None for path in (network, second)]
@@ -71,17 +78,17 @@ def verify(
         engine_for(engine or ("fast" if folders[1] is None else MODULE), folders[1], options),
     )
     data = load_frames(frames, samples, mapped=True)
-    with progress_bar("verifying") as progress:
-        outcome = verified(
-            opened(network),
-            None if other is None else opened(other),
-            data,
-            on=on,
-            together=together,
-            shard=shard,
-            options=options,
-            progress=progress,
-        )
+    check_cluster(cluster, shards, shard, out)
+    one, two = opened(network), None if other is None else opened(other)
+    common: dict[str, Any] = {"on": on, "together": together, "options": options}
+    if cluster is not None:
+        with cluster_progress(cluster) as progress:
+            outcome = verified_on(
+                one, two, data, cluster=cluster, shards=shards, out=out, progress=progress, **common
+            )
+    else:
+        with progress_bar("verifying") as progress:
+            outcome = verified(one, two, data, shard=shard, progress=progress, **common)
     say = Out(as_json)
     say.line(str(outcome))
     if out is not None:
