@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -26,6 +25,7 @@ from neuroport.scale.clusters import read_slurm
 from neuroport.scale.runs import record, verify
 from neuroport.scale.spread import TRIES
 from tests.conftest import Neuroport
+from tests.helpers.dask_processes import Running, runs
 from tests.kinds.fatal_lif import FATAL, FatalLif
 from tests.unit.test_shards import frames, network, same_arrays
 
@@ -165,44 +165,6 @@ def test_slurm_gets_what_the_file_says(tmp_path: Path) -> None:
             record(network(), frames(), tmp_path / "a", cluster=f"slurm:{example}")
 
 
-class Running:
-    """A scheduler and workers as processes of their own, joined by their loopback address."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        told = folder / "scheduler.json"
-        self.scheduler = self.start(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
-            "--scheduler-file", str(told),
-        )  # fmt: skip
-        until = time.monotonic() + 60
-        while not told.exists() or not told.read_text().strip():
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        self.address = json.loads(told.read_text())["address"]
-        self.workers: list[subprocess.Popen[bytes]] = []
-
-    def start(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
-        with open(self.folder / f"{what}.txt", "ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments],
-                stdout=log, stderr=log, cwd=self.folder,
-            )  # fmt: skip
-
-    def join(self) -> subprocess.Popen[bytes]:
-        worker = self.start(
-            "worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny",
-            "--memory-limit", "0", "--host", "127.0.0.1",
-        )  # fmt: skip
-        self.workers.append(worker)
-        return worker
-
-    def close(self) -> None:
-        for process in (*self.workers, self.scheduler):
-            process.kill()
-            process.wait()
-
-
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
     (folder := tmp_path / "cluster").mkdir()
@@ -231,17 +193,9 @@ def test_a_shard_of_a_worker_that_is_killed_runs_on_another_and_nothing_is_left(
     same_arrays(stored.load(), port.run(network(), frames()))
     first.wait()
     until = time.monotonic() + 10
-    while any(_runs(pid) for pid in left) and time.monotonic() < until:
+    while any(runs(pid) for pid in left) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not any(_runs(pid) for pid in left)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
+    assert not any(runs(pid) for pid in left)
 
 
 @linux
@@ -291,10 +245,10 @@ def test_ctrl_c_ends_the_lava_children_of_remote_workers(running: Running, tmp_p
         run.send_signal(signal.SIGINT)
         assert run.wait(30) == 130
     until = time.monotonic() + 20
-    while any(_runs(pid) for pid in left) and time.monotonic() < until:
+    while any(runs(pid) for pid in left) and time.monotonic() < until:
         time.sleep(0.1)
-    assert not any(_runs(pid) for pid in left)
-    assert _runs(worker.pid)
+    assert not any(runs(pid) for pid in left)
+    assert runs(worker.pid)
     assert not (tmp_path / "a.trace").exists()
 
 
