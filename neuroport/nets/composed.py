@@ -11,6 +11,7 @@ of stride 2 for a 3x3 kernel behind which 2x2 are averaged, 6x6 of stride 4 behi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuroport.errors import LayerError
+from neuroport.nets.fused_batchnorm import DeferredCurrent
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.synapse import Conv, GradedConv, Relay
 
@@ -93,7 +95,7 @@ class Composed(Conv):
         for part in self._parts:
             part._in_integers()
 
-    def forward(self, x: Any) -> Tensor | Stream:
+    def forward(self, x: Any) -> Tensor | Stream | DeferredCurrent:
         if self.lsb == 0:
             weight, bias = self.folded()
             return self.convolve(self.unnormalized(x), weight) + per_position(bias)
@@ -115,6 +117,9 @@ class ComposedStem(Composed, GradedConv):
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
         self.relay_out = Relay()
         self.message_unit = source.message_unit
+
+    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Nothing: mean and deviation are those of the source."""
 
     def normalization(self) -> tuple[Tensor, Tensor]:
         source = self._parts[0]

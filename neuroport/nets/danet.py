@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from neuroport.nets.activation_recompute import Recomputing
 from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.batchnorm_lif import NormLif
-from neuroport.nets.fused_calls import Branch, fire
+from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
+from neuroport.nets.recipe import BLOCKS
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
@@ -38,14 +39,8 @@ DOMAINS = ("spike", "membrane")
 REACHES = ("stage", "network")
 ORDERS = ("lif-conv-bn", "bn-lif-conv")
 EXPANSION = 4
-# depth -> (blocks of the four stages, bottleneck)
-IMAGENET: dict[int, tuple[tuple[int, ...], bool]] = {
-    18: ((2, 2, 2, 2), False),
-    34: ((3, 4, 6, 3), False),
-    50: ((3, 4, 6, 3), True),
-    101: ((3, 4, 23, 3), True),
-    152: ((3, 8, 36, 3), True),
-}
+# depth for ImageNet -> whether its blocks are bottlenecks
+IMAGENET = {18: False, 34: False, 50: True, 101: True, 152: True}
 
 Signal = Tensor | Stream
 
@@ -67,8 +62,11 @@ def _branch(
         scale = end if index == len(layers) - 1 else 0.5
         conv = Conv(inner, outer, kernel, stride, kernel // 2, norm_scale=scale)
         neuron = Lif(surrogate=surrogate)
+        # in the membrane domain the last one's current is summed by the stage
+        last = domain == "membrane" and index == len(layers) - 1
+        conv = conv if last else deferred(conv)
         parts += [conv, neuron] if domain == "spike" else [neuron, conv]
-    return Branch(*parts)
+    return nn.Sequential(*parts)
 
 
 class Stage(Recomputing):
@@ -173,6 +171,8 @@ class DaNet(nn.Module):
             earlier = [(channels, 2 * stride) for channels, stride in sources]
             kept = earlier if reach == "network" and len(stages) > 1 else []
             sources = [(out, 2), *kept]
+        spiking = domain == "spike" and order != "bn-lif-conv"
+        self.stem = deferred(self.stem) if spiking else self.stem
         # the neuron between the stem and sums of spikes, or between currents and the readout
         normed = order == "bn-lif-conv"
         self.neuron = NormLif(out, surrogate=surrogate) if normed else Lif(surrogate=surrogate)
@@ -192,7 +192,7 @@ class DaNet(nn.Module):
         order: str = "lif-conv-bn",
     ) -> DaNet:
         """Depth 18 or 34 of basic blocks, 50, 101 or 152 of bottlenecks; every stage halves."""
-        blocks, bottleneck = IMAGENET[depth]
+        blocks, bottleneck = BLOCKS[depth], IMAGENET[depth]
         return cls(
             blocks,
             widths,
@@ -210,7 +210,7 @@ class DaNet(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         spiking = self.domain == "spike"
-        total = fire(self.stem, self.neuron, frames) if spiking else self.stem(frames)
+        total = self.neuron(self.stem(frames)) if spiking else self.stem(frames)
         sources: list[Signal] = [total]
         for index, stage in enumerate(self.stages):
             total = stage(sources)

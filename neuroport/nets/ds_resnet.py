@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import TdBatchNorm
-from neuroport.nets.fused_calls import Branch, fire, join
+from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Mlf
+from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 THRESHOLDS = (0.6, 1.6, 2.6, 3.6)  # levels up to the fourth are nested, see Mlf
@@ -38,29 +39,29 @@ class MlfBlock(nn.Module):
         neuron = partial(Mlf, THRESHOLDS[:levels], surrogate=surrogate)
         conv = partial(Conv, norm=TdBatchNorm, norm_scale=1.0)
         self.kind = kind
-        self.conv1 = conv(in_channels, channels, 3, stride)
+        self.conv1 = deferred(conv(in_channels, channels, 3, stride))
         self.neuron1 = neuron()
-        self.conv2 = conv(channels, channels)
+        self.conv2 = deferred(conv(channels, channels))
         self.neuron2 = neuron()
         self.shortcut: nn.Module
         if stride != 1 or in_channels != channels:
-            projection = conv(in_channels, channels, 1, stride, 0)
-            self.shortcut = Branch(projection, neuron()) if kind == "ds" else projection
+            projection = deferred(conv(in_channels, channels, 1, stride, 0))
+            self.shortcut = nn.Sequential(projection, neuron()) if kind == "ds" else projection
         else:
             self.shortcut = nn.Identity() if kind == "ds" else Direct(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        spikes = fire(self.conv1, self.neuron1, x)
+        current = self.conv2(self.neuron1(self.conv1(x)))
         if self.kind == "ds":
-            return fire(self.conv2, self.neuron2, spikes) + self.shortcut(x)  # type: ignore[no-any-return]
-        return self.neuron2(join(self.conv2, spikes, self.shortcut, x))  # type: ignore[no-any-return]
+            return join(self.neuron2(current), self.shortcut(x))  # type: ignore[no-any-return]
+        return self.neuron2(join(current, self.shortcut(x)))  # type: ignore[no-any-return]
 
 
 class DsResNet(nn.Module):
     """DS-ResNet of depth 6n + 2, or the residual network with multi-level neurons it is held to.
 
     Args:
-        blocks: n, the number of blocks in each stage.
+        blocks: n, the number of blocks in each stage: one number for all, or one for each.
         widths: channels of the stages.
         in_channels, classes: channels of the frames (unsigned 8-bit pixels or counts); classes.
         levels: K, 1 to 4 levels of every neuron.
@@ -73,7 +74,7 @@ class DsResNet(nn.Module):
 
     def __init__(
         self,
-        blocks: int = 3,
+        blocks: int | Sequence[int] = 3,
         widths: Sequence[int] = (64, 128, 256),
         in_channels: int = 3,
         classes: int = 10,
@@ -83,21 +84,24 @@ class DsResNet(nn.Module):
         normalize: bool = False,
     ) -> None:
         super().__init__()
-        self.stem = GradedConv(
-            in_channels,
-            widths[0],
-            3,
-            padding=1,
-            pixels=True,
-            norm=TdBatchNorm,
-            norm_scale=1.0,
-            frame_norm=TdBatchNorm(in_channels, affine=False) if normalize else None,
+        self.stem = deferred(
+            GradedConv(
+                in_channels,
+                widths[0],
+                3,
+                padding=1,
+                pixels=True,
+                norm=TdBatchNorm,
+                norm_scale=1.0,
+                frame_norm=TdBatchNorm(in_channels, affine=False) if normalize else None,
+            )
         )
         self.neuron = Mlf(THRESHOLDS[:levels], surrogate=surrogate)
         stages: list[nn.Module] = []
         channels = widths[0]
-        for stage, width in enumerate(widths):
-            for index in range(blocks):
+        numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
+            for index in range(number):
                 stride = 2 if stage > 0 and index == 0 else 1
                 stages.append(MlfBlock(channels, width, stride, block, levels, surrogate))
                 channels = width
@@ -109,5 +113,5 @@ class DsResNet(nn.Module):
         nn.init.kaiming_normal_(self.readout.synapse.weight)
 
     def forward(self, frames: Tensor) -> Tensor:
-        logits: Tensor = self.readout(self.blocks(fire(self.stem, self.neuron, frames)))
+        logits: Tensor = self.readout(self.blocks(self.neuron(self.stem(frames))))
         return logits

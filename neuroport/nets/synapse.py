@@ -27,7 +27,7 @@ from neuroport.kernels import lif_kernels
 from neuroport.kernels.convolution import conv2d, unstrided
 from neuroport.kernels.exact_sums import convolve_exactly
 from neuroport.nets.batchnorm import BiasNorm, folding, unfoldable
-from neuroport.nets.fused_batchnorm import norming
+from neuroport.nets.fused_batchnorm import DeferredCurrent, defer, listened
 from neuroport.nets.geometry import Size, padding_of, pair
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.torch_parts import OnGrid, as_called, refreshed, unlike
@@ -105,6 +105,7 @@ class Conv(OnGrid):
     lsb: Tensor
     exponent: Tensor
     message_unit = 1.0  # real value of a message of 1
+    defers = False  # whether its readers apply the norm, see fused_batchnorm.deferred
     precision = torch.float32  # of the convolution while real numbers are trained, see convolve_in
 
     def __init__(
@@ -222,7 +223,7 @@ class Conv(OnGrid):
         return self.convolve_real(x)
 
     def normalized(self, current: Tensor) -> Tensor:
-        found = norming(self.norm, current)
+        found = defer(self.norm, current)
         if found is not None:
             return found.tensor()
         steps = current.shape[0]
@@ -230,9 +231,18 @@ class Conv(OnGrid):
         normalized: Tensor = out.unflatten(0, (steps, -1))
         return normalized
 
-    def forward(self, x: Tensor) -> Tensor | Stream:
+    def real(self, x: Tensor) -> Tensor | DeferredCurrent:
+        """The current of the real phase; before its norm where that is left to its reader."""
+        current = self.unnormalized(x)
+        if self.defers and self.training and not listened(self):
+            found = defer(self.norm, current)
+            if found is not None:
+                return found
+        return self.normalized(current)
+
+    def forward(self, x: Tensor) -> Tensor | Stream | DeferredCurrent:
         if self.lsb == 0:
-            return self.normalized(self.unnormalized(x))
+            return self.real(x)
         self._in_integers()
         with exact(x):
             return self._integer(x)
@@ -331,9 +341,7 @@ class GradedConv(Conv):
                 "rounds is False; a projection of a stream is finer than the stream it enters, and "
                 "is rounded: only pixels may go without"
             )
-        for name, values in (("mean", mean), ("std", std)):
-            each = torch.tensor(values, dtype=torch.float32).expand(in_channels).clone()
-            self.register_buffer(name, each, persistent=False)
+        self.normalize(mean, std)
         self.frame_norm = frame_norm
         self.pixels = pixels
         self.rounds = rounds
@@ -341,6 +349,13 @@ class GradedConv(Conv):
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
         self.relay_out = Relay()
         self.message_unit = 1 / 255 if pixels else 1.0
+
+    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Hold mean and deviation of pixels: as part of the state where they do anything."""
+        kept = any(mean) or any(value != 1 for value in std)
+        for name, values in (("mean", mean), ("std", std)):
+            each = torch.tensor(values, dtype=torch.float32).expand(self.synapse.in_channels)
+            self.register_buffer(name, each.clone(), persistent=kept)
 
     def normalization(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of pixels, per channel, in evaluation."""
@@ -387,10 +402,10 @@ class GradedConv(Conv):
             x = x / per_position(self.std)
         return super().before_call(x)
 
-    def forward(self, x: Tensor | Stream) -> Tensor | Stream:
+    def forward(self, x: Tensor | Stream) -> Tensor | Stream | DeferredCurrent:
         if self.lsb == 0:
             assert isinstance(x, Tensor)
-            return self.normalized(self.unnormalized(x))
+            return self.real(x)
         self._in_integers()
         with exact(x.value if isinstance(x, Stream) else x):
             return self._integer(x)
@@ -501,6 +516,28 @@ class Readout(OnGrid):
         potential: Tensor = self.potential(current, self.integer_bias(positions))
         scale = float(self.lsb) / (steps * positions * (1 << integers.STATE_SHIFT))
         return potential[-1] * scale
+
+
+def normalize_pixels(net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """Let the layers that take pixels normalize them, ``(pixel / 255 - mean) / std``.
+
+    Mean and deviation become part of the network's state and are folded into its integers, so that
+    it is given raw pixels everywhere. To be called before scales are chosen.
+
+    Raises:
+        LayerError: no layer takes pixels, or one normalizes its frames already.
+    """
+    found = [m for m in net.modules() if isinstance(m, GradedConv) and m.pixels]
+    if not found:
+        raise LayerError(
+            f"{type(net).__name__} has no layer that takes pixels; normalize with a GradedConv "
+            "that has pixels=True"
+        )
+    for module in found:
+        if module.frame_norm is not None:
+            raise LayerError("mean and std normalize pixels, and a norm of the frames is there")
+        module.normalize(mean, std)
+    return net
 
 
 def coarsen_stem(net: nn.Module) -> nn.Module:
