@@ -1,7 +1,10 @@
 """``python -m benchmarks.scale``: runs on clusters of real processes; Linux. Goes on where it was.
 
-Two parts, written to ``docs/scale.json``:
+Three parts, written to ``docs/scale.json``:
 
+* ``counting``: 200 digits of MS-ResNet-20 on Lava CPU, fused: every message recorded, counts made
+  inside the fused process, and counts by stock processes. Seconds, and the peak of anonymous and
+  shared memory of all processes.
 * ``throughput``: 1,000 digits of MS-ResNet-20 on Lava CPU, fused, in one process and on clusters of
   1, 2 and 4 local workers, each equal to the one process, position by position. Rows tell the load
   of the machine when they began: on a busy one the ratios say little.
@@ -14,10 +17,12 @@ Two parts, written to ``docs/scale.json``:
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -28,7 +33,7 @@ from typing import Any
 import numpy as np
 
 import neuroport as port
-from benchmarks.steady import descendants
+from benchmarks.steady import descendants, memory
 from neuroport.analysis.joining import compare_stored
 from neuroport.errors import BackendError
 from neuroport.files import read_json, write_json
@@ -42,6 +47,7 @@ LARGE, SMALL = "ms_resnet20_mnist", "ms_resnet8_mnist"
 DIGITS, SHARDS = 1_000, 16
 KILLED, TIMES = ("worker", "lava child", "scheduler"), 10
 FEW, PARTS = 48, 6  # digits and shards of a run in which something is killed
+COUNTED = 200  # digits
 FUSED: dict[str, Any] = {"processes": "fused"}
 
 
@@ -61,6 +67,50 @@ def same(one: Path, other: Path) -> dict[str, Any]:
         found = compare_stored(want, got)
         equal = want.kinds == got.kinds and found.equal
     return {"positions": found.positions, "differing": found.differing, "equal": equal}
+
+
+def counting(results: dict[str, Any], count: int) -> None:
+    """Digits of MS-ResNet-20 on fused Lava: messages, and counts by both kinds of counters."""
+    rows = results.setdefault("counting", {})
+    ways = {
+        "messages": {},
+        "counts inside": {"record": "counts"},
+        "counts, stock": {"record": "counts", "counters": "stock"},
+    }
+    for name, options in ways.items():
+        if name in rows:
+            continue
+        told = json.dumps([count, options])
+        command = [sys.executable, "-m", "benchmarks.scale", "--here", told]
+        rows[name] = json.loads(subprocess.check_output(command, cwd=ROOT))
+        print(name, rows[name], file=sys.stderr, flush=True)
+        write_json(OUT, results)
+
+
+def counted_here(count: int, options: dict[str, Any]) -> dict[str, Any]:
+    """One run in this process: seconds, and the peak of memory of it and of its children."""
+    frames, peak, over = digits(LARGE, count), [0], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.05):
+            held = sum(map(memory, (os.getpid(), *descendants(os.getpid()))))
+            peak[0] = max(peak[0], held)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    load, started = os.getloadavg()[0], time.perf_counter()
+    try:
+        trace = port.run(net(LARGE), frames, "lava-cpu", deadline=7200.0, **FUSED, **options)
+    finally:
+        over.set()
+        looking.join()
+    return {
+        "samples": count,
+        "seconds": round(time.perf_counter() - started, 1),
+        "lava_seconds": trace.provenance["phases"]["run"],
+        "peak_bytes": peak[0],
+        "load_before": round(load, 2),
+    }
 
 
 def throughput(results: dict[str, Any], count: int) -> None:
@@ -219,12 +269,18 @@ def broken(results: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help="throughput, kills; both where none is given")
+    parser.add_argument("parts", nargs="*", help="counting, throughput, kills; all if none")
+    parser.add_argument("--here", help=argparse.SUPPRESS)
     parser.add_argument("--digits", type=int, default=DIGITS)
     parser.add_argument("--times", type=int, default=TIMES)
     options = parser.parse_args()
+    if options.here:
+        print(json.dumps(counted_here(*json.loads(options.here))))
+        return 0
     results = read_json(OUT) if OUT.exists() else {}
     results["versions"] = versions("lava-nc", "numpy", "distributed")
+    if not options.parts or "counting" in options.parts:
+        counting(results, COUNTED)
     if not options.parts or "throughput" in options.parts:
         throughput(results, options.digits)
     if not options.parts or "kills" in options.parts:
