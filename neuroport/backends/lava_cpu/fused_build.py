@@ -12,7 +12,7 @@ import numpy as np
 
 from neuroport.backends.lava_cpu.compiled_step import planned
 from neuroport.backends.lava_cpu.fused_partition import Group
-from neuroport.backends.lava_cpu.fused_state import HeldPopulation, HeldSynapse
+from neuroport.backends.lava_cpu.fused_state import HeldCounter, HeldPopulation, HeldSynapse
 from neuroport.backends.lava_cpu.processes.fused import Fused, fused_process
 from neuroport.backends.lava_cpu.weight_products import products
 from neuroport.graph import integers
@@ -51,6 +51,17 @@ class Outlet:
         kind = np.bool_ if population.spikes else np.int32
         np.save(path, np.zeros((steps, population.size), kind))
         self.process.proc_params["paths"][self.number] = str(path)
+
+    def count(self, path: Path, samples: int, counters: int, first: int, graph: Graph) -> None:
+        """Let the process count what the population sends, and write a row per sample.
+
+        Args:
+            counters: how many; neurons that share one lie side by side.
+            first: Lava's time step, from 1, of the first message of the first sample.
+        """
+        np.save(path, np.zeros((samples, counters), np.int32))
+        held = HeldCounter(str(path), first, graph.interval, graph.steps)
+        self.process.proc_params["counters"][self.number] = held
 
 
 def fuse(graph: Graph, group: Group) -> dict[str, Outlet]:

@@ -26,7 +26,12 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from neuroport.backends.lava_cpu.compiled_step import StepPlan
-from neuroport.backends.lava_cpu.fused_state import HeldPopulation, HeldSynapse, RunningSynapse
+from neuroport.backends.lava_cpu.fused_state import (
+    HeldPopulation,
+    HeldSynapse,
+    RunningCounter,
+    RunningSynapse,
+)
 
 
 class Fused(AbstractProcess):
@@ -40,7 +45,9 @@ class Fused(AbstractProcess):
         populations: Sequence[HeldPopulation],
         plan: StepPlan | None = None,
     ) -> None:
-        super().__init__(synapses=synapses, populations=populations, plan=plan, paths={})
+        super().__init__(
+            synapses=synapses, populations=populations, plan=plan, paths={}, counters={}
+        )
         for number, size in enumerate(sources):
             setattr(self, f"s_in_{number}", InPort(shape=(size,)))
         for number, population in enumerate(populations):
@@ -60,6 +67,7 @@ class FusedModel(PyLoihiProcessModel):
         self.compiled = self.plan and self.plan.build()
         paths = proc_params["paths"]
         self.rows = {number: np.load(path, mmap_mode="r+") for number, path in paths.items()}
+        self.counters = {n: RunningCounter(c) for n, c in proc_params["counters"].items()}
 
     def run_spk(self) -> None:
         if self.compiled:
@@ -71,6 +79,8 @@ class FusedModel(PyLoihiProcessModel):
             getattr(self, f"s_out_{number}").send(messages)  # nothing where nobody listens
             if number in self.rows:
                 self.rows[number][self.time_step - 1] = messages
+            if number in self.counters:
+                self.counters[number].take(messages, self.time_step)
         arrived = [getattr(self, f"s_in_{number}").recv() for number in range(self.inputs)]
         if self.compiled:
             self.compiled.take(arrived, self.time_step)
