@@ -1,7 +1,8 @@
 """What ``make quick`` runs: ``pytest -p tests.quick``, a minute or so on two cores.
 
-Tests of single parts, below ``tests/unit`` and ``tests/kinds``, without Lava, training and the few
-files that take longer; of a test with many cases the first.
+Tests of single parts, below ``tests/unit`` (whose folders are those of the package) and
+``tests/kinds``, without Lava, training and the few files that take longer; of a test with many
+cases the first.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ LONGER = {  # of many random files, or what a page says, remade
 
 def left_out(path: Path) -> bool:
     """Whether nothing of a file is run."""
-    if path.parent.name not in FOLDERS or path.name in LONGER:
+    folder = path.relative_to(Path(__file__).parent).parts[0]
+    if folder not in FOLDERS or path.name in LONGER:
         return True
     source = path.read_text()
     return any(word in source for word in TRAINING)

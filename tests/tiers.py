@@ -89,12 +89,12 @@ LONG = {
     "unit/test_benchmarks.py": (
         "test_the_graph_with_lavas_own_convolutions_sends_what_is_compared_with_it",
     ),
-    "unit/test_chips_page.py": ("test_the_figures_are_those_of_today[ds_resnet20_saccades]",),
-    "unit/test_events.py": ("test_cache_whose_writer_was_killed_is_not_used",),
-    "unit/test_partition.py": (
+    "docs/test_chips_page.py": ("test_the_figures_are_those_of_today[ds_resnet20_saccades]",),
+    "unit/data/test_events.py": ("test_cache_whose_writer_was_killed_is_not_used",),
+    "unit/targets/test_partition.py": (
         "test_of_eight_small_networks_all_but_one_are_placed_best_and_that_one_within_a_percent",
     ),
-    "unit/test_slayer_speed.py": (
+    "unit/capture/test_slayer_speed.py": (
         "test_network_of_100_blocks_is_captured_in_ten_seconds[residual]",
     ),
 }
@@ -188,37 +188,39 @@ SAMPLED = {
     },
     "properties/test_random_slayer.py": {"test_random_slayer_network_is_its_graph": 3},
     "test_zoo.py": {"test_stored_weights_and_stored_network_give_the_same_spikes": 2},
-    "unit/test_tensorboard.py": {"test_every_epoch_is_there_once_after_an_interruption": 3},
-    "unit/test_chip_lowering.py": {
+    "unit/training/test_tensorboard.py": {
+        "test_every_epoch_is_there_once_after_an_interruption": 3
+    },
+    "unit/targets/test_chip_lowering.py": {
         "test_the_fewest_cores_are_never_more_than_those_of_a_forced_way": 2,
     },
-    "unit/test_families.py": {
+    "unit/nets/test_families.py": {
         "test_every_weight_of_a_family_learns_in_both_phases": 3,
         "test_family_is_one_network_from_the_module_to_chip_time": 2,
         "test_recomputed_blocks_give_equal_gradients_and_statistics": 4,
     },
-    "unit/test_minimize.py": {
+    "unit/analysis/test_minimize.py": {
         "test_one_wrong_weight_of_twenty_nodes_ends_in_four_nodes_or_fewer": 3,
     },
-    "unit/test_projections.py": {
+    "unit/nets/test_projections.py": {
         "test_as_lowered_for_the_chip_lava_sends_the_same_spikes": 2,
         "test_both_phases_are_trained_and_what_is_stored_is_what_was_trained": 2,
     },
-    "unit/test_quantization.py": {
+    "unit/quantization/test_quantization.py": {
         "test_any_network_is_proven_to_fit_or_refused": 3,
         "test_imagenet_networks_that_project_thrice_fit_the_widths_and_are_one_network": 2,
     },
-    "unit/test_report_page.py": {
+    "unit/reporting/test_report_page.py": {
         "test_letters_are_large_and_dark_enough_to_read": 2,
         "test_the_body_never_scrolls_sideways": 2,
         "test_the_drawing_and_the_rasters_are_visible": 2,
     },
-    "unit/test_store.py": {
+    "unit/graph/test_store.py": {
         "test_array_that_is_not_plain_integers_of_this_file_is_refused": 3,
         "test_attribute_that_is_missing_or_of_another_type_is_refused": 6,
         "test_file_that_describes_no_graph_is_refused": 3,
     },
-    "unit/test_training.py": {
+    "unit/training/test_training.py": {
         "test_every_choice_changes_the_training_and_is_repeatable": 3,
         "test_training_goes_on_from_the_middle_of_an_epoch": 2,
     },

@@ -1,7 +1,7 @@
 """NeuroBench's metrics of a run under NeuroBench's names, from a graph, its trace and its frames.
 
 Definitions are those of the package ``neurobench`` 2.3.0 and give its numbers on the same network
-(tests/unit/test_neurobench.py). Where they differ from the exact counts of
+(tests/unit/analysis/test_neurobench.py). Where they differ from the exact counts of
 :mod:`neuroport.analysis.operations`:
 
 * A layer's input is *binary* if it holds nothing but -1, 0 and 1, decided anew in every call, that

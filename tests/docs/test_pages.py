@@ -44,10 +44,10 @@ ELSEWHERE = {
     "plot.md": "tests/unit/test_plot.py",
     "snntorch.md": "tests/libraries/test_pages.py",
     "spikingjelly.md": "tests/libraries/test_pages.py",
-    "recipes.md": "tests/unit/test_recipe_page.py",
+    "recipes.md": "tests/docs/test_recipe_page.py",
     "slayer.md": "tests/docs/test_pages.py",
-    "studies.md": "tests/unit/test_studies.py",
-    "targets.md": "tests/unit/test_targets.py",
+    "studies.md": "tests/docs/test_studies.py",
+    "targets.md": "tests/unit/targets/test_targets.py",
 }
 
 

@@ -29,8 +29,8 @@ from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Recurrent
 from neuroport.runs.measurement import Measurement
 from neuroport.runs.trace import Trace
 from neuroport.targets.target import Target, Value, load_target
-from tests.unit.test_statistics import frames as residual_frames
-from tests.unit.test_statistics import residual, sparse, without
+from tests.unit.analysis.test_statistics import frames as residual_frames
+from tests.unit.analysis.test_statistics import residual, sparse, without
 
 LOIHI2 = load_target("loihi2")
 

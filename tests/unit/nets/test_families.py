@@ -259,7 +259,7 @@ def test_numbers_that_are_not_those_of_the_dataset_are_refused(key: str, said: i
 
 
 def test_checkpoint_of_before_the_families_loads_and_has_the_recipe_of_now() -> None:
-    folder = Path(__file__).parents[2] / "models" / "ms_resnet8_mnist"
+    folder = Path(__file__).parents[3] / "models" / "ms_resnet8_mnist"
     state = read_checkpoint(folder)
     state.load_into(build_network(state.recipe))
     assert state.recipe.network == NetworkRecipe(

@@ -410,7 +410,7 @@ def test_statistics_refuse_counts_of_another_network() -> None:
 
 def test_the_module_itself_counts() -> None:
     torch = pytest.importorskip("torch")
-    folder = Path(__file__).resolve().parents[2] / "models" / "ms_resnet8_mnist"
+    folder = Path(__file__).resolve().parents[3] / "models" / "ms_resnet8_mnist"
     net = port.load(folder)
     given = np.load(folder / "frames.npy")[:, :3]
     with torch.inference_mode():

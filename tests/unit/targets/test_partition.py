@@ -133,7 +133,8 @@ def test_a_chip_that_holds_too_much_gives_away_the_tile_that_costs_least() -> No
 def test_the_same_network_is_placed_alike_in_every_process() -> None:
     here = partition(40, random_flows(3, 40), 6, 7)
     code = (
-        "from tests.unit.test_partition import *\nprint(partition(40, random_flows(3, 40), 6, 7))"
+        "from tests.unit.targets.test_partition import *\n"
+        "print(partition(40, random_flows(3, 40), 6, 7))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

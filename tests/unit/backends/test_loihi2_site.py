@@ -17,7 +17,7 @@ from neuroport.backends.loihi2.site import Site, load_site
 from neuroport.engines.table import ready
 from neuroport.errors import BackendError, TargetError
 
-STANDINS = Path(__file__).resolve().parents[1] / "standins"
+STANDINS = Path(__file__).resolve().parents[2] / "standins"
 SLURM = 'chips = 8\n[slurm]\npartition = "kp"\n'
 
 
@@ -107,7 +107,7 @@ def test_a_board_that_cannot_be_asked_is_told_with_what_lacks(
 
 def told_by(folder: Path, *, standins: Path | None, site: Path | None = None) -> str:
     """What the engine says is missing, in a process of its own."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     paths = [str(root), *([str(standins)] if standins else [])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PATH": str(folder)}
     environment.pop("NEUROPORT_SITE", None)
