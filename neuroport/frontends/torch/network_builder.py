@@ -133,10 +133,10 @@ class Building:
                 heard = self._heard_at_once(name) & set(neurons)
                 if heard:
                     raise CaptureError(
-                        f"forward feeds {' and '.join(neurons[:3])} back over several neurons, and "
-                        f"{name} hears {min(heard)} in the same step: in a loop every message takes "
-                        f"a step; let {name} read what {min(heard)} sent the step before, or feed "
-                        "back what a neuron itself sent"
+                        f"forward feeds {' and '.join(neurons[:3])} back over several neurons, "
+                        f"and {name} hears {min(heard)} in the same step: in a loop every message "
+                        f"takes a step; let {name} read what {min(heard)} sent the step before, "
+                        "or feed back what a neuron itself sent"
                     )
             self.loops.update(dict.fromkeys(neurons, tuple(neurons)))
 
