@@ -34,6 +34,7 @@ from neuroport.graph.node import Delay, Dense, Lif, Recurrent
 from tests.nir.networks import DT, draw
 from tests.nir.readers import TOOLS, path_of
 
+Tools = tuple[str, ...]
 RESULTS = Path(__file__).with_name("exchanged.json")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,7 +89,7 @@ def written(seed: int, root: Path) -> dict[str, Graph]:
     return found
 
 
-def judged(folder: Path, graphs: dict[str, Graph]) -> list[dict[str, Any]]:
+def judged(folder: Path, graphs: dict[str, Graph], tools: Tools) -> list[dict[str, Any]]:
     """What became of every file of a folder in every tool."""
     frames = np.load(folder / "frames.npy")
     said = np.load(folder / "said.npz")
@@ -96,7 +97,8 @@ def judged(folder: Path, graphs: dict[str, Graph]) -> list[dict[str, Any]]:
     for name, graph in graphs.items():
         want = np.asarray(port.run(graph, frames, on="reference")[name]) != 0
         first = next(iter(graph)).name
-        for tool, dt in TOOLS.items():
+        for tool in tools:
+            dt = TOOLS[tool]
             got = said[f"{name}|{tool}"]
             one: dict[str, Any] = {"seed": folder.name, "population": name, "tool": tool}
             one |= {"features": features(graph), "spikes": int(want.sum())}
@@ -119,7 +121,7 @@ def judged(folder: Path, graphs: dict[str, Graph]) -> list[dict[str, Any]]:
 def summary(found: list[dict[str, Any]], versions: dict[str, str]) -> dict[str, Any]:
     """For every tool what it refuses, where it is equal, and where it is not."""
     tools = {}
-    for tool in TOOLS:
+    for tool in dict.fromkeys(one["tool"] for one in found):
         own = [one for one in found if one["tool"] == tool]
         ran = [one for one in own if one["what"] != "refused"]
         exact = [one for one in ran if "leak" not in one["features"]]
@@ -134,7 +136,7 @@ def summary(found: list[dict[str, Any]], versions: dict[str, str]) -> dict[str, 
         }
     return {
         "networks": len({one["seed"] for one in found}),
-        "populations": len(found) // len(TOOLS),
+        "populations": len({(one["seed"], one["population"]) for one in found}),
         "tools": tools,
         "versions": versions,
     }
@@ -155,15 +157,15 @@ def _share(ran: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def exchanged(seeds: range, python: str) -> dict[str, Any]:
+def exchanged(seeds: range, python: str, tools: Tools = tuple(TOOLS)) -> dict[str, Any]:
     """All networks of the seeds, through the tools of a Python."""
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         graphs = {seed: written(seed, root) for seed in seeds}
-        command = [python, "-m", "tests.nir.readers", place]
+        command = [python, "-m", "tests.nir.readers", place, *tools]
         subprocess.run(command, cwd=ROOT, check=True)
         lines = (root / "versions.txt").read_text().splitlines()
-        found = [one for seed in seeds for one in judged(root / f"{seed:04d}", graphs[seed])]
+        found = [one for seed in seeds for one in judged(root / f"{seed:04d}", graphs[seed], tools)]
     return {"found": found, **summary(found, dict(line.split() for line in lines))}
 
 

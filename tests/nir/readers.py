@@ -1,9 +1,10 @@
 """What snnTorch, Norse and SpikingJelly say of files that :func:`to_nir` wrote.
 
 Runs in an environment that has them (``make nir`` makes one), without neuroport:
-``python -m tests.nir.readers FOLDER``. Every folder in it holds ``frames.npy`` (T, N, *shape) and
-files ``NAME.nir`` for steps of 1 s and ``NAME.ms.nir`` for those of 1e-4 s. Beside them it writes
-``said.npz``: under ``NAME|TOOL`` the spikes (T, N, *shape), or the first line of the tool's error.
+``python -m tests.nir.readers FOLDER [TOOL ...]``. Every folder in it holds ``frames.npy``,
+(T, N, *shape), and files ``NAME.nir`` for steps of 1 s and ``NAME.ms.nir`` for those of 1e-4 s.
+Beside them it writes ``said.npz``: under ``NAME|TOOL`` the spikes (T, N, *shape), or the first line
+of the tool's error.
 
 Each tool reads with the reader that it ships, as it is; what it prints is dropped.
 """
@@ -88,17 +89,17 @@ def read_one(tool: str, path: Path, frames: Any) -> Any:
 
 def main() -> None:
     logging.disable(logging.WARNING)
-    root = Path(sys.argv[1])
+    root, tools = Path(sys.argv[1]), sys.argv[2:] or list(TOOLS)
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         frames = np.load(folder / "frames.npy")
         names = sorted(p.name.removesuffix(".ms.nir") for p in folder.glob("*.ms.nir"))
         said = {
             f"{name}|{tool}": read_one(tool, path_of(folder, name, tool), frames)
             for name in names
-            for tool in TOOLS
+            for tool in tools
         }
         np.savez_compressed(folder / "said.npz", **said)
-    found = {name: version(name) for name in (*TOOLS, "nir", "nirtorch", "torch")}
+    found = {name: version(name) for name in (*tools, "nir", "nirtorch", "torch")}
     (root / "versions.txt").write_text("".join(f"{n} {v}\n" for n, v in found.items()))
 
 
