@@ -94,7 +94,7 @@ MODULES = {
     "lowering.partial": "lowering.partial_sums",
     "lowering.sharing": "lowering.shared_sums",
     "nets.held": "nets.torch_parts",
-    "nets.joined": "nets.fused_calls",
+    "nets.joined": "nets.fused_batchnorm",
     "nets.norm": "nets.batchnorm",
     "nets.normed": "nets.batchnorm_lif",
     "nets.norming": "nets.fused_batchnorm",
@@ -145,6 +145,7 @@ MODULES = {
     "backends.stepping": "backends.stepped_populations",
     "lowering.chain": "lowering.layer_chain",
     "lowering.interval": "lowering.reset_interval",
+    "nets.fused_calls": "nets.fused_batchnorm",
 }
 
 

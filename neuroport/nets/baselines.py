@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import TdBatchNorm
-from neuroport.nets.fused_calls import Branch, fire, join
+from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
+from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 CONNECTIONS = ("add", "and", "iand")
@@ -44,9 +45,9 @@ class PlainBlock(nn.Module):
     ) -> None:
         super().__init__()
         serial, meeting, scale = _norms(norms)
-        self.conv1 = Conv(in_channels, channels, 3, stride, norm=serial, norm_scale=scale)
+        self.conv1 = deferred(Conv(in_channels, channels, 3, stride, norm=serial, norm_scale=scale))
         self.neuron1 = Lif(THRESHOLD, surrogate=surrogate)
-        self.conv2 = Conv(channels, channels, norm=meeting, norm_scale=scale)
+        self.conv2 = deferred(Conv(channels, channels, norm=meeting, norm_scale=scale))
         self.shortcut: nn.Module = Direct(channels)
         if stride != 1 or in_channels != channels:
             self.shortcut = Conv(
@@ -55,8 +56,8 @@ class PlainBlock(nn.Module):
         self.neuron2 = Lif(THRESHOLD, surrogate=surrogate)
 
     def forward(self, x: Tensor) -> Tensor:
-        spikes = fire(self.conv1, self.neuron1, x)
-        return self.neuron2(join(self.conv2, spikes, self.shortcut, x))  # type: ignore[no-any-return]
+        current = self.conv2(self.neuron1(self.conv1(x)))
+        return self.neuron2(join(current, self.shortcut(x)))  # type: ignore[no-any-return]
 
 
 class SewBlock(nn.Module):
@@ -67,18 +68,19 @@ class SewBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.connect = connect
-        self.conv1 = Conv(in_channels, channels, 3, stride)
+        self.conv1 = deferred(Conv(in_channels, channels, 3, stride))
         self.neuron1 = Lif(THRESHOLD, surrogate=surrogate)
-        self.conv2 = Conv(channels, channels)
+        self.conv2 = deferred(Conv(channels, channels))
         self.neuron2 = Lif(THRESHOLD, surrogate=surrogate)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != channels:
-            self.shortcut = Branch(
-                Conv(in_channels, channels, 1, stride, 0), Lif(THRESHOLD, surrogate=surrogate)
+            self.shortcut = nn.Sequential(
+                deferred(Conv(in_channels, channels, 1, stride, 0)),
+                Lif(THRESHOLD, surrogate=surrogate),
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        branch: Tensor = fire(self.conv2, self.neuron2, fire(self.conv1, self.neuron1, x))
+        branch: Tensor = self.neuron2(self.conv2(self.neuron1(self.conv1(x))))
         shortcut: Tensor = self.shortcut(x)
         if self.connect == "add":
             return branch + shortcut
@@ -112,8 +114,10 @@ class SpikingResNet(nn.Module):
     ) -> None:
         super().__init__()
         serial, _, scale = _norms(block)
-        self.stem = GradedConv(
-            in_channels, widths[0], 3, padding=1, pixels=True, norm=serial, norm_scale=scale
+        self.stem = deferred(
+            GradedConv(
+                in_channels, widths[0], 3, padding=1, pixels=True, norm=serial, norm_scale=scale
+            )
         )
         self.neuron = Lif(THRESHOLD, surrogate=surrogate)
         stages: list[nn.Module] = []
@@ -131,5 +135,5 @@ class SpikingResNet(nn.Module):
         self.readout = Readout(channels, classes)
 
     def forward(self, frames: Tensor) -> Tensor:
-        logits: Tensor = self.readout(self.blocks(fire(self.stem, self.neuron, frames)))
+        logits: Tensor = self.readout(self.blocks(self.neuron(self.stem(frames))))
         return logits

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuroport.graph import integers
+from neuroport.nets.fused_batchnorm import DeferredCurrent
 from neuroport.nets.neuron import IntegerLif, Lif
 from neuroport.nets.stream import Stream, per_position
 
@@ -84,8 +85,9 @@ class NormLif(Lif):
         bias = per_position(stream.bias) + per_position(self.absorbed()[2])
         return super().integer_bias(Stream(stream.value, bias))
 
-    def forward(self, x: Tensor | Stream) -> Tensor:
+    def forward(self, x: Tensor | Stream | DeferredCurrent) -> Tensor:
         if not isinstance(x, Stream):
+            x = x.tensor() if isinstance(x, DeferredCurrent) else x
             return super().forward(self.norm(x.flatten(0, 1)).unflatten(0, (len(x), -1)))
         current_decay, voltage_decay = self.decays
         spikes = IntegerLif.apply(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuroport.errors import LayerError
+from neuroport.nets.fused_batchnorm import DeferredCurrent
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.synapse import Conv, GradedConv, Relay
 
@@ -93,7 +94,7 @@ class Composed(Conv):
         for part in self._parts:
             part._in_integers()
 
-    def forward(self, x: Any) -> Tensor | Stream:
+    def forward(self, x: Any) -> Tensor | Stream | DeferredCurrent:
         if self.lsb == 0:
             weight, bias = self.folded()
             return self.convolve(self.unnormalized(x), weight) + per_position(bias)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from neuroport.nets.activation_recompute import Recomputing
 from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.batchnorm_lif import NormLif
-from neuroport.nets.fused_calls import Branch, fire
+from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout
@@ -67,8 +67,11 @@ def _branch(
         scale = end if index == len(layers) - 1 else 0.5
         conv = Conv(inner, outer, kernel, stride, kernel // 2, norm_scale=scale)
         neuron = Lif(surrogate=surrogate)
+        # in the membrane domain the last one's current is summed by the stage
+        last = domain == "membrane" and index == len(layers) - 1
+        conv = conv if last else deferred(conv)
         parts += [conv, neuron] if domain == "spike" else [neuron, conv]
-    return Branch(*parts)
+    return nn.Sequential(*parts)
 
 
 class Stage(Recomputing):
@@ -173,6 +176,8 @@ class DaNet(nn.Module):
             earlier = [(channels, 2 * stride) for channels, stride in sources]
             kept = earlier if reach == "network" and len(stages) > 1 else []
             sources = [(out, 2), *kept]
+        spiking = domain == "spike" and order != "bn-lif-conv"
+        self.stem = deferred(self.stem) if spiking else self.stem
         # the neuron between the stem and sums of spikes, or between currents and the readout
         normed = order == "bn-lif-conv"
         self.neuron = NormLif(out, surrogate=surrogate) if normed else Lif(surrogate=surrogate)
@@ -210,7 +215,7 @@ class DaNet(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         spiking = self.domain == "spike"
-        total = fire(self.stem, self.neuron, frames) if spiking else self.stem(frames)
+        total = self.neuron(self.stem(frames)) if spiking else self.stem(frames)
         sources: list[Signal] = [total]
         for index, stage in enumerate(self.stages):
             total = stage(sources)

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import TdBatchNorm
-from neuroport.nets.fused_calls import Branch, fire, join
+from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Mlf
+from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 THRESHOLDS = (0.6, 1.6, 2.6, 3.6)  # levels up to the fourth are nested, see Mlf
@@ -38,22 +39,22 @@ class MlfBlock(nn.Module):
         neuron = partial(Mlf, THRESHOLDS[:levels], surrogate=surrogate)
         conv = partial(Conv, norm=TdBatchNorm, norm_scale=1.0)
         self.kind = kind
-        self.conv1 = conv(in_channels, channels, 3, stride)
+        self.conv1 = deferred(conv(in_channels, channels, 3, stride))
         self.neuron1 = neuron()
-        self.conv2 = conv(channels, channels)
+        self.conv2 = deferred(conv(channels, channels))
         self.neuron2 = neuron()
         self.shortcut: nn.Module
         if stride != 1 or in_channels != channels:
-            projection = conv(in_channels, channels, 1, stride, 0)
-            self.shortcut = Branch(projection, neuron()) if kind == "ds" else projection
+            projection = deferred(conv(in_channels, channels, 1, stride, 0))
+            self.shortcut = nn.Sequential(projection, neuron()) if kind == "ds" else projection
         else:
             self.shortcut = nn.Identity() if kind == "ds" else Direct(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        spikes = fire(self.conv1, self.neuron1, x)
+        current = self.conv2(self.neuron1(self.conv1(x)))
         if self.kind == "ds":
-            return fire(self.conv2, self.neuron2, spikes) + self.shortcut(x)  # type: ignore[no-any-return]
-        return self.neuron2(join(self.conv2, spikes, self.shortcut, x))  # type: ignore[no-any-return]
+            return join(self.neuron2(current), self.shortcut(x))  # type: ignore[no-any-return]
+        return self.neuron2(join(current, self.shortcut(x)))  # type: ignore[no-any-return]
 
 
 class DsResNet(nn.Module):
@@ -83,15 +84,17 @@ class DsResNet(nn.Module):
         normalize: bool = False,
     ) -> None:
         super().__init__()
-        self.stem = GradedConv(
-            in_channels,
-            widths[0],
-            3,
-            padding=1,
-            pixels=True,
-            norm=TdBatchNorm,
-            norm_scale=1.0,
-            frame_norm=TdBatchNorm(in_channels, affine=False) if normalize else None,
+        self.stem = deferred(
+            GradedConv(
+                in_channels,
+                widths[0],
+                3,
+                padding=1,
+                pixels=True,
+                norm=TdBatchNorm,
+                norm_scale=1.0,
+                frame_norm=TdBatchNorm(in_channels, affine=False) if normalize else None,
+            )
         )
         self.neuron = Mlf(THRESHOLDS[:levels], surrogate=surrogate)
         stages: list[nn.Module] = []
@@ -109,5 +112,5 @@ class DsResNet(nn.Module):
         nn.init.kaiming_normal_(self.readout.synapse.weight)
 
     def forward(self, frames: Tensor) -> Tensor:
-        logits: Tensor = self.readout(self.blocks(fire(self.stem, self.neuron, frames)))
+        logits: Tensor = self.readout(self.blocks(self.neuron(self.stem(frames))))
         return logits

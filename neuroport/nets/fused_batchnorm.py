@@ -3,7 +3,9 @@
 A training step is bound by memory. A norm that stores what it normalizes, for a neuron that only
 compares it with a threshold, moves more than is needed. Here the reader (a neuron, or an
 addition) normalizes on the way, and voltages are computed again in the backward pass instead of
-stored. The arithmetic is in ``kernels/normed.c``. Where it does not run (no compiler, CUDA, joint
+stored. A convolution that is :func:`deferred` gives such a :class:`DeferredCurrent`.
+
+The arithmetic is in ``kernels/normed.c``. Where it does not run (no compiler, CUDA, joint
 statistics of several processes, evaluation), norms and neurons are called one after the other; both
 compute the same to within the rounding of float32. In the integer phase norms are folded.
 """
@@ -11,20 +13,28 @@ compute the same to within the rounding of float32. In the integer phase norms a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import has_torch_function
+from torch.utils._pytree import tree_map
 
+from neuroport.errors import LayerError
 from neuroport.kernels import batchnorm_kernels, lif_kernels
 from neuroport.kernels.batchnorm_kernels import Layout, Levels, Statistics
 from neuroport.nets.batchnorm import TdBatchNorm
 
+ConvT = TypeVar("ConvT", bound=nn.Module)
 
-@dataclass(frozen=True)
-class Norming:
-    """A current (T, N, C, H, W) before its norm, ``y = scale q (x - mean) + bias``."""
+
+@dataclass(frozen=True, eq=False)
+class DeferredCurrent:
+    """A current (T, N, C, H, W) before its norm, ``y = scale q (x - mean) + bias``.
+
+    A neuron of the library and ``+`` apply the norm on their way. Whoever reads anything else of it
+    gets ``y`` itself.
+    """
 
     x: Tensor
     scale: Tensor
@@ -33,7 +43,16 @@ class Norming:
     layout: Layout
 
     def tensor(self, added: Tensor | None = None) -> Tensor:
-        """``y + added``."""
+        """``y + added``.
+
+        Raises:
+            LayerError: gradients are off now: they would be lost without a word.
+        """
+        if not torch.is_grad_enabled():
+            raise LayerError(
+                "the current of a convolution whose norm is deferred (deferred(conv)) is read "
+                "where gradients are off, which would lose its gradient; set conv.defers = False"
+            )
         out = _Apply.apply(self.x, self.scale, self.bias, added, self.statistics, self.layout)
         assert isinstance(out, Tensor)
         return out
@@ -44,8 +63,75 @@ class Norming:
         assert isinstance(out, Tensor)
         return out
 
+    @property
+    def shape(self) -> torch.Size:
+        return self.x.shape
 
-def norming(norm: nn.Module, x: Tensor) -> Norming | None:
+    def __add__(self, other: Any) -> Tensor:
+        if isinstance(other, DeferredCurrent):
+            other = other.tensor()
+        plain = type(other) is Tensor and other.shape == self.shape and other.dtype == self.x.dtype
+        if plain and not has_torch_function((other,)):
+            return self.tensor(other)
+        return self.tensor() + other  # type: ignore[no-any-return]
+
+    __radd__ = __add__
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.tensor(), name)
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Functions of torch get ``y``."""
+        args, kwargs = tree_map(_plain, args), tree_map(_plain, kwargs or {})
+        if func in (torch.Tensor.add, torch.Tensor.__radd__, torch.add) and len(args) == 2:
+            return args[0] + args[1]
+        return func(*args, **kwargs)
+
+
+def _plain(x: Any) -> Any:
+    return x.tensor() if isinstance(x, DeferredCurrent) else x
+
+
+def _operator(name: str) -> Any:
+    def apply(self: DeferredCurrent, *others: Any) -> Any:
+        return getattr(self.tensor(), name)(*map(_plain, others))
+
+    return apply
+
+
+for _name in (
+    *("sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "matmul", "neg", "abs"),
+    *("lt", "le", "gt", "ge", "getitem", "len", "iter", "bool", "float"),
+):
+    setattr(DeferredCurrent, f"__{_name}__", _operator(f"__{_name}__"))
+
+
+def deferred(conv: ConvT) -> ConvT:
+    """``conv``, whose norm is applied by what reads it: a neuron of the library, or ``+``.
+
+    For blocks: ``neuron(conv(x))`` and ``conv(x) + shortcut`` compute the same as before, with less
+    memory moved. Where somebody listens to the convolution or its norm nothing is deferred.
+    """
+    conv.defers = True  # type: ignore[assignment]
+    return conv
+
+
+def listened(module: nn.Module) -> bool:
+    """Whether somebody listens to the calls of ``module``."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
+def defer(norm: nn.Module, x: Tensor) -> DeferredCurrent | None:
     """``norm`` over ``x``, whose running statistics move now; None if it has to be called."""
     if not (
         norm.training and torch.is_grad_enabled() and type(norm) in (nn.BatchNorm2d, TdBatchNorm)
@@ -55,7 +141,7 @@ def norming(norm: nn.Module, x: Tensor) -> Norming | None:
     mean, var, counted = norm.running_mean, norm.running_var, norm.num_batches_tracked
     if norm.weight is None or norm.momentum is None or mean is None or var is None:
         return None
-    if has_torch_function((x,)) or norm._forward_hooks or norm._forward_pre_hooks:
+    if has_torch_function((x,)) or listened(norm):
         return None
     x, layout = _laid_out(x)
     if layout is None or not layout.last or x.numel() // layout.channels < 2:
@@ -68,7 +154,7 @@ def norming(norm: nn.Module, x: Tensor) -> Norming | None:
     found = batchnorm_kernels.statistics(x, scale, layout, mean, var, *given)
     if counted is not None:
         counted.add_(1)
-    return Norming(x, scale, norm.bias, found, layout)
+    return DeferredCurrent(x, scale, norm.bias, found, layout)
 
 
 def spikes(x: Tensor, levels: Levels) -> Tensor | None:

@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.composed import compose
-from neuroport.nets.fused_calls import fire, join
+from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
+from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
 PROJECTIONS = ("membrane", "spike", "composed")
@@ -55,9 +56,9 @@ class MembraneBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.neuron1 = Lif(surrogate=surrogate)
-        self.conv1 = Conv(in_channels, channels, 3, stride, 1, norm_scale=0.5)
+        self.conv1 = deferred(Conv(in_channels, channels, 3, stride, 1, norm_scale=0.5))
         self.neuron2 = Lif(surrogate=surrogate)
-        self.conv2 = Conv(channels, channels, 3, 1, 1, norm_scale=0.0)
+        self.conv2 = deferred(Conv(channels, channels, 3, 1, 1, norm_scale=0.0))
         self.shortcut: nn.Module = nn.Identity()
         self.projects = stride != 1 or in_channels != channels
         self.of_spikes = self.projects and projection == "spike"
@@ -77,10 +78,10 @@ class MembraneBlock(nn.Module):
     def forward(self, x: Any, sent: Sequence[Tensor] | None = None) -> Any:
         """The stream behind the block; with it, given what was ``sent`` into it, its own spikes."""
         first = self.neuron1(x)
-        spikes = fire(self.conv1, self.neuron2, first)
-        if sent is None:
-            return join(self.conv2, spikes, self.shortcut, first if self.of_spikes else x)
+        spikes = self.neuron2(self.conv1(first))
         total = self.conv2(spikes)
+        if sent is None:
+            return join(total, self.shortcut(first if self.of_spikes else x))
         if not self.projects:
             return total + x, spikes
         for conv, message in zip(self.composed.values(), sent, strict=True):

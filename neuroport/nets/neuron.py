@@ -20,6 +20,7 @@ from neuroport.kernels import lif_kernels, torch_neurons
 from neuroport.kernels.batchnorm_kernels import Levels
 from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import fused_batchnorm
+from neuroport.nets.fused_batchnorm import DeferredCurrent
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.torch_parts import OnGrid
 
@@ -309,8 +310,8 @@ class Lif(OnGrid):
         real = per_position(stream.bias) / self.lsb.to(stream.bias.dtype)
         return real + (real.round() - real).detach()
 
-    def forward(self, x: Tensor | Stream) -> Tensor:
-        together = _together(self, x) if isinstance(x, Tensor) else None
+    def forward(self, x: Tensor | Stream | DeferredCurrent) -> Tensor:
+        x, together = _together(self, x)
         if together is not None:
             return together
         current_decay, voltage_decay = self.decays
@@ -346,10 +347,19 @@ class Lif(OnGrid):
         return f"threshold={self.threshold}, decay={current_decay}/{voltage_decay}"
 
 
-def _together(neuron: Lif | Mlf, x: Tensor) -> Tensor | None:
-    """All steps and levels at once; None where kernels or constants are not to be had."""
-    levels = neuron.constants() if torch.is_grad_enabled() and x.ndim == 5 else None
-    return None if levels is None else fused_batchnorm.spikes(x, levels)
+def _together(
+    neuron: Lif | Mlf, x: Tensor | Stream | DeferredCurrent
+) -> tuple[Tensor | Stream, Tensor | None]:
+    """The current, and the spikes of all steps and levels at once; None where kernels or constants
+    are not to be had."""
+    if isinstance(x, DeferredCurrent):
+        levels = neuron.constants()
+        plain = x.x if levels is not None else x.tensor()
+        return plain, None if levels is None else x.spikes(levels)
+    if isinstance(x, Stream) or not torch.is_grad_enabled() or x.ndim != 5:
+        return x, None
+    levels = neuron.constants()
+    return x, None if levels is None else fused_batchnorm.spikes(x, levels)
 
 
 class Mlf(nn.Module):
@@ -385,8 +395,8 @@ class Mlf(nn.Module):
         levels = replace(found[0], thresholds=tuple(level.threshold for level in self.levels))
         return levels if levels.known and all(one == found[0] for one in found) else None
 
-    def forward(self, x: Tensor | Stream) -> Tensor:
-        together = _together(self, x) if isinstance(x, Tensor) else None
+    def forward(self, x: Tensor | Stream | DeferredCurrent) -> Tensor:
+        x, together = _together(self, x)
         if together is not None:
             return together
         first, *others = self.levels

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neuroport.errors import LayerError
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:
@@ -114,6 +116,22 @@ class _Stack(tuple[Stream, ...]):
         if func is torch.sum:
             return args[0].sum(*args[1:], **(kwargs or {}))
         raise TypeError(f"{func.__name__!r} is given a stack of currents; sum it over 0")
+
+
+def join(branch: Any, shortcut: Any) -> Any:
+    """``branch + shortcut``, at the end of a block.
+
+    Raises:
+        LayerError: the two differ in size: a sum would repeat the smaller one.
+    """
+    if branch.shape != shortcut.shape:
+        raise LayerError(
+            f"a block's branch gives maps {tuple(branch.shape[2:])} and its shortcut "
+            f"{tuple(shortcut.shape[2:])} (C, H, W): a strided convolution rounds an odd size up, "
+            "average pooling rounds it down; use frames whose height and width the strides "
+            'divide (crop or pad them), or shortcut="stride"'
+        )
+    return branch + shortcut
 
 
 def is_off(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

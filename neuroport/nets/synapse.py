@@ -27,7 +27,7 @@ from neuroport.kernels import lif_kernels
 from neuroport.kernels.convolution import conv2d, unstrided
 from neuroport.kernels.exact_sums import convolve_exactly
 from neuroport.nets.batchnorm import BiasNorm, folding, unfoldable
-from neuroport.nets.fused_batchnorm import norming
+from neuroport.nets.fused_batchnorm import DeferredCurrent, defer, listened
 from neuroport.nets.geometry import Size, padding_of, pair
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.torch_parts import OnGrid, as_called, refreshed, unlike
@@ -105,6 +105,7 @@ class Conv(OnGrid):
     lsb: Tensor
     exponent: Tensor
     message_unit = 1.0  # real value of a message of 1
+    defers = False  # whether its readers apply the norm, see fused_batchnorm.deferred
     precision = torch.float32  # of the convolution while real numbers are trained, see convolve_in
 
     def __init__(
@@ -222,7 +223,7 @@ class Conv(OnGrid):
         return self.convolve_real(x)
 
     def normalized(self, current: Tensor) -> Tensor:
-        found = norming(self.norm, current)
+        found = defer(self.norm, current)
         if found is not None:
             return found.tensor()
         steps = current.shape[0]
@@ -230,9 +231,18 @@ class Conv(OnGrid):
         normalized: Tensor = out.unflatten(0, (steps, -1))
         return normalized
 
-    def forward(self, x: Tensor) -> Tensor | Stream:
+    def real(self, x: Tensor) -> Tensor | DeferredCurrent:
+        """The current of the real phase; before its norm where that is left to its reader."""
+        current = self.unnormalized(x)
+        if self.defers and self.training and not listened(self):
+            found = defer(self.norm, current)
+            if found is not None:
+                return found
+        return self.normalized(current)
+
+    def forward(self, x: Tensor) -> Tensor | Stream | DeferredCurrent:
         if self.lsb == 0:
-            return self.normalized(self.unnormalized(x))
+            return self.real(x)
         self._in_integers()
         with exact(x):
             return self._integer(x)
@@ -387,10 +397,10 @@ class GradedConv(Conv):
             x = x / per_position(self.std)
         return super().before_call(x)
 
-    def forward(self, x: Tensor | Stream) -> Tensor | Stream:
+    def forward(self, x: Tensor | Stream) -> Tensor | Stream | DeferredCurrent:
         if self.lsb == 0:
             assert isinstance(x, Tensor)
-            return self.normalized(self.unnormalized(x))
+            return self.real(x)
         self._in_integers()
         with exact(x.value if isinstance(x, Stream) else x):
             return self._integer(x)

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm  
 
 import neuroport as port  # noqa: E402
 from neuroport.errors import CaptureError, LayerError  # noqa: E402
-from neuroport.nets.fused_calls import fire  # noqa: E402
+from neuroport.nets.fused_batchnorm import deferred  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout  # noqa: E402
 from neuroport.quantization.cost import quantization_cost  # noqa: E402
@@ -30,14 +30,15 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = GradedConv(2, 4, 3, padding=1, pixels=True, mean=(0.2, 0.1), std=(0.5, 2.0))
-        self.neuron1, self.conv1, self.neuron2 = Lif(), Conv(4, 4, groups=2), Lif()
+        self.neuron1, self.conv1 = Lif(), deferred(Conv(4, 4, groups=2))
+        self.neuron2 = Lif()
         self.project, self.conv2 = GradedConv(4, 6, pool=2), Conv(4, 6, 2, 2, "valid")
         self.direct, self.neuron3, self.readout = Direct(6), Lif(), Readout(6, 5)
         self.neuron4 = Lif()
 
     def forward(self, x: Tensor) -> Tensor:
         stream = self.stem(x)
-        spikes = fire(self.conv1, self.neuron2, self.neuron1(stream))
+        spikes = self.neuron2(self.conv1(self.neuron1(stream)))
         spikes = self.neuron3(self.conv2(spikes) + self.project(stream))
         return self.readout(spikes + self.neuron4(self.direct(spikes)))
 

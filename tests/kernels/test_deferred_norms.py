@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from neuroport.errors import LayerError
 from neuroport.kernels import plain, why_plain
-from neuroport.nets import fused_calls
 from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
-from neuroport.nets.fused_calls import Branch, fire, join
+from neuroport.nets.fused_batchnorm import DeferredCurrent, defer, deferred
 from neuroport.nets.neuron import Lif, Mlf
+from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, GradedConv
 from tests.tiers import examples
 
@@ -49,7 +50,7 @@ def both(run: Callable[[], list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
 
 def conv_of(shape: tuple[int, ...], norm: str, seed: int) -> Conv:
     torch.manual_seed(seed)
-    conv = Conv(3, shape[2], 1, 1, 0, norm=NORMS[norm])
+    conv = deferred(Conv(3, shape[2], 1, 1, 0, norm=NORMS[norm]))
     nn.init.uniform_(conv.norm.weight, -1.0, 1.0)  # type: ignore[arg-type]
     nn.init.uniform_(conv.norm.bias, -0.3, 0.6)  # type: ignore[arg-type]
     return conv
@@ -77,7 +78,7 @@ def test_neurons_behind_a_norm(shape: tuple[int, ...], norm: str, kind: str, see
     def run() -> list[Tensor]:
         conv.load_state_dict(start)
         x = frames.clone().requires_grad_()
-        spikes = fire(conv, neuron, x)
+        spikes = neuron(conv(x))
         learned = (x, conv.synapse.weight, conv.norm.weight, conv.norm.bias)
         grads = torch.autograd.grad((spikes * weights).sum(), learned)  # type: ignore[arg-type]
         return [spikes.detach(), *grads, conv.norm.running_mean, conv.norm.running_var]  # type: ignore[list-item]
@@ -108,7 +109,7 @@ def test_additions_behind_a_norm(shape: tuple[int, ...], norm: str, seed: int) -
     def run() -> list[Tensor]:
         conv.load_state_dict(start)
         x, y = frames.clone().requires_grad_(), shortcut.clone().requires_grad_()
-        total = join(conv, x, nn.Identity(), y)
+        total = join(conv(x), y)
         learned = (x, y, conv.synapse.weight, conv.norm.weight, conv.norm.bias)
         grads = torch.autograd.grad((total * weights).sum(), learned)  # type: ignore[arg-type]
         return [total.detach(), *grads, conv.norm.running_mean, conv.norm.running_var]  # type: ignore[list-item]
@@ -125,7 +126,7 @@ def test_sums_do_not_depend_on_the_number_of_threads() -> None:
     for number in (1, 2, 3):
         torch.set_num_threads(number)
         x = raw.clone().requires_grad_()
-        current = fused_calls.norming(conv.norm, x)
+        current = defer(conv.norm, x)
         assert current is not None
         levels = neuron.constants()
         assert levels is not None
@@ -141,7 +142,7 @@ def test_a_large_mean_costs_no_digits() -> None:
     norm = nn.BatchNorm2d(4)
     x = (torch.randn(4, 8, 4, 16, 16) + 1e4).contiguous()
     x = x.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (4, 8))
-    found = fused_calls.norming(norm, x)
+    found = defer(norm, x)
     assert found is not None
     want = x.double().var((0, 1, 3, 4), unbiased=False)
     torch.testing.assert_close(
@@ -150,23 +151,79 @@ def test_a_large_mean_costs_no_digits() -> None:
 
 
 def test_modules_that_somebody_listens_to_are_called() -> None:
-    conv, neuron = Conv(3, 4), Lif()
+    conv, neuron = deferred(Conv(3, 4)), Lif()
     x = torch.randn(2, 2, 3, 6, 6)
     for module in (conv, neuron, conv.norm):
         heard: list[Tensor] = []
         handle = module.register_forward_hook(lambda _, __, out, to=heard: to.append(out))
-        fire(conv, neuron, x)
+        neuron(conv(x))
         handle.remove()
-        fire(conv, neuron, x)
+        neuron(conv(x))
         assert len(heard) == 1
+        assert isinstance(heard[0], Tensor)
 
 
-def test_what_cannot_be_joined_is_called_one_after_the_other() -> None:
+def test_what_cannot_be_deferred_is_computed_at_once() -> None:
     x = torch.randn(2, 2, 3, 6, 6)
-    other = nn.Sequential(Conv(3, 4, norm=BiasNorm), Lif())
-    branch = Branch(*other)
-    assert torch.equal(branch(x), other(x))
-    graded = Branch(GradedConv(3, 4, pixels=True), nn.Identity(), Lif())
-    assert set(graded(x * 100).unique().tolist()) <= {0.0, 1.0}
+    for conv in (deferred(Conv(3, 4, norm=BiasNorm)), Conv(3, 4), deferred(Conv(3, 4)).eval()):
+        assert isinstance(conv(x), Tensor)
     with torch.no_grad():
-        assert torch.equal(fire(*other, x), other(x))
+        assert isinstance(deferred(Conv(3, 4))(x), Tensor)
+    graded = deferred(GradedConv(3, 4, pixels=True))
+    assert isinstance(graded(x * 100), DeferredCurrent)
+    assert set(Lif()(graded(x * 100)).unique().tolist()) <= {0.0, 1.0}
+
+
+READERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "another neuron": lambda y: (y.cumsum(0) > 0.5) * y,
+    "relu": torch.relu,
+    "flattened": lambda y: y.flatten(0, 1),
+    "beside itself": lambda y: torch.cat([y, y], 2),
+    "a step": lambda y: y[0],
+    "step by step": lambda y: torch.stack([step * 2 for step in y]),
+    "scaled": lambda y: 1 - 2 * y / 3,
+    "added to one number": lambda y: y + 1,
+    "added to a number per channel": lambda y: torch.arange(4.0).reshape(4, 1, 1) + y,
+    "added by a function": lambda y: torch.add(y, y),
+    "in a module": lambda y: nn.Sequential(nn.Identity(), nn.Hardtanh())(y),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_readers_that_know_nothing_of_it_get_the_normed_current(reader: str) -> None:
+    conv, read = Conv(3, 4), READERS[reader]
+    nn.init.uniform_(conv.norm.weight, -1.0, 1.0)  # type: ignore[arg-type]
+    found = []
+    for layer in (conv, deferred(conv)):
+        x = torch.linspace(-1, 1, 2 * 2 * 3 * 36).reshape(2, 2, 3, 6, 6).requires_grad_()
+        out = read(layer(x))
+        learned = (x, conv.synapse.weight, conv.norm.weight, conv.norm.bias)
+        found.append([out.detach(), *torch.autograd.grad((out**2).sum(), learned)])  # type: ignore[arg-type]
+    assert_close(*found)
+
+
+class Binary(torch.autograd.Function):
+    """As people write surrogates: what it is given, it thinks to be a tensor."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return (x > 0).float()
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:
+        return grad
+
+
+def test_a_gradient_that_would_be_lost_is_an_error() -> None:
+    conv = deferred(Conv(3, 4))
+    with pytest.raises(LayerError, match=r"read where gradients are off.*conv.defers = False"):
+        Binary.apply(conv(torch.randn(2, 2, 3, 6, 6)))
+    conv.defers = False
+    assert Binary.apply(conv(torch.randn(2, 2, 3, 6, 6))).requires_grad  # type: ignore[no-untyped-call]
+
+
+def test_shortcuts_of_another_size_are_refused_and_not_repeated() -> None:
+    conv = Conv(3, 4, stride=2)
+    for layer in (conv, deferred(conv), conv.eval()):
+        with pytest.raises(LayerError, match=r"branch gives maps \(4, 2, 2\)"):
+            join(layer(torch.randn(2, 2, 3, 3, 3)), torch.zeros(2, 2, 4, 1, 1))
