@@ -22,7 +22,7 @@ class DataRecipe:
     a step in microseconds, 0 the recording's length / T; a frame holds ``gain`` times the count, at
     most 255. ``size`` is a frame's side (its columns where the sensor is one row; pictures held in
     memory are averaged down to a divisor of theirs) and ``classes`` the number of classes, 0 the
-    dataset's own.
+    dataset's own. Pixels of pictures have ``bits``: 4 of them are 0 to 15.
     """
 
     dataset: str = "mnist5k"
@@ -36,6 +36,7 @@ class DataRecipe:
     gain: int = 1
     size: int = 0
     classes: int = 0
+    bits: int = 8
 
     def __post_init__(self) -> None:
         names = ", ".join(repr(name) for name in KNOWN)
@@ -57,6 +58,11 @@ class DataRecipe:
         require(
             known.events or (self.binning, self.window, self.gain) == ("time", 0, 1),
             f"data.binning, window and gain are for events; {self.dataset} has pictures",
+        )
+        require(1 <= self.bits <= 8, f"data.bits is {self.bits}; use 1 to 8")
+        require(
+            self.bits == 8 or not known.events,
+            f"data.bits is {self.bits}, and {self.dataset} has counts of events; leave it out",
         )
         require(0 <= self.size <= 1024, f"data.size is {self.size}; use 0 to 1024 pixels")
         require(

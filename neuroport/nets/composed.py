@@ -115,7 +115,7 @@ class ComposedStem(Composed, GradedConv):
         self.relay_in = None
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
         self.relay_out = Relay()
-        self.message_unit = source.message_unit
+        self.frame_bits, self.message_unit = source.frame_bits, source.message_unit
 
     def normalization(self) -> tuple[Tensor, Tensor]:
         source = self._parts[0]

@@ -90,8 +90,8 @@ def written(seed: int, root: Path, steps: int) -> dict[str, Graph]:
     for node in made.graph:
         if isinstance(node, (Lif, Recurrent)):
             found[node.name] = part = alone(made.graph, node.name)
-            steps = {path_of(folder, node.name, tool): TOOLS[tool] for tool in TOOLS}
-            for path, dt in steps.items():
+            files = {path_of(folder, node.name, tool): TOOLS[tool] for tool in TOOLS}
+            for path, dt in files.items():
                 to_nir(part, path, dt=dt)
     return found
 
