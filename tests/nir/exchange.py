@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,16 @@ from neuroport.frontends.nir.reading import build
 from neuroport.frontends.nir.writing import as_nir
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import DECAY_UNITY
-from neuroport.graph.node import Delay, Dense, Lif, Recurrent
+from neuroport.graph.node import Delay, Dense, Input, Lif, Node, Recurrent
 from tests.nir.networks import DT, draw
 from tests.nir.readers import TOOLS, path_of
 
 Tools = tuple[str, ...]
-SHORT, LONG = 12, 200  # steps of a sample
+SHORT, LONG, LEAK_STEPS = 12, 200, 500  # steps of a sample
+THRESHOLDS = {1024: 30, 64: 120, 8: 300}  # by what is forgotten of 4096 a step
+SAID = (
+    *("seed", "tool", "positions", "spikes", "differing", "equations differing", "from equations"),
+)
 # what a tool's message says of one file alone
 WHERE = re.compile(r": type mismatch| \(\d|, weight of size|: 'n\d")
 RESULTS = Path(__file__).with_name("exchanged.json")
@@ -164,17 +169,44 @@ def _share(ran: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def slow(decay: int, root: Path) -> dict[str, Graph]:
+    """A layer that forgets ``decay`` / 4096 a step, driven so little that rounding counts."""
+    rng = np.random.default_rng(decay)
+    nodes: list[Node] = [
+        Input("input", (16,), bits=1),
+        Dense("synapse", ("input",), 2 * rng.integers(1, 9, (16, 16))),
+        Lif("neuron", ("synapse",), np.full(1, THRESHOLDS[decay]), voltage_decay=np.full(1, decay)),
+    ]
+    graph = Graph(nodes, LEAK_STEPS)
+    folder = root / f"decay{decay:04d}"
+    folder.mkdir()
+    np.save(folder / "frames.npy", rng.random((LEAK_STEPS, 1, 16)) < 0.02)
+    for path, dt in {path_of(folder, "neuron", tool): dt for tool, dt in TOOLS.items()}.items():
+        to_nir(graph, path, dt=dt)
+    return {"neuron": graph}
+
+
 def exchanged(
     seeds: range, python: str, tools: Tools = tuple(TOOLS), steps: int = SHORT
 ) -> dict[str, Any]:
     """All networks of the seeds, through the tools of a Python."""
+    return _read(lambda root: {f"{n:04d}": written(n, root, steps) for n in seeds}, python, tools)
+
+
+def slowly(python: str, tools: Tools = tuple(TOOLS)) -> dict[str, Any]:
+    """Layers that forget slowly, through the tools of a Python."""
+    return _read(lambda root: {f"decay{d:04d}": slow(d, root) for d in THRESHOLDS}, python, tools)
+
+
+def _read(
+    write: Callable[[Path], dict[str, dict[str, Graph]]], python: str, tools: Tools
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
-        graphs = {seed: written(seed, root, steps) for seed in seeds}
-        command = [python, "-m", "tests.nir.readers", place, *tools]
-        subprocess.run(command, cwd=ROOT, check=True)
+        graphs = write(root)
+        subprocess.run([python, "-m", "tests.nir.readers", place, *tools], cwd=ROOT, check=True)
         lines = (root / "versions.txt").read_text().splitlines()
-        found = [one for seed in seeds for one in judged(root / f"{seed:04d}", graphs[seed], tools)]
+        found = [one for name in graphs for one in judged(root / name, graphs[name], tools)]
     return {"found": found, **summary(found, dict(line.split() for line in lines))}
 
 
@@ -195,6 +227,7 @@ def main() -> None:
         if not args.details:
             del part["found"]
         done[f"samples of {steps} steps"] = part
+    done["slow leaks"] = [{key: one[key] for key in SAID} for one in slowly(args.python)["found"]]
     write_json(args.out, done)
 
 
