@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries
+.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries recipes
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -21,11 +21,11 @@ lint: $(READY)
 
 # A worker that crashes ends the run: xdist would wait for its tests for ever.
 unit: $(READY)
-	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 25
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25
 
 # Every case of every test, also those that make test samples (tests/tiers.py); long.
 test-all: $(READY)
-	NEUROPORT_TESTS=all OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0 --durations 25 -m ''
+	NEUROPORT_TESTS=all OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25 -m ''
 
 # What a contributor runs between edits: no Lava, no training, under 90 s on two cores.
 quick: $(READY)
@@ -87,6 +87,11 @@ libraries: $(READY)
 # Ends, kills and stops verbs at many moments (benchmarks/signals.json); goes on where it was; an hour.
 signals: $(READY)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.signals --jobs 2
+
+# Takes every shipped recipe, its epochs cut, from random data in the real files to Lava
+# (benchmarks/recipes.json); goes on where it was; an hour or two.
+recipes: $(READY)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.recipes
 
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)

@@ -22,7 +22,7 @@ from neuroport.targets.message_traffic import Traffic
 from neuroport.targets.message_traffic import measure as count
 from neuroport.targets.partition import naive, partition
 from neuroport.targets.resources import resources
-from neuroport.targets.target import Target, Value, load_target
+from neuroport.targets.target import Fact, Target, load_target
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORKS = ("ms_resnet8_mnist", "ms_resnet20_mnist", "danet20_spike_stage_mnist")
@@ -56,7 +56,7 @@ def board(cores: int) -> Target:
     """Loihi 2 chips of ``cores`` cores, enough of them."""
     chip = load_target("loihi2")
     made = {
-        key: Value(value, "made up, to split small networks", "derived")
+        key: Fact(value, "made up, to split small networks", "derived")
         for key, value in (("chips", CHIPS), ("cores", cores))
     }
     return replace(chip, name=f"chips of {cores} cores", values={**chip.values, **made})

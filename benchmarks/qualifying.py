@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroport.files import write_json
-from neuroport.targets.board_record import Record, load_record
+from neuroport.targets.board_record import BoardRecord, load_record
 from neuroport.targets.qualification_networks import CONSTRUCTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,7 +73,7 @@ def environment(folder: Path, **chosen: Any) -> dict[str, str]:
 
 def qualified(
     chosen: dict[str, Any], only: tuple[str, ...] = (), deadline: float = 120.0
-) -> tuple[Record, str, int]:
+) -> tuple[BoardRecord, str, int]:
     """The record of ``neuroport qualify`` on such stand-ins, what was said, and the exit code."""
     with tempfile.TemporaryDirectory(prefix="qualify-") as name:
         folder = Path(name)
@@ -95,7 +95,7 @@ def asked(fault: str) -> tuple[str, ...]:
     return tuple(name for name in CONSTRUCTS if name in (*AROUND, *EXPECTED[fault]))
 
 
-def row(record: Record) -> dict[str, Any]:
+def row(record: BoardRecord) -> dict[str, Any]:
     """What a table holds of a record."""
     results = record.constructs
     return {

@@ -27,7 +27,7 @@ from neuroport.targets.lowering import best, options
 from neuroport.targets.remedies import shortfall
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
-from neuroport.targets.target import Target, Value, load_target
+from neuroport.targets.target import Fact, Target, load_target
 from tests.helpers.shapes import STREAM_BITS, Shape, danet, ds_resnet, ms_resnet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +45,7 @@ LEFT_OUT = (
 
 def free(chip: Target) -> Target:
     """``chip`` with neurons of one's own and convolutions that delay."""
-    able = Value(True, "assumed, to compare the carriers", "derived")
+    able = Fact(True, "assumed, to compare the carriers", "derived")
     return replace(chip, values={**chip.values, "custom_neurons": able, "convolution_delay": able})
 
 

@@ -57,6 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     from neuroport.engines.lava_cpu import LavaCpu
 
     mark_long(items)
+    # the longest files first: at the end two processes then share what is short
+    items.sort(key=lambda item: "unit" in item.path.relative_to(ROOT).parts)
 
     reason = LavaCpu().available()
     if reason is not None:

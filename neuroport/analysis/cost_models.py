@@ -20,7 +20,7 @@ from importlib import resources
 from neuroport.analysis.core_work import CoreWork
 from neuroport.analysis.operations import Work
 from neuroport.runs.measurement import Measurement
-from neuroport.targets.target import Value, load_target, read_toml
+from neuroport.targets.target import Fact, load_target, read_toml
 
 ARITHMETIC = "45 nm arithmetic only; no memory, routing, static or I/O; not Loihi"
 LOIHI1 = "Loihi 1, pre-silicon, dynamic, lower bound"
@@ -89,7 +89,7 @@ def estimates(
 
 
 @lru_cache
-def arithmetic() -> dict[str, Value]:
+def arithmetic() -> dict[str, Fact]:
     """Energies of 45 nm arithmetic, each with its source."""
     path = resources.files(__package__) / "arithmetic.toml"
     return read_toml(path.read_text(), path.name, _KEYS)

@@ -25,7 +25,7 @@ from neuroport.runs.trace import Trace
 STEPS_BEFORE = 2
 
 
-class Place(Protocol):
+class DivergencePoint(Protocol):
     """Where two runs part; :class:`neuroport.analysis.compare.Divergence` is one."""
 
     @property
@@ -135,7 +135,7 @@ def neighbourhood(
     graph: Graph,
     other: Graph,
     frames: npt.NDArray[Any],
-    first: Place,
+    first: DivergencePoint,
 ) -> Neighbourhood | None:
     """The neuron at which two runs part, recomputed from what each run recorded of its inputs.
 
@@ -177,7 +177,7 @@ def neighbourhood(
 
 
 def _moments(
-    graph: Graph, trace: Trace, frames: npt.NDArray[Any], first: Place
+    graph: Graph, trace: Trace, frames: npt.NDArray[Any], first: DivergencePoint
 ) -> list[Moment] | None:
     """The neuron at every step up to the parting."""
     name, shape = first.population, graph.facts(first.population).shape

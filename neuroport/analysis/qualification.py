@@ -31,7 +31,7 @@ from neuroport.errors import BackendError, NeuroportError, StorageError, TargetE
 from neuroport.files import check_file
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace, is_readout, versions
-from neuroport.targets.board_record import DIFFERS, EQUAL, NOT_RUN, TIMINGS, Record, Result
+from neuroport.targets.board_record import DIFFERS, EQUAL, NOT_RUN, TIMINGS, BoardRecord, Result
 from neuroport.targets.qualification_networks import (
     CONSTRUCTS,
     COUNTS,
@@ -55,7 +55,7 @@ def qualify(
     only: str | Sequence[str] | None = None,
     deadline: float = 600.0,
     told: Told | None = None,
-) -> Record:
+) -> BoardRecord:
     """Run every construct on the board of a site; what it did.
 
     Args:
@@ -102,8 +102,8 @@ class _Board:
     def __init__(self, site: Site, deadline: float) -> None:
         self.site, self.deadline = site, deadline
 
-    def record(self, found: dict[str, Result]) -> Record:
-        return Record(
+    def record(self, found: dict[str, Result]) -> BoardRecord:
+        return BoardRecord(
             board=load_chip(self.site.board).name,
             where=replace(self.site, address="over Ethernet").where,  # records are sent around
             generation=self.site.generation,

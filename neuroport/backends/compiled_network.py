@@ -47,9 +47,9 @@ from neuroport.kernels.network_kernel import (
     SOURCES,
     SYNAPSE,
     WORDS,
-    Operation,
-    Place,
+    OperationStruct,
     Program,
+    ScratchValue,
     packed,
 )
 from neuroport.runs.trace import versions
@@ -91,8 +91,8 @@ class CompiledNetwork(AtOnce):
         for node in graph:
             for name in dict.fromkeys(node.inputs):
                 self._readers[name].append(node)
-        self._places: list[Place] = []
-        self._operations: list[Operation] = []
+        self._places: list[ScratchValue] = []
+        self._operations: list[OperationStruct] = []
         self._kept: list[npt.NDArray[Any]] = []  # arrays that operations point to
         self._numbers: dict[str, int] = {}  # operations of what sends messages
         self._parts: dict[str, list[_Part]] = {}
@@ -170,7 +170,7 @@ class CompiledNetwork(AtOnce):
 
     def _step(
         self,
-        operation: Operation,
+        operation: OperationStruct,
         shape: Shape,
         current_decay: IntArray,
         voltage_decay: IntArray,
@@ -262,9 +262,11 @@ class CompiledNetwork(AtOnce):
         operation.late, operation.first, operation.interval = late, first, interval
         return _Part(self._make(source.shape, kind, halo).place, part.shift)
 
-    def _operation(self, what: int, parts: list[_Part]) -> Operation:
+    def _operation(self, what: int, parts: list[_Part]) -> OperationStruct:
         """The next operation, of these parts."""
-        operation = Operation(what=what, out=len(self._places), sources=len(parts), interval=ALL)
+        operation = OperationStruct(
+            what=what, out=len(self._places), sources=len(parts), interval=ALL
+        )
         for number, part in enumerate(parts):
             operation.source[number], operation.exponent[number] = part.place, part.shift
             self._places[part.place].read = len(self._operations)
@@ -274,7 +276,7 @@ class CompiledNetwork(AtOnce):
     def _make(self, shape: tuple[int, int, int], kind: int, halo: int = 0) -> _Part:
         """Where the last operation writes."""
         made = len(self._operations) - 1
-        self._places.append(Place(shape, kind, halo, made, made))
+        self._places.append(ScratchValue(shape, kind, halo, made, made))
         return _Part(len(self._places) - 1)
 
     def _pointer(self, array: npt.NDArray[Any]) -> int:

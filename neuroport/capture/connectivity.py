@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.currents import Term, Value
+from neuroport.capture.currents import MessageSum, NodeMessages
 from neuroport.capture.forward import (
     INPUT,
     Forward,
@@ -25,8 +25,8 @@ from neuroport.capture.forward import (
     refuse_hooks,
     unwrapped,
 )
-from neuroport.capture.signal_tensors import Layout
-from neuroport.capture.source_lines import Place, function_place, here
+from neuroport.capture.signal_tensors import AxisOrder
+from neuroport.capture.source_lines import SourceLine, function_place, here
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
 from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
@@ -41,7 +41,7 @@ from neuroport.nets.torch_parts import makes_weights
 __all__ = [
     "INPUT",
     "LAYERS",
-    "Layer",
+    "LayerCall",
     "Part",
     "evaluating",
     "heard",
@@ -89,7 +89,7 @@ WRITTEN: tuple[type[nn.Module], ...] = (
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerCall:
     """A call of a layer, and the calls whose outputs are summed or concatenated at its input.
 
     Attributes:
@@ -108,7 +108,7 @@ class Layer:
     parts: tuple[Part, ...]
     reads: Shape
     sends: Shape
-    place: Place
+    place: SourceLine
 
     @property
     def neuron(self) -> Lif | None:
@@ -135,7 +135,7 @@ class Layer:
         )
 
 
-def wiring(net: nn.Module, frames: Sequence[int], *, checked: bool = True) -> list[Layer]:
+def wiring(net: nn.Module, frames: Sequence[int], *, checked: bool = True) -> list[LayerCall]:
     """Layers of ``net`` in the order of their calls, as it runs in evaluation mode.
 
     Args:
@@ -151,20 +151,20 @@ def wiring(net: nn.Module, frames: Sequence[int], *, checked: bool = True) -> li
 
 def read_wiring(
     net: nn.Module, frames: Sequence[int], *, checked: bool = True
-) -> tuple[list[Layer], Forward]:
+) -> tuple[list[LayerCall], Forward]:
     """See :func:`wiring`; with the forward pass that was read."""
-    layers: dict[str, Layer] = {}
+    layers: dict[str, LayerCall] = {}
     blocks = _layers_of(net)
     paths = {id(module): path for path, module in blocks.items()}
 
-    def perform(name: str, module: Any, value: Any) -> tuple[Value, bool]:
+    def perform(name: str, module: Any, value: Any) -> tuple[MessageSum, bool]:
         other = next((kind for kind in OTHERS if isinstance(module, kind)), None)
         if other is not None:
             raise CaptureError(f"layer {name!r} is a {other.__name__}: {OTHERS[other]}")
         terms = value.terms
         inputs = tuple((term.node, term.part) for term in terms)
         _check(name, module, inputs, layers)
-        layer = Layer(
+        layer = LayerCall(
             _free(name),
             module,
             tuple(term.node for term in terms),
@@ -175,11 +175,11 @@ def read_wiring(
             here(),
         )
         layers[layer.name] = layer
-        return Value((Term(layer.name),), layer.sends), False
+        return MessageSum((NodeMessages(layer.name),), layer.sends), False
 
-    given = Value((Term(INPUT),), tuple(frames[2:]))
+    given = MessageSum((NodeMessages(INPUT),), tuple(frames[2:]))
     sent = _as_sent if checked else None
-    forward = read(net, blocks, given, Layout(frames[0]), perform, sent)
+    forward = read(net, blocks, given, AxisOrder(frames[0]), perform, sent)
     for origin in forward.returned:
         if len(origin.value.terms) > 1:  # type: ignore[union-attr]
             raise CaptureError(
@@ -307,7 +307,7 @@ def _pooled(name: str, module: SumPool, reads: Shape) -> Shape:
     return (reads[0], *size)
 
 
-def unit_of(name: str, layers: Mapping[str, Layer]) -> float:
+def unit_of(name: str, layers: Mapping[str, LayerCall]) -> float:
     """Real value of an integer message of a population: averages are sent as sums."""
     layer = layers.get(name)
     if layer is None or not isinstance(layer.module, SumPool):
@@ -333,7 +333,7 @@ def _check(
     layer: str,
     module: LayerModule,
     inputs: tuple[tuple[str, Part], ...],
-    before: dict[str, Layer],
+    before: dict[str, LayerCall],
 ) -> None:
     """Refuse a layer fed with the wrong kind of signal, or twice with the same one."""
     for name, part in inputs:

@@ -12,7 +12,7 @@ from neuroport.graph.node import IntArray, Shape
 
 
 @dataclass(frozen=True, eq=False)
-class Term:
+class NodeMessages:
     """Messages of a node, each ``delay`` steps later; None, or one delay per neuron (n,).
 
     ``part``: the channels (or rows) of the value that they are, from and to; None for all.
@@ -22,7 +22,7 @@ class Term:
     delay: IntArray | None = None
     part: tuple[int, int] | None = None
 
-    def later(self, steps: int, size: int) -> Term:
+    def later(self, steps: int, size: int) -> NodeMessages:
         if steps == 0:
             return self
         before = np.zeros(size, np.int64) if self.delay is None else self.delay
@@ -30,7 +30,7 @@ class Term:
 
 
 @dataclass(frozen=True, eq=False)
-class Value:
+class MessageSum:
     """A sum of messages, as a block reads it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Value:
         raw: whether the module's own frames are among it, which an Input block may encode.
     """
 
-    terms: tuple[Term, ...]
+    terms: tuple[NodeMessages, ...]
     shape: Shape
     shift: int = 0
     unit: int = 1
@@ -61,13 +61,13 @@ class Value:
         """In words."""
         return _words([term.node for term in self.terms])
 
-    def rows(self, term: Term) -> slice:
+    def rows(self, term: NodeMessages) -> slice:
         """The neurons of the value that a term is, in channel-major order."""
         low, high = term.part or (0, self.shape[0])
         each = self.size // self.shape[0]
         return slice(low * each, high * each)
 
-    def later(self, steps: int) -> Value:
+    def later(self, steps: int) -> MessageSum:
         """The same, delayed in the graph."""
         sizes = (self.rows(term) for term in self.terms)
         late = (
@@ -76,7 +76,7 @@ class Value:
         )
         return replace(self, terms=tuple(late))
 
-    def flattened(self) -> Value:
+    def flattened(self) -> MessageSum:
         """Feature maps in a row."""
         terms = (
             term if term.part is None else replace(term, part=(rows.start, rows.stop))
@@ -84,13 +84,13 @@ class Value:
         )
         return replace(self, terms=tuple(terms), shape=(self.size,))
 
-    def __add__(self, other: Value) -> Value:
+    def __add__(self, other: MessageSum) -> MessageSum:
         """Both; what SLAYER has later stays so much later: it is delayed in the graph."""
         if self.shape != other.shape:
             raise CaptureError(f"forward adds {self.shape} to {other.shape}; make the shapes equal")
         return self._with(other, "adds", self.terms, other.terms, self.shape)
 
-    def beside(self, other: Value) -> Value:
+    def beside(self, other: MessageSum) -> MessageSum:
         """This one's channels, then the other's."""
         if self.shape[1:] != other.shape[1:]:
             raise CaptureError(
@@ -109,12 +109,12 @@ class Value:
 
     def _with(
         self,
-        other: Value,
+        other: MessageSum,
         verb: str,
-        mine: tuple[Term, ...],
-        theirs: tuple[Term, ...],
+        mine: tuple[NodeMessages, ...],
+        theirs: tuple[NodeMessages, ...],
         shape: Shape,
-    ) -> Value:
+    ) -> MessageSum:
         if self.unit != other.unit:
             raise CaptureError(
                 f"forward {verb} spikes and the changes of a sigma-delta block; take like with like"
@@ -127,10 +127,10 @@ class Value:
 
 
 @dataclass(frozen=True, eq=False)
-class Current:
+class CurrentSum:
     """A sum of what synapses make of values: (name, synapse, value) each."""
 
-    parts: tuple[tuple[str, Any, Value], ...]
+    parts: tuple[tuple[str, Any, MessageSum], ...]
     shape: Shape
 
     @property
@@ -142,12 +142,12 @@ class Current:
     def size(self) -> int:
         return int(np.prod(self.shape))
 
-    def __add__(self, other: Current) -> Current:
+    def __add__(self, other: CurrentSum) -> CurrentSum:
         if self.shape != other.shape:
             raise CaptureError(
                 f"forward adds currents {self.shape} to {other.shape}; make the shapes equal"
             )
-        return Current(self.parts + other.parts, self.shape)
+        return CurrentSum(self.parts + other.parts, self.shape)
 
 
 def _words(names: list[str]) -> str:

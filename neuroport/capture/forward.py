@@ -30,17 +30,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.currents import Current, Value
+from neuroport.capture.currents import CurrentSum, MessageSum
 from neuroport.capture.signal_tensors import (
     READINGS,
     SAME,
-    Layout,
+    AxisOrder,
     Origin,
     Reading,
     Signal,
     new_signal,
 )
-from neuroport.capture.source_lines import Place, defined, enter, function_place, here
+from neuroport.capture.source_lines import SourceLine, defined, enter, function_place, here
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
 
@@ -59,7 +59,7 @@ class Call:
 
     name: str
     module: nn.Module
-    place: Place
+    place: SourceLine
     read: Origin
     sends: Shape
     counted: bool
@@ -224,7 +224,7 @@ def _takes_frames_alone(net: nn.Module) -> None:
 
 # -- reading and checking ----------------------------------------------------------------------
 
-Perform = Callable[[str, nn.Module, Any], tuple[Value | Current, bool]]
+Perform = Callable[[str, nn.Module, Any], tuple[MessageSum | CurrentSum, bool]]
 Given = Callable[[nn.Module, Tensor], Any]
 
 
@@ -234,8 +234,8 @@ class Forward:
 
     net: nn.Module
     blocks: Mapping[str, nn.Module]
-    layout: Layout
-    frames: Value
+    layout: AxisOrder
+    frames: MessageSum
     calls: list[Call] = field(default_factory=list)
     returned: list[Origin] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)  # what made what else it returns
@@ -282,8 +282,8 @@ class Forward:
 def read(
     net: nn.Module,
     blocks: Mapping[str, nn.Module],
-    frames: Value,
-    layout: Layout,
+    frames: MessageSum,
+    layout: AxisOrder,
     perform: Perform,
     given: Given | None = lambda _, drawn: drawn,
 ) -> Forward:
@@ -300,7 +300,7 @@ def read(
     found = Forward(net, blocks, layout, frames)
     number, reading = Numbering(), Reading(net, layout)
 
-    def signal(name: str, value: Value | Current) -> Signal:
+    def signal(name: str, value: MessageSum | CurrentSum) -> Signal:
         made = new_signal(torch.zeros(layout.full(value.shape), dtype=torch.float32))
         reading.note(made, Origin(value, lambda sent: sent[name]))
         return made

@@ -10,7 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.connectivity import INPUT, Layer, evaluating, heard, read_wiring, unwrapped
+from neuroport.capture.connectivity import (
+    INPUT,
+    LayerCall,
+    evaluating,
+    heard,
+    read_wiring,
+    unwrapped,
+)
 from neuroport.errors import CaptureError
 from neuroport.graph.chunks import blocks
 from neuroport.graph.graph import Graph
@@ -67,7 +74,7 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
     nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=bits)]
     current: dict[str, tuple[str, ...]] = {}
 
-    def sources(layer: Layer) -> tuple[str, ...]:
+    def sources(layer: LayerCall) -> tuple[str, ...]:
         return tuple(node for name in layer.inputs for node in current.get(name, (name,)))
 
     for layer in layers:
@@ -115,7 +122,7 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
 
 
 def _parts(
-    layer: Layer, current: Mapping[str, tuple[str, ...]], name: str = ""
+    layer: LayerCall, current: Mapping[str, tuple[str, ...]], name: str = ""
 ) -> list[tuple[str, tuple[str, ...], tuple[int, int]]]:
     """A synapse for each part of a concatenation: its name, what it reads, its channels."""
     name = name or layer.name

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from neuroport.capture.currents import Current, Value
+from neuroport.capture.currents import CurrentSum, MessageSum
 from neuroport.capture.source_lines import here
 from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
@@ -35,7 +35,7 @@ SAME = "what it does must be the same for all frames"
 
 
 @dataclass(frozen=True)
-class Layout:
+class AxisOrder:
     """How a family lays out tensors: (T, N, *shape), or (N, *shape, T) with steps last."""
 
     steps: int
@@ -61,7 +61,7 @@ Compute = Callable[[Mapping[str, Any]], Any]
 class Origin:
     """What a signal is: in terms of nodes, and how it follows from what blocks send."""
 
-    value: Value | Current
+    value: MessageSum | CurrentSum
     compute: Compute
 
 
@@ -157,7 +157,7 @@ class Statistic(float):
 class Reading(TorchDispatchMode):
     """Watches the memory of signals, and who asks for values, while forward is read."""
 
-    def __init__(self, net: nn.Module, layout: Layout) -> None:
+    def __init__(self, net: nn.Module, layout: AxisOrder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.layout = layout
         self.numbers = False  # whether a Statistic was handed out
@@ -277,7 +277,7 @@ class Reading(TorchDispatchMode):
         if dim % tensors[0].ndim != axis:
             return None
         values = [origin.value for origin in each]
-        whole = [value for value in values if isinstance(value, Value)]
+        whole = [value for value in values if isinstance(value, MessageSum)]
         if len(whole) < len(values):
             raise CaptureError(
                 "forward concatenates currents, and a population has one kind of synapse for all "
@@ -286,7 +286,7 @@ class Reading(TorchDispatchMode):
             )
         parts = [origin.compute for origin in each]
         return Origin(
-            reduce(Value.beside, whole), lambda sent: torch.cat([p(sent) for p in parts], axis)
+            reduce(MessageSum.beside, whole), lambda sent: torch.cat([p(sent) for p in parts], axis)
         )
 
     def _stack(self, result: Signal, tensors: Any, dim: int = 0, **others: Any) -> None:
@@ -313,16 +313,16 @@ class Reading(TorchDispatchMode):
             return origin
         value = origin.value
         flat = last and now == (source.shape[0], value.size, source.shape[-1])
-        if not flat or isinstance(value, Current):
+        if not flat or isinstance(value, CurrentSum):
             return None
         compute = origin.compute
         return Origin(value.flattened(), lambda sent: compute(sent).flatten(1, -2))
 
 
 def _added(left: Origin, right: Origin) -> Origin:
-    if isinstance(left.value, Value) and isinstance(right.value, Value):
-        total: Value | Current = left.value + right.value
-    elif isinstance(left.value, Current) and isinstance(right.value, Current):
+    if isinstance(left.value, MessageSum) and isinstance(right.value, MessageSum):
+        total: MessageSum | CurrentSum = left.value + right.value
+    elif isinstance(left.value, CurrentSum) and isinstance(right.value, CurrentSum):
         total = left.value + right.value
     else:
         raise CaptureError("forward adds the current of a synapse to messages; add like to like")

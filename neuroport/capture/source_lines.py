@@ -16,7 +16,7 @@ from neuroport.errors import CaptureError, NeuroportError
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceLine:
     """A line of the user's code."""
 
     file: str
@@ -53,21 +53,21 @@ def _is_users(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).split(".")[0] not in _LIBRARIES
 
 
-def here() -> Place:
+def here() -> SourceLine:
     """The innermost line of the user's code that runs, of a family's where there is none."""
     frame: FrameType | None = sys._getframe(1)
-    family: Place | None = None
+    family: SourceLine | None = None
     direct = True
     while frame is not None and frame.f_code is not enter.__code__:
         name = str(frame.f_globals.get("__name__", ""))
         if _is_users(frame):
-            return Place(frame.f_code.co_filename, frame.f_lineno, direct)
+            return SourceLine(frame.f_code.co_filename, frame.f_lineno, direct)
         if name.startswith("neuroport.nets.") and family is None:
-            family = Place(frame.f_code.co_filename, frame.f_lineno, direct)
+            family = SourceLine(frame.f_code.co_filename, frame.f_lineno, direct)
         # a layer of torch or of a library that the line calls
         direct = direct and name.startswith("neuroport.capture")
         frame = frame.f_back
-    return family or Place("forward", 0)
+    return family or SourceLine("forward", 0)
 
 
 def _failed_at(error: BaseException) -> str:
@@ -75,7 +75,7 @@ def _failed_at(error: BaseException) -> str:
     found, trace = "", error.__traceback__
     while trace is not None:
         if _is_users(trace.tb_frame):
-            found = Place(trace.tb_frame.f_code.co_filename, trace.tb_lineno).quoted
+            found = SourceLine(trace.tb_frame.f_code.co_filename, trace.tb_lineno).quoted
         trace = trace.tb_next
     return found
 
@@ -85,7 +85,7 @@ def function_place(function: Any) -> str:
     plain = inspect.unwrap(getattr(function, "func", function))
     code = getattr(getattr(plain, "__func__", plain), "__code__", None)
     name = getattr(plain, "__name__", type(plain).__name__)
-    return name if code is None else f"{name}, {Place(code.co_filename, code.co_firstlineno)}"
+    return name if code is None else f"{name}, {SourceLine(code.co_filename, code.co_firstlineno)}"
 
 
 def defined(net: nn.Module) -> str:

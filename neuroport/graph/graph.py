@@ -27,7 +27,7 @@ from neuroport.graph.kinds.base import (
 )
 from neuroport.graph.kinds.delay import Delay
 from neuroport.graph.kinds.input import Input
-from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
+from neuroport.graph.linear_bounds import Box, Budget, LinearMap, Sum, reach
 
 N = TypeVar("N", bound=Node)
 
@@ -247,7 +247,7 @@ class _Linear:
     """What the nodes of a graph are as linear maps, while it is derived."""
 
     def __init__(self) -> None:
-        self.currents: dict[str, Current] = {}
+        self.currents: dict[str, LinearMap] = {}
         self.messages: dict[str, Box] = {}
         self.shapes: dict[str, Shape] = {}
         self.budget = Budget()

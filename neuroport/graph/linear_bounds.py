@@ -45,13 +45,13 @@ class Box:
 class Sum(Box):
     """Messages that are a sum of currents: ``|message - scale * sum| <= error``."""
 
-    currents: tuple[Current, ...]
+    currents: tuple[LinearMap, ...]
     scale: float = 1.0
     error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Current:
+class LinearMap:
     """``factor * (weight * sum of messages)``, a convolution with ``weight`` (O, I/groups, ...).
 
     ``inside`` are the taps that read a map together, None if all do somewhere.
@@ -173,7 +173,7 @@ class _Seen:
         return found
 
     def _through(
-        self, current: Current, taps: Array, alike: int, together: Taps | None, tap: int
+        self, current: LinearMap, taps: Array, alike: int, together: Taps | None, tap: int
     ) -> list[_Seen]:
         """What one tap sees through one current."""
         assert isinstance(self.messages, Sum)
@@ -206,7 +206,7 @@ def bounds(weight: Integers, low: Integers, high: Integers) -> tuple[Integers, I
     return (middle - span) >> 1, (middle + span) >> 1
 
 
-def reach(current: Current, budget: Budget) -> tuple[Array, Array]:
+def reach(current: LinearMap, budget: Budget) -> tuple[Array, Array]:
     """Proven range of a convolution's current, per output channel; ``low <= 0 <= high``.
 
     Args:

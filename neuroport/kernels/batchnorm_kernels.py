@@ -16,7 +16,7 @@ PARTS = 16  # of the work, each with sums of its own
 
 
 @dataclass(frozen=True)
-class Layout:
+class TensorLayout:
     """Sizes of (T, N, C, H, W); ``last`` says whether channels lie last in memory."""
 
     steps: int
@@ -26,7 +26,7 @@ class Layout:
     last: bool
 
     @classmethod
-    def of(cls, x: Tensor) -> Layout | None:
+    def of(cls, x: Tensor) -> TensorLayout | None:
         """None where the kernels cannot read ``x``, which is dense (:func:`lif_kernels.dense`)."""
         if kernels() is None or not lif_kernels.fits(x) or x.ndim != 5 or len(x) > STEPS:
             return None
@@ -53,7 +53,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Statistics:
+class NormStatistics:
     """Of a batch; rows of ``found`` (4, C): mean, ``q``, its slope and ``a = scale q``."""
 
     found: Tensor
@@ -70,7 +70,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Levels:
+class NeuronConstants:
     """Constants of neurons under one current, as :class:`neuroport.nets.neuron.Lif` has them."""
 
     thresholds: tuple[float, ...]
@@ -96,22 +96,22 @@ class Levels:
 def statistics(
     x: Tensor,
     scale: Tensor,
-    layout: Layout,
+    layout: TensorLayout,
     running_mean: Tensor,
     running_var: Tensor,
     momentum: float,
     eps: float,
     outside: bool,
-) -> Statistics:
+) -> NormStatistics:
     """Of ``x``; the running ones move."""
     found = torch.empty(4, layout.channels)
     given = (x, scale, layout.sums(), found, running_mean, running_var)
     _library().norm_statistics(*_pointers(*given), *layout.sizes, momentum, eps, outside)
-    return Statistics(found)
+    return NormStatistics(found)
 
 
 def apply(
-    x: Tensor, layout: Layout, found: Statistics, bias: Tensor, added: Tensor | None
+    x: Tensor, layout: TensorLayout, found: NormStatistics, bias: Tensor, added: Tensor | None
 ) -> Tensor:
     """``a (x - mean) + bias + added``; ``added`` lies in memory as ``x`` does."""
     out = torch.empty_like(x)
@@ -125,7 +125,7 @@ def apply(
     return out
 
 
-def sums(grad: Tensor, x: Tensor, layout: Layout, found: Statistics) -> Tensor:
+def sums(grad: Tensor, x: Tensor, layout: TensorLayout, found: NormStatistics) -> Tensor:
     """Per channel the sums of ``grad`` and of ``grad (x - mean)``, its first two of all parts."""
     out = layout.sums()
     _library().norm_sums(grad.data_ptr(), x.data_ptr(), found.mean, out.data_ptr(), *layout.sizes)
@@ -133,7 +133,7 @@ def sums(grad: Tensor, x: Tensor, layout: Layout, found: Statistics) -> Tensor:
 
 
 def gradient(
-    grad: Tensor, x: Tensor, layout: Layout, found: Statistics, sums: Tensor, out: Tensor
+    grad: Tensor, x: Tensor, layout: TensorLayout, found: NormStatistics, sums: Tensor, out: Tensor
 ) -> Tensor:
     """Gradient of ``x``, into ``out``, which may be ``grad``; returns those of scale and bias."""
     given = torch.empty(2, layout.channels)
@@ -142,7 +142,11 @@ def gradient(
 
 
 def levels_forward(
-    x: Tensor, layout: Layout, found: Statistics | None, bias: Tensor | None, levels: Levels
+    x: Tensor,
+    layout: TensorLayout,
+    found: NormStatistics | None,
+    bias: Tensor | None,
+    levels: NeuronConstants,
 ) -> Tensor:
     """How many levels fire under the (normalized) current."""
     out = torch.empty_like(x)
@@ -161,10 +165,10 @@ def levels_forward(
 def levels_backward(
     grad: Tensor,
     x: Tensor,
-    layout: Layout,
-    found: Statistics | None,
+    layout: TensorLayout,
+    found: NormStatistics | None,
     bias: Tensor | None,
-    levels: Levels,
+    levels: NeuronConstants,
 ) -> tuple[Tensor, Tensor]:
     """Gradient of the (normalized) current, and with a norm the :func:`sums` of it."""
     out, total = torch.empty_like(x), layout.sums()
@@ -183,7 +187,7 @@ def levels_backward(
     return out, total
 
 
-def _norm(found: Statistics | None) -> tuple[int | None, int | None]:
+def _norm(found: NormStatistics | None) -> tuple[int | None, int | None]:
     return (None, None) if found is None else (found.mean, found.factor)
 
 

@@ -21,7 +21,7 @@ TILE = 16  # places at most that are multiplied together, whether a row has as m
 _LONG, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
 
-class Value(ctypes.Structure):
+class ValueStruct(ctypes.Structure):
     """``value`` of network.c."""
 
     _fields_ = [
@@ -30,7 +30,7 @@ class Value(ctypes.Structure):
     ]
 
 
-class Operation(ctypes.Structure):
+class OperationStruct(ctypes.Structure):
     """``operation`` of network.c."""
 
     _fields_ = [
@@ -48,7 +48,7 @@ class Operation(ctypes.Structure):
 
 
 @dataclass
-class Place:
+class ScratchValue:
     """A value in the scratch memory, from the operation that makes it to the last that reads it."""
 
     shape: tuple[int, int, int]  # channels, height, width
@@ -62,12 +62,15 @@ class Program:
     """Operations, and where their values lie while ``steps`` steps run."""
 
     def __init__(
-        self, library: ctypes.CDLL, operations: Sequence[Operation], places: Sequence[Place]
+        self,
+        library: ctypes.CDLL,
+        operations: Sequence[OperationStruct],
+        places: Sequence[ScratchValue],
     ) -> None:
         self._library = library
         self._lanes = int(library.network_lanes())
         self._places = places
-        self.operations = (Operation * len(operations))(*operations)
+        self.operations = (OperationStruct * len(operations))(*operations)
         self._laid_out: dict[int, tuple[Any, int]] = {}  # of the steps that ran last
         self._scratch = np.empty(0, np.uint8)
 
@@ -103,9 +106,9 @@ class Program:
             last = value.offset + lines(size * SIZE[value.kind])
             alive.append((value.offset, last, place.read))
             end = max(end, last)
-        return (Value * len(values))(*values), lines(end + self._beyond(values))
+        return (ValueStruct * len(values))(*values), lines(end + self._beyond(values))
 
-    def _beyond(self, values: Sequence[Value]) -> int:
+    def _beyond(self, values: Sequence[ValueStruct]) -> int:
         """Bytes behind the last value that a tile may read, where a row or the steps end."""
         found = [LINE]
         for operation in self.operations:
@@ -118,10 +121,10 @@ class Program:
                 found.append(TILE * apart * source.padded * SIZE[source.kind])
         return max(found)
 
-    def _value(self, place: Place) -> Value:
+    def _value(self, place: ScratchValue) -> ValueStruct:
         channels, height, width = place.shape
         padded = -(-channels // self._lanes) * self._lanes
-        return Value(0, place.kind, place.halo, height, width, channels, padded)
+        return ValueStruct(0, place.kind, place.halo, height, width, channels, padded)
 
 
 def packed(weight: npt.NDArray[Any], kind: int, lanes: int) -> tuple[int, npt.NDArray[Any]]:

@@ -38,7 +38,7 @@ CONV_WEIGHT_MAX = (1 << 15) - 1
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
+class ChainLayer:
     """One layer of a NetX chain; its last fields are one value per channel (C,).
 
     ``members`` maps each population of the graph to its channels in the layer.
@@ -56,7 +56,7 @@ class Layer:
     members: dict[str, tuple[int, int]]
 
 
-def chain(graph: Graph) -> list[Layer]:
+def chain(graph: Graph) -> list[ChainLayer]:
     """The layers of ``graph``, first to last.
 
     Raises:
@@ -77,7 +77,7 @@ def chain(graph: Graph) -> list[Layer]:
     return [_layer(graph, *pair) for pair in pairwise(levels)]
 
 
-def _layer(graph: Graph, sources: list[Node], targets: list[Node]) -> Layer:
+def _layer(graph: Graph, sources: list[Node], targets: list[Node]) -> ChainLayer:
     places = _places(graph, sources)
     members = _places(graph, targets)
     for node in targets:
@@ -104,7 +104,7 @@ def _layer(graph: Graph, sources: list[Node], targets: list[Node]) -> Layer:
         field: np.concatenate([_value(graph, node, field) for node in targets])
         for field in ("threshold", "current_decay", "voltage_decay", "bias")
     }
-    return Layer(shape, weight, stride, padding, groups, members=members, **values)
+    return ChainLayer(shape, weight, stride, padding, groups, members=members, **values)
 
 
 def _places(graph: Graph, nodes: list[Node]) -> dict[str, tuple[int, int]]:

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map
 
 from neuroport.errors import LayerError
 from neuroport.kernels import batchnorm_kernels, lif_kernels
-from neuroport.kernels.batchnorm_kernels import Layout, Levels, Statistics
+from neuroport.kernels.batchnorm_kernels import NeuronConstants, NormStatistics, TensorLayout
 from neuroport.nets.batchnorm import TdBatchNorm
 
 ConvT = TypeVar("ConvT", bound=nn.Module)
@@ -39,8 +39,8 @@ class DeferredCurrent:
     x: Tensor
     scale: Tensor
     bias: Tensor
-    statistics: Statistics
-    layout: Layout
+    statistics: NormStatistics
+    layout: TensorLayout
 
     def tensor(self, added: Tensor | None = None) -> Tensor:
         """``y + added``.
@@ -57,7 +57,7 @@ class DeferredCurrent:
         assert isinstance(out, Tensor)
         return out
 
-    def spikes(self, levels: Levels) -> Tensor:
+    def spikes(self, levels: NeuronConstants) -> Tensor:
         """How many levels of neurons under ``y`` fire."""
         out = _Fire.apply(self.x, self.scale, self.bias, self.statistics, self.layout, levels)
         assert isinstance(out, Tensor)
@@ -157,7 +157,7 @@ def defer(norm: nn.Module, x: Tensor) -> DeferredCurrent | None:
     return DeferredCurrent(x, scale, norm.bias, found, layout)
 
 
-def spikes(x: Tensor, levels: Levels) -> Tensor | None:
+def spikes(x: Tensor, levels: NeuronConstants) -> Tensor | None:
     """How many levels of neurons under ``x`` fire; None if they have to be called one by one."""
     if not levels.known:
         return None
@@ -169,12 +169,12 @@ def spikes(x: Tensor, levels: Levels) -> Tensor | None:
     return out
 
 
-def _laid_out(x: Tensor) -> tuple[Tensor, Layout | None]:
+def _laid_out(x: Tensor) -> tuple[Tensor, TensorLayout | None]:
     """``x``, dense, and how it lies in memory."""
-    layout = Layout.of(x)
+    layout = TensorLayout.of(x)
     if layout is None or not layout.last:
         x = lif_kernels.dense(x)
-        layout = Layout.of(x)
+        layout = TensorLayout.of(x)
     return x, layout
 
 
@@ -186,8 +186,8 @@ class _Apply(torch.autograd.Function):
         scale: Tensor,
         bias: Tensor,
         added: Tensor | None,
-        statistics: Statistics,
-        layout: Layout,
+        statistics: NormStatistics,
+        layout: TensorLayout,
     ) -> Tensor:
         if added is not None:
             added = _like(added, x)
@@ -213,9 +213,9 @@ class _Fire(torch.autograd.Function):
         x: Tensor,
         scale: Tensor | None,
         bias: Tensor | None,
-        statistics: Statistics | None,
-        layout: Layout,
-        levels: Levels,
+        statistics: NormStatistics | None,
+        layout: TensorLayout,
+        levels: NeuronConstants,
     ) -> Tensor:
         ctx.save_for_backward(x, bias)
         ctx.constants = (statistics, layout, levels)

@@ -15,7 +15,7 @@ from neuroport.errors import IllegalError
 from neuroport.graph.array_storage import plain
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import IntArray
-from neuroport.lowering.layer_chain import Layer, chain
+from neuroport.lowering.layer_chain import ChainLayer, chain
 from neuroport.netx import schema
 
 
@@ -53,7 +53,7 @@ def _spikes(graph: Graph) -> bool:
     return graph.input.bits == 1 and not graph.input.signed
 
 
-def _layer(entry: h5py.Group, layer: Layer, source: tuple[int, ...]) -> None:
+def _layer(entry: h5py.Group, layer: ChainLayer, source: tuple[int, ...]) -> None:
     entry["shape"] = np.array(layer.shape, np.int64)
     if len(layer.shape) == 3:
         _type(entry, "conv")

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.arguments import as_array, as_labels, is_module, takes
-from neuroport.capture.connectivity import Layer, evaluating, heard, unwrapped, wiring
+from neuroport.capture.connectivity import LayerCall, evaluating, heard, unwrapped, wiring
 from neuroport.capture.frontend import NATIVE, front_end_of
 from neuroport.capture.native_network import integer_graph
 from neuroport.display import Shown, View
@@ -274,12 +274,12 @@ def _make_real(net: nn.Module) -> None:
             module.lsb.zero_()
 
 
-def _is_trained(layer: Layer) -> bool:
+def _is_trained(layer: LayerCall) -> bool:
     trains = layer.synapse is not None or layer.readout is not None
     return trains and not isinstance(layer.module, Direct)
 
 
-def _population(layer: Layer, counts: dict[str, list[int]]) -> PopulationCost:
+def _population(layer: LayerCall, counts: dict[str, list[int]]) -> PopulationCost:
     module = layer.neuron
     assert module is not None
     positions, real, integer, differing = counts[layer.name]
@@ -287,7 +287,7 @@ def _population(layer: Layer, counts: dict[str, list[int]]) -> PopulationCost:
     return PopulationCost(layer.name, positions, real, integer, differing, lsb, threshold)
 
 
-def _synapse(layer: Layer) -> SynapseCost:
+def _synapse(layer: LayerCall) -> SynapseCost:
     if (readout := layer.readout) is not None:
         weight, unit = readout.weights()[0], float(readout.lsb)
     else:

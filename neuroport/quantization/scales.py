@@ -26,13 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.capture.connectivity import Layer, evaluating, unit_of, unwrapped, wiring
+from neuroport.capture.connectivity import LayerCall, evaluating, unit_of, unwrapped, wiring
 from neuroport.capture.native_network import integer_graph
 from neuroport.errors import CaptureError, IllegalError
 from neuroport.graph import integers
 from neuroport.graph.border_taps import inside
 from neuroport.graph.graph import Graph
-from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
+from neuroport.graph.linear_bounds import Box, Budget, LinearMap, Sum, reach
 from neuroport.nets.batchnorm_lif import NormLif
 from neuroport.nets.composed import ComposedStem
 from neuroport.nets.pooling import SumPool
@@ -70,9 +70,9 @@ class _Interval:
 class _Stream:
     """Synapses that share an LSB, and what reads them: populations and projections."""
 
-    synapses: list[Layer] = field(default_factory=list)
-    neurons: list[Layer] = field(default_factory=list)
-    projections: list[Layer] = field(default_factory=list)
+    synapses: list[LayerCall] = field(default_factory=list)
+    neurons: list[LayerCall] = field(default_factory=list)
+    projections: list[LayerCall] = field(default_factory=list)
     reach: float = 0.0  # worst |current| at any reader, real units
     bias: float = 0.0  # worst |bias| at any neuron, real units
     lsb: float = 0.0
@@ -123,7 +123,7 @@ def fit_scales(net: nn.Module, frames: Tensor) -> list[str]:
 class _Grid:
     """The streams, projections and readouts of a network, whose units are chosen."""
 
-    def __init__(self, layers: list[Layer], steps: int) -> None:
+    def __init__(self, layers: list[LayerCall], steps: int) -> None:
         self.layers, self.steps = layers, steps
         self.margins: dict[Part, float] = {}
 
@@ -240,7 +240,7 @@ class _Grid:
             module.lsb.fill_(chosen[module])
 
 
-def _streams(layers: list[Layer]) -> dict[str, _Stream]:
+def _streams(layers: list[LayerCall]) -> dict[str, _Stream]:
     """The stream of every synapse layer, by name: all that meet, or enter a layer called again."""
     streams: dict[str, _Stream] = {}
     for layer in layers:
@@ -281,7 +281,7 @@ def _unique(streams: dict[str, _Stream]) -> list[_Stream]:
     return list({id(stream): stream for stream in streams.values()}.values())
 
 
-def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Tensor]]:
+def _propagate(layers: list[LayerCall]) -> tuple[dict[str, _Interval], dict[str, Tensor]]:
     """Worst-case interval and bias of every synapse's current, per channel, real units.
 
     A projection is bounded as the linear map that leads to it,
@@ -290,7 +290,7 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
     """
     intervals: dict[str, _Interval] = {}
     biases: dict[str, Tensor] = {}
-    currents: dict[str, Current] = {}  # those that projections read: each holds its kernel
+    currents: dict[str, LinearMap] = {}  # those that projections read: each holds its kernel
     read_on = {n for layer in layers if isinstance(layer.module, GradedConv) for n in layer.inputs}
     budget = Budget(math.inf)
     tops = _tops(layers)
@@ -316,7 +316,7 @@ def _propagate(layers: list[Layer]) -> tuple[dict[str, _Interval], dict[str, Ten
         together = inside(
             layer.reads[1:], kernel.shape[2:], module.stride, module.padding, module.dilation
         )
-        current = Current(kernel.numpy(), (messages,), module.groups, inside=together)
+        current = LinearMap(kernel.numpy(), (messages,), module.groups, inside=together)
         low, high = (torch.from_numpy(bound) for bound in reach(current, budget))
         intervals[layer.name], biases[layer.name] = _Interval(low, high), bias
         if layer.name in read_on:
@@ -331,7 +331,7 @@ def _sum(intervals: list[_Interval]) -> _Interval:
     return total
 
 
-def _tops(layers: list[Layer]) -> dict[str, float]:
+def _tops(layers: list[LayerCall]) -> dict[str, float]:
     """The largest message that each pool sends, real units; spikes and pixels are 1 at most."""
     tops: dict[str, float] = {}
     for layer in layers:
@@ -342,7 +342,7 @@ def _tops(layers: list[Layer]) -> dict[str, float]:
     return tops
 
 
-def _total(biases: dict[str, Tensor], layer: Layer) -> Tensor:
+def _total(biases: dict[str, Tensor], layer: LayerCall) -> Tensor:
     """The bias of what a layer reads, (C,), or (C, H, W) where it differs by position."""
     found = [biases[name] for name in layer.inputs]
     if any(bias.ndim > 1 for bias in found):  # (C,) and (C, H, W) add up per channel
@@ -357,7 +357,7 @@ def _choose_lsb(
     stream: _Stream,
     intervals: dict[str, _Interval],
     biases: dict[str, Tensor],
-    named: dict[str, Layer],
+    named: dict[str, LayerCall],
     margin: float,
 ) -> None:
     names = ", ".join(layer.name for layer in stream.synapses)
@@ -415,7 +415,7 @@ def _choose_lsb(
         stream.lsb = threshold / 2.0 ** math.floor(math.log2(min(limit, max(wanted, lowest))))
 
 
-def _largest(layer: Layer, named: dict[str, Layer]) -> list[float]:
+def _largest(layer: LayerCall, named: dict[str, LayerCall]) -> list[float]:
     """What the largest weight adds for a message, real units; nothing where a relay rounds it.
 
     A coarse stem is content with fewer levels than other synapses, whose weights it would make need

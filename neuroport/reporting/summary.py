@@ -15,7 +15,7 @@ STAGES = {"float": "Float", "quantized": "Quantized", "lava-cpu": "Lava CPU", "l
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Conclusion:
     """``tone`` is ``good``, ``bad`` or ``none`` (nothing compared); ``lines`` give the details."""
 
     tone: str
@@ -42,16 +42,16 @@ class Accuracy:
     change: float | None
 
 
-def verdict(results: Mapping[str, Any]) -> Verdict:
+def verdict(results: Mapping[str, Any]) -> Conclusion:
     """One sentence on all comparisons, and one line for each where there is more to say."""
     found = [c for c in results.get("comparisons") or () if isinstance(c, Mapping)]
     if not found:
-        return Verdict("none", "This run was not compared with another.")
+        return Conclusion("none", "This run was not compared with another.")
     outcomes = [_equal(c) for c in found]
     tone = "bad" if False in outcomes else "none" if None in outcomes else "good"
     if len(found) == 1:
         (only,) = found
-        return Verdict(tone, _sentence(only), tuple(_details(only)))
+        return Conclusion(tone, _sentence(only), tuple(_details(only)))
     worst = [c for c, equal in zip(found, outcomes, strict=True) if equal is not True]
     if not worst:
         positions = sum(_count(c, "positions") for c in found)
@@ -60,7 +60,7 @@ def verdict(results: Mapping[str, Any]) -> Verdict:
         unlike = "is not equal" if len(worst) == 1 else "are not equal"
         sentence = f"{len(worst)} of {len(found)} comparisons {unlike}."
     lines = [" ".join((f"{_pair(c)}: {_sentence(c)}", *_details(c, paired=True))) for c in found]
-    return Verdict(tone, sentence, tuple(lines))
+    return Conclusion(tone, sentence, tuple(lines))
 
 
 def accuracies(results: Mapping[str, Any]) -> tuple[Accuracy, ...]:

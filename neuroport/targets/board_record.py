@@ -41,7 +41,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class BoardRecord:
     """What one board did.
 
     Attributes:
@@ -94,7 +94,7 @@ def _is_today(name: str, found: Result) -> bool:
     return name in CONSTRUCTS and CONSTRUCTS[name].network()[0].hash == found.network
 
 
-def load_record(path: str | os.PathLike[str]) -> Record:
+def load_record(path: str | os.PathLike[str]) -> BoardRecord:
     """Read a record.
 
     Raises:
@@ -110,7 +110,7 @@ def load_record(path: str | os.PathLike[str]) -> Record:
         )
     try:
         texts = {key: _of(told[key], str) for key in ("board", "where", "generation", "date")}
-        return Record(
+        return BoardRecord(
             **texts,
             versions={_of(k, str): _of(v, str) for k, v in _of(told["versions"], dict).items()},
             timing={key: _of(told["timing"][key], int) for key in TIMINGS},
@@ -145,7 +145,7 @@ def _of(value: Any, kind: type) -> Any:
 
 
 def judged(
-    graph: Graph, found: Iterable[Finding], record: Record, target: str
+    graph: Graph, found: Iterable[Finding], record: BoardRecord, target: str
 ) -> Iterator[Finding]:
     """Findings of a network on the board of a record: proven there, different there, or unproven.
 
@@ -167,7 +167,7 @@ def judged(
             yield Finding(RULE, graph.input.name, _told(construct, other), REFUSED, construct.name)
 
 
-def _judged(finding: Finding, record: Record) -> Finding:
+def _judged(finding: Finding, record: BoardRecord) -> Finding:
     construct = CONSTRUCTS.get(finding.construct)
     if construct is None:
         return finding

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
-from neuroport.targets.population_demands import Layer
+from neuroport.targets.population_demands import PopulationDemand
 
 WORD = 64
 INDEX_BITS = 12
@@ -44,7 +44,7 @@ class Fill:
         return self.neurons + words + CORE_WORDS
 
 
-def synapse_words(layer: Layer, channels: int, positions: int = 1) -> int:
+def synapse_words(layer: PopulationDemand, channels: int, positions: int = 1) -> int:
     """Words of all synapses of a part of ``layer``: so many channels, or neurons if it is flat.
 
     Only a dense synapse takes more where the part has more positions.
@@ -63,7 +63,7 @@ def synapse_words(layer: Layer, channels: int, positions: int = 1) -> int:
 
 
 def fill(
-    layer: Layer, positions: int, channels: int, parts: Mapping[str, int], neurons: int
+    layer: PopulationDemand, positions: int, channels: int, parts: Mapping[str, int], neurons: int
 ) -> Fill:
     """A core that holds ``channels`` channels at ``positions`` positions of ``layer``.
 

@@ -29,7 +29,7 @@ from neuroport.lowering.reset_interval import pad_interval
 from neuroport.lowering.shared_sums import share_dendrites, share_messages
 from neuroport.lowering.skew import ALIGNMENTS, without_lags
 from neuroport.lowering.zero_synapses import without_zeros, zero_synapses
-from neuroport.targets.population_demands import layers, rounding
+from neuroport.targets.population_demands import population_demands, rounding
 from neuroport.targets.remedies import changes, shortfall
 from neuroport.targets.resources import Resources, resources
 from neuroport.targets.rules import by_rule, refusals, require_none, too_wide
@@ -324,7 +324,7 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
     missing = shortfall(found)
     lines += [f"does not fit: {line}" for line in missing]
     if missing:
-        lines += [f"cheapest change: {c}" for c in changes(layers(lowered), found)[:1]]
+        lines += [f"cheapest change: {c}" for c in changes(population_demands(lowered), found)[:1]]
     return lines
 
 

@@ -29,7 +29,7 @@ from neuroport.runs.trace import Trace
 from neuroport.targets.core_tiles import Tile
 from neuroport.targets.message_traffic import Flow, Traffic, measure
 from neuroport.targets.partition import crossings, naive, partition
-from neuroport.targets.population_demands import layers
+from neuroport.targets.population_demands import population_demands
 from neuroport.targets.remedies import changes, shortfall
 from neuroport.targets.resources import resources
 from neuroport.targets.target import Target, load_chip, require_chip
@@ -176,7 +176,7 @@ def map_network(
         BackendError: Mt-KaHyPar, which partitions, is not installed.
     """
     board = require_chip(target) if isinstance(target, Target) else load_chip(target)
-    shapes = layers(graph)
+    shapes = population_demands(graph)
     found = resources(shapes, board)
     if not found.fits:
         cures = "; or ".join(str(change) for change in changes(shapes, found))

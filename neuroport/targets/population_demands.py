@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from neuroport.deprecated import moved
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED
 from neuroport.graph.node import IntArray, Node, Synapse
@@ -22,7 +23,7 @@ CONSTANTS = 2  # that a neuron takes which rounds: 1, and half a unit
 
 
 @dataclass(frozen=True, slots=True)
-class Arriving:
+class SynapseDemand:
     """One synapse of a population.
 
     Attributes:
@@ -44,7 +45,7 @@ class Arriving:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class PopulationDemand:
     """One population; ``readers`` are the names of those it sends to, and by what kind of synapse.
 
     ``levels`` counts the populations with its dendrite and its readers, itself included: the K of a
@@ -54,7 +55,7 @@ class Layer:
     name: str
     kind: str
     shape: tuple[int, ...]
-    arriving: tuple[Arriving, ...]
+    arriving: tuple[SynapseDemand, ...]
     readers: tuple[tuple[str, str], ...] = ()
     levels: int = 1
 
@@ -76,7 +77,7 @@ def weight_bits(weight: IntArray) -> int:
     return max(-low, high).bit_length()
 
 
-def layers(graph: Graph) -> tuple[Layer, ...]:
+def population_demands(graph: Graph) -> tuple[PopulationDemand, ...]:
     """The populations of ``graph``, in its order."""
     readers: dict[str, list[tuple[str, str]]] = {node.name: [] for node in graph}
     found = []
@@ -92,11 +93,11 @@ def layers(graph: Graph) -> tuple[Layer, ...]:
         own = node.own_weight
         if own is not None:
             readers[node.name].append((node.name, "dense"))
-            arriving.append(Arriving("dense", len(own), weight_bits(own)))
+            arriving.append(SynapseDemand("dense", len(own), weight_bits(own)))
         found.append((node, tuple(arriving)))
     units = _units([node for node, _ in found], readers)
     populations = tuple(
-        Layer(
+        PopulationDemand(
             node.name,
             node.kind,
             graph.facts(node.name).shape,
@@ -114,7 +115,9 @@ def rounding(graph: Graph) -> list[str]:
     return [node.name for node in graph.populations if node.rounds]
 
 
-def _with_constants(graph: Graph, found: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def _with_constants(
+    graph: Graph, found: tuple[PopulationDemand, ...]
+) -> tuple[PopulationDemand, ...]:
     """The layers with the constants of relays that round, and the neuron from which they come.
 
     Each constant has a synapse of its own.
@@ -122,7 +125,7 @@ def _with_constants(graph: Graph, found: tuple[Layer, ...]) -> tuple[Layer, ...]
     rounds = rounding(graph)
     if not rounds:
         return found
-    constants = (Arriving("dense", 1, 1),) * CONSTANTS
+    constants = (SynapseDemand("dense", 1, 1),) * CONSTANTS
     name = CONSTANT
     while any(node.name == name for node in graph):
         name += "'"
@@ -131,7 +134,7 @@ def _with_constants(graph: Graph, found: tuple[Layer, ...]) -> tuple[Layer, ...]
         replace(layer, arriving=layer.arriving + constants) if layer.name in rounds else layer
         for layer in found
     )
-    return (*fed, Layer(name, CONSTANT, (1,), (), readers))
+    return (*fed, PopulationDemand(name, CONSTANT, (1,), (), readers))
 
 
 def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -> dict[str, int]:
@@ -147,13 +150,23 @@ def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -
     return {name: 1 if name in relays else number[key] for name, key in keys.items()}
 
 
-def _arriving(synapse: Synapse, copies: int, spread: int, outside: bool) -> Arriving:
+def _arriving(synapse: Synapse, copies: int, spread: int, outside: bool) -> SynapseDemand:
     weight = synapse.weight
     bits = weight_bits(weight)
     if synapse.kernel is not None:
         # groups are written out: whether hardware has grouped convolutions is not documented
         channels = weight.shape[1] * synapse.kernel.groups
         taps = int(np.prod(weight.shape[2:]))
-        return Arriving("conv", channels * taps, bits, copies, spread, outside)
+        return SynapseDemand("conv", channels * taps, bits, copies, spread, outside)
     axons = max(1, int(np.count_nonzero(weight.any(axis=0))))  # none where no weight is
-    return Arriving("dense", axons, bits, copies, spread, outside)
+    return SynapseDemand("dense", axons, bits, copies, spread, outside)
+
+
+__getattr__ = moved(
+    __name__,
+    {
+        "Arriving": "neuroport.targets.population_demands:SynapseDemand",
+        "Layer": "neuroport.targets.population_demands:PopulationDemand",
+        "layers": "neuroport.targets.population_demands:population_demands",
+    },
+)

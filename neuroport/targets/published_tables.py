@@ -14,9 +14,9 @@ from math import ceil
 from typing import Any
 
 from neuroport.targets.core_memory import synapse_words
-from neuroport.targets.population_demands import Arriving, Layer
+from neuroport.targets.population_demands import PopulationDemand, SynapseDemand
 from neuroport.targets.resources import Placed, resources
-from neuroport.targets.target import Target, Value, load_target
+from neuroport.targets.target import Fact, Target, load_target
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -150,16 +150,18 @@ def summary(found: tuple[Table, ...]) -> str:
     )
 
 
-def layers_of(table: dict[str, Any]) -> tuple[Layer, ...]:
+def layers_of(table: dict[str, Any]) -> tuple[PopulationDemand, ...]:
     """The layers of a published table; each is read by the next."""
     entries = table["layer"]
     following = [*entries[1:], None]
     return tuple(
-        Layer(
+        PopulationDemand(
             entry["name"],
             "lif",
             tuple(entry["shape"]),
-            (Arriving(entry["kind"], entry["axons"], entry["bits"]),) if "kind" in entry else (),
+            (SynapseDemand(entry["kind"], entry["axons"], entry["bits"]),)
+            if "kind" in entry
+            else (),
             ((after["name"], after["kind"]),) if after else (),
         )
         for entry, after in zip(entries, following, strict=True)
@@ -169,7 +171,7 @@ def layers_of(table: dict[str, Any]) -> tuple[Layer, ...]:
 def compiled_for(limit: int) -> Target:
     """A Loihi 2 chip whose compiler has this limit of synapse words: it was raised once."""
     chip = load_target("loihi2")
-    words = Value(limit, "printed by the compiler, see the table's source", "seen")
+    words = Fact(limit, "printed by the compiler, see the table's source", "seen")
     return replace(chip, values={**chip.values, "synapse_words": words})
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from neuroport.targets.population_demands import Arriving, Layer
+from neuroport.targets.population_demands import PopulationDemand, SynapseDemand
 from neuroport.targets.resources import TITLES, Resources, resources
 from neuroport.targets.target import Target, load_target, names
 
@@ -49,7 +49,7 @@ def shortfall(found: Resources) -> list[str]:
     return lines
 
 
-def changes(layers: Sequence[Layer], found: Resources) -> list[Change]:
+def changes(layers: Sequence[PopulationDemand], found: Resources) -> list[Change]:
     """Changes after which ``layers`` fit the target of ``found``, the cheapest first.
 
     A board is offered where the chip is that of a shipped board, and comes last.
@@ -61,7 +61,7 @@ def changes(layers: Sequence[Layer], found: Resources) -> list[Change]:
     return [*sorted(tried, key=lambda change: change.lost), *_larger_board(found)]
 
 
-def _fewer_bits(layers: Sequence[Layer], target: Target) -> Change | None:
+def _fewer_bits(layers: Sequence[PopulationDemand], target: Target) -> Change | None:
     most = max((s.bits for layer in layers for s in layer.arriving), default=1)
     for bits in range(most - 1, 0, -1):
         made = [
@@ -78,10 +78,10 @@ def _fewer_bits(layers: Sequence[Layer], target: Target) -> Change | None:
     return None
 
 
-def _narrower(layers: Sequence[Layer], target: Target) -> Change | None:
+def _narrower(layers: Sequence[PopulationDemand], target: Target) -> Change | None:
     """The most of the channels that fits, in whole percent, by bisection."""
     low, high = 0, 100
-    best: list[Layer] = []
+    best: list[PopulationDemand] = []
     while high - low > 1:
         middle = (low + high) // 2
         made = [_scaled(layer, middle / 100) for layer in layers]
@@ -95,7 +95,7 @@ def _narrower(layers: Sequence[Layer], target: Target) -> Change | None:
     return Change(what, resources(best, target).cores, _lost(layers, best))
 
 
-def _scaled(layer: Layer, share: float) -> Layer:
+def _scaled(layer: PopulationDemand, share: float) -> PopulationDemand:
     arriving = tuple(
         s if s.outside else replace(s, axons=ceil(s.axons * share)) for s in layer.arriving
     )
@@ -105,12 +105,12 @@ def _scaled(layer: Layer, share: float) -> Layer:
     return replace(layer, shape=shape, arriving=arriving)
 
 
-def _lost(before: Sequence[Layer], after: Sequence[Layer]) -> float:
+def _lost(before: Sequence[PopulationDemand], after: Sequence[PopulationDemand]) -> float:
     return 1 - _weights(after) / max(1, _weights(before))
 
 
-def _weights(layers: Sequence[Layer]) -> int:
-    def bits(layer: Layer, synapse: Arriving) -> int:
+def _weights(layers: Sequence[PopulationDemand]) -> int:
+    def bits(layer: PopulationDemand, synapse: SynapseDemand) -> int:
         return synapse.copies * synapse.axons * layer.shape[0] * synapse.bits
 
     return sum(bits(layer, synapse) for layer in layers for synapse in layer.arriving)

@@ -14,7 +14,7 @@ from typing import Any
 
 from neuroport.graph.graph import Graph
 from neuroport.targets.core_memory import Fill
-from neuroport.targets.population_demands import Arriving, Layer, layers
+from neuroport.targets.population_demands import PopulationDemand, SynapseDemand, population_demands
 from neuroport.targets.target import Target
 from neuroport.targets.tiling import (
     LIMITS,
@@ -43,7 +43,7 @@ class Placed:
     none alone matters); ``fraction`` is how full its fullest core is, at the fullest limit.
     """
 
-    layer: Layer
+    layer: PopulationDemand
     tiling: Tiling
     binding: str
     fraction: float
@@ -155,15 +155,15 @@ class Resources:
         }
 
 
-def resources(network: Graph | Sequence[Layer], target: Target) -> Resources:
+def resources(network: Graph | Sequence[PopulationDemand], target: Target) -> Resources:
     """What ``network``, a graph or its layers, takes on ``target``."""
-    found = layers(network) if isinstance(network, Graph) else network
+    found = population_demands(network) if isinstance(network, Graph) else network
     limits = limits_of(target)
     parts = {layer.name: channel_parts(layer, limits) for layer in found}
     return Resources(target, tuple(_place(layer, limits, parts) for layer in found))
 
 
-def _place(layer: Layer, limits: Limits, parts: dict[str, int]) -> Placed:
+def _place(layer: PopulationDemand, limits: Limits, parts: dict[str, int]) -> Placed:
     readers = tuple(sorted((kind, parts.get(reader, 1)) for reader, kind in layer.readers))
     found = _fit(layer.shape, layer.arriving, readers, tuple(limits.items()))
     return Placed(layer, *found)
@@ -172,14 +172,16 @@ def _place(layer: Layer, limits: Limits, parts: dict[str, int]) -> Placed:
 @lru_cache(maxsize=4096)  # deep networks repeat few shapes
 def _fit(
     shape: tuple[int, ...],
-    arriving: tuple[Arriving, ...],
+    arriving: tuple[SynapseDemand, ...],
     readers: tuple[tuple[str, int], ...],
     given: tuple[tuple[str, int | None], ...],
 ) -> tuple[Tiling, str, float]:
     """Tiling, binding limit and fraction; a reader is its kind and the parts it is split into."""
     limits = dict(given)
     parts = {str(number): number for _, number in readers}
-    layer = Layer("", "", shape, arriving, tuple((str(number), kind) for kind, number in readers))
+    layer = PopulationDemand(
+        "", "", shape, arriving, tuple((str(number), kind) for kind, number in readers)
+    )
     best = tile(layer, limits, parts)
     used = _fractions(best.full, limits)
     fullest = max(used, key=lambda name: used[name])

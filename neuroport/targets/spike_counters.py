@@ -17,7 +17,7 @@ import numpy as np
 
 from neuroport.runs.recording import counters
 from neuroport.runs.trace import is_readout, is_spiking
-from neuroport.targets.population_demands import CONSTANT, Arriving, Layer
+from neuroport.targets.population_demands import CONSTANT, PopulationDemand, SynapseDemand
 from neuroport.targets.resources import Resources
 
 KIND = "counter"
@@ -58,18 +58,20 @@ class CounterCost:
         return asdict(self)
 
 
-def with_counters(layers: Sequence[Layer], granularity: str) -> tuple[Layer, ...]:
+def with_counters(
+    layers: Sequence[PopulationDemand], granularity: str
+) -> tuple[PopulationDemand, ...]:
     """The layers, and behind each population of spikes the population that counts them."""
-    found: list[Layer] = []
+    found: list[PopulationDemand] = []
     for layer in layers:
         if not is_spiking(layer.kind):
             found.append(layer)
             continue
         number = int(np.prod(counters(layer.shape, granularity)))
         name = f"{layer.name}.{KIND}"
-        synapse = Arriving("pool", layer.neurons // number, 1)
+        synapse = SynapseDemand("pool", layer.neurons // number, 1)
         found.append(replace(layer, readers=(*layer.readers, (name, "dense"))))
-        found.append(Layer(name, KIND, (number,), (synapse,)))
+        found.append(PopulationDemand(name, KIND, (number,), (synapse,)))
     return tuple(found)
 
 

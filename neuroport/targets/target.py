@@ -20,6 +20,7 @@ from importlib.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from neuroport.deprecated import moved
 from neuroport.errors import NeuroportWarning, StorageError, TargetError
 from neuroport.files import parse_toml, place, read_text
 from neuroport.registry import Registry
@@ -72,7 +73,7 @@ KEYS: dict[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class Fact:
     """One fact about a target; ``value`` is None where there is none, or none is published."""
 
     value: float | bool | tuple[str, ...] | None
@@ -91,8 +92,8 @@ COUNTS = ("chips", "cores", "neurons", "message_bits", "delay", "kernel", "weigh
 ANY = "any"  # kind of neuron
 _TAKEN = "the file does not say; what files from before this key could take for granted"
 BEFORE = {  # keys that files from before them lack
-    "channel_constants": Value(False, _TAKEN, "recalled"),
-    "neuron_kinds": Value(
+    "channel_constants": Fact(False, _TAKEN, "recalled"),
+    "neuron_kinds": Fact(
         ("lif", "recurrent", "readout", "relay", "delta", "sigmadelta", "sigma", "resonator"),
         _TAKEN,
         "recalled",
@@ -106,7 +107,7 @@ class Target:
 
     name: str
     summary: str
-    values: dict[str, Value]
+    values: dict[str, Fact]
 
     def __getitem__(self, key: str) -> int:
         """A count or a truth."""
@@ -248,7 +249,7 @@ def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
     return found
 
 
-def read_toml(text: str, title: str, keys: Mapping[str, tuple[str, str]]) -> dict[str, Value]:
+def read_toml(text: str, title: str, keys: Mapping[str, tuple[str, str]]) -> dict[str, Fact]:
     """The values of a TOML text, each with its source, as ``keys`` permit them.
 
     Raises:
@@ -272,7 +273,7 @@ def _text(name: str, folder: Path) -> tuple[str, Path, str]:
     return read_text(path, TargetError, "a target"), path.parent, str(path)
 
 
-def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]) -> Value:
+def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]) -> Fact:
     if key not in keys:
         near = difflib.get_close_matches(key, keys, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(keys)}"
@@ -309,7 +310,7 @@ def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]
         value, good = None, True
     if not good:
         raise TargetError(f"{title}: {key} is {value!r}; it must be {_wanted(keys[key], 'value')}")
-    return Value(value, source, confidence)
+    return Fact(value, source, confidence)
 
 
 def _wanted(what: tuple[str, str], part: str) -> str:
@@ -319,3 +320,6 @@ def _wanted(what: tuple[str, str], part: str) -> str:
         "source": "where the value is from",
         "confidence": f"how well it is known: {', '.join(CONFIDENCE)}",
     }[part]
+
+
+__getattr__ = moved(__name__, {"Value": "neuroport.targets.target:Fact"})

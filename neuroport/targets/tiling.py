@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from neuroport.targets.core_memory import Fill, fill, synapse_words
-from neuroport.targets.population_demands import Layer
+from neuroport.targets.population_demands import PopulationDemand
 from neuroport.targets.target import Target
 
 LIMITS = (
@@ -57,7 +57,7 @@ def exceeded(found: Fill, limits: Limits) -> tuple[str, ...]:
     )
 
 
-def channel_parts(layer: Layer, limits: Limits) -> int:
+def channel_parts(layer: PopulationDemand, limits: Limits) -> int:
     """Into how many parts the channels are split for the synapses' sake."""
     if len(layer.shape) != 3:
         return 1
@@ -68,12 +68,12 @@ def channel_parts(layer: Layer, limits: Limits) -> int:
     return ceil(layer.shape[0] / channels)
 
 
-def tile(layer: Layer, limits: Limits, parts: Mapping[str, int]) -> Tiling:
+def tile(layer: PopulationDemand, limits: Limits, parts: Mapping[str, int]) -> Tiling:
     """Cut ``layer`` into tiles; ``parts`` as for :func:`neuroport.targets.core_memory.fill`."""
     return _map(layer, limits, parts) if len(layer.shape) == 3 else _flat(layer, limits, parts)
 
 
-def _map(layer: Layer, limits: Limits, parts: Mapping[str, int]) -> Tiling:
+def _map(layer: PopulationDemand, limits: Limits, parts: Mapping[str, int]) -> Tiling:
     whole, height, width = layer.shape
     channels = ceil(whole / channel_parts(layer, limits))
     while True:
@@ -93,7 +93,7 @@ def _preference(tiling: Tiling) -> tuple[int, bool, int]:
     return tiling.cores, x > y, abs(x - y)
 
 
-def _at(layer: Layer, x: int, y: int, c: int, parts: Mapping[str, int]) -> Tiling:
+def _at(layer: PopulationDemand, x: int, y: int, c: int, parts: Mapping[str, int]) -> Tiling:
     whole, height, width = layer.shape
     cores = ceil(width / x) * ceil(height / y) * ceil(whole / c)
     # the compiler reserves whole powers of two: 49 columns in one tile take the room of 64
@@ -112,7 +112,7 @@ def _halves(size: int) -> list[int]:
     return sizes
 
 
-def _flat(layer: Layer, limits: Limits, parts: Mapping[str, int]) -> Tiling:
+def _flat(layer: PopulationDemand, limits: Limits, parts: Mapping[str, int]) -> Tiling:
     count = layer.neurons
     factor = 1
     for need, name in ((synapse_words(layer, count), "synapse_words"), (count, "neurons")):

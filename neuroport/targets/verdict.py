@@ -10,8 +10,8 @@ from neuroport.display import Shown, View
 from neuroport.errors import TargetError
 from neuroport.graph.graph import Graph
 from neuroport.runs.recording import LIF_COUNT_MAX, recording, refuse_beyond, spiking
-from neuroport.targets.board_record import PROVEN, Record, judged
-from neuroport.targets.population_demands import Layer, layers
+from neuroport.targets.board_record import PROVEN, BoardRecord, judged
+from neuroport.targets.population_demands import PopulationDemand, population_demands
 from neuroport.targets.remedies import Change, changes, shortfall
 from neuroport.targets.resources import TITLES, Resources, resources
 from neuroport.targets.rules import REFUSED, UNPROVEN, Finding, by_rule, findings, rule_names
@@ -114,7 +114,7 @@ def check(
     graph: Graph,
     target: Target,
     granularity: str | None = None,
-    qualified: Record | None = None,
+    qualified: BoardRecord | None = None,
 ) -> Verdict:
     """Check ``graph`` against the rules of ``target`` and place it on its cores.
 
@@ -134,7 +134,7 @@ def check(
                     "'kapoho-point' (--target)"
                 )
         return Verdict(target, tuple(findings(graph, target)))
-    shapes: Sequence[Layer] = layers(graph)
+    shapes: Sequence[PopulationDemand] = population_demands(graph)
     counted = None
     if granularity is not None:
         plan = recording(graph, "counts", granularity=granularity)

@@ -24,7 +24,7 @@ from tests.hostile.mutations import Mutation
 from tests.hostile.others import OTHERS
 from tests.hostile.samples import graph, trace
 
-HANG = 30  # seconds
+HANG = 60  # seconds; the reader itself gives up sooner, also where a process gets little time
 
 
 def probe(mutation: Mutation, folder: Path, cli: bool = False) -> dict[str, Any]:

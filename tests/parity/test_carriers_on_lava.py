@@ -103,7 +103,7 @@ def stock_folders(
     asked = {
         item.callspec.params.get("network")
         for item in request.session.items
-        if hasattr(item, "callspec")
+        if hasattr(item, "callspec") and "stock_folders" in getattr(item, "fixturenames", ())
     }
     for name, build in SHAPES.items():
         if name not in asked:

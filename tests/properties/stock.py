@@ -17,12 +17,12 @@ import numpy as np
 import neuroport as port
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout
-from neuroport.lowering.layer_chain import Layer
+from neuroport.lowering.layer_chain import ChainLayer
 from tests.properties.interpreter import interpret
 
 
 def chain_messages(
-    layers: list[Layer], lowered: Graph, frames: np.ndarray
+    layers: list[ChainLayer], lowered: Graph, frames: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Messages of every population of ``lowered``, from the layers alone, in ideal time.
 
@@ -133,7 +133,9 @@ def _stock() -> Stock:
     return _running
 
 
-def netx_messages(layers: list[Layer], lowered: Graph, frames: np.ndarray) -> dict[str, np.ndarray]:
+def netx_messages(
+    layers: list[ChainLayer], lowered: Graph, frames: np.ndarray
+) -> dict[str, np.ndarray]:
     """Messages of every population of ``lowered``, from lava-dl's own NetX in its own process."""
     with tempfile.TemporaryDirectory(prefix="neuroport-stock-") as name:
         folder = Path(name)

@@ -56,6 +56,8 @@ def test_every_module_of_before_has_one_of_today_and_is_gone() -> None:
         ("neuroport.targets.lowering", "price_on", "options"),
         ("neuroport.targets.lowering", "ChipBill", "LoweringOption"),
         ("neuroport.targets.rules", "Violation", "Finding"),
+        ("neuroport.targets.target", "Value", "Fact"),
+        ("neuroport.targets.population_demands", "layers", "population_demands"),
     ],
 )
 def test_a_name_of_before_is_that_of_today(module: str, old: str, new: str) -> None:

@@ -6,7 +6,7 @@ itself is not needed: what it does to a file is computed here (source: ``lava/li
 lava-dl 0.6.0, ``lava/utils/weightutils.py`` and ``lava/proc/dense`` of Lava 0.10.0).
 """
 
-from neuroport.analysis.netx_audit.findings import Finding, Report, inspect
+from neuroport.analysis.netx_audit.findings import AuditFinding, Report, inspect
 from neuroport.netx.unread_fields import repaired
 
-__all__ = ["Finding", "Report", "inspect", "repaired"]
+__all__ = ["AuditFinding", "Report", "inspect", "repaired"]

@@ -40,7 +40,7 @@ TRIED = (16, 4_000_000)  # steps, and positions of two samples, on which advice 
 
 
 @dataclass(frozen=True)
-class Finding:
+class AuditFinding:
     """One thing that stock NetX does otherwise than the file says.
 
     Attributes:
@@ -74,7 +74,7 @@ class Report:
     the file does not say and the network depends on, empty where there is nothing.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[AuditFinding, ...]
     graph: Graph | None
     refusal: str
     positions: int = 0
@@ -139,19 +139,19 @@ def _graph(
 
 def _known(
     content: Content, graph: Graph | None, frames: npt.NDArray[Any] | None
-) -> Iterator[tuple[Finding, Fault | None]]:
+) -> Iterator[tuple[AuditFinding, Fault | None]]:
     mend = None if graph is None else _tried(content, graph, frames)
     graded = graph is not None and not content.hosted and graph.input.bits > 1
     if graded and graph is not None:
         what = "graded frames are taken for spikes; Network(input_message_bits="
-        yield Finding("input", f"{what}{graph.input.bits}) mends it"), faults.ungraded
+        yield AuditFinding("input", f"{what}{graph.input.bits}) mends it"), faults.ungraded
     skew, last, biased, changes = 0, "", False, False
     for index, fields in content.layers.items():
         layer = plain(fields)
         kind = _word(layer)
         where = f"layer/{index} ({kind})"
         for what, stops in _unread(fields, layer):
-            yield Finding(where, what, stops=stops), None
+            yield AuditFinding(where, what, stops=stops), None
         neuron = layer.get(schema.NEURON)
         if isinstance(neuron, dict):
             last = f"layer{index}"
@@ -160,7 +160,7 @@ def _known(
             continue
         skew += 1
         for what, fault in _wrong(content, index, layer):
-            yield Finding(where, what, stops=fault is None), fault
+            yield AuditFinding(where, what, stops=fault is None), fault
         bias = layer.get("bias")
         if isinstance(bias, np.ndarray) and bias.any() and isinstance(neuron, dict):
             biased = True
@@ -168,14 +168,14 @@ def _known(
                 early = f"{skew} step{'s' if skew > 1 else ''}"
                 what = f"its bias acts {early} before its first frame arrives"
                 what += _advice(mend, f"layer{index}", _word(neuron) == "SDNN")
-                yield Finding(where, what), faults.lead_in(f"layer{index}", content.hosted)
+                yield AuditFinding(where, what), faults.lead_in(f"layer{index}", content.hosted)
     if content.delay_shift and biased and not content.hosted:
         what = "biases act a step longer before frames arrive than in training"
         advice = _advice(mend, last, changes)
-        yield Finding("all layers", what + advice), faults.began_together(content)
+        yield AuditFinding("all layers", what + advice), faults.began_together(content)
     if last:
         what = "states go on from one sample to the next" + _advice(mend, last, changes)
-        yield Finding("all layers", what), faults.carried_over(content)
+        yield AuditFinding("all layers", what), faults.carried_over(content)
 
 
 def _tried(

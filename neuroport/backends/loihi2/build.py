@@ -50,7 +50,7 @@ GRADED_BITS = 24  # of a relay's messages
 
 
 @dataclass
-class Network:
+class BuiltNetwork:
     """Lava processes of populations, and what every process stands for."""
 
     graph: Graph
@@ -73,7 +73,7 @@ class Network:
 
 def build(
     graph: Graph, frames: tuple[str, str], late: int, biases: dict[str, IntArray], again: bool
-) -> Network:
+) -> BuiltNetwork:
     """Create and connect the processes of ``graph``.
 
     Args:
@@ -82,7 +82,7 @@ def build(
         biases: of populations that the frames reach, where these are no messages.
         again: whether the frames begin anew at their end.
     """
-    network = Network(graph, late)
+    network = BuiltNetwork(graph, late)
     feeds: dict[bool, Any] = {}
     for node in graph.populations:
         shape = graph.facts(node.name).shape
@@ -123,7 +123,7 @@ def message_bits(graph: Graph, source: Node) -> int:
     return next(bits for bits in (8, 16, 24) if needed <= bits)
 
 
-def _feed(network: Network, path: str, mapped: bool, again: bool) -> Any:
+def _feed(network: BuiltNetwork, path: str, mapped: bool, again: bool) -> Any:
     """The out-port of the adapter through which frames enter, for convolutions or flat."""
     from lava.proc.embedded_io.spike import PyToN3ConvAdapter, PyToNxAdapter
     from lava.proc.io.encoder import Compression
@@ -143,7 +143,7 @@ def _feed(network: Network, path: str, mapped: bool, again: bool) -> Any:
     return adapter.out
 
 
-def _population(network: Network, node: Node, shape: Shape, bias: IntArray | None) -> Any:
+def _population(network: BuiltNetwork, node: Node, shape: Shape, bias: IntArray | None) -> Any:
     graph = network.graph
     match node:
         case Relay():

@@ -19,7 +19,7 @@ from lava.lib.dl.slayer.synapse import layer
 from lava.lib.dl.slayer.synapse.complex import ComplexLayer
 from torch import nn
 
-from neuroport.capture.currents import Current, Value
+from neuroport.capture.currents import CurrentSum, MessageSum
 from neuroport.capture.forward import INPUT
 from neuroport.capture.slayer import neurons, weights
 from neuroport.capture.slayer.graph_builder import Assembly
@@ -44,17 +44,19 @@ class Reader:
         self.keep_shift = keep_shift
         self.encoder: Any = None  # the Input block that makes currents of frames
         self.hosted = False  # or spikes, on the host
-        self.sent: dict[str, tuple[Value, nn.Module]] = {}
+        self.sent: dict[str, tuple[MessageSum, nn.Module]] = {}
         self.reads_frames: list[str] = []
         self._currents: dict[tuple[str, tuple[bytes, ...], int, int, bool], list[str]] = {}
 
-    def read(self, name: str, block: Any, value: Value | Current) -> tuple[Value | Current, bool]:
+    def read(
+        self, name: str, block: Any, value: MessageSum | CurrentSum
+    ) -> tuple[MessageSum | CurrentSum, bool]:
         """Add the nodes of ``block``, which reads ``value``; what it sends, and with a count."""
         if isinstance(block, Neuron):
             return self._neurons(name, block, value), False
         if isinstance(block, Aside):
             return self._aside(block.steps, value), False
-        if isinstance(value, Current):
+        if isinstance(value, CurrentSum):
             refuse(name, "reads the current of a synapse; only a neuron does")
         if value.unit == 0:
             refuse(name, "reads what only the host can: an Average or Affine must be the last")
@@ -97,7 +99,7 @@ class Reader:
 
     # -- blocks --------------------------------------------------------------------------------
 
-    def _layer(self, name: str, block: Any, value: Value) -> Value:
+    def _layer(self, name: str, block: Any, value: MessageSum) -> MessageSum:
         neuron = block.neuron
         own, drive = None, 0
         recurrent = isinstance(block, base.AbstractRecurrent)
@@ -130,7 +132,7 @@ class Reader:
         sent = self.assembly.populate(name, currents, shape, made, neuron, value.shift)
         return self._axon(name, block, sent)
 
-    def _axon(self, name: str, block: Any, sent: Value) -> Value:
+    def _axon(self, name: str, block: Any, sent: MessageSum) -> MessageSum:
         """The step of ``delay_shift``, and axonal delays, rounded down."""
         if block.delay_shift is True:
             sent = self._shifted(sent)
@@ -140,7 +142,7 @@ class Reader:
         self.sent[name] = sent, block
         return sent
 
-    def _delayed(self, name: str, delay: Any, sent: Value) -> Value:
+    def _delayed(self, name: str, delay: Any, sent: MessageSum) -> MessageSum:
         if not delay.init:
             refuse(
                 name,
@@ -160,14 +162,14 @@ class Reader:
 
     # -- parts of blocks, called alone ---------------------------------------------------------
 
-    def _synapse(self, name: str, synapse: Any, value: Value) -> Current:
+    def _synapse(self, name: str, synapse: Any, value: MessageSum) -> CurrentSum:
         if isinstance(synapse, ComplexLayer):
             refuse(name, "is a complex synapse alone; call the block that it belongs to")
         shape = linear_of(name, synapse, silent(synapse), value).target
-        return Current(((name, synapse, value),), shape)
+        return CurrentSum(((name, synapse, value),), shape)
 
-    def _neurons(self, name: str, neuron: Any, current: Value | Current) -> Value:
-        if not isinstance(current, Current):
+    def _neurons(self, name: str, neuron: Any, current: MessageSum | CurrentSum) -> MessageSum:
+        if not isinstance(current, CurrentSum):
             refuse(name, "reads messages; neurons read what synapses make of them")
         units = {value.unit for _, _, value in current.parts}
         unit = units.pop()
@@ -197,17 +199,17 @@ class Reader:
             inputs += self._currents[key]
         return self.assembly.populate(name, inputs, current.shape, made, neuron, shift)
 
-    def _shifted(self, sent: Value, steps: int = 1) -> Value:
+    def _shifted(self, sent: MessageSum, steps: int = 1) -> MessageSum:
         return sent.later(steps) if self.keep_shift else replace(sent, shift=sent.shift + steps)
 
-    def _aside(self, steps: int, value: Value | Current) -> Value | Current:
+    def _aside(self, steps: int, value: MessageSum | CurrentSum) -> MessageSum | CurrentSum:
         """What waits for the shifts of blocks beside it; a late current is that of late spikes."""
-        if isinstance(value, Value):
+        if isinstance(value, MessageSum):
             return self._shifted(value, steps)
         parts = ((name, part, self._shifted(read, steps)) for name, part, read in value.parts)
         return replace(value, parts=tuple(parts))
 
-    def _input(self, name: str, block: Any, value: Value) -> Value:
+    def _input(self, name: str, block: Any, value: MessageSum) -> MessageSum:
         if block.neuron is None:
             if block.delay_shift is True:
                 refuse(name, "has no neurons, where SLAYER fails to shift; use delay_shift=False")
@@ -246,7 +248,7 @@ class Reader:
             sent = self._shifted(sent)
         return sent
 
-    def _average(self, name: str, block: Any, value: Value) -> Value:
+    def _average(self, name: str, block: Any, value: MessageSum) -> MessageSum:
         """Counts of each group: SLAYER's mean times the size of the group."""
         count = block.num_outputs
         if value.size % count:
@@ -255,11 +257,11 @@ class Reader:
         weight = np.repeat(np.eye(count, dtype=np.int64), each, axis=1)
         flat = value.flattened()
         currents = self.assembly.connect(name, flat, Linear(weight, flat.shape, (count,)), 0)
-        made = neurons.Population(relay, "relay", unit=each * value.unit)
+        made = neurons.NeuronMapping(relay, "relay", unit=each * value.unit)
         sent = self.assembly.populate(name, currents, (count,), made, block, value.shift)
         return replace(sent, unit=0)
 
-    def _last(self, name: str, block: Any, value: Value) -> Value:
+    def _last(self, name: str, block: Any, value: MessageSum) -> MessageSum:
         neuron = block.neuron
         synapse = block.synapse
         mask = getattr(block, "mask", None)
@@ -298,7 +300,7 @@ def _heard(name: str, block: Any, neuron: Any) -> tuple[IntArray, int]:
     return weight, int(drive[0])
 
 
-def _awake(value: Value, made: neurons.Population) -> Value:
+def _awake(value: MessageSum, made: neurons.NeuronMapping) -> MessageSum:
     """What a population reads; one that acts without input begins when SLAYER's does."""
     if not made.restless or value.shift == 0:
         return value

@@ -1,7 +1,7 @@
 """Nodes of the graph as blocks are read one after the other.
 
 The graph has no step between blocks, SLAYER has one where ``delay_shift`` is set. What a block
-sends is therefore known as :class:`~neuroport.capture.currents.Value`: nodes whose messages
+sends is therefore known as :class:`~neuroport.capture.currents.MessageSum`: nodes whose messages
 are summed, their delays, and by how many steps SLAYER has it later (``shift``). Delays become nodes
 or delays of synapses where they are consumed.
 """
@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
-from neuroport.capture.currents import Term, Value
+from neuroport.capture.currents import MessageSum, NodeMessages
 from neuroport.capture.forward import INPUT
-from neuroport.capture.slayer.neurons import Population
+from neuroport.capture.slayer.neurons import NeuronMapping
 from neuroport.capture.slayer.weights import Linear, as_matrix, parts, section
 from neuroport.errors import CaptureError
 from neuroport.graph.node import (
@@ -60,14 +60,14 @@ class Assembly:
         self.read: set[str] = set()  # nodes that a synapse reads
         self._delays: set[str] = set()
 
-    def is_flat(self, value: Value, linear: Linear | None = None) -> bool:
+    def is_flat(self, value: MessageSum, linear: Linear | None = None) -> bool:
         """Whether the graph must hold what a map makes of ``value`` in a row."""
         if linear is not None and linear.is_matrix:
             return len(linear.target) > 1
         flat = [len(self.shapes[term.node]) == 1 for term in value.terms]
         return len(value.shape) == 3 and any(flat)
 
-    def connect(self, name: str, value: Value, linear: Linear, exponent: int) -> list[str]:
+    def connect(self, name: str, value: MessageSum, linear: Linear, exponent: int) -> list[str]:
         """Synapses that deliver ``linear`` of ``value``; their names, to be summed."""
         if self.is_flat(value, linear):
             linear = as_matrix(name, linear)
@@ -93,10 +93,10 @@ class Assembly:
         name: str,
         inputs: list[str],
         shape: Shape,
-        made: Population,
+        made: NeuronMapping,
         probe: nn.Module,
         shift: int,
-    ) -> Value:
+    ) -> MessageSum:
         """Add the population and give what it sends."""
         twin = next((heard.name for heard in self.probes if heard.module is probe), None)
         if twin is not None and getattr(probe, "persistent_state", False):
@@ -108,9 +108,9 @@ class Assembly:
         self.nodes.append(node)
         self.shapes[name] = self._shape_of(inputs[0], made.is_complex)
         self.probes.append(Probe(name, made.kind, name, probe, shift, made.unit))
-        return Value((Term(name),), shape, shift, made.unit)
+        return MessageSum((NodeMessages(name),), shape, shift, made.unit)
 
-    def relay(self, name: str, value: Value, probe: nn.Module) -> None:
+    def relay(self, name: str, value: MessageSum, probe: nn.Module) -> None:
         """A population that sends the delayed messages of a block which no other block reads."""
         term = value.terms[0]
         assert term.delay is not None
@@ -148,9 +148,9 @@ class Assembly:
         first, *others = self.shapes[current]
         return (first // 2 if is_complex else first, *others)
 
-    def _alike(self, value: Value) -> list[list[Term]]:
+    def _alike(self, value: MessageSum) -> list[list[NodeMessages]]:
         """Terms that one synapse can read: of one shape, one delay and the same channels."""
-        groups: dict[tuple[Shape, bytes, object], list[Term]] = {}
+        groups: dict[tuple[Shape, bytes, object], list[NodeMessages]] = {}
         for term in value.terms:
             delay = b"" if term.delay is None or not term.delay.any() else term.delay.tobytes()
             self.read.add(term.node)
@@ -158,7 +158,7 @@ class Assembly:
             groups.setdefault((self.shapes[term.node], delay, term.part), []).append(kept)
         return list(groups.values())
 
-    def _late(self, terms: list[Term], steps: int) -> tuple[str, ...]:
+    def _late(self, terms: list[NodeMessages], steps: int) -> tuple[str, ...]:
         """Names of the terms' messages, ``steps`` later."""
         if steps == 0:
             return tuple(term.node for term in terms)
@@ -176,7 +176,7 @@ class Assembly:
         self,
         name: str,
         names: list[str],
-        terms: list[Term],
+        terms: list[NodeMessages],
         delay: IntArray,
         linear: Linear,
         exponent: int,

@@ -17,7 +17,7 @@ from lava.lib.dl.slayer.synapse.complex import ComplexLayer
 from torch import nn
 from torch.nn.utils.weight_norm import WeightNorm
 
-from neuroport.capture.currents import Value
+from neuroport.capture.currents import MessageSum
 from neuroport.capture.forward import INPUT, refuse_hooks
 from neuroport.capture.slayer import weights
 from neuroport.capture.slayer.weights import Linear
@@ -91,7 +91,7 @@ def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
-def linear_of(name: str, synapse: Any, weight: IntArray, value: Value) -> Linear:
+def linear_of(name: str, synapse: Any, weight: IntArray, value: MessageSum) -> Linear:
     """What a synapse computes of ``value``, with ``weight`` for its own."""
     if isinstance(synapse, layer.Dense):
         return weights.dense(name, weight, value.shape)

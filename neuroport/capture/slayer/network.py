@@ -11,9 +11,9 @@ import torch
 from lava.lib.dl.slayer.neuron import sigma_delta
 from torch import nn
 
-from neuroport.capture.currents import Term, Value
+from neuroport.capture.currents import MessageSum, NodeMessages
 from neuroport.capture.forward import INPUT, Forward, evaluating, read, unwrapped
-from neuroport.capture.signal_tensors import Layout
+from neuroport.capture.signal_tensors import AxisOrder
 from neuroport.capture.slayer.blocks import Reader
 from neuroport.capture.slayer.graph_builder import Probe
 from neuroport.capture.slayer.modules import at_rest, blocks_of
@@ -79,8 +79,8 @@ def _capture(net: nn.Module, data: npt.NDArray[Any], *, keep_shift: bool) -> Cap
     shape = tuple(data.shape[2:])
     reader = Reader(shape, keep_shift=keep_shift)
     with evaluating(net), at_rest(net):
-        given = Value((Term(INPUT),), shape, raw=True)
-        layout = Layout(len(data), steps_last=True)
+        given = MessageSum((NodeMessages(INPUT),), shape, raw=True)
+        layout = AxisOrder(len(data), steps_last=True)
         forward = read(net, blocks_of(net), given, layout, reader.read)
         reader.finish()
         if not reader.assembly.probes:

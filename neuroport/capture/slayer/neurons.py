@@ -58,7 +58,7 @@ Make = Callable[[str, tuple[str, ...]], Neuron]
 
 
 @dataclass(frozen=True, eq=False)
-class Population:
+class NeuronMapping:
     """How to make the node, and what it means for what it reads and sends.
 
     Attributes:
@@ -85,7 +85,7 @@ def population(
     unit: int,
     own: IntArray | None = None,
     drive: int = 0,
-) -> Population:
+) -> NeuronMapping:
     """The neurons of block ``name``.
 
     Args:
@@ -119,12 +119,12 @@ def population(
     return _resonator(name, neuron, shape)
 
 
-def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> Population:
+def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> NeuronMapping:
     """``block.Affine``: the voltage of neurons that never fire, or their current alone."""
     if not isinstance(neuron, cuba.Neuron):
         refuse(name, "is an Affine of resonators, which SLAYER cannot run; use block.cuba.Affine")
     if not dynamics:
-        return Population(
+        return NeuronMapping(
             lambda node, inputs: Relay(node, inputs), "relay", unit=_scale(name, neuron)
         )
     _common(name, neuron, recurrent=False)
@@ -141,7 +141,7 @@ def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> Population:
             return Readout(node, inputs, bias)
         return LeakyReadout(node, inputs, current, voltage, bias)
 
-    return Population(
+    return NeuronMapping(
         make,
         "readout" if rests else "leakyreadout",
         restless=bool(bias.any()),
@@ -149,22 +149,22 @@ def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> Population:
     )
 
 
-def first_delta(name: str, neuron: Any, fine: bool) -> Population:
+def first_delta(name: str, neuron: Any, fine: bool) -> NeuronMapping:
     """The encoder of ``block.sigma_delta.Input``; frames count 1/64, or 1/4096 where ``fine``."""
     _common(name, neuron, recurrent=False)
     spike_exponent = 0 if fine else STATE_SHIFT
     # changes are whole numbers of these units: they reach the next of them when the threshold
     threshold = math.ceil(_change_threshold(name, neuron) * (CHANGE >> spike_exponent))
-    return Population(
+    return NeuronMapping(
         lambda node, inputs: Delta(node, inputs, threshold, spike_exponent), "delta", unit=CHANGE
     )
 
 
-def sigma(name: str, neuron: Any, unit: int) -> Population:
+def sigma(name: str, neuron: Any, unit: int) -> NeuronMapping:
     """The sums of ``block.sigma_delta.Output``."""
     _common(name, neuron, recurrent=False, shape=neuron.sigma.shape)
     scale = _scale(name, neuron)
-    return Population(lambda node, inputs: Sigma(node, inputs), "sigma", unit=scale * unit)
+    return NeuronMapping(lambda node, inputs: Sigma(node, inputs), "sigma", unit=scale * unit)
 
 
 # -- kinds ---------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def sigma(name: str, neuron: Any, unit: int) -> Population:
 
 def _cuba(
     name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None, drive: int
-) -> Population:
+) -> NeuronMapping:
     threshold = _threshold(name, neuron)
     current = _decay(name, neuron, "current", shape)
     voltage = _decay(name, neuron, "voltage", shape)
@@ -210,7 +210,7 @@ def _cuba(
     }
     restless = bool(bias.any())
     if own is None:
-        return Population(
+        return NeuronMapping(
             lambda node, inputs: Lif(node, inputs, **fields),
             "lif",
             exponent=max(0, -shift),
@@ -223,7 +223,7 @@ def _cuba(
             "is recurrent and has a norm: SLAYER, step by step, keeps the current after the norm "
             "for the next step; use current_decay=1, or no norm",
         )
-    return Population(
+    return NeuronMapping(
         lambda node, inputs: Recurrent(node, inputs, own, **fields), "recurrent", restless=restless
     )
 
@@ -242,7 +242,7 @@ def _check_own(name: str, neuron: Any, own: IntArray, shift: int) -> None:
 
 def _adaptive(
     name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None, drive: int
-) -> Population:
+) -> NeuronMapping:
     """``block.alif``: a norm comes before the current decays, and ``>=`` is meant."""
     bias, shift = _norm(name, neuron, neuron.norm)
     if shift > 0:
@@ -253,14 +253,14 @@ def _adaptive(
         fields[f"{item}_decay"] = _decay(name, neuron, item, shape)
     restless = bool(bias.any()) or fields["threshold"] == 0
     if own is None:
-        return Population(
+        return NeuronMapping(
             lambda node, inputs: AdaptiveLif(node, inputs, bias=bias, **fields),
             "alif",
             exponent=-shift,
             restless=restless,
         )
     _check_own(name, neuron, own, shift)
-    return Population(
+    return NeuronMapping(
         lambda node, inputs: AdaptiveRecurrent(node, inputs, own, bias=bias, **fields),
         "recurrentalif",
         restless=restless,
@@ -285,7 +285,7 @@ def _adaptation(name: str, neuron: Any, shape: Shape) -> dict[str, Any]:
     return fields
 
 
-def _resonator(name: str, neuron: Any, shape: Shape) -> Population:
+def _resonator(name: str, neuron: Any, shape: Shape) -> NeuronMapping:
     threshold = _threshold(name, neuron) << STATE_SHIFT
     izhikevich = isinstance(neuron, (rf_iz.Neuron, adrf_iz.Neuron))
     params = SimpleNamespace(
@@ -312,7 +312,7 @@ def _resonator(name: str, neuron: Any, shape: Shape) -> Population:
             return ResonateFire(node, inputs, threshold, sin, cos, izhikevich)
         return AdaptiveResonateFire(node, inputs, sin=sin, cos=cos, izhikevich=izhikevich, **fields)
 
-    return Population(
+    return NeuronMapping(
         make,
         "resonator" if fields is None else "adrf",
         exponent=-shifts[0],
@@ -321,7 +321,7 @@ def _resonator(name: str, neuron: Any, shape: Shape) -> Population:
     )
 
 
-def _sigma_delta(name: str, neuron: Any, shape: Shape, flat: bool, unit: int) -> Population:
+def _sigma_delta(name: str, neuron: Any, shape: Shape, flat: bool, unit: int) -> NeuronMapping:
     learned = _change_threshold(name, neuron)
     activation = neuron.activation
     if not (activation in (torch.nn.functional.relu, torch.relu) or type(activation) is nn.ReLU):
@@ -349,7 +349,7 @@ def _sigma_delta(name: str, neuron: Any, shape: Shape, flat: bool, unit: int) ->
         )
     threshold = int(scaled)
     bias = bias << max(0, -shift)
-    return Population(
+    return NeuronMapping(
         lambda node, inputs: SigmaDelta(node, inputs, threshold, bias, exponent, 6 + late),
         "sigmadelta",
         exponent=max(0, -shift) + (CHANGE // unit).bit_length() - 1,

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neuroport.capture.currents import Term, Value
+from neuroport.capture.currents import MessageSum, NodeMessages
 from neuroport.errors import CaptureError
 from neuroport.graph.integers import WEIGHT_MAX
 from neuroport.graph.linear_bounds import ungrouped
@@ -166,7 +166,7 @@ def as_matrix(name: str, linear: Linear) -> Linear:
     return _matrix(name, linear.source, convolve)
 
 
-def section(linear: Linear, value: Value, term: Term) -> Linear:
+def section(linear: Linear, value: MessageSum, term: NodeMessages) -> Linear:
     """What ``linear`` makes of the channels of ``value`` that are ``term``; groups are opened."""
     if term.part is None:
         return linear

@@ -46,7 +46,7 @@ from neuroport.graph.kinds.fields import (
     voltage_decay,
     zero,
 )
-from neuroport.graph.linear_bounds import Box, Current
+from neuroport.graph.linear_bounds import Box, LinearMap
 
 Range: TypeAlias = tuple[IntArray, IntArray]  # least and largest value, per channel
 States: TypeAlias = tuple[Any, ...]
@@ -283,7 +283,7 @@ class Population(Node):
         top = np.full(shape[0], most, np.int64)
         return -top, top
 
-    def as_sum(self, currents: tuple[Current, ...], low: IntArray, high: IntArray) -> Box:
+    def as_sum(self, currents: tuple[LinearMap, ...], low: IntArray, high: IntArray) -> Box:
         """What it sends as a sum of currents, where it is one but for an error; else its range."""
         return Box(low, high)
 
@@ -400,7 +400,7 @@ class Synapse(Node):
         """Nonzero weights that each message meets, in the shape ``source`` of a message frame."""
         raise NotImplementedError
 
-    def as_current(self, messages: tuple[Box, ...], source: Shape) -> Current | None:
+    def as_current(self, messages: tuple[Box, ...], source: Shape) -> LinearMap | None:
         """The synapse as a linear map of messages of shape ``source``, where maps are composed."""
         return None
 

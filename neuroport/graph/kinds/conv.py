@@ -9,7 +9,7 @@ import numpy as np
 from neuroport.graph.border_taps import Inside, inside
 from neuroport.graph.kernel import Kernel
 from neuroport.graph.kinds.base import IntArray, Pair, Shape, Synapse, by, kind, pair, spread
-from neuroport.graph.linear_bounds import Box, Current, bounds
+from neuroport.graph.linear_bounds import Box, LinearMap, bounds
 
 
 @kind("conv")
@@ -109,9 +109,9 @@ class Conv(Synapse):
         low, high = (b.reshape(weight.shape[0], *weight.shape[2:]) for b in (low, high))
         return -together.most(-low), together.most(high)
 
-    def as_current(self, messages: tuple[Box, ...], source: Shape) -> Current | None:
+    def as_current(self, messages: tuple[Box, ...], source: Shape) -> LinearMap | None:
         together, factor = self.inside(source), 2.0**self.exponent
-        return Current(self.weight, messages, self.groups, factor, together)
+        return LinearMap(self.weight, messages, self.groups, factor, together)
 
     def title(self) -> str:
         depthwise = self.weight.shape[1:] == (1, 1, 1) and self.groups == len(self.weight)

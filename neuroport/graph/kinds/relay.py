@@ -18,7 +18,7 @@ from neuroport.graph.kinds.base import (
     constant,
     kind,
 )
-from neuroport.graph.linear_bounds import Box, Current, Sum
+from neuroport.graph.linear_bounds import Box, LinearMap, Sum
 
 
 @kind("relay", emits=GRADED)
@@ -42,7 +42,7 @@ class Relay(Population):
         low, high = (integers.round_shift(bound, self.shift) for bound in (low, high))
         return np.minimum(low, 0), np.maximum(high, 0)
 
-    def as_sum(self, currents: tuple[Current, ...], low: IntArray, high: IntArray) -> Box:
+    def as_sum(self, currents: tuple[LinearMap, ...], low: IntArray, high: IntArray) -> Box:
         error = self.threshold + (0.5 if self.shift else 0.0)
         return Sum(low, high, currents, 2.0**-self.shift, error)
 

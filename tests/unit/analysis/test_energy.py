@@ -28,7 +28,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Recurrent, Relay, SigmaDelta
 from neuroport.runs.measurement import Measurement
 from neuroport.runs.trace import Trace
-from neuroport.targets.target import Target, Value, load_target
+from neuroport.targets.target import Fact, Target, load_target
 from tests.unit.analysis.test_statistics import frames as residual_frames
 from tests.unit.analysis.test_statistics import residual, sparse, without
 
@@ -46,7 +46,7 @@ def ran(graph: Graph, given: np.ndarray, **options: Any) -> Energy:
 
 def chip(**values: float | None) -> Target:
     """Loihi 2 with other values."""
-    mine = {key: Value(value, "test", "seen") for key, value in values.items()}
+    mine = {key: Fact(value, "test", "seen") for key, value in values.items()}
     return replace(LOIHI2, values={**LOIHI2.values, **mine})
 
 

@@ -11,7 +11,7 @@ import neuroport as port
 from neuroport.graph.border_taps import inside
 from neuroport.graph.float_exactness import largest_sum
 from neuroport.graph.graph import Graph
-from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
+from neuroport.graph.linear_bounds import Box, Budget, LinearMap, Sum, reach
 from neuroport.graph.node import Conv, Input, Lif, Node, Relay
 
 
@@ -110,9 +110,9 @@ def test_bound_of_a_projection_on_a_small_map_holds_and_is_the_exact_one_of_a_si
 def test_taps_that_never_read_together_are_bounded_apart_behind_a_projection_too() -> None:
     taps = inside((1, 1), (1, 2), (1, 1), (0, 1), (1, 1))
     box = Box(np.zeros(1), np.ones(1))
-    inner = Current(np.array([[[[3.0, 5.0]]]]), (box,), inside=taps)
+    inner = LinearMap(np.array([[[[3.0, 5.0]]]]), (box,), inside=taps)
     stream = Sum(np.zeros(1), np.full(1, 5.0), (inner,))
-    _, high = reach(Current(np.array([[[[2.0, 4.0]]]]), (stream,), inside=taps), Budget())
+    _, high = reach(LinearMap(np.array([[[[2.0, 4.0]]]]), (stream,), inside=taps), Budget())
     assert high == pytest.approx([20.0])
 
 

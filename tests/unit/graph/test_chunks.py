@@ -13,7 +13,7 @@ from neuroport.graph import chunks
 from neuroport.graph.array_storage import pack
 from neuroport.graph.fan_out import fan_out
 from neuroport.graph.graph import Graph
-from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
+from neuroport.graph.linear_bounds import Box, Budget, LinearMap, Sum, reach
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay, Synapse
 from neuroport.lowering.cost import cost
 from neuroport.targets.rules import require_legal
@@ -115,10 +115,10 @@ def test_range_of_a_projection_holds_the_kernel_of_one_block_at_a_time() -> None
     rng = np.random.default_rng(0)
     spikes = Box(np.zeros(64), np.ones(64))
     kernels = [rng.integers(-9, 10, (64, 64, 3, 3)) for _ in range(40)]
-    currents = tuple(Current(kernel, (spikes,)) for kernel in kernels)
+    currents = tuple(LinearMap(kernel, (spikes,)) for kernel in kernels)
     bound = np.full(64, 1e6)
     stream = Sum(-bound, bound, currents)
-    projection = Current(rng.integers(-9, 10, (64, 64, 1, 1)), (stream,))
+    projection = LinearMap(rng.integers(-9, 10, (64, 64, 1, 1)), (stream,))
     composed = 64 * 64 * 9 * 8
     with held_at_most(10 * composed):
         low, high = reach(projection, Budget())

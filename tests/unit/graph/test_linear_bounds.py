@@ -10,7 +10,7 @@ import pytest
 import neuroport as port
 from neuroport.graph import linear_bounds
 from neuroport.graph.graph import Graph
-from neuroport.graph.linear_bounds import Box, Budget, Current, Sum, reach
+from neuroport.graph.linear_bounds import Box, Budget, LinearMap, Sum, reach
 from neuroport.graph.node import Conv, Input, Lif, Node, Relay
 from neuroport.lowering import CARRIERS
 
@@ -112,18 +112,18 @@ def test_every_carrier_of_a_projected_stream_has_its_range() -> None:
                 )
 
 
-def random_current(rng: np.random.Generator, depth: int) -> Current:
+def random_current(rng: np.random.Generator, depth: int) -> LinearMap:
     """A stream read through ``depth`` projections; whole numbers, so that nothing is rounded."""
     box = Box(np.full(1, -1.0), np.full(1, 2.0))
-    current = Current(kernel(rng, 6, 4, 2, 2), (box,), groups=2, factor=2.0)
+    current = LinearMap(kernel(rng, 6, 4, 2, 2), (box,), groups=2, factor=2.0)
     for _ in range(depth):
-        other = Current(kernel(rng, 6, 6, 1, 1), (box,))
+        other = LinearMap(kernel(rng, 6, 6, 1, 1), (box,))
         stream = Sum(np.full(6, -1e6), np.full(6, 1e6), (current, other), 0.25, 0.5)
-        current = Current(kernel(rng, 6, 6, 2, 1), (stream, box))
+        current = LinearMap(kernel(rng, 6, 6, 2, 1), (stream, box))
     return current
 
 
-def values(current: Current, rng: np.random.Generator) -> np.ndarray:
+def values(current: LinearMap, rng: np.random.Generator) -> np.ndarray:
     """Currents (O,) that a random choice of messages gives; each tap has its own, some read 0."""
     total: Any = np.zeros(len(current.weight))
     each_in = current.weight.shape[1]
@@ -168,9 +168,9 @@ def test_range_without_a_budget_is_the_product_of_ranges() -> None:
 def test_numbers_beyond_floating_point_leave_the_range_open() -> None:
     weight = np.full((1, 2, 1, 1), 1e200)
     stream = Sum(
-        np.zeros(2), np.ones(2), (Current(weight.repeat(2, 0), (Box(*np.eye(2)[:, :1]),)),)
+        np.zeros(2), np.ones(2), (LinearMap(weight.repeat(2, 0), (Box(*np.eye(2)[:, :1]),)),)
     )
-    low, high = reach(Current(weight, (stream,)), Budget())
+    low, high = reach(LinearMap(weight, (stream,)), Budget())
     assert low[0] == -np.inf
     assert high[0] == np.inf
 
@@ -179,9 +179,9 @@ def test_rounding_errors_of_composed_kernels_widen_the_range() -> None:
     rng = np.random.default_rng(0)
     big = rng.integers(2**40, 2**42, (3, 3, 1, 1))
     box = Box(np.zeros(1), np.ones(1))
-    inner = Current(big, (box,))
+    inner = LinearMap(big, (box,))
     stream = Sum(np.zeros(3), np.full(3, 3.0 * 2**42), (inner,))
-    _, high = reach(Current(big - 2**41, (stream,)), Budget())
+    _, high = reach(LinearMap(big - 2**41, (stream,)), Budget())
     matrix = [[int(x) for x in row] for row in big[:, :, 0, 0]]
     for row, found in zip(matrix, high, strict=True):
         entries = [

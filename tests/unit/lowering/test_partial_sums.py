@@ -12,7 +12,7 @@ from neuroport.graph.node import Dense, Input, Lif, Node, Readout, Relay
 from neuroport.lowering.partial_sums import partial_sums, parts_by_source
 from neuroport.targets.lowering import picked
 from neuroport.targets.resources import resources
-from neuroport.targets.target import Target, Value, load_target
+from neuroport.targets.target import Fact, Target, load_target
 
 LOIHI2 = load_target("loihi2")
 
@@ -38,7 +38,7 @@ def frames(graph: Graph) -> np.ndarray:
 
 def narrow(axons: int) -> Target:
     """A chip whose cores take few messages."""
-    values = {**LOIHI2.values, "axons_in": Value(axons, "test", "seen")}
+    values = {**LOIHI2.values, "axons_in": Fact(axons, "test", "seen")}
     return Target("narrow", "test", values)
 
 

@@ -438,10 +438,10 @@ def test_a_mapping_puts_cores_on_their_chips_and_lists_the_busiest_links(tmp_pat
     from neuroport.targets.mapping import mapping_of
     from neuroport.targets.message_traffic import measure
     from neuroport.targets.resources import resources
-    from neuroport.targets.target import Value, load_target
+    from neuroport.targets.target import Fact, load_target
 
     chip = load_target("loihi2")
-    few = {"cores": Value(4, "test", "seen"), "chips": Value(9, "test", "seen")}
+    few = {"cores": Fact(4, "test", "seen"), "chips": Fact(9, "test", "seen")}
     board = replace(chip, values={**chip.values, **few})
     graph, trace = run()
     found = resources(graph, board)
@@ -465,10 +465,10 @@ def test_cores_of_many_chips_are_drawn_up_to_sixteen_chips() -> None:
 
     from neuroport.reporting.core_map import cores
     from neuroport.targets.resources import resources
-    from neuroport.targets.target import Value, load_target
+    from neuroport.targets.target import Fact, load_target
 
     chip = load_target("loihi2")
-    tiny = replace(chip, values={**chip.values, "cores": Value(1, "test", "seen")})
+    tiny = replace(chip, values={**chip.values, "cores": Fact(1, "test", "seen")})
     found = resources(run()[0], tiny)
     svg = ElementTree.fromstring(cores(replace(found, placed=found.placed * 20)))
     assert len(svg.findall("rect")) == len(svg.findall("g/rect")) == 16

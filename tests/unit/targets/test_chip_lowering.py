@@ -14,10 +14,15 @@ from neuroport.lowering import CARRIERS
 from neuroport.targets.core_memory import synapse_words
 from neuroport.targets.lowering import best, lower, options, picked
 from neuroport.targets.message_traffic import measure
-from neuroport.targets.population_demands import CONSTANT, Arriving, layers, rounding
+from neuroport.targets.population_demands import (
+    CONSTANT,
+    SynapseDemand,
+    population_demands,
+    rounding,
+)
 from neuroport.targets.resources import resources
 from neuroport.targets.rules import refusals
-from neuroport.targets.target import Target, Value, load_target
+from neuroport.targets.target import Fact, Target, load_target
 from tests.helpers.shapes import SHAPES, Shape, ds_resnet, frames_for, ms_resnet
 
 LOIHI2 = load_target("loihi2")
@@ -25,7 +30,7 @@ FREE = replace(  # a chip on which every way is legal, so that all are compared
     LOIHI2,
     values={
         **LOIHI2.values,
-        **{key: Value(True, "test", "seen") for key in ("custom_neurons", "convolution_delay")},
+        **{key: Fact(True, "test", "seen") for key in ("custom_neurons", "convolution_delay")},
     },
 )
 WAYS = [(way, how) for way in CARRIERS for how in ("relays", "delays")][:-1]
@@ -84,13 +89,13 @@ def test_a_stream_that_is_rounded_at_a_projection_is_legal_by_relays_alone() -> 
 def test_the_neuron_that_gives_relays_their_constants_is_counted() -> None:
     graph = ms_resnet(Shape(frames_for((2, 8, 8), 4, 2)), 1, (4, 6))
     lowered = port.lower(graph, "loihi2")
-    found = layers(lowered)
+    found = population_demands(lowered)
     (rounds,) = rounding(lowered)
     constant = next(layer for layer in found if layer.kind == CONSTANT)
     assert constant.neurons == 1
     assert constant.readers == ((rounds, "dense"), (rounds, "dense"))
     fed = next(layer for layer in found if layer.name == rounds)
-    assert fed.arriving[-2:] == (Arriving("dense", 1, 1), Arriving("dense", 1, 1))
+    assert fed.arriving[-2:] == (SynapseDemand("dense", 1, 1), SynapseDemand("dense", 1, 1))
     (placed,) = [p for p in resources(lowered, LOIHI2).placed if p.layer.name == rounds]
     without = replace(fed, arriving=fed.arriving[:-2])
     neurons = fed.neurons  # all of them on one core: 13 bits for each weight, in 64-bit words
@@ -161,7 +166,7 @@ def test_a_users_chip_is_lowered_for_by_its_file(tmp_path: Path) -> None:
 
 
 def test_a_network_that_needs_more_chips_is_lowered_and_its_option_says_so() -> None:
-    small: Target = replace(LOIHI2, values={**LOIHI2.values, "cores": Value(2, "test", "seen")})
+    small: Target = replace(LOIHI2, values={**LOIHI2.values, "cores": Fact(2, "test", "seen")})
     (option,) = options(network("plain"), small, carrier="relay", align="relays")
     assert option.graph is not None
     assert ", more than there are" in str(option)
@@ -174,7 +179,7 @@ def test_a_network_that_needs_more_chips_is_lowered_and_its_option_says_so() -> 
 
 def test_a_way_on_which_every_population_fits_a_core_is_preferred() -> None:
     graph = SHAPES["danet, membrane, network"](Shape(frames_for((2, 8, 8), 3, 2)))
-    tight = replace(FREE, values={**FREE.values, "synapse_words": Value(160, "test", "seen")})
+    tight = replace(FREE, values={**FREE.values, "synapse_words": Fact(160, "test", "seen")})
     found = options(graph, tight)
     lowered = best(found)
     (taken,) = [option for option in found if option.graph is lowered]
@@ -185,7 +190,7 @@ def test_a_way_on_which_every_population_fits_a_core_is_preferred() -> None:
 
 def test_a_stock_chain_stays_one_where_its_readout_does_not_fit_a_core() -> None:
     graph = network("ds-resnet, K = 2")
-    small = replace(LOIHI2, values={**LOIHI2.values, "axons_in": Value(100, "test", "seen")})
+    small = replace(LOIHI2, values={**LOIHI2.values, "axons_in": Fact(100, "test", "seen")})
     found = {(b.carrier, b.align): b for b in options(graph, small)}
     stock, relay = found["stock", "relays"], found["relay", "relays"]
     assert relay.lowered is not None

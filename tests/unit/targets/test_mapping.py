@@ -18,7 +18,7 @@ from neuroport.graph.node import Conv, Input, Lif, Relay
 from neuroport.targets.core_tiles import Tile
 from neuroport.targets.mapping import Mapping, map_network, mapping_of
 from neuroport.targets.message_traffic import Flow, Traffic
-from neuroport.targets.target import Target, Value, load_target
+from neuroport.targets.target import Fact, Target, load_target
 
 needs_solver = pytest.mark.skipif(
     find_spec("mtkahypar") is None,
@@ -30,7 +30,7 @@ def board(chips: int, cores: int, neurons: int = 2) -> Target:
     """Loihi 2 chips of few small cores."""
     base = load_target("loihi2")
     mine = {"chips": chips, "cores": cores, "neurons": neurons}
-    values = {key: Value(value, "test", "seen") for key, value in mine.items()}
+    values = {key: Fact(value, "test", "seen") for key, value in mine.items()}
     return replace(base, name="small", values={**base.values, **values})
 
 

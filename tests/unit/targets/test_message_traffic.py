@@ -31,7 +31,7 @@ from neuroport.targets.core_tiles import Tile, box, tiles
 from neuroport.targets.message_traffic import Flow, Traffic, measure
 from neuroport.targets.receptive_field import reaching
 from neuroport.targets.resources import resources
-from neuroport.targets.target import Target, Value, load_target
+from neuroport.targets.target import Fact, Target, load_target
 from tests.tiers import examples
 
 STEPS = 4
@@ -41,7 +41,7 @@ LOIHI2 = load_target("loihi2")
 def chip(neurons: int) -> Target:
     """A chip whose cores hold so many neurons and as many words as they please."""
     limits: dict[str, int | None] = {key: None for key in LOIHI2.values if key.endswith("_words")}
-    values = {key: Value(v, "test", "seen") for key, v in (limits | {"neurons": neurons}).items()}
+    values = {key: Fact(v, "test", "seen") for key, v in (limits | {"neurons": neurons}).items()}
     return replace(LOIHI2, name="mine", values={**LOIHI2.values, **values})
 
 

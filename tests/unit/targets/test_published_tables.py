@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from neuroport.netx import read
-from neuroport.targets.population_demands import layers, weight_bits
+from neuroport.targets.population_demands import population_demands, weight_bits
 from neuroport.targets.published_tables import Table, tables
 from neuroport.targets.resources import resources
 from neuroport.targets.target import load_target
@@ -105,7 +105,7 @@ def test_the_shipped_pilotnet_has_the_shapes_and_bits_of_the_table() -> None:
     base = folder()
     assert base is not None
     graph = read(Path(base) / "gts" / "pilotnet_lif" / "network.net", steps=16)
-    for layer, row in zip(layers(graph), TABLES["PilotNet LIF"].rows, strict=True):
+    for layer, row in zip(population_demands(graph), TABLES["PilotNet LIF"].rows, strict=True):
         wanted = row.placed.layer
         assert layer.shape == wanted.shape
         if wanted.arriving:  # the input layer is driven by its bias; here a synapse feeds it

@@ -24,7 +24,7 @@ from neuroport.targets.board_record import (
     NOT_RUN,
     PROVEN,
     RULE,
-    Record,
+    BoardRecord,
     Result,
     load_record,
 )
@@ -130,7 +130,7 @@ def test_a_product_is_proven_by_the_smallest_that_is_as_wide(worst: int, name: s
     assert for_product(worst) == name
 
 
-def record(**results: str) -> Record:
+def record(**results: str) -> BoardRecord:
     """A record of today's constructs with these results; ``_`` stands for ``-``."""
     made = {
         name.replace("_", "-"): Result(
@@ -141,7 +141,7 @@ def record(**results: str) -> Record:
         for name, result in results.items()
     }
     timing = {"input_delay": 0, "output_delay": 2, "read_delay": 1}
-    return Record("kapoho-point", "a board", "N3B3", "2026-11-28", {"a": "1"}, timing, made)
+    return BoardRecord("kapoho-point", "a board", "N3B3", "2026-11-28", {"a": "1"}, timing, made)
 
 
 def rounding(branches: int = 2) -> Graph:
@@ -157,7 +157,7 @@ def rounding(branches: int = 2) -> Graph:
     return Graph(nodes, 4)
 
 
-def told(graph: Graph, found: Record) -> list[tuple[str, str, str]]:
+def told(graph: Graph, found: BoardRecord) -> list[tuple[str, str, str]]:
     verdict = check(graph, BOARD, qualified=found)
     return [(f.rule, f.severity, f.construct) for f in verdict.findings]
 

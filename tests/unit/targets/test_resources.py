@@ -20,11 +20,16 @@ from neuroport.graph.node import (
     ResonateFire,
 )
 from neuroport.targets.core_memory import fill, synapse_words
-from neuroport.targets.population_demands import Arriving, Layer, layers, weight_bits
+from neuroport.targets.population_demands import (
+    PopulationDemand,
+    SynapseDemand,
+    population_demands,
+    weight_bits,
+)
 from neuroport.targets.remedies import changes, shortfall
 from neuroport.targets.resources import Resources, resources
 from neuroport.targets.spike_counters import cost, with_counters
-from neuroport.targets.target import Target, Value, load_target
+from neuroport.targets.target import Fact, Target, load_target
 from neuroport.targets.verdict import check
 
 LOIHI2 = load_target("loihi2")
@@ -32,20 +37,24 @@ LOIHI2 = load_target("loihi2")
 
 def having(**limits: int | None) -> Target:
     """A Loihi 2 chip with other limits."""
-    mine = {key: Value(value, "test", "seen") for key, value in limits.items()}
+    mine = {key: Fact(value, "test", "seen") for key, value in limits.items()}
     return replace(LOIHI2, name="mine", values={**LOIHI2.values, **mine})
 
 
-def dense(name: str, neurons: int, inputs: int, bits: int = 8, **fields: object) -> Layer:
-    made = Layer(name, "lif", (neurons,), (Arriving("dense", inputs, bits),))
+def dense(
+    name: str, neurons: int, inputs: int, bits: int = 8, **fields: object
+) -> PopulationDemand:
+    made = PopulationDemand(name, "lif", (neurons,), (SynapseDemand("dense", inputs, bits),))
     return replace(made, **fields)
 
 
-def feature_map(name: str, *shape: int, axons: int = 27, **fields: object) -> Layer:
-    return replace(Layer(name, "lif", shape, (Arriving("conv", axons, 8),)), **fields)
+def feature_map(name: str, *shape: int, axons: int = 27, **fields: object) -> PopulationDemand:
+    return replace(
+        PopulationDemand(name, "lif", shape, (SynapseDemand("conv", axons, 8),)), **fields
+    )
 
 
-def one(layer: Layer, target: Target = LOIHI2) -> tuple[tuple[int, int, int], int, str]:
+def one(layer: PopulationDemand, target: Target = LOIHI2) -> tuple[tuple[int, int, int], int, str]:
     (placed,) = resources([layer], target).placed
     return placed.tiling.tile, placed.cores, placed.binding
 
@@ -81,12 +90,12 @@ def graph() -> Graph:
 
 
 def test_layers_are_the_populations_with_their_synapses_readers_and_levels() -> None:
-    low, high, held, potential = layers(graph())
-    stem = (Arriving("conv", 18, 3, outside=True),)
-    assert low == Layer("low", "lif", (3, 4, 4), stem, (("potential", "dense"),), 2)
+    low, high, held, potential = population_demands(graph())
+    stem = (SynapseDemand("conv", 18, 3, outside=True),)
+    assert low == PopulationDemand("low", "lif", (3, 4, 4), stem, (("potential", "dense"),), 2)
     assert high == replace(low, name="high")
     assert held == replace(low, name="held", kind="relay", levels=1)
-    assert potential.arriving == (Arriving("dense", 48, 1, 2), Arriving("dense", 48, 1))
+    assert potential.arriving == (SynapseDemand("dense", 48, 1, 2), SynapseDemand("dense", 48, 1))
     assert potential.readers == ()
 
 
@@ -94,7 +103,7 @@ def test_levels_are_told_from_populations_that_only_share_a_dendrite() -> None:
     nodes = list(graph().nodes)
     parted = [*nodes[:6], replace(nodes[6], inputs=("high",)), replace(nodes[7], inputs=("held",))]
     parted += [replace(nodes[8], inputs=("sum",)), Readout("rest", ("other",))]
-    assert {layer.name: layer.levels for layer in layers(Graph(parted, 4))}["low"] == 1
+    assert {layer.name: layer.levels for layer in population_demands(Graph(parted, 4))}["low"] == 1
 
 
 def test_levels_that_wait_in_relays_are_still_levels() -> None:
@@ -111,7 +120,7 @@ def test_levels_that_wait_in_relays_are_still_levels() -> None:
         ),
     ]
     nodes.append(Dense("sum", ("low.held", "high.held"), np.full((1, 16), 2)))
-    found = layers(Graph([*nodes, Readout("potential", ("sum",))], 4))
+    found = population_demands(Graph([*nodes, Readout("potential", ("sum",))], 4))
     assert [layer.levels for layer in found] == [2, 2, 1, 1, 1]
 
 
@@ -122,18 +131,21 @@ def test_a_recurrent_population_hears_itself_and_a_resonator_has_two_sums() -> N
         Recurrent("loop", ("in",), np.full((4, 4), -2), 9),
         ResonateFire("turn", ("in",), 64, np.array([100]), np.array([100])),
     ]
-    loop, turn = layers(Graph(nodes, 4))
-    assert loop.arriving == (Arriving("dense", 6, 1, outside=True), Arriving("dense", 4, 1))
+    loop, turn = population_demands(Graph(nodes, 4))
+    assert loop.arriving == (
+        SynapseDemand("dense", 6, 1, outside=True),
+        SynapseDemand("dense", 4, 1),
+    )
     assert loop.readers == (("loop", "dense"),)
     assert turn.shape == (2,)
-    assert turn.arriving == (Arriving("dense", 6, 1, spread=2, outside=True),)
+    assert turn.arriving == (SynapseDemand("dense", 6, 1, spread=2, outside=True),)
     assert synapse_words(turn, 2) == 6 * 1  # 4 sums of 13 bits and 4: 56 bits
 
 
 def test_grouped_convolutions_are_counted_in_full() -> None:
     weight = np.full((4, 1, 1, 1), 1)
     nodes = [Input("frames", (4, 2, 2), bits=1), Conv("same", ("frames",), weight, groups=4)]
-    (found,) = layers(Graph([*nodes, Lif("l", ("same",), 0)], 2))
+    (found,) = population_demands(Graph([*nodes, Lif("l", ("same",), 0)], 2))
     assert found.arriving[0].axons == 4
 
 
@@ -142,7 +154,7 @@ def test_a_convolution_stores_a_slot_per_tap_and_a_dense_synapse_one_per_input()
     assert synapse_words(feature_map("a", 64, 8, 8), 65) == 27 * (1 + 9)
     assert synapse_words(dense("a", 9, 100), 3) == 100  # 3 * 20 + 4 bits
     assert synapse_words(dense("a", 9, 100), 4) == 200
-    twice = replace(dense("a", 9, 100), arriving=(Arriving("dense", 100, 8, copies=2),))
+    twice = replace(dense("a", 9, 100), arriving=(SynapseDemand("dense", 100, 8, copies=2),))
     assert synapse_words(twice, 3) == 200
 
 
@@ -223,7 +235,7 @@ def test_what_not_one_neuron_of_fits_is_named_with_need_and_limit() -> None:
     assert not found.fits
     assert [p.layer.name for p in found.impossible] == ["huge"]
     lines = shortfall(found)
-    several = replace(layer, arriving=(Arriving("dense", 9_000, 8, copies=2),))
+    several = replace(layer, arriving=(SynapseDemand("dense", 9_000, 8, copies=2),))
     assert "; sum its 2 sources in a relay first" in shortfall(resources([several], LOIHI2))[0]
     assert len(lines) == 1  # its axons exceed the core by no more
     assert lines[0] == (
@@ -239,7 +251,7 @@ def test_what_does_not_fit_is_told_by_how_much() -> None:
     assert shortfall(resources([dense("n", 10, 10)], LOIHI2)) == []
 
 
-def crowded() -> list[Layer]:
+def crowded() -> list[PopulationDemand]:
     """130 cores, whose number the bits of the weights decide."""
     names = [f"n{k}" for k in range(26)]
     read = [(name, "dense") for name in names[1:]]
@@ -272,7 +284,7 @@ def test_no_board_is_offered_for_a_chip_of_the_users() -> None:
 
 def test_frames_keep_their_size_when_channels_are_made_fewer() -> None:
     outside = replace(
-        dense("a", 10, 20_000), arriving=(Arriving("dense", 20_000, 8, outside=True),)
+        dense("a", 10, 20_000), arriving=(SynapseDemand("dense", 20_000, 8, outside=True),)
     )
     assert changes([outside], resources([outside], LOIHI2)) == []
     inside = [dense("before", 20_000, 1, readers=(("a", "dense"),)), dense("a", 10, 20_000)]
@@ -332,7 +344,9 @@ def test_resources_stay_within_every_limit_of_the_chip(name: str) -> None:
 # -- counters ----------------------------------------------------------------------------------
 
 
-def placed_counter(granularity: str, layer: Layer) -> tuple[tuple[int, int, int], int, int]:
+def placed_counter(
+    granularity: str, layer: PopulationDemand
+) -> tuple[tuple[int, int, int], int, int]:
     """Tile, cores and synapse words of the counters of one population."""
     _, counter = with_counters([layer], granularity)
     assert counter.name == f"{layer.name}.counter"
