@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries reading gpu
+.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries recipes reading gpu
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -75,6 +75,11 @@ libraries: $(READY)
 # Ends, kills and stops verbs at many moments (benchmarks/signals.json); goes on where it was; an hour.
 signals: $(READY)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.signals --jobs 2
+
+# Takes every shipped recipe, its epochs cut, from random data in the real files to Lava
+# (benchmarks/recipes.json); goes on where it was; an hour or two.
+recipes: $(READY)
+	OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.recipes
 
 # Remakes models/ms_resnet8_mnist and every figure of the README from nothing.
 figures: $(READY)

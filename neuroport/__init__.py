@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from neuroport.targets.mapping import Mapping, map_network
     from neuroport.training.checkpoint import load
     from neuroport.training.fit import fit
+    from neuroport.training.foreign_weights import ForeignWeights, import_weights
     from neuroport.training.trainable import trainable
 
 _HOME = {
@@ -46,6 +47,8 @@ _HOME = {
     "Recipe": "neuroport.recipe",
     "fit": "neuroport.training.fit",
     "load": "neuroport.training.checkpoint",
+    "import_weights": "neuroport.training.foreign_weights",
+    "ForeignWeights": "neuroport.training.foreign_weights",
     "quantize": "neuroport.quantization",
     "quantization_cost": "neuroport.quantization.cost",
     "lower": "neuroport.targets.lowering",
@@ -82,6 +85,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "Recipe",
     "fit",
     "load",
+    "import_weights",
     "quantize",
     "quantization_cost",
     "import_torch",
@@ -110,6 +114,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "Mapping",
     "NirImport",
     "TorchImport",
+    "ForeignWeights",
     "NeuroportError",
 ]
 

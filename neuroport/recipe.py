@@ -7,13 +7,15 @@ layers on real digits.
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from neuroport.checks import fraction, one_of, positive, require, seed
 from neuroport.data.recipe import DataRecipe as DataRecipe
@@ -31,11 +33,13 @@ class TrainingRecipe:
     ``optimizer`` is ``adamw`` or ``sgd`` (with ``momentum``, ``nesterov``), in both phases.
     ``schedule`` comes after a warm-up in epochs: ``cosine`` (to zero, in ``cosine_epochs`` if that
     is not 0, and up again), ``step`` (times ``decay`` after every ``decay_epochs``) or
-    ``constant``. ``clip`` bounds the norm of the gradient, 0 does not. Random shifts are in pixels,
-    ``rotate`` in degrees, ``scale`` as a fraction, ``flip`` left to right; ``crop`` is the
-    ``middle`` of a picture file or a random part ``resized``, and ``auto_augment`` torchvision's
-    AutoAugment. ``precision`` is that of the convolutions. A checkpoint is written after each
-    epoch, and within one after every ``checkpoint_steps`` batches (0: not).
+    ``constant``. The rate changes after every ``schedule_per``, a ``batch`` or an ``epoch``.
+    ``clip`` bounds the norm of the gradient, 0 does not. Random shifts are in pixels (of pictures
+    padded with zeros: torchvision's padded random crop), ``rotate`` in degrees, ``scale`` as a
+    fraction, ``flip`` left to right; ``crop`` is the ``middle`` of a picture file or a random part
+    ``resized``, and ``auto_augment`` torchvision's AutoAugment. ``precision`` is that of the
+    convolutions. A checkpoint is written after each epoch, and within one after every
+    ``checkpoint_steps`` batches (0: not).
     """
 
     epochs: int = 8
@@ -51,6 +55,7 @@ class TrainingRecipe:
     decay: float = 0.1
     decay_epochs: int = 40
     cosine_epochs: int = 0
+    schedule_per: str = "batch"
     label_smoothing: float = 0.0
     clip: float = 0.0
     flip: bool = False
@@ -84,6 +89,12 @@ class TrainingRecipe:
             "training.nesterov is true, but training.momentum is 0; give it a momentum",
         )
         one_of(self.schedule, ("cosine", "step", "constant"), "training.schedule")
+        one_of(self.schedule_per, ("batch", "epoch"), "training.schedule_per")
+        require(
+            self.schedule_per == "batch" or self.schedule == "cosine",
+            f"training.schedule_per is {self.schedule_per!r}, which has no effect on schedule "
+            f"{self.schedule!r}; leave it out",
+        )
         require(0 < self.decay <= 1, f"training.decay is {self.decay}; use more than 0, up to 1")
         require(
             self.decay_epochs >= 1, f"training.decay_epochs is {self.decay_epochs}; use 1 or more"
@@ -172,13 +183,18 @@ class Recipe:
         """
         if not self.network.pooled:
             return
+        own = self.data.train_size
+        for size in (self.data.shape[1:], *([(own, own)] if own else [])):
+            self._check_sides(size)
+
+    def _check_sides(self, size: tuple[int, ...]) -> None:
         stem, *stages = strides = self.network.strides
-        sides = tuple(-(-side // stem) for side in self.data.shape[1:])
+        sides = tuple(-(-side // stem) for side in size)
         for number, stride in enumerate(stages, 1):
             for side in sides:
                 require(
                     side % stride == 0,
-                    f"frames of {' x '.join(map(str, self.data.shape[1:]))} reach stage {number} "
+                    f"frames of {' x '.join(map(str, size))} reach stage {number} "
                     f"with a side of {side}, which its average-pooled shortcut cannot divide by "
                     f"{stride}: use sides that are multiples of {math.prod(strides)}"
                     + (" (data.size)" if self.data.known.resized else "")
@@ -193,9 +209,12 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dictionary, as :func:`from_dict` takes it."""
-        found = asdict(self)
-        found["network"]["widths"] = list(self.network.widths)
-        return found
+        return {
+            key: {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()}
+            if isinstance(value, dict)
+            else value
+            for key, value in asdict(self).items()
+        }
 
 
 def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
@@ -213,9 +232,54 @@ def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
     return recipe
 
 
+def to_toml(recipe: Recipe) -> str:
+    """A recipe as :func:`load_recipe` reads it, without what is as by default."""
+    values, default = recipe.to_dict(), Recipe().to_dict()
+    lines = [f"{key} = {json.dumps(values[key])}" for key in ("name", "seed")]
+    for table, keys in values.items():
+        if isinstance(keys, dict):
+            lines += ["", f"[{table}]"]
+            lines += [
+                f"{key} = {json.dumps(value)}"
+                for key, value in keys.items()
+                if value != default[table][key]
+            ]
+    return "\n".join(lines) + "\n"
+
+
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe: a TOML file, or the name of one that neuroport ships (``demo``)."""
     return from_dict(parse_toml(recipe_text(path), str(path), RecipeError), str(path))
+
+
+def shipped() -> dict[str, Recipe]:
+    """The recipes that neuroport ships, by name."""
+    return {name: load_recipe(name) for name in _shipped_names()}
+
+
+def _shipped_names() -> list[str]:
+    folder = resources.files("neuroport") / "recipes"
+    return sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
+    """A recipe with other values, each told as ``table.key=value`` in TOML.
+
+    Raises:
+        RecipeError: no such key, or no value of its kind.
+    """
+    values = recipe.to_dict()
+    for change in changes:
+        key, equals, text = change.partition("=")
+        table, dot, name = key.strip().partition(".")
+        if not equals or (dot and not isinstance(values.get(table), dict)):
+            raise RecipeError(f"{change!r} changes no key; tell it as network.fires='at'")
+        told = parse_toml(f"value = {text}", change, RecipeError)["value"]
+        if dot:
+            values[table][name] = told
+        else:
+            values[table] = told
+    return from_dict(values, recipe.name)
 
 
 def recipe_text(path: str | Path) -> str:
@@ -225,10 +289,8 @@ def recipe_text(path: str | Path) -> str:
     if not os.path.exists(place(path)) and "/" not in str(path) and shipped.is_file():
         return shipped.read_text()
     if not os.path.exists(path):
-        names = sorted(p.name[:-5] for p in folder.iterdir() if p.name.endswith(".toml"))
-        raise StorageError(
-            f"{path}: No such file; give a TOML file, or a shipped recipe: {', '.join(names)}"
-        )
+        names = ", ".join(_shipped_names())
+        raise StorageError(f"{path}: No such file; give a TOML file, or a shipped recipe: {names}")
     return read_text(path, RecipeError, "a recipe")
 
 
@@ -260,6 +322,12 @@ def _convert(wanted: Any, value: Any, name: str) -> Any:
         if type(value) is not wanted:
             raise RecipeError(f"{name} is {value!r}; expected {wanted.__name__}")
         return value
-    if not isinstance(value, list) or not all(type(n) is int for n in value):
-        raise RecipeError(f"{name} is {value!r}; expected a list of integers")
-    return tuple(value)
+    either = get_origin(wanted) is not tuple  # an integer, or a list of them
+    if either and type(value) is int:
+        return value
+    real = not either and get_args(wanted)[0] is float
+    numbers = (int, float) if real else (int,)
+    if not isinstance(value, list) or not all(type(n) in numbers for n in value):
+        said = "an integer or " * either + f"a list of {'numbers' if real else 'integers'}"
+        raise RecipeError(f"{name} is {value!r}; expected {said}")
+    return tuple(map(float, value)) if real else tuple(value)

@@ -33,6 +33,7 @@ VERBS = (  # in the order in which they are used, not of the alphabet
         "frames",
         "quantize",
         "import",
+        "import-weights",
         "convert",
         "lower",
         "export",
@@ -55,7 +56,7 @@ class _Verbs(click.Group):
         # of an unknown one click looks among all commands for what may have been meant
         for name in (cmd_name,) if cmd_name in VERBS else VERBS:
             if name not in self.commands:
-                python = f"{name}_" if iskeyword(name) else name
+                python = f"{name}_" if iskeyword(name) else name.replace("-", "_")
                 self.commands[name] = getattr(import_module(f"neuroport.cli.{python}"), python)
         return self.commands.get(cmd_name)
 

@@ -13,8 +13,9 @@ from neuroport.cli.output import Out
 
 
 @click.command()
-@click.argument("recipe")
-@click.option("-o", "--out", "folder", type=out_folder, required=True, help="Folder of the run.")
+@click.argument("recipe", required=False)
+@click.option("-o", "--out", "folder", type=out_folder, help="Folder of the run.")
+@click.option("--list", "listed", is_flag=True, help="Print the shipped recipes, and end.")
 @click.option("--tensorboard", is_flag=True, help="Write metrics as TensorBoard events, too.")
 @click.option("--device", default="auto", show_default=True, help=DEVICES)
 @click.option("--workers", type=int, help="Processes that read samples; 0: this one does.")
@@ -27,18 +28,25 @@ from neuroport.cli.output import Out
 )
 @json_option
 def train(
-    recipe: str,
-    folder: Path,
+    recipe: str | None,
+    folder: Path | None,
+    listed: bool,
     tensorboard: bool,
     device: str,
     workers: int | None,
     damaged: str,
     as_json: bool,
 ) -> None:
-    """Train RECIPE (a TOML file, or `demo`), resuming what the folder holds."""
+    """Train RECIPE (a TOML file, or a shipped one by name), resuming what the folder holds."""
     from neuroport.files import write_atomic
     from neuroport.recipe import load_recipe, recipe_text
 
+    if listed:
+        _list(Out(as_json))
+        return
+    if recipe is None or folder is None:
+        missing = "'RECIPE'" if recipe is None else "'-o' / '--out'"
+        raise click.UsageError(f"Missing {missing}; --list prints the shipped recipes.")
     parsed = load_recipe(recipe)  # before torch is imported: a mistake is told at once
     from neuroport.reporting.progress import training_report
     from neuroport.training.checkpoint import read_checkpoint
@@ -64,3 +72,18 @@ def train(
     metrics = read_checkpoint(folder).metrics
     out.line(f"{folder}: {len(metrics)} epochs done")
     out.result({"folder": str(folder), "metrics": metrics})
+
+
+def _list(out: Out) -> None:
+    """The shipped recipes, a line each."""
+    from neuroport.recipe import shipped
+
+    found = shipped()
+    width = max(map(len, found))
+    for name, recipe in found.items():
+        network, data = recipe.network, recipe.data
+        out.line(
+            f"{name:{width}}  {network.family}, {network.layers} layers, {data.dataset}, "
+            f"{data.steps} steps, {recipe.epochs} epochs"
+        )
+    out.result({name: recipe.to_dict() for name, recipe in found.items()})

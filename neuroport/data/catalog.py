@@ -27,6 +27,8 @@ class Dataset:
         samples: how many there are, where neuroport splits them itself; 0 for a split that is part
             of the dataset.
         layout: files below the recipe's ``root``; empty where no root is needed.
+        folder: where it lies if the recipe has no ``root``; empty where one is needed.
+        package: how it gets into that folder.
         published: who publishes it; nothing is ever downloaded.
         files: whether samples are picture files, which training may crop anew in every epoch, and
             whose folders decide how many classes there are.
@@ -52,6 +54,23 @@ class Dataset:
     policy: str = ""
     reader: str | Callable[..., Any] = ""
     split: bool = False
+    folder: str = ""
+    package: str = ""
+
+
+def _idx(published: str, folder: str = "", package: str = "") -> Dataset:
+    return Dataset(
+        1,
+        28,
+        28,
+        10,
+        layout="train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
+        "t10k-labels-idx1-ubyte, packed (.gz) or not",
+        published=published,
+        reader="neuroport.data.idx:idx_folder",
+        folder=folder,
+        package=package,
+    )
 
 
 def _events(side: int, classes: int, layout: str, published: str) -> Dataset:
@@ -111,6 +130,12 @@ _OWN = {
         policy="cifar10",
         layout="cifar-100-binary/train.bin and test.bin, the binary version",
         published="https://www.cs.toronto.edu/~kriz/cifar.html",
+    ),
+    "mnist": _idx("http://yann.lecun.com/exdb/mnist"),
+    "fashion_mnist": _idx(
+        "https://github.com/zalandoresearch/fashion-mnist",
+        "/usr/share/datasets/fashion-mnist",
+        "apt-get install dataset-fashion-mnist (of Debian and Ubuntu)",
     ),
     "imagenet": Dataset(
         3,

@@ -9,20 +9,28 @@ from neuroport.errors import StorageError
 from neuroport.files import expanded
 
 
-def located(recipe: DataRecipe, folder: str, needed: tuple[str, ...]) -> Path:
+def located(
+    recipe: DataRecipe, folder: str, needed: tuple[str, ...], endings: tuple[str, ...] = ("",)
+) -> Path:
     """The folder of a dataset: ``root/folder``, or ``root`` where that is the folder itself.
 
     Args:
         needed: what must lie in it.
+        endings: one of which each of these names may have.
 
     Raises:
         StorageError: it does not; says which layout is expected and who publishes the dataset.
     """
-    root = expanded(recipe.root)
-    for place in (root / folder, root):
-        if all((place / name).exists() for name in needed):
-            return place.resolve()
     known = recipe.known
+    root = expanded(recipe.root or known.folder)
+    for place in (root / folder, root):
+        if all(any((place / f"{name}{end}").exists() for end in endings) for name in needed):
+            return place.resolve()
+    if not recipe.root:
+        raise StorageError(
+            f"{recipe.dataset} is not in {known.folder}; get it with: {known.package}, or name in "
+            f"data.root a folder with {known.layout}"
+        )
     raise StorageError(
         f"data.root is {recipe.root!r}, which does not hold {recipe.dataset}: expected "
         f"{known.layout}; it is published at {known.published}, and nothing is downloaded for you"

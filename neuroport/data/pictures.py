@@ -70,11 +70,18 @@ class Files:
 
     A view is the middle of the picture, whose shorter side was resized; a crop is torchvision's
     random resized crop: 8 to 100 % of the area, sides 3:4 to 4:3.
+
+    Attributes:
+        paths: of the files.
+        labels: their classes.
+        size: side of a view and of a crop.
+        resize: the shorter side, of which a view is the middle; 0: 256 / 224 of ``size``.
     """
 
     paths: tuple[Path, ...]
     labels: Labels
     size: int
+    resize: int = 0
 
     def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
         numbers = np.arange(len(self.paths))[chosen]
@@ -95,7 +102,7 @@ class Files:
         from PIL import Image
 
         image = _image(path)
-        scale = round(self.size * MARGIN) / min(image.size)
+        scale = (self.resize or round(self.size * MARGIN)) / min(image.size)
         wide, high = (max(self.size, round(side * scale)) for side in image.size)
         image = image.resize((wide, high), Image.Resampling.BILINEAR)
         left, top = (wide - self.size) // 2, (high - self.size) // 2
@@ -150,4 +157,6 @@ def folders(recipe: DataRecipe, train: bool) -> Samples:
             if path.suffix.lower() in SUFFIXES:
                 paths.append(path)
                 labels.append(label)
-    return Files(tuple(paths), np.array(labels, np.int64), recipe.shape[1])
+    size = recipe.train_size if train and recipe.train_size else recipe.shape[1]
+    resize = 0 if train and recipe.train_size else recipe.resize
+    return Files(tuple(paths), np.array(labels, np.int64), size, resize)

@@ -17,12 +17,14 @@ class DataRecipe:
     """Dataset, number of steps T, and how many samples to use (chosen with their own seed).
 
     ``train`` and ``test`` may be 0, all samples, where the dataset comes with its own split.
-    ``root`` is the folder that holds it; for ``saccades``, which are simulated, where they are kept
-    (the user's cache folder if empty). Events are binned by ``time`` or by ``count``; ``window`` is
+    ``root`` is the folder that holds it; if empty, that of its Debian package for
+    ``fashion_mnist``, and for ``saccades``, which are simulated, where they are kept, the user's
+    cache folder. Events are binned by ``time`` or by ``count``; ``window`` is
     a step in microseconds, 0 the recording's length / T; a frame holds ``gain`` times the count, at
     most 255. ``size`` is a frame's side (its columns where the sensor is one row; pictures held in
     memory are averaged down to a divisor of theirs) and ``classes`` the number of classes, 0 the
-    dataset's own.
+    dataset's own. Picture files are cut to the middle ``size`` pixels of their shorter side at
+    ``resize`` (0: 256 / 224 of ``size``), those to train on to ``train_size`` (0: ``size``).
     """
 
     dataset: str = "mnist5k"
@@ -36,6 +38,8 @@ class DataRecipe:
     gain: int = 1
     size: int = 0
     classes: int = 0
+    resize: int = 0
+    train_size: int = 0
 
     def __post_init__(self) -> None:
         names = ", ".join(repr(name) for name in KNOWN)
@@ -64,13 +68,26 @@ class DataRecipe:
             f"data.size is {self.size}; the pictures of {self.dataset} have {known.height}: use a "
             "number that divides it, so that every pixel averages as many",
         )
+        for key in ("resize", "train_size"):
+            value = getattr(self, key)
+            require(0 <= value <= 4096, f"data.{key} is {value}; use 0 to 4096 pixels")
+            require(
+                known.files or value == 0,
+                f"data.{key} is {value}, which is for picture files; {self.dataset} has none: "
+                "leave it out",
+            )
+        require(
+            self.resize == 0 or self.resize >= self.shape[1],
+            f"data.resize is {self.resize}, less than the {self.shape[1]} pixels that are cut out "
+            "of it (data.size)",
+        )
         require(
             self.classes in (0, known.classes)
             or (known.files and 1 < self.classes <= MOST_CLASSES),
             f"data.classes is {self.classes}; {self.dataset} has {known.classes}",
         )
         require(
-            self.root != "" or not known.layout,
+            self.root != "" or not known.layout or known.folder != "",
             f"data.root is missing; name the folder that holds {known.layout} "
             f"(published at {known.published})",
         )

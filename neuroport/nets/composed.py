@@ -11,6 +11,7 @@ of stride 2 for a 3x3 kernel behind which 2x2 are averaged, 6x6 of stride 4 behi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -117,6 +118,9 @@ class ComposedStem(Composed, GradedConv):
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
         self.relay_out = Relay()
         self.message_unit = source.message_unit
+
+    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Nothing: mean and deviation are those of the source."""
 
     def normalization(self) -> tuple[Tensor, Tensor]:
         source = self._parts[0]

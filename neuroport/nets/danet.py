@@ -31,6 +31,7 @@ from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.batchnorm_lif import NormLif
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
+from neuroport.nets.recipe import BLOCKS
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
@@ -38,14 +39,8 @@ DOMAINS = ("spike", "membrane")
 REACHES = ("stage", "network")
 ORDERS = ("lif-conv-bn", "bn-lif-conv")
 EXPANSION = 4
-# depth -> (blocks of the four stages, bottleneck)
-IMAGENET: dict[int, tuple[tuple[int, ...], bool]] = {
-    18: ((2, 2, 2, 2), False),
-    34: ((3, 4, 6, 3), False),
-    50: ((3, 4, 6, 3), True),
-    101: ((3, 4, 23, 3), True),
-    152: ((3, 8, 36, 3), True),
-}
+# depth for ImageNet -> whether its blocks are bottlenecks
+IMAGENET = {18: False, 34: False, 50: True, 101: True, 152: True}
 
 Signal = Tensor | Stream
 
@@ -197,7 +192,7 @@ class DaNet(nn.Module):
         order: str = "lif-conv-bn",
     ) -> DaNet:
         """Depth 18 or 34 of basic blocks, 50, 101 or 152 of bottlenecks; every stage halves."""
-        blocks, bottleneck = IMAGENET[depth]
+        blocks, bottleneck = BLOCKS[depth], IMAGENET[depth]
         return cls(
             blocks,
             widths,

@@ -61,7 +61,7 @@ class DsResNet(nn.Module):
     """DS-ResNet of depth 6n + 2, or the residual network with multi-level neurons it is held to.
 
     Args:
-        blocks: n, the number of blocks in each stage.
+        blocks: n, the number of blocks in each stage: one number for all, or one for each.
         widths: channels of the stages.
         in_channels, classes: channels of the frames (unsigned 8-bit pixels or counts); classes.
         levels: K, 1 to 4 levels of every neuron.
@@ -74,7 +74,7 @@ class DsResNet(nn.Module):
 
     def __init__(
         self,
-        blocks: int = 3,
+        blocks: int | Sequence[int] = 3,
         widths: Sequence[int] = (64, 128, 256),
         in_channels: int = 3,
         classes: int = 10,
@@ -99,8 +99,9 @@ class DsResNet(nn.Module):
         self.neuron = Mlf(THRESHOLDS[:levels], surrogate=surrogate)
         stages: list[nn.Module] = []
         channels = widths[0]
-        for stage, width in enumerate(widths):
-            for index in range(blocks):
+        numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
+            for index in range(number):
                 stride = 2 if stage > 0 and index == 0 else 1
                 stages.append(MlfBlock(channels, width, stride, block, levels, surrogate))
                 channels = width

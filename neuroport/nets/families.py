@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -12,30 +13,37 @@ from neuroport.nets.activation_recompute import recompute
 from neuroport.nets.baselines import SpikingResNet
 from neuroport.nets.danet import DaNet
 from neuroport.nets.ds_resnet import DsResNet
+from neuroport.nets.mlf_vgg import MlfVgg
 from neuroport.nets.ms_resnet import MsResNet
-from neuroport.nets.neuron import learn
+from neuroport.nets.neuron import Lif, learn
 from neuroport.nets.recipe import NetworkRecipe, family
-from neuroport.nets.synapse import coarsen_stem
+from neuroport.nets.synapse import coarsen_stem, normalize_pixels
 from neuroport.registry import loaded
 
 
 def ms_resnet(net: NetworkRecipe) -> nn.Module:
     """A MS-ResNet."""
     if net.depth:
-        return MsResNet.imagenet(
+        built = MsResNet.imagenet(
             net.depth, net.widths, net.in_channels, net.classes, net.surrogate, net.projection
         )
-    return MsResNet(
-        net.blocks,
-        net.widths,
-        net.in_channels,
-        net.classes,
-        net.shortcut,
-        stem_stride=net.stem_stride,
-        first_stride=net.first_stride,
-        surrogate=net.surrogate,
-        projection=net.projection,
-    )
+    else:
+        built = MsResNet(
+            net.blocks,
+            net.widths,
+            net.in_channels,
+            net.classes,
+            net.shortcut,
+            stem_stride=net.stem_stride,
+            first_stride=net.first_stride,
+            surrogate=net.surrogate,
+            projection=net.projection,
+            stem_width=net.stem_width,
+        )
+    for module in built.modules():
+        if isinstance(module, Lif):
+            module.fires_at = net.fires == "at"
+    return built
 
 
 def ds_resnet(net: NetworkRecipe) -> nn.Module:
@@ -50,6 +58,11 @@ def ds_resnet(net: NetworkRecipe) -> nn.Module:
         net.surrogate,
         net.normalize,
     )
+
+
+def mlf_vgg(net: NetworkRecipe) -> nn.Module:
+    """A VGG of multi-level neurons."""
+    return MlfVgg(net.blocks, net.widths, net.in_channels, net.classes, net.levels, net.surrogate)
 
 
 def danet(net: NetworkRecipe) -> nn.Module:
@@ -78,9 +91,18 @@ def danet(net: NetworkRecipe) -> nn.Module:
 
 
 def _baseline(net: NetworkRecipe, block: str) -> nn.Module:
-    return SpikingResNet(
-        net.blocks, net.widths, net.in_channels, net.classes, block, net.connect, net.surrogate
-    )
+    given: dict[str, Any] = {
+        "block": block,
+        "connect": net.connect,
+        "surrogate": net.surrogate,
+        "threshold": net.threshold,
+        "voltage_decay": net.voltage_decay,
+        "fires_at": net.fires == "at",
+    }
+    shape = (net.widths, net.in_channels, net.classes)
+    if net.depth:
+        return SpikingResNet.imagenet(net.depth, *shape, **given)
+    return SpikingResNet(net.blocks, *shape, **given)
 
 
 plain_resnet = partial(_baseline, block="plain")
@@ -101,6 +123,13 @@ def build(net: NetworkRecipe, in_channels: int, classes: int) -> nn.Module:
     make = loaded(family(net.family).build)
     built: nn.Module = make(replace(net, in_channels=in_channels, classes=classes))
     learn(built, net.learn)
+    if net.mean:
+        if len(net.mean) not in (1, in_channels) or len(net.std) not in (1, in_channels):
+            raise RecipeError(
+                f"network.mean has {len(net.mean)} and network.std {len(net.std)} values for "
+                f"frames of {in_channels} channels; give one for each channel, or one for all"
+            )
+        normalize_pixels(built, net.mean, net.std)
     if net.stem == "coarse":
         coarsen_stem(built)
     return recompute(built) if net.recompute else built

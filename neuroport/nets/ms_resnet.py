@@ -31,16 +31,13 @@ from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.composed import compose
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
+from neuroport.nets.recipe import BLOCKS
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
 PROJECTIONS = ("membrane", "spike", "composed")
-# depth -> (blocks of the four stages, shortcut), as in the official code for ImageNet
-IMAGENET: dict[int, tuple[tuple[int, ...], str]] = {
-    18: ((2, 2, 2, 2), "stride"),
-    34: ((3, 4, 6, 3), "stride"),
-    104: ((3, 8, 32, 8), "pool"),
-}
+# depth -> shortcut, as in the official code for ImageNet
+IMAGENET = {18: "stride", 34: "stride", 104: "pool"}
 
 
 class MembraneBlock(nn.Module):
@@ -105,6 +102,7 @@ class MsResNet(nn.Module):
             cameras (128x128) and for ImageNet.
         dropout: before the classifier (0.2 at depth 104).
         surrogate: of every neuron.
+        stem_width: channels of the stem; 0: those of the first stage.
         projection: ``membrane`` reads the stream, as published; ``spike`` reads what the branch's
             first neuron sends; ``composed`` is ``membrane``, put before the sum that it reads.
 
@@ -128,14 +126,15 @@ class MsResNet(nn.Module):
         dropout: float = 0.0,
         surrogate: str = "rectangular",
         projection: str = "membrane",
+        stem_width: int = 0,
     ) -> None:
         super().__init__()
         if projection not in PROJECTIONS:
             raise ValueError(f"projection is {projection!r}; use {', '.join(PROJECTIONS)}")
-        self.stem = _stem(stem, in_channels, widths[0], stem_stride)
+        channels = stem_width or widths[0]
+        self.stem = _stem(stem, in_channels, channels, stem_stride)
         numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
         stages: list[nn.Module] = []
-        channels = widths[0]
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
             for block in range(number):
                 stride = (2 if stage > 0 else first_stride) if block == 0 else 1
@@ -161,7 +160,7 @@ class MsResNet(nn.Module):
         projection: str = "membrane",
     ) -> MsResNet:
         """MS-ResNet-18, -34 or -104: every stage starts with stride 2 and a projection."""
-        blocks, shortcut = IMAGENET[depth]
+        blocks, shortcut = BLOCKS[depth], IMAGENET[depth]
         deep = depth == 104
         return cls(
             blocks,

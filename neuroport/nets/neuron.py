@@ -8,10 +8,12 @@ names SLAYER gives them (``current_decay``, ``voltage_decay``, in units of 1/409
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -205,6 +207,8 @@ class Lif(OnGrid):
         current_decay: fraction of the current lost per step; 1 means no synaptic memory.
         surrogate: a name in :data:`neuroport.kernels.surrogate.SURROGATES`.
         detach_reset: whether the gradient stops at the reset (as in MS-ResNet's code).
+        fires_at: a spike is ``v >= threshold`` instead (as in SpikingJelly): what is exceeded is
+            the next smaller number of the voltage's type, or the next smaller integer.
 
     Input and output are (T, N, C, H, W). In the integer phase the input is a ``Stream`` and
     ``lsb`` (real value of one unit of current) is positive. Decays and threshold are constants
@@ -223,9 +227,11 @@ class Lif(OnGrid):
         current_decay: float = 1.0,
         surrogate: str = "rectangular",
         detach_reset: bool = True,
+        fires_at: bool = False,
     ) -> None:
         super().__init__()
         self._threshold = threshold
+        self.fires_at = fires_at
         self.surrogate = surrogate
         self.detach_reset = detach_reset
         unity = float(integers.DECAY_UNITY)
@@ -245,6 +251,13 @@ class Lif(OnGrid):
         if self.trained_threshold is not None:
             self.trained_threshold.data.fill_(value)
 
+    def exceeded(self, dtype: torch.dtype = torch.float32) -> float:
+        """The number that a voltage of that type exceeds where the neuron fires."""
+        if not self.fires_at:
+            return self.threshold
+        real = np.float64 if dtype == torch.float64 else np.float32
+        return float(np.nextafter(real(self.threshold), real(-np.inf)))
+
     @property
     def decays(self) -> tuple[int, int]:
         """Current and voltage decay on the integer grid, 0..4096, in both phases."""
@@ -255,7 +268,9 @@ class Lif(OnGrid):
         """Threshold in units of ``lsb``; exact comparison keeps ``v > threshold`` strict."""
         units = self.threshold / number(self.lsb)
         # one that was learned is a multiple of lsb, but for the rounding of float32
-        return int(units + 1e-9) if self.trained_threshold is None else round(units)
+        if self.trained_threshold is not None:
+            return round(units) - self.fires_at
+        return math.ceil(units - 1e-9) - 1 if self.fires_at else int(units + 1e-9)
 
     def constants(self) -> NeuronConstants | None:
         """Of one level in real numbers, for kernels; None if some are learned or unknown there."""
@@ -263,7 +278,7 @@ class Lif(OnGrid):
             return None
         current, voltage = (1 - decay / integers.DECAY_UNITY for decay in self.decays)
         found = NeuronConstants(
-            (self.threshold,), current, voltage, self.surrogate, self.detach_reset
+            (self.exceeded(),), current, voltage, self.surrogate, self.detach_reset
         )
         return found if found.known else None
 
@@ -338,7 +353,7 @@ class Lif(OnGrid):
                 self.trained_threshold,
                 1 - current_decay / unity,
                 1 - voltage_decay / unity,
-                self.threshold,
+                self.exceeded(x.dtype),
                 self.surrogate,
                 self.detach_reset,
             )
@@ -347,7 +362,8 @@ class Lif(OnGrid):
 
     def extra_repr(self) -> str:
         current_decay, voltage_decay = self.decays
-        return f"threshold={self.threshold}, decay={current_decay}/{voltage_decay}"
+        at = ", fires_at=True" if self.fires_at else ""
+        return f"threshold={self.threshold}, decay={current_decay}/{voltage_decay}{at}"
 
 
 def _together(
@@ -395,7 +411,7 @@ class Mlf(nn.Module):
         if heard or any(one is None for one in each):
             return None
         found = [replace(one, thresholds=()) for one in each if one is not None]
-        levels = replace(found[0], thresholds=tuple(level.threshold for level in self.levels))
+        levels = replace(found[0], thresholds=tuple(level.exceeded() for level in self.levels))
         return levels if levels.known and all(one == found[0] for one in found) else None
 
     def forward(self, x: Tensor | Stream | DeferredCurrent) -> Tensor:

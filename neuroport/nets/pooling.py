@@ -6,7 +6,8 @@ is a number divided by the size of its window is held by the unit of the synapse
 the graph it is a convolution of each channel with weights of 1 and a relay.
 
 The maximum is no sum. That of spikes is whether there is one in the window, ``SumPool`` into
-neurons that fire at the first: ``Lif(threshold=0.5)`` behind ``Direct(channels)``.
+neurons that fire at the first: ``Lif(threshold=0.5)`` behind ``Direct(channels)``, which is
+:class:`MaxPool`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neuroport.errors import CaptureError, LayerError
 from neuroport.nets.geometry import Size, pair
 from neuroport.nets.held_numbers import number
+from neuroport.nets.neuron import Lif
 from neuroport.nets.stream import Stream
-from neuroport.nets.synapse import Relay
+from neuroport.nets.synapse import Direct, Relay
 from neuroport.nets.torch_parts import OnGrid
 
 
@@ -89,3 +91,34 @@ class AvgPool(SumPool):
     @property
     def divisor(self) -> int:
         return math.prod(self.kernel_size)
+
+
+class MaxPool(nn.Module):
+    """Whether there is a spike in each window: the maximum of spikes that are 0 or 1.
+
+    Other than a sum it is a population: neurons that fire at the first spike of their window, and
+    whose voltage is 0 again after every step.
+
+    Args:
+        channels: of the map.
+        kernel_size, stride, padding: as of :class:`SumPool`.
+    """
+
+    def __init__(
+        self, channels: int, kernel_size: Size, stride: Size | None = None, padding: Size = 0
+    ) -> None:
+        super().__init__()
+        self.pool = SumPool(kernel_size, stride, padding)
+        self.direct = Direct(channels)
+        self.neuron = Lif(0.5)
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        if not self.training:
+            fired: Tensor = self.neuron(self.direct(self.pool(spikes)))
+            return fired
+        # the same numbers; in training the gradient goes to the spike, not past a threshold
+        pool = self.pool
+        flat = spikes.flatten(0, 1)
+        out = F.max_pool2d(flat, pool.kernel_size, pool.stride, pool.padding)
+        most: Tensor = out.unflatten(0, (len(spikes), -1))
+        return most

@@ -13,6 +13,15 @@ from neuroport.registry import Registry
 # a recipe is anybody's: it does not ask for more than a network has
 MOST_BLOCKS = 200  # of a stage, as in the deepest that were published
 WIDEST = 1 << 16
+# depth for ImageNet -> blocks of the four stages; from 50 on, but for 104, they are bottlenecks
+BLOCKS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    104: (3, 8, 32, 8),
+    152: (3, 8, 36, 3),
+}
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,7 @@ class Family:
         build: makes a network of a :class:`NetworkRecipe` whose ``in_channels`` and ``classes`` are
             the dataset's; or where it stands, ``module:function``.
         keys: of ``[network]`` that it alone, or with others, knows; all know ``blocks``,
-            ``widths``, ``surrogate``, ``learn`` and ``recompute``.
+            ``widths``, ``surrogate``, ``learn``, ``recompute``, ``stem``, ``mean`` and ``std``.
         depths: numbers of layers that its networks for ImageNet have.
     """
 
@@ -33,22 +42,31 @@ class Family:
 
 
 _HERE = "neuroport.nets.families"
+_OF_SPIKES = ("threshold", "voltage_decay", "fires")
 FAMILIES = Registry(
     ("family", "families"),
     "neuroport.families",
     {
         "ms_resnet": Family(
             f"{_HERE}:ms_resnet",
-            ("depth", "shortcut", "projection", "stem_stride", "first_stride"),
+            (
+                *("depth", "shortcut", "projection", "stem_stride", "first_stride"),
+                *("stem_width", "fires"),
+            ),
             (18, 34, 104),
         ),
         "ds_resnet": Family(f"{_HERE}:ds_resnet", ("levels", "block", "normalize")),
+        "mlf_vgg": Family(f"{_HERE}:mlf_vgg", ("levels",)),
         "danet": Family(
             f"{_HERE}:danet", ("depth", "domain", "reach", "order"), (18, 34, 50, 101, 152)
         ),
-        "plain_resnet": Family(f"{_HERE}:plain_resnet"),
-        "tdbn_resnet": Family(f"{_HERE}:tdbn_resnet"),
-        "sew_resnet": Family(f"{_HERE}:sew_resnet", ("connect",)),
+        "plain_resnet": Family(
+            f"{_HERE}:plain_resnet", ("depth", *_OF_SPIKES), (18, 34, 50, 101, 152)
+        ),
+        "tdbn_resnet": Family(f"{_HERE}:tdbn_resnet", _OF_SPIKES),
+        "sew_resnet": Family(
+            f"{_HERE}:sew_resnet", ("depth", "connect", *_OF_SPIKES), (18, 34, 50, 101, 152)
+        ),
     },
     RecipeError,
 )
@@ -87,6 +105,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "connect": ("add", "and", "iand"),
     "learn": ("none", "decay", "threshold", "both"),
     "stem": ("rounding", "coarse"),
+    "fires": ("above", "at"),
     "surrogate": ("rectangular", "triangular", "sigmoid", "arctan", "slayer"),
 }
 
@@ -95,17 +114,21 @@ CHOICES: dict[str, tuple[str, ...]] = {
 class NetworkRecipe:
     """A network of a family: 6 * blocks + 2 layers, or ``depth`` layers for ImageNet.
 
-    ``blocks`` is their number in each of three stages; ``depth`` chooses a network of four stages,
-    all of stride 2, instead. ``in_channels`` and ``classes`` are the dataset's; 0 leaves them to
-    it. ``recompute`` trades time for memory in training. ``learn`` makes the neurons' ``decay``,
-    ``threshold`` or ``both`` parameters of the real-valued phase. A ``coarse`` stem needs no relay
-    that rounds (:func:`neuroport.nets.synapse.coarsen_stem`), and neither does a ``spike`` or
-    ``composed`` projection (:class:`neuroport.nets.ms_resnet.MsResNet`). The keys between belong to
-    some families only (``FAMILIES``).
+    ``blocks`` is their number in each of three stages, or a list with a number for each stage;
+    ``depth`` chooses the family's network of four stages for ImageNet instead. ``stem_width`` is
+    the stem's channels, 0 those of the first stage. ``mean`` and ``std`` normalize pixels (0 to 1),
+    one for each channel or one for all, and are part of the network: it is given raw pixels.
+    ``threshold``, ``voltage_decay`` (what is lost in a step) and ``fires`` (``above`` the threshold
+    or ``at`` it, too) are those of every neuron. ``in_channels`` and ``classes`` are the dataset's;
+    0 leaves them to it. ``recompute`` trades time for memory in training. ``learn`` makes the
+    neurons' ``decay``, ``threshold`` or ``both`` parameters of the real-valued phase. A ``coarse``
+    stem needs no relay that rounds (:func:`neuroport.nets.synapse.coarsen_stem`), and neither does
+    a ``spike`` or ``composed`` projection (:class:`neuroport.nets.ms_resnet.MsResNet`). Other keys
+    belong to some families only (``FAMILIES``).
     """
 
     family: str = "ms_resnet"
-    blocks: int = 1
+    blocks: int | tuple[int, ...] = 1
     widths: tuple[int, ...] = (16, 32, 64)
     in_channels: int = 0
     classes: int = 0
@@ -125,13 +148,22 @@ class NetworkRecipe:
     order: str = "lif-conv-bn"
     connect: str = "add"
     stem: str = "rounding"
+    stem_width: int = 0
+    threshold: float = 0.5
+    voltage_decay: float = 0.75
+    fires: str = "above"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         own = family(self.family)
         self._unset(sorted(OF_SOME.difference(own.keys)), f"in family {self.family!r}")
+        listed = isinstance(self.blocks, tuple)
+        numbers = self.blocks if isinstance(self.blocks, tuple) else (self.blocks,)
         require(
-            1 <= self.blocks <= MOST_BLOCKS,
-            f"network.blocks is {self.blocks}; use 1 or more, {MOST_BLOCKS} at most",
+            len(numbers) >= 1 and all(1 <= n <= MOST_BLOCKS for n in numbers),
+            f"network.blocks is {list(numbers) if listed else self.blocks}; use 1 or more in every "
+            f"stage, {MOST_BLOCKS} at most",
         )
         if self.depth and own.depths:
             depths = own.depths
@@ -140,22 +172,37 @@ class NetworkRecipe:
                 f"network.depth is {self.depth}; for ImageNet {self.family} has "
                 f"{', '.join(map(str, depths))}; for 6 n + 2 layers leave it out and set blocks",
             )
-            taken = ("blocks", "shortcut", "stem_stride", "first_stride")
+            taken = ("blocks", "shortcut", "stem_stride", "first_stride", "stem_width")
             self._unset(taken, f"with network.depth = {self.depth}, which decides it")
             require(
                 self.projection != "composed" or self.depth != 104,
                 "network.projection is 'composed', but at network.depth = 104 the stem is three "
                 "convolutions with relays between them; use 'spike' or 'membrane'",
             )
-        four = self.depth != 0
-        good = len(self.widths) == (4 if four else 3) and min(self.widths) >= 1
+        stages = 4 if self.depth else len(numbers) if listed else 3
+        good = len(self.widths) == stages and min(self.widths) >= 1
         good = good and max(self.widths) <= WIDEST
-        advice = "four positive widths ([64, 128, 256, 512])" if four else "three positive widths"
+        advice = {3: "three positive widths", 4: "four positive widths ([64, 128, 256, 512])"}.get(
+            stages, f"a positive width for each of {stages} stages"
+        )
         advice += f", {WIDEST} at most" if max(self.widths, default=0) > WIDEST else ""
         require(good, f"network.widths is {list(self.widths)}; give {advice}")
         for key in ("stem_stride", "first_stride"):
             value = getattr(self, key)
             require(1 <= value <= 1024, f"network.{key} is {value}; use 1 or more, 1024 at most")
+        require(
+            0 <= self.stem_width <= WIDEST,
+            f"network.stem_width is {self.stem_width}; use 0 or more, {WIDEST} at most",
+        )
+        require(
+            0 < self.threshold <= 1024,
+            f"network.threshold is {self.threshold}; use more than 0, 1024 at most",
+        )
+        require(
+            0 <= self.voltage_decay <= 1,
+            f"network.voltage_decay is {self.voltage_decay}; use 0 (nothing is lost) to 1",
+        )
+        self._check_normalization()
         for key in ("in_channels", "classes"):
             value = getattr(self, key)
             require(value >= 0, f"network.{key} is {value}; leave it out: the dataset decides")
@@ -166,7 +213,7 @@ class NetworkRecipe:
             require(value in names, f"network.{key} is {value!r}; use {known}")
         if self.domain == "spike":
             self._unset(("order",), "with network.domain = 'spike', whose norms follow synapses")
-        several = self.family == "ds_resnet" and self.levels > 1
+        several = self.family in ("ds_resnet", "mlf_vgg") and self.levels > 1
         require(
             not several or self.learn not in ("threshold", "both"),
             f"network.learn is {self.learn!r}, but the {self.levels} levels of a neuron share a "
@@ -177,6 +224,43 @@ class NetworkRecipe:
             f"network.learn is {self.learn!r}, but with network.order = {self.order!r} the norm "
             "before each neuron learns its threshold already; use 'decay' or 'none'",
         )
+
+    def _check_normalization(self) -> None:
+        for key in ("mean", "std"):
+            values = getattr(self, key)
+            least, unit = (0.0, 1.0) if key == "mean" else (1e-6, 1e3)
+            require(
+                all(least <= value <= unit for value in values),
+                f"network.{key} is {list(values)}; "
+                + (
+                    "pixels are 0 to 1, and so is their mean"
+                    if key == "mean"
+                    else "use more than 0"
+                )
+                + ", such as [0.4914, 0.4822, 0.4465] of CIFAR-10 and [0.2023, 0.1994, 0.2010]",
+            )
+        require(
+            bool(self.mean) == bool(self.std),
+            "network.mean and network.std belong together; give both, or none",
+        )
+        require(
+            not (self.mean and self.normalize),
+            "network.normalize and network.mean normalize both what the stem reads; leave one out",
+        )
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Blocks of each stage."""
+        if self.depth:
+            return BLOCKS[self.depth]
+        return self.blocks if isinstance(self.blocks, tuple) else (self.blocks,) * 3
+
+    @property
+    def layers(self) -> int:
+        """Layers with weights on the way through the network, projections left out."""
+        if self.family == "mlf_vgg":
+            return sum(self.stages) + 3
+        return self.depth or 2 * sum(self.stages) + 2
 
     @property
     def captured(self) -> bool:

@@ -355,9 +355,7 @@ class GradedConv(Conv):
                 "rounds is False; a projection of a stream is finer than the stream it enters, and "
                 "is rounded: only pixels may go without"
             )
-        for name, values in (("mean", mean), ("std", std)):
-            each = torch.tensor(values, dtype=torch.float32).expand(in_channels).clone()
-            self.register_buffer(name, each, persistent=False)
+        self.normalize(mean, std)
         self.frame_norm = frame_norm
         self.pixels = pixels
         self.rounds = rounds
@@ -365,6 +363,13 @@ class GradedConv(Conv):
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
         self.relay_out = Relay()
         self.message_unit = 1 / 255 if pixels else 1.0
+
+    def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Hold mean and deviation of pixels: as part of the state where they do anything."""
+        kept = any(mean) or any(value != 1 for value in std)
+        for name, values in (("mean", mean), ("std", std)):
+            each = torch.tensor(values, dtype=torch.float32).expand(self.synapse.in_channels)
+            self.register_buffer(name, each.clone(), persistent=kept)
 
     def normalization(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of pixels, per channel, in evaluation."""
@@ -529,6 +534,28 @@ class Readout(OnGrid):
         potential: Tensor = self.potential(current, self.integer_bias(positions))
         scale = number(self.lsb) / (steps * positions * (1 << integers.STATE_SHIFT))
         return potential[-1] * scale
+
+
+def normalize_pixels(net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
+    """Let the layers that take pixels normalize them, ``(pixel / 255 - mean) / std``.
+
+    Mean and deviation become part of the network's state and are folded into its integers, so that
+    it is given raw pixels everywhere. To be called before scales are chosen.
+
+    Raises:
+        LayerError: no layer takes pixels, or one normalizes its frames already.
+    """
+    found = [m for m in net.modules() if isinstance(m, GradedConv) and m.pixels]
+    if not found:
+        raise LayerError(
+            f"{type(net).__name__} has no layer that takes pixels; normalize with a GradedConv "
+            "that has pixels=True"
+        )
+    for module in found:
+        if module.frame_norm is not None:
+            raise LayerError("mean and std normalize pixels, and a norm of the frames is there")
+        module.normalize(mean, std)
+    return net
 
 
 def coarsen_stem(net: nn.Module) -> nn.Module:

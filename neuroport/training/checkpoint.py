@@ -195,7 +195,7 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
         raise FormatError(
             f"{path}: {about['epoch']} epochs of {recipe.epochs} are done; train again"
         )
-    layers, own = 6 * recipe.network.blocks, sum(name.startswith("model.") for name in tensors)
+    layers, own = recipe.network.layers - 2, sum(name.startswith("model.") for name in tensors)
     if own < layers:
         raise FormatError(f"{path}: {own} tensors for {layers} layers of its recipe; train again")
     within = about.get("within", {})

@@ -18,6 +18,8 @@ from neuroport.recipe import Recipe
 def learning_rate(recipe: Recipe, epoch: int, index: int, batches: int) -> float:
     """Rate of a batch: linear warm-up, then the recipe's schedule; in the second phase a cosine.
 
+    ``done`` counts epochs, whole ones with ``schedule_per = "epoch"``.
+
     ::
 
         cosine    peak * (1 + cos(pi * done / total)) / 2
@@ -28,6 +30,8 @@ def learning_rate(recipe: Recipe, epoch: int, index: int, batches: int) -> float
     if epoch < training.epochs:
         peak, warmup, schedule = training.learning_rate, training.warmup, training.schedule
         done, total = epoch + index / batches, float(training.cosine_epochs or training.epochs)
+        if training.schedule_per == "epoch" and done >= warmup:
+            done = float(max(epoch, warmup))
     else:
         peak, warmup, schedule = recipe.quantization.learning_rate, 0.0, "cosine"
         done, total = epoch - training.epochs + index / batches, float(recipe.quantization.epochs)

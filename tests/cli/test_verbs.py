@@ -30,6 +30,7 @@ VERBS = (
     "frames",
     "quantize",
     "import",
+    "import-weights",
     "convert",
     "lower",
     "export",
@@ -487,8 +488,8 @@ def test_a_network_of_two_readouts_runs_and_is_compared_without_classes(
 def test_every_verb_is_a_file_of_its_own_that_is_imported_when_it_is_called(root: Path) -> None:
     shared = {"__init__", "inputs", "main", "options", "output"}
     paths = (root / "neuroport" / "cli").glob("*.py")
-    files = {"import" if path.stem == "import_" else path.stem for path in paths}
-    assert files - shared == set(VERBS)
+    files = {path.stem for path in paths} - shared
+    assert {name.rstrip("_").replace("_", "-") for name in files} == set(VERBS)
     code = (
         "import sys; from neuroport.cli import cli; cli.get_command(None, 'show')\n"
         "print(sorted(m for m in sys.modules if m.startswith('neuroport.cli.')))"

@@ -70,3 +70,20 @@ def test_the_page_on_spikingjelly_prints_what_it_says(jelly: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     (wanted,) = blocks("spikingjelly.md", "text")
     assert done.stdout.strip().splitlines()[1:] == wanted.strip().splitlines()[1:]
+
+
+@pytest.mark.long
+@pytest.mark.lava
+@pytest.mark.timeout(3000)
+def test_weights_of_its_networks_give_its_logits(jelly: Path, root: Path) -> None:
+    done = subprocess.run(
+        [jelly, "-m", "tests.libraries.jelly_weights"],
+        cwd=root,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for name, found in json.loads(done.stdout).items():
+        assert found["entries"] == found["of"], name
+        assert found["difference"] < 1e-12 < 0.1 < found["deviation"], name

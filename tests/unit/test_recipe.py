@@ -164,7 +164,7 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[data]\ndataset = "mnist"', "data.dataset is 'mnist'; known: 'mnist5k', 'saccades'"),
+        ('[data]\ndataset = "emnist"', "data.dataset is 'emnist'; known: 'mnist5k', 'saccades'"),
         ('[data]\ndataset = "saccades"\nbinning = "events"', "data.binning is 'events'"),
         ('[data]\ndataset = "saccades"\nwindow = -1', "data.window is -1"),
         ('[data]\ndataset = "saccades"\nbinning = "count"\nwindow = 9', "binned by count"),
@@ -183,8 +183,8 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
         ("[data]\ntrain = 4001", "data.train + data.test is 5001"),
         (
             '[network]\nfamily = "vgg"',
-            "network.family is 'vgg'; known: 'ms_resnet', 'ds_resnet', 'danet', 'plain_resnet', "
-            "'tdbn_resnet', 'sew_resnet'",
+            "network.family is 'vgg'; known: 'ms_resnet', 'ds_resnet', 'mlf_vgg', 'danet', "
+            "'plain_resnet', 'tdbn_resnet', 'sew_resnet'",
         ),
         ("[network]\nblocks = 0", "network.blocks is 0"),
         ("[network]\nwidths = [16, 32]", "network.widths is [16, 32]"),
@@ -201,7 +201,23 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
         ('[network]\nfamily = "sew_resnet"\nconnect = "or"', "use add, and, iand"),
         ('[network]\nsurrogate = "step"', "network.surrogate is 'step'; use rectangular"),
         ("[network]\nlevels = 2", "network.levels is 2, which has no effect in family 'ms_resnet'"),
-        ('[network]\nfamily = "sew_resnet"\ndepth = 18', "no effect in family 'sew_resnet'"),
+        ('[network]\nfamily = "tdbn_resnet"\ndepth = 18', "no effect in family 'tdbn_resnet'"),
+        ("[network]\nblocks = [1, 0, 1]", "network.blocks is [1, 0, 1]"),
+        ("[network]\nblocks = []", "network.blocks is []"),
+        ("[network]\nblocks = [1, 2]", "give a positive width for each of 2 stages"),
+        ("[network]\nblocks = [1, 2, 3, 4]", "give four positive widths"),
+        ("[network]\nstem_width = -1", "network.stem_width is -1"),
+        ("[network]\nthreshold = 2.0", "no effect in family 'ms_resnet'"),
+        ('[network]\nfamily = "sew_resnet"\nthreshold = 0', "network.threshold is 0"),
+        ('[network]\nfamily = "sew_resnet"\nvoltage_decay = 1.5', "voltage_decay is 1.5"),
+        ('[network]\nfires = "below"', "network.fires is 'below'"),
+        ("[network]\nmean = [0.5]", "network.mean and network.std belong together"),
+        ("[network]\nmean = [128]\nstd = [1]", "pixels are 0 to 1, and so is their mean"),
+        ("[network]\nmean = [0.5]\nstd = [0]", "network.std is [0.0]; use more than 0"),
+        (
+            '[network]\nfamily = "ds_resnet"\nnormalize = true\nmean = [0.5]\nstd = [1]',
+            "leave one out",
+        ),
         ("[network]\ndepth = 20", "ms_resnet has 18, 34, 104; for 6 n + 2 layers leave it out"),
         ("[network]\ndepth = 18", "give four positive widths"),
         (

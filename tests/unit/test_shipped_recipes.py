@@ -33,6 +33,25 @@ MILLIONS = {
     "ms_resnet44_cifar100": 0.66,
     "ms_resnet56_cifar100": 0.86,
     "ms_resnet110_cifar100": 1.73,
+    "ms_resnet20_cifar10": 0.27,
+    "ms_resnet32_cifar10": 0.47,
+    "ms_resnet44_cifar10": 0.66,
+    "ms_resnet56_cifar10": 0.86,
+    "ms_resnet110_cifar10": 1.73,
+    "ms_resnet482_cifar10": 7.76,
+    "ms_resnet18_cifar10": 11.17,
+    "ms_resnet18_wide_cifar10": 12.50,
+    "ds_resnet20_vanilla_cifar10": 4.33,
+    "mlf_vgg16_cifar10": 15.12,  # the authors' without the biases before norms
+    "sew_resnet18_imagenet": 11.69,
+    "sew_resnet34_imagenet": 21.80,
+    "sew_resnet50_imagenet": 25.56,
+    "sew_resnet101_imagenet": 44.55,
+    "sew_resnet152_imagenet": 60.19,
+    "ms_resnet20_fashion_mnist": 0.27,
+    "ds_resnet20_fashion_mnist": 0.27,
+    "sew_resnet20_fashion_mnist": 0.27,
+    "danet20_fashion_mnist": 0.27,
 }
 
 
@@ -41,9 +60,11 @@ def test_shipped_recipe_loads_and_builds_its_network(name: str) -> None:
     recipe = load_recipe(name)
     if name != "demo":
         assert recipe.name == name
-        depth = int(re.findall(r"resnet(\d+)", name)[0])
-        assert depth == recipe.network.depth or depth == 6 * recipe.network.blocks + 2
-        assert all(word in recipe_text(name) for word in ("From ", "Not stated"))
+        depth = int(re.findall(r"(?:net|vgg)(\d+)", name)[0])
+        assert depth == recipe.network.layers
+        text = recipe_text(name)
+        assert "From " in text
+        assert "Not stated" in text or "Other than there" in text
     with torch.device("meta"):
         net = build(recipe.network, recipe.data.shape[0], recipe.data.class_count)
     counts = count(net, recipe.data.shape[1:])
@@ -55,6 +76,8 @@ def test_shipped_recipe_loads_and_builds_its_network(name: str) -> None:
 
 def test_page_names_every_shipped_recipe() -> None:
     page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
-    between = {f"ms_resnet{depth}_cifar100" for depth in (32, 44, 56)}
+    sets = ("cifar10", "cifar100")
+    between = {f"ms_resnet{depth}_{name}" for depth in (32, 44, 56) for name in sets}
+    between |= {f"sew_resnet{depth}_imagenet" for depth in (34, 50, 101)}
     assert {name for name in SHIPPED if f"`{name}`" in page} == set(SHIPPED) - between
     assert set(MILLIONS) | {"demo"} == set(SHIPPED)

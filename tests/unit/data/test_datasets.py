@@ -44,6 +44,7 @@ def event_at(x: int, y: int = 0, t: int = 5, p: int = 1) -> np.ndarray:
         ("shd", "SHD/shd_train.h5", "zenkelab.org"),
         ("cifar10", "cifar-10-batches-bin/data_batch_1.bin", "cs.toronto.edu"),
         ("cifar100", "cifar-100-binary/train.bin", "cs.toronto.edu"),
+        ("mnist", "train-images-idx3-ubyte", "yann.lecun.com"),
         ("imagenet", "train/<class>/*.JPEG", "image-net.org"),
     ],
 )

@@ -9,11 +9,12 @@ torch = pytest.importorskip("torch")
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from neuroport.nets.baselines import PlainBlock, SewBlock, SpikingResNet  # noqa: E402
+from neuroport.nets.baselines import Parts, PlainBlock, SewBlock, SpikingResNet  # noqa: E402
 from neuroport.nets.batchnorm import TdBatchNorm  # noqa: E402
 from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet, MlfBlock  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
+from neuroport.nets.neuron import Lif  # noqa: E402
 from neuroport.nets.synapse import Conv, Direct, GradedConv  # noqa: E402
 from tests.helpers.modules import enliven, randomize  # noqa: E402
 
@@ -89,7 +90,7 @@ def test_mlf_block(channels: int, stride: int, kind: str, levels: int) -> None:
 @pytest.mark.parametrize(("channels", "stride"), SHAPES)
 @torch.no_grad()
 def test_plain_block(channels: int, stride: int, norms: str) -> None:
-    block = lively(PlainBlock(3, channels, stride, norms, "rectangular"), 1)
+    block = lively(PlainBlock(3, channels, stride, Parts(norms, 0.5, Lif, False)), 1)
     x = messages(3, 1)
     branch = current(block.conv2, spikes_of(current(block.conv1, x, stride)))
     same = channels == 3 and stride == 1
@@ -108,7 +109,7 @@ def test_plain_block(channels: int, stride: int, norms: str) -> None:
 @pytest.mark.parametrize(("channels", "stride"), SHAPES)
 @torch.no_grad()
 def test_sew_block(channels: int, stride: int, connect: str) -> None:
-    block = lively(SewBlock(3, channels, stride, connect, "rectangular"), 2)
+    block = lively(SewBlock(3, channels, stride, connect, Parts("sew", 0.5, Lif, False)), 2)
     s = messages(3, 1)
     a = spikes_of(current(block.conv2, spikes_of(current(block.conv1, s, stride))))
     if channels != 3 or stride != 1:

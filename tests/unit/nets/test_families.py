@@ -26,8 +26,10 @@ from neuroport.nets.baselines import SpikingResNet  # noqa: E402
 from neuroport.nets.danet import DaNet  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
 from neuroport.nets.families import build  # noqa: E402
+from neuroport.nets.mlf_vgg import MlfVgg  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
+from neuroport.nets.pooling import MaxPool  # noqa: E402
 from neuroport.nets.recipe import CHOICES, FAMILIES, OF_SOME, NetworkRecipe  # noqa: E402
 from neuroport.recipe import Recipe  # noqa: E402
 from neuroport.training.checkpoint import build_network, read_checkpoint  # noqa: E402
@@ -51,9 +53,22 @@ TINY: dict[str, Callable[[], nn.Module]] = {
     "ds_resnet of 4": lambda: DsResNet(1, **SHAPE, levels=4),
     "ds_resnet for gestures": lambda: DsResNet(1, **SHAPE, normalize=True),
     "vanilla mlf": lambda: DsResNet(2, **SHAPE, block="vanilla"),
+    "mlf vgg": lambda: MlfVgg((1, 2, 1), **SHAPE),
     "plain": lambda: SpikingResNet(2, **SHAPE),
     "tdbn": lambda: SpikingResNet(2, **SHAPE, block="tdbn"),
     "sew": lambda: SpikingResNet(2, **SHAPE, block="sew"),
+    "sew, bottlenecks, no leak": lambda: SpikingResNet(
+        1,
+        **SHAPE,
+        block="sew",
+        bottleneck=True,
+        stem=7,
+        stem_stride=2,
+        stem_pool=True,
+        threshold=1.0,
+        voltage_decay=0.0,
+        fires_at=True,
+    ),
     "da-spike-stage": lambda: DaNet(2, **SHAPE, domain="spike", reach="stage"),
     "da-spike-network": lambda: DaNet(1, **SHAPE, domain="spike", reach="network"),
     "da-membrane-stage": lambda: DaNet(2, **SHAPE, domain="membrane", reach="stage"),
@@ -187,7 +202,8 @@ def test_names_of_the_recipe_are_those_of_the_networks() -> None:
     assert set(CHOICES["reach"]) == set(danet.REACHES)
     assert set(CHOICES["order"]) == set(danet.ORDERS)
     depths = {name: FAMILIES[name].depths for name in FAMILIES if FAMILIES[name].depths}
-    assert depths == {"ms_resnet": tuple(ms_resnet.IMAGENET), "danet": tuple(danet.IMAGENET)}
+    assert depths.pop("ms_resnet") == tuple(ms_resnet.IMAGENET)
+    assert depths == dict.fromkeys(("danet", "plain_resnet", "sew_resnet"), tuple(danet.IMAGENET))
     keys = {key for name in FAMILIES for key in FAMILIES[name].keys}
     assert keys == OF_SOME
 
@@ -206,6 +222,7 @@ NAMED: list[tuple[dict[str, Any], Callable[[], nn.Module]]] = [
     ({"family": "ds_resnet", "levels": 2}, lambda: DsResNet(1, **SHAPE, levels=2)),
     ({"family": "ds_resnet", "block": "vanilla"}, lambda: DsResNet(1, **SHAPE, block="vanilla")),
     ({"family": "ds_resnet", "normalize": True}, lambda: DsResNet(1, **SHAPE, normalize=True)),
+    ({"family": "mlf_vgg", "levels": 2}, lambda: MlfVgg(1, **SHAPE, levels=2)),
     ({"family": "danet"}, lambda: DaNet(1, **SHAPE)),
     ({"family": "danet", "domain": "spike"}, lambda: DaNet(1, **SHAPE, domain="spike")),
     ({"family": "danet", "reach": "network"}, lambda: DaNet(1, **SHAPE, reach="network")),
@@ -216,6 +233,24 @@ NAMED: list[tuple[dict[str, Any], Callable[[], nn.Module]]] = [
     ),
     ({"family": "plain_resnet"}, lambda: SpikingResNet(1, **SHAPE)),
     ({"family": "tdbn_resnet"}, lambda: SpikingResNet(1, **SHAPE, block="tdbn")),
+    (
+        {"blocks": (1, 2, 1, 1), "widths": FOUR, "stem_width": 6, "shortcut": "stride"},
+        lambda: MsResNet((1, 2, 1, 1), FOUR, 2, 5, shortcut="stride", stem_width=6),
+    ),
+    ({"family": "ds_resnet", "blocks": (1, 2, 1)}, lambda: DsResNet((1, 2, 1), **SHAPE)),
+    (
+        {"family": "plain_resnet", "depth": 18, "widths": FOUR, "threshold": 1.0},
+        lambda: SpikingResNet.imagenet(18, FOUR, 2, 5, threshold=1.0),
+    ),
+    (
+        {
+            **{"family": "sew_resnet", "depth": 50, "widths": FOUR},
+            **{"threshold": 1.0, "voltage_decay": 0.0, "fires": "at"},
+        },
+        lambda: SpikingResNet.imagenet(
+            *(50, FOUR, 2, 5), block="sew", threshold=1.0, voltage_decay=0.0, fires_at=True
+        ),
+    ),
     (
         {"family": "sew_resnet", "connect": "iand", "recompute": True},
         lambda: SpikingResNet(1, **SHAPE, block="sew", connect="iand"),
@@ -232,7 +267,9 @@ def test_recipe_builds_the_network_it_names(
     net = build(recipe, in_channels=2, classes=5).eval()
     assert str(net) == str(direct())
     assert net(torch.zeros(2, 3, 2, 32, 32)).shape == (3, 5)
-    assert {m.surrogate for m in net.modules() if isinstance(m, Lif)} == {"arctan"}
+    pools = [m for m in net.modules() if isinstance(m, MaxPool)]
+    neurons = {m for m in net.modules() if isinstance(m, Lif)} - {pool.neuron for pool in pools}
+    assert {neuron.surrogate for neuron in neurons} == {"arctan"}
     again = {m.recompute for m in net.modules() if isinstance(m, Recomputing)}
     assert again == {recipe.recompute}
     connections = {m.connect for m in net.modules() if isinstance(m, baselines.SewBlock)}

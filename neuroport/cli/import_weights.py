@@ -1,0 +1,94 @@
+"""The verb ``import-weights``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neuroport.cli.options import any_path, json_option, out_folder
+from neuroport.cli.output import Out
+from neuroport.errors import RecipeError
+
+
+@click.command("import-weights")
+@click.argument("file", type=any_path)
+@click.option("-o", "--out", "folder", type=out_folder, required=True, help="Folder of the run.")
+@click.option("--recipe", help="Of the network: a TOML file, or a shipped recipe by name.")
+@click.option("--family", help="Instead of --recipe: the shipped recipe of this family ...")
+@click.option("--depth", type=int, help="... of so many layers ...")
+@click.option("--dataset", help="... and dataset, where several have them.")
+@click.option("--naming", help="Whose names FILE has: ms_resnet, mlf, sew, spikingjelly.")
+@click.option(
+    "--set", "changes", multiple=True, help="A key of the recipe, as data.root='pictures'."
+)
+@click.option("--explain", is_flag=True, help="Print where each entry of FILE went.")
+@json_option
+def import_weights(
+    file: Path,
+    folder: Path,
+    recipe: str | None,
+    family: str | None,
+    depth: int | None,
+    dataset: str | None,
+    naming: str | None,
+    changes: tuple[str, ...],
+    explain: bool,
+    as_json: bool,
+) -> None:
+    """Bring the state dict FILE (.pth, .pt, .safetensors) into the folder of a run.
+
+    Every entry of it is used, or none. Then `neuroport quantize` makes integers of the network, and
+    `neuroport train FOLDER/recipe.toml -o FOLDER` trains it on in integers.
+    """
+    from neuroport.recipe import changed, load_recipe, shipped
+
+    if (recipe is None) == (family is None):
+        raise RecipeError("name the network: with --recipe, or with --family and --depth")
+    if recipe is None:
+        found = [
+            name
+            for name, each in shipped().items()
+            if each.network.family == family
+            and depth in (None, each.network.layers)
+            and dataset in (None, each.data.dataset)
+        ]
+        if len(found) != 1:
+            which = f"family {family}" + f", depth {depth}" * (depth is not None)
+            raise RecipeError(
+                f"{len(found)} shipped recipes are of {which}"
+                + f", dataset {dataset}" * (dataset is not None)
+                + (f": {', '.join(found)}; choose with --recipe" if found else "; see --recipe")
+            )
+        recipe = found[0]
+    parsed = changed(load_recipe(recipe), changes)
+    from neuroport.nets.neuron import Lif
+    from neuroport.training.foreign_weights import import_weights as bring
+
+    made = bring(file, parsed, naming=naming)
+    made.save(folder)
+    say = Out(as_json)
+    if explain:
+        say.line(made.table())
+    neurons = sorted({_told(m) for m in made.net.modules() if isinstance(m, Lif)})
+    say.line(
+        f"wrote {folder}: {type(made.net).__name__} of recipe {parsed.name}, all "
+        f"{len(made.entries)} entries of {file} ({made.naming})"
+    )
+    say.line(f"not in a state dict, but of the recipe: neurons of {'; '.join(neurons)}")
+    result: dict[str, Any] = {
+        "folder": str(folder),
+        "recipe": parsed.name,
+        "naming": made.naming,
+        "entries": {entry.theirs: entry.ours for entry in made.entries},
+        "neurons": neurons,
+    }
+    say.result(result)
+
+
+def _told(neuron: Any) -> str:
+    """What a state dict does not hold of a neuron."""
+    fires = "at" if neuron.fires_at else "above"
+    lost = neuron.decays[1] / 4096
+    return f"threshold {neuron.threshold:g}, firing {fires} it, {lost:g} of the voltage lost a step"

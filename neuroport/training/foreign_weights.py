@@ -1,0 +1,269 @@
+"""Weights that somebody else trained, into the same network of neuroport's: every key, or none.
+
+``weights.pth`` of an author's code or of SpikingJelly becomes a run's folder as ``neuroport train``
+leaves one, before the first epoch of its integer phase: ``neuroport quantize`` takes it, and
+``neuroport train`` trains it on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroport.errors import FormatError, TrainingError
+from neuroport.files import ordinary, write_atomic
+from neuroport.hdf5 import short
+from neuroport.nets.published_names import NAMINGS, Entry, Naming
+from neuroport.recipe import Recipe, load_recipe, to_toml
+from neuroport.training.checkpoint import (
+    CHECKPOINT,
+    State,
+    build_network,
+    save_checkpoint,
+    skeleton,
+)
+
+HELD = ("state_dict", "model_state_dict", "model", "net", "network")  # where checkpoints hold one
+PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+COUNTED = "num_batches_tracked"  # no number of the network in evaluation; old state dicts lack it
+FINE_TUNED = 1  # epochs of the integer phase, where the recipe has none
+
+
+@dataclass(frozen=True, eq=False)
+class ForeignWeights:
+    """A network with weights of others.
+
+    Attributes:
+        net: in evaluation mode, real-valued.
+        recipe: of the network, and of training it on in integers; nothing real-valued is trained.
+        naming: whose names the state dict has, of :data:`neuroport.nets.published_names.NAMINGS`.
+        entries: of the state dict, and where each went.
+    """
+
+    net: nn.Module
+    recipe: Recipe
+    naming: str
+    entries: tuple[Entry, ...]
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write a run's folder: its checkpoint and its recipe.
+
+        Raises:
+            TrainingError: the folder holds a run.
+        """
+        where = Path(folder)
+        if os.path.lexists(where / CHECKPOINT):
+            raise TrainingError(f"{where} holds a run already; choose another folder or remove it")
+        tensors = {f"model.{name}": tensor for name, tensor in self.net.state_dict().items()}
+        save_checkpoint(where, State(self.recipe, 0, [], tensors))
+        write_atomic(where / "recipe.toml", to_toml(self.recipe))
+        return where
+
+    def table(self) -> str:
+        """Where each entry went, a line each."""
+        width = max(len(entry.theirs) for entry in self.entries)
+        return "\n".join(
+            f"{e.theirs:{width}}  -> {e.ours}" + (" (subtracted)" if e.subtracted else "")
+            for e in self.entries
+        )
+
+
+def import_weights(
+    source: str | os.PathLike[str] | Mapping[str, Tensor],
+    recipe: Recipe | str,
+    *,
+    naming: str | None = None,
+) -> ForeignWeights:
+    """Bring a state dict of others into the network of a recipe.
+
+    Nothing in the file is executed. Every entry has its place, and every place its entry; a bias
+    before a norm is subtracted from the norm's mean, which is the same network in evaluation.
+
+    Args:
+        source: what ``torch.save`` or safetensors wrote, or the tensors by name.
+        recipe: of the network, or the name of a shipped one. It says what no state dict holds:
+            steps, mean and deviation of pixels, thresholds and decays of neurons.
+        naming: ``ms_resnet``, ``mlf``, ``sew`` or ``spikingjelly``; found by the names if not
+            given.
+
+    Raises:
+        StorageError: no such file.
+        FormatError: it holds no state dict, or one that cannot be read without running code.
+        TrainingError: entries that do not fit, all of them, each with the nearest.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    label = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the state dict"
+    found = dict(source) if isinstance(source, Mapping) else _read(os.fspath(source))
+    theirs = _plain(_state_dict(found, label))
+    name, recipe = _naming(naming, recipe, theirs, label)
+    entries = tuple(NAMINGS[name].entries(skeleton(recipe), recipe.network))
+    net = build_network(recipe)
+    own = _filled(net, entries, theirs, label)
+    state = State(recipe, 0, [], {f"model.{k}": tensor for k, tensor in own.items()}, {}, label)
+    state.load_into(net)
+    return ForeignWeights(net.eval(), recipe, name, entries)
+
+
+def _read(path: str) -> Any:
+    ordinary(path, "a state dict")
+    try:
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of how others pickled
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the reader trips over, the file is not good
+        raise FormatError(
+            f"{path}: no state dict that can be read without running code of the file "
+            f"({short(error)}); write one where it came from: torch.save(net.state_dict(), path)"
+        ) from error
+
+
+def _state_dict(found: Any, label: str) -> dict[str, Tensor]:
+    """The tensors by name, which a checkpoint may hold among other things."""
+    if not isinstance(found, Mapping):
+        raise FormatError(f"{label}: holds a {type(found).__name__}, no state dict")
+    if found and all(isinstance(value, Tensor) for value in found.values()):
+        return {str(name): tensor for name, tensor in found.items()}
+    held = [name for name in HELD if isinstance(found.get(name), Mapping)]
+    if len(held) != 1:
+        keys = ", ".join(str(key)[:60] for key in list(found)[:12]) or "nothing"
+        raise FormatError(
+            f"{label}: holds {keys}; which of it is the state dict is not clear: write it alone, "
+            "torch.save(found['...'], path)"
+        )
+    inner = found[held[0]]
+    if not inner or not all(isinstance(value, Tensor) for value in inner.values()):
+        raise FormatError(f"{label}: {held[0]!r} in it is no state dict of tensors")
+    return {str(name): tensor for name, tensor in inner.items()}
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without the prefixes that wrappers put before all of them."""
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _naming(
+    name: str | None, recipe: Recipe, theirs: Mapping[str, Tensor], label: str
+) -> tuple[str, Recipe]:
+    """Whose names they are, and the recipe with the neurons of those who gave them."""
+    family = recipe.network.family
+    fitting = {n: naming for n, naming in NAMINGS.items() if family in naming.families}
+    if name is not None and name not in fitting:
+        known = ", ".join(f"{n} ({', '.join(each.families)})" for n, each in NAMINGS.items())
+        raise TrainingError(f"naming is {name!r}, which has no {family}; known: {known}")
+    if not fitting:
+        families = sorted({each for naming in NAMINGS.values() for each in naming.families})
+        raise TrainingError(f"nobody's weights of family {family!r} are known, but of {families}")
+
+    def matched(each: str) -> int:
+        net = skeleton(recipe)
+        return sum(e.theirs in theirs for e in NAMINGS[each].entries(net, recipe.network))
+
+    name = name or max(fitting, key=matched)
+    _same_network(name, recipe)
+    return name, _firing(recipe, NAMINGS[name])
+
+
+def _same_network(naming: str, recipe: Recipe) -> None:
+    """Refuse what has the names and shapes of their network, and computes something else."""
+    network = recipe.network
+    if network.projection == "spike":
+        raise TrainingError(
+            "network.projection is 'spike', which is another network than the one whose weights "
+            "these are; use 'membrane', or 'composed', which computes the same"
+        )
+    if naming == "spikingjelly" and network.pooled:
+        raise TrainingError(
+            'network.shortcut is "pool", and SpikingJelly\'s ms_resnet has strided shortcuts; '
+            'use shortcut = "stride"'
+        )
+
+
+def _firing(recipe: Recipe, naming: Naming) -> Recipe:
+    network, training = recipe.network, replace(recipe.training, epochs=0)
+    if "at" in (naming.fires, network.fires):
+        network = replace(network, fires=naming.fires)
+    epochs = recipe.quantization.epochs or (FINE_TUNED if network.captured else 0)
+    if epochs == 0:  # products of spikes: there is no integer phase
+        training = replace(training, epochs=FINE_TUNED)
+    quantization = replace(recipe.quantization, epochs=epochs)
+    return replace(recipe, network=network, training=training, quantization=quantization)
+
+
+def _filled(
+    net: nn.Module, entries: tuple[Entry, ...], theirs: Mapping[str, Tensor], label: str
+) -> dict[str, Tensor]:
+    """The state of ``net`` with all of their tensors in it."""
+    own = dict(net.state_dict())
+    wanted = {entry.theirs: entry for entry in entries}
+    faults = list(_faults(own, wanted, theirs))
+    _check_places(own, entries)
+    if faults:
+        raise TrainingError(
+            f"{label} does not fit the {type(net).__name__} of the recipe: {len(faults)} of its "
+            f"{len(theirs)} entries and of {len(wanted)} places do not ({faults[0]}"
+            + (", and those below" if faults[1:] else "")
+            + "); use the recipe of the network that they are of",
+            "\n".join(faults),
+        )
+    for entry in sorted(entries, key=lambda each: each.subtracted):
+        tensor = theirs.get(entry.theirs)
+        if tensor is not None:
+            tensor = tensor.to(own[entry.ours].dtype).reshape(own[entry.ours].shape)
+            own[entry.ours] = own[entry.ours] - tensor if entry.subtracted else tensor.clone()
+    return own
+
+
+def _check_places(own: Mapping[str, Tensor], entries: tuple[Entry, ...]) -> None:
+    """Every weight and statistic of the network is the place of an entry: a fault of ours else."""
+    to = {entry.ours for entry in entries}
+    of_ones = (".direct.", ".shortcut.synapse.weight", ".shortcut.norm.bias")  # of Direct
+    left = {n for n in own.keys() - to if any(part in n for part in (".synapse.", "norm."))}
+    left = {n for n in left if not any(part in n for part in of_ones)}
+    assert not left, f"no entry goes to {sorted(left)}"
+    assert to <= own.keys(), f"entries go to {sorted(to - own.keys())}, which is not there"
+
+
+def _faults(
+    own: Mapping[str, Tensor], wanted: Mapping[str, Entry], theirs: Mapping[str, Tensor]
+) -> Iterator[str]:
+    """All that does not fit, a line each."""
+    left = [name for name in theirs if name not in wanted]
+    absent = [name for name in wanted if name not in theirs and not name.endswith(COUNTED)]
+    for name in absent:
+        yield f"{name} is missing{_near(name, left)}"
+    for name in left:
+        yield f"{name} {_form(theirs[name])} has no place{_near(name, absent)}"
+    for name in wanted.keys() & theirs.keys():
+        has, wants = theirs[name], own[wanted[name].ours]
+        if has.shape != wants.shape and (*has.shape, 1, 1) != wants.shape:  # dense layers
+            yield f"{name} is {tuple(has.shape)}, the recipe's network has {tuple(wants.shape)}"
+        elif has.is_complex() or not torch.equal(
+            # checks of a checkpoint say more of what is not finite
+            has.nan_to_num().to(wants.dtype).to(has.dtype),
+            has.nan_to_num(),
+        ):
+            yield f"{name} is {_form(has)}, which {wants.dtype} does not hold exactly"
+
+
+def _near(name: str, among: list[str]) -> str:
+    near = difflib.get_close_matches(name, among, 1, 0.7)
+    return f"; the nearest is {near[0]}" if near else ""
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).partition('.')[2]} {tuple(tensor.shape)}"
