@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries recipes reading gpu
+.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries reading gpu recipes
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo

@@ -50,6 +50,15 @@ target_option = click.option(
     help="lava-cpu, a chip or board, or its TOML.",
 )
 samples_option = click.option("--samples", type=int, help="Run only the first so many samples.")
+shard_option = click.option(
+    "--shard", metavar="i/n", help="Only number i of n parts of the samples; merge joins them."
+)
+cluster_option = click.option(
+    "--cluster", metavar="WHERE", help="local:N, tcp://HOST:PORT or slurm:FILE; needs -o."
+)
+shards_option = click.option(
+    "--shards", type=int, help="Parts of the samples that --cluster sends to workers."
+)
 delay_shift_option = click.option(
     "--delay-shift/--no-delay-shift",
     "delay_shift",

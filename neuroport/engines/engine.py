@@ -134,12 +134,15 @@ class Engine:
         summary: a line that says what it is.
         Options: a frozen dataclass of its options; each field is an :func:`option`.
         takes_modules: it runs torch modules and no graphs.
+        in_parts: samples may be run in parts, one after the other, where many do not fit in
+            memory; not where a run measures, for instance.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Options: ClassVar[type[Any]] = Options
     takes_modules: ClassVar[bool] = False
+    in_parts: ClassVar[bool] = True
 
     def available(self, options: Any = None) -> str | None:
         """Why it cannot run here, with the way to mend it; None where it can.

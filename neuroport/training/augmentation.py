@@ -101,6 +101,8 @@ def _drawn_changes(recipe: TrainingRecipe, count: int, rng: np.random.Generator)
     if recipe.rotate or recipe.scale:
         drawn["angle"] = rng.uniform(-recipe.rotate, recipe.rotate, count)
         drawn["scale"] = rng.uniform(1 - recipe.scale, 1 + recipe.scale, count)
+    if recipe.cutout:
+        drawn["cutout"] = rng.random((count, 2))
     return drawn
 
 
@@ -112,6 +114,8 @@ def _changed(views: Frames, recipe: TrainingRecipe, drawn: Drawn) -> Frames:
         views = np.where(mirrored[:, None, None, None], views[..., ::-1], views)
     if recipe.rotate or recipe.scale:
         views = _turned(views, drawn)
+    if recipe.cutout:
+        views = _blanked(views, recipe.cutout, drawn["cutout"])
     return views
 
 
@@ -131,6 +135,22 @@ def _moved(views: Frames, most: int, offsets: Labels) -> Frames:
         [padded[:, n, :, y : y + height, x : x + width] for n, (y, x) in enumerate(offsets)],
         axis=1,
     )
+
+
+def _blanked(views: Frames, side: int, centres: npt.NDArray[np.float64]) -> Frames:
+    """Each sample without a square around a place anywhere in it, of which a part may lie outside.
+
+    Args:
+        centres: rows and columns as fractions, (N, 2).
+    """
+    views = views.copy()
+    for n, centre in enumerate(centres):
+        places = (
+            int(at * length) - side // 2 for at, length in zip(centre, views.shape[3:], strict=True)
+        )
+        rows, columns = (slice(max(0, place), max(0, place + side)) for place in places)
+        views[:, n, :, rows, columns] = 0
+    return views
 
 
 def _turned(views: Frames, drawn: Drawn) -> Frames:
