@@ -12,7 +12,7 @@ import neuroport as port
 from neuroport.graph.store import save
 from neuroport.runs.trace import Trace
 from tests.conftest import Neuroport
-from tests.unit.test_shards import frames, network, same_arrays
+from tests.unit.runs.test_shards import frames, network, same_arrays
 
 
 @pytest.fixture

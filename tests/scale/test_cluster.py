@@ -27,7 +27,7 @@ from neuroport.scale.spread import TRIES
 from tests.conftest import Neuroport
 from tests.helpers.dask_processes import Running, runs
 from tests.kinds.fatal_lif import FATAL, FatalLif
-from tests.unit.test_shards import frames, network, same_arrays
+from tests.unit.runs.test_shards import frames, network, same_arrays
 
 distributed = pytest.importorskip("distributed")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
