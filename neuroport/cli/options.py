@@ -33,6 +33,7 @@ class _OutFolder(click.Path):
 any_path = click.Path(path_type=Path)
 out_file, out_folder = _OutFile(path_type=Path), _OutFolder(path_type=Path)
 
+DEVICES = "Where torch computes: auto (a GPU if there is one), cpu, cuda or cuda:1."
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 steps_option = click.option(
     "--steps", type=int, help="Steps a sample lasts, for stock NetX files, which need not say it."

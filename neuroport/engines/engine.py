@@ -58,6 +58,11 @@ def option(
     return field(default=default, metadata=about)
 
 
+def device_option() -> Any:
+    """The option of engines that compute in torch."""
+    return option("cpu", "Where torch computes: cpu, cuda, cuda:1, or auto: a GPU if there is one.")
+
+
 @dataclass(frozen=True)
 class Options:
     """Options that every engine here has: what is recorded (:mod:`neuroport.runs.recording`)."""

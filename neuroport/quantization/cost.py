@@ -25,7 +25,9 @@ from neuroport.capture.connectivity import LayerCall, evaluating, heard, unwrapp
 from neuroport.capture.frontend import NATIVE, front_end_of
 from neuroport.capture.native_network import integer_graph
 from neuroport.display import Shown, View
-from neuroport.errors import CaptureError, FramesError
+from neuroport.errors import BackendError, CaptureError, FramesError
+from neuroport.kernels.devices import device_of, memory_of
+from neuroport.nets.held_numbers import held
 from neuroport.nets.synapse import Direct, snap_weight
 from neuroport.nets.torch_parts import OnGrid
 from neuroport.quantization.input_checks import check_numbers, real_frames
@@ -172,6 +174,7 @@ def quantization_cost(
     labels: npt.ArrayLike | None = None,
     *,
     batch: int = 50,
+    device: str = "cpu",
     shard: str | Shard | None = None,
 ) -> QuantizationCost:
     """Run ``net`` in real numbers and in integers; it is left as it is.
@@ -183,6 +186,7 @@ def quantization_cost(
         labels: (N,), for the accuracies. Of a network that returns spikes the class is the channel
             that sends most of them.
         batch: samples that run at once.
+        device: where both run: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
         shard: ``"2/4"`` runs the second of four parts of the samples only;
             :func:`neuroport.merge` joins them.
 
@@ -191,7 +195,9 @@ def quantization_cost(
             its integer weights: there is no real-valued network to compare with.
         FramesError: frames or labels of another shape.
         IllegalError: a stream's worst case does not fit the hardware's widths.
+        BackendError: there is no such device, or it has not the memory.
     """
+    where = device_of(device)
     net = unwrapped(net)
     taken = front_end_of(net).name
     if taken == "slayer":
@@ -224,18 +230,32 @@ def quantization_cost(
     counts = {layer.name: [0, 0, 0, 0] for layer in neurons}
     paths = {layer.path for layer in neurons}
     classes: tuple[list[Tensor], list[Tensor]] = ([], [])
-    with _spikes(real, paths) as of_real, _spikes(integer, paths) as of_integer:
+    for network in (real, integer):
+        network.to(where)
+
+    def attempt(count: int) -> None:
+        for network in (real, integer):
+            with evaluating(network):
+                network(given[:, :count].to(where))
+
+    with (
+        memory_of(where, min(batch, chosen.stop - chosen.start), 1, attempt, BackendError, "batch"),
+        held(real),
+        held(integer),
+        _spikes(real, paths) as of_real,
+        _spikes(integer, paths) as of_integer,
+    ):
         for at in range(chosen.start, chosen.stop, batch):
-            part = given[:, at : min(at + batch, chosen.stop)]
+            part = given[:, at : min(at + batch, chosen.stop)].to(where)
             for network, found in zip((real, integer), classes, strict=True):
                 with evaluating(network):
-                    found.append(_classes(network(part)))
+                    found.append(_classes(network(part)).cpu())
             for name, count in counts.items():
                 a, b = of_real[name], of_integer[name]
                 for index, value in enumerate((a, b, a != b)):
                     count[index + 1] += int(value.sum())
                 count[0] += a.numel()
-    integer.eval()  # weights that are computed may differ in training
+    integer.cpu().eval()  # weights that are computed may differ in training
     guessed, right = torch.cat(classes[0]), torch.cat(classes[1])
     truth = None if truth is None else truth[chosen]
     return QuantizationCost(

@@ -107,6 +107,9 @@ def test_residual_network_that_leaves_the_fused_process_and_comes_back_is_the_re
     want = port.run(graph, frames)
     got = port.run(graph, frames, on="lava-cpu", processes="fused")
     equal(got, want)
+    with pytest.MonkeyPatch.context() as patch:  # the steps in NumPy
+        patch.setenv("NEUROPORT_KERNELS", "off")
+        equal(port.run(graph, frames, on="lava-cpu", processes="fused"), want)
     for name, messages in want.messages.items():
         assert len(np.unique(messages)) > 1, name
         assert (messages[:, 0] != messages[:, 1]).any(), name
@@ -120,8 +123,11 @@ def test_residual_network_that_leaves_the_fused_process_and_comes_back_is_the_re
         np.testing.assert_array_equal(got.counts[name], counts, name)
 
 
-def test_neurons_that_are_stepped_in_parts_are_the_references() -> None:
+def test_neurons_that_are_stepped_in_parts_are_the_references(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """More than fit into the cache, the last part smaller than the others."""
+    monkeypatch.setenv("NEUROPORT_KERNELS", "off")
     rng = np.random.default_rng(7)
     shape = (5, 90, 80)
     nodes: list[Node] = [

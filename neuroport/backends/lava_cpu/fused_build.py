@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from neuroport.backends.lava_cpu.compiled_step import planned
 from neuroport.backends.lava_cpu.fused_partition import Group
 from neuroport.backends.lava_cpu.fused_state import HeldCounter, HeldPopulation, HeldSynapse
 from neuroport.backends.lava_cpu.processes.fused import Fused, fused_process
@@ -66,12 +67,14 @@ class Outlet:
 def fuse(graph: Graph, group: Group) -> dict[str, Outlet]:
     """The process of a group, not yet connected; what it sends by population."""
     sources = sources_of(graph, group)
+    plan = planned(graph, group, [*sources, *group.populations])
     numbers = {name: number for number, name in enumerate([*sources, *group.populations])}
-    synapses = [_held(graph, name, numbers) for name in group.synapses]
+    synapses = [] if plan else [_held(graph, name, numbers) for name in group.synapses]
     process = fused_process(
         [int(np.prod(graph.facts(name).shape)) for name in sources],
         synapses,
         [_population(graph, name, group) for name in group.populations],
+        plan,
     )
     return {name: Outlet(process, number) for number, name in enumerate(group.populations)}
 
