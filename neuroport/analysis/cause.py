@@ -1,4 +1,7 @@
-"""Why two runs differ, claimed only where a rerun with that cause gives the other run exactly."""
+"""Find the cause of a difference between two runs.
+
+A cause is reported only if a rerun with that cause gives the other run exactly.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ _TIME = ("steps", "delay", "lag", "interval")
 
 @dataclass(frozen=True)
 class Cause:
-    """Why two runs differ.
+    """The cause of a difference between two runs.
 
     Attributes:
         kind: ``missing edge``, ``delay``, ``reset``, ``bias gating``, ``rounding``, ``saturation``,
@@ -122,7 +125,7 @@ def cause(
 
 @dataclass(frozen=True)
 class _Departure:
-    """Where a run first departs from what its network says, and the first sample that does."""
+    """The first population, and the first sample, at which a run departs from its network."""
 
     population: str
     sample: int

@@ -1,4 +1,4 @@
-"""What each population takes of a chip, and what relays take beside neurons.
+"""The chip resources that each population takes, and the share that goes to relays.
 
 Cores by the fitted formulas, messages and operations counted on a run
 (:mod:`neuroport.analysis.core_work`). A population's *slowest step* is the least time of the step
@@ -51,7 +51,7 @@ class Load:
 
     @property
     def is_relay(self) -> bool:
-        """Whether it passes on what others sent, or a constant."""
+        """Whether it only passes on messages of other populations, or sends a constant."""
         return self.kind in ("relay", CONSTANT)
 
 
@@ -164,7 +164,7 @@ def loads(graph: Graph, sent: Sent, target: Target) -> Loads:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What a way to carry the shortcuts would take; ``refusal`` where the chip does not allow it.
+    """The resources that one carrier of the shortcuts takes; ``refusal`` if the chip forbids it.
 
     ``saves`` is the share of the cores of the network as it is, below 0 where it takes more.
     """

@@ -37,7 +37,7 @@ _NJ = 1e-3  # of a picojoule
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """What a placement adds, means per sample: messages between chips, as
+    """Costs that a placement adds, as means per sample: messages between chips, as
     :attr:`neuroport.targets.mapping.Mapping.messages` counts them, and hops, where they are known.
     """
 

@@ -1,4 +1,4 @@
-"""What a run cost: counts of its work, and labelled estimates of energy and time.
+"""The cost of a run: counts of its work, and labelled estimates of energy and time.
 
 See :mod:`neuroport.analysis.operations` for the counts, :mod:`neuroport.analysis.core_work` for
 those per core, :mod:`neuroport.analysis.cost_models` for what is estimated from them, and how.

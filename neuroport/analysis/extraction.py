@@ -257,7 +257,7 @@ def _widened(graph: Graph, synapse: Synapse, sources: dict[str, int], channels: 
 
 
 def _sent(case: Case, want: Trace, got: Trace, sources: Iterable[str]) -> dict[str, IntArray]:
-    """What populations sent, the same in both runs."""
+    """Return the messages of populations that sent the same in both runs."""
     found: dict[str, IntArray] = {}
     for graph, trace in ((case.graph, want), (case.other, got)):
         there = [n for n in sources if any(node.name == n for node in graph)]

@@ -31,7 +31,7 @@ class Hypothesis:
 
 
 def hypotheses(graph: Graph, population: str, *, first_sample_equal: bool) -> Iterator[Hypothesis]:
-    """What may be wrong with a run of ``graph`` that first departs at ``population``.
+    """Yield possible faults of a run of ``graph`` that first departs at ``population``.
 
     Faults of every population come before those of this one alone. ``first_sample_equal`` says
     whether sample 0 is as it should be: states that are not reset show in later samples only.

@@ -1,4 +1,4 @@
-"""Where two networks differ: node, field, and the first value that is not the same."""
+"""Find the first difference between two networks: node, field, and value."""
 
 from __future__ import annotations
 

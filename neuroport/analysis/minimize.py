@@ -1,4 +1,4 @@
-"""The smallest network and frames on which two runs still differ."""
+"""Reduce a network and its frames to the smallest on which two runs still differ."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _engine(engine: str | Engine) -> Engine:
 
 
 def _bulk(case: Case) -> tuple[int, ...]:
-    """What is to become smaller, the most important first."""
+    """Return the sizes to be reduced, the most important first."""
     return (*case.size, case.frames.size, int(np.count_nonzero(case.frames)))
 
 
@@ -96,7 +96,7 @@ class _Search:
         return None if first is None else (first, want, got)
 
     def accept(self, cut: Callable[..., Case], *arguments: Any) -> bool:
-        """Whether the cut makes the case smaller, and it still differs at the same population."""
+        """Try a cut; keep it if the case is smaller and still differs at the same population."""
         try:
             case = cut(*arguments)
             if _bulk(case) >= _bulk(self.case):

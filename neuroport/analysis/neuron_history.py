@@ -1,4 +1,4 @@
-"""What one neuron received and did around the step at which two runs part.
+"""The inputs and states of one neuron around the step at which two runs first differ.
 
 For each run the neuron is recomputed from what *that run recorded* of the populations before it:
 given what arrived, the neuron should have done this. A neuron that did something else is at fault
@@ -26,7 +26,7 @@ STEPS_BEFORE = 2
 
 
 class DivergencePoint(Protocol):
-    """Where two runs part; :class:`neuroport.analysis.compare.Divergence` is one."""
+    """The point at which two runs diverge; see :class:`neuroport.analysis.compare.Divergence`."""
 
     @property
     def population(self) -> str: ...

@@ -55,7 +55,7 @@ class _Shifting(NumpyArithmetic):
 
 
 def differing(right: Messages, wrong: Messages) -> int:
-    """How many positions differ; a last layer's delays, where they are lost, are its own."""
+    """Count the positions that differ; a last layer's lost delays count as its own difference."""
     late = (name + LATE for name in wrong if name + LATE in right and name + LATE not in wrong)
     heard = {**wrong, **{name: wrong[name.removesuffix(LATE)] for name in late}}
     names = right.keys() & heard.keys()
@@ -92,7 +92,7 @@ def at_the_input(content: Content, index: int, late: IntArray) -> Fault:
 
 
 def weights(index: int, layer: dict[str, Any]) -> Iterator[tuple[str, Fault | None]]:
-    """What NetX's rescaling does to the weights of a dense layer."""
+    """Yield the changes that NetX's rescaling makes to the weights of a dense layer."""
     found = layer.get("weight")
     parts = [found["real"], found["imag"]] if isinstance(found, dict) else [found]
     own = layer.get("weight_rec") if layer[schema.TYPE] == "dense_rec" else None
@@ -198,7 +198,7 @@ def began_together(content: Content) -> Fault:
 
 
 def otherwise(content: Content, other: Content, graph: Graph, data: npt.NDArray[Any]) -> int:
-    """How many positions two readings of one file have unlike, each heard at the same frames."""
+    """Count the positions at which two readings of one file differ, aligned to the same frames."""
     plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
     lead = _shifting(other, plain).lead
     wrong = run(other.graph(graph.steps, graph.input), data)
@@ -210,7 +210,7 @@ def otherwise(content: Content, other: Content, graph: Graph, data: npt.NDArray[
 
 
 def carried_over(content: Content) -> Fault:
-    """What samples in a row do that they do not do alone, without a reset between them."""
+    """Return the fault of running samples in a row without a reset between them."""
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
         plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
