@@ -293,7 +293,7 @@ def whole(graph: Graph, time_model: str) -> CompiledNetwork | None:
 
 
 def _fits(graph: Graph) -> bool:
-    """Whether every node has its operation and every number its 32 bits."""
+    """Return whether every node kind has a compiled operation and every number fits in 32 bits."""
     parts: dict[str, int] = {}  # of what a node gives
     for node in graph:
         facts = graph.facts(node.name)
@@ -343,7 +343,7 @@ def _kind(graph: Graph, node: Node) -> int:
 
 
 def _is_carried(node: Synapse) -> bool:
-    """Whether every neuron hears one neuron of its own channel and place, all alike: a shortcut."""
+    """Return whether a synapse is a shortcut: each neuron reads its own place, by one weight."""
     if not isinstance(node, Conv) or node.groups != len(node.weight):
         return False
     weight = int(node.weight.flat[0])

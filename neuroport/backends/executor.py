@@ -37,7 +37,7 @@ class Arithmetic(Protocol):
         """Frames as the engine's integers."""
 
     def output(self, node: Node, arriving: Any, starts: Starts) -> Any:
-        """What the node gives, synapses without their latency."""
+        """Compute a node's output; synapses without their latency."""
 
     def late(self, out: Any, steps: int) -> Any:
         """The same values ``steps`` later, zeros first."""
@@ -46,7 +46,7 @@ class Arithmetic(Protocol):
         """Copy the output into an array of its shape."""
 
     def versions(self) -> dict[str, str]:
-        """What to note in the trace."""
+        """Return the versions to record in the trace."""
 
 
 class AtOnce(ABC):
@@ -60,7 +60,7 @@ class AtOnce(ABC):
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
-        """What to note in the trace."""
+        """Return the versions to record in the trace."""
 
 
 class Starts:
@@ -71,7 +71,7 @@ class Starts:
         self.interval = interval
 
     def at(self, t: int) -> bool:
-        """Whether a sample begins at step t."""
+        """Return whether a sample begins at step t."""
         return (t - self.first) % self.interval == 0
 
     def reached(self, length: int, delay: int) -> npt.NDArray[np.int64]:

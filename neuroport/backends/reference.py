@@ -44,7 +44,7 @@ class NumpyArithmetic:
 
 
 def output(node: Node, arriving: IntArray, starts: Starts) -> IntArray:
-    """What a node makes of what arrives (T, N, *shape); states reset at ``starts``."""
+    """Compute a node's output from its input (T, N, *shape); states reset at ``starts``."""
     match node:
         case Population():
             return np.asarray(step_through(node, arriving, starts, per_neuron, own), np.int64)
@@ -88,7 +88,7 @@ def _product(a: IntArray, b: IntArray) -> IntArray:
 
 
 def own(weight: IntArray) -> Callable[[IntArray], IntArray]:
-    """What spikes (N, *shape) deliver to their own population through ``weight`` (O, O)."""
+    """Return the map from spikes (N, *shape) to recurrent current through ``weight`` (O, O)."""
     return lambda spikes: _product(spikes.reshape(len(spikes), -1), weight.T).reshape(spikes.shape)
 
 

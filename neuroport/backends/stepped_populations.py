@@ -33,7 +33,7 @@ def step_through(
 def observe(
     node: Population, arriving: Any, starts: Starts, spread: Spread, loop: Loop
 ) -> dict[str, Any]:
-    """What :func:`step_through` gives, as ``sent``, and every state by its name, (T, N, *shape).
+    """Return :func:`step_through`'s output, as ``sent``, and every state by name, (T, N, *shape).
 
     States are those that led to the output: before any reset.
     """

@@ -138,7 +138,7 @@ def _write_job(
     plan: Recording,
     processes: str,
 ) -> None:
-    """What a worker reads: its share of the frames on one time axis, and what to keep."""
+    """Write a worker's job: its share of the frames on one time axis, and what to record."""
     folder.mkdir()
     stream = chip_stream(graph, frames)
     np.save(folder / "frames.npy", stream.reshape(len(stream), -1).astype(np.int32))

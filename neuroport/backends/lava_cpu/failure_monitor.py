@@ -139,7 +139,7 @@ class Watch(threading.Thread):
                 yield "'runtime service'", actor
 
     def stuck(self) -> str:
-        """Where the actors are that do not wait for another; empty where all do."""
+        """Return the stacks of the actors that do not wait for another; empty if all wait."""
         asked = {}
         for name, actor in self._actors():
             if _exit_code(actor) is None and actor._popen is not None:
@@ -159,12 +159,12 @@ def _said(stack: Path) -> bool:
 
 
 def _waits(stack: str) -> bool:
-    """Whether a stack, innermost call first, is inside one of Lava's channels."""
+    """Return whether a stack, innermost call first, is inside one of Lava's channels."""
     return any("pypychannel.py" in line for line in stack.splitlines()[1:5])
 
 
 def _exit_code(actor: Any) -> int | None:
-    """How an actor ended, None while it lives; does not reap, since Lava may be waiting for it."""
+    """Return an actor's exit code, None while it runs. Does not reap it: Lava may wait for it."""
     popen = actor._popen
     if popen is None or popen.returncode is not None:
         return None if popen is None else int(popen.returncode)

@@ -34,7 +34,7 @@ Update: TypeAlias = Callable[[IntArray, int], Any]  # current, time step -> mess
 
 @dataclass(frozen=True)
 class Outlet:
-    """What one population of a fused process sends; stands where a process with ``s_out`` would."""
+    """Output of one population of a fused process; replaces a process that has ``s_out``."""
 
     process: Fused
     number: int
@@ -118,7 +118,7 @@ class _Stateful:
         self._interval, self._offset = interval, offset
 
     def starts(self, time_step: int) -> bool:
-        """Whether a sample begins; steps are Lava's, from 1."""
+        """Return whether a sample begins; steps are Lava's, from 1."""
         return (time_step - self._offset) % self._interval == 0
 
 

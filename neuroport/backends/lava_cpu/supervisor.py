@@ -174,7 +174,7 @@ class _Child:
         )
 
     def failure(self) -> BackendError:
-        """What the worker told; what was said on stderr, where nobody lived to tell."""
+        """The error that the worker reported, or the tail of stderr if it died without a report."""
         if (self.folder / "error.json").exists():
             error = read_json(self.folder / "error.json")
             return BackendError(

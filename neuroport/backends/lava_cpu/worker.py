@@ -131,7 +131,7 @@ class Worker:
         self._anchor.stop()
 
     def _names(self, processes: dict[str, Any]) -> dict[Any, str]:
-        """What each process stands for; a fused one for several populations."""
+        """Return the populations that each process stands for; a fused one stands for several."""
         names: dict[Any, list[str]] = {}
         for name, process in processes.items():
             names.setdefault(getattr(process, "process", process), []).append(name)

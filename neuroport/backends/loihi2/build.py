@@ -60,7 +60,7 @@ class BuiltNetwork:
     constants: Constants = field(default_factory=Constants)
 
     def flat(self, name: str) -> Any:
-        """Where a population sends, flat."""
+        """Return the output port of a population, flattened."""
         outlet = self.populations[name].s_out
         return outlet if len(outlet.shape) == 1 else outlet.flatten()
 
