@@ -1,4 +1,4 @@
-"""What blocks read, in terms of nodes of the graph: sums and concatenations of messages."""
+"""The inputs of blocks as nodes of the graph: sums and concatenations of messages."""
 
 from __future__ import annotations
 

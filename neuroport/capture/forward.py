@@ -1,4 +1,4 @@
-"""What a network's own ``forward`` says: which block feeds which. One reader for every family.
+"""Follow a network's own ``forward`` to see which block feeds which, for every family.
 
 *Read.* The forward pass runs once, in evaluation mode, on signals: tensors of zeros that know their
 origin, the sum or concatenation of what blocks sent. Blocks are replaced by a note of their call.
@@ -357,7 +357,7 @@ def read(
 
 
 def performed(block: nn.Module, own: Any, *args: Any) -> Any:
-    """What a block gives; SLAYER's own count is a mean of booleans, which torch refuses."""
+    """Run a block with ``count_log`` off: SLAYER takes a mean of booleans, which torch refuses."""
     if not getattr(block, "count_log", False):
         return own(block, *args)
     counting: Any = block

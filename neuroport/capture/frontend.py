@@ -1,4 +1,4 @@
-"""What a front end is, and the table of them: who reads a network into a graph of integers.
+"""Front ends, which read a network into a graph of integers, and the table of them.
 
 Each says whether a network is its own, by what it is made of and without importing its library, and
 reads it. ``port.quantize``, ``port.run`` of a module and ``port.from_nir`` ask the table. Another
@@ -32,7 +32,7 @@ class FrontEnd:
     summary: str
 
     def takes(self, network: Any) -> bool:
-        """Whether ``network`` is one of its own; quick, and without importing its library."""
+        """Return whether it can read ``network``; quick, and without importing its library."""
         raise NotImplementedError
 
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:

@@ -41,7 +41,7 @@ class Captured:
 
     @property
     def unit(self) -> int:
-        """What 1.0 of the encoded frames is in the graph."""
+        """The integer that stands in the graph for 1.0 of the encoded frames."""
         return 1 if self.hosted else _unit(self.encoder)
 
 
@@ -67,7 +67,7 @@ def capture(net: nn.Module, frames: npt.ArrayLike, *, keep_shift: bool) -> Captu
 
 
 def _takes(net: nn.Module, data: npt.NDArray[Any]) -> bool:
-    """Whether ``net`` has a graph for such frames."""
+    """Return whether ``net`` can be captured with such frames."""
     try:
         _capture(net, data, keep_shift=False)
     except NeuroportError:
