@@ -1,4 +1,4 @@
-"""What an engine is: a name, typed options, and a network that it prepares once to run often.
+"""Base class of engines: a name, typed options, and a network prepared once and run often.
 
 This module and those of the engines import neither NumPy nor what an engine runs on: the command
 line asks for options, and the list of engines is made, before anything of it is needed.
@@ -137,7 +137,7 @@ class Engine:
     takes_modules: ClassVar[bool] = False
 
     def available(self, options: Any = None) -> str | None:
-        """Why it cannot run here, with the way to mend it; None where it can.
+        """Return why the engine cannot run here, and how to mend it; None where it can.
 
         Args:
             options: those of a run, where they matter; None for the defaults.
