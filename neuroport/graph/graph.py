@@ -186,7 +186,7 @@ class Graph(Shown):
 
     @property
     def balanced(self) -> bool:
-        """Whether all inputs that meet have equal skew, so that the graph can run in chip time."""
+        """Whether inputs that meet have equal latency, so that the graph can run in chip time."""
         return all(len(set(facts.skews)) <= 1 for facts in self._facts.values())
 
     @property
@@ -244,7 +244,7 @@ class Graph(Shown):
 
 
 class _Linear:
-    """What the nodes of a graph are as linear maps, while it is derived."""
+    """The nodes of a graph as linear maps, used while bounds are derived."""
 
     def __init__(self) -> None:
         self.currents: dict[str, LinearMap] = {}

@@ -1,4 +1,4 @@
-"""What every kind of node declares; one file beside this one is one kind.
+"""Base classes of node kinds; each other file of this folder defines one kind.
 
 A node is frozen and holds integers only. ``inputs`` names the nodes whose output is summed at its
 input. What a node takes and gives is one of three signals:
@@ -190,7 +190,7 @@ class Node:
         )
 
     def title(self) -> str:
-        """What it is, in a few words."""
+        """The node's kind, in a few words."""
         return self.kind
 
     def details(self) -> list[str]:
@@ -245,7 +245,7 @@ class Population(Node):
 
     @property
     def rounds(self) -> bool:
-        """Whether it drops low bits of its current and sends the rest, as a relay that shifts."""
+        """Whether it drops low bits of its current and sends the rest, like a shifting relay."""
         return False
 
     def shape_of(self, arriving: Shape) -> Shape:
@@ -284,7 +284,7 @@ class Population(Node):
         return -top, top
 
     def as_sum(self, currents: tuple[LinearMap, ...], low: IntArray, high: IntArray) -> Box:
-        """What it sends as a sum of currents, where it is one but for an error; else its range."""
+        """Return its output as a sum of currents up to a bounded error, or else as a range."""
         return Box(low, high)
 
     def own_current(self) -> tuple[int, int]:
@@ -296,11 +296,11 @@ class Population(Node):
         return int(low), int(high)
 
     def acts_alone(self) -> bool:
-        """Whether it may send something without input, so that it matters when it begins."""
+        """Return whether it may send without input, so that its start time affects the result."""
         return any(name == "bias" and np.any(values) for name, _, values in self.constants())
 
     def cpu_only(self) -> str:
-        """Why it cannot be on a chip, and what to do instead; empty where it can."""
+        """The reason why it cannot run on a chip, and an alternative; empty where it can."""
         return ""
 
     def largest_state(self, facts: Facts) -> int:
@@ -344,7 +344,7 @@ class Population(Node):
 
 
 class Synapse(Node):
-    """What delivers messages as a current; it takes one step on Lava and on chips.
+    """A node that turns messages into a current; it takes one step on Lava and on chips.
 
     ``lag`` is the number of steps that it takes in chip time beyond its one: it aligns branches and
     has no meaning in ideal time.
