@@ -281,7 +281,7 @@ def backward(
 
 
 def fault(device: torch.device) -> str | None:
-    """What hinders the kernels on ``device``, or where their bits are not those of torch there."""
+    """Return why the kernels cannot be used on ``device``: missing, or unlike torch; else None."""
     if torch.version.hip is not None:
         return "the kernels hold instructions of NVIDIA's GPUs"
     generator = torch.Generator().manual_seed(0)
