@@ -29,7 +29,7 @@ def largest(weight: IntArray) -> int:
 
 
 def holds_exponent(node: Synapse) -> bool:
-    """Whether the weights fit eight bits with their exponent in them."""
+    """Return whether the weights fit eight bits after multiplication by their exponent."""
     weight = shifted(node)
     return int(np.abs(weight).max()) <= largest(weight)
 
@@ -59,7 +59,7 @@ def split_exponents(graph: Graph) -> Graph:
 
 
 def convolutions_beyond(graph: Graph) -> int:
-    """How many convolutions cannot hold their exponent."""
+    """Count the convolutions whose weights do not fit eight bits with their exponent."""
     return sum(not holds_exponent(node) for node in _convolutions(graph))
 
 
