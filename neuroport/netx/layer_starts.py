@@ -40,7 +40,7 @@ def shifts(graph: Graph, *, sigma_delta: bool = False) -> dict[str, int]:
 
 
 def doubt(graph: Graph) -> str:
-    """What a stock file leaves open about the biases in it; empty where nothing depends on it."""
+    """Describe what a stock file leaves open about its biases; empty if nothing depends on it."""
     by = shifts(graph)
     if not by:
         return ""

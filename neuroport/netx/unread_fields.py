@@ -80,7 +80,7 @@ def opened(path: Path, build: Callable[[Content], T]) -> T:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What a stock file holds: groups as dictionaries; and what it does not say.
+    """The content of a stock file: groups as dictionaries, and settings that the file lacks.
 
     ``delay_shift``: whether SLAYER trained it so that every block answers a step late.
     """
@@ -97,7 +97,7 @@ class Content:
 
     @property
     def hosted(self) -> bool:
-        """Whether it begins with neurons that the host drives, without a synapse."""
+        """Whether the network begins with neurons that the host drives, without a synapse."""
         first = plain(self.layers[0])
         return first.get(schema.TYPE) == "input" and schema.NEURON in first
 
@@ -212,7 +212,7 @@ def _replaced(graph: Graph, nodes: dict[str, Node]) -> Graph:
 
 
 def _delayed(graph: Graph, name: str, late: IntArray) -> Graph:
-    """What ``name`` sends reaches its readers ``late`` steps later, one number per channel."""
+    """Delay the messages of ``name`` to its readers by ``late`` steps, one number per channel."""
     if not late.any():
         return graph
     shape = graph.facts(name).shape
