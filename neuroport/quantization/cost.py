@@ -1,4 +1,4 @@
-"""What quantization cost a network, layer by layer: it runs twice, in real numbers and in integers.
+"""Measure the effect of quantization, layer by layer: run in real numbers and in integers.
 
 The two runs get the same frames and nothing else in common: what differs in a population includes
 what differed before it. A spike *differs* where, at one step of one sample, exactly one of the two

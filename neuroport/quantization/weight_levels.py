@@ -1,4 +1,4 @@
-"""Where a grid leaves weights few levels, and why.
+"""Find synapses whose grid leaves few weight levels, and the cause.
 
 A stream's LSB must let the worst case of all its synapses into 17 bits. The more of them sum, the
 coarser it is, and the fewer integers are left for the weights of each.
@@ -41,7 +41,7 @@ class _Stream:
 
     @property
     def cause(self) -> str:
-        """What keeps the LSB coarse, and what makes it finer."""
+        """The cause of a coarse LSB, and how to make it finer."""
         if self.bias / integers.BIAS_MAX > self.reach / integers.CURRENT_MAX:
             return (
                 f"a bias of their neurons takes {self.bias} of {integers.BIAS_MAX}: smaller biases "
