@@ -287,7 +287,7 @@ def _order(one: LoweringOption, minimize: str) -> tuple[float, ...]:
 
 
 def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
-    """What :func:`lower` chose by itself for a chip, a line each, and what it cannot mend."""
+    """Describe what :func:`lower` chose for a chip, a line each, and what it cannot mend."""
     lines: list[str] = []
     if not target.is_chip:
         return lines

@@ -1,4 +1,4 @@
-"""What a board is asked before it is trusted: one tiny network for each construct, smallest first.
+"""Test networks that qualify a board: one tiny network for each construct, smallest first.
 
 A rule that calls something *unproven on hardware* names the construct here that would prove it
 (:mod:`neuroport.targets.rules`); the others are what every network rests on. Each network holds as

@@ -331,7 +331,7 @@ def rule_names() -> list[str]:
 
 
 def too_wide(graph: Graph) -> Iterator[Finding]:
-    """What forbids ``graph`` on every target, in the order of the graph."""
+    """Yield the findings that forbid ``graph`` on every target, in the order of the graph."""
     for node in graph:
         yield from _too_wide(graph, node)
 

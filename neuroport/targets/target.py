@@ -126,7 +126,7 @@ class Target:
         return self.values[key].number
 
     def has_neuron(self, kind: str) -> bool:
-        """Whether it has neurons of a kind, by its name in a graph."""
+        """Return whether it has neurons of a kind, by its name in a graph."""
         found = self.values["neuron_kinds"].value
         assert isinstance(found, tuple)
         return found == (ANY,) or kind in found
