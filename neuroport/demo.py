@@ -137,7 +137,7 @@ def _relays(graph: Graph) -> int:
 
 
 def carried(chip: Graph) -> str:
-    """What carries the shortcuts of a lowered network: relays, and synapses in which they wait
+    """Describe the carriers of a lowered network's shortcuts: relays, and synapses that wait
     (``lag``) for the branch that they bypass."""
     relays = _relays(chip)
     late = len([node for node in chip.synapses if node.lag])

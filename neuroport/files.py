@@ -128,7 +128,7 @@ def write_atomic(
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept between runs: ``$XDG_CACHE_HOME/neuroport``.
+    """Return the folder of cached results between runs: ``$XDG_CACHE_HOME/neuroport``.
 
     Raises:
         StorageError: the user has no home folder.
@@ -206,7 +206,7 @@ def _refuse_special(target: Path) -> None:
 
 
 def _prefix(name: str) -> str:
-    """How the temporary files of ``name`` begin; a process ID follows, which counts here only.
+    """Return the prefix of temporary files of ``name``; an ID of a process on this machine follows.
 
     The name itself may be as long as the file system allows, so that its hash stands for it.
     """

@@ -177,7 +177,7 @@ def _remove_left_behind(prefix: str) -> None:
 
 
 def _place() -> str:
-    """Where a process number counts: containers number their processes themselves."""
+    """Return the namespace of process IDs: containers number their own processes."""
     space = ""
     with contextlib.suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")

@@ -41,7 +41,7 @@ class Registry(Mapping[str, Any]):
         self.what, self.group, self.own, self.error = what, group, dict(own), error
 
     def added(self) -> dict[str, tuple[EntryPoint, ...]]:
-        """What other packages add, by name; more than one of a name is refused when asked for."""
+        """Return the entries of other packages, by name; duplicates are refused on use."""
         found: dict[str, tuple[EntryPoint, ...]] = {}
         for entry in _entries(self.group, tuple(sys.path)):
             if entry.name in self.own:
@@ -66,7 +66,7 @@ class Registry(Mapping[str, Any]):
         return name in self.own or name in self.added()
 
     def __getitem__(self, name: str) -> Any:
-        """What ``name`` stands for.
+        """Return the entry called ``name``.
 
         Raises:
             NeuroportError: of the registry's kind: no such name, or its package cannot be imported.
@@ -92,7 +92,7 @@ class Registry(Mapping[str, Any]):
 
 
 def loaded(place: Any) -> Any:
-    """What stands at ``module:attribute``, imported now; anything but a text is itself."""
+    """Import ``module:attribute`` and return it; anything but a string is returned unchanged."""
     if not isinstance(place, str):
         return place
     module, _, attribute = place.partition(":")
