@@ -43,7 +43,7 @@ class View:
         return [*self.rows[: ROWS // 2], *self.rows[len(self.rows) - ROWS // 2 :]], left
 
     def html(self) -> str:
-        """A fragment of HTML without scripts, styles of its own or anything from elsewhere."""
+        """Return an HTML fragment without scripts, own styles or external resources."""
         found = f"<div><b>{_html(self.title)}</b>"
         if self.columns:
             rows, left = self.shown()

@@ -173,7 +173,7 @@ def check_header(file: h5py.File, path: str | os.PathLike[str], format_: str, ve
 
 
 def text(value: Any) -> str:
-    """An attribute as text; empty where it is none, longer than any, or cannot be printed."""
+    """Read an attribute as text; empty if it is missing, too long, or cannot be printed."""
     found = value.decode(errors="replace") if isinstance(value, bytes) else value
     good = isinstance(found, str) and len(found) <= TEXT and found.isprintable()
     return str(found) if good else ""

@@ -73,7 +73,7 @@ def ending_on_signals() -> Iterator[None]:
 
 
 def end_by(number: int) -> None:
-    """End this process by a signal, as if nobody had listened; whoever waits sees which."""
+    """End this process by a signal, as if it had no handler; its parent sees which signal."""
     signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
     os.kill(os.getpid(), number)
@@ -102,7 +102,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def go_on(session: int) -> list[int]:
-    """Continue what a signal stopped of a session (Linux); which processes that were.
+    """Continue the processes of a session that a signal stopped (Linux), and return them.
 
     Whoever waits for them would wait until its deadline. Those that a debugger holds stay there.
     """
@@ -118,7 +118,7 @@ def go_on(session: int) -> list[int]:
 
 @contextlib.contextmanager
 def run_folder(prefix: str) -> Iterator[Path]:
-    """A temporary folder, which tells whose it is; what killed runs left behind is removed."""
+    """Make a temporary folder marked with its owner, and remove folders left by killed runs."""
     _remove_left_behind(prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:

@@ -132,7 +132,7 @@ class _Departure:
 
 
 def _departure(graph: Graph, frames: npt.NDArray[Any], trace: Trace) -> _Departure | None:
-    """None where the reference gives the whole trace."""
+    """Find the first departure of a trace from the reference; None if they are equal."""
     order = {node.name: i for i, node in enumerate(graph.populations)}
     best: tuple[int, int, str] | None = None
     first = trace.samples
@@ -155,7 +155,7 @@ def _of_networks(
     population: str,
     deadline: float,
 ) -> Cause:
-    """Both runs are as their networks say: the fewest fields that turn one into the other."""
+    """Find the fewest fields that turn one network into the other, if each run matches its own."""
     graph, other = alike_lowered(graph, other)
     found = differences(graph, other)
     near = [d for d in found if d.node in ancestors(graph, population)] or list(found)

@@ -57,7 +57,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Relays, or all others: their sums; ``sending`` of a mean neuron."""
+    """Sums over all relays, or over all other populations; ``sending`` is the mean of a neuron."""
 
     cores: int
     neurons: int
@@ -92,7 +92,7 @@ class Loads:
         return max(self.populations, key=lambda load: (load.step_us, load.most))
 
     def lines(self) -> Iterator[str]:
-        """In words: what relays take, and the slowest core."""
+        """Describe in words the share of the relays, and the slowest core."""
         relays, neurons = self.share(relays=True), self.share(relays=False)
         cores = relays.cores + neurons.cores
         messages = relays.messages + neurons.messages
@@ -180,7 +180,7 @@ class Way:
 
 
 def ways(options: Sequence[LoweringOption], cores: int) -> tuple[Way, ...]:
-    """The ways that ``lower`` weighed, against a network of so many ``cores``; fewest cores first.
+    """List the options that ``lower`` compared, fewest cores first; savings are against ``cores``.
 
     Those that could not be lowered are left out.
     """

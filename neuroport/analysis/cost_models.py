@@ -48,7 +48,7 @@ class Routes:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number that was not measured; ``value`` is None where there is none.
+    """A number that was estimated, not measured; ``value`` is None if no estimate exists.
 
     ``label`` says what it is and is not, ``remark`` what else must be known of this one.
     """

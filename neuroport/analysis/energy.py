@@ -154,7 +154,7 @@ def energy_or_why(
     target: Target,
     routes: Routes | None = None,
 ) -> Energy | str:
-    """:func:`energy` for a report, or a sentence why the run does not tell it.
+    """Return :func:`energy` for a report, or a sentence that says why the run does not allow it.
 
     Raises:
         FramesError, TargetError: as :func:`energy` does.

@@ -37,7 +37,7 @@ def minimize(
     on: str | Engine = "reference",
     report: Report | None = None,
 ) -> Minimized:
-    """Make a difference small: fewer samples, steps, nodes, inputs and weights.
+    """Reduce two runs that differ: fewer samples, steps, nodes, inputs and weights.
 
     The first run is the reference's, of ``graph``. Whatever is returned was run and seen to differ
     first at the same population. Ctrl-C ends the search and returns the best so far.

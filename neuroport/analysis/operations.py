@@ -76,7 +76,7 @@ class Work:
 
 
 def work(graph: Graph, sent: Sent) -> Work:
-    """Count what ``sent``, of :func:`messages`, asked of ``graph``."""
+    """Count the operations that the messages ``sent``, of :func:`messages`, cause in ``graph``."""
     samples = next(iter(sent.values())).shape[1]
     total = {"accumulates": 0, "frame": 0, "shortcut": 0, "other": 0, "chip": 0}
     for node in graph:

@@ -56,7 +56,7 @@ def qualify(
     deadline: float = 600.0,
     told: Told | None = None,
 ) -> BoardRecord:
-    """Run every construct on the board of a site; what it did.
+    """Run every construct on the board of a site, and return the record.
 
     Args:
         site: its TOML file; else the one that NEUROPORT_SITE names.

@@ -79,7 +79,7 @@ class _Part:
 
 
 class CompiledNetwork(AtOnce):
-    """A graph as operations; ``chip`` tells in which time they run."""
+    """A graph as a list of operations; ``chip`` selects chip time instead of ideal time."""
 
     name = "fast"
 
@@ -285,7 +285,7 @@ class CompiledNetwork(AtOnce):
 
 
 def whole(graph: Graph, time_model: str) -> CompiledNetwork | None:
-    """The graph as one compiled call; None where there are no kernels, or it does not fit them."""
+    """Compile the graph to one call; None if there are no kernels or they cannot run this graph."""
     library = kernels()
     if library is None or not _fits(graph):
         return None

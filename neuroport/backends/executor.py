@@ -164,7 +164,7 @@ def _sent(
 
 
 def chip_stream(graph: Graph, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Frames (T, N, *shape) sample after sample on one time axis, one sample per interval.
+    """Lay frames (T, N, *shape) on one time axis, sample after sample, one sample per interval.
 
     The stream ends when the last sample has passed the deepest node.
     """
@@ -177,7 +177,7 @@ def chip_stream(graph: Graph, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def cut_window(graph: Graph, rows: npt.NDArray[Any], skew: int, samples: int) -> npt.NDArray[Any]:
-    """The answer (T, N, ...) in what a node gave on a chip stream (steps, ...)."""
+    """Cut the answer (T, N, ...) out of a node's output on a chip stream (steps, ...)."""
     starts = [skew + n * graph.interval for n in range(samples)]
     return np.stack([rows[start : start + graph.steps] for start in starts], axis=1)
 
@@ -205,7 +205,7 @@ def evaluate(
 
 
 def arriving_at(node: Node, values: dict[str, Any]) -> Any:
-    """The sum of what a node's inputs gave."""
+    """Sum the outputs of a node's inputs."""
     return plain_sum([values[name] for name in node.inputs])
 
 

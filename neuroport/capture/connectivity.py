@@ -112,12 +112,12 @@ class LayerCall:
 
     @property
     def neuron(self) -> Lif | None:
-        """The layer, if it is neurons."""
+        """The layer, if it is a neuron layer."""
         return self.module if isinstance(self.module, Lif) else None
 
     @property
     def synapse(self) -> Conv | None:
-        """The layer, if it gives a current."""
+        """The layer, if it is a synapse, which outputs a current."""
         return self.module if isinstance(self.module, Conv) else None
 
     @property
@@ -136,7 +136,7 @@ class LayerCall:
 
 
 def wiring(net: nn.Module, frames: Sequence[int], *, checked: bool = True) -> list[LayerCall]:
-    """Layers of ``net`` in the order of their calls, as it runs in evaluation mode.
+    """Return the layers of ``net`` in the order of their calls, in evaluation mode.
 
     Args:
         frames: their shape, (T, N, C, H, W).

@@ -69,7 +69,7 @@ class Call:
 
 
 def unwrapped(net: nn.Module) -> nn.Module:
-    """The network in DataParallel, DistributedDataParallel, AveragedModel or ``torch.compile``."""
+    """Unwrap DataParallel, DistributedDataParallel, AveragedModel and ``torch.compile``."""
     while True:
         if isinstance(net, WRAPPERS):
             net = net.module
@@ -84,7 +84,7 @@ def _is_compiled(module: nn.Module) -> bool:
 
 
 def refuse_wrappers(net: nn.Module) -> None:
-    """Refuse what runs a part of the network in a way of its own.
+    """Refuse wrappers that run a part of the network in a way of their own.
 
     Raises:
         CaptureError: naming the part and the way out.
@@ -230,7 +230,7 @@ Given = Callable[[nn.Module, Tensor], Any]
 
 @dataclass
 class Forward:
-    """A forward pass that was read."""
+    """The record of a forward pass that was followed."""
 
     net: nn.Module
     blocks: Mapping[str, nn.Module]

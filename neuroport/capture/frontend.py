@@ -36,7 +36,7 @@ class FrontEnd:
         raise NotImplementedError
 
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
-        """The integers of ``network``.
+        """Quantize ``network`` to a graph of integers.
 
         Args:
             frames: (T, N, *shape).
@@ -48,7 +48,7 @@ class FrontEnd:
         raise NotImplementedError
 
     def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
-        """The graph that ``network`` is already, which has integers.
+        """Return the graph of a ``network`` that already has integers.
 
         Raises:
             CaptureError: it is still real-valued.

@@ -60,7 +60,7 @@ def option(
 
 @dataclass(frozen=True)
 class Options:
-    """Options that every engine here has: what is recorded (:mod:`neuroport.runs.recording`)."""
+    """Options of every engine: what a run records (:mod:`neuroport.runs.recording`)."""
 
     record: str = option("messages", "messages (default), or their counts (default on loihi2).")
     count: str | Sequence[str] | None = option(
@@ -70,7 +70,7 @@ class Options:
 
 
 class Prepared:
-    """A network on an engine: planned once, run as often as there are frames.
+    """A network that is prepared on an engine: planned once, then run any number of times.
 
     A context manager, which gives back at its end what the engine holds. Calls from several threads
     take turns.
@@ -102,7 +102,7 @@ class Prepared:
             return self._run(data, progress)
 
     def close(self) -> None:
-        """Give back what the engine holds; it runs nothing any more."""
+        """Release the engine's resources; it cannot run afterwards."""
         with self._turn:
             self._run = None
             close, self._close = self._close, None
@@ -122,7 +122,7 @@ class Prepared:
 
 
 class Engine:
-    """An engine: a subclass says its name and options, and how it prepares a graph.
+    """Base class of engines; a subclass defines its name, its options and how it prepares a graph.
 
     Attributes:
         name: what ``on=`` and ``--on`` take.
@@ -145,7 +145,7 @@ class Engine:
         return None
 
     def plan(self, graph: Graph, options: Any) -> Run:
-        """Do what need be done once for ``graph``, and return what runs frames.
+        """Do the work needed once for ``graph``, and return the function that runs frames.
 
         What it returns is called with an array of integers and a function to report progress to,
         or None; frames are not checked by then (:func:`neuroport.runs.frames.check_frames`).
@@ -160,7 +160,7 @@ class Engine:
         raise NotImplementedError(f"the engine {self.name!r} does not say how it plans a graph")
 
     def prepare(self, graph: Graph, **options: Any) -> Prepared:
-        """``graph``, ready to run with these options.
+        """Prepare ``graph`` to run with these options.
 
         Raises:
             BackendError: an option that it has not, or of a wrong value.
@@ -182,7 +182,7 @@ class Engine:
 
 
 def read_options(engine: Engine, given: dict[str, Any]) -> Any:
-    """The engine's ``Options`` of what was given.
+    """Build the engine's ``Options`` from the values given.
 
     Raises:
         BackendError: an option that it has not, of another type or out of its range.

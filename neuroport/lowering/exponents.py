@@ -18,7 +18,7 @@ ONE_SIGN_MAX = 255  # largest weight where no two signs mix
 
 
 def shifted(node: Synapse) -> IntArray:
-    """The weights of a convolution with its exponent in them."""
+    """Multiply the weights of a convolution by its power of two."""
     found: IntArray = node.weight << node.exponent
     return found
 

@@ -14,7 +14,7 @@ from neuroport.lowering.skew import Schedule
 
 
 def each_once(graph: Graph) -> Graph:
-    """The same network, in which the inputs of every node differ; populations stay as they are."""
+    """Make the inputs of every node distinct without changing populations."""
     if all(len(set(node.inputs)) == len(node.inputs) for node in graph):
         return graph
     names = Schedule(graph, "relays")

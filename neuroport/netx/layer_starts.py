@@ -55,7 +55,7 @@ def doubt(graph: Graph) -> str:
 
 
 def shifted(graph: Graph) -> Graph:
-    """The network as SLAYER trained it with ``delay_shift=True`` in every block."""
+    """Return the network as SLAYER trained it with ``delay_shift=True`` in every block."""
     by = shifts(graph, sigma_delta=True)
     late = {synapse: steps for name, steps in by.items() for synapse in graph[name].inputs}
     return read_later(graph, late)

@@ -170,7 +170,7 @@ def quantization_cost(
     *,
     batch: int = 50,
 ) -> QuantizationCost:
-    """Run ``net`` in real numbers and in integers; it is left as it is.
+    """Run ``net`` in real numbers and in integers, and compare; ``net`` is not changed.
 
     Args:
         net: a network of neuroport layers in either phase. A real-valued one is quantized as

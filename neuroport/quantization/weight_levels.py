@@ -56,7 +56,7 @@ class _Stream:
 
 
 def few_levels(graph: Graph) -> str | None:
-    """The convolutions with fewer than 15 levels and what keeps their grid coarse; None if none."""
+    """List the convolutions with fewer than 15 levels, with the cause; None if there are none."""
     # weights that are all the same were not trained: pools, identities, spikes that go straight on
     lost = {  # a stem's were too small for the grid of a later stage
         node.name for node in graph.synapses if graph.input.name in node.inputs and _zero(node)

@@ -133,7 +133,7 @@ def lower(
 
 
 def best(found: list[LoweringOption], minimize: str = "auto") -> Graph:
-    """The graph of the possible option with the least of what is minimized.
+    """Return the graph of the legal option of least cost.
 
     One of which a population does not fit a core is taken only where there is no other.
 
@@ -160,7 +160,7 @@ def options(
     power_of_two_interval: bool = False,
     minimize: str = "auto",
 ) -> list[LoweringOption]:
-    """Ways to carry the shortcuts of ``graph`` to ``target``, with their costs or refusals.
+    """List the options to carry the shortcuts of ``graph`` on ``target``, with cost or refusal.
 
     Args: as for :func:`lower`; ``auto`` leaves out ``stock``, which costs what ``unroll`` with
     relays does, and gives up a way that takes ``DEARER`` times the processes of one before: in a

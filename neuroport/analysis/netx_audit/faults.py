@@ -39,7 +39,7 @@ Fault = Callable[[Graph, npt.NDArray[Any], Messages], "int | None"]
 def run(
     graph: Graph, frames: npt.NDArray[Any], shifts: dict[str, IntArray] | None = None
 ) -> Messages:
-    """Every population's messages (T, N, *shape); currents of ``shifts`` are shifted right."""
+    """Run a graph; return all messages (T, N, *shape). Currents of ``shifts`` are shifted right."""
     check_frames(graph, frames)
     engine = _Shifting(shifts or {})
     return walk(engine, graph, frames, progress=None, time_model="ideal", batch=32).messages
@@ -63,7 +63,7 @@ def differing(right: Messages, wrong: Messages) -> int:
 
 
 def passed_over(content: Content, field: str, index: int) -> Fault:
-    """Without a field of a layer."""
+    """Return the fault of ignoring a field of a layer."""
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
         return differing(
@@ -74,7 +74,7 @@ def passed_over(content: Content, field: str, index: int) -> Fault:
 
 
 def ungraded(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
-    """With every message of the frames taken for a spike."""
+    """Return the fault of reading every message of the frames as a spike."""
     return differing(right, run(graph, (data != 0).astype(data.dtype)))
 
 

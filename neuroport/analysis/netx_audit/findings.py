@@ -41,7 +41,7 @@ TRIED = (16, 4_000_000)  # steps, and positions of two samples, on which advice 
 
 @dataclass(frozen=True)
 class AuditFinding:
-    """One thing that stock NetX does otherwise than the file says.
+    """One respect in which stock NetX departs from the file.
 
     Attributes:
         layer: its name in the file, ``layer/3 (conv)``.
@@ -68,7 +68,7 @@ class AuditFinding:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The findings, and the network that the file means; or why it has none here.
+    """The findings, and the network that the file means, or the reason why none could be read.
 
     ``positions`` is how many were compared for every count, 0 without frames. ``doubt`` is what
     the file does not say and the network depends on, empty where there is nothing.

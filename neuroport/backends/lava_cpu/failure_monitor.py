@@ -33,7 +33,7 @@ SERVICE_TRACEBACK = "service.txt"  # Lava's own actor, which fails when it is to
 
 
 def tell_tracebacks(folder: Path) -> None:
-    """From now on every actor that Lava starts writes its traceback into ``folder``."""
+    """Let every actor that Lava starts from now on write its traceback into ``folder``."""
     from lava.magma.compiler.builders.runtimeservice_builder import RuntimeServiceBuilder
     from lava.magma.runtime import runtime
 

@@ -117,7 +117,7 @@ def _check_sockets(folder: str) -> None:
 
 
 class _Tally:
-    """The steps that all children have done, told as one number; they report in any order."""
+    """The number of steps that all children together have done; they report in any order."""
 
     def __init__(self, progress: Progress | None, steps: Sequence[int]) -> None:
         self._progress, self._total = progress, sum(steps)
@@ -250,7 +250,7 @@ def _go_on(children: Sequence[_Child]) -> None:
 
 
 def _end(children: Sequence[_Child], patience: float) -> None:
-    """End them all, gently and at once; each is ended even if the wait for another is broken."""
+    """End all children, gently and together; each is ended even if waiting for another fails."""
     with contextlib.ExitStack() as stack:
         for child in children:
             stack.callback(child.close)

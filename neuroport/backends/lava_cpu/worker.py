@@ -53,7 +53,7 @@ class Terminated(BaseException):
 
 
 def checked(graph: Graph, job: dict[str, Any]) -> Graph:
-    """The network that the engine checked and named in the trace, and no other."""
+    """Read the network; refuse any but the one that the engine checked and named in the trace."""
     if graph.hash != job["graph"]:
         raise StorageError(f"{job['net']}: its content changed after it was checked; run it again")
     return graph
@@ -172,13 +172,13 @@ class Worker:
         return {counter.process: f"counter of {name}", reading: f"reader of {name}"}
 
     def finish(self, seconds: dict[str, float]) -> NoReturn:
-        """Tell that all is done, and end."""
+        """Report success, and end."""
         write_json(self.folder / "done.json", {"seconds": seconds, "built": self.built})
         self._ending.acquire()
         self._exit(0)
 
     def fail(self, summary: str, detail: str) -> NoReturn:
-        """Tell what failed, end every actor, and end."""
+        """Report a failure, end every actor, and end."""
         self._ending.acquire()
         try:
             write_json(self.folder / "error.json", {"summary": summary, "traceback": detail})
@@ -193,7 +193,7 @@ class Worker:
             self._watch.join(2 * LAST_WORDS_SECONDS)
 
     def give_up(self, error: Terminated) -> NoReturn:
-        """Tell where the job was, end every actor, and end."""
+        """Report how far the job came, end every actor, and end."""
         self._ending.acquire()
         with contextlib.suppress(Exception):
             stuck = self._watch.stuck() if self._watch is not None else ""

@@ -64,7 +64,7 @@ class Lif(Population):
 @kind("recurrent", emits=SPIKES)
 @dataclass(frozen=True, eq=False)
 class Recurrent(Population):
-    """A :class:`Lif` that hears itself: ``current[t] += weight @ spikes[t - 1]``.
+    """A :class:`Lif` with recurrent weights: ``current[t] += weight @ spikes[t - 1]``.
 
     ``weight`` is (N, N) over the flattened neurons. The loop through its synapse takes the one step
     that every synapse takes, so ideal and chip time agree; the first step of a sample hears 0.

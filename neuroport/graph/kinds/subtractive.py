@@ -35,7 +35,7 @@ SUBTRACTS = (
 @kind("subtractivelif", emits=SPIKES)
 @dataclass(frozen=True, eq=False)
 class SubtractiveLif(Population):
-    """A :class:`~neuroport.graph.kinds.lif.Lif` whose spike takes ``subtract`` off the voltage.
+    """A :class:`~neuroport.graph.kinds.lif.Lif` with soft reset: a spike takes off ``subtract``.
 
     ``v = v - subtract`` where it fired, after :func:`neuroport.graph.integers.lif_step`. The amount
     is in units of the voltage, 64 to one of current, one or one per channel (C,): it is
