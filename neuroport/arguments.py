@@ -1,8 +1,8 @@
 """Check the arguments of the public functions: a wrong kind is refused before any work.
 
 A notebook passes a module where a graph is meant, a path where its content is, frames as a list.
-:func:`takes` says of each argument what it is to be; what is given instead is named, and so is the
-call that makes the one of the other.
+:func:`takes` declares the kind of each argument. The error names the value that was given instead,
+and the call that converts it.
 """
 
 from __future__ import annotations

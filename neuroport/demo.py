@@ -1,4 +1,4 @@
-"""The whole road on real digits: train, quantize, lower, export, run, compare, report."""
+"""The complete workflow on real digits: train, quantize, lower, export, run, compare, report."""
 
 from __future__ import annotations
 

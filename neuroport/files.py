@@ -1,7 +1,7 @@
-"""Files that are never half written, and are read without trust.
+"""Write files atomically, and read files without trusting them.
 
-All that neuroport stores goes through :func:`write_atomic`. What it reads is an ordinary file, of
-which it takes no more than it has use for.
+Everything that neuroport stores goes through :func:`write_atomic`. It reads ordinary files only,
+and of each no more than it needs.
 """
 
 from __future__ import annotations

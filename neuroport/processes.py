@@ -1,4 +1,4 @@
-"""Processes that end when they are told to, and take their children and what they left with them.
+"""End processes cleanly, with their children and their temporary files.
 
 Three ways out are covered: a signal asks this process to end (:func:`ending_on_signals`), this
 process is killed and its children end with it (:func:`die_with_parent`), and what neither could

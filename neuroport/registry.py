@@ -1,4 +1,4 @@
-"""Things by name: neuroport's own, and those that other packages add by entry points.
+"""Registries of named objects: neuroport's own, and those of other packages' entry points.
 
 A package adds one without a change here. Its ``pyproject.toml`` says, for an engine::
 

@@ -215,7 +215,7 @@ def without_edge(graph: Graph, name: str, population: str) -> Graph:
 
 
 def _ignored_fields(graph: Graph, population: str) -> Iterator[Hypothesis]:
-    """Yield fields that engines are known to ignore or misread, everywhere or at this population."""
+    """Yield fields that engines may ignore or misread, everywhere or at this population."""
     near = {population, *graph[population].inputs}
     for field, change, said in (
         ("bias", lambda x: x * 0, "bias is ignored"),

@@ -1,10 +1,10 @@
 """The fast engine on a CPU: one compiled call takes samples through all nodes.
 
-A thread takes a sample through the whole network before it takes another, so that what nodes give
-each other stays in its caches (:file:`neuroport/kernels/network.c`). Messages are bytes, 16 or 32
-bits wide, whichever the graph's intervals prove to be enough; synapses add up in 32 bits, by the
-8- and 16-bit products of the processor where weights allow. Nothing is rounded, and no sum is read
-that may have left 32 bits: :func:`whole` refuses such a graph, and nodes of other kinds.
+A thread takes a sample through the whole network before the next sample, so that messages stay in
+its caches (:file:`neuroport/kernels/network.c`). Messages have 8, 16 or 32 bits, whichever the
+graph's intervals prove to be enough. Synapses add up in 32 bits, by the processor's 8- and 16-bit
+products where the weights allow it. Results are exact: :func:`whole` returns None for a graph whose
+sums could exceed 32 bits, and for nodes of other kinds.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Walk a graph over frames, node after node, in ideal or in chip time.
 
 The built-in engines share this walk and differ in their arithmetic. In *ideal* time a synapse
-answers at once and samples run side by side. In *chip* time every synapse answers one step late,
-and ``lag`` steps more, and samples follow each other through one network, as on Lava and Loihi:
-what a node receives of sample n begins at step ``n * interval + skew``. States reset there, and the
-answer is read from the T steps that follow.
+takes no step and samples run side by side. In *chip* time every synapse takes one step, and ``lag``
+steps more, and samples follow each other through one network, as on Lava and Loihi. Sample n
+reaches a node at step ``n * interval + skew``, where ``skew`` is the node's latency. Its states
+reset there, and its answer is the T steps that follow.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The reference engine: the network in plain NumPy, to be believed on reading.
+"""The reference engine: the network in plain NumPy, simple enough to be checked by reading.
 
-See :mod:`neuroport.backends.executor` for ideal and chip time; here is what each node does to what
-arrives at it.
+This module computes each node's output from its input; :mod:`neuroport.backends.executor` has ideal
+and chip time.
 """
 
 from __future__ import annotations

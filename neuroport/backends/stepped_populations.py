@@ -1,4 +1,4 @@
-"""Populations stepped through time by the lines of their kind, NumPy or torch."""
+"""Step populations through time by the code of their kind, in NumPy or torch."""
 
 from __future__ import annotations
 

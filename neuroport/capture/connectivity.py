@@ -1,8 +1,8 @@
 """The wiring of a network of neuroport's own layers: which layer feeds which.
 
 It is read from the network's ``forward`` by :mod:`neuroport.capture.forward`, which says what a
-forward may do. Here is what is particular to these layers: that they are as they are written, and
-what each of them may take.
+forward may do. This module adds the checks of these layers: that their code is the library's own,
+and that each gets the kind of signal that it takes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Base class of engines: a name, typed options, and a network prepared once and run often.
 
-This module and those of the engines import neither NumPy nor what an engine runs on: the command
-line asks for options, and the list of engines is made, before anything of it is needed.
+This module and those of the engines import neither NumPy nor the libraries that an engine runs on,
+because the command line needs the list of engines and their options before any of these.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Store integer arrays compactly: narrow types, no common zero bits, repeated values once.
 
 Weights of 8 bits are even, or small, so that a byte holds each; a projection behind a pooling is a
-kernel of equal values, and many a bias is one value per channel. What is stored unfolds to what was
-given, whatever it was::
+kernel of equal values, and many a bias is one value per channel. The stored array unfolds
+to the given one exactly::
 
     values[i, j, ...] = stored[i // repeat[0], j // repeat[1], ...] << shift
 """

@@ -1,8 +1,8 @@
 """A graph of integer nodes; everything derivable is computed once, when it is built.
 
 *Ideal time*: synapses take no time; this defines the network's answer. *Chip time*: each synapse
-takes one step. ``skew`` is the number of steps by which a node lags in chip time: the longest path
-counted in synapses.
+takes one step. The *latency* of a node in chip time is the longest path to it, counted in synapses;
+in the code it is called ``skew``.
 """
 
 from __future__ import annotations

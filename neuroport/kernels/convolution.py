@@ -1,4 +1,4 @@
-"""Convolutions of torch, without the one that writes beyond its memory."""
+"""Convolutions of torch, avoiding the one that writes beyond its memory."""
 
 from __future__ import annotations
 

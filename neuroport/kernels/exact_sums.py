@@ -1,4 +1,4 @@
-"""Exact sums of integers in float32, whose parts may leave what float32 holds."""
+"""Exact sums of integers in float32, even if partial sums exceed the integers it holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Neurons over all time steps on a GPU, in Triton: there what ``neuron.c`` is on a CPU.
+"""Neurons over all time steps on a GPU, in Triton; the counterpart of ``neuron.c``.
 
 Equal, bit for bit, to the plain torch of :mod:`neuroport.kernels.torch_neurons`. A program of the
 GPU takes ``BLOCK`` positions through all steps; arrays are (steps, samples * positions), dense. The

@@ -1,7 +1,7 @@
 """Pass: weights of convolutions hold their exponents. Effect: exact; repeats convolutions.
 
-Lava's ``Conv`` ignores ``weight_exp``: what a dendrite is to receive must be in the weights, of
-eight bits. Weights that are larger with their exponent are a sum of several kernels that are not.
+Lava's ``Conv`` ignores ``weight_exp``, so the eight bits of the weights must include the exponent.
+Weights that do not fit with their exponent become a sum of several kernels that do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Passes: relays hold once what several populations read. Effect: exact in ideal time; adds relays.
+"""Passes: relays hold sums that several populations read. Effect: exact in ideal time; adds relays.
 
 On a chip every population has its own copy of each synapse that reaches it, and each source of a
 synapse has its own axons in it. What is summed in a relay first, and passed on by an identity, is

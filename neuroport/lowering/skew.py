@@ -1,9 +1,9 @@
 """Pass: carry shortcuts in graded relays. Effect: exact in ideal time; adds relays.
 
 In chip time every synapse costs one step, so a shortcut arrives before the branch it bypasses.
-This pass holds what is early: the currents that arrive earliest at a dendrite are summed in a
-:class:`~neuroport.graph.node.Relay` and sent on through an identity synapse until everything that
-meets is equally late. Relays are shared: a membrane stream that passes several blocks becomes one
+This pass holds early currents: those that arrive earliest at a dendrite are summed in a
+:class:`~neuroport.graph.node.Relay` and sent on through an identity synapse until all inputs that
+meet have equal latency. Relays are shared: a membrane stream that passes several blocks becomes one
 chain of them. Messages that meet at a synapse are held by relays of their own.
 
 An identity synapse takes one step (``align="relays"``: a chain of relays, two for a block of two

@@ -1,7 +1,7 @@
 """Pass: no node takes the same input twice. Effect: exact; repeats synapses.
 
-What is listed twice counts twice, and Lava connects two ports only once: the second time a copy of
-the synapse gives it.
+An input that is listed twice counts twice, but Lava connects two ports only once. A copy of the
+synapse therefore delivers it the second time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""When the layers of a chain begin, where that is not with the first frame that reaches them.
+"""Start steps of the layers of a chain that do not begin with the first frame to reach them.
 
-A graph's layers each begin with the first frame that reaches them. Two ways to have it otherwise
-cannot be told from a stock file, which holds none of them:
+In a graph each layer begins with the first frame that reaches it. In two cases it does not, and a
+stock file does not say which case applies:
 
 * SLAYER with ``delay_shift`` (its default, except in sigma-delta blocks): every block answers a
   step late. As in :mod:`neuroport.capture.slayer` the steps themselves are removed; where a layer

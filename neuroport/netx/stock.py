@@ -1,4 +1,4 @@
-"""Stock NetX files, as lava-dl 0.6 writes them, into integer graphs.
+"""Read stock NetX files, as lava-dl 0.6 writes them, into integer graphs.
 
 The layers of such a file become synapses and populations named ``layer<i>``. What counts are the
 integers in the file: neither the losses of NetX's own reader (weights that it rescales wrongly,

@@ -1,4 +1,4 @@
-"""The network that a stock file means, also where its fields say it and NetX does not read them.
+"""Read the network that a stock file means, including fields that NetX itself does not read.
 
 Three things are read here that :mod:`neuroport.netx.stock` refuses, because a chain of nodes does
 not hold them: ``neuron/weight_exp`` becomes part of thresholds and synapses, delays of convolutions

@@ -1,7 +1,7 @@
 """Measure the effect of quantization, layer by layer: run in real numbers and in integers.
 
-The two runs get the same frames and nothing else in common: what differs in a population includes
-what differed before it. A spike *differs* where, at one step of one sample, exactly one of the two
+The two runs share the frames and nothing else: the differences of a population include those of
+earlier populations. A spike *differs* where, at one step of one sample, exactly one of the two
 networks' neurons fires; its share is of the positions at which either does,
 
     share = differing / |real or integer|,    0 (the same spikes) .. 1 (no spike in common).

@@ -1,4 +1,4 @@
-"""Lowering for a target: ways to carry the shortcuts, checked and priced, and the best of them.
+"""Lower a graph for a target: list the options to carry shortcuts, cost them, take the best.
 
 :mod:`neuroport.lowering` carries the shortcuts in every way; here each result is checked against
 the target's rules. On Lava's CPU simulator the one that takes least time is taken. On a chip each

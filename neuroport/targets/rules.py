@@ -1,4 +1,4 @@
-"""Rules of a target: what the integers alone do not say. One named function each.
+"""Rules of a target beyond the widths of integers: one named function each.
 
 The widths of weights, thresholds, biases, decays and sums hold on every target
 (:mod:`neuroport.targets.widths`); these rules ask the target's file. A finding is *refused*, or, on

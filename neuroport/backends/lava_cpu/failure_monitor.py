@@ -1,10 +1,10 @@
 """Notice at once that one of Lava's processes failed. Imported by the worker only.
 
-Lava waits for ever when a process (an *actor*) dies before it told that it was built, or during a
-step; and it carries exceptions between processes as pickles, which not every exception survives.
-So every actor writes its traceback as text, and a thread of the worker, started before the first
-actor, looks for that text and for actors that ended without a word. The thread itself does nothing
-that another could wait for: actors are forked while it runs.
+Lava waits for ever if a process (an *actor*) dies before it has reported that it is built, or
+during a step. It also pickles exceptions to pass them between processes, and some cannot be
+pickled. Every actor therefore writes its traceback as text. A thread of the worker, started before
+the first actor, looks for that text, and for actors that ended without one. The thread takes no
+locks, because Lava forks actors while it runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a group of nodes to the fused Lava process. Imported by the worker only."""
+"""Build the fused Lava process from a group of nodes. Imported by the worker only."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Select the nodes of the fused process: the populations that it supports, and their synapses.
 
 Populations of one dendrite (a neuron and the relay that carries its current on, the levels of an
-MLF neuron) take the same currents, and a synapse that several of them share is computed once: they
-are held together or not at all.
+MLF neuron) take the same currents, and a synapse that several of them share is computed once. They
+therefore go into the fused process together or not at all.
 """
 
 from __future__ import annotations

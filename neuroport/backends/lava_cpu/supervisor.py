@@ -1,4 +1,4 @@
-"""Child processes in which Lava runs: started, watched, and ended whatever happens.
+"""Start, watch and end the child processes in which Lava runs.
 
 Lava hangs for ever when a process model fails, so it runs in children (:mod:`.worker`) that are
 given a deadline. Each is the first of a process group of its own; nothing of it is left behind.

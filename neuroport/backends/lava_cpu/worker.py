@@ -4,9 +4,9 @@ FOLDER holds ``job.json`` (network file, steps, what to keep and what to count) 
 (steps, size). The worker builds Lava processes from the network *file*, writes one ``<index>.npy``
 per recorded population, a row per step or, where it is counted, per sample, prints a JSON line per
 progress report, and ends with ``done.json`` or ``error.json``. Lava hangs for ever when a process
-model fails; a thread (:mod:`~neuroport.backends.lava_cpu.failure_monitor`) notices, tells the error
-and ends the worker, wherever Lava is stuck. Asked to end (SIGTERM), the worker tells in
-``stuck.txt`` where the job was.
+model fails; a thread (:mod:`~neuroport.backends.lava_cpu.failure_monitor`) notices, reports the
+error and ends the worker, wherever Lava is stuck. When asked to end (SIGTERM), the worker writes to
+``stuck.txt`` how far the job came.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a network of SLAYER blocks to its graph, and to where SLAYER's populations are heard."""
+"""Build the graph of a SLAYER network, and find where SLAYER's populations can be recorded."""
 
 from __future__ import annotations
 

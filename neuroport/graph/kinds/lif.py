@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neurons, without and with synapses onto themselves."""
+"""Leaky integrate-and-fire neurons, without and with recurrent synapses."""
 
 from __future__ import annotations
 

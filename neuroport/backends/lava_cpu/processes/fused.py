@@ -1,9 +1,9 @@
-"""One process for all that it can hold of a network: populations, and synapses that reach them.
+"""One process for many nodes of a network: populations, and the synapses that reach them.
 
-Not one of Lava's own processes, and not what a chip would hold: it exists because keeping processes
-in time costs Lava's CPU simulator something for each of them, at every step. It keeps that time as
-Lava's own do: ports, channels, phases, and a step for every synapse, whether it reads what arrives
-from another process or what was sent inside this one. Arithmetic of neurons is
+It is neuroport's own process and has no counterpart on a chip. It exists because Lava's CPU
+simulator takes time to synchronize each process at every step. It keeps chip time as Lava's own
+processes do: ports, channels, phases, and one step for every synapse, whether its messages come
+from another process or from inside this one. The arithmetic of neurons is
 :mod:`neuroport.graph.integers`; synapses are exact products
 (:mod:`neuroport.backends.lava_cpu.weight_products`). Lava executes every file of this folder when
 it looks for process models.
