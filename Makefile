@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries recipes
+.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries reading gpu recipes
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -136,6 +136,15 @@ depth: $(READY)
 # (docs/slayer_tutorials.json and the table of docs/slayer.md); some minutes.
 tutorials: $(READY)
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tutorials
+
+# How many pictures and recordings a second are read for training (docs/reading.json and the table of
+# docs/devices.md); some minutes, wants an idle machine.
+reading: $(READY)
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reading
+
+# Bits and times on a GPU (docs/gpu.json), under eight minutes; on a CPU: python -m benchmarks.gpu --reduced
+gpu: $(READY)
+	$(BIN)/python -m benchmarks.gpu
 
 # Every figure of docs/performance.md, side by side; wants an idle machine.
 # SpikingJelly is compared where there is a Python that it runs on, newer than Lava's.

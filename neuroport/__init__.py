@@ -17,6 +17,7 @@ install()
 if TYPE_CHECKING:
     from neuroport.analysis.compare import Comparison, compare
     from neuroport.analysis.energy import energy
+    from neuroport.analysis.merge import merge
     from neuroport.analysis.minimization_result import Minimized
     from neuroport.analysis.minimize import minimize
     from neuroport.analysis.neurobench import neurobench
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from neuroport.recipe import Recipe, load_recipe
     from neuroport.reporting.html import report
     from neuroport.runs.trace import Trace
+    from neuroport.runs.trace_file import StoredTrace
+    from neuroport.scale.runs import record
     from neuroport.targets.lowering import lower
     from neuroport.targets.mapping import Mapping, map_network
     from neuroport.training.checkpoint import load
@@ -56,6 +59,7 @@ _HOME = {
     "read": "neuroport.netx",
     "run": "neuroport.engines.running",
     "prepare": "neuroport.engines.running",
+    "record": "neuroport.scale.runs",
     "from_nir": "neuroport.frontends.nir.importing",
     "import_nir": "neuroport.frontends.nir.importing",
     "to_nir": "neuroport.frontends.nir.writing",
@@ -63,6 +67,7 @@ _HOME = {
     "trainable": "neuroport.training.trainable",
     "compare": "neuroport.analysis.compare",
     "verify": "neuroport.analysis.verify",
+    "merge": "neuroport.analysis.merge",
     "minimize": "neuroport.analysis.minimize",
     "statistics": "neuroport.analysis.statistics",
     "energy": "neuroport.analysis.energy",
@@ -72,6 +77,7 @@ _HOME = {
     "report": "neuroport.reporting.html",
     "Graph": "neuroport.graph.graph",
     "Trace": "neuroport.runs.trace",
+    "StoredTrace": "neuroport.runs.trace_file",
     "Comparison": "neuroport.analysis.compare",
     "Minimized": "neuroport.analysis.minimization_result",
     "Mapping": "neuroport.targets.mapping",
@@ -98,8 +104,10 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "to_nir",
     "run",
     "prepare",
+    "record",
     "compare",
     "verify",
+    "merge",
     "minimize",
     "statistics",
     "energy",
@@ -109,6 +117,7 @@ __all__ = [  # noqa: RUF022 - in the order a user meets them
     "report",
     "Graph",
     "Trace",
+    "StoredTrace",
     "Comparison",
     "Minimized",
     "Mapping",

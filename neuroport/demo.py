@@ -28,11 +28,16 @@ if TYPE_CHECKING:
 Line = Callable[[str], None]
 
 
-def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, Any]:
+def demo(
+    recipe_path: str, folder: Path, samples: int, line: Line, device: str = "auto"
+) -> dict[str, Any]:
     """Run every stage in ``folder``, resuming training from its checkpoint; returns the results.
 
     Writes the checkpoint, ``quantized.graph``, ``lowered.graph``, ``<name>.net``, ``frames.npy``,
     ``labels.npy``, one ``.trace`` per engine, ``report.html`` and ``demo.json``.
+
+    Args:
+        device: where it is trained: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
         NeuroportError: a stage refused or failed; earlier stages' files are kept.
@@ -52,7 +57,7 @@ def demo(recipe_path: str, folder: Path, samples: int, line: Line) -> dict[str, 
     line(f"train     {recipe.name}: {recipe.data.train} digits, T = {recipe.data.steps}")
     with _timed(seconds, "train"), training_report(line) as report:
         data = load_data(recipe.data)
-        net = fit(recipe, folder, report=report, data=data)
+        net = fit(recipe, folder, report=report, data=data, device=device)
     write_atomic(folder / "recipe.toml", recipe_text(recipe_path))
     metrics = read_checkpoint(folder).metrics
 

@@ -198,6 +198,22 @@ def plain_array(
         limit: size of the file in bytes; an unfiltered array cannot be larger.
         kinds: NumPy's kinds of numbers that are accepted.
     """
+    return np.asarray(_plain(group, name, where, limit, kinds)[()])
+
+
+def located(
+    group: h5py.Group, name: str, where: str, limit: int
+) -> tuple[str, tuple[int, ...], int]:
+    """Type, shape and place in the file, in bytes, of an array of integers that is not read."""
+    data = _plain(group, name, where, limit, "biu")
+    offset = data.id.get_offset()
+    if offset is None or not 0 <= offset <= limit - data.nbytes:
+        raise FormatError(f"{where} does not lie in one piece in the file; write the file again")
+    return data.dtype.str, data.shape, int(offset)
+
+
+def _plain(group: h5py.Group, name: str, where: str, limit: int, kinds: str) -> h5py.Dataset:
+    """An array of numbers that really lies in this file, not yet read."""
     data = _dataset(group, name, where)
     if data.dtype.kind not in kinds:
         wanted = "numbers" if "f" in kinds else "integers"
@@ -209,7 +225,7 @@ def plain_array(
         )
     if data.nbytes > limit or data.ndim > 5:
         raise FormatError(f"{where} of shape {data.shape} does not fit in the file")
-    return np.asarray(data[()])
+    return data
 
 
 def plain_text(group: h5py.Group, name: str, where: str) -> str:

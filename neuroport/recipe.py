@@ -36,7 +36,8 @@ class TrainingRecipe:
     ``constant``. The rate changes after every ``schedule_per``, a ``batch`` or an ``epoch``.
     ``clip`` bounds the norm of the gradient, 0 does not. Random shifts are in pixels (of pictures
     padded with zeros: torchvision's padded random crop), ``rotate`` in degrees, ``scale`` as a
-    fraction, ``flip`` left to right; ``crop`` is the ``middle`` of a picture file or a random part
+    fraction, ``flip`` left to right; ``cutout`` is the side of a square that is blanked, anywhere,
+    0 for none. ``crop`` is the ``middle`` of a picture file or a random part
     ``resized``, and ``auto_augment`` torchvision's AutoAugment. ``precision`` is that of the
     convolutions. A checkpoint is written after each epoch, and within one after every
     ``checkpoint_steps`` batches (0: not).
@@ -61,6 +62,7 @@ class TrainingRecipe:
     flip: bool = False
     rotate: float = 0.0
     scale: float = 0.0
+    cutout: int = 0
     crop: str = "middle"
     auto_augment: bool = False
     precision: str = "float32"
@@ -113,8 +115,9 @@ class TrainingRecipe:
         require(0 <= self.clip < math.inf, f"training.clip is {self.clip}; use 0 or more")
         require(0 <= self.rotate <= 180, f"training.rotate is {self.rotate}; use 0 to 180 degrees")
         fraction(self.scale, "training.scale")
+        require(0 <= self.cutout <= 1024, f"training.cutout is {self.cutout}; use 0 to 1024 pixels")
         one_of(self.crop, ("middle", "resized"), "training.crop")
-        one_of(self.precision, ("float32", "bfloat16"), "training.precision")
+        one_of(self.precision, ("float32", "bfloat16", "float16"), "training.precision")
         require(
             self.checkpoint_steps >= 0,
             f"training.checkpoint_steps is {self.checkpoint_steps}; use 0 or more batches",

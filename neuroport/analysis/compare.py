@@ -6,6 +6,7 @@ one of them is added up in the other: counts are compared, exactly, and no step 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -75,6 +76,7 @@ class Comparison(Shown):
             message.
         neighbourhood: the neuron of the first divergence, as both runs fed it.
         cause: why the runs differ. Both need the networks and the frames.
+        shard: which samples of how many were compared, of what; None of a whole.
     """
 
     want: str
@@ -95,6 +97,7 @@ class Comparison(Shown):
     cause: Cause | None = None
     counts: int = 0
     first_count: CountDivergence | None = None
+    shard: dict[str, Any] | None = None
 
     @property
     def equal(self) -> bool:
@@ -195,10 +198,11 @@ def explain(
 
 
 def _compare(want: Trace, got: Trace) -> Comparison:
+    told = _shard(want, got)
     ours, theirs = want.provenance.get("frames"), got.provenance.get("frames")
     if ours and theirs and ours != theirs:
         raise CompareError("the runs used different frames; run both on the same file")
-    common = [name for name in want.kinds if _has(want, name) and _has(got, name)]
+    common = common_populations(want, got)
     if not common:
         raise CompareError("the runs have no population in common; they are different networks")
     if (want.counts or got.counts) and want.steps != got.steps:
@@ -251,7 +255,46 @@ def _compare(want: Trace, got: Trace) -> Comparison:
         same_predictions=_same_predictions(want, got),
         counts=counts,
         first_count=first_count,
+        shard=None
+        if told is None
+        else shard_of(told, want.provenance.get("graph"), got.provenance.get("graph"), common),
     )
+
+
+def _shard(want: Trace, got: Trace) -> dict[str, Any] | None:
+    """What both runs say of the shard that they are of, if any."""
+    told = want.provenance.get("shard") or got.provenance.get("shard")
+    if told is None:
+        return None
+    for key in ("number", "of", "total", "frames"):
+        if any(told[key] != each.provenance.get("shard", told)[key] for each in (want, got)):
+            raise CompareError("the runs are of different shards; compare those of the same one")
+    return dict(told)
+
+
+def shard_of(
+    told: dict[str, Any], want: str | None, got: str | None, compared: Sequence[str]
+) -> dict[str, Any]:
+    """What a comparison says of its shard: also the networks and the populations, in order."""
+    return {**told, "networks": [want, got], "compared": list(compared)}
+
+
+def common_populations(want: Trace, got: Trace) -> list[str]:
+    """Populations that both traces hold, in order."""
+    return [name for name in want.kinds if _has(want, name) and _has(got, name)]
+
+
+def unequal_samples(want: Trace, got: Trace) -> npt.NDArray[np.bool_]:
+    """Of each sample, whether anything differs in it, (N,)."""
+    found = np.zeros(want.samples, np.bool_)
+    for name in common_populations(want, got):
+        if name not in want.counts and name not in got.counts:
+            a, b = _whole(want, got, name)
+            found |= np.moveaxis(a != b, 1, 0).reshape(len(found), -1).any(1)
+        else:
+            counts, others = _counts(want, got, name)
+            found |= (counts != others).reshape(len(found), -1).any(1)
+    return found
 
 
 def _has(trace: Trace, name: str) -> bool:

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.analysis.compare import Comparison, CountDivergence, Divergence, compare
-from neuroport.analysis.neuron_history import Neighbourhood
+from neuroport.analysis.compare import (
+    Comparison,
+    common_populations,
+    compare,
+    explain,
+    shard_of,
+    unequal_samples,
+)
+from neuroport.analysis.joining import joined
 from neuroport.arguments import as_array, is_network, optional, takes
 from neuroport.errors import FramesError
 from neuroport.graph.graph import Graph
 from neuroport.kernels.allocator import available
-from neuroport.runs.frames import Progress
+from neuroport.runs.frames import Progress, frames_hash
+from neuroport.runs.shards import Shard, samples_of
+from neuroport.runs.trace import Trace
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from neuroport.engines.engine import Prepared
 
     Network: TypeAlias = Graph | nn.Module | str | os.PathLike[str]
 
@@ -35,9 +47,11 @@ def verify(
     *,
     on: tuple[str, str] | None = None,
     together: int | None = None,
+    shard: str | Shard | None = None,
+    options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compare two runs part by part, and stop at the first part that differs.
+    """Compare two runs part by part, and stop at the first sample that differs.
 
     Args:
         want: the network of the first run: a graph, a file, or a torch module.
@@ -47,17 +61,19 @@ def verify(
             network itself, for a torch module.
         together: samples of a part: the messages of so many are held at once. ``None``: as many as
             fit in memory, 64 at most.
+        shard: ``"2/4"`` compares the second of four parts of the samples only.
+        options: of the engine of the second run, such as ``{"processes": "fused"}``.
         progress: called with the samples done and N.
 
-    Returns the comparison of all samples; where runs differ, the counts are those of the parts up
-    to there, the first divergence counts samples from the first of ``frames``, and it is explained
-    where both networks are graphs.
+    Returns the comparison of all samples; where runs differ, of those up to the first that does.
+    The first divergence counts samples from the first of ``frames``, and is explained where both
+    networks are graphs. With ``shard`` it says which samples it is of; :func:`merge` joins them.
 
     Raises:
-        FramesError: there is no sample, or the frames do not fit.
+        FramesError: there is no sample, no such shard, or the frames do not fit.
         BackendError: an engine is missing or failed, or a torch module was given for another.
     """
-    from neuroport.engines.running import prepare
+    from neuroport.engines.streaming import opened_network
 
     if frames.ndim < 3 or frames.shape[1] < 1 or (together is not None and together < 1):
         raise FramesError(
@@ -67,32 +83,95 @@ def verify(
     got = want if got is None else got
     if on is None:
         on = _engine(want, "reference"), _engine(got, "fast")
-    want, other = _opened(want, frames), _opened(got, frames)
+    taken, told = samples_of(shard, frames)
+    more, same = dict(options or {}), want is got
+    want = opened_network(want, frames, {})
+    other = want if same else opened_network(got, frames, more)
+    return verify_shard(
+        want,
+        other,
+        frames[:, taken],
+        on=on,
+        together=together,
+        told=told,
+        options=more,
+        progress=progress,
+    )
+
+
+def verify_shard(
+    want: Network,
+    other: Network,
+    frames: npt.NDArray[Any],
+    *,
+    on: tuple[str, str],
+    together: int | None = None,
+    told: dict[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """As :func:`verify`, of networks that are read, on the frames of a shard.
+
+    Args:
+        told: what :meth:`neuroport.runs.shards.Shard.told` says of the shard; None of a whole.
+    """
+    from neuroport.engines.running import prepare
+
     if together is None:
         together = min(
             (fitting(graph) for graph in (want, other) if isinstance(graph, Graph)), default=MOST
         )
-    known = isinstance(want, Graph) and isinstance(other, Graph)
-    total: Comparison | None = None
-    samples = frames.shape[1]
     few = frames[:, :1]
     with (
         prepare(want, on[0], frames=few) as first,
-        prepare(other, on[1], frames=few) as second,
+        prepare(other, on[1], frames=few, **(options or {})) as second,
     ):
-        for at in range(0, samples, together):
-            part = np.ascontiguousarray(frames[:, at : at + together])
-            runs = first.run(part), second.run(part)
-            found = (
-                compare(*runs, graph=want, other=other, frames=part) if known else compare(*runs)  # type: ignore[arg-type]
-            )
-            total = found if total is None else _joined(total, found)
-            if not found:
-                break
-            if progress is not None:
-                progress(min(at + together, samples), samples)
-    assert total is not None
-    return total
+        outcome, graphs, compared = _compared(
+            first, second, want, other, frames, together, progress
+        )
+    if told is None:
+        return outcome
+    return replace(outcome, shard={**shard_of(told, *graphs, compared), "stops": True})
+
+
+def _compared(
+    first: Prepared,
+    second: Prepared,
+    want: Any,
+    other: Any,
+    frames: npt.NDArray[Any],
+    together: int,
+    progress: Progress | None,
+) -> tuple[Comparison, tuple[Any, Any], list[str]]:
+    """The comparison, and of what: the hashes of both graphs, and the populations."""
+    known = isinstance(want, Graph) and isinstance(other, Graph)
+    parts: list[Comparison] = []
+    samples = frames.shape[1]
+    for at in range(0, samples, together):
+        part = np.ascontiguousarray(frames[:, at : at + together])
+        runs = first.run(part), second.run(part)
+        found = compare(*runs)
+        if not found:
+            # the samples up to the first that differs, however many were run at a time
+            unequal = unequal_samples(*runs)
+            part = part[:, : int(unequal.argmax()) + 1]
+            runs = _first(runs[0], part), _first(runs[1], part)
+            found = compare(*runs)
+        if known:
+            found = explain(found, *runs, want, other, part)
+        parts.append(found)
+        if not found:
+            break
+        if progress is not None:
+            progress(min(at + together, samples), samples)
+    graphs = (runs[0].provenance.get("graph"), runs[1].provenance.get("graph"))
+    return joined(parts), graphs, common_populations(*runs)
+
+
+def _first(run: Trace, frames: npt.NDArray[Any]) -> Trace:
+    """A run on the first samples of its frames, which are these."""
+    some = run.part(0, frames.shape[1])
+    return replace(some, provenance={**run.provenance, "frames": frames_hash(frames)})
 
 
 def fitting(graph: Graph) -> int:
@@ -105,36 +184,3 @@ def _engine(network: Network, graphs: str) -> str:
     """``graphs`` for a graph or a file, ``module`` for a torch module."""
     known = isinstance(network, (Graph, str, os.PathLike))
     return graphs if known else "module"
-
-
-def _opened(network: Network, frames: npt.NDArray[Any]) -> Network:
-    """The graph of a file, read once."""
-    from neuroport.netx import read, stock
-
-    if not isinstance(network, (str, os.PathLike)):
-        return network
-    return read(network, frames=frames if stock.is_stock(network) else None)
-
-
-def _joined(before: Comparison, part: Comparison) -> Comparison:
-    """Sums over both; everything else is the later part's, its samples counted from the first."""
-    same = (before.same_predictions, part.same_predictions)
-    return replace(
-        part,
-        samples=before.samples + part.samples,
-        positions=before.positions + part.positions,
-        counts=before.counts + part.counts,
-        spikes=before.spikes + part.spikes,
-        first=_later(part.first, before.samples),
-        first_count=_later(part.first_count, before.samples),
-        neighbourhood=_later(part.neighbourhood, before.samples),
-        same_predictions=None if None in same else all(same),
-    )
-
-
-_Found = TypeVar("_Found", Divergence | None, CountDivergence | None, Neighbourhood | None)
-
-
-def _later(found: _Found, samples: int) -> _Found:
-    """``found`` in a part that so many samples come before."""
-    return None if found is None else replace(found, sample=found.sample + samples)

@@ -10,7 +10,8 @@ sums could exceed 32 bits, and for nodes of other kinds.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,7 @@ HALVINGS = {integers.DECAY_UNITY >> shift: shift for shift in range(13)}
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A value, shifted: what a node gives is the sum of its parts."""
 
     place: int
@@ -84,25 +85,31 @@ class CompiledNetwork(AtOnce):
     name = "fast"
 
     def __init__(self, graph: Graph, library: ctypes.CDLL, chip: bool = False) -> None:
-        self.graph, self.chip = graph, chip
-        self._lanes = int(library.network_lanes())
-        self._largest_byte = int(library.network_largest_byte())
-        self._readers: dict[str, list[Node]] = {node.name: [] for node in graph}
-        for node in graph:
-            for name in dict.fromkeys(node.inputs):
-                self._readers[name].append(node)
-        self._places: list[ScratchValue] = []
-        self._operations: list[OperationStruct] = []
-        self._kept: list[npt.NDArray[Any]] = []  # arrays that operations point to
-        self._numbers: dict[str, int] = {}  # operations of what sends messages
-        self._parts: dict[str, list[_Part]] = {}
-        self._work = 1  # products of a step of a sample
+        self._begin(graph, graph, library, chip)
         for node in graph:
             if isinstance(node, Synapse):
                 self._connect(node)
             else:
                 self._send(node)
         self._program = Program(library, self._operations, self._places)
+
+    def _begin(
+        self, graph: Graph, readers: Iterable[Node], library: ctypes.CDLL, chip: bool
+    ) -> None:
+        """Nothing yet; ``readers`` are the nodes that will read what is sent."""
+        self.graph, self.chip = graph, chip
+        self._lanes = int(library.network_lanes())
+        self._largest_byte = int(library.network_largest_byte())
+        self._readers: dict[str, list[Node]] = {node.name: [] for node in graph}
+        for node in readers:
+            for name in dict.fromkeys(node.inputs):
+                self._readers[name].append(node)
+        self._places: list[ScratchValue] = []
+        self._operations: list[OperationStruct] = []
+        self._kept: list[npt.NDArray[Any]] = []  # arrays that operations point to
+        self._numbers: dict[str, int] = {}  # operations of what sends messages
+        self._parts: dict[str, list[Part]] = {}
+        self._work = 1  # products of a step of a sample
 
     def fill(self, frames: npt.NDArray[Any], into: Mapping[str, npt.NDArray[Any]]) -> None:
         """Run frames (T, N, *shape); write what populations send into the arrays of their names.
@@ -156,10 +163,14 @@ class CompiledNetwork(AtOnce):
                 decays = node.current_decay, node.voltage_decay
                 fields = {"bias": node.bias, "limit": node.threshold}
                 self._step(operation, facts.shape, *decays, **fields)
+        self._parts[node.name] = [self._message(node)]
+
+    def _message(self, node: Node) -> Part:
+        """Where the last operation writes what a node sends."""
         readers = self._readers[node.name]
         halo = max((max(getattr(r, "padding", (0,))) for r in readers), default=0)
-        made = self._make(_planes(facts.shape), _kind(self.graph, node), halo)
-        self._parts[node.name] = [made]
+        shape = planes(self.graph.facts(node.name).shape)
+        return self._make(shape, _kind(self.graph, node), halo)
 
     def _starts(self, node: Node) -> tuple[int, int]:
         """A sample's first step at a node, and the steps to the next sample's."""
@@ -186,7 +197,7 @@ class CompiledNetwork(AtOnce):
         else:
             fields |= {"keep_u": keep_u, "keep_v": keep_v}
         spread = {
-            name: np.broadcast_to(per_neuron(values, shape), shape).reshape(_planes(shape))
+            name: np.broadcast_to(per_neuron(values, shape), shape).reshape(planes(shape))
             for name, values in fields.items()
         }
         operation.everywhere = all((x == x[:, :1, :1]).all() for x in spread.values())
@@ -201,30 +212,30 @@ class CompiledNetwork(AtOnce):
         """Operations that multiply what a synapse hears; a carried shortcut is its source."""
         heard = [part for name in node.inputs for part in self._parts[name]]
         late = 1 + node.lag if self.chip else 0
-        if _is_carried(node):
+        if is_carried(node):
             shift = min(31, node.exponent + int(node.weight.flat[0]).bit_length() - 1)
             if late:
                 heard = [
                     self._copied(part, self._places[part.place].kind, 0, late) for part in heard
                 ]
-            self._parts[node.name] = [_Part(part.place, shift) for part in heard]
+            self._parts[node.name] = [Part(part.place, shift) for part in heard]
             return
         self._parts[node.name] = []
         for part in heard:
-            for steps, weight in _kernels(node, self._places[part.place].shape):
+            for steps, weight in kernels_by_delay(node, self._places[part.place].shape):
                 said = part
                 if steps:
                     kind = self._places[part.place].kind
                     said = self._copied(part, kind, 0, steps, *self._starts(node))
                 self._parts[node.name].append(self._multiplied(node, weight, said, late))
 
-    def _multiplied(self, node: Synapse, weight: IntArray, part: _Part, late: int) -> _Part:
+    def _multiplied(self, node: Synapse, weight: IntArray, part: Part, late: int) -> Part:
         """The sums of a synapse over one value."""
         source = self._places[part.place]
         kind, weight, halved = self._products_of(source.kind, weight, self._highest(node))
         if kind != source.kind:
             part = self._copied(part, kind, source.halo)
-        operation = self._operation(SYNAPSE, [_Part(part.place, node.exponent + halved)])
+        operation = self._operation(SYNAPSE, [Part(part.place, node.exponent + halved)])
         operation.late, operation.kernel = late, weight.shape[2:]
         operation.stride = operation.dilation = 1, 1
         if isinstance(node, Conv):
@@ -232,7 +243,7 @@ class CompiledNetwork(AtOnce):
             operation.dilation = node.dilation
         operation.words, laid = packed(weight, kind, self._lanes)
         operation.weight = self._pointer(laid)
-        shape = _planes(self.graph.facts(node.name).shape)
+        shape = planes(self.graph.facts(node.name).shape)
         self._work += weight.size * shape[1] * shape[2]
         return self._make(shape, WORDS)
 
@@ -254,15 +265,15 @@ class CompiledNetwork(AtOnce):
         return WORDS, weight, 0
 
     def _copied(
-        self, part: _Part, kind: int, halo: int, late: int = 0, first: int = 0, interval: int = ALL
-    ) -> _Part:
+        self, part: Part, kind: int, halo: int, late: int = 0, first: int = 0, interval: int = ALL
+    ) -> Part:
         """The same value, of a kind, later: 0 in the first ``late`` steps of every sample."""
         source = self._places[part.place]
-        operation = self._operation(RELAY, [_Part(part.place)])
+        operation = self._operation(RELAY, [Part(part.place)])
         operation.late, operation.first, operation.interval = late, first, interval
-        return _Part(self._make(source.shape, kind, halo).place, part.shift)
+        return Part(self._make(source.shape, kind, halo).place, part.shift)
 
-    def _operation(self, what: int, parts: list[_Part]) -> OperationStruct:
+    def _operation(self, what: int, parts: list[Part]) -> OperationStruct:
         """The next operation, of these parts."""
         operation = OperationStruct(
             what=what, out=len(self._places), sources=len(parts), interval=ALL
@@ -273,11 +284,11 @@ class CompiledNetwork(AtOnce):
         self._operations.append(operation)
         return operation
 
-    def _make(self, shape: tuple[int, int, int], kind: int, halo: int = 0) -> _Part:
+    def _make(self, shape: tuple[int, int, int], kind: int, halo: int = 0) -> Part:
         """Where the last operation writes."""
         made = len(self._operations) - 1
         self._places.append(ScratchValue(shape, kind, halo, made, made))
-        return _Part(len(self._places) - 1)
+        return Part(len(self._places) - 1)
 
     def _pointer(self, array: npt.NDArray[Any]) -> int:
         self._kept.append(array)
@@ -287,15 +298,15 @@ class CompiledNetwork(AtOnce):
 def whole(graph: Graph, time_model: str) -> CompiledNetwork | None:
     """Compile the graph to one call; None if there are no kernels or they cannot run this graph."""
     library = kernels()
-    if library is None or not _fits(graph):
+    if library is None or not fits(graph):
         return None
     return CompiledNetwork(graph, library, time_model == "chip")
 
 
-def _fits(graph: Graph) -> bool:
-    """Return whether every node kind has a compiled operation and every number fits in 32 bits."""
-    parts: dict[str, int] = {}  # of what a node gives
-    for node in graph:
+def fits(graph: Graph, nodes: Iterable[Node] | None = None) -> bool:
+    """Return whether all nodes (of ``nodes``) have a compiled operation and fit in 32 bits."""
+    parts: defaultdict[str, int] = defaultdict(lambda: 1)  # of what a node gives
+    for node in graph if nodes is None else nodes:
         facts = graph.facts(node.name)
         bounds = (facts.low, facts.high, facts.reach_low, facts.reach_high)
         most = max(int(abs(bound).max()) for bound in bounds)
@@ -316,7 +327,7 @@ def _fits(graph: Graph) -> bool:
                 parts[node.name] = heard * sum(1 for _ in node.by_delay())
                 if not _fit(node.weight, np.int32) or not 0 <= node.exponent < 31:
                     return False
-                if node.weight.size * groups > MOST_WEIGHTS and not _is_carried(node):
+                if node.weight.size * groups > MOST_WEIGHTS and not is_carried(node):
                     return False
             case Input() | Relay() | Delay():
                 pass
@@ -325,7 +336,7 @@ def _fits(graph: Graph) -> bool:
     return True
 
 
-def _planes(shape: Shape) -> tuple[int, int, int]:
+def planes(shape: Shape) -> tuple[int, int, int]:
     """Channels, height and width."""
     channels, height, width = (*shape, 1, 1)[:3]
     return channels, height, width
@@ -342,7 +353,7 @@ def _kind(graph: Graph, node: Node) -> int:
     return SHORTS if low >= -(1 << 15) and high < 1 << 15 else WORDS
 
 
-def _is_carried(node: Synapse) -> bool:
+def is_carried(node: Synapse) -> bool:
     """Return whether a synapse is a shortcut: each neuron reads its own place, by one weight."""
     if not isinstance(node, Conv) or node.groups != len(node.weight):
         return False
@@ -357,7 +368,7 @@ def _is_carried(node: Synapse) -> bool:
     )
 
 
-def _kernels(node: Synapse, source: tuple[int, int, int]) -> Iterator[tuple[int, IntArray]]:
+def kernels_by_delay(node: Synapse, source: tuple[int, int, int]) -> Iterator[tuple[int, IntArray]]:
     """Weights (outputs, channels, height, width) of one group, apart for each delay in steps."""
     groups = getattr(node, "groups", 1)
     for steps, weight in node.by_delay():

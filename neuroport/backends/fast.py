@@ -6,8 +6,9 @@ elsewhere what is here.
 Synapses run in floating point where the graph's intervals *prove* that every partial sum is an
 integer that the type holds exactly: below 2**24 in float32, else below 2**53 in float64. Nothing is
 rounded, so the answer is the reference's, bit for bit; a graph for which neither can be proven is
-refused. On CUDA only float64 is used: float32 convolutions may there be computed in TF32 or by
-Winograd's transform, which are inexact.
+refused. On CUDA a convolution of torch may round its factors to TF32 or transform them (Winograd),
+which is inexact; there it is one product of matrices in full float32
+(:mod:`neuroport.kernels.exact_products`), or in float64 where float32 is seen not to be exact.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy.typing as npt
 from neuroport.backends.executor import Arithmetic, AtOnce, Starts
 from neuroport.backends.stepped_populations import step_through
 from neuroport.deprecated import moved
-from neuroport.errors import BackendError, IllegalError
+from neuroport.errors import IllegalError
 from neuroport.graph.float_exactness import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
@@ -38,30 +39,14 @@ from neuroport.graph.node import (
 )
 from neuroport.runs.trace import versions
 
-__getattr__ = moved(__name__, {"Fast": "neuroport.engines.fast:Fast"})
+__getattr__ = moved(
+    __name__,
+    {"Fast": "neuroport.engines.fast:Fast", "device_of": "neuroport.kernels.devices:device_of"},
+)
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-
-def device_of(name: str) -> torch.device:
-    """The device of a name such as ``cuda:1``.
-
-    Raises:
-        BackendError: there is none.
-    """
-    import torch
-
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or (":" in name and not number.isdecimal()):
-        raise BackendError(f"unknown device {name!r}; use 'cpu' or 'cuda'")
-    present = torch.cuda.device_count() if kind == "cuda" else 1
-    if not present:
-        raise BackendError(f"device {name!r}: torch finds no GPU here; use device='cpu'")
-    if int(number or 0) >= present:
-        raise BackendError(f"device {name!r}: there are {present}, numbered from 0")
-    return torch.device(name)
 
 
 def arithmetic_for(graph: Graph, device: torch.device, time_model: str) -> Arithmetic | AtOnce:
@@ -77,12 +62,23 @@ class TorchArithmetic:
 
     name = "fast"
 
-    def __init__(self, graph: Graph, device: torch.device) -> None:
+    def __init__(self, graph: Graph, device: torch.device, products: bool | None = None) -> None:
+        """Lay weights out on ``device``.
+
+        Args:
+            products: compute convolutions as products of matrices; ``None``: not on the CPU.
+        """
         import torch
 
+        from neuroport.kernels import exact_products
+
         self.device = device
-        # without oneDNN torch may take NNPACK's Winograd convolution, which is inexact in float32
-        self.single = device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        self.products = device.type != "cpu" if products is None else products
+        if self.products:
+            self.single = exact_products.fault(device) is None
+        else:
+            # without oneDNN torch may take NNPACK's Winograd, which is inexact in float32
+            self.single = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         self.weights = {
             node.name: torch.tensor(node.weight, dtype=self.exact(graph, node), device=device)
             for node in graph.synapses
@@ -114,6 +110,8 @@ class TorchArithmetic:
     def output(self, node: Node, arriving: Tensor, starts: Starts) -> Tensor:
         import torch
 
+        from neuroport.kernels import exact_products
+
         match node:
             case Population():
                 sent = step_through(node, arriving, starts, self._constant, self._own)
@@ -121,9 +119,11 @@ class TorchArithmetic:
             case Conv():
                 weight = self.weights[node.name]
                 flat = arriving.flatten(0, 1).to(weight.dtype)
-                out = torch.nn.functional.conv2d(
-                    flat, weight, None, node.stride, node.padding, node.dilation, node.groups
-                )
+                geometry = node.stride, node.padding, node.dilation, node.groups
+                if self.products:
+                    out = exact_products.conv2d(flat, weight, *geometry)
+                else:
+                    out = torch.nn.functional.conv2d(flat, weight, None, *geometry)
                 summed = out.reshape(*arriving.shape[:2], *out.shape[1:])
                 return summed.to(torch.int64) << node.exponent
             case Dense():
@@ -137,14 +137,16 @@ class TorchArithmetic:
     def _connect(self, node: Dense, messages: Tensor, starts: Starts) -> Tensor:
         import torch
 
+        from neuroport.kernels import exact_products
+
         weight, flat = self.weights[node.name], messages.flatten(2)
         if not node.delay.any():
-            return (flat.to(weight.dtype) @ weight.T).to(torch.int64)
+            return exact_products.matmul(flat.to(weight.dtype), weight.T).to(torch.int64)
         total = torch.zeros((*flat.shape[:2], len(weight)), dtype=torch.int64, device=self.device)
         for steps in np.unique(node.delay):
             part = weight * torch.from_numpy(node.delay == steps).to(self.device)
             late = self._delayed(flat, int(steps), starts)
-            total += (late.to(weight.dtype) @ part.T).to(torch.int64)
+            total += exact_products.matmul(late.to(weight.dtype), part.T).to(torch.int64)
         return total
 
     def _delayed(self, messages: Tensor, steps: int, starts: Starts) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +14,11 @@ from torch import nn
 
 from neuroport.capture.connectivity import evaluating, heard, unwrapped
 from neuroport.capture.native_network import integer_graph
-from neuroport.errors import CaptureError, FramesError
+from neuroport.errors import BackendError, CaptureError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.kernels.allocator import keep_freed
+from neuroport.kernels.devices import memory_of
+from neuroport.nets.held_numbers import held
 from neuroport.nets.neuron import Lif
 from neuroport.nets.synapse import Integrator, Relay
 from neuroport.quantization.scales import is_integer
@@ -58,15 +61,17 @@ def run_module(
     record: str = "messages",
     count: str | Sequence[str] | None = None,
     granularity: str | None = None,
+    device: torch.device | None = None,
 ) -> Trace:
     """Evaluate an integer network on ``frames`` (T, N, C, H, W) and record every population.
 
     Args:
         batch: samples evaluated side by side; changes memory, never results.
         record, count, granularity: :func:`neuroport.runs.recording.recording`.
+        device: where a copy of the network runs; ``None``: the CPU.
 
     Raises:
-        BackendError: an option that does not exist.
+        BackendError: an option that does not exist, or memory that ran out.
         CaptureError: the network is still real-valued; its spikes are not comparable.
         FramesError: the frames do not fit.
     """
@@ -74,6 +79,9 @@ def run_module(
     started = time.perf_counter()
     graph = captured(net, frames)
     keep_freed()
+    device = device or torch.device("cpu")
+    if device.type != "cpu":  # its graph was made where it was
+        net = copy.deepcopy(net).to(device)
     check_frames(graph, frames)
     samples = frames.shape[1]
     recorder = Recorder(graph, samples, recording(graph, record, count, granularity))
@@ -85,10 +93,23 @@ def run_module(
             recorder.keep(name, now, messages)
 
     populations = [item for item in net.named_modules() if isinstance(item[1], _POPULATIONS)]
-    with evaluating(net), heard(net, populations, keep):
+
+    def run(part: slice) -> None:
+        net(torch.from_numpy(frames[:, part].astype(np.float32)).to(device))
+
+    def attempt(count: int) -> None:
+        with evaluating(net):
+            run(slice(count))
+
+    with (
+        memory_of(device, min(batch, samples), 1, attempt, BackendError, "batch"),
+        evaluating(net),
+        held(net),
+        heard(net, populations, keep),
+    ):
         for first in range(0, samples, batch):
             now = slice(first, first + batch)
-            net(torch.from_numpy(frames[:, now].astype(np.float32)))
+            run(now)
             if progress is not None:
                 progress(min(first + batch, samples), samples)
     provenance = {

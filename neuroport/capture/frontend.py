@@ -1,7 +1,8 @@
 """Front ends, which read a network into a graph of integers, and the table of them.
 
-Each decides by a network's classes, without importing a library, whether it can read the network. ``port.quantize``, ``port.run`` of a module and ``port.from_nir`` ask the table. Another
-package adds a front end by an entry point (docs/extending.md).
+Each decides by a network's classes, without importing a library, whether it can read the network.
+``port.quantize``, ``port.run`` of a module and ``port.from_nir`` ask the table. Another package
+adds a front end by an entry point (docs/extending.md).
 """
 
 from __future__ import annotations

@@ -66,11 +66,18 @@ def compare(
         _only_networks(want, got)
     from neuroport.analysis.compare import compare as compare_traces
     from neuroport.analysis.compare import explain
+    from neuroport.analysis.joining import compare_stored
     from neuroport.runs.frames import load_frames
+    from neuroport.runs.trace_file import StoredTrace
 
-    first = trace_of(want, frames, None, samples, timing, {})
-    second = trace_of(got, frames, engine, samples, timing, options)
-    outcome = compare_traces(first, second)
+    if is_trace(want) and is_trace(got):  # of any size: read in parts
+        with StoredTrace(want) as one, StoredTrace(got) as two:
+            outcome = compare_stored(one, two)
+        frames = None
+    else:
+        first = trace_of(want, frames, None, samples, timing, {})
+        second = trace_of(got, frames, engine, samples, timing, options)
+        outcome = compare_traces(first, second)
     graph = other = None
     if frames is not None:
         data = load_frames(frames, samples)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from neuroport.cli.options import json_option, out_folder
+from neuroport.cli.options import DEVICES, json_option, out_folder
 from neuroport.cli.output import Out
 
 
@@ -15,13 +15,14 @@ from neuroport.cli.output import Out
 @click.option("--out", "folder", type=out_folder, default=Path("runs/demo"), show_default=True)
 @click.option("--recipe", default="demo", show_default=True, help="Shipped recipe or TOML file.")
 @click.option("--samples", default=100, show_default=True, help="Held-out digits run on Lava.")
+@click.option("--device", default="auto", show_default=True, help=DEVICES)
 @json_option
-def demo(folder: Path, recipe: str, samples: int, as_json: bool) -> None:
+def demo(folder: Path, recipe: str, samples: int, device: str, as_json: bool) -> None:
     """Train, quantize, lower, export, run on Lava, compare and report, on real digits."""
     from neuroport.demo import demo as run_demo
 
     out = Out(as_json)
-    results = run_demo(recipe, folder, samples, out.line)
+    results = run_demo(recipe, folder, samples, out.line, device)
     out.result(results)
     if not as_json:
         from rich.console import Console

@@ -6,6 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from neuroport.cli.options import flag_of
 from neuroport.cli.output import echo
 from neuroport.errors import BackendError, CompareError, FramesError
@@ -110,7 +112,7 @@ def run_on(
     on: str | None,
     samples: int | None,
     options: dict[str, Any],
-    timing: dict[str, bool],
+    timing: dict[str, Any],
 ) -> Trace:
     """Run a file or a training folder; bad frames are refused before anything starts."""
     from neuroport.engines.running import run
@@ -120,13 +122,31 @@ def run_on(
     folder = network if isinstance(network, Path) and network.is_dir() else None
     name = engine_for(on, folder, options)
     data = load_frames(frames, samples)
-    loaded: Any = network
     with progress_bar(name) as progress:
-        if folder is not None:
-            from neuroport.training.checkpoint import load
+        return run(opened(network), data, on=name, progress=progress, **options, **timing)
 
-            loaded = load(folder)
-        return run(loaded, data, on=name, progress=progress, **options, **timing)
+
+def check_cluster(
+    cluster: str | None, shards: int | None, shard: str | None, out: Path | None
+) -> None:
+    """Refuse options that do not go with, or without, a cluster."""
+    if cluster is None:
+        if shards is not None:
+            raise click.UsageError("--shards is for --cluster; leave it out")
+        return
+    if shard is not None:
+        raise click.UsageError("--shard is one part, --cluster runs all; give one of them")
+    if out is None:
+        raise click.UsageError("--cluster keeps what is done beside a file; give -o FILE")
+
+
+def opened(network: Path | Graph) -> Any:
+    """The torch module of a training folder; anything else as it is."""
+    if not isinstance(network, Path) or not network.is_dir():
+        return network
+    from neuroport.training.checkpoint import load
+
+    return load(network)
 
 
 def engine_for(on: str | None, folder: Path | None, options: dict[str, Any]) -> str:

@@ -39,6 +39,8 @@ VERBS = (  # in the order in which they are used, not of the alphabet
         "export",
         "run",
         "compare",
+        "verify",
+        "merge",
         "report",
     ),
     *("show", "check", "qualify", "targets", "backends"),

@@ -33,6 +33,7 @@ class _OutFolder(click.Path):
 any_path = click.Path(path_type=Path)
 out_file, out_folder = _OutFile(path_type=Path), _OutFolder(path_type=Path)
 
+DEVICES = "Where torch computes: auto (a GPU if there is one), cpu, cuda or cuda:1."
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 steps_option = click.option(
     "--steps", type=int, help="Steps a sample lasts, for stock NetX files, which need not say it."
@@ -49,6 +50,15 @@ target_option = click.option(
     help="lava-cpu, a chip or board, or its TOML.",
 )
 samples_option = click.option("--samples", type=int, help="Run only the first so many samples.")
+shard_option = click.option(
+    "--shard", metavar="i/n", help="Only number i of n parts of the samples; merge joins them."
+)
+cluster_option = click.option(
+    "--cluster", metavar="WHERE", help="local:N, tcp://HOST:PORT or slurm:FILE; needs -o."
+)
+shards_option = click.option(
+    "--shards", type=int, help="Parts of the samples that --cluster sends to workers."
+)
 delay_shift_option = click.option(
     "--delay-shift/--no-delay-shift",
     "delay_shift",

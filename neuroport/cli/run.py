@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from neuroport.cli.inputs import run_on
+from neuroport.cli.inputs import check_cluster, engine_for, opened
 from neuroport.cli.options import (
     OnEngines,
     any_path,
+    cluster_option,
     json_option,
     out_file,
     samples_option,
+    shard_option,
+    shards_option,
     timing_options,
 )
 from neuroport.cli.output import Out
 
 if TYPE_CHECKING:
-    from neuroport.runs.trace import Trace
+    from neuroport.runs.totals import Totals
 
 
 @click.command(cls=OnEngines)
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
 @click.option("--on", "engine", help="Engine; `reference` by default, a folder's own module.")
 @click.option("-o", "--out", type=out_file, help="Trace file to write.")
 @samples_option
+@shard_option
+@cluster_option
+@shards_option
 @click.option("--labels", type=any_path, help=".npy array (N,) of classes, to print the accuracy.")
 @timing_options
 @json_option
@@ -39,30 +46,85 @@ def run(
     engine: str | None,
     out: Path | None,
     samples: int | None,
+    shard: str | None,
+    cluster: str | None,
+    shards: int | None,
     labels: Path | None,
-    timing: dict[str, bool],
+    timing: dict[str, Any],
     as_json: bool,
     options: dict[str, Any],
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population.
 
-    With --record counts only the number of messages per sample is kept, and every step of readouts.
+    Samples run in parts, so that memory does not grow with them. With --record counts only the
+    number of messages per sample is kept, and every step of readouts. With --cluster workers run
+    the samples; interrupted, the same command goes on from the shards in OUT.shards.
     """
-    from neuroport.runs.accuracy import classes, load_labels
+    from neuroport.engines.streaming import in_parts
+    from neuroport.reporting.progress import cluster_progress, progress_bar
+    from neuroport.runs.accuracy import load_labels
+    from neuroport.runs.frames import load_frames
+    from neuroport.runs.merging import whole_provenance
+    from neuroport.runs.shards import samples_of
+    from neuroport.runs.totals import Totals, labels_for
+    from neuroport.runs.trace_file import TraceWriter
 
     truth = load_labels(labels) if labels is not None else None
-    trace = run_on(network, frames, engine, samples, options, timing)
+    name = engine_for(engine, network if network.is_dir() else None, options)
+    check_cluster(cluster, shards, shard, out)
+    data = load_frames(frames, samples, mapped=True)
+    chosen, told = samples_of(shard, data)
+    totals = Totals(
+        None if truth is None else labels_for(truth, chosen, f"{labels}: "), f"{labels}: "
+    )
+    if cluster is not None:
+        from neuroport.scale.runs import record
+
+        assert out is not None
+        with cluster_progress(cluster) as progress:
+            stored = record(
+                opened(network),
+                data,
+                out,
+                name,
+                cluster=cluster,
+                shards=shards,
+                progress=progress,
+                **options,
+                **timing,
+            )
+        with stored:
+            for trace in stored.parts():
+                totals.add(trace)
+        provenance = stored.provenance
+        written: Path | None = stored.path
+    else:
+        done: list[dict[str, Any]] = []
+        with ExitStack() as stack:
+            writer = None
+            if out is not None:
+                writer = stack.enter_context(TraceWriter(out, chosen.stop - chosen.start))
+            progress = stack.enter_context(progress_bar(name))
+            for trace in in_parts(
+                opened(network), data, name, samples=chosen, progress=progress, **options, **timing
+            ):
+                totals.add(trace)
+                done.append(trace.provenance)
+                if writer is not None:
+                    writer.append(trace)
+            provenance = whole_provenance(done, data[:, chosen], told)
+            written = None if writer is None else writer.finish(provenance)
     say = Out(as_json)
-    result: dict[str, Any] = {"samples": trace.samples, "provenance": trace.provenance}
-    _say_sent(say, trace, result)
-    if "hardware" in trace.provenance:
-        _say_hardware(say, trace.provenance["hardware"])
-    if trace.counts:
-        result["counts"] = _say_counts(say, trace)
-    if out is not None:
-        say.line(f"wrote {trace.save(out)}")
+    result: dict[str, Any] = {"samples": totals.samples, "provenance": provenance}
+    _say_sent(say, totals, provenance, result)
+    if "hardware" in provenance:
+        _say_hardware(say, provenance["hardware"])
+    if totals.counters:
+        result["counts"] = _say_counts(say, totals)
+    if written is not None:
+        say.line(f"wrote {written}")
         result["trace"] = str(out)
-    answer = classes(trace, truth, about=f"{labels}: ")
+    answer = totals.classes
     if answer is not None:
         for line in answer.lines():
             say.line(line)
@@ -70,19 +132,19 @@ def run(
     say.result(result)
 
 
-def _say_sent(out: Out, trace: Trace, result: dict[str, Any]) -> None:
+def _say_sent(out: Out, totals: Totals, provenance: dict[str, Any], result: dict[str, Any]) -> None:
     """How much was sent in all, and where: which processes, if they are not Lava's own."""
-    from neuroport.runs.trace import is_readout, is_spiking
+    from neuroport.runs.trace import is_spiking
 
-    sent = {n: trace.sent(n) for n, kind in trace.kinds.items() if not is_readout(kind)}
-    spikes = {n: count for n, count in sent.items() if is_spiking(trace.kinds[n])}
-    graded = {n: count for n, count in sent.items() if n not in spikes}
+    spikes = {n: count for n, count in totals.sent.items() if is_spiking(totals.kinds[n])}
+    graded = {n: count for n, count in totals.sent.items() if n not in spikes}
     sums = [f"{sum(spikes.values()):,} spikes"] if spikes or not graded else []
     sums += [f"{sum(graded.values()):,} graded messages"] if graded else []
-    fused = " (fused processes)" if trace.provenance.get("processes") == "fused" else ""
+    fused = " (fused processes)" if provenance.get("processes") == "fused" else ""
+    shard = f", shard {told['number']}/{told['of']}" if (told := provenance.get("shard")) else ""
     out.line(
-        f"{trace.provenance['engine']}{fused}: {trace.samples} samples, "
-        f"{len(trace.kinds)} populations, {', '.join(sums)}, {trace.provenance['seconds']:.1f} s"
+        f"{provenance['engine']}{fused}{shard}: {totals.samples} samples, "
+        f"{len(totals.kinds)} populations, {', '.join(sums)}, {provenance['seconds']:.1f} s"
     )
     result |= {"spikes": spikes, "graded": graded}
 
@@ -101,22 +163,22 @@ def _say_hardware(out: Out, hardware: dict[str, Any]) -> None:
             out.line(f"doubt: {doubt}")
 
 
-def _say_counts(out: Out, trace: Trace) -> dict[str, Any]:
+def _say_counts(out: Out, totals: Totals) -> dict[str, Any]:
     """A line for each population that was counted, and the same as data."""
     found = {
         name: {
-            "counters": int(counts[0].size),
-            "messages": trace.sent(name),
-            "most": int(counts.max()),
-            "per_sample": trace.sent(name) / trace.samples,
+            "counters": counters,
+            "messages": totals.sent[name],
+            "most": totals.most[name],
+            "per_sample": totals.sent[name] / totals.samples,
         }
-        for name, counts in trace.counts.items()
+        for name, counters in totals.counters.items()
     }
     width = max(map(len, found))
     for name, row in found.items():
         out.line(
-            f"{name:{width}} {trace.kinds[name]:10} {row['messages']:>12,} messages, "
+            f"{name:{width}} {totals.kinds[name]:10} {row['messages']:>12,} messages, "
             f"{row['per_sample']:,.1f} per sample, at most {row['most']:,} at one of "
-            f"{row['counters']:,} counters (a counter per {trace.granularity})"
+            f"{row['counters']:,} counters (a counter per {totals.granularity})"
         )
     return found

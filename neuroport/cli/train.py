@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from neuroport.cli.options import json_option, out_folder
+from neuroport.cli.options import DEVICES, json_option, out_folder
 from neuroport.cli.output import Out
 
 
@@ -17,9 +17,25 @@ from neuroport.cli.output import Out
 @click.option("-o", "--out", "folder", type=out_folder, help="Folder of the run.")
 @click.option("--list", "listed", is_flag=True, help="Print the shipped recipes, and end.")
 @click.option("--tensorboard", is_flag=True, help="Write metrics as TensorBoard events, too.")
+@click.option("--device", default="auto", show_default=True, help=DEVICES)
+@click.option("--workers", type=int, help="Processes that read samples; 0: this one does.")
+@click.option(
+    "--damaged",
+    type=click.Choice(("stop", "skip")),
+    default="stop",
+    show_default=True,
+    help="At a file that cannot be read: stop, or take another of its class.",
+)
 @json_option
 def train(
-    recipe: str | None, folder: Path | None, listed: bool, tensorboard: bool, as_json: bool
+    recipe: str | None,
+    folder: Path | None,
+    listed: bool,
+    tensorboard: bool,
+    device: str,
+    workers: int | None,
+    damaged: str,
+    as_json: bool,
 ) -> None:
     """Train RECIPE (a TOML file, or a shipped one by name), resuming what the folder holds."""
     from neuroport.files import write_atomic
@@ -48,7 +64,8 @@ def train(
             for report in reports:
                 report(event)
 
-        fit(parsed, folder, report=report_all)
+        how: dict[str, Any] = {"device": device, "workers": workers, "damaged": damaged}
+        fit(parsed, folder, report=report_all, **how)
     if not is_first():  # torchrun's other processes
         return
     write_atomic(folder / "recipe.toml", recipe_text(recipe))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,10 +96,15 @@ class Binning:
     gain: int = 1
     channels: int = 2
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the frames of a recording, (T, channels, H, W)."""
+        return (self.steps, self.channels, *self.size)
+
     def frames(self, events: Events) -> Frames:
         """Gain times counts (T, channels, H, W), OFF then ON, at most 255."""
         height, width = self.size
-        shape = (self.steps, self.channels, height, width)
+        shape = self.shape
         if len(events) == 0:
             return np.zeros(shape, np.uint8)
         step = self._steps_of(events["t"])
@@ -133,16 +140,45 @@ class Recordings:
     read: Callable[[int], Events]
     labels: Labels
     binning: Binning
-    _kept: dict[int, Frames] = field(default_factory=dict, repr=False)
+    _kept: _Kept | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_kept", _Kept.of(len(self.labels), self.binning.shape))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Recordings, (self.read, self.labels, self.binning)
 
     def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
         numbers = np.arange(len(self.labels))[chosen]
         return np.stack([self._frames(int(number)) for number in numbers], axis=1)
 
     def _frames(self, number: int) -> Frames:
-        if number in self._kept:
-            return self._kept[number]
+        kept = self._kept
+        if kept is not None and kept.there[number]:
+            found: Frames = kept.frames[number]
+            return found
         frames = self.binning.frames(self.read(number))
-        if frames.nbytes * len(self.labels) <= KEPT:
-            self._kept[number] = frames
+        if kept is not None:
+            kept.frames[number] = frames
+            kept.there[number] = True  # last: another process may look at it now
         return frames
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Frames of a set, 8-bit integers, in memory that processes forked from this one share."""
+
+    frames: Frames  # (N, T, channels, H, W)
+    there: npt.NDArray[np.bool_]  # (N,)
+
+    @classmethod
+    def of(cls, count: int, shape: tuple[int, ...]) -> _Kept | None:
+        """Room for a set; None where it needs more than is kept."""
+        size = count * math.prod(shape)
+        if not 0 < size <= KEPT:
+            return None
+        try:  # the system gives pages where something is written
+            room = [np.frombuffer(mmap.mmap(-1, n), np.uint8) for n in (size, count)]
+        except (OSError, ValueError):
+            return None
+        return cls(room[0].reshape(count, *shape), room[1].view(np.bool_))

@@ -58,6 +58,11 @@ def option(
     return field(default=default, metadata=about)
 
 
+def device_option() -> Any:
+    """The option of engines that compute in torch."""
+    return option("cpu", "Where torch computes: cpu, cuda, cuda:1, or auto: a GPU if there is one.")
+
+
 @dataclass(frozen=True)
 class Options:
     """Options of every engine: what a run records (:mod:`neuroport.runs.recording`)."""
@@ -129,12 +134,15 @@ class Engine:
         summary: a line that says what it is.
         Options: a frozen dataclass of its options; each field is an :func:`option`.
         takes_modules: it runs torch modules and no graphs.
+        in_parts: samples may be run in parts, one after the other, where many do not fit in
+            memory; not where a run measures, for instance.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     Options: ClassVar[type[Any]] = Options
     takes_modules: ClassVar[bool] = False
+    in_parts: ClassVar[bool] = True
 
     def available(self, options: Any = None) -> str | None:
         """Return why the engine cannot run here, and how to mend it; None where it can.

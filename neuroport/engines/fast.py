@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from neuroport.engines.engine import Engine, option
+from neuroport.engines.engine import Engine, device_option, option
 from neuroport.engines.reference import WalkOptions
+from neuroport.errors import BackendError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,7 +26,7 @@ class FastOptions(WalkOptions):
     batch: int = option(
         64, "Samples side by side, in ideal time; changes memory, never results.", low=1
     )
-    device: str = option("cpu", "Where torch computes: cpu, cuda or cuda:1.")
+    device: str = device_option()
 
 
 class Fast(Engine):
@@ -51,7 +52,8 @@ class Fast(Engine):
         import torch
 
         from neuroport.backends.executor import walk
-        from neuroport.backends.fast import arithmetic_for, device_of
+        from neuroport.backends.fast import arithmetic_for
+        from neuroport.kernels.devices import device_of, memory_of
         from neuroport.runs.recording import recording
 
         device = device_of(options.device)
@@ -59,15 +61,23 @@ class Fast(Engine):
         arithmetic = arithmetic_for(graph, device, options.time_model)
 
         def run(frames: npt.NDArray[Any], progress: Progress | None) -> Trace:
-            with torch.inference_mode():
-                return walk(
-                    arithmetic,
-                    graph,
-                    frames,
-                    progress=progress,
-                    time_model=options.time_model,
-                    batch=options.batch,
-                    plan=plan,
-                )
+            def walked(frames: npt.NDArray[Any], batch: int, told: Progress | None) -> Trace:
+                with torch.inference_mode():
+                    return walk(
+                        arithmetic,
+                        graph,
+                        frames,
+                        progress=told,
+                        time_model=options.time_model,
+                        batch=batch,
+                        plan=plan,
+                    )
+
+            def attempt(count: int) -> None:
+                walked(frames[:, :count], count, None)
+
+            most = min(options.batch, max(frames.shape[1], 1)) if frames.ndim > 1 else 1
+            with memory_of(device, most, 1, attempt, BackendError, "batch"):
+                return walked(frames, options.batch, progress)
 
         return run

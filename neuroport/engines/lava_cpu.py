@@ -30,6 +30,11 @@ class LavaOptions(Options):
         "Lava's own, stock, or fused ones, which are faster.",
         choices=("stock", "fused"),
     )
+    counters: str | None = option(
+        None,
+        "Count inside the fused process (default there), or in stock ones as on a chip.",
+        choices=("inside", "stock"),
+    )
 
 
 class LavaCpu(Engine):
@@ -50,7 +55,8 @@ class LavaCpu(Engine):
 
         Raises:
             IllegalError: the graph breaks one.
-            BackendError: a counter could exceed what a LIF's threshold holds.
+            BackendError: a counter could exceed what a LIF's threshold holds, or an option
+                contradicts another.
         """
         from neuroport.backends.lava_cpu.engine import plan
         from neuroport.runs.recording import recording
@@ -62,4 +68,5 @@ class LavaCpu(Engine):
             deadline=options.deadline,
             workers=int(options.workers),
             processes=options.processes,
+            counters=options.counters,
         )

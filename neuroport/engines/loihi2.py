@@ -41,6 +41,7 @@ class Loihi2(Engine):
     name = "loihi2"
     summary = "Loihi 2 through Lava's hardware extension; not run on hardware"
     Options: ClassVar[type[BoardOptions]] = BoardOptions
+    in_parts: ClassVar[bool] = False  # a run is measured as a whole
 
     def available(self, options: Any = None) -> str | None:
         """Return the missing piece: Lava, its extension, a site, or access to its board."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from neuroport.arguments import as_array, is_network, optional, takes
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from neuroport.engines.engine import Prepared
     from neuroport.graph.graph import Graph
+    from neuroport.runs.shards import Shard
     from neuroport.runs.trace import Trace
 
 TIMING = ("delay_shift", "free_running")  # what a stock NetX file does not say
@@ -24,6 +26,8 @@ def run(
     network: Graph | nn.Module | str | os.PathLike[str],
     frames: npt.ArrayLike,
     on: str | None = None,
+    *,
+    shard: str | Shard | None = None,
     **options: Any,
 ) -> Trace:
     """Run a network on frames and record every population.
@@ -36,6 +40,7 @@ def run(
         on: ``reference`` (for a graph or a file, where ``None``), ``fast``, ``lava-cpu``,
             ``loihi2``, or the engine of another package. A torch module runs its own forward pass
             (``module``, or ``None``); on another engine its graph runs.
+        shard: ``"2/4"`` runs the second of four parts of the samples; :func:`merge` joins them.
         options: the engine's: fields of its ``Options``, such as
             :class:`neuroport.engines.lava_cpu.LavaOptions`. ``record="counts"`` keeps how many
             messages there were and not the messages (:func:`neuroport.runs.recording.recording`);
@@ -48,12 +53,16 @@ def run(
         FramesError, FormatError, IllegalError: bad frames, a bad file, an illegal graph.
     """
     from neuroport.errors import BackendError
+    from neuroport.runs.shards import samples_of
 
     progress = options.pop("progress", None)
     if progress is not None and not callable(progress):
         raise BackendError(f"progress is {progress!r:.100}; give a function (done, total)")
-    with prepare(network, on, frames=frames, **options) as prepared:
-        return prepared.run(frames, progress=progress)
+    data: npt.NDArray[Any] = frames  # type: ignore[assignment]  # an array by now
+    samples, told = samples_of(shard, data) if shard is not None else (None, None)
+    with prepare(network, on, frames=data, **options) as prepared:
+        trace = prepared.run(data if samples is None else data[:, samples], progress=progress)
+    return trace if told is None else replace(trace, provenance={**trace.provenance, "shard": told})
 
 
 @takes(network=is_network, frames=optional(as_array))
@@ -99,7 +108,7 @@ def prepare(
         )
     graph: Any = network
     if is_path:
-        graph = _read(network, data, timing)  # type: ignore[arg-type]
+        graph = read_file(network, data, timing)  # type: ignore[arg-type]
     elif is_module and not found.takes_modules:
         graph = _captured(network, data)  # type: ignore[arg-type]
     return found.prepare(graph, **options)
@@ -111,9 +120,10 @@ def _is_module(network: Any) -> bool:
     return not isinstance(network, Graph)
 
 
-def _read(
+def read_file(
     path: str | os.PathLike[str], frames: npt.NDArray[Any] | None, timing: dict[str, bool]
 ) -> Graph:
+    """The network in a file; of a stock one, with the shape, steps and range of all frames."""
     from neuroport.netx import read, stock
 
     return read(path, frames=frames if stock.is_stock(path) else None, **timing)

@@ -61,9 +61,14 @@ def plain() -> Iterator[None]:
         _plain = before
 
 
-def kernels() -> ctypes.CDLL | None:
-    """The compiled kernels, or ``None`` where the plain path has to run (:func:`why_plain`)."""
-    found = switched_off() or _load()
+def kernels(*, with_torch: bool = True) -> ctypes.CDLL | None:
+    """The compiled kernels, or ``None`` where the plain path has to run (:func:`why_plain`).
+
+    Args:
+        with_torch: False in a process that never imports torch, which takes seconds. If torch came
+            later, two OpenMP libraries would meet.
+    """
+    found = switched_off() or _load(with_torch)
     return None if isinstance(found, str) else found
 
 
@@ -83,13 +88,16 @@ def switched_off() -> str | None:
 
 
 @cache
-def _load() -> ctypes.CDLL | str:
-    import torch  # noqa: F401  torch's OpenMP has to be there before a library that uses it
+def _load(with_torch: bool = True) -> ctypes.CDLL | str:
+    if with_torch:
+        import torch  # noqa: F401  torch's OpenMP has to be there before a library that uses it
 
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if not compiler:
         return "no C compiler was found; install gcc, or name one in CC"
     try:
+        if not with_torch:  # which would have brought its own
+            ctypes.CDLL("libgomp.so.1", ctypes.RTLD_GLOBAL)
         return library(compiler.split())
     except (OSError, subprocess.SubprocessError, NeuroportError) as error:
         return f"{compiler} did not compile the kernels ({_told(error)})"

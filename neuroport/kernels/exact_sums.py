@@ -20,6 +20,10 @@ def convolve_exactly(
     Float32 adds integers exactly up to 2**24. Messages that could lead beyond are split into two
     parts, ``low + 2**bits * high``, that cannot; where that is not enough, float64 adds them.
     """
+    if messages.device.type != "cpu":  # to ask for the largest would wait for the device
+        with torch.no_grad():
+            value = convolve(messages.double(), weight.double()).to(messages.dtype)
+        return _with_gradient(convolve, messages, weight, value)
     room = integers.STATE_MAX / max(1.0, float(weight.detach().abs().sum((1, 2, 3)).max()))
     largest = float(messages.detach().abs().max())
     if not largest > room:  # nor if one of them is no number: the loss tells that
@@ -32,6 +36,12 @@ def convolve_exactly(
             value = low + part * convolve(high, weight)
         else:
             value = convolve(messages.double(), weight.double()).to(messages.dtype)
+    return _with_gradient(convolve, messages, weight, value)
+
+
+def _with_gradient(
+    convolve: Callable[[Tensor, Tensor], Tensor], messages: Tensor, weight: Tensor, value: Tensor
+) -> Tensor:
     if not torch.is_grad_enabled():
         return value
     out = _Valued.apply(convolve(messages, weight), value)  # type: ignore[no-untyped-call]

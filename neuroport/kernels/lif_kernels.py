@@ -16,7 +16,9 @@ from neuroport.kernels.compilation import kernels, switched_off
 from neuroport.kernels.surrogate import SURROGATES
 
 KINDS = {"rectangular": 1, "triangular": 2, "arctan": 3}  # others are computed by torch
-_INT32 = 1 << 24  # biases and thresholds beyond it would leave 32 bits
+_INT32 = 1 << 24  # thresholds beyond it would leave 32 bits
+# a bias beyond it saturates any voltage, as this one does, and would leave 32 bits
+_BEYOND = 1 << 20
 
 
 def real_forward(
@@ -55,12 +57,12 @@ def integer_forward(
         return None
     gpu = _on_gpu(current)
     library = kernels() if fits(current) and not gpu else None
-    if (library is None and not gpu) or int(bias.abs().max()) >= _INT32:
+    if library is None and not gpu:
         return None
     sample = current[0, 0]
     # every position's bias, in the order in which positions lie in memory
     shifted = torch.empty_like(sample, dtype=torch.int32)
-    shifted.copy_(bias << integers.STATE_SHIFT)
+    shifted.copy_(bias.clamp(-_BEYOND, _BEYOND) << integers.STATE_SHIFT)
     if library is None:
         from neuroport.kernels import triton_neurons
 

@@ -81,6 +81,7 @@ typedef struct {
     int64_t first, interval; /* steps first + n interval begin a sample */
     void *record; /* (steps, samples, channels, height, width), or none; frames of a LOAD */
     int64_t samples;
+    int32_t *state; /* u and v of a LIF or READOUT, where one sample is run part by part, or none */
 } operation;
 
 int64_t network_lanes(void) { return LANES; }
@@ -266,6 +267,9 @@ static inline __attribute__((always_inline)) void step_row(
             limit = at(op->limit + f);
         if (!simple)
             keep_u = at(op->keep_u + f), keep_v = at(op->keep_v + f);
+        int32_t *kept = op->state ? op->state + 2 * (y * row + i) : 0;
+        if (kept)
+            u = at(kept), v = at(kept + LANES);
         for (int64_t t = 0; t < steps; t++) {
             if (begin[t])
                 u = v = (ints){0};
@@ -279,6 +283,10 @@ static inline __attribute__((always_inline)) void step_row(
                 v &= ~fired;
             } else
                 memcpy(to[t] + 4 * i, &v, sizeof v);
+        }
+        if (kept) {
+            memcpy(kept, &u, sizeof u);
+            memcpy(kept + LANES, &v, sizeof v);
         }
     }
 }

@@ -44,6 +44,7 @@ class OperationStruct(ctypes.Structure):
         *[(name, _LONG) for name in ("everywhere", "simple", "decay_shift", "first", "interval")],
         ("record", _POINTER),
         ("samples", _LONG),
+        ("state", _POINTER),
     ]
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from neuroport.graph import integers
 from neuroport.nets.fused_batchnorm import DeferredCurrent
+from neuroport.nets.held_numbers import number
 from neuroport.nets.neuron import IntegerLif, Lif
 from neuroport.nets.stream import Stream, per_position
 
@@ -96,7 +97,7 @@ class NormLif(Lif):
             current_decay,
             voltage_decay,
             per_position(self.integer_thresholds()),
-            self.lsb.item(),
+            number(self.lsb),
             self.surrogate,
             self.detach_reset,
             per_position(self.absorbed()[0].detach()),

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from neuroport.errors import LayerError
 from neuroport.nets.fused_batchnorm import DeferredCurrent
+from neuroport.nets.held_numbers import number
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.synapse import Conv, GradedConv, Relay
 
@@ -96,7 +97,7 @@ class Composed(Conv):
             part._in_integers()
 
     def forward(self, x: Any) -> Tensor | Stream | DeferredCurrent:
-        if self.lsb == 0:
+        if number(self.lsb) == 0:
             weight, bias = self.folded()
             return self.convolve(self.unnormalized(x), weight) + per_position(bias)
         return super().forward(x)

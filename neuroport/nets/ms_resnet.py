@@ -25,6 +25,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neuroport.nets import held_numbers
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.composed import compose
@@ -191,7 +192,7 @@ class MsResNet(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         # norms of projections are trained on what is projected
-        real = self.training and self.readout.lsb == 0
+        real = self.training and held_numbers.number(self.readout.lsb) == 0
         x = self.stem(frames)
         x = self.blocks(x) if real or not self.composes else self._composed(x, frames)
         logits: Tensor = self.readout(self.neuron(x))

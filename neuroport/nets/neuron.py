@@ -23,6 +23,7 @@ from neuroport.kernels.batchnorm_kernels import NeuronConstants
 from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import fused_batchnorm
 from neuroport.nets.fused_batchnorm import DeferredCurrent
+from neuroport.nets.held_numbers import number
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.torch_parts import OnGrid
 
@@ -242,7 +243,7 @@ class Lif(OnGrid):
     @property
     def threshold(self) -> float:
         """Real threshold, learned or not."""
-        return self._threshold if self.trained_threshold is None else self.trained_threshold.item()
+        return self._threshold if self.trained_threshold is None else number(self.trained_threshold)
 
     @threshold.setter
     def threshold(self, value: float) -> None:
@@ -260,12 +261,12 @@ class Lif(OnGrid):
     @property
     def decays(self) -> tuple[int, int]:
         """Current and voltage decay on the integer grid, 0..4096, in both phases."""
-        return round(self.current_decay.item()), round(self.voltage_decay.item())
+        return round(number(self.current_decay)), round(number(self.voltage_decay))
 
     @property
     def integer_threshold(self) -> int:
         """Threshold in units of ``lsb``; exact comparison keeps ``v > threshold`` strict."""
-        units = self.threshold / self.lsb.item()
+        units = self.threshold / number(self.lsb)
         # one that was learned is a multiple of lsb, but for the rounding of float32
         if self.trained_threshold is not None:
             return round(units) - self.fires_at
@@ -339,7 +340,7 @@ class Lif(OnGrid):
                 current_decay,
                 voltage_decay,
                 self.integer_threshold,
-                self.lsb.item(),
+                number(self.lsb),
                 self.surrogate,
                 self.detach_reset,
             )

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from neuroport.errors import CaptureError, LayerError
 from neuroport.nets.geometry import Size, pair
+from neuroport.nets.held_numbers import number
 from neuroport.nets.neuron import Lif
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Direct, Relay
@@ -66,7 +67,7 @@ class SumPool(OnGrid):
                 f"{self} pools a current; pool the spikes of a neuron, or a membrane stream with "
                 "GradedConv(pool=...)"
             )
-        divisor = 1 if self.lsb > 0 else self.divisor
+        divisor = 1 if number(self.lsb) > 0 else self.divisor
         out = F.avg_pool2d(
             x.flatten(0, 1),
             self.kernel_size,

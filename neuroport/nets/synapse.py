@@ -13,8 +13,8 @@ and the forward pass uses ``2 * round(W' / (2 * unit))`` in [-254, 254].
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -23,28 +23,34 @@ from torch.nn import functional as F
 
 from neuroport.errors import CaptureError, LayerError
 from neuroport.graph import integers
-from neuroport.kernels import lif_kernels
+from neuroport.kernels import exact_products, lif_kernels
 from neuroport.kernels.convolution import conv2d, unstrided
+from neuroport.kernels.exact_products import full_precision
 from neuroport.kernels.exact_sums import convolve_exactly
 from neuroport.nets.batchnorm import BiasNorm, folding, unfoldable
 from neuroport.nets.fused_batchnorm import DeferredCurrent, defer, listened
 from neuroport.nets.geometry import Size, padding_of, pair
+from neuroport.nets.held_numbers import number, numbers
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.torch_parts import OnGrid, as_called, refreshed, unlike
 
 
 def snap_weight(weight: Tensor, unit: float) -> Tensor:
     """Even integers nearest to ``weight / unit``, clipped to +-254; straight-through gradient."""
-    real = weight / unit
+    # by a tensor: a GPU multiplies by the inverse of a number, which rounds twice
+    real = weight / weight.new_full((), unit)
     clipped = real.clamp(-integers.WEIGHT_MAX, integers.WEIGHT_MAX)
     snapped: Tensor = clipped + (2 * (clipped / 2).round() - clipped).detach()
     return snapped
 
 
-def exact(x: Tensor) -> AbstractContextManager[Any]:
-    """Integers are exact in float32, whatever autocast would compute in."""
+@contextmanager
+def exact(x: Tensor) -> Iterator[None]:
+    """Integers are exact in float32, whatever autocast or TF32 would compute in."""
     kind = x.device.type
-    return torch.autocast(kind, enabled=False) if kind in ("cpu", "cuda") else nullcontext()
+    whole = torch.autocast(kind, enabled=False) if kind in ("cpu", "cuda") else nullcontext()
+    with whole, full_precision():
+        yield
 
 
 class _RoundShift(torch.autograd.Function):
@@ -71,7 +77,7 @@ class Relay(nn.Module):
         self.register_buffer("shift", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
-        shift = int(self.shift)
+        shift = int(number(self.shift))
         if shift == 0:
             return x
         out = _RoundShift.apply(x, shift)
@@ -186,13 +192,21 @@ class Conv(OnGrid):
 
     def unit(self) -> float:
         """Real value of an integer weight of 1."""
-        return float(self.lsb) * 2.0 ** int(self.exponent) / self.message_unit
+        return number(self.lsb) * 2.0 ** int(number(self.exponent)) / self.message_unit
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         steps = x.shape[0]
         flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         out = conv2d(flat, weight, bias, self.stride, self.padding, self.dilation, self.groups)
         current: Tensor = out.unflatten(0, (steps, -1))
+        return current
+
+    def convolve_integers(self, x: Tensor, weight: Tensor) -> Tensor:
+        """:meth:`convolve` where every sum is an integer that the type holds."""
+        if x.device.type == "cpu":
+            return self.convolve(x, weight)
+        flat, geometry = x.flatten(0, 1), (self.stride, self.padding, self.dilation, self.groups)
+        current: Tensor = exact_products.conv2d(flat, weight, *geometry).unflatten(0, (len(x), -1))
         return current
 
     def convolve_real(self, x: Tensor) -> Tensor:
@@ -241,7 +255,7 @@ class Conv(OnGrid):
         return self.normalized(current)
 
     def forward(self, x: Tensor) -> Tensor | Stream | DeferredCurrent:
-        if self.lsb == 0:
+        if number(self.lsb) == 0:
             return self.real(x)
         self._in_integers()
         with exact(x):
@@ -257,8 +271,8 @@ class Conv(OnGrid):
 
     def _integer(self, x: Tensor) -> Stream:
         weight, bias = self.folded()
-        current = self.convolve(x, snap_weight(weight, self.unit()))
-        exponent = int(self.exponent)
+        current = self.convolve_integers(x, snap_weight(weight, self.unit()))
+        exponent = int(number(self.exponent))
         return Stream(current * 2.0**exponent if exponent else current, bias)
 
 
@@ -376,11 +390,11 @@ class GradedConv(Conv):
         return found
 
     def unit(self) -> float:
-        shift = int(self.relay_out.shift)
+        shift = int(number(self.relay_out.shift))
         message = self.message_unit
         if self.relay_in is not None:
-            message = float(self.source_lsb) * 2.0 ** int(self.relay_in.shift)
-        return float(self.lsb) * 2.0**-shift / message
+            message = number(self.source_lsb) * 2.0 ** int(number(self.relay_in.shift))
+        return number(self.lsb) * 2.0**-shift / message
 
     def unnormalized(self, x: Tensor) -> Tensor:
         if self.frame_norm is not None:
@@ -403,7 +417,7 @@ class GradedConv(Conv):
         return super().before_call(x)
 
     def forward(self, x: Tensor | Stream) -> Tensor | Stream | DeferredCurrent:
-        if self.lsb == 0:
+        if number(self.lsb) == 0:
             assert isinstance(x, Tensor)
             return self.real(x)
         self._in_integers()
@@ -418,18 +432,22 @@ class GradedConv(Conv):
             messages: Tensor = self.relay_in(x.value)
         else:
             mean = self.normalization()[0]
-            if mean.any():
+            if any(numbers(mean)):
                 bias = self.carried(weight, bias, -mean, x.shape[-2:])
             messages = x
         snapped = snap_weight(weight, self.unit())
         if self.relay_in is None:
-            current = self.convolve(messages, snapped)
+            current = self.convolve_integers(messages, snapped)
             return Stream(self.relay_out(current) if self.rounds else current, bias)
-        product = convolve_exactly(self.convolve, messages, snapped)
+        product = convolve_exactly(self.convolve_integers, messages, snapped)
         return Stream(self.relay_out(product), bias)
 
     def carried(self, weight: Tensor, bias: Tensor, source: Tensor, size: torch.Size) -> Tensor:
         """``bias`` and what the kernel makes of the bias of its input, which padding lacks."""
+        if bias.device.type != "cpu" and not torch.is_grad_enabled():
+            # sums of real numbers depend on their order: integers are those of the CPU's graph
+            found = self.carried(weight.cpu(), bias.cpu(), source.cpu(), size)
+            return found.to(bias.device)
         if source.ndim == 1 and self.padding == (0, 0):
             return bias + weight.sum((2, 3)) @ source
         image = per_position(source).expand(-1, *size)
@@ -492,7 +510,7 @@ class Readout(OnGrid):
         return weight, torch.zeros_like(weight[:, 0]) if bias is None else bias
 
     def integer_weight(self) -> Tensor:
-        return snap_weight(self.weights()[0], float(self.lsb))
+        return snap_weight(self.weights()[0], number(self.lsb))
 
     def integer_bias(self, positions: int) -> Tensor:
         bias = self.weights()[1]
@@ -501,7 +519,7 @@ class Readout(OnGrid):
 
     def forward(self, x: Tensor) -> Tensor:
         steps, _, _, height, width = x.shape
-        if self.lsb == 0:
+        if number(self.lsb) == 0:
             mean = F.dropout(x.mean((0, 3, 4)), self.dropout, self.training)
             logits: Tensor = self.synapse(mean)
             return logits
@@ -514,7 +532,7 @@ class Readout(OnGrid):
         with exact(x):
             current = x.sum((3, 4)) @ self.integer_weight().T
         potential: Tensor = self.potential(current, self.integer_bias(positions))
-        scale = float(self.lsb) / (steps * positions * (1 << integers.STATE_SHIFT))
+        scale = number(self.lsb) / (steps * positions * (1 << integers.STATE_SHIFT))
         return potential[-1] * scale
 
 

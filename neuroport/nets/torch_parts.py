@@ -20,6 +20,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 Module = TypeVar("Module", bound=nn.Module)
 _UNIT = torch.float64
+GRID = ("lsb", "source_lsb")  # units of a layer's grid
 METHODS = ("__call__", "forward", "_conv_forward")  # what a call computes
 
 
@@ -29,7 +30,8 @@ class OnGrid(nn.Module):
     lsb: Tensor
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        exact = {n: b for n, b in self._buffers.items() if b is not None and b.dtype == _UNIT}
+        held = ((n, b) for n, b in self._buffers.items() if b is not None and n in GRID)
+        exact = {n: b for n, b in held if b.dtype == _UNIT}
         super()._apply(fn, recurse)
         for name, before in exact.items():
             after = self._buffers[name]

@@ -10,9 +10,9 @@ networks' neurons fires; its share is of the positions at which either does,
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,15 @@ from neuroport.capture.connectivity import LayerCall, evaluating, heard, unwrapp
 from neuroport.capture.frontend import NATIVE, front_end_of
 from neuroport.capture.native_network import integer_graph
 from neuroport.display import Shown, View
-from neuroport.errors import CaptureError, FramesError
+from neuroport.errors import BackendError, CaptureError, FramesError
+from neuroport.kernels.devices import device_of, memory_of
+from neuroport.nets.held_numbers import held
 from neuroport.nets.synapse import Direct, snap_weight
 from neuroport.nets.torch_parts import OnGrid
 from neuroport.quantization.input_checks import check_numbers, real_frames
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 from neuroport.quantization.weight_levels import few_levels, levels
+from neuroport.runs.shards import Shard, in_order, samples_of
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class QuantizationCost(Shown):
         predictions: samples that the two classify differently.
         real_correct, integer_correct: of ``samples``; None without labels.
         few: which convolutions have fewer than 15 levels of weights, and why; None without any.
+        shard: of which samples of how many, and the hash of the integer graph; None of a whole.
     """
 
     trained: str
@@ -108,6 +112,7 @@ class QuantizationCost(Shown):
     populations: tuple[PopulationCost, ...]
     synapses: tuple[SynapseCost, ...]
     few: str | None = None
+    shard: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, with the share and the rates of every population."""
@@ -169,6 +174,8 @@ def quantization_cost(
     labels: npt.ArrayLike | None = None,
     *,
     batch: int = 50,
+    device: str = "cpu",
+    shard: str | Shard | None = None,
 ) -> QuantizationCost:
     """Run ``net`` in real numbers and in integers, and compare; ``net`` is not changed.
 
@@ -179,13 +186,18 @@ def quantization_cost(
         labels: (N,), for the accuracies. Of a network that returns spikes the class is the channel
             that sends most of them.
         batch: samples that run at once.
+        device: where both run: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
+        shard: ``"2/4"`` runs the second of four parts of the samples only;
+            :func:`neuroport.merge` joins them.
 
     Raises:
         CaptureError: the network's ``forward`` has no graph, or it is of SLAYER, which trains with
             its integer weights: there is no real-valued network to compare with.
         FramesError: frames or labels of another shape.
         IllegalError: a stream's worst case does not fit the hardware's widths.
+        BackendError: there is no such device, or it has not the memory.
     """
+    where = device_of(device)
     net = unwrapped(net)
     taken = front_end_of(net).name
     if taken == "slayer":
@@ -204,6 +216,7 @@ def quantization_cost(
         raise FramesError(
             f"labels are {tuple(truth.shape)} for {given.shape[1]} samples; give one class each"
         )
+    chosen, told = samples_of(shard, np.asarray(given))
     aware = is_integer(net)
     real, integer = copy.deepcopy(net), copy.deepcopy(net)
     if aware:
@@ -217,28 +230,85 @@ def quantization_cost(
     counts = {layer.name: [0, 0, 0, 0] for layer in neurons}
     paths = {layer.path for layer in neurons}
     classes: tuple[list[Tensor], list[Tensor]] = ([], [])
-    with _spikes(real, paths) as of_real, _spikes(integer, paths) as of_integer:
-        for at in range(0, given.shape[1], batch):
-            part = given[:, at : at + batch]
+    for network in (real, integer):
+        network.to(where)
+
+    def attempt(count: int) -> None:
+        for network in (real, integer):
+            with evaluating(network):
+                network(given[:, :count].to(where))
+
+    with (
+        memory_of(where, min(batch, chosen.stop - chosen.start), 1, attempt, BackendError, "batch"),
+        held(real),
+        held(integer),
+        _spikes(real, paths) as of_real,
+        _spikes(integer, paths) as of_integer,
+    ):
+        for at in range(chosen.start, chosen.stop, batch):
+            part = given[:, at : min(at + batch, chosen.stop)].to(where)
             for network, found in zip((real, integer), classes, strict=True):
                 with evaluating(network):
-                    found.append(_classes(network(part)))
+                    found.append(_classes(network(part)).cpu())
             for name, count in counts.items():
                 a, b = of_real[name], of_integer[name]
                 for index, value in enumerate((a, b, a != b)):
                     count[index + 1] += int(value.sum())
                 count[0] += a.numel()
-    integer.eval()  # weights that are computed may differ in training
+    integer.cpu().eval()  # weights that are computed may differ in training
     guessed, right = torch.cat(classes[0]), torch.cat(classes[1])
+    truth = None if truth is None else truth[chosen]
     return QuantizationCost(
         "quantization-aware" if aware else "post-training",
-        given.shape[1],
+        chosen.stop - chosen.start,
         int((guessed != right).sum()),
         None if truth is None else int((guessed == truth).sum()),
         None if truth is None else int((right == truth).sum()),
         tuple(_population(layer, counts) for layer in layers if layer.name in counts),
         tuple(_synapse(layer) for layer in layers if _is_trained(layer)),
         few_levels(graph),
+        None if told is None else {**told, "graph": graph.hash},
+    )
+
+
+def merge_costs(shards: Sequence[QuantizationCost], names: Sequence[str]) -> QuantizationCost:
+    """The cost on all samples, of those on all shards in any order.
+
+    Args:
+        names: of the shards, for messages.
+
+    Raises:
+        CompareError: a shard is missing, given twice, or of another network or other frames.
+    """
+    told = [each.shard for each in shards]
+    facts = [
+        {
+            "network": (each.shard or {}).get("graph"),
+            "synapses": each.synapses,
+            "quantization": each.trained,
+            "populations": tuple(p.name for p in each.populations),
+            "labels": "none" if each.real_correct is None else "given",
+        }
+        for each in shards
+    ]
+    plain = [None if t is None else {k: t[k] for k in t if k != "graph"} for t in told]
+    parts = [shards[at] for at in in_order(names, plain, facts)]
+    known = parts[0].real_correct is not None
+    populations = []
+    for same in zip(*(part.populations for part in parts), strict=True):
+        sums = {
+            key: sum(getattr(each, key) for each in same)
+            for key in ("positions", "real", "integer", "differing")
+        }
+        populations.append(replace(same[0], **sums))
+    return replace(
+        parts[0],
+        samples=sum(part.samples for part in parts),
+        predictions=sum(part.predictions for part in parts),
+        real_correct=sum(part.real_correct or 0 for part in parts) if known else None,
+        integer_correct=sum(part.integer_correct or 0 for part in parts) if known else None,
+        populations=tuple(populations),
+        shard=None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,38 @@ def progress_bar(label: str) -> Iterator[Progress | None]:
     with RichProgress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def cluster_progress(cluster: str) -> Iterator[Progress | None]:
+    """As :func:`progress_bar`, with samples, their rate and the time left."""
+    if not _shown():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    started = time.monotonic()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("samples, {task.fields[rate]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    first: list[int] = []  # what an earlier run did is no speed of this one
+
+    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(cluster, total=None, rate="")
+
+        def told(done: int, total: int) -> None:
+            first.append(done)
+            seconds = max(1e-9, time.monotonic() - started)
+            rate = f"{(done - first[0]) / seconds:.1f} a second, left"
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield told
 
 
 @contextmanager

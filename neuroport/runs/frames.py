@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +16,17 @@ from neuroport.files import read_array
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace
 
+PIECE = 1 << 20  # values that are converted at once
+
 Progress = Callable[[int, int], None]  # (done, total)
 
 
-def load_frames(path: str | os.PathLike[str], samples: int | None = None) -> npt.NDArray[Any]:
+def load_frames(
+    path: str | os.PathLike[str], samples: int | None = None, *, mapped: bool = False
+) -> npt.NDArray[Any]:
     """Frames from a ``.npy`` file (no pickles), or the first so many samples of them.
+
+    ``mapped`` leaves them in the file, from which they are read as they are used.
 
     Raises:
         StorageError: no such file.
@@ -33,7 +40,7 @@ def load_frames(path: str | os.PathLike[str], samples: int | None = None) -> npt
         if frames.ndim < 2 or not 1 <= samples <= frames.shape[1]:
             raise FramesError(f"samples is {samples}; {path} holds {frames.shape[1:2]} samples")
         frames = frames[:, :samples]  # of the map: the others are never read
-    return np.array(frames)
+    return frames if mapped else np.array(frames)
 
 
 def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:
@@ -126,5 +133,8 @@ def check_frames_of(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> Non
 def frames_hash(frames: npt.NDArray[Any]) -> str:
     """SHA-256 of shape and values, independent of the integer type they are stored in."""
     digest = hashlib.sha256(repr(frames.shape).encode())
-    digest.update(np.ascontiguousarray(frames.astype("<i4")).tobytes())
+    many = max(1, PIECE // max(1, math.prod(frames.shape[2:])))
+    for step in np.atleast_2d(frames):
+        for first in range(0, len(step), many):  # frames may be mapped from a file
+            digest.update(np.ascontiguousarray(step[first : first + many], "<i4").tobytes())
     return digest.hexdigest()

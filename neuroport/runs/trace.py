@@ -9,11 +9,11 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import h5py
 import numpy as np
@@ -110,6 +110,14 @@ class Trace(Shown):
             )
         return self.messages[name]
 
+    def part(self, first: int, last: int) -> Trace:
+        """The samples ``first`` to ``last - 1``; the provenance is that of the whole."""
+        return replace(
+            self,
+            messages={name: array[:, first:last] for name, array in self.messages.items()},
+            counts={name: array[first:last] for name, array in self.counts.items()},
+        )
+
     def sent(self, name: str) -> int:
         """Nonzero messages of a population, over all samples."""
         counts = self.counts.get(name)
@@ -189,26 +197,18 @@ class Trace(Shown):
 
     def fill(self, file: h5py.File) -> None:
         """Write everything into an open file, spikes as bits."""
-        provenance = hdf5.writable(json.dumps(self.provenance), "provenance")
-        stored: list[_Stored] = []
+        about = f"{self.counted_steps} {self.granularity}" if self.counts else ""
+        write_arrays(file, self.provenance, self._stored(), about)
+
+    def _stored(self) -> Iterator[StoredArray]:
         for name in self.kinds if self.counts else self.messages:
             kind = self.kinds[name]
             array = self.counts[name] if name in self.counts else self.messages[name]
             spikes = is_spiking(kind) and name not in self.counts
-            data = np.packbits(array) if spikes else _narrowest(array)
-            stored.append((hdf5.writable(name, "population"), kind, array.shape, data))
-        about = f"{self.counted_steps} {self.granularity}" if self.counts else ""
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION if self.counts else WITHOUT_COUNTS
-        file.attrs["provenance"] = provenance
-        if self.counts:
-            file.attrs["counted"] = about
-        file.attrs["hash"] = _digest(provenance, stored, about)
-        for index, (name, kind, shape, data) in enumerate(stored):
-            entry = file.create_dataset(f"{index:05d}", data=data)
-            entry.attrs["name"] = name
-            entry.attrs["kind"] = kind
-            entry.attrs["shape"] = np.array(shape, np.int64)
+            data = (
+                np.packbits(array) if spikes else array.astype(narrowest(array.min(), array.max()))
+            )
+            yield StoredArray(name, kind, array.shape, data.dtype, data.shape, [(..., data)])
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Store as HDF5, atomically."""
@@ -225,34 +225,83 @@ class Trace(Shown):
         return hdf5.read(
             path,
             "a neuroport trace",
-            lambda file: _read(file, path),
+            lambda file: read_header(file, path),
             lambda content: _trace(content, path),
         )
 
 
-_Stored: TypeAlias = tuple[str, str, tuple[int, ...], npt.NDArray[Any]]  # name, kind, shape, data
+@dataclass(frozen=True)
+class StoredArray:
+    """What a file holds of a population.
+
+    Attributes:
+        shape: (T, N, *shape), of counts (N, *counters).
+        dtype, held: type and shape of the data; spikes are bits, eight in a byte, in one row.
+        pieces: all of the data in order, each with its place in an array of shape ``held``.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    held: tuple[int, ...]
+    pieces: Iterable[tuple[Any, npt.NDArray[Any]]]
+
+    @property
+    def heading(self) -> bytes:
+        """What stands before the data in the hash of a trace."""
+        about = f"|{self.name!r}|{self.kind}|{tuple(self.shape)}|{self.dtype.str}{self.held}="
+        return about.encode()
 
 
-def _digest(provenance: str, stored: Sequence[_Stored], about: str) -> str:
-    """SHA-256 over everything in a trace, as it is stored; ``about`` is empty without counts."""
-    digest = hashlib.sha256((repr(provenance) + about).encode())
-    for name, kind, shape, data in stored:
-        digest.update(f"|{name!r}|{kind}|{tuple(shape)}|{data.dtype.str}{data.shape}=".encode())
-        digest.update(data.tobytes())
-    return digest.hexdigest()
+def begun_digest(provenance: str, about: str) -> Any:
+    """SHA-256 over everything in a trace, which all arrays are still to be added to.
+
+    ``about`` is empty without counts.
+    """
+    return hashlib.sha256((repr(provenance) + about).encode())
 
 
-def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Plain values of an open file, checked one by one."""
+def write_arrays(
+    file: h5py.File, provenance: dict[str, Any], arrays: Iterable[StoredArray], about: str
+) -> None:
+    """Fill an open file; ``about`` is how many steps were counted, by which granularity."""
+    told = hdf5.writable(json.dumps(provenance), "provenance")
+    file.attrs["format"] = FORMAT
+    file.attrs["version"] = VERSION if about else WITHOUT_COUNTS
+    file.attrs["provenance"] = told
+    if about:
+        file.attrs["counted"] = about
+    digest = begun_digest(told, about)
+    for index, each in enumerate(arrays):
+        entry = file.create_dataset(f"{index:05d}", each.held, each.dtype)
+        entry.attrs["name"] = hdf5.writable(each.name, "population")
+        entry.attrs["kind"] = each.kind
+        entry.attrs["shape"] = np.array(each.shape, np.int64)
+        digest.update(each.heading)
+        for place, piece in each.pieces:
+            entry[place] = piece
+            digest.update(piece.tobytes())
+    file.attrs["hash"] = digest.hexdigest()
+
+
+def read_header(
+    file: h5py.File, path: str | os.PathLike[str], *, data: bool = True
+) -> dict[str, Any]:
+    """Plain values of an open file, checked one by one.
+
+    With ``data`` each population has its array; without, where in the file it lies.
+    """
     hdf5.check_header(file, path, FORMAT, VERSION)
     limit = os.path.getsize(path)
     about = hdf5.text(file.attrs.get("counted")) if file.attrs["version"] == VERSION else ""
     steps, granularity = _counted(about, path) if file.attrs["version"] == VERSION else (0, "")
-    stored: dict[str, _Stored] = {}
+    stored: dict[str, tuple[Any, ...]] = {}
     for index in range(len(file)):
         key = f"{index:05d}"
         where = f"{path}: population {key}"
-        data = hdf5.plain_array(file, key, where, limit)
+        array = hdf5.plain_array(file, key, where, limit) if data else None
+        dtype, held, offset = hdf5.located(file, key, where, limit)
         told = file[key].attrs
         name, kind = hdf5.text(told.get("name")), hdf5.text(told.get("kind"))
         if not name or name in stored:
@@ -265,16 +314,18 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
             raise FormatError(f"{where}: has kind {hdf5.short(kind)}, shape {sizes}")
         counted = steps > 0 and not is_readout(kind)
         bits = is_spiking(kind) and not counted
-        if data.dtype.str not in (("|u1",) if bits else ("|i1", "<i2", "<i4")):
+        if dtype not in (("|u1",) if bits else ("|i1", "<i2", "<i4")):
             what = "counts" if counted else "messages"
-            raise FormatError(f"{where}: {data.dtype} holds no {what} of kind {kind!r}")
-        if data.shape != (((math.prod(sizes) + 7) // 8,) if bits else sizes):
-            raise FormatError(f"{where}: data {data.shape} does not fill {sizes}")
+            raise FormatError(f"{where}: {np.dtype(dtype)} holds no {what} of kind {kind!r}")
+        if held != (((math.prod(sizes) + 7) // 8,) if bits else sizes):
+            raise FormatError(f"{where}: data {held} does not fill {sizes}")
         if steps and not counted and sizes[0] not in (steps, 1):  # 1: after the last step
             raise FormatError(f"{where}: {sizes[0]} steps, where {steps} were counted")
         if counted:
-            _check_counts(data, steps, granularity, where)
-        stored[name] = (name, kind, sizes, data)
+            _check_granularity(held, granularity, where)
+            if array is not None:
+                check_counts(array, steps, granularity, where)
+        stored[name] = (name, kind, sizes, array if data else [dtype, list(held), offset])
     if not stored:
         raise FormatError(f"{path}: a trace without populations; write the file again")
     if steps and len({sizes[is_readout(kind)] for _, kind, sizes, _ in stored.values()}) != 1:
@@ -292,30 +343,31 @@ def _counted(about: str, path: str | os.PathLike[str]) -> tuple[int, str]:
     return int(steps), granularity
 
 
-def _check_counts(
+def _check_granularity(held: tuple[int, ...], granularity: str, where: str) -> None:
+    """Refuse counts of a shape that their granularity has not."""
+    flat = granularity == "neuron" or len(held) == 2
+    if not flat or (granularity == "layer" and held[1] != 1):
+        raise FormatError(f"{where}: {held} is not the shape of counts per {granularity}")
+
+
+def check_counts(
     data: npt.NDArray[np.integer[Any]], steps: int, granularity: str, where: str
 ) -> None:
-    """Refuse counts of a shape that their granularity has not, or that cannot have happened."""
-    flat = granularity == "neuron" or data.ndim == 2
-    if not flat or (granularity == "layer" and data.shape[1] != 1):
-        raise FormatError(f"{where}: {data.shape} is not the shape of counts per {granularity}")
+    """Refuse counts that cannot have happened."""
     most = steps if granularity == "neuron" else np.iinfo(np.int32).max
     if int(data.min()) < 0 or int(data.max()) > most:
         raise FormatError(f"{where}: counts span {data.min()}..{data.max()}, not 0..{most}")
 
 
 def _trace(content: Any, path: str | os.PathLike[str]) -> Trace:
-    """The trace of what :func:`_read` returned."""
-    stored, provenance = content["stored"], json.loads(content["provenance"])
-    if not isinstance(provenance, dict):
-        raise FormatError(f"{path}: its provenance is no JSON object; write the file again")
-    about = content["about"]
-    if _digest(content["provenance"], stored, about) != content["hash"]:
-        raise HashError(
-            f"{path}: the content does not match its hash; the file was damaged or edited, or is "
-            "of an older neuroport: run the network again"
-        )
-    steps, granularity = _counted(about, path) if about else (0, "neuron")
+    """The trace of what :func:`read_header` returned."""
+    stored, provenance, about = content["stored"], read_provenance(content, path), content["about"]
+    digest = begun_digest(content["provenance"], about)
+    for name, kind, shape, data in stored:
+        digest.update(StoredArray(name, kind, tuple(shape), data.dtype, data.shape, ()).heading)
+        digest.update(data.tobytes())
+    check_digest(digest, content, path)
+    steps, granularity = counted_by(about, path)
     messages: dict[str, npt.NDArray[Any]] = {}
     counts: dict[str, npt.NDArray[np.int32]] = {}
     for name, kind, shape, data in stored:
@@ -328,13 +380,34 @@ def _trace(content: Any, path: str | os.PathLike[str]) -> Trace:
     return Trace(messages, kinds, provenance, counts, granularity, steps)
 
 
-def _narrowest(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same values in the smallest signed integers that hold them."""
-    low, high = int(array.min()), int(array.max())
+def read_provenance(content: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Where the trace comes from, of what :func:`read_header` returned."""
+    provenance = json.loads(content["provenance"])
+    if not isinstance(provenance, dict):
+        raise FormatError(f"{path}: its provenance is no JSON object; write the file again")
+    return provenance
+
+
+def check_digest(digest: Any, content: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Refuse a trace that is not the one that was written."""
+    if digest.hexdigest() != content["hash"]:
+        raise HashError(
+            f"{path}: the content does not match its hash; the file was damaged or edited, or is "
+            "of an older neuroport: run the network again"
+        )
+
+
+def counted_by(about: str, path: str | os.PathLike[str]) -> tuple[int, str]:
+    """Steps that were counted (0 where none were) and the granularity."""
+    return _counted(about, path) if about else (0, "neuron")
+
+
+def narrowest(low: int, high: int) -> np.dtype[Any]:
+    """The smallest signed integers that hold values from ``low`` to ``high``."""
     for kind in (np.int8, np.int16):
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
-            return array.astype(kind)
-    return array.astype(np.int32)
+            return np.dtype(kind)
+    return np.dtype(np.int32)
 
 
 def empty_messages(

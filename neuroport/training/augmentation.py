@@ -1,18 +1,25 @@
 """Augmentation: every sample of a batch cut out, recoloured, moved, mirrored, turned and scaled.
 
-What happens to a sample is the same at each of its steps.
+What happens to a sample is the same at each of its steps. It is drawn first, for the whole batch,
+and done to any part of it afterwards: the process that reads a sample changes it, and what comes
+out does not depend on how many processes there are.
 
 Random numbers are drawn only for what the recipe asks for, in a fixed order.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from neuroport.data.samples import Croppable, Frames, Labels, Samples, Seeds, seeded
 from neuroport.errors import RecipeError
 from neuroport.recipe import Recipe, TrainingRecipe
+
+Drawn = dict[str, npt.NDArray[Any]]  # for every sample of a batch, a row of each array
 
 
 def training_views(
@@ -23,6 +30,30 @@ def training_views(
     Raises:
         RecipeError: parts are to be cut out of samples that are not larger than what is shown.
     """
+    return changed_views(samples, chosen, recipe, draw(recipe.training, len(chosen), rng))
+
+
+def draw(training: TrainingRecipe, count: int, rng: np.random.Generator) -> Drawn:
+    """What is to happen to each of ``count`` samples."""
+    drawn: Drawn = {}
+    if training.crop == "resized":
+        drawn["crop"] = _seeds(rng, count)
+    if training.auto_augment:
+        drawn["colours"] = _seeds(rng, count)
+    return drawn | _drawn_changes(training, count, rng)
+
+
+def part_of(drawn: Drawn, part: slice) -> Drawn:
+    """What is to happen to some samples of the batch."""
+    return {name: rows[part] for name, rows in drawn.items()}
+
+
+def changed_views(samples: Samples, chosen: Labels, recipe: Recipe, drawn: Drawn) -> Frames:
+    """The chosen samples (S, N, C, H, W), to which happens what was drawn for them.
+
+    Raises:
+        RecipeError: as :func:`training_views`.
+    """
     training = recipe.training
     if training.crop == "resized":
         if not isinstance(samples, Croppable):
@@ -30,12 +61,12 @@ def training_views(
                 f"training.crop is 'resized', but {type(samples).__name__} holds no picture files "
                 "to cut parts out of; leave it out"
             )
-        views = samples.crops(chosen, _seeds(rng, len(chosen)))
+        views = samples.crops(chosen, drawn["crop"])
     else:
         views = samples.views(chosen)
     if training.auto_augment:
-        views = _recoloured(views, recipe.data.known.policy, _seeds(rng, len(chosen)))
-    return augmented(views, training, rng)
+        views = _recoloured(views, recipe.data.known.policy, drawn["colours"])
+    return _changed(views, training, drawn)
 
 
 def _seeds(rng: np.random.Generator, count: int) -> Seeds:
@@ -58,12 +89,33 @@ def _recoloured(views: Frames, policy: str, seeds: Seeds) -> Frames:
 
 def augmented(views: Frames, recipe: TrainingRecipe, rng: np.random.Generator) -> Frames:
     """Samples (S, N, C, H, W) moved, mirrored, turned and scaled as the recipe says."""
-    views = shifted(views, recipe.shift, rng)
+    return _changed(views, recipe, _drawn_changes(recipe, views.shape[1], rng))
+
+
+def _drawn_changes(recipe: TrainingRecipe, count: int, rng: np.random.Generator) -> Drawn:
+    drawn: Drawn = {}
+    if recipe.shift:
+        drawn["shift"] = rng.integers(0, 2 * recipe.shift + 1, (count, 2))
     if recipe.flip:
-        mirrored = rng.random(views.shape[1]) < 0.5
+        drawn["flip"] = rng.random(count)
+    if recipe.rotate or recipe.scale:
+        drawn["angle"] = rng.uniform(-recipe.rotate, recipe.rotate, count)
+        drawn["scale"] = rng.uniform(1 - recipe.scale, 1 + recipe.scale, count)
+    if recipe.cutout:
+        drawn["cutout"] = rng.random((count, 2))
+    return drawn
+
+
+def _changed(views: Frames, recipe: TrainingRecipe, drawn: Drawn) -> Frames:
+    if recipe.shift:
+        views = _moved(views, recipe.shift, drawn["shift"])
+    if recipe.flip:
+        mirrored = drawn["flip"] < 0.5
         views = np.where(mirrored[:, None, None, None], views[..., ::-1], views)
     if recipe.rotate or recipe.scale:
-        views = _turned(views, recipe.rotate, recipe.scale, rng)
+        views = _turned(views, drawn)
+    if recipe.cutout:
+        views = _blanked(views, recipe.cutout, drawn["cutout"])
     return views
 
 
@@ -71,9 +123,12 @@ def shifted(views: Frames, most: int, rng: np.random.Generator) -> Frames:
     """Each sample moved by up to ``most`` pixels each way (one row: sideways), zeros moving in."""
     if most == 0:
         return views
+    return _moved(views, most, rng.integers(0, 2 * most + 1, (views.shape[1], 2)))
+
+
+def _moved(views: Frames, most: int, offsets: Labels) -> Frames:
     height, width = views.shape[3:]
     padded = np.pad(views, ((0, 0), (0, 0), (0, 0), (most, most), (most, most)))
-    offsets = rng.integers(0, 2 * most + 1, (views.shape[1], 2))
     if height == 1:
         offsets[:, 0] = most
     return np.stack(
@@ -82,12 +137,26 @@ def shifted(views: Frames, most: int, rng: np.random.Generator) -> Frames:
     )
 
 
-def _turned(views: Frames, degrees: float, scale: float, rng: np.random.Generator) -> Frames:
-    """Each sample turned by up to ``degrees`` and scaled by 1 - scale to 1 + scale, bilinear."""
+def _blanked(views: Frames, side: int, centres: npt.NDArray[np.float64]) -> Frames:
+    """Each sample without a square around a place anywhere in it, of which a part may lie outside.
+
+    Args:
+        centres: rows and columns as fractions, (N, 2).
+    """
+    views = views.copy()
+    for n, centre in enumerate(centres):
+        places = (
+            int(at * length) - side // 2 for at, length in zip(centre, views.shape[3:], strict=True)
+        )
+        rows, columns = (slice(max(0, place), max(0, place + side)) for place in places)
+        views[:, n, :, rows, columns] = 0
+    return views
+
+
+def _turned(views: Frames, drawn: Drawn) -> Frames:
+    """Each sample turned and scaled, bilinear."""
     from torchvision.transforms.functional import InterpolationMode, affine
 
-    angles = rng.uniform(-degrees, degrees, views.shape[1])
-    scales = rng.uniform(1 - scale, 1 + scale, views.shape[1])
     changed = [
         affine(
             torch.from_numpy(np.ascontiguousarray(views[:, n])),
@@ -97,6 +166,6 @@ def _turned(views: Frames, degrees: float, scale: float, rng: np.random.Generato
             shear=[0.0, 0.0],
             interpolation=InterpolationMode.BILINEAR,
         ).numpy()
-        for n, (angle, factor) in enumerate(zip(angles, scales, strict=True))
+        for n, (angle, factor) in enumerate(zip(drawn["angle"], drawn["scale"], strict=True))
     ]
     return np.stack(changed, axis=1)

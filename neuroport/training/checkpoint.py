@@ -146,7 +146,8 @@ def save_checkpoint(folder: Path, state: State) -> Path:
     }
     if state.within:
         about["within"] = state.within
-    tensors = {name: t.detach().contiguous() for name, t in state.tensors.items()}
+    # a file knows no device
+    tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
     about["hash"] = _digest(about, tensors)
     content = to_bytes(tensors, {"neuroport": json.dumps(about)})
     return write_atomic(folder / CHECKPOINT, content)
@@ -228,6 +229,7 @@ def _fault(about: Any) -> str:
         return f"within is {short(within)}"
     if within:
         counts = type(within.get("batch")) is int and within["batch"] >= 0
+        counts = counts and type(within.get("damaged", 0)) is int
         if not (counts and all(_is_told(within, key) for key in ("total", "seconds"))):
             return f"within is {short(within)}"
         try:

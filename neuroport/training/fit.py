@@ -8,10 +8,11 @@ same bits as one that was not.
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from neuroport.arguments import is_path, is_recipe, takes
 from neuroport.data.loading import load_data
-from neuroport.data.samples import Frames, Samples, Split, frames_of, over_time
-from neuroport.errors import TrainingError
+from neuroport.data.samples import Samples, Split
+from neuroport.errors import BackendError, TrainingError
 from neuroport.files import check_folder, write_atomic
 from neuroport.kernels.allocator import keep_freed
-from neuroport.nets.neuron import bound
+from neuroport.kernels.devices import device_of, memory_of, told
+from neuroport.nets.held_numbers import held
 from neuroport.nets.synapse import convolve_in
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 from neuroport.recipe import Recipe
-from neuroport.training.augmentation import training_views
+from neuroport.training.augmentation import draw, part_of
 from neuroport.training.checkpoint import (
     CHECKPOINT,
     State,
@@ -40,21 +41,38 @@ from neuroport.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from neuroport.training.optimizer import (
-    learning_rate,
-    optimizer_of,
-    restore,
-    set_rate,
-    tensors_of,
+from neuroport.training.loading import (
+    DAMAGED,
+    Batch,
+    Job,
+    Reading,
+    check_workers,
+    workers_for,
 )
+from neuroport.training.optimizer import learning_rate, optimizer_of, restore
 from neuroport.training.parallel import Group, group
+from neuroport.training.step import (
+    Losses,
+    Step,
+    generators,
+    restore_generator,
+    restore_scaler,
+    scaler_of,
+)
 
 Report = Callable[[dict[str, Any]], None]
 
 
 @takes(recipe=is_recipe, folder=is_path)
 def fit(
-    recipe: Recipe, folder: str | Path, *, report: Report | None = None, data: Split | None = None
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    report: Report | None = None,
+    data: Split | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    damaged: str = "stop",
 ) -> nn.Module:
     """Train ``recipe`` in ``folder``, resuming what is there; returns the network, evaluating.
 
@@ -62,19 +80,41 @@ def fit(
         report: called with ``{"phase", "epoch", "epochs", "batch", "batches", ...}`` while working,
             and with the metrics of each finished epoch.
         data: the split to use instead of loading the recipe's dataset.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``. A checkpoint
+            knows none: a run may go on elsewhere.
+        workers: processes that read samples, beside this one; the result is the same for any
+            number. ``None``: some where a GPU trains on files, else 0.
+        damaged: ``stop`` at a file that cannot be read, or ``skip`` it: training takes the next
+            sample of its class instead, evaluation leaves it out.
 
-    Started by torchrun, the processes share every batch; the first one writes and reports.
+    Started by torchrun, the processes share every batch, each on a GPU of its own where there are
+    GPUs; the first one writes and reports. The network that is returned is on the CPU.
 
     Raises:
-        TrainingError: ``folder`` holds a run of another recipe, or the loss is not a number.
+        TrainingError: ``folder`` holds a run of another recipe, the loss is not a number, memory
+            ran out, or a process that reads samples has died.
+        BackendError: there is no such device.
+        FormatError: a file that cannot be read.
     """
+    if damaged not in DAMAGED:
+        raise TrainingError(f"damaged is {damaged!r:.100}; use {' or '.join(map(repr, DAMAGED))}")
+    check_workers(workers)  # before anything is read
     keep_freed()
-    with group() as together:
-        return _fit(recipe, Path(folder), report or (lambda _: None), data, together)
+    where = device_of(device)
+    with group(where) as together:
+        reading = Reading(where, workers or 0, damaged)
+        say = report or (lambda _: None)
+        return _fit(recipe, Path(folder), say, data, together, reading, workers)
 
 
 def _fit(
-    recipe: Recipe, folder: Path, say: Report, data: Split | None, together: Group
+    recipe: Recipe,
+    folder: Path,
+    say: Report,
+    data: Split | None,
+    together: Group,
+    reading: Reading,
+    workers: int | None,
 ) -> nn.Module:
     together.part(recipe.training.batch)
     if together.first:
@@ -91,25 +131,35 @@ def _fit(
     if state.epoch >= recipe.epochs > 0:
         return net.eval()
     data = data or _load(recipe, together)
+    reading = replace(reading, workers=workers_for(workers, data.train, reading.device))
+    net.to(reading.device)
     while state.epoch < recipe.epochs:
         quantized = state.epoch >= recipe.training.epochs
         if quantized and not is_integer(net):
-            first = frames_of(data.test, slice(1), recipe.data.steps)
-            freeze_scales(net, _tensor(first))
+            with on_cpu(net):
+                freeze_scales(net, reading.one(data.test, recipe))
         optimizer = optimizer_of(net, recipe)
+        scaler = scaler_of(recipe, quantized, reading.device)
         if state.within or state.epoch not in (0, recipe.training.epochs):  # a phase starts afresh
             restore(optimizer, state.tensors)
-        with torch.random.fork_rng(devices=[]):
-            metrics = _Epoch(net, optimizer, data, state, folder, say, together).run()
+            restore_scaler(scaler, state.tensors)
+        with _generators(reading.device):
+            step = Step(net, optimizer, scaler, recipe, together)
+            metrics = _Epoch(step, data, state, folder, say, reading).run()
         state.metrics.append(metrics)
         state.epoch += 1
         state.within = {}
-        state.tensors = _tensors(net, optimizer)
+        state.tensors = step.tensors()
         if together.first:
             save_checkpoint(folder, state)
             _write_metrics(folder, state)
         say(metrics)
-    return net.eval()
+    return net.cpu().eval()
+
+
+def _generators(device: torch.device) -> AbstractContextManager[None]:
+    """Within it torch's generators may be seeded."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _load(recipe: Recipe, together: Group) -> Split:
@@ -122,16 +172,86 @@ def _load(recipe: Recipe, together: Group) -> Split:
     return data
 
 
+@contextmanager
+def on_cpu(net: nn.Module) -> Iterator[None]:
+    """Within it a network is on the CPU, where scales are chosen and its integers are proven."""
+    device = next(net.parameters()).device
+    net.cpu()
+    try:
+        yield
+    finally:
+        net.to(device)
+
+
+TOGETHER = 100  # samples that are evaluated side by side
+
+
 @torch.no_grad()
-def evaluate(net: nn.Module, samples: Samples, steps: int) -> int:
-    """Number of correctly classified samples."""
+def evaluate(
+    net: nn.Module, samples: Samples, steps: int, *, device: str = "cpu", workers: int = 0
+) -> int:
+    """Number of correctly classified samples; ``net`` is left on the CPU.
+
+    Args:
+        device, workers: as of :func:`fit`.
+
+    Raises:
+        BackendError: there is no such device, or it has not the memory.
+    """
+    check_workers(workers)
+    reading = Reading(device_of(device), workers)
+    net.to(reading.device)
+    try:
+        return evaluated(net, samples, Recipe(), steps, reading, Group(0, 1))[0]
+    finally:
+        net.cpu()
+
+
+@torch.no_grad()
+def evaluated(
+    net: nn.Module,
+    samples: Samples,
+    recipe: Recipe,
+    steps: int,
+    reading: Reading,
+    together: Group,
+) -> tuple[int, int]:
+    """How many samples are classified correctly, and of how many: those that can be read.
+
+    Every process takes some of the batches.
+    """
     net.eval()
-    correct = 0
-    for first in range(0, len(samples.labels), 100):
-        part = slice(first, first + 100)
-        classes = net(_tensor(frames_of(samples, part, steps))).argmax(1).numpy()
-        correct += int((classes == samples.labels[part]).sum())
-    return correct
+    every = np.arange(len(samples.labels))
+    parts = [every[at : at + TOGETHER] for at in range(0, len(every), TOGETHER)]
+    jobs = [Job(part) for part in parts[together.rank :: together.size]]
+    found: list[Tensor] = []
+    read = 0
+
+    def attempt(count: int) -> None:
+        shape = views.views.shape
+        net(torch.zeros(steps, count, *shape[2:], device=reading.device))
+
+    with held(net), reading.watched():
+        for views in reading.batches(samples, recipe, jobs):
+            batch = len(views.labels)
+            with memory_of(
+                reading.device, batch, 1, attempt, BackendError, "samples evaluated side by side"
+            ):
+                classes = net(views.frames(steps, reading.device)).argmax(1)
+            right = classes == views.classes(reading.device)
+            if views.damaged:
+                right[list(views.damaged)] = False
+                _warn(views.damaged.values(), "left out")
+            read += batch - len(views.damaged)
+            found.append(right.sum())
+    correct = int(torch.stack(found).sum()) if found else 0
+    correct, read = together.total(correct, read)
+    return correct, read
+
+
+def _warn(faults: Iterable[str], what: str) -> None:
+    for fault in faults:
+        warnings.warn(f"{fault}; {what}", stacklevel=3)
 
 
 def _resume(recipe: Recipe, folder: Path) -> State:
@@ -165,113 +285,115 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _tensor(frames: Frames) -> Tensor:
-    return torch.from_numpy(frames.astype(np.float32))
-
-
-def _tensors(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {f"model.{n}": t for n, t in net.state_dict().items()} | tensors_of(optimizer)
-
-
 @dataclass
 class _Epoch:
     """One epoch, from its beginning or from the batch at which a checkpoint was written."""
 
-    net: nn.Module
-    optimizer: torch.optim.Optimizer
+    step: Step
     data: Split
     state: State
     folder: Path
     say: Report
-    together: Group
+    reading: Reading
 
     def run(self) -> dict[str, Any]:
         """Train on every batch that is left, then evaluate; the epoch's metrics."""
         state, recipe, epoch = self.state, self.state.recipe, self.state.epoch
+        net, together, device = self.step.net, self.step.together, self.reading.device
         phase = "quantized" if epoch >= recipe.training.epochs else "float"
         started = time.perf_counter() - state.within.get("seconds", 0.0)
         rng = np.random.default_rng((recipe.seed, epoch))
         order = rng.permutation(len(self.data.train.labels))
-        batches = len(order) // recipe.training.batch
+        batch = recipe.training.batch
+        batches = len(order) // batch
         if batches == 0:
             raise TrainingError(
-                f"training.batch is {recipe.training.batch}, more than the {len(order)} training "
+                f"training.batch is {batch}, more than the {len(order)} training "
                 "samples; use a smaller one"
             )
-        own = np.random.default_rng((recipe.seed, epoch, 1 + self.together.rank))
+        own = np.random.default_rng((recipe.seed, epoch, 1 + together.rank))
         torch.manual_seed(int(own.integers(1 << 62)))
-        done, total = 0, 0.0
+        done, losses, damaged = 0, Losses(device), 0
         if state.within:
-            done, total = int(state.within["batch"]), float(state.within["total"])
+            done, losses.total = int(state.within["batch"]), float(state.within["total"])
+            damaged = int(state.within.get("damaged", 0)) if together.first else 0
             rng.bit_generator.state = state.within["rng"]
-            generator = state.tensors.get(f"rng.torch.{self.together.rank}")
-            if generator is not None:  # there were as many processes
-                try:
-                    torch.set_rng_state(generator)
-                except (RuntimeError, TypeError) as error:
-                    raise TrainingError(
-                        f"the checkpoint's generator is none of torch's ({error}); train again in "
-                        "another folder"
-                    ) from error
-        self.net.train()
+            restore_generator(state.tensors, together.rank, device)
+        net.train()
         progress = {"phase": phase, "epoch": epoch, "epochs": recipe.epochs, "batches": batches}
-        for index in range(done, batches):
-            chosen = order[index * recipe.training.batch : (index + 1) * recipe.training.batch]
-            total += self._step(chosen, index, batches, rng)
-            self.say({**progress, "batch": index + 1, "loss": total / (index + 1)})
-            every = recipe.training.checkpoint_steps
-            if every and (index + 1) % every == 0 and index + 1 < batches:
-                within = {"batch": index + 1, "total": total, "rng": rng.bit_generator.state}
-                self._save(within | {"seconds": time.perf_counter() - started})
+        jobs = self._jobs(order, range(done, batches), rng)
+        losses.count = done
+        with held(net) as numbers, self.reading.watched():
+            for index, made in enumerate(
+                self.reading.batches(self.data.train, recipe, jobs), start=done
+            ):
+                damaged += len(made.damaged)
+                _warn(made.damaged.values(), "the next of its class was taken")
+                numbers.refresh()  # those that neurons learn
+                self.step.set_rate(learning_rate(recipe, epoch, index, batches))
+                losses.add(self._trained(made), epoch, index)
+                self.say({**progress, "batch": index + 1, "loss": losses.mean})
+                every = recipe.training.checkpoint_steps
+                if every and (index + 1) % every == 0 and index + 1 < batches:
+                    losses.finish(epoch)
+                    within = {"batch": index + 1, "total": losses.total, "rng": made.job.after}
+                    (skipped,) = together.total(damaged)
+                    if skipped:
+                        within["damaged"] = skipped
+                    self._save(within | {"seconds": time.perf_counter() - started})
+        losses.finish(epoch)
         if phase == "quantized":  # before anything is told of the network: lowering must take it
-            first = frames_of(self.data.test, slice(1), recipe.data.steps)
-            fit_scales(self.net, _tensor(first))
-        correct = evaluate(self.net, self.data.test, recipe.data.steps)
-        return {
+            with on_cpu(net):
+                fit_scales(net, self.reading.one(self.data.test, recipe))
+        steps = recipe.data.steps
+        correct, tested = evaluated(net, self.data.test, recipe, steps, self.reading, together)
+        metrics = {
             "phase": phase,
             "epoch": epoch + 1,
             "epochs": recipe.epochs,
-            "loss": total / batches,
-            "accuracy": 100 * correct / len(self.data.test.labels),
-            "samples": len(self.data.test.labels),
+            "loss": losses.total / batches,
+            "accuracy": 100 * correct / max(tested, 1),
+            "samples": tested,
             "seconds": time.perf_counter() - started,
         }
+        if device.type != "cpu":
+            metrics["device"] = told(device)
+        (damaged,) = together.total(damaged)
+        if damaged or tested < len(self.data.test.labels):
+            metrics["damaged"] = damaged + len(self.data.test.labels) - tested
+        return metrics
+
+    def _jobs(
+        self, order: npt.NDArray[np.int64], indices: range, rng: np.random.Generator
+    ) -> Iterator[Job]:
+        """The part of every batch that is this process's, and what is drawn for it."""
+        training = self.state.recipe.training
+        own = self.step.together.part(training.batch)
+        for index in indices:
+            chosen = order[index * training.batch : (index + 1) * training.batch]
+            drawn = draw(training, len(chosen), rng)
+            yield Job(chosen[own], part_of(drawn, own), rng.bit_generator.state)
+
+    def _trained(self, made: Batch) -> Tensor:
+        """The loss of a batch, on which the network was trained."""
+        recipe, device = self.state.recipe, self.reading.device
+        steps = recipe.data.steps
+        together = self.step.together.size
+
+        def attempt(count: int) -> None:
+            few = Batch(made.job, made.views[:, :count], made.labels[:count])
+            self.step.tried(few.frames(steps, device), few.classes(device))
+
+        own = len(made.labels)
+        key = "training.batch" if together == 1 else f"training.batch / {together}"
+        with memory_of(device, own, 2, attempt, TrainingError, key):
+            return self.step(made.frames(steps, device), made.classes(device))
 
     def _save(self, within: dict[str, Any]) -> None:
         """Write a checkpoint in the middle of the epoch."""
-        tensors = _tensors(self.net, self.optimizer)
-        for rank, generator in enumerate(self.together.gather(torch.get_rng_state())):
-            tensors[f"rng.torch.{rank}"] = generator
-        if self.together.first:
+        together, tensors = self.step.together, self.step.tensors()
+        for name, generator in generators(self.reading.device).items():
+            for rank, each in enumerate(together.gather(generator)):
+                tensors[f"rng.{name}.{rank}"] = each
+        if together.first:
             save_checkpoint(self.folder, replace(self.state, tensors=tensors, within=within))
-
-    def _step(
-        self, chosen: npt.NDArray[np.int64], index: int, batches: int, rng: np.random.Generator
-    ) -> float:
-        """One step of the optimizer; the batch's loss."""
-        recipe, epoch = self.state.recipe, self.state.epoch
-        training = recipe.training
-        views = training_views(self.data.train, chosen, recipe, rng)
-        set_rate(self.optimizer, learning_rate(recipe, epoch, index, batches))
-        own = self.together.part(len(chosen))
-        frames = _tensor(over_time(views[:, own], recipe.data.steps))
-        labels = torch.from_numpy(self.data.train.labels[chosen[own]])
-        self.optimizer.zero_grad()
-        with self.together.joint():
-            loss = F.cross_entropy(
-                self.net(frames), labels, label_smoothing=training.label_smoothing
-            )
-            value = float(self.together.average(loss.detach().clone()))
-            if math.isfinite(value):
-                loss.backward()  # type: ignore[no-untyped-call]
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} in epoch {epoch + 1}, batch {index + 1}; the checkpoint "
-                "before it is kept: lower the learning rate and use a new folder"
-            )
-        self.together.average_gradients(self.net)
-        if training.clip:
-            nn.utils.clip_grad_norm_(self.net.parameters(), training.clip)
-        self.optimizer.step()
-        bound(self.net)
-        return value

@@ -91,7 +91,11 @@ def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> 
     """
     for index, parameter in enumerate(_parameters(optimizer)):
         prefix = f"optimizer.{index}."
-        own = {n[len(prefix) :]: t.clone() for n, t in tensors.items() if n.startswith(prefix)}
+        own = {
+            name[len(prefix) :]: _beside(parameter, name, tensor)
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
         for name, tensor in own.items():
             if tensor.ndim and (tensor.shape, tensor.dtype) != (parameter.shape, parameter.dtype):
                 raise TrainingError(
@@ -100,6 +104,11 @@ def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> 
                     "again in another folder"
                 )
         optimizer.state[parameter] = own
+
+
+def _beside(parameter: Tensor, name: str, tensor: Tensor) -> Tensor:
+    """A copy on the parameter's device; Adam counts its steps on the CPU."""
+    return tensor.clone() if name.endswith(".step") else tensor.to(parameter.device, copy=True)
 
 
 def tensors_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

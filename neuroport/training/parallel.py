@@ -6,7 +6,8 @@ and batch norm takes its statistics over all parts,
     mean = sum(x) / N,     var = sum((x - mean)**2) / N     over the elements of all processes,
 
 through which gradients flow as well. Every process draws the same order and augmentation and holds
-the same weights; the first one alone writes.
+the same weights; it reads its own part of every batch, and the first one alone writes. On GPUs,
+one for each process, they speak by NCCL, on CPUs by gloo.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from neuroport.errors import TrainingError
 from neuroport.nets.batchnorm import TdBatchNorm, norm_outside_root
 from neuroport.nets.batchnorm_lif import PositiveNorm
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Group:
@@ -35,6 +38,7 @@ class Group:
 
     rank: int
     size: int
+    device: torch.device = CPU
 
     @property
     def first(self) -> bool:
@@ -79,23 +83,35 @@ class Group:
 
     def average_gradients(self, net: nn.Module) -> None:
         """Give each parameter the gradient of the whole batch."""
-        if self.size > 1:
-            for parameter in net.parameters():
-                if parameter.grad is not None:
-                    self.average(parameter.grad)
+        gradients = [p.grad for p in net.parameters() if p.grad is not None]
+        if self.size == 1 or not gradients:
+            return
+        together = self.average(torch.cat([grad.flatten() for grad in gradients]))  # in one message
+        parts = torch.split(together, [grad.numel() for grad in gradients])
+        for grad, part in zip(gradients, parts, strict=True):
+            grad.copy_(part.view_as(grad))
+
+    def total(self, *counts: int) -> list[int]:
+        """Sums of counts over all processes."""
+        if self.size == 1:
+            return list(counts)
+        together = torch.tensor(counts, dtype=torch.int64, device=self.device)
+        dist.all_reduce(together)
+        return [int(count) for count in together.tolist()]
 
     def gather(self, value: Tensor) -> list[Tensor]:
-        """The tensor of every process."""
+        """The tensor of every process, on the CPU."""
         if self.size == 1:
             return [value]
-        found = [torch.empty_like(value) for _ in range(self.size)]
-        dist.all_gather(found, value)
-        return found
+        own = value.to(self.device)
+        found = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(found, own)
+        return [each.cpu() for each in found]
 
     def wait(self) -> None:
         """Wait for all processes."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(device_ids=[self.device.index] if self.device.type == "cuda" else None)
 
     @contextmanager
     def joint(self) -> Iterator[None]:
@@ -113,15 +129,18 @@ def is_first() -> bool:
 
 
 @contextmanager
-def group() -> Iterator[Group]:
+def group(device: torch.device = CPU) -> Iterator[Group]:
     """The processes that torchrun started, or this one alone."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or dist.is_initialized():
-        yield Group(dist.get_rank(), dist.get_world_size()) if size > 1 else Group(0, 1)
+        rank, count = (dist.get_rank(), dist.get_world_size()) if size > 1 else (0, 1)
+        yield Group(rank, count, device)
         return
-    dist.init_process_group("gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # where NCCL keeps what it needs
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        together = Group(dist.get_rank(), dist.get_world_size())
+        together = Group(dist.get_rank(), dist.get_world_size(), device)
         yield together
         together.wait()  # what the first one writes is there when any of them goes on
     finally:

@@ -81,10 +81,41 @@ def test_two_processes_train_what_one_trains(called: Any, tmp_path: Path) -> Non
 
 
 NORMS = """\
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import nn
 from neuroport.nets.batchnorm import TdBatchNorm
+from neuroport.data.samples import Split
+from neuroport.recipe import from_dict
+from neuroport.training.fit import fit
 from neuroport.training.parallel import group
+
+folder = Path(sys.argv[1])
+
+
+@dataclass(frozen=True)
+class Counting:
+    half: str
+    labels: np.ndarray
+
+    def views(self, chosen):
+        numbers = np.arange(len(self.labels))[chosen]
+        with (folder / f"{self.half}.{os.environ['RANK']}").open("a") as file:
+            file.writelines(f"{n}\\n" for n in numbers)
+        return np.random.default_rng(0).integers(0, 99, (1, len(numbers), 1, 12, 12), np.uint8)
+
+
+classes = np.arange(230, dtype=np.int64) % 10
+data = Split(Counting("train", classes[:40]), Counting("test", classes))
+recipe = from_dict({
+    "data": {"steps": 1}, "network": {"widths": [2, 2, 2]},
+    "training": {"epochs": 1, "batch": 20}, "quantization": {"epochs": 0},
+})
 
 torch.manual_seed(0)
 x = torch.randn(8, 3, 4, 5, dtype=torch.float64)
@@ -108,24 +139,43 @@ with group() as together:
             (shared.running_var, whole.running_var),
         ):
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
-print("joined")
+    print("joined")
+    own = together.rank
+    fit(recipe, folder / "run", data=data, workers=own)
 """
 
 
-def test_norms_of_two_processes_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes have joined norms, and trained on samples that note who read them."""
     pytest.importorskip("torch")
-    script = tmp_path / "norms.py"
-    script.write_text(NORMS)
+    folder = tmp_path_factory.mktemp("together")
+    (folder / "script.py").write_text(NORMS)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
-        [*torchrun, "--nproc-per-node", "2", str(script)],
+        [*torchrun, "--nproc-per-node", "2", str(folder / "script.py"), str(folder)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("joined") == 2
+    (folder / "stdout").write_text(done.stdout)
+    return folder
+
+
+def test_norms_of_two_processes_are_those_of_the_whole_batch(together: Path) -> None:
+    assert (together / "stdout").read_text().count("joined") == 2
+
+
+def test_processes_read_parts_that_are_disjoint_and_together_everything(together: Path) -> None:
+    """The first reads by itself, the second has a process that does."""
+    for half, samples in (("train", 40), ("test", 230)):
+        read = [[int(n) for n in (together / f"{half}.{r}").read_text().split()] for r in (0, 1)]
+        assert sorted(read[0] + read[1]) == list(range(samples))  # each once, by one of them
+        assert min(map(len, read)) >= samples // 2 - 20
+    (metrics,) = map(json.loads, (together / "run" / "metrics.jsonl").read_text().splitlines())
+    assert metrics["samples"] == 230
 
 
 def _untrained(recipe: Path, folder: Path) -> Path:

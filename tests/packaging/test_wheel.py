@@ -55,7 +55,7 @@ def test_types_recipes_and_the_page_are_shipped_and_no_test_is(names: set[str]) 
 
 def test_extras_split_training_from_lava(metadata: Message) -> None:
     extras = {"train", "lava", "map", "tensorboard", "nir", "all", "dev", "docs", "mutation"}
-    extras |= {"plot", "snntorch", "spikingjelly"}
+    extras |= {"plot", "scale", "snntorch", "spikingjelly"}
     assert set(metadata.get_all("Provides-Extra", [])) == extras
     required = metadata.get_all("Requires-Dist", [])
     core = {line.split(">")[0] for line in required if "extra ==" not in line}

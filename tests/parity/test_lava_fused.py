@@ -107,6 +107,9 @@ def test_residual_network_that_leaves_the_fused_process_and_comes_back_is_the_re
     want = port.run(graph, frames)
     got = port.run(graph, frames, on="lava-cpu", processes="fused")
     equal(got, want)
+    with pytest.MonkeyPatch.context() as patch:  # the steps in NumPy
+        patch.setenv("NEUROPORT_KERNELS", "off")
+        equal(port.run(graph, frames, on="lava-cpu", processes="fused"), want)
     for name, messages in want.messages.items():
         assert len(np.unique(messages)) > 1, name
         assert (messages[:, 0] != messages[:, 1]).any(), name
@@ -120,8 +123,11 @@ def test_residual_network_that_leaves_the_fused_process_and_comes_back_is_the_re
         np.testing.assert_array_equal(got.counts[name], counts, name)
 
 
-def test_neurons_that_are_stepped_in_parts_are_the_references() -> None:
+def test_neurons_that_are_stepped_in_parts_are_the_references(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """More than fit into the cache, the last part smaller than the others."""
+    monkeypatch.setenv("NEUROPORT_KERNELS", "off")
     rng = np.random.default_rng(7)
     shape = (5, 90, 80)
     nodes: list[Node] = [
@@ -148,15 +154,63 @@ def test_every_population_is_the_references_with_the_fused_process(interval: int
     assert set(got.provenance["stock_populations"]) == set(left_to_stock(graph))
 
 
-def test_counts_and_workers_are_the_same_with_fused_processes() -> None:
-    graph, frames = everything(9)
-    want = port.run(graph, frames, record="counts", granularity="channel")
-    options: dict[str, Any] = {"record": "counts", "granularity": "channel", "workers": 2}
-    got = port.run(graph, frames, on="lava-cpu", processes="fused", **options)
+@pytest.mark.parametrize(
+    ("interval", "granularity", "counters"),
+    [(9, "channel", "stock"), (13, "neuron", "inside"), (9, "layer", None)],
+)
+def test_counts_and_workers_are_the_same_with_fused_processes(
+    interval: int, granularity: str, counters: str | None
+) -> None:
+    graph, frames = everything(interval)
+    want = port.run(graph, frames, record="counts", granularity=granularity)
+    options: dict[str, Any] = {"record": "counts", "granularity": granularity, "workers": 2}
+    got = port.run(graph, frames, on="lava-cpu", processes="fused", counters=counters, **options)
     assert set(got.counts) == set(want.counts)
     for name, counts in want.counts.items():
         np.testing.assert_array_equal(got.counts[name], counts, name)
     equal(got, want)
+
+    readers = (
+        len(want.counts)
+        if counters == "stock"
+        else len(set(want.counts) & set(left_to_stock(graph)))
+    )
+
+    assert got.provenance["counters"] == (counters or "inside")
+    built = got.provenance["built"]
+    assert built["neuroport.backends.lava_cpu.processes.counting.CountReader"] == readers
+
+
+def test_counters_inside_hold_more_than_a_neuron_of_the_chip() -> None:
+    """A counter per layer that could reach 2**17: refused of stock processes, counted inside."""
+    nodes: list[Node] = [
+        Input("frames", (1, 200, 200), bits=1),
+        Conv("same", ("frames",), np.full((1, 1, 1, 1), 2)),
+        Lif("neurons", ("same",), 1),
+    ]
+    graph = Graph(nodes, 4)
+    frames = np.ones((4, 1, 1, 200, 200), np.int8)
+    options: dict[str, Any] = {"processes": "fused", "record": "counts", "granularity": "layer"}
+    with pytest.raises(BackendError, match="counts exactly up to 131,071"):
+        port.run(graph, frames, on="lava-cpu", counters="stock", **options)
+    got = port.run(graph, frames, on="lava-cpu", **options)
+    assert got.counts["neurons"].tolist() == [[160_000]]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"counters": "inside", "record": "counts"}, "give processes='fused'"),
+        ({"counters": "stock"}, "counters is for record='counts'"),
+        ({"counters": "outside", "record": "counts"}, "use 'inside' or 'stock'"),
+    ],
+)
+def test_counters_that_contradict_other_options_are_refused(
+    options: dict[str, Any], said: str
+) -> None:
+    graph, frames = everything(9)
+    with pytest.raises(BackendError, match=said):
+        port.run(graph, frames, on="lava-cpu", **options)
 
 
 @pytest.mark.parametrize(

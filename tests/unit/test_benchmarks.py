@@ -15,6 +15,7 @@ from benchmarks.speed.figure import Figure  # noqa: E402
 from benchmarks.speed.page import write_page  # noqa: E402
 from benchmarks.speed.timing import Spread, Turns, in_turn  # noqa: E402
 from benchmarks.speed.topology import BLOCKS, WIDTHS, Bare, frames, stepping  # noqa: E402
+from neuroport.files import read_json  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 
@@ -129,3 +130,20 @@ def test_seconds_per_sample_leave_out_the_steps_in_which_the_network_fills() -> 
     trace = Trace({"l": np.zeros((3, 9, 1), bool)}, {"l": "lif"}, told)
     # five samples for the first worker: 4 intervals of 4, 3 steps, 1 step of depth
     assert seconds_per_sample(Graph(nodes, 3, 4), trace) == pytest.approx(5.7 / 20 * 4 / 2)
+
+
+@pytest.mark.long
+def test_the_script_for_a_gpu_runs_to_its_end_on_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import gpu
+
+    out = tmp_path / "gpu.json"
+    monkeypatch.setattr("sys.argv", ["gpu", "--reduced", "--out", str(out)])
+    assert gpu.main() == 0
+    found = read_json(out)
+    assert found["reduced"]
+    assert found["device"] == "cpu"
+    assert all(found["integers"].values())
+    assert set(found["waits"].values()) == {None}  # nothing waits for a CPU: not measured
+    assert not gpu.agrees({**found, "integers": {**found["integers"], "ms_resnet, fast": False}})

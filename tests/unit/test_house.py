@@ -31,6 +31,7 @@ ROOMS = (
     ("training", "backends"),  # what computes in engines
     ("engines",),  # their names and options; prepared networks
     ("analysis", "frontends"),  # frontends: files of other tools, whose cost is run on engines
+    ("scale",),  # test sets over many processes and machines
     ("reporting", "plot"),  # pages and pictures
     ("",),  # the public face, whose names are imported on first use
     ("demo",),

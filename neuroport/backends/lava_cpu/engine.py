@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.backends.executor import chip_stream, cut_window
-from neuroport.backends.lava_cpu.fused_partition import left_to_stock
+from neuroport.backends.lava_cpu.fused_partition import held, left_to_stock
 from neuroport.backends.lava_cpu.supervisor import supervise
 from neuroport.errors import BackendError, StorageError
 from neuroport.files import read_json, write_json
@@ -44,32 +44,49 @@ NAME = "lava-cpu"  # of the engine, and of the target whose rules it has
 
 
 def plan(
-    graph: Graph, recorded: Recording, *, deadline: float, workers: int, processes: str
+    graph: Graph,
+    recorded: Recording,
+    *,
+    deadline: float,
+    workers: int,
+    processes: str,
+    counters: str | None = None,
 ) -> Callable[[npt.NDArray[Any], Progress | None], Trace]:
     """Check ``graph`` against every rule, and return what runs frames (T, N, *shape).
 
     Args:
-        recorded: what to keep. Counters are populations of the process graph; those of spikes are
-            made of stock processes.
+        recorded: what to keep.
         deadline: seconds after which a child is ended.
         workers: children side by side, each with a share of the samples.
         processes: ``stock``, Lava's own processes wherever it has them; or ``fused``, one process
             of our own for all that it can hold, which sends the same many times faster.
+        counters: ``stock``, populations of the process graph, those of spikes made of Lava's own
+            processes, as on a chip; or ``inside``, counted by the fused process for what it holds.
+            None: ``inside`` where ``processes`` is ``fused``.
 
     Raises:
         IllegalError: the graph breaks a rule of this target.
-        BackendError: a counter could exceed what a LIF's threshold holds. A run: Lava failed or did
-            not end in time, with Lava's own words.
+        BackendError: a counter could exceed what a LIF's threshold holds, or there is no process to
+            count inside of. A run: Lava failed or did not end in time, with Lava's own words.
     """
-    spikes = spiking(graph, recorded.counted)
-    refuse_beyond(graph, spikes, recorded.granularity, LIF_COUNT_MAX)
+    if counters == "inside" and processes != "fused":
+        raise BackendError(
+            "counters='inside' counts in the fused process, and processes is 'stock': give "
+            "processes='fused' (--processes fused), or leave counters out"
+        )
+    if counters is not None and not recorded.counted:
+        raise BackendError("counters is for record='counts'; leave it out")
+    inside = processes == "fused" and counters != "stock"
+    held_inside = set(held(graph).populations) if inside else set[str]()
+    outside = [name for name in recorded.counted if name not in held_inside]
+    refuse_beyond(graph, spiking(graph, outside), recorded.granularity, LIF_COUNT_MAX)
     require_legal(graph, simulator())
 
     def run(frames: npt.NDArray[Any], progress: Progress | None) -> Trace:
         check_frames(graph, frames)
         _check_workers(workers, frames.shape[1])
         try:
-            return _run(graph, frames, progress, deadline, recorded, workers, processes)
+            return _run(graph, frames, progress, deadline, recorded, workers, processes, inside)
         except OSError as error:
             raise StorageError(
                 f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}; "
@@ -87,6 +104,7 @@ def _run(
     plan: Recording,
     workers: int,
     processes: str,
+    inside: bool,
 ) -> Trace:
     started = time.perf_counter()
     samples = frames.shape[1]
@@ -97,7 +115,7 @@ def _run(
         net = save(graph, place / "graph.net")
         folders = [place / str(number) for number in range(workers)]
         for folder, share in zip(folders, shares, strict=True):
-            _write_job(folder, net, graph, frames[:, share], plan, processes)
+            _write_job(folder, net, graph, frames[:, share], plan, processes, inside)
         supervise(folders, deadline, progress)
         for folder, share in zip(folders, shares, strict=True):
             _collect(graph, folder, recorder, share)
@@ -118,6 +136,8 @@ def _run(
         "recorded_bytes": recorded,
         "versions": versions("lava-nc", "numpy", "scipy"),
     }
+    if plan.counted:
+        provenance["counters"] = "inside" if inside else "stock"
     if processes == "fused" and (left := left_to_stock(graph)):
         provenance["stock_populations"] = sorted(left)
     return recorder.trace(provenance)
@@ -137,6 +157,7 @@ def _write_job(
     frames: npt.NDArray[Any],
     plan: Recording,
     processes: str,
+    inside: bool,
 ) -> None:
     """Write a worker's job: its share of the frames on one time axis, and what to record."""
     folder.mkdir()
@@ -148,6 +169,7 @@ def _write_job(
         "graph": graph.hash,
         "kinds": foreign_modules(graph),
         "processes": processes,
+        "inside": inside,
         "steps": len(stream) + late,
         "samples": frames.shape[1],
         "chunk": max(1, 4 * graph.steps),

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from neuroport.backends.lava_cpu.compiled_step import planned
 from neuroport.backends.lava_cpu.fused_partition import Group
-from neuroport.backends.lava_cpu.fused_state import HeldPopulation, HeldSynapse
+from neuroport.backends.lava_cpu.fused_state import HeldCounter, HeldPopulation, HeldSynapse
 from neuroport.backends.lava_cpu.processes.fused import Fused, fused_process
 from neuroport.backends.lava_cpu.weight_products import products
 from neuroport.graph import integers
@@ -51,16 +52,29 @@ class Outlet:
         np.save(path, np.zeros((steps, population.size), kind))
         self.process.proc_params["paths"][self.number] = str(path)
 
+    def count(self, path: Path, samples: int, counters: int, first: int, graph: Graph) -> None:
+        """Let the process count what the population sends, and write a row per sample.
+
+        Args:
+            counters: how many; neurons that share one lie side by side.
+            first: Lava's time step, from 1, of the first message of the first sample.
+        """
+        np.save(path, np.zeros((samples, counters), np.int32))
+        held = HeldCounter(str(path), first, graph.interval, graph.steps)
+        self.process.proc_params["counters"][self.number] = held
+
 
 def fuse(graph: Graph, group: Group) -> dict[str, Outlet]:
     """The process of a group, not yet connected; what it sends by population."""
     sources = sources_of(graph, group)
+    plan = planned(graph, group, [*sources, *group.populations])
     numbers = {name: number for number, name in enumerate([*sources, *group.populations])}
-    synapses = [_held(graph, name, numbers) for name in group.synapses]
+    synapses = [] if plan else [_held(graph, name, numbers) for name in group.synapses]
     process = fused_process(
         [int(np.prod(graph.facts(name).shape)) for name in sources],
         synapses,
         [_population(graph, name, group) for name in group.populations],
+        plan,
     )
     return {name: Outlet(process, number) for number, name in enumerate(group.populations)}
 

@@ -61,6 +61,46 @@ class HeldPopulation:
         return self.update(sum((currents[n] for n in others), currents[first]), time_step)
 
 
+@dataclass(frozen=True)
+class HeldCounter:
+    """Counters of a population of a fused process.
+
+    Attributes:
+        path: an array file, (samples, counters), which gets a row per sample.
+        first: Lava's time step of the first message of the first sample; others begin ``interval``
+            later each, and last ``steps``.
+    """
+
+    path: str
+    first: int
+    interval: int
+    steps: int
+
+
+class RunningCounter:
+    """Nonzero messages of the sample at hand; neurons that share a counter lie side by side."""
+
+    def __init__(self, held: HeldCounter) -> None:
+        self._held = held
+        self._rows = np.load(held.path, mmap_mode="r+")
+        self._counts = np.zeros(self._rows.shape[1], np.int32)
+
+    def take(self, messages: npt.NDArray[Any], time_step: int) -> None:
+        """Count what was sent in this step; write the row of a sample after its last."""
+        held, counts = self._held, self._counts
+        sample, step = divmod(time_step - held.first, held.interval)
+        if not (0 <= sample < len(self._rows) and step < held.steps):
+            return
+        if step == 0:
+            counts[:] = 0
+        if messages.size == counts.size:
+            counts += messages != 0
+        else:
+            counts += np.count_nonzero(messages.reshape(len(counts), -1), axis=1).astype(np.int32)
+        if step == held.steps - 1:
+            self._rows[sample] = counts
+
+
 class RunningSynapse:
     """The state of a synapse: messages that it still needs, currents that are on their way."""
 

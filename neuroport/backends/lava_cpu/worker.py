@@ -163,9 +163,18 @@ class Worker:
     def _counter(
         self, graph: Graph, name: str, process: Any, path: Path, job: dict[str, Any]
     ) -> dict[Any, str]:
-        """Processes that count what a population sends, and write a row per sample."""
-        from neuroport.backends.lava_cpu.counters import count, reader
+        """Processes that count what a population sends, and write a row per sample.
 
+        None where the process that holds the population counts inside.
+        """
+        from neuroport.backends.lava_cpu.counters import count, reader
+        from neuroport.runs.recording import counters
+
+        if job["inside"] and hasattr(process, "count"):
+            facts = graph.facts(name)
+            number = int(np.prod(counters(facts.shape, job["granularity"])))
+            process.count(path, int(job["samples"]), number, facts.skew + 1, graph)
+            return {}
         counter = count(graph, name, process, job["granularity"])
         np.save(path, np.zeros((int(job["samples"]), counter.size), np.int32))
         reading = reader(counter, str(path), graph.interval)

@@ -76,14 +76,26 @@ def test_files_are_read_once_and_explained_like_graphs(
     assert "threshold" in str(found.cause)
 
 
-def test_the_first_part_that_differs_ends_it_and_is_explained() -> None:
+def test_the_first_sample_that_differs_ends_it_and_is_explained() -> None:
     graph, given = network(), frames()
     given[:, :10] = 0  # silent: any threshold gives the same
     found = verify(graph, network(90), given, on=("reference", "reference"), together=5)
     assert not found.equal
-    assert found.samples in (15, 20)
     assert found.first is not None
     assert found.first.sample >= 10
+    assert found.samples == found.first.sample + 1
+    both = (run(net, given[:, : found.samples]) for net in (graph, network(90)))
+    want = compare(*both)
+    assert (found.positions, found.differing, found.first) == (
+        want.positions,
+        want.differing,
+        want.first,
+    )
+    for together in (1, 23):  # however many run at a time
+        again = verify(graph, network(90), given, on=("reference", "reference"), together=together)
+        assert replace(again, cause=None, neighbourhood=None) == replace(
+            found, cause=None, neighbourhood=None
+        )
     assert found.cause is not None
     assert "threshold" in str(found.cause)
     whole = compare(run(graph, given), run(network(90), given)).first
@@ -102,8 +114,9 @@ def test_counts_of_all_parts_are_counted_from_the_first_sample(
     assert verify(graph, None, given, together=5).counts == 23 * 6
     given[:, :10] = 0  # silent: any threshold gives the same
     found = verify(graph, network(90), given, together=10)
-    whole = compare(*(run(net, given[:, :20], record="counts") for net in (graph, network(90))))
-    assert found.counts == whole.counts == 20 * 6
+    few = given[:, : found.samples]
+    whole = compare(*(run(net, few, record="counts") for net in (graph, network(90))))
+    assert found.counts == whole.counts == found.samples * 6
     assert found.first_count == whole.first_count
     assert found.first_count is not None
     assert found.first_count.sample >= 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,25 @@ def test_evaluation_sees_the_middle(root: Path) -> None:
     plain, cut = (load_data(recipe_of(root, **t).data).test for t in ({}, {"crop": "resized"}))
     everything = slice(None)
     assert np.array_equal(plain.views(everything), cut.views(everything))
+
+
+def test_pictures_are_tested_at_another_size_than_they_are_trained_on(root: Path) -> None:
+    recipe = recipe_of(root, crop="resized")
+    data = replace(recipe.data, size=32, resize=40, train_size=16)
+    split = load_data(data)
+    assert isinstance(split.train, Croppable)
+    assert split.train.crops(slice(1), np.zeros(1, np.int64)).shape == (1, 1, 3, 16, 16)
+    (view,) = split.test.views(slice(1))[0]
+    image = Image.open(split.test.whole.paths[split.test.numbers[0]])  # type: ignore[attr-defined]
+    wide = image.resize((round(image.width * 40 / 44), 40), Image.Resampling.BILINEAR)
+    left = (wide.width - 32) // 2
+    assert np.array_equal(view, np.asarray(wide)[4:36, left : left + 32].transpose(2, 0, 1))
+    with pytest.raises(RecipeError, match="less than the 32 pixels that are cut out"):
+        replace(data, resize=24)
+    with pytest.raises(RecipeError, match=r"data\.train_size is 8, which is for picture files"):
+        from_dict({"data": {"dataset": "cifar10", "root": "x", "train_size": 8}})
+    with pytest.raises(RecipeError, match="frames of 18 x 18 reach stage"):
+        replace(recipe, data=replace(data, train_size=18))
 
 
 def test_pictures_in_memory_have_nothing_to_cut_a_part_out_of(root: Path) -> None:

@@ -17,7 +17,7 @@ from neuroport.errors import BackendError, IllegalError  # noqa: E402
 from neuroport.graph.float_exactness import largest_sum  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.graph.node import Conv, Dense, Input, Node, Relay, Synapse  # noqa: E402
-from neuroport.kernels import compilation  # noqa: E402
+from neuroport.kernels import compilation, exact_products  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -80,15 +80,23 @@ def test_sums_beyond_floating_point_are_refused_with_the_node(
     assert "reference engine" in caught.value.message
 
 
-@pytest.mark.parametrize("place", ["cpu", "meta"])
 @pytest.mark.parametrize("onednn", [True, False])
 def test_float32_is_used_where_its_convolutions_are_exact(
-    monkeypatch: pytest.MonkeyPatch, place: str, onednn: bool
+    monkeypatch: pytest.MonkeyPatch, onednn: bool
 ) -> None:
-    """Neither on accelerators (TF32, Winograd) nor without oneDNN (NNPACK's Winograd)."""
+    """Not without oneDNN (NNPACK's Winograd)."""
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
-    found = TorchArithmetic(dense(1), torch.device(place)).weights["wide"].dtype
-    assert found == (torch.float32 if place == "cpu" and onednn else torch.float64)
+    found = TorchArithmetic(dense(1), CPU).weights["wide"].dtype
+    assert found == (torch.float32 if onednn else torch.float64)
+
+
+@pytest.mark.parametrize("fault", [None, "products of float32 are not exact"])
+def test_float32_of_another_device_is_used_where_its_products_are_seen_to_be_exact(
+    monkeypatch: pytest.MonkeyPatch, fault: str | None
+) -> None:
+    monkeypatch.setattr(exact_products, "fault", lambda device: fault)
+    found = TorchArithmetic(dense(1), torch.device("meta")).weights["wide"].dtype
+    assert found == (torch.float64 if fault else torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +160,7 @@ def test_unknown_device_is_refused_with_the_known_ones(device: str) -> None:
     with pytest.raises(BackendError, match="unknown device") as caught:
         Fast().run(dense(1), np.zeros((3, 1, 1), int), device=device)
     assert repr(device) in caught.value.message
-    assert "use 'cpu' or 'cuda'" in caught.value.message
+    assert "use 'auto', 'cpu', 'cuda' or 'cuda:1'" in caught.value.message
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

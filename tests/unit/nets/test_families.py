@@ -277,6 +277,34 @@ def test_recipe_builds_the_network_it_names(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_colours_are_part_of_the_network_its_state_and_its_integers(family: str) -> None:
+    mean, std = (0.4, 0.6), (0.2, 0.3)
+    plain = NetworkRecipe(family, widths=WIDTHS)
+    coloured = replace(plain, mean=mean, std=std)
+    net, bare = (build(each, 2, 5) for each in (coloured, plain))
+    frames = np.random.default_rng(3).integers(0, 256, (2, 2, 2, 16, 16))
+    enliven(net, 1, frames)
+    state = net.state_dict()
+    with pytest.raises(RuntimeError, match=r"Unexpected key\(s\) in state_dict"):
+        bare.load_state_dict(state)
+    bare.load_state_dict(
+        {n: t for n, t in state.items() if n.rsplit(".")[-1] not in ("mean", "std")}
+    )
+    raw = torch.from_numpy(frames).float()
+    shift, scale = (torch.tensor(each).reshape(-1, 1, 1) for each in (mean, std))
+    want = bare.double().eval()((raw.double() / 255 - shift) / scale * 255)
+    got = net.double().eval()(raw.double())
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-6)
+    net.float()
+    graph = port.quantize(net, frames)  # takes raw pixels
+    assert compare(port.run(graph, frames), run_module(net, frames))
+    for wrong in ({"mean": (0.1,) * 3, "std": std}, {"mean": mean, "std": (1.0,) * 3}):
+        with pytest.raises(RecipeError, match="values for frames of 2 channels"):
+            build(replace(plain, **wrong), 2, 5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_weights_of_a_recipe_depend_on_its_seed_alone(family: str) -> None:
     nets = [
         build_network(Recipe(seed=seed, network=NetworkRecipe(family, widths=WIDTHS)))

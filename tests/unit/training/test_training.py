@@ -146,6 +146,7 @@ def test_recipe_of_an_older_neuroport_takes_the_defaults() -> None:
         {"flip": True},
         {"rotate": 20.0},
         {"scale": 0.2},
+        {"cutout": 5},
     ],
 )
 def test_every_choice_changes_the_training_and_is_repeatable(
@@ -177,6 +178,10 @@ def test_rate_warms_up_and_follows_its_schedule() -> None:
     assert rates(schedule="cosine", warmup=0) == pytest.approx(cosine)
     wave = rates(schedule="cosine", warmup=0, cosine_epochs=2)
     assert wave == pytest.approx([0.4, 0.2, 0, 0.2])
+    every = recipe_of(learning_rate=0.4, warmup=0, schedule_per="epoch")
+    halves = [learning_rate(every, 0, index, 4) for index in range(4)]
+    assert halves == [0.4] * 4
+    assert rates(schedule="cosine", warmup=0, schedule_per="epoch") == pytest.approx(cosine)
     for schedule in ("constant", "step", "cosine"):
         warm = rates(schedule=schedule, warmup=1)
         assert warm[0] == pytest.approx(0.4 * (1 / 2) / (1 + 1 / 2))
@@ -193,6 +198,24 @@ def test_sample_is_changed_alike_at_every_step_and_unlike_its_neighbours() -> No
     assert found.dtype == np.uint8
     assert (found == found[:1]).all()
     assert len({found[0, n].tobytes() for n in range(8)}) == 8
+
+
+def test_cutout_blanks_a_square_that_may_reach_over_the_border() -> None:
+    views = np.full((2, 60, 1, 9, 12), 7, np.uint8)
+    recipe = recipe_of(shift=0, cutout=4).training
+    found = augmented(views, recipe, np.random.default_rng(0))
+    assert (views == 7).all()
+    assert (found == found[:1]).all()
+    sizes = set()
+    for picture in found[0, :, 0]:
+        rows, columns = np.nonzero(picture == 0)
+        size = (int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
+        assert len(rows) == size[0] * size[1]  # a rectangle
+        sizes.add(size)
+    assert (4, 4) in sizes
+    assert max(map(max, sizes)) == 4
+    assert min(map(min, sizes)) == 2  # the centre lies inside
+    assert (found[0, :, 0] == 0).any(0).all()  # anywhere
 
 
 def test_flip_mirrors_left_to_right_about_half_of_the_samples() -> None:

@@ -3,8 +3,9 @@
 It is neuroport's own process and has no counterpart on a chip. It exists because Lava's CPU
 simulator takes time to synchronize each process at every step. It keeps chip time as Lava's own
 processes do: ports, channels, phases, and one step for every synapse, whether its messages come
-from another process or from inside this one. The arithmetic of neurons is
-:mod:`neuroport.graph.integers`; synapses are exact products
+from another process or from inside this one. A step is one call of the kernels of the fast engine
+(:mod:`neuroport.backends.lava_cpu.compiled_step`). Where these cannot run, the arithmetic of
+neurons is :mod:`neuroport.graph.integers`, and synapses are exact products
 (:mod:`neuroport.backends.lava_cpu.weight_products`). Lava executes every file of this folder when
 it looks for process models.
 """
@@ -24,7 +25,13 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from neuroport.backends.lava_cpu.fused_state import HeldPopulation, HeldSynapse, RunningSynapse
+from neuroport.backends.lava_cpu.compiled_step import StepPlan
+from neuroport.backends.lava_cpu.fused_state import (
+    HeldPopulation,
+    HeldSynapse,
+    RunningCounter,
+    RunningSynapse,
+)
 
 
 class Fused(AbstractProcess):
@@ -36,8 +43,11 @@ class Fused(AbstractProcess):
         sources: Sequence[int],
         synapses: Sequence[HeldSynapse],
         populations: Sequence[HeldPopulation],
+        plan: StepPlan | None = None,
     ) -> None:
-        super().__init__(synapses=synapses, populations=populations, paths={})
+        super().__init__(
+            synapses=synapses, populations=populations, plan=plan, paths={}, counters={}
+        )
         for number, size in enumerate(sources):
             setattr(self, f"s_in_{number}", InPort(shape=(size,)))
         for number, population in enumerate(populations):
@@ -53,17 +63,28 @@ class FusedModel(PyLoihiProcessModel):
         super().__init__(proc_params)
         self.synapses = [RunningSynapse(synapse) for synapse in proc_params["synapses"]]
         self.populations = proc_params["populations"]
+        self.plan = proc_params["plan"]
+        self.compiled = self.plan and self.plan.build()
         paths = proc_params["paths"]
         self.rows = {number: np.load(path, mmap_mode="r+") for number, path in paths.items()}
+        self.counters = {n: RunningCounter(c) for n, c in proc_params["counters"].items()}
 
     def run_spk(self) -> None:
-        currents = [synapse.give() for synapse in self.synapses]
-        sent = [population.step(currents, self.time_step) for population in self.populations]
+        if self.compiled:
+            sent = self.compiled.step(self.time_step)
+        else:
+            currents = [synapse.give() for synapse in self.synapses]
+            sent = [population.step(currents, self.time_step) for population in self.populations]
         for number, messages in enumerate(sent):
             getattr(self, f"s_out_{number}").send(messages)  # nothing where nobody listens
             if number in self.rows:
                 self.rows[number][self.time_step - 1] = messages
+            if number in self.counters:
+                self.counters[number].take(messages, self.time_step)
         arrived = [getattr(self, f"s_in_{number}").recv() for number in range(self.inputs)]
+        if self.compiled:
+            self.compiled.take(arrived, self.time_step)
+            return
         for synapse in self.synapses:
             synapse.take([*arrived, *sent], self.time_step)
 
@@ -72,6 +93,7 @@ def fused_process(
     sources: Sequence[int],
     synapses: Sequence[HeldSynapse],
     populations: Sequence[HeldPopulation],
+    plan: StepPlan | None = None,
 ) -> Fused:
     """A process that takes messages of these sizes at ``s_in_<n>`` and sends at ``s_out_<n>``.
 
@@ -90,5 +112,7 @@ def fused_process(
         model = implements(proc=process, protocol=LoihiProtocol)(model)
         globals()[name] = process
         globals()[model.__name__] = tag("fixed_pt")(requires(CPU)(model))
-    found: Fused = globals()[name](sources=sources, synapses=synapses, populations=populations)
+    found: Fused = globals()[name](
+        sources=sources, synapses=synapses, populations=populations, plan=plan
+    )
     return found

@@ -1,0 +1,208 @@
+"""Results of shards, in memory or in files, joined to that of the whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from neuroport.analysis.compare import Comparison
+from neuroport.analysis.joining import joined
+from neuroport.errors import CompareError, FormatError
+from neuroport.files import ordinary, read_json, write_json
+from neuroport.runs.merging import merge_traces, write_merged
+from neuroport.runs.shards import in_order
+from neuroport.runs.trace import Trace
+from neuroport.runs.trace_file import StoredTrace
+
+if TYPE_CHECKING:
+    from neuroport.quantization.cost import QuantizationCost
+
+    Result: TypeAlias = Trace | StoredTrace | Comparison | QuantizationCost
+
+T = TypeVar("T")
+
+
+def merge(
+    shards: Sequence[Result | str | os.PathLike[str]],
+    path: str | os.PathLike[str] | None = None,
+) -> Result:
+    """Join the results of all shards of a run, a comparison or a quantization cost, exactly.
+
+    ::
+
+        port.merge([port.run(net, frames, shard=f"{i}/4") for i in (1, 2, 3, 4)])
+        port.merge(["1.trace", "2.trace"], "whole.trace")  # of files: in constant memory
+
+    Args:
+        shards: traces, or the files that ``record`` and ``neuroport run --shard`` write; or
+            comparisons, or costs, or the JSON of ``neuroport verify``, ``compare`` and
+            ``quantize --cost``; of one kind, in any order.
+        path: where to write the result; needed for files of traces.
+
+    Returns a trace (on disk, where ``path`` is given), a comparison or a cost: each array and
+    number is that of the unsharded result. What shards have of their own is listed.
+
+    Raises:
+        CompareError: a shard is missing, given twice, or of another whole (network, frames,
+            options); names it.
+        FormatError: a file is none of these.
+    """
+    with ExitStack() as opened:
+        names = [str(s) if isinstance(s, (str, os.PathLike)) else "" for s in shards]
+        found = [_opened(each, opened) for each in shards]
+        kinds = {Trace if isinstance(each, StoredTrace) else type(each) for each in found}
+        if len(kinds) > 1:
+            said = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise CompareError(f"these are results of several kinds, {said}; merge those of one")
+        traces = [each for each in found if isinstance(each, (Trace, StoredTrace))]
+        if traces:
+            return merge_traces(traces) if path is None else write_merged(traces, path)
+        names = [name or f"result {at}" for at, name in enumerate(names)]
+        merged: Any
+        if all(isinstance(each, Comparison) for each in found):
+            merged = merge_comparisons(found, names)  # type: ignore[arg-type]
+        else:
+            from neuroport.quantization.cost import merge_costs
+
+            merged = merge_costs(found, names)  # type: ignore[arg-type]
+        if path is not None:
+            write_json(path, merged.to_dict())
+    found_merged: Result = merged
+    return found_merged
+
+
+def merge_comparisons(shards: Sequence[Comparison], names: Sequence[str]) -> Comparison:
+    """One comparison of those of all shards, in any order; raises a CompareError as merge does.
+
+    Of verifications, which stop at the first sample that differs, those behind it do not count.
+    """
+    told = [each.shard for each in shards]
+    facts = [
+        {
+            "networks": str((each.shard or {}).get("networks")),
+            "populations": str((each.shard or {}).get("compared")),
+            "engines": f"{each.want}, {each.got}",
+            "way": "stopping" if (each.shard or {}).get("stops") else "whole",
+        }
+        for each in shards
+    ]
+    plain = [None if t is None else {k: t[k] for k in t if k not in _MORE} for t in told]
+    parts = [shards[at] for at in in_order(names, plain, facts)]
+    about = parts[0].shard or {}
+    if about.get("stops"):
+        ends = [at for at, part in enumerate(parts) if not part]
+        parts = parts[: ends[0] + 1] if ends else parts
+    else:
+        short = [n for n, each in zip(names, shards, strict=True) if not _complete(each)]
+        if short:
+            raise CompareError(
+                f"{short[0]}: it compares not all samples of its shard; run it again"
+            )
+    return joined(parts, about["compared"])
+
+
+_MORE = ("networks", "compared", "stops")
+
+
+def _complete(part: Comparison) -> bool:
+    assert part.shard is not None
+    first, last = part.shard["samples"]
+    return bool(part.samples == last - first)
+
+
+def _opened(given: Result | str | os.PathLike[str], opened: ExitStack) -> Result:
+    """The result in a file; others as they are."""
+    if not isinstance(given, (str, os.PathLike)):
+        if not isinstance(given, (Trace, StoredTrace, Comparison)) and not hasattr(
+            given, "synapses"
+        ):
+            raise CompareError(
+                f"{given!r:.100} is no result; merge traces, comparisons, quantization costs, or "
+                "their files"
+            )
+        return given
+    if kind_of(given) == "json":
+        return read_result(given)
+    return opened.enter_context(StoredTrace(given))
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """``json``, or ``trace`` for what else may be a result; raises a StorageError for no file."""
+    with open(ordinary(path, "a result of a shard"), "rb") as file:
+        return "json" if file.read(64).lstrip()[:1] == b"{" else "trace"
+
+
+def read_result(path: str | os.PathLike[str]) -> Comparison | QuantizationCost:
+    """The comparison or the quantization cost in a JSON file.
+
+    Raises:
+        FormatError: it holds neither.
+    """
+    value = read_json(path)
+    where = os.fspath(path)
+    if isinstance(value, dict) and isinstance(value.get("cost"), dict):
+        value = value["cost"]
+    if isinstance(value, dict) and "synapses" in value:
+        from neuroport.quantization.cost import QuantizationCost
+
+        return _built(QuantizationCost, value, where)
+    if isinstance(value, dict) and "positions" in value:
+        return _built(Comparison, value, where)
+    raise FormatError(
+        f"{where}: neither a trace nor what verify, compare or quantize --cost say with --json"
+    )
+
+
+def _built(kind: type[T], value: Any, where: str) -> T:
+    """A dataclass of plain values, as ``asdict`` wrote it to JSON; more keys do not matter."""
+    if not isinstance(value, dict):
+        raise FormatError(f"{where}: {value!r:.100} where a {kind.__name__} is expected")
+    hints = get_type_hints(kind)
+    given = {}
+    for each in fields(kind):  # type: ignore[arg-type]
+        if each.name in value:
+            given[each.name] = _as(hints[each.name], value[each.name], f"{where}: {each.name}")
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise FormatError(
+            f"{where}: not a whole {kind.__name__} ({error}); write it again"
+        ) from error
+
+
+def _as(kind: Any, value: Any, where: str) -> Any:
+    """A plain value as the annotation says that it is."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, UnionType):
+        if value is None and NoneType in inner:
+            return None
+        (only,) = [each for each in inner if each is not NoneType]
+        return _as(only, value, where)
+    if origin is tuple:
+        if isinstance(value, list):
+            return tuple(_as(inner[0], each, where) for each in value)
+    elif origin is dict:
+        if isinstance(value, dict):
+            return {str(key): _as(inner[1], each, where) for key, each in value.items()}
+    elif is_dataclass(kind):
+        return _built(kind, value, where)  # type: ignore[arg-type]
+    elif kind is float and type(value) in (int, float):
+        return float(value)
+    elif type(value) is kind:
+        return value
+    raise FormatError(f"{where} is {value!r:.100}; the file was edited or damaged: run it again")

@@ -1,0 +1,159 @@
+"""One step of the fused process as one compiled call, with the kernels of the fast engine.
+
+What every population sent at the step before is loaded, synapses multiply it, and populations take
+their step; voltages and currents stay from call to call. Numbers are those of
+:mod:`neuroport.backends.lava_cpu.fused_state`, which runs where there are no kernels.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.backends.compiled_network import (
+    CompiledNetwork,
+    Part,
+    fits,
+    is_carried,
+    kernels_by_delay,
+    planes,
+)
+from neuroport.backends.lava_cpu.fused_partition import Group
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Lif, Synapse
+from neuroport.kernels.compilation import kernels
+from neuroport.kernels.network_kernel import LIF, LOAD, READOUT, Program
+
+BEGINS, GOES_ON = 0, 1  # `first` of an operation of interval 2 whose only step is step 0
+
+
+class Past(NamedTuple):
+    """Messages of a sender, as one synapse reads them.
+
+    Attributes:
+        ago: steps between sending and the step that is computed, beyond its one.
+        delay: of them, those of a delay: what was sent before the sample is not read.
+        offset: a sample's first message arrives at Lava's steps ``offset + n * interval``.
+    """
+
+    sender: int
+    ago: int
+    delay: int
+    offset: int
+
+
+class CompiledStep(CompiledNetwork):
+    """The populations and synapses of a group.
+
+    Args:
+        senders: in-ports and populations of the process, by name, in the order of their numbers.
+    """
+
+    def __init__(
+        self, graph: Graph, group: Group, senders: Sequence[str], library: ctypes.CDLL
+    ) -> None:
+        inside = [
+            node for node in map(graph.__getitem__, group.synapses) if isinstance(node, Synapse)
+        ]
+        self._begin(graph, inside, library, chip=False)
+        self._senders = {name: number for number, name in enumerate(senders)}
+        self._loads: dict[Past, tuple[int, Part]] = {}
+        for node in inside:
+            self._connect(node)
+        for name in group.populations:
+            self._send(graph[name])
+        self._program = Program(library, self._operations, self._places)
+        operations = self._program.operations
+        longest = 1 + max((past.ago for past in self._loads), default=0)
+        # what was sent at the last steps, row after row; a population's step overwrites the oldest
+        self._rings = [
+            np.zeros((longest, int(np.prod(graph.facts(name).shape))), np.int32) for name in senders
+        ]
+        self._nothing = np.zeros(max(ring.shape[1] for ring in self._rings), np.int32)
+        self._sent: list[npt.NDArray[Any]] = []
+        self._starts_at: list[tuple[int, int]] = []  # operation, step of a sample's start
+        for name in group.populations:
+            number, facts = self._numbers[name], graph.facts(name)
+            operation = operations[number]
+            kind = np.bool_ if isinstance(graph[name], Lif) else np.int32
+            sent = np.zeros(int(np.prod(facts.shape)), kind)
+            self._sent.append(sent)
+            operation.record, operation.samples = sent.ctypes.data, 1
+            if operation.what in (LIF, READOUT):
+                place = self._places[operation.out]
+                channels, height, width = place.shape
+                padded = -(-channels // self._lanes) * self._lanes
+                operation.state = self._pointer(np.zeros(2 * height * width * padded, np.int32))
+                operation.interval = 2
+                self._starts_at.append((number, facts.skews[0] + 1))
+
+    def step(self, time_step: int) -> list[npt.NDArray[Any]]:
+        """What the populations send at Lava's ``time_step``; arrays are overwritten by the next."""
+        operations, interval = self._program.operations, self.graph.interval
+        for past, (number, _) in self._loads.items():
+            taken = time_step - 1 - (past.ago - past.delay)  # when the synapse took the message
+            ring = self._rings[past.sender]
+            heard = ring[(time_step - 1 - past.ago) % len(ring)]
+            if past.delay and (taken - past.offset) % interval < past.delay:
+                heard = self._nothing
+            operations[number].record = heard.ctypes.data
+        for number, start in self._starts_at:
+            begins = (time_step - start) % interval == 0
+            operations[number].first = BEGINS if begins else GOES_ON
+        self._program.run(1, 1, 1)
+        return self._sent
+
+    def take(self, arrived: list[npt.NDArray[Any]], time_step: int) -> None:
+        """Keep what was sent at this step, by others and inside."""
+        for ring, messages in zip(self._rings, [*arrived, *self._sent], strict=True):
+            ring[time_step % len(ring)] = messages
+
+    def _connect(self, node: Synapse) -> None:
+        self._parts[node.name] = []
+        offset = self.graph.facts(node.name).skews[0] + 1
+        for name in node.inputs:
+            if is_carried(node):
+                shift = node.exponent + int(node.weight.flat[0]).bit_length() - 1
+                part = self._loaded(name, Past(self._senders[name], node.lag, 0, 0))
+                self._parts[node.name].append(Part(part.place, min(31, shift)))
+                continue
+            for delay, weight in kernels_by_delay(node, planes(self.graph.facts(name).shape)):
+                ago = Past(self._senders[name], node.lag + delay, delay, offset if delay else 0)
+                part = self._loaded(name, ago)
+                self._parts[node.name].append(self._multiplied(node, weight, part, 0))
+
+    def _loaded(self, name: str, past: Past) -> Part:
+        """The messages of a sender at one step before, loaded once for all that read them."""
+        if past not in self._loads:
+            number = len(self._operations)
+            self._operation(LOAD, []).samples = 1
+            self._loads[past] = number, self._message(self.graph[name])
+        return self._loads[past][1]
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What the process that takes the steps makes its :class:`CompiledStep` of."""
+
+    graph: Graph
+    group: Group
+    senders: tuple[str, ...]
+
+    def build(self) -> CompiledStep:
+        library = kernels(with_torch=False)
+        assert library is not None  # as where it was planned
+        return CompiledStep(self.graph, self.group, self.senders, library)
+
+
+def planned(graph: Graph, group: Group, senders: Sequence[str]) -> StepPlan | None:
+    """The compiled step of a group; None where there are no kernels, or they do not hold it."""
+    nodes = [graph[name] for name in (*group.synapses, *group.populations)]
+    shapes = all(len(graph.facts(name).shape) in (1, 3) for name in senders)
+    if not shapes or not fits(graph, nodes) or kernels(with_torch=False) is None:
+        return None
+    return StepPlan(graph, group, tuple(senders))

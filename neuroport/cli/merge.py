@@ -1,0 +1,43 @@
+"""The verb ``merge``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from neuroport.cli.options import any_path, json_option, out_file
+from neuroport.cli.output import Out
+
+
+@click.command()
+@click.argument("shards", type=any_path, nargs=-1, required=True)
+@click.option("-o", "--out", type=out_file, help="File to write; needed for traces.")
+@json_option
+def merge(shards: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """Join the results of all shards of one whole: traces, or JSON of verify, compare, --cost.
+
+    SHARDS are files, in any order. Each array and number of the result is that of the same command
+    without --shard. A shard that is missing, there twice, or of another run is an error. Exit 1
+    where comparisons differ.
+    """
+    from neuroport.analysis.compare import Comparison
+    from neuroport.analysis.merge import kind_of, merge
+    from neuroport.runs.trace_file import StoredTrace
+
+    if out is None and any(kind_of(path) == "trace" for path in shards):
+        raise click.UsageError("traces are merged into a file; give -o FILE")
+    found: Any = merge(list(shards), out)
+    say = Out(as_json)
+    if isinstance(found, StoredTrace):
+        say.line(f"wrote {out}: {found.samples} samples of {len(shards)} shards")
+        say.result({"trace": str(out), "samples": found.samples, "provenance": found.provenance})
+        found.close()
+        return
+    say.line(str(found))
+    if out is not None:
+        say.line(f"wrote {out}")
+    say.result(found.to_dict())
+    sys.exit(0 if not isinstance(found, Comparison) or found else 1)

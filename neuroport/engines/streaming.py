@@ -1,0 +1,151 @@
+"""Runs of any number of samples in constant memory: part by part, streamed to disk."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from neuroport.arguments import as_array, is_network, takes
+from neuroport.engines.running import TIMING, prepare, read_file
+from neuroport.engines.table import DEFAULT, MODULE, known
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import nn
+
+    from neuroport.graph.graph import Graph
+    from neuroport.runs.frames import Progress
+    from neuroport.runs.shards import Shard
+    from neuroport.runs.trace import Trace
+    from neuroport.runs.trace_file import StoredTrace
+
+PART_BYTES = 1 << 28  # of the messages of a part, as a trace has them
+OF_MODULE = 64  # samples of a part, where nothing says how large a sample's messages are
+
+
+@takes(network=is_network, frames=as_array)
+def record(
+    network: Graph | nn.Module | str | os.PathLike[str],
+    frames: npt.NDArray[Any],
+    path: str | os.PathLike[str],
+    on: str | None = None,
+    *,
+    shard: str | Shard | None = None,
+    part: int | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> StoredTrace:
+    """Run a network on any number of frames, and write the trace to a file, in constant memory.
+
+    The file has the arrays that ``port.run(...).save(path)`` would write. It appears when the run
+    is done; a run that is interrupted leaves nothing.
+
+    Args:
+        network, frames, on, options: as of :func:`~neuroport.engines.running.run`; frames may be
+            mapped from a file (``np.load(path, mmap_mode="r")``).
+        path: the file to write.
+        shard: ``"2/4"`` runs the second of four parts of the samples only.
+        part: samples that are run at a time; changes memory, never results. ``None``: as many as
+            give a quarter of a gigabyte of messages.
+
+    Raises:
+        NeuroportError: as :func:`~neuroport.engines.running.run`.
+        FramesError: no such shard.
+        StorageError: the file cannot be written.
+    """
+    from neuroport.runs.merging import whole_provenance
+    from neuroport.runs.shards import samples_of
+    from neuroport.runs.trace_file import StoredTrace, TraceWriter
+
+    samples, told = samples_of(shard, frames)
+    with TraceWriter(path, samples.stop - samples.start) as writer:
+        done = []
+        for trace in in_parts(
+            network, frames, on, samples=samples, part=part, progress=progress, **options
+        ):
+            writer.append(trace)
+            done.append(trace.provenance)
+        writer.finish(whole_provenance(done, frames[:, samples], told))
+    return StoredTrace(path)
+
+
+def in_parts(
+    network: Graph | nn.Module | str | os.PathLike[str],
+    frames: npt.NDArray[Any],
+    on: str | None = None,
+    *,
+    samples: slice | None = None,
+    part: int | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Iterator[Trace]:
+    """Run frames some samples at a time; yields the trace of each part, in order.
+
+    Args:
+        network, frames, on, part, progress, options: as of :func:`record`.
+        samples: those to run, from ``start`` to ``stop - 1``; all where None. The network is that
+            of all frames, of which a stock NetX file takes its input's range.
+
+    Raises:
+        NeuroportError: as :func:`~neuroport.engines.running.run`; frames that do not fit the
+            network are refused before the first part runs.
+    """
+    import numpy as np
+
+    from neuroport.errors import BackendError, FramesError
+    from neuroport.graph.graph import Graph
+    from neuroport.runs.frames import check_frames
+
+    if progress is not None and not callable(progress):
+        raise BackendError(f"progress is {progress!r:.100}; give a function (done, total)")
+    if part is not None and part < 1:
+        raise FramesError(f"part is {part!r}; use 1 or more samples at a time")
+    if frames.ndim < 2:
+        raise FramesError(f"frames are {frames.shape}; give (T, N, ...)")
+    opened = opened_network(network, frames, options)
+    with prepare(opened, on, frames=frames, **options) as prepared:
+        if isinstance(opened, Graph):
+            check_frames(opened, frames)
+        chosen = frames if samples is None else frames[:, samples]
+        total = chosen.shape[1]
+        found = on or (DEFAULT if isinstance(opened, Graph) else MODULE)
+        many = min(total, part or fitting(opened)) if known(found).in_parts else total
+        for first in range(0, total, many):
+            some = np.ascontiguousarray(chosen[:, first : first + many])
+            yield prepared.run(
+                some, progress=progress if many == total else _part(first, many, total, progress)
+            )
+
+
+def _part(first: int, many: int, total: int, progress: Progress | None) -> Progress | None:
+    """Progress of a part as that of all samples; engines count samples, or steps."""
+    if progress is None:
+        return None
+    tell, count = progress, min(many, total - first)
+    return lambda done, whole: tell(first + done * count // max(1, whole), total)
+
+
+def opened_network(network: Any, frames: npt.NDArray[Any], options: dict[str, Any]) -> Any:
+    """The graph of a file, read once; anything else as it is.
+
+    Takes out of ``options`` what a stock NetX file does not say.
+    """
+    if not isinstance(network, (str, os.PathLike)):
+        return network
+    return read_file(network, frames, {n: options.pop(n) for n in TIMING if n in options})
+
+
+def fitting(network: Any) -> int:
+    """How many samples' messages give a part."""
+    from neuroport.graph.graph import Graph
+    from neuroport.runs.trace import dtype_of
+
+    if not isinstance(network, Graph):
+        return OF_MODULE
+    each = sum(
+        math.prod(network.facts(node.name).shape) * dtype_of(node.kind).itemsize
+        for node in network.populations
+    )
+    return max(1, PART_BYTES // (each * network.steps))

@@ -1,0 +1,370 @@
+"""Traces on disk, of any number of samples: written and read some samples at a time.
+
+A file that was written part by part is the one that :meth:`~neuroport.runs.trace.Trace.save` writes
+of the whole. It appears under its name when it is complete, and not before.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport import hdf5
+from neuroport.errors import CompareError, FormatError, StorageError
+from neuroport.files import check_file, write_atomic
+from neuroport.runs.trace import (
+    StoredArray,
+    Trace,
+    begun_digest,
+    check_counts,
+    check_digest,
+    counted_by,
+    dtype_of,
+    is_readout,
+    is_spiking,
+    narrowest,
+    read_header,
+    read_provenance,
+    write_arrays,
+)
+
+PIECE = 1 << 24  # bytes that are copied at once
+PART = 1 << 28  # bytes of memory for the messages of some samples
+
+
+@dataclass(frozen=True)
+class _Region:
+    """Where an array of a trace lies in a file.
+
+    Attributes:
+        shape: (T, N, *shape), of counts (N, *counters).
+        dtype: of the data; spikes are bits, eight in a byte.
+        offset: of its first byte in the file.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    counted: bool
+    dtype: np.dtype[Any]
+    offset: int
+
+    @property
+    def bits(self) -> bool:
+        return is_spiking(self.kind) and not self.counted
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """Shape of the data in the file."""
+        return ((math.prod(self.shape) + 7) // 8,) if self.bits else self.shape
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.held) * self.dtype.itemsize
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Steps, samples, values of a sample at a step; counts are of one step."""
+        steps, samples, *rest = (1, *self.shape) if self.counted else self.shape
+        return steps, samples, math.prod(rest)
+
+    def read(self, file: int, first: int, last: int) -> npt.NDArray[Any]:
+        """The samples ``first`` to ``last - 1``, as a trace has them."""
+        steps, samples, each = self.size
+        number = (last - first) * each
+        rows = [self._row(file, (step * samples + first) * each, number) for step in range(steps)]
+        kind = np.dtype("<i4") if self.counted else dtype_of(self.kind)
+        found: npt.NDArray[Any] = np.concatenate(rows).astype(kind, copy=False)
+        shape = self.shape[1:] if self.counted else self.shape[2:]
+        return found.reshape(*([] if self.counted else [steps]), last - first, *shape)
+
+    def _row(self, file: int, at: int, number: int) -> npt.NDArray[Any]:
+        if not self.bits:
+            width = self.dtype.itemsize
+            return np.frombuffer(_read(file, number * width, self.offset + at * width), self.dtype)
+        whole, ahead = divmod(at, 8)
+        data = _read(file, (ahead + number + 7) // 8, self.offset + whole)
+        return np.unpackbits(np.frombuffer(data, np.uint8))[ahead : ahead + number]
+
+    def write(self, file: int, first: int, array: npt.NDArray[Any]) -> None:
+        """Put samples, from ``first`` on, into a file that held zeros there."""
+        steps, samples, each = self.size
+        rows = array.reshape(steps, -1)
+        for step in range(steps):
+            at = (step * samples + first) * each
+            if not self.bits:
+                data = np.ascontiguousarray(rows[step], self.dtype).tobytes()
+                _write(file, data, self.offset + at * self.dtype.itemsize)
+                continue
+            whole, ahead = divmod(at, 8)
+            row = np.packbits(np.concatenate([np.zeros(ahead, bool), rows[step]]))
+            for end in {0, len(row) - 1}:  # bytes that other samples have bits in
+                row[end] |= _read(file, 1, self.offset + whole + end)[0]
+            _write(file, row.tobytes(), self.offset + whole)
+
+    def pieces(self, file: int, dtype: np.dtype[Any]) -> Iterator[tuple[Any, npt.NDArray[Any]]]:
+        """All of the data as ``dtype``, with its place in an array of the shape that is held."""
+        held = self.held
+        steps = held[:1] if len(held) > 2 and not self.counted else ()  # then sample by sample
+        rows = held[len(steps)]
+        width = math.prod(held[len(steps) + 1 :]) * self.dtype.itemsize
+        many = max(1, PIECE // width)
+        for step in range(*steps) if steps else (None,):
+            for first in range(0, rows, many):
+                count = min(many, rows - first)
+                at = ((step or 0) * rows + first) * width
+                data = np.frombuffer(_read(file, count * width, self.offset + at), self.dtype)
+                place: Any = slice(first, first + count)
+                shape = (count, *held[len(steps) + 1 :])
+                yield (
+                    place if step is None else (step, place),
+                    data.reshape(shape).astype(dtype, copy=False),
+                )
+
+
+def _read(file: int, number: int, at: int) -> bytes:
+    parts = []
+    while number > 0:
+        piece = os.pread(file, min(number, 1 << 30), at)
+        if not piece:
+            raise FormatError("a trace ended while it was read; write the file again")
+        parts.append(piece)
+        number, at = number - len(piece), at + len(piece)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _write(file: int, data: bytes, at: int) -> None:
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(file, view, at)
+        view, at = view[done:], at + done
+
+
+class TraceWriter:
+    """Takes a run part by part, and writes its trace when all samples are there.
+
+    A context manager. What it holds until then is a file without a name in the folder of ``path``,
+    which the system removes however this process ends.
+
+    Args:
+        path: the file to write.
+        samples: how many there will be.
+
+    Raises:
+        StorageError: nothing can be written there, or the disk is full.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], samples: int) -> None:
+        self.path, self.samples = check_file(path), samples
+        self.done = 0
+        self._scratch: IO[bytes] | None = None
+        self._regions: dict[str, _Region] = {}
+        self._spans: dict[str, tuple[int, int]] = {}
+        self._about = ""
+
+    def append(self, part: Trace) -> None:
+        """Take the samples that follow those that came before.
+
+        Raises:
+            CompareError: the part is of another run: other populations, shapes or recording.
+            StorageError: the disk is full.
+        """
+        try:
+            self._append(part)
+        except OSError as error:
+            raise StorageError(
+                f"{self.path}: cannot write ({error.strerror or error}); nothing was changed: free "
+                "space or choose another folder"
+            ) from error
+
+    def _append(self, part: Trace) -> None:
+        about = f"{part.counted_steps} {part.granularity}" if part.counts else ""
+        arrays = {n: part.counts[n] if n in part.counts else part.messages[n] for n in part.kinds}
+        if self._scratch is None:
+            self._about = about
+            self._open(part, arrays)
+        assert self._scratch is not None
+        shapes = {
+            n: (part.kinds[n], _beside_samples(a.shape, n in part.counts))
+            for n, a in arrays.items()
+        }
+        known = {n: (r.kind, _beside_samples(r.shape, r.counted)) for n, r in self._regions.items()}
+        if about != self._about or shapes != known or self.done + part.samples > self.samples:
+            raise CompareError(
+                f"{self.path}: samples from {self.done} on were recorded in another way than those "
+                "before; record all parts of a trace alike"
+            )
+        for name, array in arrays.items():
+            region = self._regions[name]
+            region.write(self._scratch.fileno(), self.done, array)
+            low, high = self._spans.get(name, (0, 0) if region.bits else (array.min(), array.max()))
+            if not region.bits:
+                self._spans[name] = min(low, int(array.min())), max(high, int(array.max()))
+        self.done += part.samples
+
+    def _open(self, part: Trace, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        offset = 0
+        for name, array in arrays.items():
+            kind, counted = part.kinds[name], name in part.counts
+            axis = 0 if counted else 1
+            shape = (*array.shape[:axis], self.samples, *array.shape[axis + 1 :])
+            bits = is_spiking(kind) and not counted
+            region = _Region(kind, shape, counted, np.dtype("u1" if bits else "<i4"), offset)
+            self._regions[name] = region
+            offset += region.nbytes
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._scratch = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115 - see close
+        self._scratch.truncate(offset)
+
+    def finish(self, provenance: dict[str, Any]) -> Path:
+        """Write the file, atomically; ``provenance`` is that of the whole."""
+        if self._scratch is None or self.done != self.samples:
+            raise CompareError(
+                f"{self.path}: {self.done} of {self.samples} samples are there; add the others"
+            )
+        file = self._scratch.fileno()
+
+        def stored() -> Iterator[StoredArray]:
+            for name, region in self._regions.items():
+                dtype = region.dtype if region.bits else narrowest(*self._spans[name])
+                pieces = region.pieces(file, dtype)
+                yield StoredArray(name, region.kind, region.shape, dtype, region.held, pieces)
+
+        filled = hdf5.writer(lambda into: write_arrays(into, provenance, stored(), self._about))
+        return write_atomic(self.path, filled)
+
+    def __enter__(self) -> TraceWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what is held."""
+        if self._scratch is not None:
+            self._scratch.close()
+
+
+def _beside_samples(shape: tuple[int, ...], counted: bool) -> tuple[int, ...]:
+    return shape[1:] if counted else (shape[0], *shape[2:])
+
+
+class StoredTrace:
+    """A trace in a file, of which some samples at a time are read; a context manager.
+
+    ::
+
+        with StoredTrace("lava.trace") as stored:
+            for part in stored.parts():
+                print(part.samples, part.predictions)
+
+    Attributes:
+        kinds, provenance, granularity, counted_steps: as of a
+            :class:`~neuroport.runs.trace.Trace`.
+        samples, steps: how many.
+
+    Raises:
+        FormatError, HashError: as :meth:`~neuroport.runs.trace.Trace.load`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        content: dict[str, Any] = hdf5.read(
+            path, "a neuroport trace", lambda file: read_header(file, path, data=False)
+        )
+        self.provenance = read_provenance(content, path)
+        self._about = content["about"]
+        self.counted_steps, self.granularity = counted_by(self._about, path)
+        self._regions: dict[str, _Region] = {}
+        for name, kind, shape, (dtype, _, offset) in content["stored"]:
+            counted = self.counted_steps > 0 and not is_readout(kind)
+            region = _Region(kind, tuple(shape), counted, np.dtype(dtype), offset)
+            self._regions[name] = region
+        self.kinds = {name: region.kind for name, region in self._regions.items()}
+        first = next(iter(self._regions.values()))
+        steps, self.samples, _ = first.size
+        self.steps = self.counted_steps or steps
+        self._file = open(path, "rb")  # noqa: SIM115 - see close
+        try:
+            self._check(content)
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self, content: dict[str, Any]) -> None:
+        if len({region.size[1] for region in self._regions.values()}) != 1:
+            raise FormatError(f"{self.path}: its populations have unequal numbers of samples")
+        digest = begun_digest(content["provenance"], self._about)
+        for name, region in self._regions.items():
+            about = StoredArray(name, region.kind, region.shape, region.dtype, region.held, ())
+            digest.update(about.heading)
+            for at in range(0, region.nbytes, PIECE):
+                number = min(PIECE, region.nbytes - at)
+                digest.update(_read(self._file.fileno(), number, region.offset + at))
+        check_digest(digest, content, self.path)
+
+    def __repr__(self) -> str:
+        return f"<StoredTrace {self.path}: {self.samples} samples of {self.steps} steps>"
+
+    def part(self, first: int, last: int) -> Trace:
+        """The samples ``first`` to ``last - 1``; the provenance is that of the whole."""
+        messages: dict[str, npt.NDArray[Any]] = {}
+        counts: dict[str, npt.NDArray[np.int32]] = {}
+        for name, region in self._regions.items():
+            found = region.read(self._file.fileno(), first, last)
+            if region.counted:
+                where = f"{self.path}: population {name!r}"
+                check_counts(found, self.counted_steps, self.granularity, where)
+                counts[name] = found
+            else:
+                messages[name] = found
+        return Trace(
+            messages, self.kinds, self.provenance, counts, self.granularity, self.counted_steps
+        )
+
+    def parts(self, samples: int | None = None) -> Iterator[Trace]:
+        """All samples, so many at a time; None: as many as take some hundred megabytes."""
+        many = samples or max(1, PART // self.bytes_per_sample)
+        for first in range(0, self.samples, many):
+            yield self.part(first, min(first + many, self.samples))
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """Memory that a sample takes when it is read."""
+        total = 0
+        for region in self._regions.values():
+            steps, _, each = region.size
+            total += steps * each * (1 if region.bits else 4)
+        return total
+
+    def load(self) -> Trace:
+        """The whole trace, in memory."""
+        return self.part(0, self.samples)
+
+    def __enter__(self) -> StoredTrace:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; no sample can be read any more."""
+        self._file.close()

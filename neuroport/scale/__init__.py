@@ -1,0 +1,1 @@
+"""Test sets over many processes and machines, by dask.distributed."""

@@ -1,0 +1,108 @@
+"""A client of dask.distributed for what ``--cluster`` says.
+
+``local:4`` starts four worker processes here; ``tcp://HOST:PORT`` (or ``tls://``) is a scheduler
+that runs already; ``slurm:FILE`` asks Slurm for workers as a TOML file says.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from neuroport.errors import BackendError
+from neuroport.files import parse_toml, read_text
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    Cluster: TypeAlias = str | Client
+
+SCHEDULER_SECONDS = 10
+INSTALL = "pip install '.[scale]' in neuroport's folder"
+
+
+@contextmanager
+def connected(cluster: Any) -> Iterator[Any]:
+    """A client; what was started for it ends with it.
+
+    Raises:
+        BackendError: dask.distributed is missing, the text means no cluster, or there is none.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise BackendError(f"a cluster needs dask.distributed: {INSTALL}") from error
+    if isinstance(cluster, Client):
+        yield cluster
+        return
+    kind, _, rest = cluster.partition(":") if isinstance(cluster, str) else ("", "", "")
+    with ExitStack() as stack:
+        if kind == "local" and rest.isdecimal() and int(rest) > 0:
+            target = stack.enter_context(_local(int(rest)))
+        elif kind in ("tcp", "tls") and rest.startswith("//"):
+            target = cluster
+        elif kind == "slurm" and rest:
+            target = stack.enter_context(_slurm(rest))
+        else:
+            raise BackendError(
+                f"cluster is {cluster!r:.100}; give local:N (N processes here), tcp://HOST:PORT (a "
+                "scheduler), slurm:FILE (jobs as a TOML file says), or a distributed.Client"
+            )
+        try:
+            client = Client(  # type: ignore[no-untyped-call]
+                target, timeout=SCHEDULER_SECONDS, set_as_default=False
+            )
+        except (OSError, TimeoutError) as error:
+            raise BackendError(
+                f"{cluster}: no scheduler answers there; start one: dask scheduler"
+            ) from error
+        stack.enter_context(client)
+        yield client
+
+
+def _local(workers: int) -> Any:
+    from distributed import LocalCluster
+
+    return LocalCluster(  # type: ignore[no-untyped-call]
+        n_workers=workers,
+        threads_per_worker=1,
+        dashboard_address=None,
+        memory_limit=0,  # the work is done in children, which it would not see
+        silence_logs=50,
+    )
+
+
+@contextmanager
+def _slurm(path: str) -> Iterator[Any]:
+    fields = read_slurm(path)
+    try:
+        from dask_jobqueue import SLURMCluster  # type: ignore[attr-defined]
+    except ImportError as error:
+        raise BackendError(f"slurm:FILE needs dask-jobqueue: {INSTALL}") from error
+    if shutil.which("sbatch") is None:
+        raise BackendError("Slurm's command sbatch is not here; run this on a login node")
+    jobs = fields.pop("jobs")
+    with SLURMCluster(**fields) as cluster:
+        cluster.scale(jobs=jobs)
+        yield cluster
+
+
+def read_slurm(path: str) -> dict[str, Any]:
+    """What a TOML file says of jobs: ``jobs``, and arguments of dask-jobqueue's ``SLURMCluster``.
+
+    Raises:
+        StorageError: no such file.
+        BackendError: it says not how many jobs of what size.
+    """
+    fields = parse_toml(read_text(path, BackendError, "a cluster"), path, BackendError)
+    jobs = fields.get("jobs")
+    if type(jobs) is not int or jobs < 1:
+        raise BackendError(f"{path}: jobs is {jobs!r:.100}; say how many jobs to ask Slurm for")
+    for name in ("cores", "memory"):
+        if name not in fields:
+            raise BackendError(
+                f"{path}: no {name}; say what a job has, as in: cores = 4, memory = '16 GB'"
+            )
+    return fields

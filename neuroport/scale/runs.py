@@ -1,0 +1,248 @@
+"""Runs and verifications of any number of samples: here, part by part, or on a cluster."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.analysis.compare import Comparison
+from neuroport.analysis.joining import joined
+from neuroport.analysis.merge import read_result
+from neuroport.analysis.verify import verify as verify_here
+from neuroport.arguments import as_array, is_network, optional, takes
+from neuroport.engines import streaming
+from neuroport.engines.running import TIMING, read_file
+from neuroport.engines.table import DEFAULT, known
+from neuroport.errors import BackendError
+from neuroport.graph.foreign_kinds import foreign_modules
+from neuroport.graph.graph import Graph
+from neuroport.graph.store import save
+from neuroport.runs.frames import Progress, check_frames, frames_hash
+from neuroport.runs.merging import write_merged
+from neuroport.runs.shards import Shard
+from neuroport.runs.trace_file import StoredTrace
+from neuroport.scale.clusters import connected
+from neuroport.scale.shard_folder import ShardFolder
+from neuroport.scale.spread import spread
+from neuroport.version import __version__
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from neuroport.scale.clusters import Cluster
+
+SHARD_BYTES = 1 << 26  # of the result of a shard, about
+SHARDS = 16  # at least, where there are samples: a worker that is lost loses little
+
+
+@takes(network=is_network, frames=as_array)
+def record(
+    network: Graph | nn.Module | str | os.PathLike[str],
+    frames: npt.NDArray[Any],
+    path: str | os.PathLike[str],
+    on: str | None = None,
+    *,
+    cluster: Cluster | None = None,
+    shards: int | None = None,
+    shard: str | Shard | None = None,
+    part: int | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> StoredTrace:
+    """Run a network on any number of frames, and write the trace to a file, in constant memory.
+
+    The file has the arrays that ``port.run(...).save(path)`` would write, and appears when the run
+    is done. A run on a cluster that is interrupted goes on where it was when it is called again.
+
+    Args:
+        network, frames, on, options: as of :func:`~neuroport.engines.running.run`; frames may be
+            mapped from a file (``np.load(path, mmap_mode="r")``).
+        path: the file to write.
+        cluster: ``local:4`` (processes here), ``tcp://HOST:PORT`` (a scheduler of
+            dask.distributed), ``slurm:FILE``, or a ``distributed.Client``. ``None``: this process,
+            part by part.
+        shards: how many parts of the samples are sent to workers; None: by their size.
+        shard: ``"2/4"`` runs the second of four parts of the samples only; not with a cluster.
+        part: samples that are run at a time in this process; changes memory, never results.
+        progress: called with the samples done and N.
+
+    Raises:
+        NeuroportError: as :func:`~neuroport.engines.running.run`.
+        FramesError: no such shard.
+        StorageError: the file cannot be written.
+        BackendError: no such cluster, a shard failed three times, or the scheduler was lost; says
+            what is done. What is done is kept in ``PATH.shards``.
+    """
+    if cluster is None:
+        return streaming.record(
+            network, frames, path, on, shard=shard, part=part, progress=progress, **options
+        )
+    if shard is not None or part is not None:
+        raise BackendError("shard and part are for runs without a cluster; leave them out")
+    timing = {name: options.pop(name) for name in TIMING if name in options}
+    graph = _graph(network, frames, timing)
+    engine = known(on or DEFAULT)
+    if not engine.in_parts or engine.takes_modules:
+        raise BackendError(f"engine {engine.name!r} does not run on a cluster; leave cluster out")
+    engine.prepare(graph, **options).close()  # refuse here what every worker would
+    plan = _plan("record", [graph], frames, shards, [engine.name], options)
+    done = _spread(Path(path), plan, [graph], frames, cluster, progress)
+    parts = [StoredTrace(done.path(number)) for number in range(1, done.shards + 1)]
+    try:
+        merged = write_merged(parts, path)
+    finally:
+        for each in parts:
+            each.close()
+    done.remove()
+    return merged
+
+
+@takes(want=is_network, got=optional(is_network), frames=as_array)
+def verify(
+    want: Graph | str | os.PathLike[str],
+    got: Graph | str | os.PathLike[str] | None,
+    frames: npt.NDArray[Any],
+    *,
+    cluster: Cluster | None = None,
+    shards: int | None = None,
+    on: tuple[str, str] | None = None,
+    together: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """As :func:`neuroport.verify`, on a cluster; shards behind one that differs need not run.
+
+    Args:
+        want, got, frames, on, together, options: as there; networks are graphs or files.
+        cluster, shards: as of :func:`record`.
+        out: the file in whose ``OUT.shards`` finished shards are kept until all are done, for a
+            rerun; ``None``: a temporary folder.
+
+    Raises:
+        NeuroportError: as there, and as :func:`record`.
+    """
+    if cluster is None:
+        return verify_here(
+            want, got, frames, on=on, together=together, options=options, progress=progress
+        )
+    graphs = [_graph(want, frames, {})]
+    if got is not None:
+        graphs.append(_graph(got, frames, {}))
+    engines = list(on or (DEFAULT, "fast"))
+    more = dict(options or {})
+    known(engines[0]).prepare(graphs[0]).close()
+    known(engines[1]).prepare(graphs[-1], **more).close()
+    plan = _plan("verify", graphs, frames, shards, engines, more)
+    plan["together"] = together
+    with tempfile.TemporaryDirectory(prefix="neuroport-verify-") as place:
+        done = _spread(Path(out or Path(place, "verify")), plan, graphs, frames, cluster, progress)
+        parts: list[Comparison] = []
+        for number in range(1, done.shards + 1):
+            found = read_result(done.path(number))
+            assert isinstance(found, Comparison)
+            parts.append(found)
+            if not found:
+                break
+        done.remove()
+    return joined(parts, (parts[0].shard or {})["compared"])
+
+
+def _graph(network: Any, frames: npt.NDArray[Any], timing: dict[str, bool]) -> Graph:
+    if isinstance(network, (str, os.PathLike)):
+        network = read_file(network, frames, timing)
+    if not isinstance(network, Graph):
+        raise BackendError(
+            "a torch module does not travel to a cluster; quantize it, and give its graph or file"
+        )
+    check_frames(network, frames)
+    return network
+
+
+def _plan(
+    verb: str,
+    graphs: list[Graph],
+    frames: npt.NDArray[Any],
+    shards: int | None,
+    engines: list[str],
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What makes shards those of one run."""
+    samples = frames.shape[1]
+    if shards is None:
+        graph = graphs[0]
+        positions = sum(math.prod(graph.facts(n.name).shape) for n in graph.populations)
+        many = max(1, SHARD_BYTES * 8 // (positions * graph.steps))
+        shards = min(samples, max(SHARDS, -(-samples // many)))
+    Shard.read(f"1/{shards}").samples(samples)
+    return {
+        "verb": verb,
+        "network": [graph.hash for graph in graphs],
+        "frames": frames_hash(frames),
+        "shards": shards,
+        "engine": engines,
+        "options": dict(options),
+    }
+
+
+def _spread(
+    out: Path,
+    plan: dict[str, Any],
+    graphs: list[Graph],
+    frames: npt.NDArray[Any],
+    cluster: Any,
+    progress: Progress | None,
+) -> ShardFolder:
+    """Run all shards that are not there yet; for a verification, up to the first that differs."""
+    folder = ShardFolder(out, plan)
+    total, of = frames.shape[1], folder.shards
+    samples = {n: Shard(n, of).samples(total) for n in range(1, of + 1)}
+    kinds = {key: value for graph in graphs for key, value in foreign_modules(graph).items()}
+    ends: list[int] = []
+
+    def job(number: int) -> tuple[dict[str, Any], npt.NDArray[Any]]:
+        about = {
+            "version": __version__,
+            "verb": plan["verb"],
+            "kinds": kinds,
+            "on": plan["engine"],
+            "options": plan["options"],
+            "together": plan.get("together"),
+            "shard": Shard(number, of).told(total, plan["frames"]),
+        }
+        return about, np.ascontiguousarray(frames[:, samples[number]])
+
+    finished = [0]
+
+    def told(number: int) -> None:
+        finished[0] += samples[number].stop - samples[number].start
+        if plan["verb"] == "verify" and not read_result(folder.path(number)):
+            ends.append(number)
+        if progress is not None:
+            progress(finished[0], total)
+
+    for number in folder.done():
+        told(number)
+    if len(folder.done()) < of and not _ended(folder, ends):
+        with connected(cluster) as client:
+            content = tuple(_bytes(graph) for graph in graphs)
+            wanted: Callable[[int], bool] = lambda n: not ends or n < min(ends)  # noqa: E731
+            spread(client, content, job, folder, told, wanted)
+    return folder
+
+
+def _ended(folder: ShardFolder, ends: list[int]) -> bool:
+    """Whether all shards up to one that differs are there."""
+    return bool(ends) and set(range(1, min(ends))) <= set(folder.done())
+
+
+def _bytes(graph: Graph) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="neuroport-graph-") as place:
+        return save(graph, Path(place) / "network.graph").read_bytes()

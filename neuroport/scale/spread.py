@@ -1,0 +1,172 @@
+"""Shards spread over the workers of a cluster, results kept as they come.
+
+As few shards are submitted at a time as keep all workers busy, so that neither the scheduler nor
+this process holds more of a large test set than of a small one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from neuroport.errors import BackendError, NeuroportError
+from neuroport.scale.shard_folder import ShardFolder
+from neuroport.scale.task import held, run_shard
+
+TRIES = 3
+AHEAD = 2  # shards for each thread of a worker: one that runs, one that waits there
+POLL_SECONDS = 0.05
+LOOK_SECONDS = 2.0  # between two looks at how many workers there are
+WAIT_SECONDS = 120.0  # without any worker
+
+Job = Callable[[int], tuple[dict[str, Any], Any]]  # number -> what the shard is, its frames
+
+
+def spread(
+    client: Any,
+    graphs: tuple[bytes, ...],
+    job: Job,
+    folder: ShardFolder,
+    told: Callable[[int], None],
+    wanted: Callable[[int], bool] = lambda _: True,
+) -> None:
+    """Run the shards that ``folder`` lacks, and keep them there.
+
+    Args:
+        job: what a shard is, asked when it is submitted.
+        told: called with the number of each shard that is done.
+        wanted: whether a shard is still needed.
+
+    Raises:
+        BackendError: a shard failed ``TRIES`` times (the others are done first); the scheduler is
+            gone, or no worker comes. What is done stays in the folder.
+        NeuroportError: a shard was refused: others would be, too.
+    """
+    there = set(folder.done())
+    waiting = [n for n in range(1, folder.shards + 1) if n not in there]
+    _Spread(client, graphs, job, folder, told, wanted).run(waiting)
+
+
+class _Spread:
+    def __init__(
+        self,
+        client: Any,
+        graphs: tuple[bytes, ...],
+        job: Job,
+        folder: ShardFolder,
+        told: Callable[[int], None],
+        wanted: Callable[[int], bool],
+    ) -> None:
+        self.client, self.job, self.folder = client, job, folder
+        self.told, self.wanted = told, wanted
+        self.graphs = graphs
+        self.tries: Counter[int] = Counter()
+        self.failed: dict[int, str] = {}
+        self.flying: dict[Any, int] = {}
+
+    def run(self, waiting: list[int]) -> None:
+        try:
+            network = self.client.submit(held, self.graphs, pure=False) if waiting else None
+            slots, look = 0, 0.0
+            alone = time.monotonic() + WAIT_SECONDS
+            while self.flying or any(self.wanted(number) for number in waiting):
+                now = time.monotonic()
+                if now > look:
+                    slots, look = self._threads(), now + LOOK_SECONDS
+                    if slots:
+                        alone = now + WAIT_SECONDS
+                    elif now > alone:
+                        raise BackendError(f"no worker came for {WAIT_SECONDS:g} s; {self._kept()}")
+                waiting = [number for number in waiting if self.wanted(number)]
+                while waiting and len(self.flying) < AHEAD * slots:
+                    self._submit(waiting.pop(0), network)
+                waiting = [*self._finished(), *waiting]
+                time.sleep(POLL_SECONDS)
+        finally:
+            if self.flying and self.client.status == "running":
+                with suppress(Exception):  # the scheduler may be gone
+                    self.client.cancel(list(self.flying), force=True)
+        if self.failed:
+            number, said = min(self.failed.items())
+            more = f" (and {len(self.failed) - 1} more shards)" if len(self.failed) > 1 else ""
+            raise BackendError(
+                f"shard {number}/{self.folder.shards} failed {self.tries[number]} times{more}: "
+                f"{said}; {self._kept()}"
+            )
+
+    def _threads(self) -> int:
+        """Threads of all workers; raises where there is no scheduler."""
+        if self.client.status != "running":  # a scheduler forgets what a lost client asked for
+            raise self._gone()
+        try:
+            return sum(self.client.nthreads().values())
+        except Exception as error:
+            raise self._gone() from error
+
+    def _submit(self, number: int, network: Any) -> None:
+        about, frames = self.job(number)
+        key = f"neuroport-shard-{number}-{self.tries[number]}-{id(self)}-{time.monotonic_ns()}"
+        try:
+            future = self.client.submit(run_shard, about, network, frames, key=key, pure=False)
+        except Exception as error:
+            raise self._gone() from error
+        self.flying[future] = number
+
+    def _finished(self) -> Iterator[int]:
+        """Take what is done; yields shards that are to be run again."""
+        for future in [each for each in self.flying if each.done()]:
+            number = self.flying.pop(future)
+            if future.status in ("cancelled", "lost"):
+                raise self._gone()
+            self.tries[number] += 1
+            if future.status == "error":
+                error = future.exception()
+                # dask gives a shard up whose workers were lost again and again
+                lost = type(error).__name__ == "KilledWorker"
+                said = "its worker was lost every time" if lost else f"{error!r:.500}"
+                answer: dict[str, Any] = {"error": {"message": said, "final": False, "lost": lost}}
+            else:
+                try:
+                    answer = future.result()
+                except Exception as error:
+                    raise self._gone() from error
+            if "result" in answer:
+                self.folder.keep(number, answer["result"])
+                self.told(number)
+                continue
+            yield from self._again(number, answer)
+
+    def _again(self, number: int, answer: dict[str, Any]) -> Iterator[int]:
+        error = answer["error"]
+        if error["final"]:
+            where = f" (worker {answer['worker']})" if "worker" in answer else ""
+            kinds = {kind.__name__: kind for kind in _errors()}
+            kind = kinds.get(error.get("kind", ""), BackendError)
+            said = f"shard {number}/{self.folder.shards}{where}: {error['message']}"
+            raise kind(said, error.get("detail", ""))
+        if self.tries[number] < TRIES and not error.get("lost"):
+            yield number
+            return
+        self.failed[number] = str(error["message"])
+
+    def _kept(self) -> str:
+        done = len(self.folder.done())
+        return (
+            f"{done} of {self.folder.shards} shards are done and kept in {self.folder.folder}; the "
+            "same command goes on from there"
+        )
+
+    def _gone(self) -> BackendError:
+        return BackendError(f"the scheduler is gone; {self._kept()}")
+
+
+def _errors() -> list[type[NeuroportError]]:
+    found, todo = [], [NeuroportError]
+    while todo:
+        kind = todo.pop()
+        found.append(kind)
+        todo += kind.__subclasses__()
+    return found

@@ -1,0 +1,117 @@
+"""What a worker of a cluster does: one shard, in a child process that it watches.
+
+A worker's own process does nothing but wait: whatever happens to the child, the worker lives, and
+a child ends with its worker, and with the task when that is no longer wanted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroport.files import read_json, write_json
+from neuroport.processes import run_folder
+from neuroport.scale.child import ERROR, FRAMES, GRAPHS, JOB, RESULT
+from neuroport.version import __version__
+
+POLL_SECONDS = 0.05
+PATIENCE = 6.0  # seconds in which a child may end what it started
+LAST_WORDS = 4000  # characters
+
+
+def held(content: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The graphs, which every shard needs: sent once, and fetched by workers from each other."""
+    return content
+
+
+def run_shard(
+    job: dict[str, Any], graphs: tuple[bytes, ...], frames: npt.NDArray[Any]
+) -> dict[str, Any]:
+    """The content of the result file of a shard, as ``result``; or ``error``, and why."""
+    told: dict[str, Any] = {"worker": _worker(), "version": __version__}
+    if job["version"] != __version__:
+        said = f"has neuroport {__version__}, and this is {job['version']}; install the same there"
+        return {**told, "error": {"kind": "BackendError", "message": said, "final": True}}
+    with run_folder("neuroport-shard-") as folder:
+        for name, content in zip(GRAPHS, graphs, strict=False):
+            (folder / name).write_bytes(content)
+        np.save(folder / FRAMES, frames)
+        write_json(folder / JOB, {**job, "graphs": len(graphs)})
+        code, said = _supervised(folder, _unwanted())
+        if code == 0 and (folder / RESULT).exists():
+            return {**told, "result": (folder / RESULT).read_bytes()}
+        if (folder / ERROR).exists():
+            error = read_json(folder / ERROR)
+            error["final"] = error["kind"] not in ("BackendError", "StorageError")
+            return {**told, "error": error}
+    cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    message = f"the process of the shard ended without a result ({cause})"
+    return {
+        **told,
+        "error": {"kind": "BackendError", "message": message, "detail": said, "final": False},
+    }
+
+
+def _supervised(folder: Path, unwanted: Callable[[], bool]) -> tuple[int, str]:
+    """Run the child to its end; its exit code, and its last words."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with open(folder / "stderr.txt", "w+b") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "neuroport.scale.child", str(folder), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            start_new_session=True,  # a terminal's Ctrl-C is for who started the run
+            env=environment,
+        )
+        try:
+            while child.poll() is None and not unwanted():
+                time.sleep(POLL_SECONDS)
+        finally:
+            if child.poll() is None:
+                child.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(PATIENCE)
+                child.kill()
+                child.wait()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+        errors.seek(0)
+        return child.returncode, errors.read().decode(errors="replace")[-LAST_WORDS:]
+
+
+def _worker() -> str:
+    """The address of this worker; this machine's process where it is none."""
+    from distributed import get_worker
+
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return f"process {os.getpid()}"
+
+
+def _unwanted() -> Callable[[], bool]:
+    """Whether nobody waits for the task any more: it was cancelled, or who submitted it is gone."""
+    from distributed import get_worker
+
+    try:
+        worker = get_worker()
+    except ValueError:
+        return lambda: False
+    key = worker.get_current_task()
+
+    def look() -> bool:
+        state = worker.state.tasks.get(key)
+        return state is None or state.state in ("cancelled", "released", "forgotten")
+
+    return look

@@ -1,0 +1,191 @@
+"""A step of training, on whatever device: nothing in it waits for a GPU.
+
+With ``training.precision = "float16"`` the loss is multiplied before gradients are computed, so
+that small ones are not lost, and gradients are divided before they are used (torch's
+``GradScaler``). A step whose gradients are not finite is then left out and the factor halved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neuroport.errors import TrainingError
+from neuroport.nets.neuron import bound
+from neuroport.recipe import Recipe
+from neuroport.training.optimizer import set_rate, tensors_of
+from neuroport.training.parallel import Group
+
+
+class Step:
+    """Trains a network on a batch.
+
+    Args:
+        net: in training, on its device.
+        scaler: of :func:`scaler_of`.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: Any,
+        recipe: Recipe,
+        together: Group,
+    ) -> None:
+        self.net, self.optimizer, self.scaler = net, optimizer, scaler
+        self.recipe, self.together = recipe, together
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the next step."""
+        set_rate(self.optimizer, rate)
+
+    def __call__(self, frames: Tensor, labels: Tensor) -> Tensor:
+        """One step of the optimizer; the loss of the batch of all processes, on the device.
+
+        Args:
+            frames: (T, N, C, H, W), this process's part.
+            labels: (N,).
+        """
+        training = self.recipe.training
+        self.optimizer.zero_grad()
+        with self.together.joint():
+            loss = self.loss(frames, labels)
+            value = self.together.average(loss.detach().clone())
+            self._backward(loss)
+        self.together.average_gradients(self.net)
+        if training.clip:
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.net.parameters(), training.clip)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        bound(self.net)
+        return value
+
+    def loss(self, frames: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy of a batch."""
+        smoothing = self.recipe.training.label_smoothing
+        return F.cross_entropy(self.net(frames), labels, label_smoothing=smoothing)
+
+    def _backward(self, loss: Tensor) -> None:
+        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        scaled.backward()
+
+    def tried(self, frames: Tensor, labels: Tensor) -> None:
+        """Compute gradients, to see whether there is memory for them; the run is over."""
+        self.optimizer.zero_grad()
+        self.loss(frames, labels).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.zero_grad()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything of a checkpoint but generators."""
+        found = {f"model.{n}": t for n, t in self.net.state_dict().items()}
+        found |= tensors_of(self.optimizer)
+        if self.scaler is not None:
+            state = self.scaler.state_dict()
+            kept = [float(state["scale"]), float(state["_growth_tracker"])]
+            found["scaler"] = torch.tensor(kept, dtype=torch.float64)
+        return found
+
+
+def scaler_of(recipe: Recipe, quantized: bool, device: torch.device) -> Any:
+    """What multiplies the loss, for ``float16`` while real numbers are trained; else None.
+
+    Raises:
+        TrainingError: torch is too old for it on this device.
+    """
+    if quantized or recipe.training.precision != "float16":
+        return None
+    if hasattr(torch.amp, "GradScaler"):
+        return torch.amp.GradScaler(device.type)
+    if device.type == "cuda":
+        return torch.cuda.amp.GradScaler()
+    raise TrainingError(
+        f"training.precision is 'float16', which torch {torch.__version__} trains on a GPU only; "
+        "use 'bfloat16', or torch 2.3"
+    )
+
+
+def restore_scaler(scaler: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Let ``scaler`` go on as it was."""
+    if scaler is not None and "scaler" in tensors and tensors["scaler"].shape == (2,):
+        scale, steps = tensors["scaler"].tolist()
+        found = scaler.state_dict()
+        scaler.load_state_dict(found | {"scale": scale, "_growth_tracker": int(steps)})
+
+
+class Losses:
+    """The losses of an epoch's batches; of a GPU each is read when the next was asked for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.total, self.count = 0.0, 0
+        self._late = device.type == "cuda"
+        self._waiting: tuple[Tensor, int] | None = None
+
+    @property
+    def mean(self) -> float:
+        """Of the batches whose loss is known."""
+        return self.total / max(self.count, 1)
+
+    def add(self, loss: Tensor, epoch: int, index: int) -> None:
+        """Take the loss of a batch.
+
+        Raises:
+            TrainingError: that of this one, or of the one before, is not a number.
+        """
+        before, self._waiting = self._waiting, (loss, index)
+        if before is not None:
+            self._read(*before, epoch)
+        if not self._late or self.count == 0:
+            self.finish(epoch)
+
+    def finish(self, epoch: int) -> None:
+        """Read what is left."""
+        if self._waiting is not None:
+            self._read(*self._waiting, epoch)
+            self._waiting = None
+
+    def _read(self, loss: Tensor, index: int, epoch: int) -> None:
+        value = float(loss)
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss is {value} in epoch {epoch + 1}, batch {index + 1}; the checkpoint "
+                "before it is kept: lower the learning rate and use a new folder"
+            )
+        self.total += value
+        self.count = index + 1
+
+
+def generators(device: torch.device) -> dict[str, Tensor]:
+    """States of torch's generators that a network may draw from."""
+    found = {"torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    return found
+
+
+def restore_generator(tensors: Mapping[str, Tensor], rank: int, device: torch.device) -> None:
+    """Let torch's generators go on, if there were as many processes, and on this kind of device.
+
+    Raises:
+        TrainingError: the state is none of torch's.
+    """
+    try:
+        if (found := tensors.get(f"rng.torch.{rank}")) is not None:
+            torch.set_rng_state(found)
+        if device.type == "cuda" and (found := tensors.get(f"rng.cuda.{rank}")) is not None:
+            torch.cuda.set_rng_state(found, device)
+    except (RuntimeError, TypeError) as error:
+        raise TrainingError(
+            f"the checkpoint's generator is none of torch's ({error}); train again in "
+            "another folder"
+        ) from error

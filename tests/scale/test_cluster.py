@@ -1,0 +1,268 @@
+"""Runs on clusters of real processes are those of one process, whatever of the cluster is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import neuroport as port
+from benchmarks.steady import descendants
+from neuroport.errors import BackendError, CompareError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, Input, Node
+from neuroport.graph.store import save
+from neuroport.runs.trace import Trace
+from neuroport.scale.clusters import read_slurm
+from neuroport.scale.runs import record, verify
+from neuroport.scale.spread import TRIES
+from tests.conftest import Neuroport
+from tests.helpers.dask_processes import Running, runs
+from tests.kinds.fatal_lif import FATAL, FatalLif
+from tests.unit.runs.test_shards import frames, network, same_arrays
+
+distributed = pytest.importorskip("distributed")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Two workers here."""
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as found,
+    ):
+        yield found
+
+
+def test_a_run_on_two_workers_is_that_of_one_process(client: Any, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    stored = port.record(
+        network(), frames(), tmp_path / "a.trace", cluster=client, shards=3,
+        progress=lambda *done: seen.append(done),
+    )  # fmt: skip
+    same_arrays(stored.load(), port.run(network(), frames()))
+    assert [each["number"] for each in stored.provenance["shards"]] == [1, 2, 3]
+    assert seen[-1] == (23, 23)
+    assert len(seen) == 3
+    assert os.listdir(tmp_path) == ["a.trace"]
+
+
+@pytest.mark.parametrize("threshold", [20, 90])
+def test_a_verification_on_two_workers_is_that_of_one_process(client: Any, threshold: int) -> None:
+    given = frames()
+    given[:, :10] = 0  # silent: any threshold gives the same
+    both = network(), network(threshold)
+    on = ("reference", "reference")
+    found = verify(*both, given, cluster=client, shards=3, on=on)
+    want = port.verify(*both, given, on=on)
+    assert found.to_dict() | {"cause": None, "text": ""} == want.to_dict() | {
+        "cause": None, "text": "",
+    }  # fmt: skip
+    assert found.equal == (threshold == 20)
+
+
+def test_what_was_done_is_not_run_again_and_another_run_is_refused(
+    client: Any, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.trace"
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        record(network(), frames(), out, cluster=client, shards=4, progress=stop)
+    folder = tmp_path / "a.trace.shards"
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("0*")}
+    assert 1 <= len(kept) < 4
+    assert not out.exists()
+    with pytest.raises(CompareError, match=r"a\.trace\.shards holds shards of another run \(of ot"):
+        record(network(30), frames(), out, cluster=client, shards=4)
+    listed: list[int] = []
+    stored = record(
+        network(), frames(), out, cluster=client, shards=4,
+        progress=lambda done, total: listed.append(done),
+    )  # fmt: skip
+    assert len(listed) == 4
+    same_arrays(stored.load(), port.run(network(), frames()))
+    assert not folder.exists()
+
+
+def fatal() -> tuple[Graph, np.ndarray]:
+    """Samples 9 and 10 kill the process that runs them."""
+    nodes: list[Node] = [
+        Input("frames", (4,), 12),
+        Dense("in", ("frames",), np.eye(4, dtype=np.int64)),
+        FatalLif("neurons", ("in",), np.array([20])),
+    ]
+    given = np.random.default_rng(0).integers(0, 16, (3, 20, 4))
+    given[1, 9:11, 2] = FATAL
+    return Graph(nodes, 3), given
+
+
+def test_a_poisoned_shard_is_reported_after_three_tries_and_the_others_are_kept(
+    client: Any, tmp_path: Path
+) -> None:
+    graph, given = fatal()
+    with pytest.raises(BackendError) as caught:
+        record(graph, given, tmp_path / "a.trace", cluster=client, shards=4)
+    said = caught.value.message
+    assert f"shard 2/4 failed {TRIES} times (and 1 more shards)" in said
+    assert "killed by signal 9" in said
+    assert "2 of 4 shards are done and kept in" in said
+    assert sorted(path.name[-1] for path in (tmp_path / "a.trace.shards").glob("0*")) == ["1", "4"]
+    assert len(client.nthreads()) == 2
+
+
+def test_what_every_worker_would_refuse_is_refused_before(client: Any, tmp_path: Path) -> None:
+    out = tmp_path / "a.trace"
+    wrong = frames()
+    wrong[:] = 99
+    for given, options, said in (
+        (wrong, {}, "the input takes 0..15"),
+        (frames(), {"on": "fast", "batch": 0}, "batch is 0"),
+        (frames(), {"on": "loihi2"}, "does not run on a cluster"),
+        (frames(), {"shards": 24}, "a shard would be empty"),
+        (frames(), {"shard": "1/2"}, "leave them out"),
+    ):
+        with pytest.raises(port.NeuroportError, match=said):
+            record(network(), given, out, cluster=client, **options)  # type: ignore[arg-type]
+    for text in ("local:0", "local", "somewhere", "tcp:host", 5):
+        with pytest.raises(BackendError, match="give local:N"):
+            record(network(), frames(), out, cluster=text)  # type: ignore[arg-type]
+    assert not out.exists()
+
+
+def test_slurm_gets_what_the_file_says(tmp_path: Path) -> None:
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    example = ROOT / "deploy" / "scale" / "slurm.toml"
+    fields = read_slurm(str(example))
+    assert fields.pop("jobs") == 4
+    with jobqueue.SLURMCluster(**fields) as cluster:  # asks for nothing yet
+        script = cluster.job_script()
+    assert "#SBATCH --cpus-per-task=4" in script
+    assert "#SBATCH -t 02:00:00" in script
+    assert "distributed.cli.dask_worker" in script
+    (tmp_path / "a.toml").write_text("jobs = 3\ncores = 4\n")
+    with pytest.raises(BackendError, match=r"a\.toml: no memory; say what a job has"):
+        read_slurm(str(tmp_path / "a.toml"))
+    if not any((Path(p) / "sbatch").exists() for p in os.environ["PATH"].split(os.pathsep)):
+        with pytest.raises(BackendError, match="sbatch is not here"):
+            record(network(), frames(), tmp_path / "a", cluster=f"slurm:{example}")
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    (folder := tmp_path / "cluster").mkdir()
+    found = Running(folder)
+    yield found
+    found.close()
+
+
+@linux
+def test_a_shard_of_a_worker_that_is_killed_runs_on_another_and_nothing_is_left(
+    running: Running, tmp_path: Path
+) -> None:
+    first = running.join()
+    left: list[int] = []
+
+    def kill(done: int, total: int) -> None:
+        if not left:
+            running.join()
+            left.extend(descendants(first.pid))
+            first.kill()
+
+    stored = record(
+        network(), frames(), tmp_path / "a.trace", cluster=running.address, shards=4, progress=kill
+    )
+    assert left  # a shard was running there
+    same_arrays(stored.load(), port.run(network(), frames()))
+    first.wait()
+    until = time.monotonic() + 10
+    while any(runs(pid) for pid in left) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(runs(pid) for pid in left)
+
+
+@linux
+def test_a_scheduler_that_is_killed_is_told_and_the_same_command_goes_on(
+    running: Running, tmp_path: Path, called: Neuroport
+) -> None:
+    running.join()
+    np.save(tmp_path / "frames.npy", frames())
+    save(network(), tmp_path / "a.graph")
+    run = ("run", "a.graph", "--frames", "frames.npy", "-o", "a.trace", "--shards", "5")
+
+    def kill(done: int, total: int) -> None:
+        running.scheduler.kill()
+
+    with pytest.raises(BackendError, match=r"scheduler is gone; \d of 5 shards are done and kept"):
+        record(
+            network(), frames(), tmp_path / "a.trace", "reference", cluster=running.address,
+            shards=5, progress=kill,
+        )  # fmt: skip
+    assert not (tmp_path / "a.trace").exists()
+    done = called(*run, "--cluster", running.address, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no scheduler answers there" in done.stderr
+    done = called(*run, "--cluster", "local:2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("reference: 23 samples, 2 populations, ")
+    same_arrays(Trace.load(tmp_path / "a.trace"), port.run(network(), frames()))
+    assert not (tmp_path / "a.trace.shards").exists()
+
+
+@linux
+@pytest.mark.lava
+def test_ctrl_c_ends_the_lava_children_of_remote_workers(running: Running, tmp_path: Path) -> None:
+    worker = running.join()
+    np.save(tmp_path / "frames.npy", np.repeat(frames(), 400, 1))
+    save(port.lower(network(), "lava-cpu"), tmp_path / "a.graph")
+    command = [
+        sys.executable, "-m", "neuroport", "run", "a.graph", "--frames", "frames.npy", "--on",
+        "lava-cpu", "-o", "a.trace", "--shards", "1", "--cluster", running.address,
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
+        until = time.monotonic() + 60
+        while len(list(descendants(worker.pid))) < 4 and time.monotonic() < until:  # Lava runs
+            time.sleep(0.05)
+        left = list(descendants(worker.pid))
+        assert len(left) >= 4
+        run.send_signal(signal.SIGINT)
+        assert run.wait(30) == 130
+    until = time.monotonic() + 20
+    while any(runs(pid) for pid in left) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(runs(pid) for pid in left)
+    assert runs(worker.pid)
+    assert not (tmp_path / "a.trace").exists()
+
+
+def test_cluster_options_that_contradict_are_usage_errors(
+    called: Neuroport, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "frames.npy", frames())
+    save(network(), tmp_path / "a.graph")
+    run = ("run", "a.graph", "--frames", "frames.npy")
+    for options, said in (
+        (("--cluster", "local:2"), "give -o FILE"),
+        (("--shards", "2"), "--shards is for --cluster"),
+        (("--cluster", "local:2", "--shard", "1/2", "-o", "a"), "give one of them"),
+    ):
+        done = called(*run, *options, cwd=tmp_path)
+        assert done.returncode == 2
+        assert said in done.stderr

@@ -1,0 +1,105 @@
+"""Traces written and read some samples at a time are those that are written in one piece."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import neuroport as port
+from neuroport.errors import CompareError, HashError
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay
+from neuroport.runs.trace import Trace
+from neuroport.runs.trace_file import StoredTrace, TraceWriter
+
+
+def network() -> Graph:
+    """Spikes of 9 and of 5 neurons, graded messages that need 16 bits, a readout."""
+    rng = np.random.default_rng(3)
+    return Graph(
+        [
+            Input("frames", (1, 3, 3), bits=8, signed=True),
+            Conv("stem", ("frames",), 2 * rng.integers(-20, 20, (1, 1, 1, 1)) + 2),
+            Relay("stream", ("stem",)),
+            Conv("same", ("stream",), np.full((1, 1, 1, 1), 2)),
+            Lif("first", ("same",), 90, voltage_decay=900),
+            Dense("in", ("first",), rng.integers(-10, 20, (5, 9))),
+            Lif("second", ("in",), threshold=20),
+            Dense("out", ("second",), rng.integers(-10, 20, (3, 5))),
+            Readout("classes", ("out",)),
+        ],
+        3,
+    )
+
+
+def whole(samples: int = 23, **options: object) -> Trace:
+    frames = np.random.default_rng(0).integers(-99, 99, (3, samples, 1, 3, 3))
+    return port.run(network(), frames, **options)
+
+
+@pytest.mark.parametrize("many", [1, 4, 23])
+@pytest.mark.parametrize(
+    "options", [{}, {"record": "counts"}, {"record": "counts", "granularity": "channel"}]
+)
+def test_a_trace_written_in_parts_is_the_same_file(
+    tmp_path: Path, many: int, options: dict[str, object]
+) -> None:
+    trace = whole(**options)
+    assert trace.messages["classes"].any()
+    with TraceWriter(tmp_path / "parts.trace", 23) as writer:
+        for first in range(0, 23, many):
+            writer.append(trace.part(first, first + many))
+        writer.finish(trace.provenance)
+    trace.save(tmp_path / "whole.trace")
+    assert (tmp_path / "parts.trace").read_bytes() == (tmp_path / "whole.trace").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["parts.trace", "whole.trace"]
+
+
+@pytest.mark.parametrize("options", [{}, {"record": "counts"}])
+def test_parts_that_are_read_are_those_of_the_whole(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    trace = whole(**options)
+    path = trace.save(tmp_path / "a.trace")
+    with StoredTrace(path) as stored:
+        assert (stored.samples, stored.steps, stored.kinds) == (23, 3, trace.kinds)
+        assert stored.provenance == trace.provenance
+        for first, last in ((0, 1), (3, 8), (22, 23), (0, 23)):
+            part, want = stored.part(first, last), trace.part(first, last)
+            assert part.messages.keys() == want.messages.keys()
+            for name, array in want.messages.items():
+                np.testing.assert_array_equal(part[name], array, name)
+                assert part[name].dtype == array.dtype
+            for name, array in want.counts.items():
+                np.testing.assert_array_equal(part.counts[name], array, name)
+        assert [part.samples for part in stored.parts(10)] == [10, 10, 3]
+
+
+def test_a_run_that_ends_early_leaves_no_file(tmp_path: Path) -> None:
+    trace = whole()
+    with TraceWriter(tmp_path / "a.trace", 23) as writer:
+        writer.append(trace.part(0, 9))
+        with pytest.raises(CompareError, match="9 of 23 samples"):
+            writer.finish({})
+    assert os.listdir(tmp_path) == []
+
+
+def test_parts_of_different_recordings_are_refused(tmp_path: Path) -> None:
+    with TraceWriter(tmp_path / "a.trace", 46) as writer:
+        writer.append(whole())
+        with pytest.raises(CompareError, match="recorded in another way"):
+            writer.append(whole(record="counts"))
+
+
+def test_a_damaged_trace_is_not_read_in_parts(tmp_path: Path) -> None:
+    path = whole().save(tmp_path / "a.trace")
+    data = bytearray(path.read_bytes())
+    with StoredTrace(path) as stored:
+        region = stored._regions["first"]
+    data[region.offset] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(HashError, match="does not match its hash"):
+        StoredTrace(path)
