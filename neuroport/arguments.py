@@ -187,7 +187,7 @@ def _detached(value: Any) -> Any:
 def _kind(value: Any) -> str:
     """Return the kind of an argument, as far as advice depends on it; empty for any other."""
     for kind, (module, name) in TYPES.items():
-        # of a class that nobody has imported there is no object
+        # a class that was not imported has no instances
         found = getattr(sys.modules.get(module), name, None)
         if found is not None and isinstance(value, found):
             return kind

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 64 << 20  # of a file that is read as a whole
 MOST_TOML = 256 << 10  # recipes, targets and sites have some kilobytes
 DEEPEST = 32  # tables and lists in one another
-LARGEST = 1 << 256  # beyond it numbers have too many digits to be told
+LARGEST = 1 << 256  # larger numbers have too many digits for a message
 
-written: list[Path] = []  # by this process; what an interrupted command has to tell
+written: list[Path] = []  # by this process; an interrupted command lists them
 
 
 def place(path: str | os.PathLike[str]) -> str:
@@ -195,7 +195,7 @@ def _refuse_special(target: Path) -> None:
     """Refuse what a new file would replace and must not: a folder, a device, a pipe."""
     try:
         kind = os.stat(target).st_mode
-    except (FileNotFoundError, NotADirectoryError):  # of a folder that is none others tell
+    except (FileNotFoundError, NotADirectoryError):  # others report a folder that does not exist
         return
     except OSError as error:
         raise StorageError(

@@ -41,9 +41,9 @@ class Ended(BaseException):
 
 @contextlib.contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise :class:`Ended`, so that whoever waits can clear away.
+    """SIGTERM and SIGHUP raise :class:`Ended`, so that the code that waits can clean up.
 
-    A main thread that is deep in C hears nothing, and clearing may hang: after ``PATIENCE`` seconds
+    A main thread inside C code sees no signal, and cleaning up may hang: after ``PATIENCE`` seconds
     (from the second SIGINT, too) the process ends as it is. Signals that are ignored stay ignored.
     """
     heard = [n for n in ENDING if signal.getsignal(n) is signal.SIG_DFL]

@@ -83,7 +83,7 @@ class Registry(Mapping[str, Any]):
         entry = entries[0]
         try:
             return entry.load()
-        except Exception as error:  # another package's: whatever it is, it is told
+        except Exception as error:  # of another package: any error is reported
             why = printable(f"{type(error).__name__}: {error}")
             raise self.error(
                 f"{one} {name!r} of {_package(entry)} cannot be imported "

@@ -96,7 +96,7 @@ def _work(
 ) -> None:
     """In the child: bounds first, then the work, then its value; never returns."""
     try:
-        for number in ENDING:  # whoever listens to them is the parent
+        for number in ENDING:  # the handlers are the parent's
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         die_with_parent(parent)

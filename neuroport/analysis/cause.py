@@ -164,7 +164,7 @@ def _of_networks(
 
     def gives(chosen: list[Difference]) -> bool:
         if time.monotonic() > deadline:
-            return False  # what was seen to suffice is told
+            return False  # report the fields found so far
         try:
             variant = with_fields(graph, other, tuple(chosen))
             return reproduces(variant, frames, Plan(), got, got.samples)

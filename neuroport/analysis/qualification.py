@@ -172,7 +172,7 @@ class _Board:
         others = [name for name in want.messages if name not in readouts]
         late, seen = _late(want, got, readouts), _late(want, got, others)
         if seen is not None:
-            # a probe that tells something else leaves the input's delay to be tried
+            # if the probe shows anything else, the input's delay has to be tried
             inputs = [late] if late is not None and late <= seen else range(seen + 1)
             for delay in inputs:
                 yield replace(self.site, input_delay=delay, output_delay=seen - delay)

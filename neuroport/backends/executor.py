@@ -77,8 +77,8 @@ class Starts:
     def reached(self, length: int, delay: int) -> npt.NDArray[np.int64]:
         """Steps in ``range(length)`` that lie ``delay`` or more behind the start of their sample.
 
-        Only there can a message that was sent ``delay`` steps before arrive: it would else be one
-        of the sample before.
+        Only there can a message that was sent ``delay`` steps before arrive; at earlier steps it
+        would belong to the sample before.
         """
         steps = np.arange(length)
         kept = ((steps - self.first) % self.interval >= delay) & (steps >= delay)

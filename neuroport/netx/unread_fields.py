@@ -233,7 +233,7 @@ def _delayed(graph: Graph, name: str, late: IntArray) -> Graph:
                 nodes.append(Delay(f"{name}.delay{steps}", (name,), steps))
             nodes.append(part)
         split[node.name] = tuple(part.name for _, part in parts)
-    if not split:  # the last layer: what the file's reader hears is late
+    if not split:  # the last layer: the output itself is late
         synapse = identity(f"{name}.delayed.synapse", name, shape)
         parts = _parts(synapse, name, shape, late)
         for steps, part in parts:

@@ -97,7 +97,7 @@ class QuantizationCost(Shown):
     Attributes:
         trained: ``post-training`` where a real-valued network was quantized for this report,
             ``quantization-aware`` where it already was in its integer phase; the real-valued
-            network is then the one of the same weights, not one that was trained as such.
+            network then has the same weights, though it was not trained in that form.
         predictions: samples that the two classify differently.
         real_correct, integer_correct: of ``samples``; None without labels.
         few: which convolutions have fewer than 15 levels of weights, and why; None without any.

@@ -419,7 +419,7 @@ def _largest(layer: LayerCall, named: dict[str, LayerCall]) -> list[float]:
     """Return the largest weight's current per message, in real units; nothing if a relay rounds it.
 
     A coarse stem is content with fewer levels than other synapses, whose weights it would make need
-    exponents: it is told as that much heavier.
+    exponents: it is reported as larger by that factor.
     """
     module = layer.synapse
     if module is None or (isinstance(module, GradedConv) and module.rounds):

@@ -36,7 +36,7 @@ Reader: TypeAlias = tuple[Synapse | Population, str]
 class Flow:
     """``messages`` of one core, over all samples, each of which goes to every core of ``targets``.
 
-    Cores are numbers of tiles; ``targets`` may name the source itself, whose neurons hear each
+    Cores are numbers of tiles; ``targets`` may name the source itself, whose neurons reach each
     other.
     """
 

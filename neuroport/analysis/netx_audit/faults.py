@@ -32,7 +32,7 @@ from neuroport.runs.frames import check_frames
 LATE = ".delayed"
 _NEVER = 1 << 60
 Messages = dict[str, npt.NDArray[Any]]
-# how many positions differ from what the network sends; None where that cannot be told
+# how many positions differ from what the network sends; None where that is unknown
 Fault = Callable[[Graph, npt.NDArray[Any], Messages], "int | None"]
 
 
@@ -232,7 +232,7 @@ def mending(content: Content, graph: Graph, data: npt.NDArray[Any]) -> dict[str,
     for offset in (0, 1) if content.hosted else (1, 0):
         tried = timed(plain, data, replace(_shifting(content, plain), offset=offset))
         for node in plain.populations:
-            # neurons of a recurrent layer still hear what they sent before the reset
+            # neurons of a recurrent layer still receive their spikes from before the reset
             if isinstance(node, (Recurrent, AdaptiveRecurrent)):
                 break
             if node.name not in right or not np.array_equal(tried[node.name], right[node.name]):

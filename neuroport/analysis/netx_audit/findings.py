@@ -193,7 +193,7 @@ def _tried(
         frames = np.random.default_rng(0).integers(low, high + 1, sizes)
     try:
         return faults.mending(content, graph, frames)
-    except (GraphError, RangeError):  # such steps, such frames tell nothing
+    except (GraphError, RangeError):  # these steps or frames give no answer
         return None
 
 

@@ -29,7 +29,7 @@ LAST_WORDS_SECONDS = 0.5
 STACK_SECONDS = 2.0  # at most; the engine waits for five
 MOST_STUCK = 3
 TRACEBACK = "traceback.txt"
-SERVICE_TRACEBACK = "service.txt"  # Lava's own actor, which fails when it is told of a failure
+SERVICE_TRACEBACK = "service.txt"  # Lava's own actor, which fails when it receives a failure
 
 
 def tell_tracebacks(folder: Path) -> None:

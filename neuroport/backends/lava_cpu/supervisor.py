@@ -56,12 +56,12 @@ def supervise(
     """Start a worker for the job in each folder and wait for all; leave no process behind.
 
     The first that fails ends the others; one that a signal stopped is continued, with a warning.
-    ``progress`` hears of the steps of all jobs together; what
+    ``progress`` is called with the steps of all jobs together; what
     it raises ends them, too, and is raised here.
 
     Raises:
-        BackendError: one failed, or did not end in time: then ``cure`` is told; or the folder for
-            temporary files has too long a name.
+        BackendError: a worker failed, or did not end in time (then the error shows ``cure``); or
+            the folder for temporary files has too long a name.
     """
     _check_sockets(tempfile.gettempdir())
     given_up = time.monotonic() + deadline
@@ -212,7 +212,7 @@ class _Child:
             # would find zombies, too).
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-                os.killpg(process.pid, signal.SIGCONT)  # what is stopped hears nothing
+                os.killpg(process.pid, signal.SIGCONT)  # a stopped process receives no other signal
                 try:
                     self._reader.join(timeout=3)
                 finally:

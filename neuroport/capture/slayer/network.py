@@ -28,7 +28,7 @@ SAMPLES = 2  # that forward is checked on
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """A graph and the forward it was read from, where to hear its populations, what encodes frames.
+    """A graph, the forward pass it was read from, its probes in SLAYER, and the frames' encoder.
 
     ``hosted``: that block's neurons are no part of the graph, which takes their spikes.
     """

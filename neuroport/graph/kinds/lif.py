@@ -67,7 +67,7 @@ class Recurrent(Population):
     """A :class:`Lif` with recurrent weights: ``current[t] += weight @ spikes[t - 1]``.
 
     ``weight`` is (N, N) over the flattened neurons. The loop through its synapse takes the one step
-    that every synapse takes, so ideal and chip time agree; the first step of a sample hears 0.
+    that every synapse takes, so ideal and chip time agree; at the first step of a sample it is 0.
     """
 
     states = ("u", "v", "last")
@@ -97,7 +97,7 @@ class Recurrent(Population):
         return u, integers.reset(v, output), last
 
     def title(self) -> str:
-        return "leaky integrate-and-fire, hears itself"
+        return "leaky integrate-and-fire, recurrent"
 
     def details(self) -> list[str]:
         return _details(self)

@@ -78,7 +78,7 @@ class SubtractiveLif(Population):
 @kind("subtractiverecurrent", emits=SPIKES)
 @dataclass(frozen=True, eq=False)
 class SubtractiveRecurrent(Population):
-    """A :class:`SubtractiveLif` that hears itself, as
+    """A :class:`SubtractiveLif` with recurrent weights, as
     :class:`~neuroport.graph.kinds.lif.Recurrent` does.
     """
 
@@ -113,7 +113,7 @@ class SubtractiveRecurrent(Population):
         return u, integers.subtract(v, output, c.subtract), last
 
     def title(self) -> str:
-        return "leaky integrate-and-fire, subtracts, hears itself"
+        return "leaky integrate-and-fire, soft reset, recurrent"
 
     def text(self) -> str:
         return f"own w {span(self.weight)} {_text(self)}"

@@ -76,7 +76,7 @@ class FusedModel(PyLoihiProcessModel):
             currents = [synapse.give() for synapse in self.synapses]
             sent = [population.step(currents, self.time_step) for population in self.populations]
         for number, messages in enumerate(sent):
-            getattr(self, f"s_out_{number}").send(messages)  # nothing where nobody listens
+            getattr(self, f"s_out_{number}").send(messages)  # has no effect on an unconnected port
             if number in self.rows:
                 self.rows[number][self.time_step - 1] = messages
             if number in self.counters:
