@@ -69,7 +69,7 @@ class SubtractiveLif(Population):
         return u, integers.subtract(v, output, c.subtract)
 
     def title(self) -> str:
-        return "leaky integrate-and-fire, subtracts"
+        return "leaky integrate-and-fire, soft reset"
 
     def text(self) -> str:
         return _text(self)
