@@ -52,9 +52,21 @@ hostile: $(READY)
 forwards: $(READY)
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.forwards --count 2000
 
-# 300 random networks of NIR in, out and on Lava (tests/nir/results.json); goes on where it was.
+# 300 random networks of NIR in, out and on Lava (tests/nir/results.json); goes on where it was. Then
+# written out, and run by snnTorch, Norse and SpikingJelly in an environment of their own, of a newer
+# Python, which SpikingJelly needs (tests/nir/exchanged.json).
+NIR_TOOLS := runs/nir-tools
 nir: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.nir
+	@for python in python3.11 python3.12 python3.13; do \
+	  if [ ! -e $(NIR_TOOLS)/bin/python ] && $$python -c '' 2>/dev/null; then \
+	    $$python -m venv $(NIR_TOOLS) && $(NIR_TOOLS)/bin/python -m pip install --quiet \
+	      --disable-pip-version-check nir==1.0.8 nirtorch==2.6 norse==1.1.0 snntorch==1.0.0 \
+	      spikingjelly==2.0.0; \
+	  fi; \
+	done
+	if [ -e $(NIR_TOOLS)/bin/python ]; then \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m tests.nir.exchange --python $(NIR_TOOLS)/bin/python; fi
 
 # Networks of snnTorch and SpikingJelly, from training in their library to Lava
 # (tests/libraries/results.json); goes on where it was. SpikingJelly's run where there is a Python that

@@ -1,11 +1,12 @@
 """``python -m benchmarks.constructions``: what constructions for a chip cost, also in accuracy.
 
-The trained membrane networks of ``models/`` as they are published, with a coarse stem, and with the
-projections of MS-ResNet driven by spikes or composed with what they read. Every row starts from the
-weights in ``models/``; a projection of spikes is another network, and of MS-ResNet-20 it is counted
-with weights that were never trained for it, so that no accuracy is told. MS-ResNet-8 is trained
-again: some epochs in real numbers where projections read spikes, one in integers for every row; as
-lowered for the board, what does not round also runs on Lava's CPU simulator.
+The trained membrane networks of ``models/`` as they are published, with a coarse stem (and pixels
+of 4 bits), and with the projections of MS-ResNet driven by spikes or composed with what they read.
+Every row starts from the weights in ``models/``; a projection of spikes is another network, and of
+MS-ResNet-20 it is counted with weights that were never trained for it, so that no accuracy is told.
+MS-ResNet-8 is trained again: some epochs in real numbers where projections read spikes, one in
+integers for every row; as lowered for the board, what does not round also runs on Lava's CPU
+simulator.
 
 Each is lowered for Kapoho Point and counted as in ``benchmarks.chips``. **Nothing is run on
 hardware.** A row is written to ``docs/constructions.json`` as soon as it is there, and not made
@@ -22,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 import neuroport as port
 from benchmarks.chips import BOARD, ROOT, SAMPLES, measured, on_lava
-from neuroport.data.loading import load_data
+from neuroport.data.loading import load_data, with_bits
 from neuroport.errors import IllegalError
 from neuroport.files import write_atomic, write_json
 from neuroport.recipe import Recipe, load_recipe
@@ -41,13 +43,15 @@ from neuroport.training.fit import evaluate, fit
 
 RESULT = ROOT / "docs" / "constructions.json"
 RUNS = ROOT / "runs" / "constructions"
-CONSTRUCTIONS = {  # name -> (projection, stem)
-    "published": ("membrane", "rounding"),
-    "published, coarse stem": ("membrane", "coarse"),
-    "spike": ("spike", "rounding"),
-    "spike, coarse stem": ("spike", "coarse"),
-    "composed": ("composed", "rounding"),
-    "composed, coarse stem": ("composed", "coarse"),
+CONSTRUCTIONS = {  # name -> (projection, stem, bits of pixels)
+    "published": ("membrane", "rounding", 8),
+    "published, coarse stem": ("membrane", "coarse", 8),
+    "published, coarse stem, 4 bits": ("membrane", "coarse", 4),
+    "spike": ("spike", "rounding", 8),
+    "spike, coarse stem": ("spike", "coarse", 8),
+    "composed": ("composed", "rounding", 8),
+    "composed, coarse stem": ("composed", "coarse", 8),
+    "composed, coarse stem, 4 bits": ("composed", "coarse", 4),
 }
 NETWORKS = (
     "ms_resnet8_mnist",
@@ -63,12 +67,13 @@ ON_LAVA = 5  # samples
 def recipe_of(network: str, construction: str) -> Recipe | None:
     """The recipe in ``models/`` with another construction; None if the family has no such one."""
     recipe = load_recipe(ROOT / "models" / network / "recipe.toml")
-    projection, stem = CONSTRUCTIONS[construction]
+    projection, stem, bits = CONSTRUCTIONS[construction]
     if recipe.network.family != "ms_resnet" and projection != "membrane":
         return None
     again = REAL if projection == "spike" else 0
     return replace(
         recipe,
+        data=replace(recipe.data, bits=bits),
         network=replace(recipe.network, projection=projection, stem=stem),
         training=replace(recipe.training, epochs=again),
         quantization=replace(recipe.quantization, epochs=INTEGER),
@@ -84,6 +89,12 @@ def weights(network: str, net: nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
+def frames_of(network: str, recipe: Recipe) -> npt.NDArray[Any]:
+    """The frames in ``models/``, with as many bits as the recipe has."""
+    frames = np.load(ROOT / "models" / network / "frames.npy")[:, :SAMPLES]
+    return frames if recipe.data.bits == 8 else with_bits(frames, recipe.data.bits)
+
+
 def made(network: str, construction: str, recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
     """The network, and its accuracy where it was trained as what it is."""
     net = build_network(recipe)
@@ -96,8 +107,7 @@ def made(network: str, construction: str, recipe: Recipe) -> tuple[nn.Module, di
         net.eval()
         if recipe.network.projection == "spike":
             return net, {"epochs": epochs}
-        first = np.load(ROOT / "models" / network / "frames.npy")[:, :1]
-        port.quantize(net, first)  # in place, so that integers are evaluated
+        port.quantize(net, frames_of(network, recipe)[:, :1])  # in place: integers are evaluated
     else:
         home = RUNS / f"{network} {construction}".replace(", ", "-").replace(" ", "-")
         if not home.exists():
@@ -111,7 +121,7 @@ def made(network: str, construction: str, recipe: Recipe) -> tuple[nn.Module, di
 
 def row(network: str, construction: str, recipe: Recipe) -> dict[str, Any]:
     """A network in a construction: its accuracy, and what it takes of the board."""
-    frames = np.load(ROOT / "models" / network / "frames.npy")[:, :SAMPLES]
+    frames = frames_of(network, recipe)
     try:
         net, found = made(network, construction, recipe)
         graph = port.quantize(net, frames)

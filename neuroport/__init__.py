@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from neuroport.errors import NeuroportError
     from neuroport.frontends.nir.importing import NirImport, from_nir, import_nir
     from neuroport.frontends.nir.writing import to_nir
-    from neuroport.frontends.torch.importing import TorchImport, import_torch
+    from neuroport.frontends.torch.torch_import import TorchImport, import_torch
     from neuroport.graph.graph import Graph
     from neuroport.netx import export, read
     from neuroport.quantization import quantize
@@ -63,7 +63,7 @@ _HOME = {
     "from_nir": "neuroport.frontends.nir.importing",
     "import_nir": "neuroport.frontends.nir.importing",
     "to_nir": "neuroport.frontends.nir.writing",
-    "import_torch": "neuroport.frontends.torch.importing",
+    "import_torch": "neuroport.frontends.torch.torch_import",
     "trainable": "neuroport.training.trainable",
     "compare": "neuroport.analysis.compare",
     "verify": "neuroport.analysis.verify",
@@ -82,7 +82,7 @@ _HOME = {
     "Minimized": "neuroport.analysis.minimization_result",
     "Mapping": "neuroport.targets.mapping",
     "NirImport": "neuroport.frontends.nir.importing",
-    "TorchImport": "neuroport.frontends.torch.importing",
+    "TorchImport": "neuroport.frontends.torch.torch_import",
     "NeuroportError": "neuroport.errors",
 }
 

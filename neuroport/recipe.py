@@ -173,6 +173,11 @@ class Recipe:
             f"{dataset} has none: leave it out (training.shift moves pictures)",
         )
         require(
+            not self.training.auto_augment or self.data.bits == 8,
+            f"training.auto_augment takes pixels of 8 bits, and data.bits is {self.data.bits}; "
+            "leave one of them out",
+        )
+        require(
             not self.training.auto_augment or self.data.known.policy != "",
             f"training.auto_augment is for colour pictures (imagenet, cifar10, cifar100), "
             f"not for {dataset}; leave it out",

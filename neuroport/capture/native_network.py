@@ -69,7 +69,9 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
         for layer in layers
         if layer.synapse is not None
     }
-    nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=8)]
+    stems = (s for s in (layer.synapse for layer in layers) if isinstance(s, GradedConv))
+    bits = max((stem.frame_bits for stem in stems if stem.pixels), default=8)
+    nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=bits)]
     current: dict[str, tuple[str, ...]] = {}
 
     def sources(layer: LayerCall) -> tuple[str, ...]:

@@ -58,6 +58,37 @@ class ChosenFiles(Chosen):
         return self.whole.crops(self.numbers[chosen], seeds)
 
 
+def with_bits(frames: Frames, bits: int) -> Frames:
+    """Frames of pixels of 8 bits with fewer, rounded."""
+    most = (1 << bits) - 1
+    rounded: Frames = ((frames.astype(np.uint16) * most + 127) // 255).astype(np.uint8)
+    return rounded
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """Pictures whose pixels have fewer bits than 8: 0 to ``2**bits - 1``."""
+
+    whole: Samples
+    bits: int
+
+    @property
+    def labels(self) -> Labels:
+        return self.whole.labels
+
+    def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
+        return with_bits(self.whole.views(chosen), self.bits)
+
+
+class CoarseFiles(Coarse):
+    """The same of picture files."""
+
+    whole: Croppable
+
+    def crops(self, chosen: npt.NDArray[Any] | slice, seeds: Seeds) -> Frames:
+        return with_bits(self.whole.crops(chosen, seeds), self.bits)
+
+
 def load_data(recipe: DataRecipe) -> Split:
     """The samples that a recipe names; any prefix of either set is balanced over the classes.
 
@@ -67,6 +98,14 @@ def load_data(recipe: DataRecipe) -> Split:
         RecipeError: the recipe asks for more samples than there are.
         FormatError: a file is not what its name promises.
     """
+    split = _halves(recipe)
+    if recipe.bits == 8:
+        return split
+    coarse = CoarseFiles if recipe.known.files else Coarse
+    return Split(coarse(split.train, recipe.bits), coarse(split.test, recipe.bits))
+
+
+def _halves(recipe: DataRecipe) -> Split:
     if recipe.known.split:
         split: Split = loaded(recipe.known.reader)(recipe)
         return split

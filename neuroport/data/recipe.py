@@ -24,7 +24,8 @@ class DataRecipe:
     most 255. ``size`` is a frame's side (its columns where the sensor is one row; pictures held in
     memory are averaged down to a divisor of theirs) and ``classes`` the number of classes, 0 the
     dataset's own. Picture files are cut to the middle ``size`` pixels of their shorter side at
-    ``resize`` (0: 256 / 224 of ``size``), those to train on to ``train_size`` (0: ``size``).
+    ``resize`` (0: 256 / 224 of ``size``), those to train on to ``train_size`` (0: ``size``). Pixels
+    of pictures have ``bits``: 4 of them are 0 to 15.
     """
 
     dataset: str = "mnist5k"
@@ -38,6 +39,7 @@ class DataRecipe:
     gain: int = 1
     size: int = 0
     classes: int = 0
+    bits: int = 8
     resize: int = 0
     train_size: int = 0
 
@@ -61,6 +63,11 @@ class DataRecipe:
         require(
             known.events or (self.binning, self.window, self.gain) == ("time", 0, 1),
             f"data.binning, window and gain are for events; {self.dataset} has pictures",
+        )
+        require(1 <= self.bits <= 8, f"data.bits is {self.bits}; use 1 to 8")
+        require(
+            self.bits == 8 or not known.events,
+            f"data.bits is {self.bits}, and {self.dataset} has counts of events; leave it out",
         )
         require(0 <= self.size <= 1024, f"data.size is {self.size}; use 0 to 1024 pixels")
         require(

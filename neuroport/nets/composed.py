@@ -117,7 +117,7 @@ class ComposedStem(Composed, GradedConv):
         self.relay_in = None
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
         self.relay_out = Relay()
-        self.message_unit = source.message_unit
+        self.frame_bits, self.message_unit = source.frame_bits, source.message_unit
 
     def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Nothing: mean and deviation are those of the source."""

@@ -17,7 +17,7 @@ from neuroport.nets.mlf_vgg import MlfVgg
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import Lif, learn
 from neuroport.nets.recipe import NetworkRecipe, family
-from neuroport.nets.synapse import coarsen_stem, normalize_pixels
+from neuroport.nets.synapse import coarsen_stem, normalize_pixels, set_frame_bits
 from neuroport.registry import loaded
 
 
@@ -110,8 +110,10 @@ tdbn_resnet = partial(_baseline, block="tdbn")
 sew_resnet = partial(_baseline, block="sew")
 
 
-def build(net: NetworkRecipe, in_channels: int, classes: int) -> nn.Module:
+def build(net: NetworkRecipe, in_channels: int, classes: int, bits: int = 8) -> nn.Module:
     """The untrained network that ``net`` describes, for frames of ``in_channels`` and ``classes``.
+
+    ``bits`` are those of a pixel, the largest of which is 1.
 
     Raises:
         RecipeError: ``net`` says other numbers than the dataset has.
@@ -123,6 +125,7 @@ def build(net: NetworkRecipe, in_channels: int, classes: int) -> nn.Module:
     make = loaded(family(net.family).build)
     built: nn.Module = make(replace(net, in_channels=in_channels, classes=classes))
     learn(built, net.learn)
+    set_frame_bits(built, bits)
     if net.mean:
         if len(net.mean) not in (1, in_channels) or len(net.std) not in (1, in_channels):
             raise RecipeError(

@@ -299,7 +299,8 @@ class GradedConv(Conv):
     with r, p the shifts of ``relay_in`` and ``relay_out``.
 
     Args:
-        pixels: the input is frames of unsigned 8-bit pixels, 255 meaning 1.
+        pixels: the input is frames of unsigned 8-bit pixels, 255 meaning 1
+            (:func:`set_frame_bits` takes fewer bits).
         mean, std: per channel of pixels; the input is normalized to ``(pixel / 255 - mean) / std``
             before it is padded with zeros. Folded into the weights and a bias that differs near the
             border, where the kernel does not see the mean.
@@ -362,6 +363,7 @@ class GradedConv(Conv):
         self.relay_in = None if pixels else Relay()
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
         self.relay_out = Relay()
+        self.frame_bits = 8
         self.message_unit = 1 / 255 if pixels else 1.0
 
     def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -534,6 +536,18 @@ class Readout(OnGrid):
         potential: Tensor = self.potential(current, self.integer_bias(positions))
         scale = number(self.lsb) / (steps * positions * (1 << integers.STATE_SHIFT))
         return potential[-1] * scale
+
+
+def set_frame_bits(net: nn.Module, bits: int) -> nn.Module:
+    """Let the layers that take pixels take those of ``bits``, ``2**bits - 1`` meaning 1.
+
+    With fewer bits the weights of a coarse stem have more levels in the same current. To be called
+    before scales are chosen.
+    """
+    for module in net.modules():
+        if isinstance(module, GradedConv) and module.pixels:
+            module.frame_bits, module.message_unit = bits, 1 / ((1 << bits) - 1)
+    return net
 
 
 def normalize_pixels(net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:

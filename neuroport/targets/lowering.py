@@ -28,6 +28,7 @@ from neuroport.lowering.partial_sums import partial_sums, parts_by_source
 from neuroport.lowering.reset_interval import pad_interval
 from neuroport.lowering.shared_sums import share_dendrites, share_messages
 from neuroport.lowering.skew import ALIGNMENTS, without_lags
+from neuroport.lowering.zero_synapses import without_zeros, zero_synapses
 from neuroport.targets.population_demands import population_demands, rounding
 from neuroport.targets.remedies import changes, shortfall
 from neuroport.targets.resources import Resources, resources
@@ -177,6 +178,7 @@ def options(
     if minimize == "cores" and not target.is_chip:
         raise TargetError(f"{target.name} has no cores to minimize; name a chip such as 'loihi2'")
     ways = _ways(carrier, align)
+    graph = without_zeros(graph)
     padded = power_of_two_interval or bool(target["power_of_two_reset"])
     graph = pad_interval(graph) if padded else graph
     if not target.is_chip:
@@ -307,6 +309,9 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
         for name, count in parts.items()
         if count
     ]
+    if zero := sorted(zero_synapses(graph)):
+        more = f" and {len(zero) - 3} more" if len(zero) > 3 else ""
+        lines.append(f"left out, since every weight is 0: {', '.join(zero[:3])}{more}")
     split = convolutions_beyond(graph)
     if split:
         lines.append(

@@ -108,7 +108,7 @@ def skeleton(recipe: Recipe) -> nn.Module:
     """
     data = recipe.data
     with torch.device("meta"):
-        net = build(recipe.network, in_channels=data.shape[0], classes=data.class_count)
+        net = build(recipe.network, data.shape[0], data.class_count, data.bits)
     size = sum(t.numel() * t.element_size() for t in net.state_dict().values())
     if size > (free := available()):
         raise RecipeError(
@@ -132,7 +132,7 @@ def _untrained(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         data = recipe.data
-        return build(recipe.network, in_channels=data.shape[0], classes=data.class_count)
+        return build(recipe.network, data.shape[0], data.class_count, data.bits)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:

@@ -182,6 +182,27 @@ class Fed(nn.Module):
         return torch.stack(found)
 
 
+class Mutual(nn.Module):
+    """Two layers that hear each other, each of them what the other sent the step before."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(12, 10), nn.Linear(12, 7)
+        self.there, self.back = nn.Linear(10, 7), nn.Linear(7, 10)
+        self.lif1, self.lif2 = snn.Leaky(beta=0.8, **options), snn.Leaky(beta=0.9, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mem1, mem2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+        spk1, spk2, found = torch.zeros(x.size(1), 10), torch.zeros(x.size(1), 7), []
+        for step in range(x.size(0)):
+            cur1 = self.fc1(x[step]) + self.back(spk2)
+            cur2 = self.fc2(x[step]) + self.there(spk1)
+            spk1, mem1 = self.lif1(cur1, mem1)
+            spk2, mem2 = self.lif2(cur2, mem2)
+            found.append(spk2)
+        return torch.stack(found)
+
+
 class Gates(nn.Module):
     """Spikes that are combined in every way that users write it."""
 

@@ -116,8 +116,20 @@ def test_what_is_fed_back_over_two_layers_is_refused() -> None:
                 found.append(spk2)
             return torch.stack(found)
 
-    with pytest.raises(CaptureError, match="feeds lif1 and lif2 back over several neurons"):
+    says = "feeds lif1 and lif2 back.*let lif2 read what lif1 sent the step before"
+    with pytest.raises(CaptureError, match=says):
         port.import_torch(networks.lively(Far()), spikes(12))
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_layers_that_hear_each_other_a_step_later_are_one_population(reset: str) -> None:
+    net = networks.lively(networks.Mutual(reset_mechanism=reset), seed=3)
+    made = equal_to_the_library(net, spikes(12))
+    (loop,) = (node for node in made.graph if "recurrent" in node.kind)
+    assert made.graph.facts(loop.name).shape == (17,)
+    assert made.trainable().graph().hash == made.graph.hash
+    want = port.run(made.graph, spikes(12))
+    assert port.compare(want, port.run(port.lower(made.graph, target="lava-cpu"), spikes(12))).equal
 
 
 def test_one_picture_for_all_steps_is_found_out() -> None:

@@ -256,7 +256,7 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
         ('[training]\ncrop = "random"', "training.crop is 'random'; use 'middle', 'resized'"),
         ('[training]\ncrop = "resized"', "for the picture files of imagenet; mnist5k has none"),
         ("[training]\nauto_augment = true", "training.auto_augment is for colour pictures"),
-        ('[training]\nprecision = "float16"', "training.precision is 'float16'; use 'float32',"),
+        ('[training]\nprecision = "float8"', "training.precision is 'float8'; use 'float32',"),
         ("[training]\ncheckpoint_steps = -1", "training.checkpoint_steps is -1"),
         ("[data]\nclasses = 11", "data.classes is 11; mnist5k has 10"),
         ("[quantization]\nepochs = -1", "quantization.epochs is -1"),

@@ -25,6 +25,7 @@ from neuroport.frontends.nir.reading import INTEGERS, build
 from neuroport.frontends.nir.stored_integers import stored
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import DECAY_UNITY
+from neuroport.graph.linear_bounds import ungrouped
 from neuroport.graph.node import (
     Conv,
     Delay,
@@ -109,6 +110,7 @@ class _Writing:
         self.bias: dict[str, IntArray] = {}  # what a synapse brings to the one that reads it
         for node in graph:
             self._lend_bias(node)
+        self.gain = self._gains()  # what the weights of a synapse are multiplied by
 
     def root(self) -> dict[str, Plain]:
         for node in self.graph:
@@ -165,6 +167,38 @@ class _Writing:
                 self.bias[node.name] = np.zeros(1, np.int64)
                 return
 
+    def _gains(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Time constants in the weights of the synapses that lead to LIF neurons, by channel.
+
+        ``v += dt/tau (r x - v)`` loses ``dt/tau`` by ``r`` or by larger weights. Norse 1.1 takes no
+        ``r``, so that it is the weights, wherever all who read a synapse want the same.
+        """
+        lent = {node.name: gain for node in self.graph if (gain := self._gain(node)) is not None}
+        readers: dict[str, list[str]] = {}
+        for node in self.graph:
+            for source in node.inputs:
+                readers.setdefault(source, []).append(node.name)
+
+        def apart(name: str) -> bool:
+            others = {other for source in self.graph[name].inputs for other in readers[source]}
+            return any(not np.array_equal(lent.get(other, ()), lent[name]) for other in others)
+
+        while alone := [name for name in lent if apart(name)]:
+            for name in alone:
+                del lent[name]
+        of = [(source, gain) for name, gain in lent.items() for source in self.graph[name].inputs]
+        return lent | dict(of)
+
+    def _gain(self, node: Node) -> npt.NDArray[np.float64] | None:
+        """Steps in which a neuron forgets, by channel, of one that leaks and has no current."""
+        if not isinstance(node, (Lif, Recurrent, LeakyReadout)) or not node.voltage_decay.any():
+            return None
+        channels = self._shape(node.name)[0]
+        by_channel = node.voltage_decay.size in (1, channels)
+        if (node.current_decay != DECAY_UNITY).any() or not by_channel:
+            return None
+        return np.broadcast_to(_steps(node.voltage_decay).reshape(-1), (channels,))
+
     def _write(self, node: Node) -> None:
         shape = self._shape(node.name)
         match node:
@@ -200,20 +234,23 @@ class _Writing:
     def _conv(self, node: Conv) -> None:
         maps = self._shape(node.inputs[0])
         bias = self.bias.get(node.name, np.zeros(len(node.weight), np.int64))
+        gain = self.gain.get(node.name, np.ones(len(node.weight)))
+        weight = ungrouped(node.weight, node.groups)  # nir 1.0.8 reads no shapes of groups
         values = {
             "input_shape": np.array(maps[1:]),
-            "weight": _real(node.weight, node.exponent),
+            "weight": _real(weight, node.exponent) * gain[:, None, None, None],
             "stride": np.array(node.stride),
             "padding": np.array(node.padding),
             "dilation": np.array(node.dilation),
-            "groups": np.asarray(node.groups),
-            "bias": bias.astype(np.float64),
+            "groups": np.asarray(1),
+            "bias": bias * gain,
         }
         self._only(node, self._add(self._fresh(node.name), "Conv2d", **values))
 
     def _dense(self, node: Dense) -> None:
         shape = self._shape(node.inputs[0])
-        weight = _real(node.weight, node.exponent)
+        gain = self.gain.get(node.name, np.ones(len(node.weight)))
+        weight = _real(node.weight, node.exponent) * gain[:, None]
         delays = np.broadcast_to(node.delay, node.weight.shape)
         late = [int(n) for n in np.unique(delays)]
         begins: list[str] = []
@@ -222,7 +259,7 @@ class _Writing:
             tag = f"{node.name}.late{steps}" if len(late) > 1 or steps else node.name
             part = np.where(delays == steps, weight, 0.0)
             bias = self.bias.get(node.name)
-            values = {"weight": part} if bias is None else {"weight": part, "bias": 1.0 * bias}
+            values = {"weight": part} if bias is None else {"weight": part, "bias": bias * gain}
             name = self._add(self._fresh(tag), "Linear" if bias is None else "Affine", **values)
             begin = name
             if len(shape) > 1:
@@ -264,12 +301,16 @@ class _Writing:
         leaks = bool(voltage.any())
         name = self._fresh(node.name)
         self._only(node, name)
-        if not slow and not leaks and not bias.any():
+        plain = not slow and not leaks and not bias.any()
+        # Tools that have a dt of their own take the r of IF per step or not at all (snnTorch 1.0
+        # lets IF leak): for them it is a LIF of which nothing leaks.
+        if plain and (self.dt == 1 or not firing):
             self._add(name, f"I{firing}", r=np.full(shape, 1 / self.dt), **extra)
             return
         steps = _steps(per_neuron(voltage, shape))
         tau = steps * self.dt
-        values = {"v_leak": bias * steps, "r": steps, **extra}
+        own_r = np.ones(shape) if node.name in self.gain else steps
+        values = {"v_leak": bias * steps, "r": own_r, **extra}
         if not slow:
             self._add(name, f"LI{firing}", tau=tau, **values)
             return
@@ -283,7 +324,9 @@ class _Writing:
                 f"{node.name}: maps {shape} that hear themselves: NIR can flatten maps and not "
                 "fold them again; use a dense layer before it"
             )
-        name = self._add(self._fresh(f"{node.name}.loop"), "Linear", weight=_real(node.weight, 0))
+        gain = self.gain.get(node.name, np.ones(len(node.weight)))
+        weight = _real(node.weight, 0) * gain[:, None]
+        name = self._add(self._fresh(f"{node.name}.loop"), "Linear", weight=weight)
         self.edges += [[self.ends[node.name], name], [name, self.ends[node.name]]]
 
 

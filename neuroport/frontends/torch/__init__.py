@@ -1,5 +1,5 @@
 """Networks of snnTorch and SpikingJelly: captured as they are, in real numbers and in integers."""
 
-from neuroport.frontends.torch.importing import TorchImport, import_torch
+from neuroport.frontends.torch.torch_import import TorchImport, import_torch
 
 __all__ = ["TorchImport", "import_torch"]

@@ -3,8 +3,8 @@
 Each becomes the one form that the integers have: ``u = (1 - current_leak) u + gain x``, ``v = (1 -
 voltage_leak) v + u + bias``, a spike where ``v > threshold`` (or at it, where ``inclusive``), then
 ``v = 0`` or ``v = v - subtract``. ``v`` is counted from where a spike puts it. That the form is
-what the library computes is tried with numbers (:mod:`.checking`); what it cannot say is refused
-here.
+what the library computes is tried with numbers (:mod:`.numeric_check`); what it cannot say is
+refused here.
 """
 
 from __future__ import annotations

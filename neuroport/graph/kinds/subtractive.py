@@ -2,7 +2,9 @@
 
 The subtracting or *soft* reset: snnTorch's default, SpikingJelly's ``v_reset=None``, and that of
 most networks converted from ANNs. Neither Lava nor a chip's LIF has it: it runs on the CPU, on
-Lava's simulator in a process that steps it by the lines below.
+Lava's simulator in a process that steps it by the lines below. Lava's ``ATRLIF`` with a constant
+threshold comes near, but a residue of its current drifts unless weights are even and currents
+small, and it fires at its threshold.
 """
 
 from __future__ import annotations

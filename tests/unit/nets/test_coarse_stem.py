@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from torch import nn
 
 import neuroport as port
-from neuroport.errors import IllegalError, LayerError, RecipeError
+from neuroport.data.loading import load_data, with_bits
+from neuroport.errors import FramesError, IllegalError, LayerError, RecipeError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Relay
 from neuroport.nets.families import build
@@ -32,14 +34,15 @@ FAMILIES = [
 ]
 
 
-def network(stem: str, **fields: object) -> nn.Module:
+def network(stem: str, bits: int = 8, **fields: object) -> nn.Module:
     torch.manual_seed(1)
     recipe = NetworkRecipe(widths=WIDTHS, stem=stem, **fields)  # type: ignore[arg-type]
-    net = build(recipe, 1, 10)
+    net = build(recipe, 1, 10, bits)
+    frames = FRAMES if bits == 8 else with_bits(FRAMES, bits)
     with torch.no_grad():  # norms that have seen something, so that biases and weights differ
         net.train()
         for _ in range(3):
-            net(torch.from_numpy(FRAMES).float())
+            net(torch.from_numpy(frames).float())
     return net.eval()
 
 
@@ -133,3 +136,51 @@ def test_a_recipe_chooses_the_stem(tmp_path: Path) -> None:
     recipe.write_text('name = "r"\n[data]\ndataset = "mnist5k"\n[network]\nstem = "fine"\n')
     with pytest.raises(RecipeError, match=r"network\.stem is 'fine'; use 'rounding' or 'coarse'"):
         port.load_recipe(recipe)
+
+
+@pytest.mark.filterwarnings("ignore::neuroport.quantization.QuantizationWarning")
+@pytest.mark.parametrize("family", ["ms_resnet", "ds_resnet"])
+def test_pixels_of_four_bits_are_exact_and_leave_weights_more_levels(family: str) -> None:
+    fields = {"projection": "composed"} if family == "ms_resnet" else {"levels": 2}
+    frames = with_bits(FRAMES, 4)
+    assert frames.max() == 15
+    assert np.abs(frames / 15 - FRAMES / 255).max() <= 0.5 / 15
+    net = network("coarse", 4, family=family, **fields)
+    graph = port.quantize(net, frames)
+    assert graph.input.bits == 4
+    want = port.run(graph, frames)
+    assert want[graph.populations[0].name].mean() > 0
+    assert port.compare(want, port.run(net, frames)).equal
+    with pytest.raises(FramesError, match="15"):
+        port.run(graph, FRAMES)
+
+    def levels(graph: Graph) -> int:
+        stems = [n for n in graph if isinstance(n, Conv) and graph.input.name in n.inputs]
+        return min(int(np.abs(n.weight).max()) << n.exponent for n in stems)
+
+    assert levels(graph) >= levels(
+        port.quantize(network("coarse", family=family, **fields), FRAMES)
+    )
+
+
+def test_bits_of_pixels_are_a_choice_of_the_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text('name = "r"\n[data]\nbits = 4\ntrain = 100\ntest = 20\n')
+    data = port.load_recipe(recipe).data
+    views = load_data(data).test.views(slice(0, 20))
+    assert views.dtype == np.uint8
+    assert views.max() == 15
+    assert np.array_equal(
+        views, with_bits(load_data(replace(data, bits=8)).test.views(slice(0, 20)), 4)
+    )
+    for text, says in (
+        ("[data]\nbits = 9", "data.bits is 9; use 1 to 8"),
+        ('[data]\ndataset = "saccades"\nbits = 4', "counts of events"),
+        (
+            '[data]\ndataset = "cifar10"\nroot = "x"\nbits = 4\n[training]\nauto_augment = true',
+            "takes pixels of 8",
+        ),
+    ):
+        recipe.write_text(f'name = "r"\n{text}\n')
+        with pytest.raises(RecipeError, match=says):
+            port.load_recipe(recipe)

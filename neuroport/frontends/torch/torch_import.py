@@ -16,10 +16,10 @@ from neuroport.frontends.nir.importing import NirImport
 from neuroport.frontends.nir.interpreter import Signals, interpret
 from neuroport.frontends.nir.quantizing import quantize_network
 from neuroport.frontends.nir.reading import Network
-from neuroport.frontends.torch.building import FRAMES
-from neuroport.frontends.torch.checking import check
-from neuroport.frontends.torch.following import Followed, follow
-from neuroport.frontends.torch.tracing import STATIC
+from neuroport.frontends.torch.forward_pass import Followed, follow
+from neuroport.frontends.torch.network_builder import FRAMES
+from neuroport.frontends.torch.numeric_check import check
+from neuroport.frontends.torch.traced_tensor import STATIC
 from neuroport.netx.stock import input_of
 from neuroport.quantization import QuantizationWarning
 from neuroport.quantization.weight_levels import few_levels

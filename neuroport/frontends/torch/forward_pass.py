@@ -16,9 +16,9 @@ from neuroport.capture.forward import evaluating
 from neuroport.capture.source_lines import defined, enter, here
 from neuroport.errors import CaptureError
 from neuroport.frontends.nir.reading import Node, Shape
-from neuroport.frontends.torch.building import FRAMES, Building, window
+from neuroport.frontends.torch.network_builder import FRAMES, Building, window
 from neuroport.frontends.torch.neurons import JELLY, Cell, cell_of, is_neuron
-from neuroport.frontends.torch.tracing import (
+from neuroport.frontends.torch.traced_tensor import (
     BATCH_FIRST,
     STATIC,
     STEP,
@@ -27,8 +27,8 @@ from neuroport.frontends.torch.tracing import (
     Lost,
     Origin,
     Traced,
-    Tracer,
 )
+from neuroport.frontends.torch.tracer import Tracer
 
 # how forward is called: with all steps, with one after the other, or with one picture for all steps
 WAYS = (WHOLE, STEP, STATIC)

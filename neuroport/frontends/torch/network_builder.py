@@ -128,13 +128,32 @@ class Building:
         for part in components(inputs):
             if len(part) == 1 and part[0] not in inputs[part[0]]:
                 continue
-            neurons = [n for n in part if self.nodes[n].kind in ("Neuron", "Threshold")]
-            if len(neurons) > 1:
-                raise CaptureError(
-                    f"forward feeds {' and '.join(sorted(neurons)[:3])} back over several neurons; "
-                    "a loop holds one population, which hears itself a step later"
-                )
-            self.loops.update({name: (name,) for name in neurons})
+            neurons = sorted(n for n in part if self.nodes[n].kind in ("Neuron", "Threshold"))
+            for name in neurons:
+                heard = self._heard_at_once(name) & set(neurons)
+                if heard:
+                    raise CaptureError(
+                        f"forward feeds {' and '.join(neurons[:3])} back over several neurons, "
+                        f"and {name} hears {min(heard)} in the same step: in a loop every message "
+                        f"takes a step; let {name} read what {min(heard)} sent the step before, "
+                        "or feed back what a neuron itself sent"
+                    )
+            self.loops.update(dict.fromkeys(neurons, tuple(neurons)))
+
+    def _heard_at_once(self, name: str) -> set[str]:
+        """The neurons whose messages reach a neuron in the step in which they are sent."""
+        found: set[str] = set()
+        waiting = [name]
+        while waiting:
+            node = self.nodes[waiting.pop()]
+            for source in node.inputs:
+                if source in node.late:
+                    continue
+                if self.nodes[source].kind in ("Neuron", "Threshold", "Input"):
+                    found.add(source)
+                else:
+                    waiting.append(source)
+        return found
 
     # -- operations ----------------------------------------------------------------------------
 

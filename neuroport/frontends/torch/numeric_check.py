@@ -22,10 +22,10 @@ from neuroport.capture.source_lines import enter
 from neuroport.errors import CaptureError
 from neuroport.frontends.nir.interpreter import RealCell, interpret
 from neuroport.frontends.nir.reading import Array, Network, Node, Shape
-from neuroport.frontends.torch.building import FRAMES, Building
-from neuroport.frontends.torch.following import Followed, Population, begin, neurons_replaced
+from neuroport.frontends.torch.forward_pass import Followed, Population, begin, neurons_replaced
+from neuroport.frontends.torch.network_builder import FRAMES, Building
 from neuroport.frontends.torch.neurons import JELLY
-from neuroport.frontends.torch.tracing import BATCH_FIRST, STATIC, STEP
+from neuroport.frontends.torch.traced_tensor import BATCH_FIRST, STATIC, STEP
 
 SAMPLES = 2
 CLOSE = 1e-3  # of the largest value: float32 against float64, through norms of many channels

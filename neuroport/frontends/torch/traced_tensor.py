@@ -1,0 +1,138 @@
+"""Tensors without numbers that know what they are of the network.
+
+A forward pass of a library runs on them; what a function of torch makes of them is said by
+:mod:`.tracer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from neuroport.capture.source_lines import here
+from neuroport.errors import CaptureError
+
+SAMPLES = 2  # of a tensor while forward is followed
+HOST = "what is left is a number of the host"
+
+# how a tensor lies: steps and samples in front, one after the other, or one step alone
+WHOLE, BATCH_FIRST, FLAT, STEP, STATIC, ONE = "TN", "NT", "flat", "step", "static", "1N"
+LEAD = {WHOLE: 2, BATCH_FIRST: 2, FLAT: 1, STEP: 1, STATIC: 1, ONE: 2}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a tensor is: the values of a node, and how they lie.
+
+    Attributes:
+        lies: ``TN``, ``NT``, ``flat`` (T*N), ``step``, ``static`` (equal at all steps) or ``1N``.
+        step: of one step alone.
+        mean: averaged over the steps.
+        seen: steps that are added up, of a sum over steps.
+        state: a neuron's state, which may be given back to it: ``mem``, ``syn`` or ``spk``.
+    """
+
+    node: str
+    lies: str
+    step: int | None = None
+    mean: bool = False
+    seen: frozenset[int] | None = None
+    state: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is what the node sends, and not a state or a sum of it."""
+        return not self.state and self.seen is None
+
+
+class Traced(Tensor):
+    """A tensor without memory that knows its origin, if it has one."""
+
+    origin: Origin | None
+    made_by: str
+    of: frozenset[str]  # nodes that it follows from
+    host: bool  # whether the host may compute what led to it
+
+    @staticmethod
+    def __new__(cls, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Traced:
+        made: Traced = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls, tuple(shape), dtype=dtype, device="cpu"
+        )
+        made.origin, made.made_by, made.of, made.host = None, "", frozenset(), True
+        return made
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(func, "__name__", str(func))
+        if name in _ASIDE or (name == "__get__" and func not in MADE_BY_GET):
+            with torch._C.DisableTorchFunctionSubclass():  # type: ignore[no-untyped-call]
+                return func(*args, **(kwargs or {}))
+        if not TRACERS:  # it outlived its tracing in an attribute
+            raise CaptureError(
+                "a tensor of an earlier capture is used; states that the network keeps must be "
+                "reset where forward begins"
+            )
+        return TRACERS[-1].call(name.strip("_") or name, func, args, kwargs or {})
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        raise CaptureError(f"forward asks for the values of a signal ({func}, {here().quoted})")
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"Traced({tuple(self.shape)}, {self.origin})"
+
+
+class Calls(Protocol):
+    """What is asked for the result of a function of torch."""
+
+    def call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+
+
+TRACERS: list[Calls] = []  # the last one follows
+_ASIDE = {
+    *(
+        "size",
+        "dim",
+        "numel",
+        "nelement",
+        "stride",
+        "is_floating_point",
+        "is_complex",
+        "ndimension",
+    ),
+    *(
+        "is_contiguous",
+        "__len__",
+        "requires_grad_",
+        "__set__",
+        "__delete__",
+        "__hash__",
+        "get_device",
+    ),
+    *("__repr__", "is_signed", "element_size", "is_same_size", "retain_grad", "register_hook"),
+}
+MADE_BY_GET = tuple(
+    vars(torch._C.TensorBase)[name].__get__ for name in ("T", "mT", "data", "H", "mH", "real")
+)
+
+
+class Lost(Exception):  # noqa: N818 - no fault, but an answer
+    """An operation that has no node; the message says why."""
+
+
+def signals_in(value: Any) -> list[Traced]:
+    if isinstance(value, Traced):
+        return [value]
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, (tuple, list)):
+        return [found for each in value for found in signals_in(each)]
+    return []
