@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries reading gpu recipes
+.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries reading gpu recipes scale
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -116,6 +116,11 @@ counters: $(READY)
 # Memory, descriptors and files of many runs and of long ones (docs/steady.json); half an hour.
 steady: $(READY)
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.steady
+
+# Counting on Lava, clusters of real processes, and what is killed of them (docs/scale.json); goes on
+# where it was; half an hour, and wants an idle machine.
+scale: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.scale
 
 # Cores of each carrier on Loihi 2, by the fitted formulas (docs/resources.md and .json).
 resources: $(READY)

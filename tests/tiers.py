@@ -94,6 +94,11 @@ LONG = {
     "unit/targets/test_partition.py": (
         "test_of_eight_small_networks_all_but_one_are_placed_best_and_that_one_within_a_percent",
     ),
+    "scale/test_cluster.py": (
+        "test_a_scheduler_that_is_killed_is_told_and_the_same_command_goes_on",
+        "test_ctrl_c_ends_the_lava_children_of_remote_workers",
+        "test_a_verification_on_two_workers_is_that_of_one_process[90]",
+    ),
     "unit/capture/test_slayer_speed.py": (
         "test_network_of_100_blocks_is_captured_in_ten_seconds[residual]",
     ),

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neuroport.nets import held_numbers
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
 from neuroport.nets.ds_resnet import THRESHOLDS
@@ -81,7 +82,8 @@ class MlfVgg(nn.Module):
         x = self.blocks(frames)
         for layer in self.dense:
             x = layer(x)
-            if self.training and self.readout.lsb == 0:  # what is left out is no integer network
+            # what is left out is no integer network
+            if self.training and held_numbers.number(self.readout.lsb) == 0:
                 x = self.dropout(x)
         logits: Tensor = self.readout(x)
         return logits

@@ -65,13 +65,19 @@ def connected(cluster: Any) -> Iterator[Any]:
 def _local(workers: int) -> Any:
     from distributed import LocalCluster
 
-    return LocalCluster(  # type: ignore[no-untyped-call]
-        n_workers=workers,
-        threads_per_worker=1,
-        dashboard_address=None,
-        memory_limit=0,  # the work is done in children, which it would not see
-        silence_logs=50,
-    )
+    try:
+        return LocalCluster(  # type: ignore[no-untyped-call]
+            n_workers=workers,
+            threads_per_worker=1,
+            dashboard_address=None,
+            memory_limit=0,  # the work is done in children, which it would not see
+            silence_logs=50,
+        )
+    except RuntimeError as error:
+        raise BackendError(
+            "no worker could be started here; in a script, keep what starts them under "
+            "if __name__ == '__main__':, for workers import it"
+        ) from error
 
 
 @contextmanager

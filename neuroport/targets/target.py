@@ -291,7 +291,7 @@ def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]
     value, source, confidence = entry["value"], entry["source"], entry["confidence"]
     if not isinstance(source, str) or not source.strip():
         raise TargetError(f"{title}: {key} has no source; say {_wanted(keys[key], 'source')}")
-    if confidence not in CONFIDENCE:
+    if not isinstance(confidence, str) or confidence not in CONFIDENCE:
         raise TargetError(
             f"{title}: confidence of {key} is {confidence!r}; use {', '.join(CONFIDENCE)}"
         )

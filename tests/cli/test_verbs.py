@@ -36,6 +36,8 @@ VERBS = (
     "export",
     "run",
     "compare",
+    "verify",
+    "merge",
     "report",
     "show",
     "check",

@@ -32,6 +32,7 @@ READ = (
     "howto/forward_refused.md",
     "howto/frames_refused.md",
     "howto/lava_missing.md",
+    "howto/many_machines.md",
     "howto/refused_at_lower.md",
     "howto/spikes_differ.md",
     "index.md",

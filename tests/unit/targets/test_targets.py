@@ -113,6 +113,8 @@ def test_without_a_base_every_missing_key_is_named(tmp_path: Path) -> None:
     [
         ('"my data sheet"', '" "', "cores has no source"),
         ('"seen"', '"sure"', "confidence of cores is 'sure'; use seen,"),
+        ('"seen"', '["seen"]', "confidence of cores is ['seen']; use seen,"),
+        ('"seen"', "{ seen = 1 }", "confidence of cores is {'seen': 1}; use seen,"),
         ("value = 3", "value = 0", "cores is 0; it must be a whole number"),
         ("value = 3", "value = true", "cores is True; it must be a whole number"),
         ("value = 3", 'value = "none"', "cores is 'none'; it must be a whole number"),

