@@ -35,9 +35,9 @@ counted exactly, neuron by neuron and weight by weight, on the run of the trace.
 smallest number of chips that holds the network. Cores are estimates, and **nothing was run on
 hardware**.
 
-* A message counts **once per destination chip**: Loihi 2 is said to spread it among the cores
-  there (Intel's technology brief, recalled, not read again). Once per destination *core*, as Loihi
-  1 sends, is `copies`.
+* A message counts **once per destination chip**: Intel's technology brief describes Loihi 2 as
+  spreading it among the cores there (recalled, not read again). Once per destination *core*, as
+  Loihi 1 sends, is `copies`.
 * This number is the connectivity metric that Mt-KaHyPar minimizes. Its partitions are repaired if
   a chip would hold too much, and then refined by moves and swaps. Chips filled in the order of the
   network compete, and the best result is taken: it is never worse than those. Tests prove for tiny

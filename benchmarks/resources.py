@@ -258,9 +258,9 @@ def constructions_table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
         "",
         "Stems and projections as published round in relays. A recipe has others",
         "([recipes](recipes.md)): here on Kapoho Point, whole, counted as above, all with 0 broken",
-        "rules unless told. **Not run on hardware.** Every row starts from the weights in",
+        "rules unless stated. **Not run on hardware.** Every row starts from the weights in",
         "[models](../models); *epochs* says how many of training followed, in real numbers and in",
-        "integers. No accuracy is told of a network that was never trained as what it is.",
+        "integers. No accuracy is given for a network that was not trained in its final form.",
         "The projections of these DANets read spikes as they are. *Lava* is its CPU simulator, of",
         "Lava's own processes alone, none of them a `ProdNeuron`, on 5 samples. Remade by",
         "`make constructions` from [constructions.json](constructions.json).",
@@ -276,7 +276,7 @@ def constructions_table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
                 lines.append(f"| {network} | {construction} | refused: {one['refused']} |||||||")
                 continue
             board, epochs = one["board"], one["epochs"]
-            told = f"{one['accuracy']:.1f} %" if "accuracy" in one else "not told"
+            told = f"{one['accuracy']:.1f} %" if "accuracy" in one else "not given"
             broken = f", {board['broken']} rules broken" if board["broken"] else ""
             lines.append(
                 f"| {network} | {construction}{broken} | {epochs['real']} + {epochs['integer']} "

@@ -325,7 +325,7 @@ def broken(results: dict[str, Any]) -> list[str]:
 def page(results: dict[str, Any]) -> str:
     """The table of ``docs/performance.md``."""
     lines = [
-        "| measured | | memory at first | half way | at the end | grows by | held to |",
+        "| measured | | memory at first | half way | at the end | grows by | goal |",
         "|---|---|--:|--:|--:|--:|--:|",
     ]
     for part, row in results.items():

@@ -1,8 +1,8 @@
-"""What the public functions take: arguments of another kind are refused before any work.
+"""Check the arguments of the public functions: a wrong kind is refused before any work.
 
 A notebook passes a module where a graph is meant, a path where its content is, frames as a list.
-:func:`takes` says of each argument what it is to be; what is given instead is named, and so is the
-call that makes the one of the other.
+:func:`takes` declares the kind of each argument. The error names the value that was given instead,
+and the call that converts it.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def is_module(value: Any, name: str) -> Any:
 
 
 def is_trace(value: Any, name: str) -> Any:
-    """What an engine returned."""
+    """Check that the value is a trace."""
     return value if _kind(value) == "trace" else _refuse("trace", value, name)
 
 
@@ -131,7 +131,7 @@ def is_network(value: Any, name: str) -> Any:
 
 
 def is_recipe(value: Any, name: str) -> Any:
-    """What to train."""
+    """Check that the value is a training recipe."""
     return value if _kind(value) == "recipe" else _refuse("recipe", value, name)
 
 
@@ -185,9 +185,9 @@ def _detached(value: Any) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """What an argument is, as far as advice depends on it; empty for anything else."""
+    """Return the kind of an argument, as far as advice depends on it; empty for any other."""
     for kind, (module, name) in TYPES.items():
-        # of a class that nobody has imported there is no object
+        # a class that was not imported has no instances
         found = getattr(sys.modules.get(module), name, None)
         if found is not None and isinstance(value, found):
             return kind

@@ -1,4 +1,4 @@
-"""The whole road on real digits: train, quantize, lower, export, run, compare, report."""
+"""The complete workflow on real digits: train, quantize, lower, export, run, compare, report."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _relays(graph: Graph) -> int:
 
 
 def carried(chip: Graph) -> str:
-    """What carries the shortcuts of a lowered network: relays, and synapses in which they wait
+    """Describe the carriers of a lowered network's shortcuts: relays, and synapses that wait
     (``lag``) for the branch that they bypass."""
     relays = _relays(chip)
     late = len([node for node in chip.synapses if node.lag])

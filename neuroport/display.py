@@ -1,4 +1,4 @@
-"""What a notebook and a terminal show of an object: a headline, a table, and what is left out.
+"""Displays of objects in notebooks and terminals: a headline, a table, and a note of omissions.
 
 A notebook calls ``_repr_html_``, the package rich ``__rich__``. Names and texts are anybody's:
 they stay text. Colours are those of the page, light or dark.
@@ -43,7 +43,7 @@ class View:
         return [*self.rows[: ROWS // 2], *self.rows[len(self.rows) - ROWS // 2 :]], left
 
     def html(self) -> str:
-        """A fragment of HTML without scripts, styles of its own or anything from elsewhere."""
+        """Return an HTML fragment without scripts, own styles or external resources."""
         found = f"<div><b>{_html(self.title)}</b>"
         if self.columns:
             rows, left = self.shown()
@@ -67,7 +67,7 @@ class View:
         return f"<tr>{''.join(made)}</tr>"
 
     def rich(self) -> Any:
-        """What the package rich prints."""
+        """Return a renderable for the package rich."""
         from rich.box import SIMPLE_HEAD
         from rich.console import Group
         from rich.table import Table
@@ -94,12 +94,12 @@ def _html(text: str) -> str:
 
 
 class Shown:
-    """What shows itself in notebooks and terminals, by its :meth:`view`."""
+    """Base class of objects that notebooks and terminals display by their :meth:`view`."""
 
     __slots__ = ()
 
     def view(self) -> View:
-        """What is shown."""
+        """Return the view to display."""
         raise NotImplementedError
 
     def _repr_html_(self) -> str:

@@ -8,7 +8,7 @@
     |-- FormatError           a file that is not what its name promises
     |   `-- HashError         a sound file whose content was changed after it was written
     |-- FramesError           input frames of the wrong shape, type or range
-    |-- GraphError            a graph that cannot exist (shapes, wire kinds, names)
+    |-- GraphError            a graph that cannot exist (shapes, kinds of signal, names)
     |-- CaptureError          a module that has no graph
     |-- LayerError            a layer that cannot be made as asked
     |-- TrainingError         a checkpoint that does not fit, a loss that is not a number

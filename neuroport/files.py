@@ -1,7 +1,7 @@
-"""Files that are never half written, and are read without trust.
+"""Write files atomically, and read files without trusting them.
 
-All that neuroport stores goes through :func:`write_atomic`. What it reads is an ordinary file, of
-which it takes no more than it has use for.
+Everything that neuroport stores goes through :func:`write_atomic`. It reads ordinary files only,
+and of each no more than it needs.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 64 << 20  # of a file that is read as a whole
 MOST_TOML = 256 << 10  # recipes, targets and sites have some kilobytes
 DEEPEST = 32  # tables and lists in one another
-LARGEST = 1 << 256  # beyond it numbers have too many digits to be told
+LARGEST = 1 << 256  # larger numbers have too many digits for a message
 
-written: list[Path] = []  # by this process; what an interrupted command has to tell
+written: list[Path] = []  # by this process; an interrupted command lists them
 
 
 def place(path: str | os.PathLike[str]) -> str:
@@ -128,7 +128,7 @@ def write_atomic(
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept between runs: ``$XDG_CACHE_HOME/neuroport``.
+    """Return the folder of cached results between runs: ``$XDG_CACHE_HOME/neuroport``.
 
     Raises:
         StorageError: the user has no home folder.
@@ -195,7 +195,7 @@ def _refuse_special(target: Path) -> None:
     """Refuse what a new file would replace and must not: a folder, a device, a pipe."""
     try:
         kind = os.stat(target).st_mode
-    except (FileNotFoundError, NotADirectoryError):  # of a folder that is none others tell
+    except (FileNotFoundError, NotADirectoryError):  # others report a folder that does not exist
         return
     except OSError as error:
         raise StorageError(
@@ -206,7 +206,7 @@ def _refuse_special(target: Path) -> None:
 
 
 def _prefix(name: str) -> str:
-    """How the temporary files of ``name`` begin; a process ID follows, which counts here only.
+    """Return the prefix of temporary files of ``name``; an ID of a process on this machine follows.
 
     The name itself may be as long as the file system allows, so that its hash stands for it.
     """

@@ -1,4 +1,4 @@
-"""HDF5 files that are sealed when written and read without trust.
+"""Write checksummed HDF5 files, and read untrusted ones safely.
 
 The HDF5 library can crash, hang or take all memory on a file that is damaged, or made to do so.
 It therefore opens files in a child only, see :mod:`neuroport.sandbox`, with time and memory in
@@ -38,7 +38,7 @@ MEMORY = (96 << 20, 128)  # bytes of memory likewise
 
 
 def writer(fill: Callable[[h5py.File], None]) -> Callable[[BinaryIO], None]:
-    """What writes the sealed HDF5 file that ``fill(file)`` fills into an empty open file.
+    """Return a function that writes a checksummed HDF5 file, whose content ``fill(file)`` writes.
 
     Straight into the file, whose image may be as large as the network.
     """
@@ -102,7 +102,7 @@ def _content(
     reader: Callable[[h5py.File], Plain],
     build: Callable[[Plain], Any],
 ) -> Plain:
-    """What ``reader`` returns, if ``build`` takes it."""
+    """Return ``reader``'s result, after ``build`` has accepted it."""
 
     def work() -> Plain:
         try:
@@ -142,7 +142,7 @@ def _sealed(name: str) -> bool:
 
 
 def short(value: object) -> str:
-    """What a file holds, for a message: one line that can be printed and does not fill the screen.
+    """Shorten a value from a file for a message: one printable line of limited length.
 
     Exceptions give what they say, anything else its ``repr``.
     """
@@ -173,7 +173,7 @@ def check_header(file: h5py.File, path: str | os.PathLike[str], format_: str, ve
 
 
 def text(value: Any) -> str:
-    """An attribute as text; empty where it is none, longer than any, or cannot be printed."""
+    """Read an attribute as text; empty if it is missing, too long, or cannot be printed."""
     found = value.decode(errors="replace") if isinstance(value, bytes) else value
     good = isinstance(found, str) and len(found) <= TEXT and found.isprintable()
     return str(found) if good else ""

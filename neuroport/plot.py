@@ -69,7 +69,7 @@ def _messages(trace: Trace, population: str, sample: int) -> npt.NDArray[Any]:
 
 @takes(trace=is_trace)
 def raster(trace: Trace, population: str, sample: int = 0, *, ax: Axes | None = None) -> Axes:
-    """Which neurons of a population sent a message at which step of one sample, a dot for each.
+    """Plot the messages of a population in one sample: a dot for each, by step and neuron.
 
     Of a population of more than 2,000 neurons the share of each channel that fires is shown.
 
@@ -198,7 +198,7 @@ def potential(
 
 @takes(graph=is_graph)
 def weights(graph: Graph, synapse: str, *, ax: Axes | None = None) -> Axes:
-    """How often each integer weight of a synapse occurs; zero is left out and told.
+    """Plot a histogram of a synapse's nonzero integer weights; its title says the share of zeros.
 
     Raises:
         CompareError: the network has no such synapse.
@@ -222,7 +222,7 @@ def weights(graph: Graph, synapse: str, *, ax: Axes | None = None) -> Axes:
 
 @takes(want=is_trace, got=is_trace)
 def divergence(want: Trace, got: Trace, *, ax: Axes | None = None) -> list[Axes]:
-    """What the population sent at the first step at which two runs differ, and the difference.
+    """Plot a population's messages at the first step at which two runs differ, and the difference.
 
     A map's channels other than that of the first differing neuron are left out.
 
@@ -259,7 +259,7 @@ def _picture(trace: Trace, first: Divergence) -> npt.NDArray[np.int64]:
 def confusion(
     predictions: Trace | npt.ArrayLike, labels: npt.ArrayLike, *, ax: Axes | None = None
 ) -> Axes:
-    """How many samples of each class were taken for each class.
+    """Plot a confusion matrix: how many samples of each class were predicted as each class.
 
     Args:
         predictions: classes (N,), or a run, whose predictions are taken.

@@ -1,4 +1,4 @@
-"""Processes that end when they are told to, and take their children and what they left with them.
+"""End processes cleanly, with their children and their temporary files.
 
 Three ways out are covered: a signal asks this process to end (:func:`ending_on_signals`), this
 process is killed and its children end with it (:func:`die_with_parent`), and what neither could
@@ -41,9 +41,9 @@ class Ended(BaseException):
 
 @contextlib.contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise :class:`Ended`, so that whoever waits can clear away.
+    """SIGTERM and SIGHUP raise :class:`Ended`, so that the code that waits can clean up.
 
-    A main thread that is deep in C hears nothing, and clearing may hang: after ``PATIENCE`` seconds
+    A main thread inside C code sees no signal, and cleaning up may hang: after ``PATIENCE`` seconds
     (from the second SIGINT, too) the process ends as it is. Signals that are ignored stay ignored.
     """
     heard = [n for n in ENDING if signal.getsignal(n) is signal.SIG_DFL]
@@ -73,7 +73,7 @@ def ending_on_signals() -> Iterator[None]:
 
 
 def end_by(number: int) -> None:
-    """End this process by a signal, as if nobody had listened; whoever waits sees which."""
+    """End this process by a signal, as if it had no handler; its parent sees which signal."""
     signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
     os.kill(os.getpid(), number)
@@ -102,7 +102,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def go_on(session: int) -> list[int]:
-    """Continue what a signal stopped of a session (Linux); which processes that were.
+    """Continue the processes of a session that a signal stopped (Linux), and return them.
 
     Whoever waits for them would wait until its deadline. Those that a debugger holds stay there.
     """
@@ -118,7 +118,7 @@ def go_on(session: int) -> list[int]:
 
 @contextlib.contextmanager
 def run_folder(prefix: str) -> Iterator[Path]:
-    """A temporary folder, which tells whose it is; what killed runs left behind is removed."""
+    """Make a temporary folder marked with its owner, and remove folders left by killed runs."""
     _remove_left_behind(prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
@@ -177,7 +177,7 @@ def _remove_left_behind(prefix: str) -> None:
 
 
 def _place() -> str:
-    """Where a process number counts: containers number their processes themselves."""
+    """Return the namespace of process IDs: containers number their own processes."""
     space = ""
     with contextlib.suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")

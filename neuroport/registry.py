@@ -1,4 +1,4 @@
-"""Things by name: neuroport's own, and those that other packages add by entry points.
+"""Registries of named objects: neuroport's own, and those of other packages' entry points.
 
 A package adds one without a change here. Its ``pyproject.toml`` says, for an engine::
 
@@ -41,7 +41,7 @@ class Registry(Mapping[str, Any]):
         self.what, self.group, self.own, self.error = what, group, dict(own), error
 
     def added(self) -> dict[str, tuple[EntryPoint, ...]]:
-        """What other packages add, by name; more than one of a name is refused when asked for."""
+        """Return the entries of other packages, by name; duplicates are refused on use."""
         found: dict[str, tuple[EntryPoint, ...]] = {}
         for entry in _entries(self.group, tuple(sys.path)):
             if entry.name in self.own:
@@ -66,7 +66,7 @@ class Registry(Mapping[str, Any]):
         return name in self.own or name in self.added()
 
     def __getitem__(self, name: str) -> Any:
-        """What ``name`` stands for.
+        """Return the entry called ``name``.
 
         Raises:
             NeuroportError: of the registry's kind: no such name, or its package cannot be imported.
@@ -83,7 +83,7 @@ class Registry(Mapping[str, Any]):
         entry = entries[0]
         try:
             return entry.load()
-        except Exception as error:  # another package's: whatever it is, it is told
+        except Exception as error:  # of another package: any error is reported
             why = printable(f"{type(error).__name__}: {error}")
             raise self.error(
                 f"{one} {name!r} of {_package(entry)} cannot be imported "
@@ -92,7 +92,7 @@ class Registry(Mapping[str, Any]):
 
 
 def loaded(place: Any) -> Any:
-    """What stands at ``module:attribute``, imported now; anything but a text is itself."""
+    """Import ``module:attribute`` and return it; anything but a string is returned unchanged."""
     if not isinstance(place, str):
         return place
     module, _, attribute = place.partition(":")

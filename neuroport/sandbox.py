@@ -1,4 +1,4 @@
-"""Calls in a forked child with bounded time and memory, out of which only plain values come.
+"""Run a function in a forked child with time and memory limits; it returns plain data only.
 
 Libraries that parse files can crash, hang or take all memory on a file that was made to do so, and
 no check made beforehand can tell. Here they do it in a child that is ended when it exceeds its
@@ -41,7 +41,7 @@ class LostError(Exception):
 
 
 def call(work: Callable[[], Plain], *, seconds: float, memory: int) -> Plain:
-    """What ``work()`` returns, computed in a child.
+    """Run ``work()`` in a child and return its result.
 
     Args:
         seconds: CPU time after which the child is ended.
@@ -96,7 +96,7 @@ def _work(
 ) -> None:
     """In the child: bounds first, then the work, then its value; never returns."""
     try:
-        for number in ENDING:  # whoever listens to them is the parent
+        for number in ENDING:  # the handlers are the parent's
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         die_with_parent(parent)

@@ -42,7 +42,7 @@ def _tables(found: dict[str, Any]) -> str:
             lines += ["", f"## {title}", "", "Not measured."]
             continue
         section = found["sections"][name]
-        lines += ["", f"## {title}", "", "| measured | median | least to largest | held to | |"]
+        lines += ["", f"## {title}", "", "| measured | median | least to largest | goal | |"]
         lines += ["|---|--:|--:|--:|---|", *map(_row, section["figures"])]
     return "\n".join(lines[1:])
 

@@ -1,4 +1,7 @@
-"""Why two runs differ, claimed only where a rerun with that cause gives the other run exactly."""
+"""Find the cause of a difference between two runs.
+
+A cause is reported only if a rerun with that cause gives the other run exactly.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ _TIME = ("steps", "delay", "lag", "interval")
 
 @dataclass(frozen=True)
 class Cause:
-    """Why two runs differ.
+    """The cause of a difference between two runs.
 
     Attributes:
         kind: ``missing edge``, ``delay``, ``reset``, ``bias gating``, ``rounding``, ``saturation``,
@@ -122,14 +125,14 @@ def cause(
 
 @dataclass(frozen=True)
 class _Departure:
-    """Where a run first departs from what its network says, and the first sample that does."""
+    """The first population, and the first sample, at which a run departs from its network."""
 
     population: str
     sample: int
 
 
 def _departure(graph: Graph, frames: npt.NDArray[Any], trace: Trace) -> _Departure | None:
-    """None where the reference gives the whole trace."""
+    """Find the first departure of a trace from the reference; None if they are equal."""
     order = {node.name: i for i, node in enumerate(graph.populations)}
     best: tuple[int, int, str] | None = None
     first = trace.samples
@@ -152,7 +155,7 @@ def _of_networks(
     population: str,
     deadline: float,
 ) -> Cause:
-    """Both runs are as their networks say: the fewest fields that turn one into the other."""
+    """Find the fewest fields that turn one network into the other, if each run matches its own."""
     graph, other = alike_lowered(graph, other)
     found = differences(graph, other)
     near = [d for d in found if d.node in ancestors(graph, population)] or list(found)
@@ -161,7 +164,7 @@ def _of_networks(
 
     def gives(chosen: list[Difference]) -> bool:
         if time.monotonic() > deadline:
-            return False  # what was seen to suffice is told
+            return False  # report the fields found so far
         try:
             variant = with_fields(graph, other, tuple(chosen))
             return reproduces(variant, frames, Plan(), got, got.samples)

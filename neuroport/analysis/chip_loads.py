@@ -1,4 +1,4 @@
-"""What each population takes of a chip, and what relays take beside neurons.
+"""The chip resources that each population takes, and the share that goes to relays.
 
 Cores by the fitted formulas, messages and operations counted on a run
 (:mod:`neuroport.analysis.core_work`). A population's *slowest step* is the least time of the step
@@ -51,13 +51,13 @@ class Load:
 
     @property
     def is_relay(self) -> bool:
-        """Whether it passes on what others sent, or a constant."""
+        """Whether it only passes on messages of other populations, or sends a constant."""
         return self.kind in ("relay", CONSTANT)
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Relays, or all others: their sums; ``sending`` of a mean neuron."""
+    """Sums over all relays, or over all other populations; ``sending`` is the mean of a neuron."""
 
     cores: int
     neurons: int
@@ -92,7 +92,7 @@ class Loads:
         return max(self.populations, key=lambda load: (load.step_us, load.most))
 
     def lines(self) -> Iterator[str]:
-        """In words: what relays take, and the slowest core."""
+        """Describe in words the share of the relays, and the slowest core."""
         relays, neurons = self.share(relays=True), self.share(relays=False)
         cores = relays.cores + neurons.cores
         messages = relays.messages + neurons.messages
@@ -164,7 +164,7 @@ def loads(graph: Graph, sent: Sent, target: Target) -> Loads:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What a way to carry the shortcuts would take; ``refusal`` where the chip does not allow it.
+    """The resources that one carrier of the shortcuts takes; ``refusal`` if the chip forbids it.
 
     ``saves`` is the share of the cores of the network as it is, below 0 where it takes more.
     """
@@ -180,7 +180,7 @@ class Way:
 
 
 def ways(options: Sequence[LoweringOption], cores: int) -> tuple[Way, ...]:
-    """The ways that ``lower`` weighed, against a network of so many ``cores``; fewest cores first.
+    """List the options that ``lower`` compared, fewest cores first; savings are against ``cores``.
 
     Those that could not be lowered are left out.
     """

@@ -45,7 +45,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class CountDivergence:
-    """The first count that differs: the population nearest the input; no step can be told."""
+    """The first count that differs: the population nearest the input. Counts have no step."""
 
     population: str
     sample: int
@@ -178,7 +178,7 @@ def explain(
     other: Graph,
     frames: npt.NDArray[Any] | None,
 ) -> Comparison:
-    """The outcome with what the networks and the frames tell of it."""
+    """Add to a comparison the explanation that the networks and the frames allow."""
     if outcome.first is None:
         # a lowered network has nodes that its source lacks; that alone is no news
         edited = outcome.equal and {node.name for node in graph} == {node.name for node in other}
@@ -302,7 +302,7 @@ def _has(trace: Trace, name: str) -> bool:
 
 
 def _whole(want: Trace, got: Trace, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Messages in both traces; of a readout that one keeps after the last step only, those."""
+    """Return the messages that both traces have; a readout may have those of the last step only."""
     a, b = want[name], got[name]
     if is_readout(want.kinds[name]) and (want.counts or got.counts) and 1 in (len(a), len(b)):
         return a[-1:], b[-1:]

@@ -138,7 +138,7 @@ def operations(graph: Graph, found: Resources, sent: Sent) -> dict[str, npt.NDAr
 
 
 def least_us(target: Target, most: float, neurons: float) -> float:
-    """Least time of a step of a core, in us: of its operations, its neurons, or of any step."""
+    """Return the least time of a core's step, in us: by operations, neurons, and any step."""
     synop, neuron, least = (target.cost(name) or 0.0 for name in TIMES)
     return max(most * synop * _US, neurons * neuron * _US, least)
 

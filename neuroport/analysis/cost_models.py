@@ -37,7 +37,7 @@ _NJ = 1e-3  # of a picojoule
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """What a placement adds, means per sample: messages between chips, as
+    """Costs that a placement adds, as means per sample: messages between chips, as
     :attr:`neuroport.targets.mapping.Mapping.messages` counts them, and hops, where they are known.
     """
 
@@ -48,7 +48,7 @@ class Routes:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number that was not measured; ``value`` is None where there is none.
+    """A number that was estimated, not measured; ``value`` is None if no estimate exists.
 
     ``label`` says what it is and is not, ``remark`` what else must be known of this one.
     """

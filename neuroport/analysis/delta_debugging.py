@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def ddmin(items: list[T], shows: Callable[[list[T]], bool]) -> list[T]:
-    """A sublist for which ``shows`` holds and from which no single item can be removed.
+    """Find a sublist for which ``shows`` holds and from which no single item can be removed.
 
     ``shows(items)`` must hold; whatever is returned was seen to hold. Takes out ever smaller runs
     of neighbours: about ``k * log(len(items))`` tests where k items remain.

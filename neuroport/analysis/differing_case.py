@@ -45,17 +45,17 @@ def _size(graph: Graph) -> tuple[int, int]:
 
 
 def with_samples(case: Case, kept: list[int]) -> Case:
-    """Only some samples."""
+    """Keep some samples only."""
     return replace(case, frames=case.frames[:, kept])
 
 
 def with_frames(case: Case, frames: npt.NDArray[Any]) -> Case:
-    """Other frames."""
+    """Replace the frames."""
     return replace(case, frames=frames)
 
 
 def with_steps(case: Case, kept: list[int]) -> Case:
-    """Only some steps of every sample, on a network that runs so many."""
+    """Keep some steps of every sample only, and set the network's number of steps."""
     count = len(kept)
 
     def cut(graph: Graph) -> Graph:
@@ -65,7 +65,7 @@ def with_steps(case: Case, kept: list[int]) -> Case:
 
 
 def upstream(case: Case, population: str) -> Case:
-    """Nothing but a population and what is before it."""
+    """Keep a population and its predecessors only."""
 
     def cut(graph: Graph) -> Graph:
         kept = ancestors(graph, population)
@@ -75,7 +75,7 @@ def upstream(case: Case, population: str) -> Case:
 
 
 def without_input(case: Case, node: str, name: str, population: str) -> Case:
-    """A node before ``population`` does without one of its inputs, and whatever stood behind it.
+    """Remove one input of a node before ``population``, and all nodes that only that input needs.
 
     Raises:
         GraphError: it would be left without any, or there is no such input.
@@ -94,7 +94,7 @@ def without_input(case: Case, node: str, name: str, population: str) -> Case:
 
 
 def without_silent_entries(case: Case) -> Case:
-    """Entries (of a flat input) or channels that no frame uses are gone, and their weights.
+    """Remove entries (of a flat input) or channels that no frame uses, and their weights.
 
     Raises:
         GraphError: a synapse takes them in groups.

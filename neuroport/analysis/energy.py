@@ -1,4 +1,4 @@
-"""What a run cost: counts of its work, and labelled estimates of energy and time.
+"""The cost of a run: counts of its work, and labelled estimates of energy and time.
 
 See :mod:`neuroport.analysis.operations` for the counts, :mod:`neuroport.analysis.core_work` for
 those per core, :mod:`neuroport.analysis.cost_models` for what is estimated from them, and how.
@@ -154,7 +154,7 @@ def energy_or_why(
     target: Target,
     routes: Routes | None = None,
 ) -> Energy | str:
-    """:func:`energy` for a report, or a sentence why the run does not tell it.
+    """Return :func:`energy` for a report, or a sentence that says why the run does not allow it.
 
     Raises:
         FramesError, TargetError: as :func:`energy` does.

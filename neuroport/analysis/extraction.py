@@ -36,7 +36,7 @@ REST = "replayed"  # the synapse that delivers recorded currents
 
 
 def replayed_from(case: Case, want: Trace, got: Trace, source: str) -> Case:
-    """The frames are what one population sent; what was before it is gone.
+    """Replace a population and its predecessors by an input that replays its messages as frames.
 
     Raises:
         GraphError: more than that population reaches the rest, or the runs saw it differ.
@@ -63,7 +63,7 @@ def one_neuron(
     neuron: tuple[int, ...],
     kept: tuple[str, ...],
 ) -> Case:
-    """One neuron, fed with what it received: messages through the synapses ``kept``.
+    """Extract one neuron, with its recorded inputs: messages through the synapses ``kept``.
 
     The currents of all other synapses are summed and replayed through one of weight 1. The synapses
     become ``Dense`` of one row; delays before them become theirs.
@@ -119,7 +119,7 @@ def one_neuron(
 
 
 def one_layer(case: Case, want: Trace, got: Trace, population: str) -> Case:
-    """One population with its synapses, fed with what the populations before it sent.
+    """Extract one population with its synapses, driven by the recorded messages of its sources.
 
     Several sources become one input, channel after channel.
 
@@ -257,7 +257,7 @@ def _widened(graph: Graph, synapse: Synapse, sources: dict[str, int], channels: 
 
 
 def _sent(case: Case, want: Trace, got: Trace, sources: Iterable[str]) -> dict[str, IntArray]:
-    """What populations sent, the same in both runs."""
+    """Return the messages of populations that sent the same in both runs."""
     found: dict[str, IntArray] = {}
     for graph, trace in ((case.graph, want), (case.other, got)):
         there = [n for n in sources if any(node.name == n for node in graph)]

@@ -31,7 +31,7 @@ class Hypothesis:
 
 
 def hypotheses(graph: Graph, population: str, *, first_sample_equal: bool) -> Iterator[Hypothesis]:
-    """What may be wrong with a run of ``graph`` that first departs at ``population``.
+    """Yield possible faults of a run of ``graph`` that first departs at ``population``.
 
     Faults of every population come before those of this one alone. ``first_sample_equal`` says
     whether sample 0 is as it should be: states that are not reset show in later samples only.
@@ -71,7 +71,7 @@ def _keep(x: Any) -> Any:
 
 
 def _arithmetic(graph: Graph) -> Iterator[tuple[str, str, Rules]]:
-    """Rules that the network's own nodes can tell from the right ones."""
+    """Yield wrong arithmetic rules that differ from the right ones on this network's nodes."""
     lifs, relays = graph.of(Lif), graph.of(Relay)
     if lifs or any(relay.threshold for relay in relays):
         equality = "neurons fire at v >= threshold<<6, where the network says v > threshold<<6"
@@ -196,7 +196,7 @@ def _missing_edges(graph: Graph, population: str) -> Iterator[Hypothesis]:
 
 
 def without_edge(graph: Graph, name: str, population: str) -> Graph:
-    """The network without what ``name`` gives to ``population``; its last input becomes silent."""
+    """Return the network without the edge ``name`` to ``population``; a last input is silenced."""
     nodes: list[Node] = []
     for node in graph:
         if node.name != population:
@@ -215,7 +215,7 @@ def without_edge(graph: Graph, name: str, population: str) -> Graph:
 
 
 def _ignored_fields(graph: Graph, population: str) -> Iterator[Hypothesis]:
-    """Fields that engines are known to take otherwise, everywhere or at this population."""
+    """Yield fields that engines may ignore or misread, everywhere or at this population."""
     near = {population, *graph[population].inputs}
     for field, change, said in (
         ("bias", lambda x: x * 0, "bias is ignored"),

@@ -59,7 +59,7 @@ RIGHT = Rules()
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done otherwise than the network says.
+    """The deviations from the network that a faulty engine makes.
 
     Attributes:
         rules: arithmetic of the populations named in ``at`` (None: of all).
@@ -106,7 +106,7 @@ def rerun(graph: Graph, frames: npt.NDArray[Any], plan: Plan) -> Iterator[tuple[
 def unlike(
     graph: Graph, frames: npt.NDArray[Any], plan: Plan, trace: Trace, samples: int
 ) -> Iterator[tuple[str, int, npt.NDArray[np.bool_]]]:
-    """Where the plan's messages are not those of a trace, in the first so many samples.
+    """Compare the plan's messages with those of a trace, in the first ``samples`` samples.
 
     Yields (population, first sample, (T, N, *shape) of whether they differ) for every population
     that the trace holds, some samples at a time where they lie side by side.
@@ -128,7 +128,7 @@ def unlike(
 def reproduces(
     graph: Graph, frames: npt.NDArray[Any], plan: Plan, trace: Trace, samples: int
 ) -> bool:
-    """Whether the plan gives exactly what a trace holds of the first so many samples."""
+    """Return whether the plan gives exactly a trace's messages of the first ``samples`` samples."""
     compared = False
     for _, _, differs in unlike(graph, frames, plan, trace, samples):
         if differs.any():

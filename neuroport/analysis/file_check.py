@@ -1,4 +1,4 @@
-"""Whether the network in a file runs on a target: its rules, its room, and what stock NetX does."""
+"""Check the network in a file against a target's rules and resources, and against stock NetX."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from neuroport.targets.verdict import Verdict, check
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """What stands between the network in a file and a target, in words and as data.
+    """The findings that keep the network in a file from running on a target, as text and as data.
 
     Attributes:
         network, target: the file, and the target's name.

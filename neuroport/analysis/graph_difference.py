@@ -1,4 +1,4 @@
-"""Where two networks differ: node, field, and the first value that is not the same."""
+"""Find the first difference between two networks: node, field, and value."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _said(value: Any) -> str:
 
 
 def differences(graph: Graph, other: Graph) -> tuple[Difference, ...]:
-    """Every field in which ``other`` differs from ``graph``, in the order of the nodes.
+    """List every field in which ``other`` differs from ``graph``, in the order of the nodes.
 
     What lowering adds is no difference; see :func:`alike_lowered`.
     """
@@ -58,7 +58,7 @@ def differences(graph: Graph, other: Graph) -> tuple[Difference, ...]:
 
 
 def alike_lowered(graph: Graph, other: Graph) -> tuple[Graph, Graph]:
-    """The two networks without what lowering did to one of them alone.
+    """Return both networks in one form where lowering changed only one of them.
 
     Where one is lowered and the other is not, the other is given relays as well, or both lose the
     lags that align branches (which mean nothing in ideal time), whichever leaves less to tell.

@@ -1,4 +1,4 @@
-"""What minimizing found: networks and frames that differ, to be read, written and run again."""
+"""The result of minimizing: networks and frames that differ, to be read, written and run again."""
 
 from __future__ import annotations
 

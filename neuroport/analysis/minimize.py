@@ -1,4 +1,4 @@
-"""The smallest network and frames on which two runs still differ."""
+"""Reduce a network and its frames to the smallest on which two runs still differ."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def minimize(
     on: str | Engine = "reference",
     report: Report | None = None,
 ) -> Minimized:
-    """Make a difference small: fewer samples, steps, nodes, inputs and weights.
+    """Reduce two runs that differ: fewer samples, steps, nodes, inputs and weights.
 
     The first run is the reference's, of ``graph``. Whatever is returned was run and seen to differ
     first at the same population. Ctrl-C ends the search and returns the best so far.
@@ -63,7 +63,7 @@ def _engine(engine: str | Engine) -> Engine:
 
 
 def _bulk(case: Case) -> tuple[int, ...]:
-    """What is to become smaller, the most important first."""
+    """Return the sizes to be reduced, the most important first."""
     return (*case.size, case.frames.size, int(np.count_nonzero(case.frames)))
 
 
@@ -96,7 +96,7 @@ class _Search:
         return None if first is None else (first, want, got)
 
     def accept(self, cut: Callable[..., Case], *arguments: Any) -> bool:
-        """Whether the cut makes the case smaller, and it still differs at the same population."""
+        """Try a cut; keep it if the case is smaller and still differs at the same population."""
         try:
             case = cut(*arguments)
             if _bulk(case) >= _bulk(self.case):

@@ -1,4 +1,4 @@
-"""What one neuron received and did around the step at which two runs part.
+"""The inputs and states of one neuron around the step at which two runs first differ.
 
 For each run the neuron is recomputed from what *that run recorded* of the populations before it:
 given what arrived, the neuron should have done this. A neuron that did something else is at fault
@@ -26,7 +26,7 @@ STEPS_BEFORE = 2
 
 
 class DivergencePoint(Protocol):
-    """Where two runs part; :class:`neuroport.analysis.compare.Divergence` is one."""
+    """The point at which two runs diverge; see :class:`neuroport.analysis.compare.Divergence`."""
 
     @property
     def population(self) -> str: ...
@@ -62,7 +62,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """The neuron in both runs, from two steps before they part; the last moment is the parting.
+    """The neuron in both runs, from two steps before they diverge to the step at which they do.
 
     ``fault`` is ``want`` or ``got`` where that run's neuron did not do what followed from its own
     inputs (``both`` where neither did), ``inputs`` where what arrived differs, else ``constants``.
@@ -78,7 +78,7 @@ class Neighbourhood:
 
     @property
     def verdict(self) -> str:
-        """One sentence: who is at fault."""
+        """One sentence that says which run is at fault."""
         a, b = self.want[-1], self.got[-1]
         if self.fault == "inputs":
             for earlier, later in zip(self.want, self.got, strict=True):
@@ -137,7 +137,7 @@ def neighbourhood(
     frames: npt.NDArray[Any],
     first: DivergencePoint,
 ) -> Neighbourhood | None:
-    """The neuron at which two runs part, recomputed from what each run recorded of its inputs.
+    """Recompute the neuron at which two runs diverge, from its inputs as each run recorded them.
 
     Args:
         graph, other: the networks of ``want`` and ``got``.

@@ -1,4 +1,4 @@
-"""What a run asked of the hardware, counted from a graph, its trace and its frames.
+"""The operations that a run takes, counted from a graph, its trace and its frames.
 
 A synaptic operation is one nonzero message through one nonzero weight that reaches a neuron before
 the sample ends. It is an *accumulate* where the sender can only send 0 and 1, and a
@@ -76,7 +76,7 @@ class Work:
 
 
 def work(graph: Graph, sent: Sent) -> Work:
-    """Count what ``sent``, of :func:`messages`, asked of ``graph``."""
+    """Count the operations that the messages ``sent``, of :func:`messages`, cause in ``graph``."""
     samples = next(iter(sent.values())).shape[1]
     total = {"accumulates": 0, "frame": 0, "shortcut": 0, "other": 0, "chip": 0}
     for node in graph:
@@ -118,7 +118,7 @@ def work(graph: Graph, sent: Sent) -> Work:
 
 
 def messages(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-    """What the input and every population sent, (T, N, *shape); readouts send nothing.
+    """Return the messages of the input and of every population, (T, N, *shape), readouts excepted.
 
     Raises:
         CompareError: the trace belongs to another network or to other frames, lacks a population,

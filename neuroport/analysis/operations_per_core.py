@@ -1,4 +1,4 @@
-"""Where the messages of a synapse go: operations per core, step by step.
+"""Count the operations of a synapse per core, step by step.
 
 A population is cut into tiles of (x, y, c) neurons, a core each (:mod:`neuroport.targets.tiling`).
 One tile that holds the whole population counts what the synapse takes in all. A convolution needs
@@ -63,7 +63,7 @@ class FanIn:
 def fan_ins(
     graph: Graph, synapse: Synapse, shape: Shape, tile: Tile, *, dense: bool = False
 ) -> list[FanIn]:
-    """What ``synapse`` carries into a population of ``shape``, cut into tiles.
+    """Return the fan-ins of a population of ``shape``, cut into tiles, through ``synapse``.
 
     A neuron may take several channels of the current (the real and the imaginary one of a
     resonator). With ``dense`` zero weights count, too.
@@ -79,7 +79,7 @@ def fan_ins(
 
 
 def own_fan_in(weight: IntArray, shape: Shape, tile: Tile) -> FanIn:
-    """What a population carries to itself through its own weights, a step later."""
+    """Return a population's fan-in from itself, through its recurrent weights, a step later."""
     return _of_matrix(weight != 0, core_of(shape, tile), 1)
 
 

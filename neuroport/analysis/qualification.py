@@ -56,7 +56,7 @@ def qualify(
     deadline: float = 600.0,
     told: Told | None = None,
 ) -> BoardRecord:
-    """Run every construct on the board of a site; what it did.
+    """Run every construct on the board of a site, and return the record.
 
     Args:
         site: its TOML file; else the one that NEUROPORT_SITE names.
@@ -172,7 +172,7 @@ class _Board:
         others = [name for name in want.messages if name not in readouts]
         late, seen = _late(want, got, readouts), _late(want, got, others)
         if seen is not None:
-            # a probe that tells something else leaves the input's delay to be tried
+            # if the probe shows anything else, the input's delay has to be tried
             inputs = [late] if late is not None and late <= seen else range(seen + 1)
             for delay in inputs:
                 yield replace(self.site, input_delay=delay, output_delay=seen - delay)

@@ -1,4 +1,4 @@
-"""What the nodes of a network gave in a run, as far as the run recorded it."""
+"""Recover node outputs from a trace, recomputing those that were not recorded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neuroport.runs.trace import Trace
 def received(
     graph: Graph, trace: Trace, frames: npt.NDArray[Any], name: str, sample: int
 ) -> dict[str, IntArray]:
-    """What each input of a node delivered in one sample, (T, 1, *shape), as the trace tells it."""
+    """Return the output of each input of a node in one sample, (T, 1, *shape), from the trace."""
     part = slice(sample, sample + 1)
     return told(graph, trace, frames, graph[name].inputs, part)
 
@@ -30,7 +30,7 @@ def told(
     names: Iterable[str],
     samples: slice = slice(None),
 ) -> dict[str, IntArray]:
-    """What nodes gave, (T, N, *shape): as recorded, or recomputed from what is recorded before."""
+    """Return node outputs, (T, N, *shape): recorded, or recomputed from recorded predecessors."""
     starts = Starts(0, graph.steps)
     values: dict[str, IntArray] = {}
     wanted = list(names)

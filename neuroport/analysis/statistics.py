@@ -1,4 +1,4 @@
-"""What a run cost: spikes, synaptic operations and neuron updates, counted from a trace.
+"""The cost of a run: spikes, synaptic operations and neuron updates, counted from a trace.
 
 A synaptic operation is one nonzero message through one nonzero weight. Their number is exact,
 border effects included, yet needs no convolution: a neuron's fan-out does not depend on time, so

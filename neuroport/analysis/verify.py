@@ -175,7 +175,7 @@ def _first(run: Trace, frames: npt.NDArray[Any]) -> Trace:
 
 
 def fitting(graph: Graph) -> int:
-    """How many samples' messages, and what two runs hold beside them, fit in a part of memory."""
+    """Return how many samples, with two runs' messages, fit in the share of memory allowed."""
     positions = sum(math.prod(graph.facts(node.name).shape) for node in graph.populations)
     return max(1, min(MOST, available() // (positions * graph.steps * HELD)))
 

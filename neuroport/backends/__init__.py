@@ -1,4 +1,4 @@
-"""What computes in the engines (:mod:`neuroport.engines`): arithmetic, compiled code, Lava."""
+"""Computation behind the engines (:mod:`neuroport.engines`): arithmetic, compiled code, Lava."""
 
 from neuroport.deprecated import moved
 

@@ -1,10 +1,10 @@
 """The fast engine on a CPU: one compiled call takes samples through all nodes.
 
-A thread takes a sample through the whole network before it takes another, so that what nodes give
-each other stays in its caches (:file:`neuroport/kernels/network.c`). Messages are bytes, 16 or 32
-bits wide, whichever the graph's intervals prove to be enough; synapses add up in 32 bits, by the
-8- and 16-bit products of the processor where weights allow. Nothing is rounded, and no sum is read
-that may have left 32 bits: :func:`whole` refuses such a graph, and nodes of other kinds.
+A thread takes a sample through the whole network before the next sample, so that messages stay in
+its caches (:file:`neuroport/kernels/network.c`). Messages have 8, 16 or 32 bits, whichever the
+graph's intervals prove to be enough. Synapses add up in 32 bits, by the processor's 8- and 16-bit
+products where the weights allow it. Results are exact: :func:`whole` returns None for a graph whose
+sums could exceed 32 bits, and for nodes of other kinds.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Part:
 
 
 class CompiledNetwork(AtOnce):
-    """A graph as operations; ``chip`` tells in which time they run."""
+    """A graph as a list of operations; ``chip`` selects chip time instead of ideal time."""
 
     name = "fast"
 
@@ -296,7 +296,7 @@ class CompiledNetwork(AtOnce):
 
 
 def whole(graph: Graph, time_model: str) -> CompiledNetwork | None:
-    """The graph as one compiled call; None where there are no kernels, or it does not fit them."""
+    """Compile the graph to one call; None if there are no kernels or they cannot run this graph."""
     library = kernels()
     if library is None or not fits(graph):
         return None
@@ -304,7 +304,7 @@ def whole(graph: Graph, time_model: str) -> CompiledNetwork | None:
 
 
 def fits(graph: Graph, nodes: Iterable[Node] | None = None) -> bool:
-    """Whether every node (of ``nodes``) has its operation and every number its 32 bits."""
+    """Return whether all nodes (of ``nodes``) have a compiled operation and fit in 32 bits."""
     parts: defaultdict[str, int] = defaultdict(lambda: 1)  # of what a node gives
     for node in graph if nodes is None else nodes:
         facts = graph.facts(node.name)
@@ -354,7 +354,7 @@ def _kind(graph: Graph, node: Node) -> int:
 
 
 def is_carried(node: Synapse) -> bool:
-    """Whether every neuron hears one neuron of its own channel and place, all alike: a shortcut."""
+    """Return whether a synapse is a shortcut: each neuron reads its own place, by one weight."""
     if not isinstance(node, Conv) or node.groups != len(node.weight):
         return False
     weight = int(node.weight.flat[0])

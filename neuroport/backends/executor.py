@@ -1,10 +1,10 @@
 """Walk a graph over frames, node after node, in ideal or in chip time.
 
 The built-in engines share this walk and differ in their arithmetic. In *ideal* time a synapse
-answers at once and samples run side by side. In *chip* time every synapse answers one step late,
-and ``lag`` steps more, and samples follow each other through one network, as on Lava and Loihi:
-what a node receives of sample n begins at step ``n * interval + skew``. States reset there, and the
-answer is read from the T steps that follow.
+takes no step and samples run side by side. In *chip* time every synapse takes one step, and ``lag``
+steps more, and samples follow each other through one network, as on Lava and Loihi. Sample n
+reaches a node at step ``n * interval + skew``, where ``skew`` is the node's latency. Its states
+reset there, and its answer is the T steps that follow.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Arithmetic(Protocol):
         """Frames as the engine's integers."""
 
     def output(self, node: Node, arriving: Any, starts: Starts) -> Any:
-        """What the node gives, synapses without their latency."""
+        """Compute a node's output; synapses without their latency."""
 
     def late(self, out: Any, steps: int) -> Any:
         """The same values ``steps`` later, zeros first."""
@@ -46,7 +46,7 @@ class Arithmetic(Protocol):
         """Copy the output into an array of its shape."""
 
     def versions(self) -> dict[str, str]:
-        """What to note in the trace."""
+        """Return the versions to record in the trace."""
 
 
 class AtOnce(ABC):
@@ -60,7 +60,7 @@ class AtOnce(ABC):
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
-        """What to note in the trace."""
+        """Return the versions to record in the trace."""
 
 
 class Starts:
@@ -71,14 +71,14 @@ class Starts:
         self.interval = interval
 
     def at(self, t: int) -> bool:
-        """Whether a sample begins at step t."""
+        """Return whether a sample begins at step t."""
         return (t - self.first) % self.interval == 0
 
     def reached(self, length: int, delay: int) -> npt.NDArray[np.int64]:
         """Steps in ``range(length)`` that lie ``delay`` or more behind the start of their sample.
 
-        Only there can a message that was sent ``delay`` steps before arrive: it would else be one
-        of the sample before.
+        Only there can a message that was sent ``delay`` steps before arrive; at earlier steps it
+        would belong to the sample before.
         """
         steps = np.arange(length)
         kept = ((steps - self.first) % self.interval >= delay) & (steps >= delay)
@@ -164,7 +164,7 @@ def _sent(
 
 
 def chip_stream(graph: Graph, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Frames (T, N, *shape) sample after sample on one time axis, one sample per interval.
+    """Lay frames (T, N, *shape) on one time axis, sample after sample, one sample per interval.
 
     The stream ends when the last sample has passed the deepest node.
     """
@@ -177,7 +177,7 @@ def chip_stream(graph: Graph, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def cut_window(graph: Graph, rows: npt.NDArray[Any], skew: int, samples: int) -> npt.NDArray[Any]:
-    """The answer (T, N, ...) in what a node gave on a chip stream (steps, ...)."""
+    """Cut the answer (T, N, ...) out of a node's output on a chip stream (steps, ...)."""
     starts = [skew + n * graph.interval for n in range(samples)]
     return np.stack([rows[start : start + graph.steps] for start in starts], axis=1)
 
@@ -205,7 +205,7 @@ def evaluate(
 
 
 def arriving_at(node: Node, values: dict[str, Any]) -> Any:
-    """The sum of what a node's inputs gave."""
+    """Sum the outputs of a node's inputs."""
     return plain_sum([values[name] for name in node.inputs])
 
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 
 def arithmetic_for(graph: Graph, device: torch.device, time_model: str) -> Arithmetic | AtOnce:
-    """One compiled call for all nodes where there can be one, int64 tensors elsewhere."""
+    """Return the arithmetic: one compiled call for all nodes if possible, else int64 tensors."""
     from neuroport.backends.compiled_network import whole
 
     found = whole(graph, time_model) if device.type == "cpu" else None

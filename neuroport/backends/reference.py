@@ -1,7 +1,7 @@
-"""The reference engine: the network in plain NumPy, to be believed on reading.
+"""The reference engine: the network in plain NumPy, simple enough to be checked by reading.
 
-See :mod:`neuroport.backends.executor` for ideal and chip time; here is what each node does to what
-arrives at it.
+This module computes each node's output from its input; :mod:`neuroport.backends.executor` has ideal
+and chip time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class NumpyArithmetic:
 
 
 def output(node: Node, arriving: IntArray, starts: Starts) -> IntArray:
-    """What a node makes of what arrives (T, N, *shape); states reset at ``starts``."""
+    """Compute a node's output from its input (T, N, *shape); states reset at ``starts``."""
     match node:
         case Population():
             return np.asarray(step_through(node, arriving, starts, per_neuron, own), np.int64)
@@ -88,7 +88,7 @@ def _product(a: IntArray, b: IntArray) -> IntArray:
 
 
 def own(weight: IntArray) -> Callable[[IntArray], IntArray]:
-    """What spikes (N, *shape) deliver to their own population through ``weight`` (O, O)."""
+    """Return the map from spikes (N, *shape) to recurrent current through ``weight`` (O, O)."""
     return lambda spikes: _product(spikes.reshape(len(spikes), -1), weight.T).reshape(spikes.shape)
 
 

@@ -1,4 +1,4 @@
-"""Populations stepped through time by the lines of their kind, NumPy or torch."""
+"""Step populations through time by the code of their kind, in NumPy or torch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def step_through(
 def observe(
     node: Population, arriving: Any, starts: Starts, spread: Spread, loop: Loop
 ) -> dict[str, Any]:
-    """What :func:`step_through` gives, as ``sent``, and every state by its name, (T, N, *shape).
+    """Return :func:`step_through`'s output, as ``sent``, and every state by name, (T, N, *shape).
 
     States are those that led to the output: before any reset.
     """

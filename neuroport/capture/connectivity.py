@@ -1,8 +1,8 @@
 """The wiring of a network of neuroport's own layers: which layer feeds which.
 
 It is read from the network's ``forward`` by :mod:`neuroport.capture.forward`, which says what a
-forward may do. Here is what is particular to these layers: that they are as they are written, and
-what each of them may take.
+forward may do. This module adds the checks of these layers: that their code is the library's own,
+and that each gets the kind of signal that it takes.
 """
 
 from __future__ import annotations
@@ -112,12 +112,12 @@ class LayerCall:
 
     @property
     def neuron(self) -> Lif | None:
-        """The layer, if it is neurons."""
+        """The layer, if it is a neuron layer."""
         return self.module if isinstance(self.module, Lif) else None
 
     @property
     def synapse(self) -> Conv | None:
-        """The layer, if it gives a current."""
+        """The layer, if it is a synapse, which outputs a current."""
         return self.module if isinstance(self.module, Conv) else None
 
     @property
@@ -136,7 +136,7 @@ class LayerCall:
 
 
 def wiring(net: nn.Module, frames: Sequence[int], *, checked: bool = True) -> list[LayerCall]:
-    """Layers of ``net`` in the order of their calls, as it runs in evaluation mode.
+    """Return the layers of ``net`` in the order of their calls, in evaluation mode.
 
     Args:
         frames: their shape, (T, N, C, H, W).

@@ -1,4 +1,4 @@
-"""What blocks read, in terms of nodes of the graph: sums and concatenations of messages."""
+"""The inputs of blocks as nodes of the graph: sums and concatenations of messages."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class MessageSum:
 
     @property
     def delays(self) -> tuple[bytes, ...]:
-        """The delays of its terms, to be told from others."""
+        """The delays of its terms, in a form that can be compared."""
         each = (term.delay for term in self.terms)
         return tuple(b"" if delay is None else delay.tobytes() for delay in each)
 

@@ -1,4 +1,4 @@
-"""What a network's own ``forward`` says: which block feeds which. One reader for every family.
+"""Follow a network's own ``forward`` to see which block feeds which, for every family.
 
 *Read.* The forward pass runs once, in evaluation mode, on signals: tensors of zeros that know their
 origin, the sum or concatenation of what blocks sent. Blocks are replaced by a note of their call.
@@ -69,7 +69,7 @@ class Call:
 
 
 def unwrapped(net: nn.Module) -> nn.Module:
-    """The network in DataParallel, DistributedDataParallel, AveragedModel or ``torch.compile``."""
+    """Unwrap DataParallel, DistributedDataParallel, AveragedModel and ``torch.compile``."""
     while True:
         if isinstance(net, WRAPPERS):
             net = net.module
@@ -84,7 +84,7 @@ def _is_compiled(module: nn.Module) -> bool:
 
 
 def refuse_wrappers(net: nn.Module) -> None:
-    """Refuse what runs a part of the network in a way of its own.
+    """Refuse wrappers that run a part of the network in a way of their own.
 
     Raises:
         CaptureError: naming the part and the way out.
@@ -230,7 +230,7 @@ Given = Callable[[nn.Module, Tensor], Any]
 
 @dataclass
 class Forward:
-    """A forward pass that was read."""
+    """The record of a forward pass that was followed."""
 
     net: nn.Module
     blocks: Mapping[str, nn.Module]
@@ -357,7 +357,7 @@ def read(
 
 
 def performed(block: nn.Module, own: Any, *args: Any) -> Any:
-    """What a block gives; SLAYER's own count is a mean of booleans, which torch refuses."""
+    """Run a block with ``count_log`` off: SLAYER takes a mean of booleans, which torch refuses."""
     if not getattr(block, "count_log", False):
         return own(block, *args)
     counting: Any = block

@@ -1,8 +1,8 @@
-"""What a front end is, and the table of them: who reads a network into a graph of integers.
+"""Front ends, which read a network into a graph of integers, and the table of them.
 
-Each says whether a network is its own, by what it is made of and without importing its library, and
-reads it. ``port.quantize``, ``port.run`` of a module and ``port.from_nir`` ask the table. Another
-package adds a front end by an entry point (docs/extending.md).
+Each decides by a network's classes, without importing a library, whether it can read the network.
+``port.quantize``, ``port.run`` of a module and ``port.from_nir`` ask the table. Another package
+adds a front end by an entry point (docs/extending.md).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class FrontEnd:
     summary: str
 
     def takes(self, network: Any) -> bool:
-        """Whether ``network`` is one of its own; quick, and without importing its library."""
+        """Return whether it can read ``network``; quick, and without importing its library."""
         raise NotImplementedError
 
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
-        """The integers of ``network``.
+        """Quantize ``network`` to a graph of integers.
 
         Args:
             frames: (T, N, *shape).
@@ -48,7 +48,7 @@ class FrontEnd:
         raise NotImplementedError
 
     def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
-        """The graph that ``network`` is already, which has integers.
+        """Return the graph of a ``network`` that already has integers.
 
         Raises:
             CaptureError: it is still real-valued.

@@ -1,4 +1,4 @@
-"""What a network of neuroport layers consists of: parameters, neurons, multiply-accumulates.
+"""Count the parameters, neurons and multiply-accumulates of a network of neuroport layers.
 
 Counted from its wiring, without running it, so a network on torch's ``meta`` device will do.
 """

@@ -1,4 +1,4 @@
-"""From a trained network of neuroport's own layers in its integer phase to the integer graph."""
+"""Build the integer graph of a network of neuroport's own layers in its integer phase."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ SAME = "what it does must be the same for all frames"
 
 @dataclass(frozen=True)
 class AxisOrder:
-    """How a family lays out tensors: (T, N, *shape), or (N, *shape, T) with steps last."""
+    """The axis order of a family's tensors: (T, N, *shape), or (N, *shape, T) with steps last."""
 
     steps: int
     steps_last: bool = False
@@ -59,7 +59,7 @@ Compute = Callable[[Mapping[str, Any]], Any]
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """What a signal is: in terms of nodes, and how it follows from what blocks send."""
+    """The origin of a signal: its nodes, and how it is computed from the outputs of blocks."""
 
     value: MessageSum | CurrentSum
     compute: Compute
@@ -222,7 +222,7 @@ class Reading(TorchDispatchMode):
         return signal.origin
 
     def maker(self, signal: Any) -> str:
-        """What made a signal of no origin."""
+        """Describe the operation that made a signal without an origin."""
         if not isinstance(signal, Signal):
             return f"a {type(signal).__name__} that no block sent"
         if signal.origin is not None:
@@ -367,7 +367,7 @@ def new_signal(tensor: Tensor) -> Signal:
 
 
 def _signals_of(result: Any) -> Any:
-    """Whatever was computed of signals as signals."""
+    """Return a result that was computed from signals, as signals."""
     if isinstance(result, Tensor):
         return result if isinstance(result, Signal) else new_signal(result)
     if isinstance(result, (tuple, list)) and not isinstance(result, torch.Size):
@@ -392,7 +392,7 @@ def _asked(what: str) -> CaptureError:
 
 
 def _made_by(name: str) -> str:
-    """What an operation that keeps no origin made, where, and what computes it instead."""
+    """Describe an operation whose result has no origin: its name, its place, and a replacement."""
     place, name = here(), name.strip("_")
     made = f"{name!r} in {place.quoted}" if place.direct else place.quoted
     reading = _now()

@@ -89,7 +89,7 @@ def function_place(function: Any) -> str:
 
 
 def defined(net: nn.Module) -> str:
-    """Where the forward of a network begins."""
+    """Return the place in the source at which a network's ``forward`` begins."""
     return f" ({function_place(type(net).forward)})"
 
 
@@ -97,7 +97,7 @@ BLOCKS = "it may call blocks, and add and concatenate what they send"
 
 
 def enter(net: nn.Module, x: Any, allowed: str = BLOCKS) -> Any:
-    """Where the user's code begins; ``allowed`` is what an error says that it may do."""
+    """Call the user's network; ``allowed`` says, in error messages, what its code may do."""
     try:
         return net(x)
     except NeuroportError:

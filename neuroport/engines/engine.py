@@ -1,7 +1,7 @@
-"""What an engine is: a name, typed options, and a network that it prepares once to run often.
+"""Base class of engines: a name, typed options, and a network prepared once and run often.
 
-This module and those of the engines import neither NumPy nor what an engine runs on: the command
-line asks for options, and the list of engines is made, before anything of it is needed.
+This module and those of the engines import neither NumPy nor the libraries that an engine runs on,
+because the command line needs the list of engines and their options before any of these.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def device_option() -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """Options that every engine here has: what is recorded (:mod:`neuroport.runs.recording`)."""
+    """Options of every engine: what a run records (:mod:`neuroport.runs.recording`)."""
 
     record: str = option("messages", "messages (default), or their counts (default on loihi2).")
     count: str | Sequence[str] | None = option(
@@ -75,7 +75,7 @@ class Options:
 
 
 class Prepared:
-    """A network on an engine: planned once, run as often as there are frames.
+    """A network that is prepared on an engine: planned once, then run any number of times.
 
     A context manager, which gives back at its end what the engine holds. Calls from several threads
     take turns.
@@ -107,7 +107,7 @@ class Prepared:
             return self._run(data, progress)
 
     def close(self) -> None:
-        """Give back what the engine holds; it runs nothing any more."""
+        """Release the engine's resources; it cannot run afterwards."""
         with self._turn:
             self._run = None
             close, self._close = self._close, None
@@ -127,7 +127,7 @@ class Prepared:
 
 
 class Engine:
-    """An engine: a subclass says its name and options, and how it prepares a graph.
+    """Base class of engines; a subclass defines its name, its options and how it prepares a graph.
 
     Attributes:
         name: what ``on=`` and ``--on`` take.
@@ -145,7 +145,7 @@ class Engine:
     in_parts: ClassVar[bool] = True
 
     def available(self, options: Any = None) -> str | None:
-        """Why it cannot run here, with the way to mend it; None where it can.
+        """Return why the engine cannot run here, and how to mend it; None where it can.
 
         Args:
             options: those of a run, where they matter; None for the defaults.
@@ -153,7 +153,7 @@ class Engine:
         return None
 
     def plan(self, graph: Graph, options: Any) -> Run:
-        """Do what need be done once for ``graph``, and return what runs frames.
+        """Do the work needed once for ``graph``, and return the function that runs frames.
 
         What it returns is called with an array of integers and a function to report progress to,
         or None; frames are not checked by then (:func:`neuroport.runs.frames.check_frames`).
@@ -168,7 +168,7 @@ class Engine:
         raise NotImplementedError(f"the engine {self.name!r} does not say how it plans a graph")
 
     def prepare(self, graph: Graph, **options: Any) -> Prepared:
-        """``graph``, ready to run with these options.
+        """Prepare ``graph`` to run with these options.
 
         Raises:
             BackendError: an option that it has not, or of a wrong value.
@@ -190,7 +190,7 @@ class Engine:
 
 
 def read_options(engine: Engine, given: dict[str, Any]) -> Any:
-    """The engine's ``Options`` of what was given.
+    """Build the engine's ``Options`` from the values given.
 
     Raises:
         BackendError: an option that it has not, of another type or out of its range.

@@ -37,7 +37,7 @@ class Fast(Engine):
     Options: ClassVar[type[FastOptions]] = FastOptions
 
     def available(self, options: Any = None) -> str | None:
-        """Without torch it is not."""
+        """Return why the engine is not available: torch is missing. None if it is there."""
         if find_spec("torch") is None:
             return "torch is not installed; pip install '.[train]' in neuroport's folder"
         return None

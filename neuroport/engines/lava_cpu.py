@@ -45,7 +45,7 @@ class LavaCpu(Engine):
     Options: ClassVar[type[LavaOptions]] = LavaOptions
 
     def available(self, options: Any = None) -> str | None:
-        """Not without Lava, nor in a Python that Lava does not know."""
+        """Return why Lava cannot run here: it is missing, or its Python version is unsupported."""
         from neuroport.backends.lava_cpu.installation import missing
 
         return missing()

@@ -44,7 +44,7 @@ class Loihi2(Engine):
     in_parts: ClassVar[bool] = False  # a run is measured as a whole
 
     def available(self, options: Any = None) -> str | None:
-        """Not without Lava, its extension, a site, and access to its board."""
+        """Return the missing piece: Lava, its extension, a site, or access to its board."""
         from neuroport.backends.loihi2.availability import missing
 
         return missing(options.site if options is not None else None)

@@ -1,4 +1,4 @@
-"""The engine ``reference``: the network in plain NumPy, to be believed on reading."""
+"""The engine ``reference``: the network in plain NumPy, simple enough to check by reading."""
 
 from __future__ import annotations
 

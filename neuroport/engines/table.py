@@ -71,7 +71,7 @@ def engines() -> dict[str, Engine | BackendError]:
 def options() -> Iterator[dict[str, Field[Any]]]:
     """Every option once: its field in each engine that has it, by the engine's name.
 
-    Those of a package that cannot be imported are left out; whoever asks for its engine hears why.
+    Those of a package that cannot be imported are left out; asking for its engine says why.
     """
     found: dict[str, dict[str, Field[Any]]] = {}
     for name in ENGINES:

@@ -1,8 +1,8 @@
-"""How a file stores arrays of integers: narrow, without common zero bits, repeated values once.
+"""Store integer arrays compactly: narrow types, no common zero bits, repeated values once.
 
 Weights of 8 bits are even, or small, so that a byte holds each; a projection behind a pooling is a
-kernel of equal values, and many a bias is one value per channel. What is stored unfolds to what was
-given, whatever it was::
+kernel of equal values, and many a bias is one value per channel. The stored array unfolds
+to the given one exactly::
 
     values[i, j, ...] = stored[i // repeat[0], j // repeat[1], ...] << shift
 """
@@ -96,7 +96,7 @@ def _type(low: int, high: int) -> np.dtype[Any]:
 
 
 def _repeat(values: Array) -> tuple[int, ...]:
-    """How often values stand in a row along each axis: the largest numbers for which all do."""
+    """Return, for each axis, the largest run length into which all its values divide."""
     if values.size == 0:
         return (1,) * values.ndim
     found = []

@@ -1,4 +1,4 @@
-"""Which taps of a kernel read the map together: on a small map never all of them.
+"""Find the kernel taps that lie inside the map at once: on a small map never all of them.
 
 At an output position the taps that lie inside the map are a range per axis. A bound of what a
 convolution sums is the largest over these ranges, not the sum of all taps: a 3x3 kernel on a 1x1

@@ -1,4 +1,4 @@
-"""Large arrays are worked on in blocks: what is made on the way stays small beside them."""
+"""Process large arrays in blocks, so that intermediate results stay small."""
 
 from __future__ import annotations
 

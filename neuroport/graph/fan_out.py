@@ -1,4 +1,4 @@
-"""Who reaches whom: the fan-out of a synapse, counted without building its matrix."""
+"""Count the fan-out of a synapse without building its matrix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where floating point computes a synapse exactly: no partial sum leaves the integers it holds.
+"""Decide where floating point is exact: all partial sums of a synapse are integers it holds.
 
 float32 holds every integer below 2**24, float64 below 2**53. Products of integers and their sums
 are then exact in whatever order they are added, fused multiply-adds included.
@@ -16,7 +16,7 @@ FLOAT64_EXACT = 1 << 53
 
 
 def largest_sum(graph: Graph, node: Synapse) -> int:
-    """What no partial sum of a synapse exceeds: ``sum |weight| * max |message|`` over an output."""
+    """Bound a synapse's partial sums: the largest ``sum |weight| * max |message|`` of an output."""
     facts = graph.facts(node.name)
     message = int(np.maximum(np.abs(facts.reach_low), np.abs(facts.reach_high)).max())
     weight = np.abs(node.weight)

@@ -1,8 +1,8 @@
 """Kinds of nodes that are defined outside neuroport, taken along into a child process.
 
 A child knows the kinds that come with neuroport. For any other the parent names the module that
-defines it, its file and the hash of what the file held when it was checked; the child executes that
-and nothing else.
+defines it, its file and the file's hash at the time of the check; the child executes that file and
+nothing else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A graph of integer nodes; everything derivable is computed once, when it is built.
 
 *Ideal time*: synapses take no time; this defines the network's answer. *Chip time*: each synapse
-takes one step. ``skew`` is the number of steps by which a node lags in chip time: the longest path
-counted in synapses.
+takes one step. The *latency* of a node in chip time is the longest path to it, counted in synapses;
+in the code it is called ``skew``.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Graph(Shown):
         return View(self._headline(), columns, rows)
 
     def expect(self, name: str, kind: type[N]) -> N:
-        """The node of that name, which is of a kind.
+        """Return the node called ``name``, which must be of a given kind.
 
         Raises:
             GraphError: it is of another.
@@ -138,7 +138,7 @@ class Graph(Shown):
         return node
 
     def facts(self, name: str) -> Facts:
-        """Shape, wire, skew and value interval of a node."""
+        """Return a node's shape, signal (``wire``), latency (``skew``) and value interval."""
         return self._facts[name]
 
     @property
@@ -150,7 +150,7 @@ class Graph(Shown):
         return inputs[0]
 
     def of(self, kind: type[N]) -> tuple[N, ...]:
-        """The nodes of a kind, or of a base such as Synapse, in order."""
+        """Return the nodes of a kind, or of a base class such as Synapse, in order."""
         return tuple(node for node in self.nodes if isinstance(node, kind))
 
     @property
@@ -168,7 +168,7 @@ class Graph(Shown):
         return tuple(node for n in self[name].inputs if isinstance(node := self[n], Synapse))
 
     def past_delays(self, name: str, steps: int = 0) -> Iterator[tuple[Node, int]]:
-        """The populations and inputs whose messages a node passes on, and how much later.
+        """Return the populations and inputs whose messages a node passes on, with their delays.
 
         A node that is no delay passes on its own, at once.
         """
@@ -181,12 +181,12 @@ class Graph(Shown):
 
     @property
     def depth(self) -> int:
-        """Largest skew: steps from the first frame to the last node's answer in chip time."""
+        """Largest latency: steps from the first frame to the last node's answer in chip time."""
         return max(facts.skew for facts in self._facts.values())
 
     @property
     def balanced(self) -> bool:
-        """Whether all inputs that meet have equal skew, so that the graph can run in chip time."""
+        """Whether inputs that meet have equal latency, so that the graph can run in chip time."""
         return all(len(set(facts.skews)) <= 1 for facts in self._facts.values())
 
     @property
@@ -244,7 +244,7 @@ class Graph(Shown):
 
 
 class _Linear:
-    """What the nodes of a graph are as linear maps, while it is derived."""
+    """The nodes of a graph as linear maps, used while bounds are derived."""
 
     def __init__(self) -> None:
         self.currents: dict[str, LinearMap] = {}

@@ -1,4 +1,4 @@
-"""Where a kernel that slides over a map reads, tap by tap: the only geometry of convolutions."""
+"""The geometry of convolutions: the positions that each tap of a sliding kernel reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a projection of a real-valued stream can go: kernels composed, not ranges multiplied.
+"""Bound projections of a graded stream by composing kernels instead of multiplying ranges.
 
 Between two populations that fire everything is linear: a projection ``P`` of a stream reads the
 sum of currents ``W_j * x_j``, so its current is ``sum_j (P W_j) * x_j`` and at most

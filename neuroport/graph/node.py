@@ -34,7 +34,7 @@ _ADDED = Registry(("kind of node", "kinds of nodes"), "neuroport.kinds", {}, Gra
 
 
 def find_kind(name: str) -> type[Node] | None:
-    """The kind that files call ``name``, imported where a package adds it; None of an unknown one.
+    """Find the kind that files call ``name``, also in other packages; None if it is unknown.
 
     Raises:
         GraphError: the package that adds it cannot be imported, or adds something else.

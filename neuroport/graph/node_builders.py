@@ -11,7 +11,7 @@ from neuroport.graph.node import Conv, Delay, Dense, Input, Node, Population, Re
 
 
 def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Synapse:
-    """Synapse that delivers each message unchanged (weight 1, one per neuron)."""
+    """Build a synapse that delivers each message unchanged (weight 1, one per neuron)."""
     if len(shape) == 3:
         weight = np.ones((shape[0], 1, 1, 1), np.int64)
         return Conv(name, (source,), weight, groups=shape[0], lag=lag)
@@ -20,12 +20,12 @@ def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Synapse:
 
 
 def relay(name: str, inputs: tuple[str, ...]) -> Population:
-    """Population that sends each summed current on as it is."""
+    """Build a population that sends on each summed current unchanged."""
     return Relay(name, inputs)
 
 
 def read_later(graph: Graph, late: Mapping[str, int]) -> Graph:
-    """The graph with synapses that read their input so many steps later."""
+    """Return the graph with synapses that read their input some steps later."""
     nodes: list[Node] = []
     for node in graph:
         if node.name in late:

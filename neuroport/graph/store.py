@@ -80,7 +80,7 @@ def _check_range(node: Node, name: str, value: npt.NDArray[np.int64]) -> None:
 
 
 def _fits(stored: npt.NDArray[Any], shift: int, name: str) -> bool:
-    """Whether the values lie in the range of their field; counted without overflow."""
+    """Return whether the values lie in the range of their field; counted without overflow."""
     limits = np.iinfo(_dtype(name))
     low, high = (int(bound(stored, initial=0)) << shift for bound in (np.min, np.max))
     return bool(limits.min <= low and high <= limits.max)

@@ -1,8 +1,8 @@
-"""Memory that is freed stays with the process; and how much there is.
+"""Keep freed memory in the process, and tell how much memory is available.
 
 A training step frees and allocates the same arrays again and again. The C library returns large
-ones to the system at once, which then clears every page of the next. What is kept instead is what
-the next step takes.
+ones to the system at once, which then clears every page of the next. Keeping them in the process
+lets the next step reuse them.
 """
 
 from __future__ import annotations

@@ -60,12 +60,12 @@ class NormStatistics:
 
     @property
     def mean(self) -> int:
-        """Where it lies."""
+        """The address of the mean."""
         return self.found.data_ptr()
 
     @property
     def factor(self) -> int:
-        """Where ``a`` lies."""
+        """The address of ``a``."""
         return self.found.data_ptr() + 3 * self.found.shape[1] * self.found.element_size()
 
 
@@ -81,7 +81,7 @@ class NeuronConstants:
 
     @property
     def known(self) -> bool:
-        """Whether the kernels have them."""
+        """Whether the kernels support this surrogate and this number of levels."""
         return self.surrogate in lif_kernels.KINDS and 0 < len(self.thresholds) <= LEVELS
 
     @property
@@ -148,7 +148,7 @@ def levels_forward(
     bias: Tensor | None,
     levels: NeuronConstants,
 ) -> Tensor:
-    """How many levels fire under the (normalized) current."""
+    """Compute how many levels fire under the (normalized) current."""
     out = torch.empty_like(x)
     _library().levels_forward(
         x.data_ptr(),

@@ -73,13 +73,13 @@ def kernels(*, with_torch: bool = True) -> ctypes.CDLL | None:
 
 
 def why_plain() -> str | None:
-    """Why there are no compiled kernels here, and how to have them; ``None`` if there are."""
+    """Return why there are no compiled kernels, and how to get them; ``None`` if there are."""
     found = switched_off() or _load()
     return found if isinstance(found, str) else None
 
 
 def switched_off() -> str | None:
-    """Why no kernels are wanted, on whatever device; ``None`` if they are."""
+    """Return why kernels are switched off, on every device; ``None`` if they are not."""
     if _plain:
         return "switched off for this call"
     if os.environ.get("NEUROPORT_KERNELS", "").lower() in ("off", "0"):
@@ -163,7 +163,7 @@ def _own_folder() -> Path:
 
 
 def _is_sound(path: Path) -> bool:
-    """Whether a library is there, this user's alone, and whole."""
+    """Return whether a library is there, this user's alone, and whole."""
     try:
         found = path.lstat()
         good = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
@@ -214,7 +214,7 @@ def _say_once(why: str) -> None:
 
 
 def _processor() -> bytes:
-    """What ``-march=native`` depends on."""
+    """Return the processor description on which ``-march=native`` depends."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("flags", "Features")):

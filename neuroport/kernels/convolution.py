@@ -1,4 +1,4 @@
-"""Convolutions of torch, without the one that writes beyond its memory."""
+"""Convolutions of torch, avoiding the one that writes beyond its memory."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def unstrided(synapse: nn.Module) -> Iterator[Pair]:
 
 
 def _skips(kernel: tuple[int, ...], padding: object, stride: tuple[int, ...]) -> bool:
-    """Whether a convolution reads some positions of its input only, each of them once."""
+    """Return whether a convolution reads some positions of its input only, each of them once."""
     return kernel == (1, 1) and padding in ((0, 0), "valid") and stride != (1, 1)

@@ -1,4 +1,4 @@
-"""Exact sums of integers in float32, whose parts may leave what float32 holds."""
+"""Exact sums of integers in float32, even if partial sums exceed the integers it holds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def convolve_exactly(
         return _with_gradient(convolve, messages, weight, value)
     room = integers.STATE_MAX / max(1.0, float(weight.detach().abs().sum((1, 2, 3)).max()))
     largest = float(messages.detach().abs().max())
-    if not largest > room:  # nor if one of them is no number: the loss tells that
+    if not largest > room:  # nor for NaNs: the loss shows them
         return convolve(messages, weight)
     with torch.no_grad():
         part = 2.0 ** math.floor(math.log2(max(room, 1.0)))

@@ -156,12 +156,12 @@ def dense(x: Tensor) -> Tensor:
 
 
 def fits(x: Tensor) -> bool:
-    """Whether the kernels in C take ``x``."""
+    """Return whether the kernels in C take ``x``."""
     return x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
 
 
 def _on_gpu(x: Tensor) -> bool:
-    """Whether the kernels in Triton take ``x``."""
+    """Return whether the kernels in Triton take ``x``."""
     if not (x.is_cuda and x.dtype == torch.float32 and x.numel() > 0) or switched_off():
         return False
     return _triton(x.device)

@@ -1,4 +1,4 @@
-"""Neurons over all time steps on a GPU, in Triton: there what ``neuron.c`` is on a CPU.
+"""Neurons over all time steps on a GPU, in Triton; the counterpart of ``neuron.c``.
 
 Equal, bit for bit, to the plain torch of :mod:`neuroport.kernels.torch_neurons`. A program of the
 GPU takes ``BLOCK`` positions through all steps; arrays are (steps, samples * positions), dense. The
@@ -281,7 +281,7 @@ def backward(
 
 
 def fault(device: torch.device) -> str | None:
-    """What hinders the kernels on ``device``, or where their bits are not those of torch there."""
+    """Return why the kernels cannot be used on ``device``: missing, or unlike torch; else None."""
     if torch.version.hip is not None:
         return "the kernels hold instructions of NVIDIA's GPUs"
     generator = torch.Generator().manual_seed(0)

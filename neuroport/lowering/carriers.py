@@ -1,4 +1,4 @@
-"""How the shortcuts of a graph are carried: each carrier is a pass, graph -> graph, and exact."""
+"""Carriers of the shortcuts of a graph: each is an exact pass, graph -> graph."""
 
 from __future__ import annotations
 

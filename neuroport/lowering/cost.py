@@ -1,4 +1,4 @@
-"""What carrying the shortcuts costs, and which way costs least.
+"""Compute the cost of each carrier of the shortcuts, and find the cheapest.
 
 The time of a step on Lava's CPU simulator is estimated as ``0.25 ms * processes + 0.5 ns *
 connections``: every process takes part in every step, and a sparse product visits every nonzero

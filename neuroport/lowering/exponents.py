@@ -1,7 +1,7 @@
 """Pass: weights of convolutions hold their exponents. Effect: exact; repeats convolutions.
 
-Lava's ``Conv`` ignores ``weight_exp``: what a dendrite is to receive must be in the weights, of
-eight bits. Weights that are larger with their exponent are a sum of several kernels that are not.
+Lava's ``Conv`` ignores ``weight_exp``, so the eight bits of the weights must include the exponent.
+Weights that do not fit with their exponent become a sum of several kernels that do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ONE_SIGN_MAX = 255  # largest weight where no two signs mix
 
 
 def shifted(node: Synapse) -> IntArray:
-    """The weights of a convolution with its exponent in them."""
+    """Multiply the weights of a convolution by its power of two."""
     found: IntArray = node.weight << node.exponent
     return found
 
@@ -29,7 +29,7 @@ def largest(weight: IntArray) -> int:
 
 
 def holds_exponent(node: Synapse) -> bool:
-    """Whether the weights fit eight bits with their exponent in them."""
+    """Return whether the weights fit eight bits after multiplication by their exponent."""
     weight = shifted(node)
     return int(np.abs(weight).max()) <= largest(weight)
 
@@ -59,7 +59,7 @@ def split_exponents(graph: Graph) -> Graph:
 
 
 def convolutions_beyond(graph: Graph) -> int:
-    """How many convolutions cannot hold their exponent."""
+    """Count the convolutions whose weights do not fit eight bits with their exponent."""
     return sum(not holds_exponent(node) for node in _convolutions(graph))
 
 

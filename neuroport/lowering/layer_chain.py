@@ -1,7 +1,7 @@
 """A lowered graph as the chain of layers that NetX, lava-dl's HDF5 reader, can express.
 
-All populations of one skew become one layer, their channels side by side; the synapses between two
-layers become one block-structured weight; spike relays ride along as channels with an identity
+All populations of one latency become one layer, their channels side by side; the synapses between
+two layers become one block-structured weight; spike relays ride along as channels with an identity
 weight. What NetX cannot do (graded messages inside the network, delays, layers of several sizes,
 weights that its reader corrupts) is refused with the reason.
 

@@ -1,7 +1,8 @@
-"""Passes: add up what arrives at a small population in parts. Effect: exact in ideal time.
+"""Passes: add up the inputs of a small population in parts. Effect: exact in ideal time.
 
-A readout behind many feature maps hears more than a core has room for, and maps that are early wait
-in relays as large as they are. Sums are associative: a part of them is as small as the readout.
+A readout behind many feature maps may receive more messages than a core has room for, and early
+maps would wait in relays of their own size. Sums are associative, so the readout's current can be
+added up in parts, each only as large as the readout.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Passes: relays hold once what several populations read. Effect: exact in ideal time; adds relays.
+"""Passes: relays hold sums that several populations read. Effect: exact in ideal time; adds relays.
 
 On a chip every population has its own copy of each synapse that reaches it, and each source of a
 synapse has its own axons in it. What is summed in a relay first, and passed on by an identity, is
@@ -75,11 +75,11 @@ def share_messages(graph: Graph) -> Graph:
 
 
 def _passed_on(graph: Graph, inputs: tuple[str, ...]) -> bool:
-    """Whether a current is what one identity delivers: nothing is saved by another."""
+    """Return whether one identity delivers the whole current, so that sharing it saves nothing."""
     node = graph[inputs[0]]
     return len(inputs) == 1 and isinstance(node, Conv) and _passes_on(node)
 
 
 def _passes_on(node: Conv) -> bool:
-    """Whether a convolution delivers each message to one neuron."""
+    """Return whether a convolution delivers each message to one neuron."""
     return node.groups == len(node.weight) and node.weight.shape[1:] == (1, 1, 1)

@@ -1,9 +1,9 @@
 """Pass: carry shortcuts in graded relays. Effect: exact in ideal time; adds relays.
 
 In chip time every synapse costs one step, so a shortcut arrives before the branch it bypasses.
-This pass holds what is early: the currents that arrive earliest at a dendrite are summed in a
-:class:`~neuroport.graph.node.Relay` and sent on through an identity synapse until everything that
-meets is equally late. Relays are shared: a membrane stream that passes several blocks becomes one
+This pass holds early currents: those that arrive earliest at a dendrite are summed in a
+:class:`~neuroport.graph.node.Relay` and sent on through an identity synapse until all inputs that
+meet have equal latency. Relays are shared: a membrane stream that passes several blocks becomes one
 chain of them. Messages that meet at a synapse are held by relays of their own.
 
 An identity synapse takes one step (``align="relays"``: a chain of relays, two for a block of two
@@ -24,7 +24,7 @@ ALIGNMENTS = ("relays", "delays")
 
 
 class Schedule:
-    """Nodes of a graph being lowered, the skew of each, and messages held for later.
+    """Nodes of a graph being lowered, the latency of each, and messages delayed by relays.
 
     Args:
         most: number of nodes at which to give up.
@@ -50,7 +50,7 @@ class Schedule:
         return free
 
     def add(self, node: Node) -> str:
-        """Append a node whose inputs are equally late."""
+        """Append a node whose inputs have equal latency."""
         late = max((self.skew[name] for name in node.inputs), default=0)
         if self.most is not None and len(self.nodes) >= self.most:
             raise IllegalError(
@@ -62,7 +62,7 @@ class Schedule:
         return node.name
 
     def hold(self, source: str, until: int, shape: Shape) -> str:
-        """Name of messages equal to those of ``source``, sent at skew ``until``."""
+        """Return the name of a node that sends the messages of ``source`` at latency ``until``."""
         late = until - self.skew[source]
         if late == 0:
             return source
@@ -80,7 +80,7 @@ class Schedule:
 
 
 def balance_skew(graph: Graph, align: str = "relays") -> Graph:
-    """Insert graded relays until the inputs of every node have equal skew."""
+    """Insert graded relays until the inputs of every node have equal latency."""
     plan = Schedule(graph, align)
     carried: dict[tuple[tuple[str, ...], int], str] = {}  # currents -> their sum, later
     numbers: Counter[str] = Counter()  # consumer -> relays made for it
@@ -114,7 +114,7 @@ def balance_skew(graph: Graph, align: str = "relays") -> Graph:
 
 
 def without_lags(graph: Graph) -> Graph:
-    """The same network without lags, which align branches and mean nothing in ideal time."""
+    """Remove the extra delays (``lag``), which align branches and mean nothing in ideal time."""
     late = [node for node in graph if isinstance(node, Synapse) and node.lag]
     if not late:
         return graph

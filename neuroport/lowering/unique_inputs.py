@@ -1,7 +1,7 @@
 """Pass: no node takes the same input twice. Effect: exact; repeats synapses.
 
-What is listed twice counts twice, and Lava connects two ports only once: the second time a copy of
-the synapse gives it.
+An input that is listed twice counts twice, but Lava connects two ports only once. A copy of the
+synapse therefore delivers it the second time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from neuroport.lowering.skew import Schedule
 
 
 def each_once(graph: Graph) -> Graph:
-    """The same network, in which the inputs of every node differ; populations stay as they are."""
+    """Make the inputs of every node distinct without changing populations."""
     if all(len(set(node.inputs)) == len(node.inputs) for node in graph):
         return graph
     names = Schedule(graph, "relays")

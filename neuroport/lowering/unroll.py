@@ -16,7 +16,7 @@ from neuroport.lowering.skew import Schedule
 
 
 def unroll(graph: Graph, align: str = "delays", most: int | None = None) -> Graph:
-    """Repeat synapses until the inputs of every node have equal skew.
+    """Repeat synapses until the inputs of every node have equal latency.
 
     Raises:
         IllegalError: that takes more than ``most`` nodes.

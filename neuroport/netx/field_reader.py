@@ -1,7 +1,7 @@
-"""One group of a stock NetX file, read without trust, and nothing in it passed over.
+"""Read one group of a stock NetX file without trust, and refuse fields that were not read.
 
-Stock NetX converts what it finds (``astype(int)``) and ignores what it does not know. Here a number
-that is not an integer, and a field that nobody asked for, is an error that names layer and field.
+Stock NetX converts values (``astype(int)``) and ignores fields that it does not know. Here a number
+that is not an integer, or a field that was not read, is an error that names layer and field.
 """
 
 from __future__ import annotations

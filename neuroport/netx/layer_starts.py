@@ -1,7 +1,7 @@
-"""When the layers of a chain begin, where that is not with the first frame that reaches them.
+"""Start steps of the layers of a chain that do not begin with the first frame to reach them.
 
-A graph's layers each begin with the first frame that reaches them. Two ways to have it otherwise
-cannot be told from a stock file, which holds none of them:
+In a graph each layer begins with the first frame that reaches it. In two cases it does not, and a
+stock file does not say which case applies:
 
 * SLAYER with ``delay_shift`` (its default, except in sigma-delta blocks): every block answers a
   step late. As in :mod:`neuroport.capture.slayer` the steps themselves are removed; where a layer
@@ -40,7 +40,7 @@ def shifts(graph: Graph, *, sigma_delta: bool = False) -> dict[str, int]:
 
 
 def doubt(graph: Graph) -> str:
-    """What a stock file leaves open about the biases in it; empty where nothing depends on it."""
+    """Describe what a stock file leaves open about its biases; empty if nothing depends on it."""
     by = shifts(graph)
     if not by:
         return ""
@@ -55,7 +55,7 @@ def doubt(graph: Graph) -> str:
 
 
 def shifted(graph: Graph) -> Graph:
-    """The network as SLAYER trained it with ``delay_shift=True`` in every block."""
+    """Return the network as SLAYER trained it with ``delay_shift=True`` in every block."""
     by = shifts(graph, sigma_delta=True)
     late = {synapse: steps for name, steps in by.items() for synapse in graph[name].inputs}
     return read_later(graph, late)

@@ -1,4 +1,4 @@
-"""The group ``neuron`` of a stock NetX layer into a population.
+"""Convert the group ``neuron`` of a stock NetX layer to a population.
 
 Source: ``get_neuron_params`` in ``lava/lib/dl/netx/hdf5.py``, lava-dl 0.6.0. Adaptive neurons are
 read as SLAYER writes them (``device_params``): NetX ignores their adaptation, or stops.

@@ -1,4 +1,4 @@
-"""Names and types that NetX, lava-dl's HDF5 reader, gives to what a ``.net`` file holds.
+"""Names and types of a ``.net`` file's content, as NetX, lava-dl's HDF5 reader, defines them.
 
 Source: ``lava/lib/dl/netx/hdf5.py`` of lava-dl 0.6.0.
 """

@@ -1,4 +1,4 @@
-"""Stock NetX files, as lava-dl 0.6 writes them, into integer graphs.
+"""Read stock NetX files, as lava-dl 0.6 writes them, into integer graphs.
 
 The layers of such a file become synapses and populations named ``layer<i>``. What counts are the
 integers in the file: neither the losses of NetX's own reader (weights that it rescales wrongly,
@@ -56,7 +56,7 @@ GivenFrames: TypeAlias = Node | npt.NDArray[Any] | None  # the input, or what sh
 
 
 def is_stock(path: str | os.PathLike[str]) -> bool:
-    """Whether the file holds layers of NetX and no neuroport graph."""
+    """Return whether the file holds layers of NetX and no neuroport graph."""
 
     def stock(file: h5py.File) -> bool:
         # a damaged file of neuroport must not pass for the NetX layers that lie beside its graph

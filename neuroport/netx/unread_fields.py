@@ -1,4 +1,4 @@
-"""The network that a stock file means, also where its fields say it and NetX does not read them.
+"""Read the network that a stock file means, including fields that NetX itself does not read.
 
 Three things are read here that :mod:`neuroport.netx.stock` refuses, because a chain of nodes does
 not hold them: ``neuron/weight_exp`` becomes part of thresholds and synapses, delays of convolutions
@@ -80,7 +80,7 @@ def opened(path: Path, build: Callable[[Content], T]) -> T:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What a stock file holds: groups as dictionaries; and what it does not say.
+    """The content of a stock file: groups as dictionaries, and settings that the file lacks.
 
     ``delay_shift``: whether SLAYER trained it so that every block answers a step late.
     """
@@ -97,7 +97,7 @@ class Content:
 
     @property
     def hosted(self) -> bool:
-        """Whether it begins with neurons that the host drives, without a synapse."""
+        """Whether the network begins with neurons that the host drives, without a synapse."""
         first = plain(self.layers[0])
         return first.get(schema.TYPE) == "input" and schema.NEURON in first
 
@@ -212,7 +212,7 @@ def _replaced(graph: Graph, nodes: dict[str, Node]) -> Graph:
 
 
 def _delayed(graph: Graph, name: str, late: IntArray) -> Graph:
-    """What ``name`` sends reaches its readers ``late`` steps later, one number per channel."""
+    """Delay the messages of ``name`` to its readers by ``late`` steps, one number per channel."""
     if not late.any():
         return graph
     shape = graph.facts(name).shape
@@ -233,7 +233,7 @@ def _delayed(graph: Graph, name: str, late: IntArray) -> Graph:
                 nodes.append(Delay(f"{name}.delay{steps}", (name,), steps))
             nodes.append(part)
         split[node.name] = tuple(part.name for _, part in parts)
-    if not split:  # the last layer: what the file's reader hears is late
+    if not split:  # the last layer: the output itself is late
         synapse = identity(f"{name}.delayed.synapse", name, shape)
         parts = _parts(synapse, name, shape, late)
         for steps, part in parts:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class QuantizationWarning(NeuroportWarning):
-    """A network was quantized, and something about it should be known."""
+    """Warning about a network that was quantized, for instance of few weight levels."""
 
 
 @takes(net=is_module, calibration=as_array)

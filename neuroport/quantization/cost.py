@@ -1,7 +1,7 @@
-"""What quantization cost a network, layer by layer: it runs twice, in real numbers and in integers.
+"""Measure the effect of quantization, layer by layer: run in real numbers and in integers.
 
-The two runs get the same frames and nothing else in common: what differs in a population includes
-what differed before it. A spike *differs* where, at one step of one sample, exactly one of the two
+The two runs share the frames and nothing else: the differences of a population include those of
+earlier populations. A spike *differs* where, at one step of one sample, exactly one of the two
 networks' neurons fires; its share is of the positions at which either does,
 
     share = differing / |real or integer|,    0 (the same spikes) .. 1 (no spike in common).
@@ -97,7 +97,7 @@ class QuantizationCost(Shown):
     Attributes:
         trained: ``post-training`` where a real-valued network was quantized for this report,
             ``quantization-aware`` where it already was in its integer phase; the real-valued
-            network is then the one of the same weights, not one that was trained as such.
+            network then has the same weights, though it was not trained in that form.
         predictions: samples that the two classify differently.
         real_correct, integer_correct: of ``samples``; None without labels.
         few: which convolutions have fewer than 15 levels of weights, and why; None without any.
@@ -177,7 +177,7 @@ def quantization_cost(
     device: str = "cpu",
     shard: str | Shard | None = None,
 ) -> QuantizationCost:
-    """Run ``net`` in real numbers and in integers; it is left as it is.
+    """Run ``net`` in real numbers and in integers, and compare; ``net`` is not changed.
 
     Args:
         net: a network of neuroport layers in either phase. A real-valued one is quantized as

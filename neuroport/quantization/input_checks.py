@@ -1,4 +1,4 @@
-"""What has no integers is told before any are made: numbers that are none, types, frames."""
+"""Refuse, before quantization, inputs that have no integers: NaNs, wrong types, wrong frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The integers of a network of neuroport's own layers."""
+"""Quantize a network of neuroport's own layers."""
 
 from __future__ import annotations
 

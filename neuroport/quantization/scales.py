@@ -79,7 +79,7 @@ class _Stream:
 
 
 def is_integer(net: nn.Module) -> bool:
-    """Whether the network computes with integers."""
+    """Return whether the network computes with integers."""
     return any(isinstance(m, (Conv, Readout)) and float(m.lsb) > 0 for m in net.modules())
 
 
@@ -416,10 +416,10 @@ def _choose_lsb(
 
 
 def _largest(layer: LayerCall, named: dict[str, LayerCall]) -> list[float]:
-    """What the largest weight adds for a message, real units; nothing where a relay rounds it.
+    """Return the largest weight's current per message, in real units; nothing if a relay rounds it.
 
     A coarse stem is content with fewer levels than other synapses, whose weights it would make need
-    exponents: it is told as that much heavier.
+    exponents: it is reported as larger by that factor.
     """
     module = layer.synapse
     if module is None or (isinstance(module, GradedConv) and module.rounds):

@@ -1,4 +1,4 @@
-"""Where a grid leaves weights few levels, and why.
+"""Find synapses whose grid leaves few weight levels, and the cause.
 
 A stream's LSB must let the worst case of all its synapses into 17 bits. The more of them sum, the
 coarser it is, and the fewer integers are left for the weights of each.
@@ -41,7 +41,7 @@ class _Stream:
 
     @property
     def cause(self) -> str:
-        """What keeps the LSB coarse, and what makes it finer."""
+        """The cause of a coarse LSB, and how to make it finer."""
         if self.bias / integers.BIAS_MAX > self.reach / integers.CURRENT_MAX:
             return (
                 f"a bias of their neurons takes {self.bias} of {integers.BIAS_MAX}: smaller biases "
@@ -56,7 +56,7 @@ class _Stream:
 
 
 def few_levels(graph: Graph) -> str | None:
-    """The convolutions with fewer than 15 levels and what keeps their grid coarse; None if none."""
+    """List the convolutions with fewer than 15 levels, with the cause; None if there are none."""
     # weights that are all the same were not trained: pools, identities, spikes that go straight on
     lost = {  # a stem's were too small for the grid of a later stage
         node.name for node in graph.synapses if graph.input.name in node.inputs and _zero(node)

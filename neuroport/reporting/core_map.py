@@ -1,7 +1,7 @@
 """The cores of a network on a chip as an inline SVG, coloured by how full they are.
 
-Without a mapping, populations fill the chips in the order of the network. Which core of a chip is
-which is no placement either way, and nothing was run on hardware.
+Without a mapping, populations fill the chips in the order of the network. The position
+of a core on its chip means nothing in either case, and nothing was run on hardware.
 """
 
 from __future__ import annotations

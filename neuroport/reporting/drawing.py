@@ -76,7 +76,7 @@ def _labels(graph: Graph, places: Layout, name: str) -> tuple[str, str]:
 
 
 def _points(places: Layout, left: float) -> tuple[dict[str, Point], dict[int, float]]:
-    """Where populations stand, and the height of each skew's line."""
+    """Return the position of each population, and the height of each latency's line."""
     points: dict[str, Point] = {}
     lines: dict[int, float] = {}
     y: float = TOP

@@ -110,7 +110,7 @@ def report(
 def _loads(
     graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None, target: Target | None
 ) -> Loads | None:
-    """What each population takes; None where no target, frames or messages are known."""
+    """Return each population's load; None where no target, frames or messages are known."""
     if target is None or frames is None or trace.counts or not graph.balanced:
         return None
     return loads(graph, messages(graph, trace, frames), target)
@@ -150,7 +150,7 @@ def _facts(graph: Graph, results: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _provenance(graph: Graph, trace: Trace, results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What ran where, as names and values."""
+    """Return the provenance of the run as names and values."""
     told = dict(trace.provenance)
     versions: dict[str, Any] = {}
     for source in (told.pop("versions", None), results.get("versions")):

@@ -1,4 +1,4 @@
-"""Where the populations of a network stand in a drawing: rows by skew, lanes beside a main branch.
+"""Lay out the populations of a network: rows by latency, lanes beside a main branch.
 
 The main branch is the path from an input that passes the most neurons, and among those the most
 weights: a shortcut passes fewer. Everything else stands in lanes beside it, as few as fit.

@@ -1,4 +1,4 @@
-"""What each population takes of a chip, as an inline SVG of bars: cores, messages, slowest step.
+"""Draw each population's chip load as an inline SVG of bars: cores, messages, slowest step.
 
 Rows stand in the order of the network; relays have their own colour. Nothing was run on hardware.
 """

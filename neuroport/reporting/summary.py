@@ -1,4 +1,4 @@
-"""What a results dictionary says, in words: shared by the page and the terminal.
+"""Describe a results dictionary in words, for the page and the terminal.
 
 ``results`` is read from JSON that people may have edited, so every key is optional and nothing is
 inferred from what is missing: a comparison without an outcome is never called equal.

@@ -1,4 +1,4 @@
-"""What a board was seen to do: the record of ``neuroport qualify``, and what it says of a network.
+"""The record of ``neuroport qualify``: the observed behaviour of a board, for use by ``check``.
 
 Only a construct whose network is today's counts, bit for bit: a record of another version of
 neuroport says nothing about constructs that have changed since.
@@ -28,7 +28,7 @@ TIMINGS = ("input_delay", "output_delay", "read_delay")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one construct; ``network`` is the hash of what was run."""
+    """The result of one construct on a board; ``network`` is the hash of the network that ran."""
 
     result: str
     network: str
@@ -42,7 +42,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class BoardRecord:
-    """What one board did.
+    """The results of one board.
 
     Attributes:
         board: the target whose rules it was run under.
@@ -62,12 +62,12 @@ class BoardRecord:
     constructs: dict[str, Result]
 
     def proves(self, name: str) -> bool:
-        """Whether the board was equal in a construct as it is today."""
+        """Return whether the board gave equal results for a construct in its current version."""
         found = self.constructs.get(name)
         return bool(found) and found is not None and _is_today(name, found)
 
     def differs(self, name: str) -> Result | None:
-        """What differed in a construct as it is today."""
+        """Return the result of a construct that differed in its current version, else None."""
         found = self.constructs.get(name)
         if found is None or found.result != DIFFERS or not _is_today(name, found):
             return None

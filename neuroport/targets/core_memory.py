@@ -1,4 +1,4 @@
-"""How many 64-bit words of a core a part of a population takes: formulas fitted to public tables.
+"""Core memory of a part of a population, in 64-bit words, by formulas fitted to public tables.
 
 Not Intel's formulas: fitted to the tables of ``neuroport/targets/tables``; ``neuroport targets
 --fit`` prints how well. Not checked on hardware. A *slot* is what one axon finds in the core:
@@ -29,7 +29,7 @@ CORE_WORDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """What one core holds; the names are those of the target's limits."""
+    """The contents of one core; the names are those of the target's limits."""
 
     neurons: int
     synapse_words: int

@@ -1,4 +1,4 @@
-"""Lowering for a target: ways to carry the shortcuts, checked and priced, and the best of them.
+"""Lower a graph for a target: list the options to carry shortcuts, cost them, take the best.
 
 :mod:`neuroport.lowering` carries the shortcuts in every way; here each result is checked against
 the target's rules. On Lava's CPU simulator the one that takes least time is taken. On a chip each
@@ -134,7 +134,7 @@ def lower(
 
 
 def best(found: list[LoweringOption], minimize: str = "auto") -> Graph:
-    """The graph of the possible option with the least of what is minimized.
+    """Return the graph of the legal option of least cost.
 
     One of which a population does not fit a core is taken only where there is no other.
 
@@ -161,7 +161,7 @@ def options(
     power_of_two_interval: bool = False,
     minimize: str = "auto",
 ) -> list[LoweringOption]:
-    """Ways to carry the shortcuts of ``graph`` to ``target``, with their costs or refusals.
+    """List the options to carry the shortcuts of ``graph`` on ``target``, with cost or refusal.
 
     Args: as for :func:`lower`; ``auto`` leaves out ``stock``, which costs what ``unroll`` with
     relays does, and gives up a way that takes ``DEARER`` times the processes of one before: in a
@@ -289,7 +289,7 @@ def _order(one: LoweringOption, minimize: str) -> tuple[float, ...]:
 
 
 def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
-    """What :func:`lower` chose by itself for a chip, a line each, and what it cannot mend."""
+    """Describe what :func:`lower` chose for a chip, a line each, and what it cannot mend."""
     lines: list[str] = []
     if not target.is_chip:
         return lines

@@ -36,7 +36,7 @@ Reader: TypeAlias = tuple[Synapse | Population, str]
 class Flow:
     """``messages`` of one core, over all samples, each of which goes to every core of ``targets``.
 
-    Cores are numbers of tiles; ``targets`` may name the source itself, whose neurons hear each
+    Cores are numbers of tiles; ``targets`` may name the source itself, whose neurons reach each
     other.
     """
 
@@ -110,7 +110,7 @@ def count(graph: Graph, found: Resources, run: Mapping[str, npt.NDArray[Any]]) -
 def _constants(
     graph: Graph, found: Resources, on: Mapping[str, Sequence[int]], steps: int
 ) -> Iterator[Flow]:
-    """What the neuron that fires at every step sends to relays that round."""
+    """Yield the flows from the neuron that fires at every step to relays that round."""
     for placed in found.placed:
         if placed.layer.kind == CONSTANT:
             (source,) = on[placed.layer.name]
@@ -119,7 +119,7 @@ def _constants(
 
 
 def _readers(graph: Graph) -> dict[str, list[Reader]]:
-    """What reads each population, and the input, in the order of the graph."""
+    """Return the readers of each population and of the input, in the order of the graph."""
     found: dict[str, list[Reader]] = {}
     for node in graph.populations:
         for synapse in graph.synapses_into(node.name):

@@ -1,9 +1,9 @@
-"""Tiles onto chips with the fewest messages between them: Mt-KaHyPar, repaired and polished.
+"""Partition tiles onto chips with few messages between them: Mt-KaHyPar, repaired and refined.
 
 A flow is an edge of a hypergraph over the cores that it joins, its source included. Where these lie
 on ``n`` chips, each of its messages crosses between chips ``n - 1`` times: Mt-KaHyPar's
 connectivity metric *is* the number of messages between chips, at one message per destination chip.
-The partitioner balances; that no chip holds more cores than it has is made certain here.
+The partitioner only balances; this module ensures that no chip holds more cores than it has.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a core must hold of each population: shapes, synapses, readers; no weights.
+"""The demands of each population on its cores: shapes, synapses, readers; no weights.
 
 A population stands for itself: a neuron of K levels is K populations, each with its own copy of
 the synapses, and a relay is a population like any other. Relays that round take two constants from
@@ -138,7 +138,7 @@ def _with_constants(
 
 
 def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -> dict[str, int]:
-    """How many populations share a dendrite and, past their relays, those who read them."""
+    """Count the populations that share a dendrite and, past their relays, the same readers."""
     relays = {node.name for node in populations if node.emits == GRADED}
     ends: dict[str, frozenset[str]] = {}
     for node in reversed(populations):  # readers come later, a population itself excepted

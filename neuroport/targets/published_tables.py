@@ -140,7 +140,7 @@ def tables() -> tuple[Table, ...]:
 
 
 def summary(found: tuple[Table, ...]) -> str:
-    """How well the formulas do, over all rows."""
+    """Summarize how well the formulas reproduce all rows."""
     rows = [row for table in found for row in table.rows]
     words = sum(row.reproduced for row in rows)
     cores = sum(row.same_cores for row in rows)

@@ -1,9 +1,9 @@
-"""What a board is asked before it is trusted: one tiny network for each construct, smallest first.
+"""Test networks that qualify a board: one tiny network for each construct, smallest first.
 
 A rule that calls something *unproven on hardware* names the construct here that would prove it
-(:mod:`neuroport.targets.rules`); the others are what every network rests on. Each network holds as
-little as can be beyond the construct itself: one sample, no bias and no leak where these are not
-what is asked, so that a board that is wrong in one thing is wrong in that construct. Maps are
+(:mod:`neuroport.targets.rules`); every network depends on the others. Each network holds as
+little as possible beyond the construct itself: one sample, no bias and no leak unless these are
+tested, so that a board with one fault fails in that construct. Maps are
 neither square nor symmetric: exchanged axes show. Nothing here was run on hardware.
 """
 

@@ -1,4 +1,4 @@
-"""Which neurons send to a tile: the receptive field of a tile, weight by weight.
+"""Compute the receptive field of a tile: the neurons that send to it, weight by weight.
 
 A neuron sends to a tile if at least one weight between it and a neuron of the tile is not zero.
 Through a convolution that is, over the taps ``k, l`` of the kernel,

@@ -1,4 +1,7 @@
-"""Tiles moved and swapped between chips, each step priced exactly (Kernighan and Lin's method)."""
+"""Refine a partition by moving and swapping tiles between chips (Kernighan and Lin's method).
+
+The gain of each step is computed exactly.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What would make a network fit: by how much it does not, and the changes that mend it.
+"""Find by how much a network does not fit a target, and changes that make it fit.
 
 Changes are tried on the layers' shapes, so that each is known to suffice (by the fitted formulas):
 weights of fewer bits everywhere, fewer channels everywhere, a larger board. The cheapest gives up
@@ -29,7 +29,7 @@ class Change:
 
 
 def shortfall(found: Resources) -> list[str]:
-    """What does not fit, and by how much; empty where everything does."""
+    """List what does not fit, and by how much; empty if everything fits."""
     lines = []
     for placed in found.impossible:
         name = placed.binding  # the limit that is exceeded by most

@@ -156,7 +156,7 @@ class Resources:
 
 
 def resources(network: Graph | Sequence[PopulationDemand], target: Target) -> Resources:
-    """What ``network``, a graph or its layers, takes on ``target``."""
+    """Estimate the resources that ``network``, a graph or its layers, takes on ``target``."""
     found = population_demands(network) if isinstance(network, Graph) else network
     limits = limits_of(target)
     parts = {layer.name: channel_parts(layer, limits) for layer in found}

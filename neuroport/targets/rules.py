@@ -1,4 +1,4 @@
-"""Rules of a target: what the integers alone do not say. One named function each.
+"""Rules of a target beyond the widths of integers: one named function each.
 
 The widths of weights, thresholds, biases, decays and sums hold on every target
 (:mod:`neuroport.targets.widths`); these rules ask the target's file. A finding is *refused*, or, on
@@ -331,7 +331,7 @@ def rule_names() -> list[str]:
 
 
 def too_wide(graph: Graph) -> Iterator[Finding]:
-    """What forbids ``graph`` on every target, in the order of the graph."""
+    """Yield the findings that forbid ``graph`` on every target, in the order of the graph."""
     for node in graph:
         yield from _too_wide(graph, node)
 
@@ -344,7 +344,7 @@ def _too_wide(graph: Graph, node: Node) -> Iterator[Finding]:
 
 
 def findings(graph: Graph, target: Target) -> Iterator[Finding]:
-    """Everything that stands between ``graph`` and ``target``, in the order of the graph."""
+    """List all findings on ``graph`` for ``target``, in the order of the graph."""
     for node in graph:
         yield from _too_wide(graph, node)
         for rule in RULES:
@@ -370,12 +370,12 @@ def by_rule(found: Iterable[Finding]) -> list[str]:
 
 
 def refusals(graph: Graph, target: Target) -> list[Finding]:
-    """The findings that forbid a run."""
+    """Return the findings that forbid a run."""
     return [finding for finding in findings(graph, target) if finding.severity == REFUSED]
 
 
 def require_legal(graph: Graph, target: Target | str = "lava-cpu") -> None:
-    """Return where no rule of ``target`` is broken.
+    """Raise if a rule of ``target`` is broken.
 
     Raises:
         IllegalError: names the broken rules, with their nodes and cures.
@@ -386,10 +386,10 @@ def require_legal(graph: Graph, target: Target | str = "lava-cpu") -> None:
 
 
 def require_none(broken: Sequence[Finding], where: str) -> None:
-    """Return where nothing is broken.
+    """Raise if any finding is given.
 
     Raises:
-        IllegalError: names what is; ``where`` is the target.
+        IllegalError: names the findings; ``where`` is the target.
     """
     if broken:
         listing = "; ".join(map(str, broken[:LISTED]))

@@ -1,4 +1,4 @@
-"""What counting spikes on a chip costs: populations of counters, placed by the fitted formulas.
+"""The cost of counting spikes on a chip: populations of counters, placed by fitted formulas.
 
 A counter is a LIF that never fires; a synapse of weight 1 leads to it from every neuron that it
 counts, an axon for each. The counters of a population fill cores of their own, like any population:
@@ -76,7 +76,7 @@ def with_counters(
 
 
 def cost(granularity: str, found: Resources, without: Resources) -> CounterCost:
-    """What the counters in ``found`` cost over the same network ``without`` them."""
+    """Return the extra cost of ``found``, with counters, over the same network ``without`` them."""
     placed = [p for p in found.placed if p.layer.kind == KIND]
     others = [p.layer for p in without.placed]
     return CounterCost(

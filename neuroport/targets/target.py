@@ -33,7 +33,7 @@ CONFIDENCE = {
     "recalled": "known, without a source at hand",
 }
 BASES = 16  # of a target, one on another
-NONE = "none"  # a limit that does not exist, or that nobody published
+NONE = "none"  # a limit that does not exist or is not published
 
 _FOLDERS = Registry(("targets' folder", "targets' folders"), "neuroport.targets", {}, TargetError)
 _COUNT, _LIMIT, _TRUTH = "whole number", "whole number or none", "true or false"
@@ -126,7 +126,7 @@ class Target:
         return self.values[key].number
 
     def has_neuron(self, kind: str) -> bool:
-        """Whether it has neurons of a kind, by its name in a graph."""
+        """Return whether it has neurons of a kind, by its name in a graph."""
         found = self.values["neuron_kinds"].value
         assert isinstance(found, tuple)
         return found == (ANY,) or kind in found

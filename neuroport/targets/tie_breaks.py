@@ -1,4 +1,4 @@
-"""What ways of equal cores are weighed by: messages between chips, and the slowest core's step.
+"""Tie-breaks between options of equal cores: messages between chips, and the slowest step.
 
 Nothing has run when a network is lowered, so both are bounds: every neuron sends at every step, and
 chips are filled in the order of the network. Not run on hardware.

@@ -1,4 +1,4 @@
-"""How a population is cut into tiles (x, y, c), one core each, as lava-dl's compiler cuts it.
+"""Cut a population into tiles (x, y, c), one core each, as lava-dl's compiler cuts it.
 
 Feature maps: channels are halved until the synapses fit; then columns in powers of two and rows
 halved, so that the fewest cores are used (at equal numbers, the squarest tile that is not wider

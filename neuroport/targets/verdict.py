@@ -1,4 +1,4 @@
-"""Whether a network runs on a target: rules, room, and what would mend it, in words and as data."""
+"""The verdict on a network for a target: rules, resources and remedies, as text and as data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CAVEAT = "estimated by formulas fitted to public tables (targets --fit); not run
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Shown):
-    """What stands between a network and a target; ``changes`` is empty where it fits.
+    """The obstacles between a network and a target; ``changes`` is empty if the network fits.
 
     ``resources`` is None of a simulator, which has no cores to fill. Where counters were asked for,
     ``resources`` holds them, and ``counters`` what they cost.
@@ -47,7 +47,7 @@ class Verdict(Shown):
 
     @property
     def fits(self) -> bool:
-        """Whether there is room for the network; on a simulator there is."""
+        """Whether the target has room for the network; a simulator always has."""
         return self.resources is None or self.resources.fits
 
     def __bool__(self) -> bool:

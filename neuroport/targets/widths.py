@@ -52,7 +52,7 @@ def bias_fits(graph: Graph, node: Node) -> str | None:
 
 
 def decays_fit(graph: Graph, node: Node) -> str | None:
-    """A LIF's current decay starts at 1 (stored minus one) and its voltage decay ends at 4095."""
+    """A LIF's current decay is at least 1 (stored minus one), its voltage decay at most 4095."""
     decays = [field for field in _fields(node) if field[0].endswith("_decay")]
     if all(least <= low and high <= most for _, (least, most), (low, high) in decays):
         return None
@@ -127,7 +127,7 @@ def delays_fit(graph: Graph, node: Node) -> str | None:
 
 
 def skews_meet(graph: Graph, node: Node) -> str | None:
-    """Inputs that meet are equally late."""
+    """Inputs that meet have equal latency."""
     skews = graph.facts(node.name).skews
     if len(set(skews)) > 1:
         late = ", ".join(f"{n} @{s}" for n, s in zip(node.inputs, skews, strict=True))

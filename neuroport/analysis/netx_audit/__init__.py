@@ -1,4 +1,4 @@
-"""What stock NetX makes of a ``.net`` file of lava-dl, and the network that the file means.
+"""Audit of stock NetX: what it builds from a lava-dl ``.net`` file, and what the file means.
 
 :func:`repaired` reads the network as SLAYER computed it; :func:`inspect` lists where unmodified
 ``lava.lib.dl.netx.hdf5.Network`` departs from it without saying so, and counts the spikes. NetX

@@ -32,14 +32,14 @@ from neuroport.runs.frames import check_frames
 LATE = ".delayed"
 _NEVER = 1 << 60
 Messages = dict[str, npt.NDArray[Any]]
-# how many positions differ from what the network sends; None where that cannot be told
+# how many positions differ from what the network sends; None where that is unknown
 Fault = Callable[[Graph, npt.NDArray[Any], Messages], "int | None"]
 
 
 def run(
     graph: Graph, frames: npt.NDArray[Any], shifts: dict[str, IntArray] | None = None
 ) -> Messages:
-    """Every population's messages (T, N, *shape); currents of ``shifts`` are shifted right."""
+    """Run a graph; return all messages (T, N, *shape). Currents of ``shifts`` are shifted right."""
     check_frames(graph, frames)
     engine = _Shifting(shifts or {})
     return walk(engine, graph, frames, progress=None, time_model="ideal", batch=32).messages
@@ -55,7 +55,7 @@ class _Shifting(NumpyArithmetic):
 
 
 def differing(right: Messages, wrong: Messages) -> int:
-    """How many positions differ; a last layer's delays, where they are lost, are its own."""
+    """Count the positions that differ; a last layer's lost delays count as its own difference."""
     late = (name + LATE for name in wrong if name + LATE in right and name + LATE not in wrong)
     heard = {**wrong, **{name: wrong[name.removesuffix(LATE)] for name in late}}
     names = right.keys() & heard.keys()
@@ -63,7 +63,7 @@ def differing(right: Messages, wrong: Messages) -> int:
 
 
 def passed_over(content: Content, field: str, index: int) -> Fault:
-    """Without a field of a layer."""
+    """Return the fault of ignoring a field of a layer."""
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
         return differing(
@@ -74,7 +74,7 @@ def passed_over(content: Content, field: str, index: int) -> Fault:
 
 
 def ungraded(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
-    """With every message of the frames taken for a spike."""
+    """Return the fault of reading every message of the frames as a spike."""
     return differing(right, run(graph, (data != 0).astype(data.dtype)))
 
 
@@ -92,7 +92,7 @@ def at_the_input(content: Content, index: int, late: IntArray) -> Fault:
 
 
 def weights(index: int, layer: dict[str, Any]) -> Iterator[tuple[str, Fault | None]]:
-    """What NetX's rescaling does to the weights of a dense layer."""
+    """Yield the changes that NetX's rescaling makes to the weights of a dense layer."""
     found = layer.get("weight")
     parts = [found["real"], found["imag"]] if isinstance(found, dict) else [found]
     own = layer.get("weight_rec") if layer[schema.TYPE] == "dense_rec" else None
@@ -198,7 +198,7 @@ def began_together(content: Content) -> Fault:
 
 
 def otherwise(content: Content, other: Content, graph: Graph, data: npt.NDArray[Any]) -> int:
-    """How many positions two readings of one file have unlike, each heard at the same frames."""
+    """Count the positions at which two readings of one file differ, aligned to the same frames."""
     plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
     lead = _shifting(other, plain).lead
     wrong = run(other.graph(graph.steps, graph.input), data)
@@ -210,7 +210,7 @@ def otherwise(content: Content, other: Content, graph: Graph, data: npt.NDArray[
 
 
 def carried_over(content: Content) -> Fault:
-    """What samples in a row do that they do not do alone, without a reset between them."""
+    """Return the fault of running samples in a row without a reset between them."""
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
         plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
@@ -232,7 +232,7 @@ def mending(content: Content, graph: Graph, data: npt.NDArray[Any]) -> dict[str,
     for offset in (0, 1) if content.hosted else (1, 0):
         tried = timed(plain, data, replace(_shifting(content, plain), offset=offset))
         for node in plain.populations:
-            # neurons of a recurrent layer still hear what they sent before the reset
+            # neurons of a recurrent layer still receive their spikes from before the reset
             if isinstance(node, (Recurrent, AdaptiveRecurrent)):
                 break
             if node.name not in right or not np.array_equal(tried[node.name], right[node.name]):

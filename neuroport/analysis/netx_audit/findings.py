@@ -1,4 +1,4 @@
-"""What unmodified NetX does wrong with a stock file, layer by layer, and how much it changes."""
+"""List the errors of unmodified NetX on a stock file, layer by layer, and count their effect."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TRIED = (16, 4_000_000)  # steps, and positions of two samples, on which advice 
 
 @dataclass(frozen=True)
 class AuditFinding:
-    """One thing that stock NetX does otherwise than the file says.
+    """One respect in which stock NetX departs from the file.
 
     Attributes:
         layer: its name in the file, ``layer/3 (conv)``.
@@ -68,7 +68,7 @@ class AuditFinding:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The findings, and the network that the file means; or why it has none here.
+    """The findings, and the network that the file means, or the reason why none could be read.
 
     ``positions`` is how many were compared for every count, 0 without frames. ``doubt`` is what
     the file does not say and the network depends on, empty where there is nothing.
@@ -89,7 +89,7 @@ def inspect(
     input: Node | None = None,
     delay_shift: bool | None = None,
 ) -> Report:
-    """What stock NetX would do wrong with the file.
+    """List the errors that stock NetX would make with the file.
 
     What is said to mend a fault was tried: on ``frames``, or else on random ones.
 
@@ -181,7 +181,7 @@ def _known(
 def _tried(
     content: Content, graph: Graph, frames: npt.NDArray[Any] | None
 ) -> dict[str, int | None] | None:
-    """What mends the network's timing in NetX, by population; None where it was not tried."""
+    """Find the reset offset that corrects NetX's timing, by population; None where not tried."""
     if frames is None:
         steps, positions = TRIED
         neurons = sum(int(np.prod(graph.facts(node.name).shape)) for node in graph.populations)
@@ -193,12 +193,12 @@ def _tried(
         frames = np.random.default_rng(0).integers(low, high + 1, sizes)
     try:
         return faults.mending(content, graph, frames)
-    except (GraphError, RangeError):  # such steps, such frames tell nothing
+    except (GraphError, RangeError):  # these steps or frames give no answer
         return None
 
 
 def _advice(mend: dict[str, int | None] | None, name: str, changes: bool) -> str:
-    """What mends the timing of a layer and of all before it, where it was tried."""
+    """Return advice that corrects the timing of a layer and of all before it, where tried."""
     if mend is None or name not in mend:
         return ""
     offset = mend[name]
@@ -255,7 +255,7 @@ def _name(said: str) -> str:
 
 
 def _unread(fields: dict[str, Any], layer: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    """What NetX passes over, or stops at, in one layer, of which ``layer`` is the plain part."""
+    """Yield the fields of one layer that NetX ignores or stops at; ``layer`` is its plain part."""
     kind = _word(layer)
     if kind in REFUSED:
         yield f"{kind} is no layer that NetX builds", True

@@ -1,4 +1,4 @@
-"""What becomes of the weights of dense layers on their way through NetX and Lava.
+"""Compute how NetX and Lava change the weights of dense layers.
 
 ``optimize_weight_bits`` of NetX shifts a matrix up to fill 8 bits, and takes it back by an
 exponent; Lava then chooses a sign mode of its own, clips and truncates. Most matrices survive.
@@ -42,7 +42,7 @@ def rescaled(parts: Sequence[IntArray]) -> list[tuple[IntArray, int]] | None:
 
 
 def survives(weight: IntArray, through: tuple[IntArray, int]) -> bool:
-    """Whether currents are what they would be."""
+    """Return whether the rescaled weights give the same currents as the original ones."""
     found, shift = through
     return np.array_equal(found, weight << shift)
 

@@ -1,8 +1,10 @@
-"""From a lowered graph to Lava processes, one per node unless fused. Imported by the worker only.
+"""Build Lava processes from a lowered graph, one per node unless fused.
 
-Neurons are Lava's own, and stock: a relay that rounds is its ``ProdNeuron``, a readout its
-``LIFReset`` whose voltage is written down. What Lava has without a reset between samples, or
-not at all, is in :mod:`~neuroport.backends.lava_cpu.processes`.
+Imported by the worker only.
+
+Neurons are stock processes of Lava: a relay that rounds is its ``ProdNeuron``, a readout its
+``LIFReset`` whose voltage is recorded. Neurons that Lava lacks, or has without a reset between
+samples, are in :mod:`~neuroport.backends.lava_cpu.processes`.
 
 Every population is flat in channel-major order, so that a raster is the graph's own. Convolutions
 become ``Sparse`` processes: bit-equal to ``Conv``, which Lava computes channel by channel in

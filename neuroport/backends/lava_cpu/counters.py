@@ -4,8 +4,8 @@ A counter of spikes is made of stock Lava processes, as it would be on a chip: a
 (``Sparse``; several neurons into one counter where they share it) and a ``LIFReset`` that neither
 decays nor fires. A spike adds ``1 << 6`` to its voltage, which therefore holds up to 131,071 spikes
 exactly: one more exceeds the largest threshold. The synapse takes a step, so a sample's window at
-the counter begins ``skew + 1`` steps after its first frame. Who reads the voltage, and how, is the
-engine's affair: here a :class:`~neuroport.backends.lava_cpu.processes.counting.CountReader`.
+the counter begins ``skew + 1`` steps after its first frame. Each engine reads the voltage in its
+own way: here by a :class:`~neuroport.backends.lava_cpu.processes.counting.CountReader`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Run a network file on Lava's fixed-point CPU simulator.
 
 The engine hands the network as a *file* to a child process, streams all samples back to back
-(states reset every T steps), and cuts each population's window out of its raster. Samples do not
-know of each other, so several children may share them. A failure, a hang or a killed child is a
+(states reset every T steps), and cuts each population's window out of its raster. Samples are
+independent, so several children may share them. A failure, a hang or a killed child is a
 :class:`~neuroport.errors.BackendError`.
 """
 
@@ -159,7 +159,7 @@ def _write_job(
     processes: str,
     inside: bool,
 ) -> None:
-    """What a worker reads: its share of the frames on one time axis, and what to keep."""
+    """Write a worker's job: its share of the frames on one time axis, and what to record."""
     folder.mkdir()
     stream = chip_stream(graph, frames)
     np.save(folder / "frames.npy", stream.reshape(len(stream), -1).astype(np.int32))

@@ -1,10 +1,10 @@
 """Notice at once that one of Lava's processes failed. Imported by the worker only.
 
-Lava waits for ever when a process (an *actor*) dies before it told that it was built, or during a
-step; and it carries exceptions between processes as pickles, which not every exception survives.
-So every actor writes its traceback as text, and a thread of the worker, started before the first
-actor, looks for that text and for actors that ended without a word. The thread itself does nothing
-that another could wait for: actors are forked while it runs.
+Lava waits for ever if a process (an *actor*) dies before it has reported that it is built, or
+during a step. It also pickles exceptions to pass them between processes, and some cannot be
+pickled. Every actor therefore writes its traceback as text. A thread of the worker, started before
+the first actor, looks for that text, and for actors that ended without one. The thread takes no
+locks, because Lava forks actors while it runs.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ LAST_WORDS_SECONDS = 0.5
 STACK_SECONDS = 2.0  # at most; the engine waits for five
 MOST_STUCK = 3
 TRACEBACK = "traceback.txt"
-SERVICE_TRACEBACK = "service.txt"  # Lava's own actor, which fails when it is told of a failure
+SERVICE_TRACEBACK = "service.txt"  # Lava's own actor, which fails when it receives a failure
 
 
 def tell_tracebacks(folder: Path) -> None:
-    """From now on every actor that Lava starts writes its traceback into ``folder``."""
+    """Let every actor that Lava starts from now on write its traceback into ``folder``."""
     from lava.magma.compiler.builders.runtimeservice_builder import RuntimeServiceBuilder
     from lava.magma.runtime import runtime
 
@@ -139,7 +139,7 @@ class Watch(threading.Thread):
                 yield "'runtime service'", actor
 
     def stuck(self) -> str:
-        """Where the actors are that do not wait for another; empty where all do."""
+        """Return the stacks of the actors that do not wait for another; empty if all wait."""
         asked = {}
         for name, actor in self._actors():
             if _exit_code(actor) is None and actor._popen is not None:
@@ -159,12 +159,12 @@ def _said(stack: Path) -> bool:
 
 
 def _waits(stack: str) -> bool:
-    """Whether a stack, innermost call first, is inside one of Lava's channels."""
+    """Return whether a stack, innermost call first, is inside one of Lava's channels."""
     return any("pypychannel.py" in line for line in stack.splitlines()[1:5])
 
 
 def _exit_code(actor: Any) -> int | None:
-    """How an actor ended, None while it lives; does not reap, since Lava may be waiting for it."""
+    """Return an actor's exit code, None while it runs. Does not reap it: Lava may wait for it."""
     popen = actor._popen
     if popen is None or popen.returncode is not None:
         return None if popen is None else int(popen.returncode)

@@ -1,4 +1,4 @@
-"""From a group of nodes to the fused Lava process. Imported by the worker only."""
+"""Build the fused Lava process from a group of nodes. Imported by the worker only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Update: TypeAlias = Callable[[IntArray, int], Any]  # current, time step -> mess
 
 @dataclass(frozen=True)
 class Outlet:
-    """What one population of a fused process sends; stands where a process with ``s_out`` would."""
+    """Output of one population of a fused process; replaces a process that has ``s_out``."""
 
     process: Fused
     number: int
@@ -132,7 +132,7 @@ class _Stateful:
         self._interval, self._offset = interval, offset
 
     def starts(self, time_step: int) -> bool:
-        """Whether a sample begins; steps are Lava's, from 1."""
+        """Return whether a sample begins; steps are Lava's, from 1."""
         return (time_step - self._offset) % self._interval == 0
 
 

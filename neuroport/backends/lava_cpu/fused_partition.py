@@ -1,8 +1,8 @@
-"""Which nodes go into the fused process: populations that it can hold, and their synapses.
+"""Select the nodes of the fused process: the populations that it supports, and their synapses.
 
 Populations of one dendrite (a neuron and the relay that carries its current on, the levels of an
-MLF neuron) take the same currents, and a synapse that several of them share is computed once: they
-are held together or not at all.
+MLF neuron) take the same currents, and a synapse that several of them share is computed once. They
+therefore go into the fused process together or not at all.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Group:
 
 
 def held(graph: Graph) -> Group:
-    """What the fused process of a balanced graph holds; nothing, if it can hold no population."""
+    """Select the nodes of a balanced graph for the fused process; none if no population fits."""
     found: set[str] = set()
     for dendrite in _dendrites(graph):
         synapses = {name for population in dendrite for name in graph[population].inputs}

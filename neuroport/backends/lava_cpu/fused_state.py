@@ -1,7 +1,7 @@
-"""Synapses and populations inside a fused process: what they need, and do step by step.
+"""State and steps of the synapses and populations inside a fused process.
 
-Apart from the processes: Lava executes the files of their folder without registering them as
-modules, where no dataclass can be made.
+They are not in the folder of the processes, because Lava executes the files there without
+registering them as modules, and dataclasses cannot be defined in such a file.
 """
 
 from __future__ import annotations

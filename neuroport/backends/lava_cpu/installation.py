@@ -1,4 +1,4 @@
-"""How Lava's simulator gets into the Python that runs this.
+"""Check for Lava's simulator in the running Python, and say how to install it.
 
 Lava 0.10 declares Python 3.10 and its own dependencies' versions of that time, so pip refuses it on
 a newer Python, where it runs (:mod:`neuroport.backends.lava_cpu.newer_python`). There its wheel is
@@ -27,7 +27,7 @@ COMMAND = "neuroport backends --install lava"
 
 
 def unsupported(version: Version) -> str | None:
-    """Why Lava does not run on a Python of this version; None where it was tried and does."""
+    """Return why Lava does not run on this Python version; None where it was tried and runs."""
     if OLDEST <= version[:2] <= NEWEST:
         return None
     oldest, newest = (".".join(map(str, bound)) for bound in (OLDEST, NEWEST))
@@ -38,7 +38,7 @@ def unsupported(version: Version) -> str | None:
 
 
 def missing() -> str | None:
-    """Why Lava does not run here, with the way to install it; None where it does."""
+    """Return why Lava does not run here, and how to install it; None where it runs."""
     reason = unsupported(sys.version_info[:3])
     if reason is not None:
         return reason

@@ -1,4 +1,4 @@
-"""Lava's run configuration for its CPU simulator, with readouts written down. Imported by workers.
+"""Lava's run configuration for its CPU simulator, which records readouts. Imported by workers.
 
 A readout is a stock ``LIFReset`` that never fires, and a LIF does not send its voltage. Reading it
 through a ``RefPort`` would stop every process of the network at every step, which doubles the time

@@ -38,12 +38,12 @@ class Rounding:
 
     @property
     def a_in(self) -> Any:
-        """Where its current arrives."""
+        """The port at which its current arrives."""
         return self.process.a_in1
 
     @property
     def s_out(self) -> Any:
-        """What it sends."""
+        """The port from which it sends."""
         return self.process.s_out
 
 

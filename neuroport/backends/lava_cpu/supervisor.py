@@ -1,4 +1,4 @@
-"""Child processes in which Lava runs: started, watched, and ended whatever happens.
+"""Start, watch and end the child processes in which Lava runs.
 
 Lava hangs for ever when a process model fails, so it runs in children (:mod:`.worker`) that are
 given a deadline. Each is the first of a process group of its own; nothing of it is left behind.
@@ -56,12 +56,12 @@ def supervise(
     """Start a worker for the job in each folder and wait for all; leave no process behind.
 
     The first that fails ends the others; one that a signal stopped is continued, with a warning.
-    ``progress`` hears of the steps of all jobs together; what
+    ``progress`` is called with the steps of all jobs together; what
     it raises ends them, too, and is raised here.
 
     Raises:
-        BackendError: one failed, or did not end in time: then ``cure`` is told; or the folder for
-            temporary files has too long a name.
+        BackendError: a worker failed, or did not end in time (then the error shows ``cure``); or
+            the folder for temporary files has too long a name.
     """
     _check_sockets(tempfile.gettempdir())
     given_up = time.monotonic() + deadline
@@ -117,7 +117,7 @@ def _check_sockets(folder: str) -> None:
 
 
 class _Tally:
-    """The steps that all children have done, told as one number; they report in any order."""
+    """The number of steps that all children together have done; they report in any order."""
 
     def __init__(self, progress: Progress | None, steps: Sequence[int]) -> None:
         self._progress, self._total = progress, sum(steps)
@@ -174,7 +174,7 @@ class _Child:
         )
 
     def failure(self) -> BackendError:
-        """What the worker told; what was said on stderr, where nobody lived to tell."""
+        """The error that the worker reported, or the tail of stderr if it died without a report."""
         if (self.folder / "error.json").exists():
             error = read_json(self.folder / "error.json")
             return BackendError(
@@ -212,7 +212,7 @@ class _Child:
             # would find zombies, too).
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-                os.killpg(process.pid, signal.SIGCONT)  # what is stopped hears nothing
+                os.killpg(process.pid, signal.SIGCONT)  # a stopped process receives no other signal
                 try:
                     self._reader.join(timeout=3)
                 finally:
@@ -250,7 +250,7 @@ def _go_on(children: Sequence[_Child]) -> None:
 
 
 def _end(children: Sequence[_Child], patience: float) -> None:
-    """End them all, gently and at once; each is ended even if the wait for another is broken."""
+    """End all children, gently and together; each is ended even if waiting for another fails."""
     with contextlib.ExitStack() as stack:
         for child in children:
             stack.callback(child.close)

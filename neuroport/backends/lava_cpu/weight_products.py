@@ -36,7 +36,7 @@ DENSE_SHARE = 0.1  # a smaller share of nonzero weights is cheaper as a sparse m
 
 
 def products(graph: Graph, node: Synapse) -> list[tuple[int, Product]]:
-    """What a synapse makes of the messages of each delay: (delay in steps, product)."""
+    """Return a synapse's products with the messages of each delay: (delay in steps, product)."""
     source, target = graph.facts(node.inputs[0]).shape, graph.facts(node.name).shape
     kind = _exact(largest_sum(graph, node))
     if node.kernel is not None:
@@ -150,7 +150,7 @@ class _Windows:
 
 @cache
 def _room(kind: str, size: int) -> npt.NDArray[Any]:
-    """Where windows are copied to: one place for all products of that size, which stays cached."""
+    """Return a scratch array for windows, one for all products of that size: it stays cached."""
     return np.empty(size, kind)
 
 

@@ -4,9 +4,9 @@ FOLDER holds ``job.json`` (network file, steps, what to keep and what to count) 
 (steps, size). The worker builds Lava processes from the network *file*, writes one ``<index>.npy``
 per recorded population, a row per step or, where it is counted, per sample, prints a JSON line per
 progress report, and ends with ``done.json`` or ``error.json``. Lava hangs for ever when a process
-model fails; a thread (:mod:`~neuroport.backends.lava_cpu.failure_monitor`) notices, tells the error
-and ends the worker, wherever Lava is stuck. Asked to end (SIGTERM), the worker tells in
-``stuck.txt`` where the job was.
+model fails; a thread (:mod:`~neuroport.backends.lava_cpu.failure_monitor`) notices, reports the
+error and ends the worker, wherever Lava is stuck. When asked to end (SIGTERM), the worker writes to
+``stuck.txt`` how far the job came.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Terminated(BaseException):
 
 
 def checked(graph: Graph, job: dict[str, Any]) -> Graph:
-    """The network that the engine checked and named in the trace, and no other."""
+    """Read the network; refuse any but the one that the engine checked and named in the trace."""
     if graph.hash != job["graph"]:
         raise StorageError(f"{job['net']}: its content changed after it was checked; run it again")
     return graph
@@ -131,7 +131,7 @@ class Worker:
         self._anchor.stop()
 
     def _names(self, processes: dict[str, Any]) -> dict[Any, str]:
-        """What each process stands for; a fused one for several populations."""
+        """Return the populations that each process stands for; a fused one stands for several."""
         names: dict[Any, list[str]] = {}
         for name, process in processes.items():
             names.setdefault(getattr(process, "process", process), []).append(name)
@@ -181,13 +181,13 @@ class Worker:
         return {counter.process: f"counter of {name}", reading: f"reader of {name}"}
 
     def finish(self, seconds: dict[str, float]) -> NoReturn:
-        """Tell that all is done, and end."""
+        """Report success, and end."""
         write_json(self.folder / "done.json", {"seconds": seconds, "built": self.built})
         self._ending.acquire()
         self._exit(0)
 
     def fail(self, summary: str, detail: str) -> NoReturn:
-        """Tell what failed, end every actor, and end."""
+        """Report a failure, end every actor, and end."""
         self._ending.acquire()
         try:
             write_json(self.folder / "error.json", {"summary": summary, "traceback": detail})
@@ -202,7 +202,7 @@ class Worker:
             self._watch.join(2 * LAST_WORDS_SECONDS)
 
     def give_up(self, error: Terminated) -> NoReturn:
-        """Tell where the job was, end every actor, and end."""
+        """Report how far the job came, end every actor, and end."""
         self._ending.acquire()
         with contextlib.suppress(Exception):
             stuck = self._watch.stuck() if self._watch is not None else ""

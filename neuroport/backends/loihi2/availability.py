@@ -1,4 +1,4 @@
-"""What stands between this machine and a board: the first missing piece, in one line."""
+"""Find the first missing piece between this machine and a board, in one line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def missing(site: str | os.PathLike[str] | None) -> str | None:
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module can be imported; Lava's own ``is_installed`` raises where a parent lacks."""
+    """Return whether a module can be imported; Lava's own raises if a parent is missing."""
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:
@@ -69,7 +69,7 @@ def ready_site(site: str | os.PathLike[str] | Site | None) -> Site:
 
 
 def unreachable(site: Site) -> str | None:
-    """Why the board of a site cannot be asked from here; None where it can."""
+    """Return why the board of a site cannot be reached from here; None where it can."""
     if site.host == "slurm":
         if shutil.which("sinfo") is None:
             return (

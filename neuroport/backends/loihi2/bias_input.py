@@ -1,9 +1,9 @@
-"""Frames that never change, as biases: a network that runs without a host that feeds it.
+"""Replace constant frames by biases, so that a network runs without input from the host.
 
-What a synapse makes of a constant frame is a constant current. A neuron whose current is gone
-after a step (``current_decay`` 4096) adds it to its voltage as it adds its bias, so the current can
-be *in* the bias, and the synapse out of the network, exactly. The bias is always on; what it did
-before a sample began, the reset undoes.
+A synapse turns a constant frame into a constant current. A neuron whose current decays completely
+in a step (``current_decay`` 4096) adds it to its voltage exactly as it adds its bias, so the bias
+can include the current, and the synapse can be removed. The bias is always on; the reset at the
+start of a sample clears what it accumulated before.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""From a lowered graph to stock Lava processes that have hardware models. Imported by the worker.
+"""Build stock Lava processes that have hardware models from a lowered graph.
+
+Imported by the worker only.
 
 Unlike the CPU engine's builder: convolutions are ``Conv``, whose kernels the chip stores once per
 core; feature maps are (W, H, C) (:mod:`~neuroport.backends.loihi2.axis_order`); and every
-population has its own copy of each synapse and source that reaches it, because what has run on
-chips is several synapses into one ``a_in`` and one ``s_out`` into several synapses.
+population has its own copy of each synapse and source that reaches it, because published runs on
+chips have several synapses into one ``a_in``, and one ``s_out`` into several synapses.
 
 Frames enter through an adapter of the embedded processors, or as biases: as ``bias_mant``, Lava's
 variable, given to the constructor. (``neuron.bias = image``, as a published benchmark has it, makes
@@ -60,7 +62,7 @@ class BuiltNetwork:
     constants: Constants = field(default_factory=Constants)
 
     def flat(self, name: str) -> Any:
-        """Where a population sends, flat."""
+        """Return the output port of a population, flattened."""
         outlet = self.populations[name].s_out
         return outlet if len(outlet.shape) == 1 else outlet.flatten()
 

@@ -194,7 +194,7 @@ class _Job:
         return found
 
     def _measured_steps(self) -> int:
-        """Whole rounds of all samples, at least as many steps as the site asks for."""
+        """Return the steps of whole rounds of all samples, at least as many as the site asks."""
         round_ = self.graph.interval * self.frames.shape[1]
         return round_ * math.ceil(self.site.measured_steps / round_)
 

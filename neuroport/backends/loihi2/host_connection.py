@@ -10,7 +10,7 @@ from neuroport.backends.loihi2.site import Site
 
 
 def reach(site: Site) -> None:
-    """Set what Lava's closed modules read, some of them when they are imported.
+    """Set the environment that Lava's closed modules read, some of them at import.
 
     Partition and node are set as the variables that Lava's runtime reads: the functions that Lava
     0.10 has for them take the last, empty line of ``sinfo`` for a partition and fail.

@@ -1,8 +1,8 @@
-"""Leave the stem to the host: a network that begins behind the relay that rounds its frames.
+"""Compute the stem on the host: the network on the chip begins after the stem's rounding relay.
 
-Networks that see pixels begin with a convolution of graded frames and a relay that rounds it, which
-Lava's ``ProdNeuron`` does on a chip in widths that nobody published. Nothing there has a state, so
-the host can compute it exactly as the reference does, and send what the relay would have sent, as
+Networks that read pixels begin with a convolution of graded frames and a relay that rounds its
+output. On a chip the relay is Lava's ``ProdNeuron``, whose widths are not published. Neither has a
+state, so the host can compute both exactly as the reference does, and send the relay's messages as
 graded frames.
 """
 

@@ -1,4 +1,4 @@
-"""What this engine refuses before anything is built: what a chip, or Lava on it, does not do."""
+"""Refuse, before anything is built, constructs that a chip, or Lava on it, does not support."""
 
 from __future__ import annotations
 

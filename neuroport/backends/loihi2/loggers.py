@@ -1,4 +1,4 @@
-"""Lava's loggers of power, time, activity and memory, and what they tell as plain values."""
+"""Lava's loggers of power, time, activity and memory, and their figures as plain values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what the loggers told to a :class:`~neuroport.runs.measurement.Measurement`.
+"""Convert loggers' figures to a :class:`~neuroport.runs.measurement.Measurement`.
 
 The board's logger adds up the power of all its chips. Chips that the network does not use count
 for their static power, which is taken off: of a board of ``B`` chips with static power ``S``, a

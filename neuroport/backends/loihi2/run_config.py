@@ -1,4 +1,4 @@
-"""Lava's run configuration for a board: who must run where. Imported by the worker."""
+"""Lava's run configuration for a board: nothing falls back to the host. For the worker."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """How a board is reached.
+    """The settings by which a board is reached.
 
     Attributes:
         title: the file.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def is_slayer(net: nn.Module) -> bool:
-    """Whether a network has a part of lava-dl SLAYER, or of a class derived from one."""
+    """Return whether a network has a part of lava-dl SLAYER, or of a class derived from one."""
     return any(
         kind.__module__.startswith("lava.lib.dl.slayer.")
         for module in net.modules()

@@ -203,7 +203,7 @@ class Reader:
         return sent.later(steps) if self.keep_shift else replace(sent, shift=sent.shift + steps)
 
     def _aside(self, steps: int, value: MessageSum | CurrentSum) -> MessageSum | CurrentSum:
-        """What waits for the shifts of blocks beside it; a late current is that of late spikes."""
+        """Delay a value to match parallel blocks' shifts; a current, by delaying its spikes."""
         if isinstance(value, MessageSum):
             return self._shifted(value, steps)
         parts = ((name, part, self._shifted(read, steps)) for name, part, read in value.parts)
@@ -301,7 +301,7 @@ def _heard(name: str, block: Any, neuron: Any) -> tuple[IntArray, int]:
 
 
 def _awake(value: MessageSum, made: neurons.NeuronMapping) -> MessageSum:
-    """What a population reads; one that acts without input begins when SLAYER's does."""
+    """Return a population's input; one that acts without input must start when SLAYER's does."""
     if not made.restless or value.shift == 0:
         return value
     return replace(value.later(value.shift), shift=0)

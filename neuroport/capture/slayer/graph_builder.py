@@ -33,7 +33,7 @@ from neuroport.graph.node_builders import identity
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """Where to hear in SLAYER what a population of the graph sends.
+    """The place in the SLAYER network whose output equals that of a population of the graph.
 
     Attributes:
         call: the call of a block in which it runs, as ``forward`` was read.
@@ -61,7 +61,7 @@ class Assembly:
         self._delays: set[str] = set()
 
     def is_flat(self, value: MessageSum, linear: Linear | None = None) -> bool:
-        """Whether the graph must hold what a map makes of ``value`` in a row."""
+        """Return whether the graph must hold a map's output for ``value`` as a flat vector."""
         if linear is not None and linear.is_matrix:
             return len(linear.target) > 1
         flat = [len(self.shapes[term.node]) == 1 for term in value.terms]

@@ -1,4 +1,4 @@
-"""Which modules of a network are SLAYER's, and that they are as SLAYER wrote them."""
+"""Find the SLAYER modules of a network, and check that their code is SLAYER's own."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def linear_of(name: str, synapse: Any, weight: IntArray, value: MessageSum) -> Linear:
-    """What a synapse computes of ``value``, with ``weight`` for its own."""
+    """Return a synapse's linear map of ``value``, with ``weight`` in place of its own."""
     if isinstance(synapse, layer.Dense):
         return weights.dense(name, weight, value.shape)
     stride, padding, dilation = (

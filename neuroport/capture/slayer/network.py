@@ -1,4 +1,4 @@
-"""From a network of SLAYER blocks to its graph, and to where SLAYER's populations are heard."""
+"""Build the graph of a SLAYER network, and find where SLAYER's populations can be recorded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAMPLES = 2  # that forward is checked on
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """A graph and the forward it was read from, where to hear its populations, what encodes frames.
+    """A graph, the forward pass it was read from, its probes in SLAYER, and the frames' encoder.
 
     ``hosted``: that block's neurons are no part of the graph, which takes their spikes.
     """
@@ -41,7 +41,7 @@ class Captured:
 
     @property
     def unit(self) -> int:
-        """What 1.0 of the encoded frames is in the graph."""
+        """The integer that stands in the graph for 1.0 of the encoded frames."""
         return 1 if self.hosted else _unit(self.encoder)
 
 
@@ -67,7 +67,7 @@ def capture(net: nn.Module, frames: npt.ArrayLike, *, keep_shift: bool) -> Captu
 
 
 def _takes(net: nn.Module, data: npt.NDArray[Any]) -> bool:
-    """Whether ``net`` has a graph for such frames."""
+    """Return whether ``net`` can be captured with such frames."""
     try:
         _capture(net, data, keep_shift=False)
     except NeuroportError:

@@ -59,7 +59,7 @@ Make = Callable[[str, tuple[str, ...]], Neuron]
 
 @dataclass(frozen=True, eq=False)
 class NeuronMapping:
-    """How to make the node, and what it means for what it reads and sends.
+    """The graph node for a SLAYER neuron, and its consequences for what it reads and sends.
 
     Attributes:
         exponent: of the synapses before it.
@@ -268,7 +268,7 @@ def _adaptive(
 
 
 def _adaptation(name: str, neuron: Any, shape: Shape) -> dict[str, Any]:
-    """What the threshold does, in units of the state; SLAYER clamps none of it."""
+    """Return the constants of an adaptive threshold, in units of the state; SLAYER clamps none."""
     fields: dict[str, Any] = {"threshold": _threshold(name, neuron) << STATE_SHIFT}
     if not math.isfinite(neuron.threshold_step):
         refuse(name, f"has threshold_step {neuron.threshold_step}, which is not finite; mend it")
@@ -467,7 +467,7 @@ def _norm(name: str, neuron: Any, part: Any) -> tuple[IntArray, int]:
 
 
 def _counts(current: IntArray, voltage: IntArray) -> bool:
-    """Whether states are sums of what arrives, without fractions that a decay leaves."""
+    """Return whether states are plain sums of the input, without fractions left by decays."""
     decays = np.concatenate([current, voltage])
     return bool(np.all((decays == 0) | (decays == DECAY_UNITY)))
 

@@ -167,7 +167,7 @@ def as_matrix(name: str, linear: Linear) -> Linear:
 
 
 def section(linear: Linear, value: MessageSum, term: NodeMessages) -> Linear:
-    """What ``linear`` makes of the channels of ``value`` that are ``term``; groups are opened."""
+    """Restrict ``linear`` to the channels of ``value`` that come from ``term``, groups expanded."""
     if term.part is None:
         return linear
     if linear.is_matrix:

@@ -71,7 +71,7 @@ class AdaptiveLif(Population):
 @kind("recurrentalif", emits=SPIKES)
 @dataclass(frozen=True, eq=False)
 class AdaptiveRecurrent(Population):
-    """An :class:`AdaptiveLif` that hears itself, as
+    """An :class:`AdaptiveLif` with recurrent weights, as
     :class:`~neuroport.graph.kinds.lif.Recurrent` does. On the CPU only.
     """
 

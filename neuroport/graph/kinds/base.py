@@ -1,4 +1,4 @@
-"""What every kind of node declares; one file beside this one is one kind.
+"""Base classes of node kinds; each other file of this folder defines one kind.
 
 A node is frozen and holds integers only. ``inputs`` names the nodes whose output is summed at its
 input. What a node takes and gives is one of three signals:
@@ -118,7 +118,7 @@ class Node:
         def inputs(self) -> tuple[str, ...]: ...
 
     def __post_init__(self) -> None:
-        """Bring the fields into their one form; what is wrong is left for the graph to name."""
+        """Normalize the fields; errors are left for the graph to report."""
         for item in fields(self):
             value = getattr(self, item.name)
             try:
@@ -139,7 +139,7 @@ class Node:
 
     @property
     def own_weight(self) -> IntArray | None:
-        """Weights (N, N) by which a population hears its own last spikes, if it does."""
+        """Recurrent weights (N, N), from a population's last spikes; None if it has none."""
         return None
 
     def check_types(self) -> None:
@@ -170,7 +170,7 @@ class Node:
     def infer(
         self, shape: Shape, low: IntArray, high: IntArray
     ) -> tuple[Shape, IntArray, IntArray]:
-        """Shape and range of what the node gives.
+        """Infer the shape and the range of the node's output.
 
         Args:
             shape: of each of its inputs.
@@ -190,11 +190,11 @@ class Node:
         )
 
     def title(self) -> str:
-        """What it is, in a few words."""
+        """The node's kind, in a few words."""
         return self.kind
 
     def details(self) -> list[str]:
-        """Its constants, for people, a line each."""
+        """Its constants as readable text, a line each."""
         return [
             f"{name} {span(values) if isinstance(values, np.ndarray) else values}"
             for name, _, values in self.constants()
@@ -212,12 +212,12 @@ class Node:
         return dataclasses.replace(self, **changes)
 
     def refuse(self, why: str) -> GraphError:
-        """The error that says what is wrong with this node."""
+        """Return an error about this node."""
         return GraphError(f"{self.name}: {why}")
 
 
 class Population(Node):
-    """Neurons: what takes a current. A trace records what they send.
+    """A set of neurons, which receive a current. A trace records their messages.
 
     A kind declares its constants as fields, its states, and two steps: :meth:`integrate` and
     :meth:`settle`. They are the one meaning of the kind: written with operators that NumPy arrays
@@ -245,7 +245,7 @@ class Population(Node):
 
     @property
     def rounds(self) -> bool:
-        """Whether it drops low bits of its current and sends the rest, as a relay that shifts."""
+        """Whether it drops low bits of its current and sends the rest, like a shifting relay."""
         return False
 
     def shape_of(self, arriving: Shape) -> Shape:
@@ -276,7 +276,7 @@ class Population(Node):
         return own, *self.sends(own, low, high)
 
     def sends(self, shape: Shape, low: IntArray, high: IntArray) -> Range:
-        """Range of what neurons of ``shape`` give, per channel, under a current of low..high."""
+        """Return the output range of neurons of ``shape``, per channel, for currents low..high."""
         if self.emits == SPIKES:
             return np.zeros(shape[0], np.int64), np.ones(shape[0], np.int64)
         most = integers.STATE_MAX if self.gives == POTENTIAL else integers.MESSAGE_MAX
@@ -284,11 +284,11 @@ class Population(Node):
         return -top, top
 
     def as_sum(self, currents: tuple[LinearMap, ...], low: IntArray, high: IntArray) -> Box:
-        """What it sends as a sum of currents, where it is one but for an error; else its range."""
+        """Return its output as a sum of currents up to a bounded error, or else as a range."""
         return Box(low, high)
 
     def own_current(self) -> tuple[int, int]:
-        """Range of what comes on top of the arriving current inside the neuron."""
+        """Return the range of the current that recurrent weights add to the input."""
         weight = self.own_weight
         if weight is None:
             return 0, 0
@@ -296,11 +296,11 @@ class Population(Node):
         return int(low), int(high)
 
     def acts_alone(self) -> bool:
-        """Whether it may send something without input, so that it matters when it begins."""
+        """Return whether it may send without input, so that its start time affects the result."""
         return any(name == "bias" and np.any(values) for name, _, values in self.constants())
 
     def cpu_only(self) -> str:
-        """Why it cannot be on a chip, and what to do instead; empty where it can."""
+        """The reason why it cannot run on a chip, and an alternative; empty where it can."""
         return ""
 
     def largest_state(self, facts: Facts) -> int:
@@ -344,7 +344,7 @@ class Population(Node):
 
 
 class Synapse(Node):
-    """What delivers messages as a current; it takes one step on Lava and on chips.
+    """A node that turns messages into a current; it takes one step on Lava and on chips.
 
     ``lag`` is the number of steps that it takes in chip time beyond its one: it aligns branches and
     has no meaning in ideal time.
@@ -381,7 +381,7 @@ class Synapse(Node):
 
     @property
     def kernel(self) -> Kernel | None:
-        """The kernel that slides over a map; None where every place has weights of its own."""
+        """The kernel that slides over a map; None if every position has its own weights."""
         return None
 
     def inside(self, source: Shape) -> Inside | None:

@@ -1,4 +1,4 @@
-"""Synapses of one kernel for every place of a map."""
+"""Convolutions: synapses with one kernel for all positions of a map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synapses from every neuron to every neuron, each with a delay of its own."""
+"""Dense synapses: a weight, and a delay, from every neuron to every neuron."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fields of a node hold: constants with their ranges, shapes, bounds; and their texts."""
+"""Fields of nodes: constants with their ranges, shapes and bounds, and their printed text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pair: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """What a constant of a kind may be.
+    """The range and shape that a constant of a node kind may have.
 
     Attributes:
         low, high: the range in which the kind's equation has a meaning; None: no end.
@@ -35,7 +35,7 @@ class Constant:
     unit: str = ""
 
     def refusal(self, name: str, values: IntArray | int) -> str | None:
-        """Why values are outside the range."""
+        """Return why values are outside the range; None if they are inside."""
         for value in (int(np.min(values)), int(np.max(values))):
             if self.low == 0 and self.high is None and value < 0:
                 return f"{name} {value} is negative"
@@ -70,12 +70,12 @@ def constant(
 
 
 def current_decay(required: bool = False, fits: tuple[int, int] | None = (1, 4096)) -> Any:
-    """How much of a current is gone after a step, in 1/4096; Lava stores it minus one."""
+    """The share of a current that decays in a step, in 1/4096; Lava stores it minus one."""
     return _decay(None if required else 4096, fits)
 
 
 def voltage_decay(required: bool = False, fits: tuple[int, int] | None = (0, 4095)) -> Any:
-    """How much of a voltage is gone after a step, in 1/4096."""
+    """The share of a voltage that decays in a step, in 1/4096."""
     return _decay(None if required else 0, fits)
 
 
@@ -90,17 +90,17 @@ def _decay(default: int | None, fits: tuple[int, int] | None) -> Any:
 
 
 def bias(fits: tuple[int, int] | None = (-integers.BIAS_MAX, integers.BIAS_MAX)) -> Any:
-    """What is added to a current or voltage at every step."""
+    """A constant that is added to a current or voltage at every step."""
     return constant(per="neuron", default=0, fits=fits)
 
 
 def is_array(item: Field[Any]) -> bool:
-    """Whether a field of a node holds an array of integers."""
+    """Return whether a field of a node holds an array of integers."""
     return item.type == "IntArray"
 
 
 def declared(item: Field[Any]) -> Constant | None:
-    """What a field declares, if it is a constant."""
+    """Return the declaration of a field that is a constant, else None."""
     found: Constant | None = item.metadata.get("constant")
     return found
 
@@ -153,7 +153,7 @@ def span(values: IntArray) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Facts:
-    """What follows from a node and its inputs.
+    """Properties derived from a node and its inputs.
 
     ``low`` and ``high`` bound the node's output per channel (worst case over every input the graph
     permits; low <= 0 <= high, so what reads 0 before the first step is within);

@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neurons, without and with synapses onto themselves."""
+"""Leaky integrate-and-fire neurons, without and with recurrent synapses."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ class Lif(Population):
 @kind("recurrent", emits=SPIKES)
 @dataclass(frozen=True, eq=False)
 class Recurrent(Population):
-    """A :class:`Lif` that hears itself: ``current[t] += weight @ spikes[t - 1]``.
+    """A :class:`Lif` with recurrent weights: ``current[t] += weight @ spikes[t - 1]``.
 
     ``weight`` is (N, N) over the flattened neurons. The loop through its synapse takes the one step
-    that every synapse takes, so ideal and chip time agree; the first step of a sample hears 0.
+    that every synapse takes, so ideal and chip time agree; at the first step of a sample it is 0.
     """
 
     states = ("u", "v", "last")
@@ -97,7 +97,7 @@ class Recurrent(Population):
         return u, integers.reset(v, output), last
 
     def title(self) -> str:
-        return "leaky integrate-and-fire, hears itself"
+        return "leaky integrate-and-fire, recurrent"
 
     def details(self) -> list[str]:
         return _details(self)

@@ -1,4 +1,4 @@
-"""Relays: messages that carry a current on."""
+"""Relays: populations without memory that send on the current they receive."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ SUBTRACTS = (
 @kind("subtractivelif", emits=SPIKES)
 @dataclass(frozen=True, eq=False)
 class SubtractiveLif(Population):
-    """A :class:`~neuroport.graph.kinds.lif.Lif` whose spike takes ``subtract`` off the voltage.
+    """A :class:`~neuroport.graph.kinds.lif.Lif` with soft reset: a spike takes off ``subtract``.
 
     ``v = v - subtract`` where it fired, after :func:`neuroport.graph.integers.lif_step`. The amount
     is in units of the voltage, 64 to one of current, one or one per channel (C,): it is
@@ -71,7 +71,7 @@ class SubtractiveLif(Population):
         return u, integers.subtract(v, output, c.subtract)
 
     def title(self) -> str:
-        return "leaky integrate-and-fire, subtracts"
+        return "leaky integrate-and-fire, soft reset"
 
     def text(self) -> str:
         return _text(self)
@@ -80,7 +80,7 @@ class SubtractiveLif(Population):
 @kind("subtractiverecurrent", emits=SPIKES)
 @dataclass(frozen=True, eq=False)
 class SubtractiveRecurrent(Population):
-    """A :class:`SubtractiveLif` that hears itself, as
+    """A :class:`SubtractiveLif` with recurrent weights, as
     :class:`~neuroport.graph.kinds.lif.Recurrent` does.
     """
 
@@ -115,7 +115,7 @@ class SubtractiveRecurrent(Population):
         return u, integers.subtract(v, output, c.subtract), last
 
     def title(self) -> str:
-        return "leaky integrate-and-fire, subtracts, hears itself"
+        return "leaky integrate-and-fire, soft reset, recurrent"
 
     def text(self) -> str:
         return f"own w {span(self.weight)} {_text(self)}"

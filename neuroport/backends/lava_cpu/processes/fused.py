@@ -1,10 +1,10 @@
-"""One process for all that it can hold of a network: populations, and synapses that reach them.
+"""One process for many nodes of a network: populations, and the synapses that reach them.
 
-Not one of Lava's own processes, and not what a chip would hold: it exists because keeping processes
-in time costs Lava's CPU simulator something for each of them, at every step. It keeps that time as
-Lava's own do: ports, channels, phases, and a step for every synapse, whether it reads what arrives
-from another process or what was sent inside this one. A step is one call of the kernels of the fast
-engine (:mod:`neuroport.backends.lava_cpu.compiled_step`); where they do not run, the arithmetic of
+It is neuroport's own process and has no counterpart on a chip. It exists because Lava's CPU
+simulator takes time to synchronize each process at every step. It keeps chip time as Lava's own
+processes do: ports, channels, phases, and one step for every synapse, whether its messages come
+from another process or from inside this one. A step is one call of the kernels of the fast engine
+(:mod:`neuroport.backends.lava_cpu.compiled_step`). Where these cannot run, the arithmetic of
 neurons is :mod:`neuroport.graph.integers`, and synapses are exact products
 (:mod:`neuroport.backends.lava_cpu.weight_products`). Lava executes every file of this folder when
 it looks for process models.
@@ -76,7 +76,7 @@ class FusedModel(PyLoihiProcessModel):
             currents = [synapse.give() for synapse in self.synapses]
             sent = [population.step(currents, self.time_step) for population in self.populations]
         for number, messages in enumerate(sent):
-            getattr(self, f"s_out_{number}").send(messages)  # nothing where nobody listens
+            getattr(self, f"s_out_{number}").send(messages)  # has no effect on an unconnected port
             if number in self.rows:
                 self.rows[number][self.time_step - 1] = messages
             if number in self.counters:

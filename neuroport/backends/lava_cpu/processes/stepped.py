@@ -1,7 +1,7 @@
 """Populations of which Lava has no process: every kind that this engine has no builder for.
 
-They are stepped by the lines of their kind, as in the reference engine; what is Lava's here are
-messages, time and synapses.
+Their own kind computes each step, as in the reference engine. Messages, time and synapses are
+Lava's.
 """
 
 from __future__ import annotations
