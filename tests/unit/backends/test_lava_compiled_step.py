@@ -14,6 +14,7 @@ from neuroport.errors import NeuroportError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import per_neuron
 from neuroport.kernels import plain, why_plain
+from tests.helpers.lava import lava_module
 from tests.properties.networks import network
 from tests.tiers import examples
 
@@ -56,7 +57,7 @@ def networks() -> list[tuple[int, str]]:
 
 @pytest.mark.skipif(why_plain() is not None, reason=f"no compiled kernels here: {why_plain()}")
 def test_it_sends_what_the_steps_in_numpy_send() -> None:
-    pytest.importorskip("lava.magma", reason="the process is Lava's; neuroport backends says how")
+    lava_module("neuroport.backends.lava_cpu.fused_build")
     held_some, delayed, lagging = 0, 0, 0
     for seed, carrier in networks():
         try:
@@ -94,7 +95,7 @@ def test_it_sends_what_the_steps_in_numpy_send() -> None:
 
 
 def test_without_kernels_there_is_no_compiled_step() -> None:
-    pytest.importorskip("lava.magma", reason="the process is Lava's; neuroport backends says how")
+    lava_module("neuroport.backends.lava_cpu.fused_build")
     graph = port.lower(network(300).graph)
     with plain():
         assert planned(graph, held(graph), []) is None

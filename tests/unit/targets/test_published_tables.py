@@ -12,6 +12,7 @@ from neuroport.targets.published_tables import Table, tables
 from neuroport.targets.resources import resources
 from neuroport.targets.target import load_target
 from tests.golden.shipped import folder
+from tests.helpers.lava import lava_module
 
 TABLES = {table.network: table for table in tables()}
 # what the formulas miss: the words of a slot (why: the tables' files say it)
@@ -126,7 +127,7 @@ def test_the_shipped_pilotnet_takes_74_cores_on_a_chip_of_12000_words_and_fewer_
 def test_weight_bits_are_those_that_lava_dl_stores() -> None:
     import numpy as np
 
-    utils = pytest.importorskip("lava.lib.dl.netx.utils")
+    utils = lava_module("lava.lib.dl.netx.utils")
     rng = np.random.default_rng(0)
     for scale in (1, 2, 4, 16):
         for low, high in ((-127, 127), (-5, 4), (-8, 7), (-1, 1), (0, 1), (0, 255), (3, 17)):
