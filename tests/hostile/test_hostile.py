@@ -116,7 +116,7 @@ def test_committed_run_read_ten_thousand_files_without_a_failure(committed: Any)
     assert committed["read equal"] + committed["refused"] == committed["files"]
     assert committed["largest, MB above the process"]["value"] <= MEGABYTES
     slowest = committed["slowest, CPU seconds"]
-    assert slowest["value"] <= bound(slowest["bytes"]) or slowest["outcome"] == "equal"
+    assert slowest["value"] <= bound(slowest.get("bytes", 0)) or slowest["outcome"] == "equal"
 
 
 def test_three_thousand_sound_nodes_are_read_and_not_taken_for_an_attack(tmp_path: Path) -> None:
