@@ -128,29 +128,29 @@ def misbehave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Misbehave:
     return install
 
 
-# Python executes this file when it starts; "relay" is what does not spike in the fused process
+# Python executes this file when it starts
 FUSED = """\
 import os, sys, time
 import numpy as np
-from neuroport.backends.lava_cpu import fused_state
+from neuroport.backends.lava_cpu import compiled_step
 
-step = fused_state.HeldPopulation.step
+step = compiled_step.CompiledStep.step
 
 
-def misbehaving(self, currents, time_step):
-    message = step(self, currents, time_step)
-    if time_step == 7 and not self.spikes:
+def misbehaving(self, time_step):
+    sent = step(self, time_step)
+    if time_step == 7:
         {step}
-    return message
+    return sent
 
 
-fused_state.HeldPopulation.step = misbehaving
+compiled_step.CompiledStep.step = misbehaving
 """
 
 
 @pytest.fixture
 def misbehave_fused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Misbehave:
-    """Let the fused process execute ``step`` at step 7, where it steps the relay."""
+    """Let the fused process execute ``step`` at step 7."""
 
     def install(step: str) -> Path:
         (tmp_path / "sitecustomize.py").write_text(FUSED.format(step=step))
@@ -449,7 +449,7 @@ def test_workers_have_one_deadline(
     ("step", "says"),
     [
         ("raise RuntimeError('the seventh step')", "RuntimeError: the seventh step"),
-        ("message = np.zeros(5, np.int32)", "ValueError: could not broadcast input array from"),
+        ("sent[0] = np.zeros(5, np.int32)", "ValueError: could not broadcast input array from"),
         ("os._exit(3)", "Lava process 'relay, neuron' (Fused1To2Model) ended with exit code 3"),
     ],
 )
