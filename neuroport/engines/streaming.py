@@ -103,7 +103,9 @@ def in_parts(
     if part is not None and part < 1:
         raise FramesError(f"part is {part!r}; use 1 or more samples at a time")
     if frames.ndim < 2:
-        raise FramesError(f"frames are {frames.shape}; give (T, N, ...)")
+        raise FramesError(
+            f"frames are {frames.shape}; give (T, N, C, H, W), steps and samples first"
+        )
     opened = opened_network(network, frames, options)
     with prepare(opened, on, frames=frames, **options) as prepared:
         if isinstance(opened, Graph):

@@ -82,7 +82,9 @@ def samples_of(
         FramesError: no such shard, or frames without samples.
     """
     if frames.ndim < 2:
-        raise FramesError(f"frames are {frames.shape}; give (T, N, ...)")
+        raise FramesError(
+            f"frames are {frames.shape}; give (T, N, C, H, W), steps and samples first"
+        )
     total = frames.shape[1]
     if shard is None:
         return slice(0, total), None
