@@ -49,7 +49,7 @@ def report(
     """Write a self-contained HTML page about one run of a network, atomically.
 
     Args:
-        graph: the network; best the lowered one, whose skews balance.
+        graph: the network; best the lowered one, whose latencies balance.
         trace: a run of it, by any engine.
         path: the file to write, ``.html``.
         results: what else is known, as the demo stores it: ``name``, ``recipe``, ``accuracy``,

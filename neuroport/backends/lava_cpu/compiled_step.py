@@ -91,7 +91,7 @@ class CompiledStep(CompiledNetwork):
                 padded = -(-channels // self._lanes) * self._lanes
                 operation.state = self._pointer(np.zeros(2 * height * width * padded, np.int32))
                 operation.interval = 2
-                self._starts_at.append((number, facts.skews[0] + 1))
+                self._starts_at.append((number, facts.input_latencies[0] + 1))
 
     def step(self, time_step: int) -> list[npt.NDArray[Any]]:
         """What the populations send at Lava's ``time_step``; arrays are overwritten by the next."""
@@ -116,7 +116,7 @@ class CompiledStep(CompiledNetwork):
 
     def _connect(self, node: Synapse) -> None:
         self._parts[node.name] = []
-        offset = self.graph.facts(node.name).skews[0] + 1
+        offset = self.graph.facts(node.name).input_latencies[0] + 1
         for name in node.inputs:
             if is_carried(node):
                 shift = node.exponent + int(node.weight.flat[0]).bit_length() - 1
