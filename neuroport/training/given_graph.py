@@ -14,7 +14,7 @@ from typing import Any
 import numpy.typing as npt
 from torch import Tensor
 
-from neuroport.errors import RecipeError, TrainingError
+from neuroport.errors import FramesError, RecipeError, TrainingError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
@@ -33,6 +33,7 @@ class Classifier(Trainable):
 
     Raises:
         RecipeError: the recipe's data are not what the graph takes, or not as many classes.
+        FramesError: from forward: a count of events is larger than a frame of the graph holds.
     """
 
     def __init__(
@@ -51,8 +52,15 @@ class Classifier(Trainable):
             )
         (self.answers,) = found
         _check(graph, self.answers, recipe)
+        bits = graph.nodes[0].bits  # type: ignore[attr-defined]
+        self.most = (1 << bits) - 1 if bits < recipe.data.bits else None
 
     def forward(self, frames: Tensor) -> Tensor:
+        if self.most is not None and not frames.is_meta and (largest := frames.max()) > self.most:
+            raise FramesError(
+                f"a frame holds {int(largest)}, and a frame of the graph {self.most} at most; make "
+                "the graph from frames that reach as high"
+            )
         out = self.messages(frames)[self.answers].flatten(2)
         if isinstance(self.start[self.answers], SILENT):
             out = out[-1] * self.unit(self.answers) / (1 << integers.STATE_SHIFT)
@@ -67,10 +75,11 @@ def _check(graph: Graph, answers: str, recipe: Recipe) -> None:
     assert isinstance(node, Input)
     name = "x".join(map(str, data.shape))
     given = "x".join(map(str, node.shape))
+    counted = data.known.events and node.bits < data.bits  # small counts need fewer bits
     for has, wanted, what, key in (
         (given, name, "frames of", "data.size and data.dataset"),
         (graph.steps, data.steps, "steps:", "data.steps"),
-        (node.bits, data.bits, "bits of a pixel:", "data.bits"),
+        (data.bits if counted else node.bits, data.bits, "bits of a pixel:", "data.bits"),
         (math.prod(shape), data.class_count, "classes:", "data.dataset and data.classes"),
     ):
         if has != wanted:
