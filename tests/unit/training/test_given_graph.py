@@ -84,7 +84,7 @@ def split() -> Split:
     return Split(pictures(40), pictures(20))
 
 
-class Enough(Exception):
+class EnoughError(Exception):
     pass
 
 
@@ -95,7 +95,7 @@ def after(batches: int) -> Callable[[dict[str, Any]], None]:
     def report(event: dict[str, Any]) -> None:
         left[0] -= "batch" in event
         if left[0] < 0:
-            raise Enough
+            raise EnoughError
 
     return report
 
@@ -106,8 +106,8 @@ def test_a_graph_trains_on_stops_goes_on_and_is_what_runs(tmp_path: Path, counts
     start = port.trainable(graph, {"out": np.full((10,), 0.001)})
     whole = port.fit(recipe, tmp_path / "whole", data=data, start=start)
     for index, batches in enumerate((3, 4)):  # within the first epoch, within the second
-        with pytest.raises(Enough):
-            first = {} if index else {"start": start}
+        first = {} if index else {"start": start}
+        with pytest.raises(EnoughError):
             port.fit(recipe, tmp_path / "parts", data=data, report=after(batches), **first)
     port.fit(recipe, tmp_path / "parts", data=data)
     want, got = (read_checkpoint(tmp_path / name) for name in ("whole", "parts"))
