@@ -31,7 +31,7 @@ from neuroport.nets.held_numbers import held
 from neuroport.nets.synapse import Direct, snap_weight
 from neuroport.nets.torch_parts import OnGrid
 from neuroport.quantization.input_checks import check_numbers, real_frames
-from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
+from neuroport.quantization.scales import check_widths, fit_scales, freeze_scales, is_integer
 from neuroport.quantization.weight_levels import few_levels, levels
 from neuroport.runs.shards import Shard, in_order, samples_of
 
@@ -176,6 +176,8 @@ def quantization_cost(
     batch: int = 50,
     device: str = "cpu",
     shard: str | Shard | None = None,
+    calibration: Tensor | npt.ArrayLike | None = None,
+    widths: str | None = None,
 ) -> QuantizationCost:
     """Run ``net`` in real numbers and in integers, and compare; ``net`` is not changed.
 
@@ -189,6 +191,8 @@ def quantization_cost(
         device: where both run: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
         shard: ``"2/4"`` runs the second of four parts of the samples only;
             :func:`neuroport.merge` joins them.
+        calibration, widths: as of :func:`neuroport.quantize`; the frames where ``None``. With
+            checked widths the integer network's currents are those that no engine has checked.
 
     Raises:
         CaptureError: the network's ``forward`` has no graph, or it is of SLAYER, which trains with
@@ -219,11 +223,13 @@ def quantization_cost(
     chosen, told = samples_of(shard, np.asarray(given))
     aware = is_integer(net)
     real, integer = copy.deepcopy(net), copy.deepcopy(net)
+    seen = given if calibration is None else real_frames(calibration)
+    check_widths(integer, widths)
     if aware:
         _make_real(real)
-        fit_scales(integer, given[:, :1])
+        fit_scales(integer, seen)
     else:
-        freeze_scales(integer, given[:, :1])
+        freeze_scales(integer, seen)
     layers = wiring(integer, given.shape)
     graph = integer_graph(integer, given[:, :1])
     neurons = [layer for layer in layers if layer.neuron is not None]

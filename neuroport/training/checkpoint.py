@@ -21,6 +21,7 @@ from neuroport.files import ordinary, parse_json, place, write_atomic
 from neuroport.hdf5 import short
 from neuroport.kernels.allocator import available
 from neuroport.nets.families import build
+from neuroport.nets.widths import set_widths
 from neuroport.recipe import Recipe, from_dict
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -132,7 +133,8 @@ def _untrained(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         data = recipe.data
-        return build(recipe.network, data.shape[0], data.class_count, data.bits)
+        net = build(recipe.network, data.shape[0], data.class_count, data.bits)
+    return set_widths(net, recipe.quantization.widths)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:
