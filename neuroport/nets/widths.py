@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 PROVEN, CHECKED = "proven", "checked"
 WIDTHS = (PROVEN, CHECKED)
+_ATTRIBUTE = "widths_of_grid"  # of the network's module
 
 
 def widths_of(net: nn.Module) -> str:
     """One of :data:`WIDTHS`, ``proven`` where nobody said."""
-    return str(getattr(net, "widths", PROVEN))
+    return str(getattr(net, _ATTRIBUTE, PROVEN))
 
 
 def set_widths(net: nn.Module, widths: str) -> nn.Module:
     """Let the grid of ``net`` be one of :data:`WIDTHS`; it is no part of its state."""
-    vars(net)["widths"] = widths
+    vars(net)[_ATTRIBUTE] = widths
     return net

@@ -122,7 +122,7 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
     What neurons have learned is snapped onto the grid and stays there.
 
     Args:
-        net: whose attribute ``widths`` says whether ranges are ``proven`` or ``checked``.
+        net: of which :func:`neuroport.nets.widths.set_widths` said how its ranges are known.
         frames: (T, N, C, H, W); T and the image size enter the readout's range. Where ranges are
             checked, all samples are run; else they have no effect.
 
