@@ -22,6 +22,7 @@ from neuroport.hdf5 import short
 from neuroport.kernels.allocator import available
 from neuroport.nets.families import build
 from neuroport.nets.recipe import GRAPH
+from neuroport.nets.widths import set_widths
 from neuroport.recipe import Recipe, from_dict
 from neuroport.training.given_graph import Classifier, given
 
@@ -142,7 +143,8 @@ def _untrained(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         data = recipe.data
-        return build(recipe.network, data.shape[0], data.class_count, data.bits)
+        net = build(recipe.network, data.shape[0], data.class_count, data.bits)
+    return set_widths(net, recipe.quantization.widths)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:

@@ -34,6 +34,8 @@ from neuroport.kernels.devices import device_of, memory_of, told
 from neuroport.nets.held_numbers import held
 from neuroport.nets.recipe import GRAPH
 from neuroport.nets.synapse import convolve_in
+from neuroport.nets.widths import PROVEN
+from neuroport.quantization.calibration import CALIBRATION
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 from neuroport.recipe import Recipe
 from neuroport.training.augmentation import draw, part_of
@@ -178,7 +180,7 @@ def _fit(
         quantized = state.epoch >= recipe.training.epochs
         if quantized and not (isinstance(net, Trainable) or is_integer(net)):
             with on_cpu(net):
-                freeze_scales(net, reading.one(data.test, recipe))
+                freeze_scales(net, calibration(reading, data, recipe))
         optimizer = optimizer_of(net, recipe)
         scaler = scaler_of(recipe, quantized, reading.device)
         if state.within or state.epoch not in (0, recipe.training.epochs):  # a phase starts afresh
@@ -196,6 +198,13 @@ def _fit(
             _write_metrics(folder, state)
         say(metrics)
     return net.cpu().eval()
+
+
+def calibration(reading: Reading, data: Split, recipe: Recipe) -> Tensor:
+    """Frames from which scales are chosen; where their ranges are proven, only sizes matter."""
+    if recipe.quantization.widths == PROVEN:
+        return reading.some(data.test, recipe)
+    return reading.some(data.train, recipe, CALIBRATION)
 
 
 def _generators(device: torch.device) -> AbstractContextManager[None]:
@@ -386,7 +395,7 @@ class _Epoch:
         # before anything is told of the network: lowering must take it
         if phase == "quantized" and not isinstance(net, Trainable):
             with on_cpu(net):
-                fit_scales(net, self.reading.one(self.data.test, recipe))
+                fit_scales(net, calibration(self.reading, self.data, recipe))
         steps = recipe.data.steps
         correct, tested = evaluated(net, self.data.test, recipe, steps, self.reading, together)
         metrics = {
