@@ -34,6 +34,7 @@ from neuroport.nets.batchnorm_lif import NormLif, PositiveNorm
 from neuroport.nets.composed import Composed, ComposedStem
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import AvgPool, SumPool
+from neuroport.nets.rep_conv import RepConv
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Integrator, Readout, Relay
 from neuroport.nets.torch_parts import makes_weights
@@ -69,6 +70,7 @@ OTHERS: dict[type[nn.Module], str] = {
 WRITTEN: tuple[type[nn.Module], ...] = (
     ComposedStem,
     Composed,
+    RepConv,
     GradedConv,
     Direct,
     Conv,
