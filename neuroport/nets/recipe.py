@@ -301,11 +301,6 @@ class NetworkRecipe:
         return self.depth or 2 * sum(self.stages) + 2
 
     @property
-    def captured(self) -> bool:
-        """Whether the network has an integer phase: a dendrite sums, it does not multiply."""
-        return self.family != "sew_resnet" or self.connect == "add"
-
-    @property
     def pooled(self) -> bool:
         """Whether shortcuts average over squares where the shape changes."""
         if self.family != "ms_resnet":
