@@ -1,6 +1,6 @@
 """The convolutional stages of E-SpikeFormer: integer spikes, separable convolutions, membranes.
 
-    block:       x <- x + pointwise(depthwise(pointwise(x)))     separable, twice the channels between
+    block:       x <- x + pointwise(depthwise(pointwise(x)))     separable, twice the channels
                  x <- x + conv(conv(x))                          3x3, ``ratio`` times the channels
     next stage:  x <- conv_stride(x)
 
@@ -53,7 +53,12 @@ class ConvBlock(nn.Module):
     """A separable branch, then one of two 3x3 convolutions; both end in the membrane."""
 
     def __init__(
-        self, channels: int, ratio: int, neuron: Callable[[], nn.Module], rep: bool, kernel_size: int
+        self,
+        channels: int,
+        ratio: int,
+        neuron: Callable[[], nn.Module],
+        rep: bool,
+        kernel_size: int,
     ) -> None:
         super().__init__()
         conv: Any = partial(RepConv) if rep else partial(Conv, padding=1)

@@ -71,7 +71,10 @@ class Gate(nn.Module):
         self.kind = kind
         self.each = shares("channels", channels, heads) if heads else 1
         self.first = ones(
-            heads or channels, channels, groups=heads or channels, weight=-1 if kind == "iand" else 1
+            heads or channels,
+            channels,
+            groups=heads or channels,
+            weight=-1 if kind == "iand" else 1,
         )
         self.second = ones(channels, channels, groups=channels)
         self.neuron = Lif(KINDS[kind], voltage_decay=1.0)

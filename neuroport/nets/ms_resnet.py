@@ -121,8 +121,8 @@ class MsResNet(nn.Module):
             the second neuron, where Max-ResNet takes that of the currents before it.
 
     Raises:
-        ValueError: a projection or downsampling of another name, or ``composed`` with a ``deep`` stem, whose relays
-            round between convolutions.
+        ValueError: a projection or downsampling of another name, or ``composed`` with a ``deep``
+            stem, whose relays round between convolutions.
 
     Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes).
     """

@@ -70,9 +70,7 @@ FAMILIES = Registry(
         "e_spikeformer": Family(
             f"{_HERE}:e_spikeformer", ("levels", "ratio", "reparameterize", "stem_stride")
         ),
-        "qkformer": Family(
-            f"{_HERE}:qkformer", ("heads", "ratio", "stem_stride", "first_stride")
-        ),
+        "qkformer": Family(f"{_HERE}:qkformer", ("heads", "ratio", "stem_stride", "first_stride")),
         "spike_transformer": Family(
             f"{_HERE}:spike_transformer",
             ("window", "ratio", "reparameterize", "stem_stride", "first_stride"),

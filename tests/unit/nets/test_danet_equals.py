@@ -50,9 +50,7 @@ def of_resnet(
     return [*layers(parts, kinds), net.readout]
 
 
-def copied(
-    source: DaNet, target: nn.Module, kinds: tuple[type[nn.Module], ...] = (Conv,)
-) -> None:
+def copied(source: DaNet, target: nn.Module, kinds: tuple[type[nn.Module], ...] = (Conv,)) -> None:
     for mine, theirs in zip(of_danet(source, kinds), of_resnet(target, kinds), strict=True):
         theirs.load_state_dict(mine.state_dict())
 

@@ -17,7 +17,7 @@ from torch import nn  # noqa: E402
 import neuroport as port  # noqa: E402
 from neuroport.analysis.compare import compare  # noqa: E402
 from neuroport.backends.module import run_module  # noqa: E402
-from neuroport.errors import CaptureError, IllegalError, RecipeError  # noqa: E402
+from neuroport.errors import IllegalError, RecipeError  # noqa: E402
 from neuroport.kernels.surrogate import SURROGATES  # noqa: E402
 from neuroport.lowering import CARRIERS  # noqa: E402
 from neuroport.nets import baselines, danet, ds_resnet, ms_resnet  # noqa: E402
@@ -95,9 +95,7 @@ TINY: dict[str, Callable[[], nn.Module]] = {
     "da-spike bottleneck": lambda: DaNet(1, (2, 2, 2), 2, 5, "spike", "network", True),
     "da-spike-fused": lambda: DaNet(1, **SHAPE, domain="spike", reach="fused"),
     "da-membrane-fused": lambda: DaNet(1, **SHAPE, reach="fused"),
-    "da-membrane-fused, bn-lif-conv": lambda: DaNet(
-        1, **SHAPE, reach="fused", order="bn-lif-conv"
-    ),
+    "da-membrane-fused, bn-lif-conv": lambda: DaNet(1, **SHAPE, reach="fused", order="bn-lif-conv"),
     "da-spike-fused bottleneck": lambda: DaNet(1, (2, 2, 2), 2, 5, "spike", "fused", True),
     "da-membrane-fused bottleneck": lambda: DaNet(1, (2, 2, 2), 2, 5, "membrane", "fused", True),
     "da-membrane-fused bottleneck, bn-lif-conv": lambda: DaNet(

@@ -45,7 +45,9 @@ def test_its_gradient_is_that_of_the_product(kind: str) -> None:
     gate = Gate(4, kind).train()
     found = torch.autograd.grad((gate(a, b) * weights).sum(), (a, b))
     smooth = a + b - a * b if kind == "or" else PRODUCTS[kind](a, b)
-    for one, other in zip(found, torch.autograd.grad((smooth * weights).sum(), (a, b)), strict=True):
+    for one, other in zip(
+        found, torch.autograd.grad((smooth * weights).sum(), (a, b)), strict=True
+    ):
         torch.testing.assert_close(one, other)
 
 
@@ -96,9 +98,7 @@ class Masked(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.neuron = GradedConv(1, 4, 3, padding=1, pixels=True), Lif()
-        self.q, self.k, self.v = (
-            nn.Sequential(Conv(4, 4, 1, padding=0), Lif()) for _ in range(3)
-        )
+        self.q, self.k, self.v = (nn.Sequential(Conv(4, 4, 1, padding=0), Lif()) for _ in range(3))
         self.tokens, self.channels = TokenMask(4, 2), ChannelMask(4, 5, threshold=3.5)
         self.proj, self.again = Conv(4, 4, 1, padding=0), Lif()
         self.inverse = Gate(4, "iand")

@@ -40,9 +40,11 @@ def in_a_row(layer: RepConv, x: Tensor) -> Tensor:
         around = layer.inner.eval()(torch.zeros(1, y.shape[1], 1, 1)).flatten().detach()
         y = layer.inner.train(layer.training)(y)
     pad = layer.padding[0]
-    padded = around.reshape(-1, 1, 1).expand(
-        len(y), -1, y.shape[2] + 2 * pad, y.shape[3] + 2 * pad
-    ).clone()
+    padded = (
+        around.reshape(-1, 1, 1)
+        .expand(len(y), -1, y.shape[2] + 2 * pad, y.shape[3] + 2 * pad)
+        .clone()
+    )
     padded[:, :, pad:-pad, pad:-pad] = y
     y = layer.spatial(padded)
     y = y if layer.pointwise is None else layer.pointwise(y)
