@@ -25,7 +25,8 @@ from neuroport.recipe import Recipe, from_dict
 
 SEEDS = (0, 1, 2)
 DEPTHS = (8, 20, 56, 110)
-# the [network] table of each; DANet's reading of spikes and stages is "sew" (nets/danet.py); the pooled projection needs sides that can be halved, 7 cannot
+# the [network] table of each; the pooled projection needs sides that can be halved, 7 cannot.
+# DANet's reading of spikes and stages is not here: it is "sew" (neuroport/nets/danet.py)
 NETWORKS: dict[str, dict[str, Any]] = {
     "plain": {"family": "plain_resnet"},
     "tdbn": {"family": "tdbn_resnet"},
