@@ -46,6 +46,7 @@ from neuroport.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from neuroport.training.diagnostics import FewSamples, GradientNorms, activity, clipped_weights
 from neuroport.training.given_graph import START, Classifier, begin
 from neuroport.training.loading import (
     DAMAGED,
@@ -55,6 +56,7 @@ from neuroport.training.loading import (
     check_workers,
     workers_for,
 )
+from neuroport.training.metrics import METRICS
 from neuroport.training.optimizer import learning_rate, optimizer_of, restore
 from neuroport.training.parallel import Group, group
 from neuroport.training.step import (
@@ -265,10 +267,11 @@ def evaluated(
     steps: int,
     reading: Reading,
     together: Group,
+    few: FewSamples | None = None,
 ) -> tuple[int, int]:
     """How many samples are classified correctly, and of how many: those that can be read.
 
-    Every process takes some of the batches.
+    Every process takes some of the batches; ``few`` keeps some samples of this one's.
     """
     net.eval()
     every = np.arange(len(samples.labels))
@@ -288,6 +291,8 @@ def evaluated(
                 reading.device, batch, 1, attempt, BackendError, "samples evaluated side by side"
             ):
                 classes = net(views.frames(steps, reading.device)).argmax(1)
+            if few is not None:
+                few.take(views)
             right = classes == views.classes(reading.device)
             if views.damaged:
                 right[list(views.damaged)] = False
@@ -322,7 +327,7 @@ def _resume(recipe: Recipe, folder: Path) -> State:
 
 
 def _write_metrics(folder: Path, state: State) -> None:
-    write_atomic(folder / "metrics.jsonl", "".join(json.dumps(m) + "\n" for m in state.metrics))
+    write_atomic(folder / METRICS, "".join(json.dumps(m) + "\n" for m in state.metrics))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -369,6 +374,8 @@ class _Epoch:
             damaged = int(state.within.get("damaged", 0)) if together.first else 0
             rng.bit_generator.state = state.within["rng"]
             restore_generator(state.tensors, together.rank, device)
+        norms = GradientNorms(net, batches)
+        norms.restore(state.within.get("gradients", []))
         net.train()
         progress = {"phase": phase, "epoch": epoch, "epochs": recipe.epochs, "batches": batches}
         jobs = self._jobs(order, range(done, batches), rng)
@@ -381,7 +388,8 @@ class _Epoch:
                 _warn(made.damaged.values(), "the next of its class was taken")
                 numbers.refresh()  # those that neurons learn
                 self.step.set_rate(learning_rate(recipe, epoch, index, batches))
-                losses.add(self._trained(made), epoch, index)
+                measure = norms if together.first and norms.measures(index) else None
+                losses.add(self._trained(made, measure), epoch, index)
                 self.say({**progress, "batch": index + 1, "loss": losses.mean})
                 every = recipe.training.checkpoint_steps
                 if every and (index + 1) % every == 0 and index + 1 < batches:
@@ -390,6 +398,7 @@ class _Epoch:
                     (skipped,) = together.total(damaged)
                     if skipped:
                         within["damaged"] = skipped
+                    within["gradients"] = norms.finish()
                     self._save(within | {"seconds": time.perf_counter() - started})
         losses.finish(epoch)
         # before anything is told of the network: lowering must take it
@@ -397,7 +406,8 @@ class _Epoch:
             with on_cpu(net):
                 fit_scales(net, calibration(self.reading, self.data, recipe))
         steps = recipe.data.steps
-        correct, tested = evaluated(net, self.data.test, recipe, steps, self.reading, together)
+        few = FewSamples(-(-len(self.data.test.labels) // TOGETHER))
+        correct, tested = evaluated(net, self.data.test, recipe, steps, self.reading, together, few)
         metrics = {
             "phase": phase,
             "epoch": epoch + 1,
@@ -412,6 +422,12 @@ class _Epoch:
         (damaged,) = together.total(damaged)
         if damaged or tested < len(self.data.test.labels):
             metrics["damaged"] = damaged + len(self.data.test.labels) - tested
+        if together.first:
+            metrics["gradients"] = norms.told()
+            if (frames := few.frames(steps, device)) is not None:
+                metrics["activity"] = activity(net, frames)
+            if phase == "quantized":
+                metrics["weights"] = clipped_weights(net)
         return metrics
 
     def _jobs(
@@ -425,7 +441,7 @@ class _Epoch:
             drawn = draw(training, len(chosen), rng)
             yield Job(chosen[own], part_of(drawn, own), rng.bit_generator.state)
 
-    def _trained(self, made: Batch) -> Tensor:
+    def _trained(self, made: Batch, measure: GradientNorms | None) -> Tensor:
         """The loss of a batch, on which the network was trained."""
         recipe, device = self.state.recipe, self.reading.device
         steps = recipe.data.steps
@@ -438,7 +454,7 @@ class _Epoch:
         own = len(made.labels)
         key = "training.batch" if together == 1 else f"training.batch / {together}"
         with memory_of(device, own, 2, attempt, TrainingError, key):
-            return self.step(made.frames(steps, device), made.classes(device))
+            return self.step(made.frames(steps, device), made.classes(device), measure)
 
     def _save(self, within: dict[str, Any]) -> None:
         """Write a checkpoint in the middle of the epoch."""
