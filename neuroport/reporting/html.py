@@ -108,6 +108,7 @@ def report(
         if comparison is None:
             comparison = compare(trace, got, graph=graph, other=other, frames=frames)
         found["comparisons"] = [*(found.get("comparisons") or ()), comparison.to_dict()]
+    tables = class_tables(trace, got, labels)
     if target is not None and energy is None:
         energy = energy_or_why(graph, trace, frames, target)
     chip = check(graph, target) if target is not None else None
@@ -131,7 +132,7 @@ def report(
             if got is not None and comparison is not None
             else None
         ),
-        class_tables=class_tables(trace, got, labels),
+        class_tables=tables,
         graph=graph,
         verdict=verdict(found),
         accuracies=accuracies(found),
@@ -157,6 +158,7 @@ def report(
         synapses={node.name: node.title() for node in graph.synapses},
         seconds=seconds(found),
         provenance=_provenance(graph, trace, found),
+        got_provenance=[] if got is None else _provenance(other or graph, got, {}),
         recipe=list(_flat("", found.get("recipe") or {})),
     )
     return write_atomic(path, page)
@@ -201,7 +203,7 @@ def _environment() -> Environment:
         decimal=_decimal,
         duration=_duration,
         by=by,
-        place=lambda neuron: f"({', '.join(map(str, neuron))})",
+        place=_place,
         dash=lambda value: "-" if value is None else str(value),
         sentence=lambda text: text[:1].upper() + text[1:],
     )
@@ -271,6 +273,11 @@ def _plain(value: Any) -> str:
 def _breakable(name: str) -> Markup:
     """A dotted name that may wrap after its dots."""
     return Markup(str(escape(printable(name))).replace(".", ".<wbr>").replace("_", "_<wbr>"))
+
+
+def _place(neuron: tuple[int, ...]) -> Markup:
+    """A neuron's place, which never wraps."""
+    return Markup('<span class="tight">({})</span>').format(", ".join(map(str, neuron)))
 
 
 def _whole(number: float) -> str:
