@@ -109,7 +109,7 @@
       if (tile >= channels || column >= width || row >= height) return null;
       return [only === null ? tile : only, row, column];
     };
-    return { columns, rows, place, at, channels: only === null ? null : [only] };
+    return { columns, rows, place, at };
   };
 
   const mapValues = (values, layout, step) => {
@@ -123,7 +123,7 @@
     return found;
   };
 
-  /** One row a neuron; of many neurons the share that sends, a channel (or some) a row. */
+  /** One row a neuron; of many neurons the mean size of what they sent, a channel (or some) a row. */
   const rasterRows = () => {
     const { neurons, population } = shown;
     return neurons <= ROWS ? neurons : Math.min(population.channels.length, ROWS);
@@ -132,17 +132,16 @@
   const rasterValues = values => {
     const { neurons } = shown;
     const rows = rasterRows();
-    const found = new Float64Array(rows * data.steps);
-    const number = new Float64Array(rows);
-    for (let i = 0; i < neurons; i++) number[Math.floor(i * rows / neurons)]++;
+    const [sums, sizes] = [new Float64Array(rows * data.steps), new Float64Array(rows * data.steps)];
     for (let step = 0; step < data.steps; step++) {
       for (let i = 0; i < neurons; i++) {
-        const row = Math.floor(i * rows / neurons);
+        const at = Math.floor(i * rows / neurons) * data.steps + step;
         const value = values[step * neurons + i];
-        found[row * data.steps + step] += rows === neurons ? value : (value !== 0) / number[row];
+        sums[at] += value;
+        sizes[at] += Math.abs(value);
       }
     }
-    return found;
+    return sizes.map((size, i) => Math.sign(sums[i] || 1) * size * rows / neurons);
   };
 
   const largest = arrays => {
@@ -183,7 +182,13 @@
     shown = { population, width, height, values, neurons: population.channels.length * width * height };
     const held = values.filter(each => each);
     shown.difference = held.length === 2 ? held[1].map((value, i) => value - held[0][i]) : null;
-    shown.most = largest(held);
+    shown.pictures = runs === 2 ? [...values, shown.difference] : values;
+    shown.rasters = shown.pictures.map(each => each && rasterValues(each));
+    // the runs share a scale, their difference has its own
+    const both = pictures => largest(pictures.slice(0, runs).filter(each => each));
+    const own = pictures => largest([pictures[2] || []]);
+    shown.most = [both(values), own(shown.pictures)];
+    shown.mostRaster = [both(shown.rasters), own(shown.rasters)];
     if (changed) {
       control.channel.replaceChildren(...population.channels.map((number, i) => new Option(number, i)));
       control.row.max = height - 1;
@@ -201,16 +206,14 @@
     const tiles = shown.width * shown.height === 1;
     const layout = mapLayout(shown.population, control.all.checked || tiles ? null : channel);
     shown.layout = layout;
-    const pictures = runs === 2 ? [...shown.values, shown.difference] : shown.values;
-    const rasters = pictures.map(values => values && rasterValues(values));
     document.querySelectorAll(".panels figure").forEach((figure, i) => {
       const [map, raster] = figure.querySelectorAll("canvas");
-      figure.hidden = !pictures[i];
-      if (!pictures[i]) return;
-      const most = i < 2 ? shown.most : largest([pictures[i]]);
-      paint(map, layout.columns, layout.rows, mapValues(pictures[i], layout, step()), most);
-      const alike = rasters.slice(i < 2 ? 0 : 2, i < 2 ? 2 : 3).filter(each => each);
-      paint(raster, data.steps, rasterRows(), rasters[i], largest(alike));
+      const picture = shown.pictures[i];
+      figure.hidden = !picture;
+      if (!picture) return;
+      const scale = i < 2 ? 0 : 1;
+      paint(map, layout.columns, layout.rows, mapValues(picture, layout, step()), shown.most[scale]);
+      paint(raster, data.steps, rasterRows(), shown.rasters[i], shown.mostRaster[scale]);
       mark(map, ...layout.place(...neuron()), 1, 1, layout.columns, layout.rows);
       mark(raster, step(), 0, 1, rasterRows(), data.steps, rasterRows());
     });
@@ -257,7 +260,7 @@
       `${runs === 2 && difference ? `; ${count(number)} differ` : ""}. ` +
       `Neuron ${named(neuron())}: ${gave.join(", ")}.`;
     $("raster-rows").textContent = rasterRows() === neurons
-      ? "a row for each neuron" : "a row for each channel, or some, by the share of their neurons that sent";
+      ? "a row for each neuron" : "a row for each channel, or some, by the mean size of what their neurons sent";
     const { width, height } = shown;
     const buttons = unlike.map(i => {
       const chosen = [Math.floor(i / (width * height)), Math.floor(i / width) % height, i % width];

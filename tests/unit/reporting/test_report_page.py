@@ -255,7 +255,9 @@ def drawn(page: Any, picture: str, number: int, rows: int, columns: int) -> np.n
         .nth(number)
         .evaluate(
             """(canvas, [rows, columns]) => {
-        const context = canvas.getContext('2d'), found = [];
+        const {width, height} = canvas, copy = new OffscreenCanvas(width, height), found = [];
+        const context = copy.getContext('2d', {willReadFrequently: true});
+        context.drawImage(canvas, 0, 0);
         for (let y = 0; y < rows; y++) for (let x = 0; x < columns; x++) {
             const at = [(x + 0.5) * canvas.width / columns, (y + 0.5) * canvas.height / rows];
             found.push(...context.getImageData(at[0], at[1], 1, 1).data.slice(0, 3));
