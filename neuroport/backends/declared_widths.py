@@ -15,7 +15,7 @@ and the order of the graph the *first* departure is seen exactly, and what is co
 afterwards is never shown. The compiled engine runs only graphs whose bounds fit 32 bits, torch only
 those that its type holds exactly.
 
-*First* is the same for all: the first sample; in it the first step of chip time, ``step + latency``;
+*First* is the same for all: the first sample; in it the first step of chip time, step + latency;
 then the first population of the graph, and its first neuron. An engine that stops earlier or later
 than that (Lava runs several samples at once, kernels check whole samples) says only that something
 left its widths, and :func:`find` names what was first.
