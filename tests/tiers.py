@@ -94,6 +94,7 @@ LONG = {
     "unit/targets/test_partition.py": (
         "test_of_eight_small_networks_all_but_one_are_placed_best_and_that_one_within_a_percent",
     ),
+    "scale/test_sweep.py": ("test_workers_of_a_cluster_train_the_same",),
     "scale/test_cluster.py": (
         "test_a_scheduler_that_is_killed_is_told_and_the_same_command_goes_on",
         "test_ctrl_c_ends_the_lava_children_of_remote_workers",

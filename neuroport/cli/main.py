@@ -31,6 +31,7 @@ VERBS = (  # in the order in which they are used, not of the alphabet
         "demo",
         "train",
         "watch",
+        "sweep",
         "frames",
         "quantize",
         "import",
@@ -46,7 +47,7 @@ VERBS = (  # in the order in which they are used, not of the alphabet
     ),
     *("show", "check", "qualify", "targets", "backends"),
 )
-RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
+RESUMING = ("demo", "train", "sweep")  # verbs that go on where they were interrupted
 
 
 class _Verbs(click.Group):
