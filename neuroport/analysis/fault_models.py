@@ -211,7 +211,7 @@ def without_edge(graph: Graph, name: str, population: str) -> Graph:
             nodes.append(source.replace(name=silent, weight=source.weight * 0))
             inputs = [silent]
         nodes.append(node.replace(inputs=tuple(inputs)))
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)
 
 
 def _ignored_fields(graph: Graph, population: str) -> Iterator[Hypothesis]:
@@ -239,7 +239,7 @@ def _ignored_fields(graph: Graph, population: str) -> Iterator[Hypothesis]:
                 else node
                 for node in graph
             ]
-            variant = Graph(nodes, graph.steps, graph.interval)
+            variant = graph.derived(nodes)
             if variant.hash in seen:
                 continue
             seen.add(variant.hash)

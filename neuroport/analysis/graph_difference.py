@@ -75,7 +75,7 @@ def _unlike(pair: tuple[Graph, Graph]) -> int:
 
 def _without_lags(graph: Graph) -> Graph:
     nodes = [n.replace(lag=0) if isinstance(n, Synapse) else n for n in graph]
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)
 
 
 def _differences(graph: Graph, other: Graph) -> tuple[Difference, ...]:
@@ -136,4 +136,4 @@ def with_fields(graph: Graph, other: Graph, chosen: tuple[Difference, ...]) -> G
     for d in chosen:
         taken.setdefault(d.node, {})[d.field] = getattr(other[d.node], d.field)
     nodes = [replace(node, **taken.get(node.name, {})) for node in graph]
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)

@@ -17,8 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.errors import BackendError, IllegalError
+from neuroport.backends.declared_widths import Watch, samples_of_stream
+from neuroport.errors import BackendError, IllegalError, RangeError
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import Loop, Population, Spread
 from neuroport.graph.node import Node
 from neuroport.kernels.allocator import keep_freed
 from neuroport.runs.frames import Progress, check_frames, frames_hash
@@ -32,6 +34,10 @@ class Arithmetic(Protocol):
     """Arrays and node functions of an engine; arrays are (T, N, *shape)."""
 
     name: str
+
+    @property
+    def stepping(self) -> tuple[Spread, Loop]:
+        """How populations are stepped: a field per neuron, the product with own weights."""
 
     def load(self, frames: npt.NDArray[Any]) -> Any:
         """Frames as the engine's integers."""
@@ -101,6 +107,7 @@ def walk(
         FramesError: the frames do not fit.
         IllegalError: chip time was asked of a graph whose latencies are not balanced.
         BackendError: a batch holds no sample.
+        RangeError: a population left the widths that are declared of it.
     """
     check_frames(graph, frames)
     if batch < 1:
@@ -122,8 +129,11 @@ def walk(
         for first in range(0, samples, batch):
             part = slice(first, first + batch)
             into = {name: kept[:, part] for name, kept in recorder.messages.items()}
-            for name, rows in _sent(arithmetic, frames[:, part], recorder, into):
-                recorder.keep(name, part, rows)
+            try:
+                for name, rows in _sent(arithmetic, frames[:, part], recorder, into):
+                    recorder.keep(name, part, rows)
+            except RangeError as error:
+                raise error.later(first) from None
             if progress is not None:
                 progress(min(first + batch, samples), samples)
     provenance = {
@@ -187,9 +197,14 @@ def cut_window(
 def evaluate(
     arithmetic: Arithmetic, graph: Graph, frames: npt.NDArray[Any], *, chip: bool
 ) -> Iterator[tuple[Node, Any]]:
-    """Yield (node, its output over all steps, (T, N, *shape)) in the order of the graph."""
+    """Yield (node, its output over all steps, (T, N, *shape)) in the order of the graph.
+
+    Raises:
+        RangeError: a population left the widths that are declared of it; after the last node.
+    """
     last_use = {name: node.name for node in graph for name in node.inputs}
     values: dict[str, Any] = {}
+    watch = Watch(graph, samples_of_stream(graph, len(frames)) if chip else None)
     for node in graph:
         if not node.takes:
             out = arithmetic.load(frames)
@@ -198,7 +213,10 @@ def evaluate(
             starts = Starts(
                 facts.input_latencies[0] if chip else 0, graph.interval if chip else graph.steps
             )
-            out = arithmetic.output(node, arriving_at(node, values), starts)
+            arriving = arriving_at(node, values)
+            if node.name in graph.checked and isinstance(node, Population):
+                watch.look(node, arriving, *arithmetic.stepping)
+            out = arithmetic.output(node, arriving, starts)
             if chip and node.latency:
                 out = arithmetic.late(out, node.latency)
         values[node.name] = out
@@ -206,6 +224,7 @@ def evaluate(
             if last_use[name] == node.name:
                 values.pop(name, None)
         yield node, out
+    watch.end()
 
 
 def arriving_at(node: Node, values: dict[str, Any]) -> Any:

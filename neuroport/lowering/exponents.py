@@ -55,7 +55,7 @@ def split_exponents(graph: Graph) -> Graph:
         ]
         nodes += made
         parts[node.name] = tuple(part.name for part in made)
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)
 
 
 def convolutions_beyond(graph: Graph) -> int:

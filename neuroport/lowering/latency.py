@@ -79,7 +79,7 @@ class Schedule:
 
     def finish(self) -> Graph:
         """The lowered graph."""
-        return Graph(self.nodes, self.graph.steps, self.graph.interval)
+        return self.graph.derived(self.nodes)
 
 
 def balance_latency(graph: Graph, align: str = "relays") -> Graph:
@@ -122,4 +122,4 @@ def without_lags(graph: Graph) -> Graph:
     if not late:
         return graph
     nodes = [n.replace(lag=0) if isinstance(n, Synapse) and n.lag else n for n in graph]
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)

@@ -62,6 +62,11 @@ def chain(graph: Graph) -> list[ChainLayer]:
     Raises:
         IllegalError: NetX cannot express the graph; names the node and the reason.
     """
+    if graph.checked:
+        raise IllegalError(
+            f"{next(iter(graph.checked))}: {graph.widths}, and NetX checks nothing while it runs; "
+            "quantize with widths='proven'"
+        )
     levels: list[list[Node]] = [[] for _ in range(graph.depth + 1)]
     for node in graph:
         if node.takes != MESSAGES:

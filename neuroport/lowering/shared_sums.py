@@ -38,7 +38,7 @@ def share_dendrites(graph: Graph) -> Graph:
                 made[node.inputs] = nodes[-1].name
             node = node.replace(inputs=(made[node.inputs],))
         nodes.append(node)
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)
 
 
 def share_messages(graph: Graph) -> Graph:
@@ -71,7 +71,7 @@ def share_messages(graph: Graph) -> Graph:
                 made[node.inputs] = relay
             node = node.replace(inputs=(made[node.inputs],))
         nodes.append(node)
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)
 
 
 def _passed_on(graph: Graph, inputs: tuple[str, ...]) -> bool:

@@ -40,4 +40,4 @@ def each_once(graph: Graph) -> Graph:
         for least in range(2, max(counts.values(), default=1) + 1):
             left = tuple(name for name, count in counts.items() if count >= least)
             parts[node.name].append(add(node.replace(name=names.fresh(node.name), inputs=left)))
-    return Graph(list(nodes.values()), graph.steps, graph.interval)
+    return graph.derived(list(nodes.values()))

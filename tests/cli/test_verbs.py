@@ -27,6 +27,7 @@ from tests.conftest import Neuroport
 VERBS = (
     "demo",
     "train",
+    "watch",
     "frames",
     "quantize",
     "import",

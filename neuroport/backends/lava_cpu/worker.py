@@ -82,7 +82,8 @@ class Worker:
         steps = int(job["steps"])
         marks = [time.perf_counter()]
         fused = job["processes"] == "fused"
-        processes = build(graph, str(self.folder / "frames.npy"), fused)
+        samples = int(job["samples"])
+        processes = build(graph, str(self.folder / "frames.npy"), fused, samples)
         names = self._names(processes)
         for index, node in enumerate(graph.populations):
             path = self.folder / f"{index}.npy"

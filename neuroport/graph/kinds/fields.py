@@ -176,6 +176,11 @@ class Facts:
     reach_high: IntArray
 
     @property
+    def worst(self) -> int:
+        """The largest absolute value that can arrive at the node."""
+        return max(int(self.reach_high.max()), -int(self.reach_low.min()))
+
+    @property
     def graded(self) -> bool:
         """Whether the node can send anything but 0 and 1."""
         return int(self.low.min()) < 0 or int(self.high.max()) > 1
