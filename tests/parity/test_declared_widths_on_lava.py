@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from neuroport.lowering.latency import balance_latency
 
 import neuroport as port
 from neuroport.engines.reference import Reference
@@ -23,6 +22,7 @@ from neuroport.graph.node import (
     Recurrent,
     Relay,
 )
+from neuroport.lowering.latency import balance_latency
 from tests.properties.declared import declared, outcome, same
 
 pytestmark = pytest.mark.lava

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from neuroport.lowering.latency import balance_latency
 
 import neuroport as port
 from neuroport.backends.compiled_network import whole
@@ -16,6 +15,7 @@ from neuroport.backends.executor import walk
 from neuroport.backends.fast import TorchArithmetic
 from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
+from neuroport.lowering.latency import balance_latency
 from neuroport.runs.trace import Trace
 from tests.properties.declared import declared, outcome, same
 from tests.properties.interpreter import interpret
