@@ -1,4 +1,4 @@
-"""Shards that are done, in a folder beside the result; a run that was interrupted goes on there."""
+"""Finished shards in a folder beside the result, from which an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PLAN = "plan.json"
 
 
 class ShardFolder:
-    """``OUT.shards``, with the plan of the run and a file for each shard that is done.
+    """``OUT.shards``, with the plan of the run and one file per finished shard.
 
     Raises:
-        CompareError: shards of another run lie there.
-        StorageError: nothing can be written there.
+        CompareError: the folder holds shards of another run.
+        StorageError: the folder is not writable.
     """
 
     def __init__(self, out: Path, plan: Mapping[str, Any]) -> None:
@@ -38,11 +38,11 @@ class ShardFolder:
             write_json(self.folder / PLAN, told)
 
     def path(self, number: int) -> Path:
-        """The file of a shard."""
+        """Return the file of a shard."""
         return self.folder / f"{number:06d}"
 
     def done(self) -> list[int]:
-        """Shards that are there."""
+        """Return the finished shards."""
         return [n for n in range(1, self.shards + 1) if self.path(n).exists()]
 
     def keep(self, number: int, content: bytes) -> None:
@@ -50,5 +50,5 @@ class ShardFolder:
         write_atomic(self.path(number), content)
 
     def remove(self) -> None:
-        """Remove all: the result is written."""
+        """Remove the folder, after the result was written."""
         shutil.rmtree(self.folder, ignore_errors=True)
