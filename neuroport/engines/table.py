@@ -58,7 +58,7 @@ def ready(name: str, options: Mapping[str, Any] | None = None) -> Engine:
 
 
 def engines() -> dict[str, Engine | BackendError]:
-    """Return all engines that run graphs, by their name for ``on=``; or why one cannot be loaded."""
+    """Return all engines that run graphs, by name; or why one cannot be loaded."""
     found: dict[str, Engine | BackendError] = {}
     for name in ENGINES:
         try:
