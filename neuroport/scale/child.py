@@ -24,7 +24,7 @@ GRAPHS = ("first.graph", "second.graph")
 
 
 def work(folder: Path) -> None:
-    """Run the shard that lies in a folder."""
+    """Run the shard in a folder."""
     job = read_json(folder / JOB)
     take_along(job["kinds"])
     frames = np.load(folder / FRAMES, mmap_mode="r", allow_pickle=False)

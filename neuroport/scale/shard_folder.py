@@ -1,4 +1,4 @@
-"""Shards that are done, in a folder; a run that was interrupted goes on there."""
+"""Finished shards in a folder, from which an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PLAN = "plan.json"
 
 
 class ShardFolder:
-    """A folder with the plan of the run and what came of each shard that is done.
+    """A folder with the plan of the run and what came of each finished shard.
 
     Raises:
-        CompareError: shards of another run lie there.
-        StorageError: nothing can be written there.
+        CompareError: the folder holds shards of another run.
+        StorageError: the folder is not writable.
     """
 
     word, run = "shard", "run"  # what messages call a shard, and all of them
@@ -40,11 +40,11 @@ class ShardFolder:
             write_json(self.folder / PLAN, told)
 
     def path(self, number: int) -> Path:
-        """The file of a shard."""
+        """Return the file of a shard."""
         return self.folder / f"{number:06d}"
 
     def done(self) -> list[int]:
-        """Shards that are there."""
+        """Return the finished shards."""
         return [n for n in range(1, self.shards + 1) if self.path(n).exists()]
 
     def keep(self, number: int, content: bytes) -> None:
@@ -52,5 +52,5 @@ class ShardFolder:
         write_atomic(self.path(number), content)
 
     def remove(self) -> None:
-        """Remove all: the result is written."""
+        """Remove the folder, after the result was written."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Which rule makes the node of which function of torch."""
+"""The table of rules that turn functions of torch into nodes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ LINEAR = {
     *("upsample", "pixel_shuffle", "pixel_unshuffle", "flip", "roll", "narrow", "index_select"),
     *("adaptive_avg_pool3d", "lp_pool2d_", "T", "t", "channel_shuffle", "constant_pad_nd"),
 }
-# what the host may make of what is returned, without weights
+# functions that the host may apply to outputs, without weights
 ON_THE_HOST = {
     *(
         "sum",
@@ -111,7 +111,7 @@ ON_THE_HOST = {
     ),
     *("count_nonzero", "std", "var", "unbind", "contiguous"),
 }
-# what has no node, and what to do instead
+# functions that have no node, and alternatives
 WAYS = {
     "layer_norm": "its mean and deviation follow from the values; use BatchNorm",
     "group_norm": "its mean and deviation follow from the values; use BatchNorm",
