@@ -63,6 +63,7 @@ class Followed:
         way: how forward is called, ``TN`` (or ``NT``), ``step`` or ``static``.
         outputs: the nodes that it returns, in order.
         left: whether what it returns is computed from them on the host.
+        said: what computes it, other than a sum or mean over steps.
     """
 
     net: nn.Module
@@ -72,6 +73,7 @@ class Followed:
     populations: list[Population] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     left: bool = False
+    said: list[str] = field(default_factory=list)
 
 
 def follow(net: nn.Module, shape: Shape, steps: int, batch_first: bool = False) -> Followed:
@@ -80,15 +82,16 @@ def follow(net: nn.Module, shape: Shape, steps: int, batch_first: bool = False) 
     Raises:
         CaptureError: names the neuron or the line, the reason, and what to change.
     """
-    failed: list[tuple[int, int, bool, CaptureError]] = []  # how far each came
+    failed: list[tuple[int, int, bool, int, CaptureError]] = []  # how far each came
     for way in (BATCH_FIRST,) if batch_first else WAYS:
         one = _Following(net, shape, steps, way)
         try:
             return one.run()
         except CaptureError as error:
             told = " fails (" not in error.message and " fails when" not in error.message
-            failed.append((one.calls, len(one.building.nodes), told, error))
-    raise max(failed, key=lambda each: each[:3])[3]
+            far = one.calls, len(one.building.nodes), told, one.tracer.followed
+            failed.append((*far, error))
+    raise max(failed, key=lambda each: each[:4])[4]
 
 
 @contextmanager
@@ -297,6 +300,11 @@ class _Following:
     def _begun(self, name: str, module: nn.Module, cell: Cell, origin: Origin) -> Population:
         at = 0 if origin.step is None else origin.step
         again = [p for p in self.found.populations if p.module is module]
+        if any(p.steps == at + 1 and p.begun == self.forwards for p in again):
+            raise CaptureError(
+                f"neuron {name!r} ({here()}) is called twice in a step; give every layer a neuron "
+                "module of its own"
+            )
         if at > 0 or (again and any(p.begun != self.forwards for p in again)):
             raise CaptureError(
                 f"neuron {name!r} ({here()}) begins anew at step {max(at, 1)}; reset states where "
@@ -458,6 +466,7 @@ class _Following:
                         "rest outside"
                     )
                 found.left = True
+                found.said.append(tensor.made_by)
                 nodes = [node for node in sorted(tensor.of) if "\0" not in node]
                 potentials += [node.partition("\0")[0] for node in tensor.of if "\0" in node]
             found.outputs += [node for node in nodes if node not in found.outputs]

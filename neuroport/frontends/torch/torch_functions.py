@@ -119,6 +119,10 @@ WAYS = {
     "softmax": "it divides by a sum; leave it to the loss",
     "matmul": "it multiplies, and a dendrite sums",
     "bmm": "it multiplies, and a dendrite sums",
+    **dict.fromkeys(
+        ("bernoulli", "rand_like", "randn_like", "poisson", "normal", "multinomial"),
+        "it draws at random; encode outside, and give spikes as frames (T, N, *shape)",
+    ),
 }
 ASKED = {
     *("item", "tolist", "numpy", "bool", "int", "float", "index", "contains", "array", "equal"),

@@ -82,6 +82,7 @@ def import_torch(
     from neuroport.capture.forward import unwrapped
 
     net = unwrapped(net)
+    _check_module(net)
     whole = _frames(frames)
     if not np.isfinite(scale) or scale <= 0:
         raise FramesError(f"scale is {scale!r}; give the real value of an integer frame of 1")
@@ -94,6 +95,14 @@ def import_torch(
     few = whole[:, :SAMPLES]
     check(found, few * scale)
     network = _network(found, type(net).__name__)
+    if found.said:
+        warnings.warn(
+            f"{type(net).__name__}.forward returns what {found.said[0]}; the graph ends before "
+            f"that, with {', '.join(n.name for n in network.of_kind('Output', 'Potential'))}: "
+            "compute it of what these send",
+            QuantizationWarning,
+            stacklevel=3,
+        )
     node = input_of(whole, FRAMES)
     if node is None or node.bits > 23:
         raise FramesError(f"frames span {whole.min()}..{whole.max()}; messages have 23 bits")
@@ -107,6 +116,19 @@ def import_torch(
         warnings.warn(coarse, QuantizationWarning, stacklevel=3)
     told: NirCost | None = cost(network, made, real, whole) if measure else None
     return TorchImport(made.graph, whole, made.records, told, made, network, scale, found.way)
+
+
+def _check_module(net: nn.Module) -> None:
+    """Refuse what is no module whose lines can be followed, or not of float32."""
+    import torch
+
+    name = type(net).__name__
+    if isinstance(net, torch.jit.ScriptModule):
+        raise CaptureError(f"{name} is TorchScript; give the module that it was made of")
+    others = {p.dtype for p in net.parameters() if p.dtype != torch.float32}
+    if others:
+        said = ", ".join(sorted(str(dtype) for dtype in others))
+        raise CaptureError(f"{name} has parameters of {said}; give net.float()")
 
 
 def _frames(frames: Any) -> npt.NDArray[Any]:

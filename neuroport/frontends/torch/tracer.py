@@ -34,6 +34,8 @@ from neuroport.nets.stream import is_off
 class Tracer(SignalNodes):
     """Follows one forward pass."""
 
+    followed = 0  # calls that have a node
+
     def call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What a function of torch gives, and its node."""
         converts = func in (Tensor.float, Tensor.bool, Tensor.int)
@@ -53,6 +55,7 @@ class Tracer(SignalNodes):
         try:
             made = self._made(name, func, args, kwargs)
             if made is not None:
+                self.followed += 1
                 return made
         except Lost as error:
             why = str(error)
