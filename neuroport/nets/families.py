@@ -15,7 +15,7 @@ from neuroport.nets.danet import DaNet
 from neuroport.nets.ds_resnet import DsResNet
 from neuroport.nets.mlf_vgg import MlfVgg
 from neuroport.nets.ms_resnet import MsResNet
-from neuroport.nets.neuron import Lif, learn
+from neuroport.nets.neuron import learn, neurons_of
 from neuroport.nets.recipe import GRAPH, NetworkRecipe, family
 from neuroport.nets.synapse import coarsen_stem, normalize_pixels, set_frame_bits
 from neuroport.registry import loaded
@@ -40,9 +40,8 @@ def ms_resnet(net: NetworkRecipe) -> nn.Module:
             projection=net.projection,
             stem_width=net.stem_width,
         )
-    for module in built.modules():
-        if isinstance(module, Lif):
-            module.fires_at = net.fires == "at"
+    for neuron in neurons_of(built):
+        neuron.fires_at = net.fires == "at"
     return built
 
 

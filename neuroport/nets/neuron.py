@@ -9,7 +9,7 @@ names SLAYER gives them (``current_decay``, ``voltage_decay``, in units of 1/409
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -440,13 +440,17 @@ def learn(net: nn.Module, what: str) -> nn.Module:
                 f"thresholds of {len(module.levels)} levels cannot be learned: the levels share "
                 "one grid, on which their distances are exact; learn the decays alone"
             )
-        if isinstance(module, Lif):
-            module.learn(decays, threshold)
+    for neuron in neurons_of(net):
+        neuron.learn(decays, threshold)
     return net
+
+
+def neurons_of(net: nn.Module) -> Iterator[Lif]:
+    """All neurons of a network, in the order in which it holds them."""
+    return (module for module in net.modules() if isinstance(module, Lif))
 
 
 def bound(net: nn.Module) -> None:
     """After a step of an optimizer: bring what the neurons learned back into its range."""
-    for module in net.modules():
-        if isinstance(module, Lif):
-            module.bound()
+    for neuron in neurons_of(net):
+        neuron.bound()

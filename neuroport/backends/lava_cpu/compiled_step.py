@@ -25,9 +25,10 @@ from neuroport.backends.compiled_network import (
 )
 from neuroport.backends.lava_cpu.fused_partition import Group
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Lif, Synapse
+from neuroport.graph.node import Synapse
 from neuroport.kernels.compilation import kernels
 from neuroport.kernels.network_kernel import LIF, LOAD, READOUT, Program
+from neuroport.runs.trace import is_spiking
 
 BEGINS, GOES_ON = 0, 1  # `first` of an operation of interval 2 whose only step is step 0
 
@@ -80,7 +81,7 @@ class CompiledStep(CompiledNetwork):
         for name in group.populations:
             number, facts = self._numbers[name], graph.facts(name)
             operation = operations[number]
-            kind = np.bool_ if isinstance(graph[name], Lif) else np.int32
+            kind = np.bool_ if is_spiking(graph[name].kind) else np.int32
             sent = np.zeros(int(np.prod(facts.shape)), kind)
             self._sent.append(sent)
             operation.record, operation.samples = sent.ctypes.data, 1
