@@ -160,7 +160,7 @@ def test_a_graph_is_given_to_train_and_its_folder_to_every_verb(
 @pytest.mark.parametrize(
     ("changes", "graph", "says"),
     [
-        ({"network": {"family": "ms_resnet"}}, {}, "start is for network.family = 'graph'"),
+        ({"network": {"family": "ds_resnet"}}, {}, "start is for network.family = 'graph'"),
         ({"data": {"steps": 4}}, {}, "steps: 4 in the recipe, 3 in the graph; change data.steps"),
         ({"data": {"size": 14}}, {}, "frames of 1x14x14 in the recipe, 1x7x7 in the graph"),
         ({}, {"bits": 8}, "bits of a pixel: 4 in the recipe, 8 in the graph; change data.bits"),
