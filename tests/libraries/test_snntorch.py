@@ -380,7 +380,9 @@ def returning(compute: Any, neuron: Any = None) -> nn.Module:
 
 def test_what_the_host_makes_of_spikes_is_left_to_it_and_told() -> None:
     net = returning(lambda spikes: nn.functional.softmax(spikes.sum(0), 1))
-    with pytest.warns(port.quantization.QuantizationWarning, match=r"'softmax' .*with output"):
+    with pytest.warns(
+        port.quantization.QuantizationWarning, match=r"'softmax' .*makes.*with output"
+    ):
         made = port.import_torch(net, spikes(12))
     assert np.array_equal(
         made.real(spikes(12))["output"].sum(0).argmax(1), said(net, spikes(12)).argmax(1)
@@ -388,6 +390,10 @@ def test_what_the_host_makes_of_spikes_is_left_to_it_and_told() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         port.import_torch(returning(lambda spikes: spikes.mean(0)), spikes(12))
+        port.import_torch(returning(lambda spikes: spikes.sum(0) / STEPS), spikes(12))
+    currents = nn.Sequential(nn.Linear(12, 20), snn.Leaky(0.9, init_hidden=True), nn.Linear(20, 3))
+    with pytest.warns(warning, match="return their mean or sum"):
+        port.import_torch(networks.lively(currents), spikes(12))
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ class Followed:
         way: how forward is called, ``TN`` (or ``NT``), ``step`` or ``static``.
         outputs: the nodes that it returns, in order.
         left: whether what it returns is computed from them on the host.
-        said: what computes it, other than a sum or mean over steps.
+        said: what decides there, such as a softmax.
     """
 
     net: nn.Module
@@ -266,6 +266,8 @@ class _Following:
         if before is None:
             return self._begun(name, module, cell, origin)
         if before.input != origin.node:
+            if cell.whole or (origin.step is not None and origin.step < before.steps):
+                raise self._twice(name)
             if before.steps != 1 or not self.building.hears_late(origin.node):
                 raise CaptureError(self._differs(name, before, origin.node))
             # the first step hears zeros in the place of what comes late, which is tried with
@@ -301,10 +303,7 @@ class _Following:
         at = 0 if origin.step is None else origin.step
         again = [p for p in self.found.populations if p.module is module]
         if any(p.steps == at + 1 and p.begun == self.forwards for p in again):
-            raise CaptureError(
-                f"neuron {name!r} ({here()}) is called twice in a step; give every layer a neuron "
-                "module of its own"
-            )
+            raise self._twice(name)
         if at > 0 or (again and any(p.begun != self.forwards for p in again)):
             raise CaptureError(
                 f"neuron {name!r} ({here()}) begins anew at step {max(at, 1)}; reset states where "
@@ -362,6 +361,12 @@ class _Following:
         late = frozenset((neuron,))
         self.building.nodes[name] = Node(name, kind, (neuron,), late, shape, shape, values, sizes)
         return name
+
+    def _twice(self, name: str) -> CaptureError:
+        return CaptureError(
+            f"neuron {name!r} ({here()}) is called twice in a step; give every layer a neuron "
+            "module of its own"
+        )
 
     def _differs(self, name: str, population: Population, now: str) -> str:
         return (
@@ -466,7 +471,7 @@ class _Following:
                         "rest outside"
                     )
                 found.left = True
-                found.said.append(tensor.made_by)
+                found.said += [tensor.computed] * bool(tensor.computed)
                 nodes = [node for node in sorted(tensor.of) if "\0" not in node]
                 potentials += [node.partition("\0")[0] for node in tensor.of if "\0" in node]
             found.outputs += [node for node in nodes if node not in found.outputs]

@@ -111,6 +111,11 @@ ON_THE_HOST = {
     ),
     *("count_nonzero", "std", "var", "unbind", "contiguous"),
 }
+# of these, what is more than a sum, a factor or another shape
+DECIDES = {
+    *("argmax", "softmax", "log_softmax", "max", "amax", "topk", "sigmoid", "cumsum", "std", "var"),
+    "count_nonzero",
+}
 # what has no node, and what to do instead
 WAYS = {
     "layer_norm": "its mean and deviation follow from the values; use BatchNorm",

@@ -95,14 +95,9 @@ def import_torch(
     few = whole[:, :SAMPLES]
     check(found, few * scale)
     network = _network(found, type(net).__name__)
-    if found.said:
-        warnings.warn(
-            f"{type(net).__name__}.forward returns what {found.said[0]}; the graph ends before "
-            f"that, with {', '.join(n.name for n in network.of_kind('Output', 'Potential'))}: "
-            "compute it of what these send",
-            QuantizationWarning,
-            stacklevel=3,
-        )
+    said = _left(found, network, type(net).__name__)
+    if said:
+        warnings.warn(said, QuantizationWarning, stacklevel=3)
     node = input_of(whole, FRAMES)
     if node is None or node.bits > 23:
         raise FramesError(f"frames span {whole.min()}..{whole.max()}; messages have 23 bits")
@@ -116,6 +111,25 @@ def import_torch(
         warnings.warn(coarse, QuantizationWarning, stacklevel=3)
     told: NirCost | None = cost(network, made, real, whole) if measure else None
     return TorchImport(made.graph, whole, made.records, told, made, network, scale, found.way)
+
+
+def _left(found: Followed, network: Network, name: str) -> str:
+    """What the graph does not hold of what forward returns; empty where nothing."""
+    if found.said:
+        ends = ", ".join(node.name for node in network.of_kind("Output"))
+        return (
+            f"{name}.forward returns what {found.said[0]}; the graph ends before that, with "
+            f"{ends}: compute it of what they send"
+        )
+    sources = [node.inputs for node in network.of_kind("Output")]
+    source = sources[0][0]
+    adds = source in found.building.binary or network.nodes[source].kind == "Potential"
+    if len(sources) == 1 and not adds:
+        return (
+            f"{name}.forward returns a current for each step, and the class of a run is that of "
+            "the last one; let forward return their mean or sum, or add up what output sends"
+        )
+    return ""
 
 
 def _check_module(net: nn.Module) -> None:

@@ -56,6 +56,7 @@ class Traced(Tensor):
     made_by: str
     of: frozenset[str]  # nodes that it follows from
     host: bool  # whether the host may compute what led to it
+    computed: str  # the first thing that the host decides, such as a maximum over steps
 
     @staticmethod
     def __new__(cls, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Traced:
@@ -63,6 +64,7 @@ class Traced(Tensor):
             cls, tuple(shape), dtype=dtype, device="cpu"
         )
         made.origin, made.made_by, made.of, made.host = None, "", frozenset(), True
+        made.computed = ""
         return made
 
     @classmethod

@@ -19,6 +19,7 @@ from neuroport.frontends.torch import elementwise, layers
 from neuroport.frontends.torch.signal_nodes import SignalNodes
 from neuroport.frontends.torch.torch_functions import (
     ASKED,
+    DECIDES,
     INPLACE,
     LINEAR,
     ON_THE_HOST,
@@ -68,6 +69,8 @@ class Tracer(SignalNodes):
         inputs = signals_in((args, kwargs))
         before = next((each.made_by for each in inputs if each.origin is None and each.made_by), "")
         said = before or f"{name!r} in {place} made" + (f" ({why})" if why else "")
+        decided = f"{name!r} in {place} makes" if name in DECIDES else ""
+        computed = next((each.computed for each in inputs if each.computed), decided)
         of = frozenset().union(*(each.of for each in inputs))
         known = {id(signal) for signal in inputs}
         weights = any(isinstance(t, Tensor) and id(t) not in known for t in _flat((args, kwargs)))
@@ -83,7 +86,7 @@ class Tracer(SignalNodes):
         def traced(found: Any) -> Any:
             if isinstance(found, Tensor):
                 made = Traced(found.shape, found.dtype)
-                made.made_by, made.of, made.host = said, of, host
+                made.made_by, made.of, made.host, made.computed = said, of, host, computed
                 return made
             if isinstance(found, (tuple, list)) and not isinstance(found, torch.Size):
                 return (
