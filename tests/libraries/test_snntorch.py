@@ -380,9 +380,8 @@ def returning(compute: Any, neuron: Any = None) -> nn.Module:
 
 def test_what_the_host_makes_of_spikes_is_left_to_it_and_told() -> None:
     net = returning(lambda spikes: nn.functional.softmax(spikes.sum(0), 1))
-    with pytest.warns(
-        port.quantization.QuantizationWarning, match=r"'softmax' .*makes.*with output"
-    ):
+    warning = port.quantization.QuantizationWarning
+    with pytest.warns(warning, match=r"'softmax' .*makes.*with output"):
         made = port.import_torch(net, spikes(12))
     assert np.array_equal(
         made.real(spikes(12))["output"].sum(0).argmax(1), said(net, spikes(12)).argmax(1)
