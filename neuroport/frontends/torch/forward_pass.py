@@ -266,7 +266,9 @@ class _Following:
         if before is None:
             return self._begun(name, module, cell, origin)
         if before.input != origin.node:
-            if cell.whole or (origin.step is not None and origin.step < before.steps):
+            late = self.building.hears_late
+            again = origin.step is not None and origin.step < before.steps
+            if cell.whole or again or (late(origin.node) and late(before.input)):
                 raise self._twice(name)
             if before.steps != 1 or not self.building.hears_late(origin.node):
                 raise CaptureError(self._differs(name, before, origin.node))
