@@ -400,8 +400,8 @@ def test_what_the_host_makes_of_spikes_is_left_to_it_and_told() -> None:
     [
         (lambda: returning(lambda x: x).double(), r"parameters of torch\.float64; give net\.float"),
         (
-            lambda: returning(lambda x: x, lambda net: net.lif1),
-            "'lif1'.*a neuron module of its own",
+            lambda: nn.Sequential(*[nn.Linear(12, 12), snn.Leaky(0.9, init_hidden=True)] * 2),
+            "called twice in a step; give every layer a neuron module of its own",
         ),
         (
             lambda: torch.jit.trace(nn.Linear(12, 3), torch.zeros(2, 12)),
@@ -409,7 +409,7 @@ def test_what_the_host_makes_of_spikes_is_left_to_it_and_told() -> None:
         ),
         (
             lambda: networks.lively(
-                Odd(lambda net, cur, mem, step: (torch.bernoulli(cur.sigmoid()), mem))
+                Odd(lambda net, cur, mem, step: (cur + torch.rand_like(cur), mem))
             ),
             "draws at random; encode outside",
         ),
@@ -418,3 +418,9 @@ def test_what_the_host_makes_of_spikes_is_left_to_it_and_told() -> None:
 def test_what_cannot_be_followed_says_what_to_change(make: Any, says: str) -> None:
     with pytest.raises(CaptureError, match=says):
         port.import_torch(make(), spikes(12))
+
+
+def test_a_neuron_that_layers_share_is_a_population_for_each_state_that_it_is_given() -> None:
+    net = returning(lambda spikes: spikes, lambda net: net.lif1)  # lif1 twice, with a state each
+    made = equal_to_the_library(net, spikes(12))
+    assert sum(node.kind == "subtractivelif" for node in made.graph) == 2

@@ -204,7 +204,7 @@ class _Following:
         unknown = [key for key in states if key not in cell.states]
         if unknown or len(args) > 1 + len(cell.states) or not given:
             raise CaptureError(f"neuron {name!r} is called with other arguments ({here()})")
-        origin = self._now(path, self._reads(name, given[0]))
+        origin = self._now(self._reached(path, cell, states), cell, self._reads(name, given[0]))
         population = self._population(path, name, module, cell, origin, states)
         steps = self._steps(name, population, cell, origin)
         self.calls += 1
@@ -227,14 +227,20 @@ class _Following:
             else f"neuron {name!r} ({here()}) reads {said}"
         )
 
-    def _now(self, path: str, origin: Origin) -> Origin:
+    def _reached(self, path: str, cell: Cell, states: dict[str, Any]) -> int:
+        """Steps that the population of a call has behind it, as far as its states say."""
+        if cell.hidden or not states:
+            return self.reached.get(path, 0)
+        origins = [getattr(value, "origin", None) for value in states.values()]
+        names = [origin.node for origin in origins if origin is not None]
+        return self.named[names[0]].steps if names and names[0] in self.named else 0
+
+    def _now(self, reached: int, cell: Cell, origin: Origin) -> Origin:
         """What a neuron reads; of a step before, as what comes late."""
-        if self.cells[path].whole or origin.lies != STEP or path not in self.reached:
-            return origin
-        if origin.step != self.reached[path] - 1:
+        if cell.whole or origin.lies != STEP or not reached or origin.step != reached - 1:
             return origin
         try:
-            return replace(origin, node=self.tracer.late(origin.node), step=self.reached[path])
+            return replace(origin, node=self.tracer.late(origin.node), step=reached)
         except Lost:
             return origin
 
@@ -264,7 +270,7 @@ class _Following:
             if traced:
                 before = self._of_states(name, cell, states)
         if before is None:
-            return self._begun(name, module, cell, origin)
+            return self._begun(name, module, cell, origin, not cell.hidden and bool(states))
         if before.input != origin.node:
             late = self.building.hears_late
             again = origin.step is not None and origin.step < before.steps
@@ -301,10 +307,13 @@ class _Following:
             )
         return population
 
-    def _begun(self, name: str, module: nn.Module, cell: Cell, origin: Origin) -> Population:
+    def _begun(
+        self, name: str, module: nn.Module, cell: Cell, origin: Origin, own_states: bool
+    ) -> Population:
         at = 0 if origin.step is None else origin.step
         again = [p for p in self.found.populations if p.module is module]
-        if any(p.steps == at + 1 and p.begun == self.forwards for p in again):
+        twice = any(p.steps == at + 1 and p.begun == self.forwards for p in again)
+        if twice and not own_states:
             raise self._twice(name)
         if at > 0 or (again and any(p.begun != self.forwards for p in again)):
             raise CaptureError(
