@@ -45,8 +45,9 @@ class Native(FrontEnd):
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
         from neuroport.quantization.native import integers_of
 
+        widths = options.pop("widths", None)
         no_options(self, options)
-        return integers_of(network, frames)
+        return integers_of(network, frames, widths)
 
     def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
         from neuroport.backends.module import captured

@@ -22,6 +22,7 @@ from neuroport.hdf5 import short
 from neuroport.kernels.allocator import available
 from neuroport.nets.families import build
 from neuroport.nets.recipe import GRAPH
+from neuroport.nets.widths import set_widths
 from neuroport.recipe import Recipe, from_dict
 from neuroport.training.given_graph import Classifier, given
 
@@ -35,7 +36,8 @@ class State:
     """A training run after a number of epochs, and of batches of the next one.
 
     ``within`` says, where batches of an unfinished epoch are done: ``batch`` (how many), ``total``
-    (sum of their losses), ``seconds``, and ``rng``, the state of NumPy's generator. The order of
+    (sum of their losses), ``seconds``, ``gradients`` (norms that were measured), and ``rng``, the
+    state of NumPy's generator. The order of
     the samples follows from seed and epoch; torch's generators are the tensors ``rng.torch.*``, one
     per process.
     """
@@ -142,7 +144,8 @@ def _untrained(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         data = recipe.data
-        return build(recipe.network, data.shape[0], data.class_count, data.bits)
+        net = build(recipe.network, data.shape[0], data.class_count, data.bits)
+    return set_widths(net, recipe.quantization.widths)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:
@@ -242,11 +245,18 @@ def _fault(about: Any) -> str:
         counts = counts and type(within.get("damaged", 0)) is int
         if not (counts and all(_is_told(within, key) for key in ("total", "seconds"))):
             return f"within is {short(within)}"
+        gradients = within.get("gradients", [])
+        if not (isinstance(gradients, list) and all(map(_are_numbers, gradients))):
+            return f"gradients are {short(gradients)}"
         try:
             np.random.default_rng().bit_generator.state = within["rng"]
         except Exception:  # NumPy promises nothing about others' states
             return f"rng is {short(within.get('rng'))}"
     return ""
+
+
+def _are_numbers(row: Any) -> bool:
+    return isinstance(row, list) and all(type(each) in (int, float) for each in row)
 
 
 def _is_told(values: dict[str, Any], key: str) -> bool:

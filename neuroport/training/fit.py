@@ -34,6 +34,8 @@ from neuroport.kernels.devices import device_of, memory_of, told
 from neuroport.nets.held_numbers import held
 from neuroport.nets.recipe import GRAPH
 from neuroport.nets.synapse import convolve_in
+from neuroport.nets.widths import PROVEN
+from neuroport.quantization.calibration import CALIBRATION
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 from neuroport.recipe import Recipe
 from neuroport.training.augmentation import draw, part_of
@@ -44,6 +46,7 @@ from neuroport.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from neuroport.training.diagnostics import FewSamples, GradientNorms, activity, clipped_weights
 from neuroport.training.given_graph import START, Classifier, begin
 from neuroport.training.loading import (
     DAMAGED,
@@ -53,6 +56,7 @@ from neuroport.training.loading import (
     check_workers,
     workers_for,
 )
+from neuroport.training.metrics import METRICS
 from neuroport.training.optimizer import learning_rate, optimizer_of, restore
 from neuroport.training.parallel import Group, group
 from neuroport.training.step import (
@@ -178,7 +182,7 @@ def _fit(
         quantized = state.epoch >= recipe.training.epochs
         if quantized and not (isinstance(net, Trainable) or is_integer(net)):
             with on_cpu(net):
-                freeze_scales(net, reading.one(data.test, recipe))
+                freeze_scales(net, calibration(reading, data, recipe))
         optimizer = optimizer_of(net, recipe)
         scaler = scaler_of(recipe, quantized, reading.device)
         if state.within or state.epoch not in (0, recipe.training.epochs):  # a phase starts afresh
@@ -196,6 +200,13 @@ def _fit(
             _write_metrics(folder, state)
         say(metrics)
     return net.cpu().eval()
+
+
+def calibration(reading: Reading, data: Split, recipe: Recipe) -> Tensor:
+    """Frames from which scales are chosen; where their ranges are proven, only sizes matter."""
+    if recipe.quantization.widths == PROVEN:
+        return reading.some(data.test, recipe)
+    return reading.some(data.train, recipe, CALIBRATION)
 
 
 def _generators(device: torch.device) -> AbstractContextManager[None]:
@@ -256,10 +267,11 @@ def evaluated(
     steps: int,
     reading: Reading,
     together: Group,
+    few: FewSamples | None = None,
 ) -> tuple[int, int]:
     """How many samples are classified correctly, and of how many: those that can be read.
 
-    Every process takes some of the batches.
+    Every process takes some of the batches; ``few`` keeps some samples of this one's.
     """
     net.eval()
     every = np.arange(len(samples.labels))
@@ -279,6 +291,8 @@ def evaluated(
                 reading.device, batch, 1, attempt, BackendError, "samples evaluated side by side"
             ):
                 classes = net(views.frames(steps, reading.device)).argmax(1)
+            if few is not None:
+                few.take(views)
             right = classes == views.classes(reading.device)
             if views.damaged:
                 right[list(views.damaged)] = False
@@ -313,7 +327,7 @@ def _resume(recipe: Recipe, folder: Path) -> State:
 
 
 def _write_metrics(folder: Path, state: State) -> None:
-    write_atomic(folder / "metrics.jsonl", "".join(json.dumps(m) + "\n" for m in state.metrics))
+    write_atomic(folder / METRICS, "".join(json.dumps(m) + "\n" for m in state.metrics))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -360,6 +374,8 @@ class _Epoch:
             damaged = int(state.within.get("damaged", 0)) if together.first else 0
             rng.bit_generator.state = state.within["rng"]
             restore_generator(state.tensors, together.rank, device)
+        norms = GradientNorms(net, batches)
+        norms.restore(state.within.get("gradients", []))
         net.train()
         progress = {"phase": phase, "epoch": epoch, "epochs": recipe.epochs, "batches": batches}
         jobs = self._jobs(order, range(done, batches), rng)
@@ -372,7 +388,8 @@ class _Epoch:
                 _warn(made.damaged.values(), "the next of its class was taken")
                 numbers.refresh()  # those that neurons learn
                 self.step.set_rate(learning_rate(recipe, epoch, index, batches))
-                losses.add(self._trained(made), epoch, index)
+                measure = norms if together.first and norms.measures(index) else None
+                losses.add(self._trained(made, measure), epoch, index)
                 self.say({**progress, "batch": index + 1, "loss": losses.mean})
                 every = recipe.training.checkpoint_steps
                 if every and (index + 1) % every == 0 and index + 1 < batches:
@@ -381,14 +398,16 @@ class _Epoch:
                     (skipped,) = together.total(damaged)
                     if skipped:
                         within["damaged"] = skipped
+                    within["gradients"] = norms.finish()
                     self._save(within | {"seconds": time.perf_counter() - started})
         losses.finish(epoch)
         # before anything is told of the network: lowering must take it
         if phase == "quantized" and not isinstance(net, Trainable):
             with on_cpu(net):
-                fit_scales(net, self.reading.one(self.data.test, recipe))
+                fit_scales(net, calibration(self.reading, self.data, recipe))
         steps = recipe.data.steps
-        correct, tested = evaluated(net, self.data.test, recipe, steps, self.reading, together)
+        few = FewSamples(-(-len(self.data.test.labels) // TOGETHER))
+        correct, tested = evaluated(net, self.data.test, recipe, steps, self.reading, together, few)
         metrics = {
             "phase": phase,
             "epoch": epoch + 1,
@@ -403,6 +422,12 @@ class _Epoch:
         (damaged,) = together.total(damaged)
         if damaged or tested < len(self.data.test.labels):
             metrics["damaged"] = damaged + len(self.data.test.labels) - tested
+        if together.first:
+            metrics["gradients"] = norms.told()
+            if (frames := few.frames(steps, device)) is not None:
+                metrics["activity"] = activity(net, frames)
+            if phase == "quantized":
+                metrics["weights"] = clipped_weights(net)
         return metrics
 
     def _jobs(
@@ -416,7 +441,7 @@ class _Epoch:
             drawn = draw(training, len(chosen), rng)
             yield Job(chosen[own], part_of(drawn, own), rng.bit_generator.state)
 
-    def _trained(self, made: Batch) -> Tensor:
+    def _trained(self, made: Batch, measure: GradientNorms | None) -> Tensor:
         """The loss of a batch, on which the network was trained."""
         recipe, device = self.state.recipe, self.reading.device
         steps = recipe.data.steps
@@ -429,7 +454,7 @@ class _Epoch:
         own = len(made.labels)
         key = "training.batch" if together == 1 else f"training.batch / {together}"
         with memory_of(device, own, 2, attempt, TrainingError, key):
-            return self.step(made.frames(steps, device), made.classes(device))
+            return self.step(made.frames(steps, device), made.classes(device), measure)
 
     def _save(self, within: dict[str, Any]) -> None:
         """Write a checkpoint in the middle of the epoch."""
