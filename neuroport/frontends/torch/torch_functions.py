@@ -111,6 +111,11 @@ ON_THE_HOST = {
     ),
     *("count_nonzero", "std", "var", "unbind", "contiguous"),
 }
+# of these, what is more than a sum, a factor or another shape
+DECIDES = {
+    *("argmax", "softmax", "log_softmax", "max", "amax", "topk", "sigmoid", "cumsum", "std", "var"),
+    "count_nonzero",
+}
 # functions that have no node, and alternatives
 WAYS = {
     "layer_norm": "its mean and deviation follow from the values; use BatchNorm",
@@ -119,6 +124,10 @@ WAYS = {
     "softmax": "it divides by a sum; leave it to the loss",
     "matmul": "it multiplies, and a dendrite sums",
     "bmm": "it multiplies, and a dendrite sums",
+    **dict.fromkeys(
+        ("bernoulli", "rand_like", "randn_like", "poisson", "normal", "multinomial"),
+        "it draws at random; encode outside, and give spikes as frames (T, N, *shape)",
+    ),
 }
 ASKED = {
     *("item", "tolist", "numpy", "bool", "int", "float", "index", "contains", "array", "equal"),
