@@ -73,7 +73,8 @@ def real_logits(net: nn.Module, frames: npt.NDArray[Any]) -> npt.NDArray[np.floa
     found: list[Tensor] = []
     for first in range(0, frames.shape[1], TOGETHER):
         found.append(net.eval()(torch.from_numpy(frames[:, first : first + TOGETHER]).float()))
-    return torch.cat(found).double().numpy()
+    logits: npt.NDArray[np.float64] = torch.cat(found).double().numpy()
+    return logits
 
 
 def grid(graph: Graph) -> dict[str, Any]:

@@ -42,6 +42,12 @@ class TrainingRecipe:
     ``resized``, and ``auto_augment`` torchvision's AutoAugment. ``precision`` is that of the
     convolutions. A checkpoint is written after each epoch, and within one after every
     ``checkpoint_steps`` batches (0: not).
+
+    ``mixup`` mixes every picture of a batch, and its label, with another by a share of the
+    distribution Beta(mixup, mixup), 0 does not; pixels stay whole numbers. ``ema`` is the decay of
+    an average of the weights over the steps of this phase, which is what is evaluated and what the
+    next phase begins with; 0: the last weights. ``keep`` says of which epoch of a phase that network
+    is: its ``last``, or the one of the ``best`` accuracy on the test samples, which then say less.
     """
 
     epochs: int = 8
@@ -68,6 +74,9 @@ class TrainingRecipe:
     auto_augment: bool = False
     precision: str = "float32"
     checkpoint_steps: int = 0
+    mixup: float = 0.0
+    ema: float = 0.0
+    keep: str = "last"
 
     def __post_init__(self) -> None:
         require(
@@ -123,6 +132,12 @@ class TrainingRecipe:
             self.checkpoint_steps >= 0,
             f"training.checkpoint_steps is {self.checkpoint_steps}; use 0 or more batches",
         )
+        require(
+            0 <= self.mixup < math.inf,
+            f"training.mixup is {self.mixup}; use 0 (none) or more, such as 0.2",
+        )
+        fraction(self.ema, "training.ema")
+        one_of(self.keep, ("last", "best"), "training.keep")
 
 
 @dataclass(frozen=True)
@@ -181,6 +196,11 @@ class Recipe:
             not self.training.auto_augment or self.data.bits == 8,
             f"training.auto_augment takes pixels of 8 bits, and data.bits is {self.data.bits}; "
             "leave one of them out",
+        )
+        require(
+            not self.training.mixup or self.data.bits == 8,
+            f"training.mixup mixes pixels of 8 bits, and data.bits is {self.data.bits}; leave one "
+            "of them out",
         )
         require(
             not self.training.auto_augment or self.data.known.policy != "",

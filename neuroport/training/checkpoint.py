@@ -23,6 +23,7 @@ from neuroport.kernels.allocator import available
 from neuroport.nets.families import build
 from neuroport.nets.widths import set_widths
 from neuroport.recipe import Recipe, from_dict
+from neuroport.training.averaging import MODEL, part
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = ("phase", "epoch", "loss", "accuracy", "seconds")  # of an epoch, at least
@@ -46,14 +47,14 @@ class State:
     within: dict[str, Any] = field(default_factory=dict)
     source: str = "the checkpoint"  # its file, for messages
 
-    def load_into(self, net: nn.Module) -> None:
-        """Copy the model's tensors into ``net``.
+    def load_into(self, net: nn.Module, prefix: str = MODEL) -> None:
+        """Copy the model's tensors, or those under another prefix, into ``net``.
 
         Raises:
             TrainingError: the checkpoint belongs to another architecture, or holds values that no
                 training gives.
         """
-        own = self.fitting(net)
+        own = self.fitting(net, prefix)
         for name, tensor in own.items():
             if not torch.isfinite(tensor).all():
                 raise TrainingError(
@@ -72,7 +73,7 @@ class State:
                 )
         net.load_state_dict(own)
 
-    def fitting(self, net: nn.Module) -> dict[str, Tensor]:
+    def fitting(self, net: nn.Module, prefix: str = MODEL) -> dict[str, Tensor]:
         """The model's tensors, if their names, shapes and types are those of ``net``.
 
         Nothing is computed, so that a network on the device ``meta`` will do.
@@ -80,7 +81,7 @@ class State:
         Raises:
             TrainingError: they are not.
         """
-        own = {n[6:]: t for n, t in self.tensors.items() if n.startswith("model.")}
+        own = part(self.tensors, prefix)
         wanted = net.state_dict()
         faults = [f"{name} is missing" for name in wanted if name not in own]
         faults += [f"{name} is unknown" for name in own if name not in wanted]

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from neuroport.errors import TrainingError
 from neuroport.nets.neuron import bound
 from neuroport.recipe import Recipe
+from neuroport.training.augmentation import partners
+from neuroport.training.averaging import Average
 from neuroport.training.optimizer import set_rate, tensors_of
 from neuroport.training.parallel import Group
 
@@ -28,6 +30,7 @@ class Step:
     Args:
         net: in training, on its device.
         scaler: of :func:`scaler_of`.
+        average: of its weights, which takes those after every step.
     """
 
     def __init__(
@@ -37,7 +40,9 @@ class Step:
         scaler: Any,
         recipe: Recipe,
         together: Group,
+        average: Average | None = None,
     ) -> None:
+        self.average = average
         self.net, self.optimizer, self.scaler = net, optimizer, scaler
         self.recipe, self.together = recipe, together
 
@@ -45,17 +50,18 @@ class Step:
         """Set the learning rate of the next step."""
         set_rate(self.optimizer, rate)
 
-    def __call__(self, frames: Tensor, labels: Tensor) -> Tensor:
+    def __call__(self, frames: Tensor, labels: Tensor, share: float = 1.0) -> Tensor:
         """One step of the optimizer; the loss of the batch of all processes, on the device.
 
         Args:
             frames: (T, N, C, H, W), this process's part.
             labels: (N,).
+            share: of a sample in its frames, where it is mixed with another.
         """
         training = self.recipe.training
         self.optimizer.zero_grad()
         with self.together.joint():
-            loss = self.loss(frames, labels)
+            loss = self.loss(frames, labels, share)
             value = self.together.average(loss.detach().clone())
             self._backward(loss)
         self.together.average_gradients(self.net)
@@ -69,12 +75,19 @@ class Step:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         bound(self.net)
+        if self.average is not None:
+            self.average.update()
         return value
 
-    def loss(self, frames: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy of a batch."""
+    def loss(self, frames: Tensor, labels: Tensor, share: float = 1.0) -> Tensor:
+        """Cross entropy of a batch; of what is mixed the mean of both classes', by their shares."""
         smoothing = self.recipe.training.label_smoothing
-        return F.cross_entropy(self.net(frames), labels, label_smoothing=smoothing)
+        logits = self.net(frames)
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        if share == 1.0:
+            return loss
+        other = F.cross_entropy(logits, partners(labels), label_smoothing=smoothing)
+        return share * loss + (1 - share) * other
 
     def _backward(self, loss: Tensor) -> None:
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
@@ -94,6 +107,8 @@ class Step:
             state = self.scaler.state_dict()
             kept = [float(state["scale"]), float(state["_growth_tracker"])]
             found["scaler"] = torch.tensor(kept, dtype=torch.float64)
+        if self.average is not None:
+            found |= self.average.tensors()
         return found
 
 
