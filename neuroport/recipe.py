@@ -46,8 +46,8 @@ class TrainingRecipe:
     ``mixup`` mixes every picture of a batch, and its label, with another by a share of the
     distribution Beta(mixup, mixup), 0 does not; pixels stay whole numbers. ``ema`` is the decay of
     an average of the weights over the steps of this phase, which is what is evaluated and what the
-    next phase begins with; 0: the last weights. ``keep`` says of which epoch of a phase that network
-    is: its ``last``, or the one of the ``best`` accuracy on the test samples, which then say less.
+    next phase begins with; 0: the last weights. ``keep`` says of which epoch of a phase it is: the
+    ``last``, or the one of the ``best`` accuracy on the test samples, which then say less.
     """
 
     epochs: int = 8
