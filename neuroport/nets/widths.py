@@ -1,7 +1,7 @@
 """How the grid of a network is chosen: for every input there could be, or from data.
 
 Ranges of currents and states are ``proven`` for every input, or ``checked``: seen in calibration
-frames, and looked at by every engine at every step (:mod:`neuroport.backends.declared_widths`).
+frames, and looked at by every engine at every step (:mod:`neuroport.graph.declared_widths`).
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.lif.models import PyLifResetModelBitAcc
 from lava.proc.lif.process import LIFReset
 
-from neuroport.backends.declared_widths import Window, refuse
 from neuroport.graph import integers
+from neuroport.graph.declared_widths import Window, refuse
 
 RECORDED = "recorded"  # parameter of a process: the array file
 DECLARED = "declared"  # parameter of a process: name, largest current, steps at which it is checked
