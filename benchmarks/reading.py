@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import re
 import resource
 import statistics
 import tempfile
@@ -29,6 +28,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks import machine
 from neuroport.data.events import EVENT, Binning, Events, Recordings
 from neuroport.data.loading import load_data
 from neuroport.data.samples import Samples
@@ -262,7 +262,7 @@ def main() -> None:
                 "rounds": asked.rounds,
                 "cores": torch.multiprocessing.cpu_count(),
                 "load": max(0.0, round(_load() - 1, 1)),
-                "processor": _model(),
+                "processor": machine.processor(),
                 "versions": versions("torch", "torchvision", "pillow", "numpy"),
             },
         )
@@ -274,11 +274,6 @@ def main() -> None:
 
 def _load() -> float:
     return float(Path("/proc/loadavg").read_text().split()[0])
-
-
-def _model() -> str:
-    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return found[1].strip() if found else "unknown"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from neuroport.checks import fraction, one_of, positive, require, seed
 from neuroport.data.recipe import DataRecipe as DataRecipe
 from neuroport.errors import RecipeError, StorageError
 from neuroport.files import parse_toml, place, read_text
+from neuroport.nets.recipe import GRAPH
 from neuroport.nets.recipe import NetworkRecipe as NetworkRecipe
 from neuroport.nets.widths import WIDTHS
 
@@ -181,10 +182,9 @@ class Recipe:
         seed(self.seed, "seed")
         require(self.epochs >= 1, "training.epochs + quantization.epochs is 0; use 1 or more")
         require(
-            self.quantization.epochs == 0 or self.network.captured,
-            f"quantization.epochs is {self.quantization.epochs}, but network.connect = "
-            f"{self.network.connect!r} multiplies spikes, which no integer network does: set "
-            'quantization.epochs = 0 to train real numbers alone, or network.connect = "add"',
+            self.training.epochs == 0 or self.network.family != GRAPH,
+            f"training.epochs is {self.training.epochs}, but a graph has no real-valued phase; set "
+            "training.epochs = 0: quantization.epochs train its integers",
         )
         dataset = self.data.dataset
         require(

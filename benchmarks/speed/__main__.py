@@ -1,9 +1,9 @@
 """Measure what neuroport's speed is held to: ``python -m benchmarks.speed [SECTION ...]``.
 
 Ways of doing the same work are timed in turn in one process (or in processes of their own, where
-memory is measured) and told as ratios. Every section is stored when it is done; those that are
-stored are left out unless told ``--again``. SpikingJelly needs a newer Python than Lava: give the
-interpreter of an environment that has it, or its figures are left out.
+memory is measured), and their ratios are stored: one set of figures per kind of processor. Every
+section is stored when it is done. ``--again`` measures what is stored for this kind of processor.
+SpikingJelly runs in an environment of its own: give its interpreter, or its figures are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import click
 import torch
 
+from benchmarks.machine import instructions, machine
 from benchmarks.speed import inference, lava, prepared, training, whole
 from benchmarks.speed.elsewhere import ROOT, Elsewhere
 from benchmarks.speed.figure import Figure
@@ -39,7 +40,7 @@ BESIDE = ("training", "inference")  # compared with another library
 @click.argument("sections", nargs=-1, type=click.Choice(list(SECTIONS)))
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs")
 @click.option("--rounds", default=9, show_default=True, help="Turns of each comparison.")
-@click.option("--again", is_flag=True, help="Measure what is stored, too.")
+@click.option("--again", is_flag=True, help="Measure again what is stored for this processor.")
 @click.option(
     "--spikingjelly",
     type=click.Path(path_type=Path, exists=True),
@@ -49,10 +50,16 @@ def main(
     sections: tuple[str, ...], out: Path, rounds: int, again: bool, spikingjelly: Path | None
 ) -> None:
     path = out / "performance.json"
-    results: dict[str, Any] = read_json(path) if path.exists() else {"sections": {}}
+    results: dict[str, Any] = read_json(path) if path.exists() else {"machines": {}}
+    kind = instructions()
+    here = results["machines"].setdefault(kind, {"machine": {}, "sections": {}})
     elsewhere = None
     for name in sections or SECTIONS:
-        if name in results["sections"] and not again:
+        if name in here["sections"] and not again:
+            click.echo(
+                f"{name}: measured before on a processor with {kind} ({path}); to measure it "
+                f"again: python -m benchmarks.speed {name} --again"
+            )
             continue
         click.echo(name)
         started = time.perf_counter()
@@ -73,8 +80,9 @@ def main(
         }
         if elsewhere is not None and name in BESIDE and elsewhere.versions:
             measured["elsewhere"] = elsewhere.versions
-        stored = {**results["sections"], name: measured}
-        results["sections"] = {known: stored[known] for known in SECTIONS if known in stored}
+        stored = {**here["sections"], name: measured}
+        here["sections"] = {known: stored[known] for known in SECTIONS if known in stored}
+        here["machine"] = machine()
         write_json(path, results)
         if (out / "performance.md").exists():
             write_page(out)

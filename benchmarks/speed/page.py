@@ -23,11 +23,13 @@ TITLES = {
     "start": "Starting",
     "lava": "Lava's CPU simulator",
 }
+COLOURS = ("tab:blue", "tab:orange", "tab:purple", "tab:brown")
+Machines = dict[str, dict[str, Any]]  # kind of processor -> {"machine", "sections"}
 
 
 def write_page(folder: Path) -> None:
     """Tables between the page's markers, and the chart, of what is measured."""
-    found = read_json(folder / "performance.json")
+    found: Machines = read_json(folder / "performance.json")["machines"]
     page = (folder / "performance.md").read_text()
     tables = f"{BEGIN}\n{_tables(found)}\n{END}"
     pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
@@ -35,51 +37,91 @@ def write_page(folder: Path) -> None:
     write_atomic(folder / "performance.md", pattern.sub(lambda _: tables, page))
 
 
-def _tables(found: dict[str, Any]) -> str:
-    lines: list[str] = []
+def _tables(found: Machines) -> str:
+    lines = ["## Where it was measured", "", "| | " + " | ".join(found) + " |"]
+    lines += ["|---|" + "---|" * len(found)]
+    described = {kind: _described(each) for kind, each in found.items()}
+    for fact in dict.fromkeys(fact for each in described.values() for fact in each):
+        cells = [each.get(fact, "not recorded") for each in described.values()]
+        lines.append(f"| {fact} | " + " | ".join(cells) + " |")
     for name, title in TITLES.items():
-        if name not in found["sections"]:
-            lines += ["", f"## {title}", "", "Not measured."]
+        lines += ["", f"## {title}", ""]
+        if not any(name in each["sections"] for each in found.values()):
+            lines.append("Not measured.")
             continue
-        section = found["sections"][name]
-        lines += ["", f"## {title}", "", "| measured | median | least to largest | goal | |"]
-        lines += ["|---|--:|--:|--:|---|", *map(_row, section["figures"])]
-    return "\n".join(lines[1:])
+        lines += ["| measured | goal | " + " | ".join(found) + " |"]
+        lines += ["|---|--:|" + "--:|" * len(found)]
+        lines += [_row(what, rows) for what, rows in _rows(found, name).items()]
+    return "\n".join(lines)
 
 
-def _row(row: dict[str, Any]) -> str:
+def _described(each: dict[str, Any]) -> dict[str, str]:
+    """What the figures of one machine depend on, as text."""
+    facts = {fact: str(value) for fact, value in each["machine"].items() if fact != "instructions"}
+    for package in ("torch", "numpy", "lava-nc", "lava-dl"):
+        seen = [section["versions"].get(package) for section in each["sections"].values()]
+        facts[package] = ", ".join(dict.fromkeys(version for version in seen if version))
+    others = [section.get("elsewhere", {}) for section in each["sections"].values()]
+    beside = dict.fromkeys(", ".join(f"{k} {v}" for k, v in other.items()) for other in others)
+    facts["compared with"] = "; ".join(text for text in beside if text)
+    return facts
+
+
+def _rows(found: Machines, section: str) -> dict[str, list[dict[str, Any] | None]]:
+    """What was measured -> its figures, one per kind of processor; None where it was not."""
+    each = [
+        {row["what"]: row for row in one["sections"].get(section, {"figures": []})["figures"]}
+        for one in found.values()
+    ]
+    names = dict.fromkeys(what for rows in each for what in rows)
+    return {what: [rows.get(what) for rows in each] for what in names}
+
+
+def _row(what: str, rows: list[dict[str, Any] | None]) -> str:
+    known = [row for row in rows if row is not None]
+    goals = [(key, row[key]) for row in known for key in ("at_least", "at_most") if key in row]
+    unit = " s" if known[0]["unit"] == "s" else ""
+    goal = f"{goals[0][0].replace('_', ' ')} {goals[0][1]:g}{unit}" if goals else ""
+    return f"| {what} | {goal} | " + " | ".join(map(_cell, rows)) + " |"
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "not measured"
     unit = " s" if row["unit"] == "s" else ""
     low, high = f"{row['low']:.3g}", f"{row['high']:.3g}"
-    goal, reached = "", ""
-    if "reached" in row:
-        bound = (
-            f"at least {row['at_least']:g}" if "at_least" in row else f"at most {row['at_most']:g}"
-        )
-        goal, reached = bound + unit, "reached" if row["reached"] else "**not reached**"
-    spread = "" if low == high else f"{low} to {high}"
-    return f"| {row['what']} | {row['median']:.3g}{unit} | {spread} | {goal} | {reached} |"
+    spread = "" if low == high else f" ({low} to {high})"
+    missed = "" if row.get("reached", True) else ", **not reached**"
+    return f"{row['median']:.3g}{unit}{spread}{missed}"
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
+def draw(found: Machines, path: Path) -> None:
     """Every figure with a goal, as a part of it: bars that end left of 1 reach it."""
-    rows = [
-        row
+    rows = {
+        what: figures
         for name in TITLES
-        for row in found["sections"].get(name, {"figures": []})["figures"]
-        if "reached" in row
-    ][::-1]
-    labels = [row["what"] for row in rows]
-    parts = [
-        row["at_least"] / row["median"] if "at_least" in row else row["median"] / row["at_most"]
-        for row in rows
-    ]
-    colours = ["tab:green" if row["reached"] else "tab:red" for row in rows]
+        for what, figures in reversed(_rows(found, name).items())
+        if any(row is not None and "reached" in row for row in figures)
+    }
+    height = 0.8 / len(found)
     with plt.rc_context({"svg.hashsalt": "performance", "font.size": 8}):
-        figure, axes = plt.subplots(figsize=(10, 0.5 + 0.26 * max(len(rows), 1)))
-        axes.barh(range(len(rows)), parts, color=colours)
-        axes.set_yticks(range(len(rows)), labels)
+        figure, axes = plt.subplots(figsize=(10, 0.7 + 0.3 * max(len(rows), 1)))
+        for number, (kind, colour) in enumerate(zip(found, COLOURS, strict=False)):
+            measured = [(at, figures[number]) for at, figures in enumerate(rows.values())]
+            bars = [(at, _part(row)) for at, row in measured if row and "reached" in row]
+            places = [at + (len(found) / 2 - number - 0.5) * height for at, _ in bars]
+            axes.barh(places, [part for _, part in bars], height, color=colour, label=kind)
+        axes.set_yticks(range(len(rows)), list(rows))
         axes.axvline(1, color="black", linewidth=1)
+        axes.legend(loc="lower right")
         axes.set_xlabel("what was measured, as a part of what it is held to (1: just reached)")
         figure.tight_layout()
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
+
+
+def _part(row: dict[str, Any]) -> float:
+    """Of its goal: below 1 where the goal is reached."""
+    if "at_least" in row:
+        return float(row["at_least"] / row["median"])
+    return float(row["median"] / row["at_most"])

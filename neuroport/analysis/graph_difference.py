@@ -9,7 +9,7 @@ import numpy as np
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Node, Synapse
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 
 ABSENT = "absent"
 
@@ -65,7 +65,7 @@ def alike_lowered(graph: Graph, other: Graph) -> tuple[Graph, Graph]:
     """
     if graph.balanced == other.balanced:
         return graph, other
-    a, b = (g if g.balanced else balance_skew(g) for g in (graph, other))
+    a, b = (g if g.balanced else balance_latency(g) for g in (graph, other))
     return min(((a, b), (_without_lags(graph), _without_lags(other))), key=_unlike)
 
 

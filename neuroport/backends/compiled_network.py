@@ -221,8 +221,8 @@ class CompiledNetwork(AtOnce):
         """A sample's first step at a node, and the steps to the next sample's."""
         if not self.chip:
             return 0, self.graph.steps
-        skews = self.graph.facts(node.name).skews
-        return (skews[0] if skews else 0), self.graph.interval
+        latencies = self.graph.facts(node.name).input_latencies
+        return (latencies[0] if latencies else 0), self.graph.interval
 
     def _step(
         self,

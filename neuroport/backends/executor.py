@@ -3,8 +3,8 @@
 The built-in engines share this walk and differ in their arithmetic. In *ideal* time a synapse
 takes no step and samples run side by side. In *chip* time every synapse takes one step, and ``lag``
 steps more, and samples follow each other through one network, as on Lava and Loihi. Sample n
-reaches a node at step ``n * interval + skew``, where ``skew`` is the node's latency. Its states
-reset there, and its answer is the T steps that follow.
+reaches a node at step ``n * interval + latency``, with the latency of the node. Its states reset
+there, and its answer is the T steps that follow.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def walk(
 
     Raises:
         FramesError: the frames do not fit.
-        IllegalError: chip time was asked of a graph whose skews are not balanced.
+        IllegalError: chip time was asked of a graph whose latencies are not balanced.
         BackendError: a batch holds no sample.
         RangeError: a population left the widths that are declared of it.
     """
@@ -115,7 +115,7 @@ def walk(
     if time_model not in TIME_MODELS:
         raise IllegalError(f"time model is {time_model!r}; use {' or '.join(TIME_MODELS)}")
     if time_model == "chip" and not graph.balanced:
-        raise IllegalError("inputs with unequal skew meet; lower the graph before chip time")
+        raise IllegalError("inputs with unequal latency meet; lower the graph before chip time")
     keep_freed()
     started = time.perf_counter()
     samples = frames.shape[1]
@@ -123,8 +123,8 @@ def walk(
     if time_model == "chip":
         stream = chip_stream(graph, frames)[:, None]
         for name, rows in _sent(arithmetic, stream, recorder, {}, chip=True):
-            skew = graph.facts(name).skew
-            recorder.keep(name, slice(samples), cut_window(graph, rows[:, 0], skew, samples))
+            latency = graph.facts(name).latency
+            recorder.keep(name, slice(samples), cut_window(graph, rows[:, 0], latency, samples))
     else:
         for first in range(0, samples, batch):
             part = slice(first, first + batch)
@@ -186,9 +186,11 @@ def chip_stream(graph: Graph, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return stream
 
 
-def cut_window(graph: Graph, rows: npt.NDArray[Any], skew: int, samples: int) -> npt.NDArray[Any]:
+def cut_window(
+    graph: Graph, rows: npt.NDArray[Any], latency: int, samples: int
+) -> npt.NDArray[Any]:
     """Cut the answer (T, N, ...) out of a node's output on a chip stream (steps, ...)."""
-    starts = [skew + n * graph.interval for n in range(samples)]
+    starts = [latency + n * graph.interval for n in range(samples)]
     return np.stack([rows[start : start + graph.steps] for start in starts], axis=1)
 
 
@@ -208,7 +210,9 @@ def evaluate(
             out = arithmetic.load(frames)
         else:
             facts = graph.facts(node.name)
-            starts = Starts(facts.skews[0] if chip else 0, graph.interval if chip else graph.steps)
+            starts = Starts(
+                facts.input_latencies[0] if chip else 0, graph.interval if chip else graph.steps
+            )
             arriving = arriving_at(node, values)
             if node.name in graph.checked and isinstance(node, Population):
                 watch.look(node, arriving, *arithmetic.stepping)

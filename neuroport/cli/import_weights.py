@@ -63,7 +63,7 @@ def import_weights(
             )
         recipe = found[0]
     parsed = changed(load_recipe(recipe), changes)
-    from neuroport.nets.neuron import Lif
+    from neuroport.nets.neuron import neurons_of
     from neuroport.training.foreign_weights import import_weights as bring
 
     made = bring(file, parsed, naming=naming)
@@ -71,7 +71,7 @@ def import_weights(
     say = Out(as_json)
     if explain:
         say.line(made.table())
-    neurons = sorted({_told(m) for m in made.net.modules() if isinstance(m, Lif)})
+    neurons = sorted({_described(neuron) for neuron in neurons_of(made.net)})
     say.line(
         f"wrote {folder}: {type(made.net).__name__} of recipe {parsed.name}, all "
         f"{len(made.entries)} entries of {file} ({made.naming})"
@@ -87,7 +87,7 @@ def import_weights(
     say.result(result)
 
 
-def _told(neuron: Any) -> str:
+def _described(neuron: Any) -> str:
     """What a state dict does not hold of a neuron."""
     fires = "at" if neuron.fires_at else "above"
     lost = neuron.decays[1] / 4096

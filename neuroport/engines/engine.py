@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
-from types import TracebackType
+from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neuroport.errors import BackendError
@@ -117,12 +116,7 @@ class Prepared:
     def __enter__(self) -> Prepared:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -271,8 +265,3 @@ def _is(kind: str, value: Any) -> bool:
             isinstance(value, Sequence) and all(isinstance(item, str) for item in value)
         )
     return True
-
-
-def default_of(each: Field[Any]) -> Any:
-    """The default of a field; None where it has none."""
-    return None if each.default is MISSING else each.default

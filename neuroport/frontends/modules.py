@@ -169,7 +169,7 @@ class TrainableGraph(FrontEnd):
                 for name, sent in network.messages(torch.from_numpy(frames[:, now])).items():
                     if name in recorder:
                         recorder.keep(
-                            name, now, sent.numpy().astype(dtype_of(recorder.kinds[name]))
+                            name, now, sent.cpu().numpy().astype(dtype_of(recorder.kinds[name]))
                         )
                 if progress is not None:
                     progress(now.stop, samples)

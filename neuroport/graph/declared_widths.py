@@ -15,7 +15,7 @@ and the order of the graph the *first* departure is seen exactly, and what is co
 afterwards is never shown. The compiled engine runs only graphs whose bounds fit 32 bits, torch only
 those that its type holds exactly.
 
-*First* is the same for all: the first sample; in it the first step of chip time, ``step + skew``;
+*First* is the same for all: the first sample; in it the first step of chip time, step + latency;
 then the first population of the graph, and its first neuron. An engine that stops earlier or later
 than that (Lava runs several samples at once, kernels check whole samples) says only that something
 left its widths, and the reference names what was first
@@ -43,7 +43,7 @@ class Departure(NamedTuple):
     """A neuron that left its widths; they are ordered as they are told."""
 
     sample: int
-    time: int  # of chip: step + skew
+    time: int  # of chip: step + latency
     order: int  # of the population in the graph
     neuron: int  # its flat place
     step: int
@@ -84,7 +84,7 @@ class Watch:
         zero = arriving[0, :, : node.shape_of(shape)[0]] * 0
         states = rest = (zero,) * len(node.states)
         facts, chip = graph.facts(node.name), self._samples is not None
-        start, interval = (facts.skews[0], graph.interval) if chip else (0, graph.steps)
+        start, interval = (facts.input_latencies[0], graph.interval) if chip else (0, graph.steps)
         for t in range(len(arriving)):
             sample, step = divmod(t - start, interval)
             if step == 0:
@@ -92,7 +92,7 @@ class Watch:
             if 0 <= sample < (self._samples or 1) and step < graph.steps:
                 left = node.leaves(constants, states, arriving[t], limit)
                 if bool(left.any()):
-                    key = sample, step + facts.skew, self._orders[node.name], step
+                    key = sample, step + facts.latency, self._orders[node.name], step
                     self._keep(left, arriving[t], *key)
             states, _ = node.step(constants, states, arriving[t])
 
@@ -132,7 +132,7 @@ class Window(NamedTuple):
 
 def window_of(graph: Graph, name: str, samples: int | None = None) -> Window:
     """The steps at which a population of a balanced graph answers on Lava."""
-    offset = graph.facts(name).skews[0] + 1  # Lava counts steps from 1
+    offset = graph.facts(name).input_latencies[0] + 1  # Lava counts steps from 1
     return Window(offset, graph.interval, graph.steps, samples)
 
 

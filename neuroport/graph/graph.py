@@ -1,8 +1,7 @@
 """A graph of integer nodes; everything derivable is computed once, when it is built.
 
 *Ideal time*: synapses take no time; this defines the network's answer. *Chip time*: each synapse
-takes one step. The *latency* of a node in chip time is the longest path to it, counted in synapses;
-in the code it is called ``skew``.
+takes one step. The *latency* of a node in chip time is the longest path to it, counted in synapses.
 
 *Declared widths*: a bound of what arrives at a population is proven from the weights, or declared.
 A declared one is a promise of whoever made the graph, which every engine checks at every step
@@ -125,7 +124,7 @@ class Graph(Shown):
             shape = "x".join(str(n) for n in facts.shape)
             source = f" <- {' + '.join(node.inputs)}" if node.inputs else ""
             lines.append(
-                f"{node.kind:{kinds}}{node.name:{width}}  {shape:10} @{facts.skew:<3} "
+                f"{node.kind:{kinds}}{node.name:{width}}  {shape:10} @{facts.latency:<3} "
                 f"{node.text()}{source}"
             )
         return "\n".join(lines)
@@ -189,7 +188,7 @@ class Graph(Shown):
                 node.name,
                 node.kind,
                 "x".join(map(str, self.facts(node.name).shape)),
-                str(self.facts(node.name).skew),
+                str(self.facts(node.name).latency),
                 node.text(),
                 " + ".join(node.inputs),
             )
@@ -209,7 +208,7 @@ class Graph(Shown):
         return node
 
     def facts(self, name: str) -> Facts:
-        """Return a node's shape, signal (``wire``), latency (``skew``) and value interval."""
+        """Return a node's shape, signal (``wire``), latency and value interval."""
         return self._facts[name]
 
     @property
@@ -253,12 +252,12 @@ class Graph(Shown):
     @property
     def depth(self) -> int:
         """Largest latency: steps from the first frame to the last node's answer in chip time."""
-        return max(facts.skew for facts in self._facts.values())
+        return max(facts.latency for facts in self._facts.values())
 
     @property
     def balanced(self) -> bool:
         """Whether inputs that meet have equal latency, so that the graph can run in chip time."""
-        return all(len(set(facts.skews)) <= 1 for facts in self._facts.values())
+        return all(len(set(facts.input_latencies)) <= 1 for facts in self._facts.values())
 
     @property
     def hash(self) -> str:
@@ -302,15 +301,15 @@ class Graph(Shown):
                 )
         reach_low = reduce(np.add, [s.low for s in sources])  # of one source its own array
         reach_high = reduce(np.add, [s.high for s in sources])
-        skews = tuple(s.skew for s in sources)
+        latencies = tuple(s.latency for s in sources)
         limit = self.checked.get(node.name)
         if limit is None:
             shape, low, high = node.infer(sources[0].shape, reach_low, reach_high)
         else:
             within = np.maximum(reach_low, -limit), np.minimum(reach_high, limit)
             shape, low, high = node.infer(sources[0].shape, *within)
-        skew = max(skews) + node.latency
-        return Facts(shape, node.gives, skew, skews, low, high, reach_low, reach_high)
+        latency = max(latencies) + node.latency
+        return Facts(shape, node.gives, latency, latencies, low, high, reach_low, reach_high)
 
     def _check_declared(self, name: str, limit: object) -> None:
         """Refuse a declaration that no engine could check.

@@ -14,7 +14,7 @@ import numpy as np
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, IntArray, Node, Relay
 from neuroport.graph.node_builders import identity
-from neuroport.lowering.skew import Schedule
+from neuroport.lowering.latency import Schedule
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections import Counter
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Node, Population
-from neuroport.lowering.skew import Schedule
+from neuroport.lowering.latency import Schedule
 
 
 def each_once(graph: Graph) -> Graph:

@@ -9,7 +9,7 @@ names SLAYER gives them (``current_decay``, ``voltage_decay``, in units of 1/409
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -129,6 +129,19 @@ class _RealLif(torch.autograd.Function):
         return grad, *learned, None, None, None, None, None
 
 
+def integrate(
+    current: Tensor, bias: Tensor, current_decay: int, voltage_decay: int, threshold: int | Tensor
+) -> tuple[Tensor, Tensor]:
+    """:func:`torch_neurons.integer_forward`, by the kernels where they have it."""
+    current, bias = lif_kernels.dense(current), bias.to(torch.int64)
+    found = None
+    if not isinstance(threshold, Tensor):
+        found = lif_kernels.integer_forward(current, bias, current_decay, voltage_decay, threshold)
+    return found or torch_neurons.integer_forward(
+        current, bias, current_decay, voltage_decay, threshold
+    )
+
+
 class IntegerLif(torch.autograd.Function):
     """The integer neuron; gradients as if currents and voltages were real multiples of ``lsb``.
 
@@ -149,17 +162,9 @@ class IntegerLif(torch.autograd.Function):
         detach_reset: bool,
         gain: Tensor | None = None,
     ) -> Tensor:
-        current, bias_q = lif_kernels.dense(current), bias.to(torch.int64)
-        found = None
         if isinstance(threshold, Tensor):
             threshold = threshold.to(torch.int64)
-        else:
-            found = lif_kernels.integer_forward(
-                current, bias_q, current_decay, voltage_decay, threshold
-            )
-        distance, spikes = found or torch_neurons.integer_forward(
-            current, bias_q, current_decay, voltage_decay, threshold
-        )
+        distance, spikes = integrate(current, bias, current_decay, voltage_decay, threshold)
         ctx.save_for_backward(distance)
         ctx.bias_shape = bias.shape
         reset_at = None if detach_reset else threshold * lsb
@@ -440,13 +445,17 @@ def learn(net: nn.Module, what: str) -> nn.Module:
                 f"thresholds of {len(module.levels)} levels cannot be learned: the levels share "
                 "one grid, on which their distances are exact; learn the decays alone"
             )
-        if isinstance(module, Lif):
-            module.learn(decays, threshold)
+    for neuron in neurons_of(net):
+        neuron.learn(decays, threshold)
     return net
+
+
+def neurons_of(net: nn.Module) -> Iterator[Lif]:
+    """All neurons of a network, in the order in which it holds them."""
+    return (module for module in net.modules() if isinstance(module, Lif))
 
 
 def bound(net: nn.Module) -> None:
     """After a step of an optimizer: bring what the neurons learned back into its range."""
-    for module in net.modules():
-        if isinstance(module, Lif):
-            module.bound()
+    for neuron in neurons_of(net):
+        neuron.bound()

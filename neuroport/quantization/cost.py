@@ -28,7 +28,7 @@ from neuroport.display import Shown, View
 from neuroport.errors import BackendError, CaptureError, FramesError
 from neuroport.kernels.devices import device_of, memory_of
 from neuroport.nets.held_numbers import held
-from neuroport.nets.synapse import Direct, snap_weight
+from neuroport.nets.synapse import Conv, Direct, Readout, snap_weight
 from neuroport.nets.torch_parts import OnGrid
 from neuroport.quantization.input_checks import check_numbers, real_frames
 from neuroport.quantization.scales import check_widths, fit_scales, freeze_scales, is_integer
@@ -367,18 +367,31 @@ def _population(layer: LayerCall, counts: dict[str, list[int]]) -> PopulationCos
     return PopulationCost(layer.name, positions, real, integer, differing, lsb, threshold)
 
 
+def weights_of(module: Conv | Readout) -> tuple[Tensor, float]:
+    """Weights, batch norm folded in, and the real value of an integer weight of 1."""
+    if isinstance(module, Readout):
+        return module.weights()[0], float(module.lsb)
+    return module.folded()[0], module.unit()
+
+
+def clipped(weight: Tensor, unit: float) -> int:
+    """How many weights lie beyond what 8 bits hold."""
+    return int((_errors(weight, unit) > 1 + 1e-4).sum())
+
+
+def _errors(weight: Tensor, unit: float) -> Tensor:
+    """Distance of each weight from its integer, in units."""
+    return (weight.double() / unit - snap_weight(weight, unit).double()).abs()
+
+
 def _synapse(layer: LayerCall) -> SynapseCost:
-    if (readout := layer.readout) is not None:
-        weight, unit = readout.weights()[0], float(readout.lsb)
-    else:
-        assert layer.synapse is not None
-        weight, unit = layer.synapse.folded()[0], layer.synapse.unit()
-    chosen = snap_weight(weight, unit)
-    error = (weight.double() / unit - chosen.double()).abs()
+    module = layer.readout if layer.readout is not None else layer.synapse
+    assert module is not None
+    weight, unit = weights_of(module)
     return SynapseCost(
         layer.name,
         unit,
-        int(chosen.abs().max()),
-        round(float(error.max()), 4),
-        int((error > 1 + 1e-4).sum()),
+        int(snap_weight(weight, unit).abs().max()),
+        round(float(_errors(weight, unit).max()), 4),
+        clipped(weight, unit),
     )

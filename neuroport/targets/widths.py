@@ -133,12 +133,12 @@ def delays_fit(graph: Graph, node: Node) -> str | None:
     return None
 
 
-def skews_meet(graph: Graph, node: Node) -> str | None:
+def latencies_agree(graph: Graph, node: Node) -> str | None:
     """Inputs that meet have equal latency."""
-    skews = graph.facts(node.name).skews
-    if len(set(skews)) > 1:
-        late = ", ".join(f"{n} @{s}" for n, s in zip(node.inputs, skews, strict=True))
-        return f"inputs with unequal skew meet ({late}); lower the graph"
+    latencies = graph.facts(node.name).input_latencies
+    if len(set(latencies)) > 1:
+        late = ", ".join(f"{n} @{s}" for n, s in zip(node.inputs, latencies, strict=True))
+        return f"inputs with unequal latency meet ({late}); lower the graph"
     return None
 
 
@@ -151,5 +151,5 @@ WIDTHS: tuple[WidthRule, ...] = (
     states_fit,
     currents_fit,
     accumulators_fit,
-    skews_meet,
+    latencies_agree,
 )

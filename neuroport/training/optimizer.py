@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from neuroport.errors import TrainingError
 from neuroport.graph.integers import DECAY_UNITY
-from neuroport.nets.neuron import Lif
+from neuroport.nets.neuron import neurons_of
 from neuroport.recipe import Recipe
 
 
@@ -53,7 +53,7 @@ def optimizer_of(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     training = recipe.training
     sgd = training.optimizer == "sgd"
     unity = float(DECAY_UNITY)
-    neurons = [module for module in net.modules() if isinstance(module, Lif)]
+    neurons = list(neurons_of(net))
     decays = [p for n in neurons for p in (n.current_decay, n.voltage_decay) if p.requires_grad]
     thresholds = [p for n in neurons for p in n.parameters() if p is n.trained_threshold]
     thresholds = [p for p in thresholds if p.requires_grad]

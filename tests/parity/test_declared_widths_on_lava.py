@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from neuroport.lowering.skew import balance_skew
 
 import neuroport as port
 from neuroport.engines.reference import Reference
@@ -22,7 +23,6 @@ from neuroport.graph.node import (
     Recurrent,
     Relay,
 )
-from neuroport.lowering.skew import balance_skew
 from tests.properties.declared import declared, outcome, same
 
 pytestmark = pytest.mark.lava

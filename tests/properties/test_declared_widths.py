@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from neuroport.lowering.skew import balance_skew
 
 import neuroport as port
 from neuroport.backends.compiled_network import whole
@@ -15,7 +16,6 @@ from neuroport.backends.executor import walk
 from neuroport.backends.fast import TorchArithmetic
 from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
-from neuroport.lowering.skew import balance_skew
 from neuroport.runs.trace import Trace
 from tests.properties.declared import declared, outcome, same
 from tests.properties.interpreter import interpret

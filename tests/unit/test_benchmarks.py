@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
+from benchmarks.machine import instructions  # noqa: E402
+from benchmarks.speed.__main__ import main as speed  # noqa: E402
 from benchmarks.speed.elsewhere import Elsewhere  # noqa: E402
 from benchmarks.speed.figure import Figure  # noqa: E402
 from benchmarks.speed.page import write_page  # noqa: E402
 from benchmarks.speed.timing import Spread, Turns, in_turn  # noqa: E402
 from benchmarks.speed.topology import BLOCKS, WIDTHS, Bare, frames, stepping  # noqa: E402
-from neuroport.files import read_json  # noqa: E402
+from neuroport.files import read_json, write_json  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 
@@ -81,6 +84,42 @@ def test_page_shows_the_stored_figures(tmp_path: Path) -> None:
     write_page(tmp_path)
     assert (tmp_path / "performance.md").read_text() == (DOCS / "performance.md").read_text()
     assert (tmp_path / "performance.svg").exists()
+
+
+def test_page_keeps_one_set_of_figures_per_kind_of_processor(tmp_path: Path) -> None:
+    row = {"what": "a step", "low": 1.0, "high": 3.0, "unit": "x", "at_most": 2.5}
+    sets = {
+        kind: {
+            "machine": {"processor": kind, "instructions": kind},
+            "sections": {
+                "training": {
+                    "figures": [{**row, "median": median, "reached": median <= 2.5}],
+                    "versions": {"torch": "2.3.1"},
+                }
+            },
+        }
+        for kind, median in (("AVX2", 2.0), ("AVX-512 VNNI", 3.0))
+    }
+    write_json(tmp_path / "performance.json", {"machines": sets})
+    (tmp_path / "performance.md").write_text("<!-- figures: begin -->\n<!-- figures: end -->\n")
+    write_page(tmp_path)
+    page = (tmp_path / "performance.md").read_text()
+    assert "| measured | goal | AVX2 | AVX-512 VNNI |" in page
+    assert "| a step | at most 2.5 | 2 (1 to 3) | 3 (1 to 3), **not reached** |" in page
+    assert "| torch | 2.3.1 | 2.3.1 |" in page
+
+
+def test_a_section_measured_before_is_said_to_be_with_the_command_that_measures_it_again(
+    tmp_path: Path,
+) -> None:
+    stored = {"figures": [], "versions": {}}
+    kept = {"machines": {instructions(): {"machine": {}, "sections": {"training": stored}}}}
+    write_json(tmp_path / "performance.json", kept)
+    done = CliRunner().invoke(speed, ["training", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "measured before" in done.output
+    assert "python -m benchmarks.speed training --again" in done.output
+    assert read_json(tmp_path / "performance.json") == kept
 
 
 @pytest.mark.lava

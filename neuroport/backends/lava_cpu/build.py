@@ -133,7 +133,7 @@ def _unchecked(node: Node, graph: Graph, frames_path: str, constants: Constants)
     facts = graph.facts(node.name)
     size = int(np.prod(facts.shape))
     # Lava counts steps from 1
-    start = {"interval": graph.interval, "offset": (facts.skews or (0,))[0] + 1}
+    start = {"interval": graph.interval, "offset": (facts.input_latencies or (0,))[0] + 1}
     match node:
         case Input():
             return FrameSource(path=frames_path, size=size)

@@ -26,9 +26,10 @@ from neuroport.backends.compiled_network import (
 from neuroport.backends.lava_cpu.fused_partition import Group
 from neuroport.graph.declared_widths import refuse, window_of
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Lif, Synapse
+from neuroport.graph.node import Synapse
 from neuroport.kernels.compilation import kernels
 from neuroport.kernels.network_kernel import LIF, LOAD, READOUT, Program
+from neuroport.runs.trace import is_spiking
 
 BEGINS, GOES_ON = 0, 1  # `first` of an operation of interval 2 whose only step is step 0
 
@@ -87,7 +88,7 @@ class CompiledStep(CompiledNetwork):
         for name in group.populations:
             number, facts = self._numbers[name], graph.facts(name)
             operation = operations[number]
-            kind = np.bool_ if isinstance(graph[name], Lif) else np.int32
+            kind = np.bool_ if is_spiking(graph[name].kind) else np.int32
             sent = np.zeros(int(np.prod(facts.shape)), kind)
             self._sent.append(sent)
             operation.record, operation.samples = sent.ctypes.data, 1
@@ -97,7 +98,7 @@ class CompiledStep(CompiledNetwork):
                 padded = -(-channels // self._lanes) * self._lanes
                 operation.state = self._pointer(np.zeros(2 * height * width * padded, np.int32))
                 operation.interval = 2
-                self._starts_at.append((number, facts.skews[0] + 1))
+                self._starts_at.append((number, facts.input_latencies[0] + 1))
         self._left: dict[str, npt.NDArray[np.uint8]] = {}
         for name, number in self._declared.items():
             self._live[name], self._left[name] = np.zeros(1, np.uint8), np.zeros(1, np.uint8)
@@ -137,7 +138,7 @@ class CompiledStep(CompiledNetwork):
 
     def _connect(self, node: Synapse) -> None:
         self._parts[node.name] = []
-        offset = self.graph.facts(node.name).skews[0] + 1
+        offset = self.graph.facts(node.name).input_latencies[0] + 1
         for name in node.inputs:
             if is_carried(node):
                 shift = node.exponent + int(node.weight.flat[0]).bit_length() - 1

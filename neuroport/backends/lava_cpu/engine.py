@@ -193,5 +193,5 @@ def _collect(graph: Graph, folder: Path, recorder: Recorder, share: slice) -> No
             into[:] = rows.reshape(into.shape)
             continue
         messages = recorder.messages[node.name][:, share]
-        window = cut_window(graph, rows, graph.facts(node.name).skew, messages.shape[1])
+        window = cut_window(graph, rows, graph.facts(node.name).latency, messages.shape[1])
         messages[:] = window.reshape(messages.shape)

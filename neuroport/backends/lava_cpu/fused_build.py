@@ -108,13 +108,13 @@ def _held(graph: Graph, name: str, numbers: dict[str, int]) -> HeldSynapse:
         size=int(np.prod(facts.shape)),
         lag=node.lag,
         interval=graph.interval,
-        offset=facts.skews[0] + 1,
+        offset=facts.input_latencies[0] + 1,
     )
 
 
 def _population(graph: Graph, name: str, group: Group, samples: int | None) -> HeldPopulation:
     node, facts = graph[name], graph.facts(name)
-    start = (graph.interval, facts.skews[0] + 1)  # Lava counts steps from 1
+    start = (graph.interval, facts.input_latencies[0] + 1)  # Lava counts steps from 1
     update: Update
     match node:
         case Population() if name in graph.checked:

@@ -174,7 +174,7 @@ class Worker:
         if job["inside"] and hasattr(process, "count"):
             facts = graph.facts(name)
             number = int(np.prod(counters(facts.shape, job["granularity"])))
-            process.count(path, int(job["samples"]), number, facts.skew + 1, graph)
+            process.count(path, int(job["samples"]), number, facts.latency + 1, graph)
             return {}
         counter = count(graph, name, process, job["granularity"])
         np.save(path, np.zeros((int(job["samples"]), counter.size), np.int32))

@@ -38,15 +38,6 @@ if TYPE_CHECKING:
     from neuroport.runs.trace import Trace
 
 
-def is_slayer(net: nn.Module) -> bool:
-    """Return whether a network has a part of lava-dl SLAYER, or of a class derived from one."""
-    return any(
-        kind.__module__.startswith("lava.lib.dl.slayer.")
-        for module in net.modules()
-        for kind in type(module).__mro__
-    )
-
-
 def integer_graph(net: nn.Module, frames: npt.ArrayLike, *, keep_shift: bool = False) -> Graph:
     """The graph of ``net`` for ``frames`` (T, N, *shape), of which shape, T and range matter.
 

@@ -1,0 +1,63 @@
+"""The machine that something was measured on: what its figures depend on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+# the widest instructions that the compiled engine has code for, widest first: what the processor's
+# flags must hold, and the name
+INSTRUCTIONS = (
+    (("avx512_vnni", "avx512bw"), "AVX-512 VNNI"),
+    (("avx512bw",), "AVX-512"),
+    (("avx_vnni",), "AVX-VNNI"),
+    (("avx2",), "AVX2"),
+)
+
+
+def machine() -> dict[str, Any]:
+    """Processor, its instructions, cores, memory, system, Python and C compiler."""
+    return {
+        "processor": processor(),
+        "instructions": instructions(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory, GiB": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "compiler": compiler(),
+    }
+
+
+def processor() -> str:
+    """The processor's model, as it calls itself."""
+    found = re.search(r"model name\s*: (.*)", _cpuinfo())
+    return found[1].strip() if found else platform.processor() or "unknown"
+
+
+def instructions() -> str:
+    """The kind of processor: the widest instructions that the compiled engine uses on it."""
+    found = re.search(r"^flags\s*: (.*)", _cpuinfo(), re.MULTILINE)
+    flags = set(found[1].split()) if found else set()
+    for needed, name in INSTRUCTIONS:
+        if flags.issuperset(needed):
+            return name
+    return platform.machine()
+
+
+def compiler() -> str:
+    """The C compiler's own name and version; "none" without one."""
+    found = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if not found:
+        return "none"
+    said = subprocess.run([*found.split(), "--version"], capture_output=True, text=True, timeout=60)
+    return said.stdout.splitlines()[0].strip() if said.stdout else "unknown"
+
+
+def _cpuinfo() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
