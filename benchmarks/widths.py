@@ -5,8 +5,8 @@ resized to ``--size``), are quantized with ``widths="proven"`` and ``"checked"``
 weights, and their logits on test pictures are compared with those of the real-valued network:
 Pearson's correlation of all logits, and the mean of that of each picture's. The integer networks
 run on the engine ``fast``, which checks every step; what leaves its widths is told, not left out.
-Writes ``docs/widths.json`` after every network and leaves out those that it has, unless told
-``--again``.
+Writes ``docs/widths.json`` and ``docs/widths.md`` after every network and leaves out those that it
+has, unless told ``--again``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import neuroport as port
 from neuroport.data.loading import load_data
 from neuroport.data.samples import frames_of
 from neuroport.errors import RangeError
-from neuroport.files import read_json, write_json
+from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Lif, Readout
 from neuroport.nets.ms_resnet import MsResNet
@@ -37,9 +37,23 @@ from neuroport.recipe import DataRecipe
 from neuroport.runs.trace import versions
 
 ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "docs" / "widths.json"
+OUT, PAGE = ROOT / "docs" / "widths.json", ROOT / "docs" / "widths.md"
 STEPS, CLASSES, CALIBRATION, TOGETHER = 4, 10, 32, 8
 DEPTHS = {"MS-ResNet-34": 34, "MS-ResNet-104": 104}
+
+
+HEAD = """# Proven and checked widths
+
+What proven widths cost deep networks, and what
+[checked ones](howto/few_levels.md#widths-that-are-checked) save: the logits of the integer network
+against those of the real-valued one it was made of, on test pictures. `make widths` makes this page
+from [widths.json](widths.json). Networks have their published widths, on smaller pictures, and
+learned for the few batches that are told: weights are realistic, accuracies are not those of a
+trained network. Chips refuse the checked ones.
+
+| network | pictures | training | widths | threshold, LSBs | largest weight | correlation | alike |
+|---|---|---|---|---|---|---|---|
+"""
 
 
 def resized(frames: npt.NDArray[Any], size: int) -> npt.NDArray[np.int64]:
@@ -140,6 +154,28 @@ def measure(name: str, size: int, batches: int, batch: int, samples: int) -> dic
     return found
 
 
+def page(results: dict[str, Any]) -> str:
+    """``docs/widths.md``: what is in the JSON, to be read."""
+    lines = [HEAD]
+    for name, found in results["networks"].items():
+        steps, samples, _, _, size = found["frames"]
+        shown = f"{samples} of {size}x{size}, T = {steps}"
+        learned = f"{found['batches']} of {found['batch']}"
+        for widths in WIDTHS:
+            one = found[widths]
+            low, high = one["thresholds"]
+            said = (
+                f"{one['correlation']:.3f} | {one['classified_alike']} of {samples}"
+                if "correlation" in one
+                else "left its widths |"
+            )
+            lines.append(
+                f"| {name} | {shown} | {learned} | {widths} | {low} to {high} | "
+                f"{one['median_largest_weight']} | {said} |\n"
+            )
+    return "".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", choices=[*DEPTHS, []], help="all where none")
@@ -158,6 +194,7 @@ def main() -> None:
         results["networks"][name] = measure(name, *sizes)
         results["versions"] = versions("torch", "numpy")
         write_json(OUT, results)
+        write_atomic(PAGE, page(results))
 
 
 if __name__ == "__main__":
