@@ -60,8 +60,8 @@ class CheckedLif(PyLifResetModelBitAcc):  # type: ignore[misc]
             if window.holds(self.time_step):
                 # Lava keeps a decay minus one; the bias has the exponent of the state
                 given = (self.u, self.v, activation_in, self.bias_mant, self.du + 1, self.dv)
-                u, v, current, *constants = (np.asarray(x, np.int64) for x in given)
-                left = integers.leak_leaves(u, v, current, *constants, limit)
+                u, v, current, bias, du, dv = (np.asarray(x, np.int64) for x in given)
+                left = integers.leak_leaves(u, v, current, bias, du, dv, limit)
                 refuse(name, left, self.time_step)
         super().subthr_dynamics(activation_in)
 

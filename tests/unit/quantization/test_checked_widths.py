@@ -26,17 +26,20 @@ from neuroport.graph.integers import CURRENT_MAX, MESSAGE_MAX, STATE_MAX  # noqa
 from neuroport.graph.node import Dense, Input, Lif, Relay, Sigma  # noqa: E402
 from neuroport.lowering.layer_chain import chain  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
-from neuroport.targets.rules import findings, refusals, too_wide  # noqa: E402
+from neuroport.targets.rules import findings, refusals  # noqa: E402
 from neuroport.targets.target import load_target  # noqa: E402
 from tests.helpers.modules import enliven, frames_for  # noqa: E402
 from tests.properties.declared import currents  # noqa: E402
 
 
 def network(blocks: int = 3) -> tuple[MsResNet, np.ndarray]:
-    """A residual network whose branches are all at work, and frames."""
+    """A residual network and frames; one branch of a stage is so weak that only range binds it."""
     net = MsResNet(blocks, (4, 6, 8))
     frames = frames_for(net, samples=6)
-    return enliven(net, 0, frames), frames
+    enliven(net, 0, frames)
+    with torch.no_grad():
+        net.blocks[0].conv2.norm.weight.mul_(1e-4)
+    return net, frames
 
 
 def small(**checked: int) -> Graph:
@@ -61,10 +64,12 @@ def test_checked_widths_leave_a_deep_network_a_finer_grid() -> None:
         graph = port.quantize(net, frames, widths=widths)
         lifs = graph.of(Lif)
         thresholds[widths] = np.array([node.threshold.min() for node in lifs])
-        assert not list(too_wide(graph))
+        chip = port.lower(graph)
+        assert chip.checked.items() >= graph.checked.items()
+        assert port.compare(port.run(graph, frames), port.run(chip, frames, time_model="chip"))
         assert bool(graph.checked) == (widths == "checked")
     assert (thresholds["checked"] >= thresholds["proven"]).all()
-    assert np.median(thresholds["checked"] / thresholds["proven"]) >= 4
+    assert max(thresholds["checked"] / thresholds["proven"]) >= 4
     assert graph.checked.keys() == {node.name for node in graph.populations}
     reach = [graph.facts(node.name).worst for node in lifs]
     assert max(reach) > CURRENT_MAX  # or there would be nothing to check
@@ -89,10 +94,10 @@ def test_the_module_and_the_engines_are_equal_on_a_checked_grid() -> None:
 
 def test_every_engine_tells_of_frames_beyond_the_calibration_alike() -> None:
     net, frames = network()
-    dark = frames // 32
-    graph = port.quantize(net, dark, widths="checked")
-    beyond = frames.copy()
-    beyond[:, :3] = dark[:, :3]
+    grey = frames // 32 + 124
+    graph = port.quantize(net, grey, widths="checked")
+    beyond = grey.copy()
+    beyond[:, 3:] = np.where(frames[:, 3:] > 127, 255, 0)
     with pytest.raises(RangeError) as want:
         port.run(graph, beyond)
     assert want.value.sample is not None
