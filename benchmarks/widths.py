@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import neuroport as port
+from benchmarks.depth import strengthen
 from neuroport.data.loading import load_data
 from neuroport.data.samples import frames_of
 from neuroport.errors import RangeError
@@ -39,7 +40,13 @@ from neuroport.runs.trace import versions
 ROOT = Path(__file__).resolve().parents[1]
 OUT, PAGE = ROOT / "docs" / "widths.json", ROOT / "docs" / "widths.md"
 STEPS, CLASSES, CALIBRATION, TOGETHER = 4, 10, 32, 8
-DEPTHS = {"MS-ResNet-34": 34, "MS-ResNet-104": 104}
+# name -> depth, and whether norms are at full strength, as docs/depth.md has them
+NETWORKS = {
+    "MS-ResNet-34": (34, False),
+    "MS-ResNet-104": (104, False),
+    "MS-ResNet-34, strong norms": (34, True),
+    "MS-ResNet-104, strong norms": (104, True),
+}
 
 
 HEAD = """# Proven and checked widths
@@ -49,8 +56,9 @@ What proven widths cost deep networks, and what
 against those of the real-valued one it was made of, on test pictures. `make widths` makes this page
 from [widths.json](widths.json). Networks have their published widths, on smaller pictures, and
 learned for the few batches that are told, all branches at work (their last norms begin at 0.5 and
-not at 0): weights are realistic, accuracies are not those of a trained network. Chips refuse the
-checked ones.
+not at 0): weights are realistic, accuracies are not those of a trained network. *Strong norms* are
+those of [depth.md](depth.md), drawn from 0.5 to 1.5, with the statistics of 8 pictures. Chips
+refuse the checked ones.
 
 | network | pictures | training | widths | threshold, LSBs | largest weight | correlation | alike |
 |---|---|---|---|---|---|---|---|
@@ -149,12 +157,15 @@ def compared(
 def measure(name: str, size: int, batches: int, batch: int, samples: int) -> dict[str, Any]:
     """One row of the results."""
     torch.manual_seed(0)
-    net = at_work(MsResNet.imagenet(DEPTHS[name], classes=CLASSES))
+    depth, strong = NETWORKS[name]
+    net = at_work(MsResNet.imagenet(depth, classes=CLASSES))
     split = load_data(DataRecipe())
     started = time.perf_counter()
     losses = train(net, split.train, size, batches, batch)
     took = time.perf_counter() - started
     seen = resized(frames_of(split.train, slice(CALIBRATION), STEPS), size)
+    if strong:
+        strengthen(net, torch.from_numpy(seen[:, :TOGETHER]).float())
     frames = resized(frames_of(split.test, slice(samples), STEPS), size)
     found: dict[str, Any] = {
         "frames": [STEPS, samples, 3, size, size],
@@ -193,7 +204,7 @@ def page(results: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", choices=[*DEPTHS, []], help="all where none")
+    parser.add_argument("networks", nargs="*", choices=[*NETWORKS, []], help="all where none")
     parser.add_argument("--size", type=int, default=64, help="side of the pictures")
     parser.add_argument("--batches", type=int, default=24, help="to train")
     parser.add_argument("--batch", type=int, default=16)
@@ -201,7 +212,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true")
     asked = parser.parse_args()
     results = read_json(OUT) if OUT.exists() else {"networks": {}}
-    for name in asked.networks or DEPTHS:
+    for name in asked.networks or NETWORKS:
         if name in results["networks"] and not asked.again:
             continue
         print(name, file=sys.stderr, flush=True)
