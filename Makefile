@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries reading gpu recipes scale
+.PHONY: widths demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries reading gpu recipes scale
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -153,6 +153,11 @@ depth: $(READY)
 # (docs/slayer_tutorials.json and the table of docs/slayer.md); some minutes.
 tutorials: $(READY)
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tutorials
+
+# What proven widths cost deep networks, and checked ones save (docs/widths.json, docs/widths.md);
+# about 15 minutes on one core.
+widths: $(READY)
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.widths
 
 # How many pictures and recordings a second are read for training (docs/reading.json and the table of
 # docs/devices.md); some minutes, wants an idle machine.

@@ -225,6 +225,8 @@ def _facts(graph: Graph, results: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Steps per sample", _whole(graph.steps)),
         ("Depth in steps", _whole(graph.depth)),
     ]
+    if graph.checked:
+        rows.append(("Widths", f"checked, not proven, of {len(graph.checked)} populations"))
     if isinstance(parameters, int):
         rows.insert(4, ("Trained parameters", _whole(parameters)))
     return rows

@@ -319,7 +319,7 @@ class Trainable(nn.Module):
             if node.name in self.names:
                 changes["bias"] = _whole(self.integer_bias(node.name))
             nodes.append(node.replace(**changes) if changes else node)
-        return Graph(nodes, self.start.steps, self.start.interval)
+        return self.start.derived(nodes)
 
     @torch.no_grad()
     def bound(self) -> list[str]:
@@ -344,7 +344,8 @@ class Trainable(nn.Module):
             own = graph[name].own_weight
             if own is not None:
                 worst = worst + np.abs(own).sum(1).reshape(facts.shape[0], -1).max(1)
-            over = worst / integers.CURRENT_MAX
+            declared = graph.is_declared(name)  # and checked: sums must arrive whole
+            over = worst / (integers.ACCUMULATOR_MAX if declared else integers.CURRENT_MAX)
             if (over <= 1).all():
                 continue
             changed.append(name)
