@@ -7,19 +7,20 @@ a level is exceeded, where torch rounds to the even one. What its authors divide
 the weights behind.
 
 Over several steps the authors' neuron keeps ``v - s`` of one voltage for all levels. A level on a
-chip has a voltage of its own, and no population here takes another one's spikes off its voltage:
-over T > 1 steps these neurons keep nothing, and each step is the one-step neuron.
+chip has a voltage of its own, and no population here takes another one's spikes off its voltage
+(:class:`~neuroport.graph.kinds.subtractive.SubtractiveLif` takes off its own): over T > 1 steps
+these neurons forget all but 1/4096 of a voltage, and each step is the one-step neuron.
 """
 
 from __future__ import annotations
 
-from neuroport.nets.neuron import Mlf
+from neuroport.nets.neuron import FORGETS, Mlf
 
 
 def integer_spikes(levels: int = 4, surrogate: str = "rectangular") -> Mlf:
-    """A neuron without memory that sends 0 to ``levels``.
+    """A neuron without memory that sends 0 to ``levels``, each with the ``surrogate``.
 
-    ``rectangular`` is the authors' surrogate.
+    ``rectangular`` is the authors' surrogate. Takes a current, gives messages (T, N, C, H, W).
     """
     thresholds = [level + 0.5 for level in range(levels)]
-    return Mlf(thresholds, voltage_decay=1.0, surrogate=surrogate, detach_reset=True)
+    return Mlf(thresholds, voltage_decay=FORGETS, surrogate=surrogate, detach_reset=True)
