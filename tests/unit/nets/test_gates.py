@@ -184,7 +184,7 @@ class Pooled(nn.Module):
         nn.MaxPool2d(3, 2, 1),
         MaxPool(4, 3, 2, 1),
         SumPool(2),
-        lambda x: F.max_pool2d(x.flatten(0, 1), 2).unflatten(0, (4, -1)),
+        lambda x: F.max_pool3d(x, (1, 2, 2)),
     ],
 )
 def test_maxima_of_currents_are_refused_with_the_nearest_exact_thing(pool: object) -> None:
