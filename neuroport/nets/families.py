@@ -18,7 +18,7 @@ from neuroport.nets.mlf_vgg import MlfVgg
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import learn, neurons_of
 from neuroport.nets.qkformer import QKFormer
-from neuroport.nets.recipe import NetworkRecipe, family
+from neuroport.nets.recipe import GRAPH, NetworkRecipe, family
 from neuroport.nets.spike_transformer import SpikeTransformer
 from neuroport.nets.synapse import coarsen_stem, normalize_pixels, set_frame_bits
 from neuroport.registry import loaded
@@ -171,6 +171,11 @@ def build(net: NetworkRecipe, in_channels: int, classes: int, bits: int = 8) -> 
         said = getattr(net, key)
         if said not in (0, has):
             raise RecipeError(f"network.{key} is {said}, but the dataset has {has}; leave it out")
+    if net.family == GRAPH:
+        raise RecipeError(
+            "network.family is 'graph': give the graph that is trained on, "
+            "port.fit(recipe, folder, start=graph), or neuroport train --start FILE"
+        )
     make = loaded(family(net.family).build)
     built: nn.Module = make(replace(net, in_channels=in_channels, classes=classes))
     learn(built, net.learn)

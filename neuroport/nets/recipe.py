@@ -41,6 +41,7 @@ class Family:
     depths: tuple[int, ...] = ()
 
 
+GRAPH = "graph"  # no family: the network is given where training begins
 _HERE = "neuroport.nets.families"
 _OF_SPIKES = ("threshold", "voltage_decay", "fires")
 FAMILIES = Registry(
@@ -88,9 +89,11 @@ def family(name: str) -> Family:
     Raises:
         RecipeError: there is none, or its package is broken.
     """
+    if name == GRAPH:
+        return Family("")
     require(
         name in FAMILIES,
-        f"network.family is {name!r}; known: {', '.join(map(repr, FAMILIES))}",
+        f"network.family is {name!r}; known: {', '.join(map(repr, (*FAMILIES, GRAPH)))}",
     )
     found = FAMILIES[name]
     good = isinstance(found, Family) and set(found.keys) <= OF_SOME
@@ -133,7 +136,9 @@ class NetworkRecipe:
     neurons' ``decay``, ``threshold`` or ``both`` parameters of the real-valued phase. A ``coarse``
     stem needs no relay that rounds (:func:`neuroport.nets.synapse.coarsen_stem`), and neither does
     a ``spike`` or ``composed`` projection (:class:`neuroport.nets.ms_resnet.MsResNet`). Other keys
-    belong to some families only (``FAMILIES``) and are those of their classes.
+    belong to some families only (``FAMILIES``) and are those of their classes. ``family = "graph"``
+    trains a graph of integers on, which is given where training begins; only ``surrogate`` is of
+    use with it.
     """
 
     family: str = "ms_resnet"
@@ -172,6 +177,9 @@ class NetworkRecipe:
     def __post_init__(self) -> None:
         own = family(self.family)
         self._unset(sorted(OF_SOME.difference(own.keys)), f"in family {self.family!r}")
+        if self.family == GRAPH:
+            others = {item.name for item in fields(self)} - {"family", "surrogate"}
+            self._unset(sorted(others), "on a graph, which has its layers")
         listed = isinstance(self.blocks, tuple)
         numbers = self.blocks if isinstance(self.blocks, tuple) else (self.blocks,)
         require(
@@ -288,7 +296,12 @@ class NetworkRecipe:
 
     @property
     def layers(self) -> int:
-        """Layers with weights on the way through the network, projections left out."""
+        """Layers with weights on the way through the network, projections left out.
+
+        0 of a graph, which is not known here.
+        """
+        if self.family == GRAPH:
+            return 0
         if self.family == "mlf_vgg":
             return sum(self.stages) + 3
         if self.family == "e_spikeformer":
