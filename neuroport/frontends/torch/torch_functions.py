@@ -122,11 +122,14 @@ WAYS = {
     "group_norm": "its mean and deviation follow from the values; use BatchNorm",
     "relu": "it is no spiking neuron; put a neuron in its place",
     "softmax": "it divides by a sum; leave it to the loss",
-    "matmul": "it multiplies, and a dendrite sums",
-    "bmm": "it multiplies, and a dendrite sums",
     **dict.fromkeys(
         ("bernoulli", "rand_like", "randn_like", "poisson", "normal", "multinomial"),
         "it draws at random; encode outside, and give spikes as frames (T, N, *shape)",
+    ),
+    **dict.fromkeys(
+        ("matmul", "bmm", "einsum", "scaled_dot_product_attention"),
+        "of two signals a product of matrices has no exact form, since weights are constants; "
+        "attention by masks, products of single spikes, has one",
     ),
 }
 ASKED = {
