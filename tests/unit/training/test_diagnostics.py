@@ -81,7 +81,7 @@ def port_conv() -> Any:
     """A layer that says the network is in its integer phase."""
     from neuroport.nets.synapse import Conv
 
-    conv = Conv(1, 1, 1)
+    conv = Conv(1, 1, 1, padding=0)
     conv.lsb.fill_(1.0)
     return conv
 
@@ -123,7 +123,7 @@ def test_norms_are_those_of_the_gradients() -> None:
 
 
 def test_every_epoch_tells_them_in_order(data: Any, tmp_path: Path) -> None:  # noqa: F811
-    fit(recipe_of(clip=0.01), tmp_path, data=data)
+    fit(recipe_of(clip=0.01, learning_rate=0.2, warmup=0.0), tmp_path, data=data)
     first, second, third = read_metrics(tmp_path)
     assert list(first.gradients) == ["stem", "blocks.0", "blocks.1", "blocks.2", "readout"]
     assert max(first.gradients.values()) > 0.01  # before they are clipped
