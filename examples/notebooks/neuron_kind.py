@@ -66,6 +66,8 @@ import neuroport as port
 from neuroport import plot
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Readout
+from neuroport.targets.target import load_chip
+from neuroport.targets.verdict import check
 
 rng = np.random.default_rng(0)
 weight = rng.integers(0, 20, (6, 20)) * 2
@@ -107,7 +109,7 @@ print(port.compare(trace, got))
 # A chip does not have the kind until its file says so, and the check says that by name.
 
 # %%
-port.check(chip, "loihi2")
+check(chip, load_chip("loihi2"))
 
 # %% [markdown]
 # [Add a neuron](../../docs/adding_a_neuron.md) has the rest: names in packages, and kinds that come with
