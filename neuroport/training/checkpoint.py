@@ -21,7 +21,10 @@ from neuroport.files import ordinary, parse_json, place, write_atomic
 from neuroport.hdf5 import short
 from neuroport.kernels.allocator import available
 from neuroport.nets.families import build
+from neuroport.nets.recipe import GRAPH
+from neuroport.nets.widths import set_widths
 from neuroport.recipe import Recipe, from_dict
+from neuroport.training.given_graph import Classifier, given
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = ("phase", "epoch", "loss", "accuracy", "seconds")  # of an epoch, at least
@@ -101,13 +104,18 @@ def _form(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).partition('.')[2]} {tuple(tensor.shape)}"
 
 
-def skeleton(recipe: Recipe) -> nn.Module:
+def skeleton(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
     """The network of a recipe without values, on the device ``meta``.
+
+    Args:
+        folder: of the run, where the graph lies that a recipe of family ``graph`` trains on.
 
     Raises:
         RecipeError: its parameters would not fit in the memory of this machine.
     """
     data = recipe.data
+    if recipe.network.family == GRAPH and folder:
+        return given(recipe, folder)
     with torch.device("meta"):
         net = build(recipe.network, data.shape[0], data.class_count, data.bits)
     size = sum(t.numel() * t.element_size() for t in net.state_dict().values())
@@ -119,21 +127,25 @@ def skeleton(recipe: Recipe) -> nn.Module:
     return net
 
 
-def build_network(recipe: Recipe) -> nn.Module:
+def build_network(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
     """The untrained network of a recipe; weights depend on the recipe's seed only.
+
+    Args:
+        folder: as of :func:`skeleton`.
 
     Raises:
         RecipeError: it would not fit in memory.
     """
-    skeleton(recipe)
-    return _untrained(recipe)
+    found = skeleton(recipe, folder)
+    return found if isinstance(found, Classifier) else _untrained(recipe)
 
 
 def _untrained(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         data = recipe.data
-        return build(recipe.network, data.shape[0], data.class_count, data.bits)
+        net = build(recipe.network, data.shape[0], data.class_count, data.bits)
+    return set_widths(net, recipe.quantization.widths)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:
@@ -259,10 +271,12 @@ def load(folder: str | os.PathLike[str]) -> nn.Module:
 
     Raises:
         StorageError, FormatError, HashError, RecipeError: as :func:`read_checkpoint`.
-        TrainingError: its tensors are not those of the recipe's network.
+        TrainingError: its tensors are not those of the recipe's network, or the graph is missing
+            with which a run of family ``graph`` began.
     """
     state = read_checkpoint(folder)
-    state.fitting(skeleton(state.recipe))  # before memory is taken: the file decides how much
-    net = _untrained(state.recipe)
+    net = skeleton(state.recipe, folder)
+    state.fitting(net)  # before memory is taken: the file decides how much
+    net = net if isinstance(net, Classifier) else _untrained(state.recipe)
     state.load_into(net)
     return net.eval()

@@ -20,6 +20,7 @@ from neuroport.nets.neuron import bound
 from neuroport.recipe import Recipe
 from neuroport.training.optimizer import set_rate, tensors_of
 from neuroport.training.parallel import Group
+from neuroport.training.trainable import Trainable
 
 
 class Step:
@@ -77,7 +78,10 @@ class Step:
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        bound(self.net)
+        if isinstance(self.net, Trainable):
+            self.net.bound()
+        else:
+            bound(self.net)
         return value
 
     def loss(self, frames: Tensor, labels: Tensor) -> Tensor:
