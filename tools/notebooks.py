@@ -60,22 +60,15 @@ def executed(script: Path) -> Any:
         nbclient.exceptions.CellExecutionError: a cell failed.
     """
     from nbclient import NotebookClient
-    from traitlets.config import Config
 
-    config = Config({"KernelManager": {"transport": "ipc"}})  # nothing listens on the network
     made = read(script)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "examples" / "notebooks"
         folder.mkdir(parents=True)
         (Path(name) / "models").symlink_to(ROOT / "models")
         started = time.perf_counter()
-        NotebookClient(
-            made,
-            timeout=SECONDS,
-            kernel_name="python3",
-            resources={"metadata": {"path": str(folder)}},
-            config=config,
-        ).execute()
+        where = {"metadata": {"path": str(folder)}}
+        NotebookClient(made, timeout=SECONDS, kernel_name="python3", resources=where).execute()
         seconds = time.perf_counter() - started
     for cell in made.cells:
         cell["metadata"] = {}
