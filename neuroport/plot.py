@@ -93,7 +93,7 @@ def raster(trace: Trace, population: str, sample: int = 0, *, ax: Axes | None = 
     flat = sent.reshape(len(sent), -1) != 0
     if flat.shape[1] <= MOST_NEURONS:
         steps, neurons = np.nonzero(flat)
-        ax.scatter(steps, neurons, s=4, marker="|", color="C0")
+        ax.scatter(steps, neurons, s=14, marker="|", color="C0")
         ax.set(xlim=(-0.5, len(sent) - 0.5), ylim=(-0.5, flat.shape[1] - 0.5), ylabel="neuron")
     else:
         shares = flat.reshape(len(sent), sent.shape[1], -1).mean(axis=2)
