@@ -58,6 +58,12 @@ def _axes(ax: Axes | None, number: int = 1) -> list[Axes]:
     return [ax.inset_axes((at * width, 0, 0.9 * width, 1)) for at in range(number)]
 
 
+def _steps(ax: Axes, label: str = "step") -> None:
+    """Whole numbers along the bottom."""
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set(xlabel=label)
+
+
 def _messages(trace: Trace, population: str, sample: int) -> npt.NDArray[Any]:
     """(T, *shape) of one sample.
 
@@ -87,14 +93,15 @@ def raster(trace: Trace, population: str, sample: int = 0, *, ax: Axes | None = 
     flat = sent.reshape(len(sent), -1) != 0
     if flat.shape[1] <= MOST_NEURONS:
         steps, neurons = np.nonzero(flat)
-        ax.scatter(steps, neurons, s=4, marker="|", color="C0")
+        ax.scatter(steps, neurons, s=14, marker="|", color="C0")
         ax.set(xlim=(-0.5, len(sent) - 0.5), ylim=(-0.5, flat.shape[1] - 0.5), ylabel="neuron")
     else:
         shares = flat.reshape(len(sent), sent.shape[1], -1).mean(axis=2)
         image = ax.imshow(shares.T, aspect="auto", origin="lower", vmin=0, interpolation="none")
         ax.figure.colorbar(image, ax=ax, label="share that fires")
         ax.set(ylabel="channel")
-    ax.set(xlabel="step", title=f"{printable(population)}, sample {sample}")
+    _steps(ax)
+    ax.set(title=f"{printable(population)}, sample {sample}")
     return ax
 
 
@@ -197,7 +204,8 @@ def potential(
     if not is_readout(node.kind):
         for step in np.flatnonzero(sent[own]):
             ax.axvline(int(step), color="C3", alpha=0.3)
-    ax.set(xlabel="step", title=f"{printable(population)} {neuron}, sample {sample}")
+    _steps(ax)
+    ax.set(title=f"{printable(population)} {neuron}, sample {sample}")
     ax.legend()
     return ax
 
@@ -267,7 +275,7 @@ def ranges(graph: Graph, trace: Trace, frames: npt.NDArray[Any], *, ax: Axes | N
         trace: a run on ``frames`` (T, N, *shape); what it did not record is computed again.
 
     Raises:
-        CompareError: the trace belongs to another network or to other frames.
+        CompareError: the trace was recorded on other frames.
         FramesError: the frames do not fit the graph.
     """
     check_frames_of(graph, trace, frames)
@@ -320,7 +328,8 @@ def gradients(folder: str | os.PathLike[str], *, ax: Axes | None = None) -> Axes
     whole = [epoch.epoch for epoch in epochs if epoch.phase == "quantized"]
     if whole:
         ax.axvspan(whole[0] - 0.5, whole[-1] + 0.5, color="C1", alpha=0.1, label="integers")
-    ax.set(xlabel="epoch", ylabel="gradient norm", yscale="log")
+    _steps(ax, "epoch")
+    ax.set(ylabel="gradient norm", yscale="log")
     ax.legend(fontsize="small", ncols=1 + len(names) // 12)
     return ax
 
@@ -357,7 +366,7 @@ def divergence(want: Trace, got: Trace, *, ax: Axes | None = None) -> list[Axes]
     made[2].set(title="got - want", xticks=[], yticks=[])
     row, column = (0, *first.neuron)[-2:]
     for one in made:
-        one.plot(column, row, marker="s", markersize=9, fillstyle="none", color="C3")
+        one.plot(column, row, "s", markersize=13, markeredgewidth=2, fillstyle="none", color="C1")
     made[0].set(ylabel=f"{printable(first.population)}, step {first.step}, sample {first.sample}")
     return made
 
