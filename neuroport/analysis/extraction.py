@@ -48,8 +48,8 @@ def replayed_from(case: Case, want: Trace, got: Trace, source: str) -> Case:
     def cut(graph: Graph) -> Graph:
         nodes = [entry if n.name == source else n for n in graph]
         last = graph.nodes[-1].name
-        kept = ancestors(Graph(nodes, graph.steps, graph.interval), last)
-        return Graph([n for n in nodes if n.name in kept], graph.steps, graph.interval)
+        kept = ancestors(graph.derived(nodes), last)
+        return graph.derived([n for n in nodes if n.name in kept])
 
     result = case.of(cut(case.graph), cut(case.other), sent)
     _ = (result.graph.input, result.other.input)
@@ -115,7 +115,7 @@ def one_neuron(
         node = graph[population]
         assert isinstance(node, Population)
         nodes.append(_single(node, neuron, shape, inputs))
-        result.append(Graph(nodes, graph.steps, graph.interval))
+        result.append(graph.derived(nodes))
     return case.of(result[0], result[-1], messages)
 
 
@@ -154,7 +154,7 @@ def one_layer(case: Case, want: Trace, got: Trace, population: str) -> Case:
                 synapse = _widened(graph, synapse, sources, channels)
             nodes.append(synapse.replace(inputs=(entry.name,), lag=0))
         nodes.append(graph[population])
-        result.append(Graph(nodes, graph.steps, graph.interval))
+        result.append(graph.derived(nodes))
     return case.of(result[0], result[-1], messages)
 
 

@@ -75,7 +75,7 @@ def report(
     by side, and what the neuron received at which they first differ.
 
     Args:
-        graph: the network; best the lowered one, whose skews balance.
+        graph: the network; best the lowered one, whose latencies balance.
         trace: a run of it, by any engine.
         path: the file to write, ``.html``.
         results: what else is known, as the demo stores it: ``name``, ``recipe``, ``accuracy``,

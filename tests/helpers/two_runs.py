@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from neuroport.lowering.skew import balance_skew
 
 from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout
-from neuroport.lowering.skew import balance_skew
 from neuroport.runs.trace import Trace
 
 STEPS, SAMPLES = 5, 6

@@ -22,7 +22,7 @@ from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, StorageError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.reporting.drawing import drawing
 from neuroport.reporting.html import report
 from neuroport.reporting.layout import layout
@@ -80,7 +80,7 @@ def unbalanced(neuron: str = "last") -> Graph:
 
 
 def run(neuron: str = "last") -> tuple[Graph, Trace]:
-    graph = balance_skew(unbalanced(neuron))
+    graph = balance_latency(unbalanced(neuron))
     frames = np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
     return graph, Reference().run(graph, frames)
 

@@ -18,7 +18,7 @@ from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout
 from neuroport.graph.store import save
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.reporting.html import report
 from neuroport.runs.trace import Trace
 from neuroport.targets.target import load_target
@@ -68,7 +68,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         Dense("fc", ("neuron",), random.integers(-4, 6, (10, 256)) * 2),
         Readout("out", ("fc",)),
     ]
-    graph = balance_skew(Graph(nodes, steps=6))
+    graph = balance_latency(Graph(nodes, steps=6))
     frames = random.integers(0, 2, (6, 3, 1, 8, 8))
     trace, folder = Reference().run(graph, frames), tmp_path_factory.mktemp("report")
     messages = {name: array.copy() for name, array in trace.messages.items()}
