@@ -27,8 +27,8 @@ from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Population, per_neuron
 from neuroport.graph.node import Synapse
-from neuroport.runs.frames import check_frames_of
 from neuroport.runs.accuracy import confusion as counted
+from neuroport.runs.frames import check_frames_of
 from neuroport.runs.trace import Trace, is_readout, is_spiking
 from neuroport.targets.resources import TITLES, resources
 from neuroport.targets.target import Target, load_chip, require_chip
