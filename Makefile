@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo widths test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate notebooks jelly clean steady nir libraries reading gpu recipes scale
+.PHONY: demo widths test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate notebooks jelly clean steady nir libraries reading gpu recipes scale reports
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -147,6 +147,10 @@ chips: $(READY)
 # docs/resources.md); trains a little, goes on where it was.
 constructions: $(READY)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.constructions
+
+# Sizes of the reports of all trained networks, and pictures of one (docs/reports.json, docs/report.md).
+reports: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reports
 
 # Work, energy and time of the trained networks, counted on their frames (docs/energy.md and .json).
 energy: $(READY)

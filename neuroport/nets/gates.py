@@ -6,10 +6,10 @@ A dendrite adds; it cannot multiply. But a product of spikes, which are 0 or 1, 
     iand   (1 - a) b  fires where  b - a > 0.5
     or     a + b - ab fires where  a + b > 0.5
 
-by a neuron whose voltage decays in every step, but for 1/4096 of it, which decides nothing: the sums
-are whole numbers, and the thresholds lie between them. Training computes the same numbers with the
-gradient of the product, which a threshold would hide. If a message can be larger than 1, the gate
-computes the *comparison*, also in training.
+by a neuron whose voltage decays in every step, but for 1/4096 of it, which decides nothing: the
+sums are whole numbers, and the thresholds lie between them. Training computes the same numbers with
+the gradient of the product, which a threshold would hide. If a message can be larger than 1, the
+gate computes the *comparison*, also in training.
 """
 
 from __future__ import annotations
