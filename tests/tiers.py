@@ -89,6 +89,7 @@ LONG = {
     "unit/test_benchmarks.py": (
         "test_the_graph_with_lavas_own_convolutions_sends_what_is_compared_with_it",
     ),
+    "docs/test_report_page.py": ("test_the_sizes_are_those_of_today",),
     "docs/test_chips_page.py": ("test_the_figures_are_those_of_today[ds_resnet20_saccades]",),
     "unit/data/test_events.py": ("test_cache_whose_writer_was_killed_is_not_used",),
     "unit/targets/test_partition.py": (
