@@ -23,7 +23,7 @@ lint: $(READY)
 
 # A worker that crashes ends the run: xdist would wait for its tests for ever.
 unit: $(READY)
-	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25 $(TESTS)
 
 # Every case of every test, also those that make test samples (tests/tiers.py); long.
 test-all: $(READY)

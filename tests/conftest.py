@@ -50,11 +50,18 @@ epochs = 1
 Neuroport = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_configure() -> None:
+    """Tests import Lava in their own process, which otherwise only its child does."""
+    from neuroport.backends.lava_cpu import newer_python
+
+    if find_spec("lava") is not None and find_spec("lava.magma") is not None:
+        newer_python.prepare()
+
+
 @pytest.hookimpl(tryfirst=True)  # before markers select
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long cases are marked. Tests that run Lava are skipped, with the engine's own reason, where
     it is not available."""
-    from neuroport.backends.lava_cpu import newer_python
     from neuroport.engines.lava_cpu import LavaCpu
 
     mark_long(items)
@@ -62,8 +69,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "unit" in item.path.relative_to(ROOT).parts)
 
     reason = LavaCpu().available()
-    if reason is None and items:
-        newer_python.prepare()  # tests import Lava themselves, which only its child does otherwise
     if reason is not None:
         for item in items:
             if item.get_closest_marker("lava") is not None:
