@@ -212,19 +212,24 @@ def ratios(networks: dict[str, Any]) -> dict[str, float]:
 
 
 def page(results: dict[str, Any]) -> str:
-    """``docs/depth.md``: what is in the JSON, to be read."""
+    """Return the text of ``docs/depth.md``."""
     lines = [
-        "# How deep",
+        "# Depth",
         "",
-        "The published depths at their published widths, from torch to a file and back, with",
-        "random weights: frames of 224x224 pixels and one batch of 2 for ImageNet's networks,",
-        "32x32 and 50 batches of 32 for MS-ResNet-110 and -482, T = 4, blocks computed again in",
-        "the backward pass. Every gradient was finite, and what was read is what was written.",
-        "Remade by `make depth` from [depth.json](depth.json), here on "
-        f"{results['threads']} thread; nothing was run on hardware.",
+        "neuroport trains, lowers, writes and reads the deepest published networks at their",
+        "published widths. The table shows the time, memory and file size that each one needs.",
         "",
-        "| network | parameters | s per batch | peak, training | quantize, lower, export, read: s "
-        "| peak in all | file |",
+        "Weights are random and T = 4. The networks for ImageNet read frames of 224x224 pixels in",
+        "one batch of 2. MS-ResNet-110 and -482 read frames of 32x32 pixels in 50 batches of 32.",
+        "Training recomputes the blocks in the backward pass. Every gradient was finite, and every",
+        "file was read back as the graph that was written.",
+        "",
+        "`make depth` makes this page from [depth.json](depth.json); the last run used "
+        f"{results['threads']} thread.",
+        "Nothing was run on hardware.",
+        "",
+        "| network | parameters | s per batch | peak memory, training "
+        "| quantize, lower, export, read: s | peak memory, overall | file |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for name, row in results["networks"].items():
@@ -235,16 +240,51 @@ def page(results: dict[str, Any]) -> str:
             f"| {row['peak_bytes_of_training'] / 2**30:.1f} GiB | {compiled} "
             f"| {row['peak_bytes'] / 2**30:.1f} GiB | {row['file_bytes'] / 1e6:.0f} MB |"
         )
-    lines += ["", "What `neuroport check` says does not fit, and where:", ""]
-    for name, row in results["networks"].items():
-        lines += [f"* **{name}**"]
-        for board, said in row["boards"].items():
-            broken = ", ".join(said["rules_broken"]).replace("_", " ")
-            words = "; ".join(said["does_not_fit"]) or "fits"
-            lines.append(f"  * {board}: {words}. Rules broken: {broken or 'none'}.")
     if results["482 over 110"]:
-        pairs = [f"{what} {ratio:.2f}" for what, ratio in results["482 over 110"].items()]
-        lines += ["", f"MS-ResNet-482 over MS-ResNet-110: {'; '.join(pairs)}."]
+        lines += [
+            "",
+            "## How the cost grows with depth",
+            "",
+            "MS-ResNet-482 relative to MS-ResNet-110:",
+            "",
+            "| quantity | ratio |",
+            "|---|--:|",
+        ]
+        lines += [
+            f"| {what.replace('_', ' ')} | {ratio:.2f} |"
+            for what, ratio in results["482 over 110"].items()
+        ]
+    lines += [
+        "",
+        "## On which boards they fit",
+        "",
+        "`neuroport check --target` estimates the cores of each file. The files were lowered for",
+        "Lava's CPU simulator; [lowering for a board](resources.md) also removes what breaks its",
+        "rules.",
+        "",
+        "| network | cores | chips | fits | too large for one core | rules broken |",
+        "|---|--:|--:|---|---|---|",
+    ]
+    for name, row in results["networks"].items():
+        boards = row["boards"]
+        largest = next(iter(boards.values()))
+        fitting = ", ".join(board for board, said in boards.items() if said["fits"])
+        broken = sorted({rule for said in boards.values() for rule in said["rules_broken"]})
+        everywhere = [
+            line
+            for line in largest["does_not_fit"]
+            if all(line in said["does_not_fit"] for said in boards.values())
+        ]
+        lines.append(
+            f"| {name} | {largest['cores']:,} | {largest['chips']:,} | {fitting or 'none'} "
+            f"| {'; '.join(everywhere) or 'nothing'} "
+            f"| {', '.join(f'`{rule}`' for rule in broken) or 'none'} |"
+        )
+    lines += [
+        "",
+        "An `oheo-gulch` has 1 chip and 120 cores, a `kapoho-point` 8 chips and 960 cores "
+        "([chips and boards](targets.md)).",
+    ]
     return "\n".join(lines) + "\n"
 
 

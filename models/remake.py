@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,17 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 TOGETHER = 50  # samples whose every population is held at once
 SHOWN = 20  # samples that are stored with a model
 MOST = 2_000_000  # bytes of weights that are stored; larger ones are remade
+# the same function as another model: kept as a test of that, not ranked
+SAME = {"danet20_spike_stage_mnist": "sew_resnet20_mnist"}
 DEMO = "ms_resnet8_mnist"  # what the demo trains; `make figures` remakes it
-WORDS = {"module": "the torch module", "fast": "the fast engine", "lava-cpu": "Lava CPU"}
+FUSED = "lava-cpu fused"
+WORDS = {
+    "module": "the torch module",
+    "fast": "the fast engine",
+    "lava-cpu": "Lava CPU",
+    FUSED: "Lava CPU with fused processes",
+}
+ENERGY = MODELS.parent / "docs" / "energy.json"
 
 
 @dataclass
@@ -52,11 +61,12 @@ class Engine:
     populations: int = 0
     positions: int = 0
     differing: int = 0
+    options: dict[str, str] = field(default_factory=dict)
 
     def run(self, on: str, frames: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Trace:
         """Run ``frames`` (T, N, *shape) and count."""
         started = time.perf_counter()
-        trace = port.run(self.network, frames, on=on)
+        trace = port.run(self.network, frames, on=on.split()[0], **self.options)
         self.seconds += time.perf_counter() - started
         self.samples += len(labels)
         self.correct += int((trace.predictions == labels).sum())
@@ -64,7 +74,8 @@ class Engine:
 
     def to_dict(self) -> dict[str, Any]:
         """Counts, and seconds per sample."""
-        counts = {k: v for k, v in asdict(self).items() if k not in ("network", "seconds")}
+        left_out = ("network", "seconds", "options")
+        counts = {k: v for k, v in vars(self).items() if k not in left_out}
         return counts | {"seconds_per_sample": round(self.seconds / max(self.samples, 1), 4)}
 
 
@@ -82,6 +93,7 @@ def remake(home: Path, runs: Path, lava: int) -> None:
     net_path = port.export(chip, runs / name / f"{name}.net")
     reference = Engine(net_path)
     others = {"module": Engine(net), "fast": Engine(net_path), "lava-cpu": Engine(net_path)}
+    others[FUSED] = Engine(net_path, options={"processes": "fused"})
     spikes = 0.0
     for at in range(0, len(held.labels), TOGETHER):
         labels = held.labels[at : at + TOGETHER]
@@ -90,7 +102,8 @@ def remake(home: Path, runs: Path, lava: int) -> None:
         want = reference.run("reference", frames, labels)
         spikes += len(labels) * (port.statistics(chip, want, frames).spikes_per_neuron or 0.0)
         for on, engine in others.items():
-            count = min(len(labels), max(0, lava - at)) if on == "lava-cpu" else len(labels)
+            few = on.startswith("lava-cpu")
+            count = min(len(labels), max(0, lava - at)) if few else len(labels)
             if count:
                 _check(engine, on, want, chip, frames[:, :count], labels[:count])
         if at == 0:
@@ -164,23 +177,26 @@ def listing(models: Path) -> str:
     """One row per model that is made, for the list of all models."""
     rows = [
         "| model | real numbers | integers | differ on 1,000, every engine | differ on Lava CPU "
-        "| spikes per neuron |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| spikes per neuron | synaptic operations |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
+    energy = read_json(ENERGY)["networks"]
     for path in sorted(models.glob("*/results.json")):
         found = read_json(path)
-        if path.parent.name == DEMO:
+        if path.parent.name in (DEMO, *SAME):
             continue
         engines = found["engines"]
         samples = engines["reference"]["samples"]
         here = sum(engines[on]["differing"] for on in ("module", "fast"))
         compared = sum(engines[on]["positions"] for on in ("module", "fast"))
         lava = engines["lava-cpu"]
+        work = energy.get(path.parent.name, {}).get("energy", {}).get("work")
+        operations = "" if work is None else f"{work['chip_operations'] / 1e6:.1f} M"
         rows.append(
             f"| [{path.parent.name}]({path.parent.name}) | {found['float']:.1f} % "
             f"| {100 * engines['reference']['correct'] / samples:.1f} % "
             f"| {here} of {compared:,} | {lava['differing']} of {lava['positions']:,} "
-            f"| {found['spikes_per_neuron']:.2f} |"
+            f"| {found['spikes_per_neuron']:.2f} | {operations} |"
         )
     return "\n".join(rows)
 
@@ -203,6 +219,7 @@ def figures(results: dict[str, Any]) -> str:
             f"{engines[on]['samples']:,} samples: **{engines[on]['differing']} differ**",
         )
         for on, words in WORDS.items()
+        if on in engines
     ]
     each = ", ".join(f"{engines[on]['seconds_per_sample']:.3f}" for on in ("fast", "reference"))
     rows += [

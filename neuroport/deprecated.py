@@ -31,6 +31,15 @@ def moved(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     return find
 
 
+def renamed(old: str, new: str) -> None:
+    """Warn the caller of an attribute's old name."""
+    warnings.warn(
+        f"{old} is {new} now; the old name goes with the next release",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+
+
 # module of before -> module of today, below neuroport
 MODULES = {
     "apart": "sandbox",
@@ -90,6 +99,7 @@ MODULES = {
     "kernels.memory": "kernels.allocator",
     "kernels.network": "kernels.network_kernel",
     "kernels.compiled": "kernels.compilation",
+    "lowering.skew": "lowering.latency",
     "lowering.once": "lowering.unique_inputs",
     "lowering.partial": "lowering.partial_sums",
     "lowering.sharing": "lowering.shared_sums",

@@ -113,7 +113,25 @@ class IllegalError(NeuroportError):
 
 
 class RangeError(IllegalError):
-    """An integer that left its permitted width while an engine ran."""
+    """An integer that left its permitted width while an engine ran.
+
+    Attributes:
+        sample: of a declared width that was left (:mod:`neuroport.backends.declared_widths`), the
+            number of the sample among those that were given; else None.
+        population: whose it was; empty where that is not known.
+    """
+
+    def __init__(
+        self, message: str, detail: str = "", sample: int | None = None, population: str = ""
+    ) -> None:
+        self._what, self.sample, self.population = message, sample, population
+        super().__init__(message if sample is None else f"sample {sample}: {message}", detail)
+
+    def later(self, samples: int) -> RangeError:
+        """The same, of a run that has ``samples`` more before it."""
+        if self.sample is None or samples == 0:
+            return self
+        return RangeError(self._what, self.detail, self.sample + samples, self.population)
 
 
 class NeuroportWarning(UserWarning):

@@ -9,23 +9,29 @@ Every function takes ``ax``, the axes to draw on (new ones if it is left out), a
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.analysis.chip_loads import loads
 from neuroport.analysis.compare import Divergence, compare
-from neuroport.analysis.recorded_outputs import received
-from neuroport.arguments import as_array, is_graph, is_trace, takes
+from neuroport.analysis.operations import messages
+from neuroport.analysis.recorded_outputs import received, told
+from neuroport.arguments import as_array, is_graph, is_path, is_trace, takes
 from neuroport.backends.executor import Starts, arriving_at
 from neuroport.backends.reference import states
-from neuroport.errors import BackendError, CompareError, FramesError, printable
+from neuroport.errors import BackendError, CompareError, FramesError, TrainingError, printable
+from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Population, per_neuron
 from neuroport.graph.node import Synapse
+from neuroport.runs.frames import check_frames_of
 from neuroport.runs.trace import Trace, is_readout, is_spiking
 from neuroport.targets.resources import TITLES, resources
 from neuroport.targets.target import Target, load_chip, require_chip
+from neuroport.training.metrics import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -220,6 +226,112 @@ def weights(graph: Graph, synapse: str, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@takes(graph=is_graph)
+def thresholds(graph: Graph, *, ax: Axes | None = None) -> Axes:
+    """Plot the integer threshold of every population, from its least channel to its largest.
+
+    A threshold of so many units is what the grid resolves below it; 131,071 is the most that its
+    17 bits hold.
+
+    Raises:
+        CompareError: the network has no population with a threshold.
+    """
+    found = {}
+    for node in graph.populations:
+        for field, what, values in node.constants():
+            if field == "threshold" and what.fits is not None:
+                found[node.name] = (int(np.min(values)), int(np.max(values)))
+    if not found:
+        raise CompareError("no population of the network has a threshold; there is nothing to show")
+    (ax,) = _axes(ax)
+    rows = range(len(found))
+    low, high = (np.array([each[at] for each in found.values()]) for at in (0, 1))
+    ax.hlines(rows, np.maximum(low, 0.5), high, color="C0", linewidth=5)
+    ax.plot(high, rows, "o", color="C0")
+    ax.axvline(integers.THRESHOLD_MAX, color="C3", linestyle="--", label="17 bits")
+    ax.set_yticks(rows, [printable(name) for name in found])
+    ax.invert_yaxis()
+    ax.set(xscale="log", xlabel="threshold, units of the current")
+    ax.legend()
+    return ax
+
+
+@takes(graph=is_graph, trace=is_trace, frames=as_array)
+def ranges(graph: Graph, trace: Trace, frames: npt.NDArray[Any], *, ax: Axes | None = None) -> Axes:
+    """Plot how far each population's summed current goes: on the frames, and in the worst case.
+
+    The worst case is what the graph proves from its weights for any frames. Both are in percent of
+    what the hardware holds: 17 bits of a neuron that integrates, 24 of a relay.
+
+    Args:
+        trace: a run on ``frames`` (T, N, *shape); what it did not record is computed again.
+
+    Raises:
+        CompareError: the trace belongs to another network or to other frames.
+        FramesError: the frames do not fit the graph.
+    """
+    check_frames_of(graph, trace, frames)
+    rows: dict[str, tuple[float, ...]] = {}
+    for node in graph.populations:
+        facts = graph.facts(node.name)
+        assert isinstance(node, Population)
+        limit = integers.CURRENT_MAX if node.proves_current else integers.MESSAGE_MAX
+        current = arriving_at(node, told(graph, trace, frames, node.inputs))
+        ends = (facts.reach_low.min(), facts.reach_high.max(), current.min(), current.max())
+        rows[node.name] = tuple(100 * int(end) / limit for end in ends)
+    (ax,) = _axes(ax)
+    at = np.arange(len(rows))
+    low, high, least, most = np.array(list(rows.values())).T
+    ax.barh(at, high - low, left=low, height=0.8, color="C7", alpha=0.4, label="proven")
+    ax.barh(at, most - least, left=least, height=0.4, color="C0", label="on these frames")
+    ax.axvline(0, color="black", linewidth=0.5)
+    ax.set_yticks(at, [printable(name) for name in rows])
+    ax.invert_yaxis()
+    ax.set(xlabel="summed current, % of what the hardware holds")
+    ax.legend()
+    return ax
+
+
+@takes(folder=is_path)
+def gradients(folder: str | os.PathLike[str], *, ax: Axes | None = None) -> Axes:
+    """Plot the gradient norm of every block over the epochs of a training.
+
+    Args:
+        folder: of ``neuroport train`` or :func:`neuroport.fit`.
+
+    Raises:
+        StorageError: no such folder.
+        FormatError: its metrics are not those of a training.
+        TrainingError: no epoch in it tells gradients.
+    """
+    epochs = [epoch for epoch in read_metrics(folder) if epoch.gradients]
+    if not epochs:
+        raise TrainingError(
+            f"{folder}: no epoch tells gradients; train one, with a neuroport that measures them"
+        )
+    (ax,) = _axes(ax)
+    names = list(dict.fromkeys(name for epoch in epochs for name in epoch.gradients))
+    shades = _shades(len(names))
+    for name, shade in zip(names, shades, strict=True):
+        own = [(e.epoch, e.gradients[name]) for e in epochs if name in e.gradients]
+        ax.plot(
+            *zip(*own, strict=True), marker="o", markersize=3, color=shade, label=printable(name)
+        )
+    whole = [epoch.epoch for epoch in epochs if epoch.phase == "quantized"]
+    if whole:
+        ax.axvspan(whole[0] - 0.5, whole[-1] + 0.5, color="C1", alpha=0.1, label="integers")
+    ax.set(xlabel="epoch", ylabel="gradient norm", yscale="log")
+    ax.legend(fontsize="small", ncols=1 + len(names) // 12)
+    return ax
+
+
+def _shades(number: int) -> list[Any]:
+    """Colours from the first block to the last."""
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](at / max(number - 1, 1)) for at in range(number)]
+
+
 @takes(want=is_trace, got=is_trace)
 def divergence(want: Trace, got: Trace, *, ax: Axes | None = None) -> list[Axes]:
     """Plot a population's messages at the first step at which two runs differ, and the difference.
@@ -321,4 +433,41 @@ def cores(graph: Graph, target: str | Target, *, ax: Axes | None = None) -> Axes
     ax.invert_yaxis()
     ax.set(xlabel="cores", title=f"{found.cores:,} cores of {chip.name}, by estimate")
     ax.legend(title="bound by")
+    return ax
+
+
+@takes(graph=is_graph, trace=is_trace, frames=as_array)
+def traffic(
+    graph: Graph,
+    trace: Trace,
+    frames: npt.NDArray[Any],
+    target: str | Target,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Plot the messages that each population's cores send to other cores in a sample, on average.
+
+    Counted on the run, on the cores of :func:`cores`, once for each core that a message goes to.
+
+    Raises:
+        TargetError: no such target, or one without cores.
+        CompareError: the trace belongs to another network or to other frames, or lacks messages.
+    """
+    chip = require_chip(target) if isinstance(target, Target) else load_chip(target)
+    found = loads(graph, messages(graph, trace, frames), chip)
+    (ax,) = _axes(ax)
+    for relays, label in ((False, "neurons"), (True, "relays and constants")):
+        mine = {
+            row: load.messages
+            for row, load in enumerate(found.populations)
+            if load.is_relay == relays
+        }
+        if mine:
+            ax.barh(list(mine), list(mine.values()), color=f"C{int(relays)}", label=label)
+    names = [printable(load.name) for load in found.populations]
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    total = sum(load.messages for load in found.populations)
+    ax.set(xlabel="messages in a sample", title=f"{total:,.0f} between cores of {chip.name}")
+    ax.legend()
     return ax

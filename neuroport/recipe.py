@@ -21,7 +21,9 @@ from neuroport.checks import fraction, one_of, positive, require, seed
 from neuroport.data.recipe import DataRecipe as DataRecipe
 from neuroport.errors import RecipeError, StorageError
 from neuroport.files import parse_toml, place, read_text
+from neuroport.nets.recipe import GRAPH
 from neuroport.nets.recipe import NetworkRecipe as NetworkRecipe
+from neuroport.nets.widths import WIDTHS
 
 MOST_EPOCHS = 1_000_000
 
@@ -128,11 +130,14 @@ class TrainingRecipe:
 class QuantizationRecipe:
     """Quantization-aware phase: the forward pass is the integer network; cosine to zero.
 
-    Optimizer, batch, augmentation and the like are those of ``[training]``.
+    Optimizer, batch, augmentation and the like are those of ``[training]``. ``widths`` says how the
+    grid is chosen: from ranges that are ``proven`` for every input, or from those of some training
+    samples, which engines then check while they run (``checked``).
     """
 
     epochs: int = 2
     learning_rate: float = 0.001
+    widths: str = "proven"
 
     def __post_init__(self) -> None:
         require(
@@ -140,6 +145,7 @@ class QuantizationRecipe:
             f"quantization.epochs is {self.epochs}; use 0 or more, {MOST_EPOCHS} at most",
         )
         positive(self.learning_rate, "quantization.learning_rate")
+        one_of(self.widths, WIDTHS, "quantization.widths")
 
 
 @dataclass(frozen=True)
@@ -161,10 +167,9 @@ class Recipe:
         seed(self.seed, "seed")
         require(self.epochs >= 1, "training.epochs + quantization.epochs is 0; use 1 or more")
         require(
-            self.quantization.epochs == 0 or self.network.captured,
-            f"quantization.epochs is {self.quantization.epochs}, but network.connect = "
-            f"{self.network.connect!r} multiplies spikes, which no integer network does: set "
-            'quantization.epochs = 0 to train real numbers alone, or network.connect = "add"',
+            self.training.epochs == 0 or self.network.family != GRAPH,
+            f"training.epochs is {self.training.epochs}, but a graph has no real-valued phase; set "
+            "training.epochs = 0: quantization.epochs train its integers",
         )
         dataset = self.data.dataset
         require(

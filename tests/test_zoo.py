@@ -46,8 +46,9 @@ def test_figures_of_a_card_are_those_of_its_results(name: str, remaking: ModuleT
     for engine in ("module", "fast"):
         assert results["engines"][engine]["samples"] == results["recipe"]["data"]["test"]
         assert results["engines"][engine]["differing"] == 0
-    assert results["engines"]["lava-cpu"]["samples"] >= 20
-    assert results["engines"]["lava-cpu"]["differing"] == 0
+    for engine in (on for on in results["engines"] if on.startswith("lava-cpu")):
+        assert results["engines"][engine]["samples"] >= 20
+        assert results["engines"][engine]["differing"] == 0
 
 
 def test_list_of_models_has_all_that_are_made_with_their_figures(remaking: ModuleType) -> None:
@@ -102,6 +103,7 @@ def test_a_model_is_remade_from_its_recipe(tmp_path: Path, remaking: ModuleType)
         "module": 60,
         "fast": 60,
         "lava-cpu": 52,
+        "lava-cpu fused": 52,
     }
     assert results["engines"]["reference"]["correct"] == results["engines"]["fast"]["correct"]
     assert results["engines"]["fast"]["positions"] > results["engines"]["lava-cpu"]["positions"]

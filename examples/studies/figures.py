@@ -24,12 +24,11 @@ LABELS = {
     "ds3": "DS-ResNet, K = 3",
     "da-membrane-stage": "DA membrane, stage",
     "da-membrane-network": "DA membrane, network",
-    "da-spike-stage": "DA spike, stage",
     "da-spike-network": "DA spike, network",
 }
 PALETTE = (
     *("black", "tab:orange", "tab:green", "tab:red", "tab:pink", "tab:cyan", "deepskyblue"),
-    *("tab:blue", "tab:purple", "mediumorchid", "tab:brown", "tab:olive"),
+    *("tab:blue", "tab:purple", "mediumorchid", "tab:olive"),
 )
 COLOURS = dict(zip(LABELS, PALETTE, strict=True))
 PLAIN = {"svg.hashsalt": "studies", "font.size": 10, "axes.grid": True, "grid.alpha": 0.3}

@@ -33,7 +33,6 @@ NETWORKS = (
     "ds3",
     "da-membrane-stage",
     "da-membrane-network",
-    "da-spike-stage",
     "da-spike-network",
 )
 

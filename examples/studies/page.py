@@ -80,7 +80,8 @@ def _dormant(found: dict[str, Any]) -> str:
     def cell(row: Row) -> str:
         return " / ".join(_spread(row, key, 1, 100.0) for key in ("dormant", "blocked"))
 
-    return _grid(found, _few(found, cell))
+    right = _grid(found, _few(found, lambda row: _spread(row, "accuracy", 1)))
+    return f"{_grid(found, _few(found, cell))}\n\nHeld-out digits right, %:\n\n{right}"
 
 
 def _equal(found: dict[str, Any]) -> str:
@@ -98,7 +99,7 @@ PICTURES = {
     "depth": "Accuracy at every depth",
     "dormant": "Dormant and blocked neurons with one, two and three levels",
     "spikes": "Spikes per neuron and sample at every depth",
-    "equal": "Accuracy of six equally large networks",
+    "equal": "Accuracy of five equally large networks",
 }
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "gradients": _table("decades", 2),

@@ -2,7 +2,7 @@
 
 Populations are cut into the tiles that :mod:`neuroport.targets.tiling` finds, and each operation is
 counted in the core that holds the neuron it reaches: nothing is spread evenly. In chip time a
-population of skew s does step t of a sample at step t + s, so one sample alone (batch 1) takes
+population of latency s does step t of a sample at step t + s, so one sample alone (batch 1) takes
 ``T + depth`` steps, each as long as the slowest core needs:
 
 ::
@@ -178,8 +178,8 @@ def _time(
     steps, samples = graph.steps + graph.depth, next(iter(busiest.values())).shape[1]
     operations = np.zeros((steps, samples))
     for name, load in busiest.items():
-        skew = graph.facts(name).skew
-        at = slice(skew, skew + graph.steps)
+        latency = graph.facts(name).latency
+        at = slice(latency, latency + graph.steps)
         operations[at] = np.maximum(operations[at], load)
     updates = max(
         _neurons(p) * _passes(graph[p.layer.name], target)
@@ -193,12 +193,12 @@ def _time(
             np.full_like(operations, least),
         ]
     )
-    latency = terms.max(axis=0).sum(axis=0)
+    times = terms.max(axis=0).sum(axis=0)
     decided = np.bincount(terms[::-1].argmax(axis=0).ravel(), minlength=3)[::-1] / samples
     return StepTime(
         steps=steps,
-        latency_us=float(latency.mean()),
-        worst_us=float(latency.max()),
+        latency_us=float(times.mean()),
+        worst_us=float(times.max()),
         bound_by=dict(zip(("operations", "neurons", "least"), decided.tolist(), strict=True)),
         unknown=tuple(name for name in TIMES if target.cost(name) is None),
     )

@@ -59,7 +59,7 @@ def with_steps(case: Case, kept: list[int]) -> Case:
     count = len(kept)
 
     def cut(graph: Graph) -> Graph:
-        return Graph(graph, count, graph.interval - graph.steps + count)
+        return graph.derived(graph, count, graph.interval - graph.steps + count)
 
     return case.of(cut(case.graph), cut(case.other), case.frames[kept])
 
@@ -69,7 +69,7 @@ def upstream(case: Case, population: str) -> Case:
 
     def cut(graph: Graph) -> Graph:
         kept = ancestors(graph, population)
-        return Graph([n for n in graph if n.name in kept], graph.steps, graph.interval)
+        return graph.derived([n for n in graph if n.name in kept])
 
     return case.of(cut(case.graph), cut(case.other), case.frames)
 
@@ -88,7 +88,7 @@ def without_input(case: Case, node: str, name: str, population: str) -> Case:
             n.replace(inputs=tuple(i for i in n.inputs if i != name)) if n.name == node else n
             for n in graph
         ]
-        return Graph(nodes, graph.steps, graph.interval)
+        return graph.derived(nodes)
 
     return upstream(case.of(cut(case.graph), cut(case.other), case.frames), population)
 
@@ -115,6 +115,6 @@ def without_silent_entries(case: Case) -> Case:
                     raise GraphError(f"{node.name}: passes on the input's channels")
                 node = node.reading(used, each)
             nodes.append(node)
-        return Graph(nodes, graph.steps, graph.interval)
+        return graph.derived(nodes)
 
     return case.of(cut(case.graph), cut(case.other), case.frames[:, :, used])

@@ -7,7 +7,7 @@ What the rest of the network sent becomes the frames of the
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from neuroport.analysis.cause import ancestors
 from neuroport.analysis.differing_case import Case
 from neuroport.analysis.recorded_outputs import told
+from neuroport.analysis.synapse_rows import Row, synapse_row
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import MESSAGES, Population
@@ -47,8 +48,8 @@ def replayed_from(case: Case, want: Trace, got: Trace, source: str) -> Case:
     def cut(graph: Graph) -> Graph:
         nodes = [entry if n.name == source else n for n in graph]
         last = graph.nodes[-1].name
-        kept = ancestors(Graph(nodes, graph.steps, graph.interval), last)
-        return Graph([n for n in nodes if n.name in kept], graph.steps, graph.interval)
+        kept = ancestors(graph.derived(nodes), last)
+        return graph.derived([n for n in nodes if n.name in kept])
 
     result = case.of(cut(case.graph), cut(case.other), sent)
     _ = (result.graph.input, result.other.input)
@@ -73,11 +74,11 @@ def one_neuron(
     """
     graphs = (case.graph,) if case.one else (case.graph, case.other)
     traces = (want, got)
-    rows: list[dict[str, _Row]] = []
+    rows: list[dict[str, Row]] = []
     rest: list[IntArray] = []
     for graph, trace in zip(graphs, traces, strict=False):
         inputs = graph[population].inputs
-        rows.append({n: _row(graph, n, neuron) for n in dict.fromkeys(inputs) if n in kept})
+        rows.append({n: synapse_row(graph, n, neuron) for n in dict.fromkeys(inputs) if n in kept})
         others = [n for n in inputs if n not in kept]
         currents = told(graph, trace, case.frames, others)
         total = np.zeros(case.frames.shape[:2], np.int64)
@@ -114,7 +115,7 @@ def one_neuron(
         node = graph[population]
         assert isinstance(node, Population)
         nodes.append(_single(node, neuron, shape, inputs))
-        result.append(Graph(nodes, graph.steps, graph.interval))
+        result.append(graph.derived(nodes))
     return case.of(result[0], result[-1], messages)
 
 
@@ -153,66 +154,11 @@ def one_layer(case: Case, want: Trace, got: Trace, population: str) -> Case:
                 synapse = _widened(graph, synapse, sources, channels)
             nodes.append(synapse.replace(inputs=(entry.name,), lag=0))
         nodes.append(graph[population])
-        result.append(Graph(nodes, graph.steps, graph.interval))
+        result.append(graph.derived(nodes))
     return case.of(result[0], result[-1], messages)
 
 
 # -- parts -------------------------------------------------------------------------------------
-
-_Place = tuple[str, int]  # population, position when flat
-
-
-@dataclass(frozen=True)
-class _Row:
-    """Weights and delays of one output of a synapse, by the place that its messages come from."""
-
-    weight: dict[_Place, int]
-    delay: dict[_Place, int]
-    exponent: int
-
-
-def _row(graph: Graph, name: str, neuron: tuple[int, ...]) -> _Row:
-    synapse = graph[name]
-    assert isinstance(synapse, Synapse)
-    shape = graph.facts(synapse.inputs[0]).shape
-    delays = None
-    match synapse:
-        case Conv():
-            taps = _taps(synapse, shape, neuron)
-        case Dense():
-            taps = dict(enumerate(synapse.weight[neuron[0]].tolist()))
-            delays = np.broadcast_to(synapse.delay, synapse.weight.shape)[neuron[0]].tolist()
-        case _:
-            raise GraphError(f"{name}: no row of a {synapse.kind} can be taken alone")
-    weight: dict[_Place, int] = {}
-    delay: dict[_Place, int] = {}
-    for source in synapse.inputs:
-        if len(behind := list(graph.past_delays(source))) > 1:
-            raise GraphError(f"{source}: a delay of several inputs")
-        ((sender, late),) = behind
-        source = sender.name
-        for i, value in taps.items():
-            if value:
-                steps = late + (delays[i] if delays else 0)
-                if delay.get((source, i), steps) != steps:
-                    raise GraphError(f"{name}: takes {source} with two delays")
-                weight[source, i] = weight.get((source, i), 0) + value
-                delay[source, i] = steps
-    return _Row(weight, delay, synapse.exponent)
-
-
-def _taps(node: Conv, source: Shape, neuron: tuple[int, ...]) -> dict[int, int]:
-    """Flat input position -> weight, for one output (channel, y, x) of a convolution."""
-    channel, y, x = neuron
-    each = node.weight.shape[1]
-    first = channel // (len(node.weight) // node.groups) * each
-    found = {}
-    for (c, ky, kx), value in np.ndenumerate(node.weight[channel]):
-        row = y * node.stride[0] - node.padding[0] + ky * node.dilation[0]
-        column = x * node.stride[1] - node.padding[1] + kx * node.dilation[1]
-        if 0 <= row < source[1] and 0 <= column < source[2]:
-            found[((first + c) * source[1] + row) * source[2] + column] = int(value)
-    return found
 
 
 def _tidy_delay(delay: list[int]) -> IntArray:

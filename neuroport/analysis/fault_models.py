@@ -131,13 +131,13 @@ def _lead_ins(graph: Graph, population: str, first_sample_equal: bool) -> Iterat
     without a bias, or where sample 0 is as it should be, it is the reset that is wrong.
     """
     names = [node.name for node in graph if isinstance(node, (Lif, Readout))]
-    skews = {name: graph.facts(name).skew for name in names}
+    latencies = {name: graph.facts(name).latency for name in names}
     kind, said = "bias gating", "bias is integrated before the sample begins: states are reset"
     biased = any(node.bias.any() for node in graph if isinstance(node, (Lif, Readout)))
     if first_sample_equal or not biased:
         kind, said = "reset", "states are reset"
-    sentence = f"{said} with the frames, each by its skew too early"
-    yield Hypothesis(kind, sentence, graph, Plan(stream=True, lead=skews))
+    sentence = f"{said} with the frames, each by its latency too early"
+    yield Hypothesis(kind, sentence, graph, Plan(stream=True, lead=latencies))
     if biased and not first_sample_equal:
         sentence = "bias is integrated before the first sample begins, and states are never reset"
         yield Hypothesis(kind, sentence, graph, Plan(stream=True, resets="never"))
@@ -153,8 +153,8 @@ def _lead_ins(graph: Graph, population: str, first_sample_equal: bool) -> Iterat
 
 def _delays(graph: Graph, population: str) -> Iterator[Hypothesis]:
     names = [node.name for node in graph.populations]
-    skew = graph.facts(population).skew
-    deeper = [n for n in names if graph.facts(n).skew >= skew]
+    latency = graph.facts(population).latency
+    deeper = [n for n in names if graph.facts(n).latency >= latency]
     shifts = [k for n in range(1, min(graph.steps - 1, MOST_STEPS) + 1) for k in (n, -n)]
     for k in shifts:
         amount = f"{abs(k)} step{'s' * (abs(k) > 1)}"
@@ -179,11 +179,11 @@ def _delays(graph: Graph, population: str) -> Iterator[Hypothesis]:
                 yield Hypothesis("delay", sentence, graph, Plan(late=late, gated=True), name)
     if not graph.balanced:
         early = {
-            (name, node.name): s - max(graph.facts(node.name).skews)
+            (name, node.name): s - max(graph.facts(node.name).input_latencies)
             for node in graph
-            for name, s in zip(node.inputs, graph.facts(node.name).skews, strict=True)
+            for name, s in zip(node.inputs, graph.facts(node.name).input_latencies, strict=True)
         }
-        sentence = "inputs of unequal skew meet: shortcuts arrive before what they bypass"
+        sentence = "inputs of unequal latency meet: shortcuts arrive before what they bypass"
         yield Hypothesis("delay", sentence, graph, Plan(stream=True, late=early))
 
 
@@ -211,7 +211,7 @@ def without_edge(graph: Graph, name: str, population: str) -> Graph:
             nodes.append(source.replace(name=silent, weight=source.weight * 0))
             inputs = [silent]
         nodes.append(node.replace(inputs=tuple(inputs)))
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)
 
 
 def _ignored_fields(graph: Graph, population: str) -> Iterator[Hypothesis]:
@@ -239,7 +239,7 @@ def _ignored_fields(graph: Graph, population: str) -> Iterator[Hypothesis]:
                 else node
                 for node in graph
             ]
-            variant = Graph(nodes, graph.steps, graph.interval)
+            variant = graph.derived(nodes)
             if variant.hash in seen:
                 continue
             seen.add(variant.hash)

@@ -1,10 +1,10 @@
 """Run a network as an engine with one particular fault would run it.
 
-The time axis of every node has its skew removed: sample n of *every* node begins at step
+The time axis of every node has its latency removed: sample n of *every* node begins at step
 ``lead-in + n * interval``. With ``stream`` the samples follow each other on it, as on a chip, with
-the steps before the first sample (a node of skew s exists for s of them) and some after the last;
-without it they lie side by side, as in the reference's ideal time. Without a fault both give what
-the reference gives.
+the steps before the first sample (a node of latency s exists for s of them) and some after the
+last. Without it they lie side by side, as in the reference's ideal time. Without a fault both
+give the reference's result.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def reproduces(
 
 @dataclass(frozen=True)
 class _Axis:
-    """Time with the skew of every node removed; the first sample begins at step ``before``."""
+    """Time with the latency of every node removed; the first sample begins at step ``before``."""
 
     before: int
     interval: int
@@ -245,8 +245,8 @@ def _states(
         arriving = np.concatenate([quiet, arriving])
         born, starts = 0, Starts(0, len(arriving))
     else:
-        # before the stream the chip does not exist: a node of skew s has s steps before a sample
-        born = axis.before - graph.facts(node.name).skew if axis.stream else 0
+        # before the stream the chip does not exist: a node of latency s has s steps before a sample
+        born = axis.before - graph.facts(node.name).latency if axis.stream else 0
         interval = axis.interval if resets == "each" else _NEVER
         starts = Starts(born if resets == "never" else axis.before - lead, interval)
     bias = per_neuron(node.bias, shape) << integers.STATE_SHIFT

@@ -9,7 +9,7 @@ import numpy as np
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Node, Synapse
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 
 ABSENT = "absent"
 
@@ -65,7 +65,7 @@ def alike_lowered(graph: Graph, other: Graph) -> tuple[Graph, Graph]:
     """
     if graph.balanced == other.balanced:
         return graph, other
-    a, b = (g if g.balanced else balance_skew(g) for g in (graph, other))
+    a, b = (g if g.balanced else balance_latency(g) for g in (graph, other))
     return min(((a, b), (_without_lags(graph), _without_lags(other))), key=_unlike)
 
 
@@ -75,7 +75,7 @@ def _unlike(pair: tuple[Graph, Graph]) -> int:
 
 def _without_lags(graph: Graph) -> Graph:
     nodes = [n.replace(lag=0) if isinstance(n, Synapse) else n for n in graph]
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)
 
 
 def _differences(graph: Graph, other: Graph) -> tuple[Difference, ...]:
@@ -136,4 +136,4 @@ def with_fields(graph: Graph, other: Graph, chosen: tuple[Difference, ...]) -> G
     for d in chosen:
         taken.setdefault(d.node, {})[d.field] = getattr(other[d.node], d.field)
     nodes = [replace(node, **taken.get(node.name, {})) for node in graph]
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)

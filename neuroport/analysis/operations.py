@@ -35,7 +35,7 @@ class Work:
     """Counts of one sample, the mean over ``samples``.
 
     Attributes:
-        samples, steps, depth: N and T of the run; skew of the last node, in steps.
+        samples, steps, depth: N and T of the run; latency of the last node, in steps.
         accumulates: operations of binary messages.
         frame_multiplies: operations of graded frames.
         shortcut_multiplies: operations of what graded relays send: membrane shortcuts, and streams

@@ -4,7 +4,8 @@ A thread takes a sample through the whole network before the next sample, so tha
 its caches (:file:`neuroport/kernels/network.c`). Messages have 8, 16 or 32 bits, whichever the
 graph's intervals prove to be enough. Synapses add up in 32 bits, by the processor's 8- and 16-bit
 products where the weights allow it. Results are exact: :func:`whole` returns None for a graph whose
-sums could exceed 32 bits, and for nodes of other kinds.
+sums could exceed 32 bits, and for nodes of other kinds. Declared widths are checked in the same
+pass (:mod:`neuroport.backends.declared_widths` proves that 32 bits are enough for that, too).
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.executor import AtOnce
+from neuroport.backends.declared_widths import find, samples_of_stream
+from neuroport.backends.executor import AtOnce, evaluate
+from neuroport.backends.reference import NumpyArithmetic
+from neuroport.errors import BackendError, RangeError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.linear_bounds import ungrouped
@@ -110,6 +114,8 @@ class CompiledNetwork(AtOnce):
         self._numbers: dict[str, int] = {}  # operations of what sends messages
         self._parts: dict[str, list[Part]] = {}
         self._work = 1  # products of a step of a sample
+        self._live: dict[str, npt.NDArray[np.uint8]] = {}
+        self._declared: dict[str, int] = {}  # operations of populations with declared widths
 
     def fill(self, frames: npt.NDArray[Any], into: Mapping[str, npt.NDArray[Any]]) -> None:
         """Run frames (T, N, *shape); write what populations send into the arrays of their names.
@@ -127,7 +133,43 @@ class CompiledNetwork(AtOnce):
             part = slice(first, first + moment)
             given = np.ascontiguousarray(frames[:, part], np.int32)
             self._point({name: array[:, part] for name, array in into.items()}, given)
+            looked = self._look(steps, given.shape[1])
             self._program.run(steps, given.shape[1], threads)
+            if looked.any():
+                self._tell(frames, first + int(looked.argmax()))
+
+    def _look(self, steps: int, samples: int) -> npt.NDArray[np.uint8]:
+        """Let declared widths be checked; which samples left one is written into the result."""
+        left = np.zeros(samples, np.uint8)
+        for name, number in self._declared.items():
+            operation = self._program.operations[number]
+            live = np.ones(steps, np.uint8)
+            if self.chip:
+                many = samples_of_stream(self.graph, steps)
+                sample, step = np.divmod(np.arange(steps) - operation.first, operation.interval)
+                live[:] = (sample >= 0) & (sample < many) & (step < self.graph.steps)
+            self._live[name] = live
+            operation.live, operation.left = live.ctypes.data, left.ctypes.data
+        return left
+
+    def _tell(self, frames: npt.NDArray[Any], sample: int) -> None:
+        """Raise what first leaves its widths in a sample that is known to.
+
+        Raises:
+            RangeError: as :func:`neuroport.backends.declared_widths.find`.
+        """
+        if self.chip:
+            for _ in evaluate(NumpyArithmetic(), self.graph, frames, chip=True):
+                pass
+        else:
+            try:
+                find(self.graph, frames[:, sample : sample + 1])
+            except RangeError as error:
+                raise error.later(sample) from None
+        raise BackendError(
+            f"sample {sample} left a declared width in the compiled engine and does not on the "
+            "reference: a bug of neuroport, please report it"
+        )
 
     def versions(self) -> dict[str, str]:
         """Of what computes, and what counts the threads."""
@@ -163,6 +205,9 @@ class CompiledNetwork(AtOnce):
                 decays = node.current_decay, node.voltage_decay
                 fields = {"bias": node.bias, "limit": node.threshold}
                 self._step(operation, facts.shape, *decays, **fields)
+        if node.name in self.graph.checked:
+            operation.declared = self.graph.checked[node.name]
+            self._declared[node.name] = self._numbers[node.name]
         self._parts[node.name] = [self._message(node)]
 
     def _message(self, node: Node) -> Part:
@@ -176,8 +221,8 @@ class CompiledNetwork(AtOnce):
         """A sample's first step at a node, and the steps to the next sample's."""
         if not self.chip:
             return 0, self.graph.steps
-        skews = self.graph.facts(node.name).skews
-        return (skews[0] if skews else 0), self.graph.interval
+        latencies = self.graph.facts(node.name).input_latencies
+        return (latencies[0] if latencies else 0), self.graph.interval
 
     def _step(
         self,

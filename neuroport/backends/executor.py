@@ -3,8 +3,8 @@
 The built-in engines share this walk and differ in their arithmetic. In *ideal* time a synapse
 takes no step and samples run side by side. In *chip* time every synapse takes one step, and ``lag``
 steps more, and samples follow each other through one network, as on Lava and Loihi. Sample n
-reaches a node at step ``n * interval + skew``, where ``skew`` is the node's latency. Its states
-reset there, and its answer is the T steps that follow.
+reaches a node at step ``n * interval + latency``, with the latency of the node. Its states reset
+there, and its answer is the T steps that follow.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.errors import BackendError, IllegalError
+from neuroport.backends.declared_widths import Watch, samples_of_stream
+from neuroport.errors import BackendError, IllegalError, RangeError
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import Loop, Population, Spread
 from neuroport.graph.node import Node
 from neuroport.kernels.allocator import keep_freed
 from neuroport.runs.frames import Progress, check_frames, frames_hash
@@ -32,6 +34,10 @@ class Arithmetic(Protocol):
     """Arrays and node functions of an engine; arrays are (T, N, *shape)."""
 
     name: str
+
+    @property
+    def stepping(self) -> tuple[Spread, Loop]:
+        """How populations are stepped: a field per neuron, the product with own weights."""
 
     def load(self, frames: npt.NDArray[Any]) -> Any:
         """Frames as the engine's integers."""
@@ -99,8 +105,9 @@ def walk(
 
     Raises:
         FramesError: the frames do not fit.
-        IllegalError: chip time was asked of a graph whose skews are not balanced.
+        IllegalError: chip time was asked of a graph whose latencies are not balanced.
         BackendError: a batch holds no sample.
+        RangeError: a population left the widths that are declared of it.
     """
     check_frames(graph, frames)
     if batch < 1:
@@ -108,7 +115,7 @@ def walk(
     if time_model not in TIME_MODELS:
         raise IllegalError(f"time model is {time_model!r}; use {' or '.join(TIME_MODELS)}")
     if time_model == "chip" and not graph.balanced:
-        raise IllegalError("inputs with unequal skew meet; lower the graph before chip time")
+        raise IllegalError("inputs with unequal latency meet; lower the graph before chip time")
     keep_freed()
     started = time.perf_counter()
     samples = frames.shape[1]
@@ -116,14 +123,17 @@ def walk(
     if time_model == "chip":
         stream = chip_stream(graph, frames)[:, None]
         for name, rows in _sent(arithmetic, stream, recorder, {}, chip=True):
-            skew = graph.facts(name).skew
-            recorder.keep(name, slice(samples), cut_window(graph, rows[:, 0], skew, samples))
+            latency = graph.facts(name).latency
+            recorder.keep(name, slice(samples), cut_window(graph, rows[:, 0], latency, samples))
     else:
         for first in range(0, samples, batch):
             part = slice(first, first + batch)
             into = {name: kept[:, part] for name, kept in recorder.messages.items()}
-            for name, rows in _sent(arithmetic, frames[:, part], recorder, into):
-                recorder.keep(name, part, rows)
+            try:
+                for name, rows in _sent(arithmetic, frames[:, part], recorder, into):
+                    recorder.keep(name, part, rows)
+            except RangeError as error:
+                raise error.later(first) from None
             if progress is not None:
                 progress(min(first + batch, samples), samples)
     provenance = {
@@ -176,25 +186,37 @@ def chip_stream(graph: Graph, frames: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return stream
 
 
-def cut_window(graph: Graph, rows: npt.NDArray[Any], skew: int, samples: int) -> npt.NDArray[Any]:
+def cut_window(
+    graph: Graph, rows: npt.NDArray[Any], latency: int, samples: int
+) -> npt.NDArray[Any]:
     """Cut the answer (T, N, ...) out of a node's output on a chip stream (steps, ...)."""
-    starts = [skew + n * graph.interval for n in range(samples)]
+    starts = [latency + n * graph.interval for n in range(samples)]
     return np.stack([rows[start : start + graph.steps] for start in starts], axis=1)
 
 
 def evaluate(
     arithmetic: Arithmetic, graph: Graph, frames: npt.NDArray[Any], *, chip: bool
 ) -> Iterator[tuple[Node, Any]]:
-    """Yield (node, its output over all steps, (T, N, *shape)) in the order of the graph."""
+    """Yield (node, its output over all steps, (T, N, *shape)) in the order of the graph.
+
+    Raises:
+        RangeError: a population left the widths that are declared of it; after the last node.
+    """
     last_use = {name: node.name for node in graph for name in node.inputs}
     values: dict[str, Any] = {}
+    watch = Watch(graph, samples_of_stream(graph, len(frames)) if chip else None)
     for node in graph:
         if not node.takes:
             out = arithmetic.load(frames)
         else:
             facts = graph.facts(node.name)
-            starts = Starts(facts.skews[0] if chip else 0, graph.interval if chip else graph.steps)
-            out = arithmetic.output(node, arriving_at(node, values), starts)
+            starts = Starts(
+                facts.input_latencies[0] if chip else 0, graph.interval if chip else graph.steps
+            )
+            arriving = arriving_at(node, values)
+            if node.name in graph.checked and isinstance(node, Population):
+                watch.look(node, arriving, *arithmetic.stepping)
+            out = arithmetic.output(node, arriving, starts)
             if chip and node.latency:
                 out = arithmetic.late(out, node.latency)
         values[node.name] = out
@@ -202,6 +224,7 @@ def evaluate(
             if last_use[name] == node.name:
                 values.pop(name, None)
         yield node, out
+    watch.end()
 
 
 def arriving_at(node: Node, values: dict[str, Any]) -> Any:

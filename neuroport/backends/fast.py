@@ -25,6 +25,7 @@ from neuroport.deprecated import moved
 from neuroport.errors import IllegalError
 from neuroport.graph.float_exactness import FLOAT32_EXACT, FLOAT64_EXACT, largest_sum
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import Loop, Spread
 from neuroport.graph.node import (
     Conv,
     Delay,
@@ -101,6 +102,10 @@ class TorchArithmetic:
             f"{node.name}: a sum can reach {worst}, more than floating point holds exactly; run it "
             "on the reference engine, or shift its source further"
         )
+
+    @property
+    def stepping(self) -> tuple[Spread, Loop]:
+        return self._constant, self._own
 
     def load(self, frames: npt.NDArray[Any]) -> Tensor:
         import torch

@@ -12,14 +12,18 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from neuroport.backends.declared_widths import Watch
+from neuroport.backends.reference import own
 from neuroport.capture.connectivity import evaluating, heard, unwrapped
 from neuroport.capture.native_network import integer_graph
-from neuroport.errors import BackendError, CaptureError, FramesError
+from neuroport.errors import BackendError, CaptureError, FramesError, RangeError
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import Population, per_neuron
 from neuroport.kernels.allocator import keep_freed
 from neuroport.kernels.devices import memory_of
 from neuroport.nets.held_numbers import held
 from neuroport.nets.neuron import Lif
+from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Integrator, Relay
 from neuroport.quantization.scales import is_integer
 from neuroport.runs.frames import Progress, check_frames, frames_hash
@@ -74,6 +78,7 @@ def run_module(
         BackendError: an option that does not exist, or memory that ran out.
         CaptureError: the network is still real-valued; its spikes are not comparable.
         FramesError: the frames do not fit.
+        RangeError: a population left the widths that are declared of it.
     """
     net = unwrapped(net)
     started = time.perf_counter()
@@ -86,11 +91,17 @@ def run_module(
     samples = frames.shape[1]
     recorder = Recorder(graph, samples, recording(graph, record, count, granularity))
     now = slice(0, 0)  # the samples that the network is given
+    watch = Watch(graph)
 
-    def keep(name: str, _: nn.Module, __: Any, output: torch.Tensor) -> None:
+    def keep(name: str, _: nn.Module, given: Sequence[Any], output: torch.Tensor) -> None:
         if name in recorder:
             messages = output.cpu().numpy().astype(dtype_of(recorder.kinds[name]))
             recorder.keep(name, now, messages)
+        if name in graph.checked:
+            arriving = given[0].value if isinstance(given[0], Stream) else given[0]
+            node = graph[name]
+            assert isinstance(node, Population)
+            watch.look(node, arriving.cpu().numpy().astype(np.int64), per_neuron, own)
 
     populations = [item for item in net.named_modules() if isinstance(item[1], _POPULATIONS)]
 
@@ -109,7 +120,12 @@ def run_module(
     ):
         for first in range(0, samples, batch):
             now = slice(first, first + batch)
+            watch = Watch(graph)
             run(now)
+            try:
+                watch.end()
+            except RangeError as error:
+                raise error.later(first) from None
             if progress is not None:
                 progress(min(first + batch, samples), samples)
     provenance = {

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from neuroport.backends.executor import Starts
 from neuroport.backends.stepped_populations import observe, step_through
 from neuroport.deprecated import moved
+from neuroport.graph.kinds.base import Loop, Spread
 from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Node, Population, per_neuron
 from neuroport.runs.trace import versions
 
@@ -25,6 +26,10 @@ class NumpyArithmetic:
     """Arrays are int64."""
 
     name = "reference"
+
+    @property
+    def stepping(self) -> tuple[Spread, Loop]:
+        return per_neuron, own
 
     def load(self, frames: npt.NDArray[Any]) -> IntArray:
         return frames.astype(np.int64)

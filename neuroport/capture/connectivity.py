@@ -34,6 +34,7 @@ from neuroport.nets.batchnorm_lif import NormLif, PositiveNorm
 from neuroport.nets.composed import Composed, ComposedStem
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import AvgPool, SumPool
+from neuroport.nets.rep_conv import RepConv
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Integrator, Readout, Relay
 from neuroport.nets.torch_parts import makes_weights
@@ -55,20 +56,28 @@ Part: TypeAlias = tuple[int, int] | None
 LAYERS = (Conv, Lif, Readout, SumPool)
 # layers of torch that people put between layers, and what to use
 OTHERS: dict[type[nn.Module], str] = {
-    nn.MaxPool2d: "the maximum is no sum of messages; of spikes it is "
-    "neuroport.nets.pooling.SumPool, then Direct(channels) and Lif(threshold=0.5), which fires "
-    "where its window has a spike",
-    nn.AdaptiveMaxPool2d: "the maximum is no sum of messages; see neuroport.nets.pooling.SumPool",
+    nn.MaxPool2d: "the maximum is no sum of messages; of spikes use neuroport.nets.pooling.MaxPool "
+    "(SumPool, then neurons that fire where their window has a spike)",
+    nn.AdaptiveMaxPool2d: "the maximum is no sum of messages; of spikes use "
+    "neuroport.nets.pooling.MaxPool with the size of the window",
+    nn.MultiheadAttention: "its product of queries and keys has no exact form, since a synapse's "
+    "weights are constants; use attention by masks, neuroport.nets.gates",
     nn.AvgPool2d: "use neuroport.nets.pooling.AvgPool, which takes (T, N, C, H, W)",
     nn.AdaptiveAvgPool2d: "use neuroport.nets.pooling.AvgPool with the size of the window, and no "
     "pool before a Readout, which averages over the map itself",
     nn.Upsample: "no synapse of a chip's convolutions repeats messages; keep the size of the maps "
     "(a stride of 1), or compute on the smaller map",
 }
+CURRENTS = (
+    "the maximum of currents has no exact form, since a dendrite sums; the nearest that has one is "
+    "that of the spikes of the neuron behind it, neuroport.nets.pooling.MaxPool, which is the same "
+    "where the neuron has no memory, and another network, to be trained as such, where it has"
+)
 # classes whose forward pass the graph holds, the most specific first
 WRITTEN: tuple[type[nn.Module], ...] = (
     ComposedStem,
     Composed,
+    RepConv,
     GradedConv,
     Direct,
     Conv,
@@ -160,7 +169,7 @@ def read_wiring(
     def perform(name: str, module: Any, value: Any) -> tuple[MessageSum, bool]:
         other = next((kind for kind in OTHERS if isinstance(module, kind)), None)
         if other is not None:
-            raise CaptureError(f"layer {name!r} is a {other.__name__}: {OTHERS[other]}")
+            raise CaptureError(_other(name, other, value.terms, layers))
         terms = value.terms
         inputs = tuple((term.node, term.part) for term in terms)
         _check(name, module, inputs, layers)
@@ -329,6 +338,19 @@ def _as_sent(module: nn.Module, drawn: Tensor) -> Any:
     return drawn
 
 
+def _other(
+    name: str,
+    kind: type[nn.Module],
+    terms: tuple[NodeMessages, ...],
+    before: Mapping[str, LayerCall],
+) -> str:
+    """Why a layer of torch is refused, with what to use."""
+    sources = [before[term.node] for term in terms if term.node in before]
+    if "MaxPool" in kind.__name__ and any(source.synapse is not None for source in sources):
+        return f"layer {name!r} is a {kind.__name__} of currents: {CURRENTS}"
+    return f"layer {name!r} is a {kind.__name__}: {OTHERS[kind]}"
+
+
 def _check(
     layer: str,
     module: LayerModule,
@@ -359,10 +381,11 @@ def _check(
         else:
             good = currents
         if not good:
+            more = f"; {CURRENTS}" if currents and isinstance(module, SumPool) else ""
             raise CaptureError(
                 f"layer {layer!r} ({type(module).__name__}) cannot take {name!r}: synapses "
                 "and pools take spikes, neurons and projections take currents, the stem takes "
-                "pixels"
+                f"pixels{more}"
             )
     units = {unit_of(name, before) for name, _ in inputs}
     if len(units) > 1:

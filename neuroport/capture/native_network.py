@@ -21,9 +21,10 @@ from neuroport.capture.connectivity import (
 from neuroport.errors import CaptureError
 from neuroport.graph.chunks import blocks
 from neuroport.graph.graph import Graph
+from neuroport.graph.integers import CURRENT_MAX
 from neuroport.graph.linear_bounds import ungrouped
 from neuroport.graph.node import Conv as ConvNode
-from neuroport.graph.node import Dense, Input, IntArray, Node, Relay
+from neuroport.graph.node import Dense, Input, IntArray, Node, Population, Relay
 from neuroport.graph.node import Lif as LifNode
 from neuroport.graph.node import Readout as ReadoutNode
 from neuroport.graph.node_builders import identity
@@ -32,6 +33,7 @@ from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, GradedConv, snap_weight
+from neuroport.nets.widths import CHECKED, widths_of
 
 
 @torch.no_grad()
@@ -71,6 +73,7 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
     }
     stems = (s for s in (layer.synapse for layer in layers) if isinstance(s, GradedConv))
     bits = max((stem.frame_bits for stem in stems if stem.pixels), default=8)
+    pools = set[str]()  # relays of sums of spikes, which are proven
     nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=bits)]
     current: dict[str, tuple[str, ...]] = {}
 
@@ -107,6 +110,7 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
             split = [_of_part(whole, *part) for part in _parts(layer, current)]
             nodes.extend(split)
             nodes.append(Relay(f"{name}.relay", tuple(node.name for node in split)))
+            pools.add(nodes[-1].name)
             current[name] = (nodes[-1].name,)
         elif (readout := layer.readout) is not None:
             positions = layer.reads[1] * layer.reads[2]
@@ -118,7 +122,14 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
                 inner.append(own)
             bias = _integers(readout.integer_bias(positions))
             nodes.append(ReadoutNode(f"{name}.potential", tuple(inner), bias))
-    return Graph(nodes, len(frames))
+    checked = {}
+    if widths_of(net) == CHECKED:
+        for node in nodes:
+            if isinstance(node, Population) and node.name not in pools:
+                # a relay before a projection reads the same stream as neurons do
+                stream = node.name.endswith(".relay_in")
+                checked[node.name] = CURRENT_MAX if stream else node.widest_current
+    return Graph(nodes, len(frames), checked=checked)
 
 
 def _parts(

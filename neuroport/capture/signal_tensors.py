@@ -112,14 +112,20 @@ INSTEAD = {
     "getitem": "x[..., ::s, ::s] is a strided 1x1 convolution",
     "zeros_like zeros new_zeros": "leave out zeros that are added",
 }
+_PRODUCTS = "matmul rmatmul bmm baddbmm einsum scaled_dot_product_attention mm linear dot tensordot"
 _POOLS = "max_pool2d avg_pool2d adaptive_avg_pool2d"
 _UPSAMPLING = "interpolate upsample repeat_interleave"
 INSTEAD_OF_SLAYERS = {  # of what SLAYER has a block for
     _POOLS: "use Pool, or a convolution of constant weights",
     _UPSAMPLING: "use Unpool for nearest upsampling",
+    _PRODUCTS: "a product of matrices of two signals has no exact form: weights are constants",
 }
 INSTEAD_OF_OURS = {
-    _POOLS: "use SumPool or AvgPool of neuroport.nets.pooling",
+    _POOLS: "of spikes use MaxPool, SumPool or AvgPool of neuroport.nets.pooling; the maximum of "
+    "currents has no exact form: put it behind their neuron",
+    _PRODUCTS: "a product of matrices of two signals, as of queries and keys, has no exact form: "
+    "a synapse's weights are constants; attention by masks has none, TokenMask and ChannelMask of "
+    "neuroport.nets.gates",
     _UPSAMPLING: "no synapse of a chip's convolutions repeats messages; keep the size of the maps, "
     "or compute on the smaller map",
 }
@@ -399,12 +405,8 @@ def _made_by(name: str) -> str:
     slayer = reading is not None and reading.layout.steps_last
     if name in MULTIPLICATIONS:
         why = f"{made} made: it multiplies, and a dendrite sums; "
-        if slayer:  # whose networks have no recipe
-            return f"{why}add spikes instead, and put factors into weights"
-        return (
-            f"{why}a network whose shortcuts multiply spikes ('and', 'iand') can be trained, not "
-            'captured: add them instead (connect = "add"), and put factors into weights'
-        )
+        gates = "add spikes instead" if slayer else "of spikes use Gate of neuroport.nets.gates"
+        return f"{why}{gates}, and put factors into weights"
     ways = {**INSTEAD, **(INSTEAD_OF_SLAYERS if slayer else INSTEAD_OF_OURS)}
     way = next((f" ({way})" for names, way in ways.items() if name in names.split()), "")
     return f"{made} made{way}"

@@ -40,6 +40,10 @@ class _Compare(OnEngines):
 @samples_option
 @click.option("--minimize", is_flag=True, help="Find the smallest network that still differs.")
 @click.option("-o", "--out", type=out_file, help="File for that network; frames lie beside it.")
+@click.option(
+    "--report", "page", type=out_file, help="HTML page to write: both runs, step by step."
+)
+@click.option("--labels", type=any_path, help=".npy array (N,) of classes, for the page.")
 @timing_options
 @json_option
 def compare(
@@ -50,6 +54,8 @@ def compare(
     samples: int | None,
     minimize: bool,
     out: Path | None,
+    page: Path | None,
+    labels: Path | None,
     timing: dict[str, bool],
     as_json: bool,
     options: dict[str, Any],
@@ -58,15 +64,24 @@ def compare(
 
     WANT and GOT are traces, or networks (.net, .graph, a training folder) to be run on --frames;
     WANT runs on the reference engine (a folder: on its own torch module), GOT on --on. With a
-    network at hand the divergence is explained; --minimize makes it small (Ctrl-C keeps the best).
+    network at hand the divergence is explained; --minimize makes it small (Ctrl-C keeps the best),
+    and --report shows both runs, and what the first differing neuron received, in a browser.
     """
     if minimize != (out is not None):
         raise click.UsageError("--minimize and -o go together: give both, or neither")
     if minimize:
         _only_networks(want, got)
+    if labels is not None and page is None:
+        raise click.UsageError("--labels are for the page; give --report as well")
+    if page is not None and is_trace(want) and is_trace(got):
+        raise click.UsageError(
+            "--report draws the network: give it in place of a trace, with --frames; or use "
+            "neuroport report NETWORK --trace WANT --got GOT"
+        )
     from neuroport.analysis.compare import compare as compare_traces
     from neuroport.analysis.compare import explain
     from neuroport.analysis.joining import compare_stored
+    from neuroport.runs.accuracy import load_labels
     from neuroport.runs.frames import load_frames
     from neuroport.runs.trace_file import StoredTrace
 
@@ -81,13 +96,31 @@ def compare(
     graph = other = None
     if frames is not None:
         data = load_frames(frames, samples)
-        graph, other = (graph_of(path, data, outcome.equal, timing) for path in (want, got))
+        needless = outcome.equal and page is None
+        graph, other = (graph_of(path, data, needless, timing) for path in (want, got))
         graph, other = graph or other, other or graph
         if graph is not None and other is not None:
             outcome = explain(outcome, first, second, graph, other, data)
     say = Out(as_json)
     say.line(str(outcome))
     result, interrupted = outcome.to_dict(), False
+    if page is not None:
+        from neuroport.reporting.html import report
+
+        assert graph is not None
+        report(
+            graph,
+            first,
+            page,
+            frames=data,
+            got=second,
+            other=other,
+            comparison=outcome,
+            labels=load_labels(labels) if labels is not None else None,
+            title=f"{got.name} against {want.name}",
+        )
+        say.line(f"wrote {page}")
+        result["report"] = str(page)
     if minimize and outcome.first is None:
         say.line("nothing differs, so there is nothing to minimize")
     elif out is not None:

@@ -19,6 +19,7 @@ from neuroport.cli.output import Out, say_graph
 @click.option("--frames", type=any_path, help="Integers (T, N, *shape), for .nir and stock .net.")
 @click.option("--dt", type=float, help="Seconds of a step of NIR.")
 @click.option("--scale", type=float, default=1.0, help="The real value of a frame of 1, of .nir.")
+@click.option("--reset", default="v_reset", help="v_reset, which NIR says, or subtract.")
 @click.option("--one-unit", is_flag=True, help="Equal thresholds stay equal, as chips need them.")
 @click.option("--steps", type=int, help="Steps of a sample, of stock .net files.")
 @click.option("--explain", is_flag=True, help="Print what became of every node.")
@@ -30,6 +31,7 @@ def convert(
     frames: Path | None,
     dt: float | None,
     scale: float,
+    reset: str,
     one_unit: bool,
     steps: int | None,
     explain: bool,
@@ -50,6 +52,7 @@ def convert(
         dt=dt,
         scale=scale,
         one_unit=one_unit,
+        reset=reset,
         steps=steps,
     )
     say = Out(as_json)

@@ -30,6 +30,7 @@ VERBS = (  # in the order in which they are used, not of the alphabet
     *(
         "demo",
         "train",
+        "watch",
         "frames",
         "quantize",
         "import",

@@ -15,7 +15,9 @@ from neuroport.errors import FormatError
 @click.command()
 @click.argument("network", type=any_path)
 @click.option("--trace", "trace_path", type=any_path, required=True, help="Trace of that network.")
+@click.option("--got", "got_path", type=any_path, help="Trace of another run of it, shown beside.")
 @click.option("--frames", type=any_path, help="Frames of the trace, to count the first synapse.")
+@click.option("--labels", type=any_path, help=".npy array (N,) of classes: accuracy and confusion.")
 @click.option("--results", type=any_path, help="demo.json, for accuracy, comparisons and times.")
 @click.option("--target", help="A chip or board (or its TOML): its cores, and energy and time.")
 @click.option("--map", "mapped", is_flag=True, help="Show what lies on which chip, too.")
@@ -28,7 +30,9 @@ from neuroport.errors import FormatError
 def report(
     network: Path,
     trace_path: Path,
+    got_path: Path | None,
     frames: Path | None,
+    labels: Path | None,
     results: Path | None,
     target: str | None,
     mapped: bool,
@@ -37,13 +41,18 @@ def report(
     timing: dict[str, bool],
     as_json: bool,
 ) -> None:
-    """Draw NETWORK and its activity as one self-contained HTML page, and a table."""
+    """Draw NETWORK and its activity as one self-contained HTML page, and a table.
+
+    In a browser the page steps through every sample and population that it holds; with --got
+    through both runs, side by side, from the first message that differs.
+    """
     from neuroport.analysis.cost_models import Routes
     from neuroport.analysis.energy import energy_or_why
     from neuroport.analysis.statistics import statistics
     from neuroport.files import read_json
     from neuroport.netx.stock import is_stock
     from neuroport.reporting.html import report as write_page
+    from neuroport.runs.accuracy import load_labels
     from neuroport.runs.frames import load_frames
     from neuroport.runs.trace import Trace
     from neuroport.targets.mapping import map_network
@@ -74,6 +83,9 @@ def report(
             energy=cost,
             mapping=chips,
             source=read_network(source, None, None) if source is not None else None,
+            got=Trace.load(got_path) if got_path is not None else None,
+            labels=load_labels(labels) if labels is not None else None,
+            title=network.name,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if extra is None:

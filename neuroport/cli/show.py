@@ -34,7 +34,8 @@ def show(
             "kind": node.kind,
             "inputs": list(node.inputs),
             "shape": list(graph.facts(node.name).shape),
-            "skew": graph.facts(node.name).skew,
+            "latency": graph.facts(node.name).latency,
+            "skew": graph.facts(node.name).latency,  # its former name, for scripts
         }
         for node in graph
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from neuroport.cli.options import DEVICES, json_option, out_folder
+from neuroport.cli.options import DEVICES, any_path, json_option, out_folder
 from neuroport.cli.output import Out
 
 
@@ -16,6 +16,9 @@ from neuroport.cli.output import Out
 @click.argument("recipe", required=False)
 @click.option("-o", "--out", "folder", type=out_folder, help="Folder of the run.")
 @click.option("--list", "listed", is_flag=True, help="Print the shipped recipes, and end.")
+@click.option(
+    "--start", type=any_path, help="Graph that is trained on, of a recipe of family 'graph'."
+)
 @click.option("--tensorboard", is_flag=True, help="Write metrics as TensorBoard events, too.")
 @click.option("--device", default="auto", show_default=True, help=DEVICES)
 @click.option("--workers", type=int, help="Processes that read samples; 0: this one does.")
@@ -31,6 +34,7 @@ def train(
     recipe: str | None,
     folder: Path | None,
     listed: bool,
+    start: Path | None,
     tensorboard: bool,
     device: str,
     workers: int | None,
@@ -65,6 +69,10 @@ def train(
                 report(event)
 
         how: dict[str, Any] = {"device": device, "workers": workers, "damaged": damaged}
+        if start is not None:
+            from neuroport.netx import read
+
+            how["start"] = read(start)
         fit(parsed, folder, report=report_all, **how)
     if not is_first():  # torchrun's other processes
         return

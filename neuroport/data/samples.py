@@ -31,6 +31,12 @@ class Samples(Protocol):
         ...
 
 
+def spread_over(samples: int, count: int) -> npt.NDArray[np.int64]:
+    """Numbers of up to ``count`` samples that lie evenly among all, the first among them."""
+    count = min(count, samples)
+    return np.arange(count) * samples // max(count, 1)
+
+
 Seeds = npt.NDArray[np.int64]  # of what is drawn for each sample, (N,)
 
 

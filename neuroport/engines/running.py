@@ -51,8 +51,10 @@ def run(
         BackendError: unknown or missing engine, or it failed; an option that it has not.
         CaptureError: a torch module that is still real-valued, or has no graph.
         FramesError, FormatError, IllegalError: bad frames, a bad file, an illegal graph.
+        RangeError: a population left widths that are declared and not proven, see
+            :func:`neuroport.quantize`.
     """
-    from neuroport.errors import BackendError
+    from neuroport.errors import BackendError, RangeError
     from neuroport.runs.shards import samples_of
 
     progress = options.pop("progress", None)
@@ -61,7 +63,10 @@ def run(
     data: npt.NDArray[Any] = frames  # type: ignore[assignment]  # an array by now
     samples, told = samples_of(shard, data) if shard is not None else (None, None)
     with prepare(network, on, frames=data, **options) as prepared:
-        trace = prepared.run(data if samples is None else data[:, samples], progress=progress)
+        try:
+            trace = prepared.run(data if samples is None else data[:, samples], progress=progress)
+        except RangeError as error:
+            raise error.later(samples.start if samples is not None else 0) from None
     return trace if told is None else replace(trace, provenance={**trace.provenance, "shard": told})
 
 

@@ -94,7 +94,7 @@ def in_parts(
     """
     import numpy as np
 
-    from neuroport.errors import BackendError, FramesError
+    from neuroport.errors import BackendError, FramesError, RangeError
     from neuroport.graph.graph import Graph
     from neuroport.runs.frames import check_frames
 
@@ -116,9 +116,12 @@ def in_parts(
         many = min(total, part or fitting(opened)) if known(found).in_parts else total
         for first in range(0, total, many):
             some = np.ascontiguousarray(chosen[:, first : first + many])
-            yield prepared.run(
-                some, progress=progress if many == total else _part(first, many, total, progress)
-            )
+            told = progress if many == total else _part(first, many, total, progress)
+            try:
+                trace = prepared.run(some, progress=told)
+            except RangeError as error:
+                raise error.later(first + (samples.start if samples else 0)) from None
+            yield trace
 
 
 def _part(first: int, many: int, total: int, progress: Progress | None) -> Progress | None:

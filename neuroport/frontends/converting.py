@@ -70,6 +70,7 @@ def convert(
     dt: float | None = None,
     scale: float = 1.0,
     one_unit: bool = False,
+    reset: str = "v_reset",
     steps: int | None = None,
 ) -> Conversion:
     """Read a network, and write it in another form.
@@ -78,7 +79,7 @@ def convert(
         source: ``.nir``, ``.net`` (of neuroport or of lava-dl) or ``.graph``.
         path: what is written, by its ending: ``.graph`` (integers), ``.net`` (lowered for
             ``target``), or ``.nir`` (for other tools; it keeps the integers).
-        frames, dt, scale, one_unit: of a file of NIR without integers, as
+        frames, dt, scale, one_unit, reset: of a file of NIR without integers, as
             :func:`neuroport.import_nir` takes them; ``dt`` also of one that is written.
         steps: of a stock NetX file that does not say them.
 
@@ -90,11 +91,14 @@ def convert(
         raise StorageError(f"{out}: ends in none of {', '.join(WRITTEN)}; name the file so")
     is_nir = os.fspath(source).endswith(".nir")
     if is_nir:
-        made = import_nir(source, dt=dt, frames=frames, scale=scale, one_unit=one_unit)
+        how = {"scale": scale, "one_unit": one_unit, "reset": reset}
+        made = import_nir(source, dt=dt, frames=frames, **how)  # type: ignore[arg-type]
         graph, records, cost = made.graph, made.records, made.cost
     else:
-        if scale != 1 or one_unit:
-            raise FormatError(f"{os.fspath(source)}: has integers; leave out scale and one_unit")
+        if scale != 1 or one_unit or reset != "v_reset":
+            raise FormatError(
+                f"{os.fspath(source)}: has integers; leave out scale, one_unit and reset"
+            )
         if dt is not None and out.suffix != ".nir":
             raise FormatError(f"{os.fspath(source)}: has steps; dt is for files of NIR")
         given = {"steps": steps, "frames": frames} if is_stock(source) else {}

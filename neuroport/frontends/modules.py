@@ -45,8 +45,9 @@ class Native(FrontEnd):
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
         from neuroport.quantization.native import integers_of
 
+        widths = options.pop("widths", None)
         no_options(self, options)
-        return integers_of(network, frames)
+        return integers_of(network, frames, widths)
 
     def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
         from neuroport.backends.module import captured
@@ -168,7 +169,7 @@ class TrainableGraph(FrontEnd):
                 for name, sent in network.messages(torch.from_numpy(frames[:, now])).items():
                     if name in recorder:
                         recorder.keep(
-                            name, now, sent.numpy().astype(dtype_of(recorder.kinds[name]))
+                            name, now, sent.cpu().numpy().astype(dtype_of(recorder.kinds[name]))
                         )
                 if progress is not None:
                     progress(now.stop, samples)

@@ -1,14 +1,18 @@
 """A graph of integer nodes; everything derivable is computed once, when it is built.
 
 *Ideal time*: synapses take no time; this defines the network's answer. *Chip time*: each synapse
-takes one step. The *latency* of a node in chip time is the longest path to it, counted in synapses;
-in the code it is called ``skew``.
+takes one step. The *latency* of a node in chip time is the longest path to it, counted in synapses.
+
+*Declared widths*: a bound of what arrives at a population is proven from the weights, or declared.
+A declared one is a promise of whoever made the graph, which every engine checks at every step
+(:mod:`neuroport.backends.declared_widths`). What reads the population is bounded as if it were
+kept, so that each layer's bound is a proof, given what was checked before it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import reduce
 from typing import TypeVar
@@ -39,14 +43,31 @@ class Graph(Shown):
         nodes: every node after the nodes it names as inputs.
         steps: number of steps T a sample lasts; states reset between samples.
         interval: steps from the start of a sample to that of the next in chip time, T or more.
+        checked: populations whose widths are declared: name -> the largest ``|current|``. Their
+            states are declared to stay within 24 bits.
 
     Raises:
         GraphError: naming the node, the field and the fix.
     """
 
-    __slots__ = ("_facts", "_hash", "_named", "interval", "nodes", "steps")
+    __slots__ = (
+        "_checked_sums",
+        "_facts",
+        "_hash",
+        "_named",
+        "checked",
+        "interval",
+        "nodes",
+        "steps",
+    )
 
-    def __init__(self, nodes: Iterable[Node], steps: int, interval: int | None = None) -> None:
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        steps: int,
+        interval: int | None = None,
+        checked: Mapping[str, int] | None = None,
+    ) -> None:
         self.nodes: tuple[Node, ...] = tuple(nodes)
         if not isinstance(steps, (int, np.integer)) or steps < 1:
             raise GraphError(
@@ -60,6 +81,7 @@ class Graph(Shown):
                 f"{steps} or more"
             )
         self.interval = int(period)
+        self.checked: dict[str, int] = dict(checked or {})
         self._facts: dict[str, Facts] = {}
         self._hash: str | None = None
         linear = _Linear()
@@ -73,6 +95,10 @@ class Graph(Shown):
         self._named = {node.name: node for node in self.nodes}
         if not self.of(Input):
             raise GraphError("the graph has no input; add an Input node")
+        for name, limit in self.checked.items():
+            self._check_declared(name, limit)
+        alone = {n for node in self.nodes if node.name not in self.checked for n in node.inputs}
+        self._checked_sums = {n for name in self.checked for n in self[name].inputs} - alone
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
@@ -86,9 +112,10 @@ class Graph(Shown):
     def __str__(self) -> str:
         """One line per node, stable, so that passes can be compared with diff."""
         interval = f" interval={self.interval}" if self.interval != self.steps else ""
+        checked = f" checked={len(self.checked)}, not proven" if self.checked else ""
         lines = [
             f"graph {self.hash[:12]} steps={self.steps}{interval} nodes={len(self)} "
-            f"depth={self.depth}"
+            f"depth={self.depth}{checked}"
         ]
         width = max(len(node.name) for node in self)
         kinds = max(8, *(len(node.kind) + 1 for node in self))
@@ -97,7 +124,7 @@ class Graph(Shown):
             shape = "x".join(str(n) for n in facts.shape)
             source = f" <- {' + '.join(node.inputs)}" if node.inputs else ""
             lines.append(
-                f"{node.kind:{kinds}}{node.name:{width}}  {shape:10} @{facts.skew:<3} "
+                f"{node.kind:{kinds}}{node.name:{width}}  {shape:10} @{facts.latency:<3} "
                 f"{node.text()}{source}"
             )
         return "\n".join(lines)
@@ -108,8 +135,51 @@ class Graph(Shown):
     def _headline(self) -> str:
         return (
             f"Graph {self.hash[:12]}: {len(self)} nodes, samples of {self.steps} steps, depth "
-            f"{self.depth}"
+            f"{self.depth}" + (f"; {self.widths}" if self.checked else "")
         )
+
+    @property
+    def widths(self) -> str:
+        """How it is known that currents and states stay within their widths, in words."""
+        if not self.checked:
+            return "widths proven"
+        return (
+            f"widths of {len(self.checked)} of {len(self.populations)} populations checked, not "
+            "proven"
+        )
+
+    def is_declared(self, name: str) -> bool:
+        """Whether a population's widths are declared, or a node's sum goes to such ones alone."""
+        return name in self.checked or name in self._checked_sums
+
+    def derived(
+        self, nodes: Iterable[Node], steps: int | None = None, interval: int | None = None
+    ) -> Graph:
+        """The graph of nodes that were made from this one's; what is declared of them stays.
+
+        A relay that was added, whose sum cannot be proven to fit 24 bits, is declared to.
+        """
+        nodes = tuple(nodes)
+        steps = self.steps if steps is None else steps
+        interval = self.interval if interval is None else interval
+        names = {node.name for node in nodes}
+        kept = {name: limit for name, limit in self.checked.items() if name in names}
+        while True:
+            graph = Graph(nodes, steps, interval, kept)
+            if not self.checked:
+                return graph
+            more = {
+                node.name: node.widest_current
+                for node in graph.populations
+                if node.name not in self._named
+                and node.name not in kept
+                and node.declarable
+                and not node.proves_current
+                and graph.facts(node.name).worst > node.widest_current
+            }
+            if not more:
+                return graph
+            kept |= more
 
     def view(self) -> View:
         columns = ("node", "kind", "shape", "at step", "what", "reads")
@@ -118,7 +188,7 @@ class Graph(Shown):
                 node.name,
                 node.kind,
                 "x".join(map(str, self.facts(node.name).shape)),
-                str(self.facts(node.name).skew),
+                str(self.facts(node.name).latency),
                 node.text(),
                 " + ".join(node.inputs),
             )
@@ -138,7 +208,7 @@ class Graph(Shown):
         return node
 
     def facts(self, name: str) -> Facts:
-        """Return a node's shape, signal (``wire``), latency (``skew``) and value interval."""
+        """Return a node's shape, signal (``wire``), latency and value interval."""
         return self._facts[name]
 
     @property
@@ -182,18 +252,20 @@ class Graph(Shown):
     @property
     def depth(self) -> int:
         """Largest latency: steps from the first frame to the last node's answer in chip time."""
-        return max(facts.skew for facts in self._facts.values())
+        return max(facts.latency for facts in self._facts.values())
 
     @property
     def balanced(self) -> bool:
         """Whether inputs that meet have equal latency, so that the graph can run in chip time."""
-        return all(len(set(facts.skews)) <= 1 for facts in self._facts.values())
+        return all(len(set(facts.input_latencies)) <= 1 for facts in self._facts.values())
 
     @property
     def hash(self) -> str:
         """SHA-256 over every node, field and weight: equal hashes mean the same network."""
         if self._hash is None:
             digest = hashlib.sha256(f"steps={self.steps}|interval={self.interval}".encode())
+            for name in sorted(self.checked):
+                digest.update(f"|checked {name!r}={self.checked[name]}".encode())
             for node in self.nodes:
                 digest.update(f"|{node.kind}".encode())
                 for item in fields(node):
@@ -229,10 +301,31 @@ class Graph(Shown):
                 )
         reach_low = reduce(np.add, [s.low for s in sources])  # of one source its own array
         reach_high = reduce(np.add, [s.high for s in sources])
-        skews = tuple(s.skew for s in sources)
-        shape, low, high = node.infer(sources[0].shape, reach_low, reach_high)
-        skew = max(skews) + node.latency
-        return Facts(shape, node.gives, skew, skews, low, high, reach_low, reach_high)
+        latencies = tuple(s.latency for s in sources)
+        limit = self.checked.get(node.name)
+        if limit is None:
+            shape, low, high = node.infer(sources[0].shape, reach_low, reach_high)
+        else:
+            within = np.maximum(reach_low, -limit), np.minimum(reach_high, limit)
+            shape, low, high = node.infer(sources[0].shape, *within)
+        latency = max(latencies) + node.latency
+        return Facts(shape, node.gives, latency, latencies, low, high, reach_low, reach_high)
+
+    def _check_declared(self, name: str, limit: object) -> None:
+        """Refuse a declaration that no engine could check.
+
+        Raises:
+            GraphError: names the population.
+        """
+        node = self._named.get(name)
+        if not isinstance(node, Population) or not node.declarable:
+            kind = "no population of the graph" if node is None else f"a {node.kind}"
+            raise GraphError(f"{name}: is {kind}, whose widths cannot be declared; leave it out")
+        if type(limit) is not int or not 1 <= limit <= node.widest_current:
+            raise GraphError(
+                f"{name}: its current is declared to stay within {limit!r}; use 1 to "
+                f"{node.widest_current}"
+            )
 
     def _source(self, node: Node, name: str) -> Facts:
         if name not in self._facts:

@@ -21,6 +21,7 @@ BIAS_MAX = 4095  # 13-bit signed mantissa
 WEIGHT_MAX = 254  # even weights: the 8-bit field of a mixed-sign synapse holds bits 8..1
 DELAY_MAX = 62  # Loihi 2 counts 6 bits of delay, one step of which the synapse itself takes
 MESSAGE_MAX = (1 << 23) - 1  # 24-bit signed graded message
+ACCUMULATOR_MAX = (1 << 31) - 1  # engines add up in 32 bits or more
 
 AdaptiveStates: TypeAlias = tuple[Any, Any, Any, Any]
 Adaptation: TypeAlias = tuple[Any, Any, Any, Any]  # see adaptive_lif_step
@@ -75,6 +76,19 @@ def leak_step(
     """The current and voltage of :func:`lif_step`: a neuron that never fires answers with ``v``."""
     u = wrap24(decay(u, current_decay) + (current << STATE_SHIFT))
     return u, saturate24(decay(v, voltage_decay) + u + (bias << STATE_SHIFT))
+
+
+def leak_leaves(
+    u: Any, v: Any, current: Any, bias: Any, current_decay: Any, voltage_decay: Any, limit: int
+) -> Any:
+    """Where a step of :func:`leak_step` leaves its widths: truth values, one per neuron.
+
+    ``|current| > limit``, or a state that 24 bits do not hold before it wraps or saturates.
+    """
+    whole = decay(u, current_decay) + (current << STATE_SHIFT)
+    u = wrap24(whole)
+    v = decay(v, voltage_decay) + u + (bias << STATE_SHIFT)
+    return (abs(current) > limit) | (whole != u) | (abs(v) > STATE_MAX)
 
 
 def reset(v: Any, spikes: Any) -> Any:

@@ -4,7 +4,8 @@ Layout (``docs/format.md`` is the specification)::
 
     /                 attributes: format, version, producer, hash
     /graph            attributes: steps, interval
-    /graph/00000 ...  attributes: kind, name, inputs (JSON list), the node's integers
+    /graph/00000 ...  attributes: kind, name, inputs (JSON list), the node's integers; `checked`
+                                  of a population whose width is declared (version 4)
                       datasets:   weight, bias ... (contiguous, no filters), as
                                   :mod:`neuroport.graph.array_storage` packs them
 """
@@ -30,17 +31,19 @@ from neuroport.graph.node import KINDS, Node, find_kind, is_array
 from neuroport.version import __version__
 
 FORMAT = "neuroport"
-VERSION = 3
+VERSION = 4  # of a graph with declared widths; of others 3, which older readers know
+PROVEN = 3
 UNPACKED = 2  # up to this version arrays are stored as they are, in the type that bounds them
 _NARROW = np.dtype("<i2")  # bounds weights and their delays
 _WIDE = np.dtype("<i4")  # everything per channel
+CHECKED = "checked"  # attribute: the largest current that is declared of a population
 _PAIRS = ("stride", "padding", "dilation")
 
 
 def fill(graph: Graph, file: h5py.File) -> None:
     """Write ``graph`` and its header into an open file."""
     file.attrs["format"] = FORMAT
-    file.attrs["version"] = VERSION
+    file.attrs["version"] = VERSION if graph.checked else PROVEN
     file.attrs["producer"] = f"neuroport {__version__}"
     file.attrs["hash"] = graph.hash
     group = file.create_group("graph")
@@ -50,6 +53,8 @@ def fill(graph: Graph, file: h5py.File) -> None:
     for index, node in enumerate(graph):
         entry = group.create_group(f"{index:05d}")
         entry.attrs["kind"] = node.kind
+        if node.name in graph.checked:
+            entry.attrs[CHECKED] = graph.checked[node.name]
         for item in fields(node):
             value = getattr(node, item.name)
             if isinstance(value, np.ndarray):
@@ -134,8 +139,10 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
     steps = _integer(group, "steps", path, "graph")
     interval = _integer(group, "interval", path, "graph")
     limit = os.path.getsize(path)
-    packed = file.attrs["version"] > UNPACKED
+    version = file.attrs["version"]
+    packed = version > UNPACKED
     nodes: dict[str, Any] = {}
+    checked: dict[str, int] = {}
     total = 0
     for index in range(len(group)):
         kind, values = _read_node(group, index, path, limit, packed)
@@ -148,14 +155,28 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
         if values["name"] in nodes:  # now: a thousand links to one node must not be followed
             raise FormatError(f"{path}: node name {hdf5.short(values['name'])} is used twice")
         nodes[values["name"]] = (kind, values)
+        entry = group[f"{index:05d}"]
+        if CHECKED in entry.attrs:
+            if version <= PROVEN:
+                raise FormatError(
+                    f"{path}: graph/{index:05d} has a declared width, which version {version} of "
+                    "the format has not; export it again"
+                )
+            checked[values["name"]] = _integer(entry, CHECKED, path, f"graph/{index:05d}")
     stored = hdf5.text(file.attrs.get("hash"))
-    return {"nodes": list(nodes.values()), "steps": steps, "interval": interval, "hash": stored}
+    return {
+        "nodes": list(nodes.values()),
+        "steps": steps,
+        "interval": interval,
+        "hash": stored,
+        "checked": checked,
+    }
 
 
 def _graph(content: Any, path: str | os.PathLike[str]) -> Graph:
     try:
         nodes = [_node(kind, **values) for kind, values in content["nodes"]]
-        return Graph(nodes, content["steps"], content["interval"])
+        return Graph(nodes, content["steps"], content["interval"], content["checked"])
     except (GraphError, TypeError, ValueError) as error:
         raise FormatError(
             f"{path}: {hdf5.short(error)}; the file is damaged, export it again"

@@ -3,7 +3,8 @@
  * What nodes give each other lies in a scratch memory of the thread, small enough for its caches:
  * (steps, height, width, channels), channels padded to whole vectors, as bytes, 16 or 32 bits, with a
  * border of zeros as wide as the widest padding that reads it. Sums are of 32 bits and may wrap on
- * the way: what is read fits, as the graph's intervals prove. neuroport/backends/compiled_network.py plans.
+ * the way: what is read fits, as the graph's intervals prove. Where those rest on declared widths, a
+ * sample that leaves one is told of. neuroport/backends/compiled_network.py plans.
  */
 #include <omp.h>
 
@@ -82,6 +83,9 @@ typedef struct {
     void *record; /* (steps, samples, channels, height, width), or none; frames of a LOAD */
     int64_t samples;
     int32_t *state; /* u and v of a LIF or READOUT, where one sample is run part by part, or none */
+    int64_t declared;    /* largest current, where it is declared, else 0 */
+    const uint8_t *live; /* steps at which a declared width is checked */
+    uint8_t *left;       /* samples that left it */
 } operation;
 
 int64_t network_lanes(void) { return LANES; }
@@ -254,12 +258,25 @@ static inline int begins(const operation *op, int64_t t)
     return (t - op->first) % op->interval == 0;
 }
 
-/* A row of neurons through all steps: a LIF sends spikes, a READOUT its voltage. */
-static inline __attribute__((always_inline)) void step_row(
+static inline int any(ints x)
+{
+    int found = 0;
+    for (int i = 0; i < LANES; i++)
+        found |= x[i] != 0;
+    return found;
+}
+
+/* Where a current is beyond what was declared. */
+static inline ints beyond(ints x, int32_t declared) { return (x > declared) | (x < -declared); }
+
+/* A row of neurons through all steps: a LIF sends spikes, a READOUT its voltage. Returns whether one
+ * left its width, if `checks`: leak_leaves of integers.py. */
+static inline __attribute__((always_inline)) int step_row(
     const operation *op, const value *out, const int32_t *const *x, char *const *to,
-    const char *begin, int64_t y, int64_t steps, const int simple, const int fires)
+    const char *begin, int64_t y, int64_t steps, const int simple, const int fires, const int checks)
 {
     int64_t row = out->width * out->padded;
+    ints left = {0};
     for (int64_t i = 0; i < row; i += LANES) {
         int64_t f = op->everywhere ? i % out->padded : y * row + i;
         ints bias = at(op->bias + f), u = {0}, v = {0}, limit = {0}, keep_u = {0}, keep_v = {0};
@@ -273,9 +290,14 @@ static inline __attribute__((always_inline)) void step_row(
         for (int64_t t = 0; t < steps; t++) {
             if (begin[t])
                 u = v = (ints){0};
-            u = wrapped(simple ? (ints){0} : decayed(u, keep_u), at(x[t] + i));
+            ints given = at(x[t] + i), rest = simple ? (ints){0} : decayed(u, keep_u);
+            u = wrapped(rest, given);
             v = simple ? halved(v, (int)op->decay_shift) : decayed(v, keep_v);
-            v = saturated(v + u + bias);
+            v = v + u + bias;
+            if (checks && op->live[t]) /* a current within fits 24 bits, shifted too */
+                left |= beyond(given, (int32_t)op->declared) | (u != rest + (ints)((unsigneds)given << STATE_SHIFT)) |
+                        beyond(v, STATE_MAX);
+            v = saturated(v);
             if (fires) {
                 ints fired = v > limit;
                 bytes spikes = __builtin_convertvector(fired & 1, bytes);
@@ -289,13 +311,18 @@ static inline __attribute__((always_inline)) void step_row(
             memcpy(kept + LANES, &v, sizeof v);
         }
     }
+    return checks && any(left);
 }
 
-static inline void relay_row(const operation *op, const value *out, const int32_t *x, char *to)
+/* Returns whether a current left its width, if `checks`. */
+static inline int relay_row(const operation *op, const value *out, const int32_t *x, char *to, int checks)
 {
     int shift = (int)op->shift, half = shift ? 1 << (shift - 1) : 0;
+    ints left = {0};
     for (int64_t i = 0; i < out->width * out->padded; i += LANES) {
         ints message = (at(x + i) + half) >> shift, sign = message >> 31;
+        if (checks)
+            left |= beyond(at(x + i), (int32_t)op->declared);
         message &= ((message ^ sign) - sign) > (int32_t)op->threshold;
         bytes small = __builtin_convertvector(message, bytes);
         shorts middle = __builtin_convertvector(message, shorts);
@@ -306,6 +333,7 @@ static inline void relay_row(const operation *op, const value *out, const int32_
         else
             memcpy(to + 4 * i, &message, sizeof message);
     }
+    return any(left);
 }
 
 /* What arrived `late` steps before, unless that was before the sample. */
@@ -317,8 +345,10 @@ static int reached(const operation *op, int64_t t)
 
 /* `room` holds pointers and a row of sums of every step. */
 static void population(const operation *op, const value *values, char *scratch, char *room,
-                       int64_t steps)
+                       int64_t n, int64_t steps)
 {
+    const int checks = op->declared != 0;
+    int left = 0;
     const value *out = values + op->out;
     int64_t row = out->width * out->padded;
     const int32_t **x = (const int32_t **)room;
@@ -332,19 +362,23 @@ static void population(const operation *op, const value *values, char *scratch, 
             if (op->what != RELAY)
                 x[t] = arriving(op, values, scratch, t, y, sums + t * row);
             else if (reached(op, t))
-                relay_row(op, out, arriving(op, values, scratch, t - op->late, y, sums), to[t]);
+                left |= relay_row(op, out, arriving(op, values, scratch, t - op->late, y, sums),
+                                  to[t], checks && op->live[t]);
             else
                 memset(to[t], 0, (size_t)(row * SIZE[out->kind]));
         }
+#define ROW(SIMPLE, FIRES, CHECKS) step_row(op, out, x, to, begin, y, steps, SIMPLE, FIRES, CHECKS)
         if (op->what == READOUT && op->simple)
-            step_row(op, out, x, to, begin, y, steps, 1, 0);
+            left |= checks ? ROW(1, 0, 1) : ROW(1, 0, 0);
         else if (op->what == READOUT)
-            step_row(op, out, x, to, begin, y, steps, 0, 0);
+            left |= checks ? ROW(0, 0, 1) : ROW(0, 0, 0);
         else if (op->what == LIF && op->simple)
-            step_row(op, out, x, to, begin, y, steps, 1, 1);
+            left |= checks ? ROW(1, 1, 1) : ROW(1, 1, 0);
         else if (op->what == LIF)
-            step_row(op, out, x, to, begin, y, steps, 0, 1);
+            left |= checks ? ROW(0, 1, 1) : ROW(0, 1, 0);
     }
+    if (left)
+        op->left[n] = 1;
 }
 
 /* zeros around what a node gives */
@@ -506,7 +540,7 @@ void network(const operation *ops, int64_t count, const value *values, char *scr
             if (op->what == LOAD)
                 load(op, values, own, n, steps);
             else
-                population(op, values, own, own, steps);
+                population(op, values, own, own, n, steps);
             surround(values + op->out, own, steps);
             if (op->what != LOAD && op->record)
                 record(op, values, own, n, steps);

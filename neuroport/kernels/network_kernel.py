@@ -45,6 +45,9 @@ class OperationStruct(ctypes.Structure):
         ("record", _POINTER),
         ("samples", _LONG),
         ("state", _POINTER),
+        ("declared", _LONG),
+        ("live", _POINTER),
+        ("left", _POINTER),
     ]
 
 

@@ -6,7 +6,7 @@ A shortcut can be carried in several exact ways (``CARRIERS``); each is a pass, 
 from neuroport.deprecated import moved
 from neuroport.lowering.carriers import CARRIERS, carry
 from neuroport.lowering.cost import Cost, cost
-from neuroport.lowering.skew import ALIGNMENTS
+from neuroport.lowering.latency import ALIGNMENTS
 
 __all__ = ["ALIGNMENTS", "CARRIERS", "Cost", "carry", "cost"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from neuroport.graph.graph import Graph
+from neuroport.lowering.latency import balance_latency
 from neuroport.lowering.layer_chain import chain
-from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
 
 CARRIERS = {
@@ -25,7 +25,7 @@ def carry(graph: Graph, carrier: str, align: str, most: int | None = None) -> Gr
         IllegalError: the carrier cannot carry this network.
     """
     if carrier == "relay":
-        return balance_skew(graph, align)
+        return balance_latency(graph, align)
     lowered = unroll(graph, align, most)
     if carrier == "stock":
         chain(lowered)

@@ -11,7 +11,7 @@ import numpy as np
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import IntArray, Node, Synapse
-from neuroport.lowering.skew import Schedule
+from neuroport.lowering.latency import Schedule
 
 MOST_PARTS = 16  # a convolution of more kernels than this is left as it is, for the rules to refuse
 ONE_SIGN_MAX = 255  # largest weight where no two signs mix
@@ -55,7 +55,7 @@ def split_exponents(graph: Graph) -> Graph:
         ]
         nodes += made
         parts[node.name] = tuple(part.name for part in made)
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)
 
 
 def convolutions_beyond(graph: Graph) -> int:

@@ -62,16 +62,21 @@ def chain(graph: Graph) -> list[ChainLayer]:
     Raises:
         IllegalError: NetX cannot express the graph; names the node and the reason.
     """
+    if graph.checked:
+        raise IllegalError(
+            f"{next(iter(graph.checked))}: {graph.widths}, and NetX checks nothing while it runs; "
+            "quantize with widths='proven'"
+        )
     levels: list[list[Node]] = [[] for _ in range(graph.depth + 1)]
     for node in graph:
         if node.takes != MESSAGES:
-            levels[graph.facts(node.name).skew].append(node)
+            levels[graph.facts(node.name).latency].append(node)
         elif not isinstance(node, Synapse):
             _refuse(node, "NetX has no delay of messages")
         elif node.delays:
             _refuse(node, "NetX has no late synapse; lower with align='relays'")
     if not graph.balanced:
-        raise IllegalError("inputs with unequal skew meet; lower the graph with carrier='stock'")
+        raise IllegalError("inputs with unequal latency meet; lower the graph with carrier='stock'")
     while not levels[-1]:
         levels.pop()  # synapses that nothing listens to
     return [_layer(graph, *pair) for pair in pairwise(levels)]

@@ -14,7 +14,7 @@ import numpy as np
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, IntArray, Node, Relay
 from neuroport.graph.node_builders import identity
-from neuroport.lowering.skew import Schedule
+from neuroport.lowering.latency import Schedule
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def partial_sums(graph: Graph, most: int) -> Graph:
             nodes.append(identity(names.fresh(f"{relay}.identity"), relay, shape))
             sums.append(nodes[-1].name)
         nodes.append(node.replace(inputs=tuple(sums)))
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)
 
 
 def parts_by_source(graph: Graph) -> Graph:
@@ -83,7 +83,7 @@ def parts_by_source(graph: Graph) -> Graph:
             continue
         inputs = tuple(part for name in node.inputs for part in parts.get(name, [name]))
         nodes.append(node if inputs == node.inputs else node.replace(inputs=inputs))
-    return Graph(nodes, graph.steps, graph.interval) if parts else graph
+    return graph.derived(nodes) if parts else graph
 
 
 def _narrows(node: Dense) -> bool:

@@ -11,4 +11,4 @@ from neuroport.graph.graph import Graph
 
 def pad_interval(graph: Graph) -> Graph:
     """Raise ``graph.interval`` to the next power of two."""
-    return Graph(graph.nodes, graph.steps, 1 << (graph.interval - 1).bit_length())
+    return graph.derived(graph.nodes, interval=1 << (graph.interval - 1).bit_length())

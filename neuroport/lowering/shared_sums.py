@@ -16,7 +16,7 @@ from collections import Counter
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Lif, Node, Population, Relay
 from neuroport.graph.node_builders import identity
-from neuroport.lowering.skew import Schedule
+from neuroport.lowering.latency import Schedule
 
 
 def share_dendrites(graph: Graph) -> Graph:
@@ -38,7 +38,7 @@ def share_dendrites(graph: Graph) -> Graph:
                 made[node.inputs] = nodes[-1].name
             node = node.replace(inputs=(made[node.inputs],))
         nodes.append(node)
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)
 
 
 def share_messages(graph: Graph) -> Graph:
@@ -61,7 +61,7 @@ def share_messages(graph: Graph) -> Graph:
                 shape = graph.facts(node.inputs[0]).shape
                 late: dict[int, list[str]] = {}
                 for name in node.inputs:
-                    late.setdefault(graph.facts(name).skew, []).append(name)
+                    late.setdefault(graph.facts(name).latency, []).append(name)
                 currents = []
                 for sources in late.values():
                     each = identity(names.fresh(f"{relay}.identity"), sources[0], shape)
@@ -71,7 +71,7 @@ def share_messages(graph: Graph) -> Graph:
                 made[node.inputs] = relay
             node = node.replace(inputs=(made[node.inputs],))
         nodes.append(node)
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)
 
 
 def _passed_on(graph: Graph, inputs: tuple[str, ...]) -> bool:

@@ -10,7 +10,7 @@ from collections import Counter
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Node, Population
-from neuroport.lowering.skew import Schedule
+from neuroport.lowering.latency import Schedule
 
 
 def each_once(graph: Graph) -> Graph:
@@ -40,4 +40,4 @@ def each_once(graph: Graph) -> Graph:
         for least in range(2, max(counts.values(), default=1) + 1):
             left = tuple(name for name, count in counts.items() if count >= least)
             parts[node.name].append(add(node.replace(name=names.fresh(node.name), inputs=left)))
-    return Graph(list(nodes.values()), graph.steps, graph.interval)
+    return graph.derived(list(nodes.values()))

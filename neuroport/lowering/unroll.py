@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Population, Synapse
-from neuroport.lowering.skew import Schedule
+from neuroport.lowering.latency import Schedule
 
 
 def unroll(graph: Graph, align: str = "delays", most: int | None = None) -> Graph:
@@ -28,10 +28,10 @@ def unroll(graph: Graph, align: str = "delays", most: int | None = None) -> Grap
     used = {name for node in graph for name in node.inputs}
 
     def arrival(synapse: Synapse) -> int:
-        return max(plan.skew[name] for name in synapse.inputs) + 1 + synapse.lag
+        return max(plan.latency[name] for name in synapse.inputs) + 1 + synapse.lag
 
     def deliver(synapse: Synapse, at: int) -> tuple[str, ...]:
-        """Names of currents that sum to the synapse's and arrive at skew ``at``."""
+        """Names of currents that sum to the synapse's and arrive at latency ``at``."""
         if (synapse.name, at) not in delivered:
             late = at - arrival(synapse)
             name = f"{synapse.name}.late{late}" if late else synapse.name
@@ -46,10 +46,10 @@ def unroll(graph: Graph, align: str = "delays", most: int | None = None) -> Grap
             held = tuple(plan.hold(source, send, shape) for source in sources)
             return [plan.add(synapse.replace(name=named(synapse, name), inputs=held))]
         made: list[str] = []
-        for skew in sorted({plan.skew[source] for source in sources}, reverse=True):
-            group = tuple(source for source in sources if plan.skew[source] == skew)
-            copy = named(synapse, f"{name}.from{skew}" if made else name)
-            lag = synapse.lag + send - skew
+        for latency in sorted({plan.latency[source] for source in sources}, reverse=True):
+            group = tuple(source for source in sources if plan.latency[source] == latency)
+            copy = named(synapse, f"{name}.from{latency}" if made else name)
+            lag = synapse.lag + send - latency
             made.append(plan.add(synapse.replace(name=copy, inputs=group, lag=lag)))
         return made
 
@@ -68,7 +68,7 @@ def unroll(graph: Graph, align: str = "delays", most: int | None = None) -> Grap
             at = max(arrival(synapse) for synapse in arriving)
             inputs = tuple(name for synapse in arriving for name in deliver(synapse, at))
         elif inputs:
-            until = max(plan.skew[name] for name in inputs)
+            until = max(plan.latency[name] for name in inputs)
             shape = graph.facts(inputs[0]).shape
             inputs = tuple(plan.hold(name, until, shape) for name in inputs)
         plan.add(node if inputs == node.inputs else node.replace(inputs=inputs))

@@ -42,4 +42,4 @@ def without_zeros(graph: Graph) -> Graph:
         else node
         for node in kept
     ]
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)

@@ -9,8 +9,8 @@
 A bottleneck's branch has three convolutions, 1x1, 3x3 and 1x1. ``tdbn`` is ``plain`` with the norms
 of STBP-tdBN (arXiv 2011.05280), whose alpha is 1/sqrt(2) where two branches meet. SEW: arXiv
 2102.04159. For ImageNet ``sew`` and ``plain`` have the layers of SpikingJelly's ``sew_resnet`` and
-``spiking_resnet``. Products of spikes (``and``, ``iand``) can be trained, not captured: a dendrite
-sums.
+``spiking_resnet``. Products of spikes (``and``, ``iand``) are gates
+(:mod:`neuroport.nets.gates`): a dendrite sums.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import TdBatchNorm
 from neuroport.nets.danet import EXPANSION, IMAGENET
 from neuroport.nets.fused_batchnorm import deferred
+from neuroport.nets.gates import Gate
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import MaxPool
 from neuroport.nets.recipe import BLOCKS
@@ -113,6 +114,7 @@ class SewBlock(nn.Module):
         super().__init__()
         self.connect = connect
         out = parts.out(channels)
+        self.gate = None if connect == "add" else Gate(out, connect)
         self.convolutions = parts.branch(self, in_channels, channels, stride, meets=False)
         setattr(self, f"neuron{self.convolutions}", parts.neuron())
         self.shortcut: nn.Module = nn.Identity()
@@ -124,10 +126,7 @@ class SewBlock(nn.Module):
         neuron = getattr(self, f"neuron{self.convolutions}")
         branch: Tensor = neuron(_current(self, self.convolutions, x))
         shortcut: Tensor = self.shortcut(x)
-        if self.connect == "add":
-            return branch + shortcut
-        product = branch * shortcut
-        return product if self.connect == "and" else shortcut - product
+        return branch + shortcut if self.gate is None else self.gate(branch, shortcut)
 
 
 class SpikingResNet(nn.Module):

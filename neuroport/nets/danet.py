@@ -15,6 +15,26 @@ whose only source x_r is the stage before, or the *network*, where every earlier
 source passes one projection to the new shape, itself driven by spikes: no real value is multiplied,
 so that every carrier of shortcuts applies.
 
+Two of the four are networks that were published before, under other names: with equal weights they
+compute the same numbers (``tests/unit/nets/test_danet_equals.py``).
+
+    spike, stage       SEW-ResNet (ADD)
+    membrane, stage    MS-ResNet with ``projection="spike"`` and ``shortcut="stride"``; its
+                       projections read a neuron of their own here, and the branch's there, which
+                       sends the same
+
+Only the reach *network* adds anything to these: one more projection at three stages.
+
+A third reach, *fused*, is how another reader of the paper codes it
+(``AndreaLolli2912/Spiking-ResNet``): the stages of reach *stage*, and behind each stage
+
+    z <- z + sum_r neuron_r(norm_r(conv1x1_r(x_r)))
+
+over all sources x_r: the stem, what every earlier stage sent on, and z itself, each through a
+strided 1x1, norm and neuron of its own. Currents are projected as real values then, with the relays
+that round them. That code divides the sum by a length, has a norm for each step, and adds the first
+sum to the stem; here it is the sum, one norm, and the stage.
+
 The order of a branch of currents is a switch: lif-conv-bn, or bn-lif-conv, where every branch
 normalizes the sum that it reads and nothing normalizes what is added
 (:mod:`neuroport.nets.batchnorm_lif`).
@@ -33,10 +53,10 @@ from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
 from neuroport.nets.recipe import BLOCKS
 from neuroport.nets.stream import Stream
-from neuroport.nets.synapse import Conv, GradedConv, Readout
+from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
 DOMAINS = ("spike", "membrane")
-REACHES = ("stage", "network")
+REACHES = ("stage", "network", "fused")
 ORDERS = ("lif-conv-bn", "bn-lif-conv")
 EXPANSION = 4
 # depth for ImageNet -> whether its blocks are bottlenecks
@@ -119,6 +139,36 @@ class Stage(Recomputing):
         return total  # type: ignore[no-any-return]
 
 
+class Fusion(nn.Module):
+    """What every source adds to the end of a stage: spikes of a strided 1x1 convolution each.
+
+    Args:
+        domain: whether sources are spikes or currents.
+        sources: channels and stride of each.
+        out: channels of the stage.
+    """
+
+    def __init__(
+        self, domain: str, sources: Sequence[tuple[int, int]], out: int, surrogate: str
+    ) -> None:
+        super().__init__()
+        kind = Conv if domain == "spike" else GradedConv
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                deferred(kind(channels, out, 1, stride, 0)),
+                Lif(surrogate=surrogate),
+                nn.Identity() if domain == "spike" else Direct(out),
+            )
+            for channels, stride in sources
+        )
+
+    def forward(self, total: Signal, sources: Sequence[Signal]) -> Signal:
+        """``total`` and what each source adds."""
+        for branch, source in zip(self.branches, sources, strict=True):
+            total = total + branch(source)
+        return total
+
+
 class DaNet(nn.Module):
     """A densely additive network; of depth 6n + 2 for small images unless told otherwise.
 
@@ -127,7 +177,7 @@ class DaNet(nn.Module):
         widths: channels of the stages (a quarter of them, with bottlenecks).
         in_channels, classes: channels of the frames (unsigned 8-bit pixels); classes.
         domain: ``spike`` or ``membrane``: what is summed.
-        reach: ``stage`` or ``network``: how far back a sum reaches.
+        reach: ``stage``, ``network`` or ``fused``: how far back a sum reaches.
         bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions instead of two 3x3.
         stem: size of the stem's kernel, 3 or 7.
         stem_stride, first_stride: strides of the stem and of the first stage (2 for ImageNet).
@@ -163,10 +213,14 @@ class DaNet(nn.Module):
         self.domain = domain
         self.reach = reach
         stages: list[Stage] = []
-        sources = [(widths[0], first_stride)]
+        fusions: list[Fusion] = []
+        sources = every = [(widths[0], first_stride)]
         for width, number in zip(widths, numbers, strict=True):
             stages.append(Stage(domain, sources, width, number, bottleneck, surrogate, order))
             out = width * EXPANSION if bottleneck else width
+            if reach == "fused":
+                fusions.append(Fusion(domain, [(out, 1), *every], out, surrogate))
+                every = [(out, 2), *((channels, 2 * stride) for channels, stride in every)]
             # from the next stage, everything before is twice as far
             earlier = [(channels, 2 * stride) for channels, stride in sources]
             kept = earlier if reach == "network" and len(stages) > 1 else []
@@ -177,6 +231,7 @@ class DaNet(nn.Module):
         normed = order == "bn-lif-conv"
         self.neuron = NormLif(out, surrogate=surrogate) if normed else Lif(surrogate=surrogate)
         self.stages = nn.ModuleList(stages)
+        self.fusions = nn.ModuleList(fusions)
         self.readout = Readout(out, classes)
 
     @classmethod
@@ -212,8 +267,12 @@ class DaNet(nn.Module):
         spiking = self.domain == "spike"
         total = self.neuron(self.stem(frames)) if spiking else self.stem(frames)
         sources: list[Signal] = [total]
+        every = sources
         for index, stage in enumerate(self.stages):
             total = stage(sources)
+            if self.reach == "fused":
+                total = self.fusions[index](total, [total, *every])
+                every = [total, *every]
             # the stem is no stage: what it sends is part of the first stage's output
             kept = sources if self.reach == "network" and index > 0 else []
             sources = [total, *kept]

@@ -13,10 +13,13 @@ from neuroport.nets.activation_recompute import recompute
 from neuroport.nets.baselines import SpikingResNet
 from neuroport.nets.danet import DaNet
 from neuroport.nets.ds_resnet import DsResNet
+from neuroport.nets.e_spikeformer import ESpikeformer
 from neuroport.nets.mlf_vgg import MlfVgg
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import learn, neurons_of
-from neuroport.nets.recipe import NetworkRecipe, family
+from neuroport.nets.qkformer import QKFormer
+from neuroport.nets.recipe import GRAPH, NetworkRecipe, family
+from neuroport.nets.spike_transformer import SpikeTransformer
 from neuroport.nets.synapse import coarsen_stem, normalize_pixels, set_frame_bits
 from neuroport.registry import loaded
 
@@ -39,6 +42,7 @@ def ms_resnet(net: NetworkRecipe) -> nn.Module:
             surrogate=net.surrogate,
             projection=net.projection,
             stem_width=net.stem_width,
+            downsampling=net.downsampling,
         )
     for neuron in neurons_of(built):
         neuron.fires_at = net.fires == "at"
@@ -109,6 +113,52 @@ tdbn_resnet = partial(_baseline, block="tdbn")
 sew_resnet = partial(_baseline, block="sew")
 
 
+def e_spikeformer(net: NetworkRecipe) -> nn.Module:
+    """The convolutional stages of an E-SpikeFormer."""
+    return ESpikeformer(
+        net.blocks,
+        net.widths,
+        net.in_channels,
+        net.classes,
+        net.levels,
+        net.ratio,
+        net.reparameterize,
+        stem_stride=net.stem_stride,
+        surrogate=net.surrogate,
+    )
+
+
+def qkformer(net: NetworkRecipe) -> nn.Module:
+    """A small QKFormer."""
+    return QKFormer(
+        net.blocks,
+        net.widths,
+        net.in_channels,
+        net.classes,
+        net.heads,
+        net.ratio,
+        net.surrogate,
+        net.stem_stride,
+        net.first_stride,
+    )
+
+
+def spike_transformer(net: NetworkRecipe) -> nn.Module:
+    """A small spike-driven transformer."""
+    return SpikeTransformer(
+        net.blocks,
+        net.widths,
+        net.in_channels,
+        net.classes,
+        net.window,
+        net.ratio,
+        net.reparameterize,
+        net.surrogate,
+        net.stem_stride,
+        net.first_stride,
+    )
+
+
 def build(net: NetworkRecipe, in_channels: int, classes: int, bits: int = 8) -> nn.Module:
     """The untrained network that ``net`` describes, for frames of ``in_channels`` and ``classes``.
 
@@ -121,6 +171,11 @@ def build(net: NetworkRecipe, in_channels: int, classes: int, bits: int = 8) -> 
         said = getattr(net, key)
         if said not in (0, has):
             raise RecipeError(f"network.{key} is {said}, but the dataset has {has}; leave it out")
+    if net.family == GRAPH:
+        raise RecipeError(
+            "network.family is 'graph': give the graph that is trained on, "
+            "port.fit(recipe, folder, start=graph), or neuroport train --start FILE"
+        )
     make = loaded(family(net.family).build)
     built: nn.Module = make(replace(net, in_channels=in_channels, classes=classes))
     learn(built, net.learn)

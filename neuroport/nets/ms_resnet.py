@@ -13,6 +13,11 @@ one in the place of a published projection (as in later networks with membrane s
 network, to be trained as such), or the published one composed with what it reads, the same network
 in real numbers (:mod:`neuroport.nets.composed`).
 
+Max-ResNet (arXiv 2505.18608) has this block, and where the shape changes takes the maximum of
+*currents* over 3x3 before the second neuron. No dendrite takes a maximum. The nearest network that
+has an exact form takes that of the neuron's *spikes*, by OR gates: ``downsampling="max"``. It is
+another network, to be trained as such; without memory in the second neuron both are the same.
+
 Source: MS-ResNet, official code (``Ariande1/MS-ResNet``), which covers ImageNet;
 the 6n+2 family, its average-pooled projection and the strides for event cameras follow third-party
 reimplementations.
@@ -31,11 +36,13 @@ from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.composed import compose
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
+from neuroport.nets.pooling import MaxPool
 from neuroport.nets.recipe import BLOCKS
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
 PROJECTIONS = ("membrane", "spike", "composed")
+DOWNSAMPLINGS = ("stride", "max")
 # depth -> shortcut, as in the official code for ImageNet
 IMAGENET = {18: "stride", 34: "stride", 104: "pool"}
 
@@ -51,11 +58,16 @@ class MembraneBlock(nn.Module):
         shortcut: str,
         surrogate: str = "rectangular",
         projection: str = "membrane",
+        downsampling: str = "stride",
     ) -> None:
         super().__init__()
+        pools = downsampling == "max" and stride > 1
         self.neuron1 = Lif(surrogate=surrogate)
-        self.conv1 = deferred(Conv(in_channels, channels, 3, stride, 1, norm_scale=0.5))
+        self.conv1 = deferred(
+            Conv(in_channels, channels, 3, 1 if pools else stride, 1, norm_scale=0.5)
+        )
         self.neuron2 = Lif(surrogate=surrogate)
+        self.pool = MaxPool(channels, 3, stride, 1) if pools else nn.Identity()
         self.conv2 = deferred(Conv(channels, channels, 3, 1, 1, norm_scale=0.0))
         self.shortcut: nn.Module = nn.Identity()
         self.projects = stride != 1 or in_channels != channels
@@ -76,7 +88,7 @@ class MembraneBlock(nn.Module):
     def forward(self, x: Any, sent: Sequence[Tensor] | None = None) -> Any:
         """The stream behind the block; with it, given what was ``sent`` into it, its own spikes."""
         first = self.neuron1(x)
-        spikes = self.neuron2(self.conv1(first))
+        spikes = self.pool(self.neuron2(self.conv1(first)))
         total = self.conv2(spikes)
         if sent is None:
             return join(total, self.shortcut(first if self.of_spikes else x))
@@ -105,10 +117,12 @@ class MsResNet(nn.Module):
         stem_width: channels of the stem; 0: those of the first stage.
         projection: ``membrane`` reads the stream, as published; ``spike`` reads what the branch's
             first neuron sends; ``composed`` is ``membrane``, put before the sum that it reads.
+        downsampling: of branches: ``stride``, or ``max``, the maximum over 3x3 of the spikes behind
+            the second neuron, where Max-ResNet takes that of the currents before it.
 
     Raises:
-        ValueError: a projection of another name, or ``composed`` with a ``deep`` stem, whose relays
-            round between convolutions.
+        ValueError: a projection or downsampling of another name, or ``composed`` with a ``deep``
+            stem, whose relays round between convolutions.
 
     Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes).
     """
@@ -127,10 +141,13 @@ class MsResNet(nn.Module):
         surrogate: str = "rectangular",
         projection: str = "membrane",
         stem_width: int = 0,
+        downsampling: str = "stride",
     ) -> None:
         super().__init__()
         if projection not in PROJECTIONS:
             raise ValueError(f"projection is {projection!r}; use {', '.join(PROJECTIONS)}")
+        if downsampling not in DOWNSAMPLINGS:
+            raise ValueError(f"downsampling is {downsampling!r}; use {', '.join(DOWNSAMPLINGS)}")
         channels = stem_width or widths[0]
         self.stem = _stem(stem, in_channels, channels, stem_stride)
         numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
@@ -139,7 +156,9 @@ class MsResNet(nn.Module):
             for block in range(number):
                 stride = (2 if stage > 0 else first_stride) if block == 0 else 1
                 stages.append(
-                    MembraneBlock(channels, width, stride, shortcut, surrogate, projection)
+                    MembraneBlock(
+                        channels, width, stride, shortcut, surrogate, projection, downsampling
+                    )
                 )
                 channels = width
         self.blocks = Chain(*stages)

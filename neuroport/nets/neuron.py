@@ -129,6 +129,19 @@ class _RealLif(torch.autograd.Function):
         return grad, *learned, None, None, None, None, None
 
 
+def integrate(
+    current: Tensor, bias: Tensor, current_decay: int, voltage_decay: int, threshold: int | Tensor
+) -> tuple[Tensor, Tensor]:
+    """:func:`torch_neurons.integer_forward`, by the kernels where they have it."""
+    current, bias = lif_kernels.dense(current), bias.to(torch.int64)
+    found = None
+    if not isinstance(threshold, Tensor):
+        found = lif_kernels.integer_forward(current, bias, current_decay, voltage_decay, threshold)
+    return found or torch_neurons.integer_forward(
+        current, bias, current_decay, voltage_decay, threshold
+    )
+
+
 class IntegerLif(torch.autograd.Function):
     """The integer neuron; gradients as if currents and voltages were real multiples of ``lsb``.
 
@@ -149,17 +162,9 @@ class IntegerLif(torch.autograd.Function):
         detach_reset: bool,
         gain: Tensor | None = None,
     ) -> Tensor:
-        current, bias_q = lif_kernels.dense(current), bias.to(torch.int64)
-        found = None
         if isinstance(threshold, Tensor):
             threshold = threshold.to(torch.int64)
-        else:
-            found = lif_kernels.integer_forward(
-                current, bias_q, current_decay, voltage_decay, threshold
-            )
-        distance, spikes = found or torch_neurons.integer_forward(
-            current, bias_q, current_decay, voltage_decay, threshold
-        )
+        distance, spikes = integrate(current, bias, current_decay, voltage_decay, threshold)
         ctx.save_for_backward(distance)
         ctx.bias_shape = bias.shape
         reset_at = None if detach_reset else threshold * lsb

@@ -41,6 +41,7 @@ class Family:
     depths: tuple[int, ...] = ()
 
 
+GRAPH = "graph"  # no family: the network is given where training begins
 _HERE = "neuroport.nets.families"
 _OF_SPIKES = ("threshold", "voltage_decay", "fires")
 FAMILIES = Registry(
@@ -51,7 +52,7 @@ FAMILIES = Registry(
             f"{_HERE}:ms_resnet",
             (
                 *("depth", "shortcut", "projection", "stem_stride", "first_stride"),
-                *("stem_width", "fires"),
+                *("stem_width", "fires", "downsampling"),
             ),
             (18, 34, 104),
         ),
@@ -67,6 +68,14 @@ FAMILIES = Registry(
         "sew_resnet": Family(
             f"{_HERE}:sew_resnet", ("depth", "connect", *_OF_SPIKES), (18, 34, 50, 101, 152)
         ),
+        "e_spikeformer": Family(
+            f"{_HERE}:e_spikeformer", ("levels", "ratio", "reparameterize", "stem_stride")
+        ),
+        "qkformer": Family(f"{_HERE}:qkformer", ("heads", "ratio", "stem_stride", "first_stride")),
+        "spike_transformer": Family(
+            f"{_HERE}:spike_transformer",
+            ("window", "ratio", "reparameterize", "stem_stride", "first_stride"),
+        ),
     },
     RecipeError,
 )
@@ -80,9 +89,11 @@ def family(name: str) -> Family:
     Raises:
         RecipeError: there is none, or its package is broken.
     """
+    if name == GRAPH:
+        return Family("")
     require(
         name in FAMILIES,
-        f"network.family is {name!r}; known: {', '.join(map(repr, FAMILIES))}",
+        f"network.family is {name!r}; known: {', '.join(map(repr, (*FAMILIES, GRAPH)))}",
     )
     found = FAMILIES[name]
     good = isinstance(found, Family) and set(found.keys) <= OF_SOME
@@ -98,9 +109,10 @@ def family(name: str) -> Family:
 CHOICES: dict[str, tuple[str, ...]] = {
     "shortcut": ("pool", "stride"),
     "projection": ("membrane", "spike", "composed"),
+    "downsampling": ("stride", "max"),
     "block": ("ds", "vanilla"),
     "domain": ("membrane", "spike"),
-    "reach": ("stage", "network"),
+    "reach": ("stage", "network", "fused"),
     "order": ("lif-conv-bn", "bn-lif-conv"),
     "connect": ("add", "and", "iand"),
     "learn": ("none", "decay", "threshold", "both"),
@@ -124,7 +136,9 @@ class NetworkRecipe:
     neurons' ``decay``, ``threshold`` or ``both`` parameters of the real-valued phase. A ``coarse``
     stem needs no relay that rounds (:func:`neuroport.nets.synapse.coarsen_stem`), and neither does
     a ``spike`` or ``composed`` projection (:class:`neuroport.nets.ms_resnet.MsResNet`). Other keys
-    belong to some families only (``FAMILIES``).
+    belong to some families only (``FAMILIES``) and are those of their classes. ``family = "graph"``
+    trains a graph of integers on, which is given where training begins; only ``surrogate`` is of
+    use with it.
     """
 
     family: str = "ms_resnet"
@@ -154,10 +168,18 @@ class NetworkRecipe:
     fires: str = "above"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    downsampling: str = "stride"
+    heads: int = 1
+    ratio: int = 4
+    window: int = 13
+    reparameterize: bool = False
 
     def __post_init__(self) -> None:
         own = family(self.family)
         self._unset(sorted(OF_SOME.difference(own.keys)), f"in family {self.family!r}")
+        if self.family == GRAPH:
+            others = {item.name for item in fields(self)} - {"family", "surrogate"}
+            self._unset(sorted(others), "on a graph, which has its layers")
         listed = isinstance(self.blocks, tuple)
         numbers = self.blocks if isinstance(self.blocks, tuple) else (self.blocks,)
         require(
@@ -173,6 +195,7 @@ class NetworkRecipe:
                 f"{', '.join(map(str, depths))}; for 6 n + 2 layers leave it out and set blocks",
             )
             taken = ("blocks", "shortcut", "stem_stride", "first_stride", "stem_width")
+            taken += ("downsampling",)
             self._unset(taken, f"with network.depth = {self.depth}, which decides it")
             require(
                 self.projection != "composed" or self.depth != 104,
@@ -207,13 +230,14 @@ class NetworkRecipe:
             value = getattr(self, key)
             require(value >= 0, f"network.{key} is {value}; leave it out: the dataset decides")
         require(1 <= self.levels <= 4, f"network.levels is {self.levels}; use 1 to 4")
+        self._check_attention()
         for key, names in CHOICES.items():
             value = getattr(self, key)
             known = " or ".join(map(repr, names)) if len(names) == 2 else ", ".join(names)
             require(value in names, f"network.{key} is {value!r}; use {known}")
         if self.domain == "spike":
             self._unset(("order",), "with network.domain = 'spike', whose norms follow synapses")
-        several = self.family in ("ds_resnet", "mlf_vgg") and self.levels > 1
+        several = "levels" in own.keys and self.levels > 1
         require(
             not several or self.learn not in ("threshold", "both"),
             f"network.learn is {self.learn!r}, but the {self.levels} levels of a neuron share a "
@@ -223,6 +247,19 @@ class NetworkRecipe:
             self.order == "lif-conv-bn" or self.learn not in ("threshold", "both"),
             f"network.learn is {self.learn!r}, but with network.order = {self.order!r} the norm "
             "before each neuron learns its threshold already; use 'decay' or 'none'",
+        )
+
+    def _check_attention(self) -> None:
+        require(
+            self.heads >= 1 and all(width % self.heads == 0 for width in self.widths),
+            f"network.heads is {self.heads}; use a number that divides every width of "
+            f"{list(self.widths)}",
+        )
+        require(1 <= self.ratio <= 64, f"network.ratio is {self.ratio}; use 1 to 64")
+        require(
+            1 <= self.window <= 255 and self.window % 2 == 1,
+            f"network.window is {self.window}; use an odd number, 255 at most: 2 s - 1 covers the "
+            "last stage's map of s x s",
         )
 
     def _check_normalization(self) -> None:
@@ -257,15 +294,22 @@ class NetworkRecipe:
 
     @property
     def layers(self) -> int:
-        """Layers with weights on the way through the network, projections left out."""
+        """Layers with weights on the way through the network, projections left out.
+
+        0 of a graph, which is not known here.
+        """
+        if self.family == GRAPH:
+            return 0
         if self.family == "mlf_vgg":
             return sum(self.stages) + 3
+        if self.family == "e_spikeformer":
+            return 5 * sum(self.stages) + len(self.stages) + 1
+        if self.family == "qkformer":
+            return 4 * sum(self.stages) + 2 * len(self.stages) + 2
+        if self.family == "spike_transformer":
+            *convolutional, last = self.stages
+            return 2 * sum(convolutional) + 4 * last + 4
         return self.depth or 2 * sum(self.stages) + 2
-
-    @property
-    def captured(self) -> bool:
-        """Whether the network has an integer phase: a dendrite sums, it does not multiply."""
-        return self.family != "sew_resnet" or self.connect == "add"
 
     @property
     def pooled(self) -> bool:

@@ -31,7 +31,12 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike, **options: Any
             (:mod:`neuroport.frontends.torch`, which is left as it is); or what a front end of
             another package takes.
         calibration: frames (T, N, C, H, W), or (T, N, *shape) where the network takes others.
-        options: of networks of snnTorch and SpikingJelly those of :func:`neuroport.import_torch`.
+        options: of networks of neuroport's layers ``widths``. ``"proven"``: currents and states
+            keep to their widths for every input; of the calibration only the shape matters.
+            ``"checked"``: the grid is as fine as all samples of the calibration permit, with room
+            for twice as much; every engine checks every step, and ends with a ``RangeError`` where
+            a width is left. Left out: as before, or proven. Of networks of snnTorch and
+            SpikingJelly those of :func:`neuroport.import_torch`.
 
     Raises:
         CaptureError: the network's ``forward`` has no graph, or its numbers have no integers.

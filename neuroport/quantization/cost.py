@@ -28,11 +28,11 @@ from neuroport.display import Shown, View
 from neuroport.errors import BackendError, CaptureError, FramesError
 from neuroport.kernels.devices import device_of, memory_of
 from neuroport.nets.held_numbers import held
-from neuroport.nets.synapse import Direct, snap_weight
+from neuroport.nets.synapse import Conv, Direct, Readout, snap_weight
 from neuroport.nets.torch_parts import OnGrid
 from neuroport.quantization.input_checks import check_numbers, real_frames
-from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
-from neuroport.quantization.weight_levels import few_levels, levels
+from neuroport.quantization.scales import check_widths, fit_scales, freeze_scales, is_integer
+from neuroport.quantization.weight_levels import few_levels, largest_loss, levels
 from neuroport.runs.shards import Shard, in_order, samples_of
 
 
@@ -101,6 +101,7 @@ class QuantizationCost(Shown):
         predictions: samples that the two classify differently.
         real_correct, integer_correct: of ``samples``; None without labels.
         few: which convolutions have fewer than 15 levels of weights, and why; None without any.
+        loses: which population adds most to what differs, and what would help; None if none does.
         shard: of which samples of how many, and the hash of the integer graph; None of a whole.
     """
 
@@ -112,6 +113,7 @@ class QuantizationCost(Shown):
     populations: tuple[PopulationCost, ...]
     synapses: tuple[SynapseCost, ...]
     few: str | None = None
+    loses: str | None = None
     shard: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,7 +140,7 @@ class QuantizationCost(Shown):
             (p.name, *(f"{rate:.4f}" for rate in p.rates), f"{p.share:.2%}", f"{p.threshold}")
             for p in self.populations
         ]
-        few = [self.few] if self.few is not None else []
+        few = [text for text in (self.few, self.loses) if text is not None]
         clipped = sum(s.clipped for s in self.synapses)
         return View(
             "; ".join(self._summary()),
@@ -161,8 +163,7 @@ class QuantizationCost(Shown):
         for s in self.synapses:
             sizes = f"{s.largest:16}{s.levels:8}{s.error:14.2f}{s.clipped:9}"
             lines.append(f"{s.name:{width}}{sizes}")
-        if self.few is not None:
-            lines.append(self.few)
+        lines += [text for text in (self.few, self.loses) if text is not None]
         return "\n".join(lines)
 
 
@@ -176,6 +177,8 @@ def quantization_cost(
     batch: int = 50,
     device: str = "cpu",
     shard: str | Shard | None = None,
+    calibration: Tensor | npt.ArrayLike | None = None,
+    widths: str | None = None,
 ) -> QuantizationCost:
     """Run ``net`` in real numbers and in integers, and compare; ``net`` is not changed.
 
@@ -189,6 +192,8 @@ def quantization_cost(
         device: where both run: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
         shard: ``"2/4"`` runs the second of four parts of the samples only;
             :func:`neuroport.merge` joins them.
+        calibration, widths: as of :func:`neuroport.quantize`; the frames where ``None``. With
+            checked widths the integer network's currents are those that no engine has checked.
 
     Raises:
         CaptureError: the network's ``forward`` has no graph, or it is of SLAYER, which trains with
@@ -219,11 +224,13 @@ def quantization_cost(
     chosen, told = samples_of(shard, np.asarray(given))
     aware = is_integer(net)
     real, integer = copy.deepcopy(net), copy.deepcopy(net)
+    seen = given if calibration is None else real_frames(calibration)
+    check_widths(integer, widths)
     if aware:
         _make_real(real)
-        fit_scales(integer, given[:, :1])
+        fit_scales(integer, seen)
     else:
-        freeze_scales(integer, given[:, :1])
+        freeze_scales(integer, seen)
     layers = wiring(integer, given.shape)
     graph = integer_graph(integer, given[:, :1])
     neurons = [layer for layer in layers if layer.neuron is not None]
@@ -258,15 +265,17 @@ def quantization_cost(
     integer.cpu().eval()  # weights that are computed may differ in training
     guessed, right = torch.cat(classes[0]), torch.cat(classes[1])
     truth = None if truth is None else truth[chosen]
+    populations = tuple(_population(layer, counts) for layer in layers if layer.name in counts)
     return QuantizationCost(
         "quantization-aware" if aware else "post-training",
         chosen.stop - chosen.start,
         int((guessed != right).sum()),
         None if truth is None else int((guessed == truth).sum()),
         None if truth is None else int((right == truth).sum()),
-        tuple(_population(layer, counts) for layer in layers if layer.name in counts),
+        populations,
         tuple(_synapse(layer) for layer in layers if _is_trained(layer)),
         few_levels(graph),
+        largest_loss(graph, {p.name: p.share for p in populations}),
         None if told is None else {**told, "graph": graph.hash},
     )
 
@@ -308,6 +317,7 @@ def merge_costs(shards: Sequence[QuantizationCost], names: Sequence[str]) -> Qua
         real_correct=sum(part.real_correct or 0 for part in parts) if known else None,
         integer_correct=sum(part.integer_correct or 0 for part in parts) if known else None,
         populations=tuple(populations),
+        loses=None,  # needs the graph
         shard=None,
     )
 
@@ -357,18 +367,31 @@ def _population(layer: LayerCall, counts: dict[str, list[int]]) -> PopulationCos
     return PopulationCost(layer.name, positions, real, integer, differing, lsb, threshold)
 
 
+def weights_of(module: Conv | Readout) -> tuple[Tensor, float]:
+    """Weights, batch norm folded in, and the real value of an integer weight of 1."""
+    if isinstance(module, Readout):
+        return module.weights()[0], float(module.lsb)
+    return module.folded()[0], module.unit()
+
+
+def clipped(weight: Tensor, unit: float) -> int:
+    """How many weights lie beyond what 8 bits hold."""
+    return int((_errors(weight, unit) > 1 + 1e-4).sum())
+
+
+def _errors(weight: Tensor, unit: float) -> Tensor:
+    """Distance of each weight from its integer, in units."""
+    return (weight.double() / unit - snap_weight(weight, unit).double()).abs()
+
+
 def _synapse(layer: LayerCall) -> SynapseCost:
-    if (readout := layer.readout) is not None:
-        weight, unit = readout.weights()[0], float(readout.lsb)
-    else:
-        assert layer.synapse is not None
-        weight, unit = layer.synapse.folded()[0], layer.synapse.unit()
-    chosen = snap_weight(weight, unit)
-    error = (weight.double() / unit - chosen.double()).abs()
+    module = layer.readout if layer.readout is not None else layer.synapse
+    assert module is not None
+    weight, unit = weights_of(module)
     return SynapseCost(
         layer.name,
         unit,
-        int(chosen.abs().max()),
-        round(float(error.max()), 4),
-        int((error > 1 + 1e-4).sum()),
+        int(snap_weight(weight, unit).abs().max()),
+        round(float(_errors(weight, unit).max()), 4),
+        clipped(weight, unit),
     )

@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from neuroport.graph.graph import Graph
 
 
-def integers_of(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
+def integers_of(
+    net: nn.Module, calibration: Tensor | npt.ArrayLike, widths: str | None = None
+) -> Graph:
     """See :func:`neuroport.quantize`; a grid that is chosen stays in ``net``."""
     from neuroport.capture.native_network import integer_graph
     from neuroport.nets.synapse import exact
     from neuroport.quantization.input_checks import check_numbers, real_frames
-    from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
+    from neuroport.quantization.scales import check_widths, fit_scales, freeze_scales, is_integer
     from neuroport.quantization.weight_levels import few_levels
 
-    frames = real_frames(calibration)[:, :1]
+    frames = real_frames(calibration)
     check_numbers(net)
+    check_widths(net, widths)
     if not is_integer(net):
         freeze_scales(net, frames)
     else:
@@ -37,7 +40,7 @@ def integers_of(net: nn.Module, calibration: Tensor | npt.ArrayLike) -> Graph:
                 stacklevel=5,
             )
     with exact(frames):
-        graph = integer_graph(net, frames)
+        graph = integer_graph(net, frames[:, :1])
     few = few_levels(graph)
     if few is not None:
         warnings.warn(few, QuantizationWarning, stacklevel=5)

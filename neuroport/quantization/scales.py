@@ -12,6 +12,12 @@ bits) but coarse enough that the *worst case* of every current, not only the obs
 below 2**17, every sum below 2**23 and every bias below 4096, with room for weights that still move.
 What rounding adds, and what training moved since, is seen in the integers: where a rule of lowering
 would refuse them, the grid of that stream or projection is made coarser.
+
+With ``widths="checked"`` ranges are not proven but seen in calibration frames, in real numbers
+(:mod:`neuroport.quantization.calibration`), with room for twice as much. What is proven then is
+that sums fit the 32 bits of engines while all before them keep to their widths; every engine checks
+that they do. The integer network runs on the calibration frames, too, and a stream that leaves its
+widths there is made coarser.
 """
 
 from __future__ import annotations
@@ -26,9 +32,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neuroport.backends.executor import walk
+from neuroport.backends.fast import arithmetic_for
 from neuroport.capture.connectivity import LayerCall, evaluating, unit_of, unwrapped, wiring
 from neuroport.capture.native_network import integer_graph
-from neuroport.errors import CaptureError, IllegalError
+from neuroport.errors import CaptureError, IllegalError, RangeError
 from neuroport.graph import integers
 from neuroport.graph.border_taps import inside
 from neuroport.graph.graph import Graph
@@ -38,7 +46,10 @@ from neuroport.nets.composed import ComposedStem
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, Readout, exact
+from neuroport.nets.widths import CHECKED, WIDTHS, set_widths, widths_of
+from neuroport.quantization.calibration import Ranges, observe
 from neuroport.quantization.input_checks import check_numbers
+from neuroport.runs.recording import recording
 from neuroport.targets.rules import too_wide
 
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
@@ -46,7 +57,8 @@ FINEST = 8  # smallest integer threshold of a channel whose norm is part of its 
 TALLEST = 64  # largest threshold of a stream in units of what its thresholds have in common
 STEM = 32  # units of the largest weight of a stem that does not round: 33 levels
 MARGIN = 1.5  # room left for weights that still change in quantization-aware training
-WIDTHS = ("threshold_fits", "bias_fits", "currents_fit", "accumulators_fit")
+SEEN = 2.0  # room left for frames that reach further than those of the calibration
+WIDTH_RULES = ("threshold_fits", "bias_fits", "currents_fit", "accumulators_fit")
 TRIES = 100  # of making a grid coarser, by a factor of two each
 
 # what has a grid of its own: ("stream", a synapse of it), ("projection", ...), ("readout", ...)
@@ -83,6 +95,26 @@ def is_integer(net: nn.Module) -> bool:
     return any(isinstance(m, (Conv, Readout)) and float(m.lsb) > 0 for m in net.modules())
 
 
+def check_widths(net: nn.Module, widths: str | None) -> None:
+    """Let the widths of ``net`` be what is asked for; None leaves them.
+
+    Raises:
+        CaptureError: there are no such widths, or the network has its integers already.
+    """
+    net = unwrapped(net)
+    if widths is None:
+        return
+    if widths not in WIDTHS:
+        raise CaptureError(f"widths is {widths!r:.100}; use {' or '.join(map(repr, WIDTHS))}")
+    if is_integer(net) and widths != widths_of(net):
+        raise CaptureError(
+            f"widths is {widths!r}, but the network has its integers already, whose widths are "
+            f"{widths_of(net)}: that is chosen where the integer phase begins (widths of "
+            "[quantization] in a recipe); leave widths out"
+        )
+    set_widths(net, widths)
+
+
 @torch.no_grad()
 def freeze_scales(net: nn.Module, frames: Tensor) -> None:
     """Put ``net`` into its integer phase.
@@ -90,7 +122,9 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
     What neurons have learned is snapped onto the grid and stays there.
 
     Args:
-        frames: (T, N, C, H, W); T and the image size enter the readout's range.
+        net: of which :func:`neuroport.nets.widths.set_widths` said how its ranges are known.
+        frames: (T, N, C, H, W); T and the image size enter the readout's range. Where ranges are
+            checked, all samples are run; else they have no effect.
 
     Raises:
         CaptureError: the network's ``forward`` has no graph, or its numbers are not finite.
@@ -99,7 +133,7 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
     net = unwrapped(net)
     check_numbers(net)
     with evaluating(net), exact(frames):
-        grid = _Grid(wiring(net, frames.shape), len(frames))
+        grid = _Grid(net, frames)
         grid.choose()
         grid.fit(net, frames)
 
@@ -117,15 +151,16 @@ def fit_scales(net: nn.Module, frames: Tensor) -> list[str]:
     net = unwrapped(net)
     check_numbers(net)
     with evaluating(net), exact(frames):
-        return _Grid(wiring(net, frames.shape), len(frames)).fit(net, frames)
+        return _Grid(net, frames).fit(net, frames)
 
 
 class _Grid:
     """The streams, projections and readouts of a network, whose units are chosen."""
 
-    def __init__(self, layers: list[LayerCall], steps: int) -> None:
-        self.layers, self.steps = layers, steps
+    def __init__(self, net: nn.Module, frames: Tensor) -> None:
+        self.layers, self.steps = wiring(net, frames[:, :1].shape), len(frames)
         self.margins: dict[Part, float] = {}
+        self.ranges = observe(net, self.layers, frames) if widths_of(net) == CHECKED else None
 
     def choose(self, only: Collection[Part] | None = None) -> None:
         """Choose the units of some parts, or of all, from the weights as they are now."""
@@ -137,7 +172,7 @@ class _Grid:
             own = {("stream", layer.path) for layer in stream.synapses}
             if only is None or not own.isdisjoint(only):
                 margin = max(self.margins.get(part, MARGIN) for part in own)
-                _choose_lsb(stream, intervals, biases, named, margin)
+                _choose_lsb(stream, intervals, biases, named, margin, self.ranges)
                 again.add(id(stream))
         for layer in self.layers:
             module = layer.module
@@ -162,6 +197,8 @@ class _Grid:
                 if moved or (only is not None and part in only):
                     calls = [other.name for other in self.layers if other.module is module]
                     worst = max(intervals[name].worst for name in calls)
+                    if self.ranges is not None and source is not None:
+                        worst = max(self._seen(name) for name in calls)
                     margin = self.margins.get(part, MARGIN)
                     _choose_shifts(layer.path, module, lsb, source, worst * margin)
             elif id(stream) in again:
@@ -177,7 +214,7 @@ class _Grid:
         changed: dict[str, None] = {}
         for _ in range(TRIES):
             graph = integer_graph(net, frames[:, :1], check=False)
-            refused = self._refused(graph)
+            refused = self._refused(graph) or self._left(graph, frames)
             if not refused:
                 break
             for part in refused:
@@ -187,8 +224,39 @@ class _Grid:
             changed |= dict.fromkeys(name for _, name in refused)
         return list(changed)
 
+    def _seen(self, name: str) -> float:
+        """The largest product of a projection that was seen, its bias left out, with room."""
+        assert self.ranges is not None
+        module = next(layer.module for layer in self.layers if layer.name == name)
+        assert isinstance(module, GradedConv)
+        bias = float(module.folded()[1].abs().max())
+        return (self.ranges.products[name] + bias) * SEEN / MARGIN
+
+    def _left(self, graph: Graph, frames: Tensor) -> set[Part]:
+        """The part that leaves its declared widths on the calibration frames, if one does."""
+        if not graph.checked or not torch.equal(frames, frames.round()):
+            return set()
+        arithmetic = arithmetic_for(graph, torch.device("cpu"), "ideal")
+        nothing = recording(graph, "counts", graph.populations[-1].name, "layer")
+        given = frames.numpy().astype(np.int64)
+        try:
+            walk(arithmetic, graph, given, progress=None, time_model="ideal", batch=8, plan=nothing)
+        except RangeError as error:
+            owner = self._owners().get(error.population)
+            if owner is None:
+                raise
+            return {owner}
+        return set()
+
     def _refused(self, graph: Graph) -> set[Part]:
         """The parts whose numbers break a rule of widths."""
+        owners = self._owners()
+        broken = (v.node for v in too_wide(graph) if v.rule in WIDTH_RULES)
+        nodes = (node if node in owners else node.rpartition(".channels")[0] for node in broken)
+        return {owners[node] for node in nodes if node in owners}
+
+    def _owners(self) -> dict[str, Part]:
+        """The part that each node of the graph belongs to."""
         owners: dict[str, Part] = {}
         for layer in self.layers:
             name, module = layer.name, layer.module
@@ -207,9 +275,7 @@ class _Grid:
                 owners |= dict.fromkeys(
                     (f"{name}.synapse", f"{name}.potential"), ("readout", layer.path)
                 )
-        broken = (v.node for v in too_wide(graph) if v.rule in WIDTHS)
-        nodes = (node if node in owners else node.rpartition(".channels")[0] for node in broken)
-        return {owners[node] for node in nodes if node in owners}
+        return owners
 
     def _stream(self, name: str) -> Part:
         return "stream", next(layer.path for layer in self.layers if layer.name == name)
@@ -229,10 +295,12 @@ class _Grid:
             largest = float(bias.abs().max())
             # k populations that are summed send 0..k
             most = layer.most * max(_tops(self.layers).get(name, 1.0) for name in layer.inputs)
-            drive = (reach * most + largest) * positions
+            potential = (reach * most + largest) * positions * self.steps
+            if self.ranges is not None:
+                potential = self.ranges.potentials[layer.name] * SEEN / MARGIN
             lsb = max(
                 float(weight.abs().max()) / integers.WEIGHT_MAX,
-                margin * drive * self.steps / integers.CURRENT_MAX,
+                margin * potential / integers.CURRENT_MAX,
                 margin * largest * positions / integers.BIAS_MAX,
                 chosen.get(module, 0.0),
             )
@@ -359,6 +427,7 @@ def _choose_lsb(
     biases: dict[str, Tensor],
     named: dict[str, LayerCall],
     margin: float,
+    ranges: Ranges | None,
 ) -> None:
     names = ", ".join(layer.name for layer in stream.synapses)
     if not stream.neurons and not stream.projections:
@@ -366,12 +435,19 @@ def _choose_lsb(
             f"no neuron reads the currents of {names} ({stream.synapses[0].place}); remove the "
             "layers"
         )
+    reaches = 0.0
     for reader in (*stream.neurons, *stream.projections):
         stream.reach = max(stream.reach, _sum([intervals[n] for n in reader.inputs]).worst)
         total = _total(biases, reader)
         if isinstance(reader.module, NormLif):
             total = per_position(total) + per_position(reader.module.absorbed()[2])
-        stream.bias = max(stream.bias, float(total.abs().max()))
+        bias = float(total.abs().max())
+        stream.bias = max(stream.bias, bias)
+        if ranges is not None:  # seen with its bias, which integers have apart
+            seen = (ranges.arriving[reader.name] + bias) * SEEN / MARGIN
+            reaches = max(reaches, seen)
+    if ranges is not None:
+        stream.reach = reaches
     if not stream.neurons:  # only its range matters: nothing is compared with a threshold
         stream.lsb = margin * max(stream.reach, 1e-12) / integers.CURRENT_MAX
         return

@@ -1,4 +1,4 @@
-"""Find synapses whose grid leaves few weight levels, and the cause.
+"""Find synapses whose grid leaves few weight levels, what loses most by it, and the cause.
 
 A stream's LSB must let the worst case of all its synapses into 17 bits. The more of them sum, the
 coarser it is, and the fewer integers are left for the weights of each.
@@ -6,12 +6,14 @@ coarser it is, and the fewer integers are left for the weights of each.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import SPIKES
 from neuroport.graph.node import Synapse
 
 FEW = 15  # levels of 4 bits, symmetric about 0
@@ -35,13 +37,22 @@ def _zero(node: Synapse) -> bool:
 @dataclass(frozen=True)
 class _Stream:
     synapses: frozenset[str]
+    readers: frozenset[str]
     reach: int  # of the summed current at a neuron
     bias: int
     threshold: int
+    declared: bool
 
     @property
     def cause(self) -> str:
         """The cause of a coarse LSB, and how to make it finer."""
+        if self.declared:
+            return (
+                f"the {len(self.synapses)} synapses that meet there share a grid of "
+                f"{self.threshold} units to a threshold, as fine as frames of the calibration "
+                "leave room for (or their lightest synapse needs): smaller weights of the largest "
+                "ones (weight decay) give the others more levels"
+            )
         if self.bias / integers.BIAS_MAX > self.reach / integers.CURRENT_MAX:
             return (
                 f"a bias of their neurons takes {self.bias} of {integers.BIAS_MAX}: smaller biases "
@@ -51,7 +62,8 @@ class _Stream:
         return (
             f"the {len(self.synapses)} synapses that meet there can sum to {over:.0f} thresholds, "
             f"{self.reach} of the {integers.CURRENT_MAX} that 17 bits hold: fewer blocks in a "
-            "stage, or smaller weights of the largest ones (weight decay), give weights more levels"
+            "stage, smaller weights of the largest ones (weight decay), or widths that are checked "
+            "and not proven (widths='checked'), give weights more levels"
         )
 
 
@@ -76,6 +88,49 @@ def few_levels(graph: Graph) -> str | None:
     stream = next(s for s in _streams(graph) if weak[0] in s.synapses)
     number = f"{len(weak)} of {len(convs)} convolutions have"
     return f"{number} fewer than {FEW} levels of weights ({named}{more}); {stream.cause}"
+
+
+def largest_loss(graph: Graph, shares: Mapping[str, float]) -> str | None:
+    """The population that adds most to what differs, what binds its stream, and what would help.
+
+    A population's differences include those of the populations that it hears, so that what it adds
+    is its share beyond the largest of theirs.
+
+    Args:
+        shares: of populations, the share of spikes that only one of two networks has.
+    """
+    added = {
+        name: share - max((shares.get(other, 0.0) for other in _heard(graph, name)), default=0.0)
+        for name, share in shares.items()
+    }
+    most = max(added, key=added.__getitem__, default=None)
+    if most is None or added[most] <= 0:
+        return None
+    stream = next((s for s in _streams(graph) if most in s.readers), None)
+    text = f"{most} adds most: {shares[most]:.1%} of its spikes differ, {added[most]:.1%} by itself"
+    if stream is None:
+        return text
+    convs = [graph[name] for name in stream.synapses]
+    largest = [int(np.abs(node.weight).max()) for node in convs if isinstance(node, Synapse)]
+    if levels(min(largest)) < FEW:
+        return f"{text}; {stream.cause}"
+    return (
+        f"{text}; its synapses choose from {levels(min(largest))} levels or more and a threshold "
+        f"is {stream.threshold} units: training in the integer phase (quantization.epochs) helps"
+    )
+
+
+def _heard(graph: Graph, name: str) -> set[str]:
+    """Populations that fire whose spikes reach a population without another between them."""
+    found: set[str] = set()
+    todo = list(graph[name].inputs)
+    while todo:
+        node = graph[todo.pop()]
+        if node.emits == SPIKES and node.takes:
+            found.add(node.name)
+        else:
+            todo += node.inputs
+    return found
 
 
 def _streams(graph: Graph) -> list[_Stream]:
@@ -106,4 +161,5 @@ def _described(graph: Graph, names: set[str], readers: list[str]) -> _Stream:
         if {"bias", "threshold"} <= constants.keys():
             bias = max(bias, int(np.abs(constants["bias"]).max()))
             threshold = max(threshold, int(np.min(constants["threshold"])))
-    return _Stream(frozenset(names), reach, bias, threshold)
+    declared = all(name in graph.checked for name in readers)
+    return _Stream(frozenset(names), frozenset(readers), reach, bias, threshold, declared)

@@ -39,9 +39,9 @@ def drawing(graph: Graph) -> Markup:
     )
     svg = picture(right + LETTER * letters + 8, height, label, "network")
     child(svg, "text", "step", x=0, y=14, class_="muted")
-    for skew, y in lines.items():
+    for latency, y in lines.items():
         child(svg, "line", x1=22, y1=y, x2="100%", y2=y, class_="row")
-        child(svg, "text", str(skew), x=0, y=y + 4, class_="muted")
+        child(svg, "text", str(latency), x=0, y=y + 4, class_="muted")
     for edge in sorted(places.edges, key=lambda edge: edge.kind == "main"):
         _draw_edge(svg, graph, places, points, edge)
     for name, point in points.items():
@@ -80,8 +80,8 @@ def _points(places: Layout, left: float) -> tuple[dict[str, Point], dict[int, fl
     points: dict[str, Point] = {}
     lines: dict[int, float] = {}
     y: float = TOP
-    for skew, names in places.bands.items():
-        lines[skew] = y
+    for latency, names in places.bands.items():
+        lines[latency] = y
         beside = 0
         for name in names:
             lane = places.lanes[name]
@@ -123,7 +123,7 @@ def _path(places: Layout, points: dict[str, Point], edge: Edge) -> str:
     written = f"M{x:g} {y:g}"
     between = _between(places, edge) if lane_x != x or lane_x != end_x else []
     if between and edge.kind != "main":
-        tops = [min(points[name][1] for name in places.bands[skew]) for skew in between]
+        tops = [min(points[name][1] for name in places.bands[latency]) for latency in between]
         for next_x, next_y in ((lane_x, tops[0]), (lane_x, tops[-1])):
             written += _curve(x, y, next_x, next_y)
             x, y = next_x, next_y
@@ -131,8 +131,8 @@ def _path(places: Layout, points: dict[str, Point], edge: Edge) -> str:
 
 
 def _between(places: Layout, edge: Edge) -> list[int]:
-    skew = {name: s for s, names in places.bands.items() for name in names}
-    return [s for s in places.bands if skew[edge.source] < s < skew[edge.target]]
+    latency = {name: s for s, names in places.bands.items() for name in names}
+    return [s for s in places.bands if latency[edge.source] < s < latency[edge.target]]
 
 
 def _curve(x: float, y: float, end_x: float, end_y: float) -> str:

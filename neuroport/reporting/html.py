@@ -1,10 +1,15 @@
-"""A report as one HTML file: no script, no external resource, readable on paper and on a phone."""
+"""A report as one HTML file, readable on paper, on a phone, by keyboard and without scripts.
+
+It asks nothing of any network: its policy allows its own script and style, by their hashes, alone.
+"""
 
 from __future__ import annotations
 
-import json
+import base64
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +18,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from neuroport.analysis.chip_loads import Loads, loads, ways
+from neuroport.analysis.compare import Comparison, compare
 from neuroport.analysis.energy import Energy, energy_or_why
 from neuroport.analysis.operations import messages
 from neuroport.analysis.statistics import statistics
-from neuroport.arguments import as_array, is_graph, is_path, is_trace, takes
+from neuroport.arguments import as_array, as_labels, is_graph, is_path, is_trace, takes
+from neuroport.errors import printable
 from neuroport.files import check_file, write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED, by
+from neuroport.reporting.class_tables import class_tables
 from neuroport.reporting.core_map import cores
 from neuroport.reporting.drawing import drawing
+from neuroport.reporting.explorer import explorer
+from neuroport.reporting.first_divergence import received
 from neuroport.reporting.load_bars import ROWS as LOAD_ROWS
 from neuroport.reporting.load_bars import bars
 from neuroport.reporting.raster import PANELS, ROWS, rasters
@@ -33,7 +43,15 @@ from neuroport.targets.target import Target, require_chip
 from neuroport.targets.verdict import check
 
 
-@takes(graph=is_graph, trace=is_trace, path=is_path, frames=as_array)
+@takes(
+    graph=is_graph,
+    trace=is_trace,
+    path=is_path,
+    frames=as_array,
+    got=is_trace,
+    other=is_graph,
+    labels=as_labels,
+)
 def report(
     graph: Graph,
     trace: Trace,
@@ -45,11 +63,19 @@ def report(
     energy: Energy | str | None = None,
     mapping: OnChips | None = None,
     source: Graph | None = None,
+    got: Trace | None = None,
+    other: Graph | None = None,
+    comparison: Comparison | None = None,
+    labels: npt.NDArray[Any] | None = None,
+    title: str | None = None,
 ) -> Path:
-    """Write a self-contained HTML page about one run of a network, atomically.
+    """Write a self-contained HTML page about one run of a network, or about two, atomically.
+
+    In a browser the page shows the messages of any sample, population and step, of two runs side
+    by side, and what the neuron received at which they first differ.
 
     Args:
-        graph: the network; best the lowered one, whose skews balance.
+        graph: the network; best the lowered one, whose latencies balance.
         trace: a run of it, by any engine.
         path: the file to write, ``.html``.
         results: what else is known, as the demo stores it: ``name``, ``recipe``, ``accuracy``,
@@ -61,22 +87,52 @@ def report(
         mapping: of that target: which chip holds which core, and the messages between chips.
         source: the network before it was lowered: what other ways to carry its shortcuts would
             take of the target.
+        got: another run, shown beside ``trace`` and compared with it.
+        other: the network of ``got``, where it is not ``graph``.
+        comparison: of ``trace`` and ``got``, where the caller knows it already.
+        labels: the true classes (N,): accuracy and confusion are shown.
+        title: what the page is called; without it ``results["name"]``, or the name of the file.
 
     Raises:
-        CompareError: the trace belongs to another network, or to other frames.
+        CompareError: the trace belongs to another network, or to other frames, or the runs share
+            nothing.
+        FramesError: fewer labels than samples, or labels of a run without one answer.
         TargetError: the target gives no time of a step or an operation.
         StorageError: the file cannot be written; an old one is untouched.
     """
     check_file(path)
     if target is not None:
         require_chip(target)
-    found = results or {}
+    found = dict(results or {})
+    if got is not None:
+        if comparison is None:
+            comparison = compare(trace, got, graph=graph, other=other, frames=frames)
+        found["comparisons"] = [*(found.get("comparisons") or ()), comparison.to_dict()]
+    tables = class_tables(trace, got, labels)
     if target is not None and energy is None:
         energy = energy_or_why(graph, trace, frames, target)
     chip = check(graph, target) if target is not None else None
+    first = comparison.first if comparison is not None else None
+    pair = [("run", trace)] if got is None else [("want", trace), ("got", got)]
+    style, script = (
+        Markup(f"\n{files('neuroport.reporting').joinpath(name).read_text('utf-8')}")
+        for name in ("page.css", "page.js")
+    )
     template = _environment().get_template("page.html.j2")
     page = template.render(
-        name=str(found.get("name") or f"Network {graph.hash[:12]}"),
+        name=str(title or found.get("name") or Path(path).stem),
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        runs=[f"{run} ({each.provenance.get('engine', 'engine not told')})" for run, each in pair],
+        explorer=explorer(trace, got, frames=frames, labels=labels, first=first),
+        comparison=comparison,
+        received=(
+            received(trace, got, graph, other or graph, frames, comparison)
+            if got is not None and comparison is not None
+            else None
+        ),
+        class_tables=tables,
         graph=graph,
         verdict=verdict(found),
         accuracies=accuracies(found),
@@ -102,9 +158,22 @@ def report(
         synapses={node.name: node.title() for node in graph.synapses},
         seconds=seconds(found),
         provenance=_provenance(graph, trace, found),
-        recipe=json.dumps(found["recipe"], indent=2, default=str) if found.get("recipe") else "",
+        got_provenance=[] if got is None else _provenance(other or graph, got, {}),
+        recipe=list(_flat("", found.get("recipe") or {})),
     )
     return write_atomic(path, page)
+
+
+def _policy(style: str, script: str) -> Markup:
+    """What the page may do: be styled and run by its own text; ask nothing of anybody."""
+    style_hash, script_hash = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (style, script)
+    )
+    return Markup(
+        f"default-src 'none'; script-src 'sha256-{script_hash}'; style-src 'sha256-{style_hash}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _loads(
@@ -123,10 +192,22 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # names and texts of files are anybody's: what turns the direction of writing is spelled out
+        finalize=lambda value: (
+            printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        ),
     )
     environment.filters.update(
-        breakable=_breakable, whole=_whole, decimal=_decimal, duration=_duration, by=by
+        breakable=_breakable,
+        whole=_whole,
+        decimal=_decimal,
+        duration=_duration,
+        by=by,
+        place=_place,
+        dash=lambda value: "-" if value is None else str(value),
+        sentence=lambda text: text[:1].upper() + text[1:],
     )
+    environment.globals["zip"] = zip
     return environment
 
 
@@ -159,17 +240,44 @@ def _provenance(graph: Graph, trace: Trace, results: Mapping[str, Any]) -> list[
     if told.get("graph", graph.hash) == graph.hash:
         told.pop("graph", None)
     titles = {"graph": "Graph of the run", "time": "Time model", "seconds": "Run time"}
+    if isinstance(told.get("seconds"), float):
+        told["seconds"] = _duration(told["seconds"])
     for key, value in told.items():
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-        text = _duration(value) if key == "seconds" and isinstance(value, float) else text
-        rows.append((titles.get(key, key.capitalize()), text))
+        rows += _flat(titles.get(key, key.capitalize()), value)
     rows.append(("Samples", _whole(trace.samples)))
     return rows + [(name, str(version)) for name, version in versions.items()]
 
 
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Nested values as rows of a name and a text."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(f"{name}, {key}" if name else str(key), inner)
+    elif isinstance(value, (list, tuple)):
+        if any(isinstance(inner, (Mapping, list, tuple)) for inner in value):
+            for at, inner in enumerate(value):
+                yield from _flat(f"{name} {at}", inner)
+        else:
+            yield name, ", ".join(map(_plain, value)) or "none"
+    else:
+        yield name, _plain(value)
+
+
+def _plain(value: Any) -> str:
+    """A value in words."""
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "none"}[value]
+    return str(value)
+
+
 def _breakable(name: str) -> Markup:
     """A dotted name that may wrap after its dots."""
-    return Markup(str(escape(name)).replace(".", ".<wbr>").replace("_", "_<wbr>"))
+    return Markup(str(escape(printable(name))).replace(".", ".<wbr>").replace("_", "_<wbr>"))
+
+
+def _place(neuron: tuple[int, ...]) -> Markup:
+    """A neuron's place, which never wraps."""
+    return Markup('<span class="tight">({})</span>').format(", ".join(map(str, neuron)))
 
 
 def _whole(number: float) -> str:

@@ -9,7 +9,7 @@ from neuroport.graph.kinds.base import Node, Synapse, by
 def describe_population(graph: Graph, node: Node) -> str:
     """Name, kind, shape and constants of a population or input, one a line."""
     facts = graph.facts(node.name)
-    place = [f"shape {by(facts.shape)}", f"skew {facts.skew}"]
+    place = [f"shape {by(facts.shape)}", f"latency {facts.latency}"]
     return "\n".join([node.name, node.title(), *place, *node.details()])
 
 

@@ -36,7 +36,7 @@ class Layout:
     Attributes:
         main: names on the main branch, in order.
         lanes: population -> 0 for the main branch, 1, 2, ... beside it.
-        bands: skew -> populations of that skew, main branch first.
+        bands: latency -> populations of that latency, main branch first.
         edges: all synapses between populations.
     """
 
@@ -69,7 +69,7 @@ def layout(graph: Graph) -> Layout:
         edges.append(Edge(source, synapse, target, kind, lane))
     bands: dict[int, list[str]] = defaultdict(list)
     for name in sorted(populations, key=lambda name: lanes[name]):
-        bands[graph.facts(name).skew].append(name)
+        bands[graph.facts(name).latency].append(name)
     return Layout(main, lanes, {k: tuple(bands[k]) for k in sorted(bands)}, tuple(edges))
 
 
@@ -109,9 +109,9 @@ def _kind(graph: Graph, source: str, target: str, main: set[str]) -> str:
 def _lanes(
     graph: Graph, populations: list[str], links: list[tuple[str, str, str]], main: set[str]
 ) -> tuple[dict[str, int], list[int]]:
-    """Lanes of populations, and of links: a lane holds one thing at any skew."""
-    skew = {name: graph.facts(name).skew for name in populations}
-    taken: dict[int, dict[int, str]] = defaultdict(dict)  # lane -> skew -> who stands there
+    """Lanes of populations, and of links: a lane holds one thing at any latency."""
+    latency = {name: graph.facts(name).latency for name in populations}
+    taken: dict[int, dict[int, str]] = defaultdict(dict)  # lane -> latency -> who stands there
 
     def claim(owner: str, first: int, last: int, wanted: int | None = None) -> int:
         """The first lane, ``wanted`` before all others, that is free from ``first`` to ``last``."""
@@ -131,17 +131,19 @@ def _lanes(
             continue
         # A chain of relays stays in one lane as long as nothing else stands there.
         sources = [s for s, _, target in links if target == name and lanes[s] > 0]
-        lanes[name] = claim(name, skew[name], skew[name], lanes[sources[0]] if sources else None)
+        lanes[name] = claim(
+            name, latency[name], latency[name], lanes[sources[0]] if sources else None
+        )
     # One synapse that reaches far travels in one lane, however many populations it ends at.
     reach: dict[tuple[str, str], int] = defaultdict(int)
     for source, synapse, target in links:
-        reach[source, synapse] = max(reach[source, synapse], skew[target] - 1)
+        reach[source, synapse] = max(reach[source, synapse], latency[target] - 1)
     trunks = {
-        (source, synapse): claim(synapse, skew[source] + 1, last, lanes[source] or None)
+        (source, synapse): claim(synapse, latency[source] + 1, last, lanes[source] or None)
         for (source, synapse), last in reach.items()
-        if last > skew[source]
+        if last > latency[source]
     }
     return lanes, [
-        trunks[source, synapse] if skew[target] > skew[source] + 1 else lanes[target]
+        trunks[source, synapse] if latency[target] > latency[source] + 1 else lanes[target]
         for source, synapse, target in links
     ]

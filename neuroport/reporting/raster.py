@@ -39,13 +39,13 @@ def rasters(trace: Trace, sample: int = 0) -> tuple[Panel, ...]:
     Counts have no steps to draw.
     """
     names = [n for n, kind in trace.kinds.items() if is_spiking(kind) and n in trace.messages]
-    return tuple(_panel(trace, names[i], sample) for i in _evenly(len(names), PANELS))
+    return tuple(_panel(trace, names[i], sample) for i in evenly(len(names), PANELS))
 
 
 def _panel(trace: Trace, name: str, sample: int) -> Panel:
     spikes = trace[name][:, sample].reshape(len(trace[name]), -1) != 0
     steps, neurons = spikes.shape
-    rows = _evenly(neurons, ROWS)
+    rows = evenly(neurons, ROWS)
     cell = max(3, min(40, 180 // steps))
     width, height = cell * steps, CELL_HEIGHT * len(rows)
     label = f"{name}: {int(spikes[:, rows].sum())} spikes of {len(rows)} neurons in {steps} steps"
@@ -67,6 +67,6 @@ def _panel(trace: Trace, name: str, sample: int) -> Panel:
     return Panel(name, neurons, len(rows), int(spikes.sum()), markup(svg))
 
 
-def _evenly(count: int, most: int) -> list[int]:
+def evenly(count: int, most: int) -> list[int]:
     """At most ``most`` of the numbers below ``count``, evenly spaced, first and last included."""
     return [int(i) for i in np.linspace(0, count - 1, min(count, most)).round()]

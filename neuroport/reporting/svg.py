@@ -6,13 +6,15 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
 
+from neuroport.errors import printable
+
 Value = str | int | float
 
 
 def child(parent: Element, tag: str, text: str | None = None, **attributes: Value) -> Element:
     """Append an element; ``_`` in an attribute's name stands for ``-``, a trailing one for none."""
     element = SubElement(parent, tag, _written(attributes))
-    element.text = text
+    element.text = None if text is None else printable(text)
     return element
 
 
@@ -43,4 +45,4 @@ def _written(attributes: dict[str, Value]) -> dict[str, str]:
 
 
 def _text(value: Value) -> str:
-    return f"{round(value, 2):g}" if isinstance(value, float) else str(value)
+    return f"{round(value, 2):g}" if isinstance(value, float) else printable(str(value))

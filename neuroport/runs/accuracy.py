@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from neuroport.errors import CompareError, FramesError
@@ -85,6 +86,23 @@ def classes(trace: Trace, labels: npt.NDArray[Any] | None, about: str = "") -> C
         correct = int((trace.predictions == truth).sum())
     predictions = tuple(trace.predictions.tolist())
     return Classes(name, readout, predictions, int(trace.ties.sum()), correct)
+
+
+def confusion(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """How many samples of each class (row) were predicted as each class (column).
+
+    Raises:
+        FramesError: not as many labels as predictions, or one that is no class.
+    """
+    found, wanted = np.asarray(predictions).ravel(), np.asarray(labels).ravel()
+    if found.shape != wanted.shape:
+        raise FramesError(f"{len(wanted)} labels for {len(found)} predictions; give one for each")
+    if not len(found) or min(found.min(), wanted.min()) < 0 or wanted.dtype.kind not in "iu":
+        raise FramesError("labels and predictions are classes: whole numbers from 0 on")
+    size = int(max(found.max(), wanted.max())) + 1
+    table = np.zeros((size, size), np.int64)
+    np.add.at(table, (wanted, found), 1)
+    return table
 
 
 def load_labels(path: str | os.PathLike[str]) -> npt.NDArray[Any]:

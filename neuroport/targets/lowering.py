@@ -24,10 +24,10 @@ from neuroport.graph.kinds.base import GRADED
 from neuroport.lowering.carriers import CARRIERS, carry
 from neuroport.lowering.cost import Cost, cost
 from neuroport.lowering.exponents import convolutions_beyond, split_exponents
+from neuroport.lowering.latency import ALIGNMENTS, without_lags
 from neuroport.lowering.partial_sums import partial_sums, parts_by_source
 from neuroport.lowering.reset_interval import pad_interval
 from neuroport.lowering.shared_sums import share_dendrites, share_messages
-from neuroport.lowering.skew import ALIGNMENTS, without_lags
 from neuroport.lowering.zero_synapses import without_zeros, zero_synapses
 from neuroport.targets.population_demands import population_demands, rounding
 from neuroport.targets.remedies import changes, shortfall

@@ -80,6 +80,19 @@ def on(kind: type[Node]) -> Callable[[Rule], Rule]:
     return register
 
 
+def widths_are_proven(graph: Graph, node: Node, target: Target) -> Found:
+    """A chip checks no sum while it runs: what is declared may wrap there unseen."""
+    if node.name not in graph.checked:
+        return None
+    limit = f"its current is declared to stay within {graph.checked[node.name]}, not proven to"
+    if not target["checked_widths"]:
+        return REFUSED, (
+            f"{limit}, and {target.name} checks nothing while it runs; quantize with "
+            "widths='proven', or allow it (checked_widths in a target file)"
+        )
+    return UNPROVEN, f"{limit}; run the frames on an engine that checks first"
+
+
 def interval_is_a_power_of_two(graph: Graph, node: Node, target: Target) -> Found:
     """On Loihi 2 states reset every 2**k steps (NeuroBench's and mlGeNN's scripts)."""
     spaced = graph.interval & (graph.interval - 1)
@@ -311,6 +324,7 @@ def width_is_exact(graph: Graph, node: Conv, target: Target) -> Found:
 
 
 RULES: tuple[Rule, ...] = (
+    widths_are_proven,
     interval_is_a_power_of_two,
     messages_fit,
     neuron_exists,

@@ -69,6 +69,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "neuron_kinds": (_KINDS, "kinds of neurons that the chip, or a public library for it, has"),
     "programmable": (_TRUTH, "whether neurons other than leaky integrate-and-fire exist"),
     "custom_neurons": (_TRUTH, "whether neurons that no public library has can be added"),
+    "checked_widths": (_TRUTH, "whether networks may run whose widths are declared, not proven"),
 }
 
 
@@ -92,6 +93,7 @@ COUNTS = ("chips", "cores", "neurons", "message_bits", "delay", "kernel", "weigh
 ANY = "any"  # kind of neuron
 _TAKEN = "the file does not say; what files from before this key could take for granted"
 BEFORE = {  # keys that files from before them lack
+    "checked_widths": Fact(False, _TAKEN, "recalled"),
     "channel_constants": Fact(False, _TAKEN, "recalled"),
     "neuron_kinds": Fact(
         ("lif", "recurrent", "readout", "relay", "delta", "sigmadelta", "sigma", "resonator"),

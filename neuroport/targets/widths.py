@@ -75,20 +75,24 @@ def currents_fit(graph: Graph, node: Node) -> str | None:
     """The summed current of a step is provably below 2**17, so that it cannot wrap the state alone.
 
     A current that decays slowly still adds up over steps and may wrap; every engine wraps alike.
+    Where the population's width is declared, engines check it, and what is to be proven is that
+    their sums arrive whole: 32 bits.
     """
     if not isinstance(node, Population) or not node.proves_current:
         return None
     facts, (least, most) = graph.facts(node.name), node.own_current()
     worst = max(-int(facts.reach_low.min()) - least, int(facts.reach_high.max()) + most)
-    if worst > integers.CURRENT_MAX:
-        return f"current can reach {worst}, more than {integers.CURRENT_MAX}; use a coarser LSB"
+    largest = integers.ACCUMULATOR_MAX if graph.is_declared(node.name) else integers.CURRENT_MAX
+    if worst > largest:
+        return f"current can reach {worst}, more than {largest}; use a coarser LSB"
     return None
 
 
 def accumulators_fit(graph: Graph, node: Node) -> str | None:
     """Every synaptic sum and graded message provably fits 24 bits.
 
-    What sigma-delta populations send is exempt: its sums are checked while an engine runs.
+    What sigma-delta populations send is exempt: its sums are checked while an engine runs. So are
+    sums that go to populations of declared widths only; they provably fit the 32 bits of engines.
     """
     if not isinstance(node, Synapse) and not (node.emits == GRADED and node.takes):
         return None
@@ -97,8 +101,11 @@ def accumulators_fit(graph: Graph, node: Node) -> str | None:
     facts = graph.facts(node.name)
     bounds = (facts.low, facts.high, facts.reach_low, facts.reach_high)
     worst = max(int(np.abs(bound).max()) for bound in bounds)
-    if worst > integers.MESSAGE_MAX:
-        return f"a sum can reach {worst}, more than 24 bits hold; shift its source further"
+    largest, bits = integers.MESSAGE_MAX, integers.STATE_BITS
+    if graph.is_declared(node.name):
+        largest, bits = integers.ACCUMULATOR_MAX, 32
+    if worst > largest:
+        return f"a sum can reach {worst}, more than {bits} bits hold; shift its source further"
     return None
 
 
@@ -126,12 +133,12 @@ def delays_fit(graph: Graph, node: Node) -> str | None:
     return None
 
 
-def skews_meet(graph: Graph, node: Node) -> str | None:
+def latencies_agree(graph: Graph, node: Node) -> str | None:
     """Inputs that meet have equal latency."""
-    skews = graph.facts(node.name).skews
-    if len(set(skews)) > 1:
-        late = ", ".join(f"{n} @{s}" for n, s in zip(node.inputs, skews, strict=True))
-        return f"inputs with unequal skew meet ({late}); lower the graph"
+    latencies = graph.facts(node.name).input_latencies
+    if len(set(latencies)) > 1:
+        late = ", ".join(f"{n} @{s}" for n, s in zip(node.inputs, latencies, strict=True))
+        return f"inputs with unequal latency meet ({late}); lower the graph"
     return None
 
 
@@ -144,5 +151,5 @@ WIDTHS: tuple[WidthRule, ...] = (
     states_fit,
     currents_fit,
     accumulators_fit,
-    skews_meet,
+    latencies_agree,
 )

@@ -21,7 +21,10 @@ from neuroport.files import ordinary, parse_json, place, write_atomic
 from neuroport.hdf5 import short
 from neuroport.kernels.allocator import available
 from neuroport.nets.families import build
+from neuroport.nets.recipe import GRAPH
+from neuroport.nets.widths import set_widths
 from neuroport.recipe import Recipe, from_dict
+from neuroport.training.given_graph import Classifier, given
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = ("phase", "epoch", "loss", "accuracy", "seconds")  # of an epoch, at least
@@ -33,7 +36,8 @@ class State:
     """A training run after a number of epochs, and of batches of the next one.
 
     ``within`` says, where batches of an unfinished epoch are done: ``batch`` (how many), ``total``
-    (sum of their losses), ``seconds``, and ``rng``, the state of NumPy's generator. The order of
+    (sum of their losses), ``seconds``, ``gradients`` (norms that were measured), and ``rng``, the
+    state of NumPy's generator. The order of
     the samples follows from seed and epoch; torch's generators are the tensors ``rng.torch.*``, one
     per process.
     """
@@ -100,13 +104,18 @@ def _form(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).partition('.')[2]} {tuple(tensor.shape)}"
 
 
-def skeleton(recipe: Recipe) -> nn.Module:
+def skeleton(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
     """The network of a recipe without values, on the device ``meta``.
+
+    Args:
+        folder: of the run, where the graph lies that a recipe of family ``graph`` trains on.
 
     Raises:
         RecipeError: its parameters would not fit in the memory of this machine.
     """
     data = recipe.data
+    if recipe.network.family == GRAPH and folder:
+        return given(recipe, folder)
     with torch.device("meta"):
         net = build(recipe.network, data.shape[0], data.class_count, data.bits)
     size = sum(t.numel() * t.element_size() for t in net.state_dict().values())
@@ -118,21 +127,25 @@ def skeleton(recipe: Recipe) -> nn.Module:
     return net
 
 
-def build_network(recipe: Recipe) -> nn.Module:
+def build_network(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
     """The untrained network of a recipe; weights depend on the recipe's seed only.
+
+    Args:
+        folder: as of :func:`skeleton`.
 
     Raises:
         RecipeError: it would not fit in memory.
     """
-    skeleton(recipe)
-    return _untrained(recipe)
+    found = skeleton(recipe, folder)
+    return found if isinstance(found, Classifier) else _untrained(recipe)
 
 
 def _untrained(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         data = recipe.data
-        return build(recipe.network, data.shape[0], data.class_count, data.bits)
+        net = build(recipe.network, data.shape[0], data.class_count, data.bits)
+    return set_widths(net, recipe.quantization.widths)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:
@@ -232,11 +245,18 @@ def _fault(about: Any) -> str:
         counts = counts and type(within.get("damaged", 0)) is int
         if not (counts and all(_is_told(within, key) for key in ("total", "seconds"))):
             return f"within is {short(within)}"
+        gradients = within.get("gradients", [])
+        if not (isinstance(gradients, list) and all(map(_are_numbers, gradients))):
+            return f"gradients are {short(gradients)}"
         try:
             np.random.default_rng().bit_generator.state = within["rng"]
         except Exception:  # NumPy promises nothing about others' states
             return f"rng is {short(within.get('rng'))}"
     return ""
+
+
+def _are_numbers(row: Any) -> bool:
+    return isinstance(row, list) and all(type(each) in (int, float) for each in row)
 
 
 def _is_told(values: dict[str, Any], key: str) -> bool:
@@ -251,10 +271,12 @@ def load(folder: str | os.PathLike[str]) -> nn.Module:
 
     Raises:
         StorageError, FormatError, HashError, RecipeError: as :func:`read_checkpoint`.
-        TrainingError: its tensors are not those of the recipe's network.
+        TrainingError: its tensors are not those of the recipe's network, or the graph is missing
+            with which a run of family ``graph`` began.
     """
     state = read_checkpoint(folder)
-    state.fitting(skeleton(state.recipe))  # before memory is taken: the file decides how much
-    net = _untrained(state.recipe)
+    net = skeleton(state.recipe, folder)
+    state.fitting(net)  # before memory is taken: the file decides how much
+    net = net if isinstance(net, Classifier) else _untrained(state.recipe)
     state.load_into(net)
     return net.eval()

@@ -27,10 +27,15 @@ from neuroport.data.loading import load_data
 from neuroport.data.samples import Samples, Split
 from neuroport.errors import BackendError, TrainingError
 from neuroport.files import check_folder, write_atomic
+from neuroport.graph.graph import Graph
+from neuroport.graph.store import load
 from neuroport.kernels.allocator import keep_freed
 from neuroport.kernels.devices import device_of, memory_of, told
 from neuroport.nets.held_numbers import held
+from neuroport.nets.recipe import GRAPH
 from neuroport.nets.synapse import convolve_in
+from neuroport.nets.widths import PROVEN
+from neuroport.quantization.calibration import CALIBRATION
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 from neuroport.recipe import Recipe
 from neuroport.training.augmentation import draw, part_of
@@ -41,6 +46,8 @@ from neuroport.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from neuroport.training.diagnostics import FewSamples, GradientNorms, activity, clipped_weights
+from neuroport.training.given_graph import START, Classifier, begin
 from neuroport.training.loading import (
     DAMAGED,
     Batch,
@@ -49,6 +56,7 @@ from neuroport.training.loading import (
     check_workers,
     workers_for,
 )
+from neuroport.training.metrics import METRICS
 from neuroport.training.optimizer import learning_rate, optimizer_of, restore
 from neuroport.training.parallel import Group, group
 from neuroport.training.step import (
@@ -59,6 +67,7 @@ from neuroport.training.step import (
     restore_scaler,
     scaler_of,
 )
+from neuroport.training.trainable import Trainable
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -70,6 +79,7 @@ def fit(
     *,
     report: Report | None = None,
     data: Split | None = None,
+    start: Graph | Trainable | None = None,
     device: str = "auto",
     workers: int | None = None,
     damaged: str = "stop",
@@ -80,6 +90,9 @@ def fit(
         report: called with ``{"phase", "epoch", "epochs", "batch", "batches", ...}`` while working,
             and with the metrics of each finished epoch.
         data: the split to use instead of loading the recipe's dataset.
+        start: of a recipe with ``network.family = "graph"``: the graph that is trained on, as
+            :func:`neuroport.quantize` or :func:`neuroport.trainable` gives it; kept in the folder,
+            and not needed to resume.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``. A checkpoint
             knows none: a run may go on elsewhere.
         workers: processes that read samples, beside this one; the result is the same for any
@@ -91,8 +104,9 @@ def fit(
     GPUs; the first one writes and reports. The network that is returned is on the CPU.
 
     Raises:
-        TrainingError: ``folder`` holds a run of another recipe, the loss is not a number, memory
-            ran out, or a process that reads samples has died.
+        TrainingError: ``folder`` holds a run of another recipe or graph, the loss is not a number,
+            memory ran out, or a process that reads samples has died.
+        RecipeError: the recipe's data are not what the graph takes.
         BackendError: there is no such device.
         FormatError: a file that cannot be read.
     """
@@ -104,7 +118,38 @@ def fit(
     with group(where) as together:
         reading = Reading(where, workers or 0, damaged)
         say = report or (lambda _: None)
+        if start is not None:
+            _begin(start, recipe, Path(folder), together)
         return _fit(recipe, Path(folder), say, data, together, reading, workers)
+
+
+def _begin(start: Graph | Trainable, recipe: Recipe, folder: Path, together: Group) -> None:
+    """Keep what training begins with, as a checkpoint of no epochs."""
+    if recipe.network.family != GRAPH:
+        raise TrainingError(
+            f"start is for network.family = 'graph', and that of {recipe.name} is "
+            f"{recipe.network.family!r}; leave it out, or change the recipe"
+        )
+    if not isinstance(start, (Graph, Trainable)):
+        raise TrainingError(
+            f"start is {type(start).__name__}; give a graph (port.quantize, port.read), or a "
+            "module that trains on (port.trainable, .trainable() of an import)"
+        )
+    graph = start if isinstance(start, Graph) else start.graph()
+    if os.path.lexists(folder / CHECKPOINT):
+        if os.path.lexists(folder / START) and load(folder / START).hash != graph.hash:
+            raise TrainingError(
+                f"{folder} holds a run that began with another graph; choose another folder, or "
+                "leave start out to resume"
+            )
+        return
+    net = Classifier(graph, recipe, start.units() if isinstance(start, Trainable) else None)
+    if together.first:
+        check_folder(folder)
+        begin(graph, folder)
+        tensors = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
+        save_checkpoint(folder, State(recipe, 0, [], tensors))
+    together.wait()
 
 
 def _fit(
@@ -122,7 +167,7 @@ def _fit(
     if not together.first:
         say = lambda _: None  # noqa: E731
     state = _resume(recipe, folder)
-    net = convolve_in(build_network(recipe), getattr(torch, recipe.training.precision))
+    net = convolve_in(build_network(recipe, folder), getattr(torch, recipe.training.precision))
     together.check(net)
     if state.tensors:
         state.load_into(net)
@@ -135,9 +180,9 @@ def _fit(
     net.to(reading.device)
     while state.epoch < recipe.epochs:
         quantized = state.epoch >= recipe.training.epochs
-        if quantized and not is_integer(net):
+        if quantized and not (isinstance(net, Trainable) or is_integer(net)):
             with on_cpu(net):
-                freeze_scales(net, reading.one(data.test, recipe))
+                freeze_scales(net, calibration(reading, data, recipe))
         optimizer = optimizer_of(net, recipe)
         scaler = scaler_of(recipe, quantized, reading.device)
         if state.within or state.epoch not in (0, recipe.training.epochs):  # a phase starts afresh
@@ -155,6 +200,13 @@ def _fit(
             _write_metrics(folder, state)
         say(metrics)
     return net.cpu().eval()
+
+
+def calibration(reading: Reading, data: Split, recipe: Recipe) -> Tensor:
+    """Frames from which scales are chosen; where their ranges are proven, only sizes matter."""
+    if recipe.quantization.widths == PROVEN:
+        return reading.some(data.test, recipe)
+    return reading.some(data.train, recipe, CALIBRATION)
 
 
 def _generators(device: torch.device) -> AbstractContextManager[None]:
@@ -215,10 +267,11 @@ def evaluated(
     steps: int,
     reading: Reading,
     together: Group,
+    few: FewSamples | None = None,
 ) -> tuple[int, int]:
     """How many samples are classified correctly, and of how many: those that can be read.
 
-    Every process takes some of the batches.
+    Every process takes some of the batches; ``few`` keeps some samples of this one's.
     """
     net.eval()
     every = np.arange(len(samples.labels))
@@ -238,6 +291,8 @@ def evaluated(
                 reading.device, batch, 1, attempt, BackendError, "samples evaluated side by side"
             ):
                 classes = net(views.frames(steps, reading.device)).argmax(1)
+            if few is not None:
+                few.take(views)
             right = classes == views.classes(reading.device)
             if views.damaged:
                 right[list(views.damaged)] = False
@@ -272,7 +327,7 @@ def _resume(recipe: Recipe, folder: Path) -> State:
 
 
 def _write_metrics(folder: Path, state: State) -> None:
-    write_atomic(folder / "metrics.jsonl", "".join(json.dumps(m) + "\n" for m in state.metrics))
+    write_atomic(folder / METRICS, "".join(json.dumps(m) + "\n" for m in state.metrics))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -319,6 +374,8 @@ class _Epoch:
             damaged = int(state.within.get("damaged", 0)) if together.first else 0
             rng.bit_generator.state = state.within["rng"]
             restore_generator(state.tensors, together.rank, device)
+        norms = GradientNorms(net, batches)
+        norms.restore(state.within.get("gradients", []))
         net.train()
         progress = {"phase": phase, "epoch": epoch, "epochs": recipe.epochs, "batches": batches}
         jobs = self._jobs(order, range(done, batches), rng)
@@ -331,7 +388,8 @@ class _Epoch:
                 _warn(made.damaged.values(), "the next of its class was taken")
                 numbers.refresh()  # those that neurons learn
                 self.step.set_rate(learning_rate(recipe, epoch, index, batches))
-                losses.add(self._trained(made), epoch, index)
+                measure = norms if together.first and norms.measures(index) else None
+                losses.add(self._trained(made, measure), epoch, index)
                 self.say({**progress, "batch": index + 1, "loss": losses.mean})
                 every = recipe.training.checkpoint_steps
                 if every and (index + 1) % every == 0 and index + 1 < batches:
@@ -340,13 +398,16 @@ class _Epoch:
                     (skipped,) = together.total(damaged)
                     if skipped:
                         within["damaged"] = skipped
+                    within["gradients"] = norms.finish()
                     self._save(within | {"seconds": time.perf_counter() - started})
         losses.finish(epoch)
-        if phase == "quantized":  # before anything is told of the network: lowering must take it
+        # before anything is told of the network: lowering must take it
+        if phase == "quantized" and not isinstance(net, Trainable):
             with on_cpu(net):
-                fit_scales(net, self.reading.one(self.data.test, recipe))
+                fit_scales(net, calibration(self.reading, self.data, recipe))
         steps = recipe.data.steps
-        correct, tested = evaluated(net, self.data.test, recipe, steps, self.reading, together)
+        few = FewSamples(-(-len(self.data.test.labels) // TOGETHER))
+        correct, tested = evaluated(net, self.data.test, recipe, steps, self.reading, together, few)
         metrics = {
             "phase": phase,
             "epoch": epoch + 1,
@@ -361,6 +422,12 @@ class _Epoch:
         (damaged,) = together.total(damaged)
         if damaged or tested < len(self.data.test.labels):
             metrics["damaged"] = damaged + len(self.data.test.labels) - tested
+        if together.first:
+            metrics["gradients"] = norms.told()
+            if (frames := few.frames(steps, device)) is not None:
+                metrics["activity"] = activity(net, frames)
+            if phase == "quantized":
+                metrics["weights"] = clipped_weights(net)
         return metrics
 
     def _jobs(
@@ -374,7 +441,7 @@ class _Epoch:
             drawn = draw(training, len(chosen), rng)
             yield Job(chosen[own], part_of(drawn, own), rng.bit_generator.state)
 
-    def _trained(self, made: Batch) -> Tensor:
+    def _trained(self, made: Batch, measure: GradientNorms | None) -> Tensor:
         """The loss of a batch, on which the network was trained."""
         recipe, device = self.state.recipe, self.reading.device
         steps = recipe.data.steps
@@ -387,7 +454,7 @@ class _Epoch:
         own = len(made.labels)
         key = "training.batch" if together == 1 else f"training.batch / {together}"
         with memory_of(device, own, 2, attempt, TrainingError, key):
-            return self.step(made.frames(steps, device), made.classes(device))
+            return self.step(made.frames(steps, device), made.classes(device), measure)
 
     def _save(self, within: dict[str, Any]) -> None:
         """Write a checkpoint in the middle of the epoch."""

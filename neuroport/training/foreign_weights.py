@@ -197,10 +197,7 @@ def _firing(recipe: Recipe, naming: Naming) -> Recipe:
     network, training = recipe.network, replace(recipe.training, epochs=0)
     if "at" in (naming.fires, network.fires):
         network = replace(network, fires=naming.fires)
-    epochs = recipe.quantization.epochs or (FINE_TUNED if network.captured else 0)
-    if epochs == 0:  # products of spikes: there is no integer phase
-        training = replace(training, epochs=FINE_TUNED)
-    quantization = replace(recipe.quantization, epochs=epochs)
+    quantization = replace(recipe.quantization, epochs=recipe.quantization.epochs or FINE_TUNED)
     return replace(recipe, network=network, training=training, quantization=quantization)
 
 

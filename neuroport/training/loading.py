@@ -20,7 +20,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from neuroport.data.samples import Croppable, Frames, Labels, Samples, over_time
+from neuroport.data.samples import (
+    Croppable,
+    Frames,
+    Labels,
+    Samples,
+    over_time,
+    spread_over,
+)
 from neuroport.errors import FormatError, NeuroportError, StorageError, TrainingError
 from neuroport.kernels.devices import local_processes
 from neuroport.recipe import Recipe
@@ -200,9 +207,10 @@ class Reading:
                 raise made.kind(made.message, made.detail)
             yield made
 
-    def one(self, samples: Samples, recipe: Recipe) -> Tensor:
-        """Frames (T, 1, C, H, W) of a sample, on the CPU."""
-        made = _Read(samples, recipe, self.damaged).batch(Job(np.zeros(1, np.int64)))
+    def some(self, samples: Samples, recipe: Recipe, count: int = 1) -> Tensor:
+        """Frames (T, count, C, H, W) of samples that lie evenly among all, on the CPU."""
+        chosen = spread_over(len(samples.labels), count)
+        made = _Read(samples, recipe, self.damaged).batch(Job(chosen))
         return made.frames(recipe.data.steps, torch.device("cpu"))
 
     @contextmanager

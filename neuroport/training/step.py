@@ -8,7 +8,7 @@ that small ones are not lost, and gradients are divided before they are used (to
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from neuroport.nets.neuron import bound
 from neuroport.recipe import Recipe
 from neuroport.training.optimizer import set_rate, tensors_of
 from neuroport.training.parallel import Group
+from neuroport.training.trainable import Trainable
 
 
 class Step:
@@ -45,12 +46,19 @@ class Step:
         """Set the learning rate of the next step."""
         set_rate(self.optimizer, rate)
 
-    def __call__(self, frames: Tensor, labels: Tensor) -> Tensor:
+    def __call__(
+        self,
+        frames: Tensor,
+        labels: Tensor,
+        measure: Callable[[nn.Module], None] | None = None,
+    ) -> Tensor:
         """One step of the optimizer; the loss of the batch of all processes, on the device.
 
         Args:
             frames: (T, N, C, H, W), this process's part.
             labels: (N,).
+            measure: called with the network when it has the gradients of the whole batch, before
+                they are clipped.
         """
         training = self.recipe.training
         self.optimizer.zero_grad()
@@ -59,16 +67,21 @@ class Step:
             value = self.together.average(loss.detach().clone())
             self._backward(loss)
         self.together.average_gradients(self.net)
+        if self.scaler is not None and (training.clip or measure is not None):
+            self.scaler.unscale_(self.optimizer)
+        if measure is not None:
+            measure(self.net)
         if training.clip:
-            if self.scaler is not None:
-                self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.net.parameters(), training.clip)
         if self.scaler is None:
             self.optimizer.step()
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        bound(self.net)
+        if isinstance(self.net, Trainable):
+            self.net.bound()
+        else:
+            bound(self.net)
         return value
 
     def loss(self, frames: Tensor, labels: Tensor) -> Tensor:

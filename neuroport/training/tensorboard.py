@@ -10,18 +10,18 @@ from typing import Any
 from neuroport.errors import BackendError, StorageError
 from neuroport.training.checkpoint import CHECKPOINT, read_checkpoint
 from neuroport.training.fit import Report
+from neuroport.training.metrics import epoch_of
 
 FOLDER = "tensorboard"
-KEYS = ("loss", "accuracy", "seconds")
 
 
 @contextmanager
 def board(folder: Path) -> Iterator[Report]:
     """A report for :func:`~neuroport.training.fit.fit` that writes to ``folder/tensorboard``.
 
-    Every epoch of the run is there once, as ``loss/float``, ``accuracy/quantized`` and so on,
-    those of earlier sittings included: when the training starts, or has nothing left to do, older
-    events are replaced by what the checkpoint holds.
+    Every epoch of the run is there once, as ``loss/float``, ``accuracy/quantized``,
+    ``gradient/blocks.0`` and so on, those of earlier sittings included: when the training starts,
+    or has nothing left to do, older events are replaced by what the checkpoint holds.
 
     Raises:
         BackendError: the package tensorboard is not installed.
@@ -56,8 +56,8 @@ def board(folder: Path) -> Iterator[Report]:
 
     def add(*metrics: dict[str, Any]) -> None:
         for each in metrics:
-            for key in KEYS:
-                writer.add_scalar(f"{key}/{each['phase']}", each[key], each["epoch"])
+            for tag, value in epoch_of(each, str(folder)).scalars().items():
+                writer.add_scalar(tag, value, each["epoch"])
         writer.flush()
 
     try:

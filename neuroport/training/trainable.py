@@ -35,6 +35,8 @@ from neuroport.graph.node import (
     SubtractiveRecurrent,
     per_neuron,
 )
+from neuroport.kernels import exact_products
+from neuroport.kernels.devices import device_of
 from neuroport.kernels.surrogate import SURROGATES
 
 HEARS_ITSELF = (Recurrent, SubtractiveRecurrent)
@@ -110,20 +112,30 @@ class _Neurons(torch.autograd.Function):
         )
 
 
-class _Constants:
-    """Of a population, spread over its neurons."""
+class _Constants(nn.Module):
+    """Of a population: spread over its neurons, and the unit of current of each channel."""
 
-    def __init__(self, node: Node, shape: tuple[int, ...], surrogate: str) -> None:
-        def spread(name: str, default: int) -> Tensor:
+    unit: Tensor
+    current_decay: Tensor
+    voltage_decay: Tensor
+    threshold: Tensor | None
+    subtract: Tensor | None
+
+    def __init__(self, node: Node, shape: tuple[int, ...], surrogate: str, unit: Tensor) -> None:
+        super().__init__()
+
+        def spread(name: str, default: int, has: bool = True) -> None:
             values = getattr(node, name, None)
             array = np.full(shape, default) if values is None else per_neuron(values, shape)
-            return torch.from_numpy(np.array(array, np.int64))[None]
+            found = torch.from_numpy(np.array(array, np.int64))[None]
+            self.register_buffer(name, found if has else None, persistent=False)
 
         self.surrogate = surrogate
-        self.current_decay = spread("current_decay", integers.DECAY_UNITY)
-        self.voltage_decay = spread("voltage_decay", 0)
-        self.threshold = spread("threshold", 0) if isinstance(node, FIRES) else None
-        self.subtract = spread("subtract", 0) if isinstance(node, SUBTRACTS) else None
+        self.register_buffer("unit", unit)
+        spread("current_decay", integers.DECAY_UNITY)
+        spread("voltage_decay", 0)
+        spread("threshold", 0, isinstance(node, FIRES))
+        spread("subtract", 0, isinstance(node, SUBTRACTS))
 
 
 def _held(node: Node) -> int:
@@ -137,7 +149,7 @@ class Trainable(nn.Module):
     Args:
         graph: synapses, neurons that reset or subtract, readouts and delays.
         units: the real value of a unit of current, per neuron of each population; where it is not
-            said a population's mean threshold is 1.
+            said a population's mean threshold is 1, and the largest weight of a readout.
         surrogate: a name in :data:`neuroport.kernels.surrogate.SURROGATES`.
 
     Takes frames (T, N, *shape), integers of any dtype; gives what the last population sends, (T, N,
@@ -167,34 +179,57 @@ class Trainable(nn.Module):
             if isinstance(node, Dense) and node.delays:
                 raise CaptureError(f"{node.name} has delays of its own; train without them")
         self.start = graph
-        self.constants = {
-            node.name: _Constants(node, graph.facts(node.name).shape, surrogate)
-            for node in graph
-            if isinstance(node, (*FIRES, *SILENT))
-        }
-        self.unit = {name: self._unit(graph, name, units or {}) for name in self.constants}
+        self._keys = {node.name: f"{index:05}" for index, node in enumerate(graph)}
+        self.populations = nn.ModuleDict(
+            {
+                self._keys[node.name]: _Constants(
+                    node,
+                    graph.facts(node.name).shape,
+                    surrogate,
+                    self._unit(graph, node.name, units or {}),
+                )
+                for node in graph
+                if isinstance(node, (*FIRES, *SILENT))
+            }
+        )
+        self.names = [node.name for node in graph if self._keys[node.name] in self.populations]
         self.readers: dict[str, str] = {}
-        for node in graph:
-            if node.name in self.constants:
-                for source in node.inputs:
-                    self.readers[source] = node.name
+        for name in self.names:
+            for source in graph[name].inputs:
+                self.readers[source] = name
         read = {source for node in graph for source in node.inputs}
-        self.outputs = sorted(name for name in self.constants if name not in read)
+        self.outputs = sorted(name for name in self.names if name not in read)
         self.weights, self.biases, self.own = (nn.ParameterDict() for _ in range(3))
-        self._keys: dict[str, str] = {}
         self._steps: dict[str, tuple[int, float, float]] = {}
-        for index, node in enumerate(graph):
-            self._keys[node.name] = f"{index:05}"
+        for node in graph:
             if isinstance(node, (Conv, Dense)):
                 self._add(self.weights, node.name, node.weight, self.readers.get(node.name))
-            elif node.name in self.constants:
-                unit, constant = self.unit[node.name], np.array(node.bias)  # type: ignore[attr-defined]
+            elif node.name in self.names:
+                unit, constant = self.unit(node.name), np.array(node.bias)  # type: ignore[attr-defined]
                 bias = torch.from_numpy(constant.astype(np.float64)) * self._per(unit, constant)
                 self.biases[self._keys[node.name]] = nn.Parameter(
                     bias.float(), not self._gate(node)
                 )
                 if isinstance(node, HEARS_ITSELF):
                     self._add(self.own, f"{node.name}", node.weight, node.name)
+
+    def constants(self, name: str) -> _Constants:
+        """Of a population."""
+        found = self.populations[self._keys[name]]
+        assert isinstance(found, _Constants)
+        return found
+
+    def unit(self, name: str) -> Tensor:
+        """The real value of a unit of current of a population, per channel."""
+        return self.constants(name).unit
+
+    def units(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Units of all populations, as they were given: each spreads over its neurons."""
+        shapes = {name: self.start.facts(name).shape for name in self.names}
+        return {
+            name: self.unit(name).cpu().numpy().reshape(-1, *[1] * (len(shapes[name]) - 1))
+            for name in self.names
+        }
 
     def _gate(self, node: Node | None) -> bool:
         return isinstance(node, Lif) and bool((node.voltage_decay >= MEMORYLESS).all())
@@ -206,8 +241,17 @@ class Trainable(nn.Module):
         if name in units:
             rows = np.broadcast_to(units[name], shape).reshape(shape[0], -1)[:, 0]
             return torch.from_numpy(np.array(rows, np.float64))
-        thresholds = getattr(graph[name], "threshold", np.ones(1))
-        return torch.full((shape[0],), 1 / max(float(thresholds.mean()), 1.0), dtype=torch.float64)
+        thresholds = getattr(graph[name], "threshold", None)
+        if thresholds is None:
+            synapses = (graph[source] for source in graph[name].inputs)
+            whole = [
+                float(np.abs(node.weight).max()) * 2.0**node.exponent
+                for node in synapses
+                if isinstance(node, (Conv, Dense))
+            ]
+        else:
+            whole = [float(thresholds.mean())]
+        return torch.full((shape[0],), 1 / max([*whole, 1.0]), dtype=torch.float64)
 
     @staticmethod
     def _per(unit: Tensor, values: npt.NDArray[Any]) -> Tensor:
@@ -236,7 +280,8 @@ class Trainable(nn.Module):
         """The unit of current of each row of a weight."""
         reader = self.readers.get(name, name)
         weight = self.start[name].weight  # type: ignore[attr-defined]
-        unit = self.unit.get(reader, torch.ones(1, dtype=torch.float64))
+        known = self._keys[reader] in self.populations
+        unit = self.unit(reader) if known else torch.ones(1, dtype=torch.float64)
         if len(weight) % len(unit):
             unit = unit.mean().reshape(1)
         rows = unit.repeat_interleave(len(weight) // len(unit))
@@ -256,7 +301,7 @@ class Trainable(nn.Module):
     def integer_bias(self, name: str) -> Tensor:
         """Biases of a population as they run, in its shape or in one that spreads over it."""
         node: Any = self.start[name]
-        bias = self.biases[self._keys[name]].double() / self._per(self.unit[name], node.bias)
+        bias = self.biases[self._keys[name]].double() / self._per(self.unit(name), node.bias)
         bias = bias.clamp(-integers.BIAS_MAX, integers.BIAS_MAX)
         whole: Tensor = bias + (bias.round() - bias).detach()
         return whole
@@ -269,7 +314,7 @@ class Trainable(nn.Module):
             changes: dict[str, Any] = {}
             if isinstance(node, (Conv, Dense, *HEARS_ITSELF)):
                 changes["weight"] = _whole(self.integer_weight(node.name))
-            if node.name in self.constants:
+            if node.name in self.names:
                 changes["bias"] = _whole(self.integer_bias(node.name))
             nodes.append(node.replace(**changes) if changes else node)
         return Graph(nodes, self.start.steps, self.start.interval)
@@ -291,7 +336,7 @@ class Trainable(nn.Module):
 
     def _shrink(self) -> list[str]:
         graph, changed = self.graph(), []
-        for name in self.constants:
+        for name in self.names:
             facts = graph.facts(name)
             worst = np.maximum(np.abs(facts.reach_low), np.abs(facts.reach_high))
             own = graph[name].own_weight
@@ -306,7 +351,7 @@ class Trainable(nn.Module):
             if own is not None:
                 weights.append(self.own[self._keys[name]])
             for weight in weights:
-                rows = factor.repeat_interleave(len(weight) // len(factor))
+                rows = factor.repeat_interleave(len(weight) // len(factor)).to(weight.device)
                 weight.mul_(rows.reshape(-1, *[1] * (weight.ndim - 1)))
         return changed
 
@@ -319,9 +364,10 @@ class Trainable(nn.Module):
                 f"frames are {tuple(frames.shape)}; the network takes ({steps}, N, {shape})"
             )
         now: dict[str, Tensor] = {}
+        device = next(self.buffers()).device
         for node in graph:
             if isinstance(node, Input):
-                now[node.name] = frames.to(torch.float64)
+                now[node.name] = frames.to(device, torch.float64)
                 continue
             arriving = now[node.inputs[0]]
             for source in node.inputs[1:]:
@@ -334,7 +380,7 @@ class Trainable(nn.Module):
                 now[node.name] = late
             else:
                 now[node.name] = self._neurons(node, arriving)
-        return {name: now[name] for name in self.constants}
+        return {name: now[name] for name in self.names}
 
     def forward(self, frames: Tensor) -> Tensor | tuple[Tensor, ...]:
         sent = self.messages(frames)
@@ -342,25 +388,29 @@ class Trainable(nn.Module):
         for name in self.outputs:
             out = sent[name]
             if isinstance(self.start[name], SILENT):
-                unit = self.unit[name].reshape(-1, *[1] * (out.ndim - 3))
+                unit = self.unit(name).reshape(-1, *[1] * (out.ndim - 3))
                 out = out * unit / (1 << integers.STATE_SHIFT)
             found.append(out.float())
         return found[0] if len(found) == 1 else tuple(found)
 
     def _current(self, node: Conv | Dense, x: Tensor) -> Tensor:
-        exact = torch.float32 if largest_sum(self.start, node) < EXACT // 4 else torch.float64
+        single = largest_sum(self.start, node) < EXACT // 4
+        on_cpu = x.device.type == "cpu"
+        single = single and (on_cpu or x.is_meta or exact_products.fault(x.device) is None)
+        exact = torch.float32 if single else torch.float64
         weight, flat = self.integer_weight(node.name).to(exact), x.to(exact).flatten(0, 1)
         if isinstance(node, Conv):
-            out = F.conv2d(
-                flat, weight, None, node.stride, node.padding, node.dilation, node.groups
-            )
+            convolved = F.conv2d if on_cpu else exact_products.conv2d
+            biases = (None,) if on_cpu else ()
+            geometry = (node.stride, node.padding, node.dilation, node.groups)
+            out = convolved(flat, weight, *biases, *geometry)
         else:
-            out = F.linear(flat.flatten(1), weight)
+            out = exact_products.matmul(flat.flatten(1), weight.T)
         shape = self.start.facts(node.name).shape
         return out.double().reshape(*x.shape[:2], *shape) * 2.0**node.exponent
 
     def _neurons(self, node: Node, current: Tensor) -> Tensor:
-        c, bias = self.constants[node.name], self.integer_bias(node.name)
+        c, bias = self.constants(node.name), self.integer_bias(node.name)
         shape = self.start.facts(node.name).shape
         if bias.shape != shape:
             bias = bias.reshape(-1, *[1] * (len(shape) - 1))
@@ -382,13 +432,18 @@ def trainable(
     graph: Graph,
     units: Mapping[str, npt.NDArray[Any]] | None = None,
     surrogate: str = "arctan",
+    device: str = "cpu",
 ) -> Trainable:
     """A graph of integers as a torch module that trains on; see :class:`Trainable`.
 
+    Args:
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+
     Raises:
         CaptureError: a kind of node that has no gradient there.
+        BackendError: there is no such device.
     """
-    return Trainable(graph, units, surrogate)
+    return Trainable(graph, units, surrogate).to(device_of(device))
 
 
 def _whole(x: Tensor) -> npt.NDArray[np.int64]:

@@ -564,7 +564,7 @@ def test_exporting_before_lowering_is_illegal_and_says_to_lower(
     refused: Refused, quantized: Path, net: Path, tmp_path: Path
 ) -> None:
     shutil.copy(quantized, tmp_path / "quantized.graph")
-    says = ("illegal for lava-cpu", "blocks.1.neuron1", "unequal skew", "lower the graph")
+    says = ("illegal for lava-cpu", "blocks.1.neuron1", "unequal latency", "lower the graph")
     refused("export", "quantized.graph", "-o", "out.net", code=1, says=says)
     refused("export", "quantized.graph", "-o", "tiny.net", code=1, says=says)
 

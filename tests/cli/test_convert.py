@@ -11,6 +11,8 @@ import pytest
 import neuroport as port
 from neuroport.graph.store import load, save
 from tests.conftest import Neuroport
+from tests.helpers.stockfile import dense
+from tests.helpers.stockfile import file as stock_netx
 from tests.kinds.test_subtractive_lif import network as subtracting
 
 NIR = Path(__file__).parents[1] / "nir" / "files" / "braille.nir"
@@ -46,6 +48,49 @@ def test_around_all_forms_the_network_is_the_same_and_every_node_has_a_record(
     converted(called, graph, "-o", back)
     again = converted(called, back, "-o", tmp_path / "again.graph")
     assert again["hash"] == made["hash"]
+
+
+FORMS = ("graph", "net", "nir")
+
+
+@pytest.mark.parametrize("source", [*FORMS, "stock.net", "braille.nir"])
+def test_every_pair_of_forms_explains_every_node_and_computes_the_same(
+    called: Neuroport, tmp_path: Path, frames: Path, source: str
+) -> None:
+    words: tuple[object, ...] = ()
+    x = np.load(frames)
+    if source == "braille.nir":
+        path, words = NIR, ("--dt", 1e-4, "--frames", frames)
+        first = port.import_nir(NIR, dt=1e-4, frames=x)
+        nodes, graph = {r.source for r in first.records}, first.graph
+    elif source == "stock.net":
+        path = stock_netx(tmp_path / "stock.net", dense(), dense(np.eye(3) * 60), steps=None)
+        words, x = ("--steps", 5), np.random.default_rng(0).integers(0, 2, (5, 2, 4))
+        graph = port.read(path, steps=5)
+        nodes = {node.name for node in graph}
+    else:
+        graph = port.import_nir(NIR, dt=1e-4, frames=x).graph
+        path = tmp_path / f"source.{source}"
+        if source == "graph":
+            save(graph, path)
+        elif source == "net":
+            graph = port.lower(graph, target="lava-cpu")
+            port.export(graph, path)
+        else:
+            port.to_nir(graph, path)
+        nodes = {node.name for node in graph}
+    want = port.run(graph, x)
+    for form in FORMS:
+        out = tmp_path / f"out.{form}"
+        done = called("convert", path, "-o", out, *words, "--explain")
+        assert done.returncode == 0, done.stderr
+        told = {line.split("  ")[0].strip() for line in done.stdout.splitlines() if " -> " in line}
+        assert nodes <= told, (form, nodes - told)
+        again = port.import_nir(out).graph if form == "nir" else port.read(out)
+        got = port.run(again, x)
+        for name in set(want.messages) & set(got.messages):
+            assert np.array_equal(want[name], got[name]), (form, name)
+        assert {n.name for n in graph.populations} <= set(got.messages)
 
 
 def test_at_once_from_nir_to_a_file_for_lava(

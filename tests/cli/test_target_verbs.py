@@ -134,7 +134,7 @@ def test_a_network_that_was_not_lowered_breaks_rules_and_ends_with_1(
 ) -> None:
     done = called("check", network, "--target", "loihi2", cwd=tmp_path)
     assert done.returncode == 1
-    assert "[skews_meet]" in done.stdout
+    assert "[latencies_agree]" in done.stdout
     assert "[interval_is_a_power_of_two]" in done.stdout
 
 

@@ -27,6 +27,7 @@ from tests.conftest import Neuroport
 VERBS = (
     "demo",
     "train",
+    "watch",
     "frames",
     "quantize",
     "import",
@@ -349,22 +350,23 @@ def test_show_prints_one_line_per_node(say: Say, answer: Callable[..., Any], net
         "kind": "input",
         "inputs": [],
         "shape": [1, 28, 28],
+        "latency": 0,
         "skew": 0,
     }
-    assert told["nodes"][-1]["skew"] == graph.depth
+    assert told["nodes"][-1]["latency"] == graph.depth
 
 
-def test_check_finds_nothing_in_a_lowered_network_and_skews_in_an_unlowered_one(
+def test_check_finds_nothing_in_a_lowered_network_and_latencies_in_an_unlowered_one(
     say: Say, answer: Callable[..., Any], network: Path, quantized: Path
 ) -> None:
     assert say("check", network).startswith(f"{network}: runs on lava-cpu, 0 violations of ")
     told = answer("check", network)
     assert told["target"] == "lava-cpu"
     assert told["violations"] == []
-    assert "skews_meet" in told["rules"]
+    assert "latencies_agree" in told["rules"]
     found = answer("check", quantized, code=1)["violations"]
     assert found
-    assert {violation["rule"] for violation in found} == {"skews_meet"}
+    assert {violation["rule"] for violation in found} == {"latencies_agree"}
     assert {violation["node"] for violation in found} <= {n.name for n in port.read(quantized)}
     assert all("lower the graph" in violation["message"] for violation in found)
 

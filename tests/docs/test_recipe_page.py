@@ -14,13 +14,15 @@ PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
 
 
 def test_page_on_recipes_holds_every_key_and_its_default() -> None:
-    (block,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
+    block, *others = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     values = parse_toml(block, "docs/recipes.md", RecipeError)
     assert from_dict(values) == Recipe()
     defaults = Recipe().to_dict()
     for table in ("data", "training", "quantization"):
         assert values[table] == defaults[table]
         assert list(values[table]) == list(defaults[table])
+    for other in others:
+        assert from_dict(parse_toml(other, "docs/recipes.md", RecipeError)) != Recipe()
 
 
 def test_page_on_recipes_names_every_dataset() -> None:

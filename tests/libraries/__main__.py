@@ -79,13 +79,14 @@ def probe(
     x = torch.from_numpy(frames_of(pictures)).float() / LEVELS
     y = torch.from_numpy(np.asarray(labels, np.int64))
     started = time.perf_counter()
+    seen = min(TRAIN, 16 * batches)  # samples that are trained on, in the library and after it
     for module in net.modules():  # a few batches must do for their statistics
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.momentum = 0.5
     optimizer = torch.optim.Adam(net.parameters(), 5e-3)
     net.train()
     for index in range(batches):
-        part = slice(32 * index % TRAIN, 32 * index % TRAIN + 32)
+        part = slice(32 * index % seen, 32 * index % seen + 32)
         loss = F.cross_entropy(over_steps(called(net, way, x[:, part], reset)) * 4, y[part])
         optimizer.zero_grad()
         loss.backward()
@@ -107,7 +108,7 @@ def probe(
     tuned = made.trainable()
     optimizer = torch.optim.Adam(tuned.parameters(), 5e-4)
     losses = []
-    for first in range(0, min(TRAIN, 16 * batches), 16):  # an epoch, or what its batches were
+    for first in range(0, seen, 16):  # an epoch
         part = slice(first, first + 16)
         out = tuned(torch.from_numpy(frames_of(pictures[part])))
         total = out[-1] if "sum" in tuned.outputs[0] else out.sum(0)
@@ -133,6 +134,7 @@ def probe(
         "share of spikes that quantization changed, mean": round(
             float(np.mean([p.share for p in made.cost.populations])), 4
         ),
+        "samples of the epoch in integers": seen,
         "loss, first and last batch in integers": [round(losses[0], 3), round(losses[-1], 3)],
         "samples on lava-cpu": lava,
         "positions compared on lava-cpu": int(sum(m.size for m in want_trace.messages.values())),

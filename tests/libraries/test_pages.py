@@ -22,6 +22,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 def runs(page: str, folder: Path) -> None:
     """The code of a page, in one program, prints what the page says."""
+    for text in blocks(page, "toml"):
+        (folder / "tune.toml").write_text(text)
     script = folder / "page.py"
     script.write_text("\n".join(blocks(page, "python")))
     done = subprocess.run(

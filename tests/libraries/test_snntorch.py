@@ -341,3 +341,23 @@ def test_gates_of_spikes_are_exact_in_integers_and_on_lava(tmp_path: Path) -> No
     assert np.array_equal(either, a ^ b)  # a + b - 2ab, the sum of spikes and a gate
     net = port.export(port.lower(made.graph, target="lava-cpu"), tmp_path / "gates.net")
     assert port.compare(trace, port.run(net, frames, on="lava-cpu")).equal
+
+
+def test_potentials_of_all_classes_have_one_unit_so_that_the_largest_is_the_class() -> None:
+    class Mean(networks.Dense):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mem1, found = self.lif1.reset_mem(), []
+            for step in range(len(x)):
+                spk1, mem1 = self.lif1(self.fc1(x[step]), mem1)
+                found.append(self.fc2(spk1))
+            return torch.stack(found).mean(0)
+
+    net = networks.lively(Mean(12, STEPS))
+    with torch.no_grad():
+        net.fc2.weight[0] *= 0.01  # which a unit of its own would make 100 times as large
+        net.fc2.bias.zero_()
+    frames = np.random.default_rng(0).integers(0, 2, (STEPS, 60, 12))
+    made = port.import_torch(net, frames)
+    want = said(net, frames).argmax(1)
+    assert (want != 0).any()
+    assert (port.run(made.graph, frames).predictions == want).mean() > 0.9

@@ -32,7 +32,7 @@ def agree(got: Trace, want: Trace) -> None:
 
 
 def every_kind(interval: int) -> Graph:
-    """Every kind of population, at unequal skews, behind delays and lags; some fire by bias."""
+    """Every kind of population, at unequal latencies, behind delays and lags; some fire by bias."""
     rng = np.random.default_rng(4)
 
     def even(*shape: int) -> np.ndarray:

@@ -16,11 +16,11 @@ def features(case: Case, seen: Counter[str]) -> dict[str, int]:
     found.update({f"hits: {name}": count for name, count in seen.items()})
     for node in graph:
         found.update(_node(node, graph.facts(node.name).shape))
-        skews = set(graph.facts(node.name).skews)
-        if len(skews) > 1:
+        latencies = set(graph.facts(node.name).input_latencies)
+        if len(latencies) > 1:
             domain = "messages" if isinstance(node, (Conv, Dense, Delay)) else "currents"
             found[f"unequally late {domain} meet"] += 1
-            found["shortcut over 3 steps or more"] += max(skews) - min(skews) >= 3
+            found["shortcut over 3 steps or more"] += max(latencies) - min(latencies) >= 3
     sharing = Counter(node.inputs for node in graph if isinstance(node, Lif))
     levels = {
         inputs: {tuple(n.threshold) for n in graph if isinstance(n, Lif) and n.inputs == inputs}

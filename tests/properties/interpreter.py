@@ -51,10 +51,10 @@ def correlate(x: np.ndarray, node: Conv, shape: tuple[int, ...]) -> np.ndarray:
 
 
 class Cell:
-    """One node with its state; ``skew`` is when, in chip time, what it receives begins."""
+    """One node with its state; ``latency`` is when, in chip time, what it receives begins."""
 
-    def __init__(self, node: Node, shape: tuple[int, ...], skew: int, samples: int) -> None:
-        self.node, self.shape, self.skew, self.samples = node, shape, skew, samples
+    def __init__(self, node: Node, shape: tuple[int, ...], latency: int, samples: int) -> None:
+        self.node, self.shape, self.latency, self.samples = node, shape, latency, samples
         self.seen: Counter[str] = Counter()
         late = 1 + node.lag if isinstance(node, Synapse) else 0
         self.delivered = deque(np.zeros((samples, *shape), np.int64) for _ in range(late))
@@ -125,9 +125,9 @@ def cells(graph: Graph, samples: int) -> dict[str, Cell]:
     found: dict[str, Cell] = {}
     late: dict[str, int] = {}
     for node in graph:
-        skew = max((late[name] for name in node.inputs), default=0)
-        found[node.name] = Cell(node, graph.facts(node.name).shape, skew, samples)
-        late[node.name] = skew + len(found[node.name].delivered)
+        latency = max((late[name] for name in node.inputs), default=0)
+        found[node.name] = Cell(node, graph.facts(node.name).shape, latency, samples)
+        late[node.name] = latency + len(found[node.name].delivered)
     return found
 
 
@@ -145,10 +145,10 @@ def interpret(graph: Graph, frames: np.ndarray) -> tuple[dict[str, np.ndarray], 
 
 
 def interpret_chip(graph: Graph, frames: np.ndarray) -> dict[str, np.ndarray]:
-    """The same from one network in chip time, samples back to back, each node's skew removed."""
+    """The same from one network in chip time, samples back to back, each node's latency removed."""
     steps, samples = frames.shape[:2]
     network = cells(graph, 1)
-    late = {name: cell.skew + len(cell.delivered) for name, cell in network.items()}
+    late = {name: cell.latency + len(cell.delivered) for name, cell in network.items()}
     length = (samples - 1) * graph.interval + steps + max(late.values())
     nothing = np.zeros_like(frames[0, 0])
     outs: list[dict[str, np.ndarray]] = []
@@ -157,7 +157,7 @@ def interpret_chip(graph: Graph, frames: np.ndarray) -> dict[str, np.ndarray]:
         frame = frames[t, sample] if sample < samples and t < steps else nothing
         out: dict[str, np.ndarray] = {}
         for name, cell in network.items():
-            since = time - cell.skew
+            since = time - cell.latency
             if since >= 0 and since % graph.interval == 0:
                 cell.reset()
             answer = cell.step([out[source] for source in cell.node.inputs], frame[None])

@@ -104,7 +104,7 @@ def grow_chain(choose: Choices, attempt: int = 0) -> Case:
 def finished(blocks: Blocks, attempt: int) -> Case:
     """The network that was grown, if it is one to run."""
     graph = blocks.graph()
-    broken = [v for v in too_wide(graph) if v.rule != "skews_meet"]
+    broken = [v for v in too_wide(graph) if v.rule != "latencies_agree"]
     if broken:
         raise RedrawError(str(broken[0]))
     lifs = [node.name for node in graph if isinstance(node, Lif)]

@@ -151,7 +151,7 @@ def netx_messages(
             readout = isinstance(lowered[name], Readout)
             rows = values["potential" if readout else f"layer{i}"]
             rows = rows.reshape(len(rows), *layer.shape)[:, start:stop]
-            first = lowered.facts(name).skew
+            first = lowered.facts(name).latency
             starts = [first + n * lowered.interval for n in range(samples)]
             found[name] = np.stack([rows[at : at + steps] for at in starts], axis=1)
     return found

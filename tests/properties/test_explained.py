@@ -17,7 +17,7 @@ from neuroport.engines.reference import Reference
 from neuroport.errors import GraphError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Lif, Readout, Relay, Synapse
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.runs.trace import Trace
 from tests.properties.networks import Case, network
 from tests.tiers import examples
@@ -58,7 +58,7 @@ def changed(graph: Graph, draw: Any) -> tuple[Graph, str, str]:
 @few
 @given(networks, st.booleans())
 def test_rerun_without_a_fault_is_the_reference(case: Case, stream: bool) -> None:
-    for graph in (case.graph, balance_skew(case.graph)):
+    for graph in (case.graph, balance_latency(case.graph)):
         if stream and not graph.balanced:
             continue
         want = ENGINE.run(graph, case.frames)

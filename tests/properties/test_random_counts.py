@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import neuroport as port
 from neuroport.analysis.statistics import statistics
 from neuroport.graph.node import Delay
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.runs.recording import GRANULARITIES
 from neuroport.runs.trace import Trace, is_readout
 from tests.properties.networks import Case, cases
@@ -26,7 +26,7 @@ few = settings(
 @few
 @given(cases(), st.sampled_from(GRANULARITIES), st.integers(1, 4))
 def test_counts_are_those_of_the_messages(case: Case, granularity: str, batch: int) -> None:
-    graph = balance_skew(case.graph)
+    graph = balance_latency(case.graph)
     want = port.run(graph, case.frames)
     options = {"record": "counts", "granularity": granularity, "batch": batch}
     for time_model in ("ideal", "chip"):
@@ -48,7 +48,7 @@ def test_counts_are_those_of_the_messages(case: Case, granularity: str, batch: i
 @few
 @given(cases())
 def test_statistics_of_counts_are_those_of_the_messages(case: Case) -> None:
-    graph = balance_skew(case.graph)
+    graph = balance_latency(case.graph)
     want = statistics(graph, port.run(graph, case.frames), case.frames)
     got = statistics(graph, port.run(graph, case.frames, record="counts"), case.frames)
     assert got.populations == want.populations

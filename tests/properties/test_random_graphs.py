@@ -17,7 +17,7 @@ from neuroport.errors import IllegalError
 from neuroport.graph import store
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Lif
-from neuroport.lowering.skew import ALIGNMENTS, balance_skew
+from neuroport.lowering.latency import ALIGNMENTS, balance_latency
 from neuroport.lowering.unroll import unroll
 from neuroport.runs.trace import Trace
 from tests.properties.features import features
@@ -46,7 +46,7 @@ def test_reference_in_ideal_time_is_the_interpreted_network(case: Case) -> None:
 
 
 @pytest.mark.parametrize("align", ALIGNMENTS)
-@pytest.mark.parametrize("carry", [balance_skew, unroll])
+@pytest.mark.parametrize("carry", [balance_latency, unroll])
 @random_graphs
 @given(cases())
 def test_carrying_changes_no_population_in_ideal_or_chip_time(
@@ -62,7 +62,7 @@ def test_carrying_changes_no_population_in_ideal_or_chip_time(
 @random_graphs
 @given(cases())
 def test_chip_time_is_the_network_interpreted_in_chip_time(case: Case) -> None:
-    balanced = balance_skew(case.graph, "delays")
+    balanced = balance_latency(case.graph, "delays")
     chip = ENGINE.run(balanced, case.frames, time_model="chip")
     agree(balanced, interpret_chip(balanced, case.frames), chip)
 
@@ -70,13 +70,13 @@ def test_chip_time_is_the_network_interpreted_in_chip_time(case: Case) -> None:
 @random_graphs
 @given(cases())
 def test_balancing_moves_nobody_and_makes_all_that_meets_equally_late(case: Case) -> None:
-    balanced = balance_skew(case.graph)
+    balanced = balance_latency(case.graph)
     assert balanced.balanced
     assert balanced.depth == case.graph.depth
     for node in case.graph:
-        assert balanced.facts(node.name).skew == case.graph.facts(node.name).skew
+        assert balanced.facts(node.name).latency == case.graph.facts(node.name).latency
         assert balanced.facts(node.name).shape == case.graph.facts(node.name).shape
-    assert balance_skew(balanced).hash == balanced.hash
+    assert balance_latency(balanced).hash == balanced.hash
     assert (len(balanced) == len(case.graph)) == case.graph.balanced
     if not case.graph.balanced:
         with pytest.raises(IllegalError):
@@ -86,7 +86,7 @@ def test_balancing_moves_nobody_and_makes_all_that_meets_equally_late(case: Case
 @random_graphs
 @given(cases())
 def test_every_value_lies_in_the_interval_of_its_channel(case: Case) -> None:
-    for graph in (case.graph, balance_skew(case.graph)):
+    for graph in (case.graph, balance_latency(case.graph)):
         values, _ = interpret(graph, case.frames)
         recorded = ENGINE.run(graph, case.frames)
         for node in graph:
@@ -107,7 +107,7 @@ def test_every_value_lies_in_the_interval_of_its_channel(case: Case) -> None:
 @given(cases())
 def test_a_stored_graph_keeps_its_hash_and_its_text(case: Case) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for graph in (case.graph, balance_skew(case.graph)):
+        for graph in (case.graph, balance_latency(case.graph)):
             again = store.load(store.save(graph, Path(folder) / "a.graph"))
             assert again.hash == graph.hash
             assert str(again) == str(graph)

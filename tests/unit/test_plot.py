@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,7 +13,14 @@ import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.errors import CompareError, FramesError, NeuroportError, TargetError
+from neuroport.errors import (
+    CompareError,
+    FramesError,
+    NeuroportError,
+    TargetError,
+    TrainingError,
+)
+from neuroport.targets.message_traffic import measure
 from neuroport.targets.resources import resources
 from neuroport.targets.target import load_target
 from tests.unit.test_display import FRAMES, graph
@@ -135,6 +143,102 @@ def test_cores_are_those_of_the_estimate(zoo: Any) -> None:
     }
 
 
+def bars(axes: Any, container: int) -> dict[str, tuple[float, float]]:
+    """Ends of the horizontal bars of one colour, by the name of their row."""
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    return {
+        names[round(bar.get_y() + bar.get_height() / 2)]: (
+            bar.get_x(),
+            bar.get_x() + bar.get_width(),
+        )
+        for bar in axes.containers[container]
+    }
+
+
+def test_ranges_are_those_that_are_proven_and_those_that_were_seen(zoo: Any) -> None:
+    network, frames, trace = zoo
+    axes = plot.ranges(network, trace, frames)
+    proven, seen = bars(axes, 0), bars(axes, 1)
+    assert list(proven) == [node.name for node in network.populations]
+    for name, (low, high) in proven.items():
+        assert low <= seen[name][0] <= seen[name][1] <= high
+        assert -100 <= low <= high <= 100  # or lowering would have refused it
+    # of one neuron, by its picture: potential() recomputes its current from the trace
+    name = "blocks.1.neuron1"
+    limit, facts = (1 << 17) - 1, network.facts(name)
+    ends = int(facts.reach_low.min()), int(facts.reach_high.max())
+    assert proven[name] == pytest.approx(tuple(100 * end / limit for end in ends))
+    every = states_of(network, trace, frames, name)
+    assert seen[name] == pytest.approx((100 * every.min() / limit, 100 * every.max() / limit))
+
+
+def states_of(network: Any, trace: Any, frames: Any, name: str) -> Any:
+    """The current of a population, summed by hand from what its synapses were sent."""
+    from neuroport.graph.kinds.base import Population
+
+    assert isinstance(network[name], Population)
+    total = 0
+    for synapse in (network[each] for each in network[name].inputs):
+        (source,) = synapse.inputs
+        sent = trace[source].astype(np.int64)
+        kernel = synapse.weight.astype(np.int64)
+        (pad, _), size = synapse.padding, kernel.shape[2]
+        padded = np.pad(sent, ((0, 0), (0, 0), (0, 0), (pad, pad), (pad, pad)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(3, 4))
+        stride = synapse.stride[0]
+        windows = windows[:, :, :, ::stride, ::stride]
+        total = total + (np.einsum("tnchwij,ocij->tnohw", windows, kernel) << synapse.exponent)
+    return total
+
+
+def test_thresholds_are_the_integers_of_the_network(zoo: Any) -> None:
+    network, _, _ = zoo
+    axes = plot.thresholds(network)
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    drawn = dict(zip(names, axes.lines[0].get_xdata(), strict=True))
+    assert drawn == {
+        node.name: int(np.max(node.threshold)) for node in network.populations if node.kind == "lif"
+    }
+    assert axes.lines[1].get_xdata()[0] == 131071
+
+
+def test_traffic_is_what_the_cores_send_each_other(zoo: Any) -> None:
+    network, frames, _ = zoo
+    lowered = port.lower(network, "kapoho-point")
+    trace = port.run(lowered, frames)
+    axes = plot.traffic(lowered, trace, frames, "kapoho-point")
+    found = measure(lowered, resources(lowered, load_target("kapoho-point")), trace, frames)
+    want: dict[str, float] = {}
+    for flow in found.flows:
+        name = found.tiles[flow.source].population
+        sent = flow.messages * len({*flow.targets} - {flow.source}) / found.samples
+        want[name] = want.get(name, 0) + sent
+    drawn = {**bars(axes, 0), **bars(axes, 1)}
+    assert {name: long for name, (_, long) in drawn.items() if long} == pytest.approx(
+        {name: number for name, number in want.items() if number}
+    )
+
+
+def test_gradients_are_those_of_every_epoch(tmp_path: Path) -> None:
+    blocks = [{"stem": 0.5, "blocks.0": 0.25}, {"stem": 0.4, "blocks.0": 0.2}]
+    lines = [
+        json.dumps({
+            "phase": "float" if at == 0 else "quantized", "epoch": at + 1, "epochs": 2,
+            "loss": 1.0, "accuracy": 50.0, "seconds": 1.0,
+            "gradients": {"batches": 2, "blocks": norms},
+        })
+        for at, norms in enumerate(blocks)
+    ]  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    axes = plot.gradients(tmp_path)
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert drawn == {"stem": [0.5, 0.4], "blocks.0": [0.25, 0.2]}
+    assert axes.get_yscale() == "log"
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(TrainingError, match="no epoch tells gradients"):
+        plot.gradients(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("draw", "error", "said"),
     [
@@ -172,7 +276,7 @@ def test_the_page_draws_what_it_says_and_lists_every_picture(
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "docs/plot.md", "exec"), {})
     assert (tmp_path / "cores.png").stat().st_size > 1000
-    assert len(plt.get_fignums()) == 7
+    assert len(plt.get_fignums()) == 10
     public = {
         n for n, made in vars(plot).items() if getattr(made, "__module__", "") == plot.__name__
     }

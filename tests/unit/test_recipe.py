@@ -261,13 +261,12 @@ def test_value_of_another_type_is_refused(tmp_path: Path, text: str, message: st
         ("[data]\nclasses = 11", "data.classes is 11; mnist5k has 10"),
         ("[quantization]\nepochs = -1", "quantization.epochs is -1"),
         ("[quantization]\nlearning_rate = -1", "quantization.learning_rate must be positive"),
-        (
-            '[network]\nfamily = "sew_resnet"\nconnect = "and"',
-            "quantization.epochs is 2, but network.connect = 'and' multiplies spikes, which no "
-            "integer network does: set quantization.epochs = 0 to train real numbers alone, or "
-            'network.connect = "add"',
-        ),
-        ('[network]\nfamily = "sew_resnet"\nconnect = "iand"', "network.connect = 'iand'"),
+        ('[network]\nfamily = "qkformer"\nheads = 3', "a number that divides every width of"),
+        ('[network]\nfamily = "qkformer"\nheads = 0', "network.heads is 0"),
+        ('[network]\nfamily = "qkformer"\nratio = 0', "network.ratio is 0; use 1 to 64"),
+        ('[network]\nfamily = "spike_transformer"\nwindow = 6', "use an odd number, 255 at most"),
+        ('[network]\nfamily = "qkformer"\nwindow = 5', "no effect in family 'qkformer'"),
+        ('[network]\ndownsampling = "min"', "use 'stride' or 'max'"),
         (
             '[data]\ndataset = "saccades"',
             "frames of 34 x 34 reach stage 3 with a side of 17, which its average-pooled shortcut "
@@ -303,7 +302,8 @@ def test_value_out_of_range_is_refused(tmp_path: Path, text: str, message: str) 
         "[training]\nmomentum = 0\ndecay = 1\ndecay_epochs = 1\nrotate = 180\nscale = 0.99",
         '[training]\noptimizer = "sgd"\nnesterov = true\nschedule = "constant"\nflip = true',
         "[quantization]\nepochs = 0",
-        '[network]\nfamily = "sew_resnet"\nconnect = "iand"\n[quantization]\nepochs = 0',
+        '[network]\nfamily = "sew_resnet"\nconnect = "iand"',
+        '[network]\nfamily = "e_spikeformer"\nlevels = 4\n[data]\nsteps = 1',
         '[data]\ndataset = "saccades"\nsize = 36',
         '[data]\ndataset = "saccades"\n[network]\nshortcut = "stride"',
         '[data]\ndataset = "saccades"\n[network]\nfamily = "danet"',

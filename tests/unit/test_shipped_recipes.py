@@ -52,6 +52,10 @@ MILLIONS = {
     "ds_resnet20_fashion_mnist": 0.27,
     "sew_resnet20_fashion_mnist": 0.27,
     "danet20_fashion_mnist": 0.27,
+    "qkformer20_fashion_mnist": 0.14,
+    "e_spikeformer19_fashion_mnist": 0.25,
+    "spike_transformer16_fashion_mnist": 0.18,
+    "max_resnet18_fashion_mnist": 0.20,
 }
 
 
@@ -60,7 +64,7 @@ def test_shipped_recipe_loads_and_builds_its_network(name: str) -> None:
     recipe = load_recipe(name)
     if name != "demo":
         assert recipe.name == name
-        depth = int(re.findall(r"(?:net|vgg)(\d+)", name)[0])
+        depth = int(re.findall(r"(?:net|vgg|former)(\d+)", name)[0])
         assert depth == recipe.network.layers
         text = recipe_text(name)
         assert "From " in text

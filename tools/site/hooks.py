@@ -10,7 +10,8 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 import neuroport
-from tools.site import commands
+from tools.notebooks import FOLDER
+from tools.site import commands, notebooks
 
 ROOT = Path(__file__).resolve().parents[2]
 # a page of the site <- the file of the repository that it is made from
@@ -19,6 +20,10 @@ COPIES = {
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
     "models.md": "models/README.md",
+    **{
+        f"notebooks/{path.stem}.md": path.relative_to(ROOT).as_posix()
+        for path in sorted(FOLDER.glob("*.ipynb"))
+    },
 }
 FENCE = re.compile(r"(^```.*?^```)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?P<text>!?\[[^\[\]]*\])\((?P<to>[^)\s]+)\)|(?<=src=\")(?P<image>[^\"]+)(?=\")")
@@ -30,6 +35,12 @@ CODE = re.compile(r"<code>(port\.|neuroport\.|neuroport )([\w.]+)([^<]*)</code>"
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made."""
     for name, source in COPIES.items():
+        if source.endswith(".ipynb"):
+            text, pictures = notebooks.page(ROOT / source)
+            files.append(File.generated(config, name, content=text))
+            for picture, content in pictures.items():
+                files.append(File.generated(config, f"notebooks/{picture}", content=content))
+            continue
         text = (ROOT / source).read_text().replace("# neuroport\n", "# First steps\n", 1)
         files.append(File.generated(config, name, content=text))
     files.append(File.generated(config, "reference/commands.md", content=commands.page()))

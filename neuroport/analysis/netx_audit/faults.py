@@ -275,8 +275,8 @@ def timed(graph: Graph, data: npt.NDArray[Any], clock: Clock) -> Messages:
     engine = _Clocked(graph, clock, {name: k for k, name in enumerate(order)})
     for node, out in evaluate(engine, graph, stream, chip=True):
         if isinstance(node, Population):
-            skew = graph.facts(node.name).skew - clock.lead.get(node.name, 0)
-            found[node.name] = cut_window(graph, out[:, 0], skew, samples)
+            latency = graph.facts(node.name).latency - clock.lead.get(node.name, 0)
+            found[node.name] = cut_window(graph, out[:, 0], latency, samples)
     return found
 
 

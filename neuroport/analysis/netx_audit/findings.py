@@ -145,7 +145,7 @@ def _known(
     if graded and graph is not None:
         what = "graded frames are taken for spikes; Network(input_message_bits="
         yield AuditFinding("input", f"{what}{graph.input.bits}) mends it"), faults.ungraded
-    skew, last, biased, changes = 0, "", False, False
+    latency, last, biased, changes = 0, "", False, False
     for index, fields in content.layers.items():
         layer = plain(fields)
         kind = _word(layer)
@@ -158,14 +158,14 @@ def _known(
             changes |= _word(neuron) == "SDNN"
         if kind not in ("conv", "dense", "dense_rec"):
             continue
-        skew += 1
+        latency += 1
         for what, fault in _wrong(content, index, layer):
             yield AuditFinding(where, what, stops=fault is None), fault
         bias = layer.get("bias")
         if isinstance(bias, np.ndarray) and bias.any() and isinstance(neuron, dict):
             biased = True
             if not content.delay_shift:
-                early = f"{skew} step{'s' if skew > 1 else ''}"
+                early = f"{latency} step{'s' if latency > 1 else ''}"
                 what = f"its bias acts {early} before its first frame arrives"
                 what += _advice(mend, f"layer{index}", _word(neuron) == "SDNN")
                 yield AuditFinding(where, what), faults.lead_in(f"layer{index}", content.hosted)

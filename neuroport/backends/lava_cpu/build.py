@@ -24,6 +24,7 @@ from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
 from scipy.sparse import csr_matrix
 
+from neuroport.backends.declared_widths import Window, window_of
 from neuroport.backends.lava_cpu.fused_build import fuse, join
 from neuroport.backends.lava_cpu.fused_partition import Group, held
 from neuroport.backends.lava_cpu.processes.fixed_pt import (
@@ -40,6 +41,7 @@ from neuroport.backends.lava_cpu.processes.neurons import (
     SigmaReset,
 )
 from neuroport.backends.lava_cpu.processes.stepped import SteppedReset
+from neuroport.backends.lava_cpu.run_config import declare
 from neuroport.backends.lava_cpu.stock_relays import Constants
 from neuroport.backends.lava_cpu.weight_products import conv_matrix
 from neuroport.graph.graph import Graph
@@ -69,12 +71,15 @@ from neuroport.lowering.unique_inputs import each_once
 MESSAGE_BITS = 24  # graded path of Lava's connections; payloads 0 and 1 are spikes
 
 
-def build(graph: Graph, frames_path: str, fused: bool = False) -> dict[str, Any]:
+def build(
+    graph: Graph, frames_path: str, fused: bool = False, samples: int | None = None
+) -> dict[str, Any]:
     """Create and connect the Lava processes of ``graph``; returns them by node name.
 
     Constants of relays that round are processes, too, under names of their own.
     With ``fused`` one process of our own holds the populations and synapses that
-    :mod:`~neuroport.backends.lava_cpu.fused_partition` says; the rest is built as without.
+    :mod:`~neuroport.backends.lava_cpu.fused_partition` says; the rest is built as without. After
+    ``samples`` samples no declared width is checked any more.
     """
     graph = each_once(graph)
     processes: dict[str, Any] = {}
@@ -82,9 +87,9 @@ def build(graph: Graph, frames_path: str, fused: bool = False) -> dict[str, Any]
     apart = [node for node in graph if node.name not in group.synapses + group.populations]
     constants = Constants()
     for node in apart:
-        processes[node.name] = _process(node, graph, frames_path, constants)
+        processes[node.name] = _process(node, graph, frames_path, constants, samples)
     if group.populations:
-        processes |= fuse(graph, group)
+        processes |= fuse(graph, group, samples)
         join(graph, group, processes)
     for node in apart:
         _connect(node, processes)
@@ -102,11 +107,33 @@ def _connect(node: Node, processes: dict[str, Any]) -> None:
         outlet.connect(inlet)
 
 
-def _process(node: Node, graph: Graph, frames_path: str, constants: Constants) -> Any:
+def _process(
+    node: Node, graph: Graph, frames_path: str, constants: Constants, samples: int | None
+) -> Any:
+    limit = graph.checked.get(node.name)
+    if limit is None:
+        return _unchecked(node, graph, frames_path, constants)
+    window = window_of(graph, node.name, samples)
+    match node:
+        case Lif() | Recurrent() | Readout():
+            process = _unchecked(node, graph, frames_path, constants)
+            declare(process, node.name, limit, window)
+            return process
+        case Population():
+            return _stepped(node, graph, window, limit)
+    raise TypeError(f"{node.name}: a {node.kind} has no widths to check")
+
+
+def _stepped(node: Population, graph: Graph, window: Window, limit: int | None = None) -> Any:
+    arriving, shape = graph.facts(node.inputs[0]).shape, graph.facts(node.name).shape
+    return SteppedReset(node=node, arriving=arriving, shape=shape, window=window, limit=limit)
+
+
+def _unchecked(node: Node, graph: Graph, frames_path: str, constants: Constants) -> Any:
     facts = graph.facts(node.name)
     size = int(np.prod(facts.shape))
     # Lava counts steps from 1
-    start = {"interval": graph.interval, "offset": (facts.skews or (0,))[0] + 1}
+    start = {"interval": graph.interval, "offset": (facts.input_latencies or (0,))[0] + 1}
     match node:
         case Input():
             return FrameSource(path=frames_path, size=size)
@@ -141,8 +168,7 @@ def _process(node: Node, graph: Graph, frames_path: str, constants: Constants) -
         case Readout():
             return _readout(node, facts.shape, start)
         case Population():  # Lava has none
-            arriving = graph.facts(node.inputs[0]).shape
-            return SteppedReset(node=node, arriving=arriving, shape=facts.shape, **start)
+            return _stepped(node, graph, window_of(graph, node.name))
     raise TypeError(f"{node.name}: Lava has no process for a {node.kind}")
 
 

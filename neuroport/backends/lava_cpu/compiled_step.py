@@ -23,6 +23,7 @@ from neuroport.backends.compiled_network import (
     kernels_by_delay,
     planes,
 )
+from neuroport.backends.declared_widths import refuse, window_of
 from neuroport.backends.lava_cpu.fused_partition import Group
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Synapse
@@ -53,10 +54,16 @@ class CompiledStep(CompiledNetwork):
 
     Args:
         senders: in-ports and populations of the process, by name, in the order of their numbers.
+        samples: after which no declared width is checked; None: to the end.
     """
 
     def __init__(
-        self, graph: Graph, group: Group, senders: Sequence[str], library: ctypes.CDLL
+        self,
+        graph: Graph,
+        group: Group,
+        senders: Sequence[str],
+        library: ctypes.CDLL,
+        samples: int | None = None,
     ) -> None:
         inside = [
             node for node in map(graph.__getitem__, group.synapses) if isinstance(node, Synapse)
@@ -91,10 +98,20 @@ class CompiledStep(CompiledNetwork):
                 padded = -(-channels // self._lanes) * self._lanes
                 operation.state = self._pointer(np.zeros(2 * height * width * padded, np.int32))
                 operation.interval = 2
-                self._starts_at.append((number, facts.skews[0] + 1))
+                self._starts_at.append((number, facts.input_latencies[0] + 1))
+        self._left: dict[str, npt.NDArray[np.uint8]] = {}
+        for name, number in self._declared.items():
+            self._live[name], self._left[name] = np.zeros(1, np.uint8), np.zeros(1, np.uint8)
+            operations[number].live = self._live[name].ctypes.data
+            operations[number].left = self._left[name].ctypes.data
+        self._windows = {name: window_of(graph, name, samples) for name in self._declared}
 
     def step(self, time_step: int) -> list[npt.NDArray[Any]]:
-        """What the populations send at Lava's ``time_step``; arrays are overwritten by the next."""
+        """What the populations send at Lava's ``time_step``; arrays are overwritten by the next.
+
+        Raises:
+            RangeError: a population left the widths that are declared of it.
+        """
         operations, interval = self._program.operations, self.graph.interval
         for past, (number, _) in self._loads.items():
             taken = time_step - 1 - (past.ago - past.delay)  # when the synapse took the message
@@ -106,7 +123,12 @@ class CompiledStep(CompiledNetwork):
         for number, start in self._starts_at:
             begins = (time_step - start) % interval == 0
             operations[number].first = BEGINS if begins else GOES_ON
+        for name, window in self._windows.items():
+            self._live[name][0] = window.holds(time_step)
+            self._left[name][0] = 0
         self._program.run(1, 1, 1)
+        for name, left in self._left.items():
+            refuse(name, left, time_step)
         return self._sent
 
     def take(self, arrived: list[npt.NDArray[Any]], time_step: int) -> None:
@@ -116,7 +138,7 @@ class CompiledStep(CompiledNetwork):
 
     def _connect(self, node: Synapse) -> None:
         self._parts[node.name] = []
-        offset = self.graph.facts(node.name).skews[0] + 1
+        offset = self.graph.facts(node.name).input_latencies[0] + 1
         for name in node.inputs:
             if is_carried(node):
                 shift = node.exponent + int(node.weight.flat[0]).bit_length() - 1
@@ -144,17 +166,20 @@ class StepPlan:
     graph: Graph
     group: Group
     senders: tuple[str, ...]
+    samples: int | None = None
 
     def build(self) -> CompiledStep:
         library = kernels(with_torch=False)
         assert library is not None  # as where it was planned
-        return CompiledStep(self.graph, self.group, self.senders, library)
+        return CompiledStep(self.graph, self.group, self.senders, library, self.samples)
 
 
-def planned(graph: Graph, group: Group, senders: Sequence[str]) -> StepPlan | None:
+def planned(
+    graph: Graph, group: Group, senders: Sequence[str], samples: int | None = None
+) -> StepPlan | None:
     """The compiled step of a group; None where there are no kernels, or they do not hold it."""
     nodes = [graph[name] for name in (*group.synapses, *group.populations)]
     shapes = all(len(graph.facts(name).shape) in (1, 3) for name in senders)
     if not shapes or not fits(graph, nodes) or kernels(with_torch=False) is None:
         return None
-    return StepPlan(graph, group, tuple(senders))
+    return StepPlan(graph, group, tuple(senders), samples)

@@ -4,7 +4,7 @@ A counter of spikes is made of stock Lava processes, as it would be on a chip: a
 (``Sparse``; several neurons into one counter where they share it) and a ``LIFReset`` that neither
 decays nor fires. A spike adds ``1 << 6`` to its voltage, which therefore holds up to 131,071 spikes
 exactly: one more exceeds the largest threshold. The synapse takes a step, so a sample's window at
-the counter begins ``skew + 1`` steps after its first frame. Each engine reads the voltage in its
+the counter begins ``latency + 1`` steps after its first frame. Each engine reads the voltage in its
 own way: here by a :class:`~neuroport.backends.lava_cpu.processes.counting.CountReader`.
 """
 
@@ -63,7 +63,7 @@ def count_spikes(
     facts = graph.facts(name)
     size = int(np.prod(facts.shape))
     number = int(np.prod(counters(facts.shape, granularity)))
-    first = facts.skew + 2 + late  # Lava counts steps from 1, and the synapse takes one
+    first = facts.latency + 2 + late  # Lava counts steps from 1, and the synapse takes one
     weights = pooling(size, number)
     synapse = Sparse(
         weights=weights if columns is None else weights[:, columns],
@@ -91,7 +91,7 @@ def count_messages(graph: Graph, name: str, process: Any, granularity: str) -> C
     """Count graded messages, on the CPU only, with a process of our own and no synapse."""
     facts = graph.facts(name)
     number = int(np.prod(counters(facts.shape, granularity)))
-    first = facts.skew + 1
+    first = facts.latency + 1
     own = MessageCounter(
         size=int(np.prod(facts.shape)), counters=number, interval=graph.interval, offset=first
     )

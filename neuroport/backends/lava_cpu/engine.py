@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.backends.declared_widths import find
 from neuroport.backends.executor import chip_stream, cut_window
 from neuroport.backends.lava_cpu.fused_partition import held, left_to_stock
 from neuroport.backends.lava_cpu.supervisor import supervise
-from neuroport.errors import BackendError, StorageError
+from neuroport.errors import BackendError, RangeError, StorageError
 from neuroport.files import read_json, write_json
 from neuroport.graph.foreign_kinds import foreign_modules
 from neuroport.graph.graph import Graph
@@ -87,6 +88,10 @@ def plan(
         _check_workers(workers, frames.shape[1])
         try:
             return _run(graph, frames, progress, deadline, recorded, workers, processes, inside)
+        except BackendError as error:
+            if graph.checked and RangeError.__name__ in error.message:
+                find(graph, frames)
+            raise
         except OSError as error:
             raise StorageError(
                 f"{error.filename or tempfile.gettempdir()}: {error.strerror or error}; "
@@ -188,5 +193,5 @@ def _collect(graph: Graph, folder: Path, recorder: Recorder, share: slice) -> No
             into[:] = rows.reshape(into.shape)
             continue
         messages = recorder.messages[node.name][:, share]
-        window = cut_window(graph, rows, graph.facts(node.name).skew, messages.shape[1])
+        window = cut_window(graph, rows, graph.facts(node.name).latency, messages.shape[1])
         messages[:] = window.reshape(messages.shape)

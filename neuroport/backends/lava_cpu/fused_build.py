@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from neuroport.backends.declared_widths import Stepped, window_of
 from neuroport.backends.lava_cpu.compiled_step import planned
 from neuroport.backends.lava_cpu.fused_partition import Group
 from neuroport.backends.lava_cpu.fused_state import HeldCounter, HeldPopulation, HeldSynapse
@@ -20,6 +21,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     IntArray,
     Lif,
+    Population,
     Readout,
     Relay,
     Shape,
@@ -64,16 +66,20 @@ class Outlet:
         self.process.proc_params["counters"][self.number] = held
 
 
-def fuse(graph: Graph, group: Group) -> dict[str, Outlet]:
-    """The process of a group, not yet connected; what it sends by population."""
+def fuse(graph: Graph, group: Group, samples: int | None = None) -> dict[str, Outlet]:
+    """The process of a group, not yet connected; what it sends by population.
+
+    Args:
+        samples: after which no declared width is checked; None: to the end.
+    """
     sources = sources_of(graph, group)
-    plan = planned(graph, group, [*sources, *group.populations])
+    plan = planned(graph, group, [*sources, *group.populations], samples)
     numbers = {name: number for number, name in enumerate([*sources, *group.populations])}
     synapses = [] if plan else [_held(graph, name, numbers) for name in group.synapses]
     process = fused_process(
         [int(np.prod(graph.facts(name).shape)) for name in sources],
         synapses,
-        [_population(graph, name, group) for name in group.populations],
+        [_population(graph, name, group, samples) for name in group.populations],
         plan,
     )
     return {name: Outlet(process, number) for number, name in enumerate(group.populations)}
@@ -101,15 +107,21 @@ def _held(graph: Graph, name: str, numbers: dict[str, int]) -> HeldSynapse:
         size=int(np.prod(facts.shape)),
         lag=node.lag,
         interval=graph.interval,
-        offset=facts.skews[0] + 1,
+        offset=facts.input_latencies[0] + 1,
     )
 
 
-def _population(graph: Graph, name: str, group: Group) -> HeldPopulation:
+def _population(graph: Graph, name: str, group: Group, samples: int | None) -> HeldPopulation:
     node, facts = graph[name], graph.facts(name)
-    start = (graph.interval, facts.skews[0] + 1)  # Lava counts steps from 1
+    start = (graph.interval, facts.input_latencies[0] + 1)  # Lava counts steps from 1
     update: Update
     match node:
+        case Population() if name in graph.checked:
+            arriving, window = graph.facts(node.inputs[0]).shape, window_of(graph, name, samples)
+            stepped = Stepped(node, arriving, window, graph.checked[name])
+
+            def update(current: IntArray, time_step: int) -> Any:
+                return stepped.step(current, time_step).reshape(-1)
         case Lif():
             update = in_parts(node, facts.shape, *start)
         case Readout():

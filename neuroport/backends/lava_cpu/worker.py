@@ -82,7 +82,8 @@ class Worker:
         steps = int(job["steps"])
         marks = [time.perf_counter()]
         fused = job["processes"] == "fused"
-        processes = build(graph, str(self.folder / "frames.npy"), fused)
+        samples = int(job["samples"])
+        processes = build(graph, str(self.folder / "frames.npy"), fused, samples)
         names = self._names(processes)
         for index, node in enumerate(graph.populations):
             path = self.folder / f"{index}.npy"
@@ -173,7 +174,7 @@ class Worker:
         if job["inside"] and hasattr(process, "count"):
             facts = graph.facts(name)
             number = int(np.prod(counters(facts.shape, job["granularity"])))
-            process.count(path, int(job["samples"]), number, facts.skew + 1, graph)
+            process.count(path, int(job["samples"]), number, facts.latency + 1, graph)
             return {}
         counter = count(graph, name, process, job["granularity"])
         np.save(path, np.zeros((int(job["samples"]), counter.size), np.int32))

@@ -166,7 +166,8 @@ def _population(network: BuiltNetwork, node: Node, shape: Shape, bias: IntArray 
         bias_mant=to_lava(own, shape).astype(np.int32),
         bias_exp=6,
         reset_interval=graph.interval,
-        reset_offset=graph.facts(node.name).skews[0] + 1 + network.late,  # Lava counts steps from 1
+        # Lava counts steps from 1
+        reset_offset=graph.facts(node.name).input_latencies[0] + 1 + network.late,
         **constants,
     )
 

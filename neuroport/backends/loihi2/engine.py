@@ -248,8 +248,10 @@ class _Job:
                 recorder.messages[name] = values[None]  # after the last step
                 continue
             delay = self.late + (0 if is_readout(kind) else self.site.output_delay)
-            skew = self.graph.facts(name).skew + delay
-            recorder.messages[name][:] = cut_window(self.graph, values, skew, self.frames.shape[1])
+            latency = self.graph.facts(name).latency + delay
+            recorder.messages[name][:] = cut_window(
+                self.graph, values, latency, self.frames.shape[1]
+            )
         return recorder
 
     def _recorded(

@@ -45,7 +45,7 @@ def hosted(graph: Graph, frames: npt.NDArray[Any]) -> tuple[Graph, npt.NDArray[n
     facts = graph.facts(relay.name)
     kept = list(graph)[list(graph).index(relay) + 1 :]
     source = input_for(relay.name, facts.shape, int(facts.low.min()), int(facts.high.max()))
-    return Graph([source, *kept], graph.steps, graph.interval), sent
+    return graph.derived([source, *kept]), sent
 
 
 def _stem(graph: Graph) -> Node:

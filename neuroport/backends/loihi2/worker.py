@@ -88,7 +88,7 @@ class BoardWorker(Worker):
                     self.probes[path] = StateProbe(network.populations[node.name].v)
                 else:
                     process, facts = network.populations[node.name], graph.facts(node.name)
-                    after = facts.skew + graph.steps + self.late
+                    after = facts.latency + graph.steps + self.late
                     name = f"readout {node.name}"
                     self._read(
                         graph, network, name, process.v, lava_shape(facts.shape), path, after

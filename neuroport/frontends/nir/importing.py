@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import Input
 from neuroport.netx.stock import input_of
 from neuroport.runs.frames import check_frames as check_frames_of_graph
+
+if TYPE_CHECKING:
+    from neuroport.training.trainable import Trainable
 
 Frames = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
 
@@ -54,6 +57,13 @@ class NirImport:
             f"{', '.join(told.targets) or 'nothing'}: {told.what}"
             for told in self.records
         )
+
+    def trainable(self, surrogate: str = "arctan", device: str = "cpu") -> Trainable:
+        """The integers as a torch module that trains on; see :func:`neuroport.trainable`."""
+        from neuroport.training.trainable import trainable
+
+        units = None if self.quantized is None else self.quantized.unit
+        return trainable(self.graph, units, surrogate, device)
 
 
 def from_nir(
@@ -115,10 +125,11 @@ def import_nir(
     """
     network = read(source)
     if integers and network.integers is not None:
-        if scale != 1 or isinstance(frames, Mapping):
+        if scale != 1 or one_unit or reset != "v_reset" or isinstance(frames, Mapping):
             raise FramesError(
                 f"{network.where}: holds integers, which take frames of one input, as they are; "
-                "leave scale out, or have it quantized again (integers=False, --no-integers)"
+                "leave scale, one_unit and reset out, or have it quantized again (integers=False, "
+                "--no-integers)"
             )
         graph, records = stored_graph(network)
         whole = None if frames is None else np.asarray(frames)

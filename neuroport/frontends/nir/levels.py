@@ -27,7 +27,8 @@ class Levels:
         steps: steps of a sample.
         message_range: least and most that a population sends.
         shown: the largest potential that the frames showed, of neurons that do not fire.
-        one_unit: of all channels together, as chips want it.
+        one_unit: of all channels together, as chips want it. Neurons that do not fire have one
+            anyway: their potentials are compared with each other.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Levels:
         shown: float | None,
         one_unit: bool,
     ) -> None:
-        self.one_unit = one_unit
+        self.one_unit = one_unit or form.threshold is None
         # chips have no exponents of convolutions
         self.plain = one_unit and any(isinstance(s.real, Window) for s in synapses)
         self.form = form

@@ -78,6 +78,11 @@ def as_nir(graph: Graph, where: str = "the NIR graph", dt: float = 1.0) -> dict[
     """The NIR graph of a graph of integers, as ``nir.NIRGraph.to_dict`` would give it."""
     if not 0 < dt < np.inf:
         raise GraphError(f"dt is {dt!r}; give the seconds of a step")
+    if graph.checked:
+        raise GraphError(
+            f"{next(iter(graph.checked))}: {graph.widths}, which NIR cannot say: "
+            "quantize with widths='proven', or save the graph as a .net file"
+        )
     root = _Writing(graph, dt).root()
     root["metadata"] = {"dt": np.asarray(float(dt))}
     network = build({"node": root}, where)

@@ -27,8 +27,6 @@ from neuroport.quantization.weight_levels import few_levels
 if TYPE_CHECKING:
     from torch import nn
 
-    from neuroport.training.trainable import Trainable
-
 SAMPLES = 8  # of the frames, on which potentials are measured
 
 
@@ -46,13 +44,6 @@ class TorchImport(NirImport):
     network: Network
     scale: float
     way: str
-
-    def trainable(self, surrogate: str = "arctan") -> Trainable:
-        """The integers as a torch module that trains on; see :class:`Trainable`."""
-        from neuroport.training.trainable import Trainable
-
-        assert self.quantized is not None
-        return Trainable(self.graph, self.quantized.unit, surrogate)
 
     def real(self, frames: npt.NDArray[Any]) -> Signals:
         """What neurons and outputs are in real numbers, for frames (T, N, *shape)."""

@@ -232,10 +232,12 @@ class Population(Node):
         threshold_shift: bits from the unit of its threshold to that of what it is compared with;
             None where the threshold moves, or there is none.
         bounded: whether what it sends is bounded by its current; else engines check it.
+        declarable: whether its widths may be declared, and checked by :meth:`leaves`.
     """
 
     takes = CURRENT
     gives = MESSAGES
+    declarable: ClassVar[bool] = False
     states: ClassVar[tuple[str, ...]] = ()
     currents_per_neuron: ClassVar[int] = 1
     proves_current: ClassVar[bool] = True
@@ -336,6 +338,18 @@ class Population(Node):
     def settle(self, c: Any, states: States, output: Any) -> States:
         """The states after the output was sent."""
         return states
+
+    def leaves(self, c: Any, states: States, current: Any, limit: int) -> Any:
+        """Where a step leaves the declared widths: ``|current| > limit``, or a state 24 bits.
+
+        Arguments as of :meth:`integrate`; truth values (N, *shape).
+        """
+        raise NotImplementedError
+
+    @property
+    def widest_current(self) -> int:
+        """The largest current that may be declared of it."""
+        return integers.CURRENT_MAX if self.proves_current else integers.MESSAGE_MAX
 
     def step(self, c: Any, states: States, current: Any) -> tuple[States, Any]:
         """One step: (states, output)."""

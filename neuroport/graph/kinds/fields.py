@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.deprecated import renamed
 from neuroport.graph import integers
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -160,23 +161,41 @@ class Facts:
     ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. Of a convolution only
     the taps count that read its map together (:mod:`neuroport.graph.border_taps`), and those of
     what relays pass on are bounded as one linear map (:mod:`neuroport.graph.linear_bounds`).
-    ``skews`` lists the skews of the inputs: unequal ones must be balanced before a run in chip
+    ``latency`` is the longest path to the node in chip time, counted in synapses, and
+    ``input_latencies`` those of its inputs: unequal ones must be balanced before a run in chip
     time.
     """
 
     shape: Shape
     wire: str
-    skew: int
-    skews: tuple[int, ...]
+    latency: int
+    input_latencies: tuple[int, ...]
     low: IntArray
     high: IntArray
     reach_low: IntArray
     reach_high: IntArray
 
     @property
+    def worst(self) -> int:
+        """The largest absolute value that can arrive at the node."""
+        return max(int(self.reach_high.max()), -int(self.reach_low.min()))
+
+    @property
     def graded(self) -> bool:
         """Whether the node can send anything but 0 and 1."""
         return int(self.low.min()) < 0 or int(self.high.max()) > 1
+
+    @property
+    def skew(self) -> int:
+        """The former name of ``latency``."""
+        renamed("Facts.skew", "Facts.latency")
+        return self.latency
+
+    @property
+    def skews(self) -> tuple[int, ...]:
+        """The former name of ``input_latencies``."""
+        renamed("Facts.skews", "Facts.input_latencies")
+        return self.input_latencies
 
 
 TIMES = "\N{MULTIPLICATION SIGN}"

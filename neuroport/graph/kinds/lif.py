@@ -32,6 +32,7 @@ class Lif(Population):
 
     states = ("u", "v")
     threshold_shift = integers.STATE_SHIFT
+    declarable = True
 
     name: str
     inputs: tuple[str, ...]
@@ -50,6 +51,10 @@ class Lif(Population):
     def settle(self, c: Any, states: States, output: Any) -> States:
         u, v = states
         return u, integers.reset(v, output)
+
+    def leaves(self, c: Any, states: States, current: Any, limit: int) -> Any:
+        decays = c.current_decay, c.voltage_decay
+        return integers.leak_leaves(*states, current, c.bias, *decays, limit)
 
     def title(self) -> str:
         return "leaky integrate-and-fire"
@@ -72,6 +77,7 @@ class Recurrent(Population):
 
     states = ("u", "v", "last")
     threshold_shift = integers.STATE_SHIFT
+    declarable = True
 
     name: str
     inputs: tuple[str, ...]
@@ -95,6 +101,11 @@ class Recurrent(Population):
     def settle(self, c: Any, states: States, output: Any) -> States:
         u, v, last = states
         return u, integers.reset(v, output), last
+
+    def leaves(self, c: Any, states: States, current: Any, limit: int) -> Any:
+        u, v, last = states
+        decays = c.current_decay, c.voltage_decay
+        return integers.leak_leaves(u, v, current + c.weight(last), c.bias, *decays, limit)
 
     def title(self) -> str:
         return "leaky integrate-and-fire, recurrent"

@@ -25,6 +25,7 @@ class Readout(Population):
     """Population that never fires: ``v = saturate24(v + wrap24(a << 6) + (bias << 6))``."""
 
     states = ("v",)
+    declarable = True
 
     name: str
     inputs: tuple[str, ...]
@@ -33,6 +34,10 @@ class Readout(Population):
     def integrate(self, c: Any, states: States, current: Any) -> tuple[States, Any]:
         v = integers.readout_step(states[0], current, c.bias)
         return (v,), v
+
+    def leaves(self, c: Any, states: States, current: Any, limit: int) -> Any:
+        v = states[0]
+        return integers.leak_leaves(v * 0, v, current, c.bias, integers.DECAY_UNITY, 0, limit)
 
     def title(self) -> str:
         return "readout, never fires"
@@ -54,6 +59,7 @@ class LeakyReadout(Population):
     """
 
     states = ("u", "v")
+    declarable = True
 
     name: str
     inputs: tuple[str, ...]
@@ -71,6 +77,10 @@ class LeakyReadout(Population):
         u, v = states
         u, v = integers.leak_step(u, v, current, c.bias, c.current_decay, c.voltage_decay)
         return (u, v), v
+
+    def leaves(self, c: Any, states: States, current: Any, limit: int) -> Any:
+        decays = c.current_decay, c.voltage_decay
+        return integers.leak_leaves(*states, current, c.bias, *decays, limit)
 
     def text(self) -> str:
         decays = f"{span(self.current_decay)}/{span(self.voltage_decay)}"

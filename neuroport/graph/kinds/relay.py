@@ -28,6 +28,7 @@ class Relay(Population):
 
     proves_current = False  # no state adds it up
     threshold_shift = 0
+    declarable = True
 
     name: str
     inputs: tuple[str, ...]
@@ -48,6 +49,9 @@ class Relay(Population):
 
     def integrate(self, c: Any, states: States, current: Any) -> tuple[States, Any]:
         return states, integers.relay(current, self.shift, self.threshold)
+
+    def leaves(self, c: Any, states: States, current: Any, limit: int) -> Any:
+        return abs(current) > limit
 
     def title(self) -> str:
         return "graded relay"

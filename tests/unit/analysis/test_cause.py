@@ -20,7 +20,7 @@ from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay, Synapse
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.runs.trace import Trace, empty_messages
 
 STEPS, SAMPLES = 5, 4
@@ -74,7 +74,7 @@ def engine(graph: Graph, frames: np.ndarray, fault: Fault) -> Trace:
     for name, array in messages.items():
         early = fault.cut_early if fault.cut_early_of in (None, name) else 0
         for n in range(samples):
-            first = graph.facts(name).skew + n * STEPS - early
+            first = graph.facts(name).latency + n * STEPS - early
             rows = [
                 raster[name][i] if i >= 0 else 0 * raster[name][0]
                 for i in range(first, first + STEPS)
@@ -97,8 +97,8 @@ def step(
         half = 0.0 if fault.relays_floor else 0.5
         message = np.floor(total / 2**node.shift + half * (node.shift > 0)).astype(np.int64)
         return np.where(abs(message) <= node.threshold, 0, message)
-    skew = 0 if fault.reset_with_frames else graph.facts(node.name).skew
-    since = time - (skew - fault.reset_early)
+    latency = 0 if fault.reset_with_frames else graph.facts(node.name).latency
+    since = time - (latency - fault.reset_early)
     due = {"each": since % STEPS == 0, "first": since == 0, "never": False}[fault.resets]
     u, v = state[node.name]
     if due:
@@ -154,7 +154,7 @@ def residual(scale: int = 0, bias: int = 3, seed: int = 1, lowered: bool = True)
         ],
         steps=STEPS,
     )
-    return balance_skew(graph) if lowered else graph
+    return balance_latency(graph) if lowered else graph
 
 
 def frames(samples: int = SAMPLES) -> np.ndarray:
@@ -294,7 +294,7 @@ def test_reset_that_comes_early_is_no_matter_of_bias_where_there_is_none() -> No
     outcome = outcome_of(Fault(reset_with_frames=True), residual(bias=0))
     assert outcome.cause is not None
     assert (outcome.cause.kind, outcome.cause.also) == ("reset", ())
-    assert "by its skew too early" in outcome.cause.sentence
+    assert "by its latency too early" in outcome.cause.sentence
 
 
 def test_run_of_a_network_that_was_not_given_is_told() -> None:
@@ -437,7 +437,7 @@ def test_lowering_is_no_difference() -> None:
         ],
         STEPS,
     )
-    lowered = balance_skew(graph)
+    lowered = balance_latency(graph)
     assert lowered.hash != graph.hash
     for pair in ((graph, lowered), (lowered, graph)):
         outcome = compared(*pair)
@@ -453,7 +453,7 @@ def test_shortcuts_that_are_not_held_back_are_a_delay() -> None:
     outcome = outcome_of(Fault(), graph)
     assert outcome.cause is not None
     assert outcome.cause.kind == "delay"
-    assert "unequal skew" in outcome.cause.sentence
+    assert "unequal latency" in outcome.cause.sentence
 
 
 # -- the table ---------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.runs.trace import Trace
 
 ORDER = ("first", "second", "third", "potential")
@@ -43,7 +43,7 @@ def network() -> Graph:
 
 def run(lowered: bool = False, seed: int = 0) -> Trace:
     frames = np.random.default_rng(seed).integers(0, 2, (4, 3, 2, 4, 4))
-    graph = balance_skew(network()) if lowered else network()
+    graph = balance_latency(network()) if lowered else network()
     return Reference().run(graph, frames)
 
 

@@ -238,7 +238,7 @@ def test_the_step_time_is_that_of_the_slowest_core_or_the_floor() -> None:
     assert (slow.time.latency_us, slow.time.bound_by["least"]) == (30, 3)
 
 
-def test_populations_of_other_skews_work_at_other_steps() -> None:
+def test_populations_of_other_latencies_work_at_other_steps() -> None:
     graph, given = shortcut()
     target = chip(synop_ns=1000.0, neuron_ns=None, step_us=0.5)
     time = ran(graph, given, target=target).cores.time

@@ -22,7 +22,7 @@ from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay, Synapse
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.runs.trace import Trace
 
 STEPS, SAMPLES = 4, 5
@@ -82,7 +82,7 @@ def differs(small: Minimized, engine: Callable[..., Trace] | None = None) -> boo
 def test_one_wrong_weight_of_twenty_nodes_ends_in_four_nodes_or_fewer(
     name: str, lowered: bool, tmp_path: Path
 ) -> None:
-    graph = balance_skew(residual()) if lowered else residual()
+    graph = balance_latency(residual()) if lowered else residual()
     assert len(graph) >= 20
     other = with_weight(graph, name, (1, 0, 1, 1), 30)
     assert not compare(*(Reference().run(g, frames()) for g in (graph, other)))
@@ -144,7 +144,7 @@ def faulty(plan: Plan) -> Callable[..., Trace]:
     ],
 )
 def test_fault_of_an_engine_ends_in_one_neuron(plan: Plan, nodes: int, samples: int) -> None:
-    graph = balance_skew(residual())
+    graph = balance_latency(residual())
     engine = faulty(plan)
     small = minimize(graph, engine, frames())
     assert small.other is small.graph
@@ -193,7 +193,7 @@ def test_what_does_not_differ_is_refused() -> None:
     with pytest.raises(CompareError, match="nothing differs"):
         minimize(graph, "reference", frames())
     with pytest.raises(CompareError, match="nothing differs"):
-        minimize(graph, balance_skew(graph), frames())
+        minimize(graph, balance_latency(graph), frames())
 
 
 def test_interrupt_returns_the_best_so_far() -> None:

@@ -13,7 +13,7 @@ from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.runs.trace import Trace
 
 
@@ -61,7 +61,7 @@ def residual() -> Graph:
         Dense("fc", ("last",), sparse(3, 100)),
         Readout("out", ("fc",)),
     ]
-    return balance_skew(Graph(nodes, steps=3))
+    return balance_latency(Graph(nodes, steps=3))
 
 
 def frames(samples: int = 4) -> np.ndarray:

@@ -172,7 +172,7 @@ def test_chip_time_of_an_unbalanced_graph_is_refused(engine: Engine) -> None:
     graph = unbalanced()
     engine.run(graph, FRAMES)
     for chip in ("chip", "".join(("ch", "ip"))):  # equal, and another object
-        with pytest.raises(IllegalError, match=r"unequal skew meet; lower the graph"):
+        with pytest.raises(IllegalError, match=r"unequal latency meet; lower the graph"):
             engine.run(graph, FRAMES, time_model=chip)
 
 

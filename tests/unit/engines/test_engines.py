@@ -185,7 +185,7 @@ def test_lag_aligns_branches_in_chip_time_and_means_nothing_in_ideal_time(
     short = Dense("short", ("frames",), [[1]], lag=1 + lag)
     nodes = [*source, *long, short, Relay("out", ("long", "short"))]
     graph = Graph(nodes, 2)
-    assert graph.facts("out").skew == 2 + lag
+    assert graph.facts("out").latency == 2 + lag
     trace = run(engine, nodes, by_sample([1, 2], [3, 4], [5, 6]))
     assert listed(trace) == [[11, 22], [33, 44], [55, 66]]
 

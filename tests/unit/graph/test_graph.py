@@ -380,22 +380,43 @@ def test_dense_flattens_its_input() -> None:
     assert graph.facts("synapse").shape == (7,)
 
 
-# -- skew ------------------------------------------------------------------------------------
+# -- latency ---------------------------------------------------------------------------------
 
 
-def test_skew_is_the_longest_path_counted_in_synapses() -> None:
+def test_latency_is_the_longest_path_counted_in_synapses() -> None:
     graph = Graph(small(), 3)
-    assert [graph.facts(node.name).skew for node in graph] == [0, 1, 1, 2, 2, 3, 3, 4, 4, 4, 5, 5]
+    assert [graph.facts(node.name).latency for node in graph] == [
+        0,
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+        4,
+        4,
+        4,
+        5,
+        5,
+    ]
     assert graph.depth == 5
-    assert graph.facts("second").skews == (3, 2)
-    assert graph.facts("conv2").skews == (3, 2)
+    assert graph.facts("second").input_latencies == (3, 2)
+    assert graph.facts("conv2").input_latencies == (3, 2)
     assert not graph.balanced
+
+
+def test_the_former_names_of_latencies_warn() -> None:
+    facts = Graph(small(), 3).facts("second")
+    with pytest.deprecated_call(match="Facts.latency now"):
+        assert facts.skew == facts.latency
+    with pytest.deprecated_call(match="Facts.input_latencies now"):
+        assert facts.skews == (3, 2)
 
 
 def test_a_chain_is_balanced() -> None:
     graph = Graph([frame(), conv(), Lif("neuron", ("synapse",), 1)], 1)
     assert graph.balanced
-    assert graph.facts("neuron").skews == (1,)
+    assert graph.facts("neuron").input_latencies == (1,)
 
 
 # -- intervals -------------------------------------------------------------------------------

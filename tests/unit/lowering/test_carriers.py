@@ -14,9 +14,9 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.graph.node_builders import identity
 from neuroport.lowering.cost import cost
+from neuroport.lowering.latency import balance_latency
 from neuroport.lowering.layer_chain import chain
 from neuroport.lowering.reset_interval import pad_interval
-from neuroport.lowering.skew import balance_skew
 from neuroport.lowering.unroll import unroll
 from neuroport.targets.lowering import DEARER, lower, options
 from neuroport.targets.target import simulator
@@ -103,7 +103,7 @@ lif last 2x4x4 @3 threshold 30 decay 4096/0 <- sum + sum.from1"""
 
 def test_relays_with_delays_need_one_relay_for_a_shortcut_of_any_span() -> None:
     assert (
-        body(balance_skew(Graph(membrane(), 3), "delays"))
+        body(balance_latency(Graph(membrane(), 3), "delays"))
         == STEM
         + """\
 conv conv2 2x4x4 @3 w 2x2x3x3 padding 1,1 <- second
@@ -126,7 +126,7 @@ def late_stem() -> list[Node]:
 
 
 @pytest.mark.parametrize("nodes", [membrane, spike, late_stem])
-@pytest.mark.parametrize("carry", [balance_skew, unroll])
+@pytest.mark.parametrize("carry", [balance_latency, unroll])
 @pytest.mark.parametrize("align", ["relays", "delays"])
 def test_lowered_graph_answers_as_the_original_in_both_times(
     nodes: Callable[[], list[Node]], carry: Callable[[Graph, str], Graph], align: str
@@ -245,7 +245,7 @@ def dense_layer(*weights: int) -> list[Node]:
 
 
 NOT_A_CHAIN: dict[str, tuple[str, Callable[[], list[Node]]]] = {
-    "unequal skew": ("unequal skew meet", membrane),
+    "unequal latency": ("unequal latency meet", membrane),
     "axonal delay": (
         "later: NetX has no delay",
         lambda: [*membrane()[:3], Delay("later", ("first",), 1)],
@@ -306,7 +306,7 @@ def test_what_netx_cannot_express_is_refused_with_the_reason(case: str) -> None:
     assert said in caught.value.message
 
 
-def test_a_layer_holds_all_populations_of_one_skew_side_by_side() -> None:
+def test_a_layer_holds_all_populations_of_one_latency_side_by_side() -> None:
     layers = chain(lower(Graph(spike(), 3), carrier="stock"))
     assert [layer.members for layer in layers] == [
         {"first": (0, 2)},
@@ -354,7 +354,7 @@ def test_a_readout_becomes_a_neuron_that_cannot_fire(bias: int, threshold: int) 
 
 def test_identity_with_a_lag_is_late() -> None:
     graph = Graph([Input("frames", (3,)), identity("same", "frames", (3,), lag=4)], 1)
-    assert graph.facts("same").skew == 5
+    assert graph.facts("same").latency == 5
 
 
 def test_deep_network_is_lowered_without_unrolling_it_to_the_end() -> None:

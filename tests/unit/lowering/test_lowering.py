@@ -32,7 +32,7 @@ from neuroport.graph.node import (
     SigmaDelta,
 )
 from neuroport.graph.node_builders import identity
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.lowering.unroll import unroll
 from neuroport.targets.lowering import lower
 from neuroport.targets.rules import refusals, require_legal
@@ -86,7 +86,7 @@ def membrane() -> Graph:
 
 def test_skip_path_is_delayed_by_block_depth() -> None:
     before = membrane()
-    after = balance_skew(before)
+    after = balance_latency(before)
     assert (
         body(before)
         == """\
@@ -117,7 +117,7 @@ lif     third                  2x4x4      @3   threshold 3 decay 4096/0 \
     prove(before, after)
 
 
-def test_messages_of_unequal_skew_are_held_before_their_synapse() -> None:
+def test_messages_of_unequal_latency_are_held_before_their_synapse() -> None:
     before = Graph(
         [
             Input("frames", (2, 4, 4), bits=1),
@@ -132,7 +132,7 @@ def test_messages_of_unequal_skew_are_held_before_their_synapse() -> None:
         ],
         steps=3,
     )
-    after = balance_skew(before)
+    after = balance_latency(before)
     assert (
         body(after)
         == """\
@@ -170,7 +170,7 @@ def chain(blocks: int) -> Graph:
 
 def test_blocks_share_the_relays_of_one_stream() -> None:
     before = chain(3)
-    after = balance_skew(before)
+    after = balance_latency(before)
     assert body(before).splitlines()[-1].endswith("<- d2 + d1 + d0 + stem")
     assert (
         body(after)
@@ -208,14 +208,14 @@ lif     end                  2x4x4      @7   threshold 3 decay 4096/0 <- end.car
 
 @pytest.mark.parametrize("blocks", [1, 2, 5])
 def test_a_stream_costs_two_relays_per_block_whatever_its_length(blocks: int) -> None:
-    after = balance_skew(chain(blocks))
+    after = balance_latency(chain(blocks))
     assert sum(isinstance(node, Relay) for node in after) == 2 * blocks
     assert after.balanced
 
 
 def test_a_second_consumer_uses_the_relay_that_is_there() -> None:
     before = Graph([*membrane().nodes, lif("fourth", "conv2", "stem")], steps=3)
-    after = balance_skew(before)
+    after = balance_latency(before)
     assert after["fourth"].inputs == after["third"].inputs == ("third.carry1.identity", "conv2")
     prove(before, after)
 
@@ -232,7 +232,7 @@ def test_populations_without_an_image_are_carried_by_a_dense_identity() -> None:
         ],
         steps=3,
     )
-    after = balance_skew(before)
+    after = balance_latency(before)
     carried = after["second.carry0.identity"]
     assert isinstance(carried, Dense)
     np.testing.assert_array_equal(carried.weight, np.eye(3))
@@ -242,14 +242,14 @@ def test_populations_without_an_image_are_carried_by_a_dense_identity() -> None:
 @pytest.mark.parametrize("inputs", [("stem", "conv2", "stem"), ("conv2", "stem", "conv2")])
 def test_an_input_that_is_summed_twice_stays_summed_twice(inputs: tuple[str, ...]) -> None:
     before = Graph([*membrane().nodes[:-1], lif("third", *inputs)], steps=3)
-    prove(before, balance_skew(before))
+    prove(before, balance_latency(before))
 
 
 def test_balanced_graph_is_left_as_it_is() -> None:
-    once = balance_skew(membrane())
-    assert balance_skew(once).hash == once.hash
+    once = balance_latency(membrane())
+    assert balance_latency(once).hash == once.hash
     plain = Graph(membrane().nodes[:-1], steps=3)
-    assert balance_skew(plain).hash == plain.hash
+    assert balance_latency(plain).hash == plain.hash
 
 
 @pytest.mark.parametrize("taken", ["first.held", "first.held.identity", "third.carry0"])
@@ -264,7 +264,7 @@ def test_names_of_inserted_nodes_do_not_collide_with_names_in_use(taken: str) ->
         lif("last", "sum"),
     ]
     before = Graph(nodes, steps=3)
-    after = balance_skew(before)
+    after = balance_latency(before)
     prove(before, after)
     second = {"third.carry0": "third.carry0~2", "first.held": "first.held~2"}
     assert second.get(taken, "first.held.identity~2") in [node.name for node in after]
@@ -279,7 +279,7 @@ def test_population_that_is_named_like_a_relay_is_not_taken_for_it() -> None:
         lif("last", "sum"),
     ]
     before = Graph(nodes, steps=3)
-    prove(before, balance_skew(before))
+    prove(before, balance_latency(before))
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 2, 5), (2, 3)])
@@ -287,12 +287,12 @@ def test_identity_delivers_every_message_unchanged(shape: tuple[int, ...]) -> No
     frames = np.random.default_rng(0).integers(-128, 128, (2, 3, *shape))
     frame = Input("frames", shape, signed=True)
     graph = Graph([frame, identity("same", "frames", shape), Relay("out", ("same",))], 2)
-    assert graph.facts("out").skew == 1
+    assert graph.facts("out").latency == 1
     got = Reference().run(graph, frames)["out"]
     np.testing.assert_array_equal(got.reshape(frames.shape), frames)
 
 
-@pytest.mark.parametrize("carry", [balance_skew, unroll])
+@pytest.mark.parametrize("carry", [balance_latency, unroll])
 def test_branches_that_are_hundreds_of_steps_late_are_aligned(
     carry: Callable[[Graph, str], Graph],
 ) -> None:
@@ -469,7 +469,7 @@ KEPT: dict[str, tuple[str, Callable[[], list[Node]]]] = {
     "longest lag": ("delays_fit", lambda: late(lag=62)),
     "longest delay": ("delays_fit", lambda: late(delay=60, lag=2)),
     "longest axonal delay": ("delays_fit", lambda: axonal(62)),
-    "equal skew": ("skews_meet", lambda: list(balance_skew(membrane()))),
+    "equal latency": ("latencies_agree", lambda: list(balance_latency(membrane()))),
 }
 BROKEN: dict[str, tuple[str, str, Callable[[], list[Node]]]] = {
     "mixed 256": ("weights_fit_eight_bits", "-2..256", lambda: dense(256, -2)),
@@ -545,9 +545,13 @@ BROKEN: dict[str, tuple[str, str, Callable[[], list[Node]]]] = {
     "lag": ("delays_fit", "63", lambda: late(lag=63)),
     "delay and lag": ("delays_fit", "63", lambda: late(delay=60, lag=3)),
     "axonal delay": ("delays_fit", "63", lambda: axonal(63)),
-    "unequal skew of currents": ("skews_meet", "conv2 @3, stem @1", lambda: list(membrane())),
-    "unequal skew of messages": (
-        "skews_meet",
+    "unequal latency of currents": (
+        "latencies_agree",
+        "conv2 @3, stem @1",
+        lambda: list(membrane()),
+    ),
+    "unequal latency of messages": (
+        "latencies_agree",
         "second @2, first @1",
         lambda: [*membrane().nodes[:-2], conv("late", "second", "first")],
     ),
@@ -611,7 +615,7 @@ def test_a_long_list_of_violations_ends_with_their_number() -> None:
 
 def test_lowering_balances_before_it_checks() -> None:
     graph = lower(membrane(), carrier="relay", align="relays")
-    assert graph.hash == balance_skew(membrane()).hash
+    assert graph.hash == balance_latency(membrane()).hash
 
 
 @pytest.mark.parametrize("use", [partial(require_legal, membrane()), partial(lower, membrane())])

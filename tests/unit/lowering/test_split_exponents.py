@@ -9,7 +9,7 @@ import neuroport as port
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay, Synapse
 from neuroport.lowering.exponents import MOST_PARTS, holds_exponent, shifted, split_exponents
-from neuroport.lowering.skew import without_lags
+from neuroport.lowering.latency import without_lags
 from neuroport.targets.rules import too_wide
 
 

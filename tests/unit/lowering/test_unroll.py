@@ -9,7 +9,7 @@ import neuroport as port
 from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Delay, Dense, Input, Lif, Node, Relay, Synapse
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.lowering.unroll import unroll
 
 RNG = np.random.default_rng(7)
@@ -53,7 +53,7 @@ def test_unrolling_keeps_every_answer_and_makes_no_node_later(align: str) -> Non
     want = Reference().run(before, FRAMES)
     for node in before.populations:
         assert 0.1 < want[node.name].mean() < 0.9, "constant spikes prove nothing"
-        assert after.facts(node.name).skew == before.facts(node.name).skew
+        assert after.facts(node.name).latency == before.facts(node.name).latency
     assert after.balanced
     assert after.depth == before.depth == 6
     for time_model in ("ideal", "chip"):
@@ -121,7 +121,7 @@ def test_relays_with_delays_pass_currents_from_one_meeting_to_the_next() -> None
         ],
         3,
     )
-    after = balance_skew(before, DELAYS)
+    after = balance_latency(before, DELAYS)
     found = {name: lag for name, lag in lags(after).items() if "carry" in name}
     assert found == {"out.carry0.identity": 0, "out.carry1.identity": 3}
     assert after["out.carry1"].inputs == ("out.carry0.identity", "middle")
@@ -143,7 +143,7 @@ def test_messages_are_held_with_delays_by_one_relay_whatever_the_span() -> None:
         ],
         3,
     )
-    after = balance_skew(before, DELAYS)
+    after = balance_latency(before, DELAYS)
     assert {n: lag for n, lag in lags(after).items() if "held" in n} == {"frames.held.identity": 2}
     got = Reference().run(after, FRAMES, time_model="chip")
     assert port.compare(Reference().run(before, FRAMES), got)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import re
 import sys
@@ -20,7 +22,7 @@ from neuroport.engines.reference import Reference
 from neuroport.errors import CompareError, StorageError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.reporting.drawing import drawing
 from neuroport.reporting.html import report
 from neuroport.reporting.layout import layout
@@ -78,7 +80,7 @@ def unbalanced(neuron: str = "last") -> Graph:
 
 
 def run(neuron: str = "last") -> tuple[Graph, Trace]:
-    graph = balance_skew(unbalanced(neuron))
+    graph = balance_latency(unbalanced(neuron))
     frames = np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
     return graph, Reference().run(graph, frames)
 
@@ -90,16 +92,30 @@ def page(tmp_path: Path, **options: Any) -> str:
 
 def words(html: str) -> str:
     """What a reader sees, in one line."""
-    shown = re.sub(r"<(style|title)\b.*?</\1>", "", html, flags=re.DOTALL).replace("<wbr>", "")
+    shown = re.sub(r"<(style|title|script)\b.*?</\1>", "", html, flags=re.DOTALL).replace(
+        "<wbr>", ""
+    )
     return " ".join(re.sub(r"<[^>]*>", " ", shown).replace("&nbsp;", " ").split())
 
 
 def test_the_page_needs_nothing_but_itself(tmp_path: Path) -> None:
     html = page(tmp_path, results=RESULTS)
-    assert "<script" not in html
-    assert not re.findall(r"(?:https?:)?//\w", html)
     assert re.findall(r"(?:src|href)=\"([^\"]*)\"", html) == ["data:,"]
-    assert not re.findall(r"url\(|@import", html)
+    assert not re.findall(r"url\(|@import|https?:", html)
+    assert not re.findall(r"\b(?:fetch|XMLHttpRequest|WebSocket|import|eval)\b\(", html)
+
+
+def test_the_page_runs_its_own_script_and_style_and_nothing_else(tmp_path: Path) -> None:
+    html = page(tmp_path, results=RESULTS)
+    (policy,) = re.findall(r"Content-Security-Policy\" content=\"([^\"]*)\"", html)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    for name, tag in (("script-src", "script"), ("style-src", "style")):
+        (text,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert rules[name] == f"'sha256-{digest}'"
+    assert len(re.findall("<script", html)) == 2  # its data and itself
+    assert not re.findall(r"<[^>]*\s(?:style|on\w+)=", html)
 
 
 def test_every_tag_is_closed(tmp_path: Path) -> None:
@@ -107,7 +123,7 @@ def test_every_tag_is_closed(tmp_path: Path) -> None:
         stack: list[str]
 
         def handle_starttag(self, tag: str, attrs: object) -> None:
-            if tag not in ("meta", "link", "br", "wbr"):
+            if tag not in ("meta", "link", "br", "wbr", "input"):
                 self.stack.append(tag)
 
         def handle_endtag(self, tag: str) -> None:
@@ -175,6 +191,7 @@ def test_sections_stand_in_their_order(tmp_path: Path) -> None:
     html = page(tmp_path, results=RESULTS)
     assert re.findall(r"<h2 id=\"(\w+)\"", html) == [
         "accuracy",
+        "look",
         "network",
         "spikes",
         "activity",
@@ -191,6 +208,7 @@ def test_without_results_the_graph_and_the_trace_still_tell(tmp_path: Path, resu
     shown = words(html)
     assert "This run was not compared with another." in shown
     assert re.findall(r"<h2 id=\"(\w+)\"", html) == [
+        "look",
         "network",
         "spikes",
         "activity",

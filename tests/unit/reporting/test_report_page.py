@@ -1,7 +1,9 @@
-"""The report in a real browser: quiet console, visible drawings, no sideways scrolling."""
+"""The report in a real browser: quiet console, visible drawings, no sideways scrolling; two runs
+chosen, stepped through and followed to where they differ, with a pointer and without."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +15,17 @@ import pytest
 from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout
-from neuroport.lowering.skew import balance_skew
+from neuroport.lowering.latency import balance_latency
 from neuroport.reporting.html import report
+from neuroport.runs.trace import Trace
 from neuroport.targets.target import load_target
+from tests.helpers.two_runs import STEPS, TwoRuns, two_runs
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on the PATH; apt-get install chromium"
+)
 
 RESULTS: dict[str, Any] = {
     "name": "a_run_whose_name_is_long_and_has_no_spaces_at_all_to_break_at",
@@ -59,9 +65,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         Dense("fc", ("neuron",), random.integers(-4, 6, (10, 256)) * 2),
         Readout("out", ("fc",)),
     ]
-    graph = balance_skew(Graph(nodes, steps=6))
+    graph = balance_latency(Graph(nodes, steps=6))
     frames = random.integers(0, 2, (6, 3, 1, 8, 8))
     trace, folder = Reference().run(graph, frames), tmp_path_factory.mktemp("report")
+    messages = {name: array.copy() for name, array in trace.messages.items()}
+    messages["blocks.1.neuron0"][2, 1, 3, 4, 5] ^= True
     return {
         "full": report(
             graph,
@@ -70,6 +78,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             results=RESULTS,
             frames=frames,
             target=load_target("loihi2"),
+            got=Trace(messages, trace.kinds, trace.provenance),
+            labels=trace.predictions,
         ),
         "bare": report(graph, trace, folder / "bare.html"),
     }
@@ -86,23 +96,37 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(params=["full", "bare"])
-def opened(request: pytest.FixtureRequest, pages: dict[str, Path], browser: Any) -> Iterator[Any]:
-    """Opens the page at a width and color scheme, and checks that nothing complained."""
+@pytest.fixture
+def watched(browser: Any) -> Iterator[Any]:
+    """Opens a file at a width and color scheme, and checks that nothing complained."""
     complaints: list[str] = []
 
-    def view(width: int, scheme: str) -> Any:
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    def view(path: Path, width: int, scheme: str, **options: Any) -> Any:
+        size = {"width": width, "height": 900}
+        page = browser.new_page(viewport=size, color_scheme=scheme, **options)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda sent: requests.append(sent.url))
-        page.goto(pages[request.param].as_uri())
+        page.goto(path.as_uri())
         return page
 
     requests: list[str] = []
     yield view
     assert complaints == []
-    assert {url.split(":")[0] for url in requests} <= {"file", "data"}
+    # a blob is the page's own data, on its way to be unpacked
+    assert {url.split(":")[0] for url in requests} <= {"file", "data", "blob"}
+
+
+@pytest.fixture(params=["full", "bare"])
+def opened(request: pytest.FixtureRequest, pages: dict[str, Path], watched: Any) -> Any:
+    """Opens one of the pages at a width and color scheme, when it has drawn."""
+
+    def view(width: int, scheme: str) -> Any:
+        page = watched(pages[request.param], width, scheme)
+        page.locator("#told:not(:empty)").wait_for()
+        return page
+
+    return view
 
 
 @pytest.mark.parametrize(("width", "scheme"), VIEWS)
@@ -192,7 +216,199 @@ def test_labels_of_the_drawing_do_not_collide(opened: Any) -> None:
 def test_the_verdict_is_a_word_and_not_only_a_color(opened: Any) -> None:
     page = opened(400, "dark")
     sentence = page.locator("#verdict .sentence").inner_text()
-    assert "1 of 2 comparisons is not equal." in sentence or "not compared" in sentence
+    assert "2 of 3 comparisons are not equal." in sentence or "not compared" in sentence
     assert page.locator("html").get_attribute("lang") == "en"
     unnamed = page.locator("svg:not([aria-label]):not([aria-hidden])").count()
     assert unnamed == 0
+
+
+# -- two runs ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def runs() -> TwoRuns:
+    return two_runs()
+
+
+@pytest.fixture(scope="module")
+def two(runs: TwoRuns, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a network and of the same with one other weight."""
+    return report(
+        runs.graph,
+        runs.want,
+        tmp_path_factory.mktemp("two") / "two.html",
+        frames=runs.frames,
+        got=runs.got,
+        other=runs.other,
+        labels=runs.labels,
+    )
+
+
+def told(page: Any, text: str) -> None:
+    sync_api.expect(page.locator("#told")).to_contain_text(text)
+
+
+def drawn(page: Any, picture: str, number: int, rows: int, columns: int) -> np.ndarray:
+    """The colors of the cells of a picture, (rows, columns, 3)."""
+    colors = (
+        page.locator(f"canvas.{picture}")
+        .nth(number)
+        .evaluate(
+            """(canvas, [rows, columns]) => {
+        const {width, height} = canvas, copy = new OffscreenCanvas(width, height), found = [];
+        const context = copy.getContext('2d', {willReadFrequently: true});
+        context.drawImage(canvas, 0, 0);
+        for (let y = 0; y < rows; y++) for (let x = 0; x < columns; x++) {
+            const at = [(x + 0.5) * canvas.width / columns, (y + 0.5) * canvas.height / rows];
+            found.push(...context.getImageData(at[0], at[1], 1, 1).data.slice(0, 3));
+        }
+        return found;
+    }""",
+            [rows, columns],
+        )
+    )
+    return np.array(colors).reshape(rows, columns, 3)
+
+
+def color(page: Any, name: str) -> list[int]:
+    text = page.evaluate(
+        "name => getComputedStyle(document.documentElement).getPropertyValue(name).trim()", name
+    )
+    return [int(text[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_three_actions_lead_to_the_neuron_and_the_weight(
+    watched: Any, two: Path, runs: TwoRuns, width: int
+) -> None:
+    page = watched(two, width, "light")  # the first
+    page.get_by_role("link", name="Show the first divergence").click()  # the second
+    weights = [
+        str(graph[runs.node].weight[runs.place])  # type: ignore[attr-defined]
+        for graph in (runs.graph, runs.other)
+    ]
+    row = page.locator("tr.unlike")
+    assert row.count() == 1
+    sync_api.expect(row).to_be_in_viewport()
+    cells = row.locator("td").all_inner_texts()
+    assert cells[:2] == [weights[0], f"{weights[1]} ≠"]
+    sync_api.expect(page.get_by_text("Cause: scale.")).to_be_in_viewport()
+    place = re.search(
+        r"neuron \((\d+), (\d+), (\d+)\)",
+        page.locator("section").filter(has=page.locator("#divergence")).inner_text(),
+    )
+    assert place is not None
+    page.get_by_role("button", name="Show it on the maps").click()  # the third
+    told(page, f"1 differ. Neuron {place[0][7:]}: 0 in want, 1 in got.")
+    for number in (0, 1):
+        sync_api.expect(page.locator("canvas.map").nth(number)).to_be_in_viewport()
+
+
+def test_maps_and_rasters_are_the_messages_of_what_was_chosen(
+    watched: Any, two: Path, runs: TwoRuns
+) -> None:
+    page = watched(two, 1280, "light")
+    step, sample, channel = np.argwhere(runs.want["second"] != runs.got["second"])[-1][:3].tolist()
+    page.get_by_label("Sample", exact=True).select_option(index=sample)
+    names = ["input", *runs.want.kinds]
+    page.get_by_label("Population", exact=True).select_option(index=names.index("second"))
+    page.get_by_label("Step", exact=True).fill(str(step))
+    want, got = (trace["second"][:, sample].astype(int) for trace in (runs.want, runs.got))
+    unlike = int((want[step] != got[step]).sum())
+    told(page, f"not 0: {want[step].sum()} in want, {got[step].sum()} in got; {unlike} differ")
+    page.get_by_label("channel", exact=True).select_option(str(channel))
+    page.get_by_label("map of all channels").uncheck()
+    blue, orange, empty = (color(page, name) for name in ("--lif", "--relay", "--faint"))
+    for number, values in enumerate((want, got, got - want)):
+        inks = np.array([orange, empty, blue])[values[step, channel] + 1]
+        np.testing.assert_allclose(drawn(page, "map", number, 8, 8), inks, atol=1)
+        if number < 2:
+            raster = drawn(page, "raster", number, 256, STEPS)
+            inks = np.array([empty, blue])[values.reshape(STEPS, -1).T]
+            np.testing.assert_allclose(raster, inks, atol=1)
+    page.get_by_label("map of all channels").check()  # four, side by side, with a line between
+    tiles = drawn(page, "map", 0, 17, 17)
+    inks = np.array([empty, blue])[want[step, 3]]
+    np.testing.assert_allclose(tiles[9:, 9:], inks, atol=1)
+    page.emulate_media(color_scheme="dark")
+    dark = color(page, "--lif")
+    assert dark != blue
+    inks = np.array([color(page, "--faint"), dark])[want[step, 3]]
+    np.testing.assert_allclose(drawn(page, "map", 0, 17, 17)[9:, 9:], inks, atol=1)
+
+
+def test_everything_can_be_done_by_keyboard(watched: Any, two: Path, runs: TwoRuns) -> None:
+    page = watched(two, 390, "dark")
+    page.locator("#told:not(:empty)").wait_for()
+
+    def tab_to(what: str) -> None:
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if page.evaluate("what => document.activeElement.matches(what)", what):
+                style = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+                assert style != "none", what
+                return
+        raise AssertionError(f"no way to {what}")
+
+    tab_to("#to-divergence")
+    page.keyboard.press("Enter")
+    tab_to("#to-maps")
+    page.keyboard.press("Enter")
+    sync_api.expect(page.locator("canvas.map").first).to_be_focused()
+    said = page.locator("#told").inner_text()
+    found = re.search(r"Neuron \((\d+), (\d+), (\d+)\)", said)
+    assert found is not None
+    channel, row, column = map(int, found.groups())
+    page.keyboard.press("ArrowDown")
+    told(page, f"Neuron ({channel}, {row + 1}, {column})")
+    page.keyboard.press("ArrowLeft")
+    told(page, f"Neuron ({channel}, {row + 1}, {column - 1})")
+    page.keyboard.press("PageDown")
+    told(page, f"Neuron ({channel + 1}, {row + 1}, {column - 1})")
+    page.reload()
+    page.locator("#told:not(:empty)").wait_for()
+    tab_to("#sample")
+    page.keyboard.press("Home")
+    tab_to("#population")
+    page.keyboard.press("End")
+    told(page, "out, step")
+    tab_to("#step")
+    page.keyboard.press("End")
+    values = [int(trace["out"][-1, 0, 0]) for trace in (runs.want, runs.got)]
+    told(page, f"Neuron (0): {values[0]} in want, {values[1]} in got.")
+
+
+def test_screen_readers_get_a_name_for_every_control_and_the_news(watched: Any, two: Path) -> None:
+    page = watched(two, 1280, "light")
+    page.locator("#told:not(:empty)").wait_for()
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('select, input, button, a, canvas, [tabindex="0"]')]
+            .filter(e => !(e.labels && e.labels.length) && !e.textContent.trim()
+                && !e.getAttribute('aria-label'))
+            .map(e => e.outerHTML)"""
+    )
+    assert nameless == []
+    assert page.get_by_role("status").inner_text().startswith("second, step")
+    sync_api.expect(page.locator("#step")).to_have_attribute("aria-valuetext", re.compile("step"))
+    headings = page.get_by_role("heading", level=2).all_inner_texts()
+    assert {"Where the runs first differ", "Look inside", "Classes of these samples"} <= {*headings}
+
+
+def test_without_scripts_the_page_still_says_where_and_why(watched: Any, two: Path) -> None:
+    page = watched(two, 390, "light", java_script_enabled=False)
+    assert page.locator("tr.unlike").is_visible()
+    assert page.locator("#asleep").is_visible()
+    assert not page.locator("#explorer").is_visible()
+
+
+def test_hostile_names_stay_text_in_the_browser(watched: Any, tmp_path: Path) -> None:
+    name = "</script><img src=x onerror=document.title=1>\u202e"
+    runs = two_runs(name)
+    path = report(
+        runs.graph, runs.want, tmp_path / "a.html",
+        frames=runs.frames, got=runs.got, other=runs.other, title=name,
+    )  # fmt: skip
+    page = watched(path, 1280, "light")
+    told(page, name.replace("\u202e", "\\u202e"))
+    assert page.locator("img").count() == 0
+    assert page.title() == name.replace("\u202e", "\\u202e") + " · neuroport report"

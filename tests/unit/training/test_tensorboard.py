@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from neuroport.data.samples import Pictures, Split
 from neuroport.recipe import from_dict
 from neuroport.training.fit import fit
+from neuroport.training.metrics import read_metrics
 from neuroport.training.tensorboard import board
 
 RECIPE = from_dict(
@@ -41,6 +42,7 @@ def data() -> Split:
 def assert_events_are_the_metrics(folder: Path) -> None:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     metrics = [json.loads(line) for line in lines]
+    epochs = read_metrics(folder)
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
     found = {
@@ -48,11 +50,17 @@ def assert_events_are_the_metrics(folder: Path) -> None:
         for tag in events.Tags()["scalars"]
     }
     expected: dict[str, list[tuple[int, float]]] = {}
-    for each in metrics:
-        for key in ("loss", "accuracy", "seconds"):
-            value = float(np.float32(each[key]))
-            expected.setdefault(f"{key}/{each['phase']}", []).append((each["epoch"], value))
+    for each, epoch in zip(metrics, epochs, strict=True):
+        scalars = {f"{key}/{each['phase']}": each[key] for key in ("loss", "accuracy", "seconds")}
+        blocks = each["gradients"]["blocks"]
+        scalars |= {f"gradient/{name}": norm for name, norm in blocks.items()}
+        populations = each["activity"]["populations"]
+        scalars |= {f"population_spikes/{n}": p["spikes"] for n, p in populations.items()}
+        assert scalars.items() <= epoch.scalars().items()
+        for tag, value in epoch.scalars().items():
+            expected.setdefault(tag, []).append((each["epoch"], float(np.float32(value))))
     assert found == expected
+    assert {"spikes_per_neuron/float", "dormant/quantized", "clipped/quantized"} <= found.keys()
 
 
 @pytest.mark.parametrize("stop", [(1, "batch"), (1, "accuracy"), (3, "accuracy")])

@@ -18,26 +18,32 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from neuroport.backends.reference import own
+from neuroport.backends.declared_widths import Stepped, Window
 from neuroport.backends.stepped_populations import check_width
-from neuroport.graph.kinds.base import Population, Shape, States, per_neuron
+from neuroport.graph.kinds.base import Population, Shape
 
 
 class SteppedReset(AbstractProcess):
-    """Neurons at rest where a sample begins, steps ``offset + n * interval``.
+    """Neurons at rest where a sample begins; declared widths are checked.
 
     Args:
         node: whose constants they have.
         arriving: shape of their current.
         shape: of the neurons.
+        window: the steps at which they answer to samples.
+        limit: the current that is declared of them; None where it is proven.
     """
 
     def __init__(
-        self, *, node: Population, arriving: Shape, shape: Shape, interval: int, offset: int
+        self,
+        *,
+        node: Population,
+        arriving: Shape,
+        shape: Shape,
+        window: Window,
+        limit: int | None = None,
     ) -> None:
-        super().__init__(
-            node=node, arriving=arriving, shape=shape, interval=interval, offset=offset
-        )
+        super().__init__(node=node, arriving=arriving, window=window, limit=limit)
         self.a_in = InPort(shape=(int(np.prod(arriving)),))
         self.s_out = OutPort(shape=(int(np.prod(shape)),))
 
@@ -51,20 +57,14 @@ class SteppedResetModel(PyLoihiProcessModel):
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
-        node, arriving = proc_params["node"], proc_params["arriving"]
-        self.node: Population = node
-        self.constants = node.setup(arriving, per_neuron, own)
-        self.rest = (np.zeros((1, *proc_params["shape"]), np.int64),) * len(node.states)
-        self.states: States = self.rest
-        self.checked = [node.states.index(name) for name in node.checked_states]
+        given = (proc_params[name] for name in ("node", "arriving", "window", "limit"))
+        self.neurons = Stepped(*given)
 
     def run_spk(self) -> None:
-        current = self.a_in.recv().astype(np.int64).reshape(1, *self.proc_params["arriving"])
-        since = self.time_step - self.proc_params["offset"]
-        if since % self.proc_params["interval"] == 0:
-            self.states = self.rest
-        self.states, sent = self.node.step(self.constants, self.states, current)
-        if self.checked:
-            states = (self.states[n] for n in self.checked)
-            check_width(self.node.name, self.time_step, *states, current, sent)
+        current = self.a_in.recv()
+        sent = self.neurons.step(current, self.time_step)
+        node, states = self.neurons.node, self.neurons.states
+        if node.checked_states:
+            checked = (states[node.states.index(name)] for name in node.checked_states)
+            check_width(node.name, self.time_step, *checked, current, sent)
         self.s_out.send(sent.reshape(-1).astype(np.int32))

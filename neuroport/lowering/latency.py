@@ -15,12 +15,15 @@ from __future__ import annotations
 from collections import Counter
 from itertools import chain, count
 
+from neuroport.deprecated import moved
 from neuroport.errors import IllegalError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Node, Population, Shape, Synapse
 from neuroport.graph.node_builders import identity, relay
 
 ALIGNMENTS = ("relays", "delays")
+
+__getattr__ = moved(__name__, {"balance_skew": "neuroport.lowering.latency:balance_latency"})
 
 
 class Schedule:
@@ -38,7 +41,7 @@ class Schedule:
         self.most = most
         self.delays = align == "delays"
         self.nodes: list[Node] = []
-        self.skew: dict[str, int] = {}
+        self.latency: dict[str, int] = {}
         self._names = {node.name for node in graph}
         self._held: dict[tuple[str, int], str] = {}
 
@@ -51,19 +54,19 @@ class Schedule:
 
     def add(self, node: Node) -> str:
         """Append a node whose inputs have equal latency."""
-        late = max((self.skew[name] for name in node.inputs), default=0)
+        late = max((self.latency[name] for name in node.inputs), default=0)
         if self.most is not None and len(self.nodes) >= self.most:
             raise IllegalError(
                 f"takes more than {self.most:,} processes, several times those of another way; "
                 "ask for this carrier and alignment by name to have it"
             )
         self.nodes.append(node)
-        self.skew[node.name] = late + (1 + node.lag if isinstance(node, Synapse) else 0)
+        self.latency[node.name] = late + (1 + node.lag if isinstance(node, Synapse) else 0)
         return node.name
 
     def hold(self, source: str, until: int, shape: Shape) -> str:
         """Return the name of a node that sends the messages of ``source`` at latency ``until``."""
-        late = until - self.skew[source]
+        late = until - self.latency[source]
         if late == 0:
             return source
         step = late if self.delays else 1
@@ -76,10 +79,10 @@ class Schedule:
 
     def finish(self) -> Graph:
         """The lowered graph."""
-        return Graph(self.nodes, self.graph.steps, self.graph.interval)
+        return self.graph.derived(self.nodes)
 
 
-def balance_skew(graph: Graph, align: str = "relays") -> Graph:
+def balance_latency(graph: Graph, align: str = "relays") -> Graph:
     """Insert graded relays until the inputs of every node have equal latency."""
     plan = Schedule(graph, align)
     carried: dict[tuple[tuple[str, ...], int], str] = {}  # currents -> their sum, later
@@ -97,18 +100,18 @@ def balance_skew(graph: Graph, align: str = "relays") -> Graph:
 
     for node in graph:
         inputs = node.inputs
-        skews = {plan.skew[name] for name in inputs}
-        while len(skews) > 1:
-            first, *following = sorted(skews)
-            early = tuple(name for name in inputs if plan.skew[name] == first)
-            rest = tuple(name for name in inputs if plan.skew[name] != first)
+        latencies = {plan.latency[name] for name in inputs}
+        while len(latencies) > 1:
+            first, *following = sorted(latencies)
+            early = tuple(name for name in inputs if plan.latency[name] == first)
+            rest = tuple(name for name in inputs if plan.latency[name] != first)
             shape = graph.facts(node.inputs[0]).shape
             if isinstance(node, Population):
                 later = following[0] - first if plan.delays else 1
                 inputs = (carry(early, later, node.name, shape), *rest)
             else:
-                inputs = (*(plan.hold(name, max(skews), shape) for name in early), *rest)
-            skews = {plan.skew[name] for name in inputs}
+                inputs = (*(plan.hold(name, max(latencies), shape) for name in early), *rest)
+            latencies = {plan.latency[name] for name in inputs}
         plan.add(node if inputs == node.inputs else node.replace(inputs=inputs))
     return plan.finish()
 
@@ -119,4 +122,4 @@ def without_lags(graph: Graph) -> Graph:
     if not late:
         return graph
     nodes = [n.replace(lag=0) if isinstance(n, Synapse) and n.lag else n for n in graph]
-    return Graph(nodes, graph.steps, graph.interval)
+    return graph.derived(nodes)

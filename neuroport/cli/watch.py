@@ -1,0 +1,42 @@
+"""The verb ``watch``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neuroport.cli.options import any_path, json_option, out_file
+from neuroport.cli.output import Out
+
+
+@click.command()
+@click.argument("folder", type=any_path)
+@click.option("--html", type=out_file, help="Write the page to a file instead, and end.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0, the default: any free.")
+@json_option
+def watch(folder: Path, html: Path | None, port: int, as_json: bool) -> None:
+    """Show the training in FOLDER as a page that keeps up with it, until Ctrl-C.
+
+    The page has loss, accuracy, spikes, dormant neurons, gradient norms and, in integers, clipped
+    weights and saturated voltages of every epoch. It is for this machine alone: its address has a
+    token, and nothing is written.
+    """
+    from neuroport.files import write_atomic
+    from neuroport.reporting.training_page import page
+    from neuroport.reporting.training_server import TrainingServer, run_of
+
+    out = Out(as_json)
+    if html is not None:
+        name, epochs, written = run_of(folder)
+        write_atomic(html, page(name, epochs, written))
+        out.line(f"wrote {html}: {len(epochs)} epochs")
+        out.result({"path": str(html), "epochs": len(epochs)})
+        return
+    with TrainingServer(folder, port) as server:
+        out.line(f"{folder} is shown at {server.url} (Ctrl-C ends it)")
+        out.result({"folder": str(folder), "url": server.url})
+        try:
+            server.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            out.line("ended")

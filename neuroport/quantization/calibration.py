@@ -1,0 +1,101 @@
+"""The ranges that currents and voltages of a network have on frames, in real numbers.
+
+A proven range is that of every input there could be: of a stream that many blocks add to it is many
+times what any picture causes. With ``widths="checked"`` a grid is chosen from what is seen here,
+times a margin, and engines check that it holds (:mod:`neuroport.backends.declared_widths`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neuroport.capture.connectivity import LayerCall, evaluating, heard
+from neuroport.graph import integers
+from neuroport.nets.batchnorm_lif import NormLif
+from neuroport.nets.fused_batchnorm import DeferredCurrent
+from neuroport.nets.neuron import Lif
+from neuroport.nets.stream import per_position
+from neuroport.nets.synapse import GradedConv, Readout
+from neuroport.nets.torch_parts import OnGrid
+
+CALIBRATION = 32  # training samples, where nobody says which
+BATCH = 8  # samples side by side
+
+
+@dataclass
+class Ranges:
+    """The largest absolute values that were seen, in real units, by the names of layers.
+
+    Attributes:
+        arriving: of the currents and voltages of neurons, and of the streams that projections read.
+        products: of what projections make of them.
+        potentials: of readouts, summed over positions and steps.
+    """
+
+    arriving: dict[str, float] = field(default_factory=dict)
+    products: dict[str, float] = field(default_factory=dict)
+    potentials: dict[str, float] = field(default_factory=dict)
+
+    def hear(self, name: str, module: nn.Module, args: Sequence[Any], output: Any) -> None:
+        """Take what a layer was given and what it gave, in its real phase."""
+        given = args[0].tensor() if isinstance(args[0], DeferredCurrent) else args[0]
+        if isinstance(module, Lif):
+            _raise(self.arriving, name, reach(module, given))
+        elif isinstance(module, GradedConv):
+            if not module.pixels:
+                _raise(self.arriving, name, float(given.abs().max()))
+            made = output.tensor() if isinstance(output, DeferredCurrent) else output
+            _raise(self.products, name, float(made.abs().max()))
+        elif isinstance(module, Readout):
+            weight, bias = module.weights()
+            positions = given.shape[3] * given.shape[4]
+            current = given.sum((3, 4)) @ weight.T
+            voltage = (current + bias * positions).cumsum(0)
+            _raise(self.potentials, name, max(float(x.abs().max()) for x in (current, voltage)))
+
+
+def _raise(found: dict[str, float], name: str, value: float) -> None:
+    found[name] = max(found.get(name, 0.0), value)
+
+
+def reach(neuron: Lif, current: Tensor) -> float:
+    """The largest of a neuron's current, its decaying sum and its voltage, (T, N, C, H, W) given.
+
+    The voltage is bounded over all resets: ``low' = keep min(low, 0) + u`` and ``threshold + u``.
+    """
+    keep_u, keep_v = (1 - decay / integers.DECAY_UNITY for decay in neuron.decays)
+    bias: Tensor | float = 0.0
+    threshold = neuron.threshold
+    if isinstance(neuron, NormLif):
+        _, thresholds, bias = neuron.absorbed()
+        bias, threshold = per_position(bias), float(thresholds.max())
+    u = low = torch.zeros_like(current[0])
+    worst = float(current.abs().max())
+    for x in current:
+        u = keep_u * u + x
+        low = keep_v * low.clamp(max=0) + u + bias
+        worst = max(worst, float(u.abs().max()), -float(low.min()))
+        worst = max(worst, float((u + bias).max()) + keep_v * threshold)
+    return worst
+
+
+@torch.no_grad()
+def observe(net: nn.Module, layers: Sequence[LayerCall], frames: Tensor) -> Ranges:
+    """Run ``net`` in real numbers on frames (T, N, C, H, W); it is not changed."""
+    real = copy.deepcopy(net)
+    for module in real.modules():
+        if isinstance(module, OnGrid):
+            module.lsb.zero_()
+    found = Ranges()
+    paths = {layer.path for layer in layers if isinstance(layer.module, (Lif, GradedConv, Readout))}
+    modules = [(path, real.get_submodule(path)) for path in sorted(paths)]
+    with evaluating(real), heard(real, modules, found.hear):
+        for first in range(0, frames.shape[1], BATCH):
+            real(frames[:, first : first + BATCH].float())
+    return found

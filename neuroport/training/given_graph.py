@@ -1,0 +1,115 @@
+"""The network of a recipe of family ``graph``: a graph that trains on, as a classifier.
+
+The graph that it began with lies beside the checkpoint, which holds weights, biases and units.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+from torch import Tensor
+
+from neuroport.errors import FramesError, RecipeError, TrainingError
+from neuroport.graph import integers
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Input
+from neuroport.graph.store import load, save
+from neuroport.recipe import Recipe
+from neuroport.training.trainable import SILENT, Trainable
+
+START = "start.graph"
+
+
+class Classifier(Trainable):
+    """A graph that trains on, whose answer is that of its trace, (N, classes) in real units.
+
+    The potential of its readout after the last step; without a readout how many spikes the last
+    population sent.
+
+    Raises:
+        RecipeError: the recipe's data are not what the graph takes, or not as many classes.
+        FramesError: from forward: a count of events is larger than a frame of the graph holds.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        recipe: Recipe,
+        units: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> None:
+        super().__init__(graph, units, recipe.network.surrogate)
+        readouts = [name for name in self.outputs if isinstance(graph[name], SILENT)]
+        found = readouts or self.outputs
+        if len(found) != 1:
+            raise RecipeError(
+                f"{', '.join(found)}: {len(found)} outputs of the graph, and a classifier has one; "
+                "let forward return one"
+            )
+        (self.answers,) = found
+        _check(graph, self.answers, recipe)
+        bits = graph.nodes[0].bits  # type: ignore[attr-defined]
+        self.most = (1 << bits) - 1 if bits < recipe.data.bits else None
+
+    def forward(self, frames: Tensor) -> Tensor:
+        if self.most is not None and not frames.is_meta and (largest := frames.max()) > self.most:
+            raise FramesError(
+                f"a frame holds {int(largest)}, and a frame of the graph {self.most} at most; make "
+                "the graph from frames that reach as high"
+            )
+        out = self.messages(frames)[self.answers].flatten(2)
+        if isinstance(self.start[self.answers], SILENT):
+            out = out[-1] * self.unit(self.answers) / (1 << integers.STATE_SHIFT)
+        else:
+            out = out.sum(0)
+        return out.float()
+
+
+def _check(graph: Graph, answers: str, recipe: Recipe) -> None:
+    data, shape = recipe.data, graph.facts(answers).shape
+    node = graph.nodes[0]
+    assert isinstance(node, Input)
+    name = "x".join(map(str, data.shape))
+    given = "x".join(map(str, node.shape))
+    counted = data.known.events and node.bits < data.bits  # small counts need fewer bits
+    for has, wanted, what, key in (
+        (given, name, "frames of", "data.size and data.dataset"),
+        (graph.steps, data.steps, "steps:", "data.steps"),
+        (data.bits if counted else node.bits, data.bits, "bits of a pixel:", "data.bits"),
+        (math.prod(shape), data.class_count, "classes:", "data.dataset and data.classes"),
+    ):
+        if has != wanted:
+            raise RecipeError(
+                f"{what} {wanted} in the recipe, {has} in the graph; change {key}, or make the "
+                "graph for such frames"
+            )
+    if node.signed:
+        raise RecipeError("frames of the graph are signed, pixels and counts are not")
+    if math.prod(shape[1:]) != 1:
+        raise RecipeError(f"{answers} sends feature maps {shape}; let forward return classes")
+
+
+def begin(graph: Graph, folder: Path) -> None:
+    """Keep the graph that a run begins with."""
+    save(graph, folder / START)
+
+
+def given(recipe: Recipe, folder: str | os.PathLike[str]) -> Classifier:
+    """The network of the run in a folder, as it began.
+
+    Raises:
+        TrainingError: nothing was given to begin with.
+        FormatError, HashError: its file was damaged.
+        RecipeError: as :class:`Classifier`.
+    """
+    path = Path(folder) / START
+    if not os.path.lexists(path):
+        raise TrainingError(
+            f"{path} is missing, with which a run of family 'graph' begins; give it: "
+            "port.fit(recipe, folder, start=graph), or neuroport train --start FILE"
+        )
+    return Classifier(load(path), recipe)
