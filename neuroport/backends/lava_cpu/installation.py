@@ -51,7 +51,7 @@ COMMAND = "neuroport backends --install lava"
 
 
 def unsupported(version: Version) -> str | None:
-    """Return why Lava does not run on this Python version; None where it was tried and runs."""
+    """Return why Lava does not run on this Python version; None if it was tested and runs."""
     if OLDEST <= version[:2] <= NEWEST:
         return None
     oldest, newest = (".".join(map(str, bound)) for bound in (OLDEST, NEWEST))
@@ -62,7 +62,7 @@ def unsupported(version: Version) -> str | None:
 
 
 def missing() -> str | None:
-    """Return why Lava does not run here, and how to install it; None where it runs."""
+    """Return why Lava does not run here, and how to install it; None if it runs."""
     reason = unsupported(sys.version_info[:3])
     if reason is not None:
         return reason
@@ -74,7 +74,7 @@ def missing() -> str | None:
 
 
 def commands(name: str, version: Version, requirements: str) -> Iterator[list[str]]:
-    """The commands that install a package; ``requirements`` is a file that holds its wheel."""
+    """Return the commands that install a package; ``requirements`` is a file with its wheel."""
     package = PACKAGES[name]
     pip = [sys.executable, "-m", "pip", "install"]
     if version[:2] < FIRST:
@@ -90,7 +90,7 @@ def commands(name: str, version: Version, requirements: str) -> Iterator[list[st
 
 
 def shown(name: str = "lava") -> list[str]:
-    """The commands as a user would type them, the file of requirements by what it holds."""
+    """Return the commands as a user would type them, with the content of the requirements file."""
     file = f"{name}.txt"
     typed = [shlex.join(command) for command in commands(name, sys.version_info[:3], file)]
     return [f"{file}: {PACKAGES[name].wheel}", *typed]
@@ -100,7 +100,7 @@ def install(name: str = "lava") -> None:
     """Install a package of :data:`PACKAGES` into the running Python.
 
     Raises:
-        BackendError: Lava does not run on this Python, or pip failed; its own words are above.
+        BackendError: Lava does not run on this Python, or pip failed; pip has printed the reason.
     """
     reason = unsupported(sys.version_info[:3])
     if reason is not None:
