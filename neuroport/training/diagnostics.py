@@ -17,7 +17,7 @@ from neuroport.capture.forward import evaluating
 from neuroport.errors import TrainingError
 from neuroport.graph import integers
 from neuroport.nets.held_numbers import held
-from neuroport.nets.neuron import Lif, Mlf, integrate
+from neuroport.nets.neuron import Lif, Mlf, integrate, neurons_of
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, Readout
 from neuroport.quantization.cost import clipped, weights_of
