@@ -23,6 +23,7 @@ from neuroport.nets.synapse import Conv, Direct, Readout
 from neuroport.quantization.cost import clipped, weights_of
 from neuroport.quantization.scales import is_integer
 from neuroport.training.loading import Batch, Job
+from neuroport.training.trainable import FIRES, Trainable
 
 BATCHES = 10  # of an epoch, whose gradients are measured
 SAMPLES = 32  # held-out ones, on which activity is measured
@@ -49,8 +50,9 @@ class GradientNorms:
     def __init__(self, net: nn.Module, batches: int) -> None:
         self.blocks: dict[str, list[int]] = {}
         trained = [name for name, each in net.named_parameters() if each.requires_grad]
+        block = net.node_of if isinstance(net, Trainable) else block_of
         for at, name in enumerate(trained):
-            self.blocks.setdefault(block_of(name), []).append(at)
+            self.blocks.setdefault(block(name), []).append(at)
         self.found: list[list[float]] = []  # of a measured batch, the norm of each block
         self._every = -(-batches // BATCHES)
         self._waiting: list[Tensor] = []
@@ -176,6 +178,8 @@ def activity(net: nn.Module, frames: Tensor) -> dict[str, Any]:
     * dormant: share of the neurons that fire at no step of any sample
     * saturated: in integers, how often a voltage is held at an end of its 24 bits
     """
+    if isinstance(net, Trainable):
+        return {"samples": frames.shape[1], "populations": _activity_of_graph(net, frames)}
     integer = is_integer(net)
     found = {name: _Population() for name, _ in _populations(net)}
     handles = [m.register_forward_hook(found[name]) for name, m in _populations(net)]
@@ -187,6 +191,15 @@ def activity(net: nn.Module, frames: Tensor) -> dict[str, Any]:
             handle.remove()
     told = {name: each.told(integer) for name, each in found.items() if each.neurons}
     return {"samples": frames.shape[1], "populations": told}
+
+
+def _activity_of_graph(net: Trainable, frames: Tensor) -> dict[str, Any]:
+    found = {}
+    for name, sent in net.messages(frames).items():
+        if isinstance(net.start[name], FIRES):
+            found[name] = population = _Population()
+            population(net, (frames,), sent)
+    return {name: each.told(False) for name, each in found.items()}
 
 
 def _populations(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -201,6 +214,10 @@ def _populations(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def clipped_weights(net: nn.Module) -> dict[str, Any]:
     """Of an epoch's metrics, in integers: weights of each synapse, and those beyond 8 bits."""
     found = {}
+    if isinstance(net, Trainable):
+        for name in map(net.node_of, (*net.weights, *net.own)):
+            weights, beyond = net.clipped(name)
+            found[name] = {"weights": weights, "clipped": beyond}
     for name, module in net.named_modules():
         trained = isinstance(module, (Conv, Readout)) and not isinstance(module, Direct)
         if trained and float(module.lsb) > 0:

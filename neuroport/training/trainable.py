@@ -287,6 +287,20 @@ class Trainable(nn.Module):
         rows = unit.repeat_interleave(len(weight) // len(unit))
         return rows.reshape(-1, *[1] * (weight.ndim - 1))
 
+    def node_of(self, parameter: str) -> str:
+        """The node whose weights or biases a parameter is, by its name."""
+        key = parameter.rpartition(".")[2]
+        return next(name for name, each in self._keys.items() if each == key)
+
+    def clipped(self, name: str) -> tuple[int, int]:
+        """How many weights a synapse or population has, and how many of them are beyond 8 bits."""
+        own = isinstance(self.start[name], HEARS_ITSELF)
+        real = (self.own if own else self.weights)[self._keys[name]].double()
+        exponent = 1.0 if own else 2.0 ** self.start[name].exponent  # type: ignore[attr-defined]
+        _, low, high = self._steps[name]
+        units = (real / (self._row_unit(name) * exponent)).round()
+        return units.numel(), int(((units < low) | (units > high)).sum())
+
     def integer_weight(self, name: str) -> Tensor:
         """Weights of a synapse, or of a population onto itself, as they run."""
         node = self.start[name]
