@@ -149,8 +149,8 @@ def test_a_graph_is_given_to_train_and_its_folder_to_every_verb(
     words = ("train", "r.toml", "-o", "run")
     missing = called(*words, cwd=tmp_path)
     assert missing.returncode == 2
-    assert "neuroport train --start FILE" in missing.stderr
-    done = called(*words, "--start", "a.graph", "--json", cwd=tmp_path)
+    assert "neuroport train --graph FILE" in missing.stderr
+    done = called(*words, "--graph", "a.graph", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["metrics"]) == 1
     for verb in (
