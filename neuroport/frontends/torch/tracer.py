@@ -1,9 +1,8 @@
-"""Follows a forward pass: what functions of torch make of traced tensors.
+"""Follow a forward pass: compute the results of torch's functions on traced tensors.
 
-What a function makes of them is a node of :class:`~.network_builder.Building` where it has one, and
-*lost* else: it may be returned and computed with, but nothing that a neuron reads may follow from
-it. That what was read is what the network computes is checked with numbers afterwards
-(:mod:`.numeric_check`).
+If a function has a node, its result is a node of :class:`~.network_builder.Building`. Otherwise the
+result is *lost*: it may be returned and used in computations, but no input of a neuron may depend
+on it. Afterwards :mod:`.numeric_check` compares the captured network with the module.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Tracer(SignalNodes):
     followed = 0  # calls that have a node
 
     def call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What a function of torch gives, and its node."""
+        """Return the result of a function of torch, with its node."""
         converts = func in (Tensor.float, Tensor.bool, Tensor.int)
         if name in ASKED and not converts:
             raise CaptureError(
@@ -140,7 +139,7 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _on_meta(value: Any) -> Any:
-    """Arguments without numbers, for shapes alone."""
+    """Return arguments without numbers, to infer shapes."""
     if isinstance(value, Tensor):
         return torch.empty(tuple(value.shape), dtype=value.dtype, device="meta")
     if isinstance(value, dict):
