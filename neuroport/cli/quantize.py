@@ -70,6 +70,7 @@ def quantize(
     say = Out(as_json)
     more: dict[str, Any] = {}
     net = load(folder)
+    options = {} if widths is None else {"widths": widths}
     widths = widths or widths_of(net)
     if calibration is not None and widths == PROVEN:
         raise click.UsageError("--calibration is for --widths checked; proven ones need no samples")
@@ -85,7 +86,7 @@ def quantize(
         more["cost"] = costs.to_dict()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", QuantizationWarning)
-        graph = to_graph(net, frames, widths=widths)
+        graph = to_graph(net, frames, **options)
     texts = [str(w.message) for w in caught if isinstance(w.message, QuantizationWarning)]
     for text in texts:
         say.line(f"warning: {text}")
