@@ -47,11 +47,11 @@ class _Stream:
     @property
     def cause(self) -> str:
         """The cause of a coarse LSB, and how to make it finer."""
-        # of declared widths the reach binds nothing; a grid twice as fine has twice the bias, and room
-        binds = (
-            FINER * self.bias if self.declared else self.bias * integers.CURRENT_MAX / self.reach
-        )
-        if self.reach and binds > integers.BIAS_MAX:
+        if self.declared:  # the reach, which was not seen, binds nothing
+            biased = self.bias * FINER > integers.BIAS_MAX
+        else:
+            biased = self.bias / integers.BIAS_MAX > self.reach / integers.CURRENT_MAX
+        if biased:
             return (
                 f"a bias of their neurons takes {self.bias} of {integers.BIAS_MAX}: smaller biases "
                 "of the norms (weight decay for them) give weights more levels"
