@@ -52,7 +52,7 @@ NETWORKS = {
 HEAD = """# Proven and checked widths
 
 What proven widths cost deep networks, and what
-[checked ones](howto/few_levels.md#widths-that-are-checked) save: the logits of the integer network
+[checked ones](howto/few_levels.md#checked-widths) save: the logits of the integer network
 against those of the real-valued one it was made of, on test pictures. `make widths` makes this page
 from [widths.json](widths.json). Networks have their published widths, on smaller pictures, and
 learned for the few batches that are told, all branches at work (their last norms begin at 0.5 and
