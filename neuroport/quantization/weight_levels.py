@@ -18,6 +18,7 @@ from neuroport.graph.node import Synapse
 
 FEW = 15  # levels of 4 bits, symmetric about 0
 NAMED = 4
+FINER = 3  # times a bias on a grid twice as fine, with the room that scales leave for training
 
 
 def levels(largest: int) -> int:
@@ -46,6 +47,16 @@ class _Stream:
     @property
     def cause(self) -> str:
         """The cause of a coarse LSB, and how to make it finer."""
+        if self.declared:  # the reach, which was not seen, binds nothing
+            biased = self.bias * FINER > integers.BIAS_MAX
+        else:
+            biased = self.bias / integers.BIAS_MAX > self.reach / integers.CURRENT_MAX
+        if biased:
+            return (
+                f"a bias of their neurons takes {self.bias} of {integers.BIAS_MAX}: smaller biases "
+                "of the norms (weight decay for them) give weights more levels"
+            )
+        over = self.reach / self.threshold if self.threshold else float("inf")
         if self.declared:
             return (
                 f"the {len(self.synapses)} synapses that meet there share a grid of "
@@ -53,12 +64,6 @@ class _Stream:
                 "leave room for (or their lightest synapse needs): smaller weights of the largest "
                 "ones (weight decay) give the others more levels"
             )
-        if self.bias / integers.BIAS_MAX > self.reach / integers.CURRENT_MAX:
-            return (
-                f"a bias of their neurons takes {self.bias} of {integers.BIAS_MAX}: smaller biases "
-                "of the norms (weight decay for them) give weights more levels"
-            )
-        over = self.reach / self.threshold if self.threshold else float("inf")
         return (
             f"the {len(self.synapses)} synapses that meet there can sum to {over:.0f} thresholds, "
             f"{self.reach} of the {integers.CURRENT_MAX} that 17 bits hold: fewer blocks in a "
