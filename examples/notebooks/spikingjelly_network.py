@@ -91,7 +91,7 @@ functional.reset_net(net)
 with torch.no_grad():
     own = net(torch.from_numpy(frames).float() / 255).numpy()
 print("largest difference:", f"{np.abs(made.real(frames)['output'] - own).max():.1e}")
-made.cost
+print(made.cost)
 
 # %% [markdown]
 # ## Train the integers on
@@ -102,7 +102,7 @@ made.cost
 tuned = made.trainable()
 print(train(tuned, 1e-3, 1000, bound=tuned.bound))
 chip = port.lower(tuned.graph(), target="lava-cpu")
-port.export(chip, "digits.net")
+print("wrote", port.export(chip, "digits.net"))
 
 # %% [markdown]
 # ## Run it on Lava
