@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate notebooks jelly clean steady nir libraries reading gpu recipes scale
+.PHONY: demo widths test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate notebooks jelly clean steady nir libraries reading gpu recipes scale reports
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -148,6 +148,10 @@ chips: $(READY)
 constructions: $(READY)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.constructions
 
+# Sizes of the reports of all trained networks, and pictures of one (docs/reports.json, docs/report.md).
+reports: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reports
+
 # Work, energy and time of the trained networks, counted on their frames (docs/energy.md and .json).
 energy: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.energy
@@ -165,6 +169,11 @@ depth: $(READY)
 # (docs/slayer_tutorials.json and the table of docs/slayer.md); some minutes.
 tutorials: $(READY)
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tutorials
+
+# What proven widths cost deep networks, and checked ones save (docs/widths.json, docs/widths.md);
+# about 15 minutes on one core.
+widths: $(READY)
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.widths
 
 # How many pictures and recordings a second are read for training (docs/reading.json and the table of
 # docs/devices.md); some minutes, wants an idle machine.

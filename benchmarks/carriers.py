@@ -136,14 +136,17 @@ def run_stock(chip: Graph, path: Path, want: Trace, frames: np.ndarray) -> dict[
 
 def table(results: dict[str, Any]) -> str:
     lines = [
-        "# What carrying a shortcut costs",
+        "# Cost of each carrier",
         "",
-        "Networks of 20 layers, 28x28 input, T = 4, with random weights, on Lava's CPU simulator.",
-        "Every row was compared with the reference engine, spike for spike. A `stock` file runs",
-        "twice: the layers that NetX would read on neuroport's Lava engine, and the file itself in",
-        "unmodified lava-dl (`lava-dl NetX`), for the narrow network: its convolutions loop over",
-        "pairs of channels in Python. Remade by `make carriers`; the numbers are those of",
-        "[carriers.json](carriers.json).",
+        "These tables compare the [carriers](glossary.md#carrier) of a shortcut on Lava's CPU",
+        "simulator. The networks have 20 layers, 28x28 input, T = 4 and random weights. Every row",
+        "was compared with the reference engine, spike for spike.",
+        "",
+        "A `stock` file was run in two ways: on neuroport's Lava engine, with the layers that",
+        "NetX would read, and in unmodified lava-dl (`lava-dl NetX`). The second was done for the",
+        "narrow network only, because NetX's convolutions loop over pairs of channels in Python.",
+        "",
+        "`make carriers` makes this page from [carriers.json](carriers.json).",
     ]
     for name, rows in results["networks"].items():
         lines += ["", f"## {name}", ""]

@@ -29,26 +29,26 @@ NETWORKS = ("ms_resnet8_mnist", "ms_resnet20_mnist", "danet20_spike_stage_mnist"
 SIZES = (8, 0)  # cores of a chip; 0: as many as make it four chips
 CHIPS = 64
 INTRODUCTION = """\
-`port.map_network(graph, target, trace)`, or `neuroport check NET --target BOARD --map TRACE`, puts
-every core's part of a network on a chip, so that few messages pass between chips. Messages are
-counted exactly, neuron by neuron and weight by weight, on the run of the trace. It uses the
-smallest number of chips that holds the network. Cores are estimates, and **nothing was run on
+`port.map_network(graph, target, trace)`, or `neuroport check NET --target BOARD --map TRACE`,
+assigns the cores of a network to chips so that few messages pass between chips. It uses the
+smallest number of chips that holds the network. Messages are counted exactly, neuron by neuron and
+weight by weight, on the run of the trace. Cores are estimates, and **nothing was run on
 hardware**.
 
-* A message counts **once per destination chip**: Intel's technology brief describes Loihi 2 as
-  spreading it among the cores there (recalled, not read again). Once per destination *core*, as
-  Loihi 1 sends, is `copies`.
-* This number is the connectivity metric that Mt-KaHyPar minimizes. Its partitions are repaired if
-  a chip would hold too much, and then refined by moves and swaps. Chips filled in the order of the
-  network compete, and the best result is taken: it is never worse than those. Tests prove for tiny
-  networks only that nothing is better.
-* Hops are unknown: the compiler and the board decide which cores and chips are neighbours. Frames
-  from the host are counted separately, and not minimized.
+* A message counts **once per destination chip**, because Intel's technology brief describes that
+  Loihi 2 distributes it among the cores of that chip (recalled, not read again). *Copies* counts
+  once per destination *core*, as Loihi 1 sends.
+* Mt-KaHyPar minimizes this number as its connectivity metric. neuroport repairs its partitions if
+  a chip would hold too much, and refines them by moves and swaps. It also fills chips in the order
+  of the network, and takes the best result, so the mapping is never worse than that order. Only
+  for tiny networks do tests prove that the result is optimal.
+* Hops are unknown, because the compiler and the board decide which cores and chips are neighbours.
+  Frames from the host are counted separately and not minimized.
 
-The table has trained networks on 20 held-out digits, with real spikes of the `fast` engine, on
-chips of Loihi 2 with so few cores that four chips or more are needed. Messages are per digit;
-ratios are mapped / in order. *Unseen*: placed by the first ten digits, counted on the other ten.
-Remade by `make mapping` from [mapping.json](mapping.json).
+The table shows trained networks on 20 held-out digits, with real spikes of the `fast` engine.
+Chips of Loihi 2 were given so few cores that four chips or more are needed. Messages are per digit;
+ratios are mapped / in order. *Unseen* means that the first ten digits determined the mapping and
+the other ten were counted. `make mapping` makes this page from [mapping.json](mapping.json).
 """
 
 

@@ -27,6 +27,7 @@ from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Population, per_neuron
 from neuroport.graph.node import Synapse
+from neuroport.runs.accuracy import confusion as counted
 from neuroport.runs.frames import check_frames_of
 from neuroport.runs.trace import Trace, is_readout, is_spiking
 from neuroport.targets.resources import TITLES, resources
@@ -388,17 +389,9 @@ def confusion(
     Raises:
         FramesError: not as many labels as predictions, or one that is no class.
     """
-    found = np.asarray(
-        predictions.predictions if isinstance(predictions, Trace) else predictions
-    ).ravel()
-    wanted = np.asarray(labels).ravel()
-    if found.shape != wanted.shape:
-        raise FramesError(f"{len(wanted)} labels for {len(found)} predictions; give one for each")
-    if not len(found) or min(found.min(), wanted.min()) < 0 or wanted.dtype.kind not in "iu":
-        raise FramesError("labels and predictions are classes: whole numbers from 0 on")
-    size = int(max(found.max(), wanted.max())) + 1
-    table = np.zeros((size, size), np.int64)
-    np.add.at(table, (wanted, found), 1)
+    found = predictions.predictions if isinstance(predictions, Trace) else predictions
+    table = counted(found, labels)
+    size = len(table)
     (ax,) = _axes(ax)
     ax.imshow(table, cmap="Blues", vmin=0)
     for row, column in np.argwhere(table):

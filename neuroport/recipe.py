@@ -1,6 +1,6 @@
-"""Recipes: what to train, as TOML; every key is known and every value is checked.
+"""Recipes: TOML files that describe a training; unknown keys are refused, values are checked.
 
-A missing key takes the default of its table, so the empty file is a valid recipe: MS-ResNet of 8
+A missing key has the default of its table, so the empty file is a valid recipe: MS-ResNet with 8
 layers on real digits.
 """
 
@@ -30,19 +30,27 @@ MOST_EPOCHS = 1_000_000
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """Real-valued phase: optimizer, schedule of its rate, augmentation, checkpoints.
+    """Real-valued phase: optimizer, learning rate, augmentation, checkpoints.
 
-    ``optimizer`` is ``adamw`` or ``sgd`` (with ``momentum``, ``nesterov``), in both phases.
-    ``schedule`` comes after a warm-up in epochs: ``cosine`` (to zero, in ``cosine_epochs`` if that
-    is not 0, and up again), ``step`` (times ``decay`` after every ``decay_epochs``) or
-    ``constant``. The rate changes after every ``schedule_per``, a ``batch`` or an ``epoch``.
-    ``clip`` bounds the norm of the gradient, 0 does not. Random shifts are in pixels (of pictures
-    padded with zeros: torchvision's padded random crop), ``rotate`` in degrees, ``scale`` as a
-    fraction, ``flip`` left to right; ``cutout`` is the side of a square that is blanked, anywhere,
-    0 for none. ``crop`` is the ``middle`` of a picture file or a random part
-    ``resized``, and ``auto_augment`` torchvision's AutoAugment. ``precision`` is that of the
-    convolutions. A checkpoint is written after each epoch, and within one after every
-    ``checkpoint_steps`` batches (0: not).
+    * ``optimizer``: ``adamw`` or ``sgd`` (with ``momentum``, ``nesterov``), in both phases.
+    * ``schedule``, after ``warmup`` epochs: ``cosine`` (to zero within ``cosine_epochs``, if that
+      is not 0, then up again), ``step`` (times ``decay`` after every ``decay_epochs``) or
+      ``constant``. The rate changes after every ``schedule_per``: a ``batch`` or an ``epoch``.
+    * ``clip``: largest norm of the gradient; 0 for no limit.
+    * ``shift``: random shifts in pixels (zeros move in, as in torchvision's padded random crop);
+      ``rotate`` in degrees, ``scale`` as a fraction, ``flip`` left to right.
+    * ``cutout``: side of a square that is blanked anywhere in a sample; 0 for none.
+    * ``crop``: the ``middle`` of a picture file, or a random part that is ``resized``.
+      ``auto_augment`` applies torchvision's AutoAugment.
+    * ``precision``: type of the convolutions.
+    * ``checkpoint_steps``: also write a checkpoint after this number of batches; 0: only after
+      each epoch.
+    * ``mixup``: every picture of a batch, and its label, is mixed with another by a share of the
+      distribution Beta(mixup, mixup); 0: not. Pixels stay whole numbers.
+    * ``ema``: decay of an average of the weights over the steps of this phase, which is evaluated
+      and with which the next phase begins; 0: the last weights.
+    * ``keep``: the ``last`` epoch of a phase, or the one of the ``best`` accuracy on the test
+      samples, which then say less.
     """
 
     epochs: int = 8
@@ -69,6 +77,9 @@ class TrainingRecipe:
     auto_augment: bool = False
     precision: str = "float32"
     checkpoint_steps: int = 0
+    mixup: float = 0.0
+    ema: float = 0.0
+    keep: str = "last"
 
     def __post_init__(self) -> None:
         require(
@@ -124,15 +135,21 @@ class TrainingRecipe:
             self.checkpoint_steps >= 0,
             f"training.checkpoint_steps is {self.checkpoint_steps}; use 0 or more batches",
         )
+        require(
+            0 <= self.mixup < math.inf,
+            f"training.mixup is {self.mixup}; use 0 (none) or more, such as 0.2",
+        )
+        fraction(self.ema, "training.ema")
+        one_of(self.keep, ("last", "best"), "training.keep")
 
 
 @dataclass(frozen=True)
 class QuantizationRecipe:
     """Quantization-aware phase: the forward pass is the integer network; cosine to zero.
 
-    Optimizer, batch, augmentation and the like are those of ``[training]``. ``widths`` says how the
-    grid is chosen: from ranges that are ``proven`` for every input, or from those of some training
-    samples, which engines then check while they run (``checked``).
+    Optimizer, batch, augmentation and so on are those of ``[training]``. ``widths`` selects the
+    ranges from which the grid is chosen: ``proven`` for every input, or ``checked``, the ranges on
+    some training samples, which engines then check during a run.
     """
 
     epochs: int = 2
@@ -150,7 +167,7 @@ class QuantizationRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what a training run produces."""
+    """All settings that determine the result of a training run."""
 
     name: str = "ms_resnet8_mnist"
     seed: int = 0
@@ -183,6 +200,11 @@ class Recipe:
             "leave one of them out",
         )
         require(
+            not self.training.mixup or self.data.bits == 8,
+            f"training.mixup mixes pixels of 8 bits, and data.bits is {self.data.bits}; leave one "
+            "of them out",
+        )
+        require(
             not self.training.auto_augment or self.data.known.policy != "",
             f"training.auto_augment is for colour pictures (imagenet, cifar10, cifar100), "
             f"not for {dataset}; leave it out",
@@ -190,7 +212,7 @@ class Recipe:
         self._check_pooling()
 
     def _check_pooling(self) -> None:
-        """Refuse sides that do not divide where a pooled shortcut meets its branch.
+        """Refuse sizes at which a pooled shortcut and its branch differ.
 
         A strided convolution leaves ``ceil(side / stride)``, average pooling ``floor``.
         """
@@ -221,7 +243,7 @@ class Recipe:
         return self.training.epochs + self.quantization.epochs
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested dictionary, as :func:`from_dict` takes it."""
+        """Return nested dictionaries, as :func:`from_dict` reads them."""
         return {
             key: {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()}
             if isinstance(value, dict)
@@ -231,10 +253,11 @@ class Recipe:
 
 
 def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
-    """A recipe from nested dictionaries.
+    """Build a recipe from nested dictionaries.
 
     Raises:
-        RecipeError: unknown key (names the nearest), wrong type, or a value out of range.
+        RecipeError: a key is unknown (the error names the nearest), a type is wrong, or a value is
+            out of range.
     """
     if not isinstance(values, dict):
         raise RecipeError(f"{source}: {values!r:.200} is no table of keys; see docs/recipes.md")
@@ -246,7 +269,7 @@ def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
 
 
 def to_toml(recipe: Recipe) -> str:
-    """A recipe as :func:`load_recipe` reads it, without what is as by default."""
+    """Write a recipe as TOML, without values that equal the default."""
     values, default = recipe.to_dict(), Recipe().to_dict()
     lines = [f"{key} = {json.dumps(values[key])}" for key in ("name", "seed")]
     for table, keys in values.items():
@@ -261,12 +284,12 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """Read a recipe: a TOML file, or the name of one that neuroport ships (``demo``)."""
+    """Read a recipe: a TOML file, or the name of a shipped recipe (``demo``)."""
     return from_dict(parse_toml(recipe_text(path), str(path), RecipeError), str(path))
 
 
 def shipped() -> dict[str, Recipe]:
-    """The recipes that neuroport ships, by name."""
+    """Return the shipped recipes, by name."""
     return {name: load_recipe(name) for name in _shipped_names()}
 
 
@@ -276,10 +299,10 @@ def _shipped_names() -> list[str]:
 
 
 def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
-    """A recipe with other values, each told as ``table.key=value`` in TOML.
+    """Return a recipe with changed values, each given as ``table.key=value`` in TOML.
 
     Raises:
-        RecipeError: no such key, or no value of its kind.
+        RecipeError: a key does not exist, or a value has the wrong type.
     """
     values = recipe.to_dict()
     for change in changes:
@@ -296,7 +319,7 @@ def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
 
 
 def recipe_text(path: str | Path) -> str:
-    """Text of a recipe file, or of a shipped recipe by name."""
+    """Return the text of a recipe file, or of a shipped recipe by name."""
     folder = resources.files("neuroport") / "recipes"
     shipped = folder / f"{path}.toml"
     if not os.path.exists(place(path)) and "/" not in str(path) and shipped.is_file():

@@ -1,4 +1,4 @@
-"""Computation behind the engines (:mod:`neuroport.engines`): arithmetic, compiled code, Lava."""
+"""The implementation of the engines (:mod:`neuroport.engines`): arithmetic, compiled code, Lava."""
 
 from neuroport.deprecated import moved
 

@@ -1,11 +1,12 @@
-"""The fast engine on a CPU: one compiled call takes samples through all nodes.
+"""The fast engine on a CPU: one compiled call runs samples through all nodes.
 
-A thread takes a sample through the whole network before the next sample, so that messages stay in
-its caches (:file:`neuroport/kernels/network.c`). Messages have 8, 16 or 32 bits, whichever the
-graph's intervals prove to be enough. Synapses add up in 32 bits, by the processor's 8- and 16-bit
-products where the weights allow it. Results are exact: :func:`whole` returns None for a graph whose
-sums could exceed 32 bits, and for nodes of other kinds. Declared widths are checked in the same
-pass (:mod:`neuroport.backends.declared_widths` proves that 32 bits are enough for that, too).
+A thread runs a sample through the complete network before it begins the next one, so that messages
+stay in its caches (:file:`neuroport/kernels/network.c`). Messages have 8, 16 or 32 bits, whichever
+the graph's intervals prove to be enough. Synapses add up in 32 bits, by the processor's 8- and
+16-bit products where the weights allow it. Results are exact: :func:`whole` returns None for a
+graph whose sums could exceed 32 bits, and for nodes of other kinds. Declared widths are checked in
+the same pass (:mod:`neuroport.graph.declared_widths` proves that 32 bits are enough for that,
+too).
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.declared_widths import find, samples_of_stream
 from neuroport.backends.executor import AtOnce, evaluate
-from neuroport.backends.reference import NumpyArithmetic
+from neuroport.backends.reference import NumpyArithmetic, find_departure
 from neuroport.errors import BackendError, RangeError
 from neuroport.graph import integers
+from neuroport.graph.declared_widths import samples_of_stream
 from neuroport.graph.graph import Graph
 from neuroport.graph.linear_bounds import ungrouped
 from neuroport.graph.node import (
@@ -68,16 +69,16 @@ KINDS: dict[type[Node], int] = {
     LeakyReadout: READOUT,
 }
 WORD_MAX = (1 << 31) - 1
-FIELD_MAX = 1 << 24  # a bias or threshold below it fits 32 bits as a state
-MOST_WEIGHTS = 1 << 28  # a synapse of groups is spread out to a dense one, up to here
-ALL = 1 << 62  # steps of a sample that never ends
-MOMENT = 10**11  # products of a call: about a second
+FIELD_MAX = 1 << 24  # a bias or threshold below this fits in 32 bits as a state
+MOST_WEIGHTS = 1 << 28  # a grouped synapse up to this size is expanded to a dense one
+ALL = 1 << 62  # number of steps that stands for a sample without an end
+MOMENT = 10**11  # products per call: about a second
 HALVINGS = {integers.DECAY_UNITY >> shift: shift for shift in range(13)}
 
 
 @dataclass(frozen=True)
 class Part:
-    """A value, shifted: what a node gives is the sum of its parts."""
+    """A shifted value; a node's output is the sum of its parts."""
 
     place: int
     shift: int = 0
@@ -100,7 +101,7 @@ class CompiledNetwork(AtOnce):
     def _begin(
         self, graph: Graph, readers: Iterable[Node], library: ctypes.CDLL, chip: bool
     ) -> None:
-        """Nothing yet; ``readers`` are the nodes that will read what is sent."""
+        """Begin an empty list of operations; ``readers`` are the nodes that read messages."""
         self.graph, self.chip = graph, chip
         self._lanes = int(library.network_lanes())
         self._largest_byte = int(library.network_largest_byte())
@@ -111,18 +112,18 @@ class CompiledNetwork(AtOnce):
         self._places: list[ScratchValue] = []
         self._operations: list[OperationStruct] = []
         self._kept: list[npt.NDArray[Any]] = []  # arrays that operations point to
-        self._numbers: dict[str, int] = {}  # operations of what sends messages
+        self._numbers: dict[str, int] = {}  # operations that send messages
         self._parts: dict[str, list[Part]] = {}
-        self._work = 1  # products of a step of a sample
+        self._work = 1  # products per step of a sample
         self._live: dict[str, npt.NDArray[np.uint8]] = {}
         self._declared: dict[str, int] = {}  # operations of populations with declared widths
 
     def fill(self, frames: npt.NDArray[Any], into: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Run frames (T, N, *shape); write what populations send into the arrays of their names.
+        """Run frames (T, N, *shape); write the messages of populations into the arrays.
 
-        Arrays are (T, N, *shape), bool for spikes and int32 for others; steps and samples may lie
-        apart in memory, the rest is dense. As many samples go into a call as take a moment, so
-        that a run can be interrupted.
+        Arrays are (T, N, *shape), bool for spikes and int32 for others. The axes of steps and
+        samples may have any stride; the other axes are dense. A call runs only as many samples as
+        take about a second, so that a run can be interrupted.
         """
         import torch
 
@@ -139,7 +140,7 @@ class CompiledNetwork(AtOnce):
                 self._tell(frames, first + int(looked.argmax()))
 
     def _look(self, steps: int, samples: int) -> npt.NDArray[np.uint8]:
-        """Let declared widths be checked; which samples left one is written into the result."""
+        """Enable checks of declared widths; the result marks the samples that exceeded one."""
         left = np.zeros(samples, np.uint8)
         for name, number in self._declared.items():
             operation = self._program.operations[number]
@@ -153,17 +154,17 @@ class CompiledNetwork(AtOnce):
         return left
 
     def _tell(self, frames: npt.NDArray[Any], sample: int) -> None:
-        """Raise what first leaves its widths in a sample that is known to.
+        """Find and raise the first exceeded width in a sample that is known to have one.
 
         Raises:
-            RangeError: as :func:`neuroport.backends.declared_widths.find`.
+            RangeError: as :func:`neuroport.backends.reference.find_departure`.
         """
         if self.chip:
             for _ in evaluate(NumpyArithmetic(), self.graph, frames, chip=True):
                 pass
         else:
             try:
-                find(self.graph, frames[:, sample : sample + 1])
+                find_departure(self.graph, frames[:, sample : sample + 1])
             except RangeError as error:
                 raise error.later(sample) from None
         raise BackendError(
@@ -172,11 +173,11 @@ class CompiledNetwork(AtOnce):
         )
 
     def versions(self) -> dict[str, str]:
-        """Of what computes, and what counts the threads."""
+        """Versions of the kernels and of the thread library."""
         return versions("torch", "numpy")
 
     def _point(self, into: Mapping[str, npt.NDArray[Any]], given: npt.NDArray[Any]) -> None:
-        """Tell operations where frames are and messages go."""
+        """Set the addresses of frames and messages in the operations."""
         for name, number in self._numbers.items():
             operation = self._program.operations[number]
             array = given if operation.what == LOAD else into.get(name)
@@ -184,7 +185,7 @@ class CompiledNetwork(AtOnce):
             operation.samples = 0 if array is None else array.strides[0] // array.strides[1]
 
     def _send(self, node: Node) -> None:
-        """The operation of what sends messages, or a readout's voltage."""
+        """Add the operation of a node that sends messages, or of a readout."""
         parts = [part for name in node.inputs for part in self._parts[name]]
         self._numbers[node.name] = len(self._operations)
         operation = self._operation(KINDS[type(node)], parts)
@@ -211,14 +212,14 @@ class CompiledNetwork(AtOnce):
         self._parts[node.name] = [self._message(node)]
 
     def _message(self, node: Node) -> Part:
-        """Where the last operation writes what a node sends."""
+        """Return where the last operation writes a node's messages."""
         readers = self._readers[node.name]
         halo = max((max(getattr(r, "padding", (0,))) for r in readers), default=0)
         shape = planes(self.graph.facts(node.name).shape)
         return self._make(shape, _kind(self.graph, node), halo)
 
     def _starts(self, node: Node) -> tuple[int, int]:
-        """A sample's first step at a node, and the steps to the next sample's."""
+        """Return a sample's first step at a node, and the number of steps to the next sample."""
         if not self.chip:
             return 0, self.graph.steps
         latencies = self.graph.facts(node.name).input_latencies
@@ -232,7 +233,7 @@ class CompiledNetwork(AtOnce):
         voltage_decay: IntArray,
         **states: IntArray,
     ) -> None:
-        """Constants of neurons: (height, width, channels), or (channels) where that says all."""
+        """Add constants of neurons: (height, width, channels), or (channels) if that suffices."""
         fields = {name: values << integers.STATE_SHIFT for name, values in states.items()}
         keep_u = integers.DECAY_UNITY - current_decay
         keep_v = integers.DECAY_UNITY - voltage_decay
@@ -254,7 +255,7 @@ class CompiledNetwork(AtOnce):
             setattr(operation, name, self._pointer(last))
 
     def _connect(self, node: Synapse) -> None:
-        """Operations that multiply what a synapse hears; a carried shortcut is its source."""
+        """Add operations that multiply a synapse's inputs; a shortcut uses its source directly."""
         heard = [part for name in node.inputs for part in self._parts[name]]
         late = 1 + node.lag if self.chip else 0
         if is_carried(node):
@@ -275,7 +276,7 @@ class CompiledNetwork(AtOnce):
                 self._parts[node.name].append(self._multiplied(node, weight, said, late))
 
     def _multiplied(self, node: Synapse, weight: IntArray, part: Part, late: int) -> Part:
-        """The sums of a synapse over one value."""
+        """Add the sums of a synapse over one value."""
         source = self._places[part.place]
         kind, weight, halved = self._products_of(source.kind, weight, self._highest(node))
         if kind != source.kind:
@@ -296,9 +297,9 @@ class CompiledNetwork(AtOnce):
         return max(int(self.graph.facts(name).high.max()) for name in node.inputs)
 
     def _products_of(self, kind: int, weight: IntArray, high: int) -> tuple[int, IntArray, int]:
-        """How values of a kind are multiplied: as which kind, by which weights, shifted by what.
+        """Return how values of a kind are multiplied: as which kind, by which weights, which shift.
 
-        Even weights, the common case on Loihi, lose their last bit.
+        Even weights, the common case on Loihi, are halved.
         """
         if kind == BYTES and high <= self._largest_byte:
             even = not (weight & 1).any()
@@ -312,14 +313,14 @@ class CompiledNetwork(AtOnce):
     def _copied(
         self, part: Part, kind: int, halo: int, late: int = 0, first: int = 0, interval: int = ALL
     ) -> Part:
-        """The same value, of a kind, later: 0 in the first ``late`` steps of every sample."""
+        """Add a delayed copy of a value: 0 in the first ``late`` steps of every sample."""
         source = self._places[part.place]
         operation = self._operation(RELAY, [Part(part.place)])
         operation.late, operation.first, operation.interval = late, first, interval
         return Part(self._make(source.shape, kind, halo).place, part.shift)
 
     def _operation(self, what: int, parts: list[Part]) -> OperationStruct:
-        """The next operation, of these parts."""
+        """Add an operation with these parts."""
         operation = OperationStruct(
             what=what, out=len(self._places), sources=len(parts), interval=ALL
         )
@@ -330,7 +331,7 @@ class CompiledNetwork(AtOnce):
         return operation
 
     def _make(self, shape: tuple[int, int, int], kind: int, halo: int = 0) -> Part:
-        """Where the last operation writes."""
+        """Return where the last operation writes."""
         made = len(self._operations) - 1
         self._places.append(ScratchValue(shape, kind, halo, made, made))
         return Part(len(self._places) - 1)
@@ -350,7 +351,7 @@ def whole(graph: Graph, time_model: str) -> CompiledNetwork | None:
 
 def fits(graph: Graph, nodes: Iterable[Node] | None = None) -> bool:
     """Return whether all nodes (of ``nodes``) have a compiled operation and fit in 32 bits."""
-    parts: defaultdict[str, int] = defaultdict(lambda: 1)  # of what a node gives
+    parts: defaultdict[str, int] = defaultdict(lambda: 1)  # kinds of nodes' outputs
     for node in graph if nodes is None else nodes:
         facts = graph.facts(node.name)
         bounds = (facts.low, facts.high, facts.reach_low, facts.reach_high)
@@ -382,13 +383,13 @@ def fits(graph: Graph, nodes: Iterable[Node] | None = None) -> bool:
 
 
 def planes(shape: Shape) -> tuple[int, int, int]:
-    """Channels, height and width."""
+    """Return channels, height and width."""
     channels, height, width = (*shape, 1, 1)[:3]
     return channels, height, width
 
 
 def _kind(graph: Graph, node: Node) -> int:
-    """The narrowest kind that holds what a node sends."""
+    """Return the narrowest kind that holds a node's messages."""
     facts = graph.facts(node.name)
     low, high = int(facts.low.min()), int(facts.high.max())
     if isinstance(node, (Readout, LeakyReadout)):
@@ -399,7 +400,7 @@ def _kind(graph: Graph, node: Node) -> int:
 
 
 def is_carried(node: Synapse) -> bool:
-    """Return whether a synapse is a shortcut: each neuron reads its own place, by one weight."""
+    """Whether a synapse is a shortcut: each neuron reads its own position with one weight."""
     if not isinstance(node, Conv) or node.groups != len(node.weight):
         return False
     weight = int(node.weight.flat[0])
@@ -414,7 +415,7 @@ def is_carried(node: Synapse) -> bool:
 
 
 def kernels_by_delay(node: Synapse, source: tuple[int, int, int]) -> Iterator[tuple[int, IntArray]]:
-    """Weights (outputs, channels, height, width) of one group, apart for each delay in steps."""
+    """Return weights (outputs, channels, height, width) of one group for each delay in steps."""
     groups = getattr(node, "groups", 1)
     for steps, weight in node.by_delay():
         if weight.ndim == 4:

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.declared_widths import Watch, samples_of_stream
 from neuroport.errors import BackendError, IllegalError, RangeError
+from neuroport.graph.declared_widths import Watch, samples_of_stream
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Loop, Population, Spread
 from neuroport.graph.node import Node
@@ -37,16 +37,16 @@ class Arithmetic(Protocol):
 
     @property
     def stepping(self) -> tuple[Spread, Loop]:
-        """How populations are stepped: a field per neuron, the product with own weights."""
+        """Return how to step populations: constants per neuron, product with own weights."""
 
     def load(self, frames: npt.NDArray[Any]) -> Any:
-        """Frames as the engine's integers."""
+        """Convert frames to the engine's integers."""
 
     def output(self, node: Node, arriving: Any, starts: Starts) -> Any:
         """Compute a node's output; synapses without their latency."""
 
     def late(self, out: Any, steps: int) -> Any:
-        """The same values ``steps`` later, zeros first."""
+        """Return the values delayed by ``steps``, with zeros first."""
 
     def store(self, out: Any, messages: npt.NDArray[Any]) -> None:
         """Copy the output into an array of its shape."""
@@ -56,13 +56,13 @@ class Arithmetic(Protocol):
 
 
 class AtOnce(ABC):
-    """An engine that takes samples through all nodes in one call."""
+    """An engine that runs samples through all nodes in one call."""
 
     name: str
 
     @abstractmethod
     def fill(self, frames: npt.NDArray[Any], into: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Run frames (T, N, *shape); write what populations send into arrays of their names."""
+        """Run frames (T, N, *shape); write the messages of populations into the arrays."""
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
@@ -81,10 +81,10 @@ class Starts:
         return (t - self.first) % self.interval == 0
 
     def reached(self, length: int, delay: int) -> npt.NDArray[np.int64]:
-        """Steps in ``range(length)`` that lie ``delay`` or more behind the start of their sample.
+        """Return steps in ``range(length)`` at least ``delay`` steps after their sample's start.
 
-        Only there can a message that was sent ``delay`` steps before arrive; at earlier steps it
-        would belong to the sample before.
+        Only at these steps can a message arrive that was sent ``delay`` steps before; at earlier
+        steps it would belong to the previous sample.
         """
         steps = np.arange(length)
         kept = ((steps - self.first) % self.interval >= delay) & (steps >= delay)
@@ -101,13 +101,13 @@ def walk(
     batch: int,
     plan: Recording | None = None,
 ) -> Trace:
-    """Run ``frames`` (T, N, *shape) through ``graph`` and record what ``plan`` says, or all.
+    """Run ``frames`` (T, N, *shape) through ``graph``; record according to ``plan``, or all.
 
     Raises:
         FramesError: the frames do not fit.
-        IllegalError: chip time was asked of a graph whose latencies are not balanced.
-        BackendError: a batch holds no sample.
-        RangeError: a population left the widths that are declared of it.
+        IllegalError: chip time was requested for a graph whose latencies are not balanced.
+        BackendError: the batch size is less than 1.
+        RangeError: a population exceeded its declared widths.
     """
     check_frames(graph, frames)
     if batch < 1:
@@ -154,7 +154,7 @@ def _sent(
     into: Mapping[str, npt.NDArray[Any]],
     chip: bool = False,
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Yield recorded populations and what they sent; what is in ``into`` is written there only."""
+    """Yield recorded populations and their messages; those in ``into`` are only written."""
     graph = recorder.graph
     fresh = {
         name: np.empty((*frames.shape[:2], *graph.facts(name).shape), dtype_of(kind))
@@ -200,7 +200,7 @@ def evaluate(
     """Yield (node, its output over all steps, (T, N, *shape)) in the order of the graph.
 
     Raises:
-        RangeError: a population left the widths that are declared of it; after the last node.
+        RangeError: a population exceeded its declared widths; raised after the last node.
     """
     last_use = {name: node.name for node in graph for name in node.inputs}
     values: dict[str, Any] = {}
@@ -233,7 +233,7 @@ def arriving_at(node: Node, values: dict[str, Any]) -> Any:
 
 
 def plain_sum(values: Sequence[Any]) -> Any:
-    """The sum of arrays of one type."""
+    """Return the sum of arrays of one type."""
     first, *others = values
     for other in others:
         first = first + other

@@ -1,14 +1,14 @@
 """The fast engine: the same integers in torch, batched, on CPU or CUDA.
 
-On the CPU with a C compiler :mod:`neuroport.backends.compiled_network` computes where it can, and
-elsewhere what is here.
+On the CPU with a C compiler, :mod:`neuroport.backends.compiled_network` computes if it supports the
+graph; otherwise this module does.
 
 Synapses run in floating point where the graph's intervals *prove* that every partial sum is an
 integer that the type holds exactly: below 2**24 in float32, else below 2**53 in float64. Nothing is
 rounded, so the answer is the reference's, bit for bit; a graph for which neither can be proven is
 refused. On CUDA a convolution of torch may round its factors to TF32 or transform them (Winograd),
-which is inexact; there it is one product of matrices in full float32
-(:mod:`neuroport.kernels.exact_products`), or in float64 where float32 is seen not to be exact.
+which is inexact. There a convolution is one matrix product in full float32
+(:mod:`neuroport.kernels.exact_products`), or in float64 if a test shows that float32 is not exact.
 """
 
 from __future__ import annotations
@@ -64,10 +64,11 @@ class TorchArithmetic:
     name = "fast"
 
     def __init__(self, graph: Graph, device: torch.device, products: bool | None = None) -> None:
-        """Lay weights out on ``device``.
+        """Copy weights to ``device`` in the layout of the products.
 
         Args:
-            products: compute convolutions as products of matrices; ``None``: not on the CPU.
+            products: compute convolutions as matrix products; ``None``: only on other devices than
+                the CPU.
         """
         import torch
 

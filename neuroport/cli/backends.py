@@ -1,4 +1,4 @@
-"""The verb ``backends``."""
+"""The command ``backends``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from neuroport.errors import BackendError
     "--install",
     "package",
     type=click.Choice(["lava"]),
-    help="Install Lava's simulator into this Python; shows the commands and asks first.",
+    help="Install Lava's simulator into this Python; shows the commands and asks before it "
+    "runs them.",
 )
 @click.option("--yes", is_flag=True, help="With --install: do not ask.")
 @json_option
@@ -44,7 +45,9 @@ def _install(yes: bool) -> None:
     for line in installation.shown():
         click.echo(line, err=True)
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("nobody is there to be asked; add --yes to run these commands")
+        raise click.UsageError(
+            "no terminal to ask for confirmation; add --yes to run these commands"
+        )
     if not yes:
         click.confirm("Run these commands?", abort=True, err=True)
     installation.install()

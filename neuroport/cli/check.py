@@ -1,4 +1,4 @@
-"""The verb ``check``."""
+"""The command ``check``."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ from neuroport.cli.output import Out
 @click.argument("network", type=any_path)
 @target_option
 @click.option(
-    "--map", "trace", type=any_path, help="Trace whose messages between chips to make few."
+    "--map",
+    "trace",
+    type=any_path,
+    help="Assign cores to chips so that few messages of this trace pass between chips.",
 )
 @click.option(
-    "--frames", type=any_path, help="Frames of that trace, or to count what NetX changes."
+    "--frames",
+    type=any_path,
+    help="Frames of that trace; or frames on which to count the spikes that NetX changes.",
 )
-@click.option("--counters", help="On a chip, count spikes per neuron, channel or layer, too.")
 @click.option(
-    "--qualified", type=any_path, help="What a board was seen to do: a record of qualify."
+    "--counters", help="Add the cores that count spikes on the chip, per neuron, channel or layer."
 )
+@click.option("--qualified", type=any_path, help="Record of a board, written by qualify.")
 @steps_option
 @delay_shift_option
 @json_option
@@ -47,11 +52,11 @@ def check(
 ) -> None:
     """List every rule of the target that NETWORK breaks, and on a chip what does not fit.
 
-    Exit 1 if a rule is broken or the network does not fit. With --map, which chip each core's part
-    of the network goes to, and the messages between chips. Of a stock NetX file also what lava-dl's
-    own reader would do wrong with it, and, with --frames, how many spikes that changes; `neuroport
-    lower` writes a network that is right. With --qualified, what is unproven on hardware is proven
-    on the record's board, or refused where that board differs.
+    Exit 1 if a rule is broken or the network does not fit. With --map, also print the chip of each
+    core and the messages between chips. For a stock NetX file, also print what lava-dl's own reader
+    would do wrong with it and, with --frames, how many spikes that changes; `neuroport lower`
+    writes a correct network. With --qualified, whatever is unproven on hardware counts as proven if
+    the record's board agreed with the reference, and is refused if it differed.
     """
     from neuroport.analysis.file_check import check_file
 

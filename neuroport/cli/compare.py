@@ -1,4 +1,4 @@
-"""The verb ``compare``."""
+"""The command ``compare``."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ class _Compare(OnEngines):
 @click.command(cls=_Compare)
 @click.argument("want", type=any_path)
 @click.argument("got", type=any_path)
-@click.option("--frames", type=any_path, help=".npy frames, needed where a network is given.")
+@click.option("--frames", type=any_path, help=".npy frames, needed if WANT or GOT is a network.")
 @click.option("--on", "engine", help="Engine for GOT; `reference` by default.")
 @samples_option
 @click.option("--minimize", is_flag=True, help="Find the smallest network that still differs.")
-@click.option("-o", "--out", type=out_file, help="File for that network; frames lie beside it.")
+@click.option(
+    "-o", "--out", type=out_file, help="File for that network; its frames are written beside it."
+)
 @click.option(
     "--report", "page", type=out_file, help="HTML page to write: both runs, step by step."
 )
@@ -60,19 +62,19 @@ def compare(
     as_json: bool,
     options: dict[str, Any],
 ) -> None:
-    """Compare two runs position by position: exit 0 when equal, 1 with the first divergence.
+    """Compare two runs position by position: exit 0 if equal, 1 with the first divergence.
 
-    WANT and GOT are traces, or networks (.net, .graph, a training folder) to be run on --frames;
-    WANT runs on the reference engine (a folder: on its own torch module), GOT on --on. With a
-    network at hand the divergence is explained; --minimize makes it small (Ctrl-C keeps the best),
-    and --report shows both runs, and what the first differing neuron received, in a browser.
+    WANT and GOT are traces, or networks (.net, .graph, a training folder) that run on --frames.
+    WANT runs on the reference engine (a folder: on its own torch module), GOT on --on. If a network
+    is given, the divergence is explained. --minimize finds a small case (Ctrl-C keeps the best so
+    far). --report shows both runs, and what the first differing neuron received, in a browser.
     """
     if minimize != (out is not None):
         raise click.UsageError("--minimize and -o go together: give both, or neither")
     if minimize:
         _only_networks(want, got)
     if labels is not None and page is None:
-        raise click.UsageError("--labels are for the page; give --report as well")
+        raise click.UsageError("--labels is for the page; add --report")
     if page is not None and is_trace(want) and is_trace(got):
         raise click.UsageError(
             "--report draws the network: give it in place of a trace, with --frames; or use "
@@ -122,7 +124,7 @@ def compare(
         say.line(f"wrote {page}")
         result["report"] = str(page)
     if minimize and outcome.first is None:
-        say.line("nothing differs, so there is nothing to minimize")
+        say.line("the runs are equal, so there is nothing to minimize")
     elif out is not None:
         assert graph is not None
         assert other is not None
@@ -147,7 +149,7 @@ def _minimize(
     out: Path,
     say: Out,
 ) -> tuple[dict[str, Any], bool]:
-    """Minimize, write, tell; and whether the user ended it."""
+    """Minimize, write and print; return whether the user interrupted it."""
     from neuroport.analysis.minimize import minimize
     from neuroport.engines.table import DEFAULT, ready
 

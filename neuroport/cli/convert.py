@@ -1,4 +1,4 @@
-"""The verb ``convert``."""
+"""The command ``convert``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,23 @@ from neuroport.cli.output import Out, say_graph
     "-o", "--out", type=out_file, required=True, help="File to write: .graph, .net or .nir."
 )
 @target_option
-@click.option("--frames", type=any_path, help="Integers (T, N, *shape), for .nir and stock .net.")
-@click.option("--dt", type=float, help="Seconds of a step of NIR.")
-@click.option("--scale", type=float, default=1.0, help="The real value of a frame of 1, of .nir.")
-@click.option("--reset", default="v_reset", help="v_reset, which NIR says, or subtract.")
-@click.option("--one-unit", is_flag=True, help="Equal thresholds stay equal, as chips need them.")
-@click.option("--steps", type=int, help="Steps of a sample, of stock .net files.")
-@click.option("--explain", is_flag=True, help="Print what became of every node.")
+@click.option(
+    "--frames", type=any_path, help="Integers (T, N, *shape), for .nir and stock .net files."
+)
+@click.option("--dt", type=float, help="Duration of a NIR step in seconds.")
+@click.option(
+    "--scale", type=float, default=1.0, help="Real value of an integer frame of 1, for .nir files."
+)
+@click.option(
+    "--reset", default="v_reset", help="Reset of .nir neurons: v_reset, as NIR states, or subtract."
+)
+@click.option(
+    "--one-unit",
+    is_flag=True,
+    help="One unit per population, so that equal thresholds stay equal, as chips need.",
+)
+@click.option("--steps", type=int, help="Steps of a sample, for stock .net files.")
+@click.option("--explain", is_flag=True, help="Print what every node became.")
 @json_option
 def convert(
     network: Path,
@@ -37,9 +47,9 @@ def convert(
     explain: bool,
     as_json: bool,
 ) -> None:
-    """Write NETWORK (.nir, .net or .graph) in another form, and say what became of its nodes.
+    """Convert NETWORK (.nir, .net or .graph) to another format, and list what its nodes became.
 
-    A .net file is lowered for the target on the way; a .nir file keeps the integers.
+    A .net file is lowered for the target; a .nir file keeps the integers.
     """
     from neuroport.frontends.converting import convert as converted
     from neuroport.frontends.converting import frames_in

@@ -1,4 +1,4 @@
-"""The verb ``demo``."""
+"""The command ``demo``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from neuroport.cli.output import Out
 @click.command()
 @click.option("--out", "folder", type=out_folder, default=Path("runs/demo"), show_default=True)
 @click.option("--recipe", default="demo", show_default=True, help="Shipped recipe or TOML file.")
-@click.option("--samples", default=100, show_default=True, help="Held-out digits run on Lava.")
+@click.option(
+    "--samples", default=100, show_default=True, help="Number of held-out digits to run on Lava."
+)
 @click.option("--device", default="auto", show_default=True, help=DEVICES)
 @json_option
 def demo(folder: Path, recipe: str, samples: int, device: str, as_json: bool) -> None:

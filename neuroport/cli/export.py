@@ -1,4 +1,4 @@
-"""The verb ``export``."""
+"""The command ``export``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from neuroport.errors import StorageError
 @click.option(
     "-o", "--out", type=out_file, required=True, help="File to write: NetX (.net) or NIR (.nir)."
 )
-@click.option("--dt", type=float, help="Of a .nir file: seconds of a step, 1 by default.")
+@click.option(
+    "--dt", type=float, help="Duration of a step in seconds, for .nir files; 1 by default."
+)
 @json_option
 def export(graph: Path, out: Path, dt: float | None, as_json: bool) -> None:
     """Write the lowered GRAPH as a .net file, or any GRAPH as a .nir file for other tools."""
@@ -28,7 +30,7 @@ def export(graph: Path, out: Path, dt: float | None, as_json: bool) -> None:
     if out.suffix == ".nir":
         file = to_nir(loaded, out, dt=1.0 if dt is None else dt)
     elif dt is not None:
-        raise StorageError(f"{out}: --dt is for files of NIR; leave it out, or name the file .nir")
+        raise StorageError(f"{out}: --dt is for NIR files; leave it out, or name the file .nir")
     else:
         file = to_file(loaded, out)
     say_graph(Out(as_json), file, loaded)

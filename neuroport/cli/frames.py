@@ -1,4 +1,4 @@
-"""The verb ``frames``."""
+"""The command ``frames``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neuroport.cli.output import Out
 @click.argument("folder", type=any_path)
 @click.option("-o", "--out", type=out_file, required=True, help=".npy file of frames to write.")
 @click.option("--labels", type=out_file, help=".npy file of their classes to write.")
-@click.option("--samples", default=100, show_default=True, help="How many held-out samples.")
+@click.option("--samples", default=100, show_default=True, help="Number of held-out samples.")
 @json_option
 def frames(folder: Path, out: Path, labels: Path | None, samples: int, as_json: bool) -> None:
     """Write held-out samples of the training in FOLDER as frames (T, N, C, H, W)."""

@@ -1,4 +1,4 @@
-"""The verb ``import``."""
+"""The command ``import``."""
 
 from __future__ import annotations
 
@@ -17,16 +17,26 @@ from neuroport.errors import FramesError
 @click.option(
     "--frames",
     multiple=True,
-    help="Integers (T, N, *shape), a .npy file; of several inputs NAME=FILE, once for each.",
+    help=".npy file of integers (T, N, *shape); with several inputs NAME=FILE, once for each.",
 )
-@click.option("--dt", type=float, help="Seconds of a step, if the metadata do not say it.")
 @click.option(
-    "--scale", type=float, default=1.0, help="The real value of a frame of 1, such as 1/255."
+    "--dt", type=float, help="Duration of a step in seconds, if the metadata does not state it."
 )
-@click.option("--reset", default="v_reset", help="v_reset, which NIR says, or subtract.")
-@click.option("--one-unit", is_flag=True, help="Equal thresholds stay equal, as chips need them.")
-@click.option("--explain", is_flag=True, help="Print what became of every node.")
-@click.option("--no-integers", is_flag=True, help="Quantize again, whatever the metadata hold.")
+@click.option(
+    "--scale", type=float, default=1.0, help="Real value of an integer frame of 1, such as 1/255."
+)
+@click.option(
+    "--reset", default="v_reset", help="Reset of the neurons: v_reset, as NIR states, or subtract."
+)
+@click.option(
+    "--one-unit",
+    is_flag=True,
+    help="One unit per population, so that equal thresholds stay equal, as chips need.",
+)
+@click.option("--explain", is_flag=True, help="Print what every node became.")
+@click.option(
+    "--no-integers", is_flag=True, help="Quantize again, and ignore integers in the metadata."
+)
 @click.option("--joined", type=out_file, help="Write the frames of all inputs together (.npy).")
 @json_option
 def import_(
@@ -42,9 +52,9 @@ def import_(
     joined: Path | None,
     as_json: bool,
 ) -> None:
-    """Bring the NIR file NETWORK into a graph of integers, and say what that cost.
+    """Import the NIR file NETWORK as a graph of integers, and print the loss of quantization.
 
-    It runs on the frames in real numbers and in integers, and every population is compared.
+    The network runs on the frames in real numbers and in integers; every population is compared.
     """
     import io
 
@@ -56,10 +66,10 @@ def import_(
     from neuroport.runs.frames import load_frames
 
     if joined is not None and not frames:
-        raise FramesError("--joined writes the frames; give --frames")
+        raise FramesError("--joined writes the joined frames; add --frames")
     named = dict(item.partition("=")[::2] for item in frames if "=" in item)
     if named and len(named) != len(frames):
-        raise FramesError("several --frames; give each as NAME=FILE, NAME being its input")
+        raise FramesError("several --frames; give each as NAME=FILE with the name of its input")
     given = {name: load_frames(file) for name, file in named.items()} or None
     alone = load_frames(frames[0]) if frames and not named else None
     made = import_nir(

@@ -1,4 +1,4 @@
-"""The verb ``import-weights``."""
+"""The command ``import-weights``."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from neuroport.errors import RecipeError
 @click.command("import-weights")
 @click.argument("file", type=any_path)
 @click.option("-o", "--out", "folder", type=out_folder, required=True, help="Folder of the run.")
-@click.option("--recipe", help="Of the network: a TOML file, or a shipped recipe by name.")
-@click.option("--family", help="Instead of --recipe: the shipped recipe of this family ...")
-@click.option("--depth", type=int, help="... of so many layers ...")
-@click.option("--dataset", help="... and dataset, where several have them.")
-@click.option("--naming", help="Whose names FILE has: ms_resnet, mlf, sew, spikingjelly.")
 @click.option(
-    "--set", "changes", multiple=True, help="A key of the recipe, as data.root='pictures'."
+    "--recipe", help="Recipe of the network: a TOML file, or the name of a shipped recipe."
+)
+@click.option("--family", help="Instead of --recipe: the shipped recipe of this family ...")
+@click.option("--depth", type=int, help="... with this number of layers ...")
+@click.option("--dataset", help="... and dataset, where several have them.")
+@click.option("--naming", help="Code whose names FILE uses: ms_resnet, mlf, sew, spikingjelly.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    help="Change a key of the recipe, such as data.root='pictures'.",
 )
 @click.option("--explain", is_flag=True, help="Print where each entry of FILE went.")
 @json_option
@@ -37,10 +42,10 @@ def import_weights(
     explain: bool,
     as_json: bool,
 ) -> None:
-    """Bring the state dict FILE (.pth, .pt, .safetensors) into the folder of a run.
+    """Load the state dict FILE (.pth, .pt, .safetensors) into the folder of a run.
 
-    Every entry of it is used, or none. Then `neuroport quantize` makes integers of the network, and
-    `neuroport train FOLDER/recipe.toml -o FOLDER` trains it on in integers.
+    All entries are used, or the command fails. Afterwards `neuroport quantize` quantizes the
+    network, and `neuroport train FOLDER/recipe.toml -o FOLDER` trains it further in integers.
     """
     from neuroport.recipe import changed, load_recipe, shipped
 
@@ -88,7 +93,7 @@ def import_weights(
 
 
 def _described(neuron: Any) -> str:
-    """What a state dict does not hold of a neuron."""
+    """Describe the properties of a neuron that a state dict does not hold."""
     fires = "at" if neuron.fires_at else "above"
     lost = neuron.decays[1] / 4096
     return f"threshold {neuron.threshold:g}, firing {fires} it, {lost:g} of the voltage lost a step"

@@ -1,4 +1,4 @@
-"""What verbs read: networks, frames, traces; and a network run to get its trace."""
+"""Read what commands take: networks, frames, traces. Run a network if its trace is needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def held_out(
     recipe: Recipe, samples: int, option: str
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """The first held-out samples of a recipe: frames (T, N, C, H, W) and classes."""
+    """Return the first held-out samples of a recipe: frames (T, N, C, H, W) and classes."""
     from neuroport.data.loading import load_data
     from neuroport.data.samples import frames_of
 
@@ -34,7 +34,7 @@ def held_out(
 
 
 def read_network(path: Path, steps: int | None, frames: Path | None, **timing: bool) -> Graph:
-    """The network in a file; frames say the input of a stock NetX file."""
+    """Read the network in a file; frames determine the input of a stock NetX file."""
     from neuroport.netx import read
     from neuroport.runs.frames import load_frames
 
@@ -43,7 +43,7 @@ def read_network(path: Path, steps: int | None, frames: Path | None, **timing: b
 
 
 def is_trace(path: Path) -> bool:
-    """Whether a path is a trace's, and not a network's."""
+    """Whether a file is a trace, not a network."""
     from neuroport.graph.store import format_of
     from neuroport.runs.trace import FORMAT
 
@@ -53,7 +53,7 @@ def is_trace(path: Path) -> bool:
 def graph_of(
     path: Path, frames: npt.NDArray[Any], equal: bool, timing: dict[str, bool]
 ) -> Graph | None:
-    """The network behind a run, None for a trace; a folder's only where there is need of it."""
+    """Return the network of a run, None for a trace; that of a folder only if it is needed."""
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
 
@@ -77,7 +77,7 @@ def trace_of(
     timing: dict[str, bool],
     options: dict[str, Any],
 ) -> Trace:
-    """The trace in a file; or that of the network in it, run on ``frames``."""
+    """Read the trace in a file, or run the network in the file on ``frames``."""
     from neuroport.netx.stock import is_stock
     from neuroport.runs.trace import Trace
 
@@ -91,7 +91,7 @@ def trace_of(
 
 
 def _edited(path: Path) -> Path | Graph:
-    """The file; or the graph in it where it was changed since: finding out is why we compare."""
+    """Return the file, or its graph if it was edited, because finding edits is a use of compare."""
     from neuroport.errors import HashError
     from neuroport.netx import read
     from neuroport.netx.stock import is_stock
@@ -129,19 +129,21 @@ def run_on(
 def check_cluster(
     cluster: str | None, shards: int | None, shard: str | None, out: Path | None
 ) -> None:
-    """Refuse options that do not go with, or without, a cluster."""
+    """Refuse options that need a cluster, or that cannot be combined with one."""
     if cluster is None:
         if shards is not None:
-            raise click.UsageError("--shards is for --cluster; leave it out")
+            raise click.UsageError("--shards needs --cluster; leave it out")
         return
     if shard is not None:
         raise click.UsageError("--shard is one part, --cluster runs all; give one of them")
     if out is None:
-        raise click.UsageError("--cluster keeps what is done beside a file; give -o FILE")
+        raise click.UsageError(
+            "--cluster keeps finished shards beside the output file; give -o FILE"
+        )
 
 
 def opened(network: Path | Graph) -> Any:
-    """The torch module of a training folder; anything else as it is."""
+    """Return the torch module of a training folder; return anything else unchanged."""
     if not isinstance(network, Path) or not network.is_dir():
         return network
     from neuroport.training.checkpoint import load
@@ -150,10 +152,11 @@ def opened(network: Path | Graph) -> Any:
 
 
 def engine_for(on: str | None, folder: Path | None, options: dict[str, Any]) -> str:
-    """The engine that was asked for, ready to run with these options, or the default.
+    """Return the requested engine, or the default, ready to run with these options.
 
     Raises:
-        BackendError: it cannot run here, has not one of the options, or runs no training folders.
+        BackendError: the engine cannot run here, lacks one of the options, or cannot run training
+            folders.
     """
     from neuroport.engines import table
 

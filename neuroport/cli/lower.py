@@ -1,4 +1,4 @@
-"""The verb ``lower``."""
+"""The command ``lower``."""
 
 from __future__ import annotations
 
@@ -23,10 +23,18 @@ from neuroport.cli.output import Out, say_graph
 @click.argument("graph", type=any_path)
 @click.option("-o", "--out", type=out_file, required=True, help="Graph (or .net) file to write.")
 @target_option
-@click.option("--carrier", default="auto", help="How shortcuts go: relay, unroll, stock, or auto.")
-@click.option("--align", default="auto", help="What delays early branches: relays or delays.")
-@click.option("--minimize", default="auto", help="time (Lava's CPU) or cores (of a chip), or auto.")
-@click.option("--power-of-two-interval", is_flag=True, help="Samples every 2**k steps (Loihi 2).")
+@click.option(
+    "--carrier", default="auto", help="Carrier of shortcuts: relay, unroll, stock, or auto."
+)
+@click.option("--align", default="auto", help="How early branches wait: relays or delays.")
+@click.option(
+    "--minimize",
+    default="auto",
+    help="Minimize time (on Lava's CPU simulator) or cores (of a chip), or auto.",
+)
+@click.option(
+    "--power-of-two-interval", is_flag=True, help="Start samples every 2**k steps (Loihi 2)."
+)
 @steps_option
 @frames_option
 @timing_options

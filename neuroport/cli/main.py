@@ -1,7 +1,7 @@
-"""Entry point of the command line: finds the verb, turns errors into one line and an exit code.
+"""Entry point of the command line: find the command, turn errors into one line and an exit code.
 
-Exit codes: 0 good, 1 diverged or illegal, 2 wrong usage, 130 interrupted. A user's mistake prints
-one line; a traceback means a bug of neuroport.
+Exit codes: 0 success, 1 diverged or illegal, 2 wrong usage, 130 interrupted. A user's mistake
+prints one line; a traceback means a bug in neuroport.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from neuroport.cli.output import echo
 from neuroport.errors import NeuroportError, NeuroportWarning
 from neuroport.processes import Ended, end_by, ending_on_signals
 
-VERBS = (  # in the order in which they are used, not of the alphabet
+VERBS = (  # in the order of use, not alphabetical
     *(
         "demo",
         "train",
         "watch",
+        "sweep",
         "frames",
         "quantize",
         "import",
@@ -46,17 +47,17 @@ VERBS = (  # in the order in which they are used, not of the alphabet
     ),
     *("show", "check", "qualify", "targets", "backends"),
 )
-RESUMING = ("demo", "train")  # verbs that go on where they were interrupted
+RESUMING = ("demo", "train", "sweep")  # commands that resume after an interruption
 
 
 class _Verbs(click.Group):
-    """Verbs, each a file of its own that is imported when it is asked for."""
+    """Commands; the file of each is imported only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        # of an unknown one click looks among all commands for what may have been meant
+        # for an unknown command click searches all commands for a similar name
         for name in (cmd_name,) if cmd_name in VERBS else VERBS:
             if name not in self.commands:
                 python = f"{name}_" if iskeyword(name) else name.replace("-", "_")
@@ -86,8 +87,8 @@ def main() -> None:
     """Entry point: run a verb, turn errors into one line and an exit code."""
     _standard_streams()
     as_json = "--json" in sys.argv[1:]
-    # read by OpenMP when torch is imported: threads that wait by spinning make training many times
-    # slower as soon as anything else runs on the machine
+    # OpenMP reads this when torch is imported: threads that spin while they wait make training
+    # many times slower as soon as anything else runs on the machine
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         # not cli.main(): click would turn a closed pipe into exit code 1
@@ -135,9 +136,9 @@ def main() -> None:
 
 
 def _standard_streams() -> None:
-    """Open what a caller closed, or the first file that is opened takes its number and its output.
+    """Open standard streams that the caller closed; else the next file opened would replace them.
 
-    A name that the terminal's encoding lacks is written out, instead of ending the verb.
+    Characters that the terminal's encoding lacks are escaped, so that they do not end the command.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -153,7 +154,7 @@ def _standard_streams() -> None:
 
 @contextmanager
 def _warnings_as_lines() -> Iterator[None]:
-    """Warnings as lines on stderr, as every other word there; each of neuroport's own once."""
+    """Print warnings as plain lines on stderr; each of neuroport's own only once."""
     said = set()
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -169,7 +170,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
 
 def _after_interruption() -> str:
-    """What an interrupted verb leaves; files are written as a whole or not at all."""
+    """Say what an interrupted command leaves; files are written completely or not at all."""
     from neuroport.files import written
 
     if sys.argv[1:2] and sys.argv[1] in RESUMING:

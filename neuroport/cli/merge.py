@@ -1,4 +1,4 @@
-"""The verb ``merge``."""
+"""The command ``merge``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from neuroport.cli.output import Out
 @click.option("-o", "--out", type=out_file, help="File to write; needed for traces.")
 @json_option
 def merge(shards: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
-    """Join the results of all shards of one whole: traces, or JSON of verify, compare, --cost.
+    """Join the results of all shards of a run: traces, or JSON of verify, compare and --cost.
 
-    SHARDS are files, in any order. Each array and number of the result is that of the same command
-    without --shard. A shard that is missing, there twice, or of another run is an error. Exit 1
-    where comparisons differ.
+    SHARDS are files, in any order. The result equals that of the same command without --shard. It
+    is an error if a shard is missing, occurs twice or belongs to another run. Exit 1 if a
+    comparison differs.
     """
     from neuroport.analysis.compare import Comparison
     from neuroport.analysis.merge import kind_of, merge

@@ -1,4 +1,4 @@
-"""Options that several verbs take."""
+"""Options that several commands take."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Verb = Callable[..., None]
 
 
 class _OutFile(click.Path):
-    """A file to write; refused before any work where it could not be."""
+    """A file to write; refused before any work if it cannot be written."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         return check_file(Path(os.fsdecode(super().convert(value, param, ctx))))
 
 
 class _OutFolder(click.Path):
-    """A folder to write to; refused before any work where it could not be."""
+    """A folder to write to; refused before any work if it cannot be written."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         return check_folder(Path(os.fsdecode(super().convert(value, param, ctx))))
@@ -36,12 +36,12 @@ out_file, out_folder = _OutFile(path_type=Path), _OutFolder(path_type=Path)
 DEVICES = "Where torch computes: auto (a GPU if there is one), cpu, cuda or cuda:1."
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 steps_option = click.option(
-    "--steps", type=int, help="Steps a sample lasts, for stock NetX files, which need not say it."
+    "--steps", type=int, help="Steps of a sample, for stock NetX files that do not state it."
 )
 frames_option = click.option(
     "--frames",
     type=any_path,
-    help="Frames that a stock NetX file takes: their steps, shape, range.",
+    help="Frames for a stock NetX file; they determine its steps, shape and range.",
 )
 target_option = click.option(
     "--target",
@@ -49,15 +49,17 @@ target_option = click.option(
     show_default=True,
     help="lava-cpu, a chip or board, or its TOML.",
 )
-samples_option = click.option("--samples", type=int, help="Run only the first so many samples.")
+samples_option = click.option(
+    "--samples", type=int, help="Run only this number of samples, from the first."
+)
 shard_option = click.option(
-    "--shard", metavar="i/n", help="Only number i of n parts of the samples; merge joins them."
+    "--shard", metavar="i/n", help="Run only part i of n of the samples; merge joins the parts."
 )
 cluster_option = click.option(
     "--cluster", metavar="WHERE", help="local:N, tcp://HOST:PORT or slurm:FILE; needs -o."
 )
 shards_option = click.option(
-    "--shards", type=int, help="Parts of the samples that --cluster sends to workers."
+    "--shards", type=int, help="Number of parts that --cluster sends to workers."
 )
 delay_shift_option = click.option(
     "--delay-shift/--no-delay-shift",
@@ -68,12 +70,12 @@ delay_shift_option = click.option(
 _free_running_option = click.option(
     "--free-running",
     is_flag=True,
-    help="Of a stock NetX file: all layers begin at the first step, as in NetX without resets.",
+    help="For a stock NetX file: all layers begin at the first step, as in NetX without resets.",
 )
 
 
 def timing_options(verb: Verb) -> Verb:
-    """When the layers of a stock NetX file begin; the verb takes it as ``timing``."""
+    """Add options for when the layers of a stock NetX file begin, as the argument ``timing``."""
 
     @delay_shift_option
     @_free_running_option
@@ -86,15 +88,15 @@ def timing_options(verb: Verb) -> Verb:
 
 
 class OnEngines(click.Command):
-    """A verb that runs a network: it also has every option of every engine.
+    """A command that runs a network: it also has every option of every engine.
 
-    The verb gets those that were given as ``options``, by the names of the engines' fields.
+    The command receives the given ones as ``options``, by the names of the engines' fields.
     """
 
-    without: frozenset[str] = frozenset()  # fields of options that it has not
+    without: frozenset[str] = frozenset()  # fields of options that the command does not have
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """The verb's own, then the engines', then ``--help``."""
+        """Return the command's own options, then those of engines, then ``--help``."""
         *own, last = super().get_params(ctx)
         return [*own, *self._engines(), last]
 
@@ -104,9 +106,9 @@ class OnEngines(click.Command):
         return [_engine_option(found) for found in options() if not _names(found) & self.without]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Call the verb with the engines' options as one."""
+        """Call the command with the engines' options as one argument."""
         found = {name: ctx.params.pop(name) for name in map(_name, self._engines())}
-        # a flag is False and what may be repeated () where it was not given
+        # if not given, a flag is False and a repeatable option ()
         ctx.params["options"] = {
             name: value
             for name, value in found.items()
@@ -125,10 +127,10 @@ def _names(found: dict[str, Field[Any]]) -> set[str]:
 
 
 def _engine_option(found: dict[str, Field[Any]]) -> click.Option:
-    """An option as the command line takes it: None, or empty, where it was not given.
+    """Make the command-line option of a field; its value is None, or empty, if it is not given.
 
     Args:
-        found: its field in each engine that has it.
+        found: the field in each engine that has it.
     """
     from neuroport.engines.engine import kind_of
     from neuroport.engines.table import ENGINES
@@ -147,10 +149,10 @@ def _engine_option(found: dict[str, Field[Any]]) -> click.Option:
 
 
 def flag_of(each: Field[Any]) -> str:
-    """The name of an engine's option on the command line, without dashes."""
+    """Return the name of an engine's option on the command line, without dashes."""
     return str(each.metadata.get("flag") or each.name.replace("_", "-"))
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that were given."""
+    """Return the options that were given."""
     return {name: value for name, value in options.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What verbs print: lines for people, or one JSON object for machines."""
+"""Output of commands: lines of text, or one JSON object."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Out:
-    """Lines for people, or one JSON object for machines."""
+    """Print lines of text, or one JSON object."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
@@ -32,12 +32,15 @@ class Out:
 
 
 def echo(text: str, err: bool = False) -> None:
-    """Print text as text: names in files are anybody's, and no terminal obeys them."""
+    """Print text without control characters, because names in files are untrusted."""
     click.echo(printable(text), err=err)
 
 
 def say_graph(out: Out, path: Path, graph: Graph, **more: Any) -> None:
-    """The file of a graph that was written, and what is in it."""
+    """Print the file to which a graph was written, and its size."""
     out.line(f"wrote {path}: {len(graph)} nodes, depth {graph.depth}, hash {graph.hash[:12]}")
+    if graph.checked:
+        out.line(graph.widths)
+        more["checked"] = len(graph.checked)
     facts = {"path": str(path), "nodes": len(graph), "depth": graph.depth, "hash": graph.hash}
     out.result({**facts, **more})

@@ -1,4 +1,4 @@
-"""The verb ``qualify``."""
+"""The command ``qualify``."""
 
 from __future__ import annotations
 
@@ -13,21 +13,27 @@ from neuroport.cli.output import Out
 
 
 @click.command()
-@click.option("--site", type=any_path, help="Where the board is (TOML); or NEUROPORT_SITE.")
+@click.option("--site", type=any_path, help="Site file of the board (TOML); or set NEUROPORT_SITE.")
 @click.option("-o", "--out", type=out_file, required=True, help="Record to write (JSON).")
 @click.option(
-    "--only", multiple=True, metavar="CONSTRUCT", help="Ask for this one alone; repeatable."
+    "--only", multiple=True, metavar="CONSTRUCT", help="Test only this construct; repeatable."
 )
-@click.option("--deadline", type=float, default=600.0, show_default=True, help="Seconds of a run.")
+@click.option(
+    "--deadline",
+    type=float,
+    default=600.0,
+    show_default=True,
+    help="Time limit of a run in seconds.",
+)
 @json_option
 def qualify(
     site: Path | None, out: Path, only: tuple[str, ...], deadline: float, as_json: bool
 ) -> None:
-    """Ask a board for every construct that is unproven on hardware, and record what it did.
+    """Test every construct that is unproven on hardware on a board, and record the results.
 
-    One tiny network each, from the smallest on, compared with the reference. The delays of the
-    site's adapters and readers are found on the way. `neuroport check --qualified RECORD` takes
-    the record. Exit 1 if anything differs. Not run on hardware by its authors.
+    One tiny network per construct is compared with the reference, from the smallest on. The delays
+    of the site's adapters and readers are found on the way. `neuroport check --qualified RECORD`
+    reads the record. Exit 1 if anything differs. Not run on hardware by its authors.
     """
     from neuroport.analysis.qualification import qualify as ask
     from neuroport.targets.board_record import DIFFERS, Result

@@ -1,4 +1,4 @@
-"""The verb ``quantize``."""
+"""The command ``quantize``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Training samples from which checked widths are chosen; 32 by default.",
 )
-@click.option("--cost", type=int, help="Held-out samples on which to say what each layer cost.")
+@click.option(
+    "--cost",
+    type=int,
+    help="Number of held-out samples on which to measure the loss of each layer.",
+)
 @click.option("--device", default="cpu", show_default=True, help=f"Of --cost. {DEVICES}")
 @shard_option
 @json_option
@@ -49,11 +53,11 @@ def quantize(
 ) -> None:
     """Turn the trained network in FOLDER into a graph of integers.
 
-    With --cost, held-out samples run in real numbers and in integers, and every layer is compared;
-    with --shard i/n only a part of them, and merge joins what --json prints.
+    With --cost, held-out samples run in real numbers and in integers, and every layer is compared.
+    With --shard i/n, only a part of them runs, and merge joins the outputs of --json.
     """
     if shard is not None and cost is None:
-        raise click.UsageError("--shard says which part of the samples of --cost; give both")
+        raise click.UsageError("--shard selects a part of the samples of --cost; give both")
     from neuroport.graph.store import save
     from neuroport.nets.widths import PROVEN, widths_of
     from neuroport.quantization import QuantizationWarning
@@ -90,7 +94,7 @@ def quantize(
 
 
 def _calibration(recipe: Recipe, widths: str, samples: int) -> npt.NDArray[Any]:
-    """Frames from which scales are chosen; where their ranges are proven, only sizes matter."""
+    """Return the frames from which scales are chosen; for proven widths only their size matters."""
     import numpy as np
 
     from neuroport.data.loading import load_data

@@ -1,4 +1,4 @@
-"""The verb ``report``."""
+"""The command ``report``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,27 @@ from neuroport.errors import FormatError
 @click.command()
 @click.argument("network", type=any_path)
 @click.option("--trace", "trace_path", type=any_path, required=True, help="Trace of that network.")
-@click.option("--got", "got_path", type=any_path, help="Trace of another run of it, shown beside.")
-@click.option("--frames", type=any_path, help="Frames of the trace, to count the first synapse.")
-@click.option("--labels", type=any_path, help=".npy array (N,) of classes: accuracy and confusion.")
-@click.option("--results", type=any_path, help="demo.json, for accuracy, comparisons and times.")
-@click.option("--target", help="A chip or board (or its TOML): its cores, and energy and time.")
-@click.option("--map", "mapped", is_flag=True, help="Show what lies on which chip, too.")
 @click.option(
-    "--source", type=any_path, help="The network before it was lowered: what other ways would take."
+    "--got",
+    "got_path",
+    type=any_path,
+    help="Trace of another run of that network, shown beside the first.",
+)
+@click.option(
+    "--frames",
+    type=any_path,
+    help="Frames of the trace, to count the operations of the first synapse.",
+)
+@click.option("--labels", type=any_path, help=".npy array (N,) of classes: accuracy and confusion.")
+@click.option(
+    "--results", type=any_path, help="demo.json of a demo, for accuracy, comparisons and times."
+)
+@click.option("--target", help="A chip or board (or its TOML), to show cores, energy and time.")
+@click.option("--map", "mapped", is_flag=True, help="Also show which part lies on which chip.")
+@click.option(
+    "--source",
+    type=any_path,
+    help="The network before lowering, to show the cost of other carriers.",
 )
 @click.option("-o", "--out", type=out_file, required=True, help="HTML page to write.")
 @timing_options
@@ -43,8 +56,8 @@ def report(
 ) -> None:
     """Draw NETWORK and its activity as one self-contained HTML page, and a table.
 
-    In a browser the page steps through every sample and population that it holds; with --got
-    through both runs, side by side, from the first message that differs.
+    In a browser the page steps through its samples and populations. With --got it shows both runs
+    side by side, from the first message that differs.
     """
     from neuroport.analysis.cost_models import Routes
     from neuroport.analysis.energy import energy_or_why

@@ -1,4 +1,4 @@
-"""The verb ``run``."""
+"""The command ``run``."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def run(
 ) -> None:
     """Run NETWORK (.net, .graph, or a training folder) on frames and record every population.
 
-    Samples run in parts, so that memory does not grow with them. With --record counts only the
-    number of messages per sample is kept, and every step of readouts. With --cluster workers run
-    the samples; interrupted, the same command goes on from the shards in OUT.shards.
+    Samples run in parts, so that memory does not grow with their number. With --record counts, only
+    the number of messages per sample and every step of readouts are kept. With --cluster, workers
+    run the samples; after an interruption the same command continues from the shards in OUT.shards.
     """
     from neuroport.engines.streaming import in_parts
     from neuroport.reporting.progress import cluster_progress, progress_bar
@@ -133,7 +133,7 @@ def run(
 
 
 def _say_sent(out: Out, totals: Totals, provenance: dict[str, Any], result: dict[str, Any]) -> None:
-    """How much was sent in all, and where: which processes, if they are not Lava's own."""
+    """Print the total number of messages, the engine, and any processes that are not Lava's own."""
     from neuroport.runs.trace import is_spiking
 
     spikes = {n: count for n, count in totals.sent.items() if is_spiking(totals.kinds[n])}
@@ -150,7 +150,7 @@ def _say_sent(out: Out, totals: Totals, provenance: dict[str, Any], result: dict
 
 
 def _say_hardware(out: Out, hardware: dict[str, Any]) -> None:
-    """What was measured, and what speaks against it."""
+    """Print what was measured, and doubts about it."""
     out.line(hardware["status"])
     if "measurement" in hardware:
         found = hardware["measurement"]
@@ -164,7 +164,7 @@ def _say_hardware(out: Out, hardware: dict[str, Any]) -> None:
 
 
 def _say_counts(out: Out, totals: Totals) -> dict[str, Any]:
-    """A line for each population that was counted, and the same as data."""
+    """Print a line for each counted population, and return the same as data."""
     found = {
         name: {
             "counters": counters,

@@ -1,4 +1,4 @@
-"""The verb ``targets``."""
+"""The command ``targets``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from neuroport.cli.output import Out
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--fit", is_flag=True, help="Published tables against the resource formulas.")
+@click.option("--fit", is_flag=True, help="Compare the resource formulas with published tables.")
 @json_option
 def targets(name: str | None, fit: bool, as_json: bool) -> None:
-    """List chips and boards; of NAME (or a TOML file) every value with its source."""
+    """List chips and boards; for NAME (or a TOML file) print every value with its source."""
     out = Out(as_json)
     if fit:
         _fit(out)

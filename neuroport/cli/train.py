@@ -1,4 +1,4 @@
-"""The verb ``train``."""
+"""The command ``train``."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from neuroport.cli.output import Out
 @click.command()
 @click.argument("recipe", required=False)
 @click.option("-o", "--out", "folder", type=out_folder, help="Folder of the run.")
-@click.option("--list", "listed", is_flag=True, help="Print the shipped recipes, and end.")
+@click.option("--list", "listed", is_flag=True, help="Print the shipped recipes and exit.")
 @click.option(
-    "--start", type=any_path, help="Graph that is trained on, of a recipe of family 'graph'."
+    "--start", type=any_path, help="Graph to train further, for a recipe of family 'graph'."
 )
-@click.option("--tensorboard", is_flag=True, help="Write metrics as TensorBoard events, too.")
+@click.option("--tensorboard", is_flag=True, help="Also write metrics as TensorBoard events.")
 @click.option("--device", default="auto", show_default=True, help=DEVICES)
-@click.option("--workers", type=int, help="Processes that read samples; 0: this one does.")
+@click.option(
+    "--workers", type=int, help="Number of processes that read samples; 0: read in this process."
+)
 @click.option(
     "--damaged",
     type=click.Choice(("stop", "skip")),
     default="stop",
     show_default=True,
-    help="At a file that cannot be read: stop, or take another of its class.",
+    help="If a file cannot be read: stop, or use another sample of its class.",
 )
 @json_option
 def train(
@@ -41,7 +43,7 @@ def train(
     damaged: str,
     as_json: bool,
 ) -> None:
-    """Train RECIPE (a TOML file, or a shipped one by name), resuming what the folder holds."""
+    """Train RECIPE (a TOML file or the name of a shipped recipe), or resume the folder's run."""
     from neuroport.files import write_atomic
     from neuroport.recipe import load_recipe, recipe_text
 
@@ -51,7 +53,7 @@ def train(
     if recipe is None or folder is None:
         missing = "'RECIPE'" if recipe is None else "'-o' / '--out'"
         raise click.UsageError(f"Missing {missing}; --list prints the shipped recipes.")
-    parsed = load_recipe(recipe)  # before torch is imported: a mistake is told at once
+    parsed = load_recipe(recipe)  # before torch is imported, so that a mistake is reported at once
     from neuroport.reporting.progress import training_report
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import fit
@@ -74,7 +76,7 @@ def train(
 
             how["start"] = read(start)
         fit(parsed, folder, report=report_all, **how)
-    if not is_first():  # torchrun's other processes
+    if not is_first():  # the other processes of torchrun
         return
     write_atomic(folder / "recipe.toml", recipe_text(recipe))
     metrics = read_checkpoint(folder).metrics
@@ -83,7 +85,7 @@ def train(
 
 
 def _list(out: Out) -> None:
-    """The shipped recipes, a line each."""
+    """Print the shipped recipes, one per line."""
     from neuroport.recipe import shipped
 
     found = shipped()

@@ -1,4 +1,4 @@
-"""The verb ``verify``."""
+"""The command ``verify``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from neuroport.cli.output import Out
 
 
 class _Verifying(OnEngines):
-    """Runs both ways record what is compared: every message."""
+    """Both engines record every message, because every message is compared."""
 
     without = frozenset({"record", "count", "granularity"})
 
@@ -36,8 +36,10 @@ class _Verifying(OnEngines):
 )
 @click.option("--on", "engine", help="Engine of the second run; `fast` by default.")
 @click.option("--against", help="Engine of the first; `reference`, a folder's own module.")
-@click.option("--together", type=int, help="Samples that run at a time; memory, never results.")
-@click.option("-o", "--out", type=out_file, help="JSON file to write, which merge reads.")
+@click.option(
+    "--together", type=int, help="Samples that run at a time; affects memory, never results."
+)
+@click.option("-o", "--out", type=out_file, help="JSON file to write, for merge.")
 @samples_option
 @shard_option
 @cluster_option
@@ -58,10 +60,11 @@ def verify(
     as_json: bool,
     options: dict[str, Any],
 ) -> None:
-    """Run NETWORK on two engines, any number of samples in constant memory, and compare all.
+    """Run NETWORK on two engines and compare every message, in constant memory.
 
-    With OTHER, that network is the second. It ends with the first sample that differs: exit 0 where
-    none does, 1 with the first divergence and, between .net or .graph files, its cause.
+    With OTHER, the second engine runs that network. The command ends at the first sample that
+    differs: exit 0 if none does, 1 with the first divergence and, for .net or .graph files, its
+    cause.
     """
     from neuroport.analysis.verify import verify as verified
     from neuroport.engines.table import DEFAULT, MODULE

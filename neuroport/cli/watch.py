@@ -1,4 +1,4 @@
-"""The verb ``watch``."""
+"""The command ``watch``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from neuroport.cli.output import Out
 
 @click.command()
 @click.argument("folder", type=any_path)
-@click.option("--html", type=out_file, help="Write the page to a file instead, and end.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0, the default: any free.")
+@click.option("--html", type=out_file, help="Write the page to a file instead, and exit.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port; 0, the default: any free one."
+)
 @json_option
 def watch(folder: Path, html: Path | None, port: int, as_json: bool) -> None:
-    """Show the training in FOLDER as a page that keeps up with it, until Ctrl-C.
+    """Show the training in FOLDER as a live page in the browser, until Ctrl-C.
 
-    The page has loss, accuracy, spikes, dormant neurons, gradient norms and, in integers, clipped
-    weights and saturated voltages of every epoch. It is for this machine alone: its address has a
-    token, and nothing is written.
+    The page shows loss, accuracy, spikes, dormant neurons, gradient norms and, in integers, clipped
+    weights and saturated voltages of every epoch. Only this machine can open it: its address holds
+    a token. The command writes nothing.
     """
     from neuroport.files import write_atomic
     from neuroport.reporting.training_page import page

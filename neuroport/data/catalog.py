@@ -1,7 +1,7 @@
-"""What is known of each dataset before it is read: shape, classes, and where it is published.
+"""The properties of each dataset: shape, classes, reader, and where it is published.
 
-Another package adds a dataset, a :class:`Dataset` that says how it is read, by an entry point of
-the group ``neuroport.datasets``.
+Another package adds a dataset by an entry point of the group ``neuroport.datasets`` that names a
+:class:`Dataset`.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from neuroport.registry import Registry
 
 @dataclass(frozen=True)
 class Dataset:
-    """Facts of a dataset.
+    """Properties of a dataset.
 
     Args:
         channels: channels of a frame (2 for events of a camera: OFF, then ON).
-        height, width: of the sensor or picture.
+        height, width: size of the sensor or picture.
         classes: number of classes.
         events: whether samples are events to be binned; a picture is shown at every step.
-        resized: whether the recipe's ``size`` may be any; else it divides the dataset's own.
-        samples: how many there are, where neuroport splits them itself; 0 for a split that is part
-            of the dataset.
-        layout: files below the recipe's ``root``; empty where no root is needed.
-        folder: where it lies if the recipe has no ``root``; empty where one is needed.
-        package: how it gets into that folder.
-        published: who publishes it; nothing is ever downloaded.
-        files: whether samples are picture files, which training may crop anew in every epoch, and
-            whose folders decide how many classes there are.
-        policy: the policy of AutoAugment for its pictures, empty where they have no colours.
-        reader: reads it, or where it stands, ``module:function``. Called with the recipe's
-            :class:`~neuroport.data.recipe.DataRecipe` and whether the training half is meant, it
-            returns recordings (:class:`~neuroport.data.loading.Source`) where samples are events,
-            and :class:`~neuroport.data.samples.Samples` where they are pictures.
-        split: whether the reader takes the recipe alone and returns both halves, a
+        resized: whether the recipe's ``size`` may be any number; otherwise it must divide the
+            dataset's own.
+        samples: number of samples if neuroport splits them itself; 0 if the dataset has its own
+            split.
+        layout: files below the recipe's ``root``; empty if no root is needed.
+        folder: folder of the dataset if the recipe has no ``root``; empty if a root is needed.
+        package: how to install the dataset into that folder.
+        published: who publishes it; neuroport downloads nothing.
+        files: whether samples are picture files. Training may crop these differently in every
+            epoch, and their folders determine the classes.
+        policy: the policy of AutoAugment for its pictures; empty if they have no colours.
+        reader: function that reads the dataset, or its location as text, ``module:function``. It is
+            called with the recipe's :class:`~neuroport.data.recipe.DataRecipe` and whether to read
+            the training samples. It returns recordings (:class:`~neuroport.data.loading.Source`) of
+            events, or :class:`~neuroport.data.samples.Samples` of pictures.
+        split: whether the reader takes only the recipe and returns both parts as a
             :class:`~neuroport.data.samples.Split`.
     """
 

@@ -1,4 +1,4 @@
-"""Where a dataset lies: in the folder that the recipe names, and nowhere else."""
+"""Find the folder of a dataset; only the folder that the recipe names is searched."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from neuroport.files import expanded
 def located(
     recipe: DataRecipe, folder: str, needed: tuple[str, ...], endings: tuple[str, ...] = ("",)
 ) -> Path:
-    """The folder of a dataset: ``root/folder``, or ``root`` where that is the folder itself.
+    """Return the folder of a dataset: ``root/folder``, or ``root`` if that is the folder itself.
 
     Args:
-        needed: what must lie in it.
-        endings: one of which each of these names may have.
+        needed: names that the folder must contain.
+        endings: endings that these names may have.
 
     Raises:
-        StorageError: it does not; says which layout is expected and who publishes the dataset.
+        StorageError: the folder lacks a name; the error states the expected layout and the
+            publisher of the dataset.
     """
     known = recipe.known
     root = expanded(recipe.root or known.folder)

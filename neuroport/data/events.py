@@ -1,4 +1,4 @@
-"""Events become frames: counts per step, polarity and pixel."""
+"""Bin events into frames: counts per step, polarity and pixel."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from neuroport.errors import FormatError
 from neuroport.hdf5 import short
 
 EVENT = np.dtype([("x", np.int32), ("y", np.int32), ("t", np.int64), ("p", np.int8)])
-MOST = 255  # a frame's element is 8 bit; what is more, in one place and step, is 255
-KEPT = 2 << 30  # frames of a set that need no more bytes than this are binned once and kept
+MOST = 255  # elements of a frame have 8 bits; larger counts are limited to 255
+KEPT = 2 << 30  # frames of a dataset are kept in memory if they need at most this many bytes
 
 LATEST = 1 << 53  # microseconds; clocks that count from 1970 have reached a fifth of it
 
@@ -32,15 +32,15 @@ def as_events(
     polarities: tuple[int, ...] = (0, 1),
     ordered: bool = False,
 ) -> Events:
-    """A reader's events, whatever their types, as :data:`EVENT`, if each can have happened.
+    """Convert a reader's events to :data:`EVENT` and check that every event is possible.
 
     Args:
-        sensor: its rows and columns.
-        polarities: those that an event can have.
-        ordered: whether the format lets time run forwards only.
+        sensor: rows and columns of the sensor.
+        polarities: the possible polarities.
+        ordered: whether times must not decrease in this format.
 
     Raises:
-        FormatError: names the file, the event and what is wrong with it.
+        FormatError: an event is impossible; the error names the file, the event and the reason.
     """
     events: Events = np.empty(len(found["t"]), EVENT)
     limits = {"x": (0, sensor[1] - 1), "y": (0, sensor[0] - 1), "t": (0, LATEST)}
@@ -75,17 +75,17 @@ MEANING = {"x": "the column", "y": "the row", "t": "the time, us,", "p": "the po
 
 @dataclass(frozen=True)
 class Binning:
-    """How events become T frames.
+    """Rules that bin events into T frames.
 
     Args:
         steps: T.
         by: ``time`` (windows of equal length) or ``count`` (groups of equally many events).
-        window: microseconds of a window, counted from a recording's first event, later events being
-            left out; 0 divides the recording's own length by T.
+        window: length of a window in microseconds, from a recording's first event on; later events
+            are dropped. 0 divides the recording's own length by T.
         sensor: rows and columns of the sensor.
-        size: rows and columns of a frame; a pixel takes the events of the sensor's pixels above it.
-        gain: what an event adds to a frame.
-        channels: 2 for both polarities, 1 where events have none.
+        size: rows and columns of a frame; a pixel sums the sensor's pixels that it covers.
+        gain: value that an event adds to a frame.
+        channels: 2 for both polarities, 1 if events have none.
     """
 
     steps: int
@@ -98,11 +98,11 @@ class Binning:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of the frames of a recording, (T, channels, H, W)."""
+        """Shape of the frames of a recording, (T, channels, H, W)."""
         return (self.steps, self.channels, *self.size)
 
     def frames(self, events: Events) -> Frames:
-        """Gain times counts (T, channels, H, W), OFF then ON, at most 255."""
+        """Return gain times counts (T, channels, H, W), OFF then ON, at most 255."""
         height, width = self.size
         shape = self.shape
         if len(events) == 0:
@@ -130,11 +130,11 @@ class Binning:
 
 @dataclass(frozen=True)
 class Recordings:
-    """Samples that are recordings of events, read when they are needed.
+    """Samples that are recordings of events and are read when needed.
 
     Args:
-        read: the events of the recording of a number.
-        labels: class of each.
+        read: function that returns the events of recording number i.
+        labels: class of each recording.
     """
 
     read: Callable[[int], Events]
@@ -160,24 +160,26 @@ class Recordings:
         frames = self.binning.frames(self.read(number))
         if kept is not None:
             kept.frames[number] = frames
-            kept.there[number] = True  # last: another process may look at it now
+            kept.there[number] = (
+                True  # written last, because other processes read the frames once this is set
+            )
         return frames
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """Frames of a set, 8-bit integers, in memory that processes forked from this one share."""
+    """8-bit frames of a dataset in memory that is shared with forked processes."""
 
     frames: Frames  # (N, T, channels, H, W)
     there: npt.NDArray[np.bool_]  # (N,)
 
     @classmethod
     def of(cls, count: int, shape: tuple[int, ...]) -> _Kept | None:
-        """Room for a set; None where it needs more than is kept."""
+        """Allocate memory for a dataset; None if it needs more than the limit."""
         size = count * math.prod(shape)
         if not 0 < size <= KEPT:
             return None
-        try:  # the system gives pages where something is written
+        try:  # the system allocates pages only when they are written
             room = [np.frombuffer(mmap.mmap(-1, n), np.uint8) for n in (size, count)]
         except (OSError, ValueError):
             return None

@@ -1,4 +1,4 @@
-"""Pictures and labels in IDX files, the layout of MNIST and Fashion-MNIST, packed by gzip or not.
+"""Read pictures and labels from IDX files, the format of MNIST and Fashion-MNIST, gzipped or not.
 
 A file has two zero bytes, the type of its numbers (8: bytes), the number of its axes, the length of
 each axis (4 bytes, the most significant first), and the numbers.
@@ -27,11 +27,11 @@ ENDINGS = ("", ".gz")
 
 
 def idx_folder(recipe: DataRecipe, train: bool) -> Pictures:
-    """A half of MNIST, Fashion-MNIST or another set of that layout.
+    """Read the train or test part of MNIST, Fashion-MNIST or another dataset with that layout.
 
     Raises:
         StorageError: a file is missing.
-        FormatError: a file is no IDX file of such pictures or labels, or is truncated.
+        FormatError: a file is not an IDX file of such pictures or labels, or is truncated.
     """
     half = "train" if train else "t10k"
     names = (f"{half}-images-idx3-ubyte", f"{half}-labels-idx1-ubyte")
@@ -57,11 +57,11 @@ def idx_folder(recipe: DataRecipe, train: bool) -> Pictures:
 
 
 def read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
-    """The bytes of an IDX file with so many axes; of no more is read than its head promises.
+    """Read the bytes of an IDX file with ``axes`` axes, at most as many as its header states.
 
     Raises:
         StorageError: there is no such file.
-        FormatError: it is another, truncated, or has more in it.
+        FormatError: the file has another format, is truncated, or is too long.
     """
     ordinary(path, "an IDX file")
     try:
@@ -86,5 +86,5 @@ def read_idx(path: Path, axes: int) -> npt.NDArray[np.uint8]:
 
 
 def _there(folder: Path, name: str) -> Path:
-    """The file of that name, unpacked where both are there."""
+    """Return the file of that name; the uncompressed one if both exist."""
     return next(folder / f"{name}{end}" for end in ENDINGS if (folder / f"{name}{end}").exists())

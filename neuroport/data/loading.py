@@ -1,4 +1,4 @@
-"""From the [data] table of a recipe to samples."""
+"""Load the samples that the [data] table of a recipe describes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ChosenFiles(Chosen):
 
 
 def with_bits(frames: Frames, bits: int) -> Frames:
-    """Frames of pixels of 8 bits with fewer, rounded."""
+    """Round frames of 8-bit pixels to fewer bits."""
     most = (1 << bits) - 1
     rounded: Frames = ((frames.astype(np.uint16) * most + 127) // 255).astype(np.uint8)
     return rounded
@@ -81,7 +81,7 @@ class Coarse:
 
 
 class CoarseFiles(Coarse):
-    """The same of picture files."""
+    """The same for picture files."""
 
     whole: Croppable
 
@@ -90,13 +90,13 @@ class CoarseFiles(Coarse):
 
 
 def load_data(recipe: DataRecipe) -> Split:
-    """The samples that a recipe names; any prefix of either set is balanced over the classes.
+    """Load the samples of a recipe; every prefix of either set is balanced over the classes.
 
     Raises:
         BackendError: a package that reads them is not installed.
-        StorageError: they are not where the recipe says.
+        StorageError: the dataset is not in the recipe's folder.
         RecipeError: the recipe asks for more samples than there are.
-        FormatError: a file is not what its name promises.
+        FormatError: a file does not have the format that its name implies.
     """
     split = _halves(recipe)
     if recipe.bits == 8:

@@ -33,11 +33,11 @@ def to_bytes(events: Events) -> bytes:
 
 
 class Folder:
-    """Recordings of one half of N-MNIST (or of files in its format), in the order of their paths.
+    """Train or test recordings of N-MNIST (or of files in its format), in the order of their paths.
 
     Args:
         root: the folder ``NMNIST`` that holds ``Train`` and ``Test``.
-        train: which of the two.
+        train: whether to read ``Train``.
 
     Raises:
         BackendError: tonic is not installed.
@@ -53,7 +53,7 @@ class Folder:
             ) from error
 
         class Here(NMNIST):  # type: ignore[misc]
-            """tonic's reader on a folder that is there: it never downloads."""
+            """tonic's reader on an existing folder; it never downloads."""
 
             def _check_exists(self) -> bool:
                 self.location_on_system = str(root)
@@ -67,10 +67,10 @@ class Folder:
         return np.array(self._dataset.targets, np.int64)
 
     def read(self, number: int) -> Events:
-        """Events of a recording.
+        """Read the events of a recording.
 
         Raises:
-            FormatError: the file is not a whole number of events, or holds none of the sensor's.
+            FormatError: the file is not a whole number of events, or an event is impossible.
         """
         path = self._paths[number]
         size = os.path.getsize(ordinary(path, "a recording"))
@@ -78,6 +78,6 @@ class Folder:
             raise FormatError(f"{path}: {size} bytes, not events of 5 bytes each")
         try:
             found = self._dataset[number][0]
-        except Exception as error:  # tonic's readers promise nothing about theirs
+        except Exception as error:  # tonic's readers may raise any exception
             raise FormatError(f"{path}: not a recording ({short(error)})") from error
         return as_events(found, path, (SIDE, SIDE), ordered=True)

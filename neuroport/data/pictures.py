@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their binary version, and folders of pictures as ImageNet's."""
+"""Read CIFAR-10 and CIFAR-100 (binary version), and folders of picture files such as ImageNet's."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ MARGIN = 256 / 224  # ImageNet is tested on the middle 224 pixels of 256
 
 
 def cifar(recipe: DataRecipe, train: bool) -> Pictures:
-    """CIFAR: records of one label (two for CIFAR-100: coarse, fine) and 3,072 pixels.
+    """Read CIFAR: records of one label (two for CIFAR-100: coarse, fine) and 3,072 pixels.
 
     Raises:
         StorageError: a file is missing.
-        FormatError: a file is not a whole number of records, or a label is none.
+        FormatError: a file is not a whole number of records, or a label is invalid.
     """
     if recipe.dataset == "cifar10":
         names = [f"data_batch_{n}.bin" for n in range(1, 6)] if train else ["test_batch.bin"]
@@ -66,16 +66,16 @@ def cifar(recipe: DataRecipe, train: bool) -> Pictures:
 
 @dataclass(frozen=True)
 class Files:
-    """Picture files, read when they are needed.
+    """Picture files that are read when needed.
 
-    A view is the middle of the picture, whose shorter side was resized; a crop is torchvision's
-    random resized crop: 8 to 100 % of the area, sides 3:4 to 4:3.
+    A view is the centre of the picture after its shorter side was resized. A crop is torchvision's
+    random resized crop: 8 to 100 % of the area, aspect ratio 3:4 to 4:3.
 
     Attributes:
-        paths: of the files.
+        paths: paths of the files.
         labels: their classes.
         size: side of a view and of a crop.
-        resize: the shorter side, of which a view is the middle; 0: 256 / 224 of ``size``.
+        resize: length to which the shorter side is resized; 0: 256 / 224 of ``size``.
     """
 
     paths: tuple[Path, ...]
@@ -110,7 +110,7 @@ class Files:
 
 
 def _image(path: Path) -> Any:
-    """The picture in a file, whose content decides; of other formats Pillow runs other programs."""
+    """Read a picture as JPEG or PNG, by its content; for other formats Pillow may run programs."""
     from PIL import Image
 
     ordinary(path, "a picture")
@@ -121,7 +121,7 @@ def _image(path: Path) -> Any:
                 if file.width * file.height <= MOST_PIXELS:
                     return file.convert("RGB")
                 said = f"{file.width} x {file.height} pixels, more than any picture of the dataset"
-    except Exception as error:  # Pillow's readers promise nothing about theirs
+    except Exception as error:  # Pillow's readers may raise any exception
         said = short(error)
     raise FormatError(f"{path}: not a picture (JPEG or PNG), or truncated ({said})")
 
@@ -131,11 +131,11 @@ def _array(image: Any) -> Frames:
 
 
 def folders(recipe: DataRecipe, train: bool) -> Samples:
-    """Pictures in a folder per class; classes are numbered in the order of the folders' names.
+    """Find pictures in one folder per class; classes are numbered in the order of folder names.
 
     Raises:
         BackendError: Pillow is not installed.
-        StorageError: the folders are missing, or are not as many as the recipe's classes.
+        StorageError: folders are missing, or their number differs from the recipe's classes.
     """
     try:
         import PIL  # noqa: F401

@@ -14,18 +14,21 @@ MOST_CLASSES = 1 << 16
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """Dataset, number of steps T, and how many samples to use (chosen with their own seed).
+    """Dataset, number of steps T, and number of samples (chosen with a seed of their own).
 
-    ``train`` and ``test`` may be 0, all samples, where the dataset comes with its own split.
-    ``root`` is the folder that holds it; if empty, that of its Debian package for
-    ``fashion_mnist``, and for ``saccades``, which are simulated, where they are kept, the user's
-    cache folder. Events are binned by ``time`` or by ``count``; ``window`` is
-    a step in microseconds, 0 the recording's length / T; a frame holds ``gain`` times the count, at
-    most 255. ``size`` is a frame's side (its columns where the sensor is one row; pictures held in
-    memory are averaged down to a divisor of theirs) and ``classes`` the number of classes, 0 the
-    dataset's own. Picture files are cut to the middle ``size`` pixels of their shorter side at
-    ``resize`` (0: 256 / 224 of ``size``), those to train on to ``train_size`` (0: ``size``). Pixels
-    of pictures have ``bits``: 4 of them are 0 to 15.
+    * ``train``, ``test``: numbers of samples; 0 means all, if the dataset has its own split.
+    * ``root``: folder of the dataset. If empty, ``fashion_mnist`` is read from its Debian package,
+      and ``saccades``, which are simulated, are kept in the user's cache folder.
+    * ``binning``: bin events by ``time`` or by ``count``. ``window`` is the length of a step in
+      microseconds; 0 means the recording's length / T. A frame holds ``gain`` times the count, at
+      most 255.
+    * ``size``: side of a frame (its columns if the sensor is one row). Pictures in memory are
+      averaged down to a divisor of their own size.
+    * ``classes``: number of classes; 0 means the dataset's own.
+    * ``resize``, ``train_size``: the shorter side of a picture file is resized to ``resize`` (0:
+      256 / 224 of ``size``), and the centre is cut to ``size``, for training to ``train_size`` (0:
+      ``size``).
+    * ``bits``: bits of a pixel; with 4, pixels are 0 to 15.
     """
 
     dataset: str = "mnist5k"
@@ -114,7 +117,7 @@ class DataRecipe:
 
     @property
     def known(self) -> Dataset:
-        """Facts of the dataset."""
+        """Properties of the dataset."""
         known = KNOWN[self.dataset]
         if not isinstance(known, Dataset):
             raise RecipeError(

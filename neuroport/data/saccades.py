@@ -50,8 +50,8 @@ def simulate(images: Frames, numbers: npt.NDArray[np.int64], seed: int) -> list[
 
     Args:
         images: (N, 1, 28, 28), pixels 0..255.
-        numbers: the digits' own numbers; with the seed they decide thresholds and noise, so that a
-            digit's recording does not depend on the others.
+        numbers: the numbers of the digits. With the seed they determine thresholds and noise, so
+            that a digit's recording does not depend on the others.
     """
     random = [np.random.default_rng((seed, int(number))) for number in numbers]
     spread, mean = round(SPREAD * UNITS), round(THRESHOLD * UNITS)
@@ -80,7 +80,7 @@ def simulate(images: Frames, numbers: npt.NDArray[np.int64], seed: int) -> list[
 def _brightness(
     padded: npt.NDArray[np.int32], position: Ints, level: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int32]:
-    """Logarithm of what the sensor sees, (N, 34, 34): bilinear, 4 is where the picture rests."""
+    """Logarithm of the sensor's brightness, (N, 34, 34), bilinear; the rest position is 4."""
     origin = 4 * FINE - position
     (row, down), (column, right) = (divmod(int(value), FINE) for value in origin)
     corner = padded[:, row : row + SENSOR + 1, column : column + SENSOR + 1]

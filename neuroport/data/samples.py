@@ -1,4 +1,4 @@
-"""What every dataset is to training: two sets of samples, read by number, in a fixed order."""
+"""Samples for training: two sets, read by number, in a fixed order."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Samples(Protocol):
         ...
 
     def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
-        """The chosen samples, (S, N, C, H, W): S is T, or 1 for pictures that stand still."""
+        """Return the chosen samples, (S, N, C, H, W); S is T, or 1 for still pictures."""
         ...
 
 
 def spread_over(samples: int, count: int) -> npt.NDArray[np.int64]:
-    """Numbers of up to ``count`` samples that lie evenly among all, the first among them."""
+    """Return the numbers of up to ``count`` evenly spaced samples, beginning with the first."""
     count = min(count, samples)
     return np.arange(count) * samples // max(count, 1)
 
@@ -42,16 +42,16 @@ Seeds = npt.NDArray[np.int64]  # of what is drawn for each sample, (N,)
 
 @runtime_checkable
 class Croppable(Samples, Protocol):
-    """Pictures that are larger than what is shown of them."""
+    """Pictures that are larger than the part that is shown."""
 
     def crops(self, chosen: npt.NDArray[Any] | slice, seeds: Seeds) -> Frames:
-        """Random parts of the chosen samples, resized, (1, N, C, H, W); same seed, same part."""
+        """Return random parts of the chosen samples, resized, (1, N, C, H, W), by seed."""
         ...
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within it, torch (and torchvision, which has no generator of its own) draws from ``seed``."""
+    """Context in which torch, and so torchvision, draws random numbers from ``seed``."""
     import torch
 
     before = torch.get_rng_state()
@@ -74,9 +74,9 @@ class Pictures:
 
 
 def averaged(images: Frames, size: int) -> Frames:
-    """Pictures (N, C, H, W) of side ``size``: means of squares of pixels, rounded half up.
+    """Reduce pictures (N, C, H, W) to side ``size`` by averaging squares, rounded half up.
 
-    ``size`` divides their side; 0 leaves them as they are.
+    ``size`` divides their side; 0 leaves them unchanged.
     """
     side = images.shape[-1]
     if size in (0, side):
@@ -90,24 +90,24 @@ def averaged(images: Frames, size: int) -> Frames:
 
 @dataclass(frozen=True)
 class Split:
-    """The samples to train on, and those that training never sees."""
+    """The training samples, and the held-out samples."""
 
     train: Samples
     test: Samples
 
 
 def over_time(views: Frames, steps: int) -> Frames:
-    """Frames (T, N, C, H, W) without copying; direct coding: a picture at each of T steps."""
+    """Return frames (T, N, C, H, W) without copying; a picture is repeated at each of T steps."""
     return np.broadcast_to(views, (steps, *views.shape[1:])) if len(views) == 1 else views
 
 
 def frames_of(samples: Samples, chosen: npt.NDArray[Any] | slice, steps: int) -> Frames:
-    """Frames (T, N, C, H, W) of the chosen samples."""
+    """Return frames (T, N, C, H, W) of the chosen samples."""
     return over_time(samples.views(chosen), steps)
 
 
 def taking_turns(labels: Labels, seed: int) -> npt.NDArray[np.int64]:
-    """A shuffled order in which classes take turns, so that every prefix is balanced."""
+    """Return a shuffled order in which classes alternate, so that every prefix is balanced."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(labels))
     # position of a sample within its class, in the shuffled order

@@ -1,8 +1,8 @@
-"""Spiking Heidelberg Digits: spoken digits as spikes of 700 channels, in one HDF5 file per half.
+"""Read the Spiking Heidelberg Digits: spoken digits as spikes of 700 channels, in two HDF5 files.
 
-``spikes/times`` (seconds) and ``spikes/units`` (channel) have a row of its own length per
-recording, ``labels`` a class each. The files are read as all HDF5 files here, in a child with
-bounded time and memory; the events are those of the package tonic.
+``spikes/times`` (seconds) and ``spikes/units`` (channel) have one row of variable length per
+recording, and ``labels`` has one class per recording. A child process with limits of time and
+memory reads the files, as all HDF5 files. The events equal those of the package tonic.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ FILES = ("shd_train.h5", "shd_test.h5")
 
 
 class Shd:
-    """Recordings of one half, in the order of the file, all in memory.
+    """Train or test recordings, in the order of the file, all in memory.
 
     Raises:
-        StorageError: no such file.
-        FormatError: it is truncated, or not in this format.
+        StorageError: there is no such file.
+        FormatError: the file is truncated, or not in this format.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Simulated recordings, made once: a folder that is whole, or is not used."""
+"""Generate simulated recordings once and cache them; an incomplete folder is never used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from neuroport.errors import StorageError
 from neuroport.files import cache_folder, expanded
 
 ABOUT = "SIMULATED.json"
-VERSION = 1  # of the simulation: another one is another folder
+VERSION = 1  # version of the simulation, part of the folder's name
 SEED = 0
 TOGETHER = 250  # digits simulated at once, which bounds memory
 WORDS = (
@@ -39,10 +39,10 @@ def home(recipe: DataRecipe) -> Path:
 
 
 def saccades(recipe: DataRecipe) -> Path:
-    """Folder ``NMNIST`` with the simulated recordings of a recipe's split; made where missing.
+    """Return the folder ``NMNIST`` with the simulated recordings of a recipe's split.
 
-    It is written beside its place, with a hash of every byte, and moved there when it is whole. A
-    folder whose files do not have that hash is made again.
+    If it is missing, it is written under another name, with a hash of every byte, and renamed when
+    it is complete. A folder whose files do not match the hash is generated again.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
@@ -57,7 +57,7 @@ def saccades(recipe: DataRecipe) -> Path:
         temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
         _write(temporary, recipe)
         os.chmod(temporary, 0o755)
-        if target.exists():  # broken, or written by somebody else meanwhile
+        if target.exists():  # damaged, or written by another process in the meantime
             broken = temporary.with_name(f"{temporary.name}.old")
             os.replace(target, broken)
             shutil.rmtree(broken, ignore_errors=True)
@@ -102,7 +102,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _content(folder: Path) -> dict[str, Any]:
-    """Number of files and SHA-256 of their names and bytes."""
+    """Return the number of files and the SHA-256 of their names and bytes."""
     found = hashlib.sha256()
     paths = sorted((folder / "NMNIST").rglob("*.bin"))
     for path in paths:

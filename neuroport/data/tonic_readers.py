@@ -1,4 +1,4 @@
-"""DVS128 Gesture and CIFAR10-DVS, read through the package tonic from folders that are there."""
+"""Read DVS128 Gesture and CIFAR10-DVS from existing folders, through the package tonic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRAIN_OF_CLASS = 0.9  # of CIFAR10-DVS: the first 900 of 1,000, by number
 
 
 class Gesture:
-    """DVS128 Gesture: users 1 to 23, or 24 to 29, whichever folder they lie in; sorted by path."""
+    """DVS128 Gesture: users 1 to 23 or 24 to 29, independent of the folder; sorted by path."""
 
     def __init__(self, root: Path, train: bool) -> None:
         rows: list[tuple[Path, int, Any, int]] = []
@@ -43,7 +43,7 @@ class Gesture:
         rows = read_array(path, "a recording")
         if rows.ndim != 2 or rows.shape[1] != 4:
             raise FormatError(f"{path}: {rows.shape}, not rows of column, row, polarity and time")
-        # not through tonic, which makes every polarity 0 or 1
+        # not through tonic, which turns every polarity into 0 or 1
         columns = dict(zip("xyp", rows.T, strict=False))
         milliseconds = rows[:, 3].astype(np.float64)
         return as_events({**columns, "t": milliseconds * 1000}, path, (SIDE, SIDE))
@@ -86,7 +86,7 @@ class Cifar10Dvs:
         ordinary(path, "a recording")
         try:
             found = self._dataset[own][0]
-        except Exception as error:  # tonic's readers promise nothing about theirs
+        except Exception as error:  # tonic's readers may raise any exception
             raise FormatError(
                 f"{path}: not a recording, or truncated ({type(error).__name__}: {short(error)})"
             ) from error
@@ -94,7 +94,7 @@ class Cifar10Dvs:
 
 
 def _number(path: Path) -> int:
-    """Number of a recording: ``cifar10_airplane_17`` or ``17``, so that 2 comes before 10."""
+    """Return the number in a name (``cifar10_airplane_17`` or ``17``), so that 2 precedes 10."""
     digits = path.stem.rpartition("_")[2]
     if not digits.isdecimal():
         raise FormatError(f"{path}: the name of a recording ends with its number")
@@ -102,7 +102,7 @@ def _number(path: Path) -> int:
 
 
 def _reader(name: str, root: Path, **options: Any) -> Any:
-    """tonic's dataset on a folder that is there: it never downloads."""
+    """tonic's dataset on an existing folder; it never downloads."""
     try:
         from tonic import datasets
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Engines: whatever runs a network returns the same :class:`~neuroport.runs.trace.Trace`.
+"""Engines run a network; all return the same kind of :class:`~neuroport.runs.trace.Trace`.
 
 An engine is one class, found by its name in :data:`neuroport.engines.table.ENGINES`. Another
 package adds one by an entry point of the group ``neuroport.engines``::

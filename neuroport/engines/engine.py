@@ -1,7 +1,7 @@
 """Base class of engines: a name, typed options, and a network prepared once and run often.
 
-This module and those of the engines import neither NumPy nor the libraries that an engine runs on,
-because the command line needs the list of engines and their options before any of these.
+This module and those of the engines import neither NumPy nor an engine's libraries, because the
+command line needs the list of engines and their options before these.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def option(
     """A field of an engine's options.
 
     Args:
-        default: its value where it is not given.
-        help: what it does, for the command line and for messages.
-        flag: its name on the command line, without dashes; that of the field where None.
-        choices: the texts that it takes; any where empty.
-        low, above, high: least number, number that it must exceed, largest number.
-        minimizing: whether it is meant for the small runs of a minimization, too.
+        default: the value if it is not given.
+        help: description for the command line and for messages.
+        flag: name on the command line, without dashes; None: the name of the field.
+        choices: the permitted texts; empty: any text.
+        low, above, high: smallest permitted number, number that must be exceeded, largest number.
+        minimizing: whether it also applies to the small runs of a minimization.
     """
     about = {
         "help": help,
@@ -76,8 +76,8 @@ class Options:
 class Prepared:
     """A network that is prepared on an engine: planned once, then run any number of times.
 
-    A context manager, which gives back at its end what the engine holds. Calls from several threads
-    take turns.
+    It is a context manager that releases the engine's resources at its end. Calls from several
+    threads run one after the other.
     """
 
     def __init__(self, run: Run, close: Callable[[], None] | None = None) -> None:
@@ -89,7 +89,7 @@ class Prepared:
         """Run frames, integers (T, N, *shape); states reset between the N samples.
 
         Args:
-            progress: called with the samples done and N.
+            progress: called with the number of finished samples and N.
 
         Raises:
             FramesError: the frames do not fit.
@@ -124,12 +124,12 @@ class Engine:
     """Base class of engines; a subclass defines its name, its options and how it prepares a graph.
 
     Attributes:
-        name: what ``on=`` and ``--on`` take.
-        summary: a line that says what it is.
+        name: the name for ``on=`` and ``--on``.
+        summary: a description of one line.
         Options: a frozen dataclass of its options; each field is an :func:`option`.
-        takes_modules: it runs torch modules and no graphs.
-        in_parts: samples may be run in parts, one after the other, where many do not fit in
-            memory; not where a run measures, for instance.
+        takes_modules: whether it runs torch modules instead of graphs.
+        in_parts: whether samples may run in parts, one after the other, to save memory; False, for
+            example, for an engine that measures a run.
     """
 
     name: ClassVar[str]
@@ -139,25 +139,24 @@ class Engine:
     in_parts: ClassVar[bool] = True
 
     def available(self, options: Any = None) -> str | None:
-        """Return why the engine cannot run here, and how to mend it; None where it can.
+        """Return why the engine cannot run here and how to change that; None if it can run.
 
         Args:
-            options: those of a run, where they matter; None for the defaults.
+            options: the options of a run, if they matter; None for the defaults.
         """
         return None
 
     def plan(self, graph: Graph, options: Any) -> Run:
         """Do the work needed once for ``graph``, and return the function that runs frames.
 
-        What it returns is called with an array of integers and a function to report progress to,
-        or None; frames are not checked by then (:func:`neuroport.runs.frames.check_frames`).
+        That function is called with an array of integers, and with a function for progress or
+        None. It must check the frames (:func:`neuroport.runs.frames.check_frames`).
 
         Args:
-            options: of the type :attr:`Options`, of the right types and in their ranges.
+            options: an instance of :attr:`Options` whose values have been checked.
 
         Raises:
-            NeuroportError: the engine does not run this graph; or it is an option that the
-                graph does not allow.
+            NeuroportError: the engine cannot run this graph, or not with these options.
         """
         raise NotImplementedError(f"the engine {self.name!r} does not say how it plans a graph")
 
@@ -165,8 +164,8 @@ class Engine:
         """Prepare ``graph`` to run with these options.
 
         Raises:
-            BackendError: an option that it has not, or of a wrong value.
-            NeuroportError: the engine does not run this graph.
+            BackendError: the engine lacks an option, or a value is wrong.
+            NeuroportError: the engine cannot run this graph.
         """
         return Prepared(self.plan(graph, read_options(self, options)))
 
@@ -184,10 +183,10 @@ class Engine:
 
 
 def read_options(engine: Engine, given: dict[str, Any]) -> Any:
-    """Build the engine's ``Options`` from the values given.
+    """Build the engine's ``Options`` from the given values.
 
     Raises:
-        BackendError: an option that it has not, of another type or out of its range.
+        BackendError: the engine lacks an option, or a value has the wrong type or is out of range.
     """
     known = {each.name: each for each in fields(engine.Options)}
     for key, value in given.items():
@@ -201,7 +200,7 @@ def read_options(engine: Engine, given: dict[str, Any]) -> Any:
 
 
 def kind_of(each: Field[Any]) -> str:
-    """``int``, ``float``, ``bool``, ``str`` or ``path``, by the annotation; ``many`` texts."""
+    """Return ``int``, ``float``, ``bool``, ``str``, ``path`` or ``many`` (texts), by annotation."""
     written = each.type if isinstance(each.type, str) else getattr(each.type, "__name__", "")
     words = {word.strip() for word in str(written).split("|")} - {"None"}
     if any(word.startswith(("Sequence", "tuple", "list")) for word in words):
@@ -223,7 +222,7 @@ _WORDS = {
 
 
 def _check(each: Field[Any], value: Any) -> None:
-    """Refuse a value of another type than the field's, or out of its range."""
+    """Refuse a value that has the wrong type or is out of the field's range."""
     kind, about, name = kind_of(each), each.metadata, each.name
     if value is None and each.default is None:
         return

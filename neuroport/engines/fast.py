@@ -37,17 +37,17 @@ class Fast(Engine):
     Options: ClassVar[type[FastOptions]] = FastOptions
 
     def available(self, options: Any = None) -> str | None:
-        """Return why the engine is not available: torch is missing. None if it is there."""
+        """Return why the engine is not available (torch is missing), or None."""
         if find_spec("torch") is None:
             return "torch is not installed; pip install '.[train]' in neuroport's folder"
         return None
 
     def plan(self, graph: Graph, options: FastOptions) -> Run:
-        """Compile the graph, or lay its weights out.
+        """Compile the graph, or prepare its weights for torch.
 
         Raises:
-            IllegalError: sums beyond 2**53.
-            BackendError: no such device, or what is to be recorded does not exist.
+            IllegalError: a sum may exceed 2**53.
+            BackendError: there is no such device, or a population to be recorded does not exist.
         """
         import torch
 

@@ -18,9 +18,9 @@ YEAR = 365 * 24 * 3600  # s
 class LavaOptions(Options):
     """Options of the engine ``lava-cpu``.
 
-    A child of stock processes keeps every core busy with a process per node, and needs seconds and
-    hundreds of megabytes before its first step: one worker is the default. A child of ``fused``
-    ones keeps one core busy: as many workers as cores is best.
+    With Lava's own processes, one child keeps every core busy with one process per node, and needs
+    seconds and hundreds of megabytes before its first step. One worker is therefore the default.
+    With ``fused`` processes a child keeps one core busy, so use as many workers as cores.
     """
 
     deadline: float = option(600.0, "Seconds for Lava.", above=0, high=YEAR)
@@ -55,7 +55,7 @@ class LavaCpu(Engine):
 
         Raises:
             IllegalError: the graph breaks one.
-            BackendError: a counter could exceed what a LIF's threshold holds, or an option
+            BackendError: a counter could exceed the range of a LIF's threshold, or an option
                 contradicts another.
         """
         from neuroport.backends.lava_cpu.engine import plan

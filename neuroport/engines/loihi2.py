@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class BoardOptions(Options):
     """Options of the engine ``loihi2``.
 
-    With ``record="counts"`` it keeps spikes per sample of spiking populations, and the potentials
-    of readouts after a sample's last step; ``messages`` streams all of them to the host.
+    ``record="counts"`` records the spikes per sample of spiking populations, and the potentials of
+    readouts after a sample's last step. ``messages`` streams all messages to the host.
     """
 
     record: str = option("counts", "messages, or their counts (default).")
@@ -41,7 +41,7 @@ class Loihi2(Engine):
     name = "loihi2"
     summary = "Loihi 2 through Lava's hardware extension; not run on hardware"
     Options: ClassVar[type[BoardOptions]] = BoardOptions
-    in_parts: ClassVar[bool] = False  # a run is measured as a whole
+    in_parts: ClassVar[bool] = False  # a measurement covers the complete run
 
     def available(self, options: Any = None) -> str | None:
         """Return the missing piece: Lava, its extension, a site, or access to its board."""
@@ -54,7 +54,7 @@ class Loihi2(Engine):
 
         Raises:
             IllegalError: a rule refuses the graph.
-            BackendError: something is missing, or what is to be counted cannot be.
+            BackendError: something is missing, or a population cannot be counted.
             TargetError: the site's board is unknown.
         """
         from neuroport.backends.loihi2.engine import plan

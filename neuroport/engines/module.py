@@ -21,7 +21,7 @@ class ModuleOptions(Options):
 
 
 class Module(Engine):
-    """A torch module that has integers, as its front end runs it."""
+    """A torch module in integers, run by its front end."""
 
     name = "module"
     summary = "a torch module's own forward pass"
@@ -29,13 +29,13 @@ class Module(Engine):
     takes_modules = True
 
     def plan(self, graph: Any, options: ModuleOptions) -> Run:
-        """Ready at once; what it records is known by the first frames.
+        """Return the function that runs the module; nothing is planned.
 
         Args:
             graph: the torch module.
 
         Raises:
-            BackendError: no such device.
+            BackendError: there is no such device.
         """
         from neuroport.capture.frontend import NATIVE, front_end_of
         from neuroport.kernels.devices import device_of

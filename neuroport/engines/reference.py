@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WalkOptions(Options):
-    """Options of the engines of neuroport's own, which know two times."""
+    """Options of neuroport's own engines, which run in ideal or chip time."""
 
     time_model: str = option(
         "ideal",
@@ -35,10 +35,10 @@ class Reference(Engine):
     Options: ClassVar[type[WalkOptions]] = WalkOptions
 
     def plan(self, graph: Graph, options: WalkOptions) -> Run:
-        """Ready at once: nothing is planned.
+        """Return the function that runs the graph; nothing is planned.
 
         Raises:
-            BackendError: what is to be recorded does not exist.
+            BackendError: a population to be recorded does not exist.
         """
         from neuroport.backends.executor import walk
         from neuroport.backends.reference import NumpyArithmetic

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from neuroport.runs.shards import Shard
     from neuroport.runs.trace import Trace
 
-TIMING = ("delay_shift", "free_running")  # what a stock NetX file does not say
+TIMING = ("delay_shift", "free_running")  # what a stock NetX file does not state
 
 
 @takes(network=is_network, frames=as_array)
@@ -34,24 +34,24 @@ def run(
 
     Args:
         network: a graph, the path of a ``.net`` or ``.graph`` file (or of a stock NetX file, whose
-            input and steps are those of the frames), or a torch module: neuroport's after its
+            input and steps follow from the frames), or a torch module: one of neuroport after
             quantization, or one of lava-dl SLAYER's blocks.
         frames: integers (T, N, C, H, W); states reset between the N samples.
-        on: ``reference`` (for a graph or a file, where ``None``), ``fast``, ``lava-cpu``,
-            ``loihi2``, or the engine of another package. A torch module runs its own forward pass
-            (``module``, or ``None``); on another engine its graph runs.
+        on: ``reference`` (the default for a graph or a file), ``fast``, ``lava-cpu``, ``loihi2``,
+            or the engine of another package. A torch module runs its own forward pass (``module``,
+            its default); on another engine its graph runs.
         shard: ``"2/4"`` runs the second of four parts of the samples; :func:`merge` joins them.
-        options: the engine's: fields of its ``Options``, such as
-            :class:`neuroport.engines.lava_cpu.LavaOptions`. ``record="counts"`` keeps how many
-            messages there were and not the messages (:func:`neuroport.runs.recording.recording`);
-            ``progress`` is called with the samples done and N. Those of a stock NetX file,
-            ``delay_shift`` and ``free_running``, are :func:`neuroport.netx.read`'s.
+        options: options of the engine: fields of its ``Options``, such as
+            :class:`neuroport.engines.lava_cpu.LavaOptions`. ``record="counts"`` records the number
+            of messages instead of the messages (:func:`neuroport.runs.recording.recording`).
+            ``progress`` is called with the number of finished samples and N. For a stock NetX file
+            also ``delay_shift`` and ``free_running`` of :func:`neuroport.netx.read`.
 
     Raises:
-        BackendError: unknown or missing engine, or it failed; an option that it has not.
-        CaptureError: a torch module that is still real-valued, or has no graph.
-        FramesError, FormatError, IllegalError: bad frames, a bad file, an illegal graph.
-        RangeError: a population left widths that are declared and not proven, see
+        BackendError: the engine is unknown, missing or failed, or lacks an option.
+        CaptureError: the torch module is still real-valued, or has no graph.
+        FramesError, FormatError, IllegalError: frames, file or graph are invalid.
+        RangeError: a population exceeded a width that is declared but not proven, see
             :func:`neuroport.quantize`.
     """
     from neuroport.errors import BackendError, RangeError
@@ -78,7 +78,7 @@ def prepare(
     frames: npt.ArrayLike | None = None,
     **options: Any,
 ) -> Prepared:
-    """A network on an engine: planned once, to run often without planning it anew.
+    """Prepare a network on an engine: plan it once, then run it often.
 
     ::
 
@@ -87,12 +87,12 @@ def prepare(
                 trace = prepared.run(frames)
 
     Args:
-        network, on, options: as of :func:`run`.
-        frames: some frames that the network takes, (T, N, *shape), of which shape, steps and range
-            matter; needed for a stock NetX file, and for a torch module on an engine of graphs.
+        network, on, options: see :func:`run`.
+        frames: example frames (T, N, *shape), of which only shape, steps and range matter; needed
+            for a stock NetX file, and for a torch module on an engine that runs graphs.
 
     Raises:
-        NeuroportError: as :func:`run`, before any frames.
+        NeuroportError: see :func:`run`; raised before any frames run.
     """
     from neuroport.errors import BackendError
 
@@ -128,14 +128,14 @@ def _is_module(network: Any) -> bool:
 def read_file(
     path: str | os.PathLike[str], frames: npt.NDArray[Any] | None, timing: dict[str, bool]
 ) -> Graph:
-    """The network in a file; of a stock one, with the shape, steps and range of all frames."""
+    """Read the network in a file; a stock one gets shape, steps and range of all frames."""
     from neuroport.netx import read, stock
 
     return read(path, frames=frames if stock.is_stock(path) else None, **timing)
 
 
 def _captured(net: nn.Module, frames: npt.NDArray[Any] | None) -> Graph:
-    """The graph that a module in its integer phase is."""
+    """Return the graph of a module in its integer phase."""
     from neuroport.capture.frontend import front_end_of
     from neuroport.errors import FramesError
 

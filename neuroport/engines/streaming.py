@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from neuroport.runs.trace import Trace
     from neuroport.runs.trace_file import StoredTrace
 
-PART_BYTES = 1 << 28  # of the messages of a part, as a trace has them
-OF_MODULE = 64  # samples of a part, where nothing says how large a sample's messages are
+PART_BYTES = 1 << 28  # bytes of the messages of a part, as in a trace
+OF_MODULE = 64  # samples of a part, if the size of a sample's messages is unknown
 
 
 @takes(network=is_network, frames=as_array)
@@ -39,20 +39,20 @@ def record(
 ) -> StoredTrace:
     """Run a network on any number of frames, and write the trace to a file, in constant memory.
 
-    The file has the arrays that ``port.run(...).save(path)`` would write. It appears when the run
-    is done; a run that is interrupted leaves nothing.
+    The file has the same arrays as ``port.run(...).save(path)``. It appears when the run is
+    complete; an interrupted run leaves nothing.
 
     Args:
-        network, frames, on, options: as of :func:`~neuroport.engines.running.run`; frames may be
+        network, frames, on, options: see :func:`~neuroport.engines.running.run`; frames may be
             mapped from a file (``np.load(path, mmap_mode="r")``).
         path: the file to write.
-        shard: ``"2/4"`` runs the second of four parts of the samples only.
-        part: samples that are run at a time; changes memory, never results. ``None``: as many as
-            give a quarter of a gigabyte of messages.
+        shard: ``"2/4"`` runs only the second of four parts of the samples.
+        part: number of samples that run at a time; affects memory, never results. ``None``: as many
+            as give a quarter of a gigabyte of messages.
 
     Raises:
-        NeuroportError: as :func:`~neuroport.engines.running.run`.
-        FramesError: no such shard.
+        NeuroportError: see :func:`~neuroport.engines.running.run`.
+        FramesError: there is no such shard.
         StorageError: the file cannot be written.
     """
     from neuroport.runs.merging import whole_provenance
@@ -84,12 +84,12 @@ def in_parts(
     """Run frames some samples at a time; yields the trace of each part, in order.
 
     Args:
-        network, frames, on, part, progress, options: as of :func:`record`.
-        samples: those to run, from ``start`` to ``stop - 1``; all where None. The network is that
-            of all frames, of which a stock NetX file takes its input's range.
+        network, frames, on, part, progress, options: see :func:`record`.
+        samples: samples to run, from ``start`` to ``stop - 1``; None: all. The network is that of
+            all frames, which determine the input's range of a stock NetX file.
 
     Raises:
-        NeuroportError: as :func:`~neuroport.engines.running.run`; frames that do not fit the
+        NeuroportError: see :func:`~neuroport.engines.running.run`; frames that do not fit the
             network are refused before the first part runs.
     """
     import numpy as np
@@ -125,7 +125,7 @@ def in_parts(
 
 
 def _part(first: int, many: int, total: int, progress: Progress | None) -> Progress | None:
-    """Progress of a part as that of all samples; engines count samples, or steps."""
+    """Convert the progress of a part to that of all samples; engines count samples or steps."""
     if progress is None:
         return None
     tell, count = progress, min(many, total - first)
@@ -133,9 +133,9 @@ def _part(first: int, many: int, total: int, progress: Progress | None) -> Progr
 
 
 def opened_network(network: Any, frames: npt.NDArray[Any], options: dict[str, Any]) -> Any:
-    """The graph of a file, read once; anything else as it is.
+    """Read the graph of a file once; return anything else unchanged.
 
-    Takes out of ``options`` what a stock NetX file does not say.
+    Removes from ``options`` those for stock NetX files.
     """
     if not isinstance(network, (str, os.PathLike)):
         return network
@@ -143,7 +143,7 @@ def opened_network(network: Any, frames: npt.NDArray[Any], options: dict[str, An
 
 
 def fitting(network: Any) -> int:
-    """How many samples' messages give a part."""
+    """Return the number of samples of a part."""
     from neuroport.graph.graph import Graph
     from neuroport.runs.trace import dtype_of
 

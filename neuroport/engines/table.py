@@ -1,4 +1,4 @@
-"""The table of engines: neuroport's own, and those that other packages add."""
+"""The table of engines: neuroport's own, and those of other packages."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ ENGINES = Registry(
     },
     BackendError,
 )
-DEFAULT, MODULE = "reference", "module"  # of graphs and files; of torch modules
+DEFAULT, MODULE = (
+    "reference",
+    "module",
+)  # default engines for graphs and files, and for torch modules
 
 
 def known(name: str) -> Engine:
-    """An engine by name, whether it can run here or not.
+    """Return an engine by name, even if it cannot run here.
 
     Raises:
-        BackendError: no such engine.
+        BackendError: there is no such engine.
     """
     kind = ENGINES[name]
     if not (isinstance(kind, type) and issubclass(kind, Engine)):
@@ -42,10 +45,10 @@ def known(name: str) -> Engine:
 
 
 def ready(name: str, options: Mapping[str, Any] | None = None) -> Engine:
-    """An engine by name, ready to run with these options.
+    """Return an engine by name, ready to run with these options.
 
     Raises:
-        BackendError: no such engine, an option that it has not, or it is not installed.
+        BackendError: there is no such engine, it lacks an option, or it is not installed.
     """
     found = known(name)
     reason = found.available(read_options(found, dict(options or {})))
@@ -55,7 +58,7 @@ def ready(name: str, options: Mapping[str, Any] | None = None) -> Engine:
 
 
 def engines() -> dict[str, Engine | BackendError]:
-    """All engines that run graphs, by the name that ``on=`` takes; or why one cannot be loaded."""
+    """Return all engines that run graphs, by name; or why one cannot be loaded."""
     found: dict[str, Engine | BackendError] = {}
     for name in ENGINES:
         try:
@@ -69,9 +72,9 @@ def engines() -> dict[str, Engine | BackendError]:
 
 
 def options() -> Iterator[dict[str, Field[Any]]]:
-    """Every option once: its field in each engine that has it, by the engine's name.
+    """Return every option once: its field in each engine that has it, by the engine's name.
 
-    Those of a package that cannot be imported are left out; asking for its engine says why.
+    Options of a package that cannot be imported are omitted; using its engine raises the reason.
     """
     found: dict[str, dict[str, Field[Any]]] = {}
     for name in ENGINES:

@@ -1,4 +1,4 @@
-"""Front ends: networks that others wrote become graphs of integers, and graphs become theirs."""
+"""Front ends: convert networks of other tools to graphs of integers, and back."""
 
 from neuroport.capture.frontend import FrontEnd
 

@@ -1,7 +1,7 @@
-"""From one network file to another, with a record of every node of the source.
+"""Convert between network files, with a record of every node of the source.
 
-``.nir``, stock and own ``.net`` and ``.graph`` are read; ``.graph``, ``.net`` (lowered on the way)
-and ``.nir`` are written. Nothing is dropped without a record: that is checked at every conversion.
+It reads ``.nir``, ``.graph``, and ``.net`` of neuroport and of lava-dl. It writes ``.graph``,
+``.net`` (lowered) and ``.nir``. Every conversion checks that each node has a record.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ KEPT = "as it is"
 
 @dataclass(frozen=True, eq=False)
 class Conversion:
-    """What became of a network file.
+    """The result of converting a network file.
 
     Attributes:
-        path: the file that was written.
-        graph: the graph that it holds.
-        records: of every node of the source, in order.
-        cost: what quantization cost, of a file of NIR that held no integers.
+        path: the written file.
+        graph: the graph in it.
+        records: what every node of the source became, in order.
+        cost: the loss of quantization, for a NIR file without integers.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Conversion:
     cost: NirCost | None
 
     def table(self, every: bool = False) -> str:
-        """What was folded, rounded or moved, a line for each node; or all nodes."""
+        """Return one line per node that was folded, rounded or moved; or one for every node."""
         shown = [r for r in self.records if every or r.what != KEPT]
         rest = len(self.records) - len(shown)
         width = max((len(r.source) for r in shown), default=0)
@@ -73,18 +73,19 @@ def convert(
     reset: str = "v_reset",
     steps: int | None = None,
 ) -> Conversion:
-    """Read a network, and write it in another form.
+    """Read a network, and write it in another format.
 
     Args:
         source: ``.nir``, ``.net`` (of neuroport or of lava-dl) or ``.graph``.
-        path: what is written, by its ending: ``.graph`` (integers), ``.net`` (lowered for
-            ``target``), or ``.nir`` (for other tools; it keeps the integers).
-        frames, dt, scale, one_unit, reset: of a file of NIR without integers, as
-            :func:`neuroport.import_nir` takes them; ``dt`` also of one that is written.
-        steps: of a stock NetX file that does not say them.
+        path: the file to write. Its ending determines the format: ``.graph`` (integers), ``.net``
+            (lowered for ``target``), or ``.nir`` (for other tools; it keeps the integers).
+        frames, dt, scale, one_unit, reset: arguments of :func:`neuroport.import_nir`, for a NIR
+            file without integers; ``dt`` also applies to a NIR file that is written.
+        steps: steps of a sample, for a stock NetX file that does not state them.
 
     Raises:
-        NeuroportError: what cannot be read, quantized, lowered or written, by name.
+        NeuroportError: the network cannot be read, quantized, lowered or written; the error names
+            the node.
     """
     out = Path(os.fspath(path))
     if out.suffix not in WRITTEN:
@@ -119,10 +120,10 @@ def convert(
 
 
 def after(records: Iterable[Record], before: Graph, now: Graph) -> tuple[Record, ...]:
-    """The records, their targets followed through a lowering.
+    """Return the records, with their targets followed through a lowering.
 
     Raises:
-        AssertionError: a node that is nowhere any more: a fault of neuroport.
+        AssertionError: a node has disappeared, which is a bug in neuroport.
     """
     found = []
     names = [node.name for node in before]
@@ -143,13 +144,13 @@ def after(records: Iterable[Record], before: Graph, now: Graph) -> tuple[Record,
 
 
 def _owner(name: str, names: Iterable[str]) -> str:
-    """Of some nodes the one that a node is named after, if any."""
+    """Return the node among ``names`` after which another node is named, if any."""
     after = (n for n in names if name == n or name.startswith((f"{n}.", f"{n}~", f"{n}+")))
     return max(after, key=len, default="")
 
 
 def _moved(node: Node, names: list[str], now: Graph) -> tuple[list[str], str]:
-    """The nodes that hold a node after lowering, and what was done to it."""
+    """Return the nodes that hold a node after lowering, and what was done to it."""
     same = next((other for other in now if other.name == node.name), None)
     parts = [
         other.name
@@ -157,7 +158,7 @@ def _moved(node: Node, names: list[str], now: Graph) -> tuple[list[str], str]:
         if _owner(other.name, names) == node.name and other.name != node.name
     ]
     if same is None:
-        if not parts:  # a sum that was carried another way: those who read it say so
+        if not parts:  # the sum is carried in another way; the records of its readers say so
             parts = [other.name for other in now if node.name in _words(other.name)]
         return parts, "aligned in time"
     if type(same) is not type(node):
@@ -181,7 +182,7 @@ def _words(name: str) -> list[str]:
 
 
 def _in_nir(records: tuple[Record, ...], graph: Graph, dt: float) -> tuple[Record, ...]:
-    """The records, with the NIR nodes that hold each node of the graph."""
+    """Return the records, with the NIR nodes that hold each node of the graph."""
     written = as_nir(graph, "the NIR graph", dt)["nodes"]
     held: dict[str, list[str]] = {}
     every = [node.name for node in graph]
@@ -201,7 +202,7 @@ def _in_nir(records: tuple[Record, ...], graph: Graph, dt: float) -> tuple[Recor
 
 
 def frames_in(path: Path | None) -> npt.NDArray[Any] | None:
-    """Frames of a file, where one is given."""
+    """Load frames from a file, if one is given."""
     from neuroport.runs.frames import load_frames
 
     return None if path is None else load_frames(path)

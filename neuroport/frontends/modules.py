@@ -1,4 +1,4 @@
-"""The front ends of torch modules: of neuroport's own layers, and of libraries."""
+"""The front ends for torch modules: neuroport's own layers, and those of libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neuroport.runs.trace import Trace
 
 
 def made_of(network: Any, *packages: str) -> bool:
-    """Whether a module has a part whose class, or one it is derived from, is of a package."""
+    """Whether a module contains a module of a package, or of a class derived from one."""
     modules = getattr(network, "modules", None)
     if not callable(modules):
         return False
@@ -25,7 +25,7 @@ def made_of(network: Any, *packages: str) -> bool:
 
 
 def no_options(front_end: FrontEnd, options: dict[str, Any]) -> None:
-    """Refuse what only other front ends know."""
+    """Refuse options of other front ends."""
     if options:
         raise CaptureError(
             f"{', '.join(options)}: not for networks of {front_end.name}, which have a grid of "
@@ -61,7 +61,7 @@ class Native(FrontEnd):
 
 
 class Slayer(FrontEnd):
-    """Networks of genuine blocks of lava-dl SLAYER."""
+    """Networks of lava-dl SLAYER's blocks."""
 
     name = "slayer"
     summary = "a torch module of lava-dl SLAYER's blocks"
@@ -126,7 +126,7 @@ class SpikingJelly(FrontEnd):
 
 
 class TrainableGraph(FrontEnd):
-    """A graph that trains on, :class:`neuroport.training.trainable.Trainable`."""
+    """Graphs that are trained further, :class:`neuroport.training.trainable.Trainable`."""
 
     name = "trainable"
     summary = "a graph of integers as a torch module"

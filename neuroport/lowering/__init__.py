@@ -1,4 +1,4 @@
-"""Passes: an integer graph becomes one that runs in chip time (:mod:`neuroport.targets.lowering`).
+"""Passes that turn an integer graph into one for chip time (:mod:`neuroport.targets.lowering`).
 
 A shortcut can be carried in several exact ways (``CARRIERS``); each is a pass, graph -> graph.
 """

@@ -15,11 +15,11 @@ CARRIERS = {
 
 
 def carry(graph: Graph, carrier: str, align: str, most: int | None = None) -> Graph:
-    """The graph in chip time, its shortcuts carried by a key of ``CARRIERS``.
+    """Return the graph in chip time, with shortcuts carried by a key of ``CARRIERS``.
 
     Args:
-        align: what makes early branches late, ``relays`` or ``delays`` in the synapses.
-        most: nodes above which unrolling gives up.
+        align: how early branches wait: ``relays``, or ``delays`` in the synapses.
+        most: number of nodes above which unrolling gives up.
 
     Raises:
         IllegalError: the carrier cannot carry this network.

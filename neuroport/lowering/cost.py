@@ -27,8 +27,8 @@ class Cost:
         processes: nodes, one Lava process each.
         neurons: neurons, relays included.
         connections: pairs of neurons joined by a nonzero weight.
-        messages: the most messages that populations can send to synapses in one step.
-        graded: how many of them are not spikes.
+        messages: the largest number of messages that populations can send to synapses in a step.
+        graded: how many of these messages are not spikes.
         step_seconds: estimated time of a step on Lava's CPU simulator.
     """
 
@@ -41,7 +41,7 @@ class Cost:
 
 
 def cost(graph: Graph) -> Cost:
-    """Count what a graph asks of a target."""
+    """Count the processes, neurons, connections and messages of a graph."""
     joined = sum(connections(graph, node.name) for node in graph if isinstance(node, Synapse))
     size = {node.name: int(np.prod(graph.facts(node.name).shape)) for node in graph}
     sent = [name for node in graph if isinstance(node, Synapse) for name in node.inputs]

@@ -13,8 +13,10 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import IntArray, Node, Synapse
 from neuroport.lowering.latency import Schedule
 
-MOST_PARTS = 16  # a convolution of more kernels than this is left as it is, for the rules to refuse
-ONE_SIGN_MAX = 255  # largest weight where no two signs mix
+MOST_PARTS = (
+    16  # a convolution that needs more kernels than this is left unchanged, and the rules refuse it
+)
+ONE_SIGN_MAX = 255  # largest weight if all weights have the same sign
 
 
 def shifted(node: Synapse) -> IntArray:
@@ -24,7 +26,7 @@ def shifted(node: Synapse) -> IntArray:
 
 
 def largest(weight: IntArray) -> int:
-    """The largest magnitude that eight bits hold of weights of these signs."""
+    """Return the largest magnitude in eight bits for weights of these signs."""
     return integers.WEIGHT_MAX if weight.min() < 0 < weight.max() else ONE_SIGN_MAX
 
 
@@ -35,7 +37,7 @@ def holds_exponent(node: Synapse) -> bool:
 
 
 def split_exponents(graph: Graph) -> Graph:
-    """Replace each convolution that cannot hold its exponent by several that need none."""
+    """Replace each convolution whose weights cannot include its exponent by several that can."""
     split = {node.name: node for node in _convolutions(graph) if _to_split(node)}
     if not split:
         return graph
@@ -73,7 +75,7 @@ def _to_split(node: Synapse) -> bool:
 
 
 def _parts(weight: IntArray) -> list[IntArray]:
-    """Weights of eight bits that sum to ``weight``: as much as fits in the first, and so on."""
+    """Split ``weight`` into weights of eight bits: as much as fits in the first, and so on."""
     most = largest(weight)
     if most == ONE_SIGN_MAX and not np.any(weight & 1):
         most -= 1  # even weights have even parts

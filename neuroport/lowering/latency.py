@@ -27,13 +27,13 @@ __getattr__ = moved(__name__, {"balance_skew": "neuroport.lowering.latency:balan
 
 
 class Schedule:
-    """Nodes of a graph being lowered, the latency of each, and messages delayed by relays.
+    """The nodes of a graph during lowering, their latencies, and the messages delayed by relays.
 
     Args:
-        most: number of nodes at which to give up.
+        most: largest number of nodes.
 
     Raises:
-        IllegalError: there would be more.
+        IllegalError: more nodes would be needed.
     """
 
     def __init__(self, graph: Graph, align: str, most: int | None = None) -> None:
@@ -46,7 +46,7 @@ class Schedule:
         self._held: dict[tuple[str, int], str] = {}
 
     def fresh(self, name: str) -> str:
-        """``name``, or a variant of it that no node has."""
+        """Return ``name``, or a variant of it that no node has."""
         variants = chain([name], (f"{name}~{k}" for k in count(2)))
         free = next(variant for variant in variants if variant not in self._names)
         self._names.add(free)
@@ -78,7 +78,7 @@ class Schedule:
         return self.hold(self._held[source, step], until, shape)
 
     def finish(self) -> Graph:
-        """The lowered graph."""
+        """Return the lowered graph."""
         return self.graph.derived(self.nodes)
 
 
@@ -89,7 +89,7 @@ def balance_latency(graph: Graph, align: str = "relays") -> Graph:
     numbers: Counter[str] = Counter()  # consumer -> relays made for it
 
     def carry(early: tuple[str, ...], later: int, consumer: str, shape: Shape) -> str:
-        """Name of a current equal to the sum of ``early``, ``later`` steps later."""
+        """Return the name of a current that equals the sum of ``early``, ``later`` steps later."""
         if (early, later) not in carried:
             carrying = plan.add(relay(plan.fresh(f"{consumer}.carry{numbers[consumer]}"), early))
             numbers[consumer] += 1
@@ -117,7 +117,7 @@ def balance_latency(graph: Graph, align: str = "relays") -> Graph:
 
 
 def without_lags(graph: Graph) -> Graph:
-    """Remove the extra delays (``lag``), which align branches and mean nothing in ideal time."""
+    """Remove the extra delays (``lag``), which align branches and have no effect in ideal time."""
     late = [node for node in graph if isinstance(node, Synapse) and node.lag]
     if not late:
         return graph

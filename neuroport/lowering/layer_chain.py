@@ -39,7 +39,7 @@ CONV_WEIGHT_MAX = (1 << 15) - 1
 
 @dataclass(frozen=True, eq=False)
 class ChainLayer:
-    """One layer of a NetX chain; its last fields are one value per channel (C,).
+    """One layer of a NetX chain; the last fields have one value per channel (C,).
 
     ``members`` maps each population of the graph to its channels in the layer.
     """
@@ -57,10 +57,10 @@ class ChainLayer:
 
 
 def chain(graph: Graph) -> list[ChainLayer]:
-    """The layers of ``graph``, first to last.
+    """Return the layers of ``graph``, first to last.
 
     Raises:
-        IllegalError: NetX cannot express the graph; names the node and the reason.
+        IllegalError: NetX cannot express the graph; the error names the node and the reason.
     """
     if graph.checked:
         raise IllegalError(
@@ -78,7 +78,7 @@ def chain(graph: Graph) -> list[ChainLayer]:
     if not graph.balanced:
         raise IllegalError("inputs with unequal latency meet; lower the graph with carrier='stock'")
     while not levels[-1]:
-        levels.pop()  # synapses that nothing listens to
+        levels.pop()  # synapses whose current no node reads
     return [_layer(graph, *pair) for pair in pairwise(levels)]
 
 
@@ -113,7 +113,7 @@ def _layer(graph: Graph, sources: list[Node], targets: list[Node]) -> ChainLayer
 
 
 def _places(graph: Graph, nodes: list[Node]) -> dict[str, tuple[int, int]]:
-    """Channels of each population when they stand side by side."""
+    """Return the channels of each population when they are placed side by side."""
     sizes = {graph.facts(node.name).shape[1:] for node in nodes}
     if len(sizes) > 1:
         found = ", ".join(f"{n.name} {graph.facts(n.name).shape}" for n in nodes)
@@ -144,7 +144,7 @@ def _is_spike_relay(graph: Graph, node: Relay) -> bool:
 
 
 def _value(graph: Graph, node: Node, field: str) -> IntArray:
-    """Constants of the CUBA neuron that stands for a population, one per channel."""
+    """Return the constants of the CUBA neuron that represents a population, one per channel."""
     channels = graph.facts(node.name).shape[0]
     passive = {"threshold": 0, "current_decay": 4096, "voltage_decay": 0, "bias": 0}
     match node:
@@ -157,11 +157,11 @@ def _value(graph: Graph, node: Node, field: str) -> IntArray:
 
 
 def _unreachable(graph: Graph, node: Readout) -> int:
-    """A threshold at which a potential does not fire, so that it integrates as a readout does."""
+    """Return a threshold that the potential cannot exceed, so that it integrates like a readout."""
     facts = graph.facts(node.name)
     reach = max(int(facts.reach_high.max()), -int(facts.reach_low.min()))
     worst = (reach + int(np.abs(node.bias).max())) * graph.interval
-    # a saturated potential exceeds what 17 bits can hold, but not one more (on the CPU only)
+    # a saturated potential exceeds 17 bits, but not 17 bits plus one (on the CPU only)
     return integers.THRESHOLD_MAX + int(worst > integers.THRESHOLD_MAX)
 
 
@@ -171,7 +171,7 @@ def _scale(node: Node) -> int:
 
 
 def _dilated(weight: IntArray, dilation: Pair) -> IntArray:
-    """The same kernel with explicit zeros between its taps."""
+    """Return a dilated kernel with explicit zeros between its taps."""
     size = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]
     wide = np.zeros((*weight.shape[:2], *size), np.int64)
     wide[:, :, :: dilation[0], :: dilation[1]] = weight
@@ -186,10 +186,10 @@ def _convolution(
     source: Shape,
     target: Shape,
 ) -> tuple[IntArray, Pair, Pair]:
-    """One kernel over all channels that holds every kernel of the layer at its place."""
+    """Return one kernel over all channels that contains every kernel of the layer."""
     kernels = []
     for synapse, node in synapses:
-        synapse = graph.expect(synapse.name, Conv)  # nothing else gives feature maps
+        synapse = graph.expect(synapse.name, Conv)  # no other synapse gives feature maps
         kernels.append(
             (synapse, node, _dilated(synapse.weight << synapse.exponent, synapse.dilation))
         )
@@ -204,7 +204,7 @@ def _convolution(
     size = []
     for axis in (0, 1):
         least = max(padding[axis] - s.padding[axis] + w.shape[2 + axis] for s, _, w in kernels)
-        # zero taps at the far end, until the merged kernel gives as many rows as each of them did
+        # add zero taps at the end until the merged kernel gives as many rows as each kernel did
         span = source[1 + axis] + 2 * padding[axis]
         fitting = [
             k for k in range(least, span + 1) if (span - k) // stride[axis] + 1 == target[1 + axis]

@@ -1,8 +1,8 @@
 """Passes: add up the inputs of a small population in parts. Effect: exact in ideal time.
 
-A readout behind many feature maps may receive more messages than a core has room for, and early
-maps would wait in relays of their own size. Sums are associative, so the readout's current can be
-added up in parts, each only as large as the readout.
+A readout of many feature maps may receive more messages than a core can take, and early maps would
+wait in relays of their own size. Sums are associative, so the readout's current can be added up in
+parts, each only as large as the readout.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from neuroport.lowering.latency import Schedule
 
 @dataclass(frozen=True)
 class _Part:
-    """Columns [start, stop) of a synapse, of one of its sources."""
+    """Columns [start, stop) of a synapse that belong to one of its sources."""
 
     synapse: Dense
     source: str
@@ -32,9 +32,9 @@ class _Part:
 
 
 def partial_sums(graph: Graph, most: int) -> Graph:
-    """Let no flat population behind dense synapses take more than ``most`` messages a step.
+    """Limit flat populations behind dense synapses to ``most`` messages per step.
 
-    Populations that take no more, or something else, stay as they are.
+    All other populations stay unchanged.
     """
     crowded = {
         node.name: synapses
@@ -68,9 +68,9 @@ def partial_sums(graph: Graph, most: int) -> Graph:
 
 
 def parts_by_source(graph: Graph) -> Graph:
-    """Give each source of a dense synapse with fewer outputs than inputs a synapse of its own.
+    """Give each source its own synapse, if a dense synapse has fewer outputs than inputs.
 
-    Where sources are not equally late, their currents then wait in relays, not their messages.
+    If sources have unequal latency, their currents then wait in relays, instead of their messages.
     """
     names = Schedule(graph, "relays")
     parts: dict[str, list[str]] = {}
@@ -91,7 +91,7 @@ def _narrows(node: Dense) -> bool:
 
 
 def _dense(graph: Graph, node: Node) -> list[Dense] | None:
-    """The synapses of a population, where all are dense and none is late."""
+    """Return the synapses of a population if all are dense and none has an extra delay."""
     synapses = [graph[name] for name in node.inputs]
     plain = [s for s in synapses if isinstance(s, Dense) and not s.delays]
     return plain if len(plain) == len(synapses) else None
@@ -117,7 +117,7 @@ def _bins(synapses: list[Dense], most: int) -> list[list[_Part]]:
 
 
 def _joined(parts: list[_Part]) -> list[list[_Part]]:
-    """Parts that one synapse can take: the same columns of the same weights."""
+    """Join parts that one synapse can hold: the same columns of the same weights."""
     groups: dict[tuple[str, int, int], list[_Part]] = {}
     for part in parts:
         groups.setdefault((part.synapse.name, part.start, part.stop), []).append(part)

@@ -1,12 +1,13 @@
 """Passes: relays hold sums that several populations read. Effect: exact in ideal time; adds relays.
 
-On a chip every population has its own copy of each synapse that reaches it, and each source of a
-synapse has its own axons in it. What is summed in a relay first, and passed on by an identity, is
-stored once, and arrives a step later:
+On a chip every population has its own copy of each input synapse, and each source of a synapse has
+its own axons. If a relay holds a sum and sends it on through an identity synapse, the sum is stored
+only once and arrives one step later:
 
-* :func:`share_dendrites`: the current of populations with one dendrite, as the levels of a neuron;
-* :func:`share_messages`: the messages that a convolution adds up; those of early sources are added
-  as they pass, not held source by source.
+* :func:`share_dendrites`: the current of populations that share a dendrite, such as the levels of
+  a neuron;
+* :func:`share_messages`: the messages that a convolution adds up. Messages of early sources are
+  added on the way, instead of waiting separately.
 """
 
 from __future__ import annotations

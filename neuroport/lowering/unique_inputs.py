@@ -1,4 +1,4 @@
-"""Pass: no node takes the same input twice. Effect: exact; repeats synapses.
+"""Pass: make the inputs of every node distinct. Effect: exact; repeats synapses.
 
 An input that is listed twice counts twice, but Lava connects two ports only once. A copy of the
 synapse therefore delivers it the second time.
@@ -19,7 +19,7 @@ def each_once(graph: Graph) -> Graph:
         return graph
     names = Schedule(graph, "relays")
     nodes: dict[str, Node] = {}
-    parts: dict[str, list[str]] = {}  # node -> nodes that add up to it
+    parts: dict[str, list[str]] = {}  # node -> nodes whose sum equals it
 
     def add(node: Node) -> str:
         nodes[node.name] = node

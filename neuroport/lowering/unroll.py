@@ -1,11 +1,11 @@
 """Pass: carry shortcuts by unrolling them. Effect: exact in ideal time; copies synapses.
 
-Currents add up, so a membrane stream is the sum of what its synapses delivered. Instead of holding
-that sum, every earlier synapse is repeated for every later dendrite that it reaches, late enough to
-meet what arrives there: the traffic stays what the sources send (spikes), the synapses multiply.
+Currents add up, so a membrane stream is the sum of its synapses' currents. Instead of holding that
+sum, this pass repeats every earlier synapse for every later dendrite that it reaches, delayed to
+meet the branch. The traffic stays that of the sources (spikes), but the number of synapses grows.
 
-A copy is late because its messages are held in spike relays (``align="relays"``), or because the
-synapse itself lags (``align="delays"``; Lava's and Loihi's synapses delay up to 62 steps).
+A copy is delayed by spike relays that hold its messages (``align="relays"``), or by an extra delay
+of the synapse (``align="delays"``; Lava's and Loihi's synapses delay up to 62 steps).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def unroll(graph: Graph, align: str = "delays", most: int | None = None) -> Grap
     """Repeat synapses until the inputs of every node have equal latency.
 
     Raises:
-        IllegalError: that takes more than ``most`` nodes.
+        IllegalError: more than ``most`` nodes would be needed.
     """
     if graph.balanced:
         return graph
@@ -31,7 +31,7 @@ def unroll(graph: Graph, align: str = "delays", most: int | None = None) -> Grap
         return max(plan.latency[name] for name in synapse.inputs) + 1 + synapse.lag
 
     def deliver(synapse: Synapse, at: int) -> tuple[str, ...]:
-        """Names of currents that sum to the synapse's and arrive at latency ``at``."""
+        """Return names of currents that sum to the synapse's and arrive at latency ``at``."""
         if (synapse.name, at) not in delivered:
             late = at - arrival(synapse)
             name = f"{synapse.name}.late{late}" if late else synapse.name
@@ -39,7 +39,9 @@ def unroll(graph: Graph, align: str = "delays", most: int | None = None) -> Grap
         return delivered[synapse.name, at]
 
     def copies(synapse: Synapse, name: str, at: int) -> list[str]:
-        send = at - 1 - synapse.lag  # when the messages of a synapse with its own lag must be sent
+        send = (
+            at - 1 - synapse.lag
+        )  # step at which a synapse with an extra delay must read its messages
         sources = synapse.inputs
         if not plan.delays:
             shape = graph.facts(sources[0]).shape

@@ -1,7 +1,7 @@
-"""Pass: synapses of which every weight is 0 are left out. Effect: exact; fewer synapses and relays.
+"""Pass: remove synapses whose weights are all 0. Effect: exact; fewer synapses and relays.
 
-Rounding makes them where a branch adds less than one unit of the grid that it enters, as a composed
-stem may in a late stage. They would take cores, and relays would wait for them.
+Rounding creates them if a branch adds less than one unit of the grid that it enters, as a composed
+stem may in a late stage. They would need cores and relays.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from neuroport.graph.graph import Graph
 
 
 def zero_synapses(graph: Graph) -> set[str]:
-    """Synapses that can go: every population keeps an input and, if it had one, a reader."""
+    """Return removable synapses: every population keeps an input and, if it had one, a reader."""
     readers = Counter(name for node in graph for name in node.inputs)
     inputs = {node.name: len(node.inputs) for node in graph}
     found: set[str] = set()
@@ -31,7 +31,7 @@ def zero_synapses(graph: Graph) -> set[str]:
 
 
 def without_zeros(graph: Graph) -> Graph:
-    """The same network without the synapses that add nothing; populations stay as they are."""
+    """Return the network without synapses that add nothing; populations stay unchanged."""
     zero = zero_synapses(graph)
     if not zero:
         return graph

@@ -1,4 +1,4 @@
-"""Less memory in training: a block's activations are computed again in the backward pass."""
+"""Save memory in training by recomputing a block's activations in the backward pass."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 class _StatisticsKept(AbstractContextManager[None]):
-    """Running statistics move once per batch, not again when the batch is computed again."""
+    """Update running statistics once per batch, not again when the batch is recomputed."""
 
     def __init__(self, module: nn.Module) -> None:
         norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -27,10 +27,10 @@ class _StatisticsKept(AbstractContextManager[None]):
 
 
 class Recomputing(nn.Module):
-    """A module whose parts, called with ``run``, may be computed again in the backward pass.
+    """A module whose parts, called with ``run``, can be recomputed in the backward pass.
 
-    With ``recompute`` a part keeps only what it is given and runs a second time there, so that the
-    activations of one part are held at a time. Gradients and statistics are the same.
+    With ``recompute``, a part stores only its input and runs a second time in the backward pass, so
+    that only the activations of one part are in memory. Gradients and statistics are the same.
     """
 
     recompute = False
@@ -59,7 +59,7 @@ def recompute(net: nn.Module) -> nn.Module:
     """Recompute every block of ``net`` in the backward pass.
 
     Raises:
-        ValueError: ``net`` has no blocks that can be.
+        ValueError: ``net`` has no blocks that can be recomputed.
     """
     found = [module for module in net.modules() if isinstance(module, Recomputing)]
     if not found:

@@ -1,4 +1,4 @@
-"""Residual spiking networks whose shortcuts carry spikes: SEW-ResNet, and those to compare with.
+"""Residual spiking networks whose shortcuts carry spikes: SEW-ResNet and its baselines.
 
     plain:   out = lif(norm(conv(lif(norm(conv(x))))) + shortcut(x))
              shortcut: spikes as currents of 1, or norm(conv1x1(x))
@@ -40,7 +40,7 @@ THRESHOLD = 0.5
 def _norms(
     kind: str, threshold: float
 ) -> tuple[Callable[[int], nn.Module], Callable[[int], nn.Module], float]:
-    """Norms where one branch arrives and where two meet, and their initial gamma."""
+    """Norms for a single branch and for two branches that meet, and their initial gamma."""
     if kind == "tdbn":
         norm = partial(TdBatchNorm, threshold=threshold, inside=True)
         return norm, partial(norm, alpha=0.5**0.5), 1.0
@@ -49,7 +49,7 @@ def _norms(
 
 @dataclass(frozen=True)
 class Parts:
-    """What the blocks of a network are made of."""
+    """The layers of which a network's blocks consist."""
 
     norms: str
     threshold: float
@@ -67,7 +67,7 @@ class Parts:
         return EXPANSION * width if self.bottleneck else width
 
     def branch(self, block: nn.Module, channels: int, width: int, stride: int, meets: bool) -> int:
-        """Give ``block`` its ``conv1``, ``neuron1``, ... but for the last neuron, whose number."""
+        """Give ``block`` its ``conv1``, ``neuron1``, ...; return the number of its last neuron."""
         layers = [(channels, width, 3, stride), (width, width, 3, 1)]
         if self.bottleneck:
             wide = self.out(width)
@@ -130,7 +130,7 @@ class SewBlock(nn.Module):
 
 
 class SpikingResNet(nn.Module):
-    """A residual network of spikes; of depth 6n + 2 for small images unless told otherwise.
+    """A residual network with spike shortcuts; by default of depth 6n + 2, for small images.
 
     Args:
         blocks: number of blocks in each stage: one number for all, or one for each.
@@ -142,11 +142,11 @@ class SpikingResNet(nn.Module):
         bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions instead of two 3x3.
         stem: size of the stem's kernel, 3 or 7.
         stem_stride, first_stride: strides of the stem and of the first stage.
-        stem_pool: whether a maximum over 3x3 of stride 2 follows the stem's neuron.
-        stem_width: channels of the stem; 0: those of the first stage.
-        threshold, voltage_decay, fires_at: of every neuron, as of :class:`Lif`. Norms start at the
-            threshold.
-        mean, std: of the pixels, per channel, as of :class:`GradedConv`.
+        stem_pool: whether a maximum over 3x3 with stride 2 follows the stem's neuron.
+        stem_width: channels of the stem; 0: as many as the first stage.
+        threshold, voltage_decay, fires_at: arguments of every neuron (:class:`Lif`). Norms start at
+            the threshold.
+        mean, std: mean and deviation of the pixels per channel (:class:`GradedConv`).
 
     Takes frames (T, N, C, H, W), gives logits (N, classes).
     """
@@ -216,7 +216,7 @@ class SpikingResNet(nn.Module):
         classes: int = 1000,
         **rest: object,
     ) -> SpikingResNet:
-        """Depth 18 or 34 of basic blocks, 50, 101 or 152 of bottlenecks, a pool behind the stem."""
+        """Depth 18, 34 (basic blocks), 50, 101 or 152 (bottlenecks), with a pool after the stem."""
         blocks = BLOCKS[depth]
         shape = {"bottleneck": IMAGENET[depth], "stem": 7, "stem_stride": 2, "stem_pool": True}
         return cls(blocks, widths, in_channels, classes, **shape, **rest)  # type: ignore[arg-type]

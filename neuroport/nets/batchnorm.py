@@ -1,4 +1,4 @@
-"""Batch norms over time, batch and space, and the one way in which they fold into a synapse.
+"""Batch norms over time, batch and space, and how they fold into a synapse.
 
 In evaluation every norm is ``y = scale * x + shift`` per channel; :func:`folding` gives both.
 """
@@ -44,7 +44,7 @@ class TdBatchNorm(nn.BatchNorm2d):
         self.inside = inside
 
     def factor(self, var: Tensor) -> Tensor:
-        """What ``x - mean`` is multiplied with, per channel, ``weight`` included."""
+        """The factor of ``x - mean`` per channel, ``weight`` included."""
         # a channel that never fires has variance 0, where the root has no finite slope
         safe = var.clamp_min(torch.finfo(var.dtype).tiny)
         root = torch.sqrt(var + self.eps) if self.inside else torch.sqrt(safe) + self.eps
@@ -82,7 +82,8 @@ def norm_outside_root(
 ) -> Tensor:
     """``F.batch_norm``, in training, with ``eps`` outside the root.
 
-    As a function of torch's it can be replaced by one that knows the batches of other processes.
+    It has the signature of torch's function, so that a version for several processes can replace
+    it.
     """
     given = (x, running_mean, running_var, weight, bias, training, momentum, eps)
     if has_torch_function(given[:4]):
@@ -135,7 +136,7 @@ class _NormOutsideRoot(torch.autograd.Function):
 
 
 class BiasNorm(nn.Module):
-    """No norm: a bias per channel, ``y = x + bias``, for convolutions that have one instead."""
+    """A bias per channel in place of a norm: ``y = x + bias``."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -146,7 +147,7 @@ class BiasNorm(nn.Module):
 
 
 def unfoldable(norm: nn.Module) -> str | None:
-    """Why a norm has no scale and shift per channel in evaluation; None if it has."""
+    """Return why a norm has no scale and shift per channel in evaluation, or None if it has."""
     if isinstance(norm, (BiasNorm, nn.Identity)):
         return None
     if not isinstance(norm, (nn.BatchNorm2d, nn.SyncBatchNorm)):
@@ -164,10 +165,13 @@ def unfoldable(norm: nn.Module) -> str | None:
 
 
 def folding(norm: nn.Module, channels: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale and shift of ``norm`` in evaluation, per channel; ``channels`` is any tensor (C, ...).
+    """Return scale and shift of ``norm`` in evaluation, per channel.
+
+    Args:
+        channels: any tensor (C, ...).
 
     Raises:
-        CaptureError: a norm that has none.
+        CaptureError: the norm has no scale and shift per channel.
     """
     if isinstance(norm, nn.Identity):
         flat = channels.detach().flatten(1)[:, 0]

@@ -1,7 +1,7 @@
-"""Batch norm directly before a neuron, absorbed into it: one threshold and bias per channel.
+"""Batch norm directly before a neuron, absorbed into one threshold and bias per channel.
 
-Several neurons may read one membrane stream through norms of their own, so that no norm can fold
-into the stream's synapses. A leaky neuron is homogeneous: with ``y = a (x - mean) + beta``,
+If several neurons read one membrane stream through different norms, no norm can fold into the
+stream's synapses. A leaky neuron is homogeneous: with ``y = a (x - mean) + beta``,
 ``a = gamma / sqrt(var + eps) > 0``, it fires under ``y`` and threshold ``V`` exactly as it does
 under
 
@@ -20,20 +20,20 @@ from neuroport.nets.held_numbers import number
 from neuroport.nets.neuron import IntegerLif, Lif
 from neuroport.nets.stream import Stream, per_position
 
-# a channel of less gain would need a threshold and a bias that leave no room for the others
+# a smaller gain would need a threshold and a bias that leave too little range for other channels
 SMALLEST = 0.05
 
 
 class PositiveNorm(nn.BatchNorm2d):
     """Batch norm whose gain is ``max(|weight|, 0.05)``.
 
-    A negative gain would have the neuron fire *below* a threshold, which no neuron on a chip does.
-    The absolute value loses nothing (the synapses behind may change sign) and keeps a gradient
-    everywhere but below the floor.
+    With a negative gain the neuron would have to fire *below* a threshold, which no neuron on a
+    chip does. The absolute value loses nothing, because the following synapses can change their
+    sign, and it has a gradient everywhere except below the floor.
     """
 
     def gain(self) -> Tensor:
-        """What the normalized input is multiplied with, per channel."""
+        """The factor of the normalized input, per channel."""
         return self.weight.abs().clamp_min(SMALLEST)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,11 +50,11 @@ class PositiveNorm(nn.BatchNorm2d):
 
 
 class NormLif(Lif):
-    """``Lif`` behind a batch norm of its current.
+    """``Lif`` with a batch norm of its current.
 
     Args:
-        channels: of the current.
-        threshold, voltage_decay, current_decay, surrogate, detach_reset: as for :class:`Lif`.
+        channels: number of channels of the current.
+        threshold, voltage_decay, current_decay, surrogate, detach_reset: see :class:`Lif`.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class NormLif(Lif):
         self.norm = PositiveNorm(channels)
 
     def absorbed(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Gain, threshold and bias per channel in the units of the stream that the norm reads."""
+        """Gain, threshold and bias per channel in the units of the norm's input stream."""
         assert self.norm.running_mean is not None
         assert self.norm.running_var is not None
         gain = self.norm.gain() / torch.sqrt(self.norm.running_var + self.norm.eps)

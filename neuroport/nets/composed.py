@@ -1,12 +1,12 @@
-"""A convolution and the projections behind it as one convolution: nothing is rounded between them.
+"""Compose a convolution with the projections behind it, so that nothing is rounded between them.
 
-A projection of a membrane stream is linear and reads no padding, so that it may be put before the
-sum that it reads,
+A projection of a membrane stream is linear and has no padding, so it can be applied before the
+sum,
 
     P(F_0(s_0) + F_1(s_1) + ...) = P(F_0(s_0)) + P(F_1(s_1)) + ...,
 
-and each term is a convolution of the messages ``s_i`` whose kernel is P's composed with F_i's: 4x4
-of stride 2 for a 3x3 kernel behind which 2x2 are averaged, 6x6 of stride 4 behind two of them.
+and each term is a convolution of the messages ``s_i`` whose kernel composes P's with F_i's: 4x4
+with stride 2 for a 3x3 kernel followed by an average over 2x2, 6x6 with stride 4 for two averages.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from neuroport.nets.synapse import Conv, GradedConv, Relay
 class Composed(Conv):
     """``projection(source(x))`` as one convolution of what ``source`` reads.
 
-    It has no weights of its own: they are the two layers', whose gradients it passes on. In the
-    integer phase the composed weights are what is rounded, once. It is for evaluation and for the
-    integer phase: while real numbers are trained, the norm of a projection needs what it projects.
+    It has no weights of its own. It uses those of the two layers and passes gradients to them. In
+    the integer phase the composed weights are rounded, once. Use it for evaluation and in the
+    integer phase only: in real-valued training, the projection's norm needs the stream.
 
     Args:
-        source: a convolution of spikes, or one that is composed.
-        projection: of the stream that ``source`` enters.
-        biased: whether the projection's bias is added here; one of its sources brings it.
+        source: a convolution of spikes, or another composed one.
+        projection: the projection of the stream that ``source`` enters.
+        biased: whether to add the projection's bias here; only one of its sources adds it.
 
     Raises:
-        LayerError: a projection that pads, dilates or groups, or a source that dilates or groups.
+        LayerError: the projection pads, dilates or has groups, or the source dilates or has groups.
     """
 
     def __init__(self, source: Conv, projection: GradedConv, biased: bool) -> None:
@@ -49,7 +49,7 @@ class Composed(Conv):
                     f"{layer} cannot be composed: a projection that pads, dilates or has groups is "
                     "no kernel that one convolution holds"
                 )
-        # a tuple, since both belong to other modules of the network
+        # a tuple, because both are registered in other modules of the network
         self._parts = source, projection
         self.biased = biased
         self.pool = (1, 1)
@@ -58,12 +58,12 @@ class Composed(Conv):
 
     @property
     def synapse(self) -> nn.Conv2d:  # type: ignore[override]
-        """The source's, which says what is read."""
+        """The source's synapse, which determines the input."""
         return self._parts[0].synapse
 
     @property
     def norm(self) -> nn.Module:  # type: ignore[override]
-        """The projection's, which says what is sent."""
+        """The projection's norm, which determines the output."""
         return self._parts[1].norm
 
     @property
@@ -80,7 +80,7 @@ class Composed(Conv):
 
     def folded(self) -> tuple[Tensor, Tensor]:
         (weight, bias), (kernel, shift) = (part.folded() for part in self._parts)
-        # the order of a sum would show in the last bit of float32
+        # float64, because the order of a sum changes the last bit of float32
         composed = F.conv_transpose2d(
             kernel.double(), weight.double(), stride=self._parts[0].stride
         )
@@ -103,12 +103,12 @@ class Composed(Conv):
         return super().forward(x)
 
     def unnormalized(self, x: Tensor) -> Tensor:
-        """What the kernel is given: messages as they are."""
+        """The kernel's input: the messages, unchanged."""
         return x
 
 
 class ComposedStem(Composed, GradedConv):
-    """The same for a source of pixels: its relay, if it rounds, is the only one on the way."""
+    """The same for a source of pixels; only the source's own relay may round."""
 
     def __init__(self, source: GradedConv | ComposedStem, projection: GradedConv) -> None:
         Composed.__init__(self, source, projection, biased=True)
@@ -120,7 +120,7 @@ class ComposedStem(Composed, GradedConv):
         self.frame_bits, self.message_unit = source.frame_bits, source.message_unit
 
     def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Nothing: mean and deviation are those of the source."""
+        """Do nothing: mean and deviation are those of the source."""
 
     def normalization(self) -> tuple[Tensor, Tensor]:
         source = self._parts[0]
@@ -133,9 +133,9 @@ class ComposedStem(Composed, GradedConv):
 
 
 def compose(sources: dict[str, Conv], projection: GradedConv) -> dict[str, Conv]:
-    """A convolution for each source of the stream that ``projection`` reads, by the same names.
+    """Return a composed convolution for each source of the stream, by the same names.
 
-    The first brings the projection's bias.
+    The first one adds the projection's bias.
     """
     found: dict[str, Conv] = {}
     for name, source in sources.items():

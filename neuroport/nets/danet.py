@@ -1,4 +1,4 @@
-"""DANet: densely additive connections, in four architectures.
+"""DANet: networks with densely additive connections, in four architectures.
 
 **This is neuroport's reading of the abstract** of DANet (arXiv 2311.05171; Neurocomputing 616,
 128950): no code is published, and the paper's neuron, norms and names of its architectures are not
@@ -19,9 +19,9 @@ Two of the four are networks that were published before, under other names: with
 compute the same numbers (``tests/unit/nets/test_danet_equals.py``).
 
     spike, stage       SEW-ResNet (ADD)
-    membrane, stage    MS-ResNet with ``projection="spike"`` and ``shortcut="stride"``; its
-                       projections read a neuron of their own here, and the branch's there, which
-                       sends the same
+    membrane, stage    MS-ResNet with ``projection="spike"`` and ``shortcut="stride"``. Here
+                       projections read a neuron of their own, in MS-ResNet that of the branch;
+                       both send the same spikes
 
 Only the reach *network* adds anything to these: one more projection at three stages.
 
@@ -30,14 +30,14 @@ A third reach, *fused*, is how another reader of the paper codes it
 
     z <- z + sum_r neuron_r(norm_r(conv1x1_r(x_r)))
 
-over all sources x_r: the stem, what every earlier stage sent on, and z itself, each through a
-strided 1x1, norm and neuron of its own. Currents are projected as real values then, with the relays
-that round them. That code divides the sum by a length, has a norm for each step, and adds the first
-sum to the stem; here it is the sum, one norm, and the stage.
+over all sources x_r: the stem, the output of every earlier stage, and z itself. Each has its own
+strided 1x1 convolution, norm and neuron. Currents are then projected as real values, with relays
+that round them. That code differs in three points: it divides the sum by a length, has a norm for
+each step, and adds the first sum to the stem. neuroport uses the plain sum, one norm, and adds to
+the stage.
 
-The order of a branch of currents is a switch: lif-conv-bn, or bn-lif-conv, where every branch
-normalizes the sum that it reads and nothing normalizes what is added
-(:mod:`neuroport.nets.batchnorm_lif`).
+Branches of currents have one of two orders: lif-conv-bn, or bn-lif-conv, in which every branch
+normalizes its input sum and its output is not normalized (:mod:`neuroport.nets.batchnorm_lif`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ def _branch(
     surrogate: str,
     order: str,
 ) -> nn.Sequential:
-    """Convolutions (in, out, kernel, stride) with a neuron after (spike) or before (membrane)."""
+    """A branch of convolutions (in, out, kernel, stride); neurons follow them (spike) or precede
+    them (membrane)."""
     parts: list[nn.Module] = []
     for index, (inner, outer, kernel, stride) in enumerate(layers):
         if order == "bn-lif-conv":
@@ -90,10 +91,10 @@ def _branch(
 
 
 class Stage(Recomputing):
-    """Blocks of one shape, each fed with the sum of all outputs before it in its reach.
+    """Blocks of one shape; each reads the sum of all earlier outputs within its reach.
 
     Args:
-        sources: channels and stride of everything that enters, the stage before first.
+        sources: channels and stride of every input, the previous stage first.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Stage(Recomputing):
     ) -> None:
         super().__init__()
         out = width * EXPANSION if bottleneck else width
-        # a branch of currents may start at nothing; one of spikes would never fire again
+        # a branch of currents may start at zero; one of spikes would then never fire
         end = 0.0 if domain == "membrane" else 0.5
 
         def block(channels: int, stride: int) -> nn.Sequential:
@@ -140,7 +141,7 @@ class Stage(Recomputing):
 
 
 class Fusion(nn.Module):
-    """What every source adds to the end of a stage: spikes of a strided 1x1 convolution each.
+    """The sum of all sources at the end of a stage, each as spikes after a strided 1x1 convolution.
 
     Args:
         domain: whether sources are spikes or currents.
@@ -163,21 +164,21 @@ class Fusion(nn.Module):
         )
 
     def forward(self, total: Signal, sources: Sequence[Signal]) -> Signal:
-        """``total`` and what each source adds."""
+        """Return ``total`` plus the term of each source."""
         for branch, source in zip(self.branches, sources, strict=True):
             total = total + branch(source)
         return total
 
 
 class DaNet(nn.Module):
-    """A densely additive network; of depth 6n + 2 for small images unless told otherwise.
+    """A densely additive network; by default of depth 6n + 2, for small images.
 
     Args:
         blocks: number of blocks in each stage: one number for all, or one for each.
         widths: channels of the stages (a quarter of them, with bottlenecks).
         in_channels, classes: channels of the frames (unsigned 8-bit pixels); classes.
-        domain: ``spike`` or ``membrane``: what is summed.
-        reach: ``stage``, ``network`` or ``fused``: how far back a sum reaches.
+        domain: sum spikes (``spike``) or currents (``membrane``).
+        reach: ``stage``, ``network`` or ``fused``: which earlier outputs a sum includes.
         bottleneck: blocks of 1x1, 3x3 and 1x1 convolutions instead of two 3x3.
         stem: size of the stem's kernel, 3 or 7.
         stem_stride, first_stride: strides of the stem and of the first stage (2 for ImageNet).
@@ -221,7 +222,7 @@ class DaNet(nn.Module):
             if reach == "fused":
                 fusions.append(Fusion(domain, [(out, 1), *every], out, surrogate))
                 every = [(out, 2), *((channels, 2 * stride) for channels, stride in every)]
-            # from the next stage, everything before is twice as far
+            # seen from the next stage, the stride of every earlier output doubles
             earlier = [(channels, 2 * stride) for channels, stride in sources]
             kept = earlier if reach == "network" and len(stages) > 1 else []
             sources = [(out, 2), *kept]
@@ -246,7 +247,7 @@ class DaNet(nn.Module):
         surrogate: str = "rectangular",
         order: str = "lif-conv-bn",
     ) -> DaNet:
-        """Depth 18 or 34 of basic blocks, 50, 101 or 152 of bottlenecks; every stage halves."""
+        """Depth 18, 34 (basic blocks), 50, 101 or 152 (bottlenecks); every stage halves the map."""
         blocks, bottleneck = BLOCKS[depth], IMAGENET[depth]
         return cls(
             blocks,
@@ -273,7 +274,7 @@ class DaNet(nn.Module):
             if self.reach == "fused":
                 total = self.fusions[index](total, [total, *every])
                 every = [total, *every]
-            # the stem is no stage: what it sends is part of the first stage's output
+            # the stem is not a stage: its output is part of the first stage's output
             kept = sources if self.reach == "network" and index > 0 else []
             sources = [total, *kept]
         logits: Tensor = self.readout(total if spiking else self.neuron(total))

@@ -58,7 +58,7 @@ class MlfBlock(nn.Module):
 
 
 class DsResNet(nn.Module):
-    """DS-ResNet of depth 6n + 2, or the residual network with multi-level neurons it is held to.
+    """DS-ResNet of depth 6n + 2, or its baseline: a residual network with multi-level neurons.
 
     Args:
         blocks: n, the number of blocks in each stage: one number for all, or one for each.

@@ -4,10 +4,10 @@
                  x <- x + conv(conv(x))                          3x3, ``ratio`` times the channels
     next stage:  x <- conv_stride(x)
 
-Each convolution reads integer spikes and has a batch norm; all sums are of currents, membrane
-shortcuts as of MS-ResNet. The published network has two stages of these and two of attention by
-matrix products of q, k and v, which no synapse holds: its weights are constants. Here every stage
-is convolutional. Attention that has an exact form is in :mod:`neuroport.nets.gates`.
+Each convolution reads integer spikes and has a batch norm. Shortcuts are membrane shortcuts, as in
+MS-ResNet. The published network has two such stages and two stages of attention by matrix products
+of q, k and v. No synapse can express these products, because its weights are constants. Here every
+stage is convolutional. :mod:`neuroport.nets.gates` has attention with an exact form.
 
 Source: Spike-driven Transformer V3 (arXiv 2411.16061), whose neurons send 0 to 4 at one step
 (:mod:`neuroport.nets.integer_spikes`).
@@ -82,8 +82,8 @@ class ESpikeformer(nn.Module):
         blocks: number of blocks in each stage: one number for all, or one for each.
         widths: channels of the stages.
         in_channels, classes: channels of the frames (unsigned 8-bit pixels); classes.
-        levels: D, what a neuron sends at most.
-        ratio: channels between the 3x3 convolutions, times those of the stage.
+        levels: D, the largest value that a neuron sends.
+        ratio: channels between the 3x3 convolutions, relative to those of the stage.
         reparameterize: train the 3x3 convolutions as :class:`RepConv`.
         stem: size of the stem's kernel.
         stem_stride: its stride.

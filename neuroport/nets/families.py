@@ -165,7 +165,7 @@ def build(net: NetworkRecipe, in_channels: int, classes: int, bits: int = 8) -> 
     ``bits`` are those of a pixel, the largest of which is 1.
 
     Raises:
-        RecipeError: ``net`` says other numbers than the dataset has.
+        RecipeError: numbers in ``net`` contradict the dataset.
     """
     for key, has in (("in_channels", in_channels), ("classes", classes)):
         said = getattr(net, key)

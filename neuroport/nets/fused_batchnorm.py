@@ -1,13 +1,13 @@
-"""Batch norms in training that are applied by who reads them, with less memory moved.
+"""Fuse batch norm into the operation that reads it, to save memory traffic in training.
 
-A training step is bound by memory. A norm that stores what it normalizes, for a neuron that only
-compares it with a threshold, moves more than is needed. Here the reader (a neuron, or an
-addition) normalizes on the way, and voltages are computed again in the backward pass instead of
-stored. A convolution that is :func:`deferred` gives such a :class:`DeferredCurrent`.
+Memory traffic limits the speed of a training step. A separate norm stores its result only for a
+neuron to compare it with a threshold. Here the reader (a neuron or an addition) applies the norm
+itself, and voltages are recomputed in the backward pass instead of stored. A convolution that is
+:func:`deferred` returns such a :class:`DeferredCurrent`.
 
-The arithmetic is in ``kernels/normed.c``. Where it does not run (no compiler, CUDA, joint
-statistics of several processes, evaluation), norms and neurons are called one after the other; both
-compute the same to within the rounding of float32. In the integer phase norms are folded.
+The arithmetic is in ``kernels/normed.c``. Where it cannot run (no compiler, CUDA, joint statistics
+of several processes, evaluation), norms and neurons are called one after the other; the results are
+equal within the rounding of float32. In the integer phase norms are folded.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ ConvT = TypeVar("ConvT", bound=nn.Module)
 class DeferredCurrent:
     """A current (T, N, C, H, W) before its norm, ``y = scale q (x - mean) + bias``.
 
-    A neuron of the library and ``+`` apply the norm on their way. Whoever reads anything else of it
-    gets ``y`` itself.
+    neuroport's neurons and ``+`` apply the norm themselves. All other operations get ``y``.
     """
 
     x: Tensor
@@ -46,7 +45,7 @@ class DeferredCurrent:
         """``y + added``.
 
         Raises:
-            LayerError: gradients are off now: they would be lost without a word.
+            LayerError: gradients are disabled now, so that they would be lost silently.
         """
         if not torch.is_grad_enabled():
             raise LayerError(
@@ -112,17 +111,17 @@ for _name in (
 
 
 def deferred(conv: ConvT) -> ConvT:
-    """``conv``, whose norm is applied by what reads it: a neuron of the library, or ``+``.
+    """Let the reader of ``conv``, a neuron of neuroport or ``+``, apply its norm; return ``conv``.
 
-    For blocks: ``neuron(conv(x))`` and ``conv(x) + shortcut`` compute the same as before, with less
-    memory moved. Where somebody listens to the convolution or its norm nothing is deferred.
+    ``neuron(conv(x))`` and ``conv(x) + shortcut`` compute the same as before, with less memory
+    traffic. Nothing is deferred if the convolution or its norm has hooks.
     """
     conv.defers = True  # type: ignore[assignment]
     return conv
 
 
 def listened(module: nn.Module) -> bool:
-    """Whether somebody listens to the calls of ``module``."""
+    """Whether ``module`` has hooks."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
@@ -132,7 +131,7 @@ def listened(module: nn.Module) -> bool:
 
 
 def defer(norm: nn.Module, x: Tensor) -> DeferredCurrent | None:
-    """``norm`` over ``x``, whose running statistics move now; None if it has to be called."""
+    """Defer ``norm`` over ``x`` and update its running statistics; None if it must be called."""
     if not (
         norm.training and torch.is_grad_enabled() and type(norm) in (nn.BatchNorm2d, TdBatchNorm)
     ):
@@ -158,7 +157,7 @@ def defer(norm: nn.Module, x: Tensor) -> DeferredCurrent | None:
 
 
 def spikes(x: Tensor, levels: NeuronConstants) -> Tensor | None:
-    """How many levels of neurons under ``x`` fire; None if they have to be called one by one."""
+    """Number of levels that fire under the current ``x``; None if neurons must be called singly."""
     if not levels.known:
         return None
     x, layout = _laid_out(x)
@@ -170,7 +169,7 @@ def spikes(x: Tensor, levels: NeuronConstants) -> Tensor | None:
 
 
 def _laid_out(x: Tensor) -> tuple[Tensor, TensorLayout | None]:
-    """``x``, dense, and how it lies in memory."""
+    """Return ``x`` as a dense tensor, and its memory format."""
     layout = TensorLayout.of(x)
     if layout is None or not layout.last:
         x = lif_kernels.dense(x)
@@ -235,5 +234,5 @@ class _Fire(torch.autograd.Function):
 
 
 def _like(x: Tensor, other: Tensor) -> Tensor:
-    """``x``, in memory as ``other``."""
+    """Return ``x`` in the memory format of ``other``."""
     return x if x.stride() == other.stride() else torch.empty_like(other).copy_(x)

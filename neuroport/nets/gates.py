@@ -1,14 +1,15 @@
-"""Gates of spikes: AND, AND NOT and OR as neurons without memory, and the masks made of them.
+"""Gates of spikes: AND, AND NOT and OR as neurons without memory, and attention masks.
 
-A dendrite sums and does not multiply. Of spikes that are 0 or 1 a product is a comparison,
+A dendrite adds; it cannot multiply. But a product of spikes, which are 0 or 1, is a comparison,
 
     and    a b        fires where  a + b > 1.5
     iand   (1 - a) b  fires where  b - a > 0.5
     or     a + b - ab fires where  a + b > 0.5
 
-by a neuron whose voltage is gone after every step. In training the same numbers come with the
-gradient of the product, which a threshold would hide. Where a message may be larger than 1 the
-*comparison* is what is computed, in training, too.
+by a neuron whose voltage decays in every step, but for 1/4096 of it, which decides nothing: the
+sums are whole numbers, and the thresholds lie between them. Training computes the same numbers with
+the gradient of the product, which a threshold would hide. If a message can be larger than 1, the
+gate computes the *comparison*, also in training.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.errors import LayerError
-from neuroport.nets.neuron import Lif
+from neuroport.nets.neuron import FORGETS, Lif
 from neuroport.nets.synapse import Conv
 
 KINDS = {"and": 1.5, "iand": 0.5, "or": 0.5}  # kind -> threshold
@@ -30,10 +31,10 @@ def ones(
     groups: int = 1,
     weight: float = 1.0,
 ) -> Conv:
-    """A convolution whose weights are all ``weight`` and are not trained: it counts spikes.
+    """A convolution that counts spikes: all weights are ``weight`` and are not trained.
 
-    With as many groups as channels that are read it spreads each over several; the map keeps its
-    size, so that the kernel's is odd.
+    With as many groups as input channels, it copies each channel to several. The map keeps its
+    size, so the kernel must be odd.
     """
     conv = Conv(
         in_channels,
@@ -53,15 +54,15 @@ class Gate(nn.Module):
     """``and``, ``iand`` or ``or`` of two maps of spikes.
 
     Args:
-        channels: of the map.
+        channels: number of channels of the map.
         kind: one of ``KINDS``.
-        heads: the first map has one channel for each of so many equal parts of the second's; 0: as
-            many channels as the second.
+        heads: number of equal parts of the second map's channels; the first map has one channel per
+            part. 0: the first map has as many channels as the second.
 
     Takes and gives (T, N, C, H, W).
 
     Raises:
-        LayerError: another kind, or channels that the heads do not divide.
+        LayerError: the kind is unknown, or the heads do not divide the channels.
     """
 
     def __init__(self, channels: int, kind: str = "and", heads: int = 0) -> None:
@@ -77,7 +78,7 @@ class Gate(nn.Module):
             weight=-1 if kind == "iand" else 1,
         )
         self.second = ones(channels, channels, groups=channels)
-        self.neuron = Lif(KINDS[kind], voltage_decay=1.0)
+        self.neuron = Lif(KINDS[kind], FORGETS)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         if not self.training:
@@ -94,7 +95,7 @@ class Gate(nn.Module):
 
 
 def shares(what: str, channels: int, heads: int) -> int:
-    """Channels of each of ``heads`` equal parts.
+    """Return the number of channels of each of ``heads`` equal parts.
 
     Raises:
         LayerError: the parts are not equal.
@@ -107,14 +108,15 @@ def shares(what: str, channels: int, heads: int) -> int:
 class TokenMask(nn.Module):
     """Token attention: ``mask = neuron(sum of q over the channels of a head)``, ``mask AND k``.
 
-    QKFormer's (arXiv 2403.16552): a token is kept where its query fires. There is no matrix of
-    attention, and no product but that of the mask.
+    This is QKFormer's attention (arXiv 2403.16552): a token is kept where its query fires. There is
+    no attention matrix; the only product is that with the mask.
 
     Args:
-        channels: of queries and keys.
-        heads: parts of the channels with a mask each.
-        threshold: of the mask's neuron, in spikes (0.5: one is enough).
-        voltage_decay, surrogate: of the mask's neuron.
+        channels: number of channels of queries and keys.
+        heads: number of parts of the channels; each has its own mask.
+        threshold: threshold of the mask's neuron in spikes (0.5: one spike is enough).
+        voltage_decay, surrogate: of the mask's neuron. ``rectangular`` is 0 at whole numbers of
+            spikes around 0.5: take a wider one to train queries.
 
     Takes two maps of spikes (T, N, C, H, W); gives spikes.
     """
@@ -141,20 +143,20 @@ class TokenMask(nn.Module):
 class ChannelMask(nn.Module):
     """Channel attention: ``mask = neuron(sum of k AND v over the positions)``, ``mask AND q``.
 
-    That of the Spike-driven Transformer (arXiv 2307.01694), whose "product" of q, k and v is one of
-    single spikes. Every position has a mask of its own, of what is in the window around it: of a
-    map no larger than half the window all positions see all, and their masks are equal, which is
+    This is the attention of the Spike-driven Transformer (arXiv 2307.01694), whose product of q, k
+    and v is a product of single spikes. Every position has its own mask, computed from the window
+    around it. If the window covers the whole map from every position, all masks are equal, which is
     the published sum over the map.
 
     Args:
-        channels: of queries, keys and values.
+        channels: number of channels of queries, keys and values.
         window: height and width of the window, odd; ``2 s - 1`` covers a map of s x s.
-        threshold, voltage_decay, surrogate: of the masks' neurons, as of :class:`TokenMask`.
+        threshold, voltage_decay, surrogate: see :class:`TokenMask`.
 
     Takes three maps of spikes (T, N, C, H, W); gives spikes.
 
     Raises:
-        LayerError: an even window.
+        LayerError: the window is even.
     """
 
     def __init__(

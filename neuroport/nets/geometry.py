@@ -13,10 +13,10 @@ AXES = ("height", "width")
 
 
 def pair(what: str, value: Any, least: int) -> Pair:
-    """``value`` for both axes.
+    """Return ``value`` for both axes.
 
     Raises:
-        LayerError: neither an integer nor a pair of them, or below ``least``.
+        LayerError: the value is neither an integer nor a pair of integers, or below ``least``.
     """
     each = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     whole = all(isinstance(number, int) and not isinstance(number, bool) for number in each)
@@ -29,12 +29,12 @@ def pair(what: str, value: Any, least: int) -> Pair:
 
 
 def padding_of(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Pair:
-    """The padding of a convolution in numbers: given as such, ``"same"`` or ``"valid"``.
+    """Return the padding of a convolution as numbers; it may be numbers, ``"same"`` or ``"valid"``.
 
     Raises:
-        LayerError: windows that would lie in the padding altogether, where the output is the bias
-            alone, and where torch's convolution of channels that lie last crashes (oneDNN of torch
-            2.3); "same" where one side would be padded more than the other, or with a stride.
+        LayerError: a window would lie completely in the padding, where the output is only the bias
+            and torch's channels-last convolution crashes (oneDNN of torch 2.3); or "same" would pad
+            one side more than the other, or has a stride.
     """
     reach = (dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1))
     if padding == "valid":
@@ -57,6 +57,6 @@ def padding_of(padding: Any, kernel: Pair, stride: Pair, dilation: Pair) -> Pair
         if pad > most:
             raise LayerError(
                 f"padding {pad} is as wide as the kernel ({most + 1} with its dilation, in "
-                f"{axis}): windows would see padding only; pad by {most} at most"
+                f"{axis}): windows would see only padding; pad by {most} at most"
             )
     return each

@@ -1,8 +1,8 @@
-"""Numbers of a network that Python reads while it runs: units, shifts, decays, thresholds.
+"""Read small tensors of a network once per step: units, shifts, decays, thresholds.
 
-They are tensors of one element or a few. Reading one from a GPU waits for all that was asked of it
-before; a network does so several times a layer. :func:`held` reads all of them at once, and within
-it a number is taken from there, unless its tensor was changed or replaced since.
+These tensors have one or a few elements, and Python needs their values. Reading one from a GPU
+waits for all earlier work, several times per layer. :func:`held` reads all of them in one
+transfer. Inside it a number comes from that transfer, unless its tensor was changed or replaced.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-FEW = 4  # elements at most: what there is per colour of a picture
+FEW = 4  # largest number of elements: one per colour of a picture
 _held: dict[int, tuple[Tensor, int, tuple[float, ...]]] = {}
 
 
 def numbers(tensor: Tensor) -> tuple[float, ...]:
-    """The elements of a small tensor."""
+    """Return the elements of a small tensor."""
     found = _held.get(id(tensor))
     if found is not None and found[0] is tensor and found[1] == tensor._version:
         return found[2]
@@ -26,38 +26,38 @@ def numbers(tensor: Tensor) -> tuple[float, ...]:
 
 
 def number(tensor: Tensor) -> float:
-    """The only element of a tensor."""
+    """Return the only element of a tensor."""
     return numbers(tensor)[0]
 
 
 class Held:
-    """Numbers of a network that were read."""
+    """The numbers of a network that were read together."""
 
     def __init__(self, net: nn.Module) -> None:
         self.tensors = list(_small(net))
         self._versions: list[int] = []
 
     def refresh(self) -> None:
-        """Read them again, in one go, if any was changed in place."""
+        """Read all numbers again in one transfer, if any was changed in place."""
         versions = [tensor._version for tensor in self.tensors]
         if versions == self._versions or not self.tensors:
             return
         self.keep(read(self.tensors))
 
     def keep(self, values: list[tuple[float, ...]]) -> None:
-        """Take these as their values."""
+        """Store these values."""
         self._versions = [tensor._version for tensor in self.tensors]
         for tensor, version, found in zip(self.tensors, self._versions, values, strict=True):
             _held[id(tensor)] = (tensor, version, found)
 
     def drop(self) -> None:
-        """Read each where it is again."""
+        """Forget all values, so that each number is read from its tensor again."""
         for tensor in self.tensors:
             _held.pop(id(tensor), None)
 
 
 def read(tensors: list[Tensor]) -> list[tuple[float, ...]]:
-    """The elements of small tensors, in one transfer."""
+    """Return the elements of small tensors, read in one transfer."""
     with torch.no_grad():
         together = torch.cat([tensor.detach().flatten().double() for tensor in tensors]).tolist()
     found, at = [], 0
@@ -69,10 +69,10 @@ def read(tensors: list[Tensor]) -> list[tuple[float, ...]]:
 
 @contextmanager
 def held(net: nn.Module, like: nn.Module | None = None) -> Iterator[Held]:
-    """Within it the numbers of ``net`` are read at once, and again by :meth:`Held.refresh`.
+    """Context in which the numbers of ``net`` are read together, and again by :meth:`Held.refresh`.
 
     Args:
-        like: a network of the same tensors, from which to read them instead: those of a network on
+        like: a network with the same tensors to read from instead, because those of a network on
             the device ``meta`` have no values.
     """
     found = Held(net)
@@ -87,7 +87,7 @@ def held(net: nn.Module, like: nn.Module | None = None) -> Iterator[Held]:
 
 
 def _small(net: nn.Module) -> Iterator[Tensor]:
-    """Small parameters and buffers, but for counts of batches, which nobody reads."""
+    """Return small parameters and buffers, except batch counters, which are not needed."""
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         counted = name.endswith("num_batches_tracked")
         if 0 < tensor.numel() <= FEW and not counted and not tensor.is_inference():

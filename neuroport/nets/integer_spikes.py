@@ -1,25 +1,26 @@
-"""Integer spikes: neurons that send 0 to D, the heirs of multi-level neurons.
+"""Integer spikes: neurons that send 0 to D, a form of multi-level neurons.
 
-The neuron of E-SpikeFormer and SpikeYOLO (I-LIF) sends ``round(clip(x, 0, D))`` where it has one
-step: that is D levels of thresholds 0.5, 1.5, ..., D - 0.5 under one current, :class:`Mlf`, with
-the same gradient (1 where 0 < x < D). Only where x is exactly between two integers do they differ:
-a level is exceeded, where torch rounds to the even one. What its authors divide by D is held by
-the weights behind.
+With one step, the neuron of E-SpikeFormer and SpikeYOLO (I-LIF) sends ``round(clip(x, 0, D))``.
+This equals D levels with thresholds 0.5, 1.5, ..., D - 0.5 under one current (:class:`Mlf`), with
+the same gradient (1 where 0 < x < D). They differ only if x is exactly halfway between two
+integers: a level must be exceeded, and torch rounds to the even integer. The authors divide the
+output by D; here the following weights include this factor.
 
-Over several steps the authors' neuron keeps ``v - s`` of one voltage for all levels. A level on a
-chip has a voltage of its own, and no population here takes another one's spikes off its voltage:
-over T > 1 steps these neurons keep nothing, and each step is the one-step neuron.
+Over several steps, the authors' neuron keeps ``v - s`` of one voltage for all levels. On a chip
+each level has its own voltage, and no population can subtract another population's spikes from it
+(:class:`~neuroport.graph.kinds.subtractive.SubtractiveLif` subtracts its own). Over T > 1 steps
+these neurons therefore forget all but 1/4096 of a voltage, and each step is the one-step neuron.
 """
 
 from __future__ import annotations
 
-from neuroport.nets.neuron import Mlf
+from neuroport.nets.neuron import FORGETS, Mlf
 
 
 def integer_spikes(levels: int = 4, surrogate: str = "rectangular") -> Mlf:
-    """A neuron without memory that sends 0 to ``levels``.
+    """A neuron without memory that sends 0 to ``levels``, each with the ``surrogate``.
 
-    ``rectangular`` is the authors' surrogate.
+    The authors use the surrogate ``rectangular``. Takes a current, gives messages (T, N, C, H, W).
     """
     thresholds = [level + 0.5 for level in range(levels)]
-    return Mlf(thresholds, voltage_decay=1.0, surrogate=surrogate, detach_reset=True)
+    return Mlf(thresholds, voltage_decay=FORGETS, surrogate=surrogate, detach_reset=True)

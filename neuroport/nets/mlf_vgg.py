@@ -4,8 +4,8 @@
     classifier:  MLF(W x + b), MLF(W x + b), then the readout; no norms
 
 Source: MLF, official code (``langfengQ/MLF-DSResNet``): stages of 2, 2, 3, 3, 3 convolutions with
-64, 128, 256, 512, 512 channels for CIFAR-10, 16 layers with the classifier's. The biases of its
-convolutions are left out, since each norm takes them away.
+64, 128, 256, 512, 512 channels for CIFAR-10, 16 layers with the classifier's. The convolutions have
+no biases here, because each norm removes them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from neuroport.nets.neuron import Mlf
 from neuroport.nets.pooling import AvgPool
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
-DROPPED = 0.25  # of the messages before the last two layers, while real numbers are trained
+DROPPED = 0.25  # dropout of the messages before the last two layers, in real-valued training
 
 
 class MlfVgg(nn.Module):
@@ -82,7 +82,7 @@ class MlfVgg(nn.Module):
         x = self.blocks(frames)
         for layer in self.dense:
             x = layer(x)
-            # what is left out is no integer network
+            # a network with dropout is not an integer network
             if self.training and held_numbers.number(self.readout.lsb) == 0:
                 x = self.dropout(x)
         logits: Tensor = self.readout(x)

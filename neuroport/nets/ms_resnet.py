@@ -8,15 +8,16 @@ The shortcut is the identity, or a projection ``norm(conv1x1(.))`` of the *curre
 changes. There is no neuron after the addition. Norms start at the threshold (0.5), the last one of
 each branch at 0.
 
-Published projections read real values. Two others read spikes, so that no relay has to round them:
-one in the place of a published projection (as in later networks with membrane shortcuts: another
-network, to be trained as such), or the published one composed with what it reads, the same network
-in real numbers (:mod:`neuroport.nets.composed`).
+Published projections read real values. Two alternatives read spikes, so that no relay has to round
+them. ``spike`` replaces the projection, as in later networks with membrane shortcuts; this is a
+different network and must be trained in this form. ``composed`` composes the published projection
+with its sources (:mod:`neuroport.nets.composed`); in real numbers it is the same network.
 
-Max-ResNet (arXiv 2505.18608) has this block, and where the shape changes takes the maximum of
-*currents* over 3x3 before the second neuron. No dendrite takes a maximum. The nearest network that
-has an exact form takes that of the neuron's *spikes*, by OR gates: ``downsampling="max"``. It is
-another network, to be trained as such; without memory in the second neuron both are the same.
+Max-ResNet (arXiv 2505.18608) has this block. Where the shape changes, it takes the maximum of
+*currents* over 3x3 before the second neuron, which no dendrite can compute. The nearest network
+with an exact form takes the maximum of the neuron's *spikes*, by OR gates: ``downsampling="max"``.
+It is a different network and must be trained in this form. If the second neuron has no memory, both
+are equal.
 
 Source: MS-ResNet, official code (``Ariande1/MS-ResNet``), which covers ImageNet;
 the 6n+2 family, its average-pooled projection and the strides for event cameras follow third-party
@@ -86,7 +87,7 @@ class MembraneBlock(nn.Module):
             )
 
     def forward(self, x: Any, sent: Sequence[Tensor] | None = None) -> Any:
-        """The stream behind the block; with it, given what was ``sent`` into it, its own spikes."""
+        """Return the stream after the block and, if ``sent`` is given, the block's own messages."""
         first = self.neuron1(x)
         spikes = self.pool(self.neuron2(self.conv1(first)))
         total = self.conv2(spikes)
@@ -100,7 +101,7 @@ class MembraneBlock(nn.Module):
 
 
 class MsResNet(nn.Module):
-    """MS-ResNet; of depth 6n + 2 for small images unless told otherwise.
+    """MS-ResNet; by default of depth 6n + 2, for small images.
 
     Args:
         blocks: number of blocks in each stage: one number for all, or one for each.
@@ -108,21 +109,21 @@ class MsResNet(nn.Module):
         in_channels: channels of the frames (unsigned 8-bit pixels).
         classes: number of classes.
         shortcut: ``pool`` (average pooling, then 1x1) or ``stride`` (strided 1x1).
-        stem: ``3x3``; ``7x7`` (as ImageNet's depths 18 and 34); or ``deep``, three 3x3 convolutions
-            with biases, nothing between them, and one norm (depth 104).
+        stem: ``3x3``; ``7x7`` (depths 18 and 34 for ImageNet); or ``deep``, three consecutive 3x3
+            convolutions with biases and one norm (depth 104).
         stem_stride, first_stride: strides of the stem and of the first stage. Both are 2 for event
             cameras (128x128) and for ImageNet.
         dropout: before the classifier (0.2 at depth 104).
         surrogate: of every neuron.
-        stem_width: channels of the stem; 0: those of the first stage.
-        projection: ``membrane`` reads the stream, as published; ``spike`` reads what the branch's
-            first neuron sends; ``composed`` is ``membrane``, put before the sum that it reads.
-        downsampling: of branches: ``stride``, or ``max``, the maximum over 3x3 of the spikes behind
-            the second neuron, where Max-ResNet takes that of the currents before it.
+        stem_width: channels of the stem; 0: as many as the first stage.
+        projection: ``membrane`` reads the stream, as published; ``spike`` reads the spikes of the
+            branch's first neuron; ``composed`` is ``membrane``, applied before the sum.
+        downsampling: how branches reduce the map: ``stride``, or ``max``, the maximum over 3x3 of
+            the spikes after the second neuron (Max-ResNet: of the currents before it).
 
     Raises:
-        ValueError: a projection or downsampling of another name, or ``composed`` with a ``deep``
-            stem, whose relays round between convolutions.
+        ValueError: the projection or downsampling is unknown, or ``composed`` is combined with a
+            ``deep`` stem, whose relays round between convolutions.
 
     Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes).
     """
@@ -196,7 +197,7 @@ class MsResNet(nn.Module):
         )
 
     def _compose(self) -> None:
-        """Give every block that projects a convolution for each that the stream before it sums."""
+        """Give blocks with a projection a composed convolution per source of the stream."""
         if not isinstance(self.stem, GradedConv):
             raise ValueError(
                 "projection 'composed' with stem 'deep': relays round between its convolutions; "
@@ -210,7 +211,7 @@ class MsResNet(nn.Module):
             sources[f"block{index}"] = block.conv2
 
     def forward(self, frames: Tensor) -> Tensor:
-        # norms of projections are trained on what is projected
+        # the norm of a projection is trained on the projected stream
         real = self.training and held_numbers.number(self.readout.lsb) == 0
         x = self.stem(frames)
         x = self.blocks(x) if real or not self.composes else self._composed(x, frames)
@@ -232,6 +233,6 @@ def _stem(kind: str, in_channels: int, width: int, stride: int) -> nn.Module:
     return nn.Sequential(
         GradedConv(in_channels, width, 3, stride, 1, pixels=True, norm=BiasNorm),
         GradedConv(width, width, 3, 1, 1, norm=BiasNorm),
-        # the last convolution's bias adds to the mean that its norm takes away
+        # the norm's mean includes the last convolution's bias
         GradedConv(width, width, 3, 1, 1),
     )

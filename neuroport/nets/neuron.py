@@ -1,9 +1,9 @@
 """The leaky integrate-and-fire neuron, in real numbers and in integers.
 
-One module serves both phases. Fed a tensor it is the real-valued neuron that is trained first;
-fed a :class:`~neuroport.nets.stream.Stream` of integer currents its forward pass *is* the integer
-semantics of :mod:`neuroport.graph.integers`, with straight-through gradients. Parameters carry the
-names SLAYER gives them (``current_decay``, ``voltage_decay``, in units of 1/4096).
+One module serves both phases. With a tensor as input it is the real-valued neuron that is trained
+first. With a :class:`~neuroport.nets.stream.Stream` of integer currents, its forward pass *is* the
+integer semantics of :mod:`neuroport.graph.integers`, with straight-through gradients. Parameters
+have SLAYER's names (``current_decay``, ``voltage_decay``, in units of 1/4096).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _backward_through_time(
     scale: float = 1.0,
     gain: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`torch_neurons.backward`, by the kernels where they have it."""
+    """:func:`torch_neurons.backward`, computed by compiled kernels if they support it."""
     if grad_spikes.stride() != v.stride():
         grad_spikes = torch.empty_like(v).copy_(grad_spikes)
     found = None
@@ -63,11 +63,11 @@ def _backward_through_time(
 
 
 def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:
-    """Sum of (T, N, ...) over steps, samples and whatever else ``shape`` has not."""
+    """Sum (T, N, ...) over steps, samples and all other axes that ``shape`` lacks."""
     rest = [2 + i for i, size in enumerate(shape) if size == 1 and len(shape) == x.ndim - 2]
     if rest:
         return x.sum([0, 1, *rest]).reshape(shape)
-    # torch is slow where what is kept does not lie in the order of its dimensions
+    # torch is slow if the kept axes are not in memory order
     order = sorted(range(2, x.ndim), key=x.stride, reverse=True)
     summed = x.permute(0, 1, *order).sum((0, 1))
     return summed.permute([order.index(axis) for axis in range(2, x.ndim)]).sum_to_size(shape)
@@ -76,8 +76,8 @@ def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:
 class _RealLif(torch.autograd.Function):
     """u = (1-du) u + x;  v = (1-dv) v + u;  s = v > threshold;  v = 0 where s.
 
-    Decays and threshold come twice: as the numbers to compute with, and as the tensors that the
-    gradient reaches where they are trained.
+    Decays and threshold are given twice: as numbers to compute with, and as tensors that receive
+    the gradient if they are trained.
     """
 
     @staticmethod
@@ -132,7 +132,7 @@ class _RealLif(torch.autograd.Function):
 def integrate(
     current: Tensor, bias: Tensor, current_decay: int, voltage_decay: int, threshold: int | Tensor
 ) -> tuple[Tensor, Tensor]:
-    """:func:`torch_neurons.integer_forward`, by the kernels where they have it."""
+    """:func:`torch_neurons.integer_forward`, computed by compiled kernels if they support it."""
     current, bias = lif_kernels.dense(current), bias.to(torch.int64)
     found = None
     if not isinstance(threshold, Tensor):
@@ -143,10 +143,10 @@ def integrate(
 
 
 class IntegerLif(torch.autograd.Function):
-    """The integer neuron; gradients as if currents and voltages were real multiples of ``lsb``.
+    """The integer neuron; gradients treat currents and voltages as real multiples of ``lsb``.
 
-    ``threshold`` is one integer or, with a ``gain`` that turns the current's units into those of
-    the surrogate, one per channel, (C, 1, 1).
+    ``threshold`` is one integer. With a ``gain`` that converts the current's units into those of
+    the surrogate, it is one integer per channel, (C, 1, 1).
     """
 
     @staticmethod
@@ -192,7 +192,7 @@ class IntegerLif(torch.autograd.Function):
         grad_bias = _sum_to(grad_v, ctx.bias_shape)
         grad_threshold = None
         if gain is not None:
-            # as if v scaled with the gain and the threshold behind it stood still: v / threshold
+            # as if the gain scaled v and the threshold stayed constant: v / threshold
             ratio = 1 + distance / (ctx.threshold.clamp(min=1) << integers.STATE_SHIFT)
             distance = distance * (gain * (lsb / (1 << integers.STATE_SHIFT)))
             direct = grad_spikes * SURROGATES[surrogate](distance) * gain * ratio
@@ -201,6 +201,7 @@ class IntegerLif(torch.autograd.Function):
 
 
 LEAST_THRESHOLD = 2.0**-6  # of one that is learned
+FORGETS = 1 - 1 / integers.DECAY_UNITY  # the fastest decay of a voltage that a chip has
 
 
 class Lif(OnGrid):
@@ -212,12 +213,13 @@ class Lif(OnGrid):
         current_decay: fraction of the current lost per step; 1 means no synaptic memory.
         surrogate: a name in :data:`neuroport.kernels.surrogate.SURROGATES`.
         detach_reset: whether the gradient stops at the reset (as in MS-ResNet's code).
-        fires_at: a spike is ``v >= threshold`` instead (as in SpikingJelly): what is exceeded is
-            the next smaller number of the voltage's type, or the next smaller integer.
+        fires_at: a spike is ``v >= threshold`` instead (as in SpikingJelly). The neuron then
+            compares with the next smaller number of the voltage's type, or the next smaller
+            integer.
 
     Input and output are (T, N, C, H, W). In the integer phase the input is a ``Stream`` and
     ``lsb`` (real value of one unit of current) is positive. Decays and threshold are constants
-    unless :func:`learn` makes them parameters of the real phase, which :meth:`fix` ends.
+    unless :func:`learn` makes them parameters of the real phase; :meth:`fix` ends this.
     """
 
     current_decay: Tensor
@@ -257,7 +259,7 @@ class Lif(OnGrid):
             self.trained_threshold.data.fill_(value)
 
     def exceeded(self, dtype: torch.dtype = torch.float32) -> float:
-        """The number that a voltage of that type exceeds where the neuron fires."""
+        """The number of that type that the voltage must exceed for the neuron to fire."""
         if not self.fires_at:
             return self.threshold
         real = np.float64 if dtype == torch.float64 else np.float32
@@ -272,13 +274,13 @@ class Lif(OnGrid):
     def integer_threshold(self) -> int:
         """Threshold in units of ``lsb``; exact comparison keeps ``v > threshold`` strict."""
         units = self.threshold / number(self.lsb)
-        # one that was learned is a multiple of lsb, but for the rounding of float32
+        # a learned threshold is a multiple of lsb, except for the rounding of float32
         if self.trained_threshold is not None:
             return round(units) - self.fires_at
         return math.ceil(units - 1e-9) - 1 if self.fires_at else int(units + 1e-9)
 
     def constants(self) -> NeuronConstants | None:
-        """Of one level in real numbers, for kernels; None if some are learned or unknown there."""
+        """Constants of one level in real numbers, for kernels; None if kernels cannot use them."""
         if any(p.requires_grad for p in self.parameters(recurse=False)):
             return None
         current, voltage = (1 - decay / integers.DECAY_UNITY for decay in self.decays)
@@ -288,9 +290,9 @@ class Lif(OnGrid):
         return found if found.known else None
 
     def learn(self, decays: bool, threshold: bool) -> None:
-        """Make decays (the current's where it has memory) and threshold parameters."""
+        """Make decays (that of the current only if it has memory) and threshold parameters."""
         self.voltage_decay.requires_grad_(decays)
-        # of a network without values (on the device meta) only the shapes count
+        # a network without values (on the device meta) needs only the shapes
         remembers = self.current_decay.is_meta or self.decays[0] < integers.DECAY_UNITY
         self.current_decay.requires_grad_(decays and remembers)
         if threshold and self.trained_threshold is None:
@@ -298,7 +300,7 @@ class Lif(OnGrid):
 
     @torch.no_grad()
     def bound(self) -> None:
-        """Bring what was learned back into the chip's range, a threshold above 0."""
+        """Limit learned values to the chip's range; a threshold stays above 0."""
         if self.current_decay.requires_grad:
             self.current_decay.clamp_(1, integers.DECAY_UNITY)
         if self.voltage_decay.requires_grad:
@@ -308,7 +310,7 @@ class Lif(OnGrid):
 
     @torch.no_grad()
     def fix(self) -> None:
-        """Snap what was learned onto the grid, a threshold to multiples of ``lsb``, for good."""
+        """Round learned values to the grid (a threshold to multiples of ``lsb``) and fix them."""
         self.bound()
         for decay in (self.current_decay, self.voltage_decay):
             if decay.requires_grad:
@@ -325,7 +327,7 @@ class Lif(OnGrid):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        if self.lsb > 0:  # what a network in its integer phase has learned is fixed
+        if self.lsb > 0:  # learned values are fixed in the integer phase
             self._hold()
 
     def integer_bias(self, stream: Stream) -> Tensor:
@@ -374,8 +376,9 @@ class Lif(OnGrid):
 def _together(
     neuron: Lif | Mlf, x: Tensor | Stream | DeferredCurrent
 ) -> tuple[Tensor | Stream, Tensor | None]:
-    """The current, and the spikes of all steps and levels at once; None where kernels or constants
-    are not to be had."""
+    """Return the current, and the spikes of all steps and levels, computed together.
+
+    None if kernels or constants are not available."""
     if isinstance(x, DeferredCurrent):
         levels = neuron.constants()
         plain = x.x if levels is not None else x.tensor()
@@ -392,7 +395,7 @@ class Mlf(nn.Module):
     ``u_k = (1 - decay) u_k (1 - s_k) + x``, ``s_k = u_k > threshold_k``, ``o = sum_k s_k``. On a
     chip it is K populations that share a dendrite. Source: MLF, official code
     (``langfengQ/MLF-DSResNet``), whose thresholds are 0.6, 1.6 and 2.6 and whose gradient passes
-    the resets. Up to four such levels are nested: a level that fires has all lower ones fire.
+    the resets. Up to four such levels are nested: if a level fires, all lower levels fire.
     """
 
     def __init__(
@@ -410,7 +413,7 @@ class Mlf(nn.Module):
         self.levels = nn.ModuleList(levels)
 
     def constants(self) -> NeuronConstants | None:
-        """Of all levels, see :meth:`Lif.constants`."""
+        """Constants of all levels, see :meth:`Lif.constants`."""
         each = [level.constants() for level in self.levels]
         heard = any(level._forward_hooks or level._forward_pre_hooks for level in self.levels)
         if heard or any(one is None for one in each):
@@ -433,10 +436,10 @@ class Mlf(nn.Module):
 def learn(net: nn.Module, what: str) -> nn.Module:
     """Train ``decay``, ``threshold`` or ``both`` of every neuron of ``net`` (or ``none``).
 
-    Decays are rounded to 1/4096 in the real phase, too; the gradient passes the rounding.
+    Decays are also rounded to 1/4096 in the real phase; the gradient ignores the rounding.
 
     Raises:
-        ValueError: thresholds of neurons of several levels, whose distances are fixed.
+        ValueError: thresholds of neurons with several levels, whose differences are fixed.
     """
     decays, threshold = what in ("decay", "both"), what in ("threshold", "both")
     for module in net.modules():
@@ -451,11 +454,11 @@ def learn(net: nn.Module, what: str) -> nn.Module:
 
 
 def neurons_of(net: nn.Module) -> Iterator[Lif]:
-    """All neurons of a network, in the order in which it holds them."""
+    """Return all neurons of a network, in the order of its modules."""
     return (module for module in net.modules() if isinstance(module, Lif))
 
 
 def bound(net: nn.Module) -> None:
-    """After a step of an optimizer: bring what the neurons learned back into its range."""
+    """Limit what the neurons learned to its range; call it after every optimizer step."""
     for neuron in neurons_of(net):
         neuron.bound()

@@ -1,13 +1,13 @@
 """Pooling of spikes: sums over windows, exact in integers.
 
-A pool stands behind a neuron (or another pool) and before a synapse. In the integer phase it sends
-the number of spikes of each window, graded messages of a population without state; that an average
-is a number divided by the size of its window is held by the unit of the synapse that reads it. In
-the graph it is a convolution of each channel with weights of 1 and a relay.
+A pool follows a neuron (or another pool) and precedes a synapse. In the integer phase it sends the
+number of spikes of each window, as graded messages of a population without state. The division of
+an average is part of the unit of the following synapse. In the graph a pool is a convolution of
+each channel with weights of 1, and a relay.
 
-The maximum is no sum. That of spikes is whether there is one in the window, ``SumPool`` into
-neurons that fire at the first: ``Lif(threshold=0.5)`` behind ``Direct(channels)``, which is
-:class:`MaxPool`.
+The maximum of spikes is 1 if there is a spike in the window. :class:`MaxPool` computes it as a
+``SumPool`` into neurons that fire at the first spike: ``Direct(channels)`` and
+``Lif(threshold=0.5)``.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class SumPool(OnGrid):
     """Number of spikes in each window.
 
     Args:
-        kernel_size: of the window, an integer or a pair (height, width).
-        stride: from window to window; the kernel's size by default.
+        kernel_size: size of the window, an integer or a pair (height, width).
+        stride: distance between windows; the kernel's size by default.
         padding: zeros around the map, at most half of the window, as in torch.
 
     Takes and gives (T, N, C, H, W).
 
     Raises:
-        LayerError: sizes that are none, or padding of more than half a window.
-        CaptureError: what is pooled is a current, in the integer phase.
+        LayerError: a size is invalid, or the padding exceeds half a window.
+        CaptureError: the input is a current, in the integer phase.
     """
 
     lsb: Tensor  # real value of an integer message of 1
@@ -58,7 +58,7 @@ class SumPool(OnGrid):
 
     @property
     def divisor(self) -> int:
-        """What the sum of a window is divided by, real numbers."""
+        """The divisor of a window's sum, in real numbers."""
         return 1
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ class SumPool(OnGrid):
 class AvgPool(SumPool):
     """Average over each window, zeros of the padding included (torch's default).
 
-    Arguments as of :class:`SumPool`.
+    The arguments are those of :class:`SumPool`.
     """
 
     @property
@@ -96,12 +96,12 @@ class AvgPool(SumPool):
 class MaxPool(nn.Module):
     """Whether there is a spike in each window: the maximum of spikes that are 0 or 1.
 
-    Other than a sum it is a population: neurons that fire at the first spike of their window, and
-    whose voltage is 0 again after every step.
+    Unlike a sum, it is a population of neurons. They fire at the first spike of their window, and
+    their voltage is 0 again after every step.
 
     Args:
-        channels: of the map.
-        kernel_size, stride, padding: as of :class:`SumPool`.
+        channels: number of channels of the map.
+        kernel_size, stride, padding: see :class:`SumPool`.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class MaxPool(nn.Module):
         if not self.training:
             fired: Tensor = self.neuron(self.direct(self.pool(spikes)))
             return fired
-        # the same numbers; in training the gradient goes to the spike, not past a threshold
+        # the same numbers; in training the gradient goes directly to the spike
         pool = self.pool
         flat = spikes.flatten(0, 1)
         out = F.max_pool2d(flat, pool.kernel_size, pool.stride, pool.padding)

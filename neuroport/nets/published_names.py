@@ -1,7 +1,7 @@
-"""What others call the weights of networks that neuroport has, too: their state dicts, by name.
+"""Map the names in other projects' state dicts to those of neuroport's networks.
 
-A *naming* says for a network of neuroport's which entry of another's state dict is which of its
-own. Names and shapes were read in the authors' code; none of the code is here.
+A *naming* lists, for a network of neuroport, which entry of another project's state dict belongs
+to which of its own. Names and shapes were read in the authors' code; none of that code is here.
 
     ms_resnet    MS-ResNet for ImageNet (``Ariande1/MS-ResNet``): 18, 34, 104 layers
     mlf          MLF: DS-ResNet and VGG (``langfengQ/MLF-DSResNet``)
@@ -26,11 +26,11 @@ NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Entry:
-    """One of their tensors, and where it goes.
+    """A tensor of the other state dict, and its place in neuroport's.
 
     Attributes:
         theirs, ours: names in the state dicts.
-        subtracted: it is a bias before a norm, which is taken off the norm's running mean.
+        subtracted: whether it is a bias before a norm, to be subtracted from the running mean.
     """
 
     theirs: str
@@ -40,13 +40,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Naming:
-    """Names that others give.
+    """The names in one other project.
 
     Attributes:
-        families: of neuroport that have a network of theirs.
-        entries: all of them, for a network of a recipe.
-        fires: where their neurons fire, ``above`` the threshold or ``at`` it, too.
-        source: whose names they are.
+        families: neuroport's families that contain its networks.
+        entries: function that lists all entries for the network of a recipe.
+        fires: whether its neurons fire only ``above`` the threshold or also ``at`` it.
+        source: the project.
     """
 
     families: tuple[str, ...]
@@ -71,7 +71,7 @@ def _linear(theirs: str) -> Iterator[Entry]:
 
 
 def _blocks(net: nn.Module, recipe: NetworkRecipe) -> Iterator[tuple[int, int, str, nn.Module]]:
-    """Number of the stage and of the block in it, both from 0, our name, and the block."""
+    """Yield stage and block numbers (from 0), neuroport's name, and the block."""
     index = 0
     for stage, number in enumerate(recipe.stages):
         for block in range(number):
@@ -135,7 +135,7 @@ def _mlf_vgg(net: MlfVgg, recipe: NetworkRecipe) -> Iterator[Entry]:
 
 
 def _projects(block: nn.Module) -> bool:
-    """Whether a block's shortcut has weights that are trained."""
+    """Whether a block's shortcut has trained weights."""
     return any(parameter.requires_grad for parameter in block.shortcut.parameters())
 
 

@@ -4,10 +4,11 @@
     attention:  x <- x + lif(proj(mask AND k)),   mask = lif(sum of q over a head's channels)
     mlp:        x <- x + lif(conv1x1(lif(conv1x1(x))))
 
-q, k and the convolutions of a block are conv1x1-norm-lif. All shortcuts carry spikes, as those of
-SEW-ResNet. The published network ends in a stage of self-attention by matrix products of spikes,
-which no synapse holds (its weights are constants), and takes maxima of currents between stages,
-which no dendrite does: here every stage has token attention, and stages begin with a stride.
+q, k and the convolutions of a block are conv1x1-norm-lif. All shortcuts carry spikes, as in
+SEW-ResNet. The published network ends with a stage of self-attention by matrix products of spikes,
+which no synapse can express because its weights are constants. Between stages it takes maxima of
+currents, which no dendrite can compute. Here every stage has token attention, and stages begin with
+a stride.
 
 Source: QKFormer (arXiv 2403.16552).
 """
@@ -34,7 +35,7 @@ def pointwise(channels: int, out: int, surrogate: str) -> nn.Sequential:
 
 
 class TokenBlock(nn.Module):
-    """Token attention, then a perceptron of two layers at every position, each added as spikes."""
+    """Token attention, then a two-layer perceptron per position; both add spikes."""
 
     def __init__(self, channels: int, heads: int, ratio: int, surrogate: str) -> None:
         super().__init__()
@@ -59,15 +60,15 @@ class QKFormer(nn.Module):
         blocks: number of attention blocks in each stage: one number for all, or one for each.
         widths: channels of the stages.
         in_channels, classes: channels of the frames (unsigned 8-bit pixels); classes.
-        heads: masks of every attention, which divide the widths.
-        ratio: channels within a perceptron, times those of the stage.
+        heads: number of masks of every attention; must divide the widths.
+        ratio: channels within a perceptron, relative to those of the stage.
         surrogate: of every neuron.
         stem_stride, first_stride: strides of the stem and of the first stage's embedding.
 
     Takes frames (T, N, C, H, W), gives logits (N, classes).
 
     Raises:
-        LayerError: heads that do not divide a width.
+        LayerError: the heads do not divide a width.
     """
 
     def __init__(

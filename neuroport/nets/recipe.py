@@ -10,10 +10,10 @@ from neuroport.checks import require
 from neuroport.errors import RecipeError
 from neuroport.registry import Registry
 
-# a recipe is anybody's: it does not ask for more than a network has
-MOST_BLOCKS = 200  # of a stage, as in the deepest that were published
+# recipes are untrusted: limit the size of what they ask for
+MOST_BLOCKS = 200  # blocks of a stage, as in the deepest published networks
 WIDEST = 1 << 16
-# depth for ImageNet -> blocks of the four stages; from 50 on, but for 104, they are bottlenecks
+# depth for ImageNet -> blocks of the four stages; bottlenecks from 50 on, except at 104
 BLOCKS = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
@@ -29,11 +29,11 @@ class Family:
     """A family of networks. Another package adds one by an entry point ``neuroport.families``.
 
     Attributes:
-        build: makes a network of a :class:`NetworkRecipe` whose ``in_channels`` and ``classes`` are
-            the dataset's; or where it stands, ``module:function``.
-        keys: of ``[network]`` that it alone, or with others, knows; all know ``blocks``,
+        build: function that builds a network from a :class:`NetworkRecipe` whose ``in_channels``
+            and ``classes`` are the dataset's; or its location as text, ``module:function``.
+        keys: further keys of ``[network]`` that the family accepts. All families accept ``blocks``,
             ``widths``, ``surrogate``, ``learn``, ``recompute``, ``stem``, ``mean`` and ``std``.
-        depths: numbers of layers that its networks for ImageNet have.
+        depths: numbers of layers of its networks for ImageNet.
     """
 
     build: str | Callable[[NetworkRecipe], Any]
@@ -41,7 +41,7 @@ class Family:
     depths: tuple[int, ...] = ()
 
 
-GRAPH = "graph"  # no family: the network is given where training begins
+GRAPH = "graph"  # not a family: training is given the network
 _HERE = "neuroport.nets.families"
 _OF_SPIKES = ("threshold", "voltage_decay", "fires")
 FAMILIES = Registry(
@@ -79,15 +79,15 @@ FAMILIES = Registry(
     },
     RecipeError,
 )
-# keys that some families alone know
+# keys that only some families accept
 OF_SOME = frozenset(key for each in FAMILIES.own.values() for key in each.keys)
 
 
 def family(name: str) -> Family:
-    """The family of a name.
+    """Return the family of a name.
 
     Raises:
-        RecipeError: there is none, or its package is broken.
+        RecipeError: there is no such family, or its package cannot be imported.
     """
     if name == GRAPH:
         return Family("")
@@ -126,19 +126,23 @@ CHOICES: dict[str, tuple[str, ...]] = {
 class NetworkRecipe:
     """A network of a family: 6 * blocks + 2 layers, or ``depth`` layers for ImageNet.
 
-    ``blocks`` is their number in each of three stages, or a list with a number for each stage;
-    ``depth`` chooses the family's network of four stages for ImageNet instead. ``stem_width`` is
-    the stem's channels, 0 those of the first stage. ``mean`` and ``std`` normalize pixels (0 to 1),
-    one for each channel or one for all, and are part of the network: it is given raw pixels.
-    ``threshold``, ``voltage_decay`` (what is lost in a step) and ``fires`` (``above`` the threshold
-    or ``at`` it, too) are those of every neuron. ``in_channels`` and ``classes`` are the dataset's;
-    0 leaves them to it. ``recompute`` trades time for memory in training. ``learn`` makes the
-    neurons' ``decay``, ``threshold`` or ``both`` parameters of the real-valued phase. A ``coarse``
-    stem needs no relay that rounds (:func:`neuroport.nets.synapse.coarsen_stem`), and neither does
-    a ``spike`` or ``composed`` projection (:class:`neuroport.nets.ms_resnet.MsResNet`). Other keys
-    belong to some families only (``FAMILIES``) and are those of their classes. ``family = "graph"``
-    trains a graph of integers on, which is given where training begins; only ``surrogate`` is of
-    use with it.
+    * ``blocks``: number of blocks in each of three stages, or a list with one number per stage.
+    * ``depth``: use the family's network of four stages for ImageNet instead.
+    * ``stem_width``: channels of the stem; 0: as many as the first stage.
+    * ``mean``, ``std``: normalization of pixels (0 to 1), one number per channel or one for all.
+      They are part of the network, which reads raw pixels.
+    * ``threshold``, ``voltage_decay`` (fraction lost per step), ``fires`` (only ``above`` the
+      threshold, or also ``at`` it): constants of every neuron.
+    * ``in_channels``, ``classes``: 0 means those of the dataset.
+    * ``recompute``: save memory in training at the cost of time.
+    * ``learn``: make the neurons' ``decay``, ``threshold`` or ``both`` parameters of the
+      real-valued phase.
+    * ``stem = "coarse"`` needs no relay that rounds (:func:`neuroport.nets.synapse.coarsen_stem`),
+      and neither does ``projection = "spike"`` or ``"composed"``
+      (:class:`neuroport.nets.ms_resnet.MsResNet`).
+    * ``family = "graph"`` trains a given graph of integers further and uses only ``surrogate``.
+
+    Other keys belong to some families only (``FAMILIES``); the families' classes describe them.
     """
 
     family: str = "ms_resnet"
@@ -194,8 +198,10 @@ class NetworkRecipe:
                 f"network.depth is {self.depth}; for ImageNet {self.family} has "
                 f"{', '.join(map(str, depths))}; for 6 n + 2 layers leave it out and set blocks",
             )
-            taken = ("blocks", "shortcut", "stem_stride", "first_stride", "stem_width")
-            taken += ("downsampling",)
+            taken = (
+                *("blocks", "shortcut", "stem_stride", "first_stride", "stem_width"),
+                "downsampling",
+            )
             self._unset(taken, f"with network.depth = {self.depth}, which decides it")
             require(
                 self.projection != "composed" or self.depth != 104,
@@ -294,9 +300,9 @@ class NetworkRecipe:
 
     @property
     def layers(self) -> int:
-        """Layers with weights on the way through the network, projections left out.
+        """Number of layers with weights along the network, without projections.
 
-        0 of a graph, which is not known here.
+        0 for a graph, whose layers are not known here.
         """
         if self.family == GRAPH:
             return 0
@@ -325,7 +331,7 @@ class NetworkRecipe:
         return stem, first, *[2] * (len(self.widths) - 1)
 
     def _unset(self, keys: Iterable[str], where: str) -> None:
-        """Refuse a key that would have no effect, before someone relies on it."""
+        """Refuse a key that would have no effect."""
         defaults = {item.name: item.default for item in fields(self)}
         for key in keys:
             value = getattr(self, key)

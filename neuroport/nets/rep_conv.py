@@ -1,14 +1,13 @@
-"""Convolutions in a row, with nothing between them but norms, that are trained as several and are
-one: re-parameterized convolutions.
+"""Re-parameterized convolutions: trained as several convolutions in a row, evaluated as one.
 
     RepConv          norm(pointwise(depthwise(pad(inner_norm(1x1(x))))))
     Conv-Conv-BN     norm(kxk(1x1(x)))
 
-In evaluation norms are linear, so that all of it is one k x k convolution with a bias, as long as
-the map between is padded with what the inner norm makes of zero. The graph holds that one.
+In evaluation norms are linear. All of it is then one k x k convolution with a bias, if the map
+between is padded with the inner norm's output for zero. The graph holds that convolution.
 
-Source: RepConv of Spike-driven Transformer V2 and V3 (``BICLab/Spike-Driven-Transformer-V2``),
-which pads in training, too, with what the *running* statistics of the inner norm make of zero.
+Source: RepConv of Spike-driven Transformer V2 and V3 (``BICLab/Spike-Driven-Transformer-V2``). In
+training it also pads with the inner norm's output for zero, by the *running* statistics.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from neuroport.nets.torch_parts import as_called, refreshed, unlike
 
 
 class RepConv(Conv):
-    """A k x k convolution of spikes that is trained as several in a row.
+    """A k x k convolution of spikes that is trained as several convolutions in a row.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, norm_scale: as of :class:`Conv`; the kernel
-            is odd, and the map is padded by half of it.
-        hidden: channels between; 0: as many as are read.
-        separable: a depthwise k x k and a 1x1 behind it (RepConv); False: one k x k of all channels
-            (Conv-Conv-BN).
-        inner_norm: whether a batch norm follows the first 1x1.
+        in_channels, out_channels, kernel_size, stride, norm_scale: see :class:`Conv`; the kernel is
+            odd, and the map is padded by half of it.
+        hidden: channels between the convolutions; 0: as many as ``in_channels``.
+        separable: a depthwise k x k, then a 1x1 convolution (RepConv); False: one k x k convolution
+            of all channels (Conv-Conv-BN).
+        inner_norm: whether a batch norm follows the first 1x1 convolution.
 
     Raises:
-        LayerError: an even kernel.
+        LayerError: the kernel is even.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class RepConv(Conv):
             raise LayerError(f"kernel_size is {kernel_size}; use an odd one")
         hidden = hidden or in_channels
         super().__init__(in_channels, hidden, 1, 1, 0)
-        # the first one is the synapse, which says what is read
+        # the first one is the synapse, which determines the input
         self.inner = nn.BatchNorm2d(hidden) if inner_norm else nn.Identity()
         middle = hidden if separable else out_channels
         self.spatial = nn.Conv2d(
@@ -95,7 +94,7 @@ class RepConv(Conv):
         first = refreshed(self.synapse).weight
         scale, shift = (x.double() for x in folding(self.inner, first))
         inner = first[:, :, 0, 0].double() * scale[:, None]
-        # the order of a sum would show in the last bit of float32
+        # float64, because the order of a sum changes the last bit of float32
         spatial = refreshed(self.spatial).weight.double()
         if self.pointwise is None:
             kernel = torch.einsum("ohkl,hi->oikl", spatial, inner)
@@ -124,13 +123,15 @@ class RepConv(Conv):
         y = F.pad(y - around.reshape(-1, 1, 1), (width, width, height, height))
         for conv in self._rest:
             y = conv(y)
-            if conv is self.spatial:  # what was taken off before the padding is everywhere
+            if (
+                conv is self.spatial
+            ):  # the bias subtracted before the padding is the same everywhere
                 y = y + self._carried(around, y.dtype)
         current: Tensor = y.unflatten(0, (len(x), -1))
         return current
 
     def _carried(self, around: Tensor, dtype: torch.dtype) -> Tensor:
-        """What the spatial convolution makes of a map of ``around``."""
+        """Return the spatial convolution's output for a constant map of ``around``."""
         weight = self.spatial.weight.sum((2, 3))
         found = weight[:, 0] * around if self.pointwise is not None else weight @ around
         return found.to(dtype).reshape(-1, 1, 1)

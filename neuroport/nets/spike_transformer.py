@@ -5,9 +5,10 @@
         x <- x + proj(mask AND q),   mask = lif(sum over the positions of k AND v)
         x <- x + conv1x1(lif(conv1x1(lif(x))))
 
-with q, k, v = lif(conv(lif(x))). "Products" of q, k and v are those of single spikes, AND gates.
-That convolutions come before attention is from Spike-driven Transformer V2, whose attention itself
-has matrix products; the published stem of V1 takes maxima of currents, which no dendrite does.
+with q, k, v = lif(conv(lif(x))). Products of q, k and v are products of single spikes: AND gates.
+The convolutional stages before attention come from Spike-driven Transformer V2, whose attention
+itself needs matrix products. The published stem of V1 takes maxima of currents, which no dendrite
+can compute.
 
 Source: Spike-driven Transformer (arXiv 2307.01694), its attention and perceptron.
 """
@@ -31,10 +32,10 @@ from neuroport.nets.synapse import Conv, GradedConv, Readout
 
 
 class MaskedBlock(nn.Module):
-    """Channel attention, then a perceptron of two layers at every position, each into the membrane.
+    """Channel attention, then a two-layer perceptron per position; both add to the membrane.
 
-    With ``rep`` queries, keys and values come from 3x3 convolutions that are trained as
-    :class:`RepConv`, as in Spike-driven Transformer V2; else from 1x1 ones.
+    With ``rep``, queries, keys and values come from 3x3 convolutions that are trained as
+    :class:`RepConv`, as in Spike-driven Transformer V2; otherwise from 1x1 convolutions.
     """
 
     def __init__(self, channels: int, window: int, ratio: int, rep: bool, surrogate: str) -> None:
@@ -67,9 +68,9 @@ class SpikeTransformer(nn.Module):
         blocks: number of blocks in each stage: one number for all, or one for each.
         widths: channels of the stages.
         in_channels, classes: channels of the frames (unsigned 8-bit pixels); classes.
-        window: of the attention, odd; ``2 s - 1`` covers a map of s x s (13 for 28 x 28 frames and
-            three stages).
-        ratio: channels within a perceptron, times those of the stage.
+        window: window of the attention, odd; ``2 s - 1`` covers a map of s x s (13 for 28 x 28
+            frames and three stages).
+        ratio: channels within a perceptron, relative to those of the stage.
         reparameterize: train queries, keys and values as 3x3 :class:`RepConv`.
         surrogate: of every neuron.
         stem_stride, first_stride: strides of the stem and of the first stage.
@@ -77,7 +78,7 @@ class SpikeTransformer(nn.Module):
     Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes).
 
     Raises:
-        LayerError: an even window.
+        LayerError: the window is even.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What travels between synapses and neurons in the integer phase."""
+"""Streams: the integer currents between synapses and neurons in the integer phase."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from neuroport.errors import LayerError
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """A sum of integer currents and the real bias that belongs to it.
+    """A sum of integer currents and its real bias.
 
     ``value`` holds integers in float32 (exact below 2**24), shape (T, N, C, H, W), in units of the
-    stream's LSB. ``bias`` is (C,), or (C, H, W) where it differs by position, in real units: biases
-    of a stream add up as real numbers and each neuron rounds the sum once, so that depth does not
-    accumulate rounding.
+    stream's LSB. ``bias`` is (C,), or (C, H, W) if it differs by position, in real units. Biases of
+    a stream add up as real numbers, and each neuron rounds the sum once, so that rounding errors do
+    not accumulate with depth.
 
-    A ``forward`` may treat it as the tensor that it is in the real phase, as far as a graph can
-    hold it: add, ``sum([...])``, ``torch.stack([...]).sum(0)``, dropout that is off, ``clone``,
-    ``contiguous`` and ``detach``.
+    A ``forward`` may use it like a tensor, as far as a graph can express it: addition,
+    ``sum([...])``, ``torch.stack([...]).sum(0)``, disabled dropout, ``clone``, ``contiguous`` and
+    ``detach``.
     """
 
     value: Tensor
@@ -31,7 +31,7 @@ class Stream:
 
     def __add__(self, other: Any) -> Stream:
         if isinstance(other, (int, float)) and other == 0:
-            return self  # sum() of Python begins with 0
+            return self  # Python's sum() begins with 0
         if not isinstance(other, Stream):
             return NotImplemented
         if self.bias.ndim == other.bias.ndim:
@@ -74,10 +74,10 @@ class Stream:
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Functions of torch that are given a stream.
+        """Apply a function of torch to a stream.
 
         Raises:
-            TypeError: one that no graph holds.
+            TypeError: a graph cannot express the function.
         """
         name, kwargs = getattr(func, "__name__", str(func)), kwargs or {}
         if name in ("add", "__radd__", "__add__") and len(args) == 2 and not kwargs:
@@ -122,7 +122,7 @@ def join(branch: Any, shortcut: Any) -> Any:
     """``branch + shortcut``, at the end of a block.
 
     Raises:
-        LayerError: the two differ in size: a sum would repeat the smaller one.
+        LayerError: the two differ in size, so that a sum would broadcast the smaller one.
     """
     if branch.shape != shortcut.shape:
         raise LayerError(
@@ -135,7 +135,7 @@ def join(branch: Any, shortcut: Any) -> Any:
 
 
 def is_off(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a dropout is told not to drop; torch.dropout has ``train`` in third place."""
+    """Whether a dropout is disabled; ``train`` is the third argument of torch.dropout."""
     try:
         bound = inspect.signature(func).bind(*args, **kwargs)
         bound.apply_defaults()
@@ -145,5 +145,5 @@ def is_off(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 def per_position(bias: Tensor) -> Tensor:
-    """A bias as (C, 1, 1) or (C, H, W)."""
+    """Return a bias as (C, 1, 1) or (C, H, W)."""
     return bias.reshape(len(bias), *(bias.shape[1:] or (1, 1)))

@@ -1,9 +1,9 @@
 """Trainable synapses with their batch norm, in real numbers and in integers.
 
-``Conv`` carries spikes to a current, ``GradedConv`` carries graded values (pixels, or a membrane
-stream that passes a projection), ``Readout`` averages and classifies. Each holds ``synapse`` (the
-weights, named as SLAYER names them) and ``norm``. A positive ``lsb`` puts a layer into its integer
-phase: batch norm, ``y = scale * x + shift`` with its running statistics, is folded,
+``Conv`` turns spikes into a current. ``GradedConv`` does so for graded values (pixels, or a
+membrane stream at a projection). ``Readout`` averages and classifies. Each has a ``synapse`` (the
+weights, with SLAYER's name) and a ``norm``. A positive ``lsb`` puts a layer into its integer phase:
+batch norm, ``y = scale * x + shift`` with its running statistics, is folded,
 
     W' = W * scale,     b' = shift,
 
@@ -37,7 +37,7 @@ from neuroport.nets.torch_parts import OnGrid, as_called, refreshed, unlike
 
 def snap_weight(weight: Tensor, unit: float) -> Tensor:
     """Even integers nearest to ``weight / unit``, clipped to +-254; straight-through gradient."""
-    # by a tensor: a GPU multiplies by the inverse of a number, which rounds twice
+    # divide by a tensor: a GPU multiplies by the inverse of a number, which rounds twice
     real = weight / weight.new_full((), unit)
     clipped = real.clamp(-integers.WEIGHT_MAX, integers.WEIGHT_MAX)
     snapped: Tensor = clipped + (2 * (clipped / 2).round() - clipped).detach()
@@ -46,7 +46,7 @@ def snap_weight(weight: Tensor, unit: float) -> Tensor:
 
 @contextmanager
 def exact(x: Tensor) -> Iterator[None]:
-    """Integers are exact in float32, whatever autocast or TF32 would compute in."""
+    """Compute in float32, which is exact for integers, without autocast or TF32."""
     kind = x.device.type
     whole = torch.autocast(kind, enabled=False) if kind in ("cpu", "cuda") else nullcontext()
     with whole, full_precision():
@@ -93,19 +93,20 @@ class Conv(OnGrid):
             ``torch.nn.Conv2d``: sizes are integers or pairs (height, width), padding may be
             ``"same"`` or ``"valid"``.
         norm_scale: initial gamma of the batch norm (0.5 in MS-ResNet, 0 at a branch's end).
-        norm: makes the norm of a number of channels: one of :mod:`neuroport.nets.batchnorm`,
-            ``nn.BatchNorm2d``, ``nn.SyncBatchNorm`` or ``nn.Identity``.
+        norm: class of the norm, called with the number of channels: one of
+            :mod:`neuroport.nets.batchnorm`, ``nn.BatchNorm2d``, ``nn.SyncBatchNorm`` or
+            ``nn.Identity``.
         pool: average over ``pool x pool``, or a pair, before a 1x1 kernel (as one strided
             convolution).
 
     Raises:
-        LayerError: sizes that are none, padding as wide as the kernel, or a pool before a kernel
-            that is not 1x1.
+        LayerError: a size is invalid, the padding is as wide as the kernel, or a pool precedes a
+            kernel that is not 1x1.
 
-    Takes (T, N, C, H, W); gives a tensor in the real phase, a ``Stream`` in the integer phase.
+    Takes (T, N, C, H, W); returns a tensor in the real phase, a ``Stream`` in the integer phase.
 
-    ``synapse`` is an ``nn.Conv2d``, whose weight is used, and its bias where it has one (as one put
-    in its place may). In the real phase it is called instead where a call does more than that.
+    ``synapse`` is an ``nn.Conv2d``. The layer uses its weight and its bias, if you put one with a
+    bias in its place. In the real phase the module is called if a call does more than that.
     """
 
     lsb: Tensor
@@ -169,11 +170,11 @@ class Conv(OnGrid):
         return self.synapse.groups
 
     def kernel(self) -> Tensor:
-        """Weights of the convolution that is executed, (O, I/groups, kH, kW)."""
+        """Weights of the executed convolution, (O, I/groups, kH, kW)."""
         return self.pooled(refreshed(self.synapse).weight)
 
     def pooled(self, weight: Tensor) -> Tensor:
-        """A 1x1 kernel as the strided one that averages first."""
+        """Return a 1x1 kernel as the strided kernel that includes the average."""
         if self.pool == (1, 1):
             return weight
         return weight.expand(-1, -1, *self.pool) / math.prod(self.pool)
@@ -187,7 +188,7 @@ class Conv(OnGrid):
         return kernel * scale.reshape(-1, 1, 1, 1), shift
 
     def refusal(self) -> str | None:
-        """Why no graph holds the layer; None if one does."""
+        """Why a graph cannot hold the layer; None if it can."""
         return unlike(self.synapse, nn.Conv2d) or unfoldable(self.norm)
 
     def unit(self) -> float:
@@ -202,7 +203,7 @@ class Conv(OnGrid):
         return current
 
     def convolve_integers(self, x: Tensor, weight: Tensor) -> Tensor:
-        """:meth:`convolve` where every sum is an integer that the type holds."""
+        """:meth:`convolve` for sums that are integers and exact in the type."""
         if x.device.type == "cpu":
             return self.convolve(x, weight)
         flat, geometry = x.flatten(0, 1), (self.stride, self.padding, self.dilation, self.groups)
@@ -210,7 +211,7 @@ class Conv(OnGrid):
         return current
 
     def convolve_real(self, x: Tensor) -> Tensor:
-        """The convolution of the real phase: what comes out has the precision of what comes in."""
+        """The convolution of the real phase; the output has the precision of the input."""
         if not self.training or self.precision == torch.float32:
             return self._convolve_real(x)
         with torch.autocast(x.device.type, self.precision):
@@ -225,10 +226,10 @@ class Conv(OnGrid):
         return current
 
     def before_call(self, x: Tensor) -> Tensor:
-        """What the synapse itself is given, where :meth:`kernel` is more than its weight."""
+        """The input of the synapse module if :meth:`kernel` differs from its weight."""
         if self.pool == (1, 1):
             return x
-        # windows begin where the strided kernel is put
+        # windows begin at the positions of the strided kernel
         pooled: Tensor = F.avg_pool2d(x.flatten(0, 1), self.pool, 1).unflatten(0, (len(x), -1))
         return pooled
 
@@ -246,7 +247,7 @@ class Conv(OnGrid):
         return normalized
 
     def real(self, x: Tensor) -> Tensor | DeferredCurrent:
-        """The current of the real phase; before its norm where that is left to its reader."""
+        """The current of the real phase; without its norm if the norm is deferred to the reader."""
         current = self.unnormalized(x)
         if self.defers and self.training and not listened(self):
             found = defer(self.norm, current)
@@ -262,7 +263,7 @@ class Conv(OnGrid):
             return self._integer(x)
 
     def _in_integers(self) -> None:
-        """Refuse what integers would pass over."""
+        """Refuse modules and hooks that the integer phase would ignore."""
         if not as_called(self.synapse, nn.Conv2d):
             raise CaptureError(
                 f"{self}: {unlike(self.synapse, nn.Conv2d) or 'its synapse has backward hooks'}; "
@@ -277,7 +278,7 @@ class Conv(OnGrid):
 
 
 class Direct(Conv):
-    """Spikes become currents one to one: a spike shortcut that enters a neuron.
+    """Turn spikes into currents one to one, for a spike shortcut that enters a neuron.
 
     A depthwise 1x1 convolution whose weight is 1 and is not trained.
     """
@@ -291,8 +292,8 @@ class Direct(Conv):
 class GradedConv(Conv):
     """Convolution of graded values: pixels, or the membrane stream at a projection.
 
-    In the integer phase the product is finer than the stream it enters, so a rounding relay
-    brings it onto the stream's LSB; a stream that is *read* passes a relay first:
+    In the integer phase the product is finer than the stream that it enters, so a relay rounds it
+    to the stream's LSB. If the input is a stream, it passes a relay first:
 
         value = (W_q * ((x + 2**(r-1)) >> r) + 2**(p-1)) >> p
 
@@ -301,17 +302,17 @@ class GradedConv(Conv):
     Args:
         pixels: the input is frames of unsigned 8-bit pixels, 255 meaning 1
             (:func:`set_frame_bits` takes fewer bits).
-        mean, std: per channel of pixels; the input is normalized to ``(pixel / 255 - mean) / std``
-            before it is padded with zeros. Folded into the weights and a bias that differs near the
-            border, where the kernel does not see the mean.
-        frame_norm: a norm of the frames as they come (counts, not divided by 255) in place of
-            ``mean`` and ``std``; folded alike.
-        rounds: False, for pixels: weights so coarse that pixels times weights are on the stream's
-            grid, ``value = W_q * x``, with no relay behind them (:func:`coarsen_stem`).
+        mean, std: mean and deviation per channel; the input is normalized to
+            ``(pixel / 255 - mean) / std`` before it is padded with zeros. Both are folded into the
+            weights and a bias, which differs near the border because the padding lacks the mean.
+        frame_norm: a norm of the raw frames (counts, not divided by 255) in place of ``mean`` and
+            ``std``; it is folded in the same way.
+        rounds: False, for pixels only: weights so coarse that pixels times weights lie on the
+            stream's grid, ``value = W_q * x``, without a relay (:func:`coarsen_stem`).
 
     Raises:
-        LayerError: normalization for a stream, which has its batch norm, or a stream that is not to
-            be rounded; else as :class:`Conv`.
+        LayerError: a stream has its batch norm and cannot be normalized here, or ``rounds`` is
+            False for a stream; otherwise as in :class:`Conv`.
     """
 
     source_lsb: Tensor
@@ -367,7 +368,7 @@ class GradedConv(Conv):
         self.message_unit = 1 / 255 if pixels else 1.0
 
     def normalize(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Hold mean and deviation of pixels: as part of the state where they do anything."""
+        """Set mean and deviation of pixels; they are part of the state if they have an effect."""
         kept = any(mean) or any(value != 1 for value in std)
         for name, values in (("mean", mean), ("std", std)):
             each = torch.tensor(values, dtype=torch.float32).expand(self.synapse.in_channels)
@@ -401,14 +402,14 @@ class GradedConv(Conv):
     def unnormalized(self, x: Tensor) -> Tensor:
         if self.frame_norm is not None:
             x = self.frame_norm(x.flatten(0, 1)).unflatten(0, (len(x), -1))
-        elif self.pixels:  # a membrane stream has neither unit nor mean
+        elif self.pixels:  # a membrane stream has no pixel unit and no mean
             x = x * self.message_unit - per_position(self.mean)
         return self.convolve_real(x)
 
     def _convolve_real(self, x: Tensor) -> Tensor:
         if not as_called(self.synapse, nn.Conv2d):
             return super()._convolve_real(x)
-        # a norm of the frames has divided already; a membrane stream has nothing to divide
+        # a norm of the frames has already divided; a membrane stream is not divided
         divided = self.frame_norm is not None or not self.pixels
         kernel = super().kernel() if divided else self.kernel()
         return self.convolve(x, kernel, self.synapse.bias)
@@ -445,9 +446,10 @@ class GradedConv(Conv):
         return Stream(self.relay_out(product), bias)
 
     def carried(self, weight: Tensor, bias: Tensor, source: Tensor, size: torch.Size) -> Tensor:
-        """``bias`` and what the kernel makes of the bias of its input, which padding lacks."""
+        """``bias`` plus the kernel's response to the bias of its input (0 in padding)."""
         if bias.device.type != "cpu" and not torch.is_grad_enabled():
-            # sums of real numbers depend on their order: integers are those of the CPU's graph
+            # on the CPU, because real sums depend on their order and the graph's integers come
+            # from the CPU
             found = self.carried(weight.cpu(), bias.cpu(), source.cpu(), size)
             return found.to(bias.device)
         if source.ndim == 1 and self.padding == (0, 0):
@@ -503,7 +505,7 @@ class Readout(OnGrid):
         self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
 
     def refusal(self) -> str | None:
-        """Why no graph holds the layer; None if one does."""
+        """Why a graph cannot hold the layer; None if it can."""
         return unlike(self.synapse, nn.Linear)
 
     def weights(self) -> tuple[Tensor, Tensor]:
@@ -539,9 +541,9 @@ class Readout(OnGrid):
 
 
 def set_frame_bits(net: nn.Module, bits: int) -> nn.Module:
-    """Let the layers that take pixels take those of ``bits``, ``2**bits - 1`` meaning 1.
+    """Set the number of bits of pixels in all layers that read pixels; ``2**bits - 1`` means 1.
 
-    With fewer bits the weights of a coarse stem have more levels in the same current. To be called
+    With fewer bits, the weights of a coarse stem have more levels in the same current. Call it
     before scales are chosen.
     """
     for module in net.modules():
@@ -551,13 +553,13 @@ def set_frame_bits(net: nn.Module, bits: int) -> nn.Module:
 
 
 def normalize_pixels(net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
-    """Let the layers that take pixels normalize them, ``(pixel / 255 - mean) / std``.
+    """Let the layers that read pixels normalize them, ``(pixel / 255 - mean) / std``.
 
     Mean and deviation become part of the network's state and are folded into its integers, so that
-    it is given raw pixels everywhere. To be called before scales are chosen.
+    frames are raw pixels everywhere. Call it before scales are chosen.
 
     Raises:
-        LayerError: no layer takes pixels, or one normalizes its frames already.
+        LayerError: no layer reads pixels, or one already normalizes its frames.
     """
     found = [m for m in net.modules() if isinstance(m, GradedConv) and m.pixels]
     if not found:
@@ -573,10 +575,10 @@ def normalize_pixels(net: nn.Module, mean: Sequence[float], std: Sequence[float]
 
 
 def coarsen_stem(net: nn.Module) -> nn.Module:
-    """Let no layer that takes pixels round: its weights are as coarse as the stream's grid.
+    """Make the weights of layers that read pixels so coarse that no relay has to round.
 
-    On Loihi 2 a relay that rounds behind the stem is a neuron whose widths nobody published; a stem
-    that needs none costs weights of fewer levels. To be called before scales are chosen.
+    On Loihi 2 a relay that rounds after the stem is a neuron whose widths are not published. A stem
+    without it has weights of fewer levels. Call it before scales are chosen.
     """
     for module in net.modules():
         if isinstance(module, GradedConv) and module.pixels:
@@ -585,10 +587,10 @@ def coarsen_stem(net: nn.Module) -> nn.Module:
 
 
 def convolve_in(net: nn.Module, precision: torch.dtype) -> nn.Module:
-    """Compute the convolutions of ``net`` in ``precision`` while real numbers are trained.
+    """Compute the convolutions of ``net`` in ``precision`` in real-valued training.
 
-    By torch's autocast, on the CPU or CUDA. Norms, neurons, classifier and weights stay in float32,
-    and so does everything in evaluation and in the integer phase, which is exact.
+    This uses torch's autocast, on the CPU or CUDA. Norms, neurons, classifier and weights stay in
+    float32. Evaluation and the integer phase use float32 only; the integer phase is exact.
     """
     for module in net.modules():
         if isinstance(module, Conv):

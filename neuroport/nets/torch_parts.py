@@ -1,10 +1,10 @@
-"""What a layer holds of torch: a synapse and a norm, with weights that other modules may make.
+"""The torch modules in a layer, a synapse and a norm, whose weights others may compute.
 
-A layer computes with the *weights* of its synapse, in integers too. That is the same as calling it
-as long as the call is torch's own: weights that are made anew before a call (``prune``,
+A layer computes with the *weights* of its synapse, also in integers. This equals a call of the
+module if the call is torch's own. Weights that are computed before a call (``prune``,
 ``weight_norm`` and ``spectral_norm`` of ``torch.nn.utils``, as hooks or as parametrizations) are
-made anew here. Where somebody listens to calls (hooks), or a subclass computes something else, the
-real phase calls the module; integers and graphs hold no such thing and refuse it.
+computed here, too. If a module has other hooks, or a subclass computes something else, the real
+phase calls the module; integers and graphs cannot express it and refuse it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ METHODS = ("__call__", "forward", "_conv_forward")  # what a call computes
 
 
 class OnGrid(nn.Module):
-    """A layer with units of its grid, which stay in float64 when the network is cast."""
+    """A layer whose grid units stay in float64 when the network is cast."""
 
     lsb: Tensor
 
@@ -41,12 +41,12 @@ class OnGrid(nn.Module):
 
 
 def makes_weights(hook: Any) -> bool:
-    """Whether a hook before a call makes the module's weights and does nothing else."""
+    """Whether a pre-forward hook only computes the module's weights."""
     return isinstance(hook, (BasePruningMethod, WeightNorm, SpectralNorm))
 
 
 def refreshed(module: Module) -> Module:
-    """``module``, whose weights are made anew, as a call would."""
+    """Return ``module`` with its weights computed again, as a call would do."""
     for hook in module._forward_pre_hooks.values():
         if makes_weights(hook):
             hook(module, ())
@@ -54,7 +54,7 @@ def refreshed(module: Module) -> Module:
 
 
 def hooked(module: nn.Module, *, backward: bool) -> bool:
-    """Whether hooks are told of calls, but for those that make weights."""
+    """Whether a module has hooks other than those that compute weights."""
     before = module._forward_pre_hooks
     if module._forward_hooks or (before and not all(map(makes_weights, before.values()))):
         return True
@@ -77,12 +77,12 @@ def _same_methods(own: type[nn.Module], kind: type[nn.Module]) -> bool:
 
 
 def as_called(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether its weights alone say what a call of ``module`` computes and whom it tells."""
+    """Whether the weights alone determine the effect of calling ``module``."""
     return torch_own(module, kind) and not hooked(module, backward=torch.is_grad_enabled())
 
 
 def unlike(module: nn.Module, kind: type[nn.Module]) -> str | None:
-    """Why integers cannot hold a synapse that should be torch's ``kind``; None if they can."""
+    """Return why integers cannot express a synapse of torch's ``kind``, or None if they can."""
     name = f"nn.{kind.__name__}"
     if not isinstance(module, kind):
         return f"its synapse is a {type(module).__name__}, which no graph holds; use {name}"

@@ -1,7 +1,8 @@
-"""How the grid of a network is chosen: for every input there could be, or from data.
+"""Whether the grid of a network is proven for every input or chosen from data.
 
-Ranges of currents and states are ``proven`` for every input, or ``checked``: seen in calibration
-frames, and looked at by every engine at every step (:mod:`neuroport.backends.declared_widths`).
+Ranges of currents and states are either ``proven`` for every input, or ``checked``: taken from
+calibration frames and checked by every engine at every step
+(:mod:`neuroport.graph.declared_widths`).
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ _ATTRIBUTE = "widths_of_grid"  # of the network's module
 
 
 def widths_of(net: nn.Module) -> str:
-    """One of :data:`WIDTHS`, ``proven`` where nobody said."""
+    """Return one of :data:`WIDTHS`; ``proven`` by default."""
     return str(getattr(net, _ATTRIBUTE, PROVEN))
 
 
 def set_widths(net: nn.Module, widths: str) -> nn.Module:
-    """Let the grid of ``net`` be one of :data:`WIDTHS`; it is no part of its state."""
+    """Set the widths of ``net`` to one of :data:`WIDTHS`; this is not part of its state."""
     vars(net)[_ATTRIBUTE] = widths
     return net

@@ -1,1 +1,1 @@
-"""What engines take and give: frames, what to record of a run, traces and measurements."""
+"""The inputs and outputs of engines: frames, recording, traces and measurements."""

@@ -1,4 +1,4 @@
-"""The classes that a run predicts, and how many of them are right."""
+"""The classes that a run predicts, and their accuracy."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ class Classes:
     """The class of every sample of a run.
 
     Attributes:
-        population: which answers; spikes are counted where it is no readout.
-        readout: whether it is one.
-        predictions: the classes, of the first sample first.
-        ties: samples of which several classes share the largest output; the lowest is predicted.
-        correct: predictions that are those of the labels; None without labels.
+        population: the population that gives the answer; if it is not a readout, its spikes are
+            counted.
+        readout: whether it is a readout.
+        predictions: the predicted class of each sample, in order.
+        ties: samples for which several classes share the largest output; the lowest is predicted.
+        correct: number of predictions that equal the labels; None without labels.
     """
 
     population: str
@@ -35,11 +36,11 @@ class Classes:
 
     @property
     def accuracy(self) -> float | None:
-        """Correct predictions in percent; None without labels."""
+        """Percentage of correct predictions; None without labels."""
         return None if self.correct is None else 100 * self.correct / len(self.predictions)
 
     def lines(self) -> Iterator[str]:
-        """For a terminal."""
+        """Lines of text for a terminal."""
         samples = len(self.predictions)
         counted = "" if self.readout else f" by the spikes of {self.population}"
         if self.correct is None:
@@ -60,14 +61,14 @@ class Classes:
 
 
 def classes(trace: Trace, labels: npt.NDArray[Any] | None, about: str = "") -> Classes | None:
-    """The classes that ``trace`` predicts; None where nothing in it is an answer.
+    """Return the classes that ``trace`` predicts, or None if no population gives an answer.
 
     Args:
-        labels: the true classes (N,) or more; None where they are not known.
-        about: what messages begin with, such as the file of the labels.
+        labels: the true classes (N,), or more of them; None if they are not known.
+        about: beginning of error messages, such as the file of the labels.
 
     Raises:
-        FramesError: fewer labels than samples, or labels of a run without one answer.
+        FramesError: there are fewer labels than samples, or the run has no single answer.
     """
     try:
         name, answers = trace.answer
@@ -89,10 +90,10 @@ def classes(trace: Trace, labels: npt.NDArray[Any] | None, about: str = "") -> C
 
 
 def confusion(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """How many samples of each class (row) were predicted as each class (column).
+    """Return the confusion matrix: true classes are rows, predicted classes are columns.
 
     Raises:
-        FramesError: not as many labels as predictions, or one that is no class.
+        FramesError: the numbers of labels and predictions differ, or a label is not a class.
     """
     found, wanted = np.asarray(predictions).ravel(), np.asarray(labels).ravel()
     if found.shape != wanted.shape:
@@ -106,11 +107,11 @@ def confusion(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[
 
 
 def load_labels(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
-    """Classes (N,) from a ``.npy`` file.
+    """Load classes (N,) from a ``.npy`` file.
 
     Raises:
-        StorageError: no such file.
-        FormatError, FramesError: it does not hold whole numbers (N,).
+        StorageError: there is no such file.
+        FormatError, FramesError: the file does not hold whole numbers (N,).
     """
     truth = read_array(path, "labels")
     if truth.ndim != 1 or truth.dtype.kind not in "iu":

@@ -1,4 +1,4 @@
-"""Frames, what a network is run on: read from files, checked against its input, and hashed."""
+"""Frames, the input of a network: read from files, checked, and hashed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Progress = Callable[[int, int], None]  # (done, total)
 def load_frames(
     path: str | os.PathLike[str], samples: int | None = None, *, mapped: bool = False
 ) -> npt.NDArray[Any]:
-    """Frames from a ``.npy`` file (no pickles), or the first so many samples of them.
+    """Load frames from a ``.npy`` file (no pickles), or only the first ``samples`` of them.
 
-    ``mapped`` leaves them in the file, from which they are read as they are used.
+    With ``mapped`` they stay in the file and are read when they are used.
 
     Raises:
-        StorageError: no such file.
+        StorageError: there is no such file.
         FramesError: it is not a NumPy array of numbers, or has fewer samples.
     """
     try:
@@ -39,7 +39,7 @@ def load_frames(
     if samples is not None:
         if frames.ndim < 2 or not 1 <= samples <= frames.shape[1]:
             raise FramesError(f"samples is {samples}; {path} holds {frames.shape[1:2]} samples")
-        frames = frames[:, :samples]  # of the map: the others are never read
+        frames = frames[:, :samples]  # slices the map, so that other samples are never read
     return frames if mapped else np.array(frames)
 
 
@@ -47,7 +47,7 @@ def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:
     """Refuse frames that do not fit the graph's input.
 
     Raises:
-        FramesError: wrong shape, type or range; says what was expected.
+        FramesError: shape, type or range is wrong; the error states what was expected.
     """
     node = graph.input
     expected = (graph.steps, "N", *node.shape)
@@ -77,7 +77,7 @@ def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:
 
 
 def _rearranged(has: tuple[int, ...], steps: int, shape: tuple[int, ...]) -> str:
-    """How frames of another order become (T, N, *shape), empty where nothing suggests itself."""
+    """Suggest how to reorder frames to (T, N, *shape); empty if no suggestion fits."""
     if len(has) == 2 + len(shape):
         if (has[1], *has[2:]) == (steps, *shape):
             return "; samples and steps are exchanged: give frames.swapaxes(0, 1)"
@@ -91,7 +91,7 @@ def _rearranged(has: tuple[int, ...], steps: int, shape: tuple[int, ...]) -> str
 
 
 def _as_integers(frames: npt.NDArray[Any], high: int) -> str:
-    """How real numbers become the frames of a network that takes integers up to ``high``."""
+    """Suggest how to convert real numbers to integers up to ``high``."""
     if frames.dtype.kind != "f":
         return "give an integer array"
     low, most = float(frames.min()), float(frames.max())
@@ -113,11 +113,11 @@ def _as_integers(frames: npt.NDArray[Any], high: int) -> str:
 
 
 def check_frames_of(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> None:
-    """Refuse frames that are not those of the run that made ``trace``.
+    """Refuse frames that differ from those of the trace's run.
 
     Raises:
-        FramesError: they do not fit the graph, or are of another number of samples.
-        CompareError: the trace was recorded on others.
+        FramesError: they do not fit the graph, or have another number of samples.
+        CompareError: the trace was recorded on other frames.
     """
     check_frames(graph, frames)
     if frames.shape[1] != trace.samples:
@@ -131,7 +131,7 @@ def check_frames_of(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> Non
 
 
 def frames_hash(frames: npt.NDArray[Any]) -> str:
-    """SHA-256 of shape and values, independent of the integer type they are stored in."""
+    """Return the SHA-256 of shape and values, independent of the integer type."""
     digest = hashlib.sha256(repr(frames.shape).encode())
     many = max(1, PIECE // max(1, math.prod(frames.shape[2:])))
     for step in np.atleast_2d(frames):

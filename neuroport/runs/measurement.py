@@ -9,26 +9,26 @@ from typing import Any
 
 from neuroport.errors import TargetError
 
-TOLERANCE = 0.01  # by which static and dynamic power may miss the total, of the total
+TOLERANCE = 0.01  # fraction of the total by which static plus dynamic power may differ from it
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """Power and time of one run, one sample at a time (batch 1).
 
-    ``E = P * step_s * steps``, for each of the three powers. A dynamic power is the difference of
-    two measured ones and may come out negative: it is kept and :attr:`doubts` says so.
+    ``E = P * step_s * steps``, for each of the three powers. Dynamic power is the difference of two
+    measured powers and may be negative; the value is kept, and :attr:`doubts` reports it.
 
     Attributes:
-        total_w, static_w, dynamic_w: mean power while it runs; without work; their difference, W.
+        total_w, static_w, dynamic_w: mean power of the run; without work; their difference, W.
         step_s: mean time of a step, s.
         steps: steps from one sample to the next.
-        chips: chips whose power is told.
-        with_io: whether frames came from a host and answers went there while it was measured.
-        board: where, and when.
+        chips: number of chips whose power is included.
+        with_io: whether the measurement includes host I/O.
+        board: the board, and the date.
 
     Raises:
-        TargetError: a number that no measurement can give.
+        TargetError: a number is impossible for a measurement.
     """
 
     total_w: float
@@ -81,14 +81,14 @@ class Measurement:
 
     @property
     def label(self) -> str:
-        """What was measured."""
+        """Description of the measurement."""
         io = "with host I/O" if self.with_io else "without host I/O"
         chips = "1 chip" if self.chips == 1 else f"{self.chips} chips"
         return f"measured on {self.board}: {chips}, {io}, batch 1"
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why the numbers should not be believed as they are; empty where nothing speaks so."""
+        """Reasons to doubt the numbers; empty if there are none."""
         return tuple(self._doubts())
 
     def _doubts(self) -> Iterator[str]:
@@ -102,11 +102,11 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Measurement:
-        """The measurement that :meth:`to_dict` told, such as one in a trace's provenance."""
+        """Return the measurement that :meth:`to_dict` wrote, for example from a provenance."""
         return cls(**{part.name: found[part.name] for part in fields(cls)})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON: what was measured and what follows."""
+        """Plain values, for JSON: the measurement and the derived numbers."""
         energies = {name: getattr(self, name) for name in ("total_uj", "static_uj", "dynamic_uj")}
         return {
             **asdict(self),

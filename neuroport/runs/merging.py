@@ -1,4 +1,4 @@
-"""One trace of those of its parts, and where it comes from."""
+"""Merge the traces of shards, with their provenance."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from neuroport.runs.shards import in_order
 from neuroport.runs.trace import Trace
 from neuroport.runs.trace_file import StoredTrace, TraceWriter
 
-# what shards of one run may differ in; of each, the merged trace lists its own
+# entries that may differ between shards of one run; the merged trace lists all of them
 OWN = ("seconds", "phases", "recorded_bytes", "workers", "versions", "frames", "hardware")
 
 
 def merge_traces(shards: Sequence[StoredTrace | Trace]) -> Trace:
-    """The trace of all samples, of those of all shards in any order.
+    """Merge the traces of all shards, in any order, into the trace of all samples.
 
-    Every array is the one that a run of all samples gives. The provenance is theirs, but that
-    ``shards`` lists what each has of its own.
+    Every array equals that of one run of all samples. The provenance is that of the shards;
+    ``shards`` lists the entries that differ between them.
 
     Raises:
-        CompareError: a shard is missing, given twice, or of another run; says which.
+        CompareError: a shard is missing, given twice, or of another run; the error names it.
     """
     parts, provenance = _ordered(shards)
     loaded = [part.load() if isinstance(part, StoredTrace) else part for part in parts]
@@ -44,7 +44,10 @@ def merge_traces(shards: Sequence[StoredTrace | Trace]) -> Trace:
 def write_merged(
     shards: Sequence[StoredTrace | Trace], path: str | os.PathLike[str]
 ) -> StoredTrace:
-    """Write what :func:`merge_traces` gives to a file, in constant memory; raises the same."""
+    """Write the result of :func:`merge_traces` to a file, in constant memory.
+
+    Raises:
+        CompareError: see :func:`merge_traces`."""
     parts, provenance = _ordered(shards)
     with TraceWriter(path, sum(part.samples for part in parts)) as writer:
         for part in parts:
@@ -68,7 +71,7 @@ def _name(shard: StoredTrace | Trace, at: int) -> str:
 
 
 def _facts(shard: StoredTrace | Trace) -> dict[str, str]:
-    """What all shards of a run share."""
+    """Return the entries that must be equal in all shards of a run."""
     known = {key: value for key, value in shard.provenance.items() if key not in (*OWN, "shard")}
     record = f"{shard.granularity} counts" if shard.counted_steps else "messages"
     return {
@@ -79,7 +82,7 @@ def _facts(shard: StoredTrace | Trace) -> dict[str, str]:
 
 
 def merged_provenance(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Where a merged result comes from: of shards in order, each with what it says of itself."""
+    """Return the provenance of a merged result from the shards' provenances, in order."""
     shared = {key: value for key, value in shards[0].items() if key not in (*OWN, "shard")}
     listed = [
         {
@@ -99,7 +102,7 @@ def whole_provenance(
     frames: npt.NDArray[Any],
     shard: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Where a run comes from that was made part by part, in one place."""
+    """Return the provenance of a run that was computed part by part in one process."""
     found = dict(parts[0])
     if len(parts) > 1:
         found |= {**added_up(parts), "frames": frames_hash(frames)}
@@ -107,7 +110,7 @@ def whole_provenance(
 
 
 def added_up(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Seconds and bytes of several runs."""
+    """Add the seconds and bytes of several runs."""
     found: dict[str, Any] = {}
     for key in ("seconds", "recorded_bytes"):
         if all(key in each for each in parts):

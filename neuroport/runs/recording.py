@@ -1,9 +1,9 @@
-"""What a run keeps of its populations: every message, or only how many there were.
+"""What a run records of each population: every message, or only their number.
 
-With ``record="counts"`` a run keeps of every counted population the number of nonzero messages per
-sample, int32: per ``neuron`` (N, *shape), per ``channel`` (N, C) or per ``layer`` (N, 1). Readouts
-keep their steps, for the answer is in them. What a chip would have to send out, and what a run
-holds, then no longer grows with the steps of a sample.
+With ``record="counts"`` a run records the number of nonzero messages per sample, int32: per
+``neuron`` (N, *shape), per ``channel`` (N, C) or per ``layer`` (N, 1). Readouts record every step,
+because they hold the answer. The output of a chip and the memory of a run then do not grow with the
+steps of a sample.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ LIF_COUNT_MAX = (1 << 17) - 1
 
 @dataclass(frozen=True)
 class Recording:
-    """Of which populations the messages are kept, and of which they are counted; a plan.
+    """A plan of which populations to record, and which to count.
 
     Attributes:
         kept: populations whose messages (T, N, *shape) the trace holds.
         counted: populations whose nonzero messages are counted.
-        granularity: ``neuron``, ``channel`` or ``layer``: what shares a counter.
+        granularity: one counter per ``neuron``, ``channel`` or ``layer``.
     """
 
     kept: tuple[str, ...]
@@ -50,15 +50,15 @@ def recording(
     count: str | Sequence[str] | None = None,
     granularity: str | None = None,
 ) -> Recording:
-    """The plan that these options of ``port.run`` ask for, refused before any work.
+    """Return the plan for these options of ``port.run``; invalid ones are refused before any work.
 
     Args:
         record: ``messages`` or ``counts``.
-        count: populations to count, all but the readouts where None; others are not recorded.
-        granularity: ``neuron`` (where None), ``channel`` or ``layer``.
+        count: populations to count; None: all except the readouts. Others are not recorded.
+        granularity: ``neuron`` (the default), ``channel`` or ``layer``.
 
     Raises:
-        BackendError: an option that is unknown or contradicts another.
+        BackendError: an option is unknown or contradicts another.
     """
     kinds = {node.name: node.kind for node in graph.populations}
     readouts = tuple(name for name, kind in kinds.items() if is_readout(kind))
@@ -91,10 +91,10 @@ def _checked(graph: Graph, plan: Recording) -> Recording:
 
 
 def refuse_beyond(graph: Graph, names: Sequence[str], granularity: str, most: int) -> None:
-    """Refuse counters that a sample could carry beyond what they hold exactly.
+    """Refuse counters that could exceed their exact range within a sample.
 
     Raises:
-        BackendError: names the population, its worst case and what would do.
+        BackendError: names the population, its worst case and an alternative.
     """
     for name in names:
         shape = graph.facts(name).shape
@@ -108,35 +108,35 @@ def refuse_beyond(graph: Graph, names: Sequence[str], granularity: str, most: in
 
 
 def ends(graph: Graph) -> list[str]:
-    """Populations that no node reads: the network's answers."""
+    """Return the populations that no node reads: the outputs of the network."""
     read = {name for node in graph for name in node.inputs}
     return [node.name for node in graph.populations if node.name not in read]
 
 
 def spiking(graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
-    """Those of ``names`` that send spikes."""
+    """Return those of ``names`` that send spikes."""
     return tuple(name for name in names if is_spiking(graph[name].kind))
 
 
 def counters(shape: Shape, granularity: str) -> Shape:
-    """Shape of the counters of a population: its own, its channels, or (1,)."""
+    """Return the shape of a population's counters: its own shape, (C,), or (1,)."""
     return {"neuron": shape, "channel": shape[:1], "layer": (1,)}[granularity]
 
 
 def pool(counts: npt.NDArray[Any], granularity: str) -> Counts:
-    """Counts per neuron (N, *shape) summed over what shares a counter, int32."""
+    """Sum counts per neuron (N, *shape) over the neurons that share a counter, int32."""
     shape = counters(counts.shape[1:], granularity)
     flat = counts.reshape(len(counts), int(np.prod(shape)), -1).sum(2)
     return np.asarray(flat.reshape(len(counts), *shape), np.int32)
 
 
 def counted(messages: npt.NDArray[Any], granularity: str) -> Counts:
-    """Nonzero messages of each sample in (T, N, *shape)."""
+    """Count the nonzero messages of each sample in (T, N, *shape)."""
     return pool(np.count_nonzero(messages, axis=0), granularity)
 
 
 class Recorder:
-    """Takes the messages of an engine, some samples at a time, and keeps what a plan says."""
+    """Records an engine's messages, some samples at a time, according to a plan."""
 
     def __init__(self, graph: Graph, samples: int, plan: Recording) -> None:
         self.plan, self.graph = plan, graph
@@ -155,14 +155,14 @@ class Recorder:
         return name in self.kinds
 
     def keep(self, name: str, samples: slice, messages: npt.NDArray[Any]) -> None:
-        """Take the messages (T, n, *shape) of some samples."""
+        """Record the messages (T, n, *shape) of some samples."""
         if name in self.counts:
             self.counts[name][samples] = counted(messages, self.plan.granularity)
         else:
             self.messages[name][:, samples] = messages
 
     def trace(self, provenance: dict[str, Any]) -> Trace:
-        """What was kept; ``outputs`` are the populations that nothing reads."""
+        """Return the trace; ``outputs`` are the populations that no node reads."""
         provenance = {**provenance, "outputs": ends(self.graph)}
         if not self.counts:
             return Trace(self.messages, self.kinds, provenance)

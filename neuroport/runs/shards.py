@@ -1,6 +1,6 @@
-"""A shard: one of n nearly equal parts of the samples of a test set, for runs side by side.
+"""Shards: n nearly equal parts of the samples of a test set, for parallel runs.
 
-Samples do not know of each other (states reset between them), so that shards may run anywhere, in
+Samples are independent, because states reset between them. Shards can therefore run anywhere, in
 any order, and be joined exactly. Shard ``2/4`` of 1,000 samples holds samples 250 to 499.
 """
 
@@ -32,10 +32,10 @@ class Shard:
 
     @classmethod
     def read(cls, text: str | Shard) -> Shard:
-        """The shard that a text such as ``2/4`` means.
+        """Parse a text such as ``2/4``.
 
         Raises:
-            FramesError: it means none.
+            FramesError: the text is not a shard.
         """
         if isinstance(text, Shard):
             return text
@@ -49,7 +49,7 @@ class Shard:
         return cls(number, of)
 
     def samples(self, total: int) -> slice:
-        """The samples of this shard, of so many in all.
+        """Return this shard's samples, given the number of all samples.
 
         Raises:
             FramesError: there are fewer samples than shards.
@@ -62,7 +62,7 @@ class Shard:
         return slice((self.number - 1) * total // self.of, self.number * total // self.of)
 
     def told(self, total: int, frames: str) -> dict[str, Any]:
-        """What a result says of the shard that it is of; ``frames``: the hash of all frames."""
+        """Describe this shard, for the provenance of a result; ``frames``: hash of all frames."""
         part = self.samples(total)
         return {
             "number": self.number,
@@ -76,10 +76,10 @@ class Shard:
 def samples_of(
     shard: str | Shard | None, frames: npt.NDArray[Any]
 ) -> tuple[slice, dict[str, Any] | None]:
-    """The samples of a shard, and what its result says of it; all and None without one.
+    """Return the samples of a shard and its description; all samples and None without a shard.
 
     Raises:
-        FramesError: no such shard, or frames without samples.
+        FramesError: the shard does not exist, or there are no samples.
     """
     if frames.ndim < 2:
         raise FramesError(
@@ -97,15 +97,16 @@ def in_order(
     told: Sequence[Any],
     facts: Sequence[Mapping[str, Hashable]],
 ) -> list[int]:
-    """Positions of all shards of one whole, first to last.
+    """Return the positions of all shards of a run, first to last.
 
     Args:
-        names: of the results, such as files, for messages.
-        told: what each says of its shard (:meth:`Shard.told`).
-        facts: what must be the same in all, by what it is called in a message.
+        names: names of the results for messages, such as files.
+        told: the description of each result's shard (:meth:`Shard.told`).
+        facts: entries that must be equal in all shards, by their names in messages.
 
     Raises:
-        CompareError: a result is of no shard, of another whole, given twice, or missing.
+        CompareError: a result is not a shard, belongs to another run, is given twice, or is
+            missing.
     """
     if not names:
         raise CompareError("there is nothing to merge; give the results of all shards")
@@ -147,7 +148,7 @@ def in_order(
 
 
 def _sound(told: Any) -> bool:
-    """Whether this is what :meth:`Shard.told` says of some shard."""
+    """Whether this is a valid result of :meth:`Shard.told`."""
     try:
         shard = Shard.read(f"{told['number']}/{told['of']}")
         return bool(shard.told(told["total"], str(told["frames"])) == told)

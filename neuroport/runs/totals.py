@@ -1,4 +1,4 @@
-"""What is told of a run of any number of samples, added up part by part."""
+"""Totals of a run, added up part by part."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Totals:
 
     Attributes:
         kinds: kind of each population.
-        sent: nonzero messages of each population but the readouts.
-        most: of what was counted, the largest count; ``counters``: how many counters it has.
-        labels: true classes (N,) of all samples to come, or None.
+        sent: nonzero messages of each population except the readouts.
+        most: the largest count of each counted population; ``counters``: its number of counters.
+        labels: true classes (N,) of all samples, or None.
     """
 
     labels: npt.NDArray[Any] | None = None
@@ -34,10 +34,10 @@ class Totals:
     _classes: list[Classes | None] = field(default_factory=list)
 
     def add(self, part: Trace) -> None:
-        """Take the samples that follow.
+        """Add the next samples.
 
         Raises:
-            FramesError: fewer labels than samples, or labels of a run without one answer.
+            FramesError: there are fewer labels than samples, or the run has no single answer.
         """
         self.kinds, self.granularity = part.kinds, part.granularity
         for name, kind in part.kinds.items():
@@ -54,7 +54,7 @@ class Totals:
 
     @property
     def classes(self) -> Classes | None:
-        """The classes of all samples; None where nothing is an answer."""
+        """Return the classes of all samples; None if no population gives an answer."""
         found = [each for each in self._classes if each is not None]
         if len(found) != len(self._classes) or not found:
             return None
@@ -68,10 +68,10 @@ class Totals:
 
 
 def labels_for(labels: npt.NDArray[Any], samples: slice, about: str = "") -> npt.NDArray[Any]:
-    """The labels of some samples.
+    """Return the labels of some samples.
 
     Raises:
-        FramesError: there are fewer.
+        FramesError: there are fewer labels.
     """
     if len(labels) < samples.stop:
         raise FramesError(f"{about}{len(labels)} labels for {samples.stop} samples")

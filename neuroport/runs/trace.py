@@ -1,4 +1,4 @@
-"""What an engine returns: the messages of every population or their number, and where from.
+"""Traces, the results of engines: messages of every population or their number, and provenance.
 
 On disk a trace of messages has version 2; one that holds counts has version 3.
 """
@@ -39,19 +39,19 @@ def is_spiking(kind: str) -> bool:
 
 
 def is_readout(kind: str) -> bool:
-    """Whether populations of this kind send nothing, and answer with a potential; no other text."""
+    """Whether this is a kind of readout, which sends no messages but gives a potential."""
     found = find_kind(kind)
     return found is not None and found.gives == POTENTIAL
 
 
 def is_population(kind: str) -> bool:
-    """Whether nodes of this kind are populations, which a trace records; no other text is one."""
+    """Whether this is a kind of population, which a trace records."""
     found = find_kind(kind)
     return found is not None and issubclass(found, Population)
 
 
 def dtype_of(kind: str) -> np.dtype[Any]:
-    """The type in which a trace holds what populations of this kind give."""
+    """Return the type of a trace's array for populations of this kind."""
     return np.dtype("?") if is_spiking(kind) else np.dtype("<i4")
 
 
@@ -61,14 +61,14 @@ class Trace(Shown):
 
     Attributes:
         messages: name -> (T, N, *shape): spikes (bool), graded messages or potentials (int32),
-            in the order in which data flows. With ``record="counts"`` only readouts keep steps, or,
-            from a chip, nothing but the potential after a sample's last step: (1, N, *shape).
+            in the order in which data flows. With ``record="counts"`` only readouts keep steps;
+            from a chip, only the potential after a sample's last step: (1, N, *shape).
         kinds: name -> kind of population, such as ``lif``, ``relay`` or ``readout``.
         provenance: graph hash, frames hash, engine, versions, seconds.
         counts: name -> nonzero messages of each sample, int32: per neuron (N, *shape), per
-            channel (N, C) or per layer (N, 1), as ``granularity`` says.
-        granularity: ``neuron``, ``channel`` or ``layer``: what shares a counter.
-        counted_steps: steps T over which was counted; 0 without counts.
+            channel (N, C) or per layer (N, 1), according to ``granularity``.
+        granularity: one counter per ``neuron``, ``channel`` or ``layer``.
+        counted_steps: steps T of the counts; 0 without counts.
     """
 
     messages: dict[str, npt.NDArray[Any]]
@@ -111,7 +111,7 @@ class Trace(Shown):
         return self.messages[name]
 
     def part(self, first: int, last: int) -> Trace:
-        """The samples ``first`` to ``last - 1``; the provenance is that of the whole."""
+        """Return samples ``first`` to ``last - 1``; the provenance is that of all samples."""
         return replace(
             self,
             messages={name: array[:, first:last] for name, array in self.messages.items()},
@@ -119,7 +119,7 @@ class Trace(Shown):
         )
 
     def sent(self, name: str) -> int:
-        """Nonzero messages of a population, over all samples."""
+        """Return the number of nonzero messages of a population, over all samples."""
         counts = self.counts.get(name)
         return int(np.count_nonzero(self[name]) if counts is None else counts.sum(dtype=np.int64))
 
@@ -127,18 +127,18 @@ class Trace(Shown):
     def output(self) -> npt.NDArray[Any]:
         """The network's answer, (N, classes).
 
-        The potential of the readout after the last step. Without a readout, what the last
-        population sent, summed over the steps: the spike counts of a rate classifier.
+        This is the potential of the readout after the last step. Without a readout it is the
+        output of the last population, summed over the steps: the spike counts of a rate classifier.
 
         Raises:
-            CompareError: several readouts, several last populations, or one that was not recorded
-                or sends feature maps.
+            CompareError: there are several readouts or last populations, or it was not recorded or
+                sends feature maps.
         """
         return self.answer[1]
 
     @property
     def answer(self) -> tuple[str, npt.NDArray[Any]]:
-        """The population that answers, and :attr:`output`."""
+        """Return the population that gives the answer, and :attr:`output`."""
         names = [name for name, kind in self.kinds.items() if is_readout(kind)]
         if len(names) == 1:
             final: npt.NDArray[Any] = self.messages[names[0]][-1]
@@ -151,7 +151,7 @@ class Trace(Shown):
         return last[0], self._summed(last[0], what)
 
     def _summed(self, name: str, what: str) -> npt.NDArray[Any]:
-        """What a population sent, summed over the steps, (N, neurons)."""
+        """Sum a population's messages over the steps, (N, neurons)."""
         if name not in self.kinds:
             raise CompareError(f"{what}, and its last population, {name}, was not recorded")
         if name in self.counts:
@@ -179,7 +179,7 @@ class Trace(Shown):
 
     @property
     def predictions(self) -> npt.NDArray[np.int64]:
-        """Class of the largest :attr:`output`, (N,), the lowest of equal ones."""
+        """The class with the largest :attr:`output`, (N,); the lowest if several are equal."""
         classes: npt.NDArray[np.int64] = self.output.argmax(1)
         return classes
 
@@ -196,7 +196,7 @@ class Trace(Shown):
         return int(next(iter(self.messages.values())).shape[1])
 
     def fill(self, file: h5py.File) -> None:
-        """Write everything into an open file, spikes as bits."""
+        """Write the trace into an open file, spikes as bits."""
         about = f"{self.counted_steps} {self.granularity}" if self.counts else ""
         write_arrays(file, self.provenance, self._stored(), about)
 
@@ -220,7 +220,7 @@ class Trace(Shown):
 
         Raises:
             FormatError: the file is not a trace, truncated, newer, or inconsistent.
-            HashError: it is a trace, but not the one that was written.
+            HashError: its content does not match its hash.
         """
         return hdf5.read(
             path,
@@ -232,12 +232,12 @@ class Trace(Shown):
 
 @dataclass(frozen=True)
 class StoredArray:
-    """What a file holds of a population.
+    """The data of a population in a file.
 
     Attributes:
         shape: (T, N, *shape), of counts (N, *counters).
-        dtype, held: type and shape of the data; spikes are bits, eight in a byte, in one row.
-        pieces: all of the data in order, each with its place in an array of shape ``held``.
+        dtype, held: type and shape of the data; spikes are one row of bits, eight per byte.
+        pieces: the data in order, each piece with its position in an array of shape ``held``.
     """
 
     name: str
@@ -249,13 +249,13 @@ class StoredArray:
 
     @property
     def heading(self) -> bytes:
-        """What stands before the data in the hash of a trace."""
+        """Return the text before the data in a population's part of the hash."""
         about = f"|{self.name!r}|{self.kind}|{tuple(self.shape)}|{self.dtype.str}{self.held}="
         return about.encode()
 
 
 def begun_digest(provenance: str, about: str) -> Any:
-    """SHA-256 over everything in a trace, which all arrays are still to be added to.
+    """Begin the SHA-256 of a trace; the arrays must still be added.
 
     ``about`` is empty without counts.
     """
@@ -265,7 +265,7 @@ def begun_digest(provenance: str, about: str) -> Any:
 def write_arrays(
     file: h5py.File, provenance: dict[str, Any], arrays: Iterable[StoredArray], about: str
 ) -> None:
-    """Fill an open file; ``about`` is how many steps were counted, by which granularity."""
+    """Write arrays into an open file; ``about`` holds the counted steps and the granularity."""
     told = hdf5.writable(json.dumps(provenance), "provenance")
     file.attrs["format"] = FORMAT
     file.attrs["version"] = VERSION if about else WITHOUT_COUNTS
@@ -288,9 +288,9 @@ def write_arrays(
 def read_header(
     file: h5py.File, path: str | os.PathLike[str], *, data: bool = True
 ) -> dict[str, Any]:
-    """Plain values of an open file, checked one by one.
+    """Read the plain values of an open file, and check each of them.
 
-    With ``data`` each population has its array; without, where in the file it lies.
+    With ``data`` each population has its array; otherwise the array's position in the file.
     """
     hdf5.check_header(file, path, FORMAT, VERSION)
     limit = os.path.getsize(path)
@@ -335,7 +335,7 @@ def read_header(
 
 
 def _counted(about: str, path: str | os.PathLike[str]) -> tuple[int, str]:
-    """Steps and granularity of a trace that holds counts."""
+    """Return steps and granularity of a trace of counts."""
     steps, _, granularity = about.partition(" ")
     good = len(steps) < 10 and steps.isascii() and steps.isdigit() and int(steps) > 0
     if not good or granularity not in ("neuron", "channel", "layer"):
@@ -344,7 +344,7 @@ def _counted(about: str, path: str | os.PathLike[str]) -> tuple[int, str]:
 
 
 def _check_granularity(held: tuple[int, ...], granularity: str, where: str) -> None:
-    """Refuse counts of a shape that their granularity has not."""
+    """Refuse counts whose shape does not match their granularity."""
     flat = granularity == "neuron" or len(held) == 2
     if not flat or (granularity == "layer" and held[1] != 1):
         raise FormatError(f"{where}: {held} is not the shape of counts per {granularity}")
@@ -353,14 +353,14 @@ def _check_granularity(held: tuple[int, ...], granularity: str, where: str) -> N
 def check_counts(
     data: npt.NDArray[np.integer[Any]], steps: int, granularity: str, where: str
 ) -> None:
-    """Refuse counts that cannot have happened."""
+    """Refuse impossible counts."""
     most = steps if granularity == "neuron" else np.iinfo(np.int32).max
     if int(data.min()) < 0 or int(data.max()) > most:
         raise FormatError(f"{where}: counts span {data.min()}..{data.max()}, not 0..{most}")
 
 
 def _trace(content: Any, path: str | os.PathLike[str]) -> Trace:
-    """The trace of what :func:`read_header` returned."""
+    """Build the trace from the result of :func:`read_header`."""
     stored, provenance, about = content["stored"], read_provenance(content, path), content["about"]
     digest = begun_digest(content["provenance"], about)
     for name, kind, shape, data in stored:
@@ -381,7 +381,7 @@ def _trace(content: Any, path: str | os.PathLike[str]) -> Trace:
 
 
 def read_provenance(content: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Where the trace comes from, of what :func:`read_header` returned."""
+    """Return the provenance from the result of :func:`read_header`."""
     provenance = json.loads(content["provenance"])
     if not isinstance(provenance, dict):
         raise FormatError(f"{path}: its provenance is no JSON object; write the file again")
@@ -389,7 +389,7 @@ def read_provenance(content: dict[str, Any], path: str | os.PathLike[str]) -> di
 
 
 def check_digest(digest: Any, content: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Refuse a trace that is not the one that was written."""
+    """Refuse a trace whose content does not match its hash."""
     if digest.hexdigest() != content["hash"]:
         raise HashError(
             f"{path}: the content does not match its hash; the file was damaged or edited, or is "
@@ -398,12 +398,12 @@ def check_digest(digest: Any, content: dict[str, Any], path: str | os.PathLike[s
 
 
 def counted_by(about: str, path: str | os.PathLike[str]) -> tuple[int, str]:
-    """Steps that were counted (0 where none were) and the granularity."""
+    """Return the counted steps (0 without counts) and the granularity."""
     return _counted(about, path) if about else (0, "neuron")
 
 
 def narrowest(low: int, high: int) -> np.dtype[Any]:
-    """The smallest signed integers that hold values from ``low`` to ``high``."""
+    """Return the smallest signed integer type that holds values from ``low`` to ``high``."""
     for kind in (np.int8, np.int16):
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return np.dtype(kind)
@@ -413,7 +413,7 @@ def narrowest(low: int, high: int) -> np.dtype[Any]:
 def empty_messages(
     populations: tuple[Node, ...], shapes: Mapping[str, tuple[int, ...]], steps: int, samples: int
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
-    """Arrays for an engine to fill, and the kinds that go with them."""
+    """Return empty arrays for an engine to fill, and the kinds of the populations."""
     kinds = {node.name: node.kind for node in populations}
     arrays = {
         name: np.empty((steps, samples, *shapes[name]), dtype_of(kind))
@@ -423,14 +423,14 @@ def empty_messages(
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Installed versions, for a trace's provenance."""
+    """Return installed versions, for a trace's provenance."""
     known = {package: _version(package) for package in packages}
     return {"neuroport": __version__, **{name: v for name, v in known.items() if v is not None}}
 
 
 @cache
 def _version(package: str) -> str | None:
-    """Of an installed package, whose metadata takes long to read; None where it is not."""
+    """Return a package's version, or None if it is not installed; cached, because it is slow."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

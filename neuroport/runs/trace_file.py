@@ -148,17 +148,17 @@ def _write(file: int, data: bytes, at: int) -> None:
 
 
 class TraceWriter:
-    """Takes a run part by part, and writes its trace when all samples are there.
+    """Collects a run part by part, and writes its trace when all samples are complete.
 
-    A context manager. What it holds until then is a file without a name in the folder of ``path``,
+    It is a context manager. Until then the data are in an unnamed file in the folder of ``path``,
     which the system removes however this process ends.
 
     Args:
         path: the file to write.
-        samples: how many there will be.
+        samples: number of all samples.
 
     Raises:
-        StorageError: nothing can be written there, or the disk is full.
+        StorageError: the folder is not writable, or the disk is full.
     """
 
     def __init__(self, path: str | os.PathLike[str], samples: int) -> None:
@@ -170,10 +170,10 @@ class TraceWriter:
         self._about = ""
 
     def append(self, part: Trace) -> None:
-        """Take the samples that follow those that came before.
+        """Append the next samples.
 
         Raises:
-            CompareError: the part is of another run: other populations, shapes or recording.
+            CompareError: the part belongs to another run: other populations, shapes or recording.
             StorageError: the disk is full.
         """
         try:
@@ -224,7 +224,7 @@ class TraceWriter:
         self._scratch.truncate(offset)
 
     def finish(self, provenance: dict[str, Any]) -> Path:
-        """Write the file, atomically; ``provenance`` is that of the whole."""
+        """Write the file atomically; ``provenance`` is that of all samples."""
         if self._scratch is None or self.done != self.samples:
             raise CompareError(
                 f"{self.path}: {self.done} of {self.samples} samples are there; add the others"
@@ -247,7 +247,7 @@ class TraceWriter:
         self.close()
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Release the temporary file."""
         if self._scratch is not None:
             self._scratch.close()
 
@@ -257,7 +257,7 @@ def _beside_samples(shape: tuple[int, ...], counted: bool) -> tuple[int, ...]:
 
 
 class StoredTrace:
-    """A trace in a file, of which some samples at a time are read; a context manager.
+    """A trace in a file, from which some samples at a time are read; a context manager.
 
     ::
 
@@ -266,12 +266,12 @@ class StoredTrace:
                 print(part.samples, part.predictions)
 
     Attributes:
-        kinds, provenance, granularity, counted_steps: as of a
+        kinds, provenance, granularity, counted_steps: see
             :class:`~neuroport.runs.trace.Trace`.
-        samples, steps: how many.
+        samples, steps: numbers of samples and steps.
 
     Raises:
-        FormatError, HashError: as :meth:`~neuroport.runs.trace.Trace.load`.
+        FormatError, HashError: see :meth:`~neuroport.runs.trace.Trace.load`.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -314,7 +314,7 @@ class StoredTrace:
         return f"<StoredTrace {self.path}: {self.samples} samples of {self.steps} steps>"
 
     def part(self, first: int, last: int) -> Trace:
-        """The samples ``first`` to ``last - 1``; the provenance is that of the whole."""
+        """Read samples ``first`` to ``last - 1``; the provenance is that of all samples."""
         messages: dict[str, npt.NDArray[Any]] = {}
         counts: dict[str, npt.NDArray[np.int32]] = {}
         for name, region in self._regions.items():
@@ -330,14 +330,14 @@ class StoredTrace:
         )
 
     def parts(self, samples: int | None = None) -> Iterator[Trace]:
-        """All samples, so many at a time; None: as many as take some hundred megabytes."""
+        """Yield all samples, ``size`` at a time; None: as many as take some hundred megabytes."""
         many = samples or max(1, PART // self.bytes_per_sample)
         for first in range(0, self.samples, many):
             yield self.part(first, min(first + many, self.samples))
 
     @property
     def bytes_per_sample(self) -> int:
-        """Memory that a sample takes when it is read."""
+        """Memory of one sample, in bytes."""
         total = 0
         for region in self._regions.values():
             steps, _, each = region.size
@@ -345,7 +345,7 @@ class StoredTrace:
         return total
 
     def load(self) -> Trace:
-        """The whole trace, in memory."""
+        """Read the complete trace into memory."""
         return self.part(0, self.samples)
 
     def __enter__(self) -> StoredTrace:

@@ -1,1 +1,1 @@
-"""Test sets over many processes and machines, by dask.distributed."""
+"""Run test sets on many processes and machines, with dask.distributed."""

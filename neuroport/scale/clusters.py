@@ -1,7 +1,7 @@
-"""A client of dask.distributed for what ``--cluster`` says.
+"""Create the client of dask.distributed for ``--cluster``.
 
-``local:4`` starts four worker processes here; ``tcp://HOST:PORT`` (or ``tls://``) is a scheduler
-that runs already; ``slurm:FILE`` asks Slurm for workers as a TOML file says.
+``local:4`` starts four worker processes on this machine. ``tcp://HOST:PORT`` (or ``tls://``) is a
+running scheduler. ``slurm:FILE`` asks Slurm for the workers that a TOML file describes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ INSTALL = "pip install '.[scale]' in neuroport's folder"
 
 @contextmanager
 def connected(cluster: Any) -> Iterator[Any]:
-    """A client; what was started for it ends with it.
+    """Context with a client; everything that was started for it ends with it.
 
     Raises:
-        BackendError: dask.distributed is missing, the text means no cluster, or there is none.
+        BackendError: dask.distributed is missing, the text is not a cluster, or there is none.
     """
     try:
         from distributed import Client
@@ -70,7 +70,7 @@ def _local(workers: int) -> Any:
             n_workers=workers,
             threads_per_worker=1,
             dashboard_address=None,
-            memory_limit=0,  # the work is done in children, which it would not see
+            memory_limit=0,  # the work is done in child processes, which dask does not see
             silence_logs=50,
         )
     except RuntimeError as error:
@@ -96,11 +96,11 @@ def _slurm(path: str) -> Iterator[Any]:
 
 
 def read_slurm(path: str) -> dict[str, Any]:
-    """What a TOML file says of jobs: ``jobs``, and arguments of dask-jobqueue's ``SLURMCluster``.
+    """Read a TOML file of jobs: ``jobs``, and arguments of dask-jobqueue's ``SLURMCluster``.
 
     Raises:
-        StorageError: no such file.
-        BackendError: it says not how many jobs of what size.
+        StorageError: there is no such file.
+        BackendError: the number or size of jobs is missing.
     """
     fields = parse_toml(read_text(path, BackendError, "a cluster"), path, BackendError)
     jobs = fields.get("jobs")

@@ -1,4 +1,4 @@
-"""Runs and verifications of any number of samples: here, part by part, or on a cluster."""
+"""Run and verify any number of samples: in this process, part by part, or on a cluster."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from neuroport.scale.clusters import Cluster
 
-SHARD_BYTES = 1 << 26  # of the result of a shard, about
-SHARDS = 16  # at least, where there are samples: a worker that is lost loses little
+SHARD_BYTES = 1 << 26  # bytes of a shard's result, approximately
+SHARDS = 16  # minimum number of shards, so that a lost worker loses little
 
 
 @takes(network=is_network, frames=as_array)
@@ -58,27 +58,27 @@ def record(
 ) -> StoredTrace:
     """Run a network on any number of frames, and write the trace to a file, in constant memory.
 
-    The file has the arrays that ``port.run(...).save(path)`` would write, and appears when the run
-    is done. A run on a cluster that is interrupted goes on where it was when it is called again.
+    The file has the same arrays as ``port.run(...).save(path)``, and appears when the run is
+    complete. After an interruption, the same call continues a run on a cluster.
 
     Args:
-        network, frames, on, options: as of :func:`~neuroport.engines.running.run`; frames may be
+        network, frames, on, options: see :func:`~neuroport.engines.running.run`; frames may be
             mapped from a file (``np.load(path, mmap_mode="r")``).
         path: the file to write.
-        cluster: ``local:4`` (processes here), ``tcp://HOST:PORT`` (a scheduler of
+        cluster: ``local:4`` (processes on this machine), ``tcp://HOST:PORT`` (a scheduler of
             dask.distributed), ``slurm:FILE``, or a ``distributed.Client``. ``None``: this process,
             part by part.
-        shards: how many parts of the samples are sent to workers; None: by their size.
-        shard: ``"2/4"`` runs the second of four parts of the samples only; not with a cluster.
-        part: samples that are run at a time in this process; changes memory, never results.
-        progress: called with the samples done and N.
+        shards: number of parts that are sent to workers; None: chosen by their size.
+        shard: ``"2/4"`` runs only the second of four parts of the samples; not with a cluster.
+        part: number of samples that run at a time in this process; affects memory, never results.
+        progress: called with the number of finished samples and N.
 
     Raises:
-        NeuroportError: as :func:`~neuroport.engines.running.run`.
-        FramesError: no such shard.
+        NeuroportError: see :func:`~neuroport.engines.running.run`.
+        FramesError: there is no such shard.
         StorageError: the file cannot be written.
-        BackendError: no such cluster, a shard failed three times, or the scheduler was lost; says
-            what is done. What is done is kept in ``PATH.shards``.
+        BackendError: there is no such cluster, a shard failed three times, or the scheduler was
+            lost. Finished shards are kept in ``PATH.shards``, and the error lists them.
     """
     if cluster is None:
         return streaming.record(
@@ -91,7 +91,7 @@ def record(
     engine = known(on or DEFAULT)
     if not engine.in_parts or engine.takes_modules:
         raise BackendError(f"engine {engine.name!r} does not run on a cluster; leave cluster out")
-    engine.prepare(graph, **options).close()  # refuse here what every worker would
+    engine.prepare(graph, **options).close()  # refuse here what every worker would refuse
     plan = _plan("record", [graph], frames, shards, [engine.name], options)
     done = _spread(Path(path), plan, [graph], frames, cluster, progress)
     parts = [StoredTrace(done.path(number)) for number in range(1, done.shards + 1)]
@@ -118,16 +118,16 @@ def verify(
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """As :func:`neuroport.verify`, on a cluster; shards behind one that differs need not run.
+    """:func:`neuroport.verify` on a cluster; shards after one that differs need not run.
 
     Args:
-        want, got, frames, on, together, options: as there; networks are graphs or files.
-        cluster, shards: as of :func:`record`.
-        out: the file in whose ``OUT.shards`` finished shards are kept until all are done, for a
-            rerun; ``None``: a temporary folder.
+        want, got, frames, on, together, options: see there; networks are graphs or files.
+        cluster, shards: see :func:`record`.
+        out: finished shards are kept in ``OUT.shards`` until all are done, for a rerun; ``None``: a
+            temporary folder.
 
     Raises:
-        NeuroportError: as there, and as :func:`record`.
+        NeuroportError: see there, and :func:`record`.
     """
     if cluster is None:
         return verify_here(
@@ -174,7 +174,7 @@ def _plan(
     engines: list[str],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What makes shards those of one run."""
+    """Return the facts that all shards of one run share."""
     samples = frames.shape[1]
     if shards is None:
         graph = graphs[0]
@@ -200,8 +200,8 @@ def _spread(
     cluster: Any,
     progress: Progress | None,
 ) -> ShardFolder:
-    """Run all shards that are not there yet; for a verification, up to the first that differs."""
-    folder = ShardFolder(out, plan)
+    """Run all missing shards; for a verification, up to the first that differs."""
+    folder = ShardFolder(out.with_name(f"{out.name}.shards"), plan)
     total, of = frames.shape[1], folder.shards
     samples = {n: Shard(n, of).samples(total) for n in range(1, of + 1)}
     kinds = {key: value for graph in graphs for key, value in foreign_modules(graph).items()}
@@ -239,7 +239,7 @@ def _spread(
 
 
 def _ended(folder: ShardFolder, ends: list[int]) -> bool:
-    """Whether all shards up to one that differs are there."""
+    """Whether all shards up to one that differs are finished."""
     return bool(ends) and set(range(1, min(ends))) <= set(folder.done())
 
 

@@ -1,4 +1,4 @@
-"""Shards that are done, in a folder beside the result; a run that was interrupted goes on there."""
+"""Finished shards in a folder, from which an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ PLAN = "plan.json"
 
 
 class ShardFolder:
-    """``OUT.shards``, with the plan of the run and a file for each shard that is done.
+    """A folder with the plan of the run and what came of each finished shard.
 
     Raises:
-        CompareError: shards of another run lie there.
-        StorageError: nothing can be written there.
+        CompareError: the folder holds shards of another run.
+        StorageError: the folder is not writable.
     """
 
-    def __init__(self, out: Path, plan: Mapping[str, Any]) -> None:
-        self.folder = check_folder(out.with_name(f"{out.name}.shards"))
+    word, run = "shard", "run"  # what messages call a shard, and all of them
+
+    def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
+        self.folder = check_folder(folder)
         self.shards = int(plan["shards"])
         told = json.loads(json.dumps(plan))
         if (self.folder / PLAN).exists():
@@ -31,18 +33,18 @@ class ShardFolder:
             if known != told:
                 keys = [k for k in told if not isinstance(known, dict) or known.get(k) != told[k]]
                 raise CompareError(
-                    f"{self.folder} holds shards of another run (of other {', '.join(keys)}); "
-                    "remove it, or write to another file"
+                    f"{self.folder} holds {self.word}s of another {self.run} (of other "
+                    f"{', '.join(keys)}); remove it, or write elsewhere"
                 )
         else:
             write_json(self.folder / PLAN, told)
 
     def path(self, number: int) -> Path:
-        """The file of a shard."""
+        """Return the file of a shard."""
         return self.folder / f"{number:06d}"
 
     def done(self) -> list[int]:
-        """Shards that are there."""
+        """Return the finished shards."""
         return [n for n in range(1, self.shards + 1) if self.path(n).exists()]
 
     def keep(self, number: int, content: bytes) -> None:
@@ -50,5 +52,5 @@ class ShardFolder:
         write_atomic(self.path(number), content)
 
     def remove(self) -> None:
-        """Remove all: the result is written."""
+        """Remove the folder, after the result was written."""
         shutil.rmtree(self.folder, ignore_errors=True)

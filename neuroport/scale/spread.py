@@ -1,7 +1,7 @@
-"""Shards spread over the workers of a cluster, results kept as they come.
+"""Distribute shards over the workers of a cluster, and store results as they arrive.
 
-As few shards are submitted at a time as keep all workers busy, so that neither the scheduler nor
-this process holds more of a large test set than of a small one.
+Only as many shards are submitted at a time as keep all workers busy. Neither the scheduler nor this
+process then needs more memory for a large test set than for a small one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.task import held, run_shard
 
 TRIES = 3
-AHEAD = 2  # shards for each thread of a worker: one that runs, one that waits there
+AHEAD = 2  # shards per worker thread: one that runs, and one that waits
 POLL_SECONDS = 0.05
-LOOK_SECONDS = 2.0  # between two looks at how many workers there are
-WAIT_SECONDS = 120.0  # without any worker
+LOOK_SECONDS = 2.0  # seconds between two checks of the number of workers
+WAIT_SECONDS = 120.0  # seconds to wait without any worker
 
-Job = Callable[[int], tuple[dict[str, Any], Any]]  # number -> what the shard is, its frames
+Job = Callable[[int], tuple[dict[str, Any], Any]]  # number -> description of the shard, its frames
 
 
 def spread(
@@ -33,17 +33,17 @@ def spread(
     told: Callable[[int], None],
     wanted: Callable[[int], bool] = lambda _: True,
 ) -> None:
-    """Run the shards that ``folder`` lacks, and keep them there.
+    """Run the shards that ``folder`` lacks, and store them there.
 
     Args:
-        job: what a shard is, asked when it is submitted.
-        told: called with the number of each shard that is done.
-        wanted: whether a shard is still needed.
+        job: function that describes a shard, called when the shard is submitted.
+        told: called with the number of each finished shard.
+        wanted: function that returns whether a shard is still needed.
 
     Raises:
-        BackendError: a shard failed ``TRIES`` times (the others are done first); the scheduler is
-            gone, or no worker comes. What is done stays in the folder.
-        NeuroportError: a shard was refused: others would be, too.
+        BackendError: a shard failed ``TRIES`` times (all others are run first), the scheduler is
+            lost, or no worker appears. Finished shards stay in the folder.
+        NeuroportError: a shard was refused, so that others would be refused, too.
     """
     there = set(folder.done())
     waiting = [n for n in range(1, folder.shards + 1) if n not in there]
@@ -87,19 +87,20 @@ class _Spread:
                 time.sleep(POLL_SECONDS)
         finally:
             if self.flying and self.client.status == "running":
-                with suppress(Exception):  # the scheduler may be gone
+                with suppress(Exception):  # the scheduler may have ended
                     self.client.cancel(list(self.flying), force=True)
         if self.failed:
             number, said = min(self.failed.items())
-            more = f" (and {len(self.failed) - 1} more shards)" if len(self.failed) > 1 else ""
+            word = self.folder.word
+            more = f" (and {len(self.failed) - 1} more {word}s)" if len(self.failed) > 1 else ""
             raise BackendError(
-                f"shard {number}/{self.folder.shards} failed {self.tries[number]} times{more}: "
+                f"{word} {number}/{self.folder.shards} failed {self.tries[number]} times{more}: "
                 f"{said}; {self._kept()}"
             )
 
     def _threads(self) -> int:
-        """Threads of all workers; raises where there is no scheduler."""
-        if self.client.status != "running":  # a scheduler forgets what a lost client asked for
+        """Return the number of threads of all workers; raise if there is no scheduler."""
+        if self.client.status != "running":  # a scheduler forgets the tasks of a lost client
             raise self._gone()
         try:
             return sum(self.client.nthreads().values())
@@ -116,7 +117,7 @@ class _Spread:
         self.flying[future] = number
 
     def _finished(self) -> Iterator[int]:
-        """Take what is done; yields shards that are to be run again."""
+        """Store finished shards; yield shards that must run again."""
         for future in [each for each in self.flying if each.done()]:
             number = self.flying.pop(future)
             if future.status in ("cancelled", "lost"):
@@ -124,7 +125,7 @@ class _Spread:
             self.tries[number] += 1
             if future.status == "error":
                 error = future.exception()
-                # dask gives a shard up whose workers were lost again and again
+                # dask gives up a shard whose workers were lost repeatedly
                 lost = type(error).__name__ == "KilledWorker"
                 said = "its worker was lost every time" if lost else f"{error!r:.500}"
                 answer: dict[str, Any] = {"error": {"message": said, "final": False, "lost": lost}}
@@ -145,7 +146,7 @@ class _Spread:
             where = f" (worker {answer['worker']})" if "worker" in answer else ""
             kinds = {kind.__name__: kind for kind in _errors()}
             kind = kinds.get(error.get("kind", ""), BackendError)
-            said = f"shard {number}/{self.folder.shards}{where}: {error['message']}"
+            said = f"{self.folder.word} {number}/{self.folder.shards}{where}: {error['message']}"
             raise kind(said, error.get("detail", ""))
         if self.tries[number] < TRIES and not error.get("lost"):
             yield number
@@ -155,8 +156,8 @@ class _Spread:
     def _kept(self) -> str:
         done = len(self.folder.done())
         return (
-            f"{done} of {self.folder.shards} shards are done and kept in {self.folder.folder}; the "
-            "same command goes on from there"
+            f"{done} of {self.folder.shards} {self.folder.word}s are done and kept in "
+            f"{self.folder.folder}; the same command goes on from there"
         )
 
     def _gone(self) -> BackendError:

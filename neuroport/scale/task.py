@@ -1,7 +1,7 @@
-"""What a worker of a cluster does: one shard, in a child process that it watches.
+"""The task of a cluster's worker: run one shard in a child process and monitor it.
 
-A worker's own process does nothing but wait: whatever happens to the child, the worker lives, and
-a child ends with its worker, and with the task when that is no longer wanted.
+The worker's own process only waits. The worker survives whatever happens to the child. The child
+ends with its worker, and when its task is cancelled.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from neuroport.scale.child import ERROR, FRAMES, GRAPHS, JOB, RESULT
 from neuroport.version import __version__
 
 POLL_SECONDS = 0.05
-PATIENCE = 6.0  # seconds in which a child may end what it started
+PATIENCE = 6.0  # seconds in which a child may end its own child processes
 LAST_WORDS = 4000  # characters
 
 
 def held(content: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """The graphs, which every shard needs: sent once, and fetched by workers from each other."""
+    """The graphs, which every shard needs: sent once, then exchanged between workers."""
     return content
 
 
 def run_shard(
     job: dict[str, Any], graphs: tuple[bytes, ...], frames: npt.NDArray[Any]
 ) -> dict[str, Any]:
-    """The content of the result file of a shard, as ``result``; or ``error``, and why."""
+    """Return the content of a shard's result file as ``result``, or ``error`` with the reason."""
     told: dict[str, Any] = {"worker": _worker(), "version": __version__}
     if job["version"] != __version__:
         said = f"has neuroport {__version__}, and this is {job['version']}; install the same there"
@@ -63,7 +63,7 @@ def run_shard(
 
 
 def _supervised(folder: Path, unwanted: Callable[[], bool]) -> tuple[int, str]:
-    """Run the child to its end; its exit code, and its last words."""
+    """Run the child to its end; return its exit code and the end of its output."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with open(folder / "stderr.txt", "w+b") as errors:
         child = subprocess.Popen(
@@ -71,7 +71,7 @@ def _supervised(folder: Path, unwanted: Callable[[], bool]) -> tuple[int, str]:
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
-            start_new_session=True,  # a terminal's Ctrl-C is for who started the run
+            start_new_session=True,  # a terminal's Ctrl-C is for the run's main process
             env=environment,
         )
         try:
@@ -91,7 +91,7 @@ def _supervised(folder: Path, unwanted: Callable[[], bool]) -> tuple[int, str]:
 
 
 def _worker() -> str:
-    """The address of this worker; this machine's process where it is none."""
+    """Return the address of this worker, or this process if it is not a worker."""
     from distributed import get_worker
 
     try:
@@ -101,7 +101,7 @@ def _worker() -> str:
 
 
 def _unwanted() -> Callable[[], bool]:
-    """Whether nobody waits for the task any more: it was cancelled, or who submitted it is gone."""
+    """Whether the task was cancelled, or its client has disappeared."""
     from distributed import get_worker
 
     try:

@@ -1,10 +1,10 @@
-"""Augmentation: every sample of a batch cut out, recoloured, moved, mirrored, turned and scaled.
+"""Augmentation: crop, recolour, shift, mirror, rotate and scale the samples of a batch.
 
-What happens to a sample is the same at each of its steps. It is drawn first, for the whole batch,
-and done to any part of it afterwards: the process that reads a sample changes it, and what comes
-out does not depend on how many processes there are.
+A change applies to all steps of a sample. The random numbers are drawn first, for the whole batch,
+and the process that reads a sample applies them. The result therefore does not depend on the number
+of processes.
 
-Random numbers are drawn only for what the recipe asks for, in a fixed order.
+Random numbers are drawn only for changes that the recipe asks for, in a fixed order.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from neuroport.data.samples import Croppable, Frames, Labels, Samples, Seeds, se
 from neuroport.errors import RecipeError
 from neuroport.recipe import Recipe, TrainingRecipe
 
-Drawn = dict[str, npt.NDArray[Any]]  # for every sample of a batch, a row of each array
+MIXED = "mixup"  # the share of a sample in its mixture
+Drawn = dict[str, npt.NDArray[Any]]  # each array has one row per sample of a batch
 
 
 def training_views(
     samples: Samples, chosen: Labels, recipe: Recipe, rng: np.random.Generator
 ) -> Frames:
-    """The chosen samples (S, N, C, H, W) to train on.
+    """Return the chosen samples (S, N, C, H, W), augmented for training.
 
     Raises:
-        RecipeError: parts are to be cut out of samples that are not larger than what is shown.
+        RecipeError: crops are requested of samples that are not larger than a frame.
     """
     return changed_views(samples, chosen, recipe, draw(recipe.training, len(chosen), rng))
 
 
 def draw(training: TrainingRecipe, count: int, rng: np.random.Generator) -> Drawn:
-    """What is to happen to each of ``count`` samples."""
+    """Draw the changes of ``count`` samples."""
     drawn: Drawn = {}
     if training.crop == "resized":
         drawn["crop"] = _seeds(rng, count)
@@ -44,15 +45,15 @@ def draw(training: TrainingRecipe, count: int, rng: np.random.Generator) -> Draw
 
 
 def part_of(drawn: Drawn, part: slice) -> Drawn:
-    """What is to happen to some samples of the batch."""
+    """Return the changes of some samples of the batch."""
     return {name: rows[part] for name, rows in drawn.items()}
 
 
 def changed_views(samples: Samples, chosen: Labels, recipe: Recipe, drawn: Drawn) -> Frames:
-    """The chosen samples (S, N, C, H, W), to which happens what was drawn for them.
+    """Return the chosen samples (S, N, C, H, W) with the drawn changes.
 
     Raises:
-        RecipeError: as :func:`training_views`.
+        RecipeError: see :func:`training_views`.
     """
     training = recipe.training
     if training.crop == "resized":
@@ -74,7 +75,7 @@ def _seeds(rng: np.random.Generator, count: int) -> Seeds:
 
 
 def _recoloured(views: Frames, policy: str, seeds: Seeds) -> Frames:
-    """torchvision's AutoAugment of pictures (1, N, 3, H, W), its policy that of the dataset."""
+    """Apply torchvision's AutoAugment to pictures (1, N, 3, H, W), with the dataset's policy."""
     from PIL import Image
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
@@ -88,7 +89,7 @@ def _recoloured(views: Frames, policy: str, seeds: Seeds) -> Frames:
 
 
 def augmented(views: Frames, recipe: TrainingRecipe, rng: np.random.Generator) -> Frames:
-    """Samples (S, N, C, H, W) moved, mirrored, turned and scaled as the recipe says."""
+    """Shift, mirror, rotate and scale samples (S, N, C, H, W) as the recipe says."""
     return _changed(views, recipe, _drawn_changes(recipe, views.shape[1], rng))
 
 
@@ -103,6 +104,8 @@ def _drawn_changes(recipe: TrainingRecipe, count: int, rng: np.random.Generator)
         drawn["scale"] = rng.uniform(1 - recipe.scale, 1 + recipe.scale, count)
     if recipe.cutout:
         drawn["cutout"] = rng.random((count, 2))
+    if recipe.mixup:
+        drawn[MIXED] = np.full(count, rng.beta(recipe.mixup, recipe.mixup))
     return drawn
 
 
@@ -116,11 +119,25 @@ def _changed(views: Frames, recipe: TrainingRecipe, drawn: Drawn) -> Frames:
         views = _turned(views, drawn)
     if recipe.cutout:
         views = _blanked(views, recipe.cutout, drawn["cutout"])
+    if recipe.mixup:
+        views = _mixed(views, drawn[MIXED])
     return views
 
 
+def _mixed(views: Frames, shares: npt.NDArray[np.float64]) -> Frames:
+    """Each sample's share of itself, and the rest of its partner, see :func:`partners`."""
+    share = shares[:, None, None, None].astype(np.float32)
+    mixed: Frames = np.rint(views * share + partners(views, 1) * (1 - share)).astype(np.uint8)
+    return mixed
+
+
+def partners(rows: Any, axis: int = 0) -> Any:
+    """What samples are mixed with: those that are read together, last to first."""
+    return np.flip(rows, axis) if isinstance(rows, np.ndarray) else rows.flip(axis)
+
+
 def shifted(views: Frames, most: int, rng: np.random.Generator) -> Frames:
-    """Each sample moved by up to ``most`` pixels each way (one row: sideways), zeros moving in."""
+    """Shift samples by up to ``most`` pixels per axis (one row: sideways), filled with zeros."""
     if most == 0:
         return views
     return _moved(views, most, rng.integers(0, 2 * most + 1, (views.shape[1], 2)))
@@ -138,7 +155,7 @@ def _moved(views: Frames, most: int, offsets: Labels) -> Frames:
 
 
 def _blanked(views: Frames, side: int, centres: npt.NDArray[np.float64]) -> Frames:
-    """Each sample without a square around a place anywhere in it, of which a part may lie outside.
+    """Blank a square anywhere in each sample; a part of it may lie outside.
 
     Args:
         centres: rows and columns as fractions, (N, 2).
@@ -154,7 +171,7 @@ def _blanked(views: Frames, side: int, centres: npt.NDArray[np.float64]) -> Fram
 
 
 def _turned(views: Frames, drawn: Drawn) -> Frames:
-    """Each sample turned and scaled, bilinear."""
+    """Rotate and scale each sample, bilinear."""
     from torchvision.transforms.functional import InterpolationMode, affine
 
     changed = [

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file per run, written whole, read without executing anything."""
+"""Checkpoints: one safetensors file per run, written atomically, read without executing code."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from neuroport.nets.families import build
 from neuroport.nets.recipe import GRAPH
 from neuroport.nets.widths import set_widths
 from neuroport.recipe import Recipe, from_dict
+from neuroport.training.averaging import MODEL, part
 from neuroport.training.given_graph import Classifier, given
 
 CHECKPOINT = "checkpoint.safetensors"
-METRICS = ("phase", "epoch", "loss", "accuracy", "seconds")  # of an epoch, at least
+METRICS = ("phase", "epoch", "loss", "accuracy", "seconds")  # facts of an epoch, at least
 VERSION = 2  # 2: also within an epoch; between epochs 1 is written, as ever
 
 
 @dataclass
 class State:
-    """A training run after a number of epochs, and of batches of the next one.
+    """The state of a training run after some epochs, and some batches of the next one.
 
-    ``within`` says, where batches of an unfinished epoch are done: ``batch`` (how many), ``total``
-    (sum of their losses), ``seconds``, ``gradients`` (norms that were measured), and ``rng``, the
-    state of NumPy's generator. The order of
-    the samples follows from seed and epoch; torch's generators are the tensors ``rng.torch.*``, one
-    per process.
+    ``within`` describes an unfinished epoch: ``batch`` (number of batches done), ``total`` (sum of
+    their losses), ``seconds``, ``gradients`` (measured norms), and ``rng`` (state of NumPy's
+    generator). The order of the samples follows from seed and epoch. The states of torch's
+    generators are the tensors ``rng.torch.*``, one per process.
     """
 
     recipe: Recipe
@@ -49,14 +49,14 @@ class State:
     within: dict[str, Any] = field(default_factory=dict)
     source: str = "the checkpoint"  # its file, for messages
 
-    def load_into(self, net: nn.Module) -> None:
-        """Copy the model's tensors into ``net``.
+    def load_into(self, net: nn.Module, prefix: str = MODEL) -> None:
+        """Copy the model's tensors, or those under another prefix, into ``net``.
 
         Raises:
-            TrainingError: the checkpoint belongs to another architecture, or holds values that no
-                training gives.
+            TrainingError: the checkpoint belongs to another architecture, or holds impossible
+                values.
         """
-        own = self.fitting(net)
+        own = self.fitting(net, prefix)
         for name, tensor in own.items():
             if not torch.isfinite(tensor).all():
                 raise TrainingError(
@@ -75,15 +75,15 @@ class State:
                 )
         net.load_state_dict(own)
 
-    def fitting(self, net: nn.Module) -> dict[str, Tensor]:
-        """The model's tensors, if their names, shapes and types are those of ``net``.
+    def fitting(self, net: nn.Module, prefix: str = MODEL) -> dict[str, Tensor]:
+        """Return the model's tensors if their names, shapes and types match ``net``.
 
-        Nothing is computed, so that a network on the device ``meta`` will do.
+        Nothing is computed, so that ``net`` may be on the device ``meta``.
 
         Raises:
-            TrainingError: they are not.
+            TrainingError: they do not match.
         """
-        own = {n[6:]: t for n, t in self.tensors.items() if n.startswith("model.")}
+        own = part(self.tensors, prefix)
         wanted = net.state_dict()
         faults = [f"{name} is missing" for name in wanted if name not in own]
         faults += [f"{name} is unknown" for name in own if name not in wanted]
@@ -105,10 +105,10 @@ def _form(tensor: Tensor) -> str:
 
 
 def skeleton(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
-    """The network of a recipe without values, on the device ``meta``.
+    """Build the network of a recipe without values, on the device ``meta``.
 
     Args:
-        folder: of the run, where the graph lies that a recipe of family ``graph`` trains on.
+        folder: folder of the run, which holds the graph for a recipe of family ``graph``.
 
     Raises:
         RecipeError: its parameters would not fit in the memory of this machine.
@@ -128,10 +128,10 @@ def skeleton(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
 
 
 def build_network(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
-    """The untrained network of a recipe; weights depend on the recipe's seed only.
+    """Build the untrained network of a recipe; weights depend only on the recipe's seed.
 
     Args:
-        folder: as of :func:`skeleton`.
+        folder: see :func:`skeleton`.
 
     Raises:
         RecipeError: it would not fit in memory.
@@ -159,7 +159,7 @@ def save_checkpoint(folder: Path, state: State) -> Path:
     }
     if state.within:
         about["within"] = state.within
-    # a file knows no device
+    # a file has no device
     tensors = {name: t.detach().cpu().contiguous() for name, t in state.tensors.items()}
     about["hash"] = _digest(about, tensors)
     content = to_bytes(tensors, {"neuroport": json.dumps(about)})
@@ -170,10 +170,10 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
     """Read a run's checkpoint.
 
     Raises:
-        StorageError: there is none.
-        FormatError: it is truncated, foreign or newer.
-        HashError: it is a checkpoint, but not the one that was written.
-        RecipeError: the recipe in it is none.
+        StorageError: there is no checkpoint.
+        FormatError: it is truncated, of another format or of a newer version.
+        HashError: its content does not match its hash.
+        RecipeError: its recipe is invalid.
     """
     path = Path(place(folder)) / CHECKPOINT
     if not os.path.lexists(path):
@@ -185,7 +185,7 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
         with safe_open(str(path), "pt") as file:
             text = file.metadata()["neuroport"]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # whatever it is that the reader trips over, the file is not good
+    except Exception as error:  # any exception of the reader means that the file is damaged
         raise FormatError(
             f"{path}: not a neuroport checkpoint, or truncated ({short(error)}); train again"
         ) from error
@@ -197,7 +197,7 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
         raise FormatError(
             f"{path}: version {about['version']} is newer than {VERSION}; upgrade neuroport"
         )
-    stored = about.pop("hash", None)  # older ones have none
+    stored = about.pop("hash", None)  # older checkpoints have no hash
     if stored is not None and stored != _digest(about, tensors):
         raise HashError(
             f"{path}: the content does not match its hash; the file was damaged or edited: train "
@@ -216,7 +216,7 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
 
 
 def _digest(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over everything in a checkpoint."""
+    """Return the SHA-256 of everything in a checkpoint."""
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"|{name!r}|{_form(tensor)}=".encode())
@@ -225,7 +225,7 @@ def _digest(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
 
 
 def _fault(about: Any) -> str:
-    """What is wrong with the facts in a checkpoint, empty where nothing is."""
+    """Return what is wrong with the facts in a checkpoint, or an empty text."""
     if not isinstance(about, dict) or about.get("format") != "neuroport-checkpoint":
         return "its format is another"
     kinds = {"version": int, "recipe": dict, "epoch": int, "metrics": list}
@@ -250,7 +250,7 @@ def _fault(about: Any) -> str:
             return f"gradients are {short(gradients)}"
         try:
             np.random.default_rng().bit_generator.state = within["rng"]
-        except Exception:  # NumPy promises nothing about others' states
+        except Exception:  # NumPy may raise any exception for an invalid state
             return f"rng is {short(within.get('rng'))}"
     return ""
 
@@ -265,18 +265,18 @@ def _is_told(values: dict[str, Any], key: str) -> bool:
 
 
 def load(folder: str | os.PathLike[str]) -> nn.Module:
-    """The trained network of a checkpoint folder, in evaluation mode.
+    """Load the trained network of a run's folder, in evaluation mode.
 
     After the quantization-aware phase it computes with integers.
 
     Raises:
-        StorageError, FormatError, HashError, RecipeError: as :func:`read_checkpoint`.
-        TrainingError: its tensors are not those of the recipe's network, or the graph is missing
-            with which a run of family ``graph`` began.
+        StorageError, FormatError, HashError, RecipeError: see :func:`read_checkpoint`.
+        TrainingError: the tensors do not match the recipe's network, or the graph of a run of
+            family ``graph`` is missing.
     """
     state = read_checkpoint(folder)
     net = skeleton(state.recipe, folder)
-    state.fitting(net)  # before memory is taken: the file decides how much
+    state.fitting(net)  # before memory is allocated, because the file determines how much
     net = net if isinstance(net, Classifier) else _untrained(state.recipe)
     state.load_into(net)
     return net.eval()

@@ -1,7 +1,7 @@
-"""What an epoch's metrics say beside loss and accuracy: gradients, activity, weights.
+"""Further metrics of an epoch: gradients, activity, weights.
 
-Measured on the side: nothing here changes a bit of what is trained, and a GPU is waited for once an
-epoch. :mod:`neuroport.training.metrics` reads it back.
+Measuring them changes no bit of the training, and waits for a GPU once per epoch.
+:mod:`neuroport.training.metrics` reads the results.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from neuroport.quantization.scales import is_integer
 from neuroport.training.loading import Batch, Job
 from neuroport.training.trainable import FIRES, Trainable
 
-BATCHES = 10  # of an epoch, whose gradients are measured
-SAMPLES = 32  # held-out ones, on which activity is measured
+BATCHES = 10  # number of batches per epoch whose gradients are measured
+SAMPLES = 32  # number of held-out samples on which activity is measured
 
 
 def block_of(parameter: str) -> str:
@@ -44,7 +44,7 @@ class GradientNorms:
     Called with a network whose parameters hold the gradients of a batch.
 
     Args:
-        batches: how many the epoch has; of each tenth the first one is measured.
+        batches: number of batches of the epoch; the first of each tenth is measured.
     """
 
     def __init__(self, net: nn.Module, batches: int) -> None:
@@ -53,15 +53,15 @@ class GradientNorms:
         for at, name in enumerate(trained):
             node = net.node_of(name) if isinstance(net, Trainable) else name
             self.blocks.setdefault(block_of(node), []).append(at)
-        self.found: list[list[float]] = []  # of a measured batch, the norm of each block
+        self.found: list[list[float]] = []  # for each measured batch, the norm of each block
         self._every = -(-batches // BATCHES)
         self._waiting: list[Tensor] = []
 
     def restore(self, found: list[list[float]]) -> None:
-        """Go on after the batches that were measured before.
+        """Continue after the batches that were already measured.
 
         Raises:
-            TrainingError: they are those of another network.
+            TrainingError: the norms belong to another network.
         """
         if any(len(norms) != len(self.blocks) for norms in found):
             raise TrainingError(
@@ -84,7 +84,7 @@ class GradientNorms:
         self._waiting.append(torch.stack([each.float() for each in norms]))
 
     def finish(self) -> list[list[float]]:
-        """Read what is still on the device; the norms of every measured batch."""
+        """Read the rest from the device, and return the norms of every measured batch."""
         for norms in self._waiting:
             each = norms.tolist()
             self.found.append(
@@ -94,9 +94,9 @@ class GradientNorms:
         return self.found
 
     def told(self) -> dict[str, Any]:
-        """Of an epoch's metrics: each block's mean norm over the batches at which all are finite.
+        """Return the metrics: each block's mean norm over the batches whose norms are all finite.
 
-        Gradients that are not (``float16``) are no step either.
+        Batches with other gradients (``float16``) are skipped in training, too.
         """
         finite = [norms for norms in self.finish() if all(map(math.isfinite, norms))]
         means = {
@@ -108,10 +108,10 @@ class GradientNorms:
 
 
 class FewSamples:
-    """Some samples, evenly from the batches that are evaluated.
+    """A few samples, evenly from the evaluated batches.
 
     Args:
-        batches: how many there will be.
+        batches: number of batches.
     """
 
     def __init__(self, batches: int) -> None:
@@ -119,13 +119,13 @@ class FewSamples:
         self._views: list[Tensor] = []
 
     def take(self, batch: Batch) -> None:
-        """Keep the first ones of a batch that could be read."""
+        """Keep the first samples of a batch that could be read."""
         left = min(self._each, SAMPLES - sum(each.shape[1] for each in self._views))
         read = [at for at in range(len(batch.labels)) if at not in batch.damaged][: max(left, 0)]
         self._views.append(batch.views[:, read].clone())
 
     def frames(self, steps: int, device: torch.device) -> Tensor | None:
-        """Frames (T, N, C, H, W); None of no sample."""
+        """Return frames (T, N, C, H, W); None if there is no sample."""
         views = torch.cat(self._views, 1) if self._views else None
         if views is None or views.shape[1] == 0:
             return None
@@ -134,7 +134,7 @@ class FewSamples:
 
 
 class _Population:
-    """Counts of a population that a network calls, once or more."""
+    """Counts of a population that the network calls once or several times."""
 
     def __init__(self) -> None:
         self.neurons, self.spikes, self.silent, self.saturated = 0, 0.0, 0, 0
@@ -148,7 +148,7 @@ class _Population:
             self.saturated += sum(_saturated(level, args[0]) for level in _levels(module))
 
     def told(self, integer: bool) -> dict[str, Any]:
-        """The population in an epoch's metrics."""
+        """Return the population's metrics."""
         found = {
             "neurons": self.neurons,
             "spikes": _short(self.spikes / max(self.neurons, 1)),
@@ -163,7 +163,7 @@ def _levels(module: nn.Module) -> list[Lif]:
 
 
 def _saturated(neuron: Lif, stream: Stream) -> int:
-    """At how many neurons, steps and samples the voltage is held at an end of its 24 bits."""
+    """Count the neurons, steps and samples at which the voltage saturates at 24 bits."""
     threshold = neuron.integer_threshold
     distance, _ = integrate(stream.value, neuron.integer_bias(stream), *neuron.decays, threshold)
     voltage = distance + (threshold << integers.STATE_SHIFT)
@@ -172,12 +172,12 @@ def _saturated(neuron: Lif, stream: Stream) -> int:
 
 @torch.no_grad()
 def activity(net: nn.Module, frames: Tensor) -> dict[str, Any]:
-    """Of an epoch's metrics: what each population does on ``frames`` (T, N, C, H, W).
+    """Return the metrics of each population's activity on ``frames`` (T, N, C, H, W).
 
-    * spikes: messages over all steps, per neuron and sample; of several levels their sum
+    * spikes: messages over all steps, per neuron and sample; summed over several levels
     * dormant: share of the neurons that fire at no step of any sample
-    * saturated: in integers, how often a voltage is held at an end of its 24 bits; not known of a
-      graph that trains on
+    * saturated: in integers, how often a voltage saturates at 24 bits (unknown for a graph that is
+      trained further)
     """
     if isinstance(net, Trainable):
         with evaluating(net):
@@ -202,7 +202,7 @@ def activity(net: nn.Module, frames: Tensor) -> dict[str, Any]:
 
 
 def _populations(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Neurons by name; those of several levels are one."""
+    """Return neurons by name; the levels of one neuron are one entry."""
     inner = {id(level) for m in net.modules() if isinstance(m, Mlf) for level in m.levels}
     for name, module in net.named_modules():
         if isinstance(module, (Lif, Mlf)) and id(module) not in inner:
@@ -211,7 +211,7 @@ def _populations(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 @torch.no_grad()
 def clipped_weights(net: nn.Module) -> dict[str, Any]:
-    """Of an epoch's metrics, in integers: weights of each synapse, and those beyond 8 bits."""
+    """Return the metrics of integer weights: number per synapse, and those beyond 8 bits."""
     if isinstance(net, Trainable):
         return {
             name: {"weights": number, "clipped": beyond}
@@ -228,5 +228,5 @@ def clipped_weights(net: nn.Module) -> dict[str, Any]:
 
 
 def _short(value: float) -> float:
-    """Four digits: what is shown, not what is computed with."""
+    """Round to four digits, for display only."""
     return float(f"{value:.4g}")

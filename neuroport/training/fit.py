@@ -1,8 +1,8 @@
 """Train a recipe: a real-valued phase, then a phase whose forward pass is the integer network.
 
-Every random choice depends on (seed, epoch) only, and a checkpoint holds all there is to know after
-an epoch, or in the middle of one, so that a run that is interrupted and started again ends with the
-same bits as one that was not.
+Every random choice depends only on (seed, epoch), and a checkpoint holds the complete state after
+an epoch, or within one. A run that is interrupted and resumed therefore ends with the same bits as
+an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,17 @@ from neuroport.nets.widths import PROVEN
 from neuroport.quantization.calibration import CALIBRATION
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 from neuroport.recipe import Recipe
-from neuroport.training.augmentation import draw, part_of
+from neuroport.training.augmentation import MIXED, draw, part_of
+from neuroport.training.averaging import (
+    AVERAGE,
+    COUNT,
+    MODEL,
+    TRAINED,
+    Average,
+    keeps_more,
+    part,
+    with_shown,
+)
 from neuroport.training.checkpoint import (
     CHECKPOINT,
     State,
@@ -84,31 +94,31 @@ def fit(
     workers: int | None = None,
     damaged: str = "stop",
 ) -> nn.Module:
-    """Train ``recipe`` in ``folder``, resuming what is there; returns the network, evaluating.
+    """Train ``recipe`` in ``folder``, or resume the run there; return the network in eval mode.
 
     Args:
-        report: called with ``{"phase", "epoch", "epochs", "batch", "batches", ...}`` while working,
-            and with the metrics of each finished epoch.
+        report: called with ``{"phase", "epoch", "epochs", "batch", "batches", ...}`` during
+            training, and with the metrics of each finished epoch.
         data: the split to use instead of loading the recipe's dataset.
-        start: of a recipe with ``network.family = "graph"``: the graph that is trained on, as
-            :func:`neuroport.quantize` or :func:`neuroport.trainable` gives it; kept in the folder,
-            and not needed to resume.
-        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``. A checkpoint
-            knows none: a run may go on elsewhere.
-        workers: processes that read samples, beside this one; the result is the same for any
-            number. ``None``: some where a GPU trains on files, else 0.
-        damaged: ``stop`` at a file that cannot be read, or ``skip`` it: training takes the next
-            sample of its class instead, evaluation leaves it out.
+        start: the graph to train further, for a recipe with ``network.family = "graph"``, from
+            :func:`neuroport.quantize` or :func:`neuroport.trainable`. The folder keeps it, so that
+            resuming does not need it.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``. A checkpoint does
+            not depend on it: a run can resume on another device.
+        workers: number of additional processes that read samples; the result does not depend on
+            it. ``None``: several if a GPU trains on files, otherwise 0.
+        damaged: ``stop`` at a file that cannot be read, or ``skip`` it: training uses the next
+            sample of its class instead, and evaluation omits it.
 
-    Started by torchrun, the processes share every batch, each on a GPU of its own where there are
-    GPUs; the first one writes and reports. The network that is returned is on the CPU.
+    With torchrun, the processes share every batch, each on its own GPU if there are GPUs; the first
+    one writes and reports. The returned network is on the CPU.
 
     Raises:
         TrainingError: ``folder`` holds a run of another recipe or graph, the loss is not a number,
             memory ran out, or a process that reads samples has died.
-        RecipeError: the recipe's data are not what the graph takes.
+        RecipeError: the recipe's data do not match the graph.
         BackendError: there is no such device.
-        FormatError: a file that cannot be read.
+        FormatError: a file cannot be read.
     """
     if damaged not in DAMAGED:
         raise TrainingError(f"damaged is {damaged!r:.100}; use {' or '.join(map(repr, DAMAGED))}")
@@ -124,7 +134,7 @@ def fit(
 
 
 def _begin(start: Graph | Trainable, recipe: Recipe, folder: Path, together: Group) -> None:
-    """Keep what training begins with, as a checkpoint of no epochs."""
+    """Store the initial network, as a checkpoint of zero epochs."""
     if recipe.network.family != GRAPH:
         raise TrainingError(
             f"start is for network.family = 'graph', and that of {recipe.name} is "
@@ -170,9 +180,9 @@ def _fit(
     net = convolve_in(build_network(recipe, folder), getattr(torch, recipe.training.precision))
     together.check(net)
     if state.tensors:
-        state.load_into(net)
+        state.load_into(net, TRAINED if goes_on_elsewhere(state) else MODEL)
         if together.first:
-            _write_metrics(folder, state)  # the run may have ended between the two files
+            _write_metrics(folder, state)  # the run may have ended after the first of the two files
     if state.epoch >= recipe.epochs > 0:
         return net.eval()
     data = data or _load(recipe, together)
@@ -181,41 +191,80 @@ def _fit(
     while state.epoch < recipe.epochs:
         quantized = state.epoch >= recipe.training.epochs
         if quantized and not (isinstance(net, Trainable) or is_integer(net)):
+            show(state, net)
             with on_cpu(net):
                 freeze_scales(net, calibration(reading, data, recipe))
         optimizer = optimizer_of(net, recipe)
         scaler = scaler_of(recipe, quantized, reading.device)
-        if state.within or state.epoch not in (0, recipe.training.epochs):  # a phase starts afresh
+        if state.within or state.epoch not in (
+            0,
+            recipe.training.epochs,
+        ):  # a phase starts with a new optimizer
             restore(optimizer, state.tensors)
             restore_scaler(scaler, state.tensors)
+        average = average_of(net, state) if recipe.training.ema and not quantized else None
         with _generators(reading.device):
-            step = Step(net, optimizer, scaler, recipe, together)
+            step = Step(net, optimizer, scaler, recipe, together, average)
             metrics = _Epoch(step, data, state, folder, say, reading).run()
+        state.tensors = after_epoch(state, step, metrics)
         state.metrics.append(metrics)
         state.epoch += 1
         state.within = {}
-        state.tensors = step.tensors()
         if together.first:
             save_checkpoint(folder, state)
             _write_metrics(folder, state)
         say(metrics)
+    show(state, net)
     return net.cpu().eval()
 
 
 def calibration(reading: Reading, data: Split, recipe: Recipe) -> Tensor:
-    """Frames from which scales are chosen; where their ranges are proven, only sizes matter."""
+    """Return the frames from which scales are chosen; for proven widths only their size matters."""
     if recipe.quantization.widths == PROVEN:
         return reading.some(data.test, recipe)
     return reading.some(data.train, recipe, CALIBRATION)
 
 
+def goes_on_elsewhere(state: State) -> bool:
+    """Whether training goes on from other weights than those that the run would give now."""
+    begins = state.epoch in (state.recipe.training.epochs, state.recipe.epochs)  # a phase, or none
+    return bool(part(state.tensors, TRAINED)) and (bool(state.within) or not begins)
+
+
+def show(state: State, net: nn.Module) -> None:
+    """Let ``net`` be what the run gives, where it is another one than that which was trained."""
+    if part(state.tensors, TRAINED):
+        net.load_state_dict(part(state.tensors, MODEL))
+
+
+def average_of(net: nn.Module, state: State) -> Average:
+    """The average of the weights, as the checkpoint has it where there is one."""
+    found = Average(net, state.recipe.training.ema)
+    if COUNT in state.tensors:
+        found.restore(state.tensors, state.fitting(net, AVERAGE))
+    return found
+
+
+def after_epoch(state: State, step: Step, metrics: dict[str, Any]) -> dict[str, Tensor]:
+    """Everything of a checkpoint after an epoch, ``model.*`` being what the run gives."""
+    tensors = step.tensors()
+    if not keeps_more(state.recipe):
+        return tensors
+    shown = part(tensors, AVERAGE) or part(tensors, MODEL)
+    before = [m["accuracy"] for m in state.metrics if m["phase"] == metrics["phase"]]
+    if state.recipe.training.keep == "best" and max(before, default=-1.0) >= metrics["accuracy"]:
+        shown = part(state.tensors, MODEL)
+    # tensors of the network change with it
+    return with_shown(tensors, {name: tensor.detach().clone() for name, tensor in shown.items()})
+
+
 def _generators(device: torch.device) -> AbstractContextManager[None]:
-    """Within it torch's generators may be seeded."""
+    """Context that restores torch's generators afterwards."""
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _load(recipe: Recipe, together: Group) -> Split:
-    """The samples; what has to be made first is made by one process."""
+    """Load the samples; if they must be generated, one process does it."""
     if not together.first:
         together.wait()
     data = load_data(recipe.data)
@@ -226,7 +275,7 @@ def _load(recipe: Recipe, together: Group) -> Split:
 
 @contextmanager
 def on_cpu(net: nn.Module) -> Iterator[None]:
-    """Within it a network is on the CPU, where scales are chosen and its integers are proven."""
+    """Context in which a network is on the CPU, to choose its scales and prove its widths."""
     device = next(net.parameters()).device
     net.cpu()
     try:
@@ -235,20 +284,20 @@ def on_cpu(net: nn.Module) -> Iterator[None]:
         net.to(device)
 
 
-TOGETHER = 100  # samples that are evaluated side by side
+TOGETHER = 100  # samples per batch of the evaluation
 
 
 @torch.no_grad()
 def evaluate(
     net: nn.Module, samples: Samples, steps: int, *, device: str = "cpu", workers: int = 0
 ) -> int:
-    """Number of correctly classified samples; ``net`` is left on the CPU.
+    """Return the number of correctly classified samples; ``net`` is on the CPU afterwards.
 
     Args:
-        device, workers: as of :func:`fit`.
+        device, workers: see :func:`fit`.
 
     Raises:
-        BackendError: there is no such device, or it has not the memory.
+        BackendError: there is no such device, or it has too little memory.
     """
     check_workers(workers)
     reading = Reading(device_of(device), workers)
@@ -269,9 +318,9 @@ def evaluated(
     together: Group,
     few: FewSamples | None = None,
 ) -> tuple[int, int]:
-    """How many samples are classified correctly, and of how many: those that can be read.
+    """Return how many samples are classified correctly, and how many could be read.
 
-    Every process takes some of the batches; ``few`` keeps some samples of this one's.
+    Every process evaluates some of the batches; ``few`` keeps some samples of this process.
     """
     net.eval()
     every = np.arange(len(samples.labels))
@@ -313,7 +362,7 @@ def _resume(recipe: Recipe, folder: Path) -> State:
     if not os.path.lexists(folder / CHECKPOINT):
         return State(recipe, 0)
     state = read_checkpoint(folder)
-    steps = recipe.training.checkpoint_steps  # may change: it does not change what is trained
+    steps = recipe.training.checkpoint_steps  # may differ, because it does not change the training
     training = replace(state.recipe.training, checkpoint_steps=steps)
     state.recipe = replace(state.recipe, training=training)
     if state.recipe != recipe:
@@ -342,7 +391,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass
 class _Epoch:
-    """One epoch, from its beginning or from the batch at which a checkpoint was written."""
+    """One epoch, from its beginning or from the batch of a checkpoint."""
 
     step: Step
     data: Split
@@ -352,7 +401,7 @@ class _Epoch:
     reading: Reading
 
     def run(self) -> dict[str, Any]:
-        """Train on every batch that is left, then evaluate; the epoch's metrics."""
+        """Train on all remaining batches, then evaluate; return the epoch's metrics."""
         state, recipe, epoch = self.state, self.state.recipe, self.state.epoch
         net, together, device = self.step.net, self.step.together, self.reading.device
         phase = "quantized" if epoch >= recipe.training.epochs else "float"
@@ -386,7 +435,7 @@ class _Epoch:
             ):
                 damaged += len(made.damaged)
                 _warn(made.damaged.values(), "the next of its class was taken")
-                numbers.refresh()  # those that neurons learn
+                numbers.refresh()  # decays and thresholds that neurons learn
                 self.step.set_rate(learning_rate(recipe, epoch, index, batches))
                 measure = norms if together.first and norms.measures(index) else None
                 losses.add(self._trained(made, measure), epoch, index)
@@ -401,13 +450,16 @@ class _Epoch:
                     within["gradients"] = norms.finish()
                     self._save(within | {"seconds": time.perf_counter() - started})
         losses.finish(epoch)
-        # before anything is told of the network: lowering must take it
+        # before any report on the network, because lowering must accept it
         if phase == "quantized" and not isinstance(net, Trainable):
             with on_cpu(net):
                 fit_scales(net, calibration(self.reading, self.data, recipe))
-        steps = recipe.data.steps
+        steps, average = recipe.data.steps, self.step.average
         few = FewSamples(-(-len(self.data.test.labels) // TOGETHER))
-        correct, tested = evaluated(net, self.data.test, recipe, steps, self.reading, together, few)
+        with average.shown() if average is not None else nullcontext():
+            correct, tested = evaluated(
+                net, self.data.test, recipe, steps, self.reading, together, few
+            )
         metrics = {
             "phase": phase,
             "epoch": epoch + 1,
@@ -433,7 +485,7 @@ class _Epoch:
     def _jobs(
         self, order: npt.NDArray[np.int64], indices: range, rng: np.random.Generator
     ) -> Iterator[Job]:
-        """The part of every batch that is this process's, and what is drawn for it."""
+        """Yield this process's part of every batch, with its random numbers."""
         training = self.state.recipe.training
         own = self.step.together.part(training.batch)
         for index in indices:
@@ -442,7 +494,7 @@ class _Epoch:
             yield Job(chosen[own], part_of(drawn, own), rng.bit_generator.state)
 
     def _trained(self, made: Batch, measure: GradientNorms | None) -> Tensor:
-        """The loss of a batch, on which the network was trained."""
+        """Train on a batch and return its loss."""
         recipe, device = self.state.recipe, self.reading.device
         steps = recipe.data.steps
         together = self.step.together.size
@@ -454,11 +506,17 @@ class _Epoch:
         own = len(made.labels)
         key = "training.batch" if together == 1 else f"training.batch / {together}"
         with memory_of(device, own, 2, attempt, TrainingError, key):
-            return self.step(made.frames(steps, device), made.classes(device), measure)
+            mixed = (made.job.drawn or {}).get(MIXED)
+            share = 1.0 if mixed is None else float(mixed[0])
+            frames, classes = made.frames(steps, device), made.classes(device)
+            return self.step(frames, classes, measure, share=share)
 
     def _save(self, within: dict[str, Any]) -> None:
         """Write a checkpoint in the middle of the epoch."""
         together, tensors = self.step.together, self.step.tensors()
+        first = self.state.epoch in (0, self.state.recipe.training.epochs)  # of its phase
+        if keeps_more(self.state.recipe) and not first:
+            tensors = with_shown(tensors, part(self.state.tensors, MODEL))
         for name, generator in generators(self.reading.device).items():
             for rank, each in enumerate(together.gather(generator)):
                 tensors[f"rng.{name}.{rank}"] = each

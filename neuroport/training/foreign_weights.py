@@ -1,8 +1,8 @@
-"""Weights that somebody else trained, into the same network of neuroport's: every key, or none.
+"""Import weights of other projects into the same network in neuroport: all entries, or none.
 
-``weights.pth`` of an author's code or of SpikingJelly becomes a run's folder as ``neuroport train``
-leaves one, before the first epoch of its integer phase: ``neuroport quantize`` takes it, and
-``neuroport train`` trains it on.
+``weights.pth`` of an author's code or of SpikingJelly becomes the folder of a run, before the first
+epoch of its integer phase. ``neuroport quantize`` accepts it, and ``neuroport train`` trains it
+further.
 """
 
 from __future__ import annotations
@@ -31,21 +31,29 @@ from neuroport.training.checkpoint import (
     skeleton,
 )
 
-HELD = ("state_dict", "model_state_dict", "model", "net", "network")  # where checkpoints hold one
-PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
-COUNTED = "num_batches_tracked"  # no number of the network in evaluation; old state dicts lack it
-FINE_TUNED = 1  # epochs of the integer phase, where the recipe has none
+HELD = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+)  # keys under which checkpoints hold a state dict
+PREFIXES = ("module.", "_orig_mod.")  # prefixes of DistributedDataParallel and torch.compile
+COUNTED = "num_batches_tracked"  # has no effect in evaluation; old state dicts lack it
+FINE_TUNED = 1  # epochs of the integer phase, if the recipe has none
 
 
 @dataclass(frozen=True, eq=False)
 class ForeignWeights:
-    """A network with weights of others.
+    """A network with imported weights.
 
     Attributes:
-        net: in evaluation mode, real-valued.
-        recipe: of the network, and of training it on in integers; nothing real-valued is trained.
-        naming: whose names the state dict has, of :data:`neuroport.nets.published_names.NAMINGS`.
-        entries: of the state dict, and where each went.
+        net: the real-valued network, in evaluation mode.
+        recipe: recipe of the network and of its further training in integers, without a real-valued
+            phase.
+        naming: the project whose names the state dict uses, one of
+            :data:`neuroport.nets.published_names.NAMINGS`.
+        entries: the entries of the state dict, and where each went.
     """
 
     net: nn.Module
@@ -54,7 +62,7 @@ class ForeignWeights:
     entries: tuple[Entry, ...]
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write a run's folder: its checkpoint and its recipe.
+        """Write the folder of a run: its checkpoint and its recipe.
 
         Raises:
             TrainingError: the folder holds a run.
@@ -68,7 +76,7 @@ class ForeignWeights:
         return where
 
     def table(self) -> str:
-        """Where each entry went, a line each."""
+        """Return where each entry went, one line per entry."""
         width = max(len(entry.theirs) for entry in self.entries)
         return "\n".join(
             f"{e.theirs:{width}}  -> {e.ours}" + (" (subtracted)" if e.subtracted else "")
@@ -82,22 +90,23 @@ def import_weights(
     *,
     naming: str | None = None,
 ) -> ForeignWeights:
-    """Bring a state dict of others into the network of a recipe.
+    """Import a state dict of another project into the network of a recipe.
 
-    Nothing in the file is executed. Every entry has its place, and every place its entry; a bias
-    before a norm is subtracted from the norm's mean, which is the same network in evaluation.
+    Nothing in the file is executed. Every entry must match a parameter, and every parameter an
+    entry. A bias before a norm is subtracted from the norm's mean, which does not change the
+    network in evaluation.
 
     Args:
-        source: what ``torch.save`` or safetensors wrote, or the tensors by name.
-        recipe: of the network, or the name of a shipped one. It says what no state dict holds:
-            steps, mean and deviation of pixels, thresholds and decays of neurons.
-        naming: ``ms_resnet``, ``mlf``, ``sew`` or ``spikingjelly``; found by the names if not
+        source: a file written by ``torch.save`` or safetensors, or the tensors by name.
+        recipe: the recipe of the network, or the name of a shipped one. It supplies what a state
+            dict does not hold: steps, mean and deviation of pixels, thresholds and decays.
+        naming: ``ms_resnet``, ``mlf``, ``sew`` or ``spikingjelly``; recognized by the names if not
             given.
 
     Raises:
-        StorageError: no such file.
-        FormatError: it holds no state dict, or one that cannot be read without running code.
-        TrainingError: entries that do not fit, all of them, each with the nearest.
+        StorageError: there is no such file.
+        FormatError: the file holds no state dict, or cannot be read without running code.
+        TrainingError: entries do not fit; the error lists all of them, each with the nearest name.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     label = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the state dict"
@@ -120,9 +129,9 @@ def _read(path: str) -> Any:
 
             return load_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, of how others pickled
+            warnings.simplefilter("ignore")  # torch warns about how the file was pickled
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the reader trips over, the file is not good
+    except Exception as error:  # any exception of the reader means that the file is damaged
         raise FormatError(
             f"{path}: no state dict that can be read without running code of the file "
             f"({short(error)}); write one where it came from: torch.save(net.state_dict(), path)"
@@ -130,7 +139,7 @@ def _read(path: str) -> Any:
 
 
 def _state_dict(found: Any, label: str) -> dict[str, Tensor]:
-    """The tensors by name, which a checkpoint may hold among other things."""
+    """Return the tensors by name; a checkpoint may hold other data beside them."""
     if not isinstance(found, Mapping):
         raise FormatError(f"{label}: holds a {type(found).__name__}, no state dict")
     if found and all(isinstance(value, Tensor) for value in found.values()):
@@ -149,7 +158,7 @@ def _state_dict(found: Any, label: str) -> dict[str, Tensor]:
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without the prefixes that wrappers put before all of them."""
+    """Remove prefixes that wrappers add to all names."""
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
@@ -159,7 +168,7 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _naming(
     name: str | None, recipe: Recipe, theirs: Mapping[str, Tensor], label: str
 ) -> tuple[str, Recipe]:
-    """Whose names they are, and the recipe with the neurons of those who gave them."""
+    """Return the naming, and the recipe with the neurons of that project."""
     family = recipe.network.family
     fitting = {n: naming for n, naming in NAMINGS.items() if family in naming.families}
     if name is not None and name not in fitting:
@@ -179,12 +188,18 @@ def _naming(
 
 
 def _same_network(naming: str, recipe: Recipe) -> None:
-    """Refuse what has the names and shapes of their network, and computes something else."""
+    """Refuse a network with the same names and shapes that computes something else."""
     network = recipe.network
     if network.projection == "spike":
         raise TrainingError(
             "network.projection is 'spike', which is another network than the one whose weights "
             "these are; use 'membrane', or 'composed', which computes the same"
+        )
+    if network.downsampling == "max":
+        raise TrainingError(
+            "network.downsampling is 'max', the maximum of spikes, and no published network has "
+            "it: MS-ResNet has strides, Max-ResNet the maximum of currents, which has no exact "
+            "form; train it, or use 'stride'"
         )
     if naming == "spikingjelly" and network.pooled:
         raise TrainingError(
@@ -204,7 +219,7 @@ def _firing(recipe: Recipe, naming: Naming) -> Recipe:
 def _filled(
     net: nn.Module, entries: tuple[Entry, ...], theirs: Mapping[str, Tensor], label: str
 ) -> dict[str, Tensor]:
-    """The state of ``net`` with all of their tensors in it."""
+    """Return the state of ``net`` filled with all imported tensors."""
     own = dict(net.state_dict())
     wanted = {entry.theirs: entry for entry in entries}
     faults = list(_faults(own, wanted, theirs))
@@ -226,9 +241,10 @@ def _filled(
 
 
 def _check_places(own: Mapping[str, Tensor], entries: tuple[Entry, ...]) -> None:
-    """Every weight and statistic of the network is the place of an entry: a fault of ours else."""
+    """Check that an entry exists for every weight and statistic; otherwise neuroport has a bug."""
     to = {entry.ours for entry in entries}
-    of_ones = (".direct.", ".shortcut.synapse.weight", ".shortcut.norm.bias")  # of Direct
+    # of layers that only count: Direct, and the gates of products
+    of_ones = (".direct.", ".shortcut.synapse.weight", ".shortcut.norm.bias", ".gate.")
     left = {n for n in own.keys() - to if any(part in n for part in (".synapse.", "norm."))}
     left = {n for n in left if not any(part in n for part in of_ones)}
     assert not left, f"no entry goes to {sorted(left)}"
@@ -238,7 +254,7 @@ def _check_places(own: Mapping[str, Tensor], entries: tuple[Entry, ...]) -> None
 def _faults(
     own: Mapping[str, Tensor], wanted: Mapping[str, Entry], theirs: Mapping[str, Tensor]
 ) -> Iterator[str]:
-    """All that does not fit, a line each."""
+    """Return all entries that do not fit, one line each."""
     left = [name for name in theirs if name not in wanted]
     absent = [name for name in wanted if name not in theirs and not name.endswith(COUNTED)]
     for name in absent:
@@ -250,7 +266,7 @@ def _faults(
         if has.shape != wants.shape and (*has.shape, 1, 1) != wants.shape:  # dense layers
             yield f"{name} is {tuple(has.shape)}, the recipe's network has {tuple(wants.shape)}"
         elif has.is_complex() or not torch.equal(
-            # checks of a checkpoint say more of what is not finite
+            # the checks of a checkpoint give a better message for values that are not finite
             has.nan_to_num().to(wants.dtype).to(has.dtype),
             has.nan_to_num(),
         ):

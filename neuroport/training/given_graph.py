@@ -1,6 +1,6 @@
-"""The network of a recipe of family ``graph``: a graph that trains on, as a classifier.
+"""The network of a recipe of family ``graph``: a graph that is trained further, as a classifier.
 
-The graph that it began with lies beside the checkpoint, which holds weights, biases and units.
+The initial graph is stored beside the checkpoint, which holds weights, biases and units.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ START = "start.graph"
 
 
 class Classifier(Trainable):
-    """A graph that trains on, whose answer is that of its trace, (N, classes) in real units.
+    """A graph that is trained further and returns (N, classes) in real units.
 
-    The potential of its readout after the last step; without a readout how many spikes the last
-    population sent.
+    The output is the potential of its readout after the last step. Without a readout it is the
+    number of spikes that the last population sent.
 
     Raises:
-        RecipeError: the recipe's data are not what the graph takes, or not as many classes.
-        FramesError: from forward: a count of events is larger than a frame of the graph holds.
+        RecipeError: the recipe's data or its number of classes do not match the graph.
+        FramesError: in forward, a count of events is larger than the graph's input permits.
     """
 
     def __init__(
@@ -94,17 +94,17 @@ def _check(graph: Graph, answers: str, recipe: Recipe) -> None:
 
 
 def begin(graph: Graph, folder: Path) -> None:
-    """Keep the graph that a run begins with."""
+    """Store the initial graph of a run."""
     save(graph, folder / START)
 
 
 def given(recipe: Recipe, folder: str | os.PathLike[str]) -> Classifier:
-    """The network of the run in a folder, as it began.
+    """Return the initial network of the run in a folder.
 
     Raises:
-        TrainingError: nothing was given to begin with.
+        TrainingError: the folder has no initial graph.
         FormatError, HashError: its file was damaged.
-        RecipeError: as :class:`Classifier`.
+        RecipeError: see :class:`Classifier`.
     """
     path = Path(folder) / START
     if not os.path.lexists(path):

@@ -1,8 +1,8 @@
-"""Samples on their way to a network: read, decoded and augmented, by other processes if asked.
+"""Read, decode and augment samples for a network, in other processes if requested.
 
-A batch is a :class:`Job`: the numbers of the samples that this process takes of it, and what was
-drawn for them. Jobs are made in order by the process that trains, so that what is read does not
-depend on how many others read it. Samples stay 8-bit integers until they are on the device.
+A batch is a :class:`Job`: the numbers of this process's samples, and the random numbers of their
+augmentation. The training process creates jobs in order, so that the result does not depend on the
+number of readers. Samples stay 8-bit integers until they are on the device.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from neuroport.kernels.devices import local_processes
 from neuroport.recipe import Recipe
 from neuroport.training.augmentation import Drawn, changed_views
 
-MOST_WORKERS = 8  # of one process, unless more are asked for
+MOST_WORKERS = 8  # readers of one process, by default at most
 MOST = 1024
-AHEAD = 2  # batches that each reads before they are asked for
+AHEAD = 2  # batches that each reader reads ahead
 DAMAGED = ("stop", "skip")
 
 
 @dataclass(frozen=True)
 class Job:
-    """Samples to be read together; ``drawn`` is None where they are to be as they are."""
+    """Samples to be read together; ``drawn`` is None if they are not augmented."""
 
     chosen: Labels
     drawn: Drawn | None = None
-    after: Any = None  # state of the generator when this was drawn
+    after: Any = None  # state of the generator after this job was drawn
 
 
 @dataclass
 class Batch:
-    """What became of a job.
+    """The result of a job.
 
     Attributes:
         views: (S, N, C, H, W) of 8-bit integers, S is T or 1.
         labels: (N,).
-        damaged: of samples that could not be read: their place in the batch, and why.
+        damaged: position in the batch of each sample that could not be read, and the reason.
     """
 
     job: Job
@@ -64,7 +64,7 @@ class Batch:
     damaged: dict[int, str] = field(default_factory=dict)
 
     def pin_memory(self) -> Batch:
-        """In memory from which a GPU copies while the CPU goes on."""
+        """Copy to pinned memory, from which a GPU copies asynchronously."""
         return Batch(self.job, self.views.pin_memory(), self.labels.pin_memory(), self.damaged)
 
     def frames(self, steps: int, device: torch.device) -> Tensor:
@@ -81,7 +81,7 @@ class Batch:
 
 
 def float_frames(frames: Frames) -> Tensor:
-    """Frames as the float32 that networks take."""
+    """Convert frames to float32."""
     return torch.from_numpy(frames.astype(np.float32))
 
 
@@ -96,7 +96,7 @@ class _Failed:
 
 @dataclass(frozen=True)
 class _Read(Dataset[Any]):
-    """Does jobs; in another process it says what went wrong instead of raising it."""
+    """Runs jobs; in another process it returns an error instead of raising it."""
 
     samples: Samples
     recipe: Recipe
@@ -135,7 +135,7 @@ class _Read(Dataset[Any]):
         return {place: fault for place, fault in found if fault}
 
     def _fault(self, number: int) -> str:
-        """Why a sample cannot be read; empty if it can."""
+        """Return why a sample cannot be read, or an empty text."""
         try:
             self.samples.views(np.array([number]))
         except (FormatError, StorageError) as error:
@@ -143,7 +143,7 @@ class _Read(Dataset[Any]):
         return ""
 
     def _instead(self, number: int) -> int:
-        """The next sample of the same class that can be read."""
+        """Return the next readable sample of the same class."""
         alike = np.flatnonzero(self.samples.labels == self.samples.labels[number])
         at = int(np.searchsorted(alike, number))
         for other in (*alike[at + 1 :], *alike[:at]):
@@ -164,13 +164,13 @@ def _as_made(batch: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reading:
-    """How samples are read.
+    """Reads samples.
 
     Args:
-        device: where they go.
-        workers: processes that read, beside the one that trains; 0: it reads itself.
-        damaged: ``stop`` at a file that cannot be read, or ``skip`` it: training takes the next
-            sample of its class instead, evaluation leaves it out.
+        device: device to which samples are copied.
+        workers: number of additional processes that read; 0: the training process reads.
+        damaged: ``stop`` at a file that cannot be read, or ``skip`` it: training uses the next
+            sample of its class instead, and evaluation omits it.
     """
 
     device: torch.device
@@ -178,10 +178,10 @@ class Reading:
     damaged: str = "stop"
 
     def batches(self, samples: Samples, recipe: Recipe, jobs: Iterable[Job]) -> Iterator[Batch]:
-        """What becomes of jobs, in their order.
+        """Yield the results of jobs, in order.
 
         Raises:
-            NeuroportError: a file that is damaged; whatever reading meets.
+            NeuroportError: a file is damaged, or reading failed otherwise.
             TrainingError: a process that reads has died.
         """
         work = _Read(samples, recipe, self.damaged)
@@ -198,7 +198,7 @@ class Reading:
             num_workers=self.workers,
             collate_fn=_as_made,
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # its own: the network's must not move
+            generator=torch.Generator(),  # its own generator: the network's must not advance
             prefetch_factor=AHEAD,
             multiprocessing_context="fork" if fork else None,
         )
@@ -208,14 +208,14 @@ class Reading:
             yield made
 
     def some(self, samples: Samples, recipe: Recipe, count: int = 1) -> Tensor:
-        """Frames (T, count, C, H, W) of samples that lie evenly among all, on the CPU."""
+        """Return frames (T, count, C, H, W) of evenly spaced samples, on the CPU."""
         chosen = spread_over(len(samples.labels), count)
         made = _Read(samples, recipe, self.damaged).batch(Job(chosen))
         return made.frames(recipe.data.steps, torch.device("cpu"))
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Around what takes batches: torch tells of the death of a reader wherever one is then.
+        """Context for loops over batches: torch raises the death of a reader at any point.
 
         Raises:
             TrainingError: a process that reads has died.
@@ -238,20 +238,20 @@ class Reading:
 
 
 def check_workers(asked: int | None) -> None:
-    """Refuse what is no number of processes.
+    """Check the number of processes.
 
     Raises:
-        TrainingError: it is none.
+        TrainingError: it is invalid.
     """
     if asked is not None and (type(asked) is not int or not 0 <= asked <= MOST):
         raise TrainingError(f"workers is {asked!r:.100}; use 0 to {MOST}")
 
 
 def workers_for(asked: int | None, samples: Samples, device: torch.device) -> int:
-    """How many processes read: as many as asked for, or as many as pay.
+    """Return the number of reading processes: the requested number, or a useful one.
 
-    Where nothing is said, a GPU whose samples are files gets as many as this machine has processors
-    for each process that trains, 8 at most. On the CPU they would take what the network needs.
+    By default a GPU that trains on files gets as many as this machine has processors per training
+    process, at most 8. On the CPU, readers would take processors from the network.
     """
     if asked is not None:
         return asked
@@ -262,7 +262,7 @@ def workers_for(asked: int | None, samples: Samples, device: torch.device) -> in
 
 
 def _are_read(samples: Samples) -> bool:
-    """Whether samples are read from files when they are needed."""
+    """Whether samples are read from files on demand."""
     from neuroport.data.events import Recordings
 
     whole = getattr(samples, "whole", samples)

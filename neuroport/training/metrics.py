@@ -1,4 +1,4 @@
-"""What a training tells of its epochs: ``metrics.jsonl`` in its folder, a JSON object per line.
+"""Metrics of the epochs of a training: ``metrics.jsonl`` in its folder, one JSON object per line.
 
 ::
 
@@ -8,8 +8,8 @@
     weights     {synapse: {weights, clipped}}                          in integers
 
 ``spikes`` are messages per neuron and sample, ``dormant`` is the share of neurons that sent none,
-``saturated`` counts voltages at an end of their 24 bits, ``clipped`` weights beyond 8 bits. Files
-of older versions hold the first line only.
+``saturated`` counts voltages at a limit of their 24 bits, ``clipped`` weights beyond 8 bits. Files
+of older versions have only the fields of the first line.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ PLAIN = ("loss", "accuracy", "seconds")
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch of a training; what was not measured is an empty dictionary.
+    """An epoch of a training; measurements that are missing are empty dictionaries.
 
     Attributes:
-        phase: ``float``, or ``quantized`` where the forward pass is the integer network.
-        epoch, epochs: its number from 1 on, and how many there will be.
-        accuracy: in percent, on the held-out samples.
-        samples: on which the activity was measured.
-        gradients: mean norm of each block.
-        neurons, spikes, dormant, saturated: of each population.
-        weights, clipped: of each synapse.
+        phase: ``float``, or ``quantized`` if the forward pass is the integer network.
+        epoch, epochs: its number, from 1 on, and the number of all epochs.
+        accuracy: accuracy on the held-out samples, in percent.
+        samples: number of samples on which the activity was measured.
+        gradients: mean gradient norm of each block.
+        neurons, spikes, dormant, saturated: values of each population.
+        weights, clipped: values of each synapse.
     """
 
     phase: str
@@ -72,7 +72,7 @@ class Epoch:
         return sum(self.neurons[n] * v for n, v in values.items()) / number if number else None
 
     def scalars(self) -> dict[str, float]:
-        """Every number by a name for TensorBoard: ``loss/float``, ``gradient/blocks.0``."""
+        """Return every number by its name in TensorBoard: ``loss/float``, ``gradient/blocks.0``."""
         found = {f"{key}/{self.phase}": float(getattr(self, key)) for key in PLAIN}
         whole = {
             "spikes_per_neuron": self.spikes_per_neuron,
@@ -92,11 +92,11 @@ class Epoch:
 
 
 def read_metrics(folder: str | os.PathLike[str]) -> list[Epoch]:
-    """The epochs that a training has finished so far; none before the first one has.
+    """Read the epochs that a training has finished so far.
 
     Raises:
-        StorageError: no such folder, or the file cannot be read.
-        FormatError: the file is not one of a training.
+        StorageError: there is no such folder, or the file cannot be read.
+        FormatError: the file does not belong to a training.
     """
     where = Path(place(folder))
     if not where.is_dir():
@@ -114,10 +114,10 @@ def read_metrics(folder: str | os.PathLike[str]) -> list[Epoch]:
 
 
 def epoch_of(told: Any, where: str) -> Epoch:
-    """An epoch from what its line holds.
+    """Return the epoch of a line.
 
     Raises:
-        FormatError: it is no epoch's.
+        FormatError: the line does not hold an epoch.
     """
     numbers = ("epoch", "epochs", *PLAIN)
     if not isinstance(told, dict) or not isinstance(told.get("phase"), str):

@@ -16,9 +16,9 @@ from neuroport.recipe import Recipe
 
 
 def learning_rate(recipe: Recipe, epoch: int, index: int, batches: int) -> float:
-    """Rate of a batch: linear warm-up, then the recipe's schedule; in the second phase a cosine.
+    """Return the rate of a batch: linear warm-up, then the recipe's schedule (phase 2: a cosine).
 
-    ``done`` counts epochs, whole ones with ``schedule_per = "epoch"``.
+    ``done`` counts epochs, only complete ones with ``schedule_per = "epoch"``.
 
     ::
 
@@ -45,10 +45,10 @@ def learning_rate(recipe: Recipe, epoch: int, index: int, batches: int) -> float
 
 
 def optimizer_of(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer, fresh; :func:`set_rate` sets its rate before every step.
+    """Create the recipe's optimizer; :func:`set_rate` sets its rate before every step.
 
-    Decays and thresholds that neurons learn do not decay, and decays, which count in 1/4096, move
-    as if they counted in ones.
+    Decays and thresholds that neurons learn have no weight decay. Decays are stored in 1/4096, but
+    the optimizer treats them as fractions.
     """
     training = recipe.training
     sgd = training.optimizer == "sgd"
@@ -63,7 +63,7 @@ def optimizer_of(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if thresholds:
         groups.append({"params": thresholds, "weight_decay": 0.0})
     if decays:
-        # a gradient in 1/4096 is that much smaller; the steps of Adam do not depend on its size
+        # a gradient in 1/4096 is smaller by that factor; Adam's steps do not depend on its size
         own = {"scale": unity * unity} if sgd else {"scale": unity, "eps": 1e-8 / unity}
         groups.append({"params": decays, "weight_decay": 0.0, **own})
     if sgd:
@@ -84,10 +84,10 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give the optimizer the state that :func:`tensors_of` found.
+    """Restore the state that :func:`tensors_of` returned.
 
     Raises:
-        TrainingError: a tensor is not of its parameter's shape and type.
+        TrainingError: a tensor does not have its parameter's shape and type.
     """
     for index, parameter in enumerate(_parameters(optimizer)):
         prefix = f"optimizer.{index}."
@@ -107,12 +107,12 @@ def restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> 
 
 
 def _beside(parameter: Tensor, name: str, tensor: Tensor) -> Tensor:
-    """A copy on the parameter's device; Adam counts its steps on the CPU."""
+    """Return a copy on the parameter's device; Adam's step counters stay on the CPU."""
     return tensor.clone() if name.endswith(".step") else tensor.to(parameter.device, copy=True)
 
 
 def tensors_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """State of the optimizer, by the number of the parameter and the name."""
+    """Return the state of the optimizer, by number of the parameter and name."""
     return {
         f"optimizer.{index}.{name}": value
         for index, parameter in enumerate(_parameters(optimizer))

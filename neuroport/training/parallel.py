@@ -1,13 +1,13 @@
-"""Several processes train one network: each takes a part of every batch (``torchrun``).
+"""Train one network in several processes, each with a part of every batch (``torchrun``).
 
-The result is that of one process with the whole batch, within float error: gradients are averaged,
-and batch norm takes its statistics over all parts,
+The result equals that of one process with the whole batch, within float error: gradients are
+averaged, and batch norm uses the statistics of all parts,
 
     mean = sum(x) / N,     var = sum((x - mean)**2) / N     over the elements of all processes,
 
 through which gradients flow as well. Every process draws the same order and augmentation and holds
-the same weights; it reads its own part of every batch, and the first one alone writes. On GPUs,
-one for each process, they speak by NCCL, on CPUs by gloo.
+the same weights. It reads its own part of every batch, and only the first process writes files. On
+GPUs, one per process, they communicate by NCCL, on CPUs by gloo.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class Group:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes and tells."""
+        """Whether this process writes files and reports."""
         return self.rank == 0
 
     def part(self, batch: int) -> slice:
-        """The samples of a batch that this process takes.
+        """Return this process's samples of a batch.
 
         Raises:
             TrainingError: the batch cannot be divided evenly.
@@ -60,10 +60,10 @@ class Group:
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def check(self, net: nn.Module) -> None:
-        """Refuse norms whose statistics cannot be joined.
+        """Refuse norms whose statistics cannot be combined.
 
         Raises:
-            TrainingError: a norm computes its statistics itself, of its own part alone.
+            TrainingError: a norm computes its own statistics, from this process's part only.
         """
         for name, norm in net.named_modules():
             known = (nn.BatchNorm2d.forward, TdBatchNorm.forward, PositiveNorm.forward)
@@ -82,7 +82,7 @@ class Group:
         return value
 
     def average_gradients(self, net: nn.Module) -> None:
-        """Give each parameter the gradient of the whole batch."""
+        """Average the gradients of all parameters over the processes."""
         gradients = [p.grad for p in net.parameters() if p.grad is not None]
         if self.size == 1 or not gradients:
             return
@@ -92,7 +92,7 @@ class Group:
             grad.copy_(part.view_as(grad))
 
     def total(self, *counts: int) -> list[int]:
-        """Sums of counts over all processes."""
+        """Return the sums of counts over all processes."""
         if self.size == 1:
             return list(counts)
         together = torch.tensor(counts, dtype=torch.int64, device=self.device)
@@ -100,7 +100,7 @@ class Group:
         return [int(count) for count in together.tolist()]
 
     def gather(self, value: Tensor) -> list[Tensor]:
-        """The tensor of every process, on the CPU."""
+        """Return the tensor of every process, on the CPU."""
         if self.size == 1:
             return [value]
         own = value.to(self.device)
@@ -115,7 +115,7 @@ class Group:
 
     @contextmanager
     def joint(self) -> Iterator[None]:
-        """Within it, batch norm in training takes the statistics of all parts of the batch."""
+        """Context in which batch norm in training uses the statistics of the whole batch."""
         if self.size == 1:
             yield
         else:
@@ -124,31 +124,31 @@ class Group:
 
 
 def is_first() -> bool:
-    """Whether this process writes and tells, before there is a group."""
+    """Whether this process writes files and reports, before there is a group."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def group(device: torch.device = CPU) -> Iterator[Group]:
-    """The processes that torchrun started, or this one alone."""
+    """Context with the group of processes that torchrun started, or of this one alone."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or dist.is_initialized():
         rank, count = (dist.get_rank(), dist.get_world_size()) if size > 1 else (0, 1)
         yield Group(rank, count, device)
         return
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # where NCCL keeps what it needs
+        torch.cuda.set_device(device)  # the device on which NCCL allocates memory
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         together = Group(dist.get_rank(), dist.get_world_size(), device)
         yield together
-        together.wait()  # what the first one writes is there when any of them goes on
+        together.wait()  # wait until the first process has written its files
     finally:
         dist.destroy_process_group()
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over all processes; its gradient is the sum of theirs."""
+    """Sum over all processes; its gradient is the sum of all processes' gradients."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -189,9 +189,9 @@ def _joint_norm(
     eps: float = 1e-5,
     outside: bool = False,
 ) -> Tensor:
-    """``F.batch_norm`` whose statistics in training are those of all processes' batches.
+    """``F.batch_norm`` with the statistics of all processes' batches in training.
 
-    With ``outside`` it is ``norm_outside_root``.
+    With ``outside`` it replaces ``norm_outside_root``.
     """
     if not training:
         return F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)

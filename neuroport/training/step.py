@@ -1,8 +1,8 @@
-"""A step of training, on whatever device: nothing in it waits for a GPU.
+"""A training step on any device; it never waits for a GPU.
 
-With ``training.precision = "float16"`` the loss is multiplied before gradients are computed, so
-that small ones are not lost, and gradients are divided before they are used (torch's
-``GradScaler``). A step whose gradients are not finite is then left out and the factor halved.
+With ``training.precision = "float16"`` the loss is multiplied by a factor before gradients are
+computed, so that small gradients are not lost, and gradients are divided by it before they are used
+(torch's ``GradScaler``). A step whose gradients are not finite is skipped, and the factor halved.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from neuroport.errors import TrainingError
 from neuroport.nets.neuron import bound
 from neuroport.recipe import Recipe
+from neuroport.training.augmentation import partners
+from neuroport.training.averaging import Average
 from neuroport.training.optimizer import set_rate, tensors_of
 from neuroport.training.parallel import Group
 from neuroport.training.trainable import Trainable
@@ -27,8 +29,9 @@ class Step:
     """Trains a network on a batch.
 
     Args:
-        net: in training, on its device.
-        scaler: of :func:`scaler_of`.
+        net: the network in training mode, on its device.
+        scaler: result of :func:`scaler_of`.
+        average: of the weights, updated after every step.
     """
 
     def __init__(
@@ -38,7 +41,9 @@ class Step:
         scaler: Any,
         recipe: Recipe,
         together: Group,
+        average: Average | None = None,
     ) -> None:
+        self.average = average
         self.net, self.optimizer, self.scaler = net, optimizer, scaler
         self.recipe, self.together = recipe, together
 
@@ -51,19 +56,22 @@ class Step:
         frames: Tensor,
         labels: Tensor,
         measure: Callable[[nn.Module], None] | None = None,
+        *,
+        share: float = 1.0,
     ) -> Tensor:
-        """One step of the optimizer; the loss of the batch of all processes, on the device.
+        """Run one optimizer step; return the loss of all processes' batch, on the device.
 
         Args:
             frames: (T, N, C, H, W), this process's part.
             labels: (N,).
             measure: called with the network when it has the gradients of the whole batch, before
-                they are clipped.
+                clipping.
+            share: of a sample in its frames, where it is mixed with another.
         """
         training = self.recipe.training
         self.optimizer.zero_grad()
         with self.together.joint():
-            loss = self.loss(frames, labels)
+            loss = self.loss(frames, labels, share)
             value = self.together.average(loss.detach().clone())
             self._backward(loss)
         self.together.average_gradients(self.net)
@@ -82,39 +90,48 @@ class Step:
             self.net.bound()
         else:
             bound(self.net)
+        if self.average is not None:
+            self.average.update()
         return value
 
-    def loss(self, frames: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy of a batch."""
+    def loss(self, frames: Tensor, labels: Tensor, share: float = 1.0) -> Tensor:
+        """Cross entropy of a batch; of what is mixed the mean of both classes', by their shares."""
         smoothing = self.recipe.training.label_smoothing
-        return F.cross_entropy(self.net(frames), labels, label_smoothing=smoothing)
+        logits = self.net(frames)
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        if share == 1.0:
+            return loss
+        other = F.cross_entropy(logits, partners(labels), label_smoothing=smoothing)
+        return share * loss + (1 - share) * other
 
     def _backward(self, loss: Tensor) -> None:
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
         scaled.backward()
 
     def tried(self, frames: Tensor, labels: Tensor) -> None:
-        """Compute gradients, to see whether there is memory for them; the run is over."""
+        """Compute gradients to find out whether memory suffices, after the run has failed."""
         self.optimizer.zero_grad()
         self.loss(frames, labels).backward()  # type: ignore[no-untyped-call]
         self.optimizer.zero_grad()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything of a checkpoint but generators."""
+        """Return all tensors of a checkpoint except generators."""
         found = {f"model.{n}": t for n, t in self.net.state_dict().items()}
         found |= tensors_of(self.optimizer)
         if self.scaler is not None:
             state = self.scaler.state_dict()
             kept = [float(state["scale"]), float(state["_growth_tracker"])]
             found["scaler"] = torch.tensor(kept, dtype=torch.float64)
+        if self.average is not None:
+            found |= self.average.tensors()
         return found
 
 
 def scaler_of(recipe: Recipe, quantized: bool, device: torch.device) -> Any:
-    """What multiplies the loss, for ``float16`` while real numbers are trained; else None.
+    """Return the loss scaler for ``float16`` in real-valued training, otherwise None.
 
     Raises:
-        TrainingError: torch is too old for it on this device.
+        TrainingError: this version of torch does not support it on this device.
     """
     if quantized or recipe.training.precision != "float16":
         return None
@@ -129,7 +146,7 @@ def scaler_of(recipe: Recipe, quantized: bool, device: torch.device) -> Any:
 
 
 def restore_scaler(scaler: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Let ``scaler`` go on as it was."""
+    """Restore the state of ``scaler``."""
     if scaler is not None and "scaler" in tensors and tensors["scaler"].shape == (2,):
         scale, steps = tensors["scaler"].tolist()
         found = scaler.state_dict()
@@ -137,7 +154,7 @@ def restore_scaler(scaler: Any, tensors: Mapping[str, Tensor]) -> None:
 
 
 class Losses:
-    """The losses of an epoch's batches; of a GPU each is read when the next was asked for."""
+    """The losses of an epoch's batches; each is read from a GPU while the next batch runs."""
 
     def __init__(self, device: torch.device) -> None:
         self.total, self.count = 0.0, 0
@@ -146,14 +163,14 @@ class Losses:
 
     @property
     def mean(self) -> float:
-        """Of the batches whose loss is known."""
+        """Mean over the batches whose loss is known."""
         return self.total / max(self.count, 1)
 
     def add(self, loss: Tensor, epoch: int, index: int) -> None:
-        """Take the loss of a batch.
+        """Add the loss of a batch.
 
         Raises:
-            TrainingError: that of this one, or of the one before, is not a number.
+            TrainingError: the loss of this batch, or of the previous one, is not a number.
         """
         before, self._waiting = self._waiting, (loss, index)
         if before is not None:
@@ -162,7 +179,7 @@ class Losses:
             self.finish(epoch)
 
     def finish(self, epoch: int) -> None:
-        """Read what is left."""
+        """Read the remaining losses."""
         if self._waiting is not None:
             self._read(*self._waiting, epoch)
             self._waiting = None
@@ -179,7 +196,7 @@ class Losses:
 
 
 def generators(device: torch.device) -> dict[str, Tensor]:
-    """States of torch's generators that a network may draw from."""
+    """Return the states of torch's generators that a network may use."""
     found = {"torch": torch.get_rng_state()}
     if device.type == "cuda":
         found["cuda"] = torch.cuda.get_rng_state(device)
@@ -187,10 +204,10 @@ def generators(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_generator(tensors: Mapping[str, Tensor], rank: int, device: torch.device) -> None:
-    """Let torch's generators go on, if there were as many processes, and on this kind of device.
+    """Restore torch's generators, if the number of processes and kind of device are the same.
 
     Raises:
-        TrainingError: the state is none of torch's.
+        TrainingError: the state is not a state of torch's generators.
     """
     try:
         if (found := tensors.get(f"rng.torch.{rank}")) is not None:

@@ -17,11 +17,11 @@ FOLDER = "tensorboard"
 
 @contextmanager
 def board(folder: Path) -> Iterator[Report]:
-    """A report for :func:`~neuroport.training.fit.fit` that writes to ``folder/tensorboard``.
+    """Return a report for :func:`~neuroport.training.fit.fit` that writes ``folder/tensorboard``.
 
-    Every epoch of the run is there once, as ``loss/float``, ``accuracy/quantized``,
-    ``gradient/blocks.0`` and so on, those of earlier sittings included: when the training starts,
-    or has nothing left to do, older events are replaced by what the checkpoint holds.
+    Every epoch of the run appears once, as ``loss/float``, ``accuracy/quantized``,
+    ``gradient/blocks.0`` and so on, including the epochs before an interruption: when the training
+    starts, or has nothing left to do, the events are written again from the checkpoint.
 
     Raises:
         BackendError: the package tensorboard is not installed.
@@ -62,7 +62,7 @@ def board(folder: Path) -> Iterator[Report]:
 
     try:
         yield report
-        if writer is None:  # nothing was left to train
+        if writer is None:  # all epochs were done before
             report({})
     finally:
         if writer is not None:

@@ -1,8 +1,8 @@
-"""A graph of integers as a torch module that trains on: what is trained is what runs.
+"""Train a graph of integers further, as a torch module whose forward pass is the graph.
 
-Its forward pass is the integer arithmetic of the graph; gradients pass the rounding of weights and
-biases straight through, and a surrogate stands for the derivative of a spike. It serves graphs that
-came from elsewhere (snnTorch, SpikingJelly, NIR), whose modules neuroport does not have.
+The forward pass is the integer arithmetic of the graph. Gradients ignore the rounding of weights
+and biases (straight-through), and a surrogate replaces the derivative of a spike. This serves
+graphs that were imported (snnTorch, SpikingJelly, NIR) and have no module of neuroport.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ SUBTRACTS = (SubtractiveLif, SubtractiveRecurrent)
 FIRES = (Lif, *HEARS_ITSELF, SubtractiveLif)
 SILENT = (Readout, LeakyReadout)
 KEPT = (Input, Conv, Dense, Delay, *FIRES, *SILENT)
-MEMORYLESS = integers.DECAY_UNITY - 1  # decay of a gate, whose synapses count and are not trained
+MEMORYLESS = (
+    integers.DECAY_UNITY - 1
+)  # decay of a gate, whose synapses only count spikes and are not trained
 EXACT = 1 << 24  # of float32
 SLACK, TRIES = 0.98, 50
 
@@ -52,9 +54,9 @@ SLACK, TRIES = 0.98, 50
 class _Neurons(torch.autograd.Function):
     """One step of a population; see :func:`neuroport.graph.integers.lif_step`.
 
-    States and currents are integers in float64. The gradient sees a real neuron, whose spike has
-    the slope of the surrogate at the distance from its threshold, in thresholds; it stops at a
-    reset to zero, and passes a subtracting one.
+    States and currents are integers in float64. The gradient is that of a real neuron: the slope of
+    a spike is that of the surrogate at the distance from the threshold, in units of the threshold.
+    It stops at a reset to zero, and passes a reset by subtraction.
     """
 
     @staticmethod
@@ -113,7 +115,7 @@ class _Neurons(torch.autograd.Function):
 
 
 class _Constants(nn.Module):
-    """Of a population: spread over its neurons, and the unit of current of each channel."""
+    """Constants of a population per neuron, and the unit of current of each channel."""
 
     unit: Tensor
     current_decay: Tensor
@@ -139,7 +141,7 @@ class _Constants(nn.Module):
 
 
 def _held(node: Node) -> int:
-    """Steps by which a node of the network itself, not of its lowering, holds messages back."""
+    """Steps by which a node delays messages in the network itself, not only after lowering."""
     return node.steps if isinstance(node, Delay) else 0
 
 
@@ -148,17 +150,17 @@ class Trainable(nn.Module):
 
     Args:
         graph: synapses, neurons that reset or subtract, readouts and delays.
-        units: the real value of a unit of current, per neuron of each population; where it is not
-            said a population's mean threshold is 1, and the largest weight of a readout.
+        units: the real value of a unit of current, per neuron of each population. By default the
+            mean threshold of a population is 1, or the largest weight of a readout.
         surrogate: a name in :data:`neuroport.kernels.surrogate.SURROGATES`.
 
-    Takes frames (T, N, *shape), integers of any dtype; gives what the last population sends, (T, N,
-    *shape): spikes, or potentials in real units; several in a tuple, in order of their names.
-    :meth:`graph` gives the integers as they are now. Synapses of gates (AND, OR, a maximum of
+    Takes frames (T, N, *shape), integers of any dtype. Returns the output of the last population,
+    (T, N, *shape): spikes, or potentials in real units; several outputs as a tuple, ordered by
+    name. :meth:`graph` returns the current integers. Synapses of gates (AND, OR, a maximum of
     spikes), thresholds and decays are constants.
 
     Raises:
-        CaptureError: a kind of node that has no gradient here.
+        CaptureError: a node's kind has no gradient here.
     """
 
     def __init__(
@@ -214,7 +216,7 @@ class Trainable(nn.Module):
                     self._add(self.own, f"{node.name}", node.weight, node.name)
 
     def constants(self, name: str) -> _Constants:
-        """Of a population."""
+        """Constants of a population."""
         found = self.populations[self._keys[name]]
         assert isinstance(found, _Constants)
         return found
@@ -224,7 +226,7 @@ class Trainable(nn.Module):
         return self.constants(name).unit
 
     def units(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Units of all populations, as they were given: each spreads over its neurons."""
+        """Units of all populations, as given; each broadcasts over its neurons."""
         shapes = {name: self.start.facts(name).shape for name in self.names}
         return {
             name: self.unit(name).cpu().numpy().reshape(-1, *[1] * (len(shapes[name]) - 1))
@@ -236,7 +238,7 @@ class Trainable(nn.Module):
 
     @staticmethod
     def _unit(graph: Graph, name: str, units: Mapping[str, npt.NDArray[Any]]) -> Tensor:
-        """Of current, per channel."""
+        """Unit of current, per channel."""
         shape = graph.facts(name).shape
         if name in units:
             rows = np.broadcast_to(units[name], shape).reshape(shape[0], -1)[:, 0]
@@ -255,7 +257,7 @@ class Trainable(nn.Module):
 
     @staticmethod
     def _per(unit: Tensor, values: npt.NDArray[Any]) -> Tensor:
-        """The unit of each of some values: one for all, per channel, or per neuron."""
+        """Return the unit of each value: one for all, per channel, or per neuron."""
         if values.shape == (1,) and len(unit) > 1:
             return unit.mean().reshape(1)
         return unit.reshape(-1, *[1] * (values.ndim - 1))
@@ -288,7 +290,7 @@ class Trainable(nn.Module):
         return rows.reshape(-1, *[1] * (weight.ndim - 1))
 
     def integer_weight(self, name: str) -> Tensor:
-        """Weights of a synapse, or of a population onto itself, as they run."""
+        """Integer weights of a synapse, or of a recurrent population."""
         step, low, high = self._steps[name]
         units = self._in_units(name).clamp(low, high)
         whole: Tensor = units + (step * (units / step).round() - units).detach()
@@ -317,7 +319,7 @@ class Trainable(nn.Module):
         return next(name for name, own in self._keys.items() if own == key)
 
     def integer_bias(self, name: str) -> Tensor:
-        """Biases of a population as they run, in its shape or in one that spreads over it."""
+        """Integer biases of a population, in its shape or a shape that broadcasts to it."""
         node: Any = self.start[name]
         bias = self.biases[self._keys[name]].double() / self._per(self.unit(name), node.bias)
         bias = bias.clamp(-integers.BIAS_MAX, integers.BIAS_MAX)
@@ -326,7 +328,7 @@ class Trainable(nn.Module):
 
     @torch.no_grad()
     def graph(self) -> Graph:
-        """The integers as they are now."""
+        """Return the graph of the current integers."""
         nodes = []
         for node in self.start:
             changes: dict[str, Any] = {}
@@ -335,17 +337,17 @@ class Trainable(nn.Module):
             if node.name in self.names:
                 changes["bias"] = _whole(self.integer_bias(node.name))
             nodes.append(node.replace(**changes) if changes else node)
-        return Graph(nodes, self.start.steps, self.start.interval)
+        return self.start.derived(nodes)
 
     @torch.no_grad()
     def bound(self) -> list[str]:
-        """Make weights smaller where a current could leave its 17 bits; call after an optimizer.
+        """Reduce weights where a current could exceed 17 bits; call it after an optimizer step.
 
         Returns:
-            The populations whose weights were made smaller.
+            The populations whose weights were reduced.
         """
         changed: list[str] = []
-        for _ in range(TRIES):  # rounding may make a sum larger again
+        for _ in range(TRIES):  # rounding may increase a sum again
             found = self._shrink()
             if not found:
                 break
@@ -360,7 +362,8 @@ class Trainable(nn.Module):
             own = graph[name].own_weight
             if own is not None:
                 worst = worst + np.abs(own).sum(1).reshape(facts.shape[0], -1).max(1)
-            over = worst / integers.CURRENT_MAX
+            declared = graph.is_declared(name)  # and checked: sums must arrive whole
+            over = worst / (integers.ACCUMULATOR_MAX if declared else integers.CURRENT_MAX)
             if (over <= 1).all():
                 continue
             changed.append(name)
@@ -374,7 +377,7 @@ class Trainable(nn.Module):
         return changed
 
     def messages(self, frames: Tensor) -> dict[str, Tensor]:
-        """What every population sends, (T, N, *shape) of float64."""
+        """Return the messages of every population, (T, N, *shape) of float64."""
         graph, steps = self.start, self.start.steps
         if tuple(frames.shape[2:]) != graph.nodes[0].shape or len(frames) != steps:  # type: ignore[attr-defined]
             shape = ", ".join(str(n) for n in graph.nodes[0].shape)  # type: ignore[attr-defined]
@@ -452,13 +455,13 @@ def trainable(
     surrogate: str = "arctan",
     device: str = "cpu",
 ) -> Trainable:
-    """A graph of integers as a torch module that trains on; see :class:`Trainable`.
+    """Return a torch module that trains a graph of integers further; see :class:`Trainable`.
 
     Args:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
-        CaptureError: a kind of node that has no gradient there.
+        CaptureError: a node's kind has no gradient there.
         BackendError: there is no such device.
     """
     return Trainable(graph, units, surrogate).to(device_of(device))

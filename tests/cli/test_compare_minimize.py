@@ -73,7 +73,7 @@ def test_minimize_of_what_is_equal_says_so_and_writes_nothing(
     arguments = ("compare", network, network, "--frames", frames, "--minimize", "-o", "small.net")
     done = called(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("nothing differs, so there is nothing to minimize\n")
+    assert done.stdout.endswith("the runs are equal, so there is nothing to minimize\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from neuroport.lowering.skew import balance_skew
 
 from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout
+from neuroport.lowering.latency import balance_latency
 from neuroport.runs.trace import Trace
 
 STEPS, SAMPLES = 5, 6
@@ -49,7 +49,7 @@ def two_runs(neuron: str = "second", synapse: str = "conv1") -> TwoRuns:
         Dense("fc", ("last",), weight(3, 256)),
         Readout("out", ("fc",)),
     ]
-    graph = balance_skew(Graph(nodes, steps=STEPS))
+    graph = balance_latency(Graph(nodes, steps=STEPS))
     frames = random.integers(0, 2, (STEPS, SAMPLES, 1, 8, 8))
     changed, place = graph[synapse], (2, 1, 0, 2)
     assert isinstance(changed, Conv)

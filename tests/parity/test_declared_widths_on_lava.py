@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from neuroport.lowering.skew import balance_skew
 
 import neuroport as port
 from neuroport.engines.reference import Reference
@@ -23,6 +22,7 @@ from neuroport.graph.node import (
     Recurrent,
     Relay,
 )
+from neuroport.lowering.latency import balance_latency
 from tests.properties.declared import declared, outcome, same
 
 pytestmark = pytest.mark.lava
@@ -55,7 +55,7 @@ def everything(limits: dict[str, int]) -> tuple[Graph, np.ndarray]:
     ]
     checked = {node.name: node.widest_current for node in Graph(nodes, 5).populations}
     graph = Graph(nodes, 5, 7, {**checked, **limits})
-    return balance_skew(graph, "delays"), rng.integers(0, 16, (5, 3, 2, 4, 4))
+    return balance_latency(graph, "delays"), rng.integers(0, 16, (5, 3, 2, 4, 4))
 
 
 @pytest.mark.parametrize("processes", PROCESSES)
@@ -110,7 +110,7 @@ def test_the_fused_process_checks_without_kernels_too(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("seed", range(12))
 def test_random_networks_end_alike_on_lava(processes: str, seed: int) -> None:
     case = declared(seed, small=True)
-    graph = balance_skew(case.graph, "delays")
+    graph = balance_latency(case.graph, "delays")
     want = outcome(partial(Reference().run, graph, case.frames), graph)
     run = partial(port.run, graph, case.frames, on="lava-cpu", processes=processes)
     assert same(want, outcome(run, graph))

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from neuroport.lowering.skew import balance_skew
 
 import neuroport as port
 from neuroport.backends.compiled_network import whole
@@ -16,6 +15,7 @@ from neuroport.backends.executor import walk
 from neuroport.backends.fast import TorchArithmetic
 from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
+from neuroport.lowering.latency import balance_latency
 from neuroport.runs.trace import Trace
 from tests.properties.declared import declared, outcome, same
 from tests.properties.interpreter import interpret
@@ -37,7 +37,7 @@ def first_by_hand(graph: Graph, frames: np.ndarray) -> str | None:
             arriving = sum((values[name] for name in node.inputs), start=np.int64(0))
             beyond = np.abs(arriving) > graph.checked[node.name]
             for step, sample in np.argwhere(beyond.any(axis=tuple(range(2, beyond.ndim)))):
-                time = step + graph.facts(node.name).skew
+                time = step + graph.facts(node.name).latency
                 found.append((int(sample), int(time), order, node.name, int(step)))
     if not found:
         return None
@@ -66,7 +66,7 @@ def test_every_engine_is_equal_or_ends_with_the_same_error() -> None:
         case = declared(seed)
         graph, frames = case.graph, case.frames
         want = outcome(partial(ENGINE.run, graph, frames), graph)
-        lowered = balance_skew(graph, "delays")
+        lowered = balance_latency(graph, "delays")
         assert lowered.checked.items() >= graph.checked.items()
         runs = engines(graph, lowered, frames)
         for name, run in runs.items():

@@ -260,7 +260,7 @@ def test_cluster_options_that_contradict_are_usage_errors(
     run = ("run", "a.graph", "--frames", "frames.npy")
     for options, said in (
         (("--cluster", "local:2"), "give -o FILE"),
-        (("--shards", "2"), "--shards is for --cluster"),
+        (("--shards", "2"), "--shards needs --cluster"),
         (("--cluster", "local:2", "--shard", "1/2", "-o", "a"), "give one of them"),
     ):
         done = called(*run, *options, cwd=tmp_path)

@@ -8,8 +8,9 @@ samples, are in :mod:`~neuroport.backends.lava_cpu.processes`.
 
 Every population is flat in channel-major order, so that a raster is the graph's own. Convolutions
 become ``Sparse`` processes: bit-equal to ``Conv``, which Lava computes channel by channel in
-Python, and many times faster on the CPU. Delays within a sample and late synapses are processes of
-our own: Lava's ``DelayDense`` carries delayed messages into the next sample, and its
+Python, and many times faster on the CPU. Delays within a sample and late synapses are neuroport's
+own
+processes: Lava's ``DelayDense`` carries delayed messages into the next sample, and its
 ``DelaySparse`` rebuilds its matrix at every step.
 """
 
@@ -24,7 +25,6 @@ from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
 from scipy.sparse import csr_matrix
 
-from neuroport.backends.declared_widths import Window, window_of
 from neuroport.backends.lava_cpu.fused_build import fuse, join
 from neuroport.backends.lava_cpu.fused_partition import Group, held
 from neuroport.backends.lava_cpu.processes.fixed_pt import (
@@ -44,6 +44,7 @@ from neuroport.backends.lava_cpu.processes.stepped import SteppedReset
 from neuroport.backends.lava_cpu.run_config import declare
 from neuroport.backends.lava_cpu.stock_relays import Constants
 from neuroport.backends.lava_cpu.weight_products import conv_matrix
+from neuroport.graph.declared_widths import Window, window_of
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import THRESHOLD_MAX, WEIGHT_MAX
 from neuroport.graph.node import (
@@ -74,12 +75,12 @@ MESSAGE_BITS = 24  # graded path of Lava's connections; payloads 0 and 1 are spi
 def build(
     graph: Graph, frames_path: str, fused: bool = False, samples: int | None = None
 ) -> dict[str, Any]:
-    """Create and connect the Lava processes of ``graph``; returns them by node name.
+    """Create and connect the Lava processes of ``graph``; return them by node name.
 
-    Constants of relays that round are processes, too, under names of their own.
-    With ``fused`` one process of our own holds the populations and synapses that
-    :mod:`~neuroport.backends.lava_cpu.fused_partition` says; the rest is built as without. After
-    ``samples`` samples no declared width is checked any more.
+    Constants of relays that round are further processes with their own names. With ``fused``, one
+    process of neuroport holds the populations and synapses that
+    :mod:`~neuroport.backends.lava_cpu.fused_partition` selects; all others are built as usual.
+    Declared widths are checked only during the first ``samples`` samples.
     """
     graph = each_once(graph)
     processes: dict[str, Any] = {}
@@ -97,7 +98,7 @@ def build(
 
 
 def _connect(node: Node, processes: dict[str, Any]) -> None:
-    """Connect what sends to a node."""
+    """Connect the sources of a node."""
     process = processes[node.name]
     for name in node.inputs:
         if isinstance(node, (Conv, Dense, Delay)):
@@ -186,12 +187,12 @@ def _lif(node: Lif | Recurrent, shape: Shape, start: dict[str, int]) -> Any:
 
 
 def _readout(node: Readout, shape: Shape, start: dict[str, int]) -> Any:
-    """A neuron that integrates and never fires; its voltage is read, for it sends nothing."""
+    """Build a neuron that integrates and never fires; its voltage is read."""
     return LIFReset(
         shape=(int(np.prod(shape)),),
-        du=4095,  # the current is gone after a step
+        du=4095,  # the current decays fully in one step
         dv=0,
-        vth=THRESHOLD_MAX + 1,  # more than a voltage holds; a chip's field ends one below
+        vth=THRESHOLD_MAX + 1,  # larger than any voltage; a chip's field ends one below
         bias_mant=_each(node.bias, shape),
         bias_exp=6,
         reset_interval=start["interval"],
@@ -222,15 +223,15 @@ def _synapse(node: Synapse, source: Shape, target: Shape, start: dict[str, int])
 
 
 def _mode(weight: IntArray) -> dict[str, Any]:
-    """Arguments that make Lava's connection take the integers as they are."""
+    """Return arguments with which Lava's connection uses the integers unchanged."""
     return {"num_message_bits": MESSAGE_BITS, "sign_mode": sign_mode(weight)}
 
 
 def sign_mode(weight: IntArray) -> SignMode:
-    """The sign mode with which Lava's connection takes the weights as they are.
+    """Return the sign mode with which Lava's connection uses the weights unchanged.
 
-    Without an explicit one Lava infers it and rescales; mixed mode drops odd bits, so weights of
-    one sign use the mode that keeps all eight.
+    Without an explicit mode Lava infers one and rescales. Mixed mode drops odd bits, so weights of
+    one sign use the mode that keeps all eight bits.
     """
     if not np.any(weight & 1) and np.abs(weight).max() <= WEIGHT_MAX:
         return SignMode.MIXED
@@ -242,5 +243,5 @@ def _each(values: IntArray, shape: Shape) -> IntArray:
 
 
 def _uniform(values: IntArray, shape: Shape) -> Any:
-    """One number where it is one, else one per neuron."""
+    """Return one number if all are equal, otherwise one per neuron."""
     return int(values[0]) if values.size == 1 else _each(values, shape)

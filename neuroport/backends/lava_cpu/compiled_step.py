@@ -1,8 +1,8 @@
-"""One step of the fused process as one compiled call, with the kernels of the fast engine.
+"""Run one step of the fused process as one compiled call, with the kernels of the fast engine.
 
-What every population sent at the step before is loaded, synapses multiply it, and populations take
-their step; voltages and currents stay from call to call. Numbers are those of
-:mod:`neuroport.backends.lava_cpu.fused_state`, which runs where there are no kernels.
+The call loads every population's messages of the previous step, multiplies them by the synapses'
+weights, and steps the populations. Voltages and currents persist between calls. The numbers equal
+those of :mod:`neuroport.backends.lava_cpu.fused_state`, which runs if there are no kernels.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from neuroport.backends.compiled_network import (
     kernels_by_delay,
     planes,
 )
-from neuroport.backends.declared_widths import refuse, window_of
 from neuroport.backends.lava_cpu.fused_partition import Group
+from neuroport.graph.declared_widths import refuse, window_of
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Synapse
 from neuroport.kernels.compilation import kernels
@@ -38,8 +38,8 @@ class Past(NamedTuple):
     """Messages of a sender, as one synapse reads them.
 
     Attributes:
-        ago: steps between sending and the step that is computed, beyond its one.
-        delay: of them, those of a delay: what was sent before the sample is not read.
+        ago: steps between sending and the computed step, beyond the synapse's own step.
+        delay: the part of ``ago`` that is a delay; messages sent before the sample are not read.
         offset: a sample's first message arrives at Lava's steps ``offset + n * interval``.
     """
 
@@ -54,7 +54,7 @@ class CompiledStep(CompiledNetwork):
 
     Args:
         senders: in-ports and populations of the process, by name, in the order of their numbers.
-        samples: after which no declared width is checked; None: to the end.
+        samples: number of samples during which declared widths are checked; None: all.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class CompiledStep(CompiledNetwork):
         self._program = Program(library, self._operations, self._places)
         operations = self._program.operations
         longest = 1 + max((past.ago for past in self._loads), default=0)
-        # what was sent at the last steps, row after row; a population's step overwrites the oldest
+        # messages of the last steps, one row per step; a population's step overwrites the oldest
         self._rings = [
             np.zeros((longest, int(np.prod(graph.facts(name).shape))), np.int32) for name in senders
         ]
@@ -107,14 +107,16 @@ class CompiledStep(CompiledNetwork):
         self._windows = {name: window_of(graph, name, samples) for name in self._declared}
 
     def step(self, time_step: int) -> list[npt.NDArray[Any]]:
-        """What the populations send at Lava's ``time_step``; arrays are overwritten by the next.
+        """Return the messages at Lava's ``time_step``; the next step overwrites the arrays.
 
         Raises:
-            RangeError: a population left the widths that are declared of it.
+            RangeError: a population exceeded its declared widths.
         """
         operations, interval = self._program.operations, self.graph.interval
         for past, (number, _) in self._loads.items():
-            taken = time_step - 1 - (past.ago - past.delay)  # when the synapse took the message
+            taken = (
+                time_step - 1 - (past.ago - past.delay)
+            )  # step at which the synapse received the message
             ring = self._rings[past.sender]
             heard = ring[(time_step - 1 - past.ago) % len(ring)]
             if past.delay and (taken - past.offset) % interval < past.delay:
@@ -132,7 +134,7 @@ class CompiledStep(CompiledNetwork):
         return self._sent
 
     def take(self, arrived: list[npt.NDArray[Any]], time_step: int) -> None:
-        """Keep what was sent at this step, by others and inside."""
+        """Store the messages of this step, from outside and inside."""
         for ring, messages in zip(self._rings, [*arrived, *self._sent], strict=True):
             ring[time_step % len(ring)] = messages
 
@@ -151,7 +153,7 @@ class CompiledStep(CompiledNetwork):
                 self._parts[node.name].append(self._multiplied(node, weight, part, 0))
 
     def _loaded(self, name: str, past: Past) -> Part:
-        """The messages of a sender at one step before, loaded once for all that read them."""
+        """Load the messages of a sender at an earlier step, once for all readers."""
         if past not in self._loads:
             number = len(self._operations)
             self._operation(LOAD, []).samples = 1
@@ -161,7 +163,7 @@ class CompiledStep(CompiledNetwork):
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What the process that takes the steps makes its :class:`CompiledStep` of."""
+    """The description from which the running process creates its :class:`CompiledStep`."""
 
     graph: Graph
     group: Group
@@ -177,7 +179,7 @@ class StepPlan:
 def planned(
     graph: Graph, group: Group, senders: Sequence[str], samples: int | None = None
 ) -> StepPlan | None:
-    """The compiled step of a group; None where there are no kernels, or they do not hold it."""
+    """Return the compiled step of a group; None if no kernels support it."""
     nodes = [graph[name] for name in (*group.synapses, *group.populations)]
     shapes = all(len(graph.facts(name).shape) in (1, 3) for name in senders)
     if not shapes or not fits(graph, nodes) or kernels(with_torch=False) is None:

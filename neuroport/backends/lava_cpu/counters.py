@@ -1,11 +1,12 @@
 """Counters: populations that count what another population sends. Imported by the worker only.
 
-A counter of spikes is made of stock Lava processes, as it would be on a chip: a synapse of weight 1
-(``Sparse``; several neurons into one counter where they share it) and a ``LIFReset`` that neither
-decays nor fires. A spike adds ``1 << 6`` to its voltage, which therefore holds up to 131,071 spikes
-exactly: one more exceeds the largest threshold. The synapse takes a step, so a sample's window at
-the counter begins ``latency + 1`` steps after its first frame. Each engine reads the voltage in its
-own way: here by a :class:`~neuroport.backends.lava_cpu.processes.counting.CountReader`.
+A counter of spikes consists of Lava's own processes, as on a chip: a synapse of weight 1
+(``Sparse``; from several neurons if they share a counter) and a ``LIFReset`` that neither decays
+nor fires. A spike adds ``1 << 6`` to its voltage, which therefore holds up to 131,071 spikes
+exactly; one more would exceed the largest threshold. The synapse takes a step, so a sample's window
+at the counter begins ``latency + 1`` steps after its first frame. Each engine reads the voltage in
+its own way; this one uses
+:class:`~neuroport.backends.lava_cpu.processes.counting.CountReader`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Counter:
     Attributes:
         process: the Lava process that holds them.
         state: its variable, one element per counter; a count is ``state >> shift``.
-        size: how many counters.
+        size: number of counters.
         read_at: time step (Lava's, from 1) after which the first sample is counted; every later
             sample is ``interval`` steps later. The state must be read before the step after that.
     """
@@ -55,10 +56,10 @@ def count_spikes(
     columns: npt.NDArray[np.int64] | None = None,
     late: int = 0,
 ) -> Counter:
-    """Count the spikes that leave ``outlet``, flat, with stock Lava processes alone.
+    """Count the spikes of ``outlet``, flat, with Lava's own processes only.
 
-    ``columns`` says which neuron, in channel-major order, sends at each place of the outlet, where
-    that is not the same; ``late`` how many steps the whole network runs behind.
+    ``columns`` maps positions of the outlet to neurons in channel-major order, if these differ.
+    ``late`` is the number of steps by which the complete network is delayed.
     """
     facts = graph.facts(name)
     size = int(np.prod(facts.shape))
@@ -76,7 +77,7 @@ def count_spikes(
 
 
 def accumulator(number: int, interval: int, offset: int) -> LIFReset:
-    """Neurons that add up what they receive, from 0 at steps ``offset + n * interval``."""
+    """Build neurons that add up their input, from 0 at steps ``offset + n * interval``."""
     return LIFReset(
         shape=(number,),
         du=4095,  # the current is gone after a step
@@ -88,7 +89,7 @@ def accumulator(number: int, interval: int, offset: int) -> LIFReset:
 
 
 def count_messages(graph: Graph, name: str, process: Any, granularity: str) -> Counter:
-    """Count graded messages, on the CPU only, with a process of our own and no synapse."""
+    """Count graded messages, on the CPU only, with neuroport's own process and no synapse."""
     facts = graph.facts(name)
     number = int(np.prod(counters(facts.shape, granularity)))
     first = facts.latency + 1
@@ -100,14 +101,14 @@ def count_messages(graph: Graph, name: str, process: Any, granularity: str) -> C
 
 
 def count(graph: Graph, name: str, process: Any, granularity: str) -> Counter:
-    """Count whatever a population sends."""
+    """Count the messages of a population, spikes or graded."""
     if is_spiking(graph[name].kind):
         return count_spikes(graph, name, process.s_out, granularity)
     return count_messages(graph, name, process, granularity)
 
 
 def reader(counter: Counter, path: str, interval: int) -> Any:
-    """The process that writes the counts of sample n to row n of an array file."""
+    """Build the process that writes the counts of sample n to row n of an array file."""
     found = CountReader(
         path=path,
         size=counter.size,
@@ -120,6 +121,6 @@ def reader(counter: Counter, path: str, interval: int) -> Any:
 
 
 def pooling(size: int, number: int) -> csr_matrix:
-    """Weights (counters, neurons): 1 where a neuron, flat in channel-major order, has a counter."""
+    """Return weights (counters, neurons): 1 where a neuron (channel-major order) has a counter."""
     rows = np.repeat(np.arange(number), size // number)
     return csr_matrix((np.ones(size, np.int32), (rows, np.arange(size))), shape=(number, size))

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.declared_widths import find
 from neuroport.backends.executor import chip_stream, cut_window
 from neuroport.backends.lava_cpu.fused_partition import held, left_to_stock
 from neuroport.backends.lava_cpu.supervisor import supervise
+from neuroport.backends.reference import find_departure
 from neuroport.errors import BackendError, RangeError, StorageError
 from neuroport.files import read_json, write_json
 from neuroport.graph.foreign_kinds import foreign_modules
@@ -41,7 +41,7 @@ from neuroport.runs.trace import Trace, versions
 from neuroport.targets.rules import require_legal
 from neuroport.targets.target import simulator
 
-NAME = "lava-cpu"  # of the engine, and of the target whose rules it has
+NAME = "lava-cpu"  # name of the engine, and of the target whose rules apply
 
 
 def plan(
@@ -56,19 +56,20 @@ def plan(
     """Check ``graph`` against every rule, and return what runs frames (T, N, *shape).
 
     Args:
-        recorded: what to keep.
+        recorded: the plan of what to record.
         deadline: seconds after which a child is ended.
-        workers: children side by side, each with a share of the samples.
-        processes: ``stock``, Lava's own processes wherever it has them; or ``fused``, one process
-            of our own for all that it can hold, which sends the same many times faster.
-        counters: ``stock``, populations of the process graph, those of spikes made of Lava's own
-            processes, as on a chip; or ``inside``, counted by the fused process for what it holds.
-            None: ``inside`` where ``processes`` is ``fused``.
+        workers: number of parallel children, each with a part of the samples.
+        processes: ``stock``: Lava's own processes wherever they exist; ``fused``: one process of
+            neuroport for all nodes that it supports, with the same messages many times faster.
+        counters: ``stock``: counters are populations of the process graph, those of spikes made of
+            Lava's own processes, as on a chip; ``inside``: the fused process counts its own
+            populations. None: ``inside`` if ``processes`` is ``fused``.
 
     Raises:
         IllegalError: the graph breaks a rule of this target.
-        BackendError: a counter could exceed what a LIF's threshold holds, or there is no process to
-            count inside of. A run: Lava failed or did not end in time, with Lava's own words.
+        BackendError: a counter could exceed the range of a LIF's threshold, or there is no fused
+            process to count inside. During a run: Lava failed or did not end in time; the error
+            shows Lava's own output.
     """
     if counters == "inside" and processes != "fused":
         raise BackendError(
@@ -90,7 +91,7 @@ def plan(
             return _run(graph, frames, progress, deadline, recorded, workers, processes, inside)
         except BackendError as error:
             if graph.checked and RangeError.__name__ in error.message:
-                find(graph, frames)
+                find_departure(graph, frames)
             raise
         except OSError as error:
             raise StorageError(
@@ -164,7 +165,7 @@ def _write_job(
     processes: str,
     inside: bool,
 ) -> None:
-    """Write a worker's job: its share of the frames on one time axis, and what to record."""
+    """Write a worker's job: its part of the frames on one time axis, and what to record."""
     folder.mkdir()
     stream = chip_stream(graph, frames)
     np.save(folder / "frames.npy", stream.reshape(len(stream), -1).astype(np.int32))
@@ -183,7 +184,7 @@ def _write_job(
 
 
 def _collect(graph: Graph, folder: Path, recorder: Recorder, share: slice) -> None:
-    """Take what a worker recorded of its share of the samples."""
+    """Read what a worker recorded for its part of the samples."""
     for index, node in enumerate(graph.populations):
         if node.name not in recorder:
             continue

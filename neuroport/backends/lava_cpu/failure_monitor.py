@@ -1,10 +1,10 @@
 """Notice at once that one of Lava's processes failed. Imported by the worker only.
 
-Lava waits for ever if a process (an *actor*) dies before it has reported that it is built, or
-during a step. It also pickles exceptions to pass them between processes, and some cannot be
-pickled. Every actor therefore writes its traceback as text. A thread of the worker, started before
-the first actor, looks for that text, and for actors that ended without one. The thread takes no
-locks, because Lava forks actors while it runs.
+Lava waits forever if a process (an *actor*) dies before it has reported that it is built, or during
+a step. It also pickles exceptions to pass them between processes, and some cannot be pickled. Every
+actor therefore writes its traceback as text. A thread of the worker, started before the first
+actor, looks for that text, and for actors that ended without one. The thread takes no locks,
+because Lava forks actors while it runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from neuroport.processes import die_with_parent
 
 POLL_SECONDS = 0.02
 LAST_WORDS_SECONDS = 0.5
-STACK_SECONDS = 2.0  # at most; the engine waits for five
+STACK_SECONDS = 2.0  # seconds at most; the engine waits for five
 MOST_STUCK = 3
 TRACEBACK = "traceback.txt"
 SERVICE_TRACEBACK = "service.txt"  # Lava's own actor, which fails when it receives a failure
@@ -40,9 +40,11 @@ def tell_tracebacks(folder: Path) -> None:
     worker = os.getpid()
 
     def target(*, builder: Any, exception_q: Any) -> None:
-        """In the actor: what Lava's own ``target_fn`` does, with words that outlive the process."""
+        """In the actor: run Lava's own ``target_fn``, and keep the traceback if it fails."""
         die_with_parent(worker)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the worker's handler is not for actors
+        signal.signal(
+            signal.SIGTERM, signal.SIG_DFL
+        )  # the worker's signal handler does not apply to actors
         with open(folder / f"{os.getpid()}.stack", "w") as stack:
             faulthandler.register(signal.SIGUSR1, file=stack, all_threads=False)
             try:
@@ -61,7 +63,7 @@ def tell_tracebacks(folder: Path) -> None:
 
 
 def _last_words(path: Path, text: str) -> None:
-    """Keep the traceback of the first actor that failed: others fail because it did."""
+    """Keep the traceback of the first actor that failed; others fail because of it."""
     with contextlib.suppress(OSError, StorageError):
         path.with_suffix(".first").mkdir()  # succeeds once
         write_atomic(path, text)
@@ -73,7 +75,7 @@ class Watch(threading.Thread):
     Args:
         folder: where actors write their tracebacks.
         runtime: Lava's runtime, None before there is one.
-        names: what Lava's processes stand for.
+        names: the nodes that Lava's processes represent.
     """
 
     def __init__(
@@ -86,24 +88,24 @@ class Watch(threading.Thread):
         super().__init__(name="watch", daemon=True)
         self._folder, self._runtime, self._names = folder, runtime, names
         self._on_failure = on_failure
-        self.stopping = False  # actors may end, having done their work
+        self.stopping = False  # from now on actors may end, because their work is done
 
     def run(self) -> None:
         try:
             summary, text = self._failure()
-        except Exception:  # a thread that dies would leave the worker to its deadline
+        except Exception:  # if this thread died, the worker would wait for its deadline
             text = traceback.format_exc()
             summary = last_line(text)
         self._on_failure(summary, text)
 
     def _failure(self) -> tuple[str, str]:
-        """Wait for a failure; its last line and traceback, which a killed process does not have."""
+        """Wait for a failure; return its last line and traceback (none for a killed process)."""
         ended = ""
         while not (text := self._words(TRACEBACK)) and not self._words(SERVICE_TRACEBACK):
             if ended := self._ended():
                 break
             time.sleep(POLL_SECONDS)
-        # it may have ended because another failed that is still writing why
+        # it may have ended because another actor failed, which is still writing its traceback
         given_up = time.monotonic() + LAST_WORDS_SECONDS
         while not (text := text or self._words(TRACEBACK)) and time.monotonic() < given_up:
             time.sleep(POLL_SECONDS)
@@ -115,7 +117,7 @@ class Watch(threading.Thread):
         return path.read_text() if path.exists() else ""
 
     def _ended(self) -> str:
-        """The actor that ended before its time, and how: the worst one, where several did."""
+        """Return the actor that ended too early, and how; the worst one if there are several."""
         codes = [(name, _exit_code(actor)) for name, actor in self._actors()]
         ended = [(n, c) for n, c in codes if c is not None and (c != 0 or not self.stopping)]
         if not ended:
@@ -125,7 +127,7 @@ class Watch(threading.Thread):
         return f"Lava process {name} ended with {how}"
 
     def _actors(self) -> Iterator[tuple[str, Any]]:
-        """Every actor so far with the name of its process."""
+        """Yield every actor so far with the name of its process."""
         runtime = self._runtime()
         infrastructure = getattr(runtime, "_messaging_infrastructure", None)
         if infrastructure is None:
@@ -170,7 +172,7 @@ def _exit_code(actor: Any) -> int | None:
         return None if popen is None else int(popen.returncode)
     try:
         status = os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:  # reaped since
+    except ChildProcessError:  # it was reaped in the meantime
         return None
     if status is None:
         return None
@@ -178,6 +180,6 @@ def _exit_code(actor: Any) -> int | None:
 
 
 def last_line(text: str) -> str:
-    """The last line of a traceback: the error itself."""
+    """Return the last line of a traceback: the error itself."""
     lines = [line for line in text.strip().splitlines() if line.strip()]
     return lines[-1] if lines else "unknown failure"

@@ -10,13 +10,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from neuroport.backends.declared_widths import Stepped, window_of
 from neuroport.backends.lava_cpu.compiled_step import planned
 from neuroport.backends.lava_cpu.fused_partition import Group
 from neuroport.backends.lava_cpu.fused_state import HeldCounter, HeldPopulation, HeldSynapse
 from neuroport.backends.lava_cpu.processes.fused import Fused, fused_process
+from neuroport.backends.lava_cpu.stepped_population import Stepped
 from neuroport.backends.lava_cpu.weight_products import products
 from neuroport.graph import integers
+from neuroport.graph.declared_widths import window_of
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     IntArray,
@@ -30,14 +31,14 @@ from neuroport.graph.node import (
 )
 from neuroport.runs.trace import is_spiking
 
-NEURONS_AT_ONCE = 1 << 14  # arrays of 128 kB: larger ones leave the cache, and cost more
+NEURONS_AT_ONCE = 1 << 14  # arrays of 128 kB: larger ones exceed the cache and are slower
 
 Update: TypeAlias = Callable[[IntArray, int], Any]  # current, time step -> messages
 
 
 @dataclass(frozen=True)
 class Outlet:
-    """Output of one population of a fused process; replaces a process that has ``s_out``."""
+    """Output of one population of a fused process; used like a process with ``s_out``."""
 
     process: Fused
     number: int
@@ -48,17 +49,17 @@ class Outlet:
         return getattr(self.process, f"s_out_{self.number}")
 
     def record(self, path: Path, steps: int) -> None:
-        """Let the process write what the population sends, step by step, to an array file."""
+        """Let the process write the population's messages of every step to an array file."""
         population = self.process.proc_params["populations"][self.number]
         kind = np.bool_ if population.spikes else np.int32
         np.save(path, np.zeros((steps, population.size), kind))
         self.process.proc_params["paths"][self.number] = str(path)
 
     def count(self, path: Path, samples: int, counters: int, first: int, graph: Graph) -> None:
-        """Let the process count what the population sends, and write a row per sample.
+        """Let the process count the population's messages, and write a row per sample.
 
         Args:
-            counters: how many; neurons that share one lie side by side.
+            counters: number of counters; neurons that share one are adjacent.
             first: Lava's time step, from 1, of the first message of the first sample.
         """
         np.save(path, np.zeros((samples, counters), np.int32))
@@ -67,10 +68,10 @@ class Outlet:
 
 
 def fuse(graph: Graph, group: Group, samples: int | None = None) -> dict[str, Outlet]:
-    """The process of a group, not yet connected; what it sends by population.
+    """Build the process of a group, not yet connected; return it and its outlets.
 
     Args:
-        samples: after which no declared width is checked; None: to the end.
+        samples: number of samples during which declared widths are checked; None: all.
     """
     sources = sources_of(graph, group)
     plan = planned(graph, group, [*sources, *group.populations], samples)
@@ -86,14 +87,14 @@ def fuse(graph: Graph, group: Group, samples: int | None = None) -> dict[str, Ou
 
 
 def join(graph: Graph, group: Group, processes: dict[str, Any]) -> None:
-    """Connect what sends to a group."""
+    """Connect the sources of a group."""
     process = processes[group.populations[0]].process
     for number, name in enumerate(sources_of(graph, group)):
         processes[name].s_out.connect(getattr(process, f"s_in_{number}"))
 
 
 def sources_of(graph: Graph, group: Group) -> list[str]:
-    """Nodes outside a group whose messages arrive at it, each once: its in-ports."""
+    """Return the nodes outside a group that send to it, each once: its in-ports."""
     senders = dict.fromkeys(name for synapse in group.synapses for name in graph[synapse].inputs)
     return [name for name in senders if name not in group.populations]
 
@@ -149,7 +150,7 @@ class _Stateful:
 
 
 def in_parts(node: Lif, shape: Shape, interval: int, offset: int) -> Update:
-    """The neurons of a population, no more of them at a time than the processor's cache holds."""
+    """Run the neurons of a population in parts that fit into the processor's cache."""
     fields = (node.bias, node.current_decay, node.voltage_decay, node.threshold)
     constants = [_constant(values, shape) for values in fields]
     size = int(np.prod(shape))
@@ -179,7 +180,7 @@ class LifStep(_Stateful):
     def __init__(self, constants: list[Any], interval: int, offset: int) -> None:
         super().__init__(interval, offset)
         self._constants = constants
-        # what forgets everything in a step need not be remembered
+        # a state that decays fully in one step need not be stored
         self._forgets = bool(np.all(constants[1] == integers.DECAY_UNITY))
         self._u: Any = np.int64(0)
         self._v: Any = np.int64(0)
@@ -210,7 +211,7 @@ class ReadoutStep(_Stateful):
 
 
 def _constant(values: IntArray, shape: Shape) -> Any:
-    """One number where it is one, else one per neuron, flat in channel-major order."""
+    """Return one number if all are equal, otherwise one per neuron, in channel-major order."""
     if values.size == 1:
         return values.reshape(-1)[0]
     return np.ascontiguousarray(per_neuron(values, shape)).reshape(-1)

@@ -1,8 +1,8 @@
 """Select the nodes of the fused process: the populations that it supports, and their synapses.
 
-Populations of one dendrite (a neuron and the relay that carries its current on, the levels of an
-MLF neuron) take the same currents, and a synapse that several of them share is computed once. They
-therefore go into the fused process together or not at all.
+Populations that share a dendrite (a neuron and the relay that carries its current on, or the levels
+of an MLF neuron) read the same currents, and a shared synapse is computed once. They therefore go
+into the fused process together or not at all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Population, Synapse
 
-FUSED_KINDS = ("lif", "relay", "readout")  # others are built of stock processes
+FUSED_KINDS = ("lif", "relay", "readout")  # other kinds are built from Lava's own processes
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ def held(graph: Graph) -> Group:
 
 
 def left_to_stock(graph: Graph) -> dict[str, str]:
-    """Populations that the fused process does not hold, and their kinds."""
+    """Return the populations outside the fused process, and their kinds."""
     inside = held(graph).populations
     return {n.name: n.kind for n in graph.populations if n.name not in inside}
 
 
 def _dendrites(graph: Graph) -> list[list[str]]:
-    """Populations that hang together by their synapses."""
+    """Return groups of populations that share synapses."""
     root: dict[str, str] = {}
 
     def top(name: str) -> str:

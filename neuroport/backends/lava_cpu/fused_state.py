@@ -23,11 +23,11 @@ class HeldSynapse:
     """A synapse of a fused process.
 
     Attributes:
-        senders: numbers of those whose messages it takes, summed; one may count twice. The
-            in-ports are counted first, then the populations of its own process.
+        senders: numbers of its sources, whose messages are summed; one may occur twice. In-ports
+            are numbered first, then the populations of the process.
         products: (delay, product of the messages of that many steps ago), shortest delay first.
-        size: how many values its current has.
-        lag: steps that it takes beyond its one.
+        size: number of values of its current.
+        lag: extra delay in steps.
         interval, offset: a sample's first message arrives at steps ``offset + n * interval``.
     """
 
@@ -44,9 +44,9 @@ class HeldPopulation:
     """A population of a fused process.
 
     Attributes:
-        taken: numbers of the synapses whose currents it takes, summed; one may count twice.
-        update: (current, Lava's time step) -> messages; keeps the states.
-        size: how many neurons.
+        taken: numbers of the synapses whose currents are summed; one may occur twice.
+        update: (current, Lava's time step) -> messages; it keeps the states.
+        size: number of neurons.
         spikes: whether its messages are 0 or 1.
     """
 
@@ -56,7 +56,7 @@ class HeldPopulation:
     spikes: bool
 
     def step(self, currents: Sequence[IntArray], time_step: int) -> npt.NDArray[Any]:
-        """Messages of a step, from the currents of all synapses of the process."""
+        """Return the messages of a step, from the currents of all synapses of the process."""
         first, *others = self.taken
         return self.update(sum((currents[n] for n in others), currents[first]), time_step)
 
@@ -66,7 +66,7 @@ class HeldCounter:
     """Counters of a population of a fused process.
 
     Attributes:
-        path: an array file, (samples, counters), which gets a row per sample.
+        path: an array file, (samples, counters), with one row per sample.
         first: Lava's time step of the first message of the first sample; others begin ``interval``
             later each, and last ``steps``.
     """
@@ -78,7 +78,7 @@ class HeldCounter:
 
 
 class RunningCounter:
-    """Nonzero messages of the sample at hand; neurons that share a counter lie side by side."""
+    """Nonzero messages of the current sample; neurons that share a counter are adjacent."""
 
     def __init__(self, held: HeldCounter) -> None:
         self._held = held
@@ -86,7 +86,7 @@ class RunningCounter:
         self._counts = np.zeros(self._rows.shape[1], np.int32)
 
     def take(self, messages: npt.NDArray[Any], time_step: int) -> None:
-        """Count what was sent in this step; write the row of a sample after its last."""
+        """Count the messages of this step; write the row of a sample after its last step."""
         held, counts = self._held, self._counts
         sample, step = divmod(time_step - held.first, held.interval)
         if not (0 <= sample < len(self._rows) and step < held.steps):
@@ -102,7 +102,7 @@ class RunningCounter:
 
 
 class RunningSynapse:
-    """The state of a synapse: messages that it still needs, currents that are on their way."""
+    """The state of a synapse: messages that it still needs, and delayed currents."""
 
     def __init__(self, held: HeldSynapse) -> None:
         self._held = held
@@ -111,15 +111,15 @@ class RunningSynapse:
         self._history: History | None = None
 
     def give(self) -> IntArray:
-        """The current that arrives in this step; call before :meth:`take`."""
+        """Return the current that arrives in this step; call it before :meth:`take`."""
         return self._pending.popleft()
 
     def take(self, sent: Sequence[npt.NDArray[Any]], time_step: int) -> None:
-        """Receive what every sender sent in this step, and put the current on its way."""
+        """Receive all messages of this step, and compute the current."""
         held = self._held
         first, *others = held.senders
         messages = sent[first]
-        if others:  # spikes of the same process are truth values, whose sum would be one
+        if others:  # spikes of the same process are booleans, whose sum would be a boolean
             messages = sum((sent[sender] for sender in others), messages.astype(np.int32))
         longest = held.products[-1][0]
         if longest == 0:
@@ -133,7 +133,7 @@ class RunningSynapse:
 
 
 class History:
-    """The messages of the last steps, forgotten where a sample begins."""
+    """The messages of the last steps, cleared when a sample begins."""
 
     def __init__(self, size: int, longest: int, interval: int, offset: int) -> None:
         self._rows = np.zeros((longest + 1, size), np.int32)

@@ -1,8 +1,9 @@
 """Check for Lava's simulator in the running Python, and say how to install it.
 
-Lava 0.10 declares Python 3.10 and its own dependencies' versions of that time, so pip refuses it on
-a newer Python, where it runs (:mod:`neuroport.backends.lava_cpu.newer_python`). There its wheel is
-installed alone, by version and hash, and beside it the packages that its simulator imports.
+Lava 0.10 declares Python 3.10 and old versions of its dependencies. pip therefore refuses it on a
+newer Python, although it runs there (:mod:`neuroport.backends.lava_cpu.newer_python`). On such
+versions its wheel is installed without dependencies, by version and hash, together with the
+packages that its simulator imports.
 """
 
 from __future__ import annotations
@@ -21,13 +22,18 @@ from neuroport.errors import BackendError
 WHEEL = (
     "lava-nc==0.10.0 --hash=sha256:d646723e888a72868dac77d31beee3eef1f540366a8c1a8578a2dc3302470926"
 )
-IMPORTED = ("asteval", "networkx", "numpy", "scipy")  # by the simulator; pip picks their versions
+IMPORTED = (
+    "asteval",
+    "networkx",
+    "numpy",
+    "scipy",
+)  # packages that the simulator imports; pip chooses their versions
 Version = tuple[int, int, int]
 COMMAND = "neuroport backends --install lava"
 
 
 def unsupported(version: Version) -> str | None:
-    """Return why Lava does not run on this Python version; None where it was tried and runs."""
+    """Return why Lava does not run on this Python version; None if it was tested and runs."""
     if OLDEST <= version[:2] <= NEWEST:
         return None
     oldest, newest = (".".join(map(str, bound)) for bound in (OLDEST, NEWEST))
@@ -38,7 +44,7 @@ def unsupported(version: Version) -> str | None:
 
 
 def missing() -> str | None:
-    """Return why Lava does not run here, and how to install it; None where it runs."""
+    """Return why Lava does not run here, and how to install it; None if it runs."""
     reason = unsupported(sys.version_info[:3])
     if reason is not None:
         return reason
@@ -50,11 +56,11 @@ def missing() -> str | None:
 
 
 def commands(version: Version, requirements: str) -> Iterator[list[str]]:
-    """The commands that install Lava; ``requirements`` is a file that holds :data:`WHEEL`."""
+    """Return the commands that install Lava; ``requirements`` is a file with :data:`WHEEL`."""
     pip = [sys.executable, "-m", "pip", "install"]
     if version[:2] < FIRST:
         yield [*pip, "--require-hashes", "--no-deps", "-r", requirements]
-        yield [*pip, "lava-nc==0.10.0"]  # what it declares
+        yield [*pip, "lava-nc==0.10.0"]  # the version that it declares
         return
     yield [*pip, *IMPORTED]
     yield [
@@ -65,7 +71,7 @@ def commands(version: Version, requirements: str) -> Iterator[list[str]]:
 
 
 def shown() -> list[str]:
-    """The commands as a user would type them, the file of requirements by what it holds."""
+    """Return the commands as a user would type them, with the content of the requirements file."""
     told = [shlex.join(command) for command in commands(sys.version_info[:3], "lava.txt")]
     return [f"lava.txt: {WHEEL}", *told]
 
@@ -74,7 +80,7 @@ def install() -> None:
     """Install Lava into the running Python.
 
     Raises:
-        BackendError: Lava does not run on this Python, or pip failed; its own words are above.
+        BackendError: Lava does not run on this Python, or pip failed; pip has printed the reason.
     """
     reason = unsupported(sys.version_info[:3])
     if reason is not None:

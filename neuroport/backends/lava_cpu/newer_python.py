@@ -1,4 +1,4 @@
-"""Lets Lava 0.10 be imported on Python 3.11 and newer, without changing a file of Lava.
+"""Make Lava 0.10 importable on Python 3.11 and newer, without changing a file of Lava.
 
 Eight dataclass fields of one module of Lava have a default that is an instance of another
 dataclass. Such an instance has no hash, and since Python 3.11 a default without a hash is refused
@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from typing import Any
 
 MODULE = "lava.magma.compiler.var_model"
-FIRST = (3, 11)  # that refuses defaults without a hash
-OLDEST, NEWEST = (3, 10), (3, 13)  # that Lava was run on
+FIRST = (3, 11)  # first version that refuses defaults without a hash
+OLDEST, NEWEST = (3, 10), (3, 13)  # newest version on which Lava was run
 
 
 def prepare() -> None:
-    """Make every module of Lava importable; does nothing where Python is old enough.
+    """Make every module of Lava importable; does nothing on older versions of Python.
 
     Raises:
         ImportError: Lava is not installed.
@@ -33,7 +33,7 @@ def prepare() -> None:
 
 @contextmanager
 def _hashed(module: str) -> Iterator[None]:
-    """Dataclasses of ``module`` have a hash of their fields; those of other modules as always."""
+    """Context in which dataclasses of ``module`` get a hash of their fields; others do not."""
     plain: Any = dataclasses.dataclass
 
     def dataclass(cls: type | None = None, /, **options: Any) -> Any:

@@ -1,9 +1,9 @@
-"""Lava's run configuration for its CPU simulator, which records and checks. Imported by workers.
+"""Lava's run configuration for its CPU simulator, with recording and checks. Imported by workers.
 
-A readout is a stock ``LIFReset`` that never fires, and a LIF does not send its voltage. Reading it
+A readout is Lava's ``LIFReset`` that never fires, and a LIF does not send its voltage. Reading it
 through a ``RefPort`` would stop every process of the network at every step, which doubles the time
-of a run. So Lava's own model of a process that is to be recorded writes its voltage to a file.
-Likewise Lava's own model of a population with declared widths looks at them before each step.
+of a run. Instead, Lava's own model of a recorded process also writes its voltage to a file.
+Similarly, Lava's own model of a population with declared widths checks them before each step.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.lif.models import PyLifResetModelBitAcc
 from lava.proc.lif.process import LIFReset
 
-from neuroport.backends.declared_widths import Window, refuse
 from neuroport.graph import integers
+from neuroport.graph.declared_widths import Window, refuse
 
 RECORDED = "recorded"  # parameter of a process: the array file
-DECLARED = "declared"  # parameter of a process: name, largest current, steps at which it is checked
+DECLARED = "declared"  # parameter of a process: name, largest current, steps in which it is checked
 
 
 def record(process: LIFReset, path: Path, steps: int) -> None:
@@ -32,12 +32,12 @@ def record(process: LIFReset, path: Path, steps: int) -> None:
 
 
 def declare(process: LIFReset, name: str, limit: int, window: Window) -> None:
-    """Let ``process``, population ``name``, end the run where it leaves its declared widths."""
+    """Let ``process`` of population ``name`` end the run if it exceeds its declared widths."""
     process.proc_params[DECLARED] = (name, limit, window)
 
 
 class Simulated(Loihi2SimCfg):  # type: ignore[misc]
-    """``Loihi2SimCfg`` of fixed-point models, which knows what is to be recorded."""
+    """``Loihi2SimCfg`` of fixed-point models that selects models which record or check."""
 
     def __init__(self) -> None:
         super().__init__(select_tag="fixed_pt")
@@ -52,22 +52,22 @@ class Simulated(Loihi2SimCfg):  # type: ignore[misc]
 
 
 class CheckedLif(PyLifResetModelBitAcc):  # type: ignore[misc]
-    """Lava's model, unchanged; before every step it looks at its widths, if they are declared."""
+    """Lava's model, unchanged, that checks declared widths before every step."""
 
     def subthr_dynamics(self, activation_in: npt.NDArray[Any]) -> None:
         if declared := self.proc_params.get(DECLARED):
             name, limit, window = declared
             if window.holds(self.time_step):
-                states = (x.astype(np.int64) for x in (self.u, self.v, activation_in))
-                decays = self.du.astype(np.int64) + 1, self.dv.astype(np.int64)
-                bias = self.bias_mant.astype(np.int64)  # its exponent is that of the state
-                left = integers.leak_leaves(*states, bias, *decays, limit)
+                # Lava keeps a decay minus one; the bias has the exponent of the state
+                given = (self.u, self.v, activation_in, self.bias_mant, self.du + 1, self.dv)
+                u, v, current, bias, du, dv = (np.asarray(x, np.int64) for x in given)
+                left = integers.leak_leaves(u, v, current, bias, du, dv, limit)
                 refuse(name, left, self.time_step)
         super().subthr_dynamics(activation_in)
 
 
 class RecordedLif(CheckedLif):
-    """Lava's model, unchanged; after every step it writes its voltage down."""
+    """Lava's model, unchanged, that writes its voltage to a file after every step."""
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)

@@ -1,12 +1,11 @@
-"""Relays, made of stock Lava processes alone. Imported by the workers only.
+"""Build relays from Lava's own processes only. Imported by the workers only.
 
-One that does not round is a ``GradedVec``. One that does is Lava's ``ProdNeuron``, which sends
-``(a_in1 * a_in2) >> exp`` where that exceeds ``vth``: with 1 in ``a_in2``, and half a unit of what
-is sent added to ``a_in1``, that is ``(a + 2**(shift-1)) >> shift``, as in
-:func:`neuroport.graph.integers.relay`. Both constants come through
-synapses from one neuron that fires at every step, shared by all such relays. Its first spike
-arrives at the second step, as the first current of any synapse does; until then the relay has
-``0 >> shift``, and sends nothing.
+A relay that does not round is a ``GradedVec``. A relay that rounds is Lava's ``ProdNeuron``, which
+sends ``(a_in1 * a_in2) >> exp`` where that exceeds ``vth``. With 1 in ``a_in2``, and half a unit of
+the output added to ``a_in1``, this is ``(a + 2**(shift-1)) >> shift``, as in
+:func:`neuroport.graph.integers.relay`. Both constants come through synapses from one neuron that
+fires at every step, shared by all such relays. Its first spike arrives at the second step, as the
+first current of any synapse does. Until then the relay computes ``0 >> shift`` and sends nothing.
 
 Source: ``lava/proc/prodneuron`` of Lava 0.10.0; its tutorial on element-wise products
 (``tutorials/lava_va/Tutorial02``) stores the output of a run on Loihi 2.
@@ -27,18 +26,20 @@ from lava.utils.weightutils import SignMode
 from neuroport.graph.integers import MESSAGE_MAX
 from neuroport.graph.kinds.base import Shape
 
-WEIGHT_BITS = 7  # of the largest power of two among weights of one sign; the exponent has the rest
+WEIGHT_BITS = (
+    7  # exponent of the largest power of two among weights of one sign; larger ones need weight_exp
+)
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """A relay that rounds; stands where a process with ``a_in`` and ``s_out`` would."""
+    """A relay that rounds; used like a process with ``a_in`` and ``s_out``."""
 
     process: Any
 
     @property
     def a_in(self) -> Any:
-        """The port at which its current arrives."""
+        """The port that receives its current."""
         return self.process.a_in1
 
     @property
@@ -48,19 +49,19 @@ class Rounding:
 
 
 class Constants:
-    """The neuron that fires at every step, and synapses from it; made where first needed."""
+    """The neuron that fires at every step, and its synapses; created when first needed."""
 
     def __init__(self) -> None:
         self.neuron: Any = None
-        self.names: dict[Any, str] = {}  # what each process stands for
+        self.names: dict[Any, str] = {}  # the node that each process represents
 
     def relay(self, name: str, shape: Shape, shift: int, threshold: int) -> Any:
-        """A relay, rounding or not, as a process or what stands for one."""
+        """Build a relay, rounding or not, as a process or an object used like one."""
         threshold = min(threshold, MESSAGE_MAX)  # no message is larger
         if not shift:
             return GradedVec(shape=shape, vth=threshold)
         if self.neuron is None:
-            # a leak that forgets everything in a step: v = 1 > 0, at every step
+            # the voltage decays fully in one step: v = 1 > 0, at every step
             self.neuron = LIF(shape=(1,), vth=0, bias_mant=1, du=4095, dv=4095)
             self.names[self.neuron] = "constant of relays that round"
         process = ProdNeuron(shape=shape, vth=threshold, exp=shift)

@@ -1,7 +1,7 @@
-"""Start, watch and end the child processes in which Lava runs.
+"""Start, monitor and end the child processes in which Lava runs.
 
-Lava hangs for ever when a process model fails, so it runs in children (:mod:`.worker`) that are
-given a deadline. Each is the first of a process group of its own; nothing of it is left behind.
+Lava hangs forever when a process model fails, so it runs in children (:mod:`.worker`) with a
+deadline. Each child leads its own process group, and no process of the group is left behind.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ runpy.run_module(worker, run_name="__main__", alter_sys=True)
 """
 WORKER = "neuroport.backends.lava_cpu.worker"
 POLL_SECONDS, LOOK_SECONDS = 0.02, 1.0
-PATIENCE, HURRY = 5.0, 1.0  # seconds in which a child may end by itself
+PATIENCE, HURRY = 5.0, 1.0  # seconds that a child has to end by itself
 SOCKET_PATH = 107 if sys.platform == "linux" else 103  # bytes of the longest path of a socket
-# as Python names that of Lava's shared memory, in the folder of a job
+# Python's name of the socket for Lava's shared memory, in the folder of a job
 SOCKET = "/neuroport-loihi2-01234567/01234567/pymp-01234567/listener-01234567"
 
 
@@ -55,20 +55,20 @@ def supervise(
 ) -> None:
     """Start a worker for the job in each folder and wait for all; leave no process behind.
 
-    The first that fails ends the others; one that a signal stopped is continued, with a warning.
-    ``progress`` is called with the steps of all jobs together; what
-    it raises ends them, too, and is raised here.
+    The first one that fails ends the others. One that a signal stopped is continued, with a
+    warning. ``progress`` is called with the steps of all jobs together; if it raises, all jobs end,
+    and the exception is raised here.
 
     Raises:
         BackendError: a worker failed, or did not end in time (then the error shows ``cure``); or
-            the folder for temporary files has too long a name.
+            the path of the folder for temporary files is too long.
     """
     _check_sockets(tempfile.gettempdir())
     given_up = time.monotonic() + deadline
     tally = _Tally(progress, [int(read_json(f / "job.json")["steps"]) for f in folders])
     children: list[_Child] = []
     look = time.monotonic() + LOOK_SECONDS
-    patience = HURRY  # where this process is asked to end
+    patience = HURRY  # when this process is asked to end
     try:
         for index, folder in enumerate(folders):
             children.append(_Child(folder, worker, tally, index))
@@ -99,14 +99,14 @@ def supervise(
 
 
 def surroundings() -> dict[str, str]:
-    """This process's environment, in which no entry of PYTHONPATH means the working directory."""
+    """Return this process's environment, without the working directory in PYTHONPATH."""
     found = dict(os.environ)
     places = [p for p in found.pop("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(p)]
     return {**found, "PYTHONPATH": os.pathsep.join(places)} if places else found
 
 
 def _check_sockets(folder: str) -> None:
-    """Lava's shared memory has a socket in ``folder``; without it Lava ends with an EOFError."""
+    """Check the path of the socket of Lava's shared memory; if it is too long, Lava fails."""
     length, most = len(os.fsencode(folder)), SOCKET_PATH - len(SOCKET)
     if length > most:
         raise BackendError(
@@ -117,13 +117,13 @@ def _check_sockets(folder: str) -> None:
 
 
 class _Tally:
-    """The number of steps that all children together have done; they report in any order."""
+    """Adds up the finished steps of all children, which report in any order."""
 
     def __init__(self, progress: Progress | None, steps: Sequence[int]) -> None:
         self._progress, self._total = progress, sum(steps)
         self._done = [0] * len(steps)
         self._lock = threading.Lock()
-        self.raised: BaseException | None = None  # by ``progress``, for the thread that waits
+        self.raised: BaseException | None = None  # raised by ``progress``, for the waiting thread
 
     def told(self, index: int, done: int) -> None:
         with self._lock:
@@ -132,12 +132,14 @@ class _Tally:
                 return
             try:
                 self._progress(sum(self._done), self._total)
-            except BaseException as error:  # this thread goes on reading, or the child would wait
+            except (
+                BaseException
+            ) as error:  # this thread must continue to read, or the child would block
                 self.raised = error
 
 
 class _Child:
-    """A worker, what it says on stdout (progress) and on stderr (last words)."""
+    """A worker, its stdout (progress) and its stderr (reason of a failure)."""
 
     def __init__(self, folder: Path, worker: str, tally: _Tally, index: int) -> None:
         self.folder = folder
@@ -155,7 +157,7 @@ class _Child:
                 **surroundings(),
                 "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1",
-                "TMPDIR": str(folder),  # so that nothing of it lies elsewhere
+                "TMPDIR": str(folder),  # so that all its files are in this folder
             },
         )
         self._reader = threading.Thread(target=self._report, daemon=True)
@@ -163,7 +165,7 @@ class _Child:
 
     @property
     def code(self) -> int | None:
-        """Its exit code, None while it runs."""
+        """The exit code; None while it runs."""
         return self.process.poll()
 
     @property
@@ -174,7 +176,7 @@ class _Child:
         )
 
     def failure(self) -> BackendError:
-        """The error that the worker reported, or the tail of stderr if it died without a report."""
+        """The worker's reported error, or the end of its stderr if it died without a report."""
         if (self.folder / "error.json").exists():
             error = read_json(self.folder / "error.json")
             return BackendError(
@@ -185,19 +187,19 @@ class _Child:
         return BackendError(f"Lava's child process ended without a result ({cause})", self._said)
 
     def ask_to_end(self) -> None:
-        """Tell it to end by itself: it then returns its shared memory."""
+        """Ask it to end by itself, so that it releases its shared memory."""
         if self.code is None:
             self.process.terminate()
             self.go_on()
 
     def go_on(self) -> list[int]:
-        """Continue what a signal stopped of it and of all that it started."""
+        """Continue it and its child processes, if a signal stopped them."""
         return go_on(self.process.pid)
 
     def end(self, patience: float) -> None:
-        """Wait for it to end, then end everything that it started.
+        """Wait for it to end, then end all of its child processes.
 
-        Impatience (another Ctrl-C) makes it less gentle and leaves no less.
+        Another Ctrl-C skips the waiting, but not the ending.
         """
         process = self.process
         try:
@@ -206,20 +208,22 @@ class _Child:
         finally:
             process.kill()
             process.wait()
-            # Whatever is left ends on SIGTERM, but for Python's resource tracker: it ignores the
-            # signal, and unlinks the shared memory of the others when they are gone. The reader
-            # sees the end of the child's stdout when the last of them has closed it (a signal 0
-            # would find zombies, too).
+            # All remaining processes end on SIGTERM, except Python's resource tracker. It ignores
+            # the signal, and unlinks the shared memory of the others when they have ended. The
+            # reader sees the end of the child's stdout when the last process has closed it. (A
+            # signal 0 would also find zombies.)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-                os.killpg(process.pid, signal.SIGCONT)  # a stopped process receives no other signal
+                os.killpg(
+                    process.pid, signal.SIGCONT
+                )  # a stopped process does not react to other signals
                 try:
                     self._reader.join(timeout=3)
                 finally:
                     os.killpg(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Keep its last words."""
+        """Keep the end of its output."""
         self._reader.join(timeout=5)
         self.errors.seek(0)
         self._said = self.errors.read().decode(errors="replace")[-8000:]
@@ -237,7 +241,7 @@ class _Child:
 
 
 def _go_on(children: Sequence[_Child]) -> None:
-    """Continue what a signal stopped: Lava would wait for it until the deadline."""
+    """Continue stopped processes; otherwise Lava would wait for them until the deadline."""
     for child in children:
         if numbers := child.go_on():
             which = ", ".join(map(str, numbers))
@@ -250,7 +254,7 @@ def _go_on(children: Sequence[_Child]) -> None:
 
 
 def _end(children: Sequence[_Child], patience: float) -> None:
-    """End all children, gently and together; each is ended even if waiting for another fails."""
+    """Ask all children to end, then end them; each is ended even if waiting for another fails."""
     with contextlib.ExitStack() as stack:
         for child in children:
             stack.callback(child.close)

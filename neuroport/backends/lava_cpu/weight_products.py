@@ -1,14 +1,15 @@
-"""Exact products of messages with a synapse's weights, each the fastest that is proven exact.
+"""Multiply messages by a synapse's weights, with the fastest product that is proven exact.
 
-A product takes the messages of one step, flat in channel-major order, and gives the current, int64,
-exponent included. Which one a synapse takes follows from its weights and from the bound on its sums
-(:func:`neuroport.graph.float_exactness.largest_sum`), so it is the same in every run:
+A product reads the messages of one step, flat in channel-major order, and returns the current,
+int64, exponent included. The weights and the bound on the sums
+(:func:`neuroport.graph.float_exactness.largest_sum`) determine which product a synapse uses, so it
+is the same in every run:
 
-* :class:`_Scaled`: every output reads one message, an identity for example; a multiplication.
-* :class:`_Windows`: a convolution as a product of matrices in float32 or float64, whichever holds
-  every partial sum.
-* :class:`_Matrix`: sparse integers, where few outputs share a window or few weights are not zero,
-  and where neither float type holds the sums.
+* :class:`_Scaled`: a multiplication, if every output reads one message, as in an identity.
+* :class:`_Windows`: a convolution as a matrix product in float32 or float64, whichever holds every
+  partial sum.
+* :class:`_Matrix`: sparse integers, if few outputs share a window, few weights are nonzero, or
+  neither float type holds the sums.
 
 BLAS multiplied matrices 10 to 20 times faster than SciPy sparse integers, whose product costs about
 a nanosecond a weight; copying the windows costs as much as ``OUTPUTS_A_WINDOW`` weights.
@@ -45,7 +46,7 @@ def products(graph: Graph, node: Synapse) -> list[tuple[int, Product]]:
 
 
 def _exact(worst: int) -> type[np.floating[Any]] | None:
-    """The float type that holds every integer up to ``worst``."""
+    """Return the float type that holds every integer up to ``worst``."""
     if worst < FLOAT32_EXACT:
         return np.float32
     return np.float64 if worst < FLOAT64_EXACT else None
@@ -105,8 +106,8 @@ class _Matrix:
 class _Windows:
     """A convolution as weights (G, O/G, I/G * kH * kW) times windows (G, I/G * kH * kW, H * W).
 
-    The windows of the padded messages are a view, laid out once; a step copies messages in, windows
-    out, and multiplies.
+    The windows are a view of the padded messages and are set up once. A step copies messages in and
+    windows out, and multiplies.
     """
 
     def __init__(
@@ -150,12 +151,12 @@ class _Windows:
 
 @cache
 def _room(kind: str, size: int) -> npt.NDArray[Any]:
-    """Return a scratch array for windows, one for all products of that size: it stays cached."""
+    """Return a scratch array for windows, shared by products of the same size (cached)."""
     return np.empty(size, kind)
 
 
 def conv_matrix(kernel: Kernel, source: Shape, target: Shape) -> csr_matrix:
-    """The convolution as a sparse matrix (outputs, inputs), both flat in channel-major order."""
+    """Return the convolution as a sparse matrix (outputs, inputs), in channel-major order."""
     _, height, width = source
     outputs, out_height, out_width = target
     each_in, each_out = kernel.weight.shape[1], outputs // kernel.groups

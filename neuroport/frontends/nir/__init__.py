@@ -1,4 +1,4 @@
-"""NIR, the Neuromorphic Intermediate Representation: networks of other tools, in and out."""
+"""Read and write NIR, the Neuromorphic Intermediate Representation."""
 
 from neuroport.frontends.nir.importing import NirImport, from_nir, import_nir
 from neuroport.frontends.nir.writing import to_nir

@@ -1,7 +1,7 @@
-"""What quantization cost a NIR network: it runs in real numbers and in integers, on equal frames.
+"""The loss of quantization of a NIR network: run it in real numbers and in integers.
 
-The two runs share nothing but the frames: what differs in a population includes what differed
-before it. The share of spikes that differ is that of :mod:`neuroport.quantization.cost`.
+The two runs share only the frames, so the differences in a population include those of earlier
+populations. The share of differing spikes is defined in :mod:`neuroport.quantization.cost`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class PopulationCost:
 
     Attributes:
         positions: neurons x steps x samples.
-        real, integer: spikes of either network, 0 of one that sends potentials.
+        real, integer: spikes of either network; 0 if it sends potentials.
         differing: positions at which exactly one of them fires.
-        first: the first step at which something differs, None if nothing does.
-        error: of potentials, the root mean square error, relative to that of the real ones.
+        first: the first step with a difference; None if there is none.
+        error: for potentials, the root mean square error relative to that of the real ones.
     """
 
     name: str
@@ -42,14 +42,14 @@ class PopulationCost:
 
     @property
     def share(self) -> float:
-        """Share of the spikes of either network that only one has."""
+        """Share of the spikes of either network that only one of them sends."""
         either = (self.real + self.integer + self.differing) / 2
         return self.differing / either if either else 0.0
 
 
 @dataclass(frozen=True)
 class NirCost:
-    """Both networks on the same samples; ``outputs`` are those of the network."""
+    """The real-valued and the integer network on the same samples, and their ``outputs``."""
 
     steps: int
     samples: int
@@ -57,7 +57,7 @@ class NirCost:
     outputs: tuple[PopulationCost, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, with the share of every population."""
+        """Return plain dictionaries, with the share of every population."""
         found = asdict(self)
         for key in ("populations", "outputs"):
             for entry, population in zip(found[key], getattr(self, key), strict=True):
@@ -65,7 +65,7 @@ class NirCost:
         return found
 
     def __str__(self) -> str:
-        """A table for people."""
+        """Return a table as text."""
         names = [p.name for p in (*self.populations, *self.outputs)]
         width = max(10, *map(len, names))
         lines = [f"quantization on {self.samples} samples of {self.steps} steps"]
@@ -86,7 +86,7 @@ def cost(
     real: Signals,
     frames: npt.NDArray[Any],
 ) -> NirCost:
-    """Run the integers on ``frames`` and hold them against ``real``, what the network said."""
+    """Run the integers on ``frames`` and compare them with ``real``, the network's own output."""
     found = integer_signals(network, quantized, frames)
     populations = [_compare(n.name, real[n.name], found[n.name]) for n in network.of_kind(*NEURONS)]
     outputs = [_compare(n.name, real[n.name], found[n.name]) for n in network.of_kind("Output")]
@@ -96,7 +96,7 @@ def cost(
 def integer_signals(
     network: Network, quantized: Quantized, frames: npt.NDArray[Any]
 ) -> Mapping[str, npt.NDArray[Any]]:
-    """What the neurons and outputs of NIR are in the integer network, in their real units."""
+    """Return the integer network's values of the NIR neurons and outputs, in real units."""
     messages = run(quantized.graph, frames, on="reference").messages
     found: dict[str, npt.NDArray[Any]] = {}
     for name, place in quantized.places.items():

@@ -1,7 +1,7 @@
-"""What a ``.nir`` file, or an object of the package ``nir``, holds, as plain values.
+"""Read a ``.nir`` file, or an object of the package ``nir``, as plain values.
 
-A ``.nir`` file is HDF5 that anybody wrote: arrays may be compressed, by what HDF5 itself brings,
-and unfold to a bounded size; links to elsewhere, external storage and plugins are refused.
+A ``.nir`` file is an untrusted HDF5 file. Arrays may be compressed with HDF5's built-in filters and
+expand to a bounded size. Links to other files, external storage and plugins are refused.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ FILTERS = {  # of HDF5, those that it has built in and those that h5py brings
 
 
 def content_of(file: h5py.File, path: str) -> dict[str, Plain]:
-    """Plain values of an open file.
+    """Return the plain values of an open file.
 
     Raises:
-        FormatError: no NIR, or what is not read without trust.
+        FormatError: the file is not NIR, or uses a feature that is refused in untrusted files.
     """
     group = file.get("node")
     if not isinstance(group, h5py.Group) or "type" not in group:
@@ -43,7 +43,7 @@ def content_of(file: h5py.File, path: str) -> dict[str, Plain]:
 
 
 class _Reader:
-    """Reads groups into dictionaries; what all arrays hold together is bounded."""
+    """Reads groups into dictionaries, with a limit on the total size of all arrays."""
 
     def __init__(self, path: str, left: int) -> None:
         self.path = path
@@ -94,7 +94,7 @@ class _Reader:
 
 
 def of_object(node: Any) -> Any:
-    """What ``NIRNode.to_dict`` gives, as a file would have it."""
+    """Convert the result of ``NIRNode.to_dict`` to the form of a file."""
     if isinstance(node, Mapping):
         return {str(key): of_object(value) for key, value in node.items() if value is not None}
     if isinstance(node, (bytes, np.bytes_)):

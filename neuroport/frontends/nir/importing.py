@@ -1,4 +1,4 @@
-"""From a ``.nir`` file, or a graph of the package ``nir``, to a graph of integers."""
+"""Import a ``.nir`` file, or a graph of the package ``nir``, as a graph of integers."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ class NirImport:
 
     Attributes:
         graph: the integers.
-        frames: what ``graph`` runs on, (T, N, *shape): the frames of all inputs together.
-        records: what became of every node of NIR.
-        cost: what quantization cost on the frames; None where the file held the integers.
-        quantized: where in the graph the values of each node are, and their units; None likewise.
+        frames: frames for ``graph``, (T, N, *shape): those of all inputs joined.
+        records: what every NIR node became.
+        cost: the loss of quantization on the frames; None if the file held the integers.
+        quantized: where in the graph the values of each node are, and their units; None if the
+            file held the integers.
     """
 
     graph: Graph
@@ -49,7 +50,7 @@ class NirImport:
     quantized: Quantized | None
 
     def table(self) -> str:
-        """One line for each node of NIR."""
+        """Return one line per NIR node."""
         width = max(len(record.source) for record in self.records)
         kinds = max(len(record.kind) for record in self.records)
         return "\n".join(
@@ -59,7 +60,7 @@ class NirImport:
         )
 
     def trainable(self, surrogate: str = "arctan", device: str = "cpu") -> Trainable:
-        """The integers as a torch module that trains on; see :func:`neuroport.trainable`."""
+        """Return a torch module that trains further; see :func:`neuroport.trainable`."""
         from neuroport.training.trainable import trainable
 
         units = None if self.quantized is None else self.quantized.unit
@@ -76,7 +77,7 @@ def from_nir(
     reset: str = "v_reset",
     one_unit: bool = False,
 ) -> Graph:
-    """Graph of integers of a NIR network; see :func:`import_nir`, which also tells what it cost."""
+    """Return the graph of integers of a NIR network; :func:`import_nir` also returns the cost."""
     return front_end("nir").quantize(
         source,
         frames,
@@ -99,29 +100,30 @@ def import_nir(
     one_unit: bool = False,
     measure: bool = True,
 ) -> NirImport:
-    """Read a NIR network, bring it into integers, and run both.
+    """Import a NIR network: read it, quantize it, and run both networks.
 
     Args:
         source: path of a ``.nir`` file, or a ``nir.NIRGraph``.
-        dt: seconds of a step. Without it the metadata must say it (``dt`` of the graph or its
-            nodes).
-        frames: integers (T, N, *shape), spikes or graded; of several inputs a dictionary by name.
-            They say how long a sample is, and how large messages are.
-        scale: the real value of an integer frame of 1, such as 1/255 of pixels.
-        integers: take neuroport's own integers where the metadata hold them (:func:`to_nir`).
-        reset: how the tool that trained the network resets: ``v_reset``, which NIR says, or
-            ``subtract``, which takes the threshold off the voltage; such neurons run on the CPU.
-        one_unit: of current for all channels of a population, so that equal thresholds stay
-            equal, as chips need them; weights of small channels are coarser.
+        dt: duration of a step in seconds; needed unless the metadata states it (``dt`` of the graph
+            or its nodes).
+        frames: integers (T, N, *shape), spikes or graded; for several inputs a dictionary by name.
+            They determine the length of a sample and the size of messages.
+        scale: the real value of an integer frame of 1, such as 1/255 for pixels.
+        integers: use neuroport's own integers if the metadata holds them (:func:`to_nir`).
+        reset: how the tool that trained the network resets: ``v_reset``, as NIR states, or
+            ``subtract``, which subtracts the threshold; such neurons run on the CPU only.
+        one_unit: use one unit of current for all channels of a population, so that equal thresholds
+            stay equal, which chips need; weights of small channels are then coarser.
         measure: run both networks on the frames.
 
     Raises:
-        StorageError: no such file.
-        FormatError: not NIR; no dt; what has no integers, with the nearest change that has.
-        FramesError: frames that do not fit.
+        StorageError: there is no such file.
+        FormatError: the file is not NIR, ``dt`` is missing, or a node has no integer form; the
+            error names the nearest alternative.
+        FramesError: the frames do not fit.
 
     Warns:
-        NeuroportWarning: the dt given is not that of the metadata.
+        NeuroportWarning: the given ``dt`` differs from the metadata's.
     """
     network = read(source)
     if integers and network.integers is not None:
@@ -219,7 +221,7 @@ def _given(network: Network, frames: Frames | None) -> dict[str, npt.NDArray[Any
 def _joined(
     network: Network, frames: Mapping[str, npt.NDArray[Any]]
 ) -> tuple[Input, npt.NDArray[Any]]:
-    """The one input of the graph, and its frames."""
+    """Return the single input of the graph, and its frames."""
     inputs = network.of_kind("Input")
     shape = input_shape(network)
     parts = []

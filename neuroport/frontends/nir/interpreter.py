@@ -1,7 +1,7 @@
-"""What a NIR network means, in real numbers, step by step.
+"""Run a NIR network in real numbers, step by step.
 
-NIR states equations in continuous time. Here a step of ``dt`` seconds is one of Euler's method, in
-this order, with everything in float64 (``x`` is the sum of what arrives):
+NIR states equations in continuous time. Here a step of ``dt`` seconds is one step of Euler's
+method, in this order and in float64 (``x`` is the summed input):
 
 =========  =====================================================
 IF         ``v = v + dt r x``
@@ -16,9 +16,9 @@ Neuron     ``u = (1 - current_leak) u + gain x``, ``v = (1 - voltage_leak) v + u
 Potential  as Neuron, without firing
 =========  =====================================================
 
-A sample begins at ``v = v_reset`` (0 where there is none), ``i = 0``. An edge takes no time, but
-for one from a neuron to a node of its own loop, which takes a step. This is the real-valued network
-that quantization is held against; that it is what other tools compute is tested, not assumed.
+A sample begins at ``v = v_reset`` (0 if there is none) and ``i = 0``. An edge takes no time, except
+an edge from a neuron to a node of its own loop, which takes one step. Quantization is compared with
+this real-valued network. Tests show that it computes the same as other tools.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ def interpret(
     reset: str = "v_reset",
     record: tuple[str, ...] | None = None,
 ) -> Signals:
-    """Values of the neurons and outputs of ``network``, (T, N, *shape) each.
+    """Return the values of neurons and outputs of ``network``, (T, N, *shape) each.
 
     Args:
-        frames: of every Input by name, (T, N, *shape), real numbers.
-        dt: seconds of a step.
-        reset: ``v_reset``, which NIR says; or ``subtract``, in which a spike takes the threshold
-            off the voltage, as some tools that write NIR run their networks.
-        record: nodes whose values are wanted, in place of neurons and outputs.
+        frames: frames of every Input by name, (T, N, *shape), real numbers.
+        dt: duration of a step in seconds.
+        reset: ``v_reset``, as NIR states; or ``subtract``, where a spike subtracts the threshold,
+            as in some tools that write NIR.
+        record: nodes to record instead of neurons and outputs.
 
     Raises:
-        FramesError: frames that do not fit the inputs.
+        FramesError: the frames do not fit the inputs.
     """
     if reset not in RESETS:
         raise FormatError(f"reset is {reset!r}; use {' or '.join(RESETS)}")
@@ -84,7 +84,7 @@ def interpret(
 
 
 def check_frames(network: Network, frames: Mapping[str, npt.NDArray[Any]]) -> tuple[int, int]:
-    """Steps and samples of frames that fit the inputs of a network."""
+    """Return the numbers of steps and samples of frames, after checking that they fit."""
     found: tuple[int, int] | None = None
     inputs = network.of_kind("Input")
     if set(frames) != {node.name for node in inputs}:
@@ -110,10 +110,10 @@ def check_frames(network: Network, frames: Mapping[str, npt.NDArray[Any]]) -> tu
 
 
 def delay_steps(node: Node, dt: float) -> npt.NDArray[np.int64]:
-    """Steps of a Delay, per element.
+    """Return the steps of a Delay, per element.
 
     Raises:
-        FormatError: a delay that is no whole number of steps.
+        FormatError: a delay is not a whole number of steps.
     """
     ratio = node.values["delay"] / dt
     steps = np.rint(ratio)
@@ -130,7 +130,7 @@ def delay_steps(node: Node, dt: float) -> npt.NDArray[np.int64]:
 
 
 def apply(node: Node, x: Array) -> Array:
-    """What a linear node makes of ``x`` (N, *takes), without its bias; a Delay changes nothing."""
+    """Apply a linear node to ``x`` (N, *takes), without its bias; a Delay changes nothing."""
     match node.kind:
         case "Affine" | "Linear":
             made: Array = np.einsum("...oi,n...i->n...o", node.values["weight"], x, optimize=True)
@@ -173,7 +173,7 @@ def _windows(node: Node, x: Array) -> Array:
 
 
 class RealCell:
-    """One node as it runs."""
+    """A node with its state during a run."""
 
     def __init__(self, node: Node, samples: int, dt: float, reset: str) -> None:
         self.node = node
@@ -187,7 +187,7 @@ class RealCell:
             self.steps = delay_steps(node, dt)
 
     def distance(self, x: Array) -> Array:
-        """How far above its threshold a Neuron came in a step, which it does."""
+        """Run a step of a Neuron; return the distance of its voltage from the threshold."""
         value = self.node.values
         i = (1 - value["current_leak"]) * self.i + value["gain"] * x
         v = (1 - value["voltage_leak"]) * self.v + i + value["bias"]

@@ -1,4 +1,4 @@
-"""Which real value one unit of current stands for, and the integers that follow."""
+"""Choose the real value of one unit of current, and compute the integers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from neuroport.graph import integers
 from neuroport.graph.node import IntArray
 
 EXPONENT = 16
-RESOLUTION = 1 << 12  # units that a threshold should have at least
-ROOM = 4  # times what the frames showed, that a potential may reach before it saturates
+RESOLUTION = 1 << 12  # smallest number of units of a threshold
+ROOM = 4  # factor by which a potential may exceed its range on the frames before it saturates
 
 
 class Levels:
-    """Of one population, channel by channel.
+    """The units of one population, per channel.
 
     Args:
         form: the neurons.
-        own: what they hear of themselves, (neurons, neurons), None without a loop.
+        own: recurrent weights, (neurons, neurons); None without a loop.
         steps: steps of a sample.
-        message_range: least and most that a population sends.
-        shown: the largest potential that the frames showed, of neurons that do not fire.
-        one_unit: of all channels together, as chips want it. Neurons that do not fire have one
-            anyway: their potentials are compared with each other.
+        message_range: function that returns the smallest and largest message of a population.
+        shown: the largest potential on the frames, for neurons that do not fire.
+        one_unit: use one unit for all channels, which chips need. Neurons that do not fire always
+            have one unit, because their potentials are compared with each other.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Levels:
         one_unit: bool,
     ) -> None:
         self.one_unit = one_unit or form.threshold is None
-        # chips have no exponents of convolutions
+        # convolutions on chips have no exponents
         self.plain = one_unit and any(isinstance(s.real, Window) for s in synapses)
         self.form = form
         self.synapses = synapses
@@ -69,11 +69,11 @@ class Levels:
         return self.own.reshape(self.channels, -1)
 
     def _reach(self) -> Array:
-        """The largest current that can be at a neuron, real, over all steps that add up."""
+        """The largest possible real current of a neuron, over all steps that add up."""
         return self._most(self.rows, self.own) * self._times()
 
     def _most(self, rows: list[Array], own: Array | None) -> Array:
-        """The largest sum of a step that weights of the synapses, and of a loop, can give."""
+        """The largest possible sum of one step, from the weights of synapses and of a loop."""
         up, down = np.zeros(self.channels), np.zeros(self.channels)
         for synapse, weight in zip(self.synapses, rows, strict=True):
             positive, negative = (
@@ -91,14 +91,14 @@ class Levels:
         return most
 
     def _times(self) -> Array:
-        """How often a current adds up before it has decayed, or the sample is over."""
+        """The number of times that a current adds up before it decays or the sample ends."""
         leak = by_channel(self.form.current_leak, self.channels)
         leak = np.maximum(np.rint(leak * integers.DECAY_UNITY), 1) / integers.DECAY_UNITY
         times: Array = (1 - (1 - leak) ** self.steps) / leak
         return times
 
     def unit(self) -> tuple[Array, bool]:
-        """Per channel; and whether all weights and biases are whole in it."""
+        """Return the unit per channel, and whether all weights and biases are integers in it."""
         grid = self._grid()
         if grid is not None:
             return grid, True
@@ -109,7 +109,7 @@ class Levels:
             finest = np.where(heard > 0, heard, np.inf).min(0) / integers.WEIGHT_MAX
         if self.form.threshold is not None:
             finest = np.minimum(finest, self.threshold / RESOLUTION)
-        slack = 0.98  # what rounding weights adds to their sum
+        slack = 0.98  # the increase of the sum by rounding of weights
         floors = [
             self.threshold / integers.THRESHOLD_MAX,
             self.subtract / integers.CURRENT_MAX,
@@ -128,7 +128,7 @@ class Levels:
             )
         unit = np.maximum(np.where(np.isfinite(finest), finest, 0), floor)
         unit = np.where(unit > 0, unit, 1.0)
-        # one exponent for all channels: that with which each can use all bits of its weights
+        # one exponent for all channels, with which each can use all bits of its weights
         heard_of = top > 0
         if heard_of.any():
             wanted = 0 if self.plain else math.ceil(math.log2(max(float((top / unit).max()), 1.0)))
@@ -142,7 +142,7 @@ class Levels:
         return unit, False
 
     def _held(self) -> Array:
-        """How far the potential of an integrator should go before it saturates."""
+        """The potential at which an integrator may saturate."""
         leak = by_channel(self.form.voltage_leak, self.channels)
         steps = self.steps
         times = np.where(leak > 0, (1 - (1 - leak) ** steps) / np.maximum(leak, 1e-12), steps)
@@ -151,7 +151,7 @@ class Levels:
         return held
 
     def _fits(self, unit: Array) -> bool:
-        """Whether the sums of rounded weights, and the current that they build up, fit."""
+        """Whether the sums of rounded weights and the accumulated current fit."""
         rows = []
         for synapse, real in zip(self.synapses, self.rows, strict=True):
             weight, exponent, _ = self.integers(real, synapse, unit)
@@ -162,7 +162,7 @@ class Levels:
         return bool((self._most(rows, own) * self._times() <= integers.CURRENT_MAX).all())
 
     def _grid(self) -> Array | None:
-        """Powers of two in which all numbers are whole and fit, None where there are none."""
+        """Return powers of two in which all numbers are integers and fit, or None."""
         steps = []
         parts = [*self.rows, *([] if self.own is None else [self._flat_own()])]
         bias = self.form.bias.reshape(self.channels, -1)
@@ -171,14 +171,14 @@ class Levels:
             known = [n for n in found if n is not None]
             steps.append(min(known, default=0))
         each, common = np.array(steps), np.full(len(steps), min(steps))
-        # halved, for weights of both signs are even
+        # halved, because weights of both signs are even
         units = (common,) if self.one_unit else (each, common)
         tried = (np.ldexp(1.0, part - less) for part in units for less in (0, 1))
         unit = next((found for found in tried if self._exact(found)), None)
         if unit is None:
             return None
         leaks = bool((self.form.voltage_leak > 0).any() or (self.form.current_leak < 1).any())
-        while leaks and self._exact(unit / 2):  # what decays has values between
+        while leaks and self._exact(unit / 2):  # a decaying value is not an integer
             unit = unit / 2
         return unit
 
@@ -203,10 +203,10 @@ class Levels:
     def integers(
         self, rows: Array, synapse: Synapse | None, unit: Array
     ) -> tuple[IntArray, int, float]:
-        """Weights, their exponent, and how far they are from what they stand for.
+        """Return the integer weights, their exponent, and the largest relative error.
 
-        The distance is the largest, relative to the largest weight. ``synapse`` is None for a
-        population's own weights, which have no exponent.
+        The error is relative to the largest weight. ``synapse`` is None for a population's own
+        weights, which have no exponent.
         """
         scaled = rows.reshape(self.channels, -1) / unit[:, None]
         largest = float(np.abs(scaled).max(initial=0))
@@ -225,7 +225,7 @@ class Levels:
 
 
 def _lowest_bit(values: Array) -> int | None:
-    """The exponent of the lowest bit that any of the values has, None where all are 0."""
+    """Return the exponent of the lowest bit in any of the values; None if all are 0."""
     found = values[values != 0]
     if not found.size:
         return None

@@ -1,9 +1,9 @@
-"""Linear maps between two populations: what of a path of NIR nodes becomes one synapse.
+"""Compose a path of linear NIR nodes between two populations into one synapse.
 
-NIR puts any number of linear nodes between two neurons; a graph of integers has one synapse there.
-A path is composed in real numbers, before anything is rounded. It stays a convolution where that
-is exact, borders included; else it becomes the matrix that the path is, found by sending every unit
-vector through it.
+NIR permits any number of linear nodes between two neurons; a graph of integers has one synapse
+there. A path is composed in real numbers, before anything is rounded. The result is a convolution
+if that is exact, borders included; otherwise a matrix, computed by sending every unit vector
+through the path.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from neuroport.frontends.nir.interpreter import apply
 from neuroport.frontends.nir.reading import Array, Node, Shape
 from neuroport.graph.linear_bounds import ungrouped
 
-# linear nodes one after the other, and what the values behind each are multiplied by, if anything
+# consecutive linear nodes, and an optional factor after each
 Path: TypeAlias = tuple[tuple[Node, Array | None], ...]
 
 LARGEST = 1 << 24  # weights of a matrix
@@ -37,7 +37,7 @@ class Window:
 
     @property
     def pointwise(self) -> bool:
-        """Whether every output reads one place of the maps, its own."""
+        """Whether every output reads only its own position of the maps."""
         at_home = self.stride == (1, 1) and self.padding == (0, 0)
         return self.weight.shape[2:] == (1, 1) and at_home
 
@@ -47,30 +47,30 @@ class Window:
         return self.groups == len(self.weight) and self.weight.shape[1] == 1
 
     def scaled(self, factor: Array) -> Window:
-        """With every output channel times its factor."""
+        """Multiply every output channel by its factor."""
         return replace(self, weight=self.weight * factor[:, None, None, None])
 
 
 def maps_of(shape: Shape) -> Shape:
-    """A shape as maps (C, H, W), where it is one of channels and axes; else as a row."""
+    """Return a shape as maps (C, H, W) if it has channels and axes; otherwise as a row."""
     if len(shape) == 3:
         return shape
     return (shape[0], 1, shape[1]) if len(shape) == 2 else (int(np.prod(shape)),)
 
 
 def per_channel(values: Array) -> Array | None:
-    """One value for each channel (C,) of values over (C, ...), None where a channel has several."""
+    """Return one value per channel (C,) of values over (C, ...); None if a channel has several."""
     rows = np.asarray(values).reshape(len(values), -1)
     return rows[:, 0].copy() if bool((rows == rows[:, :1]).all()) else None
 
 
 def identity(channels: int) -> Window:
-    """Every map as it is."""
+    """Return the identity on maps."""
     return Window(np.ones((channels, 1, 1, 1)), groups=channels)
 
 
 def convolution(path: Path, shape: Shape) -> Window | None:
-    """The path from maps of ``shape`` as one convolution, None where it is none."""
+    """Return the path from maps of ``shape`` as one convolution, or None if that is impossible."""
     if len(shape) not in (2, 3):
         return None
     window, here = identity(shape[0]), maps_of(shape)
@@ -89,7 +89,7 @@ def convolution(path: Path, shape: Shape) -> Window | None:
 
 
 def _window(node: Node) -> Window | None:
-    """A node as a convolution."""
+    """Return a node as a convolution."""
     channels = node.shape[0]
     match node.kind:
         case "Conv1d" | "Conv2d":
@@ -118,7 +118,7 @@ def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _spread(weight: Array, dilation: tuple[int, int]) -> Array:
-    """The same kernel without dilation."""
+    """Return the same kernel without dilation."""
     height, width = (d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True))
     found = np.zeros((*weight.shape[:2], height, width))
     found[:, :, :: dilation[0], :: dilation[1]] = weight

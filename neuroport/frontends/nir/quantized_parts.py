@@ -1,4 +1,4 @@
-"""What the pieces of a NIR network are on their way to integers, and what is told of them."""
+"""Data structures for quantizing a NIR network, and the records of its nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from neuroport.graph.node import IntArray
 
 
 class Record(NamedTuple):
-    """What became of one node of NIR: the nodes of the graph that hold it, and how."""
+    """What a NIR node became: the nodes of the graph that hold it, and how."""
 
     source: str
     kind: str
@@ -25,12 +25,12 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """A graph, and how it stands to the network that it was made of.
+    """A graph, and how it relates to its NIR network.
 
     Attributes:
-        records: of every node of NIR, in order.
-        places: of Inputs, neurons and Outputs of NIR the population, and which of its neurons.
-        unit: per population the real value of one unit of current, per neuron.
+        records: what every NIR node became, in order.
+        places: the population, and which of its neurons, for Inputs, neurons and Outputs of NIR.
+        unit: for each population the real value of one unit of current, per neuron.
         dt: seconds of a step.
         scale: the real value of an integer frame of 1.
     """
@@ -45,7 +45,7 @@ class Quantized:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the values of a NIR node are: neurons ``first`` and on of a population of ``shape``."""
+    """Where the values of a NIR node are: neurons from ``first`` on of a population."""
 
     population: str
     shape: Shape
@@ -54,15 +54,15 @@ class Place:
 
     @property
     def whole(self) -> bool:
-        """Whether it is all of the population."""
+        """Whether it covers the complete population."""
         return self.count == math.prod(self.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """A path of linear nodes from a source, or what biases on the way have added up to.
+    """A path of linear nodes from a source, or the sum of biases on the way.
 
-    ``constant`` is what arrives at every step from ``delay`` on, where ``source`` is none.
+    If there is no ``source``, ``constant`` arrives at every step from ``delay`` on.
     """
 
     source: str | None
@@ -80,8 +80,10 @@ class Form:
     voltage_leak: Array
     bias: Array
     threshold: Array | None
-    inclusive: Array | None = None  # more than 0 where it fires at its threshold, too
-    subtract: Array | None = None  # what a spike takes off the voltage, where it does not reset it
+    inclusive: Array | None = None  # more than 0 if it also fires at its threshold
+    subtract: Array | None = (
+        None  # amount that a spike subtracts from the voltage, if it does not reset it
+    )
 
 
 @dataclass(eq=False)
@@ -89,7 +91,7 @@ class Synapse:
     """A real-valued synapse: a convolution of maps, or a matrix."""
 
     name: str
-    sources: tuple[tuple[str, int], ...]  # (population, steps late): the sum of their messages
+    sources: tuple[tuple[str, int], ...]  # (population, delay in steps): the sum of their messages
     real: Window | Array
     terms: list[Term] = field(default_factory=list)
 
@@ -103,12 +105,12 @@ class Synapse:
 
 
 def by_channel(values: Array, channels: int) -> Array:
-    """One value per channel, of values that are equal within it."""
+    """Return one value per channel, of values that are equal within channels."""
     return np.asarray(values, np.float64).reshape(channels, -1)[:, 0]
 
 
 def shortest(values: IntArray) -> IntArray:
-    """One value where all are equal, one per channel where they are within it, else all."""
+    """Return one value if all are equal, one per channel if equal within channels, else all."""
     if (values == values.flat[0]).all():
         return values.reshape(-1)[:1]
     rows = values.reshape(len(values), -1)

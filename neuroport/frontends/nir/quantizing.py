@@ -1,14 +1,14 @@
-"""A NIR network becomes a graph of integers, and says of every node what became of it.
+"""Quantize a NIR network to a graph of integers, with a record of every node.
 
-Each neuron is brought into the one form that the integers have (``u`` and ``v`` in real numbers):
+Each neuron is converted to the form of the integer neurons (``u`` and ``v`` in real numbers):
 
     u = (1 - a) u + gain x,    v = (1 - b) v + u + bias,    s = v > threshold,    v = 0 where s
 
-in which ``v`` is counted from ``v_reset``, and ``r``, ``w_in``, ``dt`` and time constants are in
-``gain``, ``a``, ``b`` and ``bias``. That is exact; then come integers: decays in 1/4096 per step,
-and per channel one unit of current, the finest with which weights, threshold, bias and the largest
-sum that can arrive fit the widths of the hardware. Numbers that lie on a grid of powers of two keep
-it, and lose nothing.
+Here ``v`` is counted from ``v_reset``, and ``gain``, ``a``, ``b`` and ``bias`` include ``r``,
+``w_in``, ``dt`` and the time constants. This is exact. Then numbers are rounded: decays to 1/4096
+per step, and currents to one unit per channel. It is the finest unit with which weights, threshold,
+bias and the largest possible sum fit the widths of the hardware. Numbers on a grid of powers of two
+keep it and lose nothing.
 """
 
 from __future__ import annotations
@@ -51,26 +51,26 @@ def quantize_network(
     one_unit: bool,
     subtract: bool = False,
 ) -> Quantized:
-    """The integers of ``network``.
+    """Return the integers of ``network``.
 
     Args:
-        dt: seconds of a step.
+        dt: duration of a step in seconds.
         input_node: the input of the graph; its channels are those of all inputs together.
         scale: the real value of an integer frame of 1.
         steps: steps T of a sample.
-        potentials: the largest potentials that integrators and outputs showed on the frames.
-        one_unit: of current for all channels of a population.
-        subtract: whether a spike of IF, LIF and CubaLIF takes the threshold off the voltage.
+        potentials: the largest potentials of integrators and outputs on the frames.
+        one_unit: use one unit of current for all channels of a population.
+        subtract: whether a spike of IF, LIF and CubaLIF subtracts the threshold.
 
     Raises:
-        FormatError: what has no integers, by name, with the nearest change that has.
+        FormatError: a node has no integer form; the error names it and the nearest alternative.
     """
     found = Quantizing(network, dt, input_node, scale, steps, potentials, one_unit, subtract)
     return found.run()
 
 
 def input_shape(network: Network) -> Shape:
-    """Shape of the one input of the graph: maps side by side, or everything in a row."""
+    """Return the shape of the graph's input: maps side by side, or everything in a row."""
     shapes = [maps_of(node.shape) for node in network.of_kind("Input")]
     if len(shapes) == 1:
         return shapes[0]
@@ -98,7 +98,7 @@ class Quantizing(Whole):
                 waiting[members] = waiting.get(members, 0) + 1
             else:
                 self.terms[name] = self._passed(node)
-        # terms are all known now: those of loops, which come back, too
+        # all terms are known now, including those of loops
         for members in waiting:
             self._population(members)
         for node in network.of_kind("Output"):
@@ -127,13 +127,13 @@ class Quantizing(Whole):
         return f"{kind}{scale}{part}"
 
     def _alone(self) -> None:
-        """Nodes that nothing reads."""
+        """Nodes that no other node reads."""
         for name in self.network.nodes:
             if not self.said[name]:
                 self.tell(name, (), "no neuron and no output reads it: left out")
 
     def fresh(self, name: str) -> str:
-        """``name``, or a variant that no node has and no population will take."""
+        """Return ``name``, or a variant that no node or population uses."""
         found, count = name, 2
         while found in self.names or found in self.reserved:
             found, count = f"{name}~{count}", count + 1
@@ -143,7 +143,7 @@ class Quantizing(Whole):
     # -- linear nodes ------------------------------------------------------------------------
 
     def _arriving(self, node: Node) -> list[Term]:
-        """What the sources of a node send; of late ones a step later."""
+        """Return the terms of a node's sources; those of late sources one step later."""
         found: list[Term] = []
         for source in node.inputs:
             if self.network.nodes[source].kind in SILENT and node.kind != "Output":
@@ -158,7 +158,7 @@ class Quantizing(Whole):
         return _gathered(found)
 
     def _passed(self, node: Node) -> list[Term]:
-        """What arrives at a linear node, through it."""
+        """Return the terms of a linear node, passed through it."""
         arriving = self._arriving(node)
         if node.kind == "Delay":
             steps = delay_steps(node, self.dt)
@@ -239,7 +239,7 @@ class Quantizing(Whole):
         return Form(gain, current, leak, bias, threshold, subtract=subtract)
 
     def _output(self, node: Node) -> None:
-        """The population that an Output is, or a readout without memory of what is summed there."""
+        """Return the population of an Output, or a readout without memory for its sum."""
         terms = self._arriving(node)
         if not terms:
             raise self.refuse(node.name, "nothing but zeros arrives")
@@ -267,7 +267,7 @@ class Quantizing(Whole):
         self.tell(node.name, [node.name], "the sum at each step: a readout without memory")
 
     def messages_late(self, source: str, steps: int) -> str:
-        """Name of the messages of a population, so many steps later."""
+        """Return the name of a population's messages, ``steps`` later."""
         if steps == 0:
             return source
         if (source, steps) not in self.delayed:
@@ -277,7 +277,7 @@ class Quantizing(Whole):
         return self.delayed[source, steps]
 
     def constant(self, maps: Shape) -> str:
-        """Name of a population that fires at every step: one neuron, or one for each place."""
+        """Return a population that fires at every step: one neuron, or one per position."""
         shape = (1, *maps[1:]) if len(maps) == 3 else (1,)
         if shape not in self.constants:
             name = self.fresh("constant" if len(shape) == 1 else f"constant.{shape[1]}x{shape[2]}")
@@ -296,7 +296,7 @@ class Quantizing(Whole):
         return self.constants[shape][1]
 
     def message_range(self, source: str) -> tuple[int, int]:
-        """Least and most that a population sends."""
+        """Return the smallest and largest message of a population."""
         if source != self.input.name:
             return 0, 1
         bits = self.input.bits
@@ -306,7 +306,7 @@ class Quantizing(Whole):
 
 
 def _silent(name: str, source: str, here: Shape, shape: Shape) -> Conv:
-    """A convolution of zeros from maps of one size to maps of another."""
+    """Return a convolution of zeros from maps of one size to maps of another."""
     sizes = list(zip(here[1:], shape[1:], strict=True))
     padding = [max(0, -(-(there - size) // 2)) for size, there in sizes]
     kernel = [size + 2 * p - there + 1 for (size, there), p in zip(sizes, padding, strict=True)]
@@ -315,7 +315,7 @@ def _silent(name: str, source: str, here: Shape, shape: Shape) -> Conv:
 
 
 def _gathered(terms: list[Term]) -> list[Term]:
-    """Constants of the same delay as one, in the order of what sends."""
+    """Add up constants of the same delay, in the order of their sources."""
     found = [term for term in terms if term.source is not None]
     constants: dict[int, Term] = {}
     for term in terms:
@@ -334,7 +334,7 @@ def _gathered(terms: list[Term]) -> list[Term]:
 
 
 def _check_records(graph: Graph, records: tuple[Record, ...]) -> None:
-    """Nothing is dropped, and nothing comes from nowhere: a fault of ours otherwise."""
+    """Check that every node has a record and every record a node; otherwise neuroport has a bug."""
     silent = [record.source for record in records if not record.what]
     named = {name for record in records for name in record.targets}
     lost = [node.name for node in graph if node.name not in named]

@@ -1,14 +1,13 @@
-"""A NIR file or graph becomes a small checked description, in order, without subgraphs.
+"""Read a NIR file or graph as a checked, ordered description without subgraphs.
 
 NIR (the Neuromorphic Intermediate Representation, version 1) describes a network as nodes and edges
 in continuous time; edges that meet at a node are summed. A ``.nir`` file is an HDF5 file: ``node``
 is the graph, its ``nodes`` are groups that hold a ``type`` and parameters, its ``edges`` are pairs
-of names. It is read without trust, as every file (:mod:`neuroport.hdf5`), and without the package
-``nir``.
+of names. It is read as an untrusted file (:mod:`neuroport.hdf5`), without the package ``nir``.
 
-In a loop (a strongly connected component of the graph) what a neuron sends to a node of the same
-loop arrives one step later; every other edge takes no time. With one neuron in a loop that is what
-every tool does; NIR itself has no steps.
+In a loop (a strongly connected component of the graph), a message from a neuron to a node of the
+same loop arrives one step later; every other edge takes no time. For loops with one neuron all
+tools do this; NIR itself has no steps.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ from neuroport.sandbox import Plain
 Array: TypeAlias = npt.NDArray[np.float64]
 Shape: TypeAlias = tuple[int, ...]
 
-INTEGERS = "neuroport"  # metadata of the root: our integers, see docs/nir.md
+INTEGERS = "neuroport"  # metadata of the root: neuroport's integers, see docs/nir.md
 NODES = 100_000
 
 # Neuron, Potential, Matrix and Reshape are in no file of NIR: front ends of libraries, whose
 # networks have steps and no time constants, say with them what NIR cannot
 # (neuroport.frontends.torch)
 FIRING = ("IF", "LIF", "CubaLIF", "Threshold", "Neuron")
-# integrators, which answer with their potential
+# integrators, whose output is their potential
 SILENT = ("I", "LI", "CubaLI", "Potential")
-ORDER = ("Flatten", "Reshape")  # of neurons, and nothing else
+ORDER = ("Flatten", "Reshape")  # fields that only neurons have
 NEURONS = (*FIRING, *SILENT)
-PASSING = ("Input", "Output", "Pass")  # of edges that meet here, the sum
+PASSING = ("Input", "Output", "Pass")  # node that sums the edges that meet here
 # per kind: numbers with one value per neuron or one for all; None where there is no default
 _PER_NEURON: dict[str, dict[str, float | None]] = {
     "IF": {"r": None, "v_threshold": None, "v_reset": 0.0},
@@ -83,9 +82,9 @@ class Node:
 
     Attributes:
         inputs: names of the nodes whose values are summed here.
-        late: those of ``inputs`` that are in a loop with this node: their value of one step ago.
-        takes, shape: of what arrives and of what is sent, without steps and samples.
-        values: arrays of float64; what belongs to neurons is spread over ``shape``.
+        late: those of ``inputs`` that are in a loop with this node; it reads their previous step.
+        takes, shape: shapes of input and output, without steps and samples.
+        values: arrays of float64; parameters of neurons are broadcast to ``shape``.
         sizes: whole numbers: ``stride``, ``dilation``, ``groups``, ``kernel_size``, and
             ``padding`` as (top, bottom, left, right).
     """
@@ -105,9 +104,9 @@ class Network:
     """A checked NIR graph without subgraphs.
 
     Attributes:
-        nodes: by name (``subgraph.node`` of what was in a subgraph), sources before readers.
+        nodes: nodes by name (``subgraph.node`` in a subgraph), sources before readers.
         loops: the neurons of each loop, by the name of every one of them.
-        dt: seconds of a step, where the metadata say it.
+        dt: duration of a step in seconds, if the metadata states it.
         integers: neuroport's own integers in the metadata, as plain values, or None.
         where: the file, for messages.
     """
@@ -119,21 +118,21 @@ class Network:
     where: str
 
     def of_kind(self, *kinds: str) -> tuple[Node, ...]:
-        """Nodes of these kinds, in order."""
+        """Return the nodes of these kinds, in order."""
         return tuple(node for node in self.nodes.values() if node.kind in kinds)
 
     @property
     def timed(self) -> tuple[Node, ...]:
-        """Nodes whose meaning depends on the length of a step."""
+        """Nodes whose behaviour depends on the duration of a step."""
         return tuple(n for n in self.nodes.values() if n.kind in (*NEURONS, "Delay"))
 
 
 def read(source: Any) -> Network:
-    """The network in a ``.nir`` file, or that a ``nir.NIRGraph`` is.
+    """Read the network of a ``.nir`` file, or of a ``nir.NIRGraph``.
 
     Raises:
-        StorageError: no such file.
-        FormatError: not NIR, or a graph that has no meaning; names the node.
+        StorageError: there is no such file.
+        FormatError: the file is not NIR, or its graph is invalid; the error names the node.
     """
     if hasattr(source, "to_dict") and not isinstance(source, (str, os.PathLike)):
         return build({"node": of_object(source.to_dict())}, "the NIR graph")
@@ -152,10 +151,10 @@ def read(source: Any) -> Network:
 
 
 def build(content: Plain, where: str) -> Network:
-    """The network of plain values, as a file holds them.
+    """Build the network from the plain values of a file.
 
     Raises:
-        FormatError: naming the node and what it lacks.
+        FormatError: names the node and what it lacks.
     """
     raw = _Raw(where)
     root = content["node"]
@@ -171,14 +170,14 @@ def build(content: Plain, where: str) -> Network:
 
 
 class _Raw:
-    """Nodes as they stand in the file, subgraphs opened, and edges between them."""
+    """The nodes and edges of the file, with subgraphs flattened."""
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.nodes: dict[str, dict[str, Plain]] = {}
         self.kind: dict[str, str] = {}
         self.inputs: dict[str, list[str]] = {}
-        self.steps: dict[str, float] = {}  # dt by the name of who states it
+        self.steps: dict[str, float] = {}  # dt by the name of the node that states it
 
     def refuse(self, name: str, why: str) -> FormatError:
         return FormatError(f"{self.where}: {name}: {why}")
@@ -213,7 +212,7 @@ class _Raw:
             self.inputs[name] = []
             self._metadata(node, name)
         edges = graph.get("edges", [])
-        if isinstance(edges, np.ndarray):  # none at all: an empty array of whatever type
+        if isinstance(edges, np.ndarray):  # no edges: an empty array of any type
             edges = edges.tolist()
         for edge in edges:
             if not isinstance(edge, list) or len(edge) != 2:
@@ -225,7 +224,7 @@ class _Raw:
             self.inputs[end].append(start)
 
     def _end(self, nodes: Plain, prefix: str, name: str, port: str) -> str:
-        """The node that an end of an edge is, or the ``port`` of the subgraph that it names."""
+        """Return the node at an end of an edge, or the ``port`` of a subgraph."""
         if name in nodes:
             node = nodes[name]
             if node.get("type") != "NIRGraph":
@@ -261,7 +260,7 @@ class _Raw:
         return found[0] if found else None
 
     def array(self, name: str, key: str, default: float | None = None) -> Array:
-        """A parameter as finite float64."""
+        """Return a parameter as finite float64."""
         value = self.nodes[name].get(key)
         if value is None:
             if default is None:
@@ -275,7 +274,7 @@ class _Raw:
         return found
 
     def integers(self, name: str, key: str, count: int, default: int | None = None) -> Shape:
-        """One whole number for each of ``count`` axes, or one for all of them."""
+        """Return one whole number per axis, from one per axis or one for all."""
         value = self.array(name, key, default).ravel()
         good = value.size in (1, count) and bool((value == np.rint(value)).all())
         if not good or bool((np.abs(value) > 1 << 20).any()):
@@ -290,7 +289,7 @@ class _Raw:
 
 
 def _order(raw: _Raw) -> tuple[list[str], dict[str, frozenset[str]], dict[str, tuple[str, ...]]]:
-    """Nodes so that sources come first, the late inputs of each, and the neurons of every loop."""
+    """Sort nodes so that sources come first; also return late inputs, and neurons of loops."""
     parts = components({name: sorted(sources) for name, sources in raw.inputs.items()})
     late: dict[str, frozenset[str]] = {}
     loops: dict[str, tuple[str, ...]] = {}
@@ -320,7 +319,7 @@ def _order(raw: _Raw) -> tuple[list[str], dict[str, frozenset[str]], dict[str, t
 
 
 def components(inputs: Mapping[str, Iterable[str]]) -> list[list[str]]:
-    """Strongly connected components, sources first (Tarjan's algorithm, without recursion)."""
+    """Return strongly connected components, sources first (Tarjan's algorithm, iterative)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
@@ -355,7 +354,7 @@ def components(inputs: Mapping[str, Iterable[str]]) -> list[list[str]]:
 
 
 class _Shapes:
-    """Shapes of all nodes, from the inputs and the parameters, until nothing new is known."""
+    """Infers the shapes of all nodes from inputs and parameters."""
 
     def __init__(self, raw: _Raw, late: dict[str, frozenset[str]]) -> None:
         self.raw = raw
@@ -386,7 +385,7 @@ class _Shapes:
         return {name: self._node(name) for name in order}
 
     def _known(self, name: str) -> Shape | None:
-        """The shape of what arrives, as soon as one of the sources is known."""
+        """Return the shape of a node's input as soon as one of its sources is known."""
         known = (self.shape[s] for s in self.raw.inputs[name] if s in self.shape)
         return next(known, None)
 
@@ -467,7 +466,7 @@ class _Shapes:
         return (channels, *out[2 - axes :])
 
     def _sizes(self, name: str) -> dict[str, Shape]:
-        """Whole numbers of a convolution or pooling, always as of two axes."""
+        """Return the whole numbers of a convolution or pooling, always for two axes."""
         raw, kind = self.raw, self.raw.kind[name]
         axes = 1 if kind == "Conv1d" else 2
         lead = (1,) * (2 - axes)
@@ -537,7 +536,7 @@ class _Shapes:
         return Node(name, kind, inputs, self.late[name], self.takes[name], shape, values, sizes)
 
     def _spread(self, name: str, key: str, value: Array, shape: Shape) -> Array:
-        """A parameter over all neurons; what could be meant in two ways is refused."""
+        """Broadcast a parameter over all neurons; ambiguous shapes are refused."""
         if value.size == 1:
             return np.broadcast_to(value.reshape(()), shape)
         aligned = value.ndim == len(shape)

@@ -1,10 +1,10 @@
-"""Our integers in the metadata of a NIR graph: convention ``neuroport`` 1 (``docs/nir.md``).
+"""neuroport's integers in the metadata of a NIR graph: convention ``neuroport`` 1 (docs/nir.md).
 
 ``metadata`` of the root holds a group ``neuroport``:
 
 * ``convention``: 1; ``steps``, ``interval`` and ``hash`` of the graph of integers;
-* ``network``: SHA-256 of the nodes and edges of NIR, as they were written beside it: integers of a
-  network that somebody changed since are refused;
+* ``network``: SHA-256 of the NIR nodes and edges of the file. If somebody has changed these since,
+  the integers are refused;
 * ``nodes``: one group per node of the graph, ``00000`` and on, in order: ``kind``, ``name``,
   ``inputs`` (names as JSON) and every field, arrays as int64.
 """
@@ -30,7 +30,7 @@ CONVENTION = 1
 
 
 def stored(graph: Graph, network: Network) -> dict[str, Plain]:
-    """The group for the metadata; ``network`` is what they stand beside."""
+    """Return the group for the metadata; ``network`` is the NIR network of the same file."""
     nodes: dict[str, Plain] = {}
     for index, node in enumerate(graph):
         entry: dict[str, Plain] = {"kind": node.kind}
@@ -54,7 +54,7 @@ def stored(graph: Graph, network: Network) -> dict[str, Plain]:
 
 
 def digest(network: Network) -> str:
-    """SHA-256 of what a NIR network says: kinds, edges, parameters; not metadata."""
+    """Return the SHA-256 of a NIR network: kinds, edges and parameters, without metadata."""
     found = hashlib.sha256()
     for name in sorted(network.nodes):
         node = network.nodes[name]
@@ -67,10 +67,10 @@ def digest(network: Network) -> str:
 
 
 def stored_graph(network: Network) -> tuple[Graph, tuple[Record, ...]]:
-    """The graph in the metadata of a network.
+    """Return the graph in the metadata of a network.
 
     Raises:
-        FormatError: of another convention, damaged, or beside a network that was changed.
+        FormatError: the convention is unknown, the data are damaged, or the network was changed.
     """
     where, found = f"{network.where}: metadata/neuroport", network.integers
     convention = _number(found, "convention", where)

@@ -1,9 +1,9 @@
-"""A graph of integers as a NIR network, which keeps its integers.
+"""Write a graph of integers as a NIR network, with the integers in its metadata.
 
 Weights are ``weight * 2**exponent``, time constants ``4096 / decay`` steps, all exact in float64 or
-within its last bit; what NIR cannot say, the rounding of leaks, widths and
-exponents, stands in the metadata (:mod:`neuroport.frontends.nir.stored_integers`), from which
-:func:`neuroport.from_nir` builds the same graph.
+within its last bit. NIR cannot express the rounding of leaks, widths and exponents. They are in the
+metadata (:mod:`neuroport.frontends.nir.stored_integers`), from which :func:`neuroport.from_nir`
+builds the same graph.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from neuroport.graph.node import (
 from neuroport.sandbox import Plain
 
 NIR_VERSION = "1.0.8"
-NEVER = 2.0**40  # a time constant in which nothing leaks that any sample would notice
-# Of the smallest step of a voltage, 1/64 of a unit: between two voltages no rounding decides, nor
-# whether a tool fires at the threshold or above it.
+NEVER = 2.0**40  # a time constant so long that no sample shows the leak
+# Half of the smallest voltage step, 1/64 of a unit: between two voltages neither rounding nor
+# firing at the threshold has an effect.
 HALF = 2.0**-7
 
 
@@ -57,12 +57,12 @@ def to_nir(graph: Graph, path: str | os.PathLike[str], *, dt: float = 1.0) -> Pa
     """Write a graph as a ``.nir`` file, atomically.
 
     Args:
-        dt: seconds of a step, as the tool that is to read it has them: some know only their own
-            (snnTorch 1e-4). With 1 the ``r`` of neurons without leaks is 1.
+        dt: duration of a step in seconds, as the reading tool assumes it; some tools support only
+            their own value (snnTorch 1e-4). With 1, the ``r`` of neurons without leaks is 1.
 
     Raises:
-        GraphError: a node that NIR has no primitive for, by name.
-        StorageError: the file cannot be written; what was there is untouched.
+        GraphError: NIR has no primitive for a node; the error names it.
+        StorageError: the file cannot be written; an existing file is not changed.
     """
     check_file(path)
     root = as_nir(graph, os.fspath(path), dt)
@@ -75,7 +75,7 @@ def to_nir(graph: Graph, path: str | os.PathLike[str], *, dt: float = 1.0) -> Pa
 
 
 def as_nir(graph: Graph, where: str = "the NIR graph", dt: float = 1.0) -> dict[str, Plain]:
-    """The NIR graph of a graph of integers, as ``nir.NIRGraph.to_dict`` would give it."""
+    """Return the NIR graph of a graph of integers, in the form of ``nir.NIRGraph.to_dict``."""
     if not 0 < dt < np.inf:
         raise GraphError(f"dt is {dt!r}; give the seconds of a step")
     if graph.checked:
@@ -109,13 +109,15 @@ class _Writing:
         self.dt = dt
         self.nodes: dict[str, dict[str, Plain]] = {}
         self.edges: list[list[str]] = []
-        self.ends: dict[str, str] = {}  # of a node of the graph, the NIR node that sends for it
-        self.begins: dict[str, list[str]] = {}  # likewise, those that receive for it
+        self.ends: dict[str, str] = {}  # node of the graph -> NIR node that sends its messages
+        self.begins: dict[
+            str, list[str]
+        ] = {}  # node of the graph -> NIR nodes that receive its inputs
         self.readers = Counter(name for node in graph for name in node.inputs)
-        self.bias: dict[str, IntArray] = {}  # what a synapse brings to the one that reads it
+        self.bias: dict[str, IntArray] = {}  # synapse -> bias that it adds
         for node in graph:
             self._lend_bias(node)
-        self.gain = self._gains()  # what the weights of a synapse are multiplied by
+        self.gain = self._gains()  # synapse -> factor of its weights
 
     def root(self) -> dict[str, Plain]:
         for node in self.graph:
@@ -136,7 +138,7 @@ class _Writing:
         return self.graph.facts(name).shape
 
     def _fresh(self, name: str) -> str:
-        """A name for a node of NIR: HDF5 has no '/' in names."""
+        """Return a name for a NIR node; names in HDF5 cannot contain '/'."""
         name, count = name.replace("/", "|"), 2
         found = name
         while found in self.nodes:
@@ -148,11 +150,11 @@ class _Writing:
         return name
 
     def _only(self, node: Node, name: str) -> None:
-        """One node of NIR stands for ``node``."""
+        """Represent ``node`` by one NIR node."""
         self.ends[node.name], self.begins[node.name] = name, [name]
 
     def _lend_bias(self, node: Node) -> None:
-        """Let a synapse bring the bias of a population, as tools do, where that is the same."""
+        """Move a population's bias into a synapse, as tools do, if that is equivalent."""
         bias = getattr(node, "bias", None)
         decays = getattr(node, "current_decay", np.full(1, DECAY_UNITY))
         if bias is None or not bias.any() or (decays != DECAY_UNITY).any():
@@ -173,10 +175,10 @@ class _Writing:
                 return
 
     def _gains(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Time constants in the weights of the synapses that lead to LIF neurons, by channel.
+        """Return the factors of weights that compensate time constants of LIF neurons, per channel.
 
-        ``v += dt/tau (r x - v)`` loses ``dt/tau`` by ``r`` or by larger weights. Norse 1.1 takes no
-        ``r``, so that it is the weights, wherever all who read a synapse want the same.
+        In ``v += dt/tau (r x - v)``, either ``r`` or larger weights compensate ``dt/tau``. Norse
+        1.1 ignores ``r``, so the weights are used if all readers of a synapse need the same factor.
         """
         lent = {node.name: gain for node in self.graph if (gain := self._gain(node)) is not None}
         readers: dict[str, list[str]] = {}
@@ -195,7 +197,7 @@ class _Writing:
         return lent | dict(of)
 
     def _gain(self, node: Node) -> npt.NDArray[np.float64] | None:
-        """Steps in which a neuron forgets, by channel, of one that leaks and has no current."""
+        """Return the time constant in steps, per channel, of a leaky neuron without a current."""
         if not isinstance(node, (Lif, Recurrent, LeakyReadout)) or not node.voltage_decay.any():
             return None
         channels = self._shape(node.name)[0]
@@ -240,7 +242,9 @@ class _Writing:
         maps = self._shape(node.inputs[0])
         bias = self.bias.get(node.name, np.zeros(len(node.weight), np.int64))
         gain = self.gain.get(node.name, np.ones(len(node.weight)))
-        weight = ungrouped(node.weight, node.groups)  # nir 1.0.8 reads no shapes of groups
+        weight = ungrouped(
+            node.weight, node.groups
+        )  # nir 1.0.8 cannot infer shapes of grouped convolutions
         values = {
             "input_shape": np.array(maps[1:]),
             "weight": _real(weight, node.exponent) * gain[:, None, None, None],
@@ -340,6 +344,6 @@ def _real(weight: IntArray, exponent: int) -> npt.NDArray[np.float64]:
 
 
 def _steps(decay: IntArray) -> npt.NDArray[np.float64]:
-    """Steps in which a decay in 1/4096 per step forgets."""
+    """Return the time constant in steps of a decay in 1/4096 per step."""
     found: npt.NDArray[np.float64] = np.where(decay > 0, DECAY_UNITY / np.maximum(decay, 1), NEVER)
     return found

@@ -1,4 +1,4 @@
-"""Networks of snnTorch and SpikingJelly: captured as they are, in real numbers and in integers."""
+"""Capture networks of snnTorch and SpikingJelly, in real numbers and in integers."""
 
 from neuroport.frontends.torch.torch_import import TorchImport, import_torch
 

@@ -1,4 +1,4 @@
-"""Functions of torch on each element: sums, products, comparisons and gates of spikes."""
+"""Rules for elementwise functions of torch: sums, products, comparisons and gates of spikes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _spread_sum(signals: SignalNodes, name: str, terms: list[str]) -> str:
 def _sum_over_steps(
     signals: SignalNodes, left: Traced, right: Traced, factors: tuple[float, float]
 ) -> Traced | None:
-    """``total += spikes`` of one step after the other: what the host adds up."""
+    """``total += spikes`` step by step: a sum that the host computes."""
     steps: set[int] = set()
     nodes = set()
     for each in (left, right):
@@ -137,7 +137,7 @@ def multiply(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any)
 
 
 def _spikes(signals: SignalNodes, name: str) -> tuple[float, str]:
-    """A node as a factor times spikes, where it is that."""
+    """Return a node as a factor times spikes, if possible."""
     node = signals.building.nodes[name]
     if name in signals.building.binary or node.kind != "Scale" or "bias" in node.values:
         return 1.0, name

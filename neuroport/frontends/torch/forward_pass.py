@@ -1,4 +1,4 @@
-"""Runs a library's forward pass on traced tensors, and keeps account of its neurons' states."""
+"""Run a library's forward pass on traced tensors, and track its neurons' states."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from neuroport.frontends.torch.traced_tensor import (
 )
 from neuroport.frontends.torch.tracer import Tracer
 
-# how forward is called: with all steps, with one after the other, or with one picture for all steps
+# ways to call forward: with all steps, step by step, or with one picture for all steps
 WAYS = (WHOLE, STEP, STATIC)
 FRAMES_FIT = "the frames are (T, N, *shape) of what it takes, and all that it is given"
 
@@ -40,10 +40,10 @@ class Population:
     """Calls of a neuron module that share their states.
 
     Attributes:
-        name: of its node.
-        sends: the node of what it sends, which is another one where spikes have a size.
+        name: name of its node.
+        sends: the node of its messages, which is another one if spikes have a size.
         input: the node that it reads.
-        steps: how many it was called for.
+        steps: number of steps for which it was called.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Population:
     sends: str
     input: str
     steps: int = 0
-    begun: int = 0  # in which call of forward
+    begun: int = 0  # number of the call of forward
 
 
 @dataclass(eq=False)
@@ -61,8 +61,9 @@ class Followed:
 
     Attributes:
         way: how forward is called, ``TN`` (or ``NT``), ``step`` or ``static``.
-        outputs: the nodes that it returns, in order.
-        left: whether what it returns is computed from them on the host.
+        outputs: the returned nodes, in order.
+        left: whether the host computes the returned values from them.
+        said: what the host decides there, such as a softmax.
     """
 
     net: nn.Module
@@ -72,30 +73,32 @@ class Followed:
     populations: list[Population] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     left: bool = False
+    said: list[str] = field(default_factory=list)
 
 
 def follow(net: nn.Module, shape: Shape, steps: int, batch_first: bool = False) -> Followed:
-    """The network that ``net`` is, for frames (T, N, *shape).
+    """Return the network of ``net`` for frames (T, N, *shape).
 
     Raises:
         CaptureError: names the neuron or the line, the reason, and what to change.
     """
-    failed: list[tuple[int, int, bool, CaptureError]] = []  # how far each came
+    failed: list[tuple[int, int, bool, int, CaptureError]] = []  # progress of each way
     for way in (BATCH_FIRST,) if batch_first else WAYS:
         one = _Following(net, shape, steps, way)
         try:
             return one.run()
         except CaptureError as error:
             told = " fails (" not in error.message and " fails when" not in error.message
-            failed.append((one.calls, len(one.building.nodes), told, error))
-    raise max(failed, key=lambda each: each[:3])[3]
+            far = one.calls, len(one.building.nodes), told, one.tracer.followed
+            failed.append((*far, error))
+    raise max(failed, key=lambda each: each[:4])[4]
 
 
 @contextmanager
 def neurons_replaced(net: nn.Module, call: Callable[..., Any]) -> Iterator[None]:
-    """``call(path, module, *args, **kwargs)`` in the place of each neuron's forward.
+    """Context that replaces each neuron's forward by ``call(path, module, *args, **kwargs)``.
 
-    The states that modules keep are given back.
+    Afterwards the states that modules keep are restored.
     """
     kept = [(module, dict(module._buffers), dict(vars(module))) for module in net.modules()]
     memories = [dict(memory) for memory in (vars(m).get("_memories", {}) for m, _, _ in kept)]
@@ -116,7 +119,7 @@ def neurons_replaced(net: nn.Module, call: Callable[..., Any]) -> Iterator[None]
 
 
 def begin(net: nn.Module) -> None:
-    """Forget the states that modules keep."""
+    """Reset the states that modules keep."""
     for module in net.modules():
         if "_memories" in vars(module):
             module.reset()
@@ -137,9 +140,9 @@ class _Following:
         self.tracer = Tracer(self.building, steps, named, way == STATIC)
         self.found = Followed(net, way, steps, self.building)
         self.cells: dict[str, Cell] = {}
-        self.hidden: dict[str, tuple[Population, Any]] = {}  # by path: with a mark of the state
+        self.hidden: dict[str, tuple[Population, Any]] = {}  # path -> marker of the state
         self.named: dict[str, Population] = {}
-        self.reached: dict[str, int] = {}  # steps of the last population of a path
+        self.reached: dict[str, int] = {}  # path -> steps of its last population
 
     def run(self) -> Followed:
         TRACERS.append(self.tracer)
@@ -170,7 +173,7 @@ class _Following:
 
     @contextmanager
     def _names(self) -> Iterator[None]:
-        """The module that runs, for names of nodes."""
+        """Context that tracks the running module, for names of nodes."""
         handles = []
         for path, module in self.net.named_modules():
 
@@ -201,7 +204,7 @@ class _Following:
         unknown = [key for key in states if key not in cell.states]
         if unknown or len(args) > 1 + len(cell.states) or not given:
             raise CaptureError(f"neuron {name!r} is called with other arguments ({here()})")
-        origin = self._now(path, self._reads(name, given[0]))
+        origin = self._now(self._reached(path, cell, states), cell, self._reads(name, given[0]))
         population = self._population(path, name, module, cell, origin, states)
         steps = self._steps(name, population, cell, origin)
         self.calls += 1
@@ -224,14 +227,20 @@ class _Following:
             else f"neuron {name!r} ({here()}) reads {said}"
         )
 
-    def _now(self, path: str, origin: Origin) -> Origin:
-        """What a neuron reads; of a step before, as what comes late."""
-        if self.cells[path].whole or origin.lies != STEP or path not in self.reached:
-            return origin
-        if origin.step != self.reached[path] - 1:
+    def _reached(self, path: str, cell: Cell, states: dict[str, Any]) -> int:
+        """Steps that the population of a call has behind it, as far as its states say."""
+        if cell.hidden or not states:
+            return self.reached.get(path, 0)
+        origins = [getattr(value, "origin", None) for value in states.values()]
+        names = [origin.node for origin in origins if origin is not None]
+        return self.named[names[0]].steps if names and names[0] in self.named else 0
+
+    def _now(self, reached: int, cell: Cell, origin: Origin) -> Origin:
+        """Return a neuron's input; a value of the previous step becomes a late one."""
+        if cell.whole or origin.lies != STEP or not reached or origin.step != reached - 1:
             return origin
         try:
-            return replace(origin, node=self.tracer.late(origin.node), step=self.reached[path])
+            return replace(origin, node=self.tracer.late(origin.node), step=reached)
         except Lost:
             return origin
 
@@ -244,7 +253,7 @@ class _Following:
         origin: Origin,
         states: dict[str, Any],
     ) -> Population:
-        """The population of a call: that of the states which it is given, or a new one."""
+        """Return the population of a call: that of the given states, or a new one."""
         before = None
         if cell.hidden or not states:
             kept = self.hidden.get(path)
@@ -261,11 +270,15 @@ class _Following:
             if traced:
                 before = self._of_states(name, cell, states)
         if before is None:
-            return self._begun(name, module, cell, origin)
+            return self._begun(name, module, cell, origin, not cell.hidden and bool(states))
         if before.input != origin.node:
+            late = self.building.hears_late
+            again = origin.step is not None and origin.step < before.steps
+            if cell.whole or again or (late(origin.node) and late(before.input)):
+                raise self._twice(name)
             if before.steps != 1 or not self.building.hears_late(origin.node):
                 raise CaptureError(self._differs(name, before, origin.node))
-            # the first step hears zeros in the place of what comes late, which is tried with
+            # in the first step late values are zeros; this is checked with
             # numbers
             node = self.building.nodes[before.name]
             inputs = tuple(sorted({*node.inputs} - {before.input} | {origin.node}))
@@ -294,9 +307,14 @@ class _Following:
             )
         return population
 
-    def _begun(self, name: str, module: nn.Module, cell: Cell, origin: Origin) -> Population:
+    def _begun(
+        self, name: str, module: nn.Module, cell: Cell, origin: Origin, own_states: bool
+    ) -> Population:
         at = 0 if origin.step is None else origin.step
         again = [p for p in self.found.populations if p.module is module]
+        twice = any(p.steps == at + 1 and p.begun == self.forwards for p in again)
+        if twice and not own_states:
+            raise self._twice(name)
         if at > 0 or (again and any(p.begun != self.forwards for p in again)):
             raise CaptureError(
                 f"neuron {name!r} ({here()}) begins anew at step {max(at, 1)}; reset states where "
@@ -331,7 +349,7 @@ class _Following:
         return found
 
     def _own(self, neuron: str, module: nn.Module, shape: Shape) -> str:
-        """The node through which a population hears its own spikes of a step before."""
+        """Return the node of a population's own spikes of the previous step."""
         values: dict[str, Any] = {}
         sizes: dict[str, tuple[int, ...]] = {}
         bias: Tensor | None
@@ -355,6 +373,12 @@ class _Following:
         self.building.nodes[name] = Node(name, kind, (neuron,), late, shape, shape, values, sizes)
         return name
 
+    def _twice(self, name: str) -> CaptureError:
+        return CaptureError(
+            f"neuron {name!r} ({here()}) is called twice in a step; give every layer a neuron "
+            "module of its own"
+        )
+
     def _differs(self, name: str, population: Population, now: str) -> str:
         return (
             f"neuron {name!r} ({here()}) reads {now!r} at step {population.steps}, and "
@@ -364,7 +388,7 @@ class _Following:
         )
 
     def _steps(self, name: str, population: Population, cell: Cell, origin: Origin) -> int:
-        """How many steps a call takes."""
+        """Return the number of steps of a call."""
         if cell.whole:
             if origin.lies == WHOLE and population.steps == 0:
                 return self.steps
@@ -458,6 +482,7 @@ class _Following:
                         "rest outside"
                     )
                 found.left = True
+                found.said += [tensor.computed] * bool(tensor.computed)
                 nodes = [node for node in sorted(tensor.of) if "\0" not in node]
                 potentials += [node.partition("\0")[0] for node in tensor.of if "\0" in node]
             found.outputs += [node for node in nodes if node not in found.outputs]

@@ -1,4 +1,4 @@
-"""Functions of torch that are linear: layers, norms in evaluation and pools."""
+"""Rules for linear functions of torch: layers, norms in evaluation and pools."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def adaptive_pool(signals: SignalNodes, func: Any, base: str, args: Any, kwargs:
 
 
 def linear_by_matrix(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
-    """A function of torch that is linear, as the matrix that it is."""
+    """Return a linear function of torch as a matrix."""
     given = args[0]
     origin = signals.known(given)
     if any(isinstance(each, Traced) for each in signals_in((args[1:], kwargs))):
@@ -245,7 +245,7 @@ def pair(value: Any, axes: int = 2) -> Any:
 
 
 def doubled(value: Any) -> Any:
-    """Arguments with what is real in float64."""
+    """Convert real arguments to float64."""
     if isinstance(value, Tensor):
         return value.double() if value.is_floating_point() else value
     if isinstance(value, dict):

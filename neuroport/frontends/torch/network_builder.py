@@ -1,8 +1,7 @@
-"""The network that a forward pass turns out to be, node by node, in real numbers.
+"""Build the real-valued network of a forward pass, node by node.
 
 Nodes are those of :mod:`neuroport.frontends.nir.reading`, so that the interpreter and the
-quantization of NIR serve these networks, too. One step of the network is one step here: ``dt`` is
-1.
+quantization of NIR also serve these networks. ``dt`` is 1: one step of the network.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ LARGEST = 1 << 24  # weights of a matrix, as of neuroport.frontends.nir.linear
 
 
 class Building:
-    """Nodes as they are found; the same operation on the same values is one node."""
+    """The nodes found so far; the same operation on the same values is one node."""
 
     def __init__(self, shape: Shape) -> None:
         self.nodes: dict[str, Node] = {}
@@ -37,7 +36,7 @@ class Building:
         return self.nodes[name].shape
 
     def free(self, name: str) -> str:
-        """``name``, or ``name.2`` and so on."""
+        """Return ``name``, or ``name.2`` and so on."""
         found, count = name, 2
         while found in self._names or found in self.nodes:
             found, count = f"{name}.{count}", count + 1
@@ -59,7 +58,7 @@ class Building:
         sizes: Mapping[str, tuple[int, ...]] | None = None,
         binary: bool = False,
     ) -> str:
-        """The node of an operation, made the first time."""
+        """Return the node of an operation; it is created at the first call."""
         arrays = {key: np.asarray(value, np.float64) for key, value in (values or {}).items()}
         for field, array in arrays.items():
             if not np.isfinite(array).all():
@@ -84,7 +83,7 @@ class Building:
         return made.name
 
     def _digest(self, array: Array) -> Any:
-        """Equal of equal arrays; those of parameters, which come at every step, are kept."""
+        """Return a digest of an array; those of parameters are cached."""
         if id(array) not in self._digests:
             whole = array
             if array.ndim and 0 in array.strides and array.size:  # spread out
@@ -95,7 +94,7 @@ class Building:
         return self._digests[id(array)][1]
 
     def late(self, source: str) -> str:
-        """What a neuron, or the input, sent a step before; nothing at the first."""
+        """Return the output of a neuron, or of the input, at the previous step; 0 at the first."""
         name = f"{source}.late"
         if ("late", source) not in self._made:
             shape = self.shape(source)
@@ -106,7 +105,7 @@ class Building:
         return self._made["late", source]
 
     def hears_late(self, name: str) -> bool:
-        """Whether something that a node is made of comes late."""
+        """Whether a node depends on a value of the previous step."""
         seen: set[str] = set()
         waiting = [name]
         while waiting:
@@ -119,10 +118,10 @@ class Building:
         return False
 
     def close_loops(self) -> None:
-        """Note the loops that late edges close.
+        """Record the loops that late edges close.
 
         Raises:
-            CaptureError: one over several neurons, whose edges do not all take a step.
+            CaptureError: a loop has several neurons, and not all of its edges take a step.
         """
         inputs = {name: node.inputs for name, node in self.nodes.items()}
         for part in components(inputs):
@@ -141,7 +140,7 @@ class Building:
             self.loops.update(dict.fromkeys(neurons, tuple(neurons)))
 
     def _heard_at_once(self, name: str) -> set[str]:
-        """The neurons whose messages reach a neuron in the step in which they are sent."""
+        """Return the neurons whose messages reach a neuron in the same step."""
         found: set[str] = set()
         waiting = [name]
         while waiting:
@@ -158,7 +157,7 @@ class Building:
     # -- operations ----------------------------------------------------------------------------
 
     def total(self, name: str, terms: list[str]) -> str:
-        """The sum of nodes of one shape."""
+        """Return the sum of nodes of one shape."""
         counts = {term: terms.count(term) for term in terms}
         inputs = tuple(
             term if count == 1 else self.scaled(f"{name}.twice", term, float(count))
@@ -173,7 +172,7 @@ class Building:
     def scaled(
         self, name: str, source: str, factor: float | Array, bias: Array | None = None
     ) -> str:
-        """A node times a factor, plus a bias, each of a shape that spreads over its values."""
+        """Return a node times a factor plus a bias, both broadcast over its values."""
         shape = self.shape(source)
         plain = bool(np.all(np.asarray(factor) == 1)) and (bias is None or not np.any(bias))
         if plain:
@@ -197,29 +196,29 @@ class Building:
         return self.node(name, "Matrix", (source,), shape, values)
 
     def above(self, name: str, source: str, level: float) -> str:
-        """A neuron without memory that fires above a level; what fires always is refused."""
+        """Return a neuron without memory that fires above a level, unless it always fires."""
         shape = self.shape(source)
         values = {"threshold": np.full(shape, level)}
         return self.node(name, "Threshold", (source,), shape, values, binary=True)
 
     def all_of(self, name: str, terms: list[str]) -> str:
-        """AND of values that are 0 or 1."""
+        """Return the AND of values that are 0 or 1."""
         each = list(dict.fromkeys(terms))
         if len(each) == 1:
             return each[0]
         return self.above(name, self.total(f"{name}.sum", each), len(each) - 0.5)
 
     def any_of(self, name: str, terms: list[str]) -> str:
-        """OR of values that are 0 or 1."""
+        """Return the OR of values that are 0 or 1."""
         each = list(dict.fromkeys(terms))
         if len(each) == 1:
             return each[0]
         return self.above(name, self.total(f"{name}.sum", each), 0.5)
 
     def beside(self, name: str, parts: list[str | int]) -> str:
-        """Channels of several nodes side by side: each is put into zeros, and these are added.
+        """Concatenate channels of several nodes: each is padded with zeros, and these are added.
 
-        A number in the place of a node is so many channels of zeros.
+        A number instead of a node means this number of zero channels.
         """
         shapes = {part: self.shape(part) for part in parts if isinstance(part, str)}
         if len({shape[1:] for shape in shapes.values()}) > 1:
@@ -239,7 +238,7 @@ class Building:
         return found
 
     def across(self, name: str, source: str, weight: Array) -> str:
-        """Channels mixed alike at every place."""
+        """Mix channels in the same way at every position."""
         shape = self.shape(source)
         made = (len(weight), *shape[1:])
         if len(shape) == 3:
@@ -252,7 +251,7 @@ class Building:
         return self.matrix(name, source, full, None, made)
 
     def network(self, outputs: Mapping[str, str], where: str) -> Network:
-        """The network whose outputs are these nodes, by the names of the outputs."""
+        """Return the network with these outputs, by name."""
         nodes = dict(self.nodes)
         for name, source in outputs.items():
             shape = self.shape(source)
@@ -267,7 +266,7 @@ def window(
     dilation: tuple[int, int] = (1, 1),
     groups: int = 1,
 ) -> dict[str, tuple[int, ...]]:
-    """Sizes of a convolution or pool, of two axes; padding is (top, bottom, left, right)."""
+    """Return sizes of a convolution or pool for two axes; padding is (top, bottom, left, right)."""
     return {
         "kernel_size": kernel,
         "stride": stride,
@@ -278,7 +277,7 @@ def window(
 
 
 def _ordered(nodes: dict[str, Node]) -> dict[str, Node]:
-    """Sources before readers, but for what closes a loop."""
+    """Sort nodes so that sources precede readers, except in loops."""
     parts = components({name: node.inputs for name, node in nodes.items()})
     part = {name: index for index, names in enumerate(parts) for name in names}
     done: dict[str, Node] = {}

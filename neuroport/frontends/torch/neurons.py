@@ -1,10 +1,9 @@
 """Neurons of snnTorch and SpikingJelly, recognized by the names of their classes.
 
-Each becomes the one form that the integers have: ``u = (1 - current_leak) u + gain x``, ``v = (1 -
-voltage_leak) v + u + bias``, a spike where ``v > threshold`` (or at it, where ``inclusive``), then
-``v = 0`` or ``v = v - subtract``. ``v`` is counted from where a spike puts it. That the form is
-what the library computes is tried with numbers (:mod:`.numeric_check`); what it cannot say is
-refused here.
+Each is converted to the form of the integer neurons: ``u = (1 - current_leak) u + gain x``, ``v =
+(1 - voltage_leak) v + u + bias``, a spike where ``v > threshold`` (or ``>=`` if ``inclusive``),
+then ``v = 0`` or ``v = v - subtract``. ``v`` is counted from the reset value. Neurons that this
+form cannot express are refused here. :mod:`.numeric_check` compares the form with the library.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ _PLAIN |= {"__annotations__", "__firstlineno__", "__static_attributes__", "__par
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """What a neuron module is.
+    """The description of a neuron module.
 
     Attributes:
         library: ``snntorch`` or ``spikingjelly``.
-        values: of the form; each a number or spread over the neurons.
-        fires: whether a spike changes its voltage; else the voltage may be an output.
-        states: names of the states that it is given and gives back.
+        values: constants of the form; numbers or arrays over the neurons.
+        fires: whether a spike changes the voltage; if not, the voltage may be an output.
+        states: names of the states that it takes and returns.
         hidden: whether it keeps its states itself.
-        returns: whether it gives its states back.
-        whole: whether it takes all steps at once.
-        own: the module through which it hears itself, or None.
-        factor: what its spikes are multiplied by.
+        returns: whether it returns its states.
+        whole: whether it processes all steps at once.
+        own: the module of its recurrent weights, or None.
+        factor: factor of its spikes.
     """
 
     library: str
@@ -52,7 +51,7 @@ class Cell:
 
 
 def library_class(module: nn.Module) -> type | None:
-    """The class of a library that a module is or is derived from."""
+    """Return the library class of a module, or from which it is derived."""
     for kind in type(module).__mro__:
         if kind.__module__.split(".")[0] in (SNNTORCH, JELLY):
             return kind
@@ -60,7 +59,7 @@ def library_class(module: nn.Module) -> type | None:
 
 
 def is_neuron(module: nn.Module) -> bool:
-    """Whether a module is a neuron of a library, of whatever kind."""
+    """Whether a module is any neuron of a library."""
     names = {(kind.__module__.split(".")[0], kind.__name__) for kind in type(module).__mro__}
     return bool(names & {(SNNTORCH, "SpikingNeuron"), (JELLY, "BaseNode")}) or any(
         kind.__module__.startswith("spikingjelly.activation_based.neuron")
@@ -71,10 +70,10 @@ def is_neuron(module: nn.Module) -> bool:
 
 
 def cell_of(name: str, module: nn.Module) -> Cell:
-    """The form of a neuron.
+    """Return the form of a neuron.
 
     Raises:
-        CaptureError: a neuron, or a parameter of one, that has none; says what to use.
+        CaptureError: the form cannot express the neuron; the error names an alternative.
     """
     kind = library_class(module)
     assert kind is not None
@@ -114,7 +113,7 @@ def _number(value: Any) -> Array:
 
 
 def _clipped(value: Any) -> Array:
-    """As snnTorch clamps decays."""
+    """Clamp decays as snnTorch does."""
     found: Array = np.clip(_number(value), 0.0, 1.0)
     return found
 
@@ -123,10 +122,10 @@ def _clipped(value: Any) -> Array:
 
 
 def _snn(name: str, module: Any, keep: Array, late_zero: str, states: tuple[str, ...]) -> Cell:
-    """What the neurons of snnTorch share.
+    """Return the common part of snnTorch's neurons.
 
-    ``late_zero``: what a delayed reset to zero does to the step after a spike, where it is not what
-    a reset at once does.
+    ``late_zero``: the effect of a delayed reset to zero on the step after a spike, if it differs
+    from that of an immediate reset.
     """
 
     def refuse(why: str) -> CaptureError:
@@ -255,6 +254,11 @@ def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: float
         )
     rest = module.v_reset
     threshold = _number(module.v_threshold)
+    if np.isposinf(threshold).any():
+        raise refuse(
+            "it never fires, as its v_threshold is infinite; leave it out, and return what the "
+            "layer before it sends: the graph adds that up"
+        )
     values = {
         "gain": gain,
         "current_leak": np.asarray(1 - keep_current),
@@ -294,7 +298,7 @@ def _plif(name: str, module: Any) -> Cell:
 def _cuba(name: str, module: Any) -> Cell:
     keep = np.asarray(float(module.v_decay))
     found = _jelly(name, module, ONE, keep, float(module.c_decay))
-    if module.v_reset:  # it leaks to 0, and is counted from v_reset
+    if module.v_reset:  # it leaks toward 0, but is counted from v_reset
         found.values["bias"] = -(1 - keep) * module.v_reset
     return found
 

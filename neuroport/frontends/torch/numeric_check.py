@@ -1,9 +1,9 @@
-"""What was followed is tried with numbers, before anything is made of it.
+"""Check a captured network numerically against the library's own module.
 
-Forward runs again on plain tensors, and every neuron sends spikes drawn at random, so that silent
-neurons hide nothing: what each of them then receives must be what the network that was read makes
-of the same spikes. And each kind of neuron runs alone on random currents, next to the form that it
-was read as. Library and interpreter share nothing but those numbers.
+Forward runs again on plain tensors with random spikes as the output of every neuron, so that the
+check does not depend on which neurons fire. Each neuron must then receive the same current as in
+the captured network. In addition, each kind of neuron runs alone on random currents and is compared
+with its captured form. Library and interpreter share only these numbers.
 """
 
 from __future__ import annotations
@@ -28,16 +28,18 @@ from neuroport.frontends.torch.neurons import JELLY
 from neuroport.frontends.torch.traced_tensor import BATCH_FIRST, STATIC, STEP
 
 SAMPLES = 2
-CLOSE = 1e-3  # of the largest value: float32 against float64, through norms of many channels
-TIES = 1e-4  # of a threshold: nearer to it, rounding decides
-STEPS = 24  # of a neuron that is tried alone
+CLOSE = (
+    1e-3  # relative to the largest value: float32 against float64, through norms of many channels
+)
+TIES = 1e-4  # relative to a threshold: within this distance rounding decides
+STEPS = 24  # steps of a neuron that runs alone
 
 
 def check(found: Followed, frames: npt.NDArray[Any]) -> None:
-    """Compare the network that was read with the module, on frames like those given.
+    """Compare the captured network with the module, on frames like the given ones.
 
     Args:
-        frames: real numbers (T, N, *shape), whose range and first sample matter.
+        frames: real numbers (T, N, *shape), of which range and first sample matter.
 
     Raises:
         CaptureError: names the neuron that differs.
@@ -56,7 +58,7 @@ def check(found: Followed, frames: npt.NDArray[Any]) -> None:
 
 
 def called(found: Followed, frames: npt.NDArray[Any]) -> Any:
-    """Run the module as it is called, on frames (T, N, *shape)."""
+    """Run the module on frames (T, N, *shape), in the way in which it is called."""
     given = torch.from_numpy(np.ascontiguousarray(frames))
     if found.way == STEP:
         return [enter(found.net, step) for step in given]
@@ -76,7 +78,7 @@ def _check_forward(found: Followed, frames: npt.NDArray[Any], rng: np.random.Gen
     def neuron(path: str, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         given = args[0] if args else next(iter(kwargs.values()))
         population = next((p for p in order[path] if len(reads[p.name]) < p.steps), order[path][-1])
-        if len(order[path]) > 1:  # as many of the same module: in the order of their steps
+        if len(order[path]) > 1:  # several calls of the same module: in the order of their steps
             population = min(order[path], key=lambda p: len(reads[p.name]))
         cell = population.cell
         spikes = (torch.rand(given.shape, generator=draw) < 0.4).to(given.dtype)
@@ -165,7 +167,7 @@ def _compare(
 
 
 def _check_neuron(found: Followed, population: Population) -> None:
-    """Run a neuron next to its form; where they part, it must be at the threshold."""
+    """Compare a neuron with its form; they may differ only at the threshold."""
     node = found.building.nodes[population.name]
     gain = np.asarray(node.values["gain"])
     level = float(np.abs(node.values["threshold"]).max()) / max(float(np.abs(gain).max()), 1e-12)
@@ -176,7 +178,7 @@ def _check_neuron(found: Followed, population: Population) -> None:
     x = level * rng.normal(0.4, 0.9, (STEPS, SAMPLES, *small)).astype(np.float32)
     at_once = np.float32(level) if np.unique(node.values["threshold"]).size == 1 else None
     if at_once is not None:
-        x[0, 0] = at_once  # at the threshold, but for the rounding of float32
+        x[0, 0] = at_once  # at the threshold, within the rounding of float32
     spikes = _alone(population, x)
     if not np.isin(spikes, (0, 1)).all():
         raise CaptureError(
@@ -189,7 +191,7 @@ def _check_neuron(found: Followed, population: Population) -> None:
 
 
 def _smaller(node: Node) -> Shape:
-    """A few places of a map, where all of them are alike."""
+    """Return a few positions of a map, if all positions are equal."""
     alike = all(
         (
             np.asarray(v).reshape(node.shape[0], -1)[:, :1]
@@ -244,7 +246,7 @@ def _cut(value: Any, shape: Shape) -> Array:
 
 
 def _run_form(network: Network, x: Array, name: str) -> tuple[Array, Array]:
-    """Spikes of a network of one neuron, and how far its voltage was from its threshold."""
+    """Return the spikes of a single neuron, and the distance of its voltage from the threshold."""
     spikes = interpret(network, {FRAMES: x.astype(np.float64)}, 1.0, record=(name,))[name]
     node = network.nodes[name]
     cell = RealCell(node, x.shape[1], 1.0, "v_reset")
@@ -274,7 +276,7 @@ def _part_at_thresholds(
         worst = float(apart[parted & (first == first.min())].max(initial=0))
     else:
         worst = float(apart[parted].max(initial=0))
-    # the first sample begins at the threshold, where rounding may decide for all of it
+    # the first sample begins at the threshold, where rounding may decide
     if worst > TIES * level or parted[1:].mean() > 0.25:
         raise CaptureError(
             f"neuron {population.name!r} ({type(population.module).__name__}) does not compute "
@@ -284,16 +286,19 @@ def _part_at_thresholds(
 
 
 def _alone(population: Population, x: npt.NDArray[Any]) -> Array:
-    """Spikes of the library's own neuron on currents (T, N, *shape)."""
+    """Return the spikes of the library's own neuron on currents (T, N, *shape)."""
     module: Any = population.module
     cell = population.cell
     kept = dict(module._buffers), dict(vars(module).get("_memories", {}))
     training = module.training
+    mode = getattr(module, "step_mode", None)
     given = torch.from_numpy(x)
     try:
         with torch.no_grad():
             module.eval()
             begin(module)
+            if mode is not None:  # forward may have set another
+                module.step_mode = "m" if cell.whole else "s"
             if cell.whole:
                 out: Tensor = type(module).forward(module, given)
                 at_once: Array = out.double().numpy()
@@ -319,7 +324,7 @@ def _alone(population: Population, x: npt.NDArray[Any]) -> Array:
             return stacked
     except CaptureError:
         raise
-    except Exception as error:  # the library's own code, on a neuron that may be changed
+    except Exception as error:  # run the library's own code on a copy of the neuron
         raise CaptureError(
             f"neuron {population.name!r} fails on currents of its shape "
             f"({type(error).__name__}: {error})"
@@ -331,3 +336,5 @@ def _alone(population: Population, x: npt.NDArray[Any]) -> Array:
             module._memories.clear()
             module._memories.update(kept[1])
         module.training = training
+        if mode is not None:
+            module.step_mode = mode

@@ -1,4 +1,4 @@
-"""Functions of torch that move steps, samples and neurons: shapes, choices and joins."""
+"""Rules for functions of torch that rearrange steps, samples and neurons."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from neuroport.frontends.torch.traced_tensor import (
 
 
 def reduce(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
-    """Means and sums over steps are the host's; those over a map are linear."""
+    """Means and sums: the host computes those over steps; those over a map are linear."""
     given = args[0]
     origin = signals.known(given)
     dims = kwargs.get("dim", kwargs.get("axis", args[1] if len(args) > 1 else None))
@@ -63,7 +63,7 @@ def reshape(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) 
 
 
 def _placed(signals: SignalNodes, origin: Origin, made: Shape, name: str) -> Traced:
-    """A reshaped signal: how steps and samples lie in it, and what order neurons have."""
+    """Return the layout of steps and samples in a reshaped signal, and the order of neurons."""
     T, N = signals.steps, SAMPLES  # noqa: N806
     shape = signals.building.shape(origin.node)
     size = math.prod(shape)
@@ -191,7 +191,7 @@ def unbind(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -
 
 
 def split(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
-    """Steps one by one (each with an axis of one), or groups of channels."""
+    """Split into single steps (each with an axis of one), or groups of channels."""
     given = args[0]
     origin = signals.known(given)
     probe = torch.empty(given.shape, device="meta")
@@ -215,7 +215,7 @@ def split(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) ->
 
 
 def stack(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
-    """Steps, one after the other."""
+    """Stack steps in order."""
     tensors = list(args[0])
     dim = kwargs.get("dim", args[1] if len(args) > 1 else 0)
     found = [each.origin if isinstance(each, Traced) else None for each in tensors]

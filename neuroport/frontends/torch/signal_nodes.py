@@ -1,4 +1,4 @@
-"""Signals and the nodes of the network that they are; what every rule of a function needs."""
+"""Map signals to nodes of the network and back; used by the rules of all functions."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from neuroport.frontends.torch.traced_tensor import (
 
 
 class SignalNodes:
-    """Makes tensors of nodes, and finds the nodes of tensors.
+    """Creates tensors for nodes, and finds the nodes of tensors.
 
     Args:
-        building: where nodes go.
+        building: the network to which nodes are added.
         steps: T of the frames.
-        named: the innermost module that runs, for names.
-        static: the frames are equal at all steps.
+        named: function that returns the innermost running module, for names.
+        static: whether the frames are equal at all steps.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class SignalNodes:
     # -- tensors -------------------------------------------------------------------------------
 
     def tensor(self, origin: Origin, dtype: torch.dtype = torch.float32) -> Traced:
-        """A tensor that is the values of a node."""
+        """Return a tensor for the values of a node."""
         lead = {
             WHOLE: (self.steps, SAMPLES),
             BATCH_FIRST: (SAMPLES, self.steps),
@@ -61,7 +61,7 @@ class SignalNodes:
         return made
 
     def array(self, value: Any) -> Array:
-        """The numbers of a tensor that is no signal; those of parameters are kept."""
+        """Return the numbers of a tensor that is not a signal; those of parameters are cached."""
         if not isinstance(value, Tensor):
             return np.asarray(value, np.float64)
         found = self._arrays.get(id(value))
@@ -75,7 +75,7 @@ class SignalNodes:
         return self.tensor(replace(origin, node=node))
 
     def known(self, value: Any) -> Origin:
-        """The origin of a signal that sends messages or currents."""
+        """Return the origin of a signal of messages or currents."""
         if not isinstance(value, Traced):
             raise Lost("")
         if value.origin is None:
@@ -90,7 +90,7 @@ class SignalNodes:
         return made
 
     def named_as(self, base: str) -> str:
-        """The name of a node of an operation: its module's, or with the operation's."""
+        """Return the name for an operation's node: that of its module, or with the operation's."""
         module = self.named()
         if base in ("conv2d", "conv1d", "linear", "batch_norm") and module:
             return module
@@ -99,7 +99,7 @@ class SignalNodes:
     # -- two signals -------------------------------------------------------------------------
 
     def aligned(self, left: Any, right: Any) -> tuple[Origin, Origin]:
-        """Two signals; of steps that follow each other the earlier one as what comes late."""
+        """Align two signals; of two consecutive steps, the earlier one becomes a late value."""
         one, other = self.known(left), self.known(right)
         apart = 0 if one.step is None or other.step is None else other.step - one.step
         if abs(apart) == 1 and one.lies == other.lies == STEP:
@@ -110,7 +110,7 @@ class SignalNodes:
         return one, other
 
     def late(self, name: str) -> str:
-        """The node of what another one was a step before."""
+        """Return the node of another node's previous step."""
         building = self.building
         node = building.nodes[name]
         if node.kind == "Input" and self.static:
@@ -123,7 +123,7 @@ class SignalNodes:
         return building.node(f"{name}.late", node.kind, inputs, node.shape, node.values, node.sizes)
 
     def together(self, one: Origin, other: Origin) -> Origin:
-        """How the sum or product of two signals lies."""
+        """Return the layout of the sum or product of two signals."""
         if one.mean != other.mean:
             raise Lost("it takes an average over steps with what is none")
         if one.lies == other.lies and one.step == other.step:
@@ -140,7 +140,7 @@ class SignalNodes:
         )
 
     def over(self, origin: Origin, constant: Any, given: Traced) -> Array:
-        """A constant over the values of a node; it must be the same for steps and samples."""
+        """Broadcast a constant over a node; it must be the same for steps and samples."""
         numbers = self.array(constant)
         shape = self.building.shape(origin.node)
         rank = len(shape)

@@ -1,4 +1,4 @@
-"""From a module of snnTorch or SpikingJelly to a graph of integers."""
+"""Import a module of snnTorch or SpikingJelly as a graph of integers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from neuroport.quantization.weight_levels import few_levels
 if TYPE_CHECKING:
     from torch import nn
 
-SAMPLES = 8  # of the frames, on which potentials are measured
+SAMPLES = 8  # number of samples on which potentials are measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,10 @@ class TorchImport(NirImport):
     """A network of a library in integers.
 
     Attributes:
-        network: the same in real numbers, which ``interpret`` runs.
+        network: the network in real numbers, which ``interpret`` runs.
         scale: the real value of an integer frame of 1.
         way: how its forward is called: ``TN`` with all steps, ``NT`` with samples first, ``step``
-            for each step, ``static`` with one picture for all steps.
+            step by step, ``static`` with one picture for all steps.
     """
 
     network: Network
@@ -46,7 +46,7 @@ class TorchImport(NirImport):
     way: str
 
     def real(self, frames: npt.NDArray[Any]) -> Signals:
-        """What neurons and outputs are in real numbers, for frames (T, N, *shape)."""
+        """Return the real values of neurons and outputs for frames (T, N, *shape)."""
         return interpret(self.network, {FRAMES: np.asarray(frames) * self.scale}, 1.0)
 
 
@@ -60,28 +60,30 @@ def import_torch(
     batch_first: bool = False,
     measure: bool = True,
 ) -> TorchImport:
-    """Read a network of snnTorch or SpikingJelly, bring it into integers, and run both.
+    """Import a network of snnTorch or SpikingJelly: capture it, quantize it, and run both.
 
-    The network stays as it is. It is called as its users call it: with all steps at once, with one
-    after the other, or with one picture that it repeats itself; whichever its neurons take.
+    The network is not changed. It is called as its users call it: with all steps at once, step by
+    step, or with one picture that it repeats itself, depending on its neurons.
 
     Args:
         net: the module.
-        frames: integers (T, N, *shape), spikes or graded. They say how long a sample is and how
-            large its numbers are; of a network that repeats one picture they are it, T times.
-        scale: the real value of an integer frame of 1, such as 1/255 of pixels.
-        one_unit: one unit of current for all channels of a population, so that equal thresholds
-            stay equal, as chips need them; weights of small channels are coarser.
-        batch_first: forward takes (N, T, *shape).
+        frames: integers (T, N, *shape), spikes or graded. They determine the length of a sample and
+            the range of its numbers. For a network that repeats one picture, repeat it T times.
+        scale: the real value of an integer frame of 1, such as 1/255 for pixels.
+        one_unit: use one unit of current for all channels of a population, so that equal thresholds
+            stay equal, which chips need; weights of small channels are then coarser.
+        batch_first: whether forward takes (N, T, *shape).
         measure: run both networks on the frames.
 
     Raises:
-        CaptureError: what has no integers, by its name or line, with what to change.
-        FramesError: frames that do not fit.
+        CaptureError: a part has no integer form; the error names it or its line, and what to
+            change.
+        FramesError: the frames do not fit.
     """
     from neuroport.capture.forward import unwrapped
 
     net = unwrapped(net)
+    _check_module(net)
     whole = _frames(frames)
     if not np.isfinite(scale) or scale <= 0:
         raise FramesError(f"scale is {scale!r}; give the real value of an integer frame of 1")
@@ -94,6 +96,9 @@ def import_torch(
     few = whole[:, :SAMPLES]
     check(found, few * scale)
     network = _network(found, type(net).__name__)
+    said = _left(found, network, type(net).__name__)
+    if said:
+        warnings.warn(said, QuantizationWarning, stacklevel=3)
     node = input_of(whole, FRAMES)
     if node is None or node.bits > 23:
         raise FramesError(f"frames span {whole.min()}..{whole.max()}; messages have 23 bits")
@@ -107,6 +112,38 @@ def import_torch(
         warnings.warn(coarse, QuantizationWarning, stacklevel=3)
     told: NirCost | None = cost(network, made, real, whole) if measure else None
     return TorchImport(made.graph, whole, made.records, told, made, network, scale, found.way)
+
+
+def _left(found: Followed, network: Network, name: str) -> str:
+    """What the graph does not hold of what forward returns; empty where nothing."""
+    if found.said:
+        ends = ", ".join(node.name for node in network.of_kind("Output"))
+        return (
+            f"{name}.forward returns what {found.said[0]}; the graph ends before that, with "
+            f"{ends}: compute it of what they send"
+        )
+    sources = [node.inputs for node in network.of_kind("Output")]
+    source = sources[0][0]
+    adds = source in found.building.binary or network.nodes[source].kind == "Potential"
+    if len(sources) == 1 and not adds:
+        return (
+            f"{name}.forward returns a current for each step, and the class of a run is that of "
+            "the last one; let forward return their mean or sum, or add up what output sends"
+        )
+    return ""
+
+
+def _check_module(net: nn.Module) -> None:
+    """Refuse what is no module whose lines can be followed, or not of float32."""
+    import torch
+
+    name = type(net).__name__
+    if isinstance(net, torch.jit.ScriptModule):
+        raise CaptureError(f"{name} is TorchScript; give the module that it was made of")
+    others = {p.dtype for p in net.parameters() if p.dtype != torch.float32}
+    if others:
+        said = ", ".join(sorted(str(dtype) for dtype in others))
+        raise CaptureError(f"{name} has parameters of {said}; give net.float()")
 
 
 def _frames(frames: Any) -> npt.NDArray[Any]:
@@ -129,7 +166,7 @@ def _frames(frames: Any) -> npt.NDArray[Any]:
 
 
 def _network(found: Followed, where: str) -> Network:
-    """With an Output for everything that forward returns."""
+    """Return the network with an Output for each value that forward returns."""
     names = {}
     for index, node in enumerate(found.outputs):
         taken = "output" if index == 0 else f"output{index + 1}"

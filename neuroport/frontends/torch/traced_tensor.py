@@ -1,7 +1,6 @@
-"""Tensors without numbers that know what they are of the network.
+"""Tensors without numbers that know their node in the network.
 
-A forward pass of a library runs on them; what a function of torch makes of them is said by
-:mod:`.tracer`.
+A library's forward pass runs on them. :mod:`.tracer` defines the results of torch's functions.
 """
 
 from __future__ import annotations
@@ -16,24 +15,24 @@ from torch import Tensor
 from neuroport.capture.source_lines import here
 from neuroport.errors import CaptureError
 
-SAMPLES = 2  # of a tensor while forward is followed
+SAMPLES = 2  # samples of a tensor while forward is followed
 HOST = "what is left is a number of the host"
 
-# how a tensor lies: steps and samples in front, one after the other, or one step alone
+# layouts of a tensor: steps and samples as leading axes, flattened, or a single step
 WHOLE, BATCH_FIRST, FLAT, STEP, STATIC, ONE = "TN", "NT", "flat", "step", "static", "1N"
 LEAD = {WHOLE: 2, BATCH_FIRST: 2, FLAT: 1, STEP: 1, STATIC: 1, ONE: 2}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a tensor is: the values of a node, and how they lie.
+    """The origin of a tensor: a node's values, and their layout.
 
     Attributes:
         lies: ``TN``, ``NT``, ``flat`` (T*N), ``step``, ``static`` (equal at all steps) or ``1N``.
-        step: of one step alone.
-        mean: averaged over the steps.
-        seen: steps that are added up, of a sum over steps.
-        state: a neuron's state, which may be given back to it: ``mem``, ``syn`` or ``spk``.
+        step: number of the step, for a single step.
+        mean: whether it is averaged over the steps.
+        seen: number of added steps, for a sum over steps.
+        state: a neuron's state, which may be passed back to it: ``mem``, ``syn`` or ``spk``.
     """
 
     node: str
@@ -45,7 +44,7 @@ class Origin:
 
     @property
     def plain(self) -> bool:
-        """Whether it is what the node sends, and not a state or a sum of it."""
+        """Whether it is the node's output, not a state or a sum."""
         return not self.state and self.seen is None
 
 
@@ -54,8 +53,9 @@ class Traced(Tensor):
 
     origin: Origin | None
     made_by: str
-    of: frozenset[str]  # nodes that it follows from
-    host: bool  # whether the host may compute what led to it
+    of: frozenset[str]  # nodes from which it is computed
+    host: bool  # whether the host may compute it
+    computed: str  # the first thing that the host decides, such as a maximum over steps
 
     @staticmethod
     def __new__(cls, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Traced:
@@ -63,6 +63,7 @@ class Traced(Tensor):
             cls, tuple(shape), dtype=dtype, device="cpu"
         )
         made.origin, made.made_by, made.of, made.host = None, "", frozenset(), True
+        made.computed = ""
         return made
 
     @classmethod
@@ -73,7 +74,7 @@ class Traced(Tensor):
         if name in _ASIDE or (name == "__get__" and func not in MADE_BY_GET):
             with torch._C.DisableTorchFunctionSubclass():  # type: ignore[no-untyped-call]
                 return func(*args, **(kwargs or {}))
-        if not TRACERS:  # it outlived its tracing in an attribute
+        if not TRACERS:  # an attribute kept it after its tracing ended
             raise CaptureError(
                 "a tensor of an earlier capture is used; states that the network keeps must be "
                 "reset where forward begins"
@@ -91,7 +92,7 @@ class Traced(Tensor):
 
 
 class Calls(Protocol):
-    """What is asked for the result of a function of torch."""
+    """The handlers that compute the result of a function of torch."""
 
     def call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 

@@ -1,9 +1,8 @@
-"""Follows a forward pass: what functions of torch make of traced tensors.
+"""Follow a forward pass: compute the results of torch's functions on traced tensors.
 
-What a function makes of them is a node of :class:`~.network_builder.Building` where it has one, and
-*lost* else: it may be returned and computed with, but nothing that a neuron reads may follow from
-it. That what was read is what the network computes is checked with numbers afterwards
-(:mod:`.numeric_check`).
+If a function has a node, its result is a node of :class:`~.network_builder.Building`. Otherwise the
+result is *lost*: it may be returned and used in computations, but no input of a neuron may depend
+on it. Afterwards :mod:`.numeric_check` compares the captured network with the module.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from neuroport.frontends.torch import elementwise, layers
 from neuroport.frontends.torch.signal_nodes import SignalNodes
 from neuroport.frontends.torch.torch_functions import (
     ASKED,
+    DECIDES,
     INPLACE,
     LINEAR,
     ON_THE_HOST,
@@ -34,8 +34,10 @@ from neuroport.nets.stream import is_off
 class Tracer(SignalNodes):
     """Follows one forward pass."""
 
+    followed = 0  # calls that have a node
+
     def call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What a function of torch gives, and its node."""
+        """Return the result of a function of torch, with its node."""
         converts = func in (Tensor.float, Tensor.bool, Tensor.int)
         if name in ASKED and not converts:
             raise CaptureError(
@@ -53,6 +55,7 @@ class Tracer(SignalNodes):
         try:
             made = self._made(name, func, args, kwargs)
             if made is not None:
+                self.followed += 1
                 return made
         except Lost as error:
             why = str(error)
@@ -65,6 +68,8 @@ class Tracer(SignalNodes):
         inputs = signals_in((args, kwargs))
         before = next((each.made_by for each in inputs if each.origin is None and each.made_by), "")
         said = before or f"{name!r} in {place} made" + (f" ({why})" if why else "")
+        decided = f"{name!r} in {place} makes" if name in DECIDES else ""
+        computed = next((each.computed for each in inputs if each.computed), decided)
         of = frozenset().union(*(each.of for each in inputs))
         known = {id(signal) for signal in inputs}
         weights = any(isinstance(t, Tensor) and id(t) not in known for t in _flat((args, kwargs)))
@@ -80,7 +85,7 @@ class Tracer(SignalNodes):
         def traced(found: Any) -> Any:
             if isinstance(found, Tensor):
                 made = Traced(found.shape, found.dtype)
-                made.made_by, made.of, made.host = said, of, host
+                made.made_by, made.of, made.host, made.computed = said, of, host, computed
                 return made
             if isinstance(found, (tuple, list)) and not isinstance(found, torch.Size):
                 return (
@@ -134,7 +139,7 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _on_meta(value: Any) -> Any:
-    """Arguments without numbers, for shapes alone."""
+    """Return arguments without numbers, to infer shapes."""
     if isinstance(value, Tensor):
         return torch.empty(tuple(value.shape), dtype=value.dtype, device="meta")
     if isinstance(value, dict):

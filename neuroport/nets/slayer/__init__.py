@@ -1,8 +1,7 @@
-"""Shortcuts for lava-dl: containers of SLAYER blocks, to be put into a SLAYER model.
+"""Shortcuts for lava-dl: containers of SLAYER blocks for use in a SLAYER model.
 
-lava-dl has a place for them, ``slayer.block.base.AbstractResidual``, and nothing in it. These fill
-it. A container takes blocks as they are, reads spikes and sends spikes ``(N, *shape, T)``, and
-stands wherever a block does::
+lava-dl's own class for them, ``slayer.block.base.AbstractResidual``, is empty. A container holds
+unchanged blocks, reads and sends spikes ``(N, *shape, T)``, and is used like a block::
 
     block = slayer.block.cuba
     self.blocks = nn.ModuleList([
@@ -16,11 +15,12 @@ stands wherever a block does::
     ])
 
 It trains with SLAYER's neurons, losses and ``Assistant``. A shortcut waits as many steps as
-``delay_shift`` makes its branch late. NetX's files hold chains alone, so ``export_hdf5`` refuses;
-:func:`neuroport.quantize`, :func:`neuroport.lower` and :func:`neuroport.export` write the network.
+``delay_shift`` delays its branch. NetX's files hold only chains, so ``export_hdf5`` refuses these
+networks; :func:`neuroport.quantize`, :func:`neuroport.lower` and :func:`neuroport.export` write
+them.
 
 :func:`from_slayer` and :func:`to_slayer` move weights between SLAYER's blocks and neuroport's own
-layers. Needs lava-dl, which only these modules import.
+layers. These modules need lava-dl.
 """
 
 from neuroport.nets.slayer.exchange import from_slayer, to_slayer

@@ -1,16 +1,16 @@
 """Weights from SLAYER's blocks to neuroport's own layers, and back.
 
-Both sides count alike: SLAYER's quantized weights, thresholds and biases are integers over
-``scale`` (64), its decays integers over 4096. A pair of neuroport layers in its integer phase with
-``lsb = 1 / scale`` therefore sends SLAYER's spikes, and a SLAYER block with neuroport's integers
-over 64 sends neuroport's.
+Both use the same units: SLAYER's quantized weights, thresholds and biases are integers over
+``scale`` (64), and its decays are integers over 4096. A pair of neuroport layers in its integer
+phase with ``lsb = 1 / scale`` therefore sends SLAYER's spikes, and a SLAYER block with neuroport's
+integers over 64 sends neuroport's.
 
 Spikes are equal on the CPU, in evaluation, of blocks without ``delay_shift`` (with it they are a
 step later), except:
 
-* where a threshold is 4096 or more as an integer (64 as SLAYER writes it): SLAYER compares in
-  float32, which no longer tells reaching it from passing it. Both functions refuse that;
-* where a state leaves 24 bits: neuroport wraps and saturates as the hardware does, SLAYER goes on;
+* if a threshold is 4096 or more as an integer (64 in SLAYER's units): SLAYER compares in float32,
+  which then cannot distinguish *equal* from *above*. Both functions refuse such thresholds;
+* if a state exceeds 24 bits: neuroport wraps and saturates as the hardware does, SLAYER does not;
 * on a GPU, where SLAYER's kernel resets a neuron that reaches its threshold without a spike.
 """
 
@@ -35,19 +35,20 @@ from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, snap_weight
 
 SCALE = 64
-HIGHEST = SCALE << 6  # the first threshold that float32 no longer tells from what it adds
+HIGHEST = SCALE << 6  # from this threshold on, float32 cannot distinguish equal from above
 
 
 @torch.no_grad()
 def from_slayer(block: Any) -> nn.Sequential:
-    """neuroport's ``nn.Sequential(Conv, Lif)`` with the weights of ``block``, in its integer phase.
+    """Return ``nn.Sequential(Conv, Lif)`` with the weights of ``block``, in its integer phase.
 
-    It takes (T, N, C, H, W) where the block takes (N, C, H, W, T); a Dense on rows of C numbers
-    becomes a 1x1 convolution of (T, N, C, 1, 1). Real weights come along, so that training goes on.
+    It reads (T, N, C, H, W); the block reads (N, C, H, W, T). A Dense on rows of C numbers becomes
+    a 1x1 convolution of (T, N, C, 1, 1). The real weights are copied, so that training can
+    continue.
 
     Raises:
-        CaptureError: a block that is no Dense or Conv of ``slayer.block.cuba``, or has what the
-            layers lack: says what, and what works.
+        CaptureError: the block is not a Dense or Conv of ``slayer.block.cuba``, or has a feature
+            that the layers lack; the error names it and the alternative.
     """
     name = type(block).__name__
     own: Any = getattr(block, "neuron", None)
@@ -99,13 +100,13 @@ def from_slayer(block: Any) -> nn.Sequential:
 
 @torch.no_grad()
 def to_slayer(conv: Conv, lif: Lif, *, delay_shift: bool = True) -> Any:
-    """A ``slayer.block.cuba.Conv`` with the weights, the folded norm and the neuron of two layers.
+    """Return a ``slayer.block.cuba.Conv`` with the weights, folded norm and neuron of two layers.
 
-    In the integer phase its integers are theirs, whatever their ``lsb``. In the real phase its
-    numbers are theirs, and SLAYER quantizes them: spikes then differ as far as that does.
+    In the integer phase the block has the layers' integers, for any ``lsb``. In the real phase it
+    has their real numbers, which SLAYER then quantizes, so that spikes may differ.
 
     Raises:
-        CaptureError: weights or a threshold that SLAYER's 8 bits, or its float32, do not hold.
+        CaptureError: SLAYER's 8 bits or its float32 cannot represent a weight or a threshold.
     """
     if isinstance(conv, GradedConv):
         _refuse(type(conv).__name__, "reads graded values; a SLAYER block reads spikes")
@@ -146,13 +147,13 @@ def to_slayer(conv: Conv, lif: Lif, *, delay_shift: bool = True) -> Any:
     block.synapse.weight.copy_(weight[..., None])
     if bias.any():
         block.neuron.norm.running_mean.copy_(-bias.reshape(-1))
-        # SLAYER's own quantizer keeps even biases up to 254 alone
+        # SLAYER's own quantizer keeps only even biases up to 254
         block.neuron.norm.pre_hook_fx = whole_bias
     return block
 
 
 def whole_bias(mean: Tensor, descale: bool = False) -> Tensor:
-    """SLAYER's hook of a norm's mean: rounded to integers over 64, not to even ones of 8 bits."""
+    """Hook for SLAYER that rounds a norm's mean to integers over 64, not to even 8-bit ones."""
     rounded = (mean * SCALE).round()
     steps = mean * SCALE + (rounded - mean * SCALE).detach()
     return steps if descale else steps / SCALE

@@ -17,12 +17,12 @@ from neuroport.graph.node import IntArray
 
 
 def integers_of(name: str, synapse: Any, scale: int, mask: Tensor | None = None) -> IntArray:
-    """The weight that SLAYER's forward pass uses, times ``scale``, without the axis of time.
+    """Return the weight of SLAYER's forward pass, times ``scale``, without the time axis.
 
-    With weight norm the weight is computed anew before every pass, so that a mask has no effect.
+    With weight norm the weight is computed again before every pass, so that a mask has no effect.
 
     Raises:
-        CaptureError: weights that are no numbers or not on the grid of integers.
+        CaptureError: weights are not finite or not on the grid of integers.
     """
     weight: Tensor = synapse.weight.detach()
     norms = [h for h in synapse._forward_pre_hooks.values() if isinstance(h, WeightNorm)]
@@ -36,10 +36,10 @@ def integers_of(name: str, synapse: Any, scale: int, mask: Tensor | None = None)
 
 
 def whole(what: str, values: Tensor, scale: int) -> IntArray:
-    """``scale * values`` as integers.
+    """Return ``scale * values`` as integers.
 
     Raises:
-        CaptureError: they are none.
+        CaptureError: they are not integers.
     """
     scaled = values.detach().to(torch.float64).numpy() * scale
     if not np.isfinite(scaled).all():

@@ -1,4 +1,4 @@
-"""The multi-level neuron (MLF): several neurons under one dendrite, whose spikes add up."""
+"""The multi-level neuron (MLF): several neurons that share a dendrite and whose spikes add up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuroport.nets.slayer.residual import Aside, Residual, axon, checked, dendr
 class Levels(nn.Module):
     """SLAYER neurons that receive the same current; ``s = sum_k neuron_k(current)``, 0..K.
 
-    It has what a block asks of its ``neuron``; the first level's scale is that of all.
+    It has the attributes that a block needs of its ``neuron``. All levels have the same scale.
     """
 
     complex = False
@@ -56,11 +56,12 @@ class MultiLevel(nn.Module):
     It may be the first or the last block of a ``MembraneShortcut``.
 
     Args:
-        block: gives the synapse, the first level, delays and ``delay_shift``; do not use it twice.
+        block: provides the synapse, the first level, delays and ``delay_shift``; do not use it
+            elsewhere.
         neurons: the further levels.
 
     Raises:
-        ValueError: no levels, or neurons of another scale than the block's.
+        ValueError: there are no neurons, or their scale differs from the block's.
     """
 
     def __init__(self, block: Any, *neurons: Any) -> None:

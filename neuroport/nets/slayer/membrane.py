@@ -1,4 +1,4 @@
-"""The membrane shortcut: what reaches one block's neurons also reaches a later block's."""
+"""The membrane shortcut: add the current of one block's neurons to that of a later block's."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class MembraneShortcut(Residual):
         z = last.synapse(between(first.neuron(c)))
         y = last.neuron(z + c)                        with delay_shift, c waits for z
 
-    Real values add up along the shortcut, and no spike stands in their way (MS-ResNet). To let a
-    current run on over more blocks, let the first block be a ``MembraneShortcut``: what its
-    neurons receive, sum and all, is c::
+    Real values add up along the shortcut, without neurons in between (MS-ResNet). To continue the
+    sum over more blocks, use a ``MembraneShortcut`` as the first block: the summed current of its
+    neurons is then c::
 
         stage = MembraneShortcut(MembraneShortcut(a, b, c), d, e)
 
     Args:
         first: a block with one synapse, or a ``MembraneShortcut``.
         rest: the blocks that follow it; the last one receives the shortcut.
-        shortcut: a synapse (``slayer.synapse.Conv(16, 32, 1, stride=2)``) for a last block of
-            another shape: a current cannot pass a synapse, so it carries the spikes of ``first``.
-            It is quantized as the last block's synapse if it has no ``pre_hook_fx``.
+        shortcut: a synapse (``slayer.synapse.Conv(16, 32, 1, stride=2)``) if the last block has
+            another shape. A synapse cannot read a current, so it reads the spikes of ``first``. If
+            it has no ``pre_hook_fx``, it is quantized like the last block's synapse.
 
     Raises:
-        ValueError: blocks that have no dendrite, or that a container cannot hold.
+        ValueError: a block has no dendrite, or a container cannot hold it.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class MembraneShortcut(Residual):
         if shortcut is not None and shortcut.pre_hook_fx is None:
             shortcut.pre_hook_fx = self.last.neuron.quantize_8bit
         self.shortcut = shortcut
-        # one after the other: from the first neurons to their axons, and from there on
+        # in order: from the first neurons to their axons, and on from there
         self.first_step = Aside([] if isinstance(first, MembraneShortcut) else [first])
         self.last_step = Aside([self.last])
         opening = [self._tail] if shortcut is None else []
@@ -59,7 +59,7 @@ class MembraneShortcut(Residual):
 
     @property
     def _tail(self) -> Any:
-        """The block whose neurons read what the first block's dendrites receive."""
+        """The block whose neurons read the current of the first block's dendrites."""
         return self.first.last if isinstance(self.first, MembraneShortcut) else self.first
 
     @property
@@ -72,11 +72,11 @@ class MembraneShortcut(Residual):
 
     @property
     def neuron(self) -> Any:
-        """The neurons that send what the container sends."""
+        """The neurons whose spikes the container sends."""
         return self.last.neuron
 
     def dendrite(self, x: Tensor) -> Tensor:
-        """The current of the last block's neurons, shortcut and all."""
+        """The current of the last block's neurons, including the shortcut."""
         if isinstance(self.first, MembraneShortcut):
             current = self.first.dendrite(x)
             spikes = self.first.fire(current)
@@ -90,7 +90,7 @@ class MembraneShortcut(Residual):
         return dendrite(self.last, y) + aside
 
     def fire(self, current: Tensor) -> Tensor:
-        """What is sent when ``current`` reaches the last block's neurons."""
+        """Return the spikes for a ``current`` of the last block's neurons."""
         return axon(self.last, self.last_step, self.last.neuron(current))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""What SLAYER's residual containers share.
+"""Common parts of the residual containers for SLAYER.
 
-A *block* here is whatever a SLAYER model calls: a block of ``lava.lib.dl.slayer.block``, a
-container, or an ``nn.Sequential`` of these.
+In these modules a *block* is a block of ``lava.lib.dl.slayer.block``, a container, or an
+``nn.Sequential`` of these.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from neuroport.errors import IllegalError
 
 
 class Residual(base.AbstractResidual):
-    """A container of blocks that is used as a block; its blocks decide whether they shift."""
+    """A container of blocks that is used like a block; its blocks determine ``delay_shift``."""
 
     @property
     def shape(self) -> Any:
-        """Shape of what it sends, without samples and steps; None before it has run."""
+        """Shape of the output, without samples and steps; None before the first run."""
         raise NotImplementedError
 
     @property
     def latency(self) -> int:
-        """Steps by which ``delay_shift`` makes it answer late."""
+        """Number of steps by which ``delay_shift`` delays the output."""
         raise NotImplementedError
 
     @property
     def delay_shift(self) -> bool:
-        """Whether blocks in it take a step; set it, and all or none do."""
+        """Whether its blocks delay by a step; setting it applies to all of them."""
         return self.latency > 0
 
     @delay_shift.setter
@@ -47,7 +47,7 @@ class Residual(base.AbstractResidual):
 
 
 def refuse_export(block: nn.Module) -> NoReturn:
-    """A layer of NetX reads the layer before it, and nothing else.
+    """Refuse the export, because a layer of NetX reads only the previous layer.
 
     Raises:
         IllegalError: always, before anything is written.
@@ -62,14 +62,17 @@ def refuse_export(block: nn.Module) -> NoReturn:
 
 
 class Aside(nn.Module):
-    """Makes a shortcut wait as long as the blocks ``along`` it take, less its own blocks, ``less``.
+    """Delay a shortcut by the delay of the bypassed blocks ``along``, minus its own, ``less``.
 
-    The blocks are told apart when it runs, so that ``delay_shift`` may be changed at any time.
+    The delay is computed in each run, so that ``delay_shift`` may be changed at any time.
     """
 
     def __init__(self, along: Sequence[nn.Module], less: Sequence[nn.Module] = ()) -> None:
         super().__init__()
-        self._along, self._less = tuple(along), tuple(less)  # no submodules: they have their place
+        self._along, self._less = (
+            tuple(along),
+            tuple(less),
+        )  # not as submodules: they are registered elsewhere
 
     @property
     def steps(self) -> int:
@@ -87,7 +90,7 @@ class Aside(nn.Module):
 
 
 def latency(block: nn.Module) -> int:
-    """Steps by which ``delay_shift`` makes what a block sends late."""
+    """Return the number of steps by which ``delay_shift`` delays a block's output."""
     if isinstance(block, Residual):
         return block.latency
     if isinstance(block, nn.Sequential):
@@ -96,13 +99,13 @@ def latency(block: nn.Module) -> int:
 
 
 def checked(block: nn.Module, opened: bool = False) -> nn.Module:
-    """``block``, if a container can hold it.
+    """Return ``block`` if a container can hold it.
 
     Args:
-        opened: whether its synapse and its neurons are called one by one.
+        opened: whether its synapse and its neurons are called separately.
 
     Raises:
-        ValueError: it cannot; says why, and what can.
+        ValueError: a container cannot hold it; the error names the reason and an alternative.
     """
     kind = type(block).__name__
     if not isinstance(block, nn.Module):
@@ -130,7 +133,7 @@ def checked(block: nn.Module, opened: bool = False) -> nn.Module:
 
 
 def dendrite(block: Any, x: Tensor) -> Tensor:
-    """The current that the neurons of ``block`` receive: what its own forward pass begins with."""
+    """Return the current of the neurons of ``block``, the first part of its forward pass."""
     if getattr(block, "mask", None) is not None:
         with torch.no_grad():
             block.synapse.weight.data *= block.mask
@@ -138,6 +141,6 @@ def dendrite(block: Any, x: Tensor) -> Tensor:
 
 
 def axon(block: Any, step: Aside, spikes: Tensor) -> Tensor:
-    """``spikes`` as ``block`` sends them: what its own forward pass ends with."""
+    """Return ``spikes`` as ``block`` sends them, the last part of its forward pass."""
     sent = step(spikes)
     return sent if block.delay is None else block.delay(sent)  # type: ignore[no-any-return]

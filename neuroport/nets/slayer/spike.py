@@ -11,16 +11,16 @@ from neuroport.nets.slayer.residual import Aside, Residual, checked, latency
 
 
 class SpikeShortcut(Residual):
-    """``y = blocks(x) + x``: what a branch sends, and what it read (SEW-ResNet's ``add``).
+    """``y = blocks(x) + x``: add a branch's input to its output (SEW-ResNet's ``add``).
 
     With ``delay_shift`` x waits for the branch.
 
     Args:
         blocks: the branch.
-        shortcut: a block through which x goes, where the branch changes its shape.
+        shortcut: a block for x, if the branch changes its shape.
 
     Raises:
-        ValueError: no blocks, or one that a container cannot hold.
+        ValueError: there are no blocks, or a container cannot hold one of them.
     """
 
     def __init__(self, *blocks: nn.Module, shortcut: nn.Module | None = None) -> None:
@@ -48,21 +48,21 @@ class SpikeShortcut(Residual):
 
 
 class DenselyAdditive(Residual):
-    """A stage in which every branch reads the sum of all that was sent before it.
+    """A stage in which every branch reads the sum of all earlier outputs.
 
     ::
 
         z_1 = F_1(x) + x,      z_k = F_k(z_(k-1)) + z_(k-1)
 
-    That is DenseNet with + in place of concatenation. Where currents instead of spikes shall add
-    up, nest :class:`~neuroport.nets.slayer.membrane.MembraneShortcut`.
+    This is DenseNet with + in place of concatenation. To add currents instead of spikes, nest
+    :class:`~neuroport.nets.slayer.membrane.MembraneShortcut`.
 
     Args:
         branches: a block each, or a sequence of blocks.
-        shortcut: a block through which x goes, where the first branch changes its shape.
+        shortcut: a block for x, if the first branch changes its shape.
 
     Raises:
-        ValueError: no branches, or a block that a container cannot hold.
+        ValueError: there are no branches, or a container cannot hold a block.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
-"""Lava processes of neuroport, alone in this folder.
+"""neuroport's own Lava processes; this folder must contain nothing else.
 
 Lava's compiler executes every file in the folder of a custom process when it looks for process
-models, so nothing else may live here.
+models.
 """

@@ -1,4 +1,4 @@
-"""Counting messages inside the process graph, and reading the counts once per sample.
+"""Count messages inside the process graph, and read the counts once per sample.
 
 Lava executes every file of this folder when it looks for process models.
 """
@@ -20,10 +20,10 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 
 class MessageCounter(AbstractProcess):
-    """Count nonzero messages of whatever value in ``v``, from 0 where a sample begins.
+    """Count nonzero messages of any value in ``v``, from 0 when a sample begins.
 
-    On the CPU only: a LIF would add up the values of graded messages. Neurons that share a counter
-    lie side by side.
+    This exists on the CPU only: a LIF would add up the values of graded messages. Neurons that
+    share a counter are adjacent.
     """
 
     def __init__(self, *, size: int, counters: int, interval: int, offset: int) -> None:
@@ -47,7 +47,7 @@ class MessageCounterModel(PyLoihiProcessModel):
 
 
 class CountReader(AbstractProcess):
-    """Read the counters of a population, ``state``, once per sample, into row n of an array file.
+    """Read the counters (``state``) of a population once per sample, into row n of an array file.
 
     It reads in the management phase of time step ``first + n * interval``, as a process on an
     embedded processor would: a sample's last message has arrived, the next sample's first has not.

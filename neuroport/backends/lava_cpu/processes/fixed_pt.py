@@ -1,4 +1,4 @@
-"""Processes that Lava does not have: frames in, rasters out, delays; no neurons among them.
+"""Processes other than neurons that Lava lacks: frame sources, raster sinks, delays.
 
 All models are ``fixed_pt``. ``FrameSource`` and ``RasterSink`` read and write memory-mapped files,
 because Lava reads a ``Var`` element by element.
@@ -46,7 +46,7 @@ class FrameSourceModel(PyLoihiProcessModel):
 
 
 class RasterSink(AbstractProcess):
-    """Write what arrives at step t to row ``t`` of an array file (steps, size)."""
+    """Write the input of step t to row ``t`` of an array file (steps, size)."""
 
     def __init__(self, *, path: str, size: int) -> None:
         super().__init__(path=path)
@@ -68,7 +68,7 @@ class RasterSinkModel(PyLoihiProcessModel):
 
 
 class DelayLine(AbstractProcess):
-    """Messages ``delay`` steps later, 0 where they were sent before the sample began."""
+    """Delay messages by ``delay`` steps; those sent before the sample began become 0."""
 
     def __init__(self, *, size: int, delay: int, interval: int, offset: int) -> None:
         super().__init__(size=size, delay=delay, interval=interval, offset=offset)
@@ -98,10 +98,10 @@ class DelayLineModel(PyLoihiProcessModel):
 
 
 class LateSynapse(AbstractProcess):
-    """Synapse with delays within the sample, answering ``1 + lag`` steps late.
+    """Synapse with delays within the sample, whose current arrives after ``1 + lag`` steps.
 
-    ``parts`` lists (delay, sparse weights); without delays it equals Lava's ``DelaySparse`` with
-    every delay ``lag``, weights taken as they are.
+    ``parts`` lists (delay, sparse weights). Without delays it equals Lava's ``DelaySparse`` with
+    every delay ``lag`` and unchanged weights.
     """
 
     def __init__(
@@ -133,7 +133,9 @@ class LateSynapseModel(PyLoihiProcessModel):
         self.pending = [np.zeros(outputs, np.int32) for _ in range(1 + proc_params["lag"])]
 
     def run_spk(self) -> None:
-        self.a_out.send(self.pending.pop(0))  # first, so that a loop of processes does not wait
+        self.a_out.send(
+            self.pending.pop(0)
+        )  # send first, so that a loop of processes does not deadlock
         self.history.receive(self.s_in.recv(), self.time_step)
         current = sum(w.dot(self.history.ago(delay)) for delay, w in self.proc_params["parts"])
         self.pending.append((current << self.proc_params["exponent"]).astype(np.int32))

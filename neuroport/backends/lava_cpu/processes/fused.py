@@ -1,4 +1,4 @@
-"""One process for many nodes of a network: populations, and the synapses that reach them.
+"""One process for many nodes of a network: populations and their input synapses.
 
 It is neuroport's own process and has no counterpart on a chip. It exists because Lava's CPU
 simulator takes time to synchronize each process at every step. It keeps chip time as Lava's own
@@ -35,7 +35,7 @@ from neuroport.backends.lava_cpu.fused_state import (
 
 
 class Fused(AbstractProcess):
-    """Populations and the synapses that reach them; see :func:`fused_process`."""
+    """Populations and their input synapses; see :func:`fused_process`."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Fused(AbstractProcess):
 
 
 class FusedModel(PyLoihiProcessModel):
-    """Sends first, as Lava's synapses do: a current is that of messages of the step before."""
+    """Sends first, as Lava's synapses do: a current results from messages of the previous step."""
 
     inputs: int  # number of in-ports
 
@@ -95,10 +95,10 @@ def fused_process(
     populations: Sequence[HeldPopulation],
     plan: StepPlan | None = None,
 ) -> Fused:
-    """A process that takes messages of these sizes at ``s_in_<n>`` and sends at ``s_out_<n>``.
+    """Return a process that receives messages at ``s_in_<n>`` and sends at ``s_out_<n>``.
 
-    Lava fixes the ports of a model in its class, and finds it in the module of its process: there
-    is a class of each for every number of in-ports and of populations.
+    Lava fixes the ports of a model in its class and looks for it in the module of its process.
+    There is therefore one class of each for every number of in-ports and of populations.
     """
     name = f"Fused{len(sources)}To{len(populations)}"
     if name not in globals():

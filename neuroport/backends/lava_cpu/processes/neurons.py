@@ -1,9 +1,9 @@
-"""Lava's sigma-delta and resonate-and-fire neurons with a reset where a sample begins.
+"""Lava's sigma-delta and resonate-and-fire neurons with a reset at the start of a sample.
 
-Lava has these processes (``lava.proc.sdn``, ``lava.proc.rf``, ``lava.proc.rf_iz``) but none that
-resets, and its compiler looks for a model by the class of the process: each process here is Lava's
-with two parameters more, each model Lava's fixed-point model, run after its states were cleared at
-steps ``offset + n * interval``.
+Lava's processes (``lava.proc.sdn``, ``lava.proc.rf``, ``lava.proc.rf_iz``) do not reset, and its
+compiler looks for a model by the class of the process. Each process here is Lava's with two more
+parameters. Each model is Lava's fixed-point model; its states are cleared at steps ``offset + n *
+interval``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from neuroport.graph.integers import STATE_MAX
 
 
 class _Reset:
-    """Mixed into a model: states cleared where a sample begins, widths checked after each step."""
+    """Mixin for models: clear states when a sample begins, check widths after each step."""
 
     implements_process: Any = None  # hides Lava's own, which ``implements`` would not overwrite
     cleared: tuple[str, ...] = ()
@@ -97,10 +97,10 @@ class SigmaResetModel(_Reset, PySigmaModelFixed):
 
 
 class ResonatorReset(RF):
-    """Lava's ``RF`` with a reset, its integers as they are, and both dendrites in one in-port.
+    """Lava's ``RF`` with a reset, given integers, and both dendrites in one in-port.
 
     The first half of ``a_in`` is real, the second imaginary. ``RF`` itself takes a period and a
-    decay in floating point and truncates what follows from them.
+    decay in floating point and truncates the integers computed from them.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class ResonatorReset(RF):
 
 
 class ResonatorIzhikevichReset(ResonatorReset):
-    """Lava's ``RF_IZ``, changed as :class:`ResonatorReset`."""
+    """Lava's ``RF_IZ`` with the changes of :class:`ResonatorReset`."""
 
 
 class _Received:
-    """Stands for a port in Lava's model: half of what arrived at ``a_in``."""
+    """Replaces a port in Lava's model: one half of the input at ``a_in``."""
 
     def __init__(self, current: npt.NDArray[np.int32]) -> None:
         self.current = current
@@ -130,7 +130,7 @@ class _Received:
 
 
 class _Halves(_Reset):
-    """Mixed into a model: ``a_in`` read as its real and its imaginary half."""
+    """Mixin for models: read ``a_in`` as a real and an imaginary half."""
 
     a_in: Any = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     sin_decay: Any = LavaPyType(np.ndarray, np.int32, precision=12)
@@ -160,7 +160,7 @@ class ResonatorIzhikevichResetModel(_Halves, PyRF_IZModelFixed):
 
 
 class OwnSynapse(Dense):
-    """Lava's ``Dense`` from a population onto itself; spikes of a sample end with it."""
+    """Lava's ``Dense`` for recurrent weights; spikes do not pass into the next sample."""
 
     def __init__(self, *, interval: int, offset: int, **arguments: Any) -> None:
         super().__init__(interval=interval, offset=offset, **arguments)

@@ -1,6 +1,6 @@
-"""Populations of which Lava has no process: every kind that this engine has no builder for.
+"""The generic process for kinds of populations that have no Lava process and no builder.
 
-Their own kind computes each step, as in the reference engine. Messages, time and synapses are
+The kind itself computes each step, as in the reference engine. Messages, time and synapses are
 Lava's.
 """
 
@@ -18,20 +18,21 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from neuroport.backends.declared_widths import Stepped, Window
+from neuroport.backends.lava_cpu.stepped_population import Stepped
 from neuroport.backends.stepped_populations import check_width
+from neuroport.graph.declared_widths import Window
 from neuroport.graph.kinds.base import Population, Shape
 
 
 class SteppedReset(AbstractProcess):
-    """Neurons at rest where a sample begins; declared widths are checked.
+    """Neurons that are at rest when a sample begins; declared widths are checked.
 
     Args:
-        node: whose constants they have.
+        node: the node with their constants.
         arriving: shape of their current.
-        shape: of the neurons.
-        window: the steps at which they answer to samples.
-        limit: the current that is declared of them; None where it is proven.
+        shape: shape of the neurons.
+        window: the steps in which they process samples.
+        limit: the declared limit of their current; None if it is proven.
     """
 
     def __init__(

@@ -1,24 +1,25 @@
-"""Declared widths, checked while an engine runs: what leaves them, and the one error that says so.
+"""Check declared widths while an engine runs, and raise the same error on every engine.
 
-A graph may *declare* that the current of a population stays within a number, and its states within
-24 bits (``Graph.checked``), where neither can be proven for every input. Every engine then looks at
-every step of every such population, and a run in which one leaves its widths has no trace: it ends
-with a :class:`~neuroport.errors.RangeError` that names sample, population, step and neuron.
+A graph may *declare* that the current of a population stays within a limit, and its states within
+24 bits (``Graph.checked``), if this cannot be proven for every input. Every engine then checks
+every step of every such population. If one exceeds its widths, the run gives no trace and ends with
+a :class:`~neuroport.errors.RangeError` that names sample, population, step and neuron.
 
-*Why no engine can miss it.* Let all populations before a dendrite have kept their widths. Then its
-messages are within the ranges that :meth:`~neuroport.graph.graph.Graph.facts` has of them, which
-take declared widths for kept; so its summed current is within ``reach_low..reach_high``, computed
-from weights and those ranges alone. The rules ``currents_fit`` and ``accumulators_fit`` hold that
+*Why no engine can miss it.* Assume that all populations before a dendrite have kept their widths.
+Then their messages are within the ranges of :meth:`~neuroport.graph.graph.Graph.facts`, which
+assume declared widths, and the summed current is within ``reach_low..reach_high``, computed from
+weights and those ranges alone. The rules ``currents_fit`` and ``accumulators_fit`` hold that
 bound to 32 bits, and integers of 32 bits that wrap on the way end with the right sum if it fits
 them: the current is exact when it is compared with its width. By induction over a sample's steps
 and the order of the graph the *first* departure is seen exactly, and what is computed from it
 afterwards is never shown. The compiled engine runs only graphs whose bounds fit 32 bits, torch only
 those that its type holds exactly.
 
-*First* is the same for all: the first sample; in it the first step of chip time, step + latency;
-then the first population of the graph, and its first neuron. An engine that stops earlier or later
-than that (Lava runs several samples at once, kernels check whole samples) says only that something
-left its widths, and :func:`find` names what was first.
+*First* has the same meaning on all engines: the first sample; in it the first step of chip time,
+step + latency; then the first population of the graph, and its first neuron. Some engines stop
+earlier or later (Lava runs several samples at once, kernels check complete samples). They only
+detect that some width was exceeded; the reference names the first one
+(:func:`neuroport.backends.reference.find_departure`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import numpy.typing as npt
 
 from neuroport.errors import RangeError
 from neuroport.graph.graph import Graph
-from neuroport.graph.kinds.base import Loop, Population, Shape, Spread, States, per_neuron
+from neuroport.graph.kinds.base import Loop, Population, Spread
 
 CURE = (
     "the widths of this network are checked, not proven: quantize it again with such frames in its "
@@ -39,17 +40,17 @@ CURE = (
 
 
 class Departure(NamedTuple):
-    """A neuron that left its widths; they are ordered as they are told."""
+    """A neuron that exceeded its widths; the order is that of the definition of *first*."""
 
     sample: int
-    time: int  # of chip: step + latency
-    order: int  # of the population in the graph
-    neuron: int  # its flat place
+    time: int  # step in chip time: step + latency
+    order: int  # index of the population in the graph
+    neuron: int  # flat index of the neuron
     step: int
     current: int
 
     def error(self, graph: Graph) -> RangeError:
-        """The error that tells of it."""
+        """Return the error for it."""
         node = graph.nodes[self.order]
         shape, limit = graph.facts(node.name).shape, graph.checked[node.name]
         place = ", ".join(str(int(n)) for n in np.unravel_index(self.neuron, shape))
@@ -64,10 +65,10 @@ class Departure(NamedTuple):
 
 
 class Watch:
-    """Looks at the declared populations of a graph, over all steps of a walk, and keeps the first.
+    """Checks the declared populations of a graph in all steps of a walk, and keeps the first error.
 
     Args:
-        samples: of a stream in chip time; None in ideal time.
+        samples: number of samples of a stream in chip time; None in ideal time.
     """
 
     def __init__(self, graph: Graph, samples: int | None = None) -> None:
@@ -76,7 +77,7 @@ class Watch:
         self._first: Departure | None = None
 
     def look(self, node: Population, arriving: Any, spread: Spread, loop: Loop) -> None:
-        """Step a population through the current that arrives, (T, N, *shape), of NumPy or torch."""
+        """Step a population through its current, (T, N, *shape), in NumPy or torch."""
         graph = self._graph
         shape = tuple(arriving.shape[2:])
         constants, limit = node.setup(shape, spread, loop), graph.checked[node.name]
@@ -102,73 +103,17 @@ class Watch:
         self._first = found if self._first is None else min(self._first, found)
 
     def end(self) -> None:
-        """Raise what was found.
+        """Raise the first error, if there was one.
 
         Raises:
-            RangeError: a width was left.
+            RangeError: a width was exceeded.
         """
         if self._first is not None:
             raise self._first.error(self._graph)
 
 
-def find(graph: Graph, frames: npt.NDArray[Any], batch: int = 8) -> None:
-    """Run frames (T, N, *shape) on the reference, and raise what first leaves its widths there.
-
-    Raises:
-        RangeError: a width was left; nothing is raised where none was.
-    """
-    from neuroport.backends.executor import evaluate
-    from neuroport.backends.reference import NumpyArithmetic
-
-    for first in range(0, frames.shape[1], batch):
-        try:
-            part = frames[:, first : first + batch]
-            for _ in evaluate(NumpyArithmetic(), graph, part, chip=False):
-                pass
-        except RangeError as error:
-            raise error.later(first) from None
-
-
-class Stepped:
-    """A population of one sample at a time in Lava's steps, which are counted from 1.
-
-    Args:
-        arriving: shape of its current, which is given flat.
-        limit: its declared current; None where its widths are proven.
-    """
-
-    def __init__(
-        self, node: Population, arriving: Shape, window: Window, limit: int | None = None
-    ) -> None:
-        from neuroport.backends.reference import own
-
-        self.node, self.arriving, self.window, self.limit = node, arriving, window, limit
-        self.constants = node.setup(arriving, per_neuron, own)
-        shape = node.shape_of(arriving)
-        self.rest: States = (np.zeros((1, *shape), np.int64),) * len(node.states)
-        self.states = self.rest
-
-    def step(self, current: npt.NDArray[Any], time_step: int) -> Any:
-        """What it sends, (1, *shape).
-
-        Raises:
-            RangeError: it left its widths.
-        """
-        given = current.astype(np.int64).reshape(1, *self.arriving)
-        if self.window.begins(time_step):
-            self.states = self.rest
-        if self.limit is not None and self.window.holds(time_step):
-            refuse(
-                self.node.name,
-                self.node.leaves(self.constants, self.states, given, self.limit),
-                time_step,
-            )
-        self.states, sent = self.node.step(self.constants, self.states, given)
-        return sent
-
-
 class Window(NamedTuple):
-    """Steps of Lava, counted from 1, at which a population answers to a sample."""
+    """Lava's steps, counted from 1, in which a population processes a sample."""
 
     offset: int
     interval: int
@@ -180,19 +125,19 @@ class Window(NamedTuple):
         return (time_step - self.offset) % self.interval == 0
 
     def holds(self, time_step: int) -> bool:
-        """Whether the step is one of a sample, and not between two, before or after all."""
+        """Whether the step belongs to a sample, not to a gap or the time before or after all."""
         sample, step = divmod(time_step - self.offset, self.interval)
         return 0 <= sample < (self.samples or sample + 1) and step < self.steps
 
 
 def window_of(graph: Graph, name: str, samples: int | None = None) -> Window:
-    """The steps at which a population of a balanced graph answers on Lava."""
+    """Return Lava's steps in which a population of a balanced graph processes samples."""
     offset = graph.facts(name).input_latencies[0] + 1  # Lava counts steps from 1
     return Window(offset, graph.interval, graph.steps, samples)
 
 
 def refuse(name: str, left: npt.NDArray[Any], time_step: int) -> None:
-    """End where any neuron left its widths; :func:`find` then says what was first.
+    """Raise an error if any neuron exceeded its widths; the reference then names the first one.
 
     Raises:
         RangeError: names population, neuron and Lava's step.
@@ -205,5 +150,5 @@ def refuse(name: str, left: npt.NDArray[Any], time_step: int) -> None:
 
 
 def samples_of_stream(graph: Graph, length: int) -> int:
-    """How many samples a stream of :func:`~neuroport.backends.executor.chip_stream` holds."""
+    """Return the number of samples in a :func:`~neuroport.backends.executor.chip_stream`."""
     return (length - graph.steps - graph.depth) // graph.interval + 1
