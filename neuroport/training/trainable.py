@@ -301,7 +301,8 @@ class Trainable(nn.Module):
         own = isinstance(node, HEARS_ITSELF)
         real = (self.own if own else self.weights)[self._keys[name]].double()
         exponent = 1.0 if own else 2.0**node.exponent  # type: ignore[attr-defined]
-        return real / (self._row_unit(name) * exponent)
+        units: Tensor = real / (self._row_unit(name) * exponent)
+        return units
 
     @torch.no_grad()
     def clipped(self) -> dict[str, tuple[int, int]]:
