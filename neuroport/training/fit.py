@@ -462,6 +462,7 @@ class _Epoch:
             correct, tested = evaluated(
                 net, self.data.test, recipe, steps, self.reading, together, few
             )
+            seen = self._seen(few, phase) if together.first else {}
         metrics = {
             "phase": phase,
             "epoch": epoch + 1,
@@ -477,12 +478,18 @@ class _Epoch:
         if damaged or tested < len(self.data.test.labels):
             metrics["damaged"] = damaged + len(self.data.test.labels) - tested
         if together.first:
-            metrics["gradients"] = norms.told()
-            if (frames := few.frames(steps, device)) is not None:
-                metrics["activity"] = activity(net, frames)
-            if phase == "quantized":
-                metrics["weights"] = clipped_weights(net)
+            metrics |= {"gradients": norms.told(), **seen}
         return metrics
+
+    def _seen(self, few: FewSamples, phase: str) -> dict[str, Any]:
+        """Return what the network that was evaluated does, for the metrics."""
+        net, found = self.step.net, {}
+        frames = few.frames(self.state.recipe.data.steps, self.reading.device)
+        if frames is not None:
+            found["activity"] = activity(net, frames)
+        if phase == "quantized":
+            found["weights"] = clipped_weights(net)
+        return found
 
     def _jobs(
         self, order: npt.NDArray[np.int64], indices: range, rng: np.random.Generator
