@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate clean steady nir libraries reading gpu recipes scale
+.PHONY: demo widths test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate notebooks jelly clean steady nir libraries reading gpu recipes scale reports
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -71,9 +71,23 @@ nir: $(READY)
 # Networks of snnTorch and SpikingJelly, from training in their library to Lava
 # (tests/libraries/results.json); goes on where it was. SpikingJelly's run where there is a Python that
 # it runs on, newer than Lava's.
-JELLY_LAVA := runs/jelly
-libraries: $(READY)
+libraries: $(READY) jelly
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.libraries
+	if [ -e $(JELLY_LAVA)/bin/python ]; then \
+	  OMP_NUM_THREADS=1 $(JELLY_LAVA)/bin/python -m tests.libraries; fi
+
+# Executes the notebooks of examples/notebooks, which the site shows; some minutes. SpikingJelly's is
+# executed where there is a Python that it runs on.
+notebooks: $(READY) jelly
+	OMP_WAIT_POLICY=passive $(BIN)/python -m tools.notebooks
+	if [ -e $(JELLY_LAVA)/bin/python ]; then \
+	  $(JELLY_LAVA)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    ipykernel jupytext matplotlib nbclient && \
+	  OMP_WAIT_POLICY=passive $(JELLY_LAVA)/bin/python -m tools.notebooks spikingjelly_network; fi
+
+# An environment with SpikingJelly and Lava, if there is a Python for it.
+JELLY_LAVA := runs/jelly
+jelly:
 	@for python in python3.11 python3.12 python3.13; do \
 	  if [ ! -e $(JELLY_LAVA)/bin/python ] && $$python -c '' 2>/dev/null; then \
 	    $$python -m venv $(JELLY_LAVA) && $(JELLY_LAVA)/bin/python -m pip install --quiet \
@@ -81,8 +95,6 @@ libraries: $(READY)
 	      $(JELLY_LAVA)/bin/neuroport backends --install lava --yes; \
 	  fi; \
 	done
-	if [ -e $(JELLY_LAVA)/bin/python ]; then \
-	  OMP_NUM_THREADS=1 $(JELLY_LAVA)/bin/python -m tests.libraries; fi
 
 # Ends, kills and stops verbs at many moments (benchmarks/signals.json); goes on where it was; an hour.
 signals: $(READY)
@@ -136,6 +148,10 @@ chips: $(READY)
 constructions: $(READY)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m benchmarks.constructions
 
+# Sizes of the reports of all trained networks, and pictures of one (docs/reports.json, docs/report.md).
+reports: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.reports
+
 # Work, energy and time of the trained networks, counted on their frames (docs/energy.md and .json).
 energy: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.energy
@@ -153,6 +169,11 @@ depth: $(READY)
 # (docs/slayer_tutorials.json and the table of docs/slayer.md); some minutes.
 tutorials: $(READY)
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.tutorials
+
+# What proven widths cost deep networks, and checked ones save (docs/widths.json, docs/widths.md);
+# about 15 minutes on one core.
+widths: $(READY)
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.widths
 
 # How many pictures and recordings a second are read for training (docs/reading.json and the table of
 # docs/devices.md); some minutes, wants an idle machine.

@@ -69,8 +69,10 @@ def write_tables(results: dict[str, Any]) -> None:
         write_atomic(page, pattern.sub(lambda _: table, page.read_text()))
 
 
-def photograph(page: Path, picture: Path) -> None:
-    """The network and the spikes, as the report draws them, by headless Chromium."""
+def photograph(
+    page: Path, picture: Path, section: str = "network", height: int | None = None
+) -> None:
+    """A section of a report as headless Chromium shows it, or its first ``height`` pixels."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium")
@@ -81,7 +83,12 @@ def photograph(page: Path, picture: Path) -> None:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         view = browser.new_page(viewport={"width": 1000, "height": 900})
         view.goto(page.as_uri())
-        view.locator("section", has=view.locator("#network")).screenshot(path=str(picture))
+        view.locator("#told:not(:empty)").wait_for()
+        shown = view.locator("section", has=view.locator(f"#{section}"))
+        box = shown.bounding_box()
+        assert box is not None
+        shot = {**box, "height": min(box["height"], height or box["height"])}
+        view.screenshot(path=str(picture), clip=shot, full_page=True)
         browser.close()
 
 

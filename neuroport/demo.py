@@ -117,7 +117,12 @@ def demo(
     }
     with _timed(seconds, "report"):
         page = port.report(
-            chip, traces["lava-cpu"], folder / "report.html", results=results, frames=frames
+            chip,
+            traces["lava-cpu"],
+            folder / "report.html",
+            results=results,
+            frames=frames,
+            labels=labels,
         )
     results["seconds"]["report"] = round(seconds["report"], 2)
     write_json(folder / "demo.json", results)

@@ -116,7 +116,7 @@ class RangeError(IllegalError):
     """An integer that left its permitted width while an engine ran.
 
     Attributes:
-        sample: of a declared width that was left (:mod:`neuroport.backends.declared_widths`), the
+        sample: of a declared width that was left (:mod:`neuroport.graph.declared_widths`), the
             number of the sample among those that were given; else None.
         population: whose it was; empty where that is not known.
     """

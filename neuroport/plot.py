@@ -27,6 +27,7 @@ from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Population, per_neuron
 from neuroport.graph.node import Synapse
+from neuroport.runs.accuracy import confusion as counted
 from neuroport.runs.frames import check_frames_of
 from neuroport.runs.trace import Trace, is_readout, is_spiking
 from neuroport.targets.resources import TITLES, resources
@@ -58,6 +59,12 @@ def _axes(ax: Axes | None, number: int = 1) -> list[Axes]:
     return [ax.inset_axes((at * width, 0, 0.9 * width, 1)) for at in range(number)]
 
 
+def _steps(ax: Axes, label: str = "step") -> None:
+    """Whole numbers along the bottom."""
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set(xlabel=label)
+
+
 def _messages(trace: Trace, population: str, sample: int) -> npt.NDArray[Any]:
     """(T, *shape) of one sample.
 
@@ -87,14 +94,15 @@ def raster(trace: Trace, population: str, sample: int = 0, *, ax: Axes | None = 
     flat = sent.reshape(len(sent), -1) != 0
     if flat.shape[1] <= MOST_NEURONS:
         steps, neurons = np.nonzero(flat)
-        ax.scatter(steps, neurons, s=4, marker="|", color="C0")
+        ax.scatter(steps, neurons, s=14, marker="|", color="C0")
         ax.set(xlim=(-0.5, len(sent) - 0.5), ylim=(-0.5, flat.shape[1] - 0.5), ylabel="neuron")
     else:
         shares = flat.reshape(len(sent), sent.shape[1], -1).mean(axis=2)
         image = ax.imshow(shares.T, aspect="auto", origin="lower", vmin=0, interpolation="none")
         ax.figure.colorbar(image, ax=ax, label="share that fires")
         ax.set(ylabel="channel")
-    ax.set(xlabel="step", title=f"{printable(population)}, sample {sample}")
+    _steps(ax)
+    ax.set(title=f"{printable(population)}, sample {sample}")
     return ax
 
 
@@ -197,7 +205,8 @@ def potential(
     if not is_readout(node.kind):
         for step in np.flatnonzero(sent[own]):
             ax.axvline(int(step), color="C3", alpha=0.3)
-    ax.set(xlabel="step", title=f"{printable(population)} {neuron}, sample {sample}")
+    _steps(ax)
+    ax.set(title=f"{printable(population)} {neuron}, sample {sample}")
     ax.legend()
     return ax
 
@@ -267,7 +276,7 @@ def ranges(graph: Graph, trace: Trace, frames: npt.NDArray[Any], *, ax: Axes | N
         trace: a run on ``frames`` (T, N, *shape); what it did not record is computed again.
 
     Raises:
-        CompareError: the trace belongs to another network or to other frames.
+        CompareError: the trace was recorded on other frames.
         FramesError: the frames do not fit the graph.
     """
     check_frames_of(graph, trace, frames)
@@ -320,7 +329,8 @@ def gradients(folder: str | os.PathLike[str], *, ax: Axes | None = None) -> Axes
     whole = [epoch.epoch for epoch in epochs if epoch.phase == "quantized"]
     if whole:
         ax.axvspan(whole[0] - 0.5, whole[-1] + 0.5, color="C1", alpha=0.1, label="integers")
-    ax.set(xlabel="epoch", ylabel="gradient norm", yscale="log")
+    _steps(ax, "epoch")
+    ax.set(ylabel="gradient norm", yscale="log")
     ax.legend(fontsize="small", ncols=1 + len(names) // 12)
     return ax
 
@@ -357,7 +367,7 @@ def divergence(want: Trace, got: Trace, *, ax: Axes | None = None) -> list[Axes]
     made[2].set(title="got - want", xticks=[], yticks=[])
     row, column = (0, *first.neuron)[-2:]
     for one in made:
-        one.plot(column, row, marker="s", markersize=9, fillstyle="none", color="C3")
+        one.plot(column, row, "s", markersize=13, markeredgewidth=2, fillstyle="none", color="C1")
     made[0].set(ylabel=f"{printable(first.population)}, step {first.step}, sample {first.sample}")
     return made
 
@@ -379,17 +389,9 @@ def confusion(
     Raises:
         FramesError: not as many labels as predictions, or one that is no class.
     """
-    found = np.asarray(
-        predictions.predictions if isinstance(predictions, Trace) else predictions
-    ).ravel()
-    wanted = np.asarray(labels).ravel()
-    if found.shape != wanted.shape:
-        raise FramesError(f"{len(wanted)} labels for {len(found)} predictions; give one for each")
-    if not len(found) or min(found.min(), wanted.min()) < 0 or wanted.dtype.kind not in "iu":
-        raise FramesError("labels and predictions are classes: whole numbers from 0 on")
-    size = int(max(found.max(), wanted.max())) + 1
-    table = np.zeros((size, size), np.int64)
-    np.add.at(table, (wanted, found), 1)
+    found = predictions.predictions if isinstance(predictions, Trace) else predictions
+    table = counted(found, labels)
+    size = len(table)
     (ax,) = _axes(ax)
     ax.imshow(table, cmap="Blues", vmin=0)
     for row, column in np.argwhere(table):

@@ -45,6 +45,12 @@ class TrainingRecipe:
     * ``precision``: type of the convolutions.
     * ``checkpoint_steps``: also write a checkpoint after this number of batches; 0: only after
       each epoch.
+    * ``mixup``: every picture of a batch, and its label, is mixed with another by a share of the
+      distribution Beta(mixup, mixup); 0: not. Pixels stay whole numbers.
+    * ``ema``: decay of an average of the weights over the steps of this phase, which is evaluated
+      and with which the next phase begins; 0: the last weights.
+    * ``keep``: the ``last`` epoch of a phase, or the one of the ``best`` accuracy on the test
+      samples, which then say less.
     """
 
     epochs: int = 8
@@ -71,6 +77,9 @@ class TrainingRecipe:
     auto_augment: bool = False
     precision: str = "float32"
     checkpoint_steps: int = 0
+    mixup: float = 0.0
+    ema: float = 0.0
+    keep: str = "last"
 
     def __post_init__(self) -> None:
         require(
@@ -126,6 +135,12 @@ class TrainingRecipe:
             self.checkpoint_steps >= 0,
             f"training.checkpoint_steps is {self.checkpoint_steps}; use 0 or more batches",
         )
+        require(
+            0 <= self.mixup < math.inf,
+            f"training.mixup is {self.mixup}; use 0 (none) or more, such as 0.2",
+        )
+        fraction(self.ema, "training.ema")
+        one_of(self.keep, ("last", "best"), "training.keep")
 
 
 @dataclass(frozen=True)
@@ -183,6 +198,11 @@ class Recipe:
             not self.training.auto_augment or self.data.bits == 8,
             f"training.auto_augment takes pixels of 8 bits, and data.bits is {self.data.bits}; "
             "leave one of them out",
+        )
+        require(
+            not self.training.mixup or self.data.bits == 8,
+            f"training.mixup mixes pixels of 8 bits, and data.bits is {self.data.bits}; leave one "
+            "of them out",
         )
         require(
             not self.training.auto_augment or self.data.known.policy != "",

@@ -80,7 +80,7 @@ def test_shell_commands_of_the_readme_run_on_the_shipped_model(
         for block in blocks("sh")
         for line in block.splitlines()
         if line.startswith("neuroport ")
-        and not line.startswith(("neuroport demo", "neuroport train"))
+        and not line.startswith(("neuroport demo", "neuroport train", "neuroport watch"))
     ]
     assert len(commands) >= 5
     for command in commands:

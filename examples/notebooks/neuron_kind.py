@@ -66,14 +66,16 @@ import neuroport as port
 from neuroport import plot
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif, Readout
+from neuroport.targets.target import load_chip
+from neuroport.targets.verdict import check
 
 rng = np.random.default_rng(0)
 weight = rng.integers(0, 20, (6, 20)) * 2
 nodes = [
     Input("input", (20, 1, 1), bits=1),
     Dense("synapse", ("input",), weight),
-    SoftLif("soft", ("synapse",), threshold=150, current_decay=4096, voltage_decay=410),
-    Lif("hard", ("synapse",), threshold=150, current_decay=4096, voltage_decay=410),
+    SoftLif("soft", ("synapse",), threshold=400, current_decay=4096, voltage_decay=410),
+    Lif("hard", ("synapse",), threshold=400, current_decay=4096, voltage_decay=410),
     Dense("both", ("soft", "hard"), rng.integers(-10, 10, (2, 6)) * 2),
     Readout("output", ("both",)),
 ]
@@ -87,8 +89,8 @@ graph
 
 # %%
 figure, axes = plt.subplots(2, 1, figsize=(9, 6), sharex=True, constrained_layout=True)
-plot.potential(graph, trace, frames, "soft", (0, 0, 0), ax=axes[0])
-plot.potential(graph, trace, frames, "hard", (0, 0, 0), ax=axes[1])
+plot.potential(graph, trace, frames, "soft", (0,), ax=axes[0])
+plot.potential(graph, trace, frames, "hard", (0,), ax=axes[1])
 
 # %% [markdown]
 # ## On Lava
@@ -107,7 +109,7 @@ print(port.compare(trace, got))
 # A chip does not have the kind until its file says so, and the check says that by name.
 
 # %%
-port.check(chip, "loihi2")
+check(chip, load_chip("loihi2"))
 
 # %% [markdown]
 # [Add a neuron](../../docs/adding_a_neuron.md) has the rest: names in packages, and kinds that come with

@@ -70,10 +70,8 @@ plot.divergence(want, got)
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
 at = (first.population, first.neuron, first.sample)
-plot.potential(graph, want, frames, *at, ax=axes[0])
-plot.potential(damaged, got, frames, *at, ax=axes[1])
-axes[0].set_xlabel("step, as it should be")
-axes[1].set_xlabel("step, damaged")
+for ax, network, trace, what in zip(axes, (graph, damaged), (want, got), ("good", "damaged")):
+    plot.potential(network, trace, frames, *at, ax=ax).set_xlabel(f"step, {what}")
 
 # %% [markdown]
 # ## Why
@@ -84,6 +82,6 @@ axes[1].set_xlabel("step, damaged")
 print(port.compare(want, got, graph=graph, other=damaged, frames=frames))
 
 # %% [markdown]
-# The weight is found. On the command line the same is
-# `neuroport compare good.net other.trace --frames frames.npy`; see
-# [Spikes differ](../../docs/howto/spikes_differ.md) for runs of engines, where there is no second network.
+# The weight is found. `neuroport compare good.net damaged.net --frames frames.npy` does the same on the
+# command line. [Spikes differ](../../docs/howto/spikes_differ.md) is about engines that differ on one
+# network.

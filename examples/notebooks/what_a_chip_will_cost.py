@@ -11,6 +11,8 @@ import numpy as np
 
 import neuroport as port
 from neuroport import plot
+from neuroport.targets.target import load_chip
+from neuroport.targets.verdict import check
 
 model = "../../models/ms_resnet8_mnist"
 frames = np.load(f"{model}/frames.npy")[:, :4]  # four digits: (T, N, C, H, W)
@@ -34,7 +36,7 @@ print(port.compare(port.run(graph, frames), port.run(chip, frames)))
 # The check lists every rule of the board, what is broken, and what nobody has proven on hardware.
 
 # %%
-port.check(chip, board)
+check(chip, load_chip(board))
 
 # %% [markdown]
 # ## Cores

@@ -5,7 +5,7 @@ stay in its caches (:file:`neuroport/kernels/network.c`). Messages have 8, 16 or
 the graph's intervals prove to be enough. Synapses add up in 32 bits, by the processor's 8- and
 16-bit products where the weights allow it. Results are exact: :func:`whole` returns None for a
 graph whose sums could exceed 32 bits, and for nodes of other kinds. Declared widths are checked in
-the same pass (:mod:`neuroport.backends.declared_widths` proves that 32 bits are enough for that,
+the same pass (:mod:`neuroport.graph.declared_widths` proves that 32 bits are enough for that,
 too).
 """
 
@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.declared_widths import find, samples_of_stream
 from neuroport.backends.executor import AtOnce, evaluate
-from neuroport.backends.reference import NumpyArithmetic
+from neuroport.backends.reference import NumpyArithmetic, find_departure
 from neuroport.errors import BackendError, RangeError
 from neuroport.graph import integers
+from neuroport.graph.declared_widths import samples_of_stream
 from neuroport.graph.graph import Graph
 from neuroport.graph.linear_bounds import ungrouped
 from neuroport.graph.node import (
@@ -157,14 +157,14 @@ class CompiledNetwork(AtOnce):
         """Find and raise the first exceeded width in a sample that is known to have one.
 
         Raises:
-            RangeError: see :func:`neuroport.backends.declared_widths.find`.
+            RangeError: as :func:`neuroport.backends.reference.find_departure`.
         """
         if self.chip:
             for _ in evaluate(NumpyArithmetic(), self.graph, frames, chip=True):
                 pass
         else:
             try:
-                find(self.graph, frames[:, sample : sample + 1])
+                find_departure(self.graph, frames[:, sample : sample + 1])
             except RangeError as error:
                 raise error.later(sample) from None
         raise BackendError(

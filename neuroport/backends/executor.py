@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.declared_widths import Watch, samples_of_stream
 from neuroport.errors import BackendError, IllegalError, RangeError
+from neuroport.graph.declared_widths import Watch, samples_of_stream
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Loop, Population, Spread
 from neuroport.graph.node import Node

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from neuroport.backends.declared_widths import Watch
 from neuroport.backends.reference import own
 from neuroport.capture.connectivity import evaluating, heard, unwrapped
 from neuroport.capture.native_network import integer_graph
 from neuroport.errors import BackendError, CaptureError, FramesError, RangeError
+from neuroport.graph.declared_widths import Watch
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Population, per_neuron
 from neuroport.kernels.allocator import keep_freed

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.executor import Starts
+from neuroport.backends.executor import Starts, evaluate
 from neuroport.backends.stepped_populations import observe, step_through
 from neuroport.deprecated import moved
+from neuroport.errors import RangeError
+from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Loop, Spread
 from neuroport.graph.node import Conv, Delay, Dense, Input, IntArray, Node, Population, per_neuron
 from neuroport.runs.trace import versions
@@ -121,3 +123,18 @@ def convolve(x: IntArray, node: Conv) -> IntArray:
     # (G, T, N, H, W, O/G) -> (T, N, O, H, W)
     out = out.transpose(1, 2, 0, 5, 3, 4)
     return out.reshape(steps, samples, len(node.weight), height, width)
+
+
+def find_departure(graph: Graph, frames: npt.NDArray[Any], batch: int = 8) -> None:
+    """Run frames (T, N, *shape) on the reference, and raise what first leaves its widths there.
+
+    Raises:
+        RangeError: a width was left; nothing is raised where none was.
+    """
+    for first in range(0, frames.shape[1], batch):
+        try:
+            part = frames[:, first : first + batch]
+            for _ in evaluate(NumpyArithmetic(), graph, part, chip=False):
+                pass
+        except RangeError as error:
+            raise error.later(first) from None

@@ -113,7 +113,7 @@ INSTEAD = {
     "zeros_like zeros new_zeros": "leave out zeros that are added",
 }
 _PRODUCTS = "matmul rmatmul bmm baddbmm einsum scaled_dot_product_attention mm linear dot tensordot"
-_POOLS = "max_pool2d avg_pool2d adaptive_avg_pool2d"
+_POOLS = "max_pool2d max_pool3d avg_pool2d avg_pool3d adaptive_avg_pool2d"
 _UPSAMPLING = "interpolate upsample repeat_interleave"
 INSTEAD_OF_SLAYERS = {  # of what SLAYER has a block for
     _POOLS: "use Pool, or a convolution of constant weights",

@@ -31,6 +31,7 @@ VERBS = (  # in the order of use, not alphabetical
         "demo",
         "train",
         "watch",
+        "sweep",
         "frames",
         "quantize",
         "import",
@@ -46,7 +47,7 @@ VERBS = (  # in the order of use, not alphabetical
     ),
     *("show", "check", "qualify", "targets", "backends"),
 )
-RESUMING = ("demo", "train")  # commands that resume after an interruption
+RESUMING = ("demo", "train", "sweep")  # commands that resume after an interruption
 
 
 class _Verbs(click.Group):

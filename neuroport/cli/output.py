@@ -39,5 +39,8 @@ def echo(text: str, err: bool = False) -> None:
 def say_graph(out: Out, path: Path, graph: Graph, **more: Any) -> None:
     """Print the file to which a graph was written, and its size."""
     out.line(f"wrote {path}: {len(graph)} nodes, depth {graph.depth}, hash {graph.hash[:12]}")
+    if graph.checked:
+        out.line(graph.widths)
+        more["checked"] = len(graph.checked)
     facts = {"path": str(path), "nodes": len(graph), "depth": graph.depth, "hash": graph.hash}
     out.result({**facts, **more})

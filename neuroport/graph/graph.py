@@ -5,7 +5,7 @@ takes one step. The *latency* of a node in chip time is the longest path to it, 
 
 *Declared widths*: a bound of what arrives at a population is proven from the weights, or declared.
 A declared one is a promise of whoever made the graph, which every engine checks at every step
-(:mod:`neuroport.backends.declared_widths`). What reads the population is bounded as if it were
+(:mod:`neuroport.graph.declared_widths`). What reads the population is bounded as if it were
 kept, so that each layer's bound is a proof, given what was checked before it.
 """
 

@@ -6,9 +6,10 @@ A dendrite adds; it cannot multiply. But a product of spikes, which are 0 or 1, 
     iand   (1 - a) b  fires where  b - a > 0.5
     or     a + b - ab fires where  a + b > 0.5
 
-by a neuron whose voltage decays fully in every step. Training computes the same numbers with the
-gradient of the product, which a threshold would hide. If a message can be larger than 1, the gate
-computes the *comparison*, also in training.
+by a neuron whose voltage decays in every step, but for 1/4096 of it, which decides nothing: the
+sums are whole numbers, and the thresholds lie between them. Training computes the same numbers with
+the gradient of the product, which a threshold would hide. If a message can be larger than 1, the
+gate computes the *comparison*, also in training.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.errors import LayerError
-from neuroport.nets.neuron import Lif
+from neuroport.nets.neuron import FORGETS, Lif
 from neuroport.nets.synapse import Conv
 
 KINDS = {"and": 1.5, "iand": 0.5, "or": 0.5}  # kind -> threshold
@@ -77,7 +78,7 @@ class Gate(nn.Module):
             weight=-1 if kind == "iand" else 1,
         )
         self.second = ones(channels, channels, groups=channels)
-        self.neuron = Lif(KINDS[kind], voltage_decay=1.0)
+        self.neuron = Lif(KINDS[kind], FORGETS)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         if not self.training:
@@ -114,7 +115,8 @@ class TokenMask(nn.Module):
         channels: number of channels of queries and keys.
         heads: number of parts of the channels; each has its own mask.
         threshold: threshold of the mask's neuron in spikes (0.5: one spike is enough).
-        voltage_decay, surrogate: see :class:`neuroport.nets.neuron.Lif`.
+        voltage_decay, surrogate: of the mask's neuron. ``rectangular`` is 0 at whole numbers of
+            spikes around 0.5: take a wider one to train queries.
 
     Takes two maps of spikes (T, N, C, H, W); gives spikes.
     """

@@ -7,19 +7,20 @@ integers: a level must be exceeded, and torch rounds to the even integer. The au
 output by D; here the following weights include this factor.
 
 Over several steps, the authors' neuron keeps ``v - s`` of one voltage for all levels. On a chip
-each level has its own voltage, and no population can subtract another population's spikes. Over
-T > 1 steps these neurons therefore keep no state, and each step is the one-step neuron.
+each level has its own voltage, and no population can subtract another population's spikes from it
+(:class:`~neuroport.graph.kinds.subtractive.SubtractiveLif` subtracts its own). Over T > 1 steps
+these neurons therefore forget all but 1/4096 of a voltage, and each step is the one-step neuron.
 """
 
 from __future__ import annotations
 
-from neuroport.nets.neuron import Mlf
+from neuroport.nets.neuron import FORGETS, Mlf
 
 
 def integer_spikes(levels: int = 4, surrogate: str = "rectangular") -> Mlf:
-    """A neuron without memory that sends 0 to ``levels``.
+    """A neuron without memory that sends 0 to ``levels``, each with the ``surrogate``.
 
-    The authors use the surrogate ``rectangular``.
+    The authors use the surrogate ``rectangular``. Takes a current, gives messages (T, N, C, H, W).
     """
     thresholds = [level + 0.5 for level in range(levels)]
-    return Mlf(thresholds, voltage_decay=1.0, surrogate=surrogate, detach_reset=True)
+    return Mlf(thresholds, voltage_decay=FORGETS, surrogate=surrogate, detach_reset=True)

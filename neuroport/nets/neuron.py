@@ -201,6 +201,7 @@ class IntegerLif(torch.autograd.Function):
 
 
 LEAST_THRESHOLD = 2.0**-6  # of one that is learned
+FORGETS = 1 - 1 / integers.DECAY_UNITY  # the fastest decay of a voltage that a chip has
 
 
 class Lif(OnGrid):

@@ -198,8 +198,10 @@ class NetworkRecipe:
                 f"network.depth is {self.depth}; for ImageNet {self.family} has "
                 f"{', '.join(map(str, depths))}; for 6 n + 2 layers leave it out and set blocks",
             )
-            taken = ("blocks", "shortcut", "stem_stride", "first_stride", "stem_width")
-            taken += ("downsampling",)
+            taken = (
+                *("blocks", "shortcut", "stem_stride", "first_stride", "stem_width"),
+                "downsampling",
+            )
             self._unset(taken, f"with network.depth = {self.depth}, which decides it")
             require(
                 self.projection != "composed" or self.depth != 104,

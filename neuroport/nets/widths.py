@@ -2,7 +2,7 @@
 
 Ranges of currents and states are either ``proven`` for every input, or ``checked``: taken from
 calibration frames and checked by every engine at every step
-(:mod:`neuroport.backends.declared_widths`).
+(:mod:`neuroport.graph.declared_widths`).
 """
 
 from __future__ import annotations

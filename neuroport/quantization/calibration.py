@@ -2,7 +2,7 @@
 
 A proven range is that of every input there could be: of a stream that many blocks add to it is many
 times what any picture causes. With ``widths="checked"`` a grid is chosen from what is seen here,
-times a margin, and engines check that it holds (:mod:`neuroport.backends.declared_widths`).
+times a margin, and engines check that it holds (:mod:`neuroport.graph.declared_widths`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from neuroport.capture.connectivity import LayerCall, evaluating, heard
 from neuroport.graph import integers
+from neuroport.graph.declared_widths import Watch
+from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.base import IntArray, Population, per_neuron
 from neuroport.nets.batchnorm_lif import NormLif
 from neuroport.nets.fused_batchnorm import DeferredCurrent
 from neuroport.nets.neuron import Lif
-from neuroport.nets.stream import per_position
-from neuroport.nets.synapse import GradedConv, Readout
+from neuroport.nets.stream import Stream, per_position
+from neuroport.nets.synapse import GradedConv, Integrator, Readout, Relay
 from neuroport.nets.torch_parts import OnGrid
 
 CALIBRATION = 32  # training samples, where nobody says which
@@ -99,3 +103,30 @@ def observe(net: nn.Module, layers: Sequence[LayerCall], frames: Tensor) -> Rang
         for first in range(0, frames.shape[1], BATCH):
             real(frames[:, first : first + BATCH].float())
     return found
+
+
+@torch.no_grad()
+def check_departures(net: nn.Module, graph: Graph, frames: Tensor) -> None:
+    """Run ``net``, whose graph is ``graph``, in integers on frames (T, N, C, H, W).
+
+    Raises:
+        RangeError: a population leaves the widths that are declared of it.
+    """
+    watch = Watch(graph)
+
+    def hear(name: str, _: nn.Module, args: Sequence[Any], __: Any) -> None:
+        node = graph[name] if name in graph.checked else None
+        if isinstance(node, Population):
+            arriving = args[0].value if isinstance(args[0], Stream) else args[0]
+            watch.look(node, arriving.numpy().astype(np.int64), per_neuron, _no_loop)
+
+    kinds = (Lif, Relay, Integrator)
+    modules = [item for item in net.named_modules() if isinstance(item[1], kinds)]
+    with evaluating(net), heard(net, modules, hear):
+        for first in range(0, frames.shape[1], BATCH):
+            net(frames[:, first : first + BATCH].float())
+    watch.end()
+
+
+def _no_loop(weight: IntArray) -> Any:
+    raise TypeError(f"no layer of neuroport has recurrent weights {weight.shape}")

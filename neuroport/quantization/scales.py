@@ -32,8 +32,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroport.backends.executor import walk
-from neuroport.backends.fast import arithmetic_for
 from neuroport.capture.connectivity import LayerCall, evaluating, unit_of, unwrapped, wiring
 from neuroport.capture.native_network import integer_graph
 from neuroport.errors import CaptureError, IllegalError, RangeError
@@ -47,9 +45,8 @@ from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, Readout, exact
 from neuroport.nets.widths import CHECKED, WIDTHS, set_widths, widths_of
-from neuroport.quantization.calibration import Ranges, observe
+from neuroport.quantization.calibration import Ranges, check_departures, observe
 from neuroport.quantization.input_checks import check_numbers
-from neuroport.runs.recording import recording
 from neuroport.targets.rules import too_wide
 
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
@@ -214,7 +211,7 @@ class _Grid:
         changed: dict[str, None] = {}
         for _ in range(TRIES):
             graph = integer_graph(net, frames[:, :1], check=False)
-            refused = self._refused(graph) or self._left(graph, frames)
+            refused = self._refused(graph) or self._left(net, graph, frames)
             if not refused:
                 break
             for part in refused:
@@ -232,15 +229,12 @@ class _Grid:
         bias = float(module.folded()[1].abs().max())
         return (self.ranges.products[name] + bias) * SEEN / MARGIN
 
-    def _left(self, graph: Graph, frames: Tensor) -> set[Part]:
+    def _left(self, net: nn.Module, graph: Graph, frames: Tensor) -> set[Part]:
         """The part that leaves its declared widths on the calibration frames, if one does."""
-        if not graph.checked or not torch.equal(frames, frames.round()):
+        if not graph.checked:
             return set()
-        arithmetic = arithmetic_for(graph, torch.device("cpu"), "ideal")
-        nothing = recording(graph, "counts", graph.populations[-1].name, "layer")
-        given = frames.numpy().astype(np.int64)
         try:
-            walk(arithmetic, graph, given, progress=None, time_model="ideal", batch=8, plan=nothing)
+            check_departures(net, graph, frames)
         except RangeError as error:
             owner = self._owners().get(error.population)
             if owner is None:

@@ -24,7 +24,7 @@ from neuroport.analysis.operations import messages
 from neuroport.analysis.statistics import statistics
 from neuroport.arguments import as_array, as_labels, is_graph, is_path, is_trace, takes
 from neuroport.errors import printable
-from neuroport.files import check_file, write_atomic
+from neuroport.files import DEEPEST, check_file, write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED, by
 from neuroport.reporting.class_tables import class_tables
@@ -225,6 +225,8 @@ def _facts(graph: Graph, results: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Steps per sample", _whole(graph.steps)),
         ("Depth in steps", _whole(graph.depth)),
     ]
+    if graph.checked:
+        rows.append(("Widths", f"checked, not proven, of {len(graph.checked)} populations"))
     if isinstance(parameters, int):
         rows.insert(4, ("Trained parameters", _whole(parameters)))
     return rows
@@ -248,15 +250,17 @@ def _provenance(graph: Graph, trace: Trace, results: Mapping[str, Any]) -> list[
     return rows + [(name, str(version)) for name, version in versions.items()]
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+def _flat(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
     """Nested values as rows of a name and a text."""
-    if isinstance(value, Mapping):
+    if depth > DEEPEST:
+        yield name, "more"
+    elif isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _flat(f"{name}, {key}" if name else str(key), inner)
+            yield from _flat(f"{name}, {key}" if name else str(key), inner, depth + 1)
     elif isinstance(value, (list, tuple)):
         if any(isinstance(inner, (Mapping, list, tuple)) for inner in value):
             for at, inner in enumerate(value):
-                yield from _flat(f"{name} {at}", inner)
+                yield from _flat(f"{name} {at}", inner, depth + 1)
         else:
             yield name, ", ".join(map(_plain, value)) or "none"
     else:

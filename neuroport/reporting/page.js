@@ -201,6 +201,7 @@
   };
 
   const draw = () => {
+    if (!shown) return; // not yet unpacked
     const [channel, row, column] = neuron();
     choose([channel, Math.min(Math.max(0, row), shown.height - 1), Math.min(Math.max(0, column), shown.width - 1)]);
     const tiles = shown.width * shown.height === 1;
@@ -317,6 +318,7 @@
   };
 
   const keys = event => {
+    if (!shown) return;
     const [channel, row, column] = neuron();
     const tiles = shown.width * shown.height === 1;
     const across = shown.layout.columns;
@@ -356,7 +358,7 @@
     for (const id of ["channel", "row", "column", "all"]) control[id].addEventListener("change", draw);
     document.querySelectorAll("canvas.map").forEach(canvas => canvas.addEventListener("click", event => {
       const [x, y] = where(event, canvas);
-      const chosen = shown.layout.at(Math.floor(x * shown.layout.columns), Math.floor(y * shown.layout.rows));
+      const chosen = shown && shown.layout.at(Math.floor(x * shown.layout.columns), Math.floor(y * shown.layout.rows));
       if (chosen) { choose(chosen); draw(); }
     }));
     document.querySelectorAll("canvas.raster").forEach(canvas => canvas.addEventListener("click", event => {

@@ -20,8 +20,8 @@ from neuroport.errors import printable
 from neuroport.reporting.svg import child, markup, picture
 from neuroport.training.metrics import Epoch
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 330, 168, 46, 12, 14, 24  # of a curve, CSS pixels
-COLUMNS, ROWS, CELL, NAMES = 60, 48, 15, 190  # of a map, at most; CSS pixels
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 330, 172, 46, 12, 18, 24  # of a curve, CSS pixels
+COLUMNS, ROWS, CELL, LETTER = 60, 48, 15, 6.7  # of a map, at most; CSS pixels
 EVERY = 2.0  # seconds after which a page asks again
 Number = Callable[[float], str]
 
@@ -166,7 +166,8 @@ def _curve(
     title: str, points: list[tuple[int, float]], epochs: Sequence[Epoch], number: Number
 ) -> Markup:
     first, last = epochs[0].epoch, max(epochs[-1].epochs, epochs[-1].epoch)
-    low, high, marks = _scale(min(v for _, v in points), max(v for _, v in points))
+    values = [value for _, value in points]
+    low, high, marks = _scale(min(values), max(values), 1.0 if number is _whole else 0.0)
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
     def x(epoch: float) -> float:
@@ -185,7 +186,7 @@ def _curve(
         child(
             svg, "rect", x=edge, y=TOP, width=x(last + 0.5) - edge, height=height, class_="integers"
         )
-        child(svg, "text", "integers", x=x(last + 0.5) - 4, y=TOP + 11, class_="faint end")
+        child(svg, "text", "integers", x=x(last + 0.5), y=TOP - 6, class_="muted end")
     for mark in marks:
         child(svg, "line", x1=LEFT, x2=WIDTH - RIGHT, y1=y(mark), y2=y(mark), class_="grid")
         child(svg, "text", number(mark), x=LEFT - 6, y=y(mark) + 4, class_="muted end")
@@ -200,13 +201,14 @@ def _curve(
     return markup(svg)
 
 
-def _scale(low: float, high: float) -> tuple[float, float, list[float]]:
-    """Ends of an axis and round numbers on it."""
+def _scale(low: float, high: float, least: float) -> tuple[float, float, list[float]]:
+    """Ends of an axis and round numbers on it, ``least`` apart."""
     if high - low < 1e-12 * max(1.0, abs(high)):
         low, high = min(0.0, low), max(high, 0.0) or 1.0
     raw = (high - low) / 3
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * each for each in (1, 2, 5, 10) if power * each >= raw * 0.999)
+    step = max(step, least)
     bottom, top = math.floor(low / step), math.ceil(high / step)
     return bottom * step, top * step, [step * at for at in range(bottom, top + 1)]
 
@@ -250,7 +252,8 @@ def _maps(epochs: Sequence[Epoch]) -> list[Chart]:
     found = []
     for title, said, values, number, logarithmic in asked:
         table = [(e.epoch, values(e)) for e in epochs if values(e)]
-        if table and (title[0] in "GSD" or any(any(row.values()) for _, row in table)):
+        rare = number is _whole and not any(any(row.values()) for _, row in table)
+        if table and not rare:  # a map of zeros says no more than the curve
             found.append(_map(title, said, table, number, logarithmic))
     return found
 
@@ -279,22 +282,23 @@ def _map(
         return 0.1 + 0.9 * (math.log(value / low) / span if span else 1.0)
 
     width = max(CELL, min(28, 360 // len(columns)))
+    names_width = 12 + LETTER * max(len(_short(name)) for name in shown)
     svg = picture(
-        NAMES + width * len(columns) + 30,
+        names_width + width * len(columns) + 30,
         CELL * len(shown) + 22,
         f"{title}, from {number(min(every))} to {number(max(every))}",
         "map",
     )
     for at, name in enumerate(shown):
         y = CELL * at
-        child(svg, "text", _short(name), x=NAMES - 8, y=y + 11, class_="end")
+        child(svg, "text", _short(name), x=names_width - 8, y=y + 11, class_="end")
         for column, (epoch, row) in enumerate(columns):
             if name not in row:
                 continue
             cell = child(
                 svg,
                 "rect",
-                x=NAMES + width * column,
+                x=names_width + width * column,
                 y=y,
                 width=width - 1,
                 height=CELL - 1,
@@ -303,7 +307,7 @@ def _map(
             )
             child(cell, "title", f"{printable(name)}, epoch {epoch}: {number(row[name])}")
     for column in sorted({0, len(columns) - 1}):
-        x = NAMES + width * (column + 0.5)
+        x = names_width + width * (column + 0.5)
         text = str(columns[column][0])
         child(svg, "text", text, x=x, y=CELL * len(shown) + 15, class_="muted middle")
     left = []
@@ -311,7 +315,7 @@ def _map(
         left.append(f"{len(shown)} of {len(names)} rows")
     if len(columns) < len(table):
         left.append(f"{len(columns)} of {len(table)} epochs")
-    ends = f"light {number(min(every))}, dark {number(max(every))}"
+    ends = f"from {number(min(every))}, faint, to {number(max(every))}, strong"
     note = f"{ends}; {' and '.join(left)} are drawn" if left else ends
     return Chart(title, said, markup(svg), note)
 

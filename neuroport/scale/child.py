@@ -1,7 +1,8 @@
 """The child process in which a shard runs; :mod:`neuroport.scale.task` starts it, with a folder.
 
-FOLDER holds ``job.json``, ``frames.npy`` and one or two graphs. The child writes ``result`` (a
-trace, or a comparison as JSON), or ``error.json``. Asked to end (SIGTERM) it ends what it started.
+FOLDER holds ``job.json``, ``frames.npy`` and up to two graphs. The child writes ``result`` (a
+trace, a comparison as JSON, or a point of a sweep), or ``error.json``. Asked to end (SIGTERM) it
+ends what it started.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from neuroport.errors import NeuroportError
-from neuroport.files import read_json, write_json
+from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.foreign_kinds import take_along
 from neuroport.graph.store import load
 from neuroport.processes import Ended, die_with_parent, end_by, ending_on_signals
@@ -28,7 +29,7 @@ def work(folder: Path) -> None:
     take_along(job["kinds"])
     frames = np.load(folder / FRAMES, mmap_mode="r", allow_pickle=False)
     graphs = [load(folder / name) for name in GRAPHS[: job["graphs"]]]
-    run = {"record": _record, "verify": _verify}[job["verb"]]
+    run = {"record": _record, "verify": _verify, "sweep": _sweep}[job["verb"]]
     run(folder, job, graphs, frames)
 
 
@@ -58,6 +59,14 @@ def _verify(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -
         options=job["options"],
     )
     write_json(folder / RESULT, found.to_dict())
+
+
+def _sweep(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -> None:
+    from neuroport.scale.sweep import packed, point, reached
+
+    place = reached(job) or folder / "point"
+    point(job["recipe"], job["changes"], place, job["target"])
+    write_atomic(folder / RESULT, packed(place))
 
 
 def main() -> None:

@@ -201,7 +201,7 @@ def _spread(
     progress: Progress | None,
 ) -> ShardFolder:
     """Run all missing shards; for a verification, up to the first that differs."""
-    folder = ShardFolder(out, plan)
+    folder = ShardFolder(out.with_name(f"{out.name}.shards"), plan)
     total, of = frames.shape[1], folder.shards
     samples = {n: Shard(n, of).samples(total) for n in range(1, of + 1)}
     kinds = {key: value for graph in graphs for key, value in foreign_modules(graph).items()}

@@ -1,4 +1,4 @@
-"""Finished shards in a folder beside the result, from which an interrupted run continues."""
+"""Finished shards in a folder, from which an interrupted run continues."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ PLAN = "plan.json"
 
 
 class ShardFolder:
-    """``OUT.shards``, with the plan of the run and one file per finished shard.
+    """A folder with the plan of the run and what came of each finished shard.
 
     Raises:
         CompareError: the folder holds shards of another run.
         StorageError: the folder is not writable.
     """
 
-    def __init__(self, out: Path, plan: Mapping[str, Any]) -> None:
-        self.folder = check_folder(out.with_name(f"{out.name}.shards"))
+    word, run = "shard", "run"  # what messages call a shard, and all of them
+
+    def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
+        self.folder = check_folder(folder)
         self.shards = int(plan["shards"])
         told = json.loads(json.dumps(plan))
         if (self.folder / PLAN).exists():
@@ -31,8 +33,8 @@ class ShardFolder:
             if known != told:
                 keys = [k for k in told if not isinstance(known, dict) or known.get(k) != told[k]]
                 raise CompareError(
-                    f"{self.folder} holds shards of another run (of other {', '.join(keys)}); "
-                    "remove it, or write to another file"
+                    f"{self.folder} holds {self.word}s of another {self.run} (of other "
+                    f"{', '.join(keys)}); remove it, or write elsewhere"
                 )
         else:
             write_json(self.folder / PLAN, told)

@@ -91,9 +91,10 @@ class _Spread:
                     self.client.cancel(list(self.flying), force=True)
         if self.failed:
             number, said = min(self.failed.items())
-            more = f" (and {len(self.failed) - 1} more shards)" if len(self.failed) > 1 else ""
+            word = self.folder.word
+            more = f" (and {len(self.failed) - 1} more {word}s)" if len(self.failed) > 1 else ""
             raise BackendError(
-                f"shard {number}/{self.folder.shards} failed {self.tries[number]} times{more}: "
+                f"{word} {number}/{self.folder.shards} failed {self.tries[number]} times{more}: "
                 f"{said}; {self._kept()}"
             )
 
@@ -145,7 +146,7 @@ class _Spread:
             where = f" (worker {answer['worker']})" if "worker" in answer else ""
             kinds = {kind.__name__: kind for kind in _errors()}
             kind = kinds.get(error.get("kind", ""), BackendError)
-            said = f"shard {number}/{self.folder.shards}{where}: {error['message']}"
+            said = f"{self.folder.word} {number}/{self.folder.shards}{where}: {error['message']}"
             raise kind(said, error.get("detail", ""))
         if self.tries[number] < TRIES and not error.get("lost"):
             yield number
@@ -155,8 +156,8 @@ class _Spread:
     def _kept(self) -> str:
         done = len(self.folder.done())
         return (
-            f"{done} of {self.folder.shards} shards are done and kept in {self.folder.folder}; the "
-            "same command goes on from there"
+            f"{done} of {self.folder.shards} {self.folder.word}s are done and kept in "
+            f"{self.folder.folder}; the same command goes on from there"
         )
 
     def _gone(self) -> BackendError:

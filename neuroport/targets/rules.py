@@ -82,15 +82,13 @@ def on(kind: type[Node]) -> Callable[[Rule], Rule]:
 
 def widths_are_proven(graph: Graph, node: Node, target: Target) -> Found:
     """A chip checks no sum while it runs: what is declared may wrap there unseen."""
-    if node.name not in graph.checked:
+    if node.name not in graph.checked or target["checked_widths"]:
         return None
-    limit = f"its current is declared to stay within {graph.checked[node.name]}, not proven to"
-    if not target["checked_widths"]:
-        return REFUSED, (
-            f"{limit}, and {target.name} checks nothing while it runs; quantize with "
-            "widths='proven', or allow it (checked_widths in a target file)"
-        )
-    return UNPROVEN, f"{limit}; run the frames on an engine that checks first"
+    return REFUSED, (
+        f"its current is declared to stay within {graph.checked[node.name]}, not proven to, and "
+        f"{target.name} checks nothing while it runs; quantize with widths='proven', or allow it "
+        "(checked_widths in a target file)"
+    )
 
 
 def interval_is_a_power_of_two(graph: Graph, node: Node, target: Target) -> Found:

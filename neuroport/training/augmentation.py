@@ -19,6 +19,7 @@ from neuroport.data.samples import Croppable, Frames, Labels, Samples, Seeds, se
 from neuroport.errors import RecipeError
 from neuroport.recipe import Recipe, TrainingRecipe
 
+MIXED = "mixup"  # the share of a sample in its mixture
 Drawn = dict[str, npt.NDArray[Any]]  # each array has one row per sample of a batch
 
 
@@ -103,6 +104,8 @@ def _drawn_changes(recipe: TrainingRecipe, count: int, rng: np.random.Generator)
         drawn["scale"] = rng.uniform(1 - recipe.scale, 1 + recipe.scale, count)
     if recipe.cutout:
         drawn["cutout"] = rng.random((count, 2))
+    if recipe.mixup:
+        drawn[MIXED] = np.full(count, rng.beta(recipe.mixup, recipe.mixup))
     return drawn
 
 
@@ -116,7 +119,21 @@ def _changed(views: Frames, recipe: TrainingRecipe, drawn: Drawn) -> Frames:
         views = _turned(views, drawn)
     if recipe.cutout:
         views = _blanked(views, recipe.cutout, drawn["cutout"])
+    if recipe.mixup:
+        views = _mixed(views, drawn[MIXED])
     return views
+
+
+def _mixed(views: Frames, shares: npt.NDArray[np.float64]) -> Frames:
+    """Each sample's share of itself, and the rest of its partner, see :func:`partners`."""
+    share = shares[:, None, None, None].astype(np.float32)
+    mixed: Frames = np.rint(views * share + partners(views, 1) * (1 - share)).astype(np.uint8)
+    return mixed
+
+
+def partners(rows: Any, axis: int = 0) -> Any:
+    """What samples are mixed with: those that are read together, last to first."""
+    return np.flip(rows, axis) if isinstance(rows, np.ndarray) else rows.flip(axis)
 
 
 def shifted(views: Frames, most: int, rng: np.random.Generator) -> Frames:

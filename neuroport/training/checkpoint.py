@@ -24,6 +24,7 @@ from neuroport.nets.families import build
 from neuroport.nets.recipe import GRAPH
 from neuroport.nets.widths import set_widths
 from neuroport.recipe import Recipe, from_dict
+from neuroport.training.averaging import MODEL, part
 from neuroport.training.given_graph import Classifier, given
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -48,14 +49,14 @@ class State:
     within: dict[str, Any] = field(default_factory=dict)
     source: str = "the checkpoint"  # its file, for messages
 
-    def load_into(self, net: nn.Module) -> None:
-        """Copy the model's tensors into ``net``.
+    def load_into(self, net: nn.Module, prefix: str = MODEL) -> None:
+        """Copy the model's tensors, or those under another prefix, into ``net``.
 
         Raises:
             TrainingError: the checkpoint belongs to another architecture, or holds impossible
                 values.
         """
-        own = self.fitting(net)
+        own = self.fitting(net, prefix)
         for name, tensor in own.items():
             if not torch.isfinite(tensor).all():
                 raise TrainingError(
@@ -74,7 +75,7 @@ class State:
                 )
         net.load_state_dict(own)
 
-    def fitting(self, net: nn.Module) -> dict[str, Tensor]:
+    def fitting(self, net: nn.Module, prefix: str = MODEL) -> dict[str, Tensor]:
         """Return the model's tensors if their names, shapes and types match ``net``.
 
         Nothing is computed, so that ``net`` may be on the device ``meta``.
@@ -82,7 +83,7 @@ class State:
         Raises:
             TrainingError: they do not match.
         """
-        own = {n[6:]: t for n, t in self.tensors.items() if n.startswith("model.")}
+        own = part(self.tensors, prefix)
         wanted = net.state_dict()
         faults = [f"{name} is missing" for name in wanted if name not in own]
         faults += [f"{name} is unknown" for name in own if name not in wanted]

@@ -19,10 +19,11 @@ from neuroport.graph import integers
 from neuroport.nets.held_numbers import held
 from neuroport.nets.neuron import Lif, Mlf, integrate
 from neuroport.nets.stream import Stream
-from neuroport.nets.synapse import Conv, Direct, Readout
+from neuroport.nets.synapse import Conv, Readout
 from neuroport.quantization.cost import clipped, weights_of
 from neuroport.quantization.scales import is_integer
 from neuroport.training.loading import Batch, Job
+from neuroport.training.trainable import FIRES, Trainable
 
 BATCHES = 10  # number of batches per epoch whose gradients are measured
 SAMPLES = 32  # number of held-out samples on which activity is measured
@@ -50,7 +51,8 @@ class GradientNorms:
         self.blocks: dict[str, list[int]] = {}
         trained = [name for name, each in net.named_parameters() if each.requires_grad]
         for at, name in enumerate(trained):
-            self.blocks.setdefault(block_of(name), []).append(at)
+            node = net.node_of(name) if isinstance(net, Trainable) else name
+            self.blocks.setdefault(block_of(node), []).append(at)
         self.found: list[list[float]] = []  # for each measured batch, the norm of each block
         self._every = -(-batches // BATCHES)
         self._waiting: list[Tensor] = []
@@ -174,8 +176,18 @@ def activity(net: nn.Module, frames: Tensor) -> dict[str, Any]:
 
     * spikes: messages over all steps, per neuron and sample; summed over several levels
     * dormant: share of the neurons that fire at no step of any sample
-    * saturated: in integers, how often a voltage saturates at 24 bits
+    * saturated: in integers, how often a voltage saturates at 24 bits (unknown for a graph that is
+      trained further)
     """
+    if isinstance(net, Trainable):
+        with evaluating(net):
+            sent = net.messages(frames)
+        firing = {name: each for name, each in sent.items() if isinstance(net.start[name], FIRES)}
+        found = {name: _Population() for name in firing}
+        for name, messages in firing.items():
+            found[name](net, (None,), messages)
+        told = {name: each.told(False) for name, each in found.items()}
+        return {"samples": frames.shape[1], "populations": told}
     integer = is_integer(net)
     found = {name: _Population() for name, _ in _populations(net)}
     handles = [m.register_forward_hook(found[name]) for name, m in _populations(net)]
@@ -200,10 +212,16 @@ def _populations(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 @torch.no_grad()
 def clipped_weights(net: nn.Module) -> dict[str, Any]:
     """Return the metrics of integer weights: number per synapse, and those beyond 8 bits."""
+    if isinstance(net, Trainable):
+        return {
+            name: {"weights": number, "clipped": beyond}
+            for name, (number, beyond) in net.clipped().items()
+        }
     found = {}
     for name, module in net.named_modules():
-        trained = isinstance(module, (Conv, Readout)) and not isinstance(module, Direct)
-        if trained and float(module.lsb) > 0:
+        if not isinstance(module, (Conv, Readout)) or float(module.lsb) == 0:
+            continue
+        if any(parameter.requires_grad for parameter in module.synapse.parameters()):
             weight, unit = weights_of(module)
             found[name] = {"weights": weight.numel(), "clipped": clipped(weight, unit)}
     return found

@@ -12,7 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,17 @@ from neuroport.nets.widths import PROVEN
 from neuroport.quantization.calibration import CALIBRATION
 from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer
 from neuroport.recipe import Recipe
-from neuroport.training.augmentation import draw, part_of
+from neuroport.training.augmentation import MIXED, draw, part_of
+from neuroport.training.averaging import (
+    AVERAGE,
+    COUNT,
+    MODEL,
+    TRAINED,
+    Average,
+    keeps_more,
+    part,
+    with_shown,
+)
 from neuroport.training.checkpoint import (
     CHECKPOINT,
     State,
@@ -170,7 +180,7 @@ def _fit(
     net = convolve_in(build_network(recipe, folder), getattr(torch, recipe.training.precision))
     together.check(net)
     if state.tensors:
-        state.load_into(net)
+        state.load_into(net, TRAINED if goes_on_elsewhere(state) else MODEL)
         if together.first:
             _write_metrics(folder, state)  # the run may have ended after the first of the two files
     if state.epoch >= recipe.epochs > 0:
@@ -181,6 +191,7 @@ def _fit(
     while state.epoch < recipe.epochs:
         quantized = state.epoch >= recipe.training.epochs
         if quantized and not (isinstance(net, Trainable) or is_integer(net)):
+            show(state, net)
             with on_cpu(net):
                 freeze_scales(net, calibration(reading, data, recipe))
         optimizer = optimizer_of(net, recipe)
@@ -191,17 +202,19 @@ def _fit(
         ):  # a phase starts with a new optimizer
             restore(optimizer, state.tensors)
             restore_scaler(scaler, state.tensors)
+        average = average_of(net, state) if recipe.training.ema and not quantized else None
         with _generators(reading.device):
-            step = Step(net, optimizer, scaler, recipe, together)
+            step = Step(net, optimizer, scaler, recipe, together, average)
             metrics = _Epoch(step, data, state, folder, say, reading).run()
+        state.tensors = after_epoch(state, step, metrics)
         state.metrics.append(metrics)
         state.epoch += 1
         state.within = {}
-        state.tensors = step.tensors()
         if together.first:
             save_checkpoint(folder, state)
             _write_metrics(folder, state)
         say(metrics)
+    show(state, net)
     return net.cpu().eval()
 
 
@@ -210,6 +223,39 @@ def calibration(reading: Reading, data: Split, recipe: Recipe) -> Tensor:
     if recipe.quantization.widths == PROVEN:
         return reading.some(data.test, recipe)
     return reading.some(data.train, recipe, CALIBRATION)
+
+
+def goes_on_elsewhere(state: State) -> bool:
+    """Whether training goes on from other weights than those that the run would give now."""
+    begins = state.epoch in (state.recipe.training.epochs, state.recipe.epochs)  # a phase, or none
+    return bool(part(state.tensors, TRAINED)) and (bool(state.within) or not begins)
+
+
+def show(state: State, net: nn.Module) -> None:
+    """Let ``net`` be what the run gives, where it is another one than that which was trained."""
+    if part(state.tensors, TRAINED):
+        net.load_state_dict(part(state.tensors, MODEL))
+
+
+def average_of(net: nn.Module, state: State) -> Average:
+    """The average of the weights, as the checkpoint has it where there is one."""
+    found = Average(net, state.recipe.training.ema)
+    if COUNT in state.tensors:
+        found.restore(state.tensors, state.fitting(net, AVERAGE))
+    return found
+
+
+def after_epoch(state: State, step: Step, metrics: dict[str, Any]) -> dict[str, Tensor]:
+    """Everything of a checkpoint after an epoch, ``model.*`` being what the run gives."""
+    tensors = step.tensors()
+    if not keeps_more(state.recipe):
+        return tensors
+    shown = part(tensors, AVERAGE) or part(tensors, MODEL)
+    before = [m["accuracy"] for m in state.metrics if m["phase"] == metrics["phase"]]
+    if state.recipe.training.keep == "best" and max(before, default=-1.0) >= metrics["accuracy"]:
+        shown = part(state.tensors, MODEL)
+    # tensors of the network change with it
+    return with_shown(tensors, {name: tensor.detach().clone() for name, tensor in shown.items()})
 
 
 def _generators(device: torch.device) -> AbstractContextManager[None]:
@@ -408,9 +454,12 @@ class _Epoch:
         if phase == "quantized" and not isinstance(net, Trainable):
             with on_cpu(net):
                 fit_scales(net, calibration(self.reading, self.data, recipe))
-        steps = recipe.data.steps
+        steps, average = recipe.data.steps, self.step.average
         few = FewSamples(-(-len(self.data.test.labels) // TOGETHER))
-        correct, tested = evaluated(net, self.data.test, recipe, steps, self.reading, together, few)
+        with average.shown() if average is not None else nullcontext():
+            correct, tested = evaluated(
+                net, self.data.test, recipe, steps, self.reading, together, few
+            )
         metrics = {
             "phase": phase,
             "epoch": epoch + 1,
@@ -457,11 +506,17 @@ class _Epoch:
         own = len(made.labels)
         key = "training.batch" if together == 1 else f"training.batch / {together}"
         with memory_of(device, own, 2, attempt, TrainingError, key):
-            return self.step(made.frames(steps, device), made.classes(device), measure)
+            mixed = (made.job.drawn or {}).get(MIXED)
+            share = 1.0 if mixed is None else float(mixed[0])
+            frames, classes = made.frames(steps, device), made.classes(device)
+            return self.step(frames, classes, measure, share=share)
 
     def _save(self, within: dict[str, Any]) -> None:
         """Write a checkpoint in the middle of the epoch."""
         together, tensors = self.step.together, self.step.tensors()
+        first = self.state.epoch in (0, self.state.recipe.training.epochs)  # of its phase
+        if keeps_more(self.state.recipe) and not first:
+            tensors = with_shown(tensors, part(self.state.tensors, MODEL))
         for name, generator in generators(self.reading.device).items():
             for rank, each in enumerate(together.gather(generator)):
                 tensors[f"rng.{name}.{rank}"] = each

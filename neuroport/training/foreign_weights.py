@@ -195,6 +195,12 @@ def _same_network(naming: str, recipe: Recipe) -> None:
             "network.projection is 'spike', which is another network than the one whose weights "
             "these are; use 'membrane', or 'composed', which computes the same"
         )
+    if network.downsampling == "max":
+        raise TrainingError(
+            "network.downsampling is 'max', the maximum of spikes, and no published network has "
+            "it: MS-ResNet has strides, Max-ResNet the maximum of currents, which has no exact "
+            "form; train it, or use 'stride'"
+        )
     if naming == "spikingjelly" and network.pooled:
         raise TrainingError(
             'network.shortcut is "pool", and SpikingJelly\'s ms_resnet has strided shortcuts; '
@@ -237,7 +243,8 @@ def _filled(
 def _check_places(own: Mapping[str, Tensor], entries: tuple[Entry, ...]) -> None:
     """Check that an entry exists for every weight and statistic; otherwise neuroport has a bug."""
     to = {entry.ours for entry in entries}
-    of_ones = (".direct.", ".shortcut.synapse.weight", ".shortcut.norm.bias")  # of Direct
+    # of layers that only count: Direct, and the gates of products
+    of_ones = (".direct.", ".shortcut.synapse.weight", ".shortcut.norm.bias", ".gate.")
     left = {n for n in own.keys() - to if any(part in n for part in (".synapse.", "norm."))}
     left = {n for n in left if not any(part in n for part in of_ones)}
     assert not left, f"no entry goes to {sorted(left)}"

@@ -131,16 +131,22 @@ def epoch_of(told: Any, where: str) -> Epoch:
     populations, synapses = _table(activity, "populations"), _table(told, "weights")
     known = _column(populations, "neurons")
     populations = {name: each for name, each in populations.items() if name in known}
-    samples = activity.get("samples", 0)
+    samples = activity.get("samples")
     return Epoch(
         told["phase"],
         int(told["epoch"]),
         int(told.get("epochs", told["epoch"])),
-        *(float(told[key]) for key in PLAIN),
-        samples=int(samples) if _is_number(samples) else 0,
+        loss=float(told["loss"]),
+        accuracy=float(told["accuracy"]),
+        seconds=float(told["seconds"]),
+        samples=int(samples) if isinstance(samples, int) else 0,
         gradients=_numbers(_table(gradients, "blocks")),
-        **{key: _column(populations, key) for key in ("neurons", "spikes", "dormant", "saturated")},
-        **{key: _column(synapses, key) for key in ("weights", "clipped")},
+        neurons=known,
+        spikes=_column(populations, "spikes"),
+        dormant=_column(populations, "dormant"),
+        saturated=_column(populations, "saturated"),
+        weights=_column(synapses, "weights"),
+        clipped=_column(synapses, "clipped"),
     )
 
 

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from neuroport.errors import TrainingError
 from neuroport.nets.neuron import bound
 from neuroport.recipe import Recipe
+from neuroport.training.augmentation import partners
+from neuroport.training.averaging import Average
 from neuroport.training.optimizer import set_rate, tensors_of
 from neuroport.training.parallel import Group
 from neuroport.training.trainable import Trainable
@@ -29,6 +31,7 @@ class Step:
     Args:
         net: the network in training mode, on its device.
         scaler: result of :func:`scaler_of`.
+        average: of the weights, updated after every step.
     """
 
     def __init__(
@@ -38,7 +41,9 @@ class Step:
         scaler: Any,
         recipe: Recipe,
         together: Group,
+        average: Average | None = None,
     ) -> None:
+        self.average = average
         self.net, self.optimizer, self.scaler = net, optimizer, scaler
         self.recipe, self.together = recipe, together
 
@@ -51,6 +56,8 @@ class Step:
         frames: Tensor,
         labels: Tensor,
         measure: Callable[[nn.Module], None] | None = None,
+        *,
+        share: float = 1.0,
     ) -> Tensor:
         """Run one optimizer step; return the loss of all processes' batch, on the device.
 
@@ -59,11 +66,12 @@ class Step:
             labels: (N,).
             measure: called with the network when it has the gradients of the whole batch, before
                 clipping.
+            share: of a sample in its frames, where it is mixed with another.
         """
         training = self.recipe.training
         self.optimizer.zero_grad()
         with self.together.joint():
-            loss = self.loss(frames, labels)
+            loss = self.loss(frames, labels, share)
             value = self.together.average(loss.detach().clone())
             self._backward(loss)
         self.together.average_gradients(self.net)
@@ -82,12 +90,19 @@ class Step:
             self.net.bound()
         else:
             bound(self.net)
+        if self.average is not None:
+            self.average.update()
         return value
 
-    def loss(self, frames: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy of a batch."""
+    def loss(self, frames: Tensor, labels: Tensor, share: float = 1.0) -> Tensor:
+        """Cross entropy of a batch; of what is mixed the mean of both classes', by their shares."""
         smoothing = self.recipe.training.label_smoothing
-        return F.cross_entropy(self.net(frames), labels, label_smoothing=smoothing)
+        logits = self.net(frames)
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        if share == 1.0:
+            return loss
+        other = F.cross_entropy(logits, partners(labels), label_smoothing=smoothing)
+        return share * loss + (1 - share) * other
 
     def _backward(self, loss: Tensor) -> None:
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
@@ -107,6 +122,8 @@ class Step:
             state = self.scaler.state_dict()
             kept = [float(state["scale"]), float(state["_growth_tracker"])]
             found["scaler"] = torch.tensor(kept, dtype=torch.float64)
+        if self.average is not None:
+            found |= self.average.tensors()
         return found
 
 

@@ -291,14 +291,32 @@ class Trainable(nn.Module):
 
     def integer_weight(self, name: str) -> Tensor:
         """Integer weights of a synapse, or of a recurrent population."""
+        step, low, high = self._steps[name]
+        units = self._in_units(name).clamp(low, high)
+        whole: Tensor = units + (step * (units / step).round() - units).detach()
+        return whole
+
+    def _in_units(self, name: str) -> Tensor:
         node = self.start[name]
         own = isinstance(node, HEARS_ITSELF)
         real = (self.own if own else self.weights)[self._keys[name]].double()
         exponent = 1.0 if own else 2.0**node.exponent  # type: ignore[attr-defined]
-        step, low, high = self._steps[name]
-        units = (real / (self._row_unit(name) * exponent)).clamp(low, high)
-        whole: Tensor = units + (step * (units / step).round() - units).detach()
-        return whole
+        return real / (self._row_unit(name) * exponent)
+
+    @torch.no_grad()
+    def clipped(self) -> dict[str, tuple[int, int]]:
+        """Of each trained synapse: its weights, and how many lie beyond what 8 bits hold."""
+        found = {}
+        for name, (_, low, high) in self._steps.items():
+            units = self._in_units(name)
+            beyond = (units < low - 1) | (units > high + 1)
+            found[name] = units.numel(), int(beyond.sum())
+        return found
+
+    def node_of(self, parameter: str) -> str:
+        """The node whose values a parameter holds."""
+        key = parameter.rpartition(".")[2]
+        return next(name for name, own in self._keys.items() if own == key)
 
     def integer_bias(self, name: str) -> Tensor:
         """Integer biases of a population, in its shape or a shape that broadcasts to it."""
@@ -319,7 +337,7 @@ class Trainable(nn.Module):
             if node.name in self.names:
                 changes["bias"] = _whole(self.integer_bias(node.name))
             nodes.append(node.replace(**changes) if changes else node)
-        return Graph(nodes, self.start.steps, self.start.interval)
+        return self.start.derived(nodes)
 
     @torch.no_grad()
     def bound(self) -> list[str]:
@@ -344,7 +362,8 @@ class Trainable(nn.Module):
             own = graph[name].own_weight
             if own is not None:
                 worst = worst + np.abs(own).sum(1).reshape(facts.shape[0], -1).max(1)
-            over = worst / integers.CURRENT_MAX
+            declared = graph.is_declared(name)  # and checked: sums must arrive whole
+            over = worst / (integers.ACCUMULATOR_MAX if declared else integers.CURRENT_MAX)
             if (over <= 1).all():
                 continue
             changed.append(name)

@@ -44,10 +44,16 @@ def test_weights_come_in_are_quantized_with_their_cost_and_trained_on(
     done = called("quantize", run, "--cost", 10, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["cost"]
+    done = called("quantize", run, "--widths", "checked", "--calibration", 8)
+    assert done.returncode == 0, done.stderr
+    assert "populations checked, not proven" in done.stdout
     done = called("train", run / "recipe.toml", "-o", run, "--json")
     assert done.returncode == 0, done.stderr
     phases = [metrics["phase"] for metrics in json.loads(done.stdout)["metrics"]]
     assert phases == ["quantized", "quantized"]
+    done = called("quantize", run, "--widths", "checked")
+    assert done.returncode == 2
+    assert "chosen where the integer phase begins" in done.stderr
 
 
 def test_a_network_is_named_by_family_and_depth_or_by_a_recipe(

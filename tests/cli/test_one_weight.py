@@ -131,6 +131,47 @@ def test_an_edited_network_written_by_the_library_differs_from_the_named_spike_o
     assert upstream.isdisjoint(told["by_population"])
 
 
+def test_the_page_of_a_comparison_names_the_weight_and_shows_both_runs(
+    called: Any, network: Path, frames: Path, edit: Edit, tmp_path: Path
+) -> None:
+    shutil.copy(network, tmp_path / "original.net")
+    port.export(edit.graph, tmp_path / "edited.net")
+    port.run(edit.graph, np.load(frames)).save(tmp_path / "edited.trace")
+    labels = frames.with_name("labels.npy")
+    for got in ("edited.net", "edited.trace"):
+        arguments = ("compare", "original.net", got, "--frames", frames, "--report", "out.html")
+        done = called(*arguments, "--labels", labels, "--json", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (1, "")
+        assert json.loads(done.stdout)["report"] == "out.html"
+        page = (tmp_path / "out.html").read_text()
+        assert f"<title>{got} against original.net &middot;" in page
+        place = ", ".join(map(str, edit.first["neuron"]))
+        assert f'<b><span class="tight">({place})</span></b>' in page
+        assert ('class="unlike"' in page) == (got == "edited.net")
+        assert "95% interval" in page
+
+
+def test_a_page_that_cannot_be_made_is_refused_before_any_run(
+    called: Any, network: Path, frames: Path, tmp_path: Path
+) -> None:
+    port.run(port.read(network), np.load(frames)).save(tmp_path / "a.trace")
+    for arguments, says in (
+        (("a.trace", "a.trace", "--report", "out.html"), "--trace WANT --got GOT"),
+        ((network, network, "--frames", frames, "--labels", "l.npy"), "give --report as well"),
+    ):
+        done = called("compare", *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert says in " ".join(done.stderr.split())
+    assert not (tmp_path / "out.html").exists()
+    done = called(
+        "report", network, "--trace", "a.trace", "--got", "a.trace", "-o", "a.html", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "a.html").read_text()
+    assert f"<title>{network.name} &middot;" in page
+    assert ": 0 differ." in page
+
+
 def test_a_file_edited_behind_our_back_is_not_run(
     called: Any, network: Path, frames: Path, edit: Edit, tmp_path: Path
 ) -> None:

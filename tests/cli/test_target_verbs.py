@@ -122,7 +122,7 @@ def test_a_lowered_network_that_fits_ends_with_0(
 ) -> None:
     done = called("check", lowered, "--target", "oheo-gulch", cwd=tmp_path)
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-1].startswith("fits oheo-gulch, 0 violations of 20 rules")
+    assert done.stdout.splitlines()[-1].startswith("fits oheo-gulch, 0 violations of 21 rules")
     assert "not run on hardware" in done.stdout
     data = told(called("check", lowered, "--target", "oheo-gulch", "--json", cwd=tmp_path))
     assert data["fits"]

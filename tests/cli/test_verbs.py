@@ -28,6 +28,7 @@ VERBS = (
     "demo",
     "train",
     "watch",
+    "sweep",
     "frames",
     "quantize",
     "import",

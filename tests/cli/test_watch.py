@@ -20,6 +20,11 @@ def run(tmp_path: Path) -> Path:
     return write(tmp_path / "run", line(1), line(2))
 
 
+def heard() -> None:
+    """A shell ignores SIGINT for what it starts in the background, and so would this."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)]
 )
@@ -36,6 +41,7 @@ def test_it_serves_until_it_is_ended_and_leaves_nothing(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heard,
     )
     try:
         assert process.stdout is not None

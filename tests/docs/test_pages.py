@@ -37,6 +37,7 @@ READ = (
     "howto/spikes_differ.md",
     "index.md",
     "reference/python.md",
+    "report.md",
 )
 ELSEWHERE = {
     "adding_a_neuron.md": "tests/kinds/test_soft_lif.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -361,3 +362,65 @@ def test_potentials_of_all_classes_have_one_unit_so_that_the_largest_is_the_clas
     want = said(net, frames).argmax(1)
     assert (want != 0).any()
     assert (port.run(made.graph, frames).predictions == want).mean() > 0.9
+
+
+def returning(compute: Any, neuron: Any = None) -> nn.Module:
+    class Returns(networks.Dense):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mem1, mem2 = self.lif1.reset_mem(), self.lif2.reset_mem()
+            spikes = []
+            for step in range(len(x)):
+                spk1, mem1 = self.lif1(self.fc1(x[step]), mem1)
+                spk2, mem2 = (neuron or (lambda net: net.lif2))(self)(self.fc2(spk1), mem2)
+                spikes.append(spk2)
+            return compute(torch.stack(spikes))
+
+    return networks.lively(Returns(12, STEPS))
+
+
+def test_what_the_host_makes_of_spikes_is_left_to_it_and_told() -> None:
+    net = returning(lambda spikes: nn.functional.softmax(spikes.sum(0), 1))
+    warning = port.quantization.QuantizationWarning
+    with pytest.warns(warning, match=r"'softmax' .*makes.*with output"):
+        made = port.import_torch(net, spikes(12))
+    assert np.array_equal(
+        made.real(spikes(12))["output"].sum(0).argmax(1), said(net, spikes(12)).argmax(1)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        port.import_torch(returning(lambda spikes: spikes.mean(0)), spikes(12))
+        port.import_torch(returning(lambda spikes: spikes.sum(0) / STEPS), spikes(12))
+    currents = nn.Sequential(nn.Linear(12, 20), snn.Leaky(0.9, init_hidden=True), nn.Linear(20, 3))
+    with pytest.warns(warning, match="return their mean or sum"):
+        port.import_torch(networks.lively(currents), spikes(12))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: returning(lambda x: x).double(), r"parameters of torch\.float64; give net\.float"),
+        (
+            lambda: nn.Sequential(*[nn.Linear(12, 12), snn.Leaky(0.9, init_hidden=True)] * 2),
+            "called twice in a step; give every layer a neuron module of its own",
+        ),
+        (
+            lambda: torch.jit.trace(nn.Linear(12, 3), torch.zeros(2, 12)),
+            "TorchScript; give the module",
+        ),
+        (
+            lambda: networks.lively(
+                Odd(lambda net, cur, mem, step: (cur + torch.rand_like(cur), mem))
+            ),
+            "draws at random; encode outside",
+        ),
+    ],
+)
+def test_what_cannot_be_followed_says_what_to_change(make: Any, says: str) -> None:
+    with pytest.raises(CaptureError, match=says):
+        port.import_torch(make(), spikes(12))
+
+
+def test_a_neuron_that_layers_share_is_a_population_for_each_state_that_it_is_given() -> None:
+    net = returning(lambda spikes: spikes, lambda net: net.lif1)  # lif1 twice, with a state each
+    made = equal_to_the_library(net, spikes(12))
+    assert sum(node.kind == "subtractivelif" for node in made.graph) == 2

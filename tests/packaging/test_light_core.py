@@ -101,6 +101,7 @@ LIGHT = (
     "neuroport.targets.",
     "neuroport.version",
     "neuroport.training",
+    "neuroport.training.metrics",
 )
 # These are for torch or Lava, and for nobody else.
 HEAVY = (

@@ -18,9 +18,7 @@ pytestmark = pytest.mark.lava
 NETWORKS = {
     "e_spikeformer": 'family = "e_spikeformer"\nlevels = 4\nratio = 2\nreparameterize = true',
     "qkformer": 'family = "qkformer"\nheads = 2\nratio = 2',
-    "spike_transformer": (
-        'family = "spike_transformer"\nwindow = 7\nratio = 2\nreparameterize = true'
-    ),
+    "spike_transformer": 'family = "spike_transformer"\nwindow = 7\nreparameterize = true',
     "max_resnet": 'shortcut = "stride"\ndownsampling = "max"',
     "sew_resnet, iand": 'family = "sew_resnet"\nconnect = "iand"',
     "danet, fused": 'family = "danet"\nreach = "fused"',

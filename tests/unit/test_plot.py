@@ -164,7 +164,7 @@ def test_ranges_are_those_that_are_proven_and_those_that_were_seen(zoo: Any) -> 
         assert low <= seen[name][0] <= seen[name][1] <= high
         assert -100 <= low <= high <= 100  # or lowering would have refused it
     # of one neuron, by its picture: potential() recomputes its current from the trace
-    name = "blocks.1.neuron1"
+    name = "blocks.0.neuron2"
     limit, facts = (1 << 17) - 1, network.facts(name)
     ends = int(facts.reach_low.min()), int(facts.reach_high.max())
     assert proven[name] == pytest.approx(tuple(100 * end / limit for end in ends))

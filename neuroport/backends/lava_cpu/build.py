@@ -25,7 +25,6 @@ from lava.proc.sparse.process import Sparse
 from lava.utils.weightutils import SignMode
 from scipy.sparse import csr_matrix
 
-from neuroport.backends.declared_widths import Window, window_of
 from neuroport.backends.lava_cpu.fused_build import fuse, join
 from neuroport.backends.lava_cpu.fused_partition import Group, held
 from neuroport.backends.lava_cpu.processes.fixed_pt import (
@@ -45,6 +44,7 @@ from neuroport.backends.lava_cpu.processes.stepped import SteppedReset
 from neuroport.backends.lava_cpu.run_config import declare
 from neuroport.backends.lava_cpu.stock_relays import Constants
 from neuroport.backends.lava_cpu.weight_products import conv_matrix
+from neuroport.graph.declared_widths import Window, window_of
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import THRESHOLD_MAX, WEIGHT_MAX
 from neuroport.graph.node import (

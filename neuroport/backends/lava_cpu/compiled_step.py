@@ -23,8 +23,8 @@ from neuroport.backends.compiled_network import (
     kernels_by_delay,
     planes,
 )
-from neuroport.backends.declared_widths import refuse, window_of
 from neuroport.backends.lava_cpu.fused_partition import Group
+from neuroport.graph.declared_widths import refuse, window_of
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Synapse
 from neuroport.kernels.compilation import kernels

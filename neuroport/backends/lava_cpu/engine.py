@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.backends.declared_widths import find
 from neuroport.backends.executor import chip_stream, cut_window
 from neuroport.backends.lava_cpu.fused_partition import held, left_to_stock
 from neuroport.backends.lava_cpu.supervisor import supervise
+from neuroport.backends.reference import find_departure
 from neuroport.errors import BackendError, RangeError, StorageError
 from neuroport.files import read_json, write_json
 from neuroport.graph.foreign_kinds import foreign_modules
@@ -91,7 +91,7 @@ def plan(
             return _run(graph, frames, progress, deadline, recorded, workers, processes, inside)
         except BackendError as error:
             if graph.checked and RangeError.__name__ in error.message:
-                find(graph, frames)
+                find_departure(graph, frames)
             raise
         except OSError as error:
             raise StorageError(

@@ -10,13 +10,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from neuroport.backends.declared_widths import Stepped, window_of
 from neuroport.backends.lava_cpu.compiled_step import planned
 from neuroport.backends.lava_cpu.fused_partition import Group
 from neuroport.backends.lava_cpu.fused_state import HeldCounter, HeldPopulation, HeldSynapse
 from neuroport.backends.lava_cpu.processes.fused import Fused, fused_process
+from neuroport.backends.lava_cpu.stepped_population import Stepped
 from neuroport.backends.lava_cpu.weight_products import products
 from neuroport.graph import integers
+from neuroport.graph.declared_widths import window_of
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import (
     IntArray,

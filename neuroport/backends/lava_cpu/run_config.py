@@ -18,8 +18,8 @@ from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.lif.models import PyLifResetModelBitAcc
 from lava.proc.lif.process import LIFReset
 
-from neuroport.backends.declared_widths import Window, refuse
 from neuroport.graph import integers
+from neuroport.graph.declared_widths import Window, refuse
 
 RECORDED = "recorded"  # parameter of a process: the array file
 DECLARED = "declared"  # parameter of a process: name, largest current, steps in which it is checked
@@ -58,10 +58,10 @@ class CheckedLif(PyLifResetModelBitAcc):  # type: ignore[misc]
         if declared := self.proc_params.get(DECLARED):
             name, limit, window = declared
             if window.holds(self.time_step):
-                states = (x.astype(np.int64) for x in (self.u, self.v, activation_in))
-                decays = self.du.astype(np.int64) + 1, self.dv.astype(np.int64)
-                bias = self.bias_mant.astype(np.int64)  # its exponent is that of the state
-                left = integers.leak_leaves(*states, bias, *decays, limit)
+                # Lava keeps a decay minus one; the bias has the exponent of the state
+                given = (self.u, self.v, activation_in, self.bias_mant, self.du + 1, self.dv)
+                u, v, current, bias, du, dv = (np.asarray(x, np.int64) for x in given)
+                left = integers.leak_leaves(u, v, current, bias, du, dv, limit)
                 refuse(name, left, self.time_step)
         super().subthr_dynamics(activation_in)
 

@@ -63,6 +63,7 @@ class Followed:
         way: how forward is called, ``TN`` (or ``NT``), ``step`` or ``static``.
         outputs: the returned nodes, in order.
         left: whether the host computes the returned values from them.
+        said: what the host decides there, such as a softmax.
     """
 
     net: nn.Module
@@ -72,6 +73,7 @@ class Followed:
     populations: list[Population] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     left: bool = False
+    said: list[str] = field(default_factory=list)
 
 
 def follow(net: nn.Module, shape: Shape, steps: int, batch_first: bool = False) -> Followed:
@@ -80,15 +82,16 @@ def follow(net: nn.Module, shape: Shape, steps: int, batch_first: bool = False) 
     Raises:
         CaptureError: names the neuron or the line, the reason, and what to change.
     """
-    failed: list[tuple[int, int, bool, CaptureError]] = []  # progress of each way
+    failed: list[tuple[int, int, bool, int, CaptureError]] = []  # progress of each way
     for way in (BATCH_FIRST,) if batch_first else WAYS:
         one = _Following(net, shape, steps, way)
         try:
             return one.run()
         except CaptureError as error:
             told = " fails (" not in error.message and " fails when" not in error.message
-            failed.append((one.calls, len(one.building.nodes), told, error))
-    raise max(failed, key=lambda each: each[:3])[3]
+            far = one.calls, len(one.building.nodes), told, one.tracer.followed
+            failed.append((*far, error))
+    raise max(failed, key=lambda each: each[:4])[4]
 
 
 @contextmanager
@@ -201,7 +204,7 @@ class _Following:
         unknown = [key for key in states if key not in cell.states]
         if unknown or len(args) > 1 + len(cell.states) or not given:
             raise CaptureError(f"neuron {name!r} is called with other arguments ({here()})")
-        origin = self._now(path, self._reads(name, given[0]))
+        origin = self._now(self._reached(path, cell, states), cell, self._reads(name, given[0]))
         population = self._population(path, name, module, cell, origin, states)
         steps = self._steps(name, population, cell, origin)
         self.calls += 1
@@ -224,14 +227,20 @@ class _Following:
             else f"neuron {name!r} ({here()}) reads {said}"
         )
 
-    def _now(self, path: str, origin: Origin) -> Origin:
+    def _reached(self, path: str, cell: Cell, states: dict[str, Any]) -> int:
+        """Steps that the population of a call has behind it, as far as its states say."""
+        if cell.hidden or not states:
+            return self.reached.get(path, 0)
+        origins = [getattr(value, "origin", None) for value in states.values()]
+        names = [origin.node for origin in origins if origin is not None]
+        return self.named[names[0]].steps if names and names[0] in self.named else 0
+
+    def _now(self, reached: int, cell: Cell, origin: Origin) -> Origin:
         """Return a neuron's input; a value of the previous step becomes a late one."""
-        if self.cells[path].whole or origin.lies != STEP or path not in self.reached:
-            return origin
-        if origin.step != self.reached[path] - 1:
+        if cell.whole or origin.lies != STEP or not reached or origin.step != reached - 1:
             return origin
         try:
-            return replace(origin, node=self.tracer.late(origin.node), step=self.reached[path])
+            return replace(origin, node=self.tracer.late(origin.node), step=reached)
         except Lost:
             return origin
 
@@ -261,8 +270,12 @@ class _Following:
             if traced:
                 before = self._of_states(name, cell, states)
         if before is None:
-            return self._begun(name, module, cell, origin)
+            return self._begun(name, module, cell, origin, not cell.hidden and bool(states))
         if before.input != origin.node:
+            late = self.building.hears_late
+            again = origin.step is not None and origin.step < before.steps
+            if cell.whole or again or (late(origin.node) and late(before.input)):
+                raise self._twice(name)
             if before.steps != 1 or not self.building.hears_late(origin.node):
                 raise CaptureError(self._differs(name, before, origin.node))
             # in the first step late values are zeros; this is checked with
@@ -294,9 +307,14 @@ class _Following:
             )
         return population
 
-    def _begun(self, name: str, module: nn.Module, cell: Cell, origin: Origin) -> Population:
+    def _begun(
+        self, name: str, module: nn.Module, cell: Cell, origin: Origin, own_states: bool
+    ) -> Population:
         at = 0 if origin.step is None else origin.step
         again = [p for p in self.found.populations if p.module is module]
+        twice = any(p.steps == at + 1 and p.begun == self.forwards for p in again)
+        if twice and not own_states:
+            raise self._twice(name)
         if at > 0 or (again and any(p.begun != self.forwards for p in again)):
             raise CaptureError(
                 f"neuron {name!r} ({here()}) begins anew at step {max(at, 1)}; reset states where "
@@ -354,6 +372,12 @@ class _Following:
         late = frozenset((neuron,))
         self.building.nodes[name] = Node(name, kind, (neuron,), late, shape, shape, values, sizes)
         return name
+
+    def _twice(self, name: str) -> CaptureError:
+        return CaptureError(
+            f"neuron {name!r} ({here()}) is called twice in a step; give every layer a neuron "
+            "module of its own"
+        )
 
     def _differs(self, name: str, population: Population, now: str) -> str:
         return (
@@ -458,6 +482,7 @@ class _Following:
                         "rest outside"
                     )
                 found.left = True
+                found.said += [tensor.computed] * bool(tensor.computed)
                 nodes = [node for node in sorted(tensor.of) if "\0" not in node]
                 potentials += [node.partition("\0")[0] for node in tensor.of if "\0" in node]
             found.outputs += [node for node in nodes if node not in found.outputs]

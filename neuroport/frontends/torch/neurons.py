@@ -254,6 +254,11 @@ def _jelly(name: str, module: Any, gain: Array, keep: Array, keep_current: float
         )
     rest = module.v_reset
     threshold = _number(module.v_threshold)
+    if np.isposinf(threshold).any():
+        raise refuse(
+            "it never fires, as its v_threshold is infinite; leave it out, and return what the "
+            "layer before it sends: the graph adds that up"
+        )
     values = {
         "gain": gain,
         "current_leak": np.asarray(1 - keep_current),

@@ -291,11 +291,14 @@ def _alone(population: Population, x: npt.NDArray[Any]) -> Array:
     cell = population.cell
     kept = dict(module._buffers), dict(vars(module).get("_memories", {}))
     training = module.training
+    mode = getattr(module, "step_mode", None)
     given = torch.from_numpy(x)
     try:
         with torch.no_grad():
             module.eval()
             begin(module)
+            if mode is not None:  # forward may have set another
+                module.step_mode = "m" if cell.whole else "s"
             if cell.whole:
                 out: Tensor = type(module).forward(module, given)
                 at_once: Array = out.double().numpy()
@@ -333,3 +336,5 @@ def _alone(population: Population, x: npt.NDArray[Any]) -> Array:
             module._memories.clear()
             module._memories.update(kept[1])
         module.training = training
+        if mode is not None:
+            module.step_mode = mode

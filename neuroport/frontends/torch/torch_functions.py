@@ -111,14 +111,26 @@ ON_THE_HOST = {
     ),
     *("count_nonzero", "std", "var", "unbind", "contiguous"),
 }
+# of these, what is more than a sum, a factor or another shape
+DECIDES = {
+    *("argmax", "softmax", "log_softmax", "max", "amax", "topk", "sigmoid", "cumsum", "std", "var"),
+    "count_nonzero",
+}
 # functions that have no node, and alternatives
 WAYS = {
     "layer_norm": "its mean and deviation follow from the values; use BatchNorm",
     "group_norm": "its mean and deviation follow from the values; use BatchNorm",
     "relu": "it is no spiking neuron; put a neuron in its place",
     "softmax": "it divides by a sum; leave it to the loss",
-    "matmul": "it multiplies, and a dendrite sums",
-    "bmm": "it multiplies, and a dendrite sums",
+    **dict.fromkeys(
+        ("bernoulli", "rand_like", "randn_like", "poisson", "normal", "multinomial"),
+        "it draws at random; encode outside, and give spikes as frames (T, N, *shape)",
+    ),
+    **dict.fromkeys(
+        ("matmul", "bmm", "einsum", "scaled_dot_product_attention"),
+        "of two signals a product of matrices has no exact form, since weights are constants; "
+        "attention by masks, products of single spikes, has one",
+    ),
 }
 ASKED = {
     *("item", "tolist", "numpy", "bool", "int", "float", "index", "contains", "array", "equal"),

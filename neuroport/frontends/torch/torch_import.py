@@ -83,6 +83,7 @@ def import_torch(
     from neuroport.capture.forward import unwrapped
 
     net = unwrapped(net)
+    _check_module(net)
     whole = _frames(frames)
     if not np.isfinite(scale) or scale <= 0:
         raise FramesError(f"scale is {scale!r}; give the real value of an integer frame of 1")
@@ -95,6 +96,9 @@ def import_torch(
     few = whole[:, :SAMPLES]
     check(found, few * scale)
     network = _network(found, type(net).__name__)
+    said = _left(found, network, type(net).__name__)
+    if said:
+        warnings.warn(said, QuantizationWarning, stacklevel=3)
     node = input_of(whole, FRAMES)
     if node is None or node.bits > 23:
         raise FramesError(f"frames span {whole.min()}..{whole.max()}; messages have 23 bits")
@@ -108,6 +112,38 @@ def import_torch(
         warnings.warn(coarse, QuantizationWarning, stacklevel=3)
     told: NirCost | None = cost(network, made, real, whole) if measure else None
     return TorchImport(made.graph, whole, made.records, told, made, network, scale, found.way)
+
+
+def _left(found: Followed, network: Network, name: str) -> str:
+    """What the graph does not hold of what forward returns; empty where nothing."""
+    if found.said:
+        ends = ", ".join(node.name for node in network.of_kind("Output"))
+        return (
+            f"{name}.forward returns what {found.said[0]}; the graph ends before that, with "
+            f"{ends}: compute it of what they send"
+        )
+    sources = [node.inputs for node in network.of_kind("Output")]
+    source = sources[0][0]
+    adds = source in found.building.binary or network.nodes[source].kind == "Potential"
+    if len(sources) == 1 and not adds:
+        return (
+            f"{name}.forward returns a current for each step, and the class of a run is that of "
+            "the last one; let forward return their mean or sum, or add up what output sends"
+        )
+    return ""
+
+
+def _check_module(net: nn.Module) -> None:
+    """Refuse what is no module whose lines can be followed, or not of float32."""
+    import torch
+
+    name = type(net).__name__
+    if isinstance(net, torch.jit.ScriptModule):
+        raise CaptureError(f"{name} is TorchScript; give the module that it was made of")
+    others = {p.dtype for p in net.parameters() if p.dtype != torch.float32}
+    if others:
+        said = ", ".join(sorted(str(dtype) for dtype in others))
+        raise CaptureError(f"{name} has parameters of {said}; give net.float()")
 
 
 def _frames(frames: Any) -> npt.NDArray[Any]:

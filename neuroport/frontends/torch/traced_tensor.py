@@ -55,6 +55,7 @@ class Traced(Tensor):
     made_by: str
     of: frozenset[str]  # nodes from which it is computed
     host: bool  # whether the host may compute it
+    computed: str  # the first thing that the host decides, such as a maximum over steps
 
     @staticmethod
     def __new__(cls, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Traced:
@@ -62,6 +63,7 @@ class Traced(Tensor):
             cls, tuple(shape), dtype=dtype, device="cpu"
         )
         made.origin, made.made_by, made.of, made.host = None, "", frozenset(), True
+        made.computed = ""
         return made
 
     @classmethod

@@ -18,6 +18,7 @@ from neuroport.frontends.torch import elementwise, layers
 from neuroport.frontends.torch.signal_nodes import SignalNodes
 from neuroport.frontends.torch.torch_functions import (
     ASKED,
+    DECIDES,
     INPLACE,
     LINEAR,
     ON_THE_HOST,
@@ -32,6 +33,8 @@ from neuroport.nets.stream import is_off
 
 class Tracer(SignalNodes):
     """Follows one forward pass."""
+
+    followed = 0  # calls that have a node
 
     def call(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return the result of a function of torch, with its node."""
@@ -52,6 +55,7 @@ class Tracer(SignalNodes):
         try:
             made = self._made(name, func, args, kwargs)
             if made is not None:
+                self.followed += 1
                 return made
         except Lost as error:
             why = str(error)
@@ -64,6 +68,8 @@ class Tracer(SignalNodes):
         inputs = signals_in((args, kwargs))
         before = next((each.made_by for each in inputs if each.origin is None and each.made_by), "")
         said = before or f"{name!r} in {place} made" + (f" ({why})" if why else "")
+        decided = f"{name!r} in {place} makes" if name in DECIDES else ""
+        computed = next((each.computed for each in inputs if each.computed), decided)
         of = frozenset().union(*(each.of for each in inputs))
         known = {id(signal) for signal in inputs}
         weights = any(isinstance(t, Tensor) and id(t) not in known for t in _flat((args, kwargs)))
@@ -79,7 +85,7 @@ class Tracer(SignalNodes):
         def traced(found: Any) -> Any:
             if isinstance(found, Tensor):
                 made = Traced(found.shape, found.dtype)
-                made.made_by, made.of, made.host = said, of, host
+                made.made_by, made.of, made.host, made.computed = said, of, host, computed
                 return made
             if isinstance(found, (tuple, list)) and not isinstance(found, torch.Size):
                 return (

@@ -53,8 +53,8 @@ class Lif(Population):
         return u, integers.reset(v, output)
 
     def leaves(self, c: Any, states: States, current: Any, limit: int) -> Any:
-        decays = c.current_decay, c.voltage_decay
-        return integers.leak_leaves(*states, current, c.bias, *decays, limit)
+        (u, v), decays = states, (c.current_decay, c.voltage_decay)
+        return integers.leak_leaves(u, v, current, c.bias, *decays, limit)
 
     def title(self) -> str:
         return "leaky integrate-and-fire"

@@ -79,8 +79,8 @@ class LeakyReadout(Population):
         return (u, v), v
 
     def leaves(self, c: Any, states: States, current: Any, limit: int) -> Any:
-        decays = c.current_decay, c.voltage_decay
-        return integers.leak_leaves(*states, current, c.bias, *decays, limit)
+        (u, v), decays = states, (c.current_decay, c.voltage_decay)
+        return integers.leak_leaves(u, v, current, c.bias, *decays, limit)
 
     def text(self) -> str:
         decays = f"{span(self.current_decay)}/{span(self.voltage_decay)}"

@@ -322,7 +322,7 @@ HEADERS: dict[str, tuple[str, Any, str]] = {
     "another format": ("format", "neuroport-trace", "format is 'neuroport-trace'"),
     "no format": ("format", None, "format is ''"),
     "format is a number": ("format", 7, "format is ''"),
-    "newer version": ("version", 4, "version 4 is newer than 3"),
+    "newer version": ("version", 5, "version 5 is newer than 4"),
     "much newer version": ("version", 2**40, "newer"),
     "no version": ("version", None, "version is None"),
     "version is text": ("version", "1", "version is"),

@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: E402
 import neuroport as port  # noqa: E402
 from neuroport.errors import CaptureError, LayerError  # noqa: E402
 from neuroport.nets.gates import KINDS, ChannelMask, Gate, TokenMask  # noqa: E402
-from neuroport.nets.neuron import Lif  # noqa: E402
+from neuroport.nets.neuron import FORGETS, Lif  # noqa: E402
 from neuroport.nets.pooling import MaxPool, SumPool  # noqa: E402
 from neuroport.nets.synapse import Conv, GradedConv, Readout  # noqa: E402
 from tests.helpers.modules import enliven  # noqa: E402
@@ -62,7 +62,7 @@ def test_of_larger_messages_training_computes_what_evaluation_does(kind: str) ->
 @pytest.mark.parametrize("training", [False, True])
 def test_token_attention_keeps_keys_where_a_head_has_a_query(heads: int, training: bool) -> None:
     q, k = (spikes(seed) * spikes(seed + 10) for seed in (1, 2))
-    layer = TokenMask(4, heads, voltage_decay=1.0).train(training)
+    layer = TokenMask(4, heads, voltage_decay=FORGETS).train(training)
     mask = (q.unflatten(2, (heads, -1)).sum(3, keepdim=True) > 0.5).float()
     expected = (mask * k.unflatten(2, (heads, -1))).flatten(2, 3)
     assert torch.equal(layer(q, k), expected)
@@ -184,7 +184,7 @@ class Pooled(nn.Module):
         nn.MaxPool2d(3, 2, 1),
         MaxPool(4, 3, 2, 1),
         SumPool(2),
-        lambda x: F.max_pool2d(x.flatten(0, 1), 2).unflatten(0, (4, -1)),
+        lambda x: F.max_pool3d(x, (1, 2, 2)),
     ],
 )
 def test_maxima_of_currents_are_refused_with_the_nearest_exact_thing(pool: object) -> None:

@@ -34,11 +34,11 @@ def drawn(seed: int = 0) -> Tensor:
 
 def in_a_row(layer: RepConv, x: Tensor) -> Tensor:
     """As its authors write it: one after the other, padded with what the norm makes of zero."""
-    y = F.conv2d(x.flatten(0, 1), layer.synapse.weight)
+    y = layer.inner(F.conv2d(x.flatten(0, 1), layer.synapse.weight))
     around = torch.zeros(y.shape[1])
     if isinstance(layer.inner, nn.BatchNorm2d):
         around = layer.inner.eval()(torch.zeros(1, y.shape[1], 1, 1)).flatten().detach()
-        y = layer.inner.train(layer.training)(y)
+        layer.inner.train(layer.training)
     pad = layer.padding[0]
     padded = (
         around.reshape(-1, 1, 1)

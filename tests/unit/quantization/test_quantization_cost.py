@@ -146,7 +146,9 @@ def test_report_reads_as_tables_and_goes_into_json() -> None:
     assert lines[0] == "post-training quantization on 6 samples"
     assert lines[1].startswith("accuracy ")
     names = [p.name for p in found.populations] + [s.name for s in found.synapses]
-    assert [line.split()[0] for line in lines[3:]] == [
+    rows = lines[3 : 5 + len(names)]
+    assert lines[5 + len(names) :] == [found.loses]
+    assert [line.split()[0] for line in rows] == [
         "population",
         *names[: len(found.populations)],
         "synapse",

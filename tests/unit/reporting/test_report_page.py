@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from neuroport.cli import cli
 from neuroport.engines.reference import Reference
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout
+from neuroport.graph.store import save
 from neuroport.lowering.latency import balance_latency
 from neuroport.reporting.html import report
 from neuroport.runs.trace import Trace
@@ -232,16 +235,20 @@ def runs() -> TwoRuns:
 
 @pytest.fixture(scope="module")
 def two(runs: TwoRuns, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a network and of the same with one other weight."""
-    return report(
-        runs.graph,
-        runs.want,
-        tmp_path_factory.mktemp("two") / "two.html",
-        frames=runs.frames,
-        got=runs.got,
-        other=runs.other,
-        labels=runs.labels,
-    )
+    """The page that ``neuroport compare`` writes of two networks with one unlike weight."""
+    folder = tmp_path_factory.mktemp("two")
+    for graph, name in ((runs.graph, "one.graph"), (runs.other, "other.graph")):
+        save(graph, folder / name)
+    np.save(folder / "frames.npy", runs.frames)
+    np.save(folder / "labels.npy", runs.labels)
+    files = {n: str(folder / n) for n in ("one.graph", "other.graph", "frames.npy", "labels.npy")}
+    one, other, frames, labels = files.values()
+    page = folder / "out.html"
+    arguments = ["compare", one, other, "--frames", frames, "--report", str(page)]
+    done = CliRunner().invoke(cli, [*arguments, "--labels", labels])
+    assert done.exit_code == 1, done.output
+    assert done.output.endswith(f"wrote {page}\n")
+    return page
 
 
 def told(page: Any, text: str) -> None:
@@ -282,6 +289,7 @@ def test_three_actions_lead_to_the_neuron_and_the_weight(
     watched: Any, two: Path, runs: TwoRuns, width: int
 ) -> None:
     page = watched(two, width, "light")  # the first
+    assert page.title() == "other.graph against one.graph · neuroport report"
     page.get_by_role("link", name="Show the first divergence").click()  # the second
     weights = [
         str(graph[runs.node].weight[runs.place])  # type: ignore[attr-defined]

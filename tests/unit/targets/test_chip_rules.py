@@ -76,7 +76,7 @@ def test_a_chain_of_spikes_breaks_no_rule_on_either_chip() -> None:
 def test_rules_are_those_of_the_widths_and_those_of_the_chip() -> None:
     assert rule_names()[:2] == ["weights_fit_eight_bits", "threshold_fits"]
     assert rule_names()[-1] == "width_is_exact"
-    assert len(set(rule_names())) == len(rule_names()) == 20
+    assert len(set(rule_names())) == len(rule_names()) == 21
 
 
 def test_the_width_rules_hold_on_chips_too() -> None:

@@ -307,7 +307,7 @@ def test_a_verdict_is_true_only_if_it_fits_and_breaks_no_rule() -> None:
     assert "does not fit: first: one neuron needs 36 synapse words, a core has 20" in "\n".join(
         lines
     )
-    assert lines[-1].startswith("does not fit mine, 0 violations of 20 rules")
+    assert lines[-1].startswith("does not fit mine, 0 violations of 21 rules")
     assert lines[-1].endswith("not run on hardware")
 
 

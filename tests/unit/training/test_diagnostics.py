@@ -25,6 +25,7 @@ from neuroport.training.diagnostics import (  # noqa: E402
 )
 from neuroport.training.fit import fit  # noqa: E402
 from neuroport.training.metrics import read_metrics  # noqa: E402
+from tests.unit.training import test_given_graph as given  # noqa: E402
 from tests.unit.training.test_training import data, recipe_of  # noqa: E402, F401
 
 
@@ -81,7 +82,7 @@ def port_conv() -> Any:
     """A layer that says the network is in its integer phase."""
     from neuroport.nets.synapse import Conv
 
-    conv = Conv(1, 1, 1)
+    conv = Conv(1, 1, 1, padding=0)
     conv.lsb.fill_(1.0)
     return conv
 
@@ -123,7 +124,7 @@ def test_norms_are_those_of_the_gradients() -> None:
 
 
 def test_every_epoch_tells_them_in_order(data: Any, tmp_path: Path) -> None:  # noqa: F811
-    fit(recipe_of(clip=0.01), tmp_path, data=data)
+    fit(recipe_of(clip=0.01, learning_rate=0.2, warmup=0.0), tmp_path, data=data)
     first, second, third = read_metrics(tmp_path)
     assert list(first.gradients) == ["stem", "blocks.0", "blocks.1", "blocks.2", "readout"]
     assert max(first.gradients.values()) > 0.01  # before they are clipped
@@ -135,3 +136,19 @@ def test_every_epoch_tells_them_in_order(data: Any, tmp_path: Path) -> None:  # 
     assert set(third.saturated) == set(third.neurons)
     assert sum(third.weights.values()) > 500
     assert "gradients" in read_checkpoint(tmp_path).metrics[0]
+
+
+def test_a_graph_that_trains_on_tells_of_its_nodes(tmp_path: Path) -> None:
+    start = port.trainable(given.graph_of(), {"out": np.full((10,), 0.001)})
+    pictures = given.split()
+    port.fit(given.recipe_of(), tmp_path, data=pictures, start=start)
+    last = read_metrics(tmp_path)[-1]
+    assert set(last.gradients) == {"conv1", "lif1", "conv2", "lif2", "fc", "out"}
+    assert last.weights == {"conv1": 27, "conv2": 81, "fc": 10 * 147}
+    assert set(last.clipped) == set(last.weights)
+    frames = np.repeat(pictures.test.views(slice(None))[0][None, :, 0], given.STEPS, 0)
+    trace = port.run(port.quantize(port.load(tmp_path), frames), frames)
+    for name in ("lif1", "lif2"):
+        assert last.neurons[name] == 147
+        assert last.spikes[name] == pytest.approx(trace[name].sum() / (147 * 20), rel=1e-3)
+    assert set(last.neurons) == {"lif1", "lif2"}

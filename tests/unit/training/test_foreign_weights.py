@@ -150,8 +150,12 @@ def small(family: str = "sew_resnet") -> tuple[published.State, Recipe]:
     return state, recipe(3, family=family, depth=18, widths=list(NARROW), **SPIKING)
 
 
-def test_what_was_brought_in_is_quantized_and_lowered_as_any_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("connect", ["add", "iand"])
+def test_what_was_brought_in_is_quantized_and_lowered_as_any_network(
+    connect: str, tmp_path: Path
+) -> None:
     state, known = small()
+    known = replace(known, network=replace(known.network, connect=connect))
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "theirs.pth")
     made = port.import_weights(tmp_path / "theirs.pth", known)
     made.save(tmp_path / "run")
@@ -256,6 +260,8 @@ def test_networks_of_the_same_names_that_compute_something_else_are_refused() ->
     table: dict[str, Any] = {"depth": 18, "widths": list(NARROW)}
     with pytest.raises(TrainingError, match="which is another network than the one"):
         port.import_weights(state, recipe(**table, projection="spike"))
+    with pytest.raises(TrainingError, match="'max', the maximum of spikes, and no published"):
+        port.import_weights(state, recipe(widths=[4, 6, 8], downsampling="max"))
     colours = {"mean": list(MEAN), "std": list(STD)}
     made = port.import_weights(state, recipe(**table, **colours, projection="composed"))
     x = pictures()

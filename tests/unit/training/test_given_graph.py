@@ -14,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import neuroport as port  # noqa: E402
-from neuroport.data.samples import Pictures, Split  # noqa: E402
+from neuroport.data.samples import Pictures, Split, frames_of  # noqa: E402
 from neuroport.errors import BackendError, NeuroportError  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.graph.node import (  # noqa: E402
@@ -117,7 +117,7 @@ def test_a_graph_trains_on_stops_goes_on_and_is_what_runs(tmp_path: Path, counts
     again = port.load(tmp_path / "parts")
     assert isinstance(again, Classifier)
     assert np.array_equal(again.units()["out"], start.units()["out"])
-    frames = np.repeat(data.test.views(slice(None))[0][None, :, 0], STEPS, 0)
+    frames = frames_of(data.test, slice(None), STEPS)
     tuned = port.quantize(again, frames)
     assert tuned.hash == whole.graph().hash != graph.hash
     trace = port.run(tuned, frames)
@@ -147,10 +147,10 @@ def test_a_graph_is_given_to_train_and_its_folder_to_every_verb(
     assert len(json.loads(done.stdout)["metrics"]) == 1
     for verb in (
         ("quantize", "run", "-o", "b.graph"),
-        ("frames", "run", "-o", "f.npz", "--samples", 4),
+        ("frames", "run", "-o", "f.npy", "--samples", 4),
         ("lower", "b.graph", "-o", "c.graph"),
         ("export", "c.graph", "-o", "c.net"),
-        ("compare", "run", "c.net", "--frames", "f.npz", "--on", "module", "fast"),
+        ("compare", "run", "c.net", "--frames", "f.npy"),
     ):
         done = called(*verb, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -160,7 +160,7 @@ def test_a_graph_is_given_to_train_and_its_folder_to_every_verb(
 @pytest.mark.parametrize(
     ("changes", "graph", "says"),
     [
-        ({"network": {"family": "ms_resnet"}}, {}, "start is for network.family = 'graph'"),
+        ({"network": {"family": "ds_resnet"}}, {}, "start is for network.family = 'graph'"),
         ({"data": {"steps": 4}}, {}, "steps: 4 in the recipe, 3 in the graph; change data.steps"),
         ({"data": {"size": 14}}, {}, "frames of 1x14x14 in the recipe, 1x7x7 in the graph"),
         ({}, {"bits": 8}, "bits of a pixel: 4 in the recipe, 8 in the graph; change data.bits"),

@@ -17,15 +17,18 @@ from neuroport.data.samples import Pictures, Split, frames_of  # noqa: E402
 from neuroport.errors import FormatError  # noqa: E402
 from neuroport.quantization.scales import freeze_scales  # noqa: E402
 from neuroport.recipe import Recipe, from_dict  # noqa: E402
-from neuroport.training.augmentation import augmented  # noqa: E402
+from neuroport.training.augmentation import augmented, draw  # noqa: E402
+from neuroport.training.averaging import Average  # noqa: E402
 from neuroport.training.checkpoint import (  # noqa: E402
     State,
     build_network,
+    load,
     read_checkpoint,
     save_checkpoint,
 )
-from neuroport.training.fit import fit  # noqa: E402
+from neuroport.training.fit import evaluate, fit  # noqa: E402
 from neuroport.training.optimizer import learning_rate  # noqa: E402
+from neuroport.training.step import Step  # noqa: E402
 
 
 def recipe_of(quantized: int = 1, **training: Any) -> Recipe:
@@ -147,6 +150,7 @@ def test_recipe_of_an_older_neuroport_takes_the_defaults() -> None:
         {"rotate": 20.0},
         {"scale": 0.2},
         {"cutout": 5},
+        {"mixup": 0.4},
     ],
 )
 def test_every_choice_changes_the_training_and_is_repeatable(
@@ -250,7 +254,7 @@ def test_training_goes_on_from_the_middle_of_an_epoch(
     if dropout:  # a network that draws random numbers itself, in its real-valued phase
         choice |= {"quantized": 0, "epochs": 3}
 
-        def dropping(recipe: Recipe) -> Any:
+        def dropping(recipe: Recipe, *_: Any) -> Any:
             net = build_network(recipe)
             net.register_forward_pre_hook(lambda m, x: F.dropout(x[0], 0.2, m.training))
             return net
@@ -296,3 +300,99 @@ def test_checkpoint_within_an_epoch_is_not_for_an_older_neuroport(tmp_path: Path
     save_checkpoint(tmp_path, broken)
     with pytest.raises(FormatError, match="not a neuroport checkpoint"):
         read_checkpoint(tmp_path)
+
+
+# -- mixtures, averages, the best epoch -----------------------------------------------------------
+
+
+def test_mixed_samples_are_the_mean_of_two_by_their_share_and_so_is_their_loss() -> None:
+    recipe = recipe_of(mixup=0.4, shift=0).training
+    drawn = draw(recipe, 5, np.random.default_rng(0))
+    (share,) = set(drawn["mixup"].tolist())
+    assert 0 < share < 1
+    views = np.random.default_rng(1).integers(0, 256, (1, 5, 1, 4, 4)).astype(np.uint8)
+    mixed = augmented(views, recipe, np.random.default_rng(0))
+    want = np.float32(share) * views + np.float32(1 - share) * views[:, ::-1]
+    assert mixed.dtype == np.uint8
+    assert np.abs(mixed - want).max() <= 0.5 + 1e-4
+    net = torch.nn.Linear(3, 4)
+    step = Step(net, None, None, recipe_of(mixup=0.4), None)
+    frames, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 3, 0])
+    each = F.cross_entropy(net(frames), labels, reduction="none")
+    other = F.cross_entropy(net(frames), labels.flip(0), reduction="none")
+    want_loss = (share * each + (1 - share) * other).mean()
+    torch.testing.assert_close(step.loss(frames, labels, share), want_loss)
+    assert torch.equal(step.loss(frames, labels), F.cross_entropy(net(frames), labels))
+
+
+def test_average_weighs_steps_as_it_says() -> None:
+    net = torch.nn.BatchNorm1d(2)
+    average = Average(net, 0.5)
+    want = net.weight.detach().clone()
+    for n in range(12):
+        with torch.no_grad():
+            net.weight.fill_(n)
+            net.num_batches_tracked.fill_(n)
+        average.update()
+        decay = min(0.5, (1 + n) / (10 + n))
+        want = decay * want + (1 - decay) * n
+    torch.testing.assert_close(average.values["weight"], want)
+    assert average.values["num_batches_tracked"] == 11
+    with average.shown():
+        assert torch.equal(net.weight, average.values["weight"])
+    assert (net.weight == 11).all()
+
+
+def test_averaged_weights_are_what_a_run_gives_and_what_is_evaluated(
+    data: Split, tmp_path: Path
+) -> None:
+    recipe = recipe_of(quantized=0, ema=0.9)
+    net = fit(recipe, tmp_path / "a", data=data)
+    tensors = read_checkpoint(tmp_path / "a").tensors
+    plain = trained(recipe_of(quantized=0), tmp_path / "b", data)
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, tensors[f"model.{name}"])
+        assert torch.equal(tensors[f"average.{name}"], tensors[f"model.{name}"])
+        assert torch.equal(tensors[f"trained.{name}"], plain[f"model.{name}"])  # untouched by it
+    correct = evaluate(load(tmp_path / "a"), data.test, 2)
+    assert 10 * correct == read_checkpoint(tmp_path / "a").metrics[-1]["accuracy"]
+
+
+def test_the_best_epoch_of_the_phase_is_what_a_run_gives(data: Split, tmp_path: Path) -> None:
+    choice = {"quantized": 0, "epochs": 5, "learning_rate": 0.02}
+    epochs: list[dict[str, Any]] = []
+
+    def report(told: dict[str, Any]) -> None:
+        if "accuracy" in told:
+            epochs.append(read_checkpoint(tmp_path / "last").tensors)
+
+    fit(recipe_of(**choice), tmp_path / "last", data=data, report=report)
+    net = fit(recipe_of(**choice, keep="best"), tmp_path / "best", data=data)
+    state = read_checkpoint(tmp_path / "best")
+    accuracies = [metrics["accuracy"] for metrics in state.metrics]
+    best = accuracies.index(max(accuracies))  # of equal ones the first
+    assert best < len(accuracies) - 1  # or there would be nothing to see
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, epochs[best][f"model.{name}"]), name
+        assert torch.equal(value, state.tensors[f"model.{name}"]), name
+        assert torch.equal(state.tensors[f"trained.{name}"], epochs[-1][f"model.{name}"]), name
+    assert 10 * evaluate(load(tmp_path / "best"), data.test, 2) == max(accuracies)
+
+
+@pytest.mark.parametrize(
+    "choice", [{"mixup": 0.4}, {"ema": 0.9}, {"keep": "best"}, {"ema": 0.9, "keep": "best"}]
+)
+def test_a_run_with_them_goes_on_to_the_same_bits(
+    choice: dict[str, Any], data: Split, tmp_path: Path
+) -> None:
+    recipe = recipe_of(quantized=2, epochs=3, checkpoint_steps=3, **choice)
+    want = trained(recipe_of(quantized=2, epochs=3, **choice), tmp_path / "plain", data)
+    for stop in ((0, 4), (1, 4), (2, 4), (3, 1), (4, 4)):
+
+        def report(told: dict[str, Any], stop: tuple[int, int] = stop) -> None:
+            if (told["epoch"], told.get("batch")) == stop:
+                raise StoppedError
+
+        with pytest.raises(StoppedError):
+            fit(recipe, tmp_path / "run", report=report, data=data)
+    assert_equal(trained(recipe, tmp_path / "run", data), want)

@@ -18,8 +18,9 @@ from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from neuroport.backends.declared_widths import Stepped, Window
+from neuroport.backends.lava_cpu.stepped_population import Stepped
 from neuroport.backends.stepped_populations import check_width
+from neuroport.graph.declared_widths import Window
 from neuroport.graph.kinds.base import Population, Shape
 
 

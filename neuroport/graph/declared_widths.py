@@ -18,7 +18,8 @@ those that its type holds exactly.
 *First* has the same meaning on all engines: the first sample; in it the first step of chip time,
 step + latency; then the first population of the graph, and its first neuron. Some engines stop
 earlier or later (Lava runs several samples at once, kernels check complete samples). They only
-detect that some width was exceeded, and :func:`find` names the first one.
+detect that some width was exceeded; the reference names the first one
+(:func:`neuroport.backends.reference.find_departure`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import numpy.typing as npt
 
 from neuroport.errors import RangeError
 from neuroport.graph.graph import Graph
-from neuroport.graph.kinds.base import Loop, Population, Shape, Spread, States, per_neuron
+from neuroport.graph.kinds.base import Loop, Population, Spread
 
 CURE = (
     "the widths of this network are checked, not proven: quantize it again with such frames in its "
@@ -111,62 +112,6 @@ class Watch:
             raise self._first.error(self._graph)
 
 
-def find(graph: Graph, frames: npt.NDArray[Any], batch: int = 8) -> None:
-    """Run frames (T, N, *shape) on the reference, and raise the first exceeded width.
-
-    Raises:
-        RangeError: a width was exceeded.
-    """
-    from neuroport.backends.executor import evaluate
-    from neuroport.backends.reference import NumpyArithmetic
-
-    for first in range(0, frames.shape[1], batch):
-        try:
-            part = frames[:, first : first + batch]
-            for _ in evaluate(NumpyArithmetic(), graph, part, chip=False):
-                pass
-        except RangeError as error:
-            raise error.later(first) from None
-
-
-class Stepped:
-    """A population that runs one sample at a time in Lava's steps, which are counted from 1.
-
-    Args:
-        arriving: shape of its current, which is given flat.
-        limit: its declared current; None if its widths are proven.
-    """
-
-    def __init__(
-        self, node: Population, arriving: Shape, window: Window, limit: int | None = None
-    ) -> None:
-        from neuroport.backends.reference import own
-
-        self.node, self.arriving, self.window, self.limit = node, arriving, window, limit
-        self.constants = node.setup(arriving, per_neuron, own)
-        shape = node.shape_of(arriving)
-        self.rest: States = (np.zeros((1, *shape), np.int64),) * len(node.states)
-        self.states = self.rest
-
-    def step(self, current: npt.NDArray[Any], time_step: int) -> Any:
-        """Run a step; return its messages, (1, *shape).
-
-        Raises:
-            RangeError: it exceeded its widths.
-        """
-        given = current.astype(np.int64).reshape(1, *self.arriving)
-        if self.window.begins(time_step):
-            self.states = self.rest
-        if self.limit is not None and self.window.holds(time_step):
-            refuse(
-                self.node.name,
-                self.node.leaves(self.constants, self.states, given, self.limit),
-                time_step,
-            )
-        self.states, sent = self.node.step(self.constants, self.states, given)
-        return sent
-
-
 class Window(NamedTuple):
     """Lava's steps, counted from 1, in which a population processes a sample."""
 
@@ -192,7 +137,7 @@ def window_of(graph: Graph, name: str, samples: int | None = None) -> Window:
 
 
 def refuse(name: str, left: npt.NDArray[Any], time_step: int) -> None:
-    """Raise an error if any neuron exceeded its widths; :func:`find` then names the first one.
+    """Raise an error if any neuron exceeded its widths; the reference then names the first one.
 
     Raises:
         RangeError: names population, neuron and Lava's step.

@@ -1,0 +1,48 @@
+"""The verb ``sweep``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from neuroport.cli.options import json_option, out_folder, target_option
+from neuroport.cli.output import Out
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("-o", "--out", "folder", type=out_folder, required=True, help="Folder of the sweep.")
+@click.option(
+    "--grid",
+    multiple=True,
+    required=True,
+    metavar="KEY=V1,V2",
+    help="Values of a key of the recipe, as seed=1,2,3; again for another key.",
+)
+@target_option
+@click.option("--cluster", metavar="WHERE", help="local:N, tcp://HOST:PORT or slurm:FILE.")
+@json_option
+def sweep(
+    recipe: str,
+    folder: Path,
+    grid: tuple[str, ...],
+    target: str,
+    cluster: str | None,
+    as_json: bool,
+) -> None:
+    """Train RECIPE at every point of a grid; tell accuracy, and the cost of each way to lower it.
+
+    A sweep that was interrupted goes on where it was. Each point is a folder with its checkpoint
+    and its network of integers.
+    """
+    from neuroport.recipe import load_recipe
+
+    parsed = load_recipe(recipe)
+    from neuroport.scale.sweep import sweep as swept
+
+    say = Out(as_json)
+    found = swept(parsed, folder, grid, target=target, cluster=cluster, report=say.line)
+    say.line(str(found))
+    say.line(f"wrote {found.folder}")
+    say.result(found.to_dict())

@@ -1,0 +1,123 @@
+"""A sweep trains every point as a training of its own would, wherever it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+distributed = pytest.importorskip("distributed")
+
+from neuroport.errors import CompareError, RecipeError  # noqa: E402
+from neuroport.files import parse_toml, read_json  # noqa: E402
+from neuroport.graph.store import load  # noqa: E402
+from neuroport.recipe import Recipe, changed, from_dict  # noqa: E402
+from neuroport.scale.sweep import axes_of, changes_of, sweep  # noqa: E402
+from neuroport.training.checkpoint import read_checkpoint  # noqa: E402
+from neuroport.training.fit import fit  # noqa: E402
+from tests.conftest import TINY, Neuroport  # noqa: E402
+
+GRID = ("seed=1,2",)
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    """Digits, few and small."""
+    return from_dict(parse_toml(TINY, "tiny", RecipeError), "tiny")
+
+
+@pytest.fixture(scope="module")
+def swept(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep."""
+    folder = tmp_path_factory.mktemp("sweep") / "sweep"
+    sweep(recipe, folder, GRID)
+    return folder
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    return {name: tensor.tolist() for name, tensor in read_checkpoint(folder).tensors.items()}
+
+
+def test_a_point_is_what_a_training_of_its_own_gives(
+    recipe: Recipe, swept: Path, tmp_path: Path
+) -> None:
+    fit(changed(recipe, ["seed=2"]), tmp_path)
+    assert weights(tmp_path) == weights(swept / "0002")
+    found = read_json(swept / "sweep.json")["points"][1]
+    assert found["changes"] == ["seed=2"]
+    assert found["graph"] == load(swept / "0002" / "network.graph").hash
+    assert set(found["accuracy"]) == {"float", "quantized"}
+    assert {each["carrier"] for each in found["options"]} >= {"relay", "unroll"}
+    assert weights(swept / "0001") != weights(swept / "0002")
+
+
+def test_a_sweep_goes_on_with_what_it_lacks_and_refuses_what_is_of_another(
+    recipe: Recipe, swept: Path
+) -> None:
+    before = (swept / "0001" / "result.json").stat().st_mtime_ns
+    (swept / "0002").rename(swept / "0002.part")  # as if it had been stopped before its last file
+    (swept / "0002.part" / "result.json").unlink()
+    said: list[str] = []
+    found = sweep(recipe, swept, GRID, report=said.append)
+    assert [line.split(":")[0] for line in said] == ["point 2 of 2"]
+    assert (swept / "0001" / "result.json").stat().st_mtime_ns == before
+    assert str(found).splitlines()[0].split()[:2] == ["point", "seed"]
+    with pytest.raises(CompareError, match=r"points of another sweep \(of other grid"):
+        sweep(recipe, swept, ("seed=1,3",))
+
+
+def test_workers_of_a_cluster_train_the_same(recipe: Recipe, swept: Path, tmp_path: Path) -> None:
+    sweep(recipe, tmp_path / "again", GRID, cluster="local:2")
+    assert read_json(tmp_path / "again" / "sweep.json") == read_json(swept / "sweep.json")
+    for number in ("0001", "0002"):
+        assert weights(tmp_path / "again" / number) == weights(swept / number)
+    left = {path.name for path in (tmp_path / "again").iterdir()}
+    assert left == {"0001", "0002", "plan.json", "sweep.json"}
+
+
+def test_a_grid_is_every_combination_the_last_key_fastest() -> None:
+    axes = axes_of(["network.widths=[4, 8],[8, 16]", "training.optimizer='sgd'", "seed=1,2"])
+    assert changes_of(axes) == [
+        ["network.widths=[4, 8]", 'training.optimizer="sgd"', "seed=1"],
+        ["network.widths=[4, 8]", 'training.optimizer="sgd"', "seed=2"],
+        ["network.widths=[8, 16]", 'training.optimizer="sgd"', "seed=1"],
+        ["network.widths=[8, 16]", 'training.optimizer="sgd"', "seed=2"],
+    ]
+
+
+MANY = [f"seed={','.join(map(str, range(101)))}", f"data.train={','.join(['9'] * 100)}"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "says"),
+    [
+        (["seed"], "write seed=1,2,3"),
+        (["seed=1", "seed=2"], "seed is there twice"),
+        (["seed="], "no list of values"),
+        ([], "the grid is empty"),
+        (["training.sped=1,2"], "sped"),
+        (["seed=1,true"], "seed"),
+        (MANY, "10,100 points"),
+    ],
+)
+def test_a_grid_that_is_none_is_refused_before_anything_is_made(
+    recipe: Recipe, tmp_path: Path, grid: list[str], says: str
+) -> None:
+    with pytest.raises(RecipeError, match=says):
+        sweep(recipe, tmp_path / "sweep", grid)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_the_verb_prints_json_and_trains_nothing_again(
+    neuroport: Neuroport, tmp_path: Path, swept: Path
+) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    done = neuroport(
+        "sweep", "tiny.toml", "-o", swept, "--grid", "seed=1,2", "--json", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    points = json.loads(done.stdout)["points"]
+    assert [each["changes"] for each in points] == [["seed=1"], ["seed=2"]]
