@@ -56,9 +56,9 @@ Part: TypeAlias = tuple[int, int] | None
 LAYERS = (Conv, Lif, Readout, SumPool)
 # layers of torch that people put between layers, and what to use
 OTHERS: dict[type[nn.Module], str] = {
-    nn.MaxPool2d: "the maximum is no sum of messages; of spikes use neuroport.nets.pooling.MaxPool "
-    "(SumPool, then neurons that fire where their window has a spike)",
-    nn.AdaptiveMaxPool2d: "the maximum is no sum of messages; of spikes use "
+    nn.MaxPool2d: "the maximum is not a sum of messages; for spikes use "
+    "neuroport.nets.pooling.MaxPool (SumPool, then neurons that fire where their window has a spike)",
+    nn.AdaptiveMaxPool2d: "the maximum is not a sum of messages; for spikes use "
     "neuroport.nets.pooling.MaxPool with the size of the window",
     nn.MultiheadAttention: "its product of queries and keys has no exact form, since a synapse's "
     "weights are constants; use attention by masks, neuroport.nets.gates",

@@ -287,8 +287,8 @@ class Reading(TorchDispatchMode):
         if len(whole) < len(values):
             raise CaptureError(
                 "forward concatenates currents, and a population has one kind of synapse for all "
-                "its channels; give each current its own neurons and concatenate what they send: "
-                "the same spikes"
+                "its channels; give each current its own neurons and concatenate their "
+                "spikes, which is equivalent"
             )
         parts = [origin.compute for origin in each]
         return Origin(

@@ -146,4 +146,4 @@ def memory_of(
         if fits is not None
         else f"{least} does not fit either: use a smaller network, fewer steps or another device"
     )
-    raise error(f"{told(device)} has not the memory for {key} = {batch} ({said}); {advice}")
+    raise error(f"{told(device)} has too little memory for {key} = {batch} ({said}); {advice}")

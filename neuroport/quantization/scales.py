@@ -458,8 +458,8 @@ def _choose_lsb(
     threshold: float | None = unit
     if threshold is None:
         raise CaptureError(
-            f"neurons of one stream ({names}) have thresholds {thresholds}, which are no small "
-            "multiples of one number; use such (0.6, 1.6 and 2.6 are 3, 8 and 13 times 0.2)"
+            f"neurons of one stream ({names}) have thresholds {thresholds}, which are not "
+            "small multiples of one number; use such (0.6, 1.6 and 2.6 are 3, 8 and 13 times 0.2)"
         )
     tallest = max(thresholds, default=threshold) / threshold
     lowest = max(1, math.ceil(COARSEST * threshold / min(thresholds, default=smallest)))

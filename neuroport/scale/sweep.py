@@ -179,7 +179,7 @@ def axes_of(grid: Mapping[str, Sequence[Any]] | Sequence[str]) -> dict[str, list
 def _axis(text: str) -> tuple[str, list[Any]]:
     key, equals, values = text.partition("=")
     if not equals or not key.strip():
-        raise RecipeError(f"{text!r:.100} is no part of a grid; write seed=1,2,3")
+        raise RecipeError(f"{text!r:.100} is not part of a grid; write seed=1,2,3")
     found = parse_toml(f"values = [{values}]", text, RecipeError)["values"]
     return key.strip(), list(found)
 

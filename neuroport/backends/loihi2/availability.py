@@ -73,7 +73,7 @@ def unreachable(site: Site) -> str | None:
     if site.host == "slurm":
         if shutil.which("sinfo") is None:
             return (
-                f"{site.title} names Slurm, and there is no sinfo here; run where Slurm's commands "
+                f"{site.title} names Slurm, but sinfo is missing here; run where Slurm's commands "
                 "are on the PATH, or reach the board over [ethernet]"
             )
         return None
@@ -82,7 +82,5 @@ def unreachable(site: Site) -> str | None:
             f"{site.title}: ethernet.host_address is not set; give the address of the board's host"
         )
     if shutil.which("ping") is None:
-        return (
-            f"Lava pings {site.address} before it connects, and there is no ping here; install it"
-        )
+        return f"Lava pings {site.address} before it connects, but ping is missing here; install it"
     return None

@@ -60,6 +60,6 @@ def _stem(graph: Graph) -> Node:
             break
         before.add(node.name)
     raise IllegalError(
-        "no relay stands between the frames and all neurons, so that no stem can be left to the "
-        "host; run the network as it is"
+        "no relay stands between the frames and all neurons, so that the host cannot compute "
+        "the stem; run the complete network"
     )

@@ -122,8 +122,8 @@ def load_site(path: str | os.PathLike[str]) -> Site:
         )
     if "chips" not in table:
         raise TargetError(
-            f"{title}: chips is missing; say how many chips the board has, since the logger tells "
-            "the power of all of them"
+            f"{title}: chips is missing; say how many chips the board has, since the logger "
+            "adds up the power of all of them"
         )
     slurm, ethernet = (_table(title, table, name) for name in ("slurm", "ethernet"))
     timing, measuring = (_table(title, table, name) for name in ("timing", "measuring"))

@@ -271,7 +271,10 @@ def _adaptation(name: str, neuron: Any, shape: Shape) -> dict[str, Any]:
     """Return the constants of an adaptive threshold, in units of the state; SLAYER clamps none."""
     fields: dict[str, Any] = {"threshold": _threshold(name, neuron) << STATE_SHIFT}
     if not math.isfinite(neuron.threshold_step):
-        refuse(name, f"has threshold_step {neuron.threshold_step}, which is not finite; mend it")
+        refuse(
+            name,
+            f"has threshold_step {neuron.threshold_step}, which is not finite; set a finite value",
+        )
     fields["threshold_step"] = int(neuron.threshold_step * neuron.s_scale)
     for item in ("threshold_decay", "refractory_decay"):
         values = _per_channel(name, getattr(neuron, item).detach(), shape)
@@ -390,7 +393,10 @@ def _common(name: str, neuron: Any, *, recurrent: bool, shape: Any = None) -> No
     if getattr(neuron, "graded_spike", False) and not isinstance(neuron, sigma_delta.Neuron):
         refuse(name, "sends its voltage (graded_spike), and Lava spikes; use graded_spike=False")
     if isinstance(neuron, sigma_delta.Neuron) and neuron.delta.cum_error:
-        refuse(name, "adds errors up before it sends (cum_error), which Lava has not; use False")
+        refuse(
+            name,
+            "adds up errors before it sends (cum_error), which Lava does not support; use False",
+        )
     if neuron.shape is None and shape is None:
         refuse(
             name,
