@@ -57,7 +57,8 @@ LAYERS = (Conv, Lif, Readout, SumPool)
 # layers of torch that people put between layers, and what to use
 OTHERS: dict[type[nn.Module], str] = {
     nn.MaxPool2d: "the maximum is not a sum of messages; for spikes use "
-    "neuroport.nets.pooling.MaxPool (SumPool, then neurons that fire where their window has a spike)",
+    "neuroport.nets.pooling.MaxPool (SumPool, then neurons that fire where their window "
+    "has a spike)",
     nn.AdaptiveMaxPool2d: "the maximum is not a sum of messages; for spikes use "
     "neuroport.nets.pooling.MaxPool with the size of the window",
     nn.MultiheadAttention: "its product of queries and keys has no exact form, since a synapse's "
