@@ -61,7 +61,9 @@ def _axes(ax: Axes | None, number: int = 1) -> list[Axes]:
 
 def _steps(ax: Axes, label: str = "step") -> None:
     """Whole numbers along the bottom."""
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel=label)
 
 

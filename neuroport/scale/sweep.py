@@ -119,7 +119,7 @@ def sweep(
         )
     for each in changes:
         changed(recipe, each)  # refused before anything is trained
-    plan = {
+    plan: dict[str, Any] = {
         "recipe": recipe.to_dict(),
         "name": recipe.name,
         "grid": {key: [json.dumps(value) for value in values] for key, values in axes.items()},
@@ -144,7 +144,12 @@ def sweep(
     elif len(points.done()) < points.shards:
 
         def job(number: int) -> tuple[dict[str, Any], Any]:
-            about = {"version": __version__, "verb": "sweep", "kinds": {}, "target": target}
+            about: dict[str, Any] = {
+                "version": __version__,
+                "verb": "sweep",
+                "kinds": {},
+                "target": target,
+            }
             about |= {"recipe": plan["recipe"], "changes": changes[number - 1], "plan": plan}
             about["place"] = str(points.place(number).resolve())
             return about, np.zeros((1, 0), np.int32)

@@ -135,7 +135,7 @@ def epoch_of(told: Any, where: str) -> Epoch:
     return Epoch(
         told["phase"],
         int(told["epoch"]),
-        int(told.get("epochs", told["epoch"])),
+        int(told.get("epochs") or told["epoch"]),
         loss=float(told["loss"]),
         accuracy=float(told["accuracy"]),
         seconds=float(told["seconds"]),
