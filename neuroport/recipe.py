@@ -265,7 +265,7 @@ def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
             out of range.
     """
     if not isinstance(values, dict):
-        raise RecipeError(f"{source}: {values!r:.200} is no table of keys; see docs/recipes.md")
+        raise RecipeError(f"{source}: {values!r:.200} is not a table of keys; see docs/recipes.md")
     try:
         recipe: Recipe = _build(Recipe, values, "")
     except RecipeError as error:

@@ -80,7 +80,7 @@ def quantize(
 
         given = held_out(recipe, cost, "--cost")
         costs = quantization_cost(
-            load(folder), *given, device=device, shard=shard, calibration=frames, **asked
+            load(folder), *given, device=device, shard=shard, calibration=frames, **options
         )
         say.line(str(costs))
         more["cost"] = costs.to_dict()
