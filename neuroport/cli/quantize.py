@@ -70,7 +70,7 @@ def quantize(
     say = Out(as_json)
     more: dict[str, Any] = {}
     net = load(folder)
-    options = {} if widths is None else {"widths": widths}
+    options: dict[str, Any] = {} if widths is None else {"widths": widths}
     widths = widths or widths_of(net)
     if calibration is not None and widths == PROVEN:
         raise click.UsageError("--calibration is for --widths checked; proven ones need no samples")
