@@ -49,19 +49,21 @@ class Ranges:
     def hear(self, name: str, module: nn.Module, args: Sequence[Any], output: Any) -> None:
         """Take what a layer was given and what it gave, in its real phase."""
         given = args[0].tensor() if isinstance(args[0], DeferredCurrent) else args[0]
-        if isinstance(module, Lif):
-            _raise(self.arriving, name, reach(module, given))
-        elif isinstance(module, GradedConv):
-            if not module.pixels:
-                _raise(self.arriving, name, float(given.abs().max()))
-            made = output.tensor() if isinstance(output, DeferredCurrent) else output
-            _raise(self.products, name, float(made.abs().max()))
-        elif isinstance(module, Readout):
-            weight, bias = module.weights()
-            positions = given.shape[3] * given.shape[4]
-            current = given.sum((3, 4)) @ weight.T
-            voltage = (current + bias * positions).cumsum(0)
-            _raise(self.potentials, name, max(float(x.abs().max()) for x in (current, voltage)))
+        match module:
+            case Lif():
+                _raise(self.arriving, name, reach(module, given))
+            case GradedConv():
+                if not module.pixels:
+                    _raise(self.arriving, name, float(given.abs().max()))
+                made = output.tensor() if isinstance(output, DeferredCurrent) else output
+                _raise(self.products, name, float(made.abs().max()))
+            case Readout():
+                weight, bias = module.weights()
+                positions = given.shape[3] * given.shape[4]
+                current = given.sum((3, 4)) @ weight.T
+                voltage = (current + bias * positions).cumsum(0)
+                most = max(float(each.abs().max()) for each in (current, voltage))
+                _raise(self.potentials, name, most)
 
 
 def _raise(found: dict[str, float], name: str, value: float) -> None:

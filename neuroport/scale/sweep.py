@@ -26,17 +26,17 @@ from neuroport.arguments import is_path, is_recipe, takes
 from neuroport.errors import FormatError, RecipeError
 from neuroport.files import parse_toml, read_json, write_atomic, write_json
 from neuroport.nets.recipe import GRAPH
-from neuroport.recipe import Recipe, changed, from_dict
+from neuroport.recipe import Recipe, changed
 from neuroport.scale.clusters import connected
-from neuroport.scale.shard_folder import PLAN, ShardFolder
+from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.spread import spread
+from neuroport.scale.sweep_point import KEPT, RESULT, point
 from neuroport.version import __version__
 
 if TYPE_CHECKING:
     from neuroport.scale.clusters import Cluster
 
-GRAPH_FILE, RESULT, SUMMARY = "network.graph", "result.json", "sweep.json"
-KEPT = (RESULT, GRAPH_FILE, "checkpoint.safetensors", "metrics.jsonl")  # what a worker sends
+SUMMARY = "sweep.json"
 MOST_POINTS = 10_000
 MOST_BYTES = 1 << 32  # of a file of a point
 Report = Callable[[str], None]
@@ -200,62 +200,6 @@ def changes_of(axes: Mapping[str, Sequence[Any]]) -> list[list[str]]:
         raise RecipeError(f"the grid has {count:,} points; use at most {MOST_POINTS:,}")
     texts = [[f"{key}={json.dumps(value)}" for value in values] for key, values in axes.items()]
     return [list(each) for each in itertools.product(*texts)]
-
-
-def point(
-    recipe: Mapping[str, Any],
-    changes: Sequence[str],
-    folder: Path,
-    target: str,
-    name: str = "sweep",
-) -> None:
-    """Train one point in ``folder``, resuming what is there; ``result.json`` is written last."""
-    from neuroport.data.loading import load_data
-    from neuroport.data.samples import frames_of, spread_over
-    from neuroport.graph.store import save
-    from neuroport.quantization import quantize
-    from neuroport.quantization.calibration import CALIBRATION
-    from neuroport.targets.lowering import options
-    from neuroport.targets.target import load_target
-    from neuroport.training.checkpoint import read_checkpoint
-    from neuroport.training.fit import fit
-
-    parsed = changed(from_dict(dict(recipe), name), changes)
-    net = fit(parsed, folder)
-    train = load_data(parsed.data).train
-    chosen = spread_over(len(train.labels), CALIBRATION)
-    graph = quantize(net, frames_of(train, chosen, parsed.data.steps))
-    save(graph, folder / GRAPH_FILE)
-    legal = [each for each in options(graph, load_target(target)) if not each.refusal]
-    last = {epoch["phase"]: epoch["accuracy"] for epoch in read_checkpoint(folder).metrics}
-    ordered = sorted((each.to_dict() for each in legal), key=_dearness)
-    write_json(
-        folder / RESULT,
-        {"changes": list(changes), "accuracy": last, "graph": graph.hash, "options": ordered},
-    )
-
-
-def _dearness(option: Mapping[str, Any]) -> tuple[float, float]:
-    return option.get("cores", 0), option["step_seconds"]
-
-
-def reached(job: Mapping[str, Any]) -> Path | None:
-    """The folder of a point, where this machine reaches the folder of its sweep."""
-    place = Path(job["place"])
-    plan = place.parent / PLAN
-    if plan.is_file() and read_json(plan) == json.loads(json.dumps(job["plan"])):
-        return place
-    return None
-
-
-def packed(folder: Path) -> bytes:
-    """The files of a point, as a worker sends them."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name in KEPT:
-            if (folder / name).exists():
-                archive.write(folder / name, name)
-    return content.getvalue()
 
 
 class _Points(ShardFolder):
