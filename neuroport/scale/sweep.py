@@ -1,9 +1,9 @@
-"""Sweeps: a recipe trained at every point of a grid, then quantized, lowered and priced.
+"""Sweeps: train a recipe at every point of a grid, then quantize and lower each network.
 
-A point is a folder of its own: the checkpoint of its training, ``network.graph`` and
-``result.json``. It is trained here, one after the other, or by the workers of a cluster, each in a
-child process. A sweep that is interrupted goes on with the points that it lacks; a point whose
-folder its worker reaches goes on in the middle of its training.
+Each point has its own folder with the checkpoint of its training, ``network.graph`` and
+``result.json``. Points are trained here, one after the other, or by the workers of a cluster, each
+in a child process. An interrupted sweep continues with the missing points. If the worker reaches
+the point's folder, it continues within the training.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Sweep:
     """A finished sweep.
 
     Attributes:
-        keys: of the recipe, that were varied.
-        points: of each point ``changes``, ``accuracy`` in percent by phase (``float``,
-            ``quantized``) and ``options``: the legal ways to lower it, with their costs, the best
-            first.
-        folder: in which each point has a folder, ``0001`` and so on.
+        keys: the varied keys of the recipe.
+        points: for each point ``changes``, ``accuracy`` in percent by phase (``float``,
+            ``quantized``) and ``options``: the legal options of lowering, with their costs, the
+            best first.
+        folder: the folder with one folder per point, ``0001`` and so on.
     """
 
     keys: tuple[str, ...]
@@ -90,22 +90,22 @@ def sweep(
     cluster: Cluster | None = None,
     report: Report | None = None,
 ) -> Sweep:
-    """Train ``recipe`` at every point of a grid, and tell of each accuracy and cost.
+    """Train ``recipe`` at every point of a grid, and return the accuracies and costs.
 
     Args:
-        folder: where the points are kept, and ``sweep.json``; a sweep that was interrupted goes on.
+        folder: folder for the points and ``sweep.json``; an interrupted sweep continues there.
         grid: values of keys of the recipe, ``{"training.learning_rate": [0.1, 0.05]}``, or the same
             as texts, ``["training.learning_rate=0.1,0.05", "seed=1,2,3"]``.
-        target: chip or board that each network is lowered for, in every way that it allows.
-        cluster: as of :func:`neuroport.record`; ``None``: one point after the other, here.
-        report: called with a line for each point that is done.
+        target: chip or board for which each network is lowered, with every option that it permits.
+        cluster: see :func:`neuroport.record`; ``None``: one point after the other, here.
+        report: called with one line per finished point.
 
     Raises:
-        RecipeError: no such key, or a point that is no recipe; before anything is trained.
-        TargetError: no such target.
+        RecipeError: a key does not exist, or a point is not a valid recipe; raised before training.
+        TargetError: there is no such target.
         CompareError: the folder holds points of another sweep.
-        BackendError: as of :func:`neuroport.record`.
-        NeuroportError: what training, quantizing or lowering a point raises.
+        BackendError: see :func:`neuroport.record`.
+        NeuroportError: training, quantizing or lowering a point failed.
     """
     from neuroport.targets.target import load_target
 
@@ -184,7 +184,7 @@ def axes_of(grid: Mapping[str, Sequence[Any]] | Sequence[str]) -> dict[str, list
 def _axis(text: str) -> tuple[str, list[Any]]:
     key, equals, values = text.partition("=")
     if not equals or not key.strip():
-        raise RecipeError(f"{text!r:.100} is no part of a grid; write seed=1,2,3")
+        raise RecipeError(f"{text!r:.100} is not part of a grid; write seed=1,2,3")
     found = parse_toml(f"values = [{values}]", text, RecipeError)["values"]
     return key.strip(), list(found)
 

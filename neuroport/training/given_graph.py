@@ -108,6 +108,6 @@ def given(recipe: Recipe, folder: str | os.PathLike[str]) -> Classifier:
     if not os.path.lexists(path):
         raise TrainingError(
             f"{path} is missing, with which a run of family 'graph' begins; give it: "
-            "port.fit(recipe, folder, start=graph), or neuroport train --start FILE"
+            "port.fit(recipe, folder, start=graph), or neuroport train --graph FILE"
         )
     return Classifier(load(path), recipe)
