@@ -45,6 +45,16 @@ LONG = {
         "test_every_carrier_equals_the_original_on_lava[ms-resnet with projections-unroll-delays]",
         "test_every_carrier_equals_the_original_on_lava[ds-resnet, K = 2-relay-delays]",
     ),
+    "parity/test_declared_widths_on_lava.py": (
+        "test_what_stays_within_its_widths_is_equal_on_lava[stock]",
+        "test_what_leaves_its_width_ends_a_run_on_lava_as_on_the_reference[stock-first]",
+        "test_what_leaves_its_width_ends_a_run_on_lava_as_on_the_reference[stock-loop]",
+        "test_what_leaves_its_width_ends_a_run_on_lava_as_on_the_reference[stock-potential]",
+        "test_what_leaves_its_width_ends_a_run_on_lava_as_on_the_reference[fused-second]",
+        "test_what_leaves_its_width_ends_a_run_on_lava_as_on_the_reference[fused-stream]",
+        "test_what_leaves_its_width_ends_a_run_on_lava_as_on_the_reference[fused-leaky]",
+        "test_the_fused_process_checks_without_kernels_too",
+    ),
     "parity/test_from_net_example.py": ("test_example_tells_what_netx_gets_wrong_and_runs_right",),
     "parity/test_lava_counters.py": ("test_what_is_recorded_does_not_grow_with_the_steps",),
     "parity/test_lava_fused.py": (
