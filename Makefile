@@ -3,6 +3,8 @@
 #   make test    the checks and tests
 # Both set up their own environment in .venv first; later runs start at once.
 
+# The first of these that is 3.10 to 3.13, on which Lava was run; make test PYTHON=python3.12 chooses.
+PYTHON := python3.10 python3.12 python3.13 python3.11 python3 python
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -21,7 +23,7 @@ lint: $(READY)
 
 # A worker that crashes ends the run: xdist would wait for its tests for ever.
 unit: $(READY)
-	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations 25 $(TESTS)
 
 # Every case of every test, also those that make test samples (tests/tiers.py); long.
 test-all: $(READY)
@@ -204,19 +206,23 @@ mutate: $(READY)
 
 $(READY): pyproject.toml constraints.txt Makefile
 	@set -e; \
-	for python in python3.10 python3 python; do \
-	  if $$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null; then \
+	for python in $(PYTHON); do \
+	  if $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then \
 	    found=$$python; break; \
 	  fi; \
 	done; \
 	if [ -n "$$found" ]; then $$found -m venv $(VENV); \
-	elif command -v uv >/dev/null; then uv venv --allow-existing --seed --python 3.10 $(VENV); \
+	elif command -v uv >/dev/null; then uv venv --allow-existing --seed --python 3.12 $(VENV); \
 	else \
-	  echo "neuroport: Lava runs on Python 3.10 only; install python3.10 (with venv) or uv, then run make again" >&2; \
+	  echo "neuroport: Lava was run on Python 3.10 to 3.13; install one of them (with venv) or uv, then run make again" >&2; \
 	  exit 2; \
 	fi; \
-	echo "installing into $(VENV) (2.5 GB to download with torch, once)"; \
+	echo "installing into $(VENV) for $$($(BIN)/python --version) (2.5 GB to download with torch, once)"; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,docs]'; \
+	if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	  for package in lava lava-dl; do $(BIN)/neuroport backends --install $$package --yes >$(VENV)/$$package.log 2>&1 \
+	    || { cat $(VENV)/$$package.log >&2; exit 2; }; done; \
+	fi; \
 	touch $(READY)
 
 clean:

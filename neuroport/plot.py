@@ -61,7 +61,9 @@ def _axes(ax: Axes | None, number: int = 1) -> list[Axes]:
 
 def _steps(ax: Axes, label: str = "step") -> None:
     """Whole numbers along the bottom."""
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel=label)
 
 
@@ -316,7 +318,8 @@ def gradients(folder: str | os.PathLike[str], *, ax: Axes | None = None) -> Axes
     epochs = [epoch for epoch in read_metrics(folder) if epoch.gradients]
     if not epochs:
         raise TrainingError(
-            f"{folder}: no epoch tells gradients; train one, with a neuroport that measures them"
+            f"{folder}: no epoch has gradients; train one with a version of neuroport that "
+            "measures them"
         )
     (ax,) = _axes(ax)
     names = list(dict.fromkeys(name for epoch in epochs for name in epoch.gradients))

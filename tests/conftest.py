@@ -50,6 +50,14 @@ epochs = 1
 Neuroport = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_configure() -> None:
+    """Tests import Lava in their own process, which otherwise only its child does."""
+    from neuroport.backends.lava_cpu import newer_python
+
+    if find_spec("lava") is not None and find_spec("lava.magma") is not None:
+        newer_python.prepare()
+
+
 @pytest.hookimpl(tryfirst=True)  # before markers select
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long cases are marked. Tests that run Lava are skipped, with the engine's own reason, where

@@ -15,9 +15,9 @@ from neuroport.errors import BackendError
 @click.option(
     "--install",
     "package",
-    type=click.Choice(["lava"]),
-    help="Install Lava's simulator into this Python; shows the commands and asks before it "
-    "runs them.",
+    type=click.Choice(["lava", "lava-dl"]),
+    help="Install Lava's simulator, or lava-dl (SLAYER), into this Python; shows the commands "
+    "and asks before it runs them.",
 )
 @click.option("--yes", is_flag=True, help="With --install: do not ask.")
 @json_option
@@ -27,7 +27,7 @@ def backends(package: str | None, yes: bool, as_json: bool) -> None:
 
     out = Out(as_json)
     if package is not None:
-        _install(yes)
+        _install(package, yes)
     rows: dict[str, str | None] = {}
     for name, engine in engines().items():
         if isinstance(engine, BackendError):
@@ -39,10 +39,10 @@ def backends(package: str | None, yes: bool, as_json: bool) -> None:
     out.result({"backends": {n: {"available": r is None, "reason": r} for n, r in rows.items()}})
 
 
-def _install(yes: bool) -> None:
+def _install(package: str, yes: bool) -> None:
     from neuroport.backends.lava_cpu import installation
 
-    for line in installation.shown():
+    for line in installation.shown(package):
         click.echo(line, err=True)
     if not yes and not sys.stdin.isatty():
         raise click.UsageError(
@@ -50,4 +50,4 @@ def _install(yes: bool) -> None:
         )
     if not yes:
         click.confirm("Run these commands?", abort=True, err=True)
-    installation.install()
+    installation.install(package)

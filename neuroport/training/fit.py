@@ -146,7 +146,9 @@ def _begin(start: Graph | Trainable, recipe: Recipe, folder: Path, together: Gro
             "module that trains on (port.trainable, .trainable() of an import)"
         )
     graph = start if isinstance(start, Graph) else start.graph()
-    if os.path.lexists(folder / CHECKPOINT):
+    begun = os.path.lexists(folder / CHECKPOINT)
+    together.wait()  # all have looked before the first one writes
+    if begun:
         if os.path.lexists(folder / START) and load(folder / START).hash != graph.hash:
             raise TrainingError(
                 f"{folder} holds a run that began with another graph; choose another folder, or "
@@ -460,6 +462,7 @@ class _Epoch:
             correct, tested = evaluated(
                 net, self.data.test, recipe, steps, self.reading, together, few
             )
+            seen = self._seen(few, phase) if together.first else {}
         metrics = {
             "phase": phase,
             "epoch": epoch + 1,
@@ -475,12 +478,18 @@ class _Epoch:
         if damaged or tested < len(self.data.test.labels):
             metrics["damaged"] = damaged + len(self.data.test.labels) - tested
         if together.first:
-            metrics["gradients"] = norms.told()
-            if (frames := few.frames(steps, device)) is not None:
-                metrics["activity"] = activity(net, frames)
-            if phase == "quantized":
-                metrics["weights"] = clipped_weights(net)
+            metrics |= {"gradients": norms.told(), **seen}
         return metrics
+
+    def _seen(self, few: FewSamples, phase: str) -> dict[str, Any]:
+        """Return what the network that was evaluated does, for the metrics."""
+        net, found = self.step.net, {}
+        frames = few.frames(self.state.recipe.data.steps, self.reading.device)
+        if frames is not None:
+            found["activity"] = activity(net, frames)
+        if phase == "quantized":
+            found["weights"] = clipped_weights(net)
+        return found
 
     def _jobs(
         self, order: npt.NDArray[np.int64], indices: range, rng: np.random.Generator

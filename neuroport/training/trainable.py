@@ -301,7 +301,8 @@ class Trainable(nn.Module):
         own = isinstance(node, HEARS_ITSELF)
         real = (self.own if own else self.weights)[self._keys[name]].double()
         exponent = 1.0 if own else 2.0**node.exponent  # type: ignore[attr-defined]
-        return real / (self._row_unit(name) * exponent)
+        units: Tensor = real / (self._row_unit(name) * exponent)
+        return units
 
     @torch.no_grad()
     def clipped(self) -> dict[str, tuple[int, int]]:
@@ -421,10 +422,11 @@ class Trainable(nn.Module):
         exact = torch.float32 if single else torch.float64
         weight, flat = self.integer_weight(node.name).to(exact), x.to(exact).flatten(0, 1)
         if isinstance(node, Conv):
-            convolved = F.conv2d if on_cpu else exact_products.conv2d
-            biases = (None,) if on_cpu else ()
             geometry = (node.stride, node.padding, node.dilation, node.groups)
-            out = convolved(flat, weight, *biases, *geometry)
+            if on_cpu:
+                out = F.conv2d(flat, weight, None, *geometry)
+            else:
+                out = exact_products.conv2d(flat, weight, *geometry)
         else:
             out = exact_products.matmul(flat.flatten(1), weight.T)
         shape = self.start.facts(node.name).shape

@@ -63,11 +63,12 @@ def test_pythons_that_lava_was_not_run_on_are_refused_by_number() -> None:
         assert ".".join(map(str, version)) in reason
 
 
-def test_the_wheel_of_lava_is_installed_by_hash_and_alone() -> None:
-    *_, last = installation.commands((3, 12, 1), "lava.txt")
+@pytest.mark.parametrize("package", installation.PACKAGES)
+def test_the_wheel_of_lava_is_installed_by_hash_and_alone(package: str) -> None:
+    *_, last = installation.commands(package, (3, 12, 1), "lava.txt")
     for option in ("--require-hashes", "--no-deps", "--ignore-requires-python"):
         assert option in last
-    assert "--hash=sha256:" in installation.WHEEL
+    assert "--hash=sha256:" in installation.PACKAGES[package].wheel
 
 
 @pytest.fixture(scope="module")
