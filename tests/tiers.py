@@ -192,7 +192,7 @@ SAMPLED = {
         "test_clock_of_netx_is_netx": 4,
     },
     "parity/test_networks_of_today_on_lava.py": {
-        "test_a_recipe_trains_both_phases_and_lava_sends_what_the_module_sends": 3,
+        "test_lava_sends_what_the_module_sends": 3,
     },
     "parity/test_slayer_capture.py": {
         "test_lava_sends_what_slayer_sends": 8,
