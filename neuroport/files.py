@@ -43,7 +43,7 @@ def place(path: str | os.PathLike[str]) -> str:
         StorageError: it is none: another object, empty, or no name that a system knows.
     """
     if not isinstance(path, (str, bytes, os.PathLike)):
-        raise StorageError(f"{path!r:.200} is no path; give a text or a pathlib.Path")
+        raise StorageError(f"{path!r:.200} is not a path; give a string or a pathlib.Path")
     name = os.fspath(path)
     if not isinstance(name, str):
         raise StorageError(f"{name!r:.200} is a path of bytes; give os.fsdecode(path)")
@@ -285,7 +285,7 @@ def parse_toml(text: str, where: str, error: type[NeuroportError]) -> dict[str, 
     try:
         table: dict[str, Any] = tomllib.loads(text)
     except (ValueError, RecursionError) as wrong:
-        raise error(f"{where}: not TOML ({_why(wrong)}); mend the line it names") from wrong
+        raise error(f"{where}: not TOML ({_why(wrong)}); correct that line") from wrong
     _check_plain(table, where, error)
     return table
 

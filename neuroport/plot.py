@@ -318,7 +318,8 @@ def gradients(folder: str | os.PathLike[str], *, ax: Axes | None = None) -> Axes
     epochs = [epoch for epoch in read_metrics(folder) if epoch.gradients]
     if not epochs:
         raise TrainingError(
-            f"{folder}: no epoch tells gradients; train one, with a neuroport that measures them"
+            f"{folder}: no epoch has gradients; train one with a version of neuroport that "
+            "measures them"
         )
     (ax,) = _axes(ax)
     names = list(dict.fromkeys(name for epoch in epochs for name in epoch.gradients))

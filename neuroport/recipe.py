@@ -188,6 +188,11 @@ class Recipe:
             f"training.epochs is {self.training.epochs}, but a graph has no real-valued phase; set "
             "training.epochs = 0: quantization.epochs train its integers",
         )
+        require(
+            self.quantization.widths == "proven" or self.network.family != GRAPH,
+            f"quantization.widths is {self.quantization.widths!r}, which has no effect on a graph, "
+            "whose grid is given; leave it out",
+        )
         dataset = self.data.dataset
         require(
             self.training.crop == "middle" or self.data.known.files,
@@ -260,7 +265,7 @@ def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
             out of range.
     """
     if not isinstance(values, dict):
-        raise RecipeError(f"{source}: {values!r:.200} is no table of keys; see docs/recipes.md")
+        raise RecipeError(f"{source}: {values!r:.200} is not a table of keys; see docs/recipes.md")
     try:
         recipe: Recipe = _build(Recipe, values, "")
     except RecipeError as error:

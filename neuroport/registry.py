@@ -87,7 +87,7 @@ class Registry(Mapping[str, Any]):
             why = printable(f"{type(error).__name__}: {error}")
             raise self.error(
                 f"{one} {name!r} of {_package(entry)} cannot be imported "
-                f"({entry.value}: {why}); mend or remove that package"
+                f"({entry.value}: {why}); repair or remove that package"
             ) from error
 
 

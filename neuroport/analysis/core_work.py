@@ -45,7 +45,7 @@ class StepTime:
         latency_us, worst_us: mean and largest time of a sample.
         bound_by: steps per sample (mean) whose time the operations, the neurons or the least time
             of a step decide.
-        unknown: times of the target that nobody published, which the bound goes without.
+        unknown: times of the target that are not published; the bound omits them.
     """
 
     steps: int

@@ -148,7 +148,7 @@ def _step_time(cores: CoreWork | None) -> Estimate:
     ]
     remark = f"{time.steps} steps: {', '.join(parts)}; at worst {time.worst_us:,.1f} us"
     if time.unknown:
-        remark += f"; nobody published {', '.join(time.unknown)}"
+        remark += f"; nothing is published about {', '.join(time.unknown)}"
     return Estimate(title, time.latency_us, "us", BOUND, remark)
 
 

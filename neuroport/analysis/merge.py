@@ -130,8 +130,8 @@ def _opened(given: Result | str | os.PathLike[str], opened: ExitStack) -> Result
             given, "synapses"
         ):
             raise CompareError(
-                f"{given!r:.100} is no result; merge traces, comparisons, quantization costs, or "
-                "their files"
+                f"{given!r:.100} is not a result; merge traces, comparisons, quantization "
+                "costs, or their files"
             )
         return given
     if kind_of(given) == "json":

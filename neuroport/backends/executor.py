@@ -217,6 +217,7 @@ def evaluate(
             if node.name in graph.checked and isinstance(node, Population):
                 watch.look(node, arriving, *arithmetic.stepping)
             out = arithmetic.output(node, arriving, starts)
+            del arriving  # which may be what a source gave
             if chip and node.latency:
                 out = arithmetic.late(out, node.latency)
         values[node.name] = out

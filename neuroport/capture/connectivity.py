@@ -1,8 +1,8 @@
-"""The wiring of a network of neuroport's own layers: which layer feeds which.
+"""Find the connections between neuroport's own layers in a network.
 
-It is read from the network's ``forward`` by :mod:`neuroport.capture.forward`, which says what a
-forward may do. This module adds the checks of these layers: that their code is the library's own,
-and that each gets the kind of signal that it takes.
+:mod:`neuroport.capture.forward` reads them from the network's ``forward`` and defines what a
+forward may do. This module adds checks of the layers: that their code is the library's own, and
+that each receives the kind of signal that it needs.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ Part: TypeAlias = tuple[int, int] | None
 LAYERS = (Conv, Lif, Readout, SumPool)
 # layers of torch that people put between layers, and what to use
 OTHERS: dict[type[nn.Module], str] = {
-    nn.MaxPool2d: "the maximum is no sum of messages; of spikes use neuroport.nets.pooling.MaxPool "
-    "(SumPool, then neurons that fire where their window has a spike)",
-    nn.AdaptiveMaxPool2d: "the maximum is no sum of messages; of spikes use "
+    nn.MaxPool2d: "the maximum is not a sum of messages; for spikes use "
+    "neuroport.nets.pooling.MaxPool (SumPool, then neurons that fire where their window "
+    "has a spike)",
+    nn.AdaptiveMaxPool2d: "the maximum is not a sum of messages; for spikes use "
     "neuroport.nets.pooling.MaxPool with the size of the window",
     nn.MultiheadAttention: "its product of queries and keys has no exact form, since a synapse's "
     "weights are constants; use attention by masks, neuroport.nets.gates",
@@ -102,10 +103,10 @@ class LayerCall:
     """A call of a layer, and the calls whose outputs are summed or concatenated at its input.
 
     Attributes:
-        name: the layer's in the network; ``name.2`` where it is called the second time.
-        path: the layer's in the network.
-        parts: for each of ``inputs`` the channels that it is among those read, from and to; None
-            for all of them.
+        name: the layer's name in the network; ``name.2`` for the second call.
+        path: the layer's path in the network.
+        parts: for each of ``inputs`` its channels among those that are read, from and to; None for
+            all channels.
         reads, sends: shapes without steps and samples.
         place: the line of the call.
     """
@@ -136,7 +137,7 @@ class LayerCall:
 
     @property
     def most(self) -> int:
-        """The largest number of inputs that are summed at a channel, or more."""
+        """An upper bound of the number of inputs that are summed at a channel."""
         together = self.parts.count(None)
         split = [part for part in self.parts if part is not None]
         return together + max(
@@ -148,12 +149,12 @@ def wiring(net: nn.Module, frames: Sequence[int], *, checked: bool = True) -> li
     """Return the layers of ``net`` in the order of their calls, in evaluation mode.
 
     Args:
-        frames: their shape, (T, N, C, H, W).
+        frames: shape of the frames, (T, N, C, H, W).
         checked: run ``forward`` again on plain tensors, see :mod:`neuroport.capture.forward`.
 
     Raises:
-        CaptureError: an operation that no graph holds, a layer changed by a subclass or a hook, or
-            one fed with what it cannot take; the message names the line of ``forward``.
+        CaptureError: a graph cannot express an operation, a subclass or hook changes a layer, or a
+            layer receives the wrong kind of signal; the error names the line of ``forward``.
     """
     return read_wiring(net, frames, checked=checked)[0]
 
@@ -161,7 +162,7 @@ def wiring(net: nn.Module, frames: Sequence[int], *, checked: bool = True) -> li
 def read_wiring(
     net: nn.Module, frames: Sequence[int], *, checked: bool = True
 ) -> tuple[list[LayerCall], Forward]:
-    """See :func:`wiring`; with the forward pass that was read."""
+    """Like :func:`wiring`; also return the recorded forward pass."""
     layers: dict[str, LayerCall] = {}
     blocks = _layers_of(net)
     paths = {id(module): path for path, module in blocks.items()}
@@ -205,7 +206,7 @@ def read_wiring(
 
 @contextmanager
 def heard(net: nn.Module, modules: Iterable[tuple[str, nn.Module]], hook: Any) -> Iterator[None]:
-    """``hook(name, module, args, output)`` after every call, named as in the graph.
+    """Context that calls ``hook(name, module, args, output)`` after every call of a layer.
 
     Args:
         modules: layers and parts of layers by their name in ``net``.
@@ -236,7 +237,7 @@ def heard(net: nn.Module, modules: Iterable[tuple[str, nn.Module]], hook: Any) -
 
 
 def _free(name: str) -> str:
-    """A layer may be called as the graph calls its frames."""
+    """Return a free name if a layer has the name of the graph's input."""
     first, _, rest = name.partition(".")
     return name if first != INPUT or (rest and not rest.isdigit()) else f"{INPUT}_layer{name[5:]}"
 
@@ -256,7 +257,7 @@ def _layers_of(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def _as_written(name: str, module: nn.Module) -> None:
-    """Refuse a layer whose forward pass is not the library's: the graph would hold another one."""
+    """Refuse a layer whose forward pass is not the library's, because the graph would differ."""
     parts = list(module.named_modules(prefix=name))
     for inner, part in parts:
         refuse_hooks(inner, part, makes_weights)  # the layer does not know where they are written
@@ -317,7 +318,7 @@ def _pooled(name: str, module: SumPool, reads: Shape) -> Shape:
 
 
 def unit_of(name: str, layers: Mapping[str, LayerCall]) -> float:
-    """Real value of an integer message of a population: averages are sent as sums."""
+    """Return the real value of an integer message of a population; averages are sent as sums."""
     layer = layers.get(name)
     if layer is None or not isinstance(layer.module, SumPool):
         return 1.0
@@ -332,7 +333,7 @@ def _channels(module: LayerModule) -> int:
 
 
 def _as_sent(module: nn.Module, drawn: Tensor) -> Any:
-    """Numbers as the layer would send them in its phase."""
+    """Convert numbers to the form in which the layer sends them in its phase."""
     if isinstance(module, Conv) and float(module.lsb) > 0:
         return Stream(drawn, drawn[0, 0, :, 0, 0].clone())
     return drawn
@@ -344,7 +345,7 @@ def _other(
     terms: tuple[NodeMessages, ...],
     before: Mapping[str, LayerCall],
 ) -> str:
-    """Why a layer of torch is refused, with what to use."""
+    """Return why a layer of torch is refused, and what to use instead."""
     sources = [before[term.node] for term in terms if term.node in before]
     if "MaxPool" in kind.__name__ and any(source.synapse is not None for source in sources):
         return f"layer {name!r} is a {kind.__name__} of currents: {CURRENTS}"
@@ -357,7 +358,7 @@ def _check(
     inputs: tuple[tuple[str, Part], ...],
     before: dict[str, LayerCall],
 ) -> None:
-    """Refuse a layer fed with the wrong kind of signal, or twice with the same one."""
+    """Refuse a layer that reads the wrong kind of signal, or the same signal twice."""
     for name, part in inputs:
         if inputs.count((name, part)) > 1:
             # Lava connects two ports once

@@ -1,4 +1,4 @@
-"""The inputs of blocks as nodes of the graph: sums and concatenations of messages."""
+"""The inputs of blocks in terms of nodes: sums and concatenations of messages."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from neuroport.graph.node import IntArray, Shape
 
 @dataclass(frozen=True, eq=False)
 class NodeMessages:
-    """Messages of a node, each ``delay`` steps later; None, or one delay per neuron (n,).
+    """Messages of a node, delayed by ``delay`` steps per neuron (n,), or not delayed (None).
 
-    ``part``: the channels (or rows) of the value that they are, from and to; None for all.
+    ``part``: their channels (or rows) in the value, from and to; None for all.
     """
 
     node: str
@@ -34,10 +34,10 @@ class MessageSum:
     """A sum of messages, as a block reads it.
 
     Attributes:
-        shape: without samples and steps, as the module has it.
-        shift: steps by which SLAYER has it later than the graph.
-        unit: what SLAYER's 1.0 is in the graph, 0 for what only the host may read.
-        raw: whether the module's own frames are among it, which an Input block may encode.
+        shape: the module's shape, without samples and steps.
+        shift: number of steps by which SLAYER's value is later than the graph's.
+        unit: the graph's value for SLAYER's 1.0; 0 for values that only the host may read.
+        raw: whether it includes the module's own frames, which an Input block may encode.
     """
 
     terms: tuple[NodeMessages, ...]
@@ -58,7 +58,7 @@ class MessageSum:
 
     @property
     def said(self) -> str:
-        """In words."""
+        """A description in words."""
         return _words([term.node for term in self.terms])
 
     def rows(self, term: NodeMessages) -> slice:
@@ -135,7 +135,7 @@ class CurrentSum:
 
     @property
     def said(self) -> str:
-        """In words."""
+        """A description in words."""
         return _words([name for name, _, _ in self.parts])
 
     @property

@@ -1,18 +1,18 @@
-"""Follow a network's own ``forward`` to see which block feeds which, for every family.
+"""Follow a network's own ``forward`` to find the connections between blocks, for every family.
 
 *Read.* The forward pass runs once, in evaluation mode, on signals: tensors of zeros that know their
-origin, the sum or concatenation of what blocks sent. Blocks are replaced by a note of their call.
-Few operations keep an origin (:data:`ADDITIONS`, :data:`CONCATENATIONS`, :data:`KEPT`,
-:data:`RESHAPED`, stacking and summing, dropout that is off); every other one loses it, and so does
-a write into memory that a signal shares, by whatever name. A block reads nothing of lost origin;
-the host may: counts and rates are collected on the way. Values may not be asked for, since a signal
-has none.
+origin, a sum or concatenation of blocks' outputs. Blocks are not run; their calls are recorded. Few
+operations keep an origin (:data:`ADDITIONS`, :data:`CONCATENATIONS`, :data:`KEPT`,
+:data:`RESHAPED`, stacking and summing, disabled dropout). Every other operation removes it, and so
+does a write into memory that a signal shares, under any name. No block may read a signal without
+origin; the host may, because counts and rates are collected on the way. Asking for values is an
+error, because a signal has none.
 
-*Checked.* Then the same forward runs on plain tensors: twice with values drawn at random in the
-place of what blocks send, so that silent neurons hide nothing, and once as it is, on real frames.
-Every call and everything that a block receives must be what was read.
+*Check.* Then the same forward runs on plain tensors: twice with random values as the outputs of
+blocks, so that the check does not depend on which neurons fire, and once unchanged, on real frames.
+Every call and every input of a block must match the recorded ones.
 
-(``torch.fx`` does not do: networks of lava-dl call ``item()`` and build tensors of what it gives.)
+(``torch.fx`` does not suffice: networks of lava-dl call ``item()`` and build tensors from it.)
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def refuse_wrappers(net: nn.Module) -> None:
     """Refuse wrappers that run a part of the network in a way of their own.
 
     Raises:
-        CaptureError: naming the part and the way out.
+        CaptureError: names the part and an alternative.
     """
     hooks = torch.nn.modules.module
     every = [*hooks._global_forward_hooks.values(), *hooks._global_forward_pre_hooks.values()]
@@ -116,7 +116,7 @@ def refuse_hooks(
     """Refuse hooks on a module that the reader does not enter.
 
     Raises:
-        CaptureError: naming the module and the way out.
+        CaptureError: names the module and what to do.
     """
     found = [h for h in module._forward_pre_hooks.values() if not (allowed and allowed(h))]
     found += module._forward_hooks.values()
@@ -129,7 +129,7 @@ def refuse_hooks(
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """``net`` in evaluation mode; every module's own mode is given back."""
+    """Context with ``net`` in evaluation mode; every module's own mode is restored."""
     before = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
@@ -141,7 +141,7 @@ def evaluating(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def replaced(blocks: Mapping[str, nn.Module], call: Callable[..., Any]) -> Iterator[None]:
-    """``call(name, block, *args)`` in the place of each block's own forward."""
+    """Context that replaces each block's own forward by ``call(name, block, *args)``."""
     done: list[nn.Module] = []
     try:
         for name, block in blocks.items():
@@ -154,7 +154,7 @@ def replaced(blocks: Mapping[str, nn.Module], call: Callable[..., Any]) -> Itera
 
 
 class Numbering:
-    """Names of calls: the block's, and ``block.2`` the second time."""
+    """Names of calls: the block's name, and ``block.2`` for the second call."""
 
     def __init__(self) -> None:
         self._times: dict[str, int] = defaultdict(int)
@@ -166,9 +166,9 @@ class Numbering:
 
 @contextmanager
 def called(blocks: Mapping[str, nn.Module], around: Callable[..., Any]) -> Iterator[None]:
-    """``around(name of the call, block, own, *args)`` at every call by forward itself.
+    """Context that calls ``around(name of the call, block, own, *args)`` for calls by forward.
 
-    ``own`` is the block's own forward, in which calls of parts are no calls.
+    ``own`` is the block's own forward; calls of parts inside it are not counted.
     """
     number, inside = Numbering(), False
 
@@ -191,7 +191,7 @@ def called(blocks: Mapping[str, nn.Module], around: Callable[..., Any]) -> Itera
 
 @contextmanager
 def _plainly(net: nn.Module) -> Iterator[None]:
-    """In evaluation mode, without gradients and what compiles or casts."""
+    """Context of evaluation mode without gradients, compilation and autocast."""
     compiled = [m for m in net.modules() if getattr(m, "_compiled_call_impl", None) is not None]
     kept = [m._compiled_call_impl for m in compiled]
     with ExitStack() as stack:
@@ -230,7 +230,7 @@ Given = Callable[[nn.Module, Tensor], Any]
 
 @dataclass
 class Forward:
-    """The record of a forward pass that was followed."""
+    """The record of a forward pass."""
 
     net: nn.Module
     blocks: Mapping[str, nn.Module]
@@ -238,12 +238,14 @@ class Forward:
     frames: MessageSum
     calls: list[Call] = field(default_factory=list)
     returned: list[Origin] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)  # what made what else it returns
+    lost: list[str] = field(
+        default_factory=list
+    )  # the operations that made its other return values
 
     def check(self, x: Any, given: Given | None = None) -> None:
-        """Run forward on ``x`` and compare every call, and what it receives, with what was read.
+        """Run forward on ``x`` and compare every call and its inputs with the record.
 
-        ``given`` makes what a block sends of numbers drawn at random; without it the blocks run.
+        ``given`` turns random numbers into a block's output; without it the blocks run.
 
         Raises:
             CaptureError: names the line of the call that differs.
@@ -287,15 +289,14 @@ def read(
     perform: Perform,
     given: Given | None = lambda _, drawn: drawn,
 ) -> Forward:
-    """Read ``forward`` and call ``perform(name, block, what it reads)`` at every call of a block.
+    """Read ``forward`` and call ``perform(name, block, inputs)`` at every call of a block.
 
-    ``perform`` gives what the block sends, and whether a log of counts comes with it. What was read
-    is checked with numbers drawn at random, of which ``given`` makes what a block sends (None: it
-    is not checked).
+    ``perform`` returns the block's output, and whether a log of counts comes with it. The record is
+    checked with random numbers, which ``given`` turns into a block's output (None: no check).
 
     Raises:
-        CaptureError: ``forward`` fails, branches on values, or feeds a block with what is neither
-            the frames nor sums and concatenations of what blocks sent; names the line.
+        CaptureError: ``forward`` fails, branches on values, or a block reads something other than
+            the frames or sums and concatenations of blocks' outputs; the error names the line.
     """
     found = Forward(net, blocks, layout, frames)
     number, reading = Numbering(), Reading(net, layout)
@@ -320,7 +321,7 @@ def read(
             )
         own = number(name)
         try:
-            with reading.aside():  # what is read from a block's own numbers is no part of forward
+            with reading.aside():  # values read from a block's own numbers are not part of forward
                 sent, counted = perform(own, block, origin.value)
         except CaptureError as error:
             raise CaptureError(f"{error.message} ({place})", error.detail) from error

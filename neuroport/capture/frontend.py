@@ -24,8 +24,8 @@ class FrontEnd:
     """Reads the networks of one library.
 
     Attributes:
-        name: by which it is known.
-        summary: what it reads, in a line.
+        name: name of the front end.
+        summary: description of one line.
     """
 
     name: str
@@ -40,10 +40,11 @@ class FrontEnd:
 
         Args:
             frames: (T, N, *shape).
-            options: what ``port.quantize`` was given besides.
+            options: further arguments of ``port.quantize``.
 
         Raises:
-            NeuroportError: what has no integers, by the user's own names, and what to change.
+            NeuroportError: a part has no integer form; the error uses the user's own names, and
+                says what to change.
         """
         raise NotImplementedError
 
@@ -80,14 +81,14 @@ FRONT_ENDS = Registry(
     },
     CaptureError,
 )
-NATIVE = "neuroport"  # of torch modules that no other front end takes
+NATIVE = "neuroport"  # the front end for torch modules that no other one reads
 
 
 def front_end(name: str) -> FrontEnd:
-    """A front end by name.
+    """Return a front end by name.
 
     Raises:
-        CaptureError: no such front end.
+        CaptureError: there is no such front end.
     """
     kind = FRONT_ENDS[name]
     if not (isinstance(kind, type) and issubclass(kind, FrontEnd)):
@@ -99,7 +100,7 @@ def front_end(name: str) -> FrontEnd:
 
 
 def front_end_of(network: Any) -> FrontEnd:
-    """The front end that takes a network: the first that says so; neuroport's own is the last.
+    """Return the first front end that can read a network; neuroport's own is the last.
 
     Raises:
         CaptureError: a front end of another package cannot be imported.

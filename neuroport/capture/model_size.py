@@ -1,6 +1,7 @@
 """Count the parameters, neurons and multiply-accumulates of a network of neuroport layers.
 
-Counted from its wiring, without running it, so a network on torch's ``meta`` device will do.
+The counts follow from its connections, without a run, so the network may be on torch's ``meta``
+device.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ class Counts:
     """Trainable parameters; neurons; and multiply-accumulates of one step.
 
     ``populations`` counts each level of a multi-level neuron as a neuron, ``neurons`` counts it
-    once. ``macs`` are those of every convolution and the classifier as if nothing were sparse;
-    ``projection_macs`` are the part of them at 1x1 projections of membrane streams, which multiply
-    real values where all other layers behind the stem multiply spikes.
+    once. ``macs`` are those of all convolutions and the classifier without sparsity.
+    ``projection_macs`` are those of 1x1 projections of membrane streams, which multiply real
+    values; all other layers after the stem multiply spikes.
     """
 
     parameters: int
@@ -37,7 +38,7 @@ def count(net: nn.Module, size: tuple[int, int]) -> Counts:
     """Count ``net`` on frames of ``size`` (height, width).
 
     Raises:
-        CaptureError: the network's ``forward`` has no graph.
+        CaptureError: a graph cannot express the network's ``forward``.
     """
     net = unwrapped(net)
     stems = [m for m in net.modules() if isinstance(m, GradedConv) and m.pixels]
@@ -58,7 +59,7 @@ def count(net: nn.Module, size: tuple[int, int]) -> Counts:
         elif layer.readout is not None:
             macs += layer.readout.synapse.weight.numel()
         elif layer.synapse is not None:
-            # a pooled projection averages first, and multiplies after
+            # a pooled projection first averages, then multiplies
             synapse, positions = layer.synapse.synapse, math.prod(layer.sends[1:])
             held = module.kernel() if isinstance(module, Composed) else synapse.weight
             here = 0 if isinstance(module, Direct) else held.numel() * positions

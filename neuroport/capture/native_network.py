@@ -38,11 +38,11 @@ from neuroport.nets.widths import CHECKED, widths_of
 
 @torch.no_grad()
 def integer_graph(net: nn.Module, frames: Tensor, *, check: bool = True) -> Graph:
-    """The graph of a network in its integer phase.
+    """Return the graph of a network in its integer phase.
 
-    Integers are read out of the module itself: the weights with the function that its forward pass
-    uses, the biases while it runs the first sample of ``frames`` (T, N, C, H, W), on which its
-    forward pass is checked too, if ``check``.
+    The integers come from the module itself: weights from the function that its forward pass uses,
+    biases from a run of the first sample of ``frames`` (T, N, C, H, W). With ``check``, the forward
+    pass is also checked on that sample.
     """
     net = unwrapped(net)
     with evaluating(net):
@@ -65,7 +65,7 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
             forward.check(frames[:, :1].float())
         else:
             net(frames[:, :1].float())  # a forward may count its steps
-    # side by side, before anything lies between them that is freed again
+    # allocated together, so that no memory that is freed later lies between them
     weights = {
         layer.name: np.empty(layer.synapse.kernel().shape, np.int64)
         for layer in layers
@@ -73,7 +73,7 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
     }
     stems = (s for s in (layer.synapse for layer in layers) if isinstance(s, GradedConv))
     bits = max((stem.frame_bits for stem in stems if stem.pixels), default=8)
-    pools = set[str]()  # relays of sums of spikes, which are proven
+    pools = set[str]()  # relays of sums of spikes, whose widths are proven
     nodes: list[Node] = [Input(INPUT, tuple(frames.shape[2:]), bits=bits)]
     current: dict[str, tuple[str, ...]] = {}
 

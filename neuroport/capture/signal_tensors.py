@@ -1,6 +1,6 @@
-"""Signals: tensors of zeros that know of which blocks' outputs they are a sum or concatenation.
+"""Signals: tensors of zeros that know their origin, a sum or concatenation of blocks' outputs.
 
-What keeps an origin is said in :meth:`Reading.kept`; everything else loses it.
+:meth:`Reading.kept` lists the operations that keep an origin; all others remove it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Signal(Tensor):
     """A tensor of zeros that knows its origin, if it has one."""
 
     origin: Origin | None = None
-    stamp = -1  # of its memory when the origin was noted
+    stamp = -1  # version of its memory when the origin was recorded
     stacked: tuple[int, tuple[Origin, ...]] | None = None
     made_by = ""
 
@@ -80,7 +80,7 @@ class Signal(Tensor):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", str(func))
         reading = _now()
-        if reading is None:  # it outlived its reading in an attribute
+        if reading is None:  # an attribute kept it after its reading ended
             return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
         if name == "item" and args[0].numel() == 1:
             reading.numbers = True
@@ -99,7 +99,7 @@ class Signal(Tensor):
             raise CaptureError(f"{error.message} ({here()})") from None
         for each in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(each, Signal) and not any(each is a for a in args):
-                each.made_by = lost or _made_by(name)  # what lost the origin first
+                each.made_by = lost or _made_by(name)  # the operation that first removed the origin
         if isinstance(result, Signal) and origin is not None:
             reading.note(result, origin)
         return result
@@ -139,7 +139,7 @@ def _now() -> Reading | None:
 
 
 class Statistic(float):
-    """A number taken from a signal: it may be collected and computed with, not compared."""
+    """A number computed from a signal; it may be collected and used, but not compared."""
 
     def _refused(self, *_: object) -> Any:
         raise CaptureError(
@@ -161,12 +161,12 @@ class Statistic(float):
 
 
 class Reading(TorchDispatchMode):
-    """Watches the memory of signals, and who asks for values, while forward is read."""
+    """Tracks the memory of signals and requests for values while forward is read."""
 
     def __init__(self, net: nn.Module, layout: AxisOrder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.layout = layout
-        self.numbers = False  # whether a Statistic was handed out
+        self.numbers = False  # whether a Statistic was returned
         self.constants = {_memory(t) for t in (*net.parameters(), *net.buffers())}
         self._writes: dict[int, int] = defaultdict(int)
         self._writers: dict[int, str] = {}
@@ -211,7 +211,7 @@ class Reading(TorchDispatchMode):
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """While neuroport itself computes, nothing is asked of ``forward``."""
+        """Context for neuroport's own computations, which are not part of ``forward``."""
         self._aside = True
         try:
             yield
@@ -222,7 +222,7 @@ class Reading(TorchDispatchMode):
         signal.origin, signal.stamp = origin, self._writes[_memory(signal)]
 
     def known(self, signal: Any) -> Origin | None:
-        """The origin of a signal whose memory nobody has written since."""
+        """Return the origin of a signal whose memory has not been written since."""
         if not isinstance(signal, Signal) or signal.stamp != self._writes[_memory(signal)]:
             return None
         return signal.origin
@@ -244,7 +244,7 @@ class Reading(TorchDispatchMode):
         before: list[Origin | None],
         result: Any,
     ) -> Origin | None:
-        """The origin of what an operation made, if it keeps one. This is the whole list."""
+        """Return the origin of an operation's result, if it keeps one. This list is complete."""
         if not isinstance(result, Signal):
             return None
         if name in ADDITIONS:
@@ -287,8 +287,8 @@ class Reading(TorchDispatchMode):
         if len(whole) < len(values):
             raise CaptureError(
                 "forward concatenates currents, and a population has one kind of synapse for all "
-                "its channels; give each current its own neurons and concatenate what they send: "
-                "the same spikes"
+                "its channels; give each current its own neurons and concatenate their "
+                "spikes, which is equivalent"
             )
         parts = [origin.compute for origin in each]
         return Origin(
@@ -302,7 +302,7 @@ class Reading(TorchDispatchMode):
             result.stacked, result.stamp = (dim % result.ndim, each), self._writes[_memory(result)]
 
     def _summed(self, stack: Any, dim: Any = None, **others: Any) -> Origin | None:
-        """``torch.stack([a, b, c]).sum(0)`` is ``a + b + c``: integers have no order."""
+        """``torch.stack([a, b, c]).sum(0)`` equals ``a + b + c``: the order does not matter."""
         if others or not isinstance(stack, Signal) or stack.stacked is None:
             return None
         axis, each = stack.stacked
@@ -313,7 +313,7 @@ class Reading(TorchDispatchMode):
         return reduce(_added, each)
 
     def _reshaped(self, origin: Origin, source: Signal, result: Signal) -> Origin | None:
-        """Rows and columns flattened, samples and steps kept."""
+        """Flatten rows and columns; keep samples and steps."""
         now, last = tuple(result.shape), self.layout.steps_last
         if now == tuple(source.shape):
             return origin
@@ -351,7 +351,7 @@ def _sum(
 
 
 def _signals(args: Iterable[Any]) -> list[Signal]:
-    """Those among arguments, and in lists of them."""
+    """Return the signals among arguments, and in lists of them."""
     found: list[Signal] = []
     for each in args:
         if isinstance(each, (list, tuple)):
@@ -362,7 +362,7 @@ def _signals(args: Iterable[Any]) -> list[Signal]:
 
 
 def _plain() -> Any:
-    """Signals as the tensors that they are."""
+    """Convert signals to plain tensors."""
     return torch._C.DisableTorchFunctionSubclass()  # type: ignore[no-untyped-call]
 
 

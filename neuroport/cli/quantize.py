@@ -70,6 +70,7 @@ def quantize(
     say = Out(as_json)
     more: dict[str, Any] = {}
     net = load(folder)
+    options: dict[str, Any] = {} if widths is None else {"widths": widths}
     widths = widths or widths_of(net)
     if calibration is not None and widths == PROVEN:
         raise click.UsageError("--calibration is for --widths checked; proven ones need no samples")
@@ -79,13 +80,13 @@ def quantize(
 
         given = held_out(recipe, cost, "--cost")
         costs = quantization_cost(
-            load(folder), *given, device=device, shard=shard, calibration=frames, widths=widths
+            load(folder), *given, device=device, shard=shard, calibration=frames, **options
         )
         say.line(str(costs))
         more["cost"] = costs.to_dict()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", QuantizationWarning)
-        graph = to_graph(net, frames, widths=widths)
+        graph = to_graph(net, frames, **options)
     texts = [str(w.message) for w in caught if isinstance(w.message, QuantizationWarning)]
     for text in texts:
         say.line(f"warning: {text}")

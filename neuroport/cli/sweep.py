@@ -1,4 +1,4 @@
-"""The verb ``sweep``."""
+"""The command ``sweep``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from neuroport.cli.output import Out
     multiple=True,
     required=True,
     metavar="KEY=V1,V2",
-    help="Values of a key of the recipe, as seed=1,2,3; again for another key.",
+    help="Values of a key of the recipe, such as seed=1,2,3; repeat it for other keys.",
 )
 @target_option
 @click.option("--cluster", metavar="WHERE", help="local:N, tcp://HOST:PORT or slurm:FILE.")
@@ -31,10 +31,10 @@ def sweep(
     cluster: str | None,
     as_json: bool,
 ) -> None:
-    """Train RECIPE at every point of a grid; tell accuracy, and the cost of each way to lower it.
+    """Train RECIPE at every point of a grid; print accuracies, and the costs of lowering options.
 
-    A sweep that was interrupted goes on where it was. Each point is a folder with its checkpoint
-    and its network of integers.
+    The same command continues an interrupted sweep. Each point has a folder with its checkpoint and
+    its integer network.
     """
     from neuroport.recipe import load_recipe
 

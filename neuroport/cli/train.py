@@ -17,7 +17,10 @@ from neuroport.cli.output import Out
 @click.option("-o", "--out", "folder", type=out_folder, help="Folder of the run.")
 @click.option("--list", "listed", is_flag=True, help="Print the shipped recipes and exit.")
 @click.option(
-    "--start", type=any_path, help="Graph to train further, for a recipe of family 'graph'."
+    "--graph",
+    "start",
+    type=any_path,
+    help="Graph to train further, for a recipe of family 'graph'.",
 )
 @click.option("--tensorboard", is_flag=True, help="Also write metrics as TensorBoard events.")
 @click.option("--device", default="auto", show_default=True, help=DEVICES)

@@ -108,8 +108,8 @@ def prepare(
     found = ready(on or (MODULE if is_module else DEFAULT), options)
     if found.takes_modules and not is_module:
         raise BackendError(
-            f"engine {found.name!r} runs the forward pass of a torch module, which a graph has "
-            f"not; run it on {DEFAULT!r}, or give the module"
+            f"engine {found.name!r} runs the forward pass of a torch module, which a graph "
+            f"does not have; run it on {DEFAULT!r}, or give the module"
         )
     graph: Any = network
     if is_path:
@@ -141,7 +141,7 @@ def _captured(net: nn.Module, frames: npt.NDArray[Any] | None) -> Graph:
 
     if frames is None:
         raise FramesError(
-            "a torch module does not say what it takes: give prepare(..., frames=...) some frames, "
-            "or prepare its graph, port.quantize(net, frames)"
+            "a torch module does not state the shape of its input: give prepare(..., "
+            "frames=...) some frames, or prepare its graph, port.quantize(net, frames)"
         )
     return front_end_of(net).graph(net, frames)

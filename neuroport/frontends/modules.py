@@ -166,7 +166,7 @@ class TrainableGraph(FrontEnd):
         with torch.no_grad():
             for first in range(0, samples, batch):
                 now = slice(first, min(first + batch, samples))
-                for name, sent in network.messages(torch.from_numpy(frames[:, now])).items():
+                for name, sent in network.messages(torch.tensor(frames[:, now])).items():
                     if name in recorder:
                         recorder.keep(
                             name, now, sent.cpu().numpy().astype(dtype_of(recorder.kinds[name]))

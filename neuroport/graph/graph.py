@@ -87,7 +87,9 @@ class Graph(Shown):
         linear = _Linear()
         for node in self.nodes:
             if not isinstance(node, Node) or not hasattr(node, "kind"):
-                raise GraphError(f"{node!r} is no node; make one of a kind such as Conv or Lif")
+                raise GraphError(
+                    f"{node!r} is not a node; create one of a kind such as Conv or Lif"
+                )
             node.check_types()
             if not node.name or node.name in self._facts:
                 raise GraphError(f"node name {node.name!r} is empty or used twice; rename one")

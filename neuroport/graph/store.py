@@ -159,8 +159,8 @@ def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
         if CHECKED in entry.attrs:
             if version <= PROVEN:
                 raise FormatError(
-                    f"{path}: graph/{index:05d} has a declared width, which version {version} of "
-                    "the format has not; export it again"
+                    f"{path}: graph/{index:05d} has a declared width, which version {version} "
+                    "of the format does not support; export it again"
                 )
             checked[values["name"]] = _integer(entry, CHECKED, path, f"graph/{index:05d}")
     stored = hdf5.text(file.attrs.get("hash"))

@@ -1,4 +1,4 @@
-"""Batch norm, and neurons behind it, in training, on tensors; see ``normed.c``."""
+"""Batch norm and the following neurons in training, on tensors; see ``normed.c``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from neuroport.kernels import lif_kernels
 from neuroport.kernels.compilation import kernels
 
 LEVELS, STEPS = 4, 128  # at most
-PARTS = 16  # of the work, each with sums of its own
+PARTS = 16  # parts of the work, each with its own sums
 
 
 @dataclass(frozen=True)
 class TensorLayout:
-    """Sizes of (T, N, C, H, W); ``last`` says whether channels lie last in memory."""
+    """Sizes of (T, N, C, H, W); ``last``: whether channels are last in memory."""
 
     steps: int
     samples: int
@@ -27,7 +27,7 @@ class TensorLayout:
 
     @classmethod
     def of(cls, x: Tensor) -> TensorLayout | None:
-        """None where the kernels cannot read ``x``, which is dense (:func:`lif_kernels.dense`)."""
+        """Return the layout of a dense ``x`` (:func:`lif_kernels.dense`), None if unsupported."""
         if kernels() is None or not lif_kernels.fits(x) or x.ndim != 5 or len(x) > STEPS:
             return None
         steps, samples, channels, height, width = shape = x.shape
@@ -48,13 +48,13 @@ class TensorLayout:
         return (self.steps * self.samples, self.positions, self.channels)
 
     def sums(self) -> Tensor:
-        """Room for two sums per channel and part; those of all parts come first."""
+        """Allocate two sums per channel and part; the totals come first."""
         return torch.empty(PARTS, 2, self.channels, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
 class NormStatistics:
-    """Of a batch; rows of ``found`` (4, C): mean, ``q``, its slope and ``a = scale q``."""
+    """Statistics of a batch; rows of ``found`` (4, C): mean, ``q``, its slope, ``a = scale q``."""
 
     found: Tensor
 
@@ -71,7 +71,7 @@ class NormStatistics:
 
 @dataclass(frozen=True)
 class NeuronConstants:
-    """Constants of neurons under one current, as :class:`neuroport.nets.neuron.Lif` has them."""
+    """Constants of neurons that share a current; see :class:`neuroport.nets.neuron.Lif`."""
 
     thresholds: tuple[float, ...]
     current_keep: float
@@ -103,7 +103,7 @@ def statistics(
     eps: float,
     outside: bool,
 ) -> NormStatistics:
-    """Of ``x``; the running ones move."""
+    """Compute the statistics of ``x``, and update the running ones."""
     found = torch.empty(4, layout.channels)
     given = (x, scale, layout.sums(), found, running_mean, running_var)
     _library().norm_statistics(*_pointers(*given), *layout.sizes, momentum, eps, outside)
@@ -113,7 +113,7 @@ def statistics(
 def apply(
     x: Tensor, layout: TensorLayout, found: NormStatistics, bias: Tensor, added: Tensor | None
 ) -> Tensor:
-    """``a (x - mean) + bias + added``; ``added`` lies in memory as ``x`` does."""
+    """Return ``a (x - mean) + bias + added``; ``added`` has the memory layout of ``x``."""
     out = torch.empty_like(x)
     _library().norm_apply(
         x.data_ptr(),
@@ -126,7 +126,7 @@ def apply(
 
 
 def sums(grad: Tensor, x: Tensor, layout: TensorLayout, found: NormStatistics) -> Tensor:
-    """Per channel the sums of ``grad`` and of ``grad (x - mean)``, its first two of all parts."""
+    """Return per channel the sums of ``grad`` and of ``grad (x - mean)``, the totals first."""
     out = layout.sums()
     _library().norm_sums(grad.data_ptr(), x.data_ptr(), found.mean, out.data_ptr(), *layout.sizes)
     return out
@@ -135,7 +135,7 @@ def sums(grad: Tensor, x: Tensor, layout: TensorLayout, found: NormStatistics) -
 def gradient(
     grad: Tensor, x: Tensor, layout: TensorLayout, found: NormStatistics, sums: Tensor, out: Tensor
 ) -> Tensor:
-    """Gradient of ``x``, into ``out``, which may be ``grad``; returns those of scale and bias."""
+    """Write the gradient of ``x`` to ``out`` (may be ``grad``); return those of scale and bias."""
     given = torch.empty(2, layout.channels)
     _library().norm_gradient(*_pointers(grad, x, found.found, sums, out, given), *layout.rows)
     return given
@@ -170,7 +170,7 @@ def levels_backward(
     bias: Tensor | None,
     levels: NeuronConstants,
 ) -> tuple[Tensor, Tensor]:
-    """Gradient of the (normalized) current, and with a norm the :func:`sums` of it."""
+    """Return the gradient of the (normalized) current, and with a norm its :func:`sums`."""
     out, total = torch.empty_like(x), layout.sums()
     _library().levels_backward(
         grad.data_ptr(),
@@ -197,5 +197,5 @@ def _pointers(*tensors: Tensor | None) -> list[int | None]:
 
 def _library() -> ctypes.CDLL:
     library = kernels()
-    assert library is not None  # who has a layout has the kernels
+    assert library is not None  # a layout exists only if the kernels do
     return library

@@ -1,4 +1,4 @@
-"""Compiles the kernels once per compiler, processor and source; keeps them in a cache folder."""
+"""Compile the kernels once per compiler, processor and source; keep them in a cache folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOURCES = tuple(HERE / name for name in ("neuron.c", "normed.c", "network.c"))
 # no contraction: a multiply-add is fused where torch fuses it and nowhere else
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fPIC")
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-SECONDS = 300  # it takes a few; a busy machine is no reason to do without
+SECONDS = 300  # normally it takes a few; the limit also allows for a busy machine
 
 _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 _FLOAT, _DOUBLE = ctypes.c_float, ctypes.c_double
@@ -45,14 +45,14 @@ SIGNATURES = {
     "levels_forward": [_POINTER] * 5 + [_LONG] * 4 + [_FLOAT] * 2 + [_POINTER, _INT],
     "levels_backward": [_POINTER] * 7 + [_LONG] * 4 + [_FLOAT] * 2 + [_INT, _POINTER, _INT, _INT],
 }
-NUMBERS = ("network_lanes", "network_largest_byte")  # they return one
+NUMBERS = ("network_lanes", "network_largest_byte")  # functions that return an integer
 
 _plain = False
 
 
 @contextlib.contextmanager
 def plain() -> Iterator[None]:
-    """Within, every neuron takes the plain path."""
+    """Context in which every neuron takes the plain path."""
     global _plain
     before, _plain = _plain, True
     try:
@@ -62,11 +62,11 @@ def plain() -> Iterator[None]:
 
 
 def kernels(*, with_torch: bool = True) -> ctypes.CDLL | None:
-    """The compiled kernels, or ``None`` where the plain path has to run (:func:`why_plain`).
+    """Return the compiled kernels, or ``None`` if the plain path must run (:func:`why_plain`).
 
     Args:
-        with_torch: False in a process that never imports torch, which takes seconds. If torch came
-            later, two OpenMP libraries would meet.
+        with_torch: False in a process that never imports torch, because the import takes seconds.
+            If torch were imported later, two OpenMP libraries would conflict.
     """
     found = switched_off() or _load(with_torch)
     return None if isinstance(found, str) else found
@@ -96,7 +96,7 @@ def _load(with_torch: bool = True) -> ctypes.CDLL | str:
     if not compiler:
         return "no C compiler was found; install gcc, or name one in CC"
     try:
-        if not with_torch:  # which would have brought its own
+        if not with_torch:  # which would have loaded its own OpenMP library
             ctypes.CDLL("libgomp.so.1", ctypes.RTLD_GLOBAL)
         return library(compiler.split())
     except (OSError, subprocess.SubprocessError, NeuroportError) as error:
@@ -106,7 +106,7 @@ def _load(with_torch: bool = True) -> ctypes.CDLL | str:
 def library(
     compiler: list[str], flags: tuple[str, ...] = FLAGS, sources: tuple[Path, ...] = SOURCES
 ) -> ctypes.CDLL:
-    """The kernels of some sources, compiled if they are not in the cache.
+    """Return the kernels of some sources, compiled if they are not in the cache.
 
     Raises:
         OSError, subprocess.SubprocessError: they cannot be compiled or loaded.
@@ -121,7 +121,7 @@ def library(
 
 
 def _compiled(compiler: list[str], flags: tuple[str, ...], sources: tuple[Path, ...]) -> Path:
-    """The shared library, from the cache or compiled into it."""
+    """Return the shared library, from the cache or compiled into it."""
     version = subprocess.run(
         [*compiler, "--version"], capture_output=True, check=True, timeout=SECONDS
     ).stdout
@@ -142,15 +142,15 @@ def _compiled(compiler: list[str], flags: tuple[str, ...], sources: tuple[Path, 
         with tempfile.TemporaryDirectory(prefix=".making-", dir=folder) as making:
             library = _made(compiler, flags, sources, making).read_bytes()
             write_atomic(target, sealed(library), mode=0o600)
-        written.remove(target)  # nothing that a user asked for
+        written.remove(target)  # a cached file is not something that the user asked for
     return target
 
 
 def _own_folder() -> Path:
-    """The folder of the cache, this user's alone: who writes there has the library executed.
+    """Return the cache folder, which only this user may write, because its libraries are executed.
 
     Raises:
-        OSError, StorageError: it is somebody else's, or cannot be written.
+        OSError, StorageError: it belongs to another user, or cannot be written.
     """
     folder = cache_folder() / "kernels"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -163,7 +163,7 @@ def _own_folder() -> Path:
 
 
 def _is_sound(path: Path) -> bool:
-    """Return whether a library is there, this user's alone, and whole."""
+    """Return whether a library exists, belongs only to this user, and is complete."""
     try:
         found = path.lstat()
         good = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
@@ -176,12 +176,12 @@ def _is_sound(path: Path) -> bool:
 
 
 def sealed(library: bytes) -> bytes:
-    """The library with its SHA-256 behind it, where no loader looks."""
+    """Return the library with its SHA-256 appended, where no loader looks."""
     return library + b"neuroport" + hashlib.sha256(library).digest()
 
 
 def _made_for_now(compiler: list[str], flags: tuple[str, ...], sources: tuple[Path, ...]) -> Path:
-    """A library for this process, in a folder that is removed when it ends."""
+    """Return a library for this process, in a folder that is removed when the process ends."""
     making = tempfile.mkdtemp(prefix="neuroport-kernels-")
     atexit.register(shutil.rmtree, making, ignore_errors=True)
     return _made(compiler, flags, sources, making)
@@ -190,7 +190,7 @@ def _made_for_now(compiler: list[str], flags: tuple[str, ...], sources: tuple[Pa
 def _made(
     compiler: list[str], flags: tuple[str, ...], sources: tuple[Path, ...], folder: str
 ) -> Path:
-    """The library, compiled in a folder and seen to load."""
+    """Compile the library in a folder, and check that it loads."""
     made = Path(folder) / "neuron.so"
     # linked without an OpenMP runtime of its own: it shares the one that torch has loaded
     objects = {f"{folder}/{source.stem}.o": str(source) for source in sources}
@@ -200,7 +200,7 @@ def _made(
     ]
     for command in (*steps, [*compiler, "-shared", *objects, "-o", str(made), "-lm"]):
         subprocess.run(command, capture_output=True, check=True, timeout=SECONDS)
-    ctypes.CDLL(str(made))  # what cannot be loaded is not kept
+    ctypes.CDLL(str(made))  # a library that cannot be loaded is not kept
     return made
 
 

@@ -1,4 +1,4 @@
-"""Convolutions of torch, avoiding the one that writes beyond its memory."""
+"""Convolutions of torch, avoiding one that writes beyond its memory."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def conv2d(
 ) -> Tensor:
     """``torch.nn.functional.conv2d``; x (N, C, H, W), weight (O, C/groups, kH, kW), bias (O,).
 
-    A 1x1 kernel with a stride reads the positions that it keeps and has a stride of 1: the same
-    sums. On processors without AVX-512, oneDNN (in torch 2.1 to 2.14 at least) writes over the heap
-    in the backward pass of the strided one: fewer than 8 channels, which lie last, on one thread.
+    A strided 1x1 kernel is computed by selecting the positions first and using a stride of 1, which
+    gives the same sums. On processors without AVX-512, oneDNN (at least in torch 2.1 to 2.14)
+    writes over the heap in the backward pass of the strided kernel, with fewer than 8 channels in
+    channels-last format on one thread.
     """
     if _skips(tuple(weight.shape[2:]), padding, stride):
         x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
@@ -33,9 +34,9 @@ def conv2d(
 
 @contextmanager
 def unstrided(synapse: nn.Module) -> Iterator[Pair]:
-    """While a synapse is called as a module: the step at which to read its input.
+    """Context for calling a synapse as a module: yields the stride at which to read its input.
 
-    It is (1, 1), or the stride of a 1x1 kernel, which then has none: see :func:`conv2d`.
+    It is (1, 1), or the stride of a 1x1 kernel, which meanwhile has a stride of 1 (:func:`conv2d`).
     """
     if not isinstance(synapse, nn.Conv2d) or not _skips(
         synapse.kernel_size, synapse.padding, synapse.stride
@@ -51,5 +52,5 @@ def unstrided(synapse: nn.Module) -> Iterator[Pair]:
 
 
 def _skips(kernel: tuple[int, ...], padding: object, stride: tuple[int, ...]) -> bool:
-    """Return whether a convolution reads some positions of its input only, each of them once."""
+    """Return whether a convolution reads only some positions of its input, each once."""
     return kernel == (1, 1) and padding in ((0, 0), "valid") and stride != (1, 1)

@@ -1,4 +1,4 @@
-"""Where torch computes: the CPU or one of NVIDIA's GPUs, named once and checked before any work."""
+"""The device on which torch computes, CPU or NVIDIA GPU: parsed and checked before any work."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def device_of(name: str = "auto") -> torch.device:
-    """The device of a name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+    """Return the device of a name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
 
-    ``auto`` is a GPU where torch finds one, else the CPU. Of several processes that torchrun
-    started on a machine, each takes the GPU of its own number (``LOCAL_RANK``).
+    ``auto`` is a GPU if torch finds one, otherwise the CPU. If torchrun started several processes
+    on a machine, each uses the GPU of its own number (``LOCAL_RANK``).
 
     Raises:
         BackendError: there is no such device, or processes would have to share one.
@@ -56,7 +56,7 @@ def device_of(name: str = "auto") -> torch.device:
 
 
 def local_processes() -> tuple[int, int]:
-    """How many processes torchrun started on this machine, and the number of this one."""
+    """Return how many processes torchrun started on this machine, and the number of this one."""
     try:
         return int(os.environ.get("LOCAL_WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     except ValueError as error:
@@ -66,7 +66,7 @@ def local_processes() -> tuple[int, int]:
 
 
 def told(device: torch.device) -> str:
-    """A device for people: ``cpu``, or the name of the GPU behind its number."""
+    """Return a description of a device: ``cpu``, or the number and name of the GPU."""
     import torch
 
     if device.type != "cuda":
@@ -75,7 +75,7 @@ def told(device: torch.device) -> str:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error of torch's says that memory ran out, a GPU's or the machine's."""
+    """Whether an error of torch means that memory ran out, of a GPU or of the machine."""
     import torch
 
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
@@ -87,7 +87,7 @@ def ran_out(error: BaseException) -> bool:
 
 
 def forget(device: torch.device) -> None:
-    """Give what torch keeps of a GPU's memory back to it."""
+    """Release the GPU memory that torch caches."""
     import torch
 
     if device.type == "cuda":
@@ -95,9 +95,9 @@ def forget(device: torch.device) -> None:
 
 
 def largest_fitting(batch: int, least: int, attempt: Callable[[int], Any]) -> int | None:
-    """The first of ``batch`` halved, and halved again, that ``attempt`` has memory for.
+    """Return the first batch size for which ``attempt`` has memory, halving ``batch`` repeatedly.
 
-    None where ``least`` is too many, too.
+    None if ``least`` is also too large.
     """
     while batch > least:
         batch = max(batch // 2, least)
@@ -120,14 +120,14 @@ def memory_of(
     error: type[NeuroportError],
     key: str,
 ) -> Iterator[None]:
-    """Where memory runs out within it, one error that says which batch there is memory for.
+    """Context that turns a lack of memory into one error, which names a batch size that fits.
 
     Args:
-        batch: samples that are computed side by side.
-        least: the smallest number that could be.
-        attempt: computes so many; to be called when the first attempt was given up.
-        error: what to raise.
-        key: what the user set, for the message.
+        batch: number of samples that are computed together.
+        least: the smallest possible number.
+        attempt: function that computes a given number, called after the first attempt has failed.
+        error: class of the error to raise.
+        key: the user's setting, for the message.
     """
     try:
         yield
@@ -135,7 +135,7 @@ def memory_of(
         if not ran_out(first):
             raise
         said = str(first).splitlines()[0] if str(first) else type(first).__name__
-        traceback.clear_frames(first.__traceback__)  # they hold tensors that did not fit
+        traceback.clear_frames(first.__traceback__)  # tracebacks hold the tensors that did not fit
     else:
         return
     forget(device)
@@ -146,4 +146,4 @@ def memory_of(
         if fits is not None
         else f"{least} does not fit either: use a smaller network, fewer steps or another device"
     )
-    raise error(f"{told(device)} has not the memory for {key} = {batch} ({said}); {advice}")
+    raise error(f"{told(device)} has too little memory for {key} = {batch} ({said}); {advice}")

@@ -1,9 +1,9 @@
-"""Convolutions and products of integers in floating point, on devices whose own may not be exact.
+"""Exact convolutions and products of integers in floating point, for devices such as GPUs.
 
-Sums of integers are exact in float32 below 2**24, in whatever order they are added. A GPU's
-convolution may add something else: Winograd's or Fourier's transform of the factors, or factors
-rounded to TF32. Here a convolution is one product of matrices, of patches and of kernels, in full
-float32 (TF32 off): sums of products and nothing else. The same code runs on every device.
+Sums of integers are exact in float32 below 2**24, in any order. A GPU's convolution may instead add
+Winograd or Fourier transforms of the factors, or factors rounded to TF32. Here a convolution is one
+matrix product of patches and kernels in full float32 (TF32 off), which adds only products. The same
+code runs on every device.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 from neuroport.graph.node import Pair
 
-PATCHES = 1 << 26  # elements that are laid out at once, 256 MB of float32
+PATCHES = 1 << 26  # elements of patches that are created at a time, 256 MB of float32
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Within it, products of float32 take whole factors: no TF32 on a GPU, no bfloat16 on a CPU."""
+    """Context without reduced precision in float32 products: no TF32 (GPU), no bfloat16 (CPU)."""
     before = torch.get_float32_matmul_precision()
     if before == "highest":
         yield
@@ -38,16 +38,16 @@ def full_precision() -> Iterator[None]:
 
 @cache
 def fault(device: torch.device) -> str | None:
-    """Where products of float32 on ``device`` are seen not to be exact; None if they are.
+    """Test whether products of float32 on ``device`` are exact; return the fault, or None.
 
-    Sums reach 2**24, in odd numbers, which whatever has fewer bits than float32 rounds.
+    The sums are odd numbers up to 2**24, which any type with fewer bits than float32 rounds.
     """
     rng = torch.Generator().manual_seed(0)
     messages = torch.randint(0, 2, (96, 1024), generator=rng) * torch.randint(
         1, 129, (96, 1024), generator=rng
     )
     weight = torch.randint(-127, 128, (1024, 64), generator=rng)
-    weight[:, :8] = 127  # one sign: the largest sums
+    weight[:, :8] = 127  # one sign gives the largest sums
     want = messages @ weight
     got = matmul(messages.float().to(device), weight.float().to(device))
     if not torch.equal(got.cpu().long(), want):
@@ -62,7 +62,7 @@ def fault(device: torch.device) -> str | None:
 
 
 def matmul(x: Tensor, weight: Tensor) -> Tensor:
-    """``x @ weight`` of integers whose sums the type holds."""
+    """Return ``x @ weight`` of integers whose sums the type holds."""
     with full_precision():
         product: Tensor = x @ weight
     return product
@@ -73,7 +73,7 @@ def conv2d(
 ) -> Tensor:
     """``torch.nn.functional.conv2d`` of integers whose sums the type holds, channels last.
 
-    Gradients are torch's own, of its own convolution.
+    Gradients are those of torch's own convolution.
     """
     if not (torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)):
         return _convolved(x, weight, stride, padding, dilation, groups)
@@ -119,7 +119,7 @@ def _convolved(
         (x.shape[2 + axis] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
         for axis in (0, 1)
     ]
-    # (groups, kH * kW * C / groups, O / groups), as patches lie in memory
+    # (groups, kH * kW * C / groups, O / groups), in the memory order of patches
     rows = weight.reshape(groups, outputs // groups, each, *kernel).permute(0, 3, 4, 2, 1)
     rows = rows.reshape(groups, -1, outputs // groups)
     of_one = size[0] * size[1] * channels * kernel[0] * kernel[1]

@@ -1,4 +1,4 @@
-"""Exact sums of integers in float32, even if partial sums exceed the integers it holds."""
+"""Exact sums of integers in float32, even if partial sums exceed its range of exact integers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from neuroport.graph import integers
 def convolve_exactly(
     convolve: Callable[[Tensor, Tensor], Tensor], messages: Tensor, weight: Tensor
 ) -> Tensor:
-    """``convolve(messages, weight)`` of integers whose sum fits 24 bits and whose parts may not.
+    """``convolve(messages, weight)`` of integers whose sum fits in 24 bits; partial sums may not.
 
-    Float32 adds integers exactly up to 2**24. Messages that could lead beyond are split into two
-    parts, ``low + 2**bits * high``, that cannot; where that is not enough, float64 adds them.
+    Float32 adds integers exactly up to 2**24. Messages whose sums could exceed that are split into
+    two parts, ``low + 2**bits * high``, whose sums cannot. If that is not enough, float64 is used.
     """
-    if messages.device.type != "cpu":  # to ask for the largest would wait for the device
+    if messages.device.type != "cpu":  # reading the largest value would wait for the device
         with torch.no_grad():
             value = convolve(messages.double(), weight.double()).to(messages.dtype)
         return _with_gradient(convolve, messages, weight, value)
     room = integers.STATE_MAX / max(1.0, float(weight.detach().abs().sum((1, 2, 3)).max()))
     largest = float(messages.detach().abs().max())
-    if not largest > room:  # nor for NaNs: the loss shows them
+    if not largest > room:  # NaNs are not checked either: the loss shows them
         return convolve(messages, weight)
     with torch.no_grad():
         part = 2.0 ** math.floor(math.log2(max(room, 1.0)))
@@ -50,7 +50,7 @@ def _with_gradient(
 
 
 class _Valued(torch.autograd.Function):
-    """Another value, with the gradient of the first."""
+    """Return another value, with the gradient of the first."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: Tensor) -> Tensor:

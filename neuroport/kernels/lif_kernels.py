@@ -1,4 +1,4 @@
-"""The kernels on tensors; ``None`` tells the caller to take its plain path.
+"""The kernels on tensors; a result of ``None`` means that the caller must take the plain path.
 
 C on a CPU, Triton on an NVIDIA GPU (relays aside, which have no steps).
 """
@@ -15,16 +15,16 @@ from neuroport.graph import integers
 from neuroport.kernels.compilation import kernels, switched_off
 from neuroport.kernels.surrogate import SURROGATES
 
-KINDS = {"rectangular": 1, "triangular": 2, "arctan": 3}  # others are computed by torch
-_INT32 = 1 << 24  # thresholds beyond it would leave 32 bits
-# a bias beyond it saturates any voltage, as this one does, and would leave 32 bits
+KINDS = {"rectangular": 1, "triangular": 2, "arctan": 3}  # torch computes the others
+_INT32 = 1 << 24  # larger thresholds would exceed 32 bits
+# larger biases saturate any voltage, as this one does, and would exceed 32 bits
 _BEYOND = 1 << 20
 
 
 def real_forward(
     current: Tensor, current_keep: float, voltage_keep: float, threshold: float
 ) -> tuple[Tensor, Tensor] | None:
-    """Voltages before their reset, and spikes, both as ``current`` lies in memory."""
+    """Return voltages before their reset, and spikes, in the memory layout of ``current``."""
     if _on_gpu(current):
         from neuroport.kernels import triton_neurons
 
@@ -49,7 +49,7 @@ def real_forward(
 def integer_forward(
     current: Tensor, bias: Tensor, current_decay: int, voltage_decay: int, threshold: int
 ) -> tuple[Tensor, Tensor] | None:
-    """Distances to the threshold before the reset, in states, and spikes.
+    """Return distances to the threshold before the reset, in units of the state, and spikes.
 
     ``bias`` is int64 and broadcasts over ``current`` (T, N, ...) from the third dimension on.
     """
@@ -60,7 +60,7 @@ def integer_forward(
     if library is None and not gpu:
         return None
     sample = current[0, 0]
-    # every position's bias, in the order in which positions lie in memory
+    # every position's bias, in memory order
     shifted = torch.empty_like(sample, dtype=torch.int32)
     shifted.copy_(bias.clamp(-_BEYOND, _BEYOND) << integers.STATE_SHIFT)
     if library is None:
@@ -96,7 +96,7 @@ def backward(
     threshold: float | None,
     scale: float,
 ) -> tuple[Tensor, Tensor] | None:
-    """``scale`` times the gradients of the voltage and of the current."""
+    """Return ``scale`` times the gradients of the voltage and of the current."""
     gpu = _on_gpu(v)
     library = kernels() if fits(v) and not gpu else None
     if (library is None and not gpu) or grad_spikes.dtype != v.dtype:
@@ -133,7 +133,7 @@ def backward(
 
 
 def relay(x: Tensor, shift: int) -> Tensor | None:
-    """Messages of a relay whose current ``x`` holds integers below 2**24."""
+    """Return the messages of a relay whose current ``x`` holds integers below 2**24."""
     library = kernels() if fits(x) and shift < 24 else None
     if library is None or not _without_gaps(x):
         return None
@@ -143,10 +143,10 @@ def relay(x: Tensor, shift: int) -> Tensor | None:
 
 
 def dense(x: Tensor) -> Tensor:
-    """``x`` with steps, then samples outermost in memory, and the rest without gaps.
+    """Return ``x`` with steps, then samples outermost in memory, and the rest without gaps.
 
-    What the functions here take; the plain path takes it too, so that sums over what either gives
-    run in the same order.
+    The functions here need this layout. The plain path uses it too, so that both sum in the same
+    order.
     """
     inner = x[0, 0] if x.ndim > 2 else x[0]
     outer = (x.shape[1] * inner.numel(), inner.numel())[: min(x.ndim - 1, 2)]
@@ -156,12 +156,12 @@ def dense(x: Tensor) -> Tensor:
 
 
 def fits(x: Tensor) -> bool:
-    """Return whether the kernels in C take ``x``."""
+    """Return whether the kernels in C support ``x``."""
     return x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
 
 
 def _on_gpu(x: Tensor) -> bool:
-    """Return whether the kernels in Triton take ``x``."""
+    """Return whether the kernels in Triton support ``x``."""
     if not (x.is_cuda and x.dtype == torch.float32 and x.numel() > 0) or switched_off():
         return False
     return _triton(x.device)
@@ -169,12 +169,12 @@ def _on_gpu(x: Tensor) -> bool:
 
 @cache
 def _triton(device: torch.device) -> bool:
-    """Whether there is Triton, and its kernels are seen to be equal to torch on ``device``."""
+    """Whether Triton is available, and a test shows that its kernels equal torch on ``device``."""
     try:
         from neuroport.kernels import triton_neurons
 
         fault = triton_neurons.fault(device)
-    except ImportError as error:  # torch brings it along for some systems only
+    except ImportError as error:  # torch includes it on some systems only
         fault = str(error)
     if fault:
         warnings.warn(

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 LOAD, SYNAPSE, RELAY, LIF, READOUT = range(5)
 BYTES, SHORTS, WORDS = range(3)
-SIZE = (1, 2, 4)  # bytes of a kind
+SIZE = (1, 2, 4)  # bytes per value of a kind
 SOURCES = 32
 STEP_ROOM = 32
 LINE = 64  # bytes of a cache line
-TILE = 16  # places at most that are multiplied together, whether a row has as many or not
+TILE = 16  # largest number of positions that are multiplied together, even if a row has fewer
 
 _LONG, _POINTER = ctypes.c_int64, ctypes.c_void_p
 
@@ -53,7 +53,7 @@ class OperationStruct(ctypes.Structure):
 
 @dataclass
 class ScratchValue:
-    """A value in the scratch memory, from the operation that makes it to the last that reads it."""
+    """A value in scratch memory, from the operation that creates it to its last reader."""
 
     shape: tuple[int, int, int]  # channels, height, width
     kind: int
@@ -63,7 +63,7 @@ class ScratchValue:
 
 
 class Program:
-    """Operations, and where their values lie while ``steps`` steps run."""
+    """Operations, and the positions of their values in memory for ``steps`` steps."""
 
     def __init__(
         self,
@@ -75,11 +75,11 @@ class Program:
         self._lanes = int(library.network_lanes())
         self._places = places
         self.operations = (OperationStruct * len(operations))(*operations)
-        self._laid_out: dict[int, tuple[Any, int]] = {}  # of the steps that ran last
+        self._laid_out: dict[int, tuple[Any, int]] = {}  # number of steps of the last run
         self._scratch = np.empty(0, np.uint8)
 
     def run(self, steps: int, samples: int, threads: int) -> None:
-        """Take samples through all operations; frames and records are set in them."""
+        """Run samples through all operations, in which frames and records are set."""
         if steps not in self._laid_out:
             self._laid_out = {steps: self._lay_out(steps)}
         values, size = self._laid_out[steps]
@@ -93,7 +93,7 @@ class Program:
         )
 
     def _lay_out(self, steps: int) -> tuple[Any, int]:
-        """Every value with its offset, first fit, and the bytes of a thread's scratch memory."""
+        """Assign offsets to all values (first fit); return the bytes of a thread's scratch."""
         values = [self._value(place) for place in self._places]
         row = max(value.width * value.padded for value in values)
         low = end = lines(steps * (STEP_ROOM + row * SIZE[WORDS]))
@@ -113,13 +113,13 @@ class Program:
         return (ValueStruct * len(values))(*values), lines(end + self._beyond(values))
 
     def _beyond(self, values: Sequence[ValueStruct]) -> int:
-        """Bytes behind the last value that a tile may read, where a row or the steps end."""
+        """Bytes after the last value that a tile may read at the end of a row or of the steps."""
         found = [LINE]
         for operation in self.operations:
             if operation.what == SYNAPSE:
                 source, out = values[operation.source[0]], values[operation.out]
                 apart = operation.stride[1]
-                if out.height * out.width == 1:  # from step to step
+                if out.height * out.width == 1:  # kept from step to step
                     border = 2 * source.halo
                     apart = (source.height + border) * (source.width + border)
                 found.append(TILE * apart * source.padded * SIZE[source.kind])
@@ -132,10 +132,10 @@ class Program:
 
 
 def packed(weight: npt.NDArray[Any], kind: int, lanes: int) -> tuple[int, npt.NDArray[Any]]:
-    """Words of an input place, and weights (O, C, H, W) in the order in which network.c reads them.
+    """Return the words per input position, and weights (O, C, H, W) in network.c's order.
 
-    A word is 4, 2 or 1 channels, as ``kind`` says. As many vectors of outputs as fit, 4, 2 or 1,
-    have their words beside each other, for every place of the kernel and every word.
+    A word holds 4, 2 or 1 channels, depending on ``kind``. For every position of the kernel and
+    every word, the words of as many vectors of outputs as fit (4, 2 or 1) are adjacent.
     """
     each = SIZE[WORDS] // SIZE[kind]
     outputs, channels, height, width = weight.shape
@@ -153,5 +153,5 @@ def packed(weight: npt.NDArray[Any], kind: int, lanes: int) -> tuple[int, npt.ND
 
 
 def lines(size: int) -> int:
-    """Bytes of the cache lines that hold ``size`` bytes."""
+    """Return the bytes of the cache lines that hold ``size`` bytes."""
     return -(-size // LINE) * LINE

@@ -1,4 +1,4 @@
-"""Neurons over all time steps in plain torch, which the kernels equal bit for bit."""
+"""Neurons over all time steps in plain torch; the kernels give the same bits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuroport.kernels.surrogate import SURROGATES
 def real_forward(
     current: Tensor, current_keep: float, voltage_keep: float, threshold: float
 ) -> tuple[Tensor, Tensor]:
-    """Voltages before their reset, and spikes."""
+    """Return voltages before their reset, and spikes."""
     v = torch.empty_like(current)
     u = current[0]
     v[0] = u
@@ -26,7 +26,7 @@ def real_forward(
 def integer_forward(
     current: Tensor, bias: Tensor, current_decay: int, voltage_decay: int, threshold: int | Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Distances of the voltage from the threshold before the reset, in states, and spikes."""
+    """Return distances to the threshold before the reset, in units of the state, and spikes."""
     u = v = torch.zeros_like(current[0], dtype=torch.int64)
     spikes = torch.empty_like(current)
     distance = torch.empty_like(current)
@@ -53,12 +53,12 @@ def backward(
     scale: float = 1.0,
     gain: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the voltage and of the input current, times ``scale``.
+    """Return gradients of the voltage and of the input current, times ``scale``.
 
-    ``v * unit - offset`` is the distance to the threshold before the reset, (T, ...) in real
-    units. ``v (1 - s)`` is what a step leaves to the next; with ``threshold`` its gradient passes
-    ``s`` too, without (``None``) that path is detached. The surrogate sees ``gain`` times the
-    distance.
+    ``v * unit - offset`` is the distance to the threshold before the reset, (T, ...) in real units.
+    A step passes ``v (1 - s)`` to the next. With ``threshold`` its gradient also flows through
+    ``s``; without (``None``) that path is detached. The surrogate is evaluated at ``gain`` times
+    the distance.
     """
     distance = v * unit - offset
     fired = distance > 0
@@ -84,15 +84,15 @@ def backward(
 def constants_backward(
     v: Tensor, grad_v: Tensor, grad_u: Tensor, voltage_keep: float, threshold: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of both decays, in units of 1/4096, and of the threshold.
+    """Return gradients of both decays, in units of 1/4096, and of the threshold.
 
-    With ``k[t] = v[t] (1 - s[t])``, what a step leaves to the next, and
+    With ``k[t] = v[t] (1 - s[t])``, the voltage that a step passes to the next, and
     ``u[t] = v[t] - keep k[t-1]``,
 
         du: -sum_t grad_u[t] u[t-1],   dv: -sum_t grad_v[t] k[t-1],
         threshold: -sum_t (grad_v[t] - keep (1 - s[t]) grad_v[t+1]),
 
-    whose bracket is what reaches v through the spike alone.
+    where the bracket is the gradient that reaches v through the spike only.
     """
     fired = v[:-1] > threshold
     kept = v[:-1].masked_fill(fired, 0)

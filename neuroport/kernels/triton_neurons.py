@@ -1,15 +1,16 @@
 """Neurons over all time steps on a GPU, in Triton; the counterpart of ``neuron.c``.
 
-Equal, bit for bit, to the plain torch of :mod:`neuroport.kernels.torch_neurons`. A program of the
-GPU takes ``BLOCK`` positions through all steps; arrays are (steps, samples * positions), dense. The
-compiler must not contract a product and a sum (``enable_fp_fusion``); a multiply-add stands where
-torch has one. That is assumed of ``torch.add(a, b, alpha=c)`` and its relatives alone: on CUDA
-each of torch's operations is one kernel, whose ``a + c * b`` nvcc contracts by default, while
-nothing is contracted across kernels. :func:`fault` sees on a device whether it holds there.
+The kernels equal the plain torch of :mod:`neuroport.kernels.torch_neurons`, bit for bit. A program
+of the GPU runs ``BLOCK`` positions through all steps; arrays are (steps, samples * positions),
+dense. The compiler must not contract a product and a sum (``enable_fp_fusion``); the code uses a
+multiply-add only where torch has one. This is assumed for ``torch.add(a, b, alpha=c)`` and similar
+functions only: on CUDA each of torch's operations is one kernel, in which nvcc contracts
+``a + c * b`` by default, and nothing is contracted across kernels. :func:`fault` tests on a device
+whether this is true.
 
-Floating-point instructions with a rounding of their own are PTX: Triton's division is not rounded
-to nearest, and libdevice's ``fma`` flushes subnormal numbers, which torch does not. Triton's
-interpreter (``TRITON_INTERPRET=1``, on a CPU) has no PTX.
+Instructions that need a certain rounding are PTX: Triton's division is not rounded to nearest, and
+libdevice's ``fma`` flushes subnormal numbers, which torch does not. Triton's interpreter
+(``TRITON_INTERPRET=1``, on a CPU) has no PTX.
 """
 
 import contextlib
@@ -81,7 +82,7 @@ def _real_forward(
 
 @triton.jit
 def _decayed(x, keep):
-    """``trunc(x keep / 4096)`` for ``|x| <= 2**23``; no product leaves 32 bits."""
+    """``trunc(x keep / 4096)`` for ``|x| <= 2**23``; no product exceeds 32 bits."""
     magnitude = tl.where(x < 0, -x, x)
     kept = (magnitude >> 12) * keep + (((magnitude & 4095) * keep) >> 12)
     return tl.where(x < 0, -kept, kept)

@@ -174,7 +174,7 @@ def build(net: NetworkRecipe, in_channels: int, classes: int, bits: int = 8) -> 
     if net.family == GRAPH:
         raise RecipeError(
             "network.family is 'graph': give the graph that is trained on, "
-            "port.fit(recipe, folder, start=graph), or neuroport train --start FILE"
+            "port.fit(recipe, folder, start=graph), or neuroport train --graph FILE"
         )
     make = loaded(family(net.family).build)
     built: nn.Module = make(replace(net, in_channels=in_channels, classes=classes))

@@ -389,7 +389,7 @@ class GradedConv(Conv):
         if found is None and self.frame_norm is not None:
             found = unfoldable(self.frame_norm)
         if found is None and self.synapse.groups > 1:
-            found = "its synapse has groups, which a layer of graded values has not; use one group"
+            found = "its synapse has groups, which graded values do not support; use one group"
         return found
 
     def unit(self) -> float:

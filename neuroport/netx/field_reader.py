@@ -68,7 +68,7 @@ class Entry:
             if not whole.all():
                 self.refuse(
                     name,
-                    f"holds {data[~whole].flat[0]:g}, which is no integer, and NetX would "
+                    f"holds {data[~whole].flat[0]:g}, which is not an integer, and NetX would "
                     "truncate it; export quantized integers",
                 )
         if np.any(np.abs(data.astype(np.float64)) >= LARGEST):

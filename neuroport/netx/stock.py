@@ -127,7 +127,7 @@ def _graph(content: Any, path: str, steps: int | None, frames: GivenFrames) -> G
                     "network itself",
                 )
             case _:
-                entry.refuse(schema.TYPE, "is no layer that neuroport knows")
+                entry.refuse(schema.TYPE, "is a layer that neuroport does not know")
         entry.finish()
     chain.end(path)
     simulation = Entry(content.get("simulation", {}), f"{path}: simulation")

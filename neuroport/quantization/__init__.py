@@ -1,4 +1,4 @@
-"""Quantization: a trained network becomes a graph of integers."""
+"""Quantization: turn a trained network into a graph of integers."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ if TYPE_CHECKING:
 
 
 class QuantizationWarning(NeuroportWarning):
-    """Warning about a network that was quantized, for instance of few weight levels."""
+    """Warning about a quantized network, for instance about few weight levels."""
 
 
 @takes(net=is_module, calibration=as_array)
 def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike, **options: Any) -> Graph:
-    """Integer graph of ``net``.
+    """Return the integer graph of ``net``.
 
-    A network that was trained quantization-aware keeps its grid; a real-valued one of neuroport's
-    layers gets its grid chosen now (in place), from its folded weights.
+    After quantization-aware training a network keeps its grid. For a real-valued network of
+    neuroport's layers, the grid is chosen now (in place), from its folded weights.
 
     Args:
-        net: a network of neuroport layers; of lava-dl SLAYER blocks (which has a grid of its
-            own, see :mod:`neuroport.capture.slayer`); of snnTorch or SpikingJelly
-            (:mod:`neuroport.frontends.torch`, which is left as it is); or what a front end of
-            another package takes.
-        calibration: frames (T, N, C, H, W), or (T, N, *shape) where the network takes others.
-        options: of networks of neuroport's layers ``widths``. ``"proven"``: currents and states
-            keep to their widths for every input; of the calibration only the shape matters.
-            ``"checked"``: the grid is as fine as all samples of the calibration permit, with room
-            for twice as much; every engine checks every step, and ends with a ``RangeError`` where
-            a width is left. Left out: as before, or proven. Of networks of snnTorch and
-            SpikingJelly those of :func:`neuroport.import_torch`.
+        net: a network of neuroport's layers, of lava-dl SLAYER blocks (which have their own grid,
+            see :mod:`neuroport.capture.slayer`), of snnTorch or SpikingJelly
+            (:mod:`neuroport.frontends.torch`; it is not changed), or of another package's front
+            end.
+        calibration: frames (T, N, C, H, W), or (T, N, *shape) if the network's input has another
+            shape.
+        options: for networks of neuroport's layers ``widths``. With ``"proven"``, currents and
+            states fit their widths for every input, and only the shape of the calibration matters.
+            With ``"checked"``, the grid is as fine as all samples of the calibration permit, with a
+            margin of a factor of two; every engine checks every step, and ends with a
+            ``RangeError`` if a width is exceeded. By default the network's setting, or proven. For
+            networks of snnTorch and SpikingJelly, the options of :func:`neuroport.import_torch`.
 
     Raises:
-        CaptureError: the network's ``forward`` has no graph, or its numbers have no integers.
-        FramesError: the calibration is no frames.
+        CaptureError: a graph cannot express the network's ``forward``, or its numbers are not
+            finite.
+        FramesError: the calibration is not valid frames.
         IllegalError: a stream's worst case does not fit the hardware's widths.
 
     Warns:
-        QuantizationWarning: weights that outgrew their grid in training, which was made coarser;
-            a grid that leaves weights few levels.
+        QuantizationWarning: weights outgrew their grid in training, so that it was made coarser; or
+            a grid leaves weights few levels.
     """
     from neuroport.capture.forward import unwrapped
     from neuroport.capture.frontend import front_end_of

@@ -1,8 +1,9 @@
-"""The ranges that currents and voltages of a network have on frames, in real numbers.
+"""Measure the ranges of currents and voltages of a network on frames, in real numbers.
 
-A proven range is that of every input there could be: of a stream that many blocks add to it is many
-times what any picture causes. With ``widths="checked"`` a grid is chosen from what is seen here,
-times a margin, and engines check that it holds (:mod:`neuroport.graph.declared_widths`).
+A proven range covers every possible input. For a stream to which many blocks add, it is many times
+larger than the range on any real picture. With ``widths="checked"`` the grid is chosen from the
+ranges measured here, times a margin, and engines check them
+(:mod:`neuroport.graph.declared_widths`).
 """
 
 from __future__ import annotations
@@ -28,18 +29,19 @@ from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.synapse import GradedConv, Integrator, Readout, Relay
 from neuroport.nets.torch_parts import OnGrid
 
-CALIBRATION = 32  # training samples, where nobody says which
-BATCH = 8  # samples side by side
+CALIBRATION = 32  # number of training samples by default
+BATCH = 8  # samples per batch
 
 
 @dataclass
 class Ranges:
-    """The largest absolute values that were seen, in real units, by the names of layers.
+    """The largest absolute values on the frames, in real units, by layer.
 
     Attributes:
-        arriving: of the currents and voltages of neurons, and of the streams that projections read.
-        products: of what projections make of them.
-        potentials: of readouts, summed over positions and steps.
+        arriving: values of neurons' currents and voltages, and of the streams that projections
+            read.
+        products: values of projections' outputs.
+        potentials: values of readouts, summed over positions and steps.
     """
 
     arriving: dict[str, float] = field(default_factory=dict)
@@ -47,21 +49,23 @@ class Ranges:
     potentials: dict[str, float] = field(default_factory=dict)
 
     def hear(self, name: str, module: nn.Module, args: Sequence[Any], output: Any) -> None:
-        """Take what a layer was given and what it gave, in its real phase."""
+        """Record a layer's input and output in its real phase."""
         given = args[0].tensor() if isinstance(args[0], DeferredCurrent) else args[0]
-        if isinstance(module, Lif):
-            _raise(self.arriving, name, reach(module, given))
-        elif isinstance(module, GradedConv):
-            if not module.pixels:
-                _raise(self.arriving, name, float(given.abs().max()))
-            made = output.tensor() if isinstance(output, DeferredCurrent) else output
-            _raise(self.products, name, float(made.abs().max()))
-        elif isinstance(module, Readout):
-            weight, bias = module.weights()
-            positions = given.shape[3] * given.shape[4]
-            current = given.sum((3, 4)) @ weight.T
-            voltage = (current + bias * positions).cumsum(0)
-            _raise(self.potentials, name, max(float(x.abs().max()) for x in (current, voltage)))
+        match module:
+            case Lif():
+                _raise(self.arriving, name, reach(module, given))
+            case GradedConv():
+                if not module.pixels:
+                    _raise(self.arriving, name, float(given.abs().max()))
+                made = output.tensor() if isinstance(output, DeferredCurrent) else output
+                _raise(self.products, name, float(made.abs().max()))
+            case Readout():
+                weight, bias = module.weights()
+                positions = given.shape[3] * given.shape[4]
+                current = given.sum((3, 4)) @ weight.T
+                voltage = (current + bias * positions).cumsum(0)
+                most = max(float(each.abs().max()) for each in (current, voltage))
+                _raise(self.potentials, name, most)
 
 
 def _raise(found: dict[str, float], name: str, value: float) -> None:
@@ -69,7 +73,7 @@ def _raise(found: dict[str, float], name: str, value: float) -> None:
 
 
 def reach(neuron: Lif, current: Tensor) -> float:
-    """The largest of a neuron's current, its decaying sum and its voltage, (T, N, C, H, W) given.
+    """Return the largest current, decaying sum or voltage of neurons, for a (T, N, C, H, W) input.
 
     The voltage is bounded over all resets: ``low' = keep min(low, 0) + u`` and ``threshold + u``.
     """
@@ -110,7 +114,7 @@ def check_departures(net: nn.Module, graph: Graph, frames: Tensor) -> None:
     """Run ``net``, whose graph is ``graph``, in integers on frames (T, N, C, H, W).
 
     Raises:
-        RangeError: a population leaves the widths that are declared of it.
+        RangeError: a population exceeds its declared widths.
     """
     watch = Watch(graph)
 

@@ -1,8 +1,8 @@
 """Measure the effect of quantization, layer by layer: run in real numbers and in integers.
 
-The two runs share the frames and nothing else: the differences of a population include those of
-earlier populations. A spike *differs* where, at one step of one sample, exactly one of the two
-networks' neurons fires; its share is of the positions at which either does,
+The two runs share only the frames, so the differences of a population include those of earlier
+populations. A spike *differs* if, at one step of one sample, exactly one of the two networks'
+neurons fires. The share relates to the positions at which either fires,
 
     share = differing / |real or integer|,    0 (the same spikes) .. 1 (no spike in common).
 """
@@ -57,7 +57,7 @@ class PopulationCost:
 
     @property
     def share(self) -> float:
-        """Share of the spikes of either network that only one has."""
+        """Share of the spikes of either network that only one of them sends."""
         either = (self.real + self.integer + self.differing) / 2
         return self.differing / either if either else 0.0
 
@@ -72,10 +72,11 @@ class SynapseCost:
     """Weights of one synapse, batch norm folded in.
 
     Attributes:
-        unit: real value of an integer weight of 1. Weights are even, so rounding costs 1 at most.
+        unit: real value of an integer weight of 1. Weights are even, so the error of rounding is at
+            most 1.
         largest: the largest integer weight.
         error: the largest distance of a weight from its integer, in units.
-        clipped: weights beyond what 8 bits hold.
+        clipped: number of weights beyond 8 bits.
     """
 
     name: str
@@ -86,7 +87,7 @@ class SynapseCost:
 
     @property
     def levels(self) -> int:
-        """Even integers that the weights choose from."""
+        """Number of even integers in the range of the weights."""
         return levels(self.largest)
 
 
@@ -95,14 +96,14 @@ class QuantizationCost(Shown):
     """Both networks on the same samples.
 
     Attributes:
-        trained: ``post-training`` where a real-valued network was quantized for this report,
-            ``quantization-aware`` where it already was in its integer phase; the real-valued
-            network then has the same weights, though it was not trained in that form.
-        predictions: samples that the two classify differently.
-        real_correct, integer_correct: of ``samples``; None without labels.
-        few: which convolutions have fewer than 15 levels of weights, and why; None without any.
-        loses: which population adds most to what differs, and what would help; None if none does.
-        shard: of which samples of how many, and the hash of the integer graph; None of a whole.
+        trained: ``post-training`` if a real-valued network was quantized for this report,
+            ``quantization-aware`` if it already was in its integer phase; the real-valued network
+            then has the same weights, although it was not trained in that form.
+        predictions: number of samples that the two classify differently.
+        real_correct, integer_correct: numbers of correct samples; None without labels.
+        few: the convolutions with fewer than 15 levels of weights, and why; None if there are none.
+        loses: the population that adds most differences, and what would help; None if none does.
+        shard: the samples of the shard, and the hash of the integer graph; None without a shard.
     """
 
     trained: str
@@ -117,7 +118,7 @@ class QuantizationCost(Shown):
     shard: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, with the share and the rates of every population."""
+        """Return plain dictionaries, with the share and the rates of every population."""
         found = asdict(self)
         for entry, population in zip(found["populations"], self.populations, strict=True):
             entry["share"] = population.share
@@ -151,7 +152,7 @@ class QuantizationCost(Shown):
         )
 
     def __str__(self) -> str:
-        """Tables for people."""
+        """Return tables as text."""
         lines = self._summary()
         names = [p.name for p in self.populations] + [s.name for s in self.synapses]
         width = max(map(len, names))
@@ -183,24 +184,24 @@ def quantization_cost(
     """Run ``net`` in real numbers and in integers, and compare; ``net`` is not changed.
 
     Args:
-        net: a network of neuroport layers in either phase. A real-valued one is quantized as
-            :func:`neuroport.quantize` would.
+        net: a network of neuroport layers in either phase. A real-valued one is quantized as by
+            :func:`neuroport.quantize`.
         frames: (T, N, C, H, W).
-        labels: (N,), for the accuracies. Of a network that returns spikes the class is the channel
+        labels: (N,), for the accuracies. If the network returns spikes, the class is the channel
             that sends most of them.
-        batch: samples that run at once.
-        device: where both run: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
-        shard: ``"2/4"`` runs the second of four parts of the samples only;
+        batch: number of samples that run at once.
+        device: the device of both runs: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
+        shard: ``"2/4"`` runs only the second of four parts of the samples;
             :func:`neuroport.merge` joins them.
-        calibration, widths: as of :func:`neuroport.quantize`; the frames where ``None``. With
-            checked widths the integer network's currents are those that no engine has checked.
+        calibration, widths: see :func:`neuroport.quantize`; the frames are the default calibration.
+            With checked widths the integer network's currents are those that no engine has checked.
 
     Raises:
-        CaptureError: the network's ``forward`` has no graph, or it is of SLAYER, which trains with
-            its integer weights: there is no real-valued network to compare with.
-        FramesError: frames or labels of another shape.
+        CaptureError: a graph cannot express the network's ``forward``; or it is a network of
+            SLAYER, which trains with integer weights, so that there is no real-valued network.
+        FramesError: frames or labels have the wrong shape.
         IllegalError: a stream's worst case does not fit the hardware's widths.
-        BackendError: there is no such device, or it has not the memory.
+        BackendError: there is no such device, or it has too little memory.
     """
     where = device_of(device)
     net = unwrapped(net)
@@ -262,7 +263,7 @@ def quantization_cost(
                 for index, value in enumerate((a, b, a != b)):
                     count[index + 1] += int(value.sum())
                 count[0] += a.numel()
-    integer.cpu().eval()  # weights that are computed may differ in training
+    integer.cpu().eval()  # computed weights may differ in training mode
     guessed, right = torch.cat(classes[0]), torch.cat(classes[1])
     truth = None if truth is None else truth[chosen]
     populations = tuple(_population(layer, counts) for layer in layers if layer.name in counts)
@@ -281,10 +282,10 @@ def quantization_cost(
 
 
 def merge_costs(shards: Sequence[QuantizationCost], names: Sequence[str]) -> QuantizationCost:
-    """The cost on all samples, of those on all shards in any order.
+    """Merge the costs of all shards, in any order, into the cost of all samples.
 
     Args:
-        names: of the shards, for messages.
+        names: names of the shards, for messages.
 
     Raises:
         CompareError: a shard is missing, given twice, or of another network or other frames.
@@ -323,7 +324,7 @@ def merge_costs(shards: Sequence[QuantizationCost], names: Sequence[str]) -> Qua
 
 
 def _classes(output: Any) -> Tensor:
-    """The class of each sample: the largest logit, or the channel that sends most spikes."""
+    """Return the class of each sample: the largest logit, or the channel with most spikes."""
     if not isinstance(output, Tensor) or output.ndim < 2:
         raise CaptureError(
             f"forward returns a {type(output).__name__}, which names no class; return the output "
@@ -337,7 +338,7 @@ def _classes(output: Any) -> Tensor:
 
 @contextmanager
 def _spikes(net: nn.Module, paths: set[str]) -> Iterator[dict[str, Tensor]]:
-    """The last spikes of the populations of these layers, by name."""
+    """Return the last spikes of the populations of these layers, by name."""
     seen: dict[str, Tensor] = {}
 
     def keep(name: str, _: nn.Module, __: Any, spikes: Tensor) -> None:
@@ -348,7 +349,7 @@ def _spikes(net: nn.Module, paths: set[str]) -> Iterator[dict[str, Tensor]]:
 
 
 def _make_real(net: nn.Module) -> None:
-    """Back to the real-valued phase: same weights, no grid."""
+    """Return to the real-valued phase: same weights, no grid."""
     for module in net.modules():
         if isinstance(module, OnGrid):
             module.lsb.zero_()
@@ -368,19 +369,19 @@ def _population(layer: LayerCall, counts: dict[str, list[int]]) -> PopulationCos
 
 
 def weights_of(module: Conv | Readout) -> tuple[Tensor, float]:
-    """Weights, batch norm folded in, and the real value of an integer weight of 1."""
+    """Return weights with batch norm folded in, and the real value of an integer weight of 1."""
     if isinstance(module, Readout):
         return module.weights()[0], float(module.lsb)
     return module.folded()[0], module.unit()
 
 
 def clipped(weight: Tensor, unit: float) -> int:
-    """How many weights lie beyond what 8 bits hold."""
+    """Return the number of weights beyond 8 bits."""
     return int((_errors(weight, unit) > 1 + 1e-4).sum())
 
 
 def _errors(weight: Tensor, unit: float) -> Tensor:
-    """Distance of each weight from its integer, in units."""
+    """Return the distance of each weight from its integer, in units."""
     return (weight.double() / unit - snap_weight(weight, unit).double()).abs()
 
 

@@ -1,4 +1,4 @@
-"""Refuse, before quantization, inputs that have no integers: NaNs, wrong types, wrong frames."""
+"""Refuse invalid inputs before quantization: NaNs, wrong types, wrong frames."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from neuroport.nets.torch_parts import refreshed
 
 @torch.no_grad()
 def check_numbers(net: nn.Module) -> None:
-    """Refuse a network whose numbers are no finite float32 on the CPU.
+    """Refuse a network whose numbers are not finite float32 on the CPU.
 
     Raises:
-        CaptureError: naming the parameter, or the layer whose norm gives such numbers.
+        CaptureError: names the parameter, or the layer whose norm gives such numbers.
     """
     for module in net.modules():
         refreshed(module)
@@ -66,7 +66,7 @@ def check_numbers(net: nn.Module) -> None:
 
 
 def _numbers(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers of the layers."""
+    """Return parameters and buffers of the layers."""
     for path, layer in net.named_modules():
         if isinstance(layer, (Conv, Readout, Lif)):
             for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
@@ -80,17 +80,17 @@ def _negative(module: Conv) -> bool:
 
 
 def real_frames(given: Any, what: str = "the calibration") -> Tensor:
-    """Frames (T, N, C, H, W) as float32.
+    """Return frames (T, N, C, H, W) as float32.
 
     Raises:
-        FramesError: of another rank, empty, or no numbers: NaN, infinity, complex ones, words.
+        FramesError: the rank is wrong, frames are empty, or values are not finite real numbers.
     """
     try:
         if isinstance(given, Tensor):
             given = given.detach().cpu()
             given = (given.float() if given.is_floating_point() else given).numpy()
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of NumPy, about lists of unequal length
+            warnings.simplefilter("error")  # NumPy warns about lists of unequal length
             frames = np.asarray(given)
     except (ValueError, TypeError, RuntimeError, Warning) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__

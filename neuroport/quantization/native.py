@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def integers_of(
     net: nn.Module, calibration: Tensor | npt.ArrayLike, widths: str | None = None
 ) -> Graph:
-    """See :func:`neuroport.quantize`; a grid that is chosen stays in ``net``."""
+    """See :func:`neuroport.quantize`; a grid that is chosen here is stored in ``net``."""
     from neuroport.capture.native_network import integer_graph
     from neuroport.nets.synapse import exact
     from neuroport.quantization.input_checks import check_numbers, real_frames

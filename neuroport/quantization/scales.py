@@ -1,23 +1,23 @@
 """Choose the integer grid of a network: one LSB per membrane stream, proven to fit.
 
-Synapses that meet at a dendrite add up, so they share one LSB; a *stream* is a set of synapses
-connected by such meetings (all branches of a stage, its stem or projection included). Its LSB is
+Synapses that meet at a dendrite add up, so they share one LSB. A *stream* is a set of synapses that
+are connected in this way (all branches of a stage, its stem or projection included). Its LSB is
 
-* a power of two below the threshold where several synapses meet, so that branches may differ by a
+* a power of two below the threshold if several synapses meet, so that branches may differ by a
   power of two (the synapse's exponent) and thresholds are exact;
-* threshold / integer where one synapse feeds one neuron.
+* threshold / integer if one synapse feeds one neuron.
 
-The LSB is as fine as the weights need (the branch with the smallest weights still uses 7 of the 8
-bits) but coarse enough that the *worst case* of every current, not only the observed one, stays
-below 2**17, every sum below 2**23 and every bias below 4096, with room for weights that still move.
-What rounding adds, and what training moved since, is seen in the integers: where a rule of lowering
-would refuse them, the grid of that stream or projection is made coarser.
+The LSB is as fine as the weights need: the branch with the smallest weights still uses 7 of the 8
+bits. But it is coarse enough that the *worst case* of every current, not only the observed one,
+stays below 2**17, every sum below 2**23 and every bias below 4096, with a margin for further
+training. Rounding and later training can change the integers. If a rule of lowering would then
+refuse them, the grid of that stream or projection is made coarser.
 
-With ``widths="checked"`` ranges are not proven but seen in calibration frames, in real numbers
-(:mod:`neuroport.quantization.calibration`), with room for twice as much. What is proven then is
-that sums fit the 32 bits of engines while all before them keep to their widths; every engine checks
-that they do. The integer network runs on the calibration frames, too, and a stream that leaves its
-widths there is made coarser.
+With ``widths="checked"`` ranges are not proven but measured on calibration frames, in real numbers
+(:mod:`neuroport.quantization.calibration`), with a margin of a factor of two. In this case it is
+proven that sums fit the 32 bits of engines as long as all earlier populations keep their widths,
+and every engine checks that they do. The integer network also runs on the calibration frames, and a
+stream that exceeds its widths there is made coarser.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ from neuroport.targets.rules import too_wide
 
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
 FINEST = 8  # smallest integer threshold of a channel whose norm is part of its neuron
-TALLEST = 64  # largest threshold of a stream in units of what its thresholds have in common
-STEM = 32  # units of the largest weight of a stem that does not round: 33 levels
-MARGIN = 1.5  # room left for weights that still change in quantization-aware training
-SEEN = 2.0  # room left for frames that reach further than those of the calibration
+TALLEST = 64  # largest ratio of a stream's thresholds to their common divisor
+STEM = 32  # largest weight of a stem that does not round, in units: 33 levels
+MARGIN = 1.5  # margin for weights that still change in quantization-aware training
+SEEN = 2.0  # margin for frames with larger ranges than those of the calibration
 WIDTH_RULES = ("threshold_fits", "bias_fits", "currents_fit", "accumulators_fit")
-TRIES = 100  # of making a grid coarser, by a factor of two each
+TRIES = 100  # attempts at making a grid coarser, by a factor of two each
 
-# what has a grid of its own: ("stream", a synapse of it), ("projection", ...), ("readout", ...)
+# parts with a grid of their own: ("stream", a synapse of it), ("projection", ...), ("readout", ...)
 Part: TypeAlias = tuple[str, str]
 
 
@@ -77,7 +77,7 @@ class _Interval:
 
 @dataclass
 class _Stream:
-    """Synapses that share an LSB, and what reads them: populations and projections."""
+    """Synapses that share an LSB, and their readers: populations and projections."""
 
     synapses: list[LayerCall] = field(default_factory=list)
     neurons: list[LayerCall] = field(default_factory=list)
@@ -93,10 +93,10 @@ def is_integer(net: nn.Module) -> bool:
 
 
 def check_widths(net: nn.Module, widths: str | None) -> None:
-    """Let the widths of ``net`` be what is asked for; None leaves them.
+    """Set the widths of ``net``; None keeps them.
 
     Raises:
-        CaptureError: there are no such widths, or the network has its integers already.
+        CaptureError: there are no such widths, or the network is already in its integer phase.
     """
     net = unwrapped(net)
     if widths is None:
@@ -116,16 +116,17 @@ def check_widths(net: nn.Module, widths: str | None) -> None:
 def freeze_scales(net: nn.Module, frames: Tensor) -> None:
     """Put ``net`` into its integer phase.
 
-    What neurons have learned is snapped onto the grid and stays there.
+    Decays and thresholds that neurons have learned are rounded to the grid and fixed.
 
     Args:
-        net: of which :func:`neuroport.nets.widths.set_widths` said how its ranges are known.
-        frames: (T, N, C, H, W); T and the image size enter the readout's range. Where ranges are
-            checked, all samples are run; else they have no effect.
+        net: the network; :func:`neuroport.nets.widths.set_widths` selects proven or checked widths.
+        frames: (T, N, C, H, W); T and the image size determine the readout's range. For checked
+            widths all samples are run; otherwise their values have no effect.
 
     Raises:
-        CaptureError: the network's ``forward`` has no graph, or its numbers are not finite.
-        IllegalError: a stream whose worst case cannot be brought into range.
+        CaptureError: a graph cannot express the network's ``forward``, or its numbers are not
+            finite.
+        IllegalError: a stream's worst case cannot be brought into range.
     """
     net = unwrapped(net)
     check_numbers(net)
@@ -137,13 +138,13 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
 
 @torch.no_grad()
 def fit_scales(net: nn.Module, frames: Tensor) -> list[str]:
-    """Make the grid of a network in its integer phase coarser where its weights outgrew it.
+    """Make the grid coarser where the weights of a network in its integer phase outgrew it.
 
-    Weights that were trained since the grid was chosen may need more than the widths hold. Streams
-    and projections that fit keep their grid.
+    Weights that were trained after the grid was chosen may exceed the widths. Streams and
+    projections that still fit keep their grid.
 
     Returns:
-        The layers whose grid is another one now.
+        The layers whose grid has changed.
     """
     net = unwrapped(net)
     check_numbers(net)
@@ -160,11 +161,11 @@ class _Grid:
         self.ranges = observe(net, self.layers, frames) if widths_of(net) == CHECKED else None
 
     def choose(self, only: Collection[Part] | None = None) -> None:
-        """Choose the units of some parts, or of all, from the weights as they are now."""
+        """Choose the units of some parts, or of all, from the current weights."""
         streams = _streams(self.layers)
         intervals, biases = _propagate(self.layers)
         named = {layer.name: layer for layer in self.layers}
-        again = set()  # streams whose unit is another one
+        again = set()  # streams whose unit has changed
         for stream in _unique(streams):
             own = {("stream", layer.path) for layer in stream.synapses}
             if only is None or not own.isdisjoint(only):
@@ -199,7 +200,7 @@ class _Grid:
                     margin = self.margins.get(part, MARGIN)
                     _choose_shifts(layer.path, module, lsb, source, worst * margin)
             elif id(stream) in again:
-                lsb /= unit_of(layer.inputs[0], named)  # of what a message of 1 brings
+                lsb /= unit_of(layer.inputs[0], named)  # the contribution of a message of 1
                 largest = float(conv.folded()[0].abs().max())
                 ratio = largest / (integers.WEIGHT_MAX * lsb)
                 conv.lsb.fill_(lsb)
@@ -207,7 +208,7 @@ class _Grid:
         self._choose_readouts(only)
 
     def fit(self, net: nn.Module, frames: Tensor) -> list[str]:
-        """Choose again what a rule of widths refuses, with more room, until none does."""
+        """Choose parts that a rule of widths refuses again, with more margin, until none is."""
         changed: dict[str, None] = {}
         for _ in range(TRIES):
             graph = integer_graph(net, frames[:, :1], check=False)
@@ -215,14 +216,14 @@ class _Grid:
             if not refused:
                 break
             for part in refused:
-                # nothing was chosen from these weights before the first time
+                # at the first time, nothing has been chosen from these weights yet
                 self.margins[part] = 2 * self.margins.get(part, MARGIN if changed else MARGIN / 2)
             self.choose(refused)
             changed |= dict.fromkeys(name for _, name in refused)
         return list(changed)
 
     def _seen(self, name: str) -> float:
-        """The largest product of a projection that was seen, its bias left out, with room."""
+        """Return the largest measured product of a projection, without its bias, with a margin."""
         assert self.ranges is not None
         module = next(layer.module for layer in self.layers if layer.name == name)
         assert isinstance(module, GradedConv)
@@ -230,7 +231,7 @@ class _Grid:
         return (self.ranges.products[name] + bias) * SEEN / MARGIN
 
     def _left(self, net: nn.Module, graph: Graph, frames: Tensor) -> set[Part]:
-        """The part that leaves its declared widths on the calibration frames, if one does."""
+        """Return the part that exceeds its declared widths on the calibration frames, if any."""
         if not graph.checked:
             return set()
         try:
@@ -243,14 +244,14 @@ class _Grid:
         return set()
 
     def _refused(self, graph: Graph) -> set[Part]:
-        """The parts whose numbers break a rule of widths."""
+        """Return the parts whose numbers break a rule of widths."""
         owners = self._owners()
         broken = (v.node for v in too_wide(graph) if v.rule in WIDTH_RULES)
         nodes = (node if node in owners else node.rpartition(".channels")[0] for node in broken)
         return {owners[node] for node in nodes if node in owners}
 
     def _owners(self) -> dict[str, Part]:
-        """The part that each node of the graph belongs to."""
+        """Return the part to which each node of the graph belongs."""
         owners: dict[str, Part] = {}
         for layer in self.layers:
             name, module = layer.name, layer.module
@@ -275,7 +276,7 @@ class _Grid:
         return "stream", next(layer.path for layer in self.layers if layer.name == name)
 
     def _choose_readouts(self, only: Collection[Part] | None) -> None:
-        chosen: dict[nn.Module, float] = {}  # one that is called again has one LSB
+        chosen: dict[nn.Module, float] = {}  # a layer that is called several times has one LSB
         for layer in self.layers:
             module, part = layer.readout, ("readout", layer.path)
             if module is None or (only is not None and part not in only):
@@ -287,7 +288,7 @@ class _Grid:
                 torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min())
             )
             largest = float(bias.abs().max())
-            # k populations that are summed send 0..k
+            # a sum of k populations is 0..k
             most = layer.most * max(_tops(self.layers).get(name, 1.0) for name in layer.inputs)
             potential = (reach * most + largest) * positions * self.steps
             if self.ranges is not None:
@@ -303,7 +304,7 @@ class _Grid:
 
 
 def _streams(layers: list[LayerCall]) -> dict[str, _Stream]:
-    """The stream of every synapse layer, by name: all that meet, or enter a layer called again."""
+    """Return the stream of every synapse layer: those that meet, or enter a repeated layer."""
     streams: dict[str, _Stream] = {}
     for layer in layers:
         if layer.synapse is not None:
@@ -328,7 +329,7 @@ def _streams(layers: list[LayerCall]) -> dict[str, _Stream]:
         merged = merge(read)
         readers = merged.neurons if layer.neuron is not None else merged.projections
         readers.append(layer)
-    for layer in layers:  # a layer that is called again has one LSB for what it reads and sends
+    for layer in layers:  # a layer that is called several times has one LSB for input and output
         again = [other for other in layers if other.module is layer.module]
         for ends in ([n for other in again for n in other.inputs], [n.name for n in again]):
             if streams.keys() >= set(ends):
@@ -344,15 +345,15 @@ def _unique(streams: dict[str, _Stream]) -> list[_Stream]:
 
 
 def _propagate(layers: list[LayerCall]) -> tuple[dict[str, _Interval], dict[str, Tensor]]:
-    """Worst-case interval and bias of every synapse's current, per channel, real units.
+    """Return the worst-case interval and bias of every synapse's current, per channel, real units.
 
-    A projection is bounded as the linear map that leads to it,
-    :mod:`neuroport.graph.linear_bounds`; what its relays will round is left to the margin, and the
+    A projection is bounded together with the linear map before it
+    (:mod:`neuroport.graph.linear_bounds`). The margin covers the rounding of its relays, and the
     rules check the integers.
     """
     intervals: dict[str, _Interval] = {}
     biases: dict[str, Tensor] = {}
-    currents: dict[str, LinearMap] = {}  # those that projections read: each holds its kernel
+    currents: dict[str, LinearMap] = {}  # streams that projections read: each holds its kernel
     read_on = {n for layer in layers if isinstance(layer.module, GradedConv) for n in layer.inputs}
     budget = Budget(math.inf)
     tops = _tops(layers)
@@ -373,7 +374,7 @@ def _propagate(layers: list[LayerCall]) -> tuple[dict[str, _Interval], dict[str,
                 mean = module.normalization()[0]
                 if mean.any():
                     bias = module.carried(kernel, bias, -mean, torch.Size(layer.reads[1:]))
-            # spikes, or pixels with 255 as one: k sources that are summed send 0..k
+            # spikes, or pixels with 255 as one: a sum of k sources is 0..k
             messages = Box(np.zeros(1), np.full(1, float(most)))
         together = inside(
             layer.reads[1:], kernel.shape[2:], module.stride, module.padding, module.dilation
@@ -394,7 +395,7 @@ def _sum(intervals: list[_Interval]) -> _Interval:
 
 
 def _tops(layers: list[LayerCall]) -> dict[str, float]:
-    """The largest message that each pool sends, real units; spikes and pixels are 1 at most."""
+    """Return the largest message of each pool, real units; spikes and pixels are at most 1."""
     tops: dict[str, float] = {}
     for layer in layers:
         module = layer.module
@@ -405,7 +406,7 @@ def _tops(layers: list[LayerCall]) -> dict[str, float]:
 
 
 def _total(biases: dict[str, Tensor], layer: LayerCall) -> Tensor:
-    """The bias of what a layer reads, (C,), or (C, H, W) where it differs by position."""
+    """Return the bias of a layer's input, (C,), or (C, H, W) if it differs by position."""
     found = [biases[name] for name in layer.inputs]
     if any(bias.ndim > 1 for bias in found):  # (C,) and (C, H, W) add up per channel
         found = [per_position(bias) for bias in found]
@@ -437,33 +438,33 @@ def _choose_lsb(
             total = per_position(total) + per_position(reader.module.absorbed()[2])
         bias = float(total.abs().max())
         stream.bias = max(stream.bias, bias)
-        if ranges is not None:  # seen with its bias, which integers have apart
+        if ranges is not None:  # measured with its bias, which integers hold separately
             seen = (ranges.arriving[reader.name] + bias) * SEEN / MARGIN
             reaches = max(reaches, seen)
     if ranges is not None:
         stream.reach = reaches
-    if not stream.neurons:  # only its range matters: nothing is compared with a threshold
+    if not stream.neurons:  # only its range matters, because nothing is compared with a threshold
         stream.lsb = margin * max(stream.reach, 1e-12) / integers.CURRENT_MAX
         return
     neurons = [n.neuron for n in stream.neurons if n.neuron is not None]
     plain = [n for n in neurons if not isinstance(n, NormLif)]
     absorbed = [n.absorbed()[1] for n in neurons if isinstance(n, NormLif)]
     thresholds = sorted({n.threshold for n in plain})
-    # what norms make of a threshold is no multiple of anything: it is rounded down
+    # a threshold after a norm is not a multiple of the LSB: it is rounded down
     smallest = min((float(t.min()) for t in absorbed), default=math.inf)
-    # thresholds that were learned are snapped onto the grid, those that were given lie on it
+    # learned thresholds are rounded to the grid; given ones lie on it
     learned = any(n.trained_threshold is not None for n in plain)
     unit = thresholds[0] if learned else _unit(thresholds) if thresholds else smallest
     threshold: float | None = unit
     if threshold is None:
         raise CaptureError(
-            f"neurons of one stream ({names}) have thresholds {thresholds}, which are no small "
-            "multiples of one number; use such (0.6, 1.6 and 2.6 are 3, 8 and 13 times 0.2)"
+            f"neurons of one stream ({names}) have thresholds {thresholds}, which are not "
+            "small multiples of one number; use such (0.6, 1.6 and 2.6 are 3, 8 and 13 times 0.2)"
         )
     tallest = max(thresholds, default=threshold) / threshold
     lowest = max(1, math.ceil(COARSEST * threshold / min(thresholds, default=smallest)))
     lowest = max(lowest, math.ceil(FINEST * threshold / smallest))
-    coarsest = [  # the largest integer for that number that range and bias permit
+    coarsest = [  # the largest integer threshold that range and bias permit
         threshold * integers.CURRENT_MAX / (margin * stream.reach + 1e-12),
         threshold * integers.BIAS_MAX / (margin * stream.bias + 1e-12),
         integers.THRESHOLD_MAX / tallest,
@@ -488,8 +489,8 @@ def _choose_lsb(
 def _largest(layer: LayerCall, named: dict[str, LayerCall]) -> list[float]:
     """Return the largest weight's current per message, in real units; nothing if a relay rounds it.
 
-    A coarse stem is content with fewer levels than other synapses, whose weights it would make need
-    exponents: it is reported as larger by that factor.
+    A coarse stem needs fewer levels than other synapses, and with more levels their weights would
+    need exponents. It is therefore reported as larger by that factor.
     """
     module = layer.synapse
     if module is None or (isinstance(module, GradedConv) and module.rounds):
@@ -501,7 +502,7 @@ def _largest(layer: LayerCall, named: dict[str, LayerCall]) -> list[float]:
 
 
 def _unit(thresholds: list[float]) -> float | None:
-    """The largest number of which all thresholds are multiples, if they are small ones."""
+    """Return the largest number of which all thresholds are small multiples."""
     if len(thresholds) == 1:
         return thresholds[0]
     parts = [Fraction(threshold).limit_denominator(1000) for threshold in thresholds]
@@ -517,9 +518,9 @@ def _unit(thresholds: list[float]) -> float | None:
 def _choose_shifts(
     path: str, module: GradedConv, lsb: float, source: float | None, room: float
 ) -> None:
-    """Shifts of the relays around a graded convolution: the finest product that 24 bits hold.
+    """Choose the shifts of the relays around a graded convolution: the finest product in 24 bits.
 
-    ``room``: how far the product may go, in real units.
+    ``room``: largest value of the product, in real units.
     """
     largest = max(float(module.folded()[0].abs().max()), 1e-12)
     product = math.floor(math.log2(integers.MESSAGE_MAX * lsb / max(room, 1e-12)))
@@ -529,7 +530,7 @@ def _choose_shifts(
     module.lsb.fill_(lsb)
     if source is None:
         module.relay_out.shift.fill_(max(0, min(product, weight)) if module.rounds else 0)
-        # what a stem adds to later stages is little, and others add to them, too
+        # a stem adds little to later stages, and others add to them, too
         alone = not isinstance(module, ComposedStem)
         if alone and not module.rounds and largest * message < lsb:
             raise IllegalError(
@@ -539,7 +540,7 @@ def _choose_shifts(
             )
         return
     assert module.relay_in is not None
-    # weight bits beyond six buy little: leave them to the messages
+    # weight bits beyond six help little: leave them to the messages
     shift = max(0, min(product, weight))
     module.source_lsb.fill_(source)
     module.relay_out.shift.fill_(shift)

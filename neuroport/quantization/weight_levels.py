@@ -1,7 +1,7 @@
-"""Find synapses whose grid leaves few weight levels, what loses most by it, and the cause.
+"""Find synapses whose grid leaves few weight levels, the cause, and the largest loss.
 
-A stream's LSB must let the worst case of all its synapses into 17 bits. The more of them sum, the
-coarser it is, and the fewer integers are left for the weights of each.
+With a stream's LSB, the worst case of all its synapses must fit into 17 bits. The more synapses add
+up, the coarser the LSB, and the fewer integers remain for the weights of each.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from neuroport.graph.node import Synapse
 
 FEW = 15  # levels of 4 bits, symmetric about 0
 NAMED = 4
+FINER = 3  # times a bias on a grid twice as fine, with the room that scales leave for training
 
 
 def levels(largest: int) -> int:
-    """Even integers from ``-largest`` to ``largest``: what weights of that size choose from."""
+    """Return the number of even integers from ``-largest`` to ``largest``."""
     return largest + 1
 
 
@@ -38,14 +39,24 @@ def _zero(node: Synapse) -> bool:
 class _Stream:
     synapses: frozenset[str]
     readers: frozenset[str]
-    reach: int  # of the summed current at a neuron
+    reach: int  # range of the summed current at a neuron
     bias: int
     threshold: int
     declared: bool
 
     @property
     def cause(self) -> str:
-        """The cause of a coarse LSB, and how to make it finer."""
+        """Return the cause of a coarse LSB, and how to make it finer."""
+        if self.declared:  # the reach, which was not seen, binds nothing
+            biased = self.bias * FINER > integers.BIAS_MAX
+        else:
+            biased = self.bias / integers.BIAS_MAX > self.reach / integers.CURRENT_MAX
+        if biased:
+            return (
+                f"a bias of their neurons takes {self.bias} of {integers.BIAS_MAX}: smaller biases "
+                "of the norms (weight decay for them) give weights more levels"
+            )
+        over = self.reach / self.threshold if self.threshold else float("inf")
         if self.declared:
             return (
                 f"the {len(self.synapses)} synapses that meet there share a grid of "
@@ -53,12 +64,6 @@ class _Stream:
                 "leave room for (or their lightest synapse needs): smaller weights of the largest "
                 "ones (weight decay) give the others more levels"
             )
-        if self.bias / integers.BIAS_MAX > self.reach / integers.CURRENT_MAX:
-            return (
-                f"a bias of their neurons takes {self.bias} of {integers.BIAS_MAX}: smaller biases "
-                "of the norms (weight decay for them) give weights more levels"
-            )
-        over = self.reach / self.threshold if self.threshold else float("inf")
         return (
             f"the {len(self.synapses)} synapses that meet there can sum to {over:.0f} thresholds, "
             f"{self.reach} of the {integers.CURRENT_MAX} that 17 bits hold: fewer blocks in a "
@@ -69,7 +74,7 @@ class _Stream:
 
 def few_levels(graph: Graph) -> str | None:
     """List the convolutions with fewer than 15 levels, with the cause; None if there are none."""
-    # weights that are all the same were not trained: pools, identities, spikes that go straight on
+    # equal weights were not trained: pools, identities, spikes that are passed on
     lost = {  # a stem's were too small for the grid of a later stage
         node.name for node in graph.synapses if graph.input.name in node.inputs and _zero(node)
     }
@@ -91,13 +96,13 @@ def few_levels(graph: Graph) -> str | None:
 
 
 def largest_loss(graph: Graph, shares: Mapping[str, float]) -> str | None:
-    """The population that adds most to what differs, what binds its stream, and what would help.
+    """Return the population that adds most differences, what limits it, and what would help.
 
-    A population's differences include those of the populations that it hears, so that what it adds
-    is its share beyond the largest of theirs.
+    A population's differences include those of its source populations, so it adds the part of its
+    share beyond the largest of theirs.
 
     Args:
-        shares: of populations, the share of spikes that only one of two networks has.
+        shares: for each population, the share of spikes that only one of the two networks sends.
     """
     added = {
         name: share - max((shares.get(other, 0.0) for other in _heard(graph, name)), default=0.0)
@@ -121,7 +126,7 @@ def largest_loss(graph: Graph, shares: Mapping[str, float]) -> str | None:
 
 
 def _heard(graph: Graph, name: str) -> set[str]:
-    """Populations that fire whose spikes reach a population without another between them."""
+    """Return spiking populations whose spikes reach a population without another in between."""
     found: set[str] = set()
     todo = list(graph[name].inputs)
     while todo:
@@ -134,7 +139,7 @@ def _heard(graph: Graph, name: str) -> set[str]:
 
 
 def _streams(graph: Graph) -> list[_Stream]:
-    """Synapses that meet at a population, those that meet one of them included."""
+    """Return the synapses of a population's stream."""
     joined: list[tuple[set[str], list[str]]] = []
     convs = {node.name for node in graph.synapses if node.kernel is not None}
     for node in graph:

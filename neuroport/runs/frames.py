@@ -96,9 +96,9 @@ def _as_integers(frames: npt.NDArray[Any], high: int) -> str:
         return "give an integer array"
     low, most = float(frames.min()), float(frames.max())
     if not np.isfinite(frames).all():
-        return "these hold NaN or infinity; mend what made them"
+        return "these hold NaN or infinity; correct the code that made them"
     if (frames == np.rint(frames)).all() and (most > 1 or high == 1):
-        return "these are whole already: give frames.astype(np.int32)"
+        return "these are already whole numbers: give frames.astype(np.int32)"
     if low >= 0 and most <= 1:
         return (
             f"these lie in 0..1, where rounding leaves black and white: give them times {high}, "

@@ -112,7 +112,7 @@ def in_order(
         raise CompareError("there is nothing to merge; give the results of all shards")
     for name, each in zip(names, told, strict=True):
         if each is None:
-            raise CompareError(f"{name} is of no shard but a whole; merge what --shard i/n made")
+            raise CompareError(f"{name} is not a shard; merge results of --shard i/n")
         if not _sound(each):
             raise CompareError(f"{name}: its shard is {each!r:.200}, which none is; run it again")
     wholes = [{"frames": each["frames"], "number of shards": each["of"]} for each in told]
@@ -123,7 +123,7 @@ def in_order(
             if value != usual:
                 other = names[values.index(usual)]
                 raise CompareError(
-                    f"{name} is of another whole than {other}: {what} {_short(value)}, not "
+                    f"{name} belongs to another run than {other}: {what} {_short(value)}, not "
                     f"{_short(usual)}; merge the shards of one run"
                 )
     by_number: dict[int, int] = {}

@@ -384,7 +384,7 @@ def read_provenance(content: dict[str, Any], path: str | os.PathLike[str]) -> di
     """Return the provenance from the result of :func:`read_header`."""
     provenance = json.loads(content["provenance"])
     if not isinstance(provenance, dict):
-        raise FormatError(f"{path}: its provenance is no JSON object; write the file again")
+        raise FormatError(f"{path}: its provenance is not a JSON object; write the file again")
     return provenance
 
 

@@ -62,7 +62,7 @@ def _verify(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -
 
 
 def _sweep(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -> None:
-    from neuroport.scale.sweep import packed, point, reached
+    from neuroport.scale.sweep_point import packed, point, reached
 
     place = reached(job) or folder / "point"
     point(job["recipe"], job["changes"], place, job["target"])

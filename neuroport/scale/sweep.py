@@ -1,9 +1,9 @@
-"""Sweeps: a recipe trained at every point of a grid, then quantized, lowered and priced.
+"""Sweeps: train a recipe at every point of a grid, then quantize and lower each network.
 
-A point is a folder of its own: the checkpoint of its training, ``network.graph`` and
-``result.json``. It is trained here, one after the other, or by the workers of a cluster, each in a
-child process. A sweep that is interrupted goes on with the points that it lacks; a point whose
-folder its worker reaches goes on in the middle of its training.
+Each point has its own folder with the checkpoint of its training, ``network.graph`` and
+``result.json``. Points are trained here, one after the other, or by the workers of a cluster, each
+in a child process. An interrupted sweep continues with the missing points. If the worker reaches
+the point's folder, it continues within the training.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from neuroport.arguments import is_path, is_recipe, takes
 from neuroport.errors import FormatError, RecipeError
 from neuroport.files import parse_toml, read_json, write_atomic, write_json
 from neuroport.nets.recipe import GRAPH
-from neuroport.recipe import Recipe, changed, from_dict
+from neuroport.recipe import Recipe, changed
 from neuroport.scale.clusters import connected
-from neuroport.scale.shard_folder import PLAN, ShardFolder
+from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.spread import spread
+from neuroport.scale.sweep_point import KEPT, RESULT, point
 from neuroport.version import __version__
 
 if TYPE_CHECKING:
     from neuroport.scale.clusters import Cluster
 
-GRAPH_FILE, RESULT, SUMMARY = "network.graph", "result.json", "sweep.json"
-KEPT = (RESULT, GRAPH_FILE, "checkpoint.safetensors", "metrics.jsonl")  # what a worker sends
+SUMMARY = "sweep.json"
 MOST_POINTS = 10_000
 MOST_BYTES = 1 << 32  # of a file of a point
 Report = Callable[[str], None]
@@ -47,11 +47,11 @@ class Sweep:
     """A finished sweep.
 
     Attributes:
-        keys: of the recipe, that were varied.
-        points: of each point ``changes``, ``accuracy`` in percent by phase (``float``,
-            ``quantized``) and ``options``: the legal ways to lower it, with their costs, the best
-            first.
-        folder: in which each point has a folder, ``0001`` and so on.
+        keys: the varied keys of the recipe.
+        points: for each point ``changes``, ``accuracy`` in percent by phase (``float``,
+            ``quantized``) and ``options``: the legal options of lowering, with their costs, the
+            best first.
+        folder: the folder with one folder per point, ``0001`` and so on.
     """
 
     keys: tuple[str, ...]
@@ -90,22 +90,22 @@ def sweep(
     cluster: Cluster | None = None,
     report: Report | None = None,
 ) -> Sweep:
-    """Train ``recipe`` at every point of a grid, and tell of each accuracy and cost.
+    """Train ``recipe`` at every point of a grid, and return the accuracies and costs.
 
     Args:
-        folder: where the points are kept, and ``sweep.json``; a sweep that was interrupted goes on.
+        folder: folder for the points and ``sweep.json``; an interrupted sweep continues there.
         grid: values of keys of the recipe, ``{"training.learning_rate": [0.1, 0.05]}``, or the same
             as texts, ``["training.learning_rate=0.1,0.05", "seed=1,2,3"]``.
-        target: chip or board that each network is lowered for, in every way that it allows.
-        cluster: as of :func:`neuroport.record`; ``None``: one point after the other, here.
-        report: called with a line for each point that is done.
+        target: chip or board for which each network is lowered, with every option that it permits.
+        cluster: see :func:`neuroport.record`; ``None``: one point after the other, here.
+        report: called with one line per finished point.
 
     Raises:
-        RecipeError: no such key, or a point that is no recipe; before anything is trained.
-        TargetError: no such target.
+        RecipeError: a key does not exist, or a point is not a valid recipe; raised before training.
+        TargetError: there is no such target.
         CompareError: the folder holds points of another sweep.
-        BackendError: as of :func:`neuroport.record`.
-        NeuroportError: what training, quantizing or lowering a point raises.
+        BackendError: see :func:`neuroport.record`.
+        NeuroportError: training, quantizing or lowering a point failed.
     """
     from neuroport.targets.target import load_target
 
@@ -184,7 +184,7 @@ def axes_of(grid: Mapping[str, Sequence[Any]] | Sequence[str]) -> dict[str, list
 def _axis(text: str) -> tuple[str, list[Any]]:
     key, equals, values = text.partition("=")
     if not equals or not key.strip():
-        raise RecipeError(f"{text!r:.100} is no part of a grid; write seed=1,2,3")
+        raise RecipeError(f"{text!r:.100} is not part of a grid; write seed=1,2,3")
     found = parse_toml(f"values = [{values}]", text, RecipeError)["values"]
     return key.strip(), list(found)
 
@@ -200,62 +200,6 @@ def changes_of(axes: Mapping[str, Sequence[Any]]) -> list[list[str]]:
         raise RecipeError(f"the grid has {count:,} points; use at most {MOST_POINTS:,}")
     texts = [[f"{key}={json.dumps(value)}" for value in values] for key, values in axes.items()]
     return [list(each) for each in itertools.product(*texts)]
-
-
-def point(
-    recipe: Mapping[str, Any],
-    changes: Sequence[str],
-    folder: Path,
-    target: str,
-    name: str = "sweep",
-) -> None:
-    """Train one point in ``folder``, resuming what is there; ``result.json`` is written last."""
-    from neuroport.data.loading import load_data
-    from neuroport.data.samples import frames_of, spread_over
-    from neuroport.graph.store import save
-    from neuroport.quantization import quantize
-    from neuroport.quantization.calibration import CALIBRATION
-    from neuroport.targets.lowering import options
-    from neuroport.targets.target import load_target
-    from neuroport.training.checkpoint import read_checkpoint
-    from neuroport.training.fit import fit
-
-    parsed = changed(from_dict(dict(recipe), name), changes)
-    net = fit(parsed, folder)
-    train = load_data(parsed.data).train
-    chosen = spread_over(len(train.labels), CALIBRATION)
-    graph = quantize(net, frames_of(train, chosen, parsed.data.steps))
-    save(graph, folder / GRAPH_FILE)
-    legal = [each for each in options(graph, load_target(target)) if not each.refusal]
-    last = {epoch["phase"]: epoch["accuracy"] for epoch in read_checkpoint(folder).metrics}
-    ordered = sorted((each.to_dict() for each in legal), key=_dearness)
-    write_json(
-        folder / RESULT,
-        {"changes": list(changes), "accuracy": last, "graph": graph.hash, "options": ordered},
-    )
-
-
-def _dearness(option: Mapping[str, Any]) -> tuple[float, float]:
-    return option.get("cores", 0), option["step_seconds"]
-
-
-def reached(job: Mapping[str, Any]) -> Path | None:
-    """The folder of a point, where this machine reaches the folder of its sweep."""
-    place = Path(job["place"])
-    plan = place.parent / PLAN
-    if plan.is_file() and read_json(plan) == json.loads(json.dumps(job["plan"])):
-        return place
-    return None
-
-
-def packed(folder: Path) -> bytes:
-    """The files of a point, as a worker sends them."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name in KEPT:
-            if (folder / name).exists():
-                archive.write(folder / name, name)
-    return content.getvalue()
 
 
 class _Points(ShardFolder):

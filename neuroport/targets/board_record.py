@@ -184,5 +184,5 @@ def _judged(finding: Finding, record: BoardRecord) -> Finding:
 def _told(construct: Construct, other: Result) -> str:
     return (
         f"this board differs from the reference in {construct.what} ({construct.name}): "
-        f"{other.where}; mend that first"
+        f"{other.where}; fix that first"
     )

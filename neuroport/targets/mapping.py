@@ -182,7 +182,7 @@ def map_network(
         cures = "; or ".join(str(change) for change in changes(shapes, found))
         raise IllegalError(
             f"{'; '.join(shortfall(found))}; "
-            + (f"what would mend it: {cures}" if cures else "no single change mends it")
+            + (f"what would make it fit: {cures}" if cures else "no single change makes it fit")
         )
     traffic = measure(graph, found, trace, frames)
     chips = partition(len(traffic.tiles), traffic.flows, found.chips, board["cores"])

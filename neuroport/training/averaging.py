@@ -1,9 +1,9 @@
-"""The network that a run would give if it ended now, where it is not the one that trains on.
+"""The resulting network of a run, if it differs from the network that is being trained.
 
-With ``training.ema`` that is the average of the weights over steps; with ``training.keep =
-"best"`` that of the phase's epoch of the highest accuracy. A checkpoint then holds it as
-``model.*``, so that whoever reads it needs to know nothing of this, what trains on as
-``trained.*``, and the average as ``average.*``.
+With ``training.ema`` it is the average of the weights over steps; with ``training.keep = "best"``
+it is that of the phase's epoch with the highest accuracy. A checkpoint stores it as ``model.*``, so
+that readers need not distinguish the cases. It stores the trained network as ``trained.*`` and the
+average as ``average.*``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Average:
 
         average' = d average + (1 - d) weights,      d = min(decay, (1 + n) / (10 + n))
 
-    after the n-th step (from 0), so that the first steps do not weigh on it; statistics of batch
-    norms are averaged alike, integers are those of the network.
+    after the n-th step (from 0), so that the first steps have little weight. Statistics of batch
+    norms are averaged in the same way; integers are copied.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
@@ -37,7 +37,7 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the weights after a step."""
+        """Add the weights after a step."""
         decay = min(self.decay, (1 + self.count) / (10 + self.count))
         self.count += 1
         for name, tensor in _state(self.net).items():
@@ -49,7 +49,7 @@ class Average:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Within it the network has the average's state."""
+        """Context in which the network has the average's state."""
         own = {name: tensor.detach().clone() for name, tensor in _state(self.net).items()}
         self.net.load_state_dict(self.values)
         try:
@@ -58,13 +58,13 @@ class Average:
             self.net.load_state_dict(own)
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
-        """Go on as a checkpoint says; ``values`` are its ``average.*``, which fit the network."""
+        """Restore the average from a checkpoint's ``average.*``, which fit the network."""
         self.count = int(tensors[COUNT])
         for name, tensor in values.items():
             self.values[name].copy_(tensor)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint needs."""
+        """Return the tensors for a checkpoint."""
         found = {f"{AVERAGE}{name}": tensor for name, tensor in self.values.items()}
         return {**found, COUNT: torch.tensor(self.count)}
 
@@ -74,17 +74,17 @@ def _state(net: nn.Module) -> dict[str, Tensor]:
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint under a prefix, without it."""
+    """Return the tensors of a checkpoint with a prefix, without the prefix."""
     return {n[len(prefix) :]: t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def with_shown(tensors: Mapping[str, Tensor], shown: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A checkpoint whose network is ``shown``, and in which the one that trains on is kept."""
+    """Return a checkpoint whose network is ``shown``, and which also holds the trained one."""
     trained = {f"{TRAINED}{name}": t for name, t in part(tensors, MODEL).items()}
     others = {name: t for name, t in tensors.items() if not name.startswith((MODEL, TRAINED))}
     return {**{f"{MODEL}{name}": t for name, t in shown.items()}, **trained, **others}
 
 
 def keeps_more(recipe: Recipe) -> bool:
-    """Whether a run may give another network than the one that trains on."""
+    """Whether a run's result may differ from the trained network."""
     return recipe.training.ema > 0 or recipe.training.keep == "best"

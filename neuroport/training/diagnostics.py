@@ -17,7 +17,7 @@ from neuroport.capture.forward import evaluating
 from neuroport.errors import TrainingError
 from neuroport.graph import integers
 from neuroport.nets.held_numbers import held
-from neuroport.nets.neuron import Lif, Mlf, integrate
+from neuroport.nets.neuron import Lif, Mlf, integrate, neurons_of
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, Readout
 from neuroport.quantization.cost import clipped, weights_of
@@ -145,7 +145,7 @@ class _Population:
         self.silent += fired.numel() - int(fired.sum())
         self.spikes += float(messages.sum(dtype=torch.float64)) / messages.shape[1]
         if isinstance(args[0], Stream):
-            self.saturated += sum(_saturated(level, args[0]) for level in _levels(module))
+            self.saturated += sum(_saturated(level, args[0]) for level in neurons_of(module))
 
     def told(self, integer: bool) -> dict[str, Any]:
         """Return the population's metrics."""
@@ -155,11 +155,6 @@ class _Population:
             "dormant": _short(self.silent / max(self.neurons, 1)),
         }
         return found | ({"saturated": self.saturated} if integer else {})
-
-
-def _levels(module: nn.Module) -> list[Lif]:
-    levels = module.levels if isinstance(module, Mlf) else [module]
-    return [level for level in levels if isinstance(level, Lif)]
 
 
 def _saturated(neuron: Lif, stream: Stream) -> int:

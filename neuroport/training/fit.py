@@ -146,7 +146,9 @@ def _begin(start: Graph | Trainable, recipe: Recipe, folder: Path, together: Gro
             "module that trains on (port.trainable, .trainable() of an import)"
         )
     graph = start if isinstance(start, Graph) else start.graph()
-    if os.path.lexists(folder / CHECKPOINT):
+    begun = os.path.lexists(folder / CHECKPOINT)
+    together.wait()  # all have looked before the first one writes
+    if begun:
         if os.path.lexists(folder / START) and load(folder / START).hash != graph.hash:
             raise TrainingError(
                 f"{folder} holds a run that began with another graph; choose another folder, or "

@@ -153,7 +153,7 @@ def _state_dict(found: Any, label: str) -> dict[str, Tensor]:
         )
     inner = found[held[0]]
     if not inner or not all(isinstance(value, Tensor) for value in inner.values()):
-        raise FormatError(f"{label}: {held[0]!r} in it is no state dict of tensors")
+        raise FormatError(f"{label}: {held[0]!r} in it is not a state dict of tensors")
     return {str(name): tensor for name, tensor in inner.items()}
 
 
@@ -176,7 +176,9 @@ def _naming(
         raise TrainingError(f"naming is {name!r}, which has no {family}; known: {known}")
     if not fitting:
         families = sorted({each for naming in NAMINGS.values() for each in naming.families})
-        raise TrainingError(f"nobody's weights of family {family!r} are known, but of {families}")
+        raise TrainingError(
+            f"no published weights of family {family!r} are known, only of {families}"
+        )
 
     def matched(each: str) -> int:
         net = skeleton(recipe)

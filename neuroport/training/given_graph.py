@@ -17,7 +17,6 @@ from torch import Tensor
 from neuroport.errors import FramesError, RecipeError, TrainingError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
-from neuroport.graph.node import Input
 from neuroport.graph.store import load, save
 from neuroport.recipe import Recipe
 from neuroport.training.trainable import SILENT, Trainable
@@ -71,8 +70,7 @@ class Classifier(Trainable):
 
 def _check(graph: Graph, answers: str, recipe: Recipe) -> None:
     data, shape = recipe.data, graph.facts(answers).shape
-    node = graph.nodes[0]
-    assert isinstance(node, Input)
+    node: Any = graph.nodes[0]  # its input
     name = "x".join(map(str, data.shape))
     given = "x".join(map(str, node.shape))
     counted = data.known.events and node.bits < data.bits  # small counts need fewer bits
@@ -110,6 +108,6 @@ def given(recipe: Recipe, folder: str | os.PathLike[str]) -> Classifier:
     if not os.path.lexists(path):
         raise TrainingError(
             f"{path} is missing, with which a run of family 'graph' begins; give it: "
-            "port.fit(recipe, folder, start=graph), or neuroport train --start FILE"
+            "port.fit(recipe, folder, start=graph), or neuroport train --graph FILE"
         )
     return Classifier(load(path), recipe)

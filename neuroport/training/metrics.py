@@ -126,7 +126,7 @@ def epoch_of(told: Any, where: str) -> Epoch:
         if key == "epochs" and key not in told:
             continue  # of an older version
         if not _is_number(told.get(key)):
-            raise FormatError(f"{where}: {key} is no number; give the folder of a training")
+            raise FormatError(f"{where}: {key} is not a number; give the folder of a training")
     activity, gradients = _table(told, "activity"), _table(told, "gradients")
     populations, synapses = _table(activity, "populations"), _table(told, "weights")
     known = _column(populations, "neurons")

@@ -68,7 +68,7 @@ def test_check_of_a_file_without_a_network_tells_both(called: Neuroport, tmp_pat
     path = file(tmp_path / "old.net", dense(), {"type": "pool", "shape": [1]})
     done = called("check", path)
     assert done.returncode == 1
-    assert "layer/1 (pool): pool is no layer that NetX builds (NetX stops)" in done.stdout
+    assert "layer/1 (pool): pool is a layer that NetX does not build (NetX stops)" in done.stdout
     assert "neuroport cannot run it, either" in done.stdout
     assert called("lower", path, "-o", tmp_path / "new.net").returncode == 2
 
@@ -114,7 +114,7 @@ def test_frames_say_what_a_file_leaves_open(called: Neuroport, tmp_path: Path) -
     ran = called("run", graded, "--frames", tmp_path / "graded.npy", "--json")
     assert json.loads(ran.stdout)["spikes"]["layer0"] > 0
     told = called("check", graded, "--frames", tmp_path / "graded.npy").stdout
-    assert "graded frames are taken for spikes; Network(input_message_bits=8) mends it" in told
+    assert "graded frames are taken for spikes; Network(input_message_bits=8) fixes it" in told
     wrong = called("run", graded, "--frames", tmp_path / "maps.npy")
     assert "frames are (7, 2, 2, 6, 7), the network takes (7, N, 4)" in wrong.stderr
 

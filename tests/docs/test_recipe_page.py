@@ -26,6 +26,6 @@ def test_page_on_recipes_holds_every_key_and_its_default() -> None:
 
 
 def test_page_on_recipes_names_every_dataset() -> None:
-    table = PAGE.split("## Datasets")[1]
+    table = PAGE.split("## Datasets")[1].split("\n## ")[0]
     listed = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)[1:]
     assert re.findall(r"`(\w+)`", " ".join(listed)) == list(KNOWN)

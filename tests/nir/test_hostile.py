@@ -73,8 +73,8 @@ def huge(file: h5py.File) -> None:
         (circle, "subgraphs nested more than"),
         (elsewhere, "a link to elsewhere"),
         (outside, "lies in another file"),
-        (words, "weight is no array of numbers"),
-        (records, "is no number and no text"),
+        (words, "weight is not an array of numbers"),
+        (records, "is neither a number nor text"),
         (huge, "must hold sizes"),
     ],
 )

@@ -118,7 +118,7 @@ def test_what_mends_a_file_is_what_was_tried(case: str, given: bool, tmp_path: P
         assert "reset_offset" not in about[-1]
     else:
         for what in about:
-            assert f"Network(reset_interval=T, reset_offset={offset}) mends it" in what
+            assert f"Network(reset_interval=T, reset_offset={offset}) fixes it" in what
     if case == "changes":
         assert all("NetX resets no sigma-delta neurons" in what for what in about)
     if given:

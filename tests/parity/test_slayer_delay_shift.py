@@ -149,7 +149,7 @@ def test_check_of_a_shifted_file_knows_that_no_reset_of_netx_mends_it(tmp_path: 
     assert early.changes is not None
     assert early.changes > 0
     for each in (early, together):
-        assert "no reset of NetX mends it" in each.what
+        assert "no reset of NetX fixes it" in each.what
     assert not any("its bias acts" in f.what for f in found.findings)
 
 

@@ -235,7 +235,7 @@ def test_gradients_are_those_of_every_epoch(tmp_path: Path) -> None:
     assert drawn == {"stem": [0.5, 0.4], "blocks.0": [0.25, 0.2]}
     assert axes.get_yscale() == "log"
     (tmp_path / "metrics.jsonl").write_text("")
-    with pytest.raises(TrainingError, match="no epoch tells gradients"):
+    with pytest.raises(TrainingError, match="no epoch has gradients"):
         plot.gradients(tmp_path)
 
 

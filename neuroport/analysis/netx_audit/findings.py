@@ -144,7 +144,7 @@ def _known(
     graded = graph is not None and not content.hosted and graph.input.bits > 1
     if graded and graph is not None:
         what = "graded frames are taken for spikes; Network(input_message_bits="
-        yield AuditFinding("input", f"{what}{graph.input.bits}) mends it"), faults.ungraded
+        yield AuditFinding("input", f"{what}{graph.input.bits}) fixes it"), faults.ungraded
     latency, last, biased, changes = 0, "", False, False
     for index, fields in content.layers.items():
         layer = plain(fields)
@@ -203,13 +203,13 @@ def _advice(mend: dict[str, int | None] | None, name: str, changes: bool) -> str
         return ""
     offset = mend[name]
     if offset is not None:
-        return f"; Network(reset_interval=T, reset_offset={offset}) mends it"
+        return f"; Network(reset_interval=T, reset_offset={offset}) fixes it"
     if changes:
         return (
             "; NetX resets no sigma-delta neurons: read it as NetX runs it (--free-running), or "
             "run it here, where samples begin at rest"
         )
-    return "; no reset of NetX mends it: run it here, where each layer begins with its frames"
+    return "; no reset of NetX fixes it: run it here, where each layer begins with its frames"
 
 
 def _wrong(
@@ -258,7 +258,7 @@ def _unread(fields: dict[str, Any], layer: dict[str, Any]) -> Iterator[tuple[str
     """Yield the fields of one layer that NetX ignores or stops at; ``layer`` is its plain part."""
     kind = _word(layer)
     if kind in REFUSED:
-        yield f"{kind} is no layer that NetX builds", True
+        yield f"{kind} is a layer that NetX does not build", True
         return
     if kind not in READ:
         yield f"a layer {kind} is unknown to NetX, which leaves it out", False

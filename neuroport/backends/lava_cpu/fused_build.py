@@ -112,7 +112,9 @@ def _held(graph: Graph, name: str, numbers: dict[str, int]) -> HeldSynapse:
     )
 
 
-def _population(graph: Graph, name: str, group: Group, samples: int | None) -> HeldPopulation:
+def _population(
+    graph: Graph, name: str, group: Group, samples: int | None = None
+) -> HeldPopulation:
     node, facts = graph[name], graph.facts(name)
     start = (graph.interval, facts.input_latencies[0] + 1)  # Lava counts steps from 1
     update: Update

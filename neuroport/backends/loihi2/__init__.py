@@ -1,4 +1,4 @@
-"""Loihi 2 through Lava's proprietary extension. Not run on hardware: nobody here has a board."""
+"""Loihi 2 through Lava's proprietary extension. Not run on hardware: the authors have no board."""
 
 from neuroport.deprecated import moved
 

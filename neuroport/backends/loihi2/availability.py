@@ -22,7 +22,7 @@ EXTENSION = (
 
 
 def missing(site: str | os.PathLike[str] | None) -> str | None:
-    """The first missing piece: Lava, its extension, a site, access to its board; None for none."""
+    """Return the first missing piece: Lava, its extension, a site, access to its board; or None."""
     without_lava = installation.missing()
     if without_lava is not None:
         return without_lava
@@ -50,15 +50,15 @@ def is_installed(module: str) -> bool:
 
 
 def site_path(site: str | os.PathLike[str] | None) -> str | None:
-    """The site's file: the one given, or the one that the environment names."""
+    """Return the site file: the given one, or the one that the environment names."""
     return os.fspath(site) if site is not None else os.environ.get(VARIABLE) or None
 
 
 def ready_site(site: str | os.PathLike[str] | Site | None) -> Site:
-    """The site, when nothing is missing; one that was read already is taken as it is.
+    """Return the site if nothing is missing; a site that was read before is returned unchanged.
 
     Raises:
-        BackendError: says what is missing.
+        BackendError: something is missing; the error names it.
     """
     if isinstance(site, Site):
         return site
@@ -69,11 +69,11 @@ def ready_site(site: str | os.PathLike[str] | Site | None) -> Site:
 
 
 def unreachable(site: Site) -> str | None:
-    """Return why the board of a site cannot be reached from here; None where it can."""
+    """Return why the board of a site cannot be reached from here; None if it can."""
     if site.host == "slurm":
         if shutil.which("sinfo") is None:
             return (
-                f"{site.title} names Slurm, and there is no sinfo here; run where Slurm's commands "
+                f"{site.title} names Slurm, but sinfo is missing here; run where Slurm's commands "
                 "are on the PATH, or reach the board over [ethernet]"
             )
         return None
@@ -82,7 +82,5 @@ def unreachable(site: Site) -> str | None:
             f"{site.title}: ethernet.host_address is not set; give the address of the board's host"
         )
     if shutil.which("ping") is None:
-        return (
-            f"Lava pings {site.address} before it connects, and there is no ping here; install it"
-        )
+        return f"Lava pings {site.address} before it connects, but ping is missing here; install it"
     return None

@@ -1,9 +1,9 @@
-"""Axis orders. The graph's feature maps are (C, H, W), Lava's are (W, H, C). Nowhere else.
+"""Convert axis orders: the graph's feature maps are (C, H, W), Lava's are (W, H, C).
 
-Populations of three axes keep them on the chip, because Lava's ``Conv`` needs them; all others are
-flat. Kernels are flipped, too: Lava convolves, torch and the graph correlate (``lava/proc/conv/
-utils.py``). A dense synapse behind a feature map takes it flat in Lava's order, so that its columns
-move.
+No other module does this. Populations with three axes keep them on the chip, because Lava's
+``Conv`` needs them; all others are flat. Kernels are flipped, because Lava convolves, while torch
+and the graph correlate (``lava/proc/conv/utils.py``). A dense synapse after a feature map reads it
+flat in Lava's order, so its columns are permuted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def lava_shape(shape: Shape) -> Shape:
 
 
 def to_lava(values: npt.NDArray[Any], shape: Shape) -> npt.NDArray[Any]:
-    """Values (..., *shape) as (..., *lava_shape(shape)), contiguous."""
+    """Convert values (..., *shape) to (..., *lava_shape(shape)), contiguous."""
     lead = values.shape[: values.ndim - len(shape)]
     if len(shape) != 3:
         return np.ascontiguousarray(values.reshape(*lead, -1))
@@ -33,26 +33,27 @@ def to_lava(values: npt.NDArray[Any], shape: Shape) -> npt.NDArray[Any]:
 
 
 def from_lava(values: npt.NDArray[Any], shape: Shape) -> npt.NDArray[Any]:
-    """Rows (n, ...) in Lava's order, flat or not, as (n, *shape)."""
+    """Convert rows (n, ...) in Lava's order, flat or not, to (n, *shape)."""
     if len(shape) != 3:
         return values.reshape(len(values), *shape)
     return values.reshape(len(values), *shape[::-1]).transpose(0, 3, 2, 1)
 
 
 def flat_order(shape: Shape) -> npt.NDArray[np.int64]:
-    """For each place in Lava's flat order, the place in the graph's channel-major order."""
+    """For each position in Lava's flat order, return that in the graph's channel-major order."""
     return to_lava(np.arange(int(np.prod(shape))).reshape(shape), shape).reshape(-1)
 
 
 def dense_columns(weight: Any, shape: Shape) -> Any:
-    """A matrix (outputs, inputs) for inputs of ``shape`` that arrive flat in Lava's order."""
+    """Return a matrix (outputs, inputs) for inputs of ``shape`` that are flat in Lava's order."""
     return weight[:, flat_order(shape)]
 
 
 def conv_arguments(kernel: Kernel, weight: IntArray, source: Shape) -> dict[str, Any]:
-    """Arguments of Lava's ``Conv`` for ``weight`` and the geometry of ``kernel``, by its input.
+    """Return the arguments of Lava's ``Conv`` for ``weight`` and the geometry of ``kernel``.
 
-    Groups are written out with zeros between them: on a chip Lava's own are not documented.
+    Groups are expanded with zeros between them, because Lava's own groups are not documented on a
+    chip.
     """
     flipped: IntArray = ungrouped(weight, kernel.groups)[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)
     return {

@@ -22,12 +22,12 @@ from neuroport.graph.kinds.base import IntArray, Node, per_neuron
 
 
 def biases(graph: Graph, frames: npt.NDArray[Any]) -> dict[str, IntArray]:
-    """Bias per neuron, (*shape), of every population that the frames reach.
+    """Return the bias per neuron, (*shape), of every population that reads the frames.
 
     Raises:
-        FramesError: frames (T, N, *shape) that change between steps or samples.
-        IllegalError: a population that keeps its current, a bias beyond 13 bits, or a synapse that
-            takes other messages, too.
+        FramesError: frames (T, N, *shape) change between steps or samples.
+        IllegalError: the current of a population does not decay fully, a bias exceeds 13 bits, or a
+            synapse also reads other messages.
     """
     if np.any(frames != frames[:1, :1]):
         raise FramesError(
@@ -57,7 +57,7 @@ def biases(graph: Graph, frames: npt.NDArray[Any]) -> dict[str, IntArray]:
 
 
 def _bias(graph: Graph, node: Node) -> IntArray:
-    """The bias that a population has without frames."""
+    """Return a population's bias without frames."""
     constants = {name: np.atleast_1d(values) for name, _, values in node.constants()}
     kept = int(constants.get("current_decay", np.full(1, DECAY_UNITY)).min()) < DECAY_UNITY
     if kept or "bias" not in constants:

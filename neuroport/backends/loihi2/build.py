@@ -2,14 +2,15 @@
 
 Imported by the worker only.
 
-Unlike the CPU engine's builder: convolutions are ``Conv``, whose kernels the chip stores once per
-core; feature maps are (W, H, C) (:mod:`~neuroport.backends.loihi2.axis_order`); and every
-population has its own copy of each synapse and source that reaches it, because published runs on
-chips have several synapses into one ``a_in``, and one ``s_out`` into several synapses.
+It differs from the CPU engine's builder in three points. Convolutions are ``Conv``, whose kernels
+the chip stores once per core. Feature maps are (W, H, C)
+(:mod:`~neuroport.backends.loihi2.axis_order`). Every population has its own copy of each input
+synapse and source, because published runs on chips have several synapses into one ``a_in``, and one
+``s_out`` into several synapses.
 
-Frames enter through an adapter of the embedded processors, or as biases: as ``bias_mant``, Lava's
-variable, given to the constructor. (``neuron.bias = image``, as a published benchmark has it, makes
-a Python attribute that nothing reads, and measures a network without its image.)
+Frames enter through an adapter of the embedded processors, or as biases. Biases are passed to the
+constructor as ``bias_mant``, Lava's variable. (A published benchmark sets ``neuron.bias = image``,
+which creates a Python attribute that nothing reads, and so measures a network without its image.)
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ from neuroport.graph.node_builders import bits_for
 from neuroport.lowering.exponents import shifted
 from neuroport.runs.recording import LIF_COUNT_MAX
 
-GRADED_BITS = 24  # of a relay's messages
+GRADED_BITS = 24  # bits of a relay's messages
 
 
 @dataclass
 class BuiltNetwork:
-    """Lava processes of populations, and what every process stands for."""
+    """Lava processes of populations, and the node that every process represents."""
 
     graph: Graph
     late: int
@@ -68,7 +69,7 @@ class BuiltNetwork:
 
     @property
     def anchor(self) -> Any:
-        """A process through which the network is run."""
+        """A process with which to run the network."""
         last = self.populations[self.graph.populations[-1].name]
         return getattr(last, "process", last)
 
@@ -81,8 +82,8 @@ def build(
     Args:
         frames: array files (steps, ...) of the frames, as feature maps (W, H, C) and flat.
         late: steps that the input's adapter takes.
-        biases: of populations that the frames reach, where these are no messages.
-        again: whether the frames begin anew at their end.
+        biases: biases of the populations that read the frames, if frames are not messages.
+        again: whether the frames repeat after their end.
     """
     network = BuiltNetwork(graph, late)
     feeds: dict[bool, Any] = {}
@@ -114,7 +115,7 @@ def build(
 
 
 def message_bits(graph: Graph, source: Node) -> int:
-    """Bits of a sender's messages as Lava counts them: 0 for spikes, else 8, 16 or 24, signed."""
+    """Return the bits of a sender's messages in Lava: 0 for spikes, else 8, 16 or 24, signed."""
     if source.takes:
         return 0 if source.emits == SPIKES else GRADED_BITS
     facts = graph.facts(source.name)
@@ -126,7 +127,7 @@ def message_bits(graph: Graph, source: Node) -> int:
 
 
 def _feed(network: BuiltNetwork, path: str, mapped: bool, again: bool) -> Any:
-    """The out-port of the adapter through which frames enter, for convolutions or flat."""
+    """Return the out-port of the adapter for frames, for convolutions or flat."""
     from lava.proc.embedded_io.spike import PyToN3ConvAdapter, PyToNxAdapter
     from lava.proc.io.encoder import Compression
 
@@ -157,7 +158,7 @@ def _population(network: BuiltNetwork, node: Node, shape: Shape, bias: IntArray 
                 "vth": int(node.threshold.max()),
             }
         case Readout():
-            constants = {"du": 4095, "dv": 0, "vth": LIF_COUNT_MAX}  # it integrates, never fires
+            constants = {"du": 4095, "dv": 0, "vth": LIF_COUNT_MAX}  # it integrates and never fires
         case _:
             raise TypeError(f"{node.name}: this engine builds no {node.kind}")
     own = np.array(per_neuron(node.bias, shape)) if bias is None else bias
@@ -179,7 +180,7 @@ def _synapse(graph: Graph, node: Synapse, source: Node, shape: Shape) -> Any:
             num_message_bits=bits, **conv_arguments(node.kernel, shifted(node), shape)
         )
     weight: IntArray = np.array(node.weight, np.int32)
-    if source.takes:  # frames arrive flat in the graph's own order
+    if source.takes:  # flat frames are in the graph's own order
         weight = dense_columns(weight, shape)
     return DenseProcess(
         weights=weight,

@@ -1,8 +1,8 @@
 """Run a network on a board through Lava: the engine ``loihi2``. Not run on hardware.
 
-The parent refuses what cannot run, writes a job, and supervises a child, as for the CPU simulator.
-Recording and measuring are different runs: counters take cores and readers take time, and a logger
-belongs to one ``run()``.
+The parent refuses illegal networks, writes a job, and supervises a child, as for the CPU simulator.
+Recording and measuring are different runs, because counters take cores, readers take time, and a
+logger belongs to one ``run()``.
 """
 
 from __future__ import annotations
@@ -70,19 +70,19 @@ def plan(
     """Check site and ``graph``, and return what runs frames (T, N, *shape) on the board.
 
     Args:
-        site: the site, or its TOML file; else the one that NEUROPORT_SITE names.
-        deadline: seconds for each run; compiling for a board is part of it.
-        record: ``counts`` keeps spikes per sample of spiking populations, and the potentials of
-            readouts after a sample's last step; ``messages`` streams all of them to the host.
-        count, granularity: :func:`neuroport.runs.recording.recording`.
-        frames_by: ``messages`` through an adapter, or ``bias`` for one constant frame, which
-            leaves the host out (:mod:`neuroport.backends.loihi2.bias_input`).
-        measure: power, time, activity and memory, too, each in a run of its own.
+        site: the site, or its TOML file; by default the one that NEUROPORT_SITE names.
+        deadline: seconds for each run, including compilation for a board.
+        record: ``counts`` records the spikes per sample of spiking populations, and the potentials
+            of readouts after a sample's last step; ``messages`` streams all messages to the host.
+        count, granularity: see :func:`neuroport.runs.recording.recording`.
+        frames_by: ``messages`` through an adapter, or ``bias`` for one constant frame, without the
+            host (:mod:`neuroport.backends.loihi2.bias_input`).
+        measure: also measure power, time, activity and memory, each in its own run.
 
     Raises:
         IllegalError: the chip's rules, or this engine, refuse the graph.
-        BackendError: something is missing, or what is to be counted cannot be.
-        TargetError: the site's board is unknown. A run: a figure that no measurement can give.
+        BackendError: something is missing, or a population cannot be counted.
+        TargetError: the site's board is unknown; during a run: a measured number is impossible.
     """
     place = ready_site(site)
     recorded = _plan(graph, record, count, granularity)
@@ -121,7 +121,7 @@ def _plan(
                 f"count names {name!r}, which sends graded messages; a counter on the chip would "
                 "add up their values: count spiking populations"
             )
-    if asked is None and not spikes:  # readouts alone
+    if asked is None and not spikes:  # only readouts
         return Recording(tuple(names))
     plan = recording(graph, record, spikes if asked is None else asked, granularity)
     refuse_beyond(graph, plan.counted, plan.granularity, LIF_COUNT_MAX)
@@ -129,7 +129,7 @@ def _plan(
 
 
 class _Job:
-    """The runs that a trace takes, one child process each."""
+    """The runs for a trace, one child process each."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class _Job:
         runs = 1 + (len(LOGGERS) if measure else 0)
         with run_folder("neuroport-loihi2-") as place:
             folder = self._folder(place / "run", stream)
-            # one step more for the synapse of the deepest counter
+            # one more step for the synapse of the deepest counter
             phases = self._child(folder, "", len(stream) + after + 1, deadline)
             if progress is not None:
                 progress(1, runs)
@@ -194,19 +194,19 @@ class _Job:
         return found
 
     def _measured_steps(self) -> int:
-        """Return the steps of whole rounds of all samples, at least as many as the site asks."""
+        """Return the steps of complete rounds of all samples, at least the site's minimum."""
         round_ = self.graph.interval * self.frames.shape[1]
         return round_ * math.ceil(self.site.measured_steps / round_)
 
     def _again(self, stream: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """One round of all samples, to be shown over and over."""
+        """Return one round of all samples, to be repeated."""
         length = self.graph.interval * self.frames.shape[1]
         found = np.zeros((length, *stream.shape[1:]), stream.dtype)
         found[: len(stream)] = stream[:length]
         return found
 
     def _folder(self, folder: Path, stream: npt.NDArray[Any]) -> Path:
-        """A run's folder: the network, and the frames as the processes take them."""
+        """Write a run's folder: the network, and the frames in the layout of the processes."""
         folder.mkdir()
         save(self.graph, folder / "graph.net")
         rows = stream.astype(np.int32)
@@ -216,7 +216,7 @@ class _Job:
         return folder
 
     def _child(self, folder: Path, logger: str, steps: int, deadline: float) -> Any:
-        """Run the child; seconds of its phases. A run that is measured records nothing."""
+        """Run the child; return the seconds of its phases. A measured run records nothing."""
         plan = Recording(()) if logger else self.plan
         job = {
             "net": str(folder / "graph.net"),

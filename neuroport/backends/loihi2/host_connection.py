@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from lava.utils import loihi  # nothing but the standard library behind it
+from lava.utils import loihi  # imports only the standard library
 
 from neuroport.backends.loihi2.site import Site
 
@@ -12,11 +12,11 @@ from neuroport.backends.loihi2.site import Site
 def reach(site: Site) -> None:
     """Set the environment that Lava's closed modules read, some of them at import.
 
-    Partition and node are set as the variables that Lava's runtime reads: the functions that Lava
-    0.10 has for them take the last, empty line of ``sinfo`` for a partition and fail.
+    Partition and node are set as variables that Lava's runtime reads, because Lava 0.10's own
+    functions read the last, empty line of ``sinfo`` as a partition and fail.
 
     Raises:
-        ValueError: Lava's own words where Slurm or the host does not answer.
+        ValueError: Lava's own message, if Slurm or the host does not answer.
     """
     os.environ.update(site.environment)
     generation = loihi.ChipGeneration[site.generation]

@@ -23,19 +23,19 @@ from neuroport.runs.frames import check_frames
 
 
 def hosted(graph: Graph, frames: npt.NDArray[Any]) -> tuple[Graph, npt.NDArray[np.int32]]:
-    """The network behind its first relay, and its frames: what that relay sends.
+    """Return the network after its first relay, and its frames: the relay's messages.
 
     Args:
-        graph: not lowered yet: ``lower`` counts what the stem took as no step.
-        frames: (T, N, *shape) of the whole network.
+        graph: the graph before lowering, so that the stem takes no steps.
+        frames: (T, N, *shape) for the complete network.
 
     Returns:
-        A graph whose input is named as the relay, and its frames (T, N, *relay's shape). All
-        populations behind it send the same as in ``graph``.
+        A graph whose input has the relay's name, and its frames (T, N, *relay's shape). All its
+        populations send the same messages as in ``graph``.
 
     Raises:
-        IllegalError: there is no relay that everything else reads the frames through, or its
-            messages reach further than an input of the chip's bits would be proven for.
+        IllegalError: there is no relay through which all other nodes read the frames, or its
+            messages exceed the range of the chip's inputs.
         FramesError: the frames do not fit.
     """
     relay = _stem(graph)
@@ -49,7 +49,7 @@ def hosted(graph: Graph, frames: npt.NDArray[Any]) -> tuple[Graph, npt.NDArray[n
 
 
 def _stem(graph: Graph) -> Node:
-    """The relay behind which nothing is read that comes before it."""
+    """Return the relay after which no node reads anything before it."""
     before: set[str] = set()
     for index, node in enumerate(graph):
         if node.emits == GRADED and node.takes:
@@ -60,6 +60,6 @@ def _stem(graph: Graph) -> Node:
             break
         before.add(node.name)
     raise IllegalError(
-        "no relay stands between the frames and all neurons, so that no stem can be left to the "
-        "host; run the network as it is"
+        "no relay stands between the frames and all neurons, so that the host cannot compute "
+        "the stem; run the complete network"
     )

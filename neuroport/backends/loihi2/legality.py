@@ -1,4 +1,4 @@
-"""Refuse, before anything is built, constructs that a chip, or Lava on it, does not support."""
+"""Refuse constructs that a chip, or Lava on it, does not support, before anything is built."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from neuroport.targets.rules import Finding, refusals, require_none
 from neuroport.targets.target import Target
 
 RULE = "engine_builds"
-KNOWN = ("input", "lif", "readout", "relay")  # what this engine builds, beside synapses
+KNOWN = ("input", "lif", "readout", "relay")  # kinds that this engine builds, beside synapses
 
 
 def refuse(graph: Graph, target: Target) -> None:
-    """Raise where the chip's rules or this engine refuse a node.
+    """Raise if the chip's rules or this engine refuse a node.
 
     Raises:
-        IllegalError: names the nodes, the reasons and the cures.
+        IllegalError: names the nodes, the reasons and what to change.
     """
     found = refusals(graph, target)
     reasons = ((node.name, _refused(graph, node)) for node in graph)

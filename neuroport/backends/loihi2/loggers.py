@@ -1,4 +1,4 @@
-"""Lava's loggers of power, time, activity and memory, and their figures as plain values."""
+"""Lava's loggers of power, time, activity and memory, and their results as plain values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# Each has a run of its own: a logger belongs to one run(), and none shall measure another.
+# Each has its own run: a logger belongs to one run(), and loggers would measure each other.
 LOGGERS = {
     "power": "Loihi2Power",
     "time": "Loihi2ExecutionTime",
@@ -22,7 +22,7 @@ NEEDED = {
     "activity": ("core_idx", "chip_idx", "syn_ops", "dendrite_updates", "axon_out", "spikes_in"),
     "memory": ("total_mpds",),
 }
-MOST = 1000  # values of a series that are kept one by one
+MOST = 1000  # longest series that is kept completely
 
 
 def logger(name: str, steps: int) -> Any:
@@ -34,7 +34,7 @@ def logger(name: str, steps: int) -> Any:
 
 
 def figures(name: str, told: Any) -> dict[str, Any]:
-    """Every public number and series of a logger after its run.
+    """Return every public number and series of a logger after its run.
 
     Raises:
         RuntimeError: the logger lacks a figure that is needed.
@@ -57,7 +57,7 @@ def figures(name: str, told: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A number, a list of numbers, a summary of a long one; None for anything else."""
+    """Return a number, a list of numbers, or the summary of a long one; None for anything else."""
     if isinstance(value, bool) or callable(value):
         return None
     array = np.asarray(value)

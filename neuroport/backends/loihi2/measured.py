@@ -1,7 +1,7 @@
 """Convert loggers' figures to a :class:`~neuroport.runs.measurement.Measurement`.
 
-The board's logger adds up the power of all its chips. Chips that the network does not use count
-for their static power, which is taken off: of a board of ``B`` chips with static power ``S``, a
+The board's logger adds up the power of all its chips. The static power of chips that the network
+does not use is subtracted: of a board of ``B`` chips with static power ``S``, a
 network on ``n`` of them has ``static = n S / B`` and ``total = P - (B - n) S / B`` (lava-dl's
 notebooks, for one chip of eight). The error of that subtraction can exceed what is left, so the
 result keeps its doubts.
@@ -21,16 +21,16 @@ STATUS = "this engine was not run on hardware by its authors: compare before you
 def measurement(
     site: Site, told: dict[str, dict[str, Any]], interval: int, with_io: bool, when: str
 ) -> Measurement:
-    """Power and time of one sample.
+    """Return power and time of one sample.
 
     Args:
-        told: figures of the loggers ``power``, ``time`` and ``activity``.
+        told: results of the loggers ``power``, ``time`` and ``activity``.
         interval: steps from one sample to the next.
         when: date of the run.
 
     Raises:
-        BackendError: activity on more chips than the site has.
-        TargetError: a figure that no measurement can give.
+        BackendError: more chips were active than the site has.
+        TargetError: a number is impossible for a measurement.
     """
     power, time = told["power"], told["time"]
     used = len(set(told["activity"]["chip_idx"]))
@@ -54,7 +54,7 @@ def measurement(
 
 
 def mean(value: Any) -> float:
-    """The mean of a figure, which may be a number, a series or its summary."""
+    """Return the mean of a result, which may be a number, a series or its summary."""
     if isinstance(value, dict):
         return float(value["mean"])
     if isinstance(value, list):

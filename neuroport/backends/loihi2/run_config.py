@@ -1,4 +1,4 @@
-"""Lava's run configuration for a board: nothing falls back to the host. For the worker."""
+"""Lava's run configuration for a board, without any fallback to the host. For the worker."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ ON_CHIP = (LIF, LIFReset, GradedVec, ProdNeuron, Conv, Dense, Sparse)
 class HardwareOnly(Loihi2HwCfg):  # type: ignore[misc]
     """``Loihi2HwCfg`` that runs no neuron and no synapse on the host.
 
-    Lava falls back to its CPU simulator, without a word, for a process without hardware model, and
-    for all of them where a ``select_tag`` such as ``fixed_pt`` is given that hardware models lack:
-    what came back would be called measured. So no tag is given, and the fallback is an error.
+    Lava silently falls back to its CPU simulator for a process without a hardware model, and for
+    all processes if a ``select_tag`` such as ``fixed_pt`` is given, which hardware models lack. The
+    results would then wrongly be called measured. No tag is given here, and the fallback is an
+    error.
     """
 
     def select(self, process: Any, proc_models: Sequence[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""A site: where a board is reached, as a TOML file.
+"""A site: the TOML file that describes how to reach a board.
 
 ::
 
@@ -24,7 +24,7 @@ from typing import Any
 from neuroport.errors import StorageError, TargetError
 from neuroport.files import parse_toml, place, read_text
 
-VARIABLE = "NEUROPORT_SITE"  # names the site file where none is given
+VARIABLE = "NEUROPORT_SITE"  # names the site file if none is given
 GENERATIONS = ("N3B2", "N3B3", "N3C1", "N3D1")  # Lava 0.10.0, lava/utils/loihi.py
 TABLES: dict[str, dict[str, str]] = {
     "slurm": {
@@ -56,17 +56,17 @@ class Site:
 
     Attributes:
         title: the file.
-        board: target whose rules hold there.
-        chips: chips whose power the board's logger adds up, used or not.
-        generation: of the chips.
+        board: target whose rules apply.
+        chips: number of chips whose power the board's logger adds up, used or not.
+        generation: generation of the chips.
         host: ``slurm`` or ``ethernet``.
-        partition, node: Slurm's, one of them or neither.
-        address, binary: of the Ethernet host.
-        environment: more variables for Lava's runtime.
+        partition, node: Slurm's partition or node; one of them or neither.
+        address, binary: address and binary of the Ethernet host.
+        environment: further variables for Lava's runtime.
         input_delay, output_delay, read_delay: steps that adapters and readers take. 0, 0 and 1 are
-            what public CPU twins of the adapters do (lava-dl, tutorials/lava/lib/dl/netx/
+            the delays of the adapters' public CPU versions (lava-dl, tutorials/lava/lib/dl/netx/
             pilotnet_snn/utils.py); not checked on hardware.
-        measured_steps: steps of a run that is measured, at least.
+        measured_steps: minimum number of steps of a measured run.
     """
 
     title: str
@@ -86,7 +86,7 @@ class Site:
 
     @property
     def where(self) -> str:
-        """The board in words."""
+        """Description of the board."""
         if self.host == "ethernet":
             place = f"host {self.address}"
         elif self.node:
@@ -96,15 +96,15 @@ class Site:
         return f"{self.board}, {self.generation}, {place}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, from which ``Site(**values)`` is the same."""
+        """Return plain values, from which ``Site(**values)`` is equal."""
         return asdict(self)
 
 
 def load_site(path: str | os.PathLike[str]) -> Site:
-    """The site in a TOML file.
+    """Read the site in a TOML file.
 
     Raises:
-        TargetError: no such file, or a key that is missing, unknown or of a wrong kind.
+        TargetError: there is no such file, or a key is missing, unknown or of the wrong type.
     """
     try:
         title = place(path)
@@ -122,8 +122,8 @@ def load_site(path: str | os.PathLike[str]) -> Site:
         )
     if "chips" not in table:
         raise TargetError(
-            f"{title}: chips is missing; say how many chips the board has, since the logger tells "
-            "the power of all of them"
+            f"{title}: chips is missing; say how many chips the board has, since the logger "
+            "adds up the power of all of them"
         )
     slurm, ethernet = (_table(title, table, name) for name in ("slurm", "ethernet"))
     timing, measuring = (_table(title, table, name) for name in ("timing", "measuring"))

@@ -1,8 +1,8 @@
-"""The child process of a run, started as the CPU engine's is.
+"""The child process of a run on a board, started like the CPU engine's.
 
-It does what the CPU engine's worker does, which it extends, on a board: frames through an adapter,
-one ``run()``, and out come counts and potentials read once per sample, or every message, or the
-figures of one logger.
+It extends the CPU engine's worker. It sends frames through an adapter and calls ``run()`` once. The
+result is counts and potentials read once per sample, or every message, or the results of one
+logger.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class BoardWorker(Worker):
     """One run on a board."""
 
     def run(self) -> dict[str, float]:
-        """Execute the job; returns the seconds of each phase."""
+        """Execute the job; return the seconds of each phase."""
         job = read_json(self.folder / "job.json")
         self.job, self.site = job, Site(**job["site"])
         from neuroport.backends.loihi2.host_connection import reach
@@ -74,7 +74,7 @@ class BoardWorker(Worker):
         return biases(graph, np.load(self.folder / "frames.npy"))
 
     def _outputs(self, graph: Graph, network: Any) -> list[Any]:
-        """Connect what is recorded; returns the probes."""
+        """Connect the recorded populations; return the probes."""
         for index, node in enumerate(graph.populations):
             path = self.folder / f"{index}.npy"
             if node.name in self.job["counted"]:

@@ -1,25 +1,25 @@
-"""Networks of genuine lava-dl SLAYER blocks: as a graph, and run as SLAYER runs them.
+"""Networks of lava-dl SLAYER blocks: capture them as a graph, and run them in SLAYER.
 
-``port.quantize(net, frames)`` takes any ``nn.Module`` that calls blocks of
-``lava.lib.dl.slayer.block.{cuba,rf,rf_iz,sigma_delta}`` and adds what they send. SLAYER quantizes
-its own weights, so nothing is chosen here: the graph computes what SLAYER computes on the CPU in
-evaluation mode, to the last bit, as long as SLAYER's states fit 24 bits.
+``port.quantize(net, frames)`` reads any ``nn.Module`` that calls blocks of
+``lava.lib.dl.slayer.block.{cuba,rf,rf_iz,sigma_delta}`` and adds their outputs. SLAYER quantizes
+its own weights, so no grid is chosen here: the graph computes exactly what SLAYER computes on the
+CPU in evaluation mode, as long as SLAYER's states fit in 24 bits.
 
-The synapses and neurons of blocks may be called alone, ``neuron(synapse(x) + shortcut)``: sums of
-what synapses give are membrane shortcuts.
+The synapses and neurons of blocks may be called separately, ``neuron(synapse(x) + shortcut)``: sums
+of synapses' outputs are membrane shortcuts.
 
-*Time.* With ``delay_shift``, SLAYER lets every block answer one step late: at a block behind n
-others all comes n steps late, and the last n steps are cut off. A graph's own time has no such
-step: by default it is removed, and a population's step t is SLAYER's step ``t + shift``, ``shift``
-being the number of shifted blocks before it (:func:`record` takes that into account). Where a block
-does not rest without input (it has a bias), or branches of different depth meet, the steps are no
-mere shift: they become delays of the graph, and its answers stay SLAYER's. ``keep_shift=True``
-makes every one a delay, so that step t is SLAYER's step t everywhere.
+*Time.* With ``delay_shift``, every SLAYER block answers one step late. After n blocks everything is
+n steps late, and the last n steps are cut off. In ideal time a graph has no such delay, and by
+default it is removed: a population's step t is SLAYER's step ``t + shift``, where ``shift`` is the
+number of shifted blocks before it (:func:`record` accounts for this). If a block is active without
+input (it has a bias), or branches of different depth meet, the delay is more than a shift. It then
+becomes a delay of the graph, so that the answers equal SLAYER's. ``keep_shift=True`` keeps every
+shift as a delay, so that step t is SLAYER's step t everywhere.
 
-*Frames.* :func:`frames` makes of what the module takes, (N, *shape, T), what its graph takes,
-integers (T, N, *shape). For a network without an ``Input`` block these are the same numbers. An
-``Input`` block's weight and bias are the host's, its neurons the graph's, unless its weight makes
-currents finer than integers (it is no multiple of 0.5): then the block's spikes are the frames.
+*Frames.* :func:`frames` converts the module's input, (N, *shape, T), to the graph's frames,
+integers (T, N, *shape). Without an ``Input`` block these are the same numbers. The host applies an
+``Input`` block's weight and bias, and the graph contains its neurons. If the weight makes currents
+finer than integers (it is not a multiple of 0.5), the block's spikes are the frames instead.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 
 
 def integer_graph(net: nn.Module, frames: npt.ArrayLike, *, keep_shift: bool = False) -> Graph:
-    """The graph of ``net`` for ``frames`` (T, N, *shape), of which shape, T and range matter.
+    """Return the graph of ``net`` for ``frames`` (T, N, *shape); only shape, T and range matter.
 
     Args:
-        keep_shift: make every step of ``delay_shift`` a delay of the graph.
+        keep_shift: keep every step of ``delay_shift`` as a delay of the graph.
 
     Raises:
-        CaptureError: a block, an option or an operation that no graph expresses: names the block,
-            the reason and the nearest thing that works.
+        CaptureError: a graph cannot express a block, an option or an operation; the error names the
+            block, the reason and the nearest alternative.
     """
     from neuroport.capture.slayer.network import capture
 
@@ -54,11 +54,11 @@ def integer_graph(net: nn.Module, frames: npt.ArrayLike, *, keep_shift: bool = F
 
 
 def frames(net: nn.Module, x: Tensor) -> npt.NDArray[np.int64]:
-    """Frames (T, N, *shape) of the graph for the module's ``x`` (N, *shape, T).
+    """Return the graph's frames (T, N, *shape) for the module's ``x`` (N, *shape, T).
 
     Raises:
-        CaptureError: as :func:`integer_graph`.
-        FramesError: ``x`` holds no integers, and no ``Input`` block makes it.
+        CaptureError: see :func:`integer_graph`.
+        FramesError: ``x`` does not hold integers, and there is no ``Input`` block.
     """
     from neuroport.capture.slayer.recording import frames
 
@@ -68,11 +68,12 @@ def frames(net: nn.Module, x: Tensor) -> npt.NDArray[np.int64]:
 def record(net: nn.Module, x: Tensor, *, keep_shift: bool = False) -> Trace:
     """Run ``net`` on ``x`` (N, *shape, T) and record every population of its graph.
 
-    SLAYER runs on its CPU code in evaluation mode, for as many steps more as its shifts cut off.
+    SLAYER runs its CPU code in evaluation mode, with as many additional steps as its shifts cut
+    off.
 
     Raises:
-        CaptureError: as :func:`integer_graph`.
-        RangeError: a state left 24 bits, where SLAYER and the hardware differ.
+        CaptureError: see :func:`integer_graph`.
+        RangeError: a state exceeded 24 bits, so that SLAYER and the hardware would differ.
     """
     from neuroport.capture.slayer.recording import record
 
@@ -91,14 +92,14 @@ def run(
 ) -> Trace:
     """Run ``net`` on the ``frames`` of its graph, integers (T, N, *shape), as ``port.run`` does.
 
-    What an ``Input`` block would make of its own frames are these; see :func:`frames`.
+    The frames are those after an ``Input`` block's encoding; see :func:`frames`.
 
     Args:
-        batch: samples side by side.
-        record, count, granularity: :func:`neuroport.runs.recording.recording`.
+        batch: number of samples that run together.
+        record, count, granularity: see :func:`neuroport.runs.recording.recording`.
 
     Raises:
-        CaptureError, RangeError: as :func:`record`.
+        CaptureError, RangeError: see :func:`record`.
         FramesError: the frames do not fit.
     """
     from neuroport.capture.slayer.recording import run

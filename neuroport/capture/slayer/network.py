@@ -103,7 +103,7 @@ def _input(shape: tuple[int, ...], data: npt.NDArray[Any], encoder: Any) -> Node
         return input_for(INPUT, shape, -most, most)
     if not np.all(np.isfinite(data) & (data == np.round(data))):
         raise FramesError(
-            "frames are no integers, and no Input block makes currents of them; round them, or "
+            "frames are not integers, and no Input block turns them into currents; round them, or "
             "begin the network with block.cuba.Input or block.sigma_delta.Input"
         )
     return input_for(INPUT, shape, int(data.min()), int(data.max()), bits=8)

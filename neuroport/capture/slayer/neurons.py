@@ -3,14 +3,15 @@
 Units: a state of SLAYER is that of the graph times ``1 / (64 * scale)``, a current, weight, bias or
 threshold times ``1 / scale``; ``scale`` is 64 unless a neuron says otherwise.
 
-SLAYER computes states in integers without a width and compares them in float32, which holds 24
-bits: where a state of the graph fits its 24 bits, SLAYER's is the same. Three things are refused:
+SLAYER computes states as integers without a fixed width and compares them in float32, which holds
+24 bits. If a state of the graph fits in 24 bits, SLAYER's is equal. Three things are refused:
 
 * thresholds of 4096 / scale and more. SLAYER adds 0.01 units of the state so that ``>=`` means
-  ``>``; float32 loses it there, and a neuron fires as it reaches its threshold. A neuron without
-  leaks counts in whole numbers, and gets a threshold of one less; others are refused.
+  ``>``. At these thresholds float32 loses the addition, and a neuron fires when it reaches its
+  threshold. The threshold of a neuron without leaks, whose state is a whole number, is lowered by
+  one; other neurons are refused.
 * ``WgtScaleBatchNorm`` that scales a current which SLAYER then truncates or decays on another grid.
-* neurons of the user's own, and fields of SLAYER's that no population has.
+* neurons that the user defined, and fields of SLAYER that no population has.
 
 Source: ``lava/lib/dl/slayer/neuron`` of lava-dl 0.6.0.
 """
@@ -59,13 +60,13 @@ Make = Callable[[str, tuple[str, ...]], Neuron]
 
 @dataclass(frozen=True, eq=False)
 class NeuronMapping:
-    """The graph node for a SLAYER neuron, and its consequences for what it reads and sends.
+    """The graph node for a SLAYER neuron, and its consequences for inputs and outputs.
 
     Attributes:
-        exponent: of the synapses before it.
-        restless: whether it acts without input, so that it matters when it begins.
+        exponent: exponent of the synapses before it.
+        restless: whether it is active without input, so that its start time affects the result.
         is_complex: whether it reads real and imaginary currents.
-        unit: what SLAYER's 1.0 at its output is in the graph.
+        unit: the graph's value for SLAYER's 1.0 at its output.
     """
 
     make: Make
@@ -86,16 +87,16 @@ def population(
     own: IntArray | None = None,
     drive: int = 0,
 ) -> NeuronMapping:
-    """The neurons of block ``name``.
+    """Return the population for the neurons of block ``name``.
 
     Args:
-        shape: of the neurons; ``flat`` if the graph has them in a row.
-        unit: of the messages that reach it.
-        own: weights of the neurons onto themselves.
-        drive: added to every current.
+        shape: shape of the neurons; ``flat`` if the graph has them in a row.
+        unit: unit of the received messages.
+        own: recurrent weights.
+        drive: constant added to every current.
 
     Raises:
-        CaptureError: no population is equal.
+        CaptureError: no population is equivalent.
     """
     kind = type(neuron).__module__.rsplit(".", 1)[-1]
     if not isinstance(neuron, KNOWN):
@@ -271,7 +272,10 @@ def _adaptation(name: str, neuron: Any, shape: Shape) -> dict[str, Any]:
     """Return the constants of an adaptive threshold, in units of the state; SLAYER clamps none."""
     fields: dict[str, Any] = {"threshold": _threshold(name, neuron) << STATE_SHIFT}
     if not math.isfinite(neuron.threshold_step):
-        refuse(name, f"has threshold_step {neuron.threshold_step}, which is not finite; mend it")
+        refuse(
+            name,
+            f"has threshold_step {neuron.threshold_step}, which is not finite; set a finite value",
+        )
     fields["threshold_step"] = int(neuron.threshold_step * neuron.s_scale)
     for item in ("threshold_decay", "refractory_decay"):
         values = _per_channel(name, getattr(neuron, item).detach(), shape)
@@ -390,7 +394,10 @@ def _common(name: str, neuron: Any, *, recurrent: bool, shape: Any = None) -> No
     if getattr(neuron, "graded_spike", False) and not isinstance(neuron, sigma_delta.Neuron):
         refuse(name, "sends its voltage (graded_spike), and Lava spikes; use graded_spike=False")
     if isinstance(neuron, sigma_delta.Neuron) and neuron.delta.cum_error:
-        refuse(name, "adds errors up before it sends (cum_error), which Lava has not; use False")
+        refuse(
+            name,
+            "adds up errors before it sends (cum_error), which Lava does not support; use False",
+        )
     if neuron.shape is None and shape is None:
         refuse(
             name,

@@ -79,7 +79,7 @@ class _Reader:
             )
         is_text = h5py.check_string_dtype(data.dtype) is not None
         if not is_text and data.dtype.kind not in "biuf":
-            raise FormatError(f"{here}: {data.dtype} is no number and no text")
+            raise FormatError(f"{here}: {data.dtype} is neither a number nor text")
         self.left -= data.size * max(data.dtype.itemsize, 8)
         if self.left < 0:
             raise FormatError(

@@ -98,7 +98,7 @@ def check_frames(network: Network, frames: Mapping[str, npt.NDArray[Any]]) -> tu
             wanted = ", ".join(str(n) for n in ("T", "N", *node.shape))
             raise FramesError(f"frames of {node.name} are {given.shape}; it takes ({wanted})")
         if given.dtype.kind not in "biuf" or not np.isfinite(given).all():
-            raise FramesError(f"frames of {node.name} are no finite numbers")
+            raise FramesError(f"frames of {node.name} are not finite numbers")
         if found is not None and given.shape[:2] != found:
             raise FramesError(
                 f"frames of {node.name} are {given.shape[:2]} steps and samples, others {found}"

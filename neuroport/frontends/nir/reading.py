@@ -159,7 +159,7 @@ def build(content: Plain, where: str) -> Network:
     raw = _Raw(where)
     root = content["node"]
     if raw.text(root, "type", "the root") != "NIRGraph":
-        raise FormatError(f"{where}: the root is no NIRGraph; put the node into a graph first")
+        raise FormatError(f"{where}: the root is not a NIRGraph; put the node into a graph first")
     raw.flatten(root, "")
     order, late, loops = _order(raw)
     shaped = _Shapes(raw, late)
@@ -216,11 +216,11 @@ class _Raw:
             edges = edges.tolist()
         for edge in edges:
             if not isinstance(edge, list) or len(edge) != 2:
-                raise self.refuse(prefix or "the root", "an edge is no pair of names")
+                raise self.refuse(prefix or "the root", "an edge is not a pair of names")
             start = self._end(nodes, prefix, str(edge[0]), "Output")
             end = self._end(nodes, prefix, str(edge[1]), "Input")
             if start in self.inputs[end]:
-                raise self.refuse(end, f"the edge from {start} stands there twice; remove one")
+                raise self.refuse(end, f"the edge from {start} occurs twice; remove one")
             self.inputs[end].append(start)
 
     def _end(self, nodes: Plain, prefix: str, name: str, port: str) -> str:
@@ -241,7 +241,7 @@ class _Raw:
         for key, node in nodes.items():
             if name.startswith(f"{key}.") and node.get("type") == "NIRGraph":
                 return self._end(node["nodes"], f"{prefix}{key}.", name[len(key) + 1 :], port)
-        raise self.refuse(prefix + name, "an edge names it, and there is no such node")
+        raise self.refuse(prefix + name, "an edge names it, but there is no such node")
 
     def _metadata(self, node: Plain, name: str) -> None:
         metadata = node.get("metadata")
@@ -267,7 +267,7 @@ class _Raw:
                 raise self.refuse(name, f"{self.kind[name]} without {key}")
             return np.asarray(default, np.float64)
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
-            raise self.refuse(name, f"{key} is no array of numbers")
+            raise self.refuse(name, f"{key} is not an array of numbers")
         found: Array = value.astype(np.float64)
         if not np.isfinite(found).all():
             raise self.refuse(name, f"{key} holds NaN or infinity")
@@ -312,7 +312,7 @@ def _order(raw: _Raw) -> tuple[list[str], dict[str, frozenset[str]], dict[str, t
         for again in components(inner):
             if len(again) > 1 or again[0] in inner[again[0]]:
                 raise raw.refuse(
-                    again[0], "stands in a loop without a neuron, whose value has no beginning"
+                    again[0], "is in a loop without a neuron, so its first value is undefined"
                 )
             order.append(again[0])
     return order, late, loops

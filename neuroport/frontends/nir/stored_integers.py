@@ -120,7 +120,7 @@ def _node(entry: Plain, where: str) -> Any:
         if item.name == "inputs":
             names = json.loads(found) if isinstance(found, str) else None
             if not isinstance(names, list):
-                raise FormatError(f"{where}: inputs is no list of names")
+                raise FormatError(f"{where}: inputs is not a list of names")
             values["inputs"] = tuple(str(name) for name in names)
         elif item.name == "name":
             values["name"] = hdf5.text(found)

@@ -330,8 +330,8 @@ class _Writing:
     def _loop(self, node: Recurrent, shape: Shape) -> None:
         if len(shape) != 1:
             raise GraphError(
-                f"{node.name}: maps {shape} that hear themselves: NIR can flatten maps and not "
-                "fold them again; use a dense layer before it"
+                f"{node.name}: maps {shape} with recurrent weights: NIR can flatten maps but "
+                "not unflatten them; use a dense layer before it"
             )
         gain = self.gain.get(node.name, np.ones(len(node.weight)))
         weight = _real(node.weight, 0) * gain[:, None]

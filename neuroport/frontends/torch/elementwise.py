@@ -33,7 +33,7 @@ def same(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> 
 def whole_numbers(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
     origin = signals.known(args[0])
     if origin.node not in signals.building.binary:
-        raise Lost("it rounds what is no spike")
+        raise Lost("it rounds values that are not spikes")
     return signals.like(origin, origin.node)
 
 
@@ -116,8 +116,8 @@ def multiply(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any)
         (factor, first), (times, second) = (_spikes(signals, o.node) for o in (one, other))
         if lies.mean or not {first, second} <= signals.building.binary:
             raise Lost(
-                "it multiplies what are no spikes, and a dendrite sums; add instead, and put "
-                "factors into weights"
+                "it multiplies values that are not spikes, but a dendrite can only add; add "
+                "instead, and put factors into weights"
             )
         found = _gate(signals, "and", [first, second])
         name = signals.named_as(base)
@@ -163,7 +163,7 @@ def gate(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> 
     one, other = signals.aligned(left, right)
     lies = signals.together(one, other)
     if not {one.node, other.node} <= signals.building.binary:
-        raise Lost("it compares what are no spikes")
+        raise Lost("it compares values that are not spikes")
     kind = "or" if base in ("maximum", "max", "logical_or", "or", "bitwise_or", "fmax") else "and"
     return signals.like(lies, _gate(signals, kind, [one.node, other.node]))
 
@@ -171,7 +171,7 @@ def gate(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> 
 def complement(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
     origin = signals.known(args[0])
     if origin.node not in signals.building.binary:
-        raise Lost("it negates what is no spike")
+        raise Lost("it negates values that are not spikes")
     node = signals.building.scaled(
         signals.named_as("not"), origin.node, -1.0, np.ones(signals.building.shape(origin.node))
     )
@@ -215,7 +215,7 @@ def clamp(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) ->
     addends = node.inputs if node.kind == "Pass" else (origin.node,)
     spikes = set(addends) <= signals.building.binary
     if not spikes or (low is not None and low != 0) or (high is not None and high != 1):
-        raise Lost("it clamps what is no sum of spikes, or not to 0 and 1")
+        raise Lost("it clamps values that are not a sum of spikes, or to other limits than 0 and 1")
     if high is None:
         return signals.like(origin, origin.node)
     return signals.like(origin, _gate(signals, "or", list(addends)))

@@ -295,6 +295,6 @@ def _ordered(nodes: dict[str, Node]) -> dict[str, Node]:
             else:
                 left.append(node)
         if len(left) == len(waiting):
-            raise CaptureError(f"{left[0].name}: hears itself in the same step")
+            raise CaptureError(f"{left[0].name}: reads its own output in the same step")
         waiting = left
     return done

@@ -185,7 +185,7 @@ def unbind(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -
     origin = signals.known(given)
     dim = kwargs.get("dim", args[1] if len(args) > 1 else 0) % given.ndim
     if dim != {WHOLE: 0, BATCH_FIRST: 1}.get(origin.lies):
-        raise Lost("it takes apart what are no steps")
+        raise Lost("it splits an axis that is not the steps")
     found = [signals.step_of(origin, step) for step in range(signals.steps)]
     return iter(found) if base == "iter" else tuple(found)
 

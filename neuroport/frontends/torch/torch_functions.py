@@ -120,7 +120,7 @@ DECIDES = {
 WAYS = {
     "layer_norm": "its mean and deviation follow from the values; use BatchNorm",
     "group_norm": "its mean and deviation follow from the values; use BatchNorm",
-    "relu": "it is no spiking neuron; put a neuron in its place",
+    "relu": "it is not a spiking neuron; use a neuron instead",
     "softmax": "it divides by a sum; leave it to the loss",
     **dict.fromkeys(
         ("bernoulli", "rand_like", "randn_like", "poisson", "normal", "multinomial"),

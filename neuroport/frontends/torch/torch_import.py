@@ -155,7 +155,7 @@ def _frames(frames: Any) -> npt.NDArray[Any]:
             raise FramesError("frames hold NaN or infinity")
         if not (array == np.rint(array)).all():
             raise FramesError(
-                "frames are no whole numbers, and integers reach the first synapse: give whole "
+                "frames are not whole numbers, and integers reach the first synapse: give whole "
                 "numbers, and in scale the real value of 1, such as frames * 255 rounded and "
                 "scale=1/255"
             )

@@ -54,7 +54,7 @@ def from_slayer(block: Any) -> nn.Sequential:
     own: Any = getattr(block, "neuron", None)
     kinds = (base.AbstractDense, base.AbstractConv)
     if not isinstance(block, kinds) or not isinstance(own, slayer.neuron.cuba.Neuron):
-        _refuse(name, "is no Dense or Conv of slayer.block.cuba; capture the network instead")
+        _refuse(name, "is not a Dense or Conv of slayer.block.cuba; capture the network instead")
     if block.delay is not None:
         _refuse(name, "has axonal delays, which the layers lack; capture the network instead")
     if not own.shared_param or own.persistent_state or own.graded_spike:

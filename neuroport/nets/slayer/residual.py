@@ -53,8 +53,8 @@ def refuse_export(block: nn.Module) -> NoReturn:
         IllegalError: always, before anything is written.
     """
     raise IllegalError(
-        f"{type(block).__name__} is nothing that NetX's file can hold: its layers are a chain of "
-        "neurons with one threshold, and NetX would run it without what makes it what it is; "
+        f"{type(block).__name__} cannot be held by NetX's file: its layers are a chain of "
+        "neurons with one threshold, and NetX would run the network without its shortcuts; "
         "write the whole network with "
         "neuroport.export(neuroport.lower(neuroport.quantize(net, frames)), 'network.net'), "
         "or give lower carrier='stock' for a file that unmodified NetX runs"
@@ -109,7 +109,7 @@ def checked(block: nn.Module, opened: bool = False) -> nn.Module:
     """
     kind = type(block).__name__
     if not isinstance(block, nn.Module):
-        raise ValueError(f"{block!r} is no block; give SLAYER's blocks, one after the other")
+        raise ValueError(f"{block!r} is not a block; give SLAYER's blocks in order")
     if getattr(block, "count_log", False):
         raise ValueError(f"{kind} logs counts, which end here; give it count_log=False")
     if not opened or isinstance(block, Residual):

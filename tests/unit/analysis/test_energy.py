@@ -379,7 +379,7 @@ def test_a_target_without_times_is_refused() -> None:
 def test_loihi_1_gives_a_bound_without_the_time_that_nobody_published() -> None:
     found = ran(*two_to_three(), target="loihi1").estimates["step_time_us"]
     assert found.value == pytest.approx(3 * 0.113)
-    assert "nobody published synop_ns" in found.remark
+    assert "nothing is published about synop_ns" in found.remark
 
 
 MEASURED = Measurement(0.7, 0.25, 0.45, 150e-6, 16, 1, False, "a board", 1)

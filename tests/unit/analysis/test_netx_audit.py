@@ -190,7 +190,7 @@ def test_matrices_that_netx_rescales_wrongly_are_told(
 
 
 FAULTS: dict[str, tuple[Any, str, bool]] = {
-    "pool": ({"type": "pool", "shape": [1]}, "no layer that NetX builds", True),
+    "pool": ({"type": "pool", "shape": [1]}, "a layer that NetX does not build", True),
     "unknown": ({"type": "kwta", "shape": [1]}, "which leaves it out", False),
     "field": (dense(mask=[1.0]), "field mask is ignored", False),
     "neuron field": (dense(neuron={**CUBA, "noise": 1}), "neuron/noise is ignored", False),

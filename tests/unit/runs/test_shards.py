@@ -178,7 +178,7 @@ def test_what_is_missing_there_twice_or_of_another_whole_is_named(tmp_path: Path
         merged("1.trace", "3.trace")
     with pytest.raises(CompareError, match=r"shard 1/3 is there twice, .*1\.trace and .*other"):
         merged("1.trace", "2.trace", "3.trace", shard(1))
-    with pytest.raises(CompareError, match=r"other1\.trace is of another whole than .*graph"):
+    with pytest.raises(CompareError, match=r"other1\.trace belongs to another run than .*graph"):
         merged("1.trace", shard(2, threshold=30), "3.trace")
     with pytest.raises(CompareError, match=r"other0\.trace is of another .*: recorded neuron cou"):
         merged(shard(2, record="counts"), "1.trace", "3.trace")
@@ -186,11 +186,11 @@ def test_what_is_missing_there_twice_or_of_another_whole_is_named(tmp_path: Path
         merged("1.trace", shard(2, on="fast"), "3.trace")
     with pytest.raises(CompareError, match=r"other2\.trace is of another .*number of shards 4, no"):
         merged("1.trace", "2.trace", shard(3, of=4))
-    with pytest.raises(CompareError, match=r"other0\.trace is of no shard but a whole"):
+    with pytest.raises(CompareError, match=r"other0\.trace is not a shard"):
         merged(port.run(network(), frames()), "2.trace", "3.trace")
     changed = frames()
     changed[0, -1, 0] ^= 1  # a sample that is not the shard's
-    with pytest.raises(CompareError, match=r"other0\.trace is of another whole than .*frames"):
+    with pytest.raises(CompareError, match=r"other0\.trace belongs to another run than .*frames"):
         merged(port.run(network(), changed, shard="1/3"), "2.trace", "3.trace")
     assert not (tmp_path / "out.trace").exists()
     (tmp_path / "other.json").write_text('{"what": 1}')

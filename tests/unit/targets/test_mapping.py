@@ -140,9 +140,9 @@ def test_a_network_that_needs_more_chips_is_told_how_many_and_what_would_help() 
     assert "12 cores are needed, 4 more than the 8 of small; 3 chips, where there are 2" in str(
         caught.value
     )
-    assert "what would mend it: " in str(caught.value) or "no single change mends it" in str(
+    assert "what would make it fit: " in str(
         caught.value
-    )
+    ) or "no single change makes it fit" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

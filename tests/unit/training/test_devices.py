@@ -331,14 +331,14 @@ def test_training_that_runs_out_of_memory_says_which_batch_fits(
 ) -> None:
     attempt, loss = no_memory_beyond(3), Step.loss
 
-    def limited(self: Step, frames: Tensor, labels: Tensor) -> Tensor:
+    def limited(self: Step, frames: Tensor, labels: Tensor, *share: float) -> Tensor:
         attempt(len(labels))
-        return loss(self, frames, labels)
+        return loss(self, frames, labels, *share)
 
     monkeypatch.setattr(Step, "loss", limited)
     with pytest.raises(TrainingError) as caught:
         fit(recipe_of(), tmp_path / "run", data=DATA, device="cpu")
-    assert "has not the memory for training.batch = 10" in str(caught.value)
+    assert "has too little memory for training.batch = 10" in str(caught.value)
     assert "2 was tried and fits: use it" in str(caught.value)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 

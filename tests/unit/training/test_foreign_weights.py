@@ -215,7 +215,7 @@ def test_files_that_hold_no_state_dict_are_refused(tmp_path: Path) -> None:
     for held, said in (
         ([1, 2], "holds a list, no state dict"),
         ({"a": state, "b": state}, "holds a, b; which of it is the state dict is not clear"),
-        ({"model": {"x": 1}}, "'model' in it is no state dict of tensors"),
+        ({"model": {"x": 1}}, "'model' in it is not a state dict of tensors"),
         ({}, "holds nothing"),
     ):
         torch.save(held, tmp_path / "odd.pth")
@@ -249,7 +249,7 @@ def test_safetensors_and_state_dicts_without_counted_batches_are_read(tmp_path: 
 def test_a_family_that_nobody_else_has_is_refused() -> None:
     state, known = small()
     danet = recipe(family="danet", depth=18, widths=list(NARROW))
-    with pytest.raises(TrainingError, match="nobody's weights of family 'danet'"):
+    with pytest.raises(TrainingError, match="no published weights of family 'danet'"):
         port.import_weights(state, danet)
     with pytest.raises(TrainingError, match="naming is 'mlf', which has no sew_resnet"):
         port.import_weights(state, known, naming="mlf")

@@ -42,7 +42,7 @@ def recipe_of(**quantization: Any) -> Recipe:
             "data": {"steps": STEPS, "size": SIZE, "bits": 4, "train": 40, "test": 20},
             "network": {"family": "graph", "surrogate": "arctan"},
             "training": {"epochs": 0, "batch": 8, "checkpoint_steps": 2},
-            "quantization": {"epochs": 2, "learning_rate": 0.02, **quantization},
+            "quantization": {"epochs": 2, "learning_rate": 0.002, **quantization},
         }
     )
 
@@ -114,6 +114,14 @@ def test_a_graph_trains_on_stops_goes_on_and_is_what_runs(tmp_path: Path, counts
     assert want.tensors.keys() == got.tensors.keys()
     assert all(torch.equal(want.tensors[name], got.tensors[name]) for name in want.tensors)
     assert want.metrics[-1]["loss"] < want.metrics[0]["loss"]
+    last = want.metrics[-1]
+    synapses = {"conv1", "conv2", "fc"}
+    assert synapses <= set(last["gradients"]["blocks"])
+    assert set(last["weights"]) == synapses | ({"out"} if counts else set())
+    assert all(each["clipped"] >= 0 for each in last["weights"].values())
+    fires = last["activity"]["populations"]
+    assert set(fires) == {"lif1", "lif2"} | ({"out"} if counts else set())
+    assert all(0 < each["spikes"] < STEPS for each in fires.values())
     again = port.load(tmp_path / "parts")
     assert isinstance(again, Classifier)
     assert np.array_equal(again.units()["out"], start.units()["out"])
@@ -141,8 +149,8 @@ def test_a_graph_is_given_to_train_and_its_folder_to_every_verb(
     words = ("train", "r.toml", "-o", "run")
     missing = called(*words, cwd=tmp_path)
     assert missing.returncode == 2
-    assert "neuroport train --start FILE" in missing.stderr
-    done = called(*words, "--start", "a.graph", "--json", cwd=tmp_path)
+    assert "neuroport train --graph FILE" in missing.stderr
+    done = called(*words, "--graph", "a.graph", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["metrics"]) == 1
     for verb in (
@@ -164,6 +172,7 @@ def test_a_graph_is_given_to_train_and_its_folder_to_every_verb(
         ({"data": {"steps": 4}}, {}, "steps: 4 in the recipe, 3 in the graph; change data.steps"),
         ({"data": {"size": 14}}, {}, "frames of 1x14x14 in the recipe, 1x7x7 in the graph"),
         ({}, {"bits": 8}, "bits of a pixel: 4 in the recipe, 8 in the graph; change data.bits"),
+        ({"quantization": {"widths": "checked"}}, {}, "which has no effect on a graph"),
         ({"training": {"epochs": 2}}, {}, "a graph has no real-valued phase"),
         ({"network": {"family": "graph", "learn": "decay"}}, {}, "which has no effect on a graph"),
     ],

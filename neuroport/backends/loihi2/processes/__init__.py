@@ -1,1 +1,1 @@
-"""Processes of the host, alone in this folder: Lava executes every file beside a process."""
+"""Processes on the host; nothing else, because Lava executes every file beside a process."""

@@ -1,6 +1,6 @@
-"""Processes that run on the host: frames to an adapter, messages and states from one.
+"""Processes on the host: send frames to an adapter, receive messages and states from one.
 
-They have one model each and no neuron core's: ``Loihi2HwCfg`` takes it without a tag.
+Each has one model, none for a neuron core: ``Loihi2HwCfg`` selects it without a tag.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 
 def signed24(values: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """24-bit integers with their sign extended: a chip sends them in the low bits of a word."""
+    """Extend the sign of 24-bit integers, which a chip sends in the low bits of a word."""
     return (values.astype(np.int64).astype(np.int32) << 8) >> 8
 
 
 class FrameFeed(AbstractProcess):
-    """Send row t of an array file (steps, *shape) at step t; after its end zeros, or all again."""
+    """Send row t of an array file (steps, *shape) at step t; then zeros, or all rows again."""
 
     def __init__(self, *, path: str, shape: tuple[int, ...], again: bool) -> None:
         super().__init__(path=path, again=again)
@@ -51,7 +51,7 @@ class FrameFeedModel(PyLoihiProcessModel):
 
 
 class MessageFile(AbstractProcess):
-    """Write what arrives at step t to row t of an array file (steps, *shape)."""
+    """Write the input of step t to row t of an array file (steps, *shape)."""
 
     def __init__(self, *, path: str, shape: tuple[int, ...]) -> None:
         super().__init__(path=path)
@@ -75,7 +75,7 @@ class MessageFileModel(PyLoihiProcessModel):
 class StateFile(AbstractProcess):
     """Write states that arrive every ``interval`` steps, sample n at step ``first + n * interval``.
 
-    A reader sends from its first interval on; what comes before ``first`` belongs to no sample.
+    A reader sends from its first interval on; states before ``first`` belong to no sample.
     """
 
     def __init__(self, *, path: str, shape: tuple[int, ...], first: int, interval: int) -> None:

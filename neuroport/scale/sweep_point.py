@@ -1,0 +1,73 @@
+"""One point of a sweep: trained, quantized and lowered in a folder of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from neuroport.files import read_json, write_json
+from neuroport.recipe import changed, from_dict
+from neuroport.scale.shard_folder import PLAN
+
+GRAPH_FILE, RESULT = "network.graph", "result.json"
+KEPT = (RESULT, GRAPH_FILE, "checkpoint.safetensors", "metrics.jsonl")  # what a worker sends
+
+
+def point(
+    recipe: Mapping[str, Any],
+    changes: Sequence[str],
+    folder: Path,
+    target: str,
+    name: str = "sweep",
+) -> None:
+    """Train one point in ``folder``, resuming what is there; ``result.json`` is written last."""
+    from neuroport.data.loading import load_data
+    from neuroport.data.samples import frames_of, spread_over
+    from neuroport.graph.store import save
+    from neuroport.quantization import quantize
+    from neuroport.quantization.calibration import CALIBRATION
+    from neuroport.targets.lowering import options
+    from neuroport.targets.target import load_target
+    from neuroport.training.checkpoint import read_checkpoint
+    from neuroport.training.fit import fit
+
+    parsed = changed(from_dict(dict(recipe), name), changes)
+    net = fit(parsed, folder)
+    train = load_data(parsed.data).train
+    chosen = spread_over(len(train.labels), CALIBRATION)
+    graph = quantize(net, frames_of(train, chosen, parsed.data.steps))
+    save(graph, folder / GRAPH_FILE)
+    legal = [each for each in options(graph, load_target(target)) if not each.refusal]
+    last = {epoch["phase"]: epoch["accuracy"] for epoch in read_checkpoint(folder).metrics}
+    ordered = sorted((each.to_dict() for each in legal), key=_dearness)
+    write_json(
+        folder / RESULT,
+        {"changes": list(changes), "accuracy": last, "graph": graph.hash, "options": ordered},
+    )
+
+
+def _dearness(option: Mapping[str, Any]) -> tuple[float, float]:
+    return option.get("cores", 0), option["step_seconds"]
+
+
+def reached(job: Mapping[str, Any]) -> Path | None:
+    """The folder of a point, where this machine reaches the folder of its sweep."""
+    place = Path(job["place"])
+    plan = place.parent / PLAN
+    if plan.is_file() and read_json(plan) == json.loads(json.dumps(job["plan"])):
+        return place
+    return None
+
+
+def packed(folder: Path) -> bytes:
+    """The files of a point, as a worker sends them."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name in KEPT:
+            if (folder / name).exists():
+                archive.write(folder / name, name)
+    return content.getvalue()
