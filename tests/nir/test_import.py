@@ -392,7 +392,7 @@ def broken() -> dict[str, tuple[Drawn, str]]:
         "kind": (chain(given(4), ("n", node("Synth")), taken(4)), "n: kind 'Synth'"),
         "shape": (chain(given(3), *good[1:2], ("w", w), taken(4)), "w: takes .4,., and n sends"),
         "edge": (network(dict(good), ("in", "n"), ("n", "nowhere")), "nowhere: an edge names it"),
-        "twice": (network(dict(good), ("in", "n"), ("in", "n"), ("n", "out")), "there twice"),
+        "twice": (network(dict(good), ("in", "n"), ("in", "n"), ("n", "out")), "occurs twice"),
         "fed by nothing": (network(dict(good), ("n", "out")), "nothing feeds it"),
         "no input": (network({"n": lif(4)}, ("n", "n")), "no node Input"),
         "tau": (chain(given(4), ("n", lif(4, tau=0.0)), taken(4)), "a time constant is positive"),
