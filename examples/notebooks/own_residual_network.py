@@ -22,23 +22,27 @@ from neuroport.quantization.scales import freeze_scales
 STEPS = 4
 
 
-class Network(nn.Module):
-    """A stem, one residual block, and a classifier."""
+def neuron():
+    return Lif(threshold=0.5, voltage_decay=0.75)
 
-    def __init__(self, channels=8, classes=10):
+
+class Network(nn.Module):
+    """A stem, one residual block, a convolution with a stride, and a classifier."""
+
+    def __init__(self, channels=16, classes=10):
         super().__init__()
         self.stem = GradedConv(1, channels, 3, stride=2, padding=1, pixels=True)
-        self.neuron1 = Lif(threshold=0.5, voltage_decay=0.75)
+        self.neuron1, self.neuron2, self.neuron3, self.neuron4 = (neuron() for _ in range(4))
         self.conv1 = Conv(channels, channels, 3, padding=1)
-        self.neuron2 = Lif(threshold=0.5, voltage_decay=0.75)
         self.conv2 = Conv(channels, channels, 3, padding=1)
-        self.neuron3 = Lif(threshold=0.5, voltage_decay=0.75)
-        self.readout = Readout(channels, classes)
+        self.conv3 = Conv(channels, 2 * channels, 3, stride=2, padding=1)
+        self.readout = Readout(2 * channels, classes)
 
     def forward(self, frames):
         current = self.stem(frames)
         branch = self.conv2(self.neuron2(self.conv1(self.neuron1(current))))
-        return self.readout(self.neuron3(current + branch))  # two currents meet
+        together = self.neuron3(current + branch)  # two currents meet: the shortcut
+        return self.readout(self.neuron4(self.conv3(together)))
 
 
 # %% [markdown]
@@ -53,16 +57,19 @@ test = np.repeat(digits.test.images[None, :200], STEPS, 0)  # frames (T, N, C, H
 truth = digits.test.labels[:200]
 
 
-def train(net, rate, epochs, batch=50, most=2000):
+def train(net, rate, epochs, batch=50):
     optimizer = torch.optim.AdamW(net.parameters(), rate)
+    steps = epochs * len(classes) // batch
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     net.train()
     for _ in range(epochs):
-        for part in torch.randperm(most).split(batch):
+        for part in torch.randperm(len(classes)).split(batch):
             frames = pictures[part].expand(STEPS, -1, -1, -1, -1)
             loss = F.cross_entropy(net(frames), classes[part])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            schedule.step()
     net.eval()
     with torch.no_grad():
         right = net(torch.from_numpy(test).float()).argmax(1).numpy() == truth
@@ -70,7 +77,7 @@ def train(net, rate, epochs, batch=50, most=2000):
 
 
 net = Network()
-print(train(net, 1e-2, epochs=6))
+print(train(net, 1.5e-2, epochs=4))
 
 # %% [markdown]
 # ## Train it on in integers
@@ -80,7 +87,7 @@ print(train(net, 1e-2, epochs=6))
 
 # %%
 freeze_scales(net, torch.from_numpy(test[:, :1]).float())
-print(train(net, 1e-3, epochs=2))
+print(train(net, 1e-3, epochs=1))
 graph = port.quantize(net, test)
 graph
 
@@ -118,7 +125,7 @@ plot.maps(got, "neuron3")
 
 # %%
 name = "neuron3"
-place = tuple(map(int, np.argwhere(got[name][:, 0].sum(0) == got[name][:, 0].sum(0).max())[0]))
+place = tuple(map(int, np.argwhere(got[name][:, 0].sum(0) == 2)[0]))  # one that fires twice
 plot.potential(chip, got, few, name, place)
 plt.show()
 plot.activity(got)
