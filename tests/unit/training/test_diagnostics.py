@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import neuroport as port  # noqa: E402
+from neuroport.data.samples import frames_of  # noqa: E402
 from neuroport.errors import TrainingError  # noqa: E402
 from neuroport.graph import integers  # noqa: E402
 from neuroport.nets.neuron import Lif  # noqa: E402
@@ -146,7 +147,7 @@ def test_a_graph_that_trains_on_tells_of_its_nodes(tmp_path: Path) -> None:
     assert set(last.gradients) == {"conv1", "lif1", "conv2", "lif2", "fc", "out"}
     assert last.weights == {"conv1": 27, "conv2": 81, "fc": 10 * 147}
     assert set(last.clipped) == set(last.weights)
-    frames = np.repeat(pictures.test.views(slice(None))[0][None, :, 0], given.STEPS, 0)
+    frames = frames_of(pictures.test, slice(None), given.STEPS)
     trace = port.run(port.quantize(port.load(tmp_path), frames), frames)
     for name in ("lif1", "lif2"):
         assert last.neurons[name] == 147
