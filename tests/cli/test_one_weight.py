@@ -157,7 +157,7 @@ def test_a_page_that_cannot_be_made_is_refused_before_any_run(
     port.run(port.read(network), np.load(frames)).save(tmp_path / "a.trace")
     for arguments, says in (
         (("a.trace", "a.trace", "--report", "out.html"), "--trace WANT --got GOT"),
-        ((network, network, "--frames", frames, "--labels", "l.npy"), "give --report as well"),
+        ((network, network, "--frames", frames, "--labels", "l.npy"), "add --report"),
     ):
         done = called("compare", *arguments, cwd=tmp_path)
         assert done.returncode == 2
