@@ -46,7 +46,7 @@ class SoftLif(Population):
         u, v = states
         return u, v - (c.threshold << integers.STATE_SHIFT) * output
 '''
-Path("softlif.py").write_text(source)  # a module, because Lava's child processes import it
+_ = Path("softlif.py").write_text(source)  # a module: Lava's child processes import it
 
 # %% [markdown]
 # * `constant(low, high)` is one number, or one per channel. Others are refused by name.
