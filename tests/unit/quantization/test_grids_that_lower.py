@@ -150,7 +150,7 @@ def crowded(biased: bool) -> nn.Module:
 @pytest.mark.parametrize(
     ("biased", "cause"),
     [
-        (False, "the 8 synapses that meet there.*fewer blocks in a stage, or smaller weights"),
+        (False, "the 8 synapses that meet there.*fewer blocks in a stage, smaller weights"),
         (True, "a bias of their neurons takes [0-9]+ of 4095: smaller biases"),
     ],
 )
