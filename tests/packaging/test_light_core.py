@@ -40,6 +40,7 @@ LIGHT = (
     "neuroport.backends.lava_cpu.fused_partition",
     "neuroport.backends.lava_cpu.installation",
     "neuroport.backends.lava_cpu.newer_python",
+    "neuroport.backends.lava_cpu.stepped_population",
     "neuroport.backends.lava_cpu.supervisor",
     "neuroport.backends.lava_cpu.failure_monitor",
     "neuroport.backends.lava_cpu.worker",
