@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -114,7 +114,7 @@ class QuantizationCost(Shown):
     populations: tuple[PopulationCost, ...]
     synapses: tuple[SynapseCost, ...]
     few: str | None = None
-    loses: str | None = None
+    loses: str | None = field(default=None, compare=False)  # advice, which needs the graph
     shard: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def test_frames_of_stored_integers_are_checked_and_not_scaled(tmp_path: Path) ->
     assert port.import_nir(path, frames=frames).frames is not None
     with pytest.raises(FramesError, match="the network takes"):
         port.import_nir(path, frames=frames[:5])
-    with pytest.raises(FramesError, match="leave scale out"):
+    with pytest.raises(FramesError, match="leave scale, one_unit and reset out"):
         port.from_nir(path, frames=frames, scale=0.5)
 
 

@@ -50,7 +50,7 @@ def test_types_recipes_and_the_page_are_shipped_and_no_test_is(names: set[str]) 
     assert [name for name in names if name.endswith(".html.j2")] != []
     assert [name for name in names if "test" in PurePosixPath(name).name.lower()] == []
     kinds = {PurePosixPath(name).suffix for name in names if name.startswith("neuroport/")}
-    assert kinds <= {".py", ".c", ".h", ".typed", ".toml", ".j2", ".css"}
+    assert kinds <= {".py", ".c", ".h", ".typed", ".toml", ".j2", ".css", ".js"}
 
 
 def test_extras_split_training_from_lava(metadata: Message) -> None:

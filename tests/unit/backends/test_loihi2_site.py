@@ -94,10 +94,10 @@ def test_a_board_that_cannot_be_asked_is_told_with_what_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # neither sinfo nor ping
-    assert "no sinfo here" in (unreachable(Site("s.toml", 8, "slurm")) or "")
+    assert "sinfo is missing here" in (unreachable(Site("s.toml", 8, "slurm")) or "")
     assert "host_address is not set" in (unreachable(Site("s.toml", 8, "ethernet")) or "")
     reason = unreachable(Site("s.toml", 8, "ethernet", address="10.0.0.5"))
-    assert "no ping here" in (reason or "")
+    assert "ping is missing here" in (reason or "")
     for name in ("sinfo", "ping"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
@@ -136,7 +136,7 @@ def test_the_first_missing_module_of_the_extension_is_named(tmp_path: Path, lack
 def test_behind_the_extension_a_site_is_missing_then_access_then_nothing(tmp_path: Path) -> None:
     assert "no site; give a TOML file" in told_by(tmp_path, standins=STANDINS)
     path = site(tmp_path, SLURM)
-    assert "no sinfo here" in told_by(tmp_path, standins=STANDINS, site=path)
+    assert "sinfo is missing here" in told_by(tmp_path, standins=STANDINS, site=path)
     (tmp_path / "sinfo").write_text("#!/bin/sh\n")
     (tmp_path / "sinfo").chmod(0o755)
     assert told_by(tmp_path, standins=STANDINS, site=path) == "None"

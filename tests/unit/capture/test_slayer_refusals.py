@@ -401,7 +401,7 @@ def test_frames_of_another_size_than_the_network_was_run_with_are_refused() -> N
 
 def test_frames_that_are_no_integers_need_an_input_block() -> None:
     net = ready(Chain(dense()), spikes(ROW))
-    with pytest.raises(port.NeuroportError, match=r"no integers.*block.cuba.Input"):
+    with pytest.raises(port.NeuroportError, match=r"not integers.*block.cuba.Input"):
         port.quantize(net, np.full((4, 1, 20), 0.3))
 
 

@@ -240,7 +240,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: MultiLevel(dense(20, 16), slayer.neuron.cuba.Neuron(2, 1, 0, scale=32)),
         "one scale",
     ),
-    "no module": (lambda: SpikeShortcut(torch.relu), "is no block"),
+    "no module": (lambda: SpikeShortcut(torch.relu), "is not a block"),
 }
 
 

@@ -123,7 +123,7 @@ def test_sum_into_a_neuron_is_the_maximum_of_spikes() -> None:
 @pytest.mark.parametrize(
     ("pool", "said"),
     [
-        (nn.MaxPool2d(2), "'pool' is a MaxPool2d: the maximum is no sum.*SumPool"),
+        (nn.MaxPool2d(2), "'pool' is a MaxPool2d: the maximum is not a sum.*SumPool"),
         (nn.AvgPool2d(2), "'pool' is a AvgPool2d.*neuroport.nets.pooling.AvgPool"),
         (nn.Upsample(scale_factor=2), "'pool' is a Upsample"),
     ],

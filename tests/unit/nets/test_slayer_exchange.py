@@ -146,8 +146,8 @@ def extreme() -> Any:
 
 
 REFUSED = {
-    "pool": (lambda: networks.cuba("Pool", 2), "is no Dense or Conv"),
-    "resonator": (lambda: slayer.block.rf.Dense(dict(networks.RESONATOR), 20, 9), "is no Dense"),
+    "pool": (lambda: networks.cuba("Pool", 2), "is not a Dense or Conv"),
+    "resonator": (lambda: slayer.block.rf.Dense(dict(networks.RESONATOR), 20, 9), "is not a Dense"),
     "delay": (lambda: networks.cuba("Dense", 20, 9, delay=True), "axonal delays"),
     "own decays": (
         lambda: networks.cuba("Dense", 20, 9, neuron={"shared_param": False}),

@@ -192,7 +192,10 @@ REFUSED: dict[str, tuple[Callable[[], list[Fields]], str]] = {
         "field gradedSpike is 1",
     ),
     "unknown field": (lambda: [dense(mask=WEIGHT)], "field mask is unknown"),
-    "unknown layer": (lambda: [dense(type="concat")], "field type is no layer"),
+    "unknown layer": (
+        lambda: [dense(type="concat")],
+        "field type is a layer that neuroport does not know",
+    ),
     "transposed convolution": (lambda: [conv(type="convT")], "field type is convT, no convolution"),
     "pooling of an open size": (lambda: [pool()], "field shape leaves the size of the input open"),
     "pooling of rows": (lambda: [dense(), pool()], r"field weight is \(1, 1, 2, 2\) on \(3,\)"),

@@ -155,7 +155,7 @@ def test_costs_of_all_shards_are_that_of_the_whole(tmp_path: Path) -> None:
     assert port.merge(files) == want
     other = randomize(MsResNet(1, (4, 6, 8), 2, 5), 1)
     shards[2] = port.quantization_cost(other, given, labels, shard="3/3")
-    with pytest.raises(CompareError, match=r"of another whole than .*network"):
+    with pytest.raises(CompareError, match=r"belongs to another run than .*network"):
         port.merge(shards)
 
 
@@ -180,11 +180,17 @@ def test_what_is_missing_there_twice_or_of_another_whole_is_named(tmp_path: Path
         merged("1.trace", "2.trace", "3.trace", shard(1))
     with pytest.raises(CompareError, match=r"other1\.trace belongs to another run than .*graph"):
         merged("1.trace", shard(2, threshold=30), "3.trace")
-    with pytest.raises(CompareError, match=r"other0\.trace is of another .*: recorded neuron cou"):
+    with pytest.raises(
+        CompareError, match=r"other0\.trace belongs to another run .*: recorded neuron cou"
+    ):
         merged(shard(2, record="counts"), "1.trace", "3.trace")
-    with pytest.raises(CompareError, match=r"other1\.trace is of another .*engine fast, not refer"):
+    with pytest.raises(
+        CompareError, match=r"other1\.trace belongs to another run .*engine fast, not refer"
+    ):
         merged("1.trace", shard(2, on="fast"), "3.trace")
-    with pytest.raises(CompareError, match=r"other2\.trace is of another .*number of shards 4, no"):
+    with pytest.raises(
+        CompareError, match=r"other2\.trace belongs to another run .*number of shards 4, no"
+    ):
         merged("1.trace", "2.trace", shard(3, of=4))
     with pytest.raises(CompareError, match=r"other0\.trace is not a shard"):
         merged(port.run(network(), frames()), "2.trace", "3.trace")
