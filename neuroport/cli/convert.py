@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from neuroport.cli.options import any_path, json_option, out_file, target_option
+from neuroport.cli.options import (
+    any_path,
+    explain_option,
+    json_option,
+    one_unit_option,
+    out_file,
+    reset_option,
+    target_option,
+)
 from neuroport.cli.output import Out, say_graph
 
 
@@ -23,16 +31,10 @@ from neuroport.cli.output import Out, say_graph
 @click.option(
     "--scale", type=float, default=1.0, help="Real value of an integer frame of 1, for .nir files."
 )
-@click.option(
-    "--reset", default="v_reset", help="Reset of .nir neurons: v_reset, as NIR states, or subtract."
-)
-@click.option(
-    "--one-unit",
-    is_flag=True,
-    help="One unit per population, so that equal thresholds stay equal, as chips need.",
-)
+@reset_option
+@one_unit_option
 @click.option("--steps", type=int, help="Steps of a sample, for stock .net files.")
-@click.option("--explain", is_flag=True, help="Print what every node became.")
+@explain_option
 @json_option
 def convert(
     network: Path,

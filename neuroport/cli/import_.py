@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from neuroport.cli.options import any_path, json_option, out_file
+from neuroport.cli.options import (
+    any_path,
+    explain_option,
+    json_option,
+    one_unit_option,
+    out_file,
+    reset_option,
+)
 from neuroport.cli.output import Out, say_graph
 from neuroport.errors import FramesError
 
@@ -25,15 +32,9 @@ from neuroport.errors import FramesError
 @click.option(
     "--scale", type=float, default=1.0, help="Real value of an integer frame of 1, such as 1/255."
 )
-@click.option(
-    "--reset", default="v_reset", help="Reset of the neurons: v_reset, as NIR states, or subtract."
-)
-@click.option(
-    "--one-unit",
-    is_flag=True,
-    help="One unit per population, so that equal thresholds stay equal, as chips need.",
-)
-@click.option("--explain", is_flag=True, help="Print what every node became.")
+@reset_option
+@one_unit_option
+@explain_option
 @click.option(
     "--no-integers", is_flag=True, help="Quantize again, and ignore integers in the metadata."
 )

@@ -61,6 +61,15 @@ cluster_option = click.option(
 shards_option = click.option(
     "--shards", type=int, help="Number of parts that --cluster sends to workers."
 )
+reset_option = click.option(
+    "--reset", default="v_reset", help="Reset of NIR neurons: v_reset, as NIR states, or subtract."
+)
+one_unit_option = click.option(
+    "--one-unit",
+    is_flag=True,
+    help="One unit per population, so that equal thresholds stay equal, as chips need.",
+)
+explain_option = click.option("--explain", is_flag=True, help="Print what every node became.")
 delay_shift_option = click.option(
     "--delay-shift/--no-delay-shift",
     "delay_shift",

@@ -29,7 +29,7 @@ from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.gates import Gate
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import MaxPool
-from neuroport.nets.recipe import BLOCKS
+from neuroport.nets.recipe import BLOCKS, per_stage
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
@@ -193,7 +193,7 @@ class SpikingResNet(nn.Module):
         )
         self.neuron = neuron()
         self.pool = MaxPool(channels, 3, 2, 1) if stem_pool else nn.Identity()
-        numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        numbers = per_stage(blocks, widths)
         stages: list[nn.Module] = []
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
             for index in range(number):

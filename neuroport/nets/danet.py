@@ -51,7 +51,7 @@ from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.batchnorm_lif import NormLif
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
-from neuroport.nets.recipe import BLOCKS
+from neuroport.nets.recipe import BLOCKS, per_stage
 from neuroport.nets.stream import Stream
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
@@ -209,7 +209,7 @@ class DaNet(nn.Module):
                 "order 'bn-lif-conv' normalizes sums of currents; domain 'spike' sums spikes: "
                 "use domain='membrane'"
             )
-        numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        numbers = per_stage(blocks, widths)
         self.stem = GradedConv(in_channels, widths[0], stem, stem_stride, stem // 2, pixels=True)
         self.domain = domain
         self.reach = reach

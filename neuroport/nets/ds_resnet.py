@@ -22,6 +22,7 @@ from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import TdBatchNorm
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Mlf
+from neuroport.nets.recipe import per_stage
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, Direct, GradedConv, Readout
 
@@ -99,7 +100,7 @@ class DsResNet(nn.Module):
         self.neuron = Mlf(THRESHOLDS[:levels], surrogate=surrogate)
         stages: list[nn.Module] = []
         channels = widths[0]
-        numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        numbers = per_stage(blocks, widths)
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
             for index in range(number):
                 stride = 2 if stage > 0 and index == 0 else 1

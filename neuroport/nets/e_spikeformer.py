@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.integer_spikes import integer_spikes
+from neuroport.nets.recipe import per_stage
 from neuroport.nets.rep_conv import RepConv
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, GradedConv, Readout
@@ -61,7 +62,7 @@ class ConvBlock(nn.Module):
         kernel_size: int,
     ) -> None:
         super().__init__()
-        conv: Any = partial(RepConv) if rep else partial(Conv, padding=1)
+        conv: Any = RepConv if rep else partial(Conv, padding=1)
         self.separable = separable(channels, neuron, kernel_size)
         self.convolutions = nn.Sequential(
             neuron(),
@@ -109,7 +110,7 @@ class ESpikeformer(nn.Module):
     ) -> None:
         super().__init__()
         neuron = partial(integer_spikes, levels, surrogate)
-        numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        numbers = per_stage(blocks, widths)
         self.stem = GradedConv(
             in_channels, widths[0], stem, stem_stride, stem // 2, pixels=True, norm_scale=1.0
         )

@@ -23,6 +23,7 @@ from neuroport.nets.ds_resnet import THRESHOLDS
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Mlf
 from neuroport.nets.pooling import AvgPool
+from neuroport.nets.recipe import per_stage
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
 DROPPED = 0.25  # dropout of the messages before the last two layers, in real-valued training
@@ -54,7 +55,7 @@ class MlfVgg(nn.Module):
         super().__init__()
         neuron = partial(Mlf, THRESHOLDS[:levels], surrogate=surrogate)
         normed: dict[str, Any] = {"norm": TdBatchNorm, "norm_scale": 1.0}
-        numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        numbers = per_stage(blocks, widths)
         stages: list[nn.Module] = []
         channels = in_channels
         for width, number in zip(widths, numbers, strict=True):

@@ -38,7 +38,7 @@ from neuroport.nets.composed import compose
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import MaxPool
-from neuroport.nets.recipe import BLOCKS
+from neuroport.nets.recipe import BLOCKS, per_stage
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
@@ -151,7 +151,7 @@ class MsResNet(nn.Module):
             raise ValueError(f"downsampling is {downsampling!r}; use {', '.join(DOWNSAMPLINGS)}")
         channels = stem_width or widths[0]
         self.stem = _stem(stem, in_channels, channels, stem_stride)
-        numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        numbers = per_stage(blocks, widths)
         stages: list[nn.Module] = []
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
             for block in range(number):

@@ -25,6 +25,7 @@ from neuroport.nets.baselines import Parts, SewBlock
 from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.gates import TokenMask
 from neuroport.nets.neuron import Lif
+from neuroport.nets.recipe import per_stage
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, GradedConv, Readout
 
@@ -87,7 +88,7 @@ class QKFormer(nn.Module):
         parts = Parts("sew", 0.5, partial(Lif, surrogate=surrogate), False)
         self.stem = deferred(GradedConv(in_channels, widths[0], 3, stem_stride, 1, pixels=True))
         self.neuron = Lif(surrogate=surrogate)
-        numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        numbers = per_stage(blocks, widths)
         layers: list[nn.Module] = []
         channels = widths[0]
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):

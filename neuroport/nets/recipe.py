@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -120,6 +120,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "fires": ("above", "at"),
     "surrogate": ("rectangular", "triangular", "sigmoid", "arctan", "slayer"),
 }
+
+
+def per_stage(blocks: int | Sequence[int], widths: Sequence[int]) -> list[int]:
+    """The number of blocks of each stage, given one number for all stages or one for each."""
+    return [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from neuroport.nets.fused_batchnorm import deferred
 from neuroport.nets.gates import ChannelMask
 from neuroport.nets.ms_resnet import MembraneBlock
 from neuroport.nets.neuron import Lif
+from neuroport.nets.recipe import per_stage
 from neuroport.nets.rep_conv import RepConv
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, GradedConv, Readout
@@ -96,7 +97,7 @@ class SpikeTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = GradedConv(in_channels, widths[0], 3, stem_stride, 1, pixels=True)
-        numbers = [blocks] * len(widths) if isinstance(blocks, int) else list(blocks)
+        numbers = per_stage(blocks, widths)
         layers: list[nn.Module] = []
         channels = widths[0]
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):

@@ -17,12 +17,17 @@ from neuroport.errors import (
     CompareError,
     FramesError,
     NeuroportError,
+    RecipeError,
     TargetError,
     TrainingError,
 )
+from neuroport.files import parse_toml
+from neuroport.recipe import from_dict
 from neuroport.targets.message_traffic import measure
 from neuroport.targets.resources import resources
 from neuroport.targets.target import load_target
+from neuroport.training.metrics import read_metrics
+from tests.conftest import TINY
 from tests.unit.test_display import FRAMES, graph
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -127,8 +132,16 @@ def test_confusion_counts_every_sample_once() -> None:
     axes = plot.confusion([0, 1, 1, 2], [0, 1, 2, 2])
     np.testing.assert_array_equal(axes.images[0].get_array(), [[1, 0, 0], [0, 1, 0], [0, 1, 1]])
     assert axes.get_title() == "3 of 4 right"
-    trace = port.run(graph(), FRAMES)
-    assert plot.confusion(trace, trace.predictions).get_title() == "2 of 2 right"
+
+
+def test_confusion_of_a_trained_network_is_that_of_its_predictions(zoo: Any, root: Path) -> None:
+    _, _, trace = zoo
+    labels = np.load(root / "models" / "ms_resnet8_mnist" / "labels.npy")[: trace.samples]
+    want = np.zeros((10, 10), int)
+    np.add.at(want, (labels, trace.predictions), 1)
+    drawn = plot.confusion(trace, labels).images[0].get_array()
+    np.testing.assert_array_equal(drawn, want[: len(drawn), : len(drawn)])
+    assert drawn.sum() == trace.samples
 
 
 def test_cores_are_those_of_the_estimate(zoo: Any) -> None:
@@ -237,6 +250,17 @@ def test_gradients_are_those_of_every_epoch(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("")
     with pytest.raises(TrainingError, match="no epoch has gradients"):
         plot.gradients(tmp_path)
+
+
+def test_gradients_of_a_training_are_those_that_it_measured(tmp_path: Path) -> None:
+    recipe = from_dict(parse_toml(TINY, "tiny", RecipeError), "tiny")
+    port.fit(recipe, tmp_path)
+    epochs = read_metrics(tmp_path)
+    drawn = {line.get_label(): list(line.get_ydata()) for line in plot.gradients(tmp_path).lines}
+    assert len(epochs) == 3
+    assert {"stem", "blocks.0", "readout"} <= drawn.keys()
+    for block, norms in drawn.items():
+        assert norms == [epoch.gradients[block] for epoch in epochs]
 
 
 @pytest.mark.parametrize(
