@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "tests" / "properties" / "proof.json"
 LEDGERS = ROOT / "runs" / "proof"
 PATIENCE = 1800.0  # seconds without any result, after which a process must have been killed
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 ROOMS = ("graph", "lowering", "netx", "runs", "backends", "kernels", "targets")
 SOURCES = (
     *(f"neuroport/{room}/**/*.py" for room in ROOMS),
@@ -43,13 +44,22 @@ SOURCES = (
 )
 
 
+def statements(text: str) -> str:
+    """Python source as its statements alone: without comments, layout and docstrings."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return ast.dump(tree)
+
+
 def sources() -> str:
-    """A digest of the statements that a result depends on; comments and layout may change."""
+    """A digest of the statements that a result depends on; comments and docstrings may change."""
     digest = hashlib.sha256()
     for path in sorted(path for pattern in SOURCES for path in ROOT.glob(pattern)):
         if not path.name.startswith("test_"):
             text = path.read_text()
-            code = ast.dump(ast.parse(text)) if path.suffix == ".py" else text
+            code = statements(text) if path.suffix == ".py" else text
             digest.update(f"{path.relative_to(ROOT)}\0{code}".encode())
     return digest.hexdigest()
 
