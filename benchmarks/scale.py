@@ -1,6 +1,6 @@
 """``python -m benchmarks.scale``: runs on clusters of real processes; Linux. Goes on where it was.
 
-Three parts, written to ``docs/scale.json``:
+Four parts, written to ``docs/scale.json``:
 
 * ``counting``: 200 digits of MS-ResNet-20 on Lava CPU, fused: every message recorded, counts made
   inside the fused process, and counts by stock processes. Seconds, and the peak of anonymous and
@@ -12,6 +12,8 @@ Three parts, written to ``docs/scale.json``:
   at a random moment of a run by two workers that joined the scheduler by its loopback address.
   Either the run ends with a trace equal to that of one process; or it is an error, which says what
   is done, and the same command goes on from there with another cluster. Nothing is left running.
+* ``reach``: how many workers one scheduler keeps busy (:mod:`benchmarks.scheduler_reach`); also the
+  table of ``docs/howto/many_machines.md``.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from typing import Any
 import numpy as np
 
 import neuroport as port
+from benchmarks.scheduler_reach import reach, write_page
 from benchmarks.steady import descendants, memory
 from neuroport.analysis.joining import compare_stored
 from neuroport.errors import BackendError
@@ -269,7 +272,7 @@ def broken(results: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", help="counting, throughput, kills; all if none")
+    parser.add_argument("parts", nargs="*", help="counting, throughput, kills, reach; all if none")
     parser.add_argument("--here", help=argparse.SUPPRESS)
     parser.add_argument("--digits", type=int, default=DIGITS)
     parser.add_argument("--times", type=int, default=TIMES)
@@ -285,6 +288,9 @@ def main() -> int:
         throughput(results, options.digits)
     if not options.parts or "kills" in options.parts:
         kills(results, options.times)
+    if not options.parts or "reach" in options.parts:
+        results["reach"] = reach(results, digits(LARGE, options.digits), net(LARGE))
+        write_page(results["reach"])
     write_json(OUT, results)
     said = broken(results)
     print("\n".join(said) or "every run is that of one process, and nothing is left")

@@ -1,0 +1,189 @@
+"""How many workers one scheduler keeps busy: measured costs of a shard, and a simulation with them.
+
+Measured are, for shards of the size that ``neuroport run --cluster`` chooses by itself:
+
+* the seconds in which one worker runs a shard (``throughput`` in ``docs/scale.json``);
+* the seconds of processor that the scheduler's process, and the process of ``neuroport run``, need
+  for a shard. Workers then answer at once, with a result of that size: nothing else is timed.
+
+The simulation has these two processes, which serve one shard after another, and workers that hold
+one shard waiting while another runs, as :mod:`neuroport.scale.spread` sends them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from neuroport.files import write_atomic
+from neuroport.processes import run_folder
+from neuroport.scale import spread as spreading
+from neuroport.scale.shard_folder import ShardFolder
+from tests.helpers.dask_processes import Running
+
+WORKERS = (1, 10, 100, 1_000)
+SHARDS, LANES = 60, 4  # shards that are timed, and workers that answer at once
+ROUNDS = 20  # shards per worker that are simulated
+PARTS = {"workers": "the workers", "scheduler": "the scheduler", "run": "`neuroport run`"}
+BEGIN, END = "<!-- reach: begin -->", "<!-- reach: end -->"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "howto" / "many_machines.md"
+
+
+def answer(job: dict[str, Any], graphs: tuple[bytes, ...], frames: Any) -> dict[str, Any]:
+    """A worker's task that only answers: as many bytes as a shard's result has."""
+    return {"result": os.urandom(int(job["bytes"]))}
+
+
+def costs(frames: np.ndarray[Any, Any], graph: bytes, size: int) -> dict[str, Any]:
+    """Seconds of processor for a shard of these frames whose result has ``size`` bytes."""
+    from distributed import Client
+
+    with run_folder("neuroport-reach-") as place:
+        running = Running(place)
+        try:
+            for _ in range(LANES):
+                running.join()
+            client: Any = Client(running.address, set_as_default=False)  # type: ignore[no-untyped-call]
+            with client:
+                client.wait_for_workers(LANES)
+                folder = ShardFolder(place / "out.shards", {"shards": SHARDS})
+                before = seconds_of(running.scheduler.pid), sum(os.times()[:2])
+                started = time.perf_counter()
+                with mock.patch.object(spreading, "run_shard", answer):
+                    spreading.spread(
+                        client,
+                        (graph,),
+                        lambda number: ({"bytes": size}, frames),
+                        folder,
+                        lambda number: None,
+                    )
+                wall = time.perf_counter() - started
+                after = seconds_of(running.scheduler.pid), sum(os.times()[:2])
+        finally:
+            running.close()
+    return {
+        "shards": SHARDS,
+        "bytes_of_frames": frames.nbytes,
+        "bytes_of_a_result": size,
+        "scheduler_seconds": round((after[0] - before[0]) / SHARDS, 4),
+        "run_seconds": round((after[1] - before[1]) / SHARDS, 4),
+        "wall_seconds": round(wall / SHARDS, 4),
+    }
+
+
+def seconds_of(pid: int) -> float:
+    """Seconds of processor that a process took."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def simulated(workers: int, shard: float, scheduler: float, run: float) -> dict[str, Any]:
+    """Shards a second, and the share of time in which each part works, in the steady state.
+
+    Args:
+        workers: number of workers, each with one thread.
+        shard: seconds in which a worker runs a shard.
+        scheduler, run: seconds that the two processes need for a shard.
+    """
+    queue: deque[tuple[float, int]] = deque()  # when a shard of a worker is wanted
+    waiting = dict.fromkeys(range(workers), 0)  # shards that are sent and not begun
+    busy = dict.fromkeys(range(workers), False)
+    events: list[tuple[float, int, int]] = []  # time, kind (0: arrives, 1: ends), worker
+    for worker in range(workers):
+        queue.extend([(0.0, worker)] * spreading.AHEAD)
+    free = [0.0, 0.0]  # when run, then scheduler, have finished what they have
+    ended: list[float] = []  # when each shard ended
+    target = ROUNDS * workers
+
+    def serve() -> None:
+        while queue:
+            wanted, worker = queue.popleft()
+            free[0] = max(free[0], wanted) + run
+            free[1] = max(free[1], free[0]) + scheduler
+            heapq.heappush(events, (free[1], 0, worker))
+
+    serve()
+    while len(ended) < target:
+        now, kind, worker = heapq.heappop(events)
+        if kind == 0:
+            waiting[worker] += 1
+        else:
+            busy[worker] = False
+            ended.append(now)
+            queue.append((now, worker))
+            serve()
+        if waiting[worker] and not busy[worker]:
+            waiting[worker] -= 1
+            busy[worker] = True
+            heapq.heappush(events, (now + shard, 1, worker))
+    # the first rounds fill the line; the last half is steady
+    half = len(ended) // 2
+    rate = (len(ended) - half) / (ended[-1] - ended[half - 1])
+    use = {
+        "workers": rate * shard / workers,
+        "scheduler": rate * scheduler,
+        "run": rate * run,
+    }
+    return {
+        "shards_a_second": round(rate, 4),
+        "use": {name: round(share, 3) for name, share in use.items()},
+        "binds": max(use, key=lambda name: use[name]),
+    }
+
+
+def page(found: dict[str, Any]) -> str:
+    """The table of ``docs/howto/many_machines.md``."""
+    costs, rows = found["costs"], found["workers"]
+    lines = [
+        f"A shard of {costs['samples_of_a_shard']} digits takes a worker "
+        f"{costs['shard_seconds']:.1f} s. It takes the scheduler "
+        f"{1000 * costs['scheduler_seconds']:.0f} ms and `neuroport run` "
+        f"{1000 * costs['run_seconds']:.0f} ms of a processor, to move "
+        f"{costs['bytes_of_frames'] / 1e6:.1f} MB of frames and "
+        f"{costs['bytes_of_a_result'] / 1e6:.1f} MB of results.",
+        "",
+        "| workers | samples an hour | workers work | scheduler works | `neuroport run` works "
+        "| what binds |",
+        "|--:|--:|--:|--:|--:|---|",
+    ]
+    for workers, row in rows.items():
+        use = " | ".join(f"{100 * row['use'][name]:.0f} %" for name in PARTS)
+        binds = PARTS[row["binds"]]
+        lines.append(f"| {int(workers):,} | {row['samples_an_hour']:,} | {use} | {binds} |")
+    return "\n".join(lines)
+
+
+def write_page(found: dict[str, Any]) -> None:
+    """Put the table where the page has its place for it."""
+    before, rest = PAGE.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    write_atomic(PAGE, f"{before}{BEGIN}\n{page(found)}\n{END}{after}".encode())
+
+
+def reach(results: dict[str, Any], frames: np.ndarray[Any, Any], net: str) -> dict[str, Any]:
+    """The measured costs, and what is simulated for each number of workers."""
+    shard = results["throughput"]["1"]
+    samples = shard["samples"] // shard["shards"]
+    size = shard["bytes"] // shard["shards"]
+    found = costs(np.ascontiguousarray(frames[:, :samples]), Path(net).read_bytes(), size)
+    found |= {"samples_of_a_shard": samples, "shard_seconds": shard["seconds_of_a_shard"]}
+    return {"costs": found, "workers": extrapolated(found)}
+
+
+def extrapolated(found: dict[str, Any]) -> dict[str, Any]:
+    """What the simulation gives with measured costs, by number of workers."""
+    rows = {}
+    for workers in WORKERS:
+        one = simulated(
+            workers, found["shard_seconds"], found["scheduler_seconds"], found["run_seconds"]
+        )
+        hourly = round(3600 * one["shards_a_second"] * found["samples_of_a_shard"], -2)
+        rows[str(workers)] = {"samples_an_hour": int(hourly), **one}
+    return rows
