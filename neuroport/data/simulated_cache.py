@@ -18,8 +18,8 @@ from neuroport.data.nmnist import to_bytes
 from neuroport.data.recipe import DataRecipe
 from neuroport.data.saccades import simulate
 from neuroport.data.samples import taking_turns
-from neuroport.errors import StorageError
-from neuroport.files import cache_folder, expanded
+from neuroport.errors import NeuroportError, StorageError
+from neuroport.files import cache_folder, expanded, read_json
 
 ABOUT = "SIMULATED.json"
 VERSION = 1  # version of the simulation, part of the folder's name
@@ -95,8 +95,8 @@ def _write(folder: Path, recipe: DataRecipe) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        about = json.loads((folder / ABOUT).read_text())
+    with contextlib.suppress(NeuroportError, OSError, KeyError, TypeError):
+        about = read_json(folder / ABOUT)
         return all(about[key] == value for key, value in _content(folder).items())
     return False
 

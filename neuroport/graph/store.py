@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError, HashError
-from neuroport.files import write_atomic
+from neuroport.files import parse_json, write_atomic
 from neuroport.graph.array_storage import TYPES, UNFOLD, Packed, pack
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import KINDS, Node, find_kind, is_array
@@ -235,8 +235,8 @@ def _integer(entry: h5py.Group, name: str, path: Any, where: str) -> int:
 
 def _names(entry: h5py.Group, path: Any, where: str) -> tuple[str, ...]:
     try:
-        names = json.loads(hdf5.text(entry.attrs.get("inputs")))
-    except (ValueError, RecursionError):
+        names = parse_json(hdf5.text(entry.attrs.get("inputs")), where)
+    except FormatError:
         names = None
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise FormatError(f"{path}: {where} attribute inputs is not a JSON list of names")

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from neuroport import hdf5
 from neuroport.display import Shown, View
 from neuroport.errors import CompareError, FormatError, HashError
-from neuroport.files import write_atomic
+from neuroport.files import parse_json, write_atomic
 from neuroport.graph.kinds.base import POTENTIAL, SPIKES, Node, Population
 from neuroport.graph.node import find_kind
 from neuroport.version import __version__
@@ -382,7 +382,7 @@ def _trace(content: Any, path: str | os.PathLike[str]) -> Trace:
 
 def read_provenance(content: dict[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the provenance from the result of :func:`read_header`."""
-    provenance = json.loads(content["provenance"])
+    provenance = parse_json(content["provenance"], f"{path}: its provenance")
     if not isinstance(provenance, dict):
         raise FormatError(f"{path}: its provenance is not a JSON object; write the file again")
     return provenance

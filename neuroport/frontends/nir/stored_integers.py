@@ -20,6 +20,7 @@ import numpy as np
 
 from neuroport import hdf5
 from neuroport.errors import FormatError, GraphError
+from neuroport.files import parse_json
 from neuroport.frontends.nir.quantized_parts import Record
 from neuroport.frontends.nir.reading import Network
 from neuroport.graph.graph import Graph
@@ -118,7 +119,7 @@ def _node(entry: Plain, where: str) -> Any:
     for item in fields(cls):
         found = entry.get(item.name)
         if item.name == "inputs":
-            names = json.loads(found) if isinstance(found, str) else None
+            names = parse_json(found, f"{where}: inputs") if isinstance(found, str) else None
             if not isinstance(names, list):
                 raise FormatError(f"{where}: inputs is not a list of names")
             values["inputs"] = tuple(str(name) for name in names)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.errors import CompareError, HashError
+from neuroport.errors import CompareError, FormatError, HashError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay
 from neuroport.runs.trace import Trace
@@ -103,3 +105,25 @@ def test_a_damaged_trace_is_not_read_in_parts(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(HashError, match="does not match its hash"):
         StoredTrace(path)
+
+
+@pytest.mark.parametrize("reader", [Trace.load, StoredTrace])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("no JSON", "not JSON"),
+        ("[" * 20_000, "nested too deeply"),
+        ('{"seconds": ' + "9" * 5_000 + "}", "digits"),
+        ("[1]", "not a JSON object"),
+    ],
+)
+def test_a_provenance_that_cannot_be_read_is_one_line(
+    reader: Callable[[Path], object], text: str, says: str, tmp_path: Path
+) -> None:
+    path = whole(1).save(tmp_path / "a.trace")
+    with h5py.File(path, "r+") as file:
+        file.attrs["provenance"] = text
+    with pytest.raises(FormatError, match=says) as refusal:
+        reader(path)
+    assert str(path) in refusal.value.message
+    assert refusal.value.message.isprintable()
