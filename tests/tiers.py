@@ -188,8 +188,9 @@ SAMPLED = {
     },
     "unit/runs/test_shards.py": {"test_traces_of_all_shards_are_the_trace_of_the_whole": 3},
     "docs/test_pages.py": {"test_the_page_can_be_followed": 3},
-    "cli/test_convert.py": {"test_every_pair_of_forms_explains_every_node_and_computes_the_same": 2},
-    "unit/training/test_training.py": {"test_every_choice_changes_the_training_and_is_repeatable": 2},
+    "cli/test_convert.py": {
+        "test_every_pair_of_forms_explains_every_node_and_computes_the_same": 2
+    },
     "parity/test_declared_widths_on_lava.py": {
         "test_what_leaves_its_width_ends_a_run_on_lava_as_on_the_reference": 3,
     },
