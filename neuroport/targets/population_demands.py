@@ -1,9 +1,8 @@
 """The demands of each population on its cores: shapes, synapses, readers; no weights.
 
-A population stands for itself: a neuron of K levels is K populations, each with its own copy of
-the synapses, and a relay is a population like any other. Relays that round take two constants from
-a neuron that fires at every step, which is a population of its own here. The frames come from
-outside and take no cores.
+A neuron of K levels is K populations, each with its own copy of the synapses. A relay is a
+population like any other. Rounding relays take two constants from a neuron that fires at every
+step, which is a population of its own. The frames come from outside and take no cores.
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ class Row:
     @property
     def words(self) -> float:
         """Synapse words that the formula gives a core at the published tile: a mean, where cores
-        of a flat layer differ and the table does not say which it shows."""
+        of a flat layer differ and the table does not say which it shows.
+        """
         layer, said = self.placed.layer, self.published
         if "tile" in said:
             return synapse_words(layer, int(said["tile"][2]))
