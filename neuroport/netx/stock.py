@@ -287,8 +287,7 @@ class _Chain:
     def average(self, index: int, entry: Entry) -> None:
         """Add the number of spikes of each group, as graded messages.
 
-        It is SLAYER's mean times the
-        group's size.
+        This is SLAYER's mean times the size of the group.
         """
         count, inputs = int(np.prod(entry.sizes("shape"))), int(np.prod(self.shape or (0,)))
         if inputs == 0 or inputs % count:
