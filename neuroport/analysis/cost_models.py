@@ -37,8 +37,10 @@ _NJ = 1e-3  # of a picojoule
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Costs of a placement, as means per sample: messages between chips, as in
-    :attr:`neuroport.targets.mapping.Mapping.messages`, and hops, if known.
+    """Costs of a placement, as means per sample.
+
+    They are messages between chips, as in :attr:`neuroport.targets.mapping.Mapping.messages`, and
+    hops, if known.
     """
 
     inter_chip: float
