@@ -198,7 +198,7 @@ SAMPLED = {
         "test_a_damaged_network_is_refused_with_what_is_wrong": 3,
         "test_export_killed_leaves_the_earlier_file_and_no_half_one": 2,
         "test_ctrl_c_while_a_file_is_written_leaves_nothing_and_says_so": 2,
-        "test_training_without_its_packages_says_which_one_is_missing": 3,
+        "test_training_without_its_packages_says_which_one_is_missing": 2,
     },
     "cli/test_signals.py": {
         "test_a_child_that_a_signal_stopped_is_continued_and_the_run_says_so": 2,

@@ -171,10 +171,9 @@ def python_312(root: Path) -> str:
 def light(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of programs of an environment that holds the wheel and its core dependencies."""
     folder = tmp_path_factory.mktemp("light") / "venv"
-    # the pip of these tests serves it: a pip of its own takes seconds to unpack
-    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "--quiet"]
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "--quiet"]
     for command in (
-        [python_312(root), "-m", "venv", "--without-pip", str(folder)],
+        [python_312(root), "-m", "venv", str(folder)],
         [*pip, "install", "--no-compile", str(wheel)],  # what is imported is compiled soon enough
     ):
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=400)
