@@ -161,7 +161,12 @@ LONG = {
         "test_network_of_100_blocks_is_captured_in_ten_seconds[chain]",
     ),
     "unit/runs/test_shards.py": (
+        "test_traces_of_all_shards_are_the_trace_of_the_whole[options0-1]",
+        "test_traces_of_all_shards_are_the_trace_of_the_whole[options0-7]",
         "test_traces_of_all_shards_are_the_trace_of_the_whole[options0-23]",
+        "test_traces_of_all_shards_are_the_trace_of_the_whole[options1-1]",
+        "test_traces_of_all_shards_are_the_trace_of_the_whole[options1-2]",
+        "test_traces_of_all_shards_are_the_trace_of_the_whole[options1-23]",
     ),
     "cli/test_signals.py": ("test_a_child_that_a_signal_stopped_is_continued_and_the_run_says_so",),
     "docs/test_mapping_page.py": ("test_the_numbers_are_those_of_today",),
@@ -176,7 +181,17 @@ LONG = {
 
 # of its cases the first of every so many runs by default
 SAMPLED = {
-    "unit/analysis/test_cause.py": {"test_planted_fault_is_the_cause_that_is_named": 3},
+    "unit/analysis/test_cause.py": {
+        "test_many_samples_have_the_same_cause": 2,
+        "test_planted_fault_is_the_cause_that_is_named": 3,
+    },
+    "unit/analysis/test_causes_of_populations.py": {
+        "test_a_changed_population_is_found_explained_and_made_small": 3,
+    },
+    "unit/nets/test_nets.py": {"test_integer_forward_is_the_reference_engine": 3},
+    "unit/quantization/test_grids_that_lower.py": {
+        "test_weights_that_outgrew_their_grid_get_a_coarser_one_and_lower": 2,
+    },
     "unit/training/test_devices.py": {
         "test_a_step_runs_on_a_device_that_has_no_values_to_ask_for": 3
     },
@@ -186,7 +201,9 @@ SAMPLED = {
     "parity/test_slayer_tutorials.py": {
         "test_network_of_a_tutorial_runs_on_lava_as_slayer_runs_it": 4
     },
-    "unit/runs/test_shards.py": {"test_traces_of_all_shards_are_the_trace_of_the_whole": 3},
+    "unit/runs/test_shards.py": {
+        "test_a_recorded_trace_is_that_of_a_run_in_one_piece": 3,
+    },
     "docs/test_pages.py": {"test_the_page_can_be_followed": 3},
     "cli/test_convert.py": {
         "test_every_pair_of_forms_explains_every_node_and_computes_the_same": 2
@@ -303,6 +320,7 @@ SAMPLED = {
         "test_the_fewest_cores_are_never_more_than_those_of_a_forced_way": 2,
     },
     "unit/nets/test_families.py": {
+        "test_colours_are_part_of_the_network_its_state_and_its_integers": 3,
         "test_every_weight_of_a_family_learns_in_both_phases": 5,
         "test_family_is_one_network_from_the_module_to_chip_time": 8,
         "test_recomputed_blocks_give_equal_gradients_and_statistics": 8,
