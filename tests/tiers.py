@@ -336,7 +336,6 @@ SAMPLED = {
         "test_any_network_is_proven_to_fit_or_refused": 3,
         "test_imagenet_networks_that_project_thrice_fit_the_widths_and_are_one_network": 2,
     },
-    "unit/test_shipped_recipes.py": {"test_shipped_recipe_loads_and_builds_its_network": 2},
     "unit/lowering/test_shared_sums.py": {"test_sharing_changes_no_population": 2},
     "unit/reporting/test_report_page.py": {
         "test_three_actions_lead_to_the_neuron_and_the_weight": 2,
