@@ -128,6 +128,7 @@ LONG = {
     "properties/test_proof.py": (
         "test_mistakes_in_one_node_are_found",
         "test_an_interrupted_proof_goes_on_where_it_was",
+        "test_shards_of_a_proof_are_joined_by_their_ledgers",
         "test_chains_are_counted_for_themselves",
         "test_netx_after_a_failure_runs_the_next_file",
     ),
