@@ -16,8 +16,8 @@ import torch
 from examples.studies.__main__ import Studies, gradient_run
 from examples.studies.activity import activity
 from examples.studies.again import SHOWN, compare
-from examples.studies.gradients import NETWORKS, gradient_norms
 from examples.studies.claims import CLAIMS, OUTCOMES, UNTESTABLE, claims_table
+from examples.studies.gradients import NETWORKS, gradient_norms
 from examples.studies.page import TABLES, with_tables
 from examples.studies.plan import NETWORKS as TRAINABLE
 from examples.studies.plan import TRAINED, Budget, Run
