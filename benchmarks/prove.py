@@ -6,6 +6,9 @@ lowering, and hundreds of chains as stock files in unmodified NetX; see
 for exactly these sources, so an interrupted proof goes on where it was. The result is written to
 ``tests/properties/proof.json``. A divergence writes the network and its frames beside that file and
 ends with exit code 1; ``--only NUMBER`` runs one network again.
+
+``--shard 2/4`` proves every fourth network, on another machine. With the ledgers of all shards in
+one folder, the command without ``--shard`` writes the result.
 """
 
 from __future__ import annotations
@@ -92,10 +95,15 @@ def lava_numbers(seed: int, count: int, lava: int) -> set[int]:
     return {fit[i * len(fit) // lava] for i in range(lava)}
 
 
-def done_before(ledger: Path) -> dict[int, dict[str, Any]]:
-    """Rows of networks that an earlier run finished; a line cut short by its end is not one."""
-    rows = {}
-    for line in ledger.read_text().splitlines() if ledger.exists() else []:
+def done_before(ledgers: Path, digest: str) -> dict[int, dict[str, Any]]:
+    """Rows of networks that earlier runs finished; a line cut short by its end is not one."""
+    rows: dict[int, dict[str, Any]] = {}
+    lines = [
+        line
+        for ledger in sorted(ledgers.glob(f"{digest[:16]}*.jsonl"))
+        for line in ledger.read_text().splitlines()
+    ]
+    for line in lines:
         try:
             row = json.loads(line)
         except ValueError:
@@ -137,6 +145,7 @@ def run(todo: list[tuple[int, bool]], jobs: int) -> Iterator[dict[str, Any]]:
 @click.option("--chains", default=500, show_default=True, help="Chains that unmodified NetX runs.")
 @click.option("--seed", default=0, show_default=True, help="Number of the first network.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes.")
+@click.option("--shard", metavar="I/N", help="Prove every Nth network, from the Ith on.")
 @click.option("--only", type=int, help="Prove one network and print what it has.")
 @click.option("--ledgers", type=click.Path(path_type=Path), default=LEDGERS, help="Notes of runs.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULT, help="Where to write.")
@@ -146,6 +155,7 @@ def main(
     chains: int,
     seed: int,
     jobs: int,
+    shard: str | None,
     only: int | None,
     ledgers: Path,
     out: Path,
@@ -153,6 +163,7 @@ def main(
     """Prove on random networks that all engines agree."""
     from neuroport.files import write_json
     from neuroport.reporting.progress import progress_bar
+    from neuroport.runs.shards import Shard
     from tests.properties.networks import CHAINS, for_lava
     from tests.properties.proof import ON_LAVA_FOR_CHIP
     from tests.properties.summary import summary
@@ -165,18 +176,21 @@ def main(
     wanted = lava_numbers(seed, count, lava) if lava else set()
     digest = sources()
     ledgers.mkdir(parents=True, exist_ok=True)
-    ledger = ledgers / f"{digest[:16]}.jsonl"
-    rows = done_before(ledger)
+    part = Shard.read(shard) if shard is not None else Shard(1, 1)
+    name = f"{digest[:16]}-{part.number}-of-{part.of}" if shard is not None else digest[:16]
+    ledger = ledgers / f"{name}.jsonl"
+    rows = done_before(ledgers, digest)
     chained = range(CHAINS, CHAINS + chains)
     numbers = [*range(seed, seed + count), *chained]
+    own = numbers[part.number - 1 :: part.of]
     todo = [
         (number, number in wanted)
-        for number in numbers
+        for number in own
         if number not in rows or (number in wanted and not rows[number]["lava"])
     ]
     click.echo(
         f"{count} networks, {len(wanted)} on Lava, and {chains} chains in NetX; "
-        f"{len(numbers) - len(todo)} were done before"
+        f"{len(own) - len(todo)} of {len(own)} were done before"
     )
     with open(ledger, "a") as file, progress_bar("proving") as progress:
         try:
@@ -187,10 +201,13 @@ def main(
                 file.write("\n" + json.dumps(row))
                 file.flush()
                 if progress is not None:
-                    progress(sum(number in rows for number in numbers), len(numbers))
+                    progress(sum(number in rows for number in own), len(own))
         except KeyboardInterrupt:
             click.echo("interrupted; the same command goes on from here", err=True)
             sys.exit(130)
+    if shard is not None:
+        click.echo(f"shard {part}: {len(own)} networks, 0 differ; {ledger}")
+        return
     result = summary(
         [rows[number] for number in numbers[:count]], digest, [rows[number] for number in chained]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -161,6 +162,20 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that ``make`` fills, once for all processes that run tests."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = shared / name, shared / f"{name}.done"
+    with open(shared / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def trained(
     tiny_recipe: Path, neuroport: Neuroport, tmp_path_factory: pytest.TempPathFactory
@@ -171,30 +186,35 @@ def trained(
     """
     if find_spec("torch") is None:
         pytest.skip("torch is not installed; pip install 'neuroport[train]'")
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    done = neuroport("train", tiny_recipe, "-o", folder)
-    assert done.returncode == 0, done.stderr
-    (folder.parent / "stdout.txt").write_text(done.stdout)
-    (folder.parent / "stderr.txt").write_text(done.stderr)
-    return folder
+
+    def make(folder: Path) -> None:
+        done = neuroport("train", tiny_recipe, "-o", folder / "run")
+        assert done.returncode == 0, done.stderr
+        (folder / "stdout.txt").write_text(done.stdout)
+        (folder / "stderr.txt").write_text(done.stderr)
+
+    return made_once(tmp_path_factory, "trained", make) / "run"
 
 
 @pytest.fixture(scope="session")
 def quantized(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The integer graph of ``trained``, not lowered."""
-    path = tmp_path_factory.mktemp("quantized") / "quantized.graph"
-    verb("quantize", trained, "-o", path)
-    return path
+
+    def make(folder: Path) -> None:
+        verb("quantize", trained, "-o", folder / "quantized.graph")
+
+    return made_once(tmp_path_factory, "quantized", make) / "quantized.graph"
 
 
 @pytest.fixture(scope="session")
 def network(quantized: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The lowered ``.net`` file of ``trained``."""
-    folder = tmp_path_factory.mktemp("network")
-    lowered, net = folder / "lowered.graph", folder / "tiny.net"
-    verb("lower", quantized, "-o", lowered)
-    verb("export", lowered, "-o", net)
-    return net
+
+    def make(folder: Path) -> None:
+        verb("lower", quantized, "-o", folder / "lowered.graph")
+        verb("export", folder / "lowered.graph", "-o", folder / "tiny.net")
+
+    return made_once(tmp_path_factory, "network", make) / "tiny.net"
 
 
 def verb(*arguments: object) -> None:
@@ -230,13 +250,15 @@ def labels(frames: Path) -> Path:
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this working tree, built once, without its dependencies."""
-    folder = tmp_path_factory.mktemp("wheel")
-    # with the build backend at hand nothing needs to be fetched
-    at_hand = ["--no-build-isolation"] if find_spec("hatchling") is not None else []
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *at_hand]
-    done = subprocess.run(
-        [*command, "-w", str(folder), str(ROOT)], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    (built,) = folder.glob("*.whl")
+
+    def make(folder: Path) -> None:
+        # with the build backend at hand nothing needs to be fetched
+        at_hand = ["--no-build-isolation"] if find_spec("hatchling") is not None else []
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *at_hand]
+        done = subprocess.run(
+            [*command, "-w", str(folder), str(ROOT)], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+
+    (built,) = made_once(tmp_path_factory, "wheel", make).glob("*.whl")
     return built

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from examples.studies.claims import STUDIES, claims_table
 from examples.studies.figures import LABELS
 from neuroport.files import read_json, write_atomic
 
@@ -28,6 +29,11 @@ def with_tables(text: str, folder: Path) -> str:
             table = f"{begin}\n{picture}\n\n{TABLES[study](read_json(path))}\n{end}"
             pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
             text = pattern.sub(lambda _, table=table: table, text)  # type: ignore[misc]
+    if all((folder / f"{study}.json").exists() for study in STUDIES):
+        begin, end = "<!-- claims: begin -->", "<!-- claims: end -->"
+        before, _, rest = text.partition(begin)
+        after = rest.partition(end)[2]
+        text = f"{before}{begin}\n{claims_table(folder)}\n{end}{after}" if rest else text
     return text
 
 

@@ -40,10 +40,10 @@ class Cause:
     Attributes:
         kind: ``missing edge``, ``delay``, ``reset``, ``bias gating``, ``rounding``, ``saturation``,
             ``scale``, ``structure``, ``threshold equality`` or ``unknown``.
-        side: the run that departs from what its network says, ``want`` or ``got``; ``networks``
-            where each is as its network says and the networks differ; None where neither is known.
-        sentence: what is wrong, with the node and field where they are known.
-        also: other causes that give the same run exactly; the runs at hand cannot tell them apart.
+        side: the run that does not match its network, ``want`` or ``got``; ``networks`` if both
+        match and the networks differ; None if unknown.
+        sentence: description of the fault, with node and field if known.
+        also: other causes that give exactly the same run, which these runs cannot distinguish.
     """
 
     kind: str
@@ -69,15 +69,15 @@ def cause(
     *,
     seconds: float = _SECONDS,
 ) -> Cause:
-    """Find the cause of the difference between two runs that differ.
+    """Find the cause of the difference between two runs.
 
-    The networks are compared first. A run that is not what its network says is then sought among
-    the faults of :mod:`neuroport.analysis.fault_models`.
+    The networks are compared first. If a run does not match its network, the faults of
+    :mod:`neuroport.analysis.fault_models` are tried.
 
     Args:
         graph, other: the networks of ``want`` and ``got``.
-        population: where the runs part first.
-        seconds: for how long faults are tried.
+        population: population at which the runs first differ.
+        seconds: time limit for trying faults.
     """
     deadline = time.monotonic() + seconds
     departures = {
@@ -125,14 +125,14 @@ def cause(
 
 @dataclass(frozen=True)
 class _Departure:
-    """The first population, and the first sample, at which a run departs from its network."""
+    """The first population and sample at which a run does not match its network."""
 
     population: str
     sample: int
 
 
 def _departure(graph: Graph, frames: npt.NDArray[Any], trace: Trace) -> _Departure | None:
-    """Find the first departure of a trace from the reference; None if they are equal."""
+    """Find where a trace first differs from the reference; None if they are equal."""
     order = {node.name: i for i, node in enumerate(graph.populations)}
     best: tuple[int, int, str] | None = None
     first = trace.samples
@@ -155,7 +155,7 @@ def _of_networks(
     population: str,
     deadline: float,
 ) -> Cause:
-    """Find the fewest fields that turn one network into the other, if each run matches its own."""
+    """Find the fewest fields that explain the difference, if each run matches its network."""
     graph, other = alike_lowered(graph, other)
     found = differences(graph, other)
     near = [d for d in found if d.node in ancestors(graph, population)] or list(found)
@@ -213,7 +213,7 @@ def _said(d: Difference) -> str:
 
 
 def ancestors(graph: Graph, name: str) -> set[str]:
-    """A node and all before it on any path."""
+    """Return a node and all nodes before it on any path."""
     found = {name}
     for node in reversed(graph.nodes):
         if node.name in found:

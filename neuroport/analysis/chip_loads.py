@@ -1,8 +1,8 @@
-"""The chip resources that each population takes, and the share that goes to relays.
+"""The chip resources of each population, and the share of relays.
 
-Cores by the fitted formulas, messages and operations counted on a run
-(:mod:`neuroport.analysis.core_work`). A population's *slowest step* is the least time of the step
-in which its busiest core has most to do. Nothing was run on hardware.
+Cores follow from the fitted formulas; messages and operations are counted for a run
+(:mod:`neuroport.analysis.core_work`). A population's *slowest step* is the lower bound of the time
+of its busiest core's busiest step. Nothing was run on hardware.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ RELAYS, NEURONS = "relays", "neurons"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One population; messages and the share that sends are means over a run.
+    """One population; messages and the sending share are means over a run.
 
     Attributes:
         kind: ``relay``, ``lif``, ``readout``, ...
-        cores, neurons: that it takes and has.
-        messages: per sample, from its cores to others, once per core that they go to.
-        sending: share of its neurons that send at a step, 0..1.
+        cores, neurons: numbers of its cores and neurons.
+        messages: messages per sample from its cores to others, once per destination core.
+        sending: share of its neurons that send in a step, 0..1.
         most: operations of its busiest core in its busiest step.
-        step_us: least time of that step; 0 where the target tells no times.
+        step_us: lower bound of the time of that step; 0 if the target has no times.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Load:
 
     @property
     def is_relay(self) -> bool:
-        """Whether it only passes on messages of other populations, or sends a constant."""
+        """Whether it only forwards messages of other populations, or sends a constant."""
         return self.kind in ("relay", CONSTANT)
 
 
@@ -73,7 +73,7 @@ class Loads:
     populations: tuple[Load, ...]
 
     def share(self, relays: bool) -> Share:
-        """The sums of relays, or of all others."""
+        """Return the sums over relays, or over all others."""
         mine = [load for load in self.populations if load.is_relay == relays]
         neurons = sum(load.neurons for load in mine)
         senders = [load for load in mine if not is_readout(load.kind)]
@@ -88,7 +88,7 @@ class Loads:
 
     @property
     def slowest(self) -> Load:
-        """The population whose busiest core takes longest in a step."""
+        """The population whose busiest core has the longest step."""
         return max(self.populations, key=lambda load: (load.step_us, load.most))
 
     def lines(self) -> Iterator[str]:
@@ -126,11 +126,11 @@ class Loads:
 
 
 def loads(graph: Graph, sent: Sent, target: Target) -> Loads:
-    """Count what every population takes of ``target``.
+    """Count the resources of every population on ``target``.
 
     Args:
-        graph: lowered for it.
-        sent: what the frames and every population sent,
+        graph: the graph, lowered for the target.
+        sent: messages of the frames and of every population,
             :func:`neuroport.analysis.operations.messages`.
     """
     found = resources(graph, target)
@@ -164,9 +164,9 @@ def loads(graph: Graph, sent: Sent, target: Target) -> Loads:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The resources that one carrier of the shortcuts takes; ``refusal`` if the chip forbids it.
+    """The resources with one carrier of the shortcuts; ``refusal`` if the chip forbids it.
 
-    ``saves`` is the share of the cores of the network as it is, below 0 where it takes more.
+    ``saves`` is the saved share of the network's current cores; negative if it needs more.
     """
 
     carrier: str
@@ -180,9 +180,9 @@ class Way:
 
 
 def ways(options: Sequence[LoweringOption], cores: int) -> tuple[Way, ...]:
-    """List the options that ``lower`` compared, fewest cores first; savings are against ``cores``.
+    """List the options that ``lower`` compared, fewest cores first; savings relative to ``cores``.
 
-    Those that could not be lowered are left out.
+    Options that could not be lowered are omitted.
     """
     found = []
     for option in options:

@@ -1,7 +1,7 @@
 """Compare two runs position by position; equality has no tolerance.
 
-Where one of two traces holds counts, the other's messages are counted, and what shares a counter in
-one of them is added up in the other: counts are compared, exactly, and no step can be told.
+If one of two traces holds counts, the other's messages are counted in the same way, and counts are
+compared exactly. Counts do not show the step of a difference.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from neuroport.runs.trace import Trace, is_readout
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first position that differs: earliest step, then the population nearest the input."""
+    """The first differing position: the earliest step, then the population nearest to the input."""
 
     population: str
     step: int
@@ -45,7 +45,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class CountDivergence:
-    """The first count that differs: the population nearest the input. Counts have no step."""
+    """The first differing count, by the population nearest to the input; counts have no step."""
 
     population: str
     sample: int
@@ -65,18 +65,18 @@ class Comparison(Shown):
     """Outcome of comparing ``got`` against ``want``.
 
     Attributes:
-        positions: (step, sample, neuron) positions compared, over all common populations.
-        first: the first position that differs; first_count: the first count that does.
-        counts: counters compared, each once per sample, where a trace holds no more than counts.
-        spikes: nonzero messages among them in ``want``, counted ones included.
-        differing: positions and counts that differ; ``by_population`` splits them.
-        only_want, only_got: populations that one side lacks. Relays that lowering inserted are
-            expected there; a neuron or readout is not, and makes the runs unequal.
-        networks: the first difference of the networks, where both are known and it changes no
-            message.
-        neighbourhood: the neuron of the first divergence, as both runs fed it.
-        cause: why the runs differ. Both need the networks and the frames.
-        shard: which samples of how many were compared, of what; None of a whole.
+        positions: number of compared (step, sample, neuron) positions, over all common populations.
+        first: the first differing position; first_count: the first differing count.
+        counts: number of compared counters, once per sample, if a trace holds only counts.
+        spikes: number of nonzero messages in ``want`` at these positions, including counted ones.
+        differing: number of differing positions and counts; ``by_population`` gives it per
+        population.
+        only_want, only_got: populations of one side only. Relays that lowering inserted are
+        expected; a neuron or readout is not, and makes the runs unequal.
+        networks: the first difference of the networks, if both are known and it changes no message.
+        neighbourhood: the neuron at the first divergence, with its inputs in both runs.
+        cause: why the runs differ. Like ``neighbourhood``, it needs the networks and the frames.
+        shard: which part of the samples was compared; None for all.
     """
 
     want: str
@@ -156,9 +156,10 @@ def compare(
     """Compare ``got`` against ``want``, population by population.
 
     Args:
-        graph: the network of ``want``; with the frames, the first divergence is explained.
-        other: the network of ``got``, where it is not the same.
-        frames: the frames (T, N, *shape) of both runs. Counts are not explained: no step is known.
+        graph: the network of ``want``; with it and the frames, the first divergence is explained.
+        other: the network of ``got``, if it is another.
+        frames: the frames (T, N, *shape) of both runs. Differing counts are not explained, as they
+        have no step.
 
     Raises:
         CompareError: the runs used different frames, or share no population.
@@ -178,7 +179,7 @@ def explain(
     other: Graph,
     frames: npt.NDArray[Any] | None,
 ) -> Comparison:
-    """Add to a comparison the explanation that the networks and the frames allow."""
+    """Add an explanation to a comparison, as far as networks and frames allow."""
     if outcome.first is None:
         # a lowered network has nodes that its source lacks; that alone is no news
         edited = outcome.equal and {node.name for node in graph} == {node.name for node in other}
@@ -262,7 +263,7 @@ def _compare(want: Trace, got: Trace) -> Comparison:
 
 
 def _shard(want: Trace, got: Trace) -> dict[str, Any] | None:
-    """What both runs say of the shard that they are of, if any."""
+    """Return the common description of the shard of both runs, if any."""
     told = want.provenance.get("shard") or got.provenance.get("shard")
     if told is None:
         return None
@@ -275,17 +276,17 @@ def _shard(want: Trace, got: Trace) -> dict[str, Any] | None:
 def shard_of(
     told: dict[str, Any], want: str | None, got: str | None, compared: Sequence[str]
 ) -> dict[str, Any]:
-    """What a comparison says of its shard: also the networks and the populations, in order."""
+    """Describe the shard of a comparison, with networks and populations in order."""
     return {**told, "networks": [want, got], "compared": list(compared)}
 
 
 def common_populations(want: Trace, got: Trace) -> list[str]:
-    """Populations that both traces hold, in order."""
+    """Return the populations of both traces, in order."""
     return [name for name in want.kinds if _has(want, name) and _has(got, name)]
 
 
 def unequal_samples(want: Trace, got: Trace) -> npt.NDArray[np.bool_]:
-    """Of each sample, whether anything differs in it, (N,)."""
+    """Return whether each sample differs, (N,)."""
     found = np.zeros(want.samples, np.bool_)
     for name in common_populations(want, got):
         if name not in want.counts and name not in got.counts:
@@ -302,7 +303,7 @@ def _has(trace: Trace, name: str) -> bool:
 
 
 def _whole(want: Trace, got: Trace, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return the messages that both traces have; a readout may have those of the last step only."""
+    """Return the messages of both traces; a readout may have only those of the last step."""
     a, b = want[name], got[name]
     if is_readout(want.kinds[name]) and (want.counts or got.counts) and 1 in (len(a), len(b)):
         return a[-1:], b[-1:]
@@ -310,7 +311,7 @@ def _whole(want: Trace, got: Trace, name: str) -> tuple[npt.NDArray[Any], npt.ND
 
 
 def _counts(want: Trace, got: Trace, name: str) -> tuple[Counts, Counts]:
-    """Counts of a population in both traces, at the coarser of their granularities."""
+    """Return counts of a population in both traces, at the coarser granularity."""
     used = [trace.granularity for trace in (want, got) if name in trace.counts]
     coarsest = max(used, key=GRANULARITIES.index)
     return _counted(want, name, coarsest), _counted(got, name, coarsest)

@@ -1,16 +1,16 @@
-"""The work of every core, step by step, and how fast a chip can be at best.
+"""The work of every core in each step, and a lower bound of the time on a chip.
 
-Populations are cut into the tiles that :mod:`neuroport.targets.tiling` finds, and each operation is
-counted in the core that holds the neuron it reaches: nothing is spread evenly. In chip time a
-population of latency s does step t of a sample at step t + s, so one sample alone (batch 1) takes
-``T + depth`` steps, each as long as the slowest core needs:
+Populations are divided into the tiles of :mod:`neuroport.targets.tiling`. Each operation counts in
+the core of the receiving neuron. In chip time, a population of latency s processes step t of a
+sample in step t + s, so one sample alone (batch 1) takes ``T + depth`` steps. Each lasts as long as
+the slowest core needs:
 
 ::
 
     step_us >= max over cores of (synop_ns * operations, neuron_ns * passes * neurons) / 1000
-    step_us >= the target's least time of a step
+    step_us >= the target's minimum time of a step
 
-A bound from below: messages on their way, the host and reading out take time, too.
+This is a lower bound: routing, the host and the readout also take time.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _US = 1e-3  # of a nanosecond
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """Time of one sample alone, bounded from below.
+    """Lower bound of the time of one sample alone.
 
     Attributes:
-        steps: steps of the chip that a sample takes, T + depth.
+        steps: number of chip steps of a sample, T + depth.
         latency_us, worst_us: mean and largest time of a sample.
-        bound_by: steps per sample (mean) whose time the operations, the neurons or the least time
-            of a step decide.
-        unknown: times of the target that are not published; the bound omits them.
+        bound_by: mean number of steps per sample whose time is determined by operations, neurons,
+        or the minimum time of a step.
+        unknown: unpublished times of the target, which the bound omits.
     """
 
     steps: int
@@ -60,14 +60,14 @@ class CoreWork:
     """Cores of a network on a target, and their work; messages are means per sample.
 
     Attributes:
-        target, cores, chips, fits: as :class:`neuroport.targets.resources.Resources` has them.
-        most_operations: operations of one core in one step, the largest of all samples.
+        target, cores, chips, fits: see :class:`neuroport.targets.resources.Resources`.
+        most_operations: largest number of operations of one core in one step, over all samples.
         busiest: population on that core.
-        most_neurons: neurons of the core that has most, updated at every step.
-        between: messages from a core to another; one that goes to three cores counts three times.
+        most_neurons: largest number of neurons of a core, all updated at every step.
+        between: messages between cores; a message to three cores counts three times.
         inside: messages from a core to itself (recurrent populations).
-        outside: messages of the frames to cores.
-        time: None where shortcuts are not aligned, so that the network cannot run on a chip.
+        outside: messages from the frames to cores.
+        time: None if shortcuts are not aligned, so that the network cannot run on a chip.
     """
 
     target: str
@@ -91,7 +91,7 @@ def core_work(graph: Graph, sent: Sent, target: Target) -> CoreWork:
     """Count the work of every core of ``target``.
 
     Raises:
-        TargetError: the target has none of the times from which a bound follows.
+        TargetError: the target has no times for a bound.
     """
     if all(target.cost(name) is None for name in TIMES):
         raise TargetError(
@@ -119,9 +119,9 @@ def core_work(graph: Graph, sent: Sent, target: Target) -> CoreWork:
 
 
 def operations(graph: Graph, found: Resources, sent: Sent) -> dict[str, npt.NDArray[np.float64]]:
-    """Operations (T, N) of the core of each population that has most, step by step.
+    """Return the operations (T, N) of the busiest core of each population, for each step.
 
-    The neuron that gives constants has none.
+    The constant neuron has none.
     """
     samples = next(iter(sent.values())).shape[1]
     busiest: dict[str, npt.NDArray[np.float64]] = {}
@@ -138,13 +138,13 @@ def operations(graph: Graph, found: Resources, sent: Sent) -> dict[str, npt.NDAr
 
 
 def least_us(target: Target, most: float, neurons: float) -> float:
-    """Return the least time of a core's step, in us: by operations, neurons, and any step."""
+    """Return lower bounds of a core's step in us: by operations, by neurons, and of any step."""
     synop, neuron, least = (target.cost(name) or 0.0 for name in TIMES)
     return max(most * synop * _US, neurons * neuron * _US, least)
 
 
 def _fans(graph: Graph, node: Node, tile: Tile) -> list[tuple[str, int, FanIn]]:
-    """Every (source, delay, fan-in) of a population."""
+    """Yield every (source, delay, fan-in) of a population."""
     shape = graph.facts(node.name).shape
     found = []
     for synapse in graph.synapses_into(node.name):
@@ -156,7 +156,7 @@ def _fans(graph: Graph, node: Node, tile: Tile) -> list[tuple[str, int, FanIn]]:
 
 
 def _loads(fan: FanIn, sent: npt.NDArray[Any], delay: int) -> npt.NDArray[np.float64]:
-    """Operations (T, N, cores) at the steps at which messages arrive."""
+    """Return operations (T, N, cores) in the steps in which messages arrive."""
     steps, samples = sent.shape[:2]
     late = min(steps, delay + fan.delay)
     heard = sent[: steps - late] != 0

@@ -1,4 +1,4 @@
-"""Energy and time that follow from counts, each labelled with what it is and is not.
+"""Estimate energy and time from counts; each estimate has a label that states its limits.
 
 ::
 
@@ -6,9 +6,9 @@
     loihi1_nj = (23.6 * operations + 81 * active + 52 * inactive + 1.7 * messages + hops) / 1000
     step_time_us = sum over the steps of a sample of the slowest core's time (analysis/core_work.py)
 
-The constants are data, with their sources: ``arithmetic.toml`` beside this file and the targets'
-TOML (``neuroport targets loihi1``). No table of energies on Loihi 2 is published, so an energy on
-Loihi 2 comes from a measurement or not at all; Loihi 1's is never scaled into one.
+The constants are data with sources: ``arithmetic.toml`` in this folder, and the targets' TOML files
+(``neuroport targets loihi1``). No energies of Loihi 2 are published, so an energy on Loihi 2 exists
+only with a measurement. It is never scaled from Loihi 1.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ _NJ = 1e-3  # of a picojoule
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Costs that a placement adds, as means per sample: messages between chips, as
-    :attr:`neuroport.targets.mapping.Mapping.messages` counts them, and hops, where they are known.
+    """Costs of a placement, as means per sample.
+
+    They are messages between chips, as in :attr:`neuroport.targets.mapping.Mapping.messages`, and
+    hops, if known.
     """
 
     inter_chip: float
@@ -50,7 +52,7 @@ class Routes:
 class Estimate:
     """A number that was estimated, not measured; ``value`` is None if no estimate exists.
 
-    ``label`` says what it is and is not, ``remark`` what else must be known of this one.
+    ``label`` states its meaning and limits; ``remark`` has further information.
     """
 
     title: str
@@ -61,7 +63,7 @@ class Estimate:
 
     @property
     def amount(self) -> str:
-        """The value with its unit, or nothing."""
+        """The value with its unit, or an empty text."""
         if self.value is None:
             return ""
         digits = ",.1f" if self.value >= 100 else ".4g"
@@ -75,7 +77,7 @@ class Estimate:
 def estimates(
     counted: Work, cores: CoreWork | None, routes: Routes | None, measurement: Measurement | None
 ) -> dict[str, Estimate]:
-    """Every estimate of one sample, named with its unit."""
+    """Return all estimates of one sample; their names contain the unit."""
     without = counted.multiplies - counted.shortcut_multiplies
     return {
         "arithmetic_45nm_nj": _arithmetic(counted, counted.multiplies, ""),
@@ -90,7 +92,7 @@ def estimates(
 
 @lru_cache
 def arithmetic() -> dict[str, Fact]:
-    """Energies of 45 nm arithmetic, each with its source."""
+    """Return the energies of 45 nm arithmetic, with sources."""
     path = resources.files(__package__) / "arithmetic.toml"
     return read_toml(path.read_text(), path.name, _KEYS)
 

@@ -1,4 +1,4 @@
-"""Delta debugging: the smallest list that still shows something (Zeller, TSE 28, 2002)."""
+"""Delta debugging: reduce a list while a property holds (Zeller, TSE 28, 2002)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 def ddmin(items: list[T], shows: Callable[[list[T]], bool]) -> list[T]:
-    """Find a sublist for which ``shows`` holds and from which no single item can be removed.
+    """Find a sublist with ``shows`` from which no single item can be removed.
 
-    ``shows(items)`` must hold; whatever is returned was seen to hold. Takes out ever smaller runs
-    of neighbours: about ``k * log(len(items))`` tests where k items remain.
+    ``shows(items)`` must be true, and was true for the result. Ever smaller runs of neighbours are
+    removed, with about ``k * log(len(items))`` tests if k items remain.
     """
     if items and shows([]):
         return []

@@ -1,7 +1,7 @@
-"""A case of two runs that differ, and cuts that make it smaller.
+"""A case in which two runs differ, and the ways to reduce it.
 
-A :class:`Case` is two networks (often the same one) and frames; every cut is made in both, so that
-one file of frames feeds them.
+A :class:`Case` has two networks (often the same one) and frames. Both networks are reduced
+together, so that the same frames fit both.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Case:
 
     @property
     def one(self) -> bool:
-        """Whether both runs are of the same network."""
+        """Whether both networks are the same."""
         return self.other is self.graph
 
     def of(self, graph: Graph, other: Graph | None, frames: npt.NDArray[Any]) -> Case:
@@ -45,7 +45,7 @@ def _size(graph: Graph) -> tuple[int, int]:
 
 
 def with_samples(case: Case, kept: list[int]) -> Case:
-    """Keep some samples only."""
+    """Keep only some samples."""
     return replace(case, frames=case.frames[:, kept])
 
 
@@ -55,7 +55,7 @@ def with_frames(case: Case, frames: npt.NDArray[Any]) -> Case:
 
 
 def with_steps(case: Case, kept: list[int]) -> Case:
-    """Keep some steps of every sample only, and set the network's number of steps."""
+    """Keep only some steps of every sample, and set the network's number of steps."""
     count = len(kept)
 
     def cut(graph: Graph) -> Graph:
@@ -65,7 +65,7 @@ def with_steps(case: Case, kept: list[int]) -> Case:
 
 
 def upstream(case: Case, population: str) -> Case:
-    """Keep a population and its predecessors only."""
+    """Keep only a population and its predecessors."""
 
     def cut(graph: Graph) -> Graph:
         kept = ancestors(graph, population)
@@ -78,7 +78,7 @@ def without_input(case: Case, node: str, name: str, population: str) -> Case:
     """Remove one input of a node before ``population``, and all nodes that only that input needs.
 
     Raises:
-        GraphError: it would be left without any, or there is no such input.
+        GraphError: it is the last input, or there is no such input.
     """
     if all(n.name != node or name not in n.inputs for n in case.graph):
         raise GraphError(f"{node}: does not take {name!r}")
@@ -97,7 +97,7 @@ def without_silent_entries(case: Case) -> Case:
     """Remove entries (of a flat input) or channels that no frame uses, and their weights.
 
     Raises:
-        GraphError: a synapse takes them in groups.
+        GraphError: a synapse has grouped channels.
     """
     axes = tuple(i for i in range(case.frames.ndim) if i != 2)
     used = np.flatnonzero(case.frames.any(axis=axes))

@@ -1,7 +1,7 @@
-"""The cost of a run: counts of its work, and labelled estimates of energy and time.
+"""The cost of a run: exact counts, and labelled estimates of energy and time.
 
-See :mod:`neuroport.analysis.operations` for the counts, :mod:`neuroport.analysis.core_work` for
-those per core, :mod:`neuroport.analysis.cost_models` for what is estimated from them, and how.
+See :mod:`neuroport.analysis.operations` for counts, :mod:`neuroport.analysis.core_work` for counts
+per core, and :mod:`neuroport.analysis.cost_models` for the estimates.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from neuroport.targets.target import Target, load_chip
 
 @dataclass(frozen=True, slots=True)
 class Energy(Shown):
-    """Counts and estimates of one sample, the mean over those of the run.
+    """Counts and estimates for one sample: means over the samples of a run.
 
-    ``cores`` is None without a target, ``routes`` without a placement. ``estimates`` are named with
-    their unit: ``arithmetic_45nm_nj``, ``arithmetic_45nm_without_shortcuts_nj``, ``loihi1_nj``,
-    ``step_time_us``, ``loihi2_uj``.
+    ``cores`` is None without a target, ``routes`` without a placement. Names of ``estimates``
+    contain the unit: ``arithmetic_45nm_nj``, ``arithmetic_45nm_without_shortcuts_nj``,
+    ``loihi1_nj``, ``step_time_us``, ``loihi2_uj``.
     """
 
     work: Work
@@ -40,7 +40,7 @@ class Energy(Shown):
     estimates: dict[str, Estimate]
 
     def counts(self) -> Iterator[tuple[str, str, str]]:
-        """Name, number and remark of every count, for tables."""
+        """Return name, number and remark of every count, for tables."""
         w, c = self.work, self.cores
         yield "accumulates", _whole(w.accumulates), "of binary messages"
         yield "multiply-accumulates of frames", _whole(w.frame_multiplies), "graded frames"
@@ -126,18 +126,19 @@ def energy(
     """Count the work of a run and estimate energy and time of one sample.
 
     Args:
-        graph: the network that was run; for a chip the lowered one.
+        graph: the network of the run; for a chip, the lowered network.
         trace: messages (T, N, *shape) of all its populations.
-        frames: (T, N, *shape), the frames of that run.
+        frames: frames (T, N, *shape) of that run.
         target: a chip or a board, for cores and times.
-        routes: what a placement adds; without it hops and messages between chips are not counted.
-        measurement: of this network on hardware; without it there is no energy on Loihi 2.
+        routes: costs of a placement; without it, hops and messages between chips are not counted.
+        measurement: a measurement of this network on hardware; without it, there is no energy on
+        Loihi 2.
 
     Raises:
         CompareError: the trace belongs to another network or to other frames, lacks a population,
             or holds counts instead of messages.
         FramesError: the frames do not fit.
-        TargetError: no such target, or one without any time of a step or an operation.
+        TargetError: there is no such target, or it has no time of a step or an operation.
     """
     board = load_chip(target) if isinstance(target, str) else target
     sent = messages(graph, trace, frames)
@@ -154,10 +155,10 @@ def energy_or_why(
     target: Target,
     routes: Routes | None = None,
 ) -> Energy | str:
-    """Return :func:`energy` for a report, or a sentence that says why the run does not allow it.
+    """Return :func:`energy` for a report, or a sentence that says why it is impossible.
 
     Raises:
-        FramesError, TargetError: as :func:`energy` does.
+        FramesError, TargetError: see :func:`energy`.
     """
     if frames is None:
         return "the frames of the run are needed to count its work; give them (--frames)"

@@ -1,6 +1,6 @@
-"""Cut one neuron, one layer or the end of a network out of it, fed with what it received.
+"""Extract one neuron, one layer or the end of a network, with its recorded inputs.
 
-What the rest of the network sent becomes the frames of the
+Messages of the rest of the network become the frames of the
 :class:`~neuroport.analysis.differing_case.Case`.
 """
 
@@ -40,7 +40,8 @@ def replayed_from(case: Case, want: Trace, got: Trace, source: str) -> Case:
     """Replace a population and its predecessors by an input that replays its messages as frames.
 
     Raises:
-        GraphError: more than that population reaches the rest, or the runs saw it differ.
+        GraphError: other populations also feed the rest, or the runs recorded different messages of
+        it.
     """
     sent = _sent(case, want, got, [source])[source]
     entry = _entry(source, sent)
@@ -66,11 +67,11 @@ def one_neuron(
 ) -> Case:
     """Extract one neuron, with its recorded inputs: messages through the synapses ``kept``.
 
-    The currents of all other synapses are summed and replayed through one of weight 1. The synapses
-    become ``Dense`` of one row; delays before them become theirs.
+    The currents of all other synapses are summed and replayed through one synapse of weight 1. The
+    kept synapses become ``Dense`` with one row, and include the delays before them.
 
     Raises:
-        GraphError: the runs saw different messages, so that no frames are common to both.
+        GraphError: the runs recorded different messages, so they have no common frames.
     """
     graphs = (case.graph,) if case.one else (case.graph, case.other)
     traces = (want, got)
@@ -122,10 +123,10 @@ def one_neuron(
 def one_layer(case: Case, want: Trace, got: Trace, population: str) -> Case:
     """Extract one population with its synapses, driven by the recorded messages of its sources.
 
-    Several sources become one input, channel after channel.
+    Several sources become one input with concatenated channels.
 
     Raises:
-        GraphError: their shapes do not allow it, or the runs saw different messages.
+        GraphError: their shapes do not fit, or the runs recorded different messages.
     """
     graphs = (case.graph,) if case.one else (case.graph, case.other)
     sources: dict[str, int] = {}  # source -> first channel
@@ -168,10 +169,10 @@ def _tidy_delay(delay: list[int]) -> IntArray:
 def _single(
     node: Population, neuron: tuple[int, ...], shape: Shape, inputs: tuple[str, ...]
 ) -> Node:
-    """A population of one neuron, with that neuron's constants.
+    """Return a population of one neuron, with that neuron's constants.
 
     Raises:
-        GraphError: its neurons hear each other, or take two currents.
+        GraphError: its neurons are recurrently connected, or take two currents.
     """
     if node.own_weight is not None or node.currents_per_neuron > 1:
         raise GraphError(f"{node.name}: no neuron of it stands alone")
@@ -184,7 +185,7 @@ def _single(
 
 
 def _widened(graph: Graph, synapse: Synapse, sources: dict[str, int], channels: int) -> Synapse:
-    """A synapse that takes its sources out of all channels side by side."""
+    """Return a synapse that selects its sources from concatenated channels."""
     shape = graph.facts(synapse.inputs[0]).shape
     if isinstance(synapse, Conv):
         kernel = ungrouped(synapse.weight, synapse.groups)
@@ -203,7 +204,7 @@ def _widened(graph: Graph, synapse: Synapse, sources: dict[str, int], channels: 
 
 
 def _sent(case: Case, want: Trace, got: Trace, sources: Iterable[str]) -> dict[str, IntArray]:
-    """Return the messages of populations that sent the same in both runs."""
+    """Return the messages of populations, which must be equal in both runs."""
     found: dict[str, IntArray] = {}
     for graph, trace in ((case.graph, want), (case.other, got)):
         there = [n for n in sources if any(node.name == n for node in graph)]
@@ -215,5 +216,5 @@ def _sent(case: Case, want: Trace, got: Trace, sources: Iterable[str]) -> dict[s
 
 
 def _entry(name: str, messages: IntArray) -> Input:
-    """An input as wide as the messages need."""
+    """Return an input wide enough for the messages."""
     return input_for(name, messages.shape[2:], int(messages.min()), int(messages.max()))

@@ -1,4 +1,4 @@
-"""Faults that an engine may have, each as a run that shows exactly what the fault would do."""
+"""Faults that an engine may have, each with a run that shows its exact effect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_STEPS = 8  # delays and lead-ins are tried up to so many steps
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """``kind`` of fault, what it says of the run, and the network and plan that show it."""
+    """``kind`` of fault, its description, and the network and plan that simulate it."""
 
     kind: str
     sentence: str
@@ -31,10 +31,10 @@ class Hypothesis:
 
 
 def hypotheses(graph: Graph, population: str, *, first_sample_equal: bool) -> Iterator[Hypothesis]:
-    """Yield possible faults of a run of ``graph`` that first departs at ``population``.
+    """Yield possible faults of a run of ``graph`` that is first wrong at ``population``.
 
-    Faults of every population come before those of this one alone. ``first_sample_equal`` says
-    whether sample 0 is as it should be: states that are not reset show in later samples only.
+    Faults of all populations come before those of this one alone. ``first_sample_equal`` is whether
+    sample 0 is right: a missing reset affects only later samples.
     """
     near = frozenset({population, *graph[population].inputs})
     for kind, sentence, rules in _arithmetic(graph):
@@ -49,7 +49,7 @@ def hypotheses(graph: Graph, population: str, *, first_sample_equal: bool) -> It
 
 
 def at_or_above(v: Any, limit: Any) -> Any:
-    """``>=`` where the network says ``>``."""
+    """Fire at ``>=`` where the network has ``>``."""
     return v >= limit
 
 
@@ -125,10 +125,10 @@ def _resets(graph: Graph, population: str, first_sample_equal: bool) -> Iterator
 
 
 def _lead_ins(graph: Graph, population: str, first_sample_equal: bool) -> Iterator[Hypothesis]:
-    """A state that is reset too early holds some steps of bias when its sample begins.
+    """Yield resets that come too early, so that a state holds some steps of bias.
 
-    It also holds the end of the sample before, if there is one, and loses its own sample's end:
-    without a bias, or where sample 0 is as it should be, it is the reset that is wrong.
+    The state also holds the end of the previous sample, and loses the end of its own. Without a
+    bias, or if sample 0 is right, the reset itself is wrong.
     """
     names = [node.name for node in graph if isinstance(node, (Lif, Readout))]
     latencies = {name: graph.facts(name).latency for name in names}
@@ -196,7 +196,7 @@ def _missing_edges(graph: Graph, population: str) -> Iterator[Hypothesis]:
 
 
 def without_edge(graph: Graph, name: str, population: str) -> Graph:
-    """Return the network without the edge ``name`` to ``population``; a last input is silenced."""
+    """Return the network without the edge ``name`` to ``population``."""
     nodes: list[Node] = []
     for node in graph:
         if node.name != population:
@@ -215,7 +215,7 @@ def without_edge(graph: Graph, name: str, population: str) -> Graph:
 
 
 def _ignored_fields(graph: Graph, population: str) -> Iterator[Hypothesis]:
-    """Yield fields that engines may ignore or misread, everywhere or at this population."""
+    """Yield fields that engines may ignore or misread, in all populations or in this one."""
     near = {population, *graph[population].inputs}
     for field, change, said in (
         ("bias", lambda x: x * 0, "bias is ignored"),

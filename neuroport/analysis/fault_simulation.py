@@ -1,10 +1,9 @@
-"""Run a network as an engine with one particular fault would run it.
+"""Run a network like an engine with one particular fault.
 
-The time axis of every node has its latency removed: sample n of *every* node begins at step
-``lead-in + n * interval``. With ``stream`` the samples follow each other on it, as on a chip, with
-the steps before the first sample (a node of latency s exists for s of them) and some after the
-last. Without it they lie side by side, as in the reference's ideal time. Without a fault both
-give the reference's result.
+Latencies are removed from the time axis: sample n of *every* node begins at step ``lead-in + n *
+interval``. With ``stream``, the samples follow each other as on a chip, with steps before the first
+sample (s steps for a node of latency s) and some after the last. Without it, they are independent,
+as in the reference's ideal time. Without a fault, both give the reference's result.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ _ROWS = 128  # frames that a convolution takes at a time: memory, never results
 
 
 def fires(v: Any, limit: Any) -> Any:
-    """The network's rule: strictly above."""
+    """Return the network's rule: fire strictly above the threshold."""
     return v > limit
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The arithmetic of a population; the defaults are the network's."""
+    """The arithmetic of a population; the defaults are those of the network."""
 
     fires: Callable[[Any, Any], Any] = fires
     decay: Callable[[Any, Any], Any] = integers.decay
@@ -59,18 +58,18 @@ RIGHT = Rules()
 
 @dataclass(frozen=True)
 class Plan:
-    """The deviations from the network that a faulty engine makes.
+    """The deviations of a faulty engine from the network.
 
     Attributes:
-        rules: arithmetic of the populations named in ``at`` (None: of all).
-        stream: samples follow each other; needed by what crosses from one into the next.
-        resets: ``each`` sample, ``first`` (only), or ``never``, not even before the first sample;
-            for the populations of ``at``.
-        lead: name -> steps by which a population starts early: its reset comes so much before the
-            sample (stream), or so many steps of bias alone precede it (side by side).
-        late: (input, node) -> steps by which this input arrives late; negative: early.
-        gated: nothing arrives late from the sample before.
-        window: name -> steps by which the recording is cut late; negative: early.
+        rules: arithmetic of the populations in ``at`` (None: of all).
+        stream: whether samples follow each other; needed for effects of one sample on the next.
+        resets: when the populations of ``at`` are reset: before ``each`` sample, before the
+        ``first``, or ``never``.
+        lead: name -> steps by which a population starts early: its reset comes so many steps before
+        the sample (stream), or so many steps with bias only precede it (independent).
+        late: (input, node) -> steps by which this input is late; negative: early.
+        gated: whether no late messages of the previous sample arrive.
+        window: name -> steps by which the recording starts late; negative: early.
     """
 
     rules: Rules = RIGHT
@@ -84,7 +83,7 @@ class Plan:
 
 
 def rerun(graph: Graph, frames: npt.NDArray[Any], plan: Plan) -> Iterator[tuple[str, IntArray]]:
-    """Yield (population, its messages (T, N, *shape)) in the order of the graph."""
+    """Yield (population, messages (T, N, *shape)) in graph order."""
     samples = frames.shape[1]
     axis = _axis(graph, samples, plan)
     values: dict[str, IntArray] = {}
@@ -108,8 +107,8 @@ def unlike(
 ) -> Iterator[tuple[str, int, npt.NDArray[np.bool_]]]:
     """Compare the plan's messages with those of a trace, in the first ``samples`` samples.
 
-    Yields (population, first sample, (T, N, *shape) of whether they differ) for every population
-    that the trace holds, some samples at a time where they lie side by side.
+    Yields (population, first sample, whether they differ (T, N, *shape)) for every population of
+    the trace, some samples at a time if they are independent.
     """
     if plan.stream:
         # what arrives early comes from the samples behind
@@ -128,7 +127,7 @@ def unlike(
 def reproduces(
     graph: Graph, frames: npt.NDArray[Any], plan: Plan, trace: Trace, samples: int
 ) -> bool:
-    """Return whether the plan gives exactly a trace's messages of the first ``samples`` samples."""
+    """Return whether the plan gives a trace's first ``samples`` samples exactly."""
     compared = False
     for _, _, differs in unlike(graph, frames, plan, trace, samples):
         if differs.any():
@@ -139,7 +138,7 @@ def reproduces(
 
 @dataclass(frozen=True)
 class _Axis:
-    """Time with the latency of every node removed; the first sample begins at step ``before``."""
+    """Time axis without latencies; the first sample begins at step ``before``."""
 
     before: int
     interval: int
@@ -197,7 +196,7 @@ def _arriving(node: Node, values: Mapping[str, IntArray], plan: Plan, axis: _Axi
 
 
 def _moved(part: IntArray, k: int) -> IntArray:
-    """``part`` k steps later (earlier where k is negative), zeros where nothing is known."""
+    """Return ``part`` k steps later (earlier if k is negative), filled with zeros."""
     out = np.zeros_like(part)
     if abs(k) < len(part):
         if k > 0:

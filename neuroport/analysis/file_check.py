@@ -23,16 +23,16 @@ from neuroport.targets.verdict import Verdict, check
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """The findings that keep the network in a file from running on a target, as text and as data.
+    """What keeps the network of a file from running on a target, as text and as data.
 
     Attributes:
-        network, target: the file, and the target's name.
-        verdict: of the network; None where neuroport cannot run it, as ``stock_netx`` says.
-        stock_netx: of a stock NetX file on a simulator, what NetX itself would do wrong with it.
-        stock_populations: of a simulator, populations that no fused process holds.
-        mapping: chips of the cores, where it was asked for (``mapped``) and the network fits.
+        network, target: the file, and the name of the target.
+        verdict: the verdict on the network; None if neuroport cannot run it (see ``stock_netx``).
+        stock_netx: for a stock NetX file on a simulator, the errors of NetX itself.
+        stock_populations: for a simulator, the populations outside fused processes.
+        mapping: placement on chips, if requested (``mapped``) and if the network fits.
 
-    True also where frames were given and no fault of NetX changes a spike on them.
+    It is true also if no error of NetX changes a spike on given frames.
     """
 
     network: Path
@@ -45,7 +45,7 @@ class CheckedFile:
 
     @property
     def wrong(self) -> int:
-        """Faults of NetX that change spikes, or may."""
+        """Errors of NetX that change spikes, or may."""
         report = self.stock_netx
         return sum(finding.changes != 0 for finding in report.findings) if report else 0
 
@@ -111,16 +111,17 @@ def check_file(
 
     Args:
         target: ``lava-cpu``, a chip or board by name, or its TOML file.
-        steps, delay_shift: of a stock NetX file (:func:`neuroport.netx.read`).
-        frames: those of the run; of a stock NetX file also what it takes, and, on a simulator, what
-            counts the spikes that NetX would change.
-        trace: a run, to map the network onto chips with few messages between them.
-        counters: ``neuron``, ``channel`` or ``layer``: with counters of all spikes.
-        qualified: record of what a board was seen to do.
+        steps, delay_shift: for a stock NetX file (:func:`neuroport.netx.read`).
+        frames: frames of the run. For a stock NetX file, they also determine its input and, on a
+        simulator, count the spikes that NetX would change.
+        trace: trace of a run, to map the network to chips with few messages between them.
+        counters: ``neuron``, ``channel`` or ``layer`` adds counters of all spikes.
+        qualified: record of a board.
 
     Raises:
-        TargetError: no such target; a trace, counters or a record, and the target is no chip.
-        NeuroportError: a file that cannot be read, counters that cannot hold.
+        TargetError: there is no such target; or a trace, counters or a record were given without a
+        chip.
+        NeuroportError: the file cannot be read, or counters could overflow.
     """
     board = load_target(target)
     if trace is not None and not board.is_chip:

@@ -16,15 +16,15 @@ ABSENT = "absent"
 
 @dataclass(frozen=True)
 class Difference:
-    """One field of one node that two networks do not share.
+    """One field of one node that differs between two networks.
 
     Attributes:
-        node: its name; ``graph`` for what belongs to no node.
-        field: the field, or ``node``, ``kind``, ``order`` where the nodes themselves differ.
-        index: place of the first value that differs, None where the field is not an array or the
-            shapes differ.
+        node: name of the node; ``graph`` for properties of the graph.
+        field: the field, or ``node``, ``kind`` or ``order`` if the nodes themselves differ.
+        index: index of the first differing value; None if the field is not an array or the shapes
+        differ.
         want, got: the values there.
-        count: how many values of the field differ.
+        count: number of differing values of the field.
     """
 
     node: str
@@ -50,18 +50,18 @@ def _said(value: Any) -> str:
 
 
 def differences(graph: Graph, other: Graph) -> tuple[Difference, ...]:
-    """List every field in which ``other`` differs from ``graph``, in the order of the nodes.
+    """List all fields in which ``other`` differs from ``graph``, in node order.
 
-    What lowering adds is no difference; see :func:`alike_lowered`.
+    Additions of lowering are not differences; see :func:`alike_lowered`.
     """
     return _differences(*alike_lowered(graph, other)) if graph.hash != other.hash else ()
 
 
 def alike_lowered(graph: Graph, other: Graph) -> tuple[Graph, Graph]:
-    """Return both networks in one form where lowering changed only one of them.
+    """Return both networks in the same form if only one of them was lowered.
 
-    Where one is lowered and the other is not, the other is given relays as well, or both lose the
-    lags that align branches (which mean nothing in ideal time), whichever leaves less to tell.
+    Either the other network gets relays, too, or both lose the lags that align branches (which have
+    no effect in ideal time), whichever leaves fewer differences.
     """
     if graph.balanced == other.balanced:
         return graph, other
@@ -105,7 +105,7 @@ def _differences(graph: Graph, other: Graph) -> tuple[Difference, ...]:
 
 
 def of_nodes(node: Node, other: Node) -> list[Difference]:
-    """The fields in which two nodes of one name differ."""
+    """Return the fields in which two nodes of the same name differ."""
     if type(node) is not type(other):
         return [Difference(node.name, "kind", None, node.kind, other.kind)]
     found = []
@@ -127,10 +127,10 @@ def of_nodes(node: Node, other: Node) -> list[Difference]:
 
 
 def with_fields(graph: Graph, other: Graph, chosen: tuple[Difference, ...]) -> Graph:
-    """``graph`` with the chosen fields taken from ``other``.
+    """Return ``graph`` with the chosen fields of ``other``.
 
     Raises:
-        GraphError: such a graph cannot exist.
+        GraphError: the result is not a valid graph.
     """
     taken: dict[str, dict[str, Any]] = {}
     for d in chosen:

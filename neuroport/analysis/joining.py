@@ -1,4 +1,4 @@
-"""One comparison of those of consecutive samples."""
+"""Join comparisons of consecutive samples."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from neuroport.runs.trace_file import PART, StoredTrace
 
 
 def joined(parts: Sequence[Comparison], order: Sequence[str] = ()) -> Comparison:
-    """The comparison of all samples; in it they are counted from the first of all parts.
+    """Return the comparison of all samples, numbered from the first sample of all parts.
 
     Args:
         parts: comparisons of the same populations on consecutive samples.
-        order: populations in the order in which data flows: of two that differ first at the same
-            step, the one nearest the input is told. Needed where several parts differ.
+        order: populations in the order of data flow. If two differ first at the same step, the one
+        nearest to the input is reported. Needed if several parts differ.
     """
     rank = {name: at for at, name in enumerate(order)}
     starts = [sum(part.samples for part in parts[:at]) for at in range(len(parts))]
@@ -58,10 +58,10 @@ def joined(parts: Sequence[Comparison], order: Sequence[str] = ()) -> Comparison
 
 
 def compare_stored(want: StoredTrace, got: StoredTrace) -> Comparison:
-    """Compare traces in files some samples at a time; as :func:`~.compare.compare` of the whole.
+    """Compare traces in files some samples at a time, like :func:`~.compare.compare`.
 
     Raises:
-        CompareError: as there.
+        CompareError: see there.
     """
     if want.samples != got.samples:  # refused, and told as for any two traces
         return compare(want.load(), got.load())
@@ -82,5 +82,5 @@ _Found = TypeVar("_Found", Divergence | None, CountDivergence | None, Neighbourh
 
 
 def _later(found: _Found, samples: int) -> _Found:
-    """``found`` in a part that so many samples come before."""
+    """Return ``found`` with samples numbered after those of earlier parts."""
     return None if found is None else replace(found, sample=found.sample + samples)

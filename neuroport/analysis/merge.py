@@ -1,4 +1,4 @@
-"""Results of shards, in memory or in files, joined to that of the whole."""
+"""Join the results of shards, in memory or in files, to the result of the whole."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def merge(
         port.merge(["1.trace", "2.trace"], "whole.trace")  # of files: in constant memory
 
     Args:
-        shards: traces, or the files that ``record`` and ``neuroport run --shard`` write; or
-            comparisons, or costs, or the JSON of ``neuroport verify``, ``compare`` and
-            ``quantize --cost``; of one kind, in any order.
-        path: where to write the result; needed for files of traces.
+        shards: results of one kind, in any order: traces, or files of ``record`` and ``neuroport
+        run --shard``; or comparisons or costs, or the JSON files of ``neuroport verify``,
+        ``compare`` and ``quantize --cost``.
+        path: file of the result; needed for traces in files.
 
-    Returns a trace (on disk, where ``path`` is given), a comparison or a cost: each array and
-    number is that of the unsharded result. What shards have of their own is listed.
+    Returns a trace (on disk, if ``path`` is given), a comparison or a cost. All arrays and numbers
+    equal those of the unsharded result. Properties of single shards are listed.
 
     Raises:
-        CompareError: a shard is missing, given twice, or of another whole (network, frames,
-            options); names it.
-        FormatError: a file is none of these.
+        CompareError: a shard is missing, is given twice, or belongs to another network, other
+        frames or other options; names it.
+        FormatError: a file is not one of these.
     """
     with ExitStack() as opened:
         names = [str(s) if isinstance(s, (str, os.PathLike)) else "" for s in shards]
@@ -85,9 +85,9 @@ def merge(
 
 
 def merge_comparisons(shards: Sequence[Comparison], names: Sequence[str]) -> Comparison:
-    """One comparison of those of all shards, in any order; raises a CompareError as merge does.
+    """Join the comparisons of all shards, in any order; for errors see :func:`merge`.
 
-    Of verifications, which stop at the first sample that differs, those behind it do not count.
+    Verifications stop at the first differing sample; later shards are ignored.
     """
     told = [each.shard for each in shards]
     facts = [
@@ -124,7 +124,7 @@ def _complete(part: Comparison) -> bool:
 
 
 def _opened(given: Result | str | os.PathLike[str], opened: ExitStack) -> Result:
-    """The result in a file; others as they are."""
+    """Open the result in a file; other results are returned unchanged."""
     if not isinstance(given, (str, os.PathLike)):
         if not isinstance(given, (Trace, StoredTrace, Comparison)) and not hasattr(
             given, "synapses"
@@ -140,16 +140,16 @@ def _opened(given: Result | str | os.PathLike[str], opened: ExitStack) -> Result
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
-    """``json``, or ``trace`` for what else may be a result; raises a StorageError for no file."""
+    """Return ``json``, or ``trace`` for other files; raises a StorageError without a file."""
     with open(ordinary(path, "a result of a shard"), "rb") as file:
         return "json" if file.read(64).lstrip()[:1] == b"{" else "trace"
 
 
 def read_result(path: str | os.PathLike[str]) -> Comparison | QuantizationCost:
-    """The comparison or the quantization cost in a JSON file.
+    """Read the comparison or quantization cost in a JSON file.
 
     Raises:
-        FormatError: it holds neither.
+        FormatError: the file holds neither.
     """
     value = read_json(path)
     where = os.fspath(path)
@@ -167,7 +167,7 @@ def read_result(path: str | os.PathLike[str]) -> Comparison | QuantizationCost:
 
 
 def _built(kind: type[T], value: Any, where: str) -> T:
-    """A dataclass of plain values, as ``asdict`` wrote it to JSON; more keys do not matter."""
+    """Build a dataclass from the JSON of ``asdict``; additional keys are ignored."""
     if not isinstance(value, dict):
         raise FormatError(f"{where}: {value!r:.100} where a {kind.__name__} is expected")
     hints = get_type_hints(kind)
@@ -184,7 +184,7 @@ def _built(kind: type[T], value: Any, where: str) -> T:
 
 
 def _as(kind: Any, value: Any, where: str) -> Any:
-    """A plain value as the annotation says that it is."""
+    """Convert a plain value to its annotated type."""
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
         return value

@@ -1,4 +1,4 @@
-"""The result of minimizing: networks and frames that differ, to be read, written and run again."""
+"""The result of minimizing: small networks and frames on which two runs differ."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from neuroport.netx import export
 
 @dataclass(frozen=True, eq=False)
 class Minimized:
-    """A small case that was seen to differ.
+    """A small case in which two runs differ.
 
     Attributes:
-        graph, other: networks of the two runs; the same object where only the engines differ.
-        frames: for both.
-        first: where the runs of the small case part.
+        graph, other: networks of the two runs; the same object if only the engines differ.
+        frames: frames of both runs.
+        first: where the runs of the small case first differ.
         before, after: (nodes, weights) of the larger network.
-        tests: cases that were run.
-        interrupted: ended by the user; it may not be the smallest.
+        tests: number of cases that were run.
+        interrupted: whether the user ended the search, so that the case may not be the smallest.
     """
 
     graph: Graph
@@ -56,7 +56,7 @@ class Minimized:
     def save(self, path: str | os.PathLike[str]) -> tuple[Path, ...]:
         """Write the network to ``path``, the frames beside it (``.npy``).
 
-        The network of the second run, where it is another one, becomes ``NAME.other.net``.
+        The network of the second run, if it is another one, becomes ``NAME.other.net``.
         """
         target = Path(path)
         written = [_write(self.graph, target)]

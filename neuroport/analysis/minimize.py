@@ -1,4 +1,4 @@
-"""Reduce a network and its frames to the smallest on which two runs still differ."""
+"""Reduce a network and its frames to a small case in which two runs still differ."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def minimize(
     on: str | Engine = "reference",
     report: Report | None = None,
 ) -> Minimized:
-    """Reduce two runs that differ: fewer samples, steps, nodes, inputs and weights.
+    """Reduce a case in which two runs differ: samples, steps, nodes, inputs, weights.
 
-    The first run is the reference's, of ``graph``. Whatever is returned was run and seen to differ
-    first at the same population. Ctrl-C ends the search and returns the best so far.
+    The first run is that of ``graph`` on the reference. The returned case was run and differs first
+    at the same population. Ctrl-C ends the search and returns the smallest case so far.
 
     Args:
         other: the network of the second run; or an engine, by name or as a function of (graph,
             frames), that runs ``graph`` itself.
-        on: the engine of the second run where ``other`` is a network.
-        report: called with a line when something became smaller.
+        on: the engine of the second run, if ``other`` is a network.
+        report: called with a line of text after each reduction.
 
     Raises:
-        CompareError: nothing differs.
+        CompareError: the runs do not differ.
         FramesError: the frames do not fit.
-        BackendError: the engine failed on the whole case.
+        BackendError: the engine failed on the original case.
     """
     second, engine = (other, on) if isinstance(other, Graph) else (graph, other)
     check_frames(graph, frames)
@@ -68,7 +68,7 @@ def _bulk(case: Case) -> tuple[int, ...]:
 
 
 class _Search:
-    """The smallest case so far; ``accept`` is the only way to a smaller one."""
+    """The smallest case so far; only ``accept`` replaces it."""
 
     def __init__(self, case: Case, engine: Engine, report: Report | None) -> None:
         self.engine, self.report, self.tests = engine, report, 0
@@ -88,7 +88,7 @@ class _Search:
         return self.best[1]
 
     def run(self, case: Case) -> tuple[Divergence, Trace, Trace] | None:
-        """Both runs, where they differ."""
+        """Run the case; return where the runs differ."""
         self.tests += 1
         want = Reference().run(case.graph, case.frames)
         got = self.engine(case.other, case.frames)
@@ -96,7 +96,7 @@ class _Search:
         return None if first is None else (first, want, got)
 
     def accept(self, cut: Callable[..., Case], *arguments: Any) -> bool:
-        """Try a cut; keep it if the case is smaller and still differs at the same population."""
+        """Try a reduction; keep it if the case still differs at the same population."""
         try:
             case = cut(*arguments)
             if _bulk(case) >= _bulk(self.case):
@@ -112,7 +112,7 @@ class _Search:
         return True
 
     def tell(self) -> None:
-        """Report what is new."""
+        """Report the new size."""
         if self.report is None or self.told is self.case:
             return
         self.told, self.told_at = self.case, time.monotonic()
@@ -185,7 +185,7 @@ class _Search:
         self.accept(differing_case.upstream, self.case, self.first.population)
 
     def upstream(self) -> None:
-        """The neuron alone, its layer alone, or what follows the last population that suffices."""
+        """Try the neuron alone, its layer alone, or the last sufficient part."""
         case, first, want, got = self.best
         name = first.population
         synapses = dict.fromkeys((*case.graph[name].inputs, *case.other[name].inputs))
@@ -204,7 +204,7 @@ class _Search:
                 return
 
     def edges(self) -> None:
-        """Inputs that the difference does not need, with all that stood behind them."""
+        """Remove inputs that the difference does not need, with all their predecessors."""
         for node in self.case.graph.nodes:
             if isinstance(node, Population):
                 for source in dict.fromkeys(node.inputs):
@@ -212,12 +212,12 @@ class _Search:
                     self.accept(differing_case.without_input, self.case, node.name, source, name)
 
     def pixels(self) -> None:
-        """Values of the frames become 0: first everywhere in time, then one by one."""
+        """Set values of the frames to 0: first at all steps, then one by one."""
         self._zeros(2)
         self._zeros(0)
 
     def _zeros(self, first_axis: int) -> None:
-        """Keep as few places as possible; a place leaves out the axes before ``first_axis``."""
+        """Keep as few places as possible; a place ignores the axes before ``first_axis``."""
         case = self.case
         frames = case.frames.reshape(*case.frames.shape[:2], -1)
         used = np.argwhere(frames.any(axis=tuple(range(first_axis))) if first_axis else frames)

@@ -1,20 +1,20 @@
-"""NeuroBench's metrics of a run under NeuroBench's names, from a graph, its trace and its frames.
+"""Compute NeuroBench's metrics of a run from a graph, its trace and its frames.
 
-Definitions are those of the package ``neurobench`` 2.3.0 and give its numbers on the same network
-(tests/unit/analysis/test_neurobench.py). Where they differ from the exact counts of
+Names and definitions are those of the package ``neurobench`` 2.3.0, and the numbers are equal on
+the same network (tests/unit/analysis/test_neurobench.py). They differ from the exact counts of
 :mod:`neuroport.analysis.operations`:
 
-* A layer's input is *binary* if it holds nothing but -1, 0 and 1, decided anew in every call, that
-  is for every step and batch: a graded stream that is sparse or small there counts as accumulates,
-  and the split depends on the size of a batch. ``work`` asks what a sender can send at all.
-* Inputs that meet in a synapse are added before they are counted: two spikes at once are one
-  multiply-accumulate, not two accumulates.
-* Pooling and normalisation are layers of their own and not counted, and what average pooling gives
-  is graded. Here both were folded into weights when the network was captured: the convolution
-  behind an average of 2x2 takes spikes, through larger kernels.
-* Relays and the copies of synapses that ``lower`` adds are counted like any synapse. For numbers to
-  be compared with those of other networks give the graph that ``quantize`` returns, without them.
-* The package adds up a layer in its weights' type: in float32 sums above 2**24 are rounded.
+* A layer's input is *binary* if it contains only -1, 0 and 1. This is decided in every call, for
+each step and batch. A graded stream with small values therefore counts as accumulates, and the
+split depends on the batch size. ``work`` considers all values that a sender can send.
+* Inputs of a synapse are added before they are counted: two simultaneous spikes are one
+multiply-accumulate, not two accumulates.
+* Pooling and normalisation are separate layers and are not counted, and the output of average
+pooling is graded. Here, both were folded into weights when the network was captured: the
+convolution after an average of 2x2 takes spikes, with larger kernels.
+* Relays and copies of synapses that ``lower`` adds are counted like any synapse. To compare with
+other networks, use the graph of ``quantize``, which lacks them.
+* The package sums in the type of the weights: float32 sums above 2**24 are rounded.
 
 Borders of convolutions are exact in both.
 """
@@ -50,17 +50,18 @@ class NeuroBench:
     """NeuroBench's complexity metrics; operations and updates are means per sample.
 
     Attributes:
-        footprint: bytes of all weights, zeros included, and of the neurons' constants, as a chip
-            holds them (``BYTES``). The package multiplies each parameter and buffer of a torch
-            module with its element's size, 4 for float32, and leaves out states, too.
-        connection_sparsity: zero weights over all weights; a kernel counts once. The package rounds
-            to four decimals.
-        activation_sparsity: zeros over all outputs of neurons that fire, all steps and samples.
-        synaptic_operations: ``Effective_ACs`` and ``Effective_MACs``, nonzero weights that meet
-            nonzero inputs, by whether a layer's input is binary, and ``Dense``, those if no weight
-            and no input were zero.
-        membrane_updates: of neurons that spike and have a membrane potential: all at a sample's
-            first step, then those whose potential changed, after resets.
+        footprint: bytes of all weights, including zeros, and of the neurons' constants, as stored
+        on a chip (``BYTES``). The package multiplies each parameter and buffer of a torch module
+        with its element size, 4 for float32; it also omits states.
+        connection_sparsity: share of zero weights; a kernel counts once. The package rounds to four
+        decimals.
+        activation_sparsity: share of zeros in the outputs of firing neurons, over all steps and
+        samples.
+        synaptic_operations: ``Effective_ACs`` and ``Effective_MACs``, pairs of nonzero weights and
+        nonzero inputs for binary and other inputs, and ``Dense``, the number if no weight or input
+        were zero.
+        membrane_updates: updates of spiking neurons with a membrane potential: all in a sample's
+        first step, later those whose potential changed, after resets.
     """
 
     footprint: int
@@ -81,14 +82,14 @@ def neurobench(
     """Compute NeuroBench's metrics.
 
     Args:
-        graph: the network that was run.
+        graph: the network of the run.
         trace: messages (T, N, *shape) of all its populations.
-        frames: (T, N, *shape), the frames of that run.
-        batch: samples that the package would be given at once; all by default.
+        frames: frames (T, N, *shape) of that run.
+        batch: number of samples given to the package at once; all by default.
 
     Raises:
-        CompareError: the trace belongs to another network or to other frames, lacks messages, or is
-            not what the graph does.
+        CompareError: the trace belongs to another network or to other frames, lacks messages, or
+        does not match the graph.
         FramesError: the frames do not fit.
     """
     sent = messages(graph, trace, frames)
@@ -107,7 +108,7 @@ def neurobench(
 
 
 def footprint(graph: Graph) -> int:
-    """Bytes of every array of the graph, zeros included."""
+    """Return the bytes of all arrays of the graph, including zeros."""
     return sum(
         bytes_of(item.name) * getattr(node, item.name).size
         for node in graph
@@ -117,7 +118,7 @@ def footprint(graph: Graph) -> int:
 
 
 def bytes_of(name: str) -> int:
-    """Bytes of a value of a node's field."""
+    """Return the bytes per value of a node's field."""
     return DECAY_BYTES if name.endswith("_decay") else BYTES.get(name, STATE_BYTES)
 
 
@@ -155,7 +156,7 @@ def _operations(graph: Graph, sent: Sent, batch: int) -> dict[str, float]:
 
 
 def _split(fan: FanIn, heard: IntArray) -> tuple[int, int]:
-    """Accumulates and multiply-accumulates of one batch (T, N, *shape)."""
+    """Return accumulates and multiply-accumulates of one batch (T, N, *shape)."""
     heard = delayed(heard, fan.delay, Starts(0, len(heard)))
     binary = (np.abs(heard) <= 1).reshape(len(heard), -1).all(axis=1)
     each = fan.operations(np.count_nonzero(heard, axis=1)).sum(axis=1)
@@ -163,7 +164,7 @@ def _split(fan: FanIn, heard: IntArray) -> tuple[int, int]:
 
 
 def _arriving(graph: Graph, sent: Sent, name: str, part: slice) -> IntArray:
-    """The sum of the messages into a node, (T, N, *shape), those of delays when they arrive."""
+    """Return the sum of messages into a node, (T, N, *shape), with delays."""
     starts = Starts(0, graph.steps)
     held = (
         delayed(sent[source][:, part].astype(np.int64), steps, starts)
@@ -173,7 +174,7 @@ def _arriving(graph: Graph, sent: Sent, name: str, part: slice) -> IntArray:
 
 
 def _membrane_updates(graph: Graph, sent: Sent, trace: Trace) -> int:
-    """Updates over all samples, the membranes computed anew from what the trace holds."""
+    """Count updates over all samples, with membranes recomputed from the trace."""
     total = 0
     starts = Starts(0, graph.steps)
     for node in graph.populations:

@@ -1,8 +1,8 @@
 """The inputs and states of one neuron around the step at which two runs first differ.
 
-For each run the neuron is recomputed from what *that run recorded* of the populations before it:
-given what arrived, the neuron should have done this. A neuron that did something else is at fault
-itself; one that did as it should was told something else by its inputs.
+For each run, the neuron is recomputed from the messages that *this run recorded* for earlier
+populations. If the neuron's output is not the recomputed one, the neuron itself is at fault.
+Otherwise its inputs differ between the runs.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Moment:
     """One neuron at one step of one run.
 
     Attributes:
-        inputs: current that each input of the population delivers; ``current`` is their sum.
-        u, v: states before the reset, None for a relay (``u`` also for a readout).
-        limit: ``threshold << 6``, the voltage to exceed; a relay's threshold; None for a readout.
-        should: what the neuron gives, recomputed; ``recorded``: what the run says it gave.
+        inputs: current from each input of the population; ``current`` is their sum.
+        u, v: states before the reset; None for a relay (``u`` also for a readout).
+        limit: the voltage to exceed, ``threshold << 6``; a relay's threshold; None for a readout.
+        should: recomputed output; ``recorded``: output in the run's trace.
     """
 
     step: int
@@ -62,10 +62,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """The neuron in both runs, from two steps before they diverge to the step at which they do.
+    """The neuron in both runs, from two steps before the divergence to its step.
 
-    ``fault`` is ``want`` or ``got`` where that run's neuron did not do what followed from its own
-    inputs (``both`` where neither did), ``inputs`` where what arrived differs, else ``constants``.
+    ``fault`` is ``want`` or ``got`` if the neuron of that run does not match its own inputs
+    (``both`` if neither does), ``inputs`` if the inputs differ, else ``constants``.
     """
 
     population: str
@@ -78,7 +78,7 @@ class Neighbourhood:
 
     @property
     def verdict(self) -> str:
-        """One sentence that says which run is at fault."""
+        """Return one sentence that says which run is at fault."""
         a, b = self.want[-1], self.got[-1]
         if self.fault == "inputs":
             for earlier, later in zip(self.want, self.got, strict=True):
@@ -112,7 +112,7 @@ class Neighbourhood:
         return f"{said}: the neuron is at fault, not its inputs"
 
     def __str__(self) -> str:
-        """An aligned table, two rows a step, and the verdict."""
+        """An aligned table with two rows per step, and the verdict."""
         limit = "threshold" if self.kind == "relay" else "threshold<<6"
         head = ("step", "run", "current", "u", "v", limit, "bias", "should", "gave")
         rows: list[tuple[str, ...]] = [head]
@@ -137,16 +137,16 @@ def neighbourhood(
     frames: npt.NDArray[Any],
     first: DivergencePoint,
 ) -> Neighbourhood | None:
-    """Recompute the neuron at which two runs diverge, from its inputs as each run recorded them.
+    """Recompute the neuron at which two runs diverge, from its recorded inputs in each run.
 
     Args:
         graph, other: the networks of ``want`` and ``got``.
 
     Returns:
-        None where a network lacks the population, or the runs kept counts only.
+        None if a network lacks the population, or if the runs have only counts.
 
     Raises:
-        CompareError: a network does not have the shape that its run recorded.
+        CompareError: the shape of a network differs from that of its run.
     """
     sides = []
     for trace, network in ((want, graph), (got, other)):
@@ -179,7 +179,7 @@ def neighbourhood(
 def _moments(
     graph: Graph, trace: Trace, frames: npt.NDArray[Any], first: DivergencePoint
 ) -> list[Moment] | None:
-    """The neuron at every step up to the parting."""
+    """Yield the neuron at every step up to the divergence."""
     name, shape = first.population, graph.facts(first.population).shape
     recorded = trace[name]
     if recorded.ndim == len(shape) + 2 and recorded.shape[2:] != shape:

@@ -1,11 +1,10 @@
-"""The operations that a run takes, counted from a graph, its trace and its frames.
+"""Count the operations of a run from a graph, its trace and its frames.
 
 A synaptic operation is one nonzero message through one nonzero weight that reaches a neuron before
-the sample ends. It is an *accumulate* where the sender can only send 0 and 1, and a
-*multiply-accumulate* where its messages are graded. Published estimates for residual spiking
-networks leave out the multiply-accumulates of membrane shortcuts; here these are a count of their
-own: what graded relays send, through identities and projections alike, those relays included that
-only round a stream onto the next one's grid.
+the sample ends. It is an *accumulate* if the sender can only send 0 and 1, and a
+*multiply-accumulate* if its messages are graded. Published estimates for residual spiking networks
+omit the multiply-accumulates of membrane shortcuts. Here they have a count of their own: messages
+of graded relays through identities and projections, including relays that only round a stream.
 
 All counts are exact; none is scaled.
 """
@@ -32,21 +31,21 @@ Sent = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Counts of one sample, the mean over ``samples``.
+    """Counts for one sample: means over ``samples``.
 
     Attributes:
-        samples, steps, depth: N and T of the run; latency of the last node, in steps.
+        samples, steps, depth: N and T of the run, and the latency of the last node in steps.
         accumulates: operations of binary messages.
         frame_multiplies: operations of graded frames.
-        shortcut_multiplies: operations of what graded relays send: membrane shortcuts, and streams
-            that are rounded.
+        shortcut_multiplies: operations of messages of graded relays: membrane shortcuts and rounded
+        streams.
         other_multiplies: operations of other graded messages, of sigma-delta neurons.
-        chip_operations: operations on a chip, where every population has a copy of its synapses:
-            a current that several populations share is computed for each of them, and relays that
-            round take two constants at every step.
-        updates: neuron updates, all neurons times all steps.
-        active: updates at which the neuron sent a message; the others are ``inactive``.
-        spikes, graded: messages that populations sent, binary and graded ones.
+        chip_operations: operations on a chip, where every population has its own copy of its
+        synapses: a shared current is computed for each population, and rounding relays take two
+        constants at every step.
+        updates: neuron updates: all neurons times all steps.
+        active: updates with a message; the others are ``inactive``.
+        spikes, graded: binary and graded messages of populations.
         frames: nonzero values of the frames.
     """
 
@@ -71,12 +70,12 @@ class Work:
 
     @property
     def inactive(self) -> float:
-        """Updates at which the neuron sent nothing."""
+        """Updates without a message."""
         return self.updates - self.active
 
 
 def work(graph: Graph, sent: Sent) -> Work:
-    """Count the operations that the messages ``sent``, of :func:`messages`, cause in ``graph``."""
+    """Count the operations of the messages ``sent``, from :func:`messages`, in ``graph``."""
     samples = next(iter(sent.values())).shape[1]
     total = {"accumulates": 0, "frame": 0, "shortcut": 0, "other": 0, "chip": 0}
     for node in graph:
@@ -118,11 +117,11 @@ def work(graph: Graph, sent: Sent) -> Work:
 
 
 def messages(graph: Graph, trace: Trace, frames: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-    """Return the messages of the input and of every population, (T, N, *shape), readouts excepted.
+    """Return the messages of the input and of every population but readouts, (T, N, *shape).
 
     Raises:
         CompareError: the trace belongs to another network or to other frames, lacks a population,
-            or does not hold its messages step by step.
+        or has no messages for each step.
         FramesError: the frames do not fit the graph or the trace.
     """
     told = trace.provenance
@@ -162,6 +161,6 @@ def _sort(graph: Graph, source: str) -> str:
 
 
 def _total(fan: FanIn, sent: npt.NDArray[Any], delay: int) -> int:
-    """Operations over all samples; messages that would arrive after the sample's end are none."""
+    """Return operations over all samples; messages after the end of a sample do not count."""
     heard = sent[: max(0, len(sent) - delay - fan.delay)]
     return int(fan.operations(np.count_nonzero(heard, axis=(0, 1))[None]).sum())

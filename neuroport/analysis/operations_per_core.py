@@ -1,15 +1,15 @@
 """Count the operations of a synapse per core, step by step.
 
-A population is cut into tiles of (x, y, c) neurons, a core each (:mod:`neuroport.targets.tiling`).
-One tile that holds the whole population counts what the synapse takes in all. A convolution needs
-no matrix: the weight of a tap, the rows and the columns that it reaches are counted apart,
+A population is divided into tiles of (x, y, c) neurons, one per core
+(:mod:`neuroport.targets.tiling`). A single tile with the complete population gives the total of the
+synapse. A convolution needs no matrix: nonzero weights, rows and columns are counted separately,
 
 ::
 
     operations(core) = sum over c, y, x, tap of
         sent(c, y, x) * taps(core's channels, c, tap) * rows(tap, y, core) * columns(tap, x, core)
 
-A dense synapse is the same with one position. Borders, strides, groups and zero weights are exact.
+A dense synapse has one position. Borders, strides, groups and zero weights are exact.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FanIn:
-    """A synapse, or the part of one that has one delay, into the cores of one population.
+    """A synapse, or its part with one delay, into the cores of one population.
 
     Attributes:
-        delay: steps after which a message arrives.
-        taps: nonzero weights (channel parts, C, kH, kW) of a source's channel.
-        rows: 0/1 (kH, H, row parts), whether a tap carries a row into a part's rows.
-        columns: 0/1 (kW, W, column parts).
+        delay: number of steps until a message arrives.
+        taps: number of nonzero weights (channel parts, C, kH, kW) of each channel of the source.
+        rows: 0/1 (kH, H, row parts): whether a tap carries a row to the rows of a part.
+        columns: 0/1 (kW, W, column parts), likewise.
     """
 
     delay: int
@@ -48,11 +48,11 @@ class FanIn:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) in which messages are read."""
+        """The shape (C, H, W) in which messages are read."""
         return self.taps.shape[1], self.rows.shape[1], self.columns.shape[1]
 
     def operations(self, sent: npt.NDArray[Any]) -> Floats:
-        """(M, cores) of messages (M, *shape), 1 where one is sent; exact below 2**53."""
+        """Return operations (M, cores) of messages (M, *shape) of 0/1; exact below 2**53."""
         plain = sent.reshape(-1, *self.shape).astype(np.float64)
         along = np.tensordot(plain, self.columns, axes=([3], [1]))  # (M, C, H, kW, X)
         along = np.tensordot(along, self.rows, axes=([2], [1]))  # (M, C, kW, X, kH, Y)
@@ -63,10 +63,10 @@ class FanIn:
 def fan_ins(
     graph: Graph, synapse: Synapse, shape: Shape, tile: Tile, *, dense: bool = False
 ) -> list[FanIn]:
-    """Return the fan-ins of a population of ``shape``, cut into tiles, through ``synapse``.
+    """Return the fan-ins of a population of ``shape``, divided into tiles, through ``synapse``.
 
     A neuron may take several channels of the current (the real and the imaginary one of a
-    resonator). With ``dense`` zero weights count, too.
+    resonator). With ``dense``, zero weights count, too.
     """
     if synapse.kernel is not None:
         maps = graph.facts(synapse.inputs[0]).shape, graph.facts(synapse.name).shape
@@ -79,17 +79,17 @@ def fan_ins(
 
 
 def own_fan_in(weight: IntArray, shape: Shape, tile: Tile) -> FanIn:
-    """Return a population's fan-in from itself, through its recurrent weights, a step later."""
+    """Return a population's fan-in from itself through recurrent weights, one step later."""
     return _of_matrix(weight != 0, core_of(shape, tile), 1)
 
 
 def whole(shape: Shape) -> Tile:
-    """The tile (x, y, c) that holds a whole population."""
+    """Return the tile (x, y, c) that contains a complete population."""
     return (shape[2], shape[1], shape[0]) if len(shape) == 3 else (1, 1, int(np.prod(shape)))
 
 
 def core_of(shape: Shape, tile: Tile) -> IntArray:
-    """Number of the core of every neuron, flattened; channels first, then rows, then columns."""
+    """Return the core number of every neuron, flattened: channels, then rows, then columns."""
     x, y, c = tile
     if len(shape) != 3:
         return np.arange(int(np.prod(shape))) // c
@@ -100,14 +100,14 @@ def core_of(shape: Shape, tile: Tile) -> IntArray:
 
 
 def sources(graph: Graph, name: str) -> Iterator[tuple[str, int]]:
-    """Populations and inputs that send into a node, each with the steps that delays take."""
+    """Return populations and inputs that send into a node, with their delays in steps."""
     for source in graph[name].inputs:
         for node, delay in graph.past_delays(source):
             yield node.name, delay
 
 
 def _of_matrix(kept: npt.NDArray[np.bool_], cores: IntArray, delay: int) -> FanIn:
-    """``kept`` is (outputs, inputs), of ``k * len(cores)`` outputs."""
+    """Return the fan-in of a matrix; ``kept`` is (``k * len(cores)``, inputs)."""
     taps = np.zeros((int(cores.max()) + 1, kept.shape[1]))
     np.add.at(taps, np.resize(cores, len(kept)), kept)
     one = np.ones((1, 1, 1))
@@ -132,7 +132,7 @@ def _of_convolution(
 
 
 def _in_parts(landing: IntArray, outputs: int, size: int) -> Floats:
-    """(taps, rows, parts) of 0/1: whether a tap carries a row into a part of so many outputs."""
+    """Return 0/1 (taps, rows, parts): whether a tap carries a row to a part."""
     found = np.zeros((*landing.shape, ceil(outputs / size)))
     taps, rows = np.nonzero(landing >= 0)
     found[taps, rows, landing[taps, rows] // size] = 1

@@ -1,12 +1,13 @@
-"""Ask a board for every construct, from the smallest on, and keep what it did. Not run on hardware.
+"""Test every construct on a board, smallest first, and record the results.
 
-Each construct is a tiny network (:mod:`neuroport.targets.qualification_networks`), run by the
-engine ``loihi2`` and compared with the integer reference, position by position. Steps that adapters
-and readers take (a site's ``[timing]``) are found on the way:
+Each construct is a small network (:mod:`neuroport.targets.qualification_networks`), run by the
+engine ``loihi2`` and compared with the integer reference, position by position. Nothing was run on
+hardware. The steps of adapters and readers (a site's ``[timing]``) are measured:
 
-* ``input_delay``, ``output_delay``: a network that is quiet after its frames runs as if there were
-  none; by how many steps its potentials are late (a probe, no adapter behind it), and its spikes;
-* ``read_delay``: the readout alone runs with each until one ends and is equal.
+* ``input_delay``, ``output_delay``: a network that is silent after its frames runs without assumed
+delays. The delay of its potentials (read by a probe, without adapter) and of its spikes is
+measured;
+* ``read_delay``: the readout runs alone with each value, until one run ends and is equal.
 """
 
 from __future__ import annotations
@@ -59,16 +60,17 @@ def qualify(
     """Run every construct on the board of a site, and return the record.
 
     Args:
-        site: its TOML file; else the one that NEUROPORT_SITE names.
-        out: the record's file, written anew after each construct.
-        only: names of constructs; all where None. Delays are found by ``spikes`` and ``readout``,
-            and are the site's where these are left out.
-        deadline: seconds for each run; a reader that waits in the wrong step takes all of them.
-        told: hears of each construct's name and result.
+        site: TOML file of the site; by default the file in NEUROPORT_SITE.
+        out: file of the record, written after each construct.
+        only: names of constructs; None: all. Delays are measured by ``spikes`` and ``readout``;
+        without these, the site's delays are used.
+        deadline: seconds seconds for each run; a reader that waits in a wrong step uses all of
+        them.
+        told: called with the name and result of each construct.
 
     Raises:
-        BackendError: the board cannot be asked from here, or the deadline is none.
-        TargetError: no such construct.
+        BackendError: the board cannot be reached, or the deadline is invalid.
+        TargetError: there is no such construct.
         StorageError: the record cannot be written.
     """
     asked = (only,) if isinstance(only, str) else CONSTRUCTS if only is None else tuple(only)
@@ -97,7 +99,7 @@ def qualify(
 
 
 class _Board:
-    """A board, and the delays that it was found to have."""
+    """A board, with its measured delays."""
 
     def __init__(self, site: Site, deadline: float) -> None:
         self.site, self.deadline = site, deadline
@@ -114,7 +116,7 @@ class _Board:
         )
 
     def ask(self, construct: Construct) -> Result:
-        """One construct; the first of their kind find the delays."""
+        """Test one construct; the first ones measure the delays."""
         graph, frames = construct.network()
         want = Reference().run(graph, frames)
         sites: Iterator[Site] = iter((self.site,))
@@ -161,7 +163,7 @@ class _Board:
         return plan(graph, **values)(frames, None)
 
     def _by_delays(self, construct: Construct, want: Trace) -> Iterator[Site]:
-        """The site with the delays that a run without any shows; as it is, where none fit."""
+        """Return the site with delays measured by a run without any; unchanged if none fit."""
         still = replace(self.site, input_delay=0, output_delay=0)
         try:
             got = self._run(construct, still)
@@ -186,7 +188,7 @@ class _Board:
 
 
 def _late(want: Trace, got: Trace, names: Sequence[str]) -> int | None:
-    """By how many steps all of these populations are late; None where they are other than that."""
+    """Return the common delay of these populations in steps; None if they differ otherwise."""
     for late in range(LATEST + 1):
         if all(
             name in got.messages
@@ -199,6 +201,6 @@ def _late(want: Trace, got: Trace, names: Sequence[str]) -> int | None:
 
 
 def _last(detail: str) -> str:
-    """The last line of what Lava said."""
+    """Return the last line of Lava's output."""
     lines = detail.strip().splitlines()
     return f"({lines[-1].strip()})" if lines else ""

@@ -30,7 +30,7 @@ def told(
     names: Iterable[str],
     samples: slice = slice(None),
 ) -> dict[str, IntArray]:
-    """Return node outputs, (T, N, *shape): recorded, or recomputed from recorded predecessors."""
+    """Return node outputs (T, N, *shape): recorded, or recomputed from recorded predecessors."""
     starts = Starts(0, graph.steps)
     values: dict[str, IntArray] = {}
     wanted = list(names)
@@ -53,7 +53,7 @@ def told(
 
 
 def recorded_messages(graph: Graph, trace: Trace, name: str) -> npt.NDArray[Any] | None:
-    """A population's messages where the trace has them at every step, else None."""
+    """Return a population's messages if the trace has them for every step, else None."""
     if name not in trace.messages:
         return None
     array = trace[name]

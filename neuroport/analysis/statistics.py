@@ -1,16 +1,16 @@
-"""The cost of a run: spikes, synaptic operations and neuron updates, counted from a trace.
+"""Count spikes, synaptic operations and neuron updates of a run from its trace.
 
 A synaptic operation is one nonzero message through one nonzero weight. Their number is exact,
-border effects included, yet needs no convolution: a neuron's fan-out does not depend on time, so
+including borders, but needs no convolution: a neuron's fan-out does not depend on time, so
 
 ::
 
     operations(synapse) = sum over neurons of  messages(neuron) * fan_out(neuron)
 
-A synapse whose inputs are summed counts the messages of each of them. A quantity that the trace
-cannot tell is ``None`` and named, never 0. A trace of counts tells the same numbers, but for what
-passes a ``Delay`` (how many messages it still sends on within the sample depends on their steps)
-and, where neurons share a counter, for synapses that give them unequal fan-outs.
+If a synapse sums several inputs, the messages of each count. An unknown quantity is ``None`` and
+named, never 0. A trace of counts gives the same numbers, except after a ``Delay`` (the number of
+messages that it forwards within the sample depends on their steps) and, if neurons share a counter,
+for synapses with unequal fan-outs of these neurons.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ class PopulationStatistics:
         kind: ``lif``, ``relay`` or ``readout``.
         shape: one sample and step, (C, H, W) or (C,).
         neurons: product of ``shape``.
-        spikes: nonzero messages sent over all samples and steps: spikes of a Lif, graded messages
-            of a relay, 0 for a readout, which sends nothing. None where the trace lacks it.
+        spikes: number of nonzero messages over all samples and steps: spikes of a Lif, graded
+        messages of a relay, 0 for a readout, which sends none. None if the trace lacks the
+        population.
         spikes_per_neuron: mean per neuron and sample.
         rate: mean per neuron and step, 0..1.
     """
@@ -65,12 +66,13 @@ class SynapseStatistics:
     Attributes:
         name: the node's name.
         kind: ``conv`` or ``dense``.
-        sources: the nodes whose messages it takes.
-        graded: whether it takes graded messages (a multiplication each), not just spikes.
-        connections: pairs of neurons joined by a nonzero weight (a shared kernel counts every use).
-        ceiling: operations per sample if every message of every step were nonzero.
-        operations: mean synaptic operations per sample; None where a source is ``missing``.
-        missing: the sources that are not recorded, or not well enough to count.
+        sources: the nodes whose messages it reads.
+        graded: whether it reads graded messages (with one multiplication each), not only spikes.
+        connections: number of pairs of neurons connected by a nonzero weight (every use of a kernel
+        counts).
+        ceiling: operations per sample if all messages were nonzero.
+        operations: mean synaptic operations per sample; None if a source is ``missing``.
+        missing: sources that are not recorded, or not in sufficient detail.
     """
 
     name: str
@@ -90,12 +92,12 @@ class Statistics(Shown):
     Attributes:
         samples: number of samples N.
         steps: steps per sample T.
-        spikes_per_neuron: per neuron and sample over all recorded Lif populations, or None.
-        operations: synaptic operations per sample, over the synapses that could be counted.
-        ceiling: the most operations per sample those same synapses could take.
-        updates: neuron updates per sample: every neuron, relay and readout of the graph, each step.
+        spikes_per_neuron: mean over all neurons of recorded Lif populations, per sample, or None.
+        operations: synaptic operations per sample of all counted synapses.
+        ceiling: largest possible number of operations per sample of these synapses.
+        updates: neuron updates per sample: all neurons, relays and readouts, in each step.
         not_recorded: populations that the trace lacks.
-        not_counted: synapses left out of ``operations``, because a source is not recorded.
+        not_counted: synapses that are not in ``operations``, because a source is not recorded.
         populations: one entry per population, in the order of the graph.
         synapses: one entry per synapse, in the order of the graph.
     """
@@ -132,7 +134,7 @@ class Statistics(Shown):
         return View(f"Statistics of {self.samples} samples", columns, rows, note, range(2, 6))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, tuples, numbers and names, ready for ``json.dumps``."""
+        """Plain dictionaries, tuples, numbers and names, for ``json.dumps``."""
         return asdict(self)
 
 
@@ -141,10 +143,10 @@ def statistics(graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None = Non
     """Count spikes, synaptic operations and neuron updates.
 
     Args:
-        graph: the network; populations that only the trace has are not part of it and are ignored.
+        graph: the network; other populations of the trace are ignored.
         trace: messages (T, N, *shape) or counts of some or all of its populations.
-        frames: (T, N, *shape), the frames of that run. A trace does not hold them, so without them
-            the synapses that the input feeds are not counted.
+        frames: frames (T, N, *shape) of that run. Without them, the synapses after the input are
+        not counted.
 
     Raises:
         CompareError: the trace belongs to another network, or to other frames.
@@ -191,7 +193,7 @@ def _count_delayed(
     frames: npt.NDArray[Any] | None,
     sent: dict[str, npt.NDArray[Any]],
 ) -> None:
-    """Add the messages that delays pass on: those that arrive before the sample ends."""
+    """Add the messages that delays forward before the sample ends."""
     passed: dict[str, npt.NDArray[Any]] = dict(trace.messages)
     if frames is not None:
         passed[graph.input.name] = frames
@@ -237,7 +239,7 @@ def _synapse(
 
 
 def _operations(sent: npt.NDArray[Any], fan: IntArray) -> int | None:
-    """Messages times fan-outs; None where neurons of unequal fan-out share a counter."""
+    """Return messages times fan-outs; None if neurons with unequal fan-outs share a counter."""
     pools = fan.reshape(sent.size, -1)
     if (pools != pools[:, :1]).any():
         return None
@@ -245,7 +247,7 @@ def _operations(sent: npt.NDArray[Any], fan: IntArray) -> int | None:
 
 
 def _check_trace(graph: Graph, trace: Trace) -> int:
-    """Number of samples of a trace that fits ``graph``."""
+    """Return the number of samples of a trace, which must fit ``graph``."""
     shared = [
         node.name
         for node in graph.populations

@@ -1,4 +1,4 @@
-"""Weights and delays with which a synapse feeds one neuron, and what arrived through them."""
+"""The weights and delays of a synapse into one neuron, and the arriving messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Place = tuple[str, int]  # population, position when flat
 
 @dataclass(frozen=True)
 class Row:
-    """Weights and delays of one output of a synapse, by the place that its messages come from."""
+    """Weights and delays of one output of a synapse, by the position of the sender."""
 
     weight: dict[Place, int]
     delay: dict[Place, int]
@@ -30,7 +30,7 @@ def synapse_row(graph: Graph, name: str, neuron: tuple[int, ...]) -> Row:
     """Return the weights and delays of a synapse into one neuron.
 
     Raises:
-        GraphError: the synapse is of a kind without such a row, or delays have no single value.
+        GraphError: the kind of synapse has no such row, or a delay has several values.
     """
     synapse = graph[name]
     assert isinstance(synapse, Synapse)
@@ -62,7 +62,7 @@ def synapse_row(graph: Graph, name: str, neuron: tuple[int, ...]) -> Row:
 
 
 def _taps(node: Conv, source: Shape, neuron: tuple[int, ...]) -> dict[int, int]:
-    """Flat input position -> weight, for one output (channel, y, x) of a convolution."""
+    """Return flat input position -> weight, for one output (channel, y, x) of a convolution."""
     channel, y, x = neuron
     each = node.weight.shape[1]
     first = channel // (len(node.weight) // node.groups) * each
@@ -77,15 +77,15 @@ def _taps(node: Conv, source: Shape, neuron: tuple[int, ...]) -> dict[int, int]:
 
 @dataclass(frozen=True)
 class Arrival:
-    """What one neuron received at one step from one other, through one synapse, in two runs.
+    """Input of a neuron at one step from one sender, through one synapse, in two runs.
 
-    Pairs are of ``want`` and ``got``; None where that network has no such weight.
+    Pairs are of ``want`` and ``got``; None if that network has no such weight.
 
     Attributes:
-        neuron: position in the population ``source``.
-        delay: steps before at which the message was sent.
-        weight, message: of both runs.
-        current: their product, shifted by the exponent of the synapse.
+        neuron: position of the sender in the population ``source``.
+        delay: number of steps since the message was sent.
+        weight, message: in both runs.
+        current: their product, shifted by the synapse's exponent.
     """
 
     synapse: str
@@ -98,15 +98,15 @@ class Arrival:
 
     @property
     def unlike_weights(self) -> bool:
-        """Whether the networks give it other weights."""
+        """Whether its weights differ between the networks."""
         return self.weight[0] != self.weight[1]
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """What one neuron received at ``step`` from every neuron that a weight joins to it.
+    """Input of a neuron at ``step`` from every neuron with a weight to it.
 
-    First come those with unlike weights, then those with unlike currents, then the largest.
+    Unequal weights come first, then unequal currents, then the largest currents.
     """
 
     step: int
@@ -124,14 +124,14 @@ def arrivals(
     sample: int,
     step: int,
 ) -> Arrivals:
-    """Return what arrived at one neuron, at the first step at which its sum differs.
+    """Return the input of one neuron at the first step at which its sum differs.
 
     Args:
         graph, other: the networks of ``want`` and ``got``.
-        step: the last that is looked at, and the one that is told where no sum differs.
+        step: the last step to consider; it is returned if no sum differs.
 
     Raises:
-        GraphError: a synapse into it is of a kind without a row, or delays have no single value.
+        GraphError: a synapse into it has a kind without rows, or a delay has several values.
     """
     sides = [
         _arriving(network, trace, frames, population, neuron, sample)
@@ -168,14 +168,14 @@ def arrivals(
 
 @dataclass(frozen=True)
 class _Connection:
-    """One weight, and what came through it: ``messages`` and ``current``, (T,)."""
+    """One weight, with the ``messages`` and ``current`` through it, (T,)."""
 
     weight: int
     messages: IntArray
     current: IntArray
 
     def message(self, step: int) -> int:
-        """What came at a step."""
+        """Return what arrived at a step."""
         return int(self.messages[step])
 
 
@@ -187,7 +187,7 @@ def _arriving(
     neuron: tuple[int, ...],
     sample: int,
 ) -> dict[tuple[str, str, int, int], _Connection]:
-    """Every connection, by synapse, source, position there when flat, and delay."""
+    """Return every connection, by synapse, source, flat position in it, and delay."""
     found: dict[tuple[str, str, int, int], _Connection] = {}
     for name in dict.fromkeys(graph[population].inputs):
         row = synapse_row(graph, name, neuron)

@@ -54,24 +54,25 @@ def verify(
     """Compare two runs part by part, and stop at the first sample that differs.
 
     Args:
-        want: the network of the first run: a graph, a file, or a torch module.
-        got: that of the second run; ``None``: the same.
-        frames: (T, N, *shape), in memory or mapped from a file; read part by part.
-        on: the engine of each run; ``None``: ``reference`` and ``fast``, but ``module``, the
-            network itself, for a torch module.
-        together: samples of a part: the messages of so many are held at once. ``None``: as many as
-            fit in memory, 64 at most.
-        shard: ``"2/4"`` compares the second of four parts of the samples only.
-        options: of the engine of the second run, such as ``{"processes": "fused"}``.
-        progress: called with the samples done and N.
+        want: network of the first run: a graph, a file, or a torch module.
+        got: network of the second run; ``None``: the same.
+        frames: frames (T, N, *shape), in memory or mapped from a file; read part by part.
+        on: the engine of each run; ``None``: ``reference`` and ``fast``, but ``module`` (the module
+        itself) for a torch module.
+        together: number of samples of a part, whose messages are in memory together. ``None``: as
+        many as fit, at most 64.
+        shard: ``"2/4"`` compares only the second of four parts of the samples.
+        options: options of the second engine, such as ``{"processes": "fused"}``.
+        progress: called with the number of finished samples and N.
 
-    Returns the comparison of all samples; where runs differ, of those up to the first that does.
-    The first divergence counts samples from the first of ``frames``, and is explained where both
-    networks are graphs. With ``shard`` it says which samples it is of; :func:`merge` joins them.
+    Returns the comparison of all samples or, if runs differ, of the samples up to the first
+    difference. Samples are numbered from the first of ``frames``. The first divergence is explained
+    if both networks are graphs. With ``shard``, the comparison names its samples; :func:`merge`
+    joins the parts.
 
     Raises:
-        FramesError: there is no sample, no such shard, or the frames do not fit.
-        BackendError: an engine is missing or failed, or a torch module was given for another.
+        FramesError: there are no samples, there is no such shard, or the frames do not fit.
+        BackendError: an engine is missing or failed, or does not run torch modules.
     """
     from neuroport.engines.streaming import opened_network
 
@@ -110,10 +111,11 @@ def verify_shard(
     options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """As :func:`verify`, of networks that are read, on the frames of a shard.
+    """Like :func:`verify`, for loaded networks and the frames of a shard.
 
     Args:
-        told: what :meth:`neuroport.runs.shards.Shard.told` says of the shard; None of a whole.
+        told: description of the shard by :meth:`neuroport.runs.shards.Shard.told`; None for all
+        samples.
     """
     from neuroport.engines.running import prepare
 
@@ -143,7 +145,7 @@ def _compared(
     together: int,
     progress: Progress | None,
 ) -> tuple[Comparison, tuple[Any, Any], list[str]]:
-    """The comparison, and of what: the hashes of both graphs, and the populations."""
+    """Add the hashes of both graphs and the populations to a comparison."""
     known = isinstance(want, Graph) and isinstance(other, Graph)
     parts: list[Comparison] = []
     samples = frames.shape[1]
@@ -169,18 +171,18 @@ def _compared(
 
 
 def _first(run: Trace, frames: npt.NDArray[Any]) -> Trace:
-    """A run on the first samples of its frames, which are these."""
+    """Return a run's first samples, for these frames."""
     some = run.part(0, frames.shape[1])
     return replace(some, provenance={**run.provenance, "frames": frames_hash(frames)})
 
 
 def fitting(graph: Graph) -> int:
-    """Return how many samples, with two runs' messages, fit in the share of memory allowed."""
+    """Return the number of samples whose messages in two runs fit the allowed memory."""
     positions = sum(math.prod(graph.facts(node.name).shape) for node in graph.populations)
     return max(1, min(MOST, available() // (positions * graph.steps * HELD)))
 
 
 def _engine(network: Network, graphs: str) -> str:
-    """``graphs`` for a graph or a file, ``module`` for a torch module."""
+    """Return ``graphs`` for a graph or a file, ``module`` for a torch module."""
     known = isinstance(network, (Graph, str, os.PathLike))
     return graphs if known else "module"

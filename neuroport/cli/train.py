@@ -83,7 +83,7 @@ def train(
         return
     write_atomic(folder / "recipe.toml", recipe_text(recipe))
     metrics = read_checkpoint(folder).metrics
-    out.line(f"{folder}: {len(metrics)} epochs done")
+    out.line(f"{folder}: {len(metrics)} epoch{'s' * (len(metrics) != 1)} done")
     out.result({"folder": str(folder), "metrics": metrics})
 
 

@@ -32,7 +32,7 @@ def watch(folder: Path, html: Path | None, port: int, as_json: bool) -> None:
     if html is not None:
         name, epochs, written = run_of(folder)
         write_atomic(html, page(name, epochs, written))
-        out.line(f"wrote {html}: {len(epochs)} epochs")
+        out.line(f"wrote {html}: {len(epochs)} epoch{'s' * (len(epochs) != 1)}")
         out.result({"path": str(html), "epochs": len(epochs)})
         return
     with TrainingServer(folder, port) as server:

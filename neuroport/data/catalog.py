@@ -132,6 +132,15 @@ _OWN = {
         layout="cifar-100-binary/train.bin and test.bin, the binary version",
         published="https://www.cs.toronto.edu/~kriz/cifar.html",
     ),
+    "digit_pairs": Dataset(
+        3,
+        32,
+        32,
+        100,
+        policy="cifar10",
+        reader="neuroport.data.digit_pairs:load_digit_pairs",
+        split=True,
+    ),
     "mnist": _idx("http://yann.lecun.com/exdb/mnist"),
     "fashion_mnist": _idx(
         "https://github.com/zalandoresearch/fashion-mnist",

@@ -1,8 +1,8 @@
 """Store integer arrays compactly: narrow types, no common zero bits, repeated values once.
 
-Weights of 8 bits are even, or small, so that a byte holds each; a projection behind a pooling is a
-kernel of equal values, and many a bias is one value per channel. The stored array unfolds
-to the given one exactly::
+Weights of 8 bits are even, or small, so that each fits in a byte. A projection after a pooling is a
+kernel of equal values, and many biases are one value per channel. The stored array unfolds to the
+given array exactly::
 
     values[i, j, ...] = stored[i // repeat[0], j // repeat[1], ...] << shift
 """
@@ -35,7 +35,7 @@ class Packed:
 
     @property
     def size(self) -> int:
-        """Number of values that it unfolds to; a Python integer, which does not overflow."""
+        """Number of unfolded values, as a Python integer, which cannot overflow."""
         return int(self.stored.size) * math.prod(self.repeat)
 
     def unfolded(self) -> npt.NDArray[np.int64]:
@@ -50,10 +50,10 @@ class Packed:
 
 
 def pack(arrays: Sequence[npt.NDArray[np.int64]]) -> Iterator[Packed]:
-    """The arrays of one file, in order, each packed when it is asked for.
+    """Yield the arrays of one file in order, each packed on demand.
 
-    Those that would repeat most are stored whole where the file would otherwise unfold to more than
-    :data:`UNFOLD` values per byte.
+    If the file would unfold to more than :data:`UNFOLD` values per byte, the arrays that repeat
+    most are stored in full.
     """
     repeats = [_repeat(array) for array in arrays]
     times = [math.prod(repeat) for repeat in repeats]
@@ -70,7 +70,7 @@ def pack(arrays: Sequence[npt.NDArray[np.int64]]) -> Iterator[Packed]:
 
 
 def _narrow(values: npt.NDArray[np.int64], repeat: tuple[int, ...]) -> Packed:
-    """In the narrowest type; without common zero bits, if that makes it narrower."""
+    """Return the array in the narrowest type, without common zero bits if that helps."""
     values = values[tuple(slice(None, None, n) for n in repeat)]
     low, high = _bounds(values)
     bits = int(np.bitwise_or.reduce(values, axis=None))
@@ -83,7 +83,7 @@ def _narrow(values: npt.NDArray[np.int64], repeat: tuple[int, ...]) -> Packed:
 
 
 def plain(values: npt.NDArray[np.int64]) -> Array:
-    """The same values in the narrowest type, for readers that do not unfold."""
+    """Return the same values in the narrowest type, for readers that do not unfold arrays."""
     return values.astype(_type(*_bounds(values)))
 
 

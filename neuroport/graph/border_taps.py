@@ -1,8 +1,8 @@
-"""Find the kernel taps that lie inside the map at once: on a small map never all of them.
+"""Find which kernel taps lie inside a map at the same time; on a small map, never all of them.
 
-At an output position the taps that lie inside the map are a range per axis. A bound of what a
-convolution sums is the largest over these ranges, not the sum of all taps: a 3x3 kernel on a 1x1
-map reads with one tap.
+At each output position, the taps inside the map form a range on each axis. The bound of a
+convolution is the largest sum over these ranges, not the sum of all taps: on a 1x1 map, a 3x3
+kernel uses a single tap.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ Ranges: TypeAlias = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """Ranges ``(first, end)`` of taps that are read at one position, per axis; none holds another.
+    """Ranges ``(first, end)`` of taps used at one position, per axis; no range contains another.
 
-    The taps of a position are the rows of one range and the columns of another, and each such pair
-    exists.
+    A position uses the rows of one range and the columns of another. Every such pair occurs.
     """
 
     rows: Ranges
@@ -30,11 +29,11 @@ class Inside:
 
     @property
     def most_taps(self) -> int:
-        """Number of taps that are read at once, at most."""
+        """Largest number of taps that one position uses."""
         return max(b - a for a, b in self.rows) * max(b - a for a, b in self.columns)
 
     def cropped(self) -> tuple[tuple[slice, slice], Inside | None]:
-        """The part of the kernel that is read at all, and the ranges in it; None if all at once."""
+        """Return the used part of the kernel, and its ranges; None if a position uses all of it."""
         parts = [
             slice(min(a for a, _ in axis), max(b for _, b in axis))
             for axis in (self.rows, self.columns)
@@ -48,7 +47,7 @@ class Inside:
         return (parts[0], parts[1]), Inside(rows, columns)
 
     def most(self, values: Array) -> Array:
-        """The largest sum of ``values`` (O, kH, kW), none negative, over the taps of a position."""
+        """Return the largest sum over one position's taps of nonnegative ``values`` (O, kH, kW)."""
         for axis, ranges in ((1, self.rows), (2, self.columns)):
             first, end = np.array(ranges).T
             sums = np.cumsum(values, axis=axis)
@@ -65,7 +64,7 @@ def inside(
     padding: tuple[int, ...],
     dilation: tuple[int, ...],
 ) -> Inside | None:
-    """The taps of a convolution that read a map of ``size`` together; None if all do somewhere."""
+    """Return the taps used together on a map of ``size``; None if a position uses all."""
     every = [_ranges(*axis) for axis in zip(size, kernel, stride, padding, dilation, strict=True)]
     if all(ranges == ((0, taps),) for ranges, taps in zip(every, kernel, strict=True)):
         return None
@@ -73,7 +72,7 @@ def inside(
 
 
 def _ranges(size: int, kernel: int, stride: int, padding: int, dilation: int) -> Ranges:
-    """The ranges of taps on one axis that are read at one position and that no other holds."""
+    """Return the largest ranges of taps that one position uses on one axis."""
     last = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride  # position
     found: list[tuple[int, int]] = []
     for tap in range(kernel):

@@ -11,8 +11,8 @@ assume declared widths, and the summed current is within ``reach_low..reach_high
 weights and those ranges alone. The rules ``currents_fit`` and ``accumulators_fit`` hold that
 bound to 32 bits, and integers of 32 bits that wrap on the way end with the right sum if it fits
 them: the current is exact when it is compared with its width. By induction over a sample's steps
-and the order of the graph the *first* departure is seen exactly, and what is computed from it
-afterwards is never shown. The compiled engine runs only graphs whose bounds fit 32 bits, torch only
+and the order of the graph, the *first* departure is detected exactly, and nothing computed after it
+is ever shown. The compiled engine runs only graphs whose bounds fit 32 bits, torch only
 those that its type holds exactly.
 
 *First* has the same meaning on all engines: the first sample; in it the first step of chip time,
@@ -77,7 +77,7 @@ class Watch:
         self._first: Departure | None = None
 
     def look(self, node: Population, arriving: Any, spread: Spread, loop: Loop) -> None:
-        """Step a population through its current, (T, N, *shape), in NumPy or torch."""
+        """Check each step of a population, given its current (T, N, *shape) in NumPy or torch."""
         graph = self._graph
         shape = tuple(arriving.shape[2:])
         constants, limit = node.setup(shape, spread, loop), graph.checked[node.name]

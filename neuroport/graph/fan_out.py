@@ -7,12 +7,12 @@ from neuroport.graph.kinds.base import IntArray, Synapse
 
 
 def connections(graph: Graph, name: str) -> int:
-    """Pairs of neurons that a synapse joins with a nonzero weight."""
+    """Return the number of pairs of neurons that a synapse connects with a nonzero weight."""
     return int(fan_out(graph, name).sum())
 
 
 def fan_out(graph: Graph, name: str) -> IntArray:
-    """Nonzero weights that each message into a synapse meets, in the shape of one message frame.
+    """Return the number of nonzero weights for each message into a synapse, for one frame.
 
     Raises:
         TypeError: the node is no synapse.

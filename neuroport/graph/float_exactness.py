@@ -1,7 +1,7 @@
-"""Decide where floating point is exact: all partial sums of a synapse are integers it holds.
+"""Decide where floating point is exact: where it can hold all partial sums of a synapse.
 
-float32 holds every integer below 2**24, float64 below 2**53. Products of integers and their sums
-are then exact in whatever order they are added, fused multiply-adds included.
+float32 holds every integer below 2**24, float64 below 2**53. Sums of products of integers are then
+exact in any order, also with fused multiply-adds.
 """
 
 from __future__ import annotations

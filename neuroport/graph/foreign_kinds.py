@@ -1,8 +1,8 @@
-"""Kinds of nodes that are defined outside neuroport, taken along into a child process.
+"""Load kinds of nodes that are defined outside neuroport in a child process.
 
-A child knows the kinds that come with neuroport. For any other the parent names the module that
-defines it, its file and the file's hash at the time of the check; the child executes that file and
-nothing else.
+A child process knows the kinds that come with neuroport. For every other kind, the parent names the
+module that defines it, its file, and the hash of the file when the network was checked. The child
+executes only that file.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ OWN = __name__.partition(".")[0]
 
 
 def foreign_modules(graph: Graph) -> dict[str, dict[str, str]]:
-    """Modules outside neuroport that define kinds of a graph: name -> its ``path`` and ``sha256``.
+    """Return the modules that define foreign kinds of a graph: name -> ``path``, ``sha256``.
 
     Raises:
-        GraphError: a kind that is defined in the script that runs, or in no file.
+        GraphError: a kind is defined in the running script, or in no file.
     """
     found: dict[str, dict[str, str]] = {}
     for node in graph:
@@ -46,7 +46,7 @@ def take_along(modules: dict[str, Any]) -> None:
     """Execute modules that :func:`foreign_modules` of another process named.
 
     Raises:
-        StorageError: a file changed since.
+        StorageError: a file has changed.
     """
     for name, said in modules.items():
         if name in sys.modules:

@@ -1,12 +1,12 @@
-"""A graph of integer nodes; everything derivable is computed once, when it is built.
+"""A graph of integer nodes; shapes, ranges and latencies are computed once, when it is built.
 
 *Ideal time*: synapses take no time; this defines the network's answer. *Chip time*: each synapse
 takes one step. The *latency* of a node in chip time is the longest path to it, counted in synapses.
 
-*Declared widths*: a bound of what arrives at a population is proven from the weights, or declared.
-A declared one is a promise of whoever made the graph, which every engine checks at every step
-(:mod:`neuroport.graph.declared_widths`). What reads the population is bounded as if it were
-kept, so that each layer's bound is a proof, given what was checked before it.
+*Declared widths*: the bound of the current into a population is either proven from the weights or
+declared. A declared bound is an assumption that every engine checks at every step
+(:mod:`neuroport.graph.declared_widths`). The bounds of later layers assume that it holds, so each
+of them is proven as long as the earlier checks succeed.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ class Graph(Shown):
     """Nodes in topological order, checked and annotated.
 
     Args:
-        nodes: every node after the nodes it names as inputs.
-        steps: number of steps T a sample lasts; states reset between samples.
-        interval: steps from the start of a sample to that of the next in chip time, T or more.
+        nodes: the nodes, each after its inputs.
+        steps: number of steps T of a sample; states are reset between samples.
+        interval: steps between the starts of two samples in chip time, at least T.
         checked: populations whose widths are declared: name -> the largest ``|current|``. Their
             states are declared to stay within 24 bits.
 
     Raises:
-        GraphError: naming the node, the field and the fix.
+        GraphError: names the node, the field and a remedy.
     """
 
     __slots__ = (
@@ -112,7 +112,7 @@ class Graph(Shown):
         return self._named[name]
 
     def __str__(self) -> str:
-        """One line per node, stable, so that passes can be compared with diff."""
+        """One line per node, in a stable form, so that graphs can be compared with diff."""
         interval = f" interval={self.interval}" if self.interval != self.steps else ""
         checked = f" checked={len(self.checked)}, not proven" if self.checked else ""
         lines = [
@@ -142,7 +142,7 @@ class Graph(Shown):
 
     @property
     def widths(self) -> str:
-        """How it is known that currents and states stay within their widths, in words."""
+        """Describe why currents and states stay within their widths."""
         if not self.checked:
             return "widths proven"
         return (
@@ -151,15 +151,15 @@ class Graph(Shown):
         )
 
     def is_declared(self, name: str) -> bool:
-        """Whether a population's widths are declared, or a node's sum goes to such ones alone."""
+        """Whether a population's widths are declared, or a node sends only to such populations."""
         return name in self.checked or name in self._checked_sums
 
     def derived(
         self, nodes: Iterable[Node], steps: int | None = None, interval: int | None = None
     ) -> Graph:
-        """The graph of nodes that were made from this one's; what is declared of them stays.
+        """Return a graph of nodes derived from this graph's nodes; declarations are kept.
 
-        A relay that was added, whose sum cannot be proven to fit 24 bits, is declared to.
+        The width of an added relay is declared if its sum cannot be proven to fit 24 bits.
         """
         nodes = tuple(nodes)
         steps = self.steps if steps is None else steps
@@ -199,10 +199,10 @@ class Graph(Shown):
         return View(self._headline(), columns, rows)
 
     def expect(self, name: str, kind: type[N]) -> N:
-        """Return the node called ``name``, which must be of a given kind.
+        """Return the node ``name`` of a required kind.
 
         Raises:
-            GraphError: it is of another.
+            GraphError: the node has another kind.
         """
         node = self._named[name]
         if not isinstance(node, kind):
@@ -222,7 +222,7 @@ class Graph(Shown):
         return inputs[0]
 
     def of(self, kind: type[N]) -> tuple[N, ...]:
-        """Return the nodes of a kind, or of a base class such as Synapse, in order."""
+        """Return the nodes of a kind or of a base class such as Synapse, in order."""
         return tuple(node for node in self.nodes if isinstance(node, kind))
 
     @property
@@ -236,13 +236,13 @@ class Graph(Shown):
         return self.of(Synapse)
 
     def synapses_into(self, name: str) -> tuple[Synapse, ...]:
-        """The synapses whose currents a population sums."""
+        """Return the synapses whose currents a population sums."""
         return tuple(node for n in self[name].inputs if isinstance(node := self[n], Synapse))
 
     def past_delays(self, name: str, steps: int = 0) -> Iterator[tuple[Node, int]]:
-        """Return the populations and inputs whose messages a node passes on, with their delays.
+        """Return the populations and inputs whose messages a node forwards, with their delays.
 
-        A node that is no delay passes on its own, at once.
+        Any node but a delay forwards only its own messages, without delay.
         """
         node = self[name]
         if not isinstance(node, Delay):
@@ -253,12 +253,12 @@ class Graph(Shown):
 
     @property
     def depth(self) -> int:
-        """Largest latency: steps from the first frame to the last node's answer in chip time."""
+        """The largest latency: steps in chip time from the first frame to the last output."""
         return max(facts.latency for facts in self._facts.values())
 
     @property
     def balanced(self) -> bool:
-        """Whether inputs that meet have equal latency, so that the graph can run in chip time."""
+        """Whether the inputs of each node have equal latency, as needed in chip time."""
         return all(len(set(facts.input_latencies)) <= 1 for facts in self._facts.values())
 
     @property
@@ -314,7 +314,7 @@ class Graph(Shown):
         return Facts(shape, node.gives, latency, latencies, low, high, reach_low, reach_high)
 
     def _check_declared(self, name: str, limit: object) -> None:
-        """Refuse a declaration that no engine could check.
+        """Refuse a declaration that engines cannot check.
 
         Raises:
             GraphError: names the population.
@@ -339,7 +339,7 @@ class Graph(Shown):
 
 
 class _Linear:
-    """The nodes of a graph as linear maps, used while bounds are derived."""
+    """The nodes of a graph as linear maps, for deriving bounds."""
 
     def __init__(self) -> None:
         self.currents: dict[str, LinearMap] = {}
@@ -348,7 +348,7 @@ class _Linear:
         self.budget = Budget()
 
     def narrowed(self, node: Node, facts: Facts) -> Facts:
-        """The facts with the range that follows from the linear map that leads to the node."""
+        """Return the facts with the narrower range that follows from the linear map to the node."""
         self.shapes[node.name] = facts.shape
         if facts.wire == MESSAGES:
             self.messages[node.name] = self._sent(node, facts)

@@ -73,7 +73,7 @@ def lif_step(
 def leak_step(
     u: Any, v: Any, current: Any, bias: Any, current_decay: Any, voltage_decay: Any
 ) -> tuple[Any, Any]:
-    """The current and voltage of :func:`lif_step`: a neuron that never fires answers with ``v``."""
+    """The current and voltage of :func:`lif_step`, for a neuron that never fires."""
     u = wrap24(decay(u, current_decay) + (current << STATE_SHIFT))
     return u, saturate24(decay(v, voltage_decay) + u + (bias << STATE_SHIFT))
 
@@ -81,9 +81,9 @@ def leak_step(
 def leak_leaves(
     u: Any, v: Any, current: Any, bias: Any, current_decay: Any, voltage_decay: Any, limit: int
 ) -> Any:
-    """Where a step of :func:`leak_step` leaves its widths: truth values, one per neuron.
+    """Return where a step of :func:`leak_step` exceeds its widths: one truth value per neuron.
 
-    ``|current| > limit``, or a state that 24 bits do not hold before it wraps or saturates.
+    True where ``|current| > limit``, or where a state would wrap or saturate at 24 bits.
     """
     whole = decay(u, current_decay) + (current << STATE_SHIFT)
     u = wrap24(whole)
@@ -97,12 +97,12 @@ def reset(v: Any, spikes: Any) -> Any:
 
 
 def subtract(v: Any, spikes: Any, amount: Any) -> Any:
-    """Soft reset: ``amount`` off the voltage where the neuron fired."""
+    """Soft reset: subtract ``amount`` from the voltage where the neuron fired."""
     return v - amount * spikes
 
 
 def relay(current: Any, shift: int, threshold: int) -> Any:
-    """Message of a stateless relay: rounded shift, dropped where ``|message| <= threshold``."""
+    """Message of a stateless relay: rounded shift, then 0 where ``|message| <= threshold``."""
     message = round_shift(current, shift)
     return message * (abs(message) > threshold)
 
@@ -115,7 +115,7 @@ def readout_step(v: Any, current: Any, bias: Any) -> Any:
 def delta_step(
     act: Any, residue: Any, current: Any, threshold: Any, spike_exponent: int, state_exponent: int
 ) -> tuple[Any, Any, Any]:
-    """One step of the delta encoder: send what changed, once the change is large enough.
+    """One step of the delta encoder: send the change once it is large enough.
 
     ::
 

@@ -1,4 +1,4 @@
-"""The geometry of convolutions: the positions that each tap of a sliding kernel reads."""
+"""The geometry of convolutions: the positions that each tap of a kernel reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kernel:
-    """One kernel for every place of a map.
+    """One kernel that is applied at every position of a map.
 
     ``weight`` is (O, I/groups, kH, kW); ``stride``, ``padding``, ``dilation`` are (H, W).
     """
@@ -25,10 +25,10 @@ class Kernel:
     groups: int
 
     def landing(self, axis: int, size: int, outputs: int) -> IntArray:
-        """Output row to which a tap carries an input row, (taps, ``size``); -1 where to none.
+        """Return the output row for each tap and input row, (taps, ``size``); -1 if none.
 
         ``landing[k, y] = (y + padding - k * dilation) / stride`` where that is a whole number below
-        ``outputs``. Rows are of ``axis`` 0, columns of ``axis`` 1.
+        ``outputs``. ``axis`` is 0 for rows, 1 for columns.
         """
         tap = np.arange(self.weight.shape[2 + axis])[:, None]
         start = np.arange(size)[None] + self.padding[axis] - tap * self.dilation[axis]

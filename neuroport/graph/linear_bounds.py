@@ -1,16 +1,15 @@
-"""Bound projections of a graded stream by composing kernels instead of multiplying ranges.
+"""Bound projections of a graded stream by composing kernels, not by multiplying ranges.
 
-Between two populations that fire everything is linear: a projection ``P`` of a stream reads the
-sum of currents ``W_j * x_j``, so its current is ``sum_j (P W_j) * x_j`` and at most
-``sum_j sum |P W_j| |x_j|``. To multiply ranges instead, ``sum |P| sum_j |W_j| |x_j|``, loses a
-factor of about the root of the channels at every projection on the way.
+Everything between two firing populations is linear. A projection ``P`` of a stream reads the sum of
+currents ``W_j * x_j``, so its current is ``sum_j (P W_j) * x_j``, which is at most ``sum_j sum |P
+W_j| |x_j|``. The product of ranges, ``sum |P| sum_j |W_j| |x_j|``, is larger by a factor of about
+the square root of the channels for each projection.
 
-Kernels are composed tap by tap: a tap of ``P`` sees ``P_tap @ W_j`` of each source, and the bounds
-of the taps add up, over the taps that read their map together (:mod:`neuroport.graph.border_taps`),
-whatever the padding, strides and dilations are. What a relay rounds away is an error of at most
-half a message each.
+Kernels are composed tap by tap: a tap of ``P`` reads ``P_tap @ W_j`` of each source. The bounds of
+taps that are used together (:mod:`neuroport.graph.border_taps`) are added, for any padding, stride
+and dilation. Rounding in a relay is an error of at most half a unit per message.
 
-Everything is computed in float64 with a bound on its rounding errors, which widens the result.
+The computation uses float64. A bound on its rounding errors widens the result.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ SLACK = 1 + 2.0**-30  # covers the sums of up to 2**20 terms of one sign
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Box:
-    """Messages of which only the range is known, per channel; ``low <= 0 <= high``."""
+    """Messages of a known range per channel; ``low <= 0 <= high``."""
 
     low: Array
     high: Array
@@ -54,7 +53,7 @@ class Sum(Box):
 class LinearMap:
     """``factor * (weight * sum of messages)``, a convolution with ``weight`` (O, I/groups, ...).
 
-    ``inside`` are the taps that read a map together, None if all do somewhere.
+    ``inside`` are the taps used together; None if some position uses all.
     """
 
     weight: Array
@@ -65,7 +64,7 @@ class LinearMap:
 
     @property
     def mixes(self) -> bool:
-        """Whether channels are mixed on the way, so that composing gains anything."""
+        """Whether channels are mixed, so that composing kernels improves the bound."""
         return self.weight.shape[1] > 1 or any(isinstance(m, Sum) for m in self.messages)
 
     def taps(self) -> tuple[Array, int, Taps | None]:
@@ -86,7 +85,7 @@ class LinearMap:
 
 @dataclass(frozen=True, slots=True)
 class Taps:
-    """A kernel's (rows, columns), of which no position reads all."""
+    """Size (rows, columns) of a kernel that no position uses completely."""
 
     shape: tuple[int, ...]
     inside: Inside
@@ -101,12 +100,12 @@ class Taps:
 
 @dataclass(slots=True)
 class Budget:
-    """Multiplications that may still be spent; where they end, ranges are multiplied instead."""
+    """Number of multiplications left; when it is used up, ranges are multiplied instead."""
 
     left: float = float(1 << 28)
 
     def earn(self, weights: int) -> None:
-        """A network may take time in proportion to its weights."""
+        """Increase the budget in proportion to a network's weights."""
         self.left += float(weights << 12)
 
     def spend(self, multiplications: int) -> bool:
@@ -128,20 +127,20 @@ class _Seen:
     taps: Taps | None = None  # which of them are read together, if not all
 
     def rows(self) -> Iterator[tuple[slice, Array]]:
-        """The matrix as (O, C * taps) in float64, some outputs at a time."""
+        """Yield the matrix as (O, C * taps) in float64, some outputs at a time."""
         flat = self.matrix.reshape(len(self.matrix), -1)
         for part in blocks(len(flat), flat.size):
             yield part, flat[part].astype(np.float64, copy=False)
 
     def total(self) -> Array:
-        """``sum |matrix|`` of each output, at most."""
+        """Return an upper bound of ``sum |matrix|`` for each output."""
         bound = self.off * (self.matrix.shape[1] * self.matrix.shape[2])
         for part, rows in self.rows():
             bound[part] += np.abs(rows).sum(1)
         return bound * SLACK
 
     def range(self) -> tuple[Array, Array]:
-        """Range of ``matrix @ messages``, whichever taps read nothing."""
+        """Return the range of ``matrix @ messages`` for any set of taps outside the map."""
         outputs, channels, taps = self.matrix.shape
         low, high = (
             np.repeat(np.broadcast_to(bound, (channels,)).astype(np.float64), taps)
@@ -159,7 +158,7 @@ class _Seen:
     def behind(self, budget: Budget) -> list[Callable[[], list[_Seen]]] | None:
         """What is seen through the currents whose sum the messages are, if the budget allows.
 
-        Each part is made when it is called for: together they may be larger than the network.
+        Parts are computed on demand, because together they may be larger than the network.
         """
         found: list[Callable[[], list[_Seen]]] = []
         assert isinstance(self.messages, Sum)
@@ -191,7 +190,7 @@ class _Seen:
         return [_Seen(matrix, off, m, self.count * alike, together) for m in current.messages]
 
     def one_by_one(self) -> Iterator[_Seen]:
-        """Each tap alone, once."""
+        """Yield each distinct tap alone."""
         for tap in range(self.matrix.shape[2]):
             yield replace(self, matrix=self.matrix[:, :, tap : tap + 1], count=1, taps=None)
 
@@ -207,11 +206,11 @@ def bounds(weight: Integers, low: Integers, high: Integers) -> tuple[Integers, I
 
 
 def reach(current: LinearMap, budget: Budget) -> tuple[Array, Array]:
-    """Proven range of a convolution's current, per output channel; ``low <= 0 <= high``.
+    """Return the proven range of a convolution's current, per output channel; ``low <= 0 <= high``.
 
     Args:
         current: a convolution; factors and scales are powers of two.
-        budget: shared by the calls of one network, so that none takes for ever.
+        budget: shared by all calls for one network, which bounds the total time.
     """
     taps, alike, together = current.taps()
     matrix, off = ungrouped(taps, current.groups), np.zeros(len(taps))

@@ -1,7 +1,7 @@
-"""Nodes of a graph: what all of them share, and the kinds that come with neuroport.
+"""The registry of node kinds: those that come with neuroport, and those of other packages.
 
-A kind of another package is found by an entry point of the group ``neuroport.kinds``: its name and
-the class.
+Another package adds a kind by an entry point of the group ``neuroport.kinds``, with its name and
+class.
 """
 
 from neuroport.errors import GraphError
@@ -34,7 +34,7 @@ _ADDED = Registry(("kind of node", "kinds of nodes"), "neuroport.kinds", {}, Gra
 
 
 def find_kind(name: str) -> type[Node] | None:
-    """Find the kind that files call ``name``, also in other packages; None if it is unknown.
+    """Return the kind that files call ``name``, also from other packages; None if unknown.
 
     Raises:
         GraphError: the package that adds it cannot be imported, or adds something else.

@@ -1,4 +1,4 @@
-"""Nodes that readers and passes add to a graph."""
+"""Build nodes that readers and passes add to a graph."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def identity(name: str, source: str, shape: Shape, lag: int = 0) -> Synapse:
 
 
 def relay(name: str, inputs: tuple[str, ...]) -> Population:
-    """Build a population that sends on each summed current unchanged."""
+    """Build a population that forwards each summed current unchanged."""
     return Relay(name, inputs)
 
 
@@ -36,13 +36,16 @@ def read_later(graph: Graph, late: Mapping[str, int]) -> Graph:
 
 
 def bits_for(low: int, high: int) -> int:
-    """Bits that hold every integer from ``low`` to ``high``, the sign included; at least 1."""
+    """Return the bits that hold ``low`` to ``high``, including the sign; at least 1."""
     size = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0)
     return max(1, size + (low < 0))
 
 
 def input_for(name: str, shape: Shape, low: int, high: int, bits: int = 1) -> Input:
-    """An input as wide as messages from ``low`` to ``high`` need, of so many bits if not spikes."""
+    """Build an input for messages from ``low`` to ``high``.
+
+    ``bits`` is its width if they are not spikes.
+    """
     if low >= 0 and high <= 1:
         return Input(name, shape, 1)
     return Input(name, shape, max(bits + (low < 0), bits_for(low, high)), signed=low < 0)

@@ -1,4 +1,4 @@
-"""Graphs as HDF5: versioned, hashed, and trusted only after every field was checked.
+"""Store graphs as HDF5: versioned, hashed, and with every field checked when it is read.
 
 Layout (``docs/format.md`` is the specification)::
 
@@ -85,7 +85,7 @@ def _check_range(node: Node, name: str, value: npt.NDArray[np.int64]) -> None:
 
 
 def _fits(stored: npt.NDArray[Any], shift: int, name: str) -> bool:
-    """Return whether the values lie in the range of their field; counted without overflow."""
+    """Return whether the values lie in the range of their field, without overflow."""
     limits = np.iinfo(_dtype(name))
     low, high = (int(bound(stored, initial=0)) << shift for bound in (np.min, np.max))
     return bool(limits.min <= low and high <= limits.max)
@@ -104,12 +104,12 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Graph:
     """Read a graph (a ``.graph`` or a ``.net`` file).
 
     Args:
-        verify: refuse a file whose content does not match the hash stored in it.
+        verify: whether to refuse a file whose content does not match its hash.
 
     Raises:
-        StorageError: no such file.
-        FormatError: anything in it that is not as ``docs/format.md`` says.
-        HashError: everything is, but the content was changed after it was written.
+        StorageError: the file does not exist.
+        FormatError: the file does not follow ``docs/format.md``.
+        HashError: the format is right, but the content was changed after it was written.
     """
 
     def build(content: Any) -> Graph:
@@ -131,7 +131,7 @@ def format_of(path: str | os.PathLike[str]) -> str:
 
 
 def _read(file: h5py.File, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Plain values of an open file: what the graph is built from, and the hash beside it."""
+    """Read the plain values of an open file, from which the graph is built, and its hash."""
     hdf5.check_header(file, path, FORMAT, VERSION)
     group = file.get("graph")
     if not isinstance(group, h5py.Group):
@@ -193,7 +193,7 @@ def _node(kind: str, arrays: dict[str, Any], **values: Any) -> Node:
 def _read_node(
     group: h5py.Group, index: int, path: str | os.PathLike[str], limit: int, packed: bool
 ) -> tuple[str, dict[str, Any]]:
-    """Kind and fields of a node, its arrays as the fields of :class:`Packed`."""
+    """Read kind and fields of a node; its arrays as fields of :class:`Packed`."""
     key = f"{index:05d}"
     link = group.get(key, getlink=True)
     entry = group.get(key) if isinstance(link, h5py.HardLink) else None
@@ -261,7 +261,7 @@ def _sizes(entry: h5py.Group, name: str, path: Any, where: str) -> tuple[int, ..
 def _array(
     entry: h5py.Group, name: str, where: str, limit: int, packed: bool
 ) -> tuple[npt.NDArray[Any], int, tuple[int, ...]]:
-    """The fields of a :class:`Packed`: what is stored, its shift, its repeats."""
+    """Read the fields of a :class:`Packed`: stored array, shift and repeats."""
     data = hdf5.plain_array(entry, name, where, limit)
     if not packed:
         if data.dtype != _dtype(name):

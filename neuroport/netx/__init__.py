@@ -24,13 +24,13 @@ from neuroport.targets.rules import require_legal
 def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu") -> Path:
     """Write a lowered graph as a ``.net`` file, atomically.
 
-    A network that is a chain (or was lowered to one, ``carrier="stock"``) is written in NetX's own
-    layers, too. Where it cannot be, the file makes an unmodified NetX stop with
-    ``NotImplementedError`` instead of running part of the network.
+    A network that is a chain (or was lowered to one, ``carrier="stock"``) is also written in NetX's
+    own layers. Any other file makes an unmodified NetX stop with ``NotImplementedError`` instead of
+    running part of the network.
 
     Raises:
-        IllegalError: the graph breaks rules of ``target`` (they are named); nothing is written.
-        StorageError: the file cannot be written; what was there is untouched.
+        IllegalError: the graph breaks rules of ``target``, which are named; nothing is written.
+        StorageError: the file cannot be written; an existing file is untouched.
     """
     check_file(path)
     require_legal(graph, target)
@@ -53,25 +53,25 @@ def read(
 ) -> Graph:
     """Read a network: neuroport's ``.net`` or ``.graph``, or a stock NetX file of lava-dl.
 
-    The other options are for stock files, which do not say these things.
+    The options after ``verify`` are for stock files, which lack this information.
 
     Args:
         verify: refuse a neuroport file whose content does not match the hash stored in it.
-        steps: steps a sample lasts; by default those of ``frames``, or what the file's
-            ``simulation/tSample`` says.
-        frames: the input node, for files whose first layer does not say its shape, or whose input
-            is graded; or frames (T, N, *shape), whose shape and range then are the input's.
-        delay_shift: whether SLAYER's blocks had ``delay_shift=True`` (their default) as they were
-            trained: then layers with a bias began before their input reached them, by a step per
-            block before them. Where it matters and is None, False is taken with a warning.
-        free_running: time as NetX (without resets) and the chip have it: every synapse takes a
-            step, and all layers, their biases too, begin at the first. Step t is the (t + 1)th
-            that NetX runs. A sample begins at rest: what is never reset is one long sample.
+        steps: number of steps of a sample; by default those of ``frames``, or the file's
+        ``simulation/tSample``.
+        frames: the input node, for files whose first layer lacks its shape or whose input is
+        graded; or frames (T, N, *shape), which determine the shape and range of the input.
+        delay_shift: whether SLAYER's blocks were trained with ``delay_shift=True`` (their default).
+        Layers with a bias then started before their input reached them, by one step per earlier
+        block. If it matters and is None, False is assumed, with a warning.
+        free_running: use the time of NetX (without resets) and the chip: every synapse takes a
+        step, and all layers and biases start at the first step. Step t is the (t + 1)th step of
+        NetX. A sample begins at rest; a network that is never reset is one long sample.
 
     Raises:
         StorageError: no such file.
-        FormatError: not such a file, or a stock file that no graph expresses.
-        HashError: a sound neuroport file that was changed after it was written.
+        FormatError: the file is not such a file, or a stock file that no graph can express.
+        HashError: a valid neuroport file was changed after it was written.
     """
     if not stock.is_stock(path):
         if steps is not None or frames is not None:

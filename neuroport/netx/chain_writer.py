@@ -1,7 +1,7 @@
 """Write a chain of layers as NetX reads it.
 
-Unmodified lava-dl 0.6 runs such a file with equal spikes, given the arguments that the attribute
-``netx`` of the group ``layer`` holds as JSON and one sample per ``reset_interval`` steps.
+Unmodified lava-dl 0.6 runs such a file with equal spikes, if it gets the arguments in the attribute
+``netx`` of the group ``layer`` (JSON) and one sample per ``reset_interval`` steps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from neuroport.netx import schema
 
 
 def fill(graph: Graph, file: h5py.File) -> None:
-    """Write the group ``layer``: the network as a chain or, where it is none, NetX's refusal."""
+    """Write the group ``layer``: the network as a chain, or else a layer that NetX refuses."""
     group = file.create_group(schema.LAYERS)
     try:
         layers = chain(graph)
@@ -83,7 +83,7 @@ def _layer(entry: h5py.Group, layer: ChainLayer, source: tuple[int, ...]) -> Non
 
 
 def _one(values: IntArray) -> IntArray:
-    """A number where all values are equal: hardware has one per layer."""
+    """Return one number if all values are equal, because hardware has one per layer."""
     return np.int64(values[0]) if np.all(values == values[0]) else values  # type: ignore[return-value]
 
 

@@ -1,7 +1,7 @@
-"""Read one group of a stock NetX file without trust, and refuse fields that were not read.
+"""Read one group of an untrusted stock NetX file, and refuse fields that were not read.
 
-Stock NetX converts values (``astype(int)``) and ignores fields that it does not know. Here a number
-that is not an integer, or a field that was not read, is an error that names layer and field.
+Stock NetX converts values (``astype(int)``) and ignores unknown fields. Here, a number that is not
+an integer and a field that was not read are errors that name layer and field.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ LARGEST = 1 << 31
 
 
 class Entry:
-    """A group; each getter notes the field as read, :meth:`finish` refuses the others.
+    """A group. Each getter marks its field as read; :meth:`finish` refuses the other fields.
 
     Args:
-        values: what :func:`neuroport.hdf5.plain_tree` found in it.
-        where: what the group is, for error messages, beginning with the path of the file.
+        values: its content, from :func:`neuroport.hdf5.plain_tree`.
+        where: name of the group for error messages, beginning with the path of the file.
     """
 
     def __init__(self, values: dict[str, Any], where: str) -> None:
@@ -38,7 +38,7 @@ class Entry:
         return isinstance(self.values.get(name), dict)
 
     def child(self, name: str) -> Entry:
-        """A group in this one."""
+        """Return a group inside this one."""
         self.read.add(name)
         if not self.is_group(name):
             self.refuse(name, "is missing or not a group; export the network again")
@@ -52,10 +52,10 @@ class Entry:
         return found
 
     def integers(self, name: str, default: int | None = None) -> IntArray:
-        """An array of integers, whatever type they are stored in; ``default`` where it is absent.
+        """Return an array of integers, stored in any type; ``default`` if it is absent.
 
         Raises:
-            FormatError: absent without a default, not numbers, or not whole ones.
+            FormatError: the field is absent without a default, or has values other than integers.
         """
         self.read.add(name)
         if default is not None and not self.has(name):
@@ -76,38 +76,38 @@ class Entry:
         return np.asarray(data.astype(np.int64))
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """One integer, stored as a scalar or as an array of one."""
+        """Return one integer, stored as a scalar or as an array of one."""
         values = self.integers(name, default)
         if values.size != 1:
             self.refuse(name, f"holds {values.size} values where one is expected")
         return int(values.flat[0])
 
     def pair(self, name: str, default: int) -> tuple[int, int]:
-        """(H, W), or one number for both."""
+        """Return (H, W), stored as two numbers or one for both."""
         values = self.integers(name, default).reshape(-1)
         if len(values) not in (1, 2):
             self.refuse(name, f"holds {len(values)} values where two are expected")
         return int(values[0]), int(values[-1])
 
     def sizes(self, name: str) -> tuple[int, ...]:
-        """The shape of a layer: at most three positive sizes, at most 2**24 neurons."""
+        """Return the shape of a layer: at most three positive sizes, at most 2**24 neurons."""
         values = tuple(int(n) for n in self.integers(name).reshape(-1))
         if len(values) > 3 or min(values) < 1 or float(np.prod(values, dtype=float)) > 1 << 24:
             self.refuse(name, f"is {values}; a layer has up to 3 sizes and 2**24 neurons")
         return values
 
     def expect(self, name: str, values: Iterable[int], why: str) -> None:
-        """Refuse a field that is there and holds another value."""
+        """Refuse a field that is present with another value."""
         if self.has(name) and (found := self.integer(name)) not in values:
             self.refuse(name, f"is {found}; {why}")
         self.read.add(name)
 
     def pass_over(self, *names: str) -> None:
-        """Fields that mean nothing to a network that runs."""
+        """Ignore fields that do not affect a run."""
         self.read.update(names)
 
     def finish(self) -> None:
-        """Refuse the fields that were not read: NetX ignores them, so they may mean anything."""
+        """Refuse fields that were not read: NetX ignores them, but they may have a meaning."""
         unread = sorted(set(self.values) - self.read)
         if unread:
             name = unread[0] if unread[0].isidentifier() else short(unread[0])

@@ -1,13 +1,13 @@
-"""Start steps of the layers of a chain that do not begin with the first frame to reach them.
+"""Compute the start steps of layers in chains that do not start with their first input.
 
-In a graph each layer begins with the first frame that reaches it. In two cases it does not, and a
-stock file does not say which case applies:
+In a graph, each layer starts with the first frame that reaches it. There are two other cases, and a
+stock file does not say which one applies:
 
-* SLAYER with ``delay_shift`` (its default, except in sigma-delta blocks): every block answers a
-  step late. As in :mod:`neuroport.capture.slayer` the steps themselves are removed; where a layer
-  acts without input (it has a bias) it began at SLAYER's first step, that many steps before the
-  first frame reached it.
-* NetX and the chip without resets: every synapse takes a step, and all layers begin at once.
+* SLAYER with ``delay_shift`` (its default, except in sigma-delta blocks): the output of every block
+is one step late. As in :mod:`neuroport.capture.slayer`, these steps are removed. A layer that acts
+without input (it has a bias) started at SLAYER's first step, that many steps before its first
+input.
+* NetX and the chip without resets: every synapse takes a step, and all layers start together.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ SIGMA_DELTA = "sigmadelta"
 
 
 def shifts(graph: Graph, *, sigma_delta: bool = False) -> dict[str, int]:
-    """Populations whose input SLAYER's ``delay_shift`` has later than their bias: by so many steps.
+    """Return the steps by which ``delay_shift`` delays the input of populations, not their bias.
 
     Args:
-        sigma_delta: whether sigma-delta blocks shift, too; by default SLAYER's do not.
+        sigma_delta: whether sigma-delta blocks shift, too (SLAYER's do not by default).
     """
     late, found = 0, {}
     for node in graph.populations:
@@ -62,10 +62,10 @@ def shifted(graph: Graph) -> Graph:
 
 
 def free_running(graph: Graph, *, hosted: bool) -> Graph:
-    """The network with NetX's latency in its own time: step t is the (t + 1)th that NetX runs.
+    """Return the network in NetX's time: step t is the (t + 1)th step of NetX.
 
     Args:
-        hosted: whether the first layer is neurons that the host drives, without a synapse.
+        hosted: whether the first layer has neurons without a synapse, driven by the host.
     """
     first = graph.input.name
     late = {

@@ -40,7 +40,7 @@ DELTA_BITS = 11
 
 
 def input_bits(neuron: Entry) -> int:
-    """Bits of the frames that drive an input layer."""
+    """Return the bits of the frames that drive an input layer."""
     return DELTA_BITS if neuron.text("type") == "SDNN" else BIAS_BITS
 
 
@@ -54,16 +54,16 @@ def population(
     own: IntArray | None = None,
     is_complex: bool = False,
 ) -> Population:
-    """A layer's neurons.
+    """Build a layer's neurons.
 
     Args:
         bias: the layer's bias, or None.
-        first: whether they are the input layer.
-        own: weights (N, N) of the neurons onto themselves.
-        is_complex: whether their current has real and imaginary rows.
+        first: whether this is the input layer.
+        own: recurrent weights (N, N).
+        is_complex: whether the current has real and imaginary rows.
 
     Raises:
-        FormatError: the neurons, or a field of theirs, cannot be expressed.
+        FormatError: no graph can express the neurons or one of their fields.
     """
     kind = neuron.text("type")
     if is_complex != (kind in RESONATING):

@@ -1,6 +1,6 @@
-"""SLAYER's pooling layers, which lava-dl writes into its files and NetX does not build.
+"""Read SLAYER's pooling layers, which lava-dl writes into files and NetX does not build.
 
-The file says all that is needed: one kernel for every channel, its stride, padding and dilation.
+The file holds everything needed: one kernel for all channels, stride, padding and dilation.
 Source: ``AbstractPool.export_hdf5`` and ``synapse.Pool`` of lava-dl 0.6.0.
 """
 
@@ -15,13 +15,13 @@ from neuroport.netx.field_reader import Entry
 def pooled(
     entry: Entry, weight: IntArray, source: Shape, stride: Pair, padding: Pair, dilation: Pair
 ) -> tuple[IntArray, Pair]:
-    """Weight (C, 1, kH, kW) and padding of the convolution, in C groups, that pools ``source``.
+    """Return weight (C, 1, kH, kW) and padding of the grouped convolution that pools ``source``.
 
-    SLAYER appends ``H % kH`` rows of zeros (and columns), lays the channels of a sample below each
-    other and convolves all with one kernel: rows must be cut where channels end.
+    SLAYER appends ``H % kH`` rows of zeros (likewise columns), stacks the channels of a sample
+    vertically, and applies one kernel to the stack. Windows must therefore end where channels end.
 
     Raises:
-        FormatError: a window crosses from one channel into the next, or the kernel is none.
+        FormatError: a window crosses from one channel into the next, or the kernel is invalid.
     """
     if weight.ndim == 5 and weight.shape[4] == 1:
         weight = weight[..., 0]

@@ -1,4 +1,4 @@
-"""Names and types of a ``.net`` file's content, as NetX, lava-dl's HDF5 reader, defines them.
+"""Names and types in a ``.net`` file, as defined by NetX, lava-dl's HDF5 reader.
 
 Source: ``lava/lib/dl/netx/hdf5.py`` of lava-dl 0.6.0.
 """

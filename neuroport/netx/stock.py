@@ -1,9 +1,9 @@
-"""Read stock NetX files, as lava-dl 0.6 writes them, into integer graphs.
+"""Read stock NetX files, written by lava-dl 0.6, as integer graphs.
 
-The layers of such a file become synapses and populations named ``layer<i>``. What counts are the
-integers in the file: neither the losses of NetX's own reader (weights that it rescales wrongly,
-resonators that it truncates) nor its omissions are repeated. What a graph cannot express is an
-error that names layer and field.
+The layers of such a file become synapses and populations named ``layer<i>``. The integers in the
+file are authoritative. Losses and omissions of NetX's own reader (wrongly rescaled weights,
+truncated resonators) are not repeated. A layer that no graph can express is an error that names
+layer and field.
 
 Source: ``lava/lib/dl/netx/hdf5.py`` and ``lava/lib/dl/slayer/block/base.py`` of lava-dl 0.6.0.
 """
@@ -67,10 +67,10 @@ def is_stock(path: str | os.PathLike[str]) -> bool:
 
 
 def transform(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """``(weight, bias)`` of the input layer.
+    """Return ``(weight, bias)`` of the input layer.
 
     The host computes ``frames = weight * image + bias`` from an image of real numbers and truncates
-    it to integers; NetX, too, leaves this to its caller. The frames then are the currents of the
+    it to integers; NetX also leaves this to its caller. The frames are then the currents of the
     input neurons.
     """
 
@@ -149,10 +149,10 @@ def _graph(content: Any, path: str, steps: int | None, frames: GivenFrames) -> G
 
 
 class _Chain:
-    """Nodes so far, and where the next layer begins.
+    """The nodes so far, and the input of the next layer.
 
-    Delays that no synapse of the layer itself holds, those of feature maps and of layers with a
-    bias, are taken out of the file before (:mod:`neuroport.netx.unread_fields`).
+    Delays that no synapse of the layer itself can hold (of feature maps, and of layers with a bias)
+    were removed before (:mod:`neuroport.netx.unread_fields`).
     """
 
     def __init__(self, frames: GivenFrames) -> None:
@@ -169,7 +169,7 @@ class _Chain:
         return node.name
 
     def begin(self, node: Input, entry: Entry) -> None:
-        """Add the input; the caller's own comes before what the file says."""
+        """Add the input; an input of the caller replaces that of the file."""
         if self.given is not None and not node.signed:  # the range of frames, not their shape
             node = replace(node, bits=self.given.bits, signed=self.given.signed)
         given = self.frames or node
@@ -217,7 +217,7 @@ class _Chain:
         self._convolve(index, entry, weight, is_complex, stride, padding, dilation, groups)
 
     def pool(self, index: int, entry: Entry) -> None:
-        """SLAYER's pooling, as a convolution of each channel; NetX builds none."""
+        """Add SLAYER's pooling as a convolution of each channel; NetX builds none."""
         entry.pass_over("kernelSize")  # the weight says it
         weight, is_complex = self._weight(entry)
         if is_complex:
@@ -244,7 +244,7 @@ class _Chain:
         dilation: Pair,
         groups: int,
     ) -> None:
-        """A convolution of what is there, and its neurons."""
+        """Add a convolution and its neurons."""
         shape = entry.sizes("shape")
         name = f"layer{index}"
         node = Conv(
@@ -285,7 +285,10 @@ class _Chain:
         self._delay(entry, (count,), weight)
 
     def average(self, index: int, entry: Entry) -> None:
-        """Spikes of each group, as a graded message: SLAYER's mean times the size of the group."""
+        """Add the number of spikes of each group, as graded messages.
+
+        This is SLAYER's mean times the size of the group.
+        """
         count, inputs = int(np.prod(entry.sizes("shape"))), int(np.prod(self.shape or (0,)))
         if inputs == 0 or inputs % count:
             entry.refuse("shape", f"asks for {count} groups of {inputs} neurons")
@@ -302,7 +305,7 @@ class _Chain:
     # -- parts -----------------------------------------------------------------------------
 
     def _weight(self, entry: Entry) -> tuple[IntArray, bool]:
-        """Weights as stored; real rows above imaginary rows where they are complex."""
+        """Return weights as stored; if they are complex, real rows above imaginary rows."""
         if not entry.is_group("weight"):
             return entry.integers("weight"), False
         parts = entry.child("weight")
@@ -336,7 +339,7 @@ class _Chain:
     def _delay(self, entry: Entry, shape: Shape, weight: IntArray | None) -> None:
         """Apply the layer's delays, per synapse, per input or per neuron, to its synapse.
 
-        Without a bias delaying what a layer receives delays what it sends.
+        Without a bias, delaying a layer's input delays its output.
         """
         if not entry.has("delay"):
             return
@@ -372,7 +375,7 @@ class _Chain:
         dilation: tuple[int, int],
         groups: int,
     ) -> None:
-        """The input of a file that begins with a convolution."""
+        """Return the input of a file that begins with a convolution."""
         channels = weight.shape[1] * groups
         if self.frames is not None:
             self.add(self.frames, self.frames.shape)
@@ -393,15 +396,15 @@ class _Chain:
             self.begin(Input("input", (channels, *size), bits=1), entry)
 
     def _maps(self) -> Input | None:
-        """The input that the caller gave, where it is feature maps."""
+        """Return the caller's input if it has feature maps."""
         given = self.frames or self.given
         return given if given is not None and len(given.shape) == 3 else None
 
 
 def input_of(frames: npt.NDArray[Any], name: str = "input") -> Input | None:
-    """The input node of frames (T, N, *shape) of integers: spikes, or graded messages.
+    """Return the input node for integer frames (T, N, *shape): spikes or graded messages.
 
-    None where they are no such frames, which :func:`neuroport.runs.frames.check_frames` tells.
+    None for other frames, which :func:`neuroport.runs.frames.check_frames` reports.
     """
     if frames.ndim < 3 or frames.dtype.kind not in "iub" or frames.size == 0:
         return None
@@ -410,10 +413,10 @@ def input_of(frames: npt.NDArray[Any], name: str = "input") -> Input | None:
 
 
 def _with_readouts(graph: Graph) -> Graph:
-    """Neurons that integrate and provably never fire, as readouts: their potential is the answer.
+    """Replace integrating neurons that provably never fire by readouts.
 
-    Their voltage is the sum of currents and biases; it stays below the threshold if the proven
-    bounds say so, or if the threshold is beyond what a voltage can be.
+    Their voltage, the sum of currents and biases, is the output. It stays below the threshold by
+    the proven bounds, or because the threshold exceeds every possible voltage.
     """
     nodes: list[Node] = []
     for node in graph:

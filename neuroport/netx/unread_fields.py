@@ -1,8 +1,8 @@
-"""Read the network that a stock file means, including fields that NetX itself does not read.
+"""Read the network of a stock file, including fields that NetX itself does not read.
 
-Three things are read here that :mod:`neuroport.netx.stock` refuses, because a chain of nodes does
-not hold them: ``neuron/weight_exp`` becomes part of thresholds and synapses, delays of convolutions
-and of layers with a bias, one per channel, become delays of the layers that read them.
+This module handles fields that :mod:`neuroport.netx.stock` refuses, because a chain of nodes cannot
+hold them. ``neuron/weight_exp`` becomes part of thresholds and synapses. Delays per channel, of
+convolutions and of layers with a bias, become delays of the layers that read them.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def repaired(
     delay_shift: bool = False,
     free_running: bool = False,
 ) -> Graph:
-    """The graph of a stock file, as SLAYER computed it.
+    """Return the graph of a stock file, with SLAYER's meaning.
 
     Args:
         steps, frames: see :func:`neuroport.netx.read`.
         delay_shift, free_running: see :func:`neuroport.netx.read`.
 
     Raises:
-        StorageError, FormatError: as that, and for a ``weight_exp`` that no graph expresses.
+        StorageError, FormatError: see there; also for a ``weight_exp`` that no graph can express.
     """
 
     def build(content: Content) -> Graph:
@@ -68,7 +68,7 @@ def repaired(
 
 
 def opened(path: Path, build: Callable[[Content], T]) -> T:
-    """``build`` of what the file holds, which is tried in a child first: files are not trusted."""
+    """Return ``build`` of the file's content, tried in a child first, as files are untrusted."""
     name = os.fspath(path)
     return hdf5.read(
         path,
@@ -82,7 +82,7 @@ def opened(path: Path, build: Callable[[Content], T]) -> T:
 class Content:
     """The content of a stock file: groups as dictionaries, and settings that the file lacks.
 
-    ``delay_shift``: whether SLAYER trained it so that every block answers a step late.
+    ``delay_shift``: whether SLAYER trained it with blocks whose output is one step late.
     """
 
     path: str
@@ -97,7 +97,7 @@ class Content:
 
     @property
     def hosted(self) -> bool:
-        """Whether the network begins with neurons that the host drives, without a synapse."""
+        """Whether the network begins with neurons without a synapse, driven by the host."""
         first = plain(self.layers[0])
         return first.get(schema.TYPE) == "input" and schema.NEURON in first
 
@@ -107,7 +107,7 @@ class Content:
         frames: GivenFrames,
         without: Container[tuple[str, int]] = (),
     ) -> Graph:
-        """The network; ``without`` holds (field, layer) that are passed over, as NetX does."""
+        """Return the network; ``without`` holds ignored (field, layer), which NetX ignores, too."""
         groups = copy.deepcopy(self.groups)
         powers: dict[int, int] = {}
         delays: dict[int, IntArray] = {}
@@ -129,7 +129,7 @@ class Content:
 
 
 def delay_per_channel(layer: dict[str, Any]) -> IntArray | None:
-    """Delays of feature maps, or of a dense layer with a bias: those that NetX has wrong."""
+    """Return delays of feature maps or of a dense layer with a bias, which NetX gets wrong."""
     layer = plain(layer)
     kind = layer.get(schema.TYPE)
     delay: Any = layer.get("delay")
@@ -147,7 +147,7 @@ def delay_per_channel(layer: dict[str, Any]) -> IntArray | None:
 
 
 def plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a layer that are words, numbers within 32 bits, or groups of these."""
+    """Return the fields of a layer that are words, 32-bit numbers, or groups of these."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
@@ -164,7 +164,7 @@ def _numbers(value: Any) -> bool:
 
 
 def _power(path: str, index: int, layer: dict[str, Any]) -> int:
-    """``weight_exp``, taken out of the layer; 0 where there is none."""
+    """Remove and return ``weight_exp``; 0 if there is none."""
     neuron = layer.get(schema.NEURON)
     if not isinstance(neuron, dict):
         return 0
@@ -183,7 +183,7 @@ def _power(path: str, index: int, layer: dict[str, Any]) -> int:
 
 
 def _scaled(path: str, graph: Graph, index: int, power: int) -> Graph:
-    """Currents divided by ``2**power`` are thresholds multiplied by it."""
+    """Multiply thresholds by ``2**power``, instead of dividing currents by it."""
     lif = graph[f"layer{index}"]
     where = f"{path}: layer/{index}/neuron: field weight_exp is {power}"
     if not isinstance(lif, Lif):
@@ -212,7 +212,7 @@ def _replaced(graph: Graph, nodes: dict[str, Node]) -> Graph:
 
 
 def _delayed(graph: Graph, name: str, late: IntArray) -> Graph:
-    """Delay the messages of ``name`` to its readers by ``late`` steps, one number per channel."""
+    """Delay the messages of ``name`` by ``late`` steps, one number per channel."""
     if not late.any():
         return graph
     shape = graph.facts(name).shape
@@ -245,7 +245,7 @@ def _delayed(graph: Graph, name: str, late: IntArray) -> Graph:
 
 
 def _parts(node: Node, name: str, shape: Shape, late: IntArray) -> list[tuple[int, Node]]:
-    """Synapses that read ``name`` with the delay of each, and are together ``node``."""
+    """Yield synapses that read ``name`` with one delay each and that sum to ``node``."""
     match node:
         case Dense():
             each = np.repeat(late, int(np.prod(shape)) // len(late))

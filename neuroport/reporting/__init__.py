@@ -1,4 +1,4 @@
 """Reports of runs: a self-contained HTML page (``html``) and terminal tables (``terminal``).
 
-Jinja2 and rich are imported by those two modules only, so that ``import neuroport`` stays light.
+Only these two modules import Jinja2 and rich, so that ``import neuroport`` stays light.
 """

@@ -1,4 +1,4 @@
-"""Accuracy and confusion of the runs of a page, where the classes are known."""
+"""Accuracy and confusion of the runs of a page, if the classes are known."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MOST = 20  # classes of a table
 
 @dataclass(frozen=True)
 class ClassTable:
-    """One run: its accuracy, and how many samples of each class were taken for which.
+    """Accuracy and confusion matrix of one run.
 
     Attributes:
-        accuracy: with its 95% interval.
+        accuracy: accuracy, with its 95% interval.
         names: the classes of rows and columns.
-        table: samples of a class (row) that were taken for a class (column).
-        left_out: classes that are not in the table, those with the fewest mistakes.
+        table: number of samples of a class (row) that were classified as a class (column).
+        left_out: omitted classes, those with the fewest mistakes.
     """
 
     accuracy: Accuracy
@@ -39,7 +39,7 @@ def class_tables(
     """Return the table of each run; none without labels.
 
     Raises:
-        FramesError: fewer labels than samples, or labels of a run without one answer.
+        FramesError: there are fewer labels than samples, or a run has no predictions.
     """
     if labels is None:
         return ()

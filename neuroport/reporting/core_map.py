@@ -1,7 +1,7 @@
-"""The cores of a network on a chip as an inline SVG, coloured by how full they are.
+"""Draw the cores of a network on chips as an inline SVG, coloured by their use.
 
-Without a mapping, populations fill the chips in the order of the network. The position
-of a core on its chip means nothing in either case, and nothing was run on hardware.
+Without a mapping, populations fill the chips in the order of the network. The position of a core on
+its chip has no meaning. Nothing was run on hardware.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CHIPS = 16  # drawn; the rest is counted
 
 
 def cores(found: Resources, mapping: Mapping | None = None) -> Markup:
-    """``<svg>`` of the chips: a square per core, dark where it is full; relays in their colour."""
+    """Return ``<svg>`` of the chips: a square per core, darker if fuller."""
     per_chip = found.target["cores"]
     columns = ceil(per_chip**0.5)
     chips = min(found.chips, CHIPS)
@@ -63,7 +63,7 @@ def cores(found: Resources, mapping: Mapping | None = None) -> Markup:
 
 
 def _places(found: Resources, mapping: Mapping | None) -> list[tuple[int, int]]:
-    """Chip of each core in use, and its number there."""
+    """Return the chip of each used core, and its number on it."""
     per_chip = found.target["cores"]
     if mapping is None:
         return [divmod(index, per_chip) for index in range(found.cores)]

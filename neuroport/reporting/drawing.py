@@ -1,7 +1,7 @@
-"""The network as an inline SVG: the main branch straight, shortcuts as curves beside it.
+"""Draw the network as an inline SVG: the main branch straight, shortcuts as curves.
 
-Rows are steps of chip time: what stands in one row answers at the same step, and inputs that meet
-come from the row above.
+Rows are steps of chip time: populations in one row send at the same step, and their inputs come
+from the row above.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Point = tuple[float, float]
 
 
 def drawing(graph: Graph) -> Markup:
-    """``<svg>`` of the whole network; tooltips hold names, shapes, thresholds and kernels."""
+    """Return ``<svg>`` of the network; tooltips have names, shapes, thresholds and kernels."""
     places = layout(graph)
     labels = {name: _labels(graph, places, name) for name in places.lanes}
     side = [name for name, lane in places.lanes.items() if lane > 0]
@@ -59,12 +59,12 @@ def _outermost(places: Layout) -> int:
 
 
 def _pitch(places: Layout) -> int:
-    """Pixels from lane to lane; many lanes stand closer."""
+    """Return the pixels between lanes; many lanes are closer together."""
     return 64 if _outermost(places) <= 2 else 40
 
 
 def _labels(graph: Graph, places: Layout, name: str) -> tuple[str, str]:
-    """A population's name; its kernel and shape."""
+    """Return a population's name, and its kernel and shape."""
     short = name if len(name) <= LONGEST else f"{name[:12]}…{name[-(LONGEST - 13) :]}"
     arriving = [edge for edge in places.edges if edge.target == name]
     # Of several inputs, the one that comes along the same lane is the one a reader follows.
@@ -117,7 +117,7 @@ def _draw_edge(
 
 
 def _path(places: Layout, points: dict[str, Point], edge: Edge) -> str:
-    """From source to target, through the edge's lane where populations stand between them."""
+    """Return the path from source to target, through the edge's lane if needed."""
     (x, y), (end_x, end_y) = points[edge.source], points[edge.target]
     lane_x = x + _pitch(places) * (edge.lane - places.lanes[edge.source])
     written = f"M{x:g} {y:g}"

@@ -1,8 +1,8 @@
-"""What a page holds of two runs, so that a reader can step through them without a network.
+"""The data of two runs in a page, for stepping through them without network access.
 
-Messages are stored sample by sample as compressed text: spikes as bits, others as the smallest
-integers, and of the second run only the populations in which it differs. A page has a budget of
-bytes; what does not fit is left out, evenly, and :attr:`Explorer.sampled` says so.
+Messages are stored per sample as compressed text: spikes as bits, other messages as the smallest
+integers, and for the second run only populations that differ. A page has a budget of bytes. If the
+data do not fit, they are thinned evenly, and :attr:`Explorer.sampled` says so.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ STAGES = [(64 << 10, 1), (16 << 10, 1), (4 << 10, 1), *((1 << 10, 1 << n) for n 
 
 @dataclass(frozen=True)
 class Explorer:
-    """The data of a page, and what it is a sample of.
+    """The data of a page, and what was omitted.
 
     Attributes:
-        data: JSON that is safe inside a script element.
-        samples: their numbers; ``populations``: how many of them.
-        sampled: sentences on what was left out, and why.
+        data: JSON that is safe in a script element.
+        samples: numbers of the samples; ``populations``: number of populations.
+        sampled: sentences that say what was omitted, and why.
     """
 
     data: Markup
@@ -49,7 +49,7 @@ class Explorer:
 
 @dataclass(frozen=True)
 class _Population:
-    """One population: (T, N, *shape) in each run, None where a run has not recorded it."""
+    """One population: (T, N, *shape) in each run, None if a run did not record it."""
 
     name: str
     kind: str
@@ -70,14 +70,14 @@ class _Population:
         return "bits" if low >= 0 and high <= 1 else narrowest(low, high).name
 
     def unlike(self, sample: int) -> bool:
-        """Whether the second run has to be stored as well."""
+        """Whether the second run must be stored, too."""
         want, got = self.runs[0], self.runs[-1]
         if want is None or got is None:
             return True
         return not np.array_equal(want[:, sample], got[:, sample])
 
     def content(self, run: int, sample: int, dtype: str) -> bytes:
-        """(T, channels, ...) of one sample."""
+        """Return one sample, (T, channels, ...)."""
         array = self.runs[run]
         if array is None:
             return b""
@@ -93,12 +93,12 @@ def explorer(
     labels: npt.NDArray[Any] | None = None,
     first: Divergence | None = None,
 ) -> Explorer | None:
-    """Choose what a page shows of one run, or of two; None where no run holds messages.
+    """Choose what a page shows of one run or two; None if no run has messages.
 
     Args:
-        frames: (T, N, *shape), shown as the first population.
+        frames: frames (T, N, *shape), shown as the first population.
         labels: the true classes (N,).
-        first: where the runs first differ, which is always among what is shown.
+        first: where the runs first differ; always shown.
     """
     traces = [trace] if got is None else [trace, got]
     everything = list(_populations(traces, frames))
@@ -151,7 +151,7 @@ def explorer(
 
 
 def _json(data: Any) -> str:
-    """JSON in which nothing can end a script element, or start a comment."""
+    """Return JSON that cannot end a script element or start a comment."""
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
@@ -182,7 +182,7 @@ def _order(
     labels: npt.NDArray[Any] | None,
     first: Divergence | None,
 ) -> list[int]:
-    """Samples, those that tell most first."""
+    """Return the samples, most informative first."""
     unlike = unequal_samples(*traces) if len(traces) > 1 else np.zeros(traces[0].samples, bool)
     wrong = np.zeros(len(unlike), bool)
     for guess in guesses:
@@ -198,7 +198,7 @@ def _order(
 def _thinned(
     everything: Sequence[_Population], most: int, apart: int, first: Divergence | None
 ) -> list[_Population]:
-    """Every ``apart``-th population, each with the channels that ``most`` bytes hold."""
+    """Return every ``apart``-th population, each with as many channels as fit ``most`` bytes."""
     shown = []
     for index, population in enumerate(everything):
         parted = first is not None and first.population == population.name
@@ -218,7 +218,7 @@ def _thinned(
 def _part(
     shown: Sequence[_Population], types: Sequence[str], sample: int, runs: int
 ) -> dict[str, Any]:
-    """One sample as text; of a second run only what differs, at the places in ``differ``."""
+    """Return one sample as text; for a second run, only the differing places in ``differ``."""
     pairs = list(zip(shown, types, strict=True))
     part: dict[str, Any] = {
         "sample": sample,
@@ -242,7 +242,7 @@ def _sampled(
     number: int,
     two: bool,
 ) -> Iterator[str]:
-    """What is in the page, and why not all."""
+    """Yield sentences on what the page omits."""
     if len(samples) < number:
         first = "those in which the runs differ, then " if two else ""
         yield (

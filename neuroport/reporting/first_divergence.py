@@ -1,4 +1,4 @@
-"""What the neuron received at which two runs first differ, as rows of a page."""
+"""The input of the neuron at which two runs first differ, as rows of a page."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ ROWS = 24  # of a table
 
 @dataclass(frozen=True)
 class Received:
-    """Rows of what arrived at ``step``.
+    """Rows with the messages that arrived at ``step``.
 
     Attributes:
-        rows: unlike weights first, then unlike currents, then the largest.
-        left: how many more weights there are, of which the current is 0 or small.
-        why_not: why there are no rows.
+        rows: rows with unequal weights first, then those with unequal currents, then the largest
+        currents.
+        left: number of omitted weights, with a current of 0 or a small one.
+        why_not: reason why there are no rows.
     """
 
     step: int
@@ -40,7 +41,7 @@ def received(
     frames: npt.NDArray[Any] | None,
     found: Comparison,
 ) -> Received | None:
-    """Return what arrived at the neuron of the first divergence; None where none was explained."""
+    """Return the input of the neuron of the first divergence; None without an explanation."""
     first = found.first
     if first is None or frames is None or found.neighbourhood is None:
         return None

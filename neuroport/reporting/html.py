@@ -1,6 +1,6 @@
-"""A report as one HTML file, readable on paper, on a phone, by keyboard and without scripts.
+"""Write a report as one HTML file for screen, phone, paper and keyboard, also without scripts.
 
-It asks nothing of any network: its policy allows its own script and style, by their hashes, alone.
+It uses no network: its policy allows only its own script and style, by their hashes.
 """
 
 from __future__ import annotations
@@ -69,36 +69,36 @@ def report(
     labels: npt.NDArray[Any] | None = None,
     title: str | None = None,
 ) -> Path:
-    """Write a self-contained HTML page about one run of a network, or about two, atomically.
+    """Write a self-contained HTML page about one run of a network or two, atomically.
 
-    In a browser the page shows the messages of any sample, population and step, of two runs side
-    by side, and what the neuron received at which they first differ.
+    In a browser, the page shows the messages of any sample, population and step, of two runs side
+    by side, and the input of the neuron at which they first differ.
 
     Args:
-        graph: the network; best the lowered one, whose latencies balance.
-        trace: a run of it, by any engine.
+        graph: the network, preferably lowered, so that latencies are balanced.
+        trace: a run of it on any engine.
         path: the file to write, ``.html``.
-        results: what else is known, as the demo stores it: ``name``, ``recipe``, ``accuracy``,
-            ``comparisons``, ``seconds``, ``versions``, ``graph``; every key is optional.
-        frames: the frames (T, N, *shape) of that run, so that the synapse of the input is counted.
-        target: a chip or board whose cores the page shows, by how full they would be, and for
-            which energy and time are estimated.
-        energy: what was estimated, or why nothing could be, where the caller knows already.
-        mapping: of that target: which chip holds which core, and the messages between chips.
-        source: the network before it was lowered: what other ways to carry its shortcuts would
-            take of the target.
-        got: another run, shown beside ``trace`` and compared with it.
-        other: the network of ``got``, where it is not ``graph``.
-        comparison: of ``trace`` and ``got``, where the caller knows it already.
-        labels: the true classes (N,): accuracy and confusion are shown.
-        title: what the page is called; without it ``results["name"]``, or the name of the file.
+        results: further results, as stored by the demo: ``name``, ``recipe``, ``accuracy``,
+        ``comparisons``, ``seconds``, ``versions``, ``graph``; all optional.
+        frames: the frames (T, N, *shape) of that run, to count operations of the first synapse.
+        target: a chip or board; the page shows the use of its cores and estimates of energy and
+        time.
+        energy: the estimate or the reason why there is none, if the caller has it.
+        mapping: mapping to that target: the chip of each core, and the messages between chips.
+        source: the network before lowering, to show the resources of other ways to carry its
+        shortcuts.
+        got: another run, compared with ``trace``.
+        other: the network of ``got``, if it is not ``graph``.
+        comparison: the comparison of ``trace`` and ``got``, if the caller has it.
+        labels: the true classes (N,), to show accuracy and confusion.
+        title: title of the page; by default ``results["name"]``, or the name of the file.
 
     Raises:
-        CompareError: the trace belongs to another network, or to other frames, or the runs share
-            nothing.
-        FramesError: fewer labels than samples, or labels of a run without one answer.
-        TargetError: the target gives no time of a step or an operation.
-        StorageError: the file cannot be written; an old one is untouched.
+        CompareError: the trace belongs to another network or other frames, or the runs share no
+        population.
+        FramesError: there are fewer labels than samples, or a run has no predictions.
+        TargetError: the target has no time of a step or an operation.
+        StorageError: the file cannot be written; an existing file is untouched.
     """
     check_file(path)
     if target is not None:
@@ -165,7 +165,7 @@ def report(
 
 
 def _policy(style: str, script: str) -> Markup:
-    """What the page may do: be styled and run by its own text; ask nothing of anybody."""
+    """Return the page's policy: only its own style and script, no requests."""
     style_hash, script_hash = (
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         for text in (style, script)
@@ -179,7 +179,7 @@ def _policy(style: str, script: str) -> Markup:
 def _loads(
     graph: Graph, trace: Trace, frames: npt.NDArray[Any] | None, target: Target | None
 ) -> Loads | None:
-    """Return each population's load; None where no target, frames or messages are known."""
+    """Return each population's load; None without target, frames or messages."""
     if target is None or frames is None or trace.counts or not graph.balanced:
         return None
     return loads(graph, messages(graph, trace, frames), target)
@@ -212,7 +212,7 @@ def _environment() -> Environment:
 
 
 def _facts(graph: Graph, results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The network in numbers, counted from the graph; parameters as ``results`` tells them."""
+    """Return numbers of the network, counted from the graph; parameters from ``results``."""
     relays = sum(node.emits == GRADED for node in graph.populations)
     weights = sum(node.weight.size for node in graph.synapses)
     told = results.get("graph")
@@ -251,7 +251,7 @@ def _provenance(graph: Graph, trace: Trace, results: Mapping[str, Any]) -> list[
 
 
 def _flat(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Nested values as rows of a name and a text."""
+    """Return nested values as rows of name and text."""
     if depth > DEEPEST:
         yield name, "more"
     elif isinstance(value, Mapping):
@@ -268,19 +268,19 @@ def _flat(name: str, value: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
 
 
 def _plain(value: Any) -> str:
-    """A value in words."""
+    """Return a value in words."""
     if value is None or isinstance(value, bool):
         return {True: "yes", False: "no", None: "none"}[value]
     return str(value)
 
 
 def _breakable(name: str) -> Markup:
-    """A dotted name that may wrap after its dots."""
+    """Return a dotted name that may wrap after its dots."""
     return Markup(str(escape(printable(name))).replace(".", ".<wbr>").replace("_", "_<wbr>"))
 
 
 def _place(neuron: tuple[int, ...]) -> Markup:
-    """A neuron's place, which never wraps."""
+    """Return a neuron's place, which never wraps."""
     return Markup('<span class="tight">({})</span>').format(", ".join(map(str, neuron)))
 
 
@@ -289,11 +289,11 @@ def _whole(number: float) -> str:
 
 
 def _decimal(number: float) -> str:
-    """Three decimals, and never a zero for what is not zero."""
+    """Return three decimals, but never 0 for a nonzero number."""
     return "< 0.001" if 0 < number < 0.0005 else f"{number:.3f}"
 
 
 def _duration(number: float) -> str:
-    """Seconds with as many digits as are worth reading."""
+    """Return seconds with a sensible number of digits."""
     digits = 2 if number < 10 else 1 if number < 100 else 0
     return "< 0.01 s" if 0 < number < 0.005 else f"{number:,.{digits}f} s"

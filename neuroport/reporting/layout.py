@@ -1,7 +1,7 @@
 """Lay out the populations of a network: rows by latency, lanes beside a main branch.
 
-The main branch is the path from an input that passes the most neurons, and among those the most
-weights: a shortcut passes fewer. Everything else stands in lanes beside it, as few as fit.
+The main branch is the path from an input with the most neurons, then with the most weights;
+shortcuts have fewer. Everything else is in as few lanes beside it as possible.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from neuroport.graph.kinds.base import GRADED, POTENTIAL, SPIKES, Synapse
 class Edge:
     """One synapse between two populations.
 
-    ``kind`` is ``main`` on the main branch, ``shortcut`` where the edge passes around neurons (it
-    touches a relay, or skips over the main branch), else ``branch``. ``lane`` is where it travels.
+    ``kind`` is ``main`` on the main branch, ``shortcut`` if the edge bypasses neurons (it touches a
+    relay, or skips over the main branch), else ``branch``. ``lane`` is its lane.
     """
 
     source: str
@@ -31,7 +31,7 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Places of populations.
+    """The places of populations and edges.
 
     Attributes:
         main: names on the main branch, in order.
@@ -47,7 +47,7 @@ class Layout:
 
 
 def layout(graph: Graph) -> Layout:
-    """Place every population (and input) of ``graph``."""
+    """Lay out every population and input of ``graph``."""
     populations = [node.name for node in graph if not isinstance(node, Synapse)]
     links = [
         (source, synapse, name)
@@ -76,7 +76,7 @@ def layout(graph: Graph) -> Layout:
 def _main_branch(
     graph: Graph, populations: list[str], links: list[tuple[str, str, str]]
 ) -> tuple[str, ...]:
-    """Names on the path with the most neurons, then the most weights."""
+    """Return the names on the path with the most neurons, then the most weights."""
     score: dict[str, tuple[int, int]] = {}
     before: dict[str, str] = {}
     incoming: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -109,12 +109,12 @@ def _kind(graph: Graph, source: str, target: str, main: set[str]) -> str:
 def _lanes(
     graph: Graph, populations: list[str], links: list[tuple[str, str, str]], main: set[str]
 ) -> tuple[dict[str, int], list[int]]:
-    """Lanes of populations, and of links: a lane holds one thing at any latency."""
+    """Return lanes of populations and of links; a lane has one of them at each latency."""
     latency = {name: graph.facts(name).latency for name in populations}
     taken: dict[int, dict[int, str]] = defaultdict(dict)  # lane -> latency -> who stands there
 
     def claim(owner: str, first: int, last: int, wanted: int | None = None) -> int:
-        """The first lane, ``wanted`` before all others, that is free from ``first`` to ``last``."""
+        """Return the first lane free from ``first`` to ``last``, preferring ``wanted``."""
         span = range(first, last + 1)
         lane = wanted or 1
         if wanted is None or any(s in taken[wanted] for s in span):

@@ -1,6 +1,6 @@
 """Draw each population's chip load as an inline SVG of bars: cores, messages, slowest step.
 
-Rows stand in the order of the network; relays have their own colour. Nothing was run on hardware.
+Rows are in the order of the network; relays have their own colour. Nothing was run on hardware.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROWS = 120  # drawn, those that take most
 
 
 def bars(found: Loads) -> Markup:
-    """``<svg>`` with a row per population and three bars in it, each as long as its share."""
+    """Return ``<svg>`` with a row per population and three bars in it, scaled by shares."""
     shown, columns = drawn(found), _columns(found)
     width = NAMES + len(columns) * (WIDTH + 60 + GAP)
     label = (
@@ -42,7 +42,7 @@ def bars(found: Loads) -> Markup:
 
 
 def drawn(found: Loads) -> list[Load]:
-    """The populations of the picture, in order: all, or those that take most of anything."""
+    """Return the populations of the picture, in order: all, or those with the largest loads."""
     columns = [values for _, values in _columns(found)]
     most = [max(values.values(), default=0) or 1 for values in columns]
 

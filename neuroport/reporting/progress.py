@@ -1,4 +1,4 @@
-"""Progress on a terminal; silence in a pipe."""
+"""Show progress on a terminal, and nothing in a pipe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _shown() -> bool:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress | None]:
-    """A callback ``(done, total)`` that draws a bar on stderr, None where that is no terminal."""
+    """Context with a callback ``(done, total)`` for a bar on stderr; None without a terminal."""
     if not _shown():
         yield None
         return
@@ -31,7 +31,7 @@ def progress_bar(label: str) -> Iterator[Progress | None]:
 
 @contextmanager
 def cluster_progress(cluster: str) -> Iterator[Progress | None]:
-    """As :func:`progress_bar`, with samples, their rate and the time left."""
+    """Like :func:`progress_bar`, with samples, their rate and the time left."""
     if not _shown():
         yield None
         return
@@ -63,7 +63,7 @@ def cluster_progress(cluster: str) -> Iterator[Progress | None]:
 
 @contextmanager
 def training_report(line: Callable[[str], None]) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A callback for :func:`neuroport.training.fit.fit`: a bar while an epoch runs, then a line."""
+    """Context with a callback for :func:`neuroport.training.fit.fit`: a bar, then a line."""
     from rich.console import Console
     from rich.progress import Progress as RichProgress
 

@@ -1,4 +1,4 @@
-"""Raster plots: which neurons of a population fired at which step of one sample."""
+"""Draw raster plots: the spikes of a population's neurons in each step of one sample."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Panel:
 
     Attributes:
         name: the population.
-        neurons: how many it has; ``drawn`` of them, evenly spaced, are rows of the plot.
-        spikes: how many it fired in the sample, drawn or not.
+        neurons: number of its neurons; ``drawn`` of them, evenly spaced, are rows of the plot.
+        spikes: number of all its spikes in the sample.
         svg: the plot.
     """
 
@@ -34,7 +34,7 @@ class Panel:
 
 
 def rasters(trace: Trace, sample: int = 0) -> tuple[Panel, ...]:
-    """Panels of the spiking populations in the order of the trace, at most ``PANELS`` of them.
+    """Return panels of the spiking populations in trace order, at most ``PANELS``.
 
     Counts have no steps to draw.
     """
@@ -68,5 +68,5 @@ def _panel(trace: Trace, name: str, sample: int) -> Panel:
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """At most ``most`` of the numbers below ``count``, evenly spaced, first and last included."""
+    """Return up to ``most`` evenly spaced numbers below ``count``, including first and last."""
     return [int(i) for i in np.linspace(0, count - 1, min(count, most)).round()]

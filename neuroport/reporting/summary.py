@@ -1,7 +1,7 @@
 """Describe a results dictionary in words, for the page and the terminal.
 
-``results`` is read from JSON that people may have edited, so every key is optional and nothing is
-inferred from what is missing: a comparison without an outcome is never called equal.
+``results`` is read from JSON that people may have edited, so every key is optional. Nothing is
+inferred from missing keys: a comparison without an outcome is never called equal.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Accuracy:
 
     Attributes:
         stage: name to show.
-        percent: correct predictions, 0..100.
-        samples: how many were classified, or None.
-        interval: 95% Wilson score interval in percent, or None where ``samples`` is unknown.
-        change: points gained on the first stage; None unless both saw equally many samples.
+        percent: percentage of correct predictions, 0..100.
+        samples: number of classified samples, or None.
+        interval: 95% Wilson score interval in percent, or None if ``samples`` is unknown.
+        change: percentage points above the first stage; None unless both have equally many samples.
     """
 
     stage: str
@@ -43,7 +43,7 @@ class Accuracy:
 
 
 def verdict(results: Mapping[str, Any]) -> Conclusion:
-    """One sentence on all comparisons, and one line for each where there is more to say."""
+    """Return one sentence on all comparisons, and details in one line for each."""
     found = [c for c in results.get("comparisons") or () if isinstance(c, Mapping)]
     if not found:
         return Conclusion("none", "This run was not compared with another.")
@@ -64,7 +64,7 @@ def verdict(results: Mapping[str, Any]) -> Conclusion:
 
 
 def accuracies(results: Mapping[str, Any]) -> tuple[Accuracy, ...]:
-    """Accuracy of each stage, in the order of the dictionary."""
+    """Return the accuracy of each stage, in the order of the dictionary."""
     table = _table(results, "accuracy")
     rows: list[Accuracy] = []
     for stage, entry in table.items():
@@ -81,7 +81,7 @@ def accuracies(results: Mapping[str, Any]) -> tuple[Accuracy, ...]:
 
 
 def seconds(results: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
-    """Wall time of each stage, in the order of the dictionary."""
+    """Return the wall time of each stage, in the order of the dictionary."""
     table = _table(results, "seconds")
     return tuple((name, float(s)) for name, s in table.items() if isinstance(s, (int, float)))
 
@@ -135,7 +135,7 @@ def _details(comparison: Mapping[str, Any], *, paired: bool = False) -> list[str
 
 
 def _first(first: Any) -> str:
-    """The first divergence, as text or as the fields of a ``Divergence``."""
+    """Return the first divergence, given as text or as fields of a ``Divergence``."""
     if not isinstance(first, Mapping):
         return str(first).rstrip(".")
     place = [
@@ -158,7 +158,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _wilson(share: float, samples: int) -> tuple[float, float]:
-    """95% score interval of a proportion, in percent (Wilson, JASA 22, 1927)."""
+    """Return the 95% score interval of a proportion, in percent (Wilson, JASA 22, 1927)."""
     z = 1.96
     scale = 1 + z * z / samples
     middle = (share + z * z / (2 * samples)) / scale

@@ -1,4 +1,4 @@
-"""SVG elements, escaped by the XML writer and safe to place in a page."""
+"""Build SVG elements; the XML writer escapes them, so they are safe in a page."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Value = str | int | float
 
 
 def child(parent: Element, tag: str, text: str | None = None, **attributes: Value) -> Element:
-    """Append an element; ``_`` in an attribute's name stands for ``-``, a trailing one for none."""
+    """Append an element; ``_`` in an attribute's name means ``-``, a trailing ``_`` is dropped."""
     element = SubElement(parent, tag, _written(attributes))
     element.text = None if text is None else printable(text)
     return element
 
 
 def picture(width: float, height: float, label: str, class_: str) -> Element:
-    """An ``<svg>`` of a natural size in CSS pixels, announced to screen readers as ``label``."""
+    """Return an ``<svg>`` of a size in CSS pixels, named ``label`` for screen readers."""
     return Element(
         "svg",
         _written(
@@ -36,7 +36,7 @@ def picture(width: float, height: float, label: str, class_: str) -> Element:
 
 
 def markup(element: Element) -> Markup:
-    """The element as text for a template with autoescape on."""
+    """Return the element as text for a template with autoescape."""
     return Markup(tostring(element, encoding="unicode"))
 
 

@@ -1,4 +1,4 @@
-"""Results and statistics as terminal tables; in a pipe they are plain text."""
+"""Print results and statistics as terminal tables, or as plain text in a pipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def print_results(results: Mapping[str, Any], console: Console) -> None:
     """Print the summary of a demo: accuracy and time of each stage, then the verdict.
 
     Args:
-        results: as :func:`neuroport.reporting.html.report` takes it; every key is optional.
+        results: see :func:`neuroport.reporting.html.report`; every key is optional.
     """
     if rows := accuracies(results):
         table = _table("Accuracy", ("percent", "samples", "95% interval"))
@@ -81,7 +81,7 @@ def _table(subject: str, columns: tuple[str, ...]) -> Table:
 
 
 def _text(words: str, style: str = "") -> Text:
-    """Names and results are anybody's: nothing in them reaches the terminal but as text."""
+    """Return untrusted names and results as plain text for the terminal."""
     return Text(printable(words), style)
 
 

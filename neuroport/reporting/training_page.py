@@ -1,7 +1,7 @@
-"""A training as a page: curves and maps of the metrics of its epochs, drawn as SVG.
+"""Show a training as a page: curves and maps of the metrics of its epochs, as SVG.
 
-The page holds all it shows and no other resource is read. While a training is watched it asks its
-own server, again and again, whether there is anything new.
+The page contains everything that it shows and reads no other resource. While a training is watched,
+it regularly asks its own server for news.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Number = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture with its title and what it shows; ``note`` says what was left out of it."""
+    """A picture with title and description; ``note`` says what was omitted."""
 
     title: str
     said: str
@@ -37,28 +37,28 @@ class Chart:
 
 
 def page(name: str, epochs: Sequence[Epoch], written: str = "", *, live: bool = False) -> str:
-    """The whole page.
+    """Return the complete page.
 
     Args:
-        name: of the run.
-        written: when its metrics were, for people.
-        live: whether the page asks for what is new; else it has no script.
+        name: name of the run.
+        written: time of its metrics, as text.
+        live: whether the page asks for news; otherwise it has no script.
     """
     return _render("training_page.html.j2", name, epochs, written, live)
 
 
 def body(name: str, epochs: Sequence[Epoch], written: str = "") -> str:
-    """What changes of the page: all but its head."""
+    """Return the changing part of the page: all but its head."""
     return _render("training_body.html.j2", name, epochs, written, True)
 
 
 def failed(said: str) -> str:
-    """In place of :func:`body`: why there is nothing to show."""
+    """Return, instead of :func:`body`, the reason why there is nothing to show."""
     return str(_environment().from_string(_FAILED).render(said=printable(said)))
 
 
 def policy(live: bool) -> str:
-    """The page's Content-Security-Policy: nothing is read from elsewhere."""
+    """Return the page's Content-Security-Policy: no other resources."""
     rules = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     if not live:
         return rules
@@ -110,7 +110,7 @@ def _script() -> str:
 
 
 def _left(epochs: Sequence[Epoch]) -> str:
-    """How long the epochs that are left will take, if as long as the last ones of each phase."""
+    """Estimate the remaining time from the last epochs of each phase."""
     if not epochs or epochs[-1].epoch >= epochs[-1].epochs:
         return ""
     last = epochs[-1]
@@ -124,7 +124,7 @@ def _left(epochs: Sequence[Epoch]) -> str:
 
 
 def _curves(epochs: Sequence[Epoch]) -> list[Chart]:
-    """One curve for each number of the whole network that was measured."""
+    """Return one curve for each measured number of the network."""
     samples = epochs[-1].samples if epochs else 0
     asked: list[tuple[str, str, Callable[[Epoch], float | None], Number]] = [
         ("Loss", "cross entropy of the training batches", lambda e: e.loss, _number),
@@ -202,7 +202,7 @@ def _curve(
 
 
 def _scale(low: float, high: float, least: float) -> tuple[float, float, list[float]]:
-    """Ends of an axis and round numbers on it, ``least`` apart."""
+    """Return the ends of an axis, and round numbers on it, ``least`` apart."""
     if high - low < 1e-12 * max(1.0, abs(high)):
         low, high = min(0.0, low), max(high, 0.0) or 1.0
     raw = (high - low) / 3
@@ -217,7 +217,7 @@ def _scale(low: float, high: float, least: float) -> tuple[float, float, list[fl
 
 
 def _maps(epochs: Sequence[Epoch]) -> list[Chart]:
-    """A row for each block or population, a column for each epoch."""
+    """Return maps with a row for each block or population and a column for each epoch."""
     asked: list[tuple[str, str, Callable[[Epoch], Mapping[str, float]], Number, bool]] = [
         (
             "Gradient norm of each block",
@@ -273,7 +273,7 @@ def _map(
     low = min(above, default=high) if logarithmic else 0.0
 
     def strength(value: float) -> float:
-        """From 0, which is drawn as nothing, to 1."""
+        """Strength from 0 (not drawn) to 1."""
         if value <= 0:
             return 0.0
         if not logarithmic:
@@ -321,14 +321,14 @@ def _map(
 
 
 def _few(items: list[Any], most: int) -> list[Any]:
-    """As many as can be drawn, evenly, the first and the last among them."""
+    """Return evenly spaced items that can be drawn, including the first and the last."""
     if len(items) <= most:
         return items
     return [items[round(at * (len(items) - 1) / (most - 1))] for at in range(most)]
 
 
 def _rows(last: Epoch) -> dict[str, Any]:
-    """Tables of the last epoch."""
+    """Return tables of the last epoch."""
     populations = [
         (
             printable(name),

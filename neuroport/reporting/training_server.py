@@ -1,8 +1,8 @@
-"""A web server of one page, for this machine alone: a training while it goes on.
+"""A local web server with one page that shows a running training.
 
-It listens on 127.0.0.1, and answers who knows the token in the page's address and nobody else:
-other users of the machine and pages of other sites do not. Of the file system it reads the metrics
-of the one folder it was started for; no path that is asked for is looked up.
+It listens on 127.0.0.1 and answers only requests with the token in the page's address, which other
+users of the machine and pages of other sites do not know. It reads only the metrics of the folder
+for which it was started. Requested paths are never looked up.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ PATIENCE = 10.0  # seconds for a request to arrive
 
 
 def run_of(folder: Path) -> tuple[str, list[Epoch], str]:
-    """The name of a run, its epochs so far, and when they were written.
+    """Return the name of a run, its epochs so far, and their time.
 
     Raises:
-        StorageError, FormatError: as :func:`~neuroport.training.metrics.read_metrics`.
+        StorageError, FormatError: see :func:`~neuroport.training.metrics.read_metrics`.
     """
     epochs = read_metrics(folder)
     written = ""
@@ -38,7 +38,7 @@ def run_of(folder: Path) -> tuple[str, list[Epoch], str]:
 
 
 def _state(folder: Path) -> tuple[int, int]:
-    """Time and size of the metrics, which change whenever they do."""
+    """Return time and size of the metrics, to notice changes."""
     try:
         found = (folder / METRICS).stat()
     except OSError:
@@ -47,13 +47,13 @@ def _state(folder: Path) -> tuple[int, int]:
 
 
 class TrainingServer(ThreadingHTTPServer):
-    """Serves the page of ``folder``; :attr:`url` is its address.
+    """Server of the page of ``folder``; :attr:`url` is its address.
 
     Args:
-        port: 0: any that is free.
+        port: number of the port; 0: any free port.
 
     Raises:
-        StorageError: there is no such folder, or the port is taken.
+        StorageError: there is no such folder, or the port is in use.
     """
 
     daemon_threads = True
@@ -76,11 +76,11 @@ class TrainingServer(ThreadingHTTPServer):
 
     @property
     def tag(self) -> str:
-        """Another one when there is something new."""
+        """A tag that changes with the metrics."""
         return "-".join(map(str, _state(self.folder)))
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: who asked has gone, or asked for nothing that there is."""
+        """Print nothing: the client has disconnected or asked for something unknown."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def _asked_here(self) -> bool:
-        """Whether the browser means this server by its own name: no other name leads here."""
+        """Whether the request names this server; other names are refused."""
         port = self.server.server_address[1]
         return self.headers.get("Host") in (f"{HOST}:{port}", f"localhost:{port}")
 
@@ -139,4 +139,4 @@ class _Handler(BaseHTTPRequestHandler):
         return f"neuroport/{version.__version__}"
 
     def log_message(self, *_: object) -> None:
-        """Nothing: the terminal shows the address and nothing else."""
+        """Print nothing: the terminal shows only the address."""

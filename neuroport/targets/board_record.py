@@ -1,7 +1,7 @@
 """The record of ``neuroport qualify``: the observed behaviour of a board, for use by ``check``.
 
-Only a construct whose network is today's counts, bit for bit: a record of another version of
-neuroport says nothing about constructs that have changed since.
+A result counts only if its network is bit for bit that of the running version: the record of
+another version of neuroport says nothing about constructs that have changed.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class BoardRecord:
     """The results of one board.
 
     Attributes:
-        board: the target whose rules it was run under.
-        where: the board in words; ``generation`` that of its chips.
-        date: of the run, ISO.
-        versions: of neuroport, Lava and what else took part.
-        timing: steps that were found, as in a site's ``[timing]``.
-        constructs: what became of each, in the order in which they ran.
+        board: the target whose rules applied to the run.
+        where: the board in words; ``generation`` is that of its chips.
+        date: date of the run, ISO.
+        versions: versions of neuroport, Lava and other packages.
+        timing: measured steps, as in a site's ``[timing]``.
+        constructs: the result of each construct, in the order of the run.
     """
 
     board: str
@@ -78,7 +78,7 @@ class BoardRecord:
         return write_json(path, {"format": FORMAT, "version": VERSION, **asdict(self)})
 
     def lines(self) -> Iterator[str]:
-        """For a terminal: a line for each construct, and the sum."""
+        """Return lines for a terminal: one for each construct, and the totals."""
         width = max(map(len, self.constructs), default=0)
         for name, found in self.constructs.items():
             told = f": {found.where}" if found.where else f", {found.compared:,} values"
@@ -98,8 +98,8 @@ def load_record(path: str | os.PathLike[str]) -> BoardRecord:
     """Read a record.
 
     Raises:
-        StorageError: it is missing or unreadable.
-        FormatError: it is no record, or of a version that is not known.
+        StorageError: the file is missing or unreadable.
+        FormatError: it is not a record, or its version is unknown.
     """
     title, told = os.fspath(path), read_json(path)
     if not isinstance(told, dict) or told.get("format") != FORMAT:
@@ -147,9 +147,9 @@ def _of(value: Any, kind: type) -> Any:
 def judged(
     graph: Graph, found: Iterable[Finding], record: BoardRecord, target: str
 ) -> Iterator[Finding]:
-    """Findings of a network on the board of a record: proven there, different there, or unproven.
+    """Return findings for the board of a record: proven there, different there, or unproven.
 
-    What differs there, and the network rests on, is refused.
+    A construct that differs there is refused if the network needs it.
 
     Raises:
         TargetError: the record is of another board.

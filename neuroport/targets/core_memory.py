@@ -1,15 +1,16 @@
-"""Core memory of a part of a population, in 64-bit words, by formulas fitted to public tables.
+"""Core memory of a part of a population, in 64-bit words, by fitted formulas.
 
-Not Intel's formulas: fitted to the tables of ``neuroport/targets/tables``; ``neuroport targets
---fit`` prints how well. Not checked on hardware. A *slot* is what one axon finds in the core:
+The formulas are not Intel's. They were fitted to the public tables in ``neuroport/targets/tables``;
+``neuroport targets --fit`` prints the residuals. They were not checked on hardware. A *slot* is the
+memory of one axon in the core:
 
 * convolution: ``axons * (1 + ceil(channels * bits / 64))``, stored once for all positions;
 * dense: ``axons * ceil((neurons * (bits + 12) + 4) / 64)``;
-* pooling, a weight per axon: the slot of a dense synapse that reaches one neuron, a word each;
-* axon map: a word per position for each convolution that reads the population, a word per neuron
-  for each dense synapse, and a word per neuron where nothing reads it;
-* axon memory: for each convolution a word per position and per part that its reader's channels are
-  split into (the tables have a half to one of that);
+* pooling, with one weight per axon: the slot of a dense synapse to one neuron, one word;
+* axon map: one word per position for each convolution that reads the population, one word per
+neuron for each dense synapse, and one word per neuron without readers;
+* axon memory: for each convolution, one word per position and per part of its reader's channels
+(0.5 to 1 times this in the tables);
 * total: neurons + synapse words + axon map + axon memory + 4.
 """
 
@@ -39,15 +40,15 @@ class Fill:
 
     @property
     def memory_words(self) -> int:
-        """Words of a core, all together."""
+        """Total words of a core."""
         words = self.synapse_words + self.axon_map_words + self.axon_memory_words
         return self.neurons + words + CORE_WORDS
 
 
 def synapse_words(layer: PopulationDemand, channels: int, positions: int = 1) -> int:
-    """Words of all synapses of a part of ``layer``: so many channels, or neurons if it is flat.
+    """Return the words of all synapses of a part of ``layer``: channels, or neurons if flat.
 
-    Only a dense synapse takes more where the part has more positions.
+    Only dense synapses take more words for more positions.
     """
     words = 0
     for synapse in layer.arriving:
@@ -65,10 +66,10 @@ def synapse_words(layer: PopulationDemand, channels: int, positions: int = 1) ->
 def fill(
     layer: PopulationDemand, positions: int, channels: int, parts: Mapping[str, int], neurons: int
 ) -> Fill:
-    """A core that holds ``channels`` channels at ``positions`` positions of ``layer``.
+    """Return the contents of a core with ``channels`` channels at ``positions`` positions.
 
-    ``parts`` maps the names of populations to how many parts their channels are split into;
-    ``neurons`` are those that the core reserves.
+    ``parts`` maps names of populations to the number of parts of their channels; ``neurons`` is the
+    number of reserved neurons.
     """
     mapped = listed = 0
     for reader, kind in layer.readers:

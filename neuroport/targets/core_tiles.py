@@ -1,4 +1,4 @@
-"""The tiles of a network, each on a core of its own: which neurons of which population.
+"""The tiles of a network, one per core: which neurons of which population.
 
 The unit of placement on chips. A flat population of N neurons counts as (N, 1, 1).
 """
@@ -32,7 +32,7 @@ class Tile:
 
     @property
     def neurons(self) -> int:
-        """Neurons of the tile; at borders fewer than a core reserves."""
+        """Number of neurons of the tile; at borders, fewer than a core reserves."""
         return prod(stop - start for start, stop in (self.channels, self.rows, self.columns))
 
     def to_dict(self) -> dict[str, Any]:
@@ -41,12 +41,12 @@ class Tile:
 
 
 def box(shape: Shape) -> Box:
-    """``shape`` as channels, rows and columns."""
+    """Return ``shape`` as channels, rows and columns."""
     return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (prod(shape), 1, 1)
 
 
 def tiles(found: Resources) -> tuple[Tile, ...]:
-    """Every core's tile: populations in the order of the graph; columns fastest, then rows."""
+    """Return the tile of every core: populations in graph order; columns fastest, then rows."""
     return tuple(tile for placed in found.placed for tile in _tiles(placed))
 
 

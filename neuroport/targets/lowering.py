@@ -1,12 +1,11 @@
-"""Lower a graph for a target: list the options to carry shortcuts, cost them, take the best.
+"""Lower a graph for a target: list the options for its shortcuts, and choose the cheapest.
 
-:mod:`neuroport.lowering` carries the shortcuts in every way; here each result is checked against
-the target's rules. On Lava's CPU simulator the one that takes least time is taken. On a chip each
-is placed on its cores, and the one with the fewest cores is taken; of those, the
-one with the fewest messages between chips at most, then with the shortest step of its slowest core
-(:mod:`neuroport.targets.tie_breaks`), then the one that takes least time on Lava's CPU simulator. A
-graph that needs more chips than the target has is lowered all the same: ``check`` says what would
-make it fit. Not run on hardware.
+:mod:`neuroport.lowering` carries shortcuts in several ways. Each result is checked against the
+target's rules. For Lava's CPU simulator, the fastest option is chosen. For a chip, each option is
+placed on cores, and the one with the fewest cores is chosen. Ties are broken by the largest number
+of messages between chips, then by the slowest step (:mod:`neuroport.targets.tie_breaks`), then by
+the time on Lava's CPU simulator. A graph that needs more chips than the target has is lowered, too:
+``check`` says what would make it fit. Nothing was run on hardware.
 """
 
 from __future__ import annotations
@@ -46,13 +45,13 @@ class LoweringOption:
     """One way to lower a graph for a target, and what it costs.
 
     Attributes:
-        carrier, align: how shortcuts are carried and what delays early branches.
-        lowered: the graph in chip time, also where rules of the chip refuse it; None where the
-            carrier cannot carry it, or a rule that holds on every target is broken.
-        cost: what ``lowered`` asks of any target.
-        resources: what it takes of a chip.
-        refusal: why it is not possible, empty where it is.
-        broken: rules that ``refusal`` names, each with its first node.
+        carrier, align: how shortcuts are carried, and what delays early branches.
+        lowered: the graph in chip time, even if rules of the chip refuse it; None if the carrier
+        cannot carry it, or if it breaks a rule that holds on every target.
+        cost: cost of ``lowered`` on any target.
+        resources: resources that it needs on a chip.
+        refusal: why it is impossible; empty if it is possible.
+        broken: rules that ``refusal`` names, with the first node of each.
     """
 
     carrier: str
@@ -65,7 +64,7 @@ class LoweringOption:
 
     @property
     def graph(self) -> Graph | None:
-        """The lowered graph, None where it is refused."""
+        """The lowered graph; None if it is refused."""
         return None if self.refusal else self.lowered
 
     def __str__(self) -> str:
@@ -111,15 +110,15 @@ def lower(
     Args:
         target: ``lava-cpu``, a chip or board by name, or a TOML file of one.
         carrier: how shortcuts are carried, a key of ``neuroport.lowering.CARRIERS``, or ``auto``.
-        align: what makes early branches late, ``relays``, ``delays`` in the synapses, or ``auto``.
-        power_of_two_interval: let samples follow each other every ``2**k`` steps; always so where
-            the chip's reset asks for it.
-        minimize: ``time`` on Lava's CPU simulator, ``cores`` of a chip, or ``auto``: cores where
-            there are some.
+        align: what delays early branches: ``relays``, ``delays`` in the synapses, or ``auto``.
+        power_of_two_interval: start samples every ``2**k`` steps; always if the chip's reset
+        requires it.
+        minimize: ``time`` on Lava's CPU simulator, ``cores`` of a chip, or ``auto``: cores if the
+        target has any.
 
     Raises:
-        TargetError: no such target, carrier, alignment or thing to minimize.
-        IllegalError: the rules broken, or why the carrier cannot carry this network.
+        TargetError: the target, carrier, alignment or quantity to minimize is unknown.
+        IllegalError: names the broken rules, or says why the carrier cannot carry this network.
     """
     board = load_target(target)
     found = options(
@@ -134,12 +133,12 @@ def lower(
 
 
 def best(found: list[LoweringOption], minimize: str = "auto") -> Graph:
-    """Return the graph of the legal option of least cost.
+    """Return the graph of the legal option with the lowest cost.
 
-    One of which a population does not fit a core is taken only where there is no other.
+    An option with a population that does not fit a core is chosen only if there is no other.
 
     Raises:
-        IllegalError: all were refused; with every rule that the one with the fewest breaks.
+        IllegalError: all were refused; names all rules that the option with the fewest breaks.
     """
     possible = [
         (_order(one, minimize), one.graph)
@@ -161,17 +160,17 @@ def options(
     power_of_two_interval: bool = False,
     minimize: str = "auto",
 ) -> list[LoweringOption]:
-    """List the options to carry the shortcuts of ``graph`` on ``target``, with cost or refusal.
+    """List the options for the shortcuts of ``graph`` on ``target``, with cost or refusal.
 
-    Args: as for :func:`lower`; ``auto`` leaves out ``stock``, which costs what ``unroll`` with
-    relays does, and gives up a way that takes ``DEARER`` times the processes of one before: in a
-    deep network synapses unroll to the square of its depth. ``all`` does neither. On a chip where
-    relays carry and align, they may also hold a sum once for those who read it
-    (:mod:`neuroport.lowering.shared_sums`); of each way it is the option with the least of what
-    ``minimize`` says.
+    The arguments are those of :func:`lower`. ``auto`` omits ``stock``, which costs as much as
+    ``unroll`` with relays, and abandons an option that needs ``DEARER`` times the processes of an
+    earlier one: unrolled synapses grow with the square of the depth. ``all`` does neither. On a
+    chip, relays that carry and align may also hold a sum once for several readers
+    (:mod:`neuroport.lowering.shared_sums`). For each way, the option that is best by ``minimize``
+    is listed.
 
     Raises:
-        TargetError: no such carrier, alignment or thing to minimize.
+        TargetError: the carrier, alignment or quantity to minimize is unknown.
     """
     if minimize not in ("auto", *MINIMIZE):
         raise TargetError(f"cannot minimize {minimize!r}; use auto, {' or '.join(MINIMIZE)}")
@@ -206,7 +205,7 @@ def _ways(carrier: str, align: str) -> list[tuple[str, str]]:
 def _carried(
     graph: Graph, target: Target, ways: list[tuple[str, str]], give_up: bool
 ) -> list[LoweringOption]:
-    """An option for each way; with ``give_up`` none that is much dearer than one before."""
+    """Yield an option for each way; with ``give_up``, none much dearer than an earlier one."""
     found: list[LoweringOption] = []
     for way, how in ways:
         processes = [one.cost.processes for one in found if one.cost]
@@ -251,7 +250,7 @@ def _on_chip(
 
 
 def _sums(graph: Graph) -> list[Graph]:
-    """The network with sums that relays hold once for those who read them."""
+    """Return the network with relays that hold sums once for several readers."""
     dendrites, messages = share_dendrites(graph), share_messages(graph)
     both = share_dendrites(messages)
     found: list[Graph] = []
@@ -262,13 +261,13 @@ def _sums(graph: Graph) -> list[Graph]:
 
 
 def _most_axons(target: Target) -> int:
-    """Messages that a core can take in a step, however few neurons it holds."""
+    """Return the number of messages that a core can receive in a step, even with few neurons."""
     limits = [target.limit(name) for name in ("axons_in", "synapse_words", "memory_words")]
     return max(1, min((n for n in limits if n is not None), default=1 << 31) - _OVERHEAD_WORDS)
 
 
 def _rank(minimize: str) -> Callable[[LoweringOption], tuple[float, ...]]:
-    """Orders options of one way: those that run and fit first."""
+    """Sort key for options of one way: first those that run and fit."""
 
     def rank(one: LoweringOption) -> tuple[float, ...]:
         return (one.graph is None, *_order(one, minimize)) if one.lowered is not None else (2,)
@@ -277,7 +276,7 @@ def _rank(minimize: str) -> Callable[[LoweringOption], tuple[float, ...]]:
 
 
 def _order(one: LoweringOption, minimize: str) -> tuple[float, ...]:
-    """Orders networks: those that fit first, then by the least of what is minimized."""
+    """Sort key for networks: first those that fit, then by the minimized quantity."""
     assert one.cost is not None
     seconds, room = one.cost.step_seconds, one.resources
     if room is None:
@@ -289,7 +288,7 @@ def _order(one: LoweringOption, minimize: str) -> tuple[float, ...]:
 
 
 def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
-    """Describe what :func:`lower` chose for a chip, a line each, and what it cannot mend."""
+    """Describe the choices of :func:`lower` for a chip, and what it cannot remedy."""
     lines: list[str] = []
     if not target.is_chip:
         return lines
@@ -329,7 +328,7 @@ def picked(graph: Graph, lowered: Graph, target: Target) -> list[str]:
 
 
 def _parts(lowered: Graph, name: str) -> int:
-    """Relays that :func:`neuroport.lowering.partial_sums.partial_sums` made for a population."""
+    """Return the relays that :func:`neuroport.lowering.partial_sums.partial_sums` added."""
     relays = (node.name for node in lowered.populations if node.emits == GRADED)
     return sum(relay.startswith(f"{name}.part") for relay in relays)
 

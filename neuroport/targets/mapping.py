@@ -1,15 +1,15 @@
-"""A network on the chips of a target, with the fewest messages between chips on a real run.
+"""Map a network to the chips of a target, with few messages between chips in a real run.
 
-Two counts of what passes between chips, and why:
+Messages between chips are counted in two ways:
 
-* ``messages``: once per destination *chip*. What is minimized. Loihi 2 is described as able to
-  spread a message among the cores of the chip at which it arrives (Intel's technology brief,
-  recalled, not read again for this).
-* ``copies``: once per destination *core* on another chip, as a network that knows unicast only
-  sends them; Loihi 1's is described so.
+* ``messages``: once per destination *chip*. This number is minimized. Intel's technology brief
+describes that Loihi 2 can distribute a message among the cores of the destination chip (recalled,
+not read again for this).
+* ``copies``: once per destination *core* on another chip, as in a network with unicast only; Loihi
+1 is described so.
 
-Where on a chip a core lies, and where on a board a chip, is decided by the compiler and unknown
-here: so are hops. Nothing was run on hardware.
+The compiler decides where a core lies on a chip, and a chip on a board, so hops are unknown.
+Nothing was run on hardware.
 """
 
 from __future__ import annotations
@@ -43,23 +43,22 @@ Link: TypeAlias = tuple[int, int]  # from chip, to chip
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """Tiles on chips, and the messages that follow. All numbers are per sample, over a run's mean.
+    """Tiles on chips, and the resulting messages: means per sample of a run.
 
     Attributes:
-        target: its name.
-        cores: cores of a chip.
-        samples: how many samples were counted.
-        tiles: one per core in use, in the order of the network.
+        target: name of the target.
+        cores: number of cores of a chip.
+        samples: number of samples that were counted.
+        tiles: one tile per used core, in the order of the network.
         chips: the chip of each tile.
-        links: (from chip, to chip) -> messages, one per destination chip; links without are left
-            out.
+        links: (from chip, to chip) -> messages, one per destination chip; links without messages
+        are omitted.
         copies: messages between chips, one per destination core.
         between_cores: messages between cores, one per destination core, on one chip or not.
-        sent: of each core to other cores, one per destination core.
-        received: by each core from other cores; those of the host are not among them.
-        host: chip -> messages that the frames bring to it, one per chip; None where the frames
-            were not given.
-        naive: messages between chips where chips are filled in the order of the network.
+        sent: messages of each core to other cores, one per destination core.
+        received: messages to each core from other cores, without those of the host.
+        host: chip -> messages of the frames to it, one per chip; None without frames.
+        naive: messages between chips if chips are filled in the order of the network.
     """
 
     target: str
@@ -82,12 +81,12 @@ class Mapping:
 
     @property
     def busiest_links(self) -> list[tuple[Link, float]]:
-        """All links that carry a message, the busiest first."""
+        """All links that carry messages, busiest first."""
         return sorted(self.links.items(), key=lambda item: -item[1])
 
     @property
     def summary(self) -> str:
-        """One line: cores, chips, messages between them, and what chips filled in order have."""
+        """One line: cores, chips, messages between chips, also for chips filled in order."""
         share = f" ({self.messages / self.naive:.0%})" if self.naive else ""
         return (
             f"{len(self.tiles):,} cores on {self.used} chips of {self.cores}: {self.messages:,.1f} "
@@ -100,7 +99,7 @@ class Mapping:
         return len(set(self.chips))
 
     def lines(self) -> Iterator[str]:
-        """For a terminal: the sums, each link, the host, what each chip holds."""
+        """Return lines for a terminal: totals, links, the host, the contents of each chip."""
         yield self.summary
         yield (
             f"{self.copies:,.1f} if every destination core needs its own; "
@@ -158,22 +157,22 @@ def map_network(
     trace: Trace,
     frames: npt.NDArray[Any] | None = None,
 ) -> Mapping:
-    """Place ``graph`` on as few chips of ``target`` as hold it, with few messages between them.
+    """Place ``graph`` on the fewest chips of ``target``, with few messages between them.
 
     The messages are those of ``trace``, counted exactly. The result is never worse than filling the
-    chips in the order of the network; that nothing is better is not claimed.
+    chips in the order of the network. It need not be the optimum.
 
     Args:
         target: a chip or board, by name or as a TOML file.
-        trace: every population of a run of this graph.
-        frames: (T, N, *shape) of that run, to count what comes from the host.
+        trace: trace of a run of this graph, with every population.
+        frames: frames (T, N, *shape) of that run, to count messages from the host.
 
     Raises:
-        IllegalError: the network does not fit the target: by how much, and what would mend it.
+        IllegalError: the network does not fit the target; says by how much, and what would help.
         CompareError: the trace belongs to another network or other frames, or lacks a population.
         FramesError: the frames do not fit the graph.
         TargetError: no such target.
-        BackendError: Mt-KaHyPar, which partitions, is not installed.
+        BackendError: Mt-KaHyPar, the partitioner, is not installed.
     """
     board = require_chip(target) if isinstance(target, Target) else load_chip(target)
     shapes = population_demands(graph)
@@ -190,7 +189,7 @@ def map_network(
 
 
 def mapping_of(traffic: Traffic, chips: Sequence[int], target: Target) -> Mapping:
-    """Every count of tiles on given chips."""
+    """Return all counts for tiles on given chips."""
     sent, received = [0] * len(chips), [0] * len(chips)
     copies = 0
     for flow in traffic.flows:

@@ -1,10 +1,10 @@
-"""The messages between the cores of a network, counted exactly on a run.
+"""Count the messages between the cores of a network exactly, for a run.
 
-A message of a neuron goes to every core that holds a neuron to which it has a nonzero weight,
-through whichever of its synapses. Neurons of a core that reach the same cores send one *flow*; all
-counts of a placement follow from the flows. What a delay holds back is sent all the same, once. A
-trace holds what is sent during samples; what neurons may send between them, where the interval is
-longer than a sample, is in no trace and not counted.
+A message of a neuron goes to every core with a neuron to which it has a nonzero weight, through any
+synapse. Neurons of a core that reach the same cores form one *flow*; all counts of a placement
+follow from the flows. A delayed message is sent once, like any other. A trace holds messages within
+samples. If the interval is longer than a sample, messages between samples are in no trace and are
+not counted.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ Reader: TypeAlias = tuple[Synapse | Population, str]
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """``messages`` of one core, over all samples, each of which goes to every core of ``targets``.
+    """The ``messages`` of one core over all samples, each sent to every core of ``targets``.
 
-    Cores are numbers of tiles; ``targets`` may name the source itself, whose neurons reach each
-    other.
+    Cores are numbers of tiles. ``targets`` may contain the source, if its neurons reach each other.
     """
 
     source: int
@@ -47,7 +46,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """All messages of a run; ``frames`` are those from the host, None where they were not given."""
+    """All messages of a run; ``frames`` are those from the host, None if not given."""
 
     tiles: tuple[Tile, ...]
     flows: tuple[Flow, ...]
@@ -61,9 +60,9 @@ def measure(
     """Count the messages between the cores of ``found`` on the samples of ``trace``.
 
     Args:
-        found: ``graph`` on its cores.
-        trace: messages (T, N, *shape) of every population that others read.
-        frames: (T, N, *shape), the frames of that run, to count those from the host.
+        found: the placement of ``graph`` on cores.
+        trace: messages (T, N, *shape) of every population that has readers.
+        frames: frames (T, N, *shape) of that run, to count messages from the host.
 
     Raises:
         CompareError: the trace belongs to another network or to other frames, or lacks a
@@ -80,7 +79,7 @@ def measure(
 
 
 def count(graph: Graph, found: Resources, run: Mapping[str, npt.NDArray[Any]]) -> Traffic:
-    """:func:`measure` of what every sender sent, (T, N, *shape); of the input where it is known."""
+    """Like :func:`measure`, given the messages (T, N, *shape) of all senders."""
     readers, placed = _readers(graph), tiles(found)
     on: dict[str, list[int]] = defaultdict(list)
     for number, tile in enumerate(placed):
@@ -110,7 +109,7 @@ def count(graph: Graph, found: Resources, run: Mapping[str, npt.NDArray[Any]]) -
 def _constants(
     graph: Graph, found: Resources, on: Mapping[str, Sequence[int]], steps: int
 ) -> Iterator[Flow]:
-    """Yield the flows from the neuron that fires at every step to relays that round."""
+    """Yield the flows from the constant neuron, which fires at every step, to rounding relays."""
     for placed in found.placed:
         if placed.layer.kind == CONSTANT:
             (source,) = on[placed.layer.name]
@@ -143,10 +142,10 @@ def _flows(
     home: IntArray,
     reached: Iterable[tuple[int, tuple[slice, slice, slice], Bools]],
 ) -> list[Flow]:
-    """Group the neurons of one population by the core they are on and the cores that they reach.
+    """Group the neurons of one population by their core and the cores that they reach.
 
-    Every neuron starts in the group of its core; each tile splits the groups into those neurons
-    that reach it and those that do not.
+    Every neuron starts in the group of its core. Each tile splits the groups into neurons that
+    reach it and neurons that do not.
     """
     cores, inverse = np.unique(home, return_inverse=True)
     group = inverse.reshape(home.shape)
@@ -166,7 +165,7 @@ def _flows(
 
 
 def _check(graph: Graph, trace: Trace, senders: Sequence[str]) -> None:
-    """Refuse a trace that is not of ``graph``, or lacks a population of ``senders``."""
+    """Refuse a trace of another graph, or without a population of ``senders``."""
     made_by = trace.provenance.get("graph", graph.hash)
     if made_by != graph.hash:
         raise CompareError(

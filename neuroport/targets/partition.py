@@ -1,9 +1,9 @@
 """Partition tiles onto chips with few messages between them: Mt-KaHyPar, repaired and refined.
 
-A flow is an edge of a hypergraph over the cores that it joins, its source included. Where these lie
-on ``n`` chips, each of its messages crosses between chips ``n - 1`` times: Mt-KaHyPar's
-connectivity metric *is* the number of messages between chips, at one message per destination chip.
-The partitioner only balances; this module ensures that no chip holds more cores than it has.
+A flow is a hyperedge over the cores that it connects, including its source. If these lie on ``n``
+chips, each message crosses between chips ``n - 1`` times. Mt-KaHyPar's connectivity metric
+therefore *is* the number of messages between chips, with one message per destination chip. The
+partitioner only balances chips; this module ensures that no chip gets more tiles than it has cores.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SECONDS, MEMORY = 600.0, 8 << 30  # of the partitioner's child: CPU time and byt
 
 
 def naive(count: int, cores: int) -> Chips:
-    """Chips filled one after the other, in the order of the tiles."""
+    """Fill chips one after the other, in the order of the tiles."""
     return np.arange(count) // cores
 
 
 def crossings(flows: Sequence[Flow], chips: Sequence[int] | Chips) -> int:
-    """Messages between chips, one per destination chip."""
+    """Return the messages between chips, one per destination chip."""
     return sum(
         flow.messages * (len({int(chips[t]) for t in (flow.source, *flow.targets)}) - 1)
         for flow in flows
@@ -40,10 +40,10 @@ def crossings(flows: Sequence[Flow], chips: Sequence[int] | Chips) -> int:
 
 
 def partition(count: int, flows: Sequence[Flow], chips: int, cores: int) -> tuple[int, ...]:
-    """The chip of each of ``count`` tiles: never more crossings than :func:`naive` has.
+    """Return the chip of each of ``count`` tiles, never with more crossings than :func:`naive`.
 
-    Deterministic: the same numbers each time. The result is the best of the naive filling and of
-    ``STARTS`` partitions, each improved by moves and swaps of tiles.
+    The result is deterministic. It is the best of the naive filling and of ``STARTS`` partitions,
+    each improved by moves and swaps of tiles.
 
     Raises:
         BackendError: Mt-KaHyPar is not installed.
@@ -59,7 +59,7 @@ def partition(count: int, flows: Sequence[Flow], chips: int, cores: int) -> tupl
 
 
 def edges(flows: Sequence[Flow]) -> list[Edge]:
-    """Sets of two tiles or more that messages join, and how many."""
+    """Return sets of two or more tiles that messages connect, and their numbers of messages."""
     found: dict[tuple[int, ...], int] = {}
     for flow in flows:
         pins = tuple(sorted({flow.source, *flow.targets}))
@@ -69,14 +69,14 @@ def edges(flows: Sequence[Flow]) -> list[Edge]:
 
 
 def _renumbered(chips: Chips) -> Chips:
-    """Chips in the order in which the tiles come upon them."""
+    """Renumber chips in the order of their first tiles."""
     _, first = np.unique(chips, return_index=True)
     numbers = {int(chips[place]): number for number, place in enumerate(sorted(first))}
     return np.array([numbers[int(chip)] for chip in chips])
 
 
 def _solved(count: int, joint: Sequence[Edge], chips: int, cores: int) -> list[Chips]:
-    """``STARTS`` partitions, from a child: a crash of the partitioner must not be ours."""
+    """Return ``STARTS`` partitions from a child process, which may crash alone."""
     if find_spec("mtkahypar") is None:
         raise BackendError(
             "mapping a network onto chips needs mtkahypar, which is not installed; "
@@ -101,14 +101,14 @@ def _solved(count: int, joint: Sequence[Edge], chips: int, cores: int) -> list[C
 
 @lru_cache(maxsize=1)
 def _mtkahypar() -> tuple[Any, Any]:
-    """The module and its one initializer; one thread, so that a result does not depend on them."""
+    """Return the initialized module; one thread, so that results are the same everywhere."""
     import mtkahypar
 
     return mtkahypar, mtkahypar.initialize(1)
 
 
 def _solve(count: int, joint: Sequence[Edge], chips: int, cores: int, seed: int) -> Chips:
-    """One partition; the deterministic presets know no seed, so the order of the tiles varies."""
+    """Return one partition; the order of tiles varies, because the presets take no seed."""
     module, make = _mtkahypar()
     order = np.random.default_rng(seed).permutation(count) if seed else np.arange(count)
     context = make.context_from_preset(module.PresetType.DETERMINISTIC_QUALITY)

@@ -1,9 +1,8 @@
 """The demands of each population on its cores: shapes, synapses, readers; no weights.
 
-A population stands for itself: a neuron of K levels is K populations, each with its own copy of
-the synapses, and a relay is a population like any other. Relays that round take two constants from
-a neuron that fires at every step, which is a population of its own here. The frames come from
-outside and take no cores.
+A neuron of K levels is K populations, each with its own copy of the synapses. A relay is a
+population like any other. Rounding relays take two constants from a neuron that fires at every
+step, which is a population of its own. The frames come from outside and take no cores.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ class SynapseDemand:
     """One synapse of a population.
 
     Attributes:
-        kind: ``conv`` or ``dense``; ``pool`` where an axon reaches one neuron.
-        axons: input channels times kernel taps, or inputs of a dense synapse that have a
-            weight; of each neuron that pools.
-        bits: of a weight, :func:`weight_bits`.
-        copies: populations whose messages it takes; each has its own axons.
-        spread: sums of a neuron that it reaches, 2 where a neuron has a real and an imaginary one.
-        outside: whether it takes the frames, whose size is given.
+        kind: ``conv`` or ``dense``; ``pool`` if an axon reaches one neuron.
+        axons: input channels times kernel taps, or inputs of a dense synapse with a weight; for
+        ``pool``, per neuron.
+        bits: bits of a weight, :func:`weight_bits`.
+        copies: number of populations whose messages it takes; each has its own axons.
+        spread: number of currents per neuron: 2 if a neuron has a real and an imaginary current.
+        outside: whether it reads the frames.
     """
 
     kind: str
@@ -46,10 +45,10 @@ class SynapseDemand:
 
 @dataclass(frozen=True, slots=True)
 class PopulationDemand:
-    """One population; ``readers`` are the names of those it sends to, and by what kind of synapse.
+    """One population; ``readers`` are the names of its readers, with the kinds of synapses.
 
-    ``levels`` counts the populations with its dendrite and its readers, itself included: the K of a
-    K-level unit.
+    ``levels`` is the number of populations with the same dendrite and readers, including itself:
+    the K of a K-level neuron.
     """
 
     name: str
@@ -61,12 +60,12 @@ class PopulationDemand:
 
     @property
     def neurons(self) -> int:
-        """Neurons of the population."""
+        """Number of neurons of the population."""
         return int(np.prod(self.shape))
 
 
 def weight_bits(weight: IntArray) -> int:
-    """Bits that lava-dl stores of each weight: without common low zeros, with a sign if needed."""
+    """Return the bits that lava-dl stores per weight: no common low zeros, a sign if needed."""
     together = int(np.bitwise_or.reduce(np.abs(weight).ravel()))
     if together == 0:
         return 1
@@ -78,7 +77,7 @@ def weight_bits(weight: IntArray) -> int:
 
 
 def population_demands(graph: Graph) -> tuple[PopulationDemand, ...]:
-    """The populations of ``graph``, in its order."""
+    """Return the demands of the populations of ``graph``, in graph order."""
     readers: dict[str, list[tuple[str, str]]] = {node.name: [] for node in graph}
     found = []
     for node in graph.populations:
@@ -111,14 +110,14 @@ def population_demands(graph: Graph) -> tuple[PopulationDemand, ...]:
 
 
 def rounding(graph: Graph) -> list[str]:
-    """Relays that round: on a chip each is a ``ProdNeuron``, which multiplies by a constant."""
+    """Return the rounding relays: on a chip, each is a ``ProdNeuron`` with a constant factor."""
     return [node.name for node in graph.populations if node.rounds]
 
 
 def _with_constants(
     graph: Graph, found: tuple[PopulationDemand, ...]
 ) -> tuple[PopulationDemand, ...]:
-    """The layers with the constants of relays that round, and the neuron from which they come.
+    """Add the constants of rounding relays, and the neuron that sends them.
 
     Each constant has a synapse of its own.
     """
@@ -138,7 +137,7 @@ def _with_constants(
 
 
 def _units(populations: list[Node], readers: dict[str, list[tuple[str, str]]]) -> dict[str, int]:
-    """Count the populations that share a dendrite and, past their relays, the same readers."""
+    """Count the populations that share a dendrite and, after their relays, the same readers."""
     relays = {node.name for node in populations if node.emits == GRADED}
     ends: dict[str, frozenset[str]] = {}
     for node in reversed(populations):  # readers come later, a population itself excepted

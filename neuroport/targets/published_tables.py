@@ -1,7 +1,7 @@
-"""The published partition tables, and how far the fitted formulas are from them.
+"""The published partition tables, and the residuals of the fitted formulas.
 
-Each file of ``tables`` is one table that a notebook of lava-dl shows, printed by the compiler
-before its authors ran the network on Loihi 2, with the shapes of the network's layers.
+Each file in ``tables`` is one table of a lava-dl notebook, printed by the compiler before the
+authors ran the network on Loihi 2, with the shapes of the network's layers.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ EXACT = 0.01  # share by which synapse words may differ and count as reproduced
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One layer: what the table says (``published``) and what the formulas give (``placed``)."""
+    """One layer: numbers of the table (``published``) and of the formulas (``placed``)."""
 
     published: dict[str, Any]
     placed: Placed
 
     @property
     def words(self) -> float:
-        """Synapse words that the formula gives a core at the published tile: a mean, where cores
-        of a flat layer differ and the table does not say which it shows."""
+        """Synapse words per core by the formula, at the published tile.
+
+        It is the mean if the cores of a flat layer differ, because the table does not say which
+        core it shows.
+        """
         layer, said = self.placed.layer, self.published
         if "tile" in said:
             return synapse_words(layer, int(said["tile"][2]))
@@ -60,12 +63,12 @@ class Row:
 
     @property
     def same_cores(self) -> bool:
-        """Whether the tiling, which does not know the table, takes as many cores."""
+        """Whether the tiling, which does not use the table, needs as many cores."""
         return bool(self.placed.cores == self.published["cores"])
 
     @property
     def same_tile(self) -> bool:
-        """Whether the tile is equal, where the table gives one."""
+        """Whether the tile is equal, if the table has one."""
         tile = self.published.get("tile")
         return tile is None or list(self.placed.tiling.tile) == tile
 
@@ -94,7 +97,7 @@ class Table:
 
     @property
     def cores(self) -> tuple[int, int]:
-        """Cores in all: published, and by the formulas."""
+        """Total cores: published, and by the formulas."""
         return (
             sum(row.published["cores"] for row in self.rows),
             sum(row.placed.cores for row in self.rows),
@@ -112,7 +115,7 @@ class Table:
         }
 
     def lines(self) -> Iterator[str]:
-        """The table for a terminal, published against formula."""
+        """Return the table for a terminal: published numbers and those of the formulas."""
         said, got = self.cores
         yield f"{self.network}: {said} cores published, {got} by the formulas ({self.source})"
         yield f"  weight bits {self.bits}"
@@ -133,7 +136,7 @@ class Table:
 
 
 def tables() -> tuple[Table, ...]:
-    """Every published table."""
+    """Return all published tables."""
     folder = packaged.files(__package__) / "tables"
     files = sorted((p for p in folder.iterdir() if p.name.endswith(".toml")), key=lambda p: p.name)
     return tuple(_table(tomllib.loads(file.read_text())) for file in files)
@@ -151,7 +154,7 @@ def summary(found: tuple[Table, ...]) -> str:
 
 
 def layers_of(table: dict[str, Any]) -> tuple[PopulationDemand, ...]:
-    """The layers of a published table; each is read by the next."""
+    """Return the layers of a published table; each is read by the next."""
     entries = table["layer"]
     following = [*entries[1:], None]
     return tuple(
@@ -169,7 +172,7 @@ def layers_of(table: dict[str, Any]) -> tuple[PopulationDemand, ...]:
 
 
 def compiled_for(limit: int) -> Target:
-    """A Loihi 2 chip whose compiler has this limit of synapse words: it was raised once."""
+    """Return a Loihi 2 chip with this compiler limit of synapse words, which was raised once."""
     chip = load_target("loihi2")
     words = Fact(limit, "printed by the compiler, see the table's source", "seen")
     return replace(chip, values={**chip.values, "synapse_words": words})

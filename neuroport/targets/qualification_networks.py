@@ -1,10 +1,10 @@
 """Test networks that qualify a board: one tiny network for each construct, smallest first.
 
-A rule that calls something *unproven on hardware* names the construct here that would prove it
-(:mod:`neuroport.targets.rules`); every network depends on the others. Each network holds as
-little as possible beyond the construct itself: one sample, no bias and no leak unless these are
-tested, so that a board with one fault fails in that construct. Maps are
-neither square nor symmetric: exchanged axes show. Nothing here was run on hardware.
+A rule with an *unproven* finding names the construct here that would prove it
+(:mod:`neuroport.targets.rules`). Each network contains little besides the construct: one sample, no
+bias and no leak unless these are tested. A board with one fault then fails only in that construct.
+Maps are neither square nor symmetric, so that exchanged axes are detected. Nothing was run on
+hardware.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ MESSAGES, COUNTS = {"record": "messages"}, {"record": "counts"}
 
 @dataclass(frozen=True, slots=True)
 class Construct:
-    """One thing to ask a board.
+    """One construct to test on a board.
 
     Attributes:
-        name: as records and messages name it.
-        what: in words.
-        make: its nodes, and frames (T, N, *shape).
-        options: of the run; spikes are streamed where they do not say otherwise.
-        used: whether a network rests on it; None where a rule says so, or where only the way of
-            running or recording does.
-        look: where to look if it differs.
-        leaves: what a rule still asks of a network on a board that does it.
+        name: its name in records and messages.
+        what: description.
+        make: function that returns its nodes, and frames (T, N, *shape).
+        options: options of the run; by default, spikes are streamed.
+        used: whether a network needs it; None if a rule decides, or if it concerns only running or
+        recording.
+        look: where to search if it differs.
+        leaves: what a rule still requires of a network on a board with this construct.
     """
 
     name: str
@@ -72,19 +72,19 @@ class Construct:
     leaves: str = ""
 
     def network(self) -> tuple[Graph, Frames]:
-        """The network, and its frames."""
+        """Return the network and its frames."""
         nodes, frames = self.make()
         return Graph(nodes, len(frames)), frames
 
 
 def even(seed: int, *shape: int, most: int = 10) -> IntArray:
-    """Even weights of both signs."""
+    """Return even weights of both signs."""
     found: IntArray = 2 * np.random.default_rng(seed).integers(-most, most + 1, shape)
     return found
 
 
 def shown(shape: Shape, bits: int = 1, samples: int = 1, steps: int = STEPS) -> Frames:
-    """Frames (steps, samples, *shape), half of them 0; nothing after the first STEPS."""
+    """Return frames (steps, samples, *shape), half of them 0; all 0 after the first STEPS."""
     rng = np.random.default_rng(7)
     frames = rng.integers(1, 1 << bits, (STEPS, samples, *shape))
     frames *= rng.integers(0, 2, frames.shape)
@@ -107,7 +107,7 @@ def _classes(source: str, size: int) -> list[Node]:
 
 
 def _chain(samples: int = 1, steps: int = STEPS, **fields: Any) -> Made:
-    """Two dense populations and a readout; ``fields`` are those of the first population."""
+    """Return two dense populations and a readout; ``fields`` are for the first population."""
     nodes: list[Node] = [
         Input("frames", (12,), 1),
         Dense("in", ("frames",), even(3, 10, 12)),
@@ -120,10 +120,10 @@ def _chain(samples: int = 1, steps: int = STEPS, **fields: Any) -> Made:
 
 
 def _leaking(field: str, decay: int) -> Made:
-    """Two neurons that leak, one step after which the first is above the threshold, by a hair.
+    """Return two leaking neurons, of which the first barely exceeds the threshold.
 
-    They are driven far below it and back; the second gets a unit less and is not above. A decay
-    that is off by 1 in 4096, or rounds another way, leaves them on one side.
+    Both are driven far below it and back. The second gets one unit less and stays below. If the
+    decay is wrong by 1/4096, or rounds differently, both end on the same side.
     """
     down, up = np.array([[-126, 254]] * 2), np.array([[0, 0], [0, 1]])
     frames = np.zeros((STEPS, 1, 2), np.int64)
@@ -149,7 +149,7 @@ def _biased() -> Made:
 
 
 def _weights() -> Made:
-    """Weights of both signs at the ends of their range, and odd ones of one sign."""
+    """Return weights of both signs at the ends of their range, and odd weights of one sign."""
     mixed = np.where(np.arange(120).reshape(10, 12) % 3, 254, -254)
     odd = np.random.default_rng(2).integers(0, 256, (8, 10))
     odd[0, :2] = 255, 1
@@ -170,7 +170,7 @@ def _readout() -> Made:
 
 
 def _largest_potential() -> Made:
-    """A readout that ends at the largest threshold, at which it must not fire: 514 * 255 + 1."""
+    """Return a readout that ends at the largest threshold, 514 * 255 + 1, without firing."""
     weight = np.array([[255] * 514 + [1]])
     nodes: list[Node] = [
         Input("frames", (weight.size,), 1),
@@ -207,7 +207,7 @@ def _grouped() -> Made:
 
 
 def _merged(count: int) -> Made:
-    """Several convolutions of the same spikes into one population."""
+    """Return several convolutions of the same spikes into one population."""
     nodes, frames = _mapped()
     one_by_one = [Conv(f"branch{i}", ("first",), even(20 + i, 3, 4, 1, 1)) for i in range(count)]
     names = tuple(conv.name for conv in one_by_one)
@@ -215,12 +215,12 @@ def _merged(count: int) -> Made:
 
 
 def _pair(one: int, other: int) -> IntArray:
-    """A kernel of two channels into two: their difference, and what it is with the other sign."""
+    """Return a kernel of two channels into two: their difference, and its negative."""
     return np.array([[one, -other], [-one, other]])[:, :, None, None]
 
 
 def _relayed(*, wide: bool) -> Made:
-    """Graded messages of both signs through two relays; ``wide`` ones need all of 24 bits."""
+    """Return graded messages of both signs through two relays; ``wide`` needs all 24 bits."""
     first = _pair(254, 2) if wide else even(8, 2, 2, 1, 1)
     last = _pair(126, 2) if wide else even(9, 2, 2, 3, 3)
     nodes: list[Node] = [
@@ -234,7 +234,7 @@ def _relayed(*, wide: bool) -> Made:
 
 
 def _rounded(bits: int) -> Made:
-    """A relay that rounds products of both signs, which need so many bits and fill all of them."""
+    """Return a relay that rounds products of both signs with exactly that many bits."""
     steep = {10: 2, 12: 6, 16: 126, 20: 6, 24: 126}[bits]
     pixels = 7 if bits == 10 else 8
     nodes: list[Node] = [Input("frames", MAP, pixels)]
@@ -314,7 +314,7 @@ REFUSES = "the engine refuses it, and says why"
 
 
 def _each() -> Iterator[Construct]:
-    """The constructs in the order in which a board is asked."""
+    """Yield the constructs in test order."""
     yield Construct(
         "spikes",
         "dense synapses, leaky integrate-and-fire neurons, a readout; adapters and StateProbe",
@@ -494,17 +494,17 @@ def _leaks(graph: Graph) -> bool:
 
 
 def sized(name: str, size: int) -> str:
-    """The name of a construct in one of its sizes."""
+    """Return the name of a construct in one of its sizes."""
     return f"{name}-{size}"
 
 
 def for_size(name: str, sizes: tuple[int, ...], needed: int) -> str:
-    """The smallest size of a construct that proves what is ``needed``; none where none does."""
+    """Return the smallest size of a construct that proves ``needed``; none if no size does."""
     return next((sized(name, size) for size in sizes if size >= needed), "")
 
 
 def for_product(worst: int) -> str:
-    """The construct that proves products up to ``worst``."""
+    """Return the construct that proves products up to ``worst``."""
     return for_size("rounding", PRODUCTS, worst.bit_length() + 1)
 
 

@@ -1,7 +1,7 @@
 """Compute the receptive field of a tile: the neurons that send to it, weight by weight.
 
-A neuron sends to a tile if at least one weight between it and a neuron of the tile is not zero.
-Through a convolution that is, over the taps ``k, l`` of the kernel,
+A neuron sends to a tile if it has a nonzero weight to at least one neuron of the tile. For a
+convolution with taps ``k, l``,
 
 ::
 
@@ -28,10 +28,10 @@ Patch: TypeAlias = tuple[tuple[slice, slice, slice], Bools]
 def reaching(
     synapse: Synapse | Population, source: Box, tile: Tile, parts: tuple[int, ...] = (0,)
 ) -> Patch:
-    """The neurons of ``source`` that reach ``tile``: where they lie, and which of those they are.
+    """Return the neurons of ``source`` that reach ``tile``: their region, and a mask in it.
 
-    ``parts`` are the first channels of the currents that a neuron takes: a resonator of C channels
-    takes 2C, ``(0, C)``. Of a recurrent population it is the synapse to itself.
+    ``parts`` are the first channels of a neuron's currents: ``(0, C)`` for a resonator of C
+    channels, which takes 2C. For a recurrent population, the synapse is the recurrent one.
     """
     outputs: npt.NDArray[Any] = np.concatenate([np.arange(*tile.channels) + part for part in parts])
     kernel = synapse.kernel if isinstance(synapse, Synapse) else None
@@ -57,7 +57,7 @@ def reaching(
 
 
 def _taps(kernel: Kernel, outputs: IntArray, channels: int) -> Bools:
-    """(C, kH, kW): whether a tap of an input channel has a weight to one of the outputs."""
+    """Return whether each tap has a nonzero weight to one of the outputs, (C, kH, kW)."""
     kept = kernel.weight != 0
     into, out_of = channels // kernel.groups, len(kept) // kernel.groups
     found = np.zeros((channels, *kept.shape[2:]), np.bool_)
@@ -68,12 +68,12 @@ def _taps(kernel: Kernel, outputs: IntArray, channels: int) -> Bools:
 
 
 def _touched(kernel: Kernel, axis: int, size: int, span: Span) -> Bools:
-    """(taps, size): whether a tap reads an input row (``axis`` 0) or column for outputs in span."""
+    """Return whether each tap reads each input row (``axis`` 0) or column, (taps, size)."""
     first, end = span
     return np.asarray(kernel.landing(axis, size, end) >= first)
 
 
 def _around(touched: Bools) -> slice:
-    """The smallest slice that holds every place that is touched."""
+    """Return the smallest slice that contains all true entries."""
     places = np.flatnonzero(touched)
     return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(0, 0)

@@ -20,10 +20,10 @@ Edge: TypeAlias = tuple[tuple[int, ...], int]  # tiles that messages join, and h
 
 
 class Search:
-    """Moves and swaps of tiles, priced exactly.
+    """Search by moves and swaps of tiles, with exact costs.
 
-    ``member`` is (tiles, edges) 0/1. What a move costs: the weight of the tile's edges that are not
-    on the new chip yet, less that of those that have no other tile on the old one.
+    ``member`` is (tiles, edges) 0/1. The cost of a move is the weight of the tile's edges that are
+    new on the new chip, minus the weight of those that leave the old chip.
     """
 
     def __init__(self, count: int, edges: Sequence[Edge], chips: int, cores: int) -> None:
@@ -34,7 +34,7 @@ class Search:
             self.member[list(pins), edge] = 1
 
     def repair(self, placed: Chips) -> Chips:
-        """No chip holds more than it can: the cheapest moves from chips that do."""
+        """Empty overfull chips by the cheapest moves."""
         placed = placed.copy()
         while True:
             fill = np.bincount(placed, minlength=self.chips)
@@ -48,7 +48,7 @@ class Search:
             placed[tile] = chip
 
     def polish(self, placed: Chips) -> Chips:
-        """Passes of moves and swaps, as long as a pass helps."""
+        """Repeat passes of moves and swaps while they help."""
         while True:
             better = self._passed(placed)
             if better is None:
@@ -56,9 +56,9 @@ class Search:
             placed = better
 
     def _passed(self, placed: Chips) -> Chips | None:
-        """The best placement on a walk of best moves and swaps, each tile once; None: none helps.
+        """Return the best placement on a walk, moving each tile once; None if none helps.
 
-        The walk goes uphill, too, ``UPHILL`` steps at most (Kernighan and Lin's method).
+        The walk also goes uphill, for at most ``UPHILL`` steps (Kernighan and Lin's method).
         """
         placed, best = placed.copy(), None
         free = np.ones(len(placed), np.bool_)
@@ -87,7 +87,7 @@ class Search:
         return best
 
     def _swaps(self, placed: Chips, cost: Floats, alone: Floats, free: Bools) -> Floats:
-        """Cost (tiles, tiles) of each swap of tiles that are free."""
+        """Return the cost (tiles, tiles) of each swap of free tiles."""
         if len(placed) > SWAPPED:
             return np.full((1, 1), np.inf)
         to = cost[:, placed]  # (tile, other): the tile goes where the other one is
@@ -97,7 +97,7 @@ class Search:
         return np.asarray(swaps)
 
     def _moves(self, placed: Chips) -> tuple[Floats, Floats]:
-        """Cost (tiles, chips) of each move, and the weight (tiles, edges) that leaves a chip."""
+        """Return costs (tiles, chips) of moves, and the weights (tiles, edges) they remove."""
         pins = np.zeros((self.chips, self.member.shape[1]))
         np.add.at(pins, placed, self.member)
         alone = self.member * (pins[placed] == 1) * self.weight

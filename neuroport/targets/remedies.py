@@ -1,8 +1,8 @@
 """Find by how much a network does not fit a target, and changes that make it fit.
 
-Changes are tried on the layers' shapes, so that each is known to suffice (by the fitted formulas):
-weights of fewer bits everywhere, fewer channels everywhere, a larger board. The cheapest gives up
-the least of the weights' memory; a board gives up nothing but must be had.
+Changes are tried on the layers' shapes, so each is known to suffice (by the fitted formulas): fewer
+bits of all weights, fewer channels everywhere, or a larger board. The cheapest change loses the
+least weight memory; a larger board loses none, but must be available.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from neuroport.targets.target import Target, load_target, names
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change that makes the network fit; ``lost`` is the share of weight memory given up."""
+    """One change that makes the network fit; ``lost`` is the lost share of weight memory."""
 
     what: str
     cores: int
@@ -50,9 +50,9 @@ def shortfall(found: Resources) -> list[str]:
 
 
 def changes(layers: Sequence[PopulationDemand], found: Resources) -> list[Change]:
-    """Changes after which ``layers`` fit the target of ``found``, the cheapest first.
+    """Return changes that make ``layers`` fit the target of ``found``, cheapest first.
 
-    A board is offered where the chip is that of a shipped board, and comes last.
+    A board with the same chip, if one is shipped, comes last.
     """
     target = found.target
     tried = [
@@ -79,7 +79,7 @@ def _fewer_bits(layers: Sequence[PopulationDemand], target: Target) -> Change | 
 
 
 def _narrower(layers: Sequence[PopulationDemand], target: Target) -> Change | None:
-    """The most of the channels that fits, in whole percent, by bisection."""
+    """Return the largest share of channels that fits, in whole percent, by bisection."""
     low, high = 0, 100
     best: list[PopulationDemand] = []
     while high - low > 1:

@@ -1,4 +1,4 @@
-"""Cores, chips and words that a network takes on a target, and the limit that binds.
+"""Cores, chips and words that a network needs on a target, and the binding limit.
 
 An estimate by the fitted formulas of :mod:`neuroport.targets.core_memory`; not run on hardware.
 """
@@ -39,8 +39,8 @@ TITLES = {
 class Placed:
     """One population on its cores.
 
-    ``binding`` is the limit without which it would take the fewest cores (the fullest one, where
-    none alone matters); ``fraction`` is how full its fullest core is, at the fullest limit.
+    ``binding`` is the limit whose removal would save the most cores, or the fullest limit if no
+    single one matters. ``fraction`` is the use of the fullest limit of the fullest core.
     """
 
     layer: PopulationDemand
@@ -50,7 +50,7 @@ class Placed:
 
     @property
     def cores(self) -> int:
-        """Cores of the population."""
+        """Number of cores of the population."""
         return self.tiling.cores
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,35 +73,35 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """A network on a target: one entry per population, in the order of the graph."""
+    """The resources of a network on a target: one entry per population, in graph order."""
 
     target: Target
     placed: tuple[Placed, ...]
 
     @property
     def cores(self) -> int:
-        """Cores of all populations; a core holds parts of one population only."""
+        """Number of cores; a core holds parts of one population only."""
         return sum(p.cores for p in self.placed)
 
     @property
     def chips(self) -> int:
-        """Chips that hold so many cores."""
+        """Number of chips for these cores."""
         return ceil(self.cores / self.target["cores"])
 
     @property
     def neurons(self) -> int:
-        """Neurons, relays included."""
+        """Number of neurons, including relays."""
         return sum(p.layer.neurons for p in self.placed)
 
     @property
     def relays(self) -> tuple[int, int]:
-        """Neurons and cores of relays."""
+        """Numbers of neurons and cores of relays."""
         found = [p for p in self.placed if p.layer.kind == "relay"]
         return sum(p.layer.neurons for p in found), sum(p.cores for p in found)
 
     @property
     def units(self) -> dict[int, int]:
-        """K -> how many neurons of K levels there are, each K neurons on the chip; K >= 2."""
+        """K -> number of neurons of K >= 2 levels; each is K neurons on the chip."""
         found: Counter[int] = Counter()
         for p in self.placed:
             if p.layer.levels > 1:
@@ -118,7 +118,7 @@ class Resources:
 
     @property
     def impossible(self) -> tuple[Placed, ...]:
-        """Populations of which not even a neuron fits a core."""
+        """Populations of which not a single neuron fits a core."""
         return tuple(p for p in self.placed if p.tiling.exceeded)
 
     @property
@@ -156,7 +156,7 @@ class Resources:
 
 
 def resources(network: Graph | Sequence[PopulationDemand], target: Target) -> Resources:
-    """Estimate the resources that ``network``, a graph or its layers, takes on ``target``."""
+    """Estimate the resources that ``network``, a graph or its layers, needs on ``target``."""
     found = population_demands(network) if isinstance(network, Graph) else network
     limits = limits_of(target)
     parts = {layer.name: channel_parts(layer, limits) for layer in found}
@@ -176,7 +176,7 @@ def _fit(
     readers: tuple[tuple[str, int], ...],
     given: tuple[tuple[str, int | None], ...],
 ) -> tuple[Tiling, str, float]:
-    """Tiling, binding limit and fraction; a reader is its kind and the parts it is split into."""
+    """Return tiling, binding limit and fraction; a reader is a kind and its number of parts."""
     limits = dict(given)
     parts = {str(number): number for _, number in readers}
     layer = PopulationDemand(
@@ -197,7 +197,7 @@ def _fit(
 
 
 def _without(name: str, limits: Limits) -> dict[str, int | None]:
-    """Limits without one; what is counted twice, by itself and in all words, is freed in both."""
+    """Return the limits without one; words that count twice are freed twice."""
     also = "memory_words" if name.endswith("_words") else name
     return {**limits, name: None, also: None}
 

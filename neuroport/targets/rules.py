@@ -1,10 +1,10 @@
-"""Rules of a target beyond the widths of integers: one named function each.
+"""Rules of a target besides the widths of integers: one named function each.
 
 The widths of weights, thresholds, biases, decays and sums hold on every target
-(:mod:`neuroport.targets.widths`); these rules ask the target's file. A finding is *refused*, or, on
-a chip, *unproven* where no public source shows the construct running on hardware: then it names the
-tiny network that would prove it (:mod:`neuroport.targets.qualification_networks`). Sources:
-docstrings, and the target's file. Not checked on hardware.
+(:mod:`neuroport.targets.widths`). The rules here depend on the target's file. A finding is
+*refused*, or, on a chip, *unproven* if no public source shows the construct on hardware; it then
+names the small network that would prove it (:mod:`neuroport.targets.qualification_networks`).
+Sources are given in docstrings and in the target's file. Nothing was checked on hardware.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ LISTED = 8  # findings in an error
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule that a node breaks (``refused``), or cannot be known to keep (``unproven``).
+    """A rule that a node breaks (``refused``), or for which there is no evidence (``unproven``).
 
-    What is unproven has its ``construct``, which proves it on a board where it is equal; none where
-    no construct is large enough.
+    An unproven finding names the ``construct`` that proves it on a board; none if no construct is
+    large enough.
     """
 
     rule: str
@@ -71,7 +71,7 @@ _ON: dict[Rule, type[Node]] = {}  # rules that ask nodes of a class only
 
 
 def on(kind: type[Node]) -> Callable[[Rule], Rule]:
-    """Let a rule ask the nodes of a class only."""
+    """Restrict a rule to the nodes of a class."""
 
     def register(rule: Rule) -> Rule:
         _ON[rule] = kind
@@ -81,7 +81,7 @@ def on(kind: type[Node]) -> Callable[[Rule], Rule]:
 
 
 def widths_are_proven(graph: Graph, node: Node, target: Target) -> Found:
-    """A chip checks no sum while it runs: what is declared may wrap there unseen."""
+    """A chip does not check sums during a run, so a declared width may be exceeded unnoticed."""
     if node.name not in graph.checked or target["checked_widths"]:
         return None
     return REFUSED, (
@@ -92,7 +92,7 @@ def widths_are_proven(graph: Graph, node: Node, target: Target) -> Found:
 
 
 def interval_is_a_power_of_two(graph: Graph, node: Node, target: Target) -> Found:
-    """On Loihi 2 states reset every 2**k steps (NeuroBench's and mlGeNN's scripts)."""
+    """On Loihi 2, states are reset every 2**k steps (NeuroBench's and mlGeNN's scripts)."""
     spaced = graph.interval & (graph.interval - 1)
     if node.takes or not target["power_of_two_reset"] or not spaced:
         return None
@@ -103,7 +103,7 @@ def interval_is_a_power_of_two(graph: Graph, node: Node, target: Target) -> Foun
 
 
 def messages_fit(graph: Graph, node: Node, target: Target) -> Found:
-    """Graded messages, the sign included, have at most the payload's bits."""
+    """Graded messages, including their sign, have at most as many bits as the payload."""
     facts = graph.facts(node.name)
     if facts.wire != MESSAGES or node.takes == MESSAGES:
         return None
@@ -130,7 +130,7 @@ def messages_fit(graph: Graph, node: Node, target: Target) -> Found:
 
 @on(Population)
 def neuron_exists(graph: Graph, node: Population, target: Target) -> Found:
-    """The chip, or a public library for it, has the neuron.
+    """The chip or a public library for it has the neuron.
 
     Evidence: LIF, LIFReset, Sigma, Delta, SigmaDelta, GradedVec and ProdNeuron, which rounds, ran
     on Loihi 2 (notebooks of lava-dl, lava_va). Adaptive thresholds and Izhikevich's resonator exist
@@ -221,9 +221,9 @@ def geometry_fits(graph: Graph, node: Conv, target: Target) -> Found:
 
 @on(Synapse)
 def exponent_fits(graph: Graph, node: Synapse, target: Target) -> Found:
-    """The exponent of the weights fits its field, as far as the field is known.
+    """The exponent of the weights fits its field, if the field is known.
 
-    Lava's ``Conv`` has none that it minds: a convolution's weights must fit with it in them.
+    Lava's ``Conv`` ignores exponents, so the weights of a convolution must include it.
     """
     most = target.limit("weight_exponent")
     if most is None:
@@ -249,7 +249,7 @@ def exponent_fits(graph: Graph, node: Synapse, target: Target) -> Found:
 
 @on(Population)
 def constants_are_shared(graph: Graph, node: Population, target: Target) -> Found:
-    """A LIF process of Lava has one threshold and one pair of decays for all of its neurons."""
+    """All neurons of a Lava LIF process share one threshold and one pair of decays."""
     if target["channel_constants"]:
         return None
     for field, what, values in node.constants():
@@ -264,7 +264,7 @@ def constants_are_shared(graph: Graph, node: Population, target: Target) -> Foun
 
 @on(Readout)
 def readout_does_not_fire(graph: Graph, node: Readout, target: Target) -> Found:
-    """A readout is a LIF on the chip; its potential must stay below the largest threshold."""
+    """On the chip, a readout is a LIF whose potential must stay below the largest threshold."""
     facts = graph.facts(node.name)
     top = int(facts.reach_high.max()) + max(0, int(node.bias.max()))
     worst = top * graph.interval
@@ -280,9 +280,9 @@ def readout_does_not_fire(graph: Graph, node: Readout, target: Target) -> Found:
 
 @on(Population)
 def dendrite_is_known(graph: Graph, node: Population, target: Target) -> Found:
-    """Several convolutions into one population have no published run.
+    """There is no published run with several convolutions into one population.
 
-    Grouped ones are not documented, either: the engine ``loihi2`` writes their kernels in full.
+    Grouped convolutions are not documented, either; the engine ``loihi2`` writes full kernels.
     """
     synapses = graph.synapses_into(node.name)
     merged = sum(len(synapse.inputs) for synapse in synapses if isinstance(synapse, Conv))
@@ -297,7 +297,7 @@ def dendrite_is_known(graph: Graph, node: Population, target: Target) -> Found:
 
 
 def reset_exists(graph: Graph, node: Node, target: Target) -> Found:
-    """Sigma-delta populations have no reset in Lava; neuroport's is the CPU simulator's."""
+    """Lava has no reset of sigma-delta populations; neuroport has one on the CPU simulator."""
     if node.emits != CHANGES or target["custom_neurons"]:
         return None
     why = "it has no reset in Lava; run one sample after each boot, or compare a stream"
@@ -343,7 +343,7 @@ def rule_names() -> list[str]:
 
 
 def too_wide(graph: Graph) -> Iterator[Finding]:
-    """Yield the findings that forbid ``graph`` on every target, in the order of the graph."""
+    """Yield the findings that refuse ``graph`` on every target, in graph order."""
     for node in graph:
         yield from _too_wide(graph, node)
 
@@ -356,7 +356,7 @@ def _too_wide(graph: Graph, node: Node) -> Iterator[Finding]:
 
 
 def findings(graph: Graph, target: Target) -> Iterator[Finding]:
-    """List all findings on ``graph`` for ``target``, in the order of the graph."""
+    """List all findings on ``graph`` for ``target``, in graph order."""
     for node in graph:
         yield from _too_wide(graph, node)
         for rule in RULES:
@@ -371,7 +371,7 @@ def findings(graph: Graph, target: Target) -> Iterator[Finding]:
 
 
 def by_rule(found: Iterable[Finding]) -> list[str]:
-    """One line per rule and severity: the first node in words, and how many more there are."""
+    """Return one line per rule and severity: the first node, and how many more."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in found:
         groups.setdefault((finding.rule, finding.severity), []).append(finding)
@@ -390,7 +390,7 @@ def require_legal(graph: Graph, target: Target | str = "lava-cpu") -> None:
     """Raise if a rule of ``target`` is broken.
 
     Raises:
-        IllegalError: names the broken rules, with their nodes and cures.
+        IllegalError: names the broken rules, with nodes and remedies.
         TargetError: no such target.
     """
     board = target if isinstance(target, Target) else load_target(target)

@@ -1,10 +1,9 @@
 """The cost of counting spikes on a chip: populations of counters, placed by fitted formulas.
 
-A counter is a LIF that never fires; a synapse of weight 1 leads to it from every neuron that it
-counts, an axon for each. The counters of a population fill cores of their own, like any population:
-they share cores with each other, not with the counters of another population. Neurons that are
-counted have one axon more, to the counter. Graded messages are not counted: a stock neuron would
-add up their values.
+A counter is a LIF that never fires. A synapse of weight 1 connects every counted neuron to it, with
+one axon each. The counters of a population are a population: they share cores with each other, not
+with other counters. A counted neuron has one more axon, to its counter. Graded messages are not
+counted, because a stock neuron would sum their values.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ class CounterCost:
     """Counters on a target.
 
     Attributes:
-        granularity: ``neuron``, ``channel`` or ``layer``: what shares a counter.
-        populations: how many populations are counted.
-        counters: how many counters there are.
-        cores: cores that hold nothing but counters.
-        more_cores: cores that the network takes more than without counters, those included.
+        granularity: the neurons that share a counter: ``neuron``, ``channel`` or ``layer``.
+        populations: number of counted populations.
+        counters: number of counters.
+        cores: cores that hold only counters.
+        more_cores: additional cores of the network because of counters, including these.
         not_counted: populations of graded messages.
     """
 
@@ -61,7 +60,7 @@ class CounterCost:
 def with_counters(
     layers: Sequence[PopulationDemand], granularity: str
 ) -> tuple[PopulationDemand, ...]:
-    """The layers, and behind each population of spikes the population that counts them."""
+    """Return the layers, each spiking population followed by its counters."""
     found: list[PopulationDemand] = []
     for layer in layers:
         if not is_spiking(layer.kind):
@@ -76,7 +75,7 @@ def with_counters(
 
 
 def cost(granularity: str, found: Resources, without: Resources) -> CounterCost:
-    """Return the extra cost of ``found``, with counters, over the same network ``without`` them."""
+    """Return the additional cost of ``found``, with counters, over the network ``without`` them."""
     placed = [p for p in found.placed if p.layer.kind == KIND]
     others = [p.layer for p in without.placed]
     return CounterCost(

@@ -1,10 +1,10 @@
-"""Targets as data: what a network may ask of a simulator, a chip or a board, with sources.
+"""Targets as data: the properties of a simulator, a chip or a board, with sources.
 
-A target is a TOML file: ``summary``, a table for each key of ``KEYS`` with ``value``, ``source``
-and ``confidence``, and ``base``, the target (a shipped name, or a file beside it) whose values it
-takes where it gives none. So a board is a chip's name and a number of chips, and needs no code.
-Another package adds the TOML files in a folder of its own, a package that it names by an entry
-point of the group ``neuroport.targets``.
+A target is a TOML file with a ``summary`` and, for each key of ``KEYS``, a table with ``value``,
+``source`` and ``confidence``. Missing keys are taken from ``base``, another target (a shipped name,
+or a file in the same folder). A board is thus the name of a chip and a number of chips, and needs
+no code. Another package adds a folder of TOML files by an entry point of the group
+``neuroport.targets`` that names a package.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ KEYS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One fact about a target; ``value`` is None where there is none, or none is published."""
+    """One fact about a target; ``value`` is None if there is none or none is published."""
 
     value: float | bool | tuple[str, ...] | None
     source: str
@@ -83,7 +83,7 @@ class Fact:
 
     @property
     def number(self) -> float | None:
-        """The value of a number."""
+        """Return the value of a number."""
         assert self.value is None or isinstance(self.value, (int, float))
         return self.value
 
@@ -112,19 +112,19 @@ class Target:
     values: dict[str, Fact]
 
     def __getitem__(self, key: str) -> int:
-        """A count or a truth."""
+        """Return a count or a truth value."""
         found = self.values[key].value
         assert isinstance(found, int)
         return found
 
     def limit(self, key: str) -> int | None:
-        """A limit, None where there is none."""
+        """Return a limit; None if there is none."""
         found = self.values[key].value
         assert found is None or isinstance(found, int)
         return found
 
     def cost(self, key: str) -> float | None:
-        """A time or an energy in the unit that the key ends with, None where none is published."""
+        """Return a time or energy in the unit at the end of the key; None if none is published."""
         return self.values[key].number
 
     def has_neuron(self, kind: str) -> bool:
@@ -135,25 +135,25 @@ class Target:
 
     @property
     def is_chip(self) -> bool:
-        """Whether it has cores, so that a network must find room there."""
+        """Whether the target has cores."""
         return self.limit("cores") is not None
 
     @property
     def capacity(self) -> int:
-        """Cores of the whole board; 0 of a simulator, which has none to fill."""
+        """Number of cores of the board; 0 for a simulator."""
         return self["chips"] * self["cores"] if self.is_chip else 0
 
 
 def names() -> list[str]:
-    """The shipped targets and those that other packages add, smallest first."""
+    """Return the names of shipped targets and those of other packages, smallest first."""
     return sorted(_files(), key=lambda name: (load_target(name).capacity, name))
 
 
 def _files() -> dict[str, Traversable]:
-    """The files of all targets that have a name, neuroport's own before those of others.
+    """Return the files of all named targets, neuroport's first.
 
     Raises:
-        TargetError: two of one name.
+        TargetError: two targets have the same name.
     """
     found: dict[str, Traversable] = {}
     for folder in (resources.files(__package__), *_folders()):
@@ -168,7 +168,7 @@ def _files() -> dict[str, Traversable]:
 
 
 def _folders() -> Iterator[Traversable]:
-    """Folders of other packages; of one that cannot be imported a warning tells."""
+    """Return the folders of other packages; warns about a package that cannot be imported."""
     for name in _FOLDERS:
         try:
             package = _FOLDERS[name]
@@ -179,11 +179,11 @@ def _folders() -> Iterator[Traversable]:
 
 
 def load_target(name: str | Path) -> Target:
-    """A shipped target by name, or the TOML file at a path.
+    """Load a target by name, or from a TOML file.
 
     Raises:
-        TargetError: no such target; or the file misses a value, a source or a confidence, or
-            has one that it must not have.
+        TargetError: there is no such target; or the file lacks a value, source or confidence, or
+        has a forbidden one.
     """
     try:
         return _load(place(name), Path(), ())
@@ -192,19 +192,19 @@ def load_target(name: str | Path) -> Target:
 
 
 def load_chip(name: str | Path) -> Target:
-    """A target that has cores.
+    """Load a target that has cores.
 
     Raises:
-        TargetError: as :func:`load_target`; or the target is a simulator.
+        TargetError: see :func:`load_target`; or the target is a simulator.
     """
     return require_chip(load_target(name))
 
 
 def require_chip(target: Target) -> Target:
-    """``target`` itself, which must have cores.
+    """Return ``target``, which must have cores.
 
     Raises:
-        TargetError: it is a simulator.
+        TargetError: the target is a simulator.
     """
     if not target.is_chip:
         raise TargetError(f"{target.name} has no cores; name a chip or board such as 'loihi2'")
@@ -213,7 +213,7 @@ def require_chip(target: Target) -> Target:
 
 @cache
 def simulator() -> Target:
-    """Lava's CPU simulator, on which every network is checked."""
+    """Return Lava's CPU simulator, for which every network is checked."""
     return load_target("lava-cpu")
 
 
@@ -252,17 +252,17 @@ def _load(name: str, folder: Path, trail: tuple[str, ...]) -> Target:
 
 
 def read_toml(text: str, title: str, keys: Mapping[str, tuple[str, str]]) -> dict[str, Fact]:
-    """The values of a TOML text, each with its source, as ``keys`` permit them.
+    """Return the values of a TOML text, each with its source, as ``keys`` permit.
 
     Raises:
-        TargetError: names the key and what is wrong with it; ``title`` is the file.
+        TargetError: names the key and the mistake; ``title`` is the file.
     """
     table = parse_toml(text, title, TargetError)
     return {key: _value(title, key, entry, keys) for key, entry in table.items()}
 
 
 def _text(name: str, folder: Path) -> tuple[str, Path, str]:
-    """Text of a target's file, the folder it lies in, and its name."""
+    """Return the text of a target's file, its folder and its name."""
     known = _files()
     if name in known:
         return known[name].read_text(), folder, name

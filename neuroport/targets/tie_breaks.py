@@ -1,7 +1,7 @@
-"""Tie-breaks between options of equal cores: messages between chips, and the slowest step.
+"""Break ties between options with equal cores: messages between chips, then the slowest step.
 
-Nothing has run when a network is lowered, so both are bounds: every neuron sends at every step, and
-chips are filled in the order of the network. Not run on hardware.
+No run exists when a network is lowered, so both are bounds: they assume that every neuron sends at
+every step, and that chips are filled in the order of the network. Nothing was run on hardware.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ TIMES = ("synop_ns", "neuron_ns", "step_us")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Weight:
-    """Of one step: messages between chips, once per chip that they go to, and the longest step."""
+    """Messages between chips in one step, once per destination chip, and the longest step."""
 
     between_chips: int
     slowest_us: float
 
 
 def weight(found: Resources) -> Weight:
-    """The bounds of a network on its cores."""
+    """Return the bounds for a network on its cores."""
     per_chip = found.target["cores"]
     ends = list(accumulate((p.cores for p in found.placed), initial=0))
     chips = {

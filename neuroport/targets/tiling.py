@@ -1,9 +1,9 @@
-"""Cut a population into tiles (x, y, c), one core each, as lava-dl's compiler cuts it.
+"""Divide a population into tiles (x, y, c), one per core, like lava-dl's compiler.
 
-Feature maps: channels are halved until the synapses fit; then columns in powers of two and rows
-halved, so that the fewest cores are used (at equal numbers, the squarest tile that is not wider
-than tall). Flat populations: as many equal parts as the synapse words need, doubled until nothing
-is exceeded. Published tables are reproduced this way (``neuroport targets --fit``); the compiler
+Feature maps: channels are halved until the synapses fit. Then columns are divided by powers of two
+and rows are halved, for the fewest cores (for equal numbers, the squarest tile that is not wider
+than tall). Flat populations: as many equal parts as the synapse words require, doubled until no
+limit is exceeded. This reproduces published tables (``neuroport targets --fit``); the compiler
 itself is closed.
 """
 
@@ -30,10 +30,10 @@ Limits = Mapping[str, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """``cores`` tiles of at most ``tile`` (x, y, c); ``full`` is what the fullest core holds.
+    """``cores`` tiles of at most ``tile`` (x, y, c); ``full`` is the fullest core.
 
-    ``mean_synapse_words`` is over all cores, as the published tables have it. ``exceeded`` names
-    the limits that even the smallest tile exceeds; it is empty where the population fits.
+    ``mean_synapse_words`` is the mean over all cores, as in the published tables. ``exceeded``
+    names the limits that even the smallest tile exceeds; it is empty if the population fits.
     """
 
     tile: tuple[int, int, int]
@@ -44,12 +44,12 @@ class Tiling:
 
 
 def limits_of(target: Target) -> dict[str, int | None]:
-    """Limits of one core."""
+    """Return the limits of one core."""
     return {name: target.limit(name) for name in LIMITS}
 
 
 def exceeded(found: Fill, limits: Limits) -> tuple[str, ...]:
-    """Names of the limits that a core exceeds."""
+    """Return the names of the limits that a core exceeds."""
     return tuple(
         name
         for name in LIMITS
@@ -58,7 +58,7 @@ def exceeded(found: Fill, limits: Limits) -> tuple[str, ...]:
 
 
 def channel_parts(layer: PopulationDemand, limits: Limits) -> int:
-    """Into how many parts the channels are split for the synapses' sake."""
+    """Return the number of parts of the channels that the synapses require."""
     if len(layer.shape) != 3:
         return 1
     limit = limits["synapse_words"]
@@ -69,7 +69,7 @@ def channel_parts(layer: PopulationDemand, limits: Limits) -> int:
 
 
 def tile(layer: PopulationDemand, limits: Limits, parts: Mapping[str, int]) -> Tiling:
-    """Cut ``layer`` into tiles; ``parts`` as for :func:`neuroport.targets.core_memory.fill`."""
+    """Divide ``layer`` into tiles; for ``parts`` see :func:`neuroport.targets.core_memory.fill`."""
     return _map(layer, limits, parts) if len(layer.shape) == 3 else _flat(layer, limits, parts)
 
 

@@ -23,10 +23,10 @@ CAVEAT = "estimated by formulas fitted to public tables (targets --fit); not run
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Shown):
-    """The obstacles between a network and a target; ``changes`` is empty if the network fits.
+    """What keeps a network from a target; ``changes`` is empty if the network fits.
 
-    ``resources`` is None of a simulator, which has no cores to fill. Where counters were asked for,
-    ``resources`` holds them, and ``counters`` what they cost.
+    ``resources`` is None for a simulator, which has no cores. If counters were requested,
+    ``resources`` includes them, and ``counters`` is their cost.
     """
 
     target: Target
@@ -42,19 +42,19 @@ class Verdict(Shown):
         return len(self.of(REFUSED))
 
     def of(self, severity: str) -> list[Finding]:
-        """Findings of one severity."""
+        """Return the findings of one severity."""
         return [finding for finding in self.findings if finding.severity == severity]
 
     @property
     def fits(self) -> bool:
-        """Whether the target has room for the network; a simulator always has."""
+        """Whether the network fits on the target; always true for a simulator."""
         return self.resources is None or self.resources.fits
 
     def __bool__(self) -> bool:
         return self.fits and not self.refused
 
     def lines(self) -> Iterator[str]:
-        """For a terminal: findings, a line per population, the sum, and what to change."""
+        """Return lines for a terminal: findings, one line per population, totals, and changes."""
         yield from map(str, self.of(REFUSED))
         yield from by_rule(f for f in self.findings if f.severity != REFUSED)
         if self.resources is None:
@@ -119,12 +119,13 @@ def check(
     """Check ``graph`` against the rules of ``target`` and place it on its cores.
 
     Args:
-        granularity: ``neuron``, ``channel`` or ``layer``: with counters of all spikes.
-        qualified: what the board was seen to do: what is unproven may be proven there, or refused.
+        granularity: ``neuron``, ``channel`` or ``layer`` adds counters of all spikes.
+        qualified: record of a board, on which unproven findings may be proven or refused.
 
     Raises:
-        BackendError: no such granularity, or a counter could exceed what it holds.
-        TargetError: the record is of another board; counters or a record, and no chip.
+        BackendError: there is no such granularity, or a counter could overflow.
+        TargetError: the record is of another board; or counters or a record were given without a
+        chip.
     """
     if not target.is_chip:
         for given, what in ((granularity, "counters take cores of"), (qualified, "a record is of")):

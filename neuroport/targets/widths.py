@@ -1,4 +1,4 @@
-"""Rules of the integers, which hold on every target: one named function each.
+"""Rules for the widths of integers on every target: one named function each.
 
 Sources: Lava 0.10.0, ``lava/proc/{lif,sdn,rf}/models.py`` (state widths, thresholds, bias mantissa)
 and ``lava/utils/weightutils.py`` (weight fields); Loihi 2 shares these widths.
@@ -65,18 +65,18 @@ def decays_fit(graph: Graph, node: Node) -> str | None:
 
 
 def _fields(node: Node) -> Iterator[tuple[str, tuple[int, int], tuple[int, int]]]:
-    """Constants with a field on Lava and on chips: name, range of the field, and of the values."""
+    """Yield constants with a field on Lava and chips: name, range of the field, range of values."""
     for name, what, values in node.constants():
         if what.fits is not None:
             yield name, what.fits, (int(np.min(values)), int(np.max(values)))
 
 
 def currents_fit(graph: Graph, node: Node) -> str | None:
-    """The summed current of a step is provably below 2**17, so that it cannot wrap the state alone.
+    """The summed current of a step is provably below 2**17, so it alone cannot wrap the state.
 
-    A current that decays slowly still adds up over steps and may wrap; every engine wraps alike.
-    Where the population's width is declared, engines check it, and what is to be proven is that
-    their sums arrive whole: 32 bits.
+    A slowly decaying current can still accumulate over steps and wrap, in the same way on every
+    engine. If the population's width is declared, engines check it, and the proof is that sums fit
+    the 32 bits of engines.
     """
     if not isinstance(node, Population) or not node.proves_current:
         return None
@@ -91,8 +91,8 @@ def currents_fit(graph: Graph, node: Node) -> str | None:
 def accumulators_fit(graph: Graph, node: Node) -> str | None:
     """Every synaptic sum and graded message provably fits 24 bits.
 
-    What sigma-delta populations send is exempt: its sums are checked while an engine runs. So are
-    sums that go to populations of declared widths only; they provably fit the 32 bits of engines.
+    Messages of sigma-delta populations are exempt, because engines check their sums during a run.
+    So are sums into populations of declared widths only, which provably fit the 32 bits of engines.
     """
     if not isinstance(node, Synapse) and not (node.emits == GRADED and node.takes):
         return None
@@ -124,7 +124,7 @@ def states_fit(graph: Graph, node: Node) -> str | None:
 
 
 def delays_fit(graph: Graph, node: Node) -> str | None:
-    """A synapse delays its messages by at most 62 steps, its own delays and its lag together."""
+    """A synapse delays messages by at most 62 steps, including its lag."""
     if node.longest_delay > integers.DELAY_MAX:
         return (
             f"a message is delayed by {node.longest_delay} steps, more than {integers.DELAY_MAX}; "
@@ -134,7 +134,7 @@ def delays_fit(graph: Graph, node: Node) -> str | None:
 
 
 def latencies_agree(graph: Graph, node: Node) -> str | None:
-    """Inputs that meet have equal latency."""
+    """All inputs of a node have equal latency."""
     latencies = graph.facts(node.name).input_latencies
     if len(set(latencies)) > 1:
         late = ", ".join(f"{n} @{s}" for n, s in zip(node.inputs, latencies, strict=True))

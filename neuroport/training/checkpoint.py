@@ -28,7 +28,7 @@ from neuroport.training.averaging import MODEL, part
 from neuroport.training.given_graph import Classifier, given
 
 CHECKPOINT = "checkpoint.safetensors"
-METRICS = ("phase", "epoch", "loss", "accuracy", "seconds")  # facts of an epoch, at least
+EPOCH_KEYS = ("phase", "epoch", "loss", "accuracy", "seconds")  # facts of an epoch, at least
 VERSION = 2  # 2: also within an epoch; between epochs 1 is written, as ever
 
 
@@ -235,7 +235,7 @@ def _fault(about: Any) -> str:
     if about["version"] < 1 or about["epoch"] < 0 or len(about["metrics"]) != about["epoch"]:
         return f"{len(about['metrics'])} metrics of {about['epoch']} epochs"
     for metrics in about["metrics"]:
-        if not isinstance(metrics, dict) or not all(_is_told(metrics, key) for key in METRICS):
+        if not isinstance(metrics, dict) or not all(_is_told(metrics, key) for key in EPOCH_KEYS):
             return f"metrics are {short(metrics)}"
     within = about.get("within", {})
     if not isinstance(within, dict):

@@ -89,9 +89,11 @@ def test_help_lists_every_verb_in_the_order_of_use(say: Say) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(say: Say, verb: str) -> None:
-    long = say(verb, "--help")
-    assert say(verb, "-h") == long
+def test_every_verb_explains_itself(called: Neuroport, verb: str) -> None:
+    done, short = called(verb, "--help"), called(verb, "-h")
+    assert (done.returncode, done.stderr) == (short.returncode, short.stderr) == (0, "")
+    long = done.stdout
+    assert short.stdout == long
     assert long.startswith(f"Usage: neuroport {verb} [OPTIONS]")
     assert "--json" in long
     # a sentence of its own between the usage line and the options

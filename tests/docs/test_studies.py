@@ -16,6 +16,7 @@ import torch
 from examples.studies.__main__ import Studies, gradient_run
 from examples.studies.activity import activity
 from examples.studies.again import SHOWN, compare
+from examples.studies.claims import CLAIMS, OUTCOMES, UNTESTABLE, claims_table
 from examples.studies.gradients import NETWORKS, gradient_norms
 from examples.studies.page import TABLES, with_tables
 from examples.studies.plan import NETWORKS as TRAINABLE
@@ -49,6 +50,16 @@ def test_page_shows_what_the_json_files_hold() -> None:
         assert f"<!-- {study}: begin -->" in page
         made = (ROOT / "docs" / "studies" / f"{study}.json").exists()
         assert (f"(studies/{study}.svg)" in page) == made
+
+
+def test_every_claim_has_an_outcome_and_a_number_or_the_reason_for_none() -> None:
+    assert {claim.paper for claim in CLAIMS} == {"MS-ResNet", "MLF + DS-ResNet", "DANet"}
+    for claim in CLAIMS:
+        assert claim.outcome in OUTCOMES
+        measured = "{" in claim.finding or "0.0" in claim.finding
+        assert measured == (claim.outcome != UNTESTABLE), claim.claim
+    page = (ROOT / "docs" / "studies.md").read_text()
+    assert claims_table(ROOT / "docs" / "studies") in page
 
 
 @pytest.mark.parametrize("study", sorted(TABLES))

@@ -1,4 +1,4 @@
-"""Networks of SpikingJelly, in an environment of a newer Python, which SpikingJelly needs."""
+"""Networks of SpikingJelly: in this environment, or in one of a newer Python, which it needs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,11 +15,18 @@ import pytest
 from tests.libraries.test_pages import blocks
 
 NEWER = ("python3.12", "python3.13", "python3.11")
+HERE = find_spec("spikingjelly") is not None
+# where it is missing, an environment is made first, which takes minutes
+installed = pytest.mark.lava if HERE else pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def jelly(root: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with SpikingJelly, neuroport's wheel and Lava."""
+def jelly(root: Path, request: pytest.FixtureRequest) -> Path:
+    """A Python with SpikingJelly, neuroport and Lava."""
+    if HERE:
+        return Path(sys.executable)
+    wheel: Path = request.getfixturevalue("wheel")
+    tmp_path_factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
     python = next((p for p in map(shutil.which, NEWER) if p and works(p, root)), None)
     if python is None:
         pytest.skip(f"none of {', '.join(NEWER)} is on the path")
@@ -58,7 +67,7 @@ def test_networks_of_the_tutorials_go_to_lava_and_no_spike_differs(
     assert all(one["differing"] == 0 for one in found.values())
 
 
-@pytest.mark.long
+@installed
 @pytest.mark.lava
 @pytest.mark.timeout(3000)
 def test_the_page_on_spikingjelly_prints_what_it_says(jelly: Path, tmp_path: Path) -> None:

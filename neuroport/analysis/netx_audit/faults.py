@@ -1,4 +1,4 @@
-"""Networks as NetX would run them: one fault each, to count what it changes."""
+"""Simulate single errors of NetX, to count their effect."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Fault = Callable[[Graph, npt.NDArray[Any], Messages], "int | None"]
 def run(
     graph: Graph, frames: npt.NDArray[Any], shifts: dict[str, IntArray] | None = None
 ) -> Messages:
-    """Run a graph; return all messages (T, N, *shape). Currents of ``shifts`` are shifted right."""
+    """Run a graph; return all messages (T, N, *shape). Currents in ``shifts`` are shifted right."""
     check_frames(graph, frames)
     engine = _Shifting(shifts or {})
     return walk(engine, graph, frames, progress=None, time_model="ideal", batch=32).messages
@@ -55,7 +55,7 @@ class _Shifting(NumpyArithmetic):
 
 
 def differing(right: Messages, wrong: Messages) -> int:
-    """Count the positions that differ; a last layer's lost delays count as its own difference."""
+    """Count differing positions, including those of lost delays of the last layer."""
     late = (name + LATE for name in wrong if name + LATE in right and name + LATE not in wrong)
     heard = {**wrong, **{name: wrong[name.removesuffix(LATE)] for name in late}}
     names = right.keys() & heard.keys()
@@ -63,7 +63,7 @@ def differing(right: Messages, wrong: Messages) -> int:
 
 
 def passed_over(content: Content, field: str, index: int) -> Fault:
-    """Return the fault of ignoring a field of a layer."""
+    """Return the error of ignoring a field of a layer."""
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
         return differing(
@@ -74,12 +74,12 @@ def passed_over(content: Content, field: str, index: int) -> Fault:
 
 
 def ungraded(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
-    """Return the fault of reading every message of the frames as a spike."""
+    """Return the error of reading every message of the frames as a spike."""
     return differing(right, run(graph, (data != 0).astype(data.dtype)))
 
 
 def at_the_input(content: Content, index: int, late: IntArray) -> Fault:
-    """With the delays of what a dense layer sends on what it receives."""
+    """Return the error of applying a dense layer's output delays to its input."""
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
         wrong = content.graph(graph.steps, graph.input, {("delay", index)})
@@ -144,11 +144,12 @@ def weights(index: int, layer: dict[str, Any]) -> Iterator[tuple[str, Fault | No
 
 
 def resonators(index: int, neuron: dict[str, Any]) -> Iterator[tuple[str, Fault | None]]:
-    """NetX goes through period and decay in floating point, and truncates on the way back.
+    """Yield the errors of NetX for resonators, which it converts in floating point.
 
-    Without rounding, what it truncates is the integer that it began with. With rounding, whether it
-    lies below is up to the sine, cosine and arc tangent of the processor: so this is told of every
-    resonator that turns, and what is counted is what NetX makes of it on this processor.
+    NetX computes period and decay and truncates the values computed back from them. Whether
+    rounding makes them smaller than the original integers depends on the processor's sine, cosine
+    and arc tangent. Every resonator that rotates is therefore reported, and the counts are those on
+    this processor.
     """
     sin, cos = neuron.get("sinDecay"), neuron.get("cosDecay")
     if not isinstance(sin, np.ndarray) or not isinstance(cos, np.ndarray) or not sin.any():
@@ -175,10 +176,10 @@ def resonators(index: int, neuron: dict[str, Any]) -> Iterator[tuple[str, Fault 
 
 
 def lead_in(name: str, hosted: bool) -> Fault:
-    """Without a reset before the first frame: each sample alone, from the chip's first step on.
+    """Simulate NetX without a reset before the first frame, each sample alone.
 
     Args:
-        hosted: whether the file begins with neurons that the host drives.
+        hosted: whether the file begins with neurons driven by the host.
     """
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
@@ -188,7 +189,7 @@ def lead_in(name: str, hosted: bool) -> Fault:
 
 
 def began_together(content: Content) -> Fault:
-    """Biases of all layers from the chip's first step on, where SLAYER's shift has them, too."""
+    """Simulate biases of all layers from the first step on, as with SLAYER's shift."""
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
         plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
@@ -198,7 +199,7 @@ def began_together(content: Content) -> Fault:
 
 
 def otherwise(content: Content, other: Content, graph: Graph, data: npt.NDArray[Any]) -> int:
-    """Count the positions at which two readings of one file differ, aligned to the same frames."""
+    """Count the positions at which two readings of a file differ, aligned to the same frames."""
     plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
     lead = _shifting(other, plain).lead
     wrong = run(other.graph(graph.steps, graph.input), data)
@@ -210,7 +211,7 @@ def otherwise(content: Content, other: Content, graph: Graph, data: npt.NDArray[
 
 
 def carried_over(content: Content) -> Fault:
-    """Return the fault of running samples in a row without a reset between them."""
+    """Return the error of running samples in a row without resets between them."""
 
     def fault(graph: Graph, data: npt.NDArray[Any], right: Messages) -> int:
         plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
@@ -221,10 +222,10 @@ def carried_over(content: Content) -> Fault:
 
 
 def mending(content: Content, graph: Graph, data: npt.NDArray[Any]) -> dict[str, int | None]:
-    """The ``reset_offset`` with which NetX, reset every T steps, is right up to a population.
+    """Return the ``reset_offset`` with which NetX is right up to a population.
 
-    Found by trying: None where neither 0 nor 1 gives what ``graph`` does on ``data`` there and
-    everywhere before.
+    NetX is reset every T steps. The offset is found by trying 0 and 1 on ``data``; None if neither
+    equals ``graph`` in this population and all earlier ones.
     """
     right = run(graph, data)
     plain = replace(content, delay_shift=False).graph(graph.steps, graph.input)
@@ -246,14 +247,14 @@ def mending(content: Content, graph: Graph, data: npt.NDArray[Any]) -> dict[str,
 
 @dataclass(frozen=True)
 class Clock:
-    """When the populations of a chain begin, and what resets them, on a chip or in NetX.
+    """The start and the resets of a chain's populations, on a chip or in NetX.
 
     Attributes:
-        hosted: whether the first population has no synapse before it: the chip then begins a step
-            later than it.
-        free: populations, and all synapses, that nothing resets; None: all.
+        hosted: whether the first population has no synapse before it; the chip then starts one step
+        later.
+        free: populations that are not reset, like all synapses; None: all.
         offset: NetX's ``reset_offset``; None: nothing resets.
-        lead: population -> by how many steps what is recorded begins before its first frame.
+        lead: population -> number of recorded steps before its first frame.
     """
 
     hosted: bool
@@ -266,7 +267,7 @@ RESET = (Lif, Readout, LeakyReadout)  # NetX's LIFReset; Recurrent, too, but not
 
 
 def timed(graph: Graph, data: npt.NDArray[Any], clock: Clock) -> Messages:
-    """Every population's messages on the chip's own time axis, all samples in a row."""
+    """Yield the messages of every population on the chip's time axis, all samples in a row."""
     samples = data.shape[1]
     after = np.zeros((max(clock.lead.values(), default=0), *data.shape[2:]), data.dtype)
     stream = np.concatenate([chip_stream(graph, data), after])[:, None]
@@ -281,13 +282,13 @@ def timed(graph: Graph, data: npt.NDArray[Any], clock: Clock) -> Messages:
 
 
 def _alone(graph: Graph, data: npt.NDArray[Any], clock: Clock) -> Messages:
-    """Each sample on a chip of its own."""
+    """Run each sample alone."""
     samples = [timed(graph, data[:, n : n + 1], clock) for n in range(data.shape[1])]
     return {name: np.concatenate([each[name] for each in samples], 1) for name in samples[0]}
 
 
 def _shifting(content: Content, plain: Graph) -> Clock:
-    """NetX without resets, heard where the network that the file means is."""
+    """NetX without resets, recorded at the steps of the intended network."""
     lead, total = {}, 0
     by = layer_starts.shifts(plain, sigma_delta=True) if content.delay_shift else {}
     for node in plain.populations:
@@ -314,7 +315,7 @@ class _Clocked(NumpyArithmetic):
 
 
 class _BornAndReset(Starts):
-    """A first step from rest, and resets."""
+    """A start from rest, and resets."""
 
     def __init__(self, born: int, first: int, interval: int) -> None:
         super().__init__(first, interval)

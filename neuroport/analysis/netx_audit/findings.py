@@ -41,14 +41,14 @@ TRIED = (16, 4_000_000)  # steps, and positions of two samples, on which advice 
 
 @dataclass(frozen=True)
 class AuditFinding:
-    """One respect in which stock NetX departs from the file.
+    """One error of stock NetX with a file.
 
     Attributes:
-        layer: its name in the file, ``layer/3 (conv)``.
-        what: the fault.
-        changes: positions of all populations that differ by this fault alone; None where it
-            was not, or cannot be, counted.
-        stops: NetX ends with an error instead of running something else.
+        layer: name of the layer in the file, ``layer/3 (conv)``.
+        what: description of the error.
+        changes: number of positions that differ by this error alone; None if it was not or cannot
+        be counted.
+        stops: whether NetX stops with an error, instead of running another network.
     """
 
     layer: str
@@ -68,10 +68,10 @@ class AuditFinding:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The findings, and the network that the file means, or the reason why none could be read.
+    """The findings, and the network of the file, or the reason why it could not be read.
 
-    ``positions`` is how many were compared for every count, 0 without frames. ``doubt`` is what
-    the file does not say and the network depends on, empty where there is nothing.
+    ``positions`` is the number of compared positions, 0 without frames. ``doubt`` describes what
+    the network depends on and the file does not say; empty if nothing.
     """
 
     findings: tuple[AuditFinding, ...]
@@ -89,18 +89,18 @@ def inspect(
     input: Node | None = None,
     delay_shift: bool | None = None,
 ) -> Report:
-    """List the errors that stock NetX would make with the file.
+    """List the errors of stock NetX with a file.
 
-    What is said to mend a fault was tried: on ``frames``, or else on random ones.
+    Every suggested remedy was tried, on ``frames`` or on random frames.
 
     Args:
-        steps: steps a sample lasts, where the file does not say it.
-        frames: (T, N, *shape), on which the spikes that differ are counted.
-        input: the input node, by default that of ``frames``.
+        steps: number of steps of a sample, if the file lacks it.
+        frames: frames (T, N, *shape) for counting differing spikes.
+        input: the input node; by default that of ``frames``.
         delay_shift: see :func:`neuroport.netx.read`.
 
     Raises:
-        StorageError, FormatError: no such file, or none of NetX.
+        StorageError, FormatError: the file does not exist, or is not a NetX file.
     """
     if frames is not None and frames.ndim:
         steps = len(frames)
@@ -130,7 +130,7 @@ def inspect(
 def _graph(
     content: Content, steps: int | None, frames: GivenFrames
 ) -> tuple[Content, Graph | None, str]:
-    """The content, and its network or why it has none."""
+    """Return the content, and its network or the reason why there is none."""
     try:
         return content, content.graph(steps, frames), ""
     except FormatError as error:
@@ -181,7 +181,7 @@ def _known(
 def _tried(
     content: Content, graph: Graph, frames: npt.NDArray[Any] | None
 ) -> dict[str, int | None] | None:
-    """Find the reset offset that corrects NetX's timing, by population; None where not tried."""
+    """Find the reset offset that corrects NetX's timing, by population; None if not tried."""
     if frames is None:
         steps, positions = TRIED
         neurons = sum(int(np.prod(graph.facts(node.name).shape)) for node in graph.populations)
@@ -198,7 +198,7 @@ def _tried(
 
 
 def _advice(mend: dict[str, int | None] | None, name: str, changes: bool) -> str:
-    """Return advice that corrects the timing of a layer and of all before it, where tried."""
+    """Return tried advice that corrects the timing of a layer and all earlier ones."""
     if mend is None or name not in mend:
         return ""
     offset = mend[name]
@@ -215,7 +215,7 @@ def _advice(mend: dict[str, int | None] | None, name: str, changes: bool) -> str
 def _wrong(
     content: Content, index: int, layer: dict[str, Any]
 ) -> Iterator[tuple[str, Fault | None]]:
-    """Faults of one layer that can be counted; None where NetX stops."""
+    """Yield errors of one layer that can be counted; None if NetX stops."""
     late = delay_per_channel(layer)
     if late is not None and late.any():
         if layer[schema.TYPE] == "conv":
@@ -244,18 +244,18 @@ def _wrong(
 
 
 def _word(fields: dict[str, Any]) -> str:
-    """The type that a layer, or its neurons, say they have."""
+    """Return the type of a layer or of its neurons, as stored."""
     found = fields.get(schema.TYPE)
     return _name(found) if isinstance(found, str) else "of no type"
 
 
 def _name(said: str) -> str:
-    """A name that a file holds, for a message."""
+    """Return a name from a file, for a message."""
     return said if said.isidentifier() and len(said) < 40 else short(said)
 
 
 def _unread(fields: dict[str, Any], layer: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Yield the fields of one layer that NetX ignores or stops at; ``layer`` is its plain part."""
+    """Yield the fields of a layer that NetX ignores or refuses; ``layer`` has its plain fields."""
     kind = _word(layer)
     if kind in REFUSED:
         yield f"{kind} is a layer that NetX does not build", True

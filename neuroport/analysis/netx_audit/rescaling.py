@@ -1,7 +1,7 @@
 """Compute how NetX and Lava change the weights of dense layers.
 
-``optimize_weight_bits`` of NetX shifts a matrix up to fill 8 bits, and takes it back by an
-exponent; Lava then chooses a sign mode of its own, clips and truncates. Most matrices survive.
+``optimize_weight_bits`` of NetX shifts a matrix to fill 8 bits, and compensates with an exponent.
+Lava then chooses its own sign mode, clips and truncates. Most matrices are unchanged.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from neuroport.graph.node import IntArray
 
 
 def rescaled(parts: Sequence[IntArray]) -> list[tuple[IntArray, int]] | None:
-    """``(weight, shift)`` for matrices that NetX treats as one; a current is ``(w @ s) >> shift``.
+    """Return ``(weight, shift)`` of matrices that NetX scales together.
 
-    None where NetX stops: all weights are 0.
+    The current is ``(w @ s) >> shift``. None if all weights are 0, where NetX stops.
     """
     whole = np.concatenate([part.ravel() for part in parts])
     low, high = int(whole.min()), int(whole.max())
@@ -48,12 +48,12 @@ def survives(weight: IntArray, through: tuple[IntArray, int]) -> bool:
 
 
 def _even(weight: IntArray) -> int:
-    """The largest n up to 8 such that 2**n divides all weights."""
+    """Return the largest n up to 8 such that 2**n divides all weights."""
     return next(n for n in range(8, -1, -1) if n == 0 or not np.any(weight & ((1 << n) - 1)))
 
 
 def _by_lava(weight: IntArray, num_weight_bits: int) -> IntArray:
-    """Lava's ``clip_weights`` and ``truncate_weights``."""
+    """Apply Lava's ``clip_weights`` and ``truncate_weights``."""
     mixed = weight.min() < 0 < weight.max()
     sign = -1 if weight.max() <= 0 and not weight.min() >= 0 else 1
     clipped = np.clip(sign * weight, -256 if mixed else 0, 255)

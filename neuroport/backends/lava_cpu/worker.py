@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import signal
@@ -46,6 +47,17 @@ from neuroport.processes import SEGMENTS, die_with_parent
 MESSAGES_IN_FLIGHT = 2
 DONE_POLL_SECONDS = 0.0005  # short: nothing runs until the end of a chunk is noticed
 FEW = 3  # populations that an error names of one process
+FRAMES_PER_NODE = 10  # of Python's stack; a node becomes a few Lava processes
+
+
+def allow_for(graph: Graph) -> None:
+    """Let Lava build large networks: deep recursion, and forks that copy little.
+
+    Lava's compiler recurses once for every process. Then it forks each process; a collector that
+    visits what was inherited writes to it, and each process would get a copy of the whole network.
+    """
+    sys.setrecursionlimit(sys.getrecursionlimit() + FRAMES_PER_NODE * len(graph))
+    os.register_at_fork(before=gc.freeze)
 
 
 class Terminated(BaseException):
@@ -79,6 +91,7 @@ class Worker:
         job = read_json(self.folder / "job.json")
         take_along(job["kinds"])
         graph = checked(load(job["net"]), job)
+        allow_for(graph)
         steps = int(job["steps"])
         marks = [time.perf_counter()]
         fused = job["processes"] == "fused"

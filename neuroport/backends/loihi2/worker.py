@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroport.backends.lava_cpu.worker import Worker, checked, main
+from neuroport.backends.lava_cpu.worker import Worker, allow_for, checked, main
 from neuroport.backends.loihi2.axis_order import flat_order, lava_shape
 from neuroport.backends.loihi2.site import Site
 from neuroport.files import read_json, write_json
@@ -41,6 +41,7 @@ class BoardWorker(Worker):
 
         marks = [time.perf_counter()]
         graph = checked(load(job["net"]), job)
+        allow_for(graph)
         frames = (str(self.folder / "map.npy"), str(self.folder / "flat.npy"))
         self.late = int(job["late"])
         network = build(graph, frames, self.late, self._biases(graph), job["logger"] != "")

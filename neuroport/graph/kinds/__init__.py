@@ -1,1 +1,1 @@
-"""The kinds of nodes that come with neuroport, a file each; ``graph/node.py`` lists them."""
+"""The kinds of nodes that come with neuroport, one file each; ``graph/node.py`` lists them."""

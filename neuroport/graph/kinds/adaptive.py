@@ -32,9 +32,10 @@ THRESHOLD_ADAPTS = (
 class AdaptiveLif(Population):
     """Leaky integrate-and-fire population whose threshold rises with every spike.
 
-    See :func:`neuroport.graph.integers.adaptive_lif_step`. ``threshold``, to which it falls back,
-    and ``threshold_step`` count units of the state, 64 to one of current. Decays are one value, or
-    one per channel (C,); ``bias`` may be one per neuron. Lava has none: it runs on the CPU only.
+    See :func:`neuroport.graph.integers.adaptive_lif_step`. ``threshold`` is the value to which it
+    decays. ``threshold`` and ``threshold_step`` are in units of the state, 1/64 of a unit of
+    current. Decays have one value, or one per channel (C,); ``bias`` may have one per neuron. Lava
+    has no such process, so it runs on the CPU only.
     """
 
     states = ("u", "v", "rise", "hold")
@@ -114,18 +115,18 @@ class AdaptiveRecurrent(Population):
 
 
 def adaptation(c: Any) -> integers.Adaptation:
-    """Constants of a threshold that adapts, as the arithmetic takes them."""
+    """Return the constants of an adaptive threshold in the form that the arithmetic takes."""
     return c.threshold, c.threshold_step, c.threshold_decay, c.refractory_decay
 
 
 def adaptation_text(node: Any) -> str:
-    """The constants of a threshold that adapts, as text."""
+    """Return the constants of an adaptive threshold as text."""
     decays = f"{span(node.threshold_decay)}/{span(node.refractory_decay)}"
     return f"threshold {node.threshold} step {node.threshold_step} adapts {decays}"
 
 
 def step_reach(node: Any) -> int:
-    """The larger of a threshold that adapts and its step."""
+    """Return the larger of an adaptive threshold and its step."""
     return int(max(node.threshold, abs(node.threshold_step)))
 
 
@@ -136,7 +137,7 @@ def _step(c: Any, states: States, current: Any) -> tuple[Any, Any]:
 
 
 def _with_bias(node: AdaptiveLif | AdaptiveRecurrent) -> tuple[int, int]:
-    """The bias is a part of its current."""
+    """Add the bias to the current."""
     low, high = Population.own_current(node)
     return low + int(node.bias.min()), high + int(node.bias.max())
 

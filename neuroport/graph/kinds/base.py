@@ -1,13 +1,13 @@
 """Base classes of node kinds; each other file of this folder defines one kind.
 
-A node is frozen and holds integers only. ``inputs`` names the nodes whose output is summed at its
-input. What a node takes and gives is one of three signals:
+A node is immutable and holds integers only. ``inputs`` names the nodes whose outputs are summed at
+its input. A node takes and gives one of three signals:
 
 * *messages*: spikes (0/1) or graded integers, sent by populations;
-* *current*: what a synapse delivers to a dendrite;
+* *current*: the output of a synapse, which a dendrite sums;
 * *potential*: the state of a readout.
 
-Graph, text, storage, traces, engines, rules and reports ask the node; none of them lists kinds.
+Graph, text, storage, traces, engines, rules and reports ask the node, and contain no list of kinds.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class Node:
         kind: its name in files, traces and texts.
         takes: ``messages``, ``current``, or empty for an input.
         gives: ``messages``, ``current`` or ``potential``.
-        emits: what its messages are: ``spikes``, ``graded`` or ``changes``; empty for a synapse
-            and for a population that sends none.
+        emits: the type of its messages: ``spikes``, ``graded`` or ``changes``; empty if it sends
+        none.
     """
 
     kind: ClassVar[str]
@@ -118,7 +118,7 @@ class Node:
         def inputs(self) -> tuple[str, ...]: ...
 
     def __post_init__(self) -> None:
-        """Normalize the fields; errors are left for the graph to report."""
+        """Normalize the fields; the graph reports errors."""
         for item in fields(self):
             value = getattr(self, item.name)
             try:
@@ -129,21 +129,21 @@ class Node:
 
     @property
     def latency(self) -> int:
-        """Steps that the node takes in chip time."""
+        """Number of steps that the node takes in chip time."""
         return 0
 
     @property
     def longest_delay(self) -> int:
-        """Steps by which the node holds messages back, a synapse's lag included."""
+        """Number of steps by which the node delays messages, including a synapse's lag."""
         return 0
 
     @property
     def own_weight(self) -> IntArray | None:
-        """Recurrent weights (N, N), from a population's last spikes; None if it has none."""
+        """Recurrent weights (N, N) for its previous spikes; None without recurrence."""
         return None
 
     def check_types(self) -> None:
-        """Refuse fields of the wrong type; arrays were checked when the node was made.
+        """Refuse fields of the wrong type; arrays were checked when the node was created.
 
         Raises:
             GraphError: names node and field.
@@ -177,12 +177,12 @@ class Node:
             low, high: range of their sum, per channel.
 
         Raises:
-            GraphError: a field does not fit the inputs, or is out of its range.
+            GraphError: a field does not fit the inputs, or is outside its range.
         """
         raise NotImplementedError
 
     def text(self) -> str:
-        """Every field but name and inputs; arrays as the span of their values."""
+        """All fields except name and inputs, as text; arrays as their range of values."""
         shown = [item for item in fields(self) if item.name not in ("name", "inputs")]
         values = [(item, getattr(self, item.name)) for item in shown]
         return " ".join(
@@ -194,7 +194,7 @@ class Node:
         return self.kind
 
     def details(self) -> list[str]:
-        """Its constants as readable text, a line each."""
+        """Its constants as readable text, one line each."""
         return [
             f"{name} {span(values) if isinstance(values, np.ndarray) else values}"
             for name, _, values in self.constants()
@@ -208,7 +208,7 @@ class Node:
                 yield item.name, found, getattr(self, item.name)
 
     def replace(self: N, **changes: Any) -> N:
-        """The node with other values of some fields."""
+        """Return a copy of the node with other values of some fields."""
         return dataclasses.replace(self, **changes)
 
     def refuse(self, why: str) -> GraphError:
@@ -220,18 +220,18 @@ class Population(Node):
     """A set of neurons, which receive a current. A trace records their messages.
 
     A kind declares its constants as fields, its states, and two steps: :meth:`integrate` and
-    :meth:`settle`. They are the one meaning of the kind: written with operators that NumPy arrays
-    and torch tensors share, and computed by every engine that has no form of its own for the kind.
+    :meth:`settle`. They define the kind. They use only operators that NumPy arrays and torch
+    tensors share, and every engine without an implementation of its own for the kind computes them.
 
     Attributes:
-        states: names of its states, in order; all are 0 where a sample begins.
-        currents_per_neuron: how many channels of the current one channel of neurons takes.
+        states: names of its states, in order; all are 0 when a sample begins.
+        currents_per_neuron: number of channels of the current for each channel of neurons.
         proves_current: whether its summed current must be proven to fit the state.
-        checked_states: states of which engines check at every step that they fit 24 bits, with the
-            current and what is sent, because no bound can be proven.
-        threshold_shift: bits from the unit of its threshold to that of what it is compared with;
-            None where the threshold moves, or there is none.
-        bounded: whether what it sends is bounded by its current; else engines check it.
+        checked_states: states for which no bound can be proven. Engines check at every step that
+        they, the current and the messages fit 24 bits.
+        threshold_shift: bits between the unit of its threshold and that of the compared state; None
+        if the threshold varies or does not exist.
+        bounded: whether its current bounds its messages; otherwise engines check them.
         declarable: whether its widths may be declared, and checked by :meth:`leaves`.
     """
 
@@ -247,11 +247,11 @@ class Population(Node):
 
     @property
     def rounds(self) -> bool:
-        """Whether it drops low bits of its current and sends the rest, like a shifting relay."""
+        """Whether it sends its current rounded to fewer bits, like a relay with a shift."""
         return False
 
     def shape_of(self, arriving: Shape) -> Shape:
-        """Shape of the neurons under a current of a shape."""
+        """Return the shape of the neurons for a current of a shape."""
         return (arriving[0] // self.currents_per_neuron, *arriving[1:])
 
     def infer(
@@ -286,7 +286,7 @@ class Population(Node):
         return -top, top
 
     def as_sum(self, currents: tuple[LinearMap, ...], low: IntArray, high: IntArray) -> Box:
-        """Return its output as a sum of currents up to a bounded error, or else as a range."""
+        """Return its output as a sum of currents with a bounded error, or as a range."""
         return Box(low, high)
 
     def own_current(self) -> tuple[int, int]:
@@ -302,20 +302,20 @@ class Population(Node):
         return any(name == "bias" and np.any(values) for name, _, values in self.constants())
 
     def cpu_only(self) -> str:
-        """The reason why it cannot run on a chip, and an alternative; empty where it can."""
+        """The reason why it cannot run on a chip, and an alternative; empty if it can."""
         return ""
 
     def largest_state(self, facts: Facts) -> int:
-        """A bound of threshold and bias in the state's unit, where the state limits them."""
+        """Largest threshold and bias in units of the state, if the state limits them."""
         return 0
 
     def setup(self, arriving: Shape, spread: Spread, loop: Loop) -> Any:
-        """The constants as an engine's arrays, by their names; ``weight`` is a function of spikes.
+        """Return the constants as an engine's arrays, by name; ``weight`` is a function of spikes.
 
         Args:
             arriving: shape of the current.
-            spread: makes a value per neuron of a field.
-            loop: makes the product with the population's own weights.
+            spread: function that spreads a field to one value per neuron.
+            loop: function that builds the product with the recurrent weights.
         """
         shape = self.shape_of(arriving)
         own = {} if self.own_weight is None else {"weight": loop(self.own_weight)}
@@ -326,33 +326,33 @@ class Population(Node):
         return SimpleNamespace(**values, **own)
 
     def integrate(self, c: Any, states: States, current: Any) -> tuple[States, Any]:
-        """States and output of a step, before any reset.
+        """Return states and output of a step, before any reset.
 
         Args:
-            c: what :meth:`setup` made.
-            states: of the step before, each (N, *shape).
+            c: the result of :meth:`setup`.
+            states: states after the previous step, each (N, *shape).
             current: (N, *arriving).
         """
         raise NotImplementedError
 
     def settle(self, c: Any, states: States, output: Any) -> States:
-        """The states after the output was sent."""
+        """Return the states after the output was sent."""
         return states
 
     def leaves(self, c: Any, states: States, current: Any, limit: int) -> Any:
-        """Where a step leaves the declared widths: ``|current| > limit``, or a state 24 bits.
+        """Return where a step exceeds its widths: ``|current| > limit``, or a state 24 bits.
 
-        Arguments as of :meth:`integrate`; truth values (N, *shape).
+        The arguments are those of :meth:`integrate`; returns truth values (N, *shape).
         """
         raise NotImplementedError
 
     @property
     def widest_current(self) -> int:
-        """The largest current that may be declared of it."""
+        """The largest current that may be declared."""
         return integers.CURRENT_MAX if self.proves_current else integers.MESSAGE_MAX
 
     def step(self, c: Any, states: States, current: Any) -> tuple[States, Any]:
-        """One step: (states, output)."""
+        """Compute one step; returns (states, output)."""
         states, output = self.integrate(c, states, current)
         return self.settle(c, states, output), output
 
@@ -360,8 +360,8 @@ class Population(Node):
 class Synapse(Node):
     """A node that turns messages into a current; it takes one step on Lava and on chips.
 
-    ``lag`` is the number of steps that it takes in chip time beyond its one: it aligns branches and
-    has no meaning in ideal time.
+    ``lag`` is the number of additional steps that it takes in chip time, to align branches. It has
+    no effect in ideal time.
     """
 
     takes = MESSAGES
@@ -386,40 +386,40 @@ class Synapse(Node):
 
     @property
     def delays(self) -> bool:
-        """Whether messages arrive later than in the one step that every synapse takes."""
+        """Whether messages take more than the one step of every synapse."""
         return self.longest_delay > 0
 
     def by_delay(self) -> Iterator[tuple[int, IntArray]]:
-        """Every delay in steps and the weights that have it, zeros elsewhere; shortest first."""
+        """Return each delay in steps, shortest first, with its weights (others are 0)."""
         yield 0, self.weight
 
     @property
     def kernel(self) -> Kernel | None:
-        """The kernel that slides over a map; None if every position has its own weights."""
+        """The kernel of a convolution; None if every position has its own weights."""
         return None
 
     def inside(self, source: Shape) -> Inside | None:
-        """The taps that read a map of shape ``source`` together; None if all do somewhere."""
+        """Return the taps used together on a map of shape ``source``; None if one uses all."""
         return None
 
     def reading(self, channels: IntArray, size: int) -> Synapse:
-        """The synapse that reads some channels, of ``size`` messages each, of those it reads now.
+        """Return the synapse reduced to some of its input channels, of ``size`` messages each.
 
         Raises:
-            GraphError: it takes its channels in groups.
+            GraphError: its channels are grouped.
         """
         raise NotImplementedError
 
     def fan_out(self, source: Shape, target: Shape) -> IntArray:
-        """Nonzero weights that each message meets, in the shape ``source`` of a message frame."""
+        """Return the number of nonzero weights for each message of a frame of shape ``source``."""
         raise NotImplementedError
 
     def as_current(self, messages: tuple[Box, ...], source: Shape) -> LinearMap | None:
-        """The synapse as a linear map of messages of shape ``source``, where maps are composed."""
+        """Return the synapse as a linear map of messages of shape ``source``."""
         return None
 
     def check_synapse(self) -> None:
-        """Refuse what no synapse can have.
+        """Refuse fields that no synapse can have.
 
         Raises:
             GraphError: names node and field.
@@ -445,12 +445,12 @@ def kind(name: str, *, emits: str = "", gives: str = "") -> Callable[[K], K]:
     """Register a frozen dataclass as a kind of node.
 
     Args:
-        name: what files, traces and texts call it: lower-case letters, digits and ``_``.
+        name: its name in files, traces and texts: lower-case letters, digits and ``_``.
         emits: ``spikes``, ``graded`` or ``changes``, of a population that sends messages.
         gives: ``potential``, of a readout.
 
     Raises:
-        GraphError: the name is taken, or the class is no kind of its own.
+        GraphError: the name is taken, or the class does not define a kind.
     """
 
     def register(cls: K) -> K:

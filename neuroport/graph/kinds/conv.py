@@ -1,4 +1,4 @@
-"""Convolutions: synapses with one kernel for all positions of a map."""
+"""Convolutions: synapses with the same kernel at all positions of a map."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Conv(Synapse):
         return Kernel(self.weight, self.stride, self.padding, self.dilation, self.groups)
 
     def inside(self, source: Shape) -> Inside | None:
-        """The taps that read a map of shape ``source`` together, None if all do somewhere."""
+        """Return the taps used together on a map of shape ``source``; None if one uses all."""
         kernel = self.weight.shape[2:]
         return inside(source[1:], kernel, self.stride, self.padding, self.dilation)
 
@@ -47,7 +47,7 @@ class Conv(Synapse):
 
     def fan_out(self, source: Shape, target: Shape) -> IntArray:
         """``fan[c, y, x] = sum over taps of outputs(c, tap) * reaches(tap, y) * reaches(tap, x)``,
-        where a tap reaches an output from an input row or column, or not.
+        where ``reaches`` is 1 if a tap carries an input row or column to an output, else 0.
         """
         kept = self.weight != 0
         grouped = kept.reshape(self.groups, -1, *kept.shape[1:])
@@ -91,8 +91,10 @@ class Conv(Synapse):
         return (weight.shape[0], *size), low << self.exponent, high << self.exponent
 
     def _range(self, shape: Shape, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
-        """Range of the sums, all groups at once: a loop would let a small file ask for a million
-        turns.
+        """Return the range of the sums.
+
+        All groups are computed together, because a small file could ask a loop for a million
+        groups.
         """
         weight, groups = self.weight, self.groups
         taps = weight.reshape(groups, weight.shape[0] // groups, -1)

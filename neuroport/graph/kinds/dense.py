@@ -1,4 +1,4 @@
-"""Dense synapses: a weight, and a delay, from every neuron to every neuron."""
+"""Dense synapses: a weight and a delay for every pair of neurons."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Dense(Synapse):
     """``current[t] = (sum_i weight[:, i] * messages[t - delay[:, i], i]) << exponent``.
 
     ``weight`` is (O, I), over the flattened messages. ``delay``, 0 or (O, I), is part of the
-    network: messages of before the sample's first step are 0. ``lag`` as for :class:`Synapse`.
+    network; messages before the first step of a sample are 0. ``lag`` as for :class:`Synapse`.
     """
 
     name: str

@@ -21,12 +21,12 @@ class Constant:
     """The range and shape that a constant of a node kind may have.
 
     Attributes:
-        low, high: the range in which the kind's equation has a meaning; None: no end.
+        low, high: the range in which the kind's equation is meaningful; None: unlimited.
         per: ``node`` (one number), ``channel`` (one, or one per channel) or ``neuron`` (those, or
             one per neuron).
-        fits: the range of its field on Lava and on chips, where lowering is to ask for a narrower
-            one: of a ``threshold``, a ``bias`` and what ends in ``_decay``, which have fields.
-        unit: what a number of it is, for the text of an error.
+        fits: the range of its field on Lava and on chips, if lowering must require a narrower one.
+        ``threshold``, ``bias`` and names that end in ``_decay`` have such fields.
+        unit: its unit, for error messages.
     """
 
     low: int | None
@@ -48,7 +48,7 @@ class Constant:
         return None
 
     def shapes(self, shape: Shape) -> tuple[Shape, ...]:
-        """The shapes that an array of it may have, in a population of ``shape``."""
+        """Return the shapes that its array may have in a population of ``shape``."""
         return ((1,), shape[:1], *((shape,) if self.per == "neuron" else ()))
 
 
@@ -71,17 +71,17 @@ def constant(
 
 
 def current_decay(required: bool = False, fits: tuple[int, int] | None = (1, 4096)) -> Any:
-    """The share of a current that decays in a step, in 1/4096; Lava stores it minus one."""
+    """Fraction of the current that decays per step, in 1/4096; Lava stores it minus one."""
     return _decay(None if required else 4096, fits)
 
 
 def voltage_decay(required: bool = False, fits: tuple[int, int] | None = (0, 4095)) -> Any:
-    """The share of a voltage that decays in a step, in 1/4096."""
+    """Fraction of the voltage that decays per step, in 1/4096."""
     return _decay(None if required else 0, fits)
 
 
 def decay() -> Any:
-    """Any other decay, in 1/4096 per step."""
+    """Another decay, in 1/4096 per step."""
     return _decay(None, None)
 
 
@@ -101,7 +101,7 @@ def is_array(item: Field[Any]) -> bool:
 
 
 def declared(item: Field[Any]) -> Constant | None:
-    """Return the declaration of a field that is a constant, else None."""
+    """Return the declaration of a constant's field, or None for other fields."""
     found: Constant | None = item.metadata.get("constant")
     return found
 
@@ -121,7 +121,7 @@ def frozen_array(array: npt.ArrayLike) -> IntArray:
 
 
 def plain_value(value: object) -> object:
-    """NumPy integers as Python's, lists as tuples, so that equal nodes have equal hashes."""
+    """Convert NumPy integers and lists to Python integers and tuples, for equal hashes."""
     if isinstance(value, (list, tuple)):
         return tuple(plain_value(item) for item in value)
     if isinstance(value, np.bool_):
@@ -135,19 +135,19 @@ def zero() -> IntArray:
 
 
 def per_neuron(values: IntArray, shape: Shape) -> IntArray:
-    """A field given once, per channel (C,) or per neuron (shape), spread over all neurons."""
+    """Spread a field given once, per channel (C,) or per neuron (shape) to all neurons."""
     if values.shape != shape:
         values = values.reshape(-1, *[1] * (len(shape) - 1))
     return np.broadcast_to(values, shape)
 
 
 def spread(bound: IntArray, channels: int) -> IntArray:
-    """A bound given once or per channel, per channel."""
+    """Spread a bound given once or per channel to all channels."""
     return np.broadcast_to(bound, (channels,)).astype(np.int64)
 
 
 def span(values: IntArray) -> str:
-    """``5`` or ``3..7``: the values that an array spans."""
+    """Return the range of an array's values as text: ``5`` or ``3..7``."""
     low, high = int(values.min()), int(values.max())
     return str(low) if low == high else f"{low}..{high}"
 
@@ -156,11 +156,11 @@ def span(values: IntArray) -> str:
 class Facts:
     """Properties derived from a node and its inputs.
 
-    ``low`` and ``high`` bound the node's output per channel (worst case over every input the graph
-    permits; low <= 0 <= high, so what reads 0 before the first step is within);
-    ``reach_low`` and ``reach_high`` bound what arrives at the node, summed. Of a convolution only
-    the taps count that read its map together (:mod:`neuroport.graph.border_taps`), and those of
-    what relays pass on are bounded as one linear map (:mod:`neuroport.graph.linear_bounds`).
+    ``low`` and ``high`` bound the node's output per channel, in the worst case over all inputs that
+    the graph permits (low <= 0 <= high, which includes the 0 before the first step);
+    ``reach_low`` and ``reach_high`` bound the sum at the node's input. For a convolution, only taps
+    that are used together count (:mod:`neuroport.graph.border_taps`), and messages of relays are
+    bounded as one linear map (:mod:`neuroport.graph.linear_bounds`).
     ``latency`` is the longest path to the node in chip time, counted in synapses, and
     ``input_latencies`` those of its inputs: unequal ones must be balanced before a run in chip
     time.
@@ -177,7 +177,7 @@ class Facts:
 
     @property
     def worst(self) -> int:
-        """The largest absolute value that can arrive at the node."""
+        """The largest absolute value of the sum at the node's input."""
         return max(int(self.reach_high.max()), -int(self.reach_low.min()))
 
     @property
@@ -202,10 +202,10 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def by(sizes: tuple[int, ...]) -> str:
-    """Sizes joined by a multiplication sign: 16 by 28 by 28."""
+    """Join sizes by a multiplication sign: 16 by 28 by 28."""
     return TIMES.join(str(n) for n in sizes)
 
 
 def pair(sizes: Pair) -> str:
-    """Two sizes, once where they are equal."""
+    """Return two sizes as text, once if they are equal."""
     return str(sizes[0]) if sizes[0] == sizes[1] else by(sizes)

@@ -27,7 +27,7 @@ THRESHOLDS = (0, integers.THRESHOLD_MAX)  # 17 bits
 class Lif(Population):
     """Leaky integrate-and-fire population; see :func:`neuroport.graph.integers.lif_step`.
 
-    Threshold and decays are one value, or one per channel (C,); ``bias`` may be one per neuron.
+    Threshold and decays have one value, or one per channel (C,); ``bias`` may have one per neuron.
     """
 
     states = ("u", "v")
@@ -71,8 +71,8 @@ class Lif(Population):
 class Recurrent(Population):
     """A :class:`Lif` with recurrent weights: ``current[t] += weight @ spikes[t - 1]``.
 
-    ``weight`` is (N, N) over the flattened neurons. The loop through its synapse takes the one step
-    that every synapse takes, so ideal and chip time agree; at the first step of a sample it is 0.
+    ``weight`` is (N, N) over the flattened neurons. The recurrent synapse takes one step like every
+    synapse, so ideal and chip time agree. Its current is 0 at the first step of a sample.
     """
 
     states = ("u", "v", "last")

@@ -1,4 +1,4 @@
-"""Readouts: neurons that never fire, whose voltage is the answer."""
+"""Readouts: neurons that never fire and whose voltage is the output."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ class Readout(Population):
 @kind("leakyreadout", gives=POTENTIAL)
 @dataclass(frozen=True, eq=False)
 class LeakyReadout(Population):
-    """Population that leaks as a :class:`~neuroport.graph.kinds.lif.Lif`, never fires, and gives
-    its voltage.
+    """Population that never fires and outputs its voltage.
+
+    It leaks like a :class:`~neuroport.graph.kinds.lif.Lif`.
 
     See :func:`neuroport.graph.integers.leak_step`. It runs on the CPU only.
     """

@@ -1,4 +1,4 @@
-"""Relays: populations without memory that send on the current they receive."""
+"""Relays: populations without memory that forward the current they receive."""
 
 from __future__ import annotations
 

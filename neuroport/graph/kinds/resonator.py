@@ -34,8 +34,8 @@ class ResonateFire(Population):
     The first C channels of the current are real, the others imaginary. Fires as its phase passes
     zero, :func:`neuroport.graph.integers.resonate_step`, or, with ``izhikevich``, as its imaginary
     part reaches the threshold, :func:`neuroport.graph.integers.resonate_izhikevich_step`. ``sin``
-    and ``cos`` are one value or one per channel; ``threshold`` counts units of the state, 64 to one
-    of current.
+    and ``cos`` have one value or one per channel; ``threshold`` is in units of the state, 1/64 of a
+    unit of current.
     """
 
     states = ("real", "imag")

@@ -1,7 +1,7 @@
-"""Populations that send changes, and sum them up.
+"""Populations that send changes, and populations that sum them.
 
-How far their states go depends on the frames: no interval is proven, every engine checks while it
-runs that they fit 24 bits.
+The range of their states depends on the frames and cannot be proven. Every engine checks during a
+run that they fit 24 bits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _exponent() -> Any:
 @kind("delta", emits=CHANGES)
 @dataclass(frozen=True, eq=False)
 class Delta(Population):
-    """Sends changes of its current; see :func:`neuroport.graph.integers.delta_step`."""
+    """Population that sends changes; see :func:`neuroport.graph.integers.delta_step`."""
 
     states = ("act", "residue")
     checked_states = ("act",)  # which bounds the residue
@@ -72,7 +72,7 @@ class Delta(Population):
 @kind("sigmadelta", emits=CHANGES)
 @dataclass(frozen=True, eq=False)
 class SigmaDelta(Population):
-    """Receives changes, rectifies their sum plus ``bias``, and sends changes.
+    """Population that receives changes, rectifies their sum plus ``bias``, and sends changes.
 
     See :func:`neuroport.graph.integers.sigma_delta_step`.
     """
@@ -112,7 +112,7 @@ class SigmaDelta(Population):
 @kind("sigma", gives=POTENTIAL)
 @dataclass(frozen=True, eq=False)
 class Sigma(Population):
-    """Sums the changes it receives, checked to fit 24 bits: the readout of sigma-delta networks."""
+    """Readout of sigma-delta networks: sums the changes it receives, checked to fit 24 bits."""
 
     states = ("sigma",)
     checked_states = ("sigma",)

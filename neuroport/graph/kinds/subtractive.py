@@ -1,10 +1,10 @@
-"""Leaky integrate-and-fire neurons that lose an amount when they fire, instead of all voltage.
+"""Leaky integrate-and-fire neurons with a soft reset: a spike subtracts an amount.
 
-The subtracting or *soft* reset: snnTorch's default, SpikingJelly's ``v_reset=None``, and that of
-most networks converted from ANNs. Neither Lava nor a chip's LIF has it: it runs on the CPU, on
-Lava's simulator in a process that steps it by the lines below. Lava's ``ATRLIF`` with a constant
-threshold comes near, but a residue of its current drifts unless weights are even and currents
-small, and it fires at its threshold.
+This *soft* reset is snnTorch's default, SpikingJelly's ``v_reset=None``, and that of most networks
+converted from ANNs. Neither Lava nor a chip's LIF has it. It runs on the CPU; on Lava's simulator,
+a process of neuroport computes the steps below. Lava's ``ATRLIF`` with a constant threshold is
+similar, but it fires at its threshold, and a residue of its current drifts unless weights are even
+and currents small.
 """
 
 from __future__ import annotations
@@ -37,12 +37,13 @@ SUBTRACTS = (
 @kind("subtractivelif", emits=SPIKES)
 @dataclass(frozen=True, eq=False)
 class SubtractiveLif(Population):
-    """A :class:`~neuroport.graph.kinds.lif.Lif` with soft reset: a spike takes off ``subtract``.
+    """A :class:`~neuroport.graph.kinds.lif.Lif` with soft reset: a spike subtracts ``subtract``.
 
     ``v = v - subtract`` where it fired, after :func:`neuroport.graph.integers.lif_step`. The amount
-    is in units of the voltage, 64 to one of current, one or one per channel (C,): it is
-    ``64 * threshold`` where the threshold itself is taken off at once, and more where a step's leak
-    comes first and is not to shrink it (snnTorch's delayed reset: ``64 * threshold / beta``).
+    is in units of the voltage, 1/64 of a unit of current, with one value or one per channel (C,).
+    It is ``64 * threshold`` if the threshold is subtracted immediately. If a leak comes first, the
+    amount is larger by the inverse of the leak (snnTorch's delayed reset: ``64 * threshold /
+    beta``).
     """
 
     states = ("u", "v")

@@ -1,0 +1,149 @@
+"""What the studies say of each claim of the three papers, with the numbers of their JSON files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuroport.files import read_json
+
+STUDIES = ("gradients", "depth", "dormant", "spikes", "equal")
+SHOWN, PARTLY = "shown here", "partly shown here"
+NOT_SHOWN, CONTRADICTED = "not shown here", "contradicted here"
+UNTESTABLE = "not testable here"
+OUTCOMES = (SHOWN, PARTLY, NOT_SHOWN, CONTRADICTED, UNTESTABLE)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of a paper; ``finding`` holds places for numbers, ``{study:row:key}``."""
+
+    paper: str
+    claim: str
+    outcome: str
+    finding: str
+
+
+CLAIMS = (
+    Claim(
+        "MS-ResNet",
+        "block dynamical isometry: gradients neither vanish nor explode with depth",
+        PARTLY,
+        "at initialization {gradients:ms-482:decades:2} decades between first and last block of "
+        "482 layers; but with the last norms of branches at 0.5 instead of 0 it is "
+        "{gradients:ms-opened-482:decades:2}. Not measured in training",
+    ),
+    Claim(
+        "MS-ResNet",
+        "no degradation with depth, up to 482 layers on CIFAR-10",
+        NOT_SHOWN,
+        "{depth:ms-20:accuracy:1} % with 20 layers, {depth:ms-110:accuracy:1} % with 110, in 4 "
+        "epochs; the least loss of all families (plain: {depth:plain-110:accuracy:1} % with 110)",
+    ),
+    Claim(
+        "MS-ResNet",
+        "about one spike per neuron and sample",
+        SHOWN,
+        "{spikes:ms-20:spikes_per_neuron:2} with 20 layers, {spikes:ms-110:spikes_per_neuron:2} "
+        "with 110; but every other family has {spikes:least} to {spikes:most}",
+    ),
+    Claim(
+        "MS-ResNet",
+        "3.3 to 5.3 times less energy than an artificial network, by 45 nm arithmetic",
+        NOT_SHOWN,
+        "the published formula omits the multiplications of membrane shortcuts; for our "
+        "MS-ResNet-20 they are {energy:shortcuts} % of the energy by the same constants",
+    ),
+    Claim(
+        "MS-ResNet",
+        "76.02 % on ImageNet with 104 layers",
+        UNTESTABLE,
+        "neither ImageNet nor published weights are at hand; with weights copied, logits equal "
+        "those of the published code",
+    ),
+    Claim(
+        "MLF + DS-ResNet",
+        "several levels leave fewer neurons dormant",
+        PARTLY,
+        "never firing: {dormant:ds1-20:dormant:1%} % with one level, {dormant:ds3-20:dormant:1%} % "
+        "with three; without gradient: {dormant:ds1-20:blocked:1%} and "
+        "{dormant:ds3-20:blocked:1%} %",
+    ),
+    Claim(
+        "MLF + DS-ResNet",
+        "several levels classify better",
+        SHOWN,
+        "with one, two and three levels of 20 layers {dormant:ds1-20:accuracy:1}, "
+        "{dormant:ds2-20:accuracy:1} and {dormant:ds3-20:accuracy:1} %",
+    ),
+    Claim(
+        "MLF + DS-ResNet",
+        "networks can be deep without degradation",
+        CONTRADICTED,
+        "{depth:ds3-20:accuracy:1} % with 20 layers, {depth:ds3-110:accuracy:1} % with 110; one "
+        "seed of three stays near the result of 56 layers. Gradients at initialization stay within "
+        "{gradients:ds3-482:decades:2} decades",
+    ),
+    Claim(
+        "MLF + DS-ResNet",
+        "accuracies on CIFAR-10, DVS Gesture and CIFAR10-DVS",
+        UNTESTABLE,
+        "the data sets are not at hand; recipes with the published settings are shipped",
+    ),
+    Claim(
+        "DANet",
+        "densely additive connections are better than other shortcuts",
+        CONTRADICTED,
+        "the best of our readings reaches {equal:da-spike-network-20:accuracy:1} %, MS-ResNet of "
+        "equal size {equal:ms-20:accuracy:1} %",
+    ),
+    Claim(
+        "DANet",
+        "four new architectures",
+        NOT_SHOWN,
+        "in our reading of the abstract, one equals SEW-ADD and one MS-ResNet with projections of "
+        "spikes, with difference 0.0 when weights are copied",
+    ),
+    Claim(
+        "DANet",
+        "77.22 % on ImageNet with 152 layers, 13.24 points more than before",
+        UNTESTABLE,
+        "ImageNet is not at hand, and no code or recipe is published",
+    ),
+)
+
+
+def claims_table(folder: Path) -> str:
+    """A row for each claim, with the numbers that the JSON files of ``folder`` hold."""
+    found = {study: read_json(folder / f"{study}.json")["summary"] for study in STUDIES}
+    energy = read_json(folder.parent / "energy.json")["networks"]["ms_resnet20_mnist"]["energy"]
+    lines = ["| paper | claim | | finding |", "|---|---|---|---|"]
+    for one in CLAIMS:
+        parts = one.finding.split("{")
+        text = parts[0] + "".join(
+            _number(place, found, energy["estimates"]) + rest
+            for place, rest in (part.split("}", 1) for part in parts[1:])
+        )
+        lines.append(f"| {one.paper} | {one.claim} | **{one.outcome}** | {text} |")
+    return "\n".join(lines)
+
+
+def _number(place: str, found: dict[str, Any], estimates: dict[str, Any]) -> str:
+    study, *rest = place.split(":")
+    if study == "energy":
+        whole = estimates["arithmetic_45nm_nj"]["value"]
+        without = estimates["arithmetic_45nm_without_shortcuts_nj"]["value"]
+        return f"{100 * (1 - without / whole):.0f}"
+    if len(rest) == 1:  # of all other families
+        means = [
+            row["spikes_per_neuron"]["mean"]
+            for row in found[study].values()
+            if row["network"] != "ms"
+        ]
+        return f"{(min if rest[0] == 'least' else max)(means):.1f}"
+    row, key, digits = rest
+    factor = 100 if digits.endswith("%") else 1
+    number = found[study][row][key]
+    mean, deviation = (f"{factor * number[k]:.{digits[0]}f}" for k in ("mean", "deviation"))
+    return f"{mean} ± {deviation}"
