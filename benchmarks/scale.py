@@ -146,6 +146,7 @@ def throughput(results: dict[str, Any], count: int) -> None:
             write_json(OUT, results)
     one, two = rows["1"], rows["2"]
     results["two_over_one"] = round(two["samples_a_second"] / one["samples_a_second"], 3)
+    write_json(OUT, results)
 
 
 def killed(what: str, seed: int, place: Path, whole: Path) -> dict[str, Any]:

@@ -33,7 +33,8 @@ SHARDS, LANES = 60, 4  # shards that are timed, and workers that answer at once
 ROUNDS = 20  # shards per worker that are simulated
 PARTS = {"workers": "the workers", "scheduler": "the scheduler", "run": "`neuroport run`"}
 BEGIN, END = "<!-- reach: begin -->", "<!-- reach: end -->"
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "howto" / "many_machines.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "howto" / "many_machines.md"
 
 
 def answer(job: dict[str, Any], graphs: tuple[bytes, ...], frames: Any) -> dict[str, Any]:
@@ -45,7 +46,8 @@ def costs(frames: np.ndarray[Any, Any], graph: bytes, size: int) -> dict[str, An
     """Seconds of processor for a shard of these frames whose result has ``size`` bytes."""
     from distributed import Client
 
-    with run_folder("neuroport-reach-") as place:
+    answers = {"PYTHONPATH": str(ROOT)}  # workers import the task of this module
+    with run_folder("neuroport-reach-") as place, mock.patch.dict(os.environ, answers):
         running = Running(place)
         try:
             for _ in range(LANES):
