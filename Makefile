@@ -16,10 +16,13 @@ demo: $(READY)
 
 test: lint unit
 
+# Types are checked against the NumPy and torch of Python 3.10; newer ones declare other types.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 11))'; then \
+	  echo $(BIN)/mypy; $(BIN)/mypy; \
+	else echo 'mypy: not run; types are checked with Python 3.10'; fi
 
 # A worker that crashes ends the run: xdist would wait for its tests for ever.
 unit: $(READY)
