@@ -171,6 +171,6 @@ def graph_facts(graph: Graph) -> dict[str, Any]:
         "populations": len(graph.populations),
         "synapses": len(synapses),
         "relays": _relays(graph),
-        "weights": sum(int(node.weight.size) for node in synapses),
+        "weights": sum(node.packed("weight").size for node in synapses),
         "depth": graph.depth,
     }

@@ -150,7 +150,7 @@ def measure_compilation(rounds: int) -> list[Figure]:
             f"{own}: peak memory, network included / fp32 weights",
             single(one["added_bytes"] / (4 * one["parameters"])),
             "x",
-            4,
+            2.5,
         ),
         Figure(f"{own}: file / int8 weights", single(one["bytes"] / one["weights"]), "x", 1.2),
     ]

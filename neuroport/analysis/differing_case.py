@@ -41,7 +41,7 @@ class Case:
 
 
 def _size(graph: Graph) -> tuple[int, int]:
-    return len(graph), sum(n.weight.size for n in graph if isinstance(n, Synapse))
+    return len(graph), sum(n.packed("weight").size for n in graph if isinstance(n, Synapse))
 
 
 def with_samples(case: Case, kept: list[int]) -> Case:

@@ -94,8 +94,9 @@ def neurobench(
     """
     sent = messages(graph, trace, frames)
     samples = frames.shape[1]
-    weights = [node.weight for node in graph.synapses]
-    weights += [n.own_weight for n in graph.populations if n.own_weight is not None]
+    own = (n.own_weight for n in graph.populations)
+    weights = [node.packed("weight").nonzero() for node in graph.synapses]
+    weights += [weight != 0 for weight in own if weight is not None]
     firing = [trace[n.name] for n in graph.populations if is_spiking(n.kind)]
     outputs = sum(array.size for array in firing)
     return NeuroBench(
@@ -110,7 +111,7 @@ def neurobench(
 def footprint(graph: Graph) -> int:
     """Return the bytes of all arrays of the graph, including zeros."""
     return sum(
-        bytes_of(item.name) * getattr(node, item.name).size
+        bytes_of(item.name) * node.packed(item.name).size
         for node in graph
         for item in fields(node)
         if is_array(item)

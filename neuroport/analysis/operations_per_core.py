@@ -117,7 +117,7 @@ def _of_matrix(kept: npt.NDArray[np.bool_], cores: IntArray, delay: int) -> FanI
 def _of_convolution(
     kernel: Kernel, source: Shape, target: Shape, shape: Shape, tile: Tile, dense: bool
 ) -> FanIn:
-    kept = (kernel.weight != 0) | dense
+    kept = kernel.packed.nonzero() | dense
     outputs, inputs = len(kept) // kernel.groups, kept.shape[1]
     parts = np.arange(len(kept)) % shape[0] // tile[2]
     taps = np.zeros((int(parts.max()) + 1, inputs * kernel.groups, *kept.shape[2:]))

@@ -40,8 +40,9 @@ def synapse_row(graph: Graph, name: str, neuron: tuple[int, ...]) -> Row:
         case Conv():
             taps = _taps(synapse, shape, neuron)
         case Dense():
-            taps = dict(enumerate(synapse.weight[neuron[0]].tolist()))
-            delays = np.broadcast_to(synapse.delay, synapse.weight.shape)[neuron[0]].tolist()
+            weights = synapse.weight
+            taps = dict(enumerate(weights[neuron[0]].tolist()))
+            delays = np.broadcast_to(synapse.delay, weights.shape)[neuron[0]].tolist()
         case _:
             raise GraphError(f"{name}: no row of a {synapse.kind} can be taken alone")
     weight: dict[Place, int] = {}
@@ -64,8 +65,8 @@ def synapse_row(graph: Graph, name: str, neuron: tuple[int, ...]) -> Row:
 def _taps(node: Conv, source: Shape, neuron: tuple[int, ...]) -> dict[int, int]:
     """Return flat input position -> weight, for one output (channel, y, x) of a convolution."""
     channel, y, x = neuron
-    each = node.weight.shape[1]
-    first = channel // (len(node.weight) // node.groups) * each
+    outputs, each = node.packed("weight").shape[:2]
+    first = channel // (outputs // node.groups) * each
     found = {}
     for (c, ky, kx), value in np.ndenumerate(node.weight[channel]):
         row = y * node.stride[0] - node.padding[0] + ky * node.dilation[0]

@@ -373,7 +373,7 @@ def fits(graph: Graph, nodes: Iterable[Node] | None = None) -> bool:
                 parts[node.name] = heard * sum(1 for _ in node.by_delay())
                 if not _fit(node.weight, np.int32) or not 0 <= node.exponent < 31:
                     return False
-                if node.weight.size * groups > MOST_WEIGHTS and not is_carried(node):
+                if node.packed("weight").size * groups > MOST_WEIGHTS and not is_carried(node):
                     return False
             case Input() | Relay() | Delay():
                 pass
@@ -401,16 +401,15 @@ def _kind(graph: Graph, node: Node) -> int:
 
 def is_carried(node: Synapse) -> bool:
     """Whether a synapse is a shortcut: each neuron reads its own position with one weight."""
-    if not isinstance(node, Conv) or node.groups != len(node.weight):
+    if not isinstance(node, Conv) or node.packed("weight").shape != (node.groups, 1, 1, 1):
         return False
-    weight = int(node.weight.flat[0])
+    first = int(node.weight.flat[0])
     return (
-        node.weight.shape[1:] == (1, 1, 1)
-        and tuple(node.stride) == (1, 1)
+        tuple(node.stride) == (1, 1)
         and tuple(node.padding) == (0, 0)
-        and weight > 0
-        and weight & (weight - 1) == 0
-        and bool((node.weight == weight).all())
+        and first > 0
+        and first & (first - 1) == 0
+        and bool((node.weight == first).all())
     )
 
 

@@ -146,11 +146,12 @@ class TorchArithmetic:
         from neuroport.kernels import exact_products
 
         weight, flat = self.weights[node.name], messages.flatten(2)
-        if not node.delay.any():
+        delay = node.delay
+        if not delay.any():
             return exact_products.matmul(flat.to(weight.dtype), weight.T).to(torch.int64)
         total = torch.zeros((*flat.shape[:2], len(weight)), dtype=torch.int64, device=self.device)
-        for steps in np.unique(node.delay):
-            part = weight * torch.from_numpy(node.delay == steps).to(self.device)
+        for steps in np.unique(delay):
+            part = weight * torch.from_numpy(delay == steps).to(self.device)
             late = self._delayed(flat, int(steps), starts)
             total += exact_products.matmul(late.to(weight.dtype), part.T).to(torch.int64)
         return total

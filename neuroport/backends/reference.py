@@ -82,7 +82,7 @@ def delayed(messages: IntArray, steps: int, starts: Starts) -> IntArray:
 def connect(messages: IntArray, node: Dense, starts: Starts) -> IntArray:
     """Product of (T, N, *shape) with the node's weight, delay by delay, without the exponent."""
     flat = messages.reshape(*messages.shape[:2], -1)
-    total = np.zeros((*flat.shape[:2], len(node.weight)), np.int64)
+    total = np.zeros((*flat.shape[:2], node.packed("weight").shape[0]), np.int64)
     for steps, weight in node.by_delay():
         total += _product(delayed(flat, steps, starts), weight.T)
     return total
@@ -103,7 +103,7 @@ def convolve(x: IntArray, node: Conv) -> IntArray:
     """Cross-correlation of (T, N, C, H, W) with the node's weight, without the exponent."""
     steps, samples, channels = x.shape[:3]
     padding = [(0, 0), (0, 0), (0, 0), *((p, p) for p in node.padding)]
-    kernel = node.weight.shape[2:]
+    outputs, _, *kernel = node.packed("weight").shape
     span = tuple(d * (k - 1) + 1 for d, k in zip(node.dilation, kernel, strict=True))
     windows = np.lib.stride_tricks.sliding_window_view(  # type: ignore[call-overload]
         np.pad(x, padding), span, axis=(3, 4)
@@ -117,12 +117,12 @@ def convolve(x: IntArray, node: Conv) -> IntArray:
     windows = windows.reshape(steps, samples, groups, each, height, width, *kernel)
     rows = np.moveaxis(windows, 2, 0).transpose(0, 1, 2, 4, 5, 3, 6, 7)
     rows = rows.reshape(groups, steps * samples * height * width, -1)
-    weight = node.weight.reshape(groups, len(node.weight) // groups, -1)
+    weight = node.weight.reshape(groups, outputs // groups, -1)
     out = np.stack([_product(r, w.T) for r, w in zip(rows, weight, strict=True)])
     out = out.reshape(groups, steps, samples, height, width, -1)
     # (G, T, N, H, W, O/G) -> (T, N, O, H, W)
     out = out.transpose(1, 2, 0, 5, 3, 4)
-    return out.reshape(steps, samples, len(node.weight), height, width)
+    return out.reshape(steps, samples, outputs, height, width)
 
 
 def find_departure(graph: Graph, frames: npt.NDArray[Any], batch: int = 8) -> None:

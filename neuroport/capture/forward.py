@@ -250,11 +250,23 @@ class Forward:
         Raises:
             CaptureError: names the line of the call that differs.
         """
+        # what blocks sent, up to the last call that reads it: all of it may be larger than the net
         sent: dict[str, Any] = {FRAMES: _copy(x)}
+        last = {name: index for index, one in enumerate(self.calls) for name in one.read.calls}
         rng = torch.Generator().manual_seed(len(self.calls))
+        done = 0
+
+        def keep(name: str, out: Any) -> None:
+            nonlocal done
+            for read in self.calls[done].read.calls:
+                if last[read] == done:
+                    del sent[read]
+            if name in last:
+                sent[name] = _copy(out)
+            done += 1
 
         def around(now: str, block: nn.Module, own: Any, *args: Any, **_: Any) -> Any:
-            index = len(sent) - 1
+            index = done
             if index >= len(self.calls) or self.calls[index].name != now:
                 before = self.calls[index].name if index < len(self.calls) else "nothing more"
                 raise CaptureError(
@@ -265,19 +277,19 @@ class Forward:
             _compare(one, args[0] if args else None, one.read.compute(sent), given is not None)
             if given is None:
                 out = performed(block, own, *args)
-                sent[now] = _copy(out[0] if one.counted else out)
+                keep(now, out[0] if one.counted else out)
                 return out
             samples = len(x) if self.layout.steps_last else x.shape[1]
             drawn = given(block, _drawn(rng, self.layout.full(one.sends, samples)))
-            sent[now] = _copy(drawn)
+            keep(now, drawn)
             return (drawn, (drawn > 0).float().mean()) if one.counted else drawn
 
         with _plainly(self.net), called(self.blocks, around):
             enter(self.net, x)
-        if len(sent) <= len(self.calls):
+        if done < len(self.calls):
             raise CaptureError(
-                f"forward does not call {self.calls[len(sent) - 1].name!r} with other values "
-                f"({self.calls[len(sent) - 1].place}); {SAME}"
+                f"forward does not call {self.calls[done].name!r} with other values "
+                f"({self.calls[done].place}); {SAME}"
             )
 
 
@@ -303,7 +315,7 @@ def read(
 
     def signal(name: str, value: MessageSum | CurrentSum) -> Signal:
         made = new_signal(torch.zeros(layout.full(value.shape), dtype=torch.float32))
-        reading.note(made, Origin(value, lambda sent: sent[name]))
+        reading.note(made, Origin(value, lambda sent: sent[name], frozenset({name})))
         return made
 
     def call(name: str, block: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from neuroport.capture.connectivity import (
     unwrapped,
 )
 from neuroport.errors import CaptureError
+from neuroport.graph.array_storage import narrow
 from neuroport.graph.chunks import blocks
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import CURRENT_MAX
@@ -65,12 +65,6 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
             forward.check(frames[:, :1].float())
         else:
             net(frames[:, :1].float())  # a forward may count its steps
-    # allocated together, so that no memory that is freed later lies between them
-    weights = {
-        layer.name: np.empty(layer.synapse.kernel().shape, np.int64)
-        for layer in layers
-        if layer.synapse is not None
-    }
     stems = (s for s in (layer.synapse for layer in layers) if isinstance(s, GradedConv))
     bits = max((stem.frame_bits for stem in stems if stem.pixels), default=8)
     pools = set[str]()  # relays of sums of spikes, whose widths are proven
@@ -95,11 +89,11 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
                 )
             )
         elif isinstance(module, GradedConv):
-            nodes.extend(_graded(name, module, sources(layer), weights[name]))
+            nodes.extend(_graded(name, module, sources(layer)))
             current[name] = (nodes[-1].name,)
         elif (conv := layer.synapse) is not None:
             exponent = int(conv.exponent)
-            whole = _conv(name, conv, sources(layer), exponent, weights[name])
+            whole = _conv(name, conv, sources(layer), exponent)
             split = [_of_part(whole, *part) for part in _parts(layer, current)]
             nodes.extend(split)
             current[name] = tuple(node.name for node in split)
@@ -116,8 +110,7 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
             positions = layer.reads[1] * layer.reads[2]
             weight, inner = _integers(readout.integer_weight()), []
             for own, inputs, part in _parts(layer, current, f"{name}.synapse"):
-                each = np.repeat(weight[:, slice(*part)], positions, axis=1)
-                each.setflags(write=False)  # the graph need not copy it
+                each = narrow(weight[:, slice(*part)], (1, positions))
                 nodes.append(Dense(own, inputs, each))
                 inner.append(own)
             bias = _integers(readout.integer_bias(positions))
@@ -152,9 +145,9 @@ def _of_part(
 ) -> ConvNode:
     """The synapse of the channels ``part`` of what ``whole`` reads."""
     if name == whole.name:
-        return replace(whole, inputs=inputs)
+        return whole.replace(inputs=inputs)
     weight = np.ascontiguousarray(ungrouped(whole.weight, whole.groups)[:, slice(*part)])
-    return replace(whole, name=name, inputs=inputs, weight=weight, groups=1)
+    return whole.replace(name=name, inputs=inputs, weight=weight, groups=1)
 
 
 def _thresholds(module: Lif) -> IntArray:
@@ -167,18 +160,14 @@ def _integers(x: Tensor) -> IntArray:
     rounded = x.detach().cpu().numpy()
     out: IntArray = rounded.astype(np.int64, order="C")
     assert np.array_equal(out, rounded), "an integer expected to be exact is not"
-    out.setflags(write=False)  # the graph need not copy it
     return out
 
 
-def _conv(
-    name: str, module: Conv, inputs: tuple[str, ...], exponent: int, weight: IntArray
-) -> ConvNode:
-    """The node of a convolution, whose integers are written into ``weight``."""
+def _conv(name: str, module: Conv, inputs: tuple[str, ...], exponent: int) -> ConvNode:
     real, unit = module.folded()[0], module.unit()
+    weight = np.empty(real.shape, np.int64)
     for part in blocks(len(real), real.numel()):  # snapping holds several copies
         weight[part] = _integers(snap_weight(real[part], unit))
-    weight.setflags(write=False)  # the graph need not copy it
     return ConvNode(
         name,
         inputs,
@@ -191,14 +180,17 @@ def _conv(
     )
 
 
-def _graded(name: str, module: GradedConv, inputs: tuple[str, ...], weight: IntArray) -> list[Node]:
+def _graded(name: str, module: GradedConv, inputs: tuple[str, ...]) -> list[Node]:
     nodes: list[Node] = []
     if module.relay_in is not None:
         nodes.append(Relay(f"{name}.relay_in", inputs, int(module.relay_in.shift)))
         inputs = (nodes[-1].name,)
-    nodes.append(_conv(name, module, inputs, 0, weight))
+    product = _conv(name, module, inputs, 0)
+    nodes.append(product)
     if not module.rounds:
         return nodes
     nodes.append(Relay(f"{name}.relay_out", (name,), int(module.relay_out.shift)))
-    nodes.append(identity(f"{name}.identity", nodes[-1].name, (len(weight), 1, 1)))
+    nodes.append(
+        identity(f"{name}.identity", nodes[-1].name, (product.packed("weight").shape[0], 1, 1))
+    )
     return nodes

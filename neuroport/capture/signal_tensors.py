@@ -59,10 +59,14 @@ Compute = Callable[[Mapping[str, Any]], Any]
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """The origin of a signal: its nodes, and how it is computed from the outputs of blocks."""
+    """The origin of a signal: its nodes, and how it is computed from the outputs of blocks.
+
+    ``calls`` are the calls whose outputs ``compute`` reads.
+    """
 
     value: MessageSum | CurrentSum
     compute: Compute
+    calls: frozenset[str]
 
 
 class Signal(Tensor):
@@ -292,7 +296,9 @@ class Reading(TorchDispatchMode):
             )
         parts = [origin.compute for origin in each]
         return Origin(
-            reduce(MessageSum.beside, whole), lambda sent: torch.cat([p(sent) for p in parts], axis)
+            reduce(MessageSum.beside, whole),
+            lambda sent: torch.cat([p(sent) for p in parts], axis),
+            frozenset().union(*(origin.calls for origin in each)),
         )
 
     def _stack(self, result: Signal, tensors: Any, dim: int = 0, **others: Any) -> None:
@@ -322,7 +328,7 @@ class Reading(TorchDispatchMode):
         if not flat or isinstance(value, CurrentSum):
             return None
         compute = origin.compute
-        return Origin(value.flattened(), lambda sent: compute(sent).flatten(1, -2))
+        return Origin(value.flattened(), lambda sent: compute(sent).flatten(1, -2), origin.calls)
 
 
 def _added(left: Origin, right: Origin) -> Origin:
@@ -332,7 +338,11 @@ def _added(left: Origin, right: Origin) -> Origin:
         total = left.value + right.value
     else:
         raise CaptureError("forward adds the current of a synapse to messages; add like to like")
-    return Origin(total, lambda sent: left.compute(sent) + right.compute(sent))
+    return Origin(
+        total,
+        lambda sent: left.compute(sent) + right.compute(sent),
+        left.calls | right.calls,
+    )
 
 
 def _sum(

@@ -28,6 +28,7 @@ from neuroport.graph.kinds.base import (
     Population,
     Shape,
     Synapse,
+    is_array,
 )
 from neuroport.graph.kinds.delay import Delay
 from neuroport.graph.kinds.input import Input
@@ -271,12 +272,13 @@ class Graph(Shown):
             for node in self.nodes:
                 digest.update(f"|{node.kind}".encode())
                 for item in fields(node):
-                    value = getattr(node, item.name)
-                    if isinstance(value, np.ndarray):
-                        digest.update(f"|{item.name}={value.shape}".encode())
-                        digest.update(np.ascontiguousarray(value, "<i8").data)
+                    if is_array(item):
+                        array = node.packed(item.name)
+                        digest.update(f"|{item.name}={array.shape}".encode())
+                        for _, rows in array.rows():  # as integers of 64 bits, however held
+                            digest.update(np.ascontiguousarray(rows, "<i8").data)
                     else:
-                        digest.update(f"|{item.name}={value!r}".encode())
+                        digest.update(f"|{item.name}={getattr(node, item.name)!r}".encode())
             self._hash = digest.hexdigest()
         return self._hash
 
@@ -359,7 +361,7 @@ class _Linear:
         if current is None:
             return facts
         self.currents[node.name] = current
-        self.budget.earn(node.weight.size)
+        self.budget.earn(node.packed("weight").size)
         if current.groups > 1 or not any(isinstance(message, Sum) for message in messages):
             return facts
         low, high = reach(current, self.budget)  # currents are whole numbers within

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.graph.array_storage import Packed
+
 IntArray = npt.NDArray[np.int64]
 Pair = tuple[int, int]
 
@@ -15,14 +17,19 @@ Pair = tuple[int, int]
 class Kernel:
     """One kernel that is applied at every position of a map.
 
-    ``weight`` is (O, I/groups, kH, kW); ``stride``, ``padding``, ``dilation`` are (H, W).
+    ``weight`` is (O, I/groups, kH, kW), as a node holds it in ``packed``; ``stride``, ``padding``,
+    ``dilation`` are (H, W).
     """
 
-    weight: IntArray
+    packed: Packed
     stride: Pair
     padding: Pair
     dilation: Pair
     groups: int
+
+    @property
+    def weight(self) -> IntArray:
+        return self.packed.unfolded()
 
     def landing(self, axis: int, size: int, outputs: int) -> IntArray:
         """Return the output row for each tap and input row, (taps, ``size``); -1 if none.
@@ -30,7 +37,7 @@ class Kernel:
         ``landing[k, y] = (y + padding - k * dilation) / stride`` where that is a whole number below
         ``outputs``. ``axis`` is 0 for rows, 1 for columns.
         """
-        tap = np.arange(self.weight.shape[2 + axis])[:, None]
+        tap = np.arange(self.packed.shape[2 + axis])[:, None]
         start = np.arange(size)[None] + self.padding[axis] - tap * self.dilation[axis]
         position, remainder = np.divmod(start, self.stride[axis])
         inside = (remainder == 0) & (position >= 0) & (position < outputs)

@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.graph.array_storage import Packed
 from neuroport.graph.border_taps import Inside
 from neuroport.graph.chunks import blocks
 
@@ -53,10 +54,11 @@ class Sum(Box):
 class LinearMap:
     """``factor * (weight * sum of messages)``, a convolution with ``weight`` (O, I/groups, ...).
 
-    ``inside`` are the taps used together; None if some position uses all.
+    ``inside`` are the taps used together; None if some position uses all. A graph holds many, so
+    the weights of a node stay packed, and are unfolded where they are used.
     """
 
-    weight: Array
+    weight: Array | Packed
     messages: tuple[Box, ...]
     groups: int = 1
     factor: float = 1.0
@@ -73,6 +75,7 @@ class LinearMap:
         And which taps are read together, None if all of them are.
         """
         weight, inside, number = self.weight, self.inside, None
+        weight = weight.unfolded() if isinstance(weight, Packed) else weight
         if inside is not None:
             number = inside.most_taps
             part, inside = inside.cropped()
@@ -163,21 +166,19 @@ class _Seen:
         found: list[Callable[[], list[_Seen]]] = []
         assert isinstance(self.messages, Sum)
         for current in self.messages.currents:
-            taps, alike, together = current.taps()
             number = self.matrix.shape[2]
-            if not budget.spend(len(self.matrix) * number * taps.size):
+            if not budget.spend(len(self.matrix) * number * current.taps()[0].size):
                 return None
-            through = partial(self._through, current, taps, alike, together)
-            found += [partial(through, tap) for tap in range(number)]
+            found += [partial(self._through, current, tap) for tap in range(number)]
         return found
 
-    def _through(
-        self, current: LinearMap, taps: Array, alike: int, together: Taps | None, tap: int
-    ) -> list[_Seen]:
+    def _through(self, current: LinearMap, tap: int) -> list[_Seen]:
         """What one tap sees through one current."""
         assert isinstance(self.messages, Sum)
+        taps, alike, together = current.taps()
         each_out, each_in, number = len(taps) // current.groups, *taps.shape[1:]
         inner = taps.reshape(current.groups, each_out, -1).astype(np.float64)
+        del taps  # which may be as large
         scale = self.messages.scale * current.factor
         off = (EPSILON * (each_out + 1) * self.total() + self.off * each_out) * SLACK
         off = off * (max(inner.max(), -inner.min()) * scale)

@@ -49,18 +49,19 @@ def fill(graph: Graph, file: h5py.File) -> None:
     group = file.create_group("graph")
     group.attrs["steps"] = graph.steps
     group.attrs["interval"] = graph.interval
-    arrays: list[tuple[h5py.Group, str, npt.NDArray[np.int64]]] = []
+    arrays: list[tuple[h5py.Group, str, Packed]] = []
     for index, node in enumerate(graph):
         entry = group.create_group(f"{index:05d}")
         entry.attrs["kind"] = node.kind
         if node.name in graph.checked:
             entry.attrs[CHECKED] = graph.checked[node.name]
         for item in fields(node):
+            if is_array(item):
+                arrays.append((entry, item.name, node.packed(item.name)))
+                _check_range(node, item.name, arrays[-1][-1])
+                continue
             value = getattr(node, item.name)
-            if isinstance(value, np.ndarray):
-                _check_range(node, item.name, value)
-                arrays.append((entry, item.name, value))
-            elif item.name == "inputs":
+            if item.name == "inputs":
                 entry.attrs["inputs"] = hdf5.writable(json.dumps(value), node.name)
             elif item.name in (*_PAIRS, "shape"):
                 entry.attrs[item.name] = np.array(value, np.int64)
@@ -68,7 +69,8 @@ def fill(graph: Graph, file: h5py.File) -> None:
                 entry.attrs["name"] = hdf5.writable(value, "name of a node")
             else:
                 entry.attrs[item.name] = value
-    for (entry, name, _), packed in zip(arrays, pack([a for *_, a in arrays]), strict=True):
+    held = [array for *_, array in arrays]
+    for (entry, name, _), packed in zip(arrays, pack(held), strict=True):
         data = entry.create_dataset(name, data=packed.stored)
         if packed.shift:
             data.attrs["shift"] = packed.shift
@@ -76,10 +78,10 @@ def fill(graph: Graph, file: h5py.File) -> None:
             data.attrs["repeat"] = np.array(packed.repeat, np.int64)
 
 
-def _check_range(node: Node, name: str, value: npt.NDArray[np.int64]) -> None:
-    if not _fits(value, 0, name):
+def _check_range(node: Node, name: str, array: Packed) -> None:
+    if not _fits(array.stored, array.shift, name):
         raise GraphError(
-            f"{node.name}: {name} reaches {np.abs(value).max()}, more than a file holds "
+            f"{node.name}: {name} reaches {np.abs(array.unfolded()).max()}, more than a file holds "
             f"({_dtype(name)}); quantize to smaller integers"
         )
 
@@ -184,10 +186,11 @@ def _graph(content: Any, path: str | os.PathLike[str]) -> Graph:
 
 
 def _node(kind: str, arrays: dict[str, Any], **values: Any) -> Node:
-    unfolded = {name: Packed(*found).unfolded() for name, found in arrays.items()}
+    # held as the file holds them; tuples arrive as lists
+    packed = {name: Packed(d, shift, tuple(n)) for name, (d, shift, n) in arrays.items()}
     cls = find_kind(kind)
     assert cls is not None  # its reader knew it
-    return cls(**values, **unfolded)
+    return cls(**values, **packed)
 
 
 def _read_node(

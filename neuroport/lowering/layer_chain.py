@@ -18,6 +18,7 @@ import numpy as np
 
 from neuroport.errors import IllegalError
 from neuroport.graph import integers
+from neuroport.graph.array_storage import Packed, hold
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED, MESSAGES
 from neuroport.graph.node import (
@@ -41,11 +42,12 @@ CONV_WEIGHT_MAX = (1 << 15) - 1
 class ChainLayer:
     """One layer of a NetX chain; the last fields have one value per channel (C,).
 
-    ``members`` maps each population of the graph to its channels in the layer.
+    ``packed`` are its weights as a node holds them; ``members`` maps each population of the graph
+    to its channels in the layer.
     """
 
     shape: Shape
-    weight: IntArray
+    packed: Packed
     stride: Pair
     padding: Pair
     groups: int
@@ -54,6 +56,11 @@ class ChainLayer:
     voltage_decay: IntArray
     bias: IntArray
     members: dict[str, tuple[int, int]]
+
+    @property
+    def weight(self) -> IntArray:
+        """The weights, read-only."""
+        return self.packed.unfolded()
 
 
 def chain(graph: Graph) -> list[ChainLayer]:
@@ -109,7 +116,7 @@ def _layer(graph: Graph, sources: list[Node], targets: list[Node]) -> ChainLayer
         field: np.concatenate([_value(graph, node, field) for node in targets])
         for field in ("threshold", "current_decay", "voltage_decay", "bias")
     }
-    return ChainLayer(shape, weight, stride, padding, groups, members=members, **values)
+    return ChainLayer(shape, hold(weight), stride, padding, groups, members=members, **values)
 
 
 def _places(graph: Graph, nodes: list[Node]) -> dict[str, tuple[int, int]]:

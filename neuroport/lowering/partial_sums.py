@@ -7,7 +7,7 @@ parts, each only as large as the readout.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def parts_by_source(graph: Graph) -> Graph:
     for node in graph:
         if isinstance(node, Dense) and len(node.inputs) > 1 and _narrows(node):
             own = [(names.fresh(f"{node.name}.of.{source}"), source) for source in node.inputs]
-            nodes += [replace(node, name=name, inputs=(source,)) for name, source in own]
+            nodes += [node.replace(name=name, inputs=(source,)) for name, source in own]
             parts[node.name] = [name for name, _ in own]
             continue
         inputs = tuple(part for name in node.inputs for part in parts.get(name, [name]))
@@ -87,7 +87,8 @@ def parts_by_source(graph: Graph) -> Graph:
 
 
 def _narrows(node: Dense) -> bool:
-    return bool(node.weight.shape[0] < node.weight.shape[1])
+    outputs, inputs = node.packed("weight").shape
+    return outputs < inputs
 
 
 def _dense(graph: Graph, node: Node) -> list[Dense] | None:
@@ -98,7 +99,7 @@ def _dense(graph: Graph, node: Node) -> list[Dense] | None:
 
 
 def _axons(synapse: Dense) -> int:
-    return len(synapse.inputs) * int(synapse.weight.shape[1])
+    return len(synapse.inputs) * synapse.packed("weight").shape[1]
 
 
 def _bins(synapses: list[Dense], most: int) -> list[list[_Part]]:
@@ -106,7 +107,7 @@ def _bins(synapses: list[Dense], most: int) -> list[list[_Part]]:
     they can."""
     bins: list[list[_Part]] = [[]]
     for synapse in synapses:
-        size = int(synapse.weight.shape[1])
+        size = synapse.packed("weight").shape[1]
         for source in synapse.inputs:
             for start in range(0, size, most):
                 part = _Part(synapse, source, start, min(size, start + most))
@@ -126,11 +127,11 @@ def _joined(parts: list[_Part]) -> list[list[_Part]]:
 
 def _synapse(name: str, parts: list[_Part]) -> Dense:
     first = parts[0]
-    weight: IntArray = first.synapse.weight
-    if first.axons < weight.shape[1]:
-        weight = np.zeros_like(weight)
-        columns = slice(first.start, first.stop)
-        weight[:, columns] = first.synapse.weight[:, columns]
-    return replace(
-        first.synapse, name=name, inputs=tuple(part.source for part in parts), weight=weight
-    )
+    made = first.synapse.replace(name=name, inputs=tuple(part.source for part in parts))
+    if first.axons == made.packed("weight").shape[1]:
+        return made
+    whole = made.weight
+    weight: IntArray = np.zeros_like(whole)
+    columns = slice(first.start, first.stop)
+    weight[:, columns] = whole[:, columns]
+    return made.replace(weight=weight)

@@ -83,4 +83,4 @@ def _passed_on(graph: Graph, inputs: tuple[str, ...]) -> bool:
 
 def _passes_on(node: Conv) -> bool:
     """Return whether a convolution delivers each message to one neuron."""
-    return node.groups == len(node.weight) and node.weight.shape[1:] == (1, 1, 1)
+    return node.packed("weight").shape == (node.groups, 1, 1, 1)

@@ -17,7 +17,7 @@ def zero_synapses(graph: Graph) -> set[str]:
     inputs = {node.name: len(node.inputs) for node in graph}
     found: set[str] = set()
     for node in graph.synapses:
-        if node.weight.any():
+        if node.packed("weight").range != (0, 0):
             continue
         after = [other for other in graph if node.name in other.inputs]
         lonely = any(inputs[other.name] <= other.inputs.count(node.name) for other in after)

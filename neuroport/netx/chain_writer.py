@@ -61,7 +61,7 @@ def _layer(entry: h5py.Group, layer: ChainLayer, source: tuple[int, ...]) -> Non
             ("inChannels", source[0]),
             ("outChannels", layer.shape[0]),
             ("groups", layer.groups),
-            ("kernelSize", layer.weight.shape[2:]),
+            ("kernelSize", layer.packed.shape[2:]),
             ("stride", layer.stride),
             ("padding", layer.padding),
             ("dilation", (1, 1)),
@@ -69,7 +69,7 @@ def _layer(entry: h5py.Group, layer: ChainLayer, source: tuple[int, ...]) -> Non
             entry[name] = np.array(value, np.int64)
     else:
         _type(entry, "dense")
-        entry["inFeatures"] = np.int64(layer.weight.shape[1])
+        entry["inFeatures"] = np.int64(layer.packed.shape[1])
         entry["outFeatures"] = np.int64(layer.shape[0])
     entry["weight"] = plain(layer.weight)  # whatever the type, NetX reads it ``astype(int)``
     entry["bias"] = plain(layer.bias)

@@ -363,7 +363,7 @@ class _Chain:
     def _into_synapse(self, delay: IntArray) -> None:
         synapse = self.nodes[-2]
         assert isinstance(synapse, Dense)
-        self.nodes[-2] = replace(synapse, delay=synapse.delay + delay)
+        self.nodes[-2] = synapse.replace(delay=synapse.delay + delay)
 
     def _open(
         self,

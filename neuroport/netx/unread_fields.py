@@ -195,13 +195,13 @@ def _scaled(path: str, graph: Graph, index: int, power: int) -> Graph:
             "no neuron has; train with current_decay=1 and voltage_decay=0, or MeanOnlyBatchNorm"
         )
     if power > 0:
-        return _replaced(graph, {lif.name: replace(lif, threshold=lif.threshold << power)})
+        return _replaced(graph, {lif.name: lif.replace(threshold=lif.threshold << power)})
     (synapse,) = (graph[name] for name in lif.inputs)
     assert isinstance(synapse, Synapse)
     return _replaced(
         graph,
         {
-            lif.name: replace(lif, bias=lif.bias << -power),
+            lif.name: lif.replace(bias=lif.bias << -power),
             synapse.name: synapse.replace(exponent=synapse.exponent - power),
         },
     )
@@ -250,7 +250,7 @@ def _parts(node: Node, name: str, shape: Shape, late: IntArray) -> list[tuple[in
         case Dense():
             each = np.repeat(late, int(np.prod(shape)) // len(late))
             delay = np.broadcast_to(node.delay, node.weight.shape) + each
-            return [(0, replace(node, delay=delay))]
+            return [(0, node.replace(delay=delay))]
         case Conv():
             return _kernels(node, name, late)
     raise TypeError(f"{node.name}: a {node.kind} takes no late messages")
@@ -266,5 +266,5 @@ def _kernels(node: Conv, name: str, late: IntArray) -> list[tuple[int, Node]]:
         source = f"{name}.delay{steps}" if steps else name
         inputs = tuple(source if read == name else read for read in node.inputs)
         own = node.name if not found else f"{node.name}{len(found)}"
-        found.append((steps, replace(node, name=own, inputs=inputs, weight=weight)))
+        found.append((steps, node.replace(name=own, inputs=inputs, weight=weight)))
     return found

@@ -27,12 +27,17 @@ def levels(largest: int) -> int:
 
 
 def _constant(node: Synapse) -> bool:
-    low, high = int(node.weight.min()), int(node.weight.max())
+    low, high = node.packed("weight").range
     return low == high or (low, high) == (0, 1)
 
 
+def _largest(node: Synapse) -> int:
+    low, high = node.packed("weight").range
+    return max(-low, high)
+
+
 def _zero(node: Synapse) -> bool:
-    return not node.weight.any()
+    return node.packed("weight").range == (0, 0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def few_levels(graph: Graph) -> str | None:
         for node in graph.synapses
         if node.kernel is not None and (node.name in lost or not _constant(node))
     ]
-    largest = {node.name: int(np.abs(node.weight).max()) for node in convs}
+    largest = {node.name: _largest(node) for node in convs}
     weak = [n for n, most in largest.items() if levels(most) < FEW and (most > 0 or n in lost)]
     if not weak:
         return None
@@ -116,7 +121,7 @@ def largest_loss(graph: Graph, shares: Mapping[str, float]) -> str | None:
     if stream is None:
         return text
     convs = [graph[name] for name in stream.synapses]
-    largest = [int(np.abs(node.weight).max()) for node in convs if isinstance(node, Synapse)]
+    largest = [_largest(node) for node in convs if isinstance(node, Synapse)]
     if levels(min(largest)) < FEW:
         return f"{text}; {stream.cause}"
     return (

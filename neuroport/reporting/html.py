@@ -214,7 +214,7 @@ def _environment() -> Environment:
 def _facts(graph: Graph, results: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return numbers of the network, counted from the graph; parameters from ``results``."""
     relays = sum(node.emits == GRADED for node in graph.populations)
-    weights = sum(node.weight.size for node in graph.synapses)
+    weights = sum(node.packed("weight").size for node in graph.synapses)
     told = results.get("graph")
     parameters = told.get("parameters") if isinstance(told, Mapping) else None
     rows = [

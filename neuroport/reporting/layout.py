@@ -88,7 +88,7 @@ def _main_branch(
             node = graph[synapse]
             assert isinstance(node, Synapse)
             neurons, weights = score[source]
-            candidate = (neurons, weights + node.weight.size)
+            candidate = (neurons, weights + node.packed("weight").size)
             if candidate > best:
                 best, before[name] = candidate, source
         score[name] = (best[0] + (graph[name].emits == SPIKES), best[1])

@@ -58,7 +58,7 @@ def reaching(
 
 def _taps(kernel: Kernel, outputs: IntArray, channels: int) -> Bools:
     """Return whether each tap has a nonzero weight to one of the outputs, (C, kH, kW)."""
-    kept = kernel.weight != 0
+    kept = kernel.packed.nonzero()
     into, out_of = channels // kernel.groups, len(kept) // kernel.groups
     found = np.zeros((channels, *kept.shape[2:]), np.bool_)
     for group in range(kernel.groups):

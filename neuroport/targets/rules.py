@@ -210,7 +210,7 @@ def delays_exist(graph: Graph, node: Synapse, target: Target) -> Found:
 @on(Conv)
 def geometry_fits(graph: Graph, node: Conv, target: Target) -> Found:
     """Kernel, stride, padding and dilation fit their fields (8-bit signed in Lava)."""
-    sizes = (*node.weight.shape[2:], *node.stride, *node.padding, *node.dilation)
+    sizes = (*node.packed("weight").shape[2:], *node.stride, *node.padding, *node.dilation)
     if _beyond(max(sizes), target.limit("kernel")):
         return REFUSED, (
             f"kernel, stride, padding or dilation reaches {max(sizes)}, more than "

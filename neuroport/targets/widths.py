@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from neuroport.graph import integers
+from neuroport.graph.array_storage import hold
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import CHANGES, GRADED
 from neuroport.graph.node import Node, Population, Synapse
@@ -21,13 +22,13 @@ WidthRule = Callable[[Graph, Node], str | None]
 
 def weights_fit_eight_bits(graph: Graph, node: Node) -> str | None:
     """Mixed-sign weights are even in [-254, 254]; weights of one sign are at most 255."""
-    weight = node.weight if isinstance(node, Synapse) else node.own_weight
-    if weight is None:
+    own = None if isinstance(node, Synapse) else node.own_weight
+    if own is None and not isinstance(node, Synapse):
         return None
-    low, high = int(weight.min()), int(weight.max())
+    weight = node.packed("weight") if own is None else hold(own)
+    low, high = weight.range
     if low < 0 < high:
-        odd = int(np.bitwise_or.reduce(weight, axis=None)) & 1  # without a copy of them
-        if max(-low, high) > integers.WEIGHT_MAX or odd:
+        if max(-low, high) > integers.WEIGHT_MAX or weight.bits & 1:
             return f"mixed-sign weights span {low}..{high}, not even in [-254, 254]; quantize again"
         return None
     if max(-low, high) > 255:

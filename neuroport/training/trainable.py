@@ -281,13 +281,13 @@ class Trainable(nn.Module):
     def _row_unit(self, name: str) -> Tensor:
         """The unit of current of each row of a weight."""
         reader = self.readers.get(name, name)
-        weight = self.start[name].weight  # type: ignore[attr-defined]
+        shape = self.start[name].packed("weight").shape
         known = self._keys[reader] in self.populations
         unit = self.unit(reader) if known else torch.ones(1, dtype=torch.float64)
-        if len(weight) % len(unit):
+        if shape[0] % len(unit):
             unit = unit.mean().reshape(1)
-        rows = unit.repeat_interleave(len(weight) // len(unit))
-        return rows.reshape(-1, *[1] * (weight.ndim - 1))
+        rows = unit.repeat_interleave(shape[0] // len(unit))
+        return rows.reshape(-1, *[1] * (len(shape) - 1))
 
     def integer_weight(self, name: str) -> Tensor:
         """Integer weights of a synapse, or of a recurrent population."""

@@ -126,7 +126,7 @@ class _Windows:
         plane, row, column = padded.strides
         windows = np.lib.stride_tricks.as_strided(
             padded,
-            (channels, *kernel.weight.shape[2:], out_height, out_width),
+            (channels, *kernel.packed.shape[2:], out_height, out_width),
             (
                 plane,
                 row * kernel.dilation[0],
@@ -159,11 +159,12 @@ def conv_matrix(kernel: Kernel, source: Shape, target: Shape) -> csr_matrix:
     """Return the convolution as a sparse matrix (outputs, inputs), in channel-major order."""
     _, height, width = source
     outputs, out_height, out_width = target
-    each_in, each_out = kernel.weight.shape[1], outputs // kernel.groups
+    weight = kernel.weight
+    each_in, each_out = weight.shape[1], outputs // kernel.groups
     rows, columns, values = [], [], []
-    for ky in range(kernel.weight.shape[2]):
+    for ky in range(weight.shape[2]):
         y = np.arange(out_height) * kernel.stride[0] - kernel.padding[0] + ky * kernel.dilation[0]
-        for kx in range(kernel.weight.shape[3]):
+        for kx in range(weight.shape[3]):
             x = (
                 np.arange(out_width) * kernel.stride[1]
                 - kernel.padding[1]
@@ -173,7 +174,7 @@ def conv_matrix(kernel: Kernel, source: Shape, target: Shape) -> csr_matrix:
             ox = np.flatnonzero((x >= 0) & (x < width))
             place_out = (oy[:, None] * out_width + ox[None, :]).reshape(-1)
             place_in = (y[oy][:, None] * width + x[ox][None, :]).reshape(-1)
-            tap = kernel.weight[:, :, ky, kx]
+            tap = weight[:, :, ky, kx]
             out_channel, in_channel = np.nonzero(tap)
             row = (out_channel * out_height * out_width)[:, None] + place_out
             in_channel = in_channel + out_channel // each_out * each_in

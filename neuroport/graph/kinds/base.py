@@ -22,6 +22,7 @@ import numpy as np
 
 from neuroport.errors import GraphError
 from neuroport.graph import integers
+from neuroport.graph.array_storage import Packed
 from neuroport.graph.border_taps import Inside
 from neuroport.graph.kernel import Kernel
 from neuroport.graph.kinds.fields import (
@@ -30,14 +31,15 @@ from neuroport.graph.kinds.fields import (
     IntArray,
     Pair,
     Shape,
+    Unfolding,
     bias,
     by,
     constant,
     current_decay,
     decay,
     declared,
-    frozen_array,
     is_array,
+    packed_array,
     pair,
     per_neuron,
     plain_value,
@@ -97,6 +99,9 @@ SPIKES, GRADED, CHANGES = "spikes", "graded", "changes"
 class Node:
     """A node of a graph.
 
+    Its large arrays are held as narrow as their values allow, and read as int64
+    (:class:`~neuroport.graph.kinds.fields.Unfolding`).
+
     Attributes:
         kind: its name in files, traces and texts.
         takes: ``messages``, ``current``, or empty for an input.
@@ -120,9 +125,9 @@ class Node:
     def __post_init__(self) -> None:
         """Normalize the fields; the graph reports errors."""
         for item in fields(self):
-            value = getattr(self, item.name)
+            value = vars(self)[item.name]
             try:
-                tidy = frozen_array(value) if is_array(item) else plain_value(value)
+                tidy = packed_array(value) if is_array(item) else plain_value(value)
             except (TypeError, ValueError) as error:
                 raise GraphError(f"{getattr(self, 'name', '?')}: {item.name}: {error}") from error
             object.__setattr__(self, item.name, tidy)
@@ -142,6 +147,11 @@ class Node:
         """Recurrent weights (N, N) for its previous spikes; None without recurrence."""
         return None
 
+    def packed(self, name: str) -> Packed:
+        """Return an array as it is held: its shape and size cost nothing, its values are packed."""
+        held: Packed = vars(self)[name]
+        return held
+
     def check_types(self) -> None:
         """Refuse fields of the wrong type; arrays were checked when the node was created.
 
@@ -149,9 +159,9 @@ class Node:
             GraphError: names node and field.
         """
         for item in fields(self):
-            value = getattr(self, item.name)
             if is_array(item):
                 continue
+            value = getattr(self, item.name)
             if item.name == "name":
                 good, wanted = isinstance(value, str), "text"
             elif item.name == "inputs":
@@ -208,8 +218,9 @@ class Node:
                 yield item.name, found, getattr(self, item.name)
 
     def replace(self: N, **changes: Any) -> N:
-        """Return a copy of the node with other values of some fields."""
-        return dataclasses.replace(self, **changes)
+        """Return a copy of the node with other values of some fields; it shares the others."""
+        held = {item.name: self.packed(item.name) for item in fields(self) if is_array(item)}
+        return dataclasses.replace(self, **{**held, **changes})
 
     def refuse(self, why: str) -> GraphError:
         """Return an error about this node."""
@@ -476,6 +487,9 @@ def kind(name: str, *, emits: str = "", gives: str = "") -> Callable[[K], K]:
                 f"{cls.__name__}: say what it sends, @kind({name!r}, emits=...): {SPIKES!r}, "
                 f"{GRADED!r} or {CHANGES!r}, or gives={POTENTIAL!r}"
             )
+        for item in fields(cls):  # type: ignore[arg-type]
+            if is_array(item):
+                setattr(cls, item.name, Unfolding(item.name))
         cls.kind = name
         cls.emits, cls.gives = emits or cls.emits, gives or cls.gives
         KINDS[name] = cls

@@ -33,11 +33,11 @@ class Conv(Synapse):
 
     @property
     def kernel(self) -> Kernel:
-        return Kernel(self.weight, self.stride, self.padding, self.dilation, self.groups)
+        return Kernel(self.packed("weight"), self.stride, self.padding, self.dilation, self.groups)
 
     def inside(self, source: Shape) -> Inside | None:
         """Return the taps used together on a map of shape ``source``; None if one uses all."""
-        kernel = self.weight.shape[2:]
+        kernel = self.packed("weight").shape[2:]
         return inside(source[1:], kernel, self.stride, self.padding, self.dilation)
 
     def reading(self, channels: IntArray, size: int) -> Synapse:
@@ -49,11 +49,12 @@ class Conv(Synapse):
         """``fan[c, y, x] = sum over taps of outputs(c, tap) * reaches(tap, y) * reaches(tap, x)``,
         where ``reaches`` is 1 if a tap carries an input row or column to an output, else 0.
         """
-        kept = self.weight != 0
+        kernel = self.kernel
+        kept = kernel.packed.nonzero()
         grouped = kept.reshape(self.groups, -1, *kept.shape[1:])
         taps = grouped.sum(axis=1, dtype=np.int64).reshape(source[0], *kept.shape[2:])
         rows, columns = (
-            self.kernel.landing(axis, source[1 + axis], target[1 + axis]) >= 0 for axis in (0, 1)
+            kernel.landing(axis, source[1 + axis], target[1 + axis]) >= 0 for axis in (0, 1)
         )
         return np.asarray(np.einsum("ckl,ky,lx->cyx", taps, rows, columns, dtype=np.int64))
 
@@ -87,16 +88,18 @@ class Conv(Synapse):
                 f"kernel {weight.shape[2:]} leaves nothing of an input {shape}; use a smaller "
                 "kernel or more padding"
             )
-        low, high = self._range(shape, spread(low, shape[0]), spread(high, shape[0]))
+        low, high = self._range(weight, shape, spread(low, shape[0]), spread(high, shape[0]))
         return (weight.shape[0], *size), low << self.exponent, high << self.exponent
 
-    def _range(self, shape: Shape, low: IntArray, high: IntArray) -> tuple[IntArray, IntArray]:
+    def _range(
+        self, weight: IntArray, shape: Shape, low: IntArray, high: IntArray
+    ) -> tuple[IntArray, IntArray]:
         """Return the range of the sums.
 
         All groups are computed together, because a small file could ask a loop for a million
         groups.
         """
-        weight, groups = self.weight, self.groups
+        groups = self.groups
         taps = weight.reshape(groups, weight.shape[0] // groups, -1)
         number = weight.shape[2] * weight.shape[3]
         together = self.inside(shape)
@@ -113,16 +116,17 @@ class Conv(Synapse):
 
     def as_current(self, messages: tuple[Box, ...], source: Shape) -> LinearMap | None:
         together, factor = self.inside(source), 2.0**self.exponent
-        return LinearMap(self.weight, messages, self.groups, factor, together)
+        return LinearMap(self.packed("weight"), messages, self.groups, factor, together)
 
     def title(self) -> str:
-        depthwise = self.weight.shape[1:] == (1, 1, 1) and self.groups == len(self.weight)
+        shape = self.packed("weight").shape
+        depthwise = shape[1:] == (1, 1, 1) and self.groups == shape[0]
         plain = max(self.stride) == 1 and max(self.padding) == 0 and self.exponent == 0
         if depthwise and plain and bool((self.weight == 1).all()):
             return "identity"
         stride = "" if max(self.stride) == 1 else f" /{pair(self.stride)}"
         groups = "" if self.groups == 1 else f" in {self.groups} groups"
-        return f"conv {by(self.weight.shape[2:])}{stride}{groups}"
+        return f"conv {by(shape[2:])}{stride}{groups}"
 
     def details(self) -> list[str]:
         return [
@@ -131,7 +135,7 @@ class Conv(Synapse):
         ]
 
     def text(self) -> str:
-        parts = [f"w {'x'.join(str(n) for n in self.weight.shape)}"]
+        parts = [f"w {'x'.join(str(n) for n in self.packed('weight').shape)}"]
         for name, default in (("stride", (1, 1)), ("padding", (0, 0)), ("dilation", (1, 1))):
             value = getattr(self, name)
             if value != default:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from neuroport.graph.chunks import blocks
 from neuroport.graph.kinds.base import IntArray, Shape, Synapse, kind, span, spread, zero
 from neuroport.graph.linear_bounds import bounds
 
@@ -30,52 +29,55 @@ class Dense(Synapse):
 
     @property
     def longest_delay(self) -> int:
-        return self.lag + int(self.delay.max())
+        return self.lag + self.packed("delay").range[1]
 
     def by_delay(self) -> Iterator[tuple[int, IntArray]]:
-        if not self.delay.any():
-            yield 0, self.weight
+        delay, weight = self.delay, self.weight
+        if not delay.any():
+            yield 0, weight
             return
-        for steps in np.unique(self.delay):
-            yield int(steps), np.where(self.delay == steps, self.weight, 0)
+        for steps in np.unique(delay):
+            yield int(steps), np.where(delay == steps, weight, 0)
 
     def reading(self, channels: IntArray, size: int) -> Synapse:
         columns = (channels[:, None] * size + np.arange(size)).reshape(-1)
-        delay = self.delay if self.delay.size == 1 else self.delay[:, columns]
+        delay = self.delay
+        delay = delay if delay.size == 1 else delay[:, columns]
         return self.replace(weight=self.weight[:, columns], delay=delay)
 
     def fan_out(self, source: Shape, target: Shape) -> IntArray:
-        fan = np.zeros(self.weight.shape[1], np.int64)
-        for part in blocks(len(self.weight), self.weight.size):
-            fan += np.count_nonzero(self.weight[part], axis=0)
-        return fan.reshape(source)
+        kept = self.packed("weight").nonzero()
+        return np.asarray(kept.sum(axis=0, dtype=np.int64)).reshape(source)
 
     def infer(
         self, shape: Shape, low: IntArray, high: IntArray
     ) -> tuple[Shape, IntArray, IntArray]:
         count = int(np.prod(shape))
-        if self.weight.ndim != 2 or self.weight.shape[1] != count or len(self.weight) < 1:
+        weight, delay = self.packed("weight"), self.packed("delay")
+        if len(weight.shape) != 2 or weight.shape[1] != count or weight.shape[0] < 1:
             raise self.refuse(
-                f"weight is {self.weight.shape}, its input {shape} needs (outputs, {count})"
+                f"weight is {weight.shape}, its input {shape} needs (outputs, {count})"
             )
         self.check_synapse()
-        if self.delay.shape not in ((1,), self.weight.shape):
-            raise self.refuse(
-                f"delay is {self.delay.shape}; use 0 or one per weight {self.weight.shape}"
-            )
-        if int(self.delay.min()) < 0:
-            raise self.refuse(f"a delay is {self.delay.min()}; use 0 or more")
+        if delay.shape not in ((1,), weight.shape):
+            raise self.refuse(f"delay is {delay.shape}; use 0 or one per weight {weight.shape}")
+        if delay.range[0] < 0:
+            raise self.refuse(f"a delay is {delay.range[0]}; use 0 or more")
         each = count // shape[0]  # inputs per channel, channel-major when flattened
         low, high = (np.repeat(spread(bound, shape[0]), each) for bound in (low, high))
-        low, high = bounds(self.weight[None], low[None, :, None], high[None, :, None])
-        low, high = (bound.ravel() << self.exponent for bound in (low, high))
-        return (len(low),), low, high
+        least, most = (np.empty(weight.shape[0], np.int64) for _ in range(2))
+        for part, rows in weight.rows():  # a readout after many positions is large
+            found = bounds(rows[None], low[None, :, None], high[None, :, None])
+            least[part], most[part] = (bound.ravel() for bound in found)
+        return (len(least),), least << self.exponent, most << self.exponent
 
     def title(self) -> str:
-        square = self.weight.shape[0] == self.weight.shape[1] and self.exponent == 0
-        same = square and np.array_equal(self.weight, np.eye(len(self.weight), dtype=np.int64))
+        outputs, inputs = self.packed("weight").shape
+        square = outputs == inputs and self.exponent == 0
+        same = square and np.array_equal(self.weight, np.eye(outputs, dtype=np.int64))
         return "identity" if same else "dense"
 
     def text(self) -> str:
         delay = f" delay {span(self.delay)}" if self.delay.any() else ""
-        return f"w {self.weight.shape[0]}x{self.weight.shape[1]}{delay}{self.suffix()}"
+        outputs, inputs = self.packed("weight").shape
+        return f"w {outputs}x{inputs}{delay}{self.suffix()}"

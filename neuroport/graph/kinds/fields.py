@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from neuroport.deprecated import renamed
 from neuroport.graph import integers
+from neuroport.graph.array_storage import Packed, hold
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Shape: TypeAlias = tuple[int, ...]
@@ -106,18 +107,41 @@ def declared(item: Field[Any]) -> Constant | None:
     return found
 
 
-def frozen_array(array: npt.ArrayLike) -> IntArray:
+def packed_array(array: npt.ArrayLike | Packed) -> Packed:
+    """Return integers as a node holds them (:func:`neuroport.graph.array_storage.hold`).
+
+    Raises:
+        TypeError, ValueError: they are no integers of 64 bits.
+    """
+    if isinstance(array, Packed):
+        return hold(array)  # the array of another node, or of a file
     raw: npt.NDArray[Any] = np.atleast_1d(np.asarray(array))
     if raw.dtype.kind not in "iu":
         raise TypeError(f"integers expected, got {raw.dtype}")
     if raw.dtype == np.uint64 and raw.size and int(raw.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"integers up to {raw.max()} do not fit 64 bits")
-    kept = raw.dtype == np.int64 and raw.flags.c_contiguous and not raw.flags.writeable
-    if kept and raw is array and raw.base is None:
-        return raw  # the array of another node
-    copy = np.array(raw, dtype=np.int64, order="C")
-    copy.setflags(write=False)
-    return copy
+    return hold(raw)
+
+
+class Unfolding:
+    """A field of a node that holds its array packed, and gives it as int64, read-only.
+
+    Each reading of a large array unfolds it anew, so that a graph takes as little memory as its
+    file. A shape costs nothing: :meth:`neuroport.graph.kinds.base.Node.packed`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, node: Any, owner: type) -> IntArray:
+        if node is None or self.name not in vars(node):
+            raise AttributeError(f"{owner.__name__} has no {self.name}")
+        held = vars(node)[self.name]
+        # until __post_init__ has packed it, it is what was given
+        return held.unfolded() if isinstance(held, Packed) else held
+
+    def __set__(self, node: Any, value: Any) -> None:
+        vars(node)[self.name] = value
 
 
 def plain_value(value: object) -> object:

@@ -69,7 +69,7 @@ def test_nothing_depends_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) 
             bounds = (facts.low, facts.high, facts.reach_low, facts.reach_high)
             values += [bound.tolist() for bound in bounds]
         values.append(fan_out(graph, "synapse").tolist())
-        arrays = [node.weight for node in graph if isinstance(node, Synapse)]
+        arrays = [node.packed("weight") for node in graph if isinstance(node, Synapse)]
         for packed in pack(arrays):
             values += [packed.stored.tolist(), packed.shift, packed.repeat]
         return values
@@ -106,7 +106,7 @@ def test_deriving_checking_pricing_hashing_and_packing_hold_no_copy_of_the_weigh
         require_legal(again, "lava-cpu")
         cost(again)
         assert again.hash == graph.hash
-        weights = [node.weight for node in nodes if isinstance(node, Synapse)]
+        weights = [node.packed("weight") for node in nodes if isinstance(node, Synapse)]
         for packed in pack(weights):
             del packed
 
