@@ -111,7 +111,7 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
             weight, inner = _integers(readout.integer_weight()), []
             for own, inputs, part in _parts(layer, current, f"{name}.synapse"):
                 each = narrow(weight[:, slice(*part)], (1, positions))
-                nodes.append(Dense(own, inputs, each))
+                nodes.append(Dense(own, inputs, each))  # type: ignore[arg-type]  # kept packed
                 inner.append(own)
             bias = _integers(readout.integer_bias(positions))
             nodes.append(ReadoutNode(f"{name}.potential", tuple(inner), bias))

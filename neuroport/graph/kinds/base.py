@@ -487,7 +487,7 @@ def kind(name: str, *, emits: str = "", gives: str = "") -> Callable[[K], K]:
                 f"{cls.__name__}: say what it sends, @kind({name!r}, emits=...): {SPIKES!r}, "
                 f"{GRADED!r} or {CHANGES!r}, or gives={POTENTIAL!r}"
             )
-        for item in fields(cls):  # type: ignore[arg-type]
+        for item in fields(cls):
             if is_array(item):
                 setattr(cls, item.name, Unfolding(item.name))
         cls.kind = name
