@@ -17,6 +17,7 @@ import contextlib
 import os
 from typing import Any
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -179,7 +180,8 @@ def _backward(
         d, k, g = _own(grad, v, slope, at, inside, unit, offset, kind, ptx)
         g = _multiply_add(tl.where(d > 0, 0.0, later), keep_v, g, ptx)
         if reset:
-            g = _multiply_add(k * (d + threshold) * later, -keep_v, g, ptx)
+            # not times -keep_v: where keep_v is 0, Triton makes it +0, and torch -0
+            g = _multiply_add(k * (d + threshold) * later * -1.0, keep_v, g, ptx)
         later = g
         if memory:
             tl.store(grad_v + at, g * scale, mask=inside)
@@ -190,8 +192,10 @@ def _backward(
 
 def _launch(kernel: Any, like: Tensor, *arguments: object, **constants: object) -> None:
     size = like[0].numel()
+    # a kernel takes float32; the interpreter of newer Tritons would calculate with all 64 bits
+    given = [float(np.float32(a)) if isinstance(a, float) else a for a in arguments]
     with torch.cuda.device(like.device) if like.is_cuda else contextlib.nullcontext():
-        kernel[(-(-size // BLOCK),)](*arguments, block=BLOCK, enable_fp_fusion=False, **constants)
+        kernel[(-(-size // BLOCK),)](*given, block=BLOCK, enable_fp_fusion=False, **constants)
 
 
 def real_forward(
