@@ -61,11 +61,11 @@ def our_way(graph: Graph, frames: np.ndarray, want: Trace, **options: Any) -> Wa
     return way
 
 
-def straight(way: Way) -> Way:
-    """The same run of a graph in which convolutions are Lava's ``Conv``."""
+def by(worker: str, way: Way) -> Way:
+    """The same run in the child that another module of this folder is."""
 
     def changed() -> float:
-        other = partial(engine.supervise, worker="benchmarks.speed.straight")
+        other = partial(engine.supervise, worker=f"benchmarks.speed.{worker}")
         # the child finds neuroport by its place, and the worker in this folder's root
         root = {"PYTHONPATH": str(ROOT)}
         with patch.object(engine, "supervise", other), patch.dict(os.environ, root):
@@ -132,16 +132,18 @@ def residual(rounds: int) -> list[Figure]:
     frames = digits[:, np.arange(MANY_SAMPLES) % digits.shape[1]]
     want = port.run(graph, frames)
     ways = {
-        "straight": straight(our_way(graph, frames[:, :STRAIGHT_SAMPLES], want)),
+        "straight": by("straight", our_way(graph, frames[:, :STRAIGHT_SAMPLES], want)),
         "stock": our_way(graph, frames[:, :SAMPLES], want),
         "fused": our_way(graph, frames, want, processes="fused"),
+        "avx2": by("avx2", our_way(graph, frames, want, processes="fused")),
         "two": our_way(graph, frames, want, processes="fused", workers=2),
     }
     own = "MS-ResNet-20 on Lava CPU"
     turns = turns_of(ways, rounds)
     return [
-        Figure(f"{own}: seconds per sample, fused", turns.time("fused"), "s"),
-        Figure(f"{own}: with Lava's Conv / fused", turns.ratio("straight", "fused"), "x", 5, True),
+        Figure(f"{own}: seconds per sample, fused", turns.time("fused"), "s", 0.010),
+        Figure(f"{own}: with kernels held to AVX2", turns.time("avx2"), "s", 0.010),
+        Figure(f"{own}: with Lava's Conv / fused", turns.ratio("straight", "fused"), "x", 60, True),
         Figure(f"{own}: with Lava's Sparse / fused", turns.ratio("stock", "fused"), "x"),
         Figure(f"{own}: one worker / two", turns.ratio("fused", "two"), "x", 1.7, True),
     ]

@@ -53,13 +53,21 @@ class OperationStruct(ctypes.Structure):
 
 @dataclass
 class ScratchValue:
-    """A value in scratch memory, from the operation that creates it to its last reader."""
+    """A value in scratch memory, from the operation that creates it to its last reader.
+
+    Attributes:
+        kept: number of runs of one step whose values are kept, zeros at first; 0: none.
+        of: the kept value of which this is an earlier one; None: it has its own memory. Offsets of
+            both are set before each run.
+    """
 
     shape: tuple[int, int, int]  # channels, height, width
     kind: int
     halo: int
     made: int
     read: int
+    kept: int = 0
+    of: int | None = None
 
 
 class Program:
@@ -80,34 +88,44 @@ class Program:
 
     def run(self, steps: int, samples: int, threads: int) -> None:
         """Run samples through all operations, in which frames and records are set."""
-        if steps not in self._laid_out:
-            self._laid_out = {steps: self._lay_out(steps)}
-        values, size = self._laid_out[steps]
+        values, size = self.layout(steps)
         threads = min(threads, samples)
         if len(self._scratch) < threads * size + LINE:
-            self._scratch = np.empty(threads * size + LINE, np.uint8)
+            fresh = np.zeros if any(place.kept for place in self._places) else np.empty
+            self._scratch = fresh(threads * size + LINE, np.uint8)
         address = self._scratch.ctypes.data
         start = address + -address % LINE
         self._library.network(
             self.operations, len(self.operations), values, start, size, steps, samples, threads
         )
 
+    def layout(self, steps: int) -> tuple[Any, int]:
+        """Return all values in memory, and the bytes of a thread's scratch."""
+        if steps not in self._laid_out:
+            self._laid_out = {steps: self._lay_out(steps)}
+        return self._laid_out[steps]
+
     def _lay_out(self, steps: int) -> tuple[Any, int]:
-        """Assign offsets to all values (first fit); return the bytes of a thread's scratch."""
+        """Assign offsets to all values: those that are kept, then the others (first fit)."""
         values = [self._value(place) for place in self._places]
         row = max(value.width * value.padded for value in values)
-        low = end = lines(steps * (STEP_ROOM + row * SIZE[WORDS]))
+        low = lines(steps * (STEP_ROOM + row * SIZE[WORDS]))
+        for place, value in zip(self._places, values, strict=True):
+            if place.kept:
+                value.offset, low = low, low + place.kept * size_of(value, steps)
+        end = low
         alive: list[tuple[int, int, int]] = []  # first byte, last byte, last reader
         for place, value in zip(self._places, values, strict=True):
-            border = 2 * value.halo
-            size = steps * (value.height + border) * (value.width + border) * value.padded
+            if place.kept or place.of is not None:
+                continue
+            size = size_of(value, steps)
             alive = sorted(entry for entry in alive if entry[2] >= place.made)
             value.offset = low
             for first, last, _ in alive:
-                if value.offset + lines(size * SIZE[value.kind]) <= first:
+                if value.offset + size <= first:
                     break
                 value.offset = max(value.offset, last)
-            last = value.offset + lines(size * SIZE[value.kind])
+            last = value.offset + size
             alive.append((value.offset, last, place.read))
             end = max(end, last)
         return (ValueStruct * len(values))(*values), lines(end + self._beyond(values))
@@ -150,6 +168,19 @@ def packed(weight: npt.NDArray[Any], kind: int, lanes: int) -> tuple[int, npt.ND
         out.append(laid[:, :, :, first : first + deep].ravel())
         first += deep
     return words, np.concatenate(out)
+
+
+def column(structures: Any, field: str) -> npt.NDArray[np.int64]:
+    """Return a field of all structures of an array of ctypes; writing to it writes to them."""
+    every = np.frombuffer(structures, np.int64).reshape(len(structures), -1)
+    return every[:, getattr(structures._type_, field).offset // every.itemsize]
+
+
+def size_of(value: ValueStruct, steps: int) -> int:
+    """Return the bytes of a value of ``steps`` steps, in whole lines of the cache."""
+    border = 2 * value.halo
+    places: int = (value.height + border) * (value.width + border)
+    return lines(steps * places * value.padded * SIZE[value.kind])
 
 
 def lines(size: int) -> int:

@@ -15,6 +15,7 @@ from neuroport.kernels import compilation
 
 # what a processor without 8-bit products that add up in 32 bits lacks of this one
 OLDER = ("-march=native", "-mno-avx512vnni", "-mno-avxvnni")
+AVX2 = ("-march=native", "-mno-avx512f", "-mno-avxvnni")
 
 
 @cache

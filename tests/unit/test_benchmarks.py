@@ -126,7 +126,7 @@ def test_a_section_measured_before_is_said_to_be_with_the_command_that_measures_
 def test_the_graph_with_lavas_own_convolutions_sends_what_is_compared_with_it() -> None:
     """Every geometry, exponents, a shortcut that lags; ``our_way`` compares every message."""
     import neuroport as port
-    from benchmarks.speed.lava import our_way, straight
+    from benchmarks.speed.lava import by, our_way
     from neuroport.graph.graph import Graph
     from neuroport.graph.node import Conv, Dense, Input, Lif, Readout
 
@@ -151,7 +151,8 @@ def test_the_graph_with_lavas_own_convolutions_sends_what_is_compared_with_it() 
     frames = rng.integers(0, 8, (3, 3, 2, 6, 5))
     want = port.run(graph, frames)
     assert all(0 < want[name].mean() < 1 for name in "abe")
-    assert straight(our_way(graph, frames[:, :2], want))() > 0
+    assert by("straight", our_way(graph, frames[:, :2], want))() > 0
+    assert by("avx2", our_way(graph, frames, want, processes="fused"))() > 0
     assert our_way(graph, frames, want, processes="fused", workers=2)() > 0
     want["e"][0, 0] ^= True
     with pytest.raises(AssertionError, match="e differs"):

@@ -28,10 +28,8 @@ from neuroport.graph.declared_widths import refuse, window_of
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Synapse
 from neuroport.kernels.compilation import kernels
-from neuroport.kernels.network_kernel import LIF, LOAD, READOUT, Program
+from neuroport.kernels.network_kernel import LIF, LOAD, READOUT, Program, column, size_of
 from neuroport.runs.trace import is_spiking
-
-BEGINS, GOES_ON = 0, 1  # `first` of an operation of interval 2 whose only step is step 0
 
 
 class Past(NamedTuple):
@@ -52,6 +50,9 @@ class Past(NamedTuple):
 class CompiledStep(CompiledNetwork):
     """The populations and synapses of a group.
 
+    The messages of the last steps stay in the kernels' memory and layout, those of each sender in
+    as many places as its readers need. A step points its senders and readers at the places.
+
     Args:
         senders: in-ports and populations of the process, by name, in the order of their numbers.
         samples: number of samples during which declared widths are checked; None: all.
@@ -70,41 +71,40 @@ class CompiledStep(CompiledNetwork):
         ]
         self._begin(graph, inside, library, chip=False)
         self._senders = {name: number for number, name in enumerate(senders)}
-        self._loads: dict[Past, tuple[int, Part]] = {}
+        self._loads: dict[Past, Part] = {}
+        self._arrived = [self._load(name) for name in senders if name not in group.populations]
         for node in inside:
             self._connect(node)
         for name in group.populations:
             self._send(graph[name])
+        moving = self._keep(senders)
         self._program = Program(library, self._operations, self._places)
-        operations = self._program.operations
-        longest = 1 + max((past.ago for past in self._loads), default=0)
-        # messages of the last steps, one row per step; a population's step overwrites the oldest
-        self._rings = [
-            np.zeros((longest, int(np.prod(graph.facts(name).shape))), np.int32) for name in senders
-        ]
-        self._nothing = np.zeros(max(ring.shape[1] for ring in self._rings), np.int32)
+        operations, (values, _) = self._program.operations, self._program.layout(1)
+        self._moving, self._cycle, self._back, self._delay, self._begun, kept = np.array(moving).T
+        self._offsets = column(values, "offset")
+        self._base = self._offsets[kept]
+        self._size = np.array([size_of(values[number], 1) for number in kept])
+        self._populations = [self._numbers[name] for name in group.populations]
+        facts = [graph.facts(name) for name in group.populations]
+        self._starts_at = np.array([each.input_latencies[0] + 1 for each in facts])
+        self._first = column(operations, "first")
         self._sent: list[npt.NDArray[Any]] = []
-        self._starts_at: list[tuple[int, int]] = []  # operation, step of a sample's start
-        for name in group.populations:
-            number, facts = self._numbers[name], graph.facts(name)
-            operation = operations[number]
+        for name, number in zip(group.populations, self._populations, strict=True):
+            operation, place = operations[number], self._places[operations[number].out]
             kind = np.bool_ if is_spiking(graph[name].kind) else np.int32
-            sent = np.zeros(int(np.prod(facts.shape)), kind)
-            self._sent.append(sent)
-            operation.record, operation.samples = sent.ctypes.data, 1
+            self._sent.append(np.zeros(int(np.prod(place.shape)), kind))
+            operation.record = self._sent[-1].ctypes.data
+            operation.samples, operation.interval = 1, graph.interval
             if operation.what in (LIF, READOUT):
-                place = self._places[operation.out]
                 channels, height, width = place.shape
                 padded = -(-channels // self._lanes) * self._lanes
                 operation.state = self._pointer(np.zeros(2 * height * width * padded, np.int32))
-                operation.interval = 2
-                self._starts_at.append((number, facts.input_latencies[0] + 1))
-        self._left: dict[str, npt.NDArray[np.uint8]] = {}
-        for name, number in self._declared.items():
-            self._live[name], self._left[name] = np.zeros(1, np.uint8), np.zeros(1, np.uint8)
-            operations[number].live = self._live[name].ctypes.data
-            operations[number].left = self._left[name].ctypes.data
         self._windows = {name: window_of(graph, name, samples) for name in self._declared}
+        self._checks, self._left = np.zeros((2, len(self._declared), 1), np.uint8)
+        for number, live, left in zip(
+            self._declared.values(), self._checks, self._left, strict=True
+        ):
+            operations[number].live, operations[number].left = live.ctypes.data, left.ctypes.data
 
     def step(self, time_step: int) -> list[npt.NDArray[Any]]:
         """Return the messages at Lava's ``time_step``; the next step overwrites the arrays.
@@ -112,31 +112,56 @@ class CompiledStep(CompiledNetwork):
         Raises:
             RangeError: a population exceeded its declared widths.
         """
-        operations, interval = self._program.operations, self.graph.interval
-        for past, (number, _) in self._loads.items():
-            taken = (
-                time_step - 1 - (past.ago - past.delay)
-            )  # step at which the synapse received the message
-            ring = self._rings[past.sender]
-            heard = ring[(time_step - 1 - past.ago) % len(ring)]
-            if past.delay and (taken - past.offset) % interval < past.delay:
-                heard = self._nothing
-            operations[number].record = heard.ctypes.data
-        for number, start in self._starts_at:
-            begins = (time_step - start) % interval == 0
-            operations[number].first = BEGINS if begins else GOES_ON
-        for name, window in self._windows.items():
-            self._live[name][0] = window.holds(time_step)
-            self._left[name][0] = 0
+        self._first[self._populations] = self._starts_at - time_step
+        places = (time_step - self._back) % self._cycle
+        early = (time_step - self._begun) % self.graph.interval < self._delay
+        places[early] = self._cycle[early]
+        self._offsets[self._moving] = self._base + places * self._size
+        self._checks[:, 0] = [window.holds(time_step) for window in self._windows.values()]
+        self._left[:] = 0
         self._program.run(1, 1, 1)
-        for name, left in self._left.items():
-            refuse(name, left, time_step)
+        if self._left.any():
+            for name, left in zip(self._declared, self._left, strict=True):
+                refuse(name, left, time_step)
         return self._sent
 
-    def take(self, arrived: list[npt.NDArray[Any]], time_step: int) -> None:
-        """Store the messages of this step, from outside and inside."""
-        for ring, messages in zip(self._rings, [*arrived, *self._sent], strict=True):
-            ring[time_step % len(ring)] = messages
+    def take(self, arrived: list[npt.NDArray[Any]]) -> None:
+        """Store the messages of this step from outside."""
+        for stored, messages in zip(self._arrived, arrived, strict=True):
+            stored[:] = messages
+
+    def _load(self, name: str) -> npt.NDArray[np.int32]:
+        """Add the operation of an in-port; return where it reads what arrived in the last step."""
+        stored = np.zeros(int(np.prod(self.graph.facts(name).shape)), np.int32)
+        self._numbers[name] = len(self._operations)
+        operation = self._operation(LOAD, [])
+        operation.record, operation.samples = self._pointer(stored), 1
+        self._message(self.graph[name])
+        return stored
+
+    def _keep(self, senders: Sequence[str]) -> list[tuple[int, ...]]:
+        """Let senders' values be kept; tell which values move from step to step, and how.
+
+        Returns:
+            For each: its number, the number of places of its sender, how many steps before the
+            computed one it was sent, the delay, the step of a sample's first message, and the
+            number of its sender's value. The place behind those of a sender is always zero.
+        """
+        moving: list[tuple[int, ...]] = []
+        for number, name in enumerate(senders):
+            operation = self._operations[self._numbers[name]]
+            pasts = [past for past in self._loads if past.sender == number]
+            cycle = 2 + max((past.ago for past in pasts), default=0)
+            zero = any(past.delay for past in pasts)
+            self._places[operation.out].kept = cycle + zero
+            # what arrived in the last step is loaded in this one
+            moving.append((operation.out, cycle, operation.what == LOAD, 0, 0, operation.out))
+            for past in pasts:
+                place = self._loads[past].place
+                self._places[place].of = operation.out
+                begun = 1 + past.ago - past.delay + past.offset
+                moving.append((place, cycle, 1 + past.ago, past.delay, begun, operation.out))
+        return moving
 
     def _connect(self, node: Synapse) -> None:
         self._parts[node.name] = []
@@ -153,12 +178,10 @@ class CompiledStep(CompiledNetwork):
                 self._parts[node.name].append(self._multiplied(node, weight, part, 0))
 
     def _loaded(self, name: str, past: Past) -> Part:
-        """Load the messages of a sender at an earlier step, once for all readers."""
+        """Return the messages of a sender at an earlier step, once for all readers."""
         if past not in self._loads:
-            number = len(self._operations)
-            self._operation(LOAD, []).samples = 1
-            self._loads[past] = number, self._message(self.graph[name])
-        return self._loads[past][1]
+            self._loads[past] = self._message(self.graph[name])
+        return self._loads[past]
 
 
 @dataclass(frozen=True)

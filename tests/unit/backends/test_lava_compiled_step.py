@@ -86,8 +86,8 @@ def test_it_sends_what_the_steps_in_numpy_send() -> None:
                 np.testing.assert_array_equal(other, one, f"{seed} {carrier} {name} {time_step}")
                 lively |= bool(one.any())
             arrived = [rng.integers(low, high + 1).reshape(-1) for low, high in bounds]
-            for each in (plainly, compiled):
-                each.take(arrived, time_step)
+            plainly.take(arrived, time_step)
+            compiled.take(arrived)
         assert lively
     assert held_some > len(networks()) // 3
     assert delayed

@@ -83,7 +83,7 @@ class FusedModel(PyLoihiProcessModel):
                 self.counters[number].take(messages, self.time_step)
         arrived = [getattr(self, f"s_in_{number}").recv() for number in range(self.inputs)]
         if self.compiled:
-            self.compiled.take(arrived, self.time_step)
+            self.compiled.take(arrived)
             return
         for synapse in self.synapses:
             synapse.take([*arrived, *sent], self.time_step)
