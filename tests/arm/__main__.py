@@ -87,10 +87,10 @@ def page(results: dict[str, Any]) -> str:
 
 
 def _training(folder: Path) -> dict[str, Any]:
-    """What the kernels of training computed, on processors of every level and on this one."""
+    """What the kernels of training computed, at the lowest and the best level and here."""
     want = np.frombuffer(training_here(folder), np.uint32)
     count: Counter[str] = Counter()
-    for path in PATHS[1:]:
+    for path in (PATHS[1], PATHS[-1]):
         got = np.frombuffer(training(path, folder), np.uint32)
         count["compared"] += want.size
         count["differing"] += int(np.count_nonzero(got != want))

@@ -8,6 +8,7 @@ import numpy as np
 
 from neuroport.backends.compiled_network import fits
 from neuroport.graph.graph import Graph
+from neuroport.graph.integers import STATE_BITS
 from neuroport.graph.node import (
     Conv,
     Delay,
@@ -110,8 +111,8 @@ def _population(
         decays = [np.full(1, 4096), np.full(1, random.choice([0, 2048, 3072, 4096]))]
     kind = random.choice(["relay", "lif", "lif", *(["readout", "leaky"] if last else [])])
     if kind == "relay":
-        shift = max(0, most.bit_length() - int(random.choice([7, 8, 15, 16, 24])))
-        return Relay(name, heard, shift, int(random.integers(0, 4)))
+        shift = max(0, most.bit_length() - int(random.choice([8, 9, 16, 17, 24])))
+        return Relay(name, heard, min(shift, STATE_BITS - 1), int(random.integers(0, 4)))
     if kind == "lif":
         threshold = random.integers(0, max(2, min(most, 1 << 17) // 4), end.shape[0])
         return Lif(name, heard, threshold, *decays, bias)
