@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo widths test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate notebooks jelly clean steady nir libraries reading gpu recipes scale reports
+.PHONY: demo widths test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate notebooks jelly clean steady nir libraries reading gpu recipes scale reports arm
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -56,6 +56,11 @@ hostile: $(READY)
 # with a line (tests/forwards/results.json); a quarter of an hour.
 forwards: $(READY)
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.forwards --count 2000
+
+# The compiled kernels for 64-bit ARM, emulated, against the reference (tests/arm/results.json); half an
+# hour. Wants Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user.
+arm: $(READY)
+	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.arm
 
 # 300 random networks of NIR in, out and on Lava (tests/nir/results.json); goes on where it was. Then
 # written out, and run by snnTorch, Norse and SpikingJelly in an environment of their own, of a newer

@@ -10,14 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-# the widest instructions that the compiled engine has code for, widest first: what the processor's
-# flags must hold, and the name
-INSTRUCTIONS = (
-    (("avx512_vnni", "avx512bw"), "AVX-512 VNNI"),
-    (("avx512bw",), "AVX-512"),
-    (("avx_vnni",), "AVX-VNNI"),
-    (("avx2",), "AVX2"),
-)
+from neuroport.kernels.compilation import instructions
 
 
 def machine() -> dict[str, Any]:
@@ -37,16 +30,6 @@ def processor() -> str:
     """The processor's model, as it calls itself."""
     found = re.search(r"model name\s*: (.*)", _cpuinfo())
     return found[1].strip() if found else platform.processor() or "unknown"
-
-
-def instructions() -> str:
-    """The kind of processor: the widest instructions that the compiled engine uses on it."""
-    found = re.search(r"^flags\s*: (.*)", _cpuinfo(), re.MULTILINE)
-    flags = set(found[1].split()) if found else set()
-    for needed, name in INSTRUCTIONS:
-        if flags.issuperset(needed):
-            return name
-    return platform.machine()
 
 
 def compiler() -> str:

@@ -16,12 +16,13 @@ from typing import Any
 import click
 import torch
 
-from benchmarks.machine import instructions, machine
+from benchmarks.machine import machine
 from benchmarks.speed import inference, lava, prepared, training, whole
 from benchmarks.speed.elsewhere import ROOT, Elsewhere
 from benchmarks.speed.figure import Figure
 from benchmarks.speed.page import write_page
 from neuroport.files import read_json, write_json
+from neuroport.kernels.compilation import instructions
 from neuroport.runs.trace import versions
 
 SECTIONS: dict[str, Callable[..., list[Figure]]] = {

@@ -11,11 +11,13 @@ import platform
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from neuroport.errors import NeuroportError, StorageError
 from neuroport.files import cache_folder, check_folder, write_atomic, written
@@ -23,8 +25,70 @@ from neuroport.files import cache_folder, check_folder, write_atomic, written
 HERE = Path(__file__).parent
 HEADER = HERE / "kernel.h"
 SOURCES = tuple(HERE / name for name in ("neuron.c", "normed.c", "network.c"))
-# no contraction: a multiply-add is fused where torch fuses it and nowhere else
-FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fPIC")
+
+
+class ArmLevel(NamedTuple):
+    """Instructions of 64-bit ARM that :file:`network.c` has code for."""
+
+    name: str
+    architecture: str  # for -march
+    hwcap: int = 0  # bits that Linux sets where the processor has them (asm/hwcap.h)
+    hwcap2: int = 0
+
+
+ARM_LEVELS = (  # best first
+    ArmLevel("I8MM", "armv8.2-a+dotprod+i8mm", 1 << 20, 1 << 13),
+    ArmLevel("dot product", "armv8.2-a+dotprod", 1 << 20),
+    ArmLevel("NEON", "armv8-a"),
+)
+# the same for x86-64: flags of /proc/cpuinfo, and the name
+X86_LEVELS = (
+    (("avx512_vnni", "avx512bw"), "AVX-512 VNNI"),
+    (("avx512bw",), "AVX-512"),
+    (("avx_vnni",), "AVX-VNNI"),
+    (("avx2",), "AVX2"),
+)
+AT_HWCAP, AT_HWCAP2 = 16, 26  # keys of getauxval
+
+
+def arm_level() -> ArmLevel | None:
+    """Return the best level of this processor; None if it is not a 64-bit ARM."""
+    if platform.machine() not in ("aarch64", "arm64") or sys.maxsize < 1 << 32:
+        return None
+    if platform.system() == "Darwin":  # all of Apple's have dot products
+        return next(level for level in ARM_LEVELS if level.name == "dot product")
+    getauxval = getattr(ctypes.CDLL(None), "getauxval", None)
+    if getauxval is None:  # not Linux: what every 64-bit ARM has
+        return level_of(0, 0)
+    getauxval.argtypes, getauxval.restype = [ctypes.c_ulong], ctypes.c_ulong
+    return level_of(getauxval(AT_HWCAP), getauxval(AT_HWCAP2))
+
+
+def level_of(hwcap: int, hwcap2: int) -> ArmLevel:
+    """Return the best level of a processor with these bits of HWCAP and HWCAP2."""
+    return next(
+        level for level in ARM_LEVELS if not (level.hwcap & ~hwcap or level.hwcap2 & ~hwcap2)
+    )
+
+
+def instructions() -> str:
+    """Return the name of the best instructions that the kernels use on this processor."""
+    if level := arm_level():
+        return level.name
+    flags = set(_processor().decode().split())
+    names = (name for needed, name in X86_LEVELS if flags.issuperset(needed))
+    return next(names, platform.machine())
+
+
+def flags_for(architecture: str) -> tuple[str, ...]:
+    """Return the compiler's flags for an architecture."""
+    # no contraction: a multiply-add is fused where torch fuses it and nowhere else
+    return ("-O3", f"-march={architecture}", "-ffp-contract=off", "-fno-math-errno", "-fPIC")
+
+
+_LEVEL = arm_level()
+# on ARM a level and nothing else that the processor has: this is what the tests emulate
+FLAGS = flags_for(_LEVEL.architecture if _LEVEL else "native")
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 SECONDS = 300  # normally it takes a few; the limit also allows for a busy machine
 

@@ -11,6 +11,8 @@
 #include "kernel.h"
 #if defined __x86_64__
 #include <immintrin.h>
+#elif defined __AARCH64EL__
+#include <arm_neon.h>
 #endif
 
 #define STATE_SHIFT 6
@@ -23,6 +25,9 @@
 #elif defined __AVX2__
 #define LANES 8
 #define TILE 8
+#elif defined __AARCH64EL__
+#define LANES 4
+#define TILE 16
 #else
 #define LANES 4
 #define TILE 8
@@ -45,6 +50,24 @@
 #define ADD_BYTES(SUM, X, W) \
     ADD_SHORTS(SUM, _mm256_maddubs_epi16((__m256i)(X), (__m256i)(W)), _mm256_set1_epi16(1))
 #define LARGEST_BYTE 128
+#endif
+#elif defined __AARCH64EL__
+/* low and high halves of 32 bits: those of w are the same for all places */
+#define ADD_SHORTS(SUM, X, W)                                                                        \
+    vmlal_laneq_s16(vmlal_laneq_s16((int32x4_t)(SUM), vmovn_s32((int32x4_t)(W)), (int16x8_t)(X), 0), \
+                    vshrn_n_s32((int32x4_t)(W), 16), (int16x8_t)(X), 1)
+#if defined __ARM_FEATURE_MATMUL_INT8
+#define ADD_BYTES(SUM, X, W) vusdotq_s32((int32x4_t)(SUM), (uint8x16_t)(X), (int8x16_t)(W))
+#define LARGEST_BYTE 255
+#elif defined __ARM_FEATURE_DOTPROD /* its bytes are both signed */
+#define ADD_BYTES(SUM, X, W) vdotq_s32((int32x4_t)(SUM), (int8x16_t)(X), (int8x16_t)(W))
+#define LARGEST_BYTE 127
+#else /* and those of NEON, of which two products fit into 16 bits */
+#define ADD_BYTES(SUM, X, W)                                                                         \
+    vpadalq_s16((int32x4_t)(SUM), vpaddq_s16(vmull_s8(vget_low_s8((int8x16_t)(X)),                   \
+                                                      vget_low_s8((int8x16_t)(W))),                  \
+                                             vmull_high_s8((int8x16_t)(X), (int8x16_t)(W))))
+#define LARGEST_BYTE 127
 #endif
 #else
 #define ADD_SHORTS(SUM, X, W) ((SUM) + (X) * (W)) /* neither is used */

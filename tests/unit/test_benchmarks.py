@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
-from benchmarks.machine import instructions  # noqa: E402
 from benchmarks.speed.__main__ import main as speed  # noqa: E402
 from benchmarks.speed.elsewhere import Elsewhere  # noqa: E402
 from benchmarks.speed.figure import Figure  # noqa: E402
@@ -19,6 +18,7 @@ from benchmarks.speed.page import write_page  # noqa: E402
 from benchmarks.speed.timing import Spread, Turns, in_turn  # noqa: E402
 from benchmarks.speed.topology import BLOCKS, WIDTHS, Bare, frames, stepping  # noqa: E402
 from neuroport.files import read_json, write_json  # noqa: E402
+from neuroport.kernels.compilation import instructions  # noqa: E402
 from neuroport.nets.ds_resnet import DsResNet  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
 

@@ -1,0 +1,1 @@
+"""The compiled kernels on emulated 64-bit ARM processors."""
