@@ -16,14 +16,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from importlib.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuroport.deprecated import moved
 from neuroport.errors import NeuroportWarning, StorageError, TargetError
 from neuroport.files import parse_toml, place, read_text
 from neuroport.registry import Registry
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable  # moved in Python 3.11
 
 CONFIDENCE = {
     "seen": "read in a primary source: code, notebook, repository",
