@@ -57,8 +57,8 @@ hostile: $(READY)
 forwards: $(READY)
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.forwards --count 2000
 
-# The compiled kernels for 64-bit ARM, emulated, against the reference (tests/arm/results.json); half an
-# hour. Wants Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user.
+# The compiled kernels for 64-bit ARM, emulated, against the reference (tests/arm/results.json); some
+# minutes. Wants Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user.
 arm: $(READY)
 	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.arm
 

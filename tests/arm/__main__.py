@@ -28,8 +28,8 @@ COUNTED = "instructions per product, by width of messages"
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--layers", type=int, default=500, help="networks of a few layers")
-    parser.add_argument("--networks", type=int, default=50, help="random residual networks")
+    parser.add_argument("--layers", type=int, default=100, help="networks of a few layers")
+    parser.add_argument("--networks", type=int, default=10, help="random residual networks")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     if (reason := missing()) is not None:

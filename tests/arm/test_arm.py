@@ -96,7 +96,7 @@ def test_committed_results_are_of_every_path_without_a_difference() -> None:
     results = read_json(RESULTS)
     assert list(results["paths"]) == [path.name for path in PATHS]
     for found in results["paths"].values():
-        assert found["compared"] > 500_000
+        assert found["compared"] > 2_000_000
         assert found["differing"] == 0
         assert all(found["synapses by width of products"].values())
     assert results["training"]["compared"] > 1_000_000
