@@ -2,11 +2,9 @@
 
 The trained membrane networks of ``models/`` as they are published, with a coarse stem (and pixels
 of 4 bits), and with the projections of MS-ResNet driven by spikes or composed with what they read.
-Every row starts from the weights in ``models/``; a projection of spikes is another network, and of
-MS-ResNet-20 it is counted with weights that were never trained for it, so that no accuracy is told.
-MS-ResNet-8 is trained again: some epochs in real numbers where projections read spikes, one in
-integers for every row; as lowered for the board, what does not round also runs on Lava's CPU
-simulator.
+Every row starts from the weights in ``models/`` and is trained again: one epoch in integers, and
+before it two in real numbers where projections read spikes, which makes another network. As lowered
+for the board, what does not round also runs on Lava's CPU simulator.
 
 Each is lowered for Kapoho Point and counted as in ``benchmarks.chips``. **Nothing is run on
 hardware.** A row is written to ``docs/constructions.json`` as soon as it is there, and not made
@@ -59,8 +57,7 @@ NETWORKS = (
     "danet20_membrane_stage_mnist",
     "danet20_membrane_network_mnist",
 )
-TRAINED = ("ms_resnet8_mnist",)  # again, in every construction
-REAL, INTEGER = 2, 1  # epochs
+REAL, INTEGER = 2, 1  # epochs of training again
 ON_LAVA = 5  # samples
 
 
@@ -96,26 +93,17 @@ def frames_of(network: str, recipe: Recipe) -> npt.NDArray[Any]:
 
 
 def made(network: str, construction: str, recipe: Recipe) -> tuple[nn.Module, dict[str, Any]]:
-    """The network, and its accuracy where it was trained as what it is."""
-    net = build_network(recipe)
-    tensors = weights(network, net)
+    """The network, trained again from the weights in ``models/``, and its accuracy in integers."""
     data = load_data(recipe.data)
-    epochs = {"real": recipe.training.epochs, "integer": recipe.quantization.epochs}
-    if network not in TRAINED:
-        epochs = dict.fromkeys(epochs, 0)
-        net.load_state_dict(tensors)
-        net.eval()
-        if recipe.network.projection == "spike":
-            return net, {"epochs": epochs}
-        port.quantize(net, frames_of(network, recipe)[:, :1])  # in place: integers are evaluated
-    else:
-        home = RUNS / f"{network} {construction}".replace(", ", "-").replace(" ", "-")
-        if not home.exists():
-            home.mkdir(parents=True)
-            start = {f"model.{name}": tensor for name, tensor in tensors.items()}
-            save_checkpoint(home, State(recipe, 0, [], start))
-        net = fit(recipe, home, data=data, report=lambda said: print(said, flush=True))
+    home = RUNS / f"{network} {construction}".replace(", ", "-").replace(" ", "-")
+    if not home.exists():
+        home.mkdir(parents=True)
+        tensors = weights(network, build_network(recipe))
+        start = {f"model.{name}": tensor for name, tensor in tensors.items()}
+        save_checkpoint(home, State(recipe, 0, [], start))
+    net = fit(recipe, home, data=data, report=lambda said: print(said, flush=True))
     correct = evaluate(net, data.test, recipe.data.steps)
+    epochs = {"real": recipe.training.epochs, "integer": recipe.quantization.epochs}
     return net, {"epochs": epochs, "accuracy": 100 * correct / len(data.test.labels)}
 
 
@@ -131,7 +119,7 @@ def row(network: str, construction: str, recipe: Recipe) -> dict[str, Any]:
     trace = port.run(lowered, frames)
     assert port.compare(port.run(graph, frames), trace)
     found["board"] = measured(lowered, trace, frames)
-    if network in TRAINED and not found["board"]["rounding"]:
+    if not found["board"]["rounding"]:
         found["lava"] = on_lava(
             lowered, frames[:, :ON_LAVA], port.run(lowered, frames[:, :ON_LAVA])
         )

@@ -270,11 +270,10 @@ def constructions_table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
         "above. All break 0 rules unless stated. **Not run on hardware.**",
         "",
         "* Every row starts from the weights in [models](../models). *Epochs* is the number of",
-        "  further training epochs in real numbers and in integers. Networks that were not",
-        "  trained in their final form have no accuracy.",
+        "  further training epochs in real numbers and in integers.",
         "* The projections of these DANets already read spikes.",
-        "* *Lava* is a run on Lava's CPU simulator with Lava's own processes only, without any",
-        "  `ProdNeuron`, on 5 samples.",
+        "* *Lava*, of rows without rounding relays: a run on Lava's CPU simulator with Lava's own",
+        "  processes only, without any `ProdNeuron`, on 5 samples.",
         "",
         "`make constructions` makes this table from [constructions.json](constructions.json).",
         "",
@@ -289,7 +288,7 @@ def constructions_table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
                 lines.append(f"| {network} | {construction} | refused: {one['refused']} |||||||")
                 continue
             board, epochs = one["board"], one["epochs"]
-            told = f"{one['accuracy']:.1f} %" if "accuracy" in one else "not given"
+            told = f"{one['accuracy']:.1f} %"
             broken = f", {board['broken']} rules broken" if board["broken"] else ""
             lines.append(
                 f"| {network} | {construction}{broken} | {epochs['real']} + {epochs['integer']} "

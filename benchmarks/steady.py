@@ -1,6 +1,6 @@
 """``python -m benchmarks.steady``: what many runs, and long ones, leave behind; on Linux.
 
-Four parts, each in a process of its own:
+Six parts, each in a process of its own:
 
 * ``runs``: ``port.run(network, frames, on="lava-cpu")`` 50 times in a row. After each run: memory
   of the process, its open descriptors, threads and children, entries of ``TMPDIR``, and those
@@ -10,6 +10,9 @@ Four parts, each in a process of its own:
 * ``fast``: 50,000 samples of frames that are mapped from a file, in parts of 500 on the fast
   engine, with ``record="counts"``.
 * ``verify``: 10,000 samples of mapped frames, compared on the reference and the fast engine.
+* ``record``: 50,000 samples of mapped frames, run in one call that streams every message to a trace
+  file, on a small MS-ResNet (8 layers, 7 x 7 pixels), so that the file stays below a gigabyte.
+* ``verify many``: 50,000 samples of the same small network, compared as in ``verify``.
 
 *Memory* is anonymous and shared memory, without pages of mapped files, which the system takes back
 when it needs them, and without what is free in this process's own heap: before each look, garbage
@@ -37,23 +40,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import neuroport as port
 from neuroport.files import read_json, write_json
+from neuroport.nets.ms_resnet import MsResNet
 from neuroport.runs.trace import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "models" / "ms_resnet8_mnist"
 SEGMENTS = Path("/dev/shm")  # where Linux keeps them
-COUNTS = {"runs": 50, "lava": 5_000, "fast": 50_000, "verify": 10_000}
-UNIT = {"runs": "run", "lava": "sample", "fast": "sample", "verify": "sample"}
+COUNTS = {
+    "runs": 50,
+    "lava": 5_000,
+    "fast": 50_000,
+    "verify": 10_000,
+    "record": 50_000,
+    "verify many": 50_000,
+}
+UNIT = {part: "run" if part == "runs" else "sample" for part in COUNTS}
 # bytes a run or a sample, in the second half
-BOUNDS = {"runs": 20_000, "lava": 50, "fast": 50, "verify": 50}
+BOUNDS = {part: 20_000 if part == "runs" else 50 for part in COUNTS}
 SAID = {
     "runs": "{:,} runs of 2 samples on Lava in a row",
     "lava": "one run of {:,} samples on Lava, fused, counting",
     "fast": "{:,} samples in parts on the fast engine, counting",
     "verify": "{:,} samples verified, reference and fast engine",
+    "record": "{:,} samples of a small network, every message streamed to a trace file",
+    "verify many": "{:,} samples of a small network verified, reference and fast engine",
 }
 PART = 500  # samples of a run on the fast engine
 POINTS = 100  # a long run is looked at so many times
@@ -226,9 +240,19 @@ def long_run(count: int, until: float, _temporary: Path) -> dict[str, Any]:
     }
 
 
-def mapped(count: int, temporary: Path) -> np.ndarray[Any, Any]:
-    """Frames of so many samples, mapped from a file."""
-    frames = np.load(MODEL / "frames.npy")
+def small() -> tuple[port.Graph, np.ndarray[Any, Any]]:
+    """A MS-ResNet of 8 layers for every fourth pixel of the digits, and those frames."""
+    frames = np.ascontiguousarray(np.load(MODEL / "frames.npy")[..., ::4, ::4])
+    torch.manual_seed(0)
+    net = MsResNet(1, widths=(4, 8, 16), shortcut="stride").eval()
+    return port.lower(port.quantize(net, frames)), frames
+
+
+def mapped(
+    count: int, temporary: Path, frames: np.ndarray[Any, Any] | None = None
+) -> np.ndarray[Any, Any]:
+    """Frames of so many samples, mapped from a file; those of the model over and over."""
+    frames = np.load(MODEL / "frames.npy") if frames is None else frames
     many = np.memmap(
         temporary / "frames", frames.dtype, "w+", shape=(len(frames), count, *frames.shape[2:])
     )
@@ -269,9 +293,10 @@ def streamed(count: int, until: float, temporary: Path) -> dict[str, Any]:
     return by_parts(count, until, temporary, run)
 
 
-def verified(count: int, until: float, temporary: Path) -> dict[str, Any]:
-    """One comparison of many samples, looked at as it tells its progress."""
-    many, graph = mapped(count, temporary), port.read(MODEL / "network.net")
+def in_one_call(
+    count: int, until: float, temporary: Path, work: Callable[[Callable[[int, int], None]], object]
+) -> dict[str, Any]:
+    """``work`` on many samples, looked at as it tells its progress."""
     own, at, rows, started = os.getpid(), list[int](), list[dict[str, int]](), time.perf_counter()
 
     def look(done: int, total: int) -> None:
@@ -283,7 +308,7 @@ def verified(count: int, until: float, temporary: Path) -> dict[str, Any]:
 
     done = count
     try:
-        assert port.verify(graph, None, many, together=50, progress=look)  # parts of one size
+        assert work(look)
     except EnoughError:
         done = at[-1]
     return {
@@ -293,11 +318,47 @@ def verified(count: int, until: float, temporary: Path) -> dict[str, Any]:
     }
 
 
+def verified(count: int, until: float, temporary: Path) -> dict[str, Any]:
+    """One comparison of many samples."""
+    many, graph = mapped(count, temporary), port.read(MODEL / "network.net")
+
+    def work(look: Any) -> object:
+        return port.verify(graph, None, many, together=50, progress=look)  # parts of one size
+
+    return in_one_call(count, until, temporary, work)
+
+
+def verified_many(count: int, until: float, temporary: Path) -> dict[str, Any]:
+    """One comparison of very many samples of a small network."""
+    graph, frames = small()
+    many = mapped(count, temporary, frames)
+
+    def work(look: Any) -> object:
+        return port.verify(graph, None, many, together=50, progress=look)
+
+    return in_one_call(count, until, temporary, work)
+
+
+def recorded(count: int, until: float, temporary: Path) -> dict[str, Any]:
+    """One run of very many samples of a small network, every message to a file."""
+    graph, frames = small()
+    many = mapped(count, temporary, frames)
+
+    def work(look: Any) -> object:
+        path = temporary / "all.trace"
+        with port.record(graph, many, path, on="fast", part=PART, progress=look) as stored:
+            return stored.samples == count
+
+    return in_one_call(count, until, temporary, work)
+
+
 PARTS: dict[str, Callable[[int, float, Path], dict[str, Any]]] = {
     "runs": many_runs,
     "lava": long_run,
     "fast": streamed,
     "verify": verified,
+    "record": recorded,
+    "verify many": verified_many,
 }
 
 
