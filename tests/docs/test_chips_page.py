@@ -10,6 +10,8 @@ import pytest
 
 import neuroport as port
 from benchmarks.chips import BOARD, SAMPLES, measured, networks, quantized
+from neuroport.targets.target import load_target
+from neuroport.targets.verdict import check
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RESULTS = json.loads((DOCS / "chips.json").read_text())
@@ -35,6 +37,22 @@ def test_what_ran_was_of_lavas_processes_alone_and_differed_nowhere() -> None:
         >= 1
         for row in on_lava
     )
+
+
+@pytest.mark.parametrize("name", sorted(set(networks()) - set(RESULTS)))
+def test_a_network_beside_the_table_is_legal_and_fits_but_for_the_one_that_the_page_names(
+    name: str,
+) -> None:
+    target = load_target(BOARD)
+    verdict = check(port.lower(quantized(networks()[name]), BOARD), target)
+    assert verdict.refused == 0
+    if name != "spike_transformer16_mnist":
+        assert verdict.resources.fits
+        return
+    assert not verdict.resources.fits
+    page = (DOCS / "loihi2.md").read_text()
+    assert f"`{name}` fit the board" in page
+    assert f"{verdict.resources.cores:,} cores" in page
 
 
 @pytest.mark.parametrize("name", ["ms_resnet8_mnist", "ds_resnet20_saccades"])
