@@ -33,18 +33,20 @@ MODELS = sorted(path.parent.name for path in ROOT.glob("models/*/network.net"))
 def faulty(graph: Graph, frames: Any, want: port.Trace) -> tuple[Graph, port.Trace]:
     """The network with a weight in its middle changed by 2, the first one that alters a message."""
     convolutions = [node for node in graph if isinstance(node, Conv) and node.weight.size > 1000]
-    node = convolutions[len(convolutions) // 2]
-    for channel in range(len(node.weight)):
-        weight = node.weight.copy()
-        weight[channel, 0, 1, 1] += 2 if weight[channel, 0, 1, 1] < 254 else -2
-        changed = replace(node, weight=weight)
-        other = Graph(
-            [changed if n.name == node.name else n for n in graph], graph.steps, graph.interval
-        )
-        got = port.run(other, frames, on="fast")
-        if not port.compare(want, got):
-            return other, got
-    raise ValueError(f"no weight of {node.name} alters a message")
+    middle = len(convolutions) // 2
+    for node in (*convolutions[middle:], *convolutions[:middle]):
+        for channel in range(len(node.weight)):
+            weight = node.weight.copy()
+            tap = (channel, 0, *(size // 2 for size in weight.shape[2:]))
+            weight[tap] += 2 if weight[tap] < 254 else -2
+            changed = replace(node, weight=weight)
+            other = Graph(
+                [changed if n.name == node.name else n for n in graph], graph.steps, graph.interval
+            )
+            got = port.run(other, frames, on="fast")
+            if not port.compare(want, got):
+                return other, got
+    raise ValueError("no weight alters a message")
 
 
 def write_report(name: str, page: Path) -> dict[str, Any]:
