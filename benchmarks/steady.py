@@ -318,25 +318,26 @@ def in_one_call(
     }
 
 
-def verified(count: int, until: float, temporary: Path) -> dict[str, Any]:
+def compared(
+    graph: port.Graph, many: np.ndarray[Any, Any], until: float, temporary: Path
+) -> dict[str, Any]:
     """One comparison of many samples."""
-    many, graph = mapped(count, temporary), port.read(MODEL / "network.net")
 
     def work(look: Any) -> object:
         return port.verify(graph, None, many, together=50, progress=look)  # parts of one size
 
-    return in_one_call(count, until, temporary, work)
+    return in_one_call(many.shape[1], until, temporary, work)
+
+
+def verified(count: int, until: float, temporary: Path) -> dict[str, Any]:
+    """Many samples of the model."""
+    return compared(port.read(MODEL / "network.net"), mapped(count, temporary), until, temporary)
 
 
 def verified_many(count: int, until: float, temporary: Path) -> dict[str, Any]:
-    """One comparison of very many samples of a small network."""
+    """Very many samples of a small network."""
     graph, frames = small()
-    many = mapped(count, temporary, frames)
-
-    def work(look: Any) -> object:
-        return port.verify(graph, None, many, together=50, progress=look)
-
-    return in_one_call(count, until, temporary, work)
+    return compared(graph, mapped(count, temporary, frames), until, temporary)
 
 
 def recorded(count: int, until: float, temporary: Path) -> dict[str, Any]:
