@@ -105,6 +105,15 @@ def surroundings() -> dict[str, str]:
     return {**found, "PYTHONPATH": os.pathsep.join(places)} if places else found
 
 
+def _without_tracker_warnings(environment: dict[str, str]) -> dict[str, str]:
+    """Silence Python's resource tracker, which warns of each segment that is removed already.
+
+    After a crash its lines would push the reason out of the last words that are kept.
+    """
+    filters = [environment.get("PYTHONWARNINGS", ""), "ignore:resource_tracker:UserWarning"]
+    return {**environment, "PYTHONWARNINGS": ",".join(filter(None, filters))}
+
+
 def _check_sockets(folder: str) -> None:
     """Check the path of the socket of Lava's shared memory; if it is too long, Lava fails."""
     length, most = len(os.fsencode(folder)), SOCKET_PATH - len(SOCKET)
@@ -154,7 +163,7 @@ class _Child:
             stderr=self.errors,
             start_new_session=True,
             env={
-                **surroundings(),
+                **_without_tracker_warnings(surroundings()),
                 "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1",
                 "TMPDIR": str(folder),  # so that all its files are in this folder
