@@ -69,6 +69,7 @@ KINDS: dict[type[Node], int] = {
     LeakyReadout: READOUT,
 }
 WORD_MAX = (1 << 31) - 1
+NARROW_MAX = (1 << 15) - 1
 FIELD_MAX = 1 << 24  # a bias or threshold below this fits in 32 bits as a state
 MOST_WEIGHTS = 1 << 28  # a grouped synapse up to this size is expanded to a dense one
 ALL = 1 << 62  # number of steps that stands for a sample without an end
@@ -288,6 +289,8 @@ class CompiledNetwork(AtOnce):
             operation.stride, operation.padding = node.stride, node.padding
             operation.dilation = node.dilation
         operation.words, laid = packed(weight, kind, self._lanes)
+        if kind == BYTES:
+            operation.narrow = narrow_words(weight, self._highest(node))
         operation.weight = self._pointer(laid)
         shape = planes(self.graph.facts(node.name).shape)
         self._work += weight.size * shape[1] * shape[2]
@@ -421,6 +424,21 @@ def kernels_by_delay(node: Synapse, source: tuple[int, int, int]) -> Iterator[tu
             yield steps, ungrouped(weight, groups)
         else:
             yield steps, weight.reshape(len(weight), *source)
+
+
+def narrow_words(weight: IntArray, high: int) -> int:
+    """Return of how many words the sums of pairs fit in 16 bits, in any order.
+
+    A word holds four channels of bytes from 0 to ``high``; its pairs are channels 0 and 1, and 2
+    and 3. All words of a weight (O, C, H, W), if they fit.
+    """
+    outputs, channels = weight.shape[:2]
+    sizes = np.zeros((outputs, -(-channels // 4) * 4, *weight.shape[2:]), np.int64)
+    sizes[:, :channels] = abs(weight.astype(np.int64)) * high
+    pairs = sizes.reshape(outputs, -1, 2, 2, *weight.shape[2:]).sum(3)
+    if pairs.sum((1, 3, 4)).max() <= NARROW_MAX:
+        return pairs[0, :, 0].size
+    return NARROW_MAX // max(1, int(pairs.max()))
 
 
 def _fit(weight: IntArray, kind: type[np.signedinteger[Any]]) -> bool:

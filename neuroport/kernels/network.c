@@ -40,6 +40,9 @@
 #define ADD_SHORTS(SUM, X, W) ((SUM) + (ints)_mm512_madd_epi16((__m512i)(X), (__m512i)(W)))
 #define ADD_BYTES(SUM, X, W) \
     ADD_SHORTS(SUM, _mm512_maddubs_epi16((__m512i)(X), (__m512i)(W)), _mm512_set1_epi16(1))
+#define ADD_PAIRS(SUM, X, W) \
+    _mm512_add_epi16((__m512i)(SUM), _mm512_maddubs_epi16((__m512i)(X), (__m512i)(W)))
+#define WIDEN_PAIRS(SUM) _mm512_madd_epi16((__m512i)(SUM), _mm512_set1_epi16(1))
 #define LARGEST_BYTE 128
 #elif defined __AVX2__
 #define ADD_SHORTS(SUM, X, W) ((SUM) + (ints)_mm256_madd_epi16((__m256i)(X), (__m256i)(W)))
@@ -49,6 +52,9 @@
 #else
 #define ADD_BYTES(SUM, X, W) \
     ADD_SHORTS(SUM, _mm256_maddubs_epi16((__m256i)(X), (__m256i)(W)), _mm256_set1_epi16(1))
+#define ADD_PAIRS(SUM, X, W) \
+    _mm256_add_epi16((__m256i)(SUM), _mm256_maddubs_epi16((__m256i)(X), (__m256i)(W)))
+#define WIDEN_PAIRS(SUM) _mm256_madd_epi16((__m256i)(SUM), _mm256_set1_epi16(1))
 #define LARGEST_BYTE 128
 #endif
 #elif defined __AARCH64EL__
@@ -95,6 +101,7 @@ typedef struct {
     int64_t what, out, sources;
     int64_t source[SOURCES], exponent[SOURCES];
     int64_t kernel[2], stride[2], padding[2], dilation[2], words;
+    int64_t narrow; /* words of which sums of pairs fit into 16 bits, in any order; 0: not known */
     const int32_t *weight;
     int64_t late; /* steps by which a SYNAPSE answers late, a RELAY sends on late */
     int64_t shift, threshold;
@@ -162,6 +169,49 @@ CONVOLVE(convolve_bytes, dot_bytes)
 CONVOLVE(convolve_shorts, dot_shorts)
 CONVOLVE(convolve_words, dot_words)
 
+#ifdef ADD_PAIRS
+/* The same of bytes, two products in each half of a lane: `narrow` words long, then out. */
+static inline __attribute__((always_inline)) void convolve_pairs(
+    const operation *op, const int32_t *x, int64_t apart, int64_t row, int64_t place,
+    const int32_t *w, int32_t *out, int64_t padded, int64_t places, const int deep)
+{
+    const int wide = TILE / deep;
+    const int64_t most = op->narrow / op->words, taps = op->kernel[0] * op->kernel[1];
+    const int shift = (int)op->exponent[0];
+    for (int64_t tap = 0, ky = 0, kx = 0; tap < taps;) {
+        ints sums[TILE];
+        for (int i = 0; i < TILE; i++)
+            sums[i] = (ints){0};
+        const int first = tap == 0;
+        for (const int64_t end = least(tap + most, taps); tap < end; tap++) {
+            const int32_t *from = x + ky * row + kx * place;
+            for (int64_t k = 0; k < op->words; k++, w += deep * LANES) {
+                ints heard[4];
+                _Pragma("GCC unroll 4") for (int q = 0; q < deep; q++)
+                    memcpy(heard + q, w + q * LANES, sizeof *heard);
+                _Pragma("GCC unroll 16") for (int p = 0; p < wide; p++)
+                {
+                    ints said = from[p * apart + k] - (ints){0};
+                    _Pragma("GCC unroll 4") for (int q = 0; q < deep; q++)
+                        sums[p * deep + q] = (ints)ADD_PAIRS(sums[p * deep + q], said, heard[q]);
+                }
+            }
+            if (++kx == op->kernel[1])
+                kx = 0, ky++;
+        }
+        for (int p = 0; p < wide && p < places; p++)
+            for (int q = 0; q < deep; q++) {
+                int32_t *to = out + p * padded + q * LANES;
+                ints sum = (ints)((unsigneds)WIDEN_PAIRS(sums[p * deep + q]) << shift), before = {0};
+                if (!first)
+                    memcpy(&before, to, sizeof before);
+                sum = (ints)((unsigneds)sum + (unsigneds)before);
+                memcpy(to, &sum, sizeof sum);
+            }
+    }
+}
+#endif
+
 static const int64_t SIZE[] = {1, 2, 4};
 
 /* the first channel of a row, behind the border, in bytes from the start of the scratch */
@@ -171,7 +221,8 @@ static inline int64_t row_of(const value *v, int64_t t, int64_t y)
     return v->offset + (rows * (v->width + 2 * v->halo) + v->halo) * v->padded * SIZE[v->kind];
 }
 
-static void synapse(const operation *op, const value *values, char *scratch, int64_t steps)
+/* `still`: what it hears is equal in all steps; then it is computed once. */
+static void synapse(const operation *op, const value *values, char *scratch, int64_t steps, int still)
 {
     const value *in = values + op->source[0], *out = values + op->out;
     int64_t place = in->padded * SIZE[in->kind] / 4, row = (in->width + 2 * in->halo) * place;
@@ -182,10 +233,9 @@ static void synapse(const operation *op, const value *values, char *scratch, int
     int64_t late = least(op->late, steps), size = out->height * out->width * out->padded;
     memset(to, 0, (size_t)(late * size) * sizeof *to);
     to += late * size;
+    times = still ? least(1, steps - late) : steps - late;
     if (height * width == 1) /* steps lie beside each other as places do elsewhere */
-        width = steps - late, apart = image, times = 1;
-    else
-        times = steps - late;
+        width = times, apart = image, times = 1;
     int64_t vectors = out->padded / LANES, taps = op->kernel[0] * op->kernel[1] * op->words;
     for (int64_t t = 0; t < times; t++)
         for (int64_t y = 0; y < height; y++)
@@ -201,6 +251,13 @@ static void synapse(const operation *op, const value *values, char *scratch, int
            width - x, DEEP);                                                                        \
         break;
 #define CASES(KIND, BY) CASE(KIND, BY, 1) CASE(KIND, BY, 2) CASE(KIND, BY, 4)
+#ifdef ADD_PAIRS
+                    if (op->narrow >= op->words)
+                        switch (deep) {
+                            CASES(0, convolve_pairs)
+                        }
+                    else
+#endif
                     switch (8 * in->kind + deep) {
                         CASES(BYTES, convolve_bytes)
                         CASES(SHORTS, convolve_shorts)
@@ -208,6 +265,8 @@ static void synapse(const operation *op, const value *values, char *scratch, int
                     }
                 }
             }
+    for (int64_t t = 1; still && t < steps - late; t++)
+        memcpy(to + t * size, to, (size_t)size * sizeof *to);
 }
 
 /* What arrives at a row of a population: where it lies, of all sources together. */
@@ -249,11 +308,8 @@ static inline ints decayed(ints x, ints keep)
     return (kept ^ sign) - sign;
 }
 
-static inline ints halved(ints x, int shift)
-{
-    ints sign = x >> 31;
-    return ((((x ^ sign) - sign) >> shift) ^ sign) - sign;
-}
+/* trunc(x / 2^shift) */
+static inline ints halved(ints x, int shift) { return (x + ((x >> 31) & ((1 << shift) - 1))) >> shift; }
 
 /* wrap24(u + (x << STATE_SHIFT)) of integers.py: (-2^23, 2^23] */
 static inline ints wrapped(ints u, ints x)
@@ -421,81 +477,138 @@ static void surround(const value *v, char *scratch, int64_t steps)
         }
 }
 
-/* frames (steps, samples, channels, height, width) of 32 bits */
-static void load(const operation *op, const value *values, char *scratch, int64_t n, int64_t steps)
+/* frames (steps, samples, channels, height, width) of 32 bits; returns whether all steps are equal */
+static int load(const operation *op, const value *values, char *scratch, int64_t n, int64_t steps)
 {
     const value *v = values + op->out;
-    int64_t places = v->height * v->width;
+    int64_t places = v->height * v->width, size = v->channels * places, still = 1;
+    int64_t image = row_of(v, 1, 0) - row_of(v, 0, 0);
     for (int64_t t = 0; t < steps; t++) {
-        const int32_t *from = (const int32_t *)op->record + (t * op->samples + n) * v->channels * places;
-        for (int64_t y = 0; y < v->height; y++) {
+        const int32_t *from = (const int32_t *)op->record + (t * op->samples + n) * size;
+        char *first = scratch + row_of(v, t, 0);
+        if (t > 0 && memcmp(from, from - op->samples * size, (size_t)size * sizeof *from) == 0) {
+            memcpy(first, first - image, (size_t)(row_of(v, t, v->height - 1) - row_of(v, t, 0) +
+                                                  v->width * v->padded * SIZE[v->kind]));
+            continue;
+        }
+        still &= t == 0;
+        for (int64_t y = 0; y < v->height; y++, from += v->width) {
             char *to = scratch + row_of(v, t, y);
-            for (int64_t x = 0; x < v->width; x++)
-                for (int64_t c = 0; c < v->padded; c++) {
-                    int32_t given = c < v->channels ? from[c * places + y * v->width + x] : 0;
-                    int64_t i = x * v->padded + c;
-                    if (v->kind == BYTES)
-                        ((uint8_t *)to)[i] = (uint8_t)given;
-                    else if (v->kind == SHORTS)
-                        ((int16_t *)to)[i] = (int16_t)given;
-                    else
-                        ((int32_t *)to)[i] = given;
-                }
+#define FILL(TYPE)                                                                  \
+    {                                                                               \
+        memset(to, 0, (size_t)(v->width * v->padded) * sizeof(TYPE));               \
+        for (int64_t c = 0; c < v->channels; c++)                                   \
+            for (int64_t x = 0; x < v->width; x++)                                  \
+                ((TYPE *)to)[x * v->padded + c] = (TYPE)from[c * places + x];       \
+    }
+            if (v->kind == BYTES)
+                FILL(uint8_t)
+            else if (v->kind == SHORTS)
+                FILL(int16_t)
+            else
+                FILL(int32_t)
         }
     }
+    return (int)still;
 }
 
-/* A square of places and channels turned in registers: interleaving the halves of n rows log2(n)
- * times makes them columns. */
-typedef uint8_t bytes16 __attribute__((vector_size(16)));
-typedef int32_t ints8 __attribute__((vector_size(32)));
-typedef int16_t shorts8 __attribute__((vector_size(16)));
-
+/* Rows of places and channels turned in registers. A square has as many places as 16 bytes hold
+ * channels; a vector has QUARTERS lanes of 16 bytes, each of another square. Interleaving the halves of
+ * n rows log2(n) times makes them columns. */
 #if defined __has_builtin
 #if __has_builtin(__builtin_shufflevector)
 #define SHUFFLES
-static inline void turn_bytes(bytes16 *a)
-{
-    bytes16 b[16];
-    for (int round = 0; round < 4; round++) {
-        for (int i = 0; i < 8; i++) {
-            b[2 * i] = __builtin_shufflevector(a[i], a[i + 8], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5,
-                                               21, 6, 22, 7, 23);
-            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + 8], 8, 24, 9, 25, 10, 26, 11, 27, 12,
-                                                   28, 13, 29, 14, 30, 15, 31);
-        }
-        memcpy(a, b, sizeof b);
-    }
-}
-
-static inline void turn_ints(ints8 *a)
-{
-    ints8 b[8];
-    for (int round = 0; round < 3; round++) {
-        for (int i = 0; i < 4; i++) {
-            b[2 * i] = __builtin_shufflevector(a[i], a[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
-            b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
-        }
-        memcpy(a, b, sizeof b);
-    }
-}
 #endif
 #endif
 
-/* Places [first, places) of an image, one by one. */
-static void record_rest(const value *v, const char *scratch, int64_t t, int64_t first, void *to,
-                        int spikes)
+#ifdef SHUFFLES
+#if defined __AVX512BW__
+#define QUARTERS 4
+#elif defined __AVX2__
+#define QUARTERS 2
+#else
+#define QUARTERS 1
+#endif
+#define PAIRS2(A, N) A, (A) + (N), (A) + 1, (A) + 1 + (N)
+#define PAIRS4(A, N) PAIRS2(A, N), PAIRS2((A) + 2, N)
+#define PAIRS8(A, N) PAIRS4(A, N), PAIRS4((A) + 4, N)
+#define LANES1(PAIRS, A, S, N) PAIRS(A, N)
+#define LANES2(PAIRS, A, S, N) PAIRS(A, N), PAIRS((A) + (S), N)
+#define LANES4(PAIRS, A, S, N) LANES2(PAIRS, A, S, N), LANES2(PAIRS, (A) + 2 * (S), S, N)
+
+/* 16 bytes from each of Q addresses, `apart` pointers from each other */
+typedef int64_t words16 __attribute__((vector_size(16)));
+typedef int64_t words32 __attribute__((vector_size(32)));
+static inline words16 sixteen(const char *from)
 {
-    int64_t places = v->height * v->width;
-    for (int64_t p = first; p < places; p++) {
-        const char *from = scratch + row_of(v, t, p / v->width) + p % v->width * v->padded * SIZE[v->kind];
-        for (int64_t c = 0; c < v->channels; c++)
-            if (spikes)
-                ((uint8_t *)to)[c * places + p] = ((const uint8_t *)from)[c];
-            else
-                ((int32_t *)to)[c * places + p] = v->kind == BYTES    ? ((const uint8_t *)from)[c]
-                                                  : v->kind == SHORTS ? ((const int16_t *)from)[c]
-                                                                      : ((const int32_t *)from)[c];
+    words16 found;
+    memcpy(&found, from, sizeof found);
+    return found;
+}
+static inline words32 thirty_two(const char *low, const char *high)
+{
+    return __builtin_shufflevector(sixteen(low), sixteen(high), 0, 1, 2, 3);
+}
+#define GATHER1(FROM, APART, C) sixteen((FROM)[0] + (C))
+#define GATHER2(FROM, APART, C) thirty_two((FROM)[0] + (C), (FROM)[APART] + (C))
+#define GATHER4(FROM, APART, C)                                                                        \
+    __builtin_shufflevector(GATHER2(FROM, APART, C), GATHER2((FROM) + 2 * (APART), APART, C), 0, 1, 2, \
+                            3, 4, 5, 6, 7)
+
+/* Squares of SIDE rows of TYPE in Q lanes, of places [p, p + Q * SIDE) of an image and channels from c,
+ * turned and written where they belong, widened to WIDE. */
+#define TURN(NAME, TYPE, SIDE, PAIRS, Q, LANED, WIDE)                                               \
+    static inline __attribute__((always_inline)) void NAME(                                         \
+        const char *const *from, int64_t c, int64_t there, WIDE *to, int64_t places)                \
+    {                                                                                               \
+        typedef TYPE vector __attribute__((vector_size(16 * Q)));                                   \
+        typedef WIDE widened __attribute__((vector_size(16 * Q / sizeof(TYPE) * sizeof(WIDE))));    \
+        vector a[SIDE], b[SIDE];                                                                    \
+        for (int i = 0; i < SIDE; i++)                                                              \
+            a[i] = (vector)GATHER##Q(from + i, SIDE, c * (int64_t)sizeof(TYPE));                    \
+        for (int round = 1; round < SIDE; round *= 2) {                                             \
+            for (int i = 0; i < SIDE / 2; i++) {                                                    \
+                b[2 * i] = __builtin_shufflevector(a[i], a[i + SIDE / 2],                           \
+                                                   LANED(PAIRS, 0, SIDE, Q * SIDE));                \
+                b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + SIDE / 2],                       \
+                                                       LANED(PAIRS, SIDE / 2, SIDE, Q * SIDE));     \
+            }                                                                                       \
+            memcpy(a, b, sizeof b);                                                                 \
+        }                                                                                           \
+        for (int64_t i = 0; i < there; i++) {                                                       \
+            widened row = __builtin_convertvector(a[i], widened);                                   \
+            memcpy(to + (c + i) * places, &row, sizeof row);                                        \
+        }                                                                                           \
+    }
+#define TURNS(Q, LANED)                                                     \
+    TURN(turn_spikes_##Q, uint8_t, 16, PAIRS8, Q, LANED, uint8_t)           \
+    TURN(turn_bytes_##Q, uint8_t, 16, PAIRS8, Q, LANED, int32_t)            \
+    TURN(turn_shorts_##Q, int16_t, 8, PAIRS4, Q, LANED, int32_t)            \
+    TURN(turn_words_##Q, int32_t, 4, PAIRS2, Q, LANED, int32_t)
+TURNS(1, LANES1)
+#if QUARTERS == 2
+TURNS(2, LANES2)
+#define WIDEST(NAME) NAME##_2
+#elif QUARTERS == 4
+TURNS(4, LANES4)
+#define WIDEST(NAME) NAME##_4
+#else
+#define WIDEST(NAME) NAME##_1
+#endif
+#endif
+
+/* Place after place of an image. */
+typedef struct {
+    const char *from;
+    int64_t x;
+} walk;
+
+static inline void go(walk *at, const value *v)
+{
+    at->from += v->padded * SIZE[v->kind];
+    if (++at->x == v->width) {
+        at->x = 0;
+        at->from += 2 * v->halo * v->padded * SIZE[v->kind];
     }
 }
 
@@ -504,47 +617,50 @@ static void record(const operation *op, const value *values, const char *scratch
                    int64_t steps)
 {
     const value *v = values + op->out;
-    int64_t places = v->height * v->width, done = 0, size = SIZE[v->kind] * v->padded;
+    const int64_t places = v->height * v->width;
+    const int spikes = op->what == LIF;
     for (int64_t t = 0; t < steps; t++) {
-        int64_t start = (t * op->samples + n) * v->channels * places;
-        int spikes = op->what == LIF;
-        void *to = spikes ? (void *)((uint8_t *)op->record + start) : (int32_t *)op->record + start;
+        const int64_t start = (t * op->samples + n) * v->channels * places;
+        uint8_t *sent = (uint8_t *)op->record + start;
+        int32_t *told = (int32_t *)op->record + start;
+        walk at = {scratch + row_of(v, t, 0), 0};
+        int64_t p = 0;
 #ifdef SHUFFLES
-        int64_t side = spikes ? 16 : 8;
-        done = places / side * side;
-        for (int64_t p = 0; p < done; p += side) {
-            const char *from[16];
-            for (int64_t i = 0; i < side; i++)
-                from[i] = scratch + row_of(v, t, (p + i) / v->width) + (p + i) % v->width * size;
+        const int64_t side = 16 / SIZE[v->kind];
+        while (places - p >= side) {
+            const int64_t lanes = places - p >= QUARTERS * side ? QUARTERS : 1;
+            const char *from[16 * QUARTERS];
+            for (int64_t i = 0; i < lanes * side; i++, go(&at, v))
+                from[i] = at.from;
             for (int64_t c = 0; c < v->channels; c += side) {
-                int64_t there = least(side, v->channels - c);
-                if (spikes) {
-                    bytes16 square[16];
-                    for (int i = 0; i < 16; i++)
-                        memcpy(square + i, from[i] + c, 16);
-                    turn_bytes(square);
-                    for (int64_t i = 0; i < there; i++)
-                        memcpy((uint8_t *)to + (c + i) * places + p, square + i, 16);
-                    continue;
-                }
-                ints8 square[8];
-                for (int i = 0; i < 8; i++)
-                    if (v->kind == WORDS)
-                        memcpy(square + i, from[i] + 4 * c, 32);
-                    else if (v->kind == SHORTS) {
-                        shorts8 narrow;
-                        memcpy(&narrow, from[i] + 2 * c, 16);
-                        square[i] = __builtin_convertvector(narrow, ints8);
-                    } else
-                        for (int j = 0; j < 8; j++)
-                            square[i][j] = ((const uint8_t *)from[i])[c + j];
-                turn_ints(square);
-                for (int64_t i = 0; i < there; i++)
-                    memcpy((int32_t *)to + (c + i) * places + p, square + i, 32);
+                const int64_t there = least(side, v->channels - c);
+#define SQUARE(NAME, TO)                                                      \
+    {                                                                         \
+        if (lanes == 1)                                                       \
+            NAME##_1(from, c, there, TO + p, places);                         \
+        else                                                                  \
+            WIDEST(NAME)(from, c, there, TO + p, places);                     \
+    }
+                if (spikes)
+                    SQUARE(turn_spikes, sent)
+                else if (v->kind == BYTES)
+                    SQUARE(turn_bytes, told)
+                else if (v->kind == SHORTS)
+                    SQUARE(turn_shorts, told)
+                else
+                    SQUARE(turn_words, told)
             }
+            p += lanes * side;
         }
 #endif
-        record_rest(v, scratch, t, done, to, spikes);
+        for (; p < places; p++, go(&at, v))
+            for (int64_t c = 0; c < v->channels; c++)
+                if (spikes)
+                    sent[c * places + p] = ((const uint8_t *)at.from)[c];
+                else
+                    told[c * places + p] = v->kind == BYTES    ? ((const uint8_t *)at.from)[c]
+                                           : v->kind == SHORTS ? ((const int16_t *)at.from)[c]
+                                                               : ((const int32_t *)at.from)[c];
     }
 }
 
@@ -555,13 +671,14 @@ void network(const operation *ops, int64_t count, const value *values, char *scr
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int64_t n = 0; n < samples; n++) {
         char *own = scratch + omp_get_thread_num() * size;
+        int64_t still = -1; /* the last value whose steps are all equal */
         for (const operation *op = ops; op < ops + count; op++) {
             if (op->what == SYNAPSE) {
-                synapse(op, values, own, steps);
+                synapse(op, values, own, steps, op->source[0] == still);
                 continue;
             }
             if (op->what == LOAD)
-                load(op, values, own, n, steps);
+                still = load(op, values, own, n, steps) ? op->out : -1;
             else
                 population(op, values, own, own, n, steps);
             surround(values + op->out, own, steps);

@@ -38,6 +38,7 @@ class OperationStruct(ctypes.Structure):
         *[(name, _LONG * SOURCES) for name in ("source", "exponent")],
         *[(name, _LONG * 2) for name in ("kernel", "stride", "padding", "dilation")],
         ("words", _LONG),
+        ("narrow", _LONG),
         ("weight", _POINTER),
         *[(name, _LONG) for name in ("late", "shift", "threshold")],
         *[(name, _POINTER) for name in ("bias", "limit", "keep_u", "keep_v")],
