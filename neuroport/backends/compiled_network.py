@@ -73,6 +73,7 @@ NARROW_MAX = (1 << 15) - 1
 FIELD_MAX = 1 << 24  # a bias or threshold below this fits in 32 bits as a state
 MOST_WEIGHTS = 1 << 28  # a grouped synapse up to this size is expanded to a dense one
 ALL = 1 << 62  # number of steps that stands for a sample without an end
+CACHES = 1 << 24  # bytes; a longer record does not stay in a processor's caches
 MOMENT = 10**11  # products per call: about a second
 HALVINGS = {integers.DECAY_UNITY >> shift: shift for shift in range(13)}
 
@@ -179,11 +180,13 @@ class CompiledNetwork(AtOnce):
 
     def _point(self, into: Mapping[str, npt.NDArray[Any]], given: npt.NDArray[Any]) -> None:
         """Set the addresses of frames and messages in the operations."""
+        past = sum(array.nbytes for array in into.values()) > CACHES
         for name, number in self._numbers.items():
             operation = self._program.operations[number]
             array = given if operation.what == LOAD else into.get(name)
             operation.record = None if array is None else array.ctypes.data
             operation.samples = 0 if array is None else array.strides[0] // array.strides[1]
+            operation.past = past
 
     def _send(self, node: Node) -> None:
         """Add the operation of a node that sends messages, or of a readout."""

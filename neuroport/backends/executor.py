@@ -25,7 +25,7 @@ from neuroport.graph.node import Node
 from neuroport.kernels.allocator import keep_freed
 from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.recording import Recorder, Recording, recording
-from neuroport.runs.trace import Trace, dtype_of
+from neuroport.runs.trace import Trace, dtype_of, empty_array
 
 TIME_MODELS = ("ideal", "chip")
 
@@ -157,7 +157,7 @@ def _sent(
     """Yield recorded populations and their messages; those in ``into`` are only written."""
     graph = recorder.graph
     fresh = {
-        name: np.empty((*frames.shape[:2], *graph.facts(name).shape), dtype_of(kind))
+        name: empty_array((*frames.shape[:2], *graph.facts(name).shape), dtype_of(kind))
         for name, kind in recorder.kinds.items()
         if name not in into
     }

@@ -86,6 +86,13 @@ typedef uint32_t unsigneds __attribute__((vector_size(LANES * 4)));
 typedef int16_t shorts __attribute__((vector_size(LANES * 2)));
 typedef uint8_t bytes __attribute__((vector_size(LANES)));
 
+/* Keeps a value in a register: compilers would read it again from memory at each use. */
+#if defined __AVX2__
+#define HOLD(X) __asm__("" : "+v"(X))
+#else
+#define HOLD(X)
+#endif
+
 #define STEP_ROOM 32 /* bytes for each step before the rows of sums */
 
 enum { BYTES, SHORTS, WORDS };
@@ -112,6 +119,7 @@ typedef struct {
     int64_t first, interval; /* steps first + n interval begin a sample */
     void *record; /* (steps, samples, channels, height, width), or none; frames of a LOAD */
     int64_t samples;
+    int64_t past; /* a record longer than the caches: written past them */
     int32_t *state; /* u and v of a LIF or READOUT, where one sample is run part by part, or none */
     int64_t declared;    /* largest current, where it is declared, else 0 */
     const uint8_t *live; /* steps at which a declared width is checked */
@@ -149,7 +157,10 @@ int64_t network_largest_byte(void) { return LARGEST_BYTE; }
                 for (int64_t k = 0; k < op->words; k++, w += deep * LANES) {                       \
                     ints heard[4];                                                                 \
                     _Pragma("GCC unroll 4") for (int q = 0; q < deep; q++)                         \
+                    {                                                                              \
                         memcpy(heard + q, w + q * LANES, sizeof *heard);                           \
+                        HOLD(heard[q]);                                                            \
+                    }                                                                              \
                     _Pragma("GCC unroll 16") for (int p = 0; p < wide; p++)                        \
                     {                                                                              \
                         ints said = from[p * apart + k] - (ints){0};                               \
@@ -188,7 +199,10 @@ static inline __attribute__((always_inline)) void convolve_pairs(
             for (int64_t k = 0; k < op->words; k++, w += deep * LANES) {
                 ints heard[4];
                 _Pragma("GCC unroll 4") for (int q = 0; q < deep; q++)
+                {
                     memcpy(heard + q, w + q * LANES, sizeof *heard);
+                    HOLD(heard[q]);
+                }
                 _Pragma("GCC unroll 16") for (int p = 0; p < wide; p++)
                 {
                     ints said = from[p * apart + k] - (ints){0};
@@ -320,8 +334,16 @@ static inline ints wrapped(ints u, ints x)
 
 static inline ints saturated(ints v)
 {
+#if defined __AVX512BW__
+    __m512i most = _mm512_set1_epi32(STATE_MAX), least = _mm512_set1_epi32(-STATE_MAX);
+    return (ints)_mm512_max_epi32(_mm512_min_epi32((__m512i)v, most), least);
+#elif defined __AVX2__
+    __m256i most = _mm256_set1_epi32(STATE_MAX), least = _mm256_set1_epi32(-STATE_MAX);
+    return (ints)_mm256_max_epi32(_mm256_min_epi32((__m256i)v, most), least);
+#else
     ints above = v > STATE_MAX, below = v < -STATE_MAX;
     return (v & ~(above | below)) | (above & STATE_MAX) | (below & -STATE_MAX);
+#endif
 }
 
 static inline ints at(const int32_t *x)
@@ -532,78 +554,113 @@ static int load(const operation *op, const value *values, char *scratch, int64_t
 #define PAIRS2(A, N) A, (A) + (N), (A) + 1, (A) + 1 + (N)
 #define PAIRS4(A, N) PAIRS2(A, N), PAIRS2((A) + 2, N)
 #define PAIRS8(A, N) PAIRS4(A, N), PAIRS4((A) + 4, N)
-#define LANES1(PAIRS, A, S, N) PAIRS(A, N)
-#define LANES2(PAIRS, A, S, N) PAIRS(A, N), PAIRS((A) + (S), N)
-#define LANES4(PAIRS, A, S, N) LANES2(PAIRS, A, S, N), LANES2(PAIRS, (A) + 2 * (S), S, N)
+#define LANED1(PAIRS, A, S, N) PAIRS(A, N)
+#define LANED2(PAIRS, A, S, N) PAIRS(A, N), PAIRS((A) + (S), N)
+#define LANED4(PAIRS, A, S, N) LANED2(PAIRS, A, S, N), LANED2(PAIRS, (A) + 2 * (S), S, N)
 
-/* 16 bytes from each of Q addresses, `apart` pointers from each other */
-typedef int64_t words16 __attribute__((vector_size(16)));
-typedef int64_t words32 __attribute__((vector_size(32)));
-static inline words16 sixteen(const char *from)
+typedef int64_t quarter __attribute__((vector_size(16)));
+typedef int64_t half __attribute__((vector_size(32)));
+
+static inline quarter gathered(const char *from)
 {
-    words16 found;
+    quarter found;
     memcpy(&found, from, sizeof found);
     return found;
 }
-static inline words32 thirty_two(const char *low, const char *high)
-{
-    return __builtin_shufflevector(sixteen(low), sixteen(high), 0, 1, 2, 3);
-}
-#define GATHER1(FROM, APART, C) sixteen((FROM)[0] + (C))
-#define GATHER2(FROM, APART, C) thirty_two((FROM)[0] + (C), (FROM)[APART] + (C))
+
+/* 16 bytes from each of Q addresses, `apart` pointers from each other */
+#define GATHER1(FROM, APART, C) gathered((FROM)[0] + (C))
+#define GATHER2(FROM, APART, C) \
+    __builtin_shufflevector(gathered((FROM)[0] + (C)), gathered((FROM)[APART] + (C)), 0, 1, 2, 3)
 #define GATHER4(FROM, APART, C)                                                                        \
     __builtin_shufflevector(GATHER2(FROM, APART, C), GATHER2((FROM) + 2 * (APART), APART, C), 0, 1, 2, \
                             3, 4, 5, 6, 7)
 
-/* Squares of SIDE rows of TYPE in Q lanes, of places [p, p + Q * SIDE) of an image and channels from c,
- * turned and written where they belong, widened to WIDE. */
-#define TURN(NAME, TYPE, SIDE, PAIRS, Q, LANED, WIDE)                                               \
-    static inline __attribute__((always_inline)) void NAME(                                         \
-        const char *const *from, int64_t c, int64_t there, WIDE *to, int64_t places)                \
-    {                                                                                               \
-        typedef TYPE vector __attribute__((vector_size(16 * Q)));                                   \
-        typedef WIDE widened __attribute__((vector_size(16 * Q / sizeof(TYPE) * sizeof(WIDE))));    \
-        vector a[SIDE], b[SIDE];                                                                    \
-        for (int i = 0; i < SIDE; i++)                                                              \
-            a[i] = (vector)GATHER##Q(from + i, SIDE, c * (int64_t)sizeof(TYPE));                    \
-        for (int round = 1; round < SIDE; round *= 2) {                                             \
-            for (int i = 0; i < SIDE / 2; i++) {                                                    \
-                b[2 * i] = __builtin_shufflevector(a[i], a[i + SIDE / 2],                           \
-                                                   LANED(PAIRS, 0, SIDE, Q * SIDE));                \
-                b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + SIDE / 2],                       \
-                                                       LANED(PAIRS, SIDE / 2, SIDE, Q * SIDE));     \
-            }                                                                                       \
-            memcpy(a, b, sizeof b);                                                                 \
-        }                                                                                           \
-        for (int64_t i = 0; i < there; i++) {                                                       \
-            widened row = __builtin_convertvector(a[i], widened);                                   \
-            memcpy(to + (c + i) * places, &row, sizeof row);                                        \
-        }                                                                                           \
+/* A row into the trace. Whole lines of a long trace go past the caches, which would only read them
+ * first: nobody reads them before they have left. */
+static inline __attribute__((always_inline)) void write_row(char *to, const char *row, size_t size,
+                                                            int64_t past)
+{
+#if defined __AVX2__
+    if (size % 64 == 0 && past && ((uintptr_t)to & 63) == 0) {
+        for (size_t i = 0; i < size; i += 32) {
+            __m256i part;
+            memcpy(&part, row + i, sizeof part);
+            _mm256_stream_si256((__m256i *)(to + i), part);
+        }
+        return;
     }
-#define TURNS(Q, LANED)                                                     \
-    TURN(turn_spikes_##Q, uint8_t, 16, PAIRS8, Q, LANED, uint8_t)           \
-    TURN(turn_bytes_##Q, uint8_t, 16, PAIRS8, Q, LANED, int32_t)            \
-    TURN(turn_shorts_##Q, int16_t, 8, PAIRS4, Q, LANED, int32_t)            \
-    TURN(turn_words_##Q, int32_t, 4, PAIRS2, Q, LANED, int32_t)
-TURNS(1, LANES1)
+#endif
+    memcpy(to, row, size);
+}
+
+/* Squares of SIDE rows of TYPE, turned, and written where they belong in the trace as WIDE: places
+ * [0, blocks * Q * SIDE) behind `to`, `there` channels. Blocks make rows of whole lines where they can. */
+#define BLOCKS(TYPE, SIDE, Q, WIDE) \
+    ((Q) > 1 && (Q) * (SIDE) * sizeof(WIDE) < 64 ? 64 / ((Q) * (SIDE) * sizeof(WIDE)) : 1)
+#define TURN(NAME, TYPE, SIDE, PAIRS, Q, WIDE)                                                       \
+    enum { NAME##_places = BLOCKS(TYPE, SIDE, Q, WIDE) * (Q) * (SIDE) };                             \
+    static inline __attribute__((always_inline)) void NAME(                                          \
+        const char *const *from, int64_t there, WIDE *to, int64_t places, int64_t past)              \
+    {                                                                                                \
+        enum { blocks = BLOCKS(TYPE, SIDE, Q, WIDE) };                                               \
+        typedef TYPE vector __attribute__((vector_size(16 * (Q))));                                  \
+        typedef WIDE widened __attribute__((vector_size((Q) * (SIDE) * sizeof(WIDE))));              \
+        vector a[blocks][SIDE], b[SIDE];                                                             \
+        for (int k = 0; k < blocks; k++, from += (Q) * (SIDE)) {                                     \
+            for (int i = 0; i < (SIDE); i++)                                                         \
+                a[k][i] = (vector)GATHER##Q(from + i, SIDE, 0);                                      \
+            for (int round = 1; round < (SIDE); round *= 2) {                                        \
+                for (int i = 0; i < (SIDE) / 2; i++) {                                               \
+                    vector low = a[k][i], high = a[k][i + (SIDE) / 2];                               \
+                    b[2 * i] = __builtin_shufflevector(low, high,                                    \
+                                                       LANED##Q(PAIRS, 0, SIDE, (Q) * (SIDE)));      \
+                    b[2 * i + 1] = __builtin_shufflevector(                                          \
+                        low, high, LANED##Q(PAIRS, (SIDE) / 2, SIDE, (Q) * (SIDE)));                 \
+                }                                                                                    \
+                memcpy(a[k], b, sizeof b);                                                           \
+            }                                                                                        \
+        }                                                                                            \
+        for (int64_t i = 0; i < there; i++) {                                                        \
+            widened row[blocks];                                                                     \
+            for (int k = 0; k < blocks; k++)                                                         \
+                row[k] = __builtin_convertvector(a[k][i], widened);                                  \
+            write_row((char *)(to + i * places), (const char *)row, sizeof row, past);               \
+        }                                                                                            \
+    }
+#define TURNS(Q)                                             \
+    TURN(turn_spikes_##Q, uint8_t, 16, PAIRS8, Q, uint8_t)   \
+    TURN(turn_bytes_##Q, uint8_t, 16, PAIRS8, Q, int32_t)    \
+    TURN(turn_shorts_##Q, int16_t, 8, PAIRS4, Q, int32_t)    \
+    TURN(turn_words_##Q, int32_t, 4, PAIRS2, Q, int32_t)
+TURNS(1)
 #if QUARTERS == 2
-TURNS(2, LANES2)
+TURNS(2)
 #define WIDEST(NAME) NAME##_2
+#define PLACES(NAME) NAME##_2_places
 #elif QUARTERS == 4
-TURNS(4, LANES4)
+TURNS(4)
 #define WIDEST(NAME) NAME##_4
+#define PLACES(NAME) NAME##_4_places
 #else
 #define WIDEST(NAME) NAME##_1
+#define PLACES(NAME) NAME##_1_places
 #endif
 #endif
 
-/* Place after place of an image. */
+/* The address of a place of an image, and its column. */
 typedef struct {
     const char *from;
     int64_t x;
 } walk;
 
-static inline void go(walk *at, const value *v)
+static inline walk walk_to(const value *v, const char *scratch, int64_t t, int64_t place)
+{
+    int64_t y = place / v->width, x = place % v->width;
+    return (walk){scratch + row_of(v, t, y) + x * v->padded * SIZE[v->kind], x};
+}
+
+static inline void go_on(walk *at, const value *v)
 {
     at->from += v->padded * SIZE[v->kind];
     if (++at->x == v->width) {
@@ -617,44 +674,49 @@ static void record(const operation *op, const value *values, const char *scratch
                    int64_t steps)
 {
     const value *v = values + op->out;
-    const int64_t places = v->height * v->width;
+    const int64_t places = v->height * v->width, channels = v->channels;
     const int spikes = op->what == LIF;
     for (int64_t t = 0; t < steps; t++) {
-        const int64_t start = (t * op->samples + n) * v->channels * places;
+        const int64_t start = (t * op->samples + n) * channels * places;
         uint8_t *sent = (uint8_t *)op->record + start;
         int32_t *told = (int32_t *)op->record + start;
-        walk at = {scratch + row_of(v, t, 0), 0};
+        walk at = walk_to(v, scratch, t, 0);
         int64_t p = 0;
 #ifdef SHUFFLES
         const int64_t side = 16 / SIZE[v->kind];
-        while (places - p >= side) {
-            const int64_t lanes = places - p >= QUARTERS * side ? QUARTERS : 1;
-            const char *from[16 * QUARTERS];
-            for (int64_t i = 0; i < lanes * side; i++, go(&at, v))
-                from[i] = at.from;
-            for (int64_t c = 0; c < v->channels; c += side) {
-                const int64_t there = least(side, v->channels - c);
-#define SQUARE(NAME, TO)                                                      \
-    {                                                                         \
-        if (lanes == 1)                                                       \
-            NAME##_1(from, c, there, TO + p, places);                         \
-        else                                                                  \
-            WIDEST(NAME)(from, c, there, TO + p, places);                     \
+        while (p < places && places >= side) {
+            const char *from[64];
+            if (places - p < side) /* the last square begins before the last end */
+                p = places - side, at = walk_to(v, scratch, t, p);
+#define SQUARES(NAME, TO)                                                                  \
+    {                                                                                      \
+        const int most = places - p >= (int)PLACES(NAME);                                  \
+        const int64_t now = most ? (int64_t)PLACES(NAME) : side;                           \
+        for (int64_t i = 0; i < now; i++, go_on(&at, v))                                   \
+            from[i] = at.from;                                                             \
+        for (int64_t c = 0; c < channels; c += side) {                                     \
+            if (most)                                                                      \
+                WIDEST(NAME)(from, least(side, channels - c), TO + c * places + p, places, \
+                             op->past);                                                    \
+            else                                                                           \
+                NAME##_1(from, least(side, channels - c), TO + c * places + p, places, 0); \
+            for (int64_t i = 0; i < now; i++)                                              \
+                from[i] += 16;                                                             \
+        }                                                                                  \
+        p += now;                                                                          \
     }
-                if (spikes)
-                    SQUARE(turn_spikes, sent)
-                else if (v->kind == BYTES)
-                    SQUARE(turn_bytes, told)
-                else if (v->kind == SHORTS)
-                    SQUARE(turn_shorts, told)
-                else
-                    SQUARE(turn_words, told)
-            }
-            p += lanes * side;
+            if (spikes)
+                SQUARES(turn_spikes, sent)
+            else if (v->kind == BYTES)
+                SQUARES(turn_bytes, told)
+            else if (v->kind == SHORTS)
+                SQUARES(turn_shorts, told)
+            else
+                SQUARES(turn_words, told)
         }
 #endif
-        for (; p < places; p++, go(&at, v))
-            for (int64_t c = 0; c < v->channels; c++)
+        for (; p < places; p++, go_on(&at, v))
+            for (int64_t c = 0; c < channels; c++)
                 if (spikes)
                     sent[c * places + p] = ((const uint8_t *)at.from)[c];
                 else
@@ -662,6 +724,9 @@ static void record(const operation *op, const value *values, const char *scratch
                                            : v->kind == SHORTS ? ((const int16_t *)at.from)[c]
                                                                : ((const int32_t *)at.from)[c];
     }
+#if defined __AVX2__
+    _mm_sfence();
+#endif
 }
 
 /* `scratch` holds `size` bytes for each thread; values lie behind the room of population(). */

@@ -45,6 +45,7 @@ class OperationStruct(ctypes.Structure):
         *[(name, _LONG) for name in ("everywhere", "simple", "decay_shift", "first", "interval")],
         ("record", _POINTER),
         ("samples", _LONG),
+        ("past", _LONG),
         ("state", _POINTER),
         ("declared", _LONG),
         ("live", _POINTER),

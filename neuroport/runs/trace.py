@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from neuroport.graph.kinds.base import POTENTIAL, SPIKES, Node, Population
 from neuroport.graph.node import find_kind
 from neuroport.version import __version__
 
+LINE = 64  # bytes of a cache line
 FORMAT = "neuroport-trace"
 VERSION = 3
 WITHOUT_COUNTS = 2
@@ -410,13 +411,21 @@ def narrowest(low: int, high: int) -> np.dtype[Any]:
     return np.dtype(np.int32)
 
 
+def empty_array(shape: Sequence[int], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return an array that begins with a cache line, so that an engine can write whole lines."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.empty(size + LINE, np.uint8)
+    first = -room.ctypes.data % LINE
+    return room[first : first + size].view(dtype).reshape(shape)
+
+
 def empty_messages(
     populations: tuple[Node, ...], shapes: Mapping[str, tuple[int, ...]], steps: int, samples: int
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
     """Return empty arrays for an engine to fill, and the kinds of the populations."""
     kinds = {node.name: node.kind for node in populations}
     arrays = {
-        name: np.empty((steps, samples, *shapes[name]), dtype_of(kind))
+        name: empty_array((steps, samples, *shapes[name]), dtype_of(kind))
         for name, kind in kinds.items()
     }
     return arrays, kinds
