@@ -353,6 +353,21 @@ static inline ints at(const int32_t *x)
     return found;
 }
 
+/* The lowest bytes. */
+static inline bytes lowest(ints x)
+{
+#if defined __AVX2__ && !defined __AVX512BW__ /* compilers would take the bytes out one by one */
+    __m256i low = _mm256_and_si256((__m256i)x, _mm256_set1_epi32(255));
+    __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+    __m128i found = _mm_packus_epi16(words, words);
+    bytes narrow;
+    memcpy(&narrow, &found, sizeof narrow);
+    return narrow;
+#else
+    return __builtin_convertvector(x, bytes);
+#endif
+}
+
 /* Whether a sample begins at a step. */
 static inline int begins(const operation *op, int64_t t)
 {
@@ -376,10 +391,11 @@ static inline __attribute__((always_inline)) int step_row(
     const operation *op, const value *out, const int32_t *const *x, char *const *to,
     const char *begin, int64_t y, int64_t steps, const int simple, const int fires, const int checks)
 {
-    int64_t row = out->width * out->padded;
+    const int64_t row = out->width * out->padded, padded = out->padded, everywhere = op->everywhere;
+    const int decay_shift = (int)op->decay_shift;
     ints left = {0};
-    for (int64_t i = 0; i < row; i += LANES) {
-        int64_t f = op->everywhere ? i % out->padded : y * row + i;
+    for (int64_t i = 0, channel = 0; i < row; i += LANES, channel = channel + LANES < padded ? channel + LANES : 0) {
+        int64_t f = everywhere ? channel : y * row + i;
         ints bias = at(op->bias + f), u = {0}, v = {0}, limit = {0}, keep_u = {0}, keep_v = {0};
         if (fires)
             limit = at(op->limit + f);
@@ -393,7 +409,7 @@ static inline __attribute__((always_inline)) int step_row(
                 u = v = (ints){0};
             ints given = at(x[t] + i), rest = simple ? (ints){0} : decayed(u, keep_u);
             u = wrapped(rest, given);
-            v = simple ? halved(v, (int)op->decay_shift) : decayed(v, keep_v);
+            v = simple ? halved(v, decay_shift) : decayed(v, keep_v);
             v = v + u + bias;
             if (checks && op->live[t]) /* a current within fits 24 bits, shifted too */
                 left |= beyond(given, (int32_t)op->declared) | (u != rest + (ints)((unsigneds)given << STATE_SHIFT)) |
@@ -401,7 +417,7 @@ static inline __attribute__((always_inline)) int step_row(
             v = saturated(v);
             if (fires) {
                 ints fired = v > limit;
-                bytes spikes = __builtin_convertvector(fired & 1, bytes);
+                bytes spikes = lowest(fired & 1);
                 memcpy(to[t] + i, &spikes, sizeof spikes);
                 v &= ~fired;
             } else
@@ -425,7 +441,7 @@ static inline int relay_row(const operation *op, const value *out, const int32_t
         if (checks)
             left |= beyond(at(x + i), (int32_t)op->declared);
         message &= ((message ^ sign) - sign) > (int32_t)op->threshold;
-        bytes small = __builtin_convertvector(message, bytes);
+        bytes small = lowest(message);
         shorts middle = __builtin_convertvector(message, shorts);
         if (out->kind == BYTES)
             memcpy(to + i, &small, sizeof small);
