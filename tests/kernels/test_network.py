@@ -30,6 +30,7 @@ from neuroport.graph.node import (  # noqa: E402
     Sigma,
 )
 from neuroport.kernels import compilation  # noqa: E402
+from neuroport.kernels.network_kernel import BYTES, SHORTS, WORDS  # noqa: E402
 from neuroport.targets.lowering import lower  # noqa: E402
 from tests.helpers.processors import network_for  # noqa: E402
 from tests.properties.networks import network  # noqa: E402
@@ -193,6 +194,73 @@ def test_any_window(
     synapse = Conv("synapse", ("frames",), weight, 1, stride, padding, dilation, groups)
     graph = wide(shape, bits, False, synapse, Relay("out", ("synapse",)))
     agrees(run, graph, extremes(graph, 3))
+
+
+@pytest.mark.parametrize(
+    ("bits", "channels", "kernel", "words"),
+    [
+        (1, 516, (1, 1), 129),  # 129 words of 2 * 127 are 32,766: all fit in 16 bits
+        (1, 520, (1, 1), 129),  # 130 are 33,020: the old way, as a place has more than 129
+        (1, 172, (1, 3), 129),
+        (1, 176, (1, 3), 129),  # parts of two places and of one
+        (3, 12, (3, 3), 18),  # 18 words of 7 * 254 are 32,004; parts of six places
+        (7, 4, (3, 3), 1),  # a pair is 32,258: parts of one place
+        (7, 8, (3, 3), 1),
+    ],
+)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sums_of_pairs_at_the_end_of_16_bits(
+    run: Run, bits: int, channels: int, kernel: tuple[int, int], words: int, sign: int
+) -> None:
+    high = (1 << bits) - 1
+    weight = np.full((9, channels, *kernel), sign * 254)  # halved: 127
+    weight[1:] = 2 * np.random.default_rng(0).integers(-127, 128, weight[1:].shape)
+    assert compiled_network.narrow_words(weight >> 1, high) == words
+    synapse = Conv("synapse", ("frames",), weight, 0)
+    graph = wide((channels, 4, 19), bits, False, synapse, Relay("out", ("synapse",)))
+    frames = extremes(graph, 2)
+    frames[0] = high
+    agrees(run, graph, frames)
+
+
+@pytest.mark.parametrize(
+    "places", [(1, 1), (1, 3), (1, 15), (4, 4), (7, 7), (8, 8), (5, 13), (10, 33)]
+)
+@pytest.mark.parametrize("channels", [1, 37])
+@pytest.mark.parametrize("past", [False, True])
+def test_messages_of_every_width_are_recorded_whole(
+    run: Run, monkeypatch: pytest.MonkeyPatch, places: tuple[int, int], channels: int, past: bool
+) -> None:
+    """With and without stores past the caches, which only long records take otherwise."""
+    if past:
+        monkeypatch.setattr(compiled_network, "CACHES", -1)
+    one = np.ones((channels, 1, 1, 1), int)
+    synapses = [
+        Conv(name, ("frames",), w, 0, groups=channels) for name, w in (("+", one), ("-", -one))
+    ]
+    relays = [Relay(f"{name}{shift}", (name,), shift) for name in "+-" for shift in (11, 4, 1)]
+    spikes = Lif("spikes", ("+",), np.full(1, 1 << 15))
+    graph = wide((channels, *places), 18, False, *synapses, *relays, spikes)
+    program = compiled_network.whole(graph, "ideal")
+    assert program is not None
+    assert {place.kind for place in program._places[1:]} == {BYTES, SHORTS, WORDS}
+    wanted = agrees(run, graph, extremes(graph, 8))
+    assert all(len(np.unique(messages)) > 1 for messages in wanted.values())
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 7), (5,)])
+def test_frames_that_stand_still_or_move_late(run: Run, shape: tuple[int, ...]) -> None:
+    """Equal steps are multiplied once, but not if one of them differs."""
+    random = np.random.default_rng(0)
+    if len(shape) == 3:
+        synapse = Conv("synapse", ("frames",), random.integers(-99, 99, (6, 5, 3, 3)), 0)
+    else:
+        synapse = Dense("synapse", ("frames",), random.integers(-99, 99, (6, 5)), 0)
+    graph = wide(shape, 8, False, synapse, Relay("out", ("synapse",)), steps=4)
+    frames = np.repeat(random.integers(0, 256, (1, 3, *shape)), 4, axis=0)
+    frames[3, 1, 0] ^= 1
+    frames[1, 2] ^= 1
+    agrees(run, graph, frames)
 
 
 def test_neurons_of_every_decay_bias_and_threshold(run: Run) -> None:
