@@ -55,7 +55,7 @@ def test_what_newer_pythons_refuse_of_lava_is_what_is_mended() -> None:
 
 @pytest.mark.lava
 def test_what_newer_numpys_refuse_of_lava_is_what_is_mended() -> None:
-    """Names that NumPy lacks, and the keyword that it took from ``reshape``, in what runs on Lava."""
+    """Names that NumPy lacks, and the keyword that ``reshape`` lacks, in what runs on Lava."""
     import lava.magma
 
     folder = Path(next(iter(lava.magma.__path__))).parent
