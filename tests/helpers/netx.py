@@ -6,8 +6,10 @@ threads of all libraries that ran before, were seen to wait for ever on Python 3
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ def run_netx(
         every: all layers, not only the last.
         arguments: others of NetX.
     """
-    with ProcessPoolExecutor(1, get_context("spawn"), newer_python.prepare) as apart:
+    with ProcessPoolExecutor(1, get_context("spawn"), _begin) as apart:
         if shape is not None:
             arguments["input_shape"] = tuple(shape)  # type: ignore[assignment]
         run = apart.submit(_run, str(path), stream, driven, every, arguments)
@@ -48,6 +50,12 @@ def run_netx(
             for process in apart._processes.values():
                 process.kill()
             raise
+
+
+def _begin() -> None:
+    """Lava sets how processes start, which is set already in a process that was started so."""
+    multiprocessing.set_start_method = partial(multiprocessing.set_start_method, force=True)
+    newer_python.prepare()
 
 
 def _run(
