@@ -1,4 +1,4 @@
-"""Unmodified NetX on Lava, in a process of its own.
+"""Unmodified NetX on Lava, in a process without the tests.
 
 Lava forks a process for every one of its own. Forks of the process of the tests, which holds the
 threads of all libraries that ran before, were seen to wait for ever on Python 3.12.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,22 @@ def run_netx(
         every: all layers, not only the last.
         arguments: others of NetX.
     """
-    with ProcessPoolExecutor(1, get_context("spawn"), _begin) as apart:
-        if shape is not None:
-            arguments["input_shape"] = tuple(shape)  # type: ignore[assignment]
-        run = apart.submit(_run, str(path), stream, driven, every, arguments)
-        try:
-            return run.result(PATIENCE)
-        except TimeoutError:
-            for process in apart._processes.values():
-                process.kill()
-            raise
+    if shape is not None:
+        arguments["input_shape"] = tuple(shape)  # type: ignore[assignment]
+    run = _apart().submit(_run, str(path), stream, driven, every, arguments)
+    try:
+        return run.result(PATIENCE)
+    except (TimeoutError, BrokenProcessPool):
+        for process in _apart()._processes.values():
+            process.kill()
+        _apart.cache_clear()
+        raise
+
+
+@cache
+def _apart() -> ProcessPoolExecutor:
+    """One process for all runs, which imports Lava once; a new one after a run that did not end."""
+    return ProcessPoolExecutor(1, get_context("spawn"), _begin)
 
 
 def _begin() -> None:
