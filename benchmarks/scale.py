@@ -19,6 +19,7 @@ Four parts, written to ``docs/scale.json``:
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -149,9 +150,24 @@ def throughput(results: dict[str, Any], count: int) -> None:
     write_json(OUT, results)
 
 
-def killed(what: str, seed: int, place: Path, whole: Path) -> dict[str, Any]:
+def undisturbed(place: Path) -> float:
+    """Seconds of a run by two workers that joined, in which nothing is killed."""
+    (folder := place / "cluster").mkdir()
+    cluster = Running(folder)
+    try:
+        cluster.join(), cluster.join()
+        started = time.perf_counter()
+        record(digits(SMALL, FEW), place / "out.trace", cluster.address)
+        return time.perf_counter() - started
+    finally:
+        cluster.close()
+
+
+def killed(
+    what: str, seed: int, attempt: int, within: float, place: Path, whole: Path
+) -> dict[str, Any]:
     """One run in which something is killed, and what became of it."""
-    rng = random.Random(f"{what} {seed}")
+    rng = random.Random(f"{what} {seed} {attempt}")
     (folder := place / "cluster").mkdir()
     out, frames = place / "out.trace", digits(SMALL, FEW)
     row: dict[str, Any] = {"killed": what, "seed": seed}
@@ -163,7 +179,7 @@ def killed(what: str, seed: int, place: Path, whole: Path) -> dict[str, Any]:
         """At a random moment after the first shard began."""
         while not over.is_set() and not lava_children(cluster):
             time.sleep(0.02)
-        moment = rng.uniform(0, 25)
+        moment = rng.uniform(0, within)
         row["after"] = round(moment, 2)
         if over.wait(moment):
             row["late"] = True
@@ -240,12 +256,18 @@ def kills(results: dict[str, Any], times: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, "whole.trace")
         port.record(net(SMALL), digits(SMALL, FEW), whole, "lava-cpu", **FUSED).close()
+        (place := Path(folder, "undisturbed")).mkdir()
+        within = undisturbed(place)
         for seed in range(times):
             for what in KILLED:
                 if (what, seed) in done:
                     continue
-                with tempfile.TemporaryDirectory() as place:
-                    rows.append(killed(what, seed, Path(place), whole))
+                for attempt in itertools.count():
+                    with tempfile.TemporaryDirectory() as place:
+                        row = killed(what, seed, attempt, within, Path(place), whole)
+                    if not row.get("late"):  # the run had ended before
+                        break
+                rows.append(row)
                 print(rows[-1], file=sys.stderr, flush=True)
                 write_json(OUT, results)
 
