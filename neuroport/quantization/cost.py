@@ -372,7 +372,7 @@ def weights_of(module: Conv | Readout) -> tuple[Tensor, float]:
     """Return weights with batch norm folded in, and the real value of an integer weight of 1."""
     if isinstance(module, Readout):
         return module.weights()[0], float(module.lsb)
-    return module.folded()[0], module.unit()
+    return module.scaled(module.folded()[0]), module.unit()
 
 
 def clipped(weight: Tensor, unit: float) -> int:

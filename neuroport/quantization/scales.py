@@ -56,6 +56,7 @@ STEM = 32  # largest weight of a stem that does not round, in units: 33 levels
 MARGIN = 1.5  # margin for weights that still change in quantization-aware training
 SEEN = 2.0  # margin for frames with larger ranges than those of the calibration
 WIDTH_RULES = ("threshold_fits", "bias_fits", "currents_fit", "accumulators_fit")
+FINEST_CHANNEL = 16  # powers of two by which a channel's unit may be finer than the LSB
 TRIES = 100  # attempts at making a grid coarser, by a factor of two each
 
 # parts with a grid of their own: ("stream", a synapse of it), ("projection", ...), ("readout", ...)
@@ -71,8 +72,18 @@ class _Interval:
         return _Interval(self.low + other.low, self.high + other.high)
 
     @property
-    def worst(self) -> float:
-        return max(float(self.high.max()), -float(self.low.min()))
+    def worst(self) -> Tensor:
+        """The largest absolute value of each channel, (C,)."""
+        return _of_channels(torch.maximum(self.high, -self.low))
+
+
+def _of_channels(values: Tensor) -> Tensor:
+    """The largest value of each channel, (C,), of (C,) or (C, ...)."""
+    return values.flatten(1).amax(1).double() if values.ndim > 1 else values.double()
+
+
+def _zero() -> Tensor:
+    return torch.zeros(1, dtype=torch.float64)
 
 
 @dataclass
@@ -82,9 +93,10 @@ class _Stream:
     synapses: list[LayerCall] = field(default_factory=list)
     neurons: list[LayerCall] = field(default_factory=list)
     projections: list[LayerCall] = field(default_factory=list)
-    reach: float = 0.0  # worst |current| at any reader, real units
-    bias: float = 0.0  # worst |bias| at any neuron, real units
+    reach: Tensor = field(default_factory=_zero)  # worst |current| at any reader, real, (C,)
+    bias: Tensor = field(default_factory=_zero)  # worst |bias| at any reader, real, (C,)
     lsb: float = 0.0
+    finer: Tensor | None = None  # of an equalized grid, (C,)
 
 
 def is_integer(net: nn.Module) -> bool:
@@ -171,6 +183,8 @@ class _Grid:
             if only is None or not own.isdisjoint(only):
                 margin = max(self.margins.get(part, MARGIN) for part in own)
                 _choose_lsb(stream, intervals, biases, named, margin, self.ranges)
+                if any(layer.synapse.finer is not None for layer in stream.synapses):
+                    stream.finer = _finer(stream, named, margin)
                 again.add(id(stream))
         for layer in self.layers:
             module = layer.module
@@ -185,26 +199,31 @@ class _Grid:
                 continue
             stream = streams[layer.name]
             lsb = stream.lsb if id(stream) in again else float(conv.lsb)
+            if stream.finer is not None and conv.finer is not None:
+                conv.finer.copy_(stream.finer)
             if isinstance(module, GradedConv):
                 source, moved = None, id(stream) in again
                 if not module.pixels:
                     before = streams[layer.inputs[0]]
                     moved |= id(before) in again
                     source = before.lsb if id(before) in again else float(module.source_lsb)
+                    if before.finer is not None and module.source_finer is not None:
+                        module.source_finer.copy_(before.finer)
                 part = ("projection", layer.path)
                 if moved or (only is not None and part in only):
                     calls = [other.name for other in self.layers if other.module is module]
-                    worst = max(intervals[name].worst for name in calls)
+                    worst = [intervals[name].worst for name in calls]
                     if self.ranges is not None and source is not None:
-                        worst = max(self._seen(name) for name in calls)
+                        worst = [self._seen(name) for name in calls]
+                    if module.finer is not None:
+                        worst = [each * 2.0**module.finer for each in worst]
                     margin = self.margins.get(part, MARGIN)
-                    _choose_shifts(layer.path, module, lsb, source, worst * margin)
+                    room = max(float(each.max()) for each in worst) * margin
+                    _choose_shifts(layer.path, module, lsb, source, room)
             elif id(stream) in again:
                 lsb /= unit_of(layer.inputs[0], named)  # the contribution of a message of 1
-                largest = float(conv.folded()[0].abs().max())
-                ratio = largest / (integers.WEIGHT_MAX * lsb)
                 conv.lsb.fill_(lsb)
-                conv.exponent.fill_(max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0)
+                conv.exponent.fill_(_exponent(conv, lsb))
         self._choose_readouts(only)
 
     def fit(self, net: nn.Module, frames: Tensor) -> list[str]:
@@ -222,8 +241,8 @@ class _Grid:
             changed |= dict.fromkeys(name for _, name in refused)
         return list(changed)
 
-    def _seen(self, name: str) -> float:
-        """Return the largest measured product of a projection, without its bias, with a margin."""
+    def _seen(self, name: str) -> Tensor:
+        """Return the largest measured products of a projection, without its bias, with a margin."""
         assert self.ranges is not None
         module = next(layer.module for layer in self.layers if layer.name == name)
         assert isinstance(module, GradedConv)
@@ -292,7 +311,7 @@ class _Grid:
             most = layer.most * max(_tops(self.layers).get(name, 1.0) for name in layer.inputs)
             potential = (reach * most + largest) * positions * self.steps
             if self.ranges is not None:
-                potential = self.ranges.potentials[layer.name] * SEEN / MARGIN
+                potential = float(self.ranges.potentials[layer.name]) * SEEN / MARGIN
             lsb = max(
                 float(weight.abs().max()) / integers.WEIGHT_MAX,
                 margin * potential / integers.CURRENT_MAX,
@@ -430,21 +449,23 @@ def _choose_lsb(
             f"no neuron reads the currents of {names} ({stream.synapses[0].place}); remove the "
             "layers"
         )
-    reaches = 0.0
+    seen = _zero()
     for reader in (*stream.neurons, *stream.projections):
-        stream.reach = max(stream.reach, _sum([intervals[n] for n in reader.inputs]).worst)
+        worst = _sum([intervals[n] for n in reader.inputs]).worst
+        stream.reach = torch.maximum(stream.reach, worst)
         total = _total(biases, reader)
         if isinstance(reader.module, NormLif):
             total = per_position(total) + per_position(reader.module.absorbed()[2])
-        bias = float(total.abs().max())
-        stream.bias = max(stream.bias, bias)
+        bias = _of_channels(total.abs())
+        stream.bias = torch.maximum(stream.bias, bias)
         if ranges is not None:  # measured with its bias, which integers hold separately
-            seen = (ranges.arriving[reader.name] + bias) * SEEN / MARGIN
-            reaches = max(reaches, seen)
+            arriving = (ranges.arriving[reader.name] + bias.max()) * SEEN / MARGIN
+            seen = torch.maximum(seen, arriving)
     if ranges is not None:
-        stream.reach = reaches
+        stream.reach = seen
+    reach, most = float(stream.reach.max()), float(stream.bias.max())
     if not stream.neurons:  # only its range matters, because nothing is compared with a threshold
-        stream.lsb = margin * max(stream.reach, 1e-12) / integers.CURRENT_MAX
+        stream.lsb = margin * max(reach, 1e-12) / integers.CURRENT_MAX
         return
     neurons = [n.neuron for n in stream.neurons if n.neuron is not None]
     plain = [n for n in neurons if not isinstance(n, NormLif)]
@@ -465,8 +486,8 @@ def _choose_lsb(
     lowest = max(1, math.ceil(COARSEST * threshold / min(thresholds, default=smallest)))
     lowest = max(lowest, math.ceil(FINEST * threshold / smallest))
     coarsest = [  # the largest integer threshold that range and bias permit
-        threshold * integers.CURRENT_MAX / (margin * stream.reach + 1e-12),
-        threshold * integers.BIAS_MAX / (margin * stream.bias + 1e-12),
+        threshold * integers.CURRENT_MAX / (margin * reach + 1e-12),
+        threshold * integers.BIAS_MAX / (margin * most + 1e-12),
         integers.THRESHOLD_MAX / tallest,
     ]
     weights = [weight for layer in stream.synapses for weight in _largest(layer, named)]
@@ -476,7 +497,7 @@ def _choose_lsb(
     limit = min(coarsest)
     if limit < lowest:
         raise IllegalError(
-            f"the stream of {names} can reach {stream.reach / threshold:.0f} thresholds, too wide "
+            f"the stream of {names} can reach {reach / threshold:.0f} thresholds, too wide "
             f"for 17 bits with a threshold of {lowest} or more; train with smaller weights and "
             "norms (weight decay), or let fewer blocks share a stream"
         )
@@ -484,6 +505,47 @@ def _choose_lsb(
         stream.lsb = threshold / math.floor(min(limit, max(wanted, lowest)))
     else:
         stream.lsb = threshold / 2.0 ** math.floor(math.log2(min(limit, max(wanted, lowest))))
+
+
+def _exponent(conv: Conv, lsb: float) -> int:
+    """Return the exponent of a synapse whose weights would otherwise exceed 8 bits."""
+    ratio = float(conv.folded()[0].abs().max()) / (integers.WEIGHT_MAX * lsb)
+    return max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0
+
+
+def _finer(stream: _Stream, named: dict[str, LayerCall], margin: float) -> Tensor:
+    """Return by which powers of two the unit of each channel may be finer than the stream's LSB.
+
+    The weights of the channel in every synapse stay within 8 bits at the synapse's exponent, and
+    its current, bias and thresholds within their widths, with the margin of the LSB.
+    """
+    lsb = stream.lsb
+    room = [
+        integers.CURRENT_MAX * lsb / (margin * stream.reach),
+        integers.BIAS_MAX * lsb / (margin * stream.bias),
+    ]
+    for layer in stream.neurons:
+        neuron = layer.neuron
+        assert neuron is not None
+        threshold = torch.tensor([neuron.threshold], dtype=torch.float64)
+        if isinstance(neuron, NormLif):
+            threshold = neuron.absorbed()[1].double()
+        room.append(integers.THRESHOLD_MAX * lsb / threshold)
+    for layer in stream.synapses:
+        module = layer.synapse
+        assert module is not None
+        largest = _of_channels(module.folded()[0].abs())
+        if isinstance(module, GradedConv):
+            if module.rounds: # its product is finer than the LSB: keep it as it is
+                most = largest.max()
+            else:
+                most = integers.WEIGHT_MAX * lsb / module.message_unit
+        else:
+            unit = lsb / unit_of(layer.inputs[0], named)
+            most = integers.WEIGHT_MAX * unit * 2.0 ** _exponent(module, unit)
+        room.append(most / largest)
+    least = torch.stack(torch.broadcast_tensors(*room)).amin(0)
+    return least.log2().floor().clamp(0, FINEST_CHANNEL).to(torch.int64)
 
 
 def _largest(layer: LayerCall, named: dict[str, LayerCall]) -> list[float]:
@@ -522,7 +584,7 @@ def _choose_shifts(
 
     ``room``: largest value of the product, in real units.
     """
-    largest = max(float(module.folded()[0].abs().max()), 1e-12)
+    largest = max(float(module.scaled(module.folded()[0]).abs().max()), 1e-12)
     product = math.floor(math.log2(integers.MESSAGE_MAX * lsb / max(room, 1e-12)))
     message = module.message_unit if source is None else source
     weight = math.floor(math.log2(integers.WEIGHT_MAX * lsb / (largest * message)))
