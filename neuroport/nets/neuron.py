@@ -340,7 +340,7 @@ class Lif(OnGrid):
             self._hold()
 
     def gain(self, stream: Stream) -> Tensor | None:
-        """What the surrogate's argument is in units of ``lsb``, times the channel's unit."""
+        """The factor from a channel's unit to that of the surrogate, ``lsb``, (C, 1, 1)."""
         return None if stream.factor is None else 1 / stream.factor
 
     def integer_bias(self, stream: Stream) -> Tensor:

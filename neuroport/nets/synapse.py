@@ -85,7 +85,19 @@ class Relay(nn.Module):
         return out
 
 
-class Conv(OnGrid):
+class Biased(OnGrid):
+    """A synapse whose bias may have a correction, which only the integer phase adds."""
+
+    correction: Tensor | None  # (O,), real units
+
+    def corrected(self, bias: Tensor) -> Tensor:
+        """The bias of the integer phase, (O,) or (O, H, W)."""
+        if self.correction is None:
+            return bias
+        return bias + self.correction.reshape(-1, *[1] * (bias.ndim - 1))
+
+
+class Conv(Biased):
     """Convolution of spikes and batch norm: ``current = norm(weight * spikes)``.
 
     Args:
@@ -112,7 +124,6 @@ class Conv(OnGrid):
     lsb: Tensor
     exponent: Tensor
     finer: Tensor | None  # of an equalized grid, see Stream
-    correction: Tensor | None  # of a corrected bias, real units
     message_unit = 1.0  # real value of a message of 1
     defers = False  # whether its readers apply the norm, see fused_batchnorm.deferred
     precision = torch.float32  # of the convolution while real numbers are trained, see convolve_in
@@ -197,12 +208,6 @@ class Conv(OnGrid):
     def scaled(self, kernel: Tensor) -> Tensor:
         """The folded kernel on an equalized grid, whose units are those of channels; exact."""
         return kernel if self.finer is None else kernel * 2.0 ** self.finer.reshape(-1, 1, 1, 1)
-
-    def corrected(self, bias: Tensor) -> Tensor:
-        """The bias of the integer phase."""
-        if self.correction is None:
-            return bias
-        return bias + self.correction.reshape(-1, *[1] * (bias.ndim - 1))
 
     def refusal(self) -> str | None:
         """Why a graph cannot hold the layer; None if it can."""
@@ -512,7 +517,7 @@ class Integrator(nn.Module):
         return out
 
 
-class Readout(OnGrid):
+class Readout(Biased):
     """Mean over time and space, then a linear classifier; returns logits (N, classes).
 
     In the integer phase each class integrates ``sum(W_q * spikes) + H*W*b`` over the steps and
@@ -523,7 +528,6 @@ class Readout(OnGrid):
     """
 
     lsb: Tensor
-    correction: Tensor | None
 
     def __init__(self, channels: int, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -546,9 +550,7 @@ class Readout(OnGrid):
         return snap_weight(self.weights()[0], number(self.lsb))
 
     def integer_bias(self, positions: int) -> Tensor:
-        bias = self.weights()[1]
-        if self.correction is not None:
-            bias = bias + self.correction
+        bias = self.corrected(self.weights()[1])
         real = bias * positions / self.lsb.to(bias.dtype)
         return real + (real.round() - real).detach()
 

@@ -1,92 +1,137 @@
-"""prototype"""
+"""Correct the biases of a quantized network by the mean errors of its currents.
+
+Rounded weights shift the mean of a layer's current, and so do the spikes that differ before it.
+With the currents ``x`` of the real-valued network and ``x_q`` of the integer one, both in real
+units and with their biases, every layer's bias becomes
+
+    b + E[x] - E[x_q],
+
+the mean over steps, samples of the calibration and positions, for each channel. Layers are
+corrected in the order of their calls, each in a network whose earlier layers are corrected. The
+graph has the correction in the integer biases of ``Lif`` and ``Readout`` populations. Relays have
+no bias: the correction of what they round is carried on to the neurons behind them.
+"""
+
 from __future__ import annotations
+
 import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
+
 import torch
 from torch import Tensor, nn
+
 from neuroport.capture.connectivity import LayerCall, evaluating, heard, unit_of
+from neuroport.errors import FramesError
+from neuroport.nets.held_numbers import number
 from neuroport.nets.stream import Stream, per_position
-from neuroport.nets.synapse import Conv, GradedConv, Readout, snap_weight
+from neuroport.nets.synapse import Conv, GradedConv, Readout
 from neuroport.nets.torch_parts import OnGrid
-BATCH = 8
+from neuroport.quantization.calibration import BATCH
 
-def parts(layers):
-    return {l.path: l.module for l in layers if isinstance(l.module, (Conv, Readout))}
 
-@torch.no_grad()
-def correct_a(net, layers, frames, sweeps=1, real_inputs=False):
-    mods = parts(layers)
-    for m in mods.values(): m.correction.zero_()
-    for _ in range(sweeps):
-        sums: dict[str, Any] = {}
-        def hear(name, module, args, out):
-            x = args[0].value if isinstance(args[0], Stream) else args[0]
-            s = x.double().sum((0, 1)); n = x.shape[0]*x.shape[1]
-            if name in sums: sums[name][0].add_(s); sums[name][1] += n
-            else: sums[name] = [s, n]
-        with evaluating(net), heard(net, mods.items(), hear):
-            for f in range(0, frames.shape[1], BATCH):
-                net(frames[:, f:f+BATCH].float())
-        named = {l.name: l for l in layers}
-        new: dict[Any, list[Tensor]] = {}
-        for name, (s, n) in sums.items():
-            module = named[name].module; mean = s / n
-            if isinstance(module, Readout):
-                w = module.weights()[0].double()
-                d = snap_weight(w.float(), float(module.lsb)).double()*float(module.lsb) - w
-                new.setdefault(module, []).append(-(d @ mean.mean((1, 2))))
-                continue
-            w = module.folded()[0]
-            q = snap_weight(module.scaled(w), module.unit())
-            d = q.double()*module.unit()
-            if module.finer is not None: d = d * 2.0**-module.finer.reshape(-1,1,1,1).double()
-            u = module.message_unit
-            if isinstance(module, GradedConv) and not module.pixels:
-                u = float(module.source_lsb)
-                if module.source_finer is not None:
-                    d = d * 2.0**module.source_finer.reshape(-1,1,1).double()
-                    mean = mean * 2.0**-per_position(module.source_finer).double()
-            elif not isinstance(module, GradedConv):
-                u = unit_of(named[name].inputs[0], named)
-            d = d - w.double()
-            e = module.convolve(mean[None, None]*u, d)[0, 0]
-            new.setdefault(module, []).append(-e.mean((1, 2)))
-        for module, found in new.items():
-            module.correction.copy_(torch.stack(found).mean(0).float())
+def check_samples(frames: Tensor) -> None:
+    """Refuse frames on which no mean can be measured.
+
+    Raises:
+        FramesError: all values are 0.
+    """
+    if not frames.any():
+        raise FramesError(
+            f"the calibration: all values of {tuple(frames.shape)} are 0, and correct_bias measures "
+            "the errors of currents on its samples; give some dozens of training samples, or leave "
+            "correct_bias out"
+        )
+
 
 @torch.no_grad()
-def correct_b(net, layers, frames):
-    mods = parts(layers)
-    for m in mods.values(): m.correction.zero_()
-    real = copy.deepcopy(net)
-    for m in real.modules():
-        if isinstance(m, OnGrid): m.lsb.zero_()
-    named = {l.name: l for l in layers}
-    means = {}
-    def hear(name, module, args, out):
+def correct_biases(net: nn.Module, layers: Sequence[LayerCall], frames: Tensor) -> None:
+    """Choose the corrections of ``net``, which has them and is in its integer phase.
+
+    A layer that is called several times is corrected by the error of its first call. Layers of
+    constant weights (gates, spikes that are passed on) keep their biases.
+
+    Args:
+        frames: (T, N, C, H, W), of which all samples run at once in integers.
+    """
+    corrected = {
+        layer.path: layer.module
+        for layer in layers
+        if isinstance(layer.module, (Conv, Readout)) and not _constant(layer.module)
+    }
+    for module in net.modules():
+        if isinstance(module, (Conv, Readout)) and module.correction is not None:
+            module.correction.zero_()
+    wanted = _real_means(net, list(corrected), frames)
+    named = {layer.name: layer for layer in layers}
+    done = set[str]()
+
+    def correct(name: str, module: Any, args: Sequence[Any], output: Any) -> None:
+        path = named[name].path
+        if path in done:
+            return
+        done.add(path)
         if isinstance(module, Readout):
-            x = args[0].double().mean((0,1,3,4)) @ module.weights()[0].double().T
-        else:
-            x = out.double().mean((0,1,3,4))
-        means.setdefault(name, []).append(x)
-    with evaluating(real), heard(real, [(p, real.get_submodule(p)) for p in mods], hear):
-        for f in range(0, frames.shape[1], BATCH):
-            real(frames[:, f:f+BATCH].float())
-    means = {k: torch.stack(v).mean(0) for k, v in means.items()}
-    seen = set()
-    def fix(name, module, args, out):
-        if isinstance(module, Readout):
-            w = snap_weight(module.weights()[0], float(module.lsb)).double()*float(module.lsb)
-            x = args[0].double().mean((0,1,3,4)) @ w.T
-            module.correction.copy_((means[name]-x).float()); return
-        u = float(module.lsb)*(1 if isinstance(module, GradedConv) else unit_of(named[name].inputs[0], named))
-        x = out.value.double().mean((0,1,3,4))*u
-        if out.finer is not None: x = x*2.0**-out.finer.double()
-        x = x + per_position(out.bias).double().mean((1,2))
-        d = (means[name]-x).float()
-        if module not in seen:
-            seen.add(module); module.correction.add_(d)
-            b = per_position(out.bias) + per_position(d) if out.bias.ndim > 1 else out.bias + d
-            object.__setattr__(out, "bias", b)
-    with evaluating(net), heard(net, list(mods.items()), fix):
+            module.correction.copy_(wanted[name] - _potential(module, args[0]))
+            return
+        error = (wanted[name] - _mean(output, named[name], named)).to(output.bias.dtype)
+        module.correction.copy_(error)
+        # what follows reads the corrected current
+        object.__setattr__(output, "bias", module.corrected(output.bias))
+
+    with evaluating(net), heard(net, corrected.items(), correct):
         net(frames.float())
+
+
+def _constant(module: Conv | Readout) -> bool:
+    """Whether all weights have one magnitude, so that they were not trained."""
+    if isinstance(module, Readout):
+        return False
+    magnitudes = module.kernel().abs()
+    return bool(magnitudes.min() == magnitudes.max())
+
+
+def _real_means(net: nn.Module, paths: Sequence[str], frames: Tensor) -> Mapping[str, Tensor]:
+    """Return the mean current of every call in the real-valued network, for each channel."""
+    real = copy.deepcopy(net)
+    for module in real.modules():
+        if isinstance(module, OnGrid):
+            module.lsb.zero_()
+    sums: dict[str, Tensor] = {}
+
+    def hear(name: str, module: Any, args: Sequence[Any], output: Any) -> None:
+        if isinstance(module, Readout):
+            weight, bias = module.weights()
+            mean = weight.double() @ _over_positions(args[0]) + bias
+        else:
+            mean = _over_positions(output)
+        sums[name] = sums.get(name, 0.0) + mean * args[0].shape[1]
+
+    with evaluating(real), heard(real, [(p, real.get_submodule(p)) for p in paths], hear):
+        for first in range(0, frames.shape[1], BATCH):
+            real(frames[:, first : first + BATCH].float())
+    return {name: total / frames.shape[1] for name, total in sums.items()}
+
+
+def _over_positions(x: Tensor) -> Tensor:
+    """The mean of each channel of (T, N, C, H, W)."""
+    return x.mean((0, 1, 3, 4), dtype=torch.float64)
+
+
+def _mean(current: Stream, layer: LayerCall, named: Mapping[str, LayerCall]) -> Tensor:
+    """Return the mean of an integer current in real units, its bias included."""
+    module = layer.synapse
+    assert module is not None
+    unit = number(module.lsb)
+    if not isinstance(module, GradedConv):  # its LSB is that of a message of 1
+        unit *= unit_of(layer.inputs[0], named)
+    mean = _over_positions(current.value) * unit
+    if current.factor is not None:
+        mean = mean / current.factor.reshape(-1)
+    return mean + per_position(current.bias).mean((1, 2), dtype=torch.float64)
+
+
+def _potential(module: Readout, spikes: Tensor) -> Tensor:
+    """Return the mean of what a readout integrates, in real units."""
+    weight = module.integer_weight().double() * number(module.lsb)
+    return weight @ _over_positions(spikes) + module.weights()[1]

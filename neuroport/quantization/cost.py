@@ -31,7 +31,7 @@ from neuroport.nets.held_numbers import held
 from neuroport.nets.synapse import Conv, Direct, Readout, snap_weight
 from neuroport.nets.torch_parts import OnGrid
 from neuroport.quantization.input_checks import check_numbers, real_frames
-from neuroport.quantization.scales import check_widths, fit_scales, freeze_scales, is_integer
+from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer, set_options
 from neuroport.quantization.weight_levels import few_levels, largest_loss, levels
 from neuroport.runs.shards import Shard, in_order, samples_of
 
@@ -180,6 +180,8 @@ def quantization_cost(
     shard: str | Shard | None = None,
     calibration: Tensor | npt.ArrayLike | None = None,
     widths: str | None = None,
+    equalize: bool | None = None,
+    correct_bias: bool | None = None,
 ) -> QuantizationCost:
     """Run ``net`` in real numbers and in integers, and compare; ``net`` is not changed.
 
@@ -193,8 +195,8 @@ def quantization_cost(
         device: the device of both runs: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
         shard: ``"2/4"`` runs only the second of four parts of the samples;
             :func:`neuroport.merge` joins them.
-        calibration, widths: see :func:`neuroport.quantize`; the frames are the default calibration.
-            With checked widths the integer network's currents are those that no engine has checked.
+        calibration, widths, equalize, correct_bias: see :func:`neuroport.quantize`; the frames are
+            the default calibration. With checked widths the integer network's currents are those that no engine has checked.
 
     Raises:
         CaptureError: a graph cannot express the network's ``forward``; or it is a network of
@@ -226,7 +228,7 @@ def quantization_cost(
     aware = is_integer(net)
     real, integer = copy.deepcopy(net), copy.deepcopy(net)
     seen = given if calibration is None else real_frames(calibration)
-    check_widths(integer, widths)
+    set_options(integer, widths, equalize, correct_bias)
     if aware:
         _make_real(real)
         fit_scales(integer, seen)

@@ -18,6 +18,13 @@ With ``widths="checked"`` ranges are not proven but measured on calibration fram
 proven that sums fit the 32 bits of engines as long as all earlier populations keep their widths,
 and every engine checks that they do. The integer network also runs on the calibration frames, and a
 stream that exceeds its widths there is made coarser.
+
+If the grid is *equalized* (:mod:`neuroport.nets.grid_options`), each channel of a stream
+has a unit of its own, ``LSB / 2**k``, with the largest k >= 0 at which its weights in every synapse
+of the stream still fit. A leaky neuron is homogeneous: if the current, bias and threshold of a
+channel are multiplied by one number, its spikes stay the same. With powers of two this holds bit
+for bit in floating point, too, and the real-valued network keeps its numbers: only its grid is
+another. All synapses, neurons and projections of the stream have the same k.
 """
 
 from __future__ import annotations
@@ -41,10 +48,12 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.linear_bounds import Box, Budget, LinearMap, Sum, reach
 from neuroport.nets.batchnorm_lif import NormLif
 from neuroport.nets.composed import ComposedStem
+from neuroport.nets.grid_options import is_corrected, is_equalized, set_grid_options
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, Readout, exact
 from neuroport.nets.widths import CHECKED, WIDTHS, set_widths, widths_of
+from neuroport.quantization.bias_correction import check_samples, correct_biases
 from neuroport.quantization.calibration import Ranges, check_departures, observe
 from neuroport.quantization.input_checks import check_numbers
 from neuroport.targets.rules import too_wide
@@ -56,7 +65,7 @@ STEM = 32  # largest weight of a stem that does not round, in units: 33 levels
 MARGIN = 1.5  # margin for weights that still change in quantization-aware training
 SEEN = 2.0  # margin for frames with larger ranges than those of the calibration
 WIDTH_RULES = ("threshold_fits", "bias_fits", "currents_fit", "accumulators_fit")
-FINEST_CHANNEL = 16  # powers of two by which a channel's unit may be finer than the LSB
+FINEST_CHANNEL = 8  # powers of two by which a channel's unit may be finer than the LSB
 TRIES = 100  # attempts at making a grid coarser, by a factor of two each
 
 # parts with a grid of their own: ("stream", a synapse of it), ("projection", ...), ("readout", ...)
@@ -104,24 +113,39 @@ def is_integer(net: nn.Module) -> bool:
     return any(isinstance(m, (Conv, Readout)) and float(m.lsb) > 0 for m in net.modules())
 
 
-def check_widths(net: nn.Module, widths: str | None) -> None:
-    """Set the widths of ``net``; None keeps them.
+def set_options(
+    net: nn.Module,
+    widths: str | None = None,
+    equalize: bool | None = None,
+    correct_bias: bool | None = None,
+) -> None:
+    """Set the options of the grid of ``net``, see :func:`neuroport.quantize`; None keeps them.
 
     Raises:
-        CaptureError: there are no such widths, or the network is already in its integer phase.
+        CaptureError: an option has no such value, or the network is already in its integer phase.
     """
     net = unwrapped(net)
-    if widths is None:
-        return
-    if widths not in WIDTHS:
-        raise CaptureError(f"widths is {widths!r:.100}; use {' or '.join(map(repr, WIDTHS))}")
-    if is_integer(net) and widths != widths_of(net):
-        raise CaptureError(
-            f"widths is {widths!r}, but the network has its integers already, whose widths are "
-            f"{widths_of(net)}: that is chosen where the integer phase begins (widths of "
-            "[quantization] in a recipe); leave widths out"
-        )
-    set_widths(net, widths)
+    given = {"widths": widths, "equalize": equalize, "correct_bias": correct_bias}
+    now = {
+        "widths": widths_of(net),
+        "equalize": is_equalized(net),
+        "correct_bias": is_corrected(net),
+    }
+    for name, value in given.items():
+        values = WIDTHS if name == "widths" else (True, False)
+        if value is None:
+            continue
+        if not any(value is one or (value == one and isinstance(value, str)) for one in values):
+            raise CaptureError(f"{name} is {value!r:.100}; use {' or '.join(map(repr, values))}")
+        if is_integer(net) and value != now[name]:
+            raise CaptureError(
+                f"{name} is {value!r}, but the network has its integers already, whose {name} is "
+                f"{now[name]!r}: that is chosen where the integer phase begins ({name} of "
+                f"[quantization] in a recipe); leave {name} out"
+            )
+    if widths is not None:
+        set_widths(net, widths)
+    set_grid_options(net, equalize, correct_bias)
 
 
 @torch.no_grad()
@@ -131,21 +155,29 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
     Decays and thresholds that neurons have learned are rounded to the grid and fixed.
 
     Args:
-        net: the network; :func:`neuroport.nets.widths.set_widths` selects proven or checked widths.
+        net: the network; :func:`neuroport.nets.widths.set_widths` selects proven or checked widths,
+            :mod:`neuroport.nets.grid_options` equalized channels and corrected biases.
         frames: (T, N, C, H, W); T and the image size determine the readout's range. For checked
-            widths all samples are run; otherwise their values have no effect.
+            widths and corrected biases all samples are run; otherwise their values have no effect.
 
     Raises:
         CaptureError: a graph cannot express the network's ``forward``, or its numbers are not
             finite.
+        FramesError: biases are to be corrected, and all values of the frames are 0.
         IllegalError: a stream's worst case cannot be brought into range.
     """
     net = unwrapped(net)
     check_numbers(net)
+    if is_corrected(net):
+        check_samples(frames)
     with evaluating(net), exact(frames):
         grid = _Grid(net, frames)
         grid.choose()
         grid.fit(net, frames)
+        for _ in range(TRIES if is_corrected(net) else 0):
+            correct_biases(net, grid.layers, frames)
+            if not grid.fit(net, frames):
+                break
 
 
 @torch.no_grad()
@@ -183,7 +215,7 @@ class _Grid:
             if only is None or not own.isdisjoint(only):
                 margin = max(self.margins.get(part, MARGIN) for part in own)
                 _choose_lsb(stream, intervals, biases, named, margin, self.ranges)
-                if any(layer.synapse.finer is not None for layer in stream.synapses):
+                if _equalized(stream):
                     stream.finer = _finer(stream, named, margin)
                 again.add(id(stream))
         for layer in self.layers:
@@ -306,7 +338,7 @@ class _Grid:
             reach = float(
                 torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min())
             )
-            largest = float(bias.abs().max())
+            largest = float(module.corrected(bias).abs().max())
             # a sum of k populations is 0..k
             most = layer.most * max(_tops(self.layers).get(name, 1.0) for name in layer.inputs)
             potential = (reach * most + largest) * positions * self.steps
@@ -400,7 +432,7 @@ def _propagate(layers: list[LayerCall]) -> tuple[dict[str, _Interval], dict[str,
         )
         current = LinearMap(kernel.numpy(), (messages,), module.groups, inside=together)
         low, high = (torch.from_numpy(bound) for bound in reach(current, budget))
-        intervals[layer.name], biases[layer.name] = _Interval(low, high), bias
+        intervals[layer.name], biases[layer.name] = _Interval(low, high), module.corrected(bias)
         if layer.name in read_on:
             currents[layer.name] = current
     return intervals, biases
@@ -513,6 +545,11 @@ def _exponent(conv: Conv, lsb: float) -> int:
     return max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0
 
 
+def _equalized(stream: _Stream) -> bool:
+    synapses = (layer.synapse for layer in stream.synapses)
+    return any(synapse is not None and synapse.finer is not None for synapse in synapses)
+
+
 def _finer(stream: _Stream, named: dict[str, LayerCall], margin: float) -> Tensor:
     """Return by which powers of two the unit of each channel may be finer than the stream's LSB.
 
@@ -536,10 +573,9 @@ def _finer(stream: _Stream, named: dict[str, LayerCall], margin: float) -> Tenso
         assert module is not None
         largest = _of_channels(module.folded()[0].abs())
         if isinstance(module, GradedConv):
-            if module.rounds: # its product is finer than the LSB: keep it as it is
-                most = largest.max()
-            else:
-                most = integers.WEIGHT_MAX * lsb / module.message_unit
+            # a product that is rounded shares one shift: no other channel may lose from it
+            coarse = integers.WEIGHT_MAX * lsb / module.message_unit
+            most = float(largest.max()) if module.rounds else coarse
         else:
             unit = lsb / unit_of(layer.inputs[0], named)
             most = integers.WEIGHT_MAX * unit * 2.0 ** _exponent(module, unit)
