@@ -27,6 +27,7 @@ from neuroport.capture.native_network import integer_graph
 from neuroport.display import Shown, View
 from neuroport.errors import BackendError, CaptureError, FramesError
 from neuroport.kernels.devices import device_of, memory_of
+from neuroport.nets.grid_options import is_corrected, is_equalized
 from neuroport.nets.held_numbers import held
 from neuroport.nets.synapse import Conv, Direct, Readout, snap_weight
 from neuroport.nets.torch_parts import OnGrid
@@ -228,7 +229,7 @@ def quantization_cost(
     aware = is_integer(net)
     real, integer = copy.deepcopy(net), copy.deepcopy(net)
     seen = given if calibration is None else real_frames(calibration)
-    set_options(integer, widths, equalize, correct_bias)
+    set_options(integer, seen, widths, equalize, correct_bias)
     if aware:
         _make_real(real)
         fit_scales(integer, seen)
@@ -236,6 +237,8 @@ def quantization_cost(
         freeze_scales(integer, seen)
     layers = wiring(integer, given.shape)
     graph = integer_graph(integer, given[:, :1])
+    used = {"equalize=True": is_equalized(integer), "correct_bias=True": is_corrected(integer)}
+    unused = [option for option, on in used.items() if not on]
     neurons = [layer for layer in layers if layer.neuron is not None]
     counts = {layer.name: [0, 0, 0, 0] for layer in neurons}
     paths = {layer.path for layer in neurons}
@@ -278,7 +281,7 @@ def quantization_cost(
         populations,
         tuple(_synapse(layer) for layer in layers if _is_trained(layer)),
         few_levels(graph),
-        largest_loss(graph, {p.name: p.share for p in populations}),
+        largest_loss(graph, {p.name: p.share for p in populations}, unused),
         None if told is None else {**told, "graph": graph.hash},
     )
 

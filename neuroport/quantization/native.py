@@ -30,7 +30,7 @@ def integers_of(
 
     frames = real_frames(calibration)
     check_numbers(net)
-    set_options(net, widths, equalize, correct_bias)
+    set_options(net, frames, widths, equalize, correct_bias)
     if not is_integer(net):
         freeze_scales(net, frames)
     else:

@@ -115,14 +115,19 @@ def is_integer(net: nn.Module) -> bool:
 
 def set_options(
     net: nn.Module,
+    frames: Tensor,
     widths: str | None = None,
     equalize: bool | None = None,
     correct_bias: bool | None = None,
 ) -> None:
     """Set the options of the grid of ``net``, see :func:`neuroport.quantize`; None keeps them.
 
+    Args:
+        frames: of the calibration, (T, N, C, H, W).
+
     Raises:
         CaptureError: an option has no such value, or the network is already in its integer phase.
+        FramesError: biases are to be corrected, and all values of the frames are 0.
     """
     net = unwrapped(net)
     given = {"widths": widths, "equalize": equalize, "correct_bias": correct_bias}
@@ -143,6 +148,8 @@ def set_options(
                 f"{now[name]!r}: that is chosen where the integer phase begins ({name} of "
                 f"[quantization] in a recipe); leave {name} out"
             )
+    if correct_bias and not is_integer(net):
+        check_samples(frames)
     if widths is not None:
         set_widths(net, widths)
     set_grid_options(net, equalize, correct_bias)
