@@ -89,7 +89,7 @@ def quantize(
     runs = (widths or widths_of(net)) != PROVEN or correct_bias or is_corrected(net)
     if calibration is not None and not runs:
         raise click.UsageError(
-            "--calibration is for --widths checked and --correct-bias; proven widths need no samples"
+            "--calibration is for --widths checked and --correct-bias; nothing else needs samples"
         )
     frames = _calibration(recipe, (calibration or CALIBRATION) if runs else 0)
     if cost is not None:

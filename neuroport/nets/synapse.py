@@ -413,7 +413,8 @@ class GradedConv(Conv):
         scaled = super().scaled(kernel)
         if self.source_finer is None:
             return scaled
-        return scaled * 2.0 ** -self.source_finer.reshape(-1, 1, 1)
+        finer: Tensor = 2.0 ** self.source_finer.reshape(-1, 1, 1)
+        return scaled / finer
 
     def refusal(self) -> str | None:
         found = super().refusal()

@@ -38,9 +38,9 @@ def check_samples(frames: Tensor) -> None:
     """
     if not frames.any():
         raise FramesError(
-            f"the calibration: all values of {tuple(frames.shape)} are 0, and correct_bias measures "
-            "the errors of currents on its samples; give some dozens of training samples, or leave "
-            "correct_bias out"
+            f"the calibration: all values of {tuple(frames.shape)} are 0, and correct_bias "
+            "measures the errors of currents on its samples; give some dozens of training samples, "
+            "or leave correct_bias out"
         )
 
 
@@ -67,15 +67,14 @@ def correct_biases(net: nn.Module, layers: Sequence[LayerCall], frames: Tensor) 
     done = set[str]()
 
     def correct(name: str, module: Any, args: Sequence[Any], output: Any) -> None:
-        path = named[name].path
-        if path in done:
+        layer = named[name]
+        if layer.path in done:
             return
-        done.add(path)
-        if isinstance(module, Readout):
-            module.correction.copy_(wanted[name] - _potential(module, args[0]))
+        done.add(layer.path)
+        if layer.readout is not None:
+            module.correction.copy_(wanted[name] - _potential(layer.readout, args[0]))
             return
-        error = (wanted[name] - _mean(output, named[name], named)).to(output.bias.dtype)
-        module.correction.copy_(error)
+        module.correction.copy_(wanted[name] - _mean(output, layer, named))
         # what follows reads the corrected current
         object.__setattr__(output, "bias", module.corrected(output.bias))
 

@@ -197,7 +197,8 @@ def quantization_cost(
         shard: ``"2/4"`` runs only the second of four parts of the samples;
             :func:`neuroport.merge` joins them.
         calibration, widths, equalize, correct_bias: see :func:`neuroport.quantize`; the frames are
-            the default calibration. With checked widths the integer network's currents are those that no engine has checked.
+            the default calibration. With checked widths the integer network's currents are those
+            that no engine has checked.
 
     Raises:
         CaptureError: a graph cannot express the network's ``forward``; or it is a network of

@@ -33,6 +33,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
@@ -587,8 +588,7 @@ def _finer(stream: _Stream, named: dict[str, LayerCall], margin: float) -> Tenso
             unit = lsb / unit_of(layer.inputs[0], named)
             most = integers.WEIGHT_MAX * unit * 2.0 ** _exponent(module, unit)
         room.append(most / largest)
-    least = torch.stack(torch.broadcast_tensors(*room)).amin(0)
-    return least.log2().floor().clamp(0, FINEST_CHANNEL).to(torch.int64)
+    return reduce(torch.minimum, room).log2().floor().clamp(0, FINEST_CHANNEL).to(torch.int64)
 
 
 def _largest(layer: LayerCall, named: dict[str, LayerCall]) -> list[float]:

@@ -154,9 +154,9 @@ def test_a_stream_has_one_unit_per_channel_and_thresholds_of_as_many(
             assert (before * factor <= after).all()
             assert (after < (before + 1) * factor).all()
         else:
-            assert np.array_equal(np.broadcast_to(before, factor.shape) * factor, after * (
-                np.ones_like(factor)
-            ))
+            assert np.array_equal(
+                np.broadcast_to(before, factor.shape) * factor, after * (np.ones_like(factor))
+            )
 
 
 def test_weights_of_weak_channels_have_more_levels_and_no_weight_is_clipped() -> None:
@@ -316,7 +316,8 @@ def test_a_network_without_options_has_no_trace_of_them() -> None:
     names = set(net.state_dict())
     graph = port.quantize(net, frames, equalize=False, correct_bias=False)
     assert set(net.state_dict()) == names
-    assert not (is_equalized(net) or is_corrected(net))
+    assert not is_equalized(net)
+    assert not is_corrected(net)
     other, _ = example("ms")
     assert port.quantize(other, frames).hash == graph.hash
 
