@@ -588,7 +588,8 @@ def _finer(stream: _Stream, named: dict[str, LayerCall], margin: float) -> Tenso
             unit = lsb / unit_of(layer.inputs[0], named)
             most = integers.WEIGHT_MAX * unit * 2.0 ** _exponent(module, unit)
         room.append(most / largest)
-    return reduce(torch.minimum, room).log2().floor().clamp(0, FINEST_CHANNEL).to(torch.int64)
+    least: Tensor = reduce(torch.minimum, room)
+    return least.log2().floor().clamp(0, FINEST_CHANNEL).to(torch.int64)
 
 
 def _largest(layer: LayerCall, named: dict[str, LayerCall]) -> list[float]:
