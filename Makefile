@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo widths test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate notebooks jelly clean steady nir libraries reading gpu recipes scale reports arm
+.PHONY: demo widths grid-options test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate notebooks jelly clean steady nir libraries reading gpu recipes scale reports arm
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -184,6 +184,11 @@ tutorials: $(READY)
 # about 15 minutes on one core.
 widths: $(READY)
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.widths
+
+# What equalized channels and corrected biases recover without training (docs/grid_options.json,
+# docs/grid_options.md); about 20 minutes on one core. Goes on where it was.
+grid-options: $(READY)
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.grid_options
 
 # How many pictures and recordings a second are read for training (docs/reading.json and the table of
 # docs/devices.md); some minutes, wants an idle machine.

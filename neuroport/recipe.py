@@ -149,12 +149,15 @@ class QuantizationRecipe:
 
     Optimizer, batch, augmentation and so on are those of ``[training]``. ``widths`` selects the
     ranges from which the grid is chosen: ``proven`` for every input, or ``checked``, the ranges on
-    some training samples, which engines then check during a run.
+    some training samples, which engines then check during a run. ``equalize`` and ``correct_bias``
+    are the options of :func:`neuroport.quantize`, at the beginning of the phase.
     """
 
     epochs: int = 2
     learning_rate: float = 0.001
     widths: str = "proven"
+    equalize: bool = False
+    correct_bias: bool = False
 
     def __post_init__(self) -> None:
         require(
@@ -188,11 +191,13 @@ class Recipe:
             f"training.epochs is {self.training.epochs}, but a graph has no real-valued phase; set "
             "training.epochs = 0: quantization.epochs train its integers",
         )
-        require(
-            self.quantization.widths == "proven" or self.network.family != GRAPH,
-            f"quantization.widths is {self.quantization.widths!r}, which has no effect on a graph, "
-            "whose grid is given; leave it out",
-        )
+        for name in ("widths", "equalize", "correct_bias"):
+            has = getattr(self.quantization, name)
+            require(
+                has == getattr(QuantizationRecipe(), name) or self.network.family != GRAPH,
+                f"quantization.{name} is {has!r}, which has no effect on a graph, whose grid is "
+                "given; leave it out",
+            )
         dataset = self.data.dataset
         require(
             self.training.crop == "middle" or self.data.known.files,

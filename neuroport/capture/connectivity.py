@@ -335,7 +335,7 @@ def _channels(module: LayerModule) -> int:
 def _as_sent(module: nn.Module, drawn: Tensor) -> Any:
     """Convert numbers to the form in which the layer sends them in its phase."""
     if isinstance(module, Conv) and float(module.lsb) > 0:
-        return Stream(drawn, drawn[0, 0, :, 0, 0].clone())
+        return Stream(drawn, drawn[0, 0, :, 0, 0].clone(), module.finer)
     return drawn
 
 

@@ -52,12 +52,14 @@ def integer_graph(net: nn.Module, frames: Tensor, *, check: bool = True) -> Grap
 def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
     layers, forward = read_wiring(net, frames.shape)
     biases: dict[str, IntArray] = {}
+    thresholds: dict[str, IntArray] = {}
 
     def hear(name: str, module: Any, args: Sequence[Any], _: Any) -> None:
         if not isinstance(args[0], Stream):
             raise CaptureError(f"neuron {name!r} is still real-valued; quantize the network first")
         bias = _integers(module.integer_bias(args[0]))
         biases[name] = bias.reshape(-1) if bias.shape[1:] == (1, 1) else bias
+        thresholds[name] = _thresholds(module, args[0])
 
     neurons = {layer.path: layer.neuron for layer in layers if layer.neuron is not None}
     with heard(net, neurons.items(), hear):
@@ -82,7 +84,7 @@ def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
                 LifNode(
                     name,
                     sources(layer),
-                    _thresholds(neuron),
+                    thresholds[name],
                     np.full(1, current_decay),
                     np.full(1, voltage_decay),
                     biases[name],
@@ -150,10 +152,14 @@ def _of_part(
     return whole.replace(name=name, inputs=inputs, weight=weight, groups=1)
 
 
-def _thresholds(module: Lif) -> IntArray:
-    if isinstance(module, NormLif):
-        return _integers(module.integer_thresholds())
-    return np.full(1, module.integer_threshold)
+def _thresholds(module: Lif, stream: Stream) -> IntArray:
+    found = module.thresholds(stream)
+    if isinstance(found, int):
+        return np.full(1, found)
+    each = _integers(found)
+    # a population of one threshold is legal where one of several is not
+    shared = not isinstance(module, NormLif) and bool((each == each[0]).all())
+    return each[:1] if shared else each
 
 
 def _integers(x: Tensor) -> IntArray:
@@ -164,7 +170,7 @@ def _integers(x: Tensor) -> IntArray:
 
 
 def _conv(name: str, module: Conv, inputs: tuple[str, ...], exponent: int) -> ConvNode:
-    real, unit = module.folded()[0], module.unit()
+    real, unit = module.scaled(module.folded()[0]), module.unit()
     weight = np.empty(real.shape, np.int64)
     for part in blocks(len(real), real.numel()):  # snapping holds several copies
         weight[part] = _integers(snap_weight(real[part], unit))

@@ -31,7 +31,18 @@ if TYPE_CHECKING:
 @click.option(
     "--calibration",
     type=click.IntRange(1),
-    help="Training samples from which checked widths are chosen; 32 by default.",
+    help="Training samples for checked widths and corrected biases; 32 by default.",
+)
+@click.option(
+    "--equalize",
+    is_flag=True,
+    help="Give each channel of a current a unit of its own. As the recipe says by default.",
+)
+@click.option(
+    "--correct-bias",
+    is_flag=True,
+    help="Correct biases by the mean errors of currents on training samples. As the recipe says by "
+    "default.",
 )
 @click.option(
     "--cost",
@@ -46,6 +57,8 @@ def quantize(
     out: Path | None,
     widths: str | None,
     calibration: int | None,
+    equalize: bool,
+    correct_bias: bool,
     cost: int | None,
     device: str,
     shard: str | None,
@@ -59,6 +72,7 @@ def quantize(
     if shard is not None and cost is None:
         raise click.UsageError("--shard selects a part of the samples of --cost; give both")
     from neuroport.graph.store import save
+    from neuroport.nets.grid_options import is_corrected
     from neuroport.nets.widths import PROVEN, widths_of
     from neuroport.quantization import QuantizationWarning
     from neuroport.quantization import quantize as to_graph
@@ -70,17 +84,20 @@ def quantize(
     say = Out(as_json)
     more: dict[str, Any] = {}
     net = load(folder)
-    options: dict[str, Any] = {} if widths is None else {"widths": widths}
-    widths = widths or widths_of(net)
-    if calibration is not None and widths == PROVEN:
-        raise click.UsageError("--calibration is for --widths checked; proven ones need no samples")
-    frames = _calibration(recipe, widths, calibration or CALIBRATION)
+    given = {"widths": widths, "equalize": equalize or None, "correct_bias": correct_bias or None}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    runs = (widths or widths_of(net)) != PROVEN or correct_bias or is_corrected(net)
+    if calibration is not None and not runs:
+        raise click.UsageError(
+            "--calibration is for --widths checked and --correct-bias; nothing else needs samples"
+        )
+    frames = _calibration(recipe, (calibration or CALIBRATION) if runs else 0)
     if cost is not None:
         from neuroport.quantization.cost import quantization_cost
 
-        given = held_out(recipe, cost, "--cost")
+        held = held_out(recipe, cost, "--cost")
         costs = quantization_cost(
-            load(folder), *given, device=device, shard=shard, calibration=frames, **options
+            load(folder), *held, device=device, shard=shard, calibration=frames, **options
         )
         say.line(str(costs))
         more["cost"] = costs.to_dict()
@@ -94,14 +111,14 @@ def quantize(
     say_graph(say, save(graph, out), graph, **more)
 
 
-def _calibration(recipe: Recipe, widths: str, samples: int) -> npt.NDArray[Any]:
-    """Return the frames from which scales are chosen; for proven widths only their size matters."""
+def _calibration(recipe: Recipe, samples: int) -> npt.NDArray[Any]:
+    """Return the frames from which scales are chosen; without samples, frames of their size."""
     import numpy as np
 
     from neuroport.data.loading import load_data
     from neuroport.data.samples import frames_of, spread_over
 
-    if widths == "proven":
+    if not samples:
         return np.zeros((recipe.data.steps, 1, *recipe.data.shape))
     train = load_data(recipe.data).train
     return frames_of(train, spread_over(len(train.labels), samples), recipe.data.steps)

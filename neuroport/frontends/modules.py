@@ -33,6 +33,9 @@ def no_options(front_end: FrontEnd, options: dict[str, Any]) -> None:
         )
 
 
+GRID_OPTIONS = ("widths", "equalize", "correct_bias")  # of networks of neuroport's layers
+
+
 class Native(FrontEnd):
     """Networks of neuroport's own layers."""
 
@@ -45,9 +48,9 @@ class Native(FrontEnd):
     def quantize(self, network: Any, frames: Any, **options: Any) -> Graph:
         from neuroport.quantization.native import integers_of
 
-        widths = options.pop("widths", None)
+        own = {name: options.pop(name) for name in GRID_OPTIONS if name in options}
         no_options(self, options)
-        return integers_of(network, frames, widths)
+        return integers_of(network, frames, **own)
 
     def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
         from neuroport.backends.module import captured

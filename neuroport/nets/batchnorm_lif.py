@@ -16,8 +16,7 @@ from torch.nn import functional as F
 
 from neuroport.graph import integers
 from neuroport.nets.fused_batchnorm import DeferredCurrent
-from neuroport.nets.held_numbers import number
-from neuroport.nets.neuron import IntegerLif, Lif
+from neuroport.nets.neuron import Lif
 from neuroport.nets.stream import Stream, per_position
 
 # a smaller gain would need a threshold and a bias that leave too little range for other channels
@@ -76,31 +75,24 @@ class NormLif(Lif):
         gain = self.norm.gain() / torch.sqrt(self.norm.running_var + self.norm.eps)
         return gain, self.threshold / gain, self.norm.bias / gain - self.norm.running_mean
 
-    def integer_thresholds(self) -> Tensor:
-        """Thresholds in units of ``lsb``, (C,), rounded down; straight-through gradient."""
+    def thresholds(self, stream: Stream) -> Tensor:
+        """Thresholds in units of the stream, (C,), rounded down; straight-through gradient."""
         real = self.absorbed()[1] / self.lsb.to(self.norm.bias.dtype)
+        if stream.factor is not None:
+            real = real * stream.factor.reshape(-1)
         lowered = (real.detach() + 1e-9).floor().clamp(max=integers.THRESHOLD_MAX)
         return real + (lowered - real).detach()
 
     def integer_bias(self, stream: Stream) -> Tensor:
         bias = per_position(stream.bias) + per_position(self.absorbed()[2])
-        return super().integer_bias(Stream(stream.value, bias))
+        return super().integer_bias(Stream(stream.value, bias, stream.finer))
+
+    def gain(self, stream: Stream) -> Tensor:
+        finer, gain = super().gain(stream), per_position(self.absorbed()[0].detach())
+        return gain if finer is None else gain * finer
 
     def forward(self, x: Tensor | Stream | DeferredCurrent) -> Tensor:
-        if not isinstance(x, Stream):
-            x = x.tensor() if isinstance(x, DeferredCurrent) else x
-            return super().forward(self.norm(x.flatten(0, 1)).unflatten(0, (len(x), -1)))
-        current_decay, voltage_decay = self.decays
-        spikes = IntegerLif.apply(
-            x.value,
-            self.integer_bias(x),
-            current_decay,
-            voltage_decay,
-            per_position(self.integer_thresholds()),
-            number(self.lsb),
-            self.surrogate,
-            self.detach_reset,
-            per_position(self.absorbed()[0].detach()),
-        )
-        assert isinstance(spikes, Tensor)
-        return spikes
+        if isinstance(x, Stream):
+            return super().forward(x)
+        x = x.tensor() if isinstance(x, DeferredCurrent) else x
+        return super().forward(self.norm(x.flatten(0, 1)).unflatten(0, (len(x), -1)))

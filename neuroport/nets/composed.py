@@ -53,8 +53,7 @@ class Composed(Conv):
         self._parts = source, projection
         self.biased = biased
         self.pool = (1, 1)
-        self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("exponent", torch.zeros((), dtype=torch.int64))
+        self._begin_grid()
 
     @property
     def synapse(self) -> nn.Conv2d:  # type: ignore[override]
@@ -116,6 +115,7 @@ class ComposedStem(Composed, GradedConv):
         self.frame_norm = None  # the source's, whose :meth:`normalization` this takes
         self.relay_in = None
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("source_finer", None)
         self.relay_out = Relay()
         self.frame_bits, self.message_unit = source.frame_bits, source.message_unit
 

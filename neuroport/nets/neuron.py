@@ -8,7 +8,6 @@ have SLAYER's names (``current_decay``, ``voltage_decay``, in units of 1/4096).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,7 +24,7 @@ from neuroport.nets import fused_batchnorm
 from neuroport.nets.fused_batchnorm import DeferredCurrent
 from neuroport.nets.held_numbers import number
 from neuroport.nets.stream import Stream, per_position
-from neuroport.nets.torch_parts import OnGrid
+from neuroport.nets.torch_parts import UNIT, OnGrid
 
 
 def _backward_through_time(
@@ -273,11 +272,21 @@ class Lif(OnGrid):
     @property
     def integer_threshold(self) -> int:
         """Threshold in units of ``lsb``; exact comparison keeps ``v > threshold`` strict."""
-        units = self.threshold / number(self.lsb)
+        return int(self._whole(torch.tensor(self.threshold / number(self.lsb), dtype=UNIT)))
+
+    def _whole(self, units: Tensor) -> Tensor:
+        """The integer thresholds of real ones, all in units."""
         # a learned threshold is a multiple of lsb, except for the rounding of float32
         if self.trained_threshold is not None:
-            return round(units) - self.fires_at
-        return math.ceil(units - 1e-9) - 1 if self.fires_at else int(units + 1e-9)
+            return units.round() - int(self.fires_at)
+        return (units - 1e-9).ceil() - 1 if self.fires_at else (units + 1e-9).floor()
+
+    def thresholds(self, stream: Stream) -> int | Tensor:
+        """Integer threshold, or that of each channel of an equalized stream, (C,)."""
+        if stream.finer is None:
+            return self.integer_threshold
+        units = self.threshold / self.lsb * 2.0 ** stream.finer.to(self.lsb.dtype)
+        return self._whole(units).to(stream.value.dtype)
 
     def constants(self) -> NeuronConstants | None:
         """Constants of one level in real numbers, for kernels; None if kernels cannot use them."""
@@ -330,9 +339,15 @@ class Lif(OnGrid):
         if self.lsb > 0:  # learned values are fixed in the integer phase
             self._hold()
 
+    def gain(self, stream: Stream) -> Tensor | None:
+        """The factor from a channel's unit to that of the surrogate, ``lsb``, (C, 1, 1)."""
+        return None if stream.factor is None else 1 / stream.factor
+
     def integer_bias(self, stream: Stream) -> Tensor:
         """Bias in units of ``lsb``, (C, 1, 1) or (C, H, W), rounded once; straight-through."""
         real = per_position(stream.bias) / self.lsb.to(stream.bias.dtype)
+        if stream.factor is not None:
+            real = real * stream.factor
         return real + (real.round() - real).detach()
 
     def forward(self, x: Tensor | Stream | DeferredCurrent) -> Tensor:
@@ -341,15 +356,19 @@ class Lif(OnGrid):
             return together
         current_decay, voltage_decay = self.decays
         if isinstance(x, Stream):
+            threshold, gain = self.thresholds(x), None
+            if isinstance(threshold, Tensor):
+                threshold, gain = per_position(threshold), self.gain(x)
             spikes = IntegerLif.apply(
                 x.value,
                 self.integer_bias(x),
                 current_decay,
                 voltage_decay,
-                self.integer_threshold,
+                threshold,
                 number(self.lsb),
                 self.surrogate,
                 self.detach_reset,
+                gain,
             )
         else:
             unity = integers.DECAY_UNITY

@@ -19,7 +19,8 @@ class Stream:
     ``value`` holds integers in float32 (exact below 2**24), shape (T, N, C, H, W), in units of the
     stream's LSB. ``bias`` is (C,), or (C, H, W) if it differs by position, in real units. Biases of
     a stream add up as real numbers, and each neuron rounds the sum once, so that rounding errors do
-    not accumulate with depth.
+    not accumulate with depth. If the grid is equalized, the unit of channel c is
+    ``LSB / 2**finer[c]``, the same in all currents of a stream; ``finer`` is (C,) or None.
 
     A ``forward`` may use it like a tensor, as far as a graph can express it: addition,
     ``sum([...])``, ``torch.stack([...]).sum(0)``, disabled dropout, ``clone``, ``contiguous`` and
@@ -28,6 +29,12 @@ class Stream:
 
     value: Tensor
     bias: Tensor
+    finer: Tensor | None = None
+
+    @property
+    def factor(self) -> Tensor | None:
+        """``2**finer`` as (C, 1, 1), exact in float32; None if all channels have the LSB."""
+        return None if self.finer is None else per_position(2.0**self.finer)
 
     def __add__(self, other: Any) -> Stream:
         if isinstance(other, (int, float)) and other == 0:
@@ -35,8 +42,10 @@ class Stream:
         if not isinstance(other, Stream):
             return NotImplemented
         if self.bias.ndim == other.bias.ndim:
-            return Stream(self.value + other.value, self.bias + other.bias)
-        return Stream(self.value + other.value, per_position(self.bias) + per_position(other.bias))
+            bias = self.bias + other.bias
+        else:
+            bias = per_position(self.bias) + per_position(other.bias)
+        return Stream(self.value + other.value, bias, self.finer)
 
     __radd__ = __add__
 
@@ -58,13 +67,13 @@ class Stream:
         return self.value.shape
 
     def clone(self) -> Stream:
-        return Stream(self.value.clone(), self.bias.clone())
+        return Stream(self.value.clone(), self.bias.clone(), self.finer)
 
     def contiguous(self) -> Stream:
         return self
 
     def detach(self) -> Stream:
-        return Stream(self.value.detach(), self.bias.detach())
+        return Stream(self.value.detach(), self.bias.detach(), self.finer)
 
     def equals(self, other: Stream) -> bool:
         """Whether both hold the same numbers."""

@@ -85,7 +85,19 @@ class Relay(nn.Module):
         return out
 
 
-class Conv(OnGrid):
+class Biased(OnGrid):
+    """A synapse whose bias may have a correction, which only the integer phase adds."""
+
+    correction: Tensor | None  # (O,), real units
+
+    def corrected(self, bias: Tensor) -> Tensor:
+        """The bias of the integer phase, (O,) or (O, H, W)."""
+        if self.correction is None:
+            return bias
+        return bias + self.correction.reshape(-1, *[1] * (bias.ndim - 1))
+
+
+class Conv(Biased):
     """Convolution of spikes and batch norm: ``current = norm(weight * spikes)``.
 
     Args:
@@ -111,6 +123,7 @@ class Conv(OnGrid):
 
     lsb: Tensor
     exponent: Tensor
+    finer: Tensor | None  # of an equalized grid, see Stream
     message_unit = 1.0  # real value of a message of 1
     defers = False  # whether its readers apply the norm, see fused_batchnorm.deferred
     precision = torch.float32  # of the convolution while real numbers are trained, see convolve_in
@@ -146,8 +159,13 @@ class Conv(OnGrid):
         normed = isinstance(self.norm, (nn.BatchNorm2d, nn.SyncBatchNorm))
         if normed and self.norm.weight is not None:
             nn.init.constant_(self.norm.weight, norm_scale)
+        self._begin_grid()
+
+    def _begin_grid(self) -> None:
         self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
         self.register_buffer("exponent", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("finer", None)
+        self.register_buffer("correction", None)
 
     @property
     def stride(self) -> tuple[int, int]:
@@ -187,12 +205,16 @@ class Conv(OnGrid):
             shift = shift + self.synapse.bias * scale
         return kernel * scale.reshape(-1, 1, 1, 1), shift
 
+    def scaled(self, kernel: Tensor) -> Tensor:
+        """The folded kernel on an equalized grid, whose units are those of channels; exact."""
+        return kernel if self.finer is None else kernel * 2.0 ** self.finer.reshape(-1, 1, 1, 1)
+
     def refusal(self) -> str | None:
         """Why a graph cannot hold the layer; None if it can."""
         return unlike(self.synapse, nn.Conv2d) or unfoldable(self.norm)
 
     def unit(self) -> float:
-        """Real value of an integer weight of 1."""
+        """Real value of an integer weight of 1, of :meth:`scaled` weights."""
         return number(self.lsb) * 2.0 ** int(number(self.exponent)) / self.message_unit
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -272,9 +294,10 @@ class Conv(OnGrid):
 
     def _integer(self, x: Tensor) -> Stream:
         weight, bias = self.folded()
-        current = self.convolve_integers(x, snap_weight(weight, self.unit()))
+        current = self.convolve_integers(x, snap_weight(self.scaled(weight), self.unit()))
         exponent = int(number(self.exponent))
-        return Stream(current * 2.0**exponent if exponent else current, bias)
+        current = current * 2.0**exponent if exponent else current
+        return Stream(current, self.corrected(bias), self.finer)
 
 
 class Direct(Conv):
@@ -316,6 +339,7 @@ class GradedConv(Conv):
     """
 
     source_lsb: Tensor
+    source_finer: Tensor | None
     mean: Tensor
     std: Tensor
 
@@ -363,6 +387,7 @@ class GradedConv(Conv):
         self.rounds = rounds
         self.relay_in = None if pixels else Relay()
         self.register_buffer("source_lsb", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("source_finer", None)
         self.relay_out = Relay()
         self.frame_bits = 8
         self.message_unit = 1 / 255 if pixels else 1.0
@@ -383,6 +408,13 @@ class GradedConv(Conv):
 
     def kernel(self) -> Tensor:
         return super().kernel() / self.normalization()[1].reshape(-1, 1, 1)
+
+    def scaled(self, kernel: Tensor) -> Tensor:
+        scaled = super().scaled(kernel)
+        if self.source_finer is None:
+            return scaled
+        finer: Tensor = 2.0 ** self.source_finer.reshape(-1, 1, 1)
+        return scaled / finer
 
     def refusal(self) -> str | None:
         found = super().refusal()
@@ -438,12 +470,13 @@ class GradedConv(Conv):
             if any(numbers(mean)):
                 bias = self.carried(weight, bias, -mean, x.shape[-2:])
             messages = x
-        snapped = snap_weight(weight, self.unit())
+        bias = self.corrected(bias)
+        snapped = snap_weight(self.scaled(weight), self.unit())
         if self.relay_in is None:
             current = self.convolve_integers(messages, snapped)
-            return Stream(self.relay_out(current) if self.rounds else current, bias)
+            return Stream(self.relay_out(current) if self.rounds else current, bias, self.finer)
         product = convolve_exactly(self.convolve_integers, messages, snapped)
-        return Stream(self.relay_out(product), bias)
+        return Stream(self.relay_out(product), bias, self.finer)
 
     def carried(self, weight: Tensor, bias: Tensor, source: Tensor, size: torch.Size) -> Tensor:
         """``bias`` plus the kernel's response to the bias of its input (0 in padding)."""
@@ -485,7 +518,7 @@ class Integrator(nn.Module):
         return out
 
 
-class Readout(OnGrid):
+class Readout(Biased):
     """Mean over time and space, then a linear classifier; returns logits (N, classes).
 
     In the integer phase each class integrates ``sum(W_q * spikes) + H*W*b`` over the steps and
@@ -503,6 +536,7 @@ class Readout(OnGrid):
         self.dropout = dropout
         self.potential = Integrator()
         self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("correction", None)
 
     def refusal(self) -> str | None:
         """Why a graph cannot hold the layer; None if it can."""
@@ -517,7 +551,7 @@ class Readout(OnGrid):
         return snap_weight(self.weights()[0], number(self.lsb))
 
     def integer_bias(self, positions: int) -> Tensor:
-        bias = self.weights()[1]
+        bias = self.corrected(self.weights()[1])
         real = bias * positions / self.lsb.to(bias.dtype)
         return real + (real.round() - real).detach()
 

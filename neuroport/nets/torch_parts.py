@@ -19,7 +19,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 Module = TypeVar("Module", bound=nn.Module)
-_UNIT = torch.float64
+UNIT = torch.float64  # the type of a grid's units
 GRID = ("lsb", "source_lsb")  # units of a layer's grid
 METHODS = ("__call__", "forward", "_conv_forward")  # what a call computes
 
@@ -31,11 +31,11 @@ class OnGrid(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         held = ((n, b) for n, b in self._buffers.items() if b is not None and n in GRID)
-        exact = {n: b for n, b in held if b.dtype == _UNIT}
+        exact = {n: b for n, b in held if b.dtype == UNIT}
         super()._apply(fn, recurse)
         for name, before in exact.items():
             after = self._buffers[name]
-            if after is not None and after.dtype != _UNIT:
+            if after is not None and after.dtype != UNIT:
                 self._buffers[name] = before.to(after.device)
         return self
 

@@ -36,13 +36,18 @@ def quantize(net: nn.Module, calibration: Tensor | npt.ArrayLike, **options: Any
             states fit their widths for every input, and only the shape of the calibration matters.
             With ``"checked"``, the grid is as fine as all samples of the calibration permit, with a
             margin of a factor of two; every engine checks every step, and ends with a
-            ``RangeError`` if a width is exceeded. By default the network's setting, or proven. For
+            ``RangeError`` if a width is exceeded. By default the network's setting, or proven.
+            With ``equalize=True``, each channel of a current has an LSB of its own, finer than that
+            of all by a power of two, where its weights are small; its threshold is larger by as
+            much. With ``correct_bias=True``, biases are corrected by the mean errors of currents on
+            the calibration's samples (:mod:`neuroport.quantization.bias_correction`). For
             networks of snnTorch and SpikingJelly, the options of :func:`neuroport.import_torch`.
 
     Raises:
         CaptureError: a graph cannot express the network's ``forward``, or its numbers are not
             finite.
-        FramesError: the calibration is not valid frames.
+        FramesError: the calibration is not valid frames; or biases are to be corrected, and all of
+            its values are 0.
         IllegalError: a stream's worst case does not fit the hardware's widths.
 
     Warns:

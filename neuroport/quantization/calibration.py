@@ -39,14 +39,14 @@ class Ranges:
 
     Attributes:
         arriving: values of neurons' currents and voltages, and of the streams that projections
-            read.
-        products: values of projections' outputs.
+            read, for each channel (C,).
+        products: values of projections' outputs, (C,).
         potentials: values of readouts, summed over positions and steps.
     """
 
-    arriving: dict[str, float] = field(default_factory=dict)
-    products: dict[str, float] = field(default_factory=dict)
-    potentials: dict[str, float] = field(default_factory=dict)
+    arriving: dict[str, Tensor] = field(default_factory=dict)
+    products: dict[str, Tensor] = field(default_factory=dict)
+    potentials: dict[str, Tensor] = field(default_factory=dict)
 
     def hear(self, name: str, module: nn.Module, args: Sequence[Any], output: Any) -> None:
         """Record a layer's input and output in its real phase."""
@@ -56,24 +56,31 @@ class Ranges:
                 _raise(self.arriving, name, reach(module, given))
             case GradedConv():
                 if not module.pixels:
-                    _raise(self.arriving, name, float(given.abs().max()))
+                    _raise(self.arriving, name, _most(given))
                 made = output.tensor() if isinstance(output, DeferredCurrent) else output
-                _raise(self.products, name, float(made.abs().max()))
+                _raise(self.products, name, _most(made))
             case Readout():
                 weight, bias = module.weights()
                 positions = given.shape[3] * given.shape[4]
                 current = given.sum((3, 4)) @ weight.T
                 voltage = (current + bias * positions).cumsum(0)
-                most = max(float(each.abs().max()) for each in (current, voltage))
+                most = torch.maximum(current.abs().max(), voltage.abs().max()).double()
                 _raise(self.potentials, name, most)
 
 
-def _raise(found: dict[str, float], name: str, value: float) -> None:
-    found[name] = max(found.get(name, 0.0), value)
+def _raise(found: dict[str, Tensor], name: str, value: Tensor) -> None:
+    found[name] = torch.maximum(found[name], value) if name in found else value
 
 
-def reach(neuron: Lif, current: Tensor) -> float:
-    """Return the largest current, decaying sum or voltage of neurons, for a (T, N, C, H, W) input.
+def _most(x: Tensor) -> Tensor:
+    """The largest absolute value of each channel of (T, N, C, H, W)."""
+    return x.abs().amax((0, 1, 3, 4)).double()
+
+
+def reach(neuron: Lif, current: Tensor) -> Tensor:
+    """Return the largest current, decaying sum or voltage of each channel of neurons.
+
+    ``current`` is (T, N, C, H, W).
 
     The voltage is bounded over all resets: ``low' = keep min(low, 0) + u`` and ``threshold + u``.
     """
@@ -84,12 +91,13 @@ def reach(neuron: Lif, current: Tensor) -> float:
         _, thresholds, bias = neuron.absorbed()
         bias, threshold = per_position(bias), float(thresholds.max())
     u = low = torch.zeros_like(current[0])
-    worst = float(current.abs().max())
+    worst = _most(current)
     for x in current:
         u = keep_u * u + x
         low = keep_v * low.clamp(max=0) + u + bias
-        worst = max(worst, float(u.abs().max()), -float(low.min()))
-        worst = max(worst, float((u + bias).max()) + keep_v * threshold)
+        kept = (u + bias).amax((0, 2, 3)).double() + keep_v * threshold
+        for value in (u.abs().amax((0, 2, 3)).double(), -low.amin((0, 2, 3)).double(), kept):
+            worst = torch.maximum(worst, value)
     return worst
 
 

@@ -27,11 +27,12 @@ from neuroport.capture.native_network import integer_graph
 from neuroport.display import Shown, View
 from neuroport.errors import BackendError, CaptureError, FramesError
 from neuroport.kernels.devices import device_of, memory_of
+from neuroport.nets.grid_options import is_corrected, is_equalized
 from neuroport.nets.held_numbers import held
 from neuroport.nets.synapse import Conv, Direct, Readout, snap_weight
 from neuroport.nets.torch_parts import OnGrid
 from neuroport.quantization.input_checks import check_numbers, real_frames
-from neuroport.quantization.scales import check_widths, fit_scales, freeze_scales, is_integer
+from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer, set_options
 from neuroport.quantization.weight_levels import few_levels, largest_loss, levels
 from neuroport.runs.shards import Shard, in_order, samples_of
 
@@ -180,6 +181,8 @@ def quantization_cost(
     shard: str | Shard | None = None,
     calibration: Tensor | npt.ArrayLike | None = None,
     widths: str | None = None,
+    equalize: bool | None = None,
+    correct_bias: bool | None = None,
 ) -> QuantizationCost:
     """Run ``net`` in real numbers and in integers, and compare; ``net`` is not changed.
 
@@ -193,8 +196,9 @@ def quantization_cost(
         device: the device of both runs: ``cpu``, ``cuda``, ``cuda:1``, or ``auto``.
         shard: ``"2/4"`` runs only the second of four parts of the samples;
             :func:`neuroport.merge` joins them.
-        calibration, widths: see :func:`neuroport.quantize`; the frames are the default calibration.
-            With checked widths the integer network's currents are those that no engine has checked.
+        calibration, widths, equalize, correct_bias: see :func:`neuroport.quantize`; the frames are
+            the default calibration. With checked widths the integer network's currents are those
+            that no engine has checked.
 
     Raises:
         CaptureError: a graph cannot express the network's ``forward``; or it is a network of
@@ -226,7 +230,7 @@ def quantization_cost(
     aware = is_integer(net)
     real, integer = copy.deepcopy(net), copy.deepcopy(net)
     seen = given if calibration is None else real_frames(calibration)
-    check_widths(integer, widths)
+    set_options(integer, seen, widths, equalize, correct_bias)
     if aware:
         _make_real(real)
         fit_scales(integer, seen)
@@ -234,6 +238,8 @@ def quantization_cost(
         freeze_scales(integer, seen)
     layers = wiring(integer, given.shape)
     graph = integer_graph(integer, given[:, :1])
+    used = {"equalize=True": is_equalized(integer), "correct_bias=True": is_corrected(integer)}
+    unused = [option for option, on in used.items() if not on]
     neurons = [layer for layer in layers if layer.neuron is not None]
     counts = {layer.name: [0, 0, 0, 0] for layer in neurons}
     paths = {layer.path for layer in neurons}
@@ -276,7 +282,7 @@ def quantization_cost(
         populations,
         tuple(_synapse(layer) for layer in layers if _is_trained(layer)),
         few_levels(graph),
-        largest_loss(graph, {p.name: p.share for p in populations}),
+        largest_loss(graph, {p.name: p.share for p in populations}, unused),
         None if told is None else {**told, "graph": graph.hash},
     )
 
@@ -372,7 +378,7 @@ def weights_of(module: Conv | Readout) -> tuple[Tensor, float]:
     """Return weights with batch norm folded in, and the real value of an integer weight of 1."""
     if isinstance(module, Readout):
         return module.weights()[0], float(module.lsb)
-    return module.folded()[0], module.unit()
+    return module.scaled(module.folded()[0]), module.unit()
 
 
 def clipped(weight: Tensor, unit: float) -> int:

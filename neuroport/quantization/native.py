@@ -15,18 +15,22 @@ if TYPE_CHECKING:
 
 
 def integers_of(
-    net: nn.Module, calibration: Tensor | npt.ArrayLike, widths: str | None = None
+    net: nn.Module,
+    calibration: Tensor | npt.ArrayLike,
+    widths: str | None = None,
+    equalize: bool | None = None,
+    correct_bias: bool | None = None,
 ) -> Graph:
     """See :func:`neuroport.quantize`; a grid that is chosen here is stored in ``net``."""
     from neuroport.capture.native_network import integer_graph
     from neuroport.nets.synapse import exact
     from neuroport.quantization.input_checks import check_numbers, real_frames
-    from neuroport.quantization.scales import check_widths, fit_scales, freeze_scales, is_integer
+    from neuroport.quantization.scales import fit_scales, freeze_scales, is_integer, set_options
     from neuroport.quantization.weight_levels import few_levels
 
     frames = real_frames(calibration)
     check_numbers(net)
-    check_widths(net, widths)
+    set_options(net, frames, widths, equalize, correct_bias)
     if not is_integer(net):
         freeze_scales(net, frames)
     else:

@@ -18,6 +18,13 @@ With ``widths="checked"`` ranges are not proven but measured on calibration fram
 proven that sums fit the 32 bits of engines as long as all earlier populations keep their widths,
 and every engine checks that they do. The integer network also runs on the calibration frames, and a
 stream that exceeds its widths there is made coarser.
+
+If the grid is *equalized* (:mod:`neuroport.nets.grid_options`), each channel of a stream
+has a unit of its own, ``LSB / 2**k``, with the largest k >= 0 at which its weights in every synapse
+of the stream still fit. A leaky neuron is homogeneous: if the current, bias and threshold of a
+channel are multiplied by one number, its spikes stay the same. With powers of two this holds bit
+for bit in floating point, too, and the real-valued network keeps its numbers: only its grid is
+another. All synapses, neurons and projections of the stream have the same k.
 """
 
 from __future__ import annotations
@@ -26,6 +33,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
@@ -41,10 +49,12 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.linear_bounds import Box, Budget, LinearMap, Sum, reach
 from neuroport.nets.batchnorm_lif import NormLif
 from neuroport.nets.composed import ComposedStem
+from neuroport.nets.grid_options import is_corrected, is_equalized, set_grid_options
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, Readout, exact
 from neuroport.nets.widths import CHECKED, WIDTHS, set_widths, widths_of
+from neuroport.quantization.bias_correction import check_samples, correct_biases
 from neuroport.quantization.calibration import Ranges, check_departures, observe
 from neuroport.quantization.input_checks import check_numbers
 from neuroport.targets.rules import too_wide
@@ -56,6 +66,7 @@ STEM = 32  # largest weight of a stem that does not round, in units: 33 levels
 MARGIN = 1.5  # margin for weights that still change in quantization-aware training
 SEEN = 2.0  # margin for frames with larger ranges than those of the calibration
 WIDTH_RULES = ("threshold_fits", "bias_fits", "currents_fit", "accumulators_fit")
+FINEST_CHANNEL = 8  # powers of two by which a channel's unit may be finer than the LSB
 TRIES = 100  # attempts at making a grid coarser, by a factor of two each
 
 # parts with a grid of their own: ("stream", a synapse of it), ("projection", ...), ("readout", ...)
@@ -71,8 +82,18 @@ class _Interval:
         return _Interval(self.low + other.low, self.high + other.high)
 
     @property
-    def worst(self) -> float:
-        return max(float(self.high.max()), -float(self.low.min()))
+    def worst(self) -> Tensor:
+        """The largest absolute value of each channel, (C,)."""
+        return _of_channels(torch.maximum(self.high, -self.low))
+
+
+def _of_channels(values: Tensor) -> Tensor:
+    """The largest value of each channel, (C,), of (C,) or (C, ...)."""
+    return values.flatten(1).amax(1).double() if values.ndim > 1 else values.double()
+
+
+def _zero() -> Tensor:
+    return torch.zeros(1, dtype=torch.float64)
 
 
 @dataclass
@@ -82,9 +103,10 @@ class _Stream:
     synapses: list[LayerCall] = field(default_factory=list)
     neurons: list[LayerCall] = field(default_factory=list)
     projections: list[LayerCall] = field(default_factory=list)
-    reach: float = 0.0  # worst |current| at any reader, real units
-    bias: float = 0.0  # worst |bias| at any neuron, real units
+    reach: Tensor = field(default_factory=_zero)  # worst |current| at any reader, real, (C,)
+    bias: Tensor = field(default_factory=_zero)  # worst |bias| at any reader, real, (C,)
     lsb: float = 0.0
+    finer: Tensor | None = None  # of an equalized grid, (C,)
 
 
 def is_integer(net: nn.Module) -> bool:
@@ -92,24 +114,46 @@ def is_integer(net: nn.Module) -> bool:
     return any(isinstance(m, (Conv, Readout)) and float(m.lsb) > 0 for m in net.modules())
 
 
-def check_widths(net: nn.Module, widths: str | None) -> None:
-    """Set the widths of ``net``; None keeps them.
+def set_options(
+    net: nn.Module,
+    frames: Tensor,
+    widths: str | None = None,
+    equalize: bool | None = None,
+    correct_bias: bool | None = None,
+) -> None:
+    """Set the options of the grid of ``net``, see :func:`neuroport.quantize`; None keeps them.
+
+    Args:
+        frames: of the calibration, (T, N, C, H, W).
 
     Raises:
-        CaptureError: there are no such widths, or the network is already in its integer phase.
+        CaptureError: an option has no such value, or the network is already in its integer phase.
+        FramesError: biases are to be corrected, and all values of the frames are 0.
     """
     net = unwrapped(net)
-    if widths is None:
-        return
-    if widths not in WIDTHS:
-        raise CaptureError(f"widths is {widths!r:.100}; use {' or '.join(map(repr, WIDTHS))}")
-    if is_integer(net) and widths != widths_of(net):
-        raise CaptureError(
-            f"widths is {widths!r}, but the network has its integers already, whose widths are "
-            f"{widths_of(net)}: that is chosen where the integer phase begins (widths of "
-            "[quantization] in a recipe); leave widths out"
-        )
-    set_widths(net, widths)
+    given = {"widths": widths, "equalize": equalize, "correct_bias": correct_bias}
+    now = {
+        "widths": widths_of(net),
+        "equalize": is_equalized(net),
+        "correct_bias": is_corrected(net),
+    }
+    for name, value in given.items():
+        values = WIDTHS if name == "widths" else (True, False)
+        if value is None:
+            continue
+        if not any(value is one or (value == one and isinstance(value, str)) for one in values):
+            raise CaptureError(f"{name} is {value!r:.100}; use {' or '.join(map(repr, values))}")
+        if is_integer(net) and value != now[name]:
+            raise CaptureError(
+                f"{name} is {value!r}, but the network has its integers already, whose {name} is "
+                f"{now[name]!r}: that is chosen where the integer phase begins ({name} of "
+                f"[quantization] in a recipe); leave {name} out"
+            )
+    if correct_bias and not is_integer(net):
+        check_samples(frames)
+    if widths is not None:
+        set_widths(net, widths)
+    set_grid_options(net, equalize, correct_bias)
 
 
 @torch.no_grad()
@@ -119,21 +163,29 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
     Decays and thresholds that neurons have learned are rounded to the grid and fixed.
 
     Args:
-        net: the network; :func:`neuroport.nets.widths.set_widths` selects proven or checked widths.
+        net: the network; :func:`neuroport.nets.widths.set_widths` selects proven or checked widths,
+            :mod:`neuroport.nets.grid_options` equalized channels and corrected biases.
         frames: (T, N, C, H, W); T and the image size determine the readout's range. For checked
-            widths all samples are run; otherwise their values have no effect.
+            widths and corrected biases all samples are run; otherwise their values have no effect.
 
     Raises:
         CaptureError: a graph cannot express the network's ``forward``, or its numbers are not
             finite.
+        FramesError: biases are to be corrected, and all values of the frames are 0.
         IllegalError: a stream's worst case cannot be brought into range.
     """
     net = unwrapped(net)
     check_numbers(net)
+    if is_corrected(net):
+        check_samples(frames)
     with evaluating(net), exact(frames):
         grid = _Grid(net, frames)
         grid.choose()
         grid.fit(net, frames)
+        for _ in range(TRIES if is_corrected(net) else 0):
+            correct_biases(net, grid.layers, frames)
+            if not grid.fit(net, frames):
+                break
 
 
 @torch.no_grad()
@@ -171,6 +223,8 @@ class _Grid:
             if only is None or not own.isdisjoint(only):
                 margin = max(self.margins.get(part, MARGIN) for part in own)
                 _choose_lsb(stream, intervals, biases, named, margin, self.ranges)
+                if _equalized(stream):
+                    stream.finer = _finer(stream, named, margin)
                 again.add(id(stream))
         for layer in self.layers:
             module = layer.module
@@ -185,26 +239,31 @@ class _Grid:
                 continue
             stream = streams[layer.name]
             lsb = stream.lsb if id(stream) in again else float(conv.lsb)
+            if stream.finer is not None and conv.finer is not None:
+                conv.finer.copy_(stream.finer)
             if isinstance(module, GradedConv):
                 source, moved = None, id(stream) in again
                 if not module.pixels:
                     before = streams[layer.inputs[0]]
                     moved |= id(before) in again
                     source = before.lsb if id(before) in again else float(module.source_lsb)
+                    if before.finer is not None and module.source_finer is not None:
+                        module.source_finer.copy_(before.finer)
                 part = ("projection", layer.path)
                 if moved or (only is not None and part in only):
                     calls = [other.name for other in self.layers if other.module is module]
-                    worst = max(intervals[name].worst for name in calls)
+                    worst = [intervals[name].worst for name in calls]
                     if self.ranges is not None and source is not None:
-                        worst = max(self._seen(name) for name in calls)
+                        worst = [self._seen(name) for name in calls]
+                    if module.finer is not None:
+                        worst = [each * 2.0**module.finer for each in worst]
                     margin = self.margins.get(part, MARGIN)
-                    _choose_shifts(layer.path, module, lsb, source, worst * margin)
+                    room = max(float(each.max()) for each in worst) * margin
+                    _choose_shifts(layer.path, module, lsb, source, room)
             elif id(stream) in again:
                 lsb /= unit_of(layer.inputs[0], named)  # the contribution of a message of 1
-                largest = float(conv.folded()[0].abs().max())
-                ratio = largest / (integers.WEIGHT_MAX * lsb)
                 conv.lsb.fill_(lsb)
-                conv.exponent.fill_(max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0)
+                conv.exponent.fill_(_exponent(conv, lsb))
         self._choose_readouts(only)
 
     def fit(self, net: nn.Module, frames: Tensor) -> list[str]:
@@ -222,8 +281,8 @@ class _Grid:
             changed |= dict.fromkeys(name for _, name in refused)
         return list(changed)
 
-    def _seen(self, name: str) -> float:
-        """Return the largest measured product of a projection, without its bias, with a margin."""
+    def _seen(self, name: str) -> Tensor:
+        """Return the largest measured products of a projection, without its bias, with a margin."""
         assert self.ranges is not None
         module = next(layer.module for layer in self.layers if layer.name == name)
         assert isinstance(module, GradedConv)
@@ -287,12 +346,12 @@ class _Grid:
             reach = float(
                 torch.max(weight.clamp(min=0).sum(1).max(), -weight.clamp(max=0).sum(1).min())
             )
-            largest = float(bias.abs().max())
+            largest = float(module.corrected(bias).abs().max())
             # a sum of k populations is 0..k
             most = layer.most * max(_tops(self.layers).get(name, 1.0) for name in layer.inputs)
             potential = (reach * most + largest) * positions * self.steps
             if self.ranges is not None:
-                potential = self.ranges.potentials[layer.name] * SEEN / MARGIN
+                potential = float(self.ranges.potentials[layer.name]) * SEEN / MARGIN
             lsb = max(
                 float(weight.abs().max()) / integers.WEIGHT_MAX,
                 margin * potential / integers.CURRENT_MAX,
@@ -381,7 +440,7 @@ def _propagate(layers: list[LayerCall]) -> tuple[dict[str, _Interval], dict[str,
         )
         current = LinearMap(kernel.numpy(), (messages,), module.groups, inside=together)
         low, high = (torch.from_numpy(bound) for bound in reach(current, budget))
-        intervals[layer.name], biases[layer.name] = _Interval(low, high), bias
+        intervals[layer.name], biases[layer.name] = _Interval(low, high), module.corrected(bias)
         if layer.name in read_on:
             currents[layer.name] = current
     return intervals, biases
@@ -430,21 +489,23 @@ def _choose_lsb(
             f"no neuron reads the currents of {names} ({stream.synapses[0].place}); remove the "
             "layers"
         )
-    reaches = 0.0
+    seen = _zero()
     for reader in (*stream.neurons, *stream.projections):
-        stream.reach = max(stream.reach, _sum([intervals[n] for n in reader.inputs]).worst)
+        worst = _sum([intervals[n] for n in reader.inputs]).worst
+        stream.reach = torch.maximum(stream.reach, worst)
         total = _total(biases, reader)
         if isinstance(reader.module, NormLif):
             total = per_position(total) + per_position(reader.module.absorbed()[2])
-        bias = float(total.abs().max())
-        stream.bias = max(stream.bias, bias)
+        bias = _of_channels(total.abs())
+        stream.bias = torch.maximum(stream.bias, bias)
         if ranges is not None:  # measured with its bias, which integers hold separately
-            seen = (ranges.arriving[reader.name] + bias) * SEEN / MARGIN
-            reaches = max(reaches, seen)
+            arriving = (ranges.arriving[reader.name] + bias.max()) * SEEN / MARGIN
+            seen = torch.maximum(seen, arriving)
     if ranges is not None:
-        stream.reach = reaches
+        stream.reach = seen
+    reach, most = float(stream.reach.max()), float(stream.bias.max())
     if not stream.neurons:  # only its range matters, because nothing is compared with a threshold
-        stream.lsb = margin * max(stream.reach, 1e-12) / integers.CURRENT_MAX
+        stream.lsb = margin * max(reach, 1e-12) / integers.CURRENT_MAX
         return
     neurons = [n.neuron for n in stream.neurons if n.neuron is not None]
     plain = [n for n in neurons if not isinstance(n, NormLif)]
@@ -465,8 +526,8 @@ def _choose_lsb(
     lowest = max(1, math.ceil(COARSEST * threshold / min(thresholds, default=smallest)))
     lowest = max(lowest, math.ceil(FINEST * threshold / smallest))
     coarsest = [  # the largest integer threshold that range and bias permit
-        threshold * integers.CURRENT_MAX / (margin * stream.reach + 1e-12),
-        threshold * integers.BIAS_MAX / (margin * stream.bias + 1e-12),
+        threshold * integers.CURRENT_MAX / (margin * reach + 1e-12),
+        threshold * integers.BIAS_MAX / (margin * most + 1e-12),
         integers.THRESHOLD_MAX / tallest,
     ]
     weights = [weight for layer in stream.synapses for weight in _largest(layer, named)]
@@ -476,7 +537,7 @@ def _choose_lsb(
     limit = min(coarsest)
     if limit < lowest:
         raise IllegalError(
-            f"the stream of {names} can reach {stream.reach / threshold:.0f} thresholds, too wide "
+            f"the stream of {names} can reach {reach / threshold:.0f} thresholds, too wide "
             f"for 17 bits with a threshold of {lowest} or more; train with smaller weights and "
             "norms (weight decay), or let fewer blocks share a stream"
         )
@@ -484,6 +545,51 @@ def _choose_lsb(
         stream.lsb = threshold / math.floor(min(limit, max(wanted, lowest)))
     else:
         stream.lsb = threshold / 2.0 ** math.floor(math.log2(min(limit, max(wanted, lowest))))
+
+
+def _exponent(conv: Conv, lsb: float) -> int:
+    """Return the exponent of a synapse whose weights would otherwise exceed 8 bits."""
+    ratio = float(conv.folded()[0].abs().max()) / (integers.WEIGHT_MAX * lsb)
+    return max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0
+
+
+def _equalized(stream: _Stream) -> bool:
+    synapses = (layer.synapse for layer in stream.synapses)
+    return any(synapse is not None and synapse.finer is not None for synapse in synapses)
+
+
+def _finer(stream: _Stream, named: dict[str, LayerCall], margin: float) -> Tensor:
+    """Return by which powers of two the unit of each channel may be finer than the stream's LSB.
+
+    The weights of the channel in every synapse stay within 8 bits at the synapse's exponent, and
+    its current, bias and thresholds within their widths, with the margin of the LSB.
+    """
+    lsb = stream.lsb
+    room = [
+        integers.CURRENT_MAX * lsb / (margin * stream.reach),
+        integers.BIAS_MAX * lsb / (margin * stream.bias),
+    ]
+    for layer in stream.neurons:
+        neuron = layer.neuron
+        assert neuron is not None
+        threshold = torch.tensor([neuron.threshold], dtype=torch.float64)
+        if isinstance(neuron, NormLif):
+            threshold = neuron.absorbed()[1].double()
+        room.append(integers.THRESHOLD_MAX * lsb / threshold)
+    for layer in stream.synapses:
+        module = layer.synapse
+        assert module is not None
+        largest = _of_channels(module.folded()[0].abs())
+        if isinstance(module, GradedConv):
+            # a product that is rounded shares one shift: no other channel may lose from it
+            coarse = integers.WEIGHT_MAX * lsb / module.message_unit
+            most = float(largest.max()) if module.rounds else coarse
+        else:
+            unit = lsb / unit_of(layer.inputs[0], named)
+            most = integers.WEIGHT_MAX * unit * 2.0 ** _exponent(module, unit)
+        room.append(most / largest)
+    least: Tensor = reduce(torch.minimum, room)
+    return least.log2().floor().clamp(0, FINEST_CHANNEL).to(torch.int64)
 
 
 def _largest(layer: LayerCall, named: dict[str, LayerCall]) -> list[float]:
@@ -522,7 +628,7 @@ def _choose_shifts(
 
     ``room``: largest value of the product, in real units.
     """
-    largest = max(float(module.folded()[0].abs().max()), 1e-12)
+    largest = max(float(module.scaled(module.folded()[0]).abs().max()), 1e-12)
     product = math.floor(math.log2(integers.MESSAGE_MAX * lsb / max(room, 1e-12)))
     message = module.message_unit if source is None else source
     weight = math.floor(math.log2(integers.WEIGHT_MAX * lsb / (largest * message)))

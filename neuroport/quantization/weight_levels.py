@@ -6,7 +6,7 @@ up, the coarser the LSB, and the fewer integers remain for the weights of each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,7 +100,9 @@ def few_levels(graph: Graph) -> str | None:
     return f"{number} fewer than {FEW} levels of weights ({named}{more}); {stream.cause}"
 
 
-def largest_loss(graph: Graph, shares: Mapping[str, float]) -> str | None:
+def largest_loss(
+    graph: Graph, shares: Mapping[str, float], options: Sequence[str] = ()
+) -> str | None:
     """Return the population that adds most differences, what limits it, and what would help.
 
     A population's differences include those of its source populations, so it adds the part of its
@@ -108,6 +110,7 @@ def largest_loss(graph: Graph, shares: Mapping[str, float]) -> str | None:
 
     Args:
         shares: for each population, the share of spikes that only one of the two networks sends.
+        options: those of quantization that the network does not use, and that help few levels.
     """
     added = {
         name: share - max((shares.get(other, 0.0) for other in _heard(graph, name)), default=0.0)
@@ -123,7 +126,8 @@ def largest_loss(graph: Graph, shares: Mapping[str, float]) -> str | None:
     convs = [graph[name] for name in stream.synapses]
     largest = [_largest(node) for node in convs if isinstance(node, Synapse)]
     if levels(min(largest)) < FEW:
-        return f"{text}; {stream.cause}"
+        unused = f"; without training, {' and '.join(options)} recover a part" if options else ""
+        return f"{text}; {stream.cause}{unused}"
     return (
         f"{text}; its synapses choose from {levels(min(largest))} levels or more and a threshold "
         f"is {stream.threshold} units: training in the integer phase (quantization.epochs) helps"

@@ -21,6 +21,7 @@ from neuroport.files import ordinary, parse_json, place, write_atomic
 from neuroport.hdf5 import short
 from neuroport.kernels.allocator import available
 from neuroport.nets.families import build
+from neuroport.nets.grid_options import set_grid_options
 from neuroport.nets.recipe import GRAPH
 from neuroport.nets.widths import set_widths
 from neuroport.recipe import Recipe, from_dict
@@ -68,7 +69,7 @@ class State:
                     f"{self.source} holds a negative variance in {name}; it was damaged: train "
                     "again"
                 )
-            if name.endswith((".exponent", ".shift")) and (tensor.abs() > 63).any():
+            if name.endswith((".exponent", ".shift", "finer")) and (tensor.abs() > 63).any():
                 raise TrainingError(
                     f"{self.source} holds {tensor.flatten()[0]} in {name}, a shift of bits beyond "
                     "63; it was damaged: train again"
@@ -113,11 +114,10 @@ def skeleton(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Module:
     Raises:
         RecipeError: its parameters would not fit in the memory of this machine.
     """
-    data = recipe.data
     if recipe.network.family == GRAPH and folder:
         return given(recipe, folder)
     with torch.device("meta"):
-        net = build(recipe.network, data.shape[0], data.class_count, data.bits)
+        net = _built(recipe)
     size = sum(t.numel() * t.element_size() for t in net.state_dict().values())
     if size > (free := available()):
         raise RecipeError(
@@ -143,9 +143,14 @@ def build_network(recipe: Recipe, folder: str | os.PathLike[str] = "") -> nn.Mod
 def _untrained(recipe: Recipe) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        data = recipe.data
-        net = build(recipe.network, data.shape[0], data.class_count, data.bits)
-    return set_widths(net, recipe.quantization.widths)
+        return _built(recipe)
+
+
+def _built(recipe: Recipe) -> nn.Module:
+    data, options = recipe.data, recipe.quantization
+    net = build(recipe.network, data.shape[0], data.class_count, data.bits)
+    set_grid_options(net, options.equalize, options.correct_bias)
+    return set_widths(net, options.widths)
 
 
 def save_checkpoint(folder: Path, state: State) -> Path:

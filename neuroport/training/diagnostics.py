@@ -18,7 +18,7 @@ from neuroport.errors import TrainingError
 from neuroport.graph import integers
 from neuroport.nets.held_numbers import held
 from neuroport.nets.neuron import Lif, Mlf, integrate, neurons_of
-from neuroport.nets.stream import Stream
+from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.synapse import Conv, Readout
 from neuroport.quantization.cost import clipped, weights_of
 from neuroport.quantization.scales import is_integer
@@ -159,7 +159,9 @@ class _Population:
 
 def _saturated(neuron: Lif, stream: Stream) -> int:
     """Count the neurons, steps and samples at which the voltage saturates at 24 bits."""
-    threshold = neuron.integer_threshold
+    threshold = neuron.thresholds(stream)
+    if isinstance(threshold, Tensor):
+        threshold = per_position(threshold).to(torch.int64)
     distance, _ = integrate(stream.value, neuron.integer_bias(stream), *neuron.decays, threshold)
     voltage = distance + (threshold << integers.STATE_SHIFT)
     return int((voltage.abs() >= integers.STATE_MAX).sum())

@@ -221,8 +221,11 @@ def _fit(
 
 
 def calibration(reading: Reading, data: Split, recipe: Recipe) -> Tensor:
-    """Return the frames from which scales are chosen; for proven widths only their size matters."""
-    if recipe.quantization.widths == PROVEN:
+    """Return the frames from which scales are chosen.
+
+    For proven widths and biases as they are, only their size matters.
+    """
+    if recipe.quantization.widths == PROVEN and not recipe.quantization.correct_bias:
         return reading.some(data.test, recipe)
     return reading.some(data.train, recipe, CALIBRATION)
 

@@ -43,7 +43,17 @@ def test_weights_come_in_are_quantized_with_their_cost_and_trained_on(
     assert f"all 56 entries of {file} (mlf)" in done.stdout
     done = called("quantize", run, "--cost", 10, "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["cost"]
+    plain = json.loads(done.stdout)
+    assert plain["cost"]
+    options = ("--equalize", "--correct-bias", "--calibration", 8)
+    done = called("quantize", run, *options, "--cost", 10, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["hash"] != plain["hash"]
+    assert found["cost"]["synapses"] != plain["cost"]["synapses"]
+    done = called("quantize", run, "--equalize", "--calibration", 8)
+    assert done.returncode == 2
+    assert "--calibration is for --widths checked and --correct-bias" in done.stderr
     done = called("quantize", run, "--widths", "checked", "--calibration", 8)
     assert done.returncode == 0, done.stderr
     assert "populations checked, not proven" in done.stdout
@@ -54,6 +64,9 @@ def test_weights_come_in_are_quantized_with_their_cost_and_trained_on(
     done = called("quantize", run, "--widths", "checked")
     assert done.returncode == 2
     assert "chosen where the integer phase begins" in done.stderr
+    done = called("quantize", run, "--correct-bias")
+    assert done.returncode == 2
+    assert "correct_bias of [quantization] in a recipe" in done.stderr
 
 
 def test_a_network_is_named_by_family_and_depth_or_by_a_recipe(
