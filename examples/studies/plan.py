@@ -102,6 +102,29 @@ TRAINED: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "spikes": (DEEP, DEPTHS),
 }
 
+# isometry: depth -> its networks, and how many seeds; without training at UNTRAINED layers
+ISOMETRY: dict[int, tuple[tuple[str, ...], int]] = {
+    20: (("plain", "tdbn", "sew", "ms", "ds3"), 3),
+    56: (("plain", "tdbn", "sew", "ms", "ds3"), 3),
+    110: (("sew", "ms"), 3),
+    482: (("plain", "tdbn", "sew", "ms", "ds3"), 1),
+}
+UNTRAINED = 482
+
+
+def isometry_runs(seed: int) -> Iterator[Run]:
+    """The networks whose isometry is measured with one seed."""
+    for depth, (networks, seeds) in ISOMETRY.items():
+        if seed < seeds:
+            for network in networks:
+                yield Run(network, depth, seed)
+
+
+def projects(depth: int) -> set[int]:
+    """The blocks that change the shape, and so a projection is their shortcut."""
+    stage = (depth - 2) // 6
+    return {stage, 2 * stage}
+
 
 def runs(study: str, seed: int) -> Iterator[Run]:
     """The networks of a study with one seed, shallow ones first."""
