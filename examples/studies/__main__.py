@@ -14,7 +14,6 @@ from examples.studies.page import write_page
 from examples.studies.plan import (
     SEEDS,
     TRAINED,
-    UNTRAINED,
     Budget,
     Run,
     isometry_runs,
@@ -82,14 +81,14 @@ class Studies:
     def _isometry(self, seed: int) -> None:
         own = {"batch_measured": gradients.BATCH, "probes": isometry.PROBES}
         store = Store(self.out, "isometry", self.budget.to_dict() | own)
-        for run in isometry_runs(seed):
+        for run, trained in isometry_runs(seed):
             if run.name in store.runs:
                 continue
-            if run.depth == UNTRAINED:
-                epochs = [isometry.at_start(run, self.budget, self.data)]
-            else:
+            if trained:
                 folder = self.work / "isometry"
                 epochs = isometry.along_training(run, self.budget, self.data, folder)
+            else:
+                epochs = [isometry.at_start(run, self.budget, self.data)]
             store.add(isometry.isometry_run(run, epochs))
             click.echo(f"isometry: {run.name}")
 
@@ -108,7 +107,8 @@ def gradient_run(run: Run, norms: dict[str, list[float]]) -> dict[str, Any]:
     """The entry of the JSON: ``decades`` is log10 of first / last block, by which norms change."""
     about: dict[str, Any] = {f: getattr(run, f) for f in ("name", "network", "depth", "seed")}
     for key, name in (("signal", "decades"), ("parameters", "decades_of_parameters")):
-        about[name] = gradients.decades(norms[key][0], norms[key][-1])
+        found = gradients.decades(norms[key][0], norms[key][-1])
+        about[name] = None if found is None else round(found, 3)
     return about | norms
 
 

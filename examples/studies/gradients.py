@@ -79,7 +79,7 @@ def norms_of(net: nn.Module, frames: Tensor, labels: Tensor) -> dict[str, Any]:
 
 def decades(first: float, last: float) -> float | None:
     """log10 of first / last; None if one of them is 0, that is below what float32 holds."""
-    return round(math.log10(first / last), 3) if first > 0 < last else None
+    return math.log10(first / last) if first > 0 < last else None
 
 
 def blocks_of(net: nn.Module) -> list[nn.Module]:

@@ -136,24 +136,30 @@ def along_training(run: Run, budget: Budget, data: Split, folder: Path) -> list[
 def isometry_run(run: Run, epochs: list[dict[str, Any]]) -> dict[str, Any]:
     """The entry of the JSON.
 
-    Of the first and the last epoch (``phi_0``, ``phi_4``): phi and variance are means over the
-    blocks that keep the shape, with their standard errors; ``decades`` is log10 of the gradient
-    norm at the first block over that at the last, ``predicted`` the same from phi of every block
-    between them.
+    Of the first and the last epoch (``phi_0``, ``phi_4``), over the blocks that keep the shape:
+    mean phi and mean variance, with their standard errors; ``growth``, by how many decades the
+    gradient's norm grows on its way back through all of them; ``predicted``, the same from phi, as
+    if the gradient had random directions. ``decades`` is log10 of the norm at the first block over
+    that at the last. Norms are those at outputs, so that the first block is in neither of the sums.
     """
     about: dict[str, Any] = {f: getattr(run, f) for f in ("name", "network", "depth", "seed")}
     kept = [block for block in range(len(epochs[0]["phi"])) if block not in projects(run.depth)]
     for found in (epochs[0], *epochs[:0:-1][:1]):  # the first, and the last of several
-        at = found["epoch"]
+        at, signal = found["epoch"], found["signal"]
         for key in ("phi", "variance"):
             about[f"{key}_{at}"] = round(statistics.fmean(found[key][k] for k in kept), 4)
             error = math.hypot(*(found[f"{key}_error"][k] for k in kept)) / len(kept)
             about[f"{key}_error_{at}"] = round(error, 5)
-        about[f"decades_{at}"] = decades(found["signal"][0], found["signal"][-1])
-        factors = found["phi"][1:]
-        about[f"predicted_{at}"] = (
-            round(sum(map(math.log10, factors)) / 2, 3) if min(factors) > 0 else None
-        )
+        about[f"decades_{at}"] = _sum([decades(signal[0], signal[-1])])
+        about[f"growth_{at}"] = _sum([decades(signal[k - 1], signal[k]) for k in kept[1:]])
+        halves = [decades(found["phi"][k] ** 0.5, 1.0) for k in kept[1:]]
+        about[f"predicted_{at}"] = _sum(halves)
     if "accuracy" in epochs[-1]:
         about["accuracy"] = float(epochs[-1]["accuracy"])
     return about | {"epochs": epochs}
+
+
+def _sum(values: list[float | None]) -> float | None:
+    """Their sum; None if one of them is."""
+    known = [value for value in values if value is not None]
+    return round(math.fsum(known), 3) if len(known) == len(values) else None

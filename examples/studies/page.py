@@ -109,7 +109,7 @@ def _isometry(found: dict[str, Any]) -> str:
     lines = [
         [
             *("layers", "network", "phi before", "after", "variance before", "after"),
-            *("first / last before", "by phi", "after", "by phi", "accuracy, %"),
+            *("growth before", "by phi", "after", "by phi", "accuracy, %"),
         ]
     ]
     names = list(LABELS)
@@ -120,7 +120,7 @@ def _isometry(found: dict[str, Any]) -> str:
     for row in rows:
         trained = f"phi_{last}" in row
         line = [str(row["depth"]), label(row)]
-        for keys, digits in ((("phi",), 2), (("variance",), 2), (("decades", "predicted"), 1)):
+        for keys, digits in ((("phi",), 2), (("variance",), 2), (("growth", "predicted"), 2)):
             for epoch in (0, last):
                 line += [
                     _spread(row, f"{key}_{epoch}", digits) if trained or not epoch else ""

@@ -102,22 +102,22 @@ TRAINED: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "spikes": (DEEP, DEPTHS),
 }
 
-# isometry: depth -> its networks, and how many seeds; without training at UNTRAINED layers
-ISOMETRY: dict[int, tuple[tuple[str, ...], int]] = {
-    20: (("plain", "tdbn", "sew", "ms", "ds3"), 3),
-    56: (("plain", "tdbn", "sew", "ms", "ds3"), 3),
-    110: (("sew", "ms"), 3),
-    482: (("plain", "tdbn", "sew", "ms", "ds3"), 1),
-}
-UNTRAINED = 482
+COMPARED = ("plain", "tdbn", "sew", "ms", "ds3")
+# isometry: (depth, networks, seeds, whether they are trained)
+ISOMETRY: tuple[tuple[int, tuple[str, ...], int, bool], ...] = (
+    (20, COMPARED, 3, True),
+    (56, COMPARED, 3, True),
+    (110, ("sew", "ms"), 3, True),
+    (482, COMPARED, 1, False),
+)
 
 
-def isometry_runs(seed: int) -> Iterator[Run]:
-    """The networks whose isometry is measured with one seed."""
-    for depth, (networks, seeds) in ISOMETRY.items():
+def isometry_runs(seed: int) -> Iterator[tuple[Run, bool]]:
+    """The networks whose isometry is measured with one seed, and whether they are trained."""
+    for depth, networks, seeds, trained in ISOMETRY:
         if seed < seeds:
             for network in networks:
-                yield Run(network, depth, seed)
+                yield Run(network, depth, seed), trained
 
 
 def projects(depth: int) -> set[int]:

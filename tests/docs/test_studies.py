@@ -29,7 +29,7 @@ from examples.studies.isometry import (
     spectrum,
 )
 from examples.studies.page import TABLES, with_tables
-from examples.studies.plan import ISOMETRY, TRAINED, Budget, Run
+from examples.studies.plan import COMPARED, TRAINED, Budget, Run
 from examples.studies.plan import NETWORKS as TRAINABLE
 from examples.studies.shortcuts import shortcut_run
 from examples.studies.store import Store, summary
@@ -271,15 +271,25 @@ def test_measuring_isometry_does_not_change_the_training(tmp_path: Path, data: S
 
 
 def test_isometry_of_a_run_is_that_of_the_blocks_that_keep_the_shape() -> None:
+    """Of 14 layers, the third and the fifth of six blocks have projections."""
     epoch = {"phi": [1.0, 2.0, 10.0, 1.0, 10.0, 4.0], "phi_error": [0.3, 0.0, 9.0, 0.4, 9.0, 0.0]}
     epoch |= {"variance": epoch["phi"], "variance_error": epoch["phi_error"]}
-    epoch |= {"signal": [100.0, 0, 0, 0, 0, 1.0]}
+    epoch |= {"signal": [100.0, 50.0, 9.0, 3.0, 7.0, 1.0]}
     found = isometry_run(Run("ms", 14, 0), [{"epoch": 0, **epoch}])
     assert found["phi_0"] == found["variance_0"] == 2.0
     assert found["phi_error_0"] == 0.125
     assert found["decades_0"] == 2.0
-    assert found["predicted_0"] == round(math.log10(800) / 2, 3)
+    assert found["growth_0"] == round(math.log10(2 * 3 * 7), 3)
+    assert found["predicted_0"] == round(math.log10(8) / 2, 3)
     assert not [key for key in found if key.endswith("_4")]
+    epoch["signal"][0] = 0.0
+    assert isometry_run(Run("ms", 14, 0), [{"epoch": 0, **epoch}])["growth_0"] is None
+
+
+def test_committed_isometry_follows_from_its_epochs() -> None:
+    for kept in json.loads((ROOT / "docs" / "studies" / "isometry.json").read_text())["runs"]:
+        run = Run(kept["network"], kept["depth"], kept["seed"])
+        assert isometry_run(run, kept["epochs"]) == kept
 
 
 def test_committed_isometry_at_initialization_comes_out_again() -> None:
@@ -287,10 +297,10 @@ def test_committed_isometry_at_initialization_comes_out_again() -> None:
     path = ROOT / "docs" / "studies" / "isometry.json"
     kept = {run["name"]: run for run in json.loads(path.read_text())["runs"]}
     data = load_data(Run("ms", 8, 0).recipe(Budget()).data)
-    for network in ISOMETRY[20][0]:
+    for network in COMPARED:
         run = Run(network, 20, 0)
         found = isometry_run(run, [at_start(run, Budget(), data)])
-        for key in ("phi_0", "decades_0", "predicted_0"):
+        for key in ("phi_0", "growth_0", "predicted_0"):
             assert abs(found[key] - kept[run.name][key]) < 0.02, (network, key)
 
 
