@@ -120,7 +120,7 @@ def _isometry(found: dict[str, Any]) -> str:
     for row in rows:
         trained = f"phi_{last}" in row
         line = [str(row["depth"]), label(row)]
-        for keys, digits in ((("phi",), 2), (("variance",), 2), (("growth", "predicted"), 2)):
+        for keys, digits in ((("phi",), 3), (("variance",), 2), (("growth", "predicted"), 2)):
             for epoch in (0, last):
                 line += [
                     _spread(row, f"{key}_{epoch}", digits) if trained or not epoch else ""
