@@ -137,6 +137,8 @@ def run(todo: list[tuple[int, bool]], jobs: int) -> Iterator[dict[str, Any]]:
         rows = pool.imap_unordered(named_job, todo)
         for _ in todo:
             yield rows.next(timeout=PATIENCE)
+        pool.close()  # idle processes end by themselves; a signal would find them holding a lock
+        pool.join()
 
 
 @click.command()

@@ -146,6 +146,8 @@ def short(value: object) -> str:
 
     Exceptions give what they say, anything else its ``repr``.
     """
+    if isinstance(value, np.generic):
+        value = value.item()  # NumPy 2 would print its type, too
     said = str(value) if isinstance(value, Exception) else reprlib.repr(value)
     said = "".join(c if c.isprintable() else "?" for c in " ".join(said.split()))
     return said if len(said) <= 200 else f"{said[:200]}..."

@@ -39,10 +39,10 @@ def _figures(turns: Turns, batch: int, elsewhere: Elsewhere) -> list[Figure]:
     ours = turns.ratio("neuroport", bare)
     found = [
         Figure(f"{own}: bare", turns.time(bare), "s"),
-        Figure(f"{own}: neuroport / bare", ours, "x", 1.15),
+        Figure(f"{own}: neuroport / bare", ours, "x", 1.05),
         Figure(f"{own}: SLAYER / neuroport", turns.ratio("slayer", "neuroport"), "x", 3.0, True),
         Figure(
-            f"{own}: integer phase / float phase", turns.ratio("integers", "neuroport"), "x", 1.3
+            f"{own}: integer phase / float phase", turns.ratio("integers", "neuroport"), "x", 1.1
         ),
     ]
     theirs = elsewhere.ratio(f"training, batch {batch}", "eager")

@@ -8,7 +8,8 @@ Lava's time step 1, ``potential``, the voltage of the last layer after each step
 the time that the run took once everything was compiled.
 
 Nothing here is neuroport's: it shows that unmodified lava-dl 0.6 reads the file. What NetX cannot
-express ends with NotImplementedError.
+express ends with NotImplementedError. Lava itself runs on Python 3.10 only; on a newer one it needs
+neuroport beside it, which makes it importable.
 """
 
 import json
@@ -17,6 +18,14 @@ import time
 
 import h5py
 import numpy as np
+
+if sys.version_info >= (3, 11):
+    try:
+        from neuroport.backends.lava_cpu.newer_python import prepare
+    except ImportError:
+        sys.exit("Lava 0.10 runs on Python 3.10; on a newer one it needs: pip install neuroport")
+    prepare()
+
 from lava.lib.dl.netx import hdf5
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.core.run_configs import Loihi2SimCfg

@@ -440,7 +440,7 @@ def narrow_words(weight: IntArray, high: int) -> int:
     sizes[:, :channels] = abs(weight.astype(np.int64)) * high
     pairs = sizes.reshape(outputs, -1, 2, 2, *weight.shape[2:]).sum(3)
     if pairs.sum((1, 3, 4)).max() <= NARROW_MAX:
-        return pairs[0, :, 0].size
+        return int(pairs[0, :, 0].size)
     return NARROW_MAX // max(1, int(pairs.max()))
 
 

@@ -192,7 +192,7 @@ def _compiled(compiler: list[str], flags: tuple[str, ...], sources: tuple[Path, 
     about = (
         *(source.read_bytes() for source in (HEADER, *sources)),
         version,
-        repr(flags).encode(),
+        repr((*compiler, *flags)).encode(),
         _processor(),
     )
     key = hashlib.sha256(b"\0".join(about)).hexdigest()[:32]

@@ -53,6 +53,48 @@ def test_what_newer_pythons_refuse_of_lava_is_what_is_mended() -> None:
     assert newer_python.MODULE == "lava.magma.compiler.var_model"
 
 
+@pytest.mark.lava
+def test_what_newer_numpys_refuse_of_lava_is_what_is_mended() -> None:
+    """Names that NumPy lacks, and the keyword that ``reshape`` lacks, in what runs on Lava."""
+    import lava.magma
+
+    folder = Path(next(iter(lava.magma.__path__))).parent
+    found = set()
+    for path in [*folder.glob("magma/**/*.py"), *folder.glob("proc/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            words = [word.arg for word in getattr(node, "keywords", ()) if word.arg == "newshape"]
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("np", "numpy"):
+                words += [] if hasattr(np, node.attr) else [node.attr]
+            found |= {(path.relative_to(folder).as_posix(), word) for word in words}
+    assert found == {("magma/core/process/ports/ports.py", "newshape")}, (
+        "Lava has changed, or NumPy: see neuroport/backends/lava_cpu/newer_python.py"
+    )
+
+
+@pytest.mark.lava
+def test_ports_reshape_as_lavas_own_do() -> None:
+    """On the NumPy that has them, Lava's own functions beside those that replace them."""
+    code = (
+        "import numpy as np\n"
+        "from neuroport.backends.lava_cpu import newer_python\n"
+        "newer_python.prepare()\n"
+        "from lava.magma.core.process.ports import ports\n"
+        "def said(data):\n"
+        "    port = ports.ReshapePort((2, 3), (6,))\n"
+        "    forth = port.get_transform_func_fwd()(data)\n"
+        "    return forth, port.get_transform_func_bwd()(forth)\n"
+        "data = np.arange(6)\n"
+        "before = said(data)\n"
+        "newer_python._reshape_by_position(ports)\n"
+        "for got in (before, said(data)):\n"
+        "    print([x.tolist() for x in got])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split("\n")[:2] == ["[[[0, 1, 2], [3, 4, 5]], [0, 1, 2, 3, 4, 5]]"] * 2, (
+        done.stderr
+    )
+
+
 def test_pythons_that_lava_was_not_run_on_are_refused_by_number() -> None:
     assert installation.unsupported((3, 10, 13)) is None
     assert installation.unsupported((3, 13, 0)) is None

@@ -283,6 +283,8 @@ def test_a_stream_is_rounded_by_lavas_prodneuron(board: Board, record: str) -> N
 def test_products_of_matrices_are_lavas_convolution() -> None:
     code = """
 import numpy as np
+from neuroport.backends.lava_cpu.newer_python import prepare
+prepare()
 from lava.proc.conv.utils import conv
 from lava.proc.conv.ncmodels import by_products
 rng = np.random.default_rng(0)

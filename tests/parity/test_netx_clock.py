@@ -16,6 +16,7 @@ import neuroport as port
 from neuroport.analysis.netx_audit import faults, inspect
 from neuroport.analysis.netx_audit.findings import Report
 from neuroport.netx.unread_fields import opened
+from tests.helpers.netx import run_netx
 from tests.helpers.stockfile import CUBA, dense, file
 
 pytest.importorskip("lava.lib.dl.netx")
@@ -56,25 +57,10 @@ def frames(case: str) -> Any:
 
 def netx(path: Path, data: Any, driven: bool, **arguments: int) -> list[Any]:
     """What every layer of unmodified NetX sends, samples in a row, (steps, neurons)."""
-    from lava.lib.dl.netx import hdf5
-    from lava.magma.core.run_conditions import RunSteps
-    from lava.magma.core.run_configs import Loihi2SimCfg
-    from lava.proc.io.sink import RingBuffer as Sink
-    from lava.proc.io.source import RingBuffer as Source
-
     stream = np.moveaxis(data, 1, 0).reshape(-1, 4)
     stream = np.concatenate([stream, np.zeros((BEHIND, 4), stream.dtype)]).astype(np.int32)
-    network = hdf5.Network(net_config=str(path), **arguments)
-    source = Source(data=stream.T)
-    source.s_out.connect(network.in_layer.neuron.a_in if driven else network.inp)
-    sinks = [Sink(shape=layer.out.shape, buffer=len(stream)) for layer in network.layers]
-    for layer, sink in zip(network.layers, sinks, strict=True):
-        layer.out.connect(sink.a_in)
-    try:
-        network.run(RunSteps(len(stream)), Loihi2SimCfg(select_tag="fixed_pt"))
-        return [sink.data.get().T.astype(int) for sink in sinks]
-    finally:
-        network.stop()
+    sent = run_netx(path, stream.T, driven=driven, every=True, **arguments)
+    return [layer.T.astype(int) for layer in sent]
 
 
 @pytest.mark.parametrize("offset", [None, 0, 1])

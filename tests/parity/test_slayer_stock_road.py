@@ -23,6 +23,7 @@ slayer = pytest.importorskip("lava.lib.dl.slayer")
 from benchmarks.carriers import run_stock  # noqa: E402
 from neuroport.nets.slayer import MembraneShortcut, SpikeShortcut  # noqa: E402
 from tests.helpers import slayer_networks as networks  # noqa: E402
+from tests.helpers.netx import run_netx  # noqa: E402
 
 pytestmark = pytest.mark.lava
 
@@ -54,12 +55,6 @@ FAILS = {
 
 def differing(net: Any, x: Any, path: Path) -> int:
     """Differing spikes of the last layer, first sample."""
-    from lava.lib.dl.netx import hdf5
-    from lava.magma.core.run_conditions import RunSteps
-    from lava.magma.core.run_configs import Loihi2SimCfg
-    from lava.proc.io.sink import RingBuffer as Sink
-    from lava.proc.io.source import RingBuffer as Source
-
     with torch.no_grad():
         want = net(x[:1])[0].numpy()
     with h5py.File(path, "w") as file:
@@ -68,16 +63,7 @@ def differing(net: Any, x: Any, path: Path) -> int:
     sample = x[0].numpy().astype(np.int32)
     if sample.ndim == 4:
         sample = sample.transpose(2, 1, 0, 3)  # Lava's (W, H, C, T)
-    network = hdf5.Network(net_config=str(path), input_shape=sample.shape[:-1])
-    source = Source(data=sample)
-    sink = Sink(shape=network.out.shape, buffer=sample.shape[-1])
-    source.s_out.connect(network.inp)
-    network.out.connect(sink.a_in)
-    try:
-        network.run(RunSteps(sample.shape[-1]), Loihi2SimCfg(select_tag="fixed_pt"))
-        got = sink.data.get()
-    finally:
-        network.stop()
+    (got,) = run_netx(path, sample, shape=sample.shape[:-1])
     assert want.any()
     return int(np.count_nonzero(got != want.reshape(got.shape)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from packaging.version import Version
 
 import neuroport as port
 from neuroport.netx import read, stock
@@ -17,6 +18,11 @@ pytestmark = [
 STEPS = 16
 
 
+@pytest.mark.skipif(
+    Version(np.__version__) >= Version("2.5"),
+    reason="NetX converts an array of one number by int(), which NumPy 2.5 refuses: it reads no "
+    "file whose input layer has a weight",
+)
 def test_mnist_network_of_the_wheel_runs_as_netx_runs_it() -> None:
     from lava.lib.dl.netx import hdf5
     from lava.magma.core.run_conditions import RunSteps

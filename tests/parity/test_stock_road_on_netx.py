@@ -14,6 +14,7 @@ import pytest
 import neuroport as port
 from neuroport.analysis.netx_audit import faults, inspect
 from neuroport.graph.node import Input
+from tests.helpers.netx import run_netx
 from tests.helpers.stockfile import CUBA, conv, dense, file
 
 pytest.importorskip("lava.lib.dl.netx")
@@ -66,24 +67,11 @@ CASES: dict[str, tuple[list[dict[str, Any]], str]] = {
 
 def netx(path: Path, frames: Any, depth: int, **arguments: int) -> Any:
     """What the last layer of unmodified NetX sends for one sample, (T, *shape)."""
-    from lava.lib.dl.netx import hdf5
-    from lava.magma.core.run_conditions import RunSteps
-    from lava.magma.core.run_configs import Loihi2SimCfg
-    from lava.proc.io.sink import RingBuffer as Sink
-    from lava.proc.io.source import RingBuffer as Source
-
     stream = np.zeros((STEPS + depth, *frames.shape[2:]), np.int32)
     stream[:STEPS] = frames[:, 0]
     data = stream.transpose(*range(stream.ndim - 1, 0, -1), 0)  # Lava's (W, H, C, T)
-    network = hdf5.Network(net_config=str(path), input_shape=data.shape[:-1], **arguments)
-    source, sink = Source(data=data), Sink(shape=network.out.shape, buffer=len(stream))
-    source.s_out.connect(network.inp)
-    network.out.connect(sink.a_in)
-    try:
-        network.run(RunSteps(len(stream)), Loihi2SimCfg(select_tag="fixed_pt"))
-        return sink.data.get().T[depth:]  # (T, C, H, W)
-    finally:
-        network.stop()
+    (got,) = run_netx(path, data, shape=data.shape[:-1], **arguments)
+    return got.T[depth:]  # (T, C, H, W)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -237,7 +237,8 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(load(source)._name)
 
 
-def load(source: Path) -> Any:
+def load(source: Path, *flags: str) -> Any:
+    """The library as compiled by ``CC="cc FLAGS"``."""
     import shutil
 
     from neuroport.kernels import compilation
@@ -245,7 +246,14 @@ def load(source: Path) -> Any:
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
-    return compilation.library([compiler], ("-fPIC",), (source,))
+    return compilation.library([compiler, *flags], ("-fPIC",), (source,))
+
+
+def test_flags_given_in_cc_are_another_library(library: Path, tmp_path: Path) -> None:
+    source = tmp_path / "small.c"
+    source.write_text("#ifndef N\n#define N 42\n#endif\nlong network_lanes(void) { return N; }\n")
+    assert load(source).network_lanes() == 42
+    assert load(source, "-DN=7").network_lanes() == 7
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "another", "writable by others"])
