@@ -123,7 +123,7 @@ figures: $(READY)
 zoo: $(READY)
 	OMP_WAIT_POLICY=passive $(BIN)/python models/remake.py
 
-# Five studies of the families (docs/studies.md and docs/studies/); goes on where it was.
+# Seven studies of the families (docs/studies.md and docs/studies/); goes on where it was.
 studies: $(READY)
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python -m examples.studies all
 

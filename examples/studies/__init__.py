@@ -1,10 +1,12 @@
-"""Five small studies of residual spiking networks; docs/studies.md tells what they found.
+"""Seven small studies of residual spiking networks; docs/studies.md tells what they found.
 
     python -m examples.studies gradients   gradient norm of every block at initialization
     python -m examples.studies depth       accuracy at 8, 20, 56 and 110 layers: who degrades
     python -m examples.studies dormant     neurons that never fire, with 1, 2 and 3 levels
     python -m examples.studies spikes      spikes per neuron and sample
     python -m examples.studies equal       three DANet architectures, MS and SEW, equally large
+    python -m examples.studies isometry    block dynamical isometry, before and during training
+    python -m examples.studies shortcuts   what membrane and spike shortcuts cost on a chip
     python -m examples.studies all         all of them, one seed after the other
 
 Each writes ``docs/studies/<study>.json`` and ``.svg`` and the tables of ``docs/studies.md``, and

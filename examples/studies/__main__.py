@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 
-from examples.studies import gradients
+from examples.studies import gradients, isometry, shortcuts
 from examples.studies.figures import draw
 from examples.studies.page import write_page
-from examples.studies.plan import SEEDS, TRAINED, Budget, Run, runs
+from examples.studies.plan import (
+    SEEDS,
+    TRAINED,
+    Budget,
+    Run,
+    isometry_runs,
+    runs,
+)
 from examples.studies.store import Store
 from examples.studies.training import result, shared
 from neuroport.data.loading import load_data
 from neuroport.data.samples import Split
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDIES = ("gradients", *TRAINED)
+STUDIES = ("gradients", *TRAINED, "isometry", "shortcuts")
 
 
 class Studies:
@@ -37,10 +43,10 @@ class Studies:
 
     def make(self, study: str, seed: int) -> None:
         """All runs of a study with one seed, then its figure and the page's tables."""
-        if study == "gradients":
-            self._gradients(seed)
-        else:
+        if study in TRAINED:
             self._trained(study, seed)
+        else:
+            getattr(self, f"_{study}")(seed)
         self.show(study)
 
     def show(self, study: str) -> None:
@@ -72,16 +78,37 @@ class Studies:
                     store.add(gradient_run(run, norms))
                     click.echo(f"gradients: {run.name}")
 
+    def _isometry(self, seed: int) -> None:
+        own = {"batch_measured": gradients.BATCH, "probes": isometry.PROBES}
+        store = Store(self.out, "isometry", self.budget.to_dict() | own)
+        for run, trained in isometry_runs(seed):
+            if run.name in store.runs:
+                continue
+            if trained:
+                folder = self.work / "isometry"
+                epochs = isometry.along_training(run, self.budget, self.data, folder)
+            else:
+                epochs = [isometry.at_start(run, self.budget, self.data)]
+            store.add(isometry.isometry_run(run, epochs))
+            click.echo(f"isometry: {run.name}")
+
+    def _shortcuts(self, seed: int) -> None:
+        if seed:  # of every network there is one
+            return
+        store = Store(self.out, "shortcuts", shortcuts.SETTINGS)
+        for network in shortcuts.MODELS:
+            made = shortcuts.shortcut_run(network)
+            if made != store.runs.get(made["name"]):
+                store.add(made)
+                click.echo(f"shortcuts: {made['name']}")
+
 
 def gradient_run(run: Run, norms: dict[str, list[float]]) -> dict[str, Any]:
-    """The entry of the JSON: ``decades`` is log10 of first / last block, by which norms change.
-
-    It is None where the first is 0, that is below what float32 holds.
-    """
+    """The entry of the JSON: ``decades`` is log10 of first / last block, by which norms change."""
     about: dict[str, Any] = {f: getattr(run, f) for f in ("name", "network", "depth", "seed")}
     for key, name in (("signal", "decades"), ("parameters", "decades_of_parameters")):
-        first, last = norms[key][0], norms[key][-1]
-        about[name] = round(math.log10(first / last), 3) if first > 0 < last else None
+        found = gradients.decades(norms[key][0], norms[key][-1])
+        about[name] = None if found is None else round(found, 3)
     return about | norms
 
 

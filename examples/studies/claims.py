@@ -8,7 +8,7 @@ from typing import Any
 
 from neuroport.files import read_json
 
-STUDIES = ("gradients", "depth", "dormant", "spikes", "equal")
+STUDIES = ("gradients", "depth", "dormant", "spikes", "equal", "isometry")
 SHOWN, PARTLY = "shown here", "partly shown here"
 NOT_SHOWN, CONTRADICTED = "not shown here", "contradicted here"
 UNTESTABLE = "not testable here"
@@ -32,7 +32,11 @@ CLAIMS = (
         PARTLY,
         "at initialization {gradients:ms-482:decades:2} decades between first and last block of "
         "482 layers; but with the last norms of branches at 0.5 instead of 0 it is "
-        "{gradients:ms-opened-482:decades:2}. Not measured in training",
+        "{gradients:ms-opened-482:decades:2}. After training, phi is {isometry:ms-20:phi_4:3} with "
+        "20 layers, {isometry:ms-110:phi_4:3} with 110 (variance {isometry:ms-20:variance_4:3}, "
+        "{isometry:ms-110:variance_4:3}), so blocks stay nearly isometric; yet the gradient grows "
+        "by {isometry:ms-20:growth_4:1} and {isometry:ms-110:growth_4:1} decades, where phi "
+        "predicts {isometry:ms-20:predicted_4:2} and {isometry:ms-110:predicted_4:2}",
     ),
     Claim(
         "MS-ResNet",
@@ -146,4 +150,4 @@ def _number(place: str, found: dict[str, Any], estimates: dict[str, Any]) -> str
     factor = 100 if digits.endswith("%") else 1
     number = found[study][row][key]
     mean, deviation = (f"{factor * number[k]:.{digits[0]}f}" for k in ("mean", "deviation"))
-    return f"{mean} ± {deviation}"
+    return mean if found[study][row]["seeds"] == 1 else f"{mean} ± {deviation}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from examples.studies.plan import DEEP, LEVELS
+from examples.studies.plan import DEEP, LEVELS, projects
 from neuroport.files import read_json
 
 LABELS = {
@@ -26,11 +27,20 @@ LABELS = {
     "da-membrane-network": "DA membrane, network",
     "da-spike-network": "DA spike, network",
 }
+# rows of the study of shortcuts
+LOWERED = {
+    "ms": "MS-ResNet",
+    "da-membrane-stage": "MS-ResNet, projections read spikes",
+    "sew": "SEW-ADD",
+    "sew-again": "SEW-ADD, another training",
+    "ds3": "DS-ResNet, K = 3 (events, T = 6)",
+}
 PALETTE = (
     *("black", "tab:orange", "tab:green", "tab:red", "tab:pink", "tab:cyan", "deepskyblue"),
     *("tab:blue", "tab:purple", "mediumorchid", "tab:olive"),
 )
 COLOURS = dict(zip(LABELS, PALETTE, strict=True))
+ISOMETRY_SHOWN = 56  # layers
 PLAIN = {"svg.hashsalt": "studies", "font.size": 10, "axes.grid": True, "grid.alpha": 0.3}
 
 
@@ -159,10 +169,69 @@ def _gradients(found: dict[str, Any]) -> Any:
     return figure
 
 
+def _isometry(found: dict[str, Any]) -> Any:
+    """phi of every block after training, and its mean from epoch to epoch, at one depth."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4))
+    depth, epochs = ISOMETRY_SHOWN, found["settings"]["epochs"]
+    runs = [run for run in found["runs"] if run["depth"] == depth]
+    for name in dict.fromkeys(run["network"] for run in runs):
+        style = {"color": COLOURS[name], "label": LABELS[name]}
+        own = [run for run in runs if run["network"] == name]
+        phi = own[0]["epochs"][-1]["phi"]
+        left.plot(range(1, len(phi) + 1), phi, marker=".", linewidth=1.2, **style)
+        means = [[_mean_phi(run, epoch) for run in own] for epoch in range(epochs + 1)]
+        deviations = [statistics.stdev(each) if len(own) > 1 else 0.0 for each in means]
+        right.errorbar(
+            range(epochs + 1),
+            [statistics.fmean(each) for each in means],
+            deviations,
+            marker="o",
+            markersize=4,
+            capsize=2,
+            **style,
+        )
+    for axes in (left, right):
+        axes.axhline(1, color="grey", linestyle="--", linewidth=1)
+        axes.set_yscale("log")
+    left.set_xlabel(f"block of {depth} layers, first to last")
+    left.set_ylabel(f"phi after {epochs} epochs")
+    right.set_xticks(range(epochs + 1))
+    right.set_xlabel("epochs of training")
+    right.set_ylabel("phi, mean over blocks that keep the shape")
+    right.legend(fontsize=8)
+    return figure
+
+
+def _mean_phi(run: dict[str, Any], epoch: int) -> float:
+    phi = run["epochs"][epoch]["phi"]
+    apart = projects(run["depth"])
+    return statistics.fmean(value for block, value in enumerate(phi) if block not in apart)
+
+
+def _shortcuts(found: dict[str, Any]) -> Any:
+    """Messages between cores, by sort, and cores."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True)
+    runs = {run["network"]: run for run in found["runs"]}
+    names = [name for name in LOWERED if name in runs][::-1]
+    spikes, graded = (
+        [runs[name][f"{sort}_between"] / 1e3 for name in names] for sort in ("spikes", "graded")
+    )
+    left.barh(names, spikes, color="tab:blue", label="spikes")
+    left.barh(names, graded, left=spikes, color="tab:orange", label="graded messages")
+    left.set_xlabel("messages between cores per step, thousands")
+    left.legend(fontsize=8)
+    right.barh(names, [runs[name]["cores"] for name in names], color="tab:grey")
+    right.set_xlabel("cores, by the project's estimate")
+    left.set_yticks(range(len(names)), [LOWERED[name] for name in names])
+    return figure
+
+
 FIGURES = {
     "depth": _depth,
     "spikes": _spikes,
     "dormant": _dormant,
     "equal": _equal,
     "gradients": _gradients,
+    "isometry": _isometry,
+    "shortcuts": _shortcuts,
 }

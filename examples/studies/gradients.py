@@ -7,6 +7,7 @@ dL/d(parameters) of a block. Gradients pass spikes through the surrogate.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -45,27 +46,44 @@ def gradient_norms(run: Run, budget: Budget, data: Split) -> dict[str, Any]:
         for module in net.modules():
             if isinstance(module, MembraneBlock):
                 nn.init.constant_(module.conv2.norm.weight, 0.5)
-    chosen = np.arange(BATCH * run.seed, BATCH * (run.seed + 1)) % len(data.train.labels)
+    return norms_of(net, *batch_of(run.seed, budget, data))
+
+
+def batch_of(seed: int, budget: Budget, data: Split) -> tuple[Tensor, Tensor]:
+    """The seed's training batch: frames (T, N, C, H, W) and labels."""
+    chosen = np.arange(BATCH * seed, BATCH * (seed + 1)) % len(data.train.labels)
     frames = torch.from_numpy(frames_of(data.train, chosen, budget.steps).astype(np.float32))
+    return frames, torch.from_numpy(data.train.labels[chosen])
+
+
+def norms_of(net: nn.Module, frames: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Norms of every block of ``net``, which is put into training mode."""
     outputs: list[Tensor] = []
 
     def keep(_: nn.Module, __: Any, output: Tensor) -> None:
         output.retain_grad()
         outputs.append(output)
 
-    blocks = _blocks(net)
-    for block in blocks:
-        block.register_forward_hook(keep)
+    blocks = blocks_of(net)
+    handles = [block.register_forward_hook(keep) for block in blocks]
     net.train()
-    loss = F.cross_entropy(net(frames), torch.from_numpy(data.train.labels[chosen]))
+    loss = F.cross_entropy(net(frames), labels)
     loss.backward()  # type: ignore[no-untyped-call]
+    for handle in handles:
+        handle.remove()
     return {
         "signal": [_norm([out.grad]) for out in outputs],
         "parameters": [_norm([p.grad for p in block.parameters()]) for block in blocks],
     }
 
 
-def _blocks(net: nn.Module) -> list[nn.Module]:
+def decades(first: float, last: float) -> float | None:
+    """log10 of first / last; None if one of them is 0, that is below what float32 holds."""
+    return math.log10(first / last) if first > 0 < last else None
+
+
+def blocks_of(net: nn.Module) -> list[nn.Module]:
+    """The residual blocks, the first one first."""
     if isinstance(net, DaNet):
         return [block for stage in net.stages for block in stage.blocks]
     return list(net.blocks)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.studies.claims import STUDIES, claims_table
-from examples.studies.figures import LABELS
+from examples.studies.figures import LABELS, LOWERED
 from neuroport.files import read_json, write_atomic
 
 Row = dict[str, Any]
@@ -24,17 +24,21 @@ def with_tables(text: str, folder: Path) -> str:
     for study in TABLES:
         path = folder / f"{study}.json"
         if path.exists():
-            begin, end = f"<!-- {study}: begin -->", f"<!-- {study}: end -->"
             picture = f"![{PICTURES[study]}]({folder.name}/{study}.svg)"
-            table = f"{begin}\n{picture}\n\n{TABLES[study](read_json(path))}\n{end}"
-            pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-            text = pattern.sub(lambda _, table=table: table, text)  # type: ignore[misc]
+            text = _between(text, study, f"{picture}\n\n{TABLES[study](read_json(path))}")
     if all((folder / f"{study}.json").exists() for study in STUDIES):
-        begin, end = "<!-- claims: begin -->", "<!-- claims: end -->"
-        before, _, rest = text.partition(begin)
-        after = rest.partition(end)[2]
-        text = f"{before}{begin}\n{claims_table(folder)}\n{end}{after}" if rest else text
+        text = _between(text, "claims", claims_table(folder))
+    others = folder.parent / "constructions.json"
+    if others.exists():
+        text = _between(text, "projections", _projections(read_json(others)))
     return text
+
+
+def _between(text: str, name: str, content: str) -> str:
+    """The text with ``content`` between the markers of that name, if it has them."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
+    return pattern.sub(lambda _: f"{begin}\n{content}\n{end}", text)
 
 
 def _grid(found: dict[str, Any], cell: Callable[[Row], str]) -> str:
@@ -100,12 +104,107 @@ def _equal(found: dict[str, Any]) -> str:
     return f"{_markdown(lines)}\n\n{_seeds(found)}"
 
 
+def _isometry(found: dict[str, Any]) -> str:
+    last = found["settings"]["epochs"]
+    lines = [
+        [
+            *("layers", "network", "phi before", "after", "variance before", "after"),
+            *("growth before", "by phi", "after", "by phi", "accuracy, %"),
+        ]
+    ]
+    names = list(LABELS)
+    rows = sorted(
+        found["summary"].values(), key=lambda row: (row["depth"], names.index(row["network"]))
+    )
+    label = _few(found, lambda row: LABELS[row["network"]])
+    for row in rows:
+        trained = f"phi_{last}" in row
+        line = [str(row["depth"]), label(row)]
+        for keys, digits in ((("phi",), 3), (("variance",), 2), (("growth", "predicted"), 2)):
+            for epoch in (0, last):
+                line += [
+                    _spread(row, f"{key}_{epoch}", digits) if trained or not epoch else ""
+                    for key in keys
+                ]
+        lines.append([*line, _spread(row, "accuracy", 1) if trained else ""])
+    return f"{_markdown(lines)}\n\n{_seeds(found)} {_errors(found)}"
+
+
+def _errors(found: dict[str, Any]) -> str:
+    """How exact the estimates of a single block are."""
+    epochs = [epoch for run in found["runs"] for epoch in run["epochs"]]
+    worst = {
+        key: max(
+            error / value
+            for epoch in epochs
+            for value, error in zip(epoch[key], epoch[f"{key}_error"], strict=True)
+            if value > 0.01
+        )
+        for key in ("phi", "variance")
+    }
+    return (
+        f"{found['settings']['probes']} probes; standard error of a single block and run at most "
+        f"{100 * worst['phi']:.1f} % for phi, {100 * worst['variance']:.0f} % for a variance "
+        "above 0.01."
+    )
+
+
+def _shortcuts(found: dict[str, Any]) -> str:
+    lines = [
+        [
+            *("20 layers, T = 4 unless told", "accuracy, %: real", "integers", "cores", "chips"),
+            *("neurons", "of these relays", "spikes between cores per step", "graded", "both"),
+            *("operations per step", "slowest step, us", "sample alone, us"),
+            *("45 nm arithmetic, nJ", "Loihi 1, nJ"),
+        ]
+    ]
+    runs = {run["network"]: run for run in found["runs"]}
+    for name, label in LOWERED.items():
+        run = runs.get(name)
+        if run is not None:
+            both = run["spikes_between"] + run["graded_between"]
+            numbers = [run["cores"], run["chips"], run["neurons"], run["relay_neurons"]]
+            numbers += [run["spikes_between"], run["graded_between"], both, run["operations"]]
+            numbers += [run["slowest_step_us"], run["latency_us"]]
+            numbers += [run["arithmetic_45nm_nj"], run["loihi1_nj"]]
+            accuracies = [f"{run[key]:.1f}" for key in ("real_accuracy", "accuracy")]
+            lines.append([label, *accuracies, *(f"{number:,.0f}" for number in numbers)])
+    return f"{_markdown(lines)}\n\nOne training each, {found['settings']['samples']} samples."
+
+
+def _projections(found: dict[str, Any]) -> str:
+    """Projections of real values and of spikes, of the same networks."""
+    lines = [
+        [
+            *("network", "stem", "projections read", "trained again, epochs", "accuracy, %"),
+            *("cores", "messages between cores per sample", "slowest step, us"),
+            "relays that round",
+        ]
+    ]
+    for network in ("ms_resnet8_mnist", "ms_resnet20_mnist"):
+        for stem, suffix in (("as published", ""), ("coarse", ", coarse stem")):
+            for kind, reads in (("published", "currents"), ("spike", "spikes")):
+                row = found[network][kind + suffix]
+                board, epochs = row["board"], row["epochs"]
+                lines.append(
+                    [
+                        *(network, stem, reads, f"{epochs['real']} + {epochs['integer']}"),
+                        *(f"{row['accuracy']:.1f}", f"{board['cores']:,}"),
+                        *(f"{board['between_cores']:,.0f}", f"{board['slowest_step_us']:,.0f}"),
+                        f"{board['rounding']}",
+                    ]
+                )
+    return _markdown(lines)
+
+
 PICTURES = {
     "gradients": "Gradient norm along the blocks, and first over last block at every depth",
     "depth": "Accuracy at every depth",
     "dormant": "Dormant and blocked neurons with one, two and three levels",
     "spikes": "Spikes per neuron and sample at every depth",
     "equal": "Accuracy of five equally large networks",
+    "isometry": "phi of every block after training, and its mean from epoch to epoch",
+    "shortcuts": "Messages between cores and cores of the trained networks",
 }
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "gradients": _table("decades", 2),
@@ -113,4 +212,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "dormant": _dormant,
     "spikes": _table("spikes_per_neuron", 2),
     "equal": _equal,
+    "isometry": _isometry,
+    "shortcuts": _shortcuts,
 }

