@@ -2,7 +2,9 @@
 
 Measured are, for shards of the size that ``neuroport run --cluster`` chooses by itself:
 
-* the seconds in which one worker runs a shard (``throughput`` in ``docs/scale.json``);
+* the seconds that a shard takes with one worker, from its start to its end on disk: those of the
+  whole run of 1,000 digits, the cluster's start included, over its shards (``throughput`` in
+  ``docs/scale.json``). What the worker's child itself runs is about half of them;
 * the seconds of processor that the scheduler's process, and the process of ``neuroport run``, need
   for a shard. Workers then answer at once, with a result of that size: nothing else is timed.
 
@@ -175,7 +177,8 @@ def reach(results: dict[str, Any], frames: np.ndarray[Any, Any], net: str) -> di
     samples = shard["samples"] // shard["shards"]
     size = shard["bytes"] // shard["shards"]
     found = costs(np.ascontiguousarray(frames[:, :samples]), Path(net).read_bytes(), size)
-    found |= {"samples_of_a_shard": samples, "shard_seconds": shard["seconds_of_a_shard"]}
+    seconds = round(shard["seconds"] / shard["shards"], 2)
+    found |= {"samples_of_a_shard": samples, "shard_seconds": seconds}
     return {"costs": found, "workers": extrapolated(found)}
 
 
