@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neuroport.nets.synapse import Conv, GradedConv, Readout
+from neuroport.nets.synapse import Biased, GradedConv
 
 
 @torch.no_grad()
@@ -25,34 +25,29 @@ def set_grid_options(
         correct_bias: whether biases are corrected; None keeps what it is.
     """
     for module in net.modules():
-        if not isinstance(module, (Conv, Readout)):
+        if not isinstance(module, Biased):
             continue
         if correct_bias is not None and correct_bias != (module.correction is not None):
-            size = module.synapse.out_features if isinstance(module, Readout) else _channels(module)
-            module.correction = _zeros(module, size, torch.float32) if correct_bias else None
-        if isinstance(module, Readout) or equalize is None:
+            module.correction = _zeros(module, module.outputs, torch.float32, correct_bias)
+        if equalize is None or not module.streamed:
             continue
         if equalize != (module.finer is not None):
-            module.finer = _zeros(module, _channels(module), torch.int64) if equalize else None
+            module.finer = _zeros(module, module.outputs, torch.int64, equalize)
             if isinstance(module, GradedConv) and not module.pixels:
                 sources = module.synapse.in_channels
-                module.source_finer = _zeros(module, sources, torch.int64) if equalize else None
+                module.source_finer = _zeros(module, sources, torch.int64, equalize)
     return net
 
 
 def is_equalized(net: nn.Module) -> bool:
     """Return whether each channel of a stream has a unit of its own."""
-    return any(isinstance(m, Conv) and m.finer is not None for m in net.modules())
+    return any(getattr(m, "finer", None) is not None for m in net.modules())
 
 
 def is_corrected(net: nn.Module) -> bool:
     """Return whether the biases of the integer phase are corrected."""
-    return any(isinstance(m, (Conv, Readout)) and m.correction is not None for m in net.modules())
+    return any(isinstance(m, Biased) and m.correction is not None for m in net.modules())
 
 
-def _channels(module: Conv) -> int:
-    return len(module.kernel())  # a layer of several convolutions has that of the last one
-
-
-def _zeros(module: Conv | Readout, size: int, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(size, dtype=dtype, device=module.lsb.device)
+def _zeros(module: Biased, size: int, dtype: torch.dtype, wanted: bool) -> Tensor | None:
+    return torch.zeros(size, dtype=dtype, device=module.lsb.device) if wanted else None

@@ -89,6 +89,17 @@ class Biased(OnGrid):
     """A synapse whose bias may have a correction, which only the integer phase adds."""
 
     correction: Tensor | None  # (O,), real units
+    finer: Tensor | None  # of an equalized grid, see Stream; only where streamed
+    streamed = False  # whether others may add to its currents: those of a convolution
+
+    @property
+    def outputs(self) -> int:
+        """Number of currents: channels, or classes."""
+        raise NotImplementedError
+
+    def is_constant(self) -> bool:
+        """Whether all weights have one magnitude, so that they were not trained."""
+        return False
 
     def corrected(self, bias: Tensor) -> Tensor:
         """The bias of the integer phase, (O,) or (O, H, W)."""
@@ -123,7 +134,7 @@ class Conv(Biased):
 
     lsb: Tensor
     exponent: Tensor
-    finer: Tensor | None  # of an equalized grid, see Stream
+    streamed = True
     message_unit = 1.0  # real value of a message of 1
     defers = False  # whether its readers apply the norm, see fused_batchnorm.deferred
     precision = torch.float32  # of the convolution while real numbers are trained, see convolve_in
@@ -190,6 +201,14 @@ class Conv(Biased):
     def kernel(self) -> Tensor:
         """Weights of the executed convolution, (O, I/groups, kH, kW)."""
         return self.pooled(refreshed(self.synapse).weight)
+
+    @property
+    def outputs(self) -> int:
+        return len(self.kernel())  # a layer of several convolutions has that of the last one
+
+    def is_constant(self) -> bool:
+        magnitudes = self.kernel().abs()
+        return bool(magnitudes.min() == magnitudes.max())
 
     def pooled(self, weight: Tensor) -> Tensor:
         """Return a 1x1 kernel as the strided kernel that includes the average."""
@@ -537,6 +556,10 @@ class Readout(Biased):
         self.potential = Integrator()
         self.register_buffer("lsb", torch.zeros((), dtype=torch.float64))
         self.register_buffer("correction", None)
+
+    @property
+    def outputs(self) -> int:
+        return self.synapse.out_features
 
     def refusal(self) -> str | None:
         """Why a graph cannot hold the layer; None if it can."""

@@ -25,7 +25,7 @@ from neuroport.capture.connectivity import LayerCall, evaluating, heard, unit_of
 from neuroport.errors import FramesError
 from neuroport.nets.held_numbers import number
 from neuroport.nets.stream import Stream, per_position
-from neuroport.nets.synapse import Conv, GradedConv, Readout
+from neuroport.nets.synapse import Biased, GradedConv, Readout
 from neuroport.nets.torch_parts import OnGrid
 from neuroport.quantization.calibration import BATCH
 
@@ -57,10 +57,10 @@ def correct_biases(net: nn.Module, layers: Sequence[LayerCall], frames: Tensor) 
     corrected = {
         layer.path: layer.module
         for layer in layers
-        if isinstance(layer.module, (Conv, Readout)) and not _constant(layer.module)
+        if isinstance(layer.module, Biased) and not layer.module.is_constant()
     }
     for module in net.modules():
-        if isinstance(module, (Conv, Readout)) and module.correction is not None:
+        if isinstance(module, Biased) and module.correction is not None:
             module.correction.zero_()
     wanted = _real_means(net, list(corrected), frames)
     named = {layer.name: layer for layer in layers}
@@ -80,14 +80,6 @@ def correct_biases(net: nn.Module, layers: Sequence[LayerCall], frames: Tensor) 
 
     with evaluating(net), heard(net, corrected.items(), correct):
         net(frames.float())
-
-
-def _constant(module: Conv | Readout) -> bool:
-    """Whether all weights have one magnitude, so that they were not trained."""
-    if isinstance(module, Readout):
-        return False
-    magnitudes = module.kernel().abs()
-    return bool(magnitudes.min() == magnitudes.max())
 
 
 def _real_means(net: nn.Module, paths: Sequence[str], frames: Tensor) -> Mapping[str, Tensor]:

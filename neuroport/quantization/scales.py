@@ -52,7 +52,7 @@ from neuroport.nets.composed import ComposedStem
 from neuroport.nets.grid_options import is_corrected, is_equalized, set_grid_options
 from neuroport.nets.pooling import SumPool
 from neuroport.nets.stream import per_position
-from neuroport.nets.synapse import Conv, GradedConv, Readout, exact
+from neuroport.nets.synapse import Biased, Conv, GradedConv, exact
 from neuroport.nets.widths import CHECKED, WIDTHS, set_widths, widths_of
 from neuroport.quantization.bias_correction import check_samples, correct_biases
 from neuroport.quantization.calibration import Ranges, check_departures, observe
@@ -111,7 +111,7 @@ class _Stream:
 
 def is_integer(net: nn.Module) -> bool:
     """Return whether the network computes with integers."""
-    return any(isinstance(m, (Conv, Readout)) and float(m.lsb) > 0 for m in net.modules())
+    return any(isinstance(m, Biased) and float(m.lsb) > 0 for m in net.modules())
 
 
 def set_options(
