@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
+from neuroport.nets.neuron import Lif
+from neuroport.nets.synapse import Conv, GradedConv, Readout
 
 
 def randomize(net: nn.Module, seed: int, wild: float = 0.0) -> nn.Module:
@@ -58,3 +60,24 @@ def frames_for(net: nn.Module, seed: int = 0, steps: int = 3, samples: int = 2) 
     """Pixels (T, N, C, 8, 8) for the stem of ``net``."""
     channels = net.stem.synapse.in_channels
     return np.random.default_rng(seed).integers(0, 256, (steps, samples, channels, 8, 8))
+
+
+class StrongAndWeak(nn.Module):
+    """A strong and a weak synapse that meet: the one needs range, the other a fine grid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = GradedConv(1, 64, 3, padding=1, pixels=True)
+        self.neuron1 = Lif()
+        self.strong = Conv(64, 8, 3, padding=1, norm_scale=20.0)
+        self.weak = Conv(64, 8, 3, padding=1, norm_scale=0.01)
+        self.neuron2 = Lif()
+        self.readout = Readout(8, 3)
+        with torch.no_grad():  # the brighter, the more spikes
+            self.stem.synapse.weight.abs_()
+
+    def forward(self, frames: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(frames))
+        logits: Tensor = self.readout(self.neuron2(self.strong(spikes) + self.weak(spikes)))
+        return logits

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from torch import Tensor, nn  # noqa: E402
 
 import neuroport as port  # noqa: E402
 from neuroport.errors import (  # noqa: E402
@@ -28,11 +27,9 @@ from neuroport.graph.node import Dense, Input, Relay, Sigma  # noqa: E402
 from neuroport.graph.node import Lif as LifNode  # noqa: E402
 from neuroport.lowering.layer_chain import chain  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
-from neuroport.nets.neuron import Lif  # noqa: E402
-from neuroport.nets.synapse import Conv, GradedConv, Readout  # noqa: E402
 from neuroport.targets.rules import findings, refusals  # noqa: E402
 from neuroport.targets.target import load_target  # noqa: E402
-from tests.helpers.modules import enliven, frames_for  # noqa: E402
+from tests.helpers.modules import StrongAndWeak, enliven, frames_for  # noqa: E402
 from tests.properties.declared import currents  # noqa: E402
 
 
@@ -41,26 +38,6 @@ def network(blocks: int = 3) -> tuple[MsResNet, np.ndarray]:
     net = MsResNet(blocks, (4, 6, 8))
     frames = frames_for(net, samples=6)
     return enliven(net, 0, frames), frames
-
-
-class Wide(nn.Module):
-    """A strong and a weak synapse that meet: the one needs range, the other a fine grid."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.stem = GradedConv(1, 64, 3, padding=1, pixels=True)
-        self.neuron1 = Lif()
-        self.strong = Conv(64, 8, 3, padding=1, norm_scale=20.0)
-        self.weak = Conv(64, 8, 3, padding=1, norm_scale=0.01)
-        self.neuron2 = Lif()
-        self.readout = Readout(8, 3)
-        with torch.no_grad():  # the brighter, the more spikes
-            self.stem.synapse.weight.abs_()
-
-    def forward(self, frames: Tensor) -> Tensor:
-        spikes = self.neuron1(self.stem(frames))
-        return self.readout(self.neuron2(self.strong(spikes) + self.weak(spikes)))
 
 
 def pictures(brightest: int) -> np.ndarray:
@@ -87,7 +64,7 @@ def test_checked_widths_leave_a_finer_grid_where_range_binds() -> None:
     thresholds = {}
     frames = pictures(255)
     for widths in ("proven", "checked"):
-        net = Wide().eval()
+        net = StrongAndWeak().eval()
         graph = port.quantize(net, frames, widths=widths)
         thresholds[widths] = int(graph.expect("neuron2", LifNode).threshold.min())
         chip = port.lower(graph)
@@ -117,7 +94,7 @@ def test_the_module_and_the_engines_are_equal_on_a_checked_grid() -> None:
 
 
 def test_every_engine_tells_of_frames_beyond_the_calibration_alike() -> None:
-    net, dark = Wide().eval(), pictures(40)
+    net, dark = StrongAndWeak().eval(), pictures(40)
     graph = port.quantize(net, dark, widths="checked")
     beyond = dark.copy()
     beyond[:, 2:] = 255
@@ -146,7 +123,7 @@ def test_widths_are_chosen_once() -> None:
 
 
 def test_the_cost_says_what_loses_most() -> None:
-    net, frames = Wide().eval(), pictures(255)
+    net, frames = StrongAndWeak().eval(), pictures(255)
     proven = port.quantization_cost(net, frames)
     assert proven.loses is not None
     assert "adds most" in proven.loses

@@ -34,7 +34,7 @@ from neuroport.recipe import from_dict  # noqa: E402
 from neuroport.targets.rules import refusals  # noqa: E402
 from neuroport.targets.target import load_target  # noqa: E402
 from neuroport.training.checkpoint import build_network  # noqa: E402
-from tests.helpers.modules import enliven, frames_for  # noqa: E402
+from tests.helpers.modules import StrongAndWeak, enliven, frames_for  # noqa: E402
 
 SHAPE: dict[str, Any] = {"widths": (4, 6, 8), "in_channels": 2, "classes": 5}
 FAMILIES: dict[str, Callable[[], nn.Module]] = {
@@ -384,27 +384,7 @@ def test_a_graph_that_is_trained_further_takes_none() -> None:
 
 
 def test_the_cost_names_them_where_weights_have_few_levels() -> None:
-    class Few(nn.Module):
-        """Neurons under a strong and a weak synapse, which has few levels left."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem = GradedConv(1, 64, 3, padding=1, pixels=True)
-            self.neuron1 = Lif()
-            self.strong = Conv(64, 8, 3, padding=1, norm_scale=20.0)
-            self.weak = Conv(64, 8, 3, padding=1, norm_scale=0.01)
-            self.neuron2 = Lif()
-            self.readout = Readout(8, 3)
-            with torch.no_grad():  # the brighter, the more spikes
-                self.stem.synapse.weight.abs_()
-
-        def forward(self, frames: Tensor) -> Tensor:
-            spikes = self.neuron1(self.stem(frames))
-            logits: Tensor = self.readout(self.neuron2(self.strong(spikes) + self.weak(spikes)))
-            return logits
-
-    torch.manual_seed(0)
-    net = Few().eval()
+    net = StrongAndWeak().eval()  # the weak synapse has few levels left
     frames = frames_for(net, steps=4, samples=6)
     for options, named in (
         ({}, "equalize=True and correct_bias=True recover"),
