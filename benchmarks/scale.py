@@ -6,8 +6,11 @@ Four parts, written to ``docs/scale.json``:
   inside the fused process, and counts by stock processes. Seconds, and the peak of anonymous and
   shared memory of all processes.
 * ``throughput``: 1,000 digits of MS-ResNet-20 on Lava CPU, fused, in one process and on clusters of
-  1, 2 and 4 local workers, each equal to the one process, position by position. Rows tell the load
-  of the machine when they began: on a busy one the ratios say little.
+  1, 2 and 4 local workers, each equal to the one process, position by position. ``seconds`` and
+  ``samples_a_second`` are those of the whole run: the cluster's start, the shards, merging them
+  into one file. ``working`` is the rate while workers work: of N workers, the shards between the
+  Nth one that was finished and the last. Rows tell the load of the machine when they began: on a
+  busy one the ratios say little.
 * ``kills``: a worker, a child that runs Lava, and the scheduler, each killed (SIGKILL) ten times,
   at a random moment of a run by two workers that joined the scheduler by its loopback address.
   Either the run ends with a trace equal to that of one process; or it is an error, which says what
@@ -125,7 +128,14 @@ def throughput(results: dict[str, Any], count: int) -> None:
         for workers in (0, 1, 2, 4):
             path = Path(place, f"{workers}.trace") if workers else whole
             load, started = os.getloadavg()[0], time.perf_counter()
-            more = {"cluster": f"local:{workers}", "shards": SHARDS} if workers else {}
+            ended: list[tuple[float, int]] = []  # time and samples of each finished shard
+
+            def told(done: int, total: int, ended: list[tuple[float, int]] = ended) -> None:
+                ended.append((time.perf_counter(), done))
+
+            more: dict[str, Any] = {}
+            if workers:
+                more = {"cluster": f"local:{workers}", "shards": SHARDS, "progress": told}
             found = port.record(net(LARGE), frames, path, "lava-cpu", **more, **FUSED)
             seconds = time.perf_counter() - started
             found.close()
@@ -138,6 +148,7 @@ def throughput(results: dict[str, Any], count: int) -> None:
                 "seconds_of_a_shard": round(sum(s["seconds"] for s in shards) / len(shards), 2)
                 if shards
                 else None,
+                "working": working(ended, workers) if workers else None,
                 "load_before": round(load, 2),
                 "cores": os.cpu_count(),
                 "bytes": path.stat().st_size,
@@ -146,8 +157,16 @@ def throughput(results: dict[str, Any], count: int) -> None:
             print(workers, rows[str(workers)], file=sys.stderr, flush=True)
             write_json(OUT, results)
     one, two = rows["1"], rows["2"]
-    results["two_over_one"] = round(two["samples_a_second"] / one["samples_a_second"], 3)
+    results["two_over_one"] = {
+        name: round(two[name] / one[name], 3) for name in ("working", "samples_a_second")
+    }
     write_json(OUT, results)
+
+
+def working(ended: list[tuple[float, int]], workers: int) -> float:
+    """Samples a second from the ``workers``-th finished shard to the last."""
+    (start, before), (end, after) = ended[workers - 1], ended[-1]
+    return round((after - before) / (end - start), 2)
 
 
 def undisturbed(place: Path) -> float:
@@ -313,7 +332,7 @@ def main() -> int:
         kills(results, options.times)
     if not options.parts or "reach" in options.parts:
         results["reach"] = reach(results, digits(LARGE, options.digits), net(LARGE))
-        write_page(results["reach"])
+        write_page(results)
     write_json(OUT, results)
     said = broken(results)
     print("\n".join(said) or "every run is that of one process, and nothing is left")

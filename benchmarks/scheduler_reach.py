@@ -7,6 +7,8 @@ Measured are, for shards of the size that ``neuroport run --cluster`` chooses by
   ``docs/scale.json``). What the worker's child itself runs is about half of them;
 * the seconds of processor that the scheduler's process, and the process of ``neuroport run``, need
   for a shard. Workers then answer at once, with a result of that size: nothing else is timed.
+  Both are measured twice: results come through the scheduler, or workers write them into the folder
+  of the run, where they reach it.
 
 The simulation has these two processes, which serve one shard after another, and workers that hold
 one shard waiting while another runs, as :mod:`neuroport.scale.spread` sends them.
@@ -41,11 +43,19 @@ PAGE = ROOT / "docs" / "howto" / "many_machines.md"
 
 def answer(job: dict[str, Any], graphs: tuple[bytes, ...], frames: Any) -> dict[str, Any]:
     """A worker's task that only answers: as many bytes as a shard's result has."""
-    return {"result": os.urandom(int(job["bytes"]))}
+    result = os.urandom(int(job["bytes"]))
+    if "place" not in job:
+        return {"result": result}
+    Path(job["place"]).write_bytes(result)
+    return {"result": None}
 
 
-def costs(frames: np.ndarray[Any, Any], graph: bytes, size: int) -> dict[str, Any]:
-    """Seconds of processor for a shard of these frames whose result has ``size`` bytes."""
+def costs(frames: np.ndarray[Any, Any], graph: bytes, size: int, *, sent: bool) -> dict[str, Any]:
+    """Seconds of processor for a shard of these frames whose result has ``size`` bytes.
+
+    Args:
+        sent: results come through the scheduler; otherwise workers write them.
+    """
     from distributed import Client
 
     answers = {"PYTHONPATH": str(ROOT)}  # workers import the task of this module
@@ -58,13 +68,18 @@ def costs(frames: np.ndarray[Any, Any], graph: bytes, size: int) -> dict[str, An
             with client:
                 client.wait_for_workers(LANES)
                 folder = ShardFolder(place / "out.shards", {"shards": SHARDS})
+
+                def job(number: int) -> tuple[dict[str, Any], np.ndarray[Any, Any]]:
+                    there = {} if sent else folder.told(folder.path(number))
+                    return {"bytes": size, **there}, frames
+
                 before = seconds_of(running.scheduler.pid), sum(os.times()[:2])
                 started = time.perf_counter()
                 with mock.patch.object(spreading, "run_shard", answer):
                     spreading.spread(
                         client,
                         (graph,),
-                        lambda number: ({"bytes": size}, frames),
+                        job,
                         folder,
                         lambda number: None,
                     )
@@ -142,8 +157,30 @@ def simulated(workers: int, shard: float, scheduler: float, run: float) -> dict[
     }
 
 
-def page(found: dict[str, Any]) -> str:
-    """The table of ``docs/howto/many_machines.md``."""
+def page(results: dict[str, Any]) -> str:
+    """The tables of ``docs/howto/many_machines.md``."""
+    rows, ratio = results["throughput"], results["two_over_one"]
+    one, two, here = rows["1"], rows["2"], rows["0"]
+    lines = [
+        f"{one['samples']:,} digits took {one['seconds']:.0f} s with one worker and "
+        f"{two['seconds']:.0f} s with two, on {two['cores']} cores, with their start and the "
+        f"merging of {two['bytes'] / 1e6:,.0f} MB ({ratio['samples_a_second']:.2f} times as many "
+        f"digits a second). While they worked, two did {two['working']:.0f} digits a second and "
+        f"one {one['working']:.0f} ({ratio['working']:.2f} times as many). Each shard starts Lava "
+        f"anew: one process without a cluster took {here['seconds']:.0f} s.",
+        "",
+        "*Workers that reach the folder of the run:*",
+        "",
+        *_table(results["reach"]["there"], sent=False),
+        "",
+        "*Workers that do not, so that results come through the scheduler:*",
+        "",
+        *_table(results["reach"]["sent"], sent=True),
+    ]
+    return "\n".join(lines)
+
+
+def _table(found: dict[str, Any], *, sent: bool) -> list[str]:
     costs, rows = found["costs"], found["workers"]
     lines = [
         f"A shard of {costs['samples_of_a_shard']} digits takes a worker "
@@ -151,7 +188,8 @@ def page(found: dict[str, Any]) -> str:
         f"{1000 * costs['scheduler_seconds']:.0f} ms and `neuroport run` "
         f"{1000 * costs['run_seconds']:.0f} ms of a processor, to move "
         f"{costs['bytes_of_frames'] / 1e6:.1f} MB of frames and "
-        f"{costs['bytes_of_a_result'] / 1e6:.1f} MB of results.",
+        f"{costs['bytes_of_a_result'] / 1e6:.1f} MB of results"
+        f"{'' if sent else ', which the worker writes'}.",
         "",
         "| workers | samples an hour | workers work | scheduler works | `neuroport run` works "
         "| what binds |",
@@ -161,7 +199,7 @@ def page(found: dict[str, Any]) -> str:
         use = " | ".join(f"{100 * row['use'][name]:.0f} %" for name in PARTS)
         binds = PARTS[row["binds"]]
         lines.append(f"| {int(workers):,} | {row['samples_an_hour']:,} | {use} | {binds} |")
-    return "\n".join(lines)
+    return lines
 
 
 def write_page(found: dict[str, Any]) -> None:
@@ -172,14 +210,19 @@ def write_page(found: dict[str, Any]) -> None:
 
 
 def reach(results: dict[str, Any], frames: np.ndarray[Any, Any], net: str) -> dict[str, Any]:
-    """The measured costs, and what is simulated for each number of workers."""
+    """The measured costs, and what is simulated for each number of workers: ``there`` where they
+    write into the run's folder, ``sent`` where they do not reach it."""
     shard = results["throughput"]["1"]
     samples = shard["samples"] // shard["shards"]
     size = shard["bytes"] // shard["shards"]
-    found = costs(np.ascontiguousarray(frames[:, :samples]), Path(net).read_bytes(), size)
     seconds = round(shard["seconds"] / shard["shards"], 2)
-    found |= {"samples_of_a_shard": samples, "shard_seconds": seconds}
-    return {"costs": found, "workers": extrapolated(found)}
+    ways = {}
+    for way in ("there", "sent"):
+        few, graph = np.ascontiguousarray(frames[:, :samples]), Path(net).read_bytes()
+        found = costs(few, graph, size, sent=way == "sent")
+        found |= {"samples_of_a_shard": samples, "shard_seconds": seconds}
+        ways[way] = {"costs": found, "workers": extrapolated(found)}
+    return ways
 
 
 def extrapolated(found: dict[str, Any]) -> dict[str, Any]:

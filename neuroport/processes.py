@@ -22,11 +22,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from neuroport.errors import StorageError
+
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 PATIENCE = 4.0  # seconds that the work of ending may take
 OWNER = "owner.txt"
 SEGMENTS = "segments.txt"  # in a folder of a run: names of shared memory, one a line
 SEGMENT = re.compile(r"psm_[0-9a-f]+")  # as Python names them
+OTHER_FILES = 128  # that a process has open besides, with those of libraries
 UNOWNED_SECONDS = 60.0  # a folder without an owner is being made, or its maker was killed
 _PR_SET_PDEATHSIG = 1
 
@@ -87,6 +90,29 @@ def _patience(reading: int, heard: set[int]) -> None:
             if told[0] in heard or interrupted > 1:
                 time.sleep(PATIENCE)
                 os._exit(128 + told[0])
+
+
+def allow_files(count: int) -> None:
+    """Let this process open ``count`` more files.
+
+    Raises:
+        StorageError: the system permits fewer.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (ValueError, OSError) as error:
+        raise StorageError(
+            f"{count} files are needed at once, and a process here may open {hard} (ulimit -Hn); "
+            "use fewer shards, or raise that limit"
+        ) from error
 
 
 def die_with_parent(parent: int) -> None:

@@ -22,6 +22,7 @@ from neuroport.analysis.compare import Comparison
 from neuroport.analysis.joining import joined
 from neuroport.errors import CompareError, FormatError
 from neuroport.files import ordinary, read_json, write_json
+from neuroport.processes import allow_files
 from neuroport.runs.merging import merge_traces, write_merged
 from neuroport.runs.shards import in_order
 from neuroport.runs.trace import Trace
@@ -60,6 +61,7 @@ def merge(
         frames or other options; names it.
         FormatError: a file is not one of these.
     """
+    allow_files(len(shards))
     with ExitStack() as opened:
         names = [str(s) if isinstance(s, (str, os.PathLike)) else "" for s in shards]
         found = [_opened(each, opened) for each in shards]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from neuroport.runs.frames import frames_hash
 from neuroport.runs.shards import in_order
 from neuroport.runs.trace import Trace
-from neuroport.runs.trace_file import StoredTrace, TraceWriter
+from neuroport.runs.trace_file import StoredTrace, TraceWriter, write_joined
 
 # entries that may differ between shards of one run; the merged trace lists all of them
 OWN = ("seconds", "phases", "recorded_bytes", "workers", "versions", "frames", "hardware")
@@ -49,6 +49,10 @@ def write_merged(
     Raises:
         CompareError: see :func:`merge_traces`."""
     parts, provenance = _ordered(shards)
+    stored = [part for part in parts if isinstance(part, StoredTrace)]
+    if len(stored) == len(parts):
+        write_joined(stored, path, provenance)
+        return StoredTrace(path)
     with TraceWriter(path, sum(part.samples for part in parts)) as writer:
         for part in parts:
             for some in part.parts() if isinstance(part, StoredTrace) else [part]:

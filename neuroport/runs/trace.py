@@ -282,7 +282,7 @@ def write_arrays(
         digest.update(each.heading)
         for place, piece in each.pieces:
             entry[place] = piece
-            digest.update(piece.tobytes())
+            digest.update(np.ascontiguousarray(piece))
     file.attrs["hash"] = digest.hexdigest()
 
 
@@ -366,7 +366,7 @@ def _trace(content: Any, path: str | os.PathLike[str]) -> Trace:
     digest = begun_digest(content["provenance"], about)
     for name, kind, shape, data in stored:
         digest.update(StoredArray(name, kind, tuple(shape), data.dtype, data.shape, ()).heading)
-        digest.update(data.tobytes())
+        digest.update(np.ascontiguousarray(data))
     check_digest(digest, content, path)
     steps, granularity = counted_by(about, path)
     messages: dict[str, npt.NDArray[Any]] = {}

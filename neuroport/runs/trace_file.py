@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -128,6 +128,26 @@ class _Region:
                     data.reshape(shape).astype(dtype, copy=False),
                 )
 
+    def of(self, samples: int) -> tuple[int, ...]:
+        """The shape with another number of samples."""
+        axis = 0 if self.counted else 1
+        return (*self.shape[:axis], samples, *self.shape[axis + 1 :])
+
+    def rows(self, file: int, step: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """The values at a step, of some samples at a time, as the file holds them: how many, and
+        their data (bits from the first one of a byte on)."""
+        _, samples, each = self.size
+        many = max(1, PIECE // (each * self.dtype.itemsize))
+        for first in range(0, samples, many):
+            at, number = (step * samples + first) * each, min(many, samples - first) * each
+            whole, ahead = divmod(at, 8)
+            if not self.bits or ahead:
+                values = self._row(file, at, number)
+                yield number, np.packbits(values) if self.bits else values
+            else:
+                data = _read(file, (number + 7) // 8, self.offset + whole)
+                yield number, np.frombuffer(data, np.uint8)
+
 
 def _read(file: int, number: int, at: int) -> bytes:
     parts = []
@@ -151,7 +171,7 @@ class TraceWriter:
     """Collects a run part by part, and writes its trace when all samples are complete.
 
     It is a context manager. Until then the data are in an unnamed file in the folder of ``path``,
-    which the system removes however this process ends.
+    which the system removes however this process ends; a run in one part stays in memory.
 
     Args:
         path: the file to write.
@@ -164,6 +184,7 @@ class TraceWriter:
     def __init__(self, path: str | os.PathLike[str], samples: int) -> None:
         self.path, self.samples = check_file(path), samples
         self.done = 0
+        self._whole: Trace | None = None
         self._scratch: IO[bytes] | None = None
         self._regions: dict[str, _Region] = {}
         self._spans: dict[str, tuple[int, int]] = {}
@@ -187,6 +208,9 @@ class TraceWriter:
     def _append(self, part: Trace) -> None:
         about = f"{part.counted_steps} {part.granularity}" if part.counts else ""
         arrays = {n: part.counts[n] if n in part.counts else part.messages[n] for n in part.kinds}
+        if self.done == 0 and part.samples == self.samples:
+            self._whole, self.done = part, part.samples
+            return
         if self._scratch is None:
             self._about = about
             self._open(part, arrays)
@@ -225,6 +249,8 @@ class TraceWriter:
 
     def finish(self, provenance: dict[str, Any]) -> Path:
         """Write the file atomically; ``provenance`` is that of all samples."""
+        if self._whole is not None:
+            return replace(self._whole, provenance=provenance).save(self.path)
         if self._scratch is None or self.done != self.samples:
             raise CompareError(
                 f"{self.path}: {self.done} of {self.samples} samples are there; add the others"
@@ -247,9 +273,84 @@ class TraceWriter:
         self.close()
 
     def close(self) -> None:
-        """Release the temporary file."""
+        """Release the temporary file, or the memory."""
+        self._whole = None
         if self._scratch is not None:
             self._scratch.close()
+
+
+def write_joined(
+    parts: Sequence[StoredTrace], path: str | os.PathLike[str], provenance: dict[str, Any]
+) -> Path:
+    """Write the samples of all parts, in order, as one trace; no other copy of them is made.
+
+    The file is the one that :class:`TraceWriter` writes of the same samples.
+
+    Args:
+        provenance: that of all samples.
+
+    Raises:
+        CompareError: the parts belong to different runs: other populations, shapes or recording.
+        StorageError: the folder is not writable, or the disk is full.
+    """
+    first = parts[0]
+    for part in parts:
+        if part.layout != first.layout:
+            raise CompareError(
+                f"{part.path} was recorded in another way than {first.path}; record all parts of a "
+                "trace alike"
+            )
+    samples = sum(part.samples for part in parts)
+
+    def stored() -> Iterator[StoredArray]:
+        for name, region in first._regions.items():
+            regions = [part._regions[name] for part in parts]
+            widest = max((each.dtype for each in regions), key=lambda dtype: dtype.itemsize)
+            whole = replace(region, shape=region.of(samples), dtype=widest)
+            files = [part._file.fileno() for part in parts]
+            pieces = _joined(whole, list(zip(regions, files, strict=True)))
+            yield StoredArray(name, region.kind, whole.shape, widest, whole.held, pieces)
+
+    filled = hdf5.writer(lambda into: write_arrays(into, provenance, stored(), first._about))
+    return write_atomic(check_file(path), filled)
+
+
+def _joined(
+    whole: _Region, parts: Sequence[tuple[_Region, int]]
+) -> Iterator[tuple[Any, npt.NDArray[Any]]]:
+    """The data of ``whole``, from the regions and files of its parts, with their places in it."""
+    steps, _, each = whole.size
+    if whole.bits:
+        yield from _packed(
+            row for step in range(steps) for part, file in parts for row in part.rows(file, step)
+        )
+        return
+    for step in range(steps):
+        done = 0
+        for part, file in parts:
+            for number, values in part.rows(file, step):
+                place = slice(done, done + number // each)
+                data = values.astype(whole.dtype, copy=False)
+                shape = (number // each, *whole.held[1 if whole.counted else 2 :])
+                yield place if whole.counted else (step, place), data.reshape(shape)
+                done = place.stop
+
+
+def _packed(
+    rows: Iterator[tuple[int, npt.NDArray[Any]]],
+) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Bits behind each other, in whole bytes, with their places."""
+    at, left = 0, np.zeros(0, np.uint8)
+    for number, data in rows:
+        if len(left) or number % 8:
+            bits = np.concatenate([left, np.unpackbits(data, count=number)])
+            end = len(bits) // 8 * 8
+            data, left = np.packbits(bits[:end]), bits[end:]
+        if len(data):
+            yield slice(at, at + len(data)), data
+            at += len(data)
+    if len(left):
+        yield slice(at, at + 1), np.packbits(left)
 
 
 def _beside_samples(shape: tuple[int, ...], counted: bool) -> tuple[int, ...]:
@@ -334,6 +435,14 @@ class StoredTrace:
         many = samples or max(1, PART // self.bytes_per_sample)
         for first in range(0, self.samples, many):
             yield self.part(first, min(first + many, self.samples))
+
+    @property
+    def layout(self) -> tuple[Any, ...]:
+        """What traces of one run share, whatever their number of samples."""
+        shapes = {
+            n: (r.kind, _beside_samples(r.shape, r.counted)) for n, r in self._regions.items()
+        }
+        return self._about, shapes
 
     @property
     def bytes_per_sample(self) -> int:

@@ -1,8 +1,9 @@
 """The child process in which a shard runs; :mod:`neuroport.scale.task` starts it, with a folder.
 
 FOLDER holds ``job.json``, ``frames.npy`` and up to two graphs. The child writes ``result`` (a
-trace, a comparison as JSON, or a point of a sweep), or ``error.json``. Asked to end (SIGTERM) it
-ends what it started.
+trace, a comparison as JSON, or a point of a sweep), or ``error.json``. Where it reaches the folder
+of its run, a trace goes straight there, and ``there`` is written instead of ``result``. Asked to
+end (SIGTERM) it ends what it started.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.foreign_kinds import take_along
 from neuroport.graph.store import load
 from neuroport.processes import Ended, die_with_parent, end_by, ending_on_signals
+from neuroport.scale.shard_folder import reached
 
 JOB, FRAMES, RESULT, ERROR = "job.json", "frames.npy", "result", "error.json"
+THERE = "there"
 GRAPHS = ("first.graph", "second.graph")
 
 
@@ -38,12 +41,15 @@ def _record(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -
     from neuroport.runs.merging import whole_provenance
     from neuroport.runs.trace_file import TraceWriter
 
-    with TraceWriter(folder / RESULT, frames.shape[1]) as writer:
+    place = reached(job)
+    with TraceWriter(place or folder / RESULT, frames.shape[1]) as writer:
         done = []
         for trace in in_parts(graphs[0], frames, job["on"][0], **job["options"]):
             writer.append(trace)
             done.append(trace.provenance)
         writer.finish(whole_provenance(done, frames, job["shard"]))
+    if place:
+        (folder / THERE).touch()
 
 
 def _verify(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -> None:
@@ -62,7 +68,7 @@ def _verify(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -
 
 
 def _sweep(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -> None:
-    from neuroport.scale.sweep_point import packed, point, reached
+    from neuroport.scale.sweep_point import packed, point
 
     place = reached(job) or folder / "point"
     point(job["recipe"], job["changes"], place, job["target"])

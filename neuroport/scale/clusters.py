@@ -52,7 +52,10 @@ def connected(cluster: Any) -> Iterator[Any]:
             )
         try:
             client = Client(  # type: ignore[no-untyped-call]
-                target, timeout=SCHEDULER_SECONDS, set_as_default=False
+                target,
+                timeout=SCHEDULER_SECONDS,
+                set_as_default=False,
+                direct_to_workers=kind == "local",  # elsewhere only the scheduler may reach them
             )
         except (OSError, TimeoutError) as error:
             raise BackendError(

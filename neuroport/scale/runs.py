@@ -24,6 +24,7 @@ from neuroport.errors import BackendError
 from neuroport.graph.foreign_kinds import foreign_modules
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
+from neuroport.processes import allow_files
 from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.merging import write_merged
 from neuroport.runs.shards import Shard
@@ -93,6 +94,7 @@ def record(
         raise BackendError(f"engine {engine.name!r} does not run on a cluster; leave cluster out")
     engine.prepare(graph, **options).close()  # refuse here what every worker would refuse
     plan = _plan("record", [graph], frames, shards, [engine.name], options)
+    allow_files(plan["shards"])  # before the work, which merging would lose
     done = _spread(Path(path), plan, [graph], frames, cluster, progress)
     parts = [StoredTrace(done.path(number)) for number in range(1, done.shards + 1)]
     try:
@@ -216,6 +218,7 @@ def _spread(
             "options": plan["options"],
             "together": plan.get("together"),
             "shard": Shard(number, of).told(total, plan["frames"]),
+            **folder.told(folder.path(number)),
         }
         return about, np.ascontiguousarray(frames[:, samples[number]])
 

@@ -1,4 +1,7 @@
-"""Finished shards in a folder, from which an interrupted run continues."""
+"""Finished shards in a folder, from which an interrupted run continues.
+
+Workers that reach the folder (on this machine, or by a shared file system) write there themselves.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class ShardFolder:
     def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
         self.folder = check_folder(folder)
         self.shards = int(plan["shards"])
-        told = json.loads(json.dumps(plan))
+        self.plan = told = json.loads(json.dumps(plan))
         if (self.folder / PLAN).exists():
             known = read_json(self.folder / PLAN)
             if known != told:
@@ -51,6 +54,19 @@ class ShardFolder:
         """Store a shard, atomically."""
         write_atomic(self.path(number), content)
 
+    def told(self, place: Path) -> dict[str, Any]:
+        """Return what a job tells its worker, so that it can write to ``place`` in this folder."""
+        return {"place": str(place.resolve()), "plan": self.plan}
+
     def remove(self) -> None:
         """Remove the folder, after the result was written."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def reached(job: Mapping[str, Any]) -> Path | None:
+    """Return the place that a job tells, if this machine reaches the folder of its run."""
+    if "place" not in job:
+        return None
+    place = Path(job["place"])
+    plan = place.parent / PLAN
+    return place if plan.is_file() and read_json(plan) == job["plan"] else None

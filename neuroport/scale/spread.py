@@ -21,6 +21,7 @@ AHEAD = 2  # shards per worker thread: one that runs, and one that waits
 POLL_SECONDS = 0.05
 LOOK_SECONDS = 2.0  # seconds between two checks of the number of workers
 WAIT_SECONDS = 120.0  # seconds to wait without any worker
+APPEAR_SECONDS = 65.0  # a client of NFS may believe for a minute that a file is not there
 
 Job = Callable[[int], tuple[dict[str, Any], Any]]  # number -> description of the shard, its frames
 
@@ -134,11 +135,22 @@ class _Spread:
                     answer = future.result()
                 except Exception as error:
                     raise self._gone() from error
-            if "result" in answer:
+            if answer.get("result") is not None:
                 self.folder.keep(number, answer["result"])
+            elif "result" in answer and not self._appeared(number):
+                said = f"its worker wrote {self.folder.path(number)}, which does not appear here"
+                answer = {**answer, "error": {"message": said, "final": False}}
+            if "error" not in answer:
                 self.told(number)
                 continue
             yield from self._again(number, answer)
+
+    def _appeared(self, number: int) -> bool:
+        """Whether a shard that its worker wrote is here; shared file systems take some seconds."""
+        until = time.monotonic() + APPEAR_SECONDS
+        while not (there := self.folder.path(number).exists()) and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+        return there
 
     def _again(self, number: int, answer: dict[str, Any]) -> Iterator[int]:
         error = answer["error"]

@@ -150,9 +150,8 @@ def sweep(
                 "kinds": {},
                 "target": target,
             }
-            about |= {"recipe": plan["recipe"], "changes": changes[number - 1], "plan": plan}
-            about["place"] = str(points.place(number).resolve())
-            return about, np.zeros((1, 0), np.int32)
+            about |= {"recipe": plan["recipe"], "changes": changes[number - 1]}
+            return about | points.told(points.place(number)), np.zeros((1, 0), np.int32)
 
         with connected(cluster) as client:
             spread(client, (), job, points, told)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neuroport.files import read_json, write_json
+from neuroport.files import write_json
 from neuroport.recipe import changed, from_dict
-from neuroport.scale.shard_folder import PLAN
 
 GRAPH_FILE, RESULT = "network.graph", "result.json"
 KEPT = (RESULT, GRAPH_FILE, "checkpoint.safetensors", "metrics.jsonl")  # what a worker sends
@@ -52,15 +50,6 @@ def point(
 
 def _dearness(option: Mapping[str, Any]) -> tuple[float, float]:
     return option.get("cores", 0), option["step_seconds"]
-
-
-def reached(job: Mapping[str, Any]) -> Path | None:
-    """The folder of a point, where this machine reaches the folder of its sweep."""
-    place = Path(job["place"])
-    plan = place.parent / PLAN
-    if plan.is_file() and read_json(plan) == json.loads(json.dumps(job["plan"])):
-        return place
-    return None
 
 
 def packed(folder: Path) -> bytes:

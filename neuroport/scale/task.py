@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from neuroport.files import read_json, write_json
 from neuroport.processes import run_folder
-from neuroport.scale.child import ERROR, FRAMES, GRAPHS, JOB, RESULT
+from neuroport.scale.child import ERROR, FRAMES, GRAPHS, JOB, RESULT, THERE
 from neuroport.version import __version__
 
 POLL_SECONDS = 0.05
@@ -37,7 +37,10 @@ def held(content: tuple[bytes, ...]) -> tuple[bytes, ...]:
 def run_shard(
     job: dict[str, Any], graphs: tuple[bytes, ...], frames: npt.NDArray[Any]
 ) -> dict[str, Any]:
-    """Return the content of a shard's result file as ``result``, or ``error`` with the reason."""
+    """Return the content of a shard's result file as ``result``, or ``error`` with the reason.
+
+    ``result`` is None if the shard was written into the folder of its run.
+    """
     told: dict[str, Any] = {"worker": _worker(), "version": __version__}
     if job["version"] != __version__:
         said = f"has neuroport {__version__}, and this is {job['version']}; install the same there"
@@ -50,6 +53,8 @@ def run_shard(
         code, said = _supervised(folder, _unwanted())
         if code == 0 and (folder / RESULT).exists():
             return {**told, "result": (folder / RESULT).read_bytes()}
+        if code == 0 and (folder / THERE).exists():
+            return {**told, "result": None}
         if (folder / ERROR).exists():
             error = read_json(folder / ERROR)
             error["final"] = error["kind"] not in ("BackendError", "StorageError")

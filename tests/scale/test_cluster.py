@@ -21,8 +21,10 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Node
 from neuroport.graph.store import save
 from neuroport.runs.trace import Trace
+from neuroport.scale import spread
 from neuroport.scale.clusters import read_slurm
 from neuroport.scale.runs import record, verify
+from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.spread import TRIES
 from tests.conftest import Neuroport
 from tests.helpers.dask_processes import Running, runs
@@ -46,8 +48,23 @@ def client() -> Iterator[Any]:
         yield found
 
 
-def test_a_run_on_two_workers_is_that_of_one_process(client: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_run_on_two_workers_is_that_of_one_process(
+    client: Any, tmp_path: Path, reached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that reach the folder of the run write there; others send what they did."""
     seen: list[tuple[int, int]] = []
+    sent: list[int] = []
+    keep = ShardFolder.keep
+
+    def kept(self: ShardFolder, number: int, content: bytes) -> None:
+        sent.append(number)
+        keep(self, number, content)
+
+    monkeypatch.setattr(ShardFolder, "keep", kept)
+    if not reached:
+        nowhere = {"place": str(tmp_path / "nowhere" / "1"), "plan": {}}
+        monkeypatch.setattr(ShardFolder, "told", lambda self, place: nowhere)
     stored = port.record(
         network(), frames(), tmp_path / "a.trace", cluster=client, shards=3,
         progress=lambda *done: seen.append(done),
@@ -56,7 +73,20 @@ def test_a_run_on_two_workers_is_that_of_one_process(client: Any, tmp_path: Path
     assert [each["number"] for each in stored.provenance["shards"]] == [1, 2, 3]
     assert seen[-1] == (23, 23)
     assert len(seen) == 3
+    assert sorted(sent) == ([] if reached else [1, 2, 3])
     assert os.listdir(tmp_path) == ["a.trace"]
+
+
+def test_a_shard_that_does_not_appear_is_run_again_and_then_reported(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that shows the plan of a run, and not what a worker wrote there."""
+    monkeypatch.setattr(spread._Spread, "_appeared", lambda self, number: number != 2)
+    with pytest.raises(BackendError) as caught:
+        port.record(network(), frames(), tmp_path / "a.trace", cluster=client, shards=3)
+    said = caught.value.message
+    assert f"shard 2/3 failed {TRIES} times: its worker wrote " in said
+    assert "which does not appear here" in said
 
 
 @pytest.mark.parametrize("threshold", [20, 90])

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from benchmarks.scale import OUT
+from benchmarks.scale import OUT, working
 from benchmarks.scheduler_reach import PAGE, extrapolated, page, simulated
 
-RESULTS = json.loads(OUT.read_text())["reach"]
+RESULTS = json.loads(OUT.read_text())
 
 
 @pytest.mark.parametrize("workers", [1, 10, 300])
@@ -32,6 +32,13 @@ def test_a_worker_that_holds_a_second_shard_does_not_wait_for_it() -> None:
 
 
 def test_the_page_shows_what_the_measured_costs_give() -> None:
-    assert extrapolated(RESULTS["costs"]) == RESULTS["workers"]
+    for found in RESULTS["reach"].values():
+        assert extrapolated(found["costs"]) == found["workers"]
+        assert found["costs"]["scheduler_seconds"] > 0 < found["costs"]["run_seconds"]
     assert page(RESULTS) in PAGE.read_text()
-    assert RESULTS["costs"]["scheduler_seconds"] > 0 < RESULTS["costs"]["run_seconds"]
+
+
+def test_the_rate_at_which_workers_work_begins_when_all_of_them_do() -> None:
+    ended = [(3.0, 10), (4.0, 20), (6.0, 30), (8.0, 40)]
+    assert working(ended, 1) == 6.0
+    assert working(ended, 2) == 5.0

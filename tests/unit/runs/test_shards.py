@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +49,34 @@ def same_arrays(got: Trace, want: Trace) -> None:
         for name, array in theirs.items():
             assert ours[name].dtype == array.dtype
             np.testing.assert_array_equal(ours[name], array, name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no limits of files there")
+@pytest.mark.parametrize("hard", [600, 120])
+def test_more_shards_than_open_files_are_merged_or_refused_before(
+    tmp_path: Path, hard: int
+) -> None:
+    """A process may open 60 files by default, and at most ``hard``; there are 80 shards."""
+    given = np.tile(frames(), (1, 4, 1))[:, :80]
+    for number in range(1, 81):
+        port.run(network(), given, shard=f"{number}/80").save(tmp_path / f"{number}.trace")
+    code = (
+        "import resource, sys, neuroport as port\n"
+        "port.merge\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, (60, {hard}))\n"
+        "files = [f'{sys.argv[1]}/{number}.trace' for number in range(1, 81)]\n"
+        "port.merge(files, f'{sys.argv[1]}/whole.trace').close()\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    if hard == 600:
+        assert told.returncode == 0, told.stderr
+        same_arrays(Trace.load(tmp_path / "whole.trace"), port.run(network(), given))
+    else:
+        said = "80 files are needed at once, and a process here may open 120"
+        assert said in told.stderr
+        assert not (tmp_path / "whole.trace").exists()
 
 
 @pytest.mark.parametrize("of", [1, 2, 7, 23])

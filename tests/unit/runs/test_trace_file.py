@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
@@ -15,7 +17,7 @@ from neuroport.errors import CompareError, FormatError, HashError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay
 from neuroport.runs.trace import Trace
-from neuroport.runs.trace_file import StoredTrace, TraceWriter
+from neuroport.runs.trace_file import StoredTrace, TraceWriter, write_joined
 
 
 def network() -> Graph:
@@ -58,6 +60,46 @@ def test_a_trace_written_in_parts_is_the_same_file(
     trace.save(tmp_path / "whole.trace")
     assert (tmp_path / "parts.trace").read_bytes() == (tmp_path / "whole.trace").read_bytes()
     assert sorted(os.listdir(tmp_path)) == ["parts.trace", "whole.trace"]
+
+
+@pytest.mark.parametrize("bounds", [(0, 23), (0, 1, 9, 23), (0, 8, 16, 23), tuple(range(24))])
+@pytest.mark.parametrize(
+    "options", [{}, {"record": "counts"}, {"record": "counts", "granularity": "layer"}]
+)
+def test_files_that_are_joined_are_the_file_of_the_whole(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bounds: tuple[int, ...],
+    options: dict[str, object],
+) -> None:
+    monkeypatch.setattr("neuroport.runs.trace_file.PIECE", 20)  # a few values at a time
+    trace = whole(**options)
+    if "stream" in trace.messages:
+        trace["stream"][:, :5] = 3  # these samples need fewer bits than the others
+    files = [
+        trace.part(first, last).save(tmp_path / f"{first}.part")
+        for first, last in itertools.pairwise(bounds)
+    ]
+    with ExitStack() as stack:
+        parts = [stack.enter_context(StoredTrace(file)) for file in files]
+        if len(bounds) > 20 and trace.messages.keys() > {"stream"}:
+            kinds = {part._regions["stream"].dtype for part in parts}
+            assert kinds == {np.dtype("i1"), np.dtype("<i2")}
+        write_joined(parts, tmp_path / "joined.trace", trace.provenance)
+    trace.save(tmp_path / "whole.trace")
+    assert (tmp_path / "joined.trace").read_bytes() == (tmp_path / "whole.trace").read_bytes()
+
+
+def test_files_of_different_recordings_are_not_joined(tmp_path: Path) -> None:
+    files = whole().save(tmp_path / "a.part"), whole(record="counts").save(tmp_path / "b.part")
+    said = r"b\.part was recorded in another way"
+    with (
+        StoredTrace(files[0]) as one,
+        StoredTrace(files[1]) as other,
+        pytest.raises(CompareError, match=said),
+    ):
+        write_joined([one, other], tmp_path / "joined.trace", {})
+    assert sorted(os.listdir(tmp_path)) == ["a.part", "b.part"]
 
 
 @pytest.mark.parametrize("options", [{}, {"record": "counts"}])
