@@ -70,6 +70,8 @@ def run_shard(
 def _supervised(folder: Path, unwanted: Callable[[], bool]) -> tuple[int, str]:
     """Run the child to its end; return its exit code and the end of its output."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    # dask sets it for its workers; with it, every large array of a shard is made of new pages
+    environment.pop("MALLOC_TRIM_THRESHOLD_", None)
     with open(folder / "stderr.txt", "w+b") as errors:
         child = subprocess.Popen(
             [sys.executable, "-m", "neuroport.scale.child", str(folder), str(os.getpid())],
