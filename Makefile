@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo widths grid-options test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate notebooks jelly clean steady nir libraries reading gpu recipes scale reports arm
+.PHONY: demo widths jelly-baseline grid-options test test-all lint unit quick docs figures zoo studies carriers counters depth tutorials resources chips constructions mapping energy bench goldens hostile forwards signals prove mutate notebooks jelly clean steady nir libraries reading gpu recipes scale reports arm
 
 demo: $(READY)
 	$(BIN)/neuroport demo --out runs/demo
@@ -105,6 +105,10 @@ jelly:
 	      $(JELLY_LAVA)/bin/neuroport backends --install lava --yes; \
 	  fi; \
 	done
+
+# SpikingJelly's MS-ResNet by a recipe of ours (docs/baselines.json); goes on where it was; some hours.
+jelly-baseline: jelly
+	OMP_WAIT_POLICY=passive $(JELLY_LAVA)/bin/python -m benchmarks.jelly_baseline ms_resnet20_fashion_mnist
 
 # Ends, kills and stops verbs at many moments (benchmarks/signals.json); goes on where it was; an hour.
 signals: $(READY)

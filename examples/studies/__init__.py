@@ -1,8 +1,10 @@
-"""Seven small studies of residual spiking networks; docs/studies.md tells what they found.
+"""Nine small studies of residual spiking networks; docs/studies.md tells what they found.
 
     python -m examples.studies gradients   gradient norm of every block at initialization
     python -m examples.studies depth       accuracy at 8, 20, 56 and 110 layers: who degrades
     python -m examples.studies dormant     neurons that never fire, with 1, 2 and 3 levels
+    python -m examples.studies levels      accuracy with 1 to 4 levels, in both kinds of blocks
+    python -m examples.studies integer     integer spikes against binary ones, by operations
     python -m examples.studies spikes      spikes per neuron and sample
     python -m examples.studies equal       three DANet architectures, MS and SEW, equally large
     python -m examples.studies isometry    block dynamical isometry, before and during training

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import torch
 
-from examples.studies import gradients, isometry, shortcuts
+from examples.studies import gradients, integer, isometry, shortcuts
 from examples.studies.figures import draw
 from examples.studies.page import write_page
 from examples.studies.plan import (
@@ -25,7 +25,7 @@ from neuroport.data.loading import load_data
 from neuroport.data.samples import Split
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDIES = ("gradients", *TRAINED, "isometry", "shortcuts")
+STUDIES = ("gradients", *TRAINED, "integer", "isometry", "shortcuts")
 
 
 class Studies:
@@ -91,6 +91,13 @@ class Studies:
                 epochs = [isometry.at_start(run, self.budget, self.data)]
             store.add(isometry.isometry_run(run, epochs))
             click.echo(f"isometry: {run.name}")
+
+    def _integer(self, seed: int) -> None:
+        store = Store(self.out, "integer", integer.settings(self.budget))
+        for run in integer.runs(seed):
+            if run.name not in store.runs:
+                store.add(integer.result(run, self.budget, self.data, self.work / "integer"))
+                click.echo(f"integer: {run.name} {store.runs[run.name]['accuracy']:.1f} %")
 
     def _shortcuts(self, seed: int) -> None:
         if seed:  # of every network there is one

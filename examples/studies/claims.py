@@ -8,7 +8,7 @@ from typing import Any
 
 from neuroport.files import read_json
 
-STUDIES = ("gradients", "depth", "dormant", "spikes", "equal", "isometry")
+STUDIES = ("gradients", "depth", "dormant", "levels", "spikes", "equal", "isometry")
 SHOWN, PARTLY = "shown here", "partly shown here"
 NOT_SHOWN, CONTRADICTED = "not shown here", "contradicted here"
 UNTESTABLE = "not testable here"
@@ -78,8 +78,10 @@ CLAIMS = (
         "MLF + DS-ResNet",
         "several levels classify better",
         SHOWN,
-        "with one, two and three levels of 20 layers {dormant:ds1-20:accuracy:1}, "
-        "{dormant:ds2-20:accuracy:1} and {dormant:ds3-20:accuracy:1} %",
+        "with one to four levels of 20 layers {levels:ds1-20:accuracy:1}, "
+        "{levels:ds2-20:accuracy:1}, {levels:ds3-20:accuracy:1} and {levels:ds4-20:accuracy:1} %; "
+        "in vanilla blocks {levels:vanilla1-20:accuracy:1} with one, "
+        "{levels:vanilla3-20:accuracy:1} with three",
     ),
     Claim(
         "MLF + DS-ResNet",

@@ -11,7 +11,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from examples.studies.plan import DEEP, LEVELS, projects
+from examples.studies.plan import DEEP, DORMANT, INTEGER, LEVELS, projects
 from neuroport.files import read_json
 
 LABELS = {
@@ -23,6 +23,8 @@ LABELS = {
     "ds1": "DS-ResNet, K = 1",
     "ds2": "DS-ResNet, K = 2",
     "ds3": "DS-ResNet, K = 3",
+    "ds4": "DS-ResNet, K = 4",
+    **{f"vanilla{levels}": f"vanilla, K = {levels}" for levels in (1, 2, 3, 4)},
     "da-membrane-stage": "DA membrane, stage",
     "da-membrane-network": "DA membrane, network",
     "da-spike-network": "DA spike, network",
@@ -37,7 +39,8 @@ LOWERED = {
 }
 PALETTE = (
     *("black", "tab:orange", "tab:green", "tab:red", "tab:pink", "tab:cyan", "deepskyblue"),
-    *("tab:blue", "tab:purple", "mediumorchid", "tab:olive"),
+    *("tab:blue", "navy", "navajowhite", "sandybrown", "chocolate", "saddlebrown"),
+    *("tab:purple", "mediumorchid", "tab:olive"),
 )
 COLOURS = dict(zip(LABELS, PALETTE, strict=True))
 ISOMETRY_SHOWN = 56  # layers
@@ -103,7 +106,7 @@ def _dormant(found: dict[str, Any]) -> Any:
         ("never fire on the held-out digits", "outside of every surrogate's window"),
         strict=True,
     ):
-        for index, network in enumerate(LEVELS):
+        for index, network in enumerate(DORMANT):
             rows = [found["summary"].get(f"{network}-{depth}") for depth in depths]
             axes.bar(
                 [at + 0.27 * (index - 1) for at, row in enumerate(rows) if row],
@@ -118,6 +121,56 @@ def _dormant(found: dict[str, Any]) -> Any:
         axes.set_title(title, fontsize=10)
         axes.set_ylabel("% of the neurons" if key == "dormant" else "% of the neurons' steps")
     pair[0].legend(fontsize=8)
+    return figure
+
+
+def _levels(found: dict[str, Any]) -> Any:
+    """Accuracy and blocked neurons by number of levels, of both blocks, at both depths."""
+    depths = sorted({s["depth"] for s in found["summary"].values()})
+    figure, pair = plt.subplots(1, 2, figsize=(9, 3.8))
+    shown = (("accuracy", 1, "held-out digits right, %"), ("blocked", 100, "blocked, %"))
+    for axes, (key, factor, title) in zip(pair, shown, strict=True):
+        for block, colour in (("ds", "tab:blue"), ("vanilla", "chocolate")):
+            for depth, style in zip(depths, ("-", "--"), strict=False):
+                names = [name for name in LEVELS if name.startswith(block)]
+                rows = [found["summary"].get(f"{name}-{depth}") for name in names]
+                axes.errorbar(
+                    [at for at, row in enumerate(rows, 1) if row],
+                    [factor * row[key]["mean"] for row in rows if row],
+                    [factor * row[key]["deviation"] for row in rows if row],
+                    marker="o",
+                    capsize=3,
+                    color=colour,
+                    linestyle=style,
+                    label=f"{block}, {depth} layers",
+                )
+        axes.set_xticks((1, 2, 3, 4))
+        axes.set_xlabel("levels K")
+        axes.set_ylabel(title)
+    pair[0].legend(fontsize=8)
+    return figure
+
+
+def _integer(found: dict[str, Any]) -> Any:
+    """Accuracy over synaptic operations, a point for each width."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for (levels, steps), colour in zip(INTEGER, ("black", "tab:orange", "tab:blue"), strict=True):
+        rows = [s for n, s in found["summary"].items() if n.startswith(f"k{levels}-t{steps}-")]
+        rows.sort(key=lambda row: row["operations"]["mean"])
+        axes.errorbar(
+            [row["operations"]["mean"] / 1e6 for row in rows],
+            [row["accuracy"]["mean"] for row in rows],
+            [row["accuracy"]["deviation"] for row in rows],
+            [row["operations"]["deviation"] / 1e6 for row in rows],
+            marker="o",
+            capsize=3,
+            color=colour,
+            label=f"0 to {levels} spikes at each of {steps} steps",
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("synaptic operations of a sample, millions")
+    axes.set_ylabel("held-out digits right, %")
+    axes.legend(fontsize=8)
     return figure
 
 
@@ -230,6 +283,8 @@ FIGURES = {
     "depth": _depth,
     "spikes": _spikes,
     "dormant": _dormant,
+    "levels": _levels,
+    "integer": _integer,
     "equal": _equal,
     "gradients": _gradients,
     "isometry": _isometry,

@@ -94,6 +94,44 @@ def _dormant(found: dict[str, Any]) -> str:
     return f"{_grid(found, _few(found, cell))}\n\nHeld-out digits right, %:\n\n{right}"
 
 
+def _levels(found: dict[str, Any]) -> str:
+    lines = [["layers", "network", "accuracy, %", "training loss", "dormant, %", "blocked, %"]]
+    names = list(LABELS)
+    rows = sorted(
+        found["summary"].values(), key=lambda row: (row["depth"], names.index(row["network"]))
+    )
+    for row in rows:
+        cells = [_spread(row, "accuracy", 1), _spread(row, "loss", 2)]
+        cells += [_spread(row, key, 1, 100.0) for key in ("dormant", "blocked")]
+        lines.append([str(row["depth"]), LABELS[row["network"]], *cells])
+    return f"{_markdown(lines)}\n\n{_seeds(found)}"
+
+
+def _integer(found: dict[str, Any]) -> str:
+    lines = [
+        [
+            *("levels K", "steps T", "widths", "parameters", "accuracy, %", "training loss"),
+            *("spikes per neuron", "synaptic operations, millions", "on a chip"),
+            "with integers, %",
+        ]
+    ]
+    about = {run["network"]: run for run in found["runs"]}
+    rows = sorted(found["summary"].values(), key=lambda row: row["operations"]["mean"])
+    for row in rows:
+        run = about[row["network"]]
+        lines.append(
+            [
+                *(str(run["levels"]), str(run["steps"]), ", ".join(map(str, run["widths"]))),
+                f"{run['parameters']:,}",
+                *(_spread(row, "accuracy", 1), _spread(row, "loss", 2)),
+                *(_spread(row, "spikes_per_neuron", 2), _spread(row, "operations", 2, 1e-6)),
+                _spread(row, "chip_operations", 2, 1e-6),
+                _spread(row, "integer_accuracy", 1),
+            ]
+        )
+    return f"{_markdown(lines)}\n\n{_seeds(found)}"
+
+
 def _equal(found: dict[str, Any]) -> str:
     parameters = {run["network"]: run["parameters"] for run in found["runs"]}
     keys = (("accuracy", 1), ("loss", 2), ("spikes_per_neuron", 2))
@@ -202,6 +240,8 @@ PICTURES = {
     "depth": "Accuracy at every depth",
     "dormant": "Dormant and blocked neurons with one, two and three levels",
     "spikes": "Spikes per neuron and sample at every depth",
+    "levels": "Accuracy and blocked neurons with one to four levels",
+    "integer": "Accuracy over synaptic operations",
     "equal": "Accuracy of five equally large networks",
     "isometry": "phi of every block after training, and its mean from epoch to epoch",
     "shortcuts": "Messages between cores and cores of the trained networks",
@@ -211,6 +251,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "depth": _table("accuracy", 1),
     "dormant": _dormant,
     "spikes": _table("spikes_per_neuron", 2),
+    "levels": _levels,
+    "integer": _integer,
     "equal": _equal,
     "isometry": _isometry,
     "shortcuts": _shortcuts,

@@ -7,6 +7,8 @@ so 8, 20, 56 and 110 layers take 0.4, 1, 2.8 and 5.5 times as long.
     1,500 digits / batch 25 x 4 epochs     = 240 steps: 8.5 s at 20 layers (MS reaches 93 %)
     depth: 6 families x (0.4+1+2.8+5.5)    = 58 x 8.5 s x 3 seeds    25 min, 33 with evaluation
     dormant: K = 1, 2 at 20 and 56 layers  = 7.6 x 9.5 s x 3 seeds    4 min
+    levels: K = 4, and four vanilla ones   = 19 x 10 s x 3 seeds     10 min
+    integer: 3 neurons x 3 widths, T <= 4  = 9 x 8 s x 3 seeds        4 min
     equal: two more DANets at 20 layers    = 2 x 8.5 s x 3 seeds      1 min
     spikes: measured on the runs of depth
     gradients: one backward pass at each depth, no training           3 min
@@ -35,12 +37,18 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "ds1": {"family": "ds_resnet", "levels": 1},
     "ds2": {"family": "ds_resnet", "levels": 2},
     "ds3": {"family": "ds_resnet", "levels": 3},
+    "ds4": {"family": "ds_resnet", "levels": 4},
+    **{
+        f"vanilla{levels}": {"family": "ds_resnet", "levels": levels, "block": "vanilla"}
+        for levels in (1, 2, 3, 4)
+    },
     "da-membrane-stage": {"family": "danet", "domain": "membrane", "reach": "stage"},
     "da-membrane-network": {"family": "danet", "domain": "membrane", "reach": "network"},
     "da-spike-network": {"family": "danet", "domain": "spike", "reach": "network"},
 }
 DEEP = ("plain", "tdbn", "sew", "ms", "ds3", "da-membrane-stage")
-LEVELS = ("ds1", "ds2", "ds3")
+DORMANT = ("ds1", "ds2", "ds3")
+LEVELS = tuple(f"{block}{levels}" for block in ("ds", "vanilla") for levels in (1, 2, 3, 4))
 EQUAL = ("sew", "ms", *(name for name in NETWORKS if name.startswith("da-")))
 
 
@@ -97,10 +105,16 @@ class Run:
 # study -> its networks and depths, the short ones first
 TRAINED: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
     "equal": (EQUAL, (20,)),
-    "dormant": (LEVELS, (20, 56)),
+    "dormant": (DORMANT, (20, 56)),
+    "levels": (LEVELS, (20, 56)),
     "depth": (DEEP, DEPTHS),
     "spikes": (DEEP, DEPTHS),
 }
+
+# integer: (levels, steps) of a neuron that sends 0 to `levels` at each of `steps`, and widths
+INTEGER = ((1, 4), (2, 2), (4, 1))
+WIDTHS = ((4, 8, 16), (8, 16, 32), (12, 24, 48))
+INTEGER_DEPTH = 20
 
 COMPARED = ("plain", "tdbn", "sew", "ms", "ds3")
 # isometry: (depth, networks, seeds, whether they are trained)

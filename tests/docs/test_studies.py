@@ -16,11 +16,14 @@ import click
 import numpy as np
 import torch
 
+import neuroport as port
+from examples.studies import integer
 from examples.studies.__main__ import Studies, gradient_run
 from examples.studies.activity import activity
 from examples.studies.again import SHOWN, compare
 from examples.studies.claims import CLAIMS, OUTCOMES, UNTESTABLE, claims_table
 from examples.studies.gradients import NETWORKS, blocks_of, gradient_norms
+from examples.studies.integer import IntegerRun
 from examples.studies.isometry import (
     along_training,
     at_start,
@@ -35,7 +38,7 @@ from examples.studies.shortcuts import shortcut_run
 from examples.studies.store import Store, summary
 from neuroport.capture.model_size import count
 from neuroport.data.loading import load_data
-from neuroport.data.samples import Pictures, Split
+from neuroport.data.samples import Pictures, Split, frames_of
 from neuroport.nets.neuron import Lif, Mlf
 from neuroport.training.checkpoint import build_network, read_checkpoint
 from neuroport.training.fit import fit
@@ -44,9 +47,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = Budget(train=20, test=20, size=7, widths=(2, 3, 4), epochs=1, batch=10)
 
 
-def pictures(seed: int, number: int = 32) -> Pictures:
+def pictures(seed: int, number: int = 32, side: int = 7) -> Pictures:
     rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (number, 1, 7, 7), dtype=np.uint8)
+    images = rng.integers(0, 256, (number, 1, side, side), dtype=np.uint8)
     return Pictures(images, rng.integers(0, 10, number))
 
 
@@ -302,6 +305,40 @@ def test_committed_isometry_at_initialization_comes_out_again() -> None:
         found = isometry_run(run, [at_start(run, Budget(), data)])
         for key in ("phi_0", "growth_0", "predicted_0"):
             assert abs(found[key] - kept[run.name][key]) < 0.02, (network, key)
+
+
+def test_integer_spikes_are_measured_on_the_network_that_was_trained(
+    tmp_path: Path,
+    data: Split,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(integer, "INTEGER_DEPTH", 8)
+    monkeypatch.setattr(integer, "WIDTHS", ((2, 3, 4),))
+    budget = replace(TINY, size=14)
+    large = Split(*(pictures(seed, 100, 14) for seed in (0, 1)))
+    studies = Studies(tmp_path / "out", tmp_path / "runs", budget, large)
+    studies.make("integer", 0)
+    found = json.loads((tmp_path / "out" / "integer.json").read_text())["runs"]
+    assert [(run["levels"], run["steps"]) for run in found] == [(1, 4), (2, 2), (4, 1)]
+    assert (tmp_path / "out" / "integer.svg").stat().st_size > 1000
+    for run in found:
+        assert run["operations"] > 0
+        assert run["chip_operations"] >= run["operations"]
+        place = tmp_path / "runs" / "integer" / run["name"]
+        net = fit(IntegerRun(run["levels"], run["steps"], (2, 3, 4), 0).recipe(budget), place)
+        frames = frames_of(large.test, slice(None), run["steps"])
+        right = (net(torch.from_numpy(frames.astype(np.float32))).argmax(1).numpy()) == (
+            large.test.labels
+        )
+        assert run["accuracy"] == pytest.approx(100 * right.mean())
+        graph = port.quantize(net, frames_of(large.train, slice(100), run["steps"]))
+        trace = port.run(graph, np.ascontiguousarray(frames))
+        exact = 100 * (trace.predictions == large.test.labels).mean()
+        assert run["integer_accuracy"] == pytest.approx(exact, abs=0.01)
+    capsys.readouterr()
+    studies.make("integer", 0)
+    assert capsys.readouterr().out == ""
 
 
 def test_committed_shortcuts_come_out_again() -> None:
