@@ -20,16 +20,19 @@ from neuroport.errors import BackendError, CompareError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Node
 from neuroport.graph.store import save
+from neuroport.runs.frames import frames_hash
+from neuroport.runs.shards import Shard
 from neuroport.runs.trace import Trace
-from neuroport.scale import spread
+from neuroport.scale import spread, task
 from neuroport.scale.clusters import read_slurm
 from neuroport.scale.runs import record, verify
 from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.spread import TRIES
+from neuroport.version import __version__
 from tests.conftest import Neuroport
 from tests.helpers.dask_processes import Running, runs
 from tests.kinds.fatal_lif import FATAL, FatalLif
-from tests.unit.runs.test_shards import frames, network, same_arrays
+from tests.unit.runs.test_shards import SAMPLES, frames, network, same_arrays
 
 distributed = pytest.importorskip("distributed")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
@@ -130,6 +133,31 @@ def test_what_was_done_is_not_run_again_and_another_run_is_refused(
     assert len(listed) == 4
     same_arrays(stored.load(), port.run(network(), frames()))
     assert not folder.exists()
+
+
+def test_a_shards_process_does_not_inherit_what_dask_sets_for_its_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dask's setting of malloc every large array of a shard would be made of new pages."""
+    given: list[dict[str, str]] = []
+
+    class Seen(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            given.append(options["env"])
+            super().__init__(*args, **options)
+
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    monkeypatch.setattr(task.subprocess, "Popen", Seen)
+    told = Shard(1, 1).told(SAMPLES, frames_hash(frames()))
+    job = {"version": __version__, "verb": "record", "kinds": {}, "on": ["reference"]}
+    job |= {"options": {}, "together": None, "shard": told}
+    graph = save(network(), tmp_path / "a.graph").read_bytes()
+    answer = task.run_shard(job, (graph,), frames())
+    (tmp_path / "a.trace").write_bytes(answer["result"])
+    same_arrays(Trace.load(tmp_path / "a.trace"), port.run(network(), frames()))
+    (environment,) = given
+    assert "MALLOC_TRIM_THRESHOLD_" not in environment
+    assert environment["OMP_NUM_THREADS"] == "1"
 
 
 def fatal() -> tuple[Graph, np.ndarray]:
