@@ -29,7 +29,7 @@ PATIENCE = 4.0  # seconds that the work of ending may take
 OWNER = "owner.txt"
 SEGMENTS = "segments.txt"  # in a folder of a run: names of shared memory, one a line
 SEGMENT = re.compile(r"psm_[0-9a-f]+")  # as Python names them
-OTHER_FILES = 128  # that a process has open besides, with those of libraries
+OTHER_FILES = 64  # that libraries open besides
 UNOWNED_SECONDS = 60.0  # a folder without an owner is being made, or its maker was killed
 _PR_SET_PDEATHSIG = 1
 
@@ -103,7 +103,7 @@ def allow_files(count: int) -> None:
     except ImportError:  # Windows has no such limit
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + OTHER_FILES
+    wanted = len(os.listdir("/dev/fd")) + count + OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     try:

@@ -61,7 +61,7 @@ def merge(
         frames or other options; names it.
         FormatError: a file is not one of these.
     """
-    allow_files(len(shards))
+    allow_files(sum(isinstance(each, (str, os.PathLike)) for each in shards))
     with ExitStack() as opened:
         names = [str(s) if isinstance(s, (str, os.PathLike)) else "" for s in shards]
         found = [_opened(each, opened) for each in shards]

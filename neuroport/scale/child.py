@@ -9,12 +9,13 @@ end (SIGTERM) it ends what it started.
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from neuroport.errors import NeuroportError
+from neuroport.errors import NeuroportError, StorageError
 from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.foreign_kinds import take_along
 from neuroport.graph.store import load
@@ -41,15 +42,20 @@ def _record(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -
     from neuroport.runs.merging import whole_provenance
     from neuroport.runs.trace_file import TraceWriter
 
-    place = reached(job)
-    with TraceWriter(place or folder / RESULT, frames.shape[1]) as writer:
+    with TraceWriter(folder / RESULT, frames.shape[1]) as writer:
         done = []
         for trace in in_parts(graphs[0], frames, job["on"][0], **job["options"]):
             writer.append(trace)
             done.append(trace.provenance)
-        writer.finish(whole_provenance(done, frames, job["shard"]))
-    if place:
-        (folder / THERE).touch()
+        about = whole_provenance(done, frames, job["shard"])
+        if place := reached(job):
+            writer.path = place
+            with suppress(StorageError):  # a full disk, or quota: the worker sends it
+                writer.finish(about)
+                (folder / THERE).touch()
+                return
+            writer.path = folder / RESULT
+        writer.finish(about)
 
 
 def _verify(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -> None:

@@ -6,6 +6,8 @@ Workers that reach the folder (on this machine, or by a shared file system) writ
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +17,14 @@ from neuroport.errors import CompareError
 from neuroport.files import check_folder, read_json, write_atomic, write_json
 
 PLAN = "plan.json"
+TOKEN = "token"  # of the process that distributes the shards now
 
 
 class ShardFolder:
     """A folder with the plan of the run and what came of each finished shard.
 
     Raises:
-        CompareError: the folder holds shards of another run.
+        CompareError: the folder holds shards of another run, or of an unknown one.
         StorageError: the folder is not writable.
     """
 
@@ -30,7 +33,7 @@ class ShardFolder:
     def __init__(self, folder: Path, plan: Mapping[str, Any]) -> None:
         self.folder = check_folder(folder)
         self.shards = int(plan["shards"])
-        self.plan = told = json.loads(json.dumps(plan))
+        told = json.loads(json.dumps(plan))
         if (self.folder / PLAN).exists():
             known = read_json(self.folder / PLAN)
             if known != told:
@@ -39,8 +42,18 @@ class ShardFolder:
                     f"{self.folder} holds {self.word}s of another {self.run} (of other "
                     f"{', '.join(keys)}); remove it, or write elsewhere"
                 )
+        elif any(each.name.isdecimal() for each in self._entries()):
+            raise CompareError(
+                f"{self.folder} holds {self.word}s of an unknown {self.run}: {PLAN} is missing; "
+                "remove the folder, or write elsewhere"
+            )
         else:
             write_json(self.folder / PLAN, told)
+        self.token = secrets.token_hex(16)
+        write_atomic(self.folder / TOKEN, self.token)
+
+    def _entries(self) -> list[Path]:
+        return list(self.folder.iterdir()) if self.folder.exists() else []
 
     def path(self, number: int) -> Path:
         """Return the file of a shard."""
@@ -56,7 +69,7 @@ class ShardFolder:
 
     def told(self, place: Path) -> dict[str, Any]:
         """Return what a job tells its worker, so that it can write to ``place`` in this folder."""
-        return {"place": str(place.resolve()), "plan": self.plan}
+        return {"place": str(place.resolve()), "token": self.token}
 
     def remove(self) -> None:
         """Remove the folder, after the result was written."""
@@ -64,9 +77,15 @@ class ShardFolder:
 
 
 def reached(job: Mapping[str, Any]) -> Path | None:
-    """Return the place that a job tells, if this machine reaches the folder of its run."""
+    """Return the place that a job tells, if this machine can write to the folder of its run.
+
+    A folder of the same path on another machine, or of an earlier run, has another token.
+    """
     if "place" not in job:
         return None
     place = Path(job["place"])
-    plan = place.parent / PLAN
-    return place if plan.is_file() and read_json(plan) == job["plan"] else None
+    try:
+        known = (place.parent / TOKEN).read_bytes() == job["token"].encode()
+    except OSError:  # it is not there, or is another user's
+        return None
+    return place if known and os.access(place.parent, os.W_OK) else None

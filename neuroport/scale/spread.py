@@ -67,13 +67,15 @@ class _Spread:
         self.tries: Counter[int] = Counter()
         self.failed: dict[int, str] = {}
         self.flying: dict[Any, int] = {}
+        self.awaited: dict[int, float] = {}  # written by their workers: until when to look for them
+        self.unseen: set[int] = set()  # did not appear here, and are sent from now on
 
     def run(self, waiting: list[int]) -> None:
         try:
             network = self.client.submit(held, self.graphs, pure=False) if waiting else None
             slots, look = 0, 0.0
             alone = time.monotonic() + WAIT_SECONDS
-            while self.flying or any(self.wanted(number) for number in waiting):
+            while self.flying or self.awaited or any(self.wanted(n) for n in waiting):
                 now = time.monotonic()
                 if now > look:
                     slots, look = self._threads(), now + LOOK_SECONDS
@@ -84,7 +86,7 @@ class _Spread:
                 waiting = [number for number in waiting if self.wanted(number)]
                 while waiting and len(self.flying) < AHEAD * slots:
                     self._submit(waiting.pop(0), network)
-                waiting = [*self._finished(), *waiting]
+                waiting = [*self._finished(), *self._appeared(), *waiting]
                 time.sleep(POLL_SECONDS)
         finally:
             if self.flying and self.client.status == "running":
@@ -110,6 +112,8 @@ class _Spread:
 
     def _submit(self, number: int, network: Any) -> None:
         about, frames = self.job(number)
+        if number in self.unseen:
+            about = {key: value for key, value in about.items() if key != "place"}
         key = f"neuroport-shard-{number}-{self.tries[number]}-{id(self)}-{time.monotonic_ns()}"
         try:
             future = self.client.submit(run_shard, about, network, frames, key=key, pure=False)
@@ -135,22 +139,28 @@ class _Spread:
                     answer = future.result()
                 except Exception as error:
                     raise self._gone() from error
-            if answer.get("result") is not None:
+            if "error" in answer:
+                yield from self._again(number, answer)
+            elif answer["result"] is None:
+                self.awaited[number] = time.monotonic() + APPEAR_SECONDS
+            else:
                 self.folder.keep(number, answer["result"])
-            elif "result" in answer and not self._appeared(number):
-                said = f"its worker wrote {self.folder.path(number)}, which does not appear here"
-                answer = {**answer, "error": {"message": said, "final": False}}
-            if "error" not in answer:
                 self.told(number)
-                continue
-            yield from self._again(number, answer)
 
-    def _appeared(self, number: int) -> bool:
-        """Whether a shard that its worker wrote is here; shared file systems take some seconds."""
-        until = time.monotonic() + APPEAR_SECONDS
-        while not (there := self.folder.path(number).exists()) and time.monotonic() < until:
-            time.sleep(POLL_SECONDS)
-        return there
+    def _appeared(self) -> Iterator[int]:
+        """Look for shards that workers wrote; yield those that must run again.
+
+        Shared file systems show a new file after some seconds.
+        """
+        for number, until in list(self.awaited.items()):
+            if self.folder.path(number).exists():
+                del self.awaited[number]
+                self.told(number)
+            elif time.monotonic() > until:
+                del self.awaited[number]
+                self.unseen.add(number)
+                said = f"its worker wrote {self.folder.path(number)}, which does not appear here"
+                yield from self._again(number, {"error": {"message": said, "final": False}})
 
     def _again(self, number: int, answer: dict[str, Any]) -> Iterator[int]:
         error = answer["error"]

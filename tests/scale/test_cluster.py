@@ -66,7 +66,7 @@ def test_a_run_on_two_workers_is_that_of_one_process(
 
     monkeypatch.setattr(ShardFolder, "keep", kept)
     if not reached:
-        nowhere = {"place": str(tmp_path / "nowhere" / "1"), "plan": {}}
+        nowhere = {"place": str(tmp_path / "nowhere" / "1"), "token": "1"}
         monkeypatch.setattr(ShardFolder, "told", lambda self, place: nowhere)
     stored = port.record(
         network(), frames(), tmp_path / "a.trace", cluster=client, shards=3,
@@ -80,16 +80,27 @@ def test_a_run_on_two_workers_is_that_of_one_process(
     assert os.listdir(tmp_path) == ["a.trace"]
 
 
-def test_a_shard_that_does_not_appear_is_run_again_and_then_reported(
+def test_a_shard_that_does_not_appear_is_run_again_and_then_sent(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file system that shows the plan of a run, and not what a worker wrote there."""
-    monkeypatch.setattr(spread._Spread, "_appeared", lambda self, number: number != 2)
-    with pytest.raises(BackendError) as caught:
-        port.record(network(), frames(), tmp_path / "a.trace", cluster=client, shards=3)
-    said = caught.value.message
-    assert f"shard 2/3 failed {TRIES} times: its worker wrote " in said
-    assert "which does not appear here" in said
+    """Workers write beside the place where shards are looked for, as if it were another disk."""
+    sent: list[int] = []
+    keep, told = ShardFolder.keep, ShardFolder.told
+
+    def kept(self: ShardFolder, number: int, content: bytes) -> None:
+        sent.append(number)
+        keep(self, number, content)
+
+    def beside(self: ShardFolder, place: Path) -> dict[str, Any]:
+        return told(self, place.with_name(f"elsewhere-{place.name}"))
+
+    monkeypatch.setattr(ShardFolder, "keep", kept)
+    monkeypatch.setattr(ShardFolder, "told", beside)
+    monkeypatch.setattr(spread, "APPEAR_SECONDS", 0.2)
+    stored = port.record(network(), frames(), tmp_path / "a.trace", cluster=client, shards=3)
+    same_arrays(stored.load(), port.run(network(), frames()))
+    assert sorted(sent) == [1, 2, 3]
+    assert os.listdir(tmp_path) == ["a.trace"]
 
 
 @pytest.mark.parametrize("threshold", [20, 90])
@@ -135,6 +146,52 @@ def test_what_was_done_is_not_run_again_and_another_run_is_refused(
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("fault", ["another token", "no folder", "a file", "not writable there"])
+def test_a_worker_that_cannot_write_into_the_folder_of_the_run_sends_its_shard(
+    tmp_path: Path, fault: str
+) -> None:
+    """A folder of that path on another machine or of an earlier run, or a disk that is full."""
+    folder = ShardFolder(tmp_path / "a.trace.shards", {"shards": 1})
+    told = folder.told(folder.path(1))
+    if fault == "another token":
+        ShardFolder(folder.folder, {"shards": 1})  # the same command, given again
+    elif fault == "no folder":
+        folder.remove()
+    elif fault == "a file":
+        folder.remove()
+        folder.folder.write_bytes(b"")
+    else:
+        folder.path(1).mkdir()
+    answer = task.run_shard(*_whole(tmp_path, told))
+    (tmp_path / "a.trace").write_bytes(answer["result"])
+    same_arrays(Trace.load(tmp_path / "a.trace"), port.run(network(), frames()))
+    assert not folder.path(1).is_file()
+
+
+def test_a_worker_that_can_write_there_sends_nothing(tmp_path: Path) -> None:
+    folder = ShardFolder(tmp_path / "a.trace.shards", {"shards": 1})
+    assert task.run_shard(*_whole(tmp_path, folder.told(folder.path(1))))["result"] is None
+    same_arrays(Trace.load(folder.path(1)), port.run(network(), frames()))
+
+
+def _whole(place: Path, told: dict[str, Any]) -> tuple[dict[str, Any], tuple[bytes], np.ndarray]:
+    """The only shard of a run, as a worker gets it."""
+    shard = Shard(1, 1).told(SAMPLES, frames_hash(frames()))
+    job = {"version": __version__, "verb": "record", "kinds": {}, "on": ["reference"]}
+    job |= {"options": {}, "together": None, "shard": shard, **told}
+    return job, (save(network(), place / "a.graph").read_bytes(),), frames()
+
+
+def test_shards_without_a_plan_are_not_taken_for_those_of_a_run(tmp_path: Path) -> None:
+    """A worker that was late may have made the folder again."""
+    (tmp_path / "a.trace.shards").mkdir()
+    (tmp_path / "a.trace.shards" / "000002").write_bytes(b"")
+    with pytest.raises(
+        CompareError, match=r"a\.trace\.shards holds shards of an unknown run: plan"
+    ):
+        ShardFolder(tmp_path / "a.trace.shards", {"shards": 3})
+
+
 def test_a_shards_process_does_not_inherit_what_dask_sets_for_its_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,11 +205,7 @@ def test_a_shards_process_does_not_inherit_what_dask_sets_for_its_workers(
 
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
     monkeypatch.setattr(task.subprocess, "Popen", Seen)
-    told = Shard(1, 1).told(SAMPLES, frames_hash(frames()))
-    job = {"version": __version__, "verb": "record", "kinds": {}, "on": ["reference"]}
-    job |= {"options": {}, "together": None, "shard": told}
-    graph = save(network(), tmp_path / "a.graph").read_bytes()
-    answer = task.run_shard(job, (graph,), frames())
+    answer = task.run_shard(*_whole(tmp_path, {}))
     (tmp_path / "a.trace").write_bytes(answer["result"])
     same_arrays(Trace.load(tmp_path / "a.trace"), port.run(network(), frames()))
     (environment,) = given

@@ -52,7 +52,7 @@ def same_arrays(got: Trace, want: Trace) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no limits of files there")
-@pytest.mark.parametrize("hard", [600, 120])
+@pytest.mark.parametrize("hard", [600, 90])
 def test_more_shards_than_open_files_are_merged_or_refused_before(
     tmp_path: Path, hard: int
 ) -> None:
@@ -74,7 +74,7 @@ def test_more_shards_than_open_files_are_merged_or_refused_before(
         assert told.returncode == 0, told.stderr
         same_arrays(Trace.load(tmp_path / "whole.trace"), port.run(network(), given))
     else:
-        said = "80 files are needed at once, and a process here may open 120"
+        said = "80 files are needed at once, and a process here may open 90"
         assert said in told.stderr
         assert not (tmp_path / "whole.trace").exists()
 
