@@ -2,16 +2,16 @@
 
 Measured are, for shards of the size that ``neuroport run --cluster`` chooses by itself:
 
-* the seconds that a shard takes with one worker, from its start to its end on disk: those of the
-  whole run of 1,000 digits, the cluster's start included, over its shards (``throughput`` in
-  ``docs/scale.json``). What the worker's child itself runs is about half of them;
+* the seconds that a shard takes one worker while it works, from the end of one shard to that of the
+  next (``throughput`` in ``docs/scale.json``);
 * the seconds of processor that the scheduler's process, and the process of ``neuroport run``, need
   for a shard. Workers then answer at once, with a result of that size: nothing else is timed.
   Both are measured twice: results come through the scheduler, or workers write them into the folder
   of the run, where they reach it.
 
 The simulation has these two processes, which serve one shard after another, and workers that hold
-one shard waiting while another runs, as :mod:`neuroport.scale.spread` sends them.
+one shard waiting while another runs, as :mod:`neuroport.scale.spread` sends them. What the file
+system of the folder takes is not simulated, nor is merging, which begins when all shards are there.
 """
 
 from __future__ import annotations
@@ -163,11 +163,14 @@ def page(results: dict[str, Any]) -> str:
     one, two, here = rows["1"], rows["2"], rows["0"]
     lines = [
         f"{one['samples']:,} digits took {one['seconds']:.0f} s with one worker and "
-        f"{two['seconds']:.0f} s with two, on {two['cores']} cores, with their start and the "
-        f"merging of {two['bytes'] / 1e6:,.0f} MB ({ratio['samples_a_second']:.2f} times as many "
-        f"digits a second). While they worked, two did {two['working']:.0f} digits a second and "
-        f"one {one['working']:.0f} ({ratio['working']:.2f} times as many). Each shard starts Lava "
-        f"anew: one process without a cluster took {here['seconds']:.0f} s.",
+        f"{two['seconds']:.0f} s with two, on {two['cores']} cores, with their start and, for "
+        f"{two['seconds_after_the_last']:.0f} s, the merging of {two['bytes'] / 1e6:,.0f} MB "
+        f"({ratio['samples_a_second']:.2f} times as many digits a second). While they worked, two "
+        f"did {two['working']:.0f} digits a second and one {one['working']:.0f} "
+        f"({ratio['working']:.2f} times as many). Each shard starts Lava anew: one process without "
+        f"a cluster took {here['seconds']:.0f} s. The load of the machine was "
+        f"{one['load_before']:.1f} and {two['load_before']:.1f} when these runs began, with what "
+        "the runs before them leave.",
         "",
         "*Workers that reach the folder of the run:*",
         "",
@@ -191,14 +194,17 @@ def _table(found: dict[str, Any], *, sent: bool) -> list[str]:
         f"{costs['bytes_of_a_result'] / 1e6:.1f} MB of results"
         f"{'' if sent else ', which the worker writes'}.",
         "",
-        "| workers | samples an hour | workers work | scheduler works | `neuroport run` works "
-        "| what binds |",
-        "|--:|--:|--:|--:|--:|---|",
+        "| workers | samples an hour | results, MB a second | workers work | scheduler works "
+        "| `neuroport run` works | what binds |",
+        "|--:|--:|--:|--:|--:|--:|---|",
     ]
     for workers, row in rows.items():
         use = " | ".join(f"{100 * row['use'][name]:.0f} %" for name in PARTS)
         binds = PARTS[row["binds"]]
-        lines.append(f"| {int(workers):,} | {row['samples_an_hour']:,} | {use} | {binds} |")
+        written = row["shards_a_second"] * costs["bytes_of_a_result"] / 1e6
+        lines.append(
+            f"| {int(workers):,} | {row['samples_an_hour']:,} | {written:,.0f} | {use} | {binds} |"
+        )
     return lines
 
 
@@ -215,7 +221,7 @@ def reach(results: dict[str, Any], frames: np.ndarray[Any, Any], net: str) -> di
     shard = results["throughput"]["1"]
     samples = shard["samples"] // shard["shards"]
     size = shard["bytes"] // shard["shards"]
-    seconds = round(shard["seconds"] / shard["shards"], 2)
+    seconds = round(samples / shard["working"], 2)
     ways = {}
     for way in ("there", "sent"):
         few, graph = np.ascontiguousarray(frames[:, :samples]), Path(net).read_bytes()

@@ -80,8 +80,9 @@ CLAIMS = (
         SHOWN,
         "with one to four levels of 20 layers {levels:ds1-20:accuracy:1}, "
         "{levels:ds2-20:accuracy:1}, {levels:ds3-20:accuracy:1} and {levels:ds4-20:accuracy:1} %; "
-        "in vanilla blocks {levels:vanilla1-20:accuracy:1} with one, "
-        "{levels:vanilla3-20:accuracy:1} with three",
+        "of 56 layers {levels:ds1-56:accuracy:1}, {levels:ds2-56:accuracy:1}, "
+        "{levels:ds3-56:accuracy:1} and {levels:ds4-56:accuracy:1} %; in vanilla blocks of 56 layers "
+        "{levels:vanilla1-56:accuracy:1} with one, {levels:vanilla4-56:accuracy:1} with four",
     ),
     Claim(
         "MLF + DS-ResNet",
