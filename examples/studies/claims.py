@@ -77,12 +77,12 @@ CLAIMS = (
     Claim(
         "MLF + DS-ResNet",
         "several levels classify better",
-        SHOWN,
+        PARTLY,
         "with one to four levels of 20 layers {levels:ds1-20:accuracy:1}, "
         "{levels:ds2-20:accuracy:1}, {levels:ds3-20:accuracy:1} and {levels:ds4-20:accuracy:1} %; "
         "of 56 layers {levels:ds1-56:accuracy:1}, {levels:ds2-56:accuracy:1}, "
-        "{levels:ds3-56:accuracy:1} and {levels:ds4-56:accuracy:1} %; in vanilla blocks of 56 layers "
-        "{levels:vanilla1-56:accuracy:1} with one, {levels:vanilla4-56:accuracy:1} with four",
+        "{levels:ds3-56:accuracy:1} and {levels:ds4-56:accuracy:1} %; in vanilla blocks of 56 "
+        "layers {levels:vanilla1-56:accuracy:1} with one, {levels:vanilla4-56:accuracy:1} with four",
     ),
     Claim(
         "MLF + DS-ResNet",
