@@ -82,7 +82,8 @@ CLAIMS = (
         "{levels:ds2-20:accuracy:1}, {levels:ds3-20:accuracy:1} and {levels:ds4-20:accuracy:1} %; "
         "of 56 layers {levels:ds1-56:accuracy:1}, {levels:ds2-56:accuracy:1}, "
         "{levels:ds3-56:accuracy:1} and {levels:ds4-56:accuracy:1} %; in vanilla blocks of 56 "
-        "layers {levels:vanilla1-56:accuracy:1} with one, {levels:vanilla4-56:accuracy:1} with four",
+        "layers {levels:vanilla1-56:accuracy:1} with one and {levels:vanilla4-56:accuracy:1} with "
+        "four",
     ),
     Claim(
         "MLF + DS-ResNet",
