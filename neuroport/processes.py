@@ -22,8 +22,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from neuroport.errors import StorageError
-
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 PATIENCE = 4.0  # seconds that the work of ending may take
 OWNER = "owner.txt"
@@ -92,27 +90,21 @@ def _patience(reading: int, heard: set[int]) -> None:
                 os._exit(128 + told[0])
 
 
-def allow_files(count: int) -> None:
-    """Let this process open ``count`` more files.
-
-    Raises:
-        StorageError: the system permits fewer.
-    """
+def allow_files(count: int) -> int | None:
+    """Let this process open ``count`` more files; if that is not permitted, return the limit."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
-        return
+        return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = len(os.listdir("/dev/fd")) + count + OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
+        return None
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    except (ValueError, OSError) as error:
-        raise StorageError(
-            f"{count} files are needed at once, and a process here may open {hard} (ulimit -Hn); "
-            "use fewer shards, or raise that limit"
-        ) from error
+    except (ValueError, OSError):
+        return hard
+    return None
 
 
 def die_with_parent(parent: int) -> None:

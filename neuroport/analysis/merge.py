@@ -20,7 +20,7 @@ from typing import (
 
 from neuroport.analysis.compare import Comparison
 from neuroport.analysis.joining import joined
-from neuroport.errors import CompareError, FormatError
+from neuroport.errors import CompareError, FormatError, StorageError
 from neuroport.files import ordinary, read_json, write_json
 from neuroport.processes import allow_files
 from neuroport.runs.merging import merge_traces, write_merged
@@ -60,8 +60,9 @@ def merge(
         CompareError: a shard is missing, is given twice, or belongs to another network, other
         frames or other options; names it.
         FormatError: a file is not one of these.
+        StorageError: there are more shards than files may be open.
     """
-    allow_files(sum(isinstance(each, (str, os.PathLike)) for each in shards))
+    allow_shards(sum(isinstance(each, (str, os.PathLike)) for each in shards))
     with ExitStack() as opened:
         names = [str(s) if isinstance(s, (str, os.PathLike)) else "" for s in shards]
         found = [_opened(each, opened) for each in shards]
@@ -84,6 +85,19 @@ def merge(
             write_json(path, merged.to_dict())
     found_merged: Result = merged
     return found_merged
+
+
+def allow_shards(count: int) -> None:
+    """Let this process merge the files of ``count`` shards, which are open at the same time.
+
+    Raises:
+        StorageError: the system permits fewer open files.
+    """
+    if (limit := allow_files(count)) is not None:
+        raise StorageError(
+            f"{count} files are needed at once, and a process here may open {limit} (ulimit -Hn); "
+            "use fewer shards, or raise that limit"
+        )
 
 
 def merge_comparisons(shards: Sequence[Comparison], names: Sequence[str]) -> Comparison:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from neuroport.analysis.compare import Comparison
 from neuroport.analysis.joining import joined
-from neuroport.analysis.merge import read_result
+from neuroport.analysis.merge import allow_shards, read_result
 from neuroport.analysis.verify import verify as verify_here
 from neuroport.arguments import as_array, is_network, optional, takes
 from neuroport.engines import streaming
@@ -24,7 +24,6 @@ from neuroport.errors import BackendError
 from neuroport.graph.foreign_kinds import foreign_modules
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
-from neuroport.processes import allow_files
 from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.merging import write_merged
 from neuroport.runs.shards import Shard
@@ -94,7 +93,7 @@ def record(
         raise BackendError(f"engine {engine.name!r} does not run on a cluster; leave cluster out")
     engine.prepare(graph, **options).close()  # refuse here what every worker would refuse
     plan = _plan("record", [graph], frames, shards, [engine.name], options)
-    allow_files(plan["shards"])  # before the work, which merging would lose
+    allow_shards(plan["shards"])  # before the work, which merging would lose
     done = _spread(Path(path), plan, [graph], frames, cluster, progress)
     parts = [StoredTrace(done.path(number)) for number in range(1, done.shards + 1)]
     try:
