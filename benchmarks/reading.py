@@ -239,7 +239,7 @@ def page(results: dict[str, Any], text: str) -> str:
 def main() -> None:
     """Measure, and write the JSON and the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=256)
+    parser.add_argument("--pictures", type=int, default=2048)
     parser.add_argument("--recordings", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=ROOT / "docs")

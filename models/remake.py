@@ -48,6 +48,7 @@ WORDS = {
     FUSED: "Lava CPU with fused processes",
 }
 ENERGY = MODELS.parent / "docs" / "energy.json"
+BASELINES = MODELS.parent / "docs" / "baselines.json"  # of benchmarks.jelly_baseline
 
 
 @dataclass
@@ -176,9 +177,9 @@ def write_table(path: Path, table: str) -> None:
 def listing(models: Path) -> str:
     """One row per model that is made, for the list of all models."""
     rows = [
-        "| model | real numbers | integers | differ on 1,000, every engine | differ on Lava CPU "
+        "| model | samples | real numbers | integers | differ, every engine | differ on Lava CPU "
         "| spikes per neuron | synaptic operations |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     energy = read_json(ENERGY)["networks"]
     for path in sorted(models.glob("*/results.json")):
@@ -193,7 +194,7 @@ def listing(models: Path) -> str:
         work = energy.get(path.parent.name, {}).get("energy", {}).get("work")
         operations = "" if work is None else f"{work['chip_operations'] / 1e6:.1f} M"
         rows.append(
-            f"| [{path.parent.name}]({path.parent.name}) | {found['float']:.1f} % "
+            f"| [{path.parent.name}]({path.parent.name}) | {samples:,} | {found['float']:.1f} % "
             f"| {100 * engines['reference']['correct'] / samples:.1f} % "
             f"| {here} of {compared:,} | {lava['differing']} of {lava['positions']:,} "
             f"| {found['spikes_per_neuron']:.2f} | {operations} |"
@@ -212,6 +213,14 @@ def figures(results: dict[str, Any]) -> str:
             f"{100 * engines['reference']['correct'] / total:.1f} % of {total:,}",
         ),
     ]
+    if BASELINES.exists() and (other := read_json(BASELINES).get(results["name"])):
+        jelly = f"SpikingJelly {other['versions']['spikingjelly']}"
+        rows.append(
+            (
+                f"{jelly}'s MS-ResNet, real numbers, by the same recipe",
+                f"{other['accuracy']:.1f} % of {other['samples']:,}",
+            )
+        )
     rows += [
         (
             f"positions compared, {words} against the reference",
