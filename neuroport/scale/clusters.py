@@ -40,6 +40,7 @@ def connected(cluster: Any) -> Iterator[Any]:
     kind, _, rest = cluster.partition(":") if isinstance(cluster, str) else ("", "", "")
     with ExitStack() as stack:
         if kind == "local" and rest.isdecimal() and int(rest) > 0:
+            stack.enter_context(_isolated())
             target = stack.enter_context(_local(int(rest)))
         elif kind in ("tcp", "tls") and rest.startswith("//"):
             target = cluster
@@ -52,10 +53,7 @@ def connected(cluster: Any) -> Iterator[Any]:
             )
         try:
             client = Client(  # type: ignore[no-untyped-call]
-                target,
-                timeout=SCHEDULER_SECONDS,
-                set_as_default=False,
-                direct_to_workers=kind == "local",  # elsewhere only the scheduler may reach them
+                target, timeout=SCHEDULER_SECONDS, set_as_default=False
             )
         except (OSError, TimeoutError) as error:
             raise BackendError(
@@ -63,6 +61,22 @@ def connected(cluster: Any) -> Iterator[Any]:
             ) from error
         stack.enter_context(client)
         yield client
+
+
+@contextmanager
+def _isolated() -> Iterator[None]:
+    """Processes that Python spawns execute no file that lies in the working directory.
+
+    They are told where to import from after their start; until then it would be that directory.
+    """
+    from multiprocessing import util
+
+    flags = util._args_from_interpreter_flags  # type: ignore[attr-defined]
+    util._args_from_interpreter_flags = lambda: [*flags(), "-I"]  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        util._args_from_interpreter_flags = flags  # type: ignore[attr-defined]
 
 
 def _local(workers: int) -> Any:

@@ -42,7 +42,7 @@ class ShardFolder:
                     f"{self.folder} holds {self.word}s of another {self.run} (of other "
                     f"{', '.join(keys)}); remove it, or write elsewhere"
                 )
-        elif any(each.name.isdecimal() for each in self._entries()):
+        elif any(each.name.isdecimal() for each in self.folder.glob("*")):
             raise CompareError(
                 f"{self.folder} holds {self.word}s of an unknown {self.run}: {PLAN} is missing; "
                 "remove the folder, or write elsewhere"
@@ -51,9 +51,6 @@ class ShardFolder:
             write_json(self.folder / PLAN, told)
         self.token = secrets.token_hex(16)
         write_atomic(self.folder / TOKEN, self.token)
-
-    def _entries(self) -> list[Path]:
-        return list(self.folder.iterdir()) if self.folder.exists() else []
 
     def path(self, number: int) -> Path:
         """Return the file of a shard."""

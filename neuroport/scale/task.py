@@ -19,11 +19,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.backends.lava_cpu.supervisor import PACKAGE, START, surroundings
 from neuroport.files import read_json, write_json
 from neuroport.processes import run_folder
 from neuroport.scale.child import ERROR, FRAMES, GRAPHS, JOB, RESULT, THERE
 from neuroport.version import __version__
 
+CHILD = "neuroport.scale.child"
+# It stays in the worker's directory, where paths of a recipe begin, but imports nothing from there.
+SAFE = "import sys\nsys.path[:] = [place for place in sys.path if place]\n"
 POLL_SECONDS = 0.05
 PATIENCE = 6.0  # seconds in which a child may end its own child processes
 LAST_WORDS = 4000  # characters
@@ -69,12 +73,12 @@ def run_shard(
 
 def _supervised(folder: Path, unwanted: Callable[[], bool]) -> tuple[int, str]:
     """Run the child to its end; return its exit code and the end of its output."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**surroundings(), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     # dask sets it for its workers; with it, every large array of a shard is made of new pages
     environment.pop("MALLOC_TRIM_THRESHOLD_", None)
     with open(folder / "stderr.txt", "w+b") as errors:
         child = subprocess.Popen(
-            [sys.executable, "-m", "neuroport.scale.child", str(folder), str(os.getpid())],
+            [sys.executable, "-c", SAFE + START, PACKAGE, CHILD, str(folder), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,

@@ -213,6 +213,25 @@ def test_a_shards_process_does_not_inherit_what_dask_sets_for_its_workers(
     assert environment["OMP_NUM_THREADS"] == "1"
 
 
+def test_files_that_lie_in_the_working_directory_are_not_executed(
+    tmp_path: Path, neuroport: Neuroport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by the processes of a cluster, nor by those of its shards."""
+    graph = save(network(), tmp_path / "a.graph")
+    np.save(tmp_path / "frames.npy", frames())
+    there = tmp_path / "downloads"
+    there.mkdir()
+    for name in ("numpy", "runpy", "multiprocessing", "pickle", "socket", "distributed", "secrets"):
+        (there / f"{name}.py").write_text(f"open('executed {name}', 'w').close()\n")
+    monkeypatch.chdir(there)
+    neuroport(
+        "run", str(graph), "--frames", str(tmp_path / "frames.npy"), "--cluster", "local:1",
+        "-o", "out.trace",
+    )  # fmt: skip
+    same_arrays(Trace.load("out.trace"), port.run(network(), frames()))
+    assert not list(there.glob("executed*"))
+
+
 def fatal() -> tuple[Graph, np.ndarray]:
     """Samples 9 and 10 kill the process that runs them."""
     nodes: list[Node] = [
