@@ -108,7 +108,8 @@ jelly:
 
 # SpikingJelly's MS-ResNet by a recipe of ours (docs/baselines.json); goes on where it was; some hours.
 jelly-baseline: jelly
-	OMP_WAIT_POLICY=passive $(JELLY_LAVA)/bin/python -m benchmarks.jelly_baseline ms_resnet20_fashion_mnist
+	if [ -e $(JELLY_LAVA)/bin/python ]; then OMP_WAIT_POLICY=passive \
+	  $(JELLY_LAVA)/bin/python -m benchmarks.jelly_baseline ms_resnet20_fashion_mnist; fi
 
 # Ends, kills and stops verbs at many moments (benchmarks/signals.json); goes on where it was; an hour.
 signals: $(READY)

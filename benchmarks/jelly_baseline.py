@@ -33,7 +33,6 @@ from neuroport.training.checkpoint import read_checkpoint
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "docs" / "baselines.json"
 RUNS = ROOT / "runs" / "baselines"
-CLASSES = 10
 
 
 class Jelly(nn.Module):
@@ -49,8 +48,8 @@ class Jelly(nn.Module):
         blocks, widths = recipe.network.blocks, tuple(recipe.network.widths)
         self.inner = KeepsSize(
             T=recipe.data.steps,
-            in_channels=1,
-            num_classes=CLASSES,
+            in_channels=recipe.data.shape[0],
+            num_classes=recipe.data.class_count,
             layers=(blocks,) * len(widths),
             base_channels=widths[0],
             stem_kernel_size=3,

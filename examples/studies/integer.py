@@ -12,19 +12,17 @@ accuracy as a function of synaptic operations, counted exactly on the quantized 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import neuroport as port
-from examples.studies.activity import activity
-from examples.studies.plan import INTEGER, INTEGER_DEPTH, WIDTHS, Budget
+from examples.studies import training
+from examples.studies.plan import INTEGER, INTEGER_DEPTH, WIDTHS, Budget, Run
 from neuroport.data.samples import Split, frames_of
-from neuroport.demo import trainable
-from neuroport.recipe import Recipe, from_dict
-from neuroport.training.checkpoint import read_checkpoint
+from neuroport.recipe import Recipe
 from neuroport.training.fit import fit
 
 COUNTED = 100  # held-out samples whose operations are counted
@@ -51,26 +49,17 @@ class IntegerRun:
 
     @property
     def name(self) -> str:
-        return f"{self.network}-{INTEGER_DEPTH}-seed{self.seed}"
+        return f"{self.network}-{self.depth}-seed{self.seed}"
+
+    @property
+    def depth(self) -> int:
+        return INTEGER_DEPTH
 
     def recipe(self, budget: Budget) -> Recipe:
-        """Its recipe; without a quantized phase."""
-        return from_dict(
-            {
-                "name": self.name,
-                "seed": self.seed,
-                "data": {k: getattr(budget, k) for k in ("train", "test", "size")}
-                | {"steps": self.steps},
-                "network": {
-                    "family": "ds_resnet",
-                    "levels": self.levels,
-                    "blocks": (INTEGER_DEPTH - 2) // 6,
-                    "widths": list(self.widths),
-                },
-                "training": {k: getattr(budget, k) for k in ("epochs", "batch", "learning_rate")},
-                "quantization": {"epochs": 0},
-            }
-        )
+        """That of the DS-ResNet of so many levels, with its own steps and widths."""
+        own = replace(budget, steps=self.steps, widths=self.widths)
+        recipe = Run(f"ds{self.levels}", self.depth, self.seed).recipe(own)
+        return replace(recipe, name=self.name)
 
 
 def runs(seed: int) -> Iterator[IntegerRun]:
@@ -82,29 +71,20 @@ def runs(seed: int) -> Iterator[IntegerRun]:
 
 def result(run: IntegerRun, budget: Budget, data: Split, folder: Path) -> dict[str, Any]:
     """The entry of the JSON: accuracy, spikes, and operations of the quantized network."""
-    place = folder / run.name
-    net = fit(run.recipe(budget), place, data=data)
-    metrics = read_checkpoint(place).metrics
-    seen = activity(net, data.test, run.steps)  # quantizing changes the network
+    own = replace(budget, steps=run.steps, widths=run.widths)
+    found = training.result(run, own, data, folder)
+    net = fit(run.recipe(budget), folder / run.name, data=data)  # it is trained
     frames = np.ascontiguousarray(frames_of(data.test, slice(None), run.steps))
     graph = port.quantize(net, frames_of(data.train, slice(COUNTED), run.steps))
     right = port.run(graph, frames, on="fast").predictions == data.test.labels
     few = frames[:, :COUNTED]
     work = port.energy(graph, port.run(graph, few, on="fast"), few).work
     return {
-        "name": run.name,
-        "network": run.network,
-        "depth": INTEGER_DEPTH,
-        "seed": run.seed,
+        **found,
         "levels": run.levels,
         "steps": run.steps,
         "widths": list(run.widths),
-        "parameters": trainable(net),
-        "accuracy": float(metrics[-1]["accuracy"]),
         "integer_accuracy": round(100 * float(right.mean()), 2),
-        "loss": round(metrics[-1]["loss"], 4),
         "operations": round(float(work.accumulates + work.multiplies), 1),
         "chip_operations": round(float(work.chip_operations), 1),
-        **seen,
-        "seconds": round(sum(m["seconds"] for m in metrics), 1),
     }

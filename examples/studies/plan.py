@@ -13,7 +13,7 @@ so 8, 20, 56 and 110 layers take 0.4, 1, 2.8 and 5.5 times as long.
     spikes: measured on the runs of depth
     gradients: one backward pass at each depth, no training           3 min
 
-in all about three quarters of an hour of one core to itself. One recipe for all: the learning rate
+in all about an hour of one core to itself. One recipe for all: the learning rate
 of MS-ResNet's zoo models, not tuned for any of the others.
 """
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from neuroport.recipe import Recipe, from_dict
 
@@ -100,6 +100,20 @@ class Run:
                 "quantization": {"epochs": 0},
             }
         )
+
+
+class Trained(Protocol):
+    """What a study trains: a :class:`Run`, or another choice of networks."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def network(self) -> str: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    def recipe(self, budget: Budget) -> Recipe: ...
 
 
 # study -> its networks and depths, the short ones first

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.studies.activity import activity
-from examples.studies.plan import TRAINED, Budget, Run
+from examples.studies.plan import TRAINED, Budget, Trained
 from examples.studies.store import Store
 from neuroport.data.samples import Split
 from neuroport.demo import trainable
@@ -14,7 +14,7 @@ from neuroport.training.checkpoint import read_checkpoint
 from neuroport.training.fit import fit
 
 
-def result(run: Run, budget: Budget, data: Split, folder: Path) -> dict[str, Any]:
+def result(run: Trained, budget: Budget, data: Split, folder: Path) -> dict[str, Any]:
     """What a run gives: accuracies of the held-out digits, the last loss, activity, sizes."""
     place = folder / run.name
     net = fit(run.recipe(budget), place, data=data)
