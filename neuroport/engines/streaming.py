@@ -68,7 +68,7 @@ def record(
             writer.append(trace)
             done.append(trace.provenance)
         writer.finish(whole_provenance(done, frames[:, samples], told))
-    return StoredTrace(path)
+    return StoredTrace(path, verified=True)
 
 
 def in_parts(

@@ -52,13 +52,13 @@ def write_merged(
     stored = [part for part in parts if isinstance(part, StoredTrace)]
     if len(stored) == len(parts):
         write_joined(stored, path, provenance)
-        return StoredTrace(path)
+        return StoredTrace(path, verified=True)
     with TraceWriter(path, sum(part.samples for part in parts)) as writer:
         for part in parts:
             for some in part.parts() if isinstance(part, StoredTrace) else [part]:
                 writer.append(some)
         writer.finish(provenance)
-    return StoredTrace(path)
+    return StoredTrace(path, verified=True)
 
 
 def _ordered(

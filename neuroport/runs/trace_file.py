@@ -211,16 +211,13 @@ class TraceWriter:
         if self.done == 0 and part.samples == self.samples:
             self._whole, self.done = part, part.samples
             return
+        regions = _placed(part, arrays)
         if self._scratch is None:
             self._about = about
-            self._open(part, arrays)
+            self._open(regions)
         assert self._scratch is not None
-        shapes = {
-            n: (part.kinds[n], _beside_samples(a.shape, n in part.counts))
-            for n, a in arrays.items()
-        }
-        known = {n: (r.kind, _beside_samples(r.shape, r.counted)) for n, r in self._regions.items()}
-        if about != self._about or shapes != known or self.done + part.samples > self.samples:
+        alike = _layout(about, regions) == _layout(self._about, self._regions)
+        if not alike or self.done + part.samples > self.samples:
             raise CompareError(
                 f"{self.path}: samples from {self.done} on were recorded in another way than those "
                 "before; record all parts of a trace alike"
@@ -233,16 +230,12 @@ class TraceWriter:
                 self._spans[name] = min(low, int(array.min())), max(high, int(array.max()))
         self.done += part.samples
 
-    def _open(self, part: Trace, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    def _open(self, regions: dict[str, _Region]) -> None:
         offset = 0
-        for name, array in arrays.items():
-            kind, counted = part.kinds[name], name in part.counts
-            axis = 0 if counted else 1
-            shape = (*array.shape[:axis], self.samples, *array.shape[axis + 1 :])
-            bits = is_spiking(kind) and not counted
-            region = _Region(kind, shape, counted, np.dtype("u1" if bits else "<i4"), offset)
-            self._regions[name] = region
-            offset += region.nbytes
+        for name, region in regions.items():
+            whole = replace(region, shape=region.of(self.samples), offset=offset)
+            self._regions[name] = whole
+            offset += whole.nbytes
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._scratch = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115 - see close
         self._scratch.truncate(offset)
@@ -291,6 +284,7 @@ def write_joined(
 
     Raises:
         CompareError: the parts belong to different runs: other populations, shapes or recording.
+        FormatError: a part holds counts that are none.
         StorageError: the folder is not writable, or the disk is full.
     """
     first = parts[0]
@@ -308,7 +302,10 @@ def write_joined(
             widest = max((each.dtype for each in regions), key=lambda dtype: dtype.itemsize)
             whole = replace(region, shape=region.of(samples), dtype=widest)
             files = [part._file.fileno() for part in parts]
-            pieces = _joined(whole, list(zip(regions, files, strict=True)))
+            pieces = _gathered(_joined(whole, list(zip(regions, files, strict=True))))
+            if whole.counted:
+                where = f"{path}: population {name!r}"
+                pieces = _possible(pieces, first.counted_steps, first.granularity, where)
             yield StoredArray(name, region.kind, whole.shape, widest, whole.held, pieces)
 
     filled = hdf5.writer(lambda into: write_arrays(into, provenance, stored(), first._about))
@@ -353,8 +350,62 @@ def _packed(
         yield slice(at, at + 1), np.packbits(left)
 
 
-def _beside_samples(shape: tuple[int, ...], counted: bool) -> tuple[int, ...]:
-    return shape[1:] if counted else (shape[0], *shape[2:])
+def _gathered(
+    pieces: Iterator[tuple[Any, npt.NDArray[Any]]],
+) -> Iterator[tuple[Any, npt.NDArray[Any]]]:
+    """The same data in larger pieces: those of many small parts, which lie behind each other."""
+    held: list[tuple[Any, npt.NDArray[Any]]] = []
+    nbytes = 0
+    for place, data in pieces:
+        if held and (nbytes + data.nbytes > PIECE or _step(place) != _step(held[0][0])):
+            yield _one(held)
+            held, nbytes = [], 0
+        held.append((place, data))
+        nbytes += data.nbytes
+    if held:
+        yield _one(held)
+
+
+def _possible(
+    pieces: Iterator[tuple[Any, npt.NDArray[Any]]], steps: int, granularity: str, where: str
+) -> Iterator[tuple[Any, npt.NDArray[Any]]]:
+    """The same counts, each checked."""
+    for place, counts in pieces:
+        check_counts(counts, steps, granularity, where)
+        yield place, counts
+
+
+def _step(place: Any) -> int | None:
+    return place[0] if isinstance(place, tuple) else None
+
+
+def _one(pieces: list[tuple[Any, npt.NDArray[Any]]]) -> tuple[Any, npt.NDArray[Any]]:
+    (first, data), (last, _) = pieces[0], pieces[-1]
+    if len(pieces) == 1:
+        return first, data
+    whole = np.concatenate([data for _, data in pieces])
+    if isinstance(first, tuple):
+        return (first[0], slice(first[1].start, last[1].stop)), whole
+    return slice(first.start, last.stop), whole
+
+
+def _placed(part: Trace, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, _Region]:
+    """How the arrays of a trace lie in a scratch file, whose place and samples are not yet told."""
+    return {
+        name: _Region(
+            part.kinds[name],
+            array.shape,
+            name in part.counts,
+            np.dtype("u1" if is_spiking(part.kinds[name]) and name not in part.counts else "<i4"),
+            0,
+        )
+        for name, array in arrays.items()
+    }
+
+
+def _layout(about: str, regions: dict[str, _Region]) -> tuple[Any, ...]:
+    """What traces of one run share, whatever their number of samples."""
+    return about, {name: (region.kind, region.of(0)) for name, region in regions.items()}
 
 
 class StoredTrace:
@@ -371,11 +422,15 @@ class StoredTrace:
             :class:`~neuroport.runs.trace.Trace`.
         samples, steps: numbers of samples and steps.
 
+    Args:
+        path: the file.
+        verified: its content is known to match its hash, for this process has just written it.
+
     Raises:
         FormatError, HashError: see :meth:`~neuroport.runs.trace.Trace.load`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, verified: bool = False) -> None:
         self.path = Path(path)
         content: dict[str, Any] = hdf5.read(
             path, "a neuroport trace", lambda file: read_header(file, path, data=False)
@@ -394,14 +449,15 @@ class StoredTrace:
         self.steps = self.counted_steps or steps
         self._file = open(path, "rb")  # noqa: SIM115 - see close
         try:
-            self._check(content)
+            if len({region.size[1] for region in self._regions.values()}) != 1:
+                raise FormatError(f"{path}: its populations have unequal numbers of samples")
+            if not verified:
+                self._verify(content)
         except BaseException:
             self.close()
             raise
 
-    def _check(self, content: dict[str, Any]) -> None:
-        if len({region.size[1] for region in self._regions.values()}) != 1:
-            raise FormatError(f"{self.path}: its populations have unequal numbers of samples")
+    def _verify(self, content: dict[str, Any]) -> None:
         digest = begun_digest(content["provenance"], self._about)
         for name, region in self._regions.items():
             about = StoredArray(name, region.kind, region.shape, region.dtype, region.held, ())
@@ -439,10 +495,7 @@ class StoredTrace:
     @property
     def layout(self) -> tuple[Any, ...]:
         """What traces of one run share, whatever their number of samples."""
-        shapes = {
-            n: (r.kind, _beside_samples(r.shape, r.counted)) for n, r in self._regions.items()
-        }
-        return self._about, shapes
+        return _layout(self._about, self._regions)
 
     @property
     def bytes_per_sample(self) -> int:

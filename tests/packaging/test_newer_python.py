@@ -105,6 +105,18 @@ def test_pythons_that_lava_was_not_run_on_are_refused_by_number() -> None:
         assert ".".join(map(str, version)) in reason
 
 
+def test_an_installation_executes_nothing_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pip.py").write_text("raise SystemExit('this is not pip')\n")
+    version = [sys.executable, "-m", "pip", "--version"]
+    monkeypatch.setattr(installation, "commands", lambda *_: [version])
+    installation.install("lava")
+    said = capfd.readouterr()
+    assert said.out.startswith("pip ") and "this is not pip" not in said.err
+
+
 @pytest.mark.parametrize("package", installation.PACKAGES)
 def test_the_wheel_of_lava_is_installed_by_hash_and_alone(package: str) -> None:
     *_, last = installation.commands(package, (3, 12, 1), "lava.txt")

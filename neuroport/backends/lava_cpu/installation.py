@@ -109,7 +109,8 @@ def install(name: str = "lava") -> None:
         requirements = Path(folder, f"{name}.txt")
         requirements.write_text(f"{PACKAGES[name].wheel}\n")
         for command in commands(name, sys.version_info[:3], str(requirements)):
-            done = subprocess.run(command)
+            # Python imports from the directory in which it runs pip: here, no module lies there
+            done = subprocess.run(command, cwd=folder)
             if done.returncode:
                 raise BackendError(
                     f"{shlex.join(command)} ended with exit code {done.returncode}; {name} is "

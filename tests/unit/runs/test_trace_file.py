@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -16,7 +17,7 @@ import neuroport as port
 from neuroport.errors import CompareError, FormatError, HashError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Readout, Relay
-from neuroport.runs.trace import Trace
+from neuroport.runs.trace import StoredArray, Trace, write_arrays
 from neuroport.runs.trace_file import StoredTrace, TraceWriter, write_joined
 
 
@@ -88,6 +89,45 @@ def test_files_that_are_joined_are_the_file_of_the_whole(
         write_joined(parts, tmp_path / "joined.trace", trace.provenance)
     trace.save(tmp_path / "whole.trace")
     assert (tmp_path / "joined.trace").read_bytes() == (tmp_path / "whole.trace").read_bytes()
+
+
+def test_many_small_parts_are_joined_in_few_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = whole()
+    files = [trace.part(n, n + 1).save(tmp_path / f"{n}.part") for n in range(23)]
+    pieces: list[np.ndarray] = []
+
+    def counted(file: h5py.File, *content: object) -> None:
+        provenance, arrays, about = content
+
+        def told() -> Iterator[StoredArray]:
+            for each in arrays:  # type: ignore[attr-defined]
+                found = list(each.pieces)
+                pieces.extend(data for _, data in found)
+                yield replace(each, pieces=found)
+
+        write_arrays(file, provenance, told(), about)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("neuroport.runs.trace_file.write_arrays", counted)
+    with ExitStack() as stack:
+        parts = [stack.enter_context(StoredTrace(file)) for file in files]
+        write_joined(parts, tmp_path / "joined.trace", trace.provenance)
+    spiking = sum(kind == "lif" for kind in trace.kinds.values())
+    assert len(pieces) == spiking + trace.steps * (len(trace.kinds) - spiking)
+    trace.save(tmp_path / "whole.trace")
+    assert (tmp_path / "joined.trace").read_bytes() == (tmp_path / "whole.trace").read_bytes()
+
+
+def test_impossible_counts_are_not_joined(tmp_path: Path) -> None:
+    trace = whole(record="counts")
+    trace.counts["second"][20] = 4  # of three steps
+    files = [trace.part(n, n + 2).save(tmp_path / f"{n}.part") for n in range(0, 22, 2)]
+    with ExitStack() as stack:
+        parts = [stack.enter_context(StoredTrace(file)) for file in files]
+        with pytest.raises(FormatError, match=r"'second': counts span 0\.\.4, not 0\.\.3"):
+            write_joined(parts, tmp_path / "joined.trace", trace.provenance)
+    assert not (tmp_path / "joined.trace").exists()
 
 
 def test_files_of_different_recordings_are_not_joined(tmp_path: Path) -> None:
