@@ -8,7 +8,7 @@ Four parts, written to ``docs/scale.json``:
 * ``throughput``: 1,000 digits of MS-ResNet-20 on Lava CPU, fused, in one process and on clusters of
   1, 2 and 4 local workers, each equal to the one process, position by position. ``seconds`` and
   ``samples_a_second`` are those of the whole run: the cluster's start, the shards, merging them
-  into one file. ``working`` is the rate while workers work: of N workers, the shards between the
+  into one file. ``processor_seconds`` add up those of all processes. ``working`` is the rate while workers work: of N workers, the shards between the
   Nth one that was finished and the last; ``seconds_after_the_last`` are those of merging. Rows tell
   the load of the machine when they began: on a busy one the ratios say little.
 * ``kills``: a worker, a child that runs Lava, and the scheduler, each killed (SIGKILL) ten times,
@@ -27,6 +27,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -127,7 +128,7 @@ def throughput(results: dict[str, Any], count: int) -> None:
         whole = Path(place, "whole.trace")
         for workers in (0, 1, 2, 4):
             path = Path(place, f"{workers}.trace") if workers else whole
-            load, started = os.getloadavg()[0], time.perf_counter()
+            load, started, spent = os.getloadavg()[0], time.perf_counter(), processor()
             ended: list[tuple[float, int]] = []  # time and samples of each finished shard
 
             def told(done: int, total: int, ended: list[tuple[float, int]] = ended) -> None:
@@ -144,6 +145,7 @@ def throughput(results: dict[str, Any], count: int) -> None:
                 "samples": count,
                 "shards": len(shards),
                 "seconds": round(seconds, 1),
+                "processor_seconds": round(processor() - spent, 1),
                 "samples_a_second": round(count / seconds, 2),
                 "seconds_of_a_shard": round(sum(s["seconds"] for s in shards) / len(shards), 2)
                 if shards
@@ -164,6 +166,12 @@ def throughput(results: dict[str, Any], count: int) -> None:
         name: round(two[name] / one[name], 3) for name in ("working", "samples_a_second")
     }
     write_json(OUT, results)
+
+
+def processor() -> float:
+    """Seconds of processor of this process, and of all that have ended below it."""
+    both = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in both)
 
 
 def working(ended: list[tuple[float, int]], workers: int) -> float:

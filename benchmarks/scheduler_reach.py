@@ -7,11 +7,12 @@ Measured are, for shards of the size that ``neuroport run --cluster`` chooses by
 * the seconds of processor that the scheduler's process, and the process of ``neuroport run``, need
   for a shard. Workers then answer at once, with a result of that size: nothing else is timed.
   Both are measured twice: results come through the scheduler, or workers write them into the folder
-  of the run, where they reach it.
+  of the run, where they reach it;
+* the seconds of merging, by one process when all shards are there (``throughput`` likewise).
 
 The simulation has these two processes, which serve one shard after another, and workers that hold
-one shard waiting while another runs, as :mod:`neuroport.scale.spread` sends them. What the file
-system of the folder takes is not simulated, nor is merging, which begins when all shards are there.
+one shard waiting while another runs, as :mod:`neuroport.scale.spread` sends them. Merging follows
+when all shards are there. What the file system of the folder takes is not simulated.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ WORKERS = (1, 10, 100, 1_000)
 SHARDS, LANES = 60, 4  # shards that are timed, and workers that answer at once
 ROUNDS = 20  # shards per worker that are simulated
 PARTS = {"workers": "the workers", "scheduler": "the scheduler", "run": "`neuroport run`"}
+BINDS = {**PARTS, "merging": "merging"}
 BEGIN, END = "<!-- reach: begin -->", "<!-- reach: end -->"
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "howto" / "many_machines.md"
@@ -167,7 +169,9 @@ def page(results: dict[str, Any]) -> str:
         f"{two['seconds_after_the_last']:.0f} s, the merging of {two['bytes'] / 1e6:,.0f} MB "
         f"({ratio['samples_a_second']:.2f} times as many digits a second). While they worked, two "
         f"did {two['working']:.0f} digits a second and one {one['working']:.0f} "
-        f"({ratio['working']:.2f} times as many). Each shard starts Lava anew: one process without "
+        f"({ratio['working']:.2f} times as many); one keeps "
+        f"{one['processor_seconds'] / one['seconds']:.1f} cores busy, for its processes overlap, "
+        f"and two {two['processor_seconds'] / two['seconds']:.1f}. Each shard starts Lava anew: one process without "
         f"a cluster took {here['seconds']:.0f} s. The load of the machine was "
         f"{one['load_before']:.1f} and {two['load_before']:.1f} when these runs began, with what "
         "the runs before them leave.",
@@ -192,18 +196,20 @@ def _table(found: dict[str, Any], *, sent: bool) -> list[str]:
         f"{1000 * costs['run_seconds']:.0f} ms of a processor, to move "
         f"{costs['bytes_of_frames'] / 1e6:.1f} MB of frames and "
         f"{costs['bytes_of_a_result'] / 1e6:.1f} MB of results"
-        f"{'' if sent else ', which the worker writes'}.",
+        f"{'' if sent else ', which the worker writes'}. Merging them takes "
+        f"{1000 * costs['merge_seconds']:.0f} ms.",
         "",
-        "| workers | samples an hour | results, MB a second | workers work | scheduler works "
-        "| `neuroport run` works | what binds |",
-        "|--:|--:|--:|--:|--:|--:|---|",
+        "| workers | samples an hour | then, MB of results a second | workers work "
+        "| scheduler works | `neuroport run` works | merging, of the time | what binds |",
+        "|--:|--:|--:|--:|--:|--:|--:|---|",
     ]
     for workers, row in rows.items():
         use = " | ".join(f"{100 * row['use'][name]:.0f} %" for name in PARTS)
-        binds = PARTS[row["binds"]]
+        binds = BINDS[row["binds"]]
         written = row["shards_a_second"] * costs["bytes_of_a_result"] / 1e6
         lines.append(
-            f"| {int(workers):,} | {row['samples_an_hour']:,} | {written:,.0f} | {use} | {binds} |"
+            f"| {int(workers):,} | {row['samples_an_hour']:,} | {written:,.0f} | {use} "
+            f"| {100 * row['merging']:.0f} % | {binds} |"
         )
     return lines
 
@@ -222,11 +228,16 @@ def reach(results: dict[str, Any], frames: np.ndarray[Any, Any], net: str) -> di
     samples = shard["samples"] // shard["shards"]
     size = shard["bytes"] // shard["shards"]
     seconds = round(samples / shard["working"], 2)
+    merging = round(shard["seconds_after_the_last"] / shard["shards"], 3)
     ways = {}
     for way in ("there", "sent"):
         few, graph = np.ascontiguousarray(frames[:, :samples]), Path(net).read_bytes()
         found = costs(few, graph, size, sent=way == "sent")
-        found |= {"samples_of_a_shard": samples, "shard_seconds": seconds}
+        found |= {
+            "samples_of_a_shard": samples,
+            "shard_seconds": seconds,
+            "merge_seconds": merging,
+        }
         ways[way] = {"costs": found, "workers": extrapolated(found)}
     return ways
 
@@ -238,6 +249,10 @@ def extrapolated(found: dict[str, Any]) -> dict[str, Any]:
         one = simulated(
             workers, found["shard_seconds"], found["scheduler_seconds"], found["run_seconds"]
         )
-        hourly = round(3600 * one["shards_a_second"] * found["samples_of_a_shard"], -2)
-        rows[str(workers)] = {"samples_an_hour": int(hourly), **one}
+        shard = 1 / one["shards_a_second"] + found["merge_seconds"]
+        hourly = round(3600 / shard * found["samples_of_a_shard"], -2)
+        merging = round(found["merge_seconds"] / shard, 3)
+        if merging > 0.5:
+            one["binds"] = "merging"
+        rows[str(workers)] = {"samples_an_hour": int(hourly), "merging": merging, **one}
     return rows
