@@ -52,6 +52,10 @@ def enliven(net: nn.Module, seed: int, frames: np.ndarray) -> nn.Module:
             if norm.affine:
                 spread = (3.0, 6.0) if isinstance(norm, TdBatchNorm) else (0.5, 1.5)
                 norm.weight.copy_(torch.from_numpy(rng.uniform(*spread, norm.num_features)))
+        for module in net.modules():  # has no statistics
+            if isinstance(module, BiasNorm) and module.bias.requires_grad:
+                module.bias.add_(1.0)
+        torch.manual_seed(seed)  # of dropout
         net.train()(torch.from_numpy(frames.astype(np.float32)))
     return net.eval()
 
