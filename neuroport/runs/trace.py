@@ -9,7 +9,9 @@ import hashlib
 import json
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -27,6 +29,7 @@ from neuroport.graph.kinds.base import POTENTIAL, SPIKES, Node, Population
 from neuroport.graph.node import find_kind
 from neuroport.version import __version__
 
+HASHED_LATER = 2  # pieces that are in memory until they are hashed
 LINE = 64  # bytes of a cache line
 FORMAT = "neuroport-trace"
 VERSION = 3
@@ -274,15 +277,19 @@ def write_arrays(
     if about:
         file.attrs["counted"] = about
     digest = begun_digest(told, about)
-    for index, each in enumerate(arrays):
-        entry = file.create_dataset(f"{index:05d}", each.held, each.dtype)
-        entry.attrs["name"] = hdf5.writable(each.name, "population")
-        entry.attrs["kind"] = each.kind
-        entry.attrs["shape"] = np.array(each.shape, np.int64)
-        digest.update(each.heading)
-        for place, piece in each.pieces:
-            entry[place] = piece
-            digest.update(np.ascontiguousarray(piece))
+    with ThreadPoolExecutor(1) as beside:  # the hash of a piece, while it is written
+        hashed: deque[Future[None]] = deque()
+        for index, each in enumerate(arrays):
+            entry = file.create_dataset(f"{index:05d}", each.held, each.dtype)
+            entry.attrs["name"] = hdf5.writable(each.name, "population")
+            entry.attrs["kind"] = each.kind
+            entry.attrs["shape"] = np.array(each.shape, np.int64)
+            hashed.append(beside.submit(digest.update, each.heading))
+            for place, piece in each.pieces:
+                hashed.append(beside.submit(digest.update, np.ascontiguousarray(piece)))
+                entry[place] = piece
+                while len(hashed) > HASHED_LATER:
+                    hashed.popleft().result()
     file.attrs["hash"] = digest.hexdigest()
 
 

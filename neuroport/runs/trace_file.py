@@ -37,6 +37,7 @@ from neuroport.runs.trace import (
 )
 
 PIECE = 1 << 24  # bytes that are copied at once
+SMALL = 1 << 20  # bytes; smaller pieces are written together
 PART = 1 << 28  # bytes of memory for the messages of some samples
 
 
@@ -353,11 +354,11 @@ def _packed(
 def _gathered(
     pieces: Iterator[tuple[Any, npt.NDArray[Any]]],
 ) -> Iterator[tuple[Any, npt.NDArray[Any]]]:
-    """The same data in larger pieces: those of many small parts, which lie behind each other."""
+    """The same data, with small pieces, which lie behind each other, put together."""
     held: list[tuple[Any, npt.NDArray[Any]]] = []
     nbytes = 0
     for place, data in pieces:
-        if held and (nbytes + data.nbytes > PIECE or _step(place) != _step(held[0][0])):
+        if held and (nbytes + data.nbytes > SMALL or _step(place) != _step(held[0][0])):
             yield _one(held)
             held, nbytes = [], 0
         held.append((place, data))
