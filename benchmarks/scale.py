@@ -8,9 +8,10 @@ Four parts, written to ``docs/scale.json``:
 * ``throughput``: 1,000 digits of MS-ResNet-20 on Lava CPU, fused, in one process and on clusters of
   1, 2 and 4 local workers, each equal to the one process, position by position. ``seconds`` and
   ``samples_a_second`` are those of the whole run: the cluster's start, the shards, merging them
-  into one file. ``processor_seconds`` add up those of all processes. ``working`` is the rate while workers work: of N workers, the shards between the
-  Nth one that was finished and the last; ``seconds_after_the_last`` are those of merging. Rows tell
-  the load of the machine when they began: on a busy one the ratios say little.
+  into one file. ``processor_seconds`` add up those of all processes. ``working`` is the rate while
+  workers work: of N workers, the shards between the Nth one that was finished and the last;
+  ``seconds_after_the_last`` are those of merging. Rows tell the load of the machine when they
+  began: on a busy one the ratios say little.
 * ``kills``: a worker, a child that runs Lava, and the scheduler, each killed (SIGKILL) ten times,
   at a random moment of a run by two workers that joined the scheduler by its loopback address.
   Either the run ends with a trace equal to that of one process; or it is an error, which says what

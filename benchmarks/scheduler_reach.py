@@ -171,8 +171,8 @@ def page(results: dict[str, Any]) -> str:
         f"did {two['working']:.0f} digits a second and one {one['working']:.0f} "
         f"({ratio['working']:.2f} times as many); one keeps "
         f"{one['processor_seconds'] / one['seconds']:.1f} cores busy, for its processes overlap, "
-        f"and two {two['processor_seconds'] / two['seconds']:.1f}. Each shard starts Lava anew: one process without "
-        f"a cluster took {here['seconds']:.0f} s. The load of the machine was "
+        f"and two {two['processor_seconds'] / two['seconds']:.1f}. Each shard starts Lava anew: "
+        f"one process without a cluster took {here['seconds']:.0f} s. The load of the machine was "
         f"{one['load_before']:.1f} and {two['load_before']:.1f} when these runs began, with what "
         "the runs before them leave.",
         "",

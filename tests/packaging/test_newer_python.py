@@ -114,7 +114,8 @@ def test_an_installation_executes_nothing_in_the_working_directory(
     monkeypatch.setattr(installation, "commands", lambda *_: [version])
     installation.install("lava")
     said = capfd.readouterr()
-    assert said.out.startswith("pip ") and "this is not pip" not in said.err
+    assert said.out.startswith("pip ")
+    assert "this is not pip" not in said.err
 
 
 @pytest.mark.parametrize("package", installation.PACKAGES)
