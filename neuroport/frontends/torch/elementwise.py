@@ -31,14 +31,18 @@ def same(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> 
 
 
 def whole_numbers(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
-    origin = signals.known(args[0])
+    origin = signals.sent(args[0])
     if origin.node not in signals.building.binary:
         raise Lost("it rounds values that are not spikes")
-    return signals.like(origin, origin.node)
+    kinds = {"bool": torch.bool, "int": torch.int32, "long": torch.int64, "byte": torch.uint8}
+    given = (a for a in (*args[1:], *kwargs.values()) if isinstance(a, torch.dtype))
+    return signals.like(origin, origin.node, kinds.get(base) or next(given))
 
 
 def add(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
     left, right = args[:2]
+    if all(isinstance(each, Traced) and each.dtype == torch.bool for each in (left, right)):
+        raise Lost("of booleans it is an OR; write a | b, or a.float() + b.float()")
     sign = -1.0 if base in ("sub", "subtract", "rsub") else 1.0
     alpha = float(kwargs.get("alpha", args[2] if len(args) > 2 else 1))
     if base == "rsub":
@@ -88,6 +92,8 @@ def _sum_over_steps(
         origin = each.origin
         if origin is None or origin.state or origin.lies != STEP or factors != (1.0, 1.0):
             return None
+        if origin.scaled:
+            raise Lost(HOST)
         steps |= origin.seen if origin.seen is not None else {step_number(origin)}
         nodes.add(origin.node)
     one, other = left.origin, right.origin
@@ -123,11 +129,17 @@ def multiply(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any)
         name = signals.named_as(base)
         return signals.like(lies, signals.building.scaled(name, found, factor * times))
     constant, given = (right, left) if isinstance(left, Traced) else (left, right)
+    divides = base in ("div", "divide", "true_divide")
+    if divides and (given is right or kwargs.get("rounding_mode") is not None):
+        raise Lost("it divides by a signal, or rounds")
+    if given.origin is not None and given.origin.seen is not None:
+        factor = signals.array(constant)
+        if factor.size == 1 and 0 < factor.reshape(-1)[0] < np.inf:
+            return signals.tensor(replace(given.origin, scaled=True))
+        raise Lost(HOST)
     origin = signals.known(given)
     numbers = signals.over(origin, constant, given)
-    if base in ("div", "divide", "true_divide"):
-        if given is right or kwargs.get("rounding_mode") is not None:
-            raise Lost("it divides by a signal, or rounds")
+    if divides:
         if not numbers.all():
             raise Lost("it divides by 0")
         numbers = 1 / numbers
@@ -159,19 +171,22 @@ def _gate(signals: SignalNodes, kind: str, nodes: list[str]) -> str:
 
 
 def gate(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
-    left, right = args[:2]
-    one, other = signals.aligned(left, right)
+    if len(args) < 2:
+        raise Lost("it compares all values with each other")
+    one, other = signals.aligned(*args[:2])
     lies = signals.together(one, other)
-    if not {one.node, other.node} <= signals.building.binary:
+    if lies.mean or not {one.node, other.node} <= signals.building.binary:
         raise Lost("it compares values that are not spikes")
     kind = "or" if base in ("maximum", "max", "logical_or", "or", "bitwise_or", "fmax") else "and"
     return signals.like(lies, _gate(signals, kind, [one.node, other.node]))
 
 
 def complement(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
-    origin = signals.known(args[0])
+    origin = signals.sent(args[0])
     if origin.node not in signals.building.binary:
         raise Lost("it negates values that are not spikes")
+    if args[0].dtype not in (torch.bool, torch.float32):
+        raise Lost("it inverts every bit of integers; write 1 - x")
     node = signals.building.scaled(
         signals.named_as("not"), origin.node, -1.0, np.ones(signals.building.shape(origin.node))
     )
@@ -185,7 +200,7 @@ def compare(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) 
     given, constant = (right, left) if flip else (left, right)
     if isinstance(constant, Traced):
         raise Lost("it compares two signals")
-    origin = signals.known(given)
+    origin = signals.sent(given)
     level = signals.array(constant)
     if level.size != 1:
         raise Lost("it compares with several numbers")
@@ -200,11 +215,11 @@ def compare(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) 
     if kind == "ge":
         at = float(np.nextafter(at, -np.inf))
     name = signals.named_as("above")
-    return signals.like(origin, signals.building.above(name, origin.node, at))
+    return signals.like(origin, signals.building.above(name, origin.node, at), torch.bool)
 
 
 def clamp(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
-    origin = signals.known(args[0])
+    origin = signals.sent(args[0])
     low = kwargs.get("min", args[1] if len(args) > 1 else None)
     high = kwargs.get("max", args[2] if len(args) > 2 else None)
     if base == "clamp_max":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -62,8 +62,8 @@ class Followed:
     Attributes:
         way: how forward is called, ``TN`` (or ``NT``), ``step`` or ``static``.
         outputs: the returned nodes, in order.
-        left: whether the host computes the returned values from them.
-        said: what the host decides there, such as a softmax.
+        returned: what every call of forward returned, in traced tensors.
+        said: what the host computes of these nodes before it returns it, such as a softmax.
     """
 
     net: nn.Module
@@ -72,7 +72,7 @@ class Followed:
     building: Building
     populations: list[Population] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
-    left: bool = False
+    returned: list[Any] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
 
@@ -99,7 +99,16 @@ def neurons_replaced(net: nn.Module, call: Callable[..., Any]) -> Iterator[None]
     """Context that replaces each neuron's forward by ``call(path, module, *args, **kwargs)``.
 
     Afterwards the states that modules keep are restored.
+
+    Raises:
+        CaptureError: a neuron has a forward of its own.
     """
+    for path, module in net.named_modules():
+        if is_neuron(module) and "forward" in vars(module):
+            raise CaptureError(
+                f"neuron {path or type(module).__name__!r} has a forward of its own, which no "
+                f"integer neuron has; use {type(module).__name__} as it is"
+            )
     kept = [(module, dict(module._buffers), dict(vars(module))) for module in net.modules()]
     memories = [dict(memory) for memory in (vars(m).get("_memories", {}) for m, _, _ in kept)]
     try:
@@ -123,6 +132,7 @@ def begin(net: nn.Module) -> None:
     for module in net.modules():
         if "_memories" in vars(module):
             module.reset()
+            vars(module).pop("v_seq", None)
         elif is_neuron(module):
             for state in ("mem", "syn", "spk"):
                 if isinstance(module._buffers.get(state), Tensor):
@@ -139,8 +149,8 @@ class _Following:
         named = lambda: self.running[-1] if self.running else ""  # noqa: E731
         self.tracer = Tracer(self.building, steps, named, way == STATIC)
         self.found = Followed(net, way, steps, self.building)
-        self.cells: dict[str, Cell] = {}
-        self.hidden: dict[str, tuple[Population, Any]] = {}  # path -> marker of the state
+        self.constants: dict[str, Cell] = {}  # path -> its neuron before forward begins
+        self.hidden: dict[str, tuple[Population, Any]] = {}  # path -> token of the state
         self.named: dict[str, Population] = {}
         self.reached: dict[str, int] = {}  # path -> steps of its last population
 
@@ -153,23 +163,25 @@ class _Following:
                 stack.enter_context(neurons_replaced(self.net, self.neuron))
                 stack.enter_context(self._names())
                 begin(self.net)
-                returned = self._forwards()
+                self._look_at_constants()
+                self._forwards()
         finally:
             TRACERS.pop()
-        self._finish(returned)
+        self._finish()
         return self.found
 
-    def _forwards(self) -> Any:
+    def _forwards(self) -> None:
         origin = Origin(FRAMES, self.way)
-        if self.way != STEP:
-            self.forwards = 1
-            return enter(self.net, self.tracer.tensor(origin), FRAMES_FIT)
-        returned = None
-        for step in range(self.steps):
+        for step in range(self.steps) if self.way == STEP else (None,):
             self.forwards += 1
-            now = self.tracer.tensor(replace(origin, step=step))
-            returned = enter(self.net, now, FRAMES_FIT)
-        return returned
+            given = self.tracer.tensor(replace(origin, step=step))
+            self.found.returned.append(enter(self.net, given, FRAMES_FIT))
+
+    def _look_at_constants(self) -> None:
+        for path, module in self.net.named_modules():
+            if is_neuron(module):
+                with suppress(CaptureError):  # refused where it is called, if it is
+                    self.constants[path] = cell_of(path, module)
 
     @contextmanager
     def _names(self) -> Iterator[None]:
@@ -195,9 +207,13 @@ class _Following:
 
     def neuron(self, path: str, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         name = path or type(module).__name__
-        if path not in self.cells:
-            self.cells[path] = cell_of(name, module)
-        cell = self.cells[path]
+        cell = cell_of(name, module)
+        before = self.constants.setdefault(path, cell)
+        if changed := [key for key in cell.values if not _alike(cell, before, key)]:
+            raise CaptureError(
+                f"neuron {name!r} ({here()}): forward changes its {changed[0]}; a neuron has the "
+                "same constants at all steps: set them before, outside of forward"
+            )
         given = [*args, *(kwargs.pop(k) for k in ("input_", "x", "x_seq") if k in kwargs)][:1]
         states = dict(zip(cell.states, args[1:], strict=False)) | kwargs
         states = {key: value for key, value in states.items() if value is not None}
@@ -257,8 +273,13 @@ class _Following:
         before = None
         if cell.hidden or not states:
             kept = self.hidden.get(path)
-            if kept is not None and _mark(module) is kept[1]:
+            if kept is not None and kept_states(module).get("mem") is kept[1]:
                 before = kept[0]
+            elif not _is_fresh(module):
+                raise CaptureError(
+                    f"neuron {name!r} ({here()}): forward changes its states; it may reset them "
+                    "where a sample begins, and nothing else"
+                )
         else:
             traced = [v for v in states.values() if isinstance(v, Traced)]
             for value in states.values():
@@ -268,7 +289,7 @@ class _Following:
                         "zeros"
                     )
             if traced:
-                before = self._of_states(name, cell, states)
+                before = self._of_states(name, module, cell, states)
         if before is None:
             return self._begun(name, module, cell, origin, not cell.hidden and bool(states))
         if before.input != origin.node:
@@ -286,7 +307,9 @@ class _Following:
             before.input = origin.node
         return before
 
-    def _of_states(self, name: str, cell: Cell, states: dict[str, Any]) -> Population:
+    def _of_states(
+        self, name: str, module: nn.Module, cell: Cell, states: dict[str, Any]
+    ) -> Population:
         origins = {key: getattr(value, "origin", None) for key, value in states.items()}
         first = next((o for o in origins.values() if o is not None), None)
         population = self.named.get("" if first is None else first.node)
@@ -298,6 +321,11 @@ class _Following:
                 return not origin.state and origin.node == population.sends
             return origin.state == key and origin.node == population.name
 
+        if population is not None and population.module is not module:
+            raise CaptureError(
+                f"neuron {name!r} ({here()}) is given states of {population.name!r}; give it those "
+                "that it gave back itself"
+            )
         good = set(states) == set(cell.states)
         good = good and all(given_back(key, origin) for key, origin in origins.items())
         if not good or population is None:
@@ -352,19 +380,19 @@ class _Following:
         """Return the node of a population's own spikes of the previous step."""
         values: dict[str, Any] = {}
         sizes: dict[str, tuple[int, ...]] = {}
-        bias: Tensor | None
         if isinstance(module, nn.Linear):
             kind, values["weight"] = "Linear", _array(module.weight)
-            bias = module.bias
         elif isinstance(module, nn.Conv2d):
             kind, values["weight"] = "Conv2d", _array(module.weight)
-            bias = module.bias
-            pads = (module.padding,) * 2 if isinstance(module.padding, int) else module.padding
-            top, left = int(pads[0]), int(pads[1])
-            sizes = window(values["weight"].shape[2:], (1, 1), (top, top, left, left))
+            sizes = window(values["weight"].shape[2:], (1, 1), _recurrent_pads(neuron, module))
+        elif hasattr(module, "V"):
+            kind, values["scale"] = "Scale", np.broadcast_to(_array(module.V), shape)
         else:
-            kind, bias = "Scale", None
-            values["scale"] = np.broadcast_to(_array(module.V), shape)
+            raise CaptureError(
+                f"neuron {neuron!r}: its recurrent weights are a {type(module).__name__}; use "
+                "nn.Linear, nn.Conv2d, or one weight for each neuron (all_to_all=False)"
+            )
+        bias: Tensor | None = getattr(module, "bias", None)
         if bias is not None:
             rest = (1,) * (len(shape) - 1)
             values["bias"] = np.broadcast_to(_array(bias).reshape(-1, *rest), shape)
@@ -433,15 +461,17 @@ class _Following:
         population.steps += steps
         self.reached[path] = population.steps
         spikes = self.tracer.tensor(sent)
-        states = []
-        for state in cell.states:
+
+        now = replace(sent, lies=STEP, step=population.steps - 1)
+
+        def token(state: str) -> Traced:
             if state == "spk":
-                states.append(spikes)
-                continue
-            token = self.tracer.tensor(replace(sent, node=population.name, state=state))
-            token.of = frozenset((f"{population.name}\0{state}",))
-            states.append(token)
-        self.hidden[path] = population, _marked(module, cell)
+                return self.tracer.tensor(now)
+            return self.tracer.tensor(replace(now, node=population.name, state=state))
+
+        states = [spikes if state == "spk" else token(state) for state in cell.states]
+        keep_states(module, token)
+        self.hidden[path] = population, kept_states(module).get("mem")
         if cell.library == JELLY or not cell.returns:
             return spikes
         if cell.states == ("spk", "mem"):
@@ -450,13 +480,12 @@ class _Following:
 
     # -- what it returns -----------------------------------------------------------------------
 
-    def _finish(self, returned: Any) -> None:
+    def _finish(self) -> None:
         found = self.found
         self.building.close_loops()
+        forward = f"{type(self.net).__name__}.forward{defined(self.net)}"
         if not found.populations:
-            raise CaptureError(
-                f"{type(self.net).__name__}.forward{defined(self.net)} calls no neuron"
-            )
+            raise CaptureError(f"{forward} calls no neuron")
         for population in found.populations:
             if population.steps != self.steps:
                 raise CaptureError(
@@ -465,11 +494,10 @@ class _Following:
                     "steps as forward takes"
                 )
         potentials: list[str] = []
-        for tensor in _leaves(returned):
+        for tensor in _leaves(found.returned[-1]):
             origin = tensor.origin
             if origin is not None and not origin.state:
                 whole = origin.seen is not None and len(origin.seen) == self.steps
-                found.left |= origin.seen is not None or origin.mean
                 nodes = [self._summed(origin.node) if whole or origin.mean else origin.node]
             elif origin is not None:
                 potentials.append(origin.node)
@@ -477,22 +505,32 @@ class _Following:
             else:
                 if not tensor.host:
                     raise CaptureError(
-                        f"{type(self.net).__name__}.forward{defined(self.net)} returns what "
-                        f"{tensor.made_by}; return what layers and neurons send, and compute the "
-                        "rest outside"
+                        f"{forward} returns what {tensor.made_by}; return what layers and neurons "
+                        "send, and compute the rest outside"
                     )
-                found.left = True
-                found.said += [tensor.computed] * bool(tensor.computed)
                 nodes = [node for node in sorted(tensor.of) if "\0" not in node]
-                potentials += [node.partition("\0")[0] for node in tensor.of if "\0" in node]
+                of_states = [node.partition("\0")[0] for node in sorted(tensor.of - {*nodes})]
+                if nodes:
+                    self._check_sent(forward, of_states)
+                potentials += of_states
             found.outputs += [node for node in nodes if node not in found.outputs]
         found.outputs = [node for node in found.outputs if node != FRAMES]
         self._potentials(potentials)
         if not found.outputs:
             raise CaptureError(
-                f"{type(self.net).__name__}.forward{defined(self.net)} returns nothing that "
-                "follows from its neurons; return what the last layer sends"
+                f"{forward} returns nothing that follows from its neurons; return what the last "
+                "layer sends"
             )
+
+    def _check_sent(self, forward: str, names: list[str]) -> None:
+        """Refuse what the host computes of messages and of voltages that it is not sent."""
+        for name in names:
+            if self.named[name].cell.fires:
+                raise CaptureError(
+                    f"{forward} computes what it returns of spikes and of the voltage of {name!r}, "
+                    "whose spikes reset it, and no chip sends it; compute it of spikes, or let the "
+                    "neuron never reset (reset_mechanism='none')"
+                )
 
     def _summed(self, name: str) -> str:
         """Currents that the host averages or adds up over all steps, as a readout that does so."""
@@ -529,23 +567,69 @@ class _Following:
             self.found.outputs.append(own)
 
 
-def _mark(module: Any) -> Any:
-    memories = vars(module).get("_memories")
-    return memories.get("v") if memories is not None else module._buffers.get("mem")
+# names of the states that snnTorch's and SpikingJelly's neurons keep -> those of Origin.state
+STATES = {"mem": "mem", "syn": "syn", "spk": "spk", "v": "mem", "c": "syn"}
 
 
-def _marked(module: Any, cell: Cell) -> Any:
-    """Put a mark where the module keeps its state; a reset puts something else there."""
-    mark = torch.zeros(0)
+def _places(module: Any) -> tuple[dict[str, Any], list[str]]:
+    """Where a neuron keeps its states, and their names there."""
     memories = vars(module).get("_memories")
     if memories is not None:
-        memories["v"] = mark
-    else:
-        module._buffers["mem"] = mark
-    return mark
+        return memories, [name for name in ("v", "c") if name in memories]
+    buffers = module._buffers
+    return buffers, [n for n in ("mem", "syn", "spk") if isinstance(buffers.get(n), Tensor)]
+
+
+def keep_states(module: nn.Module, state: Callable[[str], Any]) -> None:
+    """Put ``state(name)`` where a neuron keeps the state of this name."""
+    places, names = _places(module)
+    for name in names:
+        places[name] = state(STATES[name])
+
+
+def kept_states(module: nn.Module) -> dict[str, Any]:
+    """The states that a neuron keeps, by name."""
+    places, names = _places(module)
+    return {STATES[name]: places[name] for name in names}
+
+
+def _is_fresh(module: Any) -> bool:
+    """Whether the states that a neuron keeps are those after a reset."""
+    places, names = _places(module)
+    begun = vars(module).get("_memories_rv", {})
+    return not any(isinstance(places[name], Traced) for name in names) and all(
+        bool(np.all(_number(places[name]) == _number(begun.get(name, 0.0)))) for name in names
+    )
+
+
+def _number(value: Any) -> Any:
+    return _array(value) if isinstance(value, Tensor) else value
+
+
+def _alike(one: Cell, other: Cell, key: str) -> bool:
+    return key in other.values and np.array_equal(one.values[key], other.values[key])
+
+
+def _recurrent_pads(neuron: str, module: nn.Conv2d) -> tuple[int, int, int, int]:
+    """Padding (top, bottom, left, right) of a convolution that keeps the size of its map.
+
+    Raises:
+        CaptureError: it is another convolution.
+    """
+    kernel = module.kernel_size
+    plain = module.stride == module.dilation == (1, 1) and module.groups == 1
+    keeps = module.padding == "same" or module.padding == tuple(n // 2 for n in kernel)
+    if not plain or not keeps or module.padding_mode != "zeros" or not all(n % 2 for n in kernel):
+        raise CaptureError(
+            f"neuron {neuron!r}: its recurrent weights are {module}; use a convolution of odd "
+            "kernels that keeps the size of the map, with stride, dilation and groups of 1"
+        )
+    return (kernel[0] // 2,) * 2 + (kernel[1] // 2,) * 2
 
 
 def _is_zero(value: Any) -> bool:
+    if isinstance(value, Traced):
+        return False
     if isinstance(value, Tensor):
         return not bool(value.any())
     return isinstance(value, (int, float)) and value == 0
@@ -566,4 +650,7 @@ def _leaves(out: Any) -> Iterator[Traced]:
             yield from _leaves(each)
 
 
-__all__ = ["Followed", "Lost", "Population", "begin", "follow", "neurons_replaced"]
+__all__ = [
+    *("Followed", "Lost", "Population", "begin", "follow", "keep_states", "kept_states"),
+    "neurons_replaced",
+]

@@ -15,6 +15,7 @@ from neuroport.frontends.torch.network_builder import LARGEST, window
 from neuroport.frontends.torch.signal_nodes import SignalNodes
 from neuroport.frontends.torch.traced_tensor import (
     LEAD,
+    PRODUCT,
     Lost,
     Origin,
     Traced,
@@ -33,6 +34,20 @@ def linear(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -
     return signals.like(
         origin, signals.building.node(name, "Linear", (origin.node,), shape, values)
     )
+
+
+def matmul(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
+    """A signal times a matrix of constants is a linear layer."""
+    given = {**dict(zip(("input", "weight"), args, strict=False)), **kwargs}
+    weight = given.get("weight", given.get("other", given.get("mat2")))
+    if isinstance(given.get("input"), Traced) and isinstance(weight, Tensor):
+        if not isinstance(weight, Traced) and weight.ndim == 2:
+            return linear(signals, func, "linear", (given["input"], weight.t()), {})
+        if not isinstance(weight, Traced):
+            raise Lost("it takes a matrix of constants on the left, or several; use F.linear")
+    elif isinstance(weight, Traced):
+        raise Lost("it takes constants on the left; use F.linear(x, weight)")
+    raise Lost(PRODUCT)
 
 
 def _linear_of(signals: SignalNodes, given: dict[str, Any]) -> Origin:
@@ -130,7 +145,7 @@ def batch_norm(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: An
 def max_pool(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:
     names = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
-    origin = signals.known(given["input"])
+    origin = signals.sent(given["input"])
     if origin.node not in signals.building.binary:
         raise Lost(
             "it takes the maximum of currents, and a dendrite sums; put the pool behind the "
@@ -207,23 +222,30 @@ def linear_by_matrix(signals: SignalNodes, func: Any, base: str, args: Any, kwar
         raise Lost(f"as a matrix it has {inputs} inputs, too many")
     between = (1,) * (lead - 1)
     unit = torch.eye(inputs, dtype=torch.float64).reshape(inputs, *between, *shape)
+    dice = torch.Generator().manual_seed(0)
+    drawn = torch.randint(-9, 10, tuple(given.shape), generator=dice, dtype=torch.float64)
     with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():  # type: ignore[no-untyped-call]
         try:
             rest, named = doubled(args[1:]), doubled(kwargs)
             found = func(unit, *rest, **named)
             zero = func(torch.zeros_like(unit[:1]), *rest, **named)
+            whole = func(drawn, *rest, **named)
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             raise Lost(str(error).splitlines()[0]) from error
     if not isinstance(found, Tensor) or tuple(found.shape[:lead]) != (inputs, *between):
         raise Lost("it moves samples or steps")
     made = tuple(found.shape[lead:])
     if not made:
-        made = (1,)
         raise Lost("it leaves no neurons")
-    bias = zero.reshape(-1).numpy().copy()
-    found = found - zero
     if inputs * math.prod(made) > LARGEST:
         raise Lost(f"as a matrix it has {inputs * math.prod(made):,} weights, too many")
+    bias = zero.reshape(-1).numpy().copy()
+    found = found - zero
+    steps_and_samples = tuple(given.shape[:lead])
+    want = drawn.reshape(*steps_and_samples, inputs) @ found.reshape(inputs, -1) + zero.reshape(-1)
+    alike = tuple(whole.shape) == (*steps_and_samples, *made)
+    if not alike or not torch.allclose(whole.reshape(want.shape), want):
+        raise Lost("it moves samples or steps")
     weight = found.reshape(inputs, -1).T.numpy()
     if not bias.any() and len(weight) == inputs and np.array_equal(weight, np.eye(inputs)):
         node = signals.building.reshaped(signals.named_as(base), origin.node, made)

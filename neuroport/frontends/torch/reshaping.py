@@ -39,7 +39,7 @@ def reduce(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -
     each: list[Any] = [dims] if isinstance(dims, int) else list(dims)
     axes = {int(dim) % given.ndim for dim in each}
     lead = LEAD[origin.lies]
-    if axes == {0} and origin.lies == WHOLE:
+    if axes == {{WHOLE: 0, BATCH_FIRST: 1}.get(origin.lies)}:
         if base == "mean" and not kwargs.get("keepdim") and len(args) < 3:
             return signals.tensor(replace(origin, lies=STEP, mean=True))
         if base == "sum" and not kwargs.get("keepdim") and len(args) < 3:
@@ -135,7 +135,7 @@ def getitem(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) 
     if given.origin is None:
         raise Lost("")
     origin = given.origin
-    if origin.seen is not None or origin.state:
+    if origin.seen is not None:
         raise Lost(HOST)
     each: tuple[Any, ...] = index if isinstance(index, tuple) else (index,)
     first = each[0]
@@ -151,6 +151,8 @@ def getitem(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) 
         and all(e == full for e in each[2:])
     ):
         return signals.step_of(origin, each[1] % steps)
+    if origin.state:
+        raise Lost(HOST)
     if origin.lies == ONE and first == 0 and all(e == full for e in each[1:]):
         return signals.tensor(replace(origin, lies=STATIC))
     lead = LEAD[origin.lies]
@@ -226,13 +228,14 @@ def stack(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) ->
     alike = {replace(origin, step=None) for origin in found if origin is not None}
     if len(alike) > 1 or first.seen is not None or first.mean:
         raise Lost("it stacks different signals")
-    if dim % (tensors[0].ndim + 1) != 0:
+    place = dim % (tensors[0].ndim + 1)
+    if place > 1 or (place == 1 and first.lies != STEP):
         raise Lost(HOST)
     if first.lies == STATIC and not first.state:
         return signals.over_steps(first, len(tensors))
     if first.lies != STEP or [o.step for o in found if o] != list(range(signals.steps)):
         raise Lost("it stacks some of the steps, or in another order")
-    return signals.tensor(replace(first, lies=WHOLE, step=None))
+    return signals.tensor(replace(first, lies=BATCH_FIRST if place else WHOLE, step=None))
 
 
 def cat(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any) -> Any:

@@ -57,7 +57,8 @@ class SignalNodes:
             ONE: (1, SAMPLES),
         }[origin.lies]
         made = Traced((*lead, *self.building.shape(origin.node)), dtype)
-        made.origin, made.of = origin, frozenset((origin.node,))
+        of = f"{origin.node}\0{origin.state}" if origin.state else origin.node
+        made.origin, made.of = origin, frozenset((of,))
         return made
 
     def array(self, value: Any) -> Array:
@@ -71,8 +72,8 @@ class SignalNodes:
             self._arrays[id(value)] = found
         return found[2]
 
-    def like(self, origin: Origin, node: str) -> Traced:
-        return self.tensor(replace(origin, node=node))
+    def like(self, origin: Origin, node: str, dtype: torch.dtype = torch.float32) -> Traced:
+        return self.tensor(replace(origin, node=node), dtype)
 
     def known(self, value: Any) -> Origin:
         """Return the origin of a signal of messages or currents."""
@@ -83,6 +84,14 @@ class SignalNodes:
         if not value.origin.plain:
             raise Lost("it is a state, or a sum over steps")
         return value.origin
+
+    def sent(self, value: Any) -> Origin:
+        """Return the origin of messages or currents, not averaged: of a rate, what is no sum of
+        its steps cannot be computed step by step."""
+        origin = self.known(value)
+        if origin.mean:
+            raise Lost("it is an average over steps")
+        return origin
 
     def unchanged(self, given: Traced) -> Traced:
         made = Traced(given.shape)

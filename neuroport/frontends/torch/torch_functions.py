@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from neuroport.frontends.torch import elementwise, layers, reshaping
+from neuroport.frontends.torch.traced_tensor import PRODUCT
 
 SAME = {
     *("clone", "contiguous", "detach", "float", "to", "cpu", "type_as", "double", "detach_"),
@@ -41,6 +42,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "avg_pool2d": layers.avg_pool,
     **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_avg_pool1d"), layers.adaptive_pool),
     "linear": layers.linear,
+    **dict.fromkeys(("matmul", "mm"), layers.matmul),
     **dict.fromkeys(("conv1d", "conv2d"), layers.conv),
     "batch_norm": layers.batch_norm,
     **dict.fromkeys(("mean", "sum"), reshaping.reduce),
@@ -126,11 +128,8 @@ WAYS = {
         ("bernoulli", "rand_like", "randn_like", "poisson", "normal", "multinomial"),
         "it draws at random; encode outside, and give spikes as frames (T, N, *shape)",
     ),
-    **dict.fromkeys(
-        ("matmul", "bmm", "einsum", "scaled_dot_product_attention"),
-        "of two signals a product of matrices has no exact form, since weights are constants; "
-        "attention by masks, products of single spikes, has one",
-    ),
+    **dict.fromkeys(("bmm", "scaled_dot_product_attention"), PRODUCT),
+    "einsum": f"{PRODUCT}; of a signal and constants, write F.linear or F.conv2d",
 }
 ASKED = {
     *("item", "tolist", "numpy", "bool", "int", "float", "index", "contains", "array", "equal"),

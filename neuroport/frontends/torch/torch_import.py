@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -85,8 +86,7 @@ def import_torch(
     net = unwrapped(net)
     _check_module(net)
     whole = _frames(frames)
-    if not np.isfinite(scale) or scale <= 0:
-        raise FramesError(f"scale is {scale!r}; give the real value of an integer frame of 1")
+    scale = _scale(scale)
     found = follow(net, tuple(whole.shape[2:]), len(whole), batch_first)
     if found.way == STATIC and not (whole == whole[:1]).all():
         raise FramesError(
@@ -119,12 +119,12 @@ def _left(found: Followed, network: Network, name: str) -> str:
     if found.said:
         ends = ", ".join(node.name for node in network.of_kind("Output"))
         return (
-            f"{name}.forward returns what {found.said[0]}; the graph ends before that, with "
-            f"{ends}: compute it of what they send"
+            f"{name}.forward {found.said[0]}; the graph ends before that, with {ends}: compute it "
+            "of what they send"
         )
     sources = [node.inputs for node in network.of_kind("Output")]
     source = sources[0][0]
-    adds = source in found.building.binary or network.nodes[source].kind == "Potential"
+    adds = network.nodes[source].kind in ("Neuron", "Threshold", "Potential")
     if len(sources) == 1 and not adds:
         return (
             f"{name}.forward returns a current for each step, and the class of a run is that of "
@@ -133,13 +133,26 @@ def _left(found: Followed, network: Network, name: str) -> str:
     return ""
 
 
+def _scale(value: Any) -> float:
+    """The real value of a frame of 1; a number, or an array or tensor of one."""
+    try:
+        found = math.nan if isinstance(value, (str, bool)) else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise FramesError(f"scale is {value!r:.100}; give the real value of an integer frame of 1")
+    return found
+
+
 def _check_module(net: nn.Module) -> None:
     """Refuse what is no module whose lines can be followed, or not of float32."""
     import torch
 
     name = type(net).__name__
-    if isinstance(net, torch.jit.ScriptModule):
-        raise CaptureError(f"{name} is TorchScript; give the module that it was made of")
+    for path, module in net.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            what = f"{name}.{path}" if path else name
+            raise CaptureError(f"{what} is TorchScript; give the module that it was made of")
     others = {p.dtype for p in net.parameters() if p.dtype != torch.float32}
     if others:
         said = ", ".join(sorted(str(dtype) for dtype in others))

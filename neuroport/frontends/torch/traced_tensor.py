@@ -17,6 +17,10 @@ from neuroport.errors import CaptureError
 
 SAMPLES = 2  # samples of a tensor while forward is followed
 HOST = "what is left is a number of the host"
+PRODUCT = (
+    "of two signals a product of matrices has no exact form, since weights are constants; "
+    "attention by masks, products of single spikes, has one"
+)
 
 # layouts of a tensor: steps and samples as leading axes, flattened, or a single step
 WHOLE, BATCH_FIRST, FLAT, STEP, STATIC, ONE = "TN", "NT", "flat", "step", "static", "1N"
@@ -31,7 +35,8 @@ class Origin:
         lies: ``TN``, ``NT``, ``flat`` (T*N), ``step``, ``static`` (equal at all steps) or ``1N``.
         step: number of the step, for a single step.
         mean: whether it is averaged over the steps.
-        seen: number of added steps, for a sum over steps.
+        seen: the added steps, for a sum over steps.
+        scaled: whether the host multiplied that sum by a positive number, which changes no class.
         state: a neuron's state, which may be passed back to it: ``mem``, ``syn`` or ``spk``.
     """
 
@@ -40,6 +45,7 @@ class Origin:
     step: int | None = None
     mean: bool = False
     seen: frozenset[int] | None = None
+    scaled: bool = False
     state: str = ""
 
     @property

@@ -44,7 +44,7 @@ class Tracer(SignalNodes):
                 f"forward asks for the values of a signal ({name}, {here().quoted}); what it "
                 "does must be the same for all frames"
             )
-        if name == "setitem":
+        if name == "setitem" or kwargs.get("out") is not None:
             raise CaptureError(
                 f"forward writes into a tensor ({here().quoted}); collect what neurons send in a "
                 "list, and torch.stack it"
@@ -100,14 +100,12 @@ class Tracer(SignalNodes):
             return found
 
         found = traced(shapes)
-        if name.endswith("_") and isinstance(args[0], Traced) and isinstance(found, Traced):
+        if _writes(func, kwargs) and isinstance(args[0], Traced) and isinstance(found, Traced):
             args[0].origin, args[0].made_by, args[0].of, args[0].host = None, said, of, host
             return args[0]
         return found
 
     def _made(self, name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        inplace = func.__name__.endswith("_") and not func.__name__.endswith("__")
-        inplace = inplace or (func.__name__.startswith("__i") and name in INPLACE)
         base = INPLACE.get(name, name)
         rule = RULES.get(base)
         if rule is None:
@@ -124,10 +122,20 @@ class Tracer(SignalNodes):
             else:
                 raise Lost(WAYS.get(base, ""))
         made = rule(self, func, base, args, kwargs)
-        if inplace and isinstance(made, Traced) and isinstance(args[0], Traced):
+        if _writes(func, kwargs) and isinstance(made, Traced) and isinstance(args[0], Traced):
             args[0].origin, args[0].made_by, args[0].of = made.origin, made.made_by, made.of
             return args[0]
         return made
+
+
+def _writes(func: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a function of torch changes its first argument."""
+    if kwargs.get("inplace"):
+        return True
+    name: str = func.__name__
+    if name.startswith("__i") and name.endswith("__"):
+        return name.strip("_") in INPLACE and name != "__invert__"
+    return name.endswith("_") and not name.endswith("__")
 
 
 def _flat(value: Any) -> list[Any]:
