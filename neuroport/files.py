@@ -33,6 +33,8 @@ MOST_TOML = 256 << 10  # recipes, targets and sites have some kilobytes
 DEEPEST = 32  # tables and lists in one another
 LARGEST = 1 << 256  # larger numbers have too many digits for a message
 
+STREAMS = ("/dev/std", "/dev/fd/", "/proc/")  # names of what a process has open
+
 written: list[Path] = []  # by this process; an interrupted command lists them
 
 
@@ -81,6 +83,18 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "no ordinary file")
 
 
+def _written(path: str | os.PathLike[str]) -> Path:
+    """The file that is written: that which a symbolic link names, so that the link stays.
+
+    Raises:
+        StorageError: it is a stream of this process.
+    """
+    name = place(path)
+    if os.path.abspath(name).startswith(STREAMS):
+        raise StorageError(f"{name}: is a stream of a process; give the name of a file")
+    return Path(os.path.realpath(name)) if os.path.islink(name) else Path(name)
+
+
 def write_atomic(
     path: str | os.PathLike[str],
     content: bytes | str | Callable[[BinaryIO], None],
@@ -88,14 +102,14 @@ def write_atomic(
 ) -> Path:
     """Write a whole file or leave what was there: temporary file, fsync, rename.
 
-    Content too large to be held in memory is a function that fills the open file.
-    ``mode`` is what the file permits, less what the user's umask takes away.
-    What writers of the same file left behind when they were killed is removed.
+    Of a symbolic link, the file that it names is replaced. Content too large to be held in memory
+    is a function that fills the open file. ``mode`` is what the file permits, less what the user's
+    umask takes away. What writers of the same file left behind when they were killed is removed.
 
     Raises:
         StorageError: the folder cannot be made, or the disk is full; the old file is untouched.
     """
-    target = Path(place(path))
+    target = _written(path)
     data = content.encode() if isinstance(content, str) else content
     temporary = None
     _refuse_special(target)
@@ -122,9 +136,9 @@ def write_atomic(
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-    written.append(target)
+    written.append(Path(place(path)))
     _remove_left_behind(target)
-    return target
+    return Path(place(path))
 
 
 def cache_folder() -> Path:
@@ -182,13 +196,13 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     Raises:
         StorageError: a folder or a device lies there, or nothing can be written beside it.
     """
-    target = Path(place(path))
+    target = _written(path)
     _refuse_special(target)
     try:
         check_folder(target.parent)
     except StorageError as error:
         raise StorageError(f"{target}: cannot write; {error.message}") from error
-    return target
+    return Path(place(path))
 
 
 def _refuse_special(target: Path) -> None:

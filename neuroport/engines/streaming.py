@@ -96,11 +96,11 @@ def in_parts(
 
     from neuroport.errors import BackendError, FramesError, RangeError
     from neuroport.graph.graph import Graph
-    from neuroport.runs.frames import check_frames
+    from neuroport.runs.frames import check_frames, is_mapped, unchanged
 
     if progress is not None and not callable(progress):
         raise BackendError(f"progress is {progress!r:.100}; give a function (done, total)")
-    if part is not None and part < 1:
+    if part is not None and (type(part) is not int or part < 1):
         raise FramesError(f"part is {part!r}; use 1 or more samples at a time")
     if frames.ndim < 2:
         raise FramesError(
@@ -112,16 +112,19 @@ def in_parts(
             check_frames(opened, frames)
         chosen = frames if samples is None else frames[:, samples]
         total = chosen.shape[1]
-        found = on or (DEFAULT if isinstance(opened, Graph) else MODULE)
-        many = min(total, part or fitting(opened)) if known(found).in_parts else total
-        for first in range(0, total, many):
-            some = np.ascontiguousarray(chosen[:, first : first + many])
-            told = progress if many == total else _part(first, many, total, progress)
-            try:
-                trace = prepared.run(some, progress=told)
-            except RangeError as error:
-                raise error.later(first + (samples.start if samples else 0)) from None
-            yield trace
+        default = DEFAULT if isinstance(opened, Graph) else MODULE
+        in_parts = known(default if on is None else on).in_parts
+        many = min(total, part or fitting(opened)) if in_parts else total
+        copied = np.array if is_mapped(chosen) else np.ascontiguousarray
+        with unchanged(chosen):
+            for first in range(0, total, many):
+                some = copied(chosen[:, first : first + many])
+                told = progress if many == total else _part(first, many, total, progress)
+                try:
+                    trace = prepared.run(some, progress=told)
+                except RangeError as error:
+                    raise error.later(first + (samples.start if samples else 0)) from None
+                yield trace
 
 
 def _part(first: int, many: int, total: int, progress: Progress | None) -> Progress | None:

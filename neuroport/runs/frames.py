@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,30 @@ def load_frames(
             raise FramesError(f"samples is {samples}; {path} holds {frames.shape[1:2]} samples")
         frames = frames[:, :samples]  # slices the map, so that other samples are never read
     return frames if mapped else np.array(frames)
+
+
+def is_mapped(frames: Any) -> bool:
+    """Whether numbers are read from a file when they are used."""
+    while frames is not None:
+        if isinstance(frames, np.memmap):
+            return True
+        frames = getattr(frames, "base", None)
+    return False
+
+
+@contextmanager
+def unchanged(frames: npt.NDArray[Any]) -> Iterator[None]:
+    """Context in which frames in a file are used, by and by.
+
+    Raises:
+        FramesError: at its end, if the file has changed.
+    """
+    before = frames_hash(frames) if is_mapped(frames) else ""
+    yield
+    if before and frames_hash(frames) != before:
+        raise FramesError(
+            "the file of the frames has changed while they ran; nothing was written: run again"
+        )
 
 
 def check_frames(graph: Graph, frames: npt.NDArray[Any]) -> None:

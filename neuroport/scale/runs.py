@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from neuroport.arguments import as_array, is_network, optional, takes
 from neuroport.engines import streaming
 from neuroport.engines.running import TIMING, read_file
 from neuroport.engines.table import DEFAULT, known
-from neuroport.errors import BackendError
+from neuroport.errors import BackendError, FormatError, FramesError
 from neuroport.graph.foreign_kinds import foreign_modules
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
@@ -88,19 +89,16 @@ def record(
         raise BackendError("shard and part are for runs without a cluster; leave them out")
     timing = {name: options.pop(name) for name in TIMING if name in options}
     graph = _graph(network, frames, timing)
-    engine = known(on or DEFAULT)
+    engine = known(DEFAULT if on is None else on)
     if not engine.in_parts or engine.takes_modules:
         raise BackendError(f"engine {engine.name!r} does not run on a cluster; leave cluster out")
     engine.prepare(graph, **options).close()  # refuse here what every worker would refuse
     plan = _plan("record", [graph], frames, shards, [engine.name], options)
     allow_shards(plan["shards"])  # before the work, which merging would lose
     done = _spread(Path(path), plan, [graph], frames, cluster, progress)
-    parts = [StoredTrace(done.path(number)) for number in range(1, done.shards + 1)]
-    try:
+    with ExitStack() as opened:
+        parts = [opened.enter_context(_shard(done, n)) for n in range(1, done.shards + 1)]
         merged = write_merged(parts, path)
-    finally:
-        for each in parts:
-            each.close()
     done.remove()
     return merged
 
@@ -137,7 +135,7 @@ def verify(
     graphs = [_graph(want, frames, {})]
     if got is not None:
         graphs.append(_graph(got, frames, {}))
-    engines = list(on or (DEFAULT, "fast"))
+    engines = list((DEFAULT, "fast") if on is None else on)
     more = dict(options or {})
     known(engines[0]).prepare(graphs[0]).close()
     known(engines[1]).prepare(graphs[-1], **more).close()
@@ -154,6 +152,17 @@ def verify(
                 break
         done.remove()
     return joined(parts, (parts[0].shard or {})["compared"])
+
+
+def _shard(folder: ShardFolder, number: int) -> StoredTrace:
+    """Open the trace of a shard."""
+    try:
+        return StoredTrace(folder.path(number))
+    except FormatError as error:
+        raise type(error)(
+            f"shard {number}/{folder.shards}: {error.message}; remove {folder.path(number)}, and "
+            "the same command runs this shard again, alone"
+        ) from error
 
 
 def _graph(network: Any, frames: npt.NDArray[Any], timing: dict[str, bool]) -> Graph:
@@ -237,6 +246,9 @@ def _spread(
             content = tuple(_bytes(graph) for graph in graphs)
             wanted: Callable[[int], bool] = lambda n: not ends or n < min(ends)  # noqa: E731
             spread(client, content, job, folder, told, wanted)
+    if frames_hash(frames) != plan["frames"]:
+        folder.remove()
+        raise FramesError("the frames have changed while they ran; nothing was written: run again")
     return folder
 
 

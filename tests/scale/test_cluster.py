@@ -16,7 +16,7 @@ import pytest
 
 import neuroport as port
 from benchmarks.steady import descendants
-from neuroport.errors import BackendError, CompareError
+from neuroport.errors import BackendError, CompareError, FormatError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Node
 from neuroport.graph.store import save
@@ -144,6 +144,39 @@ def test_what_was_done_is_not_run_again_and_another_run_is_refused(
     assert len(listed) == 4
     same_arrays(stored.load(), port.run(network(), frames()))
     assert not folder.exists()
+
+
+def test_a_damaged_shard_is_named_and_can_be_removed(client: Any, tmp_path: Path) -> None:
+    out, folder = tmp_path / "a.trace", tmp_path / "a.trace.shards"
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record(network(), frames(), out, cluster=client, shards=4, progress=stop)
+    kept = min(folder.glob("0*"))
+    damaged = bytearray(kept.read_bytes())
+    damaged[-1] ^= 1
+    kept.write_bytes(damaged)
+    said = rf"shard {int(kept.name)}/4: .*; remove .*{kept.name}, and the same command runs this"
+    with pytest.raises(FormatError, match=said):
+        record(network(), frames(), out, cluster=client, shards=4).close()
+    kept.unlink()
+    with record(network(), frames(), out, cluster=client, shards=4) as stored:
+        same_arrays(stored.load(), port.run(network(), frames()))
+
+
+def test_frames_that_change_during_a_run_are_refused(client: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "frames.npy", frames())
+    mapped = np.load(tmp_path / "frames.npy", mmap_mode="r")
+    changing = np.load(tmp_path / "frames.npy", mmap_mode="r+")
+
+    def change(done: int, total: int) -> None:
+        changing[...] = 0
+
+    with pytest.raises(FramesError, match="the frames have changed while they ran"):
+        record(network(), mapped, tmp_path / "a.trace", cluster=client, shards=4, progress=change)
+    assert sorted(os.listdir(tmp_path)) == ["frames.npy"]
 
 
 @pytest.mark.parametrize("fault", ["another token", "no folder", "a file", "not writable there"])

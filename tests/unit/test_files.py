@@ -20,7 +20,14 @@ from typing import Any
 import pytest
 
 from neuroport.errors import FormatError, StorageError
-from neuroport.files import check_folder, read_bytes, read_json, write_atomic, write_json
+from neuroport.files import (
+    check_file,
+    check_folder,
+    read_bytes,
+    read_json,
+    write_atomic,
+    write_json,
+)
 
 OLD = b"what was there before"
 
@@ -52,6 +59,25 @@ def test_content_is_written_and_the_path_returned(tmp_path: Path) -> None:
     assert path.read_bytes() == b"\0\1\2"
     assert write_atomic(path, "zwölf").read_text(encoding="utf-8") == "zwölf"
     assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_symbolic_link_stays_and_the_file_that_it_names_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(Path("data") / "real")
+    for content in ("one", "two"):  # it need not be there
+        assert write_atomic(tmp_path / "link", content) == tmp_path / "link"
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "data" / "real").read_text() == content
+    assert os.listdir(tmp_path / "data") == ["real"]
+
+
+@pytest.mark.parametrize(
+    "name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/dev/../dev/stderr"]
+)
+def test_streams_of_a_process_are_not_replaced(name: str) -> None:
+    for write in (check_file, lambda path: write_atomic(path, b"")):
+        with pytest.raises(StorageError, match="is a stream of a process; give the name of a file"):
+            write(name)
 
 
 def test_folders_are_made(tmp_path: Path) -> None:

@@ -133,8 +133,8 @@ def multiply(signals: SignalNodes, func: Any, base: str, args: Any, kwargs: Any)
     if divides and (given is right or kwargs.get("rounding_mode") is not None):
         raise Lost("it divides by a signal, or rounds")
     if given.origin is not None and given.origin.seen is not None:
-        factor = signals.array(constant)
-        if factor.size == 1 and 0 < factor.reshape(-1)[0] < np.inf:
+        by = signals.array(constant)
+        if by.size == 1 and 0 < by.reshape(-1)[0] < np.inf:
             return signals.tensor(replace(given.origin, scaled=True))
         raise Lost(HOST)
     origin = signals.known(given)

@@ -124,6 +124,19 @@ def test_a_recorded_trace_is_that_of_a_run_in_one_piece(
     assert seen[-1] == (want.samples, want.samples)
 
 
+def test_frames_that_change_while_they_run_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "frames.npy", frames())
+    mapped = np.load(tmp_path / "frames.npy", mmap_mode="r")
+    changing = np.load(tmp_path / "frames.npy", mmap_mode="r+")
+
+    def change(done: int, total: int) -> None:
+        changing[:, 0] = 0  # they have run already
+
+    with pytest.raises(FramesError, match="file of the frames has changed while they ran"):
+        port.record(network(), mapped, tmp_path / "a.trace", "fast", part=5, progress=change)
+    assert sorted(os.listdir(tmp_path)) == ["frames.npy"]
+
+
 @pytest.mark.parametrize("of", [2, 5, 23])
 @pytest.mark.parametrize("threshold", [20, 90])
 def test_verifications_of_all_shards_are_that_of_the_whole(
