@@ -111,7 +111,7 @@ ON_THE_HOST = {
         "idiv",
         "imul",
     ),
-    *("count_nonzero", "std", "var", "unbind", "contiguous"),
+    *("count_nonzero", "std", "var", "unbind", "contiguous", "neg", "negative", "rsub"),
 }
 # of these, what is more than a sum, a factor or another shape
 DECIDES = {

@@ -136,7 +136,8 @@ def _left(found: Followed, network: Network, name: str) -> str:
 def _scale(value: Any) -> float:
     """The real value of a frame of 1; a number, or an array or tensor of one."""
     try:
-        found = math.nan if isinstance(value, (str, bool)) else float(value)
+        number = value.item() if hasattr(value, "item") else value
+        found = math.nan if isinstance(number, (str, bool)) else float(number)
     except (TypeError, ValueError, RuntimeError):
         found = math.nan
     if not 0 < found < math.inf:
