@@ -11,6 +11,10 @@ import pytest
 import neuroport as port
 from neuroport.errors import FormatError
 from neuroport.frontends.nir import NirImport
+from neuroport.frontends.nir.interpreter import interpret
+from neuroport.frontends.nir.quantizing import quantize_network
+from neuroport.frontends.nir.reading import Network, Node
+from neuroport.netx.stock import input_of
 from tests.nir.networks import Drawn
 from tests.nir.test_import import chain, given, if_, lif, network, node, spikes, taken
 
@@ -119,6 +123,17 @@ def test_a_lif_as_slow_as_a_step_forgets() -> None:
     assert told(made).endswith("exact")
 
 
+def test_with_one_unit_equal_thresholds_stay_equal() -> None:
+    weight = np.array([[1.0] * 8, [0.5] * 8, [2.0] * 8, [-0.5] * 7 + [8.0]])
+    made = taken_over(
+        layer(threshold(20.0, 4), weight), RNG(0).integers(0, 12, (60, 3, 8)), one_unit=True
+    )
+    no_spike_differs(made)
+    assert told(made).endswith("exact")
+    (neuron,) = (n for n in made.graph.populations if n.name == "n")
+    assert neuron.threshold.size == 1
+
+
 @pytest.mark.parametrize("level", [1, 62, 63, 64, 65, 127, 128, 254])
 @pytest.mark.parametrize("below", [0, 1, 64, 254])
 def test_what_is_kept_of_a_voltage_never_decides(level: int, below: int) -> None:
@@ -196,6 +211,69 @@ def test_what_is_told_as_exact_is_exact() -> None:
         seen["exact"] += 1
     assert seen["exact"] > 40
     assert seen["spikes"] > 1000
+
+
+# -- neurons of libraries ----------------------------------------------------------------------
+
+
+def stepped(**values: Any) -> Network:
+    """One neuron with the parameters that a front end of a library gives it, after its input."""
+    full = {"gain": 1.0, "current_leak": 1.0, "voltage_leak": 0.0, "bias": 0.0, "inclusive": 1.0}
+    arrays = {key: np.full(1, value) for key, value in {**full, **values}.items()}
+    nodes = [
+        Node("in", "Input", (), frozenset(), (1,), (1,)),
+        Node("n", "Neuron", ("in",), frozenset(), (1,), (1,), arrays),
+        Node("out", "Output", ("n",), frozenset(), (1,), (1,)),
+    ]
+    return Network({one.name: one for one in nodes}, {}, 1.0, None, "Net")
+
+
+def of_both(net: Network, frames: Any) -> tuple[Any, Any, str]:
+    source = input_of(frames, "in")
+    assert source is not None
+    made = quantize_network(net, 1.0, source, 1.0, len(frames), {}, False)
+    real = interpret(net, {"in": frames}, 1.0)["n"] > 0
+    return port.run(made.graph, frames)["n"], real, made.records[1].what
+
+
+@pytest.mark.parametrize("inclusive", [0.0, 1.0])
+@pytest.mark.parametrize("leak", [0.0, 1.0])
+@pytest.mark.parametrize("level", [1.0, 2.5, 3.0, 100.0])
+@pytest.mark.parametrize("subtract", [False, True])
+def test_a_neuron_at_its_threshold_fires_if_its_library_lets_it(
+    inclusive: float, leak: float, level: float, subtract: bool
+) -> None:
+    more = {"subtract": level} if subtract else {}
+    net = stepped(threshold=level, inclusive=inclusive, voltage_leak=leak, **more)
+    arriving = [0, 0, 0, 99, 100, 101] if level == 100 else [*[0] * 12, 1, 2, 3, 4]
+    frames = RNG(0).choice(arriving, (400, 3, 1))
+    got, want, what = of_both(net, frames)
+    assert what.endswith("exact")
+    assert np.array_equal(got, want)
+    assert 20 < want.sum() < want.size
+
+
+def test_the_last_bits_of_a_difference_are_no_threshold() -> None:
+    got, _, what = of_both(stepped(threshold=1.1 - 0.6, gain=0.5), np.ones((4, 1, 1), np.int64))
+    assert got.all()  # at 0.5, of which 1.1 - 0.6 is a bit more
+    assert what.endswith("exact")
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"voltage_leak": 1.5}, "n: its voltage keeps -0.5 of itself at every step"),
+        ({"voltage_leak": -0.25}, "n: its voltage keeps 1.25 of itself"),
+        ({"current_leak": 1 - 1.2}, "n: its current keeps 1.2 of itself"),
+        ({"threshold": -0.5}, "n: its threshold is -0.5, so that it would fire without input"),
+        ({"threshold": 0.0}, "n: fires at a threshold of 0"),
+    ],
+)
+def test_what_no_integer_neuron_does_is_refused_and_not_clipped(
+    values: dict[str, float], says: str
+) -> None:
+    with pytest.raises(FormatError, match=f"^Net: {says}"):
+        of_both(stepped(**{"threshold": 1.0, **values}), spikes(1))
 
 
 # -- what is refused ---------------------------------------------------------------------------

@@ -74,7 +74,8 @@ class Levels:
             np.zeros(self.channels) if subtract is None else by_channel(subtract, self.channels)
         )
         self.bias = np.abs(form.bias.reshape(self.channels, -1)).max(1)
-        self.sum = self._most(self.rows, self.own) * self._times()
+        self.sides = self._sides(self.rows, self.own)
+        self.sum = np.maximum(*self.sides) * self._times()
         current, voltage = (
             by_channel(leak, self.channels) for leak in (form.current_leak, form.voltage_leak)
         )
@@ -87,13 +88,8 @@ class Levels:
         assert self.own is not None
         return self.own.reshape(self.channels, -1)
 
-    def _most(self, rows: list[Array], own: Array | None) -> Array:
-        """The largest possible sum of one step, from the weights of synapses and of a loop."""
-        most: Array = np.maximum(*self._sides(rows, own))
-        return most
-
     def _sides(self, rows: list[Array], own: Array | None) -> tuple[Array, Array]:
-        """How far the sum of one step may rise above 0, and fall below."""
+        """How far the sum of one step, of synapses and of a loop, may rise above 0 and fall."""
         up, down = np.zeros(self.channels), np.zeros(self.channels)
         for synapse, weight in zip(self.synapses, rows, strict=True):
             positive, negative = (
@@ -183,7 +179,8 @@ class Levels:
         own = self.own
         if own is not None:
             own = self.integers(own, None, unit)[0].astype(np.float64)
-        return bool((self._most(rows, own) * self._times() <= integers.CURRENT_MAX).all())
+        most = np.maximum(*self._sides(rows, own))
+        return bool((most * self._times() <= integers.CURRENT_MAX).all())
 
     def _on_grid(self) -> Array | None:
         """Return powers of two in which all weights and biases are integers and fit, or None."""
@@ -201,7 +198,7 @@ class Levels:
         unit = next((found for found in tried if self._exact(found)), None)
         if unit is None:
             return None
-        self.grid = np.ldexp(1.0, each)
+        self.grid = np.ldexp(1.0, common if self.one_unit else each)
         return self._finer(unit)
 
     def _finer(self, unit: Array) -> Array:
@@ -268,15 +265,18 @@ class Levels:
         last = self.threshold / self.grid  # the highest sum that does not fire
         last = np.where(self.inclusive, np.ceil(last) - 1, np.floor(last))
         step = self.grid / unit
-        up, down = ((side + self.bias) / unit for side in self._sides(self.rows, self.own))
+        up, down = ((side + self.bias) / unit for side in self.sides)
         if self.form.subtract is None:  # only a voltage that did not fire is kept
             up = np.minimum(up, (last + 1) * step)
         down = np.maximum(down, self.subtract / unit)
         rise, fall = _left(up), _left(down)
         part = 1 << integers.STATE_SHIFT
         above = np.ceil(rise / part)
-        fits = part * (step - above) > fall
-        above = np.where(fits, above, np.floor(step / 2))
+        if self.one_unit:  # equal thresholds stay equal
+            above = np.full(self.channels, above[self.forgets].max(initial=0))
+        tight = part * (step - above) <= fall
+        above = np.where(tight.any() if self.one_unit else tight, np.floor(step / 2), above)
+        fits = (part * above >= rise) & (part * (step - above) > fall)
         threshold = last * step + above
         fits &= (threshold >= 0) & (threshold <= integers.THRESHOLD_MAX)
         return np.where(last < 0, -1, threshold), fits
