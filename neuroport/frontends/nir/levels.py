@@ -238,6 +238,16 @@ class Levels:
         found: BoolArray = holds | forgets
         return found
 
+    def room(self, unit: Array) -> float | None:
+        """The real voltage at which a neuron that fires may saturate; None if none can."""
+        up, down = (side + self.bias for side in self.sides)
+        far = down * self.steps
+        if self.form.subtract is not None:  # else a voltage above the threshold is reset
+            far = np.maximum(far, up + np.maximum(up - self.subtract, 0) * self.steps)
+        limit = integers.CURRENT_MAX * unit
+        reached = self.holds & (far > limit)
+        return float(limit[reached].min()) if reached.any() else None
+
     def thresholds(self, unit: Array) -> IntArray:
         """Return the integer threshold per channel; below 0 for one that always fires.
 

@@ -547,7 +547,11 @@ class Building:
         top = f"threshold {threshold.min()}" + (
             "" if threshold.min() == threshold.max() else f" to {threshold.max()}"
         )
-        return ", ".join([top, *told, "exact"] if kept.all() else [top, *told])
+        if kept.all():
+            room = levels.room(unit)
+            within = "" if room is None else f" while its voltage stays within {room:,.6g}"
+            told.append(f"exact{within}")
+        return ", ".join([top, *told])
 
 
 def _row(parts: list[Array]) -> Array:
