@@ -279,6 +279,13 @@ def test_the_last_bits_of_a_difference_are_no_threshold() -> None:
     assert what.endswith("exact")
 
 
+def test_a_reset_beside_zero_leaves_a_threshold_on_the_grid() -> None:
+    cell = if_(3, v_reset=0.2, v_threshold=0.7)  # 0.7 - 0.2 < 0.5 in float64
+    made = taken_over(layer(cell, np.eye(3) / 2), spikes(3))
+    no_spike_differs(made)
+    assert told(made) == "threshold 1, exact"
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
