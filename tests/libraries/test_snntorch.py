@@ -344,6 +344,59 @@ def test_gates_of_spikes_are_exact_in_integers_and_on_lava(tmp_path: Path) -> No
     assert port.compare(trace, port.run(net, frames, on="lava-cpu")).equal
 
 
+@pytest.mark.parametrize(
+    ("rule", "want"),
+    [
+        (lambda a, b: a + b >= 1, lambda a, b: a | b),
+        (lambda a, b: a + b > 0, lambda a, b: a | b),
+        (lambda a, b: a + b >= 2, lambda a, b: a & b),
+        (lambda a, b: a + b > 1, lambda a, b: a & b),
+        (lambda a, b: 2 * a + b >= 2, lambda a, b: a),
+        (lambda a, b: 2 * a - b > 1, lambda a, b: a & ~b),
+    ],
+)
+def test_a_sum_of_spikes_that_is_compared_is_the_gate_that_was_written(
+    rule: Any, want: Any
+) -> None:
+    class Compares(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1, self.fc2 = nn.Linear(12, 8), nn.Linear(12, 8)
+            self.lif1, self.lif2, self.lif3 = (snn.Leaky(beta) for beta in (0.9, 0.7, 0.5))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mem1, mem2, mem3 = (lif.reset_mem() for lif in (self.lif1, self.lif2, self.lif3))
+            found = []
+            for step in x:
+                spk1, mem1 = self.lif1(self.fc1(step), mem1)
+                spk2, mem2 = self.lif2(self.fc2(step), mem2)
+                spk3, mem3 = self.lif3(rule(spk1, spk2).float(), mem3)
+                found.append(spk3)
+            return torch.stack(found)
+
+    torch.manual_seed(0)
+    net = Compares()
+    with torch.no_grad():
+        for layer in (net.fc1, net.fc2):
+            layer.weight *= 3
+    made = port.import_torch(net, spikes(12))
+    trace = port.run(made.graph, spikes(12))
+    a, b = trace["lif1"], trace["lif2"]
+    assert (a & b).sum() > 5
+    assert np.array_equal(trace["above"], want(a, b))
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.75, 1.5])
+def test_a_neuron_without_a_leak_that_subtracts_loses_nothing(threshold: float) -> None:
+    net = nn.Sequential(nn.Linear(3, 3), snn.Leaky(1.0, threshold=threshold, init_hidden=True))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.eye(3))
+        net[0].bias.zero_()
+    made = port.import_torch(net, spikes(3))
+    assert np.array_equal(port.run(made.graph, spikes(3))["1"], made.real(spikes(3))["output"])
+    assert "a spike subtracts, exact" in made.table()
+
+
 def test_potentials_of_all_classes_have_one_unit_so_that_the_largest_is_the_class() -> None:
     class Mean(networks.Dense):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -81,6 +81,50 @@ def test_the_page_on_spikingjelly_prints_what_it_says(jelly: Path, tmp_path: Pat
     assert done.stdout.strip().splitlines()[1:] == wanted.strip().splitlines()[1:]
 
 
+WITHOUT_LEAKS = """
+import numpy as np, torch, neuroport as port
+from spikingjelly.activation_based import functional, neuron
+from neuroport.errors import FormatError
+
+frames = (np.random.default_rng(0).random((40, 4, 3)) < 0.6).astype(np.int64)
+
+
+def layer(node):
+    node.step_mode = "m"
+    net = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), node)
+    net[0].weight.data = torch.eye(3)
+    return net
+
+
+for reset in (None, 0.0):
+    for threshold in (0.5, 0.75, 1.0, 1.5):
+        net = layer(neuron.IFNode(v_threshold=threshold, v_reset=reset))
+        made = port.import_torch(net, frames)
+        functional.reset_net(net)
+        want = net(torch.from_numpy(frames).float()).detach().numpy() > 0
+        assert want.sum() > 100
+        assert np.array_equal(port.run(made.graph, frames)["1"], want), (reset, threshold)
+        assert "exact" in made.table().splitlines()[-2]
+for options in ({"v_decay": -0.5}, {"v_decay": 1.5}, {"c_decay": 1.2}, {"c_decay": -0.25}):
+    net = torch.nn.Sequential(torch.nn.Linear(3, 3), neuron.CUBALIFNode(**options))
+    try:
+        port.import_torch(net, frames)
+    except FormatError as error:
+        assert f" keeps {min(options.values()):g} of itself" in str(error), error
+    else:
+        raise AssertionError(options)
+"""
+
+
+@installed
+@pytest.mark.timeout(3000)
+def test_neurons_without_a_leak_lose_nothing_and_odd_decays_are_refused(jelly: Path) -> None:
+    done = subprocess.run(
+        [jelly, "-c", WITHOUT_LEAKS], env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.long
 @pytest.mark.lava
 @pytest.mark.timeout(3000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -384,6 +385,41 @@ def test_a_subtracting_reset_is_what_the_tool_that_trained_it_had() -> None:
         port.from_nir(FILES / "braille.nir", dt=1e-4, frames=frames, reset="soft")
 
 
+@pytest.mark.parametrize("scale", ["1", None, [1.0], np.ones(1), 1j, np.complex64(1), True, np.nan,
+                                   np.inf, 0, -1.0, np.True_, np.array("1"), 10**400])  # fmt: skip
+def test_a_scale_that_is_no_number_above_0_is_refused(scale: Any) -> None:
+    drawn = chain(given(4), ("n", if_(4)), taken(4))
+    with pytest.raises(FramesError, match=r"^scale is .*; give the real value of an integer frame"):
+        port.from_nir(drawn, dt=1.0, frames=spikes(4), scale=scale)
+
+
+def test_a_scale_is_any_real_number() -> None:
+    torch = pytest.importorskip("torch")
+    drawn, frames = chain(given(4), ("n", if_(4)), taken(4)), spikes(4)
+    want = port.from_nir(drawn, dt=1.0, frames=frames, scale=0.5).hash
+    parameter = torch.nn.Parameter(torch.tensor(0.5))
+    for scale in (np.float32(0.5), np.array(0.5), parameter, Fraction(1, 2), np.float16(0.5)):
+        assert port.from_nir(drawn, dt=1.0, frames=frames, scale=scale).hash == want
+    one = port.from_nir(drawn, dt=1.0, frames=frames).hash
+    assert port.from_nir(drawn, dt=1.0, frames=frames, scale=np.uint8(1)).hash == one
+
+
+def test_frames_of_64_bits_without_a_sign_are_what_they_say() -> None:
+    drawn = chain(given(3), ("n", if_(3, v_threshold=0.5)), taken(3))
+    frames = spikes(3).astype(np.uint64)
+    assert port.from_nir(drawn, dt=1.0, frames=frames).hash == (
+        port.from_nir(drawn, dt=1.0, frames=spikes(3)).hash
+    )
+    frames[0, 0, 1] = np.iinfo(np.uint64).max  # -1 of int64
+    with pytest.raises(FramesError, match=r"frames span 0\.\.18446744073709551615; messages have"):
+        port.from_nir(drawn, dt=1.0, frames=frames)
+
+
+def inside(takes: int, sends: int) -> Values:
+    """A subgraph of four neurons that declares what it takes and sends."""
+    return chain(given(takes), ("n", lif(4)), taken(sends)).root
+
+
 def broken() -> dict[str, tuple[Drawn, str]]:
     good = (given(4), ("n", lif(4)), taken(4))
     w = node("Linear", weight=np.ones((4, 4)))
@@ -416,6 +452,43 @@ def broken() -> dict[str, tuple[Drawn, str]]:
                 ("in", "n"), ("n", "d"), ("d", "n"), ("n", "out"),
             ),
             "what comes back to it takes 2 steps",
+        ),
+        "declared, of a convolution": (
+            chain(
+                given(2, 7, 7),
+                ("c", node("Conv2d", input_shape=(9, 9), weight=np.ones((1, 2, 3, 3)), stride=1,
+                           padding=0, dilation=1, groups=1, bias=[0])),
+                ("n", if_(1, 5, 5)), taken(1, 5, 5),
+            ),
+            r"c: says input_shape .9, 9., and gets .7, 7.; correct input_shape",
+        ),
+        "declared, of a convolution of one axis": (
+            chain(given(3, 9), ("c", node("Conv1d", input_shape=8, weight=np.ones((2, 3, 3)),
+                                          stride=1, padding=1, dilation=1, groups=1, bias=[0, 0])),
+                  ("n", if_(2, 9)), taken(2, 9)),
+            r"c: says input_shape .8,., and gets .9,.",
+        ),
+        "declared, of a flatten": (
+            chain(given(2, 3, 4), ("f", node("Flatten", start_dim=0, end_dim=-1,
+                                             input_type=(2, 4, 3))), ("n", if_(24)), taken(24)),
+            r"f: says input_type .2, 4, 3., and gets .2, 3, 4.",
+        ),
+        "declared, of an output": (
+            chain(given(4), good[1], taken(5)), r"out: says shape .5,., and gets .4,."
+        ),
+        "declared, of a subgraph": (
+            network(
+                {"in": given(4)[1], "g": inside(5, 4), "out": taken(4)[1]},
+                ("in", "g"), ("g", "out"),
+            ),
+            r"g.in: says shape .5,., and gets .4,.",
+        ),
+        "declared, at the end of a subgraph": (
+            network(
+                {"in": given(4)[1], "g": inside(4, 5), "out": taken(4)[1]},
+                ("in", "g"), ("g", "out"),
+            ),
+            r"g.out: says shape .5,., and gets .4,.",
         ),
         "subgraph": (
             network(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from neuroport import hdf5
 from neuroport.capture.frontend import front_end
 from neuroport.errors import FormatError, FramesError, NeuroportWarning
 from neuroport.frontends.nir.cost import NirCost, cost
@@ -125,6 +129,7 @@ def import_nir(
     Warns:
         NeuroportWarning: the given ``dt`` differs from the metadata's.
     """
+    scale = _scale(scale)
     network = read(source)
     if integers and network.integers is not None:
         if scale != 1 or one_unit or reset != "v_reset" or isinstance(frames, Mapping):
@@ -150,6 +155,19 @@ def import_nir(
     )
     told = cost(network, made, real, whole) if measure else None
     return NirImport(made.graph, whole, made.records, told, made)
+
+
+def _scale(scale: object) -> float:
+    """Return a number of Python, NumPy or torch as a float, if it is finite and above 0."""
+    number = scale.item() if getattr(scale, "ndim", None) == 0 else scale  # type: ignore[attr-defined]
+    if isinstance(number, Real) and not isinstance(number, bool):
+        with contextlib.suppress(OverflowError):
+            if 0 < float(number) < math.inf:
+                return float(number)
+    raise FramesError(
+        f"scale is {hdf5.short(scale)}; give the real value of an integer frame of 1, a number "
+        "above 0, such as 1/255"
+    )
 
 
 def _check_reset(network: Network, reset: str) -> None:
@@ -236,8 +254,10 @@ def _joined(
     while name in taken:
         name += "~"
     found = input_of(whole, name)
-    if found is None or found.bits > 23:
-        raise FramesError(f"frames span {whole.min()}..{whole.max()}; messages have 23 bits")
+    low = min(int(frames[node.name].min()) for node in inputs)  # uint64 does not fit into int64
+    high = max(int(frames[node.name].max()) for node in inputs)
+    if found is None or found.bits > 23 or high > np.iinfo(np.int64).max:
+        raise FramesError(f"frames span {low}..{high}; messages have 23 bits")
     return found, whole
 
 
@@ -248,7 +268,5 @@ def _real(
     scale: float,
     reset: str,
 ) -> Signals:
-    if not np.isfinite(scale) or scale <= 0:
-        raise FramesError(f"scale is {scale!r}; give the real value of an integer frame of 1")
     scaled = {name: array * scale for name, array in frames.items()}
     return interpret(network, scaled, dt, reset=reset)

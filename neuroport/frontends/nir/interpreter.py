@@ -37,6 +37,7 @@ Signals = dict[str, Array]
 RESETS = ("v_reset", "subtract")
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the import refuses such numbers by name
 def interpret(
     network: Network,
     frames: Mapping[str, npt.NDArray[Any]],

@@ -352,7 +352,13 @@ class Building:
         if not self.synapses:
             self.synapses = [self._nothing()]
         levels = self._levels(form)
-        unit, exact = levels.unit()
+        if not levels.finite():
+            raise whole.refuse(
+                self.name,
+                "its weights, times its gain (r, w_in, dt/tau) and added up, exceed 1.8e308, the "
+                "largest float64; make them smaller",
+            )
+        unit = levels.unit()
         names = []
         for synapse in self.synapses:
             weight, exponent, error = levels.integers(synapse.rows(), synapse, unit)
@@ -365,7 +371,7 @@ class Building:
         ).copy()
         bias = np.rint(form.bias.reshape(channels, -1) / unit[:, None]).astype(np.int64)
         bias_field = shortest(bias.reshape(shape))
-        told = self._add_neurons(tuple(names), form, unit, bias_field, exact)
+        told = self._add_neurons(tuple(names), form, levels, unit, bias_field)
         first = 0
         for node in self.members:
             count = math.prod(node.shape)
@@ -473,9 +479,10 @@ class Building:
                 self.whole.tell(node.name, [name], f"{rounding}{part}")
 
     def _add_neurons(
-        self, names: tuple[str, ...], form: Form, unit: Array, bias: IntArray, exact: bool
+        self, names: tuple[str, ...], form: Form, levels: Levels, unit: Array, bias: IntArray
     ) -> str:
         channels = self.shape[0]
+        kept = levels.kept(unit)
         current, voltage = (
             np.rint(integers.DECAY_UNITY * by_channel(leak, channels)).astype(np.int64)
             for leak in (form.current_leak, form.voltage_leak)
@@ -483,14 +490,15 @@ class Building:
         fires = form.threshold is not None
         highest = integers.DECAY_UNITY - 1 if fires else integers.DECAY_UNITY
         current, voltage = np.maximum(current, 1), np.minimum(voltage, highest)
-        told = [] if exact else [f"1 unit of current is {unit.min():.4g}" + _to(unit)]
-        for what, real, whole in (
+        told = [] if kept.all() else [f"1 unit of current is {unit.min():.4g}" + _to(unit)]
+        for what, real, rounded in (
             ("current", by_channel(form.current_leak, channels), current),
             ("voltage", by_channel(form.voltage_leak, channels), voltage),
         ):
-            worst = int(np.argmax(np.abs(real - whole / integers.DECAY_UNITY)))
-            if abs(real[worst] * integers.DECAY_UNITY - whole[worst]) > 1e-6:
-                told.append(f"{what} decays by {whole[worst]}/4096 a step for {real[worst]:.6g}")
+            off = np.abs(real * integers.DECAY_UNITY - rounded) * ~kept
+            worst = int(np.argmax(off))
+            if off[worst] > 1e-6:
+                told.append(f"{what} decays by {rounded[worst]}/4096 a step for {real[worst]:.6g}")
         for term in (t for terms in self.terms for t in terms):
             if term.constant is not None and self._is_bias(term, form):
                 for step, _ in term.path:
@@ -509,31 +517,28 @@ class Building:
             self.whole.nodes.append(node)
             return ", ".join([*told, "sends its potential"])
         assert form.threshold is not None
-        real_threshold = by_channel(form.threshold, channels) / unit
-        near = np.rint(real_threshold)
-        whole_number = np.abs(real_threshold - near) < 1e-9 * np.maximum(1, near)
-        threshold = np.where(whole_number | (not exact), near, np.floor(real_threshold))
-        if form.inclusive is not None:  # at the threshold, too: v >= x is v > ceil(x) - 1
-            below = np.where(whole_number, near, np.ceil(real_threshold)) - 1
-            at = by_channel(form.inclusive, channels) > 0
-            if (at & (below < 0)).any():
-                raise self.whole.refuse(
-                    self.members[0].name,
-                    "fires at a threshold of 0, and so at every step; give a threshold above "
-                    "where its voltage rests",
-                )
-            threshold = np.where(at, below, threshold)
-        threshold = threshold.astype(np.int64)
+        threshold = levels.thresholds(unit)
+        if (threshold < 0).any():
+            raise self.whole.refuse(
+                self.members[0].name,
+                "fires at a threshold of 0, and so at every step; give a threshold above "
+                "where its voltage rests",
+            )
         fields = {"threshold": shortest(threshold), "bias": bias, **decays}
         if form.subtract is not None:
-            amount = by_channel(form.subtract, channels) / unit * (1 << integers.STATE_SHIFT)
-            fields["subtract"] = shortest(np.rint(amount).astype(np.int64))
+            real = by_channel(form.subtract, channels)
+            scaled = real / unit * (1 << integers.STATE_SHIFT)
+            amount = np.rint(scaled)
+            fields["subtract"] = shortest(amount.astype(np.int64))
             told.append("a spike subtracts")
+            worst = int(np.argmax(np.abs(scaled - amount) * ~kept))
+            lies = amount[worst] * unit[worst] / (1 << integers.STATE_SHIFT)
+            if not kept[worst] and f"{lies:.6g}" != f"{real[worst]:.6g}":
+                told[-1] += f" {lies:.6g} for {real[worst]:.6g}"
         if self.own is None:
             alone = Lif if form.subtract is None else SubtractiveLif
             self.whole.nodes.append(alone(self.name, names, **fields))
         else:
-            levels = self._levels(form)
             weight, _, error = levels.integers(self.own, None, unit)
             heard = Recurrent if form.subtract is None else SubtractiveRecurrent
             self.whole.nodes.append(heard(self.name, names, weight, **fields))
@@ -542,7 +547,11 @@ class Building:
         top = f"threshold {threshold.min()}" + (
             "" if threshold.min() == threshold.max() else f" to {threshold.max()}"
         )
-        return ", ".join([top, *told] if told or not exact else [top, "exact"])
+        if kept.all():
+            room = levels.room(unit)
+            within = "" if room is None else f" while its voltage stays within {room:,.6g}"
+            told.append(f"exact{within}")
+        return ", ".join([top, *told])
 
 
 def _row(parts: list[Array]) -> Array:

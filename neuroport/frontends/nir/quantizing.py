@@ -8,7 +8,7 @@ Here ``v`` is counted from ``v_reset``, and ``gain``, ``a``, ``b`` and ``bias`` 
 ``w_in``, ``dt`` and the time constants. This is exact. Then numbers are rounded: decays to 1/4096
 per step, and currents to one unit per channel. It is the finest unit with which weights, threshold,
 bias and the largest possible sum fit the widths of the hardware. Numbers on a grid of powers of two
-keep it and lose nothing.
+keep it, and without leaks lose nothing (:mod:`neuroport.frontends.nir.levels`).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from neuroport.graph.node import Conv, Delay, Dense, Input, Lif
 TERMS = 256  # paths that may meet at a node
 
 
+@np.errstate(over="ignore", invalid="ignore")  # infinite weights are refused by name
 def quantize_network(
     network: Network,
     dt: float,
@@ -205,11 +206,10 @@ class Quantizing(Whole):
         value, dt = node.values, self.dt
         one = np.ones(node.shape)
         if node.kind == "Threshold":
+            self._check_threshold(node)
             return Form(one, one, one, 0 * one, value["threshold"] * one)
         if node.kind in ("Neuron", "Potential"):
-            keys = ("gain", "current_leak", "voltage_leak", "bias")
-            optional = ("threshold", "inclusive", "subtract")
-            return Form(*(value[key] * one for key in keys), *(value.get(key) for key in optional))
+            return self._stepped_form(node)
         for key in ("tau", "tau_mem", "tau_syn"):
             if key in value and float(value[key].min()) < dt * (1 - 1e-9):
                 raise self.refuse(
@@ -219,7 +219,10 @@ class Quantizing(Whole):
                     "time constant",
                 )
         reset = value.get("v_reset", 0 * one)
-        threshold = value["v_threshold"] - reset if node.kind in FIRING else None
+        threshold = None
+        if node.kind in FIRING:
+            threshold = value["v_threshold"] - reset
+            threshold = np.where(reset == 0, threshold, _meant(threshold))
         if threshold is not None and float(threshold.min()) < 0:
             raise self.refuse(
                 node.name,
@@ -237,6 +240,38 @@ class Quantizing(Whole):
             gain = gain * current * value["w_in"]
         bias = leak * (value["v_leak"] - reset)
         return Form(gain, current, leak, bias, threshold, subtract=subtract)
+
+    def _stepped_form(self, node: Node) -> Form:
+        """Return the form of a Neuron or Potential, whose values are those of a form."""
+        value, one = node.values, np.ones(node.shape)
+        for key in ("current_leak", "voltage_leak"):
+            keeps = 1 - value[key]
+            outside = keeps[(keeps < 0) | (keeps > 1)]
+            if outside.size:
+                what = key.removesuffix("_leak")
+                raise self.refuse(
+                    node.name,
+                    f"its {what} keeps {outside[0]:g} of itself at every step, and that of an "
+                    "integer neuron 0 to 1; give a decay of 0 to 1, or a tau of 1 or more",
+                )
+        keys = ("gain", "current_leak", "voltage_leak", "bias")
+        gain, current, voltage, bias = (value[key] * one for key in keys)
+        threshold = value.get("threshold")
+        if threshold is not None:
+            self._check_threshold(node)
+            threshold = _meant(threshold)
+        levels = (threshold, value.get("inclusive"), value.get("subtract"))
+        return Form(gain, current, voltage, bias, *levels)
+
+    def _check_threshold(self, node: Node) -> None:
+        lowest = float(node.values["threshold"].min())
+        if lowest < 0:
+            raise self.refuse(
+                node.name,
+                f"its threshold is {lowest:g}, so that it would fire without input; give one of 0 "
+                f"or more: add {-lowest:g} or more to the threshold, and as much as a bias before "
+                "it",
+            )
 
     def _output(self, node: Node) -> None:
         """Return the population of an Output, or a readout without memory for its sum."""
@@ -303,6 +338,16 @@ class Quantizing(Whole):
         if self.input.signed:
             return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
         return 0, (1 << bits) - 1
+
+
+def _meant(difference: Array) -> Array:
+    """Return a difference of numbers without the last bits, which are those of its rounding.
+
+    40 bits remain, more than a float32 has: 0.7 - 0.2 is 0.5, and not 0.49999999999999994.
+    """
+    mantissa, exponent = np.frexp(difference)
+    found: Array = np.ldexp(np.rint(np.ldexp(mantissa, 40)), exponent - 40)
+    return found
 
 
 def _silent(name: str, source: str, here: Shape, shape: Shape) -> Conv:

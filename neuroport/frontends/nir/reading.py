@@ -528,12 +528,27 @@ class _Shapes:
                 )
         if "delay" in values and (values["delay"] < 0).any():
             raise raw.refuse(name, "delays into the past")
-        if kind == "Output" and "shape" in raw.nodes[name]:
-            said = raw.shape_of(name, "shape")
-            if said != shape:
-                raise raw.refuse(name, f"says shape {said}, and gets {shape}")
+        self._check_declared(name)
         inputs = tuple(sorted(raw.inputs[name]))
         return Node(name, kind, inputs, self.late[name], self.takes[name], shape, values, sizes)
+
+    def _check_declared(self, name: str) -> None:
+        """Refuse a node that declares another shape than it gets."""
+        gets = self.takes[name]
+        key, wanted = {
+            "Input": ("shape", gets),  # of a subgraph, too
+            "Output": ("shape", gets),
+            "Conv1d": ("input_shape", gets[1:]),
+            "Conv2d": ("input_shape", gets[1:]),
+            "Flatten": ("input_type", gets),
+        }.get(self.raw.nodes[name]["type"], ("", ()))
+        if isinstance(self.raw.nodes[name].get(key), np.ndarray):
+            said = self.raw.shape_of(name, key)
+            if said != wanted:
+                raise self.raw.refuse(
+                    name,
+                    f"says {key} {said}, and gets {wanted}; correct {key}, or what comes before it",
+                )
 
     def _spread(self, name: str, key: str, value: Array, shape: Shape) -> Array:
         """Broadcast a parameter over all neurons; ambiguous shapes are refused."""
