@@ -129,7 +129,7 @@ def import_nir(
     Warns:
         NeuroportWarning: the given ``dt`` differs from the metadata's.
     """
-    scale = _scale(scale)
+    scale = real_scale(scale)
     network = read(source)
     if integers and network.integers is not None:
         if scale != 1 or one_unit or reset != "v_reset" or isinstance(frames, Mapping):
@@ -157,7 +157,7 @@ def import_nir(
     return NirImport(made.graph, whole, made.records, told, made)
 
 
-def _scale(scale: object) -> float:
+def real_scale(scale: object) -> float:
     """Return a number of Python, NumPy or torch as a float, if it is finite and above 0."""
     number = scale.item() if getattr(scale, "ndim", None) == 0 else scale  # type: ignore[attr-defined]
     if isinstance(number, Real) and not isinstance(number, bool):

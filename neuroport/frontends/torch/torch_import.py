@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from neuroport.arguments import as_array, is_module, takes
 from neuroport.errors import CaptureError, FramesError
 from neuroport.frontends.nir.cost import NirCost, cost
-from neuroport.frontends.nir.importing import NirImport
+from neuroport.frontends.nir.importing import NirImport, real_scale
 from neuroport.frontends.nir.interpreter import Signals, interpret
 from neuroport.frontends.nir.quantizing import quantize_network
 from neuroport.frontends.nir.reading import Network
@@ -86,7 +85,7 @@ def import_torch(
     net = unwrapped(net)
     _check_module(net)
     whole = _frames(frames)
-    scale = _scale(scale)
+    scale = real_scale(scale)
     found = follow(net, tuple(whole.shape[2:]), len(whole), batch_first)
     if found.way == STATIC and not (whole == whole[:1]).all():
         raise FramesError(
@@ -131,18 +130,6 @@ def _left(found: Followed, network: Network, name: str) -> str:
             "the last one; let forward return their mean or sum, or add up what output sends"
         )
     return ""
-
-
-def _scale(value: Any) -> float:
-    """The real value of a frame of 1; a number, or an array or tensor of one."""
-    try:
-        number = value.item() if hasattr(value, "item") else value
-        found = math.nan if isinstance(number, (str, bool)) else float(number)
-    except (TypeError, ValueError, RuntimeError):
-        found = math.nan
-    if not 0 < found < math.inf:
-        raise FramesError(f"scale is {value!r:.100}; give the real value of an integer frame of 1")
-    return found
 
 
 def _check_module(net: nn.Module) -> None:
