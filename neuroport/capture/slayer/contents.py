@@ -105,9 +105,14 @@ def refuse_contents(name: str, module: nn.Module) -> None:
     for held in (module._parameters, module._buffers, module._modules):
         for item, value in held.items():
             if value is not None and item not in known:
+                how = (
+                    "remove it (torch.nn.utils.parametrize.remove_parametrizations)"
+                    if item == "parametrizations"
+                    else "delete it, or keep it outside of the block"
+                )
                 raise CaptureError(
                     f"{what} holds {item!r}, which SLAYER's own class does not have and the graph "
-                    f"would not; delete it (del block.{item}), or keep it outside of the block"
+                    f"would not; {how}"
                 )
 
 

@@ -230,7 +230,7 @@ def test_what_slayers_own_class_does_not_have_is_refused(what: str) -> None:
 def test_weight_that_is_computed_of_others_is_refused() -> None:
     net, x = built("Dense")
     nn.utils.parametrizations.spectral_norm(net.blocks[0].synapse)
-    refused(net, x, "blocks.0.synapse", "'parametrizations'")
+    refused(net, x, "blocks.0.synapse", "'parametrizations'", "remove_parametrizations")
 
 
 def test_mask_that_slayer_ignores_is_ignored() -> None:
