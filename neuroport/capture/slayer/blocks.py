@@ -18,6 +18,7 @@ from lava.lib.dl.slayer.neuron.base import Neuron
 from lava.lib.dl.slayer.synapse import layer
 from lava.lib.dl.slayer.synapse.complex import ComplexLayer
 from torch import nn
+from torch.nn.utils.weight_norm import WeightNorm
 
 from neuroport.capture.currents import CurrentSum, MessageSum
 from neuroport.capture.forward import INPUT
@@ -86,7 +87,7 @@ class Reader:
             sent = self._last(name, block, value)
         else:
             sent = self._layer(name, block, value)
-        return sent, block.count_log
+        return sent, block.count_log is True  # as SLAYER asks
 
     def finish(self) -> None:
         """Let delays that no block reads be seen."""
@@ -109,7 +110,8 @@ class Reader:
                 kind = type(block).__name__
                 refuse(name, f"is a {kind} of resonators, which SLAYER cannot run; use cuba")
             own, drive = _heard(name, block, neuron)
-        mask = getattr(block, "mask", None)
+        # SLAYER masks the weights of no other block
+        mask = block.mask if isinstance(block, base.AbstractDense) else None
 
         def one(part: Any) -> Linear:
             return linear_of(name, part, integers_of(name, part, neuron.w_scale, mask), value)
@@ -138,18 +140,27 @@ class Reader:
             sent = self._shifted(sent)
         delay = getattr(block, "delay", None)
         if delay is not None:
+            if not isinstance(delay, Delay):
+                kind = type(delay).__name__
+                refuse(name, f"has the delay {kind}; use slayer.axon.Delay, or None")
             sent = self._delayed(name, delay, sent)
         self.sent[name] = sent, block
         return sent
 
     def _delayed(self, name: str, delay: Any, sent: MessageSum) -> MessageSum:
-        if not delay.init:
+        if delay.init is not True:
             refuse(
                 name,
                 "was never run with its delays; run it once, then load its weights "
                 "(load_state_dict)",
             )
-        steps = delay.delay.detach().clamp(0, delay.max_delay).reshape(-1) / delay.sampling_time
+        if delay.sampling_time != 1:
+            refuse(
+                name,
+                f"has delays with sampling_time {delay.sampling_time:g}, by which SLAYER divides "
+                "them twice on a CPU and once on a GPU; use 1, and delays in steps",
+            )
+        steps = delay.delay.detach().clamp(0, delay.max_delay).reshape(-1)
         floored = whole(f"block {name!r}: its delays", torch.floor(steps), 1)
         if sent.size % len(floored):
             refuse(name, f"has {len(floored)} delays for {sent.shape} neurons; run it once again")
@@ -230,7 +241,7 @@ class Reader:
                 scaled = whole(
                     f"block {name!r}: its weight", block.pre_hook_fx(block.weight), neuron.w_scale
                 )
-                hosted = bool(scaled[0] * 2 % neuron.w_scale)
+                hosted = bool(np.any(scaled * 2 % neuron.w_scale))
         if tuple(neuron.shape) != value.shape:
             refuse(
                 name, f"was run with {tuple(neuron.shape)} neurons; the frames are {value.shape}"
@@ -264,7 +275,7 @@ class Reader:
     def _last(self, name: str, block: Any, value: MessageSum) -> MessageSum:
         neuron = block.neuron
         synapse = block.synapse
-        mask = getattr(block, "mask", None)
+        mask = block.mask if isinstance(block, base.AbstractAffine) else None
         if isinstance(block, Output):
             made = neurons.sigma(name, neuron, value.unit)
             probe = neuron.sigma
@@ -272,10 +283,10 @@ class Reader:
             if value.unit != 1:
                 refuse(name, "reads the changes of a sigma-delta block; use sigma_delta.Output")
             shape = (synapse.out_channels,)
-            made = neurons.affine(name, neuron, shape, block.dynamics)
+            made = neurons.affine(name, neuron, shape, block.dynamics is True)
             probe = block
         weight = integers_of(name, synapse, neuron.w_scale, mask)
-        linear = weights.dense(name, weight, value.shape)
+        linear = linear_of(name, synapse, weight, value)
         if len(linear.target) != 1:
             refuse(name, f"reads feature maps {value.shape}; put a Flatten before it")
         value = _awake(value, made)
@@ -288,7 +299,14 @@ def _heard(name: str, block: Any, neuron: Any) -> tuple[IntArray, int]:
     """Weights of a population onto itself, and what is added to every current."""
     if isinstance(block, base.AbstractRecurrent):
         weight = integers_of(name, block.recurrent_synapse, neuron.w_scale)
+        _refuse_unapplied_norm(name, block.recurrent_synapse)
         return weight.reshape(weight.shape[:2]), 0
+    if block.spike_state.any():
+        refuse(
+            name,
+            "begins with spikes of its own (spike_state), and samples begin at rest here; clear "
+            "them (block.spike_state.zero_()) and evaluate the network again",
+        )
     count = block.num_neurons
     own = (1 + block.self_excitation.detach().clamp(0, 1)) * torch.eye(count) - 1
     share = neuron.threshold * (count - 2 * block.num_winners) / count / neuron.w_scale
@@ -298,6 +316,23 @@ def _heard(name: str, block: Any, neuron: Any) -> tuple[IntArray, int]:
         for what, values in (("self-excitation", own), ("bias", bias))
     )
     return weight, int(drive[0])
+
+
+def _refuse_unapplied_norm(name: str, synapse: Any) -> None:
+    """Refuse weight norm that SLAYER does not compute again.
+
+    It uses a recurrent synapse's weight without calling the synapse, and so without its hooks.
+    """
+    for hook in synapse._forward_pre_hooks.values():
+        if isinstance(hook, WeightNorm) and not torch.equal(
+            hook.compute_weight(synapse), synapse.weight
+        ):
+            refuse(
+                name,
+                "has a weight norm on its recurrent synapse, which SLAYER does not apply after its "
+                "parameters changed; remove it (block.recurrent_synapse.disable_weight_norm()) and "
+                "evaluate the network again",
+            )
 
 
 def _awake(value: MessageSum, made: neurons.NeuronMapping) -> MessageSum:

@@ -14,12 +14,14 @@ from lava.lib.dl.slayer.block.sigma_delta import Output
 from lava.lib.dl.slayer.neuron.base import Neuron
 from lava.lib.dl.slayer.synapse import layer
 from lava.lib.dl.slayer.synapse.complex import ComplexLayer
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.weight_norm import WeightNorm
 
 from neuroport.capture.currents import MessageSum
 from neuroport.capture.forward import INPUT, refuse_hooks
 from neuroport.capture.slayer import weights
+from neuroport.capture.slayer.contents import refuse_contents
+from neuroport.capture.slayer.neurons import STATES
 from neuroport.capture.slayer.weights import Linear
 from neuroport.capture.source_lines import function_place
 from neuroport.errors import CaptureError
@@ -38,6 +40,7 @@ REFUSED: dict[type[nn.Module], str] = {
     base.AbstractTimeDecimation: "averages over steps, and the graph keeps one time; average on "
     "the host, or give fewer steps",
 }
+SYNAPSES = (layer.Dense, layer.Conv, layer.Pool, layer.ConvTranspose, layer.Unpool)
 PARTS = (layer.GenericLayer, ComplexLayer, Neuron, Delay, Aside)  # of blocks, also called alone
 BLOCKS = (
     *SYNAPTIC,
@@ -51,22 +54,15 @@ BLOCKS = (
     Output,
     *PARTS,
 )
-STATES = (
-    "current_state",
-    "voltage_state",
-    "real_state",
-    "imag_state",
-    "threshold_state",
-    "refractory_state",
-    "spike_state",
-)
+METHODS = ("__call__", "_call_impl", "forward", "dynamics", "spike", "quantize_8bit", "clamp")
 
 
 def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
     """Blocks of SLAYER by name.
 
     Raises:
-        CaptureError: hooks, or a part whose forward pass is not the library's, or not on the CPU.
+        CaptureError: hooks, or a part whose forward pass is not the library's, which holds what
+            the library's does not, or which is not on the CPU.
     """
     found: dict[str, nn.Module] = {}
     for name, module in net.named_modules():
@@ -77,6 +73,7 @@ def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
         # a residual container has the forward that its class gives it, which is followed
         if _of_slayer(type(module)) and not isinstance(module, base.AbstractResidual):
             _as_written(name or type(module).__name__.lower(), module)
+            refuse_contents(name or type(module).__name__.lower(), module)
     for name, values in (*net.named_parameters(), *net.named_buffers()):
         if values.device.type != "cpu":
             raise CaptureError(
@@ -92,7 +89,15 @@ def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def linear_of(name: str, synapse: Any, weight: IntArray, value: MessageSum) -> Linear:
-    """Return a synapse's linear map of ``value``, with ``weight`` in place of its own."""
+    """Return a synapse's linear map of ``value``, with ``weight`` in place of its own.
+
+    Raises:
+        CaptureError: the synapse is none of SLAYER's, or connects different steps.
+    """
+    if not isinstance(synapse, SYNAPSES):
+        kind = type(synapse).__name__
+        raise CaptureError(f"block {name!r} has the synapse {kind}; use one of slayer.synapse")
+    _within_a_step(name, synapse)
     if isinstance(synapse, layer.Dense):
         return weights.dense(name, weight, value.shape)
     stride, padding, dilation = (
@@ -106,6 +111,23 @@ def linear_of(name: str, synapse: Any, weight: IntArray, value: MessageSum) -> L
     if isinstance(synapse, layer.ConvTranspose):
         return weights.transposed(name, weight, value.shape, *geometry)
     return weights.conv(name, weight, value.shape, *geometry)
+
+
+def _within_a_step(name: str, synapse: Any) -> None:
+    """Refuse a kernel that sees, or moves along, the last axis, the steps."""
+    shape = tuple(synapse.weight.shape)
+    if len(shape) != 5 or shape[-1] != 1:
+        raise CaptureError(
+            f"block {name!r}: its weight {shape} has more than one entry along the steps, the last "
+            "axis, and a synapse of the graph sees one step; give it (..., height, width, 1)"
+        )
+    for item, rest in (("stride", 1), ("padding", 0), ("dilation", 1)):
+        found = getattr(synapse, item)
+        if isinstance(found, str) or np.shape(found) != (3,) or found[2] != rest:
+            raise CaptureError(
+                f"block {name!r}: its {item} is {found!r}, and a synapse of the graph sees one "
+                f"step; set (height, width, {rest})"
+            )
 
 
 def silent(synapse: Any) -> IntArray:
@@ -127,13 +149,13 @@ def _is_weight_norm(hook: Any) -> bool:
 
 def _as_written(name: str, module: nn.Module) -> None:
     """Refuse a part whose forward pass is not SLAYER's: the graph would hold another one."""
-    for method in ("forward", "dynamics", "spike", "quantize_8bit"):
+    for method in METHODS:
         found = next((kind for kind in type(module).__mro__ if method in vars(kind)), None)
         if method in vars(module) or (
             found is not None and not found.__module__.startswith((LIBRARY, "torch."))
         ):
             # ``dynamics`` of an Affine is an option
-            if isinstance(vars(module).get(method), bool):
+            if method in vars(module) and not callable(vars(module)[method]):
                 continue
             raise CaptureError(
                 f"{name!r} ({type(module).__name__}) has its own {method!r} "
@@ -144,16 +166,21 @@ def _as_written(name: str, module: nn.Module) -> None:
 
 @contextmanager
 def at_rest(net: nn.Module) -> Iterator[None]:
-    """The network without what earlier calls left in recurrent blocks, which is given back."""
-    before = [
+    """The network without what earlier calls left in recurrent blocks, which is given back.
+
+    Other neurons are refused where a state is left: SLAYER would begin its next call with it.
+    """
+    before: list[tuple[Any, str, Tensor]] = [
         (module, name, value)
         for module in net.modules()
+        if isinstance(module, (Neuron, base.AbstractRecurrent, base.AbstractKWTA))
         for name, value in module._buffers.items()
-        if name in STATES and value is not None
+        if name in (*STATES, "spike_state") and value is not None
     ]
     for module, name, value in before:
-        rest = module.threshold if name == "threshold_state" else 0
-        setattr(module, name, torch.full((1,), rest, dtype=value.dtype))
+        if module.persistent_state and name in STATES:
+            rest = module.threshold if name == "threshold_state" else 0
+            setattr(module, name, torch.full((1,), rest, dtype=value.dtype))
     # which keep the last step of a call for the next one
     late: list[Any] = [module for module in net.modules() if isinstance(module, base.AbstractKWTA)]
     last = [getattr(module, "delay_buffer", None) for module in late]

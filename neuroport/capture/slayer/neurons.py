@@ -55,6 +55,14 @@ from neuroport.nets.slayer.integers import whole
 CHANGE = 1 << 12  # a change of 1.0, as sigma-delta blocks send it
 ADAPTIVE = (alif.Neuron, adrf.Neuron, adrf_iz.Neuron)
 KNOWN = (cuba.Neuron, rf.Neuron, rf_iz.Neuron, sigma_delta.Neuron, *ADAPTIVE)
+STATES = (
+    "current_state",
+    "voltage_state",
+    "real_state",
+    "imag_state",
+    "threshold_state",
+    "refractory_state",
+)
 Make = Callable[[str, tuple[str, ...]], Neuron]
 
 
@@ -110,6 +118,10 @@ def population(
         )
     _common(name, neuron, recurrent=own is not None)
     if isinstance(neuron, sigma_delta.Neuron):
+        if own is not None:
+            refuse(
+                name, "is recurrent and has sigma-delta neurons, which no population is; use cuba"
+            )
         return _sigma_delta(name, neuron, shape, flat, unit)
     if unit != 1:
         refuse(name, "reads the changes that a sigma-delta block sends; feed it with spikes")
@@ -129,6 +141,12 @@ def affine(name: str, neuron: Any, shape: Shape, dynamics: bool) -> NeuronMappin
             lambda node, inputs: Relay(node, inputs), "relay", unit=_scale(name, neuron)
         )
     _common(name, neuron, recurrent=False)
+    if neuron.threshold is None or neuron.threshold + neuron.threshold_eps > 0:
+        refuse(
+            name,
+            f"has threshold {neuron.threshold}, at which SLAYER resets the voltage that it "
+            "sends; set it back to -1 (neuron._threshold = -1)",
+        )
     current, voltage = (_decay(name, neuron, item, shape) for item in ("current", "voltage"))
     rests = (np.all(current == DECAY_UNITY) and not voltage.any()) or (
         not current.any() and np.all(voltage == DECAY_UNITY)
@@ -175,6 +193,13 @@ def _cuba(
     name: str, neuron: Any, shape: Shape, flat: bool, own: IntArray | None, drive: int
 ) -> NeuronMapping:
     threshold = _threshold(name, neuron)
+    if neuron.threshold_eps != 0.01 / neuron.s_scale:
+        refuse(
+            name,
+            f"has threshold_eps {neuron.threshold_eps:g}, and neurons of the graph fire above "
+            "their threshold; set it back (neuron.threshold_eps = 0.01 / neuron.s_scale), and "
+            "change the threshold",
+        )
     current = _decay(name, neuron, "current", shape)
     voltage = _decay(name, neuron, "voltage", shape)
     bias, shift = _norm(name, neuron, neuron.norm)
@@ -276,7 +301,14 @@ def _adaptation(name: str, neuron: Any, shape: Shape) -> dict[str, Any]:
             name,
             f"has threshold_step {neuron.threshold_step}, which is not finite; set a finite value",
         )
-    fields["threshold_step"] = int(neuron.threshold_step * neuron.s_scale)
+    step = neuron.threshold_step * neuron.s_scale
+    if not float(step).is_integer():
+        refuse(
+            name,
+            f"has threshold_step {neuron.threshold_step:g}, no multiple of 1/{neuron.s_scale}; "
+            f"round it (neuron.threshold_step = {round(step)} / {neuron.s_scale})",
+        )
+    fields["threshold_step"] = int(step)
     for item in ("threshold_decay", "refractory_decay"):
         values = _per_channel(name, getattr(neuron, item).detach(), shape)
         if values.min() < 0 or values.max() > DECAY_UNITY:
@@ -297,7 +329,7 @@ def _resonator(name: str, neuron: Any, shape: Shape) -> NeuronMapping:
         sin_decay=neuron.sin_decay.detach().clone(),
         cos_decay=neuron.cos_decay.detach().clone(),
     )
-    if neuron.requires_grad:
+    if neuron.requires_grad is True:  # as SLAYER asks
         type(neuron).clamp(params)
     sin = _per_channel(name, params.sin_decay, shape)
     cos = _per_channel(name, params.cos_decay, shape)
@@ -379,15 +411,11 @@ def _refuse_scale(name: str, shift: int, works: str) -> NoReturn:
 
 
 def _common(name: str, neuron: Any, *, recurrent: bool, shape: Any = None) -> None:
-    if neuron.persistent_state and not recurrent:
-        refuse(
-            name,
-            "keeps its state from one call to the next (persistent_state), and samples begin at "
-            "rest here; set it to False and give frames as long as the recording. (lava-dl's "
-            "Recurrent and KWTA write persistent_state=True into the dict of parameters that they "
-            "are given: give each block a dict of its own, dict(params))",
-        )
-    if neuron.drop is not None and not isinstance(neuron.drop, (Dropout, nn.Dropout, nn.Dropout3d)):
+    _refuse_states(name, neuron, recurrent)
+    if neuron.drop is not None and (
+        type(neuron.drop) not in (Dropout, nn.Dropout, nn.Dropout3d)
+        or "forward" in vars(neuron.drop)
+    ):
         refuse(
             name, f"has the dropout {type(neuron.drop).__name__}, which is unknown; leave it out"
         )
@@ -413,6 +441,64 @@ def _common(name: str, neuron: Any, *, recurrent: bool, shape: Any = None) -> No
             )
 
 
+def _refuse_states(name: str, neuron: Any, recurrent: bool) -> None:
+    """Refuse neurons that do not begin a call at rest, or recurrent ones that begin each step so.
+
+    A recurrent block calls its neurons step by step, so that they must keep their state.
+    """
+    parts = [neuron]
+    if isinstance(neuron, sigma_delta.Neuron):
+        parts += [neuron.sigma, neuron.delta]
+    if recurrent:
+        if not all(part.persistent_state is True for part in parts):
+            refuse(
+                name,
+                "is recurrent, and its neurons forget their state after every step, as "
+                "persistent_state is not True; set neuron.persistent_state = True",
+            )
+        return
+    mended = _at_rest(neuron)
+    if any(part.persistent_state for part in parts):
+        paths = ("neuron", "neuron.sigma", "neuron.delta")[: len(parts)]
+        off = "; ".join(f"{path}.persistent_state = False" for path in paths)
+        refuse(
+            name,
+            "keeps its state from one call to the next (persistent_state), and samples begin at "
+            f"rest here; set it to False, clear what it kept ({off}{mended and '; '}{mended}) and "
+            "give frames as long as the recording. (lava-dl's Recurrent and KWTA write "
+            "persistent_state=True into the dict of parameters that they are given: give each "
+            "block a dict of its own, dict(params))",
+        )
+    left = _left(neuron)
+    if left:
+        refuse(
+            name,
+            f"begins its next call with a state that is left over ({', '.join(left)}), and samples "
+            f"begin at rest here; clear it ({mended}) and evaluate the network again",
+        )
+
+
+def _rests(neuron: Any) -> dict[str, float]:
+    """Return the states with which a neuron begins a call, and their values at rest."""
+    return {
+        item: float(neuron.threshold) if item == "threshold_state" else 0.0
+        for item in STATES
+        if getattr(neuron, item, None) is not None
+    }
+
+
+def _left(neuron: Any) -> list[str]:
+    return [item for item, rest in _rests(neuron).items() if (getattr(neuron, item) != rest).any()]
+
+
+def _at_rest(neuron: Any) -> str:
+    """Return the lines that put ``neuron`` to rest."""
+    return "; ".join(
+        f"neuron.{item}.fill_(neuron.threshold)" if rest else f"neuron.{item}.zero_()"
+        for item, rest in _rests(neuron).items()
+    )
+
+
 def _scale(name: str, neuron: Any) -> int:
     scale = int(neuron.w_scale)
     if scale < 1 or scale & (scale - 1) or neuron.s_scale != scale << STATE_SHIFT:
@@ -421,15 +507,29 @@ def _scale(name: str, neuron: Any) -> int:
 
 
 def _threshold(name: str, neuron: Any) -> int:
-    threshold = int(neuron.threshold * _scale(name, neuron))
+    scale = _scale(name, neuron)
+    threshold = neuron.threshold * scale
     if threshold < 0:
         refuse(name, f"has threshold {neuron.threshold:g}, below 0; use a positive one")
-    return threshold
+    if not float(threshold).is_integer():
+        refuse(
+            name,
+            f"has threshold {neuron.threshold:g}, no multiple of 1/{scale}, to which SLAYER rounds "
+            f"what it is given; round it (neuron._threshold = int({scale} * neuron._threshold) / "
+            f"{scale})",
+        )
+    return int(threshold)
 
 
 def _change_threshold(name: str, neuron: Any) -> float:
     if neuron.w_scale != 1 << STATE_SHIFT:
         refuse(name, f"has scale {neuron.w_scale}, and changes are sent in 1/{CHANGE}; use 64")
+    if neuron.delta.scale != CHANGE:
+        refuse(
+            name,
+            f"rounds changes to 1/{neuron.delta.scale}, and they are sent in 1/{CHANGE}; set "
+            f"neuron.delta.scale = {CHANGE}",
+        )
     values = neuron.delta.threshold.detach().clamp(1 / neuron.delta.scale).reshape(-1)
     if not torch.all(values == values[0]):
         refuse(name, "has a threshold per channel, and sigma-delta has one; use shared_param=True")
@@ -438,7 +538,7 @@ def _change_threshold(name: str, neuron: Any) -> float:
 
 def _decay(name: str, neuron: Any, item: str, shape: Shape) -> IntArray:
     values = getattr(neuron, f"{item}_decay").detach()
-    if neuron.requires_grad:
+    if neuron.requires_grad is True:  # as SLAYER asks
         values = values.clamp(0, neuron.p_scale)
     return _per_channel(name, values, shape)
 
@@ -465,6 +565,12 @@ def _norm(name: str, neuron: Any, part: Any) -> tuple[IntArray, int]:
     shift = 0
     if isinstance(part, norm.WgtScaleBatchNorm):
         std = part.std(part.running_var.detach())
+        if std.numel() != 1:
+            refuse(
+                name,
+                f"has {std.numel()} variances in its norm, where SLAYER's WgtScaleBatchNorm has "
+                "one of all channels; use one",
+            )
         shift = int(whole(f"block {name!r}: its norm", torch.log2(std), 1).reshape(-1)[0])
     elif not isinstance(part, norm.MeanOnlyBatchNorm):
         refuse(name, f"has the norm {type(part).__name__}; use MeanOnlyBatchNorm")

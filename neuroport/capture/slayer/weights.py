@@ -179,7 +179,22 @@ def section(linear: Linear, value: MessageSum, term: NodeMessages) -> Linear:
 
 
 def complex_pair(name: str, real: Linear, imag: Linear) -> Linear:
-    """Both parts as one map, real channels (or rows) first."""
+    """Both parts as one map, real channels (or rows) first.
+
+    Raises:
+        CaptureError: the parts differ in more than their weights.
+    """
+    for item in ("stride", "padding", "dilation", "groups"):
+        if getattr(real, item) != getattr(imag, item):
+            raise CaptureError(
+                f"block {name!r}: the {item} of its real synapse is {getattr(real, item)} and of "
+                f"its imaginary one {getattr(imag, item)}; use the same"
+            )
+    if real.weight.shape != imag.weight.shape:
+        raise CaptureError(
+            f"block {name!r}: the weight of its real synapse is {real.weight.shape} and of its "
+            f"imaginary one {imag.weight.shape}; use the same sizes"
+        )
     if not real.is_matrix and real.groups > 1:
         real, imag = _ungrouped(real), _ungrouped(imag)
     return replace(real, weight=np.concatenate([real.weight, imag.weight]))
