@@ -16,6 +16,7 @@ step later), except:
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import Any, NoReturn
 
@@ -35,6 +36,7 @@ from neuroport.nets.stream import per_position
 from neuroport.nets.synapse import Conv, GradedConv, snap_weight
 
 SCALE = 64
+STEPS = 16  # of random spikes, with which a block is compared
 HIGHEST = SCALE << 6  # from this threshold on, float32 cannot distinguish equal from above
 
 
@@ -95,7 +97,46 @@ def from_slayer(block: Any) -> nn.Sequential:
     lif.voltage_decay.copy_(own.voltage_decay.clamp(0, DECAY_UNITY))
     for layer in (conv, lif):
         layer.lsb.fill_(1 / scale)
-    return nn.Sequential(conv, lif)
+    found = nn.Sequential(conv, lif).eval()
+    _check_spikes(name, block, found)
+    return found
+
+
+def _check_spikes(name: str, block: Any, layers: nn.Sequential) -> None:
+    """Compare the layers with the block on random spikes.
+
+    A block may hold more than is read of it: a bias, constants of its neuron, states that an
+    earlier run left.
+
+    Raises:
+        CaptureError: they send other spikes.
+    """
+    synapse: Any = layers[0].synapse
+    sides = zip(synapse.kernel_size, synapse.dilation, strict=True)
+    reach = [spread * (side - 1) + 3 for side, spread in sides]
+    size = [1, 1] if isinstance(block, base.AbstractDense) else reach
+    dice = torch.Generator().manual_seed(0)
+    spikes = torch.rand(STEPS, 2, synapse.in_channels, *size, generator=dice) < 0.5
+    own = copy.deepcopy(block).cpu().eval()
+    states = {n: state for n, state in own.neuron.named_buffers() if n.endswith("_state")}
+    if left := [n for n, state in states.items() if state.any()]:
+        _refuse(name, f"holds states of an earlier run ({', '.join(left)}); set them to zeros")
+    own.neuron.shape = None  # of another map
+    try:
+        got = own(spikes.float().movedim(0, -1).squeeze((2, 3) if size == [1, 1] else ()))
+    except Exception as error:  # whatever it is that the block does with spikes of its shape
+        _refuse(name, f"fails on random spikes ({type(error).__name__}: {error})")
+    got = got[0] if isinstance(got, tuple) else got
+    want = layers(spikes.float()).movedim(0, -1)
+    shift = int(bool(getattr(block, "delay_shift", False)))
+    got, want = got[..., shift:], want[..., : STEPS - shift]
+    if got.numel() != want.numel() or not torch.equal(got.reshape(want.shape), want):
+        _refuse(
+            name,
+            "sends other spikes than its weights and constants say (tried with random ones): it "
+            "holds what the layers lack, such as a bias of its synapse; capture the network "
+            "instead, which names it",
+        )
 
 
 @torch.no_grad()

@@ -145,7 +145,28 @@ def extreme() -> Any:
     return block
 
 
+def biased() -> Any:
+    block = networks.cuba("Conv", 2, 3, 3)
+    block.synapse.bias = torch.nn.Parameter(torch.ones(3))
+    return block
+
+
+def other_constants() -> Any:
+    block = networks.cuba("Dense", 20, 12)
+    block.neuron.threshold_eps = 0.5
+    return block
+
+
+def left_over() -> Any:
+    block = networks.cuba("Dense", 20, 12)
+    block.neuron.current_state = torch.ones(2, 12)
+    return block
+
+
 REFUSED = {
+    "bias": (biased, "sends other spikes than its weights and constants say"),
+    "epsilon": (other_constants, "sends other spikes than its weights and constants say"),
+    "states": (left_over, r"holds states of an earlier run \(current_state\); set them to zeros"),
     "pool": (lambda: networks.cuba("Pool", 2), "is not a Dense or Conv"),
     "resonator": (lambda: slayer.block.rf.Dense(dict(networks.RESONATOR), 20, 9), "is not a Dense"),
     "delay": (lambda: networks.cuba("Dense", 20, 9, delay=True), "axonal delays"),
