@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.errors import (
+    BackendError,
     CaptureError,
     CompareError,
     FramesError,
@@ -138,6 +139,17 @@ def is_recipe(value: Any, name: str) -> Any:
 def is_path(value: Any, name: str) -> Any:
     """A path; raises a StorageError."""
     place(value)
+    return value
+
+
+def is_engine(value: Any, name: str) -> Any:
+    """The name of an engine, or None for the default one; raises a BackendError."""
+    if value is not None and (not isinstance(value, str) or not value):
+        said = "''" if isinstance(value, str) else _described(value)
+        raise BackendError(
+            f"{name} is {said}, not the name of an engine; give one, such as 'reference', or leave "
+            "it out"
+        )
     return value
 
 

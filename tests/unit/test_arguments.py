@@ -58,6 +58,11 @@ NET = torch.nn.Linear(2, 2)
         (lambda: port.verify(GRAPH, TRACE, FRAMES), ("got is a Trace",)),
         (lambda: port.minimize(GRAPH, "fast", None), ("frames is None",)),
         (lambda: port.fit("recipe.toml", "run"), ("recipe is the path", "port.load_recipe")),
+        (lambda: port.run(GRAPH, FRAMES, on=""), ("on is '', not the name of an engine",)),
+        (lambda: port.run(GRAPH, FRAMES, on=[]), ("on is a list, not the name of an engine",)),
+        (lambda: port.run(GRAPH, FRAMES, on={}), ("on is a dict, not the name",)),
+        (lambda: port.run(GRAPH, FRAMES, on=np.zeros(0)), ("on is a ndarray", "'reference'")),
+        (lambda: port.prepare(GRAPH, on=False), ("on is a bool", "or leave it out")),
         (lambda: port.report(GRAPH, GRAPH, "a.html"), ("trace is a Graph",)),
     ],
 )
