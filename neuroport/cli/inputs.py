@@ -140,6 +140,9 @@ def check_cluster(
         raise click.UsageError(
             "--cluster keeps finished shards beside the output file; give -o FILE"
         )
+    from neuroport.scale.clusters import check
+
+    check(cluster)
 
 
 def opened(network: Path | Graph) -> Any:
