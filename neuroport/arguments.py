@@ -154,6 +154,15 @@ def is_engine(value: Any, name: str) -> Any:
     return value
 
 
+def is_engines(value: Any, name: str) -> Any:
+    """The names of two engines; raises a BackendError."""
+    two = isinstance(value, (tuple, list)) and len(value) == 2
+    if not two or any(each is None for each in value):
+        said = repr(value)[:100] if isinstance(value, (str, tuple, list)) else _described(value)
+        raise BackendError(f"{name} is {said}; give two engines, such as ('reference', 'fast')")
+    return tuple(is_engine(each, f"{name}[{at}]") for at, each in enumerate(value))
+
+
 def is_runner(value: Any, name: str) -> Any:
     """A graph, the name of an engine, or a function that runs a graph; raises a BackendError."""
     if _kind(value) == "graph" or (callable(value) and _kind(value) != "module"):

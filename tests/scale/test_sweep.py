@@ -196,9 +196,9 @@ def test_a_sweep_keeps_to_the_target_with_which_it_began(
     def edit(line: str) -> None:
         target.write_text(TARGET.format("kapoho-point"))
 
-    with pytest.raises(CompareError, match="edited while the sweep ran, so point 2 is not kept"):
+    with pytest.raises(CompareError, match=r"edited while the sweep ran, so point \d is not kept"):
         sweep(recipe, folder, GRID, target=str(target), report=edit, cluster=cluster)
-    assert not (folder / "0002").exists()
+    assert len(list(folder.glob("000?"))) == 1
     with pytest.raises(CompareError, match=r"points of another sweep \(of other target\)"):
         sweep(recipe, folder, GRID, target=str(target))
     target.write_text(TARGET.format("lava-cpu").replace("x", "another summary"))
