@@ -167,7 +167,9 @@ def _paths() -> list[tuple[str, click.Parameter]]:
     for name in VERBS:
         verb = cli.get_command(context, name)
         assert isinstance(verb, Command), name
-        for each in verb.get_params(click.Context(verb)):
+        # click keeps the help option that a command is asked for first
+        asked = click.Context(verb, **cli.context_settings)
+        for each in verb.get_params(asked):
             if isinstance(each.type, (click.Path, NameOrFile)):
                 found.append((name, each))
     return found
