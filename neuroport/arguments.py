@@ -7,10 +7,11 @@ and the call that converts it.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.errors import (
+    BackendError,
     CaptureError,
     CompareError,
     FramesError,
@@ -139,6 +141,55 @@ def is_path(value: Any, name: str) -> Any:
     """A path; raises a StorageError."""
     place(value)
     return value
+
+
+def is_engine(value: Any, name: str) -> Any:
+    """The name of an engine, or None for the default one; raises a BackendError."""
+    if value is not None and (not isinstance(value, str) or not value):
+        said = "''" if isinstance(value, str) else _described(value)
+        raise BackendError(
+            f"{name} is {said}, not the name of an engine; give one, such as 'reference', or leave "
+            "it out"
+        )
+    return value
+
+
+def is_engines(value: Any, name: str) -> Any:
+    """The names of two engines; raises a BackendError."""
+    two = isinstance(value, (tuple, list)) and len(value) == 2
+    if not two or any(each is None for each in value):
+        said = repr(value)[:100] if isinstance(value, (str, tuple, list)) else _described(value)
+        raise BackendError(f"{name} is {said}; give two engines, such as ('reference', 'fast')")
+    return tuple(is_engine(each, f"{name}[{at}]") for at, each in enumerate(value))
+
+
+def is_runner(value: Any, name: str) -> Any:
+    """A graph, the name of an engine, or a function that runs a graph; raises a BackendError."""
+    if _kind(value) == "graph" or (callable(value) and _kind(value) != "module"):
+        return value
+    if value is None or _kind(value) == "module":
+        raise BackendError(
+            f"{name} is {_described(value)}; give a Graph, the name of an engine, or a function "
+            "(graph, frames) that returns a Trace"
+        )
+    return is_engine(value, name)
+
+
+def is_function(value: Any, name: str) -> Any:
+    """A function; raises a BackendError."""
+    if not callable(value):
+        raise BackendError(f"{name} is {_described(value)}; give a function, or leave it out")
+    return value
+
+
+def as_results(value: Any, name: str) -> list[Any]:
+    """Several results, as a list; raises a CompareError."""
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)):
+        with contextlib.suppress(TypeError):  # an array of no axis
+            return list(value)
+    raise CompareError(
+        f"{name} is {_described(value)}, not a list of results; give [first, second]"
+    )
 
 
 def as_array(value: Any, name: str) -> npt.NDArray[Any]:

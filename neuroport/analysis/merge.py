@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
@@ -20,6 +21,7 @@ from typing import (
 
 from neuroport.analysis.compare import Comparison
 from neuroport.analysis.joining import joined
+from neuroport.arguments import as_results, is_path, takes
 from neuroport.errors import CompareError, FormatError, StorageError
 from neuroport.files import ordinary, read_json, write_json
 from neuroport.processes import allow_files
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@takes(shards=as_results, path=is_path)
 def merge(
     shards: Sequence[Result | str | os.PathLike[str]],
     path: str | os.PathLike[str] | None = None,
@@ -118,24 +121,25 @@ def merge_comparisons(shards: Sequence[Comparison], names: Sequence[str]) -> Com
     plain = [None if t is None else {k: t[k] for k in t if k not in _MORE} for t in told]
     parts = [shards[at] for at in in_order(names, plain, facts)]
     about = parts[0].shard or {}
+    short = [name for name, each in zip(names, shards, strict=True) if not _complete(each)]
+    if short:
+        raise CompareError(f"{short[0]}: it compares not all samples of its shard; run it again")
     if about.get("stops"):
         ends = [at for at, part in enumerate(parts) if not part]
         parts = parts[: ends[0] + 1] if ends else parts
-    else:
-        short = [n for n, each in zip(names, shards, strict=True) if not _complete(each)]
-        if short:
-            raise CompareError(
-                f"{short[0]}: it compares not all samples of its shard; run it again"
-            )
     return joined(parts, about["compared"])
 
 
 _MORE = ("networks", "compared", "stops")
+_MOST = 1 << 63  # positions, of which no run has as many
 
 
 def _complete(part: Comparison) -> bool:
+    """Whether a part compares all samples of its shard, or ends where it differs."""
     assert part.shard is not None
     first, last = part.shard["samples"]
+    if part.shard.get("stops") and not part:
+        return bool(part.samples <= last - first)
     return bool(part.samples == last - first)
 
 
@@ -174,12 +178,92 @@ def read_result(path: str | os.PathLike[str]) -> Comparison | QuantizationCost:
     if isinstance(value, dict) and "synapses" in value:
         from neuroport.quantization.cost import QuantizationCost
 
-        return _built(QuantizationCost, value, where)
+        cost = _built(QuantizationCost, value, where)
+        _check(_cost_facts(cost), where)
+        return cost
     if isinstance(value, dict) and "positions" in value:
-        return _built(Comparison, value, where)
+        found = _built(Comparison, value, where)
+        _check(_comparison_facts(found), where)
+        return found
     raise FormatError(
         f"{where}: neither a trace nor what verify, compare or quantize --cost say with --json"
     )
+
+
+# (name in the file, its value, whether it is possible)
+Facts: TypeAlias = Iterator[tuple[str, object, bool]]
+
+
+def _check(facts: Facts, where: str) -> None:
+    """Refuse a file with an impossible number, which a sum would hide.
+
+    Raises:
+        FormatError: names the number.
+    """
+    for name, value, possible in facts:
+        if not possible:
+            raise FormatError(
+                f"{where}: {name} is {value!r:.100}, which is impossible here; the file was edited "
+                "or damaged: run it again"
+            )
+
+
+def _comparison_facts(found: Comparison) -> Facts:
+    for name in ("samples", "populations"):
+        yield name, getattr(found, name), 1 <= getattr(found, name) < _MOST
+    for name in ("positions", "counts", "spikes", "differing"):
+        yield name, getattr(found, name), 0 <= getattr(found, name) < _MOST
+    compared = found.positions + found.counts
+    yield "positions", found.positions, compared > 0
+    # one counted position may stand for many spikes
+    yield "spikes", found.spikes, found.spikes <= found.positions or found.counts > 0
+    yield "differing", found.differing, found.differing <= compared
+    unlike = found.by_population
+    yield "by_population", unlike, all(number > 0 for number in unlike.values())
+    yield "by_population", unlike, sum(unlike.values()) == found.differing
+    yield "by_population", unlike, len(unlike) <= found.populations
+    differs = found.first is not None or found.first_count is not None
+    yield "differing", found.differing, (found.differing > 0) == differs
+    for name, first in (("first", found.first), ("first_count", found.first_count)):
+        if first is not None:
+            yield f"{name}.population", first.population, first.population in unlike
+            yield f"{name}.got", first.got, first.got != first.expected
+            yield f"{name}.sample", first.sample, 0 <= first.sample < found.samples
+    if found.first is not None:
+        yield "first.step", found.first.step, found.first.step >= 0
+    if found.shard is not None:
+        compared_here = found.shard.get("compared")
+        yield (
+            "shard.compared",
+            compared_here,
+            (
+                isinstance(compared_here, list)
+                and all(isinstance(name, str) for name in compared_here)
+                and len(compared_here) == found.populations
+            ),
+        )
+        yield "shard.stops", found.shard.get("stops"), found.shard.get("stops", True) is True
+
+
+def _cost_facts(found: QuantizationCost) -> Facts:
+    yield "samples", found.samples, 1 <= found.samples < _MOST
+    of_samples = {
+        name: getattr(found, name) for name in ("predictions", "real_correct", "integer_correct")
+    }
+    for name, value in of_samples.items():
+        yield name, value, value is None or 0 <= value <= found.samples
+    for population in found.populations:
+        name = f"populations: {population.name}"
+        yield f"{name}: positions", population.positions, 1 <= population.positions < _MOST
+        for key in ("real", "integer", "differing"):
+            value = getattr(population, key)
+            yield f"{name}: {key}", value, 0 <= value <= population.positions
+        yield f"{name}: lsb", population.lsb, 0 <= population.lsb < math.inf
+    for synapse in found.synapses:
+        name = f"synapses: {synapse.name}"
+        for key in ("unit", "largest", "error", "clipped"):
+            value = getattr(synapse, key)
+            yield f"{name}: {key}", value, 0 <= value < math.inf
 
 
 def _built(kind: type[T], value: Any, where: str) -> T:

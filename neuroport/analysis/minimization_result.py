@@ -58,13 +58,13 @@ class Minimized:
 
         The network of the second run, if it is another one, becomes ``NAME.other.net``.
         """
-        target = Path(path)
+        target, other, frames = files_of(path)
         written = [_write(self.graph, target)]
         if self.other is not self.graph:
-            written.append(_write(self.other, target.with_suffix(f".other{target.suffix}")))
+            written.append(_write(self.other, other))
         content = io.BytesIO()
         np.save(content, self.frames)
-        written.append(write_atomic(target.with_suffix(".npy"), content.getvalue()))
+        written.append(write_atomic(frames, content.getvalue()))
         return tuple(written)
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,6 +78,13 @@ class Minimized:
             "interrupted": self.interrupted,
             "first": str(self.first),
         }
+
+
+def files_of(path: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
+    """Return the files of a case: its network, that of the second run if it is another, frames."""
+    target = Path(path)
+    other = target.with_suffix(f".other{target.suffix}")
+    return target, other, target.with_suffix(".npy")
 
 
 def many(number: int, noun: str) -> str:

@@ -14,7 +14,7 @@ from neuroport.analysis.compare import Divergence, compare
 from neuroport.analysis.delta_debugging import ddmin
 from neuroport.analysis.differing_case import Case
 from neuroport.analysis.minimization_result import Minimized, many
-from neuroport.arguments import as_array, is_graph, takes
+from neuroport.arguments import as_array, is_function, is_graph, is_runner, takes
 from neuroport.engines.reference import Reference
 from neuroport.engines.table import ready
 from neuroport.errors import BackendError, CompareError, FramesError, GraphError, IllegalError
@@ -28,7 +28,7 @@ Report = Callable[[str], None]
 _QUIET = 10.0  # seconds without a line while something becomes smaller
 
 
-@takes(graph=is_graph, frames=as_array)
+@takes(graph=is_graph, other=is_runner, frames=as_array, on=is_runner, report=is_function)
 def minimize(
     graph: Graph,
     other: Graph | str | Engine,
@@ -51,7 +51,7 @@ def minimize(
     Raises:
         CompareError: the runs do not differ.
         FramesError: the frames do not fit.
-        BackendError: the engine failed on the original case.
+        BackendError: there is no such engine, or it failed on the original case.
     """
     second, engine = (other, on) if isinstance(other, Graph) else (graph, other)
     check_frames(graph, frames)

@@ -20,7 +20,7 @@ from neuroport.analysis.compare import (
     unequal_samples,
 )
 from neuroport.analysis.joining import joined
-from neuroport.arguments import as_array, is_network, optional, takes
+from neuroport.arguments import as_array, is_engines, is_network, optional, takes
 from neuroport.errors import FramesError
 from neuroport.graph.graph import Graph
 from neuroport.kernels.allocator import available
@@ -39,7 +39,7 @@ MOST = 64  # samples of a part
 HELD = 32  # bytes per position and step, of which two traces of integers are 8
 
 
-@takes(want=is_network, got=optional(is_network), frames=as_array)
+@takes(want=is_network, got=optional(is_network), frames=as_array, on=is_engines)
 def verify(
     want: Network,
     got: Network | None,

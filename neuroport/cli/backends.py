@@ -8,10 +8,11 @@ import click
 
 from neuroport.cli.options import json_option
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command
 from neuroport.errors import BackendError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--install",
     "package",

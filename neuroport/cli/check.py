@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from neuroport.cli.options import (
-    any_path,
     delay_shift_option,
     given,
     json_option,
@@ -16,9 +15,10 @@ from neuroport.cli.options import (
     target_option,
 )
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command, any_path
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("network", type=any_path)
 @target_option
 @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -11,15 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neuroport.cli.inputs import graph_of, is_trace, trace_of
-from neuroport.cli.options import (
-    OnEngines,
-    any_path,
-    json_option,
-    out_file,
-    samples_option,
-    timing_options,
-)
+from neuroport.cli.options import OnEngines, json_option, page_file, samples_option, timing_options
 from neuroport.cli.output import Out
+from neuroport.cli.paths import OutFile, any_path
 from neuroport.errors import CompareError
 
 if TYPE_CHECKING:
@@ -32,6 +27,18 @@ class _Compare(OnEngines):
     without = frozenset({"record", "count", "granularity"})
 
 
+class _Minimized(OutFile):
+    """The file of a minimized network; its frames, and another network, are written beside it."""
+
+    def __init__(self) -> None:
+        super().__init__("a network", ".net", ".graph")
+
+    def writes(self, value: Path) -> Iterator[Path]:
+        from neuroport.analysis.minimization_result import files_of
+
+        yield from files_of(value)
+
+
 @click.command(cls=_Compare)
 @click.argument("want", type=any_path)
 @click.argument("got", type=any_path)
@@ -40,10 +47,13 @@ class _Compare(OnEngines):
 @samples_option
 @click.option("--minimize", is_flag=True, help="Find the smallest network that still differs.")
 @click.option(
-    "-o", "--out", type=out_file, help="File for that network; its frames are written beside it."
+    "-o",
+    "--out",
+    type=_Minimized(),
+    help="File for that network; its frames are written beside it.",
 )
 @click.option(
-    "--report", "page", type=out_file, help="HTML page to write: both runs, step by step."
+    "--report", "page", type=page_file, help="HTML page to write: both runs, step by step."
 )
 @click.option("--labels", type=any_path, help=".npy array (N,) of classes, for the page.")
 @timing_options
@@ -153,7 +163,7 @@ def _minimize(
     from neuroport.analysis.minimize import minimize
     from neuroport.engines.table import DEFAULT, ready
 
-    found = ready(engine or DEFAULT, options)
+    found = ready(DEFAULT if engine is None else engine, options)
     meant = {each.name for each in fields(found.Options) if each.metadata.get("minimizing", True)}
     on = partial(found.run, **{name: options[name] for name in options if name in meant})
     same = graph.hash == other.hash

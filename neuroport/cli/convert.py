@@ -7,21 +7,24 @@ from pathlib import Path
 import click
 
 from neuroport.cli.options import (
-    any_path,
     explain_option,
     json_option,
     one_unit_option,
-    out_file,
     reset_option,
     target_option,
 )
 from neuroport.cli.output import Out, say_graph
+from neuroport.cli.paths import Command, OutFile, any_path
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("network", type=any_path)
 @click.option(
-    "-o", "--out", type=out_file, required=True, help="File to write: .graph, .net or .nir."
+    "-o",
+    "--out",
+    type=OutFile("a network", ".graph", ".net", ".nir"),
+    required=True,
+    help="File to write: .graph, .net or .nir.",
 )
 @target_option
 @click.option(

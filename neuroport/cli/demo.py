@@ -7,13 +7,20 @@ from pathlib import Path
 
 import click
 
-from neuroport.cli.options import DEVICES, json_option, out_folder
+from neuroport.cli.options import DEVICES, json_option, recipe_name
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command, out_folder
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--out", "folder", type=out_folder, default=Path("runs/demo"), show_default=True)
-@click.option("--recipe", default="demo", show_default=True, help="Shipped recipe or TOML file.")
+@click.option(
+    "--recipe",
+    type=recipe_name,
+    default="demo",
+    show_default=True,
+    help="Shipped recipe or TOML file.",
+)
 @click.option(
     "--samples", default=100, show_default=True, help="Number of held-out digits to run on Lava."
 )

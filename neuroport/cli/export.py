@@ -6,15 +6,20 @@ from pathlib import Path
 
 import click
 
-from neuroport.cli.options import any_path, json_option, out_file
+from neuroport.cli.options import json_option
 from neuroport.cli.output import Out, say_graph
+from neuroport.cli.paths import Command, OutFile, any_path
 from neuroport.errors import StorageError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("graph", type=any_path)
 @click.option(
-    "-o", "--out", type=out_file, required=True, help="File to write: NetX (.net) or NIR (.nir)."
+    "-o",
+    "--out",
+    type=OutFile("a NetX or NIR file", ".net", ".nir"),
+    required=True,
+    help="File to write: NetX (.net) or NIR (.nir).",
 )
 @click.option(
     "--dt", type=float, help="Duration of a step in seconds, for .nir files; 1 by default."

@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from neuroport.cli.inputs import held_out
-from neuroport.cli.options import any_path, json_option, out_file
+from neuroport.cli.options import array_file, json_option
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command, any_path
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=any_path)
-@click.option("-o", "--out", type=out_file, required=True, help=".npy file of frames to write.")
-@click.option("--labels", type=out_file, help=".npy file of their classes to write.")
+@click.option("-o", "--out", type=array_file, required=True, help=".npy file of frames to write.")
+@click.option("--labels", type=array_file, help=".npy file of their classes to write.")
 @click.option("--samples", default=100, show_default=True, help="Number of held-out samples.")
 @json_option
 def frames(folder: Path, out: Path, labels: Path | None, samples: int, as_json: bool) -> None:

@@ -7,22 +7,24 @@ from pathlib import Path
 import click
 
 from neuroport.cli.options import (
-    any_path,
+    array_file,
     explain_option,
+    graph_file,
     json_option,
     one_unit_option,
-    out_file,
     reset_option,
 )
 from neuroport.cli.output import Out, say_graph
+from neuroport.cli.paths import Command, NameOrFile, any_path
 from neuroport.errors import FramesError
 
 
-@click.command("import")
+@click.command("import", cls=Command)
 @click.argument("network", type=any_path)
-@click.option("-o", "--out", type=out_file, required=True, help="Graph file to write.")
+@click.option("-o", "--out", type=graph_file, required=True, help="Graph file to write.")
 @click.option(
     "--frames",
+    type=NameOrFile("a file of frames", "="),
     multiple=True,
     help=".npy file of integers (T, N, *shape); with several inputs NAME=FILE, once for each.",
 )
@@ -38,7 +40,7 @@ from neuroport.errors import FramesError
 @click.option(
     "--no-integers", is_flag=True, help="Quantize again, and ignore integers in the metadata."
 )
-@click.option("--joined", type=out_file, help="Write the frames of all inputs together (.npy).")
+@click.option("--joined", type=array_file, help="Write the frames of all inputs together (.npy).")
 @json_option
 def import_(
     network: Path,
@@ -69,8 +71,10 @@ def import_(
     if joined is not None and not frames:
         raise FramesError("--joined writes the joined frames; add --frames")
     named = dict(item.partition("=")[::2] for item in frames if "=" in item)
-    if named and len(named) != len(frames):
-        raise FramesError("several --frames; give each as NAME=FILE with the name of its input")
+    if len(frames) > 1 and len(named) != len(frames):
+        raise FramesError(
+            "several --frames; give each as NAME=FILE, once for each input of the network"
+        )
     given = {name: load_frames(file) for name, file in named.items()} or None
     alone = load_frames(frames[0]) if frames and not named else None
     made = import_nir(

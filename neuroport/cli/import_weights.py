@@ -7,16 +7,19 @@ from typing import Any
 
 import click
 
-from neuroport.cli.options import any_path, json_option, out_folder
+from neuroport.cli.options import json_option, recipe_name
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command, any_path, out_folder
 from neuroport.errors import RecipeError
 
 
-@click.command("import-weights")
+@click.command("import-weights", cls=Command)
 @click.argument("file", type=any_path)
 @click.option("-o", "--out", "folder", type=out_folder, required=True, help="Folder of the run.")
 @click.option(
-    "--recipe", help="Recipe of the network: a TOML file, or the name of a shipped recipe."
+    "--recipe",
+    type=recipe_name,
+    help="Recipe of the network: a TOML file, or the name of a shipped recipe.",
 )
 @click.option("--family", help="Instead of --recipe: the shipped recipe of this family ...")
 @click.option("--depth", type=int, help="... with this number of layers ...")

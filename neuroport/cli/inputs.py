@@ -140,6 +140,9 @@ def check_cluster(
         raise click.UsageError(
             "--cluster keeps finished shards beside the output file; give -o FILE"
         )
+    from neuroport.scale.clusters import check
+
+    check(cluster)
 
 
 def opened(network: Path | Graph) -> Any:
@@ -160,7 +163,9 @@ def engine_for(on: str | None, folder: Path | None, options: dict[str, Any]) -> 
     """
     from neuroport.engines import table
 
-    name = on or (table.DEFAULT if folder is None else table.MODULE)
+    if on is None:
+        on = table.DEFAULT if folder is None else table.MODULE
+    name = on
     found = table.known(name)
     known = {each.name for each in fields(found.Options)}
     for owners in table.options():

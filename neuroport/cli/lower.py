@@ -8,20 +8,25 @@ import click
 
 from neuroport.cli.inputs import read_network
 from neuroport.cli.options import (
-    any_path,
     frames_option,
     json_option,
-    out_file,
     steps_option,
     target_option,
     timing_options,
 )
 from neuroport.cli.output import Out, say_graph
+from neuroport.cli.paths import Command, OutFile, any_path
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("graph", type=any_path)
-@click.option("-o", "--out", type=out_file, required=True, help="Graph (or .net) file to write.")
+@click.option(
+    "-o",
+    "--out",
+    type=OutFile("a graph", ".graph", ".net"),
+    required=True,
+    help="Graph (or .net) file to write.",
+)
 @target_option
 @click.option(
     "--carrier", default="auto", help="Carrier of shortcuts: relay, unroll, stock, or auto."

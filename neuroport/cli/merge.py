@@ -8,13 +8,19 @@ from typing import Any
 
 import click
 
-from neuroport.cli.options import any_path, json_option, out_file
+from neuroport.cli.options import json_option
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command, OutFile, any_path
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("shards", type=any_path, nargs=-1, required=True)
-@click.option("-o", "--out", type=out_file, help="File to write; needed for traces.")
+@click.option(
+    "-o",
+    "--out",
+    type=OutFile("a result", ".trace", ".json"),
+    help="File to write; needed for traces.",
+)
 @json_option
 def merge(shards: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Join the results of all shards of a run: traces, or JSON of verify, compare and --cost.
@@ -27,8 +33,15 @@ def merge(shards: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     from neuroport.analysis.merge import kind_of, merge
     from neuroport.runs.trace_file import StoredTrace
 
-    if out is None and any(kind_of(path) == "trace" for path in shards):
+    traces = any(kind_of(path) == "trace" for path in shards)
+    if traces and out is None:
         raise click.UsageError("traces are merged into a file; give -o FILE")
+    if out is not None and out.suffix == (".json" if traces else ".trace"):
+        kinds = ("JSON", "a trace") if traces else ("a trace", "JSON")
+        raise click.UsageError(
+            f"{out} is the name of {kinds[0]}, and these shards are merged to {kinds[1]}; give "
+            "-o another name"
+        )
     found: Any = merge(list(shards), out)
     say = Out(as_json)
     if isinstance(found, StoredTrace):

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import Field
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import click
 
-from neuroport.files import check_file, check_folder
+from neuroport.cli.paths import Command, NameOrFile, OutFile, any_path
 
 Verb = Callable[..., None]
 
 
-class _OutFile(click.Path):
-    """A file to write; refused before any work if it cannot be written."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return check_file(Path(os.fsdecode(super().convert(value, param, ctx))))
-
-
-class _OutFolder(click.Path):
-    """A folder to write to; refused before any work if it cannot be written."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        return check_folder(Path(os.fsdecode(super().convert(value, param, ctx))))
-
-
-any_path = click.Path(path_type=Path)
-out_file, out_folder = _OutFile(path_type=Path), _OutFolder(path_type=Path)
-
+graph_file = OutFile("a graph", ".graph")
+array_file = OutFile("an array", ".npy")
+page_file = OutFile("a page", ".html")
+json_file = OutFile("JSON", ".json")
+recipe_name = NameOrFile("a recipe; give the name of a shipped one, or a TOML file")
+target_name = NameOrFile("a target; give the name of one (neuroport targets), or a TOML file")
+cluster_name = NameOrFile("a cluster; give local:N, tcp://HOST:PORT or slurm:FILE", "slurm:")
 DEVICES = "Where torch computes: auto (a GPU if there is one), cpu, cuda or cuda:1."
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 steps_option = click.option(
@@ -45,6 +33,7 @@ frames_option = click.option(
 )
 target_option = click.option(
     "--target",
+    type=target_name,
     default="lava-cpu",
     show_default=True,
     help="lava-cpu, a chip or board, or its TOML.",
@@ -56,7 +45,10 @@ shard_option = click.option(
     "--shard", metavar="i/n", help="Run only part i of n of the samples; merge joins the parts."
 )
 cluster_option = click.option(
-    "--cluster", metavar="WHERE", help="local:N, tcp://HOST:PORT or slurm:FILE; needs -o."
+    "--cluster",
+    type=cluster_name,
+    metavar="WHERE",
+    help="local:N, tcp://HOST:PORT or slurm:FILE; needs -o.",
 )
 shards_option = click.option(
     "--shards", type=int, help="Number of parts that --cluster sends to workers."
@@ -96,7 +88,7 @@ def timing_options(verb: Verb) -> Verb:
     return timed
 
 
-class OnEngines(click.Command):
+class OnEngines(Command):
     """A command that runs a network: it also has every option of every engine.
 
     The command receives the given ones as ``options``, by the names of the engines' fields.

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
-from neuroport.cli.options import any_path, json_option, out_file
+from neuroport.cli.options import json_file, json_option
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command, any_path
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--site", type=any_path, help="Site file of the board (TOML); or set NEUROPORT_SITE.")
-@click.option("-o", "--out", type=out_file, required=True, help="Record to write (JSON).")
+@click.option("-o", "--out", type=json_file, required=True, help="Record to write (JSON).")
 @click.option(
     "--only", multiple=True, metavar="CONSTRUCT", help="Test only this construct; repeatable."
 )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from neuroport.cli.inputs import held_out
-from neuroport.cli.options import DEVICES, any_path, json_option, out_file, shard_option
+from neuroport.cli.options import DEVICES, graph_file, json_option, shard_option
 from neuroport.cli.output import Out, say_graph
+from neuroport.cli.paths import Command, any_path
 from neuroport.files import check_file
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from neuroport.recipe import Recipe
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=any_path)
-@click.option("-o", "--out", type=out_file, help="Graph file; FOLDER/quantized.graph by default.")
+@click.option("-o", "--out", type=graph_file, help="Graph file; FOLDER/quantized.graph by default.")
 @click.option(
     "--widths",
     type=click.Choice(["proven", "checked"]),
@@ -80,7 +81,7 @@ def quantize(
     from neuroport.training.checkpoint import load, read_checkpoint
 
     recipe = read_checkpoint(folder).recipe
-    out = check_file(out or folder / "quantized.graph")
+    out = check_file(folder / "quantized.graph" if out is None else out)
     say = Out(as_json)
     more: dict[str, Any] = {}
     net = load(folder)

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from neuroport.cli.inputs import read_network
-from neuroport.cli.options import any_path, json_option, out_file, timing_options
+from neuroport.cli.options import json_option, page_file, target_name, timing_options
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command, any_path
 from neuroport.errors import FormatError
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("network", type=any_path)
 @click.option("--trace", "trace_path", type=any_path, required=True, help="Trace of that network.")
 @click.option(
@@ -30,14 +31,18 @@ from neuroport.errors import FormatError
 @click.option(
     "--results", type=any_path, help="demo.json of a demo, for accuracy, comparisons and times."
 )
-@click.option("--target", help="A chip or board (or its TOML), to show cores, energy and time.")
+@click.option(
+    "--target",
+    type=target_name,
+    help="A chip or board (or its TOML), to show cores, energy and time.",
+)
 @click.option("--map", "mapped", is_flag=True, help="Also show which part lies on which chip.")
 @click.option(
     "--source",
     type=any_path,
     help="The network before lowering, to show the cost of other carriers.",
 )
-@click.option("-o", "--out", type=out_file, required=True, help="HTML page to write.")
+@click.option("-o", "--out", type=page_file, required=True, help="HTML page to write.")
 @timing_options
 @json_option
 def report(

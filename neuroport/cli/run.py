@@ -11,16 +11,15 @@ import click
 from neuroport.cli.inputs import check_cluster, engine_for, opened
 from neuroport.cli.options import (
     OnEngines,
-    any_path,
     cluster_option,
     json_option,
-    out_file,
     samples_option,
     shard_option,
     shards_option,
     timing_options,
 )
 from neuroport.cli.output import Out
+from neuroport.cli.paths import OutFile, any_path
 
 if TYPE_CHECKING:
     from neuroport.runs.totals import Totals
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     "--frames", type=any_path, required=True, help=".npy array (T, N, C, H, W) of integers."
 )
 @click.option("--on", "engine", help="Engine; `reference` by default, a folder's own module.")
-@click.option("-o", "--out", type=out_file, help="Trace file to write.")
+@click.option("-o", "--out", type=OutFile("a trace", ".trace"), help="Trace file to write.")
 @samples_option
 @shard_option
 @cluster_option

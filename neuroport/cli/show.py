@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from neuroport.cli.inputs import read_network
-from neuroport.cli.options import any_path, frames_option, json_option, steps_option, timing_options
+from neuroport.cli.options import frames_option, json_option, steps_option, timing_options
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command, any_path
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("network", type=any_path)
 @steps_option
 @frames_option

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from neuroport.cli.options import json_option, out_folder, target_option
+from neuroport.cli.options import cluster_name, json_option, recipe_name, target_option
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command, out_folder
 
 
-@click.command()
-@click.argument("recipe")
+@click.command(cls=Command)
+@click.argument("recipe", type=recipe_name)
 @click.option("-o", "--out", "folder", type=out_folder, required=True, help="Folder of the sweep.")
 @click.option(
     "--grid",
@@ -21,7 +22,12 @@ from neuroport.cli.output import Out
     help="Values of a key of the recipe, such as seed=1,2,3; repeat it for other keys.",
 )
 @target_option
-@click.option("--cluster", metavar="WHERE", help="local:N, tcp://HOST:PORT or slurm:FILE.")
+@click.option(
+    "--cluster",
+    type=cluster_name,
+    metavar="WHERE",
+    help="local:N, tcp://HOST:PORT or slurm:FILE.",
+)
 @json_option
 def sweep(
     recipe: str,

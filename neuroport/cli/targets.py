@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from neuroport.cli.options import json_option
+from neuroport.cli.options import json_option, target_name
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command
 
 
-@click.command()
-@click.argument("name", required=False)
+@click.command(cls=Command)
+@click.argument("name", type=target_name, required=False)
 @click.option("--fit", is_flag=True, help="Compare the resource formulas with published tables.")
 @json_option
 def targets(name: str | None, fit: bool, as_json: bool) -> None:

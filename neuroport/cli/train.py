@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from neuroport.cli.options import DEVICES, any_path, json_option, out_folder
+from neuroport.cli.options import DEVICES, json_option, recipe_name
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command, any_path, out_folder
 
 
-@click.command()
-@click.argument("recipe", required=False)
+@click.command(cls=Command)
+@click.argument("recipe", type=recipe_name, required=False)
 @click.option("-o", "--out", "folder", type=out_folder, help="Folder of the run.")
 @click.option("--list", "listed", is_flag=True, help="Print the shipped recipes and exit.")
 @click.option(

@@ -11,15 +11,15 @@ import click
 from neuroport.cli.inputs import check_cluster, engine_for, opened
 from neuroport.cli.options import (
     OnEngines,
-    any_path,
     cluster_option,
+    json_file,
     json_option,
-    out_file,
     samples_option,
     shard_option,
     shards_option,
 )
 from neuroport.cli.output import Out
+from neuroport.cli.paths import any_path
 
 
 class _Verifying(OnEngines):
@@ -39,7 +39,7 @@ class _Verifying(OnEngines):
 @click.option(
     "--together", type=int, help="Samples that run at a time; affects memory, never results."
 )
-@click.option("-o", "--out", type=out_file, help="JSON file to write, for merge.")
+@click.option("-o", "--out", type=json_file, help="JSON file to write, for merge.")
 @samples_option
 @shard_option
 @cluster_option
@@ -75,11 +75,11 @@ def verify(
 
     second = other or network
     folders = [path if path.is_dir() else None for path in (network, second)]
-    usual = DEFAULT if folders[0] is None else MODULE
-    on = (
-        engine_for(against or usual, folders[0], {}),
-        engine_for(engine or ("fast" if folders[1] is None else MODULE), folders[1], options),
-    )
+    if against is None:
+        against = DEFAULT if folders[0] is None else MODULE
+    if engine is None:
+        engine = "fast" if folders[1] is None else MODULE
+    on = engine_for(against, folders[0], {}), engine_for(engine, folders[1], options)
     data = load_frames(frames, samples, mapped=True)
     check_cluster(cluster, shards, shard, out)
     one, two = opened(network), None if other is None else opened(other)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from neuroport.cli.options import any_path, json_option, out_file
+from neuroport.cli.options import json_option, page_file
 from neuroport.cli.output import Out
+from neuroport.cli.paths import Command, any_path
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=any_path)
-@click.option("--html", type=out_file, help="Write the page to a file instead, and exit.")
+@click.option("--html", type=page_file, help="Write the page to a file instead, and exit.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port; 0, the default: any free one."
 )

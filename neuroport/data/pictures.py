@@ -135,7 +135,8 @@ def folders(recipe: DataRecipe, train: bool) -> Samples:
 
     Raises:
         BackendError: Pillow is not installed.
-        StorageError: folders are missing, or their number differs from the recipe's classes.
+        StorageError: folders are missing, their number differs from the recipe's classes, or train
+            and val have other classes.
     """
     try:
         import PIL  # noqa: F401
@@ -144,8 +145,9 @@ def folders(recipe: DataRecipe, train: bool) -> Samples:
             "pictures are read with Pillow, which is not installed; "
             "pip install '.[train]' in neuroport's folder"
         ) from error
-    place = located(recipe, ".", ("train", "val")) / ("train" if train else "val")
-    classes = sorted(folder.name for folder in place.iterdir() if folder.is_dir())
+    root = located(recipe, ".", ("train", "val"))
+    place = root / ("train" if train else "val")
+    classes = _classes(root)
     if len(classes) != recipe.class_count:
         raise StorageError(
             f"{place}: {len(classes)} folders for {recipe.class_count} classes; "
@@ -153,10 +155,46 @@ def folders(recipe: DataRecipe, train: bool) -> Samples:
         )
     paths, labels = [], []
     for label, name in enumerate(classes):
-        for path in sorted((place / name).iterdir()):
-            if path.suffix.lower() in SUFFIXES:
-                paths.append(path)
-                labels.append(label)
+        found = [p for p in sorted((place / name).iterdir()) if p.suffix.lower() in SUFFIXES]
+        if not found:
+            raise StorageError(
+                f"{place / name}: holds no picture ({', '.join(SUFFIXES)}); complete the dataset, "
+                "or remove the class from train and val"
+            )
+        paths += found
+        labels += [label] * len(found)
     size = recipe.train_size if train and recipe.train_size else recipe.shape[1]
     resize = 0 if train and recipe.train_size else recipe.resize
     return Files(tuple(paths), np.array(labels, np.int64), size, resize)
+
+
+def _classes(root: Path) -> list[str]:
+    """Return the names of the classes, in order; their order in each half is their number.
+
+    Raises:
+        StorageError: the halves have other classes, which would then share numbers.
+    """
+    halves = {half: _folders_in(root / half) for half in ("train", "val")}
+    lacks = {
+        half: sorted(set(other) - set(halves[half]))
+        for half, other in (("train", halves["val"]), ("val", halves["train"]))
+    }
+    if any(lacks.values()):
+        said = " and ".join(f"{half} lacks {_some(lack)}" for half, lack in lacks.items() if lack)
+        raise StorageError(
+            f"{root}: train and val have other classes: {said}; both need a folder of the same "
+            "name for each class"
+        )
+    return halves["train"]
+
+
+def _folders_in(place: Path) -> list[str]:
+    if not place.is_dir():
+        raise StorageError(f"{place}: is no folder; make it one, with a folder for each class")
+    return sorted(folder.name for folder in place.iterdir() if folder.is_dir())
+
+
+def _some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from neuroport.arguments import as_array, is_network, optional, takes
+from neuroport.arguments import as_array, is_engine, is_network, optional, takes
 from neuroport.engines.table import DEFAULT, MODULE, ready
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TIMING = ("delay_shift", "free_running")  # what a stock NetX file does not state
 
 
-@takes(network=is_network, frames=as_array)
+@takes(network=is_network, frames=as_array, on=is_engine)
 def run(
     network: Graph | nn.Module | str | os.PathLike[str],
     frames: npt.ArrayLike,
@@ -70,7 +70,7 @@ def run(
     return trace if told is None else replace(trace, provenance={**trace.provenance, "shard": told})
 
 
-@takes(network=is_network, frames=optional(as_array))
+@takes(network=is_network, frames=optional(as_array), on=is_engine)
 def prepare(
     network: Graph | nn.Module | str | os.PathLike[str],
     on: str | None = None,
@@ -105,7 +105,9 @@ def prepare(
             "leave out"
         )
     is_module = not is_path and _is_module(network)
-    found = ready(on or (MODULE if is_module else DEFAULT), options)
+    if on is None:
+        on = MODULE if is_module else DEFAULT
+    found = ready(on, options)
     if found.takes_modules and not is_module:
         raise BackendError(
             f"engine {found.name!r} runs the forward pass of a torch module, which a graph "

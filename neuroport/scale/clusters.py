@@ -6,6 +6,9 @@ running scheduler. ``slurm:FILE`` asks Slurm for the workers that a TOML file de
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +23,58 @@ if TYPE_CHECKING:
     Cluster: TypeAlias = str | Client
 
 SCHEDULER_SECONDS = 10
+MOST_HERE = 64  # processes on this machine, or four a core: each holds some 100 MB
+MOST_JOBS = 10_000  # of Slurm, ten times as many as one scheduler serves
+_ADDRESS = re.compile(r"//(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]@?#]+):([0-9]{1,5})/?")
 INSTALL = "pip install '.[scale]' in neuroport's folder"
+
+
+def check(cluster: Any) -> None:
+    """Refuse, before any work, a text that is not a cluster; nothing is started.
+
+    Raises:
+        BackendError: it is none, or asks for more processes or jobs than make sense.
+        StorageError: the file of Slurm's jobs is missing.
+    """
+    if not isinstance(cluster, str):
+        return  # a Client, or refused with the text's own error by connected
+    kind, _, rest = cluster.partition(":")
+    if kind == "local" and re.fullmatch(r"0*[1-9][0-9]*", rest):
+        most = max(MOST_HERE, 4 * (os.cpu_count() or 1))
+        if len(rest.lstrip("0")) > 9 or int(rest) > most:
+            raise BackendError(
+                f"cluster is {cluster!r:.100}; use at most {most:,} processes on this machine, "
+                f"which has {os.cpu_count()} cores"
+            )
+    elif kind in ("tcp", "tls") and _is_address(rest):
+        pass
+    elif kind == "slurm" and rest:
+        read_slurm(rest)
+    else:
+        raise _no_cluster(cluster)
+
+
+def _is_address(text: str) -> bool:
+    """Whether this is ``//HOST:PORT``, the host a name or an address."""
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        return False
+    host, port = found.groups()
+    try:
+        if host.startswith("["):
+            ipaddress.IPv6Address(host[1:-1])
+        else:
+            host.encode("idna")  # as a resolver is asked
+    except ValueError:
+        return False
+    return 0 < int(port) < 1 << 16
+
+
+def _no_cluster(cluster: Any) -> BackendError:
+    return BackendError(
+        f"cluster is {cluster!r:.100}; give local:N (N processes here), tcp://HOST:PORT (a "
+        "scheduler), slurm:FILE (jobs as a TOML file says), or a distributed.Client"
+    )
 
 
 @contextmanager
@@ -32,25 +86,31 @@ def connected(cluster: Any) -> Iterator[Any]:
     """
     try:
         from distributed import Client
+        from distributed.security import Security
     except ImportError as error:
         raise BackendError(f"a cluster needs dask.distributed: {INSTALL}") from error
     if isinstance(cluster, Client):
         yield cluster
         return
-    kind, _, rest = cluster.partition(":") if isinstance(cluster, str) else ("", "", "")
+    if not isinstance(cluster, str):
+        raise _no_cluster(cluster)
+    check(cluster)
+    kind, _, rest = cluster.partition(":")
     with ExitStack() as stack:
-        if kind == "local" and rest.isdecimal() and int(rest) > 0:
+        if kind == "local":
             stack.enter_context(_isolated())
-            target = stack.enter_context(_local(int(rest)))
-        elif kind in ("tcp", "tls") and rest.startswith("//"):
-            target = cluster
-        elif kind == "slurm" and rest:
+            target: Any = stack.enter_context(_local(int(rest)))
+        elif kind == "slurm":
             target = stack.enter_context(_slurm(rest))
         else:
-            raise BackendError(
-                f"cluster is {cluster!r:.100}; give local:N (N processes here), tcp://HOST:PORT (a "
-                "scheduler), slurm:FILE (jobs as a TOML file says), or a distributed.Client"
-            )
+            target = cluster.rstrip("/")
+            # not left to Client: one that could not be made may hang where it is collected
+            security: Any = Security
+            if kind == "tls" and not security().get_connection_args("client")["ssl_context"]:
+                raise BackendError(
+                    f"{cluster}: needs certificates, and dask has none; name them in its "
+                    "configuration (distributed.comm.tls), or use tcp://"
+                )
         try:
             client = Client(  # type: ignore[no-untyped-call]
                 target, timeout=SCHEDULER_SECONDS, set_as_default=False
@@ -107,7 +167,13 @@ def _slurm(path: str) -> Iterator[Any]:
     if shutil.which("sbatch") is None:
         raise BackendError("Slurm's command sbatch is not here; run this on a login node")
     jobs = fields.pop("jobs")
-    with SLURMCluster(**fields) as cluster:
+    try:
+        made = SLURMCluster(**fields)
+    except (TypeError, ValueError, RuntimeError) as error:  # an argument that it does not have
+        raise BackendError(
+            f"{path}: SLURMCluster refuses it ({error}); correct the file"
+        ) from error
+    with made as cluster:
         cluster.scale(jobs=jobs)
         yield cluster
 
@@ -117,12 +183,14 @@ def read_slurm(path: str) -> dict[str, Any]:
 
     Raises:
         StorageError: there is no such file.
-        BackendError: the number or size of jobs is missing.
+        BackendError: the number or size of jobs is missing, or larger than makes sense.
     """
     fields = parse_toml(read_text(path, BackendError, "a cluster"), path, BackendError)
     jobs = fields.get("jobs")
     if type(jobs) is not int or jobs < 1:
         raise BackendError(f"{path}: jobs is {jobs!r:.100}; say how many jobs to ask Slurm for")
+    if jobs > MOST_JOBS:
+        raise BackendError(f"{path}: jobs is {jobs}; ask Slurm for {MOST_JOBS:,} at most")
     for name in ("cores", "memory"):
         if name not in fields:
             raise BackendError(

@@ -8,26 +8,34 @@ the point's folder, it continues within the training.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
+import math
 import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuroport.arguments import is_path, is_recipe, takes
-from neuroport.errors import FormatError, RecipeError
+from neuroport.arguments import is_function, is_path, is_recipe, takes
+from neuroport.errors import (
+    CompareError,
+    FormatError,
+    NeuroportError,
+    RecipeError,
+    StorageError,
+)
 from neuroport.files import parse_toml, read_json, write_atomic, write_json
 from neuroport.nets.recipe import GRAPH
 from neuroport.recipe import Recipe, changed
-from neuroport.scale.clusters import connected
+from neuroport.scale.clusters import check, connected
 from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.spread import spread
 from neuroport.scale.sweep_point import KEPT, RESULT, point
@@ -35,6 +43,7 @@ from neuroport.version import __version__
 
 if TYPE_CHECKING:
     from neuroport.scale.clusters import Cluster
+    from neuroport.targets.target import Target
 
 SUMMARY = "sweep.json"
 MOST_POINTS = 10_000
@@ -80,7 +89,7 @@ class Sweep:
         return {"keys": list(self.keys), "points": [dict(each) for each in self.points]}
 
 
-@takes(recipe=is_recipe, folder=is_path)
+@takes(recipe=is_recipe, folder=is_path, target=is_path, report=is_function)
 def sweep(
     recipe: Recipe,
     folder: str | os.PathLike[str],
@@ -103,14 +112,18 @@ def sweep(
     Raises:
         RecipeError: a key does not exist, or a point is not a valid recipe; raised before training.
         TargetError: there is no such target.
-        CompareError: the folder holds points of another sweep.
+        CompareError: the folder holds points of another sweep, or the target's file was edited
+            while the sweep ran.
+        FormatError: the result of a point in the folder was damaged; raised before training.
         BackendError: see :func:`neuroport.record`.
         NeuroportError: training, quantizing or lowering a point failed.
     """
-    from neuroport.targets.target import load_target
+    from neuroport.targets.target import load_target, names
 
-    load_target(target)
-    target = os.path.abspath(target) if os.path.exists(target) else target  # as workers find it
+    content = _content(load_target(target))
+    if target not in names():
+        target = os.path.abspath(target)  # as workers find it
+    check(cluster)
     axes = axes_of(grid)
     changes = changes_of(axes)
     if recipe.network.family == GRAPH:
@@ -122,15 +135,25 @@ def sweep(
     plan: dict[str, Any] = {
         "recipe": recipe.to_dict(),
         "name": recipe.name,
-        "grid": {key: [json.dumps(value) for value in values] for key, values in axes.items()},
-        "target": target,
+        "grid": {key: [_toml(key, value) for value in values] for key, values in axes.items()},
+        "target": {"name": target, "values": content},
         "shards": len(changes),
     }
     points = _Points(Path(folder), plan)
+    for number in points.done():
+        points.result(number, changes[number - 1])  # refused before anything is trained
     say = report or (lambda _: None)
 
+    def unchanged(number: int) -> None:
+        """Refuse a point that may have been lowered for what the target's file holds now."""
+        if _content(load_target(target)) != content:
+            raise CompareError(
+                f"{target} was edited while the sweep ran, so point {number} is not kept; restore "
+                "the file and give the same command again, or begin another sweep elsewhere"
+            )
+
     def told(number: int) -> None:
-        found = read_json(points.path(number) / RESULT)
+        found = points.result(number, changes[number - 1])
         values = ", ".join(f"{phase} {_percent(a)} %" for phase, a in found["accuracy"].items())
         say(f"point {number} of {points.shards}: {' '.join(changes[number - 1])}: {values}")
 
@@ -139,6 +162,7 @@ def sweep(
             if number not in points.done():
                 place = points.place(number)
                 point(plan["recipe"], changes[number - 1], place, target, recipe.name)
+                unchanged(number)
                 os.replace(place, points.path(number))
                 told(number)
     elif len(points.done()) < points.shards:
@@ -153,9 +177,17 @@ def sweep(
             about |= {"recipe": plan["recipe"], "changes": changes[number - 1]}
             return about | points.told(points.place(number)), np.zeros((1, 0), np.int32)
 
+        def kept(number: int) -> None:
+            try:
+                unchanged(number)
+            except NeuroportError:
+                os.replace(points.path(number), points.place(number))
+                raise
+            told(number)
+
         with connected(cluster) as client:
-            spread(client, (), job, points, told)
-    found = [read_json(points.path(number) / RESULT) for number in range(1, points.shards + 1)]
+            spread(client, (), job, points, kept)
+    found = [points.result(number, each) for number, each in enumerate(changes, 1)]
     done = Sweep(tuple(axes), tuple(found), points.folder)
     write_json(points.folder / SUMMARY, done.to_dict())
     return done
@@ -168,11 +200,16 @@ def axes_of(grid: Mapping[str, Sequence[Any]] | Sequence[str]) -> dict[str, list
         RecipeError: a text that is no ``KEY=VALUE,VALUE``, a key that is there twice, no value.
     """
     found: dict[str, list[Any]] = {}
+    if isinstance(grid, (str, bytes)) or not isinstance(grid, Iterable):
+        raise RecipeError(
+            f"the grid is {grid!r:.100}; give a dictionary of lists, or texts: ['seed=1,2,3']"
+        )
     told = grid.items() if isinstance(grid, Mapping) else [_axis(text) for text in grid]
     for key, values in told:
         if key in found:
             raise RecipeError(f"{key} is there twice in the grid; give all its values at once")
-        if isinstance(values, (str, bytes)) or not list(values):
+        many = isinstance(values, Iterable) and not isinstance(values, (str, bytes, Mapping))
+        if not many or not len(list(values)):
             raise RecipeError(f"{key} has no list of values in the grid; use {key}=1,2")
         found[key] = list(values)
     if not found:
@@ -181,23 +218,56 @@ def axes_of(grid: Mapping[str, Sequence[Any]] | Sequence[str]) -> dict[str, list
 
 
 def _axis(text: str) -> tuple[str, list[Any]]:
-    key, equals, values = text.partition("=")
+    key, equals, values = text.partition("=") if isinstance(text, str) else ("", "", "")
     if not equals or not key.strip():
         raise RecipeError(f"{text!r:.100} is not part of a grid; write seed=1,2,3")
-    found = parse_toml(f"values = [{values}]", text, RecipeError)["values"]
-    return key.strip(), list(found)
+    try:
+        found = parse_toml(f"values = [\n{values}\n]", text, RecipeError)
+    except RecipeError:  # it tells a line and a column of what the user did not write
+        found = {}
+    if found.keys() != {"values"}:
+        raise RecipeError(
+            f"{text!r:.100} has values that are not TOML; separate them by commas, and write "
+            "numbers, true or false, lists as [1, 2], and texts in quotes"
+        )
+    return key.strip(), list(found["values"])
+
+
+def _toml(key: str, value: Any) -> str:
+    """Write a value of the grid as TOML.
+
+    Raises:
+        RecipeError: it is nothing that a recipe holds.
+    """
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_toml(key, each) for each in value)}]"
+    if isinstance(value, Mapping):
+        pairs = (f"{_toml(key, str(k))} = {_toml(key, each)}" for k, each in value.items())
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value):
+        # TOML has no pairs of \\u for a character, and no bare DEL
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    raise RecipeError(
+        f"{key} is {str(value)!r:.100} in the grid ({type(value).__name__}); a recipe holds "
+        "numbers, texts, true or false, and lists"
+    )
 
 
 def changes_of(axes: Mapping[str, Sequence[Any]]) -> list[list[str]]:
     """What each point changes of the recipe, as ``key=value`` in TOML; the last key varies fastest.
 
     Raises:
-        RecipeError: more points than anybody trains.
+        RecipeError: more points than anybody trains, or a value that no recipe holds.
     """
     count = int(np.prod([float(len(values)) for values in axes.values()]))
     if count > MOST_POINTS:
         raise RecipeError(f"the grid has {count:,} points; use at most {MOST_POINTS:,}")
-    texts = [[f"{key}={json.dumps(value)}" for value in values] for key, values in axes.items()]
+    texts = [[f"{key}={_toml(key, value)}" for value in values] for key, values in axes.items()]
     return [list(each) for each in itertools.product(*texts)]
 
 
@@ -212,6 +282,26 @@ class _Points(ShardFolder):
     def place(self, number: int) -> Path:
         """Where a point is trained."""
         return self.folder / f"{number:04d}.part"
+
+    def result(self, number: int, changes: Sequence[str]) -> dict[str, Any]:
+        """Return what came of a finished point.
+
+        Raises:
+            FormatError: it is not the result of this point.
+        """
+        path = self.path(number) / RESULT
+        try:
+            found = read_json(path)
+        except (FormatError, StorageError):
+            found = None
+        if not _is_result(found) or found["changes"] != list(changes):
+            raise FormatError(
+                f"{path}: not the result of point {number} ({' '.join(changes)}), but missing, "
+                f"edited or damaged; remove the folder {path.parent} and give the same command "
+                "again, which trains that point anew"
+            )
+        result: dict[str, Any] = found
+        return result
 
     def keep(self, number: int, content: bytes) -> None:
         """Store the files of a point that a worker sent.
@@ -233,6 +323,38 @@ class _Points(ShardFolder):
         finally:
             shutil.rmtree(made, ignore_errors=True)
         shutil.rmtree(self.place(number), ignore_errors=True)
+
+
+def _content(target: Target) -> str:
+    """Return a hash of a target's values, its bases included; their sources change no result."""
+    values = {key: fact.value for key, fact in target.values.items()}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _is_result(found: Any) -> bool:
+    """Whether this is what :func:`~neuroport.scale.sweep_point.point` writes."""
+    if not isinstance(found, dict) or not {"changes", "accuracy", "options"} <= found.keys():
+        return False
+    accuracy, options = found["accuracy"], found["options"]
+    return (
+        isinstance(accuracy, dict)
+        and all(_is_number(value, 100) for value in accuracy.values())
+        and isinstance(options, list)
+        and all(map(_is_option, options))
+    )
+
+
+def _is_option(option: Any) -> bool:
+    return (
+        isinstance(option, dict)
+        and isinstance(option.get("carrier"), str)
+        and isinstance(option.get("align"), str)
+        and all(_is_number(option[key]) for key in ("neurons", "cores") if key in option)
+    )
+
+
+def _is_number(value: Any, most: float = math.inf) -> bool:
+    return type(value) in (int, float) and 0 <= value <= most and math.isfinite(value)
 
 
 def _percent(value: float | None) -> str:

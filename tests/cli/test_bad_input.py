@@ -718,11 +718,12 @@ def test_a_full_disk_leaves_every_earlier_file_as_it_was(
 ) -> None:
     shutil.copy(network.with_name("lowered.graph"), tmp_path / "lowered.graph")
     shutil.copy(trace, tmp_path / "old.trace")
+    shutil.copy(tmp_path / "lowered.graph", tmp_path / "old.graph")
     (tmp_path / "old.html").write_text("<!doctype html>")
     writers = [
         ("export", "lowered.graph", "-o", "tiny.net"),
         ("export", "lowered.graph", "-o", "new.net"),
-        ("lower", "lowered.graph", "-o", "lowered.graph"),
+        ("lower", "lowered.graph", "-o", "old.graph"),
         ("run", "tiny.net", "--frames", "frames.npy", "-o", "old.trace"),
         ("run", "tiny.net", "--frames", "frames.npy", "-o", "new.trace"),
         ("report", "tiny.net", "--trace", "tiny.trace", "-o", "old.html"),

@@ -493,7 +493,7 @@ def test_a_network_of_two_readouts_runs_and_is_compared_without_classes(
 
 
 def test_every_verb_is_a_file_of_its_own_that_is_imported_when_it_is_called(root: Path) -> None:
-    shared = {"__init__", "inputs", "main", "options", "output"}
+    shared = {"__init__", "inputs", "main", "options", "output", "paths"}
     paths = (root / "neuroport" / "cli").glob("*.py")
     files = {path.stem for path in paths} - shared
     assert {name.rstrip("_").replace("_", "-") for name in files} == set(VERBS)

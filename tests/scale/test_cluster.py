@@ -24,7 +24,7 @@ from neuroport.runs.frames import frames_hash
 from neuroport.runs.shards import Shard
 from neuroport.runs.trace import Trace
 from neuroport.scale import spread, task
-from neuroport.scale.clusters import read_slurm
+from neuroport.scale.clusters import MOST_HERE, check, connected, read_slurm
 from neuroport.scale.runs import record, verify
 from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.spread import TRIES
@@ -308,6 +308,60 @@ def test_what_every_worker_would_refuse_is_refused_before(client: Any, tmp_path:
         with pytest.raises(BackendError, match="give local:N"):
             record(network(), frames(), out, cluster=text)  # type: ignore[arg-type]
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("local:99999999999", "use at most "),
+        (f"local:{'9' * 5000}", "use at most "),
+        (f"local:{max(MOST_HERE, 4 * (os.cpu_count() or 1)) + 1}", "use at most "),
+        ("local:0", "give local:N"),
+        ("local:²", "give local:N"),
+        ("tcp://", "give local:N"),
+        ("tcp://host", "give local:N"),
+        ("tcp://host:0", "give local:N"),
+        ("tcp://host:65536", "give local:N"),
+        ("tcp://[::x]:q", "give local:N"),
+        ("tcp://[::x]:1", "give local:N"),
+        ("tcp://a b:1", "give local:N"),
+        (f"tcp://{'a' * 64}.org:1", "give local:N"),
+        ("", "give local:N"),
+    ],
+)
+def test_a_text_that_is_no_cluster_is_refused_before_anything_is_written(
+    called: Neuroport, tmp_path: Path, text: str, says: str
+) -> None:
+    with pytest.raises(BackendError, match=says):
+        check(text)
+    if text:
+        np.save(tmp_path / "frames.npy", frames())
+        save(network(), tmp_path / "a.graph")
+        run = ("run", "a.graph", "--frames", "frames.npy", "-o", "a.trace", "--cluster", text)
+        done = called(*run, cwd=tmp_path)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert not (tmp_path / "a.trace.shards").exists()
+
+
+def test_a_cluster_is_a_few_processes_a_scheduler_or_jobs(tmp_path: Path) -> None:
+    for text in (
+        "local:1",
+        "local:064",
+        "tcp://a-b.c:8786",
+        "tls://[::1]:1",
+        "tcp://1.2.3.4:65535",
+    ):
+        check(text)
+    (tmp_path / "a.toml").write_text("jobs = 100000000\ncores = 1\nmemory = '1 GB'\n")
+    with pytest.raises(BackendError, match="jobs is 100000000; ask Slurm for 10,000 at most"):
+        check(f"slurm:{tmp_path / 'a.toml'}")
+
+
+def test_a_scheduler_that_asks_for_certificates_is_told_to_have_none() -> None:
+    says = "needs certificates, and dask has none"
+    with pytest.raises(BackendError, match=says), connected("tls://127.0.0.1:1"):
+        pass
 
 
 def test_slurm_gets_what_the_file_says(tmp_path: Path) -> None:

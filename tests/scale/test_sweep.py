@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 distributed = pytest.importorskip("distributed")
 
-from neuroport.errors import CompareError, RecipeError  # noqa: E402
+from neuroport.errors import BackendError, CompareError, FormatError, RecipeError  # noqa: E402
 from neuroport.files import parse_toml, read_json  # noqa: E402
 from neuroport.graph.store import load  # noqa: E402
 from neuroport.recipe import Recipe, changed, from_dict  # noqa: E402
@@ -100,15 +102,108 @@ MANY = [f"seed={','.join(map(str, range(101)))}", f"data.train={','.join(['9'] *
         ([], "the grid is empty"),
         (["training.sped=1,2"], "sped"),
         (["seed=1,true"], "seed"),
+        (["seed=1979-05-27"], r"seed is '1979-05-27' in the grid \(date\); a recipe holds numbers"),
+        (["training.learning_rate=inf"], "learning_rate must be positive, not inf"),
+        (["training.learning_rate=nan,0.1"], "learning_rate must be positive, not nan"),
+        (['name="\N{GRINNING FACE}","b"'], "name is '\N{GRINNING FACE}'"),
+        (['name="\x7f"'], "'name=\"\\\\x7f\"' has values that are not TOML"),
+        (['name="\\u007f"'], r"name is '\\x7f'"),
+        (["network.widths={a=1}"], "network.widths is {'a': 1}"),
+        (["seed=1,x"], "'seed=1,x' has values that are not TOML; separate them by commas"),
+        (["seed=1]\nx=[2"], "has values that are not TOML"),
+        (["seed=1] # 2"], "has values that are not TOML"),
+        ({"seed": 5}, "seed has no list of values"),
+        ({"seed": {"a": 1}}, "seed has no list of values"),
+        ({"seed": [None]}, r"seed is 'None' in the grid \(NoneType\)"),
+        ({"name": ["\udc80"]}, "name is "),
+        ("seed=1,2", "the grid is 'seed=1,2'; give a dictionary of lists, or texts"),
+        (None, "the grid is None"),
+        ([5], "5 is not part of a grid"),
         (MANY, "10,100 points"),
     ],
 )
 def test_a_grid_that_is_none_is_refused_before_anything_is_made(
-    recipe: Recipe, tmp_path: Path, grid: list[str], says: str
+    recipe: Recipe, tmp_path: Path, grid: Any, says: str
 ) -> None:
     with pytest.raises(RecipeError, match=says):
         sweep(recipe, tmp_path / "sweep", grid)
     assert not (tmp_path / "sweep").exists()
+
+
+def test_numbers_of_numpy_are_values_of_a_grid() -> None:
+    axes = axes_of({"seed": np.arange(2), "training.learning_rate": [np.float32(0.5)]})
+    assert changes_of(axes) == [
+        ["seed=0", "training.learning_rate=0.5"],
+        ["seed=1", "training.learning_rate=0.5"],
+    ]
+
+
+def test_a_cluster_that_is_none_is_refused_before_anything_is_made(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(BackendError, match="give local:N"):
+        sweep(recipe, tmp_path / "sweep", GRID, cluster="tcp://")
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "{}",
+        "[]",
+        "null",
+        "{",
+        "",
+        '{"changes": ["seed=2"], "accuracy": {}, "options": []}',
+        '{"changes": ["seed=1"], "accuracy": {"float": "high"}, "options": []}',
+        '{"changes": ["seed=1"], "accuracy": {"float": -1}, "options": []}',
+        '{"changes": ["seed=1"], "accuracy": {"float": NaN}, "options": []}',
+        '{"changes": ["seed=1"], "accuracy": [], "options": []}',
+        '{"changes": ["seed=1"], "accuracy": {}, "options": [1]}',
+        '{"changes": ["seed=1"], "accuracy": {}, "options": null}',
+        '{"changes": ["seed=1"], "accuracy": {}, '
+        '"options": [{"carrier": "relay", "align": "relays", "neurons": "many"}]}',
+    ],
+)
+def test_the_damaged_result_of_a_point_is_named_before_anything_is_trained(
+    recipe: Recipe, swept: Path, tmp_path: Path, damage: str
+) -> None:
+    folder = Path(shutil.copytree(swept, tmp_path / "sweep"))
+    shutil.rmtree(folder / "0002")
+    (folder / "0001" / "result.json").write_text(damage)
+    with pytest.raises(FormatError, match=r"0001/result\.json: not .* remove the folder .*0001"):
+        sweep(recipe, folder, GRID)
+    assert not list(folder.glob("0002*"))
+
+
+TARGET = 'summary = "x"\nbase = "{}"\n'
+
+
+@pytest.mark.parametrize("cluster", [None, "local:1"])
+def test_a_sweep_keeps_to_the_target_with_which_it_began(
+    recipe: Recipe, swept: Path, tmp_path: Path, cluster: str | None
+) -> None:
+    """Not to its path: a file may be edited between two commands, and while one runs."""
+    target = tmp_path / "t.toml"
+    target.write_text(TARGET.format("lava-cpu"))
+    folder = tmp_path / "sweep"
+    shutil.copytree(swept, folder)
+    (folder / "plan.json").unlink()
+    for number in ("0001", "0002"):  # trained, and about to be lowered
+        (folder / number / "result.json").unlink()
+        (folder / number).rename(folder / f"{number}.part")
+
+    def edit(line: str) -> None:
+        target.write_text(TARGET.format("kapoho-point"))
+
+    with pytest.raises(CompareError, match=r"edited while the sweep ran, so point \d is not kept"):
+        sweep(recipe, folder, GRID, target=str(target), report=edit, cluster=cluster)
+    assert len(list(folder.glob("000?"))) == 1
+    with pytest.raises(CompareError, match=r"points of another sweep \(of other target\)"):
+        sweep(recipe, folder, GRID, target=str(target))
+    target.write_text(TARGET.format("lava-cpu").replace("x", "another summary"))
+    found = sweep(recipe, folder, GRID, target=str(target))
+    assert found.to_dict() == read_json(swept / "sweep.json")
 
 
 def test_the_verb_prints_json_and_trains_nothing_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -379,6 +380,42 @@ def test_pictures_are_read_from_a_folder_per_class(tmp_path: Path) -> None:
     (tmp_path / "val" / "n01" / "0.png").write_bytes(b"no")
     with pytest.raises(FormatError, match=r"0\.png: not a picture"):
         everything(load_data(values).test)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "says"),
+    [
+        (("ant", "bee", "cat"), ("bee", "cat", "dog"), "train lacks 'dog' and val lacks 'ant'"),
+        (("ant", "bee", "cat"), ("ant", "bee"), "val lacks 'cat'; both need a folder"),
+        (("ant", "bee"), tuple("abcde"), r"train lacks 'a', 'b', 'c' and 2 more and val lacks"),
+        (("ant", "bee", "cat", "dog"), ("ant", "bee", "cat", "dog"), "4 folders for 3 classes"),
+    ],
+)
+def test_halves_of_other_classes_are_refused_because_their_order_is_their_number(
+    tmp_path: Path, train: tuple[str, ...], val: tuple[str, ...], says: str
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for half, names in (("train", train), ("val", val)):
+        for name in names:
+            (tmp_path / half / name).mkdir(parents=True)
+            image.new("RGB", (40, 40)).save(tmp_path / half / name / "0.png")
+    with pytest.raises(StorageError, match=says):
+        load_data(recipe("imagenet", tmp_path, size=32, classes=3))
+
+
+def test_a_class_without_a_picture_is_named(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    for half in ("train", "val"):
+        for name in ("ant", "bee"):
+            (tmp_path / half / name).mkdir(parents=True)
+            image.new("RGB", (40, 40)).save(tmp_path / half / name / "0.png")
+    (tmp_path / "val" / "bee" / "0.png").rename(tmp_path / "val" / "bee" / "0.gif")
+    with pytest.raises(StorageError, match=r"val/bee: holds no picture \(\.jpeg"):
+        load_data(recipe("imagenet", tmp_path, size=32, classes=2))
+    shutil.rmtree(tmp_path / "val")
+    (tmp_path / "val").write_text("")
+    with pytest.raises(StorageError, match="val: is no folder"):
+        load_data(recipe("imagenet", tmp_path, size=32, classes=2))
 
 
 def test_picture_is_the_middle_of_the_file(tmp_path: Path) -> None:
