@@ -320,7 +320,10 @@ def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
         table, dot, name = key.strip().partition(".")
         if not equals or (dot and not isinstance(values.get(table), dict)):
             raise RecipeError(f"{change!r} changes no key; tell it as network.fires='at'")
-        told = parse_toml(f"value = {text}", change, RecipeError)["value"]
+        lines = parse_toml(f"value = {text}", change, RecipeError)
+        if list(lines) != ["value"]:
+            raise RecipeError(f"{change!r} holds more than one value; give each a --set of its own")
+        told = lines["value"]
         if dot:
             values[table][name] = told
         else:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from neuroport.arguments import as_array, is_network, takes
+from neuroport.arguments import as_array, is_engine, is_network, takes
 from neuroport.engines.running import TIMING, prepare, read_file
 from neuroport.engines.table import DEFAULT, MODULE, known
 
@@ -25,7 +25,7 @@ PART_BYTES = 1 << 28  # bytes of the messages of a part, as in a trace
 OF_MODULE = 64  # samples of a part, if the size of a sample's messages is unknown
 
 
-@takes(network=is_network, frames=as_array)
+@takes(network=is_network, frames=as_array, on=is_engine)
 def record(
     network: Graph | nn.Module | str | os.PathLike[str],
     frames: npt.NDArray[Any],

@@ -17,7 +17,7 @@ from neuroport.analysis.compare import Comparison
 from neuroport.analysis.joining import joined
 from neuroport.analysis.merge import allow_shards, read_result
 from neuroport.analysis.verify import verify as verify_here
-from neuroport.arguments import as_array, is_network, optional, takes
+from neuroport.arguments import as_array, is_engine, is_engines, is_network, optional, takes
 from neuroport.engines import streaming
 from neuroport.engines.running import TIMING, read_file
 from neuroport.engines.table import DEFAULT, known
@@ -29,7 +29,7 @@ from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.merging import write_merged
 from neuroport.runs.shards import Shard
 from neuroport.runs.trace_file import StoredTrace
-from neuroport.scale.clusters import connected
+from neuroport.scale.clusters import check, connected
 from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.spread import spread
 from neuroport.version import __version__
@@ -43,7 +43,7 @@ SHARD_BYTES = 1 << 26  # bytes of a shard's result, approximately
 SHARDS = 16  # minimum number of shards, so that a lost worker loses little
 
 
-@takes(network=is_network, frames=as_array)
+@takes(network=is_network, frames=as_array, on=is_engine)
 def record(
     network: Graph | nn.Module | str | os.PathLike[str],
     frames: npt.NDArray[Any],
@@ -85,6 +85,7 @@ def record(
         return streaming.record(
             network, frames, path, on, shard=shard, part=part, progress=progress, **options
         )
+    check(cluster)
     if shard is not None or part is not None:
         raise BackendError("shard and part are for runs without a cluster; leave them out")
     timing = {name: options.pop(name) for name in TIMING if name in options}
@@ -103,7 +104,7 @@ def record(
     return merged
 
 
-@takes(want=is_network, got=optional(is_network), frames=as_array)
+@takes(want=is_network, got=optional(is_network), frames=as_array, on=optional(is_engines))
 def verify(
     want: Graph | str | os.PathLike[str],
     got: Graph | str | os.PathLike[str] | None,
@@ -132,6 +133,7 @@ def verify(
         return verify_here(
             want, got, frames, on=on, together=together, options=options, progress=progress
         )
+    check(cluster)
     graphs = [_graph(want, frames, {})]
     if got is not None:
         graphs.append(_graph(got, frames, {}))

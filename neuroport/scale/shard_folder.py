@@ -5,10 +5,10 @@ Workers that reach the folder (on this machine, or by a shared file system) writ
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,13 @@ class ShardFolder:
         return {"place": str(place.resolve()), "token": self.token}
 
     def remove(self) -> None:
-        """Remove the folder, after the result was written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the shards, after the result was written; and the folder, if it holds no more."""
+        own = [*(self.path(n) for n in range(1, self.shards + 1)), self.folder / PLAN]
+        left = self.folder.glob(".neuroport-*")  # by killed workers, as write_atomic names it
+        for path in (*own, self.folder / TOKEN, *left):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody else's files
+            self.folder.rmdir()
 
 
 def reached(job: Mapping[str, Any]) -> Path | None:

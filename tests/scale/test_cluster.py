@@ -100,7 +100,8 @@ def test_a_shard_that_does_not_appear_is_run_again_and_then_sent(
     stored = port.record(network(), frames(), tmp_path / "a.trace", cluster=client, shards=3)
     same_arrays(stored.load(), port.run(network(), frames()))
     assert sorted(sent) == [1, 2, 3]
-    assert os.listdir(tmp_path) == ["a.trace"]
+    assert sorted(os.listdir(tmp_path)) == ["a.trace", "a.trace.shards"]
+    assert all(name.startswith("elsewhere-") for name in os.listdir(tmp_path / "a.trace.shards"))
 
 
 @pytest.mark.parametrize("threshold", [20, 90])
@@ -205,6 +206,18 @@ def test_a_worker_that_can_write_there_sends_nothing(tmp_path: Path) -> None:
     folder = ShardFolder(tmp_path / "a.trace.shards", {"shards": 1})
     assert task.run_shard(*_whole(tmp_path, folder.told(folder.path(1))))["result"] is None
     same_arrays(Trace.load(folder.path(1)), port.run(network(), frames()))
+
+
+def test_files_of_others_beside_the_shards_stay(tmp_path: Path) -> None:
+    folder = ShardFolder(tmp_path / "a.trace.shards", {"shards": 2})
+    folder.keep(1, b"a shard")
+    (folder.folder / ".neuroport-of-a-killed-worker").touch()
+    (folder.folder / "notes.txt").write_text("mine")
+    folder.remove()
+    assert os.listdir(folder.folder) == ["notes.txt"]
+    (folder.folder / "notes.txt").unlink()
+    ShardFolder(folder.folder, {"shards": 2}).remove()
+    assert not folder.folder.exists()
 
 
 def _whole(place: Path, told: dict[str, Any]) -> tuple[dict[str, Any], tuple[bytes], np.ndarray]:

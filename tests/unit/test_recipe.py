@@ -16,6 +16,7 @@ from neuroport.recipe import (
     QuantizationRecipe,
     Recipe,
     TrainingRecipe,
+    changed,
     from_dict,
     load_recipe,
     recipe_text,
@@ -107,6 +108,13 @@ def test_recipe_of_before_the_families_is_what_it_was() -> None:
     recipe = from_dict({"network": network})
     assert recipe.network == NetworkRecipe(blocks=2, widths=(4, 5, 6), shortcut="stride")
     assert recipe == from_dict(recipe.to_dict())
+
+
+def test_a_change_holds_one_value() -> None:
+    assert changed(Recipe(), ["seed=3"]).seed == 3
+    for change in ("seed=3\ndata.steps=2", "seed=3\n[data]\nsteps=2"):
+        with pytest.raises(RecipeError, match="holds more than one value"):
+            changed(Recipe(), [change])
 
 
 def test_recipe_cannot_be_changed() -> None:
