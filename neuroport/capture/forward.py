@@ -8,9 +8,14 @@ does a write into memory that a signal shares, under any name. No block may read
 origin; the host may, because counts and rates are collected on the way. Asking for values is an
 error, because a signal has none.
 
-*Check.* Then the same forward runs on plain tensors: twice with random values as the outputs of
-blocks, so that the check does not depend on which neurons fire, and once unchanged, on real frames.
-Every call and every input of a block must match the recorded ones.
+*Check.* Then the same forward runs on plain tensors: with random values as the outputs of blocks,
+so that the check does not depend on which neurons fire, once for each number of samples in
+:data:`SAMPLES`, and once unchanged, on real frames. Every call and every input of a block must
+match the recorded ones.
+
+*Samples.* A signal has one sample, and what is recorded must hold for any number of them. Sizes
+that depend on it are :class:`~neuroport.capture.signal_tensors.SampleCount`, and forward may not
+decide on them; the check finds what is asked of tensors that are no signals.
 
 (``torch.fx`` does not suffice: networks of lava-dl call ``item()`` and build tensors from it.)
 """
@@ -18,6 +23,7 @@ Every call and every input of a block must match the recorded ones.
 from __future__ import annotations
 
 import inspect
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +51,7 @@ from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
 
 INPUT = "input"  # the node of the frames
+SAMPLES = (1, 2, 3, 5)  # numbers of samples that forward is checked on
 FRAMES = ""  # as no call of a block is named
 WRAPPERS = (
     nn.DataParallel,
@@ -228,6 +235,22 @@ Perform = Callable[[str, nn.Module, Any], tuple[MessageSum | CurrentSum, bool]]
 Given = Callable[[nn.Module, Tensor], Any]
 
 
+class Draws:
+    """Small integers of both signs, few of them 0: parts of one line of them, which is repeated."""
+
+    LENGTH = 65521  # a prime, so that no axis has its period
+
+    def __init__(self, seed: int) -> None:
+        self._rng = torch.Generator().manual_seed(seed)
+        self._line = torch.randint(-2, 4, (self.LENGTH,), generator=self._rng).float()
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        start = int(torch.randint(self.LENGTH, (), generator=self._rng))
+        count = math.prod(shape)
+        turned = self._line.roll(start)
+        return turned.repeat(-(-count // self.LENGTH))[:count].reshape(shape)
+
+
 @dataclass
 class Forward:
     """The record of a forward pass."""
@@ -250,10 +273,11 @@ class Forward:
         Raises:
             CaptureError: names the line of the call that differs.
         """
+        samples = len(x) if self.layout.steps_last else x.shape[1]
         # what blocks sent, up to the last call that reads it: all of it may be larger than the net
         sent: dict[str, Any] = {FRAMES: _copy(x)}
         last = {name: index for index, one in enumerate(self.calls) for name in one.read.calls}
-        rng = torch.Generator().manual_seed(len(self.calls))
+        draws = Draws(len(self.calls))
         done = 0
 
         def keep(name: str, out: Any) -> None:
@@ -271,7 +295,7 @@ class Forward:
                 before = self.calls[index].name if index < len(self.calls) else "nothing more"
                 raise CaptureError(
                     f"forward calls {now!r} in {here().quoted} where it called {before!r} with "
-                    f"other values; {SAME}"
+                    f"other values (tried with {_samples(samples)}); {SAME}"
                 )
             one = self.calls[index]
             _compare(one, args[0] if args else None, one.read.compute(sent), given is not None)
@@ -279,8 +303,7 @@ class Forward:
                 out = performed(block, own, *args)
                 keep(now, out[0] if one.counted else out)
                 return out
-            samples = len(x) if self.layout.steps_last else x.shape[1]
-            drawn = given(block, _drawn(rng, self.layout.full(one.sends, samples)))
+            drawn = given(block, draws(self.layout.full(one.sends, samples)))
             keep(now, drawn)
             return (drawn, (drawn > 0).float().mean()) if one.counted else drawn
 
@@ -289,7 +312,7 @@ class Forward:
         if done < len(self.calls):
             raise CaptureError(
                 f"forward does not call {self.calls[done].name!r} with other values "
-                f"({self.calls[done].place}); {SAME}"
+                f"({self.calls[done].place}, tried with {_samples(samples)}); {SAME}"
             )
 
 
@@ -363,9 +386,8 @@ def read(
         )
     if not found.calls:
         raise CaptureError(f"{type(net).__name__}.forward{defined(net)} calls no block")
-    rng = torch.Generator().manual_seed(0)
-    for samples in (1, 2) if given is not None else ():
-        found.check(_drawn(rng, layout.full(frames.shape, samples)), given)
+    for samples in SAMPLES if given is not None else ():
+        found.check(Draws(0)(layout.full(frames.shape, samples)), given)
     return found
 
 
@@ -398,9 +420,8 @@ def _dice() -> tuple[Any, ...]:
     return random.getstate(), state[1].tobytes(), state[2]  # type: ignore[index]
 
 
-def _drawn(rng: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-    """Small integers of both signs, few of them 0."""
-    return torch.randint(-2, 4, shape, generator=rng, dtype=torch.float32)
+def _samples(count: int) -> str:
+    return "1 sample" if count == 1 else f"{count} samples"
 
 
 def _copy(x: Any) -> Any:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -281,6 +285,64 @@ REFUSED: dict[type[Layers], str] = {
 def test_forward_that_has_no_graph_is_refused_by_name(kind: type[Layers]) -> None:
     with pytest.raises(CaptureError, match=REFUSED[kind]):
         port.quantize(kind(), np.zeros((2, 1, 1, 4, 4), int))
+
+
+class BySamples(Layers):
+    """A branch that the test decides on."""
+
+    def __init__(self, decide: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.decide = decide
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        if self.decide(x, spikes):
+            spikes = self.neuron2(self.conv1(spikes))
+        return self.readout(spikes)
+
+
+BRANCHES = r"forward branches on the number of samples \(`.*` \(.*test_capture.py:\d+\)\)"
+TRIED = r"'conv1' .*where it called 'readout' with other values \(tried with {}\)"
+BY_SAMPLES: dict[str, tuple[Callable[[Tensor, Tensor], Any], str]] = {
+    "fewer than 3": (lambda x, _: x.shape[1] < 3, BRANCHES),
+    "more than 300": (lambda _, spikes: spikes.size(1) > 300, BRANCHES),
+    "exactly 200": (lambda x, _: x.size(dim=1) == 200, BRANCHES),
+    "an even number": (lambda x, _: x.shape[1] % 2, BRANCHES),
+    "at most 4": (lambda x, _: min(x.shape[1], 4) == 4, BRANCHES),
+    "computed": (lambda x, _: 1 - 2 * x.shape[1] // 3 < -5, BRANCHES),
+    "values": (lambda _, spikes: spikes.numel() > 8000, BRANCHES),
+    "a shape": (lambda x, _: x.shape[1:3] == (7, 1), BRANCHES),
+    "samples of a sum": (lambda x, _: x.sum((2, 3, 4)).shape[1] > 2, TRIED.format("3 samples")),
+    "samples of a step": (lambda x, _: len(x[0]) > 4, TRIED.format("5 samples")),
+    "half of them": (lambda x, _: x.shape[1] / 2 > 1, TRIED.format("3 samples")),
+}
+
+
+@pytest.mark.parametrize("case", BY_SAMPLES)
+def test_forward_that_depends_on_the_number_of_samples_is_refused(case: str) -> None:
+    decide, said = BY_SAMPLES[case]
+    net = randomize(BySamples(decide), 0)
+    with pytest.raises(CaptureError, match=said):
+        port.quantize(net, frames_for(net))
+
+
+def collects(x: Tensor, spikes: Tensor) -> bool:
+    """What only collects, shapes or means that every number of samples alike."""
+    steps, samples, *_ = x.shape
+    total = torch.zeros(spikes.shape) + spikes.reshape(steps, samples, -1).sum().item()
+    rates = [total.sum() / samples, spikes.sum().item() / spikes.numel()]
+    assert spikes.shape[:2] == (steps, samples) != (steps, 0.5)
+    assert samples > 0
+    copied = copy.deepcopy(spikes.shape[1])
+    return bool(rates) and type(copied) is int
+
+
+def test_forward_that_uses_the_number_of_samples_as_a_size_is_captured() -> None:
+    net = randomize(BySamples(collects), 0)
+    frames = frames_for(net)
+    graph = port.quantize(net, frames)
+    assert [node.name for node in graph.populations][1:3] == ["neuron1", "neuron2"]
+    assert compare(run_module(net, frames), Reference().run(graph, frames))
 
 
 class OwnConv(Conv):

@@ -180,7 +180,25 @@ def multiplied(net: Any, b: Any, x: Any) -> Any:
     return b[1](b[0](x) * x)
 
 
+def by_samples(net: Any, b: Any, x: Any) -> Any:
+    y = b[0](x)
+    return b[1](y if x.shape[0] < 8 else y + x)
+
+
+def by_length(net: Any, b: Any, x: Any) -> Any:
+    y = b[0](x)
+    return b[1](y if len(y) < 8 else y + x)
+
+
+def by_length_of_what_is_computed(net: Any, b: Any, x: Any) -> Any:
+    y = b[0](x)
+    return b[1](y if len(y.sum(-1)) < 4 else y + x)
+
+
 TOLD: dict[str, tuple[Way, str]] = {
+    "samples": (by_samples, r"branches on the number of samples \(`return .*` \(.*forwards\.py:"),
+    "len": (by_length, r"number of samples by len \(`return .*forwards\.py:.*; write .shape\[0\]"),
+    "len of a sum": (by_length_of_what_is_computed, r"something else.*forwards\.py:\d+"),
     "a write": (write, r"`y\[:, :10\] = 0` \(.*forwards\.py:\d+\) has changed in place"),
     "data": (through_data, r"`y.data\[..., :4\] = 0` \(.*forwards\.py:\d+\) has changed in place"),
     "a view": (a_view, r"`y.view\(y.shape\).zero_\(\)` \(.*forwards\.py:\d+\) has changed"),
