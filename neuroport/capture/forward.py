@@ -37,6 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.capture.currents import CurrentSum, MessageSum
+from neuroport.capture.held_state import HeldState
 from neuroport.capture.signal_tensors import (
     READINGS,
     SAME,
@@ -157,7 +158,7 @@ def replaced(blocks: Mapping[str, nn.Module], call: Callable[..., Any]) -> Itera
         yield
     finally:
         for block in done:
-            del block.forward
+            vars(block).pop("forward", None)  # a forward may have removed it
 
 
 class Numbering:
@@ -354,6 +355,9 @@ def read(
                 f"block {name!r} ({place}) reads what {reading.maker(args[0])}; it may read the "
                 "frames, what blocks send, and sums and concatenations of these"
             )
+        if held is not None:
+            with reading.aside():
+                held.compare([block, *_synapses(origin)])
         own = number(name)
         try:
             with reading.aside():  # values read from a block's own numbers are not part of forward
@@ -370,6 +374,8 @@ def read(
     READINGS.append(reading)
     try:
         with _plainly(net), replaced(blocks, call), reading:
+            with reading.aside():
+                held = HeldState(blocks) if given is not None else None
             out = enter(net, signal(FRAMES, frames))
             for one in _leaves(out):
                 origin = reading.known(one)
@@ -388,7 +394,16 @@ def read(
         raise CaptureError(f"{type(net).__name__}.forward{defined(net)} calls no block")
     for samples in SAMPLES if given is not None else ():
         found.check(Draws(0)(layout.full(frames.shape, samples)), given)
+    if held is not None:
+        with _plainly(net):
+            held.compare()
     return found
+
+
+def _synapses(origin: Origin) -> list[nn.Module]:
+    """The synapses of a current: their weights become those of a graph where neurons read it."""
+    value = origin.value
+    return [synapse for _, synapse, _ in value.parts] if isinstance(value, CurrentSum) else []
 
 
 def performed(block: nn.Module, own: Any, *args: Any) -> Any:

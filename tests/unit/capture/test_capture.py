@@ -345,6 +345,111 @@ def test_forward_that_uses_the_number_of_samples_as_a_size_is_captured() -> None
     assert compare(run_module(net, frames), Reference().run(graph, frames))
 
 
+class Writes(Layers):
+    """A convolution that is called once or twice, between what the test writes and undoes."""
+
+    def __init__(self, change: Callable[[Any], None], undo: Callable[[Any], None]) -> None:
+        super().__init__()
+        self.change, self.undo, self.twice = change, undo, True
+
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        if self.twice:
+            stream = self.conv1(self.neuron1(stream)) + stream
+        self.change(self)
+        stream = self.conv1(self.neuron1(stream)) + stream
+        self.undo(self)
+        return self.readout(self.neuron3(stream))
+
+
+def negate(net: Any) -> None:
+    net.conv1.synapse.weight.data.mul_(-1)
+
+
+def negate_in_numpy(net: Any) -> None:
+    net.conv1.synapse.weight.detach().numpy()[...] *= -1
+
+
+def mirror(net: Any) -> None:
+    weight = net.conv1.synapse.weight.data
+    weight.copy_(weight.flip(-1))
+
+
+def replace_by_negative(net: Any) -> None:
+    net.conv1.synapse.weight = nn.Parameter(-net.conv1.synapse.weight)
+
+
+def shift_mean(sign: int) -> Callable[[Any], None]:
+    return lambda net: net.conv1.norm.running_mean.add_(sign)
+
+
+def pad(mode: int) -> Callable[[Any], None]:
+    return lambda net: setattr(net.conv1.synapse, "padding", (mode, mode))
+
+
+def threshold(value: float) -> Callable[[Any], None]:
+    return lambda net: setattr(net.neuron1, "threshold", value)
+
+
+def decay(value: float) -> Callable[[Any], None]:
+    return lambda net: net.neuron1.voltage_decay.data.fill_(value)
+
+
+CHANGED: dict[str, tuple[str, Callable[[Any], None], Callable[[Any], None]]] = {
+    "data": ("conv1.synapse.weight", negate, negate),
+    "numpy": ("conv1.synapse.weight", negate_in_numpy, negate_in_numpy),
+    "an order": ("conv1.synapse.weight", mirror, mirror),
+    "another parameter": ("conv1.synapse.weight", replace_by_negative, replace_by_negative),
+    "a mean": ("conv1.norm.running_mean", shift_mean(1), shift_mean(-1)),
+    "a padding": ("conv1.synapse.padding", pad(2), pad(1)),
+    "a threshold": ("neuron1._threshold", threshold(0.25), threshold(0.5)),
+    "a decay": ("neuron1.voltage_decay", decay(1024), decay(3072)),
+}
+
+
+@pytest.mark.parametrize("twice", [True, False], ids=["between calls", "for the only call"])
+@pytest.mark.parametrize("case", CHANGED)
+def test_forward_that_changes_weights_is_refused_with_its_line(case: str, twice: bool) -> None:
+    changed, change, undo = CHANGED[case]
+    net = randomize(Writes(change, undo), 0)
+    net.twice = twice
+    line = "stream = self.conv1(self.neuron1(stream)) + stream"
+    with pytest.raises(CaptureError) as told:
+        port.quantize(net, frames_for(net))
+    assert f"forward changes the weights of the network, '{changed}', before `{line}`" in str(
+        told.value
+    )
+
+
+def nothing(net: Any) -> None:
+    """Change nothing."""
+
+
+def test_weights_that_forward_leaves_changed_are_refused() -> None:
+    with pytest.raises(CaptureError, match=r"'conv1.synapse.weight', and leaves it so"):
+        port.quantize(randomize(Writes(nothing, negate), 0), frames_for(Layers()))
+
+
+def test_forward_that_restores_weights_before_a_call_is_captured() -> None:
+    net = randomize(Writes(lambda net: [negate(net), negate(net)][0], nothing), 0)
+    frames = frames_for(net)
+    graph = port.quantize(net, frames)
+    assert compare(run_module(net, frames), Reference().run(graph, frames))
+
+
+def test_hook_that_lives_in_forward_alone_is_refused() -> None:
+    class Hooks(Residual):
+        def forward(self, x: Tensor) -> Tensor:
+            handle = self.project.relay_out.register_forward_hook(lambda _, __, out: -out)
+            try:
+                return super().forward(x)
+            finally:
+                handle.remove()
+
+    with pytest.raises(CaptureError, match=r"'project.relay_out._forward_hooks', before `out: "):
+        port.quantize(randomize(Hooks(), 0), frames_for(Hooks()))
+
+
 class OwnConv(Conv):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + super().forward(x)
