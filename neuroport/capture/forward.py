@@ -53,6 +53,7 @@ from neuroport.graph.node import Shape
 
 INPUT = "input"  # the node of the frames
 SAMPLES = (1, 2, 3, 5)  # numbers of samples that forward is checked on
+CALLED = ("forward", "__call__", "_call_impl")  # what a call of a module runs
 FRAMES = ""  # as no call of a block is named
 WRAPPERS = (
     nn.DataParallel,

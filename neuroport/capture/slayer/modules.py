@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.utils.weight_norm import WeightNorm
 
 from neuroport.capture.currents import MessageSum
-from neuroport.capture.forward import INPUT, refuse_hooks
+from neuroport.capture.forward import CALLED, INPUT, refuse_hooks
 from neuroport.capture.slayer import weights
 from neuroport.capture.slayer.weights import Linear
 from neuroport.capture.source_lines import function_place
@@ -127,7 +127,7 @@ def _is_weight_norm(hook: Any) -> bool:
 
 def _as_written(name: str, module: nn.Module) -> None:
     """Refuse a part whose forward pass is not SLAYER's: the graph would hold another one."""
-    for method in ("forward", "dynamics", "spike", "quantize_8bit"):
+    for method in (*CALLED, "dynamics", "spike", "quantize_8bit"):
         found = next((kind for kind in type(module).__mro__ if method in vars(kind)), None)
         if method in vars(module) or (
             found is not None and not found.__module__.startswith((LIBRARY, "torch."))

@@ -194,6 +194,12 @@ def _cuba(
         threshold <<= shift  # currents divided are thresholds multiplied
     else:
         bias = bias << -shift
+    if neuron.threshold_eps != 0.01 / neuron.s_scale:
+        refuse(
+            name,
+            f"has threshold_eps {neuron.threshold_eps:g}, which lava-dl sets to 0.01 / s_scale so "
+            "that >= means >; change threshold instead",
+        )
     if np.float32(neuron.threshold + neuron.threshold_eps) == np.float32(neuron.threshold):
         if not _counts(current, voltage):
             refuse(

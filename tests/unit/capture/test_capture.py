@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -480,6 +481,27 @@ class OwnRelay(Relay):
         return -super().forward(x)
 
 
+class OwnCall(Relay):
+    def __call__(self, x: Tensor) -> Tensor:
+        return -super().__call__(x)
+
+
+class OwnIntegers(Conv):
+    def _integer(self, x: Tensor) -> Any:
+        return super()._integer(1 - x)
+
+
+class OwnDecays(Lif):
+    @property
+    def decays(self) -> tuple[int, int]:
+        return 4096, 0
+
+
+class OwnBound(Lif):
+    def bound(self) -> None:
+        """Limit no value that is trained."""
+
+
 class OwnIdentity(nn.Identity):
     def forward(self, x: Tensor) -> Tensor:
         return x + x
@@ -506,6 +528,9 @@ class Residual(Layers):
         ("neuron1", OwnLif()),
         ("readout", OwnReadout(2, 3)),
         ("project.relay_out", OwnRelay()),
+        ("project.relay_out", OwnCall()),
+        ("conv1", OwnIntegers(2, 2)),
+        ("neuron1", OwnDecays()),
         ("again", OwnIdentity()),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
@@ -518,11 +543,80 @@ def test_layer_with_a_forward_of_its_own_is_refused_by_name(name: str, own: nn.M
         port.quantize(net, frames_for(net))
 
 
-def test_forward_replaced_on_one_layer_is_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("neuron1", "forward"),
+        ("neuron1", "_call_impl"),
+        ("project.relay_out", "_call_impl"),
+        ("conv1.norm", "_call_impl"),
+        ("conv1", "convolve_integers"),
+    ],
+)
+def test_method_replaced_on_one_layer_is_refused_by_name(name: str, method: str) -> None:
     net = Residual()
-    net.neuron1.forward = lambda x: x
-    with pytest.raises(CaptureError, match=r"'neuron1'.*has its own 'forward'"):
+    setattr(net.get_submodule(name), method, lambda x, *_: -x)
+    with pytest.raises(
+        CaptureError, match=rf"'{name}'.*has its own '{method}' \(<lambda>, .*py:\d+"
+    ):
         port.quantize(net, frames_for(net))
+
+
+def test_subclass_that_computes_as_its_class_is_captured() -> None:
+    net = Residual()
+    net.neuron1 = OwnBound()
+    port.quantize(randomize(net, 0), frames_for(net))
+
+
+class DropsOutByModule(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        return self.readout(self.dropout(spikes))
+
+
+NEGATE: dict[str, Callable[[Any], Any]] = {
+    "forward": lambda net: setattr(net.dropout, "forward", lambda x: 1 - x),
+    "_call_impl": lambda net: setattr(net.dropout, "_call_impl", lambda x: 1 - x),
+    "pre-hook": lambda net: net.dropout.register_forward_pre_hook(lambda _, x: (1 - x[0],)),
+    "hook": lambda net: net.dropout.register_forward_hook(lambda _, __, out: 1 - out),
+    "network": lambda net: setattr(net, "forward", lambda x: net.readout(1 - net.neuron1(x))),
+}
+ADD: dict[str, Callable[[Any], Any]] = {
+    "forward": lambda net: setattr(net.dropout, "forward", lambda x: x + add(net, x)),
+    "_call_impl": lambda net: setattr(net.dropout, "_call_impl", lambda x: x + add(net, x)),
+    "pre-hook": lambda net: net.dropout.register_forward_pre_hook(
+        lambda _, x: (x[0] + add(net, x[0]),)
+    ),
+    "hook": lambda net: net.dropout.register_forward_hook(lambda _, __, out: out + add(net, out)),
+    "network": lambda net: setattr(net, "forward", partial(followed, net)),
+}
+
+
+def add(net: Any, spikes: Tensor) -> Tensor:
+    return net.neuron2(net.conv1(spikes))
+
+
+def followed(net: Any, x: Tensor) -> Tensor:
+    spikes = net.neuron1(net.stem(x))
+    return net.readout(spikes + add(net, spikes))
+
+
+@pytest.mark.parametrize("case", NEGATE)
+def test_module_that_is_followed_is_refused_where_it_changes_values(case: str) -> None:
+    net = randomize(DropsOutByModule(), 0)
+    NEGATE[case](net)
+    with pytest.raises(CaptureError, match=r"test_capture.py:\d+"):
+        port.quantize(net, frames_for(net))
+
+
+@pytest.mark.parametrize("case", ADD)
+def test_override_of_a_module_that_is_followed_is_followed(case: str) -> None:
+    net = randomize(DropsOutByModule(), 0)
+    frames = frames_for(net)
+    ADD[case](net)
+    graph = port.quantize(net, frames)
+    assert graph["readout.synapse"].inputs == ("neuron1", "neuron2")
+    assert compare(run_module(net, frames), Reference().run(graph, frames))
 
 
 @pytest.mark.parametrize("name", ["", "conv1", "neuron1", "again", "project.relay_in"])
