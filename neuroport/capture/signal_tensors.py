@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from neuroport.capture.currents import CurrentSum, MessageSum
 from neuroport.capture.source_lines import here
@@ -201,7 +201,9 @@ def _deciding(operation: Method) -> Method:
     def decide(*given: Any) -> Any:
         if not all(isinstance(each, (int, float)) for each in given):
             return NotImplemented
-        counts = COUNTS if _now() is not None else COUNTS[:1]  # an attribute kept it
+        same = len(given) == 2 and all(getattr(each, "of", None) is int for each in given)
+        outside = _now() is None  # an attribute kept it
+        counts = COUNTS[:1] if same or outside else COUNTS
         found = {operation(*(_value(each, samples) for each in given)) for samples in counts}
         if len(found) > 1:
             line = here().quoted
@@ -256,14 +258,11 @@ class Reading(TorchDispatchMode):
         self._writes: dict[int, int] = defaultdict(int)
         self._writers: dict[int, str] = {}
         self._computing = 0
-        self._aside = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self._aside:
-            return func(*args, **kwargs)
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise CaptureError(
                 f"forward draws random numbers in evaluation mode ({here().quoted}); {SAME}: draw "
@@ -297,11 +296,8 @@ class Reading(TorchDispatchMode):
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Context for neuroport's own computations, which are not part of ``forward``."""
-        self._aside = True
-        try:
+        with _disable_current_modes():
             yield
-        finally:
-            self._aside = False
 
     def note(self, signal: Signal, origin: Origin) -> None:
         signal.origin, signal.stamp = origin, self._writes[_memory(signal)]
