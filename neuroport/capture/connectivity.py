@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from types import FunctionType
 from typing import Any, TypeAlias
 
 import torch
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from neuroport.capture.currents import MessageSum, NodeMessages
 from neuroport.capture.forward import (
+    CALLED,
     INPUT,
     Forward,
     Numbering,
@@ -96,6 +99,9 @@ WRITTEN: tuple[type[nn.Module], ...] = (
     BiasNorm,
     nn.Identity,
 )
+
+
+TRAINING = ("learn", "bound", "fix")  # methods that do not compute
 
 
 @dataclass(frozen=True)
@@ -268,15 +274,30 @@ def _as_written(name: str, module: nn.Module) -> None:
         base = next((kind for kind in WRITTEN if isinstance(part, kind)), None)
         if base is None:
             continue
-        for method in ("forward", "convolve"):
+        for method in _methods(base):  # type: ignore[arg-type]
             own = getattr(base, method, None)
             if method in vars(part) or getattr(type(part), method, None) is not own:
+                found = vars(part).get(method, getattr(type(part), method))
+                place = function_place(getattr(found, "fget", found))
                 raise CaptureError(
                     f"layer {inner!r} ({type(part).__name__}) has its own {method!r} "
-                    f"({function_place(getattr(part, method))}), which the graph cannot hold; use "
+                    f"({place}), which the graph cannot hold; use "
                     f"{base.__name__} as it is, or write the change into the network's "
                     "forward with neuroport layers and additions"
                 )
+
+
+@cache
+def _methods(base: type[nn.Module]) -> tuple[str, ...]:
+    """The methods and properties with which a layer computes: those that torch's modules lack."""
+    own = (kind for kind in base.__mro__ if kind.__module__.startswith("neuroport."))
+    found = {
+        name: None
+        for kind in own
+        for name, value in vars(kind).items()
+        if isinstance(value, (FunctionType, property)) and not hasattr(nn.Module, name)
+    }
+    return (*CALLED, *(name for name in found if name not in TRAINING))
 
 
 def _sent(name: str, module: LayerModule, reads: Shape) -> Shape:

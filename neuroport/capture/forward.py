@@ -8,9 +8,14 @@ does a write into memory that a signal shares, under any name. No block may read
 origin; the host may, because counts and rates are collected on the way. Asking for values is an
 error, because a signal has none.
 
-*Check.* Then the same forward runs on plain tensors: twice with random values as the outputs of
-blocks, so that the check does not depend on which neurons fire, and once unchanged, on real frames.
-Every call and every input of a block must match the recorded ones.
+*Check.* Then the same forward runs on plain tensors: with random values as the outputs of blocks,
+so that the check does not depend on which neurons fire, once for each number of samples in
+:data:`SAMPLES`, and once unchanged, on real frames. Every call and every input of a block must
+match the recorded ones.
+
+*Samples.* A signal has one sample, and what is recorded must hold for any number of them. Sizes
+that depend on it are :class:`~neuroport.capture.signal_tensors.SampleCount`, and forward may not
+decide on them; the check finds what is asked of tensors that are no signals.
 
 (``torch.fx`` does not suffice: networks of lava-dl call ``item()`` and build tensors from it.)
 """
@@ -18,6 +23,7 @@ Every call and every input of a block must match the recorded ones.
 from __future__ import annotations
 
 import inspect
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +37,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.capture.currents import CurrentSum, MessageSum
+from neuroport.capture.held_state import HeldState
 from neuroport.capture.signal_tensors import (
     READINGS,
     SAME,
@@ -45,6 +52,8 @@ from neuroport.errors import CaptureError
 from neuroport.graph.node import Shape
 
 INPUT = "input"  # the node of the frames
+SAMPLES = (1, 2, 3, 5)  # numbers of samples that forward is checked on
+CALLED = ("forward", "__call__", "_call_impl")  # what a call of a module runs
 FRAMES = ""  # as no call of a block is named
 WRAPPERS = (
     nn.DataParallel,
@@ -150,7 +159,7 @@ def replaced(blocks: Mapping[str, nn.Module], call: Callable[..., Any]) -> Itera
         yield
     finally:
         for block in done:
-            del block.forward
+            vars(block).pop("forward", None)  # a forward may have removed it
 
 
 class Numbering:
@@ -228,6 +237,22 @@ Perform = Callable[[str, nn.Module, Any], tuple[MessageSum | CurrentSum, bool]]
 Given = Callable[[nn.Module, Tensor], Any]
 
 
+class Draws:
+    """Small integers of both signs, few of them 0: parts of one line of them, which is repeated."""
+
+    LENGTH = 65521  # a prime, so that no axis has its period
+
+    def __init__(self, seed: int) -> None:
+        self._rng = torch.Generator().manual_seed(seed)
+        self._line = torch.randint(-2, 4, (self.LENGTH,), generator=self._rng).float()
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        start = int(torch.randint(self.LENGTH, (), generator=self._rng))
+        count = math.prod(shape)
+        turned = self._line.roll(start)
+        return turned.repeat(-(-count // self.LENGTH))[:count].reshape(shape)
+
+
 @dataclass
 class Forward:
     """The record of a forward pass."""
@@ -250,10 +275,11 @@ class Forward:
         Raises:
             CaptureError: names the line of the call that differs.
         """
+        samples = len(x) if self.layout.steps_last else x.shape[1]
         # what blocks sent, up to the last call that reads it: all of it may be larger than the net
         sent: dict[str, Any] = {FRAMES: _copy(x)}
         last = {name: index for index, one in enumerate(self.calls) for name in one.read.calls}
-        rng = torch.Generator().manual_seed(len(self.calls))
+        draws = Draws(len(self.calls))
         done = 0
 
         def keep(name: str, out: Any) -> None:
@@ -271,7 +297,7 @@ class Forward:
                 before = self.calls[index].name if index < len(self.calls) else "nothing more"
                 raise CaptureError(
                     f"forward calls {now!r} in {here().quoted} where it called {before!r} with "
-                    f"other values; {SAME}"
+                    f"other values (tried with {_samples(samples)}); {SAME}"
                 )
             one = self.calls[index]
             _compare(one, args[0] if args else None, one.read.compute(sent), given is not None)
@@ -279,8 +305,7 @@ class Forward:
                 out = performed(block, own, *args)
                 keep(now, out[0] if one.counted else out)
                 return out
-            samples = len(x) if self.layout.steps_last else x.shape[1]
-            drawn = given(block, _drawn(rng, self.layout.full(one.sends, samples)))
+            drawn = given(block, draws(self.layout.full(one.sends, samples)))
             keep(now, drawn)
             return (drawn, (drawn > 0).float().mean()) if one.counted else drawn
 
@@ -289,7 +314,7 @@ class Forward:
         if done < len(self.calls):
             raise CaptureError(
                 f"forward does not call {self.calls[done].name!r} with other values "
-                f"({self.calls[done].place}); {SAME}"
+                f"({self.calls[done].place}, tried with {_samples(samples)}); {SAME}"
             )
 
 
@@ -331,6 +356,9 @@ def read(
                 f"block {name!r} ({place}) reads what {reading.maker(args[0])}; it may read the "
                 "frames, what blocks send, and sums and concatenations of these"
             )
+        if held is not None:
+            with reading.aside():
+                held.compare([block, *_synapses(origin)])
         own = number(name)
         try:
             with reading.aside():  # values read from a block's own numbers are not part of forward
@@ -347,6 +375,8 @@ def read(
     READINGS.append(reading)
     try:
         with _plainly(net), replaced(blocks, call), reading:
+            with reading.aside():
+                held = HeldState(blocks) if given is not None else None
             out = enter(net, signal(FRAMES, frames))
             for one in _leaves(out):
                 origin = reading.known(one)
@@ -363,10 +393,18 @@ def read(
         )
     if not found.calls:
         raise CaptureError(f"{type(net).__name__}.forward{defined(net)} calls no block")
-    rng = torch.Generator().manual_seed(0)
-    for samples in (1, 2) if given is not None else ():
-        found.check(_drawn(rng, layout.full(frames.shape, samples)), given)
+    for samples in SAMPLES if given is not None else ():
+        found.check(Draws(0)(layout.full(frames.shape, samples)), given)
+    if held is not None:
+        with _plainly(net):
+            held.compare()
     return found
+
+
+def _synapses(origin: Origin) -> list[nn.Module]:
+    """The synapses of a current: their weights become those of a graph where neurons read it."""
+    value = origin.value
+    return [synapse for _, synapse, _ in value.parts] if isinstance(value, CurrentSum) else []
 
 
 def performed(block: nn.Module, own: Any, *args: Any) -> Any:
@@ -398,9 +436,8 @@ def _dice() -> tuple[Any, ...]:
     return random.getstate(), state[1].tobytes(), state[2]  # type: ignore[index]
 
 
-def _drawn(rng: torch.Generator, shape: tuple[int, ...]) -> Tensor:
-    """Small integers of both signs, few of them 0."""
-    return torch.randint(-2, 4, shape, generator=rng, dtype=torch.float32)
+def _samples(count: int) -> str:
+    return "1 sample" if count == 1 else f"{count} samples"
 
 
 def _copy(x: Any) -> Any:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from neuroport.capture.currents import CurrentSum, MessageSum
 from neuroport.capture.source_lines import here
@@ -31,7 +33,10 @@ ASKED = (
     *("tolist", "numpy", "__array__", "__dlpack__", "equal", "allclose", "is_nonzero"),
     *("storage", "untyped_storage", "_typed_storage"),
 )
+SIZES = ("size", "numel", "nelement")
 SAME = "what it does must be the same for all frames"
+# numbers of samples for which a decision about sizes must be the same
+COUNTS = (*range(1, 1025), *(1 << power for power in range(11, 40)))
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,10 @@ class AxisOrder:
     @property
     def channels(self) -> int:
         return 1 if self.steps_last else 2
+
+    def samples(self, axes: int) -> int:
+        """The axis of samples of a tensor with so many axes."""
+        return 0 if self.steps_last or axes <= 2 else 1
 
 
 Compute = Callable[[Mapping[str, Any]], Any]
@@ -91,6 +100,13 @@ class Signal(Tensor):
             return Statistic(1.0)
         if name in ASKED:
             raise _asked(name.strip("_"))
+        if name in SIZES or func == Tensor.shape.__get__:  # type: ignore[attr-defined]
+            return reading.size(name, *args, **kwargs)
+        if name == "__len__" and isinstance(reading.size("size", args[0], 0), SampleCount):
+            raise CaptureError(
+                f"forward asks for the number of samples by len ({here().quoted}), which gives a "
+                "number that cannot be followed; write .shape[0]"
+            )
         if name == "__set__" and func not in _HARMLESS:
             args[0].origin = None  # .data = ...
         before = [reading.known(a) for a in _signals(args)] if name in ADDITIONS else []
@@ -98,7 +114,8 @@ class Signal(Tensor):
         with reading.computing(), _plain():
             result = _signals_of(func(*args, **kwargs))
         try:
-            origin = reading.kept(func, name, args, kwargs, before, result)
+            with _plain():  # whose sizes are numbers
+                origin = reading.kept(func, name, args, kwargs, before, result)
         except CaptureError as error:
             raise CaptureError(f"{error.message} ({here()})") from None
         for each in result if isinstance(result, (tuple, list)) else (result,):
@@ -164,6 +181,72 @@ class Statistic(float):
     __hash__ = float.__hash__
 
 
+Method = Callable[..., Any]
+
+
+def _computing(operation: Method) -> tuple[Method, Method]:
+    """Methods that compute another size, and the reflected ones."""
+
+    def made(*given: Any) -> Any:
+        if not all(isinstance(each, int) for each in given):
+            return NotImplemented
+        return SampleCount(lambda samples: operation(*(_value(each, samples) for each in given)))
+
+    return made, lambda *given: made(*reversed(given))
+
+
+def _deciding(operation: Method) -> Method:
+    """A method that asks something about sizes."""
+
+    def decide(*given: Any) -> Any:
+        if not all(isinstance(each, (int, float)) for each in given):
+            return NotImplemented
+        same = len(given) == 2 and all(getattr(each, "of", None) is int for each in given)
+        outside = _now() is None  # an attribute kept it
+        counts = COUNTS[:1] if same or outside else COUNTS
+        found = {operation(*(_value(each, samples) for each in given)) for samples in counts}
+        if len(found) > 1:
+            line = here().quoted
+            raise CaptureError(f"forward branches on the number of samples ({line}); {SAME}")
+        return found.pop()
+
+    return decide
+
+
+def _value(size: Any, samples: int) -> Any:
+    return size.of(samples) if isinstance(size, SampleCount) else size
+
+
+class SampleCount(int):
+    """A size that depends on the number of samples, of which a signal has one.
+
+    It may be computed with, and asked only what has one answer for all numbers of samples.
+    """
+
+    of: Callable[[int], int]  # its value for a number of samples
+
+    def __new__(cls, of: Callable[[int], int] = int) -> SampleCount:
+        made = super().__new__(cls, of(1))
+        made.of = of
+        return made
+
+    def __reduce__(self) -> Any:  # copies of what forward keeps are numbers
+        return int, (int(self),)
+
+    __add__, __radd__ = _computing(operator.add)
+    __sub__, __rsub__ = _computing(operator.sub)
+    __mul__, __rmul__ = _computing(operator.mul)
+    __floordiv__, __rfloordiv__ = _computing(operator.floordiv)
+    __mod__, __rmod__ = _computing(operator.mod)
+    __pow__, __rpow__ = _computing(operator.pow)
+    __neg__, __pos__, __abs__ = (_computing(f)[0] for f in (operator.neg, operator.pos, abs))
+    __lt__, __le__ = _deciding(operator.lt), _deciding(operator.le)
+    __gt__, __ge__ = _deciding(operator.gt), _deciding(operator.ge)
+    __eq__, __ne__ = _deciding(operator.eq), _deciding(operator.ne)
+    __bool__ = _deciding(bool)
+    __hash__ = int.__hash__
+
+
 class Reading(TorchDispatchMode):
     """Tracks the memory of signals and requests for values while forward is read."""
 
@@ -175,14 +258,11 @@ class Reading(TorchDispatchMode):
         self._writes: dict[int, int] = defaultdict(int)
         self._writers: dict[int, str] = {}
         self._computing = 0
-        self._aside = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self._aside:
-            return func(*args, **kwargs)
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise CaptureError(
                 f"forward draws random numbers in evaluation mode ({here().quoted}); {SAME}: draw "
@@ -216,11 +296,8 @@ class Reading(TorchDispatchMode):
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Context for neuroport's own computations, which are not part of ``forward``."""
-        self._aside = True
-        try:
+        with _disable_current_modes():
             yield
-        finally:
-            self._aside = False
 
     def note(self, signal: Signal, origin: Origin) -> None:
         signal.origin, signal.stamp = origin, self._writes[_memory(signal)]
@@ -230,6 +307,16 @@ class Reading(TorchDispatchMode):
         if not isinstance(signal, Signal) or signal.stamp != self._writes[_memory(signal)]:
             return None
         return signal.origin
+
+    def size(self, name: str, signal: Signal, dim: int | None = None) -> Any:
+        """The sizes of a signal, or one, or their product."""
+        with _plain():
+            sizes: list[int] = list(signal.shape)
+        if signal.origin is not None:
+            sizes[self.layout.samples(len(sizes))] = SampleCount()
+        if name not in ("numel", "nelement"):
+            return torch.Size(sizes) if dim is None else sizes[dim]
+        return math.prod(sizes)
 
     def maker(self, signal: Any) -> str:
         """Describe the operation that made a signal without an origin."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import difflib
 import os
+import tarfile
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,8 +40,13 @@ HELD = (
     "net",
     "network",
 )  # keys under which checkpoints hold a state dict
+WRITE = "write one where it came from: torch.save(net.state_dict(), path)"
 PREFIXES = ("module.", "_orig_mod.")  # prefixes of DistributedDataParallel and torch.compile
 COUNTED = "num_batches_tracked"  # has no effect in evaluation; old state dicts lack it
+NUMBERS = (  # types that can be compared with those of a network
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+)
 FINE_TUNED = 1  # epochs of the integer phase, if the recipe has none
 
 
@@ -105,13 +112,15 @@ def import_weights(
 
     Raises:
         StorageError: there is no such file.
-        FormatError: the file holds no state dict, or cannot be read without running code.
+        FormatError: the file holds no state dict, cannot be read without running code, or holds a
+            tensor that is not plain (float8, quantized, sparse, without values).
         TrainingError: entries do not fit; the error lists all of them, each with the nearest name.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     label = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the state dict"
     found = dict(source) if isinstance(source, Mapping) else _read(os.fspath(source))
     theirs = _plain(_state_dict(found, label))
+    _check_dense(theirs, label)
     name, recipe = _naming(naming, recipe, theirs, label)
     entries = tuple(NAMINGS[name].entries(skeleton(recipe), recipe.network))
     net = build_network(recipe)
@@ -128,14 +137,43 @@ def _read(path: str) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
+        _check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about how the file was pickled
             return torch.load(path, map_location="cpu", weights_only=True)
+    except FormatError:
+        raise
     except Exception as error:  # any exception of the reader means that the file is damaged
+        # torch advises to read the file by running its code
+        said = "it holds more than tensors" if "weights_only" in str(error) else short(error)
         raise FormatError(
-            f"{path}: no state dict that can be read without running code of the file "
-            f"({short(error)}); write one where it came from: torch.save(net.state_dict(), path)"
+            f"{path}: no state dict that can be read without running code of the file ({said}); "
+            f"{WRITE}"
         ) from error
+
+
+def _check_archive(path: str) -> None:
+    """Refuse what torch would run, wait for, or unfold beyond the size of the file.
+
+    Up to 2.5, ``torch.load`` hands an archive of TorchScript to a reader that runs its code,
+    whatever ``weights_only`` says (CVE-2025-32434). torch finds them by a record that its own
+    reader sees, and so are they found here. Its oldest files are tars, which can hold pipes.
+
+    Raises:
+        FormatError: the file is such an archive.
+    """
+    with open(path, "rb") as file:
+        zipped = file.read(4) == b"PK\3\4"
+    if not zipped:
+        if tarfile.is_tarfile(path):
+            raise FormatError(f"{path}: an archive of a torch older than 1.6 (a tar); {WRITE}")
+        return
+    if torch._C.PyTorchFileReader(path).has_record("constants.pkl"):
+        raise FormatError(f"{path}: TorchScript, whose code would run when it is read; {WRITE}")
+    with zipfile.ZipFile(path) as archive:
+        unfolded = sum(record.file_size for record in archive.infolist())
+    if unfolded > os.path.getsize(path):
+        raise FormatError(f"{path}: compressed, which torch.save never does; {WRITE}")
 
 
 def _state_dict(found: Any, label: str) -> dict[str, Tensor]:
@@ -163,6 +201,32 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
     return tensors
+
+
+def _check_dense(tensors: Mapping[str, Tensor], label: str) -> None:
+    """Refuse tensors that torch would have to convert first: that is a choice of their owner."""
+    found = [(name, tensor, way) for name, tensor in tensors.items() if (way := _way(tensor))]
+    if found:
+        lines = [f"{name!r} is {_form(tensor)}; {way}" for name, tensor, way in found]
+        more = f" ({len(lines)} such tensors, all below)" if lines[1:] else ""
+        raise FormatError(
+            f"{label}: {lines[0]}, and write the file again{more}", "\n".join(lines[1:] and lines)
+        )
+
+
+def _way(tensor: Tensor) -> str:
+    """What makes a tensor one of plain numbers; empty if it is."""
+    if tensor.is_meta:
+        return "it has no values: load them before the state dict is taken"
+    if tensor.is_quantized:
+        return "convert it (tensor.dequantize())"
+    if tensor.is_nested:
+        return "convert it (tensor.to_padded_tensor(0.0))"
+    if tensor.layout != torch.strided:
+        return "convert it (tensor.to_dense())"
+    if tensor.dtype not in NUMBERS and not tensor.is_complex():  # which never fits
+        return "convert it (tensor.float()), with the scale that belongs to it"
+    return ""
 
 
 def _naming(
@@ -281,4 +345,9 @@ def _near(name: str, among: list[str]) -> str:
 
 
 def _form(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).partition('.')[2]} {tuple(tensor.shape)}"
+    kind = str(tensor.dtype).partition(".")[2]
+    if tensor.layout != torch.strided:
+        kind = f"{str(tensor.layout).partition('.')[2]} {kind}"
+    if tensor.is_meta:
+        kind = f"{kind} on torch's meta device"
+    return f"{kind} {tuple(tensor.shape)}" if not tensor.is_nested else f"nested {kind}"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.weight_norm import WeightNorm
 
 from neuroport.capture.currents import MessageSum
-from neuroport.capture.forward import INPUT, refuse_hooks
+from neuroport.capture.forward import CALLED, INPUT, refuse_hooks
 from neuroport.capture.slayer import weights
 from neuroport.capture.slayer.contents import refuse_contents
 from neuroport.capture.slayer.neurons import STATES
@@ -54,7 +54,7 @@ BLOCKS = (
     Output,
     *PARTS,
 )
-METHODS = ("__call__", "_call_impl", "forward", "dynamics", "spike", "quantize_8bit", "clamp")
+METHODS = (*CALLED, "dynamics", "spike", "quantize_8bit", "clamp")
 
 
 def blocks_of(net: nn.Module) -> dict[str, nn.Module]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -283,6 +288,169 @@ def test_forward_that_has_no_graph_is_refused_by_name(kind: type[Layers]) -> Non
         port.quantize(kind(), np.zeros((2, 1, 1, 4, 4), int))
 
 
+class BySamples(Layers):
+    """A branch that the test decides on."""
+
+    def __init__(self, decide: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.decide = decide
+
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        if self.decide(x, spikes):
+            spikes = self.neuron2(self.conv1(spikes))
+        return self.readout(spikes)
+
+
+BRANCHES = r"forward branches on the number of samples \(`.*` \(.*test_capture.py:\d+\)\)"
+TRIED = r"'conv1' .*where it called 'readout' with other values \(tried with {}\)"
+BY_SAMPLES: dict[str, tuple[Callable[[Tensor, Tensor], Any], str]] = {
+    "fewer than 3": (lambda x, _: x.shape[1] < 3, BRANCHES),
+    "more than 300": (lambda _, spikes: spikes.size(1) > 300, BRANCHES),
+    "exactly 200": (lambda x, _: x.size(dim=1) == 200, BRANCHES),
+    "an even number": (lambda x, _: x.shape[1] % 2, BRANCHES),
+    "at most 4": (lambda x, _: min(x.shape[1], 4) == 4, BRANCHES),
+    "computed": (lambda x, _: 1 - 2 * x.shape[1] // 3 < -5, BRANCHES),
+    "values": (lambda _, spikes: spikes.numel() > 8000, BRANCHES),
+    "a shape": (lambda x, _: x.shape[1:3] == (7, 1), BRANCHES),
+    "samples of a sum": (lambda x, _: x.sum((2, 3, 4)).shape[1] > 2, TRIED.format("3 samples")),
+    "samples of a step": (lambda x, _: len(x[0]) > 4, TRIED.format("5 samples")),
+    "half of them": (lambda x, _: x.shape[1] / 2 > 1, TRIED.format("3 samples")),
+}
+
+
+@pytest.mark.parametrize("case", BY_SAMPLES)
+def test_forward_that_depends_on_the_number_of_samples_is_refused(case: str) -> None:
+    decide, said = BY_SAMPLES[case]
+    net = randomize(BySamples(decide), 0)
+    with pytest.raises(CaptureError, match=said):
+        port.quantize(net, frames_for(net))
+
+
+def collects(x: Tensor, spikes: Tensor) -> bool:
+    """What only collects, shapes or means that every number of samples alike."""
+    steps, samples, *_ = x.shape
+    total = torch.zeros(spikes.shape) + spikes.reshape(steps, samples, -1).sum().item()
+    rates = [total.sum() / samples, spikes.sum().item() / spikes.numel()]
+    assert spikes.shape[:2] == (steps, samples) != (steps, 0.5)
+    assert samples > 0
+    copied = copy.deepcopy(spikes.shape[1])
+    return bool(rates) and type(copied) is int
+
+
+def test_forward_that_uses_the_number_of_samples_as_a_size_is_captured() -> None:
+    net = randomize(BySamples(collects), 0)
+    frames = frames_for(net)
+    graph = port.quantize(net, frames)
+    assert [node.name for node in graph.populations][1:3] == ["neuron1", "neuron2"]
+    assert compare(run_module(net, frames), Reference().run(graph, frames))
+
+
+class Writes(Layers):
+    """A convolution that is called once or twice, between what the test writes and undoes."""
+
+    def __init__(self, change: Callable[[Any], None], undo: Callable[[Any], None]) -> None:
+        super().__init__()
+        self.change, self.undo, self.twice = change, undo, True
+
+    def forward(self, x: Tensor) -> Tensor:
+        stream = self.stem(x)
+        if self.twice:
+            stream = self.conv1(self.neuron1(stream)) + stream
+        self.change(self)
+        stream = self.conv1(self.neuron1(stream)) + stream
+        self.undo(self)
+        return self.readout(self.neuron3(stream))
+
+
+def negate(net: Any) -> None:
+    net.conv1.synapse.weight.data.mul_(-1)
+
+
+def negate_in_numpy(net: Any) -> None:
+    net.conv1.synapse.weight.detach().numpy()[...] *= -1
+
+
+def mirror(net: Any) -> None:
+    weight = net.conv1.synapse.weight.data
+    weight.copy_(weight.flip(-1))
+
+
+def replace_by_negative(net: Any) -> None:
+    net.conv1.synapse.weight = nn.Parameter(-net.conv1.synapse.weight)
+
+
+def shift_mean(sign: int) -> Callable[[Any], None]:
+    return lambda net: net.conv1.norm.running_mean.add_(sign)
+
+
+def pad(mode: int) -> Callable[[Any], None]:
+    return lambda net: setattr(net.conv1.synapse, "padding", (mode, mode))
+
+
+def threshold(value: float) -> Callable[[Any], None]:
+    return lambda net: setattr(net.neuron1, "threshold", value)
+
+
+def decay(value: float) -> Callable[[Any], None]:
+    return lambda net: net.neuron1.voltage_decay.data.fill_(value)
+
+
+CHANGED: dict[str, tuple[str, Callable[[Any], None], Callable[[Any], None]]] = {
+    "data": ("conv1.synapse.weight", negate, negate),
+    "numpy": ("conv1.synapse.weight", negate_in_numpy, negate_in_numpy),
+    "an order": ("conv1.synapse.weight", mirror, mirror),
+    "another parameter": ("conv1.synapse.weight", replace_by_negative, replace_by_negative),
+    "a mean": ("conv1.norm.running_mean", shift_mean(1), shift_mean(-1)),
+    "a padding": ("conv1.synapse.padding", pad(2), pad(1)),
+    "a threshold": ("neuron1._threshold", threshold(0.25), threshold(0.5)),
+    "a decay": ("neuron1.voltage_decay", decay(1024), decay(3072)),
+}
+
+
+@pytest.mark.parametrize("twice", [True, False], ids=["between calls", "for the only call"])
+@pytest.mark.parametrize("case", CHANGED)
+def test_forward_that_changes_weights_is_refused_with_its_line(case: str, twice: bool) -> None:
+    changed, change, undo = CHANGED[case]
+    net = randomize(Writes(change, undo), 0)
+    net.twice = twice
+    line = "stream = self.conv1(self.neuron1(stream)) + stream"
+    with pytest.raises(CaptureError) as told:
+        port.quantize(net, frames_for(net))
+    assert f"forward changes the weights of the network, '{changed}', before `{line}`" in str(
+        told.value
+    )
+
+
+def nothing(net: Any) -> None:
+    """Change nothing."""
+
+
+def test_weights_that_forward_leaves_changed_are_refused() -> None:
+    with pytest.raises(CaptureError, match=r"'conv1.synapse.weight', and leaves it so"):
+        port.quantize(randomize(Writes(nothing, negate), 0), frames_for(Layers()))
+
+
+def test_forward_that_restores_weights_before_a_call_is_captured() -> None:
+    net = randomize(Writes(lambda net: [negate(net), negate(net)][0], nothing), 0)
+    frames = frames_for(net)
+    graph = port.quantize(net, frames)
+    assert compare(run_module(net, frames), Reference().run(graph, frames))
+
+
+def test_hook_that_lives_in_forward_alone_is_refused() -> None:
+    class Hooks(Residual):
+        def forward(self, x: Tensor) -> Tensor:
+            handle = self.project.relay_out.register_forward_hook(lambda _, __, out: -out)
+            try:
+                return super().forward(x)
+            finally:
+                handle.remove()
+
+    with pytest.raises(CaptureError, match=r"'project.relay_out._forward_hooks', before `out: "):
+        port.quantize(randomize(Hooks(), 0), frames_for(Hooks()))
+
+
 class OwnConv(Conv):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + super().forward(x)
@@ -313,6 +481,27 @@ class OwnRelay(Relay):
         return -super().forward(x)
 
 
+class OwnCall(Relay):
+    def __call__(self, x: Tensor) -> Tensor:
+        return -super().__call__(x)
+
+
+class OwnIntegers(Conv):
+    def _integer(self, x: Tensor) -> Any:
+        return super()._integer(1 - x)
+
+
+class OwnDecays(Lif):
+    @property
+    def decays(self) -> tuple[int, int]:
+        return 4096, 0
+
+
+class OwnBound(Lif):
+    def bound(self) -> None:
+        """Limit no value that is trained."""
+
+
 class OwnIdentity(nn.Identity):
     def forward(self, x: Tensor) -> Tensor:
         return x + x
@@ -339,6 +528,9 @@ class Residual(Layers):
         ("neuron1", OwnLif()),
         ("readout", OwnReadout(2, 3)),
         ("project.relay_out", OwnRelay()),
+        ("project.relay_out", OwnCall()),
+        ("conv1", OwnIntegers(2, 2)),
+        ("neuron1", OwnDecays()),
         ("again", OwnIdentity()),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
@@ -351,11 +543,80 @@ def test_layer_with_a_forward_of_its_own_is_refused_by_name(name: str, own: nn.M
         port.quantize(net, frames_for(net))
 
 
-def test_forward_replaced_on_one_layer_is_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("neuron1", "forward"),
+        ("neuron1", "_call_impl"),
+        ("project.relay_out", "_call_impl"),
+        ("conv1.norm", "_call_impl"),
+        ("conv1", "convolve_integers"),
+    ],
+)
+def test_method_replaced_on_one_layer_is_refused_by_name(name: str, method: str) -> None:
     net = Residual()
-    net.neuron1.forward = lambda x: x
-    with pytest.raises(CaptureError, match=r"'neuron1'.*has its own 'forward'"):
+    setattr(net.get_submodule(name), method, lambda x, *_: -x)
+    with pytest.raises(
+        CaptureError, match=rf"'{name}'.*has its own '{method}' \(<lambda>, .*py:\d+"
+    ):
         port.quantize(net, frames_for(net))
+
+
+def test_subclass_that_computes_as_its_class_is_captured() -> None:
+    net = Residual()
+    net.neuron1 = OwnBound()
+    port.quantize(randomize(net, 0), frames_for(net))
+
+
+class DropsOutByModule(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        spikes = self.neuron1(self.stem(x))
+        return self.readout(self.dropout(spikes))
+
+
+NEGATE: dict[str, Callable[[Any], Any]] = {
+    "forward": lambda net: setattr(net.dropout, "forward", lambda x: 1 - x),
+    "_call_impl": lambda net: setattr(net.dropout, "_call_impl", lambda x: 1 - x),
+    "pre-hook": lambda net: net.dropout.register_forward_pre_hook(lambda _, x: (1 - x[0],)),
+    "hook": lambda net: net.dropout.register_forward_hook(lambda _, __, out: 1 - out),
+    "network": lambda net: setattr(net, "forward", lambda x: net.readout(1 - net.neuron1(x))),
+}
+ADD: dict[str, Callable[[Any], Any]] = {
+    "forward": lambda net: setattr(net.dropout, "forward", lambda x: x + add(net, x)),
+    "_call_impl": lambda net: setattr(net.dropout, "_call_impl", lambda x: x + add(net, x)),
+    "pre-hook": lambda net: net.dropout.register_forward_pre_hook(
+        lambda _, x: (x[0] + add(net, x[0]),)
+    ),
+    "hook": lambda net: net.dropout.register_forward_hook(lambda _, __, out: out + add(net, out)),
+    "network": lambda net: setattr(net, "forward", partial(followed, net)),
+}
+
+
+def add(net: Any, spikes: Tensor) -> Tensor:
+    return net.neuron2(net.conv1(spikes))
+
+
+def followed(net: Any, x: Tensor) -> Tensor:
+    spikes = net.neuron1(net.stem(x))
+    return net.readout(spikes + add(net, spikes))
+
+
+@pytest.mark.parametrize("case", NEGATE)
+def test_module_that_is_followed_is_refused_where_it_changes_values(case: str) -> None:
+    net = randomize(DropsOutByModule(), 0)
+    NEGATE[case](net)
+    with pytest.raises(CaptureError, match=r"test_capture.py:\d+"):
+        port.quantize(net, frames_for(net))
+
+
+@pytest.mark.parametrize("case", ADD)
+def test_override_of_a_module_that_is_followed_is_followed(case: str) -> None:
+    net = randomize(DropsOutByModule(), 0)
+    frames = frames_for(net)
+    ADD[case](net)
+    graph = port.quantize(net, frames)
+    assert graph["readout.synapse"].inputs == ("neuron1", "neuron2")
+    assert compare(run_module(net, frames), Reference().run(graph, frames))
 
 
 @pytest.mark.parametrize("name", ["", "conv1", "neuron1", "again", "project.relay_in"])

@@ -180,7 +180,54 @@ def multiplied(net: Any, b: Any, x: Any) -> Any:
     return b[1](b[0](x) * x)
 
 
+def by_samples(net: Any, b: Any, x: Any) -> Any:
+    y = b[0](x)
+    return b[1](y if x.shape[0] < 8 else y + x)
+
+
+def by_length(net: Any, b: Any, x: Any) -> Any:
+    y = b[0](x)
+    return b[1](y if len(y) < 8 else y + x)
+
+
+def by_length_of_what_is_computed(net: Any, b: Any, x: Any) -> Any:
+    y = b[0](x)
+    return b[1](y if len(y.sum(-1)) < 4 else y + x)
+
+
+def negated_for_a_block(net: Any, b: Any, x: Any) -> Any:
+    b[1].synapse.weight.data.mul_(-1)
+    y = b[1](b[0](x))
+    b[1].synapse.weight.data.mul_(-1)
+    return y
+
+
+def negated_for_neurons(net: Any, b: Any, x: Any) -> Any:
+    """The graph takes a synapse's weights when its neurons are read."""
+    y = b[1].synapse(b[0](x))
+    b[1].synapse.weight.data.mul_(-1)
+    y = b[1].neuron(y)
+    b[1].synapse.weight.data.mul_(-1)
+    return y
+
+
+def other_threshold(net: Any, b: Any, x: Any) -> Any:
+    neuron = b[0].neuron
+    y = b[0](x)
+    neuron._threshold, kept = 3 * neuron._threshold, neuron._threshold
+    y = b[0](y)
+    neuron._threshold = kept
+    return y
+
+
+CHANGES = r"forward changes the weights of the network, '{}', before `.*` \(.*forwards\.py:\d+\)"
 TOLD: dict[str, tuple[Way, str]] = {
+    "weights of a block": (negated_for_a_block, CHANGES.format("blocks.1.synapse.weight")),
+    "weights of a synapse": (negated_for_neurons, CHANGES.format("blocks.1.synapse.weight")),
+    "a threshold": (other_threshold, CHANGES.format("blocks.0.neuron._threshold")),
+    "samples": (by_samples, r"branches on the number of samples \(`return .*` \(.*forwards\.py:"),
+    "len": (by_length, r"number of samples by len \(`return .*forwards\.py:.*; write .shape\[0\]"),
+    "len of a sum": (by_length_of_what_is_computed, r"something else.*forwards\.py:\d+"),
     "a write": (write, r"`y\[:, :10\] = 0` \(.*forwards\.py:\d+\) has changed in place"),
     "data": (through_data, r"`y.data\[..., :4\] = 0` \(.*forwards\.py:\d+\) has changed in place"),
     "a view": (a_view, r"`y.view\(y.shape\).zero_\(\)` \(.*forwards\.py:\d+\) has changed"),

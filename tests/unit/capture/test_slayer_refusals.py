@@ -68,6 +68,17 @@ def two() -> list[Any]:
     return [cuba("Dense", 20, 20), cuba("Dense", 20, 20)]
 
 
+def _silent_calls(net: Any) -> None:
+    part = net.blocks[0].synapse
+    base = type(part)
+
+    class Silent(base):  # type: ignore[misc, valid-type]
+        def __call__(self, x: Any) -> Any:
+            return 0 * super().__call__(x)
+
+    part.__class__ = Silent
+
+
 def altered(net: Any, change: Callable[[Any], Any]) -> Any:
     """``net`` with something changed after its first run."""
     net.change = change
@@ -305,6 +316,21 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
         lambda: Free(lambda blocks, x: blocks[1](blocks[0](x) - x), *two()),
         ROW,
         ("blocks.1", "'sub'"),
+    ),
+    "a call of the object's own": (
+        lambda: altered(Chain(dense()), _set("blocks.0.neuron._call_impl", lambda x: 0 * x)),
+        ROW,
+        ("blocks.0.neuron", "own '_call_impl'"),
+    ),
+    "a call of the class's own": (
+        lambda: altered(Chain(dense()), _silent_calls),
+        ROW,
+        ("blocks.0.synapse", "Silent", "own '__call__'"),
+    ),
+    "another threshold_eps": (
+        lambda: altered(Chain(dense()), _set("blocks.0.neuron.threshold_eps", 3.0)),
+        ROW,
+        ("blocks.0", "threshold_eps 3", "change threshold"),
     ),
     "something of the block's own": (
         lambda: Free(lambda blocks, x: blocks[1](torch.ones_like(x)), *two()),

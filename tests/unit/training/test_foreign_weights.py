@@ -238,6 +238,53 @@ def test_numbers_that_no_training_gives_or_no_float32_holds_are_refused() -> Non
     assert torch.equal(made.net.state_dict()["readout.synapse.bias"], half["fc.bias"].float())
 
 
+PLAIN: dict[str, tuple[Any, str]] = {
+    "float8": (
+        lambda t: t.to(torch.float8_e4m3fn),
+        r"'fc.weight' is float8_e4m3fn \(10, 12\); convert it \(tensor.float\(\)\)",
+    ),
+    "sparse": (
+        lambda t: t.to_sparse(),
+        r"'fc.weight' is sparse_coo float32 \(10, 12\); convert it \(tensor.to_dense\(\)\)",
+    ),
+    "compressed": (lambda t: t.to_sparse_csr(), r"is sparse_csr float32 .*tensor.to_dense\(\)"),
+    "of another library": (lambda t: t.to_mkldnn(), r"is _mkldnn float32 .*tensor.to_dense\(\)"),
+    "quantized": (
+        lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8),
+        r"'fc.weight' is qint8 \(10, 12\); convert it \(tensor.dequantize\(\)\)",
+    ),
+    "meta": (lambda t: t.to("meta"), r"'fc.weight' is float32 on torch's meta .*has no values"),
+    "nested": (
+        lambda t: torch.nested.nested_tensor([t, t[:5]]),
+        r"'fc.weight' is nested float32; convert it \(tensor.to_padded_tensor",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLAIN)
+def test_tensor_that_is_not_plain_is_refused_with_its_type_and_the_way_out(case: str) -> None:
+    make, said = PLAIN[case]
+    state, known = small()
+    with pytest.raises(FormatError, match=said):
+        port.import_weights({**state, "fc.weight": make(state["fc.weight"])}, known)
+
+
+@pytest.mark.parametrize("name", ["theirs.safetensors", "theirs.pth"])
+def test_file_with_tensors_that_are_not_plain_tells_all_of_them(name: str, tmp_path: Path) -> None:
+    state, known = small()
+    for key in ("conv1.weight", "fc.weight"):
+        state[key] = state[key].to(torch.float8_e5m2)
+    (save_file if name.endswith("safetensors") else torch.save)(state, tmp_path / name)
+    with pytest.raises(
+        FormatError, match=r"'conv1.weight' is float8_e5m2 .*2 such tensors"
+    ) as told:
+        port.import_weights(tmp_path / name, known)
+    assert [line.split()[0] for line in told.value.detail.splitlines()] == [
+        "'conv1.weight'",
+        "'fc.weight'",
+    ]
+
+
 def test_safetensors_and_state_dicts_without_counted_batches_are_read(tmp_path: Path) -> None:
     state, known = small("plain_resnet")
     old = {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
