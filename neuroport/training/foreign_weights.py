@@ -168,7 +168,8 @@ def _check_archive(path: str) -> None:
         if tarfile.is_tarfile(path):
             raise FormatError(f"{path}: an archive of a torch older than 1.6 (a tar); {WRITE}")
         return
-    if torch._C.PyTorchFileReader(path).has_record("constants.pkl"):
+    reader: Any = torch._C.PyTorchFileReader(path)
+    if reader.has_record("constants.pkl"):
         raise FormatError(f"{path}: TorchScript, whose code would run when it is read; {WRITE}")
     with zipfile.ZipFile(path) as archive:
         unfolded = sum(record.file_size for record in archive.infolist())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import tarfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -206,6 +208,58 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(FormatError, match="without running code"):
             port.import_weights(name, known)
     assert not Path("ran").exists()
+
+
+class Writes(torch.nn.Module):
+    """TorchScript that writes a file where it is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x = torch.zeros(1)
+        self.training = False
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[Tensor, bool]:
+        return self.x, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[Tensor, bool]) -> None:
+        self.training = state[1]
+        written = torch.from_file("ran", True, 8, dtype=torch.uint8)
+        written.copy_(torch.ones(8, dtype=torch.uint8))
+        self.x = written
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def test_torchscript_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.jit.script(Writes()).save("evil.pth")
+    torch.jit.load("evil.pth")
+    Path("ran").unlink()  # this is what it does
+    with pytest.raises(FormatError, match="TorchScript, whose code would run"):
+        port.import_weights("evil.pth", small()[1])
+    assert not Path("ran").exists()
+
+
+def test_archives_that_torch_does_not_write_are_refused(tmp_path: Path) -> None:
+    state, known = small()
+    torch.save(state, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain:
+        records = {name: plain.read(name) for name in plain.namelist()}
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb:
+        for name, content in records.items():
+            bomb.writestr(name, content + b"\0" * 1_000_000)
+    with pytest.raises(FormatError, match=r"bomb\.pth: compressed, which torch\.save never does"):
+        port.import_weights(tmp_path / "bomb.pth", known)
+    with tarfile.open(tmp_path / "pipes.pth", "w") as tar:
+        for name in ("storages", "tensors", "pickle"):
+            pipe = tarfile.TarInfo(name)
+            pipe.type = tarfile.FIFOTYPE
+            tar.addfile(pipe)
+    with pytest.raises(FormatError, match=r"an archive of a torch older than 1\.6"):
+        port.import_weights(tmp_path / "pipes.pth", known)
 
 
 def test_files_that_hold_no_state_dict_are_refused(tmp_path: Path) -> None:
