@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from neuroport.capture.source_lines import here
 from neuroport.errors import CaptureError
-from neuroport.nets.torch_parts import refreshed
+from neuroport.nets.torch_parts import computed_name
 
 PLAIN = (int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 GROUPS = ("_parameters", "_buffers", "_modules")  # of an attribute of their own each
@@ -56,8 +56,11 @@ class HeldState:
             )
 
     def _state(self, part: nn.Module) -> dict[str, Any]:
-        refreshed(part)  # computed weights may be older than what they are computed from
-        passed = ("training", "forward") if part in self._blocks else ("training",)  # reading's own
+        # What hooks compute at a call may be older than what they compute it of, and is not
+        # computed here: SLAYER uses that of recurrent synapses, which it does not call, as it is.
+        passed = {computed_name(hook) for hook in part._forward_pre_hooks.values()} | {"training"}
+        if part in self._blocks:
+            passed.add("forward")  # reading's own
         found: dict[str, Any] = {}
         for name, value in vars(part).items():
             if name in GROUPS:

@@ -45,6 +45,14 @@ def makes_weights(hook: Any) -> bool:
     return isinstance(hook, (BasePruningMethod, WeightNorm, SpectralNorm))
 
 
+def computed_name(hook: object) -> str | None:
+    """The name of the weight that a hook computes, or None if it computes none."""
+    if not makes_weights(hook):
+        return None
+    found: str = hook._tensor_name if isinstance(hook, BasePruningMethod) else hook.name  # type: ignore[attr-defined]
+    return found
+
+
 def refreshed(module: Module) -> Module:
     """Return ``module`` with its weights computed again, as a call would do."""
     for hook in module._forward_pre_hooks.values():

@@ -330,7 +330,7 @@ CASES: dict[str, tuple[Callable[[], Any], tuple[int, ...], tuple[str, ...]]] = {
     "another threshold_eps": (
         lambda: altered(Chain(dense()), _set("blocks.0.neuron.threshold_eps", 3.0)),
         ROW,
-        ("blocks.0", "threshold_eps 3", "change threshold"),
+        ("blocks.0", "threshold_eps 3", "change the threshold"),
     ),
     "something of the block's own": (
         lambda: Free(lambda blocks, x: blocks[1](torch.ones_like(x)), *two()),
