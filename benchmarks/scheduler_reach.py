@@ -169,9 +169,9 @@ def page(results: dict[str, Any]) -> str:
         f"{two['seconds_after_the_last']:.0f} s, the merging of {two['bytes'] / 1e6:,.0f} MB "
         f"({ratio['samples_a_second']:.2f} times as many digits a second). While they worked, two "
         f"did {two['working']:.0f} digits a second and one {one['working']:.0f} "
-        f"({ratio['working']:.2f} times as many); one keeps "
-        f"{one['processor_seconds'] / one['seconds']:.1f} cores busy, for its processes overlap, "
-        f"and two {two['processor_seconds'] / two['seconds']:.1f}. Each shard starts Lava anew: "
+        f"({ratio['working']:.2f} times as many). One keeps "
+        f"{one['processor_seconds'] / one['seconds']:.1f} cores busy over the run, and two "
+        f"{two['processor_seconds'] / two['seconds']:.1f}. Each shard starts Lava anew: "
         f"one process without a cluster took {here['seconds']:.0f} s. The load of the machine was "
         f"{one['load_before']:.1f} and {two['load_before']:.1f} when these runs began, with what "
         "the runs before them leave.",
