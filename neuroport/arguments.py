@@ -209,6 +209,10 @@ def as_labels(value: Any, name: str) -> npt.NDArray[Any]:
 def _array(value: Any, name: str, wanted: str) -> npt.NDArray[Any]:
     if value is None or _kind(value) in ("graph", "module", "trace", "path", "state"):
         _refuse("frames", value, name)
+    if isinstance(value, np.ma.MaskedArray):
+        raise FramesError(
+            f"{name}: a masked array, whose mask no engine knows; give its numbers, value.filled(0)"
+        )
     try:
         data = np.asarray(_detached(value))
     except Exception as error:  # whatever it is, it does not give its numbers

@@ -133,6 +133,14 @@ def test_frames_of_another_scale_or_order_are_told_how_to_become_right(
     assert "round them" not in caught.value.message
 
 
+def test_masks_are_not_left_out() -> None:
+    frames = np.ma.masked_array(np.zeros((2, 1, 3), int), mask=True)
+    from neuroport.arguments import as_array
+
+    with pytest.raises(FramesError, match=r"frames: a masked array, .*value\.filled\(0\)"):
+        as_array(frames, "frames")
+
+
 def test_the_advice_on_pixels_in_0_to_1_gives_the_frames_back() -> None:
     scaled = FRAMES / 255
     assert np.array_equal(np.rint(scaled * 255).astype(np.int32), FRAMES)
