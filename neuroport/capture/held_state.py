@@ -6,8 +6,11 @@ every call, and of the next ``forward``.
 
 from __future__ import annotations
 
+import inspect
 import zlib
 from collections.abc import Iterable, Mapping
+from functools import cache
+from types import CodeType
 from typing import Any
 
 import torch
@@ -65,9 +68,31 @@ class HeldState:
         for name, value in vars(part).items():
             if name in GROUPS:
                 found |= {key: _known(each) for key, each in value.items()}
-            elif name not in passed:
+            elif name not in passed and name in _named_by(type(part)):  # type: ignore[arg-type]
                 found[name] = _known(value)
         return found
+
+
+@cache
+def _named_by(kind: type) -> frozenset[str]:
+    """Names in the code of a class: no other attribute can change what it computes.
+
+    What forward notes on a layer, such as its rate, is none of these.
+    """
+    todo: list[CodeType] = []
+    for each in kind.__mro__:
+        for value in vars(each).values():
+            value = inspect.unwrap(
+                getattr(value, "fget", None) or getattr(value, "__func__", value)
+            )
+            if isinstance(code := getattr(value, "__code__", None), CodeType):
+                todo.append(code)
+    found: set[str] = set()
+    while todo:
+        code = todo.pop()
+        found.update(code.co_names, (each for each in code.co_consts if isinstance(each, str)))
+        todo += [each for each in code.co_consts if isinstance(each, CodeType)]
+    return frozenset(found)
 
 
 def _known(value: Any) -> Any:

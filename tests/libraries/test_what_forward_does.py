@@ -211,6 +211,7 @@ def test_neurons_that_take_turns_on_a_state_are_refused() -> None:
         lambda s, v: torch.stack(list(s), 1).mean(1),
         lambda s, v: s.cumsum(0)[-1],
         lambda s, v: list(s),
+        lambda s, v: torch.cat([one.unsqueeze(0) for one in s]),
         lambda s, v: (s, v),
         lambda s, v: {"spikes": s.sum(0), "loss": v.mean(0)},
     ],

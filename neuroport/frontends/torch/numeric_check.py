@@ -352,10 +352,14 @@ def _expected(origin: Origin, values: dict[str, list[Array]], drawn: _Drawn) -> 
 def _is_sum(
     tensor: Traced, got: Array, values: dict[str, list[Array]], drawn: _Drawn, steps: int
 ) -> bool:
-    """Whether it is what a node sends, or a voltage at the end, times a positive number."""
+    """Whether it is what a node sends at all steps, or its sum or a voltage at the end, times a
+    positive number."""
     if len(tensor.of) != 1:
         return False
     node, _, state = next(iter(tensor.of)).partition("\0")
+    whole = np.stack(drawn.states[node][state] if state else values[node])
+    if got.size == whole.size and _close(got.reshape(whole.shape), whole):
+        return True
     want = drawn.states[node][state][steps - 1] if state else sum(values[node])
     return _is_multiple(got, np.asarray(want))
 

@@ -422,6 +422,18 @@ def test_forward_that_changes_weights_is_refused_with_its_line(case: str, twice:
     )
 
 
+def test_forward_may_note_on_a_layer_what_no_layer_reads() -> None:
+    def note(net: Any) -> None:
+        net.neuron1.calls = getattr(net.neuron1, "calls", 0) + 1
+        net.conv1.synapse.last = torch.ones(net.neuron1.calls)
+
+    net = randomize(Writes(note, nothing), 0)
+    frames = frames_for(net)
+    want = port.quantize(copy.deepcopy(net), frames)
+    assert port.quantize(net, frames).hash == want.hash
+    assert port.quantize(net, frames).hash == want.hash  # once more, with the notes
+
+
 def nothing(net: Any) -> None:
     """Change nothing."""
 

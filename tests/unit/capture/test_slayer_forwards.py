@@ -238,6 +238,20 @@ TOLD: dict[str, tuple[Way, str]] = {
 }
 
 
+def test_forward_may_note_on_a_block_what_no_block_reads() -> None:
+    def notes(net: Any, b: Any, x: Any) -> Any:
+        for block in (b[0], b[1]):
+            x = block(x)
+            block.rate = float(x.shape[1])
+        return x
+
+    torch.manual_seed(3)
+    x = spikes(ROW, 0.5)
+    net = ready(Free(notes, *rows((20, 20), (20, 9))), x)
+    frames = np.moveaxis(x.numpy(), -1, 0)
+    assert port.quantize(net, frames).hash == port.quantize(net, frames).hash
+
+
 @pytest.mark.parametrize("case", TOLD)
 def test_what_a_forward_may_not_say_is_told_with_its_line(case: str) -> None:
     way, said = TOLD[case]
