@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lava.lib.dl.slayer.axon import Delay
+from lava.lib.dl.slayer.axon import Delay as AxonDelay
 from lava.lib.dl.slayer.block import base
 from lava.lib.dl.slayer.block.sigma_delta import Output
 from lava.lib.dl.slayer.neuron import sigma_delta
@@ -67,7 +67,7 @@ class Reader:
                 refuse(name, "reads the frames beside an Input block; let it read the Input block")
         if isinstance(block, (layer.GenericLayer, ComplexLayer)):
             return self._synapse(name, block, value), False
-        if isinstance(block, Delay):
+        if isinstance(block, AxonDelay):
             late = self._delayed(name, block, value)
             if len(late.terms) == 1 and late.terms[0].part is None:
                 self.sent[name] = late, block
@@ -140,7 +140,7 @@ class Reader:
             sent = self._shifted(sent)
         delay = getattr(block, "delay", None)
         if delay is not None:
-            if not isinstance(delay, Delay):
+            if not isinstance(delay, AxonDelay):
                 kind = type(delay).__name__
                 refuse(name, f"has the delay {kind}; use slayer.axon.Delay, or None")
             sent = self._delayed(name, delay, sent)
