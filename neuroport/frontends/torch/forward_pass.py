@@ -17,6 +17,13 @@ from neuroport.capture.source_lines import defined, enter, here
 from neuroport.errors import CaptureError
 from neuroport.frontends.nir.reading import Node, Shape
 from neuroport.frontends.torch.network_builder import FRAMES, Building, window
+from neuroport.frontends.torch.neuron_states import (
+    is_fresh,
+    is_zero,
+    keep_states,
+    kept_states,
+    numbers_of,
+)
 from neuroport.frontends.torch.neurons import JELLY, Cell, cell_of, is_neuron
 from neuroport.frontends.torch.traced_tensor import (
     BATCH_FIRST,
@@ -275,7 +282,7 @@ class _Following:
             kept = self.hidden.get(path)
             if kept is not None and kept_states(module).get("mem") is kept[1]:
                 before = kept[0]
-            elif not _is_fresh(module):
+            elif not is_fresh(module):
                 raise CaptureError(
                     f"neuron {name!r} ({here()}): forward changes its states; it may reset them "
                     "where a sample begins, and nothing else"
@@ -283,7 +290,7 @@ class _Following:
         else:
             traced = [v for v in states.values() if isinstance(v, Traced)]
             for value in states.values():
-                if not isinstance(value, Traced) and not _is_zero(value):
+                if not isinstance(value, Traced) and not is_zero(value):
                     raise CaptureError(
                         f"neuron {name!r} ({here()}) begins with a state other than 0; begin with "
                         "zeros"
@@ -381,12 +388,12 @@ class _Following:
         values: dict[str, Any] = {}
         sizes: dict[str, tuple[int, ...]] = {}
         if isinstance(module, nn.Linear):
-            kind, values["weight"] = "Linear", _array(module.weight)
+            kind, values["weight"] = "Linear", numbers_of(module.weight)
         elif isinstance(module, nn.Conv2d):
-            kind, values["weight"] = "Conv2d", _array(module.weight)
+            kind, values["weight"] = "Conv2d", numbers_of(module.weight)
             sizes = window(values["weight"].shape[2:], (1, 1), _recurrent_pads(neuron, module))
         elif hasattr(module, "V"):
-            kind, values["scale"] = "Scale", np.broadcast_to(_array(module.V), shape)
+            kind, values["scale"] = "Scale", np.broadcast_to(numbers_of(module.V), shape)
         else:
             raise CaptureError(
                 f"neuron {neuron!r}: its recurrent weights are a {type(module).__name__}; use "
@@ -395,7 +402,7 @@ class _Following:
         bias: Tensor | None = getattr(module, "bias", None)
         if bias is not None:
             rest = (1,) * (len(shape) - 1)
-            values["bias"] = np.broadcast_to(_array(bias).reshape(-1, *rest), shape)
+            values["bias"] = np.broadcast_to(numbers_of(bias).reshape(-1, *rest), shape)
         name = self.building.free(f"{neuron}.recurrent")
         late = frozenset((neuron,))
         self.building.nodes[name] = Node(name, kind, (neuron,), late, shape, shape, values, sizes)
@@ -567,45 +574,6 @@ class _Following:
             self.found.outputs.append(own)
 
 
-# names of the states that snnTorch's and SpikingJelly's neurons keep -> those of Origin.state
-STATES = {"mem": "mem", "syn": "syn", "spk": "spk", "v": "mem", "c": "syn"}
-
-
-def _places(module: Any) -> tuple[dict[str, Any], list[str]]:
-    """Where a neuron keeps its states, and their names there."""
-    memories = vars(module).get("_memories")
-    if memories is not None:
-        return memories, [name for name in ("v", "c") if name in memories]
-    buffers = module._buffers
-    return buffers, [n for n in ("mem", "syn", "spk") if isinstance(buffers.get(n), Tensor)]
-
-
-def keep_states(module: nn.Module, state: Callable[[str], Any]) -> None:
-    """Put ``state(name)`` where a neuron keeps the state of this name."""
-    places, names = _places(module)
-    for name in names:
-        places[name] = state(STATES[name])
-
-
-def kept_states(module: nn.Module) -> dict[str, Any]:
-    """The states that a neuron keeps, by name."""
-    places, names = _places(module)
-    return {STATES[name]: places[name] for name in names}
-
-
-def _is_fresh(module: Any) -> bool:
-    """Whether the states that a neuron keeps are those after a reset."""
-    places, names = _places(module)
-    begun = vars(module).get("_memories_rv", {})
-    return not any(isinstance(places[name], Traced) for name in names) and all(
-        bool(np.all(_number(places[name]) == _number(begun.get(name, 0.0)))) for name in names
-    )
-
-
-def _number(value: Any) -> Any:
-    return _array(value) if isinstance(value, Tensor) else value
-
-
 def _alike(one: Cell, other: Cell, key: str) -> bool:
     return key in other.values and np.array_equal(one.values[key], other.values[key])
 
@@ -627,18 +595,6 @@ def _recurrent_pads(neuron: str, module: nn.Conv2d) -> tuple[int, int, int, int]
     return (kernel[0] // 2,) * 2 + (kernel[1] // 2,) * 2
 
 
-def _is_zero(value: Any) -> bool:
-    if isinstance(value, Traced):
-        return False
-    if isinstance(value, Tensor):
-        return not bool(value.any())
-    return isinstance(value, (int, float)) and value == 0
-
-
-def _array(value: Tensor) -> Any:
-    return value.detach().cpu().double().numpy()
-
-
 def _leaves(out: Any) -> Iterator[Traced]:
     if isinstance(out, Traced):
         yield out
@@ -650,7 +606,4 @@ def _leaves(out: Any) -> Iterator[Traced]:
             yield from _leaves(each)
 
 
-__all__ = [
-    *("Followed", "Lost", "Population", "begin", "follow", "keep_states", "kept_states"),
-    "neurons_replaced",
-]
+__all__ = ["Followed", "Lost", "Population", "begin", "follow", "neurons_replaced"]

@@ -10,46 +10,36 @@ compared with its captured form. Library and interpreter share only these number
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import starmap, zip_longest
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neuroport.capture.forward import evaluating
-from neuroport.capture.source_lines import defined, enter
+from neuroport.capture.source_lines import enter
 from neuroport.errors import CaptureError
 from neuroport.frontends.nir.interpreter import RealCell, interpret
 from neuroport.frontends.nir.reading import Array, Network, Node, Shape
+from neuroport.frontends.torch.drawn_neurons import Drawn
 from neuroport.frontends.torch.forward_pass import (
     Followed,
     Population,
     begin,
-    keep_states,
-    kept_states,
     neurons_replaced,
 )
 from neuroport.frontends.torch.network_builder import FRAMES, Building
 from neuroport.frontends.torch.neurons import JELLY
+from neuroport.frontends.torch.returned_check import close, compare_returned
 from neuroport.frontends.torch.traced_tensor import (
     BATCH_FIRST,
-    FLAT,
-    ONE,
     STATIC,
     STEP,
-    WHOLE,
-    Origin,
-    Traced,
 )
 
 SAMPLES = 3  # another number than while forward is followed: it may not depend on it
-CLOSE = (
-    1e-3  # relative to the largest value: float32 against float64, through norms of many channels
-)
 TIES = 1e-4  # relative to a threshold: within this distance rounding decides
 STEPS = 24  # steps of a neuron that runs alone
 
@@ -87,7 +77,7 @@ def called(found: Followed, frames: npt.NDArray[Any]) -> Any:
 
 
 def _check_forward(found: Followed, frames: npt.NDArray[Any], rng: np.random.Generator) -> None:
-    drawn = _Drawn(found, int(rng.integers(1 << 31)))
+    drawn = Drawn(found, int(rng.integers(1 << 31)))
     with ExitStack() as stack:
         stack.enter_context(evaluating(found.net))
         stack.enter_context(torch.no_grad())
@@ -101,105 +91,10 @@ def _check_forward(found: Followed, frames: npt.NDArray[Any], rng: np.random.Gen
             "same for all frames"
         )
     values = _compare(found, frames, drawn)
-    _compare_returned(found, out if found.way == STEP else [out], values, drawn)
+    compare_returned(found, out if found.way == STEP else [out], values, drawn)
 
 
-class _Drawn:
-    """Neurons that read what they are given, and send spikes and states drawn at random.
-
-    Attributes:
-        reads, sends, states: what each population read, sent and gave back at each step; states by
-            their names.
-    """
-
-    def __init__(self, found: Followed, seed: int) -> None:
-        self.found = found
-        self.reads: dict[str, list[Array]] = {p.name: [] for p in found.populations}
-        self.sends: dict[str, list[Array]] = {p.name: [] for p in found.populations}
-        self.states: dict[str, dict[str, list[Array]]] = {p.name: {} for p in found.populations}
-        self.dice = torch.Generator().manual_seed(seed)
-        self.last: dict[str, dict[str, Tensor]] = {}  # states of the last step, never changed
-        self.given_back: dict[str, list[Tensor]] = {}  # the tensors that forward has of them
-        self.of: dict[str, list[Population]] = {}
-        for population in found.populations:
-            self.of.setdefault(_path(found, population), []).append(population)
-
-    def neuron(self, path: str, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        given = args[0] if args else next(iter(kwargs.values()))
-        cell = self.of[path][0].cell
-        passed = dict(zip(cell.states, args[1:], strict=False))
-        passed |= {name: kwargs[name] for name in cell.states if name in kwargs}
-        passed = {name: value for name, value in passed.items() if value is not None}
-        population = self._population(path, passed)
-        self._check_states(population, passed or kept_states(module))
-        spikes = (torch.rand(given.shape, generator=self.dice) < 0.4).to(given.dtype)
-        numbers, sent = given.detach().double().numpy(), spikes.double().numpy()
-        self.reads[population.name] += list(numbers) if cell.whole else [numbers]
-        self.sends[population.name] += list(sent) if cell.whole else [sent]
-        if cell.factor is not None:
-            spikes = spikes * torch.from_numpy(np.asarray(cell.factor)).to(given.dtype)
-        states = self._drawn_states(population, module, given, spikes)
-        if cell.library == JELLY or not cell.returns:
-            return spikes
-        back = [spikes if name == "spk" else states[name] for name in cell.states]
-        self.given_back[population.name] = back
-        return tuple(back) if cell.states == ("spk", "mem") else (spikes, *back)
-
-    def _population(self, path: str, passed: dict[str, Any]) -> Population:
-        """The population of a call: that which gave back the states, or the first without any."""
-        for population in self.of[path]:
-            back = self.given_back.get(population.name, [])
-            if any(value is one for value in passed.values() for one in back):
-                return population
-        waiting = [p for p in self.of[path] if len(self.reads[p.name]) < p.steps]
-        return min(waiting or self.of[path], key=lambda p: len(self.reads[p.name]))
-
-    def _check_states(self, population: Population, states: dict[str, Any]) -> None:
-        """Refuse states that are not those of the step before."""
-        step = len(self.reads[population.name])
-        for name, value in states.items():
-            want = self.last.get(population.name, {}).get(name)
-            if step and want is not None and not _equal(value, want):
-                raise CaptureError(
-                    f"neuron {population.name!r} has another state at step {step} than it gave "
-                    "back one step before (tried with numbers drawn at random); forward may hand "
-                    "states on, and not change them"
-                )
-
-    def _drawn_states(
-        self, population: Population, module: nn.Module, given: Tensor, spikes: Tensor
-    ) -> dict[str, Tensor]:
-        """States for the neuron to give back and to keep: numbers of all sizes and both signs."""
-        sizes = 10 ** (4 * torch.rand(given.shape, generator=self.dice) - 1)
-        made: dict[str, Tensor] = {}
-
-        def state(name: str) -> Tensor:
-            if name not in made:
-                numbers = torch.randn(given.shape, generator=self.dice) * sizes
-                made[name] = spikes if name == "spk" else numbers.to(given.dtype)
-            return made[name]
-
-        names = {*population.cell.states, *kept_states(module)}
-        for name in sorted(names):
-            numbers = state(name).double().numpy().copy()
-            kept = self.states[population.name].setdefault(name, [])
-            kept += list(numbers) if population.cell.whole else [numbers]
-        now = {name: value[-1] if population.cell.whole else value for name, value in made.items()}
-        self.last[population.name] = {name: value.clone() for name, value in now.items()}
-        keep_states(module, lambda name: now[name])
-        return made
-
-
-def _equal(value: Any, want: Tensor) -> bool:
-    return isinstance(value, Tensor) and value.shape == want.shape and torch.equal(value, want)
-
-
-def _path(found: Followed, population: Population) -> str:
-    paths = (path for path, module in found.net.named_modules() if module is population.module)
-    return str(next(paths))
-
-
-def _compare(found: Followed, frames: npt.NDArray[Any], drawn: _Drawn) -> dict[str, list[Array]]:
+def _compare(found: Followed, frames: npt.NDArray[Any], drawn: Drawn) -> dict[str, list[Array]]:
     """Compare what neurons read; return what every node sends at each step."""
     values: dict[str, list[Array]] = {}
     network = found.building.network({}, "")
@@ -229,7 +124,7 @@ def _compare(found: Followed, frames: npt.NDArray[Any], drawn: _Drawn) -> dict[s
                 now[name] = cells[name].step(arriving)
         for population in found.populations:
             got, want = drawn.reads[population.name][step], now[population.input]
-            if not _close(got, want):
+            if not close(got, want):
                 raise CaptureError(
                     f"neuron {population.name!r} receives something else than {population.input!r} "
                     f"at step {step} (tried with spikes drawn at random); forward changes it on "
@@ -239,137 +134,6 @@ def _compare(found: Followed, frames: npt.NDArray[Any], drawn: _Drawn) -> dict[s
         for name, value in now.items():
             values.setdefault(name, []).append(value)
     return values
-
-
-def _close(got: Array, want: Array) -> bool:
-    if got.shape != want.shape:
-        return False
-    size = max(float(np.abs(want).max(initial=0)), float(np.abs(got).max(initial=0)))
-    return float(np.abs(got - want).max(initial=0)) <= CLOSE * size
-
-
-# -- what forward returns ----------------------------------------------------------------------
-
-
-def _compare_returned(
-    found: Followed, returned: list[Any], values: dict[str, list[Array]], drawn: _Drawn
-) -> None:
-    """Compare what forward returned with what the captured network sends.
-
-    What the host computed of it is noted in ``found.said``, unless it is the sum of all steps times
-    a positive number: then its classes are those of the network.
-
-    Raises:
-        CaptureError: it is something else.
-    """
-    forward = f"{type(found.net).__name__}.forward{defined(found.net)}"
-    steps_of: dict[tuple[str, str], set[int]] = {}
-    reset = {p.name for p in found.populations if p.cell.fires}  # whose voltages are left out
-    at_end = [tensor for tensor, _ in _pairs(found.returned[-1], returned[-1], forward)]
-    for call, (traced, out) in enumerate(zip(found.returned, returned, strict=True)):
-        last = call == len(returned) - 1
-        pairs = list(_pairs(traced, out, forward))
-        if not all(starmap(_same_node, zip_longest([tensor for tensor, _ in pairs], at_end))):
-            raise CaptureError(
-                f"{forward} returns something else at step {call} than at the last one; a network "
-                "sends the same at all steps: use the same layers at every step"
-            )
-        for tensor, got in pairs:
-            origin = tensor.origin
-            if all("\0" in node and node.partition("\0")[0] in reset for node in tensor.of):
-                continue
-            if origin is None:
-                if last and not _is_sum(tensor, got, values, drawn, found.steps):
-                    found.said.append(f"returns what {tensor.computed or tensor.made_by}")
-                continue
-            want = _expected(origin, values, drawn)
-            now = found.way != STEP or origin.step is None or origin.step == call
-            scaled = origin.scaled and _is_multiple(got, want)
-            if not now or not (scaled or _close(got, want)):
-                raise CaptureError(
-                    f"{forward} returns something else than what {origin.node!r} sends (tried with "
-                    "spikes drawn at random); return what layers and neurons send at each step, "
-                    "their sum or their mean over the steps, and compute the rest outside"
-                )
-            if origin.mean or (found.way == STEP and origin.step is not None):
-                continue
-            steps = {origin.step} if origin.step is not None else origin.seen
-            if steps is not None and last:
-                steps_of.setdefault((origin.node, origin.state), set()).update(steps)
-    for (node, state), steps in steps_of.items():
-        whole = len(steps) == found.steps
-        final = steps == {found.steps - 1} and (state or node not in found.building.binary)
-        if not whole and not final:
-            told = ", ".join(map(str, sorted(steps)))
-            found.said.append(f"returns of {node!r} only step {told}")
-
-
-def _same_node(one: Traced | None, other: Traced | None) -> bool:
-    if one is None or other is None:
-        return False
-    if one.origin is None or other.origin is None:
-        return True  # of the host: what it returns at last counts
-    return one.origin.node == other.origin.node
-
-
-def _pairs(traced: Any, out: Any, forward: str) -> Iterator[tuple[Traced, Array]]:
-    """Signals that were returned while forward was followed, with their numbers."""
-    if isinstance(traced, Traced) and isinstance(out, Tensor):
-        yield traced, out.detach().double().numpy()
-        return
-    if isinstance(traced, dict) and isinstance(out, dict) and traced.keys() == out.keys():
-        traced, out = list(traced.values()), list(out.values())
-    both = isinstance(traced, (tuple, list)) and isinstance(out, (tuple, list))
-    if both and len(traced) == len(out):
-        for one, other in zip(traced, out, strict=True):
-            yield from _pairs(one, other, forward)
-    elif isinstance(traced, Traced) or both:
-        raise CaptureError(
-            f"{forward} returns other things with other values; what it does must be the same for "
-            "all frames"
-        )
-
-
-def _expected(origin: Origin, values: dict[str, list[Array]], drawn: _Drawn) -> Array:
-    """The numbers of a signal, by its layout."""
-    by_step = drawn.states[origin.node][origin.state] if origin.state else values[origin.node]
-    whole = np.stack(by_step)
-    if origin.seen is not None:
-        return np.asarray(whole[sorted(origin.seen)].sum(0))
-    if origin.mean:
-        return np.asarray(whole.mean(0))
-    found = {
-        WHOLE: whole,
-        BATCH_FIRST: whole.swapaxes(0, 1),
-        FLAT: whole.reshape(-1, *whole.shape[2:]),
-        STEP: whole[origin.step or 0],
-        STATIC: whole[0],
-        ONE: whole[:1],
-    }
-    return np.asarray(found[origin.lies])
-
-
-def _is_sum(
-    tensor: Traced, got: Array, values: dict[str, list[Array]], drawn: _Drawn, steps: int
-) -> bool:
-    """Whether it is what a node sends at all steps, or its sum or a voltage at the end, times a
-    positive number."""
-    if len(tensor.of) != 1:
-        return False
-    node, _, state = next(iter(tensor.of)).partition("\0")
-    whole = np.stack(drawn.states[node][state] if state else values[node])
-    if got.size == whole.size and _close(got.reshape(whole.shape), whole):
-        return True
-    want = drawn.states[node][state][steps - 1] if state else sum(values[node])
-    return _is_multiple(got, np.asarray(want))
-
-
-def _is_multiple(got: Array, want: Array) -> bool:
-    if got.size != want.size:
-        return False
-    got = got.reshape(want.shape)
-    factor = float((got * want).sum()) / (float((want * want).sum()) or 1.0)
-    return factor > 0 and _close(got, factor * want)
 
 
 # -- neurons -----------------------------------------------------------------------------------
