@@ -74,10 +74,9 @@ def baseline(name: str, recipe: Recipe) -> dict[str, Any]:
         net = training.fit(only, RUNS / name, report=report)
     epochs = read_checkpoint(RUNS / name).metrics
     return {
-        "epochs": [{k: m[k] for k in ("loss", "accuracy", "seconds")} for m in epochs],
+        "epochs": [{k: m[k] for k in ("loss", "accuracy")} for m in epochs],
         "accuracy": epochs[-1]["accuracy"],
         "samples": epochs[-1]["samples"],
-        "seconds": round(sum(m["seconds"] for m in epochs), 1),
         "parameters": sum(p.numel() for p in net.parameters()),
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), **versions("torch", "spikingjelly")},
