@@ -42,7 +42,7 @@ def integer_graph(net: nn.Module, frames: Tensor, *, check: bool = True) -> Grap
 
     The integers come from the module itself: weights from the function that its forward pass uses,
     biases from a run of the first sample of ``frames`` (T, N, C, H, W). With ``check``, the forward
-    pass is also checked, with random numbers and on that sample.
+    pass is also checked on that sample.
     """
     net = unwrapped(net)
     with evaluating(net):
@@ -50,7 +50,7 @@ def integer_graph(net: nn.Module, frames: Tensor, *, check: bool = True) -> Grap
 
 
 def _integer_graph(net: nn.Module, frames: Tensor, check: bool) -> Graph:
-    layers, forward = read_wiring(net, frames.shape, checked=check)
+    layers, forward = read_wiring(net, frames.shape)
     biases: dict[str, IntArray] = {}
     thresholds: dict[str, IntArray] = {}
 
