@@ -308,7 +308,10 @@ def test_voltages_that_nothing_resets_are_sent_and_the_rest_is_told(end: Any, to
     assert np.allclose(made.real(FRAMES)[name], want, atol=1e-6)
 
 
-def test_networks_that_are_called_step_by_step_return_the_same_at_all_steps() -> None:
+@pytest.mark.parametrize(
+    "early", [lambda spikes: spikes * 0.0, lambda spikes: spikes.cumsum(1), lambda spikes: -spikes]
+)
+def test_networks_that_are_called_step_by_step_return_the_same_at_all_steps(early: Any) -> None:
     class Counts(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -318,10 +321,25 @@ def test_networks_that_are_called_step_by_step_return_the_same_at_all_steps() ->
             assert x.ndim == 2
             self.step += 1
             spikes: Tensor = self.lif(self.fc(x))
-            return spikes if self.step > 3 else spikes * 0.0
+            return spikes if self.step > 3 else early(spikes)
 
     with pytest.raises(CaptureError, match="something else at step 0 than at the last one"):
         port.import_torch(Counts().eval(), FRAMES)
+
+
+@pytest.mark.parametrize("order", [("input_", "mem"), ("mem", "input_")])
+def test_a_neuron_may_be_called_by_names_in_any_order(order: tuple[str, str]) -> None:
+    class Named(Net):
+        def forward(self, x: Tensor) -> Any:
+            voltage, sent = self.lif1.reset_mem(), []
+            for step in range(len(x)):
+                given = {"input_": self.fc1(x[step]), "mem": voltage}
+                spikes, voltage = self.lif1(**{name: given[name] for name in order})
+                sent.append(spikes)
+            return torch.stack(sent)
+
+    net = Named()
+    assert np.array_equal(port.import_torch(net, FRAMES).real(FRAMES)["output"], given(net))
 
 
 # -- what forward computes with ----------------------------------------------------------------

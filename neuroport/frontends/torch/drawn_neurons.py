@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from neuroport.errors import CaptureError
 from neuroport.frontends.nir.reading import Array
-from neuroport.frontends.torch.forward_pass import Followed, Population
+from neuroport.frontends.torch.forward_pass import INPUTS, Followed, Population
 from neuroport.frontends.torch.neuron_states import keep_states, kept_states
 from neuroport.frontends.torch.neurons import JELLY
 
@@ -36,7 +36,7 @@ class Drawn:
             self.of.setdefault(_path(found, population), []).append(population)
 
     def neuron(self, path: str, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        given = args[0] if args else next(iter(kwargs.values()))
+        given = args[0] if args else next(kwargs[name] for name in INPUTS if name in kwargs)
         cell = self.of[path][0].cell
         passed = dict(zip(cell.states, args[1:], strict=False))
         passed |= {name: kwargs[name] for name in cell.states if name in kwargs}

@@ -39,6 +39,7 @@ from neuroport.frontends.torch.tracer import Tracer
 
 # ways to call forward: with all steps, step by step, or with one picture for all steps
 WAYS = (WHOLE, STEP, STATIC)
+INPUTS = ("input_", "x", "x_seq")  # names of what a neuron reads, in both libraries
 FRAMES_FIT = "the frames are (T, N, *shape) of what it takes, and all that it is given"
 
 
@@ -141,9 +142,7 @@ def begin(net: nn.Module) -> None:
             module.reset()
             vars(module).pop("v_seq", None)
         elif is_neuron(module):
-            for state in ("mem", "syn", "spk"):
-                if isinstance(module._buffers.get(state), Tensor):
-                    module._buffers[state] = torch.zeros(0)
+            keep_states(module, lambda _: torch.zeros(0))
 
 
 class _Following:
@@ -221,7 +220,7 @@ class _Following:
                 f"neuron {name!r} ({here()}): forward changes its {changed[0]}; a neuron has the "
                 "same constants at all steps: set them before, outside of forward"
             )
-        given = [*args, *(kwargs.pop(k) for k in ("input_", "x", "x_seq") if k in kwargs)][:1]
+        given = [*args, *(kwargs.pop(k) for k in INPUTS if k in kwargs)][:1]
         states = dict(zip(cell.states, args[1:], strict=False)) | kwargs
         states = {key: value for key, value in states.items() if value is not None}
         unknown = [key for key in states if key not in cell.states]

@@ -94,9 +94,14 @@ def compare_returned(
 def _same_node(one: Traced | None, other: Traced | None) -> bool:
     if one is None or other is None:
         return False
-    if one.origin is None or other.origin is None:
-        return True  # of the host: what it returns at last counts
-    return one.origin.node == other.origin.node
+    if one.origin is None and other.origin is None:
+        return True  # of the host, which is told
+    return one.origin is not None and other.origin is not None and _kind(one) == _kind(other)
+
+
+def _kind(tensor: Traced) -> tuple[str, str]:
+    assert tensor.origin is not None
+    return tensor.origin.node, tensor.origin.state
 
 
 def _pairs(traced: Any, out: Any, forward: str) -> Iterator[tuple[Traced, Array]]:
