@@ -123,7 +123,9 @@ class _NormOutsideRoot(torch.autograd.Function):
         s = torch.where(var < torch.finfo(var.dtype).tiny, q, (q / root).sqrt())
         ctx.save_for_backward(x, weight, mean, q, s)
         ctx.has_bias = bias is not None
-        return F.batch_norm(x, mean, torch.ones_like(var), weight * q, bias, eps=0.0)
+        # not F.batch_norm: from torch 2.4 to 2.12 it refuses an eps of 0 even with given statistics
+        given = mean, torch.ones_like(var), False, 0.0, 0.0, torch.backends.cudnn.enabled
+        return torch.batch_norm(x, weight * q, bias, *given)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
