@@ -158,4 +158,4 @@ def _sound(told: Any) -> bool:
 
 def _short(value: object) -> str:
     text = "none" if value is None else str(value)
-    return text[:12] if re.fullmatch(r"[0-9a-f]{64}", text) else text[:200]
+    return text[:14] if re.fullmatch(r"(2:)?[0-9a-f]{64}", text) else text[:200]
