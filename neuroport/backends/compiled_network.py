@@ -120,7 +120,13 @@ class CompiledNetwork(AtOnce):
         self._live: dict[str, npt.NDArray[np.uint8]] = {}
         self._declared: dict[str, int] = {}  # operations of populations with declared widths
 
-    def fill(self, frames: npt.NDArray[Any], into: Mapping[str, npt.NDArray[Any]]) -> None:
+    def fill(
+        self,
+        frames: npt.NDArray[Any],
+        into: Mapping[str, npt.NDArray[Any]],
+        counts: Mapping[str, npt.NDArray[Any]] | None = None,
+        granularity: str = "neuron",
+    ) -> None:
         """Run frames (T, N, *shape); write the messages of populations into the arrays.
 
         Arrays are (T, N, *shape), bool for spikes and int32 for others. The axes of steps and

@@ -56,13 +56,29 @@ class Arithmetic(Protocol):
 
 
 class AtOnce(ABC):
-    """An engine that runs samples through all nodes in one call."""
+    """An engine that runs samples through all nodes in one call.
+
+    Attributes:
+        counts: whether it counts messages itself, so that they are not copied to be counted.
+    """
 
     name: str
+    counts = False
 
     @abstractmethod
-    def fill(self, frames: npt.NDArray[Any], into: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Run frames (T, N, *shape); write the messages of populations into the arrays."""
+    def fill(
+        self,
+        frames: npt.NDArray[Any],
+        into: Mapping[str, npt.NDArray[Any]],
+        counts: Mapping[str, npt.NDArray[Any]] | None = None,
+        granularity: str = "neuron",
+    ) -> None:
+        """Run frames (T, N, *shape); write the messages of populations into the arrays.
+
+        Args:
+            counts: arrays (N, *counters) for nonzero messages per sample, if the engine counts.
+            granularity: one counter per ``neuron``, ``channel`` or ``layer``.
+        """
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
@@ -130,8 +146,12 @@ def walk(
             part = slice(first, first + batch)
             into = {name: kept[:, part] for name, kept in recorder.messages.items()}
             try:
-                for name, rows in _sent(arithmetic, frames[:, part], recorder, into):
-                    recorder.keep(name, part, rows)
+                if isinstance(arithmetic, AtOnce) and arithmetic.counts:
+                    counts = {name: kept[part] for name, kept in recorder.counts.items()}
+                    arithmetic.fill(frames[:, part], into, counts, recorder.plan.granularity)
+                else:
+                    for name, rows in _sent(arithmetic, frames[:, part], recorder, into):
+                        recorder.keep(name, part, rows)
             except RangeError as error:
                 raise error.later(first) from None
             if progress is not None:

@@ -1,7 +1,7 @@
 """The fast engine: the same integers in torch, batched, on CPU or CUDA.
 
 On the CPU with a C compiler, :mod:`neuroport.backends.compiled_network` computes if it supports the
-graph; otherwise this module does.
+graph, on a GPU with Triton :mod:`neuroport.backends.gpu_network`; otherwise this module does.
 
 Synapses run in floating point where the graph's intervals *prove* that every partial sum is an
 integer that the type holds exactly: below 2**24 in float32, else below 2**53 in float64. Nothing is
@@ -51,10 +51,16 @@ if TYPE_CHECKING:
 
 
 def arithmetic_for(graph: Graph, device: torch.device, time_model: str) -> Arithmetic | AtOnce:
-    """Return the arithmetic: one compiled call for all nodes if possible, else int64 tensors."""
-    from neuroport.backends.compiled_network import whole
+    """Return the arithmetic: one call for all nodes if possible, else int64 tensors."""
+    from neuroport.backends import compiled_network
 
-    found = whole(graph, time_model) if device.type == "cpu" else None
+    if device.type == "cpu":
+        return compiled_network.whole(graph, time_model) or TorchArithmetic(graph, device)
+    found = None
+    if device.type == "cuda" and time_model == "ideal":
+        from neuroport.backends import gpu_network
+
+        found = gpu_network.whole(graph, device)
     return found or TorchArithmetic(graph, device)
 
 

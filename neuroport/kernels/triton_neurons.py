@@ -90,6 +90,16 @@ def _decayed(x, keep):
 
 
 @triton.jit
+def integer_step(u, v, current, keep_u, keep_v, shifted, shift: tl.constexpr, top: tl.constexpr):
+    """leak_step of integers.py, where ``top`` is one more than the largest voltage."""
+    # 32 bits wrap on their own, 24 of them by the mask
+    u = top - ((top - (_decayed(u, keep_u) + (current << shift))) & (2 * top - 1))
+    v = _decayed(v, keep_v) + u + shifted
+    v = tl.where(v > top - 1, top - 1, v)
+    return u, tl.where(v < 1 - top, 1 - top, v)
+
+
+@triton.jit
 def _integer_forward(
     x,
     bias,
@@ -105,7 +115,7 @@ def _integer_forward(
     top: tl.constexpr,
     block: tl.constexpr,
 ):
-    """lif_step and reset of integers.py, where ``top`` is one more than the largest voltage.
+    """lif_step and reset of integers.py.
 
     ``bias``, one per position of a sample, and ``threshold`` come shifted.
     """
@@ -115,12 +125,8 @@ def _integer_forward(
     u = tl.full([block], 0, tl.int32)
     v = tl.full([block], 0, tl.int32)
     for _t in range(steps):
-        current = tl.load(x + at, mask=inside).to(tl.int32) << shift
-        # 32 bits wrap on their own, 24 of them by the mask
-        u = top - ((top - (_decayed(u, keep_u) + current)) & (2 * top - 1))
-        v = _decayed(v, keep_v) + u + shifted
-        v = tl.where(v > top - 1, top - 1, v)
-        v = tl.where(v < 1 - top, 1 - top, v)
+        current = tl.load(x + at, mask=inside).to(tl.int32)
+        u, v = integer_step(u, v, current, keep_u, keep_v, shifted, shift, top)
         tl.store(distance + at, (v - threshold).to(tl.float32), mask=inside)
         tl.store(s + at, tl.where(v > threshold, 1.0, 0.0), mask=inside)
         v = tl.where(v > threshold, 0, v)

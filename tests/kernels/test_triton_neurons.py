@@ -10,14 +10,12 @@ on numbers where a product that is rounded before the sum, or is not where torch
 from __future__ import annotations
 
 import importlib.util
-import multiprocessing
 import os
 import re
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
@@ -29,6 +27,7 @@ from neuroport.kernels import lif_kernels, plain, torch_neurons
 from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import neuron
 from neuroport.nets.stream import Stream
+from tests.helpers.triton_interpreter import interpreter
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
@@ -43,23 +42,8 @@ KEEPS = [(0.0, 0.25), (0.0, 0.0), (0.0, 1.0), (0.7, 0.3), (0.877, 0.75), (1.0, 0
 @pytest.fixture(scope="module")
 def interpreted() -> Iterator[Callable[..., Any]]:
     """Calls a function of this module with Triton interpreted."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")
-        patch.setenv("OMP_NUM_THREADS", "1")
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(1, context, _complete_the_interpreter) as pool:
-            yield lambda function, *arguments: pool.submit(function, *arguments).result(300)
-
-
-def _complete_the_interpreter() -> None:
-    """Two types that the interpreter of Triton 2.3 forgot."""
-    import triton.language as tl
-    from triton.runtime import interpreter
-
-    builder = getattr(interpreter, "Builder", None)
-    for name, kind in (("get_double_ty", tl.float64), ("get_int32_ty", tl.int32)):
-        if builder is not None and not hasattr(builder, name):
-            setattr(builder, name, lambda self, kind=kind: kind)
+    with interpreter() as call:
+        yield call
 
 
 def normal(shape: tuple[int, ...], seed: int) -> Tensor:

@@ -1,0 +1,187 @@
+"""The engine for GPUs sends what the reference sends, in Triton's interpreter; no GPU is needed.
+
+``python -m benchmarks.gpu`` runs the same networks on a GPU, where there is one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import neuroport as port
+from neuroport.backends.executor import walk
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay
+from neuroport.runs.recording import recording
+from tests.helpers.triton_interpreter import interpreter
+from tests.properties.networks import network
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None,
+    reason="Triton is not installed; torch brings it along on Linux with CUDA",
+)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> Iterator[Callable[..., Any]]:
+    """Calls a function of this module with Triton interpreted."""
+    with interpreter() as call:
+        yield call
+
+
+def ran(graph: Graph, frames: np.ndarray, **record: Any) -> port.Trace:
+    from neuroport.backends.gpu_network import GpuNetwork
+
+    plan = recording(graph, **record)
+    return walk(
+        GpuNetwork(graph, CPU),
+        graph,
+        frames,
+        progress=None,
+        time_model="ideal",
+        batch=2,
+        plan=plan,
+    )
+
+
+def drawn(seeds: range) -> tuple[list[int], int, int]:
+    """Random networks that differ; positions; networks that sent a spike."""
+    from neuroport.backends.compiled_network import fits
+
+    differ, positions, active = [], 0, 0
+    for seed in seeds:
+        case = network(seed)
+        if case.graph.checked or not fits(case.graph):
+            continue
+        frames = case.frames[:, :3]
+        want = port.run(case.graph, frames, on="reference")
+        outcome = port.compare(want, ran(case.graph, frames))
+        if not outcome:
+            differ.append(seed)
+        positions += outcome.positions
+        active += any(want.sent(n) for n, kind in want.kinds.items() if kind == "lif")
+    return differ, positions, active
+
+
+@pytest.mark.parametrize("first", [0, 10, 20])
+def test_random_networks_send_what_the_reference_sends(
+    interpreted: Callable[..., Any], first: int
+) -> None:
+    differ, positions, active = interpreted(drawn, range(first, first + 10))
+    assert differ == []
+    assert positions > 10_000
+    assert active > 5
+
+
+def graph_of(bits: int, signed: bool, weight: int) -> Graph:
+    """Seven synapses of weights up to ``weight`` meet, and a delayed one and a graded relay."""
+    rng = np.random.default_rng(weight)
+    nodes: list[Any] = [Input("frames", (3, 5, 4), bits, signed)]
+    for number in range(7):
+        kernel = rng.integers(-weight, weight + 1, (5, 3, 3, 2))
+        kernel.flat[:2] = weight, -weight
+        geometry = {"padding": (1, 2), "stride": (2, 1), "dilation": (1, 1 + number % 2)}
+        if number % 2:
+            geometry = {"padding": (1, 2), "stride": (2, 1), "dilation": (1, 2)}
+        nodes.append(Conv(f"conv{number}", ("frames",), kernel, **geometry))
+    drives = tuple(node.name for node in nodes[1:] if node.dilation == (1, 2))
+    own = rng.integers(-50, 50, (5, 3, 6))
+    size = 5 * 3 * 6
+    late = rng.integers(0, 4, (4, size))
+    nodes += [
+        Lif(
+            "neuron",
+            drives,
+            threshold=np.arange(5) * weight // 2 + 100,
+            current_decay=np.array([4096, 0, 100, 2000, 4095]),
+            voltage_decay=np.array([4096, 0, 100, 2000, 4095]),
+            bias=own,
+        ),
+        Relay("graded", drives[:2], shift=weight.bit_length() + bits - 6, threshold=5),
+        Delay("later", ("neuron",), 2),
+        Dense("b", ("later",), rng.integers(-99, 99, (4, size)), delay=late),
+        Dense("c", ("graded",), rng.integers(-2, 3, (4, size))),
+        Readout("answer", ("b", "c"), bias=np.arange(4)),
+    ]  # fmt: skip
+    return Graph(nodes, 5)
+
+
+def digits(bits: int, signed: bool, weight: int) -> tuple[str, float]:
+    """How they compare, and the rate of the neurons; or that the kernels do not take it."""
+    from neuroport.backends.gpu_network import NotFittingError
+
+    graph = graph_of(bits, signed, weight)
+    least, most = -(1 << (bits - 1)) if signed else 0, (1 << (bits - signed)) - 1
+    frames = np.random.default_rng(0).integers(least, most + 1, (5, 3, 3, 5, 4))
+    frames.flat[:2] = least, most
+    want = port.run(graph, frames, on="reference")
+    try:
+        outcome = port.compare(want, ran(graph, frames))
+    except NotFittingError:
+        return "not taken", 0.0
+    return str(bool(outcome)), float(want["neuron"].mean())
+
+
+@pytest.mark.parametrize("weight", [127, 254, 255, (1 << 14) - 1])
+@pytest.mark.parametrize(("bits", "signed"), [(1, False), (7, False), (8, True), (8, False)])
+def test_values_and_weights_of_one_and_two_digits_add_up_exactly(
+    interpreted: Callable[..., Any], bits: int, signed: bool, weight: int
+) -> None:
+    equal, rate = interpreted(digits, bits, signed, weight)
+    assert equal == "True"
+    assert 0.02 < rate < 0.98
+
+
+@pytest.mark.parametrize(("bits", "signed", "weight"), [(15, True, 3), (14, False, 3)])
+def test_messages_of_fifteen_bits_are_the_largest(
+    interpreted: Callable[..., Any], bits: int, signed: bool, weight: int
+) -> None:
+    assert interpreted(digits, bits, signed, weight)[0] == "True"
+    assert interpreted(digits, bits + 1, signed, weight)[0] == "not taken"
+
+
+def test_weights_of_fifteen_bits_are_the_largest(interpreted: Callable[..., Any]) -> None:
+    assert interpreted(digits, 1, False, (1 << 14) + 1)[0] == "not taken"
+
+
+def counted(granularity: str) -> bool:
+    graph = graph_of(4, False, 127)
+    frames = np.random.default_rng(0).integers(0, 16, (5, 3, 3, 5, 4))
+    record = {"record": "counts", "granularity": granularity}
+    want, got = port.run(graph, frames, on="reference", **record), ran(graph, frames, **record)
+    same = [np.array_equal(want.counts[name], got.counts[name]) for name in want.counts]
+    same += [np.array_equal(want.messages[name], got.messages[name]) for name in want.messages]
+    assert any(array.any() for array in want.counts.values())
+    return len(same) == 3 and all(same)
+
+
+@pytest.mark.parametrize("granularity", ["neuron", "channel", "layer"])
+def test_counts_are_those_of_the_reference(
+    interpreted: Callable[..., Any], granularity: str
+) -> None:
+    assert interpreted(counted, granularity)
+
+
+def sums(multiplier: int) -> str | None:
+    from neuroport.backends import gpu_network
+    from neuroport.kernels import triton_network
+
+    kept = triton_network.DIGIT
+    triton_network.DIGIT = multiplier
+    try:
+        return gpu_network.fault_of(CPU)
+    finally:
+        triton_network.DIGIT = kept
+
+
+def test_kernels_that_add_up_wrongly_are_found_before_they_are_used(
+    interpreted: Callable[..., Any],
+) -> None:
+    assert interpreted(sums, 7) is None
+    assert interpreted(sums, 6) == "sums of products differ from the CPU's"
