@@ -574,7 +574,7 @@ def table(found: dict[str, Any]) -> str:
         return "; ".join(told) or "not measured"
 
     bits = [*part("neurons").values(), *part("integers").values()]
-    steps = list(part("captured").values())
+    steps = [each for each in part("captured").values() if each["recorded"] is not None]
     graph = counted([each["largest difference"] == 0 for each in steps], "networks")
     if steps and (most := max(each["largest difference"] for each in steps)) > 0:
         graph += f", largest difference {most:.1e}"

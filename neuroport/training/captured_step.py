@@ -173,16 +173,15 @@ class _Recorded:
         versions = [(each, each._version) for each in small_tensors(net)]
         gc.collect()  # an older graph may not be freed while this one is recorded
         graph: Any = torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
+        pool, side = torch.cuda.graph_pool_handle(), _side(device)  # type: ignore[no-untyped-call]
+        # other threads pin memory meanwhile, which the mode "global" forbids
+        recording = torch.cuda.graph(graph, pool, side, capture_error_mode="thread_local")
         try:
-            with (
-                asked() as found,
-                torch.cuda.device(device),
-                torch.cuda.stream(_side(device)),
-                torch.cuda.graph(graph, stream=_side(device), capture_error_mode="thread_local"),
-            ):
+            # the stream's own context is left even if that of a recording fails to end
+            with asked() as found, torch.cuda.device(device), torch.cuda.stream(side), recording:
                 loss = work(given, classes, shares or 1.0)
         except Exception:
-            _recover(graph, device)
+            _recover(pool, device)
             raise
         parameters = list(net.parameters())
         return cls(
@@ -229,9 +228,11 @@ def _beside(device: torch.device) -> Iterator[None]:
     side: Any = _side(device)
     main: Any = torch.cuda.current_stream(device)
     side.wait_stream(main)
-    with torch.cuda.stream(side):
-        yield
-    main.wait_stream(side)
+    try:
+        with torch.cuda.stream(side):
+            yield
+    finally:
+        main.wait_stream(side)
 
 
 @contextmanager
@@ -262,16 +263,16 @@ def _random_states(device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.get_rng_state(), torch.cuda.get_rng_state(device)
 
 
-def _recover(graph: Any, device: torch.device) -> None:
+def _recover(pool: Any, device: torch.device) -> None:
     """Undo what torch leaves behind if the GPU refuses to end a recording.
 
-    The allocator would keep on recording, and the generator would refuse to draw. Where a recording
-    ended as it should, both calls change nothing.
+    The allocator would keep on recording (emptying its cache is then an error), and the generator
+    would refuse to draw. Where a recording ended as it should, both calls change nothing.
     """
     index = torch.cuda.current_device() if device.index is None else device.index
     for name in ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"):
         with suppress(Exception):
-            getattr(torch._C, name)(index, graph.pool())
+            getattr(torch._C, name)(index, pool)
     with suppress(Exception):
         generator: Any = torch.cuda.default_generators[index]
         generator.graphsafe_set_state(generator.clone_state())

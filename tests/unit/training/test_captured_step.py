@@ -93,7 +93,7 @@ class Recorder:
 class Recording:
     """``torch.cuda.graph``."""
 
-    def __init__(self, graph: Recorder, stream: Any, capture_error_mode: str) -> None:
+    def __init__(self, graph: Recorder, pool: Any, stream: Any, capture_error_mode: str) -> None:
         assert isinstance(stream, Stream)
         assert capture_error_mode == "thread_local"
         self.graph = graph
@@ -106,6 +106,8 @@ class Recording:
         self.graph.tape.__exit__(*raised)
         for tensor, value in zip(Recorder.kept, self.before, strict=True):
             tensor.data.copy_(value)
+        if raised[0] is not None:  # as torch ends what a forbidden operation has stopped
+            raise RuntimeError("operation failed due to a previous error during capture")
 
 
 class Stream:
@@ -160,6 +162,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Recorder]]:
     for name, stand_in in {
         "CUDAGraph": Recorder,
         "graph": Recording,
+        "graph_pool_handle": lambda: (0, 1),
         "Stream": Stream,
         "current_stream": Stream,
         "stream": nullcontext,
@@ -376,7 +379,6 @@ def test_where_steps_are_not_recorded(gpu: list[Recorder], monkeypatch: pytest.M
 def test_an_interrupted_run_with_graphs_has_the_bits_of_one_without(
     tmp_path: Path, gpu: list[Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Recording fails to keep the values of tensors here, as the stand-in does not know them."""
     monkeypatch.setattr(captured_step, "WARM", 1)
     recipe = recipe_of(epochs=2, batch=4, checkpoint_steps=1, mixup=0.2, ema=0.9)
     of = captured_step._Recorded.of
