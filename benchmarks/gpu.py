@@ -27,7 +27,7 @@ import platform
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ from benchmarks.speed.timing import Turns, in_turn
 from benchmarks.speed.topology import Bare, evaluating, stepping
 from benchmarks.speed.topology import frames as speed_frames
 from neuroport.data.samples import Pictures, Split
-from neuroport.files import write_atomic, write_json
+from neuroport.files import read_json, write_atomic, write_json
 from neuroport.kernels import exact_products, lif_kernels, torch_neurons
 from neuroport.kernels.devices import device_of, told
 from neuroport.nets.families import build
@@ -505,8 +505,13 @@ def _ratios(turns: Turns) -> dict[str, Any]:
     return found
 
 
-def measure(device: torch.device, size: Size) -> dict[str, Any]:
-    """Everything, as it is written."""
+def measure(
+    device: torch.device,
+    size: Size,
+    only: Sequence[str] = PARTS,
+    keep: Callable[[dict[str, Any]], None] = lambda found: None,
+) -> dict[str, Any]:
+    """Everything, or ``only`` some parts, as it is written; ``keep`` gets it after every part."""
     found: dict[str, Any] = {
         "device": told(device),
         "reduced": size is REDUCED,
@@ -523,31 +528,34 @@ def measure(device: torch.device, size: Size) -> dict[str, Any]:
         # the last one: torch may not recover
         "failed recording": lambda: failed_recording(device, size),
     }
-    for name, part in parts.items():
+    for name in (name for name in parts if name in only):
         began = time.perf_counter()
         try:
-            found[name] = part()
+            found[name] = parts[name]()
         except Exception as error:  # a GPU is seldom at hand: the other parts are measured
             traceback.print_exc()
             found[name] = {"failed": f"{type(error).__name__}: {error}"[:500]}
         print(f"{name}: {time.perf_counter() - began:.1f} s", flush=True)
-    found["seconds"] = round(time.perf_counter() - started, 1)
+        found["seconds"] = round(time.perf_counter() - started, 1)
+        keep(found)
     return found
 
 
 def agrees(found: dict[str, Any]) -> bool:
-    """Whether every bit was equal, nothing waited, and training gave numbers."""
-    if any("failed" in found[name] for name in PARTS):
+    """Whether every bit was equal, nothing waited, and training gave numbers, where measured."""
+    measured = {name: found.get(name, {}) for name in PARTS}
+    if any("failed" in part for part in measured.values()):
         return False
-    equal = [*found["neurons"].values(), *found["integers"].values()]
-    trained = found["training"]
-    equal += [trained["finite"], trained["checkpoint is the same network on the CPU"]]
-    equal += found["failed recording"].values()
-    for each in found["captured"].values():
+    equal = [*measured["neurons"].values(), *measured["integers"].values()]
+    trained = measured["training"]
+    if trained:
+        equal += [trained["finite"], trained["checkpoint is the same network on the CPU"]]
+    equal += measured["failed recording"].values()
+    for each in measured["captured"].values():
         # where single steps differ from themselves, bits say nothing
         alike = each["largest difference"] == 0 or each["of single steps, twice"] > 0
         equal.append(each["recorded"] is not False and alike)
-    return all(equal) and not any(found["waits"].values())
+    return all(equal) and not any(measured["waits"].values())
 
 
 def table(found: dict[str, Any]) -> str:
@@ -616,16 +624,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--reduced", action="store_true", help="Small, for a CPU; no figures.")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="Some parts.")
     parser.add_argument("--out", type=Path, help="JSON; docs/gpu.json, or none if reduced.")
+    parser.add_argument(
+        "--page", action="store_true", help="Only write the table, of docs/gpu.json."
+    )
     asked = parser.parse_args()
+    results, devices = ROOT / "docs" / "gpu.json", ROOT / "docs" / "devices.md"
+    if asked.page:
+        write_atomic(devices, page(devices.read_text(), read_json(results)).encode())
+        return 0
     device = device_of("cpu" if asked.reduced and asked.device == "cuda" else asked.device)
-    found = measure(device, REDUCED if asked.reduced else FULL)
-    out = asked.out or (None if asked.reduced else ROOT / "docs" / "gpu.json")
-    if out is not None:
-        write_json(out, found)
-    if not asked.reduced and asked.out is None:
-        devices = ROOT / "docs" / "devices.md"
-        write_atomic(devices, page(devices.read_text(), found))
+    out = asked.out or (None if asked.reduced else results)
+
+    def keep(found: dict[str, Any]) -> None:
+        if out is not None:
+            write_json(out, found)
+
+    found = measure(device, REDUCED if asked.reduced else FULL, asked.only, keep)
+    if out == results:
+        write_atomic(devices, page(devices.read_text(), found).encode())
     good = agrees(found)
     print("everything agrees" if good else f"something differs: {found}")
     return 0 if good else 1
