@@ -15,14 +15,20 @@ from torch import Tensor, nn
 
 FEW = 4  # largest number of elements: one per colour of a picture
 _held: dict[int, tuple[Tensor, int, tuple[float, ...]]] = {}
+Asked = dict[int, tuple[Tensor, tuple[float, ...]]]  # by the tensor's id
+_asked: Asked | None = None  # what is asked for now, inside of asked()
 
 
 def numbers(tensor: Tensor) -> tuple[float, ...]:
     """Return the elements of a small tensor."""
     found = _held.get(id(tensor))
     if found is not None and found[0] is tensor and found[1] == tensor._version:
-        return found[2]
-    return tuple(tensor.flatten().tolist()) if tensor.numel() > 1 else (tensor.item(),)
+        values = found[2]
+    else:
+        values = tuple(tensor.flatten().tolist()) if tensor.numel() > 1 else (tensor.item(),)
+    if _asked is not None:
+        _asked[id(tensor)] = tensor, values
+    return values
 
 
 def number(tensor: Tensor) -> float:
@@ -30,11 +36,22 @@ def number(tensor: Tensor) -> float:
     return numbers(tensor)[0]
 
 
+@contextmanager
+def asked() -> Iterator[Asked]:
+    """Context that lists the tensors whose numbers are read, and what they are."""
+    global _asked
+    before, _asked = _asked, {}
+    try:
+        yield _asked
+    finally:
+        _asked = before
+
+
 class Held:
     """The numbers of a network that were read together."""
 
     def __init__(self, net: nn.Module) -> None:
-        self.tensors = list(_small(net))
+        self.tensors = list(small_tensors(net))
         self._versions: list[int] = []
 
     def refresh(self) -> None:
@@ -79,14 +96,14 @@ def held(net: nn.Module, like: nn.Module | None = None) -> Iterator[Held]:
     if like is None:
         found.refresh()
     else:
-        found.keep(read(list(_small(like))))
+        found.keep(read(list(small_tensors(like))))
     try:
         yield found
     finally:
         found.drop()
 
 
-def _small(net: nn.Module) -> Iterator[Tensor]:
+def small_tensors(net: nn.Module) -> Iterator[Tensor]:
     """Return small parameters and buffers, except batch counters, which are not needed."""
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         counted = name.endswith("num_batches_tracked")

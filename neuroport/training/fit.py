@@ -455,6 +455,7 @@ class _Epoch:
                     within["gradients"] = norms.finish()
                     self._save(within | {"seconds": time.perf_counter() - started})
         losses.finish(epoch)
+        self.step.release()  # the evaluation takes the memory
         # before any report on the network, because lowering must accept it
         if phase == "quantized" and not isinstance(net, Trainable):
             with on_cpu(net):

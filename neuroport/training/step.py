@@ -1,5 +1,7 @@
 """A training step on any device; it never waits for a GPU.
 
+On one GPU its forward and backward pass are a CUDA graph (:mod:`.captured_step`).
+
 With ``training.precision = "float16"`` the loss is multiplied by a factor before gradients are
 computed, so that small gradients are not lost, and gradients are divided by it before they are used
 (torch's ``GradScaler``). A step whose gradients are not finite is skipped, and the factor halved.
@@ -20,6 +22,7 @@ from neuroport.nets.neuron import bound
 from neuroport.recipe import Recipe
 from neuroport.training.augmentation import partners
 from neuroport.training.averaging import Average
+from neuroport.training.captured_step import CapturedGradients, Share, possible
 from neuroport.training.optimizer import set_rate, tensors_of
 from neuroport.training.parallel import Group
 from neuroport.training.trainable import Trainable
@@ -32,6 +35,7 @@ class Step:
         net: the network in training mode, on its device.
         scaler: result of :func:`scaler_of`.
         average: of the weights, updated after every step.
+        capture: whether forward and backward pass may become a CUDA graph, where that is possible.
     """
 
     def __init__(
@@ -42,10 +46,13 @@ class Step:
         recipe: Recipe,
         together: Group,
         average: Average | None = None,
+        *,
+        capture: bool = True,
     ) -> None:
         self.average = average
         self.net, self.optimizer, self.scaler = net, optimizer, scaler
         self.recipe, self.together = recipe, together
+        self.captured = CapturedGradients(net) if capture and possible(together, scaler) else None
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next step."""
@@ -69,11 +76,10 @@ class Step:
             share: of a sample in its frames, where it is mixed with another.
         """
         training = self.recipe.training
-        self.optimizer.zero_grad()
-        with self.together.joint():
-            loss = self.loss(frames, labels, share)
-            value = self.together.average(loss.detach().clone())
-            self._backward(loss)
+        if self.captured is None:
+            value = self._gradients(frames, labels, share)
+        else:
+            value = self.captured(self._gradients, frames, labels, share)
         self.together.average_gradients(self.net)
         if self.scaler is not None and (training.clip or measure is not None):
             self.scaler.unscale_(self.optimizer)
@@ -94,23 +100,40 @@ class Step:
             self.average.update()
         return value
 
-    def loss(self, frames: Tensor, labels: Tensor, share: float = 1.0) -> Tensor:
+    def _gradients(self, frames: Tensor, labels: Tensor, share: Share) -> Tensor:
+        """Let the parameters hold a batch's gradients; return its loss."""
+        self.optimizer.zero_grad()
+        with self.together.joint():
+            loss = self.loss(frames, labels, share)
+            value = self.together.average(loss.detach().clone())
+            self._backward(loss)
+        return value
+
+    def loss(self, frames: Tensor, labels: Tensor, share: Share = 1.0) -> Tensor:
         """Cross entropy of a batch; of what is mixed the mean of both classes', by their shares."""
         smoothing = self.recipe.training.label_smoothing
         logits = self.net(frames)
         loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         if share == 1.0:
             return loss
+        # a graph has tensors, which change from batch to batch
+        own, rest = share if isinstance(share, tuple) else (share, 1 - share)
         other = F.cross_entropy(logits, partners(labels), label_smoothing=smoothing)
-        return share * loss + (1 - share) * other
+        return own * loss + rest * other
 
     def _backward(self, loss: Tensor) -> None:
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
         scaled.backward()
 
+    def release(self) -> None:
+        """Free the memory of gradients and of a graph, which a later step makes anew."""
+        if self.captured is not None:
+            self.captured.release()
+        self.optimizer.zero_grad()
+
     def tried(self, frames: Tensor, labels: Tensor) -> None:
         """Compute gradients to find out whether memory suffices, after the run has failed."""
-        self.optimizer.zero_grad()
+        self.release()
         self.loss(frames, labels).backward()  # type: ignore[no-untyped-call]
         self.optimizer.zero_grad()
 

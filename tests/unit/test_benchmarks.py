@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,3 +188,62 @@ def test_the_script_for_a_gpu_runs_to_its_end_on_a_cpu(
     assert all(found["integers"].values())
     assert set(found["waits"].values()) == {None}  # nothing waits for a CPU: not measured
     assert not gpu.agrees({**found, "integers": {**found["integers"], "ms_resnet, fast": False}})
+    assert {each["recorded"] for each in found["captured"].values()} == {None}  # no graph on a CPU
+    assert {each["largest difference"] for each in found["captured"].values()} == {0}
+    rows = gpu.table(found)
+    assert (
+        "| neurons, integer phase, exact engine: bits of the CPU | 13 of 13 comparisons |" in rows
+    )
+    assert "| training step: neuroport / bare | batch 4: " in rows
+    assert "bits of single operations | not measured |" in rows
+
+
+def test_table_of_a_gpu_is_of_what_was_measured() -> None:
+    from benchmarks import gpu
+
+    one = {"recorded": True, "refused": None, "of single steps, twice": 0.0}
+    times = {
+        "seconds": {},
+        "neuroport / bare": [1.1234, 1.0, 1.25],
+        "SpikingJelly / neuroport": [2, 1.5, 3],
+    }
+    found: dict[str, Any] = {
+        "neurons": {"real neurons": True},
+        "integers": {"failed": "RuntimeError: nothing"},
+        "waits": {"a": False, "b": True, "c": None},
+        "captured": {
+            "a": {**one, "largest difference": 0.0},
+            "b": {**one, "largest difference": 0.25},
+        },
+        "training": {"finite": True, "checkpoint is the same network on the CPU": True},
+        "times": {"training step, batch 64": times, "training step, batch 256": times},
+        "failed recording": {"trains on": True},
+    }
+    rows = gpu.table(found).splitlines()
+    assert [row.split(" | ")[1] for row in rows[2:]] == [
+        "1 of 1 comparisons",
+        "1 of 2 networks",
+        "1 of 2 networks, largest difference 2.5e-01",
+        "batch 64: 2.00 (1.50 to 3.00); batch 256: 2.00 (1.50 to 3.00)",
+        "batch 64: 1.12 (1.00 to 1.25); batch 256: 1.12 (1.00 to 1.25)",
+        "not measured",
+        "not measured",
+    ]
+    assert not gpu.agrees(found)
+    good = {**found, "integers": {}, "waits": {"a": False}}
+    assert not gpu.agrees(good)  # b's graph has other bits
+    good["captured"] = {"a": found["captured"]["a"]}
+    assert gpu.agrees(good)
+    assert not gpu.agrees({**good, "failed recording": {"trains on": False}})
+    good["captured"] = {"a": {**one, "recorded": False, "largest difference": 0.0}}
+    assert not gpu.agrees(good)
+
+
+def test_page_has_the_table_of_the_gpu() -> None:
+    from benchmarks import gpu
+
+    docs = gpu.ROOT / "docs"
+    measured = docs / "gpu.json"
+    found = read_json(measured) if measured.exists() else {}
+    text = (docs / "devices.md").read_text()
+    assert gpu.page(text, found) == text

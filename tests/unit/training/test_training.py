@@ -28,6 +28,7 @@ from neuroport.training.checkpoint import (  # noqa: E402
 )
 from neuroport.training.fit import evaluate, fit  # noqa: E402
 from neuroport.training.optimizer import learning_rate  # noqa: E402
+from neuroport.training.parallel import Group  # noqa: E402
 from neuroport.training.step import Step  # noqa: E402
 
 
@@ -316,7 +317,7 @@ def test_mixed_samples_are_the_mean_of_two_by_their_share_and_so_is_their_loss()
     assert mixed.dtype == np.uint8
     assert np.abs(mixed - want).max() <= 0.5 + 1e-4
     net = torch.nn.Linear(3, 4)
-    step = Step(net, None, None, recipe_of(mixup=0.4), None)
+    step = Step(net, None, None, recipe_of(mixup=0.4), Group(0, 1))
     frames, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 3, 0])
     each = F.cross_entropy(net(frames), labels, reduction="none")
     other = F.cross_entropy(net(frames), labels.flip(0), reduction="none")
