@@ -66,7 +66,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 RECIPE = "ms_resnet20_cifar100"
 PHASES = ("real", "integer")
-PARTS = ("neurons", "integers", "waits", "captured", "training", "times", "failed recording")
+PARTS = (
+    *("neurons", "integers", "random networks", "waits", "captured", "training", "times"),
+    "failed recording",
+)
 BEGIN, END = "<!-- gpu: begin -->\n", "<!-- gpu: end -->\n"
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the GPU is first used
 
@@ -82,10 +85,11 @@ class Size:
     batch: int
     batches: tuple[int, ...]  # of steps that are timed
     rounds: int
+    seconds: float  # of random networks
 
 
-FULL = Size((16, 32, 64), 32, 64, 5000, 100, (64, 256), 15)
-REDUCED = Size((4, 6, 8), 8, 3, 40, 20, (4,), 1)
+FULL = Size((16, 32, 64), 32, 64, 5000, 100, (64, 256), 15, 45.0)
+REDUCED = Size((4, 6, 8), 8, 3, 40, 20, (4,), 1, 0.5)
 
 
 def neurons(device: torch.device) -> dict[str, bool]:
@@ -113,14 +117,25 @@ def neurons(device: torch.device) -> dict[str, bool]:
 
 
 def network(family: str, size: Size) -> nn.Module:
-    """A network whose norms and weights have seen a batch, on the CPU."""
+    """A network of a family, which spikes, on the CPU."""
     torch.manual_seed(0)
-    net = build(NetworkRecipe(family, widths=size.widths, **FAMILIES[family]), 3, 10)
+    table = NetworkRecipe(family, widths=size.widths, **FAMILIES[family])
+    return spiking(build(table, 3, 10), size.side)
+
+
+def spiking(net: nn.Module, side: int) -> nn.Module:
+    """``net`` in evaluation, after its norms and weights have seen a batch."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
     rng = torch.Generator().manual_seed(1)
-    x = torch.randint(0, 256, (4, 8, 3, size.side, size.side), generator=rng).float()
+    x = torch.randint(0, 256, (4, 8, 3, side, side), generator=rng).float()
     step = stepping(net, x, torch.arange(8))
     for _ in range(2):
         step()
+    for norm in norms:
+        norm.momentum = 0.1
     return net.eval()
 
 
@@ -133,10 +148,34 @@ def integers(device: torch.device, size: Size) -> dict[str, bool]:
         net = network(family, size)
         graph = port.quantize(net, frames[:, :1])
         want = port.run(graph, frames, on="fast")
+        spikes = [want.sent(name) > 0 for name, kind in want.kinds.items() if kind == "lif"]
+        found[f"{family}, most populations spike"] = sum(spikes) > 0.7 * len(spikes)
         for engine, given in (("module", net), ("fast", graph)):
             got = port.run(given, frames, on=engine, device=str(device))
             found[f"{family}, {engine}"] = bool(port.compare(want, got))
     return found
+
+
+def random_networks(device: torch.device, size: Size) -> dict[str, Any]:
+    """Random graphs of every kind of node, each three times, against the CPU."""
+    from neuroport.backends import gpu_network
+    from tests.properties.networks import network as drawn
+
+    found = {"networks": 0, "by kernels": 0, "positions": 0, "differ": 0}
+    until = time.perf_counter() + size.seconds
+    for seed in itertools.count():
+        if time.perf_counter() > until:
+            return found
+        case = drawn(seed)
+        want = port.run(case.graph, case.frames, on="fast")
+        with port.prepare(case.graph, on="fast", device=str(device), batch=4) as prepared:
+            for _ in range(3):  # one by one, recorded, replayed
+                outcome = port.compare(want, prepared.run(case.frames))
+                found["positions"] += outcome.positions
+                found["differ"] += outcome.differing
+        found["networks"] += 1
+        found["by kernels"] += gpu_network.whole(case.graph, device) is not None
+    raise AssertionError
 
 
 def in_phase(family: str, phase: str, size: Size) -> nn.Module:
@@ -473,16 +512,25 @@ def times(device: torch.device, size: Size) -> dict[str, Any]:
 
 
 def _exact(device: torch.device, size: Size) -> dict[str, Any]:
-    net, batch = MsResNet(3, (16, 32, 64), in_channels=3), max(size.batches)
+    """Bare gets real numbers on the device; neuroport frames of the host, which it checks, hashes
+    and copies, and it counts messages, or copies all of them to the host.
+    """
+    batch = max(size.batches)
     x, _ = speed_frames(batch)
     frames = x.numpy().astype(np.uint8)
-    graph = port.quantize(net.eval(), frames[:, :1])
-    engine = port.prepare(graph, on="fast", device=str(device), batch=batch, record="counts")
+    graph = port.quantize(spiking(MsResNet(3, (16, 32, 64), in_channels=3), 32), frames[:, :1])
+    records: dict[str, dict[str, Any]] = {
+        "neuroport": {"record": "counts", "granularity": "layer"},
+        "neuroport, counts of every neuron": {"record": "counts"},
+        "neuroport, every message": {},
+    }
     ways: dict[str, Callable[[], object]] = {
         f"bare, {name}": evaluating(Bare(True, last, norm=False).to(device), (x / 255).to(device))
         for name, last in (("contiguous", False), ("channels last", True))
     }
-    ways["neuroport"] = lambda: engine.run(frames)
+    for name, record in records.items():
+        engine = port.prepare(graph, on="fast", device=str(device), batch=batch, **record)
+        ways[name] = partial(engine.run, frames)
     run = {name: synchronized(way, device) for name, way in ways.items()}
     return _ratios(in_turn(run, size.rounds))
 
@@ -521,6 +569,7 @@ def measure(
     parts: dict[str, Callable[[], Any]] = {
         "neurons": lambda: neurons(device),
         "integers": lambda: integers(device, size),
+        "random networks": lambda: random_networks(device, size),
         "waits": lambda: waits(device, size),
         "captured": lambda: captured(device, size),
         "training": lambda: training(device, size),
@@ -547,6 +596,9 @@ def agrees(found: dict[str, Any]) -> bool:
     if any("failed" in part for part in measured.values()):
         return False
     equal = [*measured["neurons"].values(), *measured["integers"].values()]
+    drawn = measured["random networks"]
+    if drawn:
+        equal += [drawn["differ"] == 0, drawn["networks"] > 0]
     trained = measured["training"]
     if trained:
         equal += [trained["finite"], trained["checkpoint is the same network on the CPU"]]
