@@ -23,7 +23,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Loop, Population, Spread
 from neuroport.graph.node import Node
 from neuroport.kernels.allocator import keep_freed
-from neuroport.runs.frames import Progress, check_frames, frames_hash
+from neuroport.runs.frames import Progress, check_frames, frames_hash, hash_begun
 from neuroport.runs.recording import Recorder, Recording, recording
 from neuroport.runs.trace import Trace, dtype_of, empty_array
 
@@ -59,11 +59,12 @@ class AtOnce(ABC):
     """An engine that runs samples through all nodes in one call.
 
     Attributes:
-        counts: whether it counts messages itself, so that they are not copied to be counted.
+        elsewhere: whether it computes on another device than the CPU. It counts messages there,
+            so that they are not copied to be counted.
     """
 
     name: str
-    counts = False
+    elsewhere = False
 
     @abstractmethod
     def fill(
@@ -76,7 +77,7 @@ class AtOnce(ABC):
         """Run frames (T, N, *shape); write the messages of populations into the arrays.
 
         Args:
-            counts: arrays (N, *counters) for nonzero messages per sample, if the engine counts.
+            counts: arrays (N, *counters) for nonzero messages per sample, if it computes elsewhere.
             granularity: one counter per ``neuron``, ``channel`` or ``layer``.
         """
 
@@ -136,6 +137,8 @@ def walk(
     started = time.perf_counter()
     samples = frames.shape[1]
     recorder = Recorder(graph, samples, plan or recording(graph))
+    elsewhere = isinstance(arithmetic, AtOnce) and arithmetic.elsewhere
+    hashed = hash_begun(frames) if elsewhere else None  # while the CPU has nothing else to do
     if time_model == "chip":
         stream = chip_stream(graph, frames)[:, None]
         for name, rows in _sent(arithmetic, stream, recorder, {}, chip=True):
@@ -146,7 +149,7 @@ def walk(
             part = slice(first, first + batch)
             into = {name: kept[:, part] for name, kept in recorder.messages.items()}
             try:
-                if isinstance(arithmetic, AtOnce) and arithmetic.counts:
+                if isinstance(arithmetic, AtOnce) and elsewhere:
                     counts = {name: kept[part] for name, kept in recorder.counts.items()}
                     arithmetic.fill(frames[:, part], into, counts, recorder.plan.granularity)
                 else:
@@ -160,7 +163,7 @@ def walk(
         "engine": arithmetic.name,
         "time": time_model,
         "graph": graph.hash,
-        "frames": frames_hash(frames),
+        "frames": hashed() if hashed is not None else frames_hash(frames),
         "seconds": time.perf_counter() - started,
         "versions": arithmetic.versions(),
     }

@@ -78,7 +78,7 @@ class GpuNetwork(AtOnce):
     """
 
     name = "fast"
-    counts = True
+    elsewhere = True
 
     def __init__(self, graph: Graph, device: torch.device) -> None:
         self.graph, self.device = graph, device
@@ -340,9 +340,11 @@ def _extremes(weight: IntArray) -> tuple[int, int]:
 
 def _count(value: Tensor, granularity: str, spikes: bool) -> Tensor:
     """Nonzero messages of (T, N, H, W, C) per sample, (N, counters), int32."""
-    ones = value if spikes else value != 0
+    from neuroport.kernels import triton_network as kernels
+
     if granularity == "layer":
-        return ones.sum((0, 2, 3, 4), dtype=torch.int32)[:, None]
+        return kernels.count(value)
+    ones = value if spikes else value != 0
     if granularity == "channel":
         return ones.sum((0, 2, 3), dtype=torch.int32)
     return ones.sum(0, dtype=torch.int32).permute(0, 3, 1, 2).flatten(1)

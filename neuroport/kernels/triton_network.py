@@ -24,7 +24,7 @@ from neuroport.graph import integers
 from neuroport.graph.node import Pair
 from neuroport.kernels.triton_neurons import integer_step
 
-BLOCK = 512  # positions of a program of a population
+BLOCK = 1024  # positions of a program of a population
 PARTS = 4
 DIGIT = 7  # bits of a digit but the last, which has the sign
 HELD = -(1 << 14), (1 << 14) - 1  # what two digits hold
@@ -32,7 +32,15 @@ HELD = -(1 << 14), (1 << 14) - 1  # what two digits hold
 Value = tuple[Tensor, int]  # a tensor, and by how much it is shifted left
 
 
-@triton.jit
+# a kernel is compiled for each set of its constants, and without this for values as 0, 1 and 16
+GEOMETRY = [
+    *("second", "height", "width", "out_height", "out_width", "stride_y", "stride_x"),
+    *("padding_y", "padding_x", "dilation_y", "dilation_x"),
+]
+SHIFTS = ["shift_a", "shift_b", "shift_c", "shift_d"]
+
+
+@triton.jit(do_not_specialize=GEOMETRY)
 def _synapse(
     x,
     weight,
@@ -119,10 +127,10 @@ def _arriving(
     d,
     at,
     inside,
-    shift_a: tl.constexpr,
-    shift_b: tl.constexpr,
-    shift_c: tl.constexpr,
-    shift_d: tl.constexpr,
+    shift_a,
+    shift_b,
+    shift_c,
+    shift_d,
     parts: tl.constexpr,
 ):
     total = tl.load(a + at, mask=inside, other=0).to(tl.int32) << shift_a
@@ -135,7 +143,7 @@ def _arriving(
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["threshold", "half", "shift", *SHIFTS])
 def _relay(
     a,
     b,
@@ -145,11 +153,11 @@ def _relay(
     size,
     threshold,
     half,
-    shift: tl.constexpr,
-    shift_a: tl.constexpr,
-    shift_b: tl.constexpr,
-    shift_c: tl.constexpr,
-    shift_d: tl.constexpr,
+    shift,
+    shift_a,
+    shift_b,
+    shift_c,
+    shift_d,
     parts: tl.constexpr,
     block: tl.constexpr,
 ):
@@ -162,7 +170,7 @@ def _relay(
     tl.store(sent + at, tl.where(magnitude > threshold, message, 0), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["steps", "period", *SHIFTS])
 def _neuron(
     a,
     b,
@@ -180,10 +188,10 @@ def _neuron(
     fires: tl.constexpr,
     shift: tl.constexpr,
     top: tl.constexpr,
-    shift_a: tl.constexpr,
-    shift_b: tl.constexpr,
-    shift_c: tl.constexpr,
-    shift_d: tl.constexpr,
+    shift_a,
+    shift_b,
+    shift_c,
+    shift_d,
     parts: tl.constexpr,
     block: tl.constexpr,
 ):
@@ -217,6 +225,33 @@ def _neuron(
         at += size
 
 
+@triton.jit(do_not_specialize=["steps"])
+def _count(x, counts, steps, size, positions, block: tl.constexpr):
+    """How many values of a part of a sample's positions are not 0, over all steps."""
+    place = tl.program_id(1) * block + tl.arange(0, block)
+    inside = place < positions
+    at = tl.program_id(0).to(tl.int64) * positions + place
+    total = tl.full([block], 0, tl.int32)
+    for _t in range(steps):
+        total += (tl.load(x + at, mask=inside, other=0) != 0).to(tl.int32)
+        at += size
+    own = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1) + tl.arange(0, 1)
+    # a row, because the interpreter of Triton 2.3 has no single sum
+    tl.store(counts + own, tl.sum(tl.expand_dims(total, 0), 1))
+
+
+def count(x: Tensor) -> Tensor:
+    """The number of nonzero values of each sample of (T, N, ...), (N, 1), int32."""
+    steps, samples = x.shape[:2]
+    positions = x[0, 0].numel()
+    block = min(2048, triton.next_power_of_2(positions))
+    parts = -(-positions // block)
+    counts = torch.empty((samples, parts), dtype=torch.int32, device=x.device)
+    with _on(x.device):
+        _count[samples, parts](x, counts, steps, samples * positions, positions, block=block)
+    return counts.sum(1, keepdim=True, dtype=torch.int32)
+
+
 def _on(device: torch.device) -> Any:
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
@@ -235,7 +270,7 @@ class Weights:
         self.wide = low < -128 or high > 127
         self.heavy = bool((weight > 127).any() or (weight < -128).any())
         self.block_o = min(64, max(16, triton.next_power_of_2(self.outputs)))
-        self.block_k = 32 if self.taps <= 32 else 64
+        self.block_k = 32 if self.taps <= 32 else 128 if self.channels >= 64 else 64
         length = -(-self.taps // self.block_k) * self.block_k
         rows = -(-self.outputs // self.block_o) * self.block_o
         laid = torch.zeros(1 + self.heavy, rows, length, dtype=torch.int8)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -166,6 +166,11 @@ def frames_hash(frames: npt.NDArray[Any]) -> str:
     Pieces of some samples of a step are hashed by threads, each in the narrowest type that holds
     its values, and the hashes are hashed in their order.
     """
+    return hash_begun(frames)()
+
+
+def hash_begun(frames: npt.NDArray[Any]) -> Callable[[], str]:
+    """Begin :func:`frames_hash` in other threads; return the function that waits for its result."""
     array = np.atleast_2d(frames)
     many = max(1, PIECE // max(1, math.prod(array.shape[2:])))
     pieces = [
@@ -174,13 +179,23 @@ def frames_hash(frames: npt.NDArray[Any]) -> str:
         for first in range(0, array.shape[1], many)
     ]
     hashed = partial(_piece_hash, array)  # frames may be mapped from a file
-    threads = min(array.size // PIECE, len(pieces), os.cpu_count() or 1, HASHERS)
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(hashed, pieces))
-    else:
-        found = list(map(hashed, pieces))
-    return PIECES + hashlib.sha256(b"".join([repr(frames.shape).encode(), *found])).hexdigest()
+    # few pieces are hashed sooner than threads wake
+    by_threads = array.size >= 2 * PIECE and (os.cpu_count() or 1) > 1
+    found = _hashers().map(hashed, pieces) if by_threads else map(hashed, pieces)
+
+    def result() -> str:
+        digests = b"".join([repr(frames.shape).encode(), *found])
+        return PIECES + hashlib.sha256(digests).hexdigest()
+
+    return result
+
+
+@cache
+def _hashers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(os.cpu_count() or 1, HASHERS), "frames")
+
+
+os.register_at_fork(after_in_child=_hashers.cache_clear)  # a child has no threads
 
 
 def _piece_hash(frames: npt.NDArray[Any], piece: tuple[int, slice]) -> bytes:

@@ -192,7 +192,7 @@ def test_the_script_for_a_gpu_runs_to_its_end_on_a_cpu(
     assert {each["largest difference"] for each in found["captured"].values()} == {0}
     rows = gpu.table(found)
     assert (
-        "| neurons, integer phase, exact engine: bits of the CPU | 13 of 13 comparisons |" in rows
+        "| neurons, integer phase, exact engine: bits of the CPU | 25 of 25 comparisons |" in rows
     )
     assert "| training step: neuroport / bare | batch 4: " in rows
     assert "bits of single operations | not measured |" in rows
@@ -210,6 +210,7 @@ def test_table_of_a_gpu_is_of_what_was_measured() -> None:
     found: dict[str, Any] = {
         "neurons": {"real neurons": True},
         "integers": {"failed": "RuntimeError: nothing"},
+        "random networks": {"networks": 3, "by kernels": 2, "positions": 1234, "differ": 2},
         "waits": {"a": False, "b": True, "c": None},
         "captured": {
             "a": {**one, "largest difference": 0.0},
@@ -222,19 +223,21 @@ def test_table_of_a_gpu_is_of_what_was_measured() -> None:
     rows = gpu.table(found).splitlines()
     assert [row.split(" | ")[1] for row in rows[2:]] == [
         "1 of 1 comparisons",
+        "2 of 1,234 differ in 3 networks",
         "1 of 2 networks",
         "1 of 2 networks, largest difference 2.5e-01",
         "batch 64: 2.00 (1.50 to 3.00); batch 256: 2.00 (1.50 to 3.00)",
+        "not measured",
         "batch 64: 1.12 (1.00 to 1.25); batch 256: 1.12 (1.00 to 1.25)",
-        "not measured",
-        "not measured",
+        *["not measured"] * 3,
     ]
     assert not gpu.agrees(found)
-    good = {**found, "integers": {}, "waits": {"a": False}}
+    good = {**found, "integers": {}, "random networks": {}, "waits": {"a": False}}
     assert not gpu.agrees(good)  # b's graph has other bits
     good["captured"] = {"a": found["captured"]["a"]}
     assert gpu.agrees(good)
     assert not gpu.agrees({**good, "failed recording": {"trains on": False}})
+    assert not gpu.agrees({**good, "random networks": found["random networks"]})
     good["captured"] = {"a": {**one, "recorded": False, "largest difference": 0.0}}
     assert not gpu.agrees(good)
 
