@@ -13,7 +13,8 @@ of more than 15 bits.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,12 @@ from torch import Tensor
 
 from neuroport.backends.compiled_network import KINDS, fits, is_carried, kernels_by_delay, planes
 from neuroport.backends.executor import AtOnce
+from neuroport.errors import BackendError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.fields import IntArray, Shape, per_neuron
 from neuroport.kernels.compilation import switched_off
+from neuroport.kernels.devices import told
 from neuroport.kernels.network_kernel import LIF, LOAD, READOUT, RELAY
 from neuroport.runs.trace import versions
 
@@ -99,11 +102,16 @@ class GpuNetwork(AtOnce):
         counts: Mapping[str, npt.NDArray[Any]] | None = None,
         granularity: str = "neuron",
     ) -> None:
-        """See :meth:`AtOnce.fill`."""
+        """See :meth:`AtOnce.fill`.
+
+        Raises:
+            BackendError: a kernel does not fit the GPU, or the batch is too large for it.
+        """
         wanted = Wanted(tuple(into), tuple(counts or {}), granularity)
         kind = narrowest(*self._bounds(self.graph.input.name))
         narrow = np.ascontiguousarray(frames, str(kind).removeprefix("torch."))
-        messages, counted = self._found(torch.from_numpy(narrow), wanted)
+        with _compiling(self.device):
+            messages, counted = self._found(torch.from_numpy(narrow), wanted)
         for name, array in into.items():
             array[:] = messages[name].cpu().numpy().reshape(array.shape)
         if counts:
@@ -363,6 +371,25 @@ class _Recorded:
         self._frames.copy_(frames)
         self._graph.replay()  # type: ignore[no-untyped-call]
         return self._found
+
+
+@contextmanager
+def _compiling(device: torch.device) -> Iterator[None]:
+    """Context that says what to do if kernels do not fit a GPU, as one with little shared memory.
+
+    Raises:
+        BackendError: Triton compiled no kernel.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("triton."):
+            raise
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BackendError(
+            f"the kernels of 'fast' do not run on {told(device)} ({said}); NEUROPORT_KERNELS=off "
+            "runs it there without them, which is slower"
+        ) from error
 
 
 def whole(graph: Graph, device: torch.device) -> GpuNetwork | None:

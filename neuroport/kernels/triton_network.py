@@ -20,6 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from neuroport.errors import BackendError
 from neuroport.graph import integers
 from neuroport.graph.node import Pair
 from neuroport.kernels.triton_neurons import integer_step
@@ -287,7 +288,11 @@ class Weights:
 def synapse(
     x: Tensor, weights: Weights, stride: Pair, padding: Pair, dilation: Pair, kind: torch.dtype
 ) -> Tensor:
-    """Convolve ``x`` (images, H, W, C) to (images, H', W', O) of type ``kind``."""
+    """Convolve ``x`` (images, H, W, C) to (images, H', W', O) of type ``kind``.
+
+    Raises:
+        BackendError: there are more positions than 31 bits number.
+    """
     images, height, width, _ = x.shape
     size = [
         (each + 2 * pad - gap * (taps - 1) - 1) // step + 1
@@ -295,8 +300,10 @@ def synapse(
             (height, width), padding, dilation, weights.kernel, stride, strict=True
         )
     ]
-    out = torch.empty((images, *size, weights.outputs), dtype=kind, device=x.device)
     rows = images * size[0] * size[1]
+    if rows >= 1 << 31:
+        raise BackendError(f"{rows:,} positions of a layer at once are too many; lower batch")
+    out = torch.empty((images, *size, weights.outputs), dtype=kind, device=x.device)
     block_m = 128 if rows >= 1 << 14 else 32
     grid = -(-rows // block_m), -(-weights.outputs // weights.block_o)
     with _on(x.device):

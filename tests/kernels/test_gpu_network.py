@@ -15,6 +15,7 @@ import torch
 
 import neuroport as port
 from neuroport.backends.executor import walk
+from neuroport.errors import BackendError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Delay, Dense, Input, Lif, Readout, Relay
 from neuroport.runs.recording import recording
@@ -185,3 +186,55 @@ def test_kernels_that_add_up_wrongly_are_found_before_they_are_used(
 ) -> None:
     assert interpreted(sums, 7) is None
     assert interpreted(sums, 6) == "sums of products differ from the CPU's"
+
+
+def unfit(graph: Graph) -> str:
+    from neuroport.backends import gpu_network
+
+    class OutOfResources(Exception):  # noqa: N818 - Triton's, whose place differs by version
+        __module__ = "triton.runtime.errors"
+
+    def fails(*_: Any) -> None:
+        raise OutOfResources("out of resource: shared memory")
+
+    network = gpu_network.GpuNetwork(graph, CPU)
+    network._found = fails
+    frames = np.zeros((5, 1, 3, 5, 4), np.int64)
+    try:
+        network.fill(frames, {})
+    except BackendError as error:
+        return f"{type(error).__name__}: {error}"
+    return "none"
+
+
+def test_kernels_that_do_not_fit_a_gpu_are_told_with_what_to_do(
+    interpreted: Callable[..., Any],
+) -> None:
+    said = interpreted(unfit, graph_of(1, False, 127))
+    assert said.startswith("BackendError: the kernels of 'fast' do not run on cpu (")
+    assert "NEUROPORT_KERNELS=off" in said
+
+
+def test_more_positions_than_the_kernels_number_are_refused() -> None:
+    from neuroport.kernels import triton_network
+
+    weights = triton_network.Weights(torch.ones(1, 1, 1, 1, dtype=torch.int64), 0, 1, CPU)
+    many = torch.empty(1, dtype=torch.int8).expand(1 << 15, 1 << 8, 1 << 8, 1)
+    with pytest.raises(BackendError, match=r"2,147,483,648 positions .*; lower batch"):
+        triton_network.synapse(many, weights, (1, 1), (0, 0), (1, 1), torch.int8)
+
+
+def test_only_graphs_in_ideal_time_on_a_gpu_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    from neuroport.backends import compiled_network, fast, gpu_network
+
+    graph, gpu = graph_of(1, False, 127), torch.device("cuda", 0)
+    monkeypatch.setattr(gpu_network, "_usable", lambda device: True)
+    monkeypatch.setattr(gpu_network, "GpuNetwork", lambda graph, device: "taken")
+    monkeypatch.setattr(fast, "TorchArithmetic", lambda graph, device: "torch")
+    assert fast.arithmetic_for(graph, gpu, "ideal") == "taken"
+    assert fast.arithmetic_for(graph, gpu, "chip") == "torch"
+    assert isinstance(fast.arithmetic_for(graph, CPU, "ideal"), compiled_network.CompiledNetwork)
+    declared = Graph(graph.nodes, graph.steps, checked={"neuron": 1 << 16})
+    assert fast.arithmetic_for(declared, gpu, "ideal") == "torch"
+    monkeypatch.setenv("NEUROPORT_KERNELS", "off")
+    assert fast.arithmetic_for(graph, gpu, "ideal") == "torch"
