@@ -672,6 +672,12 @@ def table(found: dict[str, Any]) -> str:
     waiting = [bool(value) for value in part("waits").values() if value is not None]
     exact = part("times").get("exact engine", {})
     engine, graphs = (exact.get(f"neuroport / bare{how}") for how in ("", " as a CUDA graph"))
+    kinds = {
+        "counters of layers": "neuroport",
+        "counters of neurons": "neuroport, counts of every neuron",
+        "every message": "neuroport, every message",
+    }
+    copied = [f"{name} {exact['seconds'][way][0]:.4f}" for name, way in kinds.items() if exact]
     drawn = part("random networks")
     random = "not measured"
     if drawn:
@@ -707,6 +713,11 @@ def table(found: dict[str, Any]) -> str:
         (
             "exact engine / bare as a CUDA graph",
             spread(graphs) if graphs else "not measured",
+            "",
+        ),
+        (
+            "exact engine, seconds for 256 samples, by what is copied to the host",
+            "; ".join(copied) or "not measured",
             "",
         ),
     ]

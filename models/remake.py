@@ -121,6 +121,7 @@ def remake(home: Path, runs: Path, lava: int) -> None:
         "bytes": net_path.stat().st_size,
         "training": {
             "seconds": round(sum(m["seconds"] for m in state.metrics), 1),
+            "device": sorted({m.get("device", "cpu") for m in state.metrics}),
             "threads": torch.get_num_threads(),
             "epochs": [
                 {k: m[k] for k in ("phase", "loss", "accuracy", "seconds")} for m in state.metrics
@@ -230,6 +231,9 @@ def figures(results: dict[str, Any]) -> str:
         for on, words in WORDS.items()
         if on in engines
     ]
+    where = f"{training['threads']} of 2 cores"
+    if (devices := training.get("device", ["cpu"])) != ["cpu"]:
+        where = " and ".join(where if name == "cpu" else name for name in devices)
     each = ", ".join(f"{engines[on]['seconds_per_sample']:.3f}" for on in ("fast", "reference"))
     rows += [
         ("spikes per neuron and sample", f"{results['spikes_per_neuron']:.2f}"),
@@ -239,7 +243,7 @@ def figures(results: dict[str, Any]) -> str:
         ),
         (
             f"training, {len(training['epochs'])} epochs",
-            f"{training['seconds'] / 60:.0f} min, {training['threads']} of 2 cores",
+            f"{training['seconds'] / 60:.0f} min, {where}",
         ),
         (
             "seconds per sample: fast, reference, Lava CPU",

@@ -149,10 +149,19 @@ def test_page_tells_how_the_second_run_compares() -> None:
     page = " ".join((folder.parent / "studies.md").read_text().split())
     numbers, overlap = (sum(told[key] for told in found.values()) for key in ("numbers", "overlap"))
     assert f"in {overlap:,} of {numbers:,} numbers" in page
+    words = {
+        "tdbn-110": "STBP-tdBN at 110",
+        "tdbn-482": "and 482 layers",
+        "plain-56": "the plain network at 56 layers",
+        "ds2-56": "DS-ResNet-56 with two levels",
+    }
     for study, told in found.items():
         assert told["numbers"] == compare(study, folder, folder)["numbers"], study
         for other in told["others"]:
-            assert other["network"] in ("tdbn-110", "tdbn-482", "plain-56")
+            assert words[other["network"]] in page
+    (levels,) = found["levels"]["others"]
+    second, first = (f"{100 * levels[key]['mean']:.1f}" for key in ("second", "first"))
+    assert f"({second} against {first} %)" in page
     means = [f"{other['second']['mean']:.2f}" for other in found["gradients"]["others"]]
     assert f"({' and '.join(means)})" in page
 
