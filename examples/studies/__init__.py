@@ -1,4 +1,4 @@
-"""Nine small studies of residual spiking networks; docs/studies.md tells what they found.
+"""Ten studies of residual spiking networks; docs/studies.md tells what they found.
 
     python -m examples.studies gradients   gradient norm of every block at initialization
     python -m examples.studies depth       accuracy at 8, 20, 56 and 110 layers: who degrades
@@ -9,7 +9,8 @@
     python -m examples.studies equal       three DANet architectures, MS and SEW, equally large
     python -m examples.studies isometry    block dynamical isometry, before and during training
     python -m examples.studies shortcuts   what membrane and spike shortcuts cost on a chip
-    python -m examples.studies all         all of them, one seed after the other
+    python -m examples.studies converged   depth again, trained longer, at each family's own rate
+    python -m examples.studies all         all but converged, one seed after the other
 
 Each writes ``docs/studies/<study>.json`` and ``.svg`` and the tables of ``docs/studies.md``, and
 goes on where it was interrupted; ``--out`` another folder (and ``--runs``) starts from nothing.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 
-from examples.studies import gradients, integer, isometry, shortcuts
+from examples.studies import converged, gradients, integer, isometry, shortcuts
 from examples.studies.figures import draw
 from examples.studies.page import write_page
 from examples.studies.plan import (
@@ -23,16 +24,25 @@ from examples.studies.store import Store
 from examples.studies.training import result, shared
 from neuroport.data.loading import load_data
 from neuroport.data.samples import Split
+from neuroport.errors import TrainingError
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = ("gradients", *TRAINED, "integer", "isometry", "shortcuts")
+LONG = ("converged",)  # hours
 
 
 class Studies:
     """Makes what a study lacks, in ``out``; trains in ``work``, on ``data`` or the digits."""
 
-    def __init__(self, out: Path, work: Path, budget: Budget, data: Split | None = None) -> None:
-        self.out, self.work, self.budget = out, work, budget
+    def __init__(
+        self,
+        out: Path,
+        work: Path,
+        budget: Budget,
+        data: Split | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.out, self.work, self.budget, self.device = out, work, budget, device
         self._data = data
 
     @property
@@ -99,6 +109,35 @@ class Studies:
                 store.add(integer.result(run, self.budget, self.data, self.work / "integer"))
                 click.echo(f"integer: {run.name} {store.runs[run.name]['accuracy']:.1f} %")
 
+    def _converged(self, seed: int) -> None:
+        """Seed 0 chooses the rates, so that others wait for all of its runs."""
+        own = converged.settings(self.budget)
+        rates = Store(self.out, "rates", own)
+        if seed == 0:
+            for run in converged.tried():
+                self._train(rates, run)
+        store = Store(self.out, "converged", own)
+        found = converged.chosen(rates.runs)
+        for run in converged.runs(seed, found):
+            known = rates.runs.get(replace(run, told=True).name)
+            if known is not None and run.name not in store.runs:
+                store.add({**known, "name": run.name, "network": run.network})
+            self._train(store, run)
+
+    def _train(self, store: Store, run: converged.ConvergedRun) -> None:
+        if run.name in store.runs:
+            return
+        own = replace(self.budget, epochs=converged.EPOCHS)
+        try:
+            made = result(run, own, self.data, self.work / "converged", self.device)
+        except TrainingError as error:
+            if "the loss is" not in error.message:
+                raise
+            made = {field: getattr(run, field) for field in ("name", "network", "depth", "seed")}
+            made |= {"loss": None, "accuracy": converged.CHANCE, "why": error.message}
+        store.add({**made, "rate": run.rate})
+        click.echo(f"{store.study}: {run.name} loss {made['loss']}, {made['accuracy']:.1f} %")
+
     def _shortcuts(self, seed: int) -> None:
         if seed:  # of every network there is one
             return
@@ -120,15 +159,16 @@ def gradient_run(run: Run, norms: dict[str, list[float]]) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("study", type=click.Choice([*STUDIES, "all"]))
+@click.argument("study", type=click.Choice([*STUDIES, *LONG, "all"]))
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs" / "studies")
 @click.option("--runs", "work", type=click.Path(path_type=Path), default=ROOT / "runs" / "studies")
-@click.option("--seeds", default=len(SEEDS), show_default=True, help="How many.")
-def main(study: str, out: Path, work: Path, seeds: int) -> None:
-    """Make STUDY, or `all`, from the runs that --out lacks."""
+@click.option("--seeds", type=int, help=f"How many; {len(SEEDS)}, of converged {converged.SEEDS}.")
+@click.option("--device", default="cpu", show_default=True, help="Of converged.")
+def main(study: str, out: Path, work: Path, seeds: int | None, device: str) -> None:
+    """Make STUDY, or `all` but converged, from the runs that --out lacks."""
     torch.set_num_threads(1)  # sums in one order, whatever the machine
-    studies = Studies(out, work, Budget())
-    for seed in range(seeds):
+    studies = Studies(out, work, Budget(), device=device)
+    for seed in range(seeds or (converged.SEEDS if study in LONG else len(SEEDS))):
         for name in STUDIES if study == "all" else (study,):
             studies.make(name, seed)
 

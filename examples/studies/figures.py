@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
+from examples.studies.converged import NETWORKS
 from examples.studies.plan import DEEP, DORMANT, INTEGER, LEVELS, projects
 from neuroport.files import read_json
 
@@ -59,11 +61,14 @@ def draw(folder: Path, study: str) -> Path:
     return path
 
 
-def _along_depth(found: dict[str, Any], key: str, label: str) -> tuple[Any, Any]:
+def _along_depth(
+    found: dict[str, Any], key: str, label: str, networks: Sequence[str] = DEEP
+) -> tuple[Any, Any]:
     figure, axes = plt.subplots(figsize=(7, 4.2))
-    for network in DEEP:
+    for network in networks:
         rows = [s for s in found["summary"].values() if s["network"] == network]
         rows.sort(key=lambda row: row["depth"])
+        rows = [row for row in rows if key in row]  # a loss may be no number
         axes.errorbar(
             [row["depth"] for row in rows],
             [row[key]["mean"] for row in rows],
@@ -279,8 +284,16 @@ def _shortcuts(found: dict[str, Any]) -> Any:
     return figure
 
 
+def _converged(found: dict[str, Any]) -> Any:
+    figure, axes = _along_depth(found, "loss", "training loss of the last epoch", NETWORKS)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8)
+    return figure
+
+
 FIGURES = {
     "depth": _depth,
+    "converged": _converged,
     "spikes": _spikes,
     "dormant": _dormant,
     "levels": _levels,

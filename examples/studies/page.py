@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from examples.studies import converged
 from examples.studies.claims import STUDIES, claims_table
 from examples.studies.figures import LABELS, LOWERED
 from neuroport.files import read_json, write_atomic
@@ -235,9 +237,56 @@ def _projections(found: dict[str, Any]) -> str:
     return _markdown(lines)
 
 
+def _converged(found: dict[str, Any]) -> str:
+    summary, runs = found["summary"], found["runs"]
+    lines = [
+        [
+            *("network", "rate", *(f"loss, {depth} layers" for depth in converged.DEPTHS)),
+            *(f"accuracy, {depth} layers, %" for depth in converged.DEPTHS),
+            "loss, 110 less 20 layers",
+            "loss less MS-ResNet's, 110 layers",
+        ]
+    ]
+    for name in converged.NETWORKS:
+        rows = [summary.get(f"{name}-{depth}") for depth in converged.DEPTHS]
+        rates = {run["rate"] for run in runs if run["network"] == name}
+        if not rates:
+            continue
+        cells = [
+            _few(found, lambda row, key=key, digits=digits: _spread(row, key, digits))(row)  # type: ignore[misc]
+            if row
+            else ""
+            for key, digits in (("loss", 3), ("accuracy", 1))
+            for row in rows
+        ]
+        pairs = [converged.paired(runs, (name, 110), other) for other in ((name, 20), ("ms", 110))]
+        if name == "ms":
+            pairs[1] = []
+        lines.append([LABELS[name], f"{rates.pop():g}", *cells, *map(_difference, pairs)])
+    text = f"{_markdown(lines)}\n\n{_seeds(found)}"
+    deepest = summary.get("-".join(map(str, converged.DEEPEST)))
+    if deepest is not None:
+        text += (
+            f" MS-ResNet with {converged.DEEPEST[1]} layers, one seed: loss "
+            f"{_spread(deepest, 'loss', 3)}, accuracy {_spread(deepest, 'accuracy', 1)} %."
+        )
+    return text
+
+
+def _difference(values: list[float]) -> str:
+    """Mean and standard deviation of differences seed by seed, and how many are above 0."""
+    if not values:
+        return ""
+    told = f"{statistics.fmean(values):+.3f}"
+    if len(values) > 1:
+        told += f" ± {statistics.stdev(values):.3f}"
+    return f"{told} ({sum(value > 0 for value in values)} of {len(values)} above 0)"
+
+
 PICTURES = {
     "gradients": "Gradient norm along the blocks, and first over last block at every depth",
     "depth": "Accuracy at every depth",
+    "converged": "Training loss at every depth after 20 epochs, by family",
     "dormant": "Dormant and blocked neurons with one, two and three levels",
     "spikes": "Spikes per neuron and sample at every depth",
     "levels": "Accuracy and blocked neurons with one to four levels",
@@ -249,6 +298,7 @@ PICTURES = {
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "gradients": _table("decades", 2),
     "depth": _table("accuracy", 1),
+    "converged": _converged,
     "dormant": _dormant,
     "spikes": _table("spikes_per_neuron", 2),
     "levels": _levels,

@@ -58,7 +58,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         | {
             key: _spread([run[key] for run in group])
             for key, value in group[0].items()
-            if isinstance(value, float) and all(run[key] is not None for run in group)
+            if isinstance(value, float) and all(run.get(key) is not None for run in group)
         }
         for name, group in groups.items()
     }

@@ -14,10 +14,12 @@ from neuroport.training.checkpoint import read_checkpoint
 from neuroport.training.fit import fit
 
 
-def result(run: Trained, budget: Budget, data: Split, folder: Path) -> dict[str, Any]:
+def result(
+    run: Trained, budget: Budget, data: Split, folder: Path, device: str = "cpu"
+) -> dict[str, Any]:
     """What a run gives: accuracies of the held-out digits, the last loss, activity, sizes."""
     place = folder / run.name
-    net = fit(run.recipe(budget), place, data=data)
+    net = fit(run.recipe(budget), place, data=data, device=device)
     metrics = read_checkpoint(place).metrics
     return {
         "name": run.name,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import neuroport as port
-from examples.studies import integer
+from examples.studies import converged, integer, training
 from examples.studies.__main__ import Studies, gradient_run
 from examples.studies.activity import activity
 from examples.studies.again import SHOWN, compare
@@ -39,7 +39,9 @@ from examples.studies.store import Store, summary
 from neuroport.capture.model_size import count
 from neuroport.data.loading import load_data
 from neuroport.data.samples import Pictures, Split, frames_of
+from neuroport.errors import TrainingError
 from neuroport.nets.neuron import Lif, Mlf
+from neuroport.recipe import Recipe
 from neuroport.training.checkpoint import build_network, read_checkpoint
 from neuroport.training.fit import fit
 
@@ -164,6 +166,71 @@ def test_page_tells_how_the_second_run_compares() -> None:
     assert f"({second} against {first} %)" in page
     means = [f"{other['second']['mean']:.2f}" for other in found["gradients"]["others"]]
     assert f"({' and '.join(means)})" in page
+
+
+def test_each_family_gets_the_rate_with_the_least_training_loss() -> None:
+    losses = {rate: {20: 0.5, 56: 0.5, 110: 0.5} for rate in converged.RATES}
+    runs = {
+        run.name: {"loss": losses[run.rate][run.depth]}
+        for run in converged.tried()
+        if run.family in ("ms", "sew")
+    }
+    runs["ms_0.03-110-seed0"]["loss"] = 0.1
+    runs["ms_0.003-20-seed0"]["loss"] = 0.0
+    runs["sew_0.03-20-seed0"]["loss"] = None  # was no number
+    runs["sew_0.01-20-seed0"]["loss"] = 0.4
+    assert converged.chosen(runs) == {"ms": 0.003, "sew": 0.01}
+    del runs["sew_0.01-20-seed0"]
+    assert converged.chosen(runs) == {"ms": 0.003}
+    names = [run.name for run in converged.runs(0, {"ms": 0.003})]
+    assert names == ["ms-20-seed0", "ms-56-seed0", "ms-110-seed0", "ms-482-seed0"]
+    assert len(list(converged.runs(1, dict.fromkeys(converged.NETWORKS, 0.01)))) == 18
+
+
+def test_losses_are_compared_seed_by_seed() -> None:
+    runs = [
+        {"network": network, "depth": depth, "seed": seed, "loss": loss}
+        for network, depth, seed, loss in [
+            ("ms", 110, 0, 0.5), ("ms", 110, 1, 0.25), ("ms", 110, 2, None), ("ms", 20, 1, 0.125),
+            ("ms", 20, 0, 1.0), ("ms", 20, 3, 9.0),
+        ]
+    ]  # fmt: skip
+    assert converged.paired(runs, ("ms", 110), ("ms", 20)) == [-0.5, 0.125]
+
+
+def test_long_study_of_depth_chooses_rates_and_goes_on_from_its_json(
+    tmp_path: Path, data: Split, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(converged, "NETWORKS", ("sew", "ms"))
+    monkeypatch.setattr(converged, "DEPTHS", (8, 14))
+    monkeypatch.setattr(converged, "DEEPEST", ("ms", 20))
+    monkeypatch.setattr(converged, "RATES", (0.01, 0.5))
+
+    def diverging(recipe: Recipe, *given: Any, **named: Any) -> Any:
+        if recipe.training.learning_rate == 0.5:
+            raise TrainingError("the loss is nan in epoch 1, batch 2")
+        return fit(recipe, *given, **named)
+
+    monkeypatch.setattr(training, "fit", diverging)
+    monkeypatch.setattr(converged, "EPOCHS", 2)
+    studies = Studies(tmp_path / "studies", tmp_path / "runs", TINY, data)
+    (tmp_path / "studies").mkdir()
+    for seed in (0, 1):
+        studies.make("converged", seed)
+    found = json.loads((tmp_path / "studies" / "converged.json").read_text())
+    rates = json.loads((tmp_path / "studies" / "rates.json").read_text())
+    assert len(rates["runs"]) == 8
+    assert {run["loss"] for run in rates["runs"] if run["rate"] == 0.5} == {None}
+    assert len(found["runs"]) == 2 * 4 + 1
+    assert {run["rate"] for run in found["runs"]} == {0.01}
+    assert {len(run["losses"]) for run in found["runs"]} == {2}
+    assert (tmp_path / "studies" / "converged.svg").exists()
+    table = TABLES["converged"](found)
+    assert "| SEW-ADD | 0.01 |" in table
+    assert "MS-ResNet with 20 layers, one seed: loss" in table
+    capsys.readouterr()
+    studies.make("converged", 1)
+    assert capsys.readouterr().out == ""
 
 
 def test_every_network_of_the_studies_has_a_gradient_norm_per_block(data: Split) -> None:
