@@ -200,13 +200,13 @@ def explain(
 
 
 def _compare(want: Trace, got: Trace) -> Comparison:
-    told = _shard(want, got)
     ours, theirs = want.provenance.get("frames"), got.provenance.get("frames")
     if ours and theirs and str(ours).startswith(PIECES) != str(theirs).startswith(PIECES):
         raise CompareError(
             "one of the runs was recorded by an earlier version, whose hash of the frames is "
             "another: whether both had the same frames is unknown; record it again"
         )
+    told = _shard(want, got)
     if ours and theirs and ours != theirs:
         raise CompareError("the runs used different frames; run both on the same file")
     common = common_populations(want, got)

@@ -394,6 +394,47 @@ def fits(graph: Graph, nodes: Iterable[Node] | None = None) -> bool:
     return True
 
 
+def every_operation(side: int) -> Graph:
+    """A graph with every operation, to compare kernels on a device with those of the CPU.
+
+    Of its synapses some have weights or messages of 15 bits and others of 8, some read large maps
+    of ``side`` times ``side`` and others small ones. About half of its neurons fire.
+    """
+    rng = np.random.default_rng(0)
+
+    def weight(*shape: int, most: int) -> IntArray:
+        found = rng.integers(-most, most + 1, shape)
+        found.flat[:2] = most, -most
+        return found
+
+    def lif(name: str, source: str, channels: int, threshold: int, forgets: int) -> Lif:
+        return Lif(
+            name,
+            (source,),
+            threshold=np.full(channels, threshold),
+            current_decay=np.full(channels, forgets),
+            voltage_decay=np.full(channels, 1000),
+            bias=rng.integers(-9, 10, channels),
+        )
+
+    half = side // 2
+    nodes: list[Node] = [
+        Input("frames", (3, side, side)),
+        Conv("stem", ("frames",), weight(64, 3, 3, 3, most=20), padding=(1, 1)),
+        lif("first", "stem", 64, 500, integers.DECAY_UNITY),
+        Conv("narrow", ("first",), weight(64, 64, 3, 3, most=127), padding=(1, 1)),
+        lif("second", "narrow", 64, 100, 2000),
+        Relay("graded", ("narrow",), shift=4, threshold=3),
+        Conv("heavy", ("graded",), weight(16, 64, 1, 1, most=300), stride=(2, 2)),
+        Conv("down", ("second",), weight(16, 64, 1, 1, most=99), stride=(2, 2), exponent=3),
+        Lif("third", ("heavy", "down"), threshold=np.array([9000]), bias=np.array([50])),
+        Delay("late", ("third",), 1),
+        Dense("out", ("late",), weight(10, 16 * half * half, most=99)),
+        Readout("answer", ("out",), bias=np.arange(10)),
+    ]
+    return Graph(nodes, 2)
+
+
 def planes(shape: Shape) -> tuple[int, int, int]:
     """Return channels, height and width."""
     channels, height, width = (*shape, 1, 1)[:3]

@@ -23,7 +23,7 @@ from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Loop, Population, Spread
 from neuroport.graph.node import Node
 from neuroport.kernels.allocator import keep_freed
-from neuroport.runs.frames import Progress, check_frames, frames_hash, hash_begun
+from neuroport.runs.frames import Hashing, Progress, check_frames, frames_hash
 from neuroport.runs.recording import Recorder, Recording, recording
 from neuroport.runs.trace import Trace, dtype_of, empty_array
 
@@ -137,8 +137,37 @@ def walk(
     started = time.perf_counter()
     samples = frames.shape[1]
     recorder = Recorder(graph, samples, plan or recording(graph))
+    # while another device computes, the CPU has nothing else to do
     elsewhere = isinstance(arithmetic, AtOnce) and arithmetic.elsewhere
-    hashed = hash_begun(frames) if elsewhere else None  # while the CPU has nothing else to do
+    hashing = Hashing(frames) if elsewhere else None
+    try:
+        _record(arithmetic, graph, frames, recorder, progress, time_model, batch)
+    except BaseException:
+        if hashing is not None:
+            hashing.cancel()
+        raise
+    provenance = {
+        "engine": arithmetic.name,
+        "time": time_model,
+        "graph": graph.hash,
+        "frames": hashing.result() if hashing is not None else frames_hash(frames),
+        "seconds": time.perf_counter() - started,
+        "versions": arithmetic.versions(),
+    }
+    return recorder.trace(provenance)
+
+
+def _record(
+    arithmetic: Arithmetic | AtOnce,
+    graph: Graph,
+    frames: npt.NDArray[Any],
+    recorder: Recorder,
+    progress: Progress | None,
+    time_model: str,
+    batch: int,
+) -> None:
+    """Run all samples, one stream or ``batch`` at a time."""
+    samples = frames.shape[1]
     if time_model == "chip":
         stream = chip_stream(graph, frames)[:, None]
         for name, rows in _sent(arithmetic, stream, recorder, {}, chip=True):
@@ -149,7 +178,7 @@ def walk(
             part = slice(first, first + batch)
             into = {name: kept[:, part] for name, kept in recorder.messages.items()}
             try:
-                if isinstance(arithmetic, AtOnce) and elsewhere:
+                if isinstance(arithmetic, AtOnce) and arithmetic.elsewhere:
                     counts = {name: kept[part] for name, kept in recorder.counts.items()}
                     arithmetic.fill(frames[:, part], into, counts, recorder.plan.granularity)
                 else:
@@ -159,15 +188,6 @@ def walk(
                 raise error.later(first) from None
             if progress is not None:
                 progress(min(first + batch, samples), samples)
-    provenance = {
-        "engine": arithmetic.name,
-        "time": time_model,
-        "graph": graph.hash,
-        "frames": hashed() if hashed is not None else frames_hash(frames),
-        "seconds": time.perf_counter() - started,
-        "versions": arithmetic.versions(),
-    }
-    return recorder.trace(provenance)
 
 
 def _sent(

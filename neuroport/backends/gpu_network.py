@@ -24,8 +24,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from neuroport.backends.compiled_network import KINDS, fits, is_carried, kernels_by_delay, planes
-from neuroport.backends.executor import AtOnce
+from neuroport.backends.compiled_network import (
+    KINDS,
+    every_operation,
+    fits,
+    is_carried,
+    kernels_by_delay,
+    planes,
+)
+from neuroport.backends.executor import AtOnce, evaluate
 from neuroport.errors import BackendError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
@@ -33,6 +40,7 @@ from neuroport.graph.kinds.fields import IntArray, Shape, per_neuron
 from neuroport.kernels.compilation import switched_off
 from neuroport.kernels.devices import told
 from neuroport.kernels.network_kernel import LIF, LOAD, READOUT, RELAY
+from neuroport.runs.recording import GRANULARITIES, counted
 from neuroport.runs.trace import versions
 
 if TYPE_CHECKING:
@@ -47,9 +55,12 @@ class NotFittingError(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """A value and its bounds, shifted left; a node's output is the sum of its parts."""
+    """A value by its number, its bounds, and a shift to the left.
 
-    value: str
+    A node's output is the sum of its parts.
+    """
+
+    value: int
     low: int
     high: int
     shift: int = 0
@@ -57,10 +68,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Launch:
-    """Computes a value from others."""
+    """Computes a value from others; values have numbers, because nodes may have any name."""
 
-    value: str
-    reads: tuple[str, ...]
+    value: int
+    reads: tuple[int, ...]
     run: Callable[[Sequence[Tensor]], Tensor]
 
 
@@ -86,6 +97,8 @@ class GpuNetwork(AtOnce):
     def __init__(self, graph: Graph, device: torch.device) -> None:
         self.graph, self.device = graph, device
         self._launches: list[Launch] = []
+        self._values = 0
+        self._senders: dict[int, str] = {}  # the nodes whose messages values are
         self._parts: dict[str, list[Part]] = {}
         self._sums: dict[tuple[Part, ...], Part] = {}
         self._seen: tuple[Any, Wanted] | None = None
@@ -111,11 +124,11 @@ class GpuNetwork(AtOnce):
         kind = narrowest(*self._bounds(self.graph.input.name))
         narrow = np.ascontiguousarray(frames, str(kind).removeprefix("torch."))
         with _compiling(self.device):
-            messages, counted = self._found(torch.from_numpy(narrow), wanted)
+            messages, tallies = self._found(torch.from_numpy(narrow), wanted)
         for name, array in into.items():
             array[:] = messages[name].cpu().numpy().reshape(array.shape)
         if counts:
-            together, first = counted.cpu().numpy(), 0
+            together, first = tallies.cpu().numpy(), 0
             for array in counts.values():
                 size = array[0].size
                 array[:] = together[:, first : first + size].reshape(array.shape)
@@ -140,27 +153,28 @@ class GpuNetwork(AtOnce):
         steps, samples = frames.shape[:2]
         shape = planes(self.graph.facts(self.graph.input.name).shape)
         flat = frames.reshape(steps * samples, *shape)
-        values = {self.graph.input.name: flat.permute(0, 2, 3, 1).contiguous()}
+        values = {self._input: flat.permute(0, 2, 3, 1).contiguous()}
         messages: dict[str, Tensor] = {}
-        counted: dict[str, Tensor] = {}
+        tallied: dict[str, Tensor] = {}
 
-        def look(name: str) -> None:
-            value = values[name].reshape(steps, samples, *values[name].shape[1:])
-            if name in wanted.messages:
+        def look(number: int) -> None:
+            name = self._senders.get(number, "")
+            value = values[number].reshape(steps, samples, *values[number].shape[1:])
+            if number in self._senders and name in wanted.messages:
                 messages[name] = value.permute(0, 1, 4, 2, 3).contiguous()
-            if name in wanted.counted:
-                counted[name] = _count(value, wanted.granularity, self._spikes(name))
-            if name not in self._last:
-                del values[name]
+            if number in self._senders and name in wanted.counted:
+                tallied[name] = _count(value, wanted.granularity, self._spikes(name))
+            if number not in self._last:
+                del values[number]
 
-        look(self.graph.input.name)
+        look(self._input)
         for launch in self._launches:
-            values[launch.value] = launch.run([values[name] for name in launch.reads])
-            for name in dict.fromkeys(launch.reads):
-                if self._last[name] == launch.value:
-                    del values[name]
+            values[launch.value] = launch.run([values[number] for number in launch.reads])
+            for number in dict.fromkeys(launch.reads):
+                if self._last[number] == launch.value:
+                    del values[number]
             look(launch.value)
-        tallies = [counted[name] for name in wanted.counted]
+        tallies = [tallied[name] for name in wanted.counted]
         return messages, torch.cat(tallies, 1) if tallies else flat.new_empty(samples, 0)
 
     def _bounds(self, name: str) -> tuple[int, int]:
@@ -170,32 +184,43 @@ class GpuNetwork(AtOnce):
     def _spikes(self, name: str) -> bool:
         return self._bounds(name) == (0, 1)
 
+    def _number(self) -> int:
+        """Return the number of a new value."""
+        self._values += 1
+        return self._values
+
     def _launch(
-        self, value: str, parts: Sequence[Part], run: Callable[[Sequence[Tensor]], Tensor]
-    ) -> None:
+        self, parts: Sequence[Part], run: Callable[[Sequence[Tensor]], Tensor], value: int = 0
+    ) -> int:
+        """Add a launch, and return the number of its value, a new one unless given."""
+        value = value or self._number()
         self._launches.append(Launch(value, tuple(part.value for part in parts), run))
+        return value
 
     def _send(self, node: Any, what: int) -> list[Part]:
         """Add the launch of a node that sends messages, or of a readout."""
         from neuroport.kernels import triton_network as kernels
 
         low, high = self._bounds(node.name)
-        sent = [Part(node.name, low, high)]
+        number = self._number()
+        self._senders[number] = node.name
+        sent = [Part(number, low, high)]
         parts = [part for name in node.inputs for part in self._parts[name]]
         if what == LOAD:
+            self._input = number
             return sent
         delay = getattr(node, "steps", 0) if what == RELAY else 0
         if delay:
             parts = [self._late(part, delay) for part in parts]
-        parts = self._few(node.name, parts, kernels.PARTS)
+        parts = self._few(parts, kernels.PARTS)
         shifts = [part.shift for part in parts]
         if what == RELAY:
             shift, threshold = getattr(node, "shift", 0), getattr(node, "threshold", -1)
             kind = narrowest(low, high)
             self._launch(
-                node.name,
                 parts,
                 lambda given: kernels.relay(_shifted(given, shifts), shift, threshold, kind),
+                number,
             )
             return sent
         unity, shape = np.full(1, integers.DECAY_UNITY), self.graph.facts(node.name).shape
@@ -211,9 +236,9 @@ class GpuNetwork(AtOnce):
         memory, steps = bool(fields["keep_u"].any()), self.graph.steps
         assert what in (LIF, READOUT)
         self._launch(
-            node.name,
             parts,
             lambda given: kernels.neuron(_shifted(given, shifts), steps, **laid, memory=memory),
+            number,
         )
         return sent
 
@@ -242,7 +267,7 @@ class GpuNetwork(AtOnce):
         source = planes(self.graph.facts(node.inputs[0]).shape)
         low, high = sum(part.low for part in heard), sum(part.high for part in heard)
         if len(heard) > 1 and _is_held(low, high):  # add up first, multiply once
-            heard = self._few(node.name, heard, 1)
+            heard = self._few(heard, 1)
         made: list[Part] = []
         for delay, weight in kernels_by_delay(node, source):
             for part in heard:
@@ -250,13 +275,13 @@ class GpuNetwork(AtOnce):
                     raise NotFittingError
                 said = self._late(part, delay) if delay else part
                 even = not (weight & 1).any()
-                halved = torch.from_numpy(weight >> 1 if even else weight)
+                halved = torch.tensor(weight >> 1 if even else weight)
                 weights = kernels.Weights(halved, part.low, part.high, self.device)
-                made.append(self._multiplied(node, weights, said, halved, len(made), even))
+                made.append(self._multiplied(node, weights, said, halved, even))
         return made
 
     def _multiplied(
-        self, node: Any, weights: Weights, part: Part, weight: Tensor, number: int, even: bool
+        self, node: Any, weights: Weights, part: Part, weight: Tensor, even: bool
     ) -> Part:
         """Add the sums of a synapse over one value."""
         from neuroport.kernels import triton_network as kernels
@@ -265,21 +290,21 @@ class GpuNetwork(AtOnce):
         negative = weight.clamp(max=0).flatten(1).sum(1)
         high = int((positive * max(part.high, 0) + negative * min(part.low, 0)).max())
         low = int((positive * min(part.low, 0) + negative * max(part.high, 0)).min())
-        value, kind = f"{node.name}/{number}", narrowest(low, high)
+        kind = narrowest(low, high)
         one = (1, 1)
         geometry = (
             getattr(node, "stride", one),
             getattr(node, "padding", (0, 0)),
             getattr(node, "dilation", one),
         )
-        self._launch(
-            value, [part], lambda given: kernels.synapse(given[0], weights, *geometry, kind)
+        value = self._launch(
+            [part], lambda given: kernels.synapse(given[0], weights, *geometry, kind)
         )
         return Part(value, low, high, node.exponent + even)
 
     def _late(self, part: Part, delay: int) -> Part:
         """Add a delayed copy of a value: 0 in the first steps of every sample."""
-        value, steps = f"{part.value}@{delay}/{len(self._launches)}", self.graph.steps
+        steps = self.graph.steps
 
         def run(given: Sequence[Tensor]) -> Tensor:
             by_step = given[0].reshape(steps, -1, *given[0].shape[1:])
@@ -288,10 +313,10 @@ class GpuNetwork(AtOnce):
                 late[delay:] = by_step[: steps - delay]
             return late.flatten(0, 1)
 
-        self._launch(value, [part], run)
+        value = self._launch([part], run)
         return Part(value, min(part.low, 0), max(part.high, 0), part.shift)
 
-    def _few(self, name: str, parts: list[Part], most: int) -> list[Part]:
+    def _few(self, parts: list[Part], most: int) -> list[Part]:
         """Add sums of values until there are at most ``most``."""
         from neuroport.kernels import triton_network as kernels
 
@@ -306,8 +331,7 @@ class GpuNetwork(AtOnce):
                 kind = narrowest(low, high)
             except NotFittingError:  # these wrap, and what they add up to does not
                 kind = torch.int32
-            shifts, value = [part.shift for part in some], f"{name}+{len(self._launches)}"
-            self._launch(value, some, _summing(shifts, kind))
+            value = self._launch(some, _summing([part.shift for part in some], kind))
             self._sums[tuple(some)] = total = Part(value, low, high)
             parts = [total, *parts]
         return parts
@@ -419,19 +443,35 @@ def _usable(device: torch.device) -> bool:
     return fault is None
 
 
-def fault_of(device: torch.device) -> str | None:
-    """Compare a convolution of two digits by two with one of the CPU; return the fault, or None."""
-    from neuroport.kernels import triton_network as kernels
+def fault_of(device: torch.device, side: int = 64) -> str | None:
+    """Run a graph with every kernel, and counts, on ``device`` and in torch on the CPU.
 
-    rng = torch.Generator().manual_seed(0)
-    x = torch.randint(-(1 << 14), 1 << 14, (5, 9, 7, 20), generator=rng)
-    weight = torch.randint(-(1 << 14), 1 << 14, (18, 20, 3, 3), generator=rng)
-    want = torch.nn.functional.conv2d(
-        x.permute(0, 3, 1, 2).double(), weight.double(), None, 2, 1
-    ).long()
-    wrapped = (want + (1 << 31)) % (1 << 32) - (1 << 31)
-    weights = kernels.Weights(weight, -(1 << 14), (1 << 14) - 1, device)
-    got = kernels.synapse(x.to(device, torch.int16), weights, (2, 2), (1, 1), (1, 1), torch.int32)
-    if not torch.equal(got.permute(0, 3, 1, 2).cpu().long(), wrapped):
-        return "sums of products differ from the CPU's"
+    Large layers are computed in other blocks, and so by other instructions, than small ones: with
+    ``side`` 64 there are both.
+
+    Returns:
+        What differs, or None.
+    """
+    from neuroport.backends.fast import TorchArithmetic
+
+    graph, samples = every_operation(side), 2
+    shape = (graph.steps, samples, *graph.input.shape)
+    frames = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    kinds = {node.name: node.kind for node in graph.populations}
+    arithmetic = TorchArithmetic(graph, torch.device("cpu"))
+    sent = {
+        node.name: out.numpy()
+        for node, out in evaluate(arithmetic, graph, frames, chip=False)
+        if node.name in kinds
+    }
+    network, names = GpuNetwork(graph, device), tuple(kinds)
+    for granularity in GRANULARITIES:
+        given = torch.from_numpy(frames).to(device)
+        messages, counts = network.evaluate(given, Wanted(names, names, granularity))
+        for name, array in sent.items():
+            if not np.array_equal(messages[name].cpu().numpy().reshape(array.shape), array):
+                return f"a population of kind {kinds[name]!r} differs from the CPU's"
+        tallies = [counted(array, granularity).reshape(samples, -1) for array in sent.values()]
+        if not np.array_equal(counts.cpu().numpy(), np.concatenate(tallies, 1)):
+            return f"counts of every {granularity} differ from the CPU's"
     return None

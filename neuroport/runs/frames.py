@@ -7,8 +7,9 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -166,28 +167,47 @@ def frames_hash(frames: npt.NDArray[Any]) -> str:
     Pieces of some samples of a step are hashed by threads, each in the narrowest type that holds
     its values, and the hashes are hashed in their order.
     """
-    return hash_begun(frames)()
+    return Hashing(frames).result()
 
 
-def hash_begun(frames: npt.NDArray[Any]) -> Callable[[], str]:
-    """Begin :func:`frames_hash` in other threads; return the function that waits for its result."""
-    array = np.atleast_2d(frames)
-    many = max(1, PIECE // max(1, math.prod(array.shape[2:])))
-    pieces = [
-        (step, slice(first, first + many))
-        for step in range(len(array))
-        for first in range(0, array.shape[1], many)
-    ]
-    hashed = partial(_piece_hash, array)  # frames may be mapped from a file
-    # few pieces are hashed sooner than threads wake
-    by_threads = array.size >= 2 * PIECE and (os.cpu_count() or 1) > 1
-    found = _hashers().map(hashed, pieces) if by_threads else map(hashed, pieces)
+class Hashing:
+    """:func:`frames_hash`, begun in other threads; :meth:`result` waits for it."""
 
-    def result() -> str:
-        digests = b"".join([repr(frames.shape).encode(), *found])
+    def __init__(self, frames: npt.NDArray[Any]) -> None:
+        self._shape, self._cancelled = frames.shape, False
+        array = np.atleast_2d(frames)  # may be mapped from a file
+        many = max(1, PIECE // max(1, math.prod(array.shape[2:])))
+        pieces = [
+            (step, slice(first, first + many))
+            for step in range(len(array))
+            for first in range(0, array.shape[1], many)
+        ]
+        threads = min(os.cpu_count() or 1, HASHERS, len(pieces))
+        if array.size < 2 * PIECE:  # hashed sooner than a thread wakes
+            threads = 1
+        each = -(-len(pieces) // max(threads, 1))
+        works = [
+            partial(self._hashed, array, pieces[first : first + each])
+            for first in range(0, len(pieces), max(each, 1))
+        ]
+        self._found: list[Callable[[], bytes]] = list(works)
+        if threads > 1:
+            # as Python ends, no thread begins
+            with suppress(RuntimeError):
+                self._found = [_hashers().submit(work).result for work in works]
+
+    def result(self) -> str:
+        """Return the hash."""
+        digests = b"".join([repr(self._shape).encode(), *(found() for found in self._found)])
         return PIECES + hashlib.sha256(digests).hexdigest()
 
-    return result
+    def cancel(self) -> None:
+        """End soon what is not hashed yet; the result is wanted no more."""
+        self._cancelled = True
+
+    def _hashed(self, frames: npt.NDArray[Any], pieces: list[tuple[int, slice]]) -> bytes:
+        found = (_piece_hash(frames[piece]) for piece in pieces)
+        return b"".join(takewhile(lambda _: not self._cancelled, found))
 
 
 @cache
@@ -198,14 +218,13 @@ def _hashers() -> ThreadPoolExecutor:
 os.register_at_fork(after_in_child=_hashers.cache_clear)  # a child has no threads
 
 
-def _piece_hash(frames: npt.NDArray[Any], piece: tuple[int, slice]) -> bytes:
-    values = frames[piece]
-    kind = values.dtype
-    if kind not in (np.uint8, np.bool_) and values.size:
-        low, high = values.min(), values.max()
-        kind = next((np.dtype(k) for k in KINDS if _holds(k, int(low), int(high))), kind)
-    elif kind == np.bool_ or not values.size:
-        kind = np.dtype(np.uint8)
+def _piece_hash(values: npt.NDArray[Any]) -> bytes:
+    kind = np.dtype(np.uint8)
+    if values.dtype.kind == "f":  # is refused elsewhere, by a better error than of a conversion
+        kind = values.dtype.newbyteorder("<")
+    elif values.dtype not in (np.uint8, np.bool_) and values.size:
+        low, high = int(values.min()), int(values.max())
+        kind = np.dtype(next((each for each in KINDS if _holds(each, low, high)), "<u8"))
     digest = hashlib.sha256(kind.str.encode())
     digest.update(np.ascontiguousarray(values, kind).data)
     return digest.digest()

@@ -44,3 +44,18 @@ def _complete() -> None:
         return interpreter.TensorHandle(product + added.data, added.dtype)
 
     builder.create_dot = create_dot
+    # np.sum of 32 bits gives 64, which a store would write behind a tensor of 32
+    patch = interpreter._patch_lang_core
+
+    def patched(lang: Any, builder: Any) -> None:
+        patch(lang, builder)
+        reduce = lang.reduce
+
+        def narrow(input: Any, axis: Any, combine_fn: Any) -> Any:
+            found = reduce(input, axis, combine_fn)
+            found.handle.data = found.handle.data.astype(input.handle.data.dtype)
+            return found
+
+        lang.reduce = narrow
+
+    interpreter._patch_lang_core = patched

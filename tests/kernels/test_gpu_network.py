@@ -169,23 +169,85 @@ def test_counts_are_those_of_the_reference(
     assert interpreted(counted, granularity)
 
 
-def sums(multiplier: int) -> str | None:
+def fault(where: str) -> str | None:
+    """What the self-test finds where a kernel does something else."""
     from neuroport.backends import gpu_network
     from neuroport.kernels import triton_network
 
-    kept = triton_network.DIGIT
-    triton_network.DIGIT = multiplier
+    kept = {name: getattr(triton_network, name) for name in ("DIGIT", "count", "relay", "neuron")}
+    if where == "digits":
+        triton_network.DIGIT = 6
+    elif where == "count":
+        triton_network.count = lambda x: kept["count"](x) + 1
+    elif where == "relay":
+        triton_network.relay = lambda values, shift, threshold, kind: kept["relay"](
+            values, shift, threshold + 1, kind
+        )
+    elif where == "neuron":
+        triton_network.neuron = lambda values, steps, **given: kept["neuron"](
+            values, steps, **{**given, "memory": False}
+        )
     try:
-        return gpu_network.fault_of(CPU)
+        return gpu_network.fault_of(CPU, 12)
     finally:
-        triton_network.DIGIT = kept
+        for name, value in kept.items():
+            setattr(triton_network, name, value)
 
 
-def test_kernels_that_add_up_wrongly_are_found_before_they_are_used(
-    interpreted: Callable[..., Any],
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        ("nowhere", None),
+        ("digits", "a population of kind 'lif' differs from the CPU's"),
+        ("count", "counts of every layer differ from the CPU's"),
+        ("relay", "a population of kind 'relay' differs from the CPU's"),
+        ("neuron", "a population of kind 'lif' differs from the CPU's"),
+    ],
+)
+def test_kernels_that_compute_something_else_are_found_before_they_are_used(
+    interpreted: Callable[..., Any], where: str, found: str | None
 ) -> None:
-    assert interpreted(sums, 7) is None
-    assert interpreted(sums, 6) == "sums of products differ from the CPU's"
+    assert interpreted(fault, where) == found
+
+
+def test_the_self_test_has_large_and_small_layers_and_active_neurons() -> None:
+    from neuroport.backends.compiled_network import every_operation, fits
+
+    graph = every_operation(64)
+    assert fits(graph)
+    rows = [np.prod(graph.facts(node.name).shape[1:]) * 4 for node in graph.synapses]
+    assert min(rows) < 1 << 14 <= max(rows)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 2, 3, 64, 64))
+    trace = port.run(graph, frames, on="fast")
+    for name in ("first", "second", "third"):
+        assert 0.1 < trace[name].mean() < 0.9
+    assert 0.1 < (trace["graded"] != 0).mean() < 1
+    assert abs(trace["graded"]).max() > 127
+
+
+def collisions() -> list[bool]:
+    """Nodes whose names are those that values inside of the engine once had."""
+    kernel = np.array([[[[3]]]])
+    found = []
+    for name in ("b/0", "a+4", "x@1/1", "frames", "0", "1"):
+        nodes = [
+            Input("x", (1, 2, 2), 4),
+            Conv("b", ("x",), -kernel),
+            Conv("a", ("x",), kernel),
+            Lif(name, ("a",), threshold=np.array([1])),
+            Lif("out", ("b",), threshold=np.array([0])),
+            Conv("c", ("out", name), kernel),
+            Readout("answer", ("c",), bias=np.array([0])),
+        ]
+        graph = Graph(nodes, 1)
+        frames = np.full((1, 1, 1, 2, 2), 5)
+        want = port.run(graph, frames, on="reference")
+        found.append(bool(port.compare(want, ran(graph, frames))))
+    return found
+
+
+def test_nodes_may_have_any_name(interpreted: Callable[..., Any]) -> None:
+    assert all(interpreted(collisions))
 
 
 def unfit(graph: Graph) -> str:
