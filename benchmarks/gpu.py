@@ -165,6 +165,7 @@ def integers(device: torch.device, size: Size) -> dict[str, bool]:
 def random_networks(device: torch.device, size: Size) -> dict[str, Any]:
     """Random graphs of every kind of node, each three times, against the CPU."""
     from neuroport.backends import gpu_network
+    from neuroport.backends.fast import TorchArithmetic
     from tests.properties.networks import network as drawn
 
     found = {"networks": 0, "by kernels": 0, "positions": 0, "differ": 0}
@@ -180,7 +181,7 @@ def random_networks(device: torch.device, size: Size) -> dict[str, Any]:
                 found["positions"] += outcome.positions
                 found["differ"] += outcome.differing
         found["networks"] += 1
-        found["by kernels"] += gpu_network.whole(case.graph, device) is not None
+        found["by kernels"] += gpu_network.whole(case.graph, device, TorchArithmetic) is not None
     raise AssertionError
 
 

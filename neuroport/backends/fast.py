@@ -60,7 +60,7 @@ def arithmetic_for(graph: Graph, device: torch.device, time_model: str) -> Arith
     if device.type == "cuda" and time_model == "ideal":
         from neuroport.backends import gpu_network
 
-        found = gpu_network.whole(graph, device)
+        found = gpu_network.whole(graph, device, TorchArithmetic)
     return found or TorchArithmetic(graph, device)
 
 

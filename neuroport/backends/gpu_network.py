@@ -32,7 +32,7 @@ from neuroport.backends.compiled_network import (
     kernels_by_delay,
     planes,
 )
-from neuroport.backends.executor import AtOnce, evaluate
+from neuroport.backends.executor import Arithmetic, AtOnce, evaluate
 from neuroport.errors import BackendError
 from neuroport.graph import integers
 from neuroport.graph.graph import Graph
@@ -46,6 +46,7 @@ from neuroport.runs.trace import versions
 if TYPE_CHECKING:
     from neuroport.kernels.triton_network import Weights
 
+Plain = Callable[[Graph, torch.device], Arithmetic]
 TYPES = (torch.int8, torch.uint8, torch.int16, torch.int32)
 
 
@@ -416,11 +417,15 @@ def _compiling(device: torch.device) -> Iterator[None]:
         ) from error
 
 
-def whole(graph: Graph, device: torch.device) -> GpuNetwork | None:
-    """Return the graph as launches; None if the kernels cannot run it, or not here."""
+def whole(graph: Graph, device: torch.device, plain: Plain) -> GpuNetwork | None:
+    """Return the graph as launches; None if the kernels cannot run it, or not here.
+
+    Args:
+        plain: makes the arithmetic with which the kernels are compared before they are used.
+    """
     if device.type != "cuda" or switched_off() or graph.checked or not fits(graph):
         return None
-    if not _usable(device):
+    if not _usable(device, plain):
         return None
     try:
         return GpuNetwork(graph, device)
@@ -429,10 +434,10 @@ def whole(graph: Graph, device: torch.device) -> GpuNetwork | None:
 
 
 @cache
-def _usable(device: torch.device) -> bool:
+def _usable(device: torch.device, plain: Plain) -> bool:
     """Whether Triton is available, and a test shows that its kernels add up right on ``device``."""
     try:
-        fault = fault_of(device)
+        fault = fault_of(device, plain)
     except Exception as error:  # Triton, a compiler, a driver or a header is missing, or too old
         fault = f"{type(error).__name__}: {error}".splitlines()[0]
     if fault:
@@ -443,8 +448,8 @@ def _usable(device: torch.device) -> bool:
     return fault is None
 
 
-def fault_of(device: torch.device, side: int = 64) -> str | None:
-    """Run a graph with every kernel, and counts, on ``device`` and in torch on the CPU.
+def fault_of(device: torch.device, plain: Plain, side: int = 64) -> str | None:
+    """Run a graph with every kernel, and counts, on ``device`` and in ``plain`` on the CPU.
 
     Large layers are computed in other blocks, and so by other instructions, than small ones: with
     ``side`` 64 there are both.
@@ -452,13 +457,11 @@ def fault_of(device: torch.device, side: int = 64) -> str | None:
     Returns:
         What differs, or None.
     """
-    from neuroport.backends.fast import TorchArithmetic
-
     graph, samples = every_operation(side), 2
     shape = (graph.steps, samples, *graph.input.shape)
     frames = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     kinds = {node.name: node.kind for node in graph.populations}
-    arithmetic = TorchArithmetic(graph, torch.device("cpu"))
+    arithmetic = plain(graph, torch.device("cpu"))
     sent = {
         node.name: out.numpy()
         for node, out in evaluate(arithmetic, graph, frames, chip=False)

@@ -172,6 +172,7 @@ def test_counts_are_those_of_the_reference(
 def fault(where: str) -> str | None:
     """What the self-test finds where a kernel does something else."""
     from neuroport.backends import gpu_network
+    from neuroport.backends.fast import TorchArithmetic
     from neuroport.kernels import triton_network
 
     kept = {name: getattr(triton_network, name) for name in ("DIGIT", "count", "relay", "neuron")}
@@ -188,7 +189,7 @@ def fault(where: str) -> str | None:
             values, steps, **{**given, "memory": False}
         )
     try:
-        return gpu_network.fault_of(CPU, 12)
+        return gpu_network.fault_of(CPU, TorchArithmetic, 12)
     finally:
         for name, value in kept.items():
             setattr(triton_network, name, value)
@@ -290,7 +291,7 @@ def test_only_graphs_in_ideal_time_on_a_gpu_are_taken(monkeypatch: pytest.Monkey
     from neuroport.backends import compiled_network, fast, gpu_network
 
     graph, gpu = graph_of(1, False, 127), torch.device("cuda", 0)
-    monkeypatch.setattr(gpu_network, "_usable", lambda device: True)
+    monkeypatch.setattr(gpu_network, "_usable", lambda device, plain: True)
     monkeypatch.setattr(gpu_network, "GpuNetwork", lambda graph, device: "taken")
     monkeypatch.setattr(fast, "TorchArithmetic", lambda graph, device: "torch")
     assert fast.arithmetic_for(graph, gpu, "ideal") == "taken"
