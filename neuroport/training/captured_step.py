@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,7 @@ from neuroport.nets.held_numbers import asked, numbers, small_tensors
 from neuroport.nets.neuron import neurons_of
 from neuroport.training.parallel import Group
 
+PLAIN = (bool, int, float, str, type(None))
 KIND = "cuda"  # of the devices that have graphs
 WARM = 3  # steps before a step is recorded; in the last one nothing is compiled any more
 
@@ -71,7 +74,11 @@ class CapturedGradients:
     * the first :data:`WARM` steps, and every batch of another shape,
     * all steps if the network is refused (:func:`refusal`), if it draws random numbers (dropout),
       or if it waits for the GPU,
-    * all further steps after a number that the graph holds has changed, or after recording failed.
+    * all further steps after the network has changed in what the graph holds (:func:`_held`), or
+      after recording failed.
+
+    Python runs in the steps that are recorded only. What ``forward`` computes must follow from
+    tensors, and from the numbers, truth values and texts that modules have as attributes.
 
     Args:
         net: the network in training mode, on its device.
@@ -107,7 +114,7 @@ class CapturedGradients:
                 return work(frames, labels, share)
             if self._recorded.holds():
                 return self._recorded.replay(frames, labels, share)
-            self._refuse("a number of the network changed")
+            self._refuse("the network changed")
             return work(frames, labels, share)
         if key != self._key:
             self._key, self._seen = key, 0
@@ -130,13 +137,17 @@ class CapturedGradients:
         if self._seen < WARM:
             with _beside(frames.device):
                 return work(frames, labels, share)
-        before = _random_states(frames.device)
+        before, own = _random_states(frames.device), _states_of_python()
+        held = _held(self.net)
         with _beside(frames.device), _waits() as waits:
             loss = work(frames, labels, share)
-        if not all(map(torch.equal, before, _random_states(frames.device))):
+        same = all(map(torch.equal, before, _random_states(frames.device)))
+        if not same or own != _states_of_python():
             self._refuse("it draws random numbers")
         elif waits:
             self._refuse("a training step waits for the GPU", warn=True)
+        elif held != _held(self.net):
+            self._refuse("forward changes attributes of the network")
         return loss
 
     def _refuse(self, why: str, warn: bool = False) -> None:
@@ -155,8 +166,10 @@ class _Recorded:
     labels: Tensor
     shares: tuple[Tensor, Tensor] | None
     loss: Tensor
+    net: nn.Module
+    held: list[Any]  # of the network
     gradients: list[tuple[nn.Parameter, Tensor]]
-    addresses: list[tuple[nn.Parameter, int]]
+    others: list[nn.Parameter]  # that a step leaves without a gradient
     numbers: list[tuple[Tensor, tuple[float, ...]]]
     written: list[Tensor]  # of the small ones
 
@@ -169,7 +182,11 @@ class _Recorded:
         given, classes = frames.clone(), labels.clone()
         shares = None
         if share != 1.0:
-            shares = frames.new_full((), share), frames.new_full((), 1 - share)
+            kind = torch.get_default_dtype()  # frames may be integers
+            shares = (
+                frames.new_full((), share, dtype=kind),
+                frames.new_full((), 1 - share, dtype=kind),
+            )
         versions = [(each, each._version) for each in small_tensors(net)]
         gc.collect()  # an older graph may not be freed while this one is recorded
         graph: Any = torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
@@ -190,16 +207,18 @@ class _Recorded:
             classes,
             shares,
             loss,
+            net,
+            _held(net),
             [(p, p.grad) for p in parameters if p.grad is not None],
-            [(p, p.data_ptr()) for p in parameters],
+            [p for p in parameters if p.grad is None],
             list(found.values()),
             [each for each, version in versions if each._version != version],
         )
 
     def holds(self) -> bool:
-        """Whether the graph still reads the network's tensors, and holds its numbers."""
-        moved = any(p.data_ptr() != address for p, address in self.addresses)
-        return not moved and all(numbers(tensor) == value for tensor, value in self.numbers)
+        """Whether the network still is what the graph reads and holds."""
+        same = _held(self.net) == self.held
+        return same and all(numbers(tensor) == value for tensor, value in self.numbers)
 
     def replay(self, frames: Tensor, labels: Tensor, share: float) -> Tensor:
         self.frames.copy_(frames)
@@ -210,10 +229,26 @@ class _Recorded:
         self.graph.replay()
         for parameter, gradient in self.gradients:  # a step in between may have had its own
             parameter.grad = gradient
+        for parameter in self.others:
+            parameter.grad = None
         with torch.no_grad():
             for tensor in self.written:
-                tensor.mul_(1)  # a replay changes no version, and held numbers go by versions
+                # a replay changes no version, and held numbers go by versions
+                tensor.logical_or_(tensor) if tensor.dtype == torch.bool else tensor.mul_(1)
         return self.loss.clone()
+
+
+def _held(net: nn.Module) -> list[Any]:
+    """What of a network a graph holds, except for the values of its tensors."""
+    found: list[Any] = []
+    for module in net.modules():
+        plain = [value for value in vars(module).values() if type(value) in PLAIN]
+        found += [id(module), listened(module), plain]
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None:
+                hooked = bool(tensor._backward_hooks)
+                found += [id(tensor), tensor.data_ptr(), tensor.requires_grad, hooked]
+    return found
 
 
 @cache
@@ -257,6 +292,12 @@ def _waits() -> Iterator[list[str]]:
             found.append(said)
         elif "Synchronization debug mode" not in said:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+
+
+def _states_of_python() -> tuple[Any, Any]:
+    """States of the generators of Python and NumPy, of which forward may draw, too."""
+    kind, keys, *place = np.random.get_state(legacy=True)
+    return random.getstate(), (kind, np.asarray(keys).tobytes(), *place)
 
 
 def _random_states(device: torch.device) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ numbers are constants, recording changes no value, and a replay does the operati
 from __future__ import annotations
 
 import copy
+import random
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -288,8 +289,133 @@ def test_a_number_that_changes_ends_the_graph(gpu: list[Recorder]) -> None:
 
     step = same(network("ms_resnet"), between=between)
     assert step.captured is not None
-    assert step.captured.refused == "a number of the network changed"
+    assert step.captured.refused == "the network changed"
     assert [graph.replays for graph in gpu] == [2]
+
+
+def frozen(net: nn.Module) -> None:
+    next(net.parameters()).requires_grad_(False)
+
+
+def norms_that_evaluate(net: nn.Module) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def another_momentum(net: nn.Module) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.5
+
+
+def other_statistics(net: nn.Module) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = module.running_mean.clone()
+
+
+def hooked(net: nn.Module) -> None:
+    net.get_submodule("readout").register_forward_hook(lambda module, given, out: out * 0.5)
+
+
+def hooked_parameter(net: nn.Module) -> None:
+    next(net.parameters()).register_hook(lambda gradient: gradient * 2)
+
+
+def another_parameter(net: nn.Module) -> None:
+    classifier = net.get_submodule("readout").synapse
+    classifier.weight = nn.Parameter(classifier.weight.detach() * 0.5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(frozen, norms_that_evaluate, another_momentum, other_statistics),
+        *(hooked, hooked_parameter, another_parameter),
+    ],
+)
+def test_a_network_that_changes_ends_the_graph(
+    change: Callable[[nn.Module], None], gpu: list[Recorder]
+) -> None:
+    def between(net: nn.Module, index: int) -> None:
+        if index == WARM + 2:
+            change(net)
+
+    step = same(network("ms_resnet"), between=between)
+    assert step.captured is not None
+    assert step.captured.refused == "the network changed"
+    assert [graph.replays for graph in gpu] == [2]
+
+
+class Around(nn.Module):
+    """A network of which Python decides something in every step."""
+
+    def __init__(self, inner: nn.Module, factor: Callable[[Around, Tensor], Any]) -> None:
+        super().__init__()
+        self.inner, self.factor, self.calls = inner, [factor], 0
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("seen", torch.zeros(1, dtype=torch.bool))
+        self.extra = nn.Parameter(torch.ones(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.inner(x)
+        changed: Tensor = out * self.factor[0](self, out)
+        return changed
+
+
+def called(net: Around, out: Tensor) -> float:
+    net.calls += 1
+    return 1 + net.calls / 10
+
+
+def averaged(net: Around, out: Tensor) -> Tensor:
+    net.mean = 0.9 * net.mean + 0.1 * out.detach().mean()
+    return 1 + net.mean.mean()
+
+
+@pytest.mark.parametrize("factor", [called, averaged])
+def test_a_forward_that_changes_its_network_has_no_graph(factor: Any, gpu: list[Recorder]) -> None:
+    step = same(Around(network("ms_resnet"), factor))
+    assert step.captured is not None
+    assert step.captured.refused == "forward changes attributes of the network"
+    assert gpu == []
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+def test_a_forward_that_draws_of_python_has_no_graph(draw: Any, gpu: list[Recorder]) -> None:
+    _, _, step = trained(Around(network("ms_resnet"), lambda net, out: draw()), True)
+    assert step.captured is not None
+    assert step.captured.refused == "it draws random numbers"
+    assert gpu == []
+
+
+def test_a_small_truth_that_a_step_writes_is_written_by_replays(gpu: list[Recorder]) -> None:
+    def factor(net: Around, out: Tensor) -> float:
+        net.seen.logical_or_(out.detach().max() > 0)
+        return 1.0
+
+    same(Around(network("ms_resnet"), factor))
+    assert [graph.replays for graph in gpu] == [STEPS - WARM]
+
+
+def test_a_parameter_of_batches_of_another_size_has_no_old_gradient(gpu: list[Recorder]) -> None:
+    def factor(net: Around, out: Tensor) -> Tensor | float:
+        return (
+            net.extra[: out.shape[1]].repeat(out.shape[1])[: out.shape[1]] if len(out) == 3 else 1.0
+        )
+
+    same(Around(network("ms_resnet"), factor), counts={WARM + 1: 3})
+    assert [graph.replays for graph in gpu] == [STEPS - WARM - 1]
+
+
+def test_shares_of_frames_that_are_integers_are_fractions(gpu: list[Recorder]) -> None:
+    def integers(index: int, count: int) -> tuple[Tensor, Tensor]:
+        frames, labels = batch(index, count)
+        return frames.to(torch.uint8), labels
+
+    same(network("ms_resnet"), batches=integers, share=lambda index: 0.7)
+    assert [graph.replays for graph in gpu] == [STEPS - WARM]
 
 
 def test_parameters_that_moved_end_the_graph(gpu: list[Recorder]) -> None:
@@ -340,11 +466,11 @@ class Curious(nn.Module):
 
     def __init__(self, inner: nn.Module, since: int) -> None:
         super().__init__()
-        self.inner, self.since, self.calls = inner, since, 0
+        self.inner, self.since, self.calls = inner, since, [0]  # a list is not looked into
 
     def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        if self.calls > self.since:
+        self.calls[0] += 1
+        if self.calls[0] > self.since:
             x.max().item()
         logits: Tensor = self.inner(x)
         return logits
