@@ -110,9 +110,11 @@ def neurons(device: torch.device) -> dict[str, bool]:
     x = torch.randn(6, 4, 8, 16, 16, generator=rng).to(device)
     for keep in (0.0, 0.3):
         want = torch_neurons.real_forward(x, keep, 0.25, 0.5)
-        got = lif_kernels.real_forward(x, keep, 0.25, 0.5) or want
-        same = all(map(torch.equal, want, got))
-        found[f"real neurons, current kept {keep}"] = same
+        got = lif_kernels.real_forward(x, keep, 0.25, 0.5)
+        if got is None and device.type == "cuda":
+            got = ()  # there are no kernels to compare
+        same = got is None or (len(got) == 2 and all(map(torch.equal, want, got)))
+        found[f"real neurons, current kept {keep}, against torch there"] = same
     found["products of float32"] = exact_products.fault(device) is None
     return found
 
@@ -594,7 +596,10 @@ def measure(
     found: dict[str, Any] = {
         "device": told(device),
         "reduced": size is REDUCED,
-        "versions": {"python": platform.python_version(), **versions("torch", "numpy")},
+        "versions": {
+            "python": platform.python_version(),
+            **versions("torch", "numpy", "triton", "spikingjelly"),
+        },
     }
     started = time.perf_counter()
     parts: dict[str, Callable[[], Any]] = {
@@ -630,6 +635,7 @@ def agrees(found: dict[str, Any]) -> bool:
     drawn = measured["random networks"]
     if drawn:
         equal += [drawn["differ"] == 0, drawn["networks"] > 0]
+        equal.append(found["device"] == "cpu" or drawn["by kernels"] > 0)
     trained = measured["training"]
     if trained:
         equal += [trained["finite"], trained["checkpoint is the same network on the CPU"]]
