@@ -635,7 +635,7 @@ def agrees(found: dict[str, Any]) -> bool:
     drawn = measured["random networks"]
     if drawn:
         equal += [drawn["differ"] == 0, drawn["networks"] > 0]
-        equal.append(found["device"] == "cpu" or drawn["by kernels"] > 0)
+        equal.append(found.get("device") == "cpu" or drawn["by kernels"] > 0)
     trained = measured["training"]
     if trained:
         equal += [trained["finite"], trained["checkpoint is the same network on the CPU"]]
