@@ -26,6 +26,16 @@ def machine() -> dict[str, Any]:
     }
 
 
+def commit() -> str:
+    """The commit of the sources, with "+" if they were changed since; "unknown" without git."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        said = subprocess.run(git, capture_output=True, text=True, timeout=60)
+    except OSError:
+        return "unknown"
+    return said.stdout.strip() or "unknown"
+
+
 def processor() -> str:
     """The processor's model, as it calls itself."""
     found = re.search(r"model name\s*: (.*)", _cpuinfo())

@@ -16,7 +16,7 @@ from typing import Any
 import click
 import torch
 
-from benchmarks.machine import machine
+from benchmarks.machine import commit, machine
 from benchmarks.speed import inference, lava, prepared, training, whole
 from benchmarks.speed.elsewhere import ROOT, Elsewhere
 from benchmarks.speed.figure import Figure
@@ -77,6 +77,7 @@ def main(
             "rounds": rounds,
             "threads": torch.get_num_threads(),
             "seconds": round(time.perf_counter() - started, 1),
+            "commit": commit(),
             "versions": versions("torch", "numpy", "lava-nc", "lava-dl"),
         }
         if elsewhere is not None and name in BESIDE and elsewhere.versions:

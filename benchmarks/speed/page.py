@@ -58,6 +58,8 @@ def _tables(found: Machines) -> str:
 def _described(each: dict[str, Any]) -> dict[str, str]:
     """What the figures of one machine depend on, as text."""
     facts = {fact: str(value) for fact, value in each["machine"].items() if fact != "instructions"}
+    commits = dict.fromkeys(section.get("commit", "") for section in each["sections"].values())
+    facts["commit"] = ", ".join(filter(None, commits)) or "not recorded"
     for package in ("torch", "numpy", "lava-nc", "lava-dl"):
         seen = [section["versions"].get(package) for section in each["sections"].values()]
         facts[package] = ", ".join(dict.fromkeys(version for version in seen if version))
@@ -74,7 +76,20 @@ def _rows(found: Machines, section: str) -> dict[str, list[dict[str, Any] | None
         for one in found.values()
     ]
     names = dict.fromkeys(what for rows in each for what in rows)
-    return {what: [rows.get(what) for rows in each] for what in names}
+    return {what: _held_alike([rows.get(what) for rows in each]) for what in names}
+
+
+def _held_alike(rows: list[dict[str, Any] | None]) -> list[dict[str, Any] | None]:
+    """The same figures, all held to the strictest goal that one of them was measured with."""
+    known = [row for row in rows if row is not None]
+    for key, strictest in (("at_most", min), ("at_least", max)):
+        goals = [row[key] for row in known if key in row]
+        if goals:
+            goal = strictest(goals)
+            for row in known:
+                low, high = sorted((row["median"], goal))
+                row |= {key: goal, "reached": row["median"] == (low if key == "at_most" else high)}
+    return rows
 
 
 def _row(what: str, rows: list[dict[str, Any] | None]) -> str:

@@ -14,4 +14,5 @@
 
 Each writes ``docs/studies/<study>.json`` and ``.svg`` and the tables of ``docs/studies.md``, and
 goes on where it was interrupted; ``--out`` another folder (and ``--runs``) starts from nothing.
+``converged`` takes hours, and ``--jobs 2`` trains two of its networks at a time.
 """

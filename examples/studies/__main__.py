@@ -21,14 +21,12 @@ from examples.studies.plan import (
     runs,
 )
 from examples.studies.store import Store
-from examples.studies.training import result, shared
+from examples.studies.training import result, results, shared
 from neuroport.data.loading import load_data
 from neuroport.data.samples import Split
-from neuroport.errors import TrainingError
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = ("gradients", *TRAINED, "integer", "isometry", "shortcuts")
-LONG = ("converged",)  # hours
 
 
 class Studies:
@@ -41,8 +39,10 @@ class Studies:
         budget: Budget,
         data: Split | None = None,
         device: str = "cpu",
+        jobs: int = 1,
     ) -> None:
-        self.out, self.work, self.budget, self.device = out, work, budget, device
+        self.out, self.work, self.budget = out, work, budget
+        self.device, self.jobs = device, jobs
         self._data = data
 
     @property
@@ -109,34 +109,32 @@ class Studies:
                 store.add(integer.result(run, self.budget, self.data, self.work / "integer"))
                 click.echo(f"integer: {run.name} {store.runs[run.name]['accuracy']:.1f} %")
 
-    def _converged(self, seed: int) -> None:
-        """Seed 0 chooses the rates, so that others wait for all of its runs."""
+    def converged(self, seeds: int) -> None:
+        """The rates are chosen once all runs of every rate are there."""
         own = converged.settings(self.budget)
         rates = Store(self.out, "rates", own)
-        if seed == 0:
-            for run in converged.tried():
-                self._train(rates, run)
+        self._train(rates, [*converged.tried()])
         store = Store(self.out, "converged", own)
         found = converged.chosen(rates.runs)
-        for run in converged.runs(seed, found):
+        wanted = [run for seed in range(seeds) for run in converged.runs(seed, found)]
+        for run in wanted:
             known = rates.runs.get(replace(run, told=True).name)
             if known is not None and run.name not in store.runs:
                 store.add({**known, "name": run.name, "network": run.network})
-            self._train(store, run)
+        self._train(store, wanted)
+        self.show("converged")
 
-    def _train(self, store: Store, run: converged.ConvergedRun) -> None:
-        if run.name in store.runs:
+    def _train(self, store: Store, wanted: list[converged.ConvergedRun]) -> None:
+        lacking = [run for run in wanted if run.name not in store.runs]
+        if not lacking:
             return
+        # deep ones first, so that no process is left with a long one at the end
+        lacking.sort(key=lambda run: -run.depth)
         own = replace(self.budget, epochs=converged.EPOCHS)
-        try:
-            made = result(run, own, self.data, self.work / "converged", self.device)
-        except TrainingError as error:
-            if "the loss is" not in error.message:
-                raise
-            made = {field: getattr(run, field) for field in ("name", "network", "depth", "seed")}
-            made |= {"loss": None, "accuracy": converged.CHANCE, "why": error.message}
-        store.add({**made, "rate": run.rate})
-        click.echo(f"{store.study}: {run.name} loss {made['loss']}, {made['accuracy']:.1f} %")
+        work = self.work / "converged"
+        for made in results(lacking, own, self.data, work, self.device, self.jobs):
+            store.add(made)
+            click.echo(f"{store.study}: {made['name']} {made['loss']}, {made['accuracy']:.1f} %")
 
     def _shortcuts(self, seed: int) -> None:
         if seed:  # of every network there is one
@@ -159,16 +157,20 @@ def gradient_run(run: Run, norms: dict[str, list[float]]) -> dict[str, Any]:
 
 
 @click.command()
-@click.argument("study", type=click.Choice([*STUDIES, *LONG, "all"]))
+@click.argument("study", type=click.Choice([*STUDIES, "converged", "all"]))
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "docs" / "studies")
 @click.option("--runs", "work", type=click.Path(path_type=Path), default=ROOT / "runs" / "studies")
 @click.option("--seeds", type=int, help=f"How many; {len(SEEDS)}, of converged {converged.SEEDS}.")
 @click.option("--device", default="cpu", show_default=True, help="Of converged.")
-def main(study: str, out: Path, work: Path, seeds: int | None, device: str) -> None:
+@click.option("--jobs", default=1, show_default=True, help="Processes that train, of converged.")
+def main(study: str, out: Path, work: Path, seeds: int | None, device: str, jobs: int) -> None:
     """Make STUDY, or `all` but converged, from the runs that --out lacks."""
     torch.set_num_threads(1)  # sums in one order, whatever the machine
-    studies = Studies(out, work, Budget(), device=device)
-    for seed in range(seeds or (converged.SEEDS if study in LONG else len(SEEDS))):
+    studies = Studies(out, work, Budget(), device=device, jobs=jobs)
+    if study == "converged":
+        studies.converged(seeds or converged.SEEDS)
+        return
+    for seed in range(seeds or len(SEEDS)):
         for name in STUDIES if study == "all" else (study,):
             studies.make(name, seed)
 

@@ -22,6 +22,7 @@ from examples.studies.__main__ import Studies, gradient_run
 from examples.studies.activity import activity
 from examples.studies.again import SHOWN, compare
 from examples.studies.claims import CLAIMS, OUTCOMES, UNTESTABLE, claims_table
+from examples.studies.converged import ConvergedRun
 from examples.studies.gradients import NETWORKS, blocks_of, gradient_norms
 from examples.studies.integer import IntegerRun
 from examples.studies.isometry import (
@@ -215,8 +216,7 @@ def test_long_study_of_depth_chooses_rates_and_goes_on_from_its_json(
     monkeypatch.setattr(converged, "EPOCHS", 2)
     studies = Studies(tmp_path / "studies", tmp_path / "runs", TINY, data)
     (tmp_path / "studies").mkdir()
-    for seed in (0, 1):
-        studies.make("converged", seed)
+    studies.converged(seeds=2)
     found = json.loads((tmp_path / "studies" / "converged.json").read_text())
     rates = json.loads((tmp_path / "studies" / "rates.json").read_text())
     assert len(rates["runs"]) == 8
@@ -229,8 +229,19 @@ def test_long_study_of_depth_chooses_rates_and_goes_on_from_its_json(
     assert "| SEW-ADD | 0.01 |" in table
     assert "MS-ResNet with 20 layers, one seed: loss" in table
     capsys.readouterr()
-    studies.make("converged", 1)
+    studies.converged(seeds=2)
     assert capsys.readouterr().out == ""
+
+
+def test_two_processes_train_what_one_trains(tmp_path: Path, data: Split) -> None:
+    runs = [ConvergedRun(family, 8, 0, 0.01) for family in ("sew", "ms")]
+    found = []
+    for jobs in (1, 2):
+        made = training.results(runs, TINY, data, tmp_path / str(jobs), "cpu", jobs)
+        found.append(sorted(({**run, "seconds": None} for run in made), key=lambda r: r["name"]))
+    assert found[0] == found[1]
+    assert [run["network"] for run in found[0]] == ["ms", "sew"]
+    assert len({run["loss"] for run in found[0]}) == 2
 
 
 def test_every_network_of_the_studies_has_a_gradient_norm_per_block(data: Split) -> None:

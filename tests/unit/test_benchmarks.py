@@ -110,6 +110,31 @@ def test_page_keeps_one_set_of_figures_per_kind_of_processor(tmp_path: Path) -> 
     assert "| torch | 2.3.1 | 2.3.1 |" in page
 
 
+def test_a_goal_made_stricter_holds_for_figures_measured_before(tmp_path: Path) -> None:
+    def figure(what: str, **more: Any) -> dict[str, Any]:
+        return {"what": what, "median": 1.1, "low": 1.0, "high": 1.2, "unit": "x", **more}
+
+    older = [
+        figure("a step", at_most=1.15, reached=True),
+        figure("a gain", at_least=1, reached=True),
+    ]
+    newer = [
+        figure("a step", at_most=1.05, reached=False),
+        figure("a gain", at_least=1.1, reached=True),
+    ]
+    sets = {
+        kind: {"machine": {}, "sections": {"training": {"figures": figures, "versions": {}}}}
+        for kind, figures in (("AVX2", older), ("AVX-512 VNNI", newer))
+    }
+    write_json(tmp_path / "performance.json", {"machines": sets})
+    (tmp_path / "performance.md").write_text("<!-- figures: begin -->\n<!-- figures: end -->\n")
+    write_page(tmp_path)
+    page = (tmp_path / "performance.md").read_text()
+    missed = "1.1 (1 to 1.2), **not reached**"
+    assert f"| a step | at most 1.05 | {missed} | {missed} |" in page
+    assert "| a gain | at least 1.1 | 1.1 (1 to 1.2) | 1.1 (1 to 1.2) |" in page
+
+
 def test_a_section_measured_before_is_said_to_be_with_the_command_that_measures_it_again(
     tmp_path: Path,
 ) -> None:
