@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+import neuroport as port
 from neuroport.backends.loihi2.measured import STATUS
 from neuroport.backends.loihi2.site import load_site
 from neuroport.engines.loihi2 import Loihi2
+from neuroport.errors import StorageError
 from neuroport.targets.target import load_target
 
 
@@ -29,3 +35,16 @@ def test_everything_for_a_board_says_that_it_was_not_run_on_hardware(root: Path)
 def test_the_batch_job_is_a_shell_script(root: Path) -> None:
     job = root / "deploy" / "loihi2" / "job.sbatch"
     subprocess.run(["bash", "-n", str(job)], check=True)
+
+
+@pytest.mark.parametrize("script", ["loihi2/run.py", "lava_cpu/run.py"])
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_runs(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    taken = tmp_path / "taken"
+    taken.touch()
+    site = ["site.toml"] if script.startswith("loihi2") else []
+    monkeypatch.setattr(sys, "argv", ["run.py", "a.net", "frames.npy", *site, str(taken)])
+    monkeypatch.setattr(port, "run", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(StorageError, match="taken is a file where a folder is needed"):
+        runpy.run_path(str(root / "deploy" / script))["main"]()
