@@ -64,6 +64,8 @@ class CheckedFile:
             kinds = ", ".join(f"{name} ({kind})" for name, kind in self.stock_populations.items())
             yield f"no fused process holds, so that stock ones do: {kinds}"
         if self.mapped:
+            if self.mapping and self.verdict is not None and self.verdict.counters is not None:
+                yield "mapped without its counters and the messages to them:"
             yield from self.mapping.lines() if self.mapping else ["not mapped: it does not fit"]
 
     def _faults(self, report: Report) -> Iterator[str]:

@@ -233,6 +233,13 @@ def test_check_maps_a_network_on_the_chips_of_a_board(
     assert found["messages"] == sum(link["messages"] for link in found["links"])
     assert found["host"] is None
     assert "mapping" not in told(called(*command[:4], "--json", cwd=tmp_path))
+    assert "without its counters" not in done.stdout
+    (tmp_path / "pair.toml").write_text(
+        SMALL + '[chips]\nvalue = 400\nsource = "t"\nconfidence = "seen"\n'
+    )
+    done = called(*command, "--counters", "neuron", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mapped without its counters and the messages to them:\n" in done.stdout
     command = ("report", lowered, "--trace", "run.trace", "--map", "-o", "page.html")
     done = called(*command, "--target", "pair.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
