@@ -13,7 +13,7 @@ from pathlib import Path
 
 import neuroport as port
 from neuroport.errors import NeuroportError
-from neuroport.files import write_json
+from neuroport.files import check_folder, write_json
 from neuroport.runs.frames import load_frames
 
 
@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--record", default="counts", choices=("counts", "messages"))
     parser.add_argument("--deadline", type=float, default=600.0)
     asked = parser.parse_args()
+    check_folder(asked.out)
     frames = load_frames(asked.frames)
     got = port.run(
         asked.network, frames, on="lava-cpu", record=asked.record, deadline=asked.deadline

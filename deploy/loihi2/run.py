@@ -17,7 +17,7 @@ from pathlib import Path
 
 import neuroport as port
 from neuroport.errors import NeuroportError
-from neuroport.files import write_json
+from neuroport.files import check_folder, write_json
 from neuroport.runs.frames import load_frames
 
 
@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--no-measure", action="store_true")
     parser.add_argument("--deadline", type=float, default=600.0)
     asked = parser.parse_args()
+    check_folder(asked.out)
     frames = load_frames(asked.frames)
     got = port.run(
         asked.network,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
 from neuroport.runs.measurement import Measurement
 from neuroport.runs.trace import Trace
-from neuroport.targets.target import Target, load_chip
+from neuroport.targets.target import Target, load_chip, require_chip
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def energy(
     trace: Trace,
     frames: npt.NDArray[Any],
     *,
-    target: str | Target | None = None,
+    target: Target | str | Path | None = None,
     routes: Routes | None = None,
     measurement: Measurement | None = None,
 ) -> Energy:
@@ -129,7 +130,7 @@ def energy(
         graph: the network of the run; for a chip, the lowered network.
         trace: messages (T, N, *shape) of all its populations.
         frames: frames (T, N, *shape) of that run.
-        target: a chip or a board, for cores and times.
+        target: a chip or a board, by name or as a TOML file, for cores and times.
         routes: costs of a placement; without it, hops and messages between chips are not counted.
         measurement: a measurement of this network on hardware; without it, there is no energy on
         Loihi 2.
@@ -138,9 +139,10 @@ def energy(
         CompareError: the trace belongs to another network or to other frames, lacks a population,
             or holds counts instead of messages.
         FramesError: the frames do not fit.
-        TargetError: there is no such target, or it has no time of a step or an operation.
+        TargetError: there is no such target, or it has no cores, or no time of a step or an
+            operation.
     """
-    board = load_chip(target) if isinstance(target, str) else target
+    board = None if target is None else _chip(target)
     sent = messages(graph, trace, frames)
     counted = work(graph, sent)
     cores = None if board is None else core_work(graph, sent, board)
@@ -166,6 +168,10 @@ def energy_or_why(
         return energy(graph, trace, frames, target=target, routes=routes)
     except CompareError as error:
         return error.message
+
+
+def _chip(target: Target | str | Path) -> Target:
+    return require_chip(target) if isinstance(target, Target) else load_chip(target)
 
 
 def _whole(number: float) -> str:

@@ -64,6 +64,8 @@ class CheckedFile:
             kinds = ", ".join(f"{name} ({kind})" for name, kind in self.stock_populations.items())
             yield f"no fused process holds, so that stock ones do: {kinds}"
         if self.mapped:
+            if self.mapping and self.verdict is not None and self.verdict.counters is not None:
+                yield "mapped without its counters and the messages to them:"
             yield from self.mapping.lines() if self.mapping else ["not mapped: it does not fit"]
 
     def _faults(self, report: Report) -> Iterator[str]:
@@ -112,8 +114,8 @@ def check_file(
     Args:
         target: ``lava-cpu``, a chip or board by name, or its TOML file.
         steps, delay_shift: for a stock NetX file (:func:`neuroport.netx.read`).
-        frames: frames of the run. For a stock NetX file, they also determine its input and, on a
-        simulator, count the spikes that NetX would change.
+        frames: frames of the run of ``trace``. For a stock NetX file, they also determine its input
+        and, on a simulator, count the spikes that NetX would change.
         trace: trace of a run, to map the network to chips with few messages between them.
         counters: ``neuron``, ``channel`` or ``layer`` adds counters of all spikes.
         qualified: record of a board.
@@ -121,7 +123,8 @@ def check_file(
     Raises:
         TargetError: there is no such target; or a trace, counters or a record were given without a
         chip.
-        NeuroportError: the file cannot be read, or counters could overflow.
+        NeuroportError: the file cannot be read, or counters could overflow; or frames were given
+        that nothing reads.
     """
     board = load_target(target)
     if trace is not None and not board.is_chip:
@@ -131,13 +134,14 @@ def check_file(
         )
     record = load_record(qualified) if qualified is not None else None
     stock = is_stock(network)
-    given = load_frames(frames) if frames is not None and (stock or trace is not None) else None
+    given = load_frames(frames) if frames is not None else None
     if stock and not board.is_chip:
         report = inspect(network, steps=steps, frames=given, delay_shift=delay_shift)
         verdict = check(report.graph, board) if report.graph is not None else None
         return CheckedFile(network, board.name, verdict, report)
     timing = {} if delay_shift is None else {"delay_shift": delay_shift}
-    graph = read(network, steps=steps, frames=given if stock else None, **timing)
+    of_trace = trace is not None and not stock
+    graph = read(network, steps=steps, frames=None if of_trace else given, **timing)
     verdict = check(graph, board, counters, record)
     if verdict.resources is None:
         return CheckedFile(network, board.name, verdict, stock_populations=left_to_stock(graph))

@@ -15,9 +15,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,19 @@ from neuroport.backends.loihi2.engine import plan
 from neuroport.backends.loihi2.site import Site
 from neuroport.engines.loihi2 import Loihi2
 from neuroport.engines.reference import Reference
-from neuroport.errors import BackendError, NeuroportError, StorageError, TargetError
+from neuroport.errors import BackendError, FormatError, NeuroportError, StorageError, TargetError
 from neuroport.files import check_file
 from neuroport.graph.graph import Graph
 from neuroport.runs.trace import Trace, is_readout, versions
-from neuroport.targets.board_record import DIFFERS, EQUAL, NOT_RUN, TIMINGS, BoardRecord, Result
+from neuroport.targets.board_record import (
+    DIFFERS,
+    EQUAL,
+    NOT_RUN,
+    TIMINGS,
+    BoardRecord,
+    Result,
+    load_record,
+)
 from neuroport.targets.qualification_networks import (
     CONSTRUCTS,
     COUNTS,
@@ -61,17 +70,18 @@ def qualify(
 
     Args:
         site: TOML file of the site; by default the file in NEUROPORT_SITE.
-        out: file of the record, written after each construct.
+        out: file of the record, written after each construct. A record there must not hold
+        constructs that are not asked for.
         only: names of constructs; None: all. Delays are measured by ``spikes`` and ``readout``;
         without these, the site's delays are used.
-        deadline: seconds seconds for each run; a reader that waits in a wrong step uses all of
+        deadline: seconds for each run; a reader that waits in a wrong step uses all of
         them.
         told: called with the name and result of each construct.
 
     Raises:
         BackendError: the board cannot be reached, or the deadline is invalid.
         TargetError: there is no such construct.
-        StorageError: the record cannot be written.
+        StorageError: the record cannot be written, or would replace results of other constructs.
     """
     asked = (only,) if isinstance(only, str) else CONSTRUCTS if only is None else tuple(only)
     for name in asked:
@@ -80,7 +90,7 @@ def qualify(
     if not 0 < deadline < math.inf:
         raise BackendError(f"the deadline is {deadline:g} s; give a positive number of seconds")
     if out is not None:
-        check_file(out)
+        _keep_others(check_file(out), asked)
     board = _Board(ready_site(site), deadline)
     found: dict[str, Result] = {}
     for construct in CONSTRUCTS.values():
@@ -96,6 +106,19 @@ def qualify(
         if told is not None:
             told(construct.name, result)
     return board.record(found)
+
+
+def _keep_others(out: Path, asked: Collection[str]) -> None:
+    """Refuse to replace the results of constructs that are not asked for."""
+    try:
+        held = load_record(out).constructs if out.exists() else {}
+    except (StorageError, FormatError):  # no record
+        return
+    if lost := [name for name in held if name not in asked]:
+        raise StorageError(
+            f"{out}: is a record with results of {len(lost)} other constructs ({lost[0]}, ...), "
+            "which would be lost; write to another file"
+        )
 
 
 class _Board:

@@ -233,6 +233,13 @@ def test_check_maps_a_network_on_the_chips_of_a_board(
     assert found["messages"] == sum(link["messages"] for link in found["links"])
     assert found["host"] is None
     assert "mapping" not in told(called(*command[:4], "--json", cwd=tmp_path))
+    assert "without its counters" not in done.stdout
+    (tmp_path / "pair.toml").write_text(
+        SMALL + '[chips]\nvalue = 400\nsource = "t"\nconfidence = "seen"\n'
+    )
+    done = called(*command, "--counters", "neuron", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "mapped without its counters and the messages to them:\n" in done.stdout
     command = ("report", lowered, "--trace", "run.trace", "--map", "-o", "page.html")
     done = called(*command, "--target", "pair.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -260,3 +267,16 @@ def test_a_map_is_refused_without_chips_or_with_another_trace(
     done = called("check", lowered, *arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert "not mapped: it does not fit" in done.stdout
+
+
+def test_check_refuses_frames_that_it_would_not_read(
+    called: Neuroport, lowered: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "frames.npy", np.ones((3, 1, 2, 6, 6), np.int64))
+    for target in ("lava-cpu", "loihi2"):
+        done = called("check", lowered, "--target", target, "--frames", tmp_path / "frames.npy")
+        assert done.returncode == 2
+        assert "holds a graph, which has its steps and its input; drop yours" in done.stderr
+        done = called("check", lowered, "--target", target, "--frames", tmp_path / "none.npy")
+        assert done.returncode == 2
+        assert "none.npy: no such file" in done.stderr

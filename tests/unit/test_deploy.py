@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import runpy
 import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
+import neuroport as port
 from neuroport.backends.loihi2.measured import STATUS
 from neuroport.backends.loihi2.site import load_site
 from neuroport.engines.loihi2 import Loihi2
+from neuroport.errors import StorageError
 from neuroport.targets.target import load_target
 
 
@@ -29,3 +36,59 @@ def test_everything_for_a_board_says_that_it_was_not_run_on_hardware(root: Path)
 def test_the_batch_job_is_a_shell_script(root: Path) -> None:
     job = root / "deploy" / "loihi2" / "job.sbatch"
     subprocess.run(["bash", "-n", str(job)], check=True)
+
+
+@pytest.mark.parametrize("script", ["loihi2/run.py", "lava_cpu/run.py"])
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_runs(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    taken = tmp_path / "taken"
+    taken.touch()
+    site = ["site.toml"] if script.startswith("loihi2") else []
+    monkeypatch.setattr(sys, "argv", ["run.py", "a.net", "frames.npy", *site, str(taken)])
+    monkeypatch.setattr(port, "run", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(StorageError, match="taken is a file where a folder is needed"):
+        runpy.run_path(str(root / "deploy" / script))["main"]()
+
+
+FAKE = """#!/bin/sh
+if [ "$1" = run ]; then printf '%s %s\\n' "$(cat "$2")" "$6" > "$8"; exit; fi
+shift; found=
+while [ "$1" != -o ]; do found="$found$(cat "$1");"; shift; done
+printf '%s' "$found" > "$2"
+"""
+
+
+@pytest.mark.parametrize("script", ["shards.sh", "shards.sbatch"])
+def test_shards_of_another_network_are_not_taken_for_those_of_this_one(
+    root: Path, tmp_path: Path, script: str
+) -> None:
+    (tmp_path / "neuroport").write_text(FAKE)
+    (tmp_path / "neuroport").chmod(0o755)
+    for name in ("a.net", "b.net", "a b.npy"):
+        (tmp_path / name).write_text(name)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+
+    def run(network: str, *options: str, shards: int = 2) -> subprocess.CompletedProcess[str]:
+        command = ["bash", str(root / "deploy" / "scale" / script), network, "a b.npy", "o.trace"]
+        slurm = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": str(shards)}
+        number = [str(shards), "1"] if script == "shards.sh" else []
+        return subprocess.run(
+            [*command, *number, *options],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path, **slurm},
+            capture_output=True,
+            text=True,
+        )
+
+    assert run("nothing.net").returncode == 2
+    assert not (tmp_path / "o.trace.shards").exists()
+    for network in ("a.net", "./a.net"):
+        done = run(network)
+        assert done.returncode == 0, done.stderr
+    for other in (run("b.net"), run("a.net", shards=3), run("a.net", "--on", "fast")):
+        assert other.returncode == 2
+        assert f"{script}: o.trace.shards holds shards of another network" in other.stderr
+    assert (tmp_path / "o.trace.shards" / "1.trace").read_text() == "a.net 1/2\n"
+    if script == "shards.sh":
+        assert (tmp_path / "o.trace").read_text() == "a.net 1/2;a.net 2/2;"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import Node, Population, Synapse
 from neuroport.targets.rules import Finding, refusals, require_none
-from neuroport.targets.target import Target
+from neuroport.targets.target import Fact, Target
 
 RULE = "engine_builds"
+ADDED = ("channel_constants", "custom_neurons")  # by a board's file, to what Lava's processes do
 KNOWN = ("input", "lif", "readout", "relay")  # kinds that this engine builds, beside synapses
 
 
@@ -20,7 +24,18 @@ def refuse(graph: Graph, target: Target) -> None:
     found = refusals(graph, target)
     reasons = ((node.name, _refused(graph, node)) for node in graph)
     found += [Finding(RULE, name, why) for name, why in reasons if why is not None]
+    found += _beyond_lava(graph, target, {finding.node for finding in found})
     require_none(found, "loihi2")
+
+
+def _beyond_lava(graph: Graph, target: Target, refused: set[str]) -> Iterator[Finding]:
+    """Yield what the board's file permits but this engine, of Lava's processes only, cannot do."""
+    lacks = Fact(False, "Lava 0.10.0: LIFReset, GradedVec and ProdNeuron", "seen")
+    stock = replace(target, values={**target.values, **dict.fromkeys(ADDED, lacks)})
+    for finding in refusals(graph, stock):
+        if finding.node not in refused:
+            why = f"{finding.message}; the engine loihi2 builds Lava's own processes only"
+            yield replace(finding, rule=RULE, message=why)
 
 
 def _refused(graph: Graph, node: Node) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -341,6 +342,24 @@ def test_the_whole_becomes_json() -> None:
     assert stored["cores"]["target"] == "oheo-gulch"
     assert stored["cores"]["time"]["latency_us"] == found.estimates["step_time_us"].value
     assert port.energy is energy
+
+
+def test_a_target_is_a_name_a_file_or_a_board(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('summary = "mine"\nbase = "oheo-gulch"\n')
+    named = ran(*shortcut(), target="oheo-gulch").cores
+    assert named is not None
+    assert ran(*shortcut(), target=load_target("oheo-gulch")).cores == named
+    for target in (mine, str(mine)):
+        assert ran(*shortcut(), target=target).cores == replace(named, target=str(mine))
+
+
+def test_a_target_without_cores_is_refused_even_with_times() -> None:
+    simulator = load_target("lava-cpu")
+    timed = replace(simulator, values={**simulator.values, "step_us": Fact(1.0, "test", "seen")})
+    for target in ("lava-cpu", simulator, timed):
+        with pytest.raises(TargetError, match="lava-cpu has no cores; name a chip or board"):
+            ran(*shortcut(), target=target)
 
 
 def test_traces_and_frames_that_do_not_belong_are_refused() -> None:

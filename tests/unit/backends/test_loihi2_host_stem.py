@@ -11,7 +11,7 @@ import pytest
 import neuroport as port
 from neuroport.backends.loihi2.host_stem import hosted
 from neuroport.backends.loihi2.legality import refuse
-from neuroport.errors import IllegalError
+from neuroport.errors import IllegalError, StorageError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.graph.store import save
@@ -85,3 +85,21 @@ def test_the_script_writes_the_network_behind_the_stem_and_its_frames(
     behind, sent = hosted(graph, frames)
     assert port.read(tmp_path / "behind.graph").hash == behind.hash
     np.testing.assert_array_equal(np.load(tmp_path / "behind.npy"), sent)
+
+
+@pytest.mark.parametrize("out_frames", ["whole.npy", "behind.graph", "file/behind.npy", "folder"])
+def test_the_script_replaces_no_input_and_writes_nothing_if_it_cannot_write_all(
+    root: Path, tmp_path: Path, out_frames: str
+) -> None:
+    graph, frames = pixels()
+    save(graph, tmp_path / "whole.graph")
+    np.save(tmp_path / "whole.npy", frames)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    script = runpy.run_path(str(root / "deploy" / "loihi2" / "host_stem.py"))
+    names = ("whole.graph", "whole.npy", "behind.graph", out_frames)
+    with pytest.raises(StorageError, match=out_frames):
+        script["main"](*(str(tmp_path / name) for name in names))
+    np.testing.assert_array_equal(np.load(tmp_path / "whole.npy"), frames)
+    assert sorted(tmp_path.rglob("*")) == before
