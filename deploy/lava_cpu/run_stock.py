@@ -12,7 +12,6 @@ express ends with NotImplementedError. Lava itself runs on Python 3.10 only; on 
 neuroport beside it, which makes it importable.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -81,7 +80,4 @@ def main(path: str, frames_path: str, out_path: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for what in ("path", "frames_path", "out_path"):
-        parser.add_argument(what)
-    main(**vars(parser.parse_args()))
+    main(*sys.argv[1:])

@@ -45,10 +45,12 @@ def main() -> int:
     got.save(asked.out / "board.trace")
     hardware = got.provenance["hardware"]
     print(hardware["status"])
-    if "measurement" in hardware:
+    if not asked.no_measure:
         print(f"wrote {write_json(asked.out / 'measurement.json', hardware)}")
-        for doubt in hardware["measurement"]["doubts"]:
+        for doubt in hardware.get("measurement", {"doubts": ()})["doubts"]:
             print(f"doubt: {doubt}")
+        if "not_measured" in hardware:
+            print(f"not measured: {hardware['not_measured']}")
     want = port.run(asked.network, frames)
     want.save(asked.out / "reference.trace")
     outcome = port.compare(want, got)

@@ -160,6 +160,8 @@ def _say_hardware(out: Out, hardware: dict[str, Any]) -> None:
         )
         for doubt in found["doubts"]:
             out.line(f"doubt: {doubt}")
+    if "not_measured" in hardware:
+        out.line(f"not measured: {hardware['not_measured']}")
 
 
 def _say_counts(out: Out, totals: Totals) -> dict[str, Any]:

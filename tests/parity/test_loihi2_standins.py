@@ -207,6 +207,20 @@ def test_a_chain_is_counted_and_every_loggers_figures_arrive(board: Board) -> No
     assert "1.9 W (static 0.4, dynamic 1.5)" in board.said
 
 
+def test_a_recording_is_kept_where_the_loggers_figures_cannot_be_right(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, frames = chain()
+    monkeypatch.setitem(FIGURES, "activity", {**FIGURES["activity"], "chip_idx": [*range(9)]})
+    got = board.run(graph, frames, "--measure", "--granularity", "channel")
+    equal(got, port.run(graph, frames))
+    told = got.provenance["hardware"]
+    assert "measurement" not in told
+    assert told["power"]["total_power"] == FIGURES["power"]["total_power"]
+    assert "chips is 8, and the network ran on 9" in told["not_measured"]
+    assert f"not measured: {told['not_measured']}" in board.said
+
+
 def test_every_message_streams_to_the_host_where_that_is_asked(board: Board) -> None:
     graph, frames = residual()
     options = ("--record", "messages")

@@ -29,7 +29,7 @@ from neuroport.backends.loihi2.legality import refuse
 from neuroport.backends.loihi2.loggers import LOGGERS
 from neuroport.backends.loihi2.measured import STATUS, measurement
 from neuroport.backends.loihi2.site import Site
-from neuroport.errors import BackendError, StorageError
+from neuroport.errors import BackendError, NeuroportError, StorageError
 from neuroport.files import read_json, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.integers import STATE_SHIFT
@@ -185,12 +185,15 @@ class _Job:
         }
         if told:
             steps, io = self.graph.interval, not self.by_bias
-            measured = measurement(self.site, told, steps, io, today)
-            found |= {
-                **told,
-                "measured_steps": self._measured_steps(),
-                "measurement": measured.to_dict(),
-            }
+            found |= {**told, "measured_steps": self._measured_steps()}
+            # the runs are done: what they recorded is kept, whatever the loggers say
+            try:
+                measured = measurement(self.site, told, steps, io, today)
+                found["measurement"] = measured.to_dict()
+            except NeuroportError as error:
+                found["not_measured"] = error.message
+            except (LookupError, TypeError, ValueError, ZeroDivisionError) as error:
+                found["not_measured"] = f"the loggers' figures lack what a sum needs: {error!r}"
         return found
 
     def _measured_steps(self) -> int:
