@@ -32,6 +32,8 @@ from neuroport.engines import Engine, Options, option
 @dataclass(frozen=True)
 class TheirOptions(Options):
     level: int = option(1, "How hard it tries.", low=1, high=9)
+    samples: int = option(5, "A name that commands have for something else.")
+    sure: bool = option(True, "Whether it is.")
 
 
 class Theirs(Engine):
@@ -47,6 +49,7 @@ class Theirs(Engine):
         def run(frames, progress):
             trace = inner.run(frames, progress=progress)
             trace.provenance.update(engine=self.name, level=options.level)
+            trace.provenance.update(sure=options.sure, theirs=options.samples)
             return trace
 
         return run
@@ -129,6 +132,12 @@ def test_the_command_line_runs_it_with_an_option_of_its_own(theirs: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["provenance"]
     assert (told["engine"], told["level"]) == ("theirs", 7)
+    assert told["sure"] is True
+    few = call(*run, "--on", "theirs", "--no-sure", "--samples", "2", "--json")
+    assert few.returncode == 0, few.stderr
+    found = json.loads(few.stdout)
+    assert (found["samples"], found["provenance"]["sure"]) == (2, False)
+    assert found["provenance"]["theirs"] == 5  # --samples is the command's
     assert "--level INTEGER" in call("run", "--help").stdout
     assert "On theirs: How hard it tries." in " ".join(call("run", "--help").stdout.split())
     other = call(*run, "--level", "7")
