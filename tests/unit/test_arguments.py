@@ -81,6 +81,14 @@ NET = torch.nn.Linear(2, 2)
         (lambda: port.merge([TRACE], 5), ("5 is not a path",)),
         (lambda: port.report(GRAPH, GRAPH, "a.html"), ("trace is a Graph",)),
         (
+            lambda: port.report(GRAPH, TRACE, "a.html", target="nosuch"),
+            ("unknown target 'nosuch'",),
+        ),
+        (
+            lambda: port.report(GRAPH, TRACE, "a.html", target="lava-cpu"),
+            ("lava-cpu has no cores",),
+        ),
+        (
             lambda: port.report(GRAPH, TRACE, "a.html", labels=np.eye(5)),
             ("labels are float64 (5, 5); give integers (N,)", "labels.argmax(1)"),
         ),

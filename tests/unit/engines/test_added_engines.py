@@ -162,6 +162,16 @@ def test_a_package_that_cannot_be_imported_stops_nobody_but_who_asks_for_it(
     assert all("broken" not in owners for owners in options())
 
 
+def test_an_engine_with_another_name_than_its_entry_point_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = "[neuroport.engines]\nours = their_engine:Theirs\n"
+    monkeypatch.delitem(sys.modules, "their_engine", raising=False)
+    monkeypatch.syspath_prepend(distribution(tmp_path, entries, {"their_engine.py": THEIRS}))
+    with pytest.raises(BackendError, match="engine 'ours' of a package calls itself 'theirs'; its"):
+        port.run(graph(), FRAMES, on="ours")
+
+
 def test_what_is_no_engine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = "[neuroport.engines]\nodd = odd_engine:Odd\n"
     monkeypatch.syspath_prepend(distribution(tmp_path, entries, {"odd_engine.py": "Odd = 5"}))
