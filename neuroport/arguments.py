@@ -202,8 +202,15 @@ def as_array(value: Any, name: str) -> npt.NDArray[Any]:
 
 
 def as_labels(value: Any, name: str) -> npt.NDArray[Any]:
-    """Classes as a NumPy array; raises as :func:`as_array`."""
-    return _array(value, name, "classes (N,)")
+    """Classes as a NumPy array of integers (N,); raises as :func:`as_array`."""
+    data = _array(value, name, "classes (N,)")
+    if data.ndim != 1 or data.dtype.kind not in "iu":
+        cure = f", such as {name}.argmax(1)" if data.ndim == 2 else ""
+        raise FramesError(
+            f"{name} are {data.dtype} {data.shape}; give integers (N,), the class of each sample"
+            f"{cure}"
+        )
+    return data
 
 
 def _array(value: Any, name: str, wanted: str) -> npt.NDArray[Any]:

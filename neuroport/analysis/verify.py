@@ -58,7 +58,8 @@ def verify(
         got: network of the second run; ``None``: the same.
         frames: frames (T, N, *shape), in memory or mapped from a file; read part by part.
         on: the engine of each run; ``None``: ``reference`` and ``fast``, but ``module`` (the module
-        itself) for a torch module.
+        itself) for a torch module, which is compared with its graph on ``fast`` if ``got`` is
+        ``None``.
         together: number of samples of a part, whose messages are in memory together. ``None``: as
         many as fit, at most 64.
         shard: ``"2/4"`` compares only the second of four parts of the samples.
@@ -81,9 +82,9 @@ def verify(
             f"frames are {frames.shape}, {together} samples at a time; give (T, N, ...) with at "
             "least one sample, and take at least one at a time"
         )
+    if on is None:  # a module is not compared with itself
+        on = _engine(want, "reference"), "fast" if got is None else _engine(got, "fast")
     got = want if got is None else got
-    if on is None:
-        on = _engine(want, "reference"), _engine(got, "fast")
     taken, told = samples_of(shard, frames)
     more, same = dict(options or {}), want is got
     want = opened_network(want, frames, {})

@@ -133,13 +133,15 @@ INSTEAD = {
     "getitem": "x[..., ::s, ::s] is a strided 1x1 convolution",
     "zeros_like zeros new_zeros": "leave out zeros that are added",
 }
-_PRODUCTS = "matmul rmatmul bmm baddbmm einsum scaled_dot_product_attention mm linear dot tensordot"
+_PRODUCTS = "matmul rmatmul bmm baddbmm einsum scaled_dot_product_attention mm dot tensordot"
+_LAYERS = "linear conv1d conv2d conv3d"
 _POOLS = "max_pool2d max_pool3d avg_pool2d avg_pool3d adaptive_avg_pool2d"
 _UPSAMPLING = "interpolate upsample repeat_interleave"
 INSTEAD_OF_SLAYERS = {  # of what SLAYER has a block for
     _POOLS: "use Pool, or a convolution of constant weights",
     _UPSAMPLING: "use Unpool for nearest upsampling",
     _PRODUCTS: "a product of matrices of two signals has no exact form: weights are constants",
+    _LAYERS: "instead of a layer of torch use a block or synapse of SLAYER, such as Dense or Conv",
 }
 INSTEAD_OF_OURS = {
     _POOLS: "of spikes use MaxPool, SumPool or AvgPool of neuroport.nets.pooling; the maximum of "
@@ -147,6 +149,8 @@ INSTEAD_OF_OURS = {
     _PRODUCTS: "a product of matrices of two signals, as of queries and keys, has no exact form: "
     "a synapse's weights are constants; attention by masks has none, TokenMask and ChannelMask of "
     "neuroport.nets.gates",
+    _LAYERS: "instead of a layer of torch use one of neuroport.nets.synapse, Conv, GradedConv or "
+    "Readout",
     _UPSAMPLING: "no synapse of a chip's convolutions repeats messages; keep the size of the maps, "
     "or compute on the smaller map",
 }

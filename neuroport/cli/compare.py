@@ -90,6 +90,13 @@ def compare(
             "--report draws the network: give it in place of a trace, with --frames; or use "
             "neuroport report NETWORK --trace WANT --got GOT"
         )
+    if is_trace(got) and (engine is not None or options):
+        said = "--on" if engine is not None else f"--{next(iter(options)).replace('_', '-')}"
+        raise click.UsageError(f"{said} is for running GOT, and {got} is a trace; leave it out")
+    if samples is not None and is_trace(want) and is_trace(got):
+        raise click.UsageError(
+            "--samples is for running networks, and both are traces; leave it out"
+        )
     from neuroport.analysis.compare import compare as compare_traces
     from neuroport.analysis.compare import explain
     from neuroport.analysis.joining import compare_stored

@@ -11,7 +11,7 @@ from neuroport.cli.options import (
     json_option,
     one_unit_option,
     reset_option,
-    target_option,
+    target_name,
 )
 from neuroport.cli.output import Out, say_graph
 from neuroport.cli.paths import Command, OutFile, any_path
@@ -26,7 +26,9 @@ from neuroport.cli.paths import Command, OutFile, any_path
     required=True,
     help="File to write: .graph, .net or .nir.",
 )
-@target_option
+@click.option(
+    "--target", type=target_name, help="Of a .net file: lava-cpu (default), a chip, or its TOML."
+)
 @click.option(
     "--frames", type=any_path, help="Integers (T, N, *shape), for .nir and stock .net files."
 )
@@ -42,7 +44,7 @@ from neuroport.cli.paths import Command, OutFile, any_path
 def convert(
     network: Path,
     out: Path,
-    target: str,
+    target: str | None,
     frames: Path | None,
     dt: float | None,
     scale: float,

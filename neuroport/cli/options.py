@@ -104,16 +104,21 @@ class OnEngines(Command):
     def _engines(self) -> list[click.Parameter]:
         from neuroport.engines.table import options
 
-        return [_engine_option(found) for found in options() if not _names(found) & self.without]
+        names = {param.name for param in self.params}
+        flags = {flag for param in self.params for flag in (*param.opts, *param.secondary_opts)}
+        made = [_engine_option(found) for found in options() if not _names(found) & self.without]
+        # of other packages, which must not take a flag of the command
+        return [o for o in made if o.name not in names and not flags & {*o.opts, *o.secondary_opts}]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command with the engines' options as one argument."""
-        found = {name: ctx.params.pop(name) for name in map(_name, self._engines())}
+        found = {_name(option): option for option in self._engines()}
+        given = {name: ctx.params.pop(name) for name in found}
         # if not given, a flag is False and a repeatable option ()
         ctx.params["options"] = {
             name: value
-            for name, value in found.items()
-            if value not in (None, ()) and value is not False
+            for name, value in given.items()
+            if value not in (None, ()) and (value is not False or found[name].secondary_opts)
         }
         return super().invoke(ctx)
 
@@ -144,6 +149,8 @@ def _engine_option(found: dict[str, Field[Any]]) -> click.Option:
         text += f"  [default: {each.default}]"
     types = {"int": int, "float": float, "path": any_path}
     words = [f"--{flag_of(each)}", each.name]
+    if kind == "bool" and each.default is True:
+        return click.Option([f"{words[0]}/--no-{flag_of(each)}", words[1]], default=None, help=text)
     if kind == "bool":
         return click.Option(words, is_flag=True, help=text)
     return click.Option(words, type=types.get(kind, str), multiple=kind == "many", help=text)

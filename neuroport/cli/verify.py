@@ -62,7 +62,8 @@ def verify(
 ) -> None:
     """Run NETWORK on two engines and compare every message, in constant memory.
 
-    With OTHER, the second engine runs that network. The command ends at the first sample that
+    A training folder is its own module, and on an engine the module's graph. With OTHER, the second
+    engine runs that network (a folder: its own module). The command ends at the first sample that
     differs: exit 0 if none does, 1 with the first divergence and, for .net or .graph files, its
     cause.
     """
@@ -78,8 +79,12 @@ def verify(
     if against is None:
         against = DEFAULT if folders[0] is None else MODULE
     if engine is None:
-        engine = "fast" if folders[1] is None else MODULE
-    on = engine_for(against, folders[0], {}), engine_for(engine, folders[1], options)
+        engine = "fast" if other is None or folders[1] is None else MODULE
+    # the graph of a folder that is given alone runs on the second engine
+    on = (
+        engine_for(against, folders[0], {}),
+        engine_for(engine, None if other is None else folders[1], options),
+    )
     data = load_frames(frames, samples, mapped=True)
     check_cluster(cluster, shards, shard, out)
     one, two = opened(network), None if other is None else opened(other)

@@ -27,7 +27,7 @@ Events = npt.NDArray[Any]  # of EVENT: column, row, microseconds, polarity (0 OF
 
 def as_events(
     found: Any,
-    path: Path,
+    path: Path | str,
     sensor: tuple[int, int],
     polarities: tuple[int, ...] = (0, 1),
     ordered: bool = False,
@@ -42,7 +42,10 @@ def as_events(
     Raises:
         FormatError: an event is impossible; the error names the file, the event and the reason.
     """
-    events: Events = np.empty(len(found["t"]), EVENT)
+    try:
+        events: Events = np.empty(len(found["t"]), EVENT)
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raise FormatError(f"{path}: not events ({short(error)})") from error
     limits = {"x": (0, sensor[1] - 1), "y": (0, sensor[0] - 1), "t": (0, LATEST)}
     limits["p"] = (min(polarities), max(polarities))
     for name, (low, high) in limits.items():

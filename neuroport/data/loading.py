@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport.data import nmnist, shd, simulated_cache, tonic_readers
+from neuroport.data.catalog import KNOWN
 from neuroport.data.dataset_folder import located
-from neuroport.data.events import Binning, Events, Recordings
+from neuroport.data.events import Binning, Events, Recordings, as_events
 from neuroport.data.recipe import DataRecipe
 from neuroport.data.samples import (
     Croppable,
@@ -19,6 +20,8 @@ from neuroport.data.samples import (
     Samples,
     Seeds,
     Split,
+    check_labels,
+    check_views,
     taking_turns,
 )
 from neuroport.errors import RecipeError
@@ -95,7 +98,8 @@ def load_data(recipe: DataRecipe) -> Split:
     Raises:
         BackendError: a package that reads them is not installed.
         StorageError: the dataset is not in the recipe's folder.
-        RecipeError: the recipe asks for more samples than there are.
+        RecipeError: the recipe asks for more samples than there are, or the reader of another
+            package gives none that the recipe describes.
         FormatError: a file does not have the format that its name implies.
     """
     split = _halves(recipe)
@@ -108,6 +112,9 @@ def load_data(recipe: DataRecipe) -> Split:
 def _halves(recipe: DataRecipe) -> Split:
     if recipe.known.split:
         split: Split = loaded(recipe.known.reader)(recipe)
+        if _is_added(recipe):
+            for half in ("train", "test"):
+                _check(getattr(split, half, None), recipe, half == "train")
         return split
     kind = ChosenFiles if recipe.known.files else Chosen
     train, test = (
@@ -119,8 +126,68 @@ def _halves(recipe: DataRecipe) -> Split:
 
 def _whole(recipe: DataRecipe, train: bool) -> Samples:
     found = loaded(recipe.known.reader)(recipe, train)
+    if recipe.known.events and _is_added(recipe):
+        check_labels(getattr(found, "labels", None), recipe.class_count, _named(recipe, train))
+        found = _CheckedSource(found, recipe)
     samples: Samples = _recordings(found, recipe) if recipe.known.events else found
+    if _is_added(recipe):
+        _check(samples, recipe, train)
     return samples
+
+
+def _is_added(recipe: DataRecipe) -> bool:
+    """Whether another package reads the dataset."""
+    return recipe.dataset not in KNOWN.own
+
+
+def _named(recipe: DataRecipe, train: bool) -> str:
+    return f"dataset {recipe.dataset!r}, {'training' if train else 'test'} samples"
+
+
+@dataclass(frozen=True)
+class _CheckedSource:
+    """Recordings of another package, of which every event is possible."""
+
+    source: Source
+    recipe: DataRecipe
+
+    @property
+    def labels(self) -> Labels:
+        return self.source.labels
+
+    def read(self, number: int) -> Events:
+        known = self.recipe.known
+        where = f"dataset {self.recipe.dataset!r}, recording {number}"
+        return as_events(self.source.read(number), where, (known.height, known.width))
+
+
+def _check(samples: Any, recipe: DataRecipe, train: bool) -> None:
+    """Refuse samples of another package that are not what the recipe describes.
+
+    Of the samples themselves, the first is read.
+
+    Raises:
+        RecipeError: see above.
+    """
+    what, size = _named(recipe, train), recipe.shape
+    if not callable(getattr(samples, "views", None)):
+        raise RecipeError(
+            f"{what} are {type(samples).__name__}; give Pictures or other Samples of "
+            "neuroport.data.samples"
+        )
+    check_labels(getattr(samples, "labels", None), recipe.class_count, what)
+    views = samples.views(slice(1))
+    check_views(views, what)
+    if recipe.known.files and train and recipe.train_size:
+        size = (size[0], recipe.train_size, recipe.train_size)
+    if views.shape[2:] != size or len(views) not in (1, recipe.steps):
+        wanted = ", ".join(map(str, size))
+        follow = "; the reader follows data.size, too: averaged(images, recipe.size) of "
+        follow += "neuroport.data.samples makes pictures smaller"
+        raise RecipeError(
+            f"{what} are {views.shape}; give (1, N, {wanted}), or {recipe.steps} steps of them"
+            f"{follow if recipe.size else ''}"
+        )
 
 
 def saccades(recipe: DataRecipe, train: bool) -> Source:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from neuroport.errors import RecipeError
 from neuroport.files import write_atomic
 
 Frames = npt.NDArray[np.uint8]
@@ -94,6 +95,40 @@ class Split:
 
     train: Samples
     test: Samples
+
+
+def check_labels(labels: Any, classes: int, what: str) -> None:
+    """Refuse labels that are no classes; ``what`` names the samples.
+
+    Raises:
+        RecipeError: see above.
+    """
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        said = f"{labels.dtype} {labels.shape}" if isinstance(labels, np.ndarray) else ""
+        raise RecipeError(
+            f"{what}: labels are {said or type(labels).__name__}; give an array (N,) of integers, "
+            "a class for each sample"
+        )
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise RecipeError(
+            f"{what}: labels are {labels.min()} to {labels.max()}, and {classes} classes are 0 to "
+            f"{classes - 1}; number them so, or change the number of classes"
+        )
+
+
+def check_views(views: Any, what: str) -> None:
+    """Refuse samples that are not 8-bit integers; ``what`` names them.
+
+    Raises:
+        RecipeError: see above.
+    """
+    kind = getattr(views, "dtype", type(views).__name__)
+    if kind != np.uint8 or views.ndim != 5:
+        shape = f" {views.shape}" if hasattr(views, "shape") else ""
+        raise RecipeError(
+            f"{what} are {kind}{shape}; give 8-bit integers (np.uint8), pixels 0 to 255 or counts, "
+            "(S, N, C, H, W)"
+        )
 
 
 def over_time(views: Frames, steps: int) -> Frames:

@@ -41,6 +41,11 @@ def known(name: str) -> Engine:
             f"engine {name!r} is {kind!r:.100}; a package adds a class derived from "
             "neuroport.engines.Engine"
         )
+    if getattr(kind, "name", None) != name:
+        raise BackendError(
+            f"engine {name!r} of a package calls itself {getattr(kind, 'name', None)!r:.100}; its "
+            "entry point and its attribute name must be the same"
+        )
     return kind()
 
 

@@ -65,7 +65,7 @@ def convert(
     source: str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
-    target: str = "lava-cpu",
+    target: str | None = None,
     frames: Any = None,
     dt: float | None = None,
     scale: float = 1.0,
@@ -79,6 +79,7 @@ def convert(
         source: ``.nir``, ``.net`` (of neuroport or of lava-dl) or ``.graph``.
         path: the file to write. Its ending determines the format: ``.graph`` (integers), ``.net``
             (lowered for ``target``), or ``.nir`` (for other tools; it keeps the integers).
+        target: of a ``.net`` file; ``lava-cpu`` by default.
         frames, dt, scale, one_unit, reset: arguments of :func:`neuroport.import_nir`, for a NIR
             file without integers; ``dt`` also applies to a NIR file that is written.
         steps: steps of a sample, for a stock NetX file that does not state them.
@@ -90,6 +91,11 @@ def convert(
     out = Path(os.fspath(path))
     if out.suffix not in WRITTEN:
         raise StorageError(f"{out}: ends in none of {', '.join(WRITTEN)}; name the file so")
+    if target is not None and out.suffix != ".net":
+        raise FormatError(
+            f"{out}: is not lowered for a target; leave the target out, or write a .net file "
+            "(neuroport lower also writes a .graph file for a target)"
+        )
     is_nir = os.fspath(source).endswith(".nir")
     if is_nir:
         how = {"scale": scale, "one_unit": one_unit, "reset": reset}
@@ -102,11 +108,14 @@ def convert(
             )
         if dt is not None and out.suffix != ".nir":
             raise FormatError(f"{os.fspath(source)}: has steps; dt is for files of NIR")
-        given = {"steps": steps, "frames": frames} if is_stock(source) else {}
+        stock = is_stock(source)
+        if steps is not None and not stock:
+            raise FormatError(f"{os.fspath(source)}: has steps; steps are for stock NetX files")
+        given = {"steps": steps, "frames": frames} if stock else {}
         graph, cost = read(source, **given), None
         records = tuple(Record(n.name, n.kind, (n.name,), KEPT) for n in graph)
     if out.suffix == ".net":
-        lowered = lower(graph, target)
+        lowered = lower(graph, target or "lava-cpu")
         records = after(records, graph, lowered)
         graph = lowered
         export(graph, out)

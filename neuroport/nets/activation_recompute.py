@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from neuroport.errors import LayerError
+
 
 class _StatisticsKept(AbstractContextManager[None]):
     """Update running statistics once per batch, not again when the batch is recomputed."""
@@ -59,11 +61,11 @@ def recompute(net: nn.Module) -> nn.Module:
     """Recompute every block of ``net`` in the backward pass.
 
     Raises:
-        ValueError: ``net`` has no blocks that can be recomputed.
+        LayerError: ``net`` has no blocks that can be recomputed.
     """
     found = [module for module in net.modules() if isinstance(module, Recomputing)]
     if not found:
-        raise ValueError(
+        raise LayerError(
             f"{type(net).__name__} has no blocks to recompute; hold them in a "
             "neuroport.nets.activation_recompute.Chain instead of nn.Sequential"
         )

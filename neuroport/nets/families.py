@@ -20,7 +20,7 @@ from neuroport.nets.neuron import learn, neurons_of
 from neuroport.nets.qkformer import QKFormer
 from neuroport.nets.recipe import GRAPH, NetworkRecipe, family
 from neuroport.nets.spike_transformer import SpikeTransformer
-from neuroport.nets.synapse import coarsen_stem, normalize_pixels, set_frame_bits
+from neuroport.nets.synapse import GradedConv, coarsen_stem, normalize_pixels, set_frame_bits
 from neuroport.registry import loaded
 
 
@@ -165,7 +165,9 @@ def build(net: NetworkRecipe, in_channels: int, classes: int, bits: int = 8) -> 
     ``bits`` are those of a pixel, the largest of which is 1.
 
     Raises:
-        RecipeError: numbers in ``net`` contradict the dataset.
+        RecipeError: numbers in ``net`` contradict the dataset, or a key has no effect on the
+            network.
+        LayerError: the network has no blocks to recompute, or no layer that takes pixels.
     """
     for key, has in (("in_channels", in_channels), ("classes", classes)):
         said = getattr(net, key)
@@ -188,5 +190,10 @@ def build(net: NetworkRecipe, in_channels: int, classes: int, bits: int = 8) -> 
             )
         normalize_pixels(built, net.mean, net.std)
     if net.stem == "coarse":
+        if not any(isinstance(part, GradedConv) and part.pixels for part in built.modules()):
+            raise RecipeError(
+                f"network.stem is 'coarse', and no layer of family {net.family!r} takes pixels; "
+                "leave it out"
+            )
         coarsen_stem(built)
     return recompute(built) if net.recompute else built

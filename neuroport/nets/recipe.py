@@ -307,9 +307,9 @@ class NetworkRecipe:
     def layers(self) -> int:
         """Number of layers with weights along the network, without projections.
 
-        0 for a graph, whose layers are not known here.
+        0 for a graph and for a family of another package, whose layers are not known here.
         """
-        if self.family == GRAPH:
+        if self.family not in FAMILIES.own:
             return 0
         if self.family == "mlf_vgg":
             return sum(self.stages) + 3

@@ -39,7 +39,7 @@ from neuroport.reporting.summary import accuracies, seconds, verdict
 from neuroport.runs.trace import Trace, is_spiking
 from neuroport.targets.lowering import options
 from neuroport.targets.mapping import Mapping as OnChips
-from neuroport.targets.target import Target, require_chip
+from neuroport.targets.target import Target, load_chip, require_chip
 from neuroport.targets.verdict import check
 
 
@@ -59,7 +59,7 @@ def report(
     *,
     results: Mapping[str, Any] | None = None,
     frames: npt.NDArray[Any] | None = None,
-    target: Target | None = None,
+    target: Target | str | None = None,
     energy: Energy | str | None = None,
     mapping: OnChips | None = None,
     source: Graph | None = None,
@@ -81,8 +81,8 @@ def report(
         results: further results, as stored by the demo: ``name``, ``recipe``, ``accuracy``,
         ``comparisons``, ``seconds``, ``versions``, ``graph``; all optional.
         frames: the frames (T, N, *shape) of that run, to count operations of the first synapse.
-        target: a chip or board; the page shows the use of its cores and estimates of energy and
-        time.
+        target: a chip or board, or its name or file; the page shows the use of its cores and
+        estimates of energy and time.
         energy: the estimate or the reason why there is none, if the caller has it.
         mapping: mapping to that target: the chip of each core, and the messages between chips.
         source: the network before lowering, to show the resources of other ways to carry its
@@ -97,12 +97,12 @@ def report(
         CompareError: the trace belongs to another network or other frames, or the runs share no
         population.
         FramesError: there are fewer labels than samples, or a run has no predictions.
-        TargetError: the target has no time of a step or an operation.
+        TargetError: no such target, or it has no cores, or no time of a step or an operation.
         StorageError: the file cannot be written; an existing file is untouched.
     """
     check_file(path)
     if target is not None:
-        require_chip(target)
+        target = require_chip(target) if isinstance(target, Target) else load_chip(target)
     found = dict(results or {})
     if got is not None:
         if comparison is None:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from neuroport.data.samples import Croppable, Frames, Labels, Samples, Seeds, seeded
+from neuroport.data.samples import Croppable, Frames, Labels, Samples, Seeds, check_views, seeded
 from neuroport.errors import RecipeError
 from neuroport.recipe import Recipe, TrainingRecipe
 
@@ -65,6 +65,7 @@ def changed_views(samples: Samples, chosen: Labels, recipe: Recipe, drawn: Drawn
         views = samples.crops(chosen, drawn["crop"])
     else:
         views = samples.views(chosen)
+    check_views(views, "samples")
     if training.auto_augment:
         views = _recoloured(views, recipe.data.known.policy, drawn["colours"])
     return _changed(views, training, drawn)

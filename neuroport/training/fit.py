@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from neuroport.arguments import is_path, is_recipe, takes
 from neuroport.data.loading import load_data
-from neuroport.data.samples import Samples, Split
+from neuroport.data.samples import Samples, Split, check_labels
 from neuroport.errors import BackendError, TrainingError
 from neuroport.files import check_folder, write_atomic
 from neuroport.graph.graph import Graph
@@ -116,7 +116,8 @@ def fit(
     Raises:
         TrainingError: ``folder`` holds a run of another recipe or graph, the loss is not a number,
             memory ran out, or a process that reads samples has died.
-        RecipeError: the recipe's data do not match the graph.
+        RecipeError: the recipe's data do not match the graph; or samples are not 8-bit integers, or
+            their labels no classes.
         BackendError: there is no such device.
         FormatError: a file cannot be read.
     """
@@ -187,7 +188,11 @@ def _fit(
             _write_metrics(folder, state)  # the run may have ended after the first of the two files
     if state.epoch >= recipe.epochs > 0:
         return net.eval()
-    data = data or _load(recipe, together)
+    if data is None:
+        data = _load(recipe, together)
+    else:
+        for half, samples in (("training", data.train), ("test", data.test)):
+            check_labels(samples.labels, recipe.data.class_count, f"data, {half} samples")
     reading = replace(reading, workers=workers_for(workers, data.train, reading.device))
     net.to(reading.device)
     while state.epoch < recipe.epochs:

@@ -25,6 +25,7 @@ from neuroport.data.samples import (
     Frames,
     Labels,
     Samples,
+    check_views,
     over_time,
     spread_over,
 )
@@ -123,11 +124,14 @@ class _Read(Dataset[Any]):
             for place in faults:
                 chosen[place] = self._instead(int(chosen[place]))
             views = self._views(chosen, job.drawn)
-        return Batch(job, _tensor(views), torch.from_numpy(labels), faults)
+        classes = torch.from_numpy(labels.astype(np.int64, copy=False))
+        return Batch(job, _tensor(views), classes, faults)
 
     def _views(self, chosen: Labels, drawn: Drawn | None) -> Frames:
         if drawn is None:
-            return self.samples.views(chosen)
+            views = self.samples.views(chosen)
+            check_views(views, "samples")
+            return views
         return changed_views(self.samples, chosen, self.recipe, drawn)
 
     def _faults(self, chosen: Labels) -> dict[int, str]:

@@ -671,6 +671,20 @@ def test_traces_of_other_frames_cannot_be_compared(
     refused("compare", "tiny.trace", "tiny.net", "--frames", "frames.npy", says=says)
 
 
+@pytest.mark.parametrize(
+    ("want", "given", "says"),
+    [
+        ("tiny.net", ("--on", "fast"), "--on is for running GOT, and tiny.trace is a trace"),
+        ("tiny.trace", ("--batch", "1"), "--batch is for running GOT, and tiny.trace is a trace"),
+        ("tiny.trace", ("--samples", "1"), "--samples is for running networks, and both are"),
+    ],
+)
+def test_what_is_for_running_a_network_is_not_ignored_for_a_trace(
+    refused: Refused, trace: Path, want: str, given: tuple[str, str], says: str
+) -> None:
+    refused("compare", want, trace.name, "--frames", "frames.npy", *given, says=(says,))
+
+
 def test_traces_of_other_networks_cannot_be_compared(refused: Refused, trace: Path) -> None:
     make_trace(trace.with_name("other.trace"))
     says = ("no population in common", "different networks")

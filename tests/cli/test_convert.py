@@ -119,6 +119,9 @@ def test_what_cannot_be_is_one_line(called: Neuroport, tmp_path: Path) -> None:
         ((tmp_path / "a.graph", "-o", tmp_path / "b.txt"), "ends in none of .graph, .net, .nir"),
         ((tmp_path / "a.graph", "-o", tmp_path / "b.net", "--target", "loihi2"), "subtract"),
         ((NIR, "-o", tmp_path / "b.graph"), "--dt"),
+        ((tmp_path / "a.graph", "-o", tmp_path / "b.graph", "--target", "loihi2"), "not lowered"),
+        ((tmp_path / "a.graph", "-o", tmp_path / "b.nir", "--target", "nonsense"), "not lowered"),
+        ((tmp_path / "a.graph", "-o", tmp_path / "b.net", "--steps", "3"), "has steps"),
     ):
         done = called("convert", *words)
         assert done.returncode in (1, 2)

@@ -504,3 +504,13 @@ def test_every_verb_is_a_file_of_its_own_that_is_imported_when_it_is_called(root
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     loaded = {*shared - {"__init__"}, "show"}
     assert done.stdout.strip() == str(sorted(f"neuroport.cli.{name}" for name in loaded))
+
+
+def test_verify_compares_a_training_folder_with_its_graph_and_not_with_itself(
+    called: Neuroport, root: Path
+) -> None:
+    pytest.importorskip("torch")
+    model = root / "models" / "ms_resnet8_mnist"
+    done = called("verify", model, "--frames", model / "frames.npy", "--samples", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("fast against module: compared 388,904 ")

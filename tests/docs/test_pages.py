@@ -5,11 +5,13 @@ from __future__ import annotations
 import pkgutil
 import re
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from neuroport.graph.node import OWN_KINDS
 from tests.conftest import Neuroport
 from tests.docs.pages import DOCS, ROOT, Reader, has_code, prints
 
@@ -117,6 +119,22 @@ def test_what_a_page_says_wrong_is_noticed(
 def test_frames_of_the_shipped_model_are_what_the_pages_say() -> None:
     frames = np.load(ROOT / "models" / "ms_resnet8_mnist" / "frames.npy")
     assert frames.shape == (4, 20, 1, 28, 28)
+
+
+def test_the_page_on_the_file_lists_every_kind_and_its_fields() -> None:
+    rows: dict[str, str] = {}
+    for line in (DOCS / "format.md").read_text().splitlines():
+        first, _, fields_of = line.removeprefix("| `").partition("` | ")
+        if line.startswith("| `") and first in OWN_KINDS:
+            rows.setdefault(first, fields_of)
+    assert set(rows) == set(OWN_KINDS)
+    for name, kind in OWN_KINDS.items():
+        told, like = rows[name], re.findall(r"as `(\w+)`", rows[name])
+        while like:
+            told += rows[like[0]]
+            like = [*like[1:], *re.findall(r"as `(\w+)`", rows[like[0]])]
+        wanted = {item.name for item in fields(kind)} - {"name", "inputs"}
+        assert wanted <= set(re.findall(r"`(\w+)`", told)), name
 
 
 def test_names_of_the_package_on_the_pages_exist() -> None:

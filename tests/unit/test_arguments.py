@@ -80,6 +80,22 @@ NET = torch.nn.Linear(2, 2)
         (lambda: port.merge([None]), ("None is not a result",)),
         (lambda: port.merge([TRACE], 5), ("5 is not a path",)),
         (lambda: port.report(GRAPH, GRAPH, "a.html"), ("trace is a Graph",)),
+        (
+            lambda: port.report(GRAPH, TRACE, "a.html", target="nosuch"),
+            ("unknown target 'nosuch'",),
+        ),
+        (
+            lambda: port.report(GRAPH, TRACE, "a.html", target="lava-cpu"),
+            ("lava-cpu has no cores",),
+        ),
+        (
+            lambda: port.report(GRAPH, TRACE, "a.html", labels=np.eye(5)),
+            ("labels are float64 (5, 5); give integers (N,)", "labels.argmax(1)"),
+        ),
+        (
+            lambda: port.report(GRAPH, TRACE, "a.html", labels=[0.0, 1.0, 0.0, 1.0, 0.5]),
+            ("labels are float64 (5,); give integers (N,), the class of each sample",),
+        ),
     ],
 )
 def test_an_argument_of_another_kind_is_named_with_what_to_write_instead(

@@ -143,6 +143,8 @@ def test_torch_modules_run_themselves_unless_an_engine_is_asked_for() -> None:
     assert found
     assert (found.want, found.got) == ("module", "fast")
     assert verify(net, graph, given, on=("fast", "reference")).want == "fast"
+    alone = verify(net, None, given)  # not with itself
+    assert (alone.want, alone.got, alone.differing) == ("module", "fast", 0)
 
 
 def test_mapped_frames_are_read_part_by_part(tmp_path: object) -> None:

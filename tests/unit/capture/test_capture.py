@@ -97,6 +97,7 @@ class Layers(nn.Module):
         self.dropout = nn.Dropout(0.5)
         self.pool = nn.AvgPool2d(2)
         self.scale = nn.Parameter(torch.ones(1))
+        self.linear = nn.Linear(4, 4)
 
 
 class Multiplies(Layers):
@@ -127,6 +128,11 @@ class AppliesFunction(Layers):
 class AppliesMethod(Layers):
     def forward(self, x: Tensor) -> Tensor:
         return self.readout(self.neuron1(self.stem(x).abs()))
+
+
+class LayerOfTorch(Layers):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.readout(self.neuron1(self.linear(self.stem(x))))
 
 
 class UsesParameter(Layers):
@@ -257,6 +263,7 @@ REFUSED: dict[type[Layers], str] = {
     Pools: "pool",
     AppliesFunction: "relu",
     AppliesMethod: "abs",
+    LayerOfTorch: r"made \(instead of a layer of torch use one of neuroport.nets.synapse",
     UsesParameter: "scale",
     AddsConstant: r"'neuron1'.*reads what 'add' in `return .* \+ 1.0\)\)`",
     AddsScaled: r"'neuron2'.*reads what 'add' in .*alpha=2",

@@ -32,6 +32,8 @@ from neuroport.engines import Engine, Options, option
 @dataclass(frozen=True)
 class TheirOptions(Options):
     level: int = option(1, "How hard it tries.", low=1, high=9)
+    samples: int = option(5, "A name that commands have for something else.")
+    sure: bool = option(True, "Whether it is.")
 
 
 class Theirs(Engine):
@@ -47,6 +49,7 @@ class Theirs(Engine):
         def run(frames, progress):
             trace = inner.run(frames, progress=progress)
             trace.provenance.update(engine=self.name, level=options.level)
+            trace.provenance.update(sure=options.sure, theirs=options.samples)
             return trace
 
         return run
@@ -129,6 +132,12 @@ def test_the_command_line_runs_it_with_an_option_of_its_own(theirs: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["provenance"]
     assert (told["engine"], told["level"]) == ("theirs", 7)
+    assert told["sure"] is True
+    few = call(*run, "--on", "theirs", "--no-sure", "--samples", "2", "--json")
+    assert few.returncode == 0, few.stderr
+    found = json.loads(few.stdout)
+    assert (found["samples"], found["provenance"]["sure"]) == (2, False)
+    assert found["provenance"]["theirs"] == 5  # --samples is the command's
     assert "--level INTEGER" in call("run", "--help").stdout
     assert "On theirs: How hard it tries." in " ".join(call("run", "--help").stdout.split())
     other = call(*run, "--level", "7")
@@ -151,6 +160,16 @@ def test_a_package_that_cannot_be_imported_stops_nobody_but_who_asks_for_it(
     assert port.run(graph(), FRAMES, on="reference").samples == 5
     assert isinstance(engines()["broken"], BackendError)
     assert all("broken" not in owners for owners in options())
+
+
+def test_an_engine_with_another_name_than_its_entry_point_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = "[neuroport.engines]\nours = their_engine:Theirs\n"
+    monkeypatch.delitem(sys.modules, "their_engine", raising=False)
+    monkeypatch.syspath_prepend(distribution(tmp_path, entries, {"their_engine.py": THEIRS}))
+    with pytest.raises(BackendError, match="engine 'ours' of a package calls itself 'theirs'; its"):
+        port.run(graph(), FRAMES, on="ours")
 
 
 def test_what_is_no_engine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from neuroport.data.loading import load_data
-from neuroport.errors import NeuroportWarning, RecipeError, TargetError
+from neuroport.errors import (
+    FormatError,
+    LayerError,
+    NeuroportError,
+    NeuroportWarning,
+    RecipeError,
+    TargetError,
+)
 from neuroport.recipe import from_dict
 from neuroport.targets.target import load_target, names
 from tests.helpers.distribution import distribution
@@ -44,19 +52,68 @@ class Dots:
         return events
 
 
+class Others:
+    labels = np.arange(20) % 4
+
+    def __init__(self, recipe, train):
+        pass
+
+    def read(self, number):
+        events = np.zeros(4, EVENT)
+        events["x"], events["t"] = 1, np.arange(4)
+        events["txpy"[number % 4]][2] = [-1, 4, -1, 1][number % 4] if number else 2
+        return events
+
+
+def others(images, labels):
+    return Dataset(1, 8, 8, 4, reader=lambda recipe, train: Pictures(images, labels))
+
+
+IMAGES, LABELS = np.zeros((20, 1, 8, 8), np.uint8), np.arange(20) % 4
+FLOATS = others(IMAGES / 255, LABELS)
+LARGE = others(IMAGES.astype(np.int64) + 256, LABELS)
+FLAT = others(IMAGES[:, 0], LABELS)
+HIGH = others(np.zeros((20, 1, 16, 8), np.uint8), LABELS)
+FROM_ONE = others(IMAGES, LABELS + 1)
+ONE_HOT = others(IMAGES, np.eye(4)[LABELS])
+NAMES = others(IMAGES, ["cat"] * 20)
+PAIR = Dataset(1, 8, 8, 4, reader=lambda recipe, train: (IMAGES, LABELS))
+HALVES = Dataset(1, 8, 8, 4, reader=lambda recipe: (IMAGES, LABELS), split=True)
+OTHERS = Dataset(2, 1, 4, 4, events=True, reader=Others)
 STRIPES = Dataset(1, 8, 8, 4, reader=stripes)
 DOTS = Dataset(2, 1, 4, 2, events=True, resized=True, reader="their_data:Dots")
 """
 
 FAMILY = """
+from torch import nn
+
 from neuroport.nets.ms_resnet import MsResNet
+from neuroport.nets.neuron import Lif
 from neuroport.nets.recipe import Family
+from neuroport.nets.synapse import Conv, Readout
 
 
 def build(net):
     return MsResNet(net.blocks, net.widths[::-1], net.in_channels, net.classes)
 
 
+class Shared(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.blocks = sum(net.stages)
+        self.stem = Conv(net.in_channels, net.widths[0], 3, padding=1)
+        self.neuron, self.last = Lif(), Lif()
+        self.conv = Conv(net.widths[0], net.widths[0], 3, padding=1)
+        self.readout = Readout(net.widths[0], net.classes)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for _ in range(self.blocks):
+            x = x + self.conv(self.neuron(x))
+        return self.readout(self.last(x))
+
+
+SHARED = Family(Shared)
 REVERSED = Family(build)
 STRANGE = Family(build, keys=("strangeness",))
 """
@@ -114,6 +171,50 @@ def test_recordings_of_another_package_are_binned(
     assert found.test.views(slice(4)).sum() == 4 * 2  # the last event comes after the last step
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("FLOATS", r"'given', training samples are float64 .*np.uint8"),
+        ("LARGE", r"training samples are int64 .*np.uint8"),
+        ("FLAT", r"training samples are uint8 \(1, 1, 8, 8\); give 8-bit"),
+        ("HIGH", r"are \(1, 1, 1, 16, 8\); give \(1, N, 1, 8, 8\), or 3 steps"),
+        ("FROM_ONE", r"labels are 1 to 4, and 4 classes are 0 to 3; number them so"),
+        ("ONE_HOT", r"labels are float64 \(20, 4\); give an array"),
+        ("NAMES", r"labels are list; give an array"),
+        ("PAIR", r"training samples are tuple; give Pictures"),
+        ("HALVES", r"training samples are NoneType; give Pictures"),
+    ],
+)
+def test_samples_of_another_package_that_are_not_those_of_the_recipe_are_refused(
+    name: str, why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add(monkeypatch, tmp_path, "neuroport.datasets", f"given = their_data:{name}")
+    recipe = from_dict({"data": {"dataset": "given", "train": 12, "test": 0, "steps": 3}}).data
+    with pytest.raises(RecipeError, match=why):
+        load_data(recipe)
+
+
+def test_pictures_of_another_package_that_ignore_the_size_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add(monkeypatch, tmp_path, "neuroport.datasets", "stripes = their_data:STRIPES")
+    recipe = from_dict({"data": {"dataset": "stripes", "train": 12, "test": 12, "size": 4}}).data
+    with pytest.raises(RecipeError, match=r"give \(1, N, 1, 4, 4\), .*averaged\(images, recipe"):
+        load_data(recipe)
+
+
+def test_an_impossible_event_of_another_package_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    add(monkeypatch, tmp_path, "neuroport.datasets", "others = their_data:OTHERS")
+    table = {"dataset": "others", "train": 0, "test": 0, "steps": 2}
+    recipe = from_dict({"data": table, "network": {"shortcut": "stride"}})
+    found: Any = load_data(recipe.data)
+    for number, what in ((1, "column"), (2, "polarity of event 2 is -1"), (3, "row"), (4, "time")):
+        with pytest.raises(FormatError, match=rf"recording {number}: the {what}"):
+            found.train.whole.views(slice(number, number + 1))
+
+
 def test_a_dataset_of_a_package_that_is_not_there_is_unknown() -> None:
     with pytest.raises(RecipeError, match=r"data.dataset is 'stripes'; known: 'mnist5k', "):
         from_dict({"data": {"dataset": "stripes"}})
@@ -142,6 +243,48 @@ def test_a_family_of_another_package_is_built(
     ]
     with pytest.raises(RecipeError, match=r"network.levels is 2, which .* in family 'reversed'"):
         from_dict({"network": {"family": "reversed", "levels": 2}})
+
+
+def test_a_checkpoint_of_a_family_that_shares_layers_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    from neuroport.nets.families import build
+    from neuroport.training.checkpoint import State, read_checkpoint, save_checkpoint
+
+    add(monkeypatch, tmp_path, "neuroport.families", "shared = their_family:SHARED")
+    recipe = from_dict({"network": {"family": "shared", "blocks": 20, "widths": [2, 2, 2]}})
+    own = build(recipe.network, 1, 10).state_dict()
+    (tmp_path / "run").mkdir()
+    save_checkpoint(
+        tmp_path / "run", State(recipe, 0, [], {f"model.{n}": each for n, each in own.items()})
+    )
+    found = read_checkpoint(tmp_path / "run")
+    assert found.recipe == recipe
+    assert all(torch.equal(found.tensors[f"model.{name}"], each) for name, each in own.items())
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "why"),
+    [
+        ({"stem": "coarse"}, RecipeError, "no layer of family 'shared' takes pixels; leave it out"),
+        ({"recompute": True}, LayerError, "Shared has no blocks to recompute; hold them in a"),
+    ],
+)
+def test_a_key_without_effect_on_a_family_of_another_package_is_refused(
+    given: dict[str, Any],
+    error: type[NeuroportError],
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("torch")
+    from neuroport.nets.families import build
+
+    add(monkeypatch, tmp_path, "neuroport.families", "shared = their_family:SHARED")
+    recipe = from_dict({"network": {"family": "shared", **given}})
+    with pytest.raises(error, match=why):
+        build(recipe.network, 1, 10)
 
 
 def test_a_family_whose_keys_no_recipe_has_is_refused(

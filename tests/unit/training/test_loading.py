@@ -20,7 +20,7 @@ from PIL import Image  # noqa: E402
 from neuroport.data.events import EVENT, Binning, Events, Recordings  # noqa: E402
 from neuroport.data.loading import load_data  # noqa: E402
 from neuroport.data.samples import Frames, Pictures, Split  # noqa: E402
-from neuroport.errors import FormatError, NeuroportError, TrainingError  # noqa: E402
+from neuroport.errors import FormatError, NeuroportError, RecipeError, TrainingError  # noqa: E402
 from neuroport.recipe import Recipe, from_dict  # noqa: E402
 from neuroport.training.augmentation import draw, part_of, training_views  # noqa: E402
 from neuroport.training.checkpoint import read_checkpoint  # noqa: E402
@@ -226,3 +226,27 @@ def test_recordings_are_binned_once_whoever_reads_them(tmp_path: Path) -> None:
     assert np.array_equal(*found)
     assert np.array_equal(samples.views(slice(None)), found[0])
     assert sorted(map(int, log.read_text().split())) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "why"),
+    [
+        (np.ones((20, 1, 8, 8)) / 2, np.arange(20) % 10, r"samples are float64 .*np.uint8"),
+        (np.ones((20, 1, 8, 8), np.int64), np.arange(20) % 10, r"samples are int64 .*np.uint8"),
+        (np.ones((20, 1, 8, 8), np.uint8), np.arange(20), "data, training samples: labels are 0 "),
+    ],
+)
+def test_samples_that_no_network_of_integers_reads_are_not_trained_on(
+    images: npt.NDArray[Any], labels: npt.NDArray[Any], why: str, tmp_path: Path
+) -> None:
+    network = {"widths": [2, 2, 2], "shortcut": "stride"}
+    recipe = from_dict({"data": {"steps": 1}, "network": network, "training": {"batch": 5}})
+    pictures = Pictures(images, labels)
+    with pytest.raises(RecipeError, match=why):
+        fit(recipe, tmp_path, data=Split(pictures, pictures), device="cpu")
+
+
+def test_labels_of_any_integers_are_classes() -> None:
+    samples = Pictures(np.zeros((3, 1, 4, 4), np.uint8), np.array([2, 0, 1], np.uint8))
+    (made,) = Reading(CPU).batches(samples, from_dict({}), [Job(np.arange(3))])
+    assert (made.labels.dtype, made.labels.tolist()) == (torch.int64, [2, 0, 1])
