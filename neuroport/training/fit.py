@@ -173,7 +173,7 @@ def _fit(
     reading: Reading,
     workers: int | None,
 ) -> nn.Module:
-    together.part(recipe.training.batch)
+    together.part(recipe.training.batch, recipe.training.mixup > 0)
     if together.first:
         check_folder(folder)
     if not together.first:
@@ -500,7 +500,7 @@ class _Epoch:
     ) -> Iterator[Job]:
         """Yield this process's part of every batch, with its random numbers."""
         training = self.state.recipe.training
-        own = self.step.together.part(training.batch)
+        own = self.step.together.part(training.batch, training.mixup > 0)
         for index in indices:
             chosen = order[index * training.batch : (index + 1) * training.batch]
             drawn = draw(training, len(chosen), rng)
