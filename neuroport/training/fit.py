@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.arguments import is_path, is_recipe, takes
-from neuroport.data.loading import load_data
+from neuroport.data.loading import as_evaluated, load_data
 from neuroport.data.samples import Samples, Split
-from neuroport.errors import BackendError, TrainingError
+from neuroport.errors import BackendError, RecipeError, TrainingError
 from neuroport.files import check_folder, write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import load
@@ -116,7 +116,7 @@ def fit(
     Raises:
         TrainingError: ``folder`` holds a run of another recipe or graph, the loss is not a number,
             memory ran out, or a process that reads samples has died.
-        RecipeError: the recipe's data do not match the graph.
+        RecipeError: the recipe's data do not match the graph, or samples have other classes.
         BackendError: there is no such device.
         FormatError: a file cannot be read.
     """
@@ -188,6 +188,7 @@ def _fit(
     if state.epoch >= recipe.epochs > 0:
         return net.eval()
     data = data or _load(recipe, together)
+    _check_classes(data, recipe)
     reading = replace(reading, workers=workers_for(workers, data.train, reading.device))
     net.to(reading.device)
     while state.epoch < recipe.epochs:
@@ -220,14 +221,33 @@ def _fit(
     return net.cpu().eval()
 
 
+def _check_classes(data: Split, recipe: Recipe) -> None:
+    """Refuse samples of classes that the network does not have, and halves without a sample.
+
+    Raises:
+        RecipeError: names one of them.
+    """
+    count = recipe.data.class_count
+    for half, samples in (("training", data.train), ("held-out", data.test)):
+        labels = samples.labels
+        if len(labels) == 0:
+            raise RecipeError(f"there is no {half} sample; give at least one")
+        wrong = labels[(labels < 0) | (labels >= count)]
+        if len(wrong):
+            raise RecipeError(
+                f"{len(wrong)} {half} samples have a class such as {wrong[0]}, and the recipe's "
+                f"classes are 0 to {count - 1}; correct the labels, or name a dataset with so many"
+            )
+
+
 def calibration(reading: Reading, data: Split, recipe: Recipe) -> Tensor:
-    """Return the frames from which scales are chosen.
+    """Return the frames from which scales are chosen, in the size of the evaluation.
 
     For proven widths and biases as they are, only their size matters.
     """
     if recipe.quantization.widths == PROVEN and not recipe.quantization.correct_bias:
         return reading.some(data.test, recipe)
-    return reading.some(data.train, recipe, CALIBRATION)
+    return reading.some(as_evaluated(data.train, recipe.data), recipe, CALIBRATION)
 
 
 def goes_on_elsewhere(state: State) -> bool:
