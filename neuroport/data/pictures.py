@@ -105,6 +105,11 @@ class Files:
         image = _image(path)
         scale = (self.resize or round(self.size * MARGIN)) / min(image.size)
         wide, high = (max(self.size, round(side * scale)) for side in image.size)
+        if wide * high > MOST_PIXELS:
+            raise FormatError(
+                f"{path}: {image.width} x {image.height} pixels, of which {wide} x {high} would be "
+                "made to cut the middle; cut it first"
+            )
         image = image.resize((wide, high), Image.Resampling.BILINEAR)
         left, top = (wide - self.size) // 2, (high - self.size) // 2
         return _array(image.crop((left, top, left + self.size, top + self.size)))

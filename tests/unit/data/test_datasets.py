@@ -516,6 +516,16 @@ def test_a_picture_of_another_format_starts_no_program(
     assert _image(tmp_path / "good.JPEG").size == (8, 8)
 
 
+def test_a_picture_that_is_far_longer_than_wide_takes_no_memory(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    from neuroport.data.pictures import Files
+
+    image.new("L", (1, 2_000_000)).save(tmp_path / "line.png")
+    files = Files((tmp_path / "line.png",), np.zeros(1, np.int64), 16)
+    with pytest.raises(FormatError, match=r"line\.png: 1 x 2000000 pixels, of which 18 x 36000000"):
+        files.views(slice(None))
+
+
 def test_a_picture_of_16_bits_is_refused_and_not_cut_to_white(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     from neuroport.data.pictures import _image
