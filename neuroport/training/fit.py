@@ -189,6 +189,8 @@ def _fit(
         return net.eval()
     data = data or _load(recipe, together)
     _check_classes(data, recipe)
+    if recipe.quantization.epochs and _measures(recipe):
+        as_evaluated(data.train, recipe.data)  # refused before anything is trained
     reading = replace(reading, workers=workers_for(workers, data.train, reading.device))
     net.to(reading.device)
     while state.epoch < recipe.epochs:
@@ -245,9 +247,14 @@ def calibration(reading: Reading, data: Split, recipe: Recipe) -> Tensor:
 
     For proven widths and biases as they are, only their size matters.
     """
-    if recipe.quantization.widths == PROVEN and not recipe.quantization.correct_bias:
+    if not _measures(recipe):
         return reading.some(data.test, recipe)
     return reading.some(as_evaluated(data.train, recipe.data), recipe, CALIBRATION)
+
+
+def _measures(recipe: Recipe) -> bool:
+    """Whether the values of the calibration have an effect."""
+    return recipe.quantization.widths != PROVEN or recipe.quantization.correct_bias
 
 
 def goes_on_elsewhere(state: State) -> bool:

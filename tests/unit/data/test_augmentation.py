@@ -15,7 +15,7 @@ from PIL import Image  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
 from neuroport.data.loading import as_evaluated, calibration_frames, load_data  # noqa: E402
-from neuroport.data.samples import Croppable, Pictures, spread_over  # noqa: E402
+from neuroport.data.samples import Croppable, Pictures, Split, spread_over  # noqa: E402
 from neuroport.errors import RecipeError  # noqa: E402
 from neuroport.recipe import Recipe, from_dict  # noqa: E402
 from neuroport.training.augmentation import training_views  # noqa: E402
@@ -104,7 +104,7 @@ def test_pictures_are_tested_at_another_size_than_they_are_trained_on(root: Path
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_grid_is_chosen_from_training_pictures_in_the_size_of_the_evaluation(
-    bits: int, root: Path
+    bits: int, root: Path, tmp_path: Path
 ) -> None:
     recipe = recipe_of(root)
     data = replace(recipe.data, size=32, resize=40, train_size=16, bits=bits)
@@ -122,6 +122,10 @@ def test_grid_is_chosen_from_training_pictures_in_the_size_of_the_evaluation(
         RecipeError, match="train_size is 16, and Pictures cannot be read in the 32"
     ):
         as_evaluated(Pictures(want[0], split.train.labels), data)
+    held = Pictures(want[0], split.train.labels)
+    with pytest.raises(RecipeError, match="train_size is 16, and Pictures cannot be read"):
+        fit(recipe, tmp_path / "run", data=Split(held, held))
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 def test_pictures_in_memory_have_nothing_to_cut_a_part_out_of(root: Path) -> None:
