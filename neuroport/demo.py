@@ -18,7 +18,7 @@ from neuroport.files import write_atomic, write_json
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import GRADED
 from neuroport.graph.store import save
-from neuroport.recipe import load_recipe, recipe_text
+from neuroport.recipe import parsed_recipe, recipe_text
 from neuroport.reporting.progress import progress_bar, training_report
 from neuroport.runs.trace import Trace, versions
 
@@ -43,26 +43,31 @@ def demo(
         NeuroportError: a stage refused or failed; earlier stages' files are kept.
     """
     ready("lava-cpu")  # refuse before minutes of training, not after
-    from neuroport.data.loading import load_data
+    from neuroport.data.loading import calibration_frames, load_data
     from neuroport.data.samples import frames_of, save_array
+    from neuroport.quantization.calibration import CALIBRATION
+    from neuroport.training.averaging import accuracies
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import evaluate, fit
 
-    recipe = load_recipe(recipe_path)
-    if not 1 <= samples <= recipe.data.test:
-        raise BackendError(f"--samples is {samples}; use 1 to {recipe.data.test} held-out digits")
+    text = recipe_text(recipe_path)  # once: the file may be edited while it is trained
+    recipe = parsed_recipe(text, recipe_path)
+    data = load_data(recipe.data)
+    total = len(data.test.labels)
+    if not 1 <= samples <= total:
+        raise BackendError(f"--samples is {samples}; use 1 to {total} held-out samples")
     seconds: dict[str, float] = {}
     folder.mkdir(parents=True, exist_ok=True)
 
-    line(f"train     {recipe.name}: {recipe.data.train} digits, T = {recipe.data.steps}")
+    count = len(data.train.labels)
+    line(f"train     {recipe.name}: {count} samples, T = {recipe.data.steps}")
     with _timed(seconds, "train"), training_report(line) as report:
-        data = load_data(recipe.data)
         net = fit(recipe, folder, report=report, data=data, device=device)
-    write_atomic(folder / "recipe.toml", recipe_text(recipe_path))
+    write_atomic(folder / "recipe.toml", text)
     metrics = read_checkpoint(folder).metrics
 
     with _timed(seconds, "quantize"):
-        graph = port.quantize(net, frames_of(data.test, slice(1), recipe.data.steps))
+        graph = port.quantize(net, calibration_frames(data.train, recipe.data, CALIBRATION))
         save(graph, folder / "quantized.graph")
     line(f"quantize  {folder}/quantized.graph: {len(graph)} nodes, integers from here on")
 
@@ -85,7 +90,7 @@ def demo(
         with _timed(seconds, f"run {engine}"), progress_bar(engine) as progress:
             traces[engine] = port.run(network, frames, on=engine, progress=progress)
             traces[engine].save(folder / f"{engine}.trace")
-        line(f"run       {engine}: {samples} held-out digits in {seconds[f'run {engine}']:.1f} s")
+        line(f"run       {engine}: {samples} held-out samples in {seconds[f'run {engine}']:.1f} s")
 
     comparisons = [
         port.compare(traces[want], traces["lava-cpu"], graph=chip, frames=frames)
@@ -93,14 +98,13 @@ def demo(
     ]
     for comparison in comparisons:
         line(f"compare   {comparison}".replace("\n", "\n          "))
-    phases = {m["phase"]: m for m in metrics}
+    reached = accuracies(recipe, metrics)
     lava_correct = int((traces["lava-cpu"].predictions == labels).sum())
-    total = len(data.test.labels)
     results: dict[str, Any] = {
         "name": recipe.name,
         "recipe": recipe.to_dict(),
         "accuracy": {
-            "float": _accuracy(phases["float"]["accuracy"], phases["float"]["samples"]),
+            **{phase: _accuracy(percent, total) for phase, percent in reached.items()},
             "quantized": _accuracy(100 * correct / total, total),
             "lava-cpu": _accuracy(100 * lava_correct / samples, samples),
         },

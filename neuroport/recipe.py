@@ -281,21 +281,31 @@ def from_dict(values: dict[str, Any], source: str = "recipe") -> Recipe:
 def to_toml(recipe: Recipe) -> str:
     """Write a recipe as TOML, without values that equal the default."""
     values, default = recipe.to_dict(), Recipe().to_dict()
-    lines = [f"{key} = {json.dumps(values[key])}" for key in ("name", "seed")]
+    lines = [f"{key} = {_toml(values[key])}" for key in ("name", "seed")]
     for table, keys in values.items():
         if isinstance(keys, dict):
             lines += ["", f"[{table}]"]
             lines += [
-                f"{key} = {json.dumps(value)}"
+                f"{key} = {_toml(value)}"
                 for key, value in keys.items()
                 if value != default[table][key]
             ]
     return "\n".join(lines) + "\n"
 
 
+def _toml(value: Any) -> str:
+    """TOML of a value: JSON, but without pairs of \\u for a character, and without a bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe: a TOML file, or the name of a shipped recipe (``demo``)."""
-    return from_dict(parse_toml(recipe_text(path), str(path), RecipeError), str(path))
+    return parsed_recipe(recipe_text(path), path)
+
+
+def parsed_recipe(text: str, path: str | Path) -> Recipe:
+    """Return the recipe in the text of a file; ``path`` is for messages."""
+    return from_dict(parse_toml(text, str(path), RecipeError), str(path))
 
 
 def shipped() -> dict[str, Recipe]:
@@ -376,7 +386,14 @@ def _convert(wanted: Any, value: Any, name: str) -> Any:
         return value
     real = not either and get_args(wanted)[0] is float
     numbers = (int, float) if real else (int,)
-    if not isinstance(value, list) or not all(type(n) in numbers for n in value):
+    if not isinstance(value, list) or not all(_is_number(n, numbers) for n in value):
         said = "an integer or " * either + f"a list of {'numbers' if real else 'integers'}"
         raise RecipeError(f"{name} is {value!r}; expected {said}")
     return tuple(map(float, value)) if real else tuple(value)
+
+
+def _is_number(value: Any, kinds: tuple[type[Any], ...]) -> bool:
+    """Whether a value has one of these types; an integer for a float must be exact in it."""
+    if type(value) is int and float in kinds:
+        return abs(value) < 1 << 53
+    return type(value) in kinds

@@ -48,6 +48,17 @@ def test_demo_compares_every_population_and_says_so(demo_folder: Path) -> None:
     assert {"float", "quantized", "lava-cpu"} == set(results["accuracy"])
 
 
+def test_demo_of_a_recipe_without_a_real_valued_phase(tiny_recipe: Path, tmp_path: Path) -> None:
+    text = tiny_recipe.read_text()
+    assert "[training]\nepochs = 2\n" in text
+    path = tmp_path / "integers.toml"
+    path.write_text(text.replace("[training]\nepochs = 2\n", "[training]\nepochs = 0\n"))
+    done = run_demo(tmp_path / "run", path, "--samples", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "run" / "demo.json").read_text())
+    assert set(results["accuracy"]) == {"quantized", "lava-cpu"}
+
+
 def test_demo_says_what_carries_the_shortcuts(demo_folder: Path) -> None:
     graph, chip = (port.read(demo_folder / "run" / f"{n}.graph") for n in ("quantized", "lowered"))
     said = (demo_folder / "stdout.txt").read_text()

@@ -9,7 +9,7 @@ import click
 
 from neuroport.cli.options import json_option, recipe_name
 from neuroport.cli.output import Out
-from neuroport.cli.paths import Command, any_path, out_folder
+from neuroport.cli.paths import Command, any_path, out_folder, same
 from neuroport.errors import RecipeError
 
 
@@ -54,6 +54,13 @@ def import_weights(
 
     if (recipe is None) == (family is None):
         raise RecipeError("name the network: with --recipe, or with --family and --depth")
+    if recipe is not None and not (depth is None and dataset is None):
+        raise click.UsageError("--depth and --dataset choose a recipe of --family; leave them out")
+    if recipe is not None and same(Path(recipe), folder / "recipe.toml"):
+        raise click.UsageError(
+            f"'-o' / '--out' would write over {recipe}, which '--recipe' reads; write to another "
+            "file"
+        )
     if recipe is None:
         found = [
             name

@@ -151,14 +151,14 @@ class Command(click.Command):
         for at, (out, path) in enumerate(written):
             name = out.get_error_hint(ctx)
             for other, source in read:
-                if _same(path, source):
+                if same(path, source):
                     raise click.UsageError(
                         f"{name} would write over {source}, which {other.get_error_hint(ctx)} "
                         "reads; write to another file",
                         ctx,
                     )
             for other, target in written[:at]:
-                if _same(path, target):
+                if same(path, target):
                     raise click.UsageError(
                         f"{other.get_error_hint(ctx)} and {name} both write {path}; give each a "
                         "file of its own",
@@ -166,7 +166,7 @@ class Command(click.Command):
                     )
 
 
-def _same(one: Path, other: Path) -> bool:
+def same(one: Path, other: Path) -> bool:
     """Whether two paths are, or would be, the same file, through links, too."""
     try:
         return os.path.samefile(one, other)

@@ -116,10 +116,8 @@ def _calibration(recipe: Recipe, samples: int) -> npt.NDArray[Any]:
     """Return the frames from which scales are chosen; without samples, frames of their size."""
     import numpy as np
 
-    from neuroport.data.loading import load_data
-    from neuroport.data.samples import frames_of, spread_over
+    from neuroport.data.loading import calibration_frames, load_data
 
     if not samples:
         return np.zeros((recipe.data.steps, 1, *recipe.data.shape))
-    train = load_data(recipe.data).train
-    return frames_of(train, spread_over(len(train.labels), samples), recipe.data.steps)
+    return calibration_frames(load_data(recipe.data).train, recipe.data, samples)

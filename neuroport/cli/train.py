@@ -10,7 +10,7 @@ import click
 
 from neuroport.cli.options import DEVICES, json_option, recipe_name
 from neuroport.cli.output import Out
-from neuroport.cli.paths import Command, any_path, out_folder
+from neuroport.cli.paths import Command, any_path, out_folder, same
 
 
 @click.command(cls=Command)
@@ -49,7 +49,7 @@ def train(
 ) -> None:
     """Train RECIPE (a TOML file or the name of a shipped recipe), or resume the folder's run."""
     from neuroport.files import write_atomic
-    from neuroport.recipe import load_recipe, recipe_text
+    from neuroport.recipe import parsed_recipe, recipe_text
 
     if listed:
         _list(Out(as_json))
@@ -57,7 +57,8 @@ def train(
     if recipe is None or folder is None:
         missing = "'RECIPE'" if recipe is None else "'-o' / '--out'"
         raise click.UsageError(f"Missing {missing}; --list prints the shipped recipes.")
-    parsed = load_recipe(recipe)  # before torch is imported, so that a mistake is reported at once
+    text = recipe_text(recipe)  # once: the file may be edited while it is trained
+    parsed = parsed_recipe(text, recipe)  # before torch is imported: a mistake is reported at once
     from neuroport.reporting.progress import training_report
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import fit
@@ -82,7 +83,9 @@ def train(
         fit(parsed, folder, report=report_all, **how)
     if not is_first():  # the other processes of torchrun
         return
-    write_atomic(folder / "recipe.toml", recipe_text(recipe))
+    kept = folder / "recipe.toml"
+    if not same(Path(recipe), kept):
+        write_atomic(kept, text)
     metrics = read_checkpoint(folder).metrics
     out.line(f"{folder}: {len(metrics)} epoch{'s' * (len(metrics) != 1)} done")
     out.result({"folder": str(folder), "metrics": metrics})

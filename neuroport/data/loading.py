@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from neuroport.data import nmnist, shd, simulated_cache, tonic_readers
 from neuroport.data.catalog import KNOWN
 from neuroport.data.dataset_folder import located
 from neuroport.data.events import Binning, Events, Recordings, as_events
+from neuroport.data.pictures import Files
 from neuroport.data.recipe import DataRecipe
 from neuroport.data.samples import (
     Croppable,
@@ -22,6 +23,8 @@ from neuroport.data.samples import (
     Split,
     check_labels,
     check_views,
+    frames_of,
+    spread_over,
     taking_turns,
 )
 from neuroport.errors import RecipeError
@@ -107,6 +110,38 @@ def load_data(recipe: DataRecipe) -> Split:
         return split
     coarse = CoarseFiles if recipe.known.files else Coarse
     return Split(coarse(split.train, recipe.bits), coarse(split.test, recipe.bits))
+
+
+def as_evaluated(samples: Samples, recipe: DataRecipe) -> Samples:
+    """Return training samples in the size of the held-out ones, from which they may differ.
+
+    A grid that is chosen from samples belongs to the size at which the network is evaluated.
+
+    Raises:
+        RecipeError: ``data.train_size`` is another size, and the samples are not neuroport's.
+    """
+    if not recipe.train_size:
+        return samples
+    if isinstance(samples, (Chosen, Coarse)):
+        return replace(samples, whole=as_evaluated(samples.whole, recipe))
+    if isinstance(samples, Files):
+        return replace(samples, size=recipe.shape[1], resize=recipe.resize)
+    if recipe.train_size == recipe.shape[1]:
+        return samples
+    raise RecipeError(
+        f"data.train_size is {recipe.train_size}, and {type(samples).__name__} cannot be read in "
+        f"the {recipe.shape[1]} pixels of the evaluation, for which the grid is chosen; leave "
+        "data.train_size out"
+    )
+
+
+def calibration_frames(train: Samples, recipe: DataRecipe, count: int) -> Frames:
+    """Return frames (T, N, C, H, W) of up to ``count`` evenly spaced training samples.
+
+    They have the size of the evaluation, see :func:`as_evaluated`.
+    """
+    seen = as_evaluated(train, recipe)
+    return frames_of(seen, spread_over(len(seen.labels), count), recipe.steps)
 
 
 def _halves(recipe: DataRecipe) -> Split:

@@ -19,6 +19,7 @@ from neuroport.files import ordinary
 from neuroport.hdf5 import short
 
 SIDE = 34  # pixels of the sensor that the files hold
+DIGITS = tuple("0123456789")  # names of the folders
 MOST_BYTES = 64 << 20  # of a recording; they have some ten thousand
 
 
@@ -41,6 +42,7 @@ class Folder:
 
     Raises:
         BackendError: tonic is not installed.
+        FormatError: a recording is not in the folder of a digit.
     """
 
     def __init__(self, root: Path, train: bool) -> None:
@@ -59,8 +61,15 @@ class Folder:
                 self.location_on_system = str(root)
                 return True
 
-        self._dataset: Any = Here(str(root.parent), train=train)
+        half = root / ("Train" if train else "Test")
+        try:  # tonic takes the last character of a folder's name
+            self._dataset: Any = Here(str(root.parent), train=train)
+        except ValueError as error:
+            raise _misplaced(half) from error
         self._paths = [Path(path) for path in self._dataset.data]
+        for path in self._paths:
+            if path.parent.name not in DIGITS:
+                raise _misplaced(path.parent)
 
     @property
     def labels(self) -> Labels:
@@ -81,3 +90,10 @@ class Folder:
         except Exception as error:  # tonic's readers may raise any exception
             raise FormatError(f"{path}: not a recording ({short(error)})") from error
         return as_events(found, path, (SIDE, SIDE), ordered=True)
+
+
+def _misplaced(place: Path) -> FormatError:
+    return FormatError(
+        f"{place}: recordings (.bin) that are not in a folder named by their digit, 0 to 9; remove "
+        "or rename what is not of N-MNIST"
+    )

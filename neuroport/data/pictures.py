@@ -28,6 +28,7 @@ from neuroport.hdf5 import short
 MOST_BYTES = 1 << 28  # of a CIFAR file; the largest has 154 MB
 PIXELS = 3 * 32 * 32
 FORMATS = ("JPEG", "PNG")  # those of ImageNet, some of whose .JPEG are PNG
+EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # or fewer, in Pillow
 MOST_PIXELS = 1 << 27
 SUFFIXES = (".jpeg", ".jpg", ".png")
 MARGIN = 256 / 224  # ImageNet is tested on the middle 224 pixels of 256
@@ -104,6 +105,11 @@ class Files:
         image = _image(path)
         scale = (self.resize or round(self.size * MARGIN)) / min(image.size)
         wide, high = (max(self.size, round(side * scale)) for side in image.size)
+        if wide * high > MOST_PIXELS:
+            raise FormatError(
+                f"{path}: {image.width} x {image.height} pixels, of which {wide} x {high} would be "
+                "made to cut the middle; cut it first"
+            )
         image = image.resize((wide, high), Image.Resampling.BILINEAR)
         left, top = (wide - self.size) // 2, (high - self.size) // 2
         return _array(image.crop((left, top, left + self.size, top + self.size)))
@@ -118,9 +124,12 @@ def _image(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # decided below
             with Image.open(path, formats=FORMATS) as file:
-                if file.width * file.height <= MOST_PIXELS:
+                if file.width * file.height > MOST_PIXELS:
+                    said = f"{file.width} x {file.height} pixels, more than any of the dataset"
+                elif file.mode not in EIGHT_BITS:  # Pillow would cut all values above 255
+                    said = f"its pixels are {file.mode!r} of Pillow; convert it to 8 bits"
+                else:
                     return file.convert("RGB")
-                said = f"{file.width} x {file.height} pixels, more than any picture of the dataset"
     except Exception as error:  # Pillow's readers may raise any exception
         said = short(error)
     raise FormatError(f"{path}: not a picture (JPEG or PNG), or truncated ({said})")

@@ -23,28 +23,27 @@ def point(
     name: str = "sweep",
 ) -> None:
     """Train one point in ``folder``, resuming what is there; ``result.json`` is written last."""
-    from neuroport.data.loading import load_data
-    from neuroport.data.samples import frames_of, spread_over
+    from neuroport.data.loading import calibration_frames, load_data
     from neuroport.graph.store import save
     from neuroport.quantization import quantize
     from neuroport.quantization.calibration import CALIBRATION
     from neuroport.targets.lowering import options
     from neuroport.targets.target import load_target
+    from neuroport.training.averaging import accuracies
     from neuroport.training.checkpoint import read_checkpoint
     from neuroport.training.fit import fit
 
     parsed = changed(from_dict(dict(recipe), name), changes)
     net = fit(parsed, folder)
     train = load_data(parsed.data).train
-    chosen = spread_over(len(train.labels), CALIBRATION)
-    graph = quantize(net, frames_of(train, chosen, parsed.data.steps))
+    graph = quantize(net, calibration_frames(train, parsed.data, CALIBRATION))
     save(graph, folder / GRAPH_FILE)
     legal = [each for each in options(graph, load_target(target)) if not each.refusal]
-    last = {epoch["phase"]: epoch["accuracy"] for epoch in read_checkpoint(folder).metrics}
+    reached = accuracies(parsed, read_checkpoint(folder).metrics)
     ordered = sorted((each.to_dict() for each in legal), key=_dearness)
     write_json(
         folder / RESULT,
-        {"changes": list(changes), "accuracy": last, "graph": graph.hash, "options": ordered},
+        {"changes": list(changes), "accuracy": reached, "graph": graph.hash, "options": ordered},
     )
 
 

@@ -44,7 +44,7 @@ def draw(training: TrainingRecipe, count: int, rng: np.random.Generator) -> Draw
     return drawn | _drawn_changes(training, count, rng)
 
 
-def part_of(drawn: Drawn, part: slice) -> Drawn:
+def part_of(drawn: Drawn, part: slice | Labels) -> Drawn:
     """Return the changes of some samples of the batch."""
     return {name: rows[part] for name, rows in drawn.items()}
 

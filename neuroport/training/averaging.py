@@ -8,8 +8,9 @@ average as ``average.*``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +84,20 @@ def with_shown(tensors: Mapping[str, Tensor], shown: Mapping[str, Tensor]) -> di
     trained = {f"{TRAINED}{name}": t for name, t in part(tensors, MODEL).items()}
     others = {name: t for name, t in tensors.items() if not name.startswith((MODEL, TRAINED))}
     return {**{f"{MODEL}{name}": t for name, t in shown.items()}, **trained, **others}
+
+
+def accuracies(recipe: Recipe, metrics: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the accuracy, in percent, of the network that each phase gave, by phase.
+
+    It is that of the best epoch with ``training.keep = "best"``, otherwise of the last one.
+    """
+    found: dict[str, float] = {}
+    for epoch in metrics:
+        phase, reached = epoch["phase"], epoch["accuracy"]
+        if recipe.training.keep == "best":
+            reached = max(reached, found.get(phase, reached))
+        found[phase] = reached
+    return found
 
 
 def keeps_more(recipe: Recipe) -> bool:

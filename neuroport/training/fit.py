@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.arguments import is_path, is_recipe, takes
-from neuroport.data.loading import load_data
+from neuroport.data.loading import as_evaluated, load_data
 from neuroport.data.samples import Samples, Split, check_labels
-from neuroport.errors import BackendError, TrainingError
+from neuroport.errors import BackendError, RecipeError, TrainingError
 from neuroport.files import check_folder, write_atomic
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import load
@@ -117,7 +117,7 @@ def fit(
         TrainingError: ``folder`` holds a run of another recipe or graph, the loss is not a number,
             memory ran out, or a process that reads samples has died.
         RecipeError: the recipe's data do not match the graph; or samples are not 8-bit integers, or
-            their labels no classes.
+            their labels no classes, or there are none.
         BackendError: there is no such device.
         FormatError: a file cannot be read.
     """
@@ -174,7 +174,7 @@ def _fit(
     reading: Reading,
     workers: int | None,
 ) -> nn.Module:
-    together.part(recipe.training.batch)
+    together.part(recipe.training.batch, recipe.training.mixup > 0)
     if together.first:
         check_folder(folder)
     if not together.first:
@@ -190,9 +190,9 @@ def _fit(
         return net.eval()
     if data is None:
         data = _load(recipe, together)
-    else:
-        for half, samples in (("training", data.train), ("test", data.test)):
-            check_labels(samples.labels, recipe.data.class_count, f"data, {half} samples")
+    _check_classes(data, recipe)
+    if recipe.quantization.epochs and _measures(recipe):
+        as_evaluated(data.train, recipe.data)  # refused before anything is trained
     reading = replace(reading, workers=workers_for(workers, data.train, reading.device))
     net.to(reading.device)
     while state.epoch < recipe.epochs:
@@ -225,14 +225,31 @@ def _fit(
     return net.cpu().eval()
 
 
+def _check_classes(data: Split, recipe: Recipe) -> None:
+    """Refuse labels that are no classes of the network, and halves without a sample.
+
+    Raises:
+        RecipeError: names one of them.
+    """
+    for half, samples in (("training", data.train), ("held-out", data.test)):
+        check_labels(samples.labels, recipe.data.class_count, f"{half} samples")
+        if len(samples.labels) == 0:
+            raise RecipeError(f"there is no {half} sample; give at least one")
+
+
 def calibration(reading: Reading, data: Split, recipe: Recipe) -> Tensor:
-    """Return the frames from which scales are chosen.
+    """Return the frames from which scales are chosen, in the size of the evaluation.
 
     For proven widths and biases as they are, only their size matters.
     """
-    if recipe.quantization.widths == PROVEN and not recipe.quantization.correct_bias:
+    if not _measures(recipe):
         return reading.some(data.test, recipe)
-    return reading.some(data.train, recipe, CALIBRATION)
+    return reading.some(as_evaluated(data.train, recipe.data), recipe, CALIBRATION)
+
+
+def _measures(recipe: Recipe) -> bool:
+    """Whether the values of the calibration have an effect."""
+    return recipe.quantization.widths != PROVEN or recipe.quantization.correct_bias
 
 
 def goes_on_elsewhere(state: State) -> bool:
@@ -505,7 +522,7 @@ class _Epoch:
     ) -> Iterator[Job]:
         """Yield this process's part of every batch, with its random numbers."""
         training = self.state.recipe.training
-        own = self.step.together.part(training.batch)
+        own = self.step.together.part(training.batch, training.mixup > 0)
         for index in indices:
             chosen = order[index * training.batch : (index + 1) * training.batch]
             drawn = draw(training, len(chosen), rng)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -45,18 +47,28 @@ class Group:
         """Whether this process writes files and reports."""
         return self.rank == 0
 
-    def part(self, batch: int) -> slice:
+    def part(self, batch: int, mixed: bool = False) -> slice | npt.NDArray[np.int64]:
         """Return this process's samples of a batch.
+
+        Args:
+            mixed: whether the first sample of the batch is mixed with the last one, and so on. Both
+                are then in the same part, where they are the first and the last one, too.
 
         Raises:
             TrainingError: the batch cannot be divided evenly.
         """
-        if batch % self.size:
+        if self.size > 1 and batch % (self.size * (1 + mixed)):
+            said = " in the pairs that training.mixup mixes" if mixed else ""
             raise TrainingError(
-                f"training.batch is {batch}, which {self.size} processes cannot share evenly; "
-                "use a multiple"
+                f"training.batch is {batch}, which {self.size} processes cannot share evenly"
+                f"{said}; use a multiple of {self.size * (1 + mixed)}"
             )
         each = batch // self.size
+        if mixed and self.size > 1:
+            half = each // 2
+            first: npt.NDArray[np.int64] = np.arange(self.rank * half, (self.rank + 1) * half)
+            both: npt.NDArray[np.int64] = np.concatenate([first, batch - 1 - first[::-1]])
+            return both
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def check(self, net: nn.Module) -> None:

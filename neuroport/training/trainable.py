@@ -38,6 +38,7 @@ from neuroport.graph.node import (
 from neuroport.kernels import exact_products
 from neuroport.kernels.devices import device_of
 from neuroport.kernels.surrogate import SURROGATES
+from neuroport.lowering.exponents import ONE_SIGN_MAX
 
 HEARS_ITSELF = (Recurrent, SubtractiveRecurrent)
 SUBTRACTS = (SubtractiveLif, SubtractiveRecurrent)
@@ -160,7 +161,7 @@ class Trainable(nn.Module):
     spikes), thresholds and decays are constants.
 
     Raises:
-        CaptureError: a node's kind has no gradient here.
+        CaptureError: a node's kind has no gradient here, or a number does not fit its width.
     """
 
     def __init__(
@@ -214,6 +215,31 @@ class Trainable(nn.Module):
                 )
                 if isinstance(node, HEARS_ITSELF):
                     self._add(self.own, f"{node.name}", node.weight, node.name)
+        self._check_start()
+
+    @torch.no_grad()
+    def _check_start(self) -> None:
+        """Refuse a graph with numbers that training would change before its first step.
+
+        Raises:
+            CaptureError: weights or biases are beyond the widths of a chip.
+        """
+        for node in self.start:
+            held: list[tuple[str, Any, Tensor]] = []
+            if isinstance(node, (Conv, Dense, *HEARS_ITSELF)):
+                held.append(("weight", node.weight, self.integer_weight(node.name)))
+            if node.name in self.names:
+                held.append(("bias", node.bias, self.integer_bias(node.name)))  # type: ignore[attr-defined]
+            for what, has, found in held:
+                unlike = np.flatnonzero(np.array(has) != _whole(found))
+                if len(unlike):
+                    value = np.array(has).flatten()[unlike[0]]
+                    raise CaptureError(
+                        f"{node.name}: a {what} is {value}, which does not fit what is trained: "
+                        f"weights of both signs in {integers.WEIGHT_MAX}, of one sign in "
+                        f"{ONE_SIGN_MAX}, biases in {integers.BIAS_MAX}; make the graph with a "
+                        "coarser LSB"
+                    )
 
     def constants(self, name: str) -> _Constants:
         """Constants of a population."""
@@ -266,9 +292,10 @@ class Trainable(nn.Module):
         self, where: nn.ParameterDict, name: str, weight: npt.NDArray[Any], reader: str | None
     ) -> None:
         mixed = bool((weight > 0).any() and (weight < 0).any())
-        low = 0.0 if not mixed and bool((weight >= 0).all()) else -float(integers.WEIGHT_MAX)
-        high = float(integers.WEIGHT_MAX) if mixed or low == 0 else 0.0
         odd = bool((weight % 2).any())
+        most = float(ONE_SIGN_MAX if odd else integers.WEIGHT_MAX)
+        low = 0.0 if not mixed and bool((weight >= 0).all()) else -most
+        high = most if mixed or low == 0 else 0.0
         if mixed and odd:
             raise CaptureError(f"{name}: weights of both signs are odd, which no chip holds")
         self._steps[name] = (1 if odd else 2, low, high)

@@ -85,6 +85,7 @@ def test_a_network_is_named_by_family_and_depth_or_by_a_recipe(
         (("--family", "ms_resnet", "--depth", 19), "0 shipped recipes are of family ms_resnet"),
         (("--family", "ms_resnet", "--depth", 20), "choose with --recipe"),
         ((), "name the network: with --recipe, or with --family and --depth"),
+        (("--recipe", "demo", "--depth", 18), "--depth and --dataset choose a recipe of --family"),
         (("--recipe", "demo", "--set", "blocks"), "changes no key; tell it as"),
         (("--recipe", "demo"), "does not fit the MsResNet"),
     ):

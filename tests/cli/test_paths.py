@@ -79,6 +79,11 @@ RUN = ("run", "net", "--frames", "f")
             "run/checkpoint.safetensors",
             "'FILE'",
         ),
+        (
+            ("import-weights", "f", "-o", "run", "--recipe", "./run/recipe.toml"),
+            "./run/recipe.toml",
+            "'--recipe'",
+        ),
         (("lower", "a.graph", "-o", "a.graph"), "a.graph", "'GRAPH'"),
         (("lower", "a.graph", "--target", "t", "-o", "t"), "t", "'--target'"),
         (("run", "net", "--frames", "f", "--cluster", "slurm:t", "-o", "t"), "t", "'--cluster'"),

@@ -27,6 +27,7 @@ batch = 20
 optimizer = "sgd"
 clip = 1.0
 rotate = 5.0
+mixup = 0.4
 checkpoint_steps = 1
 [quantization]
 epochs = 1

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -131,6 +132,31 @@ def test_train_writes_a_checkpoint_its_recipe_and_its_metrics(
     metrics = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [m["phase"] for m in metrics] == ["float", "float", "quantized"]
     assert all(0 <= m["accuracy"] <= 100 and m["samples"] == 20 for m in metrics)
+
+
+def test_train_keeps_the_recipe_with_which_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    from click.testing import CliRunner
+
+    from neuroport.cli.train import train
+
+    recipe, trained = tmp_path / "mine.toml", []
+
+    def fit(parsed: Any, folder: Path, **_: Any) -> None:
+        trained.append(parsed.name)
+        recipe.write_text('name = "after"\n')  # edited for the next run
+        folder.mkdir()
+
+    monkeypatch.setattr("neuroport.training.fit.fit", fit)
+    told = SimpleNamespace(metrics=[])
+    monkeypatch.setattr("neuroport.training.checkpoint.read_checkpoint", lambda _: told)
+    recipe.write_text('name = "before"\n')
+    done = CliRunner().invoke(train, [str(recipe), "-o", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    assert trained == ["before"]
+    assert (tmp_path / "run" / "recipe.toml").read_text() == 'name = "before"\n'
 
 
 def test_train_again_trains_nothing_and_says_the_same(

@@ -20,6 +20,7 @@ from neuroport.recipe import (
     from_dict,
     load_recipe,
     recipe_text,
+    to_toml,
 )
 
 
@@ -108,6 +109,20 @@ def test_recipe_of_before_the_families_is_what_it_was() -> None:
     recipe = from_dict({"network": network})
     assert recipe.network == NetworkRecipe(blocks=2, widths=(4, 5, 6), shortcut="stride")
     assert recipe == from_dict(recipe.to_dict())
+
+
+def test_texts_beyond_ascii_come_back_from_toml(tmp_path: Path) -> None:
+    for root in ("/Ärzte/😀", 'a"b\\c', "tab\tand\x7f"):
+        data = dataclasses.replace(Recipe().data, root=root)
+        recipe = dataclasses.replace(Recipe(), data=data)
+        (tmp_path / "r.toml").write_text(to_toml(recipe), encoding="utf-8")
+        assert load_recipe(tmp_path / "r.toml") == recipe
+
+
+def test_an_integer_that_no_float_holds_is_refused() -> None:
+    values = {"network": {"mean": [10**400], "std": [1]}}
+    with pytest.raises(RecipeError, match=r"network\.mean is .* expected a list of numbers"):
+        from_dict(values)
 
 
 def test_a_change_holds_one_value() -> None:

@@ -14,13 +14,14 @@ pytest.importorskip("torchvision")
 from PIL import Image  # noqa: E402
 from torchvision import transforms  # noqa: E402
 
-from neuroport.data.loading import load_data  # noqa: E402
-from neuroport.data.samples import Croppable, Pictures  # noqa: E402
+from neuroport.data.loading import as_evaluated, calibration_frames, load_data  # noqa: E402
+from neuroport.data.samples import Croppable, Pictures, Split, spread_over  # noqa: E402
 from neuroport.errors import RecipeError  # noqa: E402
 from neuroport.recipe import Recipe, from_dict  # noqa: E402
 from neuroport.training.augmentation import training_views  # noqa: E402
 from neuroport.training.checkpoint import read_checkpoint  # noqa: E402
-from neuroport.training.fit import fit  # noqa: E402
+from neuroport.training.fit import calibration, fit  # noqa: E402
+from neuroport.training.loading import Reading  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +100,32 @@ def test_pictures_are_tested_at_another_size_than_they_are_trained_on(root: Path
         from_dict({"data": {"dataset": "cifar10", "root": "x", "train_size": 8}})
     with pytest.raises(RecipeError, match="frames of 18 x 18 reach stage"):
         replace(recipe, data=replace(data, train_size=18))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_grid_is_chosen_from_training_pictures_in_the_size_of_the_evaluation(
+    bits: int, root: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_of(root)
+    data = replace(recipe.data, size=32, resize=40, train_size=16, bits=bits)
+    recipe = replace(recipe, data=data, quantization=replace(recipe.quantization, widths="checked"))
+    split = load_data(data)
+    assert split.train.views(slice(1)).shape == (1, 1, 3, 16, 16)
+    want = load_data(replace(data, train_size=0)).train.views(slice(None))
+    assert want.shape == (1, 12, 3, 32, 32)
+    assert np.array_equal(as_evaluated(split.train, data).views(slice(None)), want)
+    found = calibration_frames(split.train, data, 5)
+    assert np.array_equal(found, want[:, spread_over(12, 5)])
+    seen = calibration(Reading(torch.device("cpu")), split, recipe)
+    assert np.array_equal(seen.numpy(), want)
+    with pytest.raises(
+        RecipeError, match="train_size is 16, and Pictures cannot be read in the 32"
+    ):
+        as_evaluated(Pictures(want[0], split.train.labels), data)
+    held = Pictures(want[0], split.train.labels)
+    with pytest.raises(RecipeError, match="train_size is 16, and Pictures cannot be read"):
+        fit(recipe, tmp_path / "run", data=Split(held, held))
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 def test_pictures_in_memory_have_nothing_to_cut_a_part_out_of(root: Path) -> None:

@@ -88,6 +88,20 @@ def test_nmnist_is_read_in_the_order_of_its_paths(below: str, tmp_path: Path) ->
         load_data(recipe("nmnist", tmp_path, train=11))
 
 
+@pytest.mark.parametrize("place", ["12", "a", "digit3", "."])
+def test_nmnist_in_other_folders_than_those_of_digits_is_refused(
+    place: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("tonic")
+    for half in ("Train", "Test"):
+        for name in ("0", place):
+            path = tmp_path / "NMNIST" / half / name / "1.bin"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(to_bytes(event_at(1)))
+    with pytest.raises(FormatError, match="not in a folder named by their digit"):
+        load_data(recipe("nmnist", tmp_path))
+
+
 # -- DVS128 Gesture ------------------------------------------------------------------------------
 
 
@@ -500,6 +514,30 @@ def test_a_picture_of_another_format_starts_no_program(
     assert not started.exists()
     image.new("RGB", (8, 8)).save(tmp_path / "good.JPEG", "PNG")  # as ImageNet has one
     assert _image(tmp_path / "good.JPEG").size == (8, 8)
+
+
+def test_a_picture_that_is_far_longer_than_wide_takes_no_memory(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    from neuroport.data.pictures import Files
+
+    image.new("L", (1, 2_000_000)).save(tmp_path / "line.png")
+    files = Files((tmp_path / "line.png",), np.zeros(1, np.int64), 16)
+    with pytest.raises(FormatError, match=r"line\.png: 1 x 2000000 pixels, of which 18 x 36000000"):
+        files.views(slice(None))
+
+
+def test_a_picture_of_16_bits_is_refused_and_not_cut_to_white(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    from neuroport.data.pictures import _image
+
+    image.fromarray(np.full((4, 4), 300, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(FormatError, match=r"deep\.png: .*its pixels are 'I.*convert it to 8 bits"):
+        _image(tmp_path / "deep.png")
+    for kind in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        image.new(kind, (4, 4)).save(tmp_path / "good.png")
+        assert _image(tmp_path / "good.png").mode == "RGB"
+    image.new("CMYK", (4, 4)).save(tmp_path / "good.jpg")
+    assert _image(tmp_path / "good.jpg").mode == "RGB"
 
 
 def test_a_picture_that_promises_gigabytes_is_refused(tmp_path: Path) -> None:

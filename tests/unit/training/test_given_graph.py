@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 import neuroport as port  # noqa: E402
 from neuroport.data.samples import Pictures, Split, frames_of  # noqa: E402
-from neuroport.errors import BackendError, NeuroportError  # noqa: E402
+from neuroport.errors import BackendError, CaptureError, NeuroportError  # noqa: E402
 from neuroport.graph.graph import Graph  # noqa: E402
 from neuroport.graph.node import (  # noqa: E402
     Conv,
@@ -216,6 +216,34 @@ def test_all_of_it_is_on_the_device(counts: bool) -> None:
     assert all(p.grad is not None and p.grad.is_meta for p in trained)
     with pytest.raises(BackendError, match="unknown device 'gpu'"):
         port.trainable(graph_of(), device="gpu")
+
+
+@pytest.mark.parametrize("weight", [[[255, 3]], [[-255, -2]], [[254, -2]], [[0, 0]]])
+def test_a_graph_begins_with_the_numbers_that_it_has(weight: list[list[int]]) -> None:
+    graph = single(weight, 4095)
+    assert port.trainable(graph).graph().hash == graph.hash
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "says"),
+    [
+        ([[300, 2]], 0, "in: a weight is 300"),
+        ([[256, -2]], 0, "in: a weight is 256"),
+        ([[2, -2]], -5000, "n: a bias is -5000"),
+    ],
+)
+def test_numbers_that_training_would_change_are_refused(
+    weight: list[list[int]], bias: int, says: str
+) -> None:
+    with pytest.raises(CaptureError, match=says):
+        port.trainable(single(weight, bias))
+
+
+def single(weight: list[list[int]], bias: int) -> Graph:
+    """A neuron of two inputs."""
+    decays = {"current_decay": [4096], "voltage_decay": [100]}
+    neuron = Lif("n", ("in",), threshold=[100], bias=[bias], **decays)
+    return Graph([Input("frames", (2,)), Dense("in", ("frames",), weight), neuron], 2)
 
 
 def test_weights_of_a_readout_without_units_are_one_at_most() -> None:

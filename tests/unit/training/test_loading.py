@@ -233,7 +233,7 @@ def test_recordings_are_binned_once_whoever_reads_them(tmp_path: Path) -> None:
     [
         (np.ones((20, 1, 8, 8)) / 2, np.arange(20) % 10, r"samples are float64 .*np.uint8"),
         (np.ones((20, 1, 8, 8), np.int64), np.arange(20) % 10, r"samples are int64 .*np.uint8"),
-        (np.ones((20, 1, 8, 8), np.uint8), np.arange(20), "data, training samples: labels are 0 "),
+        (np.ones((20, 1, 8, 8), np.uint8), np.arange(20), "training samples: labels are 0 "),
     ],
 )
 def test_samples_that_no_network_of_integers_reads_are_not_trained_on(

@@ -14,11 +14,17 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 from neuroport.data.samples import Pictures, Split, frames_of  # noqa: E402
-from neuroport.errors import FormatError  # noqa: E402
+from neuroport.errors import FormatError, RecipeError, TrainingError  # noqa: E402
 from neuroport.quantization.scales import freeze_scales  # noqa: E402
 from neuroport.recipe import Recipe, from_dict  # noqa: E402
-from neuroport.training.augmentation import augmented, draw  # noqa: E402
-from neuroport.training.averaging import Average  # noqa: E402
+from neuroport.training.augmentation import (  # noqa: E402
+    augmented,
+    changed_views,
+    draw,
+    part_of,
+    partners,
+)
+from neuroport.training.averaging import Average, accuracies  # noqa: E402
 from neuroport.training.checkpoint import (  # noqa: E402
     State,
     build_network,
@@ -121,6 +127,21 @@ def as_version_1(recipe: Recipe, data: Split) -> dict[str, Any]:
 def test_defaults_train_what_they_always_trained(data: Split, tmp_path: Path) -> None:
     recipe = recipe_of()
     assert_equal(trained(recipe, tmp_path, data), as_version_1(recipe, data))
+
+
+@pytest.mark.parametrize(("half", "label"), [("train", 10), ("test", -1)])
+def test_samples_of_other_classes_are_refused(
+    half: str, label: int, data: Split, tmp_path: Path
+) -> None:
+    samples = getattr(data, half)
+    labels = samples.labels.copy()
+    labels[3] = label
+    other = dataclasses.replace(data, **{half: Pictures(samples.images, labels)})
+    with pytest.raises(RecipeError, match=rf"samples: labels are .*{label}\b.* 10 classes are 0 to 9"):
+        fit(recipe_of(), tmp_path / "run", data=other)
+    none = dataclasses.replace(data, **{half: Pictures(samples.images[:0], labels[:0])})
+    with pytest.raises(RecipeError, match=r"there is no (training|held-out) sample"):
+        fit(recipe_of(), tmp_path / "run", data=none)
 
 
 def test_recipe_of_an_older_neuroport_takes_the_defaults() -> None:
@@ -326,6 +347,31 @@ def test_mixed_samples_are_the_mean_of_two_by_their_share_and_so_is_their_loss()
     assert torch.equal(step.loss(frames, labels), F.cross_entropy(net(frames), labels))
 
 
+@pytest.mark.parametrize(("batch", "size"), [(5, 1), (8, 2), (12, 2), (12, 3)])
+def test_processes_mix_what_one_process_mixes(batch: int, size: int) -> None:
+    recipe, rng = recipe_of(mixup=0.4), np.random.default_rng(1)
+    images = rng.integers(0, 256, (batch, 1, 6, 6)).astype(np.uint8)
+    samples = Pictures(images, np.arange(batch))
+    chosen = rng.permutation(batch)
+    drawn = draw(recipe.training, batch, rng)
+    whole = changed_views(samples, chosen, recipe, drawn)
+    pairs = dict(zip(chosen.tolist(), partners(chosen).tolist(), strict=True))
+    places = []
+    for rank in range(size):
+        part = Group(rank, size).part(batch, mixed=True)
+        own = chosen[part]
+        made = changed_views(samples, own, recipe, part_of(drawn, part))
+        assert np.array_equal(made, whole[:, part])
+        assert {a: pairs[a] for a in own.tolist()} == dict(
+            zip(own.tolist(), partners(own).tolist(), strict=True)
+        )
+        places += np.arange(batch)[part].tolist()
+        assert len(own) == batch // size
+    assert sorted(places) == list(range(batch))
+    with pytest.raises(TrainingError, match=r"6, which 2 processes .* pairs .* multiple of 4"):
+        Group(0, 2).part(6, mixed=True)
+
+
 def test_average_weighs_steps_as_it_says() -> None:
     net = torch.nn.BatchNorm1d(2)
     average = Average(net, 0.5)
@@ -378,6 +424,14 @@ def test_the_best_epoch_of_the_phase_is_what_a_run_gives(data: Split, tmp_path: 
         assert torch.equal(value, state.tensors[f"model.{name}"]), name
         assert torch.equal(state.tensors[f"trained.{name}"], epochs[-1][f"model.{name}"]), name
     assert 10 * evaluate(load(tmp_path / "best"), data.test, 2) == max(accuracies)
+
+
+def test_accuracy_of_a_phase_is_that_of_the_network_that_it_gave() -> None:
+    told = [("float", 30.0), ("float", 50.0), ("float", 40.0), ("quantized", 45.0)]
+    told += [("quantized", 35.0)]
+    metrics = [{"phase": phase, "accuracy": percent} for phase, percent in told]
+    assert accuracies(recipe_of(), metrics) == {"float": 40.0, "quantized": 35.0}
+    assert accuracies(recipe_of(keep="best"), metrics) == {"float": 50.0, "quantized": 45.0}
 
 
 @pytest.mark.parametrize(
