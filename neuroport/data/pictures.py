@@ -31,6 +31,7 @@ FORMATS = ("JPEG", "PNG")  # those of ImageNet, some of whose .JPEG are PNG
 EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # or fewer, in Pillow
 MOST_PIXELS = 1 << 27
 SUFFIXES = (".jpeg", ".jpg", ".png")
+OTHER_PICTURES = (".avif", ".bmp", ".gif", ".heic", ".jp2", ".ppm", ".tif", ".tiff", ".webp")
 MARGIN = 256 / 224  # ImageNet is tested on the middle 224 pixels of 256
 
 
@@ -146,6 +147,7 @@ def folders(recipe: DataRecipe, train: bool) -> Samples:
         BackendError: Pillow is not installed.
         StorageError: folders are missing, their number differs from the recipe's classes, or train
             and val have other classes.
+        FormatError: a folder holds pictures of a format that is not read.
     """
     try:
         import PIL  # noqa: F401
@@ -164,7 +166,14 @@ def folders(recipe: DataRecipe, train: bool) -> Samples:
         )
     paths, labels = [], []
     for label, name in enumerate(classes):
-        found = [p for p in sorted((place / name).iterdir()) if p.suffix.lower() in SUFFIXES]
+        files = sorted((place / name).iterdir())
+        other = next((p for p in files if p.suffix.lower() in OTHER_PICTURES), None)
+        if other is not None:
+            raise FormatError(
+                f"{other}: only {', '.join(SUFFIXES)} are read; convert it, or move it elsewhere: "
+                "the class would lose it silently"
+            )
+        found = [p for p in files if p.suffix.lower() in SUFFIXES]
         if not found:
             raise StorageError(
                 f"{place / name}: holds no picture ({', '.join(SUFFIXES)}); complete the dataset, "

@@ -28,6 +28,7 @@ from neuroport.data.samples import Samples, Split, check_labels
 from neuroport.errors import BackendError, RecipeError, TrainingError
 from neuroport.files import check_folder, write_atomic
 from neuroport.graph.graph import Graph
+from neuroport.graph.integers import DECAY_UNITY
 from neuroport.graph.store import load
 from neuroport.kernels.allocator import keep_freed
 from neuroport.kernels.devices import device_of, memory_of, told
@@ -117,7 +118,7 @@ def fit(
         TrainingError: ``folder`` holds a run of another recipe or graph, the loss is not a number,
             memory ran out, or a process that reads samples has died.
         RecipeError: the recipe's data do not match the graph; or samples are not 8-bit integers, or
-            their labels no classes, or there are none.
+            their labels no classes, or there are none; or no target has the recipe's neurons.
         BackendError: there is no such device.
         FormatError: a file cannot be read.
     """
@@ -180,6 +181,11 @@ def _fit(
     if not together.first:
         say = lambda _: None  # noqa: E731
     state = _resume(recipe, folder)
+    if not state.epoch and round(recipe.network.voltage_decay * DECAY_UNITY) == DECAY_UNITY:
+        raise RecipeError(
+            f"network.voltage_decay is {recipe.network.voltage_decay}, and no target has neurons "
+            f"that lose everything in a step; use {1 - 1 / DECAY_UNITY:.4f} at most"
+        )
     net = convolve_in(build_network(recipe, folder), getattr(torch, recipe.training.precision))
     together.check(net)
     if state.tensors:

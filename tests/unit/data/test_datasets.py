@@ -423,8 +423,13 @@ def test_a_class_without_a_picture_is_named(tmp_path: Path) -> None:
         for name in ("ant", "bee"):
             (tmp_path / half / name).mkdir(parents=True)
             image.new("RGB", (40, 40)).save(tmp_path / half / name / "0.png")
-    (tmp_path / "val" / "bee" / "0.png").rename(tmp_path / "val" / "bee" / "0.gif")
+    (tmp_path / "val" / "bee" / "0.png").rename(tmp_path / "val" / "bee" / "0.txt")
     with pytest.raises(StorageError, match=r"val/bee: holds no picture \(\.jpeg"):
+        load_data(recipe("imagenet", tmp_path, size=32, classes=2))
+    image.new("RGB", (40, 40)).save(tmp_path / "val" / "bee" / "1.png")
+    assert len(load_data(recipe("imagenet", tmp_path, size=32, classes=2)).test.labels) == 2
+    (tmp_path / "val" / "bee" / "2.WEBP").touch()  # one more, which would be lost
+    with pytest.raises(FormatError, match=r"bee/2\.WEBP: only \.jpeg, .* convert it"):
         load_data(recipe("imagenet", tmp_path, size=32, classes=2))
     shutil.rmtree(tmp_path / "val")
     (tmp_path / "val").write_text("")

@@ -137,11 +137,24 @@ def test_samples_of_other_classes_are_refused(
     labels = samples.labels.copy()
     labels[3] = label
     other = dataclasses.replace(data, **{half: Pictures(samples.images, labels)})
-    with pytest.raises(RecipeError, match=rf"samples: labels are .*{label}\b.* 10 classes are 0 to 9"):
+    with pytest.raises(
+        RecipeError, match=rf"samples: labels are .*{label}\b.* 10 classes are 0 to 9"
+    ):
         fit(recipe_of(), tmp_path / "run", data=other)
     none = dataclasses.replace(data, **{half: Pictures(samples.images[:0], labels[:0])})
     with pytest.raises(RecipeError, match=r"there is no (training|held-out) sample"):
         fit(recipe_of(), tmp_path / "run", data=none)
+
+
+def test_a_voltage_that_no_target_has_is_refused_before_it_is_trained(
+    data: Split, tmp_path: Path
+) -> None:
+    for decay in (1.0, 0.9999):  # rounded to 4096 of 4096
+        network = {"family": "sew_resnet", "voltage_decay": decay}
+        recipe = from_dict({"data": {"steps": 1}, "network": network})
+        with pytest.raises(RecipeError, match=rf"voltage_decay is {decay}, .* use 0\.9998 at most"):
+            fit(recipe, tmp_path / "run", data=data)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 def test_recipe_of_an_older_neuroport_takes_the_defaults() -> None:
