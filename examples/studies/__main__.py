@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,15 @@ class Studies:
         self._train(store, wanted)
         self.show("converged")
 
+    def converged_again(self, names: Collection[str]) -> None:
+        """Runs of the committed study, by name, once more at its rates, without a figure."""
+        own = converged.settings(self.budget)
+        found = converged.chosen(Store(ROOT / "docs" / "studies", "rates", own).runs)
+        known = {r.name: r for s in range(converged.SEEDS) for r in converged.runs(s, found)}
+        if unknown := sorted(set(names) - set(known)):
+            raise click.ClickException(f"no run of the study is called {', '.join(unknown)}")
+        self._train(Store(self.out, "converged", own), [known[name] for name in names])
+
     def _train(self, store: Store, wanted: list[converged.ConvergedRun]) -> None:
         lacking = [run for run in wanted if run.name not in store.runs]
         if not lacking:
@@ -162,11 +172,25 @@ def gradient_run(run: Run, norms: dict[str, list[float]]) -> dict[str, Any]:
 @click.option("--runs", "work", type=click.Path(path_type=Path), default=ROOT / "runs" / "studies")
 @click.option("--seeds", type=int, help=f"How many; {len(SEEDS)}, of converged {converged.SEEDS}.")
 @click.option("--device", default="cpu", show_default=True, help="Of converged.")
+@click.option("--only", multiple=True, help="Of converged: a run, such as ms-20-seed1, once more.")
 @click.option("--jobs", default=1, show_default=True, help="Processes that train, of converged.")
-def main(study: str, out: Path, work: Path, seeds: int | None, device: str, jobs: int) -> None:
+def main(
+    study: str,
+    out: Path,
+    work: Path,
+    seeds: int | None,
+    device: str,
+    only: tuple[str, ...],
+    jobs: int,
+) -> None:
     """Make STUDY, or `all` but converged, from the runs that --out lacks."""
     torch.set_num_threads(1)  # sums in one order, whatever the machine
     studies = Studies(out, work, Budget(), device=device, jobs=jobs)
+    if only:
+        if study != "converged" or out == ROOT / "docs" / "studies":
+            raise click.UsageError("--only is for converged, and needs another --out")
+        studies.converged_again(only)
+        return
     if study == "converged":
         studies.converged(seeds or converged.SEEDS)
         return

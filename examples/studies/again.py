@@ -1,12 +1,14 @@
 """Compares a second run of the studies, from nothing, with the committed one.
 
     python -m examples.studies all --out runs/again/studies --runs runs/again/networks
+    python -m examples.studies converged --only ms-20-seed1 --out runs/again/studies --runs ...
     python -m examples.studies.again runs/again/studies
 
 Writes ``docs/studies/again.json``: of every study that was run again, for every number in its
-table, whether the ranges of both runs over the seeds overlap, and those that do not. Runs of one
-machine and one version repeat to the bit; another version or processor rounds differently, and a
-spike more or less is another training.
+table, whether the ranges of both runs over the seeds overlap, and those that do not; of the long
+study, in which of the runs that were made again every epoch is the same. Runs of one machine and
+one version repeat to the bit; another version or processor rounds differently, and a spike more or
+less is another training.
 """
 
 from __future__ import annotations
@@ -62,6 +64,22 @@ def compare(study: str, first: Path, second: Path) -> dict[str, Any]:
     return {"numbers": numbers, "overlap": numbers - len(others), "others": others}
 
 
+def compare_runs(first: Path, second: Path) -> dict[str, Any]:
+    """Which runs of the long study that ``second`` holds are those of ``first``, every epoch.
+
+    Raises:
+        ClickException: the first lacks a run of the second.
+    """
+    known, again = (
+        {run["name"]: run for run in read_json(folder / "converged.json")["runs"]}
+        for folder in (first, second)
+    )
+    if lacking := sorted(set(again) - set(known)):
+        raise click.ClickException(f"converged: {', '.join(lacking)} is only in the second run")
+    same = [n for n in again if all(again[n][k] == known[n][k] for k in ("losses", "accuracies"))]
+    return {"runs": sorted(again), "equal": len(same), "others": sorted(set(again) - set(same))}
+
+
 @click.command(help=__doc__)
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def main(folder: Path) -> None:
@@ -71,6 +89,9 @@ def main(folder: Path) -> None:
         if (folder / f"{study}.json").exists():
             found[study] = told = compare(study, out, folder)
             click.echo(f"{study}: {told['overlap']} of {told['numbers']} ranges overlap")
+    if (folder / "converged.json").exists():
+        found["converged"] = told = compare_runs(out, folder)
+        click.echo(f"converged: {told['equal']} of {len(told['runs'])} runs equal in every epoch")
     write_json(out / "again.json", found)
 
 

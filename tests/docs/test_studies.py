@@ -20,7 +20,7 @@ import neuroport as port
 from examples.studies import converged, integer, training
 from examples.studies.__main__ import Studies, gradient_run
 from examples.studies.activity import activity
-from examples.studies.again import SHOWN, compare
+from examples.studies.again import SHOWN, compare, compare_runs
 from examples.studies.claims import CLAIMS, OUTCOMES, UNTESTABLE, claims_table
 from examples.studies.converged import ConvergedRun
 from examples.studies.gradients import NETWORKS, blocks_of, gradient_norms
@@ -231,6 +231,33 @@ def test_long_study_of_depth_chooses_rates_and_goes_on_from_its_json(
     capsys.readouterr()
     studies.converged(seeds=2)
     assert capsys.readouterr().out == ""
+
+
+def test_runs_made_again_are_compared_epoch_by_epoch(
+    tmp_path: Path, data: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed = ROOT / "docs" / "studies"
+    (folder := tmp_path / "studies").mkdir()
+    found = json.loads((committed / "converged.json").read_text())
+    kept = [run for run in found["runs"] if run["depth"] == 20][:3]
+    (folder / "converged.json").write_text(json.dumps({**found, "runs": kept}))
+    told = compare_runs(committed, folder)
+    assert (told["equal"], told["others"]) == (3, [])
+    kept[1]["losses"][7] += 0.0001
+    (folder / "converged.json").write_text(json.dumps({**found, "runs": kept}))
+    told = compare_runs(committed, folder)
+    assert (told["equal"], told["others"]) == (2, [kept[1]["name"]])
+    kept[0]["name"] = "another"
+    (folder / "converged.json").write_text(json.dumps({**found, "runs": kept}))
+    with pytest.raises(click.ClickException, match="another is only in the second run"):
+        compare_runs(committed, folder)
+    studies = Studies(folder, tmp_path / "runs", Budget(), data)
+    with pytest.raises(click.ClickException, match="no run of the study is called ms-9-seed1"):
+        studies.converged_again(["ms-9-seed1"])
+    trained: list[str] = []
+    monkeypatch.setattr(Studies, "_train", lambda _, __, wanted: trained.extend(wanted))
+    studies.converged_again(["sew-20-seed2"])
+    assert trained == [ConvergedRun("sew", 20, 2, 0.003)]
 
 
 def test_two_processes_train_what_one_trains(tmp_path: Path, data: Split) -> None:
