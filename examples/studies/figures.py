@@ -77,6 +77,7 @@ def _along_depth(
             capsize=3,
             label=LABELS[network],
             color=COLOURS[network],
+            linestyle="--" if network.startswith("vanilla") else "-",
         )
     axes.set_xscale("log")
     depths = sorted({s["depth"] for s in found["summary"].values()})
@@ -286,7 +287,9 @@ def _shortcuts(found: dict[str, Any]) -> Any:
 
 def _converged(found: dict[str, Any]) -> Any:
     figure, axes = _along_depth(found, "loss", "training loss of the last epoch", NETWORKS)
-    axes.set_ylim(bottom=0)
+    axes.set_yscale("log")  # the losses of those that learn differ by little
+    axes.set_yticks(ticks := [0.03, 0.1, 0.3, 1, 3], map(str, ticks))
+    axes.minorticks_off()
     axes.legend(fontsize=8)
     return figure
 
