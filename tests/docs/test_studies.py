@@ -150,6 +150,10 @@ def test_page_tells_how_the_second_run_compares() -> None:
     folder = ROOT / "docs" / "studies"
     found = json.loads((folder / "again.json").read_text())
     page = " ".join((folder.parent / "studies.md").read_text().split())
+    runs = found.pop("converged")
+    assert (len(runs["runs"]), runs["equal"], runs["others"]) == (7, 7, [])
+    assert "seven of the runs with 20 and 56 layers were made again" in page
+    assert {run.split("-")[1] for run in runs["runs"]} == {"20", "56"}
     numbers, overlap = (sum(told[key] for told in found.values()) for key in ("numbers", "overlap"))
     assert f"in {overlap:,} of {numbers:,} numbers" in page
     words = {
