@@ -18,7 +18,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import signal
 import sys
 import time
 import traceback
@@ -119,20 +118,13 @@ def named_job(item: tuple[int, bool]) -> dict[str, Any]:
     return job(*item)
 
 
-def ended_by_parent() -> None:
-    """A terminal's Ctrl-C reaches all processes: the parent alone answers, and ends the others.
-
-    They end by an exception, so that what Lava started ends with them.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-
-
 def run(todo: list[tuple[int, bool]], jobs: int) -> Iterator[dict[str, Any]]:
     """Rows as they come, from ``jobs`` processes (1: from this one)."""
     if jobs == 1:
         yield from (job(*item) for item in todo)
         return
+    from neuroport.processes import ended_by_parent
+
     # not concurrent.futures: its workers cannot be ended while they work
     with multiprocessing.get_context("spawn").Pool(jobs, ended_by_parent) as pool:
         rows = pool.imap_unordered(named_job, todo)

@@ -119,6 +119,15 @@ def die_with_parent(parent: int) -> None:
             os._exit(1)
 
 
+def ended_by_parent() -> None:
+    """In a process of a pool: leave a terminal's Ctrl-C, which reaches all, to the parent.
+
+    The parent ends it by SIGTERM, which is an exception here, so that what it started ends, too.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def go_on(session: int) -> list[int]:
     """Continue the processes of a session that a signal stopped (Linux), and return them.
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from examples.studies.store import Store
 from neuroport.data.samples import Split
 from neuroport.demo import trainable
 from neuroport.errors import TrainingError
+from neuroport.processes import ended_by_parent
 from neuroport.training.checkpoint import read_checkpoint
 from neuroport.training.fit import fit
 
@@ -65,9 +64,7 @@ def results(
 
 
 def _begin() -> None:
-    """A terminal's Ctrl-C reaches all processes: the parent alone answers, and ends the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    ended_by_parent()
     torch.set_num_threads(1)
 
 

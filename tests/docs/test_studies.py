@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +237,37 @@ def test_long_study_of_depth_chooses_rates_and_goes_on_from_its_json(
     capsys.readouterr()
     studies.converged(seeds=2)
     assert capsys.readouterr().out == ""
+
+
+def test_page_says_of_the_long_study_what_its_runs_say() -> None:
+    folder = ROOT / "docs" / "studies"
+    page = " ".join((folder.parent / "studies.md").read_text().split())
+    runs = json.loads((folder / "converged.json").read_text())["runs"]
+    rates = json.loads((folder / "rates.json").read_text())["runs"]
+
+    def mean(values: Iterator[float]) -> float:
+        return statistics.fmean(values)
+
+    def of(network: str, depth: int) -> list[dict[str, Any]]:
+        return [run for run in runs if (run["network"], run["depth"]) == (network, depth)]
+
+    places = [(network, depth) for network in ("sew", "ms", "ds3") for depth in converged.DEPTHS]
+    last = [
+        abs(mean(run["accuracies"][-1] - run["accuracies"][-5] for run in of(*place)))
+        for place in places
+    ]
+    assert f"changes by {max(last):.1f} points at most" in page
+    orders = [
+        sorted(
+            converged.NETWORKS,
+            key=lambda name: mean(run["loss"] for run in of(name, 110) if run["seed"] in seeds),
+        )[:4]  # the other two are at chance
+        for seeds in ({0, 1, 2, 3, 4}, {1, 2, 3, 4})
+    ]
+    assert orders[0] == orders[1]
+    again = [run for run in runs if run["seed"] or run["depth"] == converged.DEEPEST[1]]
+    hours = sum(run["seconds"] for run in (*again, *rates)) / 3600
+    assert f"it takes some {round(hours)} hours of one core" in page
 
 
 def test_runs_made_again_are_compared_epoch_by_epoch(
