@@ -80,4 +80,6 @@ def main(path: str, frames_path: str, out_path: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: python run_stock.py NETWORK.net FRAMES.npy OUT.npz")
     main(*sys.argv[1:])

@@ -8,7 +8,8 @@ from typing import Any
 from neuroport.backends.executor import Starts
 from neuroport.errors import RangeError
 from neuroport.graph import integers
-from neuroport.graph.kinds.base import Loop, Population, Spread, States
+from neuroport.graph.foreign_kinds import OWN
+from neuroport.graph.kinds.base import SPIKES, Loop, Population, Spread, States
 
 
 def step_through(
@@ -23,10 +24,22 @@ def step_through(
         shape = tuple(arriving.shape[2:])
         flat = arriving.reshape(-1, *shape)
         _, sent = node.integrate(node.setup(shape, spread, loop), (), flat)
-        return sent.reshape(*arriving.shape[:2], *sent.shape[1:])
+        return _as_declared(node, sent.reshape(*arriving.shape[:2], *sent.shape[1:]))
     out = arriving[:, :, : node.shape_of(tuple(arriving.shape[2:]))[0]] * 0
     for t, _, sent in steps_of(node, arriving, starts, spread, loop):
         out[t] = sent
+    return _as_declared(node, out)
+
+
+def _as_declared(node: Population, out: Any) -> Any:
+    """Return ``out``; a kind of another package that says it spikes must send 0 and 1 only."""
+    foreign = not type(node).__module__.startswith(f"{OWN}.")
+    if foreign and node.emits == SPIKES and not ((out == 0) | (out == 1)).all():
+        worst = int(out.max() if out.max() > 1 else out.min())
+        raise RangeError(
+            f"{node.name}: a {node.kind} sends {worst}, but its kind declares spikes of 0 and 1; "
+            "mend the kind's integrate, or declare what it emits"
+        )
     return out
 
 

@@ -102,7 +102,17 @@ class Measurement:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Measurement:
-        """Return the measurement that :meth:`to_dict` wrote, for example from a provenance."""
+        """Return the measurement that :meth:`to_dict` wrote, for example from a provenance.
+
+        Raises:
+            TargetError: a part of it is missing.
+        """
+        lacking = [part.name for part in fields(cls) if part.name not in found]
+        if lacking:
+            raise TargetError(
+                f"measurement: {', '.join(lacking)} missing; give what to_dict returned, or a "
+                "provenance's hardware.measurement"
+            )
         return cls(**{part.name: found[part.name] for part in fields(cls)})
 
     def to_dict(self) -> dict[str, Any]:

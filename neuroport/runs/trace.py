@@ -112,6 +112,10 @@ class Trace(Shown):
                 f"{name}: the trace holds only how many messages there were; read them in .counts, "
                 "or run with record='messages'"
             )
+        if name not in self.messages:
+            raise CompareError(
+                f"the trace has no population {name!r:.100}; it has {', '.join(self.kinds)}"
+            )
         return self.messages[name]
 
     def part(self, first: int, last: int) -> Trace:

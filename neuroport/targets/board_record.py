@@ -134,8 +134,14 @@ def _result(told: Any) -> Result:
         _of(given["network"], str),
         _of(given["where"], str),
         _of(given["compared"], int),
-        float(given["seconds"]),
+        _seconds(given["seconds"]),
     )
+
+
+def _seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < float("inf"):
+        raise TypeError(f"number of seconds: {value!r:.80}")
+    return float(value)
 
 
 def _of(value: Any, kind: type) -> Any:
@@ -154,7 +160,7 @@ def judged(
     Raises:
         TargetError: the record is of another board.
     """
-    if record.board != target:
+    if os.path.abspath(record.board) != os.path.abspath(target):  # a name, or a file's path
         raise TargetError(
             f"the record is of a {record.board}, and the target is {target}; check for that board, "
             "or qualify this one"

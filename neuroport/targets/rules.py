@@ -28,7 +28,7 @@ from neuroport.graph.kinds.base import (
     Synapse,
 )
 from neuroport.graph.node import Conv, Dense, Readout, Relay
-from neuroport.lowering.exponents import holds_exponent, largest, shifted
+from neuroport.lowering.exponents import MOST_PARTS, holds_exponent, largest, shifted
 from neuroport.targets.qualification_networks import (
     COLUMNS,
     EXPONENTS,
@@ -50,7 +50,7 @@ class Finding:
     """A rule that a node breaks (``refused``), or for which there is no evidence (``unproven``).
 
     An unproven finding names the ``construct`` that proves it on a board; none if no construct is
-    large enough.
+    large enough, or if it depends on the frames.
     """
 
     rule: str
@@ -82,12 +82,16 @@ def on(kind: type[Node]) -> Callable[[Rule], Rule]:
 
 def widths_are_proven(graph: Graph, node: Node, target: Target) -> Found:
     """A chip does not check sums during a run, so a declared width may be exceeded unnoticed."""
-    if node.name not in graph.checked or target["checked_widths"]:
+    if node.name not in graph.checked:
         return None
-    return REFUSED, (
+    told = (
         f"its current is declared to stay within {graph.checked[node.name]}, not proven to, and "
-        f"{target.name} checks nothing while it runs; quantize with widths='proven', or allow it "
-        "(checked_widths in a target file)"
+        f"{target.name} checks nothing while it runs; "
+    )
+    if target["checked_widths"]:
+        return UNPROVEN, told + "run the same frames on an engine that checks first", ""
+    return REFUSED, told + (
+        "quantize with widths='proven', or allow it (checked_widths in a target file)"
     )
 
 
@@ -230,12 +234,14 @@ def exponent_fits(graph: Graph, node: Synapse, target: Target) -> Found:
         return None
     match node:
         case Conv() if not holds_exponent(node):
-            reach = int(abs(shifted(node)).max())
+            reach, most_held = int(abs(shifted(node)).max()), largest(node.weight)
+            cure = "lower it for the chip (neuroport lower --target), which writes it as a sum of "
+            cure += "kernels, or use one LSB for its stream"
+            if reach > MOST_PARTS * most_held:
+                cure = f"more than {MOST_PARTS} kernels would be needed; use one LSB for its stream"
             return REFUSED, (
                 f"Lava's Conv ignores weight exponents, and with exponent {node.exponent} weights "
-                f"reach {reach}, more than {largest(node.weight)}; lower it for the chip "
-                "(neuroport lower --target), which writes it as a sum of kernels, or use one LSB "
-                "for its stream"
+                f"reach {reach}, more than {most_held}; {cure}"
             )
         case Dense() if node.exponent > most:
             return (

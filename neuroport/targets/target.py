@@ -38,7 +38,8 @@ BASES = 16  # of a target, one on another
 NONE = "none"  # a limit that does not exist or is not published
 
 _FOLDERS = Registry(("targets' folder", "targets' folders"), "neuroport.targets", {}, TargetError)
-_COUNT, _LIMIT, _TRUTH = "whole number", "whole number or none", "true or false"
+_LIMIT, _FROM_0 = "whole number or none", "whole number, also 0, or none"
+_TRUTH = "true or false"
 _COST, _KINDS = "number or none", "list of kinds or any"
 # key -> (what it holds, what it means)
 KEYS: dict[str, tuple[str, str]] = {
@@ -51,7 +52,7 @@ KEYS: dict[str, tuple[str, str]] = {
     "axon_memory_words": (_LIMIT, "64-bit words of a core for the lists of its axons"),
     "axons_in": (_LIMIT, "axons that end in a core"),
     "message_bits": (_LIMIT, "bits of a message, the sign included; 1: spikes only"),
-    "delay": (_LIMIT, "steps by which a dense synapse can delay a message"),
+    "delay": (_FROM_0, "steps by which a dense synapse can delay a message"),
     "convolution_delay": (_TRUTH, "whether a convolution can delay a message"),
     "kernel": (_LIMIT, "largest kernel, stride, padding or dilation of a convolution"),
     "weight_exponent": (_LIMIT, "largest exponent of a synapse's weights"),
@@ -147,26 +148,41 @@ class Target:
 
 
 def names() -> list[str]:
-    """Return the names of shipped targets and those of other packages, smallest first."""
-    return sorted(_files(), key=lambda name: (load_target(name).capacity, name))
+    """Return the names of shipped targets and those of other packages, smallest first.
 
-
-def _files() -> dict[str, Traversable]:
-    """Return the files of all named targets, neuroport's first.
-
-    Raises:
-        TargetError: two targets have the same name.
+    Targets of other packages that cannot be loaded are left out, with a warning.
     """
-    found: dict[str, Traversable] = {}
-    for folder in (resources.files(__package__), *_folders()):
-        for path in sorted(folder.iterdir(), key=lambda path: path.name):
-            name = path.name.removesuffix(".toml")
-            if name == path.name:
-                continue
-            if name in found:
-                raise TargetError(f"target {name!r} is in {found[name]} and in {path}; remove one")
-            found[name] = path
+    capacity: dict[str, int] = {}
+    for name in _files():
+        try:
+            capacity[name] = load_target(name).capacity
+        except TargetError as error:
+            warnings.warn(f"{error.message}; it is left out", NeuroportWarning, 2)
+    return sorted(capacity, key=lambda name: (capacity[name], name))
+
+
+def _files() -> dict[str, tuple[Traversable, ...]]:
+    """Return the files of all named targets, neuroport's first; warns about one of its names."""
+    own = dict(_in_folder(resources.files(__package__)))
+    found: dict[str, tuple[Traversable, ...]] = {name: (path,) for name, path in own.items()}
+    for folder in _folders():
+        for name, path in _in_folder(folder):
+            if name in own:
+                warnings.warn(
+                    f"target {name!r} in {path} is ignored: neuroport has one of that name; "
+                    "rename the file",
+                    NeuroportWarning,
+                    2,
+                )
+            else:
+                found[name] = (*found.get(name, ()), path)
     return found
+
+
+def _in_folder(folder: Traversable) -> Iterator[tuple[str, Traversable]]:
+    for path in sorted(folder.iterdir(), key=lambda path: path.name):
+        if path.name.endswith(".toml"):
+            yield path.name.removesuffix(".toml"), path
 
 
 def _folders() -> Iterator[Traversable]:
@@ -265,16 +281,23 @@ def read_toml(text: str, title: str, keys: Mapping[str, tuple[str, str]]) -> dic
 
 def _text(name: str, folder: Path) -> tuple[str, Path, str]:
     """Return the text of a target's file, its folder and its name."""
-    known = _files()
-    if name in known:
-        return known[name].read_text(), folder, name
-    path = folder / name
-    if not name.endswith(".toml") and not os.path.isfile(path):
+    files = _files().get(name, ())
+    if len(files) > 1:
+        raise TargetError(
+            f"target {name!r} is in {' and in '.join(map(str, files))}; remove one of them"
+        )
+    for path in files:
+        try:
+            return path.read_text(encoding="utf-8"), Path(str(path)).parent, name
+        except (OSError, UnicodeDecodeError) as error:
+            raise TargetError(f"{path}: cannot be read ({error}); repair its package") from error
+    own = folder / name
+    if not name.endswith(".toml") and not os.path.isfile(own):
         raise TargetError(
             f"unknown target {name!r}; the targets are {', '.join(names())}, "
             "or a TOML file of your own"
         )
-    return read_text(path, TargetError, "a target"), path.parent, str(path)
+    return read_text(own, TargetError, "a target"), own.parent, str(own)
 
 
 def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]) -> Fact:
@@ -305,12 +328,13 @@ def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]
     elif kind == _KINDS:
         value = [ANY] if value == ANY else value
         good = isinstance(value, list) and all(isinstance(name, str) for name in value)
+        good = good and (value == [ANY] or ANY not in value)
         value = tuple(value) if good else value
     elif kind == _COST:
         good = type(value) in (int, float) and 0 < value < 1 << 31
     else:
-        good = type(value) is int and 1 <= value < 1 << 31
-    if kind in (_LIMIT, _COST) and value == NONE:
+        good = type(value) is int and (kind == _LIMIT) <= value < 1 << 31
+    if kind in (_LIMIT, _FROM_0, _COST) and value == NONE:
         value, good = None, True
     if not good:
         raise TargetError(f"{title}: {key} is {value!r}; it must be {_wanted(keys[key], 'value')}")
@@ -319,8 +343,9 @@ def _value(title: str, key: str, entry: Any, keys: Mapping[str, tuple[str, str]]
 
 def _wanted(what: tuple[str, str], part: str) -> str:
     kind, meaning = what
+    least = {_LIMIT: ", 1 or more", _COST: ", above 0"}.get(kind, "")
     return {
-        "value": f"a {kind} ({meaning})" if kind != _TRUTH else f"{kind} ({meaning})",
+        "value": f"{'' if kind == _TRUTH else 'a '}{kind}{least} ({meaning})",
         "source": "where the value is from",
         "confidence": f"how well it is known: {', '.join(CONFIDENCE)}",
     }[part]

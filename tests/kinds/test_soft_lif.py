@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import neuroport as port
-from neuroport.errors import GraphError, IllegalError
+from neuroport.errors import GraphError, IllegalError, RangeError
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Conv, Dense, Input, Readout
 from neuroport.graph.node_builders import identity
@@ -206,6 +207,22 @@ def test_the_page_on_adding_a_neuron_shows_this_kind(root: Path) -> None:
     source = (Path(__file__).parent / "soft_lif.py").read_text()
     code = source[source.index("from __future__") :]
     assert f"```python\n{code}```" in (root / "docs" / "adding_a_neuron.md").read_text()
+
+
+@pytest.mark.parametrize("sends", [7, -1])
+def test_spikes_that_are_none_are_refused_by_every_engine(
+    sends: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = SoftLif.integrate
+
+    def wrong(self: SoftLif, *given: Any) -> Any:
+        states, sent = kept(self, *given)
+        return states, sent * sends
+
+    monkeypatch.setattr(SoftLif, "integrate", wrong)
+    for engine in ("reference", "fast"):
+        with pytest.raises(RangeError, match=f"soft1: a softlif sends {sends}, but its kind"):
+            port.run(network(), frames(), engine)
 
 
 def test_a_kind_is_final_and_has_one_name() -> None:

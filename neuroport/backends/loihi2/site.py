@@ -131,7 +131,7 @@ def load_site(path: str | os.PathLike[str]) -> Site:
         title=title,
         host=hosts[0],
         chips=_whole(title, "chips", table["chips"], 1),
-        board=_text(title, "board", table.get("board", "loihi2")),
+        board=_board(title, table.get("board", "loihi2")),
         generation=_text(title, "generation", table.get("generation", "N3B3")),
         partition=_text(title, "slurm.partition", slurm.get("partition", "")),
         node=_text(title, "slurm.board", slurm.get("board", "")),
@@ -158,6 +158,12 @@ def load_site(path: str | os.PathLike[str]) -> Site:
     if site.partition and site.node:
         raise TargetError(f"{title}: slurm has a partition and a board; Lava takes one of them")
     return site
+
+
+def _board(title: str, value: Any) -> str:
+    """Return the name of a target, or the path of its file, which begins at the site's folder."""
+    board = _text(title, "board", value)
+    return os.path.join(os.path.dirname(title), board) if board.endswith(".toml") else board
 
 
 def _known(title: str, prefix: str, table: dict[str, Any], keys: dict[str, str]) -> None:

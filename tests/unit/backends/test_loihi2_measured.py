@@ -10,7 +10,7 @@ import pytest
 from neuroport.backends.loihi2.loggers import MOST, figures
 from neuroport.backends.loihi2.measured import measurement
 from neuroport.backends.loihi2.site import Site
-from neuroport.errors import BackendError
+from neuroport.errors import BackendError, TargetError
 from neuroport.runs.measurement import Measurement
 
 KAPOHO = Site("mine.toml", 8, "slurm", "kapoho-point", partition="kp")
@@ -58,6 +58,8 @@ def test_more_active_chips_than_the_site_has_are_an_error() -> None:
 def test_a_measurement_comes_back_from_what_a_trace_holds() -> None:
     found = measurement(KAPOHO, told(), 16, True, "today")
     assert Measurement.from_dict(found.to_dict()) == found
+    with pytest.raises(TargetError, match=r"static_w, .* missing"):
+        Measurement.from_dict({"total_w": 1.0})
 
 
 def test_a_logger_tells_its_numbers_its_series_and_a_summary_of_long_ones() -> None:

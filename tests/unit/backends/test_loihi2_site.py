@@ -52,6 +52,13 @@ def test_a_site_holds_what_its_file_says_and_the_usual_else(tmp_path: Path) -> N
     assert Site(**found.to_dict()) == found
 
 
+def test_the_file_of_a_board_lies_where_its_site_does(tmp_path: Path) -> None:
+    board = tmp_path / "mine.toml"
+    for told in ("mine.toml", str(board)):
+        found = load_site(site(tmp_path, f'board = "{told}"\n{SLURM}'))
+        assert found.board == str(board)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -27,7 +27,7 @@ from neuroport.graph.node import Dense, Input, Relay, Sigma  # noqa: E402
 from neuroport.graph.node import Lif as LifNode  # noqa: E402
 from neuroport.lowering.layer_chain import chain  # noqa: E402
 from neuroport.nets.ms_resnet import MsResNet  # noqa: E402
-from neuroport.targets.rules import findings, refusals  # noqa: E402
+from neuroport.targets.rules import UNPROVEN, findings, refusals  # noqa: E402
 from neuroport.targets.target import load_target  # noqa: E402
 from tests.helpers.modules import StrongAndWeak, enliven, frames_for  # noqa: E402
 from tests.properties.declared import currents  # noqa: E402
@@ -234,7 +234,9 @@ def test_chips_refuse_what_is_not_proven_unless_their_file_allows_it() -> None:
         port.lower(graph, "loihi2")
     allowed = replace(board.values["checked_widths"], value=True)
     own = replace(board, values={**board.values, "checked_widths": allowed})
-    assert "widths_are_proven" not in {found.rule for found in findings(graph, own)}
+    (found,) = (f for f in findings(graph, own) if f.rule == "widths_are_proven")
+    assert (found.node, found.severity) == ("second", UNPROVEN)
+    assert "run the same frames on an engine that checks first" in found.message
     assert not refusals(graph, load_target("lava-cpu"))
 
 

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from neuroport.errors import FormatError, HashError, StorageError
+from neuroport.errors import CompareError, FormatError, HashError, StorageError
 from neuroport.runs.trace import Trace
 
 Edit = Callable[[h5py.File], None]
@@ -58,6 +58,11 @@ def test_trace_comes_back_whole(tmp_path: Path) -> None:
     for name in want.messages:
         np.testing.assert_array_equal(got[name], want[name])
         assert got[name].dtype == want[name].dtype
+
+
+def test_a_population_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(CompareError, match="no population 'conv9'; it has spikes, narrow, middle"):
+        small()["conv9"]
 
 
 def test_integers_are_stored_in_the_narrowest_type_that_holds_them(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from neuroport.graph.node import (
     Sigma,
     SigmaDelta,
 )
+from neuroport.lowering.exponents import split_exponents
 from neuroport.targets.rules import REFUSED, UNPROVEN, findings, refusals, rule_names
 from neuroport.targets.target import Target, load_target
 
@@ -226,6 +227,21 @@ def test_a_convolution_holds_its_exponent_in_its_weights(
         conv("stem", "frames", weight=mixed, exponent=exponent), Lif("first", ("stem",), 9)
     )
     assert broken(network) == ([] if fits else [("exponent_fits", "stem", REFUSED)])
+
+
+@pytest.mark.parametrize(("exponent", "cure"), [(7, "neuroport lower --target"), (12, "one LSB")])
+def test_a_convolution_of_too_many_kernels_is_not_sent_to_the_lowering_that_left_it(
+    exponent: int, cure: str
+) -> None:
+    mixed = np.where(np.arange(36).reshape(KERNEL.shape) % 2, 2, -2)
+    network = graph(
+        conv("stem", "frames", weight=mixed, exponent=exponent), Lif("first", ("stem",), 9)
+    )
+    (found,) = refusals(network, load_target("loihi2"))
+    assert cure in found.message
+    lowered = split_exponents(network)
+    assert bool(refusals(lowered, load_target("loihi2"))) == (exponent == 12)
+    assert ("lower it for the chip" in found.message) == (exponent == 7)
 
 
 @pytest.mark.parametrize("field", ["threshold", "current_decay", "voltage_decay"])

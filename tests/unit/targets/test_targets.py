@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from neuroport.errors import TargetError
+from neuroport.errors import NeuroportWarning, TargetError
 from neuroport.targets.target import BEFORE, CONFIDENCE, KEYS, load_chip, load_target, names
+from tests.helpers.distribution import distribution
 
 MINE = """\
 summary = "a chip of mine"
@@ -157,3 +158,57 @@ def test_the_page_lists_every_key_every_target_and_an_example_that_loads(
         assert f"* `{confidence}`: {meaning}" in page
     example = page.split("```toml\n")[1].split("```")[0]
     assert load_target(written(tmp_path, example)).capacity == 3 * 120
+
+
+def added(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, **files: str) -> None:
+    """A package of another author with these targets, which can be imported from now on."""
+    sources = {f"{name}_boards/__init__.py": ""}
+    sources |= {
+        f"{name}_boards/{file.replace('_', '-')}.toml": text for file, text in files.items()
+    }
+    entries = f"[neuroport.targets]\n{name} = {name}_boards\n"
+    monkeypatch.syspath_prepend(str(distribution(folder / name, entries, sources, name)))
+
+
+def test_the_base_of_a_packages_target_is_looked_for_beside_it_and_never_where_one_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rack = MINE.replace('base = "loihi2"', 'base = "mine-chip.toml"')
+    added(tmp_path, monkeypatch, "beside", mine_chip=MINE, rack=rack)
+    (here := tmp_path / "here").mkdir()
+    written(here, MINE.replace("value = 3", "value = 77"), "mine-chip.toml")
+    monkeypatch.chdir(here)
+    assert load_target("rack").values["cores"].value == 3
+    assert load_target("mine-chip").capacity == 3
+
+
+def test_targets_of_packages_that_clash_spoil_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = load_target("loihi2")
+    added(tmp_path, monkeypatch, "first", loihi2=MINE, shared=MINE, broken="summary = 3")
+    added(tmp_path, monkeypatch, "second", shared=MINE, alone=MINE)
+    with pytest.warns(NeuroportWarning, match="'loihi2' in .* is ignored: neuroport has one"):
+        assert load_target("loihi2") == own
+    with pytest.warns(NeuroportWarning) as told:
+        listed = names()
+    assert "alone" in listed
+    assert not {"shared", "broken"} & set(listed)
+    said = " ".join(str(each.message) for each in told)
+    assert "broken: summary is missing" in said
+    with (
+        pytest.warns(NeuroportWarning),
+        pytest.raises(TargetError, match=r"'shared' is in .*_boards.* and in .*_boards"),
+    ):
+        load_target("shared")
+
+
+def test_a_chip_may_delay_by_nothing_and_numbers_tell_their_range(tmp_path: Path) -> None:
+    def with_value(key: str, value: str) -> str:
+        return f'{MINE}[{key}]\nvalue = {value}\nsource = "a"\nconfidence = "seen"\n'
+
+    assert load_target(written(tmp_path, with_value("delay", "0"))).limit("delay") == 0
+    said = refusal(tmp_path, with_value("kernel", "0"))
+    assert "kernel is 0; it must be a whole number or none, 1 or more" in said
+    said = refusal(tmp_path, with_value("neuron_kinds", '["any", "lif"]'))
+    assert "neuron_kinds is" in said
