@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from neuroport.errors import BackendError
 from neuroport.files import parse_toml, read_text
+from neuroport.processes import run_folder
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -99,6 +100,7 @@ def connected(cluster: Any) -> Iterator[Any]:
     with ExitStack() as stack:
         if kind == "local":
             stack.enter_context(_isolated())
+            stack.enter_context(_scratch())
             target: Any = stack.enter_context(_local(int(rest)))
         elif kind == "slurm":
             target = stack.enter_context(_slurm(rest))
@@ -137,6 +139,18 @@ def _isolated() -> Iterator[None]:
         yield
     finally:
         util._args_from_interpreter_flags = flags  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _scratch() -> Iterator[None]:
+    """Scheduler and workers write into a folder that is removed; that of dask would stay."""
+    import dask
+
+    with (
+        run_folder("neuroport-workers-") as folder,
+        dask.config.set({"temporary-directory": str(folder)}),
+    ):
+        yield
 
 
 def _local(workers: int) -> Any:

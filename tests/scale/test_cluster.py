@@ -16,7 +16,13 @@ import pytest
 
 import neuroport as port
 from benchmarks.steady import descendants
-from neuroport.errors import BackendError, CompareError, FormatError, FramesError
+from neuroport.errors import (
+    BackendError,
+    CompareError,
+    FormatError,
+    FramesError,
+    StorageError,
+)
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Node
 from neuroport.graph.store import save
@@ -165,6 +171,58 @@ def test_a_damaged_shard_is_named_and_can_be_removed(client: Any, tmp_path: Path
     kept.unlink()
     with record(network(), frames(), out, cluster=client, shards=4) as stored:
         same_arrays(stored.load(), port.run(network(), frames()))
+
+
+def test_a_damaged_shard_of_a_verification_is_named_too(client: Any, tmp_path: Path) -> None:
+    out = tmp_path / "a.json"
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    def run(**more: Any) -> Any:
+        return verify(network(), None, frames(), cluster=client, shards=4, out=out, **more)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(progress=stop)
+    kept = min((tmp_path / "a.json.shards").glob("0*"))
+    kept.write_text("{}")
+    said = rf"shard {int(kept.name)}/4: .*; remove .*{kept.name}, and the same command runs this"
+    with pytest.raises(FormatError, match=said):
+        run()
+    kept.unlink()
+    assert run()
+
+
+@pytest.mark.parametrize("place", ["", ".", "/", "taken", None])
+def test_a_place_where_no_file_can_be_written_is_refused_before_any_work(
+    place: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError):
+        record(network(), frames(), place, cluster="local:1")  # type: ignore[arg-type]
+    if place is not None:
+        with pytest.raises(StorageError):
+            verify(network(), None, frames(), cluster="local:1", out=place)
+    assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_numbers_of_numpy_travel_and_other_objects_are_refused(client: Any, tmp_path: Path) -> None:
+    stored = record(
+        network(), frames(), tmp_path / "a.trace", "fast", cluster=client,
+        shards=np.int64(3), batch=np.int64(2),
+    )  # fmt: skip
+    same_arrays(stored.load(), port.run(network(), frames()))
+    assert verify(network(), None, frames(), cluster=client, shards=3, together=np.int64(2))
+    with pytest.raises(BackendError, match="does not travel to a cluster; give numbers"):
+        record(
+            network(),
+            frames(),
+            tmp_path / "b.trace",
+            cluster=client,
+            shards=object(),  # type: ignore[arg-type]
+        )
+    assert os.listdir(tmp_path) == ["a.trace"]
 
 
 def test_frames_that_change_during_a_run_are_refused(client: Any, tmp_path: Path) -> None:
@@ -496,3 +554,14 @@ def test_cluster_options_that_contradict_are_usage_errors(
         done = called(*run, *options, cwd=tmp_path)
         assert done.returncode == 2
         assert said in done.stderr
+
+
+def test_a_cluster_here_leaves_nothing_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with connected("local:1") as found:
+        found.submit(sum, (1, 2)).result()
+        (folder,) = tmp_path.iterdir()
+        assert any(folder.glob("dask-scratch-space/worker-*"))
+    assert not list(tmp_path.iterdir())
