@@ -197,10 +197,9 @@ def _state_dict(found: Any, label: str) -> dict[str, Tensor]:
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Remove prefixes that wrappers add to all names."""
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
+    """Remove prefixes that wrappers add to all names, in any order."""
+    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in tensors)), ""):
+        tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
     return tensors
 
 

@@ -347,6 +347,16 @@ def test_safetensors_and_state_dicts_without_counted_batches_are_read(tmp_path: 
     assert torch.equal(made.net.state_dict()["stem.synapse.weight"], state["conv1.weight"])
 
 
+@pytest.mark.parametrize("prefix", ["_orig_mod.module.", "module._orig_mod.", "module.module."])
+def test_prefixes_of_wrappers_are_removed_in_any_order(prefix: str) -> None:
+    state, known = small("plain_resnet")
+    made = port.import_weights({f"{prefix}{name}": t for name, t in state.items()}, known)
+    assert torch.equal(made.net.state_dict()["stem.synapse.weight"], state["conv1.weight"])
+    some = {f"{prefix}{name}" if "conv" in name else name: t for name, t in state.items()}
+    with pytest.raises(TrainingError, match="does not fit the"):
+        port.import_weights(some, known)
+
+
 def test_a_family_that_nobody_else_has_is_refused() -> None:
     state, known = small()
     danet = recipe(family="danet", depth=18, widths=list(NARROW))
