@@ -31,7 +31,7 @@ from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.merging import write_merged
 from neuroport.runs.shards import Shard
 from neuroport.runs.trace_file import StoredTrace
-from neuroport.scale.clusters import check, connected
+from neuroport.scale.clusters import check, connected, patience_of
 from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.spread import spread
 from neuroport.version import __version__
@@ -284,7 +284,7 @@ def _spread(
         with connected(cluster) as client:
             content = tuple(_bytes(graph) for graph in graphs)
             wanted: Callable[[int], bool] = lambda n: not ends or n < min(ends)  # noqa: E731
-            spread(client, content, job, folder, told, wanted)
+            spread(client, content, job, folder, told, wanted, patience_of(cluster))
     if frames_hash(frames) != plan["frames"]:
         folder.remove()
         raise FramesError("the frames have changed while they ran; nothing was written: run again")

@@ -35,7 +35,7 @@ from neuroport.errors import (
 from neuroport.files import parse_toml, read_json, write_atomic, write_json
 from neuroport.nets.recipe import GRAPH
 from neuroport.recipe import Recipe, changed
-from neuroport.scale.clusters import check, connected
+from neuroport.scale.clusters import check, connected, patience_of
 from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.spread import spread
 from neuroport.scale.sweep_point import KEPT, RESULT, point
@@ -186,7 +186,7 @@ def sweep(
             told(number)
 
         with connected(cluster) as client:
-            spread(client, (), job, points, kept)
+            spread(client, (), job, points, kept, patience=patience_of(cluster))
     found = [points.result(number, each) for number, each in enumerate(changes, 1)]
     done = Sweep(tuple(axes), tuple(found), points.folder)
     write_json(points.folder / SUMMARY, done.to_dict())
