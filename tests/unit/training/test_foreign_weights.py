@@ -357,6 +357,14 @@ def test_prefixes_of_wrappers_are_removed_in_any_order(prefix: str) -> None:
         port.import_weights(some, known)
 
 
+def test_a_folder_without_room_for_the_recipe_gets_no_checkpoint(tmp_path: Path) -> None:
+    state, known = small()
+    (tmp_path / "run" / "recipe.toml").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"recipe\.toml: cannot write, a folder is there"):
+        port.import_weights(state, known).save(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.toml"]
+
+
 def test_a_family_that_nobody_else_has_is_refused() -> None:
     state, known = small()
     danet = recipe(family="danet", depth=18, widths=list(NARROW))
