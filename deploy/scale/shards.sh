@@ -15,12 +15,13 @@ if [ "$(cat "$out.shards/of" 2>/dev/null || echo "$of")" != "$of" ]; then
 fi
 echo "$of" > "$out.shards/of"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-seq "$shards" | xargs -P "$jobs" -I N sh -c '
-  number=$1 net=$2 frames=$3 out=$4 shards=$5
-  shift 5
-  [ -e "$out.shards/$number.trace" ] ||
-    neuroport run "$net" --frames "$frames" --shard "$number/$shards" -o "$out.shards/$number.trace" "$@"
-' shard N "$net" "$frames" "$out" "$shards" "$@"
+seq -f "%.0f/$shards" "$shards" | xargs -n 1 -P "$jobs" sh -c '
+  net=$1 frames=$2 out=$3
+  shift 3
+  for shard; do :; done  # the last, which xargs adds
+  file="$out.shards/${shard%/*}.trace"
+  [ -e "$file" ] || neuroport run "$net" --frames "$frames" -o "$file" "$@"
+' shards.sh "$net" "$frames" "$out" "$@" --shard
 set --
 for number in $(seq "$shards"); do set -- "$@" "$out.shards/$number.trace"; done
 neuroport merge "$@" -o "$out"

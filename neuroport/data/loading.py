@@ -225,6 +225,26 @@ def _check(samples: Any, recipe: DataRecipe, train: bool) -> None:
         )
 
 
+def check_fitting(views: Frames, data: DataRecipe) -> None:
+    """Refuse samples for which the network of a recipe is not made.
+
+    Raises:
+        RecipeError: they have other channels, or larger values.
+    """
+    if views.shape[2] != data.shape[0]:
+        raise RecipeError(
+            f"samples have {views.shape[2]} channels, {views.shape}, and those of the recipe's "
+            f"dataset, {data.dataset}, have {data.shape[0]}; give such samples, or name a dataset "
+            "with as many channels (data.dataset)"
+        )
+    most = (1 << data.bits) - 1
+    if data.bits < 8 and views.size and views.max() > most:
+        raise RecipeError(
+            f"samples reach {views.max()}, and pixels of {data.bits} bits are 0 to {most}; give "
+            "such samples, or change data.bits"
+        )
+
+
 def saccades(recipe: DataRecipe, train: bool) -> Source:
     """Recordings of the simulated saccades."""
     return nmnist.Folder(simulated_cache.saccades(recipe), train)

@@ -65,10 +65,20 @@ def seeded(seed: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures held in memory, (N, C, H, W)."""
+    """Pictures held in memory, (N, C, H, W), and the class of each.
+
+    Raises:
+        RecipeError: there are more or fewer of them than labels.
+    """
 
     images: Frames
     labels: Labels
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels):
+            raise RecipeError(
+                f"{len(self.images)} pictures have {len(self.labels)} labels; give a label for each"
+            )
 
     def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
         return self.images[chosen][None]
@@ -132,8 +142,26 @@ def check_views(views: Any, what: str) -> None:
 
 
 def over_time(views: Frames, steps: int) -> Frames:
-    """Return frames (T, N, C, H, W) without copying; a picture is repeated at each of T steps."""
+    """Return frames (T, N, C, H, W) without copying; a picture is repeated at each of T steps.
+
+    Raises:
+        RecipeError: see :func:`check_steps`.
+    """
+    check_steps(len(views), steps)
     return np.broadcast_to(views, (steps, *views.shape[1:])) if len(views) == 1 else views
+
+
+def check_steps(found: int, steps: int) -> None:
+    """Refuse samples of another number of steps than T.
+
+    Raises:
+        RecipeError: they are neither pictures nor T steps.
+    """
+    if found not in (1, steps):
+        raise RecipeError(
+            f"samples have {found} steps, and {steps} are asked for (data.steps); give {steps} of "
+            "them, or 1, which is shown at every step: (S, N, C, H, W)"
+        )
 
 
 def frames_of(samples: Samples, chosen: npt.NDArray[Any] | slice, steps: int) -> Frames:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroport.errors import NeuroportError, StorageError
+from neuroport.errors import CompareError, NeuroportError, StorageError
 from neuroport.files import read_json, write_atomic, write_json
 from neuroport.graph.foreign_kinds import take_along
 from neuroport.graph.store import load
@@ -74,8 +74,14 @@ def _verify(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -
 
 
 def _sweep(folder: Path, job: dict[str, Any], graphs: list[Any], frames: Any) -> None:
-    from neuroport.scale.sweep_point import packed, point
+    from neuroport.scale.sweep_point import content_of, packed, point
+    from neuroport.targets.target import load_target
 
+    if content_of(load_target(job["target"])) != job["values"]:
+        raise CompareError(
+            f"{job['target']} was edited while the sweep ran, or is another file on the worker's "
+            "machine; restore it, or copy it there, and give the same command again"
+        )
     place = reached(job) or folder / "point"
     point(job["recipe"], job["changes"], place, job["target"])
     write_atomic(folder / RESULT, packed(place))

@@ -7,6 +7,7 @@ running scheduler. ``slurm:FILE`` asks Slurm for the workers that a TOML file de
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from neuroport.errors import BackendError
 from neuroport.files import parse_toml, read_text
+from neuroport.processes import run_folder
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
 SCHEDULER_SECONDS = 10
 MOST_HERE = 64  # processes on this machine, or four a core: each holds some 100 MB
 MOST_JOBS = 10_000  # of Slurm, ten times as many as one scheduler serves
+PATIENCE = "patience"  # key of a file of jobs: seconds
+QUEUE_SECONDS = 86_400.0  # a day
+LISTS = {  # keys whose value is a list of lines
+    *("job_script_prologue", "job_extra_directives", "job_directives_skip", "worker_extra_args"),
+    *("env_extra", "job_extra", "header_skip", "extra"),
+}
+SAID = 300  # characters
 _ADDRESS = re.compile(r"//(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]@?#]+):([0-9]{1,5})/?")
 INSTALL = "pip install '.[scale]' in neuroport's folder"
 
@@ -99,6 +108,7 @@ def connected(cluster: Any) -> Iterator[Any]:
     with ExitStack() as stack:
         if kind == "local":
             stack.enter_context(_isolated())
+            stack.enter_context(_scratch())
             target: Any = stack.enter_context(_local(int(rest)))
         elif kind == "slurm":
             target = stack.enter_context(_slurm(rest))
@@ -139,6 +149,18 @@ def _isolated() -> Iterator[None]:
         util._args_from_interpreter_flags = flags  # type: ignore[attr-defined]
 
 
+@contextmanager
+def _scratch() -> Iterator[None]:
+    """Scheduler and workers write into a folder that is removed; that of dask would stay."""
+    import dask
+
+    with (
+        run_folder("neuroport-workers-") as folder,
+        dask.config.set({"temporary-directory": str(folder)}),
+    ):
+        yield
+
+
 def _local(workers: int) -> Any:
     from distributed import LocalCluster
 
@@ -166,20 +188,71 @@ def _slurm(path: str) -> Iterator[Any]:
         raise BackendError(f"slurm:FILE needs dask-jobqueue: {INSTALL}") from error
     if shutil.which("sbatch") is None:
         raise BackendError("Slurm's command sbatch is not here; run this on a login node")
-    jobs = fields.pop("jobs")
+    jobs, _ = fields.pop("jobs"), fields.pop(PATIENCE)
     try:
         made = SLURMCluster(**fields)
-    except (TypeError, ValueError, RuntimeError) as error:  # an argument that it does not have
+    except Exception as error:  # it raises any for an argument that it does not have or expect
         raise BackendError(
-            f"{path}: SLURMCluster refuses it ({error}); correct the file"
+            f"{path}: SLURMCluster refuses it ({_said(error)}); correct the file"
         ) from error
+
     with made as cluster:
-        cluster.scale(jobs=jobs)
+        try:
+            with _quiet("tornado.application", "asyncio"):
+                cluster.sync(_ask, cluster, jobs)
+        except Exception as error:
+            raise BackendError(
+                f"{path}: Slurm takes no such job ({_said(error)}); correct the file"
+            ) from error
         yield cluster
+
+
+async def _ask(cluster: Any, jobs: int) -> None:
+    """Submit jobs, and raise what the method ``scale`` only logs."""
+    from distributed.core import Status
+
+    cluster.scale(jobs=jobs)
+    try:
+        await cluster._correct_state()
+    except Exception:
+        for job in cluster._created:
+            if job.status == Status.created:
+                job.status = Status.failed  # as the cluster wants to find it when it is closed
+        raise
+
+
+@contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    """Context in which these loggers print nothing."""
+    found = [logging.getLogger(name) for name in loggers]
+    before = [each.disabled for each in found]
+    for each in found:
+        each.disabled = True
+    try:
+        yield
+    finally:
+        for each, was in zip(found, before, strict=True):
+            each.disabled = was
+
+
+def _said(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[-SAID:]
+
+
+def patience_of(cluster: Any) -> float | None:
+    """Seconds to wait without any worker; None where nobody says.
+
+    Raises:
+        NeuroportError: see :func:`read_slurm`.
+    """
+    kind, _, rest = cluster.partition(":") if isinstance(cluster, str) else ("", "", "")
+    return float(read_slurm(rest)[PATIENCE]) if kind == "slurm" else None
 
 
 def read_slurm(path: str) -> dict[str, Any]:
     """Read a TOML file of jobs: ``jobs``, and arguments of dask-jobqueue's ``SLURMCluster``.
+
+    ``patience`` is how long jobs may wait in Slurm's queue, in seconds.
 
     Raises:
         StorageError: there is no such file.
@@ -196,4 +269,13 @@ def read_slurm(path: str) -> dict[str, Any]:
             raise BackendError(
                 f"{path}: no {name}; say what a job has, as in: cores = 4, memory = '16 GB'"
             )
+    patience = fields.setdefault(PATIENCE, QUEUE_SECONDS)
+    if type(patience) not in (int, float) or not 0 < patience < float("inf"):
+        raise BackendError(
+            f"{path}: {PATIENCE} is {patience!r:.100}; say for how many seconds jobs may wait in "
+            "the queue"
+        )
+    for name in LISTS & fields.keys():
+        if not isinstance(fields[name], list):  # of a text, each letter would be a line
+            raise BackendError(f"{path}: {name} is {fields[name]!r:.100}; give a list of lines")
     return fields

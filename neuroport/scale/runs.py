@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import tempfile
@@ -22,6 +23,7 @@ from neuroport.engines import streaming
 from neuroport.engines.running import TIMING, read_file
 from neuroport.engines.table import DEFAULT, known
 from neuroport.errors import BackendError, FormatError, FramesError
+from neuroport.files import check_file
 from neuroport.graph.foreign_kinds import foreign_modules
 from neuroport.graph.graph import Graph
 from neuroport.graph.store import save
@@ -29,7 +31,7 @@ from neuroport.runs.frames import Progress, check_frames, frames_hash
 from neuroport.runs.merging import write_merged
 from neuroport.runs.shards import Shard
 from neuroport.runs.trace_file import StoredTrace
-from neuroport.scale.clusters import check, connected
+from neuroport.scale.clusters import check, connected, patience_of
 from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.spread import spread
 from neuroport.version import __version__
@@ -86,6 +88,7 @@ def record(
             network, frames, path, on, shard=shard, part=part, progress=progress, **options
         )
     check(cluster)
+    check_file(path)
     if shard is not None or part is not None:
         raise BackendError("shard and part are for runs without a cluster; leave them out")
     timing = {name: options.pop(name) for name in TIMING if name in options}
@@ -134,6 +137,8 @@ def verify(
             want, got, frames, on=on, together=together, options=options, progress=progress
         )
     check(cluster)
+    if out is not None:
+        check_file(out)
     graphs = [_graph(want, frames, {})]
     if got is not None:
         graphs.append(_graph(got, frames, {}))
@@ -142,13 +147,12 @@ def verify(
     known(engines[0]).prepare(graphs[0]).close()
     known(engines[1]).prepare(graphs[-1], **more).close()
     plan = _plan("verify", graphs, frames, shards, engines, more)
-    plan["together"] = together
+    plan["together"] = _plain("together", together)
     with tempfile.TemporaryDirectory(prefix="neuroport-verify-") as place:
         done = _spread(Path(out or Path(place, "verify")), plan, graphs, frames, cluster, progress)
         parts: list[Comparison] = []
         for number in range(1, done.shards + 1):
-            found = read_result(done.path(number))
-            assert isinstance(found, Comparison)
+            found = _comparison(done, number)
             parts.append(found)
             if not found:
                 break
@@ -161,10 +165,25 @@ def _shard(folder: ShardFolder, number: int) -> StoredTrace:
     try:
         return StoredTrace(folder.path(number))
     except FormatError as error:
-        raise type(error)(
-            f"shard {number}/{folder.shards}: {error.message}; remove {folder.path(number)}, and "
-            "the same command runs this shard again, alone"
-        ) from error
+        raise _damaged(folder, number, error) from error
+
+
+def _comparison(folder: ShardFolder, number: int) -> Comparison:
+    """Read the comparison of a shard."""
+    try:
+        found = read_result(folder.path(number))
+        if not isinstance(found, Comparison):
+            raise FormatError(f"{folder.path(number)}: no comparison")
+    except FormatError as error:
+        raise _damaged(folder, number, error) from error
+    return found
+
+
+def _damaged(folder: ShardFolder, number: int, error: FormatError) -> FormatError:
+    return type(error)(
+        f"shard {number}/{folder.shards}: {error.message}; remove {folder.path(number)}, and "
+        "the same command runs this shard again, alone"
+    )
 
 
 def _graph(network: Any, frames: npt.NDArray[Any], timing: dict[str, bool]) -> Graph:
@@ -193,6 +212,7 @@ def _plan(
         positions = sum(math.prod(graph.facts(n.name).shape) for n in graph.populations)
         many = max(1, SHARD_BYTES * 8 // (positions * graph.steps))
         shards = min(samples, max(SHARDS, -(-samples // many)))
+    shards = _plain("shards", shards)
     Shard.read(f"1/{shards}").samples(samples)
     return {
         "verb": verb,
@@ -200,8 +220,25 @@ def _plan(
         "frames": frames_hash(frames),
         "shards": shards,
         "engine": engines,
-        "options": dict(options),
+        "options": {name: _plain(name, value) for name, value in options.items()},
     }
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return an option as it travels to a worker.
+
+    Raises:
+        BackendError: it does not.
+    """
+    plain = value.item() if isinstance(value, np.generic) else value
+    try:
+        json.dumps(plain)
+    except (TypeError, ValueError) as error:
+        raise BackendError(
+            f"{name} is {value!r:.100}, which does not travel to a cluster; give numbers, texts, "
+            "true or false, and lists"
+        ) from error
+    return plain
 
 
 def _spread(
@@ -236,7 +273,7 @@ def _spread(
 
     def told(number: int) -> None:
         finished[0] += samples[number].stop - samples[number].start
-        if plan["verb"] == "verify" and not read_result(folder.path(number)):
+        if plan["verb"] == "verify" and not _comparison(folder, number):
             ends.append(number)
         if progress is not None:
             progress(finished[0], total)
@@ -247,7 +284,7 @@ def _spread(
         with connected(cluster) as client:
             content = tuple(_bytes(graph) for graph in graphs)
             wanted: Callable[[int], bool] = lambda n: not ends or n < min(ends)  # noqa: E731
-            spread(client, content, job, folder, told, wanted)
+            spread(client, content, job, folder, told, wanted, patience_of(cluster))
     if frames_hash(frames) != plan["frames"]:
         folder.remove()
         raise FramesError("the frames have changed while they ran; nothing was written: run again")

@@ -20,7 +20,7 @@ TRIES = 3
 AHEAD = 2  # shards per worker thread: one that runs, and one that waits
 POLL_SECONDS = 0.05
 LOOK_SECONDS = 2.0  # seconds between two checks of the number of workers
-WAIT_SECONDS = 120.0  # seconds to wait without any worker
+WAIT_SECONDS = 120.0  # seconds to wait without any worker, where no queue is before them
 APPEAR_SECONDS = 65.0  # a client of NFS may believe for a minute that a file is not there
 
 Job = Callable[[int], tuple[dict[str, Any], Any]]  # number -> description of the shard, its frames
@@ -33,6 +33,7 @@ def spread(
     folder: ShardFolder,
     told: Callable[[int], None],
     wanted: Callable[[int], bool] = lambda _: True,
+    patience: float | None = None,
 ) -> None:
     """Run the shards that ``folder`` lacks, and store them there.
 
@@ -40,6 +41,7 @@ def spread(
         job: function that describes a shard, called when the shard is submitted.
         told: called with the number of each finished shard.
         wanted: function that returns whether a shard is still needed.
+        patience: seconds to wait without any worker; None: ``WAIT_SECONDS``.
 
     Raises:
         BackendError: a shard failed ``TRIES`` times (all others are run first), the scheduler is
@@ -48,7 +50,8 @@ def spread(
     """
     there = set(folder.done())
     waiting = [n for n in range(1, folder.shards + 1) if n not in there]
-    _Spread(client, graphs, job, folder, told, wanted).run(waiting)
+    wait = WAIT_SECONDS if patience is None else patience
+    _Spread(client, graphs, job, folder, told, wanted, wait).run(waiting)
 
 
 class _Spread:
@@ -60,7 +63,9 @@ class _Spread:
         folder: ShardFolder,
         told: Callable[[int], None],
         wanted: Callable[[int], bool],
+        patience: float,
     ) -> None:
+        self.patience = patience
         self.client, self.job, self.folder = client, job, folder
         self.told, self.wanted = told, wanted
         self.graphs = graphs
@@ -74,15 +79,17 @@ class _Spread:
         try:
             network = self.client.submit(held, self.graphs, pure=False) if waiting else None
             slots, look = 0, 0.0
-            alone = time.monotonic() + WAIT_SECONDS
+            alone = time.monotonic() + self.patience
             while self.flying or self.awaited or any(self.wanted(n) for n in waiting):
                 now = time.monotonic()
                 if now > look:
                     slots, look = self._threads(), now + LOOK_SECONDS
                     if slots:
-                        alone = now + WAIT_SECONDS
+                        alone = now + self.patience
                     elif now > alone:
-                        raise BackendError(f"no worker came for {WAIT_SECONDS:g} s; {self._kept()}")
+                        raise BackendError(
+                            f"no worker came for {self.patience:g} s; {self._kept()}"
+                        )
                 waiting = [number for number in waiting if self.wanted(number)]
                 while waiting and len(self.flying) < AHEAD * slots:
                     self._submit(waiting.pop(0), network)

@@ -8,7 +8,6 @@ the point's folder, it continues within the training.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import json
@@ -35,15 +34,14 @@ from neuroport.errors import (
 from neuroport.files import parse_toml, read_json, write_atomic, write_json
 from neuroport.nets.recipe import GRAPH
 from neuroport.recipe import Recipe, changed
-from neuroport.scale.clusters import check, connected
+from neuroport.scale.clusters import check, connected, patience_of
 from neuroport.scale.shard_folder import ShardFolder
 from neuroport.scale.spread import spread
-from neuroport.scale.sweep_point import KEPT, RESULT, point
+from neuroport.scale.sweep_point import KEPT, RESULT, content_of, point
 from neuroport.version import __version__
 
 if TYPE_CHECKING:
     from neuroport.scale.clusters import Cluster
-    from neuroport.targets.target import Target
 
 SUMMARY = "sweep.json"
 MOST_POINTS = 10_000
@@ -120,7 +118,7 @@ def sweep(
     """
     from neuroport.targets.target import load_target, names
 
-    content = _content(load_target(target))
+    content = content_of(load_target(target))
     if target not in names():
         target = os.path.abspath(target)  # as workers find it
     check(cluster)
@@ -146,7 +144,7 @@ def sweep(
 
     def unchanged(number: int) -> None:
         """Refuse a point that may have been lowered for what the target's file holds now."""
-        if _content(load_target(target)) != content:
+        if content_of(load_target(target)) != content:
             raise CompareError(
                 f"{target} was edited while the sweep ran, so point {number} is not kept; restore "
                 "the file and give the same command again, or begin another sweep elsewhere"
@@ -173,6 +171,7 @@ def sweep(
                 "verb": "sweep",
                 "kinds": {},
                 "target": target,
+                "values": content,
             }
             about |= {"recipe": plan["recipe"], "changes": changes[number - 1]}
             return about | points.told(points.place(number)), np.zeros((1, 0), np.int32)
@@ -186,7 +185,7 @@ def sweep(
             told(number)
 
         with connected(cluster) as client:
-            spread(client, (), job, points, kept)
+            spread(client, (), job, points, kept, patience=patience_of(cluster))
     found = [points.result(number, each) for number, each in enumerate(changes, 1)]
     done = Sweep(tuple(axes), tuple(found), points.folder)
     write_json(points.folder / SUMMARY, done.to_dict())
@@ -323,12 +322,6 @@ class _Points(ShardFolder):
         finally:
             shutil.rmtree(made, ignore_errors=True)
         shutil.rmtree(self.place(number), ignore_errors=True)
-
-
-def _content(target: Target) -> str:
-    """Return a hash of a target's values, its bases included; their sources change no result."""
-    values = {key: fact.value for key, fact in target.values.items()}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _is_result(found: Any) -> bool:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuroport.files import write_json
 from neuroport.recipe import changed, from_dict
+
+if TYPE_CHECKING:
+    from neuroport.targets.target import Target
 
 GRAPH_FILE, RESULT = "network.graph", "result.json"
 KEPT = (RESULT, GRAPH_FILE, "checkpoint.safetensors", "metrics.jsonl")  # what a worker sends
@@ -49,6 +54,12 @@ def point(
 
 def _dearness(option: Mapping[str, Any]) -> tuple[float, float]:
     return option.get("cores", 0), option["step_seconds"]
+
+
+def content_of(target: Target) -> str:
+    """Return a hash of a target's values, its bases included; their sources change no result."""
+    values = {key: fact.value for key, fact in target.values.items()}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def packed(folder: Path) -> bytes:

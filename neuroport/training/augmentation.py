@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from neuroport.data.loading import check_fitting
 from neuroport.data.samples import Croppable, Frames, Labels, Samples, Seeds, check_views, seeded
 from neuroport.errors import RecipeError
 from neuroport.recipe import Recipe, TrainingRecipe
@@ -53,7 +54,7 @@ def changed_views(samples: Samples, chosen: Labels, recipe: Recipe, drawn: Drawn
     """Return the chosen samples (S, N, C, H, W) with the drawn changes.
 
     Raises:
-        RecipeError: see :func:`training_views`.
+        RecipeError: see :func:`training_views`; or samples are not those of the recipe.
     """
     training = recipe.training
     if training.crop == "resized":
@@ -66,6 +67,7 @@ def changed_views(samples: Samples, chosen: Labels, recipe: Recipe, drawn: Drawn
     else:
         views = samples.views(chosen)
     check_views(views, "samples")
+    check_fitting(views, recipe.data)
     if training.auto_augment:
         views = _recoloured(views, recipe.data.known.policy, drawn["colours"])
     return _changed(views, training, drawn)

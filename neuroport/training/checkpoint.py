@@ -192,12 +192,15 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except Exception as error:  # any exception of the reader means that the file is damaged
         raise FormatError(
-            f"{path}: not a neuroport checkpoint, or truncated ({short(error)}); train again"
+            f"{path}: not a neuroport checkpoint, or truncated ({short(error)}); remove it, and "
+            "train again"
         ) from error
     about = parse_json(text, str(path))
     fault = _fault(about)
     if fault:
-        raise FormatError(f"{path}: not a neuroport checkpoint ({fault}); train again")
+        raise FormatError(
+            f"{path}: not a neuroport checkpoint ({fault}); remove it, and train again"
+        )
     if about["version"] > VERSION:
         raise FormatError(
             f"{path}: version {about['version']} is newer than {VERSION}; upgrade neuroport"
@@ -205,17 +208,20 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> State:
     stored = about.pop("hash", None)  # older checkpoints have no hash
     if stored is not None and stored != _digest(about, tensors):
         raise HashError(
-            f"{path}: the content does not match its hash; the file was damaged or edited: train "
-            "again"
+            f"{path}: the content does not match its hash; the file was damaged or edited: "
+            "remove it, and train again"
         )
     recipe = from_dict(about["recipe"], str(path))
     if about["epoch"] > recipe.epochs:
         raise FormatError(
-            f"{path}: {about['epoch']} epochs of {recipe.epochs} are done; train again"
+            f"{path}: {about['epoch']} epochs of {recipe.epochs} are done; remove it, and train "
+            "again"
         )
     layers, own = recipe.network.layers - 2, sum(name.startswith("model.") for name in tensors)
     if own < layers:
-        raise FormatError(f"{path}: {own} tensors for {layers} layers of its recipe; train again")
+        raise FormatError(
+            f"{path}: {own} tensors for {layers} layers of its recipe; remove it, and train again"
+        )
     within = about.get("within", {})
     return State(recipe, about["epoch"], about["metrics"], tensors, within, str(path))
 

@@ -100,7 +100,8 @@ def fit(
     Args:
         report: called with ``{"phase", "epoch", "epochs", "batch", "batches", ...}`` during
             training, and with the metrics of each finished epoch.
-        data: the split to use instead of loading the recipe's dataset.
+        data: the split to use instead of loading the recipe's dataset; of as many steps (or still
+            pictures), channels, bits and classes, and of any size.
         start: the graph to train further, for a recipe with ``network.family = "graph"``, from
             :func:`neuroport.quantize` or :func:`neuroport.trainable`. The folder keeps it, so that
             resuming does not need it.
@@ -117,8 +118,9 @@ def fit(
     Raises:
         TrainingError: ``folder`` holds a run of another recipe or graph, the loss is not a number,
             memory ran out, or a process that reads samples has died.
-        RecipeError: the recipe's data do not match the graph; or samples are not 8-bit integers, or
-            their labels no classes, or there are none; or no target has the recipe's neurons.
+        RecipeError: the recipe's data do not match the graph; or samples are not 8-bit integers, of
+            other steps, channels or bits than the recipe's, or their labels no classes, or
+            there are none; or no target has the recipe's neurons.
         BackendError: there is no such device.
         FormatError: a file cannot be read.
     """
@@ -199,7 +201,11 @@ def _fit(
     _check_classes(data, recipe)
     if recipe.quantization.epochs and _measures(recipe):
         as_evaluated(data.train, recipe.data)  # refused before anything is trained
-    reading = replace(reading, workers=workers_for(workers, data.train, reading.device))
+    reading = replace(
+        reading,
+        workers=workers_for(workers, data.train, reading.device),
+        checked=True,
+    )
     net.to(reading.device)
     while state.epoch < recipe.epochs:
         quantized = state.epoch >= recipe.training.epochs
@@ -237,9 +243,20 @@ def _check_classes(data: Split, recipe: Recipe) -> None:
     Raises:
         RecipeError: names one of them.
     """
-    for half, samples in (("training", data.train), ("held-out", data.test)):
-        check_labels(samples.labels, recipe.data.class_count, f"{half} samples")
-        if len(samples.labels) == 0:
+    halves: dict[str, Any] = {
+        "training": getattr(data, "train", None),
+        "held-out": getattr(data, "test", None),
+    }
+    for half, samples in halves.items():
+        if not callable(getattr(samples, "views", None)):
+            raise RecipeError(
+                f"data is {type(data).__name__}, whose {half} samples are "
+                f"{type(samples).__name__}; give a Split of Pictures or other Samples "
+                "(neuroport.data.samples)"
+            )
+        labels: Any = getattr(samples, "labels", None)
+        check_labels(labels, recipe.data.class_count, f"{half} samples")
+        if len(labels) == 0:
             raise RecipeError(f"there is no {half} sample; give at least one")
 
 

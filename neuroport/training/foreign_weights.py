@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.errors import FormatError, TrainingError
-from neuroport.files import ordinary, write_atomic
+from neuroport.files import check_file, ordinary, write_atomic
 from neuroport.hdf5 import short
 from neuroport.nets.published_names import NAMINGS, Entry, Naming
 from neuroport.recipe import Recipe, load_recipe, to_toml
@@ -33,6 +33,7 @@ from neuroport.training.checkpoint import (
     skeleton,
 )
 
+KEPT = "recipe.toml"  # of a run's folder
 HELD = (
     "state_dict",
     "model_state_dict",
@@ -73,13 +74,16 @@ class ForeignWeights:
 
         Raises:
             TrainingError: the folder holds a run.
+            StorageError: one of the two cannot be written; neither is.
         """
         where = Path(folder)
         if os.path.lexists(where / CHECKPOINT):
             raise TrainingError(f"{where} holds a run already; choose another folder or remove it")
+        for name in (CHECKPOINT, KEPT):
+            check_file(where / name)
         tensors = {f"model.{name}": tensor for name, tensor in self.net.state_dict().items()}
         save_checkpoint(where, State(self.recipe, 0, [], tensors))
-        write_atomic(where / "recipe.toml", to_toml(self.recipe))
+        write_atomic(where / KEPT, to_toml(self.recipe))
         return where
 
     def table(self) -> str:
@@ -197,10 +201,9 @@ def _state_dict(found: Any, label: str) -> dict[str, Tensor]:
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Remove prefixes that wrappers add to all names."""
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
+    """Remove prefixes that wrappers add to all names, in any order."""
+    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in tensors)), ""):
+        tensors = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
     return tensors
 
 

@@ -20,16 +20,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from neuroport.data.loading import check_fitting
 from neuroport.data.samples import (
     Croppable,
     Frames,
     Labels,
     Samples,
+    check_steps,
     check_views,
     over_time,
     spread_over,
 )
-from neuroport.errors import FormatError, NeuroportError, StorageError, TrainingError
+from neuroport.errors import (
+    FormatError,
+    NeuroportError,
+    StorageError,
+    TrainingError,
+)
 from neuroport.kernels.devices import local_processes
 from neuroport.recipe import Recipe
 from neuroport.training.augmentation import Drawn, changed_views
@@ -72,6 +79,7 @@ class Batch:
         """Frames (T, N, C, H, W) of float32 on ``device``."""
         if device.type == "cpu":
             return float_frames(over_time(self.views.numpy(), steps))
+        check_steps(len(self.views), steps)
         views = self.views.to(device, non_blocking=True)
         shown = views.expand(steps, *views.shape[1:]) if len(views) == 1 else views
         return shown.to(torch.float32, memory_format=torch.contiguous_format)
@@ -102,6 +110,7 @@ class _Read(Dataset[Any]):
     samples: Samples
     recipe: Recipe
     damaged: str
+    checked: bool
 
     def __getitem__(self, job: Job) -> Batch | _Failed:
         try:
@@ -131,6 +140,8 @@ class _Read(Dataset[Any]):
         if drawn is None:
             views = self.samples.views(chosen)
             check_views(views, "samples")
+            if self.checked:
+                check_fitting(views, self.recipe.data)
             return views
         return changed_views(self.samples, chosen, self.recipe, drawn)
 
@@ -175,11 +186,13 @@ class Reading:
         workers: number of additional processes that read; 0: the training process reads.
         damaged: ``stop`` at a file that cannot be read, or ``skip`` it: training uses the next
             sample of its class instead, and evaluation omits it.
+        checked: whether samples without the channels and bits of the recipe are refused.
     """
 
     device: torch.device
     workers: int = 0
     damaged: str = "stop"
+    checked: bool = False
 
     def batches(self, samples: Samples, recipe: Recipe, jobs: Iterable[Job]) -> Iterator[Batch]:
         """Yield the results of jobs, in order.
@@ -188,7 +201,7 @@ class Reading:
             NeuroportError: a file is damaged, or reading failed otherwise.
             TrainingError: a process that reads has died.
         """
-        work = _Read(samples, recipe, self.damaged)
+        work = _Read(samples, recipe, self.damaged, self.checked)
         if not self.workers:
             for job in jobs:
                 made = work.batch(job)
@@ -214,7 +227,7 @@ class Reading:
     def some(self, samples: Samples, recipe: Recipe, count: int = 1) -> Tensor:
         """Return frames (T, count, C, H, W) of evenly spaced samples, on the CPU."""
         chosen = spread_over(len(samples.labels), count)
-        made = _Read(samples, recipe, self.damaged).batch(Job(chosen))
+        made = _Read(samples, recipe, self.damaged, self.checked).batch(Job(chosen))
         return made.frames(recipe.data.steps, torch.device("cpu"))
 
     @contextmanager

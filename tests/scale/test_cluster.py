@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,13 @@ import pytest
 
 import neuroport as port
 from benchmarks.steady import descendants
-from neuroport.errors import BackendError, CompareError, FormatError, FramesError
+from neuroport.errors import (
+    BackendError,
+    CompareError,
+    FormatError,
+    FramesError,
+    StorageError,
+)
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Node
 from neuroport.graph.store import save
@@ -165,6 +171,58 @@ def test_a_damaged_shard_is_named_and_can_be_removed(client: Any, tmp_path: Path
     kept.unlink()
     with record(network(), frames(), out, cluster=client, shards=4) as stored:
         same_arrays(stored.load(), port.run(network(), frames()))
+
+
+def test_a_damaged_shard_of_a_verification_is_named_too(client: Any, tmp_path: Path) -> None:
+    out = tmp_path / "a.json"
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    def run(**more: Any) -> Any:
+        return verify(network(), None, frames(), cluster=client, shards=4, out=out, **more)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(progress=stop)
+    kept = min((tmp_path / "a.json.shards").glob("0*"))
+    kept.write_text("{}")
+    said = rf"shard {int(kept.name)}/4: .*; remove .*{kept.name}, and the same command runs this"
+    with pytest.raises(FormatError, match=said):
+        run()
+    kept.unlink()
+    assert run()
+
+
+@pytest.mark.parametrize("place", ["", ".", "/", "taken", None])
+def test_a_place_where_no_file_can_be_written_is_refused_before_any_work(
+    place: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError):
+        record(network(), frames(), place, cluster="local:1")  # type: ignore[arg-type]
+    if place is not None:
+        with pytest.raises(StorageError):
+            verify(network(), None, frames(), cluster="local:1", out=place)
+    assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_numbers_of_numpy_travel_and_other_objects_are_refused(client: Any, tmp_path: Path) -> None:
+    stored = record(
+        network(), frames(), tmp_path / "a.trace", "fast", cluster=client,
+        shards=np.int64(3), batch=np.int64(2),
+    )  # fmt: skip
+    same_arrays(stored.load(), port.run(network(), frames()))
+    assert verify(network(), None, frames(), cluster=client, shards=3, together=np.int64(2))
+    with pytest.raises(BackendError, match="does not travel to a cluster; give numbers"):
+        record(
+            network(),
+            frames(),
+            tmp_path / "b.trace",
+            cluster=client,
+            shards=object(),  # type: ignore[arg-type]
+        )
+    assert os.listdir(tmp_path) == ["a.trace"]
 
 
 def test_frames_that_change_during_a_run_are_refused(client: Any, tmp_path: Path) -> None:
@@ -382,6 +440,7 @@ def test_slurm_gets_what_the_file_says(tmp_path: Path) -> None:
     example = ROOT / "deploy" / "scale" / "slurm.toml"
     fields = read_slurm(str(example))
     assert fields.pop("jobs") == 4
+    assert fields.pop("patience") == 24 * 3600
     with jobqueue.SLURMCluster(**fields) as cluster:  # asks for nothing yet
         script = cluster.job_script()
     assert "#SBATCH --cpus-per-task=4" in script
@@ -393,6 +452,64 @@ def test_slurm_gets_what_the_file_says(tmp_path: Path) -> None:
     if not any((Path(p) / "sbatch").exists() for p in os.environ["PATH"].split(os.pathsep)):
         with pytest.raises(BackendError, match="sbatch is not here"):
             record(network(), frames(), tmp_path / "a", cluster=f"slurm:{example}")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("processes = 0", r"SLURMCluster refuses it .ZeroDivisionError"),
+        ("nodes = 3", r"SLURMCluster refuses it .*unexpected keyword argument 'nodes'"),
+        ("job_script_prologue = 'source a'", "job_script_prologue is 'source a'; give a list"),
+        ("patience = 0", "patience is 0; say for how many seconds jobs may wait"),
+    ],
+)
+def test_jobs_that_slurm_cannot_have_are_refused(
+    line: str, says: str, slurm: Callable[[str], str], tmp_path: Path
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    with pytest.raises(BackendError, match=says):
+        record(network(), frames(), tmp_path / "a", cluster=f"slurm:{slurm(line)}")
+
+
+def test_what_sbatch_says_is_told(
+    slurm: Callable[[str], str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    jobs = slurm("")
+    (tmp_path / "bin" / "sbatch").write_text("#!/bin/sh\necho no such partition >&2; exit 1\n")
+    with pytest.raises(BackendError, match=r"Slurm takes no such job .*no such partition"):
+        record(network(), frames(), tmp_path / "a", cluster=f"slurm:{jobs}")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_jobs_may_wait_in_the_queue(
+    slurm: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    monkeypatch.setattr(spread, "WAIT_SECONDS", 0.1)
+    stored = record(
+        network(), frames(), tmp_path / "a", cluster=f"slurm:{slurm('patience = 60')}", shards=2
+    )
+    same_arrays(stored.load(), port.run(network(), frames()))
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Slurm's commands, as far as a job needs them: it begins after some seconds, here."""
+    (tmp_path / "bin").mkdir()
+    sbatch = 'cp "$1" "$1.job"; (sleep 3; exec sh "$1.job") > /dev/null 2>&1 &\necho job 7\n'
+    for name, does in (("sbatch", sbatch), ("scancel", "")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{does}")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def jobs(line: str) -> str:
+        text = f"jobs = 1\ncores = 1\nmemory = '1 GB'\ninterface = 'lo'\n{line}\n"
+        (tmp_path / "jobs.toml").write_text(text)
+        return str(tmp_path / "jobs.toml")
+
+    return jobs
 
 
 @pytest.fixture
@@ -496,3 +613,14 @@ def test_cluster_options_that_contradict_are_usage_errors(
         done = called(*run, *options, cwd=tmp_path)
         assert done.returncode == 2
         assert said in done.stderr
+
+
+def test_a_cluster_here_leaves_nothing_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with connected("local:1") as found:
+        found.submit(sum, (1, 2)).result()
+        (folder,) = tmp_path.iterdir()
+        assert any(folder.glob("dask-scratch-space/worker-*"))
+    assert not list(tmp_path.iterdir())

@@ -18,8 +18,12 @@ from neuroport.files import parse_toml, read_json  # noqa: E402
 from neuroport.graph.store import load  # noqa: E402
 from neuroport.recipe import Recipe, changed, from_dict  # noqa: E402
 from neuroport.scale.sweep import axes_of, changes_of, sweep  # noqa: E402
+from neuroport.scale.sweep_point import content_of  # noqa: E402
+from neuroport.scale.task import run_shard  # noqa: E402
+from neuroport.targets.target import load_target  # noqa: E402
 from neuroport.training.checkpoint import read_checkpoint  # noqa: E402
 from neuroport.training.fit import fit  # noqa: E402
+from neuroport.version import __version__  # noqa: E402
 from tests.conftest import TINY, Neuroport  # noqa: E402
 
 GRID = ("seed=1,2",)
@@ -196,7 +200,10 @@ def test_a_sweep_keeps_to_the_target_with_which_it_began(
     def edit(line: str) -> None:
         target.write_text(TARGET.format("kapoho-point"))
 
-    with pytest.raises(CompareError, match=r"edited while the sweep ran, so point \d is not kept"):
+    with pytest.raises(
+        CompareError,
+        match=r"point .*edited while the sweep ran|edited while the sweep ran, so point",
+    ):
         sweep(recipe, folder, GRID, target=str(target), report=edit, cluster=cluster)
     assert len(list(folder.glob("000?"))) == 1
     with pytest.raises(CompareError, match=r"points of another sweep \(of other target\)"):
@@ -204,6 +211,20 @@ def test_a_sweep_keeps_to_the_target_with_which_it_began(
     target.write_text(TARGET.format("lava-cpu").replace("x", "another summary"))
     found = sweep(recipe, folder, GRID, target=str(target))
     assert found.to_dict() == read_json(swept / "sweep.json")
+
+
+def test_a_worker_with_another_file_of_the_target_is_refused(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "t.toml").write_text(TARGET.format("kapoho-point"))
+    job = {
+        "version": __version__, "verb": "sweep", "kinds": {}, "recipe": recipe.to_dict(),
+        "changes": ["seed=1"], "target": str(tmp_path / "t.toml"),
+        "values": content_of(load_target("lava-cpu")),
+    }  # fmt: skip
+    error = run_shard(job, (), np.zeros((1, 0), np.int32))["error"]
+    assert error["final"]
+    assert "t.toml was edited while the sweep ran, or is another file" in error["message"]
 
 
 def test_the_verb_prints_json_and_trains_nothing_again(

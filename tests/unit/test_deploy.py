@@ -52,7 +52,15 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_runs(
 
 
 FAKE = """#!/bin/sh
-if [ "$1" = run ]; then printf '%s %s\\n' "$(cat "$2")" "$6" > "$8"; exit; fi
+if [ "$1" = run ]; then
+  network=$(cat "$2") frames=$(cat "$4"); shift 4
+  while [ $# -gt 0 ]; do
+    case "$1" in --shard) shard=$2 ;; -o) out=$2 ;; esac
+    shift 2
+  done
+  printf '%s %s\\n' "$network" "$shard" > "$out"
+  [ "$frames" = "a b.npy" ]; exit
+fi
 shift; found=
 while [ "$1" != -o ]; do found="$found$(cat "$1");"; shift; done
 printf '%s' "$found" > "$2"
@@ -92,3 +100,18 @@ def test_shards_of_another_network_are_not_taken_for_those_of_this_one(
     assert (tmp_path / "o.trace.shards" / "1.trace").read_text() == "a.net 1/2\n"
     if script == "shards.sh":
         assert (tmp_path / "o.trace").read_text() == "a.net 1/2;a.net 2/2;"
+
+
+def test_letters_of_a_name_stay_what_they_are(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "neuroport").write_text(FAKE)
+    (tmp_path / "neuroport").chmod(0o755)
+    for name in ("N {} $1.net", "1 {} $1.net", "2 {} $1.net", "a b.npy"):
+        (tmp_path / name).write_text(name)
+    script, out = root / "deploy" / "scale" / "shards.sh", tmp_path / "N.trace"
+    command = ["sh", str(script), "N {} $1.net", "a b.npy", out.name, "2", "2", "--on", "N"]
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert out.read_text() == "N {} $1.net 1/2;N {} $1.net 2/2;"

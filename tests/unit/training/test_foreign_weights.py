@@ -347,6 +347,24 @@ def test_safetensors_and_state_dicts_without_counted_batches_are_read(tmp_path: 
     assert torch.equal(made.net.state_dict()["stem.synapse.weight"], state["conv1.weight"])
 
 
+@pytest.mark.parametrize("prefix", ["_orig_mod.module.", "module._orig_mod.", "module.module."])
+def test_prefixes_of_wrappers_are_removed_in_any_order(prefix: str) -> None:
+    state, known = small("plain_resnet")
+    made = port.import_weights({f"{prefix}{name}": t for name, t in state.items()}, known)
+    assert torch.equal(made.net.state_dict()["stem.synapse.weight"], state["conv1.weight"])
+    some = {f"{prefix}{name}" if "conv" in name else name: t for name, t in state.items()}
+    with pytest.raises(TrainingError, match="does not fit the"):
+        port.import_weights(some, known)
+
+
+def test_a_folder_without_room_for_the_recipe_gets_no_checkpoint(tmp_path: Path) -> None:
+    state, known = small()
+    (tmp_path / "run" / "recipe.toml").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"recipe\.toml: cannot write, a folder is there"):
+        port.import_weights(state, known).save(tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["recipe.toml"]
+
+
 def test_a_family_that_nobody_else_has_is_refused() -> None:
     state, known = small()
     danet = recipe(family="danet", depth=18, widths=list(NARROW))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from neuroport.data.samples import Frames, Pictures, Split  # noqa: E402
 from neuroport.errors import FormatError, NeuroportError, RecipeError, TrainingError  # noqa: E402
 from neuroport.recipe import Recipe, from_dict  # noqa: E402
 from neuroport.training.augmentation import draw, part_of, training_views  # noqa: E402
-from neuroport.training.checkpoint import read_checkpoint  # noqa: E402
-from neuroport.training.fit import fit  # noqa: E402
+from neuroport.training.checkpoint import build_network, read_checkpoint  # noqa: E402
+from neuroport.training.fit import evaluate, fit  # noqa: E402
 from neuroport.training.loading import Job, Reading, workers_for  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -250,3 +250,59 @@ def test_labels_of_any_integers_are_classes() -> None:
     samples = Pictures(np.zeros((3, 1, 4, 4), np.uint8), np.array([2, 0, 1], np.uint8))
     (made,) = Reading(CPU).batches(samples, from_dict({}), [Job(np.arange(3))])
     assert (made.labels.dtype, made.labels.tolist()) == (torch.int64, [2, 0, 1])
+
+
+@dataclass(frozen=True)
+class Film:
+    """Samples of some steps, channels and values."""
+
+    steps: int
+    channels: int = 1
+    value: int = 0
+    labels: npt.NDArray[np.int64] = field(
+        default_factory=lambda: np.arange(20, dtype=np.int64) % 10
+    )
+
+    def views(self, chosen: npt.NDArray[Any] | slice) -> Frames:
+        count = len(self.labels[chosen])
+        return np.full((self.steps, count, self.channels, 12, 12), self.value, np.uint8)
+
+
+@pytest.mark.parametrize("half", ["train", "test"])
+@pytest.mark.parametrize(
+    ("film", "why"),
+    [
+        (Film(3), r"have 3 steps, and 2 are asked for \(data.steps\)"),
+        (Film(2, 3), r"have 3 channels, \(2, \d+, 3, 12, 12\), and those of .*mnist5k, have 1"),
+        (Film(2, value=16), "samples reach 16, and pixels of 4 bits are 0 to 15"),
+        (np.zeros((20, 1, 12, 12), np.uint8), r"samples are ndarray; give a Split of Pictures"),
+        (None, r"data is Split, whose .* samples are NoneType; give a Split"),
+    ],
+)
+def test_samples_of_another_recipe_are_not_trained_on(
+    film: Any, why: str, half: str, tmp_path: Path
+) -> None:
+    recipe = from_dict(
+        {
+            "data": {"steps": 2, "bits": 4},
+            "network": {"widths": [2, 2, 2]},
+            "training": {"batch": 5, "epochs": 1},
+            "quantization": {"epochs": 0},
+        }
+    )
+    data = replace(Split(Film(2, value=15), Film(1, value=15)), **{half: film})
+    with pytest.raises(RecipeError, match=why):
+        fit(recipe, tmp_path, data=data, device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_without_a_label_each_are_refused() -> None:
+    with pytest.raises(RecipeError, match="20 pictures have 19 labels; give a label for each"):
+        Pictures(np.zeros((20, 1, 4, 4), np.uint8), np.zeros(19, np.int64))
+
+
+def test_samples_of_other_steps_are_not_evaluated() -> None:
+    net = build_network(from_dict({"network": {"widths": [2, 2, 2]}}))
+    with pytest.raises(RecipeError, match="have 3 steps, and 4 are asked for"):
+        evaluate(net, Film(3), 4)
+    assert 0 <= evaluate(net, Film(4), 4) <= 20
