@@ -19,8 +19,9 @@ from rich.console import Console
 from neuroport.analysis.compare import compare
 from neuroport.analysis.statistics import statistics
 from neuroport.engines.reference import Reference
-from neuroport.errors import CompareError, StorageError
+from neuroport.errors import CompareError, FramesError, StorageError
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.subtractive import SubtractiveLif
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.lowering.latency import balance_latency
 from neuroport.reporting.drawing import drawing
@@ -241,6 +242,53 @@ def test_what_the_trace_lacks_is_said(tmp_path: Path) -> None:
     assert "Not counted, because their source is not in the trace: stem, last.carry0" in shown
     assert "last.carry0 not recorded" in shown
     assert "Total of those counted" in shown
+
+
+def test_every_kind_of_neuron_has_a_row(tmp_path: Path) -> None:
+    nodes = [
+        SubtractiveLif(node.name, node.inputs, node.threshold, 64 * node.threshold)
+        if isinstance(node, Lif)
+        else node
+        for node in unbalanced()
+    ]
+    graph = Graph(nodes, steps=5)
+    frames = np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
+    trace = Reference().run(graph, frames)
+    shown = words(report(graph, trace, tmp_path / "report.html").read_text())
+    activity = shown[shown.index("Activity of each population") :]
+    activity = activity[: activity.index("Synaptic operations")]
+    for name in ("first", "second", "last"):
+        assert f"{name} {trace[name].sum() / (4 * 108):.3f}" in activity
+
+
+def test_spikes_that_were_counted_are_not_called_missing(tmp_path: Path) -> None:
+    graph = balance_latency(unbalanced())
+    frames = np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
+    counted = Reference().run(graph, frames, record="counts")
+    shown = words(report(graph, counted, tmp_path / "report.html").read_text())
+    assert "holds how many spikes there were, not their steps" in shown
+    assert "no spiking population" not in shown
+
+
+def test_frames_of_another_run_are_refused(tmp_path: Path) -> None:
+    graph, trace = run()
+    frames = np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
+    with pytest.raises(FramesError, match="2 samples of frames, 4 in the trace"):
+        report(graph, trace, tmp_path / "report.html", frames=frames[:, :2])
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_an_input_that_one_network_lacks_has_its_column(tmp_path: Path) -> None:
+    graph = unbalanced()
+    nodes = [
+        node.replace(inputs=("conv2",)) if node.name == "last" else node for node in graph.nodes
+    ]
+    lacking = Graph(nodes, steps=5)
+    frames = np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
+    want, got = Reference().run(lacking, frames), Reference().run(graph, frames)
+    path = report(lacking, want, tmp_path / "a.html", got=got, other=graph, frames=frames)
+    shown = words(path.read_text())
+    assert "Current of conv2 Current of stem Sum" in shown
 
 
 def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
