@@ -46,13 +46,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_NEURONS = 2000  # that a raster can show apart
+LONGEST = 48  # characters of a name
 MOST_CLASSES = 1000  # of a confusion matrix
 _SAMPLE = whole_number(0, CompareError)
 
 
 def _text(name: str) -> str:
-    """A name as it stands: matplotlib would set what is between two dollars as a formula."""
-    return printable(name).replace("$", r"\$")
+    """A name as it stands: matplotlib would set what is between two dollars as a formula.
+
+    The middle of a long one is left out, or no room would be left for the picture.
+    """
+    said = printable(name)
+    short = said if len(said) <= LONGEST else f"{said[:18]}…{said[-(LONGEST - 19) :]}"
+    return short.replace("$", r"\$")
 
 
 def _axes(ax: Axes | None, number: int = 1) -> list[Axes]:
@@ -182,7 +188,8 @@ def activity(trace: Trace, *, ax: Axes | None = None) -> Axes:
         )
     (ax,) = _axes(ax)
     names = list(rates)
-    ax.barh([_text(name) for name in names], [100 * rates[name] for name in names])
+    ax.barh(range(len(names)), [100 * rates[name] for name in names])
+    ax.set_yticks(range(len(names)), [_text(name) for name in names])
     ax.invert_yaxis()
     ax.set(xlabel="neurons that fire in a step, %")
     return ax

@@ -23,6 +23,8 @@ from neuroport.errors import (
     TrainingError,
 )
 from neuroport.files import parse_toml
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, Input, Lif
 from neuroport.recipe import from_dict
 from neuroport.targets.message_traffic import measure
 from neuroport.targets.resources import resources
@@ -310,6 +312,24 @@ def test_names_are_drawn_as_they_stand(tmp_path: Path) -> None:
         axes.figure.savefig(tmp_path / "drawn.png")
         assert axes.get_title() == name.replace("$", r"\$") + ", sample 0"
         plot.thresholds(network).figure.savefig(tmp_path / "drawn.png")
+
+
+def test_long_names_leave_room_and_stay_apart() -> None:
+    names = [f"{'a' * 40}{middle}{'b' * 40}" for middle in "xy"]
+    frames = np.ones((3, 1, 1), int)
+    network = Graph(
+        [
+            Input("input", (1,), bits=1),
+            Dense("first", ("input",), np.full((1, 1), 2)),
+            Lif(names[0], ("first",), 1),
+            Dense("second", (names[0],), np.full((1, 1), 2)),
+            Lif(names[1], ("second",), 200),
+        ],
+        3,
+    )
+    axes = plot.activity(port.run(network, frames))
+    assert [bar.get_width() for bar in axes.patches] == [100, 0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"{'a' * 18}…{'b' * 29}"] * 2
 
 
 def test_of_a_readout_the_last_step_may_be_all_there_is() -> None:
