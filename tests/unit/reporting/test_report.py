@@ -28,7 +28,7 @@ from neuroport.reporting.drawing import drawing
 from neuroport.reporting.html import report
 from neuroport.reporting.layout import layout
 from neuroport.reporting.raster import PANELS, ROWS, rasters
-from neuroport.reporting.summary import accuracies, verdict
+from neuroport.reporting.summary import accuracies, seconds, verdict
 from neuroport.reporting.terminal import print_results, print_statistics
 from neuroport.runs.trace import Trace
 
@@ -289,6 +289,25 @@ def test_an_input_that_one_network_lacks_has_its_column(tmp_path: Path) -> None:
     path = report(lacking, want, tmp_path / "a.html", got=got, other=graph, frames=frames)
     shown = words(path.read_text())
     assert "Current of conv2 Current of stem Sum" in shown
+
+
+def test_what_is_no_number_is_left_out_of_results() -> None:
+    nan, infinite = float("nan"), float("inf")
+    told = {
+        "a": {"percent": nan, "samples": 9},
+        "b": {"percent": True},
+        "c": {"percent": 250.0},
+        "d": {"percent": 50},
+        "e": {"percent": 60},
+    }
+    rows = accuracies({"accuracy": told})
+    assert [(row.stage, row.percent, row.change) for row in rows] == [
+        ("d", 50, None),
+        ("e", 60, None),  # of how many samples is not known
+    ]
+    assert seconds(
+        {"seconds": {"a": infinite, "b": nan, "c": -1, "f": 10**400, "d": True, "e": 2}}
+    ) == (("e", 2.0),)
 
 
 def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
