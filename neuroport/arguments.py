@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -182,6 +185,57 @@ def is_function(value: Any, name: str) -> Any:
     return value
 
 
+def whole_number(least: int, error: type[NeuroportError]) -> Check:
+    """Check for a whole number from ``least`` on; raises ``error``."""
+
+    def check(value: Any, name: str) -> Any:
+        with contextlib.suppress(TypeError):
+            if not isinstance(value, (bool, np.bool_)) and operator.index(value) >= least:
+                return operator.index(value)
+        raise error(f"{name} is {_short(value)}; give a whole number from {least} on")
+
+    return check
+
+
+def positive(error: type[NeuroportError]) -> Check:
+    """Check for a finite number above 0; raises ``error``."""
+
+    def check(value: Any, name: str) -> Any:
+        with contextlib.suppress(OverflowError):
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            if number and 0 < float(value) < math.inf:
+                return value
+        raise error(f"{name} is {_short(value)}; give a number above 0")
+
+    return check
+
+
+def instance(wanted: type, error: type[NeuroportError]) -> Check:
+    """Check for an object of a class, or None; raises ``error``."""
+    article = "an" if wanted.__name__[0] in "AEIOU" else "a"
+
+    def check(value: Any, name: str) -> Any:
+        if value is None or isinstance(value, wanted):
+            return value
+        raise error(
+            f"{name} is {_described(value)}; give {article} {wanted.__name__}, or leave it out"
+        )
+
+    return check
+
+
+def keyed(error: type[NeuroportError]) -> Check:
+    """Check for a dictionary with texts as keys, or None; raises ``error``."""
+
+    def check(value: Any, name: str) -> Any:
+        named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+        if value is None or named:
+            return value
+        raise error(f"{name} is {_described(value)}; give a dictionary by name, or leave it out")
+
+    return check
+
+
 def as_results(value: Any, name: str) -> list[Any]:
     """Several results, as a list; raises a CompareError."""
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)):
@@ -215,7 +269,9 @@ def as_labels(value: Any, name: str) -> npt.NDArray[Any]:
 
 def _array(value: Any, name: str, wanted: str) -> npt.NDArray[Any]:
     if value is None or _kind(value) in ("graph", "module", "trace", "path", "state"):
-        _refuse("frames", value, name)
+        if wanted == WORDS["frames"]:
+            _refuse("frames", value, name)
+        raise FramesError(f"{name} is {_described(value)}; give {wanted}, numbers in an array")
     if isinstance(value, np.ma.MaskedArray):
         raise FramesError(
             f"{name}: a masked array, whose mask no engine knows; give its numbers, value.filled(0)"
@@ -271,6 +327,12 @@ def _described(value: Any) -> str:
         "module": f"the torch module {name}",
         "state": "a dictionary, perhaps a state_dict",
     }.get(kind) or ("None" if value is None else f"{article} {name}")
+
+
+def _short(value: Any) -> str:
+    """A number or a text as it is written, anything else by its class."""
+    plain = isinstance(value, (str, bytes, Real))
+    return f"{value!r:.100}" if plain else _described(value)
 
 
 def _refuse(wanted: str, value: Any, name: str) -> Any:

@@ -19,7 +19,15 @@ from neuroport.analysis.chip_loads import loads
 from neuroport.analysis.compare import Divergence, compare
 from neuroport.analysis.operations import messages
 from neuroport.analysis.recorded_outputs import received, told
-from neuroport.arguments import as_array, is_graph, is_path, is_trace, takes
+from neuroport.arguments import (
+    as_array,
+    as_labels,
+    is_graph,
+    is_path,
+    is_trace,
+    takes,
+    whole_number,
+)
 from neuroport.backends.executor import Starts, arriving_at
 from neuroport.backends.reference import states
 from neuroport.errors import BackendError, CompareError, FramesError, TrainingError, printable
@@ -38,16 +46,35 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_NEURONS = 2000  # that a raster can show apart
+LONGEST = 48  # characters of a name
+MOST_CLASSES = 1000  # of a confusion matrix
+_SAMPLE = whole_number(0, CompareError)
+
+
+def _text(name: str) -> str:
+    """A name as it stands: matplotlib would set what is between two dollars as a formula.
+
+    The middle of a long one is left out, or no room would be left for the picture.
+    """
+    said = printable(name)
+    short = said if len(said) <= LONGEST else f"{said[:18]}…{said[-(LONGEST - 19) :]}"
+    return short.replace("$", r"\$")
 
 
 def _axes(ax: Axes | None, number: int = 1) -> list[Axes]:
     """Axes to draw on: new ones, or ``number`` places in those that were given."""
     try:
         import matplotlib.pyplot as plt
+        from matplotlib.axes import Axes as Drawable
     except ImportError as error:
         raise BackendError(
             "neuroport.plot needs matplotlib; pip install '.[plot]' in neuroport's folder"
         ) from error
+    if ax is not None and not isinstance(ax, Drawable):
+        raise CompareError(
+            f"ax is a {type(ax).__name__}; give the axes to draw on, one, such as "
+            "plt.figure().add_subplot(), or leave it out"
+        )
     if ax is None:
         figure, made = plt.subplots(1, number, figsize=(4.8 * number, 3.6), squeeze=False)
         figure.set_layout_engine("constrained")
@@ -73,16 +100,16 @@ def _messages(trace: Trace, population: str, sample: int) -> npt.NDArray[Any]:
     Raises:
         CompareError: the trace has no messages of it, or no such sample.
     """
-    if population not in trace.kinds:
+    if population not in list(trace.kinds):
         raise CompareError(
             f"the trace has no population {population!r}; it has {', '.join(trace.kinds)}"
         )
-    if not 0 <= sample < trace.samples:
+    if sample >= trace.samples:
         raise CompareError(f"sample {sample}: the trace has {trace.samples}, from 0 on")
     return trace[population][:, sample]
 
 
-@takes(trace=is_trace)
+@takes(trace=is_trace, sample=_SAMPLE)
 def raster(trace: Trace, population: str, sample: int = 0, *, ax: Axes | None = None) -> Axes:
     """Plot the messages of a population in one sample: a dot for each, by step and neuron.
 
@@ -96,19 +123,20 @@ def raster(trace: Trace, population: str, sample: int = 0, *, ax: Axes | None = 
     flat = sent.reshape(len(sent), -1) != 0
     if flat.shape[1] <= MOST_NEURONS:
         steps, neurons = np.nonzero(flat)
-        ax.scatter(steps, neurons, s=14, marker="|", color="C0")
-        ax.set(xlim=(-0.5, len(sent) - 0.5), ylim=(-0.5, flat.shape[1] - 0.5), ylabel="neuron")
+        first = trace.steps - len(sent)  # of a readout the last step may be all there is
+        ax.scatter(first + steps, neurons, s=14, marker="|", color="C0")
+        ax.set(xlim=(-0.5, trace.steps - 0.5), ylim=(-0.5, flat.shape[1] - 0.5), ylabel="neuron")
     else:
         shares = flat.reshape(len(sent), sent.shape[1], -1).mean(axis=2)
         image = ax.imshow(shares.T, aspect="auto", origin="lower", vmin=0, interpolation="none")
         ax.figure.colorbar(image, ax=ax, label="share that fires")
         ax.set(ylabel="channel")
     _steps(ax)
-    ax.set(title=f"{printable(population)}, sample {sample}")
+    ax.set(title=f"{_text(population)}, sample {sample}")
     return ax
 
 
-@takes(trace=is_trace)
+@takes(trace=is_trace, sample=_SAMPLE, channel=_SAMPLE)
 def maps(
     trace: Trace,
     population: str,
@@ -128,37 +156,46 @@ def maps(
     sent = _messages(trace, population, sample)
     if sent.ndim != 4:
         raise CompareError(f"{population} is {sent.shape[1:]}, which is no map (C, H, W)")
-    if channel is not None and not 0 <= channel < sent.shape[1]:
+    if channel is not None and channel >= sent.shape[1]:
         raise CompareError(f"channel {channel}: {population} has {sent.shape[1]}, from 0 on")
     shown = sent.sum(axis=1, dtype=np.int64) if channel is None else sent[:, channel]
     made = _axes(ax, len(shown))
     low, high = min(0, int(shown.min())), max(1, int(shown.max()))
-    for step, (one, each) in enumerate(zip(made, shown, strict=True)):
+    for step, (one, each) in enumerate(zip(made, shown, strict=True), trace.steps - len(shown)):
         one.imshow(each, vmin=low, vmax=high, interpolation="none")
         one.set(title=f"step {step}", xticks=[], yticks=[])
     what = "all channels" if channel is None else f"channel {channel}"
-    made[0].set(ylabel=f"{printable(population)}, {what}")
+    made[0].set(ylabel=f"{_text(population)}, {what}")
     return made
 
 
 @takes(trace=is_trace)
 def activity(trace: Trace, *, ax: Axes | None = None) -> Axes:
-    """Share of the neurons of every spiking population that fire in a step, on average."""
+    """Share of the neurons of every spiking population that fire in a step, on average.
+
+    Raises:
+        CompareError: the trace has no spiking population, or counts of channels or layers only.
+    """
     rates = {}
     for name, kind in trace.kinds.items():
         if is_spiking(kind) and (name in trace.messages or trace.granularity == "neuron"):
             shape = (trace.counts if name in trace.counts else trace.messages)[name].shape
             neurons = int(np.prod(shape[1:] if name in trace.counts else shape[2:]))
             rates[name] = trace.sent(name) / (neurons * trace.steps * trace.samples)
+    if not rates:
+        raise CompareError(
+            "the trace holds no spikes of single neurons; record messages, or counts per neuron"
+        )
     (ax,) = _axes(ax)
     names = list(rates)
-    ax.barh([printable(name) for name in names], [100 * rates[name] for name in names])
+    ax.barh(range(len(names)), [100 * rates[name] for name in names])
+    ax.set_yticks(range(len(names)), [_text(name) for name in names])
     ax.invert_yaxis()
     ax.set(xlabel="neurons that fire in a step, %")
     return ax
 
 
-@takes(graph=is_graph, trace=is_trace, frames=as_array)
+@takes(graph=is_graph, trace=is_trace, frames=as_array, sample=_SAMPLE)
 def potential(
     graph: Graph,
     trace: Trace,
@@ -175,21 +212,22 @@ def potential(
     what the trace recorded of the populations before it, by the lines of the neuron's kind.
 
     Raises:
-        CompareError: the network has no such population or neuron, or the trace no messages.
-        FramesError: the frames have no such sample.
+        CompareError: the network has no such population or neuron, the trace no messages of it or
+            no such sample, or it was recorded on other frames.
+        FramesError: the frames do not fit the graph.
     """
     node = next((node for node in graph.populations if node.name == population), None)
     if node is None:
         raise CompareError(f"the network has no population {population!r}")
     shape = graph.facts(population).shape
-    inside = len(neuron) == len(shape) and all(
-        0 <= at < size for at, size in zip(neuron, shape, strict=True)
-    )
-    if not inside:
-        raise CompareError(f"neuron {neuron}: {population} is {shape}")
+    neuron = _place(neuron, population, shape)
+    check_frames_of(graph, trace, frames)
     sent = _messages(trace, population, sample)
-    if not 0 <= sample < frames.shape[1]:
-        raise FramesError(f"sample {sample}: the frames have {frames.shape[1]}, from 0 on")
+    if sent.shape != (graph.steps, *shape):
+        raise CompareError(
+            f"{population}: the trace holds {sent.shape} of a sample, the graph makes it "
+            f"{(graph.steps, *shape)}; give the graph that was run, and messages of every step"
+        )
     assert isinstance(node, Population)
     current = arriving_at(node, received(graph, trace, frames, population, sample))
     found = states(node, current, Starts(0, graph.steps))
@@ -208,9 +246,18 @@ def potential(
         for step in np.flatnonzero(sent[own]):
             ax.axvline(int(step), color="C3", alpha=0.3)
     _steps(ax)
-    ax.set(title=f"{printable(population)} {neuron}, sample {sample}")
+    ax.set(title=f"{_text(population)} {neuron}, sample {sample}")
     ax.legend()
     return ax
+
+
+def _place(neuron: Any, population: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The position of a neuron, which must lie in ``shape``; a number in a flat population."""
+    places = neuron if isinstance(neuron, (tuple, list)) else (neuron,)
+    found = tuple(whole_number(0, CompareError)(at, "neuron") for at in places)
+    if len(found) != len(shape) or any(at >= size for at, size in zip(found, shape, strict=True)):
+        raise CompareError(f"neuron {found}: {population} is {shape}")
+    return found
 
 
 @takes(graph=is_graph)
@@ -232,7 +279,7 @@ def weights(graph: Graph, synapse: str, *, ax: Axes | None = None) -> Axes:
     ax.set(
         xlabel="integer weight",
         ylabel="how many",
-        title=f"{printable(synapse)}: {len(values)} values, {zeros / node.weight.size:.0%} zero",
+        title=f"{_text(synapse)}: {len(values)} values, {zeros / node.weight.size:.0%} zero",
     )
     return ax
 
@@ -260,7 +307,7 @@ def thresholds(graph: Graph, *, ax: Axes | None = None) -> Axes:
     ax.hlines(rows, np.maximum(low, 0.5), high, color="C0", linewidth=5)
     ax.plot(high, rows, "o", color="C0")
     ax.axvline(integers.THRESHOLD_MAX, color="C3", linestyle="--", label="17 bits")
-    ax.set_yticks(rows, [printable(name) for name in found])
+    ax.set_yticks(rows, [_text(name) for name in found])
     ax.invert_yaxis()
     ax.set(xscale="log", xlabel="threshold, units of the current")
     ax.legend()
@@ -296,7 +343,7 @@ def ranges(graph: Graph, trace: Trace, frames: npt.NDArray[Any], *, ax: Axes | N
     ax.barh(at, high - low, left=low, height=0.8, color="C7", alpha=0.4, label="proven")
     ax.barh(at, most - least, left=least, height=0.4, color="C0", label="on these frames")
     ax.axvline(0, color="black", linewidth=0.5)
-    ax.set_yticks(at, [printable(name) for name in rows])
+    ax.set_yticks(at, [_text(name) for name in rows])
     ax.invert_yaxis()
     ax.set(xlabel="summed current, % of what the hardware holds")
     ax.legend()
@@ -326,9 +373,7 @@ def gradients(folder: str | os.PathLike[str], *, ax: Axes | None = None) -> Axes
     shades = _shades(len(names))
     for name, shade in zip(names, shades, strict=True):
         own = [(e.epoch, e.gradients[name]) for e in epochs if name in e.gradients]
-        ax.plot(
-            *zip(*own, strict=True), marker="o", markersize=3, color=shade, label=printable(name)
-        )
+        ax.plot(*zip(*own, strict=True), marker="o", markersize=3, color=shade, label=_text(name))
     whole = [epoch.epoch for epoch in epochs if epoch.phase == "quantized"]
     if whole:
         ax.axvspan(whole[0] - 0.5, whole[-1] + 0.5, color="C1", alpha=0.1, label="integers")
@@ -371,16 +416,23 @@ def divergence(want: Trace, got: Trace, *, ax: Axes | None = None) -> list[Axes]
     row, column = (0, *first.neuron)[-2:]
     for one in made:
         one.plot(column, row, "s", markersize=13, markeredgewidth=2, fillstyle="none", color="C1")
-    made[0].set(ylabel=f"{printable(first.population)}, step {first.step}, sample {first.sample}")
+    made[0].set(ylabel=f"{_text(first.population)}, step {first.step}, sample {first.sample}")
     return made
 
 
 def _picture(trace: Trace, first: Divergence) -> npt.NDArray[np.int64]:
-    sent = trace[first.population][first.step, first.sample].astype(np.int64)
-    found: npt.NDArray[np.int64] = sent[first.neuron[0]] if sent.ndim == 3 else sent.reshape(1, -1)
+    held = trace[first.population]
+    step = first.step - trace.steps if trace.counts else first.step  # of a readout the last, too
+    sent = held[step, first.sample].astype(np.int64)
+    found: npt.NDArray[np.int64] = sent[first.neuron[0]] if sent.ndim == 3 else np.atleast_2d(sent)
     return found
 
 
+def _classes(value: Any, name: str) -> npt.NDArray[Any]:
+    return value.predictions if isinstance(value, Trace) else as_labels(value, name)
+
+
+@takes(predictions=_classes, labels=as_labels)
 def confusion(
     predictions: Trace | npt.ArrayLike, labels: npt.ArrayLike, *, ax: Axes | None = None
 ) -> Axes:
@@ -390,10 +442,15 @@ def confusion(
         predictions: classes (N,), or a run, whose predictions are taken.
 
     Raises:
-        FramesError: not as many labels as predictions, or one that is no class.
+        FramesError: not as many labels as predictions, one that is no class, or more classes than
+            a picture can hold.
+        CompareError: the run has no single answer.
     """
-    found = predictions.predictions if isinstance(predictions, Trace) else predictions
-    table = counted(found, labels)
+    found, wanted = np.asarray(predictions), np.asarray(labels)
+    most = max(int(found.max()), int(wanted.max()))
+    if most >= MOST_CLASSES:
+        raise FramesError(f"class {most}: a confusion matrix holds {MOST_CLASSES} classes at most")
+    table = counted(found, wanted)
     size = len(table)
     (ax,) = _axes(ax)
     ax.imshow(table, cmap="Blues", vmin=0)
@@ -433,7 +490,7 @@ def cores(graph: Graph, target: str | Target, *, ax: Axes | None = None) -> Axes
     for at, limit in enumerate(bound):
         mine = {row: p.cores for row, p in enumerate(found.placed) if p.binding == limit}
         ax.barh(list(mine), list(mine.values()), color=f"C{at}", label=TITLES[limit])
-    names = [printable(placed.layer.name) for placed in found.placed]
+    names = [_text(placed.layer.name) for placed in found.placed]
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     ax.set(xlabel="cores", title=f"{found.cores:,} cores of {chip.name}, by estimate")
@@ -469,7 +526,7 @@ def traffic(
         }
         if mine:
             ax.barh(list(mine), list(mine.values()), color=f"C{int(relays)}", label=label)
-    names = [printable(load.name) for load in found.populations]
+    names = [_text(load.name) for load in found.populations]
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     total = sum(load.messages for load in found.populations)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from neuroport.analysis.core_work import CoreWork, core_work
 from neuroport.analysis.cost_models import UNPLACED, Estimate, Routes, estimates
 from neuroport.analysis.operations import Work, messages, work
-from neuroport.arguments import as_array, is_graph, is_trace, takes
+from neuroport.arguments import as_array, instance, is_graph, is_trace, takes
 from neuroport.display import Shown, View
 from neuroport.errors import CompareError
 from neuroport.graph.graph import Graph
@@ -114,7 +114,13 @@ class Energy(Shown):
         }
 
 
-@takes(graph=is_graph, trace=is_trace, frames=as_array)
+@takes(
+    graph=is_graph,
+    trace=is_trace,
+    frames=as_array,
+    routes=instance(Routes, CompareError),
+    measurement=instance(Measurement, CompareError),
+)
 def energy(
     graph: Graph,
     trace: Trace,

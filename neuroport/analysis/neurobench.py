@@ -29,10 +29,10 @@ import numpy.typing as npt
 
 from neuroport.analysis.operations import Sent, messages
 from neuroport.analysis.operations_per_core import FanIn, fan_ins, own_fan_in, sources, whole
-from neuroport.arguments import as_array, is_graph, is_trace, takes
+from neuroport.arguments import as_array, is_graph, is_trace, takes, whole_number
 from neuroport.backends.executor import Starts
 from neuroport.backends.reference import delayed, output, own, states
-from neuroport.errors import CompareError
+from neuroport.errors import CompareError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.graph.kinds.base import SPIKES, IntArray, Synapse, is_array, per_neuron
 from neuroport.runs.trace import Trace, is_spiking
@@ -75,7 +75,7 @@ class NeuroBench:
         return asdict(self)
 
 
-@takes(graph=is_graph, trace=is_trace, frames=as_array)
+@takes(graph=is_graph, trace=is_trace, frames=as_array, batch=whole_number(1, FramesError))
 def neurobench(
     graph: Graph, trace: Trace, frames: npt.NDArray[Any], *, batch: int | None = None
 ) -> NeuroBench:

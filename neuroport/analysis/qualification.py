@@ -12,7 +12,6 @@ measured;
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from neuroport.analysis.compare import compare
+from neuroport.arguments import as_results, is_function, is_path, positive, takes
 from neuroport.backends.loihi2.availability import ready_site
 from neuroport.backends.loihi2.engine import plan
 from neuroport.backends.loihi2.site import Site
@@ -58,6 +58,14 @@ MOST = 600  # characters of what a failed run said
 Told = Callable[[str, Result], None]
 
 
+def _are_names(value: Any, name: str) -> list[Any]:
+    """The names of constructs: one, or several."""
+    return [value] if isinstance(value, str) else as_results(value, name)
+
+
+@takes(
+    site=is_path, out=is_path, only=_are_names, deadline=positive(BackendError), told=is_function
+)
 def qualify(
     site: str | os.PathLike[str] | None = None,
     *,
@@ -83,12 +91,10 @@ def qualify(
         TargetError: there is no such construct.
         StorageError: the record cannot be written, or would replace results of other constructs.
     """
-    asked = (only,) if isinstance(only, str) else CONSTRUCTS if only is None else tuple(only)
+    asked = CONSTRUCTS if only is None else tuple(only)
     for name in asked:
         if name not in CONSTRUCTS:
             raise TargetError(f"no construct {name!r}; the constructs are {', '.join(CONSTRUCTS)}")
-    if not 0 < deadline < math.inf:
-        raise BackendError(f"the deadline is {deadline:g} s; give a positive number of seconds")
     if out is not None:
         _keep_others(check_file(out), asked)
     board = _Board(ready_site(site), deadline)

@@ -20,8 +20,17 @@ from neuroport.analysis.compare import (
     unequal_samples,
 )
 from neuroport.analysis.joining import joined
-from neuroport.arguments import as_array, is_engines, is_network, optional, takes
-from neuroport.errors import FramesError
+from neuroport.arguments import (
+    as_array,
+    is_engines,
+    is_function,
+    is_network,
+    keyed,
+    optional,
+    takes,
+    whole_number,
+)
+from neuroport.errors import BackendError, FramesError
 from neuroport.graph.graph import Graph
 from neuroport.kernels.allocator import available
 from neuroport.runs.frames import Progress, frames_hash
@@ -39,7 +48,15 @@ MOST = 64  # samples of a part
 HELD = 32  # bytes per position and step, of which two traces of integers are 8
 
 
-@takes(want=is_network, got=optional(is_network), frames=as_array, on=is_engines)
+@takes(
+    want=is_network,
+    got=optional(is_network),
+    frames=as_array,
+    on=is_engines,
+    together=whole_number(1, FramesError),
+    options=keyed(BackendError),
+    progress=is_function,
+)
 def verify(
     want: Network,
     got: Network | None,
@@ -77,11 +94,8 @@ def verify(
     """
     from neuroport.engines.streaming import opened_network
 
-    if frames.ndim < 3 or frames.shape[1] < 1 or (together is not None and together < 1):
-        raise FramesError(
-            f"frames are {frames.shape}, {together} samples at a time; give (T, N, ...) with at "
-            "least one sample, and take at least one at a time"
-        )
+    if frames.ndim < 3:
+        raise FramesError(f"frames are {frames.shape}; give (T, N, ...) with at least one sample")
     if on is None:  # a module is not compared with itself
         on = _engine(want, "reference"), "fast" if got is None else _engine(got, "fast")
     got = want if got is None else got

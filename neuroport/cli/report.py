@@ -85,6 +85,8 @@ def report(
     steps = trace.steps if is_stock(network) else None
     graph = read_network(network, steps, frames if steps else None, **timing)
     extra = read_json(results) if results is not None else None
+    if results is not None and not isinstance(extra, dict):
+        raise FormatError(f"{results}: not the results of a demo; give demo.json as it wrote it")
     data = load_frames(frames) if frames is not None else None
     numbers = statistics(graph, trace, data)
     chips = map_network(graph, board, trace, data) if mapped and board is not None else None

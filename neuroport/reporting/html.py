@@ -21,14 +21,24 @@ from neuroport.analysis.chip_loads import Loads, loads, ways
 from neuroport.analysis.compare import Comparison, compare
 from neuroport.analysis.energy import Energy, energy_or_why
 from neuroport.analysis.operations import messages
-from neuroport.analysis.statistics import statistics
-from neuroport.arguments import as_array, as_labels, is_graph, is_path, is_trace, takes
-from neuroport.errors import printable
+from neuroport.analysis.statistics import PopulationStatistics, Statistics, statistics
+from neuroport.arguments import (
+    as_array,
+    as_labels,
+    instance,
+    is_graph,
+    is_path,
+    is_trace,
+    keyed,
+    takes,
+)
+from neuroport.errors import CompareError, FormatError, printable
 from neuroport.files import DEEPEST, check_file, write_atomic
 from neuroport.graph.graph import Graph
-from neuroport.graph.kinds.base import GRADED, by
+from neuroport.graph.kinds.base import CHANGES, GRADED, SPIKES, by
+from neuroport.graph.node import find_kind
 from neuroport.reporting.class_tables import class_tables
-from neuroport.reporting.core_map import cores
+from neuroport.reporting.core_map import CHIPS, cores
 from neuroport.reporting.drawing import drawing
 from neuroport.reporting.explorer import explorer
 from neuroport.reporting.first_divergence import received
@@ -43,6 +53,10 @@ from neuroport.targets.target import Target, load_chip, require_chip
 from neuroport.targets.verdict import check
 
 
+def _is_energy(value: Any, name: str) -> Any:
+    return value if isinstance(value, str) else instance(Energy, CompareError)(value, name)
+
+
 @takes(
     graph=is_graph,
     trace=is_trace,
@@ -51,6 +65,12 @@ from neuroport.targets.verdict import check
     got=is_trace,
     other=is_graph,
     labels=as_labels,
+    results=keyed(FormatError),
+    energy=_is_energy,
+    mapping=instance(OnChips, CompareError),
+    source=is_graph,
+    comparison=instance(Comparison, CompareError),
+    title=instance(str, FormatError),
 )
 def report(
     graph: Graph,
@@ -103,6 +123,7 @@ def report(
     check_file(path)
     if target is not None:
         target = require_chip(target) if isinstance(target, Target) else load_chip(target)
+    stats = statistics(graph, trace, frames)  # refuses what does not belong together
     found = dict(results or {})
     if got is not None:
         if comparison is None:
@@ -139,6 +160,7 @@ def report(
         drawing=drawing(graph),
         chip=chip,
         cores=cores,
+        drawn_chips=CHIPS,
         loads=_loads(graph, trace, frames, target),
         bars=bars,
         load_rows=LOAD_ROWS,
@@ -154,7 +176,8 @@ def report(
         spiking=[name for name, kind in trace.kinds.items() if is_spiking(kind)],
         rows=ROWS,
         panels=PANELS,
-        stats=statistics(graph, trace, frames),
+        stats=stats,
+        activity=_activity(stats),
         synapses={node.name: node.title() for node in graph.synapses},
         seconds=seconds(found),
         provenance=_provenance(graph, trace, found),
@@ -183,6 +206,22 @@ def _loads(
     if target is None or frames is None or trace.counts or not graph.balanced:
         return None
     return loads(graph, messages(graph, trace, frames), target)
+
+
+def _activity(stats: Statistics) -> list[tuple[str, str, str, list[PopulationStatistics]]]:
+    """Return the tables of the populations that send something: title, noun, class and rows."""
+
+    def those(emits: str, relays: bool = False) -> list[PopulationStatistics]:
+        kinds = {p.kind: find_kind(p.kind) for p in stats.populations}
+        sending = {name for name, kind in kinds.items() if kind and kind.emits == emits}
+        return [p for p in stats.populations if p.kind in sending and (p.kind == "relay") == relays]
+
+    return [
+        ("Neurons", "Spikes", "lif", those(SPIKES)),
+        ("Relays", "Messages", "relay", those(GRADED, relays=True)),
+        ("Graded neurons", "Messages", "relay", those(GRADED)),
+        ("Sigma-delta", "Changes", "relay", those(CHANGES)),
+    ]
 
 
 def _environment() -> Environment:

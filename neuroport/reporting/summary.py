@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
+from typing import Any, TypeGuard
 
+MOST = 1e300  # of a number, which NaN is not below either
 STAGES = {"float": "Float", "quantized": "Quantized", "lava-cpu": "Lava CPU", "loihi2": "Loihi 2"}
 
 
@@ -69,13 +70,14 @@ def accuracies(results: Mapping[str, Any]) -> tuple[Accuracy, ...]:
     rows: list[Accuracy] = []
     for stage, entry in table.items():
         percent = entry.get("percent") if isinstance(entry, Mapping) else None
-        if not isinstance(percent, (int, float)):
+        if not _is_number(percent) or not 0 <= percent <= 100:
             continue
         samples = entry.get("samples")
         samples = samples if isinstance(samples, int) and samples > 0 else None
         first = rows[0] if rows else None
-        change = percent - first.percent if first and samples == first.samples else None
-        interval = None if samples is None else _wilson(min(max(percent / 100, 0), 1), samples)
+        alike = first is not None and samples is not None and samples == first.samples
+        change = percent - first.percent if first is not None and alike else None
+        interval = None if samples is None else _wilson(percent / 100, samples)
         rows.append(Accuracy(STAGES.get(stage, stage), percent, samples, interval, change))
     return tuple(rows)
 
@@ -83,7 +85,13 @@ def accuracies(results: Mapping[str, Any]) -> tuple[Accuracy, ...]:
 def seconds(results: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     """Return the wall time of each stage, in the order of the dictionary."""
     table = _table(results, "seconds")
-    return tuple((name, float(s)) for name, s in table.items() if isinstance(s, (int, float)))
+    return tuple((name, float(s)) for name, s in table.items() if _is_number(s) and s >= 0)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    """Whether it is a finite number; JSON of Python may hold NaN and Infinity."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) < MOST
 
 
 def _table(results: Mapping[str, Any], key: str) -> Mapping[str, Any]:

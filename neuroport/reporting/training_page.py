@@ -110,7 +110,7 @@ def _script() -> str:
 
 
 def _left(epochs: Sequence[Epoch]) -> str:
-    """Estimate the remaining time from the last epochs of each phase."""
+    """Estimate the remaining time: every epoch takes as long as the last one."""
     if not epochs or epochs[-1].epoch >= epochs[-1].epochs:
         return ""
     last = epochs[-1]
@@ -355,6 +355,8 @@ def _short(name: str) -> str:
 def _number(value: float) -> str:
     if value == 0:
         return "0"
+    if 999.5 <= abs(value) < 1e5:
+        return f"{value:,.0f}"
     return f"{value:.1e}" if abs(value) < 0.001 or abs(value) >= 1e5 else f"{value:.3g}"
 
 

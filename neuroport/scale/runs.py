@@ -18,7 +18,17 @@ from neuroport.analysis.compare import Comparison
 from neuroport.analysis.joining import joined
 from neuroport.analysis.merge import allow_shards, read_result
 from neuroport.analysis.verify import verify as verify_here
-from neuroport.arguments import as_array, is_engine, is_engines, is_network, optional, takes
+from neuroport.arguments import (
+    as_array,
+    is_engine,
+    is_engines,
+    is_function,
+    is_network,
+    keyed,
+    optional,
+    takes,
+    whole_number,
+)
 from neuroport.engines import streaming
 from neuroport.engines.running import TIMING, read_file
 from neuroport.engines.table import DEFAULT, known
@@ -45,7 +55,13 @@ SHARD_BYTES = 1 << 26  # bytes of a shard's result, approximately
 SHARDS = 16  # minimum number of shards, so that a lost worker loses little
 
 
-@takes(network=is_network, frames=as_array, on=is_engine)
+@takes(
+    network=is_network,
+    frames=as_array,
+    on=is_engine,
+    shards=whole_number(1, BackendError),
+    progress=is_function,
+)
 def record(
     network: Graph | nn.Module | str | os.PathLike[str],
     frames: npt.NDArray[Any],
@@ -107,7 +123,16 @@ def record(
     return merged
 
 
-@takes(want=is_network, got=optional(is_network), frames=as_array, on=optional(is_engines))
+@takes(
+    want=is_network,
+    got=optional(is_network),
+    frames=as_array,
+    on=optional(is_engines),
+    shards=whole_number(1, BackendError),
+    together=whole_number(1, FramesError),
+    options=keyed(BackendError),
+    progress=is_function,
+)
 def verify(
     want: Graph | str | os.PathLike[str],
     got: Graph | str | os.PathLike[str] | None,

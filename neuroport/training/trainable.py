@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neuroport.arguments import is_graph, takes
+from neuroport.arguments import is_graph, keyed, takes
 from neuroport.errors import CaptureError, FramesError
 from neuroport.graph import integers
 from neuroport.graph.float_exactness import largest_sum
@@ -171,7 +171,7 @@ class Trainable(nn.Module):
         surrogate: str = "arctan",
     ) -> None:
         super().__init__()
-        if surrogate not in SURROGATES:
+        if not isinstance(surrogate, str) or surrogate not in SURROGATES:
             raise CaptureError(f"surrogate is {surrogate!r}; use one of {', '.join(SURROGATES)}")
         for node in graph:
             if type(node) not in KEPT or node.longest_delay > _held(node):
@@ -477,7 +477,7 @@ class Trainable(nn.Module):
         return torch.stack(found)
 
 
-@takes(graph=is_graph)
+@takes(graph=is_graph, units=keyed(CaptureError))
 def trainable(
     graph: Graph,
     units: Mapping[str, npt.NDArray[Any]] | None = None,

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from neuroport.errors import (
     TrainingError,
 )
 from neuroport.files import parse_toml
+from neuroport.graph.graph import Graph
+from neuroport.graph.node import Dense, Input, Lif
 from neuroport.recipe import from_dict
 from neuroport.targets.message_traffic import measure
 from neuroport.targets.resources import resources
@@ -273,6 +276,25 @@ def test_gradients_of_a_training_are_those_that_it_measured(tmp_path: Path) -> N
         (lambda t: plot.weights(graph(), "w"), CompareError, "no synapse 'w'; it has conv, dense"),
         (lambda t: plot.potential(graph(), t, FRAMES, "neuron", (9, 0, 0)), CompareError, "neuron"),
         (lambda t: plot.confusion([0, 1], [0]), FramesError, "1 labels for 2 predictions"),
+        (
+            lambda t: plot.confusion([0.0, 1.0], [0, 1]),
+            FramesError,
+            r"predictions are float64 \(2,\)",
+        ),
+        (lambda t: plot.confusion(["a"], [0]), FramesError, "not numbers; give classes"),
+        (lambda t: plot.confusion([0], None), FramesError, r"labels is None; give classes \(N,\)"),
+        (lambda t: plot.confusion([0], [10**6]), FramesError, "class 1000000: .* 1000 classes"),
+        (lambda t: plot.raster(t, "neuron", "a"), CompareError, "sample is 'a'; give a whole"),
+        (lambda t: plot.raster(t, ["neuron"]), CompareError, r"has no population \['neuron'\]"),
+        (lambda t: plot.raster(t, "neuron", ax=5), CompareError, "ax is a int; give the axes"),
+        (lambda t: plot.maps(t, "neuron", channel="a"), CompareError, "channel is 'a'; give"),
+        (lambda t: plot.potential(graph(), t, FRAMES, "neuron", 0), CompareError, r"neuron \(0,\)"),
+        (lambda t: plot.potential(graph(), t, FRAMES, "neuron", None), CompareError, "is None"),
+        (
+            lambda t: plot.potential(graph(), t, FRAMES[:, ::-1] + 1, "neuron", (0, 0, 0)),
+            CompareError,
+            "recorded on other frames",
+        ),
         (lambda t: plot.cores(graph(), "lava-cpu"), TargetError, "lava-cpu has no cores"),
     ],
 )
@@ -281,6 +303,56 @@ def test_what_cannot_be_drawn_is_refused_by_name(
 ) -> None:
     with pytest.raises(error, match=said):
         draw(port.run(graph(), FRAMES))
+
+
+def test_names_are_drawn_as_they_stand(tmp_path: Path) -> None:
+    for name in ("a$x_1$b", r"$\nosuch$", "$"):
+        network = graph(name)
+        axes = plot.raster(port.run(network, FRAMES), name)
+        axes.figure.savefig(tmp_path / "drawn.png")
+        assert axes.get_title() == name.replace("$", r"\$") + ", sample 0"
+        plot.thresholds(network).figure.savefig(tmp_path / "drawn.png")
+
+
+def test_long_names_leave_room_and_stay_apart() -> None:
+    names = [f"{'a' * 40}{middle}{'b' * 40}" for middle in "xy"]
+    frames = np.ones((3, 1, 1), int)
+    network = Graph(
+        [
+            Input("input", (1,), bits=1),
+            Dense("first", ("input",), np.full((1, 1), 2)),
+            Lif(names[0], ("first",), 1),
+            Dense("second", (names[0],), np.full((1, 1), 2)),
+            Lif(names[1], ("second",), 200),
+        ],
+        3,
+    )
+    axes = plot.activity(port.run(network, frames))
+    assert [bar.get_width() for bar in axes.patches] == [100, 0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"{'a' * 18}…{'b' * 29}"] * 2
+
+
+def test_of_a_readout_the_last_step_may_be_all_there_is() -> None:
+    trace = port.run(graph(), FRAMES, record="counts")
+    last = {name: array[-1:] for name, array in trace.messages.items()}
+    got = {name: array + np.array([0, 7]) for name, array in last.items()}
+    short, other = (replace(trace, messages=each) for each in (last, got))
+    made = plot.divergence(short, other)
+    np.testing.assert_array_equal(made[0].images[0].get_array(), last["readout"][:, 0])
+    np.testing.assert_array_equal(made[2].images[0].get_array(), [[0, 7]])
+    assert made[0].lines[0].get_xdata()[0] == 1
+    assert made[0].get_ylabel() == "readout, step 2, sample 0"
+    np.testing.assert_array_equal(
+        plot.divergence(port.run(graph(), FRAMES), other)[2].images[0].get_array(), [[0, 7]]
+    )
+    drawn = np.asarray(plot.raster(short, "readout").collections[0].get_offsets())
+    assert set(drawn[:, 0]) == {2}
+
+
+def test_an_activity_that_is_not_told_is_refused() -> None:
+    trace = port.run(graph(), FRAMES, record="counts", granularity="layer")
+    with pytest.raises(CompareError, match="no spikes of single neurons"):
+        plot.activity(trace)
 
 
 def test_neuroport_is_imported_without_matplotlib(root: Path) -> None:

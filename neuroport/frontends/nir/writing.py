@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport import hdf5
-from neuroport.arguments import is_graph, is_path, takes
+from neuroport.arguments import is_graph, is_path, positive, takes
 from neuroport.errors import GraphError
 from neuroport.files import check_file, write_atomic
 from neuroport.frontends.nir.reading import INTEGERS, build
@@ -52,7 +52,7 @@ NEVER = 2.0**40  # a time constant so long that no sample shows the leak
 HALF = 2.0**-7
 
 
-@takes(graph=is_graph, path=is_path)
+@takes(graph=is_graph, path=is_path, dt=positive(GraphError))
 def to_nir(graph: Graph, path: str | os.PathLike[str], *, dt: float = 1.0) -> Path:
     """Write a graph as a ``.nir`` file, atomically.
 

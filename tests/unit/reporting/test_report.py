@@ -19,15 +19,16 @@ from rich.console import Console
 from neuroport.analysis.compare import compare
 from neuroport.analysis.statistics import statistics
 from neuroport.engines.reference import Reference
-from neuroport.errors import CompareError, StorageError
+from neuroport.errors import CompareError, FramesError, StorageError
 from neuroport.graph.graph import Graph
+from neuroport.graph.kinds.subtractive import SubtractiveLif
 from neuroport.graph.node import Conv, Dense, Input, Lif, Node, Readout, Relay
 from neuroport.lowering.latency import balance_latency
 from neuroport.reporting.drawing import drawing
 from neuroport.reporting.html import report
 from neuroport.reporting.layout import layout
 from neuroport.reporting.raster import PANELS, ROWS, rasters
-from neuroport.reporting.summary import accuracies, verdict
+from neuroport.reporting.summary import accuracies, seconds, verdict
 from neuroport.reporting.terminal import print_results, print_statistics
 from neuroport.runs.trace import Trace
 
@@ -241,6 +242,72 @@ def test_what_the_trace_lacks_is_said(tmp_path: Path) -> None:
     assert "Not counted, because their source is not in the trace: stem, last.carry0" in shown
     assert "last.carry0 not recorded" in shown
     assert "Total of those counted" in shown
+
+
+def test_every_kind_of_neuron_has_a_row(tmp_path: Path) -> None:
+    nodes = [
+        SubtractiveLif(node.name, node.inputs, node.threshold, 64 * node.threshold)
+        if isinstance(node, Lif)
+        else node
+        for node in unbalanced()
+    ]
+    graph = Graph(nodes, steps=5)
+    frames = np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
+    trace = Reference().run(graph, frames)
+    shown = words(report(graph, trace, tmp_path / "report.html").read_text())
+    activity = shown[shown.index("Activity of each population") :]
+    activity = activity[: activity.index("Synaptic operations")]
+    for name in ("first", "second", "last"):
+        assert f"{name} {trace[name].sum() / (4 * 108):.3f}" in activity
+
+
+def test_spikes_that_were_counted_are_not_called_missing(tmp_path: Path) -> None:
+    graph = balance_latency(unbalanced())
+    frames = np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
+    counted = Reference().run(graph, frames, record="counts")
+    shown = words(report(graph, counted, tmp_path / "report.html").read_text())
+    assert "holds how many spikes there were, not their steps" in shown
+    assert "no spiking population" not in shown
+
+
+def test_frames_of_another_run_are_refused(tmp_path: Path) -> None:
+    graph, trace = run()
+    frames = np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
+    with pytest.raises(FramesError, match="2 samples of frames, 4 in the trace"):
+        report(graph, trace, tmp_path / "report.html", frames=frames[:, :2])
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_an_input_that_one_network_lacks_has_its_column(tmp_path: Path) -> None:
+    graph = unbalanced()
+    nodes = [
+        node.replace(inputs=("conv2",)) if node.name == "last" else node for node in graph.nodes
+    ]
+    lacking = Graph(nodes, steps=5)
+    frames = np.random.default_rng(4).integers(0, 2, (5, 4, 1, 6, 6))
+    want, got = Reference().run(lacking, frames), Reference().run(graph, frames)
+    path = report(lacking, want, tmp_path / "a.html", got=got, other=graph, frames=frames)
+    shown = words(path.read_text())
+    assert "Current of conv2 Current of stem Sum" in shown
+
+
+def test_what_is_no_number_is_left_out_of_results() -> None:
+    nan, infinite = float("nan"), float("inf")
+    told = {
+        "a": {"percent": nan, "samples": 9},
+        "b": {"percent": True},
+        "c": {"percent": 250.0},
+        "d": {"percent": 50},
+        "e": {"percent": 60},
+    }
+    rows = accuracies({"accuracy": told})
+    assert [(row.stage, row.percent, row.change) for row in rows] == [
+        ("d", 50, None),
+        ("e", 60, None),  # of how many samples is not known
+    ]
+    assert seconds(
+        {"seconds": {"a": infinite, "b": nan, "c": -1, "f": 10**400, "d": True, "e": 2}}
+    ) == (("e", 2.0),)
 
 
 def test_names_are_escaped_everywhere(tmp_path: Path) -> None:

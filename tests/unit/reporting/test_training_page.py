@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pytest
 
 from neuroport.errors import FormatError, StorageError
-from neuroport.reporting.training_page import COLUMNS, ROWS, page
+from neuroport.reporting.training_page import COLUMNS, ROWS, _number, page
 from neuroport.reporting.training_server import TrainingServer
 from neuroport.training.metrics import read_metrics
 
@@ -88,6 +88,11 @@ def test_page_of_a_file_holds_all_it_shows_and_no_script(tmp_path: Path) -> None
     assert "default-src 'none'" in unescape(html)
     assert not re.search(r"(?:src|href)=(?![\"']data:)", html)
     assert "about 50 s left" in html
+
+
+def test_numbers_of_four_digits_are_written_out() -> None:
+    said = [_number(each) for each in (0.5, 12.34, 999.6, 1234.4, 56789.0, 2e5)]
+    assert said == ["0.5", "12.3", "1,000", "1,234", "56,789", "2.0e+05"]
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:

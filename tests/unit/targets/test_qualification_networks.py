@@ -268,7 +268,8 @@ def test_a_file_that_is_no_record_is_refused_with_what_is_wrong(
     ("options", "said"),
     [({"only": "merged"}, "no construct 'merged'; the constructs are spikes, "),
      ({"only": ["spikes", "x"]}, "no construct 'x'"),
-     ({"deadline": 0}, "the deadline is 0 s"), ({"deadline": float("nan")}, "the deadline is nan"),
+     ({"deadline": 0}, "deadline is 0; give a number above 0"),
+     ({"deadline": float("nan")}, "deadline is nan; give"),
      ({"out": "."}, "folder"),
      ({"site": "none.toml"}, "engine 'loihi2' is not available: ")],
 )  # fmt: skip
