@@ -210,9 +210,7 @@ def test_the_page_on_adding_a_neuron_shows_this_kind(root: Path) -> None:
 
 
 @pytest.mark.parametrize("sends", [7, -1])
-def test_spikes_that_are_none_are_refused(
-    sends: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_spikes_that_are_none_are_refused(sends: int, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = SoftLif.integrate
 
     def wrong(self: SoftLif, *given: Any) -> Any:
