@@ -236,6 +236,13 @@ def keyed(error: type[NeuroportError]) -> Check:
     return check
 
 
+def is_flag(value: Any, name: str) -> bool:
+    """True or False; raises a FramesError. A text such as "no" would count as True."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise FramesError(f"{name} is {_short(value)}; give True or False")
+    return bool(value)
+
+
 def as_results(value: Any, name: str) -> list[Any]:
     """Several results, as a list; raises a CompareError."""
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)):

@@ -117,6 +117,9 @@ NET = torch.nn.Linear(2, 2)
         (lambda: port.qualify(5), ("5 is not a path",)),
         (lambda: port.qualify("site.toml", only=5), ("only is an int, not a list",)),
         (lambda: port.qualify("site.toml", deadline="a"), ("deadline is 'a'; give a number",)),
+        (lambda: port.import_nir("a.nir", one_unit="no"), ("one_unit is 'no'; give True or Fal",)),
+        (lambda: port.from_nir("a.nir", integers=None), ("integers is None; give True or False",)),
+        (lambda: port.import_torch(NET, FRAMES, measure=[]), ("measure is a list; give True",)),
         (lambda: port.trainable(GRAPH, 5), ("units is an int; give a dictionary by name",)),
         (lambda: port.trainable(GRAPH, surrogate=[]), ("surrogate is []; use one of",)),
         (

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroport import hdf5
+from neuroport.arguments import is_flag, takes
 from neuroport.capture.frontend import front_end
 from neuroport.errors import FormatError, FramesError, NeuroportWarning
 from neuroport.frontends.nir.cost import NirCost, cost
@@ -93,6 +94,7 @@ def from_nir(
     )
 
 
+@takes(integers=is_flag, one_unit=is_flag, measure=is_flag)
 def import_nir(
     source: str | os.PathLike[str] | Any,
     *,
@@ -171,7 +173,7 @@ def real_scale(scale: object) -> float:
 
 
 def _check_reset(network: Network, reset: str) -> None:
-    if reset not in RESETS:
+    if not isinstance(reset, str) or reset not in RESETS:
         raise FormatError(f"reset is {reset!r}; use {' or '.join(RESETS)}")
     for node in network.of_kind(*FIRING):
         if reset == "subtract" and np.any(node.values.get("v_reset", 0.0)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroport.arguments import as_array, is_module, takes
+from neuroport.arguments import as_array, is_flag, is_module, takes
 from neuroport.errors import CaptureError, FramesError
 from neuroport.frontends.nir.cost import NirCost, cost
 from neuroport.frontends.nir.importing import NirImport, real_scale
@@ -50,7 +50,13 @@ class TorchImport(NirImport):
         return interpret(self.network, {FRAMES: np.asarray(frames) * self.scale}, 1.0)
 
 
-@takes(net=is_module, frames=as_array)
+@takes(
+    net=is_module,
+    frames=as_array,
+    one_unit=is_flag,
+    batch_first=is_flag,
+    measure=is_flag,
+)
 def import_torch(
     net: nn.Module,
     frames: npt.ArrayLike,
