@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_NEURONS = 2000  # that a raster can show apart
+ACROSS = 12  # pictures in a row
 LONGEST = 48  # characters of a name
 MOST_CLASSES = 1000  # of a confusion matrix
 _SAMPLE = whole_number(0, CompareError)
@@ -76,9 +77,15 @@ def _axes(ax: Axes | None, number: int = 1) -> list[Axes]:
             "plt.figure().add_subplot(), or leave it out"
         )
     if ax is None:
-        figure, made = plt.subplots(1, number, figsize=(4.8 * number, 3.6), squeeze=False)
+        rows, columns = -(-number // ACROSS), min(number, ACROSS)
+        size = (4.8, 3.6) if rows == 1 else (2.4, 1.8)
+        figure, made = plt.subplots(
+            rows, columns, figsize=(size[0] * columns, size[1] * rows), squeeze=False
+        )
         figure.set_layout_engine("constrained")
-        return list(made[0])
+        for spare in made.flat[number:]:
+            spare.axis("off")
+        return list(made.flat[:number])
     if number == 1:
         return [ax]
     ax.axis("off")
@@ -275,7 +282,8 @@ def weights(graph: Graph, synapse: str, *, ax: Axes | None = None) -> Axes:
     zeros = int(counts[values == 0].sum())
     (ax,) = _axes(ax)
     kept = values != 0
-    ax.bar(values[kept], counts[kept], width=1.6)
+    apart = min([2, *np.diff(values[kept])])  # of bars, which do not overlap
+    ax.bar(values[kept], counts[kept], width=0.8 * apart)
     ax.set(
         xlabel="integer weight",
         ylabel="how many",

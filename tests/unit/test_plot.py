@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,27 @@ def test_weights_are_counted_value_by_value(zoo: Any) -> None:
     drawn = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in axes.patches}
     values, counts = np.unique(weight[weight != 0], return_counts=True)
     assert drawn == dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def test_bars_of_odd_weights_do_not_overlap() -> None:
+    nodes = [
+        node.replace(weight=np.arange(8).reshape(2, 4)) if node.name == "dense" else node
+        for node in graph()
+    ]
+    bars = plot.weights(Graph(nodes, 3), "dense").patches
+    ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars]
+    assert len(ends) == 7
+    assert all(right <= left for (_, right), (left, _) in pairwise(ends))
+
+
+def test_maps_of_a_long_sample_stand_in_rows(tmp_path: Path) -> None:
+    network = Graph(list(graph()), 140)
+    trace = port.run(network, np.resize(FRAMES, (140, *FRAMES.shape[1:])))
+    made = plot.maps(trace, "neuron")
+    assert [axes.get_title() for axes in made] == [f"step {step}" for step in range(140)]
+    assert made[0].figure.get_size_inches().max() < 100
+    beside = made[11].get_subplotspec(), made[12].get_subplotspec()
+    assert [(at.rowspan.start, at.colspan.start) for at in beside] == [(0, 11), (1, 0)]
 
 
 def test_a_divergence_is_two_maps_and_their_difference(zoo: Any) -> None:
