@@ -214,7 +214,7 @@ def test_numbers_of_numpy_travel_and_other_objects_are_refused(client: Any, tmp_
     )  # fmt: skip
     same_arrays(stored.load(), port.run(network(), frames()))
     assert verify(network(), None, frames(), cluster=client, shards=3, together=np.int64(2))
-    with pytest.raises(BackendError, match="does not travel to a cluster; give numbers"):
+    with pytest.raises(BackendError, match="shards is an object; give a whole number from 1 on"):
         record(
             network(),
             frames(),
