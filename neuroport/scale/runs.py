@@ -172,7 +172,7 @@ def verify(
     known(engines[0]).prepare(graphs[0]).close()
     known(engines[1]).prepare(graphs[-1], **more).close()
     plan = _plan("verify", graphs, frames, shards, engines, more)
-    plan["together"] = _plain("together", together)
+    plan["together"] = together
     with tempfile.TemporaryDirectory(prefix="neuroport-verify-") as place:
         done = _spread(Path(out or Path(place, "verify")), plan, graphs, frames, cluster, progress)
         parts: list[Comparison] = []
@@ -237,7 +237,6 @@ def _plan(
         positions = sum(math.prod(graph.facts(n.name).shape) for n in graph.populations)
         many = max(1, SHARD_BYTES * 8 // (positions * graph.steps))
         shards = min(samples, max(SHARDS, -(-samples // many)))
-    shards = _plain("shards", shards)
     Shard.read(f"1/{shards}").samples(samples)
     return {
         "verb": verb,

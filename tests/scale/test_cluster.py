@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -214,14 +215,12 @@ def test_numbers_of_numpy_travel_and_other_objects_are_refused(client: Any, tmp_
     )  # fmt: skip
     same_arrays(stored.load(), port.run(network(), frames()))
     assert verify(network(), None, frames(), cluster=client, shards=3, together=np.int64(2))
-    with pytest.raises(BackendError, match="shards is an object; give a whole number from 1 on"):
-        record(
-            network(),
-            frames(),
-            tmp_path / "b.trace",
-            cluster=client,
-            shards=object(),  # type: ignore[arg-type]
-        )
+    for option, said in (
+        ({"shards": object()}, "shards is an object; give a whole number from 1 on"),
+        ({"deadline": Fraction(5)}, "deadline is .* does not travel to a cluster; give numbers"),
+    ):
+        with pytest.raises(BackendError, match=said):
+            record(network(), frames(), tmp_path / "b.trace", "lava-cpu", cluster=client, **option)
     assert os.listdir(tmp_path) == ["a.trace"]
 
 
