@@ -26,7 +26,9 @@ def measure(rounds: int, elsewhere: Elsewhere) -> list[Figure]:
             name: stepping(Bare(True, order, norm=True), x / 255, labels)
             for name, order in zip(BARE, (False, True), strict=True)
         }
-        ways["neuroport"] = stepping(MsResNet(BLOCKS, WIDTHS, in_channels=3), x, labels)
+        # as training has it
+        own = MsResNet(BLOCKS, WIDTHS, in_channels=3).to(memory_format=torch.channels_last)
+        ways["neuroport"] = stepping(own, x, labels)
         ways["integers"] = stepping(_frozen(MsResNet(BLOCKS, WIDTHS, in_channels=3), x), x, labels)
         ways["slayer"] = stepping(Slayer(), last(x), labels)
         found += _figures(in_turn(ways, rounds), batch, elsewhere)

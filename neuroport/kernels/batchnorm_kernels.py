@@ -11,7 +11,8 @@ from torch import Tensor
 from neuroport.kernels import lif_kernels
 from neuroport.kernels.compilation import kernels
 
-LEVELS, STEPS = 4, 128  # at most
+LEVELS, STEPS = 4, lif_kernels.STEPS  # at most
+STREAM_STEPS = 6  # at most, of neurons that are computed along with the stream they read
 PARTS = 16  # parts of the work, each with its own sums
 
 
@@ -83,6 +84,10 @@ class NeuronConstants:
     def known(self) -> bool:
         """Whether the kernels support this surrogate and this number of levels."""
         return self.surrogate in lif_kernels.KINDS and 0 < len(self.thresholds) <= LEVELS
+
+    def along_a_stream(self, steps: int) -> bool:
+        """Whether the kernels compute such neurons along with the stream that they read."""
+        return len(self.thresholds) == 1 and self.current_keep == 0 and steps <= STREAM_STEPS
 
     @property
     def keeps(self) -> tuple[float, float]:
@@ -182,6 +187,57 @@ def levels_backward(
         not levels.detach_reset,
         levels.array,
         len(levels.thresholds),
+        lif_kernels.KINDS[levels.surrogate],
+    )
+    return out, total
+
+
+def stream_forward(
+    x: Tensor,
+    layout: TensorLayout,
+    found: NormStatistics,
+    bias: Tensor,
+    added: Tensor | None,
+    levels: NeuronConstants,
+) -> tuple[Tensor, Tensor]:
+    """Compute :func:`apply`, and the spikes of one level that reads it."""
+    stream, spikes = torch.empty_like(x), torch.empty_like(x)
+    _library().stream_forward(
+        x.data_ptr(),
+        found.mean,
+        found.factor,
+        *_pointers(bias, added, stream, spikes),
+        *layout.sizes,
+        levels.voltage_keep,
+        *levels.thresholds,
+    )
+    return stream, spikes
+
+
+def stream_backward(
+    grad: Tensor,
+    shortcut: Tensor,
+    stream: Tensor,
+    x: Tensor,
+    layout: TensorLayout,
+    found: NormStatistics,
+    levels: NeuronConstants,
+) -> tuple[Tensor, Tensor]:
+    """Return the gradient of the stream, and its :func:`sums`.
+
+    Args:
+        grad, shortcut: gradients of the spikes, and of the stream by its other readers.
+        stream, x: the stream, and what its norm reads.
+    """
+    out, total = torch.empty_like(x), layout.sums()
+    _library().stream_backward(
+        *_pointers(grad, shortcut, stream, x),
+        found.mean,
+        *_pointers(out, total),
+        *layout.sizes,
+        levels.voltage_keep,
+        not levels.detach_reset,
+        *levels.thresholds,
         lif_kernels.KINDS[levels.surrogate],
     )
     return out, total

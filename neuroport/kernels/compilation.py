@@ -97,7 +97,16 @@ _FLOAT, _DOUBLE = ctypes.c_float, ctypes.c_double
 SIGNATURES = {
     "real_forward": [_POINTER] * 3 + [_LONG] * 2 + [_FLOAT] * 3,
     "integer_forward": [_POINTER] * 4 + [_LONG] * 5 + [_INT],
+    "integer_backward": [_POINTER] * 5
+    + [_LONG] * 5
+    + [_INT]
+    + [_FLOAT] * 3
+    + [_INT]
+    + [_FLOAT] * 2
+    + [_INT],
     "backward": [_POINTER] * 5 + [_LONG] * 2 + [_FLOAT] * 4 + [_INT] + [_FLOAT] * 2 + [_INT],
+    "snap": [_POINTER] * 3 + [_LONG] + [_FLOAT] * 2,
+    "snap_backward": [_POINTER] * 3 + [_LONG, _FLOAT],
     "relay": [_POINTER] * 2 + [_LONG, _INT],
     "network": [_POINTER, _LONG, _POINTER, _POINTER] + [_LONG] * 4,
     "network_lanes": [],
@@ -107,6 +116,8 @@ SIGNATURES = {
     "norm_sums": [_POINTER] * 4 + [_LONG] * 4,
     "norm_gradient": [_POINTER] * 6 + [_LONG] * 3,
     "levels_forward": [_POINTER] * 5 + [_LONG] * 4 + [_FLOAT] * 2 + [_POINTER, _INT],
+    "stream_forward": [_POINTER] * 7 + [_LONG] * 4 + [_FLOAT] * 2,
+    "stream_backward": [_POINTER] * 7 + [_LONG] * 4 + [_FLOAT, _INT, _FLOAT, _INT],
     "levels_backward": [_POINTER] * 7 + [_LONG] * 4 + [_FLOAT] * 2 + [_INT, _POINTER, _INT, _INT],
 }
 NUMBERS = ("network_lanes", "network_largest_byte")  # functions that return an integer

@@ -25,15 +25,16 @@ def convolve_exactly(
             value = convolve(messages.double(), weight.double()).to(messages.dtype)
         return _with_gradient(convolve, messages, weight, value)
     room = integers.STATE_MAX / max(1.0, float(weight.detach().abs().sum((1, 2, 3)).max()))
-    largest = float(messages.detach().abs().max())
+    low, high = messages.detach().aminmax()
+    largest = max(-float(low), float(high))
     if not largest > room:  # NaNs are not checked either: the loss shows them
         return convolve(messages, weight)
     with torch.no_grad():
         part = 2.0 ** math.floor(math.log2(max(room, 1.0)))
         if largest / part + 1 <= room:
-            high = (messages / part).round()
-            low = convolve(messages - part * high, weight)
-            value = low + part * convolve(high, weight)
+            above = (messages / part).round()
+            below = convolve(messages - part * above, weight)
+            value = below + part * convolve(above, weight)
         else:
             value = convolve(messages.double(), weight.double()).to(messages.dtype)
     return _with_gradient(convolve, messages, weight, value)

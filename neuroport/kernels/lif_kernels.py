@@ -5,6 +5,7 @@ C on a CPU, Triton on an NVIDIA GPU (relays aside, which have no steps).
 
 from __future__ import annotations
 
+import ctypes
 import warnings
 from functools import cache
 
@@ -16,6 +17,7 @@ from neuroport.kernels.compilation import kernels, switched_off
 from neuroport.kernels.surrogate import SURROGATES
 
 KINDS = {"rectangular": 1, "triangular": 2, "arctan": 3}  # torch computes the others
+STEPS = 128  # at most, of neurons whose voltages are computed again
 _INT32 = 1 << 24  # larger thresholds would exceed 32 bits
 # larger biases saturate any voltage, as this one does, and would exceed 32 bits
 _BEYOND = 1 << 20
@@ -59,10 +61,7 @@ def integer_forward(
     library = kernels() if fits(current) and not gpu else None
     if library is None and not gpu:
         return None
-    sample = current[0, 0]
-    # every position's bias, in memory order
-    shifted = torch.empty_like(sample, dtype=torch.int32)
-    shifted.copy_(bias.clamp(-_BEYOND, _BEYOND) << integers.STATE_SHIFT)
+    shifted = shifted_biases(current, bias)
     if library is None:
         from neuroport.kernels import triton_neurons
 
@@ -75,14 +74,86 @@ def integer_forward(
         shifted.data_ptr(),
         distance.data_ptr(),
         spikes.data_ptr(),
-        len(current),
-        current.shape[1],
-        sample.numel(),
-        integers.DECAY_UNITY - current_decay,
-        integers.DECAY_UNITY - voltage_decay,
-        threshold << integers.STATE_SHIFT,
+        *_integer_neurons(current, shifted, current_decay, voltage_decay, threshold),
     )
     return distance, spikes
+
+
+def recomputes(current: Tensor, threshold: int, surrogate: str) -> bool:
+    """Whether voltages can be computed again in the backward pass instead of stored."""
+    able = current.ndim > 2 and len(current) <= STEPS and threshold < _INT32 and surrogate in KINDS
+    return able and fits(current) and kernels() is not None
+
+
+def integer_spikes(
+    current: Tensor, shifted: Tensor, current_decay: int, voltage_decay: int, threshold: int
+) -> Tensor:
+    """:func:`integer_forward` without the distances, where it :func:`recomputes`."""
+    spikes = torch.empty_like(current)
+    given = _integer_neurons(current, shifted, current_decay, voltage_decay, threshold)
+    _library().integer_forward(
+        current.data_ptr(), shifted.data_ptr(), None, spikes.data_ptr(), *given
+    )
+    return spikes
+
+
+def integer_backward(
+    grad_spikes: Tensor,
+    current: Tensor,
+    shifted: Tensor,
+    current_decay: int,
+    voltage_decay: int,
+    threshold: int,
+    unit: float,
+    surrogate: str,
+    reset_at: float | None,
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """:func:`backward` of those neurons, with an offset of 0."""
+    unity = integers.DECAY_UNITY
+    grad_u = torch.empty_like(current)
+    grad_v = grad_u if current_decay == unity else torch.empty_like(current)
+    _library().integer_backward(
+        grad_spikes.data_ptr(),
+        current.data_ptr(),
+        shifted.data_ptr(),
+        None if grad_v is grad_u else grad_v.data_ptr(),
+        grad_u.data_ptr(),
+        *_integer_neurons(current, shifted, current_decay, voltage_decay, threshold),
+        unit,
+        1 - current_decay / unity,
+        1 - voltage_decay / unity,
+        reset_at is not None,
+        reset_at or 0.0,
+        scale,
+        KINDS[surrogate],
+    )
+    return grad_v, grad_u
+
+
+def _integer_neurons(
+    current: Tensor, shifted: Tensor, current_decay: int, voltage_decay: int, threshold: int
+) -> tuple[int, ...]:
+    """Sizes, what decays keep, and the threshold, as the kernels take them."""
+    unity = integers.DECAY_UNITY
+    kept = unity - current_decay, unity - voltage_decay
+    sizes = len(current), current.shape[1], shifted.numel()
+    return *sizes, *kept, threshold << integers.STATE_SHIFT
+
+
+def _library() -> ctypes.CDLL:
+    library = kernels()
+    assert library is not None  # the caller has asked
+    return library
+
+
+def shifted_biases(current: Tensor, bias: Tensor) -> Tensor:
+    """Biases in units of the state, of every position in memory order.
+
+    ``bias`` is int64 and broadcasts over ``current`` (T, N, ...) from the third dimension on.
+    """
+    shifted = torch.empty_like(current[0, 0], dtype=torch.int32)
+    return shifted.copy_(bias.clamp(-_BEYOND, _BEYOND) << integers.STATE_SHIFT)
 
 
 def backward(
@@ -139,6 +210,28 @@ def relay(x: Tensor, shift: int) -> Tensor | None:
         return None
     out = torch.empty_like(x)
     library.relay(x.data_ptr(), out.data_ptr(), x.numel(), shift)
+    return out
+
+
+def snap(weight: Tensor, unit: float, most: float) -> tuple[Tensor, Tensor] | None:
+    """Even integers nearest to ``weight / unit`` within ``most``; and which weights are within."""
+    library = kernels() if fits(weight) else None
+    if library is None or not _without_gaps(weight):
+        return None
+    out, inside = torch.empty_like(weight), torch.empty_like(weight, dtype=torch.bool)
+    given = weight.data_ptr(), out.data_ptr(), inside.data_ptr(), weight.numel()
+    library.snap(*given, unit, most)
+    return out, inside
+
+
+def snap_backward(grad: Tensor, inside: Tensor, unit: float) -> Tensor | None:
+    """Gradient of those weights."""
+    library = kernels() if fits(grad) else None
+    if library is None or grad.stride() != inside.stride() or not _without_gaps(grad):
+        return None
+    out = torch.empty_like(grad)
+    given = grad.data_ptr(), inside.data_ptr(), out.data_ptr(), grad.numel()
+    library.snap_backward(*given, unit)
     return out
 
 

@@ -1,14 +1,14 @@
 /* Batch norm, and the neurons of several levels behind it, in training.
  *
  * A norm is y = a (x - mean) + b per channel. Whoever reads y applies it on the way: nobody stores y,
- * nor the voltages, which the backward pass computes again. Arrays are (steps, samples, positions),
+ * nor the voltages, which the backward pass computes again. A stream, y + a shortcut, is stored by the
+ * neuron that reads it first, for the next shortcut. Arrays are (steps, samples, positions),
  * dense, channels last: position p belongs to channel p % channels. The work has PARTS parts of its
  * own, so that sums do not depend on the number of threads.
  */
 #include "kernel.h"
 
 #define LEVELS 4
-#define HELD 2048 /* values of one array that are held for all steps */
 #define FEW_STEPS 6 /* as many live in registers */
 #define PARTS 16
 
@@ -236,22 +236,37 @@ void norm_gradient(const float *g, const float *x, const float *found, const dou
 }
 
 /* Neurons of some levels under one current, in real numbers, at a chunk of a sample; s is the number
- * of levels that fire. */
+ * of levels that fire. The current may be that of a stream: y, and added where it is given; it is
+ * stored, past the caches if so. */
 static inline __attribute__((always_inline)) void levels_forward_chunk(
-    const float *x, const float *m, const float *k, const float *o, float *s, int64_t steps,
-    int64_t size, int64_t n, float keep_u, float keep_v, const float *thresholds, int levels)
+    const float *x, const float *m, const float *k, const float *o, const float *added, float *stream,
+    int past, float *s, int64_t steps, int64_t size, int64_t n, float keep_u, float keep_v,
+    const float *thresholds, int levels)
 {
-    float u[CHUNK], kept[LEVELS][CHUNK];
+    float u[CHUNK], kept[LEVELS][CHUNK], held[CHUNK];
     for (int64_t t = 0; t < steps; t++) {
-        const float *xt = x + t * size;
-        float *st = s + t * size;
+        const float *xt = x + t * size, *yt = added ? added + t * size : 0;
+        float *st = s + t * size, *to = past ? held : stream ? stream + t * size : 0;
         if (t == 0) {
             memset(u, 0, sizeof u);
             memset(kept, 0, levels * sizeof *kept);
         }
+        if (t < steps - 1)
+            for (int64_t i = 0; i < n; i += 16) {
+                __builtin_prefetch(xt + size + i);
+                if (added)
+                    __builtin_prefetch(yt + size + i);
+                if (stream && !past)
+                    __builtin_prefetch(to + size + i, 1);
+                __builtin_prefetch(st + size + i, 1);
+            }
 #pragma omp simd
         for (int64_t i = 0; i < n; i++) {
             float now = fmaf(xt[i] - m[i], k[i], o[i]), fired = 0;
+            if (added)
+                now += yt[i];
+            if (stream)
+                to[i] = now;
             if (keep_u != 0)
                 u[i] = now = t == 0 ? now : fmaf(u[i], keep_u, now);
             for (int level = 0; level < levels; level++) {
@@ -261,6 +276,8 @@ static inline __attribute__((always_inline)) void levels_forward_chunk(
             }
             st[i] = fired;
         }
+        if (past)
+            copy_past_caches(held, stream + t * size, n);
     }
 }
 
@@ -274,8 +291,8 @@ void levels_forward(const float *x, const float *mean, const float *a, const flo
     Chunks all = chunks_of(positions, mean ? channels : 1, CHUNK);
     /* constants let the compiler unroll the levels and drop what a neuron does not have */
 #define AS(KEEP_U, COUNT)                                                                    \
-    levels_forward_chunk(x + from, m + at.offset, k + at.offset, o + at.offset, s + from, steps, \
-                         size, at.n, KEEP_U, keep_v, thresholds, COUNT)
+    levels_forward_chunk(x + from, m + at.offset, k + at.offset, o + at.offset, 0, 0, 0, s + from, \
+                         steps, size, at.n, KEEP_U, keep_v, thresholds, COUNT)
 #define CASES(COUNT)           \
     case COUNT:                \
         if (keep_u == 0)       \
@@ -303,6 +320,41 @@ void levels_forward(const float *x, const float *mean, const float *a, const flo
     }
 #undef AS
 #undef CASES
+}
+
+/* A stream y + added (or y), and the spikes of the neurons, of one level and without memory of their
+ * current, that read it. */
+void stream_forward(const float *x, const float *mean, const float *a, const float *b,
+                    const float *added, float *stream, float *s, int64_t steps, int64_t samples,
+                    int64_t positions, int64_t channels, float keep_v, float threshold)
+{
+    int64_t size = samples * positions;
+    Chunks all = chunks_of(positions, channels, CHUNK);
+    int past = steps * size * (int64_t)sizeof *x > LARGE;
+#define AS(ADDED, PAST)                                                                              \
+    levels_forward_chunk(x + from, m + at.offset, k + at.offset, o + at.offset, ADDED, stream + from, \
+                         PAST, s + from, steps, size, at.n, 0, keep_v, &threshold, 1)
+#pragma omp parallel for schedule(static) if (parallel : size > FEW)
+    for (int64_t part = 0; part < PARTS; part++) {
+        float m[all.period], k[all.period], o[all.period];
+        spread(mean, 0, m, all);
+        spread(a, 0, k, all);
+        spread(b, 0, o, all);
+        for (int64_t job = samples * all.count * part / PARTS;
+             job < samples * all.count * (part + 1) / PARTS; job++) {
+            Chunk at = chunk_at(all, job % all.count);
+            int64_t from = job / all.count * positions + at.first;
+            if (added && past)
+                AS(added + from, 1);
+            else if (added)
+                AS(added + from, 0);
+            else
+                AS(0, 0);
+        }
+        if (past)
+            finish_past_caches();
+    }
+#undef AS
 }
 
 /* now: the gradient of the current at one step, of this level and those before it */
@@ -378,20 +430,40 @@ static void levels_backward_chunk(
     }
 }
 
+/* What becomes of the gradient of a level: it is that of the current; it is added to that of the
+ * levels above; or it is added to that of the shortcut, which reads the same stream. */
+enum { SOLE, FURTHER, STREAM };
+
+/* gs, x: of the neurons; m, k, o: of their norm; g: the gradient of their current. Of a stream x is
+ * stored (m, k, o say nothing), and the sums are those of its norm: shortcut is the gradient that the
+ * stream has from elsewhere, source and mean are what the norm reads, and its mean. */
+typedef struct {
+    const float *gs, *x, *m, *k, *o, *shortcut, *source, *mean;
+    float *g, *one, *other;
+    int64_t size, n;
+    float keep_v, threshold;
+} Level;
+
 /* The same for one of the levels of neurons without memory of their current, and a number of steps
  * that the compiler knows: everything in between stays in registers. The highest level comes first. */
 static inline __attribute__((always_inline)) void level_backward_chunk(
-    const float *gs, const float *x, const float *m, const float *k, const float *o, float *g,
-    float *one, float *other, int64_t size, int64_t n, float keep_v, float threshold,
-    const int steps, const int reset, const int further, const int kind)
+    Level l, const int steps, const int reset, const int becomes, const int kind)
 {
+    const float *gs = l.gs, *x = l.x, *m = l.m, *k = l.k, *o = l.o;
+    const float *shortcut = l.shortcut, *source = l.source, *mean = l.mean;
+    float *g = l.g, *one = l.one, *other = l.other, keep_v = l.keep_v, threshold = l.threshold;
+    int64_t size = l.size, n = l.n;
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         float centred[FEW_STEPS], v[FEW_STEPS], later = 0, sum = 0, tilted = 0;
 #pragma GCC unroll 8
         for (int t = 0; t < steps; t++) {
-            centred[t] = x[t * size + i] - m[i];
-            v[t] = fmaf(centred[t], k[i], o[i]);
+            if (becomes == STREAM) {
+                v[t] = x[t * size + i];
+            } else {
+                centred[t] = x[t * size + i] - m[i];
+                v[t] = fmaf(centred[t], k[i], o[i]);
+            }
             if (t > 0)
                 v[t] = fmaf(v[t - 1] > threshold ? 0.0f : v[t - 1], keep_v, v[t]);
         }
@@ -404,43 +476,46 @@ static inline __attribute__((always_inline)) void level_backward_chunk(
                     now = fmaf(slope * (d + threshold) * later, -keep_v, now);
             }
             later = now;
-            if (further)
+            if (becomes == FURTHER)
                 now = g[t * size + i] + now;
+            if (becomes == STREAM)
+                v[t] = now = shortcut[t * size + i] + now;
             g[t * size + i] = now;
-            sum += now;
-            tilted = fmaf(now, centred[t], tilted);
+            if (becomes != STREAM) {
+                sum += now;
+                tilted = fmaf(now, centred[t], tilted);
+            }
+        }
+        if (becomes == STREAM) {
+#pragma GCC unroll 8
+            for (int t = 0; t < steps; t++) { /* in the order of norm_sums */
+                sum += v[t];
+                tilted = fmaf(v[t], source[t * size + i] - mean[i], tilted);
+            }
         }
         one[i] = sum;
         other[i] = tilted;
     }
 }
 
-typedef struct {
-    const float *gs, *x, *m, *k, *o;
-    float *g, *one, *other;
-    int64_t size, n;
-    float keep_v, threshold;
-} Level;
+#define STEPS_CASES(FROM, RESET, BECOMES, KIND)                                  \
+    case FROM + 1: level_backward_chunk(l, 1, RESET, BECOMES, KIND); break;      \
+    case FROM + 2: level_backward_chunk(l, 2, RESET, BECOMES, KIND); break;      \
+    case FROM + 3: level_backward_chunk(l, 3, RESET, BECOMES, KIND); break;      \
+    case FROM + 4: level_backward_chunk(l, 4, RESET, BECOMES, KIND); break;      \
+    case FROM + 5: level_backward_chunk(l, 5, RESET, BECOMES, KIND); break;      \
+    case FROM + 6: level_backward_chunk(l, 6, RESET, BECOMES, KIND); break;
+#define RESET_CASES(FROM, BECOMES, KIND) \
+    STEPS_CASES(FROM, 0, BECOMES, KIND)  \
+    STEPS_CASES(FROM + 8, 1, BECOMES, KIND)
+#define KIND_CASES(KIND)                       \
+    RESET_CASES(64 * KIND, SOLE, KIND)         \
+    RESET_CASES(64 * KIND + 16, FURTHER, KIND) \
+    RESET_CASES(64 * KIND + 32, STREAM, KIND)
 
-#define WITH(STEPS, RESET, FURTHER, KIND)                                                        \
-    level_backward_chunk(l.gs, l.x, l.m, l.k, l.o, l.g, l.one, l.other, l.size, l.n, l.keep_v,   \
-                         l.threshold, STEPS, RESET, FURTHER, KIND)
-#define FEW_CASES(FROM, RESET, FURTHER, KIND)               \
-    case FROM + 1: WITH(1, RESET, FURTHER, KIND); break;    \
-    case FROM + 2: WITH(2, RESET, FURTHER, KIND); break;    \
-    case FROM + 3: WITH(3, RESET, FURTHER, KIND); break;    \
-    case FROM + 4: WITH(4, RESET, FURTHER, KIND); break;    \
-    case FROM + 5: WITH(5, RESET, FURTHER, KIND); break;    \
-    case FROM + 6: WITH(6, RESET, FURTHER, KIND); break;
-#define KIND_CASES(KIND)                  \
-    FEW_CASES(64 * KIND, 0, 0, KIND)      \
-    FEW_CASES(64 * KIND + 16, 1, 0, KIND) \
-    FEW_CASES(64 * KIND + 32, 0, 1, KIND) \
-    FEW_CASES(64 * KIND + 48, 1, 1, KIND)
-
-static void level_backward(Level l, int steps, int reset, int further, int kind)
+static void level_backward(Level l, int steps, int reset, int becomes, int kind)
 {
-    switch (steps + 16 * (reset != 0) + 32 * (further != 0) + 64 * kind) {
+    switch (steps + 8 * (reset != 0) + 16 * becomes + 64 * kind) {
         KIND_CASES(RECTANGULAR)
         KIND_CASES(TRIANGULAR)
         KIND_CASES(ARCTAN)
@@ -471,10 +546,11 @@ void levels_backward(const float *gs, const float *x, const float *mean, const f
             memset(other, 0, sizeof other);
             const float *mt = m + at.offset, *kt = k + at.offset, *ot = o + at.offset;
             if (keep_u == 0 && steps <= FEW_STEPS) {
-                Level l = {gs + from, x + from, mt, kt, ot, g + from, one, other, size, at.n, keep_v, 0};
+                Level l = {gs + from, x + from, mt, kt, ot, 0, 0, 0, g + from, one, other, size, at.n,
+                           keep_v, 0};
                 for (int level = levels - 1; level >= 0; level--) {
                     l.threshold = thresholds[level];
-                    level_backward(l, steps, reset, level < levels - 1, kind);
+                    level_backward(l, steps, reset, level < levels - 1 ? FURTHER : SOLE, kind);
                 }
             } else
                 levels_backward_chunk(gs + from, x + from, mt, kt, ot, g + from, one, other, steps,
@@ -487,4 +563,35 @@ void levels_backward(const float *gs, const float *x, const float *mean, const f
     }
     if (mean)
         total(sums, channels);
+}
+
+/* The gradient g of a stream of stream_forward: from the neurons, and from its other readers
+ * (shortcut); with the sums over it that its norm needs. At most FEW_STEPS steps. */
+void stream_backward(const float *gs, const float *shortcut, const float *stream, const float *x,
+                     const float *mean, float *g, double *sums, int64_t steps, int64_t samples,
+                     int64_t positions, int64_t channels, float keep_v, int reset, float threshold,
+                     int kind)
+{
+    int64_t size = samples * positions;
+    Chunks all = chunks_of(positions, channels, CHUNK);
+    memset(sums, 0, PARTS * 2 * channels * sizeof *sums);
+#pragma omp parallel for schedule(static) if (parallel : size > FEW)
+    for (int64_t part = 0; part < PARTS; part++) {
+        double *own = sums + part * 2 * channels;
+        float m[all.period], one[CHUNK], other[CHUNK];
+        spread(mean, 0, m, all);
+        for (int64_t job = samples * all.count * part / PARTS;
+             job < samples * all.count * (part + 1) / PARTS; job++) {
+            Chunk at = chunk_at(all, job % all.count);
+            int64_t from = job / all.count * positions + at.first;
+            Level l = {gs + from, stream + from, 0, 0, 0, shortcut + from, x + from, m + at.offset,
+                       g + from, one, other, size, at.n, keep_v, threshold};
+            memset(one, 0, sizeof one);
+            memset(other, 0, sizeof other);
+            level_backward(l, steps, reset, STREAM, kind);
+            gather(one, own, at, channels);
+            gather(other, own + channels, at, channels);
+        }
+    }
+    total(sums, channels);
 }

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from neuroport.errors import LayerError
+from neuroport.nets.fused_batchnorm import listened, settled
 
 
 class _StatisticsKept(AbstractContextManager[None]):
@@ -41,8 +42,8 @@ class Recomputing(nn.Module):
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             return part(*given)
         return checkpoint(
-            part,
-            *given,
+            lambda *given: settled(part(*given)),  # what waits would be computed outside
+            *map(settled, given),
             use_reentrant=False,
             context_fn=lambda: (nullcontext(), _StatisticsKept(part)),
         )
@@ -54,7 +55,7 @@ class Chain(Recomputing, nn.Sequential):
     def forward(self, x: Any) -> Any:
         for part in self:
             x = self.run(part, x)
-        return x
+        return settled(x) if listened(self) else x
 
 
 def recompute(net: nn.Module) -> nn.Module:

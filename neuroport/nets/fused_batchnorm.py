@@ -3,7 +3,8 @@
 Memory traffic limits the speed of a training step. A separate norm stores its result only for a
 neuron to compare it with a threshold. Here the reader (a neuron or an addition) applies the norm
 itself, and voltages are recomputed in the backward pass instead of stored. A convolution that is
-:func:`deferred` returns such a :class:`DeferredCurrent`.
+:func:`deferred` returns such a :class:`DeferredCurrent`. Its sum with a shortcut can wait, too: the
+neuron that reads it first computes it along with its spikes (:func:`later`).
 
 The arithmetic is in ``kernels/normed.c``. Where it cannot run (no compiler, CUDA, joint statistics
 of several processes, evaluation), norms and neurons are called one after the other; the results are
@@ -12,7 +13,7 @@ equal within the rounding of float32. In the integer phase norms are folded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -67,12 +68,13 @@ class DeferredCurrent:
         return self.x.shape
 
     def __add__(self, other: Any) -> Tensor:
-        if isinstance(other, DeferredCurrent):
-            other = other.tensor()
+        other = settled(other)
+        return self.tensor(other) if self._adds(other) else self.tensor() + other
+
+    def _adds(self, other: Any) -> bool:
+        """Whether a kernel adds ``other``."""
         plain = type(other) is Tensor and other.shape == self.shape and other.dtype == self.x.dtype
-        if plain and not has_torch_function((other,)):
-            return self.tensor(other)
-        return self.tensor() + other  # type: ignore[no-any-return]
+        return plain and not has_torch_function((other,))
 
     __radd__ = __add__
 
@@ -86,19 +88,61 @@ class DeferredCurrent:
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Functions of torch get ``y``."""
-        args, kwargs = tree_map(_plain, args), tree_map(_plain, kwargs or {})
+        args, kwargs = tree_map(settled, args), tree_map(settled, kwargs or {})
         if func in (torch.Tensor.add, torch.Tensor.__radd__, torch.add) and len(args) == 2:
             return args[0] + args[1]
         return func(*args, **kwargs)
 
 
-def _plain(x: Any) -> Any:
+@dataclass(frozen=True, eq=False)
+class DeferredStream(DeferredCurrent):
+    """A membrane stream, ``y + added``, which others read after the neuron that reads it first.
+
+    That neuron computes the stream along with its spikes, and the gradients of both together.
+    """
+
+    added: Tensor | None = None
+    computed: list[Tensor] = field(default_factory=list)
+
+    def tensor(self, added: Tensor | None = None) -> Tensor:
+        if not self.computed:
+            self.computed.append(super().tensor(self.added))
+        (stream,) = self.computed
+        return stream if added is None else stream + added
+
+    def spikes(self, levels: NeuronConstants) -> Tensor:
+        along = levels.along_a_stream(self.layout.steps) and torch.is_grad_enabled()
+        if self.computed or not along:
+            found = spikes(self.tensor(), levels)
+            assert found is not None  # the levels are known, and the layout has been made
+            return found
+        stream, out = _Stream.apply(
+            self.x, self.scale, self.bias, self.added, self.statistics, self.layout, levels
+        )
+        self.computed.append(stream)
+        assert isinstance(out, Tensor)
+        return out
+
+
+def later(current: Any, added: Any = None) -> Any:
+    """``current + added``, or ``current``, as a stream that the next neuron computes.
+
+    At once where ``current`` is no deferred one, or a kernel cannot add ``added``.
+    """
+    if type(current) is DeferredCurrent and (added is None or current._adds(added)):
+        parts = (current.x, current.scale, current.bias, current.statistics, current.layout)
+        return DeferredStream(*parts, added)
+    return current if added is None else current + added
+
+
+def settled(x: Any) -> Any:
+    """``x`` as a tensor if it is a deferred current; others as they are."""
     return x.tensor() if isinstance(x, DeferredCurrent) else x
 
 
 def _operator(name: str) -> Any:
     def apply(self: DeferredCurrent, *others: Any) -> Any:
-        return getattr(self.tensor(), name)(*map(_plain, others))
+        return getattr(self.tensor(), name)(*map(settled, others))
 
     return apply
 
@@ -112,6 +156,8 @@ for _name in (
 
 def deferred(conv: ConvT) -> ConvT:
     """Let the reader of ``conv``, a neuron of neuroport or ``+``, apply its norm; return ``conv``.
+
+    Of a block of MS-ResNet: let the neuron that reads it compute its sum.
 
     ``neuron(conv(x))`` and ``conv(x) + shortcut`` compute the same as before, with less memory
     traffic. Nothing is deferred if the convolution or its norm has hooks.
@@ -231,6 +277,46 @@ class _Fire(torch.autograd.Function):
             return out, None, None, None, None, None
         scale, bias = batchnorm_kernels.gradient(out, x, layout, statistics, sums, out)
         return out, scale, bias, None, None, None
+
+
+class _Stream(torch.autograd.Function):
+    """A stream, and the spikes of the neurons that read it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        bias: Tensor,
+        added: Tensor | None,
+        statistics: NormStatistics,
+        layout: TensorLayout,
+        levels: NeuronConstants,
+    ) -> tuple[Tensor, Tensor]:
+        if added is not None:
+            added = _like(added, x)
+        stream, out = batchnorm_kernels.stream_forward(x, layout, statistics, bias, added, levels)
+        ctx.save_for_backward(x, stream)
+        ctx.constants = (statistics, layout, levels)
+        ctx.added = added is not None
+        ctx.set_materialize_grads(False)
+        return stream, out
+
+    @staticmethod
+    def backward(
+        ctx: Any, shortcut: Tensor | None, grad: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        x, stream = ctx.saved_tensors
+        statistics, layout, levels = ctx.constants
+        grad, shortcut = (
+            torch.zeros_like(x) if each is None else _like(each, x) for each in (grad, shortcut)
+        )
+        total, sums = batchnorm_kernels.stream_backward(
+            grad, shortcut, stream, x, layout, statistics, levels
+        )
+        out = torch.empty_like(x)
+        scale, bias = batchnorm_kernels.gradient(total, x, layout, statistics, sums, out)
+        return out, scale, bias, total if ctx.added else None, None, None, None
 
 
 def _like(x: Tensor, other: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ reimplementations.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ from neuroport.nets import held_numbers
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.composed import compose
-from neuroport.nets.fused_batchnorm import deferred
+from neuroport.nets.fused_batchnorm import deferred, later, listened, settled
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import MaxPool
 from neuroport.nets.recipe import BLOCKS, per_stage
@@ -49,7 +50,13 @@ IMAGENET = {18: "stride", 34: "stride", 104: "pool"}
 
 
 class MembraneBlock(nn.Module):
-    """Two spike-driven convolutions and a shortcut from membrane input to membrane input."""
+    """Two spike-driven convolutions and a shortcut from membrane input to membrane input.
+
+    In training, if it is ``deferred``, its sum is computed by the neuron that reads it first
+    (:func:`~neuroport.nets.fused_batchnorm.later`).
+    """
+
+    defers = False
 
     def __init__(
         self,
@@ -89,10 +96,13 @@ class MembraneBlock(nn.Module):
     def forward(self, x: Any, sent: Sequence[Tensor] | None = None) -> Any:
         """Return the stream after the block and, if ``sent`` is given, the block's own messages."""
         first = self.neuron1(x)
+        x = settled(x)
         spikes = self.pool(self.neuron2(self.conv1(first)))
         total = self.conv2(spikes)
         if sent is None:
-            return join(total, self.shortcut(first if self.of_spikes else x))
+            shortcut = self.shortcut(first if self.of_spikes else x)
+            waits = self.defers and not listened(self)
+            return join(total, shortcut, later if waits else operator.add)
         if not self.projects:
             return total + x, spikes
         for conv, message in zip(self.composed.values(), sent, strict=True):
@@ -156,11 +166,8 @@ class MsResNet(nn.Module):
         for stage, (width, number) in enumerate(zip(widths, numbers, strict=True)):
             for block in range(number):
                 stride = (2 if stage > 0 else first_stride) if block == 0 else 1
-                stages.append(
-                    MembraneBlock(
-                        channels, width, stride, shortcut, surrogate, projection, downsampling
-                    )
-                )
+                given = (channels, width, stride, shortcut, surrogate, projection, downsampling)
+                stages.append(deferred(MembraneBlock(*given)))
                 channels = width
         self.blocks = Chain(*stages)
         self.composes = projection == "composed"
@@ -213,7 +220,7 @@ class MsResNet(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         # the norm of a projection is trained on the projected stream
         real = self.training and held_numbers.number(self.readout.lsb) == 0
-        x = self.stem(frames)
+        x = later(self.stem(frames))
         x = self.blocks(x) if real or not self.composes else self._composed(x, frames)
         logits: Tensor = self.readout(self.neuron(x))
         return logits
@@ -229,7 +236,7 @@ class MsResNet(nn.Module):
 def _stem(kind: str, in_channels: int, width: int, stride: int) -> nn.Module:
     if kind != "deep":
         size = int(kind[0])
-        return GradedConv(in_channels, width, size, stride, size // 2, pixels=True)
+        return deferred(GradedConv(in_channels, width, size, stride, size // 2, pixels=True))
     return nn.Sequential(
         GradedConv(in_channels, width, 3, stride, 1, pixels=True, norm=BiasNorm),
         GradedConv(width, width, 3, 1, 1, norm=BiasNorm),

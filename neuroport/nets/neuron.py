@@ -40,8 +40,7 @@ def _backward_through_time(
     gain: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """:func:`torch_neurons.backward`, computed by compiled kernels if they support it."""
-    if grad_spikes.stride() != v.stride():
-        grad_spikes = torch.empty_like(v).copy_(grad_spikes)
+    grad_spikes = _like(grad_spikes, v)
     found = None
     if gain is None and not isinstance(threshold, Tensor):
         found = lif_kernels.backward(
@@ -59,6 +58,11 @@ def _backward_through_time(
         scale,
         gain,
     )
+
+
+def _like(x: Tensor, other: Tensor) -> Tensor:
+    """Return ``x`` in the memory format of ``other``."""
+    return x if x.stride() == other.stride() else torch.empty_like(other).copy_(x)
 
 
 def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:
@@ -163,8 +167,17 @@ class IntegerLif(torch.autograd.Function):
     ) -> Tensor:
         if isinstance(threshold, Tensor):
             threshold = threshold.to(torch.int64)
-        distance, spikes = integrate(current, bias, current_decay, voltage_decay, threshold)
-        ctx.save_for_backward(distance)
+        neurons = current_decay, voltage_decay, threshold
+        alike = gain is None and not isinstance(threshold, Tensor)  # all channels
+        ctx.recomputes = alike and lif_kernels.recomputes(current, threshold, surrogate)  # type: ignore[arg-type]
+        if ctx.recomputes:
+            current = lif_kernels.dense(current)
+            shifted = lif_kernels.shifted_biases(current, bias.to(torch.int64))
+            spikes = lif_kernels.integer_spikes(current, shifted, *neurons)  # type: ignore[arg-type]
+            ctx.save_for_backward(current, shifted)
+        else:
+            distance, spikes = integrate(current, bias, *neurons)
+            ctx.save_for_backward(distance)
         ctx.bias_shape = bias.shape
         reset_at = None if detach_reset else threshold * lsb
         ctx.constants = (current_decay, voltage_decay, lsb, surrogate, reset_at, gain)
@@ -173,8 +186,24 @@ class IntegerLif(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
-        (distance,) = ctx.saved_tensors
         current_decay, voltage_decay, lsb, surrogate, reset_at, gain = ctx.constants
+        if ctx.recomputes:
+            current, shifted = ctx.saved_tensors
+            grad_v, grad_u = lif_kernels.integer_backward(
+                _like(grad_spikes, current),
+                current,
+                shifted,
+                current_decay,
+                voltage_decay,
+                ctx.threshold,
+                lsb / (1 << integers.STATE_SHIFT),
+                surrogate,
+                reset_at,
+                lsb,
+            )
+            grad_bias = _sum_to(grad_v, ctx.bias_shape)
+            return grad_u, grad_bias, None, None, None, None, None, None, None
+        (distance,) = ctx.saved_tensors
         unity = integers.DECAY_UNITY
         grad_v, grad_u = _backward_through_time(
             grad_spikes,

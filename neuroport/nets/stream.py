@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,11 +57,10 @@ class Stream:
         return total
 
     def add_(self, other: Any) -> Stream:
-        """Add in place."""
+        """Add in place: in this stream, not in its tensor, which a neuron may have stored."""
         total: Stream = self + other
-        if total is not self:
-            self.value.add_(other.value)
-            object.__setattr__(self, "bias", total.bias)
+        object.__setattr__(self, "value", total.value)
+        object.__setattr__(self, "bias", total.bias)
         return self
 
     @property
@@ -127,8 +128,8 @@ class _Stack(tuple[Stream, ...]):
         raise TypeError(f"{func.__name__!r} is given a stack of currents; sum it over 0")
 
 
-def join(branch: Any, shortcut: Any) -> Any:
-    """``branch + shortcut``, at the end of a block.
+def join(branch: Any, shortcut: Any, add: Callable[[Any, Any], Any] = operator.add) -> Any:
+    """``branch + shortcut``, at the end of a block, by ``add``.
 
     Raises:
         LayerError: the two differ in size, so that a sum would broadcast the smaller one.
@@ -140,7 +141,7 @@ def join(branch: Any, shortcut: Any) -> Any:
             "average pooling rounds it down; use frames whose height and width the strides "
             'divide (crop or pad them), or shortcut="stride"'
         )
-    return branch + shortcut
+    return add(branch, shortcut)
 
 
 def is_off(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

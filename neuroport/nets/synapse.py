@@ -37,11 +37,33 @@ from neuroport.nets.torch_parts import OnGrid, as_called, refreshed, unlike
 
 def snap_weight(weight: Tensor, unit: float) -> Tensor:
     """Even integers nearest to ``weight / unit``, clipped to +-254; straight-through gradient."""
+    out = _Snap.apply(weight, unit)
+    assert isinstance(out, Tensor)
+    return out
+
+
+class _Snap(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, unit: float) -> Tensor:
+        out, inside = lif_kernels.snap(weight, unit, integers.WEIGHT_MAX) or _snapped(weight, unit)
+        ctx.save_for_backward(inside)
+        ctx.unit = unit
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (inside,) = ctx.saved_tensors
+        found = lif_kernels.snap_backward(grad, inside, ctx.unit)
+        if found is None:
+            found = torch.where(inside, grad, 0.0) / grad.new_full((), ctx.unit)
+        return found, None
+
+
+def _snapped(weight: Tensor, unit: float) -> tuple[Tensor, Tensor]:
     # divide by a tensor: a GPU multiplies by the inverse of a number, which rounds twice
-    real = weight / weight.new_full((), unit)
-    clipped = real.clamp(-integers.WEIGHT_MAX, integers.WEIGHT_MAX)
-    snapped: Tensor = clipped + (2 * (clipped / 2).round() - clipped).detach()
-    return snapped
+    real, most = weight / weight.new_full((), unit), integers.WEIGHT_MAX
+    inside = (real >= -most).logical_and_(real <= most)
+    return real.clamp_(-most, most).div_(2).round_().mul_(2), inside
 
 
 @contextmanager

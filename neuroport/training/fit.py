@@ -213,6 +213,7 @@ def _fit(
             show(state, net)
             with on_cpu(net):
                 freeze_scales(net, calibration(reading, data, recipe))
+        _lay_out(net, quantized or recipe.training.clip > 0)
         optimizer = optimizer_of(net, recipe)
         scaler = scaler_of(recipe, quantized, reading.device)
         if state.within or state.epoch not in (
@@ -234,7 +235,21 @@ def _fit(
             _write_metrics(folder, state)
         say(metrics)
     show(state, net)
-    return net.cpu().eval()
+    _lay_out(net.cpu(), True)
+    return net.eval()
+
+
+def _lay_out(net: nn.Module, usual: bool) -> None:
+    """Hold the kernels of a network on the CPU as convolutions read them, or in the usual order.
+
+    The real phase then copies no weights. The usual order stays where a kernel is summed up in the
+    order of memory: for the gradient of a folded norm in the integer phase, and to clip gradients.
+    """
+    layout = torch.contiguous_format if usual else torch.channels_last
+    for kernel in net.parameters():
+        # with one input channel, both layouts are one, and torch takes it for the other
+        if kernel.ndim == 4 and kernel.shape[1] > 1 and kernel.device.type == "cpu":
+            kernel.data = kernel.data.contiguous(memory_format=layout)
 
 
 def _check_classes(data: Split, recipe: Recipe) -> None:

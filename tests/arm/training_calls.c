@@ -10,6 +10,10 @@ void integer_forward(const float *, const int32_t *, float *, float *, int64_t, 
                      int64_t, int32_t);
 void backward(const float *, const float *, const float *, float *, float *, int64_t, int64_t, float, float,
               float, float, int, float, float, int);
+void integer_backward(const float *, const float *, const int32_t *, float *, float *, int64_t, int64_t, int64_t,
+                      int64_t, int64_t, int32_t, float, float, float, int, float, float, int);
+void snap(const float *, float *, uint8_t *, int64_t, float, float);
+void snap_backward(const float *, const uint8_t *, float *, int64_t, float);
 void relay(const float *, float *, int64_t, int);
 void norm_statistics(const float *, const float *, double *, float *, float *, float *, int64_t, int64_t,
                      int64_t, int64_t, double, double, int);
@@ -22,6 +26,10 @@ void levels_forward(const float *, const float *, const float *, const float *, 
                     int64_t, int64_t, float, float, const float *, int);
 void levels_backward(const float *, const float *, const float *, const float *, const float *, float *,
                      double *, int64_t, int64_t, int64_t, int64_t, float, float, int, const float *, int, int);
+void stream_forward(const float *, const float *, const float *, const float *, const float *, float *, float *,
+                    int64_t, int64_t, int64_t, int64_t, float, float);
+void stream_backward(const float *, const float *, const float *, const float *, const float *, float *, double *,
+                     int64_t, int64_t, int64_t, int64_t, float, int, float, int);
 
 #define PARTS 16 /* of normed.c */
 enum { KINDS = 4, LEVELS = 4 };
@@ -65,7 +73,22 @@ static void neurons(int64_t steps, int64_t samples, int64_t positions)
     for (int i = 0; i < 16; i++) {
         integer_forward(currents, bias, v, s, steps, samples, positions, kept[i / 4], kept[i % 4], 3000000);
         tell(v, n), tell(s, n);
+        integer_forward(currents, bias, 0, s, steps, samples, positions, kept[i / 4], kept[i % 4], 3000000);
+        tell(s, n);
+        for (int kind = 1; kind < KINDS; kind++) {
+            integer_backward(grad, currents, bias, i & 1 ? v : 0, s, steps, samples, positions, kept[i / 4],
+                             kept[i % 4], 3000000, 1e-6f, kept[i / 4] / 4096.0f, kept[i % 4] / 4096.0f, i & 2,
+                             2.9f, 0.5f, kind);
+            tell(s, n);
+            if (i & 1)
+                tell(v, n);
+        }
     }
+    uint8_t *inside = malloc(n);
+    snap(currents, s, inside, n, 700.0f, 254.0f);
+    tell(s, n), fwrite(inside, 1, (size_t)n, stdout);
+    snap_backward(grad, inside, s, n, 700.0f);
+    tell(s, n);
     for (int i = 0; i < 4 * KINDS; i++) {
         float *slope = drawn(n, 1), *to_v = drawn(n, 1), *to_u = drawn(n, 1);
         float keep_u = i & 2 ? 0.3f : 0;
@@ -97,6 +120,17 @@ static void norms(int64_t steps, int64_t samples, int64_t pixels, int64_t channe
         norm_sums(g, x, found, sums, steps, samples, positions, channels);
         norm_gradient(g, x, found, sums, out, mean, steps * samples, positions, channels);
         tell(out, n), tell(mean, channels);
+    }
+    float *stream = drawn(n, 1);
+    for (int i = 0; i < 2; i++) {
+        stream_forward(x, found, scale, b, i ? added : 0, stream, out, steps, samples, positions, channels, 0.75f,
+                       0.5f);
+        tell(stream, n), tell(out, n);
+        for (int kind = 1; kind < KINDS && steps <= 6; kind++) {
+            stream_backward(g, added, stream, x, found, out, sums, steps, samples, positions, channels, 0.75f, i,
+                            0.5f, kind);
+            tell(out, n), fwrite(sums, sizeof *sums, (size_t)(2 * channels), stdout);
+        }
     }
     for (int i = 0; i < 4 * LEVELS; i++) {
         const float *m = i & 1 ? found : 0, *a = i & 1 ? scale : 0, *o = i & 1 ? b : 0;

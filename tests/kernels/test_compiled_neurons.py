@@ -21,7 +21,7 @@ from neuroport.nets.families import build
 from neuroport.nets.neuron import Lif, learn
 from neuroport.nets.recipe import NetworkRecipe
 from neuroport.nets.stream import Stream
-from neuroport.nets.synapse import Relay
+from neuroport.nets.synapse import Relay, snap_weight
 from neuroport.quantization.scales import freeze_scales
 from tests.tiers import examples
 
@@ -154,6 +154,53 @@ def test_relays_round_alike(shift: int) -> None:
     relay.shift.fill_(shift)
     for layout in ("contiguous", "channels_last", "transposed"):
         assert_same(lambda layout=layout: [relay(laid_out(x, layout))])
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "every other"])
+def test_weights_snap_alike(layout: str) -> None:
+    unit = 0.37
+    edges = torch.tensor(
+        [0, 1, 253.999, 254, 254.001, 1e9, -254, -254.001, -1, 3, -3, 5, torch.nan]
+    )
+    weight = torch.cat([edges * unit, torch.linspace(-100, 100, 36 * 8 - len(edges))])
+    weight = weight.reshape(8, 4, 3, 3)
+    if layout == "channels_last":
+        weight = weight.contiguous(memory_format=torch.channels_last)
+    if layout == "every other":
+        weight = weight.repeat_interleave(2, 0)[::2]
+    gradient = torch.linspace(-1, 1, weight.numel()).reshape(weight.shape)
+
+    def run() -> list[Tensor]:
+        w = weight.detach().requires_grad_()
+        out = snap_weight(w, unit)
+        out.backward(gradient)
+        assert w.grad is not None
+        return [out.nan_to_num(7.5), w.grad]
+
+    out, grad = assert_same(run)
+    real = weight / torch.tensor(unit)
+    want = 2 * (real.double().clamp(-254, 254) / 2).round()
+    assert torch.equal(out.double(), want.nan_to_num(7.5))
+    within = (real >= -254) & (real <= 254)
+    assert 5 < int((~within).sum()) < weight.numel() / 2
+    assert torch.equal(grad, torch.where(within, gradient / torch.tensor(unit), 0.0))
+
+
+def test_a_stream_that_grows_after_a_neuron_has_read_it_keeps_the_gradient() -> None:
+    values = torch.randint(-400, 400, (4, 2, 3, 5, 5)).float()
+    neuron = Lif(0.5)
+    neuron.lsb.fill_(0.5 / 200)
+    bias = torch.zeros(3)
+    found = []
+    for grow in (lambda stream, more: stream.add_(more), lambda stream, more: stream + more):
+        x = values.clone().requires_grad_()
+        stream = Stream(x * 1, bias)
+        spikes = neuron(stream)
+        total = grow(stream, Stream(values, bias))
+        (spikes.sum() + neuron(total).sum()).backward()
+        found += [x.grad, spikes, total.value]
+    for one, other in zip(found[:3], found[3:], strict=True):
+        assert torch.equal(one, other)
 
 
 def test_weights_after_training_steps_are_close_in_the_real_and_the_same_in_the_integer_phase() -> (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,15 @@ from torch import Tensor, nn
 from neuroport.errors import LayerError
 from neuroport.kernels import plain, why_plain
 from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
-from neuroport.nets.fused_batchnorm import DeferredCurrent, defer, deferred
+from neuroport.nets.fused_batchnorm import (
+    DeferredCurrent,
+    DeferredStream,
+    defer,
+    deferred,
+    later,
+    settled,
+)
+from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import Lif, Mlf
 from neuroport.nets.stream import join
 from neuroport.nets.synapse import Conv, GradedConv
@@ -32,6 +42,7 @@ NEURONS: dict[str, Callable[[], nn.Module]] = {
     "four levels": lambda: Mlf((0.2, 0.4, 0.6, 0.8), detach_reset=True),
     "slayer": lambda: Lif(surrogate="slayer"),  # of which there is no kernel
 }
+Adding = Callable[[Any, Tensor], Any]
 SHAPES = [(4, 3, 5, 6, 7), (1, 2, 16, 8, 8), (3, 2, 300, 2, 3), (9, 1, 1, 5, 5), (70, 1, 2, 2, 2)]
 
 
@@ -218,6 +229,9 @@ def test_a_gradient_that_would_be_lost_is_an_error() -> None:
     conv = deferred(Conv(3, 4))
     with pytest.raises(LayerError, match=r"read where gradients are off.*conv.defers = False"):
         Binary.apply(conv(torch.randn(2, 2, 3, 6, 6)))
+    stream = later(conv(torch.randn(2, 2, 3, 6, 6)), torch.zeros(2, 2, 4, 6, 6))
+    with torch.no_grad(), pytest.raises(LayerError, match="gradients are off"):
+        Lif()(stream)
     conv.defers = False
     assert Binary.apply(conv(torch.randn(2, 2, 3, 6, 6))).requires_grad  # type: ignore[no-untyped-call]
 
@@ -227,3 +241,85 @@ def test_shortcuts_of_another_size_are_refused_and_not_repeated() -> None:
     for layer in (conv, deferred(conv), conv.eval()):
         with pytest.raises(LayerError, match=r"branch gives maps \(4, 2, 2\)"):
             join(layer(torch.randn(2, 2, 3, 3, 3)), torch.zeros(2, 2, 4, 1, 1))
+
+
+def streams(
+    conv: Conv,
+    neuron: nn.Module,
+    shape: tuple[int, ...],
+    weights: list[Tensor],
+    add: Adding,
+    readers: str,
+) -> list[Tensor]:
+    """What a stream, its neuron and both gradients are, for who reads it."""
+    frames = torch.linspace(-2, 2, shape[0] * shape[1] * 3 * shape[3] * shape[4]).sin() * 3
+    x = frames.reshape(shape[0], shape[1], 3, *shape[3:]).requires_grad_()
+    shortcut = torch.linspace(-1, 1, weights[0].numel()).cos().reshape(shape).requires_grad_()
+    stream = add(conv(x), shortcut)
+    if readers == "shortcut first":
+        total = (stream + shortcut * 2) * weights[0]
+    spikes = neuron(stream)
+    if readers != "shortcut first":
+        total = spikes * 0.0 if readers == "neuron alone" else (stream + shortcut * 2) * weights[0]
+    if readers == "two neurons":
+        total = total + neuron(stream) * weights[0]
+    loss = total.sum() + (0.0 if readers == "shortcut alone" else (spikes * weights[1]).sum())
+    learned = (x, shortcut, conv.synapse.weight, conv.norm.weight, conv.norm.bias)
+    grads = torch.autograd.grad(loss, learned, allow_unused=True)  # type: ignore[arg-type]
+    return [spikes.detach(), total.detach(), *(torch.zeros(1) if g is None else g for g in grads)]
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(
+    st.sampled_from([*SHAPES, (4, 100, 16, 32, 32)]),  # the last one is written past the caches
+    st.sampled_from(sorted(NORMS)),
+    st.sampled_from(sorted(NEURONS)),
+    st.sampled_from(["both", "neuron alone", "shortcut alone", "shortcut first", "two neurons"]),
+    st.integers(0, 99),
+)
+def test_streams_that_their_neuron_computes_have_the_same_bits(
+    shape: tuple[int, ...], norm: str, kind: str, readers: str, seed: int
+) -> None:
+    conv, neuron = conv_of(shape, norm, seed), NEURONS[kind]()
+    weights = [torch.randn(shape), torch.randn(shape)]
+    start = {name: value.clone() for name, value in conv.state_dict().items()}
+    found = []
+    for add in (operator.add, later):
+        conv.load_state_dict(start)
+        found.append(streams(conv, neuron, shape, weights, add, readers))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_only_a_neuron_with_a_kernel_computes_its_stream() -> None:
+    conv, shortcut = conv_of((4, 3, 5, 6, 7), "batch norm", 0), torch.randn(4, 3, 5, 6, 7)
+    x = torch.randn(4, 3, 3, 6, 7)
+    for neuron, along in (
+        (Lif(), True),
+        (Lif(surrogate="slayer"), False),
+        (Mlf((0.6, 1.6)), False),
+    ):
+        stream = later(conv(x), shortcut)
+        assert isinstance(stream, DeferredStream)
+        assert stream.computed == []
+        neuron(stream)
+        (total,) = stream.computed
+        assert settled(stream) is total
+        assert (type(total.grad_fn).__name__ == "_StreamBackward") == along
+    # what no kernel adds, and what is not deferred, is added at once
+    for current, added in ((conv(x), torch.zeros(1, 1, 5, 1, 1)), (shortcut, shortcut)):
+        assert isinstance(later(current, added), Tensor)
+    assert later(shortcut) is shortcut
+
+
+def test_blocks_of_which_somebody_hears_give_tensors() -> None:
+    net = MsResNet(2, (4, 8), in_channels=3).train()
+    frames = torch.randint(0, 256, (2, 2, 3, 8, 8)).float()
+    heard: list[Any] = []
+    for module in (net.blocks[0], net.blocks[1], net.blocks):
+        handle = module.register_forward_hook(lambda _, __, out: heard.append(out))
+        net(frames).sum().backward()
+        handle.remove()
+    assert len(heard) == 3
+    assert all(isinstance(each, Tensor) for each in heard)
+    assert isinstance(net.blocks[0](frames[:, :, :1].expand(-1, -1, 4, -1, -1)), DeferredStream)
