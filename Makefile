@@ -215,6 +215,9 @@ bench: $(READY)
 	  fi; \
 	done
 	$(BIN)/python -m benchmarks.speed $$(ls $(JELLY)/bin/python 2>/dev/null | sed 's/^/--spikingjelly /')
+	@grep -qs avx512 /proc/cpuinfo || exit 0; echo with AVX2 alone; \
+	  $(BIN)/python -m benchmarks.speed --held-to-avx2 \
+	    $$(ls $(JELLY)/bin/python 2>/dev/null | sed 's/^/--spikingjelly /')
 
 # Changes every line of the integer arithmetic, the engines and the passes, and sees whether a test
 # fails (tests/mutation/results.json); half an hour.
