@@ -4,7 +4,8 @@ Ways of doing the same work are timed in turn in one process (or in processes of
 memory is measured), and their ratios are stored: one set of figures per kind of processor. Every
 section is stored when it is done. ``--again`` measures what is stored for this kind of processor.
 ``--held-to-avx2`` keeps torch, oneDNN and the kernels to AVX2 on a processor with more, in a column
-of its own (training, the exact engine, one sample): both sides of a ratio have the same instructions.
+of its own (training, the exact engine, one sample), so that both sides of a ratio have the same
+instructions.
 SpikingJelly runs in an environment of its own: give its interpreter, or its figures are left out.
 """
 

@@ -105,8 +105,8 @@ SIGNATURES = {
     + [_FLOAT] * 2
     + [_INT],
     "backward": [_POINTER] * 5 + [_LONG] * 2 + [_FLOAT] * 4 + [_INT] + [_FLOAT] * 2 + [_INT],
-    "snap": [_POINTER] * 3 + [_LONG] + [_FLOAT] * 2,
-    "snap_backward": [_POINTER] * 3 + [_LONG, _FLOAT],
+    "snap": [_POINTER] * 3 + [_LONG] * 3 + [_FLOAT] * 2,
+    "snap_backward": [_POINTER] * 3 + [_LONG] * 3 + [_FLOAT],
     "relay": [_POINTER] * 2 + [_LONG, _INT],
     "network": [_POINTER, _LONG, _POINTER, _POINTER] + [_LONG] * 4,
     "network_lanes": [],

@@ -6,6 +6,7 @@ C on a CPU, Triton on an NVIDIA GPU (relays aside, which have no steps).
 from __future__ import annotations
 
 import ctypes
+import math
 import warnings
 from functools import cache
 
@@ -18,6 +19,7 @@ from neuroport.kernels.surrogate import SURROGATES
 
 KINDS = {"rectangular": 1, "triangular": 2, "arctan": 3}  # torch computes the others
 STEPS = 128  # at most, of neurons whose voltages are computed again
+POSITIONS = 1 << 10  # at most, of a kernel whose weights are snapped
 _INT32 = 1 << 24  # larger thresholds would exceed 32 bits
 # larger biases saturate any voltage, as this one does, and would exceed 32 bits
 _BEYOND = 1 << 20
@@ -214,25 +216,47 @@ def relay(x: Tensor, shift: int) -> Tensor | None:
 
 
 def snap(weight: Tensor, unit: float, most: float) -> tuple[Tensor, Tensor] | None:
-    """Even integers nearest to ``weight / unit`` within ``most``; and which weights are within."""
-    library = kernels() if fits(weight) else None
-    if library is None or not _without_gaps(weight):
+    """Even integers nearest to ``weight / unit`` within ``most``; and which weights are within.
+
+    The kernel of a convolution comes in the layout in which convolutions read it.
+    """
+    library = kernels() if fits(weight) and weight.is_contiguous() else None
+    if library is None or math.prod(weight.shape[2:]) > POSITIONS:
         return None
-    out, inside = torch.empty_like(weight), torch.empty_like(weight, dtype=torch.bool)
-    given = weight.data_ptr(), out.data_ptr(), inside.data_ptr(), weight.numel()
+    turns = _turns(weight)
+    out = torch.empty_like(weight, memory_format=torch.channels_last if turns else None)
+    inside = torch.empty_like(weight, dtype=torch.bool)
+    given = weight.data_ptr(), out.data_ptr(), inside.data_ptr(), *_kernel_sizes(weight, turns)
     library.snap(*given, unit, most)
     return out, inside
 
 
 def snap_backward(grad: Tensor, inside: Tensor, unit: float) -> Tensor | None:
     """Gradient of those weights."""
-    library = kernels() if fits(grad) else None
-    if library is None or grad.stride() != inside.stride() or not _without_gaps(grad):
+    library = kernels() if fits(grad) and inside.is_contiguous() else None
+    if library is None or math.prod(grad.shape[2:]) > POSITIONS:
         return None
-    out = torch.empty_like(grad)
-    given = grad.data_ptr(), inside.data_ptr(), out.data_ptr(), grad.numel()
+    turns = _turns(grad)
+    if turns:
+        grad = grad.contiguous(memory_format=torch.channels_last)
+    elif not grad.is_contiguous():
+        return None
+    out = torch.empty_like(inside, dtype=grad.dtype)
+    given = grad.data_ptr(), inside.data_ptr(), out.data_ptr(), *_kernel_sizes(grad, turns)
     library.snap_backward(*given, unit)
     return out
+
+
+def _turns(kernel: Tensor) -> bool:
+    # with one input channel, both layouts are one, and torch takes it for the other
+    return kernel.ndim == 4 and kernel.shape[1] > 1
+
+
+def _kernel_sizes(kernel: Tensor, turns: bool) -> tuple[int, int, int]:
+    """Outputs, inputs and positions; all together where nothing turns."""
+    if not turns:
+        return 1, kernel.numel(), 1
+    return kernel.shape[0], kernel.shape[1], math.prod(kernel.shape[2:])
 
 
 def dense(x: Tensor) -> Tensor:

@@ -232,20 +232,35 @@ void relay(const float *x, float *out, int64_t size, int shift)
     }
 }
 
-/* Even integers nearest to w / unit, within +-most; inside: whether w / unit is. */
-void snap(const float *w, float *out, uint8_t *inside, int64_t size, float unit, float most)
+/* Even integers nearest to w / unit, within +-most; inside: whether w / unit is. w is (outputs, inputs,
+ * positions), out the same in the order (outputs, positions, inputs). */
+void snap(const float *w, float *out, uint8_t *inside, int64_t outputs, int64_t inputs,
+          int64_t positions, float unit, float most)
 {
-    for (int64_t i = 0; i < size; i++) {
-        float real = w[i] / unit;
-        inside[i] = real >= -most && real <= most;
-        real = real < -most ? -most : real > most ? most : real;
-        out[i] = 2 * rintf(real / 2);
-    }
+    float held[HELD];
+    for (int64_t o = 0; o < outputs; o++)
+        for (int64_t first = 0; first < inputs; first += HELD / positions) {
+            int64_t n = least(HELD / positions, inputs - first), at = (o * inputs + first) * positions;
+            for (int64_t i = 0; i < n * positions; i++) {
+                float real = w[at + i] / unit;
+                inside[at + i] = real >= -most && real <= most;
+                real = real < -most ? -most : real > most ? most : real;
+                held[i] = 2 * rintf(real / 2);
+            }
+            for (int64_t position = 0; position < positions; position++)
+                for (int64_t i = 0; i < n; i++)
+                    out[(o * positions + position) * inputs + first + i] = held[i * positions + position];
+        }
 }
 
-/* the gradient of w, where those outside have none */
-void snap_backward(const float *grad, const uint8_t *inside, float *out, int64_t size, float unit)
+/* the gradient of w from that of out, where those outside have none */
+void snap_backward(const float *grad, const uint8_t *inside, float *out, int64_t outputs,
+                   int64_t inputs, int64_t positions, float unit)
 {
-    for (int64_t i = 0; i < size; i++)
-        out[i] = inside[i] ? grad[i] / unit : 0.0f;
+    for (int64_t o = 0; o < outputs; o++)
+        for (int64_t i = 0; i < inputs; i++)
+            for (int64_t position = 0; position < positions; position++) {
+                int64_t at = (o * inputs + i) * positions + position;
+                out[at] = inside[at] ? grad[(o * positions + position) * inputs + i] / unit : 0.0f;
+            }
 }

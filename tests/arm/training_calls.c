@@ -12,8 +12,8 @@ void backward(const float *, const float *, const float *, float *, float *, int
               float, float, int, float, float, int);
 void integer_backward(const float *, const float *, const int32_t *, float *, float *, int64_t, int64_t, int64_t,
                       int64_t, int64_t, int32_t, float, float, float, int, float, float, int);
-void snap(const float *, float *, uint8_t *, int64_t, float, float);
-void snap_backward(const float *, const uint8_t *, float *, int64_t, float);
+void snap(const float *, float *, uint8_t *, int64_t, int64_t, int64_t, float, float);
+void snap_backward(const float *, const uint8_t *, float *, int64_t, int64_t, int64_t, float);
 void relay(const float *, float *, int64_t, int);
 void norm_statistics(const float *, const float *, double *, float *, float *, float *, int64_t, int64_t,
                      int64_t, int64_t, double, double, int);
@@ -85,9 +85,9 @@ static void neurons(int64_t steps, int64_t samples, int64_t positions)
         }
     }
     uint8_t *inside = malloc(n);
-    snap(currents, s, inside, n, 700.0f, 254.0f);
+    snap(currents, s, inside, steps, samples, positions, 700.0f, 254.0f);
     tell(s, n), fwrite(inside, 1, (size_t)n, stdout);
-    snap_backward(grad, inside, s, n, 700.0f);
+    snap_backward(grad, inside, s, steps, samples, positions, 700.0f);
     tell(s, n);
     for (int i = 0; i < 4 * KINDS; i++) {
         float *slope = drawn(n, 1), *to_v = drawn(n, 1), *to_u = drawn(n, 1);
