@@ -18,7 +18,8 @@ def step_through(
     """Output (T, N, *shape) of a population under (T, N, *arriving); it rests at ``starts``.
 
     Raises:
-        RangeError: a state that the kind says to check left 24 bits; names population and step.
+        RangeError: a state that the kind says to check left 24 bits, or a kind of another package
+            declares spikes and sends other numbers; names population and step.
     """
     if not node.states:  # every step alone, so all at once
         shape = tuple(arriving.shape[2:])

@@ -28,7 +28,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -277,7 +277,8 @@ class Forward:
         """
         samples = len(x) if self.layout.steps_last else x.shape[1]
         # what blocks sent, up to the last call that reads it: all of it may be larger than the net
-        sent: dict[str, Any] = {FRAMES: _copy(x)}
+        sent = _Sent()
+        sent[FRAMES] = x
         last = {name: index for index, one in enumerate(self.calls) for name in one.read.calls}
         draws = Draws(len(self.calls))
         done = 0
@@ -288,7 +289,7 @@ class Forward:
                 if last[read] == done:
                     del sent[read]
             if name in last:
-                sent[name] = _copy(out)
+                sent[name] = out
             done += 1
 
         def around(now: str, block: nn.Module, own: Any, *args: Any, **_: Any) -> Any:
@@ -440,8 +441,34 @@ def _samples(count: int) -> str:
     return "1 sample" if count == 1 else f"{count} samples"
 
 
-def _copy(x: Any) -> Any:
-    return x.clone()
+class _Sent(dict[str, Any]):
+    """What blocks sent, as it was then; whole numbers below 128 take one byte each."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        narrow = _narrow(_tensor(value))
+        copied = value.clone() if narrow is None else _with(value, narrow)
+        super().__setitem__(name, (copied, _tensor(value).dtype))
+
+    def __getitem__(self, name: str) -> Any:
+        copied, kind = super().__getitem__(name)
+        return _with(copied, _tensor(copied).to(kind))
+
+
+def _tensor(x: Any) -> Tensor:
+    """The values of a tensor or stream."""
+    found: Tensor = x if isinstance(x, Tensor) else x.value
+    return found
+
+
+def _with(x: Any, values: Tensor) -> Any:
+    """The same with other values."""
+    return values if isinstance(x, Tensor) else replace(x, value=values)
+
+
+def _narrow(x: Tensor) -> Tensor | None:
+    """The same whole numbers in a byte each; None if they are others."""
+    found = x.to(torch.int8)
+    return found if bool((found == x).all()) else None
 
 
 def _compare(call: Call, got: Any, want: Any, drawn: bool) -> None:

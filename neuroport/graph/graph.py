@@ -110,6 +110,8 @@ class Graph(Shown):
         return len(self.nodes)
 
     def __getitem__(self, name: str) -> Node:
+        if name not in self._named:
+            raise GraphError(f"the graph has no node {name!r:.100}; print it to see its nodes")
         return self._named[name]
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 
 from neuroport import hdf5
-from neuroport.arguments import is_graph, is_path, takes
+from neuroport.arguments import is_flag, is_graph, is_path, optional, takes
 from neuroport.errors import FormatError, NeuroportWarning
 from neuroport.files import check_file, write_atomic
 from neuroport.graph import store
@@ -42,6 +42,7 @@ def export(graph: Graph, path: str | os.PathLike[str], target: str = "lava-cpu")
     return write_atomic(path, hdf5.writer(fill))
 
 
+@takes(verify=is_flag, delay_shift=optional(is_flag), free_running=is_flag)
 def read(
     path: str | os.PathLike[str],
     *,

@@ -98,7 +98,8 @@ def confusion(predictions: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[
     found, wanted = np.asarray(predictions).ravel(), np.asarray(labels).ravel()
     if found.shape != wanted.shape:
         raise FramesError(f"{len(wanted)} labels for {len(found)} predictions; give one for each")
-    if not len(found) or min(found.min(), wanted.min()) < 0 or wanted.dtype.kind not in "iu":
+    whole = all(each.dtype.kind in "iu" for each in (found, wanted))
+    if not len(found) or not whole or min(found.min(), wanted.min()) < 0:
         raise FramesError("labels and predictions are classes: whole numbers from 0 on")
     size = int(max(found.max(), wanted.max())) + 1
     table = np.zeros((size, size), np.int64)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from neuroport.arguments import is_graph, is_path, takes
+from neuroport.arguments import is_flag, is_graph, is_path, takes
 from neuroport.deprecated import moved
 from neuroport.errors import IllegalError, TargetError
 from neuroport.graph.graph import Graph
@@ -95,7 +95,7 @@ class LoweringOption:
         return found
 
 
-@takes(graph=is_graph, target=is_path)
+@takes(graph=is_graph, target=is_path, power_of_two_interval=is_flag)
 def lower(
     graph: Graph,
     target: str | Path = "lava-cpu",

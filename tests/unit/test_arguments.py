@@ -110,6 +110,12 @@ NET = torch.nn.Linear(2, 2)
         (lambda: port.to_nir(GRAPH, "a.nir", dt=[1.0]), ("dt is a list; give a number above 0",)),
         (lambda: port.to_nir(GRAPH, "a.nir", dt=10**400), ("give a number above 0",)),
         (lambda: port.to_nir(GRAPH, "a.nir", dt=0), ("dt is 0; give a number above 0",)),
+        (lambda: port.read("a.net", verify="no"), ("verify is 'no'; give True or False",)),
+        (lambda: port.read("a.net", delay_shift=0), ("delay_shift is 0; give True or False",)),
+        (
+            lambda: port.lower(GRAPH, power_of_two_interval="no"),
+            ("power_of_two_interval is 'no'; give True or False",),
+        ),
         (lambda: port.energy(GRAPH, TRACE, FRAMES, routes=1), ("routes is an int; give a Routes",)),
         (lambda: port.energy(GRAPH, TRACE, FRAMES, measurement={}), ("give a Measurement",)),
         (lambda: port.neurobench(GRAPH, TRACE, FRAMES, batch=-1), ("batch is -1; give a whole",)),

@@ -159,6 +159,13 @@ def test_confusion_counts_every_sample_once() -> None:
     assert axes.get_title() == "3 of 4 right"
 
 
+def test_counted_classes_are_whole_numbers() -> None:
+    assert counted([1, 0], [1, 1]).tolist() == [[0, 0], [1, 1]]
+    for predictions, labels in (([1.0], [1]), ([1], [1.0]), ([-1], [1]), ([], [])):
+        with pytest.raises(FramesError, match="are classes: whole numbers from 0 on"):
+            counted(predictions, labels)
+
+
 def test_confusion_of_a_trained_network_is_that_of_its_predictions(zoo: Any, root: Path) -> None:
     _, _, trace = zoo
     labels = np.load(root / "models" / "ms_resnet8_mnist" / "labels.npy")[: trace.samples]

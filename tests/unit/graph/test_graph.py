@@ -727,7 +727,7 @@ def test_nodes_are_found_by_name() -> None:
     assert graph["conv1"].inputs == ("first",)
     assert len(graph) == len(list(graph)) == 12
     assert graph.input.name == "frames"
-    with pytest.raises(KeyError):
+    with pytest.raises(GraphError, match="no node 'ghost'; print it"):
         graph["ghost"]
 
 
