@@ -27,6 +27,7 @@ from neuroport.files import parse_toml
 from neuroport.graph.graph import Graph
 from neuroport.graph.node import Dense, Input, Lif
 from neuroport.recipe import from_dict
+from neuroport.runs.accuracy import confusion as counted
 from neuroport.targets.message_traffic import measure
 from neuroport.targets.resources import resources
 from neuroport.targets.target import load_target
