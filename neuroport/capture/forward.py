@@ -451,7 +451,7 @@ class _Sent(dict[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         copied, kind = super().__getitem__(name)
-        return _with(copied, _tensor(copied).to(kind))
+        return _with(copied, _tensor(copied).to(kind, copy=True))
 
 
 def _tensor(x: Any) -> Tensor:
@@ -467,7 +467,7 @@ def _with(x: Any, values: Tensor) -> Any:
 
 def _narrow(x: Tensor) -> Tensor | None:
     """The same whole numbers in a byte each; None if they are others."""
-    found = x.to(torch.int8)
+    found = x.to(torch.int8, copy=True)
     return found if bool((found == x).all()) else None
 
 

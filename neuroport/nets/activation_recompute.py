@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from neuroport.errors import LayerError
-from neuroport.nets.fused_batchnorm import listened, settled
+from neuroport.nets.fused_batchnorm import settled
 
 
 class _StatisticsKept(AbstractContextManager[None]):
@@ -55,7 +55,7 @@ class Chain(Recomputing, nn.Sequential):
     def forward(self, x: Any) -> Any:
         for part in self:
             x = self.run(part, x)
-        return settled(x) if listened(self) else x
+        return x
 
 
 def recompute(net: nn.Module) -> nn.Module:

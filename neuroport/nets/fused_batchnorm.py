@@ -13,6 +13,8 @@ equal within the rounding of float32. In the integer phase norms are folded.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -157,13 +159,24 @@ for _name in (
 def deferred(conv: ConvT) -> ConvT:
     """Let the reader of ``conv``, a neuron of neuroport or ``+``, apply its norm; return ``conv``.
 
-    Of a block of MS-ResNet: let the neuron that reads it compute its sum.
-
     ``neuron(conv(x))`` and ``conv(x) + shortcut`` compute the same as before, with less memory
     traffic. Nothing is deferred if the convolution or its norm has hooks.
     """
     conv.defers = True  # type: ignore[assignment]
     return conv
+
+
+@contextmanager
+def waiting(*modules: nn.Module) -> Iterator[None]:
+    """Context in which modules are :func:`deferred` that are not otherwise."""
+    others = [module for module in modules if not module.defers]
+    for module in others:
+        vars(module)["defers"] = True
+    try:
+        yield
+    finally:
+        for module in others:
+            del vars(module)["defers"]
 
 
 def listened(module: nn.Module) -> bool:
@@ -308,14 +321,16 @@ class _Stream(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         x, stream = ctx.saved_tensors
         statistics, layout, levels = ctx.constants
-        grad, shortcut = (
+        of_spikes, of_stream = (
             torch.zeros_like(x) if each is None else _like(each, x) for each in (grad, shortcut)
         )
         total, sums = batchnorm_kernels.stream_backward(
-            grad, shortcut, stream, x, layout, statistics, levels
+            of_spikes, of_stream, stream, x, layout, statistics, levels
         )
         out = torch.empty_like(x)
         scale, bias = batchnorm_kernels.gradient(total, x, layout, statistics, sums, out)
+        if shortcut is not None:  # whoever added it sums up its gradient in its own layout
+            total = _like(total, shortcut)
         return out, scale, bias, total if ctx.added else None, None, None, None
 
 

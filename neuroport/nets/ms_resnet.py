@@ -28,15 +28,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from neuroport.nets import held_numbers
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.composed import compose
-from neuroport.nets.fused_batchnorm import deferred, later, listened, settled
+from neuroport.nets.fused_batchnorm import deferred, later, listened, settled, waiting
 from neuroport.nets.neuron import Lif
 from neuroport.nets.pooling import MaxPool
 from neuroport.nets.recipe import BLOCKS, per_stage
@@ -52,11 +54,11 @@ IMAGENET = {18: "stride", 34: "stride", 104: "pool"}
 class MembraneBlock(nn.Module):
     """Two spike-driven convolutions and a shortcut from membrane input to membrane input.
 
-    In training, if it is ``deferred``, its sum is computed by the neuron that reads it first
+    Within :class:`MsResNet`, its sum is computed by the neuron that reads it first, in training
     (:func:`~neuroport.nets.fused_batchnorm.later`).
     """
 
-    defers = False
+    defers = False  # whether that neuron computes it
 
     def __init__(
         self,
@@ -101,8 +103,7 @@ class MembraneBlock(nn.Module):
         total = self.conv2(spikes)
         if sent is None:
             shortcut = self.shortcut(first if self.of_spikes else x)
-            waits = self.defers and not listened(self)
-            return join(total, shortcut, later if waits else operator.add)
+            return join(total, shortcut, later if self.defers else operator.add)
         if not self.projects:
             return total + x, spikes
         for conv, message in zip(self.composed.values(), sent, strict=True):
@@ -167,7 +168,7 @@ class MsResNet(nn.Module):
             for block in range(number):
                 stride = (2 if stage > 0 else first_stride) if block == 0 else 1
                 given = (channels, width, stride, shortcut, surrogate, projection, downsampling)
-                stages.append(deferred(MembraneBlock(*given)))
+                stages.append(MembraneBlock(*given))
                 channels = width
         self.blocks = Chain(*stages)
         self.composes = projection == "composed"
@@ -220,10 +221,32 @@ class MsResNet(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         # the norm of a projection is trained on the projected stream
         real = self.training and held_numbers.number(self.readout.lsb) == 0
-        x = later(self.stem(frames))
-        x = self.blocks(x) if real or not self.composes else self._composed(x, frames)
-        logits: Tensor = self.readout(self.neuron(x))
+        with waiting(*self._streaming()) if real else nullcontext():
+            x = later(self.stem(frames))
+            x = self.blocks(x) if real or not self.composes else self._composed(x, frames)
+            logits: Tensor = self.readout(self.neuron(x))
         return logits
+
+    def _streaming(self) -> list[nn.Module]:
+        """The modules whose sums may wait for the next neuron: none if others could see them.
+
+        Those are hooks, modules of other types, and a ``forward`` that somebody has replaced.
+        """
+        readers = [self.neuron, *(getattr(block, "neuron1", None) for block in self.blocks)]
+        own = all(type(block) is MembraneBlock for block in self.blocks) and type(self) is MsResNet
+        own &= type(self.blocks) is Chain and all(type(reader) is Lif for reader in readers)
+        if not own or any(listened(m) or "forward" in vars(m) for m in self.modules()):
+            return []
+        every = torch.nn.modules.module
+        if (
+            every._global_forward_hooks
+            or every._global_forward_pre_hooks
+            or every._global_backward_hooks
+            or every._global_backward_pre_hooks
+        ):
+            return []
+        stem = [self.stem] if type(self.stem) is GradedConv else []
+        return [*stem, *self.blocks]
 
     def _composed(self, x: Any, frames: Tensor) -> Any:
         sent = [frames]
@@ -236,7 +259,7 @@ class MsResNet(nn.Module):
 def _stem(kind: str, in_channels: int, width: int, stride: int) -> nn.Module:
     if kind != "deep":
         size = int(kind[0])
-        return deferred(GradedConv(in_channels, width, size, stride, size // 2, pixels=True))
+        return GradedConv(in_channels, width, size, stride, size // 2, pixels=True)
     return nn.Sequential(
         GradedConv(in_channels, width, 3, stride, 1, pixels=True, norm=BiasNorm),
         GradedConv(width, width, 3, 1, 1, norm=BiasNorm),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroport.graph import integers
-from neuroport.kernels import lif_kernels, torch_neurons
+from neuroport.kernels import kernels, lif_kernels, torch_neurons
 from neuroport.kernels.batchnorm_kernels import NeuronConstants
 from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import fused_batchnorm
@@ -187,7 +187,11 @@ class IntegerLif(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         current_decay, voltage_decay, lsb, surrogate, reset_at, gain = ctx.constants
-        if ctx.recomputes:
+        if ctx.recomputes and kernels() is None:  # switched off since
+            current, shifted = ctx.saved_tensors
+            neurons = current_decay, voltage_decay, ctx.threshold
+            distance, _ = integrate(current, shifted >> integers.STATE_SHIFT, *neurons)
+        elif ctx.recomputes:
             current, shifted = ctx.saved_tensors
             grad_v, grad_u = lif_kernels.integer_backward(
                 _like(grad_spikes, current),
@@ -203,7 +207,8 @@ class IntegerLif(torch.autograd.Function):
             )
             grad_bias = _sum_to(grad_v, ctx.bias_shape)
             return grad_u, grad_bias, None, None, None, None, None, None, None
-        (distance,) = ctx.saved_tensors
+        else:
+            (distance,) = ctx.saved_tensors
         unity = integers.DECAY_UNITY
         grad_v, grad_u = _backward_through_time(
             grad_spikes,

@@ -59,6 +59,11 @@ class Stream:
     def add_(self, other: Any) -> Stream:
         """Add in place: in this stream, not in its tensor, which a neuron may have stored."""
         total: Stream = self + other
+        if total.shape != self.shape:
+            raise LayerError(
+                f"currents {tuple(other.shape)} are added in place to smaller ones, "
+                f"{tuple(self.shape)}; write a = a + b"
+            )
         object.__setattr__(self, "value", total.value)
         object.__setattr__(self, "bias", total.bias)
         return self

@@ -45,18 +45,26 @@ def snap_weight(weight: Tensor, unit: float) -> Tensor:
 class _Snap(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, unit: float) -> Tensor:
-        out, inside = lif_kernels.snap(weight, unit, integers.WEIGHT_MAX) or _snapped(weight, unit)
+        flat = _flat(weight)
+        out, inside = lif_kernels.snap(flat, unit, integers.WEIGHT_MAX) or _snapped(flat, unit)
         ctx.save_for_backward(inside)
         ctx.unit = unit
-        return out
+        return out if flat is weight else out.reshape(weight.shape)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (inside,) = ctx.saved_tensors
-        found = lif_kernels.snap_backward(grad, inside, ctx.unit)
+        flat, found = _flat(grad), None
+        if not torch.is_grad_enabled():  # a second derivative goes through torch
+            found = lif_kernels.snap_backward(flat, inside, ctx.unit)
         if found is None:
-            found = torch.where(inside, grad, 0.0) / grad.new_full((), ctx.unit)
-        return found, None
+            found = torch.where(inside, flat, 0.0) / grad.new_full((), ctx.unit)
+        return found if flat is grad else found.reshape(grad.shape), None
+
+
+def _flat(kernel: Tensor) -> Tensor:
+    """A kernel of one position as a matrix: its layout in memory stays the usual one."""
+    return kernel.flatten(1) if kernel.ndim == 4 and kernel.shape[2:] == (1, 1) else kernel
 
 
 def _snapped(weight: Tensor, unit: float) -> tuple[Tensor, Tensor]:

@@ -209,11 +209,11 @@ def _fit(
     net.to(reading.device)
     while state.epoch < recipe.epochs:
         quantized = state.epoch >= recipe.training.epochs
+        _lay_out(net, quantized or recipe.training.clip > 0)
         if quantized and not (isinstance(net, Trainable) or is_integer(net)):
             show(state, net)
             with on_cpu(net):
                 freeze_scales(net, calibration(reading, data, recipe))
-        _lay_out(net, quantized or recipe.training.clip > 0)
         optimizer = optimizer_of(net, recipe)
         scaler = scaler_of(recipe, quantized, reading.device)
         if state.within or state.epoch not in (

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from neuroport.errors import LayerError
 from neuroport.graph import integers
 from neuroport.kernels import kernels, plain, why_plain
 from neuroport.kernels.surrogate import SURROGATES
@@ -184,6 +186,36 @@ def test_weights_snap_alike(layout: str) -> None:
     within = (real >= -254) & (real <= 254)
     assert 5 < int((~within).sum()) < weight.numel() / 2
     assert torch.equal(grad, torch.where(within, gradient / torch.tensor(unit), 0.0))
+
+
+def test_kernels_of_one_position_keep_their_layout_and_second_derivatives_are_right() -> None:
+    weight = torch.linspace(-100, 100, 8 * 4).reshape(8, 4, 1, 1).requires_grad_()
+    out = snap_weight(weight, 0.5)
+    assert out.stride() == weight.stride()
+    (first,) = torch.autograd.grad(out.pow(2).sum(), weight, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), weight)
+    assert torch.equal(first, 4 * out)
+    assert torch.equal(second, torch.full_like(weight, 8.0))
+
+
+def test_kernels_may_be_switched_off_before_the_gradient() -> None:
+    neuron = Lif(0.5, 0.3, 0.5)
+    neuron.lsb.fill_(0.5 / 200)
+    found = []
+    for off in (False, True):
+        x = torch.randint(-400, 400, (4, 2, 3, 5, 5), generator=torch.Generator().manual_seed(0))
+        value = x.float().requires_grad_()
+        spikes = neuron(Stream(value, torch.linspace(-0.1, 0.1, 3)))
+        with plain() if off else nullcontext():
+            found.append(torch.autograd.grad(spikes.square().sum(), value)[0])
+    assert torch.equal(*found)
+    assert found[0].any()
+
+
+def test_a_stream_grows_in_place_by_streams_of_its_size_alone() -> None:
+    small, large = (Stream(torch.zeros(2, 1, 3, 4, size), torch.zeros(3)) for size in (1, 4))
+    with pytest.raises(LayerError, match=r"\(2, 1, 3, 4, 4\) are added in place to smaller ones"):
+        small.add_(large)
 
 
 def test_a_stream_that_grows_after_a_neuron_has_read_it_keeps_the_gradient() -> None:

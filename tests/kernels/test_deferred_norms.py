@@ -5,12 +5,15 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+from torch.utils.checkpoint import checkpoint
 
 from neuroport.errors import LayerError
 from neuroport.kernels import plain, why_plain
@@ -18,6 +21,7 @@ from neuroport.nets.batchnorm import BiasNorm, TdBatchNorm
 from neuroport.nets.fused_batchnorm import (
     DeferredCurrent,
     DeferredStream,
+    _Stream,
     defer,
     deferred,
     later,
@@ -312,14 +316,75 @@ def test_only_a_neuron_with_a_kernel_computes_its_stream() -> None:
     assert later(shortcut) is shortcut
 
 
-def test_blocks_of_which_somebody_hears_give_tensors() -> None:
+def counted(net: nn.Module, frames: Tensor) -> tuple[int, list[Tensor]]:
+    """How many streams neurons compute in a training step, and its gradients."""
+    net.zero_grad()
+    with patch.object(_Stream, "apply", wraps=_Stream.apply) as along:
+        net(frames).square().sum().backward()
+    return along.call_count, [p.grad for p in net.parameters() if p.grad is not None]
+
+
+class Subclass(MsResNet):
+    """A network of somebody else."""
+
+
+class OtherNeuron(nn.Module):
+    """A neuron of somebody else, which takes tensors alone."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert type(x) is Tensor
+        return Binary.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def hooked(net: MsResNet) -> Any:
+    def heard(_: nn.Module, grads: Any, __: Any) -> None:
+        assert isinstance(grads[0], Tensor)
+
+    return net.blocks[1].register_full_backward_hook(heard)
+
+
+ALTERED: dict[str, Callable[[MsResNet], Any]] = {
+    "backward hook": hooked,
+    "hook": lambda net: net.neuron.register_forward_pre_hook(lambda _, args: args[0].mul(1)),
+    "global hook": lambda _: register_module_forward_hook(lambda *_: None),
+    "replaced forward": lambda net: setattr(net.blocks[0], "forward", net.blocks[0].forward),
+    "another neuron": lambda net: setattr(net.blocks[1], "neuron1", OtherNeuron()),
+    "another block": lambda net: net.blocks.insert(0, nn.Identity()),
+    "subclass": lambda net: setattr(net, "__class__", Subclass),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_whose_streams_neurons_compute_has_the_same_gradients(channels: int) -> None:
+    net = MsResNet(2, (4, 8), in_channels=channels, shortcut="stride").train()
+    for norm in net.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight, -1.0, 1.0)
+    frames = torch.randint(0, 256, (2, 3, channels, 9, 11)).float()
+    along, grads = counted(net, frames)
+    with patch.object(MsResNet, "_streaming", lambda _: []):
+        none, wanted = counted(net, frames)
+    # the stem of one channel is not channels last, and is added up as it is
+    assert (along, none) == (4 + (channels == 3), 0)
+    for one, other in zip(grads, wanted, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("way", ALTERED)
+def test_streams_wait_only_where_nobody_else_could_see_them(way: str) -> None:
     net = MsResNet(2, (4, 8), in_channels=3).train()
-    frames = torch.randint(0, 256, (2, 2, 3, 8, 8)).float()
-    heard: list[Any] = []
-    for module in (net.blocks[0], net.blocks[1], net.blocks):
-        handle = module.register_forward_hook(lambda _, __, out: heard.append(out))
-        net(frames).sum().backward()
-        handle.remove()
-    assert len(heard) == 3
-    assert all(isinstance(each, Tensor) for each in heard)
-    assert isinstance(net.blocks[0](frames[:, :, :1].expand(-1, -1, 4, -1, -1)), DeferredStream)
+    handle = ALTERED[way](net)
+    try:
+        assert counted(net, torch.randint(0, 256, (2, 2, 3, 8, 8)).float())[0] == 0
+    finally:
+        if handle is not None:
+            getattr(handle, "remove", lambda: None)()
+
+
+def test_blocks_that_are_called_alone_give_tensors() -> None:
+    net = MsResNet(2, (4, 8), in_channels=3).train()
+    x = net.stem(torch.randint(0, 256, (2, 2, 3, 8, 8)).float())
+    for block in net.blocks:
+        assert type(x) is Tensor
+        x = checkpoint(block, x, use_reentrant=True)
+    assert type(net.blocks(net.stem(torch.ones(2, 2, 3, 8, 8)))) is Tensor
