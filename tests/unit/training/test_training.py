@@ -6,6 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -127,6 +128,24 @@ def as_version_1(recipe: Recipe, data: Split) -> dict[str, Any]:
 def test_defaults_train_what_they_always_trained(data: Split, tmp_path: Path) -> None:
     recipe = recipe_of()
     assert_equal(trained(recipe, tmp_path, data), as_version_1(recipe, data))
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_kernels_lie_as_convolutions_read_them_while_real_numbers_are_trained_without_clipping(
+    clip: float, data: Split, tmp_path: Path
+) -> None:
+    layouts: list[bool] = []
+
+    def step(net: torch.nn.Module, *given: Any) -> Step:
+        kernels = [p for p in net.parameters() if p.ndim == 4 and p.shape[1] > 1]
+        turned = {p.is_contiguous(memory_format=torch.channels_last) for p in kernels[1:4]}
+        layouts.extend(turned)
+        return Step(net, *given)
+
+    with patch("neuroport.training.fit.Step", step):
+        net = fit(recipe_of(clip=clip), tmp_path / "run", data=data)
+    assert layouts == [clip == 0, clip == 0, False]
+    assert all(p.is_contiguous() for p in net.parameters())
 
 
 @pytest.mark.parametrize(("half", "label"), [("train", 10), ("test", -1)])
