@@ -248,7 +248,7 @@ class _Apply(torch.autograd.Function):
         layout: TensorLayout,
     ) -> Tensor:
         if added is not None:
-            added = _like(added, x)
+            added = laid_out_like(added, x)
         ctx.save_for_backward(x)
         ctx.constants = (statistics, layout)
         ctx.added = added is not None
@@ -258,7 +258,7 @@ class _Apply(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         statistics, layout = ctx.constants
-        laid_out, out = _like(grad, x), torch.empty_like(x)
+        laid_out, out = laid_out_like(grad, x), torch.empty_like(x)
         sums = batchnorm_kernels.sums(laid_out, x, layout, statistics)
         scale, bias = batchnorm_kernels.gradient(laid_out, x, layout, statistics, sums, out)
         return out, scale, bias, grad if ctx.added else None, None, None
@@ -284,7 +284,7 @@ class _Fire(torch.autograd.Function):
         x, bias = ctx.saved_tensors
         statistics, layout, levels = ctx.constants
         out, sums = batchnorm_kernels.levels_backward(
-            _like(grad, x), x, layout, statistics, bias, levels
+            laid_out_like(grad, x), x, layout, statistics, bias, levels
         )
         if statistics is None:
             return out, None, None, None, None, None
@@ -307,7 +307,7 @@ class _Stream(torch.autograd.Function):
         levels: NeuronConstants,
     ) -> tuple[Tensor, Tensor]:
         if added is not None:
-            added = _like(added, x)
+            added = laid_out_like(added, x)
         stream, out = batchnorm_kernels.stream_forward(x, layout, statistics, bias, added, levels)
         ctx.save_for_backward(x, stream)
         ctx.constants = (statistics, layout, levels)
@@ -322,7 +322,8 @@ class _Stream(torch.autograd.Function):
         x, stream = ctx.saved_tensors
         statistics, layout, levels = ctx.constants
         of_spikes, of_stream = (
-            torch.zeros_like(x) if each is None else _like(each, x) for each in (grad, shortcut)
+            torch.zeros_like(x) if each is None else laid_out_like(each, x)
+            for each in (grad, shortcut)
         )
         total, sums = batchnorm_kernels.stream_backward(
             of_spikes, of_stream, stream, x, layout, statistics, levels
@@ -330,10 +331,10 @@ class _Stream(torch.autograd.Function):
         out = torch.empty_like(x)
         scale, bias = batchnorm_kernels.gradient(total, x, layout, statistics, sums, out)
         if shortcut is not None:  # whoever added it sums up its gradient in its own layout
-            total = _like(total, shortcut)
+            total = laid_out_like(total, shortcut)
         return out, scale, bias, total if ctx.added else None, None, None, None
 
 
-def _like(x: Tensor, other: Tensor) -> Tensor:
+def laid_out_like(x: Tensor, other: Tensor) -> Tensor:
     """Return ``x`` in the memory format of ``other``."""
     return x if x.stride() == other.stride() else torch.empty_like(other).copy_(x)

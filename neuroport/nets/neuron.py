@@ -21,7 +21,7 @@ from neuroport.kernels import kernels, lif_kernels, torch_neurons
 from neuroport.kernels.batchnorm_kernels import NeuronConstants
 from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import fused_batchnorm
-from neuroport.nets.fused_batchnorm import DeferredCurrent
+from neuroport.nets.fused_batchnorm import DeferredCurrent, laid_out_like
 from neuroport.nets.held_numbers import number
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.torch_parts import UNIT, OnGrid
@@ -40,7 +40,7 @@ def _backward_through_time(
     gain: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """:func:`torch_neurons.backward`, computed by compiled kernels if they support it."""
-    grad_spikes = _like(grad_spikes, v)
+    grad_spikes = laid_out_like(grad_spikes, v)
     found = None
     if gain is None and not isinstance(threshold, Tensor):
         found = lif_kernels.backward(
@@ -58,11 +58,6 @@ def _backward_through_time(
         scale,
         gain,
     )
-
-
-def _like(x: Tensor, other: Tensor) -> Tensor:
-    """Return ``x`` in the memory format of ``other``."""
-    return x if x.stride() == other.stride() else torch.empty_like(other).copy_(x)
 
 
 def _sum_to(x: Tensor, shape: torch.Size) -> Tensor:
@@ -187,26 +182,19 @@ class IntegerLif(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_spikes: Tensor) -> tuple[Tensor | None, ...]:
         current_decay, voltage_decay, lsb, surrogate, reset_at, gain = ctx.constants
-        if ctx.recomputes and kernels() is None:  # switched off since
+        if ctx.recomputes:
             current, shifted = ctx.saved_tensors
             neurons = current_decay, voltage_decay, ctx.threshold
+            if kernels() is not None:
+                unit = lsb / (1 << integers.STATE_SHIFT)
+                grad = laid_out_like(grad_spikes, current)
+                grad_v, grad_u = lif_kernels.integer_backward(
+                    grad, current, shifted, *neurons, unit, surrogate, reset_at, lsb
+                )
+                grad_bias = _sum_to(grad_v, ctx.bias_shape)
+                return grad_u, grad_bias, None, None, None, None, None, None, None
+            # switched off since
             distance, _ = integrate(current, shifted >> integers.STATE_SHIFT, *neurons)
-        elif ctx.recomputes:
-            current, shifted = ctx.saved_tensors
-            grad_v, grad_u = lif_kernels.integer_backward(
-                _like(grad_spikes, current),
-                current,
-                shifted,
-                current_decay,
-                voltage_decay,
-                ctx.threshold,
-                lsb / (1 << integers.STATE_SHIFT),
-                surrogate,
-                reset_at,
-                lsb,
-            )
-            grad_bias = _sum_to(grad_v, ctx.bias_shape)
-            return grad_u, grad_bias, None, None, None, None, None, None, None
         else:
             (distance,) = ctx.saved_tensors
         unity = integers.DECAY_UNITY
