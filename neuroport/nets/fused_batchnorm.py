@@ -175,8 +175,8 @@ def waiting(*modules: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for module in others:
-            del vars(module)["defers"]
+        for module in others:  # another thread may have called the network, too
+            vars(module).pop("defers", None)
 
 
 def listened(module: nn.Module) -> bool:

@@ -26,6 +26,7 @@ from neuroport.nets.fused_batchnorm import (
     deferred,
     later,
     settled,
+    waiting,
 )
 from neuroport.nets.ms_resnet import MsResNet
 from neuroport.nets.neuron import Lif, Mlf
@@ -388,3 +389,13 @@ def test_blocks_that_are_called_alone_give_tensors() -> None:
         assert type(x) is Tensor
         x = checkpoint(block, x, use_reentrant=True)
     assert type(net.blocks(net.stem(torch.ones(2, 2, 3, 8, 8)))) is Tensor
+
+
+def test_two_threads_may_call_one_network() -> None:
+    module = GradedConv(3, 4, pixels=True)
+    with waiting(module):
+        one = waiting(module)
+        module.defers = False  # as another thread sees it that has looked before
+        one.__enter__()
+    one.__exit__(None, None, None)
+    assert not module.defers
