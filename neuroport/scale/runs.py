@@ -302,13 +302,14 @@ def _spread(
         if progress is not None:
             progress(finished[0], total)
 
-    for number in folder.done():
+    done = folder.done()
+    for number in done:
         told(number)
-    if len(folder.done()) < of and not _ended(folder, ends):
+    if len(done) < of and not _ended(folder, ends):
         with connected(cluster) as client:
             content = tuple(_bytes(graph) for graph in graphs)
             wanted: Callable[[int], bool] = lambda n: not ends or n < min(ends)  # noqa: E731
-            spread(client, content, job, folder, told, wanted, patience_of(cluster))
+            spread(client, content, job, folder, done, told, wanted, patience_of(cluster))
     if frames_hash(frames) != plan["frames"]:
         folder.remove()
         raise FramesError("the frames have changed while they ran; nothing was written: run again")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -31,13 +31,16 @@ def spread(
     graphs: tuple[bytes, ...],
     job: Job,
     folder: ShardFolder,
+    done: Collection[int],
     told: Callable[[int], None],
     wanted: Callable[[int], bool] = lambda _: True,
     patience: float | None = None,
 ) -> None:
-    """Run the shards that ``folder`` lacks, and store them there.
+    """Run all shards but those that are done, and store them in ``folder``.
 
     Args:
+        done: the shards that the caller has found there and told. What a worker of an interrupted
+            run writes after that runs again, so that every shard is told once.
         job: function that describes a shard, called when the shard is submitted.
         told: called with the number of each finished shard.
         wanted: function that returns whether a shard is still needed.
@@ -48,8 +51,7 @@ def spread(
             lost, or no worker appears. Finished shards stay in the folder.
         NeuroportError: a shard was refused, so that others would be refused, too.
     """
-    there = set(folder.done())
-    waiting = [n for n in range(1, folder.shards + 1) if n not in there]
+    waiting = [n for n in range(1, folder.shards + 1) if n not in done]
     wait = WAIT_SECONDS if patience is None else patience
     _Spread(client, graphs, job, folder, told, wanted, wait).run(waiting)
 

@@ -138,7 +138,8 @@ def sweep(
         "shards": len(changes),
     }
     points = _Points(Path(folder), plan)
-    for number in points.done():
+    there = points.done()
+    for number in there:
         points.result(number, changes[number - 1])  # refused before anything is trained
     say = report or (lambda _: None)
 
@@ -157,13 +158,13 @@ def sweep(
 
     if cluster is None:
         for number in range(1, points.shards + 1):
-            if number not in points.done():
+            if number not in there:
                 place = points.place(number)
                 point(plan["recipe"], changes[number - 1], place, target, recipe.name)
                 unchanged(number)
                 os.replace(place, points.path(number))
                 told(number)
-    elif len(points.done()) < points.shards:
+    elif len(there) < points.shards:
 
         def job(number: int) -> tuple[dict[str, Any], Any]:
             about: dict[str, Any] = {
@@ -185,7 +186,7 @@ def sweep(
             told(number)
 
         with connected(cluster) as client:
-            spread(client, (), job, points, kept, patience=patience_of(cluster))
+            spread(client, (), job, points, there, kept, patience=patience_of(cluster))
     found = [points.result(number, each) for number, each in enumerate(changes, 1)]
     done = Sweep(tuple(axes), tuple(found), points.folder)
     write_json(points.folder / SUMMARY, done.to_dict())

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,36 @@ def test_what_was_done_is_not_run_again_and_another_run_is_refused(
     assert len(listed) == 4
     same_arrays(stored.load(), port.run(network(), frames()))
     assert not folder.exists()
+
+
+def test_a_shard_that_an_interrupted_run_still_writes_is_told_once(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, folder = tmp_path / "a.trace", tmp_path / "a.trace.shards"
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record(network(), frames(), out, cluster=client, shards=4, progress=stop)
+    kept = min(folder.glob("0*"))
+    content = kept.read_bytes()
+    kept.unlink()
+
+    @contextmanager
+    def late(cluster: Any) -> Iterator[Any]:
+        kept.write_bytes(content)  # its worker was not done when the run began anew
+        yield cluster
+
+    monkeypatch.setattr("neuroport.scale.runs.connected", late)
+    listed: list[int] = []
+    stored = record(
+        network(), frames(), out, cluster=client, shards=4,
+        progress=lambda done, total: listed.append(done),
+    )  # fmt: skip
+    assert len(listed) == 4
+    assert listed[-1] == frames().shape[1]
+    same_arrays(stored.load(), port.run(network(), frames()))
 
 
 def test_a_damaged_shard_is_named_and_can_be_removed(client: Any, tmp_path: Path) -> None:
