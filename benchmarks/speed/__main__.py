@@ -19,10 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from neuroport.processes import SPIN_COUNT
+
+os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT  # as the command line's; read when torch is imported
+
 import torch
 
 from benchmarks.machine import commit, machine
-from benchmarks.speed import inference, lava, prepared, training, whole
+from benchmarks.speed import inference, lava, prepared, training, waiting, whole
 from benchmarks.speed.elsewhere import ROOT, Elsewhere
 from benchmarks.speed.figure import Figure
 from benchmarks.speed.page import write_page
@@ -33,6 +38,7 @@ from neuroport.runs.trace import versions
 
 SECTIONS: dict[str, Callable[..., list[Figure]]] = {
     "training": training.measure,
+    "waiting": waiting.measure,
     "inference": inference.measure,
     "prepared": prepared.measure,
     "verification": whole.measure_verification,
@@ -96,6 +102,7 @@ def main(
             "figures": [figure.to_dict() for figure in figures],
             "rounds": rounds,
             "threads": torch.get_num_threads(),
+            "spins": int(SPIN_COUNT),
             "seconds": round(time.perf_counter() - started, 1),
             "commit": commit(),
             "versions": versions("torch", "numpy", "lava-nc", "lava-dl"),

@@ -16,6 +16,7 @@ from neuroport.files import read_json, write_atomic
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 TITLES = {
     "training": "Training",
+    "waiting": "How threads wait",
     "inference": "The exact engine",
     "prepared": "One sample at a time",
     "verification": "Verifying a test set",

@@ -24,7 +24,7 @@ import click
 import neuroport
 from neuroport.cli.output import echo
 from neuroport.errors import NeuroportError, NeuroportWarning
-from neuroport.processes import Ended, end_by, ending_on_signals
+from neuroport.processes import SPIN_COUNT, Ended, end_by, ending_on_signals
 
 VERBS = (  # in the order of use, not alphabetical
     *(
@@ -87,9 +87,8 @@ def main() -> None:
     """Entry point: run a verb, turn errors into one line and an exit code."""
     _standard_streams()
     as_json = "--json" in sys.argv[1:]
-    # OpenMP reads this when torch is imported: threads that spin while they wait make training
-    # many times slower as soon as anything else runs on the machine
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     try:
         # not cli.main(): click would turn a closed pipe into exit code 1
         with (
