@@ -27,13 +27,17 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of the sources, with "+" if they were changed since; "unknown" without git."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    """The commit of the sources, with "+" if they were changed since; "unknown" without git.
+
+    Results in ``docs`` are no sources.
+    """
+    here = ["git", "-C", str(Path(__file__).resolve().parents[1])]
     try:
-        said = subprocess.run(git, capture_output=True, text=True, timeout=60)
+        named = _said([*here, "describe", "--always"])
+        changed = _said([*here, "status", "--porcelain", "-uno", "--", ".", ":!docs"])
     except OSError:
         return "unknown"
-    return said.stdout.strip() or "unknown"
+    return f"{named}+" if changed else named or "unknown"
 
 
 def processor() -> str:
@@ -49,6 +53,10 @@ def compiler() -> str:
         return "none"
     said = subprocess.run([*found.split(), "--version"], capture_output=True, text=True, timeout=60)
     return said.stdout.splitlines()[0].strip() if said.stdout else "unknown"
+
+
+def _said(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
 
 
 def _cpuinfo() -> str:
