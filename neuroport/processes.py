@@ -29,11 +29,12 @@ SEGMENTS = "segments.txt"  # in a folder of a run: names of shared memory, one a
 SEGMENT = re.compile(r"psm_[0-9a-f]+")  # as Python names them
 OTHER_FILES = 64  # that libraries open besides
 UNOWNED_SECONDS = 60.0  # a folder without an owner is being made, or its maker was killed
-# How often OpenMP's threads look for work before they sleep (GOMP_SPINCOUNT, read when torch is
-# imported), some ten microseconds. A training step is a chain of hundreds of short loops: threads
-# that sleep at once wake too late for each; threads that spin for milliseconds, the default, take
-# the cores from whatever else runs on them: docs/performance.md, "How threads wait".
-SPIN_COUNT = "1000"
+# How OpenMP's threads wait for work, read when torch is imported. A training step is a chain of
+# hundreds of short loops: threads that sleep at once wake too late for each; threads that spin for
+# milliseconds, the default, take the cores from whatever else runs on them. GNU's library goes by
+# the number of turns, some ten microseconds; the others know only the policy. docs/performance.md,
+# "How threads wait", has what both cost.
+WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 _PR_SET_PDEATHSIG = 1
 
 

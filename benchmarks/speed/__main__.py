@@ -20,9 +20,9 @@ from typing import Any
 
 import click
 
-from neuroport.processes import SPIN_COUNT
+from neuroport.processes import WAITING
 
-os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT  # as the command line's; read when torch is imported
+os.environ.update(WAITING)  # as the command line does; read when torch is imported
 
 import torch
 
@@ -102,7 +102,7 @@ def main(
             "figures": [figure.to_dict() for figure in figures],
             "rounds": rounds,
             "threads": torch.get_num_threads(),
-            "spins": int(SPIN_COUNT),
+            "waiting": WAITING,
             "seconds": round(time.perf_counter() - started, 1),
             "commit": commit(),
             "versions": versions("torch", "numpy", "lava-nc", "lava-dl"),

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from benchmarks.speed.figure import Figure
 from benchmarks.speed.timing import Spread
-from neuroport.processes import SPIN_COUNT
+from neuroport.processes import WAITING
 
 ROOT = Path(__file__).resolve().parents[2]
-READ_BY_OPENMP = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 OURS = "as the command line sets it"
 WAYS = {
-    OURS: {"GOMP_SPINCOUNT": SPIN_COUNT},
+    OURS: WAITING,
     "threads asleep at once": {"OMP_WAIT_POLICY": "passive"},
     "OpenMP's default": {},
 }
@@ -46,7 +45,7 @@ def measure(rounds: int) -> list[Figure]:
 
 def _step(variables: dict[str, str], beside: int) -> float:
     """Seconds of a step in a process with ``variables``, beside as many others of its kind."""
-    environment = {k: v for k, v in os.environ.items() if k not in READ_BY_OPENMP} | variables
+    environment = {k: v for k, v in os.environ.items() if k not in WAITING} | variables
     command = [sys.executable, "-m", __name__]
     running = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment)

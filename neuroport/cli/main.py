@@ -24,7 +24,7 @@ import click
 import neuroport
 from neuroport.cli.output import echo
 from neuroport.errors import NeuroportError, NeuroportWarning
-from neuroport.processes import SPIN_COUNT, Ended, end_by, ending_on_signals
+from neuroport.processes import WAITING, Ended, end_by, ending_on_signals
 
 VERBS = (  # in the order of use, not alphabetical
     *(
@@ -87,8 +87,8 @@ def main() -> None:
     """Entry point: run a verb, turn errors into one line and an exit code."""
     _standard_streams()
     as_json = "--json" in sys.argv[1:]
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    if not any(name in os.environ for name in WAITING):
+        os.environ.update(WAITING)
     try:
         # not cli.main(): click would turn a closed pipe into exit code 1
         with (

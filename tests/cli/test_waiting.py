@@ -24,7 +24,7 @@ finally:
 @pytest.mark.parametrize(
     ("given", "seen"),
     [
-        ({}, ["1000", None]),
+        ({}, ["1000", "passive"]),
         ({"OMP_WAIT_POLICY": "passive"}, [None, "passive"]),
         ({"GOMP_SPINCOUNT": "7"}, ["7", None]),
     ],
