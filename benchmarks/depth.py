@@ -282,6 +282,8 @@ def page(results: dict[str, Any]) -> str:
         )
     lines += [
         "",
+        f"*Fits* says which of {', '.join(f'`{board}`' for board in BOARDS)} hold it; "
+        "others were not asked. "
         "An `oheo-gulch` has 1 chip and 120 cores, a `kapoho-point` 8 chips and 960 cores "
         "([chips and boards](targets.md)).",
     ]

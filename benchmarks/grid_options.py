@@ -65,9 +65,9 @@ integer network against those of the real-valued one that it was made of (Pearso
 all logits), how many held-out pictures both classify alike, and how many are right.
 `make grid-options` makes this page from [grid_options.json](grid_options.json).
 
-The networks of [models](models.md) have the weights that they were trained to; they are quantized
-again, with 32 training samples. They had some epochs in the integer phase with 8 bits, so their
-weights suit that grid.
+The networks of [models](../models/README.md) have the weights that they were trained to; they are
+quantized again, with 32 training samples. They had some epochs in the integer phase with 8 bits, so
+their weights suit that grid.
 
 Chips have weights of 8 bits. The rows of 4 bits show what few levels lose: the quantizer was told
 that weights are even integers in [-14, 14], 15 levels, as a synapse has that shares its grid with a

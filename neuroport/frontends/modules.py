@@ -33,6 +33,16 @@ def no_options(front_end: FrontEnd, options: dict[str, Any]) -> None:
         )
 
 
+def _no_others(front_end: FrontEnd, options: dict[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse options that networks of the front end do not have."""
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise CaptureError(
+            f"{', '.join(unknown)}: no option of networks of {front_end.name}; use "
+            f"{', '.join(known)}"
+        )
+
+
 GRID_OPTIONS = ("widths", "equalize", "correct_bias")  # of networks of neuroport's layers
 
 
@@ -49,7 +59,7 @@ class Native(FrontEnd):
         from neuroport.quantization.native import integers_of
 
         own = {name: options.pop(name) for name in GRID_OPTIONS if name in options}
-        no_options(self, options)
+        _no_others(self, options, GRID_OPTIONS)
         return integers_of(network, frames, **own)
 
     def graph(self, network: Any, frames: npt.NDArray[Any]) -> Graph:
@@ -93,12 +103,7 @@ OPTIONS = ("scale", "one_unit", "batch_first")  # of neuroport.import_torch
 def _imported(front_end: FrontEnd, network: Any, frames: Any, options: dict[str, Any]) -> Graph:
     from neuroport.frontends.torch import import_torch
 
-    unknown = [name for name in options if name not in OPTIONS]
-    if unknown:
-        raise CaptureError(
-            f"{', '.join(unknown)}: no option of networks of {front_end.name}; use "
-            f"{', '.join(OPTIONS)}"
-        )
+    _no_others(front_end, options, OPTIONS)
     return import_torch(network, frames, measure=False, **options).graph
 
 

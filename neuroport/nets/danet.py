@@ -46,6 +46,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from neuroport.errors import LayerError
 from neuroport.nets.activation_recompute import Recomputing
 from neuroport.nets.batchnorm import BiasNorm
 from neuroport.nets.batchnorm_lif import NormLif
@@ -205,7 +206,7 @@ class DaNet(nn.Module):
     ) -> None:
         super().__init__()
         if order == "bn-lif-conv" and domain == "spike":
-            raise ValueError(
+            raise LayerError(
                 "order 'bn-lif-conv' normalizes sums of currents; domain 'spike' sums spikes: "
                 "use domain='membrane'"
             )

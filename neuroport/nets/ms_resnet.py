@@ -34,6 +34,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuroport.errors import LayerError
 from neuroport.nets import held_numbers
 from neuroport.nets.activation_recompute import Chain
 from neuroport.nets.batchnorm import BiasNorm
@@ -133,7 +134,7 @@ class MsResNet(nn.Module):
             the spikes after the second neuron (Max-ResNet: of the currents before it).
 
     Raises:
-        ValueError: the projection or downsampling is unknown, or ``composed`` is combined with a
+        LayerError: the projection or downsampling is unknown, or ``composed`` is combined with a
             ``deep`` stem, whose relays round between convolutions.
 
     Takes frames (T, N, C, H, W) of pixels 0..255, gives logits (N, classes).
@@ -157,9 +158,9 @@ class MsResNet(nn.Module):
     ) -> None:
         super().__init__()
         if projection not in PROJECTIONS:
-            raise ValueError(f"projection is {projection!r}; use {', '.join(PROJECTIONS)}")
+            raise LayerError(f"projection is {projection!r}; use {', '.join(PROJECTIONS)}")
         if downsampling not in DOWNSAMPLINGS:
-            raise ValueError(f"downsampling is {downsampling!r}; use {', '.join(DOWNSAMPLINGS)}")
+            raise LayerError(f"downsampling is {downsampling!r}; use {', '.join(DOWNSAMPLINGS)}")
         channels = stem_width or widths[0]
         self.stem = _stem(stem, in_channels, channels, stem_stride)
         numbers = per_stage(blocks, widths)
@@ -207,7 +208,7 @@ class MsResNet(nn.Module):
     def _compose(self) -> None:
         """Give blocks with a projection a composed convolution per source of the stream."""
         if not isinstance(self.stem, GradedConv):
-            raise ValueError(
+            raise LayerError(
                 "projection 'composed' with stem 'deep': relays round between its convolutions; "
                 "use projection 'spike' or 'membrane'"
             )

@@ -8,14 +8,17 @@ have SLAYER's names (``current_decay``, ``voltage_decay``, in units of 1/4096).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neuroport.errors import LayerError
 from neuroport.graph import integers
 from neuroport.kernels import kernels, lif_kernels, torch_neurons
 from neuroport.kernels.batchnorm_kernels import NeuronConstants
@@ -23,6 +26,7 @@ from neuroport.kernels.surrogate import SURROGATES
 from neuroport.nets import fused_batchnorm
 from neuroport.nets.fused_batchnorm import DeferredCurrent, laid_out_like
 from neuroport.nets.held_numbers import number
+from neuroport.nets.recipe import CHOICES
 from neuroport.nets.stream import Stream, per_position
 from neuroport.nets.torch_parts import UNIT, OnGrid
 
@@ -221,6 +225,12 @@ class IntegerLif(torch.autograd.Function):
         return grad_u, grad_bias, None, None, grad_threshold, None, None, None, None
 
 
+def _threshold_of(value: Any) -> float:
+    if not (isinstance(value, Real) and 0 < float(value) < math.inf):
+        raise LayerError(f"threshold is {value!r:.100}; use a number above 0")
+    return float(value)
+
+
 LEAST_THRESHOLD = 2.0**-6  # of one that is learned
 FORGETS = 1 - 1 / integers.DECAY_UNITY  # the fastest decay of a voltage that a chip has
 
@@ -237,6 +247,10 @@ class Lif(OnGrid):
         fires_at: a spike is ``v >= threshold`` instead (as in SpikingJelly). The neuron then
             compares with the next smaller number of the voltage's type, or the next smaller
             integer.
+
+    Raises:
+        LayerError: the threshold is not a positive number, a decay is not within 0..1, or there is
+            no such surrogate.
 
     Input and output are (T, N, C, H, W). In the integer phase the input is a ``Stream`` and
     ``lsb`` (real value of one unit of current) is positive. Decays and threshold are constants
@@ -258,7 +272,12 @@ class Lif(OnGrid):
         fires_at: bool = False,
     ) -> None:
         super().__init__()
-        self._threshold = threshold
+        self._threshold = _threshold_of(threshold)
+        for name, decay in (("voltage_decay", voltage_decay), ("current_decay", current_decay)):
+            if not (isinstance(decay, Real) and 0 <= decay <= 1):
+                raise LayerError(f"{name} is {decay!r:.100}; use 0 (nothing is lost) to 1")
+        if surrogate not in SURROGATES:
+            raise LayerError(f"surrogate is {surrogate!r:.100}; use {', '.join(SURROGATES)}")
         self.fires_at = fires_at
         self.surrogate = surrogate
         self.detach_reset = detach_reset
@@ -275,7 +294,7 @@ class Lif(OnGrid):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        self._threshold = value
+        self._threshold = _threshold_of(value)
         if self.trained_threshold is not None:
             self.trained_threshold.data.fill_(value)
 
@@ -447,6 +466,8 @@ class Mlf(nn.Module):
         detach_reset: bool = False,
     ) -> None:
         super().__init__()
+        if not len(thresholds):
+            raise LayerError("there are no thresholds; give one for each level")
         levels = [
             Lif(threshold, voltage_decay, surrogate=surrogate, detach_reset=detach_reset)
             for threshold in thresholds
@@ -480,12 +501,15 @@ def learn(net: nn.Module, what: str) -> nn.Module:
     Decays are also rounded to 1/4096 in the real phase; the gradient ignores the rounding.
 
     Raises:
-        ValueError: thresholds of neurons with several levels, whose differences are fixed.
+        LayerError: there is no such choice, or thresholds are those of neurons with several levels,
+            whose differences are fixed.
     """
+    if what not in CHOICES["learn"]:
+        raise LayerError(f"learn is {what!r:.100}; use {', '.join(CHOICES['learn'])}")
     decays, threshold = what in ("decay", "both"), what in ("threshold", "both")
     for module in net.modules():
         if threshold and isinstance(module, Mlf) and len(module.levels) > 1:
-            raise ValueError(
+            raise LayerError(
                 f"thresholds of {len(module.levels)} levels cannot be learned: the levels share "
                 "one grid, on which their distances are exact; learn the decays alone"
             )

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from neuroport.errors import LayerError
 
+_ONLY_ADDED = "currents may be added, and nothing else: no graph holds it"
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:
@@ -25,8 +27,8 @@ class Stream:
     ``LSB / 2**finer[c]``, the same in all currents of a stream; ``finer`` is (C,) or None.
 
     A ``forward`` may use it like a tensor, as far as a graph can express it: addition,
-    ``sum([...])``, ``torch.stack([...]).sum(0)``, disabled dropout, ``clone``, ``contiguous`` and
-    ``detach``.
+    ``sum([...])``, ``torch.stack([...]).sum(0)``, disabled dropout, ``clone``, ``contiguous``,
+    ``detach``, and ``float``, ``to``, ``cpu``, ``view`` and ``reshape`` where they change nothing.
     """
 
     value: Tensor
@@ -81,6 +83,35 @@ class Stream:
     def detach(self) -> Stream:
         return Stream(self.value.detach(), self.bias.detach(), self.finer)
 
+    def float(self) -> Stream:
+        return self._unchanged("float", self.value.float())
+
+    def cpu(self) -> Stream:
+        return self._unchanged("cpu", self.value.cpu())
+
+    def to(self, *args: Any, **kwargs: Any) -> Stream:
+        return self._unchanged("to", self.value.to(*args, **kwargs))
+
+    def view(self, *shape: Any) -> Stream:
+        return self._unchanged("view", self.value.reshape(*shape))
+
+    def reshape(self, *shape: Any) -> Stream:
+        return self._unchanged("reshape", self.value.reshape(*shape))
+
+    def _unchanged(self, name: str, value: Tensor) -> Stream:
+        own = self.value
+        if (value.shape, value.dtype, value.device) != (own.shape, own.dtype, own.device):
+            raise LayerError(
+                f"{name!r} makes a current {value.dtype} {tuple(value.shape)} on {value.device} of "
+                f"one in {own.dtype} {tuple(own.shape)} on {own.device}; {_ONLY_ADDED}"
+            )
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(f"{name!r} is asked of a current in the integer phase; {_ONLY_ADDED}")
+
     def equals(self, other: Stream) -> bool:
         """Whether both hold the same numbers."""
         return torch.equal(self.value, other.value) and torch.equal(self.bias, other.bias)
@@ -92,7 +123,7 @@ class Stream:
         """Apply a function of torch to a stream.
 
         Raises:
-            TypeError: a graph cannot express the function.
+            LayerError: a graph cannot express the function.
         """
         name, kwargs = getattr(func, "__name__", str(func)), kwargs or {}
         if name in ("add", "__radd__", "__add__") and len(args) == 2 and not kwargs:
@@ -104,10 +135,7 @@ class Stream:
             return _Stack(tuple(args[0]))
         if "dropout" in name and is_off(func, args, kwargs):
             return args[0]
-        raise TypeError(
-            f"{name!r} is given a current in the integer phase; currents may be added, and nothing "
-            "else: no graph holds it"
-        )
+        raise LayerError(f"{name!r} is given a current in the integer phase; {_ONLY_ADDED}")
 
 
 class _Stack(tuple[Stream, ...]):
@@ -118,7 +146,7 @@ class _Stack(tuple[Stream, ...]):
 
     def sum(self, dim: int) -> Stream:
         if dim != 0:
-            raise TypeError(f"a stack of currents is summed over {dim}; stack and sum over 0")
+            raise LayerError(f"a stack of currents is summed over {dim}; stack and sum over 0")
         first, *others = self
         for other in others:
             first = first + other
@@ -130,7 +158,7 @@ class _Stack(tuple[Stream, ...]):
     ) -> Any:
         if func is torch.sum:
             return args[0].sum(*args[1:], **(kwargs or {}))
-        raise TypeError(f"{func.__name__!r} is given a stack of currents; sum it over 0")
+        raise LayerError(f"{func.__name__!r} is given a stack of currents; sum it over 0")
 
 
 def join(branch: Any, shortcut: Any, add: Callable[[Any, Any], Any] = operator.add) -> Any:

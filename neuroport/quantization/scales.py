@@ -37,6 +37,7 @@ from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +57,7 @@ from neuroport.nets.synapse import Biased, Conv, GradedConv, exact
 from neuroport.nets.widths import CHECKED, WIDTHS, set_widths, widths_of
 from neuroport.quantization.bias_correction import check_samples, correct_biases
 from neuroport.quantization.calibration import Ranges, check_departures, observe
-from neuroport.quantization.input_checks import check_numbers
+from neuroport.quantization.input_checks import check_numbers, real_frames
 from neuroport.targets.rules import too_wide
 
 COARSEST = 4  # smallest integer threshold; heavier weights use the synapse's exponent instead
@@ -157,7 +158,7 @@ def set_options(
 
 
 @torch.no_grad()
-def freeze_scales(net: nn.Module, frames: Tensor) -> None:
+def freeze_scales(net: nn.Module, frames: Tensor | npt.ArrayLike) -> None:
     """Put ``net`` into its integer phase.
 
     Decays and thresholds that neurons have learned are rounded to the grid and fixed.
@@ -171,10 +172,11 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
     Raises:
         CaptureError: a graph cannot express the network's ``forward``, or its numbers are not
             finite.
-        FramesError: biases are to be corrected, and all values of the frames are 0.
+        FramesError: biases are to be corrected, and all values of the frames are 0; or an array is
+            none of frames.
         IllegalError: a stream's worst case cannot be brought into range.
     """
-    net = unwrapped(net)
+    net, frames = unwrapped(net), _tensor(frames)
     check_numbers(net)
     if is_corrected(net):
         check_samples(frames)
@@ -189,7 +191,7 @@ def freeze_scales(net: nn.Module, frames: Tensor) -> None:
 
 
 @torch.no_grad()
-def fit_scales(net: nn.Module, frames: Tensor) -> list[str]:
+def fit_scales(net: nn.Module, frames: Tensor | npt.ArrayLike) -> list[str]:
     """Make the grid coarser where the weights of a network in its integer phase outgrew it.
 
     Weights that were trained after the grid was chosen may exceed the widths. Streams and
@@ -198,10 +200,14 @@ def fit_scales(net: nn.Module, frames: Tensor) -> list[str]:
     Returns:
         The layers whose grid has changed.
     """
-    net = unwrapped(net)
+    net, frames = unwrapped(net), _tensor(frames)
     check_numbers(net)
     with evaluating(net), exact(frames):
         return _Grid(net, frames).fit(net, frames)
+
+
+def _tensor(frames: Tensor | npt.ArrayLike) -> Tensor:
+    return frames if isinstance(frames, Tensor) else real_frames(frames)
 
 
 class _Grid:

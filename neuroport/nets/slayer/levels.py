@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor, nn
 
+from neuroport.errors import LayerError
 from neuroport.nets.slayer.residual import Aside, Residual, axon, checked, dendrite, refuse_export
 
 
@@ -61,17 +62,17 @@ class MultiLevel(nn.Module):
         neurons: the further levels.
 
     Raises:
-        ValueError: there are no neurons, or their scale differs from the block's.
+        LayerError: there are no neurons, or their scale differs from the block's.
     """
 
     def __init__(self, block: Any, *neurons: Any) -> None:
         super().__init__()
         block = checked(block, opened=True)
         if isinstance(block, Residual) or not neurons:
-            raise ValueError("a MultiLevel needs a SLAYER block and the neurons of further levels")
+            raise LayerError("a MultiLevel needs a SLAYER block and the neurons of further levels")
         scales = [neuron.w_scale for neuron in (block.neuron, *neurons)]
         if len(set(scales)) > 1:
-            raise ValueError(f"neurons of one dendrite have one scale; these have {scales}")
+            raise LayerError(f"neurons of one dendrite have one scale; these have {scales}")
         self.synapse = block.synapse
         self.neuron = Levels(block.neuron, *neurons)
         self.delay = block.delay

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neuroport.errors import LayerError
 from neuroport.nets.slayer.residual import Aside, Residual, axon, checked, dendrite, latency
 
 
@@ -32,7 +33,7 @@ class MembraneShortcut(Residual):
             it has no ``pre_hook_fx``, it is quantized like the last block's synapse.
 
     Raises:
-        ValueError: a block has no dendrite, or a container cannot hold it.
+        LayerError: a block has no dendrite, or a container cannot hold it.
     """
 
     def __init__(
@@ -40,11 +41,11 @@ class MembraneShortcut(Residual):
     ) -> None:
         super().__init__()
         if not rest:
-            raise ValueError("a MembraneShortcut needs two blocks or more; give the ones it spans")
+            raise LayerError("a MembraneShortcut needs two blocks or more; give the ones it spans")
         if isinstance(first, Residual) and not isinstance(first, MembraneShortcut):
-            raise ValueError(f"{type(first).__name__} has spikes to add, no current; put it before")
+            raise LayerError(f"{type(first).__name__} has spikes to add, no current; put it before")
         if isinstance(rest[-1], Residual):
-            raise ValueError(f"{type(rest[-1]).__name__} cannot be the last block; nest the first")
+            raise LayerError(f"{type(rest[-1]).__name__} cannot be the last block; nest the first")
         self.first: Any = checked(first, opened=True)
         self.between = nn.ModuleList(checked(block) for block in rest[:-1])
         self.last: Any = checked(rest[-1], opened=True)

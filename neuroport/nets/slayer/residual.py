@@ -14,7 +14,7 @@ from lava.lib.dl.slayer.axon import delay
 from lava.lib.dl.slayer.block import base
 from torch import Tensor, nn
 
-from neuroport.errors import IllegalError
+from neuroport.errors import IllegalError, LayerError
 
 
 class Residual(base.AbstractResidual):
@@ -78,7 +78,7 @@ class Aside(nn.Module):
     def steps(self) -> int:
         found = sum(map(latency, self._along)) - sum(map(latency, self._less))
         if found < 0:
-            raise ValueError(
+            raise LayerError(
                 f"a shortcut is {-found} steps later than the branch that it bypasses; let its "
                 "block not shift (delay_shift=False)"
             )
@@ -105,27 +105,27 @@ def checked(block: nn.Module, opened: bool = False) -> nn.Module:
         opened: whether its synapse and its neurons are called separately.
 
     Raises:
-        ValueError: a container cannot hold it; the error names the reason and an alternative.
+        LayerError: a container cannot hold it; the error names the reason and an alternative.
     """
     kind = type(block).__name__
     if not isinstance(block, nn.Module):
-        raise ValueError(f"{block!r} is not a block; give SLAYER's blocks in order")
+        raise LayerError(f"{block!r} is not a block; give SLAYER's blocks in order")
     if getattr(block, "count_log", False):
-        raise ValueError(f"{kind} logs counts, which end here; give it count_log=False")
+        raise LayerError(f"{kind} logs counts, which end here; give it count_log=False")
     if not opened or isinstance(block, Residual):
         return block
     neuron, synapse = getattr(block, "neuron", None), getattr(block, "synapse", None)
     if neuron is None or synapse is None:
-        raise ValueError(
+        raise LayerError(
             f"{kind} has no synapse and neurons between which a current could be added; let the "
             "first and the last block be a Dense, Conv, Pool, ConvT or Unpool"
         )
     if neuron.complex:
-        raise ValueError(
+        raise LayerError(
             f"{kind} has resonators, whose currents are pairs; use a SpikeShortcut for them"
         )
     if neuron.persistent_state:
-        raise ValueError(
+        raise LayerError(
             f"{kind} keeps its state from one call to the next (persistent_state), and a shortcut "
             "does not; set it to False and give whole recordings"
         )

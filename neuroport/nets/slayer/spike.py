@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neuroport.errors import LayerError
 from neuroport.nets.slayer.residual import Aside, Residual, checked, latency
 
 
@@ -20,13 +21,13 @@ class SpikeShortcut(Residual):
         shortcut: a block for x, if the branch changes its shape.
 
     Raises:
-        ValueError: there are no blocks, or a container cannot hold one of them.
+        LayerError: there are no blocks, or a container cannot hold one of them.
     """
 
     def __init__(self, *blocks: nn.Module, shortcut: nn.Module | None = None) -> None:
         super().__init__()
         if not blocks:
-            raise ValueError("a SpikeShortcut needs a branch; give the blocks that it bypasses")
+            raise LayerError("a SpikeShortcut needs a branch; give the blocks that it bypasses")
         self.blocks = nn.ModuleList(checked(block) for block in blocks)
         self.shortcut = None if shortcut is None else checked(shortcut)
         self.aside = Aside(blocks, [] if shortcut is None else [shortcut])
@@ -62,7 +63,7 @@ class DenselyAdditive(Residual):
         shortcut: a block for x, if the first branch changes its shape.
 
     Raises:
-        ValueError: there are no branches, or a container cannot hold a block.
+        LayerError: there are no branches, or a container cannot hold a block.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class DenselyAdditive(Residual):
     ) -> None:
         super().__init__()
         if not branches:
-            raise ValueError("a DenselyAdditive stage needs branches; give a block for each")
+            raise LayerError("a DenselyAdditive stage needs branches; give a block for each")
         self.sums = nn.ModuleList(
             SpikeShortcut(
                 *([branch] if isinstance(branch, nn.Module) else branch),

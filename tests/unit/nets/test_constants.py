@@ -1,0 +1,126 @@
+"""Constants of neurons that have no meaning are refused where a neuron is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import neuroport as port
+from neuroport.errors import CaptureError, LayerError
+from neuroport.nets.neuron import Lif, Mlf, learn
+from neuroport.nets.synapse import Conv, GradedConv, Readout
+from neuroport.quantization.scales import fit_scales, freeze_scales
+
+
+@pytest.mark.parametrize(
+    ("constants", "said"),
+    [
+        ({"threshold": 0}, "threshold is 0; use a number above 0"),
+        ({"threshold": -1.0}, "threshold is -1.0; use a number above 0"),
+        ({"threshold": float("nan")}, "threshold is nan; use a number above 0"),
+        ({"threshold": float("inf")}, "threshold is inf; use a number above 0"),
+        ({"threshold": "a"}, "threshold is 'a'; use a number above 0"),
+        ({"voltage_decay": 1.5}, "voltage_decay is 1.5; use 0"),
+        ({"current_decay": -0.1}, "current_decay is -0.1; use 0"),
+        ({"voltage_decay": "fast"}, "voltage_decay is 'fast'; use 0"),
+        ({"surrogate": "foo"}, "surrogate is 'foo'; use rectangular, triangular"),
+    ],
+)
+def test_a_neuron_without_meaning_is_refused(constants: dict[str, Any], said: str) -> None:
+    with pytest.raises(LayerError, match=said):
+        Lif(**constants)
+
+
+def test_a_threshold_that_is_set_later_is_checked_too() -> None:
+    neuron = Lif()
+    neuron.threshold = 0.75
+    with pytest.raises(LayerError, match="threshold is 0"):
+        neuron.threshold = 0
+    assert neuron.threshold == 0.75
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert Lif(np.float32(0.5), np.float64(0.25)).threshold == 0.5
+
+
+@pytest.mark.parametrize("what", ["decays", "thresholds", None, True])
+def test_what_no_neuron_learns_is_refused(what: Any) -> None:
+    neuron = nn.Sequential(Lif())
+    with pytest.raises(LayerError, match="use none, decay, threshold, both"):
+        learn(neuron, what)
+
+
+def test_levels_share_a_grid_and_do_not_learn_thresholds() -> None:
+    with pytest.raises(LayerError, match="thresholds of 3 levels cannot be learned"):
+        learn(nn.Sequential(Mlf()), "threshold")
+    with pytest.raises(LayerError, match="there are no thresholds"):
+        Mlf(())
+
+
+class Between(nn.Module):
+    """A network that does something to a current on its way to the neuron."""
+
+    def __init__(self, change: Callable[[Any], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.change = change
+        self.stem, self.first = GradedConv(1, 4, 3, padding=1, pixels=True), Lif()
+        self.conv, self.second, self.readout = Conv(4, 4, 3, 1, 1), Lif(), Readout(4, 3)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        current = self.change(self.conv(self.first(self.stem(x))))
+        return self.readout(self.second(current))
+
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (4, 3, 1, 6, 6), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda y: y.float(),
+        lambda y: y.cpu(),
+        lambda y: y.to(torch.float32),
+        lambda y: y.view(y.shape),
+        lambda y: y.reshape(*y.shape),
+    ],
+)
+def test_what_leaves_a_current_as_it_is_is_no_part_of_the_graph(
+    change: Callable[[Any], Any],
+) -> None:
+    plain = port.quantize(Between(lambda y: y).eval(), FRAMES)
+    net = Between(change).eval()
+    assert port.quantize(net, FRAMES).hash == plain.hash
+    assert port.verify(net, None, FRAMES)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda y: y.double(), lambda y: y.reshape(*y.shape[:2], -1), lambda y: y.abs()]
+)
+def test_what_changes_a_current_is_refused(change: Callable[[Any], Any]) -> None:
+    with pytest.raises(CaptureError, match=r"reads what '(double|reshape|abs)'"):
+        port.quantize(Between(change).eval(), FRAMES)
+    net = Between(lambda y: y).eval()
+    port.quantize(net, FRAMES)
+    net.change = change  # its graph is known, and its forward is another one now
+    with pytest.raises((LayerError, AttributeError), match="currents may be added"):
+        net(torch.from_numpy(FRAMES).float())
+
+
+def test_scales_are_chosen_for_arrays_as_for_tensors() -> None:
+    nets = [Between(lambda y: y).eval() for _ in range(2)]
+    freeze_scales(nets[0], FRAMES[:, :1])
+    freeze_scales(nets[1], torch.from_numpy(FRAMES[:, :1]).float())
+    assert fit_scales(nets[0], FRAMES[:, :1]) == []
+    states = [net.state_dict() for net in nets]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_an_option_that_no_network_has_is_answered_with_those_there_are() -> None:
+    with pytest.raises(CaptureError, match=r"equalise: no option .* use widths, equalize"):
+        port.quantize(Between(lambda y: y).eval(), FRAMES, equalise=True)
